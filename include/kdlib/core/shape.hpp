@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The extents of a tensor of at most four dimensions, kept in place.
+#ifndef KDLIB_CORE_SHAPE_HPP
+#define KDLIB_CORE_SHAPE_HPP
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include "kdlib/core/error.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Extents, slowest first (row-major). Rank 0 is a scalar with one element.
+class Shape {
+ public:
+  static constexpr int max_rank = 4;
+
+  Shape() = default;
+  Shape(std::initializer_list<std::int64_t> extents) {
+    require<ShapeError>(extents.size() <= max_rank, "[Shape] rank ", extents.size(), " is above the limit of ", max_rank);
+    for (const std::int64_t e : extents) push_back(e);
+  }
+
+  int rank() const { return rank_; }
+  std::int64_t operator[](int i) const { return extents_[i]; }
+  std::int64_t count() const {
+    std::int64_t n = 1;
+    for (int i = 0; i < rank_; ++i) n *= extents_[i];
+    return n;
+  }
+  void push_back(std::int64_t extent) {
+    require<ShapeError>(rank_ < max_rank, "[Shape] rank above the limit of ", max_rank);
+    require<ShapeError>(extent >= 0, "[Shape] extent ", extent, " is negative");
+    extents_[rank_++] = extent;
+  }
+  bool operator==(const Shape& o) const {
+    if (rank_ != o.rank_) return false;
+    for (int i = 0; i < rank_; ++i)
+      if (extents_[i] != o.extents_[i]) return false;
+    return true;
+  }
+
+  /// "[8, 64]"
+  std::string text() const {
+    std::string out = "[";
+    for (int i = 0; i < rank_; ++i) {
+      if (i != 0) out += ", ";
+      out += std::to_string(extents_[i]);
+    }
+    return out + "]";
+  }
+
+ private:
+  std::int64_t extents_[max_rank] = {0, 0, 0, 0};
+  int rank_ = 0;
+};
+
+KDLIB_NAMESPACE_END
+
+#endif
