@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Devices as types. A backend header specialises Kernels<Device, T> and Memory<Device>; without it they are undefined.
+#ifndef KDLIB_TENSOR_DEVICE_HPP
+#define KDLIB_TENSOR_DEVICE_HPP
+
+#include <cstddef>
+
+#include "kdlib/core/dtype.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// The host's processor and memory; kernels come from kdlib/backend/cpu.hpp.
+struct Cpu {
+  static constexpr const char* name = "cpu";
+};
+
+/// One NVIDIA GPU; kernels come from kdlib/backend/cuda.hpp.
+struct Cuda {
+  static constexpr const char* name = "cuda";
+};
+
+/// The operations of a device on a scalar type, as static functions. Declared here, specialised by a backend header.
+template <class D, class T>
+struct Kernels;
+
+/// allocate / release / copies of a device. Memory<Cpu> is in tensor/buffer.hpp; Memory<Cuda> in backend/cuda.hpp.
+template <class D>
+struct Memory;
+
+/// True where a backend header for (D, T) has been included. Asked once it keeps its answer for the translation unit:
+/// kdlib.hpp never evaluates it for concrete types.
+template <class D, class T>
+concept HasKernels = requires { sizeof(Kernels<D, T>); };
+
+KDLIB_NAMESPACE_END
+
+#endif

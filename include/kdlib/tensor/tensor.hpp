@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// A shaped array that shares its memory between copies (like a shared_ptr), or borrows mapped memory and keeps its owner alive.
+#ifndef KDLIB_TENSOR_TENSOR_HPP
+#define KDLIB_TENSOR_TENSOR_HPP
+
+#include <memory>
+#include <utility>
+
+#include "kdlib/tensor/buffer.hpp"
+#include "kdlib/tensor/view.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Row-major and contiguous. Copying shares the elements; clone() copies them.
+template <class T, class D>
+class Tensor {
+ public:
+  using scalar_type = T;
+  using device_type = D;
+
+  Tensor() = default;
+  /// Uninitialised elements.
+  explicit Tensor(Shape shape) : shape_(shape) {
+    auto buffer = std::make_shared<Buffer<T, D>>(shape.count());
+    data_ = std::shared_ptr<T>(buffer, buffer->data());
+  }
+  /// Elements that live elsewhere (a mapped file); `owner` keeps them alive. They must not be written.
+  static Tensor borrow(std::shared_ptr<T> data, Shape shape) {
+    Tensor t;
+    t.data_ = std::move(data);
+    t.shape_ = shape;
+    return t;
+  }
+  static Tensor zeros(Shape shape) {
+    Tensor t(shape);
+    t.fill_zero();
+    return t;
+  }
+
+  T* data() const { return data_.get(); }
+  const Shape& shape() const { return shape_; }
+  std::int64_t operator[](int i) const { return shape_[i]; }
+  std::int64_t count() const { return data_ == nullptr ? 0 : shape_.count(); }
+  std::int64_t bytes() const { return count() * static_cast<std::int64_t>(sizeof(T)); }
+  /// True where the tensor holds elements.
+  explicit operator bool() const { return data_ != nullptr; }
+
+  View<T, D> view() { return {data(), shape_}; }
+  View<const T, D> view() const { return {data(), shape_}; }
+  operator View<T, D>() { return view(); }
+  operator View<const T, D>() const { return view(); }
+  View<T, D> rows(std::int64_t begin, std::int64_t count) { return view().rows(begin, count); }
+  View<const T, D> rows(std::int64_t begin, std::int64_t count) const { return view().rows(begin, count); }
+
+  void fill_zero() { Memory<D>::fill_zero(data(), static_cast<std::size_t>(bytes())); }
+  Tensor clone() const {
+    Tensor t(shape_);
+    Memory<D>::copy(t.data(), data(), static_cast<std::size_t>(bytes()));
+    return t;
+  }
+  Tensor reshape(Shape shape) const {
+    require<ShapeError>(shape.count() == shape_.count(), "[Tensor::reshape] ", shape_, " has not the element count of ", shape);
+    Tensor t = *this;
+    t.shape_ = shape;
+    return t;
+  }
+  /// Gives the memory back if nothing else shares it.
+  void reset() { *this = Tensor(); }
+
+ private:
+  std::shared_ptr<T> data_;
+  Shape shape_{0};
+};
+
+KDLIB_NAMESPACE_END
+
+#endif
