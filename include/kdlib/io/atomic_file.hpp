@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files that are either complete or not there: written under a temporary name, synced, renamed. And a log that only grows.
+#ifndef KDLIB_IO_ATOMIC_FILE_HPP
+#define KDLIB_IO_ATOMIC_FILE_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/io/paths.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// A new file that appears under its name all at once. Between the constructor and commit() the bytes are in
+/// `path.tmp-<process id>-<number>` in the same folder; without commit() the destructor removes them. A process that is
+/// killed leaves that file behind: remove_stale_temporaries() clears it.
+/// IoError, naming the path and what to do: disk full, folder missing or not writable, a part of the path is a file.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&&) = delete;
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
+
+  void write(const void* data, std::size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+
+  /// Writes what is buffered, syncs, renames over `path`, syncs the folder. Once.
+  void commit();
+
+  std::uint64_t bytes_written() const { return written_; }
+  const std::string& path() const { return path_; }
+  const std::string& temporary_path() const { return temporary_; }
+
+ private:
+  void write_through(const void* data, std::size_t bytes);
+
+  std::string path_, temporary_, buffer_;
+  std::uint64_t written_ = 0;
+  int fd_ = -1;
+  bool failed_ = false;
+};
+
+/// The whole of `text` under `path`, as AtomicFile does it.
+void write_file_atomically(const std::string& path, std::string_view text);
+
+/// The whole file as bytes. IoError: missing, a folder, or longer than `limit` bytes.
+std::string read_file(const std::string& path, std::uint64_t limit = std::uint64_t{1} << 32);
+
+/// Removes `*.tmp-<pid>-<n>` files of processes that no longer run; answers the names it removed. For the folder of a run
+/// that only one machine writes to.
+std::vector<std::string> remove_stale_temporaries(const std::string& folder);
+
+/// A file that lines are appended to (metrics.jsonl). Lines are buffered; flush() writes and syncs them.
+/// The destructor writes what is buffered but cannot report a failure: flush() before.
+class AppendFile {
+ public:
+  explicit AppendFile(std::string path);
+  AppendFile(AppendFile&& other) noexcept;
+  AppendFile& operator=(AppendFile&&) = delete;
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+  ~AppendFile();
+
+  /// Adds the text and a line feed. The text itself must not hold one.
+  void write_line(std::string_view text);
+  void flush();
+
+  /// Bytes in the file plus those still buffered.
+  std::uint64_t size() const { return size_; }
+
+  /// Cuts the file to its first `bytes` bytes, which must not be more than size(). Synced.
+  void truncate(std::uint64_t bytes);
+
+  const std::string& path() const { return path_; }
+
+ private:
+  void write_buffer();
+
+  std::string path_, buffer_;
+  std::uint64_t size_ = 0;
+  int fd_ = -1;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/io/atomic_file_inl.hpp"
+
+#endif

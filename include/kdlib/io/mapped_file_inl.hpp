@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of io/mapped_file.hpp.
+#ifndef KDLIB_IO_MAPPED_FILE_INL_HPP
+#define KDLIB_IO_MAPPED_FILE_INL_HPP
+
+#include <sys/mman.h>
+
+#include <utility>
+
+#include "kdlib/io/mapped_file.hpp"
+#include "kdlib/io/system_inl.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
+  std::size_t bytes = 0;
+  const detail::FileDescriptor fd = detail::open_regular_file("open", path_, bytes);
+  require<IoError>(bytes != 0, "[open] ", path_, ": the file is empty; fetch or write it again");
+  void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  if (mapped == MAP_FAILED) detail::fail_io("mmap", path_, errno);
+  data_ = static_cast<const std::byte*>(mapped);
+  size_ = bytes;
+}
+
+inline MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+inline MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  if (this == &other) return *this;
+  unmap();
+  path_ = std::move(other.path_);
+  data_ = std::exchange(other.data_, nullptr);
+  size_ = std::exchange(other.size_, 0);
+  return *this;
+}
+
+inline MappedFile::~MappedFile() { unmap(); }
+
+inline void MappedFile::unmap() noexcept {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  data_ = nullptr;
+  size_ = 0;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

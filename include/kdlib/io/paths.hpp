@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Paths and folders: the few operations that kdlib needs of a file system. All of them throw IoError, naming the path.
+#ifndef KDLIB_IO_PATHS_HPP
+#define KDLIB_IO_PATHS_HPP
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// "folder/name"; an absolute name or an empty folder gives the name alone.
+std::string join_path(std::string_view folder, std::string_view name);
+
+/// What stands before the last slash: "a/b.txt" -> "a", "/x" -> "/", "x" -> ".". Slashes at the end are not counted.
+std::string parent_path(std::string_view path);
+
+/// What stands behind the last slash: "a/b.txt" -> "b.txt".
+std::string file_name(std::string_view path);
+
+/// True when something of this name is there (links are followed). A path below a regular file is not there.
+bool path_exists(const std::string& path);
+bool is_directory(const std::string& path);
+bool is_regular_file(const std::string& path);
+
+/// Size of a regular file in bytes.
+std::uint64_t file_size(const std::string& path);
+
+/// Names in a folder without "." and "..", sorted by bytes.
+std::vector<std::string> list_directory(const std::string& path);
+
+/// Makes the folder and those above it. What exists is kept; a regular file in the way is refused.
+void make_directories(const std::string& path);
+
+/// Renames a file or folder within one file system and makes that last (fsync of the folder it went to).
+void rename_path(const std::string& from, const std::string& to);
+
+/// Removes a file, or a folder with all that is in it. Links are removed, not followed. A missing path is no error.
+void remove_tree(const std::string& path);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/io/paths_inl.hpp"
+
+#endif

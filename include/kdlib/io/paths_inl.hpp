@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of io/paths.hpp.
+#ifndef KDLIB_IO_PATHS_INL_HPP
+#define KDLIB_IO_PATHS_INL_HPP
+
+#include <dirent.h>
+
+#include <algorithm>
+
+#include "kdlib/io/paths.hpp"
+#include "kdlib/io/system_inl.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+inline std::string_view without_end_slashes(std::string_view path) {
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  return path;
+}
+inline void make_one_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0777) == 0) return;
+  const int code = errno;
+  if (code == EEXIST && is_directory(path)) return;
+  if (is_directory(path)) return;  // EROFS or EACCES on a folder that is there
+  fail_io("make_directories", path, code == EEXIST ? ENOTDIR : code);
+}
+}  // namespace detail
+
+inline std::string join_path(std::string_view folder, std::string_view name) {
+  if (folder.empty() || (!name.empty() && name.front() == '/')) return std::string(name);
+  std::string out(folder);
+  if (out.back() != '/') out += '/';
+  return out.append(name);
+}
+
+inline std::string parent_path(std::string_view path) {
+  path = detail::without_end_slashes(path);
+  const std::size_t slash = path.rfind('/');
+  if (slash == std::string_view::npos) return ".";
+  return std::string(detail::without_end_slashes(path.substr(0, slash == 0 ? 1 : slash)));
+}
+
+inline std::string file_name(std::string_view path) {
+  path = detail::without_end_slashes(path);
+  const std::size_t slash = path.rfind('/');
+  return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
+}
+
+inline bool path_exists(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0;
+}
+
+inline bool is_directory(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+inline bool is_regular_file(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
+inline std::uint64_t file_size(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) detail::fail_io("file_size", path, errno);
+  require<IoError>(S_ISREG(status.st_mode), "[file_size] ", path, ": not a regular file");
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+inline std::vector<std::string> list_directory(const std::string& path) {
+  DIR* folder = ::opendir(path.c_str());
+  if (folder == nullptr) detail::fail_io("list_directory", path, errno);
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = ::readdir(folder)) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") names.emplace_back(name);
+    errno = 0;
+  }
+  const int code = errno;
+  ::closedir(folder);
+  if (code != 0) detail::fail_io("list_directory", path, code);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+inline void make_directories(const std::string& path) {
+  require<IoError>(!path.empty(), "[make_directories] the path is empty; name a folder");
+  for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    if (path[slash - 1] != '/') detail::make_one_directory(path.substr(0, slash));
+  }
+  if (path.back() != '/') detail::make_one_directory(path);
+}
+
+inline void rename_path(const std::string& from, const std::string& to) {
+  detail::rename_file("rename_path", from, to);
+  detail::sync_folder("rename_path", parent_path(to));
+}
+
+inline void remove_tree(const std::string& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return;
+    detail::fail_io("remove_tree", path, errno);
+  }
+  if (!S_ISDIR(status.st_mode)) {
+    if (::unlink(path.c_str()) != 0 && errno != ENOENT) detail::fail_io("remove_tree", path, errno);
+    return;
+  }
+  for (const std::string& name : list_directory(path)) remove_tree(join_path(path, name));
+  if (::rmdir(path.c_str()) != 0 && errno != ENOENT) detail::fail_io("remove_tree", path, errno);
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
