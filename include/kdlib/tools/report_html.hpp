@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// One self-contained HTML page for a run: charts (inline SVG), a table, texts side by side. No network, light and dark.
+#ifndef KDLIB_TOOLS_REPORT_HTML_HPP
+#define KDLIB_TOOLS_REPORT_HTML_HPP
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// One line of a chart. Points whose y is not finite are left out (the line breaks there).
+struct ReportSeries {
+  std::string name;
+  std::vector<double> x, y;  // equal lengths
+  bool points = false;       // draw markers too: for values that were measured only now and then
+};
+
+struct ReportChart {
+  std::string title, x_label, y_label;
+  std::vector<ReportSeries> series;  // at most six
+  bool from_zero = true;             // the y axis begins at 0
+};
+
+/// The first column is text, the others are right-aligned.
+struct ReportTable {
+  std::string title, note;
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> rows;
+};
+
+struct ReportSample {
+  std::string prompt;
+  std::vector<std::pair<std::string, std::string>> answers;  // who, text
+};
+
+struct RunReport {
+  std::string title, summary;
+  std::vector<std::pair<std::string, std::string>> facts;  // name, value: settings and the machine
+  std::vector<ReportTable> tables;
+  std::vector<ReportChart> charts;
+  std::vector<ReportSample> samples;
+};
+
+/// The page as UTF-8 text. Everything that comes from outside is escaped.
+std::string render_html(const RunReport& report);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/tools/report_html_inl.hpp"
+
+#endif
