@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # The installed headers. Written by scripts/update-headers; the test checks/headers compares it with the tree.
 set(KDLIB_HEADERS
+  include/kdlib/backend/concepts.hpp
+  include/kdlib/backend/cpu.hpp
+  include/kdlib/backend/cpu/attention_inl.hpp
+  include/kdlib/backend/cpu/elementwise_inl.hpp
+  include/kdlib/backend/cpu/gemm_inl.hpp
+  include/kdlib/backend/cpu/isa_inl.hpp
+  include/kdlib/backend/cpu/vector_body_inl.hpp
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
@@ -8,13 +15,37 @@ set(KDLIB_HEADERS
   include/kdlib/core/parallel_inl.hpp
   include/kdlib/core/rng.hpp
   include/kdlib/core/shape.hpp
+  include/kdlib/data/concepts.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
+  include/kdlib/io/json.hpp
+  include/kdlib/io/json_inl.hpp
+  include/kdlib/io/json_writer.hpp
+  include/kdlib/io/json_writer_inl.hpp
+  include/kdlib/io/jsonl.hpp
+  include/kdlib/io/jsonl_inl.hpp
   include/kdlib/io/mapped_file.hpp
   include/kdlib/io/mapped_file_inl.hpp
   include/kdlib/io/paths.hpp
   include/kdlib/io/paths_inl.hpp
   include/kdlib/io/system_inl.hpp
+  include/kdlib/io/utf8.hpp
+  include/kdlib/io/utf8_inl.hpp
+  include/kdlib/optim/adamw.hpp
+  include/kdlib/optim/adamw_inl.hpp
+  include/kdlib/optim/clip.hpp
+  include/kdlib/optim/concepts.hpp
+  include/kdlib/optim/concepts_inl.hpp
+  include/kdlib/optim/param_groups.hpp
+  include/kdlib/optim/param_groups_inl.hpp
+  include/kdlib/optim/schedule.hpp
+  include/kdlib/optim/schedule_inl.hpp
+  include/kdlib/optim/sgd.hpp
+  include/kdlib/optim/sgd_inl.hpp
+  include/kdlib/rollout/concepts.hpp
+  include/kdlib/rollout/sampler.hpp
+  include/kdlib/rollout/sampler_inl.hpp
+  include/kdlib/teacher/concepts.hpp
   include/kdlib/tensor/buffer.hpp
   include/kdlib/tensor/device.hpp
   include/kdlib/tensor/parameter.hpp
@@ -22,6 +53,27 @@ set(KDLIB_HEADERS
   include/kdlib/tensor/token_batch.hpp
   include/kdlib/tensor/token_batch_inl.hpp
   include/kdlib/tensor/view.hpp
+  include/kdlib/text/added_tokens.hpp
+  include/kdlib/text/added_tokens_inl.hpp
+  include/kdlib/text/bpe_model.hpp
+  include/kdlib/text/bpe_model_inl.hpp
+  include/kdlib/text/nfc.hpp
+  include/kdlib/text/nfc_inl.hpp
+  include/kdlib/text/pre_tokenizer.hpp
+  include/kdlib/text/pre_tokenizer_inl.hpp
+  include/kdlib/text/unicode.hpp
+  include/kdlib/text/unicode_inl.hpp
+  include/kdlib/text/unicode_tables.hpp
+  include/kdlib/text/vocabulary.hpp
+  include/kdlib/text/vocabulary_inl.hpp
+  include/kdlib/tools/args.hpp
+  include/kdlib/tools/options.hpp
+  include/kdlib/tools/options_inl.hpp
+  include/kdlib/tools/report.hpp
+  include/kdlib/tools/report_html.hpp
+  include/kdlib/tools/report_html_inl.hpp
+  include/kdlib/tools/yaml_settings.hpp
+  include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/version.hpp
 )
 list(TRANSFORM KDLIB_HEADERS PREPEND "${PROJECT_SOURCE_DIR}/")

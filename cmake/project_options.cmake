@@ -31,3 +31,15 @@ if(PROJECT_IS_TOP_LEVEL)
     endif()
   endif()
 endif()
+
+# yaml-cpp reads the programs' config files; its target changed its name in 0.8.
+add_library(kdlib_program_libraries INTERFACE)
+find_package(yaml-cpp CONFIG QUIET)
+if(TARGET yaml-cpp::yaml-cpp)
+  target_link_libraries(kdlib_program_libraries INTERFACE yaml-cpp::yaml-cpp)
+elseif(TARGET yaml-cpp)
+  target_link_libraries(kdlib_program_libraries INTERFACE yaml-cpp)
+else()
+  message(FATAL_ERROR "kdlib: the programs and their tests need yaml-cpp (Debian and Ubuntu: apt-get install libyaml-cpp-dev); "
+    "the library itself does not (-DKDLIB_BUILD_TESTS=OFF -DKDLIB_BUILD_EXAMPLES=OFF)")
+endif()

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Named positional arguments of a short main: `const kd::Args args{argc, argv, {"student", "cache", "out"}};`
+#ifndef KDLIB_TOOLS_ARGS_HPP
+#define KDLIB_TOOLS_ARGS_HPP
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/tools/report.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// As many arguments as names, in their order. Throws UsageError (exit status 2) with the usage line otherwise,
+/// HelpRequested (exit status 0) on --help.
+class Args {
+ public:
+  Args(int argc, const char* const* argv, std::initializer_list<const char*> names);
+
+  /// The value of a name. A name that the constructor was not given is an Error.
+  const std::string& operator[](std::string_view name) const;
+
+ private:
+  std::vector<std::string> names_, values_;
+};
+
+inline Args::Args(int argc, const char* const* argv, std::initializer_list<const char*> names)
+    : names_(names.begin(), names.end()) {
+  std::string usage = concat("usage: ", argc > 0 ? argv[0] : "program");
+  for (const std::string& name : names_) usage += " <" + name + ">";
+  for (int i = 1; i < argc; ++i) {
+    values_.emplace_back(argv[i]);
+    if (values_.back() == "--help" || values_.back() == "-h") throw HelpRequested(usage + "\n");
+    require<UsageError>(values_.back().rfind("--", 0) != 0, "unknown option ", values_.back(), "\n", usage);
+  }
+  require<UsageError>(values_.size() == names_.size(), "got ", values_.size(), " arguments, need ", names_.size(), "\n", usage);
+}
+
+inline const std::string& Args::operator[](std::string_view name) const {
+  for (std::size_t i = 0; i < names_.size(); ++i)
+    if (names_[i] == name) return values_[i];
+  fail<Error>("[Args] no argument is called '", name, "'");
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Command-line options of a program as a table: each line binds a name to a variable whose value is the default.
+// The order of precedence is: default, preset, config file, command line.
+#ifndef KDLIB_TOOLS_OPTIONS_HPP
+#define KDLIB_TOOLS_OPTIONS_HPP
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "kdlib/tools/report.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// One key of a config file with its value (a scalar) or values (a list).
+struct FileSetting {
+  std::string key;
+  std::vector<std::string> values;
+};
+
+/// Example:
+///
+///     int steps = 30;  std::string loss = "forward_kl";  bool dry_run = false;
+///     kd::Options options{"distil", "Distils a student from a teacher."};
+///     options.group("Training")
+///         .add("steps", steps, "N", "optimiser steps").at_least(1)
+///         .add("loss", loss, "NAME", "divergence of each token").choices({"forward_kl", "reverse_kl", "jsd"})
+///         .add("dry-run", dry_run, "print the plan and stop");
+///     options.parse(argc, argv);   // throws UsageError (exit status 2) or HelpRequested (0): see report()
+///
+/// Written `--steps 5` or `--steps=5`; a bool is a switch (`--dry-run`, `--dry-run=off`), an optional<bool> takes on, off or
+/// auto, a list takes all values up to the next `--name` and may be repeated. Targets must outlive the Options.
+class Options {
+ public:
+  Options(std::string program, std::string purpose);
+
+  /// Starts a titled group in --help.
+  Options& group(std::string title);
+
+  Options& add(const char* name, std::string& target, const char* value_name, const char* help, const char* unit = "");
+  Options& add(const char* name, int& target, const char* value_name, const char* help, const char* unit = "");
+  Options& add(const char* name, std::int64_t& target, const char* value_name, const char* help, const char* unit = "");
+  Options& add(const char* name, std::uint64_t& target, const char* value_name, const char* help, const char* unit = "");
+  Options& add(const char* name, float& target, const char* value_name, const char* help, const char* unit = "");
+  Options& add(const char* name, double& target, const char* value_name, const char* help, const char* unit = "");
+  Options& add(const char* name, std::optional<bool>& target, const char* help);
+  Options& add(const char* name, std::vector<std::string>& target, const char* value_name, const char* help);
+  Options& add(const char* name, bool& target, const char* help);
+
+  /// A required argument without a name, by order of declaration: `inspect MODEL`.
+  Options& positional(const char* name, std::string& target, const char* help);
+
+  // Rules of the option added last.
+  Options& required();
+  Options& at_least(double bound);
+  Options& at_most(double bound);
+  Options& above(double bound);
+  Options& choices(std::initializer_list<const char*> allowed);
+
+  /// `--threads N` (0: all CPUs of the process) and `--seed N`, which every program has.
+  Options& common(int& threads, std::uint64_t& seed);
+
+  /// `--config FILE`: keys are option names; the reader is kd::read_yaml_settings of tools/yaml_settings.hpp.
+  Options& config_file(std::vector<FileSetting> (*read)(const std::string& path));
+
+  /// `--preset NAME`: `apply(context, name)` sets the targets; called before the config file and the command line count.
+  Options& presets(std::string& target, std::initializer_list<const char*> names, void (*apply)(void* context, const std::string& name), void* context);
+
+  void parse(int argc, const char* const* argv);
+
+  /// True when the config file or the command line set it.
+  bool given(std::string_view name) const;
+
+  /// Every option with its present value as text, in table order (numbers in their shortest exact form).
+  std::vector<std::pair<std::string, std::string>> settings() const;
+
+  /// All settings as YAML that `--config` reads back.
+  std::string yaml() const;
+
+  std::string help() const;
+
+ private:
+  enum class Kind : std::uint8_t { text, boolean, optional_boolean, int32, int64, uint64, real32, real64, list };
+  struct Item {
+    std::string name, value_name, help, unit, group, default_text;
+    Kind kind = Kind::text;
+    void* target = nullptr;
+    std::vector<std::string> choices;
+    std::optional<double> least, most, above;
+    bool required = false, positional = false, given = false;
+  };
+
+  Options& push(const char* name, Kind kind, void* target, const char* value_name, const char* help, const char* unit);
+  Item& last();
+  const Item* find(std::string_view name) const;
+  Item& find_or_refuse(std::string_view name, const std::string& where);
+  std::vector<FileSetting> read_command_line(int argc, const char* const* argv);
+  void apply(const std::vector<FileSetting>& settings, const std::string& where);
+  void assign(Item& item, const std::vector<std::string>& values, const std::string& where);
+  void assign_number(Item& item, const std::string& value, const std::string& where);
+  void check_rules(const Item& item, const std::string& where) const;
+  static std::string text_of(const Item& item);
+  std::string usage() const;
+
+  std::string program_, purpose_, group_ = "Options", config_;
+  std::vector<Item> items_;
+  std::vector<FileSetting> (*read_config_)(const std::string&) = nullptr;
+  void (*apply_preset_)(void*, const std::string&) = nullptr;
+  void* preset_context_ = nullptr;
+  std::string* preset_ = nullptr;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/tools/options_inl.hpp"
+
+#endif

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads a flat YAML file of settings for Options::config_file. Needs yaml-cpp; for programs only.
+#ifndef KDLIB_TOOLS_YAML_SETTINGS_HPP
+#define KDLIB_TOOLS_YAML_SETTINGS_HPP
+
+#include <string>
+#include <vector>
+
+#include "kdlib/tools/options.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Keys with a scalar or a list of scalars, in file order. Anything deeper, a key given twice or broken YAML is a UsageError
+/// that names the file, the line and the key; a file that cannot be read is an IoError. An empty file has no settings.
+std::vector<FileSetting> read_yaml_settings(const std::string& path);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/tools/yaml_settings_inl.hpp"
+
+#endif

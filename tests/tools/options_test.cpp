@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Command lines, presets and config files: who wins, what is refused and how it is said.
+#include "kdlib/tools/options.hpp"
+
+#include <cstdio>
+
+#include "kdlib/tools/args.hpp"
+#include "kdlib/tools/yaml_settings.hpp"
+#include "support/catch.hpp"
+#include "support/shared.hpp"
+
+using namespace kdlib;
+
+namespace {
+
+struct Flags {
+  std::string teacher, loss = "forward_kl", preset;
+  int steps = 30;
+  double rate = 1e-3;
+  std::uint64_t seed = 1;
+  int threads = 0;
+  bool dry_run = false;
+  std::optional<bool> t_squared;
+  std::vector<std::string> models;
+};
+
+Options make(Flags& f) {
+  Options options{"prog", "Does things."};
+  options.group("Models").add("teacher", f.teacher, "MODEL", "the teacher").required().add("models", f.models, "M...", "models");
+  options.group("Training")
+      .add("steps", f.steps, "N", "optimiser steps", "steps").at_least(1)
+      .add("learning-rate", f.rate, "X", "peak rate").above(0)
+      .add("loss", f.loss, "NAME", "divergence").choices({"forward_kl", "jsd"})
+      .add("t-squared", f.t_squared, "multiply by T^2")
+      .add("dry-run", f.dry_run, "plan only")
+      .common(f.threads, f.seed)
+      .config_file(read_yaml_settings)
+      .presets(f.preset, {"fast", "quality"},
+               [](void* context, const std::string& name) {
+                 if (name == "quality") static_cast<Flags*>(context)->steps = 300;
+               }, &f);
+  return options;
+}
+
+void parse(Options& options, std::vector<const char*> words) {
+  words.insert(words.begin(), "prog");
+  options.parse(static_cast<int>(words.size()), words.data());
+}
+
+std::string refusal(std::vector<const char*> words) {
+  Flags f;
+  Options options = make(f);
+  try {
+    parse(options, std::move(words));
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "(accepted)";
+}
+
+void write(const std::string& path, const std::string& text) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  REQUIRE(file != nullptr);
+  std::fwrite(text.data(), 1, text.size(), file);
+  std::fclose(file);
+}
+
+}  // namespace
+
+TEST_CASE("values of every kind are read from a command line", "[tools]") {
+  Flags f;
+  Options options = make(f);
+  parse(options, {"--teacher", "T", "--steps=5", "--learning-rate", "2.5e-4", "--seed", "18446744073709551615", "--dry-run", "--t-squared",
+                  "off", "--models", "a", "b", "--models", "c", "--loss", "jsd"});
+  CHECK(f.teacher == "T");
+  CHECK(f.steps == 5);
+  CHECK(f.rate == 2.5e-4);
+  CHECK(f.seed == 18446744073709551615ull);
+  CHECK(f.dry_run);
+  CHECK(f.t_squared == std::optional<bool>(false));
+  CHECK(f.models == std::vector<std::string>{"a", "b", "c"});
+  CHECK(options.given("steps"));
+  CHECK_FALSE(options.given("threads"));
+}
+
+TEST_CASE("a command line that cannot be used is refused with the reason", "[tools]") {
+  CHECK(refusal({"--teacher", "T", "--stepz", "3"}) == "unknown option --stepz; did you mean --steps?");
+  CHECK(refusal({"--teacher", "T", "--xyzzy-plugh"}) == "unknown option --xyzzy-plugh; see --help");
+  CHECK(refusal({"--steps", "3"}).find("missing option --teacher") == 0);
+  CHECK(refusal({"--teacher", "T", "--steps", "3x"}) == "--steps is '3x'; it must be a whole number");
+  CHECK(refusal({"--teacher", "T", "--steps", "99999999999"}) == "--steps is '99999999999'; it must be a whole number");
+  CHECK(refusal({"--teacher", "T", "--seed", "-1"}) == "--seed is '-1'; it must be a whole number >= 0");
+  CHECK(refusal({"--teacher", "T", "--steps", "0"}) == "--steps is 0; it must be >= 1");
+  CHECK(refusal({"--teacher", "T", "--learning-rate", "0"}) == "--learning-rate is 0; it must be > 0");
+  CHECK(refusal({"--teacher", "T", "--learning-rate", "nan"}).find("--learning-rate") == 0);
+  CHECK(refusal({"--teacher", "T", "--loss", "kl"}) == "--loss is 'kl'; it must be one of forward_kl, jsd");
+  CHECK(refusal({"--teacher", "T", "--preset", "slow"}) == "--preset is 'slow'; it must be one of fast, quality");
+  CHECK(refusal({"--teacher"}) == "--teacher needs a value (MODEL)");
+  CHECK(refusal({"--teacher", "T", "--steps", "1", "--steps", "2"}) == "--steps is given twice");
+  CHECK(refusal({"--teacher", "T", "stray"}).find("unexpected argument 'stray'") == 0);
+  CHECK(refusal({"--teacher", "T", "--dry-run=maybe"}) == "--dry-run is 'maybe'; it must be on or off");
+}
+
+TEST_CASE("the command line wins over the config file, which wins over the preset", "[tools]") {
+  const kdlib_tests::TemporaryDirectory folder;
+  const std::string path = folder / "c.yaml";
+  write(path, "teacher: T\nsteps: 70\npreset: quality\nmodels: [x, \"y z\"]\ndry-run: true\n");
+  {
+    Flags f;
+    Options options = make(f);
+    parse(options, {"--config", path.c_str(), "--steps", "80"});
+    CHECK(f.steps == 80);
+    CHECK(f.dry_run);
+    CHECK(f.models == std::vector<std::string>{"x", "y z"});
+  }
+  {
+    Flags f;
+    Options options = make(f);
+    parse(options, {"--config", path.c_str()});
+    CHECK(f.steps == 70);
+  }
+  {
+    Flags f;
+    Options options = make(f);
+    parse(options, {"--teacher", "T", "--preset", "quality"});
+    CHECK(f.steps == 300);
+  }
+}
+
+TEST_CASE("settings written as YAML read back as the same settings", "[tools]") {
+  const kdlib_tests::TemporaryDirectory folder;
+  Flags f;
+  Options options = make(f);
+  parse(options, {"--teacher", "a \"b\": #c", "--learning-rate", "0.1", "--models", "m 1", "--t-squared", "on"});
+  write(folder / "c.yaml", options.yaml());
+  Flags g;
+  Options again = make(g);
+  parse(again, {"--config", (folder / "c.yaml").c_str()});
+  CHECK(g.teacher == "a \"b\": #c");
+  CHECK(g.rate == 0.1);
+  CHECK(again.yaml() == options.yaml());
+}
+
+TEST_CASE("a broken config file is refused with file and line", "[tools]") {
+  const kdlib_tests::TemporaryDirectory folder;
+  const std::string path = folder / "c.yaml";
+  const auto said = [&](const std::string& text) {
+    write(path, text);
+    return refusal({"--config", path.c_str()});
+  };
+  CHECK(said("teacher: T\nstepz: 1\n") == path + ": unknown key stepz; did you mean steps?");
+  CHECK(said("steps: [1, 2]\n").find("takes one value, got 2") != std::string::npos);
+  CHECK(said("steps: {a: 1}\n") == path + ":1: steps must be a value or a list of values");
+  CHECK(said("steps: 1\nsteps: 2\n").find("given twice") != std::string::npos);
+  CHECK(said("a: [1\n").find(path + ":") == 0);
+  CHECK(said("- a\n").find("the top level must be a mapping") != std::string::npos);
+  Flags f;
+  Options options = make(f);
+  CHECK_THROWS_AS(parse(options, {"--config", "/nonexistent/x.yaml"}), IoError);
+}
+
+TEST_CASE("help names every option with its unit and default, and ends with status 0", "[tools]") {
+  Flags f;
+  Options options = make(f);
+  const std::string help = options.help();
+  CHECK_THAT(help, contains("--steps N"));
+  CHECK_THAT(help, contains("optimiser steps (steps; >= 1; default 30)"));
+  CHECK_THAT(help, contains("--teacher MODEL"));
+  CHECK_THAT(help, contains("forward_kl | jsd"));
+  CHECK_THROWS_AS(parse(options, {"--help"}), HelpRequested);
+}
+
+TEST_CASE("an error ends a program with status 1, bad usage with 2, help with 0", "[tools]") {
+  CHECK(report(IoError("disk full")) == 1);
+  CHECK(report(UsageError("no such flag")) == 2);
+  CHECK(report(HelpRequested("")) == 0);
+}
+
+TEST_CASE("named arguments are taken in order and counted", "[tools]") {
+  const char* three[] = {"prog", "s", "c", "o"};
+  const Args args{4, three, {"student", "cache", "out"}};
+  CHECK(args["student"] == "s");
+  CHECK(args["out"] == "o");
+  CHECK_THROWS_WITH(args["teacher"], "[Args] no argument is called 'teacher'");
+  CHECK_THROWS_WITH((Args{3, three, {"student", "cache", "out"}}), contains("usage: prog <student> <cache> <out>"));
+  const char* help[] = {"prog", "--help"};
+  CHECK_THROWS_AS((Args{2, help, {"student"}}), HelpRequested);
+}
