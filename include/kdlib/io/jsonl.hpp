@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON Lines: a file with one JSON value on each line, read a line at a time, so that files larger than memory work.
+#ifndef KDLIB_IO_JSONL_HPP
+#define KDLIB_IO_JSONL_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "kdlib/io/json.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Reads the lines of a text file (UTF-8 is not checked here). Lines end with LF or CRLF; the last may end with the file.
+/// FormatError "file:line": a line longer than `max_line` bytes. IoError: as open.
+class LineReader {
+ public:
+  static constexpr std::size_t default_max_line = std::size_t{64} << 20;
+
+  explicit LineReader(std::string path, std::size_t max_line = default_max_line);
+  LineReader(LineReader&& other) noexcept;
+  LineReader& operator=(LineReader&&) = delete;
+  LineReader(const LineReader&) = delete;
+  LineReader& operator=(const LineReader&) = delete;
+  ~LineReader();
+
+  /// The next line without its end; empty at the end of the file. Valid until the next call.
+  std::optional<std::string_view> next();
+
+  std::uint64_t line_number() const { return line_; }  // of the line last given, from 1
+  std::uint64_t line_offset() const { return offset_; }  // where that line begins, in bytes
+  std::string place() const;                             // "prompts.jsonl:12"
+  const std::string& path() const { return path_; }
+
+ private:
+  bool fill();
+
+  std::string path_, buffer_;
+  std::size_t max_line_ = 0, begin_ = 0;
+  std::uint64_t line_ = 0, offset_ = 0, next_offset_ = 0;
+  int fd_ = -1;
+  bool ended_ = false;
+};
+
+/// Reads one JSON value a line. Lines of white space only are skipped. A broken line throws FormatError
+/// "[json] prompts.jsonl:12: byte 34: ..."; the next call goes on behind it.
+class JsonlReader {
+ public:
+  explicit JsonlReader(std::string path, std::size_t max_line = LineReader::default_max_line) : lines_(std::move(path), max_line) {}
+
+  std::optional<Json> next();
+  std::uint64_t line_number() const { return lines_.line_number(); }
+  std::uint64_t line_offset() const { return lines_.line_offset(); }
+  std::string place() const { return lines_.place(); }
+  const std::string& path() const { return lines_.path(); }
+
+ private:
+  LineReader lines_;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/io/jsonl_inl.hpp"
+
+#endif
