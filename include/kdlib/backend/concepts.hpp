@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What kernels are told besides pointers, and the concepts that say which kernels a backend has.
+#ifndef KDLIB_BACKEND_CONCEPTS_HPP
+#define KDLIB_BACKEND_CONCEPTS_HPP
+
+#include <cstdint>
+
+#include "kdlib/tensor/device.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Heads of grouped-query attention: query head j reads key/value head j / (query_heads / kv_heads).
+struct AttentionHeads {
+  std::int64_t query_heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_size = 0;  // even
+  std::int64_t window = 0;     // keys a query sees, itself included; 0 = all before it
+  double scale = 0;            // multiplies q.k, 1/sqrt(head_size) as a rule
+};
+
+/// Documents laid end to end: document b holds tokens [offsets[b], offsets[b+1]). `offsets` lies on the device.
+struct DocumentRanges {
+  const std::int64_t* offsets = nullptr;  // [documents + 1]
+  std::int64_t documents = 0;
+  std::int64_t tokens = 0;
+};
+
+/// Keys and values of earlier tokens: slot s holds rows [s * capacity, s * capacity + length) of [slots * capacity, kv_heads * head_size].
+template <class T>
+struct CacheRanges {
+  T* keys = nullptr;
+  T* values = nullptr;
+  std::int64_t capacity = 0;            // rows a slot has
+  const std::int32_t* slots = nullptr;  // [documents] slot of each document of the batch
+  const std::int64_t* past = nullptr;   // [documents] rows that were there before this batch
+};
+
+/// AdamW's numbers for one step.
+struct AdamWStep {
+  double rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+  double correction1 = 1, correction2 = 1;  // 1 - beta1^t, 1 - beta2^t
+  double gradient_scale = 1;                // clipping
+};
+
+template <class D, class T>
+concept HasMatmul = requires(const T* a, T* c) { Kernels<D, T>::gemm(false, true, 1, 1, 1, T{1}, a, 1, a, 1, T{0}, c, 1); };
+
+template <class D, class T>
+concept HasAttention = requires(AttentionHeads h, DocumentRanges r, const T* q, T* o) { Kernels<D, T>::attention(h, r, q, q, q, o, o); };
+
+KDLIB_NAMESPACE_END
+
+#endif

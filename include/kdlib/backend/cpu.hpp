@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Kernels<Cpu, float> and Kernels<Cpu, double>: what models, losses and optimisers run on the host. All functions are static, take
+// row-major pointers and run on kdlib's thread pool; results repeat bit for bit for a fixed thread count, BLAS and CPU type.
+//
+// With KDLIB_WITH_CBLAS matrix products go to cblas_?gemm (one thread a call, inside kdlib's pool), else to Eigen. Everything else is
+// own code with AVX-512, AVX2 and portable bodies, chosen when the program runs (KDLIB_CPU_LEVEL=portable|avx2|avx512 lowers it).
+#ifndef KDLIB_BACKEND_CPU_HPP
+#define KDLIB_BACKEND_CPU_HPP
+
+#include <cstdint>
+#include <type_traits>
+
+#include "kdlib/backend/concepts.hpp"
+#include "kdlib/tensor/buffer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// The instruction sets that the vector loops have bodies for.
+enum class CpuLevel : int { portable = 0, avx2 = 1, avx512 = 2 };
+
+/// The best level of this CPU (lowered by KDLIB_CPU_LEVEL or set_cpu_level).
+CpuLevel cpu_level();
+/// Lowers the level, for tests and comparisons; a level that the CPU lacks is refused with BackendError.
+void set_cpu_level(CpuLevel level);
+const char* cpu_level_name(CpuLevel level);
+/// The matrix library behind gemm: "cblas (OpenBLAS 0.3.21 ...)" or "Eigen 3.4.0". Bit-equal runs need the same text.
+const char* cpu_blas_name();
+
+namespace detail {
+
+template <class T>
+struct CpuGemm {
+  /// C[m,n] = alpha * op(A) op(B) + beta * C. op = transpose where the flag is set. Row-major, leading dimensions in elements.
+  /// beta = 0 never reads C.
+  static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
+                   const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+  /// The same on the calling thread alone: for use inside parallel_for.
+  static void gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
+                          std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+};
+
+template <class T>
+struct CpuElementwise {
+  /// out[n, width] = table[ids[n], width].
+  static void embedding(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* table, T* out);
+  /// table_gradient[ids[n], :] += gradient[n, :]; the order of the additions is that of n.
+  static void embedding_backward(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* gradient, T* table_gradient);
+
+  /// y = x * r * weight, r = 1 / sqrt(mean(x^2) + epsilon) a row. x, y [rows, width], weight [width], inverse_rms [rows] (may be nullptr).
+  static void rms_norm(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double epsilon, T* y, T* inverse_rms);
+  /// x_gradient (+)= ..., weight_gradient += ...; either may be nullptr. `accumulate` says whether x_gradient is added to or written.
+  static void rms_norm_backward(const T* x, const T* weight, const T* inverse_rms, const T* gradient, std::int64_t rows, std::int64_t width,
+                                T* x_gradient, bool accumulate, T* weight_gradient);
+
+  /// Rotates x [rows, heads, head_size] in place by half-split RoPE: row i by the angles of positions[i].
+  /// cosine, sine [positions, head_size / 2]; inverse = the transposed rotation (backward).
+  static void rope(T* x, const std::int32_t* positions, std::int64_t rows, std::int64_t heads, std::int64_t head_size, const T* cosine,
+                   const T* sine, bool inverse);
+
+  /// y = silu(gate) * up, n elements.
+  static void swiglu(const T* gate, const T* up, std::int64_t n, T* y);
+  /// gate_gradient, up_gradient [n] written; both may be the memory of `gradient`'s caller but not of gate or up.
+  static void swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient, T* up_gradient);
+
+  static void add(const T* a, const T* b, std::int64_t n, T* y);              // y = a + b
+  static void axpy(std::int64_t n, T alpha, const T* x, T* y);                // y += alpha * x
+  static void scale(std::int64_t n, T alpha, T* x);                           // x *= alpha
+  /// y[rows, width] += bias[width] on every row.
+  static void add_bias(const T* bias, std::int64_t rows, std::int64_t width, T* y);
+  /// sums[width] += sum over rows of x[rows, width].
+  static void add_column_sums(const T* x, std::int64_t rows, std::int64_t width, T* sums);
+  /// out[r, :] = x[rows[r], :].
+  static void gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* out);
+  /// y[rows[r], :] += x[r, :]; rows are distinct.
+  static void scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* y);
+  /// Sum of squares in double, added in blocks of fixed size: the same for every thread count.
+  static double sum_squares(const T* x, std::int64_t n);
+  /// One AdamW step (Loshchilov and Hutter, 2019) on n elements: moments and value are updated in place.
+  static void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, T* first, T* second, T* value);
+};
+
+template <class T>
+struct CpuAttention {
+  /// Causal softmax(q k^T * scale) v inside each document. q, out [tokens, query_heads, head_size]; k, v [tokens, kv_heads, head_size];
+  /// log_sum [tokens, query_heads] is kept for the backward pass (may be nullptr).
+  static void attention(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k, const T* v, T* out, T* log_sum);
+  /// Recomputes the probabilities from log_sum. Gradients are written, not added to.
+  static void attention_backward(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k, const T* v, const T* out,
+                                 const T* log_sum, const T* out_gradient, T* q_gradient, T* k_gradient, T* v_gradient);
+  /// Copies the batch's k, v [tokens, kv_heads * head_size] behind what each document's slot holds, then lets the batch's queries see both.
+  static void attention_decode(const AttentionHeads& heads, const DocumentRanges& documents, const CacheRanges<T>& cache, const T* q, const T* k,
+                               const T* v, T* out);
+};
+
+}  // namespace detail
+
+template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double>)
+struct Kernels<Cpu, T> : detail::CpuGemm<T>, detail::CpuElementwise<T>, detail::CpuAttention<T> {};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/backend/cpu/gemm_inl.hpp"
+#include "kdlib/backend/cpu/elementwise_inl.hpp"
+#include "kdlib/backend/cpu/attention_inl.hpp"
+
+#endif

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products on the host: cblas or Eigen inside kdlib's thread pool, and an own kernel for few rows (generation).
+#ifndef KDLIB_BACKEND_CPU_GEMM_INL_HPP
+#define KDLIB_BACKEND_CPU_GEMM_INL_HPP
+
+#include "kdlib/backend/cpu/isa_inl.hpp"
+#include "kdlib/core/parallel.hpp"
+
+#if defined(KDLIB_WITH_CBLAS)
+#include <cblas.h>
+// OpenBLAS's own calls; weak, so that another cblas links too.
+extern "C" void openblas_set_num_threads(int) __attribute__((weak));
+extern "C" char* openblas_get_config(void) __attribute__((weak));
+#else
+#include <Eigen/Core>
+#endif
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+#if defined(KDLIB_WITH_CBLAS)
+/// kdlib's pool splits the work: each cblas call stays on its thread.
+inline void use_one_blas_thread() {
+  static const bool done = [] {
+    if (&openblas_set_num_threads != nullptr) openblas_set_num_threads(1);
+    return true;
+  }();
+  (void)done;
+}
+
+template <class T>
+void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b,
+                  std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  const CBLAS_TRANSPOSE opa = ta ? CblasTrans : CblasNoTrans, opb = tb ? CblasTrans : CblasNoTrans;
+  const auto i = [](std::int64_t x) { return static_cast<int>(x); };
+  if constexpr (std::is_same_v<T, float>)
+    cblas_sgemm(CblasRowMajor, opa, opb, i(m), i(n), i(k), alpha, a, i(lda), b, i(ldb), beta, c, i(ldc));
+  else
+    cblas_dgemm(CblasRowMajor, opa, opb, i(m), i(n), i(k), alpha, a, i(lda), b, i(ldb), beta, c, i(ldc));
+}
+#else
+inline void use_one_blas_thread() {}
+
+template <class A, class B, class C, class T>
+void eigen_product(const A& a, const B& b, C& c, T alpha, T beta) {
+  if (beta == T{0}) {
+    c.noalias() = alpha * (a * b);
+    return;
+  }
+  if (beta != T{1}) c *= beta;
+  c.noalias() += alpha * (a * b);
+}
+
+template <class T>
+void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b,
+                  std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Stride = Eigen::OuterStride<>;
+  const Eigen::Map<const Matrix, 0, Stride> am(a, ta ? k : m, ta ? m : k, Stride(lda)), bm(b, tb ? n : k, tb ? k : n, Stride(ldb));
+  Eigen::Map<Matrix, 0, Stride> cm(c, m, n, Stride(ldc));
+  if (ta && tb) eigen_product(am.transpose(), bm.transpose(), cm, alpha, beta);
+  else if (ta) eigen_product(am.transpose(), bm, cm, alpha, beta);
+  else if (tb) eigen_product(am, bm.transpose(), cm, alpha, beta);
+  else eigen_product(am, bm, cm, alpha, beta);
+}
+#endif
+
+/// C = beta * C, for products without terms.
+template <class T>
+void scale_matrix(std::int64_t m, std::int64_t n, T beta, T* c, std::int64_t ldc) {
+  for (std::int64_t r = 0; r < m; ++r)
+    for (std::int64_t i = 0; i < n; ++i) c[r * ldc + i] = beta == T{0} ? T{0} : beta * c[r * ldc + i];
+}
+
+constexpr std::int64_t few_rows_limit = 24;       // rows up to which reading each weight once beats packing it
+constexpr std::int64_t gemm_grain = 64;           // rows or columns below which a product is not split further
+constexpr std::int64_t gemm_parallel_work = 1 << 15;  // m n k below which one thread is faster
+
+template <class T>
+void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
+                             std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  if (m <= 0 || n <= 0) return;
+  if (k <= 0) return scale_matrix(m, n, beta, c, ldc);
+  if (!transpose_a && transpose_b && m <= few_rows_limit) {
+    KDLIB_VECTOR_CALL(few_rows, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    return;
+  }
+  use_one_blas_thread();
+  library_gemm<T>(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+template <class T>
+void CpuGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
+                      const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  for (const std::int64_t x : {m, n, k, lda, ldb, ldc})
+    require<ShapeError>(x >= 0 && x <= std::numeric_limits<int>::max(), "[gemm] ", m, " x ", n, " x ", k, " has an extent outside of 0 to 2^31 - 1");
+  if (m * n <= 0) return;
+  if (m * n * (k + 1) < gemm_parallel_work) return gemm_serial(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  const bool split_columns = n >= m || (!transpose_a && transpose_b && m <= few_rows_limit);
+  parallel_for(split_columns ? n : m, split_columns ? (m <= few_rows_limit ? 16 : gemm_grain) : gemm_grain, [&](std::int64_t begin, std::int64_t end) {
+    if (split_columns)
+      gemm_serial(transpose_a, transpose_b, m, end - begin, k, alpha, a, lda, b + (transpose_b ? begin * ldb : begin), ldb, beta, c + begin, ldc);
+    else
+      gemm_serial(transpose_a, transpose_b, end - begin, n, k, alpha, a + (transpose_a ? begin : begin * lda), lda, b, ldb, beta, c + begin * ldc, ldc);
+  });
+}
+
+}  // namespace detail
+
+inline const char* cpu_blas_name() {
+#if defined(KDLIB_WITH_CBLAS)
+  static const std::string name = [] {
+    const char* config = &openblas_get_config != nullptr ? openblas_get_config() : nullptr;
+    return config != nullptr ? concat("cblas (", config, ")") : std::string("cblas");
+  }();
+  return name.c_str();
+#else
+#define KDLIB_TEXT2(x) #x
+#define KDLIB_TEXT(x) KDLIB_TEXT2(x)
+  return "Eigen " KDLIB_TEXT(EIGEN_WORLD_VERSION) "." KDLIB_TEXT(EIGEN_MAJOR_VERSION) "." KDLIB_TEXT(EIGEN_MINOR_VERSION);
+#undef KDLIB_TEXT
+#undef KDLIB_TEXT2
+#endif
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vector loops, included once for each instruction set (isa_inl.hpp), hence no include guard. Each function works on one thread's
+// range; no vector type crosses a function that is not inlined.
+#ifdef KDLIB_VECTOR_SPACE
+#define KDLIB_LANE KDLIB_VECTOR_TARGET __attribute__((always_inline)) inline
+#define KDLIB_LOOP KDLIB_VECTOR_TARGET __attribute__((noinline)) inline
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+namespace KDLIB_VECTOR_SPACE {
+
+template <class T>
+struct Pack {
+  typedef T type __attribute__((vector_size(KDLIB_VECTOR_BYTES)));
+  typedef T half __attribute__((vector_size(KDLIB_VECTOR_BYTES / 2)));
+  typedef T loose __attribute__((vector_size(KDLIB_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+  static constexpr std::int64_t lanes = KDLIB_VECTOR_BYTES / static_cast<std::int64_t>(sizeof(T));
+};
+template <class T>
+using V = typename Pack<T>::type;
+
+template <class T>
+KDLIB_LANE V<T> load(const T* p) {
+  return *reinterpret_cast<const typename Pack<T>::loose*>(p);
+}
+template <class T>
+KDLIB_LANE void store(T* p, const V<T>& v) {
+  *reinterpret_cast<typename Pack<T>::loose*>(p) = v;
+}
+template <class T>
+KDLIB_LANE V<T> splat(T x) {
+  return V<T>{} + x;
+}
+/// The first `count` elements, the rest 0.
+template <class T>
+KDLIB_LANE V<T> load_part(const T* p, std::int64_t count) {
+  V<T> v{};
+  __builtin_memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(T));
+  return v;
+}
+template <class T>
+KDLIB_LANE void store_part(T* p, const V<T>& v, std::int64_t count) {
+  __builtin_memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(T));
+}
+template <class T>
+KDLIB_LANE T sum(const V<T>& v) {
+  T x[Pack<T>::lanes];
+  typename Pack<T>::half low, high;
+  __builtin_memcpy(&low, &v, sizeof low);
+  __builtin_memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
+  low += high;
+  __builtin_memcpy(x, &low, sizeof low);
+  for (std::int64_t n = Pack<T>::lanes / 4; n > 0; n /= 2)
+    for (std::int64_t i = 0; i < n; ++i) x[i] += x[i + n];
+  return x[0];
+}
+
+KDLIB_LANE V<double> exponential(V<double> x) {
+  for (std::int64_t i = 0; i < Pack<double>::lanes; ++i) x[i] = std::exp(x[i]);
+  return x;
+}
+/// exp to about 1 ulp: x = n ln2 + r, |r| <= ln2/2, polynomial of degree 6 in r. Below -87.33 it gives 0, above 88.37 infinity.
+KDLIB_LANE V<float> exponential(V<float> x) {
+  typedef std::int32_t I __attribute__((vector_size(KDLIB_VECTOR_BYTES)));
+  V<float> y = x < splat(-87.33f) ? splat(-87.33f) : x;
+  y = y > splat(88.37f) ? splat(88.37f) : y;
+  const V<float> shifted = y * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the low mantissa bits hold the rounded integer
+  const V<float> n = shifted - 12582912.0f;
+  V<float> r = y - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  V<float> p = splat(1.3888889e-3f);
+  p = p * r + 8.3333333e-3f;
+  p = p * r + 4.1666667e-2f;
+  p = p * r + 1.6666667e-1f;
+  p = p * r + 0.5f;
+  p = (p * r) * r + (r + 1.0f);
+  I bits, exponent;
+  __builtin_memcpy(&bits, &p, sizeof bits);
+  __builtin_memcpy(&exponent, &shifted, sizeof exponent);
+  bits += (exponent - 0x4B400000) << 23;
+  V<float> result;
+  __builtin_memcpy(&result, &bits, sizeof result);
+  result = x < splat(-87.33f) ? splat(0.0f) : result;
+  result = x > splat(88.37f) ? splat(std::numeric_limits<float>::infinity()) : result;
+  return x != x ? x : result;
+}
+
+/// Calls body(offset, count) for whole packs; count < lanes only at the end.
+#define KDLIB_FOR_PACKS(T, i, n) for (std::int64_t i = 0; i < (n); i += Pack<T>::lanes)
+
+template <class T>
+KDLIB_LANE V<T> take(const T* p, std::int64_t i, std::int64_t n) {
+  return n - i >= Pack<T>::lanes ? load(p + i) : load_part(p + i, n - i);
+}
+template <class T>
+KDLIB_LANE void put(T* p, std::int64_t i, std::int64_t n, const V<T>& v) {
+  if (n - i >= Pack<T>::lanes) store(p + i, v);
+  else store_part(p + i, v, n - i);
+}
+
+template <class T>
+KDLIB_LANE T dot_lanes(const T* a, const T* b, std::int64_t n) {
+  V<T> s0{}, s1{};
+  constexpr std::int64_t w = Pack<T>::lanes;
+  std::int64_t i = 0;
+  for (; i + 2 * w <= n; i += 2 * w) {
+    s0 += load(a + i) * load(b + i);
+    s1 += load(a + i + w) * load(b + i + w);
+  }
+  for (; i < n; i += w) s0 += take(a, i, n) * take(b, i, n);
+  return sum<T>(s0 + s1);
+}
+
+template <class T>
+KDLIB_LOOP void dot(const T* a, const T* b, std::int64_t n, T* out) {
+  *out = dot_lanes(a, b, n);
+}
+/// y += alpha x
+template <class T>
+KDLIB_LOOP void axpy(std::int64_t n, T alpha, const T* x, T* y) {
+  KDLIB_FOR_PACKS(T, i, n) put<T>(y, i, n, take(y, i, n) + alpha * take(x, i, n));
+}
+template <class T>
+KDLIB_LOOP void scale(std::int64_t n, T alpha, T* x) {
+  KDLIB_FOR_PACKS(T, i, n) put<T>(x, i, n, alpha * take(x, i, n));
+}
+template <class T>
+KDLIB_LOOP void add(std::int64_t n, const T* a, const T* b, T* y) {
+  KDLIB_FOR_PACKS(T, i, n) put<T>(y, i, n, take(a, i, n) + take(b, i, n));
+}
+/// Sum of squares of up to some thousand elements.
+template <class T>
+KDLIB_LOOP void sum_squares(const T* x, std::int64_t n, double* out) {
+  *out = static_cast<double>(dot_lanes(x, x, n));
+}
+
+template <class T>
+KDLIB_LOOP void rms_norm(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double epsilon, T* y, T* inverse_rms) {
+  for (std::int64_t r = 0; r < rows; ++r, x += width, y += width) {
+    const T mean = dot_lanes(x, x, width) / static_cast<T>(width);
+    const T inverse = T{1} / std::sqrt(mean + static_cast<T>(epsilon));
+    if (inverse_rms != nullptr) inverse_rms[r] = inverse;
+    KDLIB_FOR_PACKS(T, i, width) put<T>(y, i, width, take(x, i, width) * inverse * take(weight, i, width));
+  }
+}
+
+/// dx = r (g w) - x r^3 / width * sum(g w x); dw += g x r.
+template <class T>
+KDLIB_LOOP void rms_norm_backward(const T* x, const T* weight, const T* inverse_rms, const T* g, std::int64_t rows, std::int64_t width, T* dx,
+                                  bool accumulate, T* dw) {
+  for (std::int64_t r = 0; r < rows; ++r, x += width, g += width) {
+    const T inverse = inverse_rms[r];
+    if (dw != nullptr) {
+      KDLIB_FOR_PACKS(T, i, width) put<T>(dw, i, width, take(dw, i, width) + take(g, i, width) * take(x, i, width) * inverse);
+    }
+    if (dx == nullptr) continue;
+    V<T> s{};
+    KDLIB_FOR_PACKS(T, i, width) s += take(g, i, width) * take(weight, i, width) * take(x, i, width);
+    const T factor = sum<T>(s) * inverse * inverse * inverse / static_cast<T>(width);
+    KDLIB_FOR_PACKS(T, i, width) {
+      V<T> d = take(g, i, width) * take(weight, i, width) * inverse - take(x, i, width) * factor;
+      if (accumulate) d += take(dx, i, width);
+      put<T>(dx, i, width, d);
+    }
+    dx += width;
+  }
+}
+
+/// One row of heads; sign = -1 for the transposed rotation.
+template <class T>
+KDLIB_LOOP void rope_row(T* x, std::int64_t heads, std::int64_t half, const T* cosine, const T* sine, T sign) {
+  for (std::int64_t h = 0; h < heads; ++h, x += 2 * half) {
+    KDLIB_FOR_PACKS(T, i, half) {
+      const V<T> a = take(x, i, half), b = take(x + half, i, half), c = take(cosine, i, half), s = sign * take(sine, i, half);
+      put<T>(x, i, half, a * c - b * s);
+      put<T>(x + half, i, half, b * c + a * s);
+    }
+  }
+}
+
+template <class T>
+KDLIB_LOOP void swiglu(const T* gate, const T* up, std::int64_t n, T* y) {
+  KDLIB_FOR_PACKS(T, i, n) {
+    const V<T> g = take(gate, i, n);
+    put<T>(y, i, n, g / (T{1} + exponential(-g)) * take(up, i, n));
+  }
+}
+template <class T>
+KDLIB_LOOP void swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* dgate, T* dup) {
+  KDLIB_FOR_PACKS(T, i, n) {
+    const V<T> g = take(gate, i, n), u = take(up, i, n), d = take(gradient, i, n);
+    const V<T> sigmoid = T{1} / (T{1} + exponential(-g));
+    put<T>(dup, i, n, d * (g * sigmoid));
+    put<T>(dgate, i, n, d * u * (sigmoid * (T{1} + g * (T{1} - sigmoid))));
+  }
+}
+
+/// Turns n scores into probabilities of softmax(scale * s) and gives the log-sum-exp of the scaled scores.
+template <class T>
+KDLIB_LOOP void softmax_row(T* s, std::int64_t n, T factor, T* log_sum) {
+  T largest = s[0];
+  for (std::int64_t i = 1; i < n && i < Pack<T>::lanes; ++i) largest = s[i] > largest ? s[i] : largest;
+  V<T> m = splat(largest);
+  std::int64_t k = 0;
+  for (; k + Pack<T>::lanes <= n; k += Pack<T>::lanes) {
+    const V<T> x = load(s + k);
+    m = x > m ? x : m;
+  }
+  for (std::int64_t i = 0; i < Pack<T>::lanes; ++i) largest = m[i] > largest ? m[i] : largest;
+  for (; k < n; ++k) largest = s[k] > largest ? s[k] : largest;
+  V<T> total{};
+  std::int64_t i = 0;
+  for (; i + Pack<T>::lanes <= n; i += Pack<T>::lanes) {
+    const V<T> e = exponential((load(s + i) - largest) * factor);
+    store<T>(s + i, e);
+    total += e;
+  }
+  T all = sum<T>(total);
+  if (i < n) {
+    const V<T> e = exponential((load_part(s + i, n - i) - largest) * factor);
+    store_part<T>(s + i, e, n - i);
+    for (std::int64_t j = i; j < n; ++j) all += s[j];
+  }
+  const T inverse = T{1} / all;
+  KDLIB_FOR_PACKS(T, j, n) put<T>(s, j, n, take(s, j, n) * inverse);
+  *log_sum = largest * factor + std::log(all);
+}
+/// s = exp(scale * s - log_sum).
+template <class T>
+KDLIB_LOOP void softmax_again(T* s, std::int64_t n, T factor, T log_sum) {
+  KDLIB_FOR_PACKS(T, i, n) put<T>(s, i, n, exponential(take(s, i, n) * factor - log_sum));
+}
+/// dp = p * (dp - delta) * scale.
+template <class T>
+KDLIB_LOOP void softmax_backward(const T* p, std::int64_t n, T delta, T factor, T* dp) {
+  KDLIB_FOR_PACKS(T, i, n) put<T>(dp, i, n, take(p, i, n) * (take(dp, i, n) - delta) * factor);
+}
+
+/// One query against `keys` rows of a cache: out = softmax(scale * q k^T) v. scores [keys] is scratch.
+template <class T>
+KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys, std::int64_t stride, std::int64_t head_size, T factor, T* scores,
+                           T* out) {
+  for (std::int64_t t = 0; t < keys; ++t) scores[t] = dot_lanes(q, k + t * stride, head_size);
+  T log_sum;
+  softmax_row(scores, keys, factor, &log_sum);
+  KDLIB_FOR_PACKS(T, i, head_size) put<T>(out, i, head_size, V<T>{});
+  for (std::int64_t t = 0; t < keys; ++t) {
+    const T p = scores[t];
+    KDLIB_FOR_PACKS(T, i, head_size) put<T>(out, i, head_size, take(out, i, head_size) + p * take(v + t * stride, i, head_size));
+  }
+}
+
+/// The sums of one row of a tile. Named members, not an array: they must stay in registers.
+template <class T>
+struct TileRow {
+  V<T> c0{}, c1{}, c2{}, c3{};
+};
+template <int N, class T>
+KDLIB_LANE void tile_step(TileRow<T>& s, const V<T>& a, const V<T>& b0, const V<T>& b1, const V<T>& b2, const V<T>& b3) {
+  s.c0 += a * b0;
+  if constexpr (N > 1) s.c1 += a * b1;
+  if constexpr (N > 2) s.c2 += a * b2;
+  if constexpr (N > 3) s.c3 += a * b3;
+}
+template <class T>
+KDLIB_LANE void tile_put(T alpha, const V<T>& s, T beta, T* y) {
+  *y = alpha * sum<T>(s) + (beta == T{0} ? T{0} : beta * *y);
+}
+template <int N, class T>
+KDLIB_LANE void tile_store(const TileRow<T>& s, T alpha, T beta, T* y) {
+  tile_put<T>(alpha, s.c0, beta, y);
+  if constexpr (N > 1) tile_put<T>(alpha, s.c1, beta, y + 1);
+  if constexpr (N > 2) tile_put<T>(alpha, s.c2, beta, y + 2);
+  if constexpr (N > 3) tile_put<T>(alpha, s.c3, beta, y + 3);
+}
+
+/// y[M, N] = alpha * x[M, k] w[N, k]^T + beta * y for one tile, M, N <= 4.
+template <int M, int N, class T>
+KDLIB_LANE void dot_tile(std::int64_t k, T alpha, const T* x, std::int64_t ldx, const T* w, std::int64_t ldw, T beta, T* y, std::int64_t ldy) {
+  TileRow<T> s0, s1, s2, s3;
+  constexpr std::int64_t lanes = Pack<T>::lanes;
+  std::int64_t i = 0;
+  for (; i + lanes <= k; i += lanes) {
+    const V<T> b0 = load(w + i), b1 = N > 1 ? load(w + ldw + i) : b0, b2 = N > 2 ? load(w + 2 * ldw + i) : b0, b3 = N > 3 ? load(w + 3 * ldw + i) : b0;
+    tile_step<N, T>(s0, load(x + i), b0, b1, b2, b3);
+    if constexpr (M > 1) tile_step<N, T>(s1, load(x + ldx + i), b0, b1, b2, b3);
+    if constexpr (M > 2) tile_step<N, T>(s2, load(x + 2 * ldx + i), b0, b1, b2, b3);
+    if constexpr (M > 3) tile_step<N, T>(s3, load(x + 3 * ldx + i), b0, b1, b2, b3);
+  }
+  if (const std::int64_t n = k - i; n > 0) {
+    const V<T> b0 = load_part(w + i, n), b1 = N > 1 ? load_part(w + ldw + i, n) : b0, b2 = N > 2 ? load_part(w + 2 * ldw + i, n) : b0,
+               b3 = N > 3 ? load_part(w + 3 * ldw + i, n) : b0;
+    tile_step<N, T>(s0, load_part(x + i, n), b0, b1, b2, b3);
+    if constexpr (M > 1) tile_step<N, T>(s1, load_part(x + ldx + i, n), b0, b1, b2, b3);
+    if constexpr (M > 2) tile_step<N, T>(s2, load_part(x + 2 * ldx + i, n), b0, b1, b2, b3);
+    if constexpr (M > 3) tile_step<N, T>(s3, load_part(x + 3 * ldx + i, n), b0, b1, b2, b3);
+  }
+  tile_store<N, T>(s0, alpha, beta, y);
+  if constexpr (M > 1) tile_store<N, T>(s1, alpha, beta, y + ldy);
+  if constexpr (M > 2) tile_store<N, T>(s2, alpha, beta, y + 2 * ldy);
+  if constexpr (M > 3) tile_store<N, T>(s3, alpha, beta, y + 3 * ldy);
+}
+
+template <int N, class T>
+KDLIB_LANE void dot_rows(std::int64_t m, std::int64_t k, T alpha, const T* x, std::int64_t ldx, const T* w, std::int64_t ldw, T beta, T* y,
+                         std::int64_t ldy) {
+  std::int64_t r = 0;
+  for (; r + 4 <= m; r += 4) dot_tile<4, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy);
+  switch (m - r) {
+    case 3: dot_tile<3, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
+    case 2: dot_tile<2, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
+    case 1: dot_tile<1, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
+    default: break;
+  }
+}
+
+/// y[m, n] = alpha * x[m, k] w[n, k]^T + beta * y for few rows m: each row of w is read once.
+template <class T>
+KDLIB_LOOP void few_rows(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* x, std::int64_t ldx, const T* w, std::int64_t ldw,
+                         T beta, T* y, std::int64_t ldy) {
+  constexpr int width = KDLIB_VECTOR_BYTES == 64 ? 4 : 3;  // AVX2 has 16 registers: 4 x 3 sums, 3 of w, 1 of x
+  std::int64_t c = 0;
+  for (; c + width <= n; c += width) dot_rows<width>(m, k, alpha, x, ldx, w + c * ldw, ldw, beta, y + c, ldy);
+  for (; c < n; ++c) dot_rows<1>(m, k, alpha, x, ldx, w + c * ldw, ldw, beta, y + c, ldy);
+}
+
+/// out[i] = (code_i - offset) * factor + shift... for n codes of one group, n even: two signed codes a byte, the low nibble first.
+template <class T>
+KDLIB_LOOP void decode_int4(const std::uint8_t* codes, std::int64_t n, T factor, T shift, T* out) {
+  std::int64_t i = 0;
+  if constexpr (std::is_same_v<T, float> && KDLIB_VECTOR_BYTES >= 32) {
+    typedef std::int32_t I __attribute__((vector_size(KDLIB_VECTOR_BYTES)));
+    I left{};
+    for (int lane = 0; lane < Pack<T>::lanes; ++lane) left[lane] = 28 - 4 * (lane % 8);
+    for (; i + Pack<T>::lanes <= n; i += Pack<T>::lanes) {
+      std::int32_t word[2] = {0, 0};
+      __builtin_memcpy(word, codes + i / 2, Pack<T>::lanes / 2);
+      I bits = I{} + word[0];
+      if constexpr (Pack<T>::lanes == 16)
+        for (int lane = 8; lane < 16; ++lane) bits[lane] = word[1];
+      bits = (bits << left) >> 28;
+      store<T>(out + i, __builtin_convertvector(bits, V<T>) * factor + shift);
+    }
+  }
+  for (; i < n; i += 2) {
+    const std::uint8_t b = codes[i / 2];
+    out[i] = static_cast<T>(static_cast<std::int8_t>(b << 4) >> 4) * factor + shift;
+    out[i + 1] = static_cast<T>(static_cast<std::int8_t>(b) >> 4) * factor + shift;
+  }
+}
+
+template <class T>
+KDLIB_LOOP void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, T* first, T* second, T* value) {
+  const T b1 = static_cast<T>(step.beta1), b2 = static_cast<T>(step.beta2), scaled = static_cast<T>(step.gradient_scale);
+  const T keep = static_cast<T>(1.0 - step.rate * step.weight_decay), rate = static_cast<T>(step.rate / step.correction1);
+  const T root = static_cast<T>(1.0 / std::sqrt(step.correction2)), epsilon = static_cast<T>(step.epsilon);
+  KDLIB_FOR_PACKS(T, i, n) {
+    const V<T> g = take(gradient, i, n) * scaled;
+    const V<T> m = b1 * take(first, i, n) + (T{1} - b1) * g;
+    const V<T> v = b2 * take(second, i, n) + (T{1} - b2) * (g * g);
+    V<T> denominator = v;
+    for (std::int64_t j = 0; j < Pack<T>::lanes; ++j) denominator[j] = std::sqrt(denominator[j]);
+    put<T>(first, i, n, m);
+    put<T>(second, i, n, v);
+    put<T>(value, i, n, take(value, i, n) * keep - rate * m / (denominator * root + epsilon));
+  }
+}
+
+}  // namespace KDLIB_VECTOR_SPACE
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#undef KDLIB_FOR_PACKS
+#undef KDLIB_LANE
+#undef KDLIB_LOOP
+#endif
