@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte-pair encoding of one piece: repeatedly join the adjacent pair of lowest rank, leftmost first.
+// Source: Sennrich et al., "Neural machine translation of rare words with subword units" (ACL 2016), on bytes.
+#ifndef KDLIB_TEXT_BPE_MODEL_HPP
+#define KDLIB_TEXT_BPE_MODEL_HPP
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/text/vocabulary.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// What joining two tokens gives. Lower ranks are joined first.
+struct Merge {
+  std::uint32_t rank;
+  std::int32_t id;
+};
+inline constexpr std::uint32_t no_rank = 0xFFFFFFFFu;
+
+/// (left id, right id) to Merge: open addressing, one cache line a look-up in most cases.
+class MergeTable {
+ public:
+  void reserve(std::size_t merges);
+  void add(std::int32_t left, std::int32_t right, Merge merge);  // a later rank of the same pair replaces the earlier
+  Merge find(std::int32_t left, std::int32_t right) const;       // rank no_rank: none
+  std::size_t size() const { return used_; }
+
+ private:
+  static constexpr std::uint64_t empty = ~std::uint64_t{0};
+  struct Slot {
+    std::uint64_t key = empty;
+    Merge merge{no_rank, 0};
+  };
+  static std::uint64_t key_of(std::int32_t left, std::int32_t right) {
+    return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 32 | static_cast<std::uint32_t>(right);
+  }
+  std::size_t slot(std::uint64_t key) const;
+  std::vector<Slot> slots_;  // size a power of two
+  std::size_t used_ = 0;
+};
+
+/// Ids of short pieces seen before. Two places a piece, the older of them overwritten: bounded memory and no allocation.
+class PieceCache {
+ public:
+  static constexpr std::size_t max_bytes = 31, max_ids = 7;
+  PieceCache();
+  struct Entry {
+    char key[max_bytes];
+    std::uint8_t length;  // 0: free
+    std::int32_t ids[max_ids];
+    std::uint32_t count;
+  };
+  /// The entry of a piece of at most max_bytes bytes, or null.
+  const Entry* find(std::string_view piece, std::uint64_t hash);
+  void insert(std::string_view piece, std::uint64_t hash, const std::int32_t* ids, std::size_t count);
+
+ private:
+  std::vector<Entry> entries_;
+};
+
+/// Work space of one encoding thread.
+struct BpeScratch {
+  struct Candidate {
+    std::uint32_t rank, at;
+    std::int32_t left, right, id;
+  };
+  PieceCache cache;
+  std::vector<std::int32_t> ids;
+  std::vector<std::uint32_t> next, before;
+  std::vector<Candidate> heap;
+  std::uint64_t dropped_bytes = 0;
+};
+
+struct BpeModel {
+  Vocabulary vocabulary;
+  MergeTable merges;
+  std::int32_t byte_token[256];  // Vocabulary::none: the byte has no token and is dropped before merging
+  bool ignore_merges = false;    // a piece that is a token as a whole is that token
+
+  void set_byte_tokens();
+  /// Appends the ids of one piece. Bytes without a token are added to scratch.dropped_bytes.
+  void encode_piece(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
+
+ private:
+  void merge_short(std::vector<std::int32_t>& ids) const;
+  void merge_long(BpeScratch& scratch) const;
+};
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#include "kdlib/text/bpe_model_inl.hpp"
+
+#endif

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Byte-level BPE tokenizers: text to ids and back, from a Hugging Face tokenizer.json or from GGUF metadata.
+#ifndef KDLIB_TEXT_BYTE_LEVEL_BPE_HPP
+#define KDLIB_TEXT_BYTE_LEVEL_BPE_HPP
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/text/added_tokens.hpp"
+#include "kdlib/text/pre_tokenizer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+class GgufFile;
+
+namespace detail {
+struct TokenizerData;
+struct ScratchPool;
+}  // namespace detail
+
+/// How a text becomes ids.
+struct EncodeOptions {
+  SpecialTokens special = SpecialTokens::parse;
+  bool strict = false;  // a byte without a token throws InputError; otherwise it vanishes and is counted
+};
+
+/// A loaded tokenizer. Copies share the tables. All const members may be called from several threads at once.
+///
+/// encode: added tokens are cut out of the text (leftmost-longest), the gaps are normalised (NFC for Qwen), cut into pieces and merged.
+/// Nothing is ever added in front or behind. Speed: tens of megabytes a second on one thread for ordinary text; memory and time
+/// grow as n log n at worst, also for one long piece.
+class Tokenizer {
+ public:
+  /// A Hugging Face directory (tokenizer.json; tokenizer_config.json, chat_template.jinja, generation_config.json and config.json are
+  /// used when they are there), a tokenizer.json or a GGUF file. IoError, or FormatError naming file and key.
+  static Tokenizer from_pretrained(const std::string& path);
+  /// The text of a tokenizer.json; `name` opens the messages.
+  static Tokenizer from_json_text(std::string text, std::string name);
+  /// `tokenizer.ggml.*` of an open GGUF file.
+  static Tokenizer from_gguf(const GgufFile& file);
+
+  /// Ids of a text. InputError when the text is not UTF-8 (replace_invalid_utf8 makes it so).
+  std::vector<std::int32_t> encode(std::string_view text, SpecialTokens special = SpecialTokens::parse) const;
+  /// Appends the ids of a text; returns the number of bytes that have no token and were left out (SmolLM2 lacks eight that UTF-8 uses).
+  std::uint64_t encode_append(std::string_view text, std::vector<std::int32_t>& ids, EncodeOptions options = {}) const;
+
+  /// The text of ids; U+FFFD for each maximal part that is not UTF-8. Ids without a token (padding rows) add nothing: check_ids() refuses them.
+  std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const;
+  /// The exact bytes of ids, end to end.
+  std::string decode_bytes(std::span<const std::int32_t> ids, bool skip_special = false) const;
+  /// InputError naming the first id that has no token.
+  void check_ids(std::span<const std::int32_t> ids) const;
+
+  /// Highest id + 1. A model may have more rows (padding).
+  std::int32_t vocab_size() const;
+  /// The bytes of a token; empty for an id without one.
+  std::string_view token_bytes(std::int32_t id) const;
+  bool has_token(std::int32_t id) const;
+  bool is_special(std::int32_t id) const;
+  /// The id of an added token's content, else of the token with exactly these bytes ("Hello", " world").
+  std::optional<std::int32_t> token_to_id(std::string_view token) const;
+  const std::vector<AddedToken>& added_tokens() const;
+
+  /// From tokenizer_config.json or GGUF; empty where the files name none.
+  std::optional<std::int32_t> bos_id() const;
+  std::optional<std::int32_t> eos_id() const;
+  std::optional<std::int32_t> pad_id() const;
+  /// Ids that end an answer: eos and those of generation_config.json, or GGUF's eot and eom. Sorted.
+  const std::vector<std::int32_t>& stop_ids() const;
+  /// The files ask for bos_id() in front of every text. encode() never adds it.
+  bool wants_bos() const;
+
+  /// The Jinja text of the chat template; empty where the files have none. chat_template.hpp recognises it.
+  const std::string& chat_template() const;
+  PreTokenizer pre_tokenizer() const;
+  bool normalizes_nfc() const;
+  std::size_t merge_count() const;
+  /// File or name it was read from.
+  const std::string& source() const;
+
+  /// Equal for two tokenizers when every id means the same bytes and the same ids are special, whichever files they came from:
+  /// then row i of two heads is about the same token.
+  std::uint64_t content_hash() const;
+
+ private:
+  explicit Tokenizer(std::shared_ptr<const detail::TokenizerData> data);
+  std::shared_ptr<const detail::TokenizerData> data_;
+  std::shared_ptr<detail::ScratchPool> scratch_;
+};
+
+/// Text of a stream of ids: each push() lets out what is certain, holding back at most three bytes of an unfinished character.
+/// All parts together equal decode() of all ids.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(Tokenizer tokenizer, bool skip_special = false) : tokenizer_(std::move(tokenizer)), skip_special_(skip_special) {}
+  std::string push(std::int32_t id);
+  std::string flush();  // what is still held back, as U+FFFD; the decoder can be used again
+
+ private:
+  Tokenizer tokenizer_;
+  std::string held_;
+  bool skip_special_;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/text/byte_level_bpe_inl.hpp"
+
+#endif

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a loaded tokenizer consists of, and the steps from a file's entries to it that tokenizer.json and GGUF share.
+#ifndef KDLIB_TEXT_TOKENIZER_DATA_HPP
+#define KDLIB_TEXT_TOKENIZER_DATA_HPP
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/text/added_tokens.hpp"
+#include "kdlib/text/bpe_model.hpp"
+#include "kdlib/text/pre_tokenizer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+struct TokenizerData {
+  std::string source;  // file or name, opens messages
+  BpeModel model;
+  std::vector<AddedToken> added;  // sorted by id
+  AddedTokenMatcher raw_matcher, normalized_matcher;
+  std::vector<bool> special;  // by id
+  PreTokenizer pre_tokenizer = PreTokenizer::gpt2;
+  bool nfc = false;
+  std::optional<std::int32_t> bos, eos, pad;
+  std::vector<std::int32_t> stop;
+  bool wants_bos = false;
+  std::string chat_template;
+  std::uint64_t content_hash = 0;
+
+  TokenizerData() = default;
+  TokenizerData(const TokenizerData&) = delete;  // the matchers point into `added`
+  TokenizerData& operator=(const TokenizerData&) = delete;
+
+  /// Joins left and right in the order of the calls. Empty when all three tokens exist, else what is wrong.
+  std::string add_merge(std::string_view left_bytes, std::string_view right_bytes, std::uint32_t rank);
+
+  /// Drops added tokens `<|reserved_...|>` with ids from `rows` on and refuses any other token there (config.json's vocab_size).
+  void limit_ids(std::int64_t rows, std::string_view config);
+
+  /// After all tokens, merges and added tokens: builds what encode() searches with.
+  void finish();
+};
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#include "kdlib/text/tokenizer_data_inl.hpp"
+
+#endif

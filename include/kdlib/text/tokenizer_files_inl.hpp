@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+// Readers of byte_level_bpe.hpp: tokenizer.json and the files beside it. Every refusal names the file and the key.
+#ifndef KDLIB_TEXT_TOKENIZER_FILES_INL_HPP
+#define KDLIB_TEXT_TOKENIZER_FILES_INL_HPP
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/tokenizer_data.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::int32_t read_token_id(const Json& value) {
+  const std::int64_t id = value.as_int();
+  if (id < 0 || id > Vocabulary::max_id) value.refuse(concat("is ", id, "; a token id lies in [0, ", Vocabulary::max_id, "]"));
+  return static_cast<std::int32_t>(id);
+}
+
+inline std::string type_of(const Json& object) { return std::string(object.at("type").as_string()); }
+
+inline void read_added_tokens(const Json& list, TokenizerData& data) {
+  if (!list.is_array() && !list.is_null()) list.refuse("must be an array");
+  for (const Json& entry : list) {
+    AddedToken token;
+    token.id = read_token_id(entry.at("id"));
+    token.content = entry.at("content").as_string();
+    if (token.content.empty()) entry.refuse("has an empty content");
+    token.single_word = entry.bool_or("single_word", false);
+    token.lstrip = entry.bool_or("lstrip", false);
+    token.rstrip = entry.bool_or("rstrip", false);
+    token.normalized = entry.bool_or("normalized", false);
+    token.special = entry.bool_or("special", false);
+    data.added.push_back(std::move(token));
+  }
+}
+
+inline void read_vocabulary(const Json& vocab, const Json& added_list, TokenizerData& data) {
+  if (!vocab.is_object() || vocab.size() == 0) vocab.refuse("must be an object that maps tokens to ids");
+  std::unordered_map<std::string_view, std::int32_t> added;
+  for (std::size_t i = 0; i < data.added.size(); ++i)
+    if (!added.emplace(data.added[i].content, data.added[i].id).second) added_list[i].refuse("has the content of an earlier entry");
+  data.model.vocabulary = Vocabulary(vocab.size());
+  std::string bytes;
+  for (std::size_t i = 0; i < vocab.size(); ++i) {
+    const std::string_view key = vocab.key(i);
+    const Json value = vocab[i];
+    const std::int32_t id = read_token_id(value);
+    const auto known = added.find(key);
+    bytes.clear();
+    if (known != added.end()) {
+      if (known->second != id) value.refuse(concat("is ", id, ", but added_tokens give this token the id ", known->second));
+      bytes = key;
+    } else if (key.empty() || !append_alphabet_bytes(key, bytes)) {
+      value.refuse("belongs to a token that is not written in the byte-level alphabet and is no added token");
+    }
+    if (!data.model.vocabulary.add(bytes, id)) value.refuse(concat("is ", id, ", which another token has already"));
+  }
+  for (std::size_t i = 0; i < data.added.size(); ++i) {
+    const AddedToken& token = data.added[i];
+    if (data.model.vocabulary.find(token.content) == token.id) continue;
+    if (!data.model.vocabulary.add_hidden(token.content, token.id)) added_list[i].at("id").refuse("is the id of another token");
+  }
+}
+
+inline void read_merges(const Json& merges, TokenizerData& data) {
+  if (!merges.is_array()) merges.refuse("must be an array of pairs");
+  std::string left, right;
+  std::uint32_t rank = 0;
+  for (const Json& entry : merges) {
+    std::string_view first, second;
+    if (entry.is_array()) {
+      if (entry.size() != 2) entry.refuse("must have two parts");
+      first = entry[0].as_string();
+      second = entry[1].as_string();
+    } else {
+      const std::string_view both = entry.as_string();
+      const std::size_t space = both.find(' ');
+      if (space == std::string_view::npos || both.find(' ', space + 1) != std::string_view::npos)
+        entry.refuse("must have two parts with one space between them");
+      first = both.substr(0, space);
+      second = both.substr(space + 1);
+    }
+    left.clear();
+    right.clear();
+    if (!append_alphabet_bytes(first, left) || !append_alphabet_bytes(second, right)) entry.refuse("is not written in the byte-level alphabet");
+    const std::string problem = data.add_merge(left, right, rank++);
+    if (!problem.empty()) entry.refuse(problem);
+  }
+}
+
+inline void require_unset(const Json& model, std::string_view key) {
+  const auto value = model.find_set(key);
+  if (!value) return;
+  if (value->is_string() && value->as_string().empty()) return;
+  if (value->is_bool() && !value->as_bool()) return;
+  if (value->is_number() && value->as_double() == 0) return;
+  value->refuse("is set; kdlib reads byte-level BPE without it");
+}
+
+inline void read_model(const Json& root, TokenizerData& data) {
+  const Json model = root.at("model");
+  if (type_of(model) != "BPE") model.at("type").refuse(concat("is \"", type_of(model), "\"; kdlib reads byte-level BPE (\"BPE\")"));
+  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"}) require_unset(model, key);
+  data.model.ignore_merges = model.bool_or("ignore_merges", false);
+  const Json added_list = root.find_set("added_tokens").value_or(Json());
+  read_added_tokens(added_list, data);
+  read_vocabulary(model.at("vocab"), added_list, data);
+  read_merges(model.at("merges"), data);
+  data.model.set_byte_tokens();
+  if (const auto unknown = model.find_set("unk_token")) {
+    const std::int32_t id = data.model.vocabulary.find(unknown->as_string());
+    if (id == Vocabulary::none) unknown->refuse("is no token of model.vocab");
+    for (std::int32_t& token : data.model.byte_token)
+      if (token == Vocabulary::none) token = id;
+  }
+}
+
+inline void read_normalizer(const Json& normalizer, TokenizerData& data) {
+  if (normalizer.is_null()) return;
+  const std::string type = type_of(normalizer);
+  if (type == "Sequence") {
+    for (const Json& part : normalizer.at("normalizers")) read_normalizer(part, data);
+  } else if (type == "NFC") {
+    data.nfc = true;
+  } else {
+    normalizer.at("type").refuse(concat("is \"", type, "\"; kdlib knows NFC and none"));
+  }
+}
+
+/// One step of a pre_tokenizer as a letter: D(igits), G B(yteLevel with and without GPT-2's regex), or the Split regexes g q o.
+inline char read_split_step(const Json& step) {
+  const std::string type = type_of(step);
+  if (type == "Digits") {
+    if (!step.bool_or("individual_digits", false)) step.refuse("cuts runs of digits; kdlib knows individual_digits = true");
+    return 'D';
+  }
+  if (type == "ByteLevel") {
+    if (step.at("add_prefix_space").as_bool()) step.at("add_prefix_space").refuse("is true; kdlib adds no space in front of a text");
+    return step.bool_or("use_regex", true) ? 'G' : 'B';
+  }
+  if (type != "Split") step.at("type").refuse(concat("is \"", type, "\"; kdlib knows Split, Digits and ByteLevel"));
+  if (step.at("behavior").as_string() != "Isolated") step.at("behavior").refuse("must be \"Isolated\"");
+  if (step.bool_or("invert", false)) step.at("invert").refuse("must be false");
+  const Json regex = step.at("pattern").at("Regex");
+  if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::gpt2)) return 'g';
+  if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::qwen)) return 'q';
+  if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::o200k)) return 'o';
+  regex.refuse(concat("is not one of the regexes that kdlib has scanners for (GPT-2, Qwen2, o200k): ", regex.as_string()));
+}
+
+inline void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
+  if (pre.is_null()) pre.refuse("is null; a byte-level tokenizer needs a ByteLevel step");
+  std::string steps;
+  if (type_of(pre) == "Sequence") {
+    for (const Json& step : pre.at("pretokenizers")) steps += read_split_step(step);
+  } else {
+    steps += read_split_step(pre);
+  }
+  const std::pair<std::string_view, PreTokenizer> known[] = {{"G", PreTokenizer::gpt2},         {"gB", PreTokenizer::gpt2},
+                                                             {"DG", PreTokenizer::gpt2_digits}, {"DgB", PreTokenizer::gpt2_digits},
+                                                             {"qB", PreTokenizer::qwen},        {"oB", PreTokenizer::o200k}};
+  for (const auto& [order, kind] : known) {
+    if (order != steps) continue;
+    data.pre_tokenizer = kind;
+    return;
+  }
+  pre.refuse("combines its steps in a way that kdlib does not know; known are ByteLevel, Digits + ByteLevel and Split + ByteLevel");
+}
+
+/// Nothing here changes ids, but a decoder of another kind would mean another alphabet.
+inline void check_decoder(const Json& root, TokenizerData& data) {
+  const auto decoder = root.find_set("decoder");
+  if (decoder && type_of(*decoder) != "ByteLevel") decoder->at("type").refuse(concat("is \"", type_of(*decoder), "\"; kdlib reads ByteLevel"));
+  const auto post = root.find_set("post_processor");
+  if (!post) return;
+  const std::string type = type_of(*post);
+  if (type == "ByteLevel") return;
+  if (type != "TemplateProcessing" && type != "Sequence") post->at("type").refuse(concat("is \"", type, "\"; kdlib knows ByteLevel and TemplateProcessing"));
+  const Json steps = type == "Sequence" ? post->at("processors") : Json();
+  const auto template_in_front = [](const Json& step) {
+    const Json single = step.at("single");
+    return single.size() > 0 && single[0].contains("SpecialToken");
+  };
+  if (type == "TemplateProcessing") data.wants_bos = template_in_front(*post);
+  for (const Json& step : steps)
+    if (type_of(step) == "TemplateProcessing") data.wants_bos = template_in_front(step);
+}
+
+inline void read_tokenizer_json(const Json& root, TokenizerData& data) {
+  if (!root.is_object()) root.refuse("must be an object");
+  if (root.at("version").as_string() != "1.0") root.at("version").refuse(concat("is \"", root.at("version").as_string(), "\"; kdlib reads \"1.0\""));
+  read_model(root, data);
+  read_normalizer(root.find_set("normalizer").value_or(Json()), data);
+  read_pre_tokenizer(root.at("pre_tokenizer"), data);
+  check_decoder(root, data);
+}
+
+/// A token named in tokenizer_config.json: a string or an object with a content; null and missing give nothing.
+inline std::optional<std::int32_t> read_named_token(const Json& config, std::string_view key, const TokenizerData& data) {
+  const auto value = config.find_set(key);
+  if (!value) return std::nullopt;
+  const std::string_view name = value->is_object() ? value->at("content").as_string() : value->as_string();
+  for (const AddedToken& token : data.added)
+    if (token.content == name) return token.id;
+  const std::int32_t id = data.model.vocabulary.find(name);
+  if (id == Vocabulary::none) value->refuse(concat("names \"", name, "\", which is no token of ", data.source));
+  return id;
+}
+
+inline std::string read_template(const Json& config) {
+  const auto value = config.find_set("chat_template");
+  if (!value) return {};
+  if (value->is_string()) return std::string(value->as_string());
+  if (!value->is_array()) value->refuse("must be a string or an array of named templates");
+  for (const Json& entry : *value)
+    if (entry.at("name").as_string() == "default") return std::string(entry.at("template").as_string());
+  value->refuse("has no template named \"default\"");
+}
+
+/// eos_token_id of generation_config.json or config.json: one id or several.
+inline void add_stop_ids(const Json& config, TokenizerData& data) {
+  const auto value = config.find_set("eos_token_id");
+  if (!value) return;
+  if (!value->is_array()) data.stop.push_back(read_token_id(*value));
+  else
+    for (const Json& id : *value) data.stop.push_back(read_token_id(id));
+}
+
+inline void read_files_beside(const std::string& folder, TokenizerData& data) {
+  const auto file = [&](const char* name) { return join_path(folder, name); };
+  if (path_exists(file("config.json"))) {
+    const Json config = Json::parse_file(file("config.json"));
+    if (const auto rows = config.find_set("vocab_size")) data.limit_ids(rows->as_int(), file("config.json"));
+    if (!path_exists(file("generation_config.json"))) add_stop_ids(config, data);
+  }
+  if (path_exists(file("generation_config.json"))) add_stop_ids(Json::parse_file(file("generation_config.json")), data);
+  if (path_exists(file("tokenizer_config.json"))) {
+    const Json config = Json::parse_file(file("tokenizer_config.json"));
+    data.bos = read_named_token(config, "bos_token", data);
+    data.eos = read_named_token(config, "eos_token", data);
+    data.pad = read_named_token(config, "pad_token", data);
+    data.wants_bos = config.bool_or("add_bos_token", data.wants_bos);
+    data.chat_template = read_template(config);
+  }
+  if (path_exists(file("chat_template.jinja"))) data.chat_template = read_file(file("chat_template.jinja"));
+}
+
+inline void finish_stop_ids(TokenizerData& data) {
+  if (data.eos) data.stop.push_back(*data.eos);
+  std::sort(data.stop.begin(), data.stop.end());
+  data.stop.erase(std::unique(data.stop.begin(), data.stop.end()), data.stop.end());
+}
+
+}  // namespace detail
+
+inline Tokenizer Tokenizer::from_json_text(std::string text, std::string name) {
+  auto data = std::make_shared<detail::TokenizerData>();
+  data->source = name;
+  detail::read_tokenizer_json(Json::parse(std::move(text), std::move(name)), *data);
+  data->finish();
+  return Tokenizer(data);
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

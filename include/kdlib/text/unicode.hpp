@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// UTF-8 and the few character classes that pre-tokenizers tell apart (Unicode 14).
+#ifndef KDLIB_TEXT_UNICODE_HPP
+#define KDLIB_TEXT_UNICODE_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "kdlib/config.hpp"
+#include "kdlib/io/utf8.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What the regexes of byte-level tokenizers distinguish. General categories; every code point has one class.
+enum class UnicodeClass : std::uint8_t {
+  other,   // everything else: punctuation, symbols, controls, unassigned
+  upper,   // Lu Lt
+  lower,   // Ll
+  letter,  // Lm Lo: letters without case
+  mark,    // M
+  number,  // Nd Nl No
+  space    // White_Space
+};
+
+UnicodeClass unicode_class(char32_t c);
+
+/// The text with one U+FFFD for each maximal invalid part (Unicode 14, table 3-8), as Python and Rust replace.
+std::string replace_invalid_utf8(std::string_view bytes);
+
+void append_utf8(std::string& out, char32_t c);  // c: a scalar value
+
+namespace detail {
+
+/// Class and "NFC may touch it" of all code points: value(c) & 7 is the class, value(c) & 8 the NFC mark.
+class UnicodeTables {
+ public:
+  static const UnicodeTables& get();
+  std::uint8_t value(char32_t c) const { return c < 0x110000 ? pages_[(static_cast<std::size_t>(index_[c >> 7]) << 7) | (c & 127)] : 0; }
+
+ private:
+  UnicodeTables();
+  std::uint16_t index_[0x110000 >> 7] = {};
+  std::string pages_;  // bytes, 128 a page
+};
+
+/// The code point at text[at]; moves `at` behind it. The text must be well-formed UTF-8.
+inline char32_t next_code_point(const char* text, std::size_t& at) {
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
+  const char32_t first = byte(at);
+  if (first < 0x80) {
+    at += 1;
+    return first;
+  }
+  if (first < 0xE0) {
+    at += 2;
+    return (first & 0x1F) << 6 | (byte(at - 1) & 0x3Fu);
+  }
+  if (first < 0xF0) {
+    at += 3;
+    return (first & 0x0F) << 12 | (byte(at - 2) & 0x3Fu) << 6 | (byte(at - 1) & 0x3Fu);
+  }
+  at += 4;
+  return (first & 0x07) << 18 | (byte(at - 3) & 0x3Fu) << 12 | (byte(at - 2) & 0x3Fu) << 6 | (byte(at - 1) & 0x3Fu);
+}
+
+/// What stands at the front of `bytes`: a character of `length` bytes, an invalid part of `length` bytes, or the beginning of a
+/// character that the next bytes may complete.
+struct Utf8Step {
+  enum class Kind { character, invalid, incomplete } kind;
+  std::size_t length;
+};
+Utf8Step utf8_step(std::string_view bytes);  // bytes not empty
+
+}  // namespace detail
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/text/unicode_inl.hpp"
+
+#endif

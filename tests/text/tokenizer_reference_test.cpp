@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// All of reference/tokenizers of the shared folder: ids, texts, bytes and streams of the published tokenizers, exactly.
+#include "kdlib/text/byte_level_bpe.hpp"
+
+#include "support/catch.hpp"
+#include "text/reference_files.hpp"
+
+using namespace kdlib;
+using namespace kdlib_tests;
+
+namespace {
+
+std::string skip_reason(const std::string& what) { return what + ": the shared folder (KDLIB_SHARED_DIR) or xz is not here"; }
+
+/// The published tokenizer.json of the shared folder, unpacked; empty when it is not there.
+std::optional<Tokenizer> published(const std::string& name) {
+  const auto path = shared_maybe_packed("data/tokenizers/" + name + "/tokenizer.json");
+  if (!path || !have_xz()) return std::nullopt;
+  return Tokenizer::from_json_text(read_maybe_packed(*path), *path);
+}
+
+/// Classes of strings that the data's README does not require of another Unicode version.
+bool required(std::string_view kind) { return kind != "newer than Unicode 14" && kind != "mark newer than Unicode 9"; }
+
+void check_strings(const Tokenizer& tokenizer, const std::string& name) {
+  const std::vector<Json> strings = read_json_lines(*shared_maybe_packed("reference/tokenizers/strings.jsonl"));
+  const std::vector<Json> rows = read_json_lines(*shared_maybe_packed("reference/tokenizers/" + name + ".ids.jsonl"));
+  REQUIRE(rows.size() == strings.size());
+  std::size_t compared = 0;
+  for (const Json& row : rows) {
+    const Json string = strings.at(static_cast<std::size_t>(row.at("i").as_int()));
+    if (!required(string.at("class").as_string())) continue;
+    const std::string_view text = string.at("text").as_string();
+    INFO("string " << row.at("i").as_int() << " of class " << string.at("class").as_string());
+    const std::vector<std::int32_t> ids = id_list(row.at("ids"));
+    const Json plain = row.find("ids_plain").value_or(row.at("ids_no_special"));
+    CHECK(tokenizer.encode(text) == ids);
+    CHECK(tokenizer.encode(text, SpecialTokens::special_text) == id_list(row.at("ids_no_special")));
+    CHECK(tokenizer.encode(text, SpecialTokens::plain) == id_list(plain));
+    CHECK(tokenizer.decode(ids) == row.at("decoded").as_string());
+    ++compared;
+  }
+  CHECK(compared == 603 + 60 - 16);  // strings.jsonl without the two classes
+}
+
+void check_bytes(const Tokenizer& tokenizer, const std::string& name) {
+  std::size_t compared = 0;
+  for (const Json& row : read_json_lines(*shared_maybe_packed("reference/tokenizers/bytes.jsonl"))) {
+    if (row.at("tokenizer").as_string() != name) continue;
+    ++compared;
+    const std::vector<std::int32_t> ids = id_list(row.at("ids"));
+    if (row.at("class").as_string() == "not_utf8_alone") {
+      std::vector<std::int32_t> found;
+      for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+        if (find_invalid_utf8(tokenizer.token_bytes(id)) != std::string_view::npos) found.push_back(id);
+      CHECK(found == ids);
+      for (std::size_t i = 0; i < ids.size(); ++i) CHECK(hex(tokenizer.token_bytes(ids[i])) == row.at("hex")[i].as_string());
+      continue;
+    }
+    CHECK(hex(tokenizer.decode_bytes(ids)) == row.at("hex").as_string());
+    CHECK(tokenizer.decode(ids) == row.at("text").as_string());
+    StreamDecoder stream(tokenizer);
+    const Json emit = row.at("emit");
+    REQUIRE(emit.size() == ids.size() + 1);
+    for (std::size_t i = 0; i < ids.size(); ++i) CHECK(stream.push(ids[i]) == emit[i].as_string());
+    CHECK(stream.flush() == emit[ids.size()].as_string());
+  }
+  CHECK(compared > 300);
+}
+
+}  // namespace
+
+TEST_CASE("qwen3: ids, texts and streams equal the reference", "[text][shared]") {
+  const auto tokenizer = published("qwen3");
+  if (!tokenizer) KDLIB_SKIP(skip_reason("qwen3 of reference/tokenizers"));
+  CHECK(tokenizer->vocab_size() == 151669);
+  check_strings(*tokenizer, "qwen3");
+  check_bytes(*tokenizer, "qwen3");
+}
+
+TEST_CASE("gpt-oss: ids, texts and streams equal the reference", "[text][shared]") {
+  const auto tokenizer = published("gpt-oss");
+  if (!tokenizer) KDLIB_SKIP(skip_reason("gpt-oss of reference/tokenizers"));
+  CHECK(tokenizer->vocab_size() == 200019);
+  check_strings(*tokenizer, "gpt-oss");
+  check_bytes(*tokenizer, "gpt-oss");
+}
