@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of sampler.hpp. All filters become one cutoff in the order (logit falling, id rising), so nothing is sorted as a whole.
+#ifndef KDLIB_ROLLOUT_SAMPLER_INL_HPP
+#define KDLIB_ROLLOUT_SAMPLER_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "kdlib/core/dtype.hpp"
+#include "kdlib/rollout/sampler.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline void Sampler::check() const {
+  const double t = temperature.value();
+  require<ConfigError>(std::isfinite(t) && t >= 0, "[Sampler] temperature is ", t, "; it must be 0 (most probable token) or more");
+  require<ConfigError>(top_k >= 0, "[Sampler] top_k is ", top_k, "; it must be 0 (off) or more");
+  require<ConfigError>(top_p > 0 && top_p <= 1, "[Sampler] top_p is ", top_p, "; it must be above 0 and at most 1 (off)");
+  require<ConfigError>(min_p >= 0 && min_p <= 1, "[Sampler] min_p is ", min_p, "; it must be from 0 (off) to 1");
+  require<ConfigError>(max_new_tokens >= 1, "[Sampler] max_new_tokens is ", max_new_tokens, "; it must be 1 or more");
+}
+
+namespace detail {
+
+constexpr std::int64_t sampler_block = 256;
+
+/// exp(x) for x <= 0 to about 1e-7 relative, 0 below -87.3. Plain arithmetic, so that loops over it become SIMD code.
+inline float exp_nonpositive(float x) {
+  const float y = x < -87.3f ? -87.3f : x;
+  const float shifted = y * 1.44269504f + 12582912.0f;  // the integer part in the low bits
+  const float n = shifted - 12582912.0f;
+  const float r = (y - n * 0.693145752f) - n * 1.42860677e-6f;
+  float p = 1.98756915e-4f;
+  p = p * r + 1.39819995e-3f;
+  p = p * r + 8.33345184e-3f;
+  p = p * r + 4.16657962e-2f;
+  p = p * r + 1.66666655e-1f;
+  p = p * r + 5.00000012e-1f;
+  p = p * r * r + r + 1.0f;
+  const float value = bits_float(float_bits(p) + (float_bits(shifted) << 23));
+  return x < -87.3f ? 0.0f : value;
+}
+
+inline float sampling_weight(double logit, double largest, double inverse_temperature) {
+  return exp_nonpositive(static_cast<float>((logit - largest) * inverse_temperature));
+}
+inline float sampling_weight(float logit, float largest, float inverse_temperature) {
+  return exp_nonpositive((logit - largest) * inverse_temperature);
+}
+
+/// Writes the weights of [begin, end) (at most one block) and returns their sum. A fixed inner width lets -O2 use SIMD.
+template <class T>
+double weigh_block(const T* logits, std::int64_t begin, std::int64_t end, T largest, T inverse_temperature, float* weights) {
+  constexpr int width = 16;
+  float lanes[width] = {};
+  std::int64_t i = begin;
+  for (; i + width <= end; i += width)
+    for (int k = 0; k < width; ++k) {
+      const float w = sampling_weight(logits[i + k], largest, inverse_temperature);
+      if (weights != nullptr) weights[i + k] = w;
+      lanes[k] += w;
+    }
+  double sum = 0;
+  for (; i < end; ++i) {
+    const float w = sampling_weight(logits[i], largest, inverse_temperature);
+    if (weights != nullptr) weights[i] = w;
+    sum += static_cast<double>(w);
+  }
+  for (const float lane : lanes) sum += static_cast<double>(lane);
+  return sum;
+}
+
+/// The largest logit and its lowest id; refuses what no distribution can be made of.
+template <class T>
+std::int64_t largest_logit(std::span<const T> logits) {
+  require<ShapeError>(!logits.empty(), "[sample] the row has no logits");
+  const T* x = logits.data();
+  const auto count = static_cast<std::int64_t>(logits.size());
+  T best = -std::numeric_limits<T>::infinity();
+  bool broken = false;
+  for (std::int64_t i = 0; i < count; ++i) {
+    best = x[i] > best ? x[i] : best;
+    broken |= !(x[i] < std::numeric_limits<T>::infinity());
+  }
+  require(!broken, "[sample] a logit is NaN or +inf: the model has diverged or its file is damaged");
+  require(best > -std::numeric_limits<T>::infinity(), "[sample] every logit is -inf: nothing can be drawn");
+  return std::find(x, x + count, best) - x;
+}
+
+/// Tokens rank by logit (falling), then by id (rising); those up to and including the cutoff are kept.
+struct SamplingCutoff {
+  double logit = -std::numeric_limits<double>::infinity();
+  std::int32_t id = std::numeric_limits<std::int32_t>::max();
+
+  bool keeps(double other, std::int64_t other_id) const { return other > logit || (other == logit && other_id <= id); }
+  void tighten(const SamplingCutoff& o) {
+    if (o.logit > logit || (o.logit == logit && o.id < id)) *this = o;
+  }
+};
+
+/// The k-th largest logit. A heap of k while k is small: most tokens then cost one comparison.
+template <class T>
+double kth_largest(std::span<const T> logits, std::int64_t k, std::vector<double>& values) {
+  const auto greater = std::greater<double>();
+  values.clear();
+  if (k <= 512) {
+    for (const T x : logits) {
+      const auto value = static_cast<double>(x);
+      if (static_cast<std::int64_t>(values.size()) < k) {
+        values.push_back(value);
+        std::push_heap(values.begin(), values.end(), greater);
+      } else if (value > values.front()) {
+        std::pop_heap(values.begin(), values.end(), greater);
+        values.back() = value;
+        std::push_heap(values.begin(), values.end(), greater);
+      }
+    }
+    return values.front();
+  }
+  values.assign(logits.begin(), logits.end());
+  std::nth_element(values.begin(), values.begin() + (k - 1), values.end(), greater);
+  return values[static_cast<std::size_t>(k - 1)];
+}
+
+/// The last token of the ranking that is needed to reach `target` mass. Halves the range by nth_element; sorts only the last few.
+inline SamplingCutoff rank_by_mass(std::vector<SamplerWorkspace::Candidate>& c, double target) {
+  using Candidate = SamplerWorkspace::Candidate;
+  const auto before = [](const Candidate& a, const Candidate& b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
+  auto first = c.begin(), last = c.end();
+  double mass = 0;
+  while (last - first > 64) {
+    const auto middle = first + (last - first) / 2;
+    std::nth_element(first, middle, last, before);
+    double half = 0;
+    for (auto it = first; it != middle; ++it) half += static_cast<double>(it->weight);
+    if (mass + half >= target) {
+      last = middle;
+    } else {
+      mass += half;
+      first = middle;
+    }
+  }
+  std::sort(first, last, before);
+  for (; first + 1 != last; ++first) {
+    mass += static_cast<double>(first->weight);
+    if (mass >= target) break;
+  }
+  return {first->logit, first->id};
+}
+
+/// Sums of the kept weights, block by block; what is cut gets weight 0.
+template <class T>
+double cut_weights(std::span<const T> logits, const SamplingCutoff& cutoff, SamplerWorkspace& w) {
+  const auto count = static_cast<std::int64_t>(logits.size());
+  double total = 0;
+  for (std::int64_t begin = 0, block = 0; begin < count; begin += sampler_block, ++block) {
+    double sum = 0;
+    for (std::int64_t i = begin; i < std::min(begin + sampler_block, count); ++i) {
+      float& weight = w.weights[static_cast<std::size_t>(i)];
+      if (!cutoff.keeps(static_cast<double>(logits[static_cast<std::size_t>(i)]), i)) weight = 0;
+      sum += static_cast<double>(weight);
+    }
+    w.block_sums[static_cast<std::size_t>(block)] = sum;
+    total += sum;
+  }
+  return total;
+}
+
+/// Applies top-k, top-p and min-p to the weights (total mass `total`) and returns the mass that stays.
+template <class T>
+double truncate_weights(const Sampler& s, std::span<const T> logits, double largest, double total, SamplerWorkspace& w) {
+  const auto count = static_cast<std::int64_t>(logits.size());
+  SamplingCutoff cutoff;
+  if (s.top_k > 0 && s.top_k < count) {
+    cutoff.logit = kth_largest(logits, s.top_k, w.values);
+    total = cut_weights(logits, cutoff, w);
+  }
+  SamplingCutoff floor;
+  if (s.min_p > 0) floor.logit = largest + s.temperature.value() * std::log(s.min_p);
+  if (s.top_p < 1) {
+    // Tokens lighter than this have less than (1 - p) of the mass together: top-p keeps none of them. Nor can what min-p cuts be needed.
+    const auto negligible = static_cast<float>(0.5 * (1 - s.top_p) * total / static_cast<double>(count));
+    w.candidates.clear();
+    for (std::int64_t i = 0; i < count; ++i) {
+      const float weight = w.weights[static_cast<std::size_t>(i)];
+      if (weight <= negligible) continue;
+      const auto logit = static_cast<double>(logits[static_cast<std::size_t>(i)]);
+      if (floor.keeps(logit, i)) w.candidates.push_back({logit, static_cast<std::int32_t>(i), weight});
+    }
+    cutoff.tighten(rank_by_mass(w.candidates, s.top_p * total));
+  }
+  cutoff.tighten(floor);
+  return cut_weights(logits, cutoff, w);
+}
+
+/// The first id at which the running sum of the weights passes `target`; the last one with a weight where rounding hides it.
+inline std::int64_t invert_distribution(const SamplerWorkspace& w, std::int64_t count, double target) {
+  double sum = 0;
+  for (std::int64_t begin = 0, block = 0; begin < count; begin += sampler_block, ++block) {
+    const double block_sum = w.block_sums[static_cast<std::size_t>(block)];
+    if (sum + block_sum > target) {
+      double running = sum;
+      for (std::int64_t i = begin; i < std::min(begin + sampler_block, count); ++i) {
+        running += static_cast<double>(w.weights[static_cast<std::size_t>(i)]);
+        if (running > target && w.weights[static_cast<std::size_t>(i)] > 0) return i;
+      }
+    }
+    sum += block_sum;
+  }
+  std::int64_t last = count - 1;
+  while (last > 0 && w.weights[static_cast<std::size_t>(last)] <= 0) --last;
+  return last;
+}
+
+/// Fills weights and block sums and returns their total.
+template <class T>
+double weigh_row(std::span<const T> logits, T largest, double temperature, SamplerWorkspace& w) {
+  const auto count = static_cast<std::int64_t>(logits.size());
+  w.weights.resize(logits.size());
+  w.block_sums.resize(static_cast<std::size_t>((count + sampler_block - 1) / sampler_block));
+  double total = 0;
+  for (std::int64_t begin = 0, block = 0; begin < count; begin += sampler_block, ++block) {
+    const double sum = weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest, static_cast<T>(1.0 / temperature), w.weights.data());
+    w.block_sums[static_cast<std::size_t>(block)] = sum;
+    total += sum;
+  }
+  return total;
+}
+
+/// log(sum exp(logit - largest)) at temperature 1.
+template <class T>
+double log_sum(std::span<const T> logits, T largest) {
+  const auto count = static_cast<std::int64_t>(logits.size());
+  double total = 0;
+  for (std::int64_t begin = 0; begin < count; begin += sampler_block)
+    total += weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest, T{1}, static_cast<float*>(nullptr));
+  return std::log(total);
+}
+
+}  // namespace detail
+
+template <class T>
+SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, double uniform, SamplerWorkspace& workspace) {
+  const std::int64_t best = detail::largest_logit(logits);
+  const T largest = logits[static_cast<std::size_t>(best)];
+  const auto full = [&](std::int64_t id, double log_total) {
+    return static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(largest) - log_total);
+  };
+  if (sampler.greedy()) return {static_cast<std::int32_t>(best), 0.0f, full(best, detail::log_sum(logits, largest))};
+
+  const double t = sampler.temperature.value();
+  double kept = detail::weigh_row(logits, largest, t, workspace);
+  const double log_total = t == 1 ? std::log(kept) : detail::log_sum(logits, largest);
+  if (sampler.truncates()) kept = detail::truncate_weights(sampler, logits, static_cast<double>(largest), kept, workspace);
+
+  const std::int64_t id = detail::invert_distribution(workspace, static_cast<std::int64_t>(logits.size()), uniform * kept);
+  const double exponent = (static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(largest)) / t;
+  return {static_cast<std::int32_t>(id), static_cast<float>(exponent - std::log(kept)), full(id, log_total)};
+}
+
+template <class T>
+std::vector<double> sampling_distribution(const Sampler& sampler, std::span<const T> logits) {
+  std::vector<double> out(logits.size(), 0.0);
+  const std::int64_t best = detail::largest_logit(logits);
+  if (sampler.greedy()) {
+    out[static_cast<std::size_t>(best)] = 1;
+    return out;
+  }
+  SamplerWorkspace w;
+  const T largest = logits[static_cast<std::size_t>(best)];
+  double kept = detail::weigh_row(logits, largest, sampler.temperature.value(), w);
+  if (sampler.truncates()) kept = detail::truncate_weights(sampler, logits, static_cast<double>(largest), kept, w);
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<double>(w.weights[i]) / kept;
+  return out;
+}
+
+inline void check_sampling_matches_loss(const Sampler& sampler, const SampledTextUse& use) {
+  if (sampler.draws_from_the_model()) return;
+  if (use.reads_sampled_tokens) {
+    require<ConfigError>(!sampler.greedy() && !sampler.truncates(), "[sampling and loss] the loss estimates from drawn tokens, but the sampler ",
+                         sampler.greedy() ? "takes the most probable token" : "cuts tokens off",
+                         ": no weight can correct for tokens that are never drawn. Set top_k = 0, top_p = 1, min_p = 0 and temperature = 1, or use a loss over the whole vocabulary");
+    require<ConfigError>(use.corrects_by_ratio, "[sampling and loss] tokens are drawn at temperature ", sampler.temperature.value(),
+                         " but the loss reads them as if drawn at 1. Set the sampling temperature to 1 or correct by the ratio to the recorded probabilities");
+    return;
+  }
+  require<ConfigError>(!sampler.truncates() || use.accepts_truncated_text,
+                       "[sampling and loss] the text is drawn with top_k = ", sampler.top_k, ", top_p = ", sampler.top_p, ", min_p = ", sampler.min_p,
+                       " but the loss is over the whole softmax. Set top_k = 0, top_p = 1, min_p = 0, or accept truncated text explicitly");
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
