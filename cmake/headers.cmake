@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # The installed headers. Written by scripts/update-headers; the test checks/headers compares it with the tree.
 set(KDLIB_HEADERS
+  include/kdlib/autograd/functions.hpp
+  include/kdlib/autograd/functions_inl.hpp
+  include/kdlib/autograd/grad_check.hpp
+  include/kdlib/autograd/tape.hpp
   include/kdlib/backend/concepts.hpp
   include/kdlib/backend/cpu.hpp
   include/kdlib/backend/cpu/attention_inl.hpp
@@ -11,6 +15,7 @@ set(KDLIB_HEADERS
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
+  include/kdlib/core/math.hpp
   include/kdlib/core/parallel.hpp
   include/kdlib/core/parallel_inl.hpp
   include/kdlib/core/rng.hpp
@@ -28,9 +33,30 @@ set(KDLIB_HEADERS
   include/kdlib/io/mapped_file_inl.hpp
   include/kdlib/io/paths.hpp
   include/kdlib/io/paths_inl.hpp
+  include/kdlib/io/safetensors.hpp
+  include/kdlib/io/safetensors_directory_inl.hpp
+  include/kdlib/io/safetensors_inl.hpp
+  include/kdlib/io/safetensors_writer.hpp
+  include/kdlib/io/safetensors_writer_inl.hpp
   include/kdlib/io/system_inl.hpp
+  include/kdlib/io/tensor_info.hpp
+  include/kdlib/io/tensor_info_inl.hpp
   include/kdlib/io/utf8.hpp
   include/kdlib/io/utf8_inl.hpp
+  include/kdlib/loss/concepts.hpp
+  include/kdlib/loss/concepts_inl.hpp
+  include/kdlib/loss/cross_entropy.hpp
+  include/kdlib/loss/forward_kl.hpp
+  include/kdlib/loss/jensen_shannon.hpp
+  include/kdlib/loss/jensen_shannon_inl.hpp
+  include/kdlib/loss/reverse_kl.hpp
+  include/kdlib/model/decoder_config.hpp
+  include/kdlib/model/decoder_config_inl.hpp
+  include/kdlib/nn/feed_forward.hpp
+  include/kdlib/nn/linear.hpp
+  include/kdlib/nn/linear_inl.hpp
+  include/kdlib/nn/rope_table.hpp
+  include/kdlib/nn/rope_table_inl.hpp
   include/kdlib/optim/adamw.hpp
   include/kdlib/optim/adamw_inl.hpp
   include/kdlib/optim/clip.hpp
@@ -42,6 +68,7 @@ set(KDLIB_HEADERS
   include/kdlib/optim/schedule_inl.hpp
   include/kdlib/optim/sgd.hpp
   include/kdlib/optim/sgd_inl.hpp
+  include/kdlib/quant/packed_matrix.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/sampler.hpp
   include/kdlib/rollout/sampler_inl.hpp
@@ -57,16 +84,23 @@ set(KDLIB_HEADERS
   include/kdlib/text/added_tokens_inl.hpp
   include/kdlib/text/bpe_model.hpp
   include/kdlib/text/bpe_model_inl.hpp
+  include/kdlib/text/byte_level_bpe.hpp
+  include/kdlib/text/byte_level_bpe_inl.hpp
   include/kdlib/text/nfc.hpp
   include/kdlib/text/nfc_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp
   include/kdlib/text/pre_tokenizer_inl.hpp
+  include/kdlib/text/tokenizer_data.hpp
+  include/kdlib/text/tokenizer_data_inl.hpp
+  include/kdlib/text/tokenizer_files_inl.hpp
   include/kdlib/text/unicode.hpp
   include/kdlib/text/unicode_inl.hpp
   include/kdlib/text/unicode_tables.hpp
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
+  include/kdlib/tools/distil_settings.hpp
+  include/kdlib/tools/distil_settings_inl.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
   include/kdlib/tools/report.hpp
@@ -74,6 +108,17 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_html_inl.hpp
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
+  include/kdlib/train/checkpoint.hpp
+  include/kdlib/train/checkpoint_inl.hpp
+  include/kdlib/train/concepts.hpp
+  include/kdlib/train/environment.hpp
+  include/kdlib/train/environment_inl.hpp
+  include/kdlib/train/gradient_step.hpp
+  include/kdlib/train/metrics.hpp
+  include/kdlib/train/metrics_inl.hpp
+  include/kdlib/train/objective.hpp
+  include/kdlib/train/run.hpp
+  include/kdlib/train/state.hpp
   include/kdlib/version.hpp
 )
 list(TRANSFORM KDLIB_HEADERS PREPEND "${PROJECT_SOURCE_DIR}/")

@@ -3,8 +3,10 @@
 include(${CMAKE_CURRENT_LIST_DIR}/headers.cmake)
 include(GNUInstallDirs)
 
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # so that a parent project that links kdlib::cpu sees what it links
+find_package(RapidJSONHeaders QUIET)
 if(NOT TARGET RapidJSON::Headers)
-  find_package(RapidJSONHeaders REQUIRED)
+  message(FATAL_ERROR "kdlib: RapidJSON's headers are needed (Debian and Ubuntu: apt-get install rapidjson-dev)")
 endif()
 
 add_library(kdlib INTERFACE)
@@ -12,9 +14,8 @@ add_library(kdlib::kdlib ALIAS kdlib)
 target_compile_features(kdlib INTERFACE cxx_std_20)
 target_sources(kdlib INTERFACE FILE_SET HEADERS
   BASE_DIRS "${PROJECT_SOURCE_DIR}/include" FILES ${KDLIB_HEADERS})
-target_include_directories(kdlib SYSTEM INTERFACE $<BUILD_INTERFACE:$<TARGET_PROPERTY:RapidJSON::Headers,INTERFACE_INCLUDE_DIRECTORIES>>)
 find_package(Threads REQUIRED)
-target_link_libraries(kdlib INTERFACE Threads::Threads)
+target_link_libraries(kdlib INTERFACE RapidJSON::Headers Threads::Threads)
 
 # kdlib::cpu: Eigen 3.4 or later (its version files of 3.4 and 5 refuse each other's requests, so none is asked for).
 find_package(Eigen3 CONFIG QUIET)
@@ -63,4 +64,14 @@ if(PROJECT_IS_TOP_LEVEL)
   else()
     message(STATUS "kdlib: no BLAS, Eigen alone")
   endif()
+endif()
+
+include(${CMAKE_CURRENT_LIST_DIR}/kdlibInstances.cmake)
+if(KDLIB_CUDA)
+  find_package(CUDAToolkit QUIET)
+  if(NOT CUDAToolkit_FOUND)
+    message(FATAL_ERROR "kdlib: KDLIB_CUDA=ON needs the CUDA toolkit 12 or later with cuBLAS, which is not here; "
+      "configure with -DKDLIB_CUDA=OFF for the CPU alone")
+  endif()
+  include(${CMAKE_CURRENT_LIST_DIR}/kdlibCuda.cmake)
 endif()

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# Install rules: headers, sources that consumers compile, a relocatable and architecture-independent package.
+include(CMakePackageConfigHelpers)
+set(KDLIB_INSTALL_CMAKEDIR "${CMAKE_INSTALL_DATADIR}/cmake/kdlib")
+set(KDLIB_INSTALL_SHAREDIR "${CMAKE_INSTALL_DATADIR}/kdlib")
+
+install(TARGETS kdlib EXPORT kdlibTargets FILE_SET HEADERS DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+install(EXPORT kdlibTargets NAMESPACE kdlib:: DESTINATION "${KDLIB_INSTALL_CMAKEDIR}")
+install(TARGETS kdlib_cpu EXPORT kdlibCpuTargets)
+install(EXPORT kdlibCpuTargets NAMESPACE kdlib:: DESTINATION "${KDLIB_INSTALL_CMAKEDIR}")
+
+configure_package_config_file(cmake/kdlibConfig.cmake.in "${PROJECT_BINARY_DIR}/kdlibConfig.cmake"
+  INSTALL_DESTINATION "${KDLIB_INSTALL_CMAKEDIR}" PATH_VARS KDLIB_INSTALL_SHAREDIR)
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake" COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES "${PROJECT_BINARY_DIR}/kdlibConfig.cmake" "${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
+  cmake/FindCBLAS.cmake cmake/FindRapidJSONHeaders.cmake cmake/kdlibCuda.cmake cmake/kdlibInstances.cmake
+  DESTINATION "${KDLIB_INSTALL_CMAKEDIR}")
+if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/src")
+  install(DIRECTORY src/ DESTINATION "${KDLIB_INSTALL_SHAREDIR}/src")
+endif()
+install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/kdlib")
+
+set(KDLIB_PC_REQUIRES "")
+set(KDLIB_PC_DEFINES "")
+if(KDLIB_BLAS_VENDOR STREQUAL "OpenBLAS")
+  set(KDLIB_PC_REQUIRES ", openblas")
+  set(KDLIB_PC_DEFINES " -DKDLIB_WITH_CBLAS=1 -DKDLIB_WITH_OPENBLAS=1")
+endif()
+configure_file(cmake/kdlib.pc.in "${PROJECT_BINARY_DIR}/kdlib.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/kdlib.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")
