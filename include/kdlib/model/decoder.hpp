@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// One decoder-only transformer for Llama (SmolLM2), Qwen2 and Qwen3: forward, training, decoding with a cache, files.
+#ifndef KDLIB_MODEL_DECODER_HPP
+#define KDLIB_MODEL_DECODER_HPP
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kdlib/loss/concepts.hpp"
+#include "kdlib/model/decoder_config.hpp"
+#include "kdlib/model/kv_cache.hpp"
+#include "kdlib/nn/attention.hpp"
+#include "kdlib/nn/feed_forward.hpp"
+#include "kdlib/tensor/token_batch.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct LoadSettings {
+  bool trainable = true;  // every parameter may be trained (add_lora freezes them)
+};
+
+struct SaveSettings {
+  std::string dtype;                                 // float32, bfloat16, float16; empty: as config().dtype says
+  std::int64_t shard_bytes = std::int64_t{5} << 30;  // a file above this is split, with an index
+};
+
+struct TrainingSettings {
+  bool recompute = false;  // keep one tensor a layer and run the layer again in the backward pass
+};
+
+/// h = x + attention(norm(x)); y = h + feed_forward(norm(h)).
+template <class D, class T>
+struct DecoderBlock {
+  std::unique_ptr<Parameter<T, D>> input_norm, post_norm;  // [H]
+  SelfAttention<D, T> attention;
+  std::unique_ptr<FeedForward<D, T>> feed_forward;
+
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const;
+  /// q, k, v, o, then the feed-forward's.
+  std::vector<Linear<D, T>*> linears() const;
+};
+
+template <class D, class T>
+class Decoder {
+ public:
+  using device_type = D;
+  using scalar_type = T;
+
+  /// A Hugging Face directory (config.json, model.safetensors or its shards) or a GGUF file. FormatError, ConfigError or IoError name
+  /// the file and the key; what is odd but harmless is in notes().
+  static Decoder from_pretrained(const std::string& path, const LoadSettings& settings = {});
+  /// Random weights: N(0, initializer_range^2), biases 0, norms 1, by Philox from `seed`.
+  static Decoder from_config(const DecoderConfig& config, std::uint64_t seed);
+
+  Decoder(Decoder&&) noexcept = default;
+  Decoder& operator=(Decoder&&) noexcept = default;
+
+  const DecoderConfig& config() const { return config_; }
+  std::int64_t vocab_size() const { return config_.vocab_size; }
+  std::int64_t hidden_size() const { return config_.hidden_size; }
+  /// What loading found odd: tensors that were ignored, a head beside a tied embedding.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+  /// Every parameter, LoRA factors included (named as in a PEFT file); the addresses stay. Packed weights are not parameters.
+  std::vector<Parameter<T, D>*> parameters();
+  /// The parameter of that name, or nullptr.
+  Parameter<T, D>* find_parameter(std::string_view name);
+  void set_trainable(bool trainable);
+  void zero_gradients();
+
+  /// Hidden states [N, H] after the final norm; nothing is recorded.
+  Tensor<T, D> forward(const TokenBatch& batch);
+  /// The same, recorded for one backward().
+  Tensor<T, D> forward_training(const TokenBatch& batch, const TrainingSettings& settings = {});
+  /// From d(objective)/d(hidden) [N, H]: adds to the gradients of the trainable parameters and frees what was recorded.
+  void backward(View<const T, D> hidden_gradient);
+
+  /// The matrix behind the logits: hidden x weight^T.
+  HeadView<T, D> head() const;
+  /// The parameter whose gradient a loss must add to, or nullptr where the head is frozen.
+  Parameter<T, D>* head_parameter();
+
+  /// A cache for `sequences` slots of up to `capacity` tokens each.
+  KvCache<T, D> make_cache(std::int64_t sequences, std::int64_t capacity) const;
+  /// Document b of the batch continues slot slots[b] (distinct). Gives the hidden states [N, H] and keeps keys and values.
+  Tensor<T, D> decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots);
+
+  /// LoRA on (the default) or off.
+  void set_adapter_enabled(bool enabled) { adapter_enabled_ = enabled; }
+  bool adapter_enabled() const { return adapter_enabled_; }
+  bool has_adapter() const;
+
+  /// config.json and model.safetensors with the names of transformers; packed weights are written decoded. An adapter that is not
+  /// merged is refused: merge_adapter(model) or save_adapter(model, directory) first.
+  void save_pretrained(const std::string& directory, const SaveSettings& settings = {}) const;
+
+  /// A second, frozen model over the same memory, without LoRA (its own may be added, its linear maps may be quantised). Neither may
+  /// train what they share.
+  Decoder share() const;
+
+  /// For add_lora, quantize_linear and loaders.
+  std::vector<DecoderBlock<D, T>>& blocks() { return blocks_; }
+  const std::vector<DecoderBlock<D, T>>& blocks() const { return blocks_; }
+  /// Every linear map of every layer, in file order.
+  std::vector<Linear<D, T>*> linears() const;
+
+ private:
+  Decoder() = default;
+  void build();
+  LayerContext<D, T> context_for(const TokenBatch& batch, std::span<const std::int64_t> past);
+  void ensure_rope(std::int64_t positions);
+  Var<T, D> run(Tape<T, D>& tape, const LayerContext<D, T>& context, const TrainingSettings& settings);
+
+  DecoderConfig config_;
+  std::unique_ptr<Parameter<T, D>> embedding_, final_norm_, head_;  // head_ is null where tied
+  std::vector<DecoderBlock<D, T>> blocks_;
+  RopeTable<T, D> rope_;
+  bool adapter_enabled_ = true;
+  std::vector<std::string> notes_;
+  Tape<T, D> tape_;
+  Var<T, D> result_;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/model/decoder_inl.hpp"
+#include "kdlib/model/load_inl.hpp"
+#include "kdlib/model/save_inl.hpp"
+
+#endif

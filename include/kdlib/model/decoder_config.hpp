@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a decoder-only model is made of: the numbers of config.json or of GGUF metadata under kdlib's names.
+#ifndef KDLIB_MODEL_DECODER_CONFIG_HPP
+#define KDLIB_MODEL_DECODER_CONFIG_HPP
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kdlib/core/error.hpp"
+#include "kdlib/nn/rope_table.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+enum class Family { llama, qwen2, qwen3 };
+const char* family_name(Family family);  // config.json's model_type
+
+struct DecoderConfig {
+  Family family = Family::llama;
+  std::int64_t vocab_size = 0;         // rows of the embedding; may exceed the tokenizer's ids
+  std::int64_t hidden_size = 0;        // H
+  std::int64_t intermediate_size = 0;  // I
+  std::int64_t layers = 0;
+  std::int64_t query_heads = 0;
+  std::int64_t kv_heads = 0;
+  std::int64_t head_size = 0;          // even; query_heads * head_size may differ from H
+  double norm_epsilon = 1e-6;
+  RopeSettings rope;
+  std::int64_t context_length = 2048;  // tokens the model was made for (advisory)
+  bool tied_head = false;              // the head is the embedding
+  bool attention_bias = false;         // q, k, v
+  bool output_bias = false;            // o
+  bool mlp_bias = false;
+  std::vector<std::int64_t> windows;   // [layers] keys a query sees, 0 = all; empty = all 0
+  double initializer_range = 0.02;
+  std::vector<std::int32_t> bos_ids, eos_ids;
+  std::int32_t pad_id = -1;            // -1: none
+  std::string dtype = "float32";       // storage: float32, bfloat16 or float16
+  std::string source_json;             // config.json as it was read: unknown keys are written back
+
+  bool head_norm() const { return family == Family::qwen3; }
+  std::int64_t window(std::int64_t layer) const { return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)]; }
+  std::int64_t parameter_count() const;
+  /// ConfigError that names `where`, the field and the rule.
+  void check(const std::string& where) const;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/model/decoder_config_inl.hpp"
+
+#endif

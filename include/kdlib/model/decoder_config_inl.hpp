@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of decoder_config.hpp.
+#ifndef KDLIB_MODEL_DECODER_CONFIG_INL_HPP
+#define KDLIB_MODEL_DECODER_CONFIG_INL_HPP
+
+#include "kdlib/model/decoder_config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline const char* family_name(Family family) {
+  switch (family) {
+    case Family::qwen2: return "qwen2";
+    case Family::qwen3: return "qwen3";
+    default: return "llama";
+  }
+}
+
+inline std::int64_t DecoderConfig::parameter_count() const {
+  const std::int64_t q = query_heads * head_size, kv = kv_heads * head_size, h = hidden_size, i = intermediate_size;
+  std::int64_t layer = 2 * q * h + 2 * kv * h + 3 * h * i + 2 * h;
+  if (attention_bias) layer += q + 2 * kv;
+  if (output_bias) layer += h;
+  if (mlp_bias) layer += 2 * i + h;
+  if (head_norm()) layer += 2 * head_size;
+  return layers * layer + h + vocab_size * h * (tied_head ? 1 : 2);
+}
+
+inline void DecoderConfig::check(const std::string& where) const {
+  struct Field {
+    const char* name;
+    std::int64_t value, limit;
+  };
+  const std::int64_t wide = std::int64_t{1} << 24;
+  for (const Field f : {Field{"vocab_size", vocab_size, wide}, Field{"hidden_size", hidden_size, wide},
+                        Field{"intermediate_size", intermediate_size, wide}, Field{"num_hidden_layers", layers, 4096},
+                        Field{"num_attention_heads", query_heads, 65536}, Field{"num_key_value_heads", kv_heads, 65536},
+                        Field{"head_dim", head_size, 65536}})
+    require<ConfigError>(f.value > 0 && f.value <= f.limit, "[decoder] ", where, ": ", f.name, " is ", f.value, "; it must be from 1 to ", f.limit);
+  require<ConfigError>(query_heads % kv_heads == 0, "[decoder] ", where, ": num_attention_heads ", query_heads,
+                       " is not a multiple of num_key_value_heads ", kv_heads);
+  require<ConfigError>(head_size % 2 == 0, "[decoder] ", where, ": head_dim ", head_size, " is odd; it must be even");
+  require<ConfigError>(norm_epsilon > 0 && norm_epsilon < 1, "[decoder] ", where, ": rms_norm_eps must be between 0 and 1");
+  require<ConfigError>(rope.theta > 0, "[decoder] ", where, ": rope_theta must be positive");
+  require<ConfigError>(rope.factor >= 1, "[decoder] ", where, ": the rope scaling's factor must be at least 1");
+  if (rope.kind == RopeScalingKind::llama3 || rope.kind == RopeScalingKind::yarn)
+    require<ConfigError>(rope.original_length > 0, "[decoder] ", where, ": original_max_position_embeddings must be positive");
+  if (rope.kind == RopeScalingKind::llama3)
+    require<ConfigError>(rope.low_frequency_factor > 0 && rope.high_frequency_factor > rope.low_frequency_factor, "[decoder] ", where,
+                         ": high_freq_factor must be above low_freq_factor, and both positive");
+  require<ConfigError>(windows.empty() || static_cast<std::int64_t>(windows.size()) == layers, "[decoder] ", where, ": ", windows.size(),
+                       " layer types for ", layers, " layers");
+  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[decoder] ", where, ": dtype ", dtype,
+                       " is not supported; it can be float32, bfloat16 or float16");
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+// Construction, forward, backward and decoding of decoder.hpp. Reading is in load_inl.hpp, writing in save_inl.hpp.
+#ifndef KDLIB_MODEL_DECODER_INL_HPP
+#define KDLIB_MODEL_DECODER_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/core/rng.hpp"
+#include "kdlib/model/decoder.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Standard normal numbers from pairs of uniform ones (Box and Muller, 1958): element i of stream (seed, row) depends on i alone.
+template <class D, class T>
+void fill_normal(Tensor<T, D>& tensor, double deviation, std::uint64_t seed, std::uint32_t row) {
+  std::vector<T> values(static_cast<std::size_t>(tensor.count()));
+  const Rng rng(seed, RngPurpose::initialise, 0, row);
+  parallel_for(tensor.count(), 4096, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const double u = rng.uniform(static_cast<std::uint32_t>(2 * i)), v = rng.uniform(static_cast<std::uint32_t>(2 * i + 1));
+      values[static_cast<std::size_t>(i)] = static_cast<T>(deviation * std::sqrt(-2 * std::log(1 - u)) * std::cos(two_pi * v));
+    }
+  });
+  Memory<D>::from_host(tensor.data(), values.data(), values.size() * sizeof(T));
+}
+
+template <class D, class T>
+void fill_constant(Tensor<T, D>& tensor, T value) {
+  const std::vector<T> values(static_cast<std::size_t>(tensor.count()), value);
+  Memory<D>::from_host(tensor.data(), values.data(), values.size() * sizeof(T));
+}
+
+template <class D, class X>
+Tensor<X, D> to_device(const std::vector<X>& values) {
+  Tensor<X, D> t(Shape{static_cast<std::int64_t>(values.size())});
+  Memory<D>::from_host(t.data(), values.data(), values.size() * sizeof(X));
+  return t;
+}
+
+}  // namespace detail
+
+template <class D, class T>
+Var<T, D> DecoderBlock<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const {
+  Var<T, D> middle;
+  {
+    const Var<T, D> a = rms_norm(tape, *input_norm, x, context.norm_epsilon);
+    middle = attention.forward(tape, a, x, context);
+  }
+  const Var<T, D> m = rms_norm(tape, *post_norm, middle, context.norm_epsilon);
+  return feed_forward->forward(tape, m, middle, context.adapter);
+}
+
+template <class D, class T>
+std::vector<Linear<D, T>*> DecoderBlock<D, T>::linears() const {
+  auto& a = const_cast<SelfAttention<D, T>&>(attention);  // the list is handed out by const and non-const models alike
+  std::vector<Linear<D, T>*> list = {&a.q, &a.k, &a.v, &a.o};
+  for (Linear<D, T>* l : feed_forward->linears()) list.push_back(l);
+  return list;
+}
+
+template <class D, class T>
+std::vector<Linear<D, T>*> Decoder<D, T>::linears() const {
+  std::vector<Linear<D, T>*> list;
+  for (const DecoderBlock<D, T>& block : blocks_)
+    for (Linear<D, T>* l : block.linears()) list.push_back(l);
+  return list;
+}
+
+template <class D, class T>
+void Decoder<D, T>::build() {
+  const DecoderConfig& c = config_;
+  const std::int64_t h = c.hidden_size, q = c.query_heads * c.head_size, kv = c.kv_heads * c.head_size;
+  embedding_ = detail::make_parameter<D, T>("model.embed_tokens.weight", Shape{c.vocab_size, h});
+  blocks_.clear();
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    const std::string layer = concat("model.layers.", i), attention = layer + ".self_attn";
+    DecoderBlock<D, T>& b = blocks_.emplace_back();
+    b.input_norm = detail::make_parameter<D, T>(layer + ".input_layernorm.weight", Shape{h});
+    b.post_norm = detail::make_parameter<D, T>(layer + ".post_attention_layernorm.weight", Shape{h});
+    b.attention.q = Linear<D, T>(attention + ".q_proj", h, q, c.attention_bias);
+    b.attention.k = Linear<D, T>(attention + ".k_proj", h, kv, c.attention_bias);
+    b.attention.v = Linear<D, T>(attention + ".v_proj", h, kv, c.attention_bias);
+    b.attention.o = Linear<D, T>(attention + ".o_proj", q, h, c.output_bias);
+    if (c.head_norm()) {
+      b.attention.q_norm = detail::make_parameter<D, T>(attention + ".q_norm.weight", Shape{c.head_size});
+      b.attention.k_norm = detail::make_parameter<D, T>(attention + ".k_norm.weight", Shape{c.head_size});
+    }
+    b.attention.heads = {c.query_heads, c.kv_heads, c.head_size, c.window(i), 1.0 / std::sqrt(static_cast<double>(c.head_size))};
+    b.feed_forward = std::make_unique<GatedFeedForward<D, T>>(layer + ".mlp", h, c.intermediate_size, c.mlp_bias);
+  }
+  final_norm_ = detail::make_parameter<D, T>("model.norm.weight", Shape{h});
+  if (!c.tied_head) head_ = detail::make_parameter<D, T>("lm_head.weight", Shape{c.vocab_size, h});
+}
+
+template <class D, class T>
+Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint64_t seed) {
+  config.check("from_config");
+  Decoder model;
+  model.config_ = config;
+  model.build();
+  std::uint32_t row = 0;
+  for (Parameter<T, D>* p : model.parameters()) {
+    const bool bias = p->name.ends_with(".bias");
+    if (p->value.shape().rank() > 1) detail::fill_normal(p->value, config.initializer_range, seed, row);
+    else detail::fill_constant(p->value, bias ? T{0} : T{1});
+    p->trainable = true;
+    ++row;
+  }
+  return model;
+}
+
+template <class D, class T>
+std::vector<Parameter<T, D>*> Decoder<D, T>::parameters() {
+  std::vector<Parameter<T, D>*> list = {embedding_.get()};
+  for (DecoderBlock<D, T>& b : blocks_) {
+    list.push_back(b.input_norm.get());
+    for (Linear<D, T>* l : b.linears()) l->append_parameters(list);
+    for (Parameter<T, D>* p : {b.attention.q_norm.get(), b.attention.k_norm.get(), b.post_norm.get()})
+      if (p != nullptr) list.push_back(p);
+  }
+  list.push_back(final_norm_.get());
+  if (head_ != nullptr) list.push_back(head_.get());
+  return list;
+}
+
+template <class D, class T>
+Parameter<T, D>* Decoder<D, T>::find_parameter(std::string_view name) {
+  for (Parameter<T, D>* p : parameters())
+    if (p->name == name) return p;
+  return nullptr;
+}
+
+template <class D, class T>
+void Decoder<D, T>::set_trainable(bool trainable) {
+  for (Parameter<T, D>* p : parameters()) p->trainable = trainable;
+}
+
+template <class D, class T>
+void Decoder<D, T>::zero_gradients() {
+  for (Parameter<T, D>* p : parameters()) p->zero_gradient();
+}
+
+template <class D, class T>
+bool Decoder<D, T>::has_adapter() const {
+  for (const Linear<D, T>* l : linears())
+    if (l->lora != nullptr) return true;
+  return false;
+}
+
+template <class D, class T>
+void Decoder<D, T>::ensure_rope(std::int64_t positions) {
+  if (rope_.cosine && rope_.cosine[0] >= positions) return;
+  std::int64_t size = 256;
+  while (size < positions) size *= 2;
+  rope_ = make_rope_table<D, T>(config_.rope, config_.head_size, size);
+}
+
+template <class D, class T>
+LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span<const std::int64_t> past) {
+  batch.check(config_.vocab_size);
+  require<InputError>(batch.tokens() > 0, "[decoder] the batch holds no tokens");
+  std::vector<std::int32_t> positions = batch.positions;
+  if (positions.empty()) {
+    positions.reserve(batch.ids.size());
+    for (std::int64_t b = 0; b < batch.documents(); ++b)
+      for (std::int64_t i = 0; i < batch.length(b); ++i)
+        positions.push_back(static_cast<std::int32_t>(i + (past.empty() ? 0 : past[static_cast<std::size_t>(b)])));
+  }
+  const auto [low, high] = std::minmax_element(positions.begin(), positions.end());
+  require<InputError>(*low >= 0, "[decoder] position ", *low, " is negative");
+  ensure_rope(std::int64_t{*high} + 1);
+  LayerContext<D, T> context;
+  context.layout = {detail::to_device<D>(batch.ids), detail::to_device<D>(positions), detail::to_device<D>(batch.offsets), batch.documents()};
+  context.rope = rope_;
+  context.norm_epsilon = config_.norm_epsilon;
+  context.adapter = adapter_enabled_;
+  return context;
+}
+
+template <class D, class T>
+Var<T, D> Decoder<D, T>::run(Tape<T, D>& tape, const LayerContext<D, T>& context, const TrainingSettings& settings) {
+  Var<T, D> h = embedding(tape, *embedding_, context.layout);
+  for (const DecoderBlock<D, T>& block : blocks_) {
+    if (!settings.recompute || !tape.recording()) {
+      h = block.forward(tape, h, context);
+      continue;
+    }
+    bool trains = block.input_norm->trainable || block.post_norm->trainable;
+    for (const Parameter<T, D>* p : {block.attention.q_norm.get(), block.attention.k_norm.get()}) trains = trains || (p != nullptr && p->trainable);
+    for (const Linear<D, T>* l : block.linears()) trains = trains || l->operand(context.adapter).trains();
+    h = kdlib::recompute(tape, h, trains, [&block, context](Tape<T, D>& t, const Var<T, D>& x) { return block.forward(t, x, context); });
+  }
+  return rms_norm(tape, *final_norm_, h, config_.norm_epsilon);
+}
+
+template <class D, class T>
+Tensor<T, D> Decoder<D, T>::forward(const TokenBatch& batch) {
+  Tape<T, D> tape(false);
+  return run(tape, context_for(batch, {}), {}).value;
+}
+
+template <class D, class T>
+Tensor<T, D> Decoder<D, T>::forward_training(const TokenBatch& batch, const TrainingSettings& settings) {
+  tape_.clear();
+  result_ = run(tape_, context_for(batch, {}), settings);
+  return result_.value;
+}
+
+template <class D, class T>
+void Decoder<D, T>::backward(View<const T, D> hidden_gradient) {
+  require<ShapeError>(result_.requires_gradient(), "[Decoder::backward] there is nothing to go back through: call forward_training first, with a "
+                                                   "trainable parameter");
+  Tensor<T, D> gradient(hidden_gradient.shape());
+  Memory<D>::copy(gradient.data(), hidden_gradient.data(), static_cast<std::size_t>(gradient.bytes()));
+  const Var<T, D> result = std::exchange(result_, Var<T, D>());
+  tape_.backward(result, std::move(gradient));
+}
+
+template <class D, class T>
+HeadView<T, D> Decoder<D, T>::head() const {
+  HeadView<T, D> view;
+  view.weight = std::as_const(head_ != nullptr ? head_->value : embedding_->value).view();
+  view.real_vocabulary = config_.vocab_size;
+  return view;
+}
+
+template <class D, class T>
+Parameter<T, D>* Decoder<D, T>::head_parameter() {
+  Parameter<T, D>* p = head_ != nullptr ? head_.get() : embedding_.get();
+  return p->trainable ? p : nullptr;
+}
+
+template <class D, class T>
+KvCache<T, D> Decoder<D, T>::make_cache(std::int64_t sequences, std::int64_t capacity) const {
+  require<ShapeError>(sequences > 0 && capacity > 0, "[Decoder::make_cache] ", sequences, " sequences of ", capacity, " tokens");
+  return KvCache<T, D>(config_.layers, sequences, capacity, config_.kv_heads * config_.head_size);
+}
+
+template <class D, class T>
+Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots) {
+  require<ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[Decoder::decode] ", slots.size(), " slots for ",
+                      batch.documents(), " documents");
+  require<ShapeError>(cache.layers() == config_.layers, "[Decoder::decode] the cache was made for another model");
+  std::vector<std::int64_t> past;
+  for (std::int64_t b = 0; b < batch.documents(); ++b) {
+    const std::int32_t slot = slots[static_cast<std::size_t>(b)];
+    past.push_back(cache.length(slot));
+    require<InputError>(past.back() + batch.length(b) <= cache.capacity(), "[Decoder::decode] slot ", slot, " holds ", past.back(), " tokens; ",
+                        batch.length(b), " more do not fit into its ", cache.capacity());
+    require<ShapeError>(std::find(slots.begin(), slots.begin() + b, slot) == slots.begin() + b, "[Decoder::decode] slot ", slot, " is named twice");
+  }
+  LayerContext<D, T> context = context_for(batch, past);
+  const Tensor<std::int32_t, D> slots_there = detail::to_device<D>(std::vector<std::int32_t>(slots.begin(), slots.end()));
+  const Tensor<std::int64_t, D> past_there = detail::to_device<D>(past);
+  CacheRanges<T> ranges{nullptr, nullptr, cache.capacity(), slots_there.data(), past_there.data()};
+  context.cache = &ranges;
+  Tape<T, D> tape(false);
+  Var<T, D> h = embedding(tape, *embedding_, context.layout);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    ranges.keys = cache.keys(static_cast<std::int64_t>(i));
+    ranges.values = cache.values(static_cast<std::int64_t>(i));
+    h = blocks_[i].forward(tape, h, context);
+  }
+  for (std::int64_t b = 0; b < batch.documents(); ++b) cache.grow(slots[static_cast<std::size_t>(b)], batch.length(b));
+  return rms_norm(tape, *final_norm_, h, config_.norm_epsilon).value;
+}
+
+template <class D, class T>
+Decoder<D, T> Decoder<D, T>::share() const {
+  Decoder copy;
+  copy.config_ = config_;
+  copy.notes_ = notes_;
+  copy.embedding_ = detail::share_parameter<D, T>(embedding_);
+  copy.final_norm_ = detail::share_parameter<D, T>(final_norm_);
+  copy.head_ = detail::share_parameter<D, T>(head_);
+  for (const DecoderBlock<D, T>& from : blocks_) {
+    DecoderBlock<D, T>& to = copy.blocks_.emplace_back();
+    to.input_norm = detail::share_parameter<D, T>(from.input_norm);
+    to.post_norm = detail::share_parameter<D, T>(from.post_norm);
+    to.attention.q = from.attention.q.share();
+    to.attention.k = from.attention.k.share();
+    to.attention.v = from.attention.v.share();
+    to.attention.o = from.attention.o.share();
+    to.attention.q_norm = detail::share_parameter<D, T>(from.attention.q_norm);
+    to.attention.k_norm = detail::share_parameter<D, T>(from.attention.k_norm);
+    to.attention.heads = from.attention.heads;
+    to.feed_forward = from.feed_forward->share();
+  }
+  return copy;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys and values of the tokens that generation has seen: a fixed number of slots, each a sequence with its own length.
+#ifndef KDLIB_MODEL_KV_CACHE_HPP
+#define KDLIB_MODEL_KV_CACHE_HPP
+
+#include <vector>
+
+#include "kdlib/tensor/tensor.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Made by Decoder::make_cache, filled by Decoder::decode.
+template <class T, class D>
+class KvCache {
+ public:
+  KvCache() = default;
+  /// width = kv_heads * head_size.
+  KvCache(std::int64_t layers, std::int64_t sequences, std::int64_t capacity, std::int64_t width)
+      : capacity_(capacity), lengths_(static_cast<std::size_t>(sequences), 0) {
+    for (std::int64_t i = 0; i < layers; ++i)
+      for (std::vector<Tensor<T, D>>* list : {&keys_, &values_}) list->emplace_back(Shape{sequences * capacity, width});
+  }
+
+  std::int64_t sequences() const { return static_cast<std::int64_t>(lengths_.size()); }
+  std::int64_t capacity() const { return capacity_; }  // tokens a slot can hold
+  std::int64_t layers() const { return static_cast<std::int64_t>(keys_.size()); }
+  /// Tokens in a slot.
+  std::int64_t length(std::int64_t slot) const { return lengths_[checked(slot)]; }
+  /// Forgets all but the first `length` tokens of a slot (0: a new sequence).
+  void truncate(std::int64_t slot, std::int64_t length = 0) {
+    std::int64_t& now = lengths_[checked(slot)];
+    require<ShapeError>(length >= 0 && length <= now, "[KvCache::truncate] slot ", slot, " holds ", now, " tokens, not ", length);
+    now = length;
+  }
+  std::int64_t bytes() const {
+    std::int64_t sum = 0;
+    for (const Tensor<T, D>& t : keys_) sum += 2 * t.bytes();
+    return sum;
+  }
+
+  T* keys(std::int64_t layer) { return keys_[static_cast<std::size_t>(layer)].data(); }
+  T* values(std::int64_t layer) { return values_[static_cast<std::size_t>(layer)].data(); }
+  void grow(std::int64_t slot, std::int64_t tokens) { lengths_[checked(slot)] += tokens; }
+
+ private:
+  std::size_t checked(std::int64_t slot) const {
+    require<ShapeError>(slot >= 0 && slot < sequences(), "[KvCache] slot ", slot, " of ", sequences());
+    return static_cast<std::size_t>(slot);
+  }
+
+  std::int64_t capacity_ = 0;
+  std::vector<std::int64_t> lengths_;
+  std::vector<Tensor<T, D>> keys_, values_;  // a layer each: [sequences * capacity, width]
+};
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Grouped-query self-attention of one layer, for batches of documents and for decoding with a cache.
+#ifndef KDLIB_NN_ATTENTION_HPP
+#define KDLIB_NN_ATTENTION_HPP
+
+#include "kdlib/nn/linear.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What every layer of one forward pass shares. With `cache` set the batch continues what its slots hold (nothing is recorded then).
+template <class D, class T>
+struct LayerContext {
+  TokenLayout<D> layout;
+  RopeTable<T, D> rope;
+  double norm_epsilon = 1e-6;
+  bool adapter = true;
+  CacheRanges<T>* cache = nullptr;  // keys and values of the layer that runs
+};
+
+template <class D, class T>
+class SelfAttention {
+ public:
+  Linear<D, T> q, k, v, o;
+  std::unique_ptr<Parameter<T, D>> q_norm, k_norm;  // [head_size] or null (Qwen3 only)
+  AttentionHeads heads;
+
+  /// residual + o(attention(q(x), k(x), v(x))), x and residual [N, H].
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const {
+    const Var<T, D> mixed = mix(tape, x, context);
+    return linear(tape, o.operand(context.adapter), mixed, &residual);
+  }
+
+ private:
+  Var<T, D> rotated(Tape<T, D>& tape, const Linear<D, T>& map, Parameter<T, D>* norm, const Var<T, D>& x, const LayerContext<D, T>& context) const {
+    Var<T, D> y = linear(tape, map.operand(context.adapter), x);
+    if (norm != nullptr) y = rms_norm(tape, *norm, y, context.norm_epsilon);
+    return rope(tape, std::move(y), context.rope, context.layout, heads.head_size);
+  }
+
+  Var<T, D> mix(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const {
+    const Var<T, D> queries = rotated(tape, q, q_norm.get(), x, context), keys = rotated(tape, k, k_norm.get(), x, context);
+    const Var<T, D> values = linear(tape, v.operand(context.adapter), x);
+    if (context.cache == nullptr) return attention(tape, heads, context.layout, queries, keys, values);
+    Tensor<T, D> out(queries.value.shape());
+    Kernels<D, T>::attention_decode(heads, context.layout.ranges(), *context.cache, queries.value.data(), keys.value.data(), values.value.data(),
+                                    out.data());
+    return tape.variable(std::move(out), false);
+  }
+};
+
+
+KDLIB_NAMESPACE_END
+
+#endif

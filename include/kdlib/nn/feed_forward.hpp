@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The feed-forward part of a block behind a small interface: one virtual call a layer and step. Dense here; experts can follow.
+#ifndef KDLIB_NN_FEED_FORWARD_HPP
+#define KDLIB_NN_FEED_FORWARD_HPP
+
+#include "kdlib/nn/linear.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+template <class D, class T>
+class FeedForward {
+ public:
+  virtual ~FeedForward() = default;
+  /// residual + f(x), x and residual [N, H].
+  virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, bool adapter) const = 0;
+  /// Every linear map in it, in file order.
+  virtual std::vector<Linear<D, T>*> linears() = 0;
+  /// The same weights in new objects, frozen, without LoRA.
+  virtual std::unique_ptr<FeedForward> share() const = 0;
+};
+
+/// down(silu(gate(x)) * up(x)).
+template <class D, class T>
+class GatedFeedForward final : public FeedForward<D, T> {
+ public:
+  GatedFeedForward() = default;
+  /// `path` as in model.layers.0.mlp.
+  GatedFeedForward(const std::string& path, std::int64_t hidden, std::int64_t intermediate, bool bias)
+      : gate_(path + ".gate_proj", hidden, intermediate, bias),
+        up_(path + ".up_proj", hidden, intermediate, bias),
+        down_(path + ".down_proj", intermediate, hidden, bias) {}
+
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, bool adapter) const override {
+    const Var<T, D> gate = linear(tape, gate_.operand(adapter), x);
+    const Var<T, D> up = linear(tape, up_.operand(adapter), x);
+    return gated_down(tape, down_.operand(adapter), gate, up, residual);
+  }
+  std::vector<Linear<D, T>*> linears() override { return {&gate_, &up_, &down_}; }
+  std::unique_ptr<FeedForward<D, T>> share() const override {
+    auto copy = std::make_unique<GatedFeedForward>();
+    copy->gate_ = gate_.share();
+    copy->up_ = up_.share();
+    copy->down_ = down_.share();
+    return copy;
+  }
+
+ private:
+  Linear<D, T> gate_, up_, down_;
+};
+
+KDLIB_NAMESPACE_END
+
+#endif

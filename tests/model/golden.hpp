@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tiny models whose weights come from a hash: FNV-1a of the tensor's name, then SplitMix64 of hash + index (golden vectors).
+#ifndef KDLIB_TESTS_MODEL_GOLDEN_HPP
+#define KDLIB_TESTS_MODEL_GOLDEN_HPP
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kdlib/model/decoder.hpp"
+
+namespace kdlib_tests {
+
+inline double hash_value(const std::string& name, std::uint64_t i) {
+  std::uint64_t h = 0xcbf29ce484222325ull;
+  for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
+  std::uint64_t z = h + i + 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  z ^= z >> 31;
+  return static_cast<double>(z >> 40) / 16777216.0 - 0.5;
+}
+
+/// Sets every parameter of the model: norms 1 + value, all else value.
+template <class D, class T>
+void fill_golden(kdlib::Decoder<D, T>& model) {
+  for (kdlib::Parameter<T, D>* p : model.parameters()) {
+    const bool norm = p->name.ends_with("norm.weight");
+    for (std::int64_t i = 0; i < p->value.count(); ++i)
+      p->value.data()[i] = static_cast<T>(hash_value(p->name, static_cast<std::uint64_t>(i)) + (norm ? 1.0 : 0.0));
+  }
+}
+
+inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
+  kdlib::DecoderConfig c;
+  c.family = family;
+  c.vocab_size = 16;
+  c.hidden_size = 8;
+  c.intermediate_size = 12;
+  c.layers = 2;
+  c.query_heads = 4;
+  c.kv_heads = 2;
+  c.head_size = family == kdlib::Family::qwen3 ? 6 : 4;
+  c.norm_epsilon = family == kdlib::Family::llama ? 1e-5 : 1e-6;
+  c.rope.theta = family == kdlib::Family::llama ? 1e4 : 1e6;
+  c.tied_head = family != kdlib::Family::qwen2;
+  c.attention_bias = family == kdlib::Family::qwen2;
+  return c;
+}
+
+/// logits [N, V] = hidden x head^T.
+template <class D, class T>
+std::vector<T> logits_of(const kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden) {
+  const auto head = model.head();
+  const std::int64_t n = hidden[0], v = head.weight[0], h = head.weight[1];
+  std::vector<T> logits(static_cast<std::size_t>(n * v));
+  kdlib::Kernels<D, T>::gemm(false, true, n, v, h, T{1}, hidden.data(), h, head.weight.data(), h, T{0}, logits.data(), v);
+  return logits;
+}
+
+/// Mean over rows of -log softmax(logits)[label]; the gradient of the hidden states is handed to the model, the head's added.
+template <class D, class T>
+double cross_entropy_backward(kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden, const kdlib::TokenBatch::Rows& rows, double weight,
+                              bool backward = true) {
+  std::vector<T> logits = logits_of(model, hidden);
+  const auto head = model.head();
+  const std::int64_t n = hidden[0], v = head.weight[0], h = head.weight[1];
+  std::vector<T> gradient(logits.size(), T{0});
+  double loss = 0;
+  for (std::size_t r = 0; r < rows.token.size(); ++r) {
+    const T* row = logits.data() + rows.token[r] * v;
+    double top = row[0], sum = 0;
+    for (std::int64_t i = 0; i < v; ++i) top = std::max(top, static_cast<double>(row[i]));
+    for (std::int64_t i = 0; i < v; ++i) sum += std::exp(static_cast<double>(row[i]) - top);
+    const double lse = top + std::log(sum), w = static_cast<double>(rows.weight[r]) / weight;
+    loss += w * (lse - static_cast<double>(row[rows.label[r]]));
+    T* g = gradient.data() + rows.token[r] * v;
+    for (std::int64_t i = 0; i < v; ++i) g[i] = static_cast<T>(w * std::exp(static_cast<double>(row[i]) - lse));
+    g[rows.label[r]] -= static_cast<T>(w);
+  }
+  if (!backward) return loss;
+  kdlib::Tensor<T, D> dh(hidden.shape());
+  using K = kdlib::Kernels<D, T>;
+  K::gemm(false, false, n, h, v, T{1}, gradient.data(), v, head.weight.data(), h, T{0}, dh.data(), h);
+  if (kdlib::Parameter<T, D>* p = model.head_parameter())
+    K::gemm(true, false, v, h, n, T{1}, gradient.data(), v, hidden.data(), h, T{1}, p->gradient_view().data(), h);
+  model.backward(dh);
+  return loss;
+}
+
+}  // namespace kdlib_tests
+
+#endif

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Logits, losses and gradients of hash-generated models against float64 numbers from an independent implementation
+// (confirmed with transformers 5.23).
+#include "golden.hpp"
+
+#include "kdlib/backend/cpu.hpp"
+#include "support/catch.hpp"
+#include "support/tolerance.hpp"
+
+using namespace kdlib;
+using kdlib_tests::cross_entropy_backward;
+
+namespace {
+
+constexpr double printed = 1e-9;  // the expected numbers have nine decimals
+
+struct Entry {
+  const char* tensor;
+  std::int64_t index;
+  double value;
+};
+
+struct Golden {
+  Family family;
+  std::vector<double> last, first;  // logits[5][0..7], logits[0][0..2]
+  double sum, loss;
+  std::vector<Entry> gradients;
+};
+
+const std::vector<Golden>& goldens() {
+  static const std::vector<Golden> list = {
+      {Family::llama,
+       {0.888747393, 0.446121782, 0.659586134, -0.279923874, -0.675183382, 0.644157221, -0.238555283, 0.149966649},
+       {0.521778687, -0.936026442, 0.474985334},
+       -7.327971067,
+       3.229913132,
+       {{"model.embed_tokens.weight", 40, 0.117216776},
+        {"model.layers.0.self_attn.q_proj.weight", 0, -0.017482536},
+        {"model.layers.0.self_attn.k_proj.weight", 3, 0.054240282},
+        {"model.layers.1.self_attn.v_proj.weight", 9, 0.260587395},
+        {"model.layers.1.self_attn.o_proj.weight", 17, -0.082192770},
+        {"model.layers.0.input_layernorm.weight", 2, 0.146221214},
+        {"model.layers.1.post_attention_layernorm.weight", 5, 0.057603687},
+        {"model.layers.0.mlp.gate_proj.weight", 11, 0.013980174},
+        {"model.layers.1.mlp.down_proj.weight", 4, 0.016786192},
+        {"model.norm.weight", 7, -0.106923463}}},
+      {Family::qwen2,
+       {-0.277048900, 0.259327045, 0.650852079, -0.252666676, -0.685415340, 0.004256761, 0.967749796, -0.299106063},
+       {-0.030023790, -0.586216837, -0.165001210},
+       -0.921477478,
+       2.785405757,
+       {{"model.embed_tokens.weight", 40, -0.021261458},
+        {"lm_head.weight", 59, -0.062650448},
+        {"model.layers.0.self_attn.q_proj.bias", 1, -0.039139852},
+        {"model.layers.1.self_attn.k_proj.bias", 2, -0.040649782},
+        {"model.layers.0.self_attn.v_proj.bias", 6, 0.186210868}}},
+      {Family::qwen3,
+       {0.093489623, 0.057888261, -1.030815306, 0.669017459, 0.557726275, -1.193659347, 0.752084653, 1.009435513},
+       {-0.025109961, 0.507451572, -0.955578229},
+       4.327655439,
+       3.096396273,
+       {{"model.embed_tokens.weight", 40, 0.119247963},
+        {"model.layers.0.self_attn.q_norm.weight", 1, 0.015692450},
+        {"model.layers.1.self_attn.k_norm.weight", 4, 0.002380914},
+        {"model.layers.0.self_attn.q_proj.weight", 0, -0.023414691}}}};
+  return list;
+}
+
+template <class T>
+void check_golden(const Golden& golden, double tolerance, bool recompute) {
+  auto model = Decoder<Cpu, T>::from_config(kdlib_tests::golden_config(golden.family), 1);
+  kdlib_tests::fill_golden(model);
+  TokenBatch batch;
+  batch.append(std::vector<std::int32_t>{1, 5, 3, 7, 2, 11});
+  const Tensor<T, Cpu> hidden = model.forward_training(batch, {.recompute = recompute});
+  const std::vector<T> logits = kdlib_tests::logits_of(model, hidden);
+  double sum = 0;
+  for (const T x : logits) sum += static_cast<double>(x);
+  CHECK(std::abs(sum - golden.sum) < 20 * tolerance);
+  for (std::size_t i = 0; i < golden.last.size(); ++i) CHECK(std::abs(static_cast<double>(logits[5 * 16 + i]) - golden.last[i]) < tolerance);
+  for (std::size_t i = 0; i < golden.first.size(); ++i) CHECK(std::abs(static_cast<double>(logits[i]) - golden.first[i]) < tolerance);
+  const double loss = cross_entropy_backward(model, hidden, batch.rows(), batch.weight());
+  CHECK(std::abs(loss - golden.loss) < tolerance);
+  for (const Entry& e : golden.gradients) {
+    Parameter<T, Cpu>* p = model.find_parameter(e.tensor);
+    REQUIRE(p != nullptr);
+    CAPTURE(e.tensor, e.index);
+    CHECK(std::abs(static_cast<double>(p->gradient_view().data()[e.index]) - e.value) < tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the weight generator gives the published values", "[model][golden]") {
+  CHECK(kdlib_tests::hash_value("a", 0) == -0.12826907634735107);
+  CHECK(kdlib_tests::hash_value("a", 3) == -0.45556026697158813);
+}
+
+TEST_CASE("golden models equal the float64 numbers in double", "[model][golden]") {
+  for (const Golden& g : goldens())
+    for (const bool recompute : {false, true}) {
+      CAPTURE(family_name(g.family), recompute);
+      check_golden<double>(g, 1e-8 + printed, recompute);
+    }
+}
+
+TEST_CASE("golden models equal the float64 numbers in float", "[model][golden]") {
+  for (const Golden& g : goldens()) {
+    CAPTURE(family_name(g.family));
+    check_golden<float>(g, kdlib_tests::Tolerance<float>::reduction, false);
+  }
+}
