@@ -9,7 +9,8 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 inline bool is_plain_file_name(std::string_view name) {
-  return !name.empty() && name != "." && name.find("..") == std::string_view::npos && name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
+  constexpr std::string_view separators("/\\\0", 3);
+  return !name.empty() && name != "." && name.find("..") == std::string_view::npos && name.find_first_of(separators) == std::string_view::npos;
 }
 }  // namespace detail
 
@@ -45,8 +46,9 @@ inline void SafetensorsDirectory::open_shards(const std::string& index_path) {
   };
   std::vector<Wanted> wanted;
   for (const auto& [tensor, shard] : weight_map.members()) {
-    if (!detail::is_plain_file_name(shard.as_string())) shard.refuse(concat("is \"", printable(shard.as_string()), "\", not the name of a file beside the index"));
-    wanted.push_back({shard.as_string(), tensor});
+    const std::string_view name = shard.as_string();
+    if (!detail::is_plain_file_name(name)) shard.refuse(concat("is \"", printable(name), "\", not the name of a file beside the index"));
+    wanted.push_back({name, tensor});
   }
   std::stable_sort(wanted.begin(), wanted.end(), [](const Wanted& a, const Wanted& b) { return a.shard < b.shard; });
   std::uint64_t bytes = 0;

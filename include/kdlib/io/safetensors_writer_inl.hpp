@@ -24,8 +24,8 @@ inline TensorInfo describe_tensor(std::string name, DType dtype, const Shape& sh
 }  // namespace detail
 
 inline void SafetensorsWriter::metadata(std::string key, std::string value) {
-  for (auto& [k, v] : metadata_) {
-    require<FormatError>(k != key, "[safetensors] ", path_, ": the metadata key \"", printable(key), "\" is given twice");
+  for (const auto& [k, v] : metadata_) {
+    if (k == key) fail<FormatError>("[safetensors] ", path_, ": the metadata key \"", printable(key), "\" is given twice");
   }
   metadata_.emplace_back(std::move(key), std::move(value));
 }
@@ -104,7 +104,7 @@ inline void SafetensorsWriter::commit() {
   for (const Entry& entry : entries_) names.push_back(entry.info.name);
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  require<FormatError>(twice == names.end(), "[safetensors] ", path_, ": tensor \"", twice == names.end() ? std::string() : printable(*twice), "\" is given twice");
+  if (twice != names.end()) fail<FormatError>("[safetensors] ", path_, ": tensor \"", printable(*twice), "\" is given twice");
 
   AtomicFile file{path_};
   const std::string text = header();
