@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of generate.hpp.
+#ifndef KDLIB_ROLLOUT_GENERATE_INL_HPP
+#define KDLIB_ROLLOUT_GENERATE_INL_HPP
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/rollout/generate.hpp"
+#include "kdlib/rollout/head_logits.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline void check_prompt(std::span<const std::int32_t> prompt, std::string_view source, std::int64_t vocabulary, std::int64_t context_length) {
+  const std::string_view name = source.empty() ? std::string_view("the prompt") : source;
+  require<InputError>(!prompt.empty(), "[prompt] ", name, " is empty: give it at least one token");
+  for (std::size_t i = 0; i < prompt.size(); ++i)
+    require<InputError>(prompt[i] >= 0 && prompt[i] < vocabulary, "[prompt] ", name, ": id ", prompt[i], " at position ", i,
+                        " is outside the model's vocabulary of ", vocabulary, "; make the ids with this model's tokenizer");
+  require<InputError>(static_cast<std::int64_t>(prompt.size()) < context_length, "[prompt] ", name, " has ", prompt.size(),
+                      " tokens and the context holds ", context_length, ": shorten it until at least one new token fits");
+}
+
+inline void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, const Completion& completion, std::string_view source) {
+  require<InputError>(!prompt.empty() && !completion.ids.empty(), "[append_completion] a prompt of ", prompt.size(), " and a text of ",
+                      completion.ids.size(), " tokens: both need one or more");
+  require<ShapeError>(batch.documents() == 0 || !batch.behaviour_log_probs.empty(), "[append_completion] the batch holds documents without log-probs");
+  std::vector<std::int32_t> document(prompt.begin(), prompt.end());
+  document.insert(document.end(), completion.ids.begin(), completion.ids.end());
+  std::vector<float> weights(document.size(), 0.0f), log_probs(document.size(), 0.0f);
+  for (std::size_t i = 0; i < completion.ids.size(); ++i) {  // token i of the text is predicted by the row one before it
+    weights[prompt.size() + i - 1] = 1.0f;
+    log_probs[prompt.size() + i - 1] = completion.log_probs[i];
+  }
+  batch.append(document, weights);
+  batch.behaviour_log_probs.insert(batch.behaviour_log_probs.end(), log_probs.begin(), log_probs.end());
+  if (!source.empty()) {
+    batch.sources.resize(static_cast<std::size_t>(batch.documents() - 1));
+    batch.sources.emplace_back(source);
+  }
+}
+
+namespace detail {
+
+template <class M>
+std::int64_t context_length_of(const M& model, std::int64_t wanted) {
+  std::int64_t length = std::numeric_limits<std::int64_t>::max();
+  if constexpr (requires { model.config().context_length; }) {
+    if (model.config().context_length > 0) length = model.config().context_length;
+  }
+  return wanted > 0 ? std::min(wanted, length) : length;
+}
+
+/// One call of generate.
+template <class M>
+class Writer {
+  using T = typename M::scalar_type;
+  using D = typename M::device_type;
+  using Cache = decltype(std::declval<const M&>().make_cache(std::int64_t{}, std::int64_t{}));
+
+ public:
+  Writer(M& model, std::span<const WritingRequest> requests, const Sampler& sampler, const GenerateSettings& settings)
+      : model_(model), requests_(requests), sampler_(sampler), settings_(settings), context_(context_length_of(model, settings.context_length)) {
+    sampler.check();
+    require<ConfigError>(settings.batch >= 1, "[generate] batch is ", settings.batch, "; it must be 1 or more");
+    for (const WritingRequest& r : requests) check_prompt(r.prompt, r.source, vocabulary(), context_);
+    completions_.resize(requests.size());
+    progress_.sequences = static_cast<std::int64_t>(requests.size());
+  }
+
+  std::vector<Completion> run() {
+    if (requests_.empty()) return {};
+    const std::int64_t slots = std::min(settings_.batch, progress_.sequences);
+    Cache cache = model_.make_cache(slots, capacity());
+    for (std::int64_t s = slots; s-- > 0;) free_.push_back(static_cast<std::int32_t>(s));
+    while (next_ < requests_.size() || !running_.empty()) {
+      while (next_ < requests_.size() && !free_.empty()) admit(cache);
+      if (!running_.empty()) continue_all(cache);
+      if (settings_.progress) settings_.progress(progress_);
+    }
+    return std::move(completions_);
+  }
+
+ private:
+  struct Running {
+    std::size_t request;
+    std::int32_t slot;
+  };
+
+  std::int64_t vocabulary() const { return model_.head().columns(); }
+
+  /// The last token of a sequence is never run, so a slot needs one place less than the sequence has tokens.
+  std::int64_t capacity() const {
+    std::int64_t most = 0;
+    for (const WritingRequest& r : requests_) {
+      const auto prompt = static_cast<std::int64_t>(r.prompt.size());
+      most = std::max(most, prompt + std::min(sampler_.max_new_tokens, context_ - prompt) - 1);
+    }
+    return most;
+  }
+
+  /// Runs as many waiting prompts as there are free slots and the limit of tokens allows.
+  void admit(Cache& cache) {
+    const auto start = std::chrono::steady_clock::now();
+    TokenBatch batch;
+    std::vector<Running> admitted;
+    while (next_ < requests_.size() && !free_.empty()) {
+      const auto length = static_cast<std::int64_t>(requests_[next_].prompt.size());
+      if (!admitted.empty() && batch.tokens() + length > settings_.prompt_tokens) break;
+      batch.append(requests_[next_].prompt);
+      admitted.push_back({next_++, free_.back()});
+      free_.pop_back();
+    }
+    progress_.prompt_tokens += batch.tokens();
+    step(cache, batch, admitted);
+    progress_.prompt_seconds += seconds_since(start);
+  }
+
+  void continue_all(Cache& cache) {
+    const auto start = std::chrono::steady_clock::now();
+    TokenBatch batch;
+    const std::vector<Running> all = std::move(running_);
+    running_.clear();
+    for (const Running& r : all) batch.append(std::span<const std::int32_t>(&completions_[r.request].ids.back(), 1));
+    step(cache, batch, all);
+    progress_.decoding_seconds += seconds_since(start);
+  }
+
+  /// Decodes one batch, draws a token for each of its sequences, and keeps those that go on.
+  void step(Cache& cache, const TokenBatch& batch, const std::vector<Running>& sequences) {
+    std::vector<std::int32_t> slots;
+    for (const Running& r : sequences) slots.push_back(r.slot);
+    const Tensor<T, D> hidden = model_.decode(cache, batch, slots);
+    const std::vector<SampledToken> tokens = draw(last_rows(hidden, batch), sequences);
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      const Running& r = sequences[i];
+      if (take(r, tokens[i])) {
+        running_.push_back(r);
+        continue;
+      }
+      cache.clear(r.slot);
+      free_.push_back(r.slot);
+      ++progress_.finished;
+    }
+    progress_.new_tokens += static_cast<std::int64_t>(sequences.size());
+  }
+
+  Tensor<T, D> last_rows(const Tensor<T, D>& hidden, const TokenBatch& batch) const {
+    if (batch.tokens() == batch.documents()) return hidden;
+    const std::int64_t width = hidden[1];
+    Tensor<T, D> rows(Shape{batch.documents(), width});
+    for (std::int64_t b = 0; b < batch.documents(); ++b)
+      Memory<D>::copy(rows.data() + b * width, hidden.data() + (batch.offsets[static_cast<std::size_t>(b + 1)] - 1) * width,
+                      static_cast<std::size_t>(width) * sizeof(T));
+    return rows;
+  }
+
+  /// Each row is drawn by one thread from its own random number: the number of threads changes nothing.
+  std::vector<SampledToken> draw(const Tensor<T, D>& hidden, const std::vector<Running>& sequences) {
+    const Tensor<T, Cpu> logits = head_logits(model_.head(), hidden.view());
+    const auto columns = static_cast<std::size_t>(logits[1]);
+    std::vector<SampledToken> tokens(sequences.size());
+    workspaces_.resize(std::max(workspaces_.size(), sequences.size()));
+    parallel_for(static_cast<std::int64_t>(sequences.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+      SamplerWorkspace& workspace = workspaces_[static_cast<std::size_t>(begin)];
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::size_t request = sequences[static_cast<std::size_t>(i)].request;
+        const Rng rng(sampler_.seed, settings_.purpose, requests_[request].step, requests_[request].row);
+        const double uniform = rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size()));
+        tokens[static_cast<std::size_t>(i)] =
+            sample_token(sampler_, std::span<const T>(logits.data() + static_cast<std::size_t>(i) * columns, columns), uniform, workspace);
+      }
+    });
+    return tokens;
+  }
+
+  /// Adds a token to its sequence; true when the sequence goes on.
+  bool take(const Running& r, const SampledToken& token) {
+    Completion& c = completions_[r.request];
+    c.ids.push_back(token.id);
+    c.log_probs.push_back(token.log_prob);
+    c.full_log_probs.push_back(token.full_log_prob);
+    c.stopped = std::find(sampler_.stop_ids.begin(), sampler_.stop_ids.end(), token.id) != sampler_.stop_ids.end();
+    const auto written = static_cast<std::int64_t>(c.ids.size());
+    return !c.stopped && written < sampler_.max_new_tokens && static_cast<std::int64_t>(requests_[r.request].prompt.size()) + written < context_;
+  }
+
+  static double seconds_since(std::chrono::steady_clock::time_point start) {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  M& model_;
+  std::span<const WritingRequest> requests_;
+  const Sampler& sampler_;
+  const GenerateSettings& settings_;
+  std::int64_t context_;
+  std::vector<Completion> completions_;
+  std::vector<Running> running_;
+  std::vector<std::int32_t> free_;
+  std::size_t next_ = 0;
+  std::vector<SamplerWorkspace> workspaces_;
+  GenerationProgress progress_;
+};
+
+}  // namespace detail
+
+template <class M>
+std::vector<Completion> generate(M& model, std::span<const WritingRequest> requests, const Sampler& sampler, const GenerateSettings& settings) {
+  static_assert(GenerativeModel<M>, "kdlib: generate needs a model with make_cache, decode and head; see kdlib/rollout/concepts.hpp");
+  return detail::Writer<M>(model, requests, sampler, settings).run();
+}
+
+template <class M>
+std::vector<Completion> generate(M& model, const std::vector<std::vector<std::int32_t>>& prompts, const Sampler& sampler,
+                                 const GenerateSettings& settings) {
+  std::vector<WritingRequest> requests;
+  for (std::size_t i = 0; i < prompts.size(); ++i) requests.push_back({prompts[i], 0, static_cast<std::uint32_t>(i), {}});
+  return generate(model, std::span<const WritingRequest>(requests), sampler, settings);
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
