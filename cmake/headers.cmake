@@ -23,6 +23,10 @@ set(KDLIB_HEADERS
   include/kdlib/data/concepts.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
+  include/kdlib/io/gguf.hpp
+  include/kdlib/io/gguf_inl.hpp
+  include/kdlib/io/gguf_types.hpp
+  include/kdlib/io/gguf_value_inl.hpp
   include/kdlib/io/json.hpp
   include/kdlib/io/json_inl.hpp
   include/kdlib/io/json_writer.hpp
@@ -47,11 +51,22 @@ set(KDLIB_HEADERS
   include/kdlib/loss/concepts_inl.hpp
   include/kdlib/loss/cross_entropy.hpp
   include/kdlib/loss/forward_kl.hpp
+  include/kdlib/loss/head_loss.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
+  include/kdlib/loss/losses.hpp
+  include/kdlib/loss/policy_gradient.hpp
+  include/kdlib/loss/policy_gradient_inl.hpp
   include/kdlib/loss/reverse_kl.hpp
+  include/kdlib/loss/sum.hpp
+  include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
+  include/kdlib/model/decoder_inl.hpp
+  include/kdlib/model/kv_cache.hpp
+  include/kdlib/model/load_inl.hpp
+  include/kdlib/model/save_inl.hpp
+  include/kdlib/nn/attention.hpp
   include/kdlib/nn/feed_forward.hpp
   include/kdlib/nn/linear.hpp
   include/kdlib/nn/linear_inl.hpp
@@ -68,8 +83,14 @@ set(KDLIB_HEADERS
   include/kdlib/optim/schedule_inl.hpp
   include/kdlib/optim/sgd.hpp
   include/kdlib/optim/sgd_inl.hpp
+  include/kdlib/quant/gguf_blocks.hpp
+  include/kdlib/quant/gguf_blocks_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/rollout/concepts.hpp
+  include/kdlib/rollout/generate.hpp
+  include/kdlib/rollout/generate_inl.hpp
+  include/kdlib/rollout/head_logits.hpp
+  include/kdlib/rollout/head_logits_inl.hpp
   include/kdlib/rollout/sampler.hpp
   include/kdlib/rollout/sampler_inl.hpp
   include/kdlib/teacher/concepts.hpp
@@ -86,6 +107,11 @@ set(KDLIB_HEADERS
   include/kdlib/text/bpe_model_inl.hpp
   include/kdlib/text/byte_level_bpe.hpp
   include/kdlib/text/byte_level_bpe_inl.hpp
+  include/kdlib/text/chat_message.hpp
+  include/kdlib/text/chat_message_inl.hpp
+  include/kdlib/text/chat_template.hpp
+  include/kdlib/text/chat_template_inl.hpp
+  include/kdlib/text/chat_writer_inl.hpp
   include/kdlib/text/nfc.hpp
   include/kdlib/text/nfc_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp
@@ -93,6 +119,7 @@ set(KDLIB_HEADERS
   include/kdlib/text/tokenizer_data.hpp
   include/kdlib/text/tokenizer_data_inl.hpp
   include/kdlib/text/tokenizer_files_inl.hpp
+  include/kdlib/text/tokenizer_gguf_inl.hpp
   include/kdlib/text/unicode.hpp
   include/kdlib/text/unicode_inl.hpp
   include/kdlib/text/unicode_tables.hpp
@@ -114,11 +141,16 @@ set(KDLIB_HEADERS
   include/kdlib/train/environment.hpp
   include/kdlib/train/environment_inl.hpp
   include/kdlib/train/gradient_step.hpp
+  include/kdlib/train/gradient_step_inl.hpp
+  include/kdlib/train/host_tensors.hpp
+  include/kdlib/train/host_tensors_inl.hpp
   include/kdlib/train/metrics.hpp
   include/kdlib/train/metrics_inl.hpp
   include/kdlib/train/objective.hpp
   include/kdlib/train/run.hpp
   include/kdlib/train/state.hpp
+  include/kdlib/train/trainer.hpp
+  include/kdlib/train/trainer_inl.hpp
   include/kdlib/version.hpp
 )
 list(TRANSFORM KDLIB_HEADERS PREPEND "${PROJECT_SOURCE_DIR}/")

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conan 2 recipe of a header-only package: one package for every setting; options only change what is linked."""
+import os
+import re
+
+from conan import ConanFile
+from conan.tools.build import check_min_cppstd
+from conan.tools.files import copy, load
+
+
+class KdlibConan(ConanFile):
+    name = "kdlib"
+    license = "Apache-2.0"
+    description = "Header-only C++20 library that distils language models"
+    package_type = "header-library"
+    settings = "os", "arch", "compiler", "build_type"
+    options = {"with_openblas": [True, False]}
+    default_options = {"with_openblas": False}
+    exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
+    no_copy_source = True
+
+    def set_version(self):
+        header = load(self, os.path.join(self.recipe_folder, "include", "kdlib", "version.hpp"))
+        self.version = re.search(r'KDLIB_VERSION_STRING "([^"]+)"', header).group(1)
+
+    def requirements(self):
+        self.requires("eigen/[>=3.4 <6]", transitive_headers=True)
+        self.requires("rapidjson/[>=1.1]", transitive_headers=True)
+        if self.options.with_openblas:
+            self.requires("openblas/[>=0.3.20]", transitive_headers=True, transitive_libs=True)
+
+    def validate(self):
+        check_min_cppstd(self, 20)
+
+    def package_id(self):
+        self.info.clear()
+
+    def package(self):
+        copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
+        copy(self, "*.hpp", os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
+        copy(self, "*.cuh", os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
+        copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(self.package_folder, "share", "kdlib", "src"))
+
+    def package_info(self):
+        self.cpp_info.bindirs = []
+        self.cpp_info.libdirs = []
+        self.cpp_info.set_property("cmake_file_name", "kdlib")
+        core = self.cpp_info.components["kdlib"]
+        core.set_property("cmake_target_name", "kdlib::kdlib")
+        core.requires = ["rapidjson::rapidjson"]
+        core.system_libs = ["pthread"]
+        cpu = self.cpp_info.components["cpu"]
+        cpu.set_property("cmake_target_name", "kdlib::cpu")
+        cpu.requires = ["kdlib", "eigen::eigen"]
+        if self.options.with_openblas:
+            cpu.requires.append("openblas::openblas")
+            cpu.defines = ["KDLIB_WITH_CBLAS=1", "KDLIB_WITH_OPENBLAS=1"]
