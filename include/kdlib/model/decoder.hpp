@@ -110,6 +110,8 @@ class Decoder {
  private:
   Decoder() = default;
   void build();
+  void load_directory(const std::string& path);
+  void load_gguf(const std::string& path);
   LayerContext<D, T> context_for(const TokenBatch& batch, std::span<const std::int64_t> past);
   void ensure_rope(std::int64_t positions);
   Var<T, D> run(Tape<T, D>& tape, const LayerContext<D, T>& context, const TrainingSettings& settings);

@@ -33,6 +33,13 @@ void fill_constant(Tensor<T, D>& tensor, T value) {
   Memory<D>::from_host(tensor.data(), values.data(), values.size() * sizeof(T));
 }
 
+/// Memory for parameters that have none yet.
+template <class D, class T>
+void allocate_parameters(const std::vector<Parameter<T, D>*>& parameters) {
+  for (Parameter<T, D>* p : parameters)
+    if (!p->value) p->value = Tensor<T, D>(p->value.shape());
+}
+
 template <class D, class X>
 Tensor<X, D> to_device(const std::vector<X>& values) {
   Tensor<X, D> t(Shape{static_cast<std::int64_t>(values.size())});
@@ -102,6 +109,7 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
   model.config_ = config;
   model.build();
   std::uint32_t row = 0;
+  detail::allocate_parameters<D, T>(model.parameters());
   for (Parameter<T, D>* p : model.parameters()) {
     const bool bias = p->name.ends_with(".bias");
     if (p->value.shape().rank() > 1) detail::fill_normal(p->value, config.initializer_range, seed, row);

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoder::save_pretrained: config.json and safetensors as transformers reads them.
+#ifndef KDLIB_MODEL_SAVE_INL_HPP
+#define KDLIB_MODEL_SAVE_INL_HPP
+
+#include <cstdio>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/io/safetensors_writer.hpp"
+#include "kdlib/model/decoder.hpp"
+#include "kdlib/model/hf_config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// A tensor to be written: a dense parameter or a packed weight, decoded while it is written.
+template <class D, class T>
+struct SavedTensor {
+  std::string name;
+  Shape shape;
+  const T* data = nullptr;                      // on the device
+  const PackedMatrix<T, D>* packed = nullptr;
+};
+
+template <class D, class T>
+std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears) {
+  std::vector<SavedTensor<D, T>> list;
+  for (const Parameter<T, D>* p : parameters)
+    if (!p->name.starts_with("base_model.")) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr});
+  for (const Linear<D, T>* l : linears)
+    if (l->packed != nullptr) list.push_back({l->path + ".weight", Shape{l->out, l->in}, nullptr, l->packed.get()});
+  std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return list;
+}
+
+/// Writes one tensor in pieces of rows, converted to S.
+template <class S, class D, class T>
+void write_tensor(AtomicFile& file, const SavedTensor<D, T>& t) {
+  const std::int64_t rows = t.shape.rank() > 1 ? t.shape[0] : 1, width = t.shape.count() / rows;
+  const std::int64_t step = 1 + (std::int64_t{1} << 18) / width;
+  std::vector<T> host(static_cast<std::size_t>(step * width));
+  std::vector<S> stored(host.size());
+  for (std::int64_t row = 0; row < rows; row += step) {
+    const std::int64_t count = (rows - row < step ? rows - row : step) * width;
+    Tensor<T, D> decoded;
+    const T* source = t.data == nullptr ? nullptr : t.data + row * width;
+    if (t.packed != nullptr) {
+      decoded = Tensor<T, D>(Shape{count});
+      t.packed->decode(row, count / width, decoded.data());
+      source = decoded.data();
+    }
+    Memory<D>::to_host(host.data(), source, static_cast<std::size_t>(count) * sizeof(T));
+    for (std::int64_t i = 0; i < count; ++i) stored[static_cast<std::size_t>(i)] = static_cast<S>(host[static_cast<std::size_t>(i)]);
+    file.write(stored.data(), static_cast<std::size_t>(count) * sizeof(S));
+  }
+}
+
+template <class S, class D, class T>
+void write_safetensors(const std::string& path, std::span<const SavedTensor<D, T>> tensors) {
+  SafetensorsWriter writer(path);
+  writer.metadata("format", "pt");
+  for (const SavedTensor<D, T>& t : tensors) writer.add_from(t.name, dtype_of<S>(), t.shape, [&t](AtomicFile& f) { write_tensor<S>(f, t); });
+  writer.commit();
+}
+
+inline std::string shard_name(std::size_t i, std::size_t count) {
+  char text[64];
+  std::snprintf(text, sizeof text, "model-%05zu-of-%05zu.safetensors", i + 1, count);
+  return text;
+}
+
+/// One file, or shards of at most `limit` bytes (a tensor is never split) and their index.
+template <class S, class D, class T>
+void write_weights(const std::string& directory, const std::vector<SavedTensor<D, T>>& tensors, std::int64_t limit) {
+  std::vector<std::size_t> ends;
+  std::int64_t total = 0, filled = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::int64_t bytes = tensors[i].shape.count() * static_cast<std::int64_t>(sizeof(S));
+    if (filled > 0 && filled + bytes > limit) ends.push_back(i), filled = 0;
+    filled += bytes;
+    total += bytes;
+  }
+  ends.push_back(tensors.size());
+  const std::span<const SavedTensor<D, T>> all(tensors);
+  if (ends.size() == 1) {
+    write_safetensors<S, D, T>(join_path(directory, "model.safetensors"), all);
+    remove_tree(join_path(directory, "model.safetensors.index.json"));
+    return;
+  }
+  JsonWriter index(JsonStyle{2, NonFinite::refuse});
+  index.begin_object().key("metadata").begin_object().member("total_size", total).end_object().key("weight_map").begin_object();
+  for (std::size_t shard = 0, begin = 0; shard < ends.size(); begin = ends[shard++]) {
+    const std::string name = shard_name(shard, ends.size());
+    write_safetensors<S, D, T>(join_path(directory, name), all.subspan(begin, ends[shard] - begin));
+    for (std::size_t i = begin; i < ends[shard]; ++i) index.member(tensors[i].name, name);
+  }
+  index.end_object().end_object();
+  write_file_atomically(join_path(directory, "model.safetensors.index.json"), index.text());
+  remove_tree(join_path(directory, "model.safetensors"));  // a reader would prefer an older single file
+}
+
+}  // namespace detail
+
+template <class D, class T>
+void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSettings& settings) const {
+  for (const Linear<D, T>* l : linears())
+    require<ConfigError>(l->lora == nullptr || l->merged(), "[save_pretrained] ", l->path,
+                         " has an adapter that is not merged: call merge_adapter(model) first, or save_adapter(model, directory)");
+  const std::string dtype = settings.dtype.empty() ? config_.dtype : settings.dtype;
+  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[save_pretrained] dtype ", dtype,
+                       " is not supported; it can be float32, bfloat16 or float16");
+  make_directories(directory);
+  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears());
+  if (dtype == "float32") detail::write_weights<float, D, T>(directory, list, settings.shard_bytes);
+  else if (dtype == "bfloat16") detail::write_weights<bf16, D, T>(directory, list, settings.shard_bytes);
+  else detail::write_weights<f16, D, T>(directory, list, settings.shard_bytes);
+  write_file_atomically(join_path(directory, "config.json"), hf_config_text(config_, dtype));
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -8,12 +8,12 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// A parameter whose elements are not there yet (a loader sets them).
+/// A parameter with a shape and no memory: whoever fills it takes that first (allocate_parameters), after checking its source.
 template <class D, class T>
 std::unique_ptr<Parameter<T, D>> make_parameter(std::string name, Shape shape) {
   auto p = std::make_unique<Parameter<T, D>>();
   p->name = std::move(name);
-  p->value = Tensor<T, D>(shape);
+  p->value = Tensor<T, D>::borrow(nullptr, shape);
   p->decays = shape.rank() > 1;
   return p;
 }
