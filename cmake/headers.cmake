@@ -11,7 +11,18 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/elementwise_inl.hpp
   include/kdlib/backend/cpu/gemm_inl.hpp
   include/kdlib/backend/cpu/isa_inl.hpp
+  include/kdlib/backend/cpu/rows.hpp
+  include/kdlib/backend/cpu/rows_body_inl.hpp
+  include/kdlib/backend/cpu/rows_inl.hpp
+  include/kdlib/backend/cpu/rows_types_inl.hpp
+  include/kdlib/backend/cpu/simd_inl.hpp
+  include/kdlib/backend/cpu/simd_math_inl.hpp
+  include/kdlib/backend/cpu/simd_portable_inl.hpp
+  include/kdlib/backend/cpu/simd_x86_inl.hpp
   include/kdlib/backend/cpu/vector_body_inl.hpp
+  include/kdlib/backend/cuda.hpp
+  include/kdlib/backend/cuda/context.cuh
+  include/kdlib/backend/cuda/gemm.cuh
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
@@ -21,6 +32,18 @@ set(KDLIB_HEADERS
   include/kdlib/core/rng.hpp
   include/kdlib/core/shape.hpp
   include/kdlib/data/concepts.hpp
+  include/kdlib/data/conversations.hpp
+  include/kdlib/data/conversations_inl.hpp
+  include/kdlib/data/document_dataset.hpp
+  include/kdlib/data/document_dataset_inl.hpp
+  include/kdlib/data/order.hpp
+  include/kdlib/data/order_inl.hpp
+  include/kdlib/data/packed_dataset.hpp
+  include/kdlib/data/packed_dataset_inl.hpp
+  include/kdlib/data/prompts.hpp
+  include/kdlib/data/prompts_inl.hpp
+  include/kdlib/data/text_lines.hpp
+  include/kdlib/data/text_lines_inl.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
   include/kdlib/io/gguf.hpp
@@ -63,6 +86,9 @@ set(KDLIB_HEADERS
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
   include/kdlib/model/decoder_inl.hpp
+  include/kdlib/model/gguf_config_inl.hpp
+  include/kdlib/model/hf_config.hpp
+  include/kdlib/model/hf_config_inl.hpp
   include/kdlib/model/kv_cache.hpp
   include/kdlib/model/load_inl.hpp
   include/kdlib/model/save_inl.hpp
@@ -126,13 +152,20 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
+  include/kdlib/tools/distil_plan.hpp
+  include/kdlib/tools/distil_plan_inl.hpp
+  include/kdlib/tools/distil_result.hpp
+  include/kdlib/tools/distil_result_inl.hpp
   include/kdlib/tools/distil_settings.hpp
   include/kdlib/tools/distil_settings_inl.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
+  include/kdlib/tools/progress.hpp
+  include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/report.hpp
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
+  include/kdlib/tools/stop_signals.hpp
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/train/checkpoint.hpp
@@ -148,9 +181,13 @@ set(KDLIB_HEADERS
   include/kdlib/train/metrics_inl.hpp
   include/kdlib/train/objective.hpp
   include/kdlib/train/run.hpp
+  include/kdlib/train/stage.hpp
+  include/kdlib/train/stage_inl.hpp
   include/kdlib/train/state.hpp
   include/kdlib/train/trainer.hpp
   include/kdlib/train/trainer_inl.hpp
+  include/kdlib/train/training_run.hpp
+  include/kdlib/train/training_run_inl.hpp
   include/kdlib/version.hpp
 )
 list(TRANSFORM KDLIB_HEADERS PREPEND "${PROJECT_SOURCE_DIR}/")
