@@ -352,12 +352,13 @@ KDLIB_LOOP void decode_int4(const std::uint8_t* codes, std::int64_t n, T factor,
 template <class T>
 KDLIB_LOOP void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, T* first, T* second, T* value) {
   const T b1 = static_cast<T>(step.beta1), b2 = static_cast<T>(step.beta2), scaled = static_cast<T>(step.gradient_scale);
+  const T rest1 = static_cast<T>(1.0 - step.beta1), rest2 = static_cast<T>(1.0 - step.beta2);  // 1 - float(0.999) is off by 1e-5
   const T keep = static_cast<T>(1.0 - step.rate * step.weight_decay), rate = static_cast<T>(step.rate / step.correction1);
   const T root = static_cast<T>(1.0 / std::sqrt(step.correction2)), epsilon = static_cast<T>(step.epsilon);
   KDLIB_FOR_PACKS(T, i, n) {
     const V<T> g = take(gradient, i, n) * scaled;
-    const V<T> m = b1 * take(first, i, n) + (T{1} - b1) * g;
-    const V<T> v = b2 * take(second, i, n) + (T{1} - b2) * (g * g);
+    const V<T> m = b1 * take(first, i, n) + rest1 * g;
+    const V<T> v = b2 * take(second, i, n) + rest2 * (g * g);
     V<T> denominator = v;
     for (std::int64_t j = 0; j < Pack<T>::lanes; ++j) denominator[j] = std::sqrt(denominator[j]);
     put<T>(first, i, n, m);

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// AdamW: Adam with decoupled weight decay.
+#ifndef KDLIB_OPTIM_ADAMW_HPP
+#define KDLIB_OPTIM_ADAMW_HPP
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/optim/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// At step t = 1, 2, ... with rate r and gradient g, element by element:
+///   w <- w (1 - r * weight_decay)                      only tensors of two or more dimensions whose `decays` is set
+///   m <- beta1 m + (1 - beta1) g;   v <- beta2 v + (1 - beta2) g^2
+///   w <- w - r / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+/// Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (arXiv 1711.05101), in the form and order of
+/// torch.optim.AdamW. Moments are kept in float (double for double weights), so bf16 weights lose no small updates to them.
+struct AdamW {
+  double beta1 = 0.9;       // [0, 1)
+  double beta2 = 0.999;     // [0, 1)
+  double epsilon = 1e-8;    // > 0
+  double weight_decay = 0;  // >= 0
+
+  template <class T, class D>
+  class State;
+
+  /// Moments of zero for these parameters; `rates` multiplies the rate of each (empty: 1).
+  template <class T, class D>
+  State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const;
+
+  SettingsList describe() const;
+};
+
+template <class T, class D>
+class AdamW::State {
+ public:
+  using moment_type = accumulate_t<T>;
+
+  State(const AdamW& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates);
+
+  /// One update; every gradient counts times `gradient_scale` (the factor of clipping). `rate` >= 0.
+  void step(double rate, double gradient_scale = 1);
+
+  /// Calls of step() so far; set_steps when a checkpoint is read.
+  std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t steps) { steps_ = steps; }
+
+  /// "first_moment.<parameter>" and "second_moment.<parameter>", sharing memory with the state.
+  std::vector<std::pair<std::string, Tensor<moment_type, D>>> tensors() const;
+
+ private:
+  AdamW settings_;
+  std::vector<Parameter<T, D>*> parameters_;
+  std::vector<double> rates_;
+  std::vector<Tensor<moment_type, D>> first_, second_;
+  std::int64_t steps_ = 0;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/optim/adamw_inl.hpp"
+
+#endif

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of adamw.hpp.
+#ifndef KDLIB_OPTIM_ADAMW_INL_HPP
+#define KDLIB_OPTIM_ADAMW_INL_HPP
+
+#include <cmath>
+
+#include "kdlib/backend/concepts.hpp"
+#include "kdlib/optim/adamw.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+template <class T, class D>
+AdamW::State<T, D> AdamW::state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates) const {
+  return State<T, D>(*this, std::move(parameters), std::move(rates));
+}
+
+inline SettingsList AdamW::describe() const {
+  return {{"optimizer", "adamw"},
+          {"optimizer.beta1", setting_text(beta1)},
+          {"optimizer.beta2", setting_text(beta2)},
+          {"optimizer.epsilon", setting_text(epsilon)},
+          {"optimizer.weight_decay", setting_text(weight_decay)}};
+}
+
+template <class T, class D>
+AdamW::State<T, D>::State(const AdamW& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates)
+    : settings_(settings), parameters_(std::move(parameters)), rates_(detail::checked_rates("AdamW", parameters_, std::move(rates))) {
+  require<ConfigError>(settings.beta1 >= 0 && settings.beta1 < 1, "[AdamW] beta1 is ", settings.beta1, "; it must lie in [0, 1)");
+  require<ConfigError>(settings.beta2 >= 0 && settings.beta2 < 1, "[AdamW] beta2 is ", settings.beta2, "; it must lie in [0, 1)");
+  require<ConfigError>(settings.epsilon > 0, "[AdamW] epsilon is ", settings.epsilon, "; it must be above 0");
+  require<ConfigError>(settings.weight_decay >= 0, "[AdamW] weight_decay is ", settings.weight_decay, "; it must be 0 or above");
+  first_.reserve(parameters_.size());
+  second_.reserve(parameters_.size());
+  for (const Parameter<T, D>* parameter : parameters_) {
+    first_.push_back(Tensor<moment_type, D>::zeros(parameter->value.shape()));
+    second_.push_back(Tensor<moment_type, D>::zeros(parameter->value.shape()));
+  }
+}
+
+template <class T, class D>
+void AdamW::State<T, D>::step(double rate, double gradient_scale) {
+  ++steps_;
+  AdamWStep step;
+  step.beta1 = settings_.beta1;
+  step.beta2 = settings_.beta2;
+  step.epsilon = settings_.epsilon;
+  step.correction1 = 1 - std::pow(settings_.beta1, static_cast<double>(steps_));
+  step.correction2 = 1 - std::pow(settings_.beta2, static_cast<double>(steps_));
+  step.gradient_scale = gradient_scale;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    Parameter<T, D>& p = *parameters_[i];
+    step.rate = rate * rates_[i];
+    step.weight_decay = p.decays && p.value.shape().rank() >= 2 ? settings_.weight_decay : 0.0;
+    Kernels<D, T>::adamw(step, p.value.count(), p.gradient_view().data(), first_[i].data(), second_[i].data(), p.value.data());
+  }
+}
+
+template <class T, class D>
+std::vector<std::pair<std::string, Tensor<typename AdamW::State<T, D>::moment_type, D>>> AdamW::State<T, D>::tensors() const {
+  std::vector<std::pair<std::string, Tensor<moment_type, D>>> out;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    out.emplace_back("first_moment." + parameters_[i]->name, first_[i]);
+    out.emplace_back("second_moment." + parameters_[i]->name, second_[i]);
+  }
+  return out;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

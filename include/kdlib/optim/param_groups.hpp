@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which parameters a run trains and at which multiple of the rate, by patterns over their names.
+#ifndef KDLIB_OPTIM_PARAM_GROUPS_HPP
+#define KDLIB_OPTIM_PARAM_GROUPS_HPP
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/optim/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// True when `name` fits `pattern` as a whole: `*` stands for any run of characters (dots too), `?` for one.
+bool matches_pattern(std::string_view pattern, std::string_view name);
+
+/// Parameters whose name fits `pattern` learn at `rate` times the schedule's rate; 0 freezes them.
+struct ParameterGroup {
+  std::string pattern;
+  double rate = 1;  // >= 0
+};
+
+/// The first group that fits a name decides; a name that fits none is frozen.
+class ParameterGroups {
+ public:
+  ParameterGroups() = default;
+  explicit ParameterGroups(std::vector<ParameterGroup> groups);
+
+  /// The multiplier of the rate for this parameter, 0 = frozen.
+  double operator()(std::string_view name) const;
+  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  SettingsList describe() const;
+
+ private:
+  std::vector<ParameterGroup> groups_;
+};
+
+/// Trains what fits one of the patterns: `only("*.mlp.*", "*.norm.weight")`.
+template <class... Patterns>
+ParameterGroups only(const Patterns&... patterns) {
+  return ParameterGroups({ParameterGroup{std::string(patterns), 1.0}...});
+}
+
+/// Trains every parameter of the model.
+inline ParameterGroups everything() { return only("*"); }
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/optim/param_groups_inl.hpp"
+
+#endif

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Learning rates as pure functions of the step: schedule(step), step = number of steps taken before this one (0, 1, ...).
+#ifndef KDLIB_OPTIM_SCHEDULE_HPP
+#define KDLIB_OPTIM_SCHEDULE_HPP
+
+#include <cstdint>
+
+#include "kdlib/optim/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// The same rate at every step.
+struct ConstantRate {
+  double rate = 1e-3;  // > 0
+
+  double operator()(std::int64_t) const { return rate; }
+  SettingsList describe() const;
+};
+
+/// peak * (step + 1) / warmup while step < warmup, then from peak in a straight line to `final` at step `total`:
+/// final + (peak - final) * (total - step) / (total - warmup). Behind `total` it stays at `final`.
+struct WarmupLinear {
+  double peak = 1e-3;       // > 0
+  std::int64_t warmup = 0;  // steps, 0 <= warmup <= total
+  std::int64_t total = 0;   // steps
+  double final = 0;         // rate at step `total`
+
+  double operator()(std::int64_t step) const;
+  SettingsList describe() const;
+};
+
+/// The same warm-up, then half a cosine: final + (peak - final) * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2.
+/// Source: Loshchilov and Hutter, "SGDR" (arXiv 1608.03983), without restarts.
+struct WarmupCosine {
+  double peak = 1e-3;       // > 0
+  std::int64_t warmup = 0;  // steps, 0 <= warmup <= total
+  std::int64_t total = 0;   // steps
+  double final = 0;         // rate at step `total`
+
+  double operator()(std::int64_t step) const;
+  SettingsList describe() const;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/optim/schedule_inl.hpp"
+
+#endif

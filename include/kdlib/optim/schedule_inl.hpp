@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of schedule.hpp.
+#ifndef KDLIB_OPTIM_SCHEDULE_INL_HPP
+#define KDLIB_OPTIM_SCHEDULE_INL_HPP
+
+#include <cmath>
+
+#include "kdlib/optim/schedule.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// Share of the way from the end of the warm-up to `total` that is still to go, in [0, 1].
+inline double schedule_share_left(const char* name, std::int64_t step, std::int64_t warmup, std::int64_t total) {
+  require<ConfigError>(warmup >= 0 && total >= warmup, "[", name, "] warmup is ", warmup, " steps, total ", total,
+                       " steps; it needs 0 <= warmup <= total");
+  if (step >= total) return 0;
+  return static_cast<double>(total - step) / static_cast<double>(total - warmup);
+}
+}  // namespace detail
+
+inline SettingsList ConstantRate::describe() const { return {{"schedule", "constant"}, {"schedule.rate", setting_text(rate)}}; }
+
+inline double WarmupLinear::operator()(std::int64_t step) const {
+  const double left = detail::schedule_share_left("WarmupLinear", step, warmup, total);
+  if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
+  return final + (peak - final) * left;
+}
+
+inline SettingsList WarmupLinear::describe() const {
+  return {{"schedule", "warmup_linear"}, {"schedule.peak", setting_text(peak)}, {"schedule.warmup", setting_text(warmup)},
+          {"schedule.total", setting_text(total)}, {"schedule.final", setting_text(final)}};
+}
+
+inline double WarmupCosine::operator()(std::int64_t step) const {
+  const double left = detail::schedule_share_left("WarmupCosine", step, warmup, total);
+  if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
+  const double pi = 3.14159265358979323846;
+  return final + (peak - final) * 0.5 * (1 + std::cos(pi * (1 - left)));
+}
+
+inline SettingsList WarmupCosine::describe() const {
+  return {{"schedule", "warmup_cosine"}, {"schedule.peak", setting_text(peak)}, {"schedule.warmup", setting_text(warmup)},
+          {"schedule.total", setting_text(total)}, {"schedule.final", setting_text(final)}};
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plain gradient descent: for tests of what the gradient is (AdamW hides its size), and as the smallest optimizer.
+#ifndef KDLIB_OPTIM_SGD_HPP
+#define KDLIB_OPTIM_SGD_HPP
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/optim/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// w <- w - rate * gradient_scale * g. No momentum, no decay, nothing to keep but the count of steps.
+struct Sgd {
+  template <class T, class D>
+  class State;
+
+  template <class T, class D>
+  State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const;
+
+  SettingsList describe() const { return {{"optimizer", "sgd"}}; }
+};
+
+template <class T, class D>
+class Sgd::State {
+ public:
+  State(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates);
+
+  /// Every gradient counts times `gradient_scale`.
+  void step(double rate, double gradient_scale = 1);
+  std::int64_t steps() const { return steps_; }
+  void set_steps(std::int64_t steps) { steps_ = steps; }
+  std::vector<std::pair<std::string, Tensor<T, D>>> tensors() const { return {}; }
+
+ private:
+  std::vector<Parameter<T, D>*> parameters_;
+  std::vector<double> rates_;
+  std::int64_t steps_ = 0;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/optim/sgd_inl.hpp"
+
+#endif

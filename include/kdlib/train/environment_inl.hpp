@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of environment.hpp.
+#ifndef KDLIB_TRAIN_ENVIRONMENT_INL_HPP
+#define KDLIB_TRAIN_ENVIRONMENT_INL_HPP
+
+#include <cstring>
+
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/io/mapped_file.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/train/environment.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline std::string cpu_description() {
+  std::string text;
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_cpu_init();
+  text = __builtin_cpu_is("amd") ? "x86 amd" : __builtin_cpu_is("intel") ? "x86 intel" : "x86";
+  if (__builtin_cpu_supports("avx2")) text += " avx2";
+  if (__builtin_cpu_supports("fma")) text += " fma";
+  if (__builtin_cpu_supports("avx512f")) text += " avx512f";
+  if (__builtin_cpu_supports("avx512bw")) text += " avx512bw";
+  if (__builtin_cpu_supports("avx512vl")) text += " avx512vl";
+  if (__builtin_cpu_supports("avx512vnni")) text += " avx512vnni";
+#elif defined(__aarch64__)
+  text = "aarch64";
+#else
+  text = "other";
+#endif
+  return text;
+}
+
+inline std::string program_id() {
+  const std::string self = "/proc/self/exe";
+  if (!is_regular_file(self)) return "unknown";
+  const MappedFile file(self);
+  // FNV-1a over 8 bytes at a time: enough to tell builds apart, 100 MB in a few hundredths of a second.
+  std::uint64_t hash = 14695981039346656037u;
+  const std::byte* data = file.bytes().data();
+  std::size_t i = 0;
+  for (; i + 8 <= file.bytes().size(); i += 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data + i, 8);
+    hash = (hash ^ word) * 1099511628211u;
+    hash ^= hash >> 32;
+  }
+  for (; i < file.bytes().size(); ++i) hash = (hash ^ static_cast<std::uint64_t>(data[i])) * 1099511628211u;
+  char digits[17] = {};
+  for (int d = 0; d < 16; ++d) digits[d] = "0123456789abcdef"[(hash >> (60 - 4 * d)) & 15u];
+  return concat(std::string(digits), " (", file.bytes().size(), " bytes)");
+}
+
+template <class D, class T>
+SettingsList run_environment() {
+  SettingsList list{{"threads", std::to_string(thread_count())}, {"device", D::name}, {"cpu", cpu_description()}, {"program", program_id()}};
+  if constexpr (requires { Kernels<D, T>::environment(); }) list.emplace_back("backend", Kernels<D, T>::environment());
+  return list;
+}
+
+inline std::string setting_or_not_set(const SettingsList& list, const std::string& key) {
+  for (const auto& [k, v] : list)
+    if (k == key) return v;
+  return "(not set)";
+}
+
+inline std::vector<std::string> environment_differences(const SettingsList& then, const SettingsList& now) {
+  std::vector<std::string> out;
+  for (const auto& entry : now) {
+    const std::string before = setting_or_not_set(then, entry.first);
+    if (before != entry.second)
+      out.push_back(concat(entry.first, " was ", before, " and is now ", entry.second, ": results may differ from an uninterrupted run in the last bits"));
+  }
+  return out;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

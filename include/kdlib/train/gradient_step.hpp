@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gradient of one optimizer step: all micro-batches under one normaliser that was fixed before the first of them.
+#ifndef KDLIB_TRAIN_GRADIENT_STEP_HPP
+#define KDLIB_TRAIN_GRADIENT_STEP_HPP
+
+#include <cstdint>
+#include <span>
+
+#include "kdlib/train/concepts.hpp"
+#include "kdlib/train/objective.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// How the gradient is formed.
+struct GradientSettings {
+  bool recompute = false;            // RunSettings::recompute
+  std::int64_t workspace_bytes = 0;  // RunSettings::workspace_bytes
+};
+
+/// Sums over all rows of a step; divide by loss.weight to log.
+struct StepSums {
+  LossSum loss;
+  RowMetrics metrics;
+};
+
+/// Weight of all rows of these batches: the step's normaliser. Splitting the same rows into other batches does not change it.
+double total_weight(std::span<const TokenBatch> batches);
+
+/// Rows of a batch between token order and the packed [R, H] that the loss walks. Memory grows on demand and stays.
+template <class T, class D>
+class RowBuffer {
+ public:
+  /// hidden[token[r], :] for every row.
+  View<const T, D> gather(View<const T, D> hidden, std::span<const std::int64_t> token);
+  /// Uninitialised [R, H] for the loss to write.
+  View<T, D> gradient(std::int64_t rows, std::int64_t width);
+  /// [N, H], the rows' gradient at their tokens, 0 elsewhere.
+  View<const T, D> scatter(View<const T, D> row_gradient, std::span<const std::int64_t> token, std::int64_t tokens);
+
+ private:
+  Tensor<T, D> rows_, row_gradient_, hidden_gradient_;
+};
+
+/// Adds the gradient of sum_rows weight * loss / total_weight(batches) to the student's trainable parameters (their gradients are set
+/// to 0 first) and answers the sums. A weight of 0 leaves the gradients 0 and the student and teacher unasked.
+template <class Student, class Objective>
+class GradientStep {
+  using T = typename Student::scalar_type;
+  using D = typename Student::device_type;
+
+ public:
+  explicit GradientStep(GradientSettings settings = {}) : settings_(settings) {}
+
+  StepSums operator()(Student& student, Objective& objective, std::span<const TokenBatch> batches);
+
+ private:
+  void add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, StepSums& sums);
+
+  GradientSettings settings_;
+  RowBuffer<T, D> buffer_;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/train/gradient_step_inl.hpp"
+
+#endif

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of gradient_step.hpp.
+#ifndef KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
+#define KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
+
+#include "kdlib/train/gradient_step.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// Calls copy(row, token, count) for each run of neighbouring tokens: answers are contiguous, so there are few.
+template <class F>
+void each_token_run(std::span<const std::int64_t> token, F&& copy) {
+  std::size_t begin = 0;
+  while (begin < token.size()) {
+    std::size_t end = begin + 1;
+    while (end < token.size() && token[end] == token[end - 1] + 1) ++end;
+    copy(static_cast<std::int64_t>(begin), token[begin], static_cast<std::int64_t>(end - begin));
+    begin = end;
+  }
+}
+
+/// A view of [rows, width] at the front of `memory`, which grows when it is too small.
+template <class T, class D>
+View<T, D> reserved(Tensor<T, D>& memory, std::int64_t rows, std::int64_t width) {
+  if (memory.count() < rows * width) {
+    memory.reset();  // before the new memory is asked for: the old content is not needed
+    memory = Tensor<T, D>(Shape{rows * width});
+  }
+  return View<T, D>(memory.data(), Shape{rows, width});
+}
+
+template <class Student>
+auto record_forward(Student& student, const TokenBatch& batch, bool recompute) {
+  if constexpr (requires { student.forward_training(batch, {.recompute = true}); }) {
+    return student.forward_training(batch, {.recompute = recompute});
+  } else {
+    require<ConfigError>(!recompute, "[train] recompute is set, but this model's forward_training(batch) cannot recompute; unset it");
+    return student.forward_training(batch);
+  }
+}
+/// head_loss of kdlib/loss/head_loss.hpp, found where the program includes it: the trainer itself knows no loss.
+template <class Loss, class T, class D, class Targets>
+HeadLossResult student_loss(const Loss& loss, const HeadView<T, D>& head, View<const T, D> hidden, const Targets& targets, const RowInputs& rows,
+                            double scale, View<T, D> gradient, Parameter<T, D>* head_parameter, std::int64_t workspace_bytes) {
+  if (workspace_bytes > 0)
+    return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter, {.workspace_bytes = workspace_bytes, .metrics = true});
+  return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter, {.metrics = true});
+}
+}  // namespace detail
+
+inline double total_weight(std::span<const TokenBatch> batches) {
+  double sum = 0;
+  for (const TokenBatch& batch : batches) sum += batch.weight();
+  return sum;
+}
+
+template <class T, class D>
+View<const T, D> RowBuffer<T, D>::gather(View<const T, D> hidden, std::span<const std::int64_t> token) {
+  const std::int64_t width = hidden[1];
+  const View<T, D> out = detail::reserved(rows_, static_cast<std::int64_t>(token.size()), width);
+  detail::each_token_run(token, [&](std::int64_t row, std::int64_t first, std::int64_t count) {
+    Memory<D>::copy(out.data() + row * width, hidden.data() + first * width, static_cast<std::size_t>(count * width) * sizeof(T));
+  });
+  return out;
+}
+
+template <class T, class D>
+View<T, D> RowBuffer<T, D>::gradient(std::int64_t rows, std::int64_t width) {
+  return detail::reserved(row_gradient_, rows, width);
+}
+
+template <class T, class D>
+View<const T, D> RowBuffer<T, D>::scatter(View<const T, D> row_gradient, std::span<const std::int64_t> token, std::int64_t tokens) {
+  const std::int64_t width = row_gradient[1];
+  const View<T, D> out = detail::reserved(hidden_gradient_, tokens, width);
+  Memory<D>::fill_zero(out.data(), static_cast<std::size_t>(tokens * width) * sizeof(T));
+  detail::each_token_run(token, [&](std::int64_t row, std::int64_t first, std::int64_t count) {
+    Memory<D>::copy(out.data() + first * width, row_gradient.data() + row * width, static_cast<std::size_t>(count * width) * sizeof(T));
+  });
+  return out;
+}
+
+template <class Student, class Objective>
+StepSums GradientStep<Student, Objective>::operator()(Student& student, Objective& objective, std::span<const TokenBatch> batches) {
+  for (Parameter<T, D>* p : student.parameters())
+    if (p->trainable) p->zero_gradient();
+  StepSums sums;
+  const double total = total_weight(batches);
+  if (total <= 0) return sums;
+  for (const TokenBatch& batch : batches) add_batch(student, objective, batch, 1 / total, sums);
+  return sums;
+}
+
+template <class Student, class Objective>
+void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, StepSums& sums) {
+  const TokenBatch::Rows rows = batch.rows();
+  if (rows.token.empty()) return;
+  objective.teacher().prepare(batch);  // before the student records: the teacher's activations are gone by then
+  const auto hidden = detail::record_forward(student, batch, settings_.recompute);
+  const std::int64_t count = static_cast<std::int64_t>(rows.token.size()), width = hidden.view()[1];
+  const View<const T, D> row_hidden = buffer_.gather(hidden.view(), rows.token);
+  const View<T, D> row_gradient = buffer_.gradient(count, width);
+  const RowInputs inputs{rows.label, rows.weight, rows.behaviour};
+  const HeadLossResult result =
+      detail::student_loss(objective.loss(), student.head(), row_hidden, objective.teacher().targets(0, count), inputs, scale, row_gradient,
+                           student.head_parameter(), settings_.workspace_bytes);
+  sums.loss += result.loss;
+  sums.metrics += result.metrics;
+  student.backward(buffer_.scatter(row_gradient, rows.token, batch.tokens()));
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensors between a device and the host bytes that a checkpoint keeps.
+#ifndef KDLIB_TRAIN_HOST_TENSORS_HPP
+#define KDLIB_TRAIN_HOST_TENSORS_HPP
+
+#include <string>
+#include <vector>
+
+#include "kdlib/tensor/parameter.hpp"
+#include "kdlib/train/state.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// The tensor's bytes: shared on the host, copied from another device.
+template <class T, class D>
+HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor);
+
+/// Overwrites the tensor's elements. ConfigError, naming the tensor, where type or shape differ.
+template <class T, class D>
+void from_host_tensor(const HostTensor& from, Tensor<T, D>& to);
+
+/// Overwrites the parameters of these names: the way to load Directory::best() into a model. ConfigError where the model has no
+/// parameter of a name, or another shape.
+template <class T, class D>
+void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/train/host_tensors_inl.hpp"
+
+#endif

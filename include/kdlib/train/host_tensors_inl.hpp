@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of host_tensors.hpp.
+#ifndef KDLIB_TRAIN_HOST_TENSORS_INL_HPP
+#define KDLIB_TRAIN_HOST_TENSORS_INL_HPP
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kdlib/train/host_tensors.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+template <class T, class D>
+HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor) {
+  HostTensor out;
+  out.name = std::move(name);
+  out.dtype = dtype_of<T>();
+  out.shape = tensor.shape();
+  out.bytes = static_cast<std::size_t>(tensor.bytes());
+  if constexpr (std::is_same_v<D, Cpu>) {
+    const auto owner = std::make_shared<Tensor<T, D>>(tensor);
+    out.data = std::shared_ptr<const void>(owner, owner->data());
+  } else {
+    const auto owner = std::make_shared<Buffer<T, Cpu>>(tensor.count());
+    Memory<D>::to_host(owner->data(), tensor.data(), out.bytes);
+    out.data = std::shared_ptr<const void>(owner, owner->data());
+  }
+  return out;
+}
+
+template <class T, class D>
+void from_host_tensor(const HostTensor& from, Tensor<T, D>& to) {
+  require<ConfigError>(from.dtype == dtype_of<T>() && from.shape == to.shape(), "[resume] ", from.name, " is ", from.shape,
+                       " in the checkpoint and ", to.shape(), " here (or has another scalar type): the checkpoint belongs to another model");
+  Memory<D>::from_host(to.data(), from.data.get(), from.bytes);
+}
+
+template <class T, class D>
+void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to) {
+  for (const HostTensor& tensor : from) {
+    const auto at = std::find_if(to.begin(), to.end(), [&](const Parameter<T, D>* p) { return p->name == tensor.name; });
+    require<ConfigError>(at != to.end(), "[resume] the model has no parameter ", tensor.name, ": the checkpoint belongs to another model or adapter");
+    from_host_tensor(tensor, (*at)->value);
+  }
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

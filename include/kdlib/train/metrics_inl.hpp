@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of metrics.hpp.
+#ifndef KDLIB_TRAIN_METRICS_INL_HPP
+#define KDLIB_TRAIN_METRICS_INL_HPP
+
+#include <algorithm>
+
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/jsonl.hpp"
+#include "kdlib/train/metrics.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+inline AppendFile open_metrics(const std::string& path) {
+  make_directories(parent_path(path));
+  return AppendFile(path);
+}
+
+/// Bytes of the lines up to and including `step`; a last line without its end is cut.
+inline std::uint64_t metrics_bytes_up_to(const std::string& path, std::int64_t step) {
+  const std::uint64_t total = file_size(path);
+  std::uint64_t keep = 0;
+  LineReader lines(path);
+  while (const auto line = lines.next()) {
+    const std::uint64_t end = lines.line_offset() + line->size() + 1;
+    if (end > total) break;  // the file ends inside this line
+    constexpr std::string_view head = "{\"step\":";
+    require<FormatError>(line->substr(0, head.size()) == head, "[metrics] ", lines.place(),
+                         ": not a line of metrics; move this file away or choose another folder");
+    if (Json::parse(std::string(*line), lines.place()).at("step").as_int() > step) break;
+    keep = end;
+  }
+  return keep;
+}
+}  // namespace detail
+
+inline JsonLines::JsonLines(const std::string& path) : file_(detail::open_metrics(path)) {}
+
+inline void JsonLines::scalar(std::string_view name, std::int64_t step, double value) {
+  if (step != step_ || line_.empty()) {
+    end_line();
+    step_ = step;
+    line_ = concat("{\"step\":", step);
+  }
+  JsonWriter text(JsonStyle{0, NonFinite::null});
+  text.begin_object().member(name, value).end_object();
+  line_ += ',';
+  line_.append(text.text(), 1, text.text().size() - 2);
+}
+
+inline void JsonLines::end_line() {
+  if (line_.empty()) return;
+  file_.write_line(line_ + "}");
+  line_.clear();
+}
+
+inline void JsonLines::flush() {
+  end_line();
+  file_.flush();
+}
+
+inline void JsonLines::rewind(std::int64_t step) {
+  flush();
+  const std::uint64_t keep = detail::metrics_bytes_up_to(file_.path(), step);
+  if (keep < file_.size()) file_.truncate(keep);
+  step_ = -1;
+}
+
+inline void MemoryMetrics::rewind(std::int64_t step) {
+  entries_.erase(std::remove_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.step > step; }), entries_.end());
+}
+
+inline std::vector<std::pair<std::int64_t, double>> MemoryMetrics::series(std::string_view name) const {
+  std::vector<std::pair<std::int64_t, double>> out;
+  for (const Entry& e : entries_)
+    if (e.name == name) out.emplace_back(e.step, e.value);
+  return out;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

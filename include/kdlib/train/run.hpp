@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long and how a run trains, what it tells its caller, and what it answers.
+#ifndef KDLIB_TRAIN_RUN_HPP
+#define KDLIB_TRAIN_RUN_HPP
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/optim/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What a run tells after each step.
+struct StepReport {
+  std::int64_t step = 0;      // done, this one included
+  std::int64_t steps = 0;     // of the run (of the whole pipeline up to this stage's end)
+  double loss = 0;            // per row of weight 1
+  double gradient_norm = 0;   // before clipping
+  double rate = 0;
+  double tokens = 0;          // weight of this step's rows
+  double tokens_per_s = 0;
+  double step_seconds = 0;
+  double seconds = 0;         // spent in run(), earlier attempts included
+  bool skipped = false;       // the step had no row: no update was made
+};
+
+/// What an evaluation found. `values` go to the sink under their names ("evaluation/forward_kl"). The state with the lowest
+/// `best_by` is kept as best; NaN does not take part.
+struct Evaluation {
+  std::vector<std::pair<std::string, double>> values;
+  double best_by = std::numeric_limits<double>::quiet_NaN();
+};
+
+/// What a program may do while a run goes on. Override what is needed; nothing here changes the training itself.
+class RunHooks {
+ public:
+  virtual ~RunHooks() = default;
+  /// Once, before the first step: where the run starts (0: from the beginning).
+  virtual void on_start(std::int64_t step, std::int64_t steps) { static_cast<void>(step), static_cast<void>(steps); }
+  virtual void on_step(const StepReport& report) { static_cast<void>(report); }
+  /// Every `evaluate_every` steps and after the last one. Must depend on the student and fixed data only, or a resumed run differs.
+  virtual Evaluation evaluate(std::int64_t step) { return static_cast<void>(step), Evaluation{}; }
+  /// Adds files to a checkpoint before it becomes visible, or to the folder of the best state (`best` is true; each file must then
+  /// be replaced atomically).
+  virtual void write_files(const std::string& folder, std::int64_t step, bool best) { static_cast<void>(folder), static_cast<void>(step), static_cast<void>(best); }
+  /// A checkpoint of this step is complete.
+  virtual void on_checkpoint(std::int64_t step) { static_cast<void>(step); }
+  /// A sentence for the user: a skipped step, another machine than before, a folder that was not complete.
+  virtual void on_message(const std::string& text) { static_cast<void>(text); }
+};
+
+/// Settings of one run.
+struct RunSettings {
+  std::int64_t steps = 0;           // > 0
+  std::int64_t micro_batches = 1;   // batches taken from the source for one step
+  double clip_norm = 0;             // limit of the global gradient norm; 0 = no clipping
+  std::int64_t save_every = 0;      // steps between checkpoints; 0 = only at the end and when stopped
+  std::int64_t keep = 2;            // newest checkpoints that stay; 0 = all
+  std::int64_t evaluate_every = 0;  // steps between calls of hooks->evaluate; 0 = never
+  bool evaluate_first = false;      // also before the first step
+  bool recompute = false;           // activations of each layer are computed again in the backward pass: less memory, more time
+  std::int64_t workspace_bytes = 0; // of the head and loss; 0 = the loss's own default
+  bool resume = true;               // go on from the store's newest checkpoint; false: what the store holds is removed
+  SettingsList settings{};          // of the program, in addition to what the parts describe themselves: compared on resume
+  RunHooks* hooks = nullptr;        // borrowed
+  const std::atomic<bool>* stop = nullptr;  // set it (a signal handler may): the run saves after the current step and returns
+};
+
+/// How a run ended.
+struct RunResult {
+  std::int64_t step = 0;           // steps done in all
+  std::int64_t resumed_from = 0;   // 0: from the beginning
+  std::int64_t skipped_steps = 0;
+  double loss = 0;                 // of the last step
+  double seconds = 0;              // spent in run(), earlier attempts included
+  std::int64_t best_step = -1;     // -1: no evaluation has chosen one
+  double best_value = 0;
+  bool finished = false;           // all steps are done
+  bool stopped = false;            // `stop` was set: run again to go on
+  bool exhausted = false;          // the source ended before the steps did
+  bool was_finished = false;       // nothing was left to do: the store held the finished run
+  std::vector<std::string> messages{};  // what hooks->on_message was told
+};
+
+KDLIB_NAMESPACE_END
+
+#endif

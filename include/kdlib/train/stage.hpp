@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trainings that follow each other on one student, with one folder and one file of metrics. A rerun goes on in the open stage.
+#ifndef KDLIB_TRAIN_STAGE_HPP
+#define KDLIB_TRAIN_STAGE_HPP
+
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "kdlib/train/trainer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile.
+template <class TrainerType, class Selection>
+class TrainStage {
+ public:
+  TrainStage(std::string name, TrainerType& trainer, RunSettings settings, Selection selection)
+      : name_(std::move(name)), trainer_(&trainer), settings_(std::move(settings)), selection_(std::move(selection)) {
+    require<ConfigError>(!name_.empty(), "[TrainStage] the name is empty; checkpoints are told apart by it");
+  }
+  TrainStage(std::string, const TrainerType&&, RunSettings, Selection) = delete;
+
+  const std::string& name() const { return name_; }
+  RunSettings& settings() { return settings_; }
+  const RunSettings& settings() const { return settings_; }
+  TrainerType& trainer() { return *trainer_; }
+  /// True for parameters that this stage changes.
+  bool trains(const std::string& parameter) const { return selection_(parameter) > 0; }
+
+  template <class Sink, class Store>
+  RunResult run(const StageContext& context, Sink& sink, Store& store) {
+    return trainer_->run(settings_, sink, store, selection_, context);
+  }
+
+ private:
+  std::string name_;
+  TrainerType* trainer_;
+  RunSettings settings_;
+  Selection selection_;
+};
+
+template <class TrainerType, class Selection>
+TrainStage(const char*, TrainerType&, RunSettings, Selection) -> TrainStage<TrainerType, Selection>;
+template <class TrainerType, class Selection>
+TrainStage(std::string, TrainerType&, RunSettings, Selection) -> TrainStage<TrainerType, Selection>;
+
+/// Runs its stages in order. Steps count on through the stages, so metrics.jsonl and the checkpoints' names keep one order.
+/// Every checkpoint also holds what earlier stages trained. All stages must train the same student.
+template <class... Stages>
+class Pipeline {
+  static_assert(sizeof...(Stages) > 0, "kdlib: a Pipeline needs at least one stage; write kd::TrainStage{name, trainer, settings, kd::everything()}");
+
+ public:
+  explicit Pipeline(Stages... stages);
+
+  /// The results of the stages that ran or were found finished, in order; it ends early where a stage was stopped.
+  /// ConfigError where the store holds a stage of another name.
+  template <class Sink, class Store>
+  std::vector<RunResult> run(Sink&& sink, Store&& store);
+
+ private:
+  /// Index of the stage to run first, from the store's newest checkpoint.
+  template <class Store>
+  std::size_t open_stage(Store& store);
+  template <class F>
+  void each_stage(F&& f);
+
+  std::tuple<Stages...> stages_;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/train/stage_inl.hpp"
+
+#endif

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Body of trainer.hpp: what one call of Trainer::run sets up. The loop itself is training_run.hpp.
+#ifndef KDLIB_TRAIN_TRAINER_INL_HPP
+#define KDLIB_TRAIN_TRAINER_INL_HPP
+
+#include "kdlib/train/trainer.hpp"
+#include "kdlib/train/training_run.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// Marks the selected parameters as trainable for the life of this object and puts the marks back at its end.
+template <class T, class D>
+class TrainableScope {
+ public:
+  template <class Selection>
+  TrainableScope(std::vector<Parameter<T, D>*> all, const Selection& selection) : all_(std::move(all)) {
+    for (Parameter<T, D>* p : all_) {
+      before_.push_back(p->trainable);
+      double rate = 0;
+      if constexpr (std::is_same_v<Selection, MarkedTrainable>) rate = p->trainable ? 1 : 0;
+      else rate = selection(p->name);
+      p->trainable = rate > 0;
+      if (rate <= 0) continue;
+      trained_.push_back(p);
+      rates_.push_back(rate);
+    }
+  }
+  TrainableScope(const TrainableScope&) = delete;
+  TrainableScope& operator=(const TrainableScope&) = delete;
+  ~TrainableScope() {
+    for (std::size_t i = 0; i < all_.size(); ++i) all_[i]->trainable = before_[i];
+  }
+
+  const std::vector<Parameter<T, D>*>& trained() const { return trained_; }
+  const std::vector<double>& rates() const { return rates_; }
+
+ private:
+  std::vector<Parameter<T, D>*> all_, trained_;
+  std::vector<bool> before_;
+  std::vector<double> rates_;
+};
+
+template <class X>
+void append_description(SettingsList& list, const X& x) {
+  if constexpr (requires { { x.describe() } -> std::convertible_to<SettingsList>; })
+    for (auto& entry : x.describe()) list.push_back(std::move(entry));
+}
+
+/// Temperature, T^2, beta and the like of a loss and, for a sum, of its terms.
+template <class L>
+void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
+  if constexpr (is_loss_sum<L>) {
+    int i = 0;
+    loss.for_each([&](double weight, const auto& term) {
+      const std::string name = concat(prefix, ".", i++);
+      list.emplace_back(name + ".weight", setting_text(weight));
+      append_loss(list, name, term);
+    });
+  } else {
+    if constexpr (requires { loss.temperature; }) list.emplace_back(prefix + ".temperature", setting_text(static_cast<double>(loss.temperature)));
+    if constexpr (requires { loss.t_squared; }) list.emplace_back(prefix + ".t_squared", setting_text(static_cast<bool>(loss.t_squared)));
+    if constexpr (requires { loss.beta; }) list.emplace_back(prefix + ".beta", setting_text(static_cast<double>(loss.beta)));
+    if constexpr (requires { loss.scaled; }) list.emplace_back(prefix + ".scaled", setting_text(static_cast<bool>(loss.scaled)));
+    append_description(list, loss);
+  }
+}
+
+inline void check_settings(const RunSettings& s) {
+  require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
+  require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
+  require<ConfigError>(s.clip_norm >= 0, "[run] clip_norm is ", s.clip_norm, "; it must be 0 (no clipping) or above");
+  require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0, "[run] save_every, keep and evaluate_every must be 0 or above");
+}
+}  // namespace detail
+
+template <class Student, class Source, class Objective, class Optimizer, class Schedule>
+template <class Sink, class Store, class Selection>
+RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const RunSettings& settings, Sink&& sink, Store&& store,
+                                                                         const Selection& selection, const StageContext& context) {
+  static_assert(MetricSink<std::remove_reference_t<Sink>>,
+                "kdlib: the second argument of run is not a MetricSink (scalar(name, step, value), flush()); use kd::JsonLines{path} or kd::NoMetrics{}");
+  static_assert(CheckpointStore<std::remove_reference_t<Store>>,
+                "kdlib: the third argument of run is not a CheckpointStore (save(state), latest()); use kd::Directory{path} or kd::NoCheckpoints{}");
+  static_assert(std::is_same_v<Selection, detail::MarkedTrainable> || ParameterSelection<Selection>,
+                "kdlib: the fourth argument of run does not select parameters (select(name) gives the rate multiplier, 0 = frozen); use "
+                "kd::only(\"*.mlp.*\"), kd::everything() or kd::ParameterGroups");
+  detail::check_settings(settings);
+  const detail::TrainableScope<T, D> scope(student_.parameters(), selection);
+  require<ConfigError>(!scope.trained().empty(),
+                       "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select some with kd::only(pattern)");
+  SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)}, {"clip_norm", setting_text(settings.clip_norm)}};
+  detail::append_description(list, optimizer_);
+  detail::append_description(list, schedule_);
+  detail::append_description(list, selection);
+  detail::append_loss(list, "loss", objective_.loss());
+  detail::append_description(list, source_);
+  for (const auto& entry : settings.settings) list.push_back(entry);
+  for (std::size_t i = 0; i < list.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first, " is given twice; rename the one in RunSettings::settings");
+  auto state = optimizer_.template state<T, D>(scope.trained(), scope.rates());
+  detail::TrainingRun<Student, SourceType, Objective, Schedule, decltype(state), std::remove_reference_t<Sink>, std::remove_reference_t<Store>> run(
+      student_, source_, objective_, schedule_, state, sink, store, settings, context, scope.trained(), std::move(list));
+  return run.run();
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
