@@ -6,6 +6,8 @@
 #include <concepts>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kdlib/tensor/token_batch.hpp"
 
@@ -13,6 +15,9 @@ KDLIB_NAMESPACE_BEGIN
 
 /// A source's place: one short line of printable ASCII that names what it belongs to, so that a cursor of another source is refused.
 using SourceCursor = std::string;
+
+/// What a source is, as (key, value) texts that a checkpoint compares. A source may offer it as `describe()`.
+using SourceDescription = std::vector<std::pair<std::string, std::string>>;
 
 /// Text that exists. `next()` is empty at the end; after `seek(cursor())` of an equal source the same batches follow, bit for bit.
 template <class S>

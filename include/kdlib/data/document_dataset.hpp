@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Given text as training batches: whole documents, a fixed number a batch, in a shuffled order.
+#ifndef KDLIB_DATA_DOCUMENT_DATASET_HPP
+#define KDLIB_DATA_DOCUMENT_DATASET_HPP
+
+#include "kdlib/data/order.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct DocumentSettings {
+  std::int64_t batch = 8;   // documents a batch
+  std::uint64_t seed = 1;   // of the order
+  std::int64_t epochs = 0;  // times through the documents; 0: without end. The last batch may be smaller
+};
+
+/// A DataSource of the documents of one TokenBatch (read_documents makes it from a file), with their weights.
+class DocumentDataset {
+ public:
+  /// ConfigError: no documents, batch < 1.
+  explicit DocumentDataset(TokenBatch documents, DocumentSettings settings = {});
+
+  std::optional<TokenBatch> next();
+  SourceCursor cursor() const { return make_cursor("documents", fingerprint_, next_); }
+  void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "documents", fingerprint_); }
+  SourceDescription describe() const;
+  std::int64_t documents() const { return documents_.documents(); }
+
+ private:
+  TokenBatch documents_;
+  DocumentSettings settings_;
+  ShuffledOrder order_;
+  Fingerprint fingerprint_;
+  std::int64_t next_ = 0;  // ordinal of the next document
+};
+
+namespace detail {
+/// Adds tokens [begin, end) of document b of `from` to a batch, with their weights.
+void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin, std::int64_t end);
+/// Ids, limits and weights of all documents.
+Fingerprint fingerprint_of(const TokenBatch& documents);
+}  // namespace detail
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/data/document_dataset_inl.hpp"
+
+#endif

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of document_dataset.hpp.
+#ifndef KDLIB_DATA_DOCUMENT_DATASET_INL_HPP
+#define KDLIB_DATA_DOCUMENT_DATASET_INL_HPP
+
+#include <utility>
+
+#include "kdlib/data/document_dataset.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin, std::int64_t end) {
+  const std::int64_t first = from.offsets[static_cast<std::size_t>(b)] + begin;
+  const auto length = static_cast<std::size_t>(end - begin);
+  batch.append(std::span(from.ids).subspan(static_cast<std::size_t>(first), length),
+               from.weights.empty() ? std::span<const float>() : std::span(from.weights).subspan(static_cast<std::size_t>(first), length));
+  if (from.sources.empty()) return;
+  batch.sources.resize(static_cast<std::size_t>(batch.documents()));
+  batch.sources.back() = from.sources[static_cast<std::size_t>(b)];
+}
+
+inline Fingerprint fingerprint_of(const TokenBatch& documents) {
+  Fingerprint f;
+  f.add(std::span<const std::int32_t>(documents.ids));
+  f.add(documents.offsets.data(), documents.offsets.size() * sizeof(std::int64_t));
+  f.add(documents.weights.data(), documents.weights.size() * sizeof(float));
+  return f;
+}
+
+}  // namespace detail
+
+inline DocumentDataset::DocumentDataset(TokenBatch documents, DocumentSettings settings)
+    : documents_(std::move(documents)), settings_(settings), order_(documents_.documents(), settings.seed), fingerprint_(detail::fingerprint_of(documents_)) {
+  require<ConfigError>(settings.batch >= 1, "[DocumentDataset] batch is ", settings.batch, "; it must be 1 or more");
+  require<ConfigError>(settings.epochs >= 0, "[DocumentDataset] epochs is ", settings.epochs, "; it must be 0 (without end) or more");
+  fingerprint_.add(static_cast<std::int64_t>(settings.seed));
+}
+
+inline std::optional<TokenBatch> DocumentDataset::next() {
+  TokenBatch batch;
+  for (std::int64_t i = 0; i < settings_.batch; ++i) {
+    if (settings_.epochs > 0 && next_ >= settings_.epochs * order_.count()) break;
+    const std::int64_t b = order_.at(next_++);
+    detail::append_part(batch, documents_, b, 0, documents_.length(b));
+  }
+  if (batch.documents() == 0) return std::nullopt;
+  return batch;
+}
+
+inline SourceDescription DocumentDataset::describe() const {
+  return {{"source", "documents"}, {"source.text", fingerprint_.text()}, {"source.batch", concat(settings_.batch)}, {"source.seed", concat(settings_.seed)},
+          {"source.epochs", concat(settings_.epochs)}};
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

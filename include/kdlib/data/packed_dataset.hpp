@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// A stream of tokens as training batches: windows of equal length over documents laid end to end, in a shuffled order.
+#ifndef KDLIB_DATA_PACKED_DATASET_HPP
+#define KDLIB_DATA_PACKED_DATASET_HPP
+
+#include "kdlib/data/document_dataset.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct PackedSettings {
+  std::int64_t batch = 8;      // windows a batch
+  std::int64_t length = 1024;  // tokens a window, >= 2
+  std::uint64_t seed = 1;      // of the order
+  std::int64_t epochs = 0;     // times through the stream; 0: without end. The last batch may be smaller
+};
+
+/// A DataSource. Neighbouring windows share one token, so every pair (token, next token of the same document) is a row of exactly one
+/// window: nothing is lost where the stream is cut. Attention never crosses documents; the last window may be shorter; a piece of a
+/// document that would be a single token has no row and is left out.
+class PackedDataset {
+ public:
+  /// Documents with their weights, as read_documents or a teacher's cache gives them. ConfigError: no rows at all, batch < 1, length < 2.
+  explicit PackedDataset(TokenBatch documents, PackedSettings settings = {});
+  /// One long document.
+  explicit PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings = {});
+
+  std::optional<TokenBatch> next();
+  SourceCursor cursor() const { return make_cursor("packed", fingerprint_, next_); }
+  void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "packed", fingerprint_); }
+  SourceDescription describe() const;
+  std::int64_t windows() const { return static_cast<std::int64_t>(starts_.size()); }
+
+ private:
+  static TokenBatch one_document(std::span<const std::int32_t> tokens);
+  static std::vector<std::int64_t> find_windows(const TokenBatch& documents, std::int64_t length);
+  void append_window(TokenBatch& batch, std::int64_t start) const;
+
+  TokenBatch documents_;
+  PackedSettings settings_;
+  std::vector<std::int64_t> starts_;  // first token of each window that has rows
+  ShuffledOrder order_;
+  Fingerprint fingerprint_;
+  std::int64_t next_ = 0;  // ordinal of the next window
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/data/packed_dataset_inl.hpp"
+
+#endif

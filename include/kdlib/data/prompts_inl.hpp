@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of prompts.hpp.
+#ifndef KDLIB_DATA_PROMPTS_INL_HPP
+#define KDLIB_DATA_PROMPTS_INL_HPP
+
+#include <utility>
+
+#include "kdlib/data/prompts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline Prompts::Prompts(const std::string& path, const Tokenizer& tokenizer, const TextSettings& settings) : stop_ids_(tokenizer.stop_ids()) {
+  take(read_text_lines(path, &tokenizer, settings));
+}
+
+inline Prompts::Prompts(const std::string& path, std::vector<std::int32_t> stop_ids, const TextSettings& settings) : stop_ids_(std::move(stop_ids)) {
+  take(read_text_lines(path, nullptr, settings));
+}
+
+inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids) : stop_ids_(std::move(stop_ids)) {
+  std::vector<TextLine> lines;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    require<InputError>(!ids[i].empty(), "[Prompts] prompt ", i, " is empty: give it at least one token");
+    lines.push_back({TextLineKind::prompt, std::move(ids[i]), {}, concat("prompt ", i)});
+  }
+  require<InputError>(!lines.empty(), "[Prompts] there are no prompts: give at least one");
+  take(std::move(lines));
+}
+
+inline void Prompts::take(std::vector<TextLine> lines) {
+  lines_ = std::move(lines);
+  for (const TextLine& line : lines_) {
+    require<InputError>(line.kind == TextLineKind::prompt, "[Prompts] ", line.source,
+                        " has its answer already: give such lines as data (given text), or remove the assistant's last turn");
+    fingerprint_.add(std::span<const std::int32_t>(line.ids));
+  }
+  fingerprint_.add(std::span<const std::int32_t>(stop_ids_));
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of text_lines.hpp.
+#ifndef KDLIB_DATA_TEXT_LINES_INL_HPP
+#define KDLIB_DATA_TEXT_LINES_INL_HPP
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "kdlib/data/conversations.hpp"
+#include "kdlib/data/text_lines.hpp"
+#include "kdlib/io/jsonl.hpp"
+#include "kdlib/text/chat_template.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::vector<std::int32_t> ids_of(const Json& array) {
+  if (!array.is_array()) array.refuse("is not an array; a list of token ids is needed");
+  std::vector<std::int32_t> ids;
+  ids.reserve(array.size());
+  for (const Json& element : array) {
+    const std::int64_t id = element.as_int();
+    if (id < 0 || id > std::numeric_limits<std::int32_t>::max()) element.refuse("is not a token id: 0 or more is needed");
+    ids.push_back(static_cast<std::int32_t>(id));
+  }
+  return ids;
+}
+
+/// Refuses keys other than those of the line's form, so that a misspelt key is not passed over.
+inline void check_keys(const Json& object, std::initializer_list<std::string_view> allowed) {
+  for (const JsonMember& member : object.members())
+    if (std::find(allowed.begin(), allowed.end(), member.key) == allowed.end())
+      member.value.refuse(concat("is an unknown key beside \"", *allowed.begin(), "\"; remove or rename it"));
+}
+
+}  // namespace detail
+
+inline TextLineReader::TextLineReader(std::string path, const Tokenizer* tokenizer, TextSettings settings)
+    : path_(std::move(path)), tokenizer_(tokenizer), settings_(std::move(settings)) {
+  if (settings_.vocabulary == 0 && tokenizer_ != nullptr) settings_.vocabulary = tokenizer_->vocab_size();
+}
+
+inline std::vector<TextLine> TextLineReader::read_all() const {
+  JsonlReader reader(path_);
+  std::vector<TextLine> lines;
+  while (const auto object = reader.next()) lines.push_back(line(*object, reader.place()));
+  require<InputError>(!lines.empty(), "[text] ", path_, " has no lines: write one JSON object a line, such as {\"prompt\": \"Why is the sky blue?\"}");
+  return lines;
+}
+
+inline TextLine TextLineReader::line(const Json& object, const std::string& source) const {
+  if (!object.is_object()) object.refuse("is not an object; write {\"prompt\": \"...\"}, {\"messages\": [...]}, {\"text\": \"...\"} or {\"ids\": [...]}");
+  TextLine out;
+  try {
+    out = read_form(object, source);
+    out.source = source;
+    check(out);
+  } catch (const InputError& error) {  // a tokenizer or template does not know which line it was given
+    if (std::string_view(error.what()).find(source) != std::string_view::npos) throw;
+    fail<InputError>("[text] ", source, ": ", error.what());
+  }
+  return out;
+}
+
+inline TextLine TextLineReader::read_form(const Json& object, const std::string& source) const {
+  if (const auto prompt = object.find("prompt")) {
+    detail::check_keys(object, {"prompt"});
+    return prompt_text(*prompt, source);
+  }
+  if (const auto messages = object.find("messages")) {
+    detail::check_keys(object, {"messages"});
+    return conversation(*messages, source);
+  }
+  if (const auto ids = object.find("prompt_ids")) {
+    detail::check_keys(object, {"prompt_ids"});
+    return {TextLineKind::prompt, detail::ids_of(*ids), {}, {}};
+  }
+  if (const auto text = object.find("text")) {
+    detail::check_keys(object, {"text"});
+    return given_text(*text, source);
+  }
+  if (object.contains("ids")) {
+    detail::check_keys(object, {"ids", "loss_mask"});
+    return given_ids(object, source);
+  }
+  object.refuse("has none of the keys prompt, messages, prompt_ids, text, ids: one of them is needed");
+}
+
+inline const Tokenizer& TextLineReader::tokenizer(const std::string& source, const char* key) const {
+  require<ConfigError>(tokenizer_ != nullptr, "[text] ", source, ": \"", key,
+                       "\" needs a tokenizer, and the model has none: give ids instead ({\"prompt_ids\": [...]} or {\"ids\": [...]})");
+  return *tokenizer_;
+}
+
+inline TextLine TextLineReader::prompt_text(const Json& value, const std::string& source) const {
+  const Tokenizer& t = tokenizer(source, "prompt");
+  const std::string_view text = value.as_string();
+  require<InputError>(!text.empty(), "[text] ", source, ": the prompt is empty: write at least one character, or remove the line");
+  TextLine out;
+  if (settings_.chat) {
+    const std::vector<ChatMessage> messages = {ChatMessage{"user", std::string(text)}};
+    out.ids = ChatTemplate::from_name(settings_.chat_template, t)
+                  .render_ids(t, messages, {.add_generation_prompt = true, .add_default_system = settings_.add_default_system})
+                  .ids;
+  } else {
+    if (t.wants_bos() && t.bos_id()) out.ids.push_back(*t.bos_id());
+    t.encode_append(text, out.ids);
+  }
+  return out;
+}
+
+inline TextLine TextLineReader::conversation(const Json& value, const std::string& source) const {
+  const Tokenizer& t = tokenizer(source, "messages");
+  const std::vector<ChatMessage> messages = chat_messages_from_json(value);
+  const ChatTemplate chat = ChatTemplate::from_name(settings_.chat_template, t);
+  TextLine out;
+  if (messages.back().role == "assistant") {
+    ChatIds rendered = chat.render_ids(t, messages, {.add_default_system = settings_.add_default_system});
+    out = {TextLineKind::given_text, std::move(rendered.ids), std::move(rendered.loss_mask), {}};
+    while (!out.mask.empty() && out.mask.back() == 0) {  // what stands behind the last counted token changes nothing
+      out.mask.pop_back();
+      out.ids.pop_back();
+    }
+    require<InputError>(!out.ids.empty(), "[text] ", source, ": the assistant's turn is empty: write an answer, or remove the turn to make the line a prompt");
+  } else {
+    out.ids = chat.render_ids(t, messages, {.add_generation_prompt = true, .add_default_system = settings_.add_default_system}).ids;
+  }
+  return out;
+}
+
+inline TextLine TextLineReader::given_text(const Json& value, const std::string& source) const {
+  const Tokenizer& t = tokenizer(source, "text");
+  TextLine out{TextLineKind::given_text, {}, {}, {}};
+  if (t.wants_bos() && t.bos_id()) out.ids.push_back(*t.bos_id());
+  t.encode_append(value.as_string(), out.ids);
+  out.mask.assign(out.ids.size(), 1);
+  return out;
+}
+
+inline TextLine TextLineReader::given_ids(const Json& object, const std::string& source) const {
+  TextLine out{TextLineKind::given_text, detail::ids_of(object.at("ids")), {}, {}};
+  const auto mask = object.find("loss_mask");
+  if (!mask) {
+    out.mask.assign(out.ids.size(), 1);
+    return out;
+  }
+  if (!mask->is_array()) mask->refuse("is not an array; one 0 or 1 for each id is needed");
+  for (const Json& element : *mask) {
+    const bool counts = element.is_bool() ? element.as_bool() : element.as_int() != 0;
+    if (!element.is_bool() && element.as_int() != 0 && element.as_int() != 1) element.refuse("is neither 0 nor 1");
+    out.mask.push_back(counts ? 1 : 0);
+  }
+  require<FormatError>(out.mask.size() == out.ids.size(), "[text] ", source, ": loss_mask has ", out.mask.size(), " entries for ", out.ids.size(),
+                       " ids: give one for each");
+  return out;
+}
+
+inline void TextLineReader::check(TextLine& line) const {
+  const char* what = line.kind == TextLineKind::prompt ? "prompt" : "text";
+  require<InputError>(!line.ids.empty(), "[text] ", line.source, ": the ", what, " is empty: give at least one token, or remove the line");
+  if (settings_.vocabulary > 0)
+    for (std::size_t i = 0; i < line.ids.size(); ++i)
+      require<InputError>(line.ids[i] < settings_.vocabulary, "[text] ", line.source, ": id ", line.ids[i], " at position ", i,
+                          " is outside the vocabulary of ", settings_.vocabulary, "; make the ids with this model's tokenizer");
+  const auto length = static_cast<std::int64_t>(line.ids.size()), limit = settings_.context_length;
+  if (line.kind == TextLineKind::prompt) {
+    require<InputError>(limit == 0 || length < limit, "[text] ", line.source, ": the prompt has ", length, " tokens and the context holds ", limit,
+                        ": shorten it, or raise the length, so that at least one new token fits");
+    return;
+  }
+  if (limit > 0 && length > limit) {
+    require<InputError>(settings_.cut_longer_text, "[text] ", line.source, ": the text has ", length, " tokens and the context holds ", limit,
+                        ": shorten it, raise the length, or allow texts to be cut");
+    line.ids.resize(static_cast<std::size_t>(limit));
+    line.mask.resize(static_cast<std::size_t>(limit));
+  }
+  require<InputError>(std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end(), "[text] ", line.source,
+                      ": no token counts: the text needs two or more tokens, and one behind the first that loss_mask (or an assistant's turn) marks");
+}
+
+inline std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings) {
+  return TextLineReader(path, tokenizer, settings).read_all();
+}
+
+inline void append_line(TokenBatch& batch, const TextLine& line) {
+  require<InputError>(line.kind == TextLineKind::given_text, "[text] ", line.source, " is a prompt without an answer; given text is needed here: "
+                      "{\"text\": ...}, {\"messages\": [...]} ending with the assistant, or {\"ids\": [...]}");
+  batch.append(line.ids, row_weights(line.mask));
+  batch.sources.resize(static_cast<std::size_t>(batch.documents()));
+  batch.sources.back() = line.source;
+}
+
+inline TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings) {
+  TokenBatch batch;
+  for (const TextLine& line : read_text_lines(path, tokenizer, settings)) append_line(batch, line);
+  return batch;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lines of prompt and data files: every form, its ids and masks, and errors that name file, line and remedy.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "kdlib/data/prompts.hpp"
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/text/chat_template.hpp"
+#include "support/catch.hpp"
+#include "support/shared.hpp"
+
+using namespace kdlib;
+using kdlib_tests::TemporaryDirectory;
+using Ids = std::vector<std::int32_t>;
+
+namespace {
+
+/// A folder with the cut-down SmolLM2 tokenizer and that model's chat template, which adds a system turn of its own.
+struct Files {
+  TemporaryDirectory folder;
+  Tokenizer tokenizer;
+
+  Files() : tokenizer(make(folder)) {}
+
+  static Tokenizer make(const TemporaryDirectory& folder) {
+    write_file_atomically(folder / "tokenizer.json", read_file(kdlib_tests::reference_file("text/smollm2.tokenizer.json")));
+    write_file_atomically(folder / "tokenizer_config.json",
+                          R"({"eos_token": "<|im_end|>", "chat_template": "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"})");
+    return Tokenizer::from_pretrained(folder.path());
+  }
+
+  std::string path() const { return folder / "lines.jsonl"; }
+  std::vector<TextLine> read(const std::string& text, const TextSettings& settings = {}) const {
+    write_file_atomically(path(), text);
+    return read_text_lines(path(), &tokenizer, settings);
+  }
+  Ids ids(const std::string& text) const { return tokenizer.encode(text); }
+};
+
+}  // namespace
+
+TEST_CASE("a prompt is a user turn with the opening of the answer, and no system turn is added", "[data]") {
+  const Files f;
+  const TextLine line = f.read(R"({"prompt": "Hi"})")[0];
+  REQUIRE(line.kind == TextLineKind::prompt);
+  REQUIRE(line.ids == f.ids("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
+  REQUIRE(line.mask.empty());
+  REQUIRE(line.source == f.path() + ":1");
+  const std::string system = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n";
+  REQUIRE(f.read(R"({"prompt": "Hi"})", {.add_default_system = true})[0].ids == f.ids(system + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
+  REQUIRE(f.read(R"({"prompt": "Hi"})", {.chat = false})[0].ids == f.ids("Hi"));
+}
+
+TEST_CASE("messages that end with the user are a prompt, with their own system turn", "[data]") {
+  const Files f;
+  const TextLine line = f.read(R"({"messages": [{"role": "system", "content": "Be good"}, {"role": "user", "content": "Hi"}]})")[0];
+  REQUIRE(line.kind == TextLineKind::prompt);
+  REQUIRE(line.ids == f.ids("<|im_start|>system\nBe good<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
+}
+
+TEST_CASE("messages that end with the assistant are given text: contents and first end token of its turns count (C14, C19)", "[data][C14][C19]") {
+  const Files f;
+  const TextLine line = f.read(
+      R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "So"}, {"role": "assistant", "content": "No"}]})")[0];
+  REQUIRE(line.kind == TextLineKind::given_text);
+  REQUIRE(line.ids == f.ids("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes<|im_end|>\n<|im_start|>user\nSo<|im_end|>\n<|im_start|>assistant\nNo<|im_end|>"));
+  Ids counted;
+  for (std::size_t i = 0; i < line.ids.size(); ++i)
+    if (line.mask[i] != 0) counted.push_back(line.ids[i]);
+  REQUIRE(counted == f.ids("Yes<|im_end|>No<|im_end|>"));
+  TokenBatch batch;
+  append_line(batch, line);
+  REQUIRE(batch.rows().label == counted);
+  for (const std::int64_t token : batch.rows().token) REQUIRE(line.mask[static_cast<std::size_t>(token + 1)] == 1);
+  REQUIRE(batch.sources == std::vector<std::string>{line.source});
+}
+
+TEST_CASE("text that looks like a special token cannot close a user's turn", "[data]") {
+  const Files f;
+  const Ids ids = f.read(R"({"prompt": "a<|im_end|>b"})")[0].ids;
+  const std::int32_t end = *f.tokenizer.token_to_id("<|im_end|>");
+  REQUIRE(std::count(ids.begin(), ids.end(), end) == 1);
+}
+
+TEST_CASE("text and ids are given text whose tokens count as their mask says", "[data]") {
+  const Files f;
+  const std::vector<TextLine> lines = f.read("{\"text\": \"Hi you\"}\n\n{\"ids\": [5, 6, 7], \"loss_mask\": [0, 0, 1]}\n{\"ids\": [5, 6, 7]}\r\n{\"prompt_ids\": [8]}\n");
+  REQUIRE(lines.size() == 4);
+  REQUIRE(lines[0].ids == f.ids("Hi you"));
+  REQUIRE(lines[0].kind == TextLineKind::given_text);
+  REQUIRE(lines[1].mask == std::vector<std::uint8_t>{0, 0, 1});
+  REQUIRE(lines[1].source == f.path() + ":3");
+  REQUIRE(lines[3].kind == TextLineKind::prompt);
+  TokenBatch batch;
+  append_line(batch, lines[1]);
+  append_line(batch, lines[2]);
+  REQUIRE(batch.rows().token == std::vector<std::int64_t>{1, 3, 4});
+  REQUIRE_THROWS_WITH(append_line(batch, lines[3]), contains(":5 is a prompt without an answer"));
+}
+
+TEST_CASE("bad lines name file, line and what to do", "[data]") {
+  const Files f;
+  const auto refuses = [&](const std::string& line, const std::string& part, const TextSettings& settings = {}) {
+    CAPTURE(line);
+    REQUIRE_THROWS_WITH(f.read("{\"prompt\": \"ok\"}\n" + line, settings), contains(f.path() + ":2") && contains(part));
+  };
+  refuses(R"({"prompt": ""})", "prompt is empty");
+  refuses(R"({"prompt_ids": []})", "prompt is empty: give at least one token");
+  refuses(R"({"prompt": 5})", "string");
+  refuses(R"({"prompt": "a", "n": 1})", "n is an unknown key");
+  refuses(R"({"Prompt": "a"})", "one of them is needed");
+  refuses(R"(["a"])", "is not an object");
+  refuses(R"({"prompt": "a")", "byte");
+  refuses(R"({"prompt_ids": [1, 49152]})", "id 49152 at position 1 is outside the vocabulary of 49000", {.vocabulary = 49000});
+  refuses(R"({"prompt_ids": [-1]})", "not a token id");
+  refuses(R"({"prompt_ids": [1.5]})", "integer");
+  refuses(R"({"prompt_ids": "1"})", "not an array");
+  refuses(R"({"ids": [1, 2], "loss_mask": [1]})", "loss_mask has 1 entries for 2 ids");
+  refuses(R"({"ids": [1, 2], "loss_mask": [0, 2]})", "neither 0 nor 1");
+  refuses(R"({"ids": [1, 2], "loss_mask": [1, 0]})", "no token counts");
+  refuses(R"({"ids": [1]})", "no token counts");
+  refuses(R"({"ids": []})", "text is empty");
+  refuses(R"({"text": ""})", "text is empty");
+  refuses(R"({"messages": []})", "");
+  refuses(R"({"messages": [{"role": "user"}]})", "content");
+  refuses(R"({"prompt_ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]})", "16 tokens and the context holds 16: shorten it", {.context_length = 16});
+  refuses(R"({"ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]})", "allow texts to be cut", {.context_length = 16});
+}
+
+TEST_CASE("given text longer than the context is cut at its end where the caller allows it", "[data]") {
+  const Files f;
+  const TextLine line = f.read(R"({"ids": [1, 2, 3, 4, 5]})", {.context_length = 3, .cut_longer_text = true})[0];
+  REQUIRE(line.ids == Ids{1, 2, 3});
+  REQUIRE_THROWS_WITH(f.read(R"({"ids": [1, 2, 3, 4, 5], "loss_mask": [0, 0, 0, 0, 1]})", {.context_length = 3, .cut_longer_text = true}), contains("no token counts"));
+}
+
+TEST_CASE("missing and empty files say so", "[data]") {
+  const Files f;
+  REQUIRE_THROWS_AS(Prompts(f.folder / "nothing.jsonl", f.tokenizer), IoError);
+  REQUIRE_THROWS_WITH(Prompts(f.folder / "nothing.jsonl", f.tokenizer), contains("nothing.jsonl"));
+  REQUIRE_THROWS_WITH(f.read("\n  \n"), contains("has no lines"));
+}
+
+TEST_CASE("without a tokenizer only ids can be read", "[data]") {
+  const Files f;
+  write_file_atomically(f.path(), "{\"prompt_ids\": [3, 4]}\n{\"prompt\": \"a\"}\n");
+  REQUIRE_THROWS_WITH(Prompts(f.path(), Ids{2}), contains(":2") && contains("needs a tokenizer") && contains("give ids instead"));
+  write_file_atomically(f.path(), "{\"prompt_ids\": [3, 4]}\n{\"prompt_ids\": [5]}\n");
+  const Prompts prompts(f.path(), Ids{2});
+  REQUIRE(prompts.size() == 2);
+  REQUIRE(Ids(prompts[0].begin(), prompts[0].end()) == Ids{3, 4});
+  REQUIRE(prompts.stop_ids() == Ids{2});
+  REQUIRE(prompts.source(1) == f.path() + ":2");
+}
+
+TEST_CASE("prompts refuse lines that are answered already and know the model's end tokens", "[data]") {
+  const Files f;
+  write_file_atomically(f.path(), "{\"prompt\": \"Hi\"}");
+  const Prompts prompts(f.path(), f.tokenizer);
+  REQUIRE(prompts.stop_ids() == f.tokenizer.stop_ids());
+  REQUIRE_FALSE(prompts.stop_ids().empty());
+  write_file_atomically(f.path(), "{\"text\": \"Hi you\"}");
+  REQUIRE_THROWS_WITH(Prompts(f.path(), f.tokenizer), contains(":1 has its answer already"));
+  REQUIRE_THROWS_AS(Prompts(std::vector<Ids>{}, Ids{}), InputError);
+  REQUIRE_THROWS_WITH(Prompts(std::vector<Ids>{{1}, {}}, Ids{}), contains("prompt 1 is empty"));
+}
