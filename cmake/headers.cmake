@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The installed headers. Written by scripts/update-headers; the test checks/headers compares it with the tree.
+# The installed headers. Written by scripts/update-headers; the test checks/style compares it with the tree.
 set(KDLIB_HEADERS
   include/kdlib/autograd/functions.hpp
   include/kdlib/autograd/functions_inl.hpp
@@ -44,6 +44,7 @@ set(KDLIB_HEADERS
   include/kdlib/data/prompts_inl.hpp
   include/kdlib/data/text_lines.hpp
   include/kdlib/data/text_lines_inl.hpp
+  include/kdlib/fwd.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
   include/kdlib/io/gguf.hpp
@@ -70,11 +71,13 @@ set(KDLIB_HEADERS
   include/kdlib/io/tensor_info_inl.hpp
   include/kdlib/io/utf8.hpp
   include/kdlib/io/utf8_inl.hpp
+  include/kdlib/kdlib.hpp
   include/kdlib/loss/concepts.hpp
   include/kdlib/loss/concepts_inl.hpp
   include/kdlib/loss/cross_entropy.hpp
   include/kdlib/loss/forward_kl.hpp
   include/kdlib/loss/head_loss.hpp
+  include/kdlib/loss/head_loss_inl.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
   include/kdlib/loss/losses.hpp
