@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // All of reference/tokenizers of the shared folder: ids, texts, bytes and streams of the published tokenizers, exactly.
-#include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/chat_template.hpp"
 
 #include "support/catch.hpp"
 #include "text/reference_files.hpp"
@@ -84,4 +84,33 @@ TEST_CASE("gpt-oss: ids, texts and streams equal the reference", "[text][shared]
   CHECK(tokenizer->vocab_size() == 200019);
   check_strings(*tokenizer, "gpt-oss");
   check_bytes(*tokenizer, "gpt-oss");
+}
+
+TEST_CASE("smollm2: ids, texts, streams and chats equal the reference", "[text][shared]") {
+  const auto chats = shared_maybe_packed("reference/tokenizers/chat.jsonl");
+  const char* given = ::getenv("KDLIB_SMOLLM2_GGUF");
+  const std::string path = given != nullptr ? given : source_dir() + "/build/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!chats || !have_xz()) KDLIB_SKIP(skip_reason("smollm2 of reference/tokenizers"));
+  if (!exists(path)) KDLIB_SKIP("smollm2 of reference/tokenizers: no GGUF file (KDLIB_SMOLLM2_GGUF, or scripts/demo fetches it)");
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(path);
+  CHECK(tokenizer.vocab_size() == 49152);
+  CHECK(tokenizer.merge_count() == 48900);
+  CHECK(tokenizer.eos_id() == 2);
+  CHECK_FALSE(tokenizer.wants_bos());
+  check_strings(tokenizer, "smollm2");
+  check_bytes(tokenizer, "smollm2");
+  const ChatTemplate chat = ChatTemplate::of(tokenizer);
+  std::size_t compared = 0;
+  for (const Json& row : read_json_lines(*chats)) {
+    if (row.at("template").as_string() != "smollm2") continue;
+    ++compared;
+    INFO(row.at("name").as_string());
+    const std::vector<ChatMessage> messages = chat_messages_from_json(row.at("messages"));
+    RenderOptions options;
+    options.add_generation_prompt = row.at("add_generation_prompt").as_bool();
+    CHECK(chat.render(messages, options) == row.at("text").as_string());
+    CHECK(chat.render_ids(tokenizer, messages, options, {}, SpecialTokens::parse).ids == id_list(row.at("ids")));
+    CHECK(chat.render_ids(tokenizer, messages, options).ids == id_list(row.find("ids_content_plain").value_or(row.at("ids"))));
+  }
+  CHECK(compared > 50);
 }

@@ -4,6 +4,7 @@
 #define KDLIB_TEXT_PRE_TOKENIZER_INL_HPP
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/text/pre_tokenizer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -216,7 +217,7 @@ inline PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_vi
   if (pre == "smollm") return PreTokenizer::gpt2_digits;
   if (pre == "qwen2") return PreTokenizer::qwen;
   if (pre == "gpt-4o") return PreTokenizer::o200k;
-  fail<FormatError>("[tokenizer] ", file, ": tokenizer.ggml.pre is \"", pre, "\"; kdlib knows gpt-2, smollm, qwen2 and gpt-4o");
+  fail<FormatError>("[tokenizer] ", file, ": tokenizer.ggml.pre is \"", printable(pre), "\"; kdlib knows gpt-2, smollm, qwen2 and gpt-4o");
 }
 
 inline std::size_t next_piece(PreTokenizer kind, std::string_view text, std::size_t begin) {

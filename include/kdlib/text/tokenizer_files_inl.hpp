@@ -11,6 +11,7 @@
 #include "kdlib/io/paths.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
+#include "kdlib/text/tokenizer_gguf_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -78,12 +79,7 @@ inline void read_merges(const Json& merges, TokenizerData& data) {
       first = entry[0].as_string();
       second = entry[1].as_string();
     } else {
-      const std::string_view both = entry.as_string();
-      const std::size_t space = both.find(' ');
-      if (space == std::string_view::npos || both.find(' ', space + 1) != std::string_view::npos)
-        entry.refuse("must have two parts with one space between them");
-      first = both.substr(0, space);
-      second = both.substr(space + 1);
+      if (!split_merge(entry.as_string(), first, second)) entry.refuse("must have two parts with one space between them");
     }
     left.clear();
     right.clear();
@@ -250,18 +246,36 @@ inline void read_files_beside(const std::string& folder, TokenizerData& data) {
   if (path_exists(file("chat_template.jinja"))) data.chat_template = read_file(file("chat_template.jinja"));
 }
 
-inline void finish_stop_ids(TokenizerData& data) {
-  if (data.eos) data.stop.push_back(*data.eos);
-  std::sort(data.stop.begin(), data.stop.end());
-  data.stop.erase(std::unique(data.stop.begin(), data.stop.end()), data.stop.end());
-}
-
 }  // namespace detail
 
 inline Tokenizer Tokenizer::from_json_text(std::string text, std::string name) {
   auto data = std::make_shared<detail::TokenizerData>();
   data->source = name;
   detail::read_tokenizer_json(Json::parse(std::move(text), std::move(name)), *data);
+  data->finish();
+  return Tokenizer(data);
+}
+
+inline Tokenizer Tokenizer::from_pretrained(const std::string& path) {
+  const bool folder = is_directory(path);
+  const std::string file = folder ? join_path(path, "tokenizer.json") : path;
+  require<IoError>(path_exists(file), "[tokenizer] ", file, " is not there",
+                   folder ? "; kdlib reads tokenizer.json (vocab.json with merges.txt: save the model's fast tokenizer) or a GGUF file" : "");
+  if (!folder && detail::begins_as_gguf(file)) return from_gguf(GgufFile(file));
+  auto data = std::make_shared<detail::TokenizerData>();
+  data->source = file;
+  detail::read_tokenizer_json(Json::parse_file(file), *data);
+  if (folder) detail::read_files_beside(path, *data);
+  detail::finish_stop_ids(*data);
+  data->finish();
+  return Tokenizer(data);
+}
+
+inline Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
+  auto data = std::make_shared<detail::TokenizerData>();
+  data->source = file.path();
+  detail::read_gguf_tokenizer(file, *data);
+  detail::finish_stop_ids(*data);
   data->finish();
   return Tokenizer(data);
 }

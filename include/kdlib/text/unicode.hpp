@@ -37,7 +37,9 @@ namespace detail {
 class UnicodeTables {
  public:
   static const UnicodeTables& get();
-  std::uint8_t value(char32_t c) const { return c < 0x110000 ? pages_[(static_cast<std::size_t>(index_[c >> 7]) << 7) | (c & 127)] : 0; }
+  std::uint8_t value(char32_t c) const {
+    return c < 0x110000 ? static_cast<std::uint8_t>(pages_[(static_cast<std::size_t>(index_[c >> 7]) << 7) | (c & 127)]) : std::uint8_t{0};
+  }
 
  private:
   UnicodeTables();

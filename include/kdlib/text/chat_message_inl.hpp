@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of chat_message.hpp.
+#ifndef KDLIB_TEXT_CHAT_MESSAGE_INL_HPP
+#define KDLIB_TEXT_CHAT_MESSAGE_INL_HPP
+
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+#include "kdlib/text/chat_message.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline ToolCall tool_call_from_json(const Json& entry) {
+  const Json call = entry.find_set("function").value_or(entry);
+  ToolCall out;
+  out.name = call.at("name").as_string();
+  const Json arguments = call.at("arguments");
+  out.arguments_are_text = arguments.is_string();
+  out.arguments = arguments.is_string() ? std::string(arguments.as_string()) : python_json(arguments);
+  return out;
+}
+
+inline void append_python_string(std::string_view text, std::string& out) {
+  out += '"';
+  for (const char c : text) {
+    switch (c) {
+      case '"': out += "\\\""; break;
+      case '\\': out += "\\\\"; break;
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
+      case '\f': out += "\\f"; break;
+      case '\b': out += "\\b"; break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          char escape[8];
+          std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(static_cast<unsigned char>(c)));
+          out += escape;
+        } else {
+          out += c;
+        }
+    }
+  }
+  out += '"';
+}
+
+/// Python's repr of a float: the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
+inline void append_python_float(double value, std::string& out) {
+  char buffer[400];
+  const double size = std::fabs(value);
+  const bool exponent = value != 0 && (size < 1e-4 || size >= 1e16);
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, exponent ? std::chars_format::scientific : std::chars_format::fixed).ptr;
+  const std::string_view text(buffer, static_cast<std::size_t>(end - buffer));
+  out += text;
+  if (!exponent && text.find('.') == std::string_view::npos) out += ".0";
+}
+
+inline void append_python_json(const Json& value, std::string& out) {
+  switch (value.kind()) {
+    case Json::Kind::null: out += "null"; break;
+    case Json::Kind::boolean: out += value.as_bool() ? "true" : "false"; break;
+    case Json::Kind::int64: out += std::to_string(value.as_int()); break;
+    case Json::Kind::uint64: out += std::to_string(value.as_uint()); break;
+    case Json::Kind::real: append_python_float(value.as_double(), out); break;
+    case Json::Kind::string: append_python_string(value.as_string(), out); break;
+    default: {
+      const bool object = value.is_object();
+      out += object ? '{' : '[';
+      for (std::size_t i = 0; i < value.size(); ++i) {  // as deep as Json::max_depth
+        if (i > 0) out += ", ";
+        if (object) {
+          append_python_string(value.key(i), out);
+          out += ": ";
+        }
+        append_python_json(value[i], out);
+      }
+      out += object ? '}' : ']';
+    }
+  }
+}
+
+}  // namespace detail
+
+inline std::string python_json(const Json& value) {
+  std::string out;
+  detail::append_python_json(value, out);
+  return out;
+}
+
+inline ChatMessage chat_message_from_json(const Json& message) {
+  if (!message.is_object()) message.refuse("must be an object with role and content");
+  ChatMessage out;
+  out.role = message.at("role").as_string();
+  if (const auto calls = message.find_set("tool_calls"))
+    for (const Json& call : *calls) out.tool_calls.push_back(detail::tool_call_from_json(call));
+  const auto content = message.find_set("content");
+  if (content && content->is_array()) content->refuse("is in parts; kdlib reads contents that are one string");
+  if (content) {
+    out.content = content->as_string();
+  } else if (out.tool_calls.empty()) {
+    message.refuse("has no content");
+  }
+  if (const auto reasoning = message.find_set("reasoning_content")) out.reasoning = std::string(reasoning->as_string());
+  return out;
+}
+
+inline std::vector<ChatMessage> chat_messages_from_json(const Json& messages) {
+  if (!messages.is_array() || messages.size() == 0) messages.refuse("must be an array of at least one message");
+  std::vector<ChatMessage> out;
+  for (const Json& message : messages) out.push_back(chat_message_from_json(message));
+  return out;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
