@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0
+// The row walker: statistics, value, gradient and metrics of one row after another, and the choice of the instruction set.
+#ifndef KDLIB_BACKEND_CPU_ROWS_INL_HPP
+#define KDLIB_BACKEND_CPU_ROWS_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kdlib/backend/cpu/rows.hpp"
+#include "kdlib/backend/cpu/rows_types_inl.hpp"
+#include "kdlib/backend/cpu/simd_inl.hpp"
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/tensor/buffer.hpp"
+
+#define KDLIB_ROWS_SPACE rows_portable
+#define KDLIB_ROWS_PACK PortablePack
+#define KDLIB_ROWS_TARGET
+#include "kdlib/backend/cpu/rows_body_inl.hpp"
+#undef KDLIB_ROWS_SPACE
+#undef KDLIB_ROWS_PACK
+#undef KDLIB_ROWS_TARGET
+#if defined(__x86_64__)
+#define KDLIB_ROWS_SPACE rows_avx2
+#define KDLIB_ROWS_PACK Avx2Pack
+#define KDLIB_ROWS_TARGET KDLIB_AVX2
+#include "kdlib/backend/cpu/rows_body_inl.hpp"
+#undef KDLIB_ROWS_SPACE
+#undef KDLIB_ROWS_PACK
+#undef KDLIB_ROWS_TARGET
+#define KDLIB_ROWS_SPACE rows_avx512
+#define KDLIB_ROWS_PACK Avx512Pack
+#define KDLIB_ROWS_TARGET KDLIB_AVX512
+#include "kdlib/backend/cpu/rows_body_inl.hpp"
+#undef KDLIB_ROWS_SPACE
+#undef KDLIB_ROWS_PACK
+#undef KDLIB_ROWS_TARGET
+#endif
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// One thread's walk over rows. C is the type sums are formed in, T the storage, Loops the instruction set.
+template <class Loops, class C, class T>
+class RowWalker {
+ public:
+  explicit RowWalker(const RowTask<T>& task) : task_(task), n_(task.columns) {}
+
+  template <class Loss>
+  void walk(const Loss& loss, std::int64_t r, RowResult& result);
+
+ private:
+  /// Losses of one temperature. The gradient goes to out (nullptr: value only), plus `add` where given.
+  template <class Loss, class O>
+  void part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result);
+  /// A sum whose temperatures differ: term after term, added up in C, rounded by the last.
+  template <class Loss>
+  void parts(const Loss& loss, double term_weight, int& left, RowResult& result);
+  template <class Loss, class O>
+  double entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double label_derivative, O* out, const C* add);
+  LabelPoint label_point(const RowStatistics& row) const;
+  Entry<double> label_entry(const RowStatistics& row) const;
+
+  void statistics(double temperature, bool teacher, bool sums);
+  template <bool Teacher, bool Sums>
+  void sweep();
+  RowStatistics row_statistics() const;
+  RowConstants<C> constants() const;
+  void metrics(RowMetrics& m);
+  TopFive top_five(const T* z, const std::vector<C>& maxima) const;
+
+  const RowTask<T>& task_;
+  std::int64_t n_;
+  std::int64_t r_ = 0;
+  double weight_ = 1;
+  const T* student_ = nullptr;
+  const T* teacher_ = nullptr;
+  T* gradient_ = nullptr;
+  double temperature_ = 0;  // of sums_; 0: none yet
+  bool with_teacher_ = false, with_sums_ = false;
+  bool open_ = false;       // total_ holds the sum of the row's earlier terms
+  RowSums sums_;
+  std::vector<C> maxima_s_, maxima_t_;  // of each block, for the metrics
+  Buffer<C, Cpu> keep_p_, keep_h_, total_;
+};
+
+template <class C>
+C* at_least(Buffer<C, Cpu>& buffer, std::int64_t n) {
+  if (buffer.count() < n) buffer = Buffer<C, Cpu>(n);
+  return buffer.data();
+}
+
+template <class Loss>
+double shared_temperature(const Loss& loss) {
+  if constexpr (is_loss_sum<Loss>) {
+    double first = 0;
+    loss.for_each([&](double, const auto& l) {
+      if (first == 0) first = shared_temperature(l);
+    });
+    return first;
+  } else {
+    return temperature_of(loss);
+  }
+}
+
+template <class Loss>
+int count_terms(const Loss& loss) {
+  if constexpr (is_loss_sum<Loss>) {
+    int count = 0;
+    loss.for_each([&](double, const auto& l) { count += count_terms(l); });
+    return count;
+  } else {
+    return 1;
+  }
+}
+
+template <class Loops, class C, class T>
+template <class Loss>
+void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& result) {
+  r_ = r;
+  weight_ = task_.weights == nullptr ? 1.0 : static_cast<double>(task_.weights[r]);
+  student_ = task_.student + r * task_.student_stride;
+  teacher_ = task_.teacher == nullptr ? nullptr : task_.teacher + r * task_.teacher_stride;
+  gradient_ = task_.gradient == nullptr ? nullptr : task_.gradient + r * task_.gradient_stride;
+  if (weight_ == 0) {
+    if (gradient_ != nullptr) std::fill(gradient_, gradient_ + n_, T(0.0f));
+    return;
+  }
+  temperature_ = 0;
+  if (task_.metrics) {
+    statistics(1.0, teacher_ != nullptr, true);
+    metrics(result.metrics);
+  }
+  if constexpr (is_loss_sum<Loss>) {
+    if (!loss.has_temperature(shared_temperature(loss))) {
+      int left = count_terms(loss);
+      open_ = false;
+      return parts(loss, 1.0, left, result);
+    }
+  }
+  part(loss, 1.0, gradient_, static_cast<const C*>(nullptr), result);
+}
+
+template <class Loops, class C, class T>
+template <class Loss>
+void RowWalker<Loops, C, T>::parts(const Loss& loss, double term_weight, int& left, RowResult& result) {
+  loss.for_each([&](double w, const auto& l) {
+    if constexpr (is_loss_sum<std::decay_t<decltype(l)>>) {
+      parts(l, term_weight * w, left, result);
+    } else {
+      const C* add = open_ ? total_.data() : nullptr;
+      open_ = true;
+      --left;
+      if (gradient_ == nullptr) part(l, term_weight * w, static_cast<C*>(nullptr), static_cast<const C*>(nullptr), result);
+      else if (left == 0) part(l, term_weight * w, gradient_, add, result);
+      else part(l, term_weight * w, at_least(total_, n_), add, result);
+    }
+  });
+}
+
+template <class Loops, class C, class T>
+template <class Loss, class O>
+void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result) {
+  constexpr bool teacher = reads_teacher<Loss> || reads_teacher_label<Loss>;
+  const double temperature = shared_temperature(loss);
+  statistics(temperature, teacher && teacher_ != nullptr, moments_of<Loss>.any());
+  const RowStatistics row = row_statistics();
+  RowConstants<C> c = constants();
+  c.scale = static_cast<C>(task_.scale * weight_ * term_weight * factor_of(loss) / temperature);
+  double value = 0;
+  Dual label;
+  Entry<double> at_label{0, 0, 0, 0};
+  std::int64_t y = 0;
+  if constexpr (has_label_part<Loss>) {  // before the sweep that may overwrite the logits
+    y = task_.labels[r_];
+    label = loss.at_label(label_point(row));
+    at_label = label_entry(row);
+    value += label.value;
+  }
+  double subtract = label.derivative, h = 0;
+  if constexpr (has_entry<Loss>) {
+    if constexpr (has_label_part<Loss>) h = loss.entry(row, at_label).derivative;
+    value += entries(loss, row, c, label.derivative, out, add);
+    subtract = static_cast<double>(c.subtract);
+  } else if (out != nullptr) {
+    c.subtract = static_cast<C>(subtract);
+    Loops::template probabilities<C>(c, student_, n_, out, add);
+  }
+  if constexpr (has_label_part<Loss>) {
+    if (out != nullptr)
+      out[y] = static_cast<O>(static_cast<C>(static_cast<double>(c.scale) * (h - at_label.p_s * subtract + label.derivative) +
+                                             (add == nullptr ? 0.0 : static_cast<double>(add[y]))));
+  }
+  result.value += term_weight * factor_of(loss) * value;
+}
+
+template <class Loops, class C, class T>
+template <class Loss, class O>
+double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double label_derivative, O* out,
+                                       const C* add) {
+  EntrySums sums;
+  if (out == nullptr) {
+    Loops::template entries<C, T, C, Sweep::value>(loss, row, c, student_, teacher_, n_, static_cast<C*>(nullptr), static_cast<C*>(nullptr),
+                                                   static_cast<const C*>(nullptr), sums);
+  } else if constexpr (has_derivative_sum<Loss>) {
+    c.subtract = static_cast<C>(loss.derivative_sum(row) + label_derivative);
+    Loops::template entries<C, T, O, Sweep::gradient>(loss, row, c, student_, teacher_, n_, out, static_cast<C*>(nullptr), add, sums);
+  } else {
+    C* h = nullptr;
+    if constexpr (std::is_same_v<O, C>) {
+      if (add != out) h = out;  // f and h of an entry are written after its logits are read
+    }
+    if (h == nullptr) h = at_least(keep_h_, n_);
+    C* p = nullptr;
+    if constexpr (std::is_same_v<T, C>) {
+      if (task_.teacher_is_scratch && teacher_ != gradient_) p = const_cast<C*>(teacher_);
+    }
+    if (p == nullptr) p = at_least(keep_p_, n_);
+    Loops::template entries<C, T, C, Sweep::retain>(loss, row, c, student_, teacher_, n_, h, p, static_cast<const C*>(nullptr), sums);
+    c.subtract = static_cast<C>(sums.derivative + label_derivative);
+    Loops::template finish<C, O>(c, h, p, n_, out, add);
+  }
+  return sums.value;
+}
+
+template <class Loops, class C, class T>
+LabelPoint RowWalker<Loops, C, T>::label_point(const RowStatistics& row) const {
+  const std::int64_t y = task_.labels[r_];
+  LabelPoint point;
+  point.log_prob = {static_cast<double>(student_[y]) / row.temperature - row.student_lse, 1};
+  if (teacher_ != nullptr && with_teacher_) point.teacher_log_prob = static_cast<double>(teacher_[y]) / row.temperature - row.teacher_lse;
+  else if (task_.teacher_label != nullptr) point.teacher_log_prob = static_cast<double>(task_.teacher_label[r_]);
+  point.has_behaviour = task_.behaviour != nullptr;
+  if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task_.behaviour[r_]);
+  return point;
+}
+
+template <class Loops, class C, class T>
+Entry<double> RowWalker<Loops, C, T>::label_entry(const RowStatistics& row) const {
+  const std::int64_t y = task_.labels[r_];
+  const double floor = -1e6 * row.temperature;
+  const auto side = [&](const T* z, const SideSums& s) {
+    return std::max(floor, static_cast<double>(z[y]) - s.anchor) / row.temperature - std::log(s.sum);
+  };
+  Entry<double> e{0, 0, side(student_, sums_.student), 0};
+  e.p_s = std::exp(e.log_p_s);
+  if (teacher_ != nullptr && with_teacher_) {
+    const double log_p_t = side(teacher_, sums_.teacher);
+    e.p_t = std::exp(log_p_t);
+    e.log_ratio = e.log_p_s - log_p_t;
+  }
+  return e;
+}
+
+template <class Loops, class C, class T>
+void RowWalker<Loops, C, T>::statistics(double temperature, bool teacher, bool sums) {
+  if (temperature_ == temperature && (with_teacher_ || !teacher) && (with_sums_ || !sums)) return;
+  temperature_ = temperature;
+  with_teacher_ = teacher;
+  with_sums_ = sums;
+  if (teacher && sums) sweep<true, true>();
+  else if (teacher) sweep<true, false>();
+  else if (sums) sweep<false, true>();
+  else sweep<false, false>();
+}
+
+template <class Loops, class C, class T>
+template <bool Teacher, bool Sums>
+void RowWalker<Loops, C, T>::sweep() {
+  constexpr double lowest = static_cast<double>(std::numeric_limits<C>::lowest());
+  const double inverse = 1 / temperature_;
+  const C log2_scale = static_cast<C>(1.4426950408889634 * inverse), floor = static_cast<C>(-1e6 * temperature_);
+  const bool keep_maxima = task_.metrics && temperature_ == 1;
+  const auto block_of = [&](const T* z) { return std::max(lowest, Loops::template largest<C>(z, std::min(n_, row_block))); };
+  sums_ = {};
+  sums_.student.anchor = block_of(student_);
+  if constexpr (Teacher) sums_.teacher.anchor = block_of(teacher_);
+  if (keep_maxima) maxima_s_.clear(), maxima_t_.clear();
+  for (std::int64_t first = 0; first < n_; first += row_block) {
+    RowSums block;
+    for (bool again = true; again;) {  // a block that rises far above the anchor moves it and is summed again
+      Loops::template block_statistics<C, T, Teacher, Sums>(student_ + first, Teacher ? teacher_ + first : nullptr, std::min(row_block, n_ - first),
+                                                            sums_, log2_scale, floor, block);
+      again = false;
+      if ((block.student.largest - sums_.student.anchor) * inverse > 20)
+        move_anchor(sums_.student, sums_.teacher, block.student.largest, inverse), again = true;
+      if (Teacher && (block.teacher.largest - sums_.teacher.anchor) * inverse > 20)
+        move_anchor(sums_.teacher, sums_.student, block.teacher.largest, inverse), again = true;
+    }
+    const auto add = [](SideSums& total, const SideSums& part) {
+      total.sum += part.sum, total.first += part.first, total.cross += part.cross;
+      total.largest = std::max(total.largest, part.largest);
+    };
+    add(sums_.student, block.student);
+    if constexpr (Teacher) add(sums_.teacher, block.teacher);
+    if (keep_maxima) {
+      maxima_s_.push_back(static_cast<C>(block.student.largest));
+      if constexpr (Teacher) maxima_t_.push_back(static_cast<C>(block.teacher.largest));
+    }
+  }
+}
+
+template <class Loops, class C, class T>
+RowStatistics RowWalker<Loops, C, T>::row_statistics() const {
+  const double inverse = 1 / temperature_;
+  const SideSums &s = sums_.student, &t = sums_.teacher;
+  RowStatistics row;
+  row.temperature = temperature_;
+  row.columns = static_cast<double>(n_);
+  const double log_s = std::log(s.sum);
+  row.student_lse = s.anchor * inverse + log_s;
+  if (with_sums_) row.student_entropy = log_s - s.first / s.sum * inverse;
+  if (!with_teacher_) return row;
+  const double log_t = std::log(t.sum);
+  row.teacher_lse = t.anchor * inverse + log_t;
+  if (!with_sums_) return row;
+  row.teacher_entropy = log_t - t.first / t.sum * inverse;
+  row.reverse_kl = s.cross / s.sum * inverse + (log_t - log_s);
+  row.forward_kl = (log_s - log_t) - t.cross / t.sum * inverse;
+  return row;
+}
+
+template <class Loops, class C, class T>
+RowConstants<C> RowWalker<Loops, C, T>::constants() const {
+  RowConstants<C> c;
+  c.student = SideConstants<C>(sums_.student);
+  if (with_teacher_) {
+    c.teacher = SideConstants<C>(sums_.teacher);
+    c.log_sum_difference = static_cast<C>(std::log(sums_.teacher.sum) - std::log(sums_.student.sum));
+  }
+  c.inverse_temperature = static_cast<C>(1 / temperature_);
+  c.log2_scale = static_cast<C>(1.4426950408889634 / temperature_);
+  c.floor = static_cast<C>(-1e6 * temperature_);
+  return c;
+}
+
+template <class Loops, class C, class T>
+TopFive RowWalker<Loops, C, T>::top_five(const T* z, const std::vector<C>& maxima) const {
+  // The fifth largest of the block maxima is a lower bound of the fifth largest entry: only blocks that reach it are looked at.
+  C bound = -std::numeric_limits<C>::infinity();
+  if (maxima.size() >= 5) {
+    C five[5];
+    std::partial_sort_copy(maxima.begin(), maxima.end(), five, five + 5, [](C a, C b) { return a > b; });
+    bound = five[4];
+  }
+  TopFive top;
+  for (std::size_t b = 0; b < maxima.size(); ++b) {
+    if (!(maxima[b] >= bound)) continue;
+    const std::int64_t first = static_cast<std::int64_t>(b) * row_block;
+    Loops::template collect<C>(z + first, std::min(row_block, n_ - first), first, bound, top);
+  }
+  return top;
+}
+
+template <class Loops, class C, class T>
+void RowWalker<Loops, C, T>::metrics(RowMetrics& m) {
+  const RowStatistics row = row_statistics();
+  const auto not_negative = [](double x) { return x < 0 ? 0.0 : x; };
+  const TopFive s = top_five(student_, maxima_s_);
+  m.weight = 1;
+  m.student_entropy = not_negative(row.student_entropy);
+  if (teacher_ != nullptr) {
+    const TopFive t = top_five(teacher_, maxima_t_);
+    m.teacher_weight = 1;
+    m.teacher_entropy = not_negative(row.teacher_entropy);
+    m.forward_kl = not_negative(row.forward_kl);
+    m.reverse_kl = not_negative(row.reverse_kl);
+    m.top1_agreement = s.id[0] == t.id[0] ? 1 : 0;
+    int common = 0;
+    for (int i = 0; i < t.count; ++i) common += s.holds(t.id[i]) ? 1 : 0;
+    m.top5_overlap = t.count > 0 ? static_cast<double>(common) / t.count : 0;
+    m.top5_contains = s.holds(t.id[0]) ? 1 : 0;
+  }
+  if (task_.labels != nullptr) {
+    const std::int64_t y = task_.labels[r_];
+    m.label_weight = 1;
+    m.label_log_prob = static_cast<double>(student_[y]) - row.student_lse;
+    m.label_top1 = s.id[0] == y ? 1 : 0;
+  }
+}
+
+template <class Loops, class T, class Loss>
+void walk_rows(const Loss& loss, const RowTask<T>& task, RowResult* results) {
+  parallel_for(task.rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    RowWalker<Loops, accumulate_t<T>, T> walker(task);
+    for (std::int64_t r = begin; r < end; ++r) {
+      results[r] = {};
+      walker.walk(loss, r, results[r]);
+    }
+  });
+}
+
+}  // namespace detail
+
+template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
+template <class Loss>
+void RowKernels<Cpu, T>::run(const Loss& loss, const RowTask<T>& task, RowResult* results) {
+#if defined(__x86_64__)
+  if constexpr (!std::is_same_v<T, double>) {
+    if (cpu_level() == CpuLevel::avx512) return detail::walk_rows<detail::rows_avx512::Loops>(loss, task, results);
+    if (cpu_level() == CpuLevel::avx2) return detail::walk_rows<detail::rows_avx2::Loops>(loss, task, results);
+  }
+#endif
+  detail::walk_rows<detail::rows_portable::Loops>(loss, task, results);
+}
+
+template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
+void RowKernels<Cpu, T>::modify_logits(const T* bias, T scale, float softcap, std::int64_t rows, std::int64_t columns, T* z) {
+  using C = accumulate_t<T>;
+  if (bias == nullptr && !(softcap > 0)) return;
+  const C cap = static_cast<C>(softcap), factor = static_cast<C>(scale);
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      for (std::int64_t i = 0; i < columns; ++i) {
+        C x = static_cast<C>(z[r * columns + i]);
+        if (bias != nullptr) x += factor * static_cast<C>(bias[i]);
+        if (cap > 0) x = cap * std::tanh(x / cap);
+        z[r * columns + i] = static_cast<T>(x);
+      }
+  });
+}
+
+template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
+void RowKernels<Cpu, T>::softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const T* z, T* gradient) {
+  using C = accumulate_t<T>;
+  const C inverse = 1 / static_cast<C>(softcap);
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin * columns; i < end * columns; ++i) {
+      const C y = static_cast<C>(z[i]) * inverse;
+      gradient[i] = static_cast<T>(static_cast<C>(gradient[i]) * (1 - y * y));
+    }
+  });
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

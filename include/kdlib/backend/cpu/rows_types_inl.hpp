@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the row loops of every instruction set hand to the row walker.
+#ifndef KDLIB_BACKEND_CPU_ROWS_TYPES_INL_HPP
+#define KDLIB_BACKEND_CPU_ROWS_TYPES_INL_HPP
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "kdlib/loss/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+constexpr std::int64_t row_block = 1024;  // entries: 4 KB of each stream, both in the first cache
+
+/// Sums over one model's logits z at x = z - anchor: sum of e^(x/T), of e x, and of e (x - y) with the other model's y.
+struct SideSums {
+  double anchor = 0, sum = 0, first = 0, cross = 0;
+  double largest = -std::numeric_limits<double>::infinity();
+};
+struct RowSums {
+  SideSums student, teacher;
+};
+
+/// Moves the student's (or teacher's) anchor to `anchor`: every sum is rewritten for the new x. The other side's cross sum changes as well.
+inline void move_anchor(SideSums& side, SideSums& other, double anchor, double inverse_temperature) {
+  const double shift = side.anchor - anchor;  // x' = x + shift
+  if (side.sum > 0) {
+    const double scale = std::exp(shift * inverse_temperature);
+    side.cross = scale * (side.cross + shift * side.sum);
+    side.first = scale * (side.first + shift * side.sum);
+    side.sum *= scale;
+  }
+  if (other.sum > 0) other.cross -= shift * other.sum;
+  side.anchor = anchor;
+}
+
+/// One side's numbers for the second sweep: p = 2^(x k - fraction + offset).
+template <class C>
+struct SideConstants {
+  C anchor = 0, fraction = 0, offset = 0, log_sum = 0;
+
+  SideConstants() = default;
+  explicit SideConstants(const SideSums& s) : anchor(static_cast<C>(s.anchor)), log_sum(static_cast<C>(std::log(s.sum))) {
+    const double l = std::log2(s.sum), whole = std::floor(l);
+    fraction = static_cast<C>(l - whole);
+    offset = static_cast<C>(-whole);
+  }
+};
+template <class C>
+struct RowConstants {
+  SideConstants<C> student, teacher;
+  C log2_scale = 0;           // log2(e) / T
+  C inverse_temperature = 0;  // 1 / T
+  C log_sum_difference = 0;   // log sum of the teacher - of the student, about their anchors
+  C floor = 0;                // x is not followed below it: -1e6 T
+  C scale = 0, subtract = 0;  // gradient = scale * (h - p_s * subtract)
+};
+
+struct EntrySums {
+  double value = 0, derivative = 0;
+};
+
+enum class Sweep { value, gradient, retain };
+
+/// The five largest of a row, largest first, lower ids first among equals.
+struct TopFive {
+  double value[5] = {};
+  std::int64_t id[5] = {-1, -1, -1, -1, -1};
+  int count = 0;
+
+  void insert(double x, std::int64_t i) {  // ids come in increasing order
+    int at = count < 5 ? count++ : 5;
+    if (at == 5) {
+      if (!(x > value[4])) return;
+      at = 4;
+    }
+    for (; at > 0 && x > value[at - 1]; --at) value[at] = value[at - 1], id[at] = id[at - 1];
+    value[at] = x, id[at] = i;
+  }
+  bool holds(std::int64_t i) const {
+    for (int j = 0; j < count; ++j)
+      if (id[j] == i) return true;
+    return false;
+  }
+};
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif

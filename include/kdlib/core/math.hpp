@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scalar maths for host and device under the names that SIMD packs use too, so that one loss functor serves every lane type.
+#ifndef KDLIB_CORE_MATH_HPP
+#define KDLIB_CORE_MATH_HPP
+
+#include <cmath>
+#include <type_traits>
+
+#include "kdlib/config.hpp"
+
+/// Marks a function of a loss functor that runs once a vocabulary entry: it is always inlined into the engine's loops.
+#define KDLIB_INLINE KDLIB_HOST_DEVICE __attribute__((always_inline)) inline
+
+KDLIB_NAMESPACE_BEGIN
+
+/// A lane is one number (float, double) or a pack of them. Packs say so with `is_pack` and have their maths as members.
+template <class P>
+concept PackLane = requires { requires P::is_pack; };
+template <class P>
+concept ScalarLane = std::is_same_v<P, float> || std::is_same_v<P, double>;
+template <class P>
+concept Lane = PackLane<P> || ScalarLane<P>;
+
+template <ScalarLane P>
+KDLIB_INLINE P exp(P x) {
+  if constexpr (std::is_same_v<P, float>) return ::expf(x);
+  else return ::exp(x);
+}
+template <ScalarLane P>
+KDLIB_INLINE P expm1(P x) {
+  if constexpr (std::is_same_v<P, float>) return ::expm1f(x);
+  else return ::expm1(x);
+}
+template <ScalarLane P>
+KDLIB_INLINE P log(P x) {
+  if constexpr (std::is_same_v<P, float>) return ::logf(x);
+  else return ::log(x);
+}
+template <ScalarLane P>
+KDLIB_INLINE P log1p(P x) {
+  if constexpr (std::is_same_v<P, float>) return ::log1pf(x);
+  else return ::log1p(x);
+}
+template <ScalarLane P>
+KDLIB_INLINE P sqrt(P x) {
+  if constexpr (std::is_same_v<P, float>) return ::sqrtf(x);
+  else return ::sqrt(x);
+}
+template <ScalarLane P>
+KDLIB_INLINE P abs(P x) {
+  return x < P(0) ? -x : x;
+}
+/// a * b + c. One rounding where the hardware has it.
+template <ScalarLane P>
+KDLIB_INLINE P fma(P a, P b, P c) {
+  if constexpr (std::is_same_v<P, float>) return ::fmaf(a, b, c);
+  else return ::fma(a, b, c);
+}
+/// The larger, the smaller. NaN in b stays NaN.
+template <ScalarLane P>
+KDLIB_INLINE P max(P a, P b) {
+  return a > b ? a : b;
+}
+template <ScalarLane P>
+KDLIB_INLINE P min(P a, P b) {
+  return a < b ? a : b;
+}
+/// a where x >= 0 (or x is NaN), else b.
+template <ScalarLane P>
+KDLIB_INLINE P where_not_negative(P x, P a, P b) {
+  return x < P(0) ? b : a;
+}
+/// -1, 0 or 1.
+template <ScalarLane P>
+KDLIB_INLINE P sign(P x) {
+  return P(x > P(0)) - P(x < P(0));
+}
+
+template <PackLane P>
+KDLIB_INLINE P exp(const P& x) {
+  return P::exp(x);
+}
+template <PackLane P>
+KDLIB_INLINE P expm1(const P& x) {
+  return P::expm1(x);
+}
+template <PackLane P>
+KDLIB_INLINE P log(const P& x) {
+  return P::log(x);
+}
+template <PackLane P>
+KDLIB_INLINE P log1p(const P& x) {
+  return P::log1p(x);
+}
+template <PackLane P>
+KDLIB_INLINE P sqrt(const P& x) {
+  return P::sqrt(x);
+}
+template <PackLane P>
+KDLIB_INLINE P abs(const P& x) {
+  return P::abs(x);
+}
+template <PackLane P>
+KDLIB_INLINE P fma(const P& a, const P& b, const P& c) {
+  return P::fma(a, b, c);
+}
+template <PackLane P>
+KDLIB_INLINE P max(const P& a, const P& b) {
+  return P::max(a, b);
+}
+template <PackLane P>
+KDLIB_INLINE P min(const P& a, const P& b) {
+  return P::min(a, b);
+}
+template <PackLane P>
+KDLIB_INLINE P where_not_negative(const P& x, const P& a, const P& b) {
+  return P::where_not_negative(x, a, b);
+}
+template <PackLane P>
+KDLIB_INLINE P sign(const P& x) {
+  return P::sign(x);
+}
+
+/// A number and its derivative with respect to one variable (forward mode). Losses of a single token are written with it.
+struct Dual {
+  double value = 0;
+  double derivative = 0;
+
+  KDLIB_HOST_DEVICE friend Dual operator-(Dual a) { return {-a.value, -a.derivative}; }
+  KDLIB_HOST_DEVICE friend Dual operator+(Dual a, Dual b) { return {a.value + b.value, a.derivative + b.derivative}; }
+  KDLIB_HOST_DEVICE friend Dual operator-(Dual a, Dual b) { return {a.value - b.value, a.derivative - b.derivative}; }
+  KDLIB_HOST_DEVICE friend Dual operator*(Dual a, Dual b) { return {a.value * b.value, a.value * b.derivative + a.derivative * b.value}; }
+  KDLIB_HOST_DEVICE friend Dual operator+(Dual a, double b) { return {a.value + b, a.derivative}; }
+  KDLIB_HOST_DEVICE friend Dual operator-(Dual a, double b) { return {a.value - b, a.derivative}; }
+  KDLIB_HOST_DEVICE friend Dual operator*(double b, Dual a) { return {b * a.value, b * a.derivative}; }
+};
+KDLIB_HOST_DEVICE inline Dual exp(Dual a) {
+  const double e = ::exp(a.value);
+  return {e, e * a.derivative};
+}
+
+/// A number that carries no gradient: advantages and other coefficients of a policy gradient. Only `detach` makes one from a
+/// differentiable number, and nothing turns it back, so a coefficient cannot be differentiated by accident.
+class Detached {
+ public:
+  KDLIB_HOST_DEVICE explicit Detached(double value) : value_(value) {}
+  Detached(Dual) = delete;  // say detach(x): the derivative is dropped on purpose
+  KDLIB_HOST_DEVICE double value() const { return value_; }
+
+  KDLIB_HOST_DEVICE friend Detached operator*(Detached a, Detached b) { return Detached(a.value_ * b.value_); }
+  KDLIB_HOST_DEVICE friend Detached operator+(Detached a, Detached b) { return Detached(a.value_ + b.value_); }
+  KDLIB_HOST_DEVICE friend Detached operator-(Detached a, Detached b) { return Detached(a.value_ - b.value_); }
+  KDLIB_HOST_DEVICE friend Dual operator*(Detached a, Dual b) { return a.value_ * b; }
+
+ private:
+  double value_;
+};
+KDLIB_HOST_DEVICE inline Detached detach(Dual x) { return Detached(x.value); }
+
+KDLIB_NAMESPACE_END
+
+#endif

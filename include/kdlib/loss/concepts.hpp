@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shape of a row loss and of what it reads and returns: the one thing that losses, row engines, teachers and trainers share.
+//
+// Notation: p_t teacher and p_s student distribution of one row over V entries, z logits, T temperature, D = log p_s - log p_t.
+//
+// A ROW LOSS is an aggregate with up to three parts, all optional but one of the last two:
+//   float temperature = 1;  bool t_squared = true;   both models at T; T^2 multiplies value and gradient where the flag is set
+//   entry(row, x) -> EntryLoss<P>                     a sum over the vocabulary: f and h = df / d log p_s of one entry. Multiples of p_s may
+//                                                     be added to h freely (the softmax removes them); choose h so that it is 0 where p_s = p_t
+//   at_label(point) -> Dual                           a function of log p_s(label): value and derivative
+// and says what it needs by static constexpr members: `reads_teacher` (p_t and D in entry), `reads_teacher_label`, `moments`.
+// Where sum h is known from the row's statistics, `derivative_sum(row)` gives it and saves a sweep.
+// The engine does the rest: softmax, its Jacobian, T, weights, masks, fusing with the head, metrics.
+#ifndef KDLIB_LOSS_CONCEPTS_HPP
+#define KDLIB_LOSS_CONCEPTS_HPP
+
+#include <concepts>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kdlib/core/math.hpp"
+#include "kdlib/tensor/view.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// A loss is a sum and the weight it is summed over. Only logging divides the two.
+struct LossSum {
+  double sum = 0, weight = 0;
+
+  double mean() const { return weight > 0 ? sum / weight : 0; }
+  LossSum& operator+=(const LossSum& o) {
+    sum += o.sum, weight += o.weight;
+    return *this;
+  }
+};
+
+/// Weighted sums over rows, at temperature 1 whatever the loss uses; divide by `weight`. What a target cannot tell (teacher_* without
+/// the teacher's distribution, label_* without labels) has weight 0 in `teacher_weight` / `label_weight`.
+struct RowMetrics {
+  double weight = 0, teacher_weight = 0, label_weight = 0;
+  double student_entropy = 0;  // nats
+  double teacher_entropy = 0;
+  double forward_kl = 0;       // KL(teacher || student)
+  double reverse_kl = 0;       // KL(student || teacher)
+  double top1_agreement = 0;   // same argmax (lowest id on ties)
+  double top5_overlap = 0;     // |top 5 of student and of teacher in common| / 5, exact; V < 5 counts V
+  double top5_contains = 0;    // the teacher's argmax is among the student's five largest
+  double label_log_prob = 0;   // log p_s(label)
+  double label_top1 = 0;       // the label is the student's argmax
+
+  RowMetrics& operator+=(const RowMetrics& o);
+};
+
+/// What a fused pass gives back.
+struct HeadLossResult {
+  LossSum loss;                    // sum of weight_r * value_r and of weight_r; `scale` is not in it
+  RowMetrics metrics;              // zeros unless asked for
+  std::vector<double> row_values;  // [R] value_r, unweighted, on request; 0 for rows of weight 0
+
+  HeadLossResult& operator+=(const HeadLossResult& o);
+};
+
+/// What every row knows besides logits. Spans may be empty where no loss needs them.
+struct RowInputs {
+  std::span<const std::int32_t> labels{};             // [R] next token, in [0, V)
+  std::span<const float> weights{};                   // [R] >= 0; empty: all 1. Rows of weight 0 cost nothing and get gradient 0
+  std::span<const float> behaviour_log_probs{};       // [R] log-probability under which the label was drawn
+};
+
+/// The last matrix of a language model and what modifies its logits: z = softcap(logit_scale * (W h + bias)), softcap(u) = c tanh(u / c).
+template <class T, class D>
+struct HeadView {
+  View<const T, D> weight;            // [V, H]
+  View<const T, D> bias{};            // [V] or empty
+  float softcap = 0;                  // c > 0, or 0 for none
+  float logit_scale = 1;
+  std::int64_t real_vocabulary = 0;   // ids the tokenizer has; columns from there on are padding and stay outside every softmax. 0: all V
+
+  std::int64_t columns() const { return real_vocabulary > 0 ? real_vocabulary : weight[0]; }
+};
+
+// ---- targets: the teacher's signal as a type --------------------------------------------------------------------------------------
+
+/// Labels only.
+struct NoTargets {
+  static constexpr bool teacher_rows = false;    // the whole distribution of every row
+  static constexpr bool teacher_label = false;   // log p_t(label)
+  NoTargets rows(std::int64_t, std::int64_t) const { return {}; }
+};
+
+/// The teacher's log-probability of each row's label, at temperature 1.
+struct SampledTargets {
+  static constexpr bool teacher_rows = false;
+  static constexpr bool teacher_label = true;
+  std::span<const float> log_probs;  // [R]
+  SampledTargets rows(std::int64_t begin, std::int64_t count) const {
+    return {log_probs.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count))};
+  }
+};
+
+/// The teacher's logits, stored.
+template <class T, class D>
+struct LogitTargets {
+  static constexpr bool teacher_rows = true;
+  static constexpr bool teacher_label = true;
+  View<const T, D> logits;           // [R, V_t]
+  std::int64_t real_vocabulary = 0;  // as in HeadView
+  LogitTargets rows(std::int64_t begin, std::int64_t count) const { return {logits.rows(begin, count), real_vocabulary}; }
+};
+
+/// The teacher's hidden states and head: its logits exist for one chunk of rows at a time.
+template <class T, class D>
+struct HiddenTargets {
+  static constexpr bool teacher_rows = true;
+  static constexpr bool teacher_label = true;
+  View<const T, D> hidden;  // [R, H_t]
+  HeadView<T, D> head;
+  HiddenTargets rows(std::int64_t begin, std::int64_t count) const { return {hidden.rows(begin, count), head}; }
+};
+
+// ---- what a loss functor sees ---------------------------------------------------------------------------------------------------
+
+/// Statistics of one row at the loss's temperature. Fields that no term asked for are 0.
+struct RowStatistics {
+  double temperature = 1;
+  double columns = 0;                       // V
+  double student_lse = 0, teacher_lse = 0;  // log sum exp(z / T)
+  double student_entropy = 0, teacher_entropy = 0;
+  double forward_kl = 0, reverse_kl = 0;
+};
+
+/// Which first-sweep sums a loss needs beyond the two log-sum-exps: `static constexpr Moments moments = {.reverse_kl = true};`
+struct Moments {
+  bool student_entropy = false;
+  bool teacher_entropy = false;
+  bool forward_kl = false;  // needs the teacher, as the next does
+  bool reverse_kl = false;
+
+  constexpr bool any() const { return student_entropy || teacher_entropy || forward_kl || reverse_kl; }
+  friend constexpr Moments operator|(Moments a, Moments b) {
+    return {a.student_entropy || b.student_entropy, a.teacher_entropy || b.teacher_entropy, a.forward_kl || b.forward_kl, a.reverse_kl || b.reverse_kl};
+  }
+};
+
+/// One vocabulary entry in lanes of type P (float, double or a SIMD pack). Logits more than 1e6 below the row's largest (-inf too) count
+/// as 1e6 below it, so that every field is finite.
+template <class P>
+struct Entry {
+  P p_s, p_t;     // probabilities; p_t and log_ratio only where the loss reads the teacher
+  P log_p_s;
+  P log_ratio;    // D = log p_s - log p_t, from logits
+};
+
+/// f of one entry and its derivative h by log p_s, up to multiples of p_s.
+template <class P>
+struct EntryLoss {
+  P value, derivative;
+};
+
+/// One row's label.
+struct LabelPoint {
+  Dual log_prob;                    // log p_s(label) at the loss's temperature; the derivative is by itself, 1
+  double teacher_log_prob = 0;      // log p_t(label) at that temperature, where the loss reads it
+  double behaviour_log_prob = 0;    // log mu(label), where given
+  bool has_behaviour = false;
+};
+
+// ---- what the engine asks of a loss ---------------------------------------------------------------------------------------------
+
+template <class L>
+constexpr bool has_entry = requires(const L& l, const RowStatistics& r, const Entry<double>& x) {
+  { l.entry(r, x) } -> std::same_as<EntryLoss<double>>;
+};
+template <class L>
+constexpr bool has_label_part = requires(const L& l, const LabelPoint& p) {
+  { l.at_label(p) } -> std::same_as<Dual>;
+};
+template <class L>
+constexpr bool has_derivative_sum = requires(const L& l, const RowStatistics& r) {
+  { l.derivative_sum(r) } -> std::same_as<double>;
+};
+template <class L>
+constexpr bool is_loss_sum = requires { requires L::is_sum; };
+
+template <class L>
+constexpr bool reads_teacher = [] {
+  if constexpr (requires { L::reads_teacher; }) return L::reads_teacher;
+  else return false;
+}();
+template <class L>
+constexpr bool reads_teacher_label = [] {
+  if constexpr (requires { L::reads_teacher_label; }) return L::reads_teacher_label;
+  else return false;
+}();
+template <class L>
+constexpr Moments moments_of = [] {
+  if constexpr (requires { L::moments; }) return L::moments;
+  else return Moments{};
+}();
+
+template <class L>
+KDLIB_HOST_DEVICE double temperature_of(const L& l) {
+  if constexpr (requires { l.temperature; }) return static_cast<double>(l.temperature);
+  else return 1;
+}
+/// T^2 where the loss asks for it.
+template <class L>
+KDLIB_HOST_DEVICE double factor_of(const L& l) {
+  if constexpr (requires { l.t_squared; }) return l.t_squared ? temperature_of(l) * temperature_of(l) : 1;
+  else return 1;
+}
+
+/// A row loss: a sum over the vocabulary, a function of the label's log-probability, or both; or a Sum of such.
+template <class L>
+concept RowLossShape = is_loss_sum<L> || has_entry<L> || has_label_part<L>;
+
+/// A row loss whose needs the targets meet.
+template <class L, class Targets>
+concept RowLoss = RowLossShape<L> && (!reads_teacher<L> || Targets::teacher_rows) && (!reads_teacher_label<L> || Targets::teacher_label);
+
+/// Rows of logits for the engine. Pointers may be nullptr where nothing needs them.
+template <class T>
+struct RowTask {
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;                 // entries that count; each row may be longer
+  const T* student = nullptr;               // [rows, student_stride]
+  std::int64_t student_stride = 0;
+  const T* teacher = nullptr;               // [rows, teacher_stride]
+  std::int64_t teacher_stride = 0;
+  bool teacher_is_scratch = false;          // the engine may overwrite the teacher's logits
+  T* gradient = nullptr;                    // [rows, gradient_stride]; may be the student's or the teacher's memory; nullptr: value only
+  std::int64_t gradient_stride = 0;
+  const std::int32_t* labels = nullptr;     // [rows]
+  const float* weights = nullptr;           // [rows], nullptr: 1
+  const float* behaviour = nullptr;         // [rows] log-probabilities of the labels under what drew them
+  const float* teacher_label = nullptr;     // [rows] log p_t(label) at T = 1, where there are no teacher rows
+  double scale = 1;
+  bool metrics = false;
+};
+
+/// One row's value and metrics, unweighted (weight 1 each). Rows of weight 0 keep zeros.
+struct RowResult {
+  double value = 0;
+  RowMetrics metrics{};
+};
+
+/// The row engine of a device: logits of storage type T. Specialised by backend/cpu/rows.hpp and backend/cuda/rows.cuh.
+template <class D, class T>
+struct RowKernels;
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/loss/concepts_inl.hpp"
+
+#endif

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cross-entropy of the label: -log p_s(y).
+#ifndef KDLIB_LOSS_CROSS_ENTROPY_HPP
+#define KDLIB_LOSS_CROSS_ENTROPY_HPP
+
+#include "kdlib/loss/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// L = -log p_s(y) with p_s = softmax(z / T). Gradient (p_s - 1[y]) / T, times T^2 where t_squared.
+struct CrossEntropy {
+  float temperature = 1;   // > 0
+  bool t_squared = true;
+
+  KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const { return -point.log_prob; }
+};
+
+KDLIB_NAMESPACE_END
+
+#endif

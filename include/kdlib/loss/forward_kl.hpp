@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Forward Kullback-Leibler divergence, KL(teacher || student): the loss of Hinton et al. (2015).
+#ifndef KDLIB_LOSS_FORWARD_KL_HPP
+#define KDLIB_LOSS_FORWARD_KL_HPP
+
+#include "kdlib/loss/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// L = sum p_t (log p_t - log p_s), a true divergence: 0 at p_s = p_t, no constant dropped. Gradient (p_s - p_t) / T, times T^2 where t_squared.
+/// The value is summed as p_t (-D) + p_s - p_t, whose terms are never negative and whose extra part sums to 0.
+struct ForwardKl {
+  static constexpr bool reads_teacher = true;
+  float temperature = 1;   // > 0, of both models
+  bool t_squared = true;
+
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
+    const P h = x.p_s - x.p_t;
+    return {h - x.p_t * x.log_ratio, h};
+  }
+  KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics&) const { return 0; }
+};
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checks, chunks and products around the row engine.
+#ifndef KDLIB_LOSS_HEAD_LOSS_INL_HPP
+#define KDLIB_LOSS_HEAD_LOSS_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "kdlib/loss/head_loss.hpp"
+#include "kdlib/loss/sum.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+
+template <class Loss>
+void check_settings(const Loss& loss, const RowInputs& rows) {
+  if constexpr (is_loss_sum<Loss>) {
+    loss.for_each([&](double weight, const auto& l) {
+      require<ConfigError>(std::isfinite(weight), "[Sum] a Term's weight is not finite");
+      check_settings(l, rows);
+    });
+  } else {
+    const double t = temperature_of(loss);
+    require<ConfigError>(t > 0 && std::isfinite(t), "[loss] temperature is ", t, "; it must be positive");
+    if constexpr (requires { loss.validate(); }) loss.validate();
+    if constexpr (requires { loss.check_inputs(rows); }) loss.check_inputs(rows);
+  }
+}
+
+template <class Loss, class Targets>
+constexpr void check_types() {
+  static_assert(RowLossShape<Loss>,
+                "this is no row loss: an aggregate with entry(row, x) -> EntryLoss<P> or at_label(point) -> Dual is needed, see kdlib/loss/concepts.hpp");
+  static_assert(!reads_teacher<Loss> || Targets::teacher_rows,
+                "this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets or SampledTargets");
+  static_assert(!reads_teacher_label<Loss> || Targets::teacher_label,
+                "this loss reads the teacher's log-probability of the label: give SampledTargets, LogitTargets or HiddenTargets, not NoTargets");
+}
+
+/// Every length and label against R rows and the vocabulary.
+inline void check_rows(const RowInputs& rows, std::int64_t count, std::int64_t vocabulary, bool needs_labels) {
+  const auto fits = [&](std::size_t size) { return size == 0 || size == static_cast<std::size_t>(count); };
+  require<ShapeError>(fits(rows.labels.size()) && fits(rows.weights.size()) && fits(rows.behaviour_log_probs.size()), "[head_loss] ", rows.labels.size(),
+                      " labels, ", rows.weights.size(), " weights, ", rows.behaviour_log_probs.size(), " behaviour log-probs for ", count, " rows");
+  require<ShapeError>(!needs_labels || count == 0 || !rows.labels.empty(), "[head_loss] the loss reads labels and none are given for ", count, " rows");
+  for (std::size_t r = 0; r < rows.labels.size(); ++r)
+    require<InputError>((rows.labels[r] >= 0 && rows.labels[r] < vocabulary) || (!rows.weights.empty() && rows.weights[r] == 0), "[head_loss] row ", r,
+                        " has label ", rows.labels[r], ", outside the vocabulary of ", vocabulary);
+  for (std::size_t r = 0; r < rows.weights.size(); ++r)
+    require<InputError>(rows.weights[r] >= 0 && std::isfinite(rows.weights[r]), "[head_loss] the weight of row ", r, " is negative or not finite");
+}
+
+/// The number of ids that both softmaxes run over.
+inline std::int64_t shared_columns(std::int64_t student, std::int64_t student_real, std::int64_t teacher, std::int64_t teacher_real) {
+  require<ShapeError>(student_real >= 0 && student_real <= student && teacher_real >= 0 && teacher_real <= teacher, "[head_loss] real_vocabulary ", student_real,
+                      " of ", student, " (student) or ", teacher_real, " of ", teacher, " (teacher) is out of range");
+  if (student_real == 0 && teacher_real == 0) {
+    require<ShapeError>(student == teacher, "[head_loss] the student has ", student, " logits and the teacher ", teacher,
+                        "; if their tokenizers are the same, set real_vocabulary to its number of ids in both, else they cannot be compared");
+    return student;
+  }
+  const std::int64_t a = student_real > 0 ? student_real : teacher_real, b = teacher_real > 0 ? teacher_real : student_real;
+  require<ShapeError>(a == b && a <= student && b <= teacher, "[head_loss] the student has ", a, " real ids of ", student, " and the teacher ", b, " of ", teacher,
+                      "; both must come from one tokenizer");
+  return a;
+}
+
+inline RowMetrics weighted(const RowMetrics& m, double w) {
+  RowMetrics o;
+  o.weight = w * m.weight, o.teacher_weight = w * m.teacher_weight, o.label_weight = w * m.label_weight;
+  o.student_entropy = w * m.student_entropy, o.teacher_entropy = w * m.teacher_entropy;
+  o.forward_kl = w * m.forward_kl, o.reverse_kl = w * m.reverse_kl;
+  o.top1_agreement = w * m.top1_agreement, o.top5_overlap = w * m.top5_overlap, o.top5_contains = w * m.top5_contains;
+  o.label_log_prob = w * m.label_log_prob, o.label_top1 = w * m.label_top1;
+  return o;
+}
+
+}  // namespace detail
+
+inline std::int64_t head_loss_chunk(std::int64_t rows, std::int64_t vocabulary, std::int64_t copies, std::int64_t element_bytes, std::int64_t workspace_bytes) {
+  const std::int64_t row_bytes = std::max<std::int64_t>(1, vocabulary * copies * element_bytes);
+  const std::int64_t most = std::clamp<std::int64_t>(workspace_bytes / row_bytes, 1, std::max<std::int64_t>(1, rows));
+  const std::int64_t chunks = (rows + most - 1) / most;
+  return chunks == 0 ? most : (rows + chunks - 1) / chunks;  // equal chunks instead of a ragged last one
+}
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/loss/head_loss_body_inl.hpp"
+
+#endif

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Generalised Jensen-Shannon divergence in the convention of GKD (Agarwal et al., 2024): beta weights the teacher.
+#ifndef KDLIB_LOSS_JENSEN_SHANNON_HPP
+#define KDLIB_LOSS_JENSEN_SHANNON_HPP
+
+#include "kdlib/loss/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// L = beta KL(p_t || m) + (1 - beta) KL(p_s || m), m = beta p_t + (1 - beta) p_s. Gradient (1 - beta) p_s (phi - sum p_s phi) / T with
+/// phi = log(p_s / m). beta = 0 is the whole forward KL and beta = 1 the whole reverse KL, as elsewhere in the field, although L itself goes to
+/// 0 there; `scaled` divides by beta (1 - beta), which is continuous: forward KL at 0, reverse KL at 1.
+struct JensenShannon {
+  static constexpr bool reads_teacher = true;
+  float beta = 0.5f;       // in [0, 1]
+  float temperature = 1;   // > 0, of both models
+  bool t_squared = true;
+  bool scaled = false;
+
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const;
+  void validate() const;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/loss/jensen_shannon_inl.hpp"
+
+#endif

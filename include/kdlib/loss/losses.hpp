@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every loss, sums of them, and the fused pass.
+#ifndef KDLIB_LOSS_LOSSES_HPP
+#define KDLIB_LOSS_LOSSES_HPP
+
+#include "kdlib/loss/cross_entropy.hpp"
+#include "kdlib/loss/forward_kl.hpp"
+#include "kdlib/loss/head_loss.hpp"
+#include "kdlib/loss/jensen_shannon.hpp"
+#include "kdlib/loss/policy_gradient.hpp"
+#include "kdlib/loss/reverse_kl.hpp"
+#include "kdlib/loss/sum.hpp"
+
+#endif

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policy gradient's arithmetic: the type Detached keeps the teacher's advantage out of the differentiation.
+#ifndef KDLIB_LOSS_POLICY_GRADIENT_INL_HPP
+#define KDLIB_LOSS_POLICY_GRADIENT_INL_HPP
+
+#include "kdlib/loss/policy_gradient.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+KDLIB_HOST_DEVICE inline Detached PolicyGradient::advantage(const LabelPoint& point) const {
+  const double a = (Detached(point.teacher_log_prob) - detach(point.log_prob)).value();
+  if (!(advantage_limit > 0)) return Detached(a);
+  const double limit = static_cast<double>(advantage_limit);
+  return Detached(a > limit ? limit : (a < -limit ? -limit : a));
+}
+
+KDLIB_HOST_DEVICE inline Dual PolicyGradient::at_label(const LabelPoint& point) const {
+  Dual ratio{1, 1};  // d rho / d log p_s = rho
+  if (importance_ratio && point.has_behaviour) {
+    ratio = exp(point.log_prob - point.behaviour_log_prob);
+    const double limit = static_cast<double>(ratio_limit);
+    // Truncated importance sampling keeps c * grad log p_s: the cut weight multiplies the score, it is not differentiated.
+    if (limit > 0 && ratio.value > limit) ratio = {limit, limit};
+  }
+  return -(advantage(point) * ratio);
+}
+
+inline void PolicyGradient::validate() const {
+  require<ConfigError>(ratio_limit >= 0 && advantage_limit >= 0, "[PolicyGradient] ratio_limit is ", ratio_limit, " and advantage_limit ", advantage_limit,
+                       "; both must be >= 0 (0: no limit)");
+}
+
+inline void PolicyGradient::check_inputs(const RowInputs& rows) const {
+  require<ConfigError>(!importance_ratio || !rows.behaviour_log_probs.empty(),
+                       "[PolicyGradient] importance_ratio is on and the rows carry no behaviour log-probs; keep those of the sampler, or say "
+                       ".importance_ratio = false if the tokens were drawn from the full distribution of the current student");
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reverse Kullback-Leibler divergence, KL(student || teacher): the loss of full-vocabulary on-policy distillation.
+#ifndef KDLIB_LOSS_REVERSE_KL_HPP
+#define KDLIB_LOSS_REVERSE_KL_HPP
+
+#include "kdlib/loss/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// L = sum p_s D, D = log p_s - log p_t. Gradient p_s (D - L) / T, times T^2 where t_squared. The value is summed as p_s D + p_t - p_s.
+struct ReverseKl {
+  static constexpr bool reads_teacher = true;
+  static constexpr Moments moments = {.reverse_kl = true};
+  float temperature = 1;   // > 0, of both models
+  bool t_squared = true;
+
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
+    const P h = x.p_s * x.log_ratio;
+    return {h + (x.p_t - x.p_s), h};
+  }
+  KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return row.reverse_kl; }
+};
+
+KDLIB_NAMESPACE_END
+
+#endif

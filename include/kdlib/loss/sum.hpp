@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// A weighted sum of losses is a loss again: one engine instantiation, one pass where the terms share a temperature.
+#ifndef KDLIB_LOSS_SUM_HPP
+#define KDLIB_LOSS_SUM_HPP
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+#include "kdlib/loss/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// weight * loss.
+template <class L>
+struct Term {
+  using loss_type = L;
+  double weight = 1;
+  L loss;
+
+  Term(double w, L l) : weight(w), loss(l) {}
+};
+
+namespace detail {
+template <std::size_t I, class L>
+struct SumSlot {
+  double weight;
+  L loss;
+};
+template <class Indices, class... Ls>
+struct SumSlots;
+template <std::size_t... I, class... Ls>
+struct SumSlots<std::index_sequence<I...>, Ls...> : SumSlot<I, Ls>... {
+  explicit SumSlots(const Term<Ls>&... terms) : SumSlot<I, Ls>{terms.weight, terms.loss}... {}
+};
+}  // namespace detail
+
+/// Sum{Term{0.8, ReverseKl{.temperature = 2}}, Term{0.2, CrossEntropy{}}}: value and gradient sum weight * loss, each term with its own
+/// temperature and T^2. Terms may be sums. Terms of equal temperature share every exponential; the gradient is summed before it is rounded.
+template <class... Ls>
+class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
+  static_assert(sizeof...(Ls) > 0, "a Sum needs at least one Term");
+  static_assert((RowLossShape<Ls> && ...), "each Term of a Sum holds a row loss: an aggregate with entry(row, x) or at_label(point), see kdlib/loss/concepts.hpp");
+  using Slots = detail::SumSlots<std::index_sequence_for<Ls...>, Ls...>;
+
+ public:
+  static constexpr bool is_sum = true;
+  static constexpr bool reads_teacher = (kdlib::reads_teacher<Ls> || ...);
+  static constexpr bool reads_teacher_label = (kdlib::reads_teacher_label<Ls> || ...);
+
+  explicit Sum(Term<Ls>... terms) : Slots(terms...) {}
+
+  /// True where every term (and term of a term) has this temperature.
+  KDLIB_HOST_DEVICE bool has_temperature(double t) const {
+    bool all = true;
+    for_each([&](double, const auto& l) {
+      if constexpr (is_loss_sum<std::decay_t<decltype(l)>>) all = all && l.has_temperature(t);
+      else all = all && temperature_of(l) == t;
+    });
+    return all;
+  }
+
+  // The parts of a row loss, for terms of one temperature: T^2 is in each term's weight, since the flags may differ.
+  static constexpr Moments moments = (Moments{} | ... | moments_of<Ls>);
+  template <class P>
+    requires(has_entry<Ls> || ...)
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
+    EntryLoss<P> total{P(0), P(0)};
+    add_entries(row, x, total, std::index_sequence_for<Ls...>{});
+    return total;
+  }
+  KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const
+    requires(has_label_part<Ls> || ...)
+  {
+    Dual total;
+    for_each([&](double weight, const auto& l) {
+      if constexpr (has_label_part<std::decay_t<decltype(l)>>) total = total + weight * factor_of(l) * l.at_label(point);
+    });
+    return total;
+  }
+  KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const
+    requires((has_entry<Ls> || ...) && ((!has_entry<Ls> || has_derivative_sum<Ls>) && ...))
+  {
+    double total = 0;
+    for_each([&](double weight, const auto& l) {
+      if constexpr (has_entry<std::decay_t<decltype(l)>>) total += weight * factor_of(l) * l.derivative_sum(row);
+    });
+    return total;
+  }
+
+  /// f(weight, loss) for each term, in order.
+  template <class F>
+  KDLIB_HOST_DEVICE void for_each(F&& f) const {
+    for_each_of(static_cast<F&&>(f), std::index_sequence_for<Ls...>{});
+  }
+
+ private:
+  template <std::size_t I, class L, class P>
+  KDLIB_INLINE static void add_entry(const detail::SumSlot<I, L>& slot, const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total) {
+    if constexpr (has_entry<L>) {
+      const EntryLoss<P> e = slot.loss.entry(row, x);
+      const P w = P(slot.weight * factor_of(slot.loss));
+      total.value = fma(w, e.value, total.value);
+      total.derivative = fma(w, e.derivative, total.derivative);
+    }
+  }
+  template <class P, std::size_t... I>
+  KDLIB_INLINE void add_entries(const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total, std::index_sequence<I...>) const {
+    (add_entry<I, Ls>(*this, row, x, total), ...);
+  }
+  template <class F, std::size_t... I>
+  KDLIB_HOST_DEVICE void for_each_of(F&& f, std::index_sequence<I...>) const {
+    (f(static_cast<const detail::SumSlot<I, Ls>&>(*this).weight, static_cast<const detail::SumSlot<I, Ls>&>(*this).loss), ...);
+  }
+};
+
+KDLIB_NAMESPACE_END
+
+#endif
