@@ -33,7 +33,8 @@ class ToyModel {
     std::int64_t width, capacity;
     std::vector<T> state;
     std::vector<std::int64_t> lengths;
-    void clear(std::int64_t slot) {
+    void truncate(std::int64_t slot, std::int64_t length) {
+      kdlib::require<kdlib::ShapeError>(length == 0, "[toy cache] only whole sequences are forgotten, not the end behind ", length);
       lengths.at(static_cast<std::size_t>(slot)) = 0;
       std::fill_n(state.begin() + slot * width, width, T{0});
     }

@@ -22,7 +22,7 @@ concept RolloutSource = requires(S& source, const S& constant, Student& student,
 };
 
 /// A model that writes with a key-value cache. `decode(cache, batch, slots)` continues sequence slots[b] by document b and returns
-/// the hidden states of its tokens [N, H]; `cache.clear(slot)` makes a slot empty again; `head()` turns hidden states into logits.
+/// the hidden states of its tokens [N, H]; `cache.truncate(slot, 0)` makes a slot empty again; `head()` turns hidden states into logits.
 template <class M>
 concept GenerativeModel = requires(M& model, const M& constant, const TokenBatch& batch, std::span<const std::int32_t> slots, std::int64_t n) {
   typename M::device_type;
@@ -31,7 +31,7 @@ concept GenerativeModel = requires(M& model, const M& constant, const TokenBatch
   constant.head();
   { constant.make_cache(n, n) };
   requires requires(decltype(constant.make_cache(n, n))& cache, std::int64_t slot) {
-    cache.clear(slot);
+    cache.truncate(slot, std::int64_t{0});
     { model.decode(cache, batch, slots).view() };
   };
 };

@@ -140,7 +140,7 @@ class Writer {
         running_.push_back(r);
         continue;
       }
-      cache.clear(r.slot);
+      cache.truncate(r.slot, 0);
       free_.push_back(r.slot);
       ++progress_.finished;
     }

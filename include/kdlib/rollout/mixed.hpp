@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// The lambda-mix of given (or teacher-written) text and text that the student writes: a coin decides for each step.
+#ifndef KDLIB_ROLLOUT_MIXED_HPP
+#define KDLIB_ROLLOUT_MIXED_HPP
+
+#include <type_traits>
+
+#include "kdlib/core/rng.hpp"
+#include "kdlib/rollout/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct MixedSettings {
+  double lambda = 0.5;             // [0, 1]: share of steps on student-written text
+  std::uint64_t seed = 1;          // of the coin
+  std::int64_t micro_batches = 1;  // batches of one step: they share one coin
+};
+
+/// The coin of a step: a function of seed and step alone, the same in every process and after a resume. lambda = 0 is never, 1 always.
+bool student_writes(double lambda, std::uint64_t seed, std::int64_t step);
+
+/// A RolloutSource made of a DataSource and a RolloutSource. Only the part that the coin chose moves on, so no text is skipped. Lvalues are borrowed,
+/// temporaries are kept. Source: on-policy generalised knowledge distillation, Agarwal et al. 2024, where lambda is the student's share.
+template <class Offline, class Online>
+class Mixed {
+  using OfflineSource = std::remove_reference_t<Offline>;
+  static_assert(DataSource<OfflineSource>, "kdlib: the first argument of Mixed is not a DataSource (next(), cursor(), seek(cursor)): give a "
+                                           "kd::DocumentDataset, a kd::TeacherWritten or see kdlib/data/concepts.hpp");
+
+ public:
+  /// ConfigError: lambda outside [0, 1], micro_batches < 1.
+  Mixed(Offline&& offline, Online&& online, MixedSettings settings = {});
+
+  template <class Student>
+  std::optional<TokenBatch> next(Student& student);
+  SourceCursor cursor() const;
+  void seek(const SourceCursor& cursor);
+  SourceDescription describe() const;
+
+  /// Whether the student writes the batch that comes next.
+  bool next_is_student_written() const { return student_writes(settings_.lambda, settings_.seed, batches_ / settings_.micro_batches); }
+
+ private:
+  Offline offline_;
+  Online online_;
+  MixedSettings settings_;
+  std::int64_t batches_ = 0;
+};
+
+template <class Offline, class Online>
+Mixed(Offline&&, Online&&, MixedSettings) -> Mixed<Offline, Online>;
+template <class Offline, class Online>
+Mixed(Offline&&, Online&&) -> Mixed<Offline, Online>;
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/rollout/mixed_inl.hpp"
+
+#endif

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Text that the student writes while it learns: each batch takes the next prompts in a shuffled order and continues them.
+#ifndef KDLIB_ROLLOUT_ON_POLICY_HPP
+#define KDLIB_ROLLOUT_ON_POLICY_HPP
+
+#include "kdlib/data/prompts.hpp"
+#include "kdlib/rollout/generate.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct OnPolicySettings {
+  std::int64_t prompts = 8;         // prompts a batch
+  std::int64_t samples = 1;         // texts a prompt
+  std::uint64_t seed = 1;           // of the order of the prompts; the sampler has its own
+  std::int64_t epochs = 0;          // times through the prompts; 0: without end. The last batch may be smaller
+  std::int64_t decode_batch = 16;   // sequences decoded together
+  std::int64_t context_length = 0;  // tokens of prompt and text together; 0: the student's
+  std::function<void(const GenerationProgress&)> progress{};
+};
+
+/// A RolloutSource. The n-th prompt drawn since the start (over all epochs) is written with the random numbers of (sampler.seed, n, sample), so the
+/// text does not depend on how prompts are divided into batches. The batch carries the log-probs of its draws; every written token
+/// counts once, the end token included, and nothing of the prompt does. A batch that fails or is cut short leaves the cursor where it was.
+class OnPolicy {
+ public:
+  /// Without stop ids in the sampler those of the prompts' tokenizer are taken. ConfigError for settings out of range.
+  OnPolicy(Prompts prompts, Sampler sampler, OnPolicySettings settings = {});
+
+  template <class Student>
+  std::optional<TokenBatch> next(Student& student);
+  SourceCursor cursor() const { return make_cursor("on_policy", fingerprint_, next_); }
+  void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "on_policy", fingerprint_); }
+  SourceDescription describe() const;
+
+  const Sampler& sampler() const { return sampler_; }
+  const Prompts& prompts() const { return prompts_; }
+
+ private:
+  Prompts prompts_;
+  Sampler sampler_;
+  OnPolicySettings settings_;
+  ShuffledOrder order_;
+  Fingerprint fingerprint_;
+  std::int64_t next_ = 0;  // ordinal of the next prompt
+};
+
+/// A sampler's settings as checkpoints compare them.
+void append_description(SourceDescription& list, const Sampler& sampler);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/rollout/on_policy_inl.hpp"
+
+#endif

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of on_policy.hpp.
+#ifndef KDLIB_ROLLOUT_ON_POLICY_INL_HPP
+#define KDLIB_ROLLOUT_ON_POLICY_INL_HPP
+
+#include <utility>
+
+#include "kdlib/rollout/on_policy.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline void append_description(SourceDescription& list, const Sampler& s) {
+  list.emplace_back("sampler.temperature", concat(s.temperature.value()));
+  list.emplace_back("sampler.top_k", concat(s.top_k));
+  list.emplace_back("sampler.top_p", concat(s.top_p));
+  list.emplace_back("sampler.min_p", concat(s.min_p));
+  list.emplace_back("sampler.max_new_tokens", concat(s.max_new_tokens));
+  list.emplace_back("sampler.seed", concat(s.seed));
+}
+
+inline OnPolicy::OnPolicy(Prompts prompts, Sampler sampler, OnPolicySettings settings)
+    : prompts_(std::move(prompts)), sampler_(std::move(sampler)), settings_(std::move(settings)), order_(prompts_.size(), settings_.seed),
+      fingerprint_(prompts_.fingerprint()) {
+  sampler_.check();
+  require<ConfigError>(settings_.prompts >= 1 && settings_.samples >= 1, "[OnPolicy] prompts is ", settings_.prompts, ", samples is ", settings_.samples,
+                       "; both must be 1 or more");
+  require<ConfigError>(settings_.epochs >= 0, "[OnPolicy] epochs is ", settings_.epochs, "; it must be 0 (without end) or more");
+  if (sampler_.stop_ids.empty()) sampler_.stop_ids = prompts_.stop_ids();
+  fingerprint_.add(static_cast<std::int64_t>(settings_.seed));
+}
+
+template <class Student>
+std::optional<TokenBatch> OnPolicy::next(Student& student) {
+  std::vector<WritingRequest> requests;
+  std::int64_t ordinal = next_;
+  for (std::int64_t i = 0; i < settings_.prompts; ++i, ++ordinal) {
+    if (settings_.epochs > 0 && ordinal >= settings_.epochs * order_.count()) break;
+    const std::int64_t item = order_.at(ordinal);
+    for (std::int64_t sample = 0; sample < settings_.samples; ++sample)
+      requests.push_back({prompts_[item], static_cast<std::uint32_t>(ordinal), static_cast<std::uint32_t>(sample), prompts_.source(item)});
+  }
+  if (requests.empty()) return std::nullopt;
+  GenerateSettings how{.batch = settings_.decode_batch, .context_length = settings_.context_length, .purpose = RngPurpose::sample_student};
+  how.progress = settings_.progress;
+  const std::vector<Completion> texts = generate(student, std::span<const WritingRequest>(requests), sampler_, how);
+  TokenBatch batch;
+  for (std::size_t i = 0; i < requests.size(); ++i) append_completion(batch, requests[i].prompt, texts[i], requests[i].source);
+  next_ = ordinal;  // only now: a batch cut short is written again, whole
+  return batch;
+}
+
+inline SourceDescription OnPolicy::describe() const {
+  SourceDescription list = {{"source", "on_policy"},
+                            {"source.prompts", prompts_.fingerprint().text()},
+                            {"source.batch", concat(settings_.prompts, " x ", settings_.samples)},
+                            {"source.seed", concat(settings_.seed)},
+                            {"source.epochs", concat(settings_.epochs)}};
+  append_description(list, sampler_);
+  return list;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Given text that the teacher writes itself: answers to prompts, written once, many at a time, and kept on disk.
+#ifndef KDLIB_ROLLOUT_TEACHER_WRITTEN_HPP
+#define KDLIB_ROLLOUT_TEACHER_WRITTEN_HPP
+
+#include "kdlib/rollout/on_policy.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct TeacherWrittenSettings {
+  std::int64_t prompts = 8;         // prompts a batch
+  std::uint64_t seed = 1;           // of the order of the prompts; the sampler has its own
+  std::int64_t epochs = 0;          // times through the prompts; 0: without end. The last batch may be smaller
+  std::int64_t ahead = 64;          // prompts written at once: a block
+  std::int64_t decode_batch = 32;   // sequences decoded together
+  std::int64_t context_length = 0;  // tokens of prompt and text together; 0: the teacher's
+  std::string folder{};             // blocks are kept here as teacher_text-<block>.jsonl; empty: in memory alone
+  std::string teacher_name{};       // who writes; another name refuses the kept blocks
+  std::function<void(const GenerationProgress&)> progress{};
+};
+
+/// A DataSource. Each prompt is answered once; later epochs see the same text. Blocks follow the order of the first epoch and are written when
+/// the first of their prompts comes up, whole or not at all: a run that resumes reads what the first one wrote.
+/// The teacher is borrowed.
+template <class Teacher>
+class TeacherWritten {
+  static_assert(GenerativeModel<Teacher>, "kdlib: the first argument of TeacherWritten cannot write (make_cache, decode, head); give a kd::Decoder or "
+                                          "see kdlib/rollout/concepts.hpp");
+
+ public:
+  /// ConfigError for settings out of range; InputError for prompts that leave no room in the teacher's context or are outside its vocabulary.
+  TeacherWritten(Teacher& teacher, Prompts prompts, Sampler sampler, TeacherWrittenSettings settings = {});
+  TeacherWritten(const Teacher&& teacher, Prompts prompts, Sampler sampler, TeacherWrittenSettings settings = {}) = delete;
+
+  /// IoError, FormatError or ConfigError name a kept block that cannot be read or belongs to other settings, and what to do.
+  std::optional<TokenBatch> next();
+  SourceCursor cursor() const { return make_cursor("teacher_written", fingerprint_, next_); }
+  void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "teacher_written", fingerprint_); }
+  SourceDescription describe() const;
+
+  /// Writes (or reads) every block now.
+  void write_all();
+  /// The answer to a prompt, written with its block when it is not there yet.
+  const Completion& text(std::int64_t prompt);
+  const Prompts& prompts() const { return prompts_; }
+
+ private:
+  void require_block(std::int64_t block);
+  void read_block(const std::string& path, const std::vector<std::int64_t>& items);
+  void write_block(const std::string& path, const std::vector<std::int64_t>& items);
+  std::string block_key(const std::vector<std::int64_t>& items) const;
+
+  Teacher& teacher_;
+  Prompts prompts_;
+  Sampler sampler_;
+  TeacherWrittenSettings settings_;
+  ShuffledOrder order_;
+  ShuffledOrder first_epoch_;      // stays in epoch 0
+  Fingerprint fingerprint_;        // prompts, sampler, seeds, teacher
+  std::vector<Completion> texts_;  // by prompt; no ids: not written yet
+  std::int64_t next_ = 0;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/rollout/teacher_written_inl.hpp"
+
+#endif
