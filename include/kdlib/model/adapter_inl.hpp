@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// add_lora, merge and unmerge of adapter.hpp.
+#ifndef KDLIB_MODEL_ADAPTER_INL_HPP
+#define KDLIB_MODEL_ADAPTER_INL_HPP
+
+#include <cmath>
+
+#include "kdlib/core/rng.hpp"
+#include "kdlib/model/adapter.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Factors without values for a map, named as PEFT's files name them.
+template <class D, class T>
+std::unique_ptr<LoraPair<D, T>> make_lora_pair(const Linear<D, T>& l, const LoraSettings& settings) {
+  auto pair = std::make_unique<LoraPair<D, T>>();
+  pair->rank = lora_rank(settings, l.path);
+  pair->alpha = lora_alpha(settings, l.path);
+  pair->scale = lora_scale(pair->rank, pair->alpha, settings.rslora);
+  const std::string prefix = "base_model.model." + l.path;
+  pair->a.name = prefix + ".lora_A.weight";
+  pair->a.value = Tensor<T, D>(Shape{pair->rank, l.in});
+  pair->b.name = prefix + ".lora_B.weight";
+  pair->b.value = Tensor<T, D>::zeros(Shape{l.out, pair->rank});
+  pair->a.trainable = pair->b.trainable = true;
+  return pair;
+}
+
+template <class D, class T>
+void fill_lora_a(LoraPair<D, T>& pair, std::uint64_t seed, std::uint32_t module) {
+  const std::int64_t n = pair.a.value.count();
+  const double bound = 1.0 / std::sqrt(static_cast<double>(pair.a.value[1]));
+  const Rng rng(seed, RngPurpose::initialise, 1, module);
+  std::vector<T> values(static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>((2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1) * bound);
+  Memory<D>::from_host(pair.a.value.data(), values.data(), values.size() * sizeof(T));
+}
+
+/// The linear maps that the settings target; the embedding and the head are refused where they are.
+template <class D, class T>
+std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings& settings, const std::string& where) {
+  require<ConfigError>(!model.has_adapter(), where, "the model has an adapter already: remove_adapter(model) first");
+  require<ConfigError>(!settings.targets.empty(), where, "no target modules are given");
+  for (const char* path : {"model.embed_tokens", "lm_head"})
+    require<ConfigError>(settings.targets.all || !lora_targets(settings, path), where, "LoRA on ", path,
+                         " is not supported; the linear maps of the layers are");
+  std::vector<Linear<D, T>*> list;
+  for (Linear<D, T>* l : model.linears())
+    if (lora_targets(settings, l->path)) list.push_back(l);
+  require<ConfigError>(!list.empty(), where, "no linear map of the model is targeted (a module is called model.layers.0.self_attn.q_proj)");
+  return list;
+}
+
+}  // namespace detail
+
+template <class D, class T>
+std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings) {
+  const std::vector<Linear<D, T>*> targets = detail::lora_modules(model, settings, "[add_lora] ");
+  model.set_trainable(false);
+  std::uint32_t module = 0;
+  for (Linear<D, T>* l : targets) {
+    auto pair = detail::make_lora_pair(*l, settings);
+    detail::fill_lora_a(*pair, settings.seed, module++);
+    l->lora = std::move(pair);
+  }
+  return static_cast<std::int64_t>(targets.size());
+}
+
+template <class D, class T>
+void remove_adapter(Decoder<D, T>& model) {
+  unmerge_adapter(model);
+  for (Linear<D, T>* l : model.linears()) l->lora.reset();
+}
+
+template <class D, class T>
+void merge_adapter(Decoder<D, T>& model) {
+  const std::vector<Linear<D, T>*> linears = model.linears();
+  std::vector<std::pair<Linear<D, T>*, Tensor<T, D>>> merged;
+  for (Linear<D, T>* l : linears) {
+    if (l->lora == nullptr || l->merged()) continue;
+    require<ConfigError>(l->packed == nullptr, "[merge_adapter] ", l->path, " is packed (", l->packed == nullptr ? "" : l->packed->description(),
+                         "); rounding the sum again would give another function than the one that was trained. Merge into the model with dense weights");
+    Tensor<T, D> sum = l->weight->value.clone();
+    const LoraPair<D, T>& p = *l->lora;
+    Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<T>(p.scale), p.b.value.data(), p.rank, p.a.value.data(), l->in, T{1},
+                        sum.data(), l->in);
+    require<FormatError>(std::isfinite(Kernels<D, T>::sum_squares(sum.data(), sum.count())), "[merge_adapter] ", l->path,
+                         ": the merged weight is not finite");
+    merged.emplace_back(l, std::move(sum));
+  }
+  require<ConfigError>(!merged.empty(), "[merge_adapter] the model has no adapter that is not merged");
+  for (auto& [l, sum] : merged) {
+    l->before_merge = l->weight->value;
+    l->weight->value = std::move(sum);
+  }
+}
+
+template <class D, class T>
+void unmerge_adapter(Decoder<D, T>& model) {
+  for (Linear<D, T>* l : model.linears())
+    if (l->merged()) l->weight->value = std::exchange(l->before_merge, Tensor<T, D>());
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
