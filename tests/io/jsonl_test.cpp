@@ -54,14 +54,20 @@ TEST_CASE("lines across the pieces of a large file are whole, with their numbers
 
 TEST_CASE("a line above the limit is refused with file and line, in bounded memory", "[io][jsonl]") {
   const TemporaryDirectory dir;
-  write_file_atomically(dir / "t", "short\n" + std::string(2'000'000, 'x'));
+  write_file_atomically(dir / "t", "short\n" + std::string(2'000'000, 'x') + "\nbehind\n" + std::string(2'000'000, 'x'));
   LineReader reader{dir / "t", 1000};
   CHECK(reader.next() == "short");
   CHECK_THROWS_AS(reader.next(), FormatError);
+  CHECK(reader.next() == "behind");
+  CHECK(reader.line_number() == 3);
+  CHECK(reader.line_offset() == 2'000'007);
+  CHECK_THROWS_AS(reader.next(), FormatError);
+  CHECK_FALSE(reader.next());
   write_file_atomically(dir / "u", "12345\n123456\n");
   LineReader exact{dir / "u", 5};
   CHECK(exact.next() == "12345");
   CHECK_THROWS_WITH(exact.next(), contains("u:2") && contains("longer than 5"));
+  CHECK_FALSE(exact.next());
 }
 
 TEST_CASE("JSON Lines give their values; blank lines are skipped, broken ones named", "[io][jsonl]") {

@@ -14,7 +14,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// Reads the lines of a text file (UTF-8 is not checked here). Lines end with LF or CRLF; the last may end with the file.
-/// FormatError "file:line": a line longer than `max_line` bytes. IoError: as open.
+/// FormatError "file:line": a line longer than `max_line` bytes; the next call goes on behind it. IoError: as open.
 class LineReader {
  public:
   static constexpr std::size_t default_max_line = std::size_t{64} << 20;
@@ -36,6 +36,7 @@ class LineReader {
 
  private:
   bool fill();
+  [[noreturn]] void refuse_long_line(std::size_t end);
 
   std::string path_, buffer_;
   std::size_t max_line_ = 0, begin_ = 0;

@@ -48,21 +48,33 @@ inline std::optional<std::string_view> LineReader::next() {
   std::size_t end = std::string::npos;
   while ((end = buffer_.find('\n', begin_ + searched)) == std::string::npos) {
     searched = buffer_.size() - begin_;
-    if (searched > max_line_) break;
-    if (!fill()) break;
+    if (searched > max_line_ || !fill()) break;
   }
-  if (end == std::string::npos) {
-    if (begin_ == buffer_.size()) return std::nullopt;
-    end = buffer_.size();
-  }
+  if (end == std::string::npos && begin_ == buffer_.size()) return std::nullopt;
   ++line_;
   offset_ = next_offset_;
-  require<FormatError>(end - begin_ <= max_line_, "[read] ", place(), ": the line is longer than ", max_line_, " bytes");
+  if (end == std::string::npos ? searched > max_line_ : end - begin_ > max_line_) refuse_long_line(end);
+  end = std::min(end, buffer_.size());
   std::string_view line = std::string_view(buffer_).substr(begin_, end - begin_);
-  next_offset_ += line.size() + (end < buffer_.size() ? 1u : 0u);
-  begin_ = std::min(end + 1, buffer_.size());
+  const std::size_t next = std::min(end + 1, buffer_.size());
+  next_offset_ += next - begin_;
+  begin_ = next;
   if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
   return line;
+}
+
+/// Goes behind the line, whose end is at `end` or not read yet, without keeping it; then throws.
+inline void LineReader::refuse_long_line(std::size_t end) {
+  while (end == std::string::npos) {
+    next_offset_ += buffer_.size() - begin_;
+    begin_ = buffer_.size();
+    if (!fill()) break;
+    end = buffer_.find('\n', begin_);
+  }
+  const std::size_t next = end == std::string::npos ? buffer_.size() : end + 1;
+  next_offset_ += next - begin_;
+  begin_ = next;
+  fail<FormatError>("[read] ", place(), ": the line is longer than ", max_line_, " bytes");
 }
 
 inline std::string LineReader::place() const { return concat(path_, ":", line_); }
