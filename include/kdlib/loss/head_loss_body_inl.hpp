@@ -129,25 +129,24 @@ void head_logits(const HeadView<T, D>& head, const T* hidden, std::int64_t count
 template <class Loss, class T, class D, class Targets>
 HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<const T, D> hidden, const Targets& targets, const RowInputs& inputs,
                          double scale, View<T, D> hidden_gradient, Parameter<T, D>* head, const HeadLossSettings& settings) {
-  using namespace detail;
-  check_types<Loss, Targets>();
+  detail::check_types<Loss, Targets>();
   const std::int64_t count = hidden[0];
-  constexpr bool teacher_hidden = is_hidden_targets<Targets>, teacher_logits = is_logit_targets<Targets>;
-  check_head("student", student, hidden, count);
-  std::int64_t columns = shared_columns(student.weight[0], student.real_vocabulary, student.weight[0], student.real_vocabulary);
+  constexpr bool teacher_hidden = detail::is_hidden_targets<Targets>, teacher_logits = detail::is_logit_targets<Targets>;
+  detail::check_head("student", student, hidden, count);
+  std::int64_t columns = detail::shared_columns(student.weight[0], student.real_vocabulary, student.weight[0], student.real_vocabulary);
   std::span<const float> teacher_label;
   if constexpr (teacher_hidden) {
-    check_head("teacher", targets.head, targets.hidden, count);
-    columns = shared_columns(student.weight[0], student.real_vocabulary, targets.head.weight[0], targets.head.real_vocabulary);
+    detail::check_head("teacher", targets.head, targets.hidden, count);
+    columns = detail::shared_columns(student.weight[0], student.real_vocabulary, targets.head.weight[0], targets.head.real_vocabulary);
   } else if constexpr (teacher_logits) {
     require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[head_loss] teacher logits ", targets.logits.shape(), " for ", count, " rows");
-    columns = shared_columns(student.weight[0], student.real_vocabulary, targets.logits[1], targets.real_vocabulary);
+    columns = detail::shared_columns(student.weight[0], student.real_vocabulary, targets.logits[1], targets.real_vocabulary);
   } else if constexpr (Targets::teacher_label) {
     teacher_label = targets.log_probs;
     require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[head_loss] ", teacher_label.size(), " teacher log-probs for ", count, " rows");
   }
-  check_rows(inputs, count, columns, has_label_part<Loss>);
-  check_settings(loss, inputs);
+  detail::check_rows(inputs, count, columns, has_label_part<Loss>);
+  detail::check_settings(loss, inputs);
   const bool backward = hidden_gradient.data() != nullptr && count > 0;
   require<ShapeError>(!backward || hidden_gradient.shape() == hidden.shape(), "[head_loss] hidden_gradient ", hidden_gradient.shape(), " is not ", hidden.shape());
   require<ShapeError>(head == nullptr || (backward || count == 0), "[head_loss] the head's gradient needs hidden_gradient too");
@@ -155,7 +154,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<c
 
   HeadLossResult total;
   if (settings.row_values) total.row_values.assign(static_cast<std::size_t>(count), 0.0);
-  const PackedRows rows = PackedRows::of(inputs, teacher_label, count);
+  const detail::PackedRows rows = detail::PackedRows::of(inputs, teacher_label, count);
   if (backward && !rows.all) Memory<D>::fill_zero(hidden_gradient.data(), static_cast<std::size_t>(hidden_gradient.count()) * sizeof(T));
   if (rows.count == 0) return total;
 
@@ -165,7 +164,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<c
   const std::int64_t chunk = head_loss_chunk(rows.count, columns, copies, static_cast<std::int64_t>(sizeof(T)), settings.workspace_bytes);
   const std::int64_t width = student.weight[1];
   Buffer<T, D> student_chunk(chunk * columns), teacher_chunk(teacher_hidden ? chunk * columns : 0), cap_chunk(capped && !teacher_hidden ? chunk * columns : 0);
-  HiddenRows<T, D> student_rows(hidden, rows, chunk);
+  detail::HiddenRows<T, D> student_rows(hidden, rows, chunk);
   Buffer<T, D> packed_gradient(backward && !rows.all ? chunk * width : 0), gathered_logits;
   std::vector<RowResult> results(static_cast<std::size_t>(chunk));
   const T alpha = static_cast<T>(student.logit_scale);
@@ -173,16 +172,16 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<c
   for (std::int64_t begin = 0; begin < rows.count; begin += chunk) {
     const std::int64_t n = std::min(chunk, rows.count - begin);
     RowTask<T> task;
-    fill_inputs(task, rows, begin, n);
+    detail::fill_inputs(task, rows, begin, n);
     task.columns = task.student_stride = task.teacher_stride = task.gradient_stride = columns;
     task.scale = scale;
     task.metrics = settings.metrics;
     const T* x = student_rows.take(begin, n);
-    head_logits(student, x, n, columns, student_chunk.data());
+    detail::head_logits(student, x, n, columns, student_chunk.data());
     task.student = student_chunk.data();
     if constexpr (teacher_hidden) {
-      HiddenRows<T, D> teacher_rows(targets.hidden, rows, n);
-      head_logits(targets.head, teacher_rows.take(begin, n), n, columns, teacher_chunk.data());
+      detail::HiddenRows<T, D> teacher_rows(targets.hidden, rows, n);
+      detail::head_logits(targets.head, teacher_rows.take(begin, n), n, columns, teacher_chunk.data());
       task.teacher = teacher_chunk.data();
       task.teacher_is_scratch = true;
     } else if constexpr (teacher_logits) {
@@ -198,7 +197,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<c
     T* gradient = !capped ? student_chunk.data() : (teacher_hidden ? teacher_chunk.data() : cap_chunk.data());
     task.gradient = backward ? gradient : nullptr;
     RowKernels<D, T>::run(loss, task, results.data());
-    collect_rows(total, results, rows, begin, n, settings);
+    detail::collect_rows(total, results, rows, begin, n, settings);
     if (!backward) continue;
     if (capped) RowKernels<D, T>::softcap_backward(student.softcap, n, columns, student_chunk.data(), gradient);
     T* out = rows.all ? hidden_gradient.data() + begin * width : packed_gradient.data();
@@ -213,35 +212,34 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<c
 template <class Loss, class T, class D, class Targets>
 HeadLossResult row_loss(const Loss& loss, View<const T, D> student, const Targets& targets, const RowInputs& inputs, double scale, View<T, D> gradient,
                         const HeadLossSettings& settings) {
-  using namespace detail;
-  check_types<Loss, Targets>();
-  static_assert(!is_hidden_targets<Targets>, "row_loss reads logits: give LogitTargets, or use head_loss for HiddenTargets");
+  detail::check_types<Loss, Targets>();
+  static_assert(!detail::is_hidden_targets<Targets>, "row_loss reads logits: give LogitTargets, or use head_loss for HiddenTargets");
   require<ShapeError>(student.rank() == 2, "[row_loss] student logits ", student.shape(), " must be [R, V]");
   const std::int64_t count = student[0];
   RowTask<T> task;
   task.columns = task.student_stride = task.gradient_stride = student[1];
   std::span<const float> teacher_label;
-  if constexpr (is_logit_targets<Targets>) {
+  if constexpr (detail::is_logit_targets<Targets>) {
     require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[row_loss] teacher logits ", targets.logits.shape(), " for ", count, " rows");
     task.teacher = targets.logits.data();
     task.teacher_stride = targets.logits[1];
-    task.columns = shared_columns(student[1], targets.real_vocabulary, targets.logits[1], targets.real_vocabulary);
+    task.columns = detail::shared_columns(student[1], targets.real_vocabulary, targets.logits[1], targets.real_vocabulary);
   } else if constexpr (Targets::teacher_label) {
     teacher_label = targets.log_probs;
     require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[row_loss] ", teacher_label.size(), " teacher log-probs for ", count, " rows");
   }
-  check_rows(inputs, count, task.columns, has_label_part<Loss>);
-  check_settings(loss, inputs);
+  detail::check_rows(inputs, count, task.columns, has_label_part<Loss>);
+  detail::check_settings(loss, inputs);
   require<ShapeError>(gradient.data() == nullptr || gradient.shape() == student.shape(), "[row_loss] gradient ", gradient.shape(), " is not ", student.shape());
   HeadLossResult total;
   if (settings.row_values) total.row_values.assign(static_cast<std::size_t>(count), 0.0);
   if (count == 0) return total;
-  PackedRows rows;  // all rows; the engine skips those of weight 0
+  detail::PackedRows rows;  // all rows; the engine skips those of weight 0
   rows.labels.assign(inputs.labels.begin(), inputs.labels.end());
   rows.weights.assign(inputs.weights.begin(), inputs.weights.end());
   rows.behaviour.assign(inputs.behaviour_log_probs.begin(), inputs.behaviour_log_probs.end());
   rows.teacher_label.assign(teacher_label.begin(), teacher_label.end());
-  fill_inputs(task, rows, 0, count);
+  detail::fill_inputs(task, rows, 0, count);
   task.student = student.data();
   task.gradient = gradient.data();
   task.scale = scale;
@@ -251,7 +249,7 @@ HeadLossResult row_loss(const Loss& loss, View<const T, D> student, const Target
   if (gradient.data() != nullptr && task.columns < student[1])
     for (std::int64_t r = 0; r < count; ++r)
       Memory<D>::fill_zero(gradient.data() + r * student[1] + task.columns, static_cast<std::size_t>(student[1] - task.columns) * sizeof(T));
-  collect_rows(total, results, rows, 0, count, settings);
+  detail::collect_rows(total, results, rows, 0, count, settings);
   return total;
 }
 

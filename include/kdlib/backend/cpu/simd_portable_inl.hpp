@@ -91,7 +91,7 @@ struct PortablePack : PackMath<PortablePack> {
     const Vector huge = Vector{} + 4194304.0f;
     const Vector shifted = x.v + magic;
     const Vector back = shifted - magic;
-    return of((x.v > huge) | (x.v < -huge) ? x.v : back);
+    return of(((x.v > huge) | (x.v < -huge)) ? x.v : back);
   }
   static PortablePack scale2(const PortablePack& p, const PortablePack& n) {
     const Vector low = Vector{} - 127.0f;

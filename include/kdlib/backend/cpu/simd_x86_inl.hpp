@@ -62,14 +62,14 @@ struct Avx512Pack : PackMath<Avx512Pack> {
     return r;
   }
   KDLIB_AVX512 double sum() const {
-    const __m512d low = _mm512_maskz_cvtps_pd(0xFF, _mm512_castps512_ps256(v)), high = _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
+    const __m512d low = _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, v, 0)), high = _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
     const __m512d all = _mm512_add_pd(low, high);
-    const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(all), _mm512_maskz_extractf64x4_pd(0xF, all, 1));
+    const __m256d four = _mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xF, all, 0), _mm512_maskz_extractf64x4_pd(0xF, all, 1));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
   KDLIB_AVX512 float largest() const {
-    const __m256 m = _mm256_max_ps(_mm512_castps512_ps256(v), _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
+    const __m256 m = _mm256_max_ps(_mm512_maskz_extractf32x8_ps(0xFF, v, 0), _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
     __m128 n = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));
     n = _mm_max_ps(n, _mm_movehl_ps(n, n));
     return _mm_cvtss_f32(_mm_max_ss(n, _mm_shuffle_ps(n, n, 1)));
