@@ -35,6 +35,15 @@ struct CacheRanges {
   const std::int64_t* past = nullptr;   // [documents] rows that were there before this batch
 };
 
+/// A weight [rows, columns] in four bits: two signed codes a byte, the even column in the low nibble; value = code * scale + zero with one
+/// scale (and zero, or nullptr for none) for each `group` columns of a row, formed in float with two roundings.
+struct Int4Ranges {
+  const std::uint8_t* codes = nullptr;  // [rows, columns / 2]
+  const float* scale = nullptr;         // [rows, columns / group]
+  const float* zero = nullptr;          // [rows, columns / group] or nullptr
+  std::int64_t rows = 0, columns = 0, group = 0;
+};
+
 /// AdamW's numbers for one step.
 struct AdamWStep {
   double rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;

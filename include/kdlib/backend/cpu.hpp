@@ -8,6 +8,7 @@
 #define KDLIB_BACKEND_CPU_HPP
 
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "kdlib/backend/concepts.hpp"
@@ -92,16 +93,29 @@ struct CpuAttention {
                                const T* v, T* out);
 };
 
+template <class T>
+struct CpuPacked {
+  /// out[count, columns] = rows [begin, begin + count) of the weight.
+  static void int4_decode(const Int4Ranges& weight, std::int64_t begin, std::int64_t count, T* out);
+  /// y[m, rows] = x[m, columns] W^T + beta * y, rows decoded in cache as they are used: for m up to some tens.
+  static void int4_multiply_few(const Int4Ranges& weight, std::int64_t m, const T* x, T beta, T* y);
+};
+
 }  // namespace detail
 
 template <class T>
   requires(std::is_same_v<T, float> || std::is_same_v<T, double>)
-struct Kernels<Cpu, T> : detail::CpuGemm<T>, detail::CpuElementwise<T>, detail::CpuAttention<T> {};
+struct Kernels<Cpu, T> : detail::CpuGemm<T>, detail::CpuElementwise<T>, detail::CpuAttention<T>, detail::CpuPacked<T> {
+  /// What bit-equal runs need to be the same besides thread count and program: matrix library and vector level.
+  static std::string environment() { return std::string(cpu_blas_name()) + ", " + cpu_level_name(cpu_level()); }
+};
 
 KDLIB_NAMESPACE_END
 
 #include "kdlib/backend/cpu/gemm_inl.hpp"
 #include "kdlib/backend/cpu/elementwise_inl.hpp"
 #include "kdlib/backend/cpu/attention_inl.hpp"
+#include "kdlib/backend/cpu/int4_inl.hpp"
+#include "kdlib/backend/cpu/rows.hpp"
 
 #endif
