@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// How well a model predicts given text.
+#ifndef KDLIB_EVAL_PERPLEXITY_HPP
+#define KDLIB_EVAL_PERPLEXITY_HPP
+
+#include "kdlib/tensor/token_batch.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct EvaluationSettings {
+  std::int64_t tokens = 2048;                              // run together; a longer document still runs as a whole
+  std::int64_t workspace_bytes = std::int64_t{256} << 20;  // for chunks of logits
+};
+
+struct Perplexity {
+  double tokens = 0;    // weight of the rows
+  double log_prob = 0;  // natural, mean over rows: sum of weight * log p / weight
+
+  double value() const;  // exp(-log_prob); 1 without rows
+};
+
+/// Over the rows that count (documents with weights: the label of each row). Weight 0 is answered with zeros.
+template <class M>
+Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSettings& settings = {});
+
+/// Natural log-probability of every token but the first of each document, documents end to end: [N - B], in order. Weights do not matter.
+template <class M>
+std::vector<double> token_log_probs(M& model, const TokenBatch& documents, const EvaluationSettings& settings = {});
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/eval/perplexity_inl.hpp"
+
+#endif

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of perplexity.hpp, and the walk over documents that evaluations share.
+#ifndef KDLIB_EVAL_PERPLEXITY_INL_HPP
+#define KDLIB_EVAL_PERPLEXITY_INL_HPP
+
+#include <cmath>
+
+#include "kdlib/eval/perplexity.hpp"
+#include "kdlib/loss/cross_entropy.hpp"
+#include "kdlib/loss/head_loss.hpp"
+#include "kdlib/tensor/tensor.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Calls f(batch) for groups of neighbouring documents of at most `tokens` tokens (or one document), in order.
+template <class F>
+void each_group(const TokenBatch& documents, std::int64_t tokens, F&& f) {
+  require<ConfigError>(tokens >= 1, "[evaluate] tokens is ", tokens, "; it must be 1 or more");
+  for (std::int64_t first = 0; first < documents.documents();) {
+    std::int64_t last = first + 1;
+    const auto begin = documents.offsets[static_cast<std::size_t>(first)];
+    while (last < documents.documents() && documents.offsets[static_cast<std::size_t>(last + 1)] - begin <= tokens) ++last;
+    const auto end = documents.offsets[static_cast<std::size_t>(last)];
+    TokenBatch group;
+    group.ids.assign(documents.ids.begin() + begin, documents.ids.begin() + end);
+    if (!documents.weights.empty()) group.weights.assign(documents.weights.begin() + begin, documents.weights.begin() + end);
+    for (std::int64_t b = first + 1; b <= last; ++b) group.offsets.push_back(documents.offsets[static_cast<std::size_t>(b)] - begin);
+    f(group);
+    first = last;
+  }
+}
+
+/// Rows of hidden states [N, H] as a tensor of their own: [R, H].
+template <class T, class D>
+Tensor<T, D> hidden_rows(const Tensor<T, D>& hidden, const std::vector<std::int64_t>& token) {
+  const std::int64_t width = hidden[1];
+  Tensor<T, D> out(Shape{static_cast<std::int64_t>(token.size()), width});
+  for (std::size_t r = 0; r < token.size(); ++r)
+    Memory<D>::copy(out.data() + static_cast<std::int64_t>(r) * width, hidden.data() + token[r] * width, static_cast<std::size_t>(width) * sizeof(T));
+  return out;
+}
+
+}  // namespace detail
+
+inline double Perplexity::value() const { return std::exp(-log_prob); }
+
+template <class M>
+Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSettings& settings) {
+  using T = typename M::scalar_type;
+  using D = typename M::device_type;
+  documents.check(model.vocab_size());
+  LossSum sum;
+  detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
+    const TokenBatch::Rows rows = group.rows();
+    if (rows.token.empty()) return;
+    const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
+    sum += head_loss(CrossEntropy{}, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{},
+                     static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
+               .loss;
+  });
+  return {sum.weight, -sum.mean()};
+}
+
+template <class M>
+std::vector<double> token_log_probs(M& model, const TokenBatch& documents, const EvaluationSettings& settings) {
+  using T = typename M::scalar_type;
+  using D = typename M::device_type;
+  documents.check(model.vocab_size());
+  std::vector<double> out;
+  detail::each_group(documents, settings.tokens, [&](TokenBatch& group) {
+    group.weights.clear();  // every token that has one before it
+    const TokenBatch::Rows rows = group.rows();
+    if (rows.token.empty()) return;
+    const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
+    const HeadLossResult result = head_loss(CrossEntropy{}, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{},
+                                            static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes, .row_values = true});
+    for (const double value : result.row_values) out.push_back(-value);
+  });
+  return out;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of live.hpp.
+#ifndef KDLIB_TEACHER_LIVE_INL_HPP
+#define KDLIB_TEACHER_LIVE_INL_HPP
+
+#include "kdlib/teacher/live.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+template <class M>
+void LiveTeacher<M>::prepare(const TokenBatch& batch) {
+  batch.check(vocab_size());
+  const std::vector<std::int64_t> token = batch.rows().token;
+  rows_ = static_cast<std::int64_t>(token.size());
+  if (rows_ == 0) return;  // nothing reads the teacher: no forward pass
+  const Tensor<T, D> hidden = model_->forward(batch);
+  const std::int64_t width = hidden[1];
+  if (!hidden_ || hidden_[0] < rows_ || hidden_[1] != width) {
+    hidden_.reset();
+    hidden_ = Tensor<T, D>(Shape{rows_, width});
+  }
+  for (std::size_t begin = 0; begin < token.size();) {  // rows of one answer are neighbours: few copies
+    std::size_t end = begin + 1;
+    while (end < token.size() && token[end] == token[end - 1] + 1) ++end;
+    Memory<D>::copy(hidden_.data() + static_cast<std::int64_t>(begin) * width, hidden.data() + token[begin] * width,
+                    (end - begin) * static_cast<std::size_t>(width) * sizeof(T));
+    begin = end;
+  }
+}
+
+template <class M>
+typename LiveTeacher<M>::targets_type LiveTeacher<M>::targets(std::int64_t begin, std::int64_t count) const {
+  require<ShapeError>(begin >= 0 && count >= 0 && begin + count <= rows_, "[LiveTeacher] rows ", begin, " to ", begin + count, " of ", rows_,
+                      ": prepare(batch) comes first, targets stay within its rows");
+  return {View<const T, D>(hidden_.data(), hidden_.shape()).rows(begin, count), model_->head()};
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
