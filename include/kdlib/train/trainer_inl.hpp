@@ -42,7 +42,7 @@ class TrainableScope {
 };
 
 template <class X>
-void append_description(SettingsList& list, const X& x) {
+void append_settings_of(SettingsList& list, const X& x) {
   if constexpr (requires { { x.describe() } -> std::convertible_to<SettingsList>; })
     for (auto& entry : x.describe()) list.push_back(std::move(entry));
 }
@@ -62,7 +62,7 @@ void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
     if constexpr (requires { loss.t_squared; }) list.emplace_back(prefix + ".t_squared", setting_text(static_cast<bool>(loss.t_squared)));
     if constexpr (requires { loss.beta; }) list.emplace_back(prefix + ".beta", setting_text(static_cast<double>(loss.beta)));
     if constexpr (requires { loss.scaled; }) list.emplace_back(prefix + ".scaled", setting_text(static_cast<bool>(loss.scaled)));
-    append_description(list, loss);
+    append_settings_of(list, loss);
   }
 }
 
@@ -90,11 +90,11 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
   require<ConfigError>(!scope.trained().empty(),
                        "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select some with kd::only(pattern)");
   SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)}, {"clip_norm", setting_text(settings.clip_norm)}};
-  detail::append_description(list, optimizer_);
-  detail::append_description(list, schedule_);
-  detail::append_description(list, selection);
+  detail::append_settings_of(list, optimizer_);
+  detail::append_settings_of(list, schedule_);
+  detail::append_settings_of(list, selection);
   detail::append_loss(list, "loss", objective_.loss());
-  detail::append_description(list, source_);
+  detail::append_settings_of(list, source_);
   for (const auto& entry : settings.settings) list.push_back(entry);
   for (std::size_t i = 0; i < list.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
