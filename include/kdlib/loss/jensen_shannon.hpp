@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 /// 0 there; `scaled` divides by beta (1 - beta), which is continuous: forward KL at 0, reverse KL at 1.
 struct JensenShannon {
   static constexpr bool reads_teacher = true;
-  float beta = 0.5f;       // in [0, 1]
+  double beta = 0.5;       // in [0, 1]
   float temperature = 1;   // > 0, of both models
   bool t_squared = true;
   bool scaled = false;

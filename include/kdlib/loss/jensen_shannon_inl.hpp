@@ -13,12 +13,18 @@ KDLIB_INLINE EntryLoss<P> JensenShannon::entry(const RowStatistics&, const Entry
   if (beta <= 0) return {(x.p_s - x.p_t) - x.p_t * d, x.p_s - x.p_t};
   if (beta >= 1) return {x.p_s * d + (x.p_t - x.p_s), x.p_s * d};
   const P b = P(beta), c = P(1 - beta);
-  // phi = log p_s - log m. With the larger of the two probabilities taken out of m, the rest is log1p of a number in (-1, 0].
-  const P u = expm1(-abs(d));
-  const P phi = min(d, P(0)) - log1p(where_not_negative(d, b, c) * u);
+  // phi = log(p_s / m), psi = log(p_t / m) = phi - D. m / p_s = 1 + beta (e^-D - 1): with the smaller of beta and 1 - beta in front, the
+  // sum of both to 1 is never needed in the lane's precision. Beyond e^60 the rest of D is added outside.
+  const bool from_student = beta <= 0.5;
+  const P e = from_student ? d : -d;
+  const P near = max(e, P(-60));
+  const P log_share = (e - near) - log1p((from_student ? b : c) * expm1(-near));
+  const P phi = from_student ? log_share : log_share + d;
+  const P psi = from_student ? log_share - d : log_share;
   const P h = c * x.p_s * phi;
-  const P f = h + b * x.p_t * (phi - d);
-  const P s = P(scaled ? 1 / (beta * (1 - beta)) : 1.0f);
+  const P f = h + b * x.p_t * psi;
+  if (!scaled) return {f, h};
+  const P s = P(1 / (beta * (1 - beta)));
   return {f * s, h * s};
 }
 
