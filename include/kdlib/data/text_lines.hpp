@@ -28,6 +28,7 @@ struct TextSettings {
   std::string chat_template{};      // name for ChatTemplate::from_name; empty: the tokenizer's own
   std::int64_t context_length = 0;  // tokens that prompt and answer, or a given text, may have together; 0: not checked here
   bool cut_longer_text = false;     // given text longer than the context loses its end; false: it is refused
+  bool needs_rows = true;           // given text without a token that counts is refused
   std::int64_t vocabulary = 0;      // ids of the model; 0: the tokenizer's, unchecked without one
 };
 

@@ -175,7 +175,7 @@ inline void TextLineReader::check(TextLine& line) const {
     line.ids.resize(static_cast<std::size_t>(limit));
     line.mask.resize(static_cast<std::size_t>(limit));
   }
-  require<InputError>(std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end(), "[text] ", line.source,
+  require<InputError>(!settings_.needs_rows || std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end(), "[text] ", line.source,
                       ": no token counts: the text needs two or more tokens, and one behind the first that loss_mask (or an assistant's turn) marks");
 }
 

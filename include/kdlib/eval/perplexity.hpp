@@ -3,6 +3,7 @@
 #ifndef KDLIB_EVAL_PERPLEXITY_HPP
 #define KDLIB_EVAL_PERPLEXITY_HPP
 
+#include "kdlib/loss/concepts.hpp"
 #include "kdlib/tensor/token_batch.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -26,6 +27,11 @@ Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSet
 /// Natural log-probability of every token but the first of each document, documents end to end: [N - B], in order. Weights do not matter.
 template <class M>
 std::vector<double> token_log_probs(M& model, const TokenBatch& documents, const EvaluationSettings& settings = {});
+
+/// Natural log-probability of each row's label: hidden [R, H], labels [R]; answers [R].
+template <class T, class D>
+std::vector<double> row_log_probs(const HeadView<T, D>& head, View<const T, D> hidden, std::span<const std::int32_t> labels,
+                                  const EvaluationSettings& settings = {});
 
 KDLIB_NAMESPACE_END
 

@@ -73,10 +73,19 @@ std::vector<double> token_log_probs(M& model, const TokenBatch& documents, const
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
     const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
-    const HeadLossResult result = head_loss(CrossEntropy{}, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{},
-                                            static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes, .row_values = true});
-    for (const double value : result.row_values) out.push_back(-value);
+    const std::vector<double> part = row_log_probs(model.head(), View<const T, D>(hidden), std::span<const std::int32_t>(rows.label), settings);
+    out.insert(out.end(), part.begin(), part.end());
   });
+  return out;
+}
+
+template <class T, class D>
+std::vector<double> row_log_probs(const HeadView<T, D>& head, View<const T, D> hidden, std::span<const std::int32_t> labels, const EvaluationSettings& settings) {
+  if (labels.empty()) return {};
+  std::vector<double> out = head_loss(CrossEntropy{}, head, hidden, NoTargets{}, RowInputs{labels, {}, {}}, 1.0, View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),
+                                      {.workspace_bytes = settings.workspace_bytes, .row_values = true})
+                                .row_values;
+  for (double& x : out) x = -x;
   return out;
 }
 

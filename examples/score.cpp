@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// score: the log-probability of every token of given text; on request all logits and hidden states.
+#include <kdlib/kdlib.hpp>
+
+#include <kdlib/backend/cpu.hpp>
+#include <kdlib/eval/perplexity.hpp>
+#include <kdlib/model/adapter.hpp>
+#include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/options.hpp>
+#include <kdlib/tools/progress.hpp>
+
+#include <chrono>
+#include <cmath>
+
+namespace kd = kdlib;
+
+namespace {
+
+using Model = kd::Decoder<kd::Cpu, float>;
+using Hidden = kd::Tensor<float, kd::Cpu>;
+
+struct Settings {
+  std::string model, adapter, input, out, logits, hidden;
+  int threads = 0;
+  std::uint64_t seed = 1;
+};
+
+kd::Options make_options(Settings& s) {
+  kd::Options options{"score", "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log probability of every token after the first."};
+  options.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
+      .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
+      .add("input", s.input, "FILE", "lines {\"ids\": [...]} or {\"text\": \"...\"}").required()
+      .add("out", s.out, "FILE", "the answer, JSON lines").required()
+      .add("logits", s.logits, "FILE", "safetensors file for <line, from 0>.logits [T, V], float32")
+      .add("hidden", s.hidden, "FILE", "safetensors file for <line, from 0>.hidden [T, H] after the final norm, float32");
+  return options.common(s.threads, s.seed);
+}
+
+std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tokenizer, const Model& model) {
+  const kd::TextSettings text{.context_length = model.config().context_length, .needs_rows = false, .vocabulary = model.vocab_size()};
+  std::vector<kd::TextLine> lines = kd::read_text_lines(s.input, tokenizer, text);
+  for (const kd::TextLine& line : lines)
+    kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[score] ", line.source, " is a prompt without an answer: give {\"ids\": [...]} or {\"text\": \"...\"}");
+  return lines;
+}
+
+/// Scores line by line and keeps hidden states where they are asked for.
+std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextLine>& lines, std::vector<Hidden>* kept) {
+  std::vector<std::vector<double>> log_probs;
+  kd::Progress progress;
+  const auto start = std::chrono::steady_clock::now();
+  double sum = 0, seconds = 0;
+  std::int64_t tokens = 0;
+  for (const kd::TextLine& line : lines) {
+    kd::TokenBatch batch;
+    batch.append(line.ids);
+    const Hidden hidden = model.forward(batch);
+    const kd::TokenBatch::Rows rows = batch.rows();
+    log_probs.push_back(kd::row_log_probs(model.head(), hidden.rows(0, hidden[0] - 1), rows.label));
+    if (kept != nullptr) kept->push_back(hidden);
+    for (const double x : log_probs.back()) sum += x;
+    tokens += static_cast<std::int64_t>(rows.label.size());
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    progress.show(static_cast<std::int64_t>(log_probs.size()), static_cast<std::int64_t>(lines.size()), seconds, kd::concat(tokens, " tokens"));
+  }
+  progress.finish();
+  std::fprintf(stderr, "%lld tokens scored, %.1f tokens/s, perplexity %.4f\n", static_cast<long long>(tokens), seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0,
+               tokens > 0 ? std::exp(-sum / static_cast<double>(tokens)) : 1.0);
+  return log_probs;
+}
+
+void write_hidden(const std::string& path, const std::vector<Hidden>& hidden) {
+  kd::SafetensorsWriter writer{path};
+  for (std::size_t i = 0; i < hidden.size(); ++i)
+    writer.add(kd::concat(i, ".hidden"), hidden[i].shape(), std::span<const float>(hidden[i].data(), static_cast<std::size_t>(hidden[i].count())));
+  writer.commit();
+}
+
+/// Logits are formed while they are written, some rows at a time: the file may be larger than memory.
+void write_logits(const std::string& path, const Model& model, const std::vector<Hidden>& hidden) {
+  kd::SafetensorsWriter writer{path};
+  for (std::size_t i = 0; i < hidden.size(); ++i)
+    writer.add_from(kd::concat(i, ".logits"), kd::DType::f32, kd::Shape{hidden[i][0], model.head().columns()}, [&model, &rows = hidden[i]](kd::AtomicFile& file) {
+      constexpr std::int64_t chunk = 64;
+      for (std::int64_t begin = 0; begin < rows[0]; begin += chunk) {
+        const Hidden logits = kd::head_logits(model.head(), rows.rows(begin, std::min(chunk, rows[0] - begin)));
+        file.write(logits.data(), static_cast<std::size_t>(logits.bytes()));
+      }
+    });
+  writer.commit();
+}
+
+void run(const Settings& s) {
+  if (s.threads > 0) kd::set_thread_count(s.threads);
+  const auto tokenizer = kd::find_tokenizer(s.model);
+  auto model = Model::from_pretrained(s.model, {.trainable = false});
+  if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
+  if (!s.adapter.empty()) kd::load_adapter(model, s.adapter);
+  const std::vector<kd::TextLine> lines = read_lines(s, tokenizer ? &*tokenizer : nullptr, model);
+  std::vector<Hidden> hidden;
+  const auto log_probs = score(model, lines, s.logits.empty() && s.hidden.empty() ? nullptr : &hidden);
+  if (!s.hidden.empty()) write_hidden(s.hidden, hidden);
+  if (!s.logits.empty()) write_logits(s.logits, model, hidden);
+  kd::AtomicFile out{s.out};
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    kd::JsonWriter line;
+    line.begin_object().member("ids", lines[i].ids).member("log_probs", log_probs[i]).end_object();
+    out.write(line.text() + "\n");
+  }
+  out.commit();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Settings s;
+  make_options(s).parse(argc, argv);
+  run(s);
+  return 0;
+} catch (const std::exception& error) {
+  return kd::report(error);
+}
