@@ -10,6 +10,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/attention_inl.hpp
   include/kdlib/backend/cpu/elementwise_inl.hpp
   include/kdlib/backend/cpu/gemm_inl.hpp
+  include/kdlib/backend/cpu/int4_inl.hpp
   include/kdlib/backend/cpu/isa_inl.hpp
   include/kdlib/backend/cpu/rows.hpp
   include/kdlib/backend/cpu/rows_body_inl.hpp
@@ -44,6 +45,10 @@ set(KDLIB_HEADERS
   include/kdlib/data/prompts_inl.hpp
   include/kdlib/data/text_lines.hpp
   include/kdlib/data/text_lines_inl.hpp
+  include/kdlib/eval/agreement.hpp
+  include/kdlib/eval/agreement_inl.hpp
+  include/kdlib/eval/perplexity.hpp
+  include/kdlib/eval/perplexity_inl.hpp
   include/kdlib/fwd.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
@@ -77,6 +82,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/cross_entropy.hpp
   include/kdlib/loss/forward_kl.hpp
   include/kdlib/loss/head_loss.hpp
+  include/kdlib/loss/head_loss_body_inl.hpp
   include/kdlib/loss/head_loss_inl.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
@@ -85,6 +91,10 @@ set(KDLIB_HEADERS
   include/kdlib/loss/policy_gradient_inl.hpp
   include/kdlib/loss/reverse_kl.hpp
   include/kdlib/loss/sum.hpp
+  include/kdlib/loss/top_k.hpp
+  include/kdlib/model/adapter.hpp
+  include/kdlib/model/adapter_files_inl.hpp
+  include/kdlib/model/adapter_inl.hpp
   include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
@@ -94,11 +104,17 @@ set(KDLIB_HEADERS
   include/kdlib/model/hf_config_inl.hpp
   include/kdlib/model/kv_cache.hpp
   include/kdlib/model/load_inl.hpp
+  include/kdlib/model/quantize.hpp
+  include/kdlib/model/quantize_inl.hpp
   include/kdlib/model/save_inl.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/feed_forward.hpp
   include/kdlib/nn/linear.hpp
   include/kdlib/nn/linear_inl.hpp
+  include/kdlib/nn/lora.hpp
+  include/kdlib/nn/lora_inl.hpp
+  include/kdlib/nn/path_pattern.hpp
+  include/kdlib/nn/path_pattern_inl.hpp
   include/kdlib/nn/rope_table.hpp
   include/kdlib/nn/rope_table_inl.hpp
   include/kdlib/optim/adamw.hpp
@@ -114,15 +130,30 @@ set(KDLIB_HEADERS
   include/kdlib/optim/sgd_inl.hpp
   include/kdlib/quant/gguf_blocks.hpp
   include/kdlib/quant/gguf_blocks_inl.hpp
+  include/kdlib/quant/int4_group.hpp
+  include/kdlib/quant/int4_group_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp
   include/kdlib/rollout/head_logits.hpp
   include/kdlib/rollout/head_logits_inl.hpp
+  include/kdlib/rollout/mixed.hpp
+  include/kdlib/rollout/mixed_inl.hpp
+  include/kdlib/rollout/on_policy.hpp
+  include/kdlib/rollout/on_policy_inl.hpp
   include/kdlib/rollout/sampler.hpp
   include/kdlib/rollout/sampler_inl.hpp
+  include/kdlib/rollout/teacher_written.hpp
+  include/kdlib/rollout/teacher_written_inl.hpp
+  include/kdlib/teacher/cached.hpp
   include/kdlib/teacher/concepts.hpp
+  include/kdlib/teacher/live.hpp
+  include/kdlib/teacher/live_inl.hpp
+  include/kdlib/teacher/remembered.hpp
+  include/kdlib/teacher/top_k_cache.hpp
+  include/kdlib/teacher/vocabulary.hpp
+  include/kdlib/teacher/vocabulary_inl.hpp
   include/kdlib/tensor/buffer.hpp
   include/kdlib/tensor/device.hpp
   include/kdlib/tensor/parameter.hpp
@@ -155,12 +186,17 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
+  include/kdlib/tools/distil.hpp
+  include/kdlib/tools/distil_inl.hpp
   include/kdlib/tools/distil_plan.hpp
   include/kdlib/tools/distil_plan_inl.hpp
   include/kdlib/tools/distil_result.hpp
   include/kdlib/tools/distil_result_inl.hpp
   include/kdlib/tools/distil_settings.hpp
   include/kdlib/tools/distil_settings_inl.hpp
+  include/kdlib/tools/distil_text.hpp
+  include/kdlib/tools/distil_text_inl.hpp
+  include/kdlib/tools/model_files.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
   include/kdlib/tools/progress.hpp

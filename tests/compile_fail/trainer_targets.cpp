@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// A divergence over the vocabulary with a teacher that knows one token a row.
+// expect: the loss reads more of the teacher than its targets tell: a divergence over the vocabulary needs the teacher's rows
+#include "compile_fail/support/parts.hpp"
+
+#if defined(KDLIB_CORRECTED)
+constexpr auto size = trainer_size<Model, Batches, kdlib::Objective<Teacher, kdlib::ReverseKl>>();
+#else
+struct OneToken {
+  using targets_type = kdlib::SampledTargets;
+  std::int64_t vocab_size() const { return 8; }
+  void prepare(const kdlib::TokenBatch&) {}
+  targets_type targets(std::int64_t, std::int64_t) const { return {}; }
+};
+constexpr auto size = trainer_size<Model, Batches, kdlib::Objective<OneToken, kdlib::ReverseKl>>();
+#endif
