@@ -52,6 +52,7 @@ KDLIB_TRAINING_RUN(void)::start() {
     rewind_sink(-1);
   } else if (const std::optional<TrainState> saved = store_.latest()) {
     resume(*saved);
+    if constexpr (requires { store_.prune(settings_.keep); }) store_.prune(settings_.keep);  // what a killed run did not come to
   } else {
     rewind_sink(-1);
   }
