@@ -4,6 +4,7 @@
 #define KDLIB_LOSS_HEAD_LOSS_HPP
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kdlib/loss/concepts.hpp"
 #include "kdlib/tensor/parameter.hpp"
@@ -31,13 +32,13 @@ struct HeadLossSettings {
 /// Throws ShapeError on sizes that do not fit (vocabularies without a common real_vocabulary among them), InputError on a label outside the
 /// vocabulary, ConfigError on settings.
 template <class Loss, class T, class D, class Targets>
-HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<const T, D> hidden, const Targets& targets, const RowInputs& rows,
-                         double scale, View<T, D> hidden_gradient, Parameter<T, D>* head, const HeadLossSettings& settings = {});
+HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden, const Targets& targets, const RowInputs& rows,
+                         double scale, std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head, const HeadLossSettings& settings = {});
 
 /// The same for logits that exist already: student [R, V]; gradient [R, V] written, may be the student's own memory; empty: value only.
 /// T is float, double or bf16; sums are formed in accumulate_t<T>, the gradient is rounded once.
 template <class Loss, class T, class D, class Targets>
-HeadLossResult row_loss(const Loss& loss, View<const T, D> student, const Targets& targets, const RowInputs& rows, double scale, View<T, D> gradient,
+HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets, const RowInputs& rows, double scale, View<T, D> gradient,
                         const HeadLossSettings& settings = {});
 
 /// Rows a chunk of head_loss takes: as many as the workspace holds, then split evenly. `copies` buffers of [rows, vocabulary].

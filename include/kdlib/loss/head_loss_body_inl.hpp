@@ -127,8 +127,8 @@ void head_logits(const HeadView<T, D>& head, const T* hidden, std::int64_t count
 }  // namespace detail
 
 template <class Loss, class T, class D, class Targets>
-HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<const T, D> hidden, const Targets& targets, const RowInputs& inputs,
-                         double scale, View<T, D> hidden_gradient, Parameter<T, D>* head, const HeadLossSettings& settings) {
+HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden, const Targets& targets, const RowInputs& inputs,
+                         double scale, std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head, const HeadLossSettings& settings) {
   detail::check_types<Loss, Targets>();
   const std::int64_t count = hidden[0];
   constexpr bool teacher_hidden = detail::is_hidden_targets<Targets>, teacher_logits = detail::is_logit_targets<Targets>;
@@ -210,7 +210,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, View<c
 }
 
 template <class Loss, class T, class D, class Targets>
-HeadLossResult row_loss(const Loss& loss, View<const T, D> student, const Targets& targets, const RowInputs& inputs, double scale, View<T, D> gradient,
+HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets, const RowInputs& inputs, double scale, View<T, D> gradient,
                         const HeadLossSettings& settings) {
   detail::check_types<Loss, Targets>();
   static_assert(!detail::is_hidden_targets<Targets>, "row_loss reads logits: give LogitTargets, or use head_loss for HiddenTargets");

@@ -79,6 +79,7 @@ class RowWalker {
   double temperature_ = 0;  // of sums_; 0: none yet
   bool with_teacher_ = false, with_sums_ = false;
   bool open_ = false;       // total_ holds the sum of the row's earlier terms
+  bool last_ = true;        // no later term reads this row
   RowSums sums_;
   std::vector<C> maxima_s_, maxima_t_;  // of each block, for the metrics
   Buffer<C, Cpu> keep_p_, keep_h_, total_;
@@ -150,9 +151,9 @@ void RowWalker<Loops, C, T>::parts(const Loss& loss, double term_weight, int& le
     } else {
       const C* add = open_ ? total_.data() : nullptr;
       open_ = true;
-      --left;
+      last_ = --left == 0;
       if (gradient_ == nullptr) part(l, term_weight * w, static_cast<C*>(nullptr), static_cast<const C*>(nullptr), result);
-      else if (left == 0) part(l, term_weight * w, gradient_, add, result);
+      else if (last_) part(l, term_weight * w, gradient_, add, result);
       else part(l, term_weight * w, at_least(total_, n_), add, result);
     }
   });
@@ -171,10 +172,12 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
   Dual label;
   Entry<double> at_label{0, 0, 0, 0};
   std::int64_t y = 0;
-  if constexpr (has_label_part<Loss>) {  // before the sweep that may overwrite the logits
+  double add_at_label = 0;
+  if constexpr (has_label_part<Loss>) {  // before the sweep that may overwrite the logits, and `add` where it is `out`
     y = task_.labels[r_];
     label = loss.at_label(label_point(row));
     at_label = label_entry(row);
+    if (add != nullptr) add_at_label = static_cast<double>(add[y]);
     value += label.value;
   }
   double subtract = label.derivative, h = 0;
@@ -188,8 +191,7 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
   }
   if constexpr (has_label_part<Loss>) {
     if (out != nullptr)
-      out[y] = static_cast<O>(static_cast<C>(static_cast<double>(c.scale) * (h - at_label.p_s * subtract + label.derivative) +
-                                             (add == nullptr ? 0.0 : static_cast<double>(add[y]))));
+      out[y] = static_cast<O>(static_cast<C>(static_cast<double>(c.scale) * (h - at_label.p_s * subtract + label.derivative) + add_at_label));
   }
   result.value += term_weight * factor_of(loss) * value;
 }
@@ -213,7 +215,7 @@ double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& ro
     if (h == nullptr) h = at_least(keep_h_, n_);
     C* p = nullptr;
     if constexpr (std::is_same_v<T, C>) {
-      if (task_.teacher_is_scratch && teacher_ != gradient_) p = const_cast<C*>(teacher_);
+      if (task_.teacher_is_scratch && last_ && teacher_ != gradient_) p = const_cast<C*>(teacher_);
     }
     if (p == nullptr) p = at_least(keep_p_, n_);
     Loops::template entries<C, T, C, Sweep::retain>(loss, row, c, student_, teacher_, n_, h, p, static_cast<const C*>(nullptr), sums);
