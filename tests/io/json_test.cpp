@@ -41,6 +41,22 @@ TEST_CASE("every kind of JSON value is told apart and read", "[io][json]") {
   CHECK(Json().size() == 0);
 }
 
+TEST_CASE("numbers read as the nearest double, tiny ones as zero, huge ones not at all", "[io][json]") {
+  CHECK(parse("0e308").as_double() == 0.0);
+  CHECK(parse("0.0E-400").as_double() == 0.0);
+  CHECK(parse("1E+2").as_double() == 100.0);
+  CHECK(parse("123456789012345678901234567890").as_double() == 123456789012345678901234567890.0);
+  CHECK(parse("-123456789012345678901234567890").as_double() == -123456789012345678901234567890.0);
+  CHECK(parse("0.1000000000000000055511151231257827021181583404541015625").as_double() == 0.1);
+  CHECK(parse("1e-400").as_double() == 0.0);
+  CHECK(std::signbit(parse("-1e-400").as_double()));
+  CHECK(parse("0." + std::string(400, '0') + "1").as_double() == 0.0);
+  CHECK(parse("1e-99999999999999").as_double() == 0.0);
+  CHECK(parse("-9223372036854775809").kind() == Json::Kind::real);
+  for (const char* text : {"1e309", "-1e309", "1.8e308", "1e99999999999999", "123456789e301"}) CHECK_THROWS_AS(parse(text), FormatError);
+  CHECK_THROWS_WITH(parse(std::string(400, '9')), contains("byte 0"));
+}
+
 TEST_CASE("members keep their order and are found in small and large objects", "[io][json]") {
   for (const int n : {0, 1, 8, 9, 1000}) {
     std::string text = "{";

@@ -8,6 +8,7 @@
 #include <rapidjson/reader.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <limits>
 #include <vector>
@@ -54,20 +55,12 @@ class JsonBuilder {
 
   bool Null() { return add(Json::Kind::null); }
   bool Bool(bool b) { return add(Json::Kind::boolean, b ? 1u : 0u); }
-  bool Int(int i) { return Int64(i); }
-  bool Uint(unsigned u) { return Int64(u); }
-  bool Int64(std::int64_t i) { return add(Json::Kind::int64, static_cast<std::uint64_t>(i)); }
-  bool Uint64(std::uint64_t u) {
-    return add(u <= static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ? Json::Kind::int64 : Json::Kind::uint64, u);
-  }
-  bool Double(double d) {
-    JsonNode n;
-    n.kind = Json::Kind::real;
-    n.d = d;
-    stack_.push_back(n);
-    return true;
-  }
-  bool RawNumber(const char*, rapidjson::SizeType, bool) { return false; }
+  bool Int(int) { return false; }  // the reader hands numbers over as text
+  bool Uint(unsigned) { return false; }
+  bool Int64(std::int64_t) { return false; }
+  bool Uint64(std::uint64_t) { return false; }
+  bool Double(double) { return false; }
+  bool RawNumber(const char* s, rapidjson::SizeType length, bool);
   bool Key(const char* s, rapidjson::SizeType length, bool copy) { return String(s, length, copy); }
   bool String(const char* s, rapidjson::SizeType length, bool);
   bool StartObject() { return open(); }
@@ -88,6 +81,9 @@ class JsonBuilder {
     n.kind = kind;
     n.size = size;
     n.u = bits;
+    return add(n);
+  }
+  bool add(const JsonNode& n) {
     stack_.push_back(n);
     return true;
   }
@@ -105,6 +101,43 @@ class JsonBuilder {
   std::string problem_;
   unsigned depth_ = 0;
 };
+
+/// True when a number that double cannot hold is too small rather than too large: its first significant digit stands behind
+/// the decimal point, the exponent counted in.
+inline bool json_underflows(std::string_view number) {
+  const std::size_t mark = number.find_first_of("eE");
+  const std::string_view digits = number.substr(number[0] == '-' ? 1 : 0, mark - (number[0] == '-' ? 1 : 0));
+  if (mark != std::string_view::npos && number.size() - mark > 9) return number[mark + 1] == '-';  // the exponent alone decides
+  long exponent = 0;
+  if (mark != std::string_view::npos) {
+    const std::size_t begin = mark + (number[mark + 1] == '+' ? 2 : 1);
+    std::from_chars(number.data() + begin, number.data() + number.size(), exponent);
+  }
+  const std::size_t point = std::min(digits.find('.'), digits.size());
+  const std::size_t first = digits.find_first_not_of("0.");
+  return static_cast<long>(point) - static_cast<long>(first) + exponent < 0;
+}
+
+/// The grammar is checked by the reader; its own conversion is not used because it has undefined behaviour for "0e5".
+inline bool JsonBuilder::RawNumber(const char* s, rapidjson::SizeType length, bool) {
+  const char* end = s + length;
+  JsonNode n;
+  if (std::string_view(s, length).find_first_of(".eE") == std::string_view::npos) {
+    n.kind = Json::Kind::int64;
+    if (std::from_chars(s, end, n.i).ec == std::errc()) return add(n);
+    n.kind = Json::Kind::uint64;
+    if (*s != '-' && std::from_chars(s, end, n.u).ec == std::errc()) return add(n);
+  }
+  n.kind = Json::Kind::real;
+  n.d = 0.0;
+  if (std::from_chars(s, end, n.d).ec == std::errc()) return add(n);
+  if (json_underflows({s, length})) {
+    n.d = *s == '-' ? -0.0 : 0.0;
+    return add(n);
+  }
+  problem_ = "the number is beyond the range of double";
+  return false;
+}
 
 inline bool JsonBuilder::String(const char* s, rapidjson::SizeType length, bool) {
   // The text is valid UTF-8, but RapidJSON 1.1 encodes a lone \uDC00..\uDFFF escape into ED xx xx without complaint.
@@ -191,7 +224,7 @@ inline bool json_path(const JsonDocument& document, std::uint32_t at, std::uint3
 }  // namespace detail
 
 inline Json Json::parse(std::string text, std::string name) {
-  constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseInsituFlag | rapidjson::kParseFullPrecisionFlag;
+  constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;
   const std::size_t bytes = text.size();
   require<FormatError>(bytes < std::numeric_limits<std::uint32_t>::max(), "[json] ", name, ": ", bytes, " bytes are above the limit of 4 GiB");
   const std::size_t invalid = find_invalid_utf8(text);
