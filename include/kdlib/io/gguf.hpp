@@ -18,6 +18,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+class GgufParser;
+}
+
 /// One metadata value. It points into the mapped file and was checked when the file was opened; texts it hands out live as
 /// long as the file. A value of another kind throws FormatError naming the file, the key, the kind it has and what is needed.
 class GgufValue {
@@ -42,7 +46,7 @@ class GgufValue {
   std::vector<bool> as_bools() const;                // array of booleans
 
  private:
-  friend class GgufParser;
+  friend class detail::GgufParser;
   [[noreturn]] void refuse(const char* needed) const;
   void require_elements(bool fits, const char* needed) const;
 

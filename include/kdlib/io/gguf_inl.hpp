@@ -11,6 +11,24 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+template <class List, class Name>
+std::vector<std::uint32_t> gguf_order(const List& list, const Name& name_of) {
+  std::vector<std::uint32_t> order(list.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return name_of(list[a]) < name_of(list[b]); });
+  return order;
+}
+template <class List, class Name>
+auto gguf_find(const List& list, const std::vector<std::uint32_t>& order, std::string_view name, const Name& name_of) -> decltype(list.data()) {
+  const auto at = std::lower_bound(order.begin(), order.end(), name, [&](std::uint32_t i, std::string_view n) { return name_of(list[i]) < n; });
+  return at != order.end() && name_of(list[*at]) == name ? &list[*at] : nullptr;
+}
+inline constexpr auto gguf_key_of = [](const GgufValue& v) { return v.key(); };
+inline constexpr auto gguf_name_of = [](const GgufTensor& t) { return std::string_view(t.name); };
+// The fewest bytes that a key and value (length, one byte, kind, one byte) or a tensor's entry can take.
+inline constexpr std::uint64_t gguf_least_pair = 8 + 1 + 4 + 1, gguf_least_tensor = 8 + 1 + 4 + 8 + 4 + 8;
+
 /// Walks over the bytes from the front; every step is checked against the end before it is taken.
 class GgufParser {
  public:
@@ -29,7 +47,7 @@ class GgufParser {
   template <class T>
   T take(const char* what) {
     if (left() < sizeof(T)) refuse(at_, what, " is cut off, the file ends at ", file_.size());
-    const T value = detail::load<T>(file_.data() + at_);
+    const T value = load_unaligned<T>(file_.data() + at_);
     at_ += sizeof(T);
     return value;
   }
@@ -51,25 +69,6 @@ class GgufParser {
   GgufHeader header_;
 };
 
-namespace detail {
-template <class List, class Name>
-std::vector<std::uint32_t> gguf_order(const List& list, const Name& name_of) {
-  std::vector<std::uint32_t> order(list.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return name_of(list[a]) < name_of(list[b]); });
-  return order;
-}
-template <class List, class Name>
-auto gguf_find(const List& list, const std::vector<std::uint32_t>& order, std::string_view name, const Name& name_of) -> decltype(list.data()) {
-  const auto at = std::lower_bound(order.begin(), order.end(), name, [&](std::uint32_t i, std::string_view n) { return name_of(list[i]) < n; });
-  return at != order.end() && name_of(list[*at]) == name ? &list[*at] : nullptr;
-}
-inline constexpr auto gguf_key_of = [](const GgufValue& v) { return v.key(); };
-inline constexpr auto gguf_name_of = [](const GgufTensor& t) { return std::string_view(t.name); };
-// The fewest bytes that a key and value (length, one byte, kind, one byte) or a tensor's entry can take.
-inline constexpr std::uint64_t gguf_least_pair = 8 + 1 + 4 + 1, gguf_least_tensor = 8 + 1 + 4 + 8 + 4 + 8;
-}  // namespace detail
-
 inline std::string_view GgufParser::take_string(const char* what) {
   const std::uint64_t at = at_;
   const auto length = take<std::uint64_t>(what);
@@ -82,7 +81,7 @@ inline std::string_view GgufParser::take_string(const char* what) {
 inline GgufValue::Kind GgufParser::take_kind() {
   const std::uint64_t at = at_;
   const auto id = take<std::uint32_t>("a value's type");
-  if (id >= detail::gguf_kind_count) refuse(at, "unknown value type ", id);
+  if (id >= gguf_kind_count) refuse(at, "unknown value type ", id);
   return static_cast<GgufValue::Kind>(id);
 }
 
@@ -92,7 +91,7 @@ inline void GgufParser::skip_values(GgufValue::Kind kind, std::uint64_t count, s
     for (std::uint64_t i = 0; i < count; ++i) take_string("a string");
     return;
   }
-  const std::uint64_t bytes = detail::gguf_kind_bytes(kind);
+  const std::uint64_t bytes = gguf_kind_bytes(kind);
   if (count > left() / bytes) refuse(at_, "key \"", printable(key), "\" says it has ", count, " values of ", bytes, " bytes, only ", left(), " bytes follow");
   if (kind == GgufValue::Kind::boolean) {
     for (std::uint64_t i = 0; i < count; ++i)
@@ -144,9 +143,9 @@ inline GgufTensor GgufParser::take_tensor(RawTensor& raw) {
   if (tensor.name.empty() || tensor.name.size() >= 64) refuse(raw.at, "a tensor's name has ", tensor.name.size(), " bytes, 1 to 63 are possible");
   const std::uint64_t values = take_extents(tensor, raw.at);
   const auto id = take<std::uint32_t>("a tensor's type");
-  const bool known = id < detail::gguf_types_size;
-  if (!known || detail::gguf_types[id].values == 0) {
-    refuse(at_ - 4, "tensor \"", printable(tensor.name), "\" has type ", id, known ? std::string(", ") + detail::gguf_types[id].name : std::string(),
+  const bool known = id < gguf_types_size;
+  if (!known || gguf_types[id].values == 0) {
+    refuse(at_ - 4, "tensor \"", printable(tensor.name), "\" has type ", id, known ? std::string(", ") + gguf_types[id].name : std::string(),
            ", which is not read; convert the model to F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K or Q6_K");
   }
   tensor.type = static_cast<GgufType>(id);
@@ -200,7 +199,7 @@ inline void GgufParser::place_tensors(const std::vector<RawTensor>& raw) {
 
 template <class List, class Name>
 void GgufParser::refuse_twice(const List& list, const Name& name_of, const char* what) const {
-  const std::vector<std::uint32_t> order = detail::gguf_order(list, name_of);
+  const std::vector<std::uint32_t> order = gguf_order(list, name_of);
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::string_view name = name_of(list[order[i]]);
     if (name == name_of(list[order[i - 1]])) fail<FormatError>("[gguf] ", *name_, ": ", what, " \"", printable(name), "\" is there twice");
@@ -211,22 +210,24 @@ inline GgufHeader GgufParser::parse() {
   read_version();
   const auto tensors = take<std::uint64_t>("the number of tensors");
   const auto pairs = take<std::uint64_t>("the number of metadata keys");
-  if (pairs > left() / detail::gguf_least_pair || tensors > left() / detail::gguf_least_tensor || tensors > std::numeric_limits<std::uint32_t>::max()) {
+  if (pairs > left() / gguf_least_pair || tensors > left() / gguf_least_tensor || tensors > std::numeric_limits<std::uint32_t>::max()) {
     refuse(8, tensors, " tensors and ", pairs, " metadata keys are more than the file can hold");
   }
   for (std::uint64_t i = 0; i < pairs; ++i) header_.metadata.push_back(take_pair());
-  refuse_twice(header_.metadata, detail::gguf_key_of, "key");
+  refuse_twice(header_.metadata, gguf_key_of, "key");
   read_alignment();
   std::vector<RawTensor> raw;
   for (std::uint64_t i = 0; i < tensors; ++i) header_.tensors.push_back(take_tensor(raw.emplace_back()));
-  refuse_twice(header_.tensors, detail::gguf_name_of, "tensor");
+  refuse_twice(header_.tensors, gguf_name_of, "tensor");
   place_tensors(raw);
   return std::move(header_);
 }
 
+}  // namespace detail
+
 inline std::string GgufTensor::text() const { return concat(printable(name), " (", gguf_type_name(type), " ", shape, ")"); }
 
-inline GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name) { return GgufParser(file, name).parse(); }
+inline GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name) { return detail::GgufParser(file, name).parse(); }
 
 inline GgufFile::GgufFile(std::string path) : file_(std::move(path)), header_(parse_gguf(file_.bytes(), file_.path())) {
   keys_by_name_ = detail::gguf_order(header_.metadata, detail::gguf_key_of);

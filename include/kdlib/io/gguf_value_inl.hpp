@@ -32,7 +32,7 @@ inline bool gguf_is_number(GgufValue::Kind kind) {
 }
 
 template <class T>
-T load(const std::byte* at) {
+T load_unaligned(const std::byte* at) {
   T value;
   std::memcpy(&value, at, sizeof value);
   return value;
@@ -43,16 +43,16 @@ template <class F>
 void with_gguf_number(GgufValue::Kind kind, const std::byte* at, const F& f) {
   using Kind = GgufValue::Kind;
   switch (kind) {
-    case Kind::u8: return f(load<std::uint8_t>(at));
-    case Kind::i8: return f(load<std::int8_t>(at));
-    case Kind::u16: return f(load<std::uint16_t>(at));
-    case Kind::i16: return f(load<std::int16_t>(at));
-    case Kind::u32: return f(load<std::uint32_t>(at));
-    case Kind::i32: return f(load<std::int32_t>(at));
-    case Kind::f32: return f(load<float>(at));
-    case Kind::u64: return f(load<std::uint64_t>(at));
-    case Kind::i64: return f(load<std::int64_t>(at));
-    case Kind::f64: return f(load<double>(at));
+    case Kind::u8: return f(load_unaligned<std::uint8_t>(at));
+    case Kind::i8: return f(load_unaligned<std::int8_t>(at));
+    case Kind::u16: return f(load_unaligned<std::uint16_t>(at));
+    case Kind::i16: return f(load_unaligned<std::int16_t>(at));
+    case Kind::u32: return f(load_unaligned<std::uint32_t>(at));
+    case Kind::i32: return f(load_unaligned<std::int32_t>(at));
+    case Kind::f32: return f(load_unaligned<float>(at));
+    case Kind::u64: return f(load_unaligned<std::uint64_t>(at));
+    case Kind::i64: return f(load_unaligned<std::int64_t>(at));
+    case Kind::f64: return f(load_unaligned<double>(at));
     default: return;
   }
 }
@@ -120,7 +120,7 @@ inline std::vector<std::string_view> GgufValue::as_strings() const {
   out.reserve(static_cast<std::size_t>(count_));
   const std::byte* at = data_.data();
   for (std::uint64_t i = 0; i < count_; ++i) {
-    const auto length = static_cast<std::size_t>(detail::load<std::uint64_t>(at));
+    const auto length = static_cast<std::size_t>(detail::load_unaligned<std::uint64_t>(at));
     out.emplace_back(reinterpret_cast<const char*>(at) + 8, length);
     at += 8 + length;
   }

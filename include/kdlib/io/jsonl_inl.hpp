@@ -12,7 +12,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-inline constexpr std::size_t read_piece_bytes = std::size_t{1} << 18;
+inline constexpr std::size_t read_piece_bytes = std::size_t{1} << 16;
 }
 
 inline LineReader::LineReader(std::string path, std::size_t max_line) : path_(std::move(path)), max_line_(max_line) {
