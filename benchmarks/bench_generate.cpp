@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// Greedy generation with the KV cache at several batch sizes, beside the memory bandwidth that bounds batch 1. The peer is
+// benchmarks/peers/hf_generate.py, which takes the same prompts (--write-prompts) and writes the same ids (--write-ids).
+// Checked before it is timed: the ids that decoding chose are the argmax of the full forward pass.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "kdlib/backend/cpu.hpp"
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/io/jsonl.hpp"
+#include "kdlib/model/quantize.hpp"
+#include "kdlib/tools/options.hpp"
+
+namespace kd = kdlib;
+
+namespace {
+
+using Model = kd::Decoder<kd::Cpu, float>;
+using Ids = std::vector<std::int32_t>;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+/// Bytes per second of reading the embedding table (larger than the caches) with all threads, best of five.
+double read_bandwidth(const Model& model) {
+  const auto weight = model.head().weight;
+  double best = 0;
+  for (int i = 0; i < 5; ++i) {
+    const double begin = now();
+    volatile double sink = kd::Kernels<kd::Cpu, float>::sum_squares(weight.data(), weight.count());
+    (void)sink;
+    best = std::max(best, static_cast<double>(weight.count()) * sizeof(float) / (now() - begin));
+  }
+  return best;
+}
+
+/// Bytes that one decoding step must read: every weight but the embedding's rows that are not looked up (the tied head reads them all).
+double weight_bytes(Model& model) {
+  double bytes = 0;
+  for (const kd::Parameter<float, kd::Cpu>* p : model.parameters())
+    if (p->name != "model.embed_tokens.weight" || model.config().tied_head) bytes += static_cast<double>(p->value.bytes());
+  for (const kd::Linear<kd::Cpu, float>* l : model.linears())
+    if (l->packed != nullptr) bytes += static_cast<double>(l->packed->bytes());
+  return bytes;
+}
+
+/// The most probable next id after each document's last token.
+Ids next_ids(const Model& model, const kd::Tensor<float, kd::Cpu>& hidden, const kd::TokenBatch& batch) {
+  using K = kd::Kernels<kd::Cpu, float>;
+  const auto head = model.head().weight;
+  const std::int64_t b = batch.documents(), v = head[0], h = head[1];
+  std::vector<std::int64_t> last;
+  for (std::int64_t i = 0; i < b; ++i) last.push_back(batch.offsets[static_cast<std::size_t>(i + 1)] - 1);
+  std::vector<float> rows(static_cast<std::size_t>(b * h)), logits(static_cast<std::size_t>(b * v));
+  K::gather_rows(hidden.data(), last.data(), b, h, rows.data());
+  K::gemm(false, true, b, v, h, 1.0f, rows.data(), h, head.data(), h, 0.0f, logits.data(), v);
+  Ids ids;
+  for (std::int64_t i = 0; i < b; ++i) {
+    const float* row = logits.data() + i * v;
+    ids.push_back(static_cast<std::int32_t>(std::max_element(row, row + v) - row));
+  }
+  return ids;
+}
+
+struct Run {
+  std::vector<Ids> written;
+  double prefill = 0, decode = 0;  // seconds
+};
+
+Run generate(Model& model, const std::vector<Ids>& prompts, int new_tokens) {
+  Run run;
+  std::int64_t longest = 0;
+  kd::TokenBatch batch;
+  Ids slots;
+  for (const Ids& p : prompts) {
+    batch.append(p);
+    longest = std::max(longest, static_cast<std::int64_t>(p.size()));
+    slots.push_back(static_cast<std::int32_t>(slots.size()));
+  }
+  auto cache = model.make_cache(static_cast<std::int64_t>(prompts.size()), longest + new_tokens);
+  double begin = now();
+  Ids ids = next_ids(model, model.decode(cache, batch, slots), batch);
+  run.prefill = now() - begin;
+  run.written.resize(prompts.size());
+  begin = now();
+  for (int step = 0;; ++step) {
+    for (std::size_t i = 0; i < ids.size(); ++i) run.written[i].push_back(ids[i]);
+    if (step + 1 >= new_tokens) break;
+    kd::TokenBatch one;
+    for (const std::int32_t id : ids) one.append(Ids{id});
+    ids = next_ids(model, model.decode(cache, one, slots), one);
+  }
+  run.decode = now() - begin;
+  return run;
+}
+
+/// Share of written ids that are the argmax of one full forward pass over prompt and text.
+double check_ids(Model& model, const std::vector<Ids>& prompts, const Run& run) {
+  double equal = 0, count = 0;
+  for (std::size_t i = 0; i < prompts.size() && i < 2; ++i) {
+    Ids text = prompts[i];
+    text.insert(text.end(), run.written[i].begin(), run.written[i].end() - 1);
+    kd::TokenBatch batch;
+    batch.append(text);
+    const auto hidden = model.forward(batch);
+    const std::int64_t h = hidden[1], n = static_cast<std::int64_t>(run.written[i].size()), v = model.vocab_size();
+    std::vector<float> logits(static_cast<std::size_t>(n * v));
+    kd::Kernels<kd::Cpu, float>::gemm(false, true, n, v, h, 1.0f, hidden.data() + (hidden[0] - n) * h, h, model.head().weight.data(), h, 0.0f,
+                                      logits.data(), v);
+    for (std::int64_t t = 0; t < n; ++t, ++count)
+      equal += std::max_element(logits.data() + t * v, logits.data() + (t + 1) * v) - (logits.data() + t * v) == run.written[i][static_cast<std::size_t>(t)];
+  }
+  return equal / count;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  std::string model_path, prompts_path, quantize = "none";
+  std::vector<std::string> batches;
+  int new_tokens = 128, prompt_tokens = 32, threads = 0, repeats = 3;
+  std::uint64_t seed = 1;
+  kd::Options options{"bench_generate", "Times greedy generation; prints a JSON line for each batch size."};
+  options.add("model", model_path, "MODEL", "Hugging Face directory or GGUF file").required()
+      .add("prompts", prompts_path, "FILE", "lines of {\"prompt_ids\": [...]} (default: --prompt-tokens pseudo-random ids)")
+      .add("prompt-tokens", prompt_tokens, "N", "length of the made-up prompts").at_least(1)
+      .add("new-tokens", new_tokens, "N", "tokens that each sequence writes").at_least(2)
+      .add("batch", batches, "N", "batch sizes (default: 1 16)")
+      .add("quantize", quantize, "KIND", "round the linear maps").choices({"none", "int4"})
+      .add("repeats", repeats, "N", "the best is printed").at_least(1)
+      .common(threads, seed);
+  options.parse(argc, argv);
+  if (threads > 0) kd::set_thread_count(threads);
+  if (batches.empty()) batches = {"1", "16"};
+  Model model = Model::from_pretrained(model_path);
+  const double bandwidth = read_bandwidth(model);
+  if (quantize == "int4") kd::quantize_linear(model);
+  std::vector<Ids> given;
+  if (!prompts_path.empty()) {
+    kd::JsonlReader reader(prompts_path);
+    while (const auto line = reader.next()) {
+      Ids ids;
+      for (const kd::Json& id : line->at("prompt_ids")) ids.push_back(static_cast<std::int32_t>(id.as_int()));
+      given.push_back(ids);
+    }
+  }
+  for (const std::string& text : batches) {
+    const int size = std::atoi(text.c_str());
+    kd::require<kd::ConfigError>(size > 0, "[bench_generate] --batch ", text, " is not a positive number");
+    std::vector<Ids> prompts;
+    for (int b = 0; b < size; ++b) {
+      Ids ids;
+      for (int i = 0; i < prompt_tokens; ++i) ids.push_back(static_cast<std::int32_t>((b * 7919 + i * 104729 + static_cast<int>(seed)) % model.vocab_size()));
+      prompts.push_back(given.empty() ? ids : given[static_cast<std::size_t>(b) % given.size()]);
+    }
+    Run best = generate(model, prompts, new_tokens);
+    const double agreement = check_ids(model, prompts, best);
+    kd::require<kd::Error>(agreement > 0.98, "[bench_generate] only ", agreement, " of the ids are the argmax of the full forward pass");
+    for (int r = 1; r < repeats; ++r) {
+      Run run = generate(model, prompts, new_tokens);
+      if (run.decode + run.prefill < best.decode + best.prefill) best = std::move(run);
+    }
+    std::int64_t prompt_count = 0;
+    for (const Ids& p : prompts) prompt_count += static_cast<std::int64_t>(p.size());
+    const double written = static_cast<double>(size) * new_tokens, steps = new_tokens - 1;
+    std::printf("{\"name\":\"kdlib\",\"batch\":%d,\"quantize\":\"%s\",\"prompt_tokens\":%lld,\"new_tokens\":%d,\"prefill_tokens_per_s\":%.1f,"
+                "\"decode_tokens_per_s\":%.1f,\"tokens_per_s\":%.1f,\"weights_read_gb_per_s\":%.2f,\"read_bandwidth_gb_per_s\":%.2f,"
+                "\"equal_to_full_forward\":%.4f}\n",
+                size, quantize.c_str(), static_cast<long long>(prompt_count), new_tokens, static_cast<double>(prompt_count) / best.prefill,
+                size * steps / best.decode, written / (best.decode + best.prefill), weight_bytes(model) * steps / best.decode * 1e-9, bandwidth * 1e-9,
+                agreement);
+  }
+} catch (const kd::Error& error) {
+  return kd::report(error);
+}
