@@ -92,7 +92,7 @@ void write_logits(const std::string& path, const Model& model, const std::vector
 
 void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
-  const auto tokenizer = kd::find_tokenizer(s.model);
+  const auto tokenizer = kd::find_model_tokenizer(s.model);
   auto model = Model::from_pretrained(s.model, {.trainable = false});
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
   if (!s.adapter.empty()) kd::load_adapter(model, s.adapter);

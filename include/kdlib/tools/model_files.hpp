@@ -15,7 +15,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// The tokenizer of a Hugging Face directory or GGUF file; empty where it has none. IoError when the path is not there.
-inline std::optional<Tokenizer> find_tokenizer(const std::string& model) {
+inline std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
   require<IoError>(path_exists(model), "[model] ", model, " is not there: give a Hugging Face directory or a GGUF file");
   if (is_directory(model)) {
     if (!path_exists(join_path(model, "tokenizer.json"))) return std::nullopt;
