@@ -25,13 +25,13 @@ struct StatisticLanes {
 
   KDLIB_INLINE void add(const P& s, const P& t, const P& anchor_s, const P& anchor_t, const P& k, const P& floor) {
     const P x = P::max(floor, s - anchor_s);
-    const P e_s = P::exp2(x * k, P(0));
+    const P e_s = P::exp2(x * k);
     max_s = P::max(max_s, s);
     sum_s = sum_s + e_s;
     if constexpr (Sums) first_s = P::fma(e_s, x, first_s);
     if constexpr (Teacher) {
       const P y = P::max(floor, t - anchor_t);
-      const P e_t = P::exp2(y * k, P(0));
+      const P e_t = P::exp2(y * k);
       max_t = P::max(max_t, t);
       sum_t = sum_t + e_t;
       if constexpr (Sums) {

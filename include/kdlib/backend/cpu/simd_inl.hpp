@@ -62,6 +62,7 @@ struct ScalarPack : PackMath<ScalarPack<C>> {
   static ScalarPack sign(const ScalarPack& x) { return ScalarPack(C(x.v > C(0)) - C(x.v < C(0))); }
   /// 2^(t + offset), offset a whole number.
   static ScalarPack exp2(const ScalarPack& t, const ScalarPack& offset) { return ScalarPack(std::exp2(t.v + offset.v)); }
+  static ScalarPack exp2(const ScalarPack& t) { return ScalarPack(std::exp2(t.v)); }
   static ScalarPack exp(const ScalarPack& x) { return ScalarPack(std::exp(x.v)); }
   static ScalarPack expm1(const ScalarPack& x) { return ScalarPack(std::expm1(x.v)); }
   static ScalarPack log(const ScalarPack& x) { return ScalarPack(std::log(x.v)); }

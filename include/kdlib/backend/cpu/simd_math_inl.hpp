@@ -19,14 +19,11 @@ struct PackMath {
   /// 2^(t + offset), offset a whole number: what is subtracted for a normaliser does not cost accuracy. t + offset <= 127.
   KDLIB_INLINE static P exp2(const P& t, const P& offset) {
     const P n = P::round(t);
-    const P r = t - n;
-    P p = P(1.33813025e-3f);
-    p = P::fma(p, r, P(9.66636852e-3f));
-    p = P::fma(p, r, P(5.55038101e-2f));
-    p = P::fma(p, r, P(2.40223490e-1f));
-    p = P::fma(p, r, P(6.93147181e-1f));
-    p = P::fma(p, r, P(1.0f));
-    return P::scale2(p, n + offset);
+    return P::scale2(exp2_fraction(t - n), n + offset);
+  }
+  KDLIB_INLINE static P exp2(const P& t) {
+    const P n = P::round(t);
+    return P::scale2(exp2_fraction(t - n), n);
   }
   KDLIB_INLINE static P exp(const P& x) {
     const P n = P::round(x * P(1.44269504f));
@@ -48,6 +45,15 @@ struct PackMath {
   KDLIB_INLINE static P log1p(const P& x) { return log_of(x + P(1.0f), x); }
 
  private:
+  /// 2^r on |r| <= 1/2.
+  KDLIB_INLINE static P exp2_fraction(const P& r) {
+    P p = P(1.33813025e-3f);
+    p = P::fma(p, r, P(9.66636852e-3f));
+    p = P::fma(p, r, P(5.55038101e-2f));
+    p = P::fma(p, r, P(2.40223490e-1f));
+    p = P::fma(p, r, P(6.93147181e-1f));
+    return P::fma(p, r, P(1.0f));
+  }
   /// (e^r - 1 - r) / r^2 on |r| <= ln2 / 2.
   KDLIB_INLINE static P fraction(const P& r) {
     P p = P(1.39261761e-3f);
