@@ -5,8 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,48 +12,10 @@
 
 #include "kdlib/core/shape.hpp"
 #include "kdlib/io/gguf_types.hpp"
+#include "kdlib/io/gguf_value.hpp"
 #include "kdlib/io/mapped_file.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-namespace detail {
-class GgufParser;
-}
-
-/// One metadata value. It points into the mapped file and was checked when the file was opened; texts it hands out live as
-/// long as the file. A value of another kind throws FormatError naming the file, the key, the kind it has and what is needed.
-class GgufValue {
- public:
-  enum class Kind : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
-
-  std::string_view key() const { return key_; }
-  Kind kind() const { return kind_; }
-  Kind element_kind() const { return element_kind_; }            // of an array
-  bool is_array() const { return kind_ == Kind::array; }
-  std::uint64_t size() const { return is_array() ? count_ : 1; }  // elements
-
-  bool as_bool() const;
-  std::int64_t as_int() const;    // any integer kind within int64
-  std::uint64_t as_uint() const;  // any integer kind, not negative
-  double as_double() const;       // any number
-  std::string_view as_string() const;  // the bytes as they are; UTF-8 is the convention, not checked here
-
-  std::vector<std::string_view> as_strings() const;  // array of strings
-  std::vector<std::int64_t> as_ints() const;         // array of integers
-  std::vector<double> as_doubles() const;            // array of numbers
-  std::vector<bool> as_bools() const;                // array of booleans
-
- private:
-  friend class detail::GgufParser;
-  [[noreturn]] void refuse(const char* needed) const;
-  void require_elements(bool fits, const char* needed) const;
-
-  std::string_view key_;
-  Kind kind_ = Kind::u8, element_kind_ = Kind::u8;
-  std::uint64_t count_ = 0;
-  std::span<const std::byte> data_;  // of a scalar or of all elements
-  std::shared_ptr<const std::string> file_;
-};
 
 /// One tensor. `shape` is row-major, slowest first: a weight is [out, in] although the file stores its extents as [in, out].
 struct GgufTensor {

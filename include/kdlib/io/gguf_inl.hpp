@@ -4,10 +4,15 @@
 #define KDLIB_IO_GGUF_INL_HPP
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
+#include <utility>
 
-#include "kdlib/io/gguf_value_inl.hpp"
+#include "kdlib/io/gguf.hpp"
+#include "kdlib/io/utf8.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 

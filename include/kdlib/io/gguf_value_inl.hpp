@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of GgufValue (io/gguf.hpp).
+// Bodies of io/gguf_value.hpp.
 #ifndef KDLIB_IO_GGUF_VALUE_INL_HPP
 #define KDLIB_IO_GGUF_VALUE_INL_HPP
 
 #include <bit>
 #include <cstring>
+#include <optional>
+#include <type_traits>
 #include <utility>
 
-#include "kdlib/io/gguf.hpp"
+#include "kdlib/io/gguf_value.hpp"
 #include "kdlib/io/utf8.hpp"
 
 static_assert(std::endian::native == std::endian::little, "kdlib: GGUF files are little-endian and so must the machine be");
