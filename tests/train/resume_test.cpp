@@ -15,8 +15,6 @@
 #include <map>
 
 #include "kdlib/backend/cpu.hpp"
-#include "kdlib/io/json.hpp"
-#include "kdlib/io/jsonl.hpp"
 #include "kdlib/loss/forward_kl.hpp"
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/model/adapter.hpp"
@@ -30,10 +28,12 @@
 #include "kdlib/tools/stop_signals.hpp"
 #include "kdlib/train/trainer.hpp"
 #include "support/catch.hpp"
+#include "support/run_files.hpp"
 #include "support/shared.hpp"
 #include "support/training_parts.hpp"
 
 namespace {
+using kdlib_tests::differences;
 using Model = kdlib::Decoder<kdlib::Cpu, float>;
 using kdlib_tests::RaggedDocuments;
 using kdlib_tests::TemporaryDirectory;
@@ -141,52 +141,7 @@ Ended run(const TemporaryDirectory& dir, int threads, const std::string& fault =
   return ended;
 }
 
-/// One line of metrics without the values that may differ.
-std::string timeless(std::string_view line, const std::string& place) {
-  std::string out;
-  const kdlib::Json json = kdlib::Json::parse(std::string(line), place);
-  for (const auto& member : json.members()) {
-    const std::string_view key = member.key;
-    const auto ends = [&](std::string_view end) { return key.size() >= end.size() && key.substr(key.size() - end.size()) == end; };
-    if (key == "time" || ends("_seconds") || ends("_per_s")) continue;
-    char text[64];
-    std::snprintf(text, sizeof text, "%.17g", member.value.as_double());
-    out += std::string(key) + "=" + text + " ";
-  }
-  return out + "\n";
-}
-
-/// Every file below a folder with its bytes; times are taken out.
-void collect(const std::string& folder, const std::string& prefix, std::map<std::string, std::string>& files) {
-  for (const std::string& name : kdlib::list_directory(folder)) {
-    const std::string path = folder + "/" + name;
-    if (kdlib::is_directory(path)) {
-      collect(path, prefix + name + "/", files);
-    } else if (name == "elapsed.json") {
-      files[prefix + name] = "a time";
-    } else if (name == "metrics.jsonl") {
-      kdlib::LineReader lines(path);
-      while (const auto line = lines.next()) files[prefix + name] += timeless(*line, lines.place());
-    } else {
-      files[prefix + name] = kdlib::read_file(path);
-    }
-  }
-}
-std::map<std::string, std::string> contents(const TemporaryDirectory& dir) {
-  std::map<std::string, std::string> files;
-  collect(dir.path(), "", files);
-  return files;
-}
-
-/// Names of the files that differ: a short message where a whole map would be unreadable.
-std::string differences(const std::map<std::string, std::string>& a, const std::map<std::string, std::string>& b) {
-  std::string out;
-  for (const auto& [name, text] : a)
-    if (b.count(name) == 0 || b.at(name) != text) out += name + " ";
-  for (const auto& entry : b)
-    if (a.count(entry.first) == 0) out += entry.first + " ";
-  return out;
-}
+std::map<std::string, std::string> contents(const TemporaryDirectory& dir) { return kdlib_tests::run_files(dir.path()); }
 
 struct Undisturbed {
   std::map<std::string, std::string> files;

@@ -8,7 +8,8 @@
 
 #include "kdlib/tensor/tensor.hpp"
 #include "kdlib/tools/distil_plan.hpp"
-#include "kdlib/tools/distil_result.hpp"
+#include "kdlib/tools/progress.hpp"
+#include "kdlib/tools/report_html.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -61,8 +62,8 @@ inline double DistilPlan::memory_bytes() const {
 
 inline std::string DistilPlan::text() const {
   std::string out = "predicted memory\n";
-  for (const auto& part : memory) out += concat("  ", part.first, std::string(std::max<std::size_t>(1, 44 - part.first.size()), ' '), detail::number_text("%8.1f", part.second / 1048576.0), " MiB\n");
-  out += concat("  total", std::string(39, ' '), detail::number_text("%8.1f", memory_bytes() / 1048576.0), " MiB\n");
+  for (const auto& part : memory) out += concat("  ", part.first, std::string(part.first.size() < 47 ? 48 - part.first.size() : 1, ' '), detail::number_text("%8.1f", part.second / 1048576.0), " MiB\n");
+  out += concat("  total", std::string(43, ' '), detail::number_text("%8.1f", memory_bytes() / 1048576.0), " MiB\n");
   out += concat("trained parameters  ", detail::number_text("%.3f", trained_parameters / 1e6), " M\n");
   out += concat("a step              ", detail::number_text("%.0f", step_tokens), " tokens, up to ", detail::number_text("%.0f", counted_tokens), " of them counted; ",
                 detail::number_text("%.0f", step_flops / 1e9), " GFLOP\n");

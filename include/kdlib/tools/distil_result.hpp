@@ -39,9 +39,6 @@ DistilResult read_result_json(const std::string& path);
 /// The final table as plain text, aligned, with one line that says how much of the divergence is gone.
 std::string result_table(const DistilResult& result);
 
-/// "12 s", "3 min 05 s", "2 h 10 min".
-std::string duration_text(double seconds);
-
 /// The whole page; the curves come from metrics.jsonl.
 RunReport distil_report(const DistilResult& result, const std::string& metrics_path);
 

@@ -66,15 +66,6 @@ inline void add_chart(RunReport& report, ReportChart chart) {
 
 }  // namespace detail
 
-inline std::string duration_text(double seconds) {
-  const auto s = static_cast<long long>(seconds + 0.5);
-  char text[64];
-  if (s < 60) std::snprintf(text, sizeof text, "%lld s", s);
-  else if (s < 3600) std::snprintf(text, sizeof text, "%lld min %02lld s", s / 60, s % 60);
-  else std::snprintf(text, sizeof text, "%lld h %02lld min", s / 3600, s / 60 % 60);
-  return text;
-}
-
 inline std::string result_json(const DistilResult& result) {
   JsonWriter json(JsonStyle{2, NonFinite::null});
   json.begin_object().member("steps", result.steps).member("seconds", result.seconds).member("best_step", result.best_step);

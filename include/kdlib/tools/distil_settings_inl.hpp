@@ -75,7 +75,7 @@ inline Options distil_options(DistilSettings& s) {
       .add("save-every", s.save_every, "N", "checkpoint every N steps; 0: only at the end", "steps").at_least(0)
       .add("keep", s.keep, "N", "newest checkpoints that are kept").at_least(1)
       .add("evaluate-every", s.evaluate_every, "N", "held-out evaluation every N steps; 0: only before and after", "steps").at_least(0)
-      .add("resume", s.resume, "WHEN", "auto: continue what --out holds; no: refuse a folder that is in use").choices({"auto", "no"})
+      .add("resume", s.resume, "WHEN", "auto: continue what --out holds; no: start over and remove what an earlier run left there").choices({"auto", "no"})
       .add("dry-run", s.dry_run, "print the predicted memory and time, and stop");
   o.group("General").presets(s.preset, {"fast", "quality", "lean"}, detail::apply_distil_preset, &s).config_file(read_yaml_settings).common(s.threads, s.seed);
   return o;

@@ -32,7 +32,12 @@ KDLIB_TRAINING_RUN(RunResult)::run() {
       result_.stopped = true;
       break;
     }
-    result_.exhausted = !take_step();
+    try {
+      result_.exhausted = !take_step();
+    } catch (const StopRequested&) {  // fetch() has put the source back
+      result_.stopped = true;
+      break;
+    }
     if (settings_.save_every > 0 && step_ % settings_.save_every == 0 && step_ < last_step() && step_ != saved_step_) save(false);
   }
   result_.finished = !result_.stopped;
@@ -114,13 +119,19 @@ KDLIB_TRAINING_RUN(void)::check_same_settings(const TrainState& saved) const {
 
 KDLIB_TRAINING_RUN(bool)::fetch() {
   batches_.clear();
-  while (static_cast<std::int64_t>(batches_.size()) < settings_.micro_batches) {
-    std::optional<TokenBatch> batch;
-    if constexpr (DataSource<Source>) batch = source_.next();
-    else batch = source_.next(student_);
-    if (!batch) break;
-    batch->check(student_.vocab_size());
-    batches_.push_back(std::move(*batch));
+  const auto before = source_.cursor();
+  try {
+    while (static_cast<std::int64_t>(batches_.size()) < settings_.micro_batches) {
+      std::optional<TokenBatch> batch;
+      if constexpr (DataSource<Source>) batch = source_.next();
+      else batch = source_.next(student_);
+      if (!batch) break;
+      batch->check(student_.vocab_size());
+      batches_.push_back(std::move(*batch));
+    }
+  } catch (const StopRequested&) {
+    source_.seek(before);
+    throw;
   }
   return !batches_.empty();
 }

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// The main job: distils a frozen teacher into a student (rounded to int4, with LoRA, by default) and reports what was won back.
+#include "kdlib/tools/distil.hpp"
+
+#include "kdlib/backend/cpu.hpp"
+
+int main(int argc, char** argv) try {
+  return kdlib::run_distil<kdlib::Cpu, float>(argc, argv);
+} catch (const std::exception& error) {
+  return kdlib::report(error);
+}

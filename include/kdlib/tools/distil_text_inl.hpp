@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of distil_text.hpp.
+#ifndef KDLIB_TOOLS_DISTIL_TEXT_INL_HPP
+#define KDLIB_TOOLS_DISTIL_TEXT_INL_HPP
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "kdlib/io/paths.hpp"
+#include "kdlib/tools/distil_text.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::string hash_text(std::uint64_t hash) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
+/// Text of a held-out prompt as the report shows it: the content of its last user turn, without the template around it.
+inline std::string strip_chat_markup(std::string text) {
+  const std::string open = "<|im_start|>user\n", close = "<|im_end|>";
+  if (const std::size_t at = text.rfind(open); at != std::string::npos) {
+    text = text.substr(at + open.size());
+    if (const std::size_t end = text.find(close); end != std::string::npos) text = text.substr(0, end);
+  }
+  return text;
+}
+
+}  // namespace detail
+
+inline std::optional<Tokenizer> find_tokenizer(const std::string& model) {
+  if (is_directory(model) && !path_exists(join_path(model, "tokenizer.json"))) return std::nullopt;
+  return Tokenizer::from_pretrained(model);
+}
+
+inline void check_same_vocabulary(const std::optional<Tokenizer>& teacher, const std::optional<Tokenizer>& student, std::int64_t teacher_rows, std::int64_t student_rows) {
+  const std::string sizes = concat("the teacher has ", teacher_rows, " rows in its head, the student ", student_rows);
+  if (teacher && student) {
+    require<ConfigError>(teacher->content_hash() == student->content_hash(), "[distil] teacher and student have different tokenizers (content hashes ",
+                         detail::hash_text(teacher->content_hash()), " and ", detail::hash_text(student->content_hash()), "; ", sizes,
+                         "): divergences over the vocabulary need one tokenizer; take models of one family");
+  }
+  require<ConfigError>(teacher_rows == student_rows, "[distil] ", sizes, teacher && student ? "; the tokenizers are equal, so the heads are padded differently, which this program cannot mask yet"
+                                                                                            : "; without tokenizers the sizes must be equal");
+}
+
+inline std::string text_file_or_bundled(const std::string& given, const char* option, const char* name) {
+  if (!given.empty()) return given;
+  std::vector<std::string> places;
+  if (const char* folder = std::getenv("KDLIB_DATA_DIR")) places.emplace_back(folder);
+#if defined(KDLIB_BUNDLED_DATA_DIR)
+  places.emplace_back(KDLIB_BUNDLED_DATA_DIR);
+#endif
+  for (const std::string& place : places)
+    if (path_exists(join_path(place, name))) return join_path(place, name);
+  fail<ConfigError>("[distil] the bundled file ", name, " is not here; give ", option, " FILE or set KDLIB_DATA_DIR to the folder that holds it");
+}
+
+template <class Model>
+DistilText<Model>::DistilText(const DistilSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer, Writing writing)
+    : settings_(settings), teacher_(teacher), tokenizer_(std::move(tokenizer)), writing_(std::move(writing)) {
+  const bool writes = settings.data.empty() || settings.lambda > 0;
+  require<ConfigError>(tokenizer_ || !(writes && settings.prompts.empty()), "[distil] ", settings.teacher,
+                       " has no tokenizer.json, so the bundled prompts cannot be read: give --prompts with lines of {\"prompt_ids\": [...]} or --data with {\"ids\": [...]}");
+  require<ConfigError>(tokenizer_ || !settings.validation.empty(), "[distil] ", settings.teacher,
+                       " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
+  validation_path_ = text_file_or_bundled(settings.validation, "--validation", "validation.jsonl");
+  validation_ = read_text_lines(validation_path_, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
+  if (writes) {
+    prompts_path_ = text_file_or_bundled(settings.prompts, "--prompts", "prompts.jsonl");
+    const auto stop_ids = teacher.config().eos_ids;
+    if (tokenizer_) prompts_.emplace(prompts_path_, *tokenizer_, text_settings());
+    else prompts_.emplace(prompts_path_, stop_ids, text_settings());
+  } else {
+    prompts_.emplace(std::vector<std::vector<std::int32_t>>{validation_.front().ids}, teacher.config().eos_ids);  // never written from: lambda is 0
+  }
+}
+
+template <class Model>
+TextSettings DistilText<Model>::text_settings() const {
+  TextSettings text;
+  text.context_length = settings_.max_length;
+  text.cut_longer_text = true;
+  text.vocabulary = teacher_.vocab_size();
+  return text;
+}
+
+template <class Model>
+Sampler DistilText<Model>::sampler() const {
+  Sampler s;
+  s.temperature = settings_.sample_temperature;
+  s.top_k = settings_.top_k;
+  s.top_p = settings_.top_p;
+  s.min_p = settings_.min_p;
+  s.max_new_tokens = settings_.max_new_tokens;
+  s.seed = settings_.seed;
+  return s;
+}
+
+template <class Model>
+OfflineText<Model> DistilText<Model>::offline() {
+  if (!settings_.data.empty()) {
+    TokenBatch documents = read_documents(settings_.data, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
+    return OfflineText<Model>(DocumentDataset(std::move(documents), {settings_.batch, settings_.seed, 0}));
+  }
+  TeacherWrittenSettings written;
+  written.prompts = settings_.batch;
+  written.seed = settings_.seed;
+  written.context_length = settings_.max_length;
+  written.folder = join_path(settings_.out, "text");
+  written.teacher_name = settings_.teacher;
+  written.progress = [this](const GenerationProgress& p) { writing_("the teacher writes", p, p.sequences); };
+  return OfflineText<Model>(TeacherWritten<Model>(teacher_, *prompts_, sampler(), written));
+}
+
+template <class Model>
+OnPolicySettings DistilText<Model>::on_policy_settings() const {
+  OnPolicySettings online;
+  online.prompts = settings_.batch;
+  online.seed = settings_.seed;
+  online.context_length = settings_.max_length;
+  online.progress = [this](const GenerationProgress& p) { writing_("the student writes", p, p.sequences); };
+  return online;
+}
+
+template <class Model>
+TokenBatch DistilText<Model>::validation() {
+  TokenBatch documents;
+  std::vector<std::vector<std::int32_t>> prompts;
+  for (const TextLine& line : validation_) {
+    if (line.kind == TextLineKind::given_text) append_line(documents, line);
+    else prompts.push_back(line.ids);
+  }
+  if (prompts.empty()) return documents;
+  TeacherWrittenSettings written;
+  written.prompts = static_cast<std::int64_t>(prompts.size());
+  written.seed = settings_.seed;
+  written.epochs = 1;
+  written.ahead = written.prompts;
+  written.context_length = settings_.max_length;
+  written.folder = join_path(settings_.out, "validation_text");
+  written.teacher_name = settings_.teacher;
+  written.progress = [this](const GenerationProgress& p) { writing_("the teacher writes held-out text", p, p.sequences); };
+  Sampler held_out = sampler();
+  held_out.seed = settings_.seed + 1;  // not the numbers of the training text
+  TeacherWritten<Model> answers(teacher_, Prompts(std::move(prompts), prompts_->stop_ids()), held_out, written);
+  const std::optional<TokenBatch> batch = answers.next();
+  for (std::int64_t b = 0; batch && b < batch->documents(); ++b) detail::append_part(documents, *batch, b, 0, batch->length(b));
+  return documents;
+}
+
+template <class Model>
+std::string DistilText<Model>::text_of(std::span<const std::int32_t> ids) const {
+  if (tokenizer_) return tokenizer_->decode(ids);
+  std::string out;
+  for (const std::int32_t id : ids) out += (out.empty() ? "" : " ") + std::to_string(id);
+  return out;
+}
+
+template <class Model>
+std::vector<typename DistilText<Model>::Shown> DistilText<Model>::shown_prompts(std::size_t count) const {
+  std::vector<Shown> out;
+  for (const TextLine& line : validation_) {
+    if (out.size() == count) break;
+    if (line.kind == TextLineKind::prompt) out.push_back({line.ids, detail::strip_chat_markup(text_of(line.ids))});
+  }
+  return out;
+}
+
+template <class Model>
+std::vector<std::string> DistilText<Model>::answers(Model& model, const std::vector<Shown>& prompts) const {
+  std::vector<std::vector<std::int32_t>> ids;
+  for (const Shown& prompt : prompts) ids.push_back(prompt.ids);
+  Sampler greedy = sampler();
+  greedy.temperature = 0;
+  greedy.stop_ids = prompts_->stop_ids();
+  GenerateSettings generation;
+  generation.context_length = settings_.max_length;
+  std::vector<std::string> out;
+  for (const Completion& answer : generate(model, ids, greedy, generation)) {
+    std::span<const std::int32_t> text = answer.ids;
+    if (answer.stopped) text = text.first(text.size() - 1);
+    out.push_back(text_of(text) + (answer.stopped ? "" : " [...]"));
+  }
+  return out;
+}
+
+template <class Model>
+double DistilText<Model>::mean_prompt_tokens() const {
+  double sum = 0;
+  for (std::int64_t i = 0; i < prompts_->size(); ++i) sum += static_cast<double>((*prompts_)[i].size());
+  return sum / static_cast<double>(prompts_->size());
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
