@@ -12,7 +12,6 @@ namespace KDLIB_VECTOR_SPACE {
 template <class T>
 struct Pack {
   typedef T type __attribute__((vector_size(KDLIB_VECTOR_BYTES)));
-  typedef T half __attribute__((vector_size(KDLIB_VECTOR_BYTES / 2)));
   typedef T loose __attribute__((vector_size(KDLIB_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
   static constexpr std::int64_t lanes = KDLIB_VECTOR_BYTES / static_cast<std::int64_t>(sizeof(T));
 };
@@ -42,17 +41,22 @@ template <class T>
 KDLIB_LANE void store_part(T* p, const V<T>& v, std::int64_t count) {
   __builtin_memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(T));
 }
+/// Sum of the lanes by halves: the same tree for every length of n that is padded with zeros.
+template <class T, int Bytes>
+KDLIB_LANE T sum_bytes(const char* from) {
+  typedef T half __attribute__((vector_size(Bytes / 2)));
+  half low, high;
+  __builtin_memcpy(&low, from, sizeof low);
+  __builtin_memcpy(&high, from + sizeof low, sizeof high);
+  low += high;
+  if constexpr (Bytes / 2 > 16) return sum_bytes<T, Bytes / 2>(reinterpret_cast<const char*>(&low));
+  else if constexpr (sizeof low / sizeof(T) == 4) return (low[0] + low[2]) + (low[1] + low[3]);
+  else if constexpr (sizeof low / sizeof(T) == 2) return low[0] + low[1];
+  else return low[0];
+}
 template <class T>
 KDLIB_LANE T sum(const V<T>& v) {
-  T x[Pack<T>::lanes];
-  typename Pack<T>::half low, high;
-  __builtin_memcpy(&low, &v, sizeof low);
-  __builtin_memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
-  low += high;
-  __builtin_memcpy(x, &low, sizeof low);
-  for (std::int64_t n = Pack<T>::lanes / 4; n > 0; n /= 2)
-    for (std::int64_t i = 0; i < n; ++i) x[i] += x[i + n];
-  return x[0];
+  return sum_bytes<T, KDLIB_VECTOR_BYTES>(reinterpret_cast<const char*>(&v));
 }
 
 KDLIB_LANE V<double> exponential(V<double> x) {
@@ -262,26 +266,68 @@ KDLIB_LANE void tile_step(TileRow<T>& s, const V<T>& a, const V<T>& b0, const V<
   if constexpr (N > 2) s.c2 += a * b2;
   if constexpr (N > 3) s.c3 += a * b3;
 }
+/// The 16-byte vector that the halves of v add up to.
+template <int Bytes>
+KDLIB_LANE auto fold(const char* from) {
+  typedef float half __attribute__((vector_size(Bytes / 2)));
+  half low, high;
+  __builtin_memcpy(&low, from, sizeof low);
+  __builtin_memcpy(&high, from + sizeof low, sizeof high);
+  low += high;
+  if constexpr (Bytes / 2 > 16) return fold<Bytes / 2>(reinterpret_cast<const char*>(&low));
+  else return low;
+}
+typedef float Quad __attribute__((vector_size(16)));
+KDLIB_LANE Quad quad(const V<float>& v) {
+#if KDLIB_VECTOR_BYTES == 16
+  return v;
+#else
+  return fold<KDLIB_VECTOR_BYTES>(reinterpret_cast<const char*>(&v));
+#endif
+}
+
 template <class T>
 KDLIB_LANE void tile_put(T alpha, const V<T>& s, T beta, T* y) {
   *y = alpha * sum<T>(s) + (beta == T{0} ? T{0} : beta * *y);
 }
 template <int N, class T>
 KDLIB_LANE void tile_store(const TileRow<T>& s, T alpha, T beta, T* y) {
+  if constexpr (N > 2 && std::is_same_v<T, float>) {  // three or four sums at once: add across a transposed block
+    const Quad a = quad(s.c0), b = quad(s.c1), c = quad(s.c2), d = quad(s.c3);
+    const Quad ab = __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    const Quad cd = __builtin_shufflevector(c, d, 0, 1, 4, 5) + __builtin_shufflevector(c, d, 2, 3, 6, 7);
+    Quad all = (__builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7)) * alpha;
+    if (beta != 0.0f) {
+      Quad old{};
+      __builtin_memcpy(&old, y, N * sizeof(float));
+      all += beta * old;
+    }
+    __builtin_memcpy(y, &all, N * sizeof(float));
+    return;
+  }
   tile_put<T>(alpha, s.c0, beta, y);
   if constexpr (N > 1) tile_put<T>(alpha, s.c1, beta, y + 1);
   if constexpr (N > 2) tile_put<T>(alpha, s.c2, beta, y + 2);
   if constexpr (N > 3) tile_put<T>(alpha, s.c3, beta, y + 3);
 }
 
-/// y[M, N] = alpha * x[M, k] w[N, k]^T + beta * y for one tile, M, N <= 4.
-template <int M, int N, class T>
+/// y[M, N] = alpha * x[M, k] w[N, k]^T + beta * y for one tile, M, N <= 4. `Ahead`: asks for the next N rows of w meanwhile, because
+/// rows are too short for the processor to foresee them.
+template <int M, int N, bool Ahead, class T>
 KDLIB_LANE void dot_tile(std::int64_t k, T alpha, const T* x, std::int64_t ldx, const T* w, std::int64_t ldw, T beta, T* y, std::int64_t ldy) {
   TileRow<T> s0, s1, s2, s3;
   constexpr std::int64_t lanes = Pack<T>::lanes;
   std::int64_t i = 0;
   for (; i + lanes <= k; i += lanes) {
     const V<T> b0 = load(w + i), b1 = N > 1 ? load(w + ldw + i) : b0, b2 = N > 2 ? load(w + 2 * ldw + i) : b0, b3 = N > 3 ? load(w + 3 * ldw + i) : b0;
+    if constexpr (Ahead) {
+      const std::uintptr_t next = reinterpret_cast<std::uintptr_t>(w) + static_cast<std::uintptr_t>(N * ldw + i) * sizeof(T);
+      const std::uintptr_t row = static_cast<std::uintptr_t>(ldw) * sizeof(T);
+      __builtin_prefetch(reinterpret_cast<const void*>(next));
+      if constexpr (N > 1) __builtin_prefetch(reinterpret_cast<const void*>(next + row));
+      if constexpr (N > 2) __builtin_prefetch(reinterpret_cast<const void*>(next + 2 * row));
+      if constexpr (N > 3) __builtin_prefetch(reinterpret_cast<const void*>(next + 3 * row));
+    }
     tile_step<N, T>(s0, load(x + i), b0, b1, b2, b3);
     if constexpr (M > 1) tile_step<N, T>(s1, load(x + ldx + i), b0, b1, b2, b3);
     if constexpr (M > 2) tile_step<N, T>(s2, load(x + 2 * ldx + i), b0, b1, b2, b3);
@@ -305,11 +351,12 @@ template <int N, class T>
 KDLIB_LANE void dot_rows(std::int64_t m, std::int64_t k, T alpha, const T* x, std::int64_t ldx, const T* w, std::int64_t ldw, T beta, T* y,
                          std::int64_t ldy) {
   std::int64_t r = 0;
-  for (; r + 4 <= m; r += 4) dot_tile<4, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy);
+  if (m >= 4) dot_tile<4, N, true>(k, alpha, x, ldx, w, ldw, beta, y, ldy), r = 4;
+  for (; r + 4 <= m; r += 4) dot_tile<4, N, false>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy);
   switch (m - r) {
-    case 3: dot_tile<3, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
-    case 2: dot_tile<2, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
-    case 1: dot_tile<1, N>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
+    case 3: dot_tile<3, N, true>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
+    case 2: dot_tile<2, N, true>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
+    case 1: dot_tile<1, N, true>(k, alpha, x + r * ldx, ldx, w, ldw, beta, y + r * ldy, ldy); break;
     default: break;
   }
 }
