@@ -183,6 +183,13 @@ constexpr bool has_derivative_sum = requires(const L& l, const RowStatistics& r)
 template <class L>
 constexpr bool is_loss_sum = requires { requires L::is_sum; };
 
+/// Losses in a sum and its sums; 1 for a loss.
+template <class L>
+constexpr int leaf_count = [] {
+  if constexpr (is_loss_sum<L>) return L::leaves;
+  else return 1;
+}();
+
 template <class L>
 constexpr bool reads_teacher = [] {
   if constexpr (requires { L::reads_teacher; }) return L::reads_teacher;

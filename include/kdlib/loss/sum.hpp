@@ -45,6 +45,7 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
 
  public:
   static constexpr bool is_sum = true;
+  static constexpr int leaves = (leaf_count<Ls> + ...);
   static constexpr bool reads_teacher = (kdlib::reads_teacher<Ls> || ...);
   static constexpr bool reads_teacher_label = (kdlib::reads_teacher_label<Ls> || ...);
 
