@@ -209,6 +209,9 @@ class Writer {
 template <class M>
 std::vector<Completion> generate(M& model, std::span<const WritingRequest> requests, const Sampler& sampler, const GenerateSettings& settings) {
   static_assert(GenerativeModel<M>, "kdlib: generate needs a model with make_cache, decode and head; see kdlib/rollout/concepts.hpp");
+  static_assert(HasKernels<typename M::device_type, typename M::scalar_type>,
+                "kdlib: no backend for the model's device and scalar type: include kdlib/backend/cpu.hpp (float, double) or kdlib/backend/cuda.hpp before "
+                "generate is used");
   return detail::Writer<M>(model, requests, sampler, settings).run();
 }
 
