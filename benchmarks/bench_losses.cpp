@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+// The loss engine: rows of given logits, and the pass fused with the head. Google Benchmark; each case is checked against double first.
+//
+//   bench_losses [--benchmark_filter=rows/fkl] [--write-data DIR]
+//
+// Names: rows/<loss>/<type>/<N>x<V>/threads:<n>[/metrics] and fused/<loss>/<N>_<V>_<H>_<Ht>/<frozen|head>/threads:<n>; projections/... are the bare
+// products of a fused case. Melem/s counts N x V; GB/s the bytes that must move (logits read once, gradient written once). --write-data writes the
+// inputs for benchmarks/peers/torch_losses.py (the format stands there) and ends.
+#include <benchmark/benchmark.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kdlib/backend/cpu.hpp"
+#include "kdlib/core/rng.hpp"
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/loss/losses.hpp"
+
+namespace kd = kdlib;
+
+namespace {
+
+struct Shape {
+  std::int64_t rows, vocabulary, width = 0, teacher_width = 0;
+
+  std::string text() const {
+    if (width == 0) return std::to_string(rows) + "x" + std::to_string(vocabulary);
+    return std::to_string(rows) + "_" + std::to_string(vocabulary) + "_" + std::to_string(width) + "_" + std::to_string(teacher_width);
+  }
+};
+const Shape row_shapes[] = {{128, 49152}, {64, 151936}, {32, 201088}};
+const Shape fused_shapes[] = {{256, 49152, 576, 576},   {1024, 49152, 576, 576},  {256, 49152, 576, 2048},
+                              {1024, 49152, 576, 2048}, {256, 151936, 896, 896}, {1024, 151936, 896, 896}};
+
+std::vector<float> normal(std::int64_t n, double deviation, std::uint32_t row) {
+  std::vector<float> x(static_cast<std::size_t>(n));
+  const kd::Rng rng(1, kd::RngPurpose::test, 0, row);
+  kd::parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto k = static_cast<std::uint32_t>(i);
+      const double u = (rng.bits(2 * k) + 0.5) * 0x1p-32, v = (rng.bits(2 * k + 1) + 0.5) * 0x1p-32;
+      x[static_cast<std::size_t>(i)] = static_cast<float>(deviation * std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v));
+    }
+  });
+  return x;
+}
+
+/// Logits of standard deviation 3 with five peaks a row, the teacher the student plus noise; or hidden states and heads that give such logits.
+struct Data {
+  Shape shape;
+  std::vector<float> student, teacher, student_head, teacher_head;  // student, teacher: logits, or hidden states
+  std::vector<std::int32_t> labels;
+
+  explicit Data(const Shape& s) : shape(s) {
+    const kd::Rng rng(2, kd::RngPurpose::test, 0, 9);
+    const auto v = static_cast<std::uint64_t>(s.vocabulary);
+    for (std::int64_t r = 0; r < s.rows; ++r) labels.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint32_t>(r), v)));
+    if (s.width > 0) {
+      student = normal(s.rows * s.width, 1, 1);
+      teacher = normal(s.rows * s.teacher_width, 1, 2);
+      student_head = normal(s.vocabulary * s.width, 3 / std::sqrt(static_cast<double>(s.width)), 3);
+      teacher_head = normal(s.vocabulary * s.teacher_width, 3 / std::sqrt(static_cast<double>(s.teacher_width)), 4);
+      return;
+    }
+    student = normal(s.rows * s.vocabulary, 3, 1);
+    for (std::int64_t r = 0; r < s.rows; ++r)
+      for (std::uint32_t k = 0; k < 5; ++k)
+        student[static_cast<std::size_t>(r * s.vocabulary) + rng.below(100000 + 5 * static_cast<std::uint32_t>(r) + k, v)] += 8;
+    teacher = normal(s.rows * s.vocabulary, 1, 2);
+    for (std::size_t i = 0; i < teacher.size(); ++i) teacher[i] += student[i];
+  }
+};
+
+/// The data of the shape asked for last: cases of one shape follow each other.
+const Data& data_of(const Shape& shape) {
+  static std::unique_ptr<Data> held;
+  if (!held || held->shape.text() != shape.text()) {
+    held.reset();
+    held = std::make_unique<Data>(shape);
+  }
+  return *held;
+}
+
+/// ||a - b|| / ||b||.
+template <class A, class B>
+double relative_error(const A* a, const B* b, std::int64_t n) {
+  double difference = 0, total = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
+    difference += (x - y) * (x - y), total += y * y;
+  }
+  return std::sqrt(difference / std::max(total, 1e-300));
+}
+
+template <class T, class S>
+std::vector<T> converted(const S* x, std::int64_t n) {
+  std::vector<T> out(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) out[static_cast<std::size_t>(i)] = static_cast<T>(x[i]);
+  return out;
+}
+
+bool passes(benchmark::State& state, double value, double want, double gradient_error, bool narrow) {
+  const double value_error = std::abs(value - want) / std::max(std::abs(want), 1e-300);
+  state.counters["value_error"] = value_error;
+  state.counters["gradient_error"] = gradient_error;
+  const bool good = value_error <= (narrow ? 2e-3 : 1e-5) && gradient_error <= (narrow ? 4e-3 : 1e-5);
+  if (!good) state.SkipWithError("differs from double precision");
+  return good;
+}
+
+template <class T, class Loss>
+void rows_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool metrics) {
+  const Data& data = data_of(shape);
+  kd::set_thread_count(threads);
+  const std::int64_t n = shape.rows, v = shape.vocabulary;
+  const std::vector<T> s = converted<T>(data.student.data(), n * v), t = converted<T>(data.teacher.data(), n * v);
+  std::vector<T> g(s.size());
+  const kd::View<const T, kd::Cpu> student(s.data(), {n, v});
+  const kd::LogitTargets<T, kd::Cpu> targets{kd::View<const T, kd::Cpu>(t.data(), {n, v})};
+  const kd::RowInputs inputs{.labels = data.labels};
+  const auto run = [&] { return kd::row_loss(loss, student, targets, inputs, 1.0 / static_cast<double>(n), kd::View<T, kd::Cpu>(g.data(), {n, v}), {.metrics = metrics}); };
+  {
+    constexpr std::int64_t few = 4;
+    const std::vector<double> s64 = converted<double>(s.data(), few * v), t64 = converted<double>(t.data(), few * v);
+    std::vector<double> g64(s64.size());
+    const kd::RowInputs few_inputs{.labels = inputs.labels.first(few)};
+    const auto want = kd::row_loss(loss, kd::View<const double, kd::Cpu>(s64.data(), {few, v}), kd::LogitTargets<double, kd::Cpu>{kd::View<const double, kd::Cpu>(t64.data(), {few, v})},
+                                   few_inputs, 1.0 / static_cast<double>(n), kd::View<double, kd::Cpu>(g64.data(), {few, v}));
+    const auto got = kd::row_loss(loss, student.rows(0, few), targets.rows(0, few), few_inputs, 1.0 / static_cast<double>(n), kd::View<T, kd::Cpu>(g.data(), {few, v}));
+    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(g.data(), g64.data(), few * v), sizeof(T) == 2)) return;
+  }
+  kd::memory_use<kd::Cpu>().reset_peak();
+  const std::int64_t before = kd::memory_use<kd::Cpu>().now.load();
+  for (auto _ : state) benchmark::DoNotOptimize(run().loss.sum);
+  const double entries = static_cast<double>(n * v), streams = kd::reads_teacher<Loss> ? 3 : 2;
+  state.counters["Melem/s"] = benchmark::Counter(entries * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] = benchmark::Counter(entries * streams * sizeof(T) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["extra_MB"] = static_cast<double>(kd::memory_use<kd::Cpu>().peak.load() - before) * 1e-6;
+}
+
+template <class Loss>
+void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool with_head, bool metrics) {
+  const Data& data = data_of(shape);
+  kd::set_thread_count(threads);
+  const std::int64_t n = shape.rows, v = shape.vocabulary;
+  kd::Parameter<float, kd::Cpu> head;
+  head.value = kd::Tensor<float, kd::Cpu>({v, shape.width});
+  std::copy(data.student_head.begin(), data.student_head.end(), head.value.data());
+  if (with_head) head.gradient_view();
+  const kd::HeadView<float, kd::Cpu> student{.weight = std::as_const(head.value).view()};
+  const kd::HiddenTargets<float, kd::Cpu> targets{{data.teacher.data(), {n, shape.teacher_width}},
+                                                  {.weight = {data.teacher_head.data(), {v, shape.teacher_width}}}};
+  const kd::View<const float, kd::Cpu> hidden(data.student.data(), {n, shape.width});
+  kd::Tensor<float, kd::Cpu> gradient({n, shape.width});
+  const double scale = 1.0 / static_cast<double>(n);
+  {
+    constexpr std::int64_t few = 4;
+    const kd::RowInputs inputs{.labels = std::span<const std::int32_t>(data.labels).first(few)};
+    const std::vector<double> w = converted<double>(data.student_head.data(), v * shape.width), wt = converted<double>(data.teacher_head.data(), v * shape.teacher_width),
+                              x = converted<double>(data.student.data(), few * shape.width), xt = converted<double>(data.teacher.data(), few * shape.teacher_width);
+    std::vector<double> g(x.size());
+    const auto want = kd::head_loss(loss, kd::HeadView<double, kd::Cpu>{.weight = {w.data(), {v, shape.width}}}, kd::View<const double, kd::Cpu>(x.data(), {few, shape.width}),
+                                    kd::HiddenTargets<double, kd::Cpu>{{xt.data(), {few, shape.teacher_width}}, {.weight = {wt.data(), {v, shape.teacher_width}}}},
+                                    inputs, scale, kd::View<double, kd::Cpu>(g.data(), {few, shape.width}), nullptr);
+    const auto got = kd::head_loss(loss, student, hidden.rows(0, few), targets.rows(0, few), inputs, scale, gradient.view().rows(0, few), nullptr);
+    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(gradient.data(), g.data(), few * shape.width), false)) return;
+  }
+  kd::memory_use<kd::Cpu>().reset_peak();
+  const std::int64_t before = kd::memory_use<kd::Cpu>().now.load();
+  for (auto _ : state)
+    benchmark::DoNotOptimize(
+        kd::head_loss(loss, student, hidden, targets, {.labels = data.labels}, scale, gradient.view(), with_head ? &head : nullptr, {.metrics = metrics}).loss.sum);
+  const double nv = static_cast<double>(n * v), h = static_cast<double>(shape.width), ht = kd::reads_teacher<Loss> ? static_cast<double>(shape.teacher_width) : 0.0;
+  state.counters["Melem/s"] = benchmark::Counter(nv * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] = benchmark::Counter(nv * (2 * h * (with_head ? 3 : 2) + 2 * ht) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["extra_MB"] = static_cast<double>(kd::memory_use<kd::Cpu>().peak.load() - before) * 1e-6;
+}
+
+/// The products of a fused case alone, in its chunks: what no fused pass can be faster than.
+void projections_case(benchmark::State& state, const Shape& shape, int threads, bool with_head) {
+  const Data& data = data_of(shape);
+  kd::set_thread_count(threads);
+  using K = kd::Kernels<kd::Cpu, float>;
+  const std::int64_t v = shape.vocabulary, h = shape.width, ht = shape.teacher_width;
+  const std::int64_t chunk = kd::head_loss_chunk(shape.rows, v, 2, 4, kd::HeadLossSettings{}.workspace_bytes);
+  kd::Tensor<float, kd::Cpu> s({chunk, v}), t({chunk, v}), dx({chunk, h}), dw({with_head ? v : 0, h});
+  for (auto _ : state) {
+    for (std::int64_t begin = 0; begin < shape.rows; begin += chunk) {
+      const std::int64_t n = std::min(chunk, shape.rows - begin);
+      const float* x = data.student.data() + begin * h;
+      K::gemm(false, true, n, v, h, 1, x, h, data.student_head.data(), h, 0, s.data(), v);
+      K::gemm(false, true, n, v, ht, 1, data.teacher.data() + begin * ht, ht, data.teacher_head.data(), ht, 0, t.data(), v);
+      K::gemm(false, false, n, h, v, 1, s.data(), v, data.student_head.data(), h, 0, dx.data(), h);
+      if (with_head) K::gemm(true, false, v, h, n, 1, s.data(), v, x, h, 1, dw.data(), h);
+      benchmark::DoNotOptimize(dx.data()[0]);
+    }
+  }
+  const double nv = static_cast<double>(shape.rows * v);
+  state.counters["GFLOP/s"] = benchmark::Counter(nv * (2.0 * static_cast<double>(h) * (with_head ? 3 : 2) + 2.0 * static_cast<double>(ht)) * 1e-9,
+                                                 benchmark::Counter::kIsIterationInvariantRate);
+}
+
+template <class Function>
+void for_each_loss(Function&& f) {
+  f("ce", kd::CrossEntropy{});
+  f("fkl", kd::ForwardKl{});
+  f("rkl", kd::ReverseKl{});
+  f("jsd0.5", kd::JensenShannon{});
+  f("sum", kd::Sum{kd::Term{0.5, kd::ForwardKl{}}, kd::Term{0.3, kd::ReverseKl{}}, kd::Term{0.2, kd::CrossEntropy{}}});
+}
+
+void register_all() {
+  const auto add = [](const std::string& name, auto&& function) {
+    benchmark::RegisterBenchmark(name.c_str(), function)->UseRealTime()->Unit(benchmark::kMillisecond);
+  };
+  for (const Shape& shape : row_shapes)
+    for (const int threads : {1, 2})
+      for_each_loss([&](const char* loss_name, const auto& loss) {
+        const std::string end = shape.text() + "/threads:" + std::to_string(threads);
+        add(std::string("rows/") + loss_name + "/float32/" + end, [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, false); });
+        add(std::string("rows/") + loss_name + "/bf16/" + end, [=](benchmark::State& s) { rows_case<kd::bf16>(s, shape, loss, threads, false); });
+        add(std::string("rows/") + loss_name + "/float32/" + end + "/metrics", [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, true); });
+      });
+  for (const Shape& shape : fused_shapes)
+    for (const bool head : {false, true}) {
+      const std::string end = shape.text() + (head ? "/head" : "/frozen") + "/threads:2";
+      add("projections/" + end, [=](benchmark::State& s) { projections_case(s, shape, 2, head); });
+      for_each_loss([&](const char* loss_name, const auto& loss) {
+        add(std::string("fused/") + loss_name + "/" + end, [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, false); });
+        if (!head) add(std::string("fused/") + loss_name + "/" + end + "/metrics", [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, true); });
+      });
+    }
+}
+
+void write_data(const std::string& folder) {
+  std::string cases;
+  const auto write = [&](const std::string& name, const char* key, const auto& values) {
+    kd::AtomicFile file(folder + "/" + name + "/" + key + ".bin");
+    file.write(values.data(), values.size() * sizeof(values[0]));
+    file.commit();
+    cases += std::string(", \"") + key + "\": \"" + name + "/" + key + ".bin\"";
+  };
+  const auto add = [&](const Shape& shape) {
+    const Data data(shape);
+    const bool fused = shape.width > 0;
+    const std::string name = (fused ? "fused_" : "rows_") + shape.text();
+    ::mkdir(folder.c_str(), 0777);
+    ::mkdir((folder + "/" + name).c_str(), 0777);
+    cases += std::string(cases.empty() ? "" : ",\n") + "  {\"name\": \"" + name + "\", \"kind\": \"" + (fused ? "fused" : "rows") + "\", \"rows\": " +
+             std::to_string(shape.rows) + ", \"vocabulary\": " + std::to_string(shape.vocabulary) + ", \"temperature\": 1.0";
+    if (fused) cases += ", \"student_width\": " + std::to_string(shape.width) + ", \"teacher_width\": " + std::to_string(shape.teacher_width);
+    write(name, fused ? "student_hidden" : "student", data.student);
+    write(name, fused ? "teacher_hidden" : "teacher", data.teacher);
+    if (fused) write(name, "student_head", data.student_head), write(name, "teacher_head", data.teacher_head);
+    write(name, "labels", data.labels);
+    cases += "}";
+  };
+  for (const Shape& shape : row_shapes) add(shape);
+  for (const Shape& shape : fused_shapes) add(shape);
+  kd::write_file_atomically(folder + "/meta.json", "{\"seed\": 1, \"cases\": [\n" + cases + "]}\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc == 3 && std::strcmp(argv[1], "--write-data") == 0) {
+    write_data(argv[2]);
+    return 0;
+  }
+  register_all();
+  benchmark::AddCustomContext("kdlib", kd::Kernels<kd::Cpu, float>::environment());
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+} catch (const kd::Error& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
+}
