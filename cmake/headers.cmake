@@ -24,6 +24,10 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/context.cuh
   include/kdlib/backend/cuda/gemm.cuh
+  include/kdlib/backend/cuda/rows.cuh
+  include/kdlib/backend/cuda/rows.hpp
+  include/kdlib/backend/cuda/rows_body_inl.hpp
+  include/kdlib/backend/instances.hpp
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
@@ -55,6 +59,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/gguf.hpp
   include/kdlib/io/gguf_inl.hpp
   include/kdlib/io/gguf_types.hpp
+  include/kdlib/io/gguf_value.hpp
   include/kdlib/io/gguf_value_inl.hpp
   include/kdlib/io/json.hpp
   include/kdlib/io/json_inl.hpp
@@ -107,6 +112,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/quantize.hpp
   include/kdlib/model/quantize_inl.hpp
   include/kdlib/model/save_inl.hpp
+  include/kdlib/model/upcycle.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/feed_forward.hpp
   include/kdlib/nn/linear.hpp

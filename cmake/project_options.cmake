@@ -46,3 +46,8 @@ else()
   message(FATAL_ERROR "kdlib: the programs and their tests need yaml-cpp (Debian and Ubuntu: apt-get install libyaml-cpp-dev); "
     "the library itself does not (-DKDLIB_BUILD_TESTS=OFF -DKDLIB_BUILD_EXAMPLES=OFF)")
 endif()
+
+# The instances are compiled like the project's own programs here; a consumer compiles them with its own flags.
+if(TARGET kdlib_instances)
+  target_link_libraries(kdlib_instances PRIVATE $<BUILD_INTERFACE:kdlib_project_options>)
+endif()
