@@ -12,12 +12,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile.
+/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile. Its source starts where it stood when this
+/// object was made, also where an earlier stage has read from the same source: a resumed pipeline could not know otherwise.
 template <class TrainerType, class Selection>
 class TrainStage {
  public:
   TrainStage(std::string name, TrainerType& trainer, RunSettings settings, Selection selection)
-      : name_(std::move(name)), trainer_(&trainer), settings_(std::move(settings)), selection_(std::move(selection)) {
+      : name_(std::move(name)), trainer_(&trainer), settings_(std::move(settings)), selection_(std::move(selection)),
+        start_(trainer.source().cursor()) {
     require<ConfigError>(!name_.empty(), "[TrainStage] the name is empty; checkpoints are told apart by it");
   }
   TrainStage(std::string, const TrainerType&&, RunSettings, Selection) = delete;
@@ -31,6 +33,7 @@ class TrainStage {
 
   template <class Sink, class Store>
   RunResult run(const StageContext& context, Sink& sink, Store& store) {
+    trainer_->source().seek(start_);
     return trainer_->run(settings_, sink, store, selection_, context);
   }
 
@@ -39,6 +42,7 @@ class TrainStage {
   TrainerType* trainer_;
   RunSettings settings_;
   Selection selection_;
+  SourceCursor start_;
 };
 
 template <class TrainerType, class Selection>
