@@ -58,6 +58,22 @@ TEST_CASE("a live teacher does not run for a batch without rows, and serves batc
   }
 }
 
+TEST_CASE("a copy of a live teacher does not disturb what the first one prepared", "[teacher]") {
+  ToyModel<float> model(20, 5, 1);
+  LiveTeacher first{model};
+  TokenBatch one, other;
+  one.append(Ids{1, 2, 3});
+  other.append(Ids{4, 5, 6});
+  first.prepare(one);
+  LiveTeacher second = first;
+  REQUIRE(second.rows() == 0);
+  const float before = first.targets(0, 2).hidden.data()[0];
+  second.prepare(other);
+  REQUIRE(first.targets(0, 2).hidden.data()[0] == before);
+  second = first;
+  REQUIRE_THROWS_AS(second.targets(0, 1), ShapeError);
+}
+
 TEST_CASE("ids outside the teacher's vocabulary are refused", "[teacher]") {
   ToyModel<float> model(20, 5, 1);
   LiveTeacher teacher{model};

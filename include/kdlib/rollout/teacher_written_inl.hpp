@@ -121,6 +121,7 @@ void TeacherWritten<Teacher>::write_block(const std::string& path, const std::ve
   std::vector<Completion> texts = generate(teacher_, std::span<const WritingRequest>(requests), sampler_, how);
   if (!path.empty()) {
     make_directories(settings_.folder);
+    remove_stale_temporaries(settings_.folder);  // of a run that was killed while it wrote
     AtomicFile file(path);
     JsonWriter header;
     header.begin_object().member("key", block_key(items)).end_object();

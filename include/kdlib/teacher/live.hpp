@@ -28,6 +28,11 @@ class LiveTeacher {
 
   explicit LiveTeacher(M& model) : model_(&model) {}
   LiveTeacher(const M&& model) = delete;
+  /// A copy reads the same model and starts without a prepared batch.
+  LiveTeacher(const LiveTeacher& other) : model_(other.model_) {}
+  LiveTeacher& operator=(const LiveTeacher& other);
+  LiveTeacher(LiveTeacher&&) noexcept = default;
+  LiveTeacher& operator=(LiveTeacher&&) noexcept = default;
 
   std::int64_t vocab_size() const { return model_->vocab_size(); }
 

@@ -8,6 +8,14 @@
 KDLIB_NAMESPACE_BEGIN
 
 template <class M>
+LiveTeacher<M>& LiveTeacher<M>::operator=(const LiveTeacher& other) {
+  model_ = other.model_;
+  hidden_.reset();
+  rows_ = 0;
+  return *this;
+}
+
+template <class M>
 void LiveTeacher<M>::prepare(const TokenBatch& batch) {
   batch.check(vocab_size());
   const std::vector<std::int64_t> token = batch.rows().token;
