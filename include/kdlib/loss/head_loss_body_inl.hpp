@@ -160,10 +160,11 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
 
   // The softcap's derivative needs the logits after the engine has written the gradient: it goes to the teacher's buffer or to its own.
   const bool capped = backward && student.softcap > 0;
-  const std::int64_t copies = 1 + (teacher_hidden ? 1 : 0) + (capped && !teacher_hidden ? 1 : 0);
+  const bool project_teacher = teacher_hidden && (reads_teacher<Loss> || reads_teacher_label<Loss> || settings.metrics);
+  const std::int64_t copies = 1 + (project_teacher ? 1 : 0) + (capped && !project_teacher ? 1 : 0);
   const std::int64_t chunk = head_loss_chunk(rows.count, columns, copies, static_cast<std::int64_t>(sizeof(T)), settings.workspace_bytes);
   const std::int64_t width = student.weight[1];
-  Buffer<T, D> student_chunk(chunk * columns), teacher_chunk(teacher_hidden ? chunk * columns : 0), cap_chunk(capped && !teacher_hidden ? chunk * columns : 0);
+  Buffer<T, D> student_chunk(chunk * columns), teacher_chunk(project_teacher ? chunk * columns : 0), cap_chunk(capped && !project_teacher ? chunk * columns : 0);
   detail::HiddenRows<T, D> student_rows(hidden, rows, chunk);
   Buffer<T, D> packed_gradient(backward && !rows.all ? chunk * width : 0), gathered_logits;
   std::vector<RowResult> results(static_cast<std::size_t>(chunk));
@@ -180,10 +181,12 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
     detail::head_logits(student, x, n, columns, student_chunk.data());
     task.student = student_chunk.data();
     if constexpr (teacher_hidden) {
-      detail::HiddenRows<T, D> teacher_rows(targets.hidden, rows, n);
-      detail::head_logits(targets.head, teacher_rows.take(begin, n), n, columns, teacher_chunk.data());
-      task.teacher = teacher_chunk.data();
-      task.teacher_is_scratch = true;
+      if (project_teacher) {
+        detail::HiddenRows<T, D> teacher_rows(targets.hidden, rows, n);
+        detail::head_logits(targets.head, teacher_rows.take(begin, n), n, columns, teacher_chunk.data());
+        task.teacher = teacher_chunk.data();
+        task.teacher_is_scratch = true;
+      }
     } else if constexpr (teacher_logits) {
       task.teacher_stride = targets.logits[1];
       if (rows.all) {
@@ -194,7 +197,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
         task.teacher = gathered_logits.data();
       }
     }
-    T* gradient = !capped ? student_chunk.data() : (teacher_hidden ? teacher_chunk.data() : cap_chunk.data());
+    T* gradient = !capped ? student_chunk.data() : (project_teacher ? teacher_chunk.data() : cap_chunk.data());
     task.gradient = backward ? gradient : nullptr;
     RowKernels<D, T>::run(loss, task, results.data());
     detail::collect_rows(total, results, rows, begin, n, settings);

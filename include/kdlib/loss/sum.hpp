@@ -24,8 +24,8 @@ struct Term {
 namespace detail {
 template <std::size_t I, class L>
 struct SumSlot {
-  double weight;
-  L loss;
+  double slot_weight;
+  L slot_loss;
 };
 template <class Indices, class... Ls>
 struct SumSlots;
@@ -99,8 +99,8 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   template <std::size_t I, class L, class P>
   KDLIB_INLINE static void add_entry(const detail::SumSlot<I, L>& slot, const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total) {
     if constexpr (has_entry<L>) {
-      const EntryLoss<P> e = slot.loss.entry(row, x);
-      const P w = P(slot.weight * factor_of(slot.loss));
+      const EntryLoss<P> e = slot.slot_loss.entry(row, x);
+      const P w = P(slot.slot_weight * factor_of(slot.slot_loss));
       total.value = fma(w, e.value, total.value);
       total.derivative = fma(w, e.derivative, total.derivative);
     }
@@ -111,7 +111,7 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   }
   template <class F, std::size_t... I>
   KDLIB_HOST_DEVICE void for_each_of(F&& f, std::index_sequence<I...>) const {
-    (f(static_cast<const detail::SumSlot<I, Ls>&>(*this).weight, static_cast<const detail::SumSlot<I, Ls>&>(*this).loss), ...);
+    (f(static_cast<const detail::SumSlot<I, Ls>&>(*this).slot_weight, static_cast<const detail::SumSlot<I, Ls>&>(*this).slot_loss), ...);
   }
 };
 

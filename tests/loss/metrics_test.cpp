@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Metrics on known distributions (C36), exact top-5 sets, and heads with bias, softcap and logit scale.
+#include <algorithm>
+
+#include "loss/row_reference.hpp"
+
+using namespace kdlib;
+using namespace kdlib_tests;
+
+namespace {
+RowMetrics metrics_of(const Row& s, const Row& t, std::int32_t label) {
+  const std::int32_t labels[] = {label};
+  return run_rows(CrossEntropy{}, Logits<float>({s}), Logits<float>({t}), {.labels = labels}, 1, true).result.metrics;
+}
+
+/// The five largest ids by sorting, lower ids first among equals.
+std::vector<std::int64_t> sorted_five(const Row& z) {
+  std::vector<std::int64_t> ids(z.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i);
+  std::stable_sort(ids.begin(), ids.end(), [&](std::int64_t a, std::int64_t b) { return z[static_cast<std::size_t>(a)] > z[static_cast<std::size_t>(b)]; });
+  ids.resize(std::min<std::size_t>(5, ids.size()));
+  return ids;
+}
+}  // namespace
+
+TEST_CASE("C36: each metric has the name and sign of what it measures", "[loss]") {
+  const Row s = example_student(), t = example_teacher();
+  const RowMetrics m = metrics_of(s, t, 1);
+  CHECK(m.weight == 1);
+  CHECK(m.teacher_weight == 1);
+  CHECK(m.label_weight == 1);
+  CHECK(m.forward_kl == Approx(0.650245281575959).epsilon(1e-6));  // KL(teacher || student)
+  CHECK(m.reverse_kl == Approx(0.685861055921870).epsilon(1e-6));  // KL(student || teacher)
+  CHECK(m.teacher_entropy == Approx(0.947536963975426).epsilon(1e-6));
+  double entropy = 0;
+  for (const double a : log_softmax(s)) entropy -= std::exp(a) * a;
+  CHECK(m.student_entropy == Approx(entropy).epsilon(1e-6));
+  CHECK(m.label_log_prob == Approx(std::log(.276004345)).epsilon(1e-6));
+  CHECK(m.top1_agreement == 0);  // 2 against 0
+  CHECK(m.top5_overlap == 1);    // of four entries all are in both
+  CHECK(m.top5_contains == 1);
+  CHECK(m.label_top1 == 0);
+  CHECK(metrics_of(s, t, 2).label_top1 == 1);
+  const RowMetrics far = metrics_of({9, 8, 7, 6, 5, 0, 0, 0, 0, 0}, {0, 0, 0, 6, 5, 0, 0, 9, 8, 7}, 0);
+  CHECK(far.top5_overlap == Approx(0.4));
+  CHECK(far.top5_contains == 0);
+}
+
+TEST_CASE("metrics are those of temperature 1 whatever the loss uses", "[loss]") {
+  const Row s = example_student(), t = example_teacher();
+  const RowMetrics m = run_rows(ForwardKl{.temperature = 3}, Logits<double>({s}), Logits<double>({t}), {}, 1, true).result.metrics;
+  CHECK(m.forward_kl == Approx(0.650245281575959).epsilon(1e-12));
+}
+
+TEST_CASE("top-1 and top-5 sets are exact, ties included, on short and long rows at every level", "[loss]") {
+  for (const CpuLevel level : {CpuLevel::portable, CpuLevel::avx2, CpuLevel::avx512}) {
+    if (level > detail::best_cpu_level()) continue;
+    const LevelScope scope(level);
+    Normal random(21);
+    for (int k = 0; k < 40; ++k) {
+      const std::int64_t v = k < 10 ? 2 + k : 1 + random.below(9000);
+      Row s = random.row(v, 2), t = random.row(v, 2);
+      if (k % 2 == 0)  // many ties
+        for (Row* row : {&s, &t})
+          for (double& x : *row) x = std::round(x);
+      for (double& x : s) x = static_cast<float>(x);
+      for (double& x : t) x = static_cast<float>(x);
+      const std::vector<std::int64_t> a = sorted_five(s), b = sorted_five(t);
+      double common = 0;
+      for (const std::int64_t i : a) common += std::count(b.begin(), b.end(), i) > 0 ? 1 : 0;
+      const RowMetrics m = metrics_of(s, t, 0);
+      INFO("V = " << v << " at " << cpu_level_name(level));
+      CHECK(m.top1_agreement == (a[0] == b[0] ? 1 : 0));
+      CHECK(m.top5_overlap == Approx(common / static_cast<double>(b.size())));
+      CHECK(m.top5_contains == (std::count(a.begin(), a.end(), b[0]) > 0 ? 1 : 0));
+      CHECK(m.label_top1 == (a[0] == 0 ? 1 : 0));
+    }
+  }
+}
+
+TEST_CASE("metrics are weighted sums, and rows of weight 0 stay out", "[loss]") {
+  const std::vector<Row> s = {example_student(), {1, 2, 3, 4}, example_student()}, t = {example_teacher(), {4, 3, 2, 1}, example_teacher()};
+  const float weights[] = {2, 0, 0.5};
+  const RowMetrics m = run_rows(ForwardKl{}, Logits<double>(s), Logits<double>(t), {.weights = weights}, 1, true).result.metrics;
+  CHECK(m.weight == 2.5);
+  CHECK(m.forward_kl / m.weight == Approx(0.650245281575959).epsilon(1e-12));
+  CHECK(m.label_weight == 0);
+}
+
+TEST_CASE("softcap, bias and logit scale of both heads enter value and gradient", "[loss]") {
+  Normal random(31);
+  const std::int64_t rows = 3, v = 19, h = 6;
+  const auto tensor = [&](Shape shape, double deviation) {
+    Tensor<double, Cpu> t(shape);
+    for (std::int64_t i = 0; i < t.count(); ++i) t.data()[i] = deviation * random();
+    return t;
+  };
+  const Tensor<double, Cpu> bias = tensor({v}, 1), teacher_bias = tensor({v}, 1), teacher_weight = tensor({v, h}, 1), teacher_hidden = tensor({rows, h}, 1);
+  Tensor<double, Cpu> hidden = tensor({rows, h}, 1);
+  Parameter<double, Cpu> head{.name = "lm_head.weight", .value = tensor({v, h}, 1), .gradient = {}, .trainable = true};
+  const HeadView<double, Cpu> student{.weight = std::as_const(head.value).view(), .bias = bias.view(), .softcap = 3, .logit_scale = 0.7f};
+  const HiddenTargets<double, Cpu> targets{teacher_hidden.view(), {.weight = teacher_weight.view(), .bias = teacher_bias.view(), .softcap = 5, .logit_scale = 1.3f}};
+  const std::int32_t labels[] = {0, 7, 18};
+  const auto check = [&](const auto& loss, const auto& some_targets) {
+    const auto value = [&] { return head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, {}, nullptr).loss.sum; };
+    Tensor<double, Cpu> gradient(hidden.shape());
+    head.zero_gradient();
+    head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, gradient.view(), &head, {.workspace_bytes = 2 * 3 * v * 8});
+    const double step = Tolerance<double>::difference_step;
+    const auto differences = [&](double* x, const double* want, std::int64_t n) {
+      std::vector<double> numeric;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const double x0 = x[i];
+        x[i] = x0 + step;
+        const double up = value();
+        x[i] = x0 - step;
+        numeric.push_back((up - value()) / (2 * step));
+        x[i] = x0;
+      }
+      CHECK(scaled_difference(want, numeric.data(), numeric.size()) < Tolerance<double>::finite_difference);
+    };
+    differences(hidden.data(), gradient.data(), hidden.count());
+    differences(head.value.data(), head.gradient.data(), head.value.count());
+  };
+  check(Sum{Term{1, JensenShannon{.beta = 0.4}}, Term{0.3, CrossEntropy{}}}, targets);
+  check(ForwardKl{.temperature = 2}, targets);
+  check(CrossEntropy{}, NoTargets{});
+  // and the value is that of the formula
+  std::vector<Row> s, t;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    Row a, b;
+    for (std::int64_t i = 0; i < v; ++i) {
+      double x = bias.data()[i], y = teacher_bias.data()[i];
+      for (std::int64_t k = 0; k < h; ++k) {
+        x += head.value.data()[i * h + k] * hidden.data()[r * h + k];
+        y += teacher_weight.data()[i * h + k] * teacher_hidden.data()[r * h + k];
+      }
+      a.push_back(3 * std::tanh(static_cast<double>(0.7f) * x / 3)), b.push_back(5 * std::tanh(static_cast<double>(1.3f) * y / 5));
+    }
+    s.push_back(a), t.push_back(b);
+  }
+  double want = 0;
+  for (std::size_t r = 0; r < 3; ++r) want += forward_kl(s[r], t[r]).value;
+  CHECK(head_loss(ForwardKl{}, student, hidden.view(), targets, {}, 1.0, {}, nullptr).loss.sum == Approx(want).epsilon(1e-12));
+}
+
+TEST_CASE("wrong sizes and settings are refused with what they need", "[loss]") {
+  Logits<double> s({example_student()}), t({example_teacher()});
+  const LogitTargets<double, Cpu> targets{std::as_const(t).view()};
+  const auto run = [&](const auto& loss, const RowInputs& rows) { return row_loss(loss, std::as_const(s).view(), targets, rows, 1.0, View<double, Cpu>{}); };
+  const std::int32_t outside[] = {4}, two[] = {1, 2};
+  const float negative[] = {-1};
+  CHECK_THROWS_WITH(run(CrossEntropy{}, {.labels = outside}), contains("label 4") && contains("vocabulary of 4"));
+  CHECK_THROWS_AS(run(CrossEntropy{}, {.labels = two}), ShapeError);
+  CHECK_THROWS_WITH(run(CrossEntropy{}, {}), contains("reads labels"));
+  CHECK_THROWS_AS(run(ForwardKl{}, {.weights = negative}), InputError);
+  CHECK_THROWS_WITH(run(ForwardKl{.temperature = 0}, {}), contains("temperature"));
+  CHECK_THROWS_WITH(run(JensenShannon{.beta = 1.5}, {}), contains("[0, 1]"));
+  CHECK_THROWS_AS(run(Sum{Term{NAN, ForwardKl{}}}, {}), ConfigError);
+}
