@@ -48,7 +48,7 @@ inline std::string Progress::line(std::int64_t done, std::int64_t total, double 
   std::string bar;
   if (room >= 5) {
     const auto full = static_cast<std::size_t>(share * room + 0.5);
-    bar = "[" + std::string(full, '#') + std::string(static_cast<std::size_t>(room) - full, '.') + "]";
+    bar = concat("[", std::string(full, '#'), std::string(static_cast<std::size_t>(room) - full, '.'), "]");
   }
   std::string out = head + bar + tail;
   if (width > 0 && static_cast<int>(out.size()) >= width) out.resize(static_cast<std::size_t>(width - 1));
