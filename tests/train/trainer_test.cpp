@@ -220,6 +220,26 @@ TEST_CASE("settings that make no run are refused by name", "[train]") {
   CHECK_THROWS_WITH(trainer.run({.steps = 1, .recompute = true}), contains("cannot recompute"));
 }
 
+TEST_CASE("a changed loss, source or optimizer is refused by name, more steps are not", "[train]") {
+  const TemporaryDirectory dir;
+  Setup s;
+  kdlib::Directory store{dir.path()};
+  kdlib::Trainer trainer{s.student, RaggedDocuments{{}}, s.objective(), kdlib::AdamW{}, kdlib::ConstantRate{0.1}};
+  trainer.run({.steps = 2}, kdlib::NoMetrics{}, store);
+  CHECK(trainer.run({.steps = 3}, kdlib::NoMetrics{}, store).step == 3);
+  CHECK_THROWS_WITH(trainer.run({.steps = 4, .micro_batches = 2}, kdlib::NoMetrics{}, store), contains("micro_batches was 1 and is now 2"));
+  CHECK_THROWS_WITH(trainer.run({.steps = 4, .settings = {{"note", "x"}}}, kdlib::NoMetrics{}, store), contains("note was (not set) and is now x"));
+  kdlib::Trainer warmer{s.student, RaggedDocuments{{}}, kdlib::Objective{Teacher{s.teacher}, kdlib::ForwardKl{.temperature = 2}}, kdlib::AdamW{}, kdlib::ConstantRate{0.1}};
+  CHECK_THROWS_WITH(warmer.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("loss.temperature was 1 and is now 2"));
+  kdlib::Trainer other{s.student, RaggedDocuments{{.seed = 2}}, s.objective(), kdlib::AdamW{}, kdlib::ConstantRate{0.1}};
+  CHECK_THROWS_WITH(other.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("source.seed was 1 and is now 2"));
+  kdlib::Trainer plain{s.student, RaggedDocuments{{}}, s.objective(), kdlib::Sgd{}, kdlib::ConstantRate{0.1}};
+  CHECK_THROWS_WITH(plain.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("optimizer was adamw and is now sgd"));
+  CHECK(plain.run({.steps = 4, .resume = false}, kdlib::NoMetrics{}, store).step == 4);  // starts over: the old checkpoints are removed
+  CHECK(store.steps() == std::vector<std::int64_t>{4});
+  CHECK(kdlib::setting_or_not_set(store.latest()->settings, "loss") == "ForwardKl");
+}
+
 TEST_CASE("ids outside the vocabulary are refused before the model sees them", "[train]") {
   Setup s;
   kdlib::TokenBatch batch;

@@ -3,6 +3,8 @@
 #ifndef KDLIB_TRAIN_TRAINER_INL_HPP
 #define KDLIB_TRAIN_TRAINER_INL_HPP
 
+#include <string_view>
+
 #include "kdlib/train/trainer.hpp"
 #include "kdlib/train/training_run.hpp"
 
@@ -47,7 +49,17 @@ void append_settings_of(SettingsList& list, const X& x) {
     for (auto& entry : x.describe()) list.push_back(std::move(entry));
 }
 
-/// Temperature, T^2, beta and the like of a loss and, for a sum, of its terms.
+/// "ReverseKl" for kdlib::ReverseKl: the type's own name without namespaces and template arguments, the same from g++ and clang.
+template <class X>
+std::string plain_type_name() {
+  std::string_view text = __PRETTY_FUNCTION__;
+  text = text.substr(text.find("X = ") + 4);
+  text = text.substr(0, text.find_first_of(";<]"));
+  const std::size_t colon = text.rfind(':');
+  return std::string(colon == std::string_view::npos ? text : text.substr(colon + 1));
+}
+
+/// Name, temperature, T^2, beta and the like of a loss and, for a sum, of its terms.
 template <class L>
 void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
   if constexpr (is_loss_sum<L>) {
@@ -58,10 +70,14 @@ void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
       append_loss(list, name, term);
     });
   } else {
+    list.emplace_back(prefix, plain_type_name<L>());
     if constexpr (requires { loss.temperature; }) list.emplace_back(prefix + ".temperature", setting_text(static_cast<double>(loss.temperature)));
     if constexpr (requires { loss.t_squared; }) list.emplace_back(prefix + ".t_squared", setting_text(static_cast<bool>(loss.t_squared)));
     if constexpr (requires { loss.beta; }) list.emplace_back(prefix + ".beta", setting_text(static_cast<double>(loss.beta)));
     if constexpr (requires { loss.scaled; }) list.emplace_back(prefix + ".scaled", setting_text(static_cast<bool>(loss.scaled)));
+    if constexpr (requires { loss.importance_ratio; }) list.emplace_back(prefix + ".importance_ratio", setting_text(static_cast<bool>(loss.importance_ratio)));
+    if constexpr (requires { loss.ratio_limit; }) list.emplace_back(prefix + ".ratio_limit", setting_text(static_cast<double>(loss.ratio_limit)));
+    if constexpr (requires { loss.advantage_limit; }) list.emplace_back(prefix + ".advantage_limit", setting_text(static_cast<double>(loss.advantage_limit)));
     append_settings_of(list, loss);
   }
 }
