@@ -57,7 +57,7 @@ class RowWalker {
   template <class Loss>
   void parts(const Loss& loss, double term_weight, int& left, RowResult& result);
   template <class Loss, class O>
-  double entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double label_derivative, O* out, const C* add);
+  double entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract, O* out, const C* add);
   LabelPoint label_point(const RowStatistics& row) const;
   Entry<double> label_entry(const RowStatistics& row) const;
 
@@ -180,10 +180,15 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
     if (add != nullptr) add_at_label = static_cast<double>(add[y]);
     value += label.value;
   }
-  double subtract = label.derivative, h = 0;
+  double subtract = label.derivative, h = 0;  // gradient scale * (h - p_s * subtract), and the derivative at the label
+  if constexpr (has_normaliser_part<Loss>) {
+    const Dual normaliser = loss.at_normaliser(row);
+    value += normaliser.value;
+    subtract -= normaliser.derivative;
+  }
   if constexpr (has_entry<Loss>) {
     if constexpr (has_label_part<Loss>) h = loss.entry(row, at_label).derivative;
-    value += entries(loss, row, c, label.derivative, out, add);
+    value += entries(loss, row, c, subtract, out, add);
     subtract = static_cast<double>(c.subtract);
   } else if (out != nullptr) {
     c.subtract = static_cast<C>(subtract);
@@ -198,14 +203,14 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
 
 template <class Loops, class C, class T>
 template <class Loss, class O>
-double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double label_derivative, O* out,
+double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract, O* out,
                                        const C* add) {
   EntrySums sums;
   if (out == nullptr) {
     Loops::template entries<C, T, C, Sweep::value>(loss, row, c, student_, teacher_, n_, static_cast<C*>(nullptr), static_cast<C*>(nullptr),
                                                    static_cast<const C*>(nullptr), sums);
   } else if constexpr (has_derivative_sum<Loss>) {
-    c.subtract = static_cast<C>(loss.derivative_sum(row) + label_derivative);
+    c.subtract = static_cast<C>(loss.derivative_sum(row) + subtract);
     Loops::template entries<C, T, O, Sweep::gradient>(loss, row, c, student_, teacher_, n_, out, static_cast<C*>(nullptr), add, sums);
   } else {
     C* h = nullptr;
@@ -219,7 +224,7 @@ double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& ro
     }
     if (p == nullptr) p = at_least(keep_p_, n_);
     Loops::template entries<C, T, C, Sweep::retain>(loss, row, c, student_, teacher_, n_, h, p, static_cast<const C*>(nullptr), sums);
-    c.subtract = static_cast<C>(sums.derivative + label_derivative);
+    c.subtract = static_cast<C>(sums.derivative + subtract);
     Loops::template finish<C, O>(c, h, p, n_, out, add);
   }
   return sums.value;
