@@ -21,6 +21,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/simd_portable_inl.hpp
   include/kdlib/backend/cpu/simd_x86_inl.hpp
   include/kdlib/backend/cpu/vector_body_inl.hpp
+  include/kdlib/backend/cpu/vector_few_rows_body_inl.hpp
   include/kdlib/backend/cpu/vector_int4_body_inl.hpp
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/context.cuh

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of a few rows with a weight (generation), one body for each instruction set: included by vector_body_inl.hpp.
+// Products of a few rows with a weight (generation): included by vector_body_inl.hpp inside its namespaces, once for each instruction
+// set, hence no include guard.
 #ifdef KDLIB_VECTOR_SPACE
 
 /// The sums of one row of a tile. Named members, not an array: they must stay in registers.
