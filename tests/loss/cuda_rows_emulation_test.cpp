@@ -106,6 +106,8 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels, sa
     compare<TestType>(PolicyGradient{.ratio_limit = 2}, v);
     compare<TestType>(PolicyGradient{}, v, false);
     compare<TestType>(SampledKl<KlEstimator::k3>{}, v);
+    compare<TestType>(Sum{Term{1, CrossEntropy{}}, Term{0.01, ZLoss{}}, Term{0.1, TotalVariation{}}, Term{0.2, SkewReverseKl{}}}, v);
+    if (v == 2) compare<TestType>(label_smoothing(0.1), v);  // the larger rows have a masked column
     compare<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{}}}, v);
     compare<TestType>(Sum{Term{0.7, JensenShannon{.temperature = 2}}, Term{0.3, Sum{Term{1, CrossEntropy{}}, Term{0.1, ReverseKl{}}}}}, v);
   }

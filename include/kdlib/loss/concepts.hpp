@@ -3,11 +3,12 @@
 //
 // Notation: p_t teacher and p_s student distribution of one row over V entries, z logits, T temperature, D = log p_s - log p_t.
 //
-// A ROW LOSS is an aggregate with up to three parts, all optional but one of the last two:
+// A ROW LOSS is an aggregate with up to four parts, all optional but one of the last three:
 //   float temperature = 1;  bool t_squared = true;   both models at T; T^2 multiplies value and gradient where the flag is set
 //   entry(row, x) -> EntryLoss<P>                     a sum over the vocabulary: f and h = df / d log p_s of one entry. Multiples of p_s may
 //                                                     be added to h freely (the softmax removes them); choose h so that it is 0 where p_s = p_t
 //   at_label(point) -> Dual                           a function of log p_s(label): value and derivative
+//   at_normaliser(row) -> Dual                        a function of the student's log-sum-exp: value and derivative
 // and says what it needs by static constexpr members: `reads_teacher` (p_t and D in entry), `reads_teacher_label`, `moments`.
 // Where sum h is known from the row's statistics, `derivative_sum(row)` gives it and saves a sweep.
 // The engine does the rest: softmax, its Jacobian, T, weights, masks, fusing with the head, metrics.
@@ -177,6 +178,10 @@ constexpr bool has_label_part = requires(const L& l, const LabelPoint& p) {
   { l.at_label(p) } -> std::same_as<Dual>;
 };
 template <class L>
+constexpr bool has_normaliser_part = requires(const L& l, const RowStatistics& r) {
+  { l.at_normaliser(r) } -> std::same_as<Dual>;
+};
+template <class L>
 constexpr bool has_derivative_sum = requires(const L& l, const RowStatistics& r) {
   { l.derivative_sum(r) } -> std::same_as<double>;
 };
@@ -218,9 +223,9 @@ KDLIB_HOST_DEVICE double factor_of(const L& l) {
   else return 1;
 }
 
-/// A row loss: a sum over the vocabulary, a function of the label's log-probability, or both; or a Sum of such.
+/// A row loss: a sum over the vocabulary, a function of the label's log-probability or of the normaliser, or several of them; or a Sum of such.
 template <class L>
-concept RowLossShape = is_loss_sum<L> || has_entry<L> || has_label_part<L>;
+concept RowLossShape = is_loss_sum<L> || has_entry<L> || has_label_part<L> || has_normaliser_part<L>;
 
 /// A row loss whose needs the targets meet.
 template <class L, class Targets>

@@ -32,7 +32,7 @@ void check_settings(const Loss& loss, const RowInputs& rows) {
 template <class Loss, class Targets>
 constexpr void check_types() {
   static_assert(RowLossShape<Loss>,
-                "this is no row loss: an aggregate with entry(row, x) -> EntryLoss<P> or at_label(point) -> Dual is needed, see kdlib/loss/concepts.hpp");
+                "this is no row loss: an aggregate with entry(row, x) -> EntryLoss<P>, at_label(point) -> Dual or at_normaliser(row) -> Dual is needed, see kdlib/loss/concepts.hpp");
   static_assert(!reads_teacher<Loss> || Targets::teacher_rows,
                 "this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets or SampledTargets");
   static_assert(!reads_teacher_label<Loss> || Targets::teacher_label,

@@ -8,7 +8,11 @@
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/loss/jensen_shannon.hpp"
 #include "kdlib/loss/policy_gradient.hpp"
+#include "kdlib/loss/regularisers.hpp"
 #include "kdlib/loss/reverse_kl.hpp"
+#include "kdlib/loss/skew_kl.hpp"
 #include "kdlib/loss/sum.hpp"
+#include "kdlib/loss/top_k.hpp"
+#include "kdlib/loss/total_variation.hpp"
 
 #endif

@@ -40,7 +40,7 @@ struct SumSlots<std::index_sequence<I...>, Ls...> : SumSlot<I, Ls>... {
 template <class... Ls>
 class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static_assert(sizeof...(Ls) > 0, "a Sum needs at least one Term");
-  static_assert((RowLossShape<Ls> && ...), "each Term of a Sum holds a row loss: an aggregate with entry(row, x) or at_label(point), see kdlib/loss/concepts.hpp");
+  static_assert((RowLossShape<Ls> && ...), "each Term of a Sum holds a row loss: an aggregate with entry(row, x) or at_label(point) or at_normaliser(row), see kdlib/loss/concepts.hpp");
   using Slots = detail::SumSlots<std::index_sequence_for<Ls...>, Ls...>;
 
  public:
@@ -76,6 +76,15 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
     Dual total;
     for_each([&](double weight, const auto& l) {
       if constexpr (has_label_part<std::decay_t<decltype(l)>>) total = total + weight * factor_of(l) * l.at_label(point);
+    });
+    return total;
+  }
+  KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const
+    requires(has_normaliser_part<Ls> || ...)
+  {
+    Dual total;
+    for_each([&](double weight, const auto& l) {
+      if constexpr (has_normaliser_part<std::decay_t<decltype(l)>>) total = total + weight * factor_of(l) * l.at_normaliser(row);
     });
     return total;
   }

@@ -193,14 +193,19 @@ class BlockRow {
         leaf.label_value = label.value, leaf.label_derivative = label.derivative;
       }
       double derivative = 0;
+      if constexpr (has_normaliser_part<Loss>) {
+        const Dual normaliser = loss.at_normaliser(leaf.row);
+        leaf.label_value += normaliser.value;
+        derivative = -normaliser.derivative;
+      }
       if constexpr (has_entry<Loss>) {
         if constexpr (has_derivative_sum<Loss>) {
-          derivative = loss.derivative_sum(leaf.row);
+          derivative += loss.derivative_sum(leaf.row);
         } else if (g_ != nullptr) {
           double mine = 0;
           for (std::int64_t i = block_.thread(); i < n_; i += block_.size())
             mine += static_cast<double>(loss.entry(leaf.row, entry_at<C>(i, leaf)).derivative);
-          derivative = add_up(mine);
+          derivative += add_up(mine);
         }
       }
       leaf.subtract = static_cast<C>(derivative + leaf.label_derivative);

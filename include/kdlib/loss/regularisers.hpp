@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Terms that look at the student alone: entropy bonus, label smoothing, z-loss.
+#ifndef KDLIB_LOSS_REGULARISERS_HPP
+#define KDLIB_LOSS_REGULARISERS_HPP
+
+#include "kdlib/loss/cross_entropy.hpp"
+#include "kdlib/loss/sum.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// L = sum p_s log p_s = -H(p_s): with a positive weight it rewards entropy. Gradient p_s (log p_s + H) / T.
+struct NegativeEntropy {
+  static constexpr Moments moments = {.student_entropy = true};
+  float temperature = 1;   // > 0
+  bool t_squared = true;
+
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
+    return {x.p_s * x.log_p_s, x.p_s * x.log_p_s};
+  }
+  KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return -row.student_entropy; }
+};
+
+/// L = -1/V sum log p_s, the cross-entropy of the uniform distribution. Gradient (p_s - 1/V) / T. Not for rows with masked columns: log p_s is -1e6 there.
+struct UniformCrossEntropy {
+  float temperature = 1;   // > 0
+  bool t_squared = true;
+
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
+    const P h = P(-1 / row.columns);
+    return {h * x.log_p_s, h};
+  }
+  KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics&) const { return -1; }
+};
+
+/// L = (log sum e^z)^2, which keeps logits near a normalised scale (PaLM; ST-MoE). Gradient 2 (log sum e^z) p_s.
+struct ZLoss {
+  KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const { return {row.student_lse * row.student_lse, 2 * row.student_lse}; }
+};
+
+/// Cross-entropy against (1 - epsilon) 1[y] + epsilon / V (Szegedy et al., 2016).
+inline Sum<CrossEntropy, UniformCrossEntropy> label_smoothing(double epsilon) {
+  return Sum{Term{1 - epsilon, CrossEntropy{}}, Term{epsilon, UniformCrossEntropy{}}};
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Total variation distance, half the sum of |p_s - p_t|.
+#ifndef KDLIB_LOSS_TOTAL_VARIATION_HPP
+#define KDLIB_LOSS_TOTAL_VARIATION_HPP
+
+#include "kdlib/loss/concepts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// L = 1/2 sum |p_s - p_t|, in [0, 1]. Gradient p_s (e - sum p_s e) / T with e = 1/2 sign(p_s - p_t), 0 where both are equal.
+struct TotalVariation {
+  static constexpr bool reads_teacher = true;
+  float temperature = 1;   // > 0, of both models
+  bool t_squared = true;
+
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
+    const P half_sign = P(0.5) * sign(x.p_s - x.p_t);
+    return {half_sign * (x.p_s - x.p_t), half_sign * x.p_s};
+  }
+};
+
+KDLIB_NAMESPACE_END
+
+#endif
