@@ -80,6 +80,9 @@ class Decoder {
 
   /// The matrix behind the logits: hidden x weight^T.
   HeadView<T, D> head() const;
+  /// Ids from `ids` on are padding rows of the head: head() leaves them out of every softmax, and nothing is sampled from them. For a
+  /// teacher and a student of one tokenizer whose heads are padded differently. ShapeError unless 1 <= ids <= vocab_size().
+  void set_real_vocabulary(std::int64_t ids);
   /// The parameter whose gradient a loss must add to, or nullptr where the head is frozen.
   Parameter<T, D>* head_parameter();
 
@@ -121,6 +124,7 @@ class Decoder {
   std::vector<DecoderBlock<D, T>> blocks_;
   RopeTable<T, D> rope_;
   bool adapter_enabled_ = true;
+  std::int64_t real_vocabulary_ = 0;  // 0: all rows of the head
   std::vector<std::string> notes_;
   Tape<T, D> tape_;
   Var<T, D> result_;

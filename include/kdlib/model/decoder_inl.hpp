@@ -231,8 +231,14 @@ template <class D, class T>
 HeadView<T, D> Decoder<D, T>::head() const {
   HeadView<T, D> view;
   view.weight = std::as_const(head_ != nullptr ? head_->value : embedding_->value).view();
-  view.real_vocabulary = config_.vocab_size;
+  view.real_vocabulary = real_vocabulary_ > 0 ? real_vocabulary_ : config_.vocab_size;
   return view;
+}
+
+template <class D, class T>
+void Decoder<D, T>::set_real_vocabulary(std::int64_t ids) {
+  require<ShapeError>(ids >= 1 && ids <= config_.vocab_size, "[set_real_vocabulary] ", ids, " ids; the head has ", config_.vocab_size, " rows");
+  real_vocabulary_ = ids;
 }
 
 template <class D, class T>

@@ -10,6 +10,7 @@
 #include "kdlib/model/adapter.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/teacher/remembered.hpp"
+#include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/tools/distil_plan.hpp"
 #include "kdlib/tools/distil_result.hpp"
 #include "kdlib/tools/distil_text.hpp"

@@ -173,13 +173,16 @@ template <class D, class T>
 void DistilRun<D, T>::load() {
   progress_.note(concat("loading ", s_.teacher));
   teacher_.emplace(Model::from_pretrained(s_.teacher, {.trainable = false}));
-  std::optional<Tokenizer> tokenizer = find_tokenizer(s_.teacher);
+  std::optional<Tokenizer> tokenizer = find_model_tokenizer(s_.teacher);
   if (s_.student_path() == s_.teacher && s_.train != "all") {
     student_.emplace(teacher_->share());
     shares_weights_ = true;
   } else {
     student_.emplace(Model::from_pretrained(s_.student_path(), {.trainable = s_.train == "all"}));
-    check_same_vocabulary(tokenizer, find_tokenizer(s_.student_path()), teacher_->vocab_size(), student_->vocab_size());
+    const std::optional<Tokenizer> other = find_model_tokenizer(s_.student_path());
+    const std::int64_t ids = common_vocabulary({teacher_->vocab_size(), tokenizer ? &*tokenizer : nullptr}, {student_->vocab_size(), other ? &*other : nullptr});
+    teacher_->set_real_vocabulary(ids);
+    student_->set_real_vocabulary(ids);
   }
   for (const Model* model : {&*teacher_, &*student_})
     for (const std::string& note : model->notes()) progress_.note(note);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text of a `distil` run: where tokenizers, prompts, given text and held-out documents come from.
+// The text of a `distil` run: where prompts, given text and held-out documents come from.
 #ifndef KDLIB_TOOLS_DISTIL_TEXT_HPP
 #define KDLIB_TOOLS_DISTIL_TEXT_HPP
 
@@ -15,14 +15,9 @@
 #include "kdlib/rollout/teacher_written.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/tools/distil_settings.hpp"
+#include "kdlib/tools/model_files.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// The tokenizer of a model, or nothing for a directory that has none (then prompts and text must be ids).
-std::optional<Tokenizer> find_tokenizer(const std::string& model);
-
-/// Refuses a student whose vocabulary is not the teacher's: ConfigError naming both sizes and both content hashes.
-void check_same_vocabulary(const std::optional<Tokenizer>& teacher, const std::optional<Tokenizer>& student, std::int64_t teacher_rows, std::int64_t student_rows);
 
 /// A file of prompts: --prompts, --validation, or the bundled file `name`. ConfigError where there is no bundled one.
 std::string text_file_or_bundled(const std::string& given, const char* option, const char* name);

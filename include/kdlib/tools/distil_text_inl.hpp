@@ -4,7 +4,6 @@
 #define KDLIB_TOOLS_DISTIL_TEXT_INL_HPP
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 
 #include "kdlib/io/paths.hpp"
@@ -12,12 +11,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-inline std::string hash_text(std::uint64_t hash) {
-  char text[24];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
-  return text;
-}
 
 /// Text of a held-out prompt as the report shows it: the content of its last user turn, without the template around it.
 inline std::string strip_chat_markup(std::string text) {
@@ -30,22 +23,6 @@ inline std::string strip_chat_markup(std::string text) {
 }
 
 }  // namespace detail
-
-inline std::optional<Tokenizer> find_tokenizer(const std::string& model) {
-  if (is_directory(model) && !path_exists(join_path(model, "tokenizer.json"))) return std::nullopt;
-  return Tokenizer::from_pretrained(model);
-}
-
-inline void check_same_vocabulary(const std::optional<Tokenizer>& teacher, const std::optional<Tokenizer>& student, std::int64_t teacher_rows, std::int64_t student_rows) {
-  const std::string sizes = concat("the teacher has ", teacher_rows, " rows in its head, the student ", student_rows);
-  if (teacher && student) {
-    require<ConfigError>(teacher->content_hash() == student->content_hash(), "[distil] teacher and student have different tokenizers (content hashes ",
-                         detail::hash_text(teacher->content_hash()), " and ", detail::hash_text(student->content_hash()), "; ", sizes,
-                         "): divergences over the vocabulary need one tokenizer; take models of one family");
-  }
-  require<ConfigError>(teacher_rows == student_rows, "[distil] ", sizes, teacher && student ? "; the tokenizers are equal, so the heads are padded differently, which this program cannot mask yet"
-                                                                                            : "; without tokenizers the sizes must be equal");
-}
 
 inline std::string text_file_or_bundled(const std::string& given, const char* option, const char* name) {
   if (!given.empty()) return given;
@@ -71,7 +48,7 @@ DistilText<Model>::DistilText(const DistilSettings& settings, Model& teacher, st
   validation_ = read_text_lines(validation_path_, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
   if (writes) {
     prompts_path_ = text_file_or_bundled(settings.prompts, "--prompts", "prompts.jsonl");
-    const auto stop_ids = teacher.config().eos_ids;
+    const auto stop_ids = stop_ids_of(settings.teacher, tokenizer_, teacher.config().eos_ids);
     if (tokenizer_) prompts_.emplace(prompts_path_, *tokenizer_, text_settings());
     else prompts_.emplace(prompts_path_, stop_ids, text_settings());
   } else {
