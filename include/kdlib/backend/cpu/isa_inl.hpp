@@ -10,6 +10,10 @@
 #include <cstring>
 #include <limits>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/core/error.hpp"
 
