@@ -96,9 +96,12 @@ set(KDLIB_HEADERS
   include/kdlib/loss/losses.hpp
   include/kdlib/loss/policy_gradient.hpp
   include/kdlib/loss/policy_gradient_inl.hpp
+  include/kdlib/loss/regularisers.hpp
   include/kdlib/loss/reverse_kl.hpp
+  include/kdlib/loss/skew_kl.hpp
   include/kdlib/loss/sum.hpp
   include/kdlib/loss/top_k.hpp
+  include/kdlib/loss/total_variation.hpp
   include/kdlib/model/adapter.hpp
   include/kdlib/model/adapter_files_inl.hpp
   include/kdlib/model/adapter_inl.hpp

@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 # What the tests, programs and benchmarks are built with.
-KDLIB_PACKAGES=(git cmake ninja-build g++ ccache pkg-config python3 libeigen3-dev libopenblas-dev rapidjson-dev libyaml-cpp-dev catch2)
+KDLIB_PACKAGES=(git cmake ninja-build g++ ccache pkg-config python3 libeigen3-dev libopenblas-dev rapidjson-dev libyaml-cpp-dev catch2 libbenchmark-dev)
 
 say() { printf '[%s] %s\n' "$(basename "$0")" "$*"; }
 
