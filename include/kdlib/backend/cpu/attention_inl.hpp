@@ -27,6 +27,12 @@ void take_units(std::int64_t count, F&& body) {
   });
 }
 
+/// At least n elements; never shrinks, because growing again would fill with zeros.
+template <class T>
+void grow_scratch(std::vector<T>& scratch, std::int64_t n) {
+  if (static_cast<std::int64_t>(scratch.size()) < n) scratch.resize(static_cast<std::size_t>(n));
+}
+
 /// Keys that query `position` sees: [first, position].
 inline std::int64_t first_key(std::int64_t position, std::int64_t window) {
   return window > 0 && position >= window ? position - window + 1 : 0;
@@ -41,7 +47,7 @@ void attend(const AttentionHeads& heads, std::int64_t queries, std::int64_t past
   for (std::int64_t begin = 0; begin < queries; begin += query_block) {
     const std::int64_t rows = queries - begin < query_block ? queries - begin : query_block;
     const std::int64_t first = first_key(past + begin, heads.window), keys = past + begin + rows - first;
-    scratch.resize(static_cast<std::size_t>(query_block * keys));
+    grow_scratch(scratch, query_block * keys);
     T* s = scratch.data();
     CpuGemm<T>::gemm_serial(false, true, rows, keys, d, T{1}, q + begin * q_stride, q_stride, k + first * kv_stride, kv_stride, T{0}, s, keys);
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -84,7 +90,7 @@ struct AttentionBackward {
     const std::int64_t d = heads.head_size, rows = length - begin < query_block ? length - begin : query_block;
     const std::int64_t first = first_key(begin, heads.window), keys = begin + rows - first;
     const T scale = static_cast<T>(heads.scale);
-    scratch.resize(static_cast<std::size_t>(2 * query_block * keys));
+    grow_scratch(scratch, 2 * query_block * keys);
     T *p = scratch.data(), *dp = p + query_block * keys;
     const T *qb = q + begin * q_stride, *db = dout + begin * q_stride, *kb = k + first * kv_stride, *vb = v + first * kv_stride;
     CpuGemm<T>::gemm_serial(false, true, rows, keys, d, T{1}, qb, q_stride, kb, kv_stride, T{0}, p, keys);
@@ -150,7 +156,7 @@ void CpuAttention<T>::attention_decode(const AttentionHeads& heads, const Docume
       }
       for (std::int64_t t = 0; t < count; ++t) {
         const std::int64_t first = first_key(past + t, heads.window), seen = past + t + 1 - first;
-        scratch.resize(static_cast<std::size_t>(seen));
+        grow_scratch(scratch, seen);
         KDLIB_VECTOR_CALL(attend_one, q + at + t * q_stride, keys + first * kv_stride, values + first * kv_stride, seen, kv_stride, d,
                           static_cast<T>(heads.scale), scratch.data(), out + at + t * q_stride);
       }
