@@ -5,6 +5,9 @@
 # What the tests, programs and benchmarks are built with.
 KDLIB_PACKAGES=(git cmake ninja-build g++ ccache pkg-config python3 libeigen3-dev libopenblas-dev rapidjson-dev libyaml-cpp-dev catch2 libbenchmark-dev)
 
+# ccache, where used, recognises the same sources in another folder (a fresh clone builds from the cache).
+export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1
+
 say() { printf '[%s] %s\n' "$(basename "$0")" "$*"; }
 
 package_is_here() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -14,11 +14,11 @@
 
 namespace kdlib_tests {
 
-#if defined(KDLIB_SOURCE_DIR)
-inline std::string source_dir() { return KDLIB_SOURCE_DIR; }
-#else
-inline std::string source_dir() { return "."; }  // a hand-made build: run from the root of the tree
-#endif
+/// The root of the tree: CTest sets KDLIB_SOURCE_DIR; a test started by hand is started there.
+inline std::string source_dir() {
+  const char* root = ::getenv("KDLIB_SOURCE_DIR");
+  return root != nullptr ? root : ".";
+}
 
 inline bool exists(const std::string& path) {
   struct stat info {};
