@@ -3,11 +3,12 @@
 //
 // Notation: p_t teacher and p_s student distribution of one row over V entries, z logits, T temperature, D = log p_s - log p_t.
 //
-// A ROW LOSS is an aggregate with up to four parts, all optional but one of the last three:
+// A ROW LOSS is an aggregate with up to five parts, all optional but one of the last four:
 //   float temperature = 1;  bool t_squared = true;   both models at T; T^2 multiplies value and gradient where the flag is set
 //   entry(row, x) -> EntryLoss<P>                     a sum over the vocabulary: f and h = df / d log p_s of one entry. Multiples of p_s may
 //                                                     be added to h freely (the softmax removes them); choose h so that it is 0 where p_s = p_t
 //   at_label(point) -> Dual                           a function of log p_s(label): value and derivative
+//   on_support(point) -> double                       a function of log p_s on the teacher's top-k and of the rest's mass; fills its derivatives
 //   at_normaliser(row) -> Dual                        a function of the student's log-sum-exp: value and derivative
 // and says what it needs by static constexpr members: `reads_teacher` (p_t and D in entry), `reads_teacher_label`, `moments`.
 // Where sum h is known from the row's statistics, `derivative_sum(row)` gives it and saves a sweep.
@@ -167,6 +168,15 @@ struct LabelPoint {
   bool has_behaviour = false;
 };
 
+/// One row of the teacher's top-k: the log-probabilities of the support under both models, of the mass outside it, and where the derivatives go.
+struct SupportPoint {
+  std::span<const double> log_p_t, log_p_s;     // [K]
+  double log_tail_t = 0, log_tail_s = 0;        // -infinity: nothing outside
+  std::span<double> derivative;                 // [K] dL / d log p_s, up to one common multiple of p_s (also in tail_derivative)
+  double tail_derivative = 0;                   // dL / d log tail_s
+  bool closed = false;                          // the derivatives sum to 0 and nothing outside the support changes
+};
+
 // ---- what the engine asks of a loss ---------------------------------------------------------------------------------------------
 
 template <class L>
@@ -181,6 +191,21 @@ template <class L>
 constexpr bool has_normaliser_part = requires(const L& l, const RowStatistics& r) {
   { l.at_normaliser(r) } -> std::same_as<Dual>;
 };
+template <class L>
+constexpr bool has_support_part = requires(const L& l, SupportPoint& p) {
+  { l.on_support(p) } -> std::same_as<double>;
+};
+/// The loss, or a term of the sum, reads the teacher's top-k.
+template <class L>
+constexpr bool reads_support = [] {
+  if constexpr (requires { L::reads_support; }) return L::reads_support;
+  else return has_support_part<L>;
+}();
+template <class Targets>
+constexpr bool gives_support = [] {
+  if constexpr (requires { Targets::teacher_top_k; }) return Targets::teacher_top_k;
+  else return false;
+}();
 template <class L>
 constexpr bool has_derivative_sum = requires(const L& l, const RowStatistics& r) {
   { l.derivative_sum(r) } -> std::same_as<double>;
@@ -225,11 +250,12 @@ KDLIB_HOST_DEVICE double factor_of(const L& l) {
 
 /// A row loss: a sum over the vocabulary, a function of the label's log-probability or of the normaliser, or several of them; or a Sum of such.
 template <class L>
-concept RowLossShape = is_loss_sum<L> || has_entry<L> || has_label_part<L> || has_normaliser_part<L>;
+concept RowLossShape = is_loss_sum<L> || has_entry<L> || has_label_part<L> || has_normaliser_part<L> || has_support_part<L>;
 
 /// A row loss whose needs the targets meet.
 template <class L, class Targets>
-concept RowLoss = RowLossShape<L> && (!reads_teacher<L> || Targets::teacher_rows) && (!reads_teacher_label<L> || Targets::teacher_label);
+concept RowLoss = RowLossShape<L> && (!reads_teacher<L> || Targets::teacher_rows) && (!reads_teacher_label<L> || Targets::teacher_label) &&
+                  (!reads_support<L> || gives_support<Targets>);
 
 /// Rows of logits for the engine. Pointers may be nullptr where nothing needs them.
 template <class T>
@@ -246,6 +272,10 @@ struct RowTask {
   const std::int32_t* labels = nullptr;     // [rows]
   const float* weights = nullptr;           // [rows], nullptr: 1
   const float* behaviour = nullptr;         // [rows] log-probabilities of the labels under what drew them
+  const std::int32_t* support_ids = nullptr;  // [rows, support_size] the teacher's top-k; -1: absent
+  const T* support_log_probs = nullptr;       // [rows, support_size] at the loss's temperature
+  const T* support_log_tail = nullptr;        // [rows] log of the mass of all other ids
+  std::int64_t support_size = 0;
   const float* teacher_label = nullptr;     // [rows] log p_t(label) at T = 1, where there are no teacher rows
   double scale = 1;
   bool metrics = false;

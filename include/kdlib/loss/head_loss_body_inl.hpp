@@ -20,6 +20,29 @@ constexpr bool is_logit_targets = false;
 template <class T, class D>
 constexpr bool is_logit_targets<LogitTargets<T, D>> = true;
 
+/// The teacher's top-k of a call, without its types.
+template <class T>
+struct SupportRows {
+  const std::int32_t* ids = nullptr;
+  const T* log_probs = nullptr;
+  const T* log_tail = nullptr;
+  std::int64_t size = 0;
+};
+template <class Loss, class T, class Targets>
+SupportRows<T> support_of(const Loss& loss, const Targets& targets, std::int64_t count, std::int64_t columns) {
+  SupportRows<T> s;
+  if constexpr (gives_support<Targets>) {
+    require<ShapeError>(targets.ids.rank() == 2 && targets.ids[0] == count && targets.log_probs.shape() == targets.ids.shape() && targets.log_tail.count() == count,
+                        "[head_loss] top-k ids ", targets.ids.shape(), ", log-probs ", targets.log_probs.shape(), ", log-tail ", targets.log_tail.shape(), " for ", count,
+                        " rows");
+    s = {targets.ids.data(), targets.log_probs.data(), targets.log_tail.data(), targets.ids[1]};
+    check_support_ids(s.ids, count, s.size, columns);
+    check_support_temperature(loss, targets.temperature);
+    check_support_size(loss, s.size);
+  }
+  return s;
+}
+
 /// Row inputs of the rows that count, densely.
 struct PackedRows {
   std::vector<std::int64_t> index;  // which of the R rows; empty: all of them, in order
@@ -69,6 +92,32 @@ void fill_inputs(RowTask<T>& task, const PackedRows& rows, std::int64_t begin, s
   task.behaviour = at_or_null(rows.behaviour, begin);
   task.teacher_label = at_or_null(rows.teacher_label, begin);
 }
+
+/// The top-k of rows [begin, begin + count), gathered where rows are left out.
+template <class T>
+class SupportChunk {
+ public:
+  void fill(RowTask<T>& task, const SupportRows<T>& all, const PackedRows& rows, std::int64_t begin, std::int64_t count) {
+    task.support_size = all.size;
+    if (all.ids == nullptr) return;
+    if (rows.all) {
+      task.support_ids = all.ids + begin * all.size, task.support_log_probs = all.log_probs + begin * all.size, task.support_log_tail = all.log_tail + begin;
+      return;
+    }
+    ids_.clear(), log_probs_.clear(), log_tail_.clear();
+    for (std::int64_t i = begin; i < begin + count; ++i) {
+      const std::int64_t r = rows.index[static_cast<std::size_t>(i)];
+      ids_.insert(ids_.end(), all.ids + r * all.size, all.ids + (r + 1) * all.size);
+      log_probs_.insert(log_probs_.end(), all.log_probs + r * all.size, all.log_probs + (r + 1) * all.size);
+      log_tail_.push_back(all.log_tail[r]);
+    }
+    task.support_ids = ids_.data(), task.support_log_probs = log_probs_.data(), task.support_log_tail = log_tail_.data();
+  }
+
+ private:
+  std::vector<std::int32_t> ids_;
+  std::vector<T> log_probs_, log_tail_;
+};
 
 /// Adds one chunk's rows to the result, in row order.
 inline void collect_rows(HeadLossResult& total, const std::vector<RowResult>& results, const PackedRows& rows, std::int64_t begin, std::int64_t count,
@@ -141,12 +190,14 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
   } else if constexpr (teacher_logits) {
     require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[head_loss] teacher logits ", targets.logits.shape(), " for ", count, " rows");
     columns = detail::shared_columns(student.weight[0], student.real_vocabulary, targets.logits[1], targets.real_vocabulary);
-  } else if constexpr (Targets::teacher_label) {
+  } else if constexpr (Targets::teacher_label && !gives_support<Targets>) {
     teacher_label = targets.log_probs;
     require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[head_loss] ", teacher_label.size(), " teacher log-probs for ", count, " rows");
   }
   detail::check_rows(inputs, count, columns, has_label_part<Loss>);
   detail::check_settings(loss, inputs);
+  const detail::SupportRows<T> support = detail::support_of<Loss, T>(loss, targets, count, columns);
+  detail::SupportChunk<T> support_chunk;
   const bool backward = hidden_gradient.data() != nullptr && count > 0;
   require<ShapeError>(!backward || hidden_gradient.shape() == hidden.shape(), "[head_loss] hidden_gradient ", hidden_gradient.shape(), " is not ", hidden.shape());
   require<ShapeError>(head == nullptr || (backward || count == 0), "[head_loss] the head's gradient needs hidden_gradient too");
@@ -174,6 +225,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
     const std::int64_t n = std::min(chunk, rows.count - begin);
     RowTask<T> task;
     detail::fill_inputs(task, rows, begin, n);
+    support_chunk.fill(task, support, rows, begin, n);
     task.columns = task.student_stride = task.teacher_stride = task.gradient_stride = columns;
     task.scale = scale;
     task.metrics = settings.metrics;
@@ -227,7 +279,7 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
     task.teacher = targets.logits.data();
     task.teacher_stride = targets.logits[1];
     task.columns = detail::shared_columns(student[1], targets.real_vocabulary, targets.logits[1], targets.real_vocabulary);
-  } else if constexpr (Targets::teacher_label) {
+  } else if constexpr (Targets::teacher_label && !gives_support<Targets>) {
     teacher_label = targets.log_probs;
     require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[row_loss] ", teacher_label.size(), " teacher log-probs for ", count, " rows");
   }
@@ -243,6 +295,9 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
   rows.behaviour.assign(inputs.behaviour_log_probs.begin(), inputs.behaviour_log_probs.end());
   rows.teacher_label.assign(teacher_label.begin(), teacher_label.end());
   detail::fill_inputs(task, rows, 0, count);
+  rows.count = count;
+  detail::SupportChunk<T> support_chunk;
+  support_chunk.fill(task, detail::support_of<Loss, T>(loss, targets, count, task.columns), rows, 0, count);
   task.student = student.data();
   task.gradient = gradient.data();
   task.scale = scale;

@@ -35,6 +35,7 @@ constexpr void check_types() {
                 "this is no row loss: an aggregate with entry(row, x) -> EntryLoss<P>, at_label(point) -> Dual or at_normaliser(row) -> Dual is needed, see kdlib/loss/concepts.hpp");
   static_assert(!reads_teacher<Loss> || Targets::teacher_rows,
                 "this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets or SampledTargets");
+  static_assert(!reads_support<Loss> || gives_support<Targets>, "this loss reads the teacher's top-k tokens: give TopKTargets");
   static_assert(!reads_teacher_label<Loss> || Targets::teacher_label,
                 "this loss reads the teacher's log-probability of the label: give SampledTargets, LogitTargets or HiddenTargets, not NoTargets");
 }
@@ -65,6 +66,25 @@ inline std::int64_t shared_columns(std::int64_t student, std::int64_t student_re
   require<ShapeError>(a == b && a <= student && b <= teacher, "[head_loss] the student has ", a, " real ids of ", student, " and the teacher ", b, " of ", teacher,
                       "; both must come from one tokenizer");
   return a;
+}
+
+/// What a top-k loss was made for against what the targets are.
+template <class Loss>
+void check_support_temperature(const Loss& loss, float temperature) {
+  if constexpr (is_loss_sum<Loss>) loss.for_each([&](double, const auto& l) { check_support_temperature(l, temperature); });
+  else if constexpr (has_support_part<Loss>)
+    require<ConfigError>(loss.temperature == temperature, "[head_loss] the top-k targets hold log-probabilities at temperature ", temperature, " and the loss wants ",
+                         loss.temperature, "; a softmax at another temperature cannot be made from them: set the loss's temperature, or cache again");
+}
+template <class Loss>
+void check_support_size(const Loss& loss, std::int64_t size) {
+  if constexpr (is_loss_sum<Loss>) loss.for_each([&](double, const auto& l) { check_support_size(l, size); });
+  else if constexpr (requires { loss.check_support(size); }) loss.check_support(size);
+}
+inline void check_support_ids(const std::int32_t* ids, std::int64_t count, std::int64_t size, std::int64_t vocabulary) {
+  for (std::int64_t i = 0; i < count * size; ++i)
+    require<InputError>(ids[i] >= -1 && ids[i] < vocabulary, "[head_loss] top-k id ", ids[i], " of row ", i / size, " is outside the vocabulary of ", vocabulary,
+                        " (-1 marks an absent entry)");
 }
 
 inline RowMetrics weighted(const RowMetrics& m, double w) {

@@ -49,6 +49,8 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static constexpr bool reads_teacher = (kdlib::reads_teacher<Ls> || ...);
   static constexpr bool reads_teacher_label = (kdlib::reads_teacher_label<Ls> || ...);
 
+  static constexpr bool reads_support = (kdlib::reads_support<Ls> || ...);
+
   explicit Sum(Term<Ls>... terms) : Slots(terms...) {}
 
   /// True where every term (and term of a term) has this temperature.

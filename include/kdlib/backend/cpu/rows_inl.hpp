@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "kdlib/backend/cpu/rows.hpp"
@@ -56,6 +57,11 @@ class RowWalker {
   /// A sum whose temperatures differ: term after term, added up in C, rounded by the last.
   template <class Loss>
   void parts(const Loss& loss, double term_weight, int& left, RowResult& result);
+  /// Losses on the teacher's top-k.
+  template <class Loss, class O>
+  void support_part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result);
+  void support_sweep(double temperature);
+  void gather_support();
   template <class Loss, class O>
   double entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract, O* out, const C* add);
   LabelPoint label_point(const RowStatistics& row) const;
@@ -83,6 +89,10 @@ class RowWalker {
   RowSums sums_;
   std::vector<C> maxima_s_, maxima_t_;  // of each block, for the metrics
   Buffer<C, Cpu> keep_p_, keep_h_, total_;
+  std::vector<std::pair<std::int32_t, double>> support_;  // id, log p_t; by id, each once
+  std::vector<double> support_log_t_, support_log_s_, support_derivative_;
+  std::vector<T> masked_;                                  // a block without its support
+  double log_tail_s_ = 0;
 };
 
 template <class C>
@@ -133,7 +143,7 @@ void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& r
     metrics(result.metrics);
   }
   if constexpr (is_loss_sum<Loss>) {
-    if (!loss.has_temperature(shared_temperature(loss))) {
+    if (reads_support<Loss> || !loss.has_temperature(shared_temperature(loss))) {
       int left = count_terms(loss);
       open_ = false;
       return parts(loss, 1.0, left, result);
@@ -162,6 +172,7 @@ void RowWalker<Loops, C, T>::parts(const Loss& loss, double term_weight, int& le
 template <class Loops, class C, class T>
 template <class Loss, class O>
 void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result) {
+  if constexpr (has_support_part<Loss>) return support_part(loss, term_weight, out, add, result);
   constexpr bool teacher = reads_teacher<Loss> || reads_teacher_label<Loss>;
   const double temperature = shared_temperature(loss);
   statistics(temperature, teacher && teacher_ != nullptr, moments_of<Loss>.any());
@@ -341,51 +352,6 @@ RowConstants<C> RowWalker<Loops, C, T>::constants() const {
   return c;
 }
 
-template <class Loops, class C, class T>
-TopFive RowWalker<Loops, C, T>::top_five(const T* z, const std::vector<C>& maxima) const {
-  // The fifth largest of the block maxima is a lower bound of the fifth largest entry: only blocks that reach it are looked at.
-  C bound = -std::numeric_limits<C>::infinity();
-  if (maxima.size() >= 5) {
-    C five[5];
-    std::partial_sort_copy(maxima.begin(), maxima.end(), five, five + 5, [](C a, C b) { return a > b; });
-    bound = five[4];
-  }
-  TopFive top;
-  for (std::size_t b = 0; b < maxima.size(); ++b) {
-    if (!(maxima[b] >= bound)) continue;
-    const std::int64_t first = static_cast<std::int64_t>(b) * row_block;
-    Loops::template collect<C>(z + first, std::min(row_block, n_ - first), first, bound, top);
-  }
-  return top;
-}
-
-template <class Loops, class C, class T>
-void RowWalker<Loops, C, T>::metrics(RowMetrics& m) {
-  const RowStatistics row = row_statistics();
-  const auto not_negative = [](double x) { return x < 0 ? 0.0 : x; };
-  const TopFive s = top_five(student_, maxima_s_);
-  m.weight = 1;
-  m.student_entropy = not_negative(row.student_entropy);
-  if (teacher_ != nullptr) {
-    const TopFive t = top_five(teacher_, maxima_t_);
-    m.teacher_weight = 1;
-    m.teacher_entropy = not_negative(row.teacher_entropy);
-    m.forward_kl = not_negative(row.forward_kl);
-    m.reverse_kl = not_negative(row.reverse_kl);
-    m.top1_agreement = s.id[0] == t.id[0] ? 1 : 0;
-    int common = 0;
-    for (int i = 0; i < t.count; ++i) common += s.holds(t.id[i]) ? 1 : 0;
-    m.top5_overlap = t.count > 0 ? static_cast<double>(common) / t.count : 0;
-    m.top5_contains = s.holds(t.id[0]) ? 1 : 0;
-  }
-  if (task_.labels != nullptr) {
-    const std::int64_t y = task_.labels[r_];
-    m.label_weight = 1;
-    m.label_log_prob = static_cast<double>(student_[y]) - row.student_lse;
-    m.label_top1 = s.id[0] == y ? 1 : 0;
-  }
-}
-
 template <class Loops, class T, class Loss>
 void walk_rows(const Loss& loss, const RowTask<T>& task, RowResult* results) {
   parallel_for(task.rows, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -412,36 +378,8 @@ void RowKernels<Cpu, T>::run(const Loss& loss, const RowTask<T>& task, RowResult
   detail::walk_rows<detail::rows_portable::Loops>(loss, task, results);
 }
 
-template <class T>
-  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
-void RowKernels<Cpu, T>::modify_logits(const T* bias, T scale, float softcap, std::int64_t rows, std::int64_t columns, T* z) {
-  using C = accumulate_t<T>;
-  if (bias == nullptr && !(softcap > 0)) return;
-  const C cap = static_cast<C>(softcap), factor = static_cast<C>(scale);
-  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t r = begin; r < end; ++r)
-      for (std::int64_t i = 0; i < columns; ++i) {
-        C x = static_cast<C>(z[r * columns + i]);
-        if (bias != nullptr) x += factor * static_cast<C>(bias[i]);
-        if (cap > 0) x = cap * std::tanh(x / cap);
-        z[r * columns + i] = static_cast<T>(x);
-      }
-  });
-}
-
-template <class T>
-  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
-void RowKernels<Cpu, T>::softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const T* z, T* gradient) {
-  using C = accumulate_t<T>;
-  const C inverse = 1 / static_cast<C>(softcap);
-  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin * columns; i < end * columns; ++i) {
-      const C y = static_cast<C>(z[i]) * inverse;
-      gradient[i] = static_cast<T>(static_cast<C>(gradient[i]) * (1 - y * y));
-    }
-  });
-}
-
 KDLIB_NAMESPACE_END
+
+#include "kdlib/backend/cpu/rows_parts_inl.hpp"
 
 #endif

@@ -180,6 +180,7 @@ class BlockRow {
     if constexpr (is_loss_sum<Loss>) {
       loss.for_each([&](double w, const auto& l) { prepare(l, weight * w, leaves, index); });
     } else {
+      static_assert(!has_support_part<Loss>, "losses on the teacher's top-k have no CUDA kernel yet: use the CPU, or LogitTargets");
       BlockLeaf<C>& leaf = leaves[index++];
       const double temperature = temperature_of(loss);
       leaf.row = statistics(temperature);

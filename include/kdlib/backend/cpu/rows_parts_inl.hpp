@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parts of the row walker beside the sweeps: metrics, losses on the teacher's top-k, what a head does to logits.
+#ifndef KDLIB_BACKEND_CPU_ROWS_PARTS_INL_HPP
+#define KDLIB_BACKEND_CPU_ROWS_PARTS_INL_HPP
+
+#include "kdlib/backend/cpu/rows_inl.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+template <class Loops, class C, class T>
+TopFive RowWalker<Loops, C, T>::top_five(const T* z, const std::vector<C>& maxima) const {
+  // The fifth largest of the block maxima is a lower bound of the fifth largest entry: only blocks that reach it are looked at.
+  C bound = -std::numeric_limits<C>::infinity();
+  if (maxima.size() >= 5) {
+    C five[5];
+    std::partial_sort_copy(maxima.begin(), maxima.end(), five, five + 5, [](C a, C b) { return a > b; });
+    bound = five[4];
+  }
+  TopFive top;
+  for (std::size_t b = 0; b < maxima.size(); ++b) {
+    if (!(maxima[b] >= bound)) continue;
+    const std::int64_t first = static_cast<std::int64_t>(b) * row_block;
+    Loops::template collect<C>(z + first, std::min(row_block, n_ - first), first, bound, top);
+  }
+  return top;
+}
+
+template <class Loops, class C, class T>
+void RowWalker<Loops, C, T>::metrics(RowMetrics& m) {
+  const RowStatistics row = row_statistics();
+  const auto not_negative = [](double x) { return x < 0 ? 0.0 : x; };
+  const TopFive s = top_five(student_, maxima_s_);
+  m.weight = 1;
+  m.student_entropy = not_negative(row.student_entropy);
+  if (teacher_ != nullptr) {
+    const TopFive t = top_five(teacher_, maxima_t_);
+    m.teacher_weight = 1;
+    m.teacher_entropy = not_negative(row.teacher_entropy);
+    m.forward_kl = not_negative(row.forward_kl);
+    m.reverse_kl = not_negative(row.reverse_kl);
+    m.top1_agreement = s.id[0] == t.id[0] ? 1 : 0;
+    int common = 0;
+    for (int i = 0; i < t.count; ++i) common += s.holds(t.id[i]) ? 1 : 0;
+    m.top5_overlap = t.count > 0 ? static_cast<double>(common) / t.count : 0;
+    m.top5_contains = s.holds(t.id[0]) ? 1 : 0;
+  }
+  if (task_.labels != nullptr) {
+    const std::int64_t y = task_.labels[r_];
+    m.label_weight = 1;
+    m.label_log_prob = static_cast<double>(student_[y]) - row.student_lse;
+    m.label_top1 = s.id[0] == y ? 1 : 0;
+  }
+}
+
+template <class Loops, class C, class T>
+void RowWalker<Loops, C, T>::gather_support() {
+  support_.clear();
+  for (std::int64_t k = 0; k < task_.support_size; ++k) {
+    const std::int32_t id = task_.support_ids[r_ * task_.support_size + k];
+    if (id >= 0) support_.emplace_back(id, static_cast<double>(task_.support_log_probs[r_ * task_.support_size + k]));
+  }
+  std::sort(support_.begin(), support_.end());
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < support_.size(); ++i) {  // an id that comes twice has the mass of both
+    if (kept > 0 && support_[kept - 1].first == support_[i].first)
+      support_[kept - 1].second = std::log(std::exp(support_[kept - 1].second) + std::exp(support_[i].second));
+    else
+      support_[kept++] = support_[i];
+  }
+  support_.resize(kept);
+}
+
+/// The first sweep with the support left out, then added: the mass outside is summed, not got by subtraction, so a tail of 1e-12 is as exact as one of 0.1.
+template <class Loops, class C, class T>
+void RowWalker<Loops, C, T>::support_sweep(double temperature) {
+  temperature_ = temperature;
+  with_teacher_ = with_sums_ = false;
+  const double inverse = 1 / temperature, lowest = static_cast<double>(std::numeric_limits<C>::lowest());
+  const C log2_scale = static_cast<C>(1.4426950408889634 * inverse), floor = static_cast<C>(-1e6 * temperature);
+  sums_ = {};
+  SideSums& side = sums_.student;
+  side.anchor = std::max(lowest, Loops::template largest<C>(student_, std::min(n_, row_block)));
+  for (const auto& [id, log_p] : support_) side.anchor = std::max(side.anchor, static_cast<double>(student_[id]));
+  std::size_t next = 0;
+  for (std::int64_t first = 0; first < n_; first += row_block) {
+    const std::int64_t count = std::min(row_block, n_ - first);
+    const T* z = student_ + first;
+    if (next < support_.size() && support_[next].first < first + count) {
+      masked_.assign(z, z + count);
+      for (; next < support_.size() && support_[next].first < first + count; ++next)
+        masked_[static_cast<std::size_t>(support_[next].first - first)] = static_cast<T>(-std::numeric_limits<float>::infinity());
+      z = masked_.data();
+    }
+    RowSums block;
+    for (bool again = true; again;) {
+      Loops::template block_statistics<C, T, false, false>(z, nullptr, count, sums_, log2_scale, floor, block);
+      again = (block.student.largest - side.anchor) * inverse > 20;
+      if (again) move_anchor(side, sums_.teacher, block.student.largest, inverse);
+    }
+    side.sum += block.student.sum;
+  }
+  const double tail = side.sum;
+  for (const auto& [id, log_p] : support_) side.sum += std::exp((static_cast<double>(student_[id]) - side.anchor) * inverse);
+  log_tail_s_ = std::log(tail) - std::log(side.sum);
+  support_log_t_.clear(), support_log_s_.clear();
+  for (const auto& [id, log_p] : support_) {
+    support_log_t_.push_back(log_p);
+    support_log_s_.push_back((static_cast<double>(student_[id]) - side.anchor) * inverse - std::log(side.sum));
+  }
+  support_derivative_.assign(support_.size(), 0.0);
+}
+
+template <class Loops, class C, class T>
+template <class Loss, class O>
+void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result) {
+  const double temperature = temperature_of(loss);
+  gather_support();
+  support_sweep(temperature);
+  SupportPoint point{support_log_t_, support_log_s_, static_cast<double>(task_.support_log_tail[r_]), log_tail_s_, support_derivative_};
+  result.value += term_weight * factor_of(loss) * loss.on_support(point);
+  if (out == nullptr) return;
+  // dL/dz_j = d_j - p_j S on the support and p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the student's mass outside.
+  double sum = point.tail_derivative;
+  for (const double d : support_derivative_) sum += d;
+  if (point.closed) sum = 0;
+  const double outside = point.tail_derivative == 0 ? 0 : point.tail_derivative / std::exp(log_tail_s_);
+  RowConstants<C> c = constants();
+  const double scale = task_.scale * weight_ * term_weight * factor_of(loss) / temperature;
+  c.scale = static_cast<C>(scale);
+  c.subtract = static_cast<C>(sum - outside);
+  for (std::size_t k = 0; k < support_.size(); ++k) {  // `add` may be `out`: taken before the sweep
+    double& d = support_derivative_[k];
+    d = scale * (d - std::exp(support_log_s_[k]) * sum) + (add == nullptr ? 0.0 : static_cast<double>(add[support_[k].first]));
+  }
+  Loops::template probabilities<C>(c, student_, n_, out, add);
+  for (std::size_t k = 0; k < support_.size(); ++k) out[support_[k].first] = static_cast<O>(static_cast<C>(support_derivative_[k]));
+}
+
+}  // namespace detail
+
+template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
+void RowKernels<Cpu, T>::modify_logits(const T* bias, T scale, float softcap, std::int64_t rows, std::int64_t columns, T* z) {
+  using C = accumulate_t<T>;
+  if (bias == nullptr && !(softcap > 0)) return;
+  const C cap = static_cast<C>(softcap), factor = static_cast<C>(scale);
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      for (std::int64_t i = 0; i < columns; ++i) {
+        C x = static_cast<C>(z[r * columns + i]);
+        if (bias != nullptr) x += factor * static_cast<C>(bias[i]);
+        if (cap > 0) x = cap * std::tanh(x / cap);
+        z[r * columns + i] = static_cast<T>(x);
+      }
+  });
+}
+
+template <class T>
+  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
+void RowKernels<Cpu, T>::softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const T* z, T* gradient) {
+  using C = accumulate_t<T>;
+  const C inverse = 1 / static_cast<C>(softcap);
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin * columns; i < end * columns; ++i) {
+      const C y = static_cast<C>(z[i]) * inverse;
+      gradient[i] = static_cast<T>(static_cast<C>(gradient[i]) * (1 - y * y));
+    }
+  });
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
