@@ -15,6 +15,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/rows.hpp
   include/kdlib/backend/cpu/rows_body_inl.hpp
   include/kdlib/backend/cpu/rows_inl.hpp
+  include/kdlib/backend/cpu/rows_parts_inl.hpp
   include/kdlib/backend/cpu/rows_types_inl.hpp
   include/kdlib/backend/cpu/simd_inl.hpp
   include/kdlib/backend/cpu/simd_math_inl.hpp
@@ -101,6 +102,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/skew_kl.hpp
   include/kdlib/loss/sum.hpp
   include/kdlib/loss/top_k.hpp
+  include/kdlib/loss/top_k_inl.hpp
   include/kdlib/loss/total_variation.hpp
   include/kdlib/model/adapter.hpp
   include/kdlib/model/adapter_files_inl.hpp

@@ -129,6 +129,61 @@ TEST_CASE("a mean of micro-batch means moves the weights otherwise", "[train]") 
   CHECK(kdlib_tests::scaled_difference(wrong.data(), whole.data(), whole.size()) > 100 * Tolerance<T>::reduction);
 }
 
+TEST_CASE("111 counted tokens give one loss and gradient for every split, order, padding side and chunk size", "[train]") {
+  using Model = kdlib_tests::ToyModel<double>;
+  std::vector<TokenBatch> documents;  // of 2 to 9 tokens, the last cut so that 111 count
+  const RaggedDocuments source{{.documents = 1}};
+  double left = 111;
+  for (std::int64_t n = 0; left > 0; ++n) {
+    TokenBatch one = source.batch(n);
+    for (float& w : one.weights) {
+      w = left > 0 ? w : 0.0f;
+      left -= static_cast<double>(w);
+    }
+    documents.push_back(std::move(one));
+  }
+  REQUIRE(kdlib::total_weight(documents) == 111.0);
+
+  Model teacher{17, 6, 1}, student{17, 4, 2};
+  kdlib::Objective objective{kdlib_tests::TestTeacher<Model>{teacher}, kdlib::ForwardKl{}};
+  const auto gradient_of = [&](const std::vector<TokenBatch>& batches, std::int64_t workspace_bytes) {
+    kdlib::GradientStep<Model, decltype(objective)> step{{.workspace_bytes = workspace_bytes}};
+    std::vector<double> out{step(student, objective, batches).loss.mean()};
+    for (const double g : kdlib_tests::all_gradients(student)) out.push_back(g);
+    return out;
+  };
+  // `parts` batches in which each document is packed, or padded to 9 tokens in front or behind; document order as given or turned round.
+  const auto split = [&](std::size_t parts, bool padded, bool in_front, bool reversed) {
+    std::vector<TokenBatch> batches(parts);
+    for (std::size_t i = 0; i < documents.size(); ++i) {
+      const TokenBatch& one = documents[reversed ? documents.size() - 1 - i : i];
+      TokenBatch& batch = batches[i * parts / documents.size()];
+      if (!padded) {
+        batch.append(one.ids, one.weights);
+        continue;
+      }
+      std::vector<std::int64_t> ids(9, 0), mask(9, 0), counted(9, 0);
+      const std::size_t first = in_front ? 9 - one.ids.size() : 0;
+      for (std::size_t t = 0; t < one.ids.size(); ++t) {
+        ids[first + t] = one.ids[t];
+        mask[first + t] = 1;
+        counted[first + t] = one.weights[t] > 0 ? 1 : 0;
+      }
+      const TokenBatch row = TokenBatch::from_padded(ids, mask, 1, 9, counted);
+      batch.append(row.ids, row.weights);
+    }
+    return batches;
+  };
+  const auto whole = gradient_of(split(1, false, false, false), 0);
+  CHECK(whole[0] > 0);
+  const auto same = [&](const std::vector<double>& other) { return kdlib_tests::scaled_difference(other.data(), whole.data(), whole.size()) < Tolerance<double>::reduction; };
+  for (const std::size_t parts : {std::size_t{2}, std::size_t{5}, documents.size()}) CHECK(same(gradient_of(split(parts, false, false, false), 0)));
+  CHECK(same(gradient_of(split(3, false, false, true), 0)));
+  CHECK(same(gradient_of(split(3, true, true, false), 0)));
+  CHECK(same(gradient_of(split(3, true, false, false), 0)));
+  for (const std::int64_t bytes : {1, 1000, 3000, 30000}) CHECK(same(gradient_of(split(2, false, false, false), bytes)));  // one row a chunk and more
+}
+
 TEST_CASE("micro-batches without a counted token leave loss and gradient as they are", "[train]") {
   TokenBatch masked;
   masked.append(std::vector<std::int32_t>{0, 1, 2}, std::vector<float>{0, 0, 0});
