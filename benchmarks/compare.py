@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""kdlib beside its peers: the same work, interleaved in one run, medians and ratios as a Markdown table.
+
+    benchmarks/compare.py step      # a training step: bench_step and peers/trl_step.py (dense and chunked)
+    benchmarks/compare.py generate  # greedy generation: bench_generate and peers/hf_generate.py
+
+Needs build/release (scripts/test), the model (scripts/demo) and the peers' Python (scripts/peers). Keep the machine quiet: the figures of a
+round are taken minutes apart, so noise that lasts longer than a round falls on both sides.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BIN = os.path.join(ROOT, "build", "release", "bin")
+PEERS = os.path.join(ROOT, "benchmarks", "peers")
+PYTHON = os.path.join(ROOT, "build", "peers", "venv", "bin", "python")
+MODEL = os.path.join(ROOT, "build", "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def lines_of(command):
+    """The JSON lines that a command prints."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def machine():
+    with open("/proc/cpuinfo", encoding="utf-8") as text:
+        cpu = text.read()
+    name = next((line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name")), "unknown CPU")
+    return f"{name}, {os.cpu_count()} cores, {'AVX-512' if 'avx512f' in cpu else 'AVX2' if 'avx2' in cpu else 'neither AVX2 nor AVX-512'}"
+
+
+def gemm_gflops(threads):
+    """What the same BLAS does on square products here: the machine's measured rate."""
+    rows = lines_of([os.path.join(BIN, "bench_gemm"), "--threads", str(threads)])
+    return max(row["gflop_per_s"] for row in rows if "gflop_per_s" in row)
+
+
+def compare_step(args):
+    threads, steps = str(args.threads), str(args.steps)
+    runs = {}
+    for _ in range(args.rounds):
+        for student in ("float32", "int4"):
+            summary = lines_of([f"{BIN}/bench_step", "--model", args.model, "--threads", threads, "--steps", steps, "--student", student])[-1]
+            runs.setdefault(f"kdlib, {student} student", []).append(summary)
+        for impl in ("dense", "chunked"):
+            summary = lines_of([args.python, f"{PEERS}/trl_step.py", "--model", args.model, "--threads", threads, "--steps", steps, "--impl", impl])[-1]
+            runs.setdefault(f"TRL {summary['versions']['trl']}, {impl}", []).append(summary)
+    speed = {name: statistics.median(r["tokens_per_s"] for r in rows) for name, rows in runs.items()}
+    memory = {name: max(r["peak_rss_bytes"] for r in rows) for name, rows in runs.items()}
+    best = max((name for name in speed if name.startswith("TRL")), key=speed.get)
+    print("| step of 4 x 256 tokens | tokens/s (median; least, most) | ratio | peak memory GB | ratio |\n|---|---|---|---|---|")
+    for name, rows in runs.items():
+        values = [r["tokens_per_s"] for r in rows]
+        print(f"| {name} | {speed[name]:.1f} ({min(values):.1f}, {max(values):.1f}) | {speed[name] / speed[best]:.2f} | {memory[name] / 1e9:.2f} |"
+              f" {memory[name] / memory[best]:.2f} |")
+    rate = gemm_gflops(args.threads)
+    done = 870 * speed["kdlib, float32 student"] / 1024
+    print(f"\n870 GFLOP a step: kdlib {done:.0f} GFLOP/s, {100 * done / rate:.0f} % of the {rate:.0f} GFLOP/s that the BLAS reaches on its best shape here.")
+
+
+def compare_generate(args):
+    threads = str(args.threads)
+    prompts = os.path.join(ROOT, "build", "bench_prompts.jsonl")
+    runs = {}
+    for turn in range(args.rounds):
+        for batch in ("1", "16"):
+            peer = [args.python, f"{PEERS}/hf_generate.py", "--model", args.model, "--threads", threads, "--batch", batch, "--repeats", "1"]
+            peer += ["--max-new-tokens", str(args.new_tokens)]
+            if turn == 0:
+                peer += ["--write-prompts", prompts + batch]
+            runs.setdefault(("transformers", batch), []).append(lines_of(peer)[-1])
+            for quantize in ("none", "int4"):
+                own = [f"{BIN}/bench_generate", "--model", args.model, "--threads", threads, "--batch", batch, "--repeats", "1", "--quantize", quantize]
+                own += ["--new-tokens", str(args.new_tokens), "--prompts", prompts + batch]
+                runs.setdefault(("kdlib" if quantize == "none" else "kdlib, int4 weights", batch), []).append(lines_of(own)[-1])
+    print("| decoding | batch | tokens/s (median; least, most) | ratio | weights read GB/s | of what a plain read reaches |\n|---|---|---|---|---|---|")
+    for (name, batch), rows in runs.items():
+        values = [r["decode_tokens_per_s"] for r in rows]
+        base = statistics.median(r["decode_tokens_per_s"] for r in runs[("transformers", batch)])
+        read = [r["weights_read_gb_per_s"] for r in rows if "weights_read_gb_per_s" in r]
+        share = [r["weights_read_gb_per_s"] / r["read_bandwidth_gb_per_s"] for r in rows if "read_bandwidth_gb_per_s" in r]
+        tail = f"{statistics.median(read):.1f} | {100 * statistics.median(share):.0f} %" if read else "|"
+        print(f"| {name} | {batch} | {statistics.median(values):.1f} ({min(values):.1f}, {max(values):.1f}) | {statistics.median(values) / base:.2f} | {tail} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("step", "generate"))
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--python", default=PYTHON, help="the peers' Python")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3, help="measured training steps of a run")
+    parser.add_argument("--new-tokens", type=int, default=64)
+    args = parser.parse_args()
+    print(f"{machine()}; {args.threads} threads; {args.rounds} rounds\n")
+    {"step": compare_step, "generate": compare_generate}[args.what](args)
+
+
+if __name__ == "__main__":
+    main()
