@@ -24,6 +24,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/vector_body_inl.hpp
   include/kdlib/backend/cpu/vector_few_rows_body_inl.hpp
   include/kdlib/backend/cpu/vector_int4_body_inl.hpp
+  include/kdlib/backend/cpu/vector_panel_body_inl.hpp
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/context.cuh
   include/kdlib/backend/cuda/gemm.cuh

@@ -3,6 +3,8 @@
 #ifndef KDLIB_BACKEND_CPU_GEMM_INL_HPP
 #define KDLIB_BACKEND_CPU_GEMM_INL_HPP
 
+#include <vector>
+
 #include "kdlib/backend/cpu/isa_inl.hpp"
 #include "kdlib/core/parallel.hpp"
 
@@ -72,9 +74,30 @@ void scale_matrix(std::int64_t m, std::int64_t n, T beta, T* c, std::int64_t ldc
     for (std::int64_t i = 0; i < n; ++i) c[r * ldc + i] = beta == T{0} ? T{0} : beta * c[r * ldc + i];
 }
 
-constexpr std::int64_t few_rows_limit = 24;       // rows up to which reading each weight once beats packing it
+constexpr std::int64_t few_rows_limit = 32;       // rows up to which reading each weight once beats packing it
 constexpr std::int64_t gemm_grain = 64;           // rows or columns below which a product is not split further
+constexpr std::int64_t panel_grain = 48;          // a multiple of every tile's rows
 constexpr std::int64_t gemm_parallel_work = 1 << 15;  // m n k below which one thread is faster
+
+/// x as a panel that many rows of a weight will meet, in scratch of this thread; null where few_rows does the product.
+template <class T>
+const T* few_rows_panel(std::int64_t m, std::int64_t n, std::int64_t k, const T* x, std::int64_t ldx) {
+  std::int64_t elements = 0;
+  KDLIB_VECTOR_CALL(panel_elements<T>, m, k, elements);
+  if (elements == 0 || n < 4 * m) return nullptr;
+  thread_local std::vector<T> scratch;
+  if (static_cast<std::size_t>(elements) > scratch.size()) scratch.resize(static_cast<std::size_t>(elements));
+  KDLIB_VECTOR_CALL(fill_panel, m, k, x, ldx, scratch.data());
+  return scratch.data();
+}
+
+/// C = alpha * A op(B) + beta * C for few rows of A; `panel` is A's panel or null.
+template <class T>
+void few_rows_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* panel, const T* b,
+                   std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  if (panel != nullptr) KDLIB_VECTOR_CALL(multiply_panel, m, n, k, alpha, panel, b, ldb, beta, c, ldc);
+  else KDLIB_VECTOR_CALL(few_rows, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
 
 template <class T>
 void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
@@ -82,7 +105,7 @@ void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m,
   if (m <= 0 || n <= 0) return;
   if (k <= 0) return scale_matrix(m, n, beta, c, ldc);
   if (!transpose_a && transpose_b && m <= few_rows_limit) {
-    KDLIB_VECTOR_CALL(few_rows, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+    few_rows_gemm(m, n, k, alpha, a, lda, few_rows_panel(m, n, k, a, lda), b, ldb, beta, c, ldc);
     return;
   }
   use_one_blas_thread();
@@ -96,8 +119,15 @@ void CpuGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::i
     require<ShapeError>(x >= 0 && x <= std::numeric_limits<int>::max(), "[gemm] ", m, " x ", n, " x ", k, " has an extent outside of 0 to 2^31 - 1");
   if (m * n <= 0) return;
   if (m * n * (k + 1) < gemm_parallel_work) return gemm_serial(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-  const bool split_columns = n >= m || (!transpose_a && transpose_b && m <= few_rows_limit);
-  parallel_for(split_columns ? n : m, split_columns ? (m <= few_rows_limit ? 16 : gemm_grain) : gemm_grain, [&](std::int64_t begin, std::int64_t end) {
+  if (!transpose_a && transpose_b && m <= few_rows_limit) {
+    const T* panel = few_rows_panel(m, n, k, a, lda);
+    parallel_for(n, panel_grain, [&](std::int64_t begin, std::int64_t end) {
+      few_rows_gemm(m, end - begin, k, alpha, a, lda, panel, b + begin * ldb, ldb, beta, c + begin, ldc);
+    });
+    return;
+  }
+  const bool split_columns = n >= m;
+  parallel_for(split_columns ? n : m, gemm_grain, [&](std::int64_t begin, std::int64_t end) {
     if (split_columns)
       gemm_serial(transpose_a, transpose_b, m, end - begin, k, alpha, a, lda, b + (transpose_b ? begin * ldb : begin), ldb, beta, c + begin, ldc);
     else

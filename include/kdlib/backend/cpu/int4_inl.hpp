@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "kdlib/backend/cpu/gemm_inl.hpp"
 #include "kdlib/backend/cpu/isa_inl.hpp"
 #include "kdlib/core/parallel.hpp"
 
@@ -21,15 +22,16 @@ void CpuPacked<T>::int4_decode(const Int4Ranges& weight, std::int64_t begin, std
 
 template <class T>
 void CpuPacked<T>::int4_multiply_few(const Int4Ranges& weight, std::int64_t m, const T* x, T beta, T* y) {
-  constexpr std::int64_t block = 12;  // rows decoded at a time: a multiple of the tile widths 3 and 4, small enough for the cache
   const std::int64_t k = weight.columns;
+  const T* panel = few_rows_panel(m, weight.rows, k, x, k);
+  const std::int64_t block = panel != nullptr ? 48 : 12;  // rows decoded at a time: a multiple of every tile's rows, small enough for the cache
   parallel_for(weight.rows, block, [&](std::int64_t begin, std::int64_t end) {
     thread_local std::vector<T> scratch;
     scratch.resize(static_cast<std::size_t>(block * k));
     for (std::int64_t r = begin; r < end; r += block) {
       const std::int64_t rows = end - r < block ? end - r : block;
       KDLIB_VECTOR_CALL(decode_int4, weight, r, rows, scratch.data());
-      KDLIB_VECTOR_CALL(few_rows, m, rows, k, T{1}, x, k, static_cast<const T*>(scratch.data()), k, beta, y + r, weight.rows);
+      few_rows_gemm(m, rows, k, T{1}, x, k, panel, static_cast<const T*>(scratch.data()), k, beta, y + r, weight.rows);
     }
   });
 }

@@ -255,6 +255,7 @@ KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys
 }
 
 #include "kdlib/backend/cpu/vector_few_rows_body_inl.hpp"
+#include "kdlib/backend/cpu/vector_panel_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_int4_body_inl.hpp"
 
 template <class T>
