@@ -28,7 +28,7 @@ KDLIB_LANE void store(T* p, const V<T>& v) {
 }
 template <class T>
 KDLIB_LANE V<T> splat(T x) {
-  return V<T>{} + x;
+  return x - V<T>{};  // not 0 + x, which would keep an addition for the sake of -0
 }
 /// The first `count` elements, the rest 0.
 template <class T>
