@@ -4,6 +4,7 @@
 
     benchmarks/compare.py step      # a training step: bench_step and peers/trl_step.py (dense and chunked)
     benchmarks/compare.py generate  # greedy generation: bench_generate and peers/hf_generate.py
+    benchmarks/compare.py losses    # rows and fused passes: bench_losses and peers/torch_losses.py (--case picks shapes by a part of the name)
 
 Needs build/release (scripts/test), the model (scripts/demo) and the peers' Python (scripts/peers). Keep the machine quiet: the figures of a
 round are taken minutes apart, so noise that lasts longer than a round falls on both sides.
@@ -91,18 +92,72 @@ def compare_generate(args):
         print(f"| {name} | {batch} | {statistics.median(values):.1f} ({min(values):.1f}, {max(values):.1f}) | {statistics.median(values) / base:.2f} | {tail} |")
 
 
+def own_losses(kind, end, threads, suffix=""):
+    """{loss: counters} of bench_losses: medians over repetitions, in milliseconds. kind: rows or fused; end: what follows the loss in a name."""
+    command = [os.path.join(BIN, "bench_losses"), f"--benchmark_filter=^{kind}.*{end}/threads:{threads}{suffix}/real_time$"]
+    command += ["--benchmark_format=json", "--benchmark_min_time=0.3", "--benchmark_repetitions=3", "--benchmark_report_aggregates_only=true"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    rows = json.loads(done.stdout)["benchmarks"] if done.returncode == 0 else sys.exit(f"{command} failed:\n{done.stderr[-2000:]}")
+    for row in rows:
+        if row.get("error_occurred"):
+            sys.exit(f"{row['name']}: {row['error_message']}")
+    return {row["name"].split("/")[1 if kind != "projections" else 0]: row for row in rows if row["name"].endswith("_median")}
+
+
+def compare_losses(args):
+    data = os.path.join(ROOT, "build", "bench_losses_data")
+    if not os.path.exists(os.path.join(data, "meta.json")):
+        subprocess.run([os.path.join(BIN, "bench_losses"), "--write-data", data], check=True)
+    with open(os.path.join(data, "meta.json"), encoding="utf-8") as text:
+        cases = [case for case in json.load(text)["cases"] if args.case in case["name"]]
+    peer_command = [args.python, f"{PEERS}/torch_losses.py", "--data", data, "--repeats", "3", "--loss", "ce", "fkl", "rkl", "jsd0.5", "sum"]
+    print("Times in ms, medians. Ratio: kdlib's time over the faster of eager and torch.compile, and over TRL's chunked function. Metrics: time with metrics over"
+          " time without. Extra: memory above inputs and gradients.\n")
+    print("| case | loss | kdlib | Melem/s | GB/s | metrics | eager | compile | ratio | TRL | ratio | extra MB | peers' extra MB |\n|" + "---|" * 13)
+    for case in cases:
+        rows = case["kind"] == "rows"
+        shape = case["name"].split("_", 1)[1]
+        for dtype in ("float32", "bf16") if rows else ("float32",):
+            for threads in (1, 2) if rows else (args.threads,):
+                end = f"/{dtype}/{shape}" if rows else f"/{shape}/frozen"
+                before = own_losses(case["kind"], end, threads)
+                metrics = own_losses(case["kind"], end, threads, "/metrics") if dtype == "float32" else {}
+                peer = {}
+                impls = ["eager", "compile"] + ([] if rows else ["trl"])
+                for line in lines_of(peer_command + ["--case", case["name"], "--threads", str(threads), "--dtype", dtype, "--impl", *impls]):
+                    if "median_seconds" in line and line.get("threads") == threads:
+                        peer[line["loss"], line["impl"]] = line
+                after = own_losses(case["kind"], end, threads)
+                for loss in before:
+                    own = statistics.median([before[loss]["real_time"], after[loss]["real_time"]])
+                    times = {impl: 1e3 * peer[loss, impl]["median_seconds"] for impl in impls if (loss, impl) in peer}
+                    dense = min(times[impl] for impl in times if impl != "trl")
+                    extra = max(peer[loss, impl].get("peak_extra_bytes") or 0 for impl in times) * 1e-6
+                    cells = [f"{case['name']} {dtype if rows else 'frozen'}, {threads} thr.", loss, f"{own:.1f}", f"{before[loss]['Melem/s']:.0f}"]
+                    cells.append(f"{before[loss]['GB/s']:.1f}" if rows else "")
+                    cells.append(f"{metrics[loss]['real_time'] / before[loss]['real_time']:.3f}" if loss in metrics else "")
+                    cells += [f"{times[impl]:.1f}" if impl in times else "" for impl in ("eager", "compile")] + [f"{own / dense:.3f}"]
+                    cells += [f"{times['trl']:.1f}", f"{own / times['trl']:.3f}"] if "trl" in times else ["", ""]
+                    print("| " + " | ".join([*cells, f"{before[loss]['extra_MB']:.0f}", f"{extra:.0f}"]) + " |", flush=True)
+                if not rows:
+                    bare = own_losses("projections", f"/{shape}/frozen", threads)
+                    for row in bare.values():
+                        print(f"| {case['name']} frozen, {threads} thr. | bare products | {row['real_time']:.1f} | | | | | | | | | | |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "generate"))
+    parser.add_argument("what", choices=("step", "generate", "losses"))
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--python", default=PYTHON, help="the peers' Python")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="measured training steps of a run")
     parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--case", default="", help="losses: only shapes whose name contains this, as rows_128x49152 or fused_256")
     args = parser.parse_args()
     print(f"{machine()}; {args.threads} threads; {args.rounds} rounds\n")
-    {"step": compare_step, "generate": compare_generate}[args.what](args)
+    {"step": compare_step, "generate": compare_generate, "losses": compare_losses}[args.what](args)
 
 
 if __name__ == "__main__":
