@@ -86,6 +86,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/utf8.hpp
   include/kdlib/io/utf8_inl.hpp
   include/kdlib/kdlib.hpp
+  include/kdlib/loss/adaptive_kl.hpp
   include/kdlib/loss/concepts.hpp
   include/kdlib/loss/concepts_inl.hpp
   include/kdlib/loss/cross_entropy.hpp

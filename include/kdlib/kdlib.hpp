@@ -7,6 +7,7 @@
 #include "kdlib/autograd/functions.hpp"
 #include "kdlib/autograd/grad_check.hpp"
 #include "kdlib/autograd/tape.hpp"
+#include "kdlib/backend/concepts.hpp"
 #include "kdlib/config.hpp"
 #include "kdlib/core/dtype.hpp"
 #include "kdlib/core/error.hpp"
@@ -36,6 +37,7 @@
 #include "kdlib/io/safetensors_writer.hpp"
 #include "kdlib/io/tensor_info.hpp"
 #include "kdlib/io/utf8.hpp"
+#include "kdlib/loss/adaptive_kl.hpp"
 #include "kdlib/loss/concepts.hpp"
 #include "kdlib/loss/cross_entropy.hpp"
 #include "kdlib/loss/forward_kl.hpp"
@@ -101,6 +103,8 @@
 #include "kdlib/text/unicode.hpp"
 #include "kdlib/text/unicode_tables.hpp"
 #include "kdlib/text/vocabulary.hpp"
+#include "kdlib/tools/args.hpp"
+#include "kdlib/tools/report.hpp"
 #include "kdlib/train/checkpoint.hpp"
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/environment.hpp"
@@ -114,8 +118,5 @@
 #include "kdlib/train/trainer.hpp"
 #include "kdlib/train/training_run.hpp"
 #include "kdlib/version.hpp"
-#include "kdlib/backend/concepts.hpp"
-#include "kdlib/tools/args.hpp"
-#include "kdlib/tools/report.hpp"
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampled-token losses: D12 by enumeration of the vocabulary, traps C1, C2, C36, C37.
+// The sampled-token losses: D12 by enumeration of the vocabulary, traps C1-C3, C36, C37.
 #include "loss/row_reference.hpp"
 
 using namespace kdlib;
@@ -115,6 +115,47 @@ TEST_CASE("a constant baseline does not change the expected policy gradient", "[
     add(shifted, std::exp(q[static_cast<std::size_t>(y)]), RowReference{got.row_values[0], gradient.row(0)});
   }
   near_all(shifted.gradient, reverse_gradient, 1e-7);
+}
+
+TEST_CASE("D12: a baseline of each row's KL keeps the expected gradient and lowers its variance", "[loss]") {
+  const BaselinePolicyGradient with{on_policy};
+  const auto spread = [](const auto& loss) {  // sum over the entries of the gradient's variance
+    const Row q = log_softmax(example_student());
+    double second = 0, first = 0;
+    for (std::int32_t y = 0; y < 4; ++y) {
+      const std::int32_t label[] = {y};
+      for (const double g : run_row<double>(loss, example_student(), example_teacher(), {.labels = label}).gradient.row(0))
+        second += std::exp(q[static_cast<std::size_t>(y)]) * g * g;
+    }
+    for (const double g : reverse_gradient) first += g * g;
+    return second - first;
+  };
+  const RowReference e = expectation(with, example_student(), false);
+  CHECK(e.value == Approx(.685861055921870).epsilon(1e-12));  // the value has no baseline in it
+  near_all(e.gradient, reverse_gradient, 2e-9);
+  CHECK(spread(with) < spread(on_policy));  // 0.610 against 0.634
+  const Row mu = {1, 0, 0.5, 0.25};
+  near_all(expectation(BaselinePolicyGradient{}, mu, true).gradient, reverse_gradient, 1e-7);
+  // one draw, from the definition: -(A + KL) (1[y] - q)
+  const Row q = log_softmax(example_student()), t = log_softmax(example_teacher());
+  const std::int32_t label[] = {2};
+  const Row g = run_row<double>(with, example_student(), example_teacher(), {.labels = label}).gradient.row(0);
+  for (std::size_t j = 0; j < 4; ++j) CHECK(g[j] == Approx(-(t[2] - q[2] + .685861055921870) * ((j == 2 ? 1 : 0) - std::exp(q[j]))).epsilon(1e-12));
+  CHECK_THROWS_AS(run_row<double>(BaselinePolicyGradient{}, example_student(), example_teacher(), {.labels = label}), ConfigError);  // C37: no behaviour log-probs
+}
+
+TEST_CASE("C3 and D12: an advantage that does not depend on the token teaches nothing", "[loss]") {
+  // A divergence over a support used as a detached advantage is such a constant: E[c grad log q] = 0 whatever c is.
+  RowReference constant;
+  const Row q = log_softmax(example_student());
+  for (std::int32_t y = 0; y < 4; ++y) {
+    const std::int32_t label[] = {y};
+    const float log_p[] = {static_cast<float>(q[static_cast<std::size_t>(y)] - 0.75)};  // A = -0.75 for every token
+    Logits<double> s({example_student()}), gradient(1, 4);
+    row_loss(on_policy, std::as_const(s).view(), SampledTargets{log_p}, {.labels = label}, 1.0, gradient.view());
+    add(constant, std::exp(q[static_cast<std::size_t>(y)]), RowReference{0, gradient.row(0)});
+  }
+  near_all(constant.gradient, {0, 0, 0, 0}, 1e-7);
 }
 
 TEST_CASE("the ratio is cut at its limit and the advantage clipped", "[loss]") {

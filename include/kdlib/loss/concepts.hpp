@@ -18,6 +18,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
@@ -130,6 +131,7 @@ struct RowStatistics {
   double student_lse = 0, teacher_lse = 0;  // log sum exp(z / T)
   double student_entropy = 0, teacher_entropy = 0;
   double forward_kl = 0, reverse_kl = 0;
+  double head_share = std::numeric_limits<double>::quiet_NaN();  // AdaptiveKl's weight of the forward part, for losses with `head_mass`; NaN elsewhere
 };
 
 /// Which first-sweep sums a loss needs beyond the two log-sum-exps: `static constexpr Moments moments = {.reverse_kl = true};`
@@ -166,6 +168,7 @@ struct LabelPoint {
   double teacher_log_prob = 0;      // log p_t(label) at that temperature, where the loss reads it
   double behaviour_log_prob = 0;    // log mu(label), where given
   bool has_behaviour = false;
+  double reverse_kl = std::numeric_limits<double>::quiet_NaN();  // KL(p_s || p_t) of the row, where the loss's moments ask for it; NaN elsewhere
 };
 
 /// One row of the teacher's top-k: the log-probabilities of the support under both models, of the mass outside it, and where the derivatives go.
@@ -228,6 +231,12 @@ constexpr bool reads_teacher = [] {
 template <class L>
 constexpr bool reads_teacher_label = [] {
   if constexpr (requires { L::reads_teacher_label; }) return L::reads_teacher_label;
+  else return false;
+}();
+/// The loss, or a term of the sum, weights by how far the models are apart on the teacher's head (RowStatistics::head_share, from its `head_mass`).
+template <class L>
+constexpr bool reads_head_share = [] {
+  if constexpr (requires { L::reads_head_share; }) return L::reads_head_share;
   else return false;
 }();
 template <class L>

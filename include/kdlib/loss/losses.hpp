@@ -3,6 +3,7 @@
 #ifndef KDLIB_LOSS_LOSSES_HPP
 #define KDLIB_LOSS_LOSSES_HPP
 
+#include "kdlib/loss/adaptive_kl.hpp"
 #include "kdlib/loss/cross_entropy.hpp"
 #include "kdlib/loss/forward_kl.hpp"
 #include "kdlib/loss/head_loss.hpp"

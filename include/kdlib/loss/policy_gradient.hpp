@@ -16,10 +16,26 @@ struct PolicyGradient {
   float ratio_limit = 0;         // > 0: rho is cut there (truncated importance sampling; the cut ratio carries no gradient of its own); 0: no limit
   float advantage_limit = 0;     // > 0: A is clipped to [-limit, limit]; 0: no limit
 
-  KDLIB_HOST_DEVICE Detached advantage(const LabelPoint& point) const;
+  /// A - baseline, cut to advantage_limit.
+  KDLIB_HOST_DEVICE Detached advantage(const LabelPoint& point, double baseline = 0) const;
+  /// rho, cut to ratio_limit; 1 without importance_ratio.
+  KDLIB_HOST_DEVICE Dual ratio(const LabelPoint& point) const;
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
   void validate() const;
   void check_inputs(const RowInputs& rows) const;
+};
+
+/// The same with each row's expected advantage, E[A] = -KL(p_s || p_t), taken off A as a baseline: the expected gradient for y ~ p_s (or y ~ mu with the
+/// ratio) stays that of the reverse KL, its variance falls. Reads the teacher's whole distribution for that one number. The value is PolicyGradient's.
+struct BaselinePolicyGradient {
+  static constexpr bool reads_teacher = true;
+  static constexpr bool reads_teacher_label = true;
+  static constexpr Moments moments = {.reverse_kl = true};
+  PolicyGradient sampled{};
+
+  KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
+  void validate() const { sampled.validate(); }
+  void check_inputs(const RowInputs& rows) const { sampled.check_inputs(rows); }
 };
 
 /// The estimators of KL(p_s || p_t) from one token y ~ p_s, with r = p_t(y) / p_s(y) (Schulman, 2020): k1 = -log r, k2 = (log r)^2 / 2, k3 = r - 1 - log r.

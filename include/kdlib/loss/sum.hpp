@@ -50,6 +50,7 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static constexpr bool reads_teacher_label = (kdlib::reads_teacher_label<Ls> || ...);
 
   static constexpr bool reads_support = (kdlib::reads_support<Ls> || ...);
+  static constexpr bool reads_head_share = (kdlib::reads_head_share<Ls> || ...);
 
   explicit Sum(Term<Ls>... terms) : Slots(terms...) {}
 

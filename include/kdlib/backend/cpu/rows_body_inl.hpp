@@ -168,8 +168,8 @@ struct Loops {
   }
 
   /// Inserts the entries of z[0..n) that are at least `bound`; `first` is the id of z[0].
-  template <class C, class T>
-  KDLIB_LOOP static void collect(const T* z, std::int64_t n, std::int64_t first, C bound, TopFive& top) {
+  template <class C, class T, class Sink>
+  KDLIB_LOOP static void collect(const T* z, std::int64_t n, std::int64_t first, C bound, Sink& top) {
     using P = typename PackFor<C>::type;
     std::int64_t i = 0;
     for (; i + P::width <= n; i += P::width) {

@@ -65,7 +65,9 @@ class RowWalker {
   template <class Loss, class O>
   double entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract, O* out, const C* add);
   LabelPoint label_point(const RowStatistics& row) const;
-  Entry<double> label_entry(const RowStatistics& row) const;
+  Entry<double> label_entry(const RowStatistics& row) const { return entry_of(task_.labels[r_], row.temperature); }
+  Entry<double> entry_of(std::int64_t i, double temperature) const;
+  double head_share(double head_mass, const RowConstants<C>& c) const;
 
   void statistics(double temperature, bool teacher, bool sums);
   template <bool Teacher, bool Sums>
@@ -142,14 +144,15 @@ void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& r
     statistics(1.0, teacher_ != nullptr, true);
     metrics(result.metrics);
   }
+  constexpr bool apart = is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss>);  // these terms have numbers of their own
   if constexpr (is_loss_sum<Loss>) {
-    if (reads_support<Loss> || !loss.has_temperature(shared_temperature(loss))) {
+    if (apart || !loss.has_temperature(shared_temperature(loss))) {
       int left = count_terms(loss);
       open_ = false;
       return parts(loss, 1.0, left, result);
     }
   }
-  part(loss, 1.0, gradient_, static_cast<const C*>(nullptr), result);
+  if constexpr (!apart) part(loss, 1.0, gradient_, static_cast<const C*>(nullptr), result);
 }
 
 template <class Loops, class C, class T>
@@ -176,8 +179,9 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
   constexpr bool teacher = reads_teacher<Loss> || reads_teacher_label<Loss>;
   const double temperature = shared_temperature(loss);
   statistics(temperature, teacher && teacher_ != nullptr, moments_of<Loss>.any());
-  const RowStatistics row = row_statistics();
+  RowStatistics row = row_statistics();
   RowConstants<C> c = constants();
+  if constexpr (reads_head_share<Loss>) row.head_share = head_share(loss.head_mass, c);
   c.scale = static_cast<C>(task_.scale * weight_ * term_weight * factor_of(loss) / temperature);
   double value = 0;
   Dual label;
@@ -250,15 +254,15 @@ LabelPoint RowWalker<Loops, C, T>::label_point(const RowStatistics& row) const {
   else if (task_.teacher_label != nullptr) point.teacher_log_prob = static_cast<double>(task_.teacher_label[r_]);
   point.has_behaviour = task_.behaviour != nullptr;
   if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task_.behaviour[r_]);
+  if (with_teacher_ && with_sums_) point.reverse_kl = row.reverse_kl;
   return point;
 }
 
 template <class Loops, class C, class T>
-Entry<double> RowWalker<Loops, C, T>::label_entry(const RowStatistics& row) const {
-  const std::int64_t y = task_.labels[r_];
-  const double floor = -1e6 * row.temperature;
+Entry<double> RowWalker<Loops, C, T>::entry_of(std::int64_t i, double temperature) const {
+  const double floor = -1e6 * temperature;
   const auto side = [&](const T* z, const SideSums& s) {
-    return std::max(floor, static_cast<double>(z[y]) - s.anchor) / row.temperature - std::log(s.sum);
+    return std::max(floor, static_cast<double>(z[i]) - s.anchor) / temperature - std::log(s.sum);
   };
   Entry<double> e{0, 0, side(student_, sums_.student), 0};
   e.p_s = std::exp(e.log_p_s);

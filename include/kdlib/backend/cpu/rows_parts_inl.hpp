@@ -53,6 +53,28 @@ void RowWalker<Loops, C, T>::metrics(RowMetrics& m) {
   }
 }
 
+/// The share of the head in sum |p_s - p_t|. Entries below (1 - head_mass) / V weigh less than 1 - head_mass together, so none of them is in the head.
+template <class Loops, class C, class T>
+double RowWalker<Loops, C, T>::head_share(double head_mass, const RowConstants<C>& c) const {
+  EntrySums sums;
+  Loops::template entries<C, T, C, Sweep::value>(GapEntry{}, RowStatistics{}, c, student_, teacher_, n_, static_cast<C*>(nullptr), static_cast<C*>(nullptr),
+                                                 static_cast<const C*>(nullptr), sums);
+  if (std::isnan(sums.value)) return sums.value;
+  const double smallest = std::log((1 - head_mass) / static_cast<double>(n_)) + std::log(sums_.teacher.sum);
+  const double bound = sums_.teacher.anchor + temperature_ * (smallest - 1e-3);  // a little lower: it is rounded to C
+  FoundEntries candidates;
+  Loops::template collect<C>(teacher_, n_, 0, static_cast<C>(bound), candidates);
+  auto& head = candidates.found;
+  std::sort(head.begin(), head.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+  double mass = 0, gap = 0;
+  for (const auto& candidate : head) {
+    if (mass >= head_mass) break;
+    const Entry<double> e = entry_of(candidate.second, temperature_);
+    mass += e.p_t, gap += std::abs(e.p_s - e.p_t);
+  }
+  return sums.value > 0 ? std::min(1.0, gap / sums.value) : 0.5;
+}
+
 template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::gather_support() {
   support_.clear();

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "kdlib/loss/concepts.hpp"
 
@@ -83,6 +85,22 @@ struct TopFive {
     for (int j = 0; j < count; ++j)
       if (id[j] == i) return true;
     return false;
+  }
+};
+
+/// Every entry that a sweep finds, for the head of the teacher's distribution.
+struct FoundEntries {
+  std::vector<std::pair<double, std::int64_t>> found;  // logit, id
+
+  void insert(double x, std::int64_t i) { found.emplace_back(x, i); }
+};
+
+/// Sums |p_s - p_t|.
+struct GapEntry {
+  static constexpr bool reads_teacher = true;
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
+    return {abs(x.p_s - x.p_t), P(0)};
   }
 };
 
