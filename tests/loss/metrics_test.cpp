@@ -78,6 +78,88 @@ TEST_CASE("top-1 and top-5 sets are exact, ties included, on short and long rows
   }
 }
 
+TEST_CASE("C36: the label's rank counts the larger entries, at every level, whatever the loss", "[loss]") {
+  CHECK(metrics_of(example_student(), example_teacher(), 2).label_rank == 1);
+  CHECK(metrics_of(example_student(), example_teacher(), 3).label_rank == 4);
+  CHECK(metrics_of({3, 3, 1, 3}, {0, 0, 0, 0}, 1).label_rank == 1);  // equals do not count
+  CHECK(metrics_of({3, -INFINITY, 1, -INFINITY}, {0, 0, 0, 0}, 3).label_rank == 3);
+  CHECK(std::isnan(metrics_of({3, NAN, 1, 2}, {0, 0, 0, 0}, 1).label_rank));
+  for (const CpuLevel level : {CpuLevel::portable, CpuLevel::avx2, CpuLevel::avx512}) {
+    if (level > detail::best_cpu_level()) continue;
+    const LevelScope scope(level);
+    Normal random(22);
+    for (const std::int64_t v : {5, 16, 1023, 1025, 5000}) {
+      Row s = random.row(v, 2);
+      for (double& x : s) x = static_cast<float>(v == 1025 ? std::round(x) : x);
+      const std::int64_t y = random.below(v);
+      double rank = 1;
+      for (const double x : s) rank += x > s[static_cast<std::size_t>(y)] ? 1 : 0;
+      CHECK(metrics_of(s, s, static_cast<std::int32_t>(y)).label_rank == rank);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("C36: JS is free where it is the loss, on request elsewhere, else of weight 0", "[loss]", double, float) {
+  const Row s = example_student(), t = example_teacher();
+  const Logits<TestType> a({s}), b({t});
+  const auto metrics = [&](const auto& loss, bool request) {
+    return row_loss(loss, a.view(), LogitTargets<TestType, Cpu>{b.view()}, {}, 1.0, View<TestType, Cpu>{}, {.metrics = true, .jensen_shannon = request}).metrics;
+  };
+  const double want = 0.153307115529217;
+  for (const RowMetrics& m : {metrics(JensenShannon{}, false), metrics(JensenShannon{}, true), metrics(JensenShannon{.scaled = true}, false), metrics(ForwardKl{.temperature = 2}, true),
+                              metrics(JensenShannon{.beta = 0.1}, true)}) {
+    CHECK(m.js_weight == 1);
+    CHECK(agrees<TestType>(m.js, want, 1));
+  }
+  CHECK(metrics(ForwardKl{}, false).js_weight == 0);
+  CHECK(metrics(JensenShannon{.beta = 0.1}, false).js_weight == 0);
+  CHECK(metrics(JensenShannon{.temperature = 2}, false).js_weight == 0);
+  Normal random(23);
+  const Row x = random.row(3000, 4), y = random.row(3000, 4);
+  const auto far = run_rows(JensenShannon{}, Logits<TestType>({x}), Logits<TestType>({y}), {}, 1, true);
+  const auto asked = row_loss(ReverseKl{}, Logits<TestType>({x}).view(), LogitTargets<TestType, Cpu>{Logits<TestType>({y}).view()}, {}, 1.0, View<TestType, Cpu>{},
+                              {.metrics = true, .jensen_shannon = true});
+  CHECK(agrees<TestType>(asked.metrics.js, jensen_shannon(x, y, 0.5).value, 1));
+  CHECK(agrees<TestType>(far.result.metrics.js, asked.metrics.js, 1));
+  CHECK(row_loss(ReverseKl{}, a.view(), LogitTargets<TestType, Cpu>{a.view()}, {}, 1.0, View<TestType, Cpu>{}, {.metrics = true, .jensen_shannon = true}).metrics.js == 0);
+}
+
+TEST_CASE("C36: mass on the support, tail loss and the share of cut rows have the values of the example", "[loss]") {
+  const std::int32_t ids[] = {0, 1};
+  const Row p = log_softmax(example_teacher()), q = log_softmax(example_student());
+  const double log_probs[] = {p[0], p[1]}, log_tail[] = {std::log(1 - .880797078)};
+  const TopKTargets<double, Cpu> targets{{ids, {1, 2}}, {log_probs, {1, 2}}, {log_tail, {1}}};
+  const Logits<double> s({example_student()});
+  const auto of = [&](const auto& loss, bool metrics = true) { return row_loss(loss, s.view(), targets, {}, 1.0, View<double, Cpu>{}, {.metrics = metrics}).metrics; };
+  const RowMetrics m = of(TopKForwardKl{});
+  CHECK(m.support_weight == 1);
+  CHECK(m.teacher_support_mass == Approx(.880797078).epsilon(1e-8));
+  CHECK(m.student_support_mass == Approx(.443409442).epsilon(1e-8));
+  const double tail = (1 - .880797078) * std::log((1 - .880797078) / (1 - .443409442));
+  CHECK(m.tail_loss == Approx(tail).epsilon(1e-7));
+  CHECK(of(Sum{Term{0.5, TopKForwardKl{}}, Term{0.1, NegativeEntropy{}}}).tail_loss == Approx(0.5 * tail).epsilon(1e-7));
+  CHECK(of(TopKReverseKl<>{}).tail_loss == Approx((1 - .443409442) * std::log((1 - .443409442) / (1 - .880797078))).epsilon(1e-7));
+  CHECK(of(TopKForwardKl{.mass = TopKMass::raw}).tail_loss == 0);
+  CHECK(of(NegativeEntropy{}).support_weight == 0);
+  CHECK(of(TopKForwardKl{}, false).support_weight == 0);
+
+  const std::vector<Row> rows = {example_student(), example_student(), example_student()};
+  const std::int32_t labels[] = {2, 0, 3};
+  const float mu[] = {static_cast<float>(q[2] - 1), static_cast<float>(q[0]), static_cast<float>(q[3])}, weights[] = {1, 2, 1};
+  const RowInputs inputs{.labels = labels, .weights = weights, .behaviour_log_probs = mu};  // ratios e, 1, 1; advantages -1.65, 1.35, -1.15
+  const auto cut = [&](const auto& loss) {
+    return run_rows(loss, Logits<double>(rows), Logits<double>({example_teacher(), example_teacher(), example_teacher()}), inputs, 1, true).result.metrics;
+  };
+  CHECK(cut(PolicyGradient{}).clamp_weight == 4);
+  CHECK(cut(PolicyGradient{}).clamped == 0);
+  CHECK(cut(PolicyGradient{.ratio_limit = 2}).clamped == 1);
+  CHECK(cut(PolicyGradient{.advantage_limit = 1.25f}).clamped == 3);
+  CHECK(cut(PolicyGradient{.ratio_limit = 2, .advantage_limit = 1.5f}).clamped == 1);
+  CHECK(cut(Sum{Term{0.5, PolicyGradient{.ratio_limit = 2}}, Term{0.5, ReverseKl{}}}).clamped == 1);
+  CHECK(cut(BaselinePolicyGradient{{.advantage_limit = 1.25f}}).clamped == 2);  // advantages -0.97, 2.03, -0.47
+  CHECK(cut(ReverseKl{}).clamp_weight == 0);
+}
+
 TEST_CASE("metrics are weighted sums, and rows of weight 0 stay out", "[loss]") {
   const std::vector<Row> s = {example_student(), {1, 2, 3, 4}, example_student()}, t = {example_teacher(), {4, 3, 2, 1}, example_teacher()};
   const float weights[] = {2, 0, 0.5};

@@ -39,9 +39,9 @@ struct LossSum {
 };
 
 /// Weighted sums over rows, at temperature 1 whatever the loss uses; divide by `weight`. What a target cannot tell (teacher_* without
-/// the teacher's distribution, label_* without labels) has weight 0 in `teacher_weight` / `label_weight`.
+/// the teacher's distribution, label_* without labels) has weight 0 in `teacher_weight` / `label_weight`, and so on.
 struct RowMetrics {
-  double weight = 0, teacher_weight = 0, label_weight = 0;
+  double weight = 0, teacher_weight = 0, label_weight = 0, js_weight = 0, support_weight = 0, clamp_weight = 0;
   double student_entropy = 0;  // nats
   double teacher_entropy = 0;
   double forward_kl = 0;       // KL(teacher || student)
@@ -51,6 +51,12 @@ struct RowMetrics {
   double top5_contains = 0;    // the teacher's argmax is among the student's five largest
   double label_log_prob = 0;   // log p_s(label)
   double label_top1 = 0;       // the label is the student's argmax
+  double label_rank = 0;       // 1 + entries that the student finds more probable than the label; 0: this backend does not count them
+  double js = 0;               // Jensen-Shannon divergence, beta = 1/2, in [0, log 2]: on request, or where it is the loss; over js_weight
+  // Of losses on the teacher's top-k, at the targets' temperature; over support_weight.
+  double teacher_support_mass = 0, student_support_mass = 0;  // of both models on the teacher's K tokens, in [0, 1]
+  double tail_loss = 0;                                       // the part of the row's loss that the mass outside them makes (TopKMass::tail)
+  double clamped = 0;          // a limit of a sampled-token loss cut this row's ratio or advantage; over clamp_weight
 
   RowMetrics& operator+=(const RowMetrics& o);
 };
@@ -178,6 +184,7 @@ struct SupportPoint {
   std::span<double> derivative;                 // [K] dL / d log p_s, up to one common multiple of p_s (also in tail_derivative)
   double tail_derivative = 0;                   // dL / d log tail_s
   bool closed = false;                          // the derivatives sum to 0 and nothing outside the support changes
+  double tail_value = 0;                        // the part of the value that the mass outside makes, for the metrics
 };
 
 // ---- what the engine asks of a loss ---------------------------------------------------------------------------------------------
@@ -197,6 +204,11 @@ constexpr bool has_normaliser_part = requires(const L& l, const RowStatistics& r
 template <class L>
 constexpr bool has_support_part = requires(const L& l, SupportPoint& p) {
   { l.on_support(p) } -> std::same_as<double>;
+};
+/// Losses with limits say by `clamped(point) -> bool` that one acted on this row.
+template <class L>
+constexpr bool has_clamp = requires(const L& l, const LabelPoint& p) {
+  { l.clamped(p) } -> std::same_as<bool>;
 };
 /// The loss, or a term of the sum, reads the teacher's top-k.
 template <class L>
@@ -288,6 +300,7 @@ struct RowTask {
   const float* teacher_label = nullptr;     // [rows] log p_t(label) at T = 1, where there are no teacher rows
   double scale = 1;
   bool metrics = false;
+  bool jensen_shannon = false;              // with metrics: RowMetrics::js too, one more look at both rows with a logarithm an entry
 };
 
 /// One row's value and metrics, unweighted (weight 1 each). Rows of weight 0 keep zeros.

@@ -7,12 +7,19 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+constexpr double RowMetrics::*row_metric_fields[] = {
+    &RowMetrics::weight,          &RowMetrics::teacher_weight,  &RowMetrics::label_weight,         &RowMetrics::js_weight,
+    &RowMetrics::support_weight,  &RowMetrics::clamp_weight,    &RowMetrics::student_entropy,      &RowMetrics::teacher_entropy,
+    &RowMetrics::forward_kl,      &RowMetrics::reverse_kl,      &RowMetrics::top1_agreement,       &RowMetrics::top5_overlap,
+    &RowMetrics::top5_contains,   &RowMetrics::label_log_prob,  &RowMetrics::label_top1,           &RowMetrics::label_rank,
+    &RowMetrics::js,              &RowMetrics::tail_loss,       &RowMetrics::teacher_support_mass, &RowMetrics::student_support_mass,
+    &RowMetrics::clamped};
+static_assert(sizeof(RowMetrics) == sizeof(row_metric_fields) / sizeof(row_metric_fields[0]) * sizeof(double), "a field of RowMetrics is not in the list");
+}  // namespace detail
+
 inline RowMetrics& RowMetrics::operator+=(const RowMetrics& o) {
-  weight += o.weight, teacher_weight += o.teacher_weight, label_weight += o.label_weight;
-  student_entropy += o.student_entropy, teacher_entropy += o.teacher_entropy;
-  forward_kl += o.forward_kl, reverse_kl += o.reverse_kl;
-  top1_agreement += o.top1_agreement, top5_overlap += o.top5_overlap, top5_contains += o.top5_contains;
-  label_log_prob += o.label_log_prob, label_top1 += o.label_top1;
+  for (const auto field : detail::row_metric_fields) this->*field += o.*field;
   return *this;
 }
 

@@ -14,6 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 struct HeadLossSettings {
   std::int64_t workspace_bytes = std::int64_t{256} << 20;  // bound of the chunk's logits, student's and teacher's together; at least one row is taken
   bool metrics = false;                                    // fill HeadLossResult::metrics
+  bool jensen_shannon = false;                             // with metrics: RowMetrics::js for any loss (free where the loss is JensenShannon{} itself)
   bool row_values = false;                                 // fill HeadLossResult::row_values
 };
 

@@ -230,6 +230,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
     task.columns = task.student_stride = task.teacher_stride = task.gradient_stride = columns;
     task.scale = scale;
     task.metrics = settings.metrics;
+    task.jensen_shannon = settings.jensen_shannon;
     const T* x = student_rows.take(begin, n);
     detail::head_logits(student, x, n, columns, student_chunk.data());
     task.student = student_chunk.data();
@@ -304,6 +305,7 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
   task.gradient = gradient.data();
   task.scale = scale;
   task.metrics = settings.metrics;
+  task.jensen_shannon = settings.jensen_shannon;
   std::vector<RowResult> results(static_cast<std::size_t>(count));
   RowKernels<D, T>::run(loss, task, results.data());
   if (gradient.data() != nullptr && task.columns < student[1])

@@ -96,11 +96,7 @@ inline void check_support_ids(const std::int32_t* ids, std::int64_t count, std::
 
 inline RowMetrics weighted(const RowMetrics& m, double w) {
   RowMetrics o;
-  o.weight = w * m.weight, o.teacher_weight = w * m.teacher_weight, o.label_weight = w * m.label_weight;
-  o.student_entropy = w * m.student_entropy, o.teacher_entropy = w * m.teacher_entropy;
-  o.forward_kl = w * m.forward_kl, o.reverse_kl = w * m.reverse_kl;
-  o.top1_agreement = w * m.top1_agreement, o.top5_overlap = w * m.top5_overlap, o.top5_contains = w * m.top5_contains;
-  o.label_log_prob = w * m.label_log_prob, o.label_top1 = w * m.label_top1;
+  for (const auto field : row_metric_fields) o.*field = w * (m.*field);
   return o;
 }
 

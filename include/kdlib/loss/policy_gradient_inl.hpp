@@ -29,6 +29,12 @@ KDLIB_HOST_DEVICE inline Dual BaselinePolicyGradient::at_label(const LabelPoint&
   return {-(sampled.advantage(point).value() * rho.value), -(sampled.advantage(point, -point.reverse_kl).value() * rho.derivative)};
 }
 
+inline bool PolicyGradient::clamped(const LabelPoint& point, double baseline) const {
+  PolicyGradient free = *this;
+  free.ratio_limit = free.advantage_limit = 0;
+  return ratio(point).value != free.ratio(point).value || advantage(point, baseline).value() != free.advantage(point, baseline).value();
+}
+
 inline void PolicyGradient::validate() const {
   require<ConfigError>(ratio_limit >= 0 && advantage_limit >= 0, "[PolicyGradient] ratio_limit is ", ratio_limit, " and advantage_limit ", advantage_limit,
                        "; both must be >= 0 (0: no limit)");

@@ -82,6 +82,15 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
     });
     return total;
   }
+  bool clamped(const LabelPoint& point) const
+    requires(has_clamp<Ls> || ...)
+  {
+    bool any = false;
+    for_each([&](double, const auto& l) {
+      if constexpr (has_clamp<std::decay_t<decltype(l)>>) any = any || l.clamped(point);
+    });
+    return any;
+  }
   KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const
     requires(has_normaliser_part<Ls> || ...)
   {

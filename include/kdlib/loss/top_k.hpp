@@ -38,7 +38,7 @@ struct TopKForwardKl {
   bool t_squared = true;
   TopKMass mass = TopKMass::tail;
 
-  double on_support(SupportPoint& point) const;
+  KDLIB_HOST_DEVICE double on_support(SupportPoint& point) const;
   void check_support(std::int64_t size) const;
 };
 
@@ -51,7 +51,7 @@ struct TopKReverseKl {
   float temperature = 1;  // > 0, that of the targets
   bool t_squared = true;
 
-  double on_support(SupportPoint& point) const;
+  KDLIB_HOST_DEVICE double on_support(SupportPoint& point) const;
   void check_support(std::int64_t size) const;
 };
 

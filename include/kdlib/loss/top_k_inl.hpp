@@ -12,9 +12,9 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// p * x with 0 * infinity = 0.
-inline double mass_times(double p, double x) { return p == 0 ? 0 : p * x; }
+KDLIB_HOST_DEVICE inline double mass_times(double p, double x) { return p == 0 ? 0 : p * x; }
 
-inline double log_sum_exp(std::span<const double> x) {
+KDLIB_HOST_DEVICE inline double log_sum_exp(std::span<const double> x) {
   double top = -std::numeric_limits<double>::infinity(), sum = 0;
   for (const double v : x) top = v > top ? v : top;
   if (top == -std::numeric_limits<double>::infinity()) return top;
@@ -28,7 +28,7 @@ inline void refuse_renormalised_one(TopKMass mass, std::int64_t size) {
 
 }  // namespace detail
 
-inline double TopKForwardKl::on_support(SupportPoint& point) const {
+KDLIB_HOST_DEVICE inline double TopKForwardKl::on_support(SupportPoint& point) const {
   const std::size_t n = point.log_p_t.size();
   double value = 0;
   if (mass == TopKMass::renormalised) {
@@ -48,7 +48,8 @@ inline double TopKForwardKl::on_support(SupportPoint& point) const {
   }
   if (mass == TopKMass::tail) {
     const double rest = std::exp(point.log_tail_t);
-    value += detail::mass_times(rest, point.log_tail_t - point.log_tail_s);
+    point.tail_value = detail::mass_times(rest, point.log_tail_t - point.log_tail_s);
+    value += point.tail_value;
     point.tail_derivative = -rest;
   }
   return value;
@@ -57,7 +58,7 @@ inline double TopKForwardKl::on_support(SupportPoint& point) const {
 inline void TopKForwardKl::check_support(std::int64_t size) const { detail::refuse_renormalised_one(mass, size); }
 
 template <TopKMass Mass>
-double TopKReverseKl<Mass>::on_support(SupportPoint& point) const {
+KDLIB_HOST_DEVICE double TopKReverseKl<Mass>::on_support(SupportPoint& point) const {
   const std::size_t n = point.log_p_t.size();
   const bool inside = Mass == TopKMass::renormalised;
   const double t = inside ? detail::log_sum_exp(point.log_p_t) : 0, s = inside ? detail::log_sum_exp(point.log_p_s) : 0;
@@ -72,7 +73,8 @@ double TopKReverseKl<Mass>::on_support(SupportPoint& point) const {
     return value;
   }
   point.tail_derivative = detail::mass_times(std::exp(point.log_tail_s), point.log_tail_s - point.log_tail_t);
-  return value + point.tail_derivative;
+  point.tail_value = point.tail_derivative;
+  return value + point.tail_value;
 }
 
 template <TopKMass Mass>

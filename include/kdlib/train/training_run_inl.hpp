@@ -180,7 +180,15 @@ KDLIB_TRAINING_RUN(void)::log_metrics(const RowMetrics& m) {
   if (m.label_weight > 0) {
     scalar("train/label_log_prob", m.label_log_prob / m.label_weight);
     scalar("train/label_top1", m.label_top1 / m.label_weight);
+    if (m.label_rank > 0) scalar("train/label_rank", m.label_rank / m.label_weight);
   }
+  if (m.js_weight > 0) scalar("train/js", m.js / m.js_weight);
+  if (m.support_weight > 0) {
+    scalar("train/teacher_support_mass", m.teacher_support_mass / m.support_weight);
+    scalar("train/student_support_mass", m.student_support_mass / m.support_weight);
+    scalar("train/tail_loss", m.tail_loss / m.support_weight);
+  }
+  if (m.clamp_weight > 0) scalar("train/clamp_fraction", m.clamped / m.clamp_weight);
 }
 
 KDLIB_TRAINING_RUN(void)::report(const StepSums& sums, double norm, double rate, const StepTimes& times) {

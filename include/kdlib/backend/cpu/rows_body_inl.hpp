@@ -167,14 +167,33 @@ struct Loops {
     }
   }
 
+  /// Entries of z[0..n) above `bound`, n <= row_block (NaN is not above). bound - z is NaN for two equal infinities: not above either.
+  template <class C, class T>
+  KDLIB_LOOP static double count_above(const T* z, std::int64_t n, C bound) {
+    using P = typename PackFor<C>::type;
+    const P limit{bound}, one{1}, zero{0};
+    P a{0}, b{0}, c{0}, d{0};  // four, so that no addition waits for the one before
+    std::int64_t i = 0;
+    for (; i + 4 * P::width <= n; i += 4 * P::width) {
+      a = a + P::where_not_negative(limit - P::load(z + i), zero, one);
+      b = b + P::where_not_negative(limit - P::load(z + i + P::width), zero, one);
+      c = c + P::where_not_negative(limit - P::load(z + i + 2 * P::width), zero, one);
+      d = d + P::where_not_negative(limit - P::load(z + i + 3 * P::width), zero, one);
+    }
+    double total = ((a + b) + (c + d)).sum();
+    for (; i < n; ++i) total += static_cast<C>(z[i]) > bound ? 1 : 0;
+    return total;
+  }
+
   /// Inserts the entries of z[0..n) that are at least `bound`; `first` is the id of z[0].
   template <class C, class T, class Sink>
   KDLIB_LOOP static void collect(const T* z, std::int64_t n, std::int64_t first, C bound, Sink& top) {
     using P = typename PackFor<C>::type;
     std::int64_t i = 0;
-    for (; i + P::width <= n; i += P::width) {
-      if (!P::load(z + i).any_at_least(bound)) continue;
-      for (std::int64_t j = i; j < i + P::width; ++j)
+    for (; i + 4 * P::width <= n; i += 4 * P::width) {
+      const P low = P::max(P::load(z + i), P::load(z + i + P::width)), high = P::max(P::load(z + i + 2 * P::width), P::load(z + i + 3 * P::width));
+      if (!P::max(low, high).any_at_least(bound)) continue;
+      for (std::int64_t j = i; j < i + 4 * P::width; ++j)
         if (static_cast<C>(z[j]) >= bound) top.insert(static_cast<double>(z[j]), first + j);
     }
     for (; i < n; ++i)

@@ -75,6 +75,7 @@ class RowWalker {
   RowStatistics row_statistics() const;
   RowConstants<C> constants() const;
   void metrics(RowMetrics& m);
+  void js_metric(RowMetrics& m);
   TopFive top_five(const T* z, const std::vector<C>& maxima) const;
 
   const RowTask<T>& task_;
@@ -94,7 +95,7 @@ class RowWalker {
   std::vector<std::pair<std::int32_t, double>> support_;  // id, log p_t; by id, each once
   std::vector<double> support_log_t_, support_log_s_, support_derivative_;
   std::vector<T> masked_;                                  // a block without its support
-  double log_tail_s_ = 0;
+  double log_tail_s_ = 0, above_label_ = 0;
 };
 
 template <class C>
@@ -143,6 +144,9 @@ void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& r
   if (task_.metrics) {
     statistics(1.0, teacher_ != nullptr, true);
     metrics(result.metrics);
+    bool js = task_.jensen_shannon && teacher_ != nullptr;
+    if constexpr (requires { loss.js_factor(); }) js = js && loss.js_factor() == 0;  // else part() has it
+    if (js) js_metric(result.metrics);
   }
   constexpr bool apart = is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss>);  // these terms have numbers of their own
   if constexpr (is_loss_sum<Loss>) {
@@ -190,7 +194,10 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
   double add_at_label = 0;
   if constexpr (has_label_part<Loss>) {  // before the sweep that may overwrite the logits, and `add` where it is `out`
     y = task_.labels[r_];
-    label = loss.at_label(label_point(row));
+    const LabelPoint point = label_point(row);
+    label = loss.at_label(point);
+    if constexpr (has_clamp<Loss>)
+      if (task_.metrics) result.metrics.clamp_weight = 1, result.metrics.clamped += loss.clamped(point) && result.metrics.clamped == 0 ? 1 : 0;
     at_label = label_entry(row);
     if (add != nullptr) add_at_label = static_cast<double>(add[y]);
     value += label.value;
@@ -213,6 +220,8 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
     if (out != nullptr)
       out[y] = static_cast<O>(static_cast<C>(static_cast<double>(c.scale) * (h - at_label.p_s * subtract + label.derivative) + add_at_label));
   }
+  if constexpr (requires { loss.js_factor(); })
+    if (task_.metrics && loss.js_factor() != 0) result.metrics.js_weight = 1, result.metrics.js = std::max(0.0, value * loss.js_factor());
   result.value += term_weight * factor_of(loss) * value;
 }
 
@@ -298,6 +307,9 @@ void RowWalker<Loops, C, T>::sweep() {
   sums_.student.anchor = block_of(student_);
   if constexpr (Teacher) sums_.teacher.anchor = block_of(teacher_);
   if (keep_maxima) maxima_s_.clear(), maxima_t_.clear();
+  const bool rank = keep_maxima && task_.labels != nullptr;
+  const double label_logit = rank ? static_cast<double>(student_[task_.labels[r_]]) : 0;
+  above_label_ = 0;
   for (std::int64_t first = 0; first < n_; first += row_block) {
     RowSums block;
     for (bool again = true; again;) {  // a block that rises far above the anchor moves it and is summed again
@@ -315,6 +327,8 @@ void RowWalker<Loops, C, T>::sweep() {
     };
     add(sums_.student, block.student);
     if constexpr (Teacher) add(sums_.teacher, block.teacher);
+    if (rank && block.student.largest > label_logit)  // most blocks of a trained model hold none
+      above_label_ += Loops::template count_above<C>(student_ + first, std::min(row_block, n_ - first), static_cast<C>(label_logit));
     if (keep_maxima) {
       maxima_s_.push_back(static_cast<C>(block.student.largest));
       if constexpr (Teacher) maxima_t_.push_back(static_cast<C>(block.teacher.largest));

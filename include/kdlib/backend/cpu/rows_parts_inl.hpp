@@ -50,7 +50,17 @@ void RowWalker<Loops, C, T>::metrics(RowMetrics& m) {
     m.label_weight = 1;
     m.label_log_prob = static_cast<double>(student_[y]) - row.student_lse;
     m.label_top1 = s.id[0] == y ? 1 : 0;
+    m.label_rank = std::isnan(m.label_log_prob) ? m.label_log_prob : 1 + above_label_;
   }
+}
+
+template <class Loops, class C, class T>
+void RowWalker<Loops, C, T>::js_metric(RowMetrics& m) {
+  EntrySums sums;
+  Loops::template entries<C, T, C, Sweep::value>(JsEntry{}, RowStatistics{}, constants(), student_, teacher_, n_, static_cast<C*>(nullptr), static_cast<C*>(nullptr),
+                                                 static_cast<const C*>(nullptr), sums);
+  m.js_weight = 1;
+  m.js = sums.value < 0 ? 0 : sums.value;
 }
 
 /// The share of the head in sum |p_s - p_t|. Entries below (1 - head_mass) / V weigh less than 1 - head_mass together, so none of them is in the head.
@@ -141,6 +151,14 @@ void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, 
   support_sweep(temperature);
   SupportPoint point{support_log_t_, support_log_s_, static_cast<double>(task_.support_log_tail[r_]), log_tail_s_, support_derivative_};
   result.value += term_weight * factor_of(loss) * loss.on_support(point);
+  if (task_.metrics) {
+    RowMetrics& m = result.metrics;
+    m.support_weight = 1;
+    m.teacher_support_mass = 0;
+    for (const double x : support_log_t_) m.teacher_support_mass += std::exp(x);
+    m.student_support_mass = -std::expm1(log_tail_s_);
+    m.tail_loss += term_weight * factor_of(loss) * point.tail_value;
+  }
   if (out == nullptr) return;
   // dL/dz_j = d_j - p_j S on the support and p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the student's mass outside.
   double sum = point.tail_derivative;
