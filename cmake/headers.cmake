@@ -102,6 +102,8 @@ set(KDLIB_HEADERS
   include/kdlib/loss/regularisers.hpp
   include/kdlib/loss/reverse_kl.hpp
   include/kdlib/loss/skew_kl.hpp
+  include/kdlib/loss/spans.hpp
+  include/kdlib/loss/spans_inl.hpp
   include/kdlib/loss/sum.hpp
   include/kdlib/loss/top_k.hpp
   include/kdlib/loss/top_k_inl.hpp

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Named spans of tokens, each a mean of its own: reasoning and answer, tool calls, prompt. Which span a token is in is the caller's to say.
+#ifndef KDLIB_LOSS_SPANS_HPP
+#define KDLIB_LOSS_SPANS_HPP
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kdlib/loss/concepts.hpp"
+#include "kdlib/tensor/token_batch.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct Span {
+  std::string name;   // for reports; not empty, each once
+  double weight = 1;  // >= 0
+};
+
+/// What a span came to in a step: loss.sum over its tokens, loss.weight its denominator.
+struct SpanLoss {
+  std::string name;
+  double weight = 1;  // of the span in the step's loss
+  LossSum loss;
+};
+
+/// The loss of a step as sum over spans of weight_s * (sum of a_r loss_r over the span's rows) / (sum of a_r over the span's rows of the WHOLE step), a_r the
+/// rows' own weights. Each denominator is fixed before the first pass, so how the rows are cut into micro-batches changes nothing; a span without rows in
+/// a step adds 0. A step is:
+///
+///   spans.begin_step();
+///   for (each micro-batch) spans.count(span_of_row, row_weights);                  // every row of the step, before the first pass
+///   for (each micro-batch) {
+///     const std::vector<float> w = spans.weights(span_of_row, row_weights);        // weight_s a_r / denominator_s
+///     const auto result = head_loss(..., {.labels = ..., .weights = w}, 1.0, ..., {.row_values = true});   // scale 1: the denominators are in w
+///     spans.add(span_of_row, row_weights, result.row_values);                      // for losses(); may be left out
+///   }
+///
+/// span_of_row [R] holds the number of each row's span, -1 for rows that do not count; row_weights [R] is empty where all are 1.
+class SpanWeights {
+ public:
+  /// Throws ConfigError on no spans, a name twice or empty, a weight that is negative or not finite.
+  explicit SpanWeights(std::vector<Span> spans);
+
+  void begin_step();
+  /// Adds rows to the denominators. Throws ConfigError after weights() was called in this step: a denominator would change between two passes.
+  void count(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights = {});
+  std::vector<float> weights(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights = {});
+  void add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights, std::span<const double> row_values);
+
+  /// count() and weights() for all batches of a step at once, in place: the weights of a batch become weight_s a_i / denominator_s. span_of_token[b] [N]
+  /// numbers the span of each token's NEXT token, as TokenBatch::weights do. What divides by the batches' total weight (GradientStep) then forms this loss
+  /// divided by the sum of weight_s over the spans that have rows.
+  void weigh(std::span<TokenBatch> step, std::span<const std::vector<std::int32_t>> span_of_token);
+
+  /// The spans in order, with what count() and add() saw of this step.
+  const std::vector<SpanLoss>& losses() const { return spans_; }
+  /// The step's loss: sum over spans of weight * loss.mean().
+  double loss() const;
+
+ private:
+  std::size_t checked(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights) const;
+
+  std::vector<SpanLoss> spans_;
+  bool fixed_ = false;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/loss/spans_inl.hpp"
+
+#endif
