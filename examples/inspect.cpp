@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+// inspect: what a model directory, GGUF file, safetensors file or adapter holds, with problems named.
+#include <kdlib/kdlib.hpp>
+
+#include <kdlib/backend/cpu.hpp>
+#include <kdlib/io/json_writer.hpp>
+#include <kdlib/model/adapter.hpp>
+#include <kdlib/quant/gguf_blocks.hpp>
+#include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/options.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace kd = kdlib;
+
+namespace {
+
+struct Fact {
+  std::string group, name, value;
+};
+struct TensorRow {
+  std::string name, type, shape;
+  std::uint64_t elements = 0, bytes = 0;
+};
+struct Findings {
+  std::string path, kind;
+  std::vector<Fact> facts;
+  std::vector<TensorRow> tensors;
+  std::vector<std::string> notes, problems;
+
+  void add(const char* group, std::string name, std::string value) { facts.push_back({group, std::move(name), std::move(value)}); }
+};
+
+/// Runs one part; what it throws is a problem, and the rest goes on.
+template <class F>
+void guarded(Findings& found, F&& part) {
+  try {
+    part();
+  } catch (const kd::Error& error) {
+    found.problems.emplace_back(error.what());
+  }
+}
+
+std::string text_of(double x) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.9g", x);
+  return text;
+}
+std::string text_of(const kd::Json& value) {
+  if (value.is_string()) return std::string(value.as_string());
+  if (value.is_bool()) return value.as_bool() ? "true" : "false";
+  if (value.is_integer()) return kd::concat(value.as_int());
+  if (value.is_number()) return text_of(value.as_double());
+  std::string out;
+  if (value.is_array())
+    for (const kd::Json& element : value) out += (out.empty() ? "" : " ") + text_of(element);
+  return out;
+}
+
+std::string joined(const std::vector<std::int32_t>& ids) {
+  std::string out;
+  for (const std::int32_t id : ids) out += kd::concat(out.empty() ? "" : " ", id);
+  return out.empty() ? "none" : out;
+}
+
+void inspect_config(Findings& found, const kd::DecoderConfig& c) {
+  const char* group = "architecture";
+  found.add(group, "family", kd::family_name(c.family));
+  found.add(group, "parameters", kd::concat(c.parameter_count()));
+  found.add(group, "layers", kd::concat(c.layers));
+  found.add(group, "hidden size", kd::concat(c.hidden_size));
+  found.add(group, "intermediate size", kd::concat(c.intermediate_size));
+  found.add(group, "heads", kd::concat(c.query_heads, " query, ", c.kv_heads, " key/value, of ", c.head_size));
+  found.add(group, "vocabulary", kd::concat(c.vocab_size, c.tied_head ? ", head tied to the embedding" : ""));
+  found.add(group, "context", kd::concat(c.context_length, " tokens"));
+  found.add(group, "end ids", joined(c.eos_ids));
+}
+
+void inspect_tokenizer(Findings& found, const kd::Tokenizer& tokenizer, std::int64_t vocabulary) {
+  const char* group = "tokenizer";
+  found.add(group, "ids", kd::concat(tokenizer.vocab_size(), ", ", tokenizer.merge_count(), " merges, ", tokenizer.added_tokens().size(), " added tokens"));
+  found.add(group, "end ids", joined(tokenizer.stop_ids()));
+  found.add(group, "normalised", tokenizer.normalizes_nfc() ? "NFC" : "no");
+  if (tokenizer.chat_template().empty()) found.add(group, "chat template", "none");
+  else
+    guarded(found, [&] {
+      (void)kd::ChatTemplate::of(tokenizer);
+      found.add(group, "chat template", "recognised");
+    });
+  if (vocabulary > 0) guarded(found, [&] { kd::check_tokenizer_fits(tokenizer, vocabulary); });
+}
+
+void count_bad(Findings& found, const std::string& name, const std::vector<float>& values) {
+  std::uint64_t bad = 0;
+  for (const float x : values) bad += !std::isfinite(x);
+  if (bad > 0) found.problems.push_back(kd::concat("tensor ", name, " holds ", bad, " values that are not finite"));
+}
+
+void inspect_gguf(Findings& found, bool check) {
+  const kd::GgufFile file(found.path);
+  for (const kd::GgufValue& v : file.metadata()) {
+    using Kind = kd::GgufValue::Kind;
+    std::string text;
+    if (v.is_array()) text = kd::concat(v.size(), " elements");
+    else if (v.kind() == Kind::string) text = std::string(v.as_string().substr(0, 80)) + (v.as_string().size() > 80 ? " ..." : "");
+    else if (v.kind() == Kind::boolean) text = v.as_bool() ? "true" : "false";
+    else if (v.kind() == Kind::f32 || v.kind() == Kind::f64) text = text_of(v.as_double());
+    else if (v.kind() == Kind::u64) text = kd::concat(v.as_uint());
+    else text = kd::concat(v.as_int());
+    std::replace(text.begin(), text.end(), '\n', ' ');
+    found.add("metadata", std::string(v.key()), text);
+  }
+  for (const kd::GgufTensor& t : file.tensors()) {
+    found.tensors.push_back({t.name, kd::gguf_type_name(t.type), t.shape.text(), static_cast<std::uint64_t>(t.shape.count()), t.data.size()});
+    if (check) guarded(found, [&] { count_bad(found, t.name, kd::decode_tensor<float>(t)); });
+  }
+  std::int64_t vocabulary = 0;
+  guarded(found, [&] {
+    const kd::DecoderConfig config = kd::gguf_config(file);
+    vocabulary = config.vocab_size;
+    inspect_config(found, config);
+  });
+  if (file.find("tokenizer.ggml.tokens") != nullptr) guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_gguf(file), vocabulary); });
+  else found.add("tokenizer", "state", "none in the file");
+}
+
+void inspect_safetensors(Findings& found, const std::string& path, bool check) {
+  const kd::SafetensorsDirectory files(path);
+  found.notes.insert(found.notes.end(), files.warnings().begin(), files.warnings().end());
+  for (const kd::SafetensorsFile& file : files.files()) found.add("files", file.path(), kd::concat(file.tensors().size(), " tensors"));
+  for (const kd::TensorInfo* t : files.tensors()) {
+    std::string shape = "[";
+    for (std::size_t i = 0; i < t->extents.size(); ++i) shape += kd::concat(i == 0 ? "" : ", ", t->extents[i]);
+    found.tensors.push_back({t->name, kd::dtype_name(t->dtype), shape + "]", t->count(), t->data.size()});
+    const bool numbers = t->dtype == kd::DType::f16 || t->dtype == kd::DType::bf16 || t->dtype == kd::DType::f32 || t->dtype == kd::DType::f64;
+    if (check && numbers) guarded(found, [&] { count_bad(found, t->name, kd::read_as<float>(*t)); });
+  }
+}
+
+void inspect_directory(Findings& found, bool check) {
+  const auto inside = [&](const char* name) { return kd::join_path(found.path, name); };
+  if (kd::path_exists(inside("adapter_config.json"))) {
+    found.kind = "PEFT adapter";
+    guarded(found, [&] {
+      const kd::Json json = kd::Json::parse_file(inside("adapter_config.json"));
+      for (const char* key : {"peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "target_modules", "use_dora", "bias"})
+        if (const auto value = json.find_set(key)) found.add("adapter", key, text_of(*value));
+    });
+    guarded(found, [&] { inspect_safetensors(found, inside("adapter_model.safetensors"), check); });
+    return;
+  }
+  found.kind = "Hugging Face directory";
+  std::int64_t vocabulary = 0;
+  guarded(found, [&] {
+    const kd::DecoderConfig config = kd::read_hf_config(found.path);
+    vocabulary = config.vocab_size;
+    inspect_config(found, config);
+  });
+  guarded(found, [&] { inspect_safetensors(found, found.path, check); });
+  if (kd::path_exists(inside("tokenizer.json"))) guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_pretrained(found.path), vocabulary); });
+  else found.add("tokenizer", "state", "no tokenizer.json");
+}
+
+/// The loader's own checks: every tensor against the configuration.
+void check_model(Findings& found) {
+  guarded(found, [&] {
+    const auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(found.path, {.trainable = false});
+    found.notes.insert(found.notes.end(), model.notes().begin(), model.notes().end());
+  });
+}
+
+struct TypeSum {
+  std::string type;
+  std::uint64_t tensors = 0, elements = 0, bytes = 0;
+};
+std::vector<TypeSum> by_type(const std::vector<TensorRow>& tensors) {
+  std::vector<TypeSum> sums;
+  for (const TensorRow& t : tensors) {
+    auto at = std::find_if(sums.begin(), sums.end(), [&](const TypeSum& s) { return s.type == t.type; });
+    if (at == sums.end()) at = sums.insert(at, TypeSum{t.type});
+    ++at->tensors, at->elements += t.elements, at->bytes += t.bytes;
+  }
+  return sums;
+}
+
+void print_text(const Findings& found, bool tensors) {
+  std::printf("%s: %s\n", found.path.c_str(), found.kind.c_str());
+  std::string group;
+  for (const Fact& f : found.facts) {
+    if (f.group != group) std::printf("\n%s\n", f.group.c_str());
+    group = f.group;
+    std::printf("  %-38s %s\n", f.name.c_str(), f.value.c_str());
+  }
+  std::printf("\ntensors\n");
+  for (const TypeSum& s : by_type(found.tensors))
+    std::printf("  %-8s %6llu tensors %14llu elements %10.1f MiB  %.2f bits an element\n", s.type.c_str(), static_cast<unsigned long long>(s.tensors),
+                static_cast<unsigned long long>(s.elements), static_cast<double>(s.bytes) / 1048576.0, 8.0 * static_cast<double>(s.bytes) / std::max(1.0, static_cast<double>(s.elements)));
+  if (tensors)
+    for (const TensorRow& t : found.tensors) std::printf("  %-60s %-7s %s\n", t.name.c_str(), t.type.c_str(), t.shape.c_str());
+  for (const std::string& note : found.notes) std::printf("note: %s\n", note.c_str());
+  for (const std::string& problem : found.problems) std::printf("problem: %s\n", problem.c_str());
+}
+
+void print_json(const Findings& found, bool tensors) {
+  kd::JsonWriter json;
+  json.begin_object().member("path", found.path).member("kind", found.kind);
+  std::string group;
+  for (const Fact& f : found.facts) {
+    if (f.group != group) (group.empty() ? json : json.end_object()).key(f.group).begin_object();
+    group = f.group;
+    json.member(f.name, f.value);
+  }
+  if (!group.empty()) json.end_object();
+  json.key("types").begin_array();
+  for (const TypeSum& s : by_type(found.tensors))
+    json.begin_object().member("type", s.type).member("tensors", s.tensors).member("elements", s.elements).member("bytes", s.bytes).end_object();
+  json.end_array();
+  if (tensors) {
+    json.key("tensors").begin_array();
+    for (const TensorRow& t : found.tensors) json.begin_object().member("name", t.name).member("type", t.type).member("shape", t.shape).member("bytes", t.bytes).end_object();
+    json.end_array();
+  }
+  json.member("notes", found.notes).member("problems", found.problems).end_object();
+  std::printf("%s\n", json.text().c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Findings found;
+  bool tensors = false, check = false, json = false;
+  kd::Options options{"inspect", "Prints what a model directory, GGUF file, safetensors file or PEFT adapter holds. Exit status 1 where something is wrong."};
+  options.positional("model", found.path, "directory, .gguf or .safetensors file")
+      .add("tensors", tensors, "list every tensor")
+      .add("check", check, "read every value and load the model: tensors against the configuration, values that are not finite")
+      .add("json", json, "one JSON object");
+  options.parse(argc, argv);
+  kd::require<kd::IoError>(kd::path_exists(found.path), "[inspect] ", found.path, " is not there: give a Hugging Face directory, a GGUF or safetensors file, or an adapter");
+  const bool single = found.path.size() > 12 && found.path.ends_with(".safetensors");
+  if (kd::is_directory(found.path)) inspect_directory(found, check);
+  else if (single) {
+    found.kind = "safetensors file";
+    inspect_safetensors(found, found.path, check);
+  } else {
+    found.kind = "GGUF file";
+    inspect_gguf(found, check);
+  }
+  if (check && !single && found.kind != "PEFT adapter" && found.problems.empty()) check_model(found);
+  (json ? print_json : print_text)(found, tensors);
+  return found.problems.empty() ? 0 : 1;
+} catch (const std::exception& error) {
+  return kd::report(error);
+}

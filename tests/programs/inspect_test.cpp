@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `inspect` as a user runs it: what it says of good files, and that what is wrong is named with exit status 1.
+#include <cmath>
+#include <limits>
+
+#include "kdlib/io/safetensors.hpp"
+#include "kdlib/io/safetensors_writer.hpp"
+#include "support/catch.hpp"
+#include "support/run_files.hpp"
+#include "support/run_program.hpp"
+
+namespace {
+using kdlib_tests::ProgramAnswer;
+using kdlib_tests::reference_file;
+using kdlib_tests::run_program;
+using kdlib_tests::TemporaryDirectory;
+
+std::string all_problems(const ProgramAnswer& answer) {
+  std::string out;
+  for (const kdlib::Json& problem : kdlib::Json::parse(answer.out, "inspect").at("problems")) out += std::string(problem.as_string()) + "\n";
+  return out;
+}
+
+/// A copy of the small Llama with some of its tensors changed.
+void copy_model(const std::string& to, const std::string& changed, float value, const std::string& left_out) {
+  const std::string from = reference_file("models/llama");
+  kdlib::write_file_atomically(to + "/config.json", kdlib::read_file(from + "/config.json"));
+  const kdlib::SafetensorsDirectory files(from);
+  std::vector<std::vector<float>> kept;  // the writer reads them at commit()
+  kept.reserve(files.tensors().size());
+  kdlib::SafetensorsWriter writer(to + "/model.safetensors");
+  for (const kdlib::TensorInfo* t : files.tensors()) {
+    if (t->name == left_out) continue;
+    std::vector<float>& values = kept.emplace_back(kdlib::read_as<float>(*t));
+    if (t->name == changed) values[1] = value;
+    writer.add(t->name, t->shape(), std::span<const float>(values));
+  }
+  writer.commit();
+}
+}  // namespace
+
+TEST_CASE("inspect says what a Hugging Face directory holds", "[programs]") {
+  const ProgramAnswer answer = run_program("inspect", reference_file("models/llama") + " --json --tensors --check");
+  INFO(answer.error);
+  REQUIRE(answer.status == 0);
+  const kdlib::Json json = kdlib::Json::parse(answer.out, "inspect");
+  const kdlib::SafetensorsDirectory files(reference_file("models/llama"));
+  CHECK(json.at("kind").as_string() == "Hugging Face directory");
+  CHECK(json.at("architecture").at("family").as_string() == "llama");
+  CHECK(json.at("tensors").size() == files.tensors().size());
+  std::uint64_t bytes = 0;
+  for (const kdlib::TensorInfo* t : files.tensors()) bytes += t->data.size();
+  CHECK(json.at("types")[0].at("bytes").as_uint() == bytes);
+  CHECK(json.at("problems").size() == 0);
+}
+
+TEST_CASE("inspect names values that are not finite, missing tensors and files that are not there", "[programs]") {
+  const TemporaryDirectory dir;
+  copy_model(dir.path(), "model.norm.weight", std::numeric_limits<float>::quiet_NaN(), "");
+  CHECK(run_program("inspect", dir.path()).status == 0);  // values are only read with --check
+  const ProgramAnswer bad = run_program("inspect", dir.path() + " --check --json");
+  CHECK(bad.status == 1);
+  CHECK(all_problems(bad) == "tensor model.norm.weight holds 1 values that are not finite\n");
+
+  copy_model(dir.path(), "", 0, "model.norm.weight");
+  const ProgramAnswer missing = run_program("inspect", dir.path() + " --check --json");
+  CHECK(missing.status == 1);
+  CHECK(all_problems(missing).find("model.norm.weight") != std::string::npos);
+
+  const ProgramAnswer nothing = run_program("inspect", dir / "none");
+  CHECK(nothing.status == 1);
+  CHECK(nothing.error.find("is not there") != std::string::npos);
+  CHECK(run_program("inspect", "").status == 2);
+}
+
+TEST_CASE("inspect goes on behind a broken part and names it", "[programs]") {
+  const TemporaryDirectory dir;
+  copy_model(dir.path(), "", 0, "");
+  kdlib::write_file_atomically(dir / "config.json", "{\"model_type\": \"mamba\"}");
+  const ProgramAnswer answer = run_program("inspect", dir.path() + " --json");
+  CHECK(answer.status == 1);
+  CHECK(all_problems(answer).find("mamba") != std::string::npos);
+  CHECK(kdlib::Json::parse(answer.out, "inspect").at("types").size() == 1);
+
+  kdlib::write_file_atomically(dir / "broken.gguf", "GGUF and no more");
+  const ProgramAnswer gguf = run_program("inspect", dir / "broken.gguf");
+  CHECK(gguf.status == 1);
+  CHECK(gguf.error.find("broken.gguf") != std::string::npos);
+}
