@@ -30,7 +30,11 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/gemm.cuh
   include/kdlib/backend/cuda/rows.cuh
   include/kdlib/backend/cuda/rows.hpp
+  include/kdlib/backend/cuda/rows_block_inl.hpp
   include/kdlib/backend/cuda/rows_body_inl.hpp
+  include/kdlib/backend/cuda/rows_statistics_inl.hpp
+  include/kdlib/backend/cuda/rows_support_inl.hpp
+  include/kdlib/backend/cuda/rows_terms_inl.hpp
   include/kdlib/backend/instances.hpp
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp

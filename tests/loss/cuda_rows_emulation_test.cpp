@@ -1,116 +1,76 @@
 // SPDX-License-Identifier: Apache-2.0
-// The body of the CUDA row kernel, run on the host: one std::thread a CUDA thread, a barrier for __syncthreads, a shared array for shared memory.
-// It is compared with the CPU engine at small shapes.
-#include <barrier>
-#include <thread>
-
-#include "kdlib/backend/cuda/rows_body_inl.hpp"
-#include "loss/row_reference.hpp"
+// The body of the CUDA row kernel, run on the host (tests/cuda/host_block.hpp) at small shapes against the CPU engine in double: every loss that reads
+// the teacher's rows, labels or a sampled token, and sums. Losses on the teacher's top-k: cuda_support_emulation_test.
+#include "cuda/host_block.hpp"
+#include "cuda/row_cases.hpp"
 
 using namespace kdlib;
 using namespace kdlib_tests;
 
 namespace {
 
-constexpr int block_threads = 8;
+constexpr auto emulated = [](const auto& loss, const auto& task, RowResult* results) { emulate_rows(loss, task, results); };
 
-template <class C>
-struct HostBlock {
-  std::int64_t index;
-  std::barrier<>* sync;
-  detail::BlockShared<C> memory;
-
-  std::int64_t thread() const { return index; }
-  std::int64_t size() const { return block_threads; }
-  void barrier() const { sync->arrive_and_wait(); }
-  detail::BlockShared<C> shared() const { return memory; }
-};
+// Below one block of 32 threads, odd, below and above one tile of vectors, many tiles.
+constexpr std::int64_t sizes[] = {2, 5, 37, 128, 301};
 
 template <class T, class Loss>
-void emulate(const Loss& loss, const RowTask<T>& task, RowResult* results) {
-  using C = accumulate_t<T>;
-  for (std::int64_t r = 0; r < task.rows; ++r) {
-    std::barrier<> sync(block_threads);
-    detail::BlockState<C> states[block_threads];
-    double numbers[block_threads];
-    std::vector<std::thread> threads;
-    for (std::int64_t i = 0; i < block_threads; ++i)
-      threads.emplace_back([&, i] {
-        HostBlock<C> block{i, &sync, {states, numbers}};
-        detail::BlockRow<HostBlock<C>, T> row(block, task, r);
-        row.run(loss, results[r]);
-      });
-    for (std::thread& t : threads) t.join();
-  }
-}
-
-template <class T, class Loss>
-void compare(const Loss& loss, std::int64_t columns, bool teacher_rows = true) {
-  Normal random(static_cast<std::uint64_t>(columns));
-  Logits<T> s({random.row(columns, 3), random.row(columns, 3), random.row(columns, 3)}), t({random.row(columns, 3), random.row(columns, 3), random.row(columns, 3)});
-  if (columns > 5) s.values[3] = t.values[3] = T(-INFINITY);
-  const std::vector<std::int32_t> labels = {1, 0, static_cast<std::int32_t>(columns - 1)};
-  const std::vector<float> weights = {0.5f, 0.0f, 2.0f}, behaviour = {-1.5f, -2.0f, -0.5f}, teacher_label = {-1.0f, -2.0f, -0.25f};
-  Logits<T> cpu(3, columns), cuda(3, columns);
-  RowTask<T> task;
-  task.rows = 3;
-  task.columns = task.student_stride = task.teacher_stride = task.gradient_stride = columns;
-  task.student = s.values.data();
-  if (teacher_rows) task.teacher = t.values.data();
-  else task.teacher_label = teacher_label.data();
-  task.labels = labels.data(), task.weights = weights.data(), task.behaviour = behaviour.data();
-  task.scale = 0.5;
-  task.metrics = true;
-  RowResult want[3], got[3];
-  task.gradient = cpu.values.data();
-  RowKernels<Cpu, T>::run(loss, task, want);
-  std::copy(s.values.begin(), s.values.end(), cuda.values.begin());  // in place, as on the device
-  task.student = task.gradient = cuda.values.data();
-  emulate(loss, task, got);
-  for (std::size_t r = 0; r < 3; ++r) {
-    INFO("V = " << columns << ", row " << r);
-    CHECK(agrees<T>(got[r].value, want[r].value, std::max(1.0, std::abs(want[r].value))));
-    CHECK(got[r].metrics.weight == want[r].metrics.weight);
-    CHECK(got[r].metrics.student_entropy == Approx(want[r].metrics.student_entropy).margin(1e-6));
-    CHECK(got[r].metrics.reverse_kl == Approx(want[r].metrics.reverse_kl).margin(1e-6));
-    CHECK(got[r].metrics.forward_kl == Approx(want[r].metrics.forward_kl).margin(1e-6));
-    CHECK(got[r].metrics.top1_agreement == want[r].metrics.top1_agreement);
-    CHECK(got[r].metrics.top5_overlap == want[r].metrics.top5_overlap);
-    CHECK(got[r].metrics.top5_contains == want[r].metrics.top5_contains);
-    CHECK(got[r].metrics.label_log_prob == Approx(want[r].metrics.label_log_prob).margin(1e-6));
-    CHECK(got[r].metrics.label_top1 == want[r].metrics.label_top1);
-    double largest = 0;
-    for (const double g : cpu.row(static_cast<std::int64_t>(r))) largest = std::max(largest, std::abs(g));
-    for (std::int64_t i = 0; i < columns; ++i) {
-      const auto k = static_cast<std::size_t>(static_cast<std::int64_t>(r) * columns + i);
-      if (!agrees<T>(static_cast<double>(cuda.values[k]), static_cast<double>(cpu.values[k]), largest)) {
-        CHECK(static_cast<double>(cuda.values[k]) == static_cast<double>(cpu.values[k]));
-      }
-    }
-  }
+void compare(const Loss& loss, bool teacher_rows = true, bool masked_columns = true, bool sure_row = true) {
+  for (const std::int64_t v : sizes)
+    compare_rows<T>(loss, {.columns = v, .teacher_rows = teacher_rows, .masked_columns = masked_columns, .sure_row = sure_row}, emulated);
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: divergences", "[loss]", double, float, bf16) {
-  for (const std::int64_t v : {2, 5, 37, 300}) {
-    compare<TestType>(ForwardKl{.temperature = 2}, v);
-    compare<TestType>(ReverseKl{}, v);
-    compare<TestType>(JensenShannon{.beta = 0.3, .scaled = true}, v);
-  }
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: divergences", "[loss]", float, bf16) {
+  compare<TestType>(ForwardKl{.temperature = 2});
+  compare<TestType>(ReverseKl{});
+  compare<TestType>(JensenShannon{.beta = 0.3, .scaled = true});
+  compare<TestType>(JensenShannon{.beta = 0.9, .temperature = 2.5f, .t_squared = false});
+  compare<TestType>(TotalVariation{.temperature = 1.5f}, true, true, false);  // the sign of p_s - p_t at 1 - 1 is chance in float
+  compare<TestType>(SkewForwardKl{.lambda = 0.2});
+  compare<TestType>(SkewReverseKl{.temperature = 3});
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels, samples and sums", "[loss]", double, float) {
-  for (const std::int64_t v : {2, 37, 300}) {
-    compare<TestType>(CrossEntropy{.temperature = 1.5f}, v);
-    compare<TestType>(PolicyGradient{.ratio_limit = 2}, v);
-    compare<TestType>(PolicyGradient{}, v, false);
-    compare<TestType>(SampledKl<KlEstimator::k3>{}, v);
-    compare<TestType>(Sum{Term{1, CrossEntropy{}}, Term{0.01, ZLoss{}}, Term{0.1, TotalVariation{}}, Term{0.2, SkewReverseKl{}}}, v);
-    if (v == 2) compare<TestType>(label_smoothing(0.1), v);  // the larger rows have a masked column
-    compare<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{}}}, v);
-    compare<TestType>(Sum{Term{0.7, JensenShannon{.temperature = 2}}, Term{0.3, Sum{Term{1, CrossEntropy{}}, Term{0.1, ReverseKl{}}}}}, v);
-  }
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels and samples", "[loss]", float, bf16) {
+  compare<TestType>(CrossEntropy{.temperature = 1.5f});
+  compare<TestType>(PolicyGradient{.ratio_limit = 2});
+  compare<TestType>(PolicyGradient{}, false);
+  compare<TestType>(BaselinePolicyGradient{.sampled = {.advantage_limit = 1}});
+  compare<TestType>(SampledKl<KlEstimator::k2>{}, false);
+  compare<TestType>(SampledKl<KlEstimator::k3>{});
+  compare<TestType>(NegativeEntropy{.temperature = 2}, false);
+  compare<TestType>(ZLoss{}, false);
+  compare<TestType>(UniformCrossEntropy{}, false, false);  // not for rows with masked columns
+  compare<TestType>(label_smoothing(0.1), false, false);
+}
+
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums of one and of several temperatures", "[loss]", float, bf16) {
+  compare<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{}}});
+  compare<TestType>(Sum{Term{1, CrossEntropy{}}, Term{0.01, ZLoss{}}, Term{0.1, TotalVariation{}}, Term{0.2, SkewReverseKl{}}}, true, true, false);
+  compare<TestType>(Sum{Term{0.7, JensenShannon{.temperature = 2}}, Term{0.3, Sum{Term{1, CrossEntropy{}}, Term{0.1, ReverseKl{.temperature = 4}}}}});
+}
+
+TEST_CASE("the CUDA row kernel's body in double equals the CPU engine to 1e-12", "[loss]") {
+  compare<double>(Sum{Term{1, ForwardKl{}}, Term{0.5, JensenShannon{.temperature = 2}}, Term{0.2, CrossEntropy{}}});
+}
+
+TEMPLATE_TEST_CASE("the CUDA row kernel takes rows of any alignment, a gradient of its own memory, and none", "[loss]", float, bf16) {
+  const Sum loss{Term{1, ForwardKl{}}, Term{0.2, CrossEntropy{}}};
+  for (const std::int64_t padding : {0, 1, 2, 3, 7})
+    for (const std::int64_t v : {3, 64, 131, 256}) {
+      compare_rows<TestType>(loss, {.columns = v, .padding = padding}, emulated);
+      compare_rows<TestType>(loss, {.columns = v, .in_place = false, .padding = padding}, emulated);
+    }
+  compare_rows<TestType>(loss, {.columns = 131, .gradient = false}, emulated);
+  compare_rows<TestType>(JensenShannon{}, {.columns = 131, .gradient = false}, emulated);
+  compare_rows<TestType>(CrossEntropy{}, {.columns = 131, .gradient = false}, emulated);
+}
+
+TEST_CASE("the CUDA row kernel gives the same for blocks and warps of other sizes", "[loss]") {
+  const Sum loss{Term{1, ReverseKl{}}, Term{0.2, CrossEntropy{}}};
+  for (const auto &[threads, warp] : {std::pair{8, 8}, std::pair{64, 32}, std::pair{16, 2}})
+    compare_rows<float>(loss, {.columns = 301}, [threads = threads, warp = warp](const auto& l, const auto& task, RowResult* results) { emulate_rows(l, task, results, threads, warp); });
 }
 
 TEST_CASE("the CUDA row kernel's body gives exactly 0 at p = q", "[loss]") {
@@ -122,7 +82,32 @@ TEST_CASE("the CUDA row kernel's body gives exactly 0 at p = q", "[loss]") {
   task.student = task.teacher = s.values.data();
   task.gradient = g.values.data();
   RowResult result;
-  emulate(Sum{Term{0.3, ForwardKl{}}, Term{0.7, JensenShannon{}}, Term{0.1, ReverseKl{}}}, task, &result);
+  emulate_rows(Sum{Term{0.3, ForwardKl{}}, Term{0.7, JensenShannon{}}, Term{0.1, ReverseKl{}}}, task, &result);
   CHECK(result.value == 0);
   for (const float x : g.values) CHECK(x == 0);
+}
+
+TEST_CASE("a row with NaN logits has loss NaN on CUDA too, and its neighbours keep theirs", "[loss]") {
+  Normal random(3);
+  for (const std::size_t at : {std::size_t{0}, std::size_t{70}}) {
+    Logits<float> s({random.row(77, 3), random.row(77, 3)}), t({random.row(77, 3), random.row(77, 3)}), g(2, 77);
+    s.values[at] = NAN;
+    RowTask<float> task;
+    task.rows = 2;
+    task.columns = task.student_stride = task.teacher_stride = task.gradient_stride = 77;
+    task.student = s.values.data(), task.teacher = t.values.data(), task.gradient = g.values.data();
+    RowResult result[2];
+    emulate_rows(ForwardKl{}, task, result);
+    CHECK(std::isnan(result[0].value));
+    CHECK(result[1].value == Approx(forward_kl(s.row(1), t.row(1)).value).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("the host's blocks notice a barrier that not every thread reaches", "[loss]") {
+  HostThreads threads(4, 4);
+  const auto divergent = [&](int thread) {
+    if (thread != 2) threads.wait(HostThreads::Point::barrier);
+    threads.wait(HostThreads::Point::shuffle);
+  };
+  CHECK_THROWS_AS(threads.run(divergent), std::logic_error);
 }

@@ -21,8 +21,8 @@ struct PolicyGradient {
   /// rho, cut to ratio_limit; 1 without importance_ratio.
   KDLIB_HOST_DEVICE Dual ratio(const LabelPoint& point) const;
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
-  bool clamped(const LabelPoint& point) const { return clamped(point, 0); }
-  bool clamped(const LabelPoint& point, double baseline) const;
+  KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const { return clamped(point, 0); }
+  KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point, double baseline) const;
   void validate() const;
   void check_inputs(const RowInputs& rows) const;
 };
@@ -36,7 +36,7 @@ struct BaselinePolicyGradient {
   PolicyGradient sampled{};
 
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
-  bool clamped(const LabelPoint& point) const { return sampled.clamped(point, -point.reverse_kl); }
+  KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const { return sampled.clamped(point, -point.reverse_kl); }
   void validate() const { sampled.validate(); }
   void check_inputs(const RowInputs& rows) const { sampled.check_inputs(rows); }
 };

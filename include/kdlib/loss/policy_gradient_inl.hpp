@@ -29,7 +29,7 @@ KDLIB_HOST_DEVICE inline Dual BaselinePolicyGradient::at_label(const LabelPoint&
   return {-(sampled.advantage(point).value() * rho.value), -(sampled.advantage(point, -point.reverse_kl).value() * rho.derivative)};
 }
 
-inline bool PolicyGradient::clamped(const LabelPoint& point, double baseline) const {
+KDLIB_HOST_DEVICE inline bool PolicyGradient::clamped(const LabelPoint& point, double baseline) const {
   PolicyGradient free = *this;
   free.ratio_limit = free.advantage_limit = 0;
   return ratio(point).value != free.ratio(point).value || advantage(point, baseline).value() != free.advantage(point, baseline).value();

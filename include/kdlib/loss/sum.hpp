@@ -82,7 +82,7 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
     });
     return total;
   }
-  bool clamped(const LabelPoint& point) const
+  KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const
     requires(has_clamp<Ls> || ...)
   {
     bool any = false;

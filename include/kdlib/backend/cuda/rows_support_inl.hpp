@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses on the teacher's top-k in the CUDA row engine: the support is gathered, sorted and merged in shared memory, its masses are reduced in
+// the fixed tree, and its entries of the gradient are formed in double before the last sweep.
+#ifndef KDLIB_BACKEND_CUDA_ROWS_SUPPORT_INL_HPP
+#define KDLIB_BACKEND_CUDA_ROWS_SUPPORT_INL_HPP
+
+#include "kdlib/backend/cuda/rows_body_inl.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Ids of -1 are left out; an id that comes twice has the mass of both.
+template <class Block, class T>
+KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
+  const int size = static_cast<int>(task_.support_size), threads = static_cast<int>(block_.size()), thread = static_cast<int>(block_.thread());
+  const std::int32_t* ids = task_.support_ids + r_ * task_.support_size;
+  const T* log_probs = task_.support_log_probs + r_ * task_.support_size;
+  const BlockSupport& support = block_.shared().support;
+  double* first = support.derivative;  // 1 where an id comes for the first time
+  double mine = 0;
+  for (int k = thread; k < size; k += threads) {
+    bool is_first = ids[k] >= 0;
+    for (int j = 0; j < k; ++j) is_first = is_first && ids[j] != ids[k];
+    first[k] = is_first ? 1 : 0;
+    mine += first[k];
+  }
+  support_count_ = static_cast<int>(team_.add_up(mine));  // its barriers let every thread see `first`
+  for (int k = thread; k < size; k += threads) {
+    if (first[k] == 0) continue;
+    int rank = 0;
+    double log_p = static_cast<double>(static_cast<C>(log_probs[k]));
+    for (int j = 0; j < size; ++j) {
+      rank += first[j] != 0 && ids[j] < ids[k] ? 1 : 0;
+      if (j > k && ids[j] == ids[k]) log_p = log(exp(log_p) + exp(static_cast<double>(static_cast<C>(log_probs[j]))));
+    }
+    support.ids[rank] = ids[k];
+    support.log_t[rank] = log_p;
+    support.gradient[rank] = 0;
+  }
+  block_.barrier();
+}
+
+/// Fills the leaf's value and tail, adds to the support's gradient and returns what is taken off elsewhere. dL/dz_j is d_j - p_j S on the support and
+/// p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the student's mass outside.
+template <class Block, class T>
+template <class Loss>
+KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, BlockLeaf& leaf) {
+  const BlockSupport& support = block_.shared().support;
+  const int threads = static_cast<int>(block_.size()), thread = static_cast<int>(block_.thread());
+  const double inverse = 1 / leaf.at.row.temperature;
+  for (int k = thread; k < support_count_; k += threads) {
+    support.log_s[k] = (support_logit(k) - leaf.at.top_s) * inverse - leaf.at.log_s;
+    support.derivative[k] = 0;
+  }
+  block_.barrier();
+  if (leader()) {  // the loss sees the whole support at once, in double: K numbers
+    const auto n = static_cast<std::size_t>(support_count_);
+    SupportPoint point{{support.log_t, n}, {support.log_s, n}, static_cast<double>(static_cast<C>(task_.support_log_tail[r_])), leaf.at.log_tail_s, {support.derivative, n}};
+    leaf.value += loss.on_support(point);
+    leaf.tail_derivative = point.tail_derivative;
+    leaf.closed = point.closed;
+    if (task_.metrics) {
+      RowMetrics& m = result_->metrics;
+      m.support_weight = 1;
+      m.teacher_support_mass = 0;
+      for (int k = 0; k < support_count_; ++k) m.teacher_support_mass += exp(support.log_t[k]);
+      m.student_support_mass = -::expm1(leaf.at.log_tail_s);
+      m.tail_loss += leaf.weight * point.tail_value;
+    }
+  }
+  block_.barrier();
+  double mine = 0;
+  for (int k = thread; k < support_count_; k += threads) mine += support.derivative[k];
+  double sum = team_.add_up(mine) + leaf.tail_derivative;
+  if (leaf.closed) sum = 0;
+  const double outside = leaf.tail_derivative == 0 ? 0 : leaf.tail_derivative / exp(leaf.at.log_tail_s);
+  for (int k = thread; k < support_count_; k += threads) support.gradient[k] += leaf.scale * (support.derivative[k] - exp(support.log_s[k]) * sum);
+  block_.barrier();
+  return sum - outside;
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif
