@@ -101,6 +101,8 @@ TEMPLATE_TEST_CASE("D6, C11 and C12: loss and gradient carry the same T^2, and i
     CHECK(on.value() == Approx(square * off.value()).epsilon(1e-6));
     for (std::size_t j = 0; j < 4; ++j) CHECK(std::abs(on.gradient.row(0)[j] - square * off.gradient.row(0)[j]) < 3e-7);
   }
+  // the limit, half the variance of the difference of the logits
+  if constexpr (std::is_same_v<TestType, double>) CHECK(std::abs(run_row<double>(ForwardKl{.temperature = 32768}, s, t).value() - .65625) < 1e-4);
   const Row at2 = run_row<TestType>(ForwardKl{.temperature = 2}, s, t).gradient.row(0);
   const double want[] = {-.485619484, -.006954045, .365053823, .127519705};
   for (std::size_t j = 0; j < 4; ++j) CHECK(std::abs(at2[j] - want[j]) < (std::is_same_v<TestType, double> ? 6e-10 : 2e-7));
@@ -167,6 +169,29 @@ TEST_CASE("JSD of both log-probabilities below -110 is finite and right", "[loss
   s[0] = 0, t[0] = 0, s[1] = -125;
   check_row(run_row<float>(JensenShannon{}, s, t), 0, jensen_shannon(s, t, 0.5));
   check_row(run_row<double>(JensenShannon{}, s, t), 0, jensen_shannon(s, t, 0.5));
+}
+
+TEST_CASE("C22: log-probabilities of bf16 logits are formed in fp32: -17.3 stays -17.3, where bf16 would say -17.25", "[loss]") {
+  // bf16 logits that are exact: 0 and -17.25 (a multiple of 1/8), with 40 entries at -3.5: the log-sum-exp is no bf16 number.
+  Row s(42, -3.5);
+  s[0] = 0, s[1] = -17.25;
+  const double want = -log_softmax(s)[1];
+  REQUIRE(std::abs(want - static_cast<double>(static_cast<float>(bf16(want)))) > 0.01);  // storing it in bf16 would be seen
+  const std::int32_t label[] = {1};
+  const auto got = run_rows(CrossEntropy{}, Logits<bf16>({s}), Logits<bf16>({s}), {.labels = label}, 1, true);
+  CHECK(got.value() == Approx(want).epsilon(1e-6));
+  CHECK(got.result.metrics.label_log_prob == Approx(-want).epsilon(1e-6));
+}
+
+TEMPLATE_TEST_CASE("C27: no entry's term is clipped: the gradient keeps its sign and size where one entry carries all of the divergence", "[loss]", double, float) {
+  // log-ratio -50 at an entry of mass nearly 1: a clip of each entry's term would cut value and gradient there.
+  const Row s = {-50, 0, 0}, t = {0, -20, -20};
+  const auto kl = run_row<TestType>(ForwardKl{}, s, t);
+  CHECK(kl.value() == Approx(50 + std::log(2.0)).epsilon(1e-6));
+  CHECK(kl.gradient.row(0)[0] == Approx(-1).epsilon(1e-6));
+  CHECK(kl.gradient.row(0)[1] == Approx(0.5).epsilon(1e-6));
+  check_row(run_row<TestType>(ReverseKl{}, {-50, 0, -1}, t), 0, reverse_kl({-50, 0, -1}, t));
+  check_row(run_row<TestType>(JensenShannon{.beta = 0.9}, s, t), 0, jensen_shannon(s, t, 0.9));
 }
 
 TEST_CASE("C24: probabilities are never clamped: log p = -120 stays -120", "[loss]") {

@@ -250,6 +250,21 @@ TEST_CASE("D11: two zero logits added to both models change the forward KL; mask
   CHECK(gradient.values[5] == 0);
 }
 
+TEST_CASE("D11 and C16: 128 zero logits of padding steal n / (e^lse + n) of the mass; as padding they steal nothing", "[loss]") {
+  const double lse[] = {5, 10, 15, 20}, stolen[] = {.463, 5.78e-3, 3.92e-5, 2.64e-7};
+  for (int k = 0; k < 4; ++k) {
+    Row s(2 + 128, 0.0);
+    s[0] = s[1] = lse[k] - std::log(2.0);
+    const std::int32_t label[] = {1};
+    const Logits<double> z({s});
+    const auto value = [&](std::int64_t real) {
+      return row_loss(ForwardKl{}, z.view(), LogitTargets<double, Cpu>{z.view(), real}, {.labels = label}, 1.0, View<double, Cpu>{}, {.metrics = true}).metrics.label_log_prob;
+    };
+    CHECK(value(2) == Approx(std::log(0.5)).epsilon(1e-14));
+    CHECK(1 - std::exp(value(0)) / 0.5 == Approx(stolen[k]).epsilon(2e-3));  // three digits are given
+  }
+}
+
 TEST_CASE("C35: the loss is what is asked for: no cross-entropy is mixed in, and each named term reaches the gradient", "[loss]") {
   Problem<double> p(4, 29);
   const Outcome<double> kl = run(ForwardKl{}, p, p.targets(), p.rows()), ce = run(CrossEntropy{}, p, NoTargets{}, p.rows());

@@ -169,7 +169,7 @@ TEST_CASE("metrics are weighted sums, and rows of weight 0 stay out", "[loss]") 
   CHECK(m.label_weight == 0);
 }
 
-TEST_CASE("softcap, bias and logit scale of both heads enter value and gradient", "[loss]") {
+TEST_CASE("C26: softcap, bias and logit scale of both heads enter value and gradient", "[loss]") {
   Normal random(31);
   const std::int64_t rows = 3, v = 19, h = 6;
   const auto tensor = [&](Shape shape, double deviation) {

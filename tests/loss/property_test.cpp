@@ -139,7 +139,7 @@ TEST_CASE("bf16 logits equal the reference on the rounded inputs", "[loss]") {
   check_case<bf16>(c, CrossEntropy{}, [&](const Row& s, const Row&, std::int32_t y) { return cross_entropy(s, y); });
 }
 
-TEST_CASE("results repeat bit for bit and do not depend on the thread count; the gradient may overwrite the logits", "[loss]") {
+TEST_CASE("C28: results repeat bit for bit and do not depend on the thread count; the gradient may overwrite the logits", "[loss]") {
   Normal random(80);
   const Case c(random, 7, 3333, 0);
   const auto loss = Sum{Term{1, ForwardKl{}}, Term{0.5, JensenShannon{.beta = 0.2}}, Term{0.1, CrossEntropy{.temperature = 2}}};

@@ -107,6 +107,9 @@ void check_fused(double beta, float temperature, const std::string& key) {
   }
   CHECK(result.loss.sum == Approx(sum).epsilon(2e-6));
   if (temperature == 1) CHECK(values.metrics.student_entropy == Approx(entropies).epsilon(2e-6));
+  const NegativeEntropy negative{.temperature = temperature, .t_squared = false};  // the metrics are those at T = 1: the loss tells it at T = 2
+  const auto again = head_loss(negative, student, hidden.view(), NoTargets{}, {}, 1.0, View<T, Cpu>{}, nullptr, {.row_values = true});
+  for (std::size_t r = 0; r < want.size(); ++r) CHECK(std::abs(again.row_values[r] + entropy[r]) <= 2e-6 * std::max(1.0, entropy[r]));
 }
 
 }  // namespace
