@@ -188,11 +188,17 @@ set(KDLIB_HEADERS
   include/kdlib/text/bpe_model_inl.hpp
   include/kdlib/text/byte_level_bpe.hpp
   include/kdlib/text/byte_level_bpe_inl.hpp
+  include/kdlib/text/chat_mask.hpp
   include/kdlib/text/chat_message.hpp
   include/kdlib/text/chat_message_inl.hpp
   include/kdlib/text/chat_template.hpp
   include/kdlib/text/chat_template_inl.hpp
   include/kdlib/text/chat_writer_inl.hpp
+  include/kdlib/text/harmony.hpp
+  include/kdlib/text/harmony_inl.hpp
+  include/kdlib/text/harmony_reader_inl.hpp
+  include/kdlib/text/harmony_tools_inl.hpp
+  include/kdlib/text/harmony_writer_inl.hpp
   include/kdlib/text/nfc.hpp
   include/kdlib/text/nfc_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp

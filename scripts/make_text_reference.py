@@ -5,7 +5,8 @@
     python scripts/make_text_reference.py --shared ../shared --smollm2 SmolLM2-135M-Instruct.Q4_1.gguf --out tests/reference/text
 
 A cut-down tokenizer keeps the published ids. It has the first tokens of the vocabulary, every token and merge that the texts of
-VECTORS need on the way, and all other merges whose three tokens are kept; so the ids of VECTORS are those of the whole tokenizer.
+VECTORS need on the way (gpt-oss: the Harmony conversations too), and all other merges whose three tokens are kept; so the ids of VECTORS
+are those of the whole tokenizer.
 Needs tokenizers, gguf and the shared folder (data/tokenizers, reference/tokenizers).
 """
 import argparse
@@ -86,11 +87,35 @@ def library_json(data):
     return {**data, "model": {**data["model"], "vocab": vocab}}
 
 
-def cut(data):
+def harmony_gaps(full, row):
+    """The stretches of text between the framing tokens of a Harmony row, and its ids with None where a stretch stood."""
+    special = full.token_to_id("<|startoftext|>")
+    gaps, frame, gap = [], [], []
+    for i in row["ids"] + [None]:
+        if i is not None and i < special:
+            gap.append(i)
+            continue
+        if gap:
+            gaps.append(full.decode(gap))
+            frame.append(None)
+        gap = []
+        frame += [] if i is None else [i]
+    return gaps, frame
+
+
+def harmony_line(full, reference, row):
+    gaps, frame = harmony_gaps(full, row)
+    gaps = iter(gaps)
+    line = {k: v for k, v in row.items() if k not in ("ids", "template")}
+    line["ids"] = [i for x in frame for i in (reference.ids(next(gaps), "plain") if x is None else [x])]
+    return line
+
+
+def cut(data, vectors):
     full = Tokenizer.from_str(json.dumps(data))
     model = data["model"]
     added = {t["content"] for t in data["added_tokens"]}
-    kept = tokens_on_the_way(full, data, VECTORS) | set(ALPHABET.values()) | added
+    kept = tokens_on_the_way(full, data, vectors) | set(ALPHABET.values()) | added
     kept |= {t for t, i in model["vocab"].items() if i < FIRST}
     old = isinstance(model["merges"][0], str)
     halves = [m.split(" ") if old else m for m in model["merges"]]
@@ -98,7 +123,7 @@ def cut(data):
     small = {**data, "model": {**model, "vocab": {t: i for t, i in sorted(model["vocab"].items(), key=lambda x: x[1]) if t in kept},
                                "merges": [" ".join(m) for m in merges] if old else merges}}
     small_tokenizer = Tokenizer.from_str(json.dumps(library_json(small)))
-    for text in VECTORS:
+    for text in vectors:
         assert full.encode(text, add_special_tokens=False).ids == small_tokenizer.encode(text, add_special_tokens=False).ids, text
     return small
 
@@ -146,7 +171,7 @@ def load_lines(path):
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("--shared", required=True)
-    a.add_argument("--smollm2", required=True)
+    a.add_argument("--smollm2", help="without it the files of smollm2 stay as they are")
     a.add_argument("--out", required=True)
     a = a.parse_args()
     strings = [r["text"] for r in load_lines(os.path.join(a.shared, "reference/tokenizers/strings.jsonl"))
@@ -154,18 +179,27 @@ def main():
     texts = list(dict.fromkeys(VECTORS + strings))
     chats = [r for r in load_lines(os.path.join(a.shared, "reference/tokenizers/chat.jsonl"))
              if r["template"] != "harmony" and not r["name"].startswith("random")]
+    harmony = [r for r in load_lines(os.path.join(a.shared, "reference/tokenizers/chat.jsonl"))
+               if r["template"] == "harmony" and not r["name"].startswith("random")
+               and (not r["name"].startswith("text") or (r["render"], r["auto_drop_analysis"]) == ("training", False))]
     files = {}
     for name in NAMES:
+        if name == "smollm2" and not a.smollm2:
+            continue
         if name == "smollm2":
             data = smollm2_json(a.smollm2)
         else:
             with lzma.open(os.path.join(a.shared, f"data/tokenizers/{name}/tokenizer.json.xz")) as f:
                 data = json.load(f)
-        small = cut(data)
+        vectors = VECTORS
+        if name == "gpt-oss":
+            whole = Tokenizer.from_str(json.dumps(data))
+            vectors = VECTORS + sorted({g for r in harmony if not r["name"].startswith("text") for g in harmony_gaps(whole, r)[0]})
+        small = cut(data, vectors)
         files[f"{name}.tokenizer.json"] = json.dumps(small, ensure_ascii=False, separators=(",", ":"))
         full, reference = Tokenizer.from_str(json.dumps(data)), Reference(small)
         files[f"{name}.jsonl"] = "".join(json.dumps(reference.row(t), separators=(",", ":")) + "\n" for t in texts)
-        lines = []
+        lines = [harmony_line(full, reference, r) for r in harmony] if name == "gpt-oss" else []
         for row in chats:
             if row["template"] != name:
                 continue

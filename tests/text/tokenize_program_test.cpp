@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/text/chat_message.hpp"
 #include "support/catch.hpp"
 #include "text/reference_files.hpp"
 
@@ -51,6 +52,25 @@ TEST_CASE("tokenize answers line by line", "[text][program]") {
   CHECK(chat.out == "{\"ids\":[151644,872,198,13048,151645,198,151644,77091,198]}\n");
 }
 
+TEST_CASE("tokenize writes and checks Harmony", "[text][program]") {
+  if (!exists(program())) KDLIB_SKIP("the program tokenize is not built (KDLIB_BIN_DIR)");
+  std::string input, expected;
+  for (const kdlib::Json& row : read_json_lines(reference_file("text/gpt-oss.chat.jsonl"))) {
+    input += kdlib::python_json(row) + "\n";
+    expected += "{\"ids\":[";
+    for (const std::int32_t id : id_list(row.at("ids"))) expected += std::to_string(id) + ",";
+    expected.back() = ']';
+    expected += "}\n";
+  }
+  CHECK(run(with("gpt-oss") + " --template harmony", input).out == expected);
+  const Answer check = run(with("gpt-oss") + " --check", "\"<|start|>user<|message|>a<|end|>\"\n[200006,1428,200008,64]\n");
+  CHECK(check.status == 0);
+  CHECK(check.out == "{\"ok\":true,\"messages\":1}\n{\"ok\":false,\"messages\":1,\"error\":\"E_TRUNC\",\"position\":4,"
+                     "\"expected\":\"<|end|>, <|return|> or <|call|> behind a content\",\"found\":\"the end of the ids\"}\n");
+  const Answer ids = run(with("gpt-oss"), R"({"bytes":"48ff00e282"})");
+  CHECK(run(with("gpt-oss") + " --decode", ids.out.substr(7, ids.out.size() - 9)).out == "{\"text\":\"H\xEF\xBF\xBD\\u0000\xEF\xBF\xBD\",\"bytes\":\"48ff00e282\"}\n");
+}
+
 TEST_CASE("tokenize ends with 1 on bad lines and files and with 2 on bad usage", "[text][program]") {
   if (!exists(program())) KDLIB_SKIP("the program tokenize is not built (KDLIB_BIN_DIR)");
   CHECK(run("--help", "").status == 0);
@@ -62,9 +82,11 @@ TEST_CASE("tokenize ends with 1 on bad lines and files and with 2 on bad usage",
   CHECK_THAT(line.out, contains("{\"ids\":[64]}\n") && contains("stdin:2"));
   CHECK(run(with("qwen3") + " --decode", "[-1]").status == 1);
   CHECK_THAT(run("--tokenizer /no/such/file", "").out, contains("/no/such/file"));
-  const Answer harmony = run(with("gpt-oss") + " --template harmony", "\"a\"");
+  const Answer harmony = run(with("qwen3") + " --template harmony", "\"a\"");
   CHECK(harmony.status == 1);
-  CHECK_THAT(harmony.out, contains("Harmony"));
+  CHECK_THAT(harmony.out, contains("harmony") && contains("<|start|>"));
+  CHECK(run(with("qwen3") + " --check", "\"a\"").status == 1);
+  CHECK(run(with("qwen3"), R"({"bytes":"f"})").status == 1);
   const Answer unknown = run(with("qwen3"), R"({"messages":[{"role":"user","content":"Hi"}]})");
   CHECK(unknown.status == 1);
   CHECK_THAT(unknown.out, contains("--template chatml"));

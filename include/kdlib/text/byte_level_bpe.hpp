@@ -49,6 +49,10 @@ class Tokenizer {
   /// Appends the ids of a text; returns the number of bytes that have no token and were left out (SmolLM2 lacks eight that UTF-8 uses).
   std::uint64_t encode_append(std::string_view text, std::vector<std::int32_t>& ids, EncodeOptions options = {}) const;
 
+  /// Ids whose decode_bytes() are exactly these bytes, whatever they are: added tokens are text, nothing is normalised, and what is not
+  /// UTF-8 becomes pieces of its own. InputError naming a byte that has no token (SmolLM2 lacks 21 of 256).
+  std::vector<std::int32_t> encode_bytes(std::string_view bytes) const;
+
   /// The text of ids; U+FFFD for each maximal part that is not UTF-8. Ids without a token (padding rows) add nothing: check_ids() refuses them.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const;
   /// The exact bytes of ids, end to end.

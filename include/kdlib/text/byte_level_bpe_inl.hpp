@@ -3,6 +3,7 @@
 #ifndef KDLIB_TEXT_BYTE_LEVEL_BPE_INL_HPP
 #define KDLIB_TEXT_BYTE_LEVEL_BPE_INL_HPP
 
+#include <algorithm>
 #include <mutex>
 #include <utility>
 
@@ -65,6 +66,19 @@ class EncodeRun {
 
   void text(std::string_view text) {
     cut(data_.raw_matcher, text, [this](std::string_view gap) { normalized(gap); });
+  }
+
+  /// Stretches of UTF-8 in pieces as they are, the bytes between them as one piece each.
+  void bytes(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const std::size_t valid = std::min(find_invalid_utf8(bytes), bytes.size());
+      pieces(bytes.substr(0, valid));
+      bytes.remove_prefix(valid);
+      std::size_t invalid = 0;
+      while (invalid < bytes.size() && utf8_step(bytes.substr(invalid)).kind != Utf8Step::Kind::character) ++invalid;
+      if (invalid > 0) data_.model.encode_piece(bytes.substr(0, invalid), scratch_, ids_);
+      bytes.remove_prefix(invalid);
+    }
   }
 
  private:
@@ -189,6 +203,17 @@ inline std::uint64_t Tokenizer::encode_append(std::string_view text, std::vector
     fail<InputError>("[tokenizer] ", data_->source, ": ", dropped, " of ", text.size(), " bytes of the text have no token in this vocabulary");
   }
   return dropped;
+}
+
+inline std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view bytes) const {
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    require<InputError>(data_->model.byte_token[static_cast<unsigned char>(bytes[i])] != detail::Vocabulary::none, "[tokenizer] ", data_->source, ": byte ",
+                        static_cast<int>(static_cast<unsigned char>(bytes[i])), " at offset ", i, " has no token in this vocabulary");
+  std::vector<std::int32_t> ids;
+  ids.reserve(bytes.size() / 4 + 1);
+  detail::ScratchLease scratch(*scratch_);
+  detail::EncodeRun(*data_, SpecialTokens::plain, *scratch, ids).bytes(bytes);
+  return ids;
 }
 
 inline std::string Tokenizer::decode_bytes(std::span<const std::int32_t> ids, bool skip_special) const {

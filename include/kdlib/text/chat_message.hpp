@@ -18,19 +18,48 @@ struct ToolCall {
   bool arguments_are_text = false;  // the data holds the arguments as a JSON string
 };
 
+/// What the system message of Harmony (gpt-oss) says. An empty cutoff or date is left out.
+struct HarmonySystem {
+  std::string effort = "medium";  // of reasoning: low, medium, high
+  std::string cutoff = "2024-06";
+  std::string date = {};
+  std::string identity = "You are ChatGPT, a large language model trained by OpenAI.";
+};
+
+/// A function that the model may call. `parameters` is a JSON schema, or null for none.
+struct HarmonyFunction {
+  std::string name, description;
+  Json parameters;
+};
+
+/// What the developer message of Harmony says.
+struct HarmonyDeveloper {
+  std::optional<std::string> instructions = {};
+  std::vector<HarmonyFunction> functions = {};
+};
+
 struct ChatMessage {
-  std::string role;     // system, user, assistant, tool
+  std::string role;     // system, developer, user, assistant, tool
   std::string content;
   std::optional<std::string> reasoning = {};  // `reasoning_content`: the thought before the answer
   std::vector<ToolCall> tool_calls = {};
+  std::string name = {};  // of a tool or an author; ChatML does not write it
+  // Harmony only:
+  std::string channel = {}, recipient = {}, content_type = {};
+  std::optional<HarmonySystem> system = {};        // role system without a content
+  std::optional<HarmonyDeveloper> developer = {};  // role developer without a content
 };
 
-/// One element of `messages`: role, content (a string; null or missing only beside tool_calls), reasoning_content, tool_calls.
-/// FormatError naming the key for anything else, such as contents in parts.
+/// One element of `messages`: role, content (a string; null or missing only beside tool_calls), reasoning_content, tool_calls, name;
+/// for Harmony channel, recipient, content_type, or instead of a content: with role system effort, cutoff, date, identity; with role
+/// developer instructions, functions or nothing. FormatError naming the key for anything else, such as contents in parts.
 ChatMessage chat_message_from_json(const Json& message);
 
 /// All of an array of messages. FormatError when it is empty.
 std::vector<ChatMessage> chat_messages_from_json(const Json& messages);
+
+/// An offered function: {"name", "description", "parameters"} or {"function": that}.
+HarmonyFunction harmony_function_from_json(const Json& tool);
 
 /// A value as Python's json.dumps(value, ensure_ascii=False) writes it: chat templates put tools into the prompt in this form.
 std::string python_json(const Json& value);

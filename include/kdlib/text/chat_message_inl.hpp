@@ -81,7 +81,40 @@ inline void append_python_json(const Json& value, std::string& out) {
   }
 }
 
+inline void read_harmony_keys(const Json& message, ChatMessage& out) {
+  out.name = message.string_or("name", "");
+  out.channel = message.string_or("channel", "");
+  out.recipient = message.string_or("recipient", "");
+  out.content_type = message.string_or("content_type", "");
+  const auto has = [&](std::string_view key) { return message.find_set(key).has_value(); };
+  if (out.role == "system" && (has("effort") || has("cutoff") || has("date") || has("identity"))) {
+    HarmonySystem system;
+    system.effort = message.string_or("effort", system.effort);
+    if (system.effort != "low" && system.effort != "medium" && system.effort != "high") message.at("effort").refuse("must be low, medium or high");
+    system.cutoff = message.string_or("cutoff", system.cutoff);
+    system.date = message.string_or("date", system.date);
+    system.identity = message.string_or("identity", system.identity);
+    out.system = std::move(system);
+  }
+  if (out.role == "developer" && !has("content")) {
+    HarmonyDeveloper developer;
+    if (const auto text = message.find_set("instructions")) developer.instructions = std::string(text->as_string());
+    if (const auto functions = message.find_set("functions")) {
+      if (!functions->is_array() || functions->size() == 0) functions->refuse("must be an array of at least one function");
+      for (const Json& function : *functions) developer.functions.push_back(harmony_function_from_json(function));
+    }
+    out.developer = std::move(developer);
+  }
+}
+
 }  // namespace detail
+
+inline HarmonyFunction harmony_function_from_json(const Json& tool) {
+  const Json function = tool.find_set("function").value_or(tool);
+  const Json parameters = function.find_set("parameters").value_or(Json());
+  if (!parameters.is_null() && !parameters.is_object()) parameters.refuse("must be an object: a JSON schema");
+  return {std::string(function.at("name").as_string()), function.string_or("description", ""), parameters};
+}
 
 inline std::string python_json(const Json& value) {
   std::string out;
@@ -95,11 +128,14 @@ inline ChatMessage chat_message_from_json(const Json& message) {
   out.role = message.at("role").as_string();
   if (const auto calls = message.find_set("tool_calls"))
     for (const Json& call : *calls) out.tool_calls.push_back(detail::tool_call_from_json(call));
+  detail::read_harmony_keys(message, out);
   const auto content = message.find_set("content");
+  if (content && (out.system || message.contains("instructions") || message.contains("functions")))
+    content->refuse("stands beside keys that Harmony writes a content from (effort, cutoff, date, identity, instructions, functions)");
   if (content && content->is_array()) content->refuse("is in parts; kdlib reads contents that are one string");
   if (content) {
     out.content = content->as_string();
-  } else if (out.tool_calls.empty()) {
+  } else if (out.tool_calls.empty() && !out.system && !out.developer) {
     message.refuse("has no content");
   }
   if (const auto reasoning = message.find_set("reasoning_content")) out.reasoning = std::string(reasoning->as_string());

@@ -7,6 +7,8 @@
 
 #include "kdlib/text/chat_template.hpp"
 #include "kdlib/text/chat_writer_inl.hpp"
+#include "kdlib/text/harmony.hpp"
+#include "kdlib/text/harmony_writer_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -70,19 +72,31 @@ inline bool read_simple_chatml(std::string_view jinja, std::string& default_syst
   return default_system.find_first_of("\\'\"{}") == std::string::npos;  // an escape or an expression would need Jinja
 }
 
+inline std::vector<ChatPart> write_chat(ChatTemplate::Flavour flavour, std::string_view default_system, std::span<const ChatMessage> messages,
+                                        const RenderOptions& options) {
+  if (flavour == ChatTemplate::Flavour::harmony) return HarmonyWriter(options).write(messages);
+  return ChatWriter(flavour, default_system, options).write(messages);
+}
+
+inline std::vector<ChatPart> write_chat_prompt(ChatTemplate::Flavour flavour, std::string_view default_system, const RenderOptions& options) {
+  if (flavour == ChatTemplate::Flavour::harmony) return HarmonyWriter(options).write_prompt();
+  return ChatWriter(flavour, default_system, options).write_prompt();
+}
+
 }  // namespace detail
 
 inline ChatTemplate ChatTemplate::chatml(std::string default_system) { return {Flavour::chatml, std::move(default_system)}; }
 inline ChatTemplate ChatTemplate::smollm2() { return chatml(std::string(detail::smollm2_system)); }
 inline ChatTemplate ChatTemplate::qwen2_5() { return {Flavour::qwen2_5, std::string(detail::qwen2_5_system)}; }
 inline ChatTemplate ChatTemplate::qwen3() { return {Flavour::qwen3, {}}; }
+inline ChatTemplate ChatTemplate::harmony() { return {Flavour::harmony, {}}; }
 
 inline ChatTemplate ChatTemplate::recognise(std::string_view jinja, std::string_view source) {
-  constexpr std::string_view advice = "; choose --template chatml (ChatTemplate::chatml()) if its turns are <|im_start|>role ... <|im_end|>";
+  constexpr std::string_view advice = "; choose --template chatml (ChatTemplate::chatml()) if its turns are <|im_start|>role ... <|im_end|>, "
+                                      "--template harmony if they are <|start|>role<|message|> ... <|end|>";
   const auto has = [&](std::string_view part) { return jinja.find(part) != std::string_view::npos; };
   require<ConfigError>(!jinja.empty(), "[chat template] ", source, ": there is no chat template beside this tokenizer", advice);
-  require<ConfigError>(!has("<|start|>") || !has("<|message|>"), "[chat template] ", source,
-                       ": this is the Harmony template of gpt-oss, which this version of kdlib does not render");
+  if (has("<|start|>") && has("<|message|>") && has("<|channel|>")) return harmony();
   std::string system;
   if (detail::read_simple_chatml(jinja, system)) return chatml(system);
   // Longer templates of Qwen: the parts that set the flavours apart, none of those that other relatives add.
@@ -93,13 +107,17 @@ inline ChatTemplate ChatTemplate::recognise(std::string_view jinja, std::string_
     if (has(detail::qwen2_5_system)) return qwen2_5();
     if (has(detail::qwen_base_system)) return {Flavour::qwen2_5, std::string(detail::qwen_base_system)};
   }
-  fail<ConfigError>("[chat template] ", source, ": this chat template is none that kdlib knows (SmolLM2, Qwen2, Qwen2.5, Qwen3, plain ChatML)", advice);
+  fail<ConfigError>("[chat template] ", source, ": this chat template is none that kdlib knows (SmolLM2, Qwen2, Qwen2.5, Qwen3, plain ChatML, Harmony)", advice);
 }
 
 inline ChatTemplate ChatTemplate::from_name(std::string_view name, const Tokenizer& tokenizer) {
   if (name.empty()) return of(tokenizer);
-  require<ConfigError>(name != "harmony", "[chat template] the Harmony template of gpt-oss is not rendered by this version of kdlib");
-  require<ConfigError>(name == "chatml", "[chat template] unknown template \"", name, "\"; kdlib knows chatml");
+  if (name == "harmony") {
+    const std::string missing = detail::missing_harmony_tokens(tokenizer);
+    require<ConfigError>(missing.empty(), "[chat template] ", tokenizer.source(), ": --template harmony needs the tokens of gpt-oss, and this tokenizer has no ", missing);
+    return harmony();
+  }
+  require<ConfigError>(name == "chatml", "[chat template] unknown template \"", name, "\"; kdlib knows chatml and harmony");
   try {
     return of(tokenizer);
   } catch (const ConfigError&) {  // not one of ours: the caller says that it is ChatML
@@ -109,15 +127,15 @@ inline ChatTemplate ChatTemplate::from_name(std::string_view name, const Tokeniz
 
 inline std::string ChatTemplate::render(std::span<const ChatMessage> messages, const RenderOptions& options) const {
   std::string text;
-  for (const detail::ChatPart& part : detail::ChatWriter(flavour_, default_system_, options).write(messages)) text += part.text;
+  for (const detail::ChatPart& part : detail::write_chat(flavour_, default_system_, messages, options)) text += part.text;
   return text;
 }
 
 inline ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages, const RenderOptions& options,
                                         ChatMask mask, SpecialTokens content) const {
-  RenderOptions turns = options, prompt = options;
+  RenderOptions turns = options;
   turns.add_generation_prompt = false;
-  detail::ChatWriter writer(flavour_, default_system_, turns);
+  if (flavour_ == Flavour::harmony) HarmonyTokens::of(tokenizer);
   ChatIds out;
   const auto encode = [&](const std::vector<detail::ChatPart>& parts) {
     std::string text;
@@ -136,9 +154,9 @@ inline ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::span<co
     }
     flush();
   };
-  encode(writer.write(messages));
-  out.loss_mask = chatml_loss_mask(tokenizer, out.ids, mask);
-  if (options.add_generation_prompt) encode(detail::ChatWriter(flavour_, default_system_, prompt).write_prompt());
+  encode(detail::write_chat(flavour_, default_system_, messages, turns));
+  out.loss_mask = flavour_ == Flavour::harmony ? harmony_masks(tokenizer, out.ids, mask).loss : chatml_loss_mask(tokenizer, out.ids, mask);
+  if (options.add_generation_prompt) encode(detail::write_chat_prompt(flavour_, default_system_, options));
   out.loss_mask.resize(out.ids.size(), 0);
   return out;
 }

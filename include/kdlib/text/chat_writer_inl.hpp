@@ -23,6 +23,10 @@ class ChatWriter {
     require<InputError>(!messages.empty(), "[chat template] a conversation needs at least one message");
     parts_.clear();
     write_system(messages);
+    for (const ChatMessage& message : messages)
+      require<InputError>(message.channel.empty() && message.recipient.empty() && message.content_type.empty() && !message.system && !message.developer,
+                          "[chat template] a message of role ", message.role, " has keys of Harmony (channel, recipient, content_type, effort, "
+                          "instructions ...), but ChatML has no place for them");
     const std::size_t query = last_query(messages);
     for (std::size_t i = 0; i < messages.size(); ++i) {
       if (flavour_ == Flavour::chatml) write_plain_turn(messages[i]);
