@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The installed headers. Written by scripts/update-headers; the test checks/style compares it with the tree.
 set(KDLIB_HEADERS
+  include/kdlib/autograd/experts.hpp
+  include/kdlib/autograd/experts_inl.hpp
   include/kdlib/autograd/functions.hpp
   include/kdlib/autograd/functions_inl.hpp
   include/kdlib/autograd/grad_check.hpp
@@ -9,6 +11,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu.hpp
   include/kdlib/backend/cpu/attention_inl.hpp
   include/kdlib/backend/cpu/elementwise_inl.hpp
+  include/kdlib/backend/cpu/experts_inl.hpp
   include/kdlib/backend/cpu/gemm_inl.hpp
   include/kdlib/backend/cpu/int4_inl.hpp
   include/kdlib/backend/cpu/isa_inl.hpp
@@ -119,9 +122,11 @@ set(KDLIB_HEADERS
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
   include/kdlib/model/decoder_inl.hpp
+  include/kdlib/model/expert_files_inl.hpp
   include/kdlib/model/gguf_config_inl.hpp
   include/kdlib/model/hf_config.hpp
   include/kdlib/model/hf_config_inl.hpp
+  include/kdlib/model/hf_config_text_inl.hpp
   include/kdlib/model/kv_cache.hpp
   include/kdlib/model/load_inl.hpp
   include/kdlib/model/quantize.hpp
@@ -129,7 +134,10 @@ set(KDLIB_HEADERS
   include/kdlib/model/save_inl.hpp
   include/kdlib/model/upcycle.hpp
   include/kdlib/nn/attention.hpp
+  include/kdlib/nn/experts.hpp
+  include/kdlib/nn/experts_inl.hpp
   include/kdlib/nn/feed_forward.hpp
+  include/kdlib/nn/layer_context.hpp
   include/kdlib/nn/linear.hpp
   include/kdlib/nn/linear_inl.hpp
   include/kdlib/nn/lora.hpp

@@ -15,7 +15,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.path.join(ROOT, "tests", "reference")
-MODELS = ("llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3")
+MODELS = ("llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3", "qwen3_moe", "qwen2_moe", "gpt_oss", "gpt_oss_mxfp4")
 PEFT = ("llama_qv", "llama_all_linear", "llama_layers", "qwen2_rslora", "qwen3_patterns", "qwen3_regex")
 LOGITS_KEPT = 4096  # entries 0 ... 4095 of each row of 49152
 

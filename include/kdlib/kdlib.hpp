@@ -4,6 +4,7 @@
 #ifndef KDLIB_KDLIB_HPP
 #define KDLIB_KDLIB_HPP
 
+#include "kdlib/autograd/experts.hpp"
 #include "kdlib/autograd/functions.hpp"
 #include "kdlib/autograd/grad_check.hpp"
 #include "kdlib/autograd/tape.hpp"
@@ -59,7 +60,9 @@
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/model/upcycle.hpp"
 #include "kdlib/nn/attention.hpp"
+#include "kdlib/nn/experts.hpp"
 #include "kdlib/nn/feed_forward.hpp"
+#include "kdlib/nn/layer_context.hpp"
 #include "kdlib/nn/linear.hpp"
 #include "kdlib/nn/lora.hpp"
 #include "kdlib/nn/path_pattern.hpp"

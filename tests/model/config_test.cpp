@@ -69,9 +69,8 @@ TEST_CASE("windows by layer_types, by max_window_layers, and off", "[model][conf
 }
 
 TEST_CASE("configs that cannot be used are refused by key", "[model][config]") {
-  CHECK_THAT(refusal("qwen3_moe", ""), contains("model_type qwen3_moe (a mixture of experts) is not supported yet"));
-  CHECK_THAT(refusal("gpt_oss", ""), contains("gpt_oss"));
-  CHECK_THAT(refusal("bert", ""), contains("model_type \"bert\" is unknown; llama, qwen2 and qwen3 are supported"));
+  CHECK_THAT(refusal("deepseek_v3", ""), contains("model_type deepseek_v3 is not supported yet"));
+  CHECK_THAT(refusal("bert", ""), contains("model_type \"bert\" is unknown; llama, qwen2, qwen3, qwen3_moe, qwen2_moe and gpt_oss are supported"));
   CHECK_THAT(refusal("llama", R"(,"rope_scaling":{"rope_type":"dynamic","factor":2})"), contains("rope_type \"dynamic\""));
   CHECK_THAT(refusal("llama", R"(,"rope_scaling":{"rope_type":"llama3","factor":2})"), contains("low_freq_factor is missing"));
   CHECK_THAT(refusal("llama", R"(,"hidden_act":"gelu")"), contains("hidden_act \"gelu\""));
@@ -98,8 +97,41 @@ TEST_CASE("configs that cannot be used are refused by key", "[model][config]") {
              contains("num_hidden_layers is 900000"));
 }
 
+TEST_CASE("which layers are mixtures, and of what", "[model][config]") {
+  const std::string experts = R"(,"num_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":24)";
+  CHECK(parse("qwen3_moe", experts).sparse == std::vector<std::uint8_t>{1, 1, 1, 1});
+  CHECK(parse("qwen3_moe", experts + R"(,"decoder_sparse_step":2)").sparse == std::vector<std::uint8_t>{0, 1, 0, 1});
+  CHECK(parse("qwen3_moe", experts + R"(,"mlp_only_layers":[0,3])").sparse == std::vector<std::uint8_t>{0, 1, 1, 0});
+  CHECK_FALSE(parse("qwen3_moe", experts).moe.over_chosen);
+  CHECK(parse("qwen3_moe", experts + R"(,"norm_topk_prob":true)").moe.over_chosen);
+  CHECK(parse("qwen3_moe", R"(,"num_local_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":24)").moe.experts == 8);
+  CHECK(parse("qwen2_moe", experts + R"(,"shared_expert_intermediate_size":40)").moe.shared == 40);
+  CHECK(parse("qwen2_moe", experts + R"(,"shared_expert_intermediate_size":40)").attention_bias);
+  const DecoderConfig oss = parse("gpt_oss", R"(,"num_local_experts":4,"experts_per_token":2,"sliding_window":8)");
+  CHECK(oss.windows == std::vector<std::int64_t>{8, 0, 8, 0});
+  CHECK(oss.moe.activation.limit == 7);
+  CHECK(oss.moe.activation.alpha == 1.702);
+  CHECK(oss.attention_bias);
+  CHECK(oss.output_bias);
+  CHECK(oss.mixtures() == 4);
+}
+
+TEST_CASE("expert settings that cannot be used are refused by key", "[model][config]") {
+  const std::string few = R"(,"num_experts":8,"moe_intermediate_size":24)", experts = few + R"(,"num_experts_per_tok":2)";
+  CHECK_THAT(refusal("qwen3_moe", ""), contains("num_local_experts is missing"));
+  CHECK_THAT(refusal("qwen3_moe", few + R"(,"num_experts_per_tok":9)"), contains("num_experts_per_tok 9 is above num_experts 8"));
+  CHECK_THAT(refusal("qwen3_moe", few + R"(,"num_experts_per_tok":0)"), contains("num_experts_per_tok is 0"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"num_local_experts":4)"), contains("num_experts is 8, num_local_experts 4"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"decoder_sparse_step":0)"), contains("decoder_sparse_step is 0"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"mlp_only_layers":[4])"), contains("mlp_only_layers names layer 4 of 4"));
+  CHECK_THAT(refusal("qwen2_moe", experts), contains("shared_expert_intermediate_size is missing"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"quantization_config":{"quant_method":"mxfp4"})"), contains("quant_method \"mxfp4\" is not supported for qwen3_moe"));
+  CHECK_THAT(refusal("gpt_oss", R"(,"num_local_experts":4,"num_experts_per_tok":2,"sliding_window":8,"quantization_config":{"quant_method":"awq"})"),
+             contains("quant_method \"awq\""));
+}
+
 TEST_CASE("a config made by hand is written so that it reads back", "[model][config]") {
-  for (const Family family : {Family::llama, Family::qwen2, Family::qwen3}) {
+  for (const Family family : {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss}) {
     DecoderConfig c = kdlib_tests::golden_config(family);
     c.bos_ids = {1};
     c.eos_ids = {2, 3};
@@ -112,6 +144,10 @@ TEST_CASE("a config made by hand is written so that it reads back", "[model][con
     const DecoderConfig back = parse_hf_config(Json::parse(text, "config.json"), "config.json");
     CHECK(back.family == c.family);
     CHECK(back.parameter_count() == c.parameter_count());
+    CHECK(back.active_parameter_count() == c.active_parameter_count());
+    CHECK(back.sparse == c.sparse);
+    CHECK(back.moe.over_chosen == c.moe.over_chosen);
+    CHECK(back.moe.activation.limit == c.moe.activation.limit);
     CHECK(back.windows == c.windows);
     CHECK(back.eos_ids == c.eos_ids);
     CHECK(back.dtype == "bfloat16");

@@ -22,10 +22,16 @@ inline double hash_value(const std::string& name, std::uint64_t i) {
   return static_cast<double>(z >> 40) / 16777216.0 - 0.5;
 }
 
-/// Sets every parameter of the model: norms 1 + value, all else value.
+/// Sets every parameter of the model: norms 1 + value, all else value. Qwen's experts are named one by one.
 template <class D, class T>
 void fill_golden(kdlib::Decoder<D, T>& model) {
   for (kdlib::Parameter<T, D>* p : model.parameters()) {
+    if (kdlib::detail::is_expert_tensor(p->name) && model.config().family != kdlib::Family::gpt_oss) {
+      T* out = p->value.data();
+      for (const auto& part : kdlib::detail::expert_tensors(p->name, p->value.shape(), kdlib::detail::ExpertForm::per_expert))
+        for (std::int64_t i = 0; i < part.shape.count(); ++i) *out++ = static_cast<T>(hash_value(part.name, static_cast<std::uint64_t>(i)));
+      continue;
+    }
     const bool norm = p->name.ends_with("norm.weight");
     for (std::int64_t i = 0; i < p->value.count(); ++i)
       p->value.data()[i] = static_cast<T>(hash_value(p->name, static_cast<std::uint64_t>(i)) + (norm ? 1.0 : 0.0));
@@ -33,6 +39,7 @@ void fill_golden(kdlib::Decoder<D, T>& model) {
 }
 
 inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
+  using kdlib::Family;
   kdlib::DecoderConfig c;
   c.family = family;
   c.vocab_size = 16;
@@ -41,12 +48,46 @@ inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
   c.layers = 2;
   c.query_heads = 4;
   c.kv_heads = 2;
-  c.head_size = family == kdlib::Family::qwen3 ? 6 : 4;
-  c.norm_epsilon = family == kdlib::Family::llama ? 1e-5 : 1e-6;
-  c.rope.theta = family == kdlib::Family::llama ? 1e4 : 1e6;
-  c.tied_head = family != kdlib::Family::qwen2;
-  c.attention_bias = family == kdlib::Family::qwen2;
+  c.head_size = family == Family::gpt_oss ? 16 : (family == Family::qwen3 ? 6 : 4);
+  c.norm_epsilon = family == Family::llama || family == Family::gpt_oss ? 1e-5 : 1e-6;
+  c.rope.theta = family == Family::llama ? 1e4 : 1e6;
+  c.tied_head = family == Family::llama || family == Family::qwen3;
+  c.attention_bias = family == Family::qwen2 || family == Family::qwen2_moe || family == Family::gpt_oss;
+  if (family == Family::llama || family == Family::qwen2 || family == Family::qwen3) return c;
+  c.sparse = {1, 1};
+  c.moe.experts = 4;
+  c.moe.active = 2;
+  c.moe.intermediate = 6;
+  c.moe.over_chosen = family != Family::qwen2_moe;
+  if (family == Family::qwen2_moe) c.moe.shared = 10;
+  if (family != Family::gpt_oss) return c;
+  c.output_bias = true;
+  c.intermediate_size = c.moe.intermediate = 8;
+  c.moe.biases = true;
+  c.moe.router = "router";
+  c.moe.activation = {true, 1.702, 0.75};  // a small limit, so that clamping happens
+  c.windows = {3, 0};
+  c.rope.theta = 150000;
+  c.rope.kind = kdlib::RopeScalingKind::yarn;
+  c.rope.factor = 32;
+  c.rope.original_length = 4096;
+  c.rope.truncate = false;
   return c;
+}
+
+/// Gradient of one entry under the file's name: experts of Qwen are parts of packed tensors. 0 where no backward pass asked for it.
+template <class D, class T>
+double golden_gradient(kdlib::Decoder<D, T>& model, const std::string& name, std::int64_t index) {
+  for (kdlib::Parameter<T, D>* p : model.parameters()) {
+    if (p->name == name) return static_cast<double>(p->gradient_view().data()[index]);
+    if (!kdlib::detail::is_expert_tensor(p->name)) continue;
+    std::int64_t at = 0;
+    for (const auto& part : kdlib::detail::expert_tensors(p->name, p->value.shape(), kdlib::detail::ExpertForm::per_expert)) {
+      if (part.name == name) return static_cast<double>(p->gradient_view().data()[at + index]);
+      at += part.shape.count();
+    }
+  }
+  return std::nan("");
 }
 
 /// logits [N, V] = hidden x head^T.

@@ -67,9 +67,10 @@ template <class T, class D>
 Var<T, D> rope(Tape<T, D>& tape, Var<T, D> x, const RopeTable<T, D>& table, const TokenLayout<D>& layout, std::int64_t head_size);
 
 /// Causal attention inside each document: q [N, nh d], k, v [N, nkv d] to [N, nh d]. Keeps q, k, v, the result and one number a row and head.
+/// `sinks` [nh] or nullptr: exp(sink) joins a head's denominators and takes no value (gpt-oss).
 template <class T, class D>
 Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q, const Var<T, D>& k,
-                    const Var<T, D>& v);
+                    const Var<T, D>& v, Parameter<T, D>* sinks = nullptr);
 
 /// y = residual + down(silu(gate) * up): the product is formed again in the backward pass. gate, up [N, I] to [N, H].
 template <class T, class D>

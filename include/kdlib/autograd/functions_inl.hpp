@@ -176,16 +176,23 @@ Var<T, D> rope(Tape<T, D>& tape, Var<T, D> x, const RopeTable<T, D>& table, cons
 
 template <class T, class D>
 Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q, const Var<T, D>& k,
-                    const Var<T, D>& v) {
-  const bool wanted = tape.recording() && (q.requires_gradient() || k.requires_gradient() || v.requires_gradient());
+                    const Var<T, D>& v, Parameter<T, D>* sinks) {
+  const bool inner = q.requires_gradient() || k.requires_gradient() || v.requires_gradient();
+  const bool wanted = tape.recording() && (inner || (sinks != nullptr && sinks->trainable));
   Tensor<T, D> out(q.value.shape());
-  Tensor<T, D> sums = wanted ? Tensor<T, D>(Shape{q.value[0], heads.query_heads}) : Tensor<T, D>();
+  Tensor<T, D> sums = wanted || sinks != nullptr ? Tensor<T, D>(Shape{q.value[0], heads.query_heads}) : Tensor<T, D>();
   Kernels<D, T>::attention(heads, layout.ranges(), q.value.data(), k.value.data(), v.value.data(), out.data(), sums.data());
+  if (sinks != nullptr)
+    Kernels<D, T>::attention_sinks(q.value[0], heads.query_heads, heads.head_size, sinks->value.data(), out.data(), sums.data());
   Var<T, D> y = tape.variable(std::move(out), wanted);
   if (!wanted) return y;
-  tape.record([heads, layout, q, k, v, out = y.value, sums = std::move(sums), slot = y.gradient] {
+  tape.record([heads, layout, q, k, v, sinks, inner, out = y.value, sums = std::move(sums), slot = y.gradient] {
     if (!slot->value) return;
     const Tensor<T, D> dy = slot->take();
+    if (sinks != nullptr && sinks->trainable)
+      Kernels<D, T>::attention_sinks_backward(q.value[0], heads.query_heads, heads.head_size, sinks->value.data(), out.data(), sums.data(), dy.data(),
+                                              sinks->gradient_view().data());
+    if (!inner) return;
     Tensor<T, D> dq(q.value.shape()), dk(k.value.shape()), dv(v.value.shape());
     Kernels<D, T>::attention_backward(heads, layout.ranges(), q.value.data(), k.value.data(), v.value.data(), out.data(), sums.data(), dy.data(),
                                       dq.data(), dk.data(), dv.data());

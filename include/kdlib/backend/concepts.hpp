@@ -44,6 +44,29 @@ struct Int4Ranges {
   std::int64_t rows = 0, columns = 0, group = 0;
 };
 
+/// How logits [N, E] become K experts and their weights: the K largest logits, equal ones by lower index, weighted by softmax over the
+/// chosen logits (`over_chosen`: Qwen with norm_topk_prob, gpt-oss) or over all of them.
+struct RouterRule {
+  std::int64_t experts = 0;  // E
+  std::int64_t active = 0;   // K, 1 <= K <= E
+  bool over_chosen = true;
+};
+
+/// Rows sorted by expert: expert e owns rows [offsets[e], offsets[e+1]). `offsets` lies on the device.
+struct ExpertRanges {
+  const std::int64_t* offsets = nullptr;  // [experts + 1]
+  std::int64_t experts = 0;
+  std::int64_t rows = 0;  // N * K
+};
+
+/// What an expert does between its maps with u [rows, 2I] = gate and up: silu(gate) * up, or with limit > 0 gpt-oss's
+/// g sigmoid(alpha g) (l + 1), g = min(gate, limit), l = clamp(up, -limit, limit); no gradient where clamped, equality included.
+struct ExpertActivation {
+  bool interleaved = false;  // gate in even columns of u, else in the first I
+  double alpha = 1;
+  double limit = 0;
+};
+
 /// AdamW's numbers for one step.
 struct AdamWStep {
   double rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;

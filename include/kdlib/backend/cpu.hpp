@@ -89,8 +89,61 @@ struct CpuAttention {
   static void attention_backward(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k, const T* v, const T* out,
                                  const T* log_sum, const T* out_gradient, T* q_gradient, T* k_gradient, T* v_gradient);
   /// Copies the batch's k, v [tokens, kv_heads * head_size] behind what each document's slot holds, then lets the batch's queries see both.
+  /// log_sum as above.
   static void attention_decode(const AttentionHeads& heads, const DocumentRanges& documents, const CacheRanges<T>& cache, const T* q, const T* k,
-                               const T* v, T* out);
+                               const T* v, T* out, T* log_sum);
+  /// Adds exp(sink) of a head to the denominators of a result: out [tokens, heads, head_size] is scaled, log_sum [tokens, heads] then
+  /// includes the sink, so that attention_backward is right as it is. sinks [heads].
+  static void attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, T* out, T* log_sum);
+  /// sinks_gradient [heads] += sum over tokens of -exp(sink - log_sum) (out_gradient . out).
+  static void attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, const T* out,
+                                       const T* log_sum, const T* out_gradient, T* sinks_gradient);
+};
+
+/// Mixtures of experts. N tokens, E experts, K of them active, R = N K rows sorted by expert, I an expert's inner width.
+template <class T>
+struct CpuExperts {
+  /// Logits [N, E] to chosen experts ids [N, K], the largest first, and their weights [N, K].
+  static void route(const RouterRule& rule, const T* logits, std::int64_t n, std::int32_t* ids, T* weights);
+  /// The weights of given experts.
+  static void route_again(const RouterRule& rule, const T* logits, std::int64_t n, const std::int32_t* ids, T* weights);
+  /// logits_gradient [N, E] written from weights_gradient [N, K].
+  static void route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights, const T* weights_gradient,
+                             std::int64_t n, T* logits_gradient);
+  /// counts[E] = tokens that chose e, probabilities[E] = sum over tokens of softmax over all logits; gives the sum of squared log-sum-exps.
+  static double router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n, double* counts, double* probabilities);
+  /// logits_gradient += gradient of sum_n sum_e push[e] p[n, e] + square * (log-sum-exp of row n)^2.
+  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push, double square, T* logits_gradient);
+  /// Sorts the N K choices by expert, tokens in order inside: offsets [E + 1], token [R] of a sorted row, place [N, K] of a choice.
+  static void group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n, std::int64_t* offsets, std::int64_t* token,
+                              std::int64_t* place);
+
+  /// y[R, out] = x[R, in] W_e^T (+ bias_e), W [E, out, in], bias [E, out] or nullptr: each row meets its own expert alone.
+  static void expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x, const T* weight, const T* bias, T* y);
+  /// x_gradient[R, in] = y_gradient[R, out] W_e.
+  static void expert_multiply_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient, const T* weight, T* x_gradient);
+  /// weight_gradient[E, out, in] += y_gradient_e^T x_e.
+  static void expert_weight_gradient(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient, const T* x,
+                                     T* weight_gradient);
+  /// bias_gradient[E, out] += sum over the expert's rows of y_gradient[r, :].
+  static void expert_bias_gradient(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient, T* bias_gradient);
+
+  /// y[rows, I] from u[rows, 2I].
+  static void expert_activation(const ExpertActivation& activation, const T* u, std::int64_t rows, std::int64_t inner, T* y);
+  /// u_gradient [rows, 2I] written.
+  static void expert_activation_backward(const ExpertActivation& activation, const T* u, const T* y_gradient, std::int64_t rows, std::int64_t inner,
+                                         T* u_gradient);
+  /// y[n, :] += sum over k of weights[n, k] rows[place[n, k], :]; weights may be nullptr (ones).
+  static void combine_rows(const T* rows, const std::int64_t* place, const T* weights, std::int64_t n, std::int64_t active, std::int64_t width, T* y);
+  /// dots[R] (+)= a[r, :] . b[r, :], or . b of the row's expert where `by_expert`: b [R, width] or [E, width].
+  static void expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b, bool by_expert, bool accumulate, T* dots);
+  /// x[r, :] *= factors[r].
+  static void scale_each_row(const T* factors, std::int64_t rows, std::int64_t width, T* x);
+
+  /// y[n, :] += sigmoid(gate[n]) x[n, :].
+  static void add_gated(const T* gate, const T* x, std::int64_t n, std::int64_t width, T* y);
+  /// Both gradients are written: gate_gradient [n], x_gradient [n, width].
+  static void add_gated_backward(const T* gate, const T* x, const T* y_gradient, std::int64_t n, std::int64_t width, T* gate_gradient, T* x_gradient);
 };
 
 template <class T>
@@ -105,7 +158,7 @@ struct CpuPacked {
 
 template <class T>
   requires(std::is_same_v<T, float> || std::is_same_v<T, double>)
-struct Kernels<Cpu, T> : detail::CpuGemm<T>, detail::CpuElementwise<T>, detail::CpuAttention<T>, detail::CpuPacked<T> {
+struct Kernels<Cpu, T> : detail::CpuGemm<T>, detail::CpuElementwise<T>, detail::CpuAttention<T>, detail::CpuExperts<T>, detail::CpuPacked<T> {
   /// What bit-equal runs need to be the same besides thread count and program: matrix library and vector level.
   static std::string environment() { return std::string(cpu_blas_name()) + ", " + cpu_level_name(cpu_level()); }
 };
@@ -115,6 +168,7 @@ KDLIB_NAMESPACE_END
 #include "kdlib/backend/cpu/gemm_inl.hpp"
 #include "kdlib/backend/cpu/elementwise_inl.hpp"
 #include "kdlib/backend/cpu/attention_inl.hpp"
+#include "kdlib/backend/cpu/experts_inl.hpp"
 #include "kdlib/backend/cpu/int4_inl.hpp"
 #include "kdlib/backend/cpu/rows.hpp"
 

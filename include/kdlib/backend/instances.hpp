@@ -15,9 +15,11 @@
   KDLIB_EXTERN template struct kdlib::detail::CpuGemm<float>;              \
   KDLIB_EXTERN template struct kdlib::detail::CpuElementwise<float>;       \
   KDLIB_EXTERN template struct kdlib::detail::CpuAttention<float>;         \
+  KDLIB_EXTERN template struct kdlib::detail::CpuExperts<float>;           \
   KDLIB_EXTERN template struct kdlib::detail::CpuPacked<float>;            \
   KDLIB_EXTERN template class kdlib::SelfAttention<kdlib::Cpu, float>;     \
   KDLIB_EXTERN template class kdlib::GatedFeedForward<kdlib::Cpu, float>;  \
+  KDLIB_EXTERN template class kdlib::ExpertFeedForward<kdlib::Cpu, float>; \
   KDLIB_EXTERN template class kdlib::Decoder<kdlib::Cpu, float>;
 
 #if !defined(KDLIB_DEFINES_INSTANCES)

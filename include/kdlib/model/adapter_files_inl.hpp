@@ -31,7 +31,7 @@ struct AdapterDescription {
 inline std::string leaf_name(const std::string& path) { return path.substr(path.rfind('.') + 1); }
 
 template <class D, class T>
-AdapterDescription<D, T> describe_adapter(const std::vector<Linear<D, T>*>& linears) {
+AdapterDescription<D, T> describe_adapter(const std::vector<Linear<D, T>*>& linears, bool mixture) {
   AdapterDescription<D, T> d;
   std::vector<const Linear<D, T>*> adapted;
   bool plain = true;
@@ -41,7 +41,8 @@ AdapterDescription<D, T> describe_adapter(const std::vector<Linear<D, T>*>& line
     plain = plain && l->lora->scale == lora_scale(l->lora->rank, l->lora->alpha, false);
     bool everywhere = true;
     for (const Linear<D, T>* o : linears) everywhere = everywhere && (leaf_name(o->path) != leaf_name(l->path) || o->lora != nullptr);
-    d.targets.push_back(everywhere ? leaf_name(l->path) : l->path);
+    // PEFT takes the bare names of feed-forward maps for the experts', too, in a mixture.
+    d.targets.push_back(everywhere && (!mixture || l->path.find(".self_attn.") != std::string::npos) ? leaf_name(l->path) : l->path);
   }
   std::sort(d.targets.begin(), d.targets.end());
   d.targets.erase(std::unique(d.targets.begin(), d.targets.end()), d.targets.end());
@@ -218,7 +219,8 @@ void save_adapter(Decoder<D, T>& model, const std::string& directory, const Adap
     }
   }
   writer.commit();
-  write_file_atomically(join_path(directory, "adapter_config.json"), detail::adapter_config_text(detail::describe_adapter<D, T>(model.linears()), settings));
+  const auto description = detail::describe_adapter<D, T>(model.linears(), model.config().mixtures() > 0);
+  write_file_atomically(join_path(directory, "adapter_config.json"), detail::adapter_config_text(description, settings));
 }
 
 template <class D, class T>
@@ -240,6 +242,8 @@ std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& d
     detail::read_factor(pairs.back()->b, stored, weights);
   }
   for (const auto& [name, info] : stored) {
+    require<ConfigError>(name.find(".experts.") == std::string::npos, "[load_adapter] ", info->text(),
+                         ": LoRA on experts is not supported; attention, dense and shared maps are");
     const bool known = std::any_of(pairs.begin(), pairs.end(), [&n = name](const auto& p) { return p->a.name == n || p->b.name == n; });
     require<FormatError>(known, "[load_adapter] ", info->text(), ": belongs to no module that adapter_config.json targets, or to a kind of adapter "
                                                                  "that is not supported");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One decoder-only transformer for Llama (SmolLM2), Qwen2 and Qwen3: forward, training, decoding with a cache, files.
+// One decoder-only transformer for Llama (SmolLM2), Qwen2, Qwen3, Qwen2-MoE, Qwen3-MoE and gpt-oss: forward, training, decoding with a cache, files.
 #ifndef KDLIB_MODEL_DECODER_HPP
 #define KDLIB_MODEL_DECODER_HPP
 
@@ -13,7 +13,7 @@
 #include "kdlib/model/decoder_config.hpp"
 #include "kdlib/model/kv_cache.hpp"
 #include "kdlib/nn/attention.hpp"
-#include "kdlib/nn/feed_forward.hpp"
+#include "kdlib/nn/experts.hpp"
 #include "kdlib/tensor/token_batch.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -31,6 +31,19 @@ struct TrainingSettings {
   bool recompute = false;  // keep one tensor a layer and run the layer again in the backward pass
 };
 
+/// Terms that a training pass adds to the objective where a model has routers; both 0 by default.
+/// They are means over the tokens of the pass and do not know the scale of the loss that backward() starts from.
+struct RouterPolicy {
+  double balance = 0;  // weight of the load-balancing term (RouterSums), transformers' router_aux_loss_coef
+  double z = 0;        // weight of the mean squared log-sum-exp of the logits
+};
+
+/// What the routers did in the last training pass.
+struct RouterReport {
+  double balance = 0;  // unweighted; K when tokens are spread evenly. 0 where the policy weights neither term
+  double z = 0;
+};
+
 /// h = x + attention(norm(x)); y = h + feed_forward(norm(h)).
 template <class D, class T>
 struct DecoderBlock {
@@ -41,6 +54,7 @@ struct DecoderBlock {
   Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const;
   /// q, k, v, o, then the feed-forward's.
   std::vector<Linear<D, T>*> linears() const;
+  void append_parameters(std::vector<Parameter<T, D>*>& out) const;
 };
 
 template <class D, class T>
@@ -91,6 +105,15 @@ class Decoder {
   /// Document b of the batch continues slot slots[b] (distinct). Gives the hidden states [N, H] and keeps keys and values.
   Tensor<T, D> decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots);
 
+  /// Regularisers of the routers in training passes; without routers only zeros are taken (ConfigError).
+  void set_router_policy(const RouterPolicy& policy);
+  const RouterPolicy& router_policy() const { return router_policy_; }
+  RouterReport router_report() const { return {router_sums_->balance(), router_sums_->z()}; }
+  /// Trains or freezes the routers alone. Gradients still pass through a frozen router to the layers below.
+  void set_routers_trainable(bool trainable);
+  /// Forward passes write their choices to `record` and follow `replay`; both are borrowed, nullptr ends it. decode() records, too.
+  void set_routing(RoutingRecord* record, const RoutingRecord* replay = nullptr) { record_ = record, replay_ = replay; }
+
   /// LoRA on (the default) or off.
   void set_adapter_enabled(bool enabled) { adapter_enabled_ = enabled; }
   bool adapter_enabled() const { return adapter_enabled_; }
@@ -126,6 +149,10 @@ class Decoder {
   bool adapter_enabled_ = true;
   std::int64_t real_vocabulary_ = 0;  // 0: all rows of the head
   std::vector<std::string> notes_;
+  RouterPolicy router_policy_;
+  std::unique_ptr<RouterSums> router_sums_ = std::make_unique<RouterSums>();  // the tape points to it
+  RoutingRecord* record_ = nullptr;
+  const RoutingRecord* replay_ = nullptr;
   Tape<T, D> tape_;
   Var<T, D> result_;
 };
@@ -133,6 +160,7 @@ class Decoder {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/decoder_inl.hpp"
+#include "kdlib/model/expert_files_inl.hpp"
 #include "kdlib/model/load_inl.hpp"
 #include "kdlib/model/save_inl.hpp"
 

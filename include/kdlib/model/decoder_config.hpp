@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/nn/experts.hpp"
 #include "kdlib/nn/rope_table.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-enum class Family { llama, qwen2, qwen3 };
+enum class Family { llama, qwen2, qwen3, qwen3_moe, qwen2_moe, gpt_oss };
 const char* family_name(Family family);  // config.json's model_type
 
 struct DecoderConfig {
@@ -32,17 +33,27 @@ struct DecoderConfig {
   bool output_bias = false;            // o
   bool mlp_bias = false;
   std::vector<std::int64_t> windows;   // [layers] keys a query sees, 0 = all; empty = all 0
+  ExpertSettings moe;                  // of the sparse layers; moe.experts = 0: there are none
+  std::vector<std::uint8_t> sparse;    // [layers] 1 = mixture of experts, or empty: none is
   double initializer_range = 0.02;
   std::vector<std::int32_t> bos_ids, eos_ids;
   std::int32_t pad_id = -1;            // -1: none
   std::string dtype = "float32";       // storage: float32, bfloat16 or float16
   std::string source_json;             // config.json as it was read: unknown keys are written back
 
-  bool head_norm() const { return family == Family::qwen3; }
+  bool head_norm() const { return family == Family::qwen3 || family == Family::qwen3_moe; }
+  bool has_sinks() const { return family == Family::gpt_oss; }
+  bool is_sparse(std::int64_t layer) const { return !sparse.empty() && sparse[static_cast<std::size_t>(layer)] != 0; }
+  std::int64_t mixtures() const;  // sparse layers
   std::int64_t window(std::int64_t layer) const { return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)]; }
   std::int64_t parameter_count() const;
+  /// Parameters that one token meets: of the experts only the active ones.
+  std::int64_t active_parameter_count() const;
   /// ConfigError that names `where`, the field and the rule.
   void check(const std::string& where) const;
+
+ private:
+  std::int64_t count_parameters(std::int64_t experts) const;
 };
 
 KDLIB_NAMESPACE_END

@@ -11,19 +11,34 @@ inline const char* family_name(Family family) {
   switch (family) {
     case Family::qwen2: return "qwen2";
     case Family::qwen3: return "qwen3";
+    case Family::qwen3_moe: return "qwen3_moe";
+    case Family::qwen2_moe: return "qwen2_moe";
+    case Family::gpt_oss: return "gpt_oss";
     default: return "llama";
   }
 }
 
-inline std::int64_t DecoderConfig::parameter_count() const {
-  const std::int64_t q = query_heads * head_size, kv = kv_heads * head_size, h = hidden_size, i = intermediate_size;
-  std::int64_t layer = 2 * q * h + 2 * kv * h + 3 * h * i + 2 * h;
-  if (attention_bias) layer += q + 2 * kv;
-  if (output_bias) layer += h;
-  if (mlp_bias) layer += 2 * i + h;
-  if (head_norm()) layer += 2 * head_size;
-  return layers * layer + h + vocab_size * h * (tied_head ? 1 : 2);
+inline std::int64_t DecoderConfig::mixtures() const {
+  std::int64_t n = 0;
+  for (const std::uint8_t flag : sparse) n += flag;
+  return n;
 }
+
+inline std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const {
+  const std::int64_t q = query_heads * head_size, kv = kv_heads * head_size, h = hidden_size, i = intermediate_size;
+  std::int64_t attention = 2 * q * h + 2 * kv * h + 2 * h;
+  if (attention_bias) attention += q + 2 * kv;
+  if (output_bias) attention += h;
+  if (head_norm()) attention += 2 * head_size;
+  if (has_sinks()) attention += query_heads;
+  const std::int64_t dense = 3 * h * i + (mlp_bias ? 2 * i + h : 0);
+  std::int64_t mixture = moe.experts * (h + (moe.biases ? 1 : 0)) + experts * (3 * h * moe.intermediate + (moe.biases ? 2 * moe.intermediate + h : 0));
+  if (moe.shared > 0) mixture += 3 * h * moe.shared + h;
+  return layers * attention + mixtures() * mixture + (layers - mixtures()) * dense + h + vocab_size * h * (tied_head ? 1 : 2);
+}
+
+inline std::int64_t DecoderConfig::parameter_count() const { return count_parameters(moe.experts); }
+inline std::int64_t DecoderConfig::active_parameter_count() const { return count_parameters(moe.active); }
 
 inline void DecoderConfig::check(const std::string& where) const {
   struct Field {
@@ -49,6 +64,15 @@ inline void DecoderConfig::check(const std::string& where) const {
                          ": high_freq_factor must be above low_freq_factor, and both positive");
   require<ConfigError>(windows.empty() || static_cast<std::int64_t>(windows.size()) == layers, "[decoder] ", where, ": ", windows.size(),
                        " layer types for ", layers, " layers");
+  require<ConfigError>(sparse.empty() || static_cast<std::int64_t>(sparse.size()) == layers, "[decoder] ", where, ": ", sparse.size(),
+                       " flags of sparse layers for ", layers, " layers");
+  if (mixtures() > 0) {
+    for (const Field f : {Field{"num_experts", moe.experts, 65536}, Field{"num_experts_per_tok", moe.active, 65536},
+                          Field{"moe_intermediate_size", moe.intermediate, wide}, Field{"shared_expert_intermediate_size", moe.shared + 1, wide}})
+      require<ConfigError>(f.value > 0 && f.value <= f.limit, "[decoder] ", where, ": ", f.name, " is ", f.value, "; it must be from 1 to ", f.limit);
+    require<ConfigError>(moe.active <= moe.experts, "[decoder] ", where, ": num_experts_per_tok ", moe.active, " is above num_experts ", moe.experts);
+    require<ConfigError>(moe.activation.limit >= 0, "[decoder] ", where, ": swiglu_limit must not be negative");
+  }
   require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[decoder] ", where, ": dtype ", dtype,
                        " is not supported; it can be float32, bfloat16 or float16");
 }

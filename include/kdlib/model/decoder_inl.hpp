@@ -57,7 +57,7 @@ Var<T, D> DecoderBlock<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, cons
     middle = attention.forward(tape, a, x, context);
   }
   const Var<T, D> m = rms_norm(tape, *post_norm, middle, context.norm_epsilon);
-  return feed_forward->forward(tape, m, middle, context.adapter);
+  return feed_forward->forward(tape, m, middle, context);
 }
 
 template <class D, class T>
@@ -66,6 +66,15 @@ std::vector<Linear<D, T>*> DecoderBlock<D, T>::linears() const {
   std::vector<Linear<D, T>*> list = {&a.q, &a.k, &a.v, &a.o};
   for (Linear<D, T>* l : feed_forward->linears()) list.push_back(l);
   return list;
+}
+
+template <class D, class T>
+void DecoderBlock<D, T>::append_parameters(std::vector<Parameter<T, D>*>& list) const {
+  list.push_back(input_norm.get());
+  for (const Linear<D, T>* l : {&attention.q, &attention.k, &attention.v, &attention.o}) l->append_parameters(list);
+  feed_forward->append_parameters(list);
+  for (Parameter<T, D>* p : {attention.q_norm.get(), attention.k_norm.get(), attention.sinks.get(), post_norm.get()})
+    if (p != nullptr) list.push_back(p);
 }
 
 template <class D, class T>
@@ -82,6 +91,7 @@ void Decoder<D, T>::build() {
   const std::int64_t h = c.hidden_size, q = c.query_heads * c.head_size, kv = c.kv_heads * c.head_size;
   embedding_ = detail::make_parameter<D, T>("model.embed_tokens.weight", Shape{c.vocab_size, h});
   blocks_.clear();
+  std::int64_t mixture = 0;
   for (std::int64_t i = 0; i < c.layers; ++i) {
     const std::string layer = concat("model.layers.", i), attention = layer + ".self_attn";
     DecoderBlock<D, T>& b = blocks_.emplace_back();
@@ -96,7 +106,9 @@ void Decoder<D, T>::build() {
       b.attention.k_norm = detail::make_parameter<D, T>(attention + ".k_norm.weight", Shape{c.head_size});
     }
     b.attention.heads = {c.query_heads, c.kv_heads, c.head_size, c.window(i), 1.0 / std::sqrt(static_cast<double>(c.head_size))};
-    b.feed_forward = std::make_unique<GatedFeedForward<D, T>>(layer + ".mlp", h, c.intermediate_size, c.mlp_bias);
+    if (c.has_sinks()) b.attention.sinks = detail::make_parameter<D, T>(attention + ".sinks", Shape{c.query_heads});
+    if (c.is_sparse(i)) b.feed_forward = std::make_unique<ExpertFeedForward<D, T>>(layer + ".mlp", h, c.moe, mixture++);
+    else b.feed_forward = std::make_unique<GatedFeedForward<D, T>>(layer + ".mlp", h, c.intermediate_size, c.mlp_bias);
   }
   final_norm_ = detail::make_parameter<D, T>("model.norm.weight", Shape{h});
   if (!c.tied_head) head_ = detail::make_parameter<D, T>("lm_head.weight", Shape{c.vocab_size, h});
@@ -111,8 +123,8 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
   std::uint32_t row = 0;
   detail::allocate_parameters<D, T>(model.parameters());
   for (Parameter<T, D>* p : model.parameters()) {
-    const bool bias = p->name.ends_with(".bias");
-    if (p->value.shape().rank() > 1) detail::fill_normal(p->value, config.initializer_range, seed, row);
+    const bool bias = p->name.ends_with(".bias") || p->name.ends_with("_proj_bias");
+    if ((p->value.shape().rank() > 1 && !bias) || p->name.ends_with(".sinks")) detail::fill_normal(p->value, config.initializer_range, seed, row);
     else detail::fill_constant(p->value, bias ? T{0} : T{1});
     p->trainable = true;
     ++row;
@@ -123,12 +135,7 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
 template <class D, class T>
 std::vector<Parameter<T, D>*> Decoder<D, T>::parameters() {
   std::vector<Parameter<T, D>*> list = {embedding_.get()};
-  for (DecoderBlock<D, T>& b : blocks_) {
-    list.push_back(b.input_norm.get());
-    for (Linear<D, T>* l : b.linears()) l->append_parameters(list);
-    for (Parameter<T, D>* p : {b.attention.q_norm.get(), b.attention.k_norm.get(), b.post_norm.get()})
-      if (p != nullptr) list.push_back(p);
-  }
+  for (const DecoderBlock<D, T>& b : blocks_) b.append_parameters(list);
   list.push_back(final_norm_.get());
   if (head_ != nullptr) list.push_back(head_.get());
   return list;
@@ -185,6 +192,12 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   context.rope = rope_;
   context.norm_epsilon = config_.norm_epsilon;
   context.adapter = adapter_enabled_;
+  context.record = record_;
+  context.replay = replay_;
+  if (record_ != nullptr) {
+    require<ConfigError>(record_ != replay_, "[set_routing] record and replay are the same object");
+    *record_ = RoutingRecord();
+  }
   return context;
 }
 
@@ -196,10 +209,16 @@ Var<T, D> Decoder<D, T>::run(Tape<T, D>& tape, const LayerContext<D, T>& context
       h = block.forward(tape, h, context);
       continue;
     }
-    bool trains = block.input_norm->trainable || block.post_norm->trainable;
-    for (const Parameter<T, D>* p : {block.attention.q_norm.get(), block.attention.k_norm.get()}) trains = trains || (p != nullptr && p->trainable);
-    for (const Linear<D, T>* l : block.linears()) trains = trains || l->operand(context.adapter).trains();
-    h = kdlib::recompute(tape, h, trains, [&block, context](Tape<T, D>& t, const Var<T, D>& x) { return block.forward(t, x, context); });
+    std::vector<Parameter<T, D>*> parameters;
+    block.append_parameters(parameters);
+    const bool trains = std::any_of(parameters.begin(), parameters.end(), [&context](const Parameter<T, D>* p) {
+      return p->trainable && (context.adapter || !p->name.starts_with("base_model."));
+    });
+    h = kdlib::recompute(tape, h, trains, [&block, own = LayerContext<D, T>(context)](Tape<T, D>& t, const Var<T, D>& x) mutable {
+      const Var<T, D> y = block.forward(t, x, own);
+      own.record = nullptr;  // the second run chooses the same
+      return y;
+    });
   }
   return rms_norm(tape, *final_norm_, h, config_.norm_epsilon);
 }
@@ -213,7 +232,12 @@ Tensor<T, D> Decoder<D, T>::forward(const TokenBatch& batch) {
 template <class D, class T>
 Tensor<T, D> Decoder<D, T>::forward_training(const TokenBatch& batch, const TrainingSettings& settings) {
   tape_.clear();
-  result_ = run(tape_, context_for(batch, {}), settings);
+  LayerContext<D, T> context = context_for(batch, {});
+  router_sums_->balance_weight = router_policy_.balance;
+  router_sums_->z_weight = router_policy_.z;
+  router_sums_->begin(config_.mixtures());
+  context.sums = router_sums_.get();
+  result_ = run(tape_, context, settings);
   return result_.value;
 }
 
@@ -225,6 +249,23 @@ void Decoder<D, T>::backward(View<const T, D> hidden_gradient) {
   Memory<D>::copy(gradient.data(), hidden_gradient.data(), static_cast<std::size_t>(gradient.bytes()));
   const Var<T, D> result = std::exchange(result_, Var<T, D>());
   tape_.backward(result, std::move(gradient));
+}
+
+template <class D, class T>
+void Decoder<D, T>::set_router_policy(const RouterPolicy& policy) {
+  require<ConfigError>(policy.balance >= 0 && policy.z >= 0, "[set_router_policy] weights must not be negative");
+  require<ConfigError>(config_.mixtures() > 0 || (policy.balance == 0 && policy.z == 0), "[set_router_policy] the model (",
+                       family_name(config_.family), ") has no routers");
+  router_policy_ = policy;
+}
+
+template <class D, class T>
+void Decoder<D, T>::set_routers_trainable(bool trainable) {
+  for (const DecoderBlock<D, T>& b : blocks_)
+    if (auto* mixture = dynamic_cast<ExpertFeedForward<D, T>*>(b.feed_forward.get())) {
+      mixture->router().weight->trainable = trainable;
+      if (mixture->router().bias != nullptr) mixture->router().bias->trainable = trainable;
+    }
 }
 
 template <class D, class T>
@@ -300,6 +341,7 @@ Decoder<D, T> Decoder<D, T>::share() const {
     to.attention.o = from.attention.o.share();
     to.attention.q_norm = detail::share_parameter<D, T>(from.attention.q_norm);
     to.attention.k_norm = detail::share_parameter<D, T>(from.attention.k_norm);
+    to.attention.sinks = detail::share_parameter<D, T>(from.attention.sinks);
     to.attention.heads = from.attention.heads;
     to.feed_forward = from.feed_forward->share();
   }

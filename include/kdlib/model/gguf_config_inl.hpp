@@ -50,10 +50,10 @@ inline DecoderConfig gguf_config(const GgufFile& file) {
   const std::string type = file.string_or("general.type", "model");
   require<ConfigError>(type == "model", "[decoder] ", file.path(), ": general.type is \"", type, "\"; a model is needed");
   for (const char* moe : {"qwen2moe", "qwen3moe", "gpt-oss", "deepseek2"})
-    require<ConfigError>(a != moe, "[decoder] ", file.path(), ": architecture ", a, " (a mixture of experts) is not supported yet; ",
-                         detail::supported_models, " are");
-  require<ConfigError>(a == "llama" || a == "qwen2" || a == "qwen3", "[decoder] ", file.path(), ": architecture \"", a, "\" is unknown; ",
-                       detail::supported_models, " are supported");
+    require<ConfigError>(a != moe, "[decoder] ", file.path(), ": architecture ", a,
+                         " (a mixture of experts) is not read from GGUF yet; llama, qwen2 and qwen3 are. Use the Hugging Face directory");
+  require<ConfigError>(a == "llama" || a == "qwen2" || a == "qwen3", "[decoder] ", file.path(), ": architecture \"", a,
+                       "\" is unknown; llama, qwen2 and qwen3 are supported");
   require<ConfigError>(file.int_or(a + ".expert_count", 0) == 0, "[decoder] ", file.path(), ": a mixture of experts is not supported yet");
   DecoderConfig c;
   c.family = a == "qwen2" ? Family::qwen2 : (a == "qwen3" ? Family::qwen3 : Family::llama);

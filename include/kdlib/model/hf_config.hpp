@@ -28,6 +28,7 @@ DecoderConfig gguf_config(const GgufFile& file);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/hf_config_inl.hpp"
+#include "kdlib/model/hf_config_text_inl.hpp"
 
 #include "kdlib/model/gguf_config_inl.hpp"
 

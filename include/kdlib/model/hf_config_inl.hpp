@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of hf_config.hpp for config.json.
+// Reading of config.json (hf_config.hpp). Writing is in hf_config_text_inl.hpp.
 #ifndef KDLIB_MODEL_HF_CONFIG_INL_HPP
 #define KDLIB_MODEL_HF_CONFIG_INL_HPP
 
@@ -13,16 +13,16 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-constexpr const char* supported_models = "llama, qwen2 and qwen3";
+constexpr const char* supported_models = "llama, qwen2, qwen3, qwen3_moe, qwen2_moe and gpt_oss";
+constexpr const char* class_names[] = {"LlamaForCausalLM",   "Qwen2ForCausalLM",    "Qwen3ForCausalLM",
+                                       "Qwen3MoeForCausalLM", "Qwen2MoeForCausalLM", "GptOssForCausalLM"};
 
 /// The family of a model_type; what is known but not built yet is refused by name.
 inline Family parse_family(const std::string& type, const std::string& where) {
-  if (type == "llama") return Family::llama;
-  if (type == "qwen2") return Family::qwen2;
-  if (type == "qwen3") return Family::qwen3;
-  for (const char* name : {"qwen3_moe", "qwen2_moe", "gpt_oss", "deepseek_v2", "deepseek_v3", "mixtral"})
-    require<ConfigError>(type != name, "[decoder] ", where, ": model_type ", type, " (a mixture of experts) is not supported yet; ", supported_models,
-                         " are");
+  for (const Family f : {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
+    if (type == family_name(f)) return f;
+  for (const char* name : {"deepseek_v2", "deepseek_v3", "mixtral"})
+    require<ConfigError>(type != name, "[decoder] ", where, ": model_type ", type, " is not supported yet; ", supported_models, " are");
   fail<ConfigError>("[decoder] ", where, ": model_type \"", type, "\" is unknown; ", supported_models, " are supported");
 }
 
@@ -31,10 +31,8 @@ inline std::string model_type_of(const Json& json, const std::string& where) {
   const auto list = json.find_set("architectures");
   require<ConfigError>(list && list->is_array() && list->size() > 0, "[decoder] ", where, ": model_type is missing, and architectures too");
   const std::string_view name = (*list)[0].as_string();
-  for (const char* pair : {"llama\0LlamaForCausalLM", "qwen2\0Qwen2ForCausalLM", "qwen3\0Qwen3ForCausalLM"}) {
-    const std::string_view type(pair);
-    if (name == pair + type.size() + 1) return std::string(type);
-  }
+  for (int i = 0; i < 6; ++i)
+    if (name == class_names[i]) return family_name(static_cast<Family>(i));
   fail<ConfigError>("[decoder] ", where, ": model_type is missing and architecture \"", name, "\" is unknown; ", supported_models, " are supported");
 }
 
@@ -93,6 +91,8 @@ inline std::vector<std::int64_t> parse_windows(const Json& json, const DecoderCo
                            "\"; it can be full_attention or sliding_attention");
       if (type == "sliding_attention") windows[i] = window, any = true;
     }
+  } else if (c.family == Family::gpt_oss) {
+    for (std::size_t i = 0; i < windows.size(); i += 2) windows[i] = window, any = true;
   } else if (c.family != Family::llama && json.bool_or("use_sliding_window", false)) {
     const std::int64_t first = json.int_or("max_window_layers", 28);
     for (std::size_t i = 0; i < windows.size(); ++i)
@@ -112,96 +112,21 @@ inline std::vector<std::int32_t> parse_ids(const Json& json, const char* key) {
   return ids;
 }
 
-inline void copy_json(const Json& v, JsonWriter& out) {
-  switch (v.kind()) {
-    case Json::Kind::null: out.null(); break;
-    case Json::Kind::boolean: out.value(v.as_bool()); break;
-    case Json::Kind::int64: out.value(v.as_int()); break;
-    case Json::Kind::uint64: out.value(v.as_uint()); break;
-    case Json::Kind::real: out.value(v.as_double()); break;
-    case Json::Kind::string: out.value(v.as_string()); break;
-    case Json::Kind::array:
-      out.begin_array();
-      for (const Json& element : v) copy_json(element, out);
-      out.end_array();
-      break;
-    case Json::Kind::object:
-      out.begin_object();
-      for (std::size_t i = 0; i < v.size(); ++i) {
-        out.key(v.key(i));
-        copy_json(v[i], out);
-      }
-      out.end_object();
-      break;
-  }
-}
-
-inline void write_ids(JsonWriter& out, const char* key, const std::vector<std::int32_t>& ids) {
-  if (ids.empty()) out.key(key).null();
-  else if (ids.size() == 1) out.member(key, ids[0]);
-  else out.member(key, ids);
-}
-
-inline void write_rope(JsonWriter& out, const RopeSettings& r) {
-  out.key("rope_parameters").begin_object();
-  const char* names[] = {"default", "linear", "llama3", "yarn"};
-  out.member("rope_theta", r.theta).member("rope_type", names[static_cast<int>(r.kind)]);
-  if (r.kind != RopeScalingKind::none) out.member("factor", r.factor);
-  if (r.original_length > 0) out.member("original_max_position_embeddings", static_cast<std::int64_t>(r.original_length));
-  if (r.kind == RopeScalingKind::llama3) out.member("low_freq_factor", r.low_frequency_factor).member("high_freq_factor", r.high_frequency_factor);
-  if (r.kind == RopeScalingKind::yarn) {
-    out.member("beta_fast", r.beta_fast).member("beta_slow", r.beta_slow).member("truncate", r.truncate);
-    if (r.attention_factor > 0) out.member("attention_factor", r.attention_factor);
-    if (r.mscale > 0) out.member("mscale", r.mscale);
-    if (r.mscale_all > 0) out.member("mscale_all_dim", r.mscale_all);
-  }
-  out.end_object();
-}
-
-inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype) {
-  const char* names[] = {"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"};
-  out.begin_object();
-  out.key("architectures").begin_array().value(names[static_cast<int>(c.family)]).end_array();
-  if (c.family != Family::qwen2) out.member("attention_bias", c.attention_bias);
-  out.member("attention_dropout", 0.0);
-  write_ids(out, "bos_token_id", c.bos_ids);
-  out.member("dtype", dtype);
-  write_ids(out, "eos_token_id", c.eos_ids);
-  out.member("head_dim", c.head_size).member("hidden_act", "silu").member("hidden_size", c.hidden_size);
-  out.member("initializer_range", c.initializer_range).member("intermediate_size", c.intermediate_size);
-  std::int64_t window = 0;
-  for (const std::int64_t w : c.windows) window = w > window ? w : window;
-  if (c.family != Family::llama) {
-    out.key("layer_types").begin_array();
-    for (std::int64_t i = 0; i < c.layers; ++i) out.value(c.window(i) > 0 ? "sliding_attention" : "full_attention");
-    out.end_array();
-  }
-  out.member("max_position_embeddings", c.context_length);
-  if (c.family == Family::llama) out.member("mlp_bias", c.mlp_bias);
-  out.member("model_type", family_name(c.family)).member("num_attention_heads", c.query_heads);
-  out.member("num_hidden_layers", c.layers).member("num_key_value_heads", c.kv_heads);
-  if (c.pad_id >= 0) out.member("pad_token_id", c.pad_id);
-  else out.key("pad_token_id").null();
-  out.member("rms_norm_eps", c.norm_epsilon);
-  write_rope(out, c.rope);
-  if (c.family != Family::llama) {
-    if (window > 0) out.member("sliding_window", window);
-    else out.key("sliding_window").null();
-    out.member("use_sliding_window", window > 0);
-  }
-  out.member("tie_word_embeddings", c.tied_head).member("torch_dtype", dtype).member("use_cache", true).member("vocab_size", c.vocab_size);
-  out.end_object();
-}
-
+/// Which layers are mixtures, and of what; left empty where none is.
+void parse_experts(const Json& json, DecoderConfig& c, const std::string& where);
+/// Writes a value as it was read.
+void copy_json(const Json& v, JsonWriter& out);
 }  // namespace detail
 
 inline DecoderConfig parse_hf_config(const Json& json, const std::string& where) {
   require<FormatError>(json.is_object(), "[decoder] ", where, ": the text is not a JSON object");
   DecoderConfig c;
   c.family = detail::parse_family(detail::model_type_of(json, where), where);
-  if (const auto quantised = json.find_set("quantization_config"))
-    fail<ConfigError>("[decoder] ", where, ": quant_method \"", quantised->string_or("quant_method", "?"),
-                      "\" is not supported; load the unquantised weights");
+  if (const auto quantised = json.find_set("quantization_config")) {
+    const std::string method = quantised->string_or("quant_method", "?");
+    require<ConfigError>(method == "mxfp4" && c.family == Family::gpt_oss, "[decoder] ", where, ": quant_method \"", method,
+                         "\" is not supported for ", family_name(c.family), "; mxfp4 experts of gpt_oss are, else load the unquantised weights");
+  }
   c.vocab_size = json.at("vocab_size").as_int();
   c.hidden_size = json.at("hidden_size").as_int();
   c.intermediate_size = json.at("intermediate_size").as_int();
@@ -220,8 +145,9 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   c.context_length = json.int_or("max_position_embeddings", 2048);
   c.rope = detail::parse_rope(json, static_cast<double>(c.context_length), where);
   c.tied_head = json.bool_or("tie_word_embeddings", false);
-  c.attention_bias = c.family == Family::qwen2 || json.bool_or("attention_bias", false);
-  c.output_bias = c.family != Family::qwen2 && json.bool_or("attention_bias", false);
+  c.attention_bias = c.family == Family::qwen2 || json.bool_or("attention_bias", c.family == Family::gpt_oss);
+  c.output_bias = c.family != Family::qwen2 && c.attention_bias;
+  if (c.family == Family::qwen2_moe) c.attention_bias = json.bool_or("qkv_bias", true), c.output_bias = false;
   c.mlp_bias = c.family == Family::llama && json.bool_or("mlp_bias", false);
   require<ConfigError>(!json.bool_or("rope_interleaved", false), "[decoder] ", where, ": rope_interleaved is not supported");
   c.initializer_range = json.double_or("initializer_range", 0.02);
@@ -229,6 +155,7 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   c.eos_ids = detail::parse_ids(json, "eos_token_id");
   c.pad_id = static_cast<std::int32_t>(json.int_or("pad_token_id", -1));
   c.dtype = json.string_or("dtype", json.string_or("torch_dtype", "float32"));
+  detail::parse_experts(json, c, where);
   c.check(where);
   c.windows = detail::parse_windows(json, c, where);
   JsonWriter copy;
@@ -240,26 +167,6 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
 inline DecoderConfig read_hf_config(const std::string& directory) {
   const std::string path = join_path(directory, "config.json");
   return parse_hf_config(Json::parse_file(path), path);
-}
-
-inline std::string hf_config_text(const DecoderConfig& config, const std::string& dtype) {
-  JsonWriter out(JsonStyle{2, NonFinite::refuse});
-  if (config.source_json.empty()) {
-    detail::write_new_config(out, config, dtype);
-    return out.text();
-  }
-  const Json json = Json::parse(config.source_json, "config.json");
-  bool has_dtype = false;
-  out.begin_object();
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    const std::string_view key = json.key(i);
-    out.key(key);
-    if (key == "dtype" || key == "torch_dtype") out.value(dtype), has_dtype = true;
-    else detail::copy_json(json[i], out);
-  }
-  if (!has_dtype) out.member("torch_dtype", dtype);
-  out.end_object();
-  return out.text();
 }
 
 KDLIB_NAMESPACE_END

@@ -149,9 +149,15 @@ void Decoder<D, T>::load_directory(const std::string& path) {
   config_ = read_hf_config(path);
   const SafetensorsDirectory files(path);
   build();
-  detail::read_safetensors(files, parameters());
+  const detail::ExpertReader<D, T> experts(files, parameters(), config_.family);
+  std::vector<Parameter<T, D>*> plain = parameters();
+  plain.erase(std::remove_if(plain.begin(), plain.end(), [](const auto* p) { return detail::is_expert_tensor(p->name); }), plain.end());
+  detail::read_safetensors(files, plain);
+  detail::allocate_parameters<D, T>(experts.parameters());
+  experts.read();
   std::vector<std::string> names;
-  for (const Parameter<T, D>* p : parameters()) names.push_back(p->name);
+  for (const Parameter<T, D>* p : plain) names.push_back(p->name);
+  experts.append_names(names);
   detail::note_unused_tensors(notes_, path, std::move(names), config_.tied_head, files.tensors(), [](const TensorInfo* t) { return t->name; });
   notes_.insert(notes_.end(), files.warnings().begin(), files.warnings().end());
 }

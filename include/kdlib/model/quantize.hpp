@@ -24,8 +24,8 @@ struct QuantizeReport {
 };
 
 /// Turns the weight of every linear map into packed codes and frees it: pointers to those parameters are dead afterwards. LoRA factors
-/// may be there or come later. ConfigError: packed already, merged with an adapter, a row that the group size does not divide, or a
-/// kind that is not built yet (nf4, fp4).
+/// may be there or come later. ConfigError: packed already, merged with an adapter, a row that the group size does not divide, a
+/// mixture of experts, or a kind that is not built yet (nf4, fp4).
 template <class D, class T>
 QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& settings = {});
 

@@ -12,6 +12,8 @@ KDLIB_NAMESPACE_BEGIN
 template <class D, class T>
 QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& settings) {
   require<ConfigError>(settings.kind == PackedKind::int4, "[quantize_linear] nf4 and fp4 are not built yet; int4 is");
+  require<ConfigError>(model.config().mixtures() == 0, "[quantize_linear] the experts of ", family_name(model.config().family),
+                       " are not packed yet; dense models are");
   const std::int64_t group = settings.group_size;
   for (const Linear<D, T>* l : model.linears()) {
     require<ConfigError>(l->packed == nullptr, "[quantize_linear] ", l->path, " is packed already");

@@ -10,6 +10,7 @@
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
 #include "kdlib/model/decoder.hpp"
+#include "kdlib/model/expert_files_inl.hpp"
 #include "kdlib/model/hf_config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -22,23 +23,52 @@ struct SavedTensor {
   Shape shape;
   const T* data = nullptr;                      // on the device
   const PackedMatrix<T, D>* packed = nullptr;
+  bool transposed = false;                      // shape [E, in, out] of data [E, out, in]
 };
 
+/// Experts as their families' files hold them: a tensor an expert and map (Qwen), or gpt-oss's [E, in, out].
 template <class D, class T>
-std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears) {
+void append_expert_tensors(std::vector<SavedTensor<D, T>>& list, const Parameter<T, D>& p, Family family) {
+  const ExpertForm form = family == Family::gpt_oss ? ExpertForm::transposed : ExpertForm::per_expert;
+  const T* data = p.value.data();
+  for (const ExpertTensor& t : expert_tensors(p.name, p.value.shape(), form)) {
+    list.push_back({t.name, t.shape, data, nullptr, form == ExpertForm::transposed});
+    data += t.shape.count();
+  }
+}
+
+template <class D, class T>
+std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears,
+                                               Family family) {
   std::vector<SavedTensor<D, T>> list;
   for (const Parameter<T, D>* p : parameters)
-    if (!p->name.starts_with("base_model.")) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr});
+    if (is_expert_tensor(p->name)) append_expert_tensors(list, *p, family);
+    else if (!p->name.starts_with("base_model.")) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr, false});
   for (const Linear<D, T>* l : linears)
-    if (l->packed != nullptr) list.push_back({l->path + ".weight", Shape{l->out, l->in}, nullptr, l->packed.get()});
+    if (l->packed != nullptr) list.push_back({l->path + ".weight", Shape{l->out, l->in}, nullptr, l->packed.get(), false});
   std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return list;
+}
+
+/// Writes a tensor [E, in, out] that lies in memory as [E, out, in], an expert at a time, converted to S.
+template <class S, class D, class T>
+void write_transposed(AtomicFile& file, const SavedTensor<D, T>& t) {
+  const std::size_t in = static_cast<std::size_t>(t.shape[1]), out = static_cast<std::size_t>(t.shape[2]);
+  std::vector<T> host(in * out);
+  std::vector<S> stored(host.size());
+  for (std::int64_t e = 0; e < t.shape[0]; ++e) {
+    Memory<D>::to_host(host.data(), t.data + e * t.shape[1] * t.shape[2], host.size() * sizeof(T));
+    for (std::size_t o = 0; o < out; ++o)
+      for (std::size_t i = 0; i < in; ++i) stored[i * out + o] = static_cast<S>(host[o * in + i]);
+    file.write(stored.data(), stored.size() * sizeof(S));
+  }
 }
 
 /// Writes one tensor in pieces of rows, converted to S.
 template <class S, class D, class T>
 void write_tensor(AtomicFile& file, const SavedTensor<D, T>& t) {
   const std::int64_t rows = t.shape.rank() > 1 ? t.shape[0] : 1, width = t.shape.count() / rows;
+  if (t.transposed) return write_transposed<S>(file, t);
   const std::int64_t step = 1 + (std::int64_t{1} << 18) / width;
   std::vector<T> host(static_cast<std::size_t>(step * width));
   std::vector<S> stored(host.size());
@@ -112,7 +142,7 @@ void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSett
   require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[save_pretrained] dtype ", dtype,
                        " is not supported; it can be float32, bfloat16 or float16");
   make_directories(directory);
-  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears());
+  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), config_.family);
   if (dtype == "float32") detail::write_weights<float, D, T>(directory, list, settings.shard_bytes);
   else if (dtype == "bfloat16") detail::write_weights<bf16, D, T>(directory, list, settings.shard_bytes);
   else detail::write_weights<f16, D, T>(directory, list, settings.shard_bytes);

@@ -3,25 +3,17 @@
 #ifndef KDLIB_NN_ATTENTION_HPP
 #define KDLIB_NN_ATTENTION_HPP
 
+#include "kdlib/nn/layer_context.hpp"
 #include "kdlib/nn/linear.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// What every layer of one forward pass shares. With `cache` set the batch continues what its slots hold (nothing is recorded then).
-template <class D, class T>
-struct LayerContext {
-  TokenLayout<D> layout;
-  RopeTable<T, D> rope;
-  double norm_epsilon = 1e-6;
-  bool adapter = true;
-  CacheRanges<T>* cache = nullptr;  // keys and values of the layer that runs
-};
 
 template <class D, class T>
 class SelfAttention {
  public:
   Linear<D, T> q, k, v, o;
   std::unique_ptr<Parameter<T, D>> q_norm, k_norm;  // [head_size] or null (Qwen3 only)
+  std::unique_ptr<Parameter<T, D>> sinks;           // [query_heads] or null (gpt-oss only)
   AttentionHeads heads;
 
   /// residual + o(attention(q(x), k(x), v(x))), x and residual [N, H].
@@ -40,14 +32,16 @@ class SelfAttention {
   Var<T, D> mix(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const {
     const Var<T, D> queries = rotated(tape, q, q_norm.get(), x, context), keys = rotated(tape, k, k_norm.get(), x, context);
     const Var<T, D> values = linear(tape, v.operand(context.adapter), x);
-    if (context.cache == nullptr) return attention(tape, heads, context.layout, queries, keys, values);
-    Tensor<T, D> out(queries.value.shape());
+    if (context.cache == nullptr) return attention(tape, heads, context.layout, queries, keys, values, sinks.get());
+    Tensor<T, D> out(queries.value.shape()), sums;
+    if (sinks != nullptr) sums = Tensor<T, D>(Shape{queries.value[0], heads.query_heads});
     Kernels<D, T>::attention_decode(heads, context.layout.ranges(), *context.cache, queries.value.data(), keys.value.data(), values.value.data(),
-                                    out.data());
+                                    out.data(), sums.data());
+    if (sinks != nullptr)
+      Kernels<D, T>::attention_sinks(queries.value[0], heads.query_heads, heads.head_size, sinks->value.data(), out.data(), sums.data());
     return tape.variable(std::move(out), false);
   }
 };
-
 
 KDLIB_NAMESPACE_END
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The feed-forward part of a block behind a small interface: one virtual call a layer and step. Dense here; experts can follow.
+// The feed-forward part of a block behind a small interface: one virtual call a layer and step. Dense here; nn/experts.hpp has
+// mixtures.
 #ifndef KDLIB_NN_FEED_FORWARD_HPP
 #define KDLIB_NN_FEED_FORWARD_HPP
 
+#include "kdlib/nn/layer_context.hpp"
 #include "kdlib/nn/linear.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -12,9 +14,11 @@ class FeedForward {
  public:
   virtual ~FeedForward() = default;
   /// residual + f(x), x and residual [N, H].
-  virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, bool adapter) const = 0;
-  /// Every linear map in it, in file order.
+  virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const = 0;
+  /// Every linear map in it that LoRA and packing know, in file order: no routers, no packed experts.
   virtual std::vector<Linear<D, T>*> linears() = 0;
+  /// Adds every parameter, LoRA factors included.
+  virtual void append_parameters(std::vector<Parameter<T, D>*>& out) const = 0;
   /// The same weights in new objects, frozen, without LoRA.
   virtual std::unique_ptr<FeedForward> share() const = 0;
 };
@@ -30,12 +34,16 @@ class GatedFeedForward final : public FeedForward<D, T> {
         up_(path + ".up_proj", hidden, intermediate, bias),
         down_(path + ".down_proj", intermediate, hidden, bias) {}
 
-  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, bool adapter) const override {
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const override {
+    const bool adapter = context.adapter;
     const Var<T, D> gate = linear(tape, gate_.operand(adapter), x);
     const Var<T, D> up = linear(tape, up_.operand(adapter), x);
     return gated_down(tape, down_.operand(adapter), gate, up, residual);
   }
   std::vector<Linear<D, T>*> linears() override { return {&gate_, &up_, &down_}; }
+  void append_parameters(std::vector<Parameter<T, D>*>& list) const override {
+    for (const Linear<D, T>* l : {&gate_, &up_, &down_}) l->append_parameters(list);
+  }
   std::unique_ptr<FeedForward<D, T>> share() const override {
     auto copy = std::make_unique<GatedFeedForward>();
     copy->gate_ = gate_.share();

@@ -134,7 +134,7 @@ void CpuAttention<T>::attention_backward(const AttentionHeads& heads, const Docu
 
 template <class T>
 void CpuAttention<T>::attention_decode(const AttentionHeads& heads, const DocumentRanges& documents, const CacheRanges<T>& cache, const T* q,
-                                       const T* k, const T* v, T* out) {
+                                       const T* k, const T* v, T* out, T* log_sum) {
   const std::int64_t d = heads.head_size, group = heads.query_heads / heads.kv_heads;
   const std::int64_t q_stride = heads.query_heads * d, kv_stride = heads.kv_heads * d;
   take_units(documents.documents * heads.kv_heads, [&](std::int64_t unit) {
@@ -150,16 +150,46 @@ void CpuAttention<T>::attention_decode(const AttentionHeads& heads, const Docume
     }
     for (std::int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       const std::int64_t at = begin * q_stride + head * d;
+      T* sums = log_sum == nullptr ? nullptr : log_sum + begin * heads.query_heads + head;
       if (count >= 8) {
-        attend(heads, count, past, q + at, q_stride, keys, values, kv_stride, out + at, static_cast<T*>(nullptr), std::int64_t{0}, scratch);
+        attend(heads, count, past, q + at, q_stride, keys, values, kv_stride, out + at, sums, heads.query_heads, scratch);
         continue;
       }
       for (std::int64_t t = 0; t < count; ++t) {
         const std::int64_t first = first_key(past + t, heads.window), seen = past + t + 1 - first;
         grow_scratch(scratch, seen);
         KDLIB_VECTOR_CALL(attend_one, q + at + t * q_stride, keys + first * kv_stride, values + first * kv_stride, seen, kv_stride, d,
-                          static_cast<T>(heads.scale), scratch.data(), out + at + t * q_stride);
+                          static_cast<T>(heads.scale), scratch.data(), out + at + t * q_stride,
+                          sums == nullptr ? nullptr : sums + t * heads.query_heads);
       }
+    }
+  });
+}
+
+template <class T>
+void CpuAttention<T>::attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, T* out, T* log_sum) {
+  parallel_for(tokens, 1 + 4096 / (heads * head_size), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin * heads; i < end * heads; ++i) {
+      const T sink = sinks[i % heads], sum = log_sum[i], top = sum > sink ? sum : sink;
+      log_sum[i] = top + std::log(std::exp(sum - top) + std::exp(sink - top));
+      KDLIB_VECTOR_CALL(scale, head_size, std::exp(sum - log_sum[i]), out + i * head_size);
+    }
+  });
+}
+
+template <class T>
+void CpuAttention<T>::attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, const T* out,
+                                               const T* log_sum, const T* out_gradient, T* sinks_gradient) {
+  parallel_for(heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t head = begin; head < end; ++head) {
+      double total = 0;
+      for (std::int64_t t = 0; t < tokens; ++t) {
+        const std::int64_t i = t * heads + head;
+        T delta;
+        KDLIB_VECTOR_CALL(dot, out_gradient + i * head_size, out + i * head_size, head_size, &delta);
+        total -= static_cast<double>(std::exp(sinks[head] - log_sum[i]) * delta);
+      }
+      sinks_gradient[head] += static_cast<T>(total);
     }
   });
 }

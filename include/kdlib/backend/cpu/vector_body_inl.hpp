@@ -240,13 +240,14 @@ KDLIB_LOOP void softmax_backward(const T* p, std::int64_t n, T delta, T factor, 
   KDLIB_FOR_PACKS(T, i, n) put<T>(dp, i, n, take(p, i, n) * (take(dp, i, n) - delta) * factor);
 }
 
-/// One query against `keys` rows of a cache: out = softmax(scale * q k^T) v. scores [keys] is scratch.
+/// One query against `keys` rows of a cache: out = softmax(scale * q k^T) v. scores [keys] is scratch, kept_sum may be nullptr.
 template <class T>
 KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys, std::int64_t stride, std::int64_t head_size, T factor, T* scores,
-                           T* out) {
+                           T* out, T* kept_sum) {
   for (std::int64_t t = 0; t < keys; ++t) scores[t] = dot_lanes(q, k + t * stride, head_size);
   T log_sum;
   softmax_row(scores, keys, factor, &log_sum);
+  if (kept_sum != nullptr) *kept_sum = log_sum;
   KDLIB_FOR_PACKS(T, i, head_size) put<T>(out, i, head_size, V<T>{});
   for (std::int64_t t = 0; t < keys; ++t) {
     const T p = scores[t];

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Functions of a mixture of experts with hand-written backward passes. N tokens, H width, E experts, K active, I an expert's inner width,
+// R = N K rows sorted by expert.
+#ifndef KDLIB_AUTOGRAD_EXPERTS_HPP
+#define KDLIB_AUTOGRAD_EXPERTS_HPP
+
+#include "kdlib/autograd/functions.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What regularisers of routers need, summed over the layers of one forward pass; its backward pass reads the totals.
+/// balance: E sum_e F_e P_e with F_e = choices of expert e / tokens, P_e = mean softmax probability, both over all layers' tokens together
+/// (Switch Transformer as transformers writes it; K when even); gradient through P alone. z: mean squared log-sum-exp (ST-MoE).
+class RouterSums {
+ public:
+  double balance_weight = 0;  // of the objective's terms; both 0: nothing is summed
+  double z_weight = 0;
+
+  bool wanted() const { return balance_weight != 0 || z_weight != 0; }
+  /// Starts a pass over `layers` mixtures.
+  void begin(std::int64_t layers) { layers_.assign(static_cast<std::size_t>(layers), Layer()); }
+  /// Puts (or puts again, when a layer is recomputed) what layer `layer` saw.
+  void put(std::int64_t layer, std::int64_t tokens, double squares, std::vector<double> counts, std::vector<double> probabilities) {
+    layers_[static_cast<std::size_t>(layer)] = {tokens, squares, std::move(counts), std::move(probabilities)};
+  }
+  std::int64_t tokens() const;  // of all layers
+  double balance() const;
+  double z() const;
+  /// d(objective)/d(p[n, e]) by expert, and the factor of each squared log-sum-exp.
+  std::vector<double> push() const;
+  double square() const { return tokens() > 0 ? z_weight / static_cast<double>(tokens()) : 0; }
+
+ private:
+  struct Layer {
+    std::int64_t tokens = 0;
+    double squares = 0;
+    std::vector<double> counts, probabilities;  // [E]
+  };
+  std::vector<double> total(std::vector<double> Layer::*member) const;
+
+  std::vector<Layer> layers_;
+};
+
+/// Where the choices of one layer stand.
+template <class T, class D>
+struct Routing {
+  RouterRule rule;
+  Var<T, D> weights;                // [N, K]
+  Tensor<std::int32_t, D> ids;      // [N, K]
+  Tensor<std::int64_t, D> offsets;  // [E + 1]
+  Tensor<std::int64_t, D> token;    // [R] token of a sorted row
+  Tensor<std::int64_t, D> place;    // [N, K] sorted row of a choice
+
+  ExpertRanges ranges() const { return {offsets.data(), rule.experts, token[0]}; }
+};
+
+/// Chooses experts by logits [N, E]. `given` [N, K]: these experts instead (replay), or an empty tensor. With `sums` the gradient of its terms
+/// is added to the logits', and its layer `layer` is filled.
+template <class T, class D>
+Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits, const Tensor<std::int32_t, D>& given = {},
+                    RouterSums* sums = nullptr, std::int64_t layer = 0);
+
+/// The weights of all experts of a layer.
+template <class T, class D>
+struct ExpertOperand {
+  Parameter<T, D>* gate_up = nullptr;       // [E, 2I, H]
+  Parameter<T, D>* gate_up_bias = nullptr;  // [E, 2I] or nullptr
+  Parameter<T, D>* down = nullptr;          // [E, H, I]
+  Parameter<T, D>* down_bias = nullptr;     // [E, H] or nullptr
+  ExpertActivation activation;
+
+  bool trains() const {
+    for (const Parameter<T, D>* p : {gate_up, gate_up_bias, down, down_bias})
+      if (p != nullptr && p->trainable) return true;
+    return false;
+  }
+};
+
+/// residual + sum over the chosen experts of weight * expert(x), x and residual [N, H]. Keeps x and gate_up's result [R, 2I].
+template <class T, class D>
+Var<T, D> experts(Tape<T, D>& tape, const ExpertOperand<T, D>& operand, const Routing<T, D>& routing, const Var<T, D>& x, const Var<T, D>& residual);
+
+/// residual + sigmoid(gate) x, gate [N, 1], x and residual [N, H].
+template <class T, class D>
+Var<T, D> add_gated(Tape<T, D>& tape, const Var<T, D>& gate, const Var<T, D>& x, const Var<T, D>& residual);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/autograd/experts_inl.hpp"
+
+#endif

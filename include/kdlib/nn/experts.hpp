@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// A mixture of experts as a feed-forward part: router, packed experts, and a shared expert behind a sigmoid gate where the model has one.
+#ifndef KDLIB_NN_EXPERTS_HPP
+#define KDLIB_NN_EXPERTS_HPP
+
+#include "kdlib/nn/feed_forward.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What a mixture is made of. Names follow config.json.
+struct ExpertSettings {
+  std::int64_t experts = 0;       // E
+  std::int64_t active = 0;        // K: num_experts_per_tok
+  std::int64_t intermediate = 0;  // I: moe_intermediate_size, or gpt-oss's intermediate_size
+  std::int64_t shared = 0;        // inner width of the shared expert, 0: none
+  bool over_chosen = true;        // the weights of the chosen experts sum to 1
+  bool biases = false;            // router and experts have biases
+  ExpertActivation activation{};
+  std::string router = "gate";    // the router's name in the file: gate, or gpt-oss's router
+};
+
+/// residual + sum of weight * expert(x) over the K experts a router chooses (+ sigmoid(shared_gate(x)) * shared(x)).
+/// Experts are one tensor for all, as transformers' modules hold them: gate_up [E, 2I, H], down [E, H, I].
+template <class D, class T>
+class ExpertFeedForward final : public FeedForward<D, T> {
+ public:
+  ExpertFeedForward() = default;
+  /// `path` as in model.layers.0.mlp; `mixture`: number of this layer among those with routers.
+  ExpertFeedForward(const std::string& path, std::int64_t hidden, const ExpertSettings& settings, std::int64_t mixture);
+
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const override;
+  /// The shared expert's maps and its gate.
+  std::vector<Linear<D, T>*> linears() override;
+  void append_parameters(std::vector<Parameter<T, D>*>& out) const override;
+  std::unique_ptr<FeedForward<D, T>> share() const override;
+
+  const ExpertSettings& settings() const { return settings_; }
+  Linear<D, T>& router() { return router_; }
+
+ private:
+  Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, std::int64_t tokens) const;
+  void record(RoutingRecord& record, const Routing<T, D>& routing) const;
+
+  ExpertSettings settings_;
+  std::int64_t mixture_ = 0;
+  Linear<D, T> router_;
+  std::unique_ptr<Parameter<T, D>> gate_up_, gate_up_bias_, down_, down_bias_;
+  std::unique_ptr<GatedFeedForward<D, T>> shared_;
+  Linear<D, T> shared_gate_;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/nn/experts_inl.hpp"
+
+#endif

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of experts.hpp.
+#ifndef KDLIB_NN_EXPERTS_INL_HPP
+#define KDLIB_NN_EXPERTS_INL_HPP
+
+#include "kdlib/nn/experts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+template <class D, class T>
+ExpertFeedForward<D, T>::ExpertFeedForward(const std::string& path, std::int64_t hidden, const ExpertSettings& settings, std::int64_t mixture)
+    : settings_(settings), mixture_(mixture), router_(path + "." + settings.router, hidden, settings.experts, settings.biases) {
+  const std::int64_t e = settings.experts, i = settings.intermediate;
+  gate_up_ = detail::make_parameter<D, T>(path + ".experts.gate_up_proj", Shape{e, 2 * i, hidden});
+  down_ = detail::make_parameter<D, T>(path + ".experts.down_proj", Shape{e, hidden, i});
+  if (settings.biases) {
+    gate_up_bias_ = detail::make_parameter<D, T>(path + ".experts.gate_up_proj_bias", Shape{e, 2 * i});
+    down_bias_ = detail::make_parameter<D, T>(path + ".experts.down_proj_bias", Shape{e, hidden});
+  }
+  if (settings.shared == 0) return;
+  shared_ = std::make_unique<GatedFeedForward<D, T>>(path + ".shared_expert", hidden, settings.shared, false);
+  shared_gate_ = Linear<D, T>(path + ".shared_expert_gate", hidden, 1, false);
+}
+
+template <class D, class T>
+Tensor<std::int32_t, D> ExpertFeedForward<D, T>::replayed(const LayerContext<D, T>& context, std::int64_t tokens) const {
+  if (context.replay == nullptr) return {};
+  const RoutingRecord& r = *context.replay;
+  const std::size_t at = static_cast<std::size_t>(mixture_);
+  require<InputError>(r.tokens == tokens && r.active == settings_.active && at < r.ids.size() && static_cast<std::int64_t>(r.ids[at].size()) == tokens * r.active,
+                      "[experts] ", router_.path, ": the routing to replay is for ", r.tokens, " tokens and ", r.active, " experts each in ", r.ids.size(),
+                      " layers; the batch has ", tokens, " tokens, the model ", settings_.active, " experts each");
+  for (const std::int32_t id : r.ids[at])
+    require<InputError>(id >= 0 && id < settings_.experts, "[experts] ", router_.path, ": the routing to replay names expert ", id, " of ", settings_.experts);
+  Tensor<std::int32_t, D> ids(Shape{tokens, settings_.active});
+  Memory<D>::from_host(ids.data(), r.ids[at].data(), r.ids[at].size() * sizeof(std::int32_t));
+  return ids;
+}
+
+template <class D, class T>
+void ExpertFeedForward<D, T>::record(RoutingRecord& record, const Routing<T, D>& routing) const {
+  const std::size_t at = static_cast<std::size_t>(mixture_);
+  record.tokens = routing.ids[0];
+  record.active = settings_.active;
+  if (record.ids.size() <= at) record.ids.resize(at + 1);
+  record.ids[at].resize(static_cast<std::size_t>(routing.ids.count()));
+  Memory<D>::to_host(record.ids[at].data(), routing.ids.data(), record.ids[at].size() * sizeof(std::int32_t));
+}
+
+template <class D, class T>
+Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const {
+  const RouterRule rule{settings_.experts, settings_.active, settings_.over_chosen};
+  const Var<T, D> logits = linear(tape, router_.operand(context.adapter), x);
+  const Routing<T, D> routing = route(tape, rule, logits, replayed(context, x.value[0]), context.sums, mixture_);
+  if (context.record != nullptr) record(*context.record, routing);
+  const ExpertOperand<T, D> operand{gate_up_.get(), gate_up_bias_.get(), down_.get(), down_bias_.get(), settings_.activation};
+  const Var<T, D> routed = experts(tape, operand, routing, x, residual);
+  if (shared_ == nullptr) return routed;
+  const Var<T, D> gate = linear(tape, shared_gate_.operand(context.adapter), x);
+  const Var<T, D> zero = tape.variable(Tensor<T, D>::zeros(x.value.shape()), false);
+  return add_gated(tape, gate, shared_->forward(tape, x, zero, context), routed);
+}
+
+template <class D, class T>
+std::vector<Linear<D, T>*> ExpertFeedForward<D, T>::linears() {
+  if (shared_ == nullptr) return {};
+  std::vector<Linear<D, T>*> list = shared_->linears();
+  list.push_back(&shared_gate_);
+  return list;
+}
+
+template <class D, class T>
+void ExpertFeedForward<D, T>::append_parameters(std::vector<Parameter<T, D>*>& list) const {
+  router_.append_parameters(list);
+  for (Parameter<T, D>* p : {gate_up_.get(), gate_up_bias_.get(), down_.get(), down_bias_.get()})
+    if (p != nullptr) list.push_back(p);
+  if (shared_ == nullptr) return;
+  shared_->append_parameters(list);
+  shared_gate_.append_parameters(list);
+}
+
+template <class D, class T>
+std::unique_ptr<FeedForward<D, T>> ExpertFeedForward<D, T>::share() const {
+  auto copy = std::make_unique<ExpertFeedForward>();
+  copy->settings_ = settings_;
+  copy->mixture_ = mixture_;
+  copy->router_ = router_.share();
+  copy->gate_up_ = detail::share_parameter<D, T>(gate_up_);
+  copy->gate_up_bias_ = detail::share_parameter<D, T>(gate_up_bias_);
+  copy->down_ = detail::share_parameter<D, T>(down_);
+  copy->down_bias_ = detail::share_parameter<D, T>(down_bias_);
+  if (shared_ == nullptr) return copy;
+  copy->shared_.reset(static_cast<GatedFeedForward<D, T>*>(shared_->share().release()));
+  copy->shared_gate_ = shared_gate_.share();
+  return copy;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
