@@ -31,6 +31,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/context.cuh
   include/kdlib/backend/cuda/gemm.cuh
+  include/kdlib/backend/cuda/row_parts_inl.hpp
   include/kdlib/backend/cuda/rows.cuh
   include/kdlib/backend/cuda/rows.hpp
   include/kdlib/backend/cuda/rows_block_inl.hpp

@@ -2,7 +2,7 @@
 // The CUDA backend as a host compiler sees it: memory of the device and the kernels that exist so far, as declarations. The bodies are in
 // cuda/*.cuh and are compiled by nvcc in kdlib's src/cuda/*.cu, which the CMake target kdlib::cuda builds and links.
 //
-// What exists: Memory<Cuda>, Kernels<Cuda, T>::gemm (cuBLAS) and the row engine of the losses. Models need more kernels than that: a
+// What exists: Memory<Cuda>, Kernels<Cuda, T>::gemm (cuBLAS) and what row_loss and head_loss need (float, bf16). Models need more kernels than that: a
 // Decoder<Cuda, T> does not compile yet, and the compiler names the missing kernel.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
@@ -44,14 +44,20 @@ struct CudaGemm {
   static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
                    const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
 };
+template <class T>
+struct CudaRowCopies {
+  /// As Kernels<Cpu, T>: out[r, :] = x[rows[r], :] and y[rows[r], :] += x[r, :], `rows` on the host.
+  static void gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* out);
+  static void scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* y);
+};
 }  // namespace detail
 
 template <>
-struct Kernels<Cuda, float> : detail::CudaGemm<float> {};
+struct Kernels<Cuda, float> : detail::CudaGemm<float>, detail::CudaRowCopies<float> {};
 template <>
 struct Kernels<Cuda, double> : detail::CudaGemm<double> {};
 template <>
-struct Kernels<Cuda, bf16> : detail::CudaGemm<bf16> {};
+struct Kernels<Cuda, bf16> : detail::CudaGemm<bf16>, detail::CudaRowCopies<bf16> {};
 template <>
 struct Kernels<Cuda, f16> : detail::CudaGemm<f16> {};
 

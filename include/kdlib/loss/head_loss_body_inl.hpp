@@ -28,14 +28,27 @@ struct SupportRows {
   const T* log_tail = nullptr;
   std::int64_t size = 0;
 };
+/// The host's copy of a top-k that lies on another device.
+template <class T>
+struct SupportCopy {
+  std::vector<std::int32_t> ids;
+  std::vector<T> log_probs, log_tail;
+};
+template <class X, class D>
+const X* on_host(const View<const X, D>& view, std::vector<X>& copy) {
+  if constexpr (std::is_same_v<D, Cpu>) return view.data();
+  copy.resize(static_cast<std::size_t>(view.count()));
+  Memory<D>::to_host(copy.data(), view.data(), copy.size() * sizeof(X));
+  return copy.data();
+}
 template <class Loss, class T, class Targets>
-SupportRows<T> support_of(const Loss& loss, const Targets& targets, std::int64_t count, std::int64_t columns) {
+SupportRows<T> support_of(const Loss& loss, const Targets& targets, std::int64_t count, std::int64_t columns, SupportCopy<T>& copy) {
   SupportRows<T> s;
   if constexpr (gives_support<Targets>) {
     require<ShapeError>(targets.ids.rank() == 2 && targets.ids[0] == count && targets.log_probs.shape() == targets.ids.shape() && targets.log_tail.count() == count,
                         "[head_loss] top-k ids ", targets.ids.shape(), ", log-probs ", targets.log_probs.shape(), ", log-tail ", targets.log_tail.shape(), " for ", count,
                         " rows");
-    s = {targets.ids.data(), targets.log_probs.data(), targets.log_tail.data(), targets.ids[1]};
+    s = {on_host(targets.ids, copy.ids), on_host(targets.log_probs, copy.log_probs), on_host(targets.log_tail, copy.log_tail), targets.ids[1]};
     check_support_ids(s.ids, count, s.size, columns);
     check_support_temperature(loss, targets.temperature);
     check_support_size(loss, s.size);
@@ -169,7 +182,7 @@ template <class T, class D>
 void head_logits(const HeadView<T, D>& head, const T* hidden, std::int64_t count, std::int64_t columns, T* z) {
   const std::int64_t width = head.weight[1];
   const T scale = static_cast<T>(head.logit_scale);
-  Kernels<D, T>::gemm(false, true, count, columns, width, scale, hidden, width, head.weight.data(), width, T{0}, z, columns);
+  Kernels<D, T>::gemm(false, true, count, columns, width, scale, hidden, width, head.weight.data(), width, T(0.0f), z, columns);
   RowKernels<D, T>::modify_logits(head.bias.empty() ? nullptr : head.bias.data(), scale, head.softcap, count, columns, z);
 }
 
@@ -197,7 +210,8 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
   }
   detail::check_rows(inputs, count, columns, has_label_part<Loss>);
   detail::check_settings(loss, inputs);
-  const detail::SupportRows<T> support = detail::support_of<Loss, T>(loss, targets, count, columns);
+  detail::SupportCopy<T> support_copy;
+  const detail::SupportRows<T> support = detail::support_of<Loss, T>(loss, targets, count, columns, support_copy);
   detail::SupportChunk<T> support_chunk;
   const bool backward = hidden_gradient.data() != nullptr && count > 0;
   require<ShapeError>(!backward || hidden_gradient.shape() == hidden.shape(), "[head_loss] hidden_gradient ", hidden_gradient.shape(), " is not ", hidden.shape());
@@ -258,10 +272,10 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
     if (!backward) continue;
     if (capped) RowKernels<D, T>::softcap_backward(student.softcap, n, columns, student_chunk.data(), gradient);
     T* out = rows.all ? hidden_gradient.data() + begin * width : packed_gradient.data();
-    Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, student.weight.data(), width, T{0}, out, width);
+    Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, student.weight.data(), width, T(0.0f), out, width);
     if (!rows.all) Kernels<D, T>::scatter_add_rows(out, rows.index.data() + begin, n, width, hidden_gradient.data());
     if (head != nullptr)
-      Kernels<D, T>::gemm(true, false, columns, width, n, alpha, gradient, columns, x, width, T{1}, head->gradient_view().data(), width);
+      Kernels<D, T>::gemm(true, false, columns, width, n, alpha, gradient, columns, x, width, T(1.0f), head->gradient_view().data(), width);
   }
   return total;
 }
@@ -299,8 +313,9 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
   rows.teacher_label.assign(teacher_label.begin(), teacher_label.end());
   detail::fill_inputs(task, rows, 0, count);
   rows.count = count;
+  detail::SupportCopy<T> support_copy;
   detail::SupportChunk<T> support_chunk;
-  support_chunk.fill(task, detail::support_of<Loss, T>(loss, targets, count, task.columns), rows, 0, count);
+  support_chunk.fill(task, detail::support_of<Loss, T>(loss, targets, count, task.columns, support_copy), rows, 0, count);
   task.student = student.data();
   task.gradient = gradient.data();
   task.scale = scale;

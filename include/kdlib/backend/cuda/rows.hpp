@@ -21,6 +21,10 @@ struct RowKernels<Cuda, T> {
   /// Everything on the device, `results` too, nothing waited for: `stream` is a cudaStream_t.
   template <class Loss>
   static void launch(const Loss& loss, const RowTask<T>& task, RowResult* results, void* stream);
+
+  /// As RowKernels<Cpu, T>; T is float or bf16.
+  static void modify_logits(const T* bias, T scale, float softcap, std::int64_t rows, std::int64_t columns, T* z);
+  static void softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const T* z, T* gradient);
 };
 
 KDLIB_NAMESPACE_END
