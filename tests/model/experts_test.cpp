@@ -134,6 +134,23 @@ TEST_CASE("the whole objective's gradient holds balance and z terms, with and wi
     }
 }
 
+TEST_CASE("a batch's share of the step scales the router terms", "[model][experts]") {
+  auto model = Decoder<Cpu, double>::from_config(golden_config(Family::qwen3_moe), 1);
+  fill_golden(model);
+  const TokenBatch batch = golden_batch();
+  model.set_router_policy({.balance = 0.3, .z = 0.2});
+  Parameter<double, Cpu>* router = model.find_parameter("model.layers.0.mlp.gate.weight");
+  Tensor<double, Cpu> whole;
+  for (const double share : {1.0, 0.25}) {
+    model.zero_gradients();
+    const auto hidden = model.forward_training(batch, {.recompute = false, .share = share});
+    model.backward(Tensor<double, Cpu>::zeros(hidden.shape()));
+    if (share == 1.0) whole = router->gradient.clone();
+  }
+  CHECK(Kernels<Cpu, double>::sum_squares(whole.data(), whole.count()) > 0);
+  for (std::int64_t i = 0; i < whole.count(); ++i) CHECK(near(router->gradient.data()[i], 0.25 * whole.data()[i], Tolerance<double>::elementwise));
+}
+
 TEST_CASE("a frozen router gets no gradient and does not change the others'", "[model][experts]") {
   auto model = Decoder<Cpu, double>::from_config(golden_config(Family::gpt_oss), 1);
   fill_golden(model);
@@ -235,6 +252,30 @@ TEST_CASE("LoRA on a mixture: attention, dense and shared maps; saved, loaded an
     const auto merged = other.forward(batch);
     CHECK(max_difference(merged.data(), adapted.data(), static_cast<std::size_t>(merged.count())) < Tolerance<float>::model);
   }
+}
+
+TEST_CASE("adapters on experts and routers are refused by name", "[model][experts][adapter]") {
+  const ReferenceModel r("qwen3_moe");
+  Model model = Model::from_pretrained(r.path);
+  add_lora(model, {.rank = 2, .targets = {"q_proj"}});
+  const TemporaryDirectory folder;
+  save_adapter(model, folder / "adapter");
+  const std::string weights = folder / "adapter/adapter_model.safetensors", config = folder / "adapter/adapter_config.json";
+  std::vector<StoredTensor> tensors = stored_tensors(weights);
+  const std::string expert = "base_model.model.model.layers.0.mlp.experts.3.down_proj.lora_A.weight";
+  tensors.push_back({expert, DType::f32, Shape{2, 40}, std::vector<std::byte>(2 * 40 * 4)});
+  SafetensorsWriter writer(weights);
+  for (const StoredTensor& t : tensors) writer.add_from(t.name, t.dtype, t.shape, [&t](AtomicFile& f) { f.write(t.bytes.data(), t.bytes.size()); });
+  writer.commit();
+  remove_adapter(model);
+  CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }), contains(expert) && contains("LoRA on experts is not supported"));
+  std::string text = read_file(config);
+  const std::string key = "\"target_parameters\": null";
+  REQUIRE(text.find(key) != std::string::npos);
+  text.replace(text.find(key), key.size(), "\"target_parameters\": [\"mlp.experts.gate_up_proj\"]");
+  write_file_atomically(config, text);
+  CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }), contains("target_parameters"));
+  CHECK_THAT(refusal([&] { add_lora(model, {.targets = {"mlp.experts.3.down_proj"}}); }), contains("no linear map of the model is targeted"));
 }
 
 TEST_CASE("what does not fit a mixture is refused by name", "[model][experts]") {

@@ -29,10 +29,11 @@ struct SaveSettings {
 
 struct TrainingSettings {
   bool recompute = false;  // keep one tensor a layer and run the layer again in the backward pass
+  double share = 1;        // of the step that this batch is: multiplies the router policy's weights, so that split steps add up
 };
 
 /// Terms that a training pass adds to the objective where a model has routers; both 0 by default.
-/// They are means over the tokens of the pass and do not know the scale of the loss that backward() starts from.
+/// They are means over the tokens of the pass, times TrainingSettings::share.
 struct RouterPolicy {
   double balance = 0;  // weight of the load-balancing term (RouterSums), transformers' router_aux_loss_coef
   double z = 0;        // weight of the mean squared log-sum-exp of the logits

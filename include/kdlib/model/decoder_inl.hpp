@@ -233,8 +233,8 @@ template <class D, class T>
 Tensor<T, D> Decoder<D, T>::forward_training(const TokenBatch& batch, const TrainingSettings& settings) {
   tape_.clear();
   LayerContext<D, T> context = context_for(batch, {});
-  router_sums_->balance_weight = router_policy_.balance;
-  router_sums_->z_weight = router_policy_.z;
+  router_sums_->balance_weight = router_policy_.balance * settings.share;
+  router_sums_->z_weight = router_policy_.z * settings.share;
   router_sums_->begin(config_.mixtures());
   context.sums = router_sums_.get();
   result_ = run(tape_, context, settings);

@@ -31,8 +31,10 @@ View<T, D> reserved(Tensor<T, D>& memory, std::int64_t rows, std::int64_t width)
 }
 
 template <class Student>
-auto record_forward(Student& student, const TokenBatch& batch, bool recompute) {
-  if constexpr (requires { student.forward_training(batch, {.recompute = true}); }) {
+auto record_forward(Student& student, const TokenBatch& batch, bool recompute, double share) {
+  if constexpr (requires { student.forward_training(batch, {.recompute = true, .share = 1.0}); }) {
+    return student.forward_training(batch, {.recompute = recompute, .share = share});
+  } else if constexpr (requires { student.forward_training(batch, {.recompute = true}); }) {
     return student.forward_training(batch, {.recompute = recompute});
   } else {
     require<ConfigError>(!recompute, "[train] recompute is set, but this model's forward_training(batch) cannot recompute; unset it");
@@ -97,7 +99,7 @@ void GradientStep<Student, Objective>::add_batch(Student& student, Objective& ob
   const TokenBatch::Rows rows = batch.rows();
   if (rows.token.empty()) return;
   objective.teacher().prepare(batch);  // before the student records: the teacher's activations are gone by then
-  const auto hidden = detail::record_forward(student, batch, settings_.recompute);
+  const auto hidden = detail::record_forward(student, batch, settings_.recompute, scale * batch.weight());
   const std::int64_t count = static_cast<std::int64_t>(rows.token.size()), width = hidden.view()[1];
   const View<const T, D> row_hidden = buffer_.gather(hidden.view(), rows.token);
   const View<T, D> row_gradient = buffer_.gradient(count, width);
