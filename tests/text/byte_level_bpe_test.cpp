@@ -42,6 +42,29 @@ Ids merge_slowly(const Tokenizer& tokenizer, std::string_view piece, const Json&
 
 }  // namespace
 
+TEST_CASE("any bytes come back from their ids", "[text]") {
+  std::uint32_t state = 1;
+  for (const std::string name : {"qwen3", "gpt-oss"}) {
+    const Tokenizer tokenizer = Tokenizer::from_pretrained(reference_file("text/" + name + ".tokenizer.json"));
+    for (std::size_t length = 0; length < 400; ++length) {
+      std::string bytes;
+      for (std::size_t i = 0; i < length; ++i) {
+        state = state * 1664525u + 1013904223u;
+        bytes += static_cast<char>(static_cast<unsigned char>((state >> 16 & 3) == 0 ? state >> 24 : "e\xCC\x81 <"[state >> 24 & 3]));
+      }
+      CHECK(tokenizer.decode_bytes(tokenizer.encode_bytes(bytes)) == bytes);
+    }
+    const std::string decomposed = "e\xCC\x81<|endoftext|>\xFF";
+    CHECK(tokenizer.decode_bytes(tokenizer.encode_bytes(decomposed)) == decomposed);  // neither NFC nor special tokens
+    for (const std::int32_t id : tokenizer.encode_bytes(decomposed)) CHECK_FALSE(tokenizer.is_special(id));
+    const std::string text = "Hello  world, 12\n";
+    CHECK(tokenizer.encode_bytes(text) == tokenizer.encode(text));
+  }
+  const Tokenizer smol = Tokenizer::from_pretrained(reference_file("text/smollm2.tokenizer.json"));
+  CHECK_THROWS_AS(smol.encode_bytes("ab\xFF"), InputError);
+  CHECK_THROWS_WITH(smol.encode_bytes("ab\xFF"), contains("byte 255 at offset 2"));
+}
+
 TEST_CASE("cut-down tokenizers give the library's ids in all three readings of added tokens", "[text]") {
   for (const std::string name : {"qwen3", "gpt-oss", "smollm2"}) {
     const Tokenizer tokenizer = cut_down(name);

@@ -264,6 +264,10 @@ TEST_CASE("Harmony checker: completions, lenient reading and reasoning rows", "[
   CHECK(text.messages.at(0).content == "a<|start|>b");
 }
 
+TEST_CASE("gpt-oss: answers end with return or call, not with end", "[text][harmony]") {
+  CHECK(gpt_oss().stop_ids() == Ids{200002, 200012});
+}
+
 TEST_CASE("a Harmony text that breaks off is named with place, expected and found", "[text][harmony]") {
   const Ids ids = gpt_oss().encode("<|start|>user<|message|>a");
   CHECK_THROWS_AS(parse_harmony(gpt_oss(), ids, "rows.jsonl:3"), FormatError);

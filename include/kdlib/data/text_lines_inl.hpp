@@ -116,7 +116,7 @@ inline TextLine TextLineReader::conversation(const Json& value, const std::strin
   const ChatTemplate chat = ChatTemplate::from_name(settings_.chat_template, t);
   TextLine out;
   if (messages.back().role == "assistant") {
-    ChatIds rendered = chat.render_ids(t, messages, {.add_default_system = settings_.add_default_system});
+    ChatIds rendered = chat.render_ids(t, messages, {.add_default_system = settings_.add_default_system, .training = true});
     out = {TextLineKind::given_text, std::move(rendered.ids), std::move(rendered.loss_mask), {}};
     while (!out.mask.empty() && out.mask.back() == 0) {  // what stands behind the last counted token changes nothing
       out.mask.pop_back();

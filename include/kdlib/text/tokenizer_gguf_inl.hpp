@@ -25,6 +25,16 @@ inline bool split_merge(std::string_view text, std::string_view& left, std::stri
 
 inline void finish_stop_ids(TokenizerData& data) {
   if (data.eos) data.stop.push_back(*data.eos);
+  // gpt-oss: <|return|> and <|call|> end an answer. <|end|>, which GGUF files may name as end of turn, does not: more messages follow.
+  const auto added = [&](std::string_view content) {
+    const auto hit = std::find_if(data.added.begin(), data.added.end(), [&](const AddedToken& token) { return token.content == content; });
+    return hit == data.added.end() ? Vocabulary::none : hit->id;
+  };
+  const std::int32_t ret = added("<|return|>"), call = added("<|call|>"), end = added("<|end|>");
+  if (ret != Vocabulary::none && call != Vocabulary::none && end != Vocabulary::none && added("<|channel|>") != Vocabulary::none) {
+    data.stop.insert(data.stop.end(), {ret, call});
+    data.stop.erase(std::remove(data.stop.begin(), data.stop.end(), end), data.stop.end());
+  }
   std::sort(data.stop.begin(), data.stop.end());
   data.stop.erase(std::unique(data.stop.begin(), data.stop.end()), data.stop.end());
 }
