@@ -24,7 +24,7 @@ def wanted(collection):
     """Relative paths of the files that are copied whole."""
     folders = ["models/" + name for name in MODELS] + ["losses"] + ["peft/" + name for name in PEFT]
     paths = [f"{folder}/{name}" for folder in folders for name in sorted(os.listdir(os.path.join(collection, folder)))]
-    paths += [f"training/{run}.{ending}" for run in ("full_forward_kl", "lora_jsd") for ending in ("json", "safetensors")]
+    paths += [f"training/{run}.{ending}" for run in ("full_forward_kl", "lora_jsd", "moe_reverse_kl") for ending in ("json", "safetensors")]
     return paths + ["models/made_with.json", "smollm2/smollm2.json"]
 
 

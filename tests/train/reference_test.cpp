@@ -10,6 +10,7 @@
 #include "kdlib/loss/forward_kl.hpp"
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/loss/jensen_shannon.hpp"
+#include "kdlib/loss/reverse_kl.hpp"
 #include "kdlib/model/adapter.hpp"
 #include "kdlib/model/decoder.hpp"
 #include "kdlib/optim/adamw.hpp"
@@ -55,7 +56,7 @@ std::string file_name(std::string name) {
 }
 
 template <class Loss>
-void compare(const std::string& name, Model& student, Model& teacher, Loss loss, bool has_start) {
+void compare(const std::string& name, Model& student, Model& teacher, Loss loss, bool has_start, double limit = loss_tolerance) {
   const Reference reference(name);
   const kdlib::Json settings = reference.json.at("settings"), history = reference.json.at("history");
   std::map<std::string, std::vector<float>> start, end;
@@ -92,8 +93,8 @@ void compare(const std::string& name, Model& student, Model& teacher, Loss loss,
     CHECK(kdlib_tests::near(rates[i].second, history[i].at("rate").as_double(), kdlib_tests::Tolerance<double>::elementwise));
     CHECK(tokens[i].second == history[i].at("tokens").as_double());
   }
-  CHECK(worst_loss < loss_tolerance);
-  CHECK(worst_norm < norm_tolerance);
+  CHECK(worst_loss < limit);
+  CHECK(worst_norm < std::max(limit, norm_tolerance));
 
   double difference = 0, movement = 0;
   for (auto* p : student.parameters()) {
@@ -121,4 +122,9 @@ TEST_CASE("twenty steps of Jensen-Shannon at temperature 2 on LoRA factors follo
   Model student = Model::from_pretrained(reference_file("models/llama")), teacher = Model::from_pretrained(reference_file("models/qwen3"));
   kdlib::add_lora(student, {.rank = 4, .alpha = 8, .targets = {"q_proj", "v_proj", "down_proj"}});
   compare("lora_jsd", student, teacher, kdlib::JensenShannon{.beta = 0.5, .temperature = 2, .t_squared = false}, false);
+}
+
+TEST_CASE("twenty steps of reverse KL on a mixture of experts follow the reference", "[train][reference]") {
+  Model student = Model::from_pretrained(reference_file("models/qwen3_moe")), teacher = Model::from_pretrained(reference_file("models/qwen2_moe"));
+  compare("moe_reverse_kl", student, teacher, kdlib::ReverseKl{}, true, 1e-4);  // routing may turn on the last bit
 }
