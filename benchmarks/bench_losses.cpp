@@ -3,9 +3,10 @@
 //
 //   bench_losses [--benchmark_filter=rows/fkl] [--write-data DIR]
 //
-// Names: rows/<loss>/<type>/<N>x<V>/threads:<n>[/metrics] and fused/<loss>/<N>_<V>_<H>_<Ht>/<frozen|head>/threads:<n>; projections/... are the bare
-// products of a fused case. Melem/s counts N x V; GB/s the bytes that must move (logits read once, gradient written once). --write-data writes the
-// inputs for benchmarks/peers/torch_losses.py (the format stands there) and ends.
+// Names: rows/<loss>/<type>/<N>x<V>/threads:<n>[/metrics|/masked] and fused/<loss>/<N>_<V>_<H>_<Ht>/<frozen|head>/threads:<n>[/metrics|/masked]; masked:
+// every second row has weight 0; the metrics of rows/ce read the teacher too, which rows/ce alone does not. topk/fkl/<type>/<N>x<V>/threads:<n> is
+// TopKForwardKl on K = 64 targets, to be held against rows/ce. projections/... are the bare products of a fused case. Melem/s counts N x V; GB/s the bytes
+// that must move (logits read once, gradient written once). --write-data writes the inputs for benchmarks/peers/torch_losses.py (the format stands there).
 #include <benchmark/benchmark.h>
 #include <sys/stat.h>
 
@@ -114,8 +115,17 @@ bool passes(benchmark::State& state, double value, double want, double gradient_
   return good;
 }
 
+/// Every second row out of the loss, or no weights.
+std::vector<float> half_weights(std::int64_t rows, bool masked) {
+  std::vector<float> w;
+  for (std::int64_t r = 0; masked && r < rows; ++r) w.push_back(r % 2 == 0 ? 0.0f : 1.0f);
+  return w;
+}
+
+enum class Extra { none, metrics, masked };
+
 template <class T, class Loss>
-void rows_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool metrics) {
+void rows_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, Extra extra) {
   const Data& data = data_of(shape);
   kd::set_thread_count(threads);
   const std::int64_t n = shape.rows, v = shape.vocabulary;
@@ -123,13 +133,15 @@ void rows_case(benchmark::State& state, const Shape& shape, const Loss& loss, in
   std::vector<T> g(s.size());
   const kd::View<const T, kd::Cpu> student(s.data(), {n, v});
   const kd::LogitTargets<T, kd::Cpu> targets{kd::View<const T, kd::Cpu>(t.data(), {n, v})};
-  const kd::RowInputs inputs{.labels = data.labels};
+  const std::vector<float> weights = half_weights(n, extra == Extra::masked);
+  const kd::RowInputs inputs{.labels = data.labels, .weights = weights};
+  const bool metrics = extra == Extra::metrics;
   const auto run = [&] { return kd::row_loss(loss, student, targets, inputs, 1.0 / static_cast<double>(n), kd::View<T, kd::Cpu>(g.data(), {n, v}), {.metrics = metrics}); };
   {
     constexpr std::int64_t few = 4;
     const std::vector<double> s64 = converted<double>(s.data(), few * v), t64 = converted<double>(t.data(), few * v);
     std::vector<double> g64(s64.size());
-    const kd::RowInputs few_inputs{.labels = inputs.labels.first(few)};
+    const kd::RowInputs few_inputs{.labels = inputs.labels.first(few), .weights = inputs.weights.first(weights.empty() ? 0 : few)};
     const auto want = kd::row_loss(loss, kd::View<const double, kd::Cpu>(s64.data(), {few, v}), kd::LogitTargets<double, kd::Cpu>{kd::View<const double, kd::Cpu>(t64.data(), {few, v})},
                                    few_inputs, 1.0 / static_cast<double>(n), kd::View<double, kd::Cpu>(g64.data(), {few, v}));
     const auto got = kd::row_loss(loss, student.rows(0, few), targets.rows(0, few), few_inputs, 1.0 / static_cast<double>(n), kd::View<T, kd::Cpu>(g.data(), {few, v}));
@@ -145,7 +157,7 @@ void rows_case(benchmark::State& state, const Shape& shape, const Loss& loss, in
 }
 
 template <class Loss>
-void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool with_head, bool metrics) {
+void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool with_head, Extra extra) {
   const Data& data = data_of(shape);
   kd::set_thread_count(threads);
   const std::int64_t n = shape.rows, v = shape.vocabulary;
@@ -159,9 +171,11 @@ void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, i
   const kd::View<const float, kd::Cpu> hidden(data.student.data(), {n, shape.width});
   kd::Tensor<float, kd::Cpu> gradient({n, shape.width});
   const double scale = 1.0 / static_cast<double>(n);
+  const std::vector<float> weights = half_weights(n, extra == Extra::masked);
+  const bool metrics = extra == Extra::metrics;
   {
     constexpr std::int64_t few = 4;
-    const kd::RowInputs inputs{.labels = std::span<const std::int32_t>(data.labels).first(few)};
+    const kd::RowInputs inputs{.labels = std::span<const std::int32_t>(data.labels).first(few), .weights = std::span<const float>(weights).first(weights.empty() ? 0 : few)};
     const std::vector<double> w = converted<double>(data.student_head.data(), v * shape.width), wt = converted<double>(data.teacher_head.data(), v * shape.teacher_width),
                               x = converted<double>(data.student.data(), few * shape.width), xt = converted<double>(data.teacher.data(), few * shape.teacher_width);
     std::vector<double> g(x.size());
@@ -175,11 +189,66 @@ void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, i
   const std::int64_t before = kd::memory_use<kd::Cpu>().now.load();
   for (auto _ : state)
     benchmark::DoNotOptimize(
-        kd::head_loss(loss, student, hidden, targets, {.labels = data.labels}, scale, gradient.view(), with_head ? &head : nullptr, {.metrics = metrics}).loss.sum);
+        kd::head_loss(loss, student, hidden, targets, {.labels = data.labels, .weights = weights}, scale, gradient.view(), with_head ? &head : nullptr, {.metrics = metrics}).loss.sum);
   const double nv = static_cast<double>(n * v), h = static_cast<double>(shape.width), ht = kd::reads_teacher<Loss> ? static_cast<double>(shape.teacher_width) : 0.0;
   state.counters["Melem/s"] = benchmark::Counter(nv * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["GFLOP/s"] = benchmark::Counter(nv * (2 * h * (with_head ? 3 : 2) + 2 * ht) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["extra_MB"] = static_cast<double>(kd::memory_use<kd::Cpu>().peak.load() - before) * 1e-6;
+}
+
+/// The teacher's 64 most probable tokens of each row, with the mass of all others.
+template <class T>
+struct TopK {
+  static constexpr std::int64_t size = 64;
+  std::vector<std::int32_t> ids;
+  std::vector<T> log_probs, log_tail;
+
+  TopK(const float* teacher, std::int64_t rows, std::int64_t vocabulary) {
+    std::vector<std::int32_t> order(static_cast<std::size_t>(vocabulary));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float* t = teacher + r * vocabulary;
+      for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
+      std::partial_sort(order.begin(), order.begin() + size, order.end(), [&](std::int32_t a, std::int32_t b) { return t[a] > t[b]; });
+      double sum = 0, inside = 0;
+      for (std::size_t i = order.size(); i-- > 0;) {
+        const double e = std::exp(static_cast<double>(t[order[i]]) - static_cast<double>(t[order[0]]));
+        (i < size ? inside : sum) += e;
+      }
+      const double lse = static_cast<double>(t[order[0]]) + std::log(sum + inside);
+      log_tail.push_back(static_cast<T>(std::log(sum / (sum + inside))));
+      for (std::size_t k = 0; k < size; ++k) ids.push_back(order[k]), log_probs.push_back(static_cast<T>(static_cast<double>(t[order[k]]) - lse));
+    }
+  }
+  kd::TopKTargets<T, kd::Cpu> targets(std::int64_t rows) const {
+    return {{ids.data(), {rows, size}}, {log_probs.data(), {rows, size}}, {log_tail.data(), {rows}}};
+  }
+};
+
+template <class T>
+void top_k_case(benchmark::State& state, const Shape& shape, int threads) {
+  const Data& data = data_of(shape);
+  kd::set_thread_count(threads);
+  const std::int64_t n = shape.rows, v = shape.vocabulary;
+  const std::vector<T> s = converted<T>(data.student.data(), n * v);
+  std::vector<T> g(s.size());
+  const TopK<T> top(data.teacher.data(), n, v);
+  const kd::View<const T, kd::Cpu> student(s.data(), {n, v});
+  const double scale = 1.0 / static_cast<double>(n);
+  {
+    constexpr std::int64_t few = 4;
+    const std::vector<double> s64 = converted<double>(s.data(), few * v);
+    TopK<double> top64(data.teacher.data(), few, v);
+    for (std::size_t i = 0; i < top64.log_probs.size(); ++i) top64.log_probs[i] = static_cast<double>(top.log_probs[i]);  // as rounded
+    for (std::size_t i = 0; i < top64.log_tail.size(); ++i) top64.log_tail[i] = static_cast<double>(top.log_tail[i]);
+    std::vector<double> g64(s64.size());
+    const auto want = kd::row_loss(kd::TopKForwardKl{}, kd::View<const double, kd::Cpu>(s64.data(), {few, v}), top64.targets(few), {}, scale, kd::View<double, kd::Cpu>(g64.data(), {few, v}));
+    const auto got = kd::row_loss(kd::TopKForwardKl{}, student.rows(0, few), top.targets(few), {}, scale, kd::View<T, kd::Cpu>(g.data(), {few, v}));
+    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(g.data(), g64.data(), few * v), sizeof(T) == 2)) return;
+  }
+  for (auto _ : state) benchmark::DoNotOptimize(kd::row_loss(kd::TopKForwardKl{}, student, top.targets(n), {}, scale, kd::View<T, kd::Cpu>(g.data(), {n, v})).loss.sum);
+  const double entries = static_cast<double>(n * v);
+  state.counters["Melem/s"] = benchmark::Counter(entries * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] = benchmark::Counter(entries * 2 * sizeof(T) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 /// The products of a fused case alone, in its chunks: what no fused pass can be faster than.
@@ -223,17 +292,26 @@ void register_all() {
     for (const int threads : {1, 2})
       for_each_loss([&](const char* loss_name, const auto& loss) {
         const std::string end = shape.text() + "/threads:" + std::to_string(threads);
-        add(std::string("rows/") + loss_name + "/float32/" + end, [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, false); });
-        add(std::string("rows/") + loss_name + "/bf16/" + end, [=](benchmark::State& s) { rows_case<kd::bf16>(s, shape, loss, threads, false); });
-        add(std::string("rows/") + loss_name + "/float32/" + end + "/metrics", [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, true); });
+        add(std::string("rows/") + loss_name + "/float32/" + end, [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::none); });
+        add(std::string("rows/") + loss_name + "/bf16/" + end, [=](benchmark::State& s) { rows_case<kd::bf16>(s, shape, loss, threads, Extra::none); });
+        add(std::string("rows/") + loss_name + "/float32/" + end + "/metrics", [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::metrics); });
+        add(std::string("rows/") + loss_name + "/float32/" + end + "/masked", [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::masked); });
       });
+  for (const Shape& shape : row_shapes)
+    for (const int threads : {1, 2}) {
+      const std::string end = shape.text() + "/threads:" + std::to_string(threads);
+      add("topk/fkl/float32/" + end, [=](benchmark::State& s) { top_k_case<float>(s, shape, threads); });
+      add("topk/fkl/bf16/" + end, [=](benchmark::State& s) { top_k_case<kd::bf16>(s, shape, threads); });
+    }
   for (const Shape& shape : fused_shapes)
     for (const bool head : {false, true}) {
       const std::string end = shape.text() + (head ? "/head" : "/frozen") + "/threads:2";
       add("projections/" + end, [=](benchmark::State& s) { projections_case(s, shape, 2, head); });
       for_each_loss([&](const char* loss_name, const auto& loss) {
-        add(std::string("fused/") + loss_name + "/" + end, [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, false); });
-        if (!head) add(std::string("fused/") + loss_name + "/" + end + "/metrics", [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, true); });
+        add(std::string("fused/") + loss_name + "/" + end, [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::none); });
+        if (head) return;
+        add(std::string("fused/") + loss_name + "/" + end + "/metrics", [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::metrics); });
+        add(std::string("fused/") + loss_name + "/" + end + "/masked", [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::masked); });
       });
     }
 }

@@ -145,24 +145,28 @@ TEST_CASE("top-k gradients equal finite differences under every rule and in sums
                     {.labels = label}, 2);
 }
 
-TEMPLATE_TEST_CASE("long rows with a support in many blocks equal the sum over all entries", "[loss]", double, float) {
-  Normal random(63);
-  const Row s = random.row(5000, 3), t = random.row(5000, 3);
-  std::vector<std::int32_t> ids;
-  for (int k = 0; k < 64; ++k) ids.push_back(static_cast<std::int32_t>((k * 1021 + 3) % 5000));
-  const Support<TestType> a(t, ids);
-  const Row p = log_softmax(t), q = log_softmax(s);
-  Row w(5000, 0.0);
-  double value = 0, rest_t = 1, rest_s = 1;
-  for (const std::int32_t id : ids) {
-    const auto i = static_cast<std::size_t>(id);
-    value += std::exp(p[i]) * (p[i] - q[i]);
-    w[i] = -std::exp(p[i]);
-    rest_t -= std::exp(p[i]), rest_s -= std::exp(q[i]);
+TEMPLATE_TEST_CASE("long rows with a support in many blocks equal the sum over all entries, a late spike in or outside the support too", "[loss]", double, float) {
+  for (const std::size_t spike : {0u, 4500u, 3u, 4087u}) {  // 3 and 4087 are in the support
+    Normal random(63);
+    Row s = random.row(5000, 3);
+    const Row t = random.row(5000, 3);
+    if (spike > 0) s[spike] = spike == 4500 ? 45 : 12;
+    std::vector<std::int32_t> ids;
+    for (int k = 0; k < 64; ++k) ids.push_back(static_cast<std::int32_t>((k * 1021 + 3) % 5000));
+    const Support<TestType> a(t, ids);
+    const Row p = log_softmax(t), q = log_softmax(s);
+    Row w(5000, 0.0);
+    double value = 0, rest_t = 1, rest_s = 1;
+    for (const std::int32_t id : ids) {
+      const auto i = static_cast<std::size_t>(id);
+      value += std::exp(p[i]) * (p[i] - q[i]);
+      w[i] = -std::exp(p[i]);
+      rest_t -= std::exp(p[i]), rest_s -= std::exp(q[i]);
+    }
+    for (std::size_t i = 0; i < 5000; ++i)
+      if (std::find(ids.begin(), ids.end(), static_cast<std::int32_t>(i)) == ids.end()) w[i] = -rest_t * std::exp(q[i]) / rest_s;
+    check_row(run<TestType>(tail, s, a), 0, finish(value + rest_t * std::log(rest_t / rest_s), q, w, 1));
   }
-  for (std::size_t i = 0; i < 5000; ++i)
-    if (std::find(ids.begin(), ids.end(), static_cast<std::int32_t>(i)) == ids.end()) w[i] = -rest_t * std::exp(q[i]) / rest_s;
-  check_row(run<TestType>(tail, s, a), 0, finish(value + rest_t * std::log(rest_t / rest_s), q, w, 1));
 }
 
 TEST_CASE("D16: the expected gradient of drawn ids is the whole forward KL's; that of a raw top-k is not", "[loss]") {

@@ -17,7 +17,7 @@ struct ReverseKl {
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
     const P h = x.p_s * x.log_ratio;
-    return {h + (x.p_t - x.p_s), h};
+    return {h - (x.p_s - x.p_t), h};  // a difference that ForwardKl forms too: once in a Sum
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return row.reverse_kl; }
 };

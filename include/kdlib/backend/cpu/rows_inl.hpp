@@ -93,7 +93,8 @@ class RowWalker {
   std::vector<C> maxima_s_, maxima_t_;  // of each block, for the metrics
   Buffer<C, Cpu> keep_p_, keep_h_, total_;
   std::vector<std::pair<std::int32_t, double>> support_;  // id, log p_t; by id, each once
-  std::vector<double> support_log_t_, support_log_s_, support_derivative_;
+  std::vector<std::uint64_t> order_;                       // id and place in the targets, for sorting
+  std::vector<double> support_log_t_, support_log_s_, support_p_s_, support_derivative_;
   std::vector<T> masked_;                                  // a block without its support
   double log_tail_s_ = 0, above_label_ = 0;
 };

@@ -87,23 +87,26 @@ double RowWalker<Loops, C, T>::head_share(double head_mass, const RowConstants<C
 
 template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::gather_support() {
+  const std::int64_t size = task_.support_size, at = r_ * size;
+  order_.clear();
+  for (std::int64_t k = 0; k < size; ++k) {
+    const std::int32_t id = task_.support_ids[at + k];
+    if (id >= 0) order_.push_back(static_cast<std::uint64_t>(id) << 32 | static_cast<std::uint64_t>(k));
+  }
+  std::sort(order_.begin(), order_.end());
   support_.clear();
-  for (std::int64_t k = 0; k < task_.support_size; ++k) {
-    const std::int32_t id = task_.support_ids[r_ * task_.support_size + k];
-    if (id >= 0) support_.emplace_back(id, static_cast<double>(task_.support_log_probs[r_ * task_.support_size + k]));
-  }
-  std::sort(support_.begin(), support_.end());
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < support_.size(); ++i) {  // an id that comes twice has the mass of both
-    if (kept > 0 && support_[kept - 1].first == support_[i].first)
-      support_[kept - 1].second = std::log(std::exp(support_[kept - 1].second) + std::exp(support_[i].second));
+  for (const std::uint64_t o : order_) {
+    const auto id = static_cast<std::int32_t>(o >> 32);
+    const double log_p = static_cast<double>(task_.support_log_probs[at + static_cast<std::int64_t>(o & 0xFFFFFFFF)]);
+    if (!support_.empty() && support_.back().first == id)  // an id that comes twice has the mass of both
+      support_.back().second = std::log(std::exp(support_.back().second) + std::exp(log_p));
     else
-      support_[kept++] = support_[i];
+      support_.emplace_back(id, log_p);
   }
-  support_.resize(kept);
 }
 
-/// The first sweep with the support left out, then added: the mass outside is summed, not got by subtraction, so a tail of 1e-12 is as exact as one of 0.1.
+/// The first sweep with the mass outside the support apart. A block is summed whole and its part of the support taken off where that is at most half of it
+/// (the difference then loses one bit); where it is more, the block is summed again without the support, so a tail of 1e-12 is as exact as one of 0.1.
 template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::support_sweep(double temperature) {
   temperature_ = temperature;
@@ -114,31 +117,48 @@ void RowWalker<Loops, C, T>::support_sweep(double temperature) {
   SideSums& side = sums_.student;
   side.anchor = std::max(lowest, Loops::template largest<C>(student_, std::min(n_, row_block)));
   for (const auto& [id, log_p] : support_) side.anchor = std::max(side.anchor, static_cast<double>(student_[id]));
+  support_p_s_.clear();
+  const auto mass = [&](std::int32_t id) { return std::exp(std::max(-1e6, (static_cast<double>(student_[id]) - side.anchor) * inverse)); };
+  double inside = 0;  // of the support, about side.anchor
   std::size_t next = 0;
   for (std::int64_t first = 0; first < n_; first += row_block) {
     const std::int64_t count = std::min(row_block, n_ - first);
-    const T* z = student_ + first;
-    if (next < support_.size() && support_[next].first < first + count) {
-      masked_.assign(z, z + count);
-      for (; next < support_.size() && support_[next].first < first + count; ++next)
-        masked_[static_cast<std::size_t>(support_[next].first - first)] = static_cast<T>(-std::numeric_limits<float>::infinity());
-      z = masked_.data();
-    }
-    RowSums block;
-    for (bool again = true; again;) {
+    const auto block_sums = [&](const T* z) {
+      RowSums block;
       Loops::template block_statistics<C, T, false, false>(z, nullptr, count, sums_, log2_scale, floor, block);
-      again = (block.student.largest - side.anchor) * inverse > 20;
-      if (again) move_anchor(side, sums_.teacher, block.student.largest, inverse);
+      if (!((block.student.largest - side.anchor) * inverse > 20)) return block.student.sum;
+      const double scale = std::exp((side.anchor - block.student.largest) * inverse);  // no entry of the support: those are at most the anchor
+      inside *= scale;
+      for (double& p : support_p_s_) p *= scale;
+      move_anchor(side, sums_.teacher, block.student.largest, inverse);
+      Loops::template block_statistics<C, T, false, false>(z, nullptr, count, sums_, log2_scale, floor, block);
+      return block.student.sum;
+    };
+    double outside = block_sums(student_ + first), here = 0;
+    const std::size_t begin = next;
+    for (; next < support_.size() && support_[next].first < first + count; ++next) {
+      support_p_s_.push_back(mass(support_[next].first));
+      here += support_p_s_.back();
     }
-    side.sum += block.student.sum;
+    if (here > 0.5 * outside) {
+      masked_.assign(student_ + first, student_ + first + count);
+      for (std::size_t k = begin; k < next; ++k) masked_[static_cast<std::size_t>(support_[k].first - first)] = static_cast<T>(-std::numeric_limits<float>::infinity());
+      outside = block_sums(masked_.data());
+    } else {
+      outside -= here;
+    }
+    side.sum += outside;
+    inside += here;
   }
   const double tail = side.sum;
-  for (const auto& [id, log_p] : support_) side.sum += std::exp((static_cast<double>(student_[id]) - side.anchor) * inverse);
-  log_tail_s_ = std::log(tail) - std::log(side.sum);
+  side.sum += inside;
+  const double log_sum = std::log(side.sum);
+  log_tail_s_ = std::log(tail) - log_sum;
   support_log_t_.clear(), support_log_s_.clear();
-  for (const auto& [id, log_p] : support_) {
-    support_log_t_.push_back(log_p);
-    support_log_s_.push_back((static_cast<double>(student_[id]) - side.anchor) * inverse - std::log(side.sum));
+  for (std::size_t k = 0; k < support_.size(); ++k) {
+    support_log_t_.push_back(support_[k].second);
+    support_log_s_.push_back((static_cast<double>(student_[support_[k].first]) - side.anchor) * inverse - log_sum);
+    support_p_s_[k] /= side.sum;
   }
   support_derivative_.assign(support_.size(), 0.0);
 }
@@ -171,7 +191,7 @@ void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, 
   c.subtract = static_cast<C>(sum - outside);
   for (std::size_t k = 0; k < support_.size(); ++k) {  // `add` may be `out`: taken before the sweep
     double& d = support_derivative_[k];
-    d = scale * (d - std::exp(support_log_s_[k]) * sum) + (add == nullptr ? 0.0 : static_cast<double>(add[support_[k].first]));
+    d = scale * (d - support_p_s_[k] * sum) + (add == nullptr ? 0.0 : static_cast<double>(add[support_[k].first]));
   }
   Loops::template probabilities<C>(c, student_, n_, out, add);
   for (std::size_t k = 0; k < support_.size(); ++k) out[support_[k].first] = static_cast<O>(static_cast<C>(support_derivative_[k]));
