@@ -90,7 +90,8 @@ TEST_CASE("balance and z terms: the published value, and gradients through the p
 
   const RouterRule rule{5, 2, true};
   std::vector<Real> inputs = {random(Shape{6, 5}, 2), random(Shape{6, 5}, 2)};  // two layers
-  for (const auto& [balance, z] : {std::pair{0.7, 0.0}, std::pair{0.0, 0.3}, std::pair{0.7, 0.3}}) {
+  for (const auto& weights : {std::pair{0.7, 0.0}, std::pair{0.0, 0.3}, std::pair{0.7, 0.3}}) {
+    const double balance = weights.first, z = weights.second;
     CAPTURE(balance, z);
     RouterSums both;
     both.balance_weight = balance;
