@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8 and the few character classes that pre-tokenizers tell apart (Unicode 14).
+// UTF-8 and the few character classes that pre-tokenizers tell apart (Unicode 16, as the tokenizers library).
 #ifndef KDLIB_TEXT_UNICODE_HPP
 #define KDLIB_TEXT_UNICODE_HPP
 
