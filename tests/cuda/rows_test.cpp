@@ -1,75 +1,67 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA row engine on a device against the CPU engine. The file links everywhere, which proves the instances of src/cuda/rows.cu; the body's
-// arithmetic is tested without a device in tests/loss/cuda_rows_emulation_test.cpp.
+// The CUDA row engine on a device against the CPU engine in double. The file links everywhere, which proves the instances of src/cuda/rows_*.cu; the body's
+// arithmetic is tested without a device in tests/loss/cuda_rows_emulation_test.cpp and cuda_support_emulation_test.cpp.
 #include "kdlib/backend/cuda/rows.hpp"
-#include "loss/row_reference.hpp"
+#include "cuda/row_cases.hpp"
 
 using namespace kdlib;
 using namespace kdlib_tests;
 
 namespace {
 
-template <class T>
-class OnDevice {
- public:
-  explicit OnDevice(const std::vector<T>& host) : buffer_(static_cast<std::int64_t>(host.size())) {
-    Memory<Cuda>::from_host(buffer_.data(), host.data(), host.size() * sizeof(T));
-  }
-  T* data() const { return buffer_.data(); }
-  std::vector<T> host() const {
-    std::vector<T> out(static_cast<std::size_t>(buffer_.count()));
-    Memory<Cuda>::to_host(out.data(), buffer_.data(), out.size() * sizeof(T));
-    return out;
-  }
-
- private:
-  Buffer<T, Cuda> buffer_;
+/// Runs a task of the host on the device; the gradient is written over the student's logits.
+constexpr auto on_device = [](const auto& loss, auto task, RowResult* results) {
+  using T = std::remove_const_t<std::remove_pointer_t<decltype(task.gradient)>>;
+  T* gradient = task.gradient;
+  const std::int64_t count = task.rows * task.student_stride;
+  Buffer<T, Cuda> student(count), teacher(task.teacher == nullptr ? 0 : count);
+  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
+  Memory<Cuda>::from_host(student.data(), task.student, bytes);
+  if (task.teacher != nullptr) Memory<Cuda>::from_host(teacher.data(), task.teacher, bytes);
+  task.student = student.data(), task.gradient = student.data();
+  if (task.teacher != nullptr) task.teacher = teacher.data();
+  RowKernels<Cuda, T>::run(loss, task, results);
+  Memory<Cuda>::to_host(gradient, student.data(), bytes);
 };
-
-template <class T, class Loss>
-void compare(const Loss& loss, std::int64_t columns) {
-  Normal random(static_cast<std::uint64_t>(columns));
-  constexpr std::int64_t rows = 3;
-  Logits<T> s({random.row(columns, 3), random.row(columns, 3), random.row(columns, 3)}), t({random.row(columns, 3), random.row(columns, 3), random.row(columns, 3)});
-  const std::vector<std::int32_t> labels = {1, 0, static_cast<std::int32_t>(columns - 1)};
-  const std::vector<float> weights = {0.5f, 0.0f, 2.0f}, behaviour = {-1.5f, -2.0f, -0.5f};
-  RowTask<T> task;
-  task.rows = rows;
-  task.columns = task.student_stride = task.teacher_stride = task.gradient_stride = columns;
-  task.labels = labels.data(), task.weights = weights.data(), task.behaviour = behaviour.data();
-  task.scale = 0.5;
-  task.metrics = true;
-  RowResult want[rows], got[rows];
-  Logits<T> cpu(rows, columns);
-  task.student = s.values.data(), task.teacher = t.values.data(), task.gradient = cpu.values.data();
-  RowKernels<Cpu, T>::run(loss, task, want);
-  const OnDevice<T> student(s.values), teacher(t.values);
-  task.student = task.gradient = student.data(), task.teacher = teacher.data();
-  RowKernels<Cuda, T>::run(loss, task, got);
-  Logits<T> cuda(rows, columns);
-  cuda.values = student.host();
-  for (std::int64_t r = 0; r < rows; ++r) {
-    INFO("V = " << columns << ", row " << r);
-    CHECK(agrees<T>(got[r].value, want[r].value, std::max(1.0, std::abs(want[r].value))));
-    CHECK(got[r].metrics.top5_overlap == want[r].metrics.top5_overlap);
-    CHECK(got[r].metrics.forward_kl == Approx(want[r].metrics.forward_kl).margin(1e-5));
-    const Row a = cuda.row(r), b = cpu.row(r);
-    double largest = 0, worst = 0;
-    for (std::size_t i = 0; i < b.size(); ++i) largest = std::max(largest, std::abs(b[i])), worst = std::max(worst, std::abs(a[i] - b[i]));
-    CHECK(agrees<T>(worst, 0, largest));
-  }
-}
 
 }  // namespace
 
 TEMPLATE_TEST_CASE("the CUDA row engine equals the CPU engine", "[cuda]", float, bf16) {
   if (cuda_device_count() == 0) KDLIB_SKIP("CUDA row engine: no device answers");
   for (const std::int64_t v : {2, 37, 1000, 49152, 201088}) {
-    compare<TestType>(CrossEntropy{}, v);
-    compare<TestType>(ForwardKl{.temperature = 2}, v);
-    compare<TestType>(ReverseKl{}, v);
-    compare<TestType>(JensenShannon{.beta = 0.3}, v);
-    compare<TestType>(PolicyGradient{.ratio_limit = 2}, v);
-    compare<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{.temperature = 2}}}, v);
+    const RowCase c{.columns = v};
+    compare_rows<TestType>(CrossEntropy{}, c, on_device);
+    compare_rows<TestType>(ForwardKl{.temperature = 2}, c, on_device);
+    compare_rows<TestType>(ReverseKl{}, c, on_device);
+    compare_rows<TestType>(JensenShannon{.beta = 0.3}, c, on_device);
+    compare_rows<TestType>(PolicyGradient{.ratio_limit = 2}, c, on_device);
+    compare_rows<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{.temperature = 2}}}, c, on_device);
+    if (v > 64) compare_rows<TestType>(TopKForwardKl{}, {.columns = v, .support = 64}, on_device);
   }
+}
+
+TEST_CASE("the CUDA row engine in bf16 equals the CPU engine for every other loss", "[cuda]") {
+  if (cuda_device_count() == 0) KDLIB_SKIP("CUDA row engine: no device answers");
+  for (const std::int64_t v : {37, 151937}) {
+    const RowCase c{.columns = v}, unmasked{.columns = v, .masked_columns = false}, unsure{.columns = v, .sure_row = false}, top_k{.columns = v, .support = 16};
+    compare_rows<bf16>(TotalVariation{}, unsure, on_device);
+    compare_rows<bf16>(SkewForwardKl{}, c, on_device);
+    compare_rows<bf16>(SkewReverseKl{}, c, on_device);
+    compare_rows<bf16>(BaselinePolicyGradient{}, c, on_device);
+    compare_rows<bf16>(SampledKl<KlEstimator::k2>{}, c, on_device);
+    compare_rows<bf16>(SampledKl<KlEstimator::k3>{}, c, on_device);
+    compare_rows<bf16>(NegativeEntropy{}, c, on_device);
+    compare_rows<bf16>(UniformCrossEntropy{}, unmasked, on_device);
+    compare_rows<bf16>(ZLoss{}, c, on_device);
+    compare_rows<bf16>(label_smoothing(0.1), unmasked, on_device);
+    compare_rows<bf16>(TopKReverseKl<>{}, top_k, on_device);
+    compare_rows<bf16>(TopKReverseKl<TopKMass::renormalised>{}, top_k, on_device);
+    compare_rows<bf16>(Sum{Term{1, TopKForwardKl{.mass = TopKMass::raw}}, Term{0.1, CrossEntropy{}}}, top_k, on_device);
+  }
+}
+
+TEST_CASE("a support of more ids than the CUDA row engine takes is refused before anything runs", "[cuda]") {
+  RowTask<bf16> task;
+  task.rows = 1, task.columns = 4096, task.support_size = 2000;
+  REQUIRE_THROWS_WITH((RowKernels<Cuda, bf16>::launch(TopKForwardKl{}, task, nullptr, nullptr)), contains("at most 1024"));
 }

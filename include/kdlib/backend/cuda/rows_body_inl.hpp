@@ -89,6 +89,7 @@ constexpr bool reads_teacher_rows = reads_teacher<Loss> || reads_teacher_label<L
 template <class Block, class T>
 template <class Loss>
 KDLIB_HOST_DEVICE void BlockRow<Block, T>::run(const Loss& loss, RowResult& result) {
+  static_assert(!reads_head_share<Loss>, "AdaptiveKl weights by the teacher's head, which the CUDA row engine does not form: use the CPU, or ForwardKl and ReverseKl in a Sum");
   weight_ = task_.weights == nullptr ? 1.0 : static_cast<double>(task_.weights[r_]);
   result_ = &result;
   if (leader()) result = RowResult{};
