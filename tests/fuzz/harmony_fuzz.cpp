@@ -61,6 +61,9 @@ void check(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids, con
     before = m.end;
   }
   if (!report.ok || options.completion || options.lenient || options.special_in_content || report.messages.empty()) return;
+  // A content type without its mark is only told from a recipient by the recipient before it, and "to=all" is not written again.
+  for (const HarmonyMessage& m : report.messages)
+    if (m.recipient.empty() && !m.content_type.empty() && m.content_type.compare(0, 13, "<|constrain|>") != 0) return;
   // A header may be spelt in several ways; written once, it is read as the same messages, and written again it stays as it is.
   std::vector<ChatMessage> read;
   for (const HarmonyMessage& m : report.messages) read.push_back(chat_message_of(m));
