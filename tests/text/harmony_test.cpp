@@ -175,6 +175,42 @@ TEST_CASE("Harmony: schemas as TypeScript", "[text][harmony]") {
   CHECK(written(R"({"oneOf":[{"type":"array"},{"type":"array","items":{"anyOf":[]}}]})") == "\n | Array<any>\n | any[]");
 }
 
+TEST_CASE("Harmony: built-in tools and forms of answers", "[text][harmony]") {
+  // Tools: what openai-harmony 0.0.8 writes for SystemContent.with_tools. Forms: the published description of the format; the library has none.
+  const char* lines = R"([{"role":"system","tools":[
+      {"name":"notes","description":"Keeps notes.\nTwo lines.","functions":[
+        {"name":"add","description":"Adds a note.","parameters":{"type":"object","properties":{"text":{"type":"string","description":"what"}},"required":["text"]}},
+        {"name":"list","description":"Lists.\nAll of them."}]},
+      {"name":"calc","description":"Runs code, no functions."},
+      {"name":"bare","functions":[{"name":"f","description":"F."}]}]},
+    {"role":"developer","instructions":"Do.","functions":[{"name":"g","description":"G."}],
+     "response_formats":[{"name":"list","description":"What to buy.","schema":{"type":"object","properties":{"items":{"type":"array"}}}},{"name":"plain","schema":{"type":"string"}}]},
+    {"role":"user","content":"a"}])";
+  RenderOptions options;
+  options.add_default_system = false;
+  const std::vector<ChatMessage> messages = chat_messages_from_json(Json::parse(lines, "x"));
+  const std::string text = ChatTemplate::harmony().render(messages, options);
+  CHECK_THAT(text, contains("Reasoning: medium\n\n# Tools\n\n## bare\n\nnamespace bare {\n\n// F.\ntype f = () => any;\n\n} // namespace bare\n\n"
+                            "## calc\n\nRuns code, no functions.\n\n## notes\n\n// Keeps notes.\n// Two lines.\nnamespace notes {\n\n// Adds a note.\n"
+                            "type add = (_: {\n// what\ntext: string,\n}) => any;\n\n// Lists.\n// All of them.\ntype list = () => any;\n\n} // namespace notes\n\n"
+                            "# Valid channels: analysis, commentary, final. Channel must be included for every message.\n"
+                            "Calls to these tools must go to the commentary channel: 'functions'.<|end|>"));
+  CHECK_THAT(text, contains("<|start|>developer<|message|># Instructions\n\nDo.\n\n# Tools\n\n## functions\n\nnamespace functions {\n\n// G.\ntype g = () => any;\n\n"
+                            "} // namespace functions\n\n# Response Formats\n\n## list\n\n// What to buy.\n"
+                            "{\"type\":\"object\",\"properties\":{\"items\":{\"type\":\"array\"}}}\n\n## plain\n\n{\"type\":\"string\"}<|end|>"));
+  CHECK(check(text).ok);
+  ChatMessage format{"developer", ""};
+  format.developer = HarmonyDeveloper{};
+  format.developer->formats = {{"x", "", Json::parse("{}", "x")}};
+  CHECK(ChatTemplate::harmony().render(std::vector<ChatMessage>{format}, options) == "<|start|>developer<|message|># Response Formats\n\n## x\n\n{}<|end|>");
+  for (const char* bad : {R"([{"role":"system","tools":[]}])", R"([{"role":"system","tools":[{"name":"a"}]}])", R"([{"role":"system","tools":[{"description":"a"}]}])",
+                          R"([{"role":"developer","response_formats":[]}])", R"([{"role":"developer","response_formats":[{"name":"a","schema":1}]}])",
+                          R"([{"role":"developer","response_formats":[{"name":"a","schema":{}}],"content":"b"}])"}) {
+    INFO(bad);
+    CHECK_THROWS_AS(chat_messages_from_json(Json::parse(bad, "line 1")), FormatError);
+  }
+}
+
 TEST_CASE("Harmony checker: each broken rule has its code and place", "[text][harmony]") {
   // Positions are counted by hand: one token each for the framing, the roles, analysis, final and the letters here; commentary has two.
   CHECK(first(user + think + answer) == "ok");

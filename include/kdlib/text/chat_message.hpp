@@ -18,24 +18,38 @@ struct ToolCall {
   bool arguments_are_text = false;  // the data holds the arguments as a JSON string
 };
 
-/// What the system message of Harmony (gpt-oss) says. An empty cutoff or date is left out.
-struct HarmonySystem {
-  std::string effort = "medium";  // of reasoning: low, medium, high
-  std::string cutoff = "2024-06";
-  std::string date = {};
-  std::string identity = "You are ChatGPT, a large language model trained by OpenAI.";
-};
-
 /// A function that the model may call. `parameters` is a JSON schema, or null for none.
 struct HarmonyFunction {
   std::string name, description;
   Json parameters;
 };
 
-/// What the developer message of Harmony says.
+/// Built-in tools of one name (browser, python): functions in a namespace of that name, or a description alone.
+struct HarmonyTools {
+  std::string name, description;
+  std::vector<HarmonyFunction> functions = {};
+};
+
+/// What the system message of Harmony (gpt-oss) says. An empty cutoff or date is left out; tools are written in the order of their names.
+struct HarmonySystem {
+  std::string effort = "medium";  // of reasoning: low, medium, high
+  std::string cutoff = "2024-06";
+  std::string date = {};
+  std::string identity = "You are ChatGPT, a large language model trained by OpenAI.";
+  std::vector<HarmonyTools> tools = {};
+};
+
+/// A form that answers may be asked to have. `schema` is a JSON schema.
+struct HarmonyFormat {
+  std::string name, description;
+  Json schema;
+};
+
+/// What the developer message of Harmony says, in this order.
 struct HarmonyDeveloper {
   std::optional<std::string> instructions = {};
   std::vector<HarmonyFunction> functions = {};
+  std::vector<HarmonyFormat> formats = {};
 };
 
 struct ChatMessage {
@@ -51,8 +65,8 @@ struct ChatMessage {
 };
 
 /// One element of `messages`: role, content (a string; null or missing only beside tool_calls), reasoning_content, tool_calls, name;
-/// for Harmony channel, recipient, content_type, or instead of a content: with role system effort, cutoff, date, identity; with role
-/// developer instructions, functions or nothing. FormatError naming the key for anything else, such as contents in parts.
+/// for Harmony channel, recipient, content_type, or instead of a content: with role system effort, cutoff, date, identity, tools; with
+/// role developer instructions, functions, response_formats or nothing. FormatError naming the key for anything else, such as contents in parts.
 ChatMessage chat_message_from_json(const Json& message);
 
 /// All of an array of messages. FormatError when it is empty.

@@ -81,28 +81,58 @@ inline void append_python_json(const Json& value, std::string& out) {
   }
 }
 
+inline std::vector<HarmonyFunction> harmony_functions_from_json(const Json& functions) {
+  if (!functions.is_array() || functions.size() == 0) functions.refuse("must be an array of at least one function");
+  std::vector<HarmonyFunction> list;
+  for (const Json& function : functions) list.push_back(harmony_function_from_json(function));
+  return list;
+}
+
+inline std::vector<HarmonyTools> harmony_tools_from_json(const Json& tools) {
+  if (!tools.is_array() || tools.size() == 0) tools.refuse("must be an array of at least one {name, description, functions}");
+  std::vector<HarmonyTools> list;
+  for (const Json& entry : tools) {
+    HarmonyTools& t = list.emplace_back();
+    t.name = entry.at("name").as_string();
+    t.description = entry.string_or("description", "");
+    if (const auto functions = entry.find_set("functions")) t.functions = harmony_functions_from_json(*functions);
+    if (t.functions.empty() && t.description.empty()) entry.refuse("has neither functions nor a description");
+  }
+  return list;
+}
+
+inline std::vector<HarmonyFormat> harmony_formats_from_json(const Json& formats) {
+  if (!formats.is_array() || formats.size() == 0) formats.refuse("must be an array of at least one {name, description, schema}");
+  std::vector<HarmonyFormat> list;
+  for (const Json& entry : formats) {
+    const Json schema = entry.at("schema");
+    if (!schema.is_object()) schema.refuse("must be an object: a JSON schema");
+    list.push_back({std::string(entry.at("name").as_string()), entry.string_or("description", ""), schema});
+  }
+  return list;
+}
+
 inline void read_harmony_keys(const Json& message, ChatMessage& out) {
   out.name = message.string_or("name", "");
   out.channel = message.string_or("channel", "");
   out.recipient = message.string_or("recipient", "");
   out.content_type = message.string_or("content_type", "");
   const auto has = [&](std::string_view key) { return message.find_set(key).has_value(); };
-  if (out.role == "system" && (has("effort") || has("cutoff") || has("date") || has("identity"))) {
+  if (out.role == "system" && (has("effort") || has("cutoff") || has("date") || has("identity") || has("tools"))) {
     HarmonySystem system;
     system.effort = message.string_or("effort", system.effort);
     if (system.effort != "low" && system.effort != "medium" && system.effort != "high") message.at("effort").refuse("must be low, medium or high");
     system.cutoff = message.string_or("cutoff", system.cutoff);
     system.date = message.string_or("date", system.date);
     system.identity = message.string_or("identity", system.identity);
+    if (const auto tools = message.find_set("tools")) system.tools = harmony_tools_from_json(*tools);
     out.system = std::move(system);
   }
   if (out.role == "developer" && !has("content")) {
     HarmonyDeveloper developer;
     if (const auto text = message.find_set("instructions")) developer.instructions = std::string(text->as_string());
-    if (const auto functions = message.find_set("functions")) {
-      if (!functions->is_array() || functions->size() == 0) functions->refuse("must be an array of at least one function");
-      for (const Json& function : *functions) developer.functions.push_back(harmony_function_from_json(function));
-    }
+    if (const auto functions = message.find_set("functions")) developer.functions = harmony_functions_from_json(*functions);
+    if (const auto formats = message.find_set("response_formats")) developer.formats = harmony_formats_from_json(*formats);
     out.developer = std::move(developer);
   }
 }
@@ -130,8 +160,8 @@ inline ChatMessage chat_message_from_json(const Json& message) {
     for (const Json& call : *calls) out.tool_calls.push_back(detail::tool_call_from_json(call));
   detail::read_harmony_keys(message, out);
   const auto content = message.find_set("content");
-  if (content && (out.system || message.contains("instructions") || message.contains("functions")))
-    content->refuse("stands beside keys that Harmony writes a content from (effort, cutoff, date, identity, instructions, functions)");
+  if (content && (out.system || message.contains("instructions") || message.contains("functions") || message.contains("response_formats")))
+    content->refuse("stands beside keys that Harmony writes a content from (effort, cutoff, date, identity, tools, instructions, functions, response_formats)");
   if (content && content->is_array()) content->refuse("is in parts; kdlib reads contents that are one string");
   if (content) {
     out.content = content->as_string();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions as Harmony's developer message offers them: JSON schemas as TypeScript types, character by character as openai-harmony 0.0.8.
+// Functions and forms of answers as Harmony's messages offer them: JSON schemas as TypeScript types, character by character as openai-harmony 0.0.8.
 #ifndef KDLIB_TEXT_HARMONY_TOOLS_INL_HPP
 #define KDLIB_TEXT_HARMONY_TOOLS_INL_HPP
+
+#include <algorithm>
 
 #include "kdlib/text/chat_message.hpp"
 
@@ -185,16 +187,22 @@ class TypeScriptWriter {
   }
 };
 
-/// The tools section of a developer message.
-inline std::string write_functions(const std::vector<HarmonyFunction>& functions) {
-  std::string out = "# Tools\n\n## functions\n\nnamespace functions {\n\n";
+/// Each line of a text behind "// ".
+inline std::string commented(std::string_view text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    out += concat("// ", text.substr(at, end - at), "\n");
+    at = end + 1;
+  }
+  return out;
+}
+
+/// "namespace NAME { ... } // namespace NAME".
+inline std::string write_namespace(std::string_view name, const std::vector<HarmonyFunction>& functions) {
+  std::string out = concat("namespace ", name, " {\n\n");
   for (const HarmonyFunction& function : functions) {
-    for (std::size_t at = 0; at < function.description.size();) {
-      const std::size_t end = std::min(function.description.find('\n', at), function.description.size());
-      out += concat("// ", std::string_view(function.description).substr(at, end - at), "\n");
-      at = end + 1;
-    }
-    out += concat("type ", function.name, " = (");
+    out += concat(commented(function.description), "type ", function.name, " = (");
     if (!function.parameters.is_null()) {
       TypeScriptWriter schema;
       schema.type(function.parameters, "");
@@ -202,7 +210,34 @@ inline std::string write_functions(const std::vector<HarmonyFunction>& functions
     }
     out += ") => any;\n\n";
   }
-  return out + "} // namespace functions";
+  return concat(out, "} // namespace ", name);
+}
+
+/// The tools section of a developer message.
+inline std::string write_functions(const std::vector<HarmonyFunction>& functions) {
+  return "# Tools\n\n## functions\n\n" + write_namespace("functions", functions);
+}
+
+/// The tools section of a system message.
+inline std::string write_tools(std::vector<HarmonyTools> tools) {
+  std::stable_sort(tools.begin(), tools.end(), [](const HarmonyTools& a, const HarmonyTools& b) { return a.name < b.name; });
+  std::string out = "# Tools";
+  for (const HarmonyTools& t : tools) {
+    require<InputError>(!t.functions.empty() || !t.description.empty(), "[chat template] the built-in tools \"", t.name, "\" have neither functions nor a description");
+    out += concat("\n\n## ", t.name, "\n\n");
+    out += t.functions.empty() ? t.description : commented(t.description) + write_namespace(t.name, t.functions);
+  }
+  return out;
+}
+
+/// The section of a developer message that shows the forms of answers.
+inline std::string write_formats(const std::vector<HarmonyFormat>& formats) {
+  std::string out = "# Response Formats";
+  for (const HarmonyFormat& f : formats) {
+    out += concat("\n\n## ", f.name, "\n\n", commented(f.description));
+    append_compact_json(f.schema, out);
+  }
+  return out;
 }
 
 }  // namespace detail

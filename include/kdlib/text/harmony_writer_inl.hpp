@@ -169,17 +169,20 @@ class HarmonyWriter {
     std::string out = system.identity;
     if (!system.cutoff.empty()) out += concat("\nKnowledge cutoff: ", system.cutoff);
     if (!system.date.empty()) out += concat("\nCurrent date: ", system.date);
-    out += concat("\n\nReasoning: ", system.effort, "\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message.");
+    out += concat("\n\nReasoning: ", system.effort);
+    if (!system.tools.empty()) out += "\n\n" + write_tools(system.tools);
+    out += "\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message.";
     if (has_functions_) out += "\nCalls to these tools must go to the commentary channel: 'functions'.";
     return out;
   }
 
   static std::string developer_text(const HarmonyDeveloper& developer) {
     std::string out;
-    if (developer.instructions) out = concat("# Instructions\n\n", *developer.instructions);
-    if (developer.functions.empty()) return out;
-    if (!out.empty()) out += "\n\n";
-    return out + write_functions(developer.functions);
+    const auto section = [&](const std::string& words) { out += out.empty() ? words : "\n\n" + words; };
+    if (developer.instructions) section(concat("# Instructions\n\n", *developer.instructions));
+    if (!developer.functions.empty()) section(write_functions(developer.functions));
+    if (!developer.formats.empty()) section(write_formats(developer.formats));
+    return out;
   }
 
   const RenderOptions& options_;
