@@ -119,6 +119,9 @@ set(KDLIB_HEADERS
   include/kdlib/model/adapter.hpp
   include/kdlib/model/adapter_files_inl.hpp
   include/kdlib/model/adapter_inl.hpp
+  include/kdlib/model/adapter_read_inl.hpp
+  include/kdlib/model/apply_adapter.hpp
+  include/kdlib/model/apply_adapter_inl.hpp
   include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp

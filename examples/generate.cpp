@@ -3,7 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/model/adapter.hpp>
+#include <kdlib/model/apply_adapter.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/progress.hpp>
@@ -14,7 +14,7 @@ namespace {
 
 struct Settings {
   std::string model, adapter, prompt, prompts, chat_template;
-  bool chat = false, ids = false, json = false;
+  bool merge = false, chat = false, ids = false, json = false;
   double temperature = 1, top_p = 1, min_p = 0;
   std::int64_t top_k = 0, max_new_tokens = 112, batch = 16;
   int threads = 0;
@@ -25,7 +25,8 @@ kd::Options make_options(Settings& s) {
   kd::Options options{"generate", "Writes text after prompts, in the order of the prompts, on stdout; speeds go to stderr."};
   options.group("Model")
       .add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
-      .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format");
+      .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
+      .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
   options.group("Prompts")
       .add("prompt", s.prompt, "TEXT", "one prompt")
       .add("prompts", s.prompts, "FILE", "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}")
@@ -88,7 +89,7 @@ void run(const Settings& s) {
   const auto tokenizer = kd::find_model_tokenizer(s.model);
   auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(s.model, {.trainable = false});
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
-  if (!s.adapter.empty()) kd::load_adapter(model, s.adapter);
+  if (!s.adapter.empty()) s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter);
   const kd::Tokenizer* text = tokenizer ? &*tokenizer : nullptr;
   const std::vector<kd::TextLine> prompts = read_prompts(s, text, model.config());
   kd::Sampler sampler{.temperature = s.temperature, .top_k = s.top_k, .top_p = s.top_p, .min_p = s.min_p, .max_new_tokens = s.max_new_tokens, .seed = s.seed};

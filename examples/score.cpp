@@ -4,7 +4,7 @@
 
 #include <kdlib/backend/cpu.hpp>
 #include <kdlib/eval/perplexity.hpp>
-#include <kdlib/model/adapter.hpp>
+#include <kdlib/model/apply_adapter.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/progress.hpp>
@@ -21,6 +21,7 @@ using Hidden = kd::Tensor<float, kd::Cpu>;
 
 struct Settings {
   std::string model, adapter, input, out, logits, hidden;
+  bool merge = false;
   int threads = 0;
   std::uint64_t seed = 1;
 };
@@ -29,6 +30,7 @@ kd::Options make_options(Settings& s) {
   kd::Options options{"score", "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log probability of every token after the first."};
   options.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
       .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
+      .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)")
       .add("input", s.input, "FILE", "lines {\"ids\": [...]} or {\"text\": \"...\"}").required()
       .add("out", s.out, "FILE", "the answer, JSON lines").required()
       .add("logits", s.logits, "FILE", "safetensors file for <line, from 0>.logits [T, V], float32")
@@ -95,7 +97,7 @@ void run(const Settings& s) {
   const auto tokenizer = kd::find_model_tokenizer(s.model);
   auto model = Model::from_pretrained(s.model, {.trainable = false});
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
-  if (!s.adapter.empty()) kd::load_adapter(model, s.adapter);
+  if (!s.adapter.empty()) s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter);
   const std::vector<kd::TextLine> lines = read_lines(s, tokenizer ? &*tokenizer : nullptr, model);
   std::vector<Hidden> hidden;
   const auto log_probs = score(model, lines, s.logits.empty() && s.hidden.empty() ? nullptr : &hidden);

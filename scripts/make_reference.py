@@ -16,7 +16,8 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.path.join(ROOT, "tests", "reference")
 MODELS = ("llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3", "qwen3_moe", "qwen2_moe", "gpt_oss", "gpt_oss_mxfp4")
-PEFT = ("llama_qv", "llama_all_linear", "llama_layers", "qwen2_rslora", "qwen3_patterns", "qwen3_regex")
+PEFT = ("llama_qv", "llama_all_linear", "llama_layers", "llama_dora", "qwen2_rslora", "qwen2_bias", "qwen2_lora_bias", "qwen3_patterns", "qwen3_regex",
+        "qwen3_moe_all_linear")
 LOGITS_KEPT = 4096  # entries 0 ... 4095 of each row of 49152
 
 

@@ -2,7 +2,7 @@
 """Checks with transformers and PEFT that a model and an adapter written by kdlib load elsewhere and give the same numbers.
 
     build/release/bin/score --model MODEL --adapter ADAPTER --input F.jsonl --out scores.jsonl --logits logits.safetensors
-    scripts/interop --model MODEL --adapter ADAPTER --scores scores.jsonl [--logits logits.safetensors]
+    scripts/interop --scores scores.jsonl --model MODEL --adapter ADAPTER [--logits logits.safetensors]
 
 MODEL: a Hugging Face directory or a GGUF file; ADAPTER: a PEFT directory (left out: the model alone is checked). --round-int4 N rounds the linear
 weights first, as the main job does for its student (rule symmetric, groups of N). Checked for each line of the scores:
@@ -24,7 +24,7 @@ import common
 
 
 def arguments():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts/interop")
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts/interop --scores")
     a.add_argument("--model", required=True)
     a.add_argument("--adapter")
     a.add_argument("--scores", required=True, help="what score --out wrote")

@@ -6,7 +6,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
-#include "kdlib/model/adapter.hpp"
+#include "kdlib/model/apply_adapter.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "support/catch.hpp"
 #include "support/tolerance.hpp"
@@ -248,6 +248,10 @@ TEST_CASE("LoRA on a mixture: attention, dense and shared maps; saved, loaded an
     load_adapter(other, folder / "adapter");
     const auto loaded = other.forward(batch);
     CHECK(max_difference(loaded.data(), adapted.data(), static_cast<std::size_t>(loaded.count())) == 0);
+    Model applied = Model::from_pretrained(r.path);
+    apply_adapter(applied, folder / "adapter");
+    const auto at_once = applied.forward(batch);
+    CHECK(max_difference(at_once.data(), adapted.data(), static_cast<std::size_t>(at_once.count())) < Tolerance<float>::model);
     merge_adapter(other);
     const auto merged = other.forward(batch);
     CHECK(max_difference(merged.data(), adapted.data(), static_cast<std::size_t>(merged.count())) < Tolerance<float>::model);
@@ -268,7 +272,7 @@ TEST_CASE("adapters on experts and routers are refused by name", "[model][expert
   for (const StoredTensor& t : tensors) writer.add_from(t.name, t.dtype, t.shape, [&t](AtomicFile& f) { f.write(t.bytes.data(), t.bytes.size()); });
   writer.commit();
   remove_adapter(model);
-  CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }), contains(expert) && contains("LoRA on experts is not supported"));
+  CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }), contains(expert) && contains("LoRA on experts is read for merging only"));
   std::string text = read_file(config);
   const std::string key = "\"target_parameters\": null";
   REQUIRE(text.find(key) != std::string::npos);

@@ -30,8 +30,8 @@ template <class D, class T>
 void save_adapter(Decoder<D, T>& model, const std::string& directory, const AdapterSaveSettings& settings = {});
 
 /// Reads an adapter that PEFT or save_adapter wrote; the factors are trainable, all else is frozen. Answers notes (settings that only
-/// matter elsewhere). FormatError or ConfigError name file, key and rule: kinds of adapters that are not plain LoRA, tensors that are
-/// missing, unknown, of a wrong shape or not finite.
+/// matter elsewhere). FormatError or ConfigError name file, key and rule: kinds of adapters that are not plain LoRA (apply_adapter in
+/// model/apply_adapter.hpp merges more kinds), tensors that are missing, unknown, of a wrong shape or not finite.
 template <class D, class T>
 std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& directory);
 
@@ -47,5 +47,6 @@ KDLIB_NAMESPACE_END
 
 #include "kdlib/model/adapter_inl.hpp"
 #include "kdlib/model/adapter_files_inl.hpp"
+#include "kdlib/model/adapter_read_inl.hpp"
 
 #endif

@@ -11,12 +11,12 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Factors without values for a map, named as PEFT's files name them.
+/// Factors without values for a map, named as PEFT's files name them. `suffix`: what stands behind its path where patterns are compared.
 template <class D, class T>
-std::unique_ptr<LoraPair<D, T>> make_lora_pair(const Linear<D, T>& l, const LoraSettings& settings) {
+std::unique_ptr<LoraPair<D, T>> make_lora_pair(const Linear<D, T>& l, const LoraSettings& settings, const char* suffix = "") {
   auto pair = std::make_unique<LoraPair<D, T>>();
-  pair->rank = lora_rank(settings, l.path);
-  pair->alpha = lora_alpha(settings, l.path);
+  pair->rank = lora_rank(settings, l.path + suffix);
+  pair->alpha = lora_alpha(settings, l.path + suffix);
   pair->scale = lora_scale(pair->rank, pair->alpha, settings.rslora);
   const std::string prefix = "base_model.model." + l.path;
   pair->a.name = prefix + ".lora_A.weight";

@@ -98,6 +98,8 @@ class Decoder {
   /// Ids from `ids` on are padding rows of the head: head() leaves them out of every softmax, and nothing is sampled from them. For a
   /// teacher and a student of one tokenizer whose heads are padded differently. ShapeError unless 1 <= ids <= vocab_size().
   void set_real_vocabulary(std::int64_t ids);
+  /// Where the head is the embedding: gives it a tensor of its own with equal values; nothing else changes.
+  void untie_head();
   /// The parameter whose gradient a loss must add to, or nullptr where the head is frozen.
   Parameter<T, D>* head_parameter();
 

@@ -283,6 +283,15 @@ void Decoder<D, T>::set_real_vocabulary(std::int64_t ids) {
 }
 
 template <class D, class T>
+void Decoder<D, T>::untie_head() {
+  if (head_ != nullptr) return;
+  head_ = detail::make_parameter<D, T>("lm_head.weight", embedding_->value.shape());
+  head_->value = embedding_->value.clone();
+  head_->trainable = embedding_->trainable;
+  config_.tied_head = false;
+}
+
+template <class D, class T>
 Parameter<T, D>* Decoder<D, T>::head_parameter() {
   Parameter<T, D>* p = head_ != nullptr ? head_.get() : embedding_.get();
   return p->trainable ? p : nullptr;

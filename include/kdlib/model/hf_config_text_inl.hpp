@@ -156,16 +156,18 @@ inline std::string hf_config_text(const DecoderConfig& config, const std::string
     return out.text();
   }
   const Json json = Json::parse(config.source_json, "config.json");
-  bool has_dtype = false;
+  bool has_dtype = false, has_tie = false;
   out.begin_object();
   for (std::size_t i = 0; i < json.size(); ++i) {
     const std::string_view key = json.key(i);
     if (key == "quantization_config") continue;  // weights are written decoded
     out.key(key);
     if (key == "dtype" || key == "torch_dtype") out.value(dtype), has_dtype = true;
+    else if (key == "tie_word_embeddings") out.value(config.tied_head), has_tie = true;  // untie_head() changes it
     else detail::copy_json(json[i], out);
   }
   if (!has_dtype) out.member("torch_dtype", dtype);
+  if (!has_tie) out.member("tie_word_embeddings", config.tied_head);
   out.end_object();
   return out.text();
 }
