@@ -19,6 +19,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/rows_body_inl.hpp
   include/kdlib/backend/cpu/rows_inl.hpp
   include/kdlib/backend/cpu/rows_parts_inl.hpp
+  include/kdlib/backend/cpu/rows_sweep_inl.hpp
   include/kdlib/backend/cpu/rows_types_inl.hpp
   include/kdlib/backend/cpu/simd_inl.hpp
   include/kdlib/backend/cpu/simd_math_inl.hpp

@@ -17,25 +17,24 @@ struct PackFor<double> {
   using type = ScalarPack<double>;
 };
 
-/// Accumulators of one block of the first sweep.
+/// Accumulators of one block of the first sweep; e_s and e_t are the last entries' exponentials.
 template <class P, bool Teacher, bool Sums>
 struct StatisticLanes {
-  P sum_s{0}, sum_t{0}, first_s{0}, first_t{0}, cross_s{0}, cross_t{0};
+  P sum_s{0}, sum_t{0}, first_s{0}, first_t{0}, cross_s{0}, cross_t{0}, e_s{0}, e_t{0};
   P max_s{-std::numeric_limits<typename P::scalar>::infinity()}, max_t{-std::numeric_limits<typename P::scalar>::infinity()};
 
   KDLIB_INLINE void add(const P& s, const P& t, const P& anchor_s, const P& anchor_t, const P& k, const P& floor) {
     const P x = P::max(floor, s - anchor_s);
-    const P e_s = P::exp2(x * k);
-    max_s = P::max(max_s, s);
+    e_s = P::exp2(x * k);
     sum_s = sum_s + e_s;
-    if constexpr (Sums) first_s = P::fma(e_s, x, first_s);
+    if constexpr (Sums) first_s = P::fma(e_s, x, first_s), max_s = P::max(max_s, s);
     if constexpr (Teacher) {
       const P y = P::max(floor, t - anchor_t);
-      const P e_t = P::exp2(y * k);
-      max_t = P::max(max_t, t);
+      e_t = P::exp2(y * k);
       sum_t = sum_t + e_t;
       if constexpr (Sums) {
         const P d = x - y;
+        max_t = P::max(max_t, t);
         first_t = P::fma(e_t, y, first_t);
         cross_s = P::fma(e_s, d, cross_s);
         cross_t = P::fma(e_t, d, cross_t);
@@ -57,9 +56,10 @@ struct Loops {
     return static_cast<double>(m.largest());
   }
 
-  /// First sweep over one block with fixed anchors; the block's sums in `out`, anchors taken from `base`.
+  /// First sweep over one block with fixed anchors; the block's sums in `out`, anchors taken from `base`. The
+  /// exponentials go to keep_s and keep_t where keeps_exponentials; the largest logits come with Sums.
   template <class C, class T, bool Teacher, bool Sums>
-  KDLIB_LOOP static void block_statistics(const T* s, const T* t, std::int64_t n, const RowSums& base, C log2_scale, C floor_value, RowSums& out) {
+  KDLIB_LOOP static void block_statistics(const T* s, const T* t, std::int64_t n, const RowSums& base, C log2_scale, C floor_value, C* keep_s, C* keep_t, RowSums& out) {
     using P = typename PackFor<C>::type;
     constexpr C low = -std::numeric_limits<C>::infinity();
     const P anchor_s{static_cast<C>(base.student.anchor)}, anchor_t{static_cast<C>(base.teacher.anchor)}, k{log2_scale}, floor{floor_value};
@@ -68,30 +68,28 @@ struct Loops {
     for (; i + P::width <= n; i += P::width) {
       if constexpr (Teacher) lanes.add(P::load(s + i), P::load(t + i), anchor_s, anchor_t, k, floor);
       else lanes.add(P::load(s + i), anchor_t, anchor_s, anchor_t, k, floor);
+      if constexpr (keeps_exponentials<C, T>) lanes.e_s.store(keep_s + i);
+      if constexpr (keeps_exponentials<C, T> && Teacher) lanes.e_t.store(keep_t + i);
     }
     if (i < n) {
       if constexpr (Teacher) lanes.add(P::load_part(s + i, n - i, low), P::load_part(t + i, n - i, low), anchor_s, anchor_t, k, floor);
       else lanes.add(P::load_part(s + i, n - i, low), anchor_t, anchor_s, anchor_t, k, floor);
+      if constexpr (keeps_exponentials<C, T>) lanes.e_s.store_part(keep_s + i, n - i);
+      if constexpr (keeps_exponentials<C, T> && Teacher) lanes.e_t.store_part(keep_t + i, n - i);
     }
-    out.student = {base.student.anchor, lanes.sum_s.sum(), lanes.first_s.sum(), lanes.cross_s.sum(), static_cast<double>(lanes.max_s.largest())};
-    if constexpr (Teacher)
-      out.teacher = {base.teacher.anchor, lanes.sum_t.sum(), lanes.first_t.sum(), lanes.cross_t.sum(), static_cast<double>(lanes.max_t.largest())};
+    out.student = {base.student.anchor, lanes.sum_s.sum(), lanes.first_s.sum(), lanes.cross_s.sum()};
+    if constexpr (Teacher) out.teacher = {base.teacher.anchor, lanes.sum_t.sum(), lanes.first_t.sum(), lanes.cross_t.sum()};
+    if constexpr (Sums) out.student.largest = static_cast<double>(lanes.max_s.largest());
+    if constexpr (Sums && Teacher) out.teacher.largest = static_cast<double>(lanes.max_t.largest());
   }
 
-  /// One entry from its two logits.
-  template <bool Teacher, class P, class C>
-  KDLIB_INLINE static Entry<P> entry_of(const P& s, const P& t, const RowConstants<C>& c) {
-    Entry<P> e{P(0), P(0), P(0), P(0)};
-    const P k{c.log2_scale}, inverse{c.inverse_temperature}, floor{c.floor};
-    const P x = P::max(floor, s - P(c.student.anchor));
-    e.p_s = P::exp2(P::fma(x, k, -P(c.student.fraction)), P(c.student.offset));
-    e.log_p_s = P::fma(x, inverse, -P(c.student.log_sum));
-    if constexpr (Teacher) {
-      const P y = P::max(floor, t - P(c.teacher.anchor));
-      e.p_t = P::exp2(P::fma(y, k, -P(c.teacher.fraction)), P(c.teacher.offset));
-      e.log_ratio = P::fma(x - y, inverse, P(c.log_sum_difference));
-    }
-    return e;
+  /// p of entries [i, i + width) of one side, `last - i` of them where not whole; z are their logits about the anchor.
+  template <class T, class P, class C>
+  KDLIB_INLINE static P probability(const SideConstants<C>& side, const P& z, const P& block_factor, std::int64_t i, std::int64_t last, const RowConstants<C>& c) {
+    if constexpr (keeps_exponentials<C, T>)
+      return (i + P::width <= last ? P::load(side.exponentials + i) : P::load_part(side.exponentials + i, last - i, C(0))) * block_factor;
+    else
+      return P::exp2(z * P(c.log2_scale)) * P(side.factor);
   }
 
   /// Second sweep, last block first (its logits are still in cache). Sweep::gradient writes out = scale * (h - p_s subtract) (+ add);
@@ -101,22 +99,22 @@ struct Loops {
                                  C* keep, const C* add, EntrySums& sums) {
     using P = typename PackFor<C>::type;
     constexpr bool teacher = reads_teacher<Loss>;
-    const P scale{c.scale}, subtract{-c.subtract};
+    const P scale{c.scale}, subtract{-c.subtract}, inverse{c.inverse_temperature}, floor{c.floor};
     for (std::int64_t block = (n - 1) / row_block; block >= 0; --block) {
       const std::int64_t first = block * row_block, last = first + row_block < n ? first + row_block : n;
       P value{0}, derivative{0};
+      const P factor_s{c.student.block_factor[block]}, factor_t{teacher ? c.teacher.block_factor[block] : C(0)};
       for (std::int64_t i = first; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
-        P a, b;
-        if (whole) a = P::load(s + i);
-        else a = P::load_part(s + i, last - i, c.student.anchor);
+        Entry<P> x{P(0), P(0), P(0), P(0)};
+        const P a = P::max(floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
+        x.p_s = probability<T>(c.student, a, factor_s, i, last, c);
+        x.log_p_s = P::fma(a, inverse, -P(c.student.log_sum));
         if constexpr (teacher) {
-          if (whole) b = P::load(t + i);
-          else b = P::load_part(t + i, last - i, c.teacher.anchor);
-        } else {
-          b = a;
+          const P b = P::max(floor, (whole ? P::load(t + i) : P::load_part(t + i, last - i, c.teacher.anchor)) - P(c.teacher.anchor));
+          x.p_t = probability<T>(c.teacher, b, factor_t, i, last, c);
+          x.log_ratio = P::fma(a - b, inverse, P(c.log_sum_difference));
         }
-        const Entry<P> x = entry_of<teacher>(a, b, c);
         EntryLoss<P> e = loss.entry(row, x);
         if (!whole) e.value = e.value * P::first(last - i), e.derivative = e.derivative * P::first(last - i);
         value = value + e.value;
@@ -140,14 +138,18 @@ struct Loops {
   template <class C, class T, class O>
   KDLIB_LOOP static void probabilities(const RowConstants<C> c, const T* s, std::int64_t n, O* out, const C* add) {
     using P = typename PackFor<C>::type;
-    const P factor{-c.scale * c.subtract};
-    for (std::int64_t i = 0; i < n; i += P::width) {
-      const bool whole = i + P::width <= n;
-      const P a = whole ? P::load(s + i) : P::load_part(s + i, n - i, c.student.anchor);
-      P g = entry_of<false>(a, a, c).p_s * factor;
-      if (add != nullptr) g = g + (whole ? P::load(add + i) : P::load_part(add + i, n - i, C(0)));
-      if (whole) g.store(out + i);
-      else g.store_part(out + i, n - i);
+    const P scale{-c.scale * c.subtract}, floor{c.floor};
+    for (std::int64_t block = 0; block * row_block < n; ++block) {
+      const std::int64_t last = std::min(n, (block + 1) * row_block);
+      const P factor{c.student.block_factor[block]};
+      for (std::int64_t i = block * row_block; i < last; i += P::width) {
+        const bool whole = i + P::width <= last;
+        const P a = P::max(floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
+        P g = probability<T>(c.student, a, factor, i, last, c) * scale;
+        if (add != nullptr) g = g + (whole ? P::load(add + i) : P::load_part(add + i, last - i, C(0)));
+        if (whole) g.store(out + i);
+        else g.store_part(out + i, last - i);
+      }
     }
   }
 

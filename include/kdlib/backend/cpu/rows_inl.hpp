@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -72,6 +73,10 @@ class RowWalker {
   void statistics(double temperature, bool teacher, bool sums);
   template <bool Teacher, bool Sums>
   void sweep();
+  void start_sweep(double student, double teacher);
+  template <bool Teacher, bool Sums>
+  RowSums sum_block(const T* s, const T* t, std::int64_t count, std::int64_t first);
+  void end_sweep(double inverse_temperature);
   RowStatistics row_statistics() const;
   RowConstants<C> constants() const;
   void metrics(RowMetrics& m);
@@ -92,10 +97,16 @@ class RowWalker {
   RowSums sums_;
   std::vector<C> maxima_s_, maxima_t_;  // of each block, for the metrics
   Buffer<C, Cpu> keep_p_, keep_h_, total_;
+  Buffer<C, Cpu> exponentials_s_, exponentials_t_;     // of the last sweep
+  C* kept_s_ = nullptr;
+  C* kept_t_ = nullptr;
+  std::vector<C> factor_s_, factor_t_;                 // of each of its blocks
+  std::vector<double> anchor_s_, anchor_t_;            // of each of its blocks
   std::vector<std::pair<std::int32_t, double>> support_;  // id, log p_t; by id, each once
   std::vector<std::uint64_t> order_;                       // id and place in the targets, for sorting
   std::vector<double> support_log_t_, support_log_s_, support_p_s_, support_derivative_;
   std::vector<T> masked_;                                  // a block without its support
+  std::vector<C> kept_;                                    // its exponentials, which nobody reads
   double log_tail_s_ = 0, above_label_ = 0;
 };
 
@@ -138,7 +149,7 @@ void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& r
   teacher_ = task_.teacher == nullptr ? nullptr : task_.teacher + r * task_.teacher_stride;
   gradient_ = task_.gradient == nullptr ? nullptr : task_.gradient + r * task_.gradient_stride;
   if (weight_ == 0) {
-    if (gradient_ != nullptr) std::fill(gradient_, gradient_ + n_, T(0.0f));
+    if (gradient_ != nullptr) std::memset(static_cast<void*>(gradient_), 0, static_cast<std::size_t>(n_) * sizeof(T));
     return;
   }
   temperature_ = 0;
@@ -284,93 +295,6 @@ Entry<double> RowWalker<Loops, C, T>::entry_of(std::int64_t i, double temperatur
   return e;
 }
 
-template <class Loops, class C, class T>
-void RowWalker<Loops, C, T>::statistics(double temperature, bool teacher, bool sums) {
-  if (temperature_ == temperature && (with_teacher_ || !teacher) && (with_sums_ || !sums)) return;
-  temperature_ = temperature;
-  with_teacher_ = teacher;
-  with_sums_ = sums;
-  if (teacher && sums) sweep<true, true>();
-  else if (teacher) sweep<true, false>();
-  else if (sums) sweep<false, true>();
-  else sweep<false, false>();
-}
-
-template <class Loops, class C, class T>
-template <bool Teacher, bool Sums>
-void RowWalker<Loops, C, T>::sweep() {
-  constexpr double lowest = static_cast<double>(std::numeric_limits<C>::lowest());
-  const double inverse = 1 / temperature_;
-  const C log2_scale = static_cast<C>(1.4426950408889634 * inverse), floor = static_cast<C>(-1e6 * temperature_);
-  const bool keep_maxima = task_.metrics && temperature_ == 1;
-  const auto block_of = [&](const T* z) { return std::max(lowest, Loops::template largest<C>(z, std::min(n_, row_block))); };
-  sums_ = {};
-  sums_.student.anchor = block_of(student_);
-  if constexpr (Teacher) sums_.teacher.anchor = block_of(teacher_);
-  if (keep_maxima) maxima_s_.clear(), maxima_t_.clear();
-  const bool rank = keep_maxima && task_.labels != nullptr;
-  const double label_logit = rank ? static_cast<double>(student_[task_.labels[r_]]) : 0;
-  above_label_ = 0;
-  for (std::int64_t first = 0; first < n_; first += row_block) {
-    RowSums block;
-    for (bool again = true; again;) {  // a block that rises far above the anchor moves it and is summed again
-      Loops::template block_statistics<C, T, Teacher, Sums>(student_ + first, Teacher ? teacher_ + first : nullptr, std::min(row_block, n_ - first),
-                                                            sums_, log2_scale, floor, block);
-      again = false;
-      if ((block.student.largest - sums_.student.anchor) * inverse > 20)
-        move_anchor(sums_.student, sums_.teacher, block.student.largest, inverse), again = true;
-      if (Teacher && (block.teacher.largest - sums_.teacher.anchor) * inverse > 20)
-        move_anchor(sums_.teacher, sums_.student, block.teacher.largest, inverse), again = true;
-    }
-    const auto add = [](SideSums& total, const SideSums& part) {
-      total.sum += part.sum, total.first += part.first, total.cross += part.cross;
-      total.largest = std::max(total.largest, part.largest);
-    };
-    add(sums_.student, block.student);
-    if constexpr (Teacher) add(sums_.teacher, block.teacher);
-    if (rank && block.student.largest > label_logit)  // most blocks of a trained model hold none
-      above_label_ += Loops::template count_above<C>(student_ + first, std::min(row_block, n_ - first), static_cast<C>(label_logit));
-    if (keep_maxima) {
-      maxima_s_.push_back(static_cast<C>(block.student.largest));
-      if constexpr (Teacher) maxima_t_.push_back(static_cast<C>(block.teacher.largest));
-    }
-  }
-}
-
-template <class Loops, class C, class T>
-RowStatistics RowWalker<Loops, C, T>::row_statistics() const {
-  const double inverse = 1 / temperature_;
-  const SideSums &s = sums_.student, &t = sums_.teacher;
-  RowStatistics row;
-  row.temperature = temperature_;
-  row.columns = static_cast<double>(n_);
-  const double log_s = std::log(s.sum);
-  row.student_lse = s.anchor * inverse + log_s;
-  if (with_sums_) row.student_entropy = log_s - s.first / s.sum * inverse;
-  if (!with_teacher_) return row;
-  const double log_t = std::log(t.sum);
-  row.teacher_lse = t.anchor * inverse + log_t;
-  if (!with_sums_) return row;
-  row.teacher_entropy = log_t - t.first / t.sum * inverse;
-  row.reverse_kl = s.cross / s.sum * inverse + (log_t - log_s);
-  row.forward_kl = (log_s - log_t) - t.cross / t.sum * inverse;
-  return row;
-}
-
-template <class Loops, class C, class T>
-RowConstants<C> RowWalker<Loops, C, T>::constants() const {
-  RowConstants<C> c;
-  c.student = SideConstants<C>(sums_.student);
-  if (with_teacher_) {
-    c.teacher = SideConstants<C>(sums_.teacher);
-    c.log_sum_difference = static_cast<C>(std::log(sums_.teacher.sum) - std::log(sums_.student.sum));
-  }
-  c.inverse_temperature = static_cast<C>(1 / temperature_);
-  c.log2_scale = static_cast<C>(1.4426950408889634 / temperature_);
-  c.floor = static_cast<C>(-1e6 * temperature_);
-  return c;
-}
-
 template <class Loops, class T, class Loss>
 void walk_rows(const Loss& loss, const RowTask<T>& task, RowResult* results) {
   parallel_for(task.rows, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -400,5 +324,6 @@ void RowKernels<Cpu, T>::run(const Loss& loss, const RowTask<T>& task, RowResult
 KDLIB_NAMESPACE_END
 
 #include "kdlib/backend/cpu/rows_parts_inl.hpp"
+#include "kdlib/backend/cpu/rows_sweep_inl.hpp"
 
 #endif

@@ -105,45 +105,44 @@ void RowWalker<Loops, C, T>::gather_support() {
   }
 }
 
-/// The first sweep with the mass outside the support apart. A block is summed whole and its part of the support taken off where that is at most half of it
-/// (the difference then loses one bit); where it is more, the block is summed again without the support, so a tail of 1e-12 is as exact as one of 0.1.
+/// The first sweep with the mass outside the support apart. A block is summed whole and its part of the support taken off where that is at most nine
+/// tenths of it (the difference then loses three bits); where it is more, the block is summed again without the support, so a tail of 1e-12 is as exact
+/// as one of 0.1.
 template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::support_sweep(double temperature) {
   temperature_ = temperature;
   with_teacher_ = with_sums_ = false;
   const double inverse = 1 / temperature, lowest = static_cast<double>(std::numeric_limits<C>::lowest());
-  const C log2_scale = static_cast<C>(1.4426950408889634 * inverse), floor = static_cast<C>(-1e6 * temperature);
-  sums_ = {};
+  double highest = std::max(lowest, Loops::template largest<C>(student_, std::min(n_, row_block)));
+  for (const auto& [id, log_p] : support_) highest = std::max(highest, static_cast<double>(student_[id]));
+  start_sweep(highest, 0);
   SideSums& side = sums_.student;
-  side.anchor = std::max(lowest, Loops::template largest<C>(student_, std::min(n_, row_block)));
-  for (const auto& [id, log_p] : support_) side.anchor = std::max(side.anchor, static_cast<double>(student_[id]));
   support_p_s_.clear();
   const auto mass = [&](std::int32_t id) { return std::exp(std::max(-1e6, (static_cast<double>(student_[id]) - side.anchor) * inverse)); };
   double inside = 0;  // of the support, about side.anchor
   std::size_t next = 0;
   for (std::int64_t first = 0; first < n_; first += row_block) {
     const std::int64_t count = std::min(row_block, n_ - first);
-    const auto block_sums = [&](const T* z) {
-      RowSums block;
-      Loops::template block_statistics<C, T, false, false>(z, nullptr, count, sums_, log2_scale, floor, block);
-      if (!((block.student.largest - side.anchor) * inverse > 20)) return block.student.sum;
-      const double scale = std::exp((side.anchor - block.student.largest) * inverse);  // no entry of the support: those are at most the anchor
+    const double before = side.anchor;
+    double outside = sum_block<false, false>(student_ + first, nullptr, count, first).student.sum, here = 0;
+    if (side.anchor != before) {  // moved by an entry outside the support: those of the support are at most the first anchor
+      const double scale = std::exp((before - side.anchor) * inverse);
       inside *= scale;
       for (double& p : support_p_s_) p *= scale;
-      move_anchor(side, sums_.teacher, block.student.largest, inverse);
-      Loops::template block_statistics<C, T, false, false>(z, nullptr, count, sums_, log2_scale, floor, block);
-      return block.student.sum;
-    };
-    double outside = block_sums(student_ + first), here = 0;
+    }
     const std::size_t begin = next;
     for (; next < support_.size() && support_[next].first < first + count; ++next) {
       support_p_s_.push_back(mass(support_[next].first));
       here += support_p_s_.back();
     }
-    if (here > 0.5 * outside) {
+    if (here > 0.9 * outside) {
       masked_.assign(student_ + first, student_ + first + count);
       for (std::size_t k = begin; k < next; ++k) masked_[static_cast<std::size_t>(support_[k].first - first)] = static_cast<T>(-std::numeric_limits<float>::infinity());
-      outside = block_sums(masked_.data());
+      kept_.assign(static_cast<std::size_t>(count), C(0));
+      RowSums block;
+      Loops::template block_statistics<C, T, false, false>(masked_.data(), nullptr, count, sums_, static_cast<C>(1.4426950408889634 * inverse),
+                                                           static_cast<C>(-1e6 * temperature), kept_.data(), nullptr, block);
+      outside = block.student.sum;
     } else {
       outside -= here;
     }
@@ -152,6 +151,7 @@ void RowWalker<Loops, C, T>::support_sweep(double temperature) {
   }
   const double tail = side.sum;
   side.sum += inside;
+  end_sweep(inverse);
   const double log_sum = std::log(side.sum);
   log_tail_s_ = std::log(tail) - log_sum;
   support_log_t_.clear(), support_log_s_.clear();

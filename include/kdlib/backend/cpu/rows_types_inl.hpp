@@ -19,7 +19,7 @@ constexpr std::int64_t row_block = 1024;  // entries: 4 KB of each stream, both 
 /// Sums over one model's logits z at x = z - anchor: sum of e^(x/T), of e x, and of e (x - y) with the other model's y.
 struct SideSums {
   double anchor = 0, sum = 0, first = 0, cross = 0;
-  double largest = -std::numeric_limits<double>::infinity();
+  double largest = 0;  // of a block, where asked for
 };
 struct RowSums {
   SideSums student, teacher;
@@ -38,17 +38,17 @@ inline void move_anchor(SideSums& side, SideSums& other, double anchor, double i
   side.anchor = anchor;
 }
 
-/// One side's numbers for the second sweep: p = 2^(x k - fraction + offset).
+/// Whether the second sweep takes the exponentials of the first from memory. It pays where logits are stored in 16 bits; with float logits the sweeps
+/// wait for memory already (docs/performance.md).
+template <class C, class T>
+constexpr bool keeps_exponentials = sizeof(T) < sizeof(C);
+
+/// One side's numbers for the second sweep: p = e^((z - anchor) / T) * factor, or, kept, e^((z - anchor of its block) / T) * block_factor.
 template <class C>
 struct SideConstants {
-  C anchor = 0, fraction = 0, offset = 0, log_sum = 0;
-
-  SideConstants() = default;
-  explicit SideConstants(const SideSums& s) : anchor(static_cast<C>(s.anchor)), log_sum(static_cast<C>(std::log(s.sum))) {
-    const double l = std::log2(s.sum), whole = std::floor(l);
-    fraction = static_cast<C>(l - whole);
-    offset = static_cast<C>(-whole);
-  }
+  C anchor = 0, log_sum = 0, factor = 0;
+  const C* exponentials = nullptr;
+  const C* block_factor = nullptr;
 };
 template <class C>
 struct RowConstants {

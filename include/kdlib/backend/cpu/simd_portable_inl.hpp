@@ -95,7 +95,8 @@ struct PortablePack : PackMath<PortablePack> {
   }
   static PortablePack scale2(const PortablePack& p, const PortablePack& n) {
     const Vector low = Vector{} - 127.0f;
-    const Vector m = n.v < low ? low : n.v;
+    const Vector high = Vector{} + 128.0f;
+    const Vector bounded = n.v < low ? low : n.v, m = bounded > high ? high : bounded;
     const Bits e = (__builtin_convertvector(m, Bits) + 127) << 23;
     return of(p.v * bits_to_float(e));
   }

@@ -281,7 +281,7 @@ struct Avx2Pack : PackMath<Avx2Pack> {
   }
   KDLIB_AVX2 static Avx2Pack scale2(const Avx2Pack& p, const Avx2Pack& n) {
     Avx2Pack r;
-    const __m256i e = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_set1_ps(-127.0f), n.v));
+    const __m256i e = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(128.0f), _mm256_max_ps(_mm256_set1_ps(-127.0f), n.v)));
     r.v = _mm256_mul_ps(p.v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23)));
     return r;
   }
