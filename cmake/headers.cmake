@@ -74,6 +74,8 @@ set(KDLIB_HEADERS
   include/kdlib/io/gguf_types.hpp
   include/kdlib/io/gguf_value.hpp
   include/kdlib/io/gguf_value_inl.hpp
+  include/kdlib/io/gguf_writer.hpp
+  include/kdlib/io/gguf_writer_inl.hpp
   include/kdlib/io/json.hpp
   include/kdlib/io/json_inl.hpp
   include/kdlib/io/json_writer.hpp
@@ -129,6 +131,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/decoder_inl.hpp
   include/kdlib/model/expert_files_inl.hpp
   include/kdlib/model/gguf_config_inl.hpp
+  include/kdlib/model/gguf_names_inl.hpp
   include/kdlib/model/hf_config.hpp
   include/kdlib/model/hf_config_inl.hpp
   include/kdlib/model/hf_config_text_inl.hpp
@@ -136,6 +139,8 @@ set(KDLIB_HEADERS
   include/kdlib/model/load_inl.hpp
   include/kdlib/model/quantize.hpp
   include/kdlib/model/quantize_inl.hpp
+  include/kdlib/model/save_gguf.hpp
+  include/kdlib/model/save_gguf_inl.hpp
   include/kdlib/model/save_inl.hpp
   include/kdlib/model/upcycle.hpp
   include/kdlib/nn/attention.hpp
@@ -164,6 +169,8 @@ set(KDLIB_HEADERS
   include/kdlib/optim/sgd_inl.hpp
   include/kdlib/quant/gguf_blocks.hpp
   include/kdlib/quant/gguf_blocks_inl.hpp
+  include/kdlib/quant/gguf_encode.hpp
+  include/kdlib/quant/gguf_encode_inl.hpp
   include/kdlib/quant/int4_group.hpp
   include/kdlib/quant/int4_group_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
@@ -220,6 +227,8 @@ set(KDLIB_HEADERS
   include/kdlib/text/tokenizer_data_inl.hpp
   include/kdlib/text/tokenizer_files_inl.hpp
   include/kdlib/text/tokenizer_gguf_inl.hpp
+  include/kdlib/text/tokenizer_writer.hpp
+  include/kdlib/text/tokenizer_writer_inl.hpp
   include/kdlib/text/unicode.hpp
   include/kdlib/text/unicode_inl.hpp
   include/kdlib/text/unicode_tables.hpp

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Models from GGUF files: the metadata become the same config, rows of q and k go back to their places, logits equal transformers'.
+#include <algorithm>
+
 #include "kdlib/model/hf_config.hpp"
 #include "reference_models.hpp"
 #include "support/catch.hpp"
@@ -60,7 +62,42 @@ TEST_CASE("a model from GGUF saved as a Hugging Face directory is the same model
 }
 
 TEST_CASE("rows of q and k: old rows 0 1 2 3 stand as 0 2 1 3 in a GGUF file", "[model][gguf]") {
+  detail::GgufPart part;
   const std::int64_t four[] = {0, 2, 1, 3}, eight[] = {0, 4, 1, 5, 2, 6, 3, 7};  // position in the file -> old row
-  for (std::int64_t i = 0; i < 4; ++i) CHECK(detail::interleaved_row(four[i], 4) == i);
-  for (std::int64_t i = 0; i < 8; ++i) CHECK(detail::interleaved_row(8 + eight[i], 8) == 8 + i);
+  part.head = 4;
+  for (std::int64_t i = 0; i < 4; ++i) CHECK(part.source(i) == four[i]);
+  part.head = 8;
+  for (std::int64_t i = 0; i < 8; ++i) CHECK(part.source(8 + i) == 8 + eight[i]);
+}
+
+TEST_CASE("files of the Python package gguf give the parameters of every architecture", "[model][gguf]") {
+  for (const Family family : {Family::llama, Family::qwen2, Family::qwen3, Family::qwen2_moe, Family::qwen3_moe, Family::gpt_oss}) {
+    CAPTURE(family_name(family));
+    std::string name = detail::gguf_architecture(family);
+    std::replace(name.begin(), name.end(), '-', '_');
+    DecoderConfig config = golden_config(family);
+    if (family == Family::gpt_oss) config.moe.activation.limit = 7;
+    Model wanted = Model::from_config(config, 1);
+    fill_golden(wanted);
+    Model model = Model::from_pretrained(reference_file("gguf/golden_" + name + ".gguf"));
+    CHECK(model.notes().empty());
+    REQUIRE(model.parameters().size() == wanted.parameters().size());
+    for (const Parameter<float, Cpu>* p : wanted.parameters()) {
+      CAPTURE(p->name);
+      const Parameter<float, Cpu>* q = model.find_parameter(p->name);
+      REQUIRE(q != nullptr);
+      REQUIRE(q->value.shape() == p->value.shape());
+      CHECK(max_difference(p->value.data(), q->value.data(), static_cast<std::size_t>(p->value.count())) == 0);
+    }
+    TokenBatch batch;
+    batch.append(std::vector<std::int32_t>{3, 1, 4, 1, 5, 9});
+    CHECK(max_difference(model.forward(batch).data(), wanted.forward(batch).data(), 6 * 8) == 0);
+    const DecoderConfig& c = model.config();
+    CHECK(c.norm_epsilon == config.norm_epsilon);
+    CHECK(c.rope.truncate == config.rope.truncate);
+    CHECK(c.moe.active == config.moe.active);
+    CHECK(c.moe.over_chosen == config.moe.over_chosen);
+    CHECK(c.moe.shared == config.moe.shared);
+    for (std::int64_t i = 0; i < c.layers; ++i) CHECK(c.window(i) == config.window(i));
+  }
 }

@@ -30,6 +30,7 @@ class GgufValue {
   Kind element_kind() const { return element_kind_; }            // of an array
   bool is_array() const { return kind_ == Kind::array; }
   std::uint64_t size() const { return is_array() ? count_ : 1; }  // elements
+  std::span<const std::byte> bytes() const { return data_; }      // of the value or of all elements, as the file has them
 
   bool as_bool() const;
   std::int64_t as_int() const;    // any integer kind within int64

@@ -22,7 +22,8 @@ DecoderConfig read_hf_config(const std::string& directory);
 /// transformers needs. `dtype`: float32, bfloat16 or float16.
 std::string hf_config_text(const DecoderConfig& config, const std::string& dtype);
 
-/// From the metadata (and tensor list: head, biases, rope_freqs) of a GGUF file of architecture llama, qwen2 or qwen3.
+/// From the metadata (and tensor list: head, biases, routers, rope_freqs) of a GGUF file of architecture llama, qwen2, qwen3, qwen2moe, qwen3moe or
+/// gpt-oss. FormatError or ConfigError name the file and the key.
 DecoderConfig gguf_config(const GgufFile& file);
 
 KDLIB_NAMESPACE_END

@@ -150,6 +150,7 @@ inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std:
 }  // namespace detail
 
 inline std::string hf_config_text(const DecoderConfig& config, const std::string& dtype) {
+  require<ConfigError>(config.rope.divisors.empty(), "[save_pretrained] the frequency divisors of the GGUF file (rope_freqs.weight) are no llama3 scaling that config.json has keys for");
   JsonWriter out(JsonStyle{2, NonFinite::refuse});
   if (config.source_json.empty()) {
     detail::write_new_config(out, config, dtype);

@@ -10,6 +10,7 @@
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors.hpp"
 #include "kdlib/model/decoder.hpp"
+#include "kdlib/model/gguf_names_inl.hpp"
 #include "kdlib/model/hf_config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -39,12 +40,6 @@ void read_in_pieces(const std::vector<Parameter<T, D>*>& parameters, F&& read) {
   });
 }
 
-inline bool ends_with_any(std::string_view name, std::initializer_list<std::string_view> endings) {
-  for (const std::string_view e : endings)
-    if (name.ends_with(e)) return true;
-  return false;
-}
-
 template <class D, class T>
 void read_safetensors(const SafetensorsDirectory& files, const std::vector<Parameter<T, D>*>& parameters) {
   std::vector<const TensorInfo*> sources;
@@ -72,56 +67,46 @@ void read_safetensors(const SafetensorsDirectory& files, const std::vector<Param
   });
 }
 
-/// model.layers.3.self_attn.q_proj.weight -> blk.3.attn_q.weight.
-inline std::string gguf_tensor_name(const std::string& name) {
-  if (name == "model.embed_tokens.weight") return "token_embd.weight";
-  if (name == "model.norm.weight") return "output_norm.weight";
-  if (name == "lm_head.weight") return "output.weight";
-  constexpr std::string_view prefix = "model.layers.";
-  const std::size_t dot = name.find('.', prefix.size());
-  const std::string number = name.substr(prefix.size(), dot - prefix.size()), rest = name.substr(dot + 1);
-  constexpr const char* pairs[][2] = {{"input_layernorm.", "attn_norm."},       {"self_attn.q_proj.", "attn_q."},
-                                      {"self_attn.k_proj.", "attn_k."},         {"self_attn.v_proj.", "attn_v."},
-                                      {"self_attn.o_proj.", "attn_output."},    {"self_attn.q_norm.", "attn_q_norm."},
-                                      {"self_attn.k_norm.", "attn_k_norm."},    {"post_attention_layernorm.", "ffn_norm."},
-                                      {"mlp.gate_proj.", "ffn_gate."},          {"mlp.up_proj.", "ffn_up."},
-                                      {"mlp.down_proj.", "ffn_down."}};
-  for (const auto& pair : pairs)
-    if (rest.starts_with(pair[0])) return concat("blk.", number, ".", pair[1], rest.substr(std::strlen(pair[0])));
-  return name;
-}
-
-/// Where row `row` of a half-split q or k matrix stands in a GGUF file of architecture llama (interleaved rotation).
-inline std::int64_t interleaved_row(std::int64_t row, std::int64_t head_size) {
-  const std::int64_t half = head_size / 2, head = row / head_size, inside = row % head_size;
-  return head * head_size + 2 * (inside % half) + inside / half;
+/// Fills rows [row, row + rows) of one tensor's rows into the parameter that they belong to.
+template <class D, class T>
+void read_gguf_rows(const GgufTensor& t, const GgufPart& part, Parameter<T, D>& p, std::int64_t row, std::int64_t rows) {
+  const std::size_t width = static_cast<std::size_t>(part.width), count = static_cast<std::size_t>(rows);
+  std::vector<float> decoded(count * width);
+  const std::size_t stride = part.width == 1 ? 0 : t.data.size() / static_cast<std::size_t>(part.rows);
+  if (stride > 0) decode_row(t.type, t.data.data() + static_cast<std::size_t>(row) * stride, decoded.data(), decoded.size());
+  else decode_row(t.type, t.data.data(), decoded.data(), decoded.size());  // a vector or bias comes whole
+  std::vector<T> values(decoded.size());
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>(decoded[i]);
+  if (part.head == 0 && part.group == 0) return put_rows(p, row, part.width, values);
+  for (std::size_t r = 0; r < count; ++r)
+    Memory<D>::from_host(p.value.data() + part.source(row + static_cast<std::int64_t>(r)) * part.width, values.data() + r * width, width * sizeof(T));
 }
 
 template <class D, class T>
 void read_gguf(const GgufFile& file, const DecoderConfig& config, const std::vector<Parameter<T, D>*>& parameters) {
-  for (const Parameter<T, D>* p : parameters) {
-    const std::string name = gguf_tensor_name(p->name);
-    const GgufTensor* t = file.find_tensor(name);
-    require<FormatError>(t != nullptr, "[decoder] ", file.path(), ": tensor \"", name, "\" ", p->value.shape(), " is missing; the metadata ask for it");
-    require<FormatError>(can_decode(t->type), "[decoder] ", file.path(), ": ", t->text(), ": this element type is not decoded");
-    require<FormatError>(t->shape == p->value.shape(), "[decoder] ", file.path(), ": ", t->text(), ": the metadata ask for ", p->value.shape());
+  struct Piece {
+    Parameter<T, D>* p;
+    const GgufTensor* tensor;
+    GgufPart part;
+    std::int64_t row, rows;
+  };
+  std::vector<Piece> pieces;
+  for (Parameter<T, D>* p : parameters) {
+    for (const GgufPart& part : gguf_parts(p->name, p->value.shape(), config)) {
+      const GgufTensor* t = file.find_tensor(part.name);
+      require<FormatError>(t != nullptr, "[decoder] ", file.path(), ": tensor \"", part.name, "\" ", part.shape, " is missing; the metadata ask for it");
+      require<FormatError>(can_decode(t->type), "[decoder] ", file.path(), ": ", t->text(), ": this element type is not decoded");
+      const bool as_row = part.shape.rank() == 1 && t->shape == Shape{1, part.shape[0]};  // a gate of one row, written with two axes
+      require<FormatError>(t->shape == part.shape || as_row, "[decoder] ", file.path(), ": ", t->text(), ": the metadata ask for ", part.shape);
+      const std::int64_t step = part.width == 1 ? part.rows : 1 + (std::int64_t{1} << 20) / (part.width + 1);
+      for (std::int64_t row = 0; row < part.rows; row += step) pieces.push_back({p, t, part, row, part.rows - row < step ? part.rows - row : step});
+    }
   }
   allocate_parameters<D, T>(parameters);
-  read_in_pieces(parameters, [&](Parameter<T, D>& p, std::int64_t row, std::int64_t rows) {
-    const GgufTensor& t = file.tensor(gguf_tensor_name(p.name));
-    const bool vector = p.value.shape().rank() == 1;
-    const bool swapped = config.family == Family::llama && ends_with_any(p.name, {".q_proj.weight", ".q_proj.bias", ".k_proj.weight", ".k_proj.bias"});
-    const std::int64_t width = vector ? (swapped ? 1 : p.value.count()) : p.value[1];
-    const std::int64_t count = vector && swapped ? p.value.count() : rows;
-    const std::size_t stride = t.data.size() / static_cast<std::size_t>(p.value.count() / width);
-    std::vector<float> decoded(static_cast<std::size_t>(width));
-    std::vector<T> values(static_cast<std::size_t>(count * width));
-    for (std::int64_t r = 0; r < count; ++r) {
-      const std::int64_t from = swapped ? interleaved_row(row + r, config.head_size) : row + r;
-      decode_row(t.type, t.data.data() + static_cast<std::size_t>(from) * stride, decoded.data(), decoded.size());
-      for (std::int64_t i = 0; i < width; ++i) values[static_cast<std::size_t>(r * width + i)] = static_cast<T>(decoded[static_cast<std::size_t>(i)]);
-    }
-    put_rows(p, row, width, values);
+  std::atomic<std::size_t> next{0};
+  parallel_parts(thread_count(), [&](int, int) {
+    for (std::size_t i = next.fetch_add(1); i < pieces.size(); i = next.fetch_add(1))
+      read_gguf_rows<D, T>(*pieces[i].tensor, pieces[i].part, *pieces[i].p, pieces[i].row, pieces[i].rows);
   });
 }
 
@@ -169,7 +154,8 @@ void Decoder<D, T>::load_gguf(const std::string& path) {
   build();
   detail::read_gguf(file, config_, parameters());
   std::vector<std::string> names;
-  for (const Parameter<T, D>* p : parameters()) names.push_back(detail::gguf_tensor_name(p->name));
+  for (const Parameter<T, D>* p : parameters())
+    for (const detail::GgufPart& part : detail::gguf_parts(p->name, p->value.shape(), config_)) names.push_back(part.name);
   detail::note_unused_tensors(notes_, path, std::move(names), false, file.tensors(), [](const GgufTensor& t) { return t.name; });
 }
 

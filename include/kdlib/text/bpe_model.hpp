@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kdlib/text/vocabulary.hpp"
@@ -27,6 +28,8 @@ class MergeTable {
   void add(std::int32_t left, std::int32_t right, Merge merge);  // a later rank of the same pair replaces the earlier
   Merge find(std::int32_t left, std::int32_t right) const;       // rank no_rank: none
   std::size_t size() const { return used_; }
+  /// Pairs (left, right) in the order of their ranks.
+  std::vector<std::pair<std::int32_t, std::int32_t>> pairs() const;
 
  private:
   static constexpr std::uint64_t empty = ~std::uint64_t{0};

@@ -38,6 +38,17 @@ inline Merge MergeTable::find(std::int32_t left, std::int32_t right) const {
   return slots_.empty() ? Merge{no_rank, 0} : slots_[slot(key_of(left, right))].merge;
 }
 
+inline std::vector<std::pair<std::int32_t, std::int32_t>> MergeTable::pairs() const {
+  std::vector<Slot> used;
+  for (const Slot& s : slots_)
+    if (s.key != empty) used.push_back(s);
+  std::sort(used.begin(), used.end(), [](const Slot& a, const Slot& b) { return a.merge.rank < b.merge.rank; });
+  std::vector<std::pair<std::int32_t, std::int32_t>> list;
+  list.reserve(used.size());
+  for (const Slot& s : used) list.emplace_back(static_cast<std::int32_t>(s.key >> 32), static_cast<std::int32_t>(s.key & 0xFFFFFFFFu));
+  return list;
+}
+
 inline PieceCache::PieceCache() : entries_(std::size_t{1} << 15) {}
 
 inline const PieceCache::Entry* PieceCache::find(std::string_view piece, std::uint64_t hash) {

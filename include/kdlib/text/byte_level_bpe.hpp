@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kdlib/text/added_tokens.hpp"
@@ -84,6 +85,12 @@ class Tokenizer {
   PreTokenizer pre_tokenizer() const;
   bool normalizes_nfc() const;
   std::size_t merge_count() const;
+  /// A piece that is a token as a whole is that token, whatever the merges say (o200k).
+  bool ignores_merges() const;
+  /// The merges as pairs of ids, in the order in which they are tried.
+  std::vector<std::pair<std::int32_t, std::int32_t>> merges() const;
+  /// The token that bytes without one of their own become; empty: they vanish.
+  std::optional<std::int32_t> unknown_id() const;
   /// File or name it was read from.
   const std::string& source() const;
 

@@ -256,6 +256,16 @@ inline bool Tokenizer::wants_bos() const { return data_->wants_bos; }
 inline const std::string& Tokenizer::chat_template() const { return data_->chat_template; }
 inline PreTokenizer Tokenizer::pre_tokenizer() const { return data_->pre_tokenizer; }
 inline bool Tokenizer::normalizes_nfc() const { return data_->nfc; }
+inline bool Tokenizer::ignores_merges() const { return data_->model.ignore_merges; }
+inline std::vector<std::pair<std::int32_t, std::int32_t>> Tokenizer::merges() const { return data_->model.merges.pairs(); }
+inline std::optional<std::int32_t> Tokenizer::unknown_id() const {
+  for (int b = 0; b < 256; ++b) {
+    const char byte = static_cast<char>(b);
+    const std::int32_t id = data_->model.byte_token[b];
+    if (id != detail::Vocabulary::none && data_->model.vocabulary.find(std::string_view(&byte, 1)) != id) return id;
+  }
+  return std::nullopt;
+}
 inline std::size_t Tokenizer::merge_count() const { return data_->model.merges.size(); }
 inline const std::string& Tokenizer::source() const { return data_->source; }
 inline std::uint64_t Tokenizer::content_hash() const { return data_->content_hash; }

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing GGUF files (version 3): metadata, tensor list and data in the order in which they were added; the file appears at once.
+#ifndef KDLIB_IO_GGUF_WRITER_HPP
+#define KDLIB_IO_GGUF_WRITER_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kdlib/core/shape.hpp"
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/gguf_types.hpp"
+#include "kdlib/io/gguf_value.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// Writes the bytes of one tensor when its turn comes.
+struct GgufSource {
+  virtual ~GgufSource() = default;
+  virtual void write(AtomicFile& file) = 0;
+};
+template <class F>
+struct GgufSourceOf final : GgufSource {
+  explicit GgufSourceOf(F f) : body(std::move(f)) {}
+  void write(AtomicFile& file) override { body(file); }
+  F body;
+};
+}  // namespace detail
+
+/// Collects keys (copied) and tensors (borrowed until commit()), then writes the file in commit().
+///   GgufWriter writer{"tiny.gguf"};
+///   writer.string("general.architecture", "llama").u32("llama.block_count", 1).strings("t", {"x", "yz"}).boolean("f", true);
+///   writer.add("a.weight", GgufType::f32, Shape{2, 3}, std::as_bytes(std::span(values)));
+///   writer.commit();
+/// FormatError: a key that is empty, above 65535 bytes or there twice, an empty array, a text that is no UTF-8, a tensor's name that is empty,
+/// 64 bytes or longer, or there twice, an alignment that is no power of two from 8 on. ShapeError: a shape of rank 0 or with an extent of 0,
+/// rows that are no whole number of blocks, data of another size. IoError: as AtomicFile.
+class GgufWriter {
+ public:
+  explicit GgufWriter(std::string path, std::uint32_t alignment = 32);  // other than 32: written as general.alignment
+
+  GgufWriter& u32(std::string_view key, std::uint32_t value);
+  GgufWriter& i32(std::string_view key, std::int32_t value);
+  GgufWriter& f32(std::string_view key, float value);
+  GgufWriter& boolean(std::string_view key, bool value);
+  GgufWriter& string(std::string_view key, std::string_view value);
+  GgufWriter& strings(std::string_view key, const std::vector<std::string>& values);
+  GgufWriter& i32s(std::string_view key, const std::vector<std::int32_t>& values);
+  GgufWriter& booleans(std::string_view key, const std::vector<bool>& values);
+  /// A value of another file, as it is, under its own key.
+  GgufWriter& copy(const GgufValue& value);
+  bool has(std::string_view key) const;
+
+  /// Blocks stored as they are. `shape` is row-major, as GgufTensor::shape.
+  void add(std::string name, GgufType type, const Shape& shape, std::span<const std::byte> data);
+  /// `write(file)` is called in commit() and writes exactly the bytes of the tensor with file.write(pointer, bytes).
+  template <class F>
+  void add_from(std::string name, GgufType type, const Shape& shape, F write) {
+    add_entry(std::move(name), type, shape).source = std::make_unique<detail::GgufSourceOf<F>>(std::move(write));
+  }
+
+  /// Bytes of tensor data so far, paddings included.
+  std::uint64_t data_bytes() const { return data_bytes_; }
+  /// Writes everything; the file is complete and on disk when this returns. Once.
+  void commit();
+
+ private:
+  struct Entry {
+    std::string name;
+    GgufType type;
+    Shape shape;
+    std::uint64_t offset = 0, bytes = 0;
+    std::span<const std::byte> data;
+    std::unique_ptr<detail::GgufSource> source;  // empty: data
+  };
+  Entry& add_entry(std::string name, GgufType type, const Shape& shape);
+  void begin_value(std::string_view key, GgufValue::Kind kind);
+  void begin_array(std::string_view key, GgufValue::Kind element, std::size_t count);
+  template <class N>
+  void put(N number);
+  void put_text(std::string_view text);
+  std::string tensor_list() const;
+
+  std::string path_, pairs_;  // pairs_: keys and values as the file has them
+  std::uint64_t alignment_ = 32, data_bytes_ = 0;
+  std::vector<std::string> keys_;
+  std::vector<Entry> entries_;
+  bool committed_ = false;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/io/gguf_writer_inl.hpp"
+
+#endif

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model with its tokenizer as one GGUF file, as llama.cpp reads it.
+#ifndef KDLIB_MODEL_SAVE_GGUF_HPP
+#define KDLIB_MODEL_SAVE_GGUF_HPP
+
+#include <string>
+#include <vector>
+
+#include "kdlib/io/gguf_types.hpp"
+#include "kdlib/model/decoder.hpp"
+#include "kdlib/text/byte_level_bpe.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct GgufSaveSettings {
+  /// Of matrices: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1, or MXFP4 for the experts of a mixture with BF16 for the rest. Vectors, norms, biases,
+  /// routers and sinks are F32 always; a matrix whose rows do not divide into blocks is F16.
+  GgufType type = GgufType::f16;
+  std::string name{};  // general.name; empty: left out
+};
+
+/// Writes `path`; nullptr: without a tokenizer (tokenizer.ggml.model "none"). Values are rounded once, from the model's own (quant/gguf_encode.hpp).
+/// Answers notes: what the format has no place for, matrices that are F16 instead. The file appears complete or not at all.
+/// ConfigError, naming the setting: an adapter that is not merged; what readers of the format would silently compute otherwise (windows of
+/// Qwen2, norm_topk_prob other than the architecture's, a clamp other than gpt-oss's, scalings of frequencies that have no key).
+template <class D, class T>
+std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* tokenizer, const std::string& path, const GgufSaveSettings& settings = {});
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/model/save_gguf_inl.hpp"
+
+#endif
