@@ -10,10 +10,10 @@ set(KDLIB_HEADERS
   include/kdlib/backend/concepts.hpp
   include/kdlib/backend/cpu.hpp
   include/kdlib/backend/cpu/attention_inl.hpp
+  include/kdlib/backend/cpu/coded_inl.hpp
   include/kdlib/backend/cpu/elementwise_inl.hpp
   include/kdlib/backend/cpu/experts_inl.hpp
   include/kdlib/backend/cpu/gemm_inl.hpp
-  include/kdlib/backend/cpu/int4_inl.hpp
   include/kdlib/backend/cpu/isa_inl.hpp
   include/kdlib/backend/cpu/rows.hpp
   include/kdlib/backend/cpu/rows_body_inl.hpp
@@ -26,8 +26,9 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/simd_portable_inl.hpp
   include/kdlib/backend/cpu/simd_x86_inl.hpp
   include/kdlib/backend/cpu/vector_body_inl.hpp
+  include/kdlib/backend/cpu/vector_coded_body_inl.hpp
+  include/kdlib/backend/cpu/vector_coded_product_body_inl.hpp
   include/kdlib/backend/cpu/vector_few_rows_body_inl.hpp
-  include/kdlib/backend/cpu/vector_int4_body_inl.hpp
   include/kdlib/backend/cpu/vector_panel_body_inl.hpp
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/context.cuh
@@ -167,12 +168,17 @@ set(KDLIB_HEADERS
   include/kdlib/optim/schedule_inl.hpp
   include/kdlib/optim/sgd.hpp
   include/kdlib/optim/sgd_inl.hpp
+  include/kdlib/quant/coded_data.hpp
+  include/kdlib/quant/coded_data_inl.hpp
+  include/kdlib/quant/coded_matrix.hpp
+  include/kdlib/quant/coded_matrix_inl.hpp
+  include/kdlib/quant/four_bit_floats.hpp
+  include/kdlib/quant/four_bit_floats_inl.hpp
   include/kdlib/quant/gguf_blocks.hpp
   include/kdlib/quant/gguf_blocks_inl.hpp
   include/kdlib/quant/gguf_encode.hpp
   include/kdlib/quant/gguf_encode_inl.hpp
-  include/kdlib/quant/int4_group.hpp
-  include/kdlib/quant/int4_group_inl.hpp
+  include/kdlib/quant/integer_codes_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/generate.hpp

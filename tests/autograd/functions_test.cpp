@@ -3,7 +3,7 @@
 #include "check.hpp"
 
 #include "kdlib/nn/rope_table.hpp"
-#include "kdlib/quant/int4_group.hpp"
+#include "kdlib/quant/coded_matrix.hpp"
 
 using namespace kdlib_tests;
 
@@ -34,7 +34,7 @@ TEST_CASE("linear: gradients with and without bias, residual and LoRA", "[autogr
 TEST_CASE("linear on packed weights: gradients of the input and of LoRA for few and many rows", "[autograd]") {
   const Real w = random(Shape{9, 8});
   const std::vector<float> plain(w.data(), w.data() + w.count());
-  const Int4Matrix<double, Cpu> packed(encode_int4(plain.data(), 9, 8, 4, Int4Rule::affine), 9, 8, 4);
+  const CodedMatrix<double, Cpu> packed(encode_weights(plain.data(), 9, 8, {.group_size = 4, .rule = Int4Rule::affine}));
   for (const std::int64_t rows : {3, 30}) {
     Weight a = weight("A", Shape{2, 8}), b = weight("B", Shape{9, 2});
     LinearOperand<double, Cpu> o;

@@ -35,13 +35,27 @@ struct CacheRanges {
   const std::int64_t* past = nullptr;   // [documents] rows that were there before this batch
 };
 
-/// A weight [rows, columns] in four bits: two signed codes a byte, the even column in the low nibble; value = code * scale + zero with one
-/// scale (and zero, or nullptr for none) for each `group` columns of a row, formed in float with two roundings.
-struct Int4Ranges {
-  const std::uint8_t* codes = nullptr;  // [rows, columns / 2]
-  const float* scale = nullptr;         // [rows, columns / group]
-  const float* zero = nullptr;          // [rows, columns / group] or nullptr
+/// A weight [rows, columns] in codes of 3, 4 or 8 bits, one scale (and zero) for each `group` columns:
+///   value = level(code) * scale + zero, or (level(code) - zero) * scale where `shifted`, each step rounded to float.
+/// level(code) = levels[code]; the signed integer itself where levels is null (8 bits). Eight codes of a row take `bits` bytes, little-endian,
+/// the first in the lowest bits; rows start on such a word. 64 readable bytes follow codes, scale, zero and small_scale.
+struct CodedRanges {
+  const std::uint8_t* codes = nullptr;        // [rows, row_bytes()]
+  const float* levels = nullptr;              // [16], the 8 of three bits twice; null for 8 bits
+  const float* scale = nullptr;               // one a group; null where small_scale holds it
+  const std::uint8_t* small_scale = nullptr;  // powers of two 2^(s - 127), or with nested_map: nested_map[s] * nested_scale[i / 256] + nested_offset
+  const float* nested_map = nullptr;          // [256] or null
+  const float* nested_scale = nullptr;        // one for every 256 groups
+  float nested_offset = 0;
+  const float* zero = nullptr;                // one a group, or null for none
   std::int64_t rows = 0, columns = 0, group = 0;
+  int bits = 4;
+  bool shifted = false;
+  bool crossing = false;  // groups are counted through the flattened matrix and cross row ends; else each row starts a group, its last may be short
+
+  std::int64_t row_bytes() const { return (columns + 7) / 8 * bits; }
+  std::int64_t row_groups() const { return (columns + group - 1) / group; }
+  std::int64_t groups() const { return crossing ? (rows * columns + group - 1) / group : rows * row_groups(); }
 };
 
 /// How logits [N, E] become K experts and their weights: the K largest logits, equal ones by lower index, weighted by softmax over the

@@ -146,12 +146,18 @@ struct CpuExperts {
   static void add_gated_backward(const T* gate, const T* x, const T* y_gradient, std::int64_t n, std::int64_t width, T* gate_gradient, T* x_gradient);
 };
 
+/// How m rows of x meet coded weights without decoded ones: x is padded to `rows` (1, 2, 4, 8; 0: they do not) and takes `elements` floats, its sums
+/// `sums`; each thread needs `scratch`.
+struct CodedPlan {
+  std::int64_t rows = 0, elements = 0, sums = 0, scratch = 0;
+};
+
 template <class T>
 struct CpuPacked {
   /// out[count, columns] = rows [begin, begin + count) of the weight.
-  static void int4_decode(const Int4Ranges& weight, std::int64_t begin, std::int64_t count, T* out);
-  /// y[m, rows] = x[m, columns] W^T + beta * y, rows decoded in cache as they are used: for m up to some tens.
-  static void int4_multiply_few(const Int4Ranges& weight, std::int64_t m, const T* x, T beta, T* y);
+  static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
+  /// y[m, rows] = x[m, columns] W^T + beta * y for m up to some tens: up to 8 rows meet the codes as they are read, more meet rows decoded in cache.
+  static void coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, T beta, T* y);
 };
 
 }  // namespace detail
@@ -169,7 +175,7 @@ KDLIB_NAMESPACE_END
 #include "kdlib/backend/cpu/elementwise_inl.hpp"
 #include "kdlib/backend/cpu/attention_inl.hpp"
 #include "kdlib/backend/cpu/experts_inl.hpp"
-#include "kdlib/backend/cpu/int4_inl.hpp"
+#include "kdlib/backend/cpu/coded_inl.hpp"
 #include "kdlib/backend/cpu/rows.hpp"
 
 #endif

@@ -4,17 +4,9 @@
 #define KDLIB_MODEL_QUANTIZE_HPP
 
 #include "kdlib/model/decoder.hpp"
-#include "kdlib/quant/int4_group.hpp"
+#include "kdlib/quant/coded_matrix.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-enum class PackedKind : std::uint8_t { int4, nf4, fp4 };
-
-struct QuantizeSettings {
-  PackedKind kind = PackedKind::int4;
-  std::int64_t group_size = 64;  // columns that share a scale; even, divides every row
-  Int4Rule rule = Int4Rule::symmetric;
-};
 
 struct QuantizeReport {
   std::int64_t matrices = 0, weights = 0;
@@ -24,8 +16,7 @@ struct QuantizeReport {
 };
 
 /// Turns the weight of every linear map into packed codes and frees it: pointers to those parameters are dead afterwards. LoRA factors
-/// may be there or come later. ConfigError: packed already, merged with an adapter, a row that the group size does not divide, a
-/// mixture of experts, or a kind that is not built yet (nf4, fp4).
+/// may be there or come later. ConfigError: settings that no format has, packed already, merged with an adapter, or a mixture of experts.
 template <class D, class T>
 QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& settings = {});
 

@@ -11,15 +11,12 @@ KDLIB_NAMESPACE_BEGIN
 
 template <class D, class T>
 QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& settings) {
-  require<ConfigError>(settings.kind == PackedKind::int4, "[quantize_linear] nf4 and fp4 are not built yet; int4 is");
+  check_quantize_settings(settings);
   require<ConfigError>(model.config().mixtures() == 0, "[quantize_linear] the experts of ", family_name(model.config().family),
                        " are not packed yet; dense models are");
-  const std::int64_t group = settings.group_size;
   for (const Linear<D, T>* l : model.linears()) {
     require<ConfigError>(l->packed == nullptr, "[quantize_linear] ", l->path, " is packed already");
     require<ConfigError>(!l->merged(), "[quantize_linear] ", l->path, " is merged with an adapter: unmerge_adapter or save and load first");
-    require<ConfigError>(group > 0 && group % 2 == 0 && l->in % group == 0, "[quantize_linear] groups of ", group, " do not divide the rows of ",
-                         l->path, ", which have ", l->in, " columns");
   }
   QuantizeReport report;
   double error = 0, total = 0;
@@ -28,7 +25,7 @@ QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& set
     std::vector<T> host(static_cast<std::size_t>(n));
     Memory<D>::to_host(host.data(), l->weight->value.data(), host.size() * sizeof(T));
     const std::vector<float> weight(host.begin(), host.end());
-    auto packed = std::make_shared<Int4Matrix<T, D>>(encode_int4(weight.data(), l->out, l->in, group, settings.rule), l->out, l->in, group);
+    auto packed = std::make_shared<CodedMatrix<T, D>>(encode_weights(weight.data(), l->out, l->in, settings));
     Tensor<T, D> difference = packed->decode_all();
     total += Kernels<D, T>::sum_squares(l->weight->value.data(), n);
     Kernels<D, T>::axpy(n, T{-1}, l->weight->value.data(), difference.data());

@@ -186,10 +186,10 @@ void DistilRun<D, T>::load() {
   }
   for (const Model* model : {&*teacher_, &*student_})
     for (const std::string& note : model->notes()) progress_.note(note);
-  if (s_.quantize == "int4") {
-    const QuantizeReport report = quantize_linear(*student_, {.kind = PackedKind::int4, .group_size = s_.group_size, .rule = s_.quantize_rule == "affine" ? Int4Rule::affine : Int4Rule::symmetric});
-    quantized_ = concat("int4, ", s_.quantize_rule, ", group ", s_.group_size, ": ", report.matrices, " matrices in ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0),
-                        " MiB, relative error ", detail::number_text("%.4f", report.relative_error));
+  if (s_.quantize != "none") {
+    const QuantizeReport report = quantize_linear(*student_, s_.quantizer());
+    quantized_ = concat(describe(s_.quantizer()), ": ", report.matrices, " matrices in ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0), " MiB, relative error ",
+                        detail::number_text("%.4f", report.relative_error));
     progress_.note(concat("student rounded to ", quantized_));
   }
   if (s_.train == "lora") {

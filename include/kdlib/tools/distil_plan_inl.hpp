@@ -31,6 +31,12 @@ inline double layer_activation_floats(const DecoderConfig& c, bool lora) {
   return 4 * h + 2 * q + 2 * kv + (lora ? 3 : 2) * i;  // residual and norms, q k v and heads' output, gate up and their product
 }
 
+/// Bytes of a weight in codes, its share of scales and zeros included.
+inline double packed_bytes(const QuantizeSettings& s) {
+  const double bits = s.kind == PackedKind::int3 ? 3 : s.kind == PackedKind::int8 ? 8 : 4, scale = s.kind == PackedKind::mxfp4 || s.double_quantized ? 1 : 4;
+  return bits / 8 + scale * (s.rule == Int4Rule::symmetric ? 1 : 2) / static_cast<double>(s.group_size);
+}
+
 template <class F>
 double best_seconds(int rounds, F&& f) {
   double best = 1e300;
@@ -76,7 +82,7 @@ inline DistilPlan plan_distil(const DistilSettings& s, const DecoderConfig& teac
                               double scalar_bytes, const MachineRates& rates) {
   const detail::LinearCount t = detail::count_linears(teacher), c = detail::count_linears(student);
   const double head_t = static_cast<double>(teacher.vocab_size * teacher.hidden_size), head_s = static_cast<double>(student.vocab_size * student.hidden_size);
-  const bool lora = s.train == "lora", packed = s.quantize == "int4";
+  const bool lora = s.train == "lora", packed = s.quantize != "none";
   DistilPlan plan;
   plan.trained_parameters = lora ? s.lora_rank * c.sides : static_cast<double>(student.parameter_count());
   const double sequence = std::min<double>(prompt_tokens + s.max_new_tokens, s.max_length);
@@ -84,7 +90,7 @@ inline DistilPlan plan_distil(const DistilSettings& s, const DecoderConfig& teac
   const double other_student = static_cast<double>(student.parameter_count()) - c.weights;
 
   plan.memory.emplace_back("teacher, " + std::to_string(static_cast<int>(scalar_bytes)) + " bytes a weight", static_cast<double>(teacher.parameter_count()) * scalar_bytes);
-  if (packed) plan.memory.emplace_back("student's linear layers, int4 codes and scales", c.weights / 2 + c.weights / s.group_size * scalar_bytes);
+  if (packed) plan.memory.emplace_back("student's linear layers, " + s.quantize + " codes and scales", c.weights * detail::packed_bytes(s.quantizer()));
   else if (!shared_weights) plan.memory.emplace_back("student's linear layers", c.weights * scalar_bytes);
   if (!shared_weights) plan.memory.emplace_back("student's embedding, head and norms", other_student * scalar_bytes);
   plan.memory.emplace_back("gradients and two moments of what is trained", plan.trained_parameters * 3 * scalar_bytes + (lora ? plan.trained_parameters * scalar_bytes : 0));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/quant/coded_data.hpp"
 #include "kdlib/tools/options.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -18,7 +19,8 @@ struct DistilSettings {
   std::string student;                  // empty: a copy of the teacher
   std::string quantize = "int4";        // of the student's linear layers
   std::string quantize_rule = "symmetric";
-  int group_size = 64;                  // columns that share a scale
+  int group_size = 64;                  // weights that share a scale
+  bool double_quant = false;            // nf4, fp4: scales in 8 bits
   std::string train = "lora";
   int lora_rank = 16;
   double lora_alpha = 32;
@@ -52,6 +54,8 @@ struct DistilSettings {
   int threads = 0;                      // 0: all CPUs of the process
   std::uint64_t seed = 1;
 
+  /// What --quantize and its companions ask for; mxfp4 always has groups of 32.
+  QuantizeSettings quantizer() const;
   const std::string& student_path() const { return student.empty() ? teacher : student; }
 };
 

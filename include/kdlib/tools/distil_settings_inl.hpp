@@ -29,14 +29,21 @@ inline void apply_distil_preset(void* context, const std::string& name) {
 
 }  // namespace detail
 
+inline QuantizeSettings DistilSettings::quantizer() const {
+  const PackedKind kind = packed_kind(quantize);
+  const Int4Rule rule = quantize_rule == "affine" ? Int4Rule::affine : quantize_rule == "asymmetric" ? Int4Rule::asymmetric : Int4Rule::symmetric;
+  return {.kind = kind, .group_size = kind == PackedKind::mxfp4 ? 32 : group_size, .rule = rule, .double_quantized = double_quant};
+}
+
 inline Options distil_options(DistilSettings& s) {
   Options o{"distil", "Distils a student from a frozen teacher: forward or reverse KL or JSD of every answer token, on text that the teacher or the student writes."};
   o.group("Models")
       .add("teacher", s.teacher, "MODEL", "frozen teacher: Hugging Face directory or GGUF file").required()
       .add("student", s.student, "MODEL", "student (default: a copy of the teacher)")
-      .add("quantize", s.quantize, "KIND", "round the student's linear layers first").choices({"none", "int4", "nf4", "fp4"})
-      .add("quantize-rule", s.quantize_rule, "RULE", "int4 rule: scale = max|w|/7.5 without zero point, or affine").choices({"symmetric", "affine"})
-      .add("group-size", s.group_size, "N", "columns of a weight row that share a scale").at_least(1)
+      .add("quantize", s.quantize, "KIND", "round the student's linear layers first").choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
+      .add("quantize-rule", s.quantize_rule, "RULE", "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an integer one").choices({"symmetric", "affine", "asymmetric"})
+      .add("group-size", s.group_size, "N", "weights that share a scale (mxfp4: 32)").at_least(1)
+      .add("double-quant", s.double_quant, "nf4, fp4: keep the scales themselves in 8 bits")
       .add("train", s.train, "WHAT", "what is trained").choices({"lora", "qat_lora", "all", "scales"})
       .add("lora-rank", s.lora_rank, "N", "rank of the adapters").at_least(1)
       .add("lora-alpha", s.lora_alpha, "X", "adapters are scaled by alpha / rank").above(0)
@@ -82,9 +89,10 @@ inline Options distil_options(DistilSettings& s) {
 }
 
 inline void check_distil_settings(const DistilSettings& s, const Options& options) {
-  require<ConfigError>(s.quantize == "none" || s.quantize == "int4", "[distil] --quantize ", s.quantize, " is not built yet; int4 and none are");
+  if (s.quantize != "none") check_quantize_settings(s.quantizer());
+  require<ConfigError>(s.quantize != "mxfp4" || !options.given("group-size") || s.group_size == 32, "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.group_size);
   require<ConfigError>(s.train == "lora" || s.train == "all", "[distil] --train ", s.train, " is not built yet; lora and all are");
-  require<ConfigError>(s.train != "all" || s.quantize == "none", "[distil] --train all needs --quantize none: weights stored as int4 codes have no gradient");
+  require<ConfigError>(s.train != "all" || s.quantize == "none", "[distil] --train all needs --quantize none: weights stored as codes have no gradient");
   require<ConfigError>(s.train != "all" || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
                        "[distil] --train all has no adapter; leave out the --lora-* options or use --train lora");
   require<ConfigError>(!options.given("beta") || s.loss == "jsd", "[distil] --beta belongs to --loss jsd, not to ", s.loss);

@@ -257,7 +257,8 @@ KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys
 
 #include "kdlib/backend/cpu/vector_few_rows_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_panel_body_inl.hpp"
-#include "kdlib/backend/cpu/vector_int4_body_inl.hpp"
+#include "kdlib/backend/cpu/vector_coded_body_inl.hpp"
+#include "kdlib/backend/cpu/vector_coded_product_body_inl.hpp"
 
 template <class T>
 KDLIB_LOOP void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, T* first, T* second, T* value) {

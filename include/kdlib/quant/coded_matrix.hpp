@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packed weight that models use: codes and scales on a device, decoded where products need them.
+#ifndef KDLIB_QUANT_CODED_MATRIX_HPP
+#define KDLIB_QUANT_CODED_MATRIX_HPP
+
+#include <cstdint>
+#include <string>
+
+#include "kdlib/backend/concepts.hpp"
+#include "kdlib/quant/coded_data.hpp"
+#include "kdlib/quant/packed_matrix.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+template <class T, class D>
+class CodedMatrix final : public PackedMatrix<T, D> {
+ public:
+  explicit CodedMatrix(const CodedData& data);
+
+  /// Other codes of the same settings and size, into the same memory.
+  void assign(const CodedData& data);
+  /// What was given, from the device.
+  CodedData data() const;
+
+  std::int64_t rows() const override { return ranges_.rows; }
+  std::int64_t columns() const override { return ranges_.columns; }
+  std::int64_t bytes() const override;
+  std::string description() const override { return describe(settings_); }
+  void decode(std::int64_t begin, std::int64_t count, T* out) const override { Kernels<D, T>::coded_decode(ranges_, begin, count, out); }
+  void multiply_few(std::int64_t m, const T* x, T beta, T* y) const override { Kernels<D, T>::coded_multiply_few(ranges_, m, x, beta, y); }
+  std::int64_t few_rows() const override { return 24; }
+
+  const CodedRanges& ranges() const { return ranges_; }
+  const QuantizeSettings& settings() const { return settings_; }
+
+ private:
+  QuantizeSettings settings_;
+  Tensor<std::uint8_t, D> codes_, small_scale_;
+  Tensor<float, D> scale_, zero_, levels_, nested_map_, nested_scale_;
+  CodedRanges ranges_;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/quant/coded_matrix_inl.hpp"
+
+#endif
