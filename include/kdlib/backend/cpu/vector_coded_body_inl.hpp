@@ -106,16 +106,16 @@ KDLIB_LANE std::int64_t decode_packs(const LevelTable& levels, const std::uint8_
       rounded(x);
       _mm256_storeu_ps(out + i, _mm256_add_ps(x, _mm256_set1_ps(g.after)));
     }
-    return i;
-  }
-  const LevelTable table = level_table(levels, g);
-  const std::uint8_t* p = row + c / 8 * Bits;
+  } else {
+    const LevelTable table = level_table(levels, g);
+    const std::uint8_t* p = row + c / 8 * Bits;
 #if KDLIB_VECTOR_BYTES == 64
-  for (; c + i + 16 <= end; i += 16, p += 2 * Bits)
-    store<float>(out + i, look_up(table, _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(spread_codes<Bits>(p)), spread_codes<Bits>(p + Bits), 1)));
+    for (; c + i + 16 <= end; i += 16, p += 2 * Bits)
+      store<float>(out + i, look_up(table, _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(spread_codes<Bits>(p)), spread_codes<Bits>(p + Bits), 1)));
 #else
-  for (; c + i + 8 <= end; i += 8, p += Bits) store<float>(out + i, look_up(table, spread_codes<Bits>(p)));
+    for (; c + i + 8 <= end; i += 8, p += Bits) store<float>(out + i, look_up(table, spread_codes<Bits>(p)));
 #endif
+  }
   return i;
 }
 #endif
