@@ -204,6 +204,8 @@ set(KDLIB_HEADERS
   include/kdlib/tensor/buffer.hpp
   include/kdlib/tensor/device.hpp
   include/kdlib/tensor/parameter.hpp
+  include/kdlib/tensor/routing_record.hpp
+  include/kdlib/tensor/routing_record_inl.hpp
   include/kdlib/tensor/tensor.hpp
   include/kdlib/tensor/token_batch.hpp
   include/kdlib/tensor/token_batch_inl.hpp
@@ -267,6 +269,8 @@ set(KDLIB_HEADERS
   include/kdlib/train/concepts.hpp
   include/kdlib/train/environment.hpp
   include/kdlib/train/environment_inl.hpp
+  include/kdlib/train/expert_use.hpp
+  include/kdlib/train/expert_use_inl.hpp
   include/kdlib/train/gradient_step.hpp
   include/kdlib/train/gradient_step_inl.hpp
   include/kdlib/train/host_tensors.hpp

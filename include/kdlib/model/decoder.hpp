@@ -114,7 +114,10 @@ class Decoder {
   RouterReport router_report() const { return {router_sums_->balance(), router_sums_->z()}; }
   /// Trains or freezes the routers alone. Gradients still pass through a frozen router to the layers below.
   void set_routers_trainable(bool trainable);
+  /// Experts of a mixture, 0 where the model has none.
+  std::int64_t experts() const { return config_.mixtures() > 0 ? config_.moe.experts : 0; }
   /// Forward passes write their choices to `record` and follow `replay`; both are borrowed, nullptr ends it. decode() records, too.
+  /// Trainers and generate(record_routing) set it for their own passes and end it.
   void set_routing(RoutingRecord* record, const RoutingRecord* replay = nullptr) { record_ = record, replay_ = replay; }
 
   /// LoRA on (the default) or off.

@@ -194,6 +194,9 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   context.adapter = adapter_enabled_;
   context.record = record_;
   context.replay = replay_;
+  if (replay_ != nullptr)
+    require<InputError>(static_cast<std::int64_t>(replay_->ids.size()) == config_.mixtures(), "[decoder] the routing to replay is for ", replay_->ids.size(),
+                        " layers with routers; the model has ", config_.mixtures());
   if (record_ != nullptr) {
     require<ConfigError>(record_ != replay_, "[set_routing] record and replay are the same object");
     *record_ = RoutingRecord();

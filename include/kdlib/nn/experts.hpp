@@ -38,7 +38,8 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   Linear<D, T>& router() { return router_; }
 
  private:
-  Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, std::int64_t tokens) const;
+  Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, const RouterRule& rule, const Tensor<T, D>& logits) const;
+  bool check_replay(const RoutingRecord& replay, std::int64_t tokens) const;
   void record(RoutingRecord& record, const Routing<T, D>& routing) const;
 
   ExpertSettings settings_;

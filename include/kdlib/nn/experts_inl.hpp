@@ -3,6 +3,8 @@
 #ifndef KDLIB_NN_EXPERTS_INL_HPP
 #define KDLIB_NN_EXPERTS_INL_HPP
 
+#include <algorithm>
+
 #include "kdlib/nn/experts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -22,19 +24,48 @@ ExpertFeedForward<D, T>::ExpertFeedForward(const std::string& path, std::int64_t
   shared_gate_ = Linear<D, T>(path + ".shared_expert_gate", hidden, 1, false);
 }
 
+/// True where the choice of every token is known.
 template <class D, class T>
-Tensor<std::int32_t, D> ExpertFeedForward<D, T>::replayed(const LayerContext<D, T>& context, std::int64_t tokens) const {
-  if (context.replay == nullptr) return {};
-  const RoutingRecord& r = *context.replay;
+bool ExpertFeedForward<D, T>::check_replay(const RoutingRecord& r, std::int64_t tokens) const {
   const std::size_t at = static_cast<std::size_t>(mixture_);
-  require<InputError>(r.tokens == tokens && r.active == settings_.active && at < r.ids.size() && static_cast<std::int64_t>(r.ids[at].size()) == tokens * r.active,
+  const std::int64_t k = settings_.active;
+  require<InputError>(r.tokens == tokens && r.active == k && at < r.ids.size() && static_cast<std::int64_t>(r.ids[at].size()) == tokens * k,
                       "[experts] ", router_.path, ": the routing to replay is for ", r.tokens, " tokens and ", r.active, " experts each in ", r.ids.size(),
-                      " layers; the batch has ", tokens, " tokens, the model ", settings_.active, " experts each");
-  for (const std::int32_t id : r.ids[at])
-    require<InputError>(id >= 0 && id < settings_.experts, "[experts] ", router_.path, ": the routing to replay names expert ", id, " of ", settings_.experts);
-  Tensor<std::int32_t, D> ids(Shape{tokens, settings_.active});
-  Memory<D>::from_host(ids.data(), r.ids[at].data(), r.ids[at].size() * sizeof(std::int32_t));
-  return ids;
+                      " layers; the batch has ", tokens, " tokens, the model ", k, " experts each");
+  bool all_known = true;
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    const std::int32_t* ids = r.ids[at].data() + i * k;
+    const std::int64_t unknown = std::count(ids, ids + k, RoutingRecord::unknown);
+    all_known = all_known && unknown == 0;
+    if (unknown == k) continue;
+    for (std::int64_t j = 0; j < k; ++j) {
+      require<InputError>(ids[j] >= 0 && ids[j] < settings_.experts, "[experts] ", router_.path, ": the routing to replay names expert ", ids[j], " for token ", i,
+                          "; expected 0 to ", settings_.experts - 1);
+      require<InputError>(std::find(ids, ids + j, ids[j]) == ids + j, "[experts] ", router_.path, ": the routing to replay names expert ", ids[j], " twice for token ", i,
+                          "; expected ", k, " different ones");
+    }
+  }
+  return all_known;
+}
+
+/// The experts to go to, or an empty tensor where the router chooses all of them.
+template <class D, class T>
+Tensor<std::int32_t, D> ExpertFeedForward<D, T>::replayed(const LayerContext<D, T>& context, const RouterRule& rule, const Tensor<T, D>& logits) const {
+  if (context.replay == nullptr) return {};
+  const std::int64_t tokens = logits[0], k = rule.active;
+  const bool all_known = check_replay(*context.replay, tokens);
+  std::vector<std::int32_t> ids = context.replay->ids[static_cast<std::size_t>(mixture_)];
+  Tensor<std::int32_t, D> out(Shape{tokens, k});
+  if (!all_known) {
+    Tensor<T, D> weights(Shape{tokens, k});
+    Kernels<D, T>::route(rule, logits.data(), tokens, out.data(), weights.data());
+    std::vector<std::int32_t> chosen(ids.size());
+    Memory<D>::to_host(chosen.data(), out.data(), chosen.size() * sizeof(std::int32_t));
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      if (ids[i] == RoutingRecord::unknown) ids[i] = chosen[i];
+  }
+  Memory<D>::from_host(out.data(), ids.data(), ids.size() * sizeof(std::int32_t));
+  return out;
 }
 
 template <class D, class T>
@@ -51,7 +82,7 @@ template <class D, class T>
 Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const {
   const RouterRule rule{settings_.experts, settings_.active, settings_.over_chosen};
   const Var<T, D> logits = linear(tape, router_.operand(context.adapter), x);
-  const Routing<T, D> routing = route(tape, rule, logits, replayed(context, x.value[0]), context.sums, mixture_);
+  const Routing<T, D> routing = route(tape, rule, logits, replayed(context, rule, logits.value), context.sums, mixture_);
   if (context.record != nullptr) record(*context.record, routing);
   const ExpertOperand<T, D> operand{gate_up_.get(), gate_up_bias_.get(), down_.get(), down_bias_.get(), settings_.activation};
   const Var<T, D> routed = experts(tape, operand, routing, x, residual);

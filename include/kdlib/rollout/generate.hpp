@@ -26,6 +26,7 @@ struct Completion {
   std::vector<float> log_probs;           // under the distribution each id was drawn from
   std::vector<float> full_log_probs;      // under the model's own softmax at temperature 1
   bool stopped = false;
+  RoutingRecord routing;                  // with record_routing: of every token that was run: the prompt and all ids but the last
 };
 
 struct GenerationProgress {
@@ -39,6 +40,7 @@ struct GenerateSettings {
   std::int64_t prompt_tokens = 1024;  // prompt tokens run together (one longer prompt still runs as a whole)
   std::int64_t context_length = 0;    // tokens of prompt and text together; 0: the model's
   RngPurpose purpose = RngPurpose::sample_student;
+  bool record_routing = false;        // keep the experts of each token (ConfigError where the model has no mixture); ends an earlier set_routing
   /// Called after each step of decoding. What it throws ends the writing; nothing is kept.
   std::function<void(const GenerationProgress&)> progress{};
 };
@@ -56,7 +58,8 @@ std::vector<Completion> generate(M& model, const std::vector<std::vector<std::in
 /// Throws InputError, saying what to do, unless the prompt is not empty, within [0, vocabulary) and shorter than the context.
 void check_prompt(std::span<const std::int32_t> prompt, std::string_view source, std::int64_t vocabulary, std::int64_t context_length);
 
-/// Prompt and text as one document of a batch: a row counts where the next token was written. The batch's behaviour log-probs are those of the draws.
+/// Prompt and text as one document of a batch: a row counts where the next token was written. The batch's behaviour log-probs are those of the draws,
+/// its routing is the completion's where it has one (unknown for the last token).
 void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, const Completion& completion, std::string_view source = {});
 
 KDLIB_NAMESPACE_END

@@ -27,6 +27,10 @@ inline void append_completion(TokenBatch& batch, std::span<const std::int32_t> p
   require<InputError>(!prompt.empty() && !completion.ids.empty(), "[append_completion] a prompt of ", prompt.size(), " and a text of ",
                       completion.ids.size(), " tokens: both need one or more");
   require<ShapeError>(batch.documents() == 0 || !batch.behaviour_log_probs.empty(), "[append_completion] the batch holds documents without log-probs");
+  const auto run = static_cast<std::int64_t>(prompt.size() + completion.ids.size()) - 1;  // the last token was never run
+  require<ShapeError>(batch.documents() == 0 || batch.routing.empty() == completion.routing.empty(), "[append_completion] some documents have routing, others none");
+  require<ShapeError>(completion.routing.empty() || completion.routing.tokens == run, "[append_completion] routing of ", completion.routing.tokens, " tokens; ",
+                      run, " were run");
   std::vector<std::int32_t> document(prompt.begin(), prompt.end());
   document.insert(document.end(), completion.ids.begin(), completion.ids.end());
   std::vector<float> weights(document.size(), 0.0f), log_probs(document.size(), 0.0f);
@@ -36,6 +40,10 @@ inline void append_completion(TokenBatch& batch, std::span<const std::int32_t> p
   }
   batch.append(document, weights);
   batch.behaviour_log_probs.insert(batch.behaviour_log_probs.end(), log_probs.begin(), log_probs.end());
+  if (!completion.routing.empty()) {
+    batch.routing.append(completion.routing, 0, run);
+    batch.routing.append_unknown(1);
+  }
   if (!source.empty()) {
     batch.sources.resize(static_cast<std::size_t>(batch.documents() - 1));
     batch.sources.emplace_back(source);
@@ -72,6 +80,7 @@ class Writer {
 
   std::vector<Completion> run() {
     if (requests_.empty()) return {};
+    const RecordingScope recording(model_, settings_.record_routing ? &routing_ : nullptr);
     const std::int64_t slots = std::min(settings_.batch, progress_.sequences);
     Cache cache = model_.make_cache(slots, capacity());
     for (std::int64_t s = slots; s-- > 0;) free_.push_back(static_cast<std::int32_t>(s));
@@ -84,6 +93,25 @@ class Writer {
   }
 
  private:
+  /// Lets the model write to a record for as long as it lives.
+  class RecordingScope {
+   public:
+    RecordingScope(M& model, RoutingRecord* record) : model_(model), on_(record != nullptr) {
+      if (!on_) return;
+      if constexpr (requires { model.set_routing(record); }) model.set_routing(record);
+      else fail<ConfigError>("[generate] record_routing is set, but the model has no set_routing(record); unset it");
+    }
+    RecordingScope(const RecordingScope&) = delete;
+    RecordingScope& operator=(const RecordingScope&) = delete;
+    ~RecordingScope() {
+      if constexpr (requires(RoutingRecord* none) { model_.set_routing(none); })
+        if (on_) model_.set_routing(nullptr);
+    }
+
+   private:
+    M& model_;
+    bool on_;
+  };
   struct Running {
     std::size_t request;
     std::int32_t slot;
@@ -133,6 +161,7 @@ class Writer {
     std::vector<std::int32_t> slots;
     for (const Running& r : sequences) slots.push_back(r.slot);
     const Tensor<T, D> hidden = model_.decode(cache, batch, slots);
+    if (settings_.record_routing) keep_routing(batch, sequences);
     const std::vector<SampledToken> tokens = draw(last_rows(hidden, batch), sequences);
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       const Running& r = sequences[i];
@@ -145,6 +174,12 @@ class Writer {
       ++progress_.finished;
     }
     progress_.new_tokens += static_cast<std::int64_t>(sequences.size());
+  }
+
+  void keep_routing(const TokenBatch& batch, const std::vector<Running>& sequences) {
+    require<ConfigError>(routing_.tokens == batch.tokens(), "[generate] record_routing is set, but the model has no mixture of experts; unset it");
+    for (std::size_t i = 0; i < sequences.size(); ++i)
+      completions_[sequences[i].request].routing.append(routing_, batch.offsets[i], batch.length(static_cast<std::int64_t>(i)));
   }
 
   Tensor<T, D> last_rows(const Tensor<T, D>& hidden, const TokenBatch& batch) const {
@@ -201,6 +236,7 @@ class Writer {
   std::vector<std::int32_t> free_;
   std::size_t next_ = 0;
   std::vector<SamplerWorkspace> workspaces_;
+  RoutingRecord routing_;  // of the pass that ran last
   GenerationProgress progress_;
 };
 

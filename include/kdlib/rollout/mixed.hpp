@@ -37,6 +37,11 @@ class Mixed {
   void seek(const SourceCursor& cursor);
   SourceDescription describe() const;
 
+  /// Of the student's part, where it can tell.
+  bool records_routing() const {
+    if constexpr (requires { online_.records_routing(); }) return online_.records_routing();
+    else return true;
+  }
   /// Whether the student writes the batch that comes next.
   bool next_is_student_written() const { return student_writes(settings_.lambda, settings_.seed, batches_ / settings_.micro_batches); }
 

@@ -15,6 +15,7 @@ struct OnPolicySettings {
   std::int64_t epochs = 0;          // times through the prompts; 0: without end. The last batch may be smaller
   std::int64_t decode_batch = 16;   // sequences decoded together
   std::int64_t context_length = 0;  // tokens of prompt and text together; 0: the student's
+  bool record_routing = false;      // batches carry the experts of each token, for RunSettings::replay_routing
   std::function<void(const GenerationProgress&)> progress{};
 };
 
@@ -32,6 +33,7 @@ class OnPolicy {
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "on_policy", fingerprint_); }
   SourceDescription describe() const;
 
+  bool records_routing() const { return settings_.record_routing; }
   const Sampler& sampler() const { return sampler_; }
   const Prompts& prompts() const { return prompts_; }
 

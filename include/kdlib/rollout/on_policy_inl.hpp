@@ -41,6 +41,7 @@ std::optional<TokenBatch> OnPolicy::next(Student& student) {
   }
   if (requests.empty()) return std::nullopt;
   GenerateSettings how{.batch = settings_.decode_batch, .context_length = settings_.context_length, .purpose = RngPurpose::sample_student};
+  how.record_routing = settings_.record_routing;
   how.progress = settings_.progress;
   const std::vector<Completion> texts = generate(student, std::span<const WritingRequest>(requests), sampler_, how);
   TokenBatch batch;

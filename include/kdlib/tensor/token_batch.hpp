@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kdlib/core/error.hpp"
+#include "kdlib/tensor/routing_record.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -23,6 +23,7 @@ struct TokenBatch {
   std::vector<float> behaviour_log_probs;   // [N] or empty: natural log-probability under which the NEXT token was drawn
   std::vector<std::int32_t> positions;      // [N] or empty (0, 1, ... in each document)
   std::vector<std::string> sources;         // [B] or empty: where a document comes from, for messages and reports
+  RoutingRecord routing;                    // of all N tokens, or empty: the experts that wrote the text (training passes may follow them)
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(ids.size()); }
   std::int64_t documents() const { return static_cast<std::int64_t>(offsets.size()) - 1; }

@@ -76,6 +76,7 @@ inline void TokenBatch::check(std::int64_t vocabulary) const {
   for (const std::vector<float>* v : {&weights, &behaviour_log_probs})
     require<ShapeError>(v->empty() || v->size() == ids.size(), "[TokenBatch] ", v->size(), " values for ", ids.size(), " tokens");
   require<ShapeError>(positions.empty() || positions.size() == ids.size(), "[TokenBatch] ", positions.size(), " positions for ", ids.size(), " tokens");
+  routing.check(tokens());
   for (std::size_t i = 0; i < ids.size(); ++i)
     require<InputError>(ids[i] >= 0 && ids[i] < vocabulary, "[TokenBatch] token ", i, " has id ", ids[i], ", outside the vocabulary of ", vocabulary);
   for (const float w : weights) require<InputError>(std::isfinite(w) && w >= 0, "[TokenBatch] a row weight is negative or not finite");

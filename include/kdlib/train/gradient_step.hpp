@@ -7,6 +7,7 @@
 #include <span>
 
 #include "kdlib/train/concepts.hpp"
+#include "kdlib/train/expert_use.hpp"
 #include "kdlib/train/objective.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -15,12 +16,14 @@ KDLIB_NAMESPACE_BEGIN
 struct GradientSettings {
   bool recompute = false;            // RunSettings::recompute
   std::int64_t workspace_bytes = 0;  // RunSettings::workspace_bytes
+  bool replay_routing = false;       // RunSettings::replay_routing
 };
 
 /// Sums over all rows of a step; divide by loss.weight to log.
 struct StepSums {
   LossSum loss;
   RowMetrics metrics;
+  ExpertUse experts;  // empty where the student has no mixtures
 };
 
 /// Weight of all rows of these batches: the step's normaliser. Splitting the same rows into other batches does not change it.

@@ -99,7 +99,10 @@ void GradientStep<Student, Objective>::add_batch(Student& student, Objective& ob
   const TokenBatch::Rows rows = batch.rows();
   if (rows.token.empty()) return;
   objective.teacher().prepare(batch);  // before the student records: the teacher's activations are gone by then
-  const auto hidden = detail::record_forward(student, batch, settings_.recompute, scale * batch.weight());
+  const double share = scale * batch.weight();
+  const RoutedPass<Student> pass(student, batch, settings_.replay_routing);
+  const auto hidden = detail::record_forward(student, batch, settings_.recompute, share);
+  pass.count(sums.experts, share);
   const std::int64_t count = static_cast<std::int64_t>(rows.token.size()), width = hidden.view()[1];
   const View<const T, D> row_hidden = buffer_.gather(hidden.view(), rows.token);
   const View<T, D> row_gradient = buffer_.gradient(count, width);

@@ -71,6 +71,7 @@ struct RunSettings {
   bool evaluate_first = false;      // also before the first step
   bool recompute = false;           // activations of each layer are computed again in the backward pass: less memory, more time
   std::int64_t workspace_bytes = 0; // of the head and loss; 0 = the loss's own default
+  bool replay_routing = false;      // mixtures of experts: training passes go to the experts that wrote the text, where a batch carries them
   bool resume = true;               // go on from the store's newest checkpoint; false: what the store holds is removed
   SettingsList settings{};          // of the program, in addition to what the parts describe themselves: compared on resume
   RunHooks* hooks = nullptr;        // borrowed

@@ -106,6 +106,10 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
   require<ConfigError>(!scope.trained().empty(),
                        "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select some with kd::only(pattern)");
   SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)}, {"clip_norm", setting_text(settings.clip_norm)}};
+  if constexpr (requires { { source_.records_routing() } -> std::convertible_to<bool>; })
+    require<ConfigError>(!settings.replay_routing || source_.records_routing(),
+                         "[run] replay_routing is set, but the source does not record the routing of what it writes; set OnPolicySettings::record_routing");
+  if (settings.replay_routing) list.emplace_back("replay_routing", "true");
   detail::append_settings_of(list, optimizer_);
   detail::append_settings_of(list, schedule_);
   detail::append_settings_of(list, selection);

@@ -34,7 +34,7 @@ class TrainingRun {
               const RunSettings& settings, const StageContext& context, const std::vector<Parameter<T, D>*>& trained, SettingsList list)
       : student_(student), source_(source), objective_(objective), schedule_(schedule), state_(state), sink_(sink), store_(store),
         settings_(settings), context_(context), trained_(trained), list_(std::move(list)),
-        gradient_(GradientSettings{settings.recompute, settings.workspace_bytes}) {}
+        gradient_(GradientSettings{settings.recompute, settings.workspace_bytes, settings.replay_routing}) {}
 
   RunResult run();
 
@@ -52,6 +52,7 @@ class TrainingRun {
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
   void log_metrics(const RowMetrics& m);
+  void log_experts(const ExpertUse& use);
   void scalar(std::string_view name, double value) { sink_.scalar(name, step_, value); }
   void evaluate_if_due(bool last);
   void save(bool finished);

@@ -191,6 +191,17 @@ KDLIB_TRAINING_RUN(void)::log_metrics(const RowMetrics& m) {
   if (m.clamp_weight > 0) scalar("train/clamp_fraction", m.clamped / m.clamp_weight);
 }
 
+KDLIB_TRAINING_RUN(void)::log_experts(const ExpertUse& use) {
+  if (use.empty()) return;
+  scalar("experts/entropy", use.entropy());
+  scalar("experts/max_share", use.max_share());
+  const auto loads = use.loads();
+  for (std::size_t i = 0; i < loads.size(); ++i) scalar(concat("experts/", ExpertUse::load_names[i]), loads[i]);
+  if (!use.regularised) return;
+  scalar("experts/balance", use.balance);
+  scalar("experts/z", use.z);
+}
+
 KDLIB_TRAINING_RUN(void)::report(const StepSums& sums, double norm, double rate, const StepTimes& times) {
   StepReport r;
   r.step = step_;
@@ -214,6 +225,7 @@ KDLIB_TRAINING_RUN(void)::report(const StepSums& sums, double norm, double rate,
   scalar("train/source_seconds", times.fetched - times.begin);
   if (r.skipped) scalar("train/skipped", 1);
   log_metrics(sums.metrics);
+  log_experts(sums.experts);
   evaluate_if_due(false);
   sink_.flush();
   if (settings_.hooks != nullptr) settings_.hooks->on_step(r);
