@@ -65,6 +65,12 @@ set(KDLIB_HEADERS
   include/kdlib/data/text_lines_inl.hpp
   include/kdlib/eval/agreement.hpp
   include/kdlib/eval/agreement_inl.hpp
+  include/kdlib/eval/calibration.hpp
+  include/kdlib/eval/calibration_inl.hpp
+  include/kdlib/eval/log_likelihood.hpp
+  include/kdlib/eval/log_likelihood_inl.hpp
+  include/kdlib/eval/multiple_choice.hpp
+  include/kdlib/eval/multiple_choice_inl.hpp
   include/kdlib/eval/perplexity.hpp
   include/kdlib/eval/perplexity_inl.hpp
   include/kdlib/fwd.hpp
@@ -243,6 +249,8 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
+  include/kdlib/tools/choice_tasks.hpp
+  include/kdlib/tools/choice_tasks_inl.hpp
   include/kdlib/tools/distil.hpp
   include/kdlib/tools/distil_inl.hpp
   include/kdlib/tools/distil_plan.hpp
@@ -253,6 +261,9 @@ set(KDLIB_HEADERS
   include/kdlib/tools/distil_settings_inl.hpp
   include/kdlib/tools/distil_text.hpp
   include/kdlib/tools/distil_text_inl.hpp
+  include/kdlib/tools/evaluation_table.hpp
+  include/kdlib/tools/evaluation_table_inl.hpp
+  include/kdlib/tools/letter_case.hpp
   include/kdlib/tools/model_files.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
@@ -262,6 +273,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
   include/kdlib/tools/stop_signals.hpp
+  include/kdlib/tools/task_text.hpp
+  include/kdlib/tools/task_text_inl.hpp
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/train/checkpoint.hpp

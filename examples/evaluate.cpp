@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// evaluate: any number of models in one table: perplexity, divergence from a reference model, calibration, multiple choice.
+#include <kdlib/kdlib.hpp>
+
+#include <kdlib/backend/cpu.hpp>
+#include <kdlib/model/adapter.hpp>
+#include <kdlib/tools/choice_tasks.hpp>
+#include <kdlib/tools/evaluation_table.hpp>
+#include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/options.hpp>
+#include <kdlib/tools/progress.hpp>
+#include <kdlib/tools/task_text.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace kd = kdlib;
+
+namespace {
+
+using Model = kd::Decoder<kd::Cpu, float>;
+using Reference = kd::RememberedTeacher<Model>;
+
+struct Settings {
+  std::vector<std::string> models, adapters, names, tasks;
+  std::string data, reference, json, items, bos = "auto";
+  std::int64_t limit = 0, shots = 0, batch = 4096, context = 0;
+  int threads = 0;
+  std::uint64_t seed = 1;
+};
+
+kd::Options make_options(Settings& s) {
+  kd::Options o{"evaluate", "Measures models on local text and writes one table. Nothing is drawn at random."};
+  o.group("Models")
+      .add("models", s.models, "MODEL", "Hugging Face directories or GGUF files").required()
+      .add("adapters", s.adapters, "DIR", "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")
+      .add("names", s.names, "NAME", "columns of the table (default: the last part of the path)")
+      .add("reference", s.reference, "MODEL", "the model that kl and agreement compare with");
+  o.group("Tasks")
+      .add("tasks", s.tasks, "NAME", "perplexity, wikitext, kl, agreement, calibration, hellaswag, arc_easy, arc_challenge, winogrande, mmlu").required()
+      .add("data", s.data, "DIR", "folder of the tasks' files: <task>.jsonl; held_out.jsonl for kl, agreement and calibration").required()
+      .add("limit", s.limit, "N", "first documents of each task (mmlu: of each subject); 0: all").at_least(0)
+      .add("shots", s.shots, "N", "solved examples in front of each question, the first of <task>.fewshot.jsonl").at_least(0)
+      .add("bos", s.bos, "WHEN", "begin every text with the tokenizer's first token; auto: as its files say").choices({"auto", "on", "off"})
+      .add("context", s.context, "N", "longest input; 0: the model's", "tokens").at_least(0)
+      .add("batch", s.batch, "N", "run together", "tokens").at_least(1);
+  o.group("Output")
+      .add("json", s.json, "FILE", "all numbers as JSON")
+      .add("items", s.items, "FILE", "every question as a JSON line: log-likelihoods, gold, acc, acc_norm");
+  return o.common(s.threads, s.seed);
+}
+
+/// One column of the table, loaded.
+struct Subject {
+  kd::ModelResult result;
+  std::optional<kd::Tokenizer> tokenizer;
+  std::optional<Model> model;
+};
+
+class Evaluation {
+ public:
+  explicit Evaluation(const Settings& s) : s_(s) {}
+
+  std::vector<kd::ModelResult> run() {
+    if (wants("kl") || wants("agreement")) load_reference();
+    const std::size_t columns = std::max(s_.models.size(), s_.adapters.size());
+    std::vector<kd::ModelResult> results;
+    for (std::size_t i = 0; i < columns; ++i) {
+      Subject subject = load(i);
+      compared_.reset();
+      progress_.note(kd::concat("model ", i + 1, " of ", columns, ": ", subject.result.name));
+      start_ = std::chrono::steady_clock::now();
+      for (const std::string& task : s_.tasks) subject.result.tasks.push_back(measure(subject, task));
+      subject.result.seconds = seconds();
+      results.push_back(std::move(subject.result));
+    }
+    return results;
+  }
+
+  const std::string& items() const { return items_; }
+
+ private:
+  bool wants(const char* task) const { return std::find(s_.tasks.begin(), s_.tasks.end(), task) != s_.tasks.end(); }
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  std::string file(const char* name) const { return kd::join_path(s_.data, name); }
+
+  Subject load(std::size_t i) const {
+    Subject subject;
+    kd::ModelResult& r = subject.result;
+    r.model = s_.models[s_.models.size() == 1 ? 0 : i];
+    if (!s_.adapters.empty() && s_.adapters[i] != "none") r.adapter = s_.adapters[i];
+    r.name = !s_.names.empty() ? s_.names[i] : r.adapter.empty() ? kd::file_name(r.model) : kd::concat(kd::file_name(r.model), "+", kd::file_name(r.adapter));
+    subject.tokenizer = kd::find_model_tokenizer(r.model);
+    subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false}));
+    if (subject.tokenizer) kd::check_tokenizer_fits(*subject.tokenizer, subject.model->vocab_size());
+    if (!r.adapter.empty()) kd::load_adapter(*subject.model, r.adapter);
+    return subject;
+  }
+
+  void load_reference() {
+    reference_tokenizer_ = kd::find_model_tokenizer(s_.reference);
+    reference_.emplace(Model::from_pretrained(s_.reference, {.trainable = false}));
+    teacher_.emplace(*reference_);
+  }
+
+  kd::LikelihoodSettings likelihood_settings(const std::string& task) {
+    kd::LikelihoodSettings how{.tokens = s_.batch, .context_length = s_.context};
+    const auto begin = std::chrono::steady_clock::now();
+    how.progress = [this, task, begin](std::int64_t done, std::int64_t total) {
+      progress_.show(done, total, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), task);
+      if (done == total) progress_.finish();
+    };
+    return how;
+  }
+
+  /// The token that begins a text without context: the tokenizer's bos, else its eos, else the model's own.
+  kd::ScoringTokens scoring_tokens(const Subject& subject, bool needs_text) const {
+    kd::require<kd::ConfigError>(subject.tokenizer.has_value() || !needs_text, "[evaluate] ", subject.result.model, " has no tokenizer: only lines of ids can be read");
+    kd::ScoringTokens tokens;
+    std::optional<std::int32_t> first;
+    if (subject.tokenizer) {
+      tokens.tokenizer = &*subject.tokenizer;
+      first = tokens.tokenizer->bos_id() ? tokens.tokenizer->bos_id() : tokens.tokenizer->eos_id();
+      tokens.bos = s_.bos == "on" || (s_.bos == "auto" && tokens.tokenizer->wants_bos());
+    }
+    const kd::DecoderConfig& config = subject.model->config();
+    if (!first && !config.bos_ids.empty()) first = config.bos_ids.front();
+    if (!first && !config.eos_ids.empty()) first = config.eos_ids.front();
+    kd::require<kd::ConfigError>(first.has_value(), "[evaluate] the files of ", subject.result.model, " name neither a bos nor an eos token, so there is nothing to begin a text with");
+    tokens.first = *first;
+    return tokens;
+  }
+
+  kd::TaskResult measure(Subject& subject, const std::string& task) {
+    if (task == "perplexity" || task == "wikitext") return perplexity(subject, task);
+    if (task == "kl" || task == "agreement") return compare(subject, task);
+    if (task == "calibration") return calibrate(subject);
+    return choose(subject, task);
+  }
+
+  kd::TaskResult perplexity(Subject& subject, const std::string& task);
+  kd::TaskResult compare(Subject& subject, const std::string& task);
+  kd::TaskResult calibrate(Subject& subject);
+  kd::TaskResult choose(Subject& subject, const std::string& task);
+  kd::TokenBatch held_out(const Subject& subject) const;
+
+  const Settings& s_;
+  kd::Progress progress_;
+  std::chrono::steady_clock::time_point start_;
+  std::optional<kd::Tokenizer> reference_tokenizer_;
+  std::optional<Model> reference_;
+  std::optional<Reference> teacher_;
+  std::optional<kd::Agreement> compared_;  // of the present model: kl and agreement are one pass
+  std::string items_;
+};
+
+/// Rolling windows over each text; words and bytes are those of the text in the file, before it is detokenised.
+kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task) {
+  const std::string path = file((task + ".jsonl").c_str());
+  std::vector<std::vector<std::int32_t>> texts;
+  double words = 0, bytes = 0, tokens = 0;
+  bool ids_alone = false;
+  kd::ScoringTokens scoring;
+  for (kd::JsonlReader lines(path); const std::optional<kd::Json> json = lines.next();) {
+    if (s_.limit > 0 && static_cast<std::int64_t>(texts.size()) == s_.limit) break;
+    const bool has_ids = task == "perplexity" && json->contains("ids");
+    scoring = scoring_tokens(subject, !has_ids);
+    std::vector<std::int32_t>& ids = texts.emplace_back();
+    if (has_ids) {
+      for (const kd::Json& id : json->at("ids")) ids.push_back(static_cast<std::int32_t>(id.as_int()));
+      ids_alone = true;
+    } else {
+      const std::string_view text = json->at(task == "wikitext" ? "page" : "text").as_string();
+      words += static_cast<double>(kd::count_words(text));
+      bytes += static_cast<double>(text.size());
+      if (scoring.bos) ids.push_back(scoring.first);
+      scoring.tokenizer->encode_append(task == "wikitext" ? kd::wikitext_text(text) : std::string(text), ids);
+    }
+    tokens += static_cast<double>(ids.size());
+  }
+  kd::require<kd::InputError>(tokens > 0, "[evaluate] ", path, " holds no text");
+  double sum = 0;
+  for (const double x : kd::rolling_log_likelihoods(*subject.model, std::span<const std::vector<std::int32_t>>(texts), scoring.first, likelihood_settings(task))) sum += x;
+  const auto per = [&](double units) { return ids_alone ? std::nan("") : std::exp(-sum / units); };
+  return {task,
+          {{"token_perplexity", std::exp(-sum / tokens)}, {"byte_perplexity", per(bytes)}, {"word_perplexity", per(words)}, {"bits_per_byte", std::log2(per(bytes))}},
+          {{"log_likelihood", sum}, {"documents", static_cast<double>(texts.size())}, {"tokens", tokens}, {"words", ids_alone ? 0 : words}, {"bytes", ids_alone ? 0 : bytes}}};
+}
+
+kd::TokenBatch Evaluation::held_out(const Subject& subject) const {
+  const kd::TextSettings how{.context_length = s_.context > 0 ? s_.context : subject.model->config().context_length, .cut_longer_text = true, .vocabulary = subject.model->vocab_size()};
+  std::vector<kd::TextLine> lines = kd::read_text_lines(file("held_out.jsonl"), subject.tokenizer ? &*subject.tokenizer : nullptr, how);
+  if (s_.limit > 0 && static_cast<std::int64_t>(lines.size()) > s_.limit) lines.resize(static_cast<std::size_t>(s_.limit));
+  kd::TokenBatch documents;
+  for (const kd::TextLine& line : lines) {
+    kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[evaluate] ", line.source, " is a prompt without an answer: held-out text needs both");
+    kd::append_line(documents, line);
+  }
+  return documents;
+}
+
+kd::TaskResult Evaluation::compare(Subject& subject, const std::string& task) {
+  if (!compared_) {
+    Model& model = *subject.model;
+    const auto tokenizer = [](const std::optional<kd::Tokenizer>& t) { return t ? &*t : nullptr; };
+    const std::int64_t ids = kd::common_vocabulary({reference_->vocab_size(), tokenizer(reference_tokenizer_)}, {model.vocab_size(), tokenizer(subject.tokenizer)});
+    reference_->set_real_vocabulary(ids);
+    model.set_real_vocabulary(ids);
+    compared_ = kd::agreement(model, *teacher_, held_out(subject));
+    model.set_real_vocabulary(model.vocab_size());  // other tasks look at every row of the head, as the harness does
+  }
+  const kd::Agreement& a = *compared_;
+  if (task == "kl") return {task, {{"forward", a.forward_kl}, {"reverse", a.reverse_kl}}, {{"tokens", a.tokens}}};
+  return {task, {{"top1", a.top1}, {"top5", a.top5}, {"top5_contains", a.top5_contains}}, {{"tokens", a.tokens}}};
+}
+
+kd::TaskResult Evaluation::calibrate(Subject& subject) {
+  const kd::Calibration c = kd::calibration(*subject.model, held_out(subject));
+  return {"calibration", {{"error", c.error}, {"confidence", c.confidence}, {"accuracy", c.accuracy}}, {{"tokens", c.tokens}}};
+}
+
+kd::TaskResult Evaluation::choose(Subject& subject, const std::string& name) {
+  const kd::ChoiceTask task = kd::read_choice_task(name, s_.data, {s_.limit, s_.shots});
+  const std::vector<std::vector<kd::ScoredText>> texts = kd::encode_choices(scoring_tokens(subject, true), task);
+  const auto values = kd::log_likelihoods(*subject.model, std::span<const std::vector<kd::ScoredText>>(texts), likelihood_settings(name));
+  kd::ChoiceSummary summary(task);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const kd::ChoiceScore score = summary.add(i, values[i]);
+    kd::JsonWriter line;
+    line.begin_object().member("model", subject.result.name).member("task", name).member("source", task.documents[i].source).member("log_likelihoods", values[i]);
+    line.member("gold", task.documents[i].key.gold).member("acc", score.acc);
+    if (task.normalised) line.member("acc_norm", score.acc_norm);
+    items_ += line.end_object().text() + "\n";
+  }
+  const kd::MeanError acc = summary.acc(), norm = summary.acc_norm();
+  kd::TaskResult result{name, {{"acc", acc.mean, acc.error}}, {{"documents", static_cast<double>(acc.count)}}};
+  if (task.normalised) result.numbers.push_back({"acc_norm", norm.mean, norm.error});
+  return result;
+}
+
+void check(const Settings& s) {
+  for (const std::string& task : s.tasks) {
+    bool known = false;
+    for (const char* other : {"perplexity", "wikitext", "kl", "agreement", "calibration"}) known = known || task == other;
+    const auto& choices = kd::choice_task_names();
+    kd::require<kd::UsageError>(known || std::find(choices.begin(), choices.end(), task) != choices.end(), "there is no task ", task, "; see --help");
+    kd::require<kd::UsageError>((task != "kl" && task != "agreement") || !s.reference.empty(), "--tasks ", task, " needs --reference MODEL");
+  }
+  kd::require<kd::UsageError>(s.adapters.empty() || s.models.size() == 1 || s.adapters.size() == s.models.size(), "--adapters: ", s.adapters.size(), " for ", s.models.size(),
+                              " models; give one for each (`none` for none), or several for one model");
+  kd::require<kd::UsageError>(s.names.empty() || s.names.size() == std::max(s.models.size(), s.adapters.size()), "--names: ", s.names.size(), " for ",
+                              std::max(s.models.size(), s.adapters.size()), " columns");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  Settings s;
+  kd::Options options = make_options(s);
+  options.parse(argc, argv);
+  check(s);
+  if (s.threads > 0) kd::set_thread_count(s.threads);
+  Evaluation evaluation(s);
+  const std::vector<kd::ModelResult> results = evaluation.run();
+  std::fputs(kd::evaluation_table(results).c_str(), stdout);
+  kd::require<kd::IoError>(std::fflush(stdout) == 0 && std::ferror(stdout) == 0, "[evaluate] stdout cannot be written");
+  if (!s.json.empty()) kd::write_file_atomically(s.json, kd::evaluation_json(results, options.settings()));
+  if (!s.items.empty()) kd::write_file_atomically(s.items, evaluation.items());
+  return 0;
+} catch (const std::exception& error) {
+  return kd::report(error);
+}

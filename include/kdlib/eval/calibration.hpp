@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a model is as often right as it is sure.
+#ifndef KDLIB_EVAL_CALIBRATION_HPP
+#define KDLIB_EVAL_CALIBRATION_HPP
+
+#include "kdlib/eval/perplexity.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Rows whose largest probability lies in (i / bins, (i + 1) / bins]; weighted means.
+struct CalibrationBin {
+  double weight = 0, confidence = 0, accuracy = 0;
+};
+
+struct Calibration {
+  double tokens = 0;      // weight of the rows
+  double error = 0;       // expected calibration error: sum over bins of weight share * |accuracy - confidence|
+  double confidence = 0;  // mean probability of the most probable token
+  double accuracy = 0;    // share of rows whose next token is the most probable one (lowest id on ties)
+  std::vector<CalibrationBin> bins;
+};
+
+/// Expected calibration error of next-token prediction on documents with weights, equal-width bins (Guo et al., 2017, arXiv:1706.04599).
+/// ConfigError unless bins >= 1. No rows: zeros.
+template <class M>
+Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins = 15, const EvaluationSettings& settings = {});
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/eval/calibration_inl.hpp"
+
+#endif

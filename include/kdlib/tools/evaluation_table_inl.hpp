@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of evaluation_table.hpp.
+#ifndef KDLIB_TOOLS_EVALUATION_TABLE_INL_HPP
+#define KDLIB_TOOLS_EVALUATION_TABLE_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/tools/evaluation_table.hpp"
+#include "kdlib/tools/report_html.hpp"
+#include "kdlib/tools/task_text.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Text in columns: the first to the left, the others to the right, two spaces between.
+inline std::string aligned_table(const std::vector<std::vector<std::string>>& lines) {
+  std::vector<std::int64_t> widths;
+  for (const auto& line : lines)
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      if (widths.size() <= i) widths.push_back(0);
+      widths[i] = std::max(widths[i], count_characters(line[i]));
+    }
+  std::string out;
+  for (const auto& line : lines) {
+    std::string text;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      const std::string pad(static_cast<std::size_t>(widths[i] - count_characters(line[i])), ' ');
+      text += i == 0 ? line[i] + pad : "  " + pad + line[i];
+    }
+    out += text.substr(0, text.find_last_not_of(' ') + 1) + "\n";
+  }
+  return out;
+}
+
+inline std::string task_cell(const TaskNumber& n) {
+  if (!std::isfinite(n.value)) return "-";
+  const std::string text = number_text(n.format, n.value);
+  return std::isfinite(n.error) ? text + " \xC2\xB1 " + number_text(n.format, n.error) : text;
+}
+
+}  // namespace detail
+
+inline std::string evaluation_table(const std::vector<ModelResult>& models) {
+  std::vector<std::vector<std::string>> lines{{""}};
+  for (const ModelResult& m : models) lines[0].push_back(m.name);
+  if (models.empty()) return "";
+  for (std::size_t t = 0; t < models[0].tasks.size(); ++t)
+    for (std::size_t n = 0; n < models[0].tasks[t].numbers.size(); ++n) {
+      std::vector<std::string> line{models[0].tasks[t].task + " " + models[0].tasks[t].numbers[n].name};
+      for (const ModelResult& m : models) line.push_back(detail::task_cell(m.tasks[t].numbers[n]));
+      lines.push_back(std::move(line));
+    }
+  return detail::aligned_table(lines);
+}
+
+inline std::string evaluation_json(const std::vector<ModelResult>& models, const std::vector<std::pair<std::string, std::string>>& settings) {
+  JsonWriter json(JsonStyle{2, NonFinite::null});
+  json.begin_object().key("models").begin_array();
+  for (const ModelResult& m : models) {
+    json.begin_object().member("name", m.name).member("model", m.model).member("adapter", m.adapter).member("seconds", m.seconds).key("tasks").begin_object();
+    for (const TaskResult& task : m.tasks) {
+      json.key(task.task).begin_object();
+      for (const TaskNumber& n : task.numbers) {
+        json.member(n.name, n.value);
+        if (std::isfinite(n.error)) json.member(n.name + "_stderr", n.error);
+      }
+      for (const auto& count : task.counts) json.member(count.first, count.second);
+      json.end_object();
+    }
+    json.end_object().end_object();
+  }
+  json.end_array().key("settings").begin_object();
+  for (const auto& entry : settings) json.member(entry.first, entry.second);
+  return json.end_object().end_object().text();
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

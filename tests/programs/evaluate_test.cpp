@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `evaluate` on a tiny model: every number against lm-evaluation-harness on the same files (tests/reference/eval), and its errors.
+#include <cmath>
+#include <map>
+
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/jsonl.hpp"
+#include "support/catch.hpp"
+#include "support/run_program.hpp"
+#include "support/tolerance.hpp"
+
+namespace {
+using kdlib::Json;
+using kdlib_tests::near;
+using kdlib_tests::ProgramAnswer;
+using kdlib_tests::reference_file;
+using kdlib_tests::run_program;
+using kdlib_tests::TemporaryDirectory;
+using kdlib_tests::Tolerance;
+
+std::string model() { return reference_file("eval/model"); }
+std::string data() { return reference_file("eval/data"); }
+
+/// Runs the tasks and compares with one part of expected.json.
+void compare(const std::string& part, const std::string& more) {
+  const Json expected = Json::parse_file(reference_file("eval/expected.json")).at(part);
+  const TemporaryDirectory dir;
+  std::string tasks;
+  for (const auto& task : expected.members()) tasks += " " + std::string(task.key);
+  const ProgramAnswer answer = run_program("evaluate", "--models " + model() + " --data " + data() + " --tasks" + tasks + " --json " + (dir / "e.json") + " --items " + (dir / "i.jsonl") + " " + more);
+  INFO(answer.error);
+  REQUIRE(answer.status == 0);
+  const Json got = Json::parse_file(dir / "e.json").at("models")[0].at("tasks");
+  std::map<std::string, std::vector<Json>> items;
+  for (kdlib::JsonlReader lines(dir / "i.jsonl"); const auto line = lines.next();) items[std::string(line->at("task").as_string())].push_back(*line);
+  for (const auto& task : expected.members()) {
+    const std::string name(task.key);
+    const Json numbers = got.at(name);
+    for (const auto& number : task.value.members()) {
+      if (!number.value.is_number()) continue;
+      INFO(name << " " << number.key);
+      CHECK(near(numbers.at(number.key).as_double(), number.value.as_double(), Tolerance<float>::loss));
+    }
+    const Json values = task.value.at("log_likelihoods");
+    if (values[0].is_number()) {
+      double sum = 0;
+      for (const Json& value : values) sum += value.as_double();
+      CHECK(near(numbers.at("log_likelihood").as_double(), sum, Tolerance<float>::loss));  // relative
+      continue;
+    }
+    REQUIRE(items[name].size() == values.size());
+    for (std::size_t d = 0; d < values.size(); ++d) {
+      INFO(name << " document " << d);
+      const Json& item = items[name][d];
+      REQUIRE(item.at("log_likelihoods").size() == values[d].size());
+      for (std::size_t c = 0; c < values[d].size(); ++c) CHECK(near(item.at("log_likelihoods")[c].as_double(), values[d][c].as_double(), Tolerance<float>::loss));
+      for (const auto& score : task.value.at("documents")[d].members()) CHECK(item.at(score.key).as_bool() == (score.value.as_double() == 1));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("scores and log-likelihoods equal the harness's without examples", "[programs]") { compare("zero_shot", ""); }
+TEST_CASE("scores do not depend on what is run together", "[programs]") { compare("zero_shot", "--batch 1 --threads 1"); }
+TEST_CASE("scores with solved examples equal the harness's", "[programs]") { compare("two_shots", "--shots 2"); }
+TEST_CASE("scores with a first token in every text equal the harness's", "[programs]") { compare("bos", "--bos on"); }
+
+TEST_CASE("several models and adapters stand in one table, compared with a reference", "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "held_out.jsonl", "{\"ids\": [1, 10, 40, 7, 9, 200, 11]}\n{\"ids\": [1, 11, 43, 8], \"loss_mask\": [0, 0, 1, 1]}\n");
+  kdlib::write_file_atomically(dir / "perplexity.jsonl", "{\"ids\": [10, 40, 7, 9]}\n");
+  const std::string llama = reference_file("models/llama"), adapter = reference_file("peft/llama_all_linear");
+  const ProgramAnswer answer = run_program("evaluate", "--models " + llama + " --adapters none " + adapter + " --names plain adapted --reference " + llama + " --data " + dir.path() +
+                                                           " --tasks kl agreement calibration perplexity --json " + (dir / "e.json"));
+  INFO(answer.error);
+  REQUIRE(answer.status == 0);
+  CHECK(answer.out.find("plain") < answer.out.find("adapted"));
+  CHECK(answer.out.find("perplexity byte_perplexity") != std::string::npos);
+  const Json models = Json::parse_file(dir / "e.json").at("models");
+  REQUIRE(models.size() == 2);
+  CHECK(near(models[0].at("tasks").at("kl").at("forward").as_double(), 0, Tolerance<float>::loss));
+  CHECK(models[0].at("tasks").at("agreement").at("top1").as_double() == 1);
+  CHECK(models[1].at("tasks").at("kl").at("forward").as_double() > 1e-4);
+  CHECK(models[1].at("tasks").at("kl").at("tokens").as_double() == 8);
+  CHECK(models[0].at("tasks").at("perplexity").at("byte_perplexity").is_null());  // ids have no bytes
+  CHECK(models[0].at("tasks").at("perplexity").at("token_perplexity").as_double() > 1);
+  CHECK(models[0].at("tasks").at("calibration").at("error").as_double() >= 0);
+}
+
+TEST_CASE("--limit takes the first documents of a task and of each subject", "[programs]") {
+  const TemporaryDirectory dir;
+  const ProgramAnswer answer = run_program("evaluate", "--models " + model() + " --data " + data() + " --tasks arc_easy mmlu perplexity --limit 2 --json " + (dir / "e.json"));
+  REQUIRE(answer.status == 0);
+  const Json tasks = Json::parse_file(dir / "e.json").at("models")[0].at("tasks");
+  CHECK(tasks.at("arc_easy").at("documents").as_double() == 2);
+  CHECK(tasks.at("mmlu").at("documents").as_double() == 6);  // three subjects
+  CHECK(tasks.at("perplexity").at("documents").as_double() == 2);
+}
+
+TEST_CASE("evaluate refuses what it cannot measure", "[programs]") {
+  const auto refuses = [](const std::string& arguments, int status, const std::string& part) {
+    const ProgramAnswer answer = run_program("evaluate", arguments);
+    INFO(answer.error);
+    CHECK(answer.status == status);
+    CHECK(answer.error.find(part) != std::string::npos);
+    CHECK(answer.out.empty());
+  };
+  const std::string front = "--models " + model() + " --data " + data() + " ";
+  refuses(front + "--tasks piqa", 2, "no task piqa");
+  refuses(front + "--tasks kl", 2, "needs --reference");
+  refuses(front + "--tasks mmlu --adapters a b --models y z", 2, "--adapters: 2 for 3 models");
+  refuses(front + "--tasks mmlu --names a b", 2, "--names: 2 for 1 columns");
+  refuses(front + "--tasks arc_challenge --shots 1", 1, "arc_challenge.fewshot.jsonl is not there");
+  refuses(front + "--tasks mmlu --shots 3", 1, "--shots asks for 3");
+  refuses(front + "--tasks calibration", 1, "held_out.jsonl");
+  refuses("--models " + reference_file("models/llama") + " --data " + data() + " --tasks mmlu", 1, "has no tokenizer");
+}
