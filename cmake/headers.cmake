@@ -120,8 +120,6 @@ set(KDLIB_HEADERS
   include/kdlib/loss/regularisers.hpp
   include/kdlib/loss/reverse_kl.hpp
   include/kdlib/loss/skew_kl.hpp
-  include/kdlib/loss/spans.hpp
-  include/kdlib/loss/spans_inl.hpp
   include/kdlib/loss/sum.hpp
   include/kdlib/loss/top_k.hpp
   include/kdlib/loss/top_k_inl.hpp
@@ -292,6 +290,8 @@ set(KDLIB_HEADERS
   include/kdlib/train/metrics_inl.hpp
   include/kdlib/train/objective.hpp
   include/kdlib/train/run.hpp
+  include/kdlib/train/spans.hpp
+  include/kdlib/train/spans_inl.hpp
   include/kdlib/train/stage.hpp
   include/kdlib/train/stage_inl.hpp
   include/kdlib/train/state.hpp

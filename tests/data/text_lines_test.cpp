@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/data/document_dataset.hpp"
 #include "kdlib/data/prompts.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/text/chat_template.hpp"
@@ -118,6 +119,8 @@ TEST_CASE("bad lines name file, line and what to do", "[data]") {
   refuses(R"({"prompt_ids": "1"})", "not an array");
   refuses(R"({"ids": [1, 2], "loss_mask": [1]})", "loss_mask has 1 entries for 2 ids");
   refuses(R"({"ids": [1, 2], "loss_mask": [0, 2]})", "neither 0 nor 1");
+  refuses(R"({"ids": [1, 2], "spans": [0]})", "spans has 1 entries for 2 ids");
+  refuses(R"({"ids": [1, 2], "spans": [0, -2]})", "is not the number of a span");
   refuses(R"({"ids": [1, 2], "loss_mask": [1, 0]})", "no token counts");
   refuses(R"({"ids": [1]})", "no token counts");
   refuses(R"({"ids": []})", "text is empty");
@@ -133,6 +136,21 @@ TEST_CASE("given text longer than the context is cut at its end where the caller
   const TextLine line = f.read(R"({"ids": [1, 2, 3, 4, 5]})", {.context_length = 3, .cut_longer_text = true})[0];
   REQUIRE(line.ids == Ids{1, 2, 3});
   REQUIRE_THROWS_WITH(f.read(R"({"ids": [1, 2, 3, 4, 5], "loss_mask": [0, 0, 0, 0, 1]})", {.context_length = 3, .cut_longer_text = true}), contains("no token counts"));
+}
+
+TEST_CASE("the span of a token is the span of the row that predicts it", "[data]") {
+  const Files f;
+  const std::vector<TextLine> lines = f.read("{\"ids\": [5, 6, 7, 8], \"loss_mask\": [0, 1, 1, 1], \"spans\": [-1, 0, 0, 1]}\n{\"ids\": [5, 6]}\n");
+  TokenBatch batch;
+  append_line(batch, lines[0]);
+  append_line(batch, lines[1]);
+  batch.check(10);
+  REQUIRE(batch.spans == std::vector<std::int32_t>{0, 0, 1, -1, -1, -1});
+  REQUIRE(batch.rows().span == std::vector<std::int32_t>{0, 0, 1, -1});
+  DocumentDataset dataset(batch, {.batch = 2, .epochs = 1});
+  const TokenBatch shuffled = *dataset.next();
+  REQUIRE(shuffled.spans.size() == 6);
+  REQUIRE(std::count(shuffled.spans.begin(), shuffled.spans.end(), 0) == 2);
 }
 
 TEST_CASE("missing and empty files say so", "[data]") {

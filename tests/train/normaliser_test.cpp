@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // One normaliser a step: losses.md C30, C32, D15 and the first rows of table 3.6.
 #include <cmath>
+#include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/loss/cross_entropy.hpp"
@@ -206,4 +209,59 @@ TEST_CASE("row weights weigh the rows and their sum is the normaliser", "[train]
   batch.append(std::vector<std::int32_t>{3, 0}, std::vector<float>{3, 0});
   batch.append(std::vector<std::int32_t>{3, 2}, std::vector<float>{1, 0});
   CHECK(kdlib_tests::near(loss_of_step({batch}), 1.5, Tolerance<double>::loss));
+}
+
+namespace {
+constexpr double span_tolerance = 1e-6;  // 1 / denominator is a row weight, a float
+
+struct Scalars {
+  std::map<std::string, double> values;
+  void scalar(std::string_view name, std::int64_t, double value) { values[std::string(name)] = value; }
+  void flush() {}
+};
+
+/// 900 tokens of loss 2 in span 0 and 100 tokens of loss 1 in span 1, in `parts` micro-batches.
+std::vector<TokenBatch> reasoning_and_answer(std::size_t parts) {
+  std::vector<TokenBatch> batches(parts);
+  for (int i = 0; i < 1000; ++i) {
+    const bool answer = i % 10 == 9;
+    batches[static_cast<std::size_t>(i) * parts / 1000].append(std::vector<std::int32_t>{3, answer ? 0 : 1}, {}, std::vector<std::int32_t>{answer ? 1 : 0, -1});
+  }
+  return batches;
+}
+
+struct SpanRun {
+  std::map<std::string, double> metrics;
+  std::vector<double> weights;
+};
+SpanRun one_step_with_spans(std::size_t parts) {
+  KnownLogProbs known;
+  kdlib::Trainer trainer{known.model, ListedBatches{reasoning_and_answer(parts)}, kdlib::Objective{NoTeacher{}, kdlib::CrossEntropy{}}, kdlib::Sgd{}, kdlib::ConstantRate{0.5}};
+  Scalars sink;
+  trainer.run({.steps = 1, .micro_batches = static_cast<std::int64_t>(parts), .spans = {{"reasoning", 1}, {"answer", 1}}}, sink);
+  return {sink.values, kdlib_tests::all_values(known.model)};
+}
+}  // namespace
+
+TEST_CASE("900 reasoning tokens of loss 2 and 100 answer tokens of loss 1 give 3.0 under spans, however they are cut", "[train]") {
+  const SpanRun whole = one_step_with_spans(1);
+  CHECK(kdlib_tests::near(whole.metrics.at("train/loss"), 3.0, span_tolerance));  // a token mean would be 1.9
+  CHECK(kdlib_tests::near(whole.metrics.at("train/loss/reasoning"), 2.0, span_tolerance));
+  CHECK(kdlib_tests::near(whole.metrics.at("train/loss/answer"), 1.0, span_tolerance));
+  CHECK(whole.metrics.at("train/tokens") == 1000);
+  for (const std::size_t parts : {std::size_t{2}, std::size_t{7}}) {
+    const SpanRun cut = one_step_with_spans(parts);
+    CHECK(kdlib_tests::near(cut.metrics.at("train/loss"), 3.0, span_tolerance));
+    CHECK(kdlib_tests::scaled_difference(cut.weights.data(), whole.weights.data(), whole.weights.size()) < span_tolerance);
+  }
+}
+
+TEST_CASE("named spans without span numbers, or with a number too large, are refused", "[train]") {
+  KnownLogProbs known;
+  const auto run = [&](std::vector<TokenBatch> batches) {
+    kdlib::Trainer trainer{known.model, ListedBatches{std::move(batches)}, kdlib::Objective{NoTeacher{}, kdlib::CrossEntropy{}}, kdlib::Sgd{}, kdlib::ConstantRate{0.5}};
+    trainer.run({.steps = 1, .spans = {{"reasoning", 1}}});
+  };
+  CHECK_THROWS_WITH(run({tokens_with_loss(2, 3)}), contains("does not say which span"));
+  CHECK_THROWS_AS(run(reasoning_and_answer(1)), kdlib::InputError);
 }

@@ -14,7 +14,8 @@ inline void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t 
   const std::int64_t first = from.offsets[static_cast<std::size_t>(b)] + begin;
   const auto length = static_cast<std::size_t>(end - begin);
   batch.append(std::span(from.ids).subspan(static_cast<std::size_t>(first), length),
-               from.weights.empty() ? std::span<const float>() : std::span(from.weights).subspan(static_cast<std::size_t>(first), length));
+               from.weights.empty() ? std::span<const float>() : std::span(from.weights).subspan(static_cast<std::size_t>(first), length),
+               from.spans.empty() ? std::span<const std::int32_t>() : std::span(from.spans).subspan(static_cast<std::size_t>(first), length));
   if (from.sources.empty()) return;
   batch.sources.resize(static_cast<std::size_t>(batch.documents()));
   batch.sources.back() = from.sources[static_cast<std::size_t>(b)];
@@ -25,6 +26,7 @@ inline Fingerprint fingerprint_of(const TokenBatch& documents) {
   f.add(std::span<const std::int32_t>(documents.ids));
   f.add(documents.offsets.data(), documents.offsets.size() * sizeof(std::int64_t));
   f.add(documents.weights.data(), documents.weights.size() * sizeof(float));
+  f.add(documents.spans.data(), documents.spans.size() * sizeof(std::int32_t));
   return f;
 }
 

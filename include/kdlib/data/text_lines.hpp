@@ -19,7 +19,8 @@ KDLIB_NAMESPACE_BEGIN
 ///   {"prompt_ids": [1, 2, ...]}              a prompt in ids
 ///   {"text": "..."}                          given text; every token after the first counts
 ///   {"ids": [...], "loss_mask": [0, 1, ...]} given text in ids; loss_mask[i] says whether token i counts (was to be written by the model);
-///                                            without it every token after the first counts
+///                                            without it every token after the first counts. "spans": [0, 0, 1, ...] numbers the span of
+///                                            each token (RunSettings::spans), -1 for none
 enum class TextLineKind : std::uint8_t { prompt, given_text };
 
 struct TextSettings {
@@ -37,6 +38,7 @@ struct TextLine {
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> mask;  // given text: 1 where token i counts; empty for a prompt
   std::string source;              // "prompts.jsonl:12"
+  std::vector<std::int32_t> spans{};  // given text in ids: span of token i; empty: not given
 };
 
 /// Turns lines into ids. Each error names file and line and says what to do: FormatError for broken JSON, unknown or missing keys and wrong

@@ -81,7 +81,7 @@ inline TextLine TextLineReader::read_form(const Json& object, const std::string&
     return given_text(*text, source);
   }
   if (object.contains("ids")) {
-    detail::check_keys(object, {"ids", "loss_mask"});
+    detail::check_keys(object, {"ids", "loss_mask", "spans"});
     return given_ids(object, source);
   }
   object.refuse("has none of the keys prompt, messages, prompt_ids, text, ids: one of them is needed");
@@ -140,6 +140,16 @@ inline TextLine TextLineReader::given_text(const Json& value, const std::string&
 
 inline TextLine TextLineReader::given_ids(const Json& object, const std::string& source) const {
   TextLine out{TextLineKind::given_text, detail::ids_of(object.at("ids")), {}, {}};
+  if (const auto spans = object.find("spans")) {
+    if (!spans->is_array()) spans->refuse("is not an array; one number for each id is needed");
+    for (const Json& element : *spans) {
+      const std::int64_t number = element.as_int();
+      if (number < -1 || number > 65535) element.refuse("is not the number of a span: 0 to 65535, or -1 for none");
+      out.spans.push_back(static_cast<std::int32_t>(number));
+    }
+    require<FormatError>(out.spans.size() == out.ids.size(), "[text] ", source, ": spans has ", out.spans.size(), " entries for ", out.ids.size(),
+                         " ids: give one for each");
+  }
   const auto mask = object.find("loss_mask");
   if (!mask) {
     out.mask.assign(out.ids.size(), 1);
@@ -174,6 +184,7 @@ inline void TextLineReader::check(TextLine& line) const {
                         ": shorten it, raise the length, or allow texts to be cut");
     line.ids.resize(static_cast<std::size_t>(limit));
     line.mask.resize(static_cast<std::size_t>(limit));
+    if (!line.spans.empty()) line.spans.resize(static_cast<std::size_t>(limit));
   }
   require<InputError>(!settings_.needs_rows || std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end(), "[text] ", line.source,
                       ": no token counts: the text needs two or more tokens, and one behind the first that loss_mask (or an assistant's turn) marks");
@@ -186,7 +197,9 @@ inline std::vector<TextLine> read_text_lines(const std::string& path, const Toke
 inline void append_line(TokenBatch& batch, const TextLine& line) {
   require<InputError>(line.kind == TextLineKind::given_text, "[text] ", line.source, " is a prompt without an answer; given text is needed here: "
                       "{\"text\": ...}, {\"messages\": [...]} ending with the assistant, or {\"ids\": [...]}");
-  batch.append(line.ids, row_weights(line.mask));
+  std::vector<std::int32_t> spans(line.spans.begin() + (line.spans.empty() ? 0 : 1), line.spans.end());  // of the next token
+  if (!line.spans.empty()) spans.push_back(-1);
+  batch.append(line.ids, row_weights(line.mask), spans);
   batch.sources.resize(static_cast<std::size_t>(batch.documents()));
   batch.sources.back() = line.source;
 }

@@ -51,7 +51,7 @@ struct RowMetrics {
   double top5_contains = 0;    // the teacher's argmax is among the student's five largest
   double label_log_prob = 0;   // log p_s(label)
   double label_top1 = 0;       // the label is the student's argmax
-  double label_rank = 0;       // 1 + entries that the student finds more probable than the label; 0: this backend does not count them
+  double label_rank = 0;       // 1 + entries that the student finds more probable than the label
   double js = 0;               // Jensen-Shannon divergence, beta = 1/2, in [0, log 2]: on request, or where it is the loss; over js_weight
   // Of losses on the teacher's top-k, at the targets' temperature; over support_weight.
   double teacher_support_mass = 0, student_support_mass = 0;  // of both models on the teacher's K tokens, in [0, 1]

@@ -12,7 +12,6 @@
 #include "kdlib/loss/regularisers.hpp"
 #include "kdlib/loss/reverse_kl.hpp"
 #include "kdlib/loss/skew_kl.hpp"
-#include "kdlib/loss/spans.hpp"
 #include "kdlib/loss/sum.hpp"
 #include "kdlib/loss/top_k.hpp"
 #include "kdlib/loss/total_variation.hpp"

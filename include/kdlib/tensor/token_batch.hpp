@@ -22,6 +22,7 @@ struct TokenBatch {
   std::vector<float> weights;               // [N] or empty (all 0 at the end of a document, else 1): weight of predicting the next token
   std::vector<float> behaviour_log_probs;   // [N] or empty: natural log-probability under which the NEXT token was drawn
   std::vector<std::int32_t> positions;      // [N] or empty (0, 1, ... in each document)
+  std::vector<std::int32_t> spans;          // [N] or empty: number of the span (RunSettings::spans) that the NEXT token is in, -1: in none
   std::vector<std::string> sources;         // [B] or empty: where a document comes from, for messages and reports
   RoutingRecord routing;                    // of all N tokens, or empty: the experts that wrote the text (training passes may follow them)
 
@@ -29,8 +30,8 @@ struct TokenBatch {
   std::int64_t documents() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
   std::int64_t length(std::int64_t b) const { return offsets[static_cast<std::size_t>(b + 1)] - offsets[static_cast<std::size_t>(b)]; }
 
-  /// Appends one document; `weights` as long as `document` or empty for "every token but the last".
-  void append(std::span<const std::int32_t> document, std::span<const float> document_weights = {});
+  /// Appends one document; `document_weights` as long as `document` or empty for "every token but the last"; `document_spans` as long or empty (-1).
+  void append(std::span<const std::int32_t> document, std::span<const float> document_weights = {}, std::span<const std::int32_t> document_spans = {});
 
   /// Rows whose weight is not 0, with their next token: what the loss and the teacher's head look at.
   struct Rows {
@@ -38,6 +39,7 @@ struct TokenBatch {
     std::vector<std::int32_t> label;   // [R] ids[token + 1]
     std::vector<float> weight;         // [R]
     std::vector<float> behaviour;      // [R] or empty
+    std::vector<std::int32_t> span;    // [R] or empty
   };
   Rows rows() const;
 

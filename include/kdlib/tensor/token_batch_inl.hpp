@@ -9,11 +9,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void TokenBatch::append(std::span<const std::int32_t> document, std::span<const float> document_weights) {
+inline void TokenBatch::append(std::span<const std::int32_t> document, std::span<const float> document_weights, std::span<const std::int32_t> document_spans) {
   require<InputError>(!document.empty(), "[TokenBatch::append] the document has no tokens");
   require<ShapeError>(document_weights.empty() || document_weights.size() == document.size(), "[TokenBatch::append] ", document_weights.size(),
                       " weights for ", document.size(), " tokens");
+  require<ShapeError>(document_spans.empty() || document_spans.size() == document.size(), "[TokenBatch::append] ", document_spans.size(),
+                      " span numbers for ", document.size(), " tokens");
   if (weights.size() < ids.size()) weights.resize(ids.size(), 1.0f);
+  if (!document_spans.empty() || !spans.empty()) {
+    spans.resize(ids.size(), -1);
+    spans.insert(spans.end(), document_spans.begin(), document_spans.end());
+    spans.resize(ids.size() + document.size(), -1);
+  }
   ids.insert(ids.end(), document.begin(), document.end());
   for (std::size_t i = 0; i < document.size(); ++i) {
     const bool last = i + 1 == document.size();
@@ -33,6 +40,7 @@ inline TokenBatch::Rows TokenBatch::rows() const {
       r.label.push_back(ids[k + 1]);
       r.weight.push_back(w);
       if (!behaviour_log_probs.empty()) r.behaviour.push_back(behaviour_log_probs[k]);
+      if (!spans.empty()) r.span.push_back(spans[k]);
     }
   }
   return r;
@@ -77,6 +85,7 @@ inline void TokenBatch::check(std::int64_t vocabulary) const {
     require<ShapeError>(v->empty() || v->size() == ids.size(), "[TokenBatch] ", v->size(), " values for ", ids.size(), " tokens");
   require<ShapeError>(positions.empty() || positions.size() == ids.size(), "[TokenBatch] ", positions.size(), " positions for ", ids.size(), " tokens");
   routing.check(tokens());
+  require<ShapeError>(spans.empty() || spans.size() == ids.size(), "[TokenBatch] ", spans.size(), " span numbers for ", ids.size(), " tokens");
   for (std::size_t i = 0; i < ids.size(); ++i)
     require<InputError>(ids[i] >= 0 && ids[i] < vocabulary, "[TokenBatch] token ", i, " has id ", ids[i], ", outside the vocabulary of ", vocabulary);
   for (const float w : weights) require<InputError>(std::isfinite(w) && w >= 0, "[TokenBatch] a row weight is negative or not finite");

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/expert_use.hpp"
@@ -17,6 +18,8 @@ struct GradientSettings {
   bool recompute = false;            // RunSettings::recompute
   std::int64_t workspace_bytes = 0;  // RunSettings::workspace_bytes
   bool replay_routing = false;       // RunSettings::replay_routing
+  bool jensen_shannon = false;       // RunSettings::jensen_shannon
+  bool spans = false;                // weights come from SpanWeights: the loss is their sum, not a mean; StepSums::span_loss is filled
 };
 
 /// Sums over all rows of a step; divide by loss.weight to log.
@@ -24,6 +27,7 @@ struct StepSums {
   LossSum loss;
   RowMetrics metrics;
   ExpertUse experts;  // empty where the student has no mixtures
+  std::vector<LossSum> span_loss;  // of each span that has rows, by number
 };
 
 /// Weight of all rows of these batches: the step's normaliser. Splitting the same rows into other batches does not change it.
@@ -57,7 +61,7 @@ class GradientStep {
   StepSums operator()(Student& student, Objective& objective, std::span<const TokenBatch> batches);
 
  private:
-  void add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, StepSums& sums);
+  void add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, double share, StepSums& sums);
 
   GradientSettings settings_;
   RowBuffer<T, D> buffer_;

@@ -44,10 +44,22 @@ auto record_forward(Student& student, const TokenBatch& batch, bool recompute, d
 /// head_loss of kdlib/loss/head_loss.hpp, found where the program includes it: the trainer itself knows no loss.
 template <class Loss, class T, class D, class Targets>
 HeadLossResult student_loss(const Loss& loss, const HeadView<T, D>& head, View<const T, D> hidden, const Targets& targets, const RowInputs& rows,
-                            double scale, View<T, D> gradient, Parameter<T, D>* head_parameter, std::int64_t workspace_bytes) {
-  if (workspace_bytes > 0)
-    return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter, {.workspace_bytes = workspace_bytes, .metrics = true});
-  return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter, {.metrics = true});
+                            double scale, View<T, D> gradient, Parameter<T, D>* head_parameter, const GradientSettings& s) {
+  if (s.workspace_bytes > 0)
+    return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter,
+                     {.workspace_bytes = s.workspace_bytes, .metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans});
+  return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter,
+                   {.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans});
+}
+
+inline void add_span_losses(std::vector<LossSum>& sums, const TokenBatch::Rows& rows, const std::vector<double>& values) {
+  for (std::size_t r = 0; r < rows.span.size(); ++r) {
+    if (rows.span[r] < 0) continue;
+    const auto span = static_cast<std::size_t>(rows.span[r]);
+    if (sums.size() <= span) sums.resize(span + 1);
+    sums[span].sum += static_cast<double>(rows.weight[r]) * values[r];
+    sums[span].weight += static_cast<double>(rows.weight[r]);
+  }
 }
 }  // namespace detail
 
@@ -90,16 +102,16 @@ StepSums GradientStep<Student, Objective>::operator()(Student& student, Objectiv
   StepSums sums;
   const double total = total_weight(batches);
   if (total <= 0) return sums;
-  for (const TokenBatch& batch : batches) add_batch(student, objective, batch, 1 / total, sums);
+  for (const TokenBatch& batch : batches) add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
+  if (settings_.spans) sums.loss.weight = 1;  // the weights hold the denominators
   return sums;
 }
 
 template <class Student, class Objective>
-void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, StepSums& sums) {
+void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, double share, StepSums& sums) {
   const TokenBatch::Rows rows = batch.rows();
   if (rows.token.empty()) return;
   objective.teacher().prepare(batch);  // before the student records: the teacher's activations are gone by then
-  const double share = scale * batch.weight();
   const RoutedPass<Student> pass(student, batch, settings_.replay_routing);
   const auto hidden = detail::record_forward(student, batch, settings_.recompute, share);
   pass.count(sums.experts, share);
@@ -109,9 +121,10 @@ void GradientStep<Student, Objective>::add_batch(Student& student, Objective& ob
   const RowInputs inputs{rows.label, rows.weight, rows.behaviour};
   const HeadLossResult result =
       detail::student_loss(objective.loss(), student.head(), row_hidden, objective.teacher().targets(0, count), inputs, scale, row_gradient,
-                           student.head_parameter(), settings_.workspace_bytes);
+                           student.head_parameter(), settings_);
   sums.loss += result.loss;
   sums.metrics += result.metrics;
+  if (settings_.spans) detail::add_span_losses(sums.span_loss, rows, result.row_values);
   student.backward(buffer_.scatter(row_gradient, rows.token, batch.tokens()));
 }
 

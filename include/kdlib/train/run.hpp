@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/train/spans.hpp"
 #include "kdlib/optim/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -72,6 +73,8 @@ struct RunSettings {
   bool recompute = false;           // activations of each layer are computed again in the backward pass: less memory, more time
   std::int64_t workspace_bytes = 0; // of the head and loss; 0 = the loss's own default
   bool replay_routing = false;      // mixtures of experts: training passes go to the experts that wrote the text, where a batch carries them
+  std::vector<Span> spans{};        // named spans of TokenBatch::spans, each a mean of its own (SpanWeights); empty: one mean over all rows
+  bool jensen_shannon = false;      // the metric train/js for every loss (a logarithm more an entry)
   bool resume = true;               // go on from the store's newest checkpoint; false: what the store holds is removed
   SettingsList settings{};          // of the program, in addition to what the parts describe themselves: compared on resume
   RunHooks* hooks = nullptr;        // borrowed

@@ -38,9 +38,9 @@ concept NamesDevice = requires {
 /// global norm, updates, reports and saves. The state of the optimizer lives inside run().
 ///
 /// Metrics of a step ("train/..."): loss, forward_kl, reverse_kl, student_entropy, teacher_entropy, top1_agreement, top5_overlap,
-/// top5_contains, label_log_prob, label_top1, label_rank, js (where the loss is JensenShannon{}), teacher_support_mass,
+/// top5_contains, label_log_prob, label_top1, label_rank, js (where the loss is JensenShannon{}, or RunSettings::jensen_shannon), teacher_support_mass,
 /// student_support_mass, tail_loss (losses on the teacher's top-k), clamp_fraction (sampled-token losses with limits); means over rows,
-/// those that the targets or the loss cannot tell are left out; see RowMetrics. grad_norm (before clipping), rate, tokens (weight of the rows), tokens_per_s, step_seconds, skipped (1, only where a step had no row).
+/// those that the targets or the loss cannot tell are left out; see RowMetrics. loss/<span> with RunSettings::spans. grad_norm (before clipping), rate, tokens (weight of the rows), tokens_per_s, step_seconds, skipped (1, only where a step had no row).
 /// Mixtures of experts add "experts/...": entropy, max_share and the histogram of loads of ExpertUse; balance and z where a router policy is set.
 template <class Student, class Source, class Objective, class Optimizer, class Schedule>
 class Trainer {

@@ -115,6 +115,7 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
   detail::append_settings_of(list, selection);
   detail::append_loss(list, "loss", objective_.loss());
   detail::append_settings_of(list, source_);
+  for (const Span& span : settings.spans) list.emplace_back("span." + span.name, setting_text(span.weight));
   for (const auto& entry : settings.settings) list.push_back(entry);
   for (std::size_t i = 0; i < list.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)

@@ -3,6 +3,7 @@
 #ifndef KDLIB_TRAIN_TRAINING_RUN_HPP
 #define KDLIB_TRAIN_TRAINING_RUN_HPP
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,9 @@ class TrainingRun {
               const RunSettings& settings, const StageContext& context, const std::vector<Parameter<T, D>*>& trained, SettingsList list)
       : student_(student), source_(source), objective_(objective), schedule_(schedule), state_(state), sink_(sink), store_(store),
         settings_(settings), context_(context), trained_(trained), list_(std::move(list)),
-        gradient_(GradientSettings{settings.recompute, settings.workspace_bytes, settings.replay_routing}) {}
+        gradient_(GradientSettings{settings.recompute, settings.workspace_bytes, settings.replay_routing, settings.jensen_shannon, !settings.spans.empty()}) {
+    if (!settings.spans.empty()) spans_.emplace(settings.spans);
+  }
 
   RunResult run();
 
@@ -53,6 +56,7 @@ class TrainingRun {
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
   void log_metrics(const RowMetrics& m);
   void log_experts(const ExpertUse& use);
+  void weigh_spans();
   void scalar(std::string_view name, double value) { sink_.scalar(name, step_, value); }
   void evaluate_if_due(bool last);
   void save(bool finished);
@@ -75,6 +79,8 @@ class TrainingRun {
   SettingsList list_, environment_;
   GradientStep<Student, Objective> gradient_;
   std::vector<TokenBatch> batches_;
+  std::optional<SpanWeights> spans_;
+  double step_tokens_ = 0;  // weight of this step's rows, before spans_
   RunResult result_;
   std::int64_t step_ = 0, saved_step_ = -1, evaluated_step_ = -1;
   double tokens_ = 0, seconds_before_ = 0, started_ = 0;

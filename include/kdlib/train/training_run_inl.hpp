@@ -141,6 +141,8 @@ KDLIB_TRAINING_RUN(bool)::take_step() {
   times.begin = monotonic_seconds();
   if (!fetch()) return false;
   times.fetched = monotonic_seconds();
+  step_tokens_ = total_weight(batches_);
+  if (spans_) weigh_spans();
   const StepSums sums = gradient_(student_, objective_, batches_);
   const auto clip = measure_clip(trained_, settings_.clip_norm);  // optim/clip.hpp, found where the program includes it
   const double rate = schedule_(step_ - context_.first_step);
@@ -149,6 +151,17 @@ KDLIB_TRAINING_RUN(bool)::take_step() {
   times.end = monotonic_seconds();
   report(sums, clip.norm, rate, times);
   return true;
+}
+
+/// Every span its own denominator, fixed here for all micro-batches of the step.
+KDLIB_TRAINING_RUN(void)::weigh_spans() {
+  std::vector<std::vector<std::int32_t>> numbers;
+  for (const TokenBatch& batch : batches_) {
+    require<InputError>(batch.spans.size() == batch.ids.size(), "[train] RunSettings::spans names ", settings_.spans.size(), " spans, but ",
+                        batch.sources.empty() ? std::string("a batch") : batch.sources.front(), " does not say which span its tokens are in (TokenBatch::spans; \"spans\" in a line of ids)");
+    numbers.push_back(batch.spans);
+  }
+  spans_->weigh(batches_, numbers);
 }
 
 KDLIB_TRAINING_RUN(void)::update(const StepSums& sums, double norm, double factor, double rate) {
@@ -163,7 +176,7 @@ KDLIB_TRAINING_RUN(void)::update(const StepSums& sums, double norm, double facto
     fail<TrainingError>("[train] step ", step_, ": the ", what, " is not finite (loss ", setting_text(sums.loss.mean()), ", gradient norm ",
                         setting_text(norm), ", rate ", setting_text(rate), "); ", last, ". Lower the rate, lengthen the warm-up or set clip_norm, and check the data of this step");
   }
-  tokens_ += sums.loss.weight;
+  tokens_ += step_tokens_;
   state_.step(rate, factor);
 }
 
@@ -209,7 +222,7 @@ KDLIB_TRAINING_RUN(void)::report(const StepSums& sums, double norm, double rate,
   r.loss = result_.loss = sums.loss.mean();
   r.gradient_norm = norm;
   r.rate = rate;
-  r.tokens = sums.loss.weight;
+  r.tokens = step_tokens_;
   r.step_seconds = times.end - times.begin;
   r.tokens_per_s = r.step_seconds > 0 ? r.tokens / r.step_seconds : 0;
   r.seconds = seconds();
@@ -226,6 +239,8 @@ KDLIB_TRAINING_RUN(void)::report(const StepSums& sums, double norm, double rate,
   if (r.skipped) scalar("train/skipped", 1);
   log_metrics(sums.metrics);
   log_experts(sums.experts);
+  for (std::size_t i = 0; i < sums.span_loss.size(); ++i)
+    if (sums.span_loss[i].weight > 0) scalar("train/loss/" + settings_.spans[i].name, sums.span_loss[i].mean());
   evaluate_if_due(false);
   sink_.flush();
   if (settings_.hooks != nullptr) settings_.hooks->on_step(r);

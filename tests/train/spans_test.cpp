@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Named spans with a denominator each: the specification's fixture, any micro-batch split, empty spans, refusals.
-#include "kdlib/loss/spans.hpp"
+#include "kdlib/train/spans.hpp"
 #include "loss/row_reference.hpp"
 
 using namespace kdlib;
@@ -16,7 +16,7 @@ std::span<const X> part(const std::vector<X>& v, std::size_t begin, std::size_t 
 }
 }  // namespace
 
-TEST_CASE("900 reasoning tokens of loss 2 and 100 final ones of loss 1 come to 3 with weights 1 and 1, in any micro-batches; their token mean is 1.9", "[loss]") {
+TEST_CASE("900 reasoning tokens of loss 2 and 100 final ones of loss 1 come to 3 with weights 1 and 1, in any micro-batches; their token mean is 1.9", "[train]") {
   std::vector<Row> rows;
   std::vector<std::int32_t> span_of_row, labels(1000, 0);
   for (int i = 0; i < 1000; ++i) {
@@ -58,7 +58,7 @@ TEST_CASE("900 reasoning tokens of loss 2 and 100 final ones of loss 1 come to 3
   }
 }
 
-TEST_CASE("spans weigh rows by their own weights; rows in none and spans without rows add 0", "[loss]") {
+TEST_CASE("spans weigh rows by their own weights; rows in none and spans without rows add 0", "[train]") {
   SpanWeights spans({{"a", 2}, {"empty", 5}, {"b", 0.5}});
   const std::int32_t numbers[] = {0, -1, 0, 2, 2};
   const float own[] = {1, 1, 3, 0.5, 0};
@@ -74,7 +74,7 @@ TEST_CASE("spans weigh rows by their own weights; rows in none and spans without
   CHECK(spans.loss() == 0);
 }
 
-TEST_CASE("token batches of a step get span weights in place: the total is the sum of the spans' weights, whatever the batches", "[loss]") {
+TEST_CASE("token batches of a step get span weights in place: the total is the sum of the spans' weights, whatever the batches", "[train]") {
   const auto step = [](const std::vector<std::vector<int>>& cut) {
     std::vector<TokenBatch> batches;
     std::vector<std::vector<std::int32_t>> numbers;
@@ -106,7 +106,7 @@ TEST_CASE("token batches of a step get span weights in place: the total is the s
   CHECK(step({{5, 3}, {8}}) == whole);
 }
 
-TEST_CASE("spans refuse what would change a denominator or hide a mistake", "[loss]") {
+TEST_CASE("spans refuse what would change a denominator or hide a mistake", "[train]") {
   CHECK_THROWS_AS(SpanWeights({}), ConfigError);
   CHECK_THROWS_WITH(SpanWeights({{"a", 1}, {"a", 1}}), contains("twice"));
   CHECK_THROWS_AS(SpanWeights({{"a", -1}}), ConfigError);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bodies of spans.hpp.
-#ifndef KDLIB_LOSS_SPANS_INL_HPP
-#define KDLIB_LOSS_SPANS_INL_HPP
+#ifndef KDLIB_TRAIN_SPANS_INL_HPP
+#define KDLIB_TRAIN_SPANS_INL_HPP
 
 #include <cmath>
 #include <utility>
 
 #include "kdlib/core/error.hpp"
-#include "kdlib/loss/spans.hpp"
+#include "kdlib/train/spans.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {

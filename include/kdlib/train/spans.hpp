@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Named spans of tokens, each a mean of its own: reasoning and answer, tool calls, prompt. Which span a token is in is the caller's to say.
-#ifndef KDLIB_LOSS_SPANS_HPP
-#define KDLIB_LOSS_SPANS_HPP
+#ifndef KDLIB_TRAIN_SPANS_HPP
+#define KDLIB_TRAIN_SPANS_HPP
 
 #include <cstdint>
 #include <span>
@@ -50,8 +50,8 @@ class SpanWeights {
   void add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights, std::span<const double> row_values);
 
   /// count() and weights() for all batches of a step at once, in place: the weights of a batch become weight_s a_i / denominator_s. span_of_token[b] [N]
-  /// numbers the span of each token's NEXT token, as TokenBatch::weights do. What divides by the batches' total weight (GradientStep) then forms this loss
-  /// divided by the sum of weight_s over the spans that have rows.
+  /// numbers the span of each token's NEXT token, as TokenBatch::weights do. The loss is then the plain sum over rows
+  /// (GradientSettings::spans), not a mean.
   void weigh(std::span<TokenBatch> step, std::span<const std::vector<std::int32_t>> span_of_token);
 
   /// The spans in order, with what count() and add() saw of this step.
@@ -68,6 +68,6 @@ class SpanWeights {
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/loss/spans_inl.hpp"
+#include "kdlib/train/spans_inl.hpp"
 
 #endif
