@@ -5,6 +5,7 @@
     benchmarks/compare.py step      # a training step: bench_step and peers/trl_step.py (dense and chunked)
     benchmarks/compare.py generate  # greedy generation: bench_generate and peers/hf_generate.py
     benchmarks/compare.py losses    # rows and fused passes: bench_losses and peers/torch_losses.py (--case picks shapes by a part of the name)
+    benchmarks/compare.py tokenize  # text to ids on one thread: bench_tokenize and peers/hf_tokenize.py (--tokenizers: folders or files)
 
 Needs build/release (scripts/test), the model (scripts/demo) and the peers' Python (scripts/peers). Keep the machine quiet: the figures of a
 round are taken minutes apart, so noise that lasts longer than a round falls on both sides.
@@ -155,9 +156,64 @@ def compare_losses(args):
         print(f"\nA peer's result misses its bound against float64 (its time counts all the same): {line}")
 
 
+def benchmark_texts():
+    """{kind: file} of text that every machine with Python has: the language reference (prose) and the standard library (code)."""
+    import pydoc_data.topics
+    import sysconfig
+    folder = os.path.join(ROOT, "build", "bench_text")
+    os.makedirs(folder, exist_ok=True)
+    prose = "\n".join(pydoc_data.topics.topics[name] for name in sorted(pydoc_data.topics.topics))
+    library, code = sysconfig.get_paths()["stdlib"], []
+    for name in sorted(os.listdir(library)):
+        if name.endswith(".py"):
+            with open(os.path.join(library, name), encoding="utf-8") as file:
+                code.append(file.read())
+    texts = {"prose": prose, "code": "\n".join(code)}
+    for kind, text in texts.items():
+        with open(os.path.join(folder, kind + ".txt"), "w", encoding="utf-8") as file:
+            file.write(text)
+    return {kind: os.path.join(folder, kind + ".txt") for kind in texts}
+
+
+def unpacked(path, folder):
+    """A tokenizer.json that both sides read: a file, a folder, or a folder with tokenizer.json.xz."""
+    if os.path.isfile(path):
+        return path
+    if os.path.exists(os.path.join(path, "tokenizer.json")):
+        return os.path.join(path, "tokenizer.json")
+    import lzma
+    target = os.path.join(folder, os.path.basename(path.rstrip("/")) + ".tokenizer.json")
+    with lzma.open(os.path.join(path, "tokenizer.json.xz")) as packed, open(target, "wb") as out:
+        out.write(packed.read())
+    return target
+
+
+def compare_tokenize(args):
+    texts = benchmark_texts()
+    print("| tokenizer | text | kdlib MB/s (least, most) | first pass | " + "peer | peer's MB/s | ratio | decoding | peer's |\n|" + "---|" * 9)
+    for given in args.tokenizers:
+        path = unpacked(given, os.path.dirname(texts["prose"]))
+        name = os.path.basename(given.rstrip("/")).replace(".tokenizer.json", "")
+        for kind, text in texts.items():
+            own, peers = [], {}
+            for _ in range(args.rounds):
+                own += lines_of([os.path.join(BIN, "bench_tokenize"), "--tokenizer", path, "--text", text])
+                for line in lines_of([args.python, f"{PEERS}/hf_tokenize.py", "--tokenizer", path, "--text", text, "--repeats", "1"]):
+                    peers.setdefault(line["impl"], []).append(line)
+            rates = [r["encode_mb_per_s"] for r in own]
+            middle = lambda rows, key: statistics.median(r[key] for r in rows)
+            for impl, rows in peers.items():
+                if rows[0]["fingerprint"] != own[0]["fingerprint"]:
+                    sys.exit(f"{name}, {kind}: {impl} gives other ids")
+                peer = middle(rows, "encode_mb_per_s")
+                print(f"| {name} | {kind}, {own[0]['text_bytes'] / 1e6:.1f} MB | {statistics.median(rates):.1f} ({min(rates):.1f}, {max(rates):.1f}) |"
+                      f" {middle(own, 'first_mb_per_s'):.1f} | {impl} | {peer:.2f} | {statistics.median(rates) / peer:.1f} |"
+                      f" {middle(own, 'decode_mb_per_s'):.0f} | {middle(rows, 'decode_mb_per_s'):.1f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "generate", "losses"))
+    parser.add_argument("what", choices=("step", "generate", "losses", "tokenize"))
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--python", default=PYTHON, help="the peers' Python")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -166,9 +222,12 @@ def main():
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--case", default="", help="losses: only shapes whose name contains this, as rows_128x49152 or fused_256")
     parser.add_argument("--head", action="store_true", help="losses: fused cases with the gradient of the head too")
+    shared = os.path.join(os.environ.get("KDLIB_SHARED_DIR", os.path.join(ROOT, "..", "shared")), "data", "tokenizers")
+    parser.add_argument("--tokenizers", nargs="+", default=[os.path.join(shared, n) for n in ("gpt-oss", "qwen3")], metavar="PATH",
+                        help="tokenize: folders with tokenizer.json (or .json.xz), or files")
     args = parser.parse_args()
     print(f"{machine()}; {args.threads} threads; {args.rounds} rounds\n")
-    {"step": compare_step, "generate": compare_generate, "losses": compare_losses}[args.what](args)
+    {"step": compare_step, "generate": compare_generate, "losses": compare_losses, "tokenize": compare_tokenize}[args.what](args)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,22 @@ TEST_CASE("experts: A by expert, B with the expert as the fastest index", "[mode
   CHECK(right);
 }
 
+TEST_CASE("bias all replaces the biases of modules that are not adapted, too", "[model][adapter]") {
+  HandMade made(R"({"peft_type":"LORA","r":1,"lora_alpha":1,"target_modules":["q_proj"],"bias":"all"})");
+  Model model = base("gpt_oss");
+  std::size_t biases = 0;
+  for (const Parameter<float, Cpu>* p : model.parameters()) {
+    const bool adapted = p->name.find("q_proj") != std::string::npos;
+    const std::string module = p->name.substr(0, p->name.rfind('.'));
+    if (p->name.ends_with(".bias")) made.tensor(module + (adapted ? ".base_layer.bias" : ".bias"), p->value.shape(), 0.25f), ++biases;
+    else if (adapted) made.tensor(module + ".lora_A.weight", Shape{1, p->value[1]}, 0).tensor(module + ".lora_B.weight", Shape{p->value[0], 1}, 0);
+  }
+  CHECK(biases == 3 * 5);  // q, k, v, o and the router of three layers
+  apply_adapter(model, made.write());
+  for (const Parameter<float, Cpu>* p : model.parameters())
+    if (p->name.ends_with(".bias")) CHECK(p->value.data()[p->value.count() - 1] == 0.25f);
+}
+
 TEST_CASE("an adapter for another model is refused with file, tensor, expected and found shape", "[model][adapter]") {
   Model llama = base("llama"), qwen3 = base("qwen3"), moe = base("qwen3_moe");
   const std::vector<float> before(llama.head().weight.data(), llama.head().weight.data() + 64);

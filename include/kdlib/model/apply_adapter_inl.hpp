@@ -191,10 +191,11 @@ void plan_replacements(AdapterPlan<D, T>& plan, Decoder<D, T>& model, const Peft
     bool saved = false;
     for (std::size_t i = 0; i < used.size(); ++i)
       if (module.ends_with(adapter.saved_modules[i])) saved = used[i] = true;
-    const bool bias = p->name.ends_with("bias") && (adapter.bias == "all" || (adapter.bias == "lora_only" && adapted(module)));
+    const bool bias = p->name.ends_with(".bias") && (adapter.bias == "all" || (adapter.bias == "lora_only" && adapted(module)));
     require<ConfigError>(!saved || !is_expert_tensor(p->name), adapter.where, ": modules_to_save with experts (", p->name, ") is not supported");
     if (saved) need(*p, "modules_to_save");
     else if (bias) need(*p, "bias");
+    else if (p->name.ends_with("_bias") && adapter.bias == "all") plan_replacement(plan, *p, tensors, "");  // of experts: PEFT does not train them
     else if (p->name != "model.embed_tokens.weight" && p->name != "lm_head.weight") continue;
     else if (!plan_replacement(plan, *p, tensors, "") && untied && p->name == "lm_head.weight" && tensors.holds(base_embedding))  // PEFT stores copies
       plan.replaced.emplace_back(p, tensors.take<T>(base_embedding, p->value.shape(), ""));

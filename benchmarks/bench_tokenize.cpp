@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Text to ids and back on one thread, in megabytes of text a second. The peer is benchmarks/peers/hf_tokenize.py with the same files.
+// Checked before it is timed: the ids decode to the text (to its NFC where the tokenizer normalises).
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/mapped_file.hpp"
+#include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/nfc.hpp"
+#include "kdlib/tools/options.hpp"
+
+namespace kd = kdlib;
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+/// Lines joined to documents of at least `bytes` bytes: what a data pipeline gives a tokenizer.
+std::vector<std::string_view> documents_of(std::string_view text, std::size_t bytes) {
+  std::vector<std::string_view> list;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t line = text.find('\n', std::min(begin + bytes, text.size()));
+    const std::size_t end = line == std::string_view::npos ? text.size() : line + 1;
+    list.push_back(text.substr(begin, end - begin));
+    begin = end;
+  }
+  return list;
+}
+
+/// FNV-1a over the ids of all documents, as the peer computes it.
+std::uint64_t fingerprint(const std::vector<std::int32_t>& ids) {
+  std::uint64_t h = 0xcbf29ce484222325u;
+  for (const std::int32_t id : ids)
+    for (int shift = 0; shift < 32; shift += 8) h = (h ^ (static_cast<std::uint32_t>(id) >> shift & 0xFF)) * 0x100000001b3u;
+  return h;
+}
+
+template <class F>
+double median_seconds(int repeats, F&& work) {
+  std::vector<double> seconds;
+  for (int i = 0; i < repeats; ++i) {
+    const double begin = now();
+    work();
+    seconds.push_back(now() - begin);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
+void run(const std::string& path, const std::string& file, int repeats, int document_bytes) {
+  const auto tokenizer = kd::Tokenizer::from_pretrained(path);
+  const kd::MappedFile mapped(file);
+  const std::string text = kd::replace_invalid_utf8(std::string_view(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()));
+  const std::vector<std::string_view> documents = documents_of(text, static_cast<std::size_t>(document_bytes));
+  std::vector<std::int32_t> all, ids;
+  const double first = median_seconds(1, [&] {
+    for (const std::string_view d : documents) tokenizer.encode_append(d, all);
+  });
+  std::string expected;
+  for (const std::string_view d : documents) expected += tokenizer.normalizes_nfc() ? kd::nfc(d) : std::string(d);
+  const bool whole = tokenizer.decode_bytes(all) == expected;
+  kd::require<kd::FormatError>(whole || !tokenizer.has_token(0), "[bench_tokenize] the ids do not decode to the text");
+  const double encode = median_seconds(repeats, [&] {
+    ids.clear();
+    for (const std::string_view d : documents) tokenizer.encode_append(d, ids);
+  });
+  kd::require<kd::FormatError>(ids == all, "[bench_tokenize] a second run gives other ids");
+  const double decode = median_seconds(repeats, [&] { expected = tokenizer.decode_bytes(all); });
+  const double size = static_cast<double>(text.size()) * 1e-6;
+  kd::JsonWriter out;
+  out.begin_object().member("text_bytes", static_cast<std::int64_t>(text.size())).member("documents", static_cast<std::int64_t>(documents.size()));
+  out.member("ids", static_cast<std::int64_t>(all.size())).member("fingerprint", kd::concat(fingerprint(all)));
+  out.member("first_mb_per_s", size / first).member("encode_mb_per_s", size / encode).member("decode_mb_per_s", size / decode).end_object();
+  std::printf("%s\n", out.text().c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  std::string tokenizer, text;
+  int repeats = 5, document_bytes = 4096, threads = 1;
+  std::uint64_t seed = 0;
+  kd::Options options{"bench_tokenize", "Measures encoding and decoding on one thread."};
+  options.add("tokenizer", tokenizer, "PATH", "directory, tokenizer.json or GGUF file").required()
+      .add("text", text, "FILE", "UTF-8 text").required()
+      .add("repeats", repeats, "N", "measured runs; the median counts")
+      .add("document-bytes", document_bytes, "BYTES", "text is cut at the first line end behind so many bytes");
+  options.common(threads, seed).parse(argc, argv);
+  run(tokenizer, text, repeats, document_bytes);
+  return 0;
+} catch (const std::exception& error) {
+  return kd::report(error);
+}
