@@ -38,6 +38,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/rows.hpp
   include/kdlib/backend/cuda/rows_block_inl.hpp
   include/kdlib/backend/cuda/rows_body_inl.hpp
+  include/kdlib/backend/cuda/rows_head_inl.hpp
   include/kdlib/backend/cuda/rows_statistics_inl.hpp
   include/kdlib/backend/cuda/rows_support_inl.hpp
   include/kdlib/backend/cuda/rows_terms_inl.hpp

@@ -9,6 +9,7 @@ using ForwardKlAndLabels = Sum<ForwardKl, CrossEntropy>;
 using ThreeTerms = Sum<ForwardKl, ReverseKl, CrossEntropy>;
 
 KDLIB_INSTANTIATE_LOSS(PolicyGradient, float);
+KDLIB_INSTANTIATE_LOSS(AdaptiveKl, float);
 KDLIB_INSTANTIATE_LOSS(TopKForwardKl, float);
 KDLIB_INSTANTIATE_LOSS(ForwardKlAndLabels, float);
 KDLIB_INSTANTIATE_LOSS(ThreeTerms, float);

@@ -54,7 +54,7 @@ struct RowData {
     else if (c.teacher_rows) t.teacher = teacher.data();
     else t.teacher_label = teacher_label.data();
     t.labels = labels.data(), t.weights = weights.data(), t.behaviour = behaviour.data();
-    t.scale = 0.5, t.metrics = true;
+    t.scale = 0.5, t.metrics = true, t.jensen_shannon = true;
     return t;
   }
   /// The same numbers in double.
@@ -113,6 +113,8 @@ inline void check_metrics(const kdlib::RowMetrics& got, const kdlib::RowMetrics&
   CHECK(got.teacher_support_mass == Approx(want.teacher_support_mass).margin(margin));
   CHECK(got.student_support_mass == Approx(want.student_support_mass).margin(margin));
   CHECK(got.tail_loss == Approx(want.tail_loss).margin(margin));
+  CHECK(got.js_weight == want.js_weight);
+  CHECK(got.js == Approx(want.js).margin(margin));
   CHECK(got.clamp_weight == want.clamp_weight);
   CHECK(got.clamped == want.clamped);
 }

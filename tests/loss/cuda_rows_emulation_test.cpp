@@ -32,6 +32,26 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: divergence
   compare<TestType>(SkewReverseKl{.temperature = 3});
 }
 
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: a loss that weights by the teacher's head", "[loss]", float, bf16, double) {
+  compare<TestType>(AdaptiveKl{});
+  compare<TestType>(AdaptiveKl{.head_mass = 0.9, .temperature = 2});
+  compare<TestType>(Sum{Term{1, AdaptiveKl{}}, Term{0.2, CrossEntropy{}}});
+}
+
+TEST_CASE("the CUDA row kernel takes lower ids first among equals at the edge of the teacher's head", "[loss]") {
+  for (const double mass : {0.2, 0.5, 0.7}) {
+    Row s, t;
+    for (int i = 0; i < 64; ++i) s.push_back(std::sin(i)), t.push_back(i % 3 == 0 ? 1 : 0);  // 22 equals at the top, 42 below
+    RowTask<double> task;
+    task.rows = 1, task.columns = 64;
+    task.student = s.data(), task.teacher = t.data();
+    RowResult want, got;
+    RowKernels<Cpu, double>::run(AdaptiveKl{.head_mass = mass}, task, &want);
+    emulated(AdaptiveKl{.head_mass = mass}, task, &got);
+    CHECK(got.value == Approx(want.value).epsilon(1e-12));
+  }
+}
+
 TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels and samples", "[loss]", float, bf16) {
   compare<TestType>(CrossEntropy{.temperature = 1.5f});
   compare<TestType>(PolicyGradient{.ratio_limit = 2});

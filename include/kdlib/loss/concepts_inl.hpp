@@ -16,6 +16,18 @@ constexpr double RowMetrics::*row_metric_fields[] = {
     &RowMetrics::js,              &RowMetrics::tail_loss,       &RowMetrics::teacher_support_mass, &RowMetrics::student_support_mass,
     &RowMetrics::clamped};
 static_assert(sizeof(RowMetrics) == sizeof(row_metric_fields) / sizeof(row_metric_fields[0]) * sizeof(double), "a field of RowMetrics is not in the list");
+
+/// Sums the Jensen-Shannon divergence with beta = 1/2: log(p_s / m) = -log((1 + e^-D) / 2), from the side where e^ is at most 1.
+struct JsEntry {
+  static constexpr bool reads_teacher = true;
+  template <class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
+    const P d = x.log_ratio, size = max(d, -d);
+    const P larger = -log1p(P(0.5) * expm1(-size));  // log(p / m) of the larger of both; of the smaller one it is this - |D|
+    const P phi = where_not_negative(d, larger, larger - size), psi = where_not_negative(d, larger - size, larger);
+    return {P(0.5) * (x.p_s * phi + x.p_t * psi), P(0)};
+  }
+};
 }  // namespace detail
 
 inline RowMetrics& RowMetrics::operator+=(const RowMetrics& o) {

@@ -192,7 +192,6 @@ template <class Loss, class T, class D, class Targets>
 HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden, const Targets& targets, const RowInputs& inputs,
                          double scale, std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head, const HeadLossSettings& settings) {
   detail::check_types<Loss, Targets>();
-  detail::check_engine<Loss, D, T>();
   const std::int64_t count = hidden[0];
   constexpr bool teacher_hidden = detail::is_hidden_targets<Targets>, teacher_logits = detail::is_logit_targets<Targets>;
   detail::check_head("student", student, hidden, count);
@@ -284,7 +283,6 @@ template <class Loss, class T, class D, class Targets>
 HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets, const RowInputs& inputs, double scale, View<T, D> gradient,
                         const HeadLossSettings& settings) {
   detail::check_types<Loss, Targets>();
-  detail::check_engine<Loss, D, T>();
   static_assert(!detail::is_hidden_targets<Targets>, "row_loss reads logits: give LogitTargets, or use head_loss for HiddenTargets");
   require<ShapeError>(student.rank() == 2, "[row_loss] student logits ", student.shape(), " must be [R, V]");
   const std::int64_t count = student[0];

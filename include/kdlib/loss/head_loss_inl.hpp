@@ -40,13 +40,6 @@ constexpr void check_types() {
                 "this loss reads the teacher's log-probability of the label: give SampledTargets, LogitTargets or HiddenTargets, not NoTargets");
 }
 
-/// What the row engine of D and T must have for this loss.
-template <class Loss, class D, class T>
-constexpr void check_engine() {
-  static_assert(!reads_head_share<Loss> || requires { RowKernels<D, T>::gives_head_share; },
-                "this loss weights by the teacher's head (AdaptiveKl), which this backend's row engine does not form: use the CPU, or ForwardKl and ReverseKl in a Sum");
-}
-
 /// Every length and label against R rows and the vocabulary.
 inline void check_rows(const RowInputs& rows, std::int64_t count, std::int64_t vocabulary, bool needs_labels) {
   const auto fits = [&](std::size_t size) { return size == 0 || size == static_cast<std::size_t>(count); };

@@ -20,7 +20,7 @@ struct JensenShannon {
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const;
   /// value * js_factor() is RowMetrics::js where it is not 0.
-  double js_factor() const { return temperature != 1 || beta != 0.5 ? 0 : (scaled ? 0.25 : 1); }
+  KDLIB_HOST_DEVICE double js_factor() const { return temperature != 1 || beta != 0.5 ? 0 : (scaled ? 0.25 : 1); }
   void validate() const;
 };
 

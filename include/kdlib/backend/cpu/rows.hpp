@@ -19,8 +19,6 @@ KDLIB_NAMESPACE_BEGIN
 template <class T>
   requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
 struct RowKernels<Cpu, T> {
-  static constexpr bool gives_head_share = true;  // for AdaptiveKl
-
   /// Writes gradient[r, 0..columns) = scale * weight_r * d value_r / d student and results[0..rows).
   template <class Loss>
   static void run(const Loss& loss, const RowTask<T>& task, RowResult* results);

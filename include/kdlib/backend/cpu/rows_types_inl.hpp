@@ -95,18 +95,6 @@ struct FoundEntries {
   void insert(double x, std::int64_t i) { found.emplace_back(x, i); }
 };
 
-/// Sums the Jensen-Shannon divergence with beta = 1/2: log(p_s / m) = -log((1 + e^-D) / 2), from the side where e^ is at most 1.
-struct JsEntry {
-  static constexpr bool reads_teacher = true;
-  template <class P>
-  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
-    const P d = x.log_ratio, size = max(d, -d);
-    const P larger = -log1p(P(0.5) * expm1(-size));  // log(p / m) of the larger of both; of the smaller one it is this - |D|
-    const P phi = where_not_negative(d, larger, larger - size), psi = where_not_negative(d, larger - size, larger);
-    return {P(0.5) * (x.p_s * phi + x.p_t * psi), P(0)};
-  }
-};
-
 /// Sums |p_s - p_t|.
 struct GapEntry {
   static constexpr bool reads_teacher = true;

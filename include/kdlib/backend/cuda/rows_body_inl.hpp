@@ -43,6 +43,11 @@ class BlockRow {
   template <class Loss>
   KDLIB_HOST_DEVICE void metrics(RowMetrics& out);
 
+  // rows_head_inl.hpp
+  KDLIB_HOST_DEVICE BlockTriple head_sums(const BlockConstants<double>& c, std::uint64_t least);
+  KDLIB_HOST_DEVICE double head_share(double head_mass, const BlockLeaf& leaf);
+  KDLIB_HOST_DEVICE double jensen_shannon(const BlockStatistics& at);
+
   // rows_support_inl.hpp
   KDLIB_HOST_DEVICE void gather_support();
   KDLIB_HOST_DEVICE double support_logit(int k) const { return static_cast<double>(static_cast<C>(s_[block_.shared().support.ids[k]])); }
@@ -89,7 +94,6 @@ constexpr bool reads_teacher_rows = reads_teacher<Loss> || reads_teacher_label<L
 template <class Block, class T>
 template <class Loss>
 KDLIB_HOST_DEVICE void BlockRow<Block, T>::run(const Loss& loss, RowResult& result) {
-  static_assert(!reads_head_share<Loss>, "AdaptiveKl weights by the teacher's head, which the CUDA row engine does not form: use the CPU, or ForwardKl and ReverseKl in a Sum");
   weight_ = task_.weights == nullptr ? 1.0 : static_cast<double>(task_.weights[r_]);
   result_ = &result;
   if (leader()) result = RowResult{};
@@ -102,6 +106,15 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::run(const Loss& loss, RowResult& resu
   set_anchors();
   if constexpr (reads_support<Loss>) gather_support();
   if (task_.metrics) metrics<Loss>(result.metrics);
+  if (task_.metrics && t_ != nullptr) {
+    bool js = task_.jensen_shannon;
+    if constexpr (requires { loss.js_factor(); }) js = js || loss.js_factor() != 0;
+    if (js) {
+      block_.barrier();
+      const double value = jensen_shannon(block_.shared().leaves[leaf_count<Loss>].at);
+      if (leader()) result.metrics.js_weight = 1, result.metrics.js = value;
+    }
+  }
   int index = 0;
   prepare<Loss>(loss, 1.0, index);
   const double value = last_sweep(loss);
@@ -111,6 +124,7 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::run(const Loss& loss, RowResult& resu
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#include "kdlib/backend/cuda/rows_head_inl.hpp"
 #include "kdlib/backend/cuda/rows_statistics_inl.hpp"
 #include "kdlib/backend/cuda/rows_support_inl.hpp"
 #include "kdlib/backend/cuda/rows_terms_inl.hpp"

@@ -28,6 +28,12 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::prepare(const Loss& loss, double weig
     if (leader()) fill_leaf(loss, weight, at, leaves[mine]);
     block_.barrier();
     BlockLeaf& leaf = leaves[mine];
+    if constexpr (reads_head_share<Loss>) {
+      const double share = head_share(loss.head_mass, leaf);
+      block_.barrier();
+      if (leader()) leaf.at.row.head_share = share;
+      block_.barrier();
+    }
     double subtract = leaf.subtract;
     if constexpr (has_support_part<Loss>) subtract += support_terms(loss, leaf);
     if constexpr (has_entry<Loss>) {
