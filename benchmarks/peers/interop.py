@@ -243,7 +243,7 @@ def importlib_missing(package):
 
 
 def table(proof, notes):
-    versions = common.versions()
+    versions = {name: version for name, version in common.versions().items() if name != "trl"}
     lines = ["# Interoperability", "", "Written by `scripts/interop`. kdlib, " + ", ".join(f"{k} {v}" for k, v in versions.items()) + ", float32 on a CPU; numbers are the largest difference of a logit.", ""]
     lines += [note for note in notes if note] + ([""] if any(notes) else [])
     lines += ["| check | measured | limit | result |", "|---|---|---|---|"]
