@@ -85,12 +85,10 @@ inline LoraSettings parse_lora_settings(const Json& json) {
   return s;
 }
 
-/// `operation` as in "[load_adapter] ". PEFT's default targets are those of dense families; mixtures have none.
-inline PeftAdapter read_adapter_config(const std::string& operation, const std::string& path, bool mixture, std::vector<std::string>& notes) {
+/// `where` as in "[load_adapter] FILE". PEFT's default targets are those of dense families; mixtures have none.
+inline PeftAdapter parse_adapter_config(const Json& json, std::string where, bool mixture, std::vector<std::string>& notes) {
   PeftAdapter a;
-  a.where = operation + path;
-  require<IoError>(path_exists(path), a.where, " is missing; a PEFT adapter has one");
-  const Json json = Json::parse_file(path);
+  a.where = std::move(where);
   require<FormatError>(json.is_object(), a.where, ": the text is not a JSON object");
   refuse_other_adapters(json, a.where);
   a.lora = parse_lora_settings(json);
@@ -102,11 +100,16 @@ inline PeftAdapter read_adapter_config(const std::string& operation, const std::
   a.parameters = json_strings(json.find_set("target_parameters"));
   if (!json.find_set("target_modules") && a.parameters.empty() && !mixture) a.lora.targets = {"q_proj", "v_proj"};
   if (const double dropout = json.double_or("lora_dropout", 0); dropout != 0)
-    notes.push_back(concat(path, ": lora_dropout ", dropout, " is ignored; kdlib trains without dropout"));
+    notes.push_back(concat(a.where, ": lora_dropout ", dropout, " is ignored; kdlib trains without dropout"));
   const auto init = json.find_set("init_lora_weights");
   if (init && init->is_string() && init->as_string() != "gaussian")
-    notes.push_back(concat(path, ": init_lora_weights \"", init->as_string(), "\": the adapter is only right with the base weights it was saved against"));
+    notes.push_back(concat(a.where, ": init_lora_weights \"", init->as_string(), "\": the adapter is only right with the base weights it was saved against"));
   return a;
+}
+
+inline PeftAdapter read_adapter_config(const std::string& operation, const std::string& path, bool mixture, std::vector<std::string>& notes) {
+  require<IoError>(path_exists(path), operation, path, " is missing; a PEFT adapter has one");
+  return parse_adapter_config(Json::parse_file(path), operation + path, mixture, notes);
 }
 
 /// The tensors of an adapter's file by PEFT's names for a saved file, each to be taken once; an infix "default" (the adapter's name in
