@@ -71,6 +71,7 @@
 #include "kdlib/nn/linear.hpp"
 #include "kdlib/nn/lora.hpp"
 #include "kdlib/nn/path_pattern.hpp"
+#include "kdlib/nn/quantized_weight.hpp"
 #include "kdlib/nn/rope_table.hpp"
 #include "kdlib/optim/adamw.hpp"
 #include "kdlib/optim/clip.hpp"

@@ -13,24 +13,30 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What x is multiplied by: y = x W^T + b + s (x A^T) B^T. Exactly one of weight and packed is set; packed weights are frozen.
+/// What x is multiplied by: y = x W^T + b + s (x A^T) B^T. Exactly one of weight and packed is set; a packed weight passes no gradient on but to
+/// `packed_gradient`. With `lora_in_codes` the packed weight holds s B A already: A and B get the gradient of a sum that was never rounded.
 template <class T, class D>
 struct LinearOperand {
   Parameter<T, D>* weight = nullptr;              // [out, in]
   const PackedMatrix<T, D>* packed = nullptr;     // [out, in]
+  WeightGradient<T, D>* packed_gradient = nullptr;
   Parameter<T, D>* bias = nullptr;                // [out] or nullptr
   Parameter<T, D>* lora_a = nullptr;              // [R, in] or nullptr
   Parameter<T, D>* lora_b = nullptr;              // [out, R]
   T lora_scale{};                                 // s = alpha / R as a rule
+  bool lora_in_codes = false;
 
   std::int64_t out() const { return packed != nullptr ? packed->rows() : weight->value[0]; }
   std::int64_t in() const { return packed != nullptr ? packed->columns() : weight->value[1]; }
   bool has_lora() const { return lora_a != nullptr; }
+  bool gradient_of_codes() const { return packed_gradient != nullptr && packed_gradient->wanted(); }
   bool trains() const {
-    return (weight != nullptr && weight->trainable) || (bias != nullptr && bias->trainable) || (has_lora() && (lora_a->trainable || lora_b->trainable));
+    return gradient_of_codes() || (weight != nullptr && weight->trainable) || (bias != nullptr && bias->trainable) || (has_lora() && (lora_a->trainable || lora_b->trainable));
   }
   /// The backward pass reads x.
-  bool needs_input() const { return (weight != nullptr && weight->trainable) || (has_lora() && lora_a->trainable); }
+  bool needs_input() const {
+    return gradient_of_codes() || (weight != nullptr && weight->trainable) || (has_lora() && (lora_a->trainable || (lora_in_codes && lora_b->trainable)));
+  }
 };
 
 /// Angles of rotary embeddings by position: cosine, sine [positions, head_size / 2].

@@ -42,13 +42,28 @@ void multiply_weight_back(const LinearOperand<T, D>& w, std::int64_t n, const T*
   }
 }
 
-/// y = x W^T + b + s u B^T (+ beta y), gives u = x A^T [n, R] (empty without LoRA).
+/// The gradient of a packed weight's values, dy^T x, given away by panels of rows.
+template <class T, class D>
+void packed_weight_gradient(const LinearOperand<T, D>& w, std::int64_t n, const T* x, const T* dy) {
+  using K = Kernels<D, T>;
+  const std::int64_t out = w.out(), in = w.in();
+  if (T* whole = w.packed_gradient->target(); whole != nullptr) return K::gemm(true, false, out, in, n, T{1}, dy, out, x, in, T{1}, whole, in);
+  const std::int64_t panel = panel_elements / in > out ? out : (panel_elements > in ? panel_elements / in : 1);
+  const Buffer<T, D> scratch(panel * in);
+  for (std::int64_t begin = 0; begin < out; begin += panel) {
+    const std::int64_t count = out - begin < panel ? out - begin : panel;
+    K::gemm(true, false, count, in, n, T{1}, dy + begin, out, x, in, T{0}, scratch.data(), in);
+    w.packed_gradient->add(begin, count, scratch.data());
+  }
+}
+
+/// y = x W^T + b + s u B^T (+ beta y), gives u = x A^T [n, R] (empty without LoRA, or where the codes hold it).
 template <class T, class D>
 Tensor<T, D> linear_forward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, T beta, T* y) {
   using K = Kernels<D, T>;
   multiply_weight(w, n, x, beta, y);
   if (w.bias != nullptr) K::add_bias(w.bias->value.data(), n, w.out(), y);
-  if (!w.has_lora()) return {};
+  if (!w.has_lora() || w.lora_in_codes) return {};
   const std::int64_t rank = w.lora_a->value[0], in = w.in(), out = w.out();
   Tensor<T, D> u(Shape{n, rank});
   K::gemm(false, true, n, rank, in, T{1}, x, in, w.lora_a->value.data(), in, T{0}, u.data(), rank);
@@ -64,15 +79,20 @@ void linear_backward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, c
   if (w.weight != nullptr && w.weight->trainable)
     K::gemm(true, false, out, in, n, T{1}, dy, out, x, in, T{1}, w.weight->gradient_view().data(), in);
   if (w.bias != nullptr && w.bias->trainable) K::add_column_sums(dy, n, out, w.bias->gradient_view().data());
+  if (w.gradient_of_codes()) packed_weight_gradient(w, n, x, dy);
   if (dx != nullptr) multiply_weight_back(w, n, dy, accumulate, dx);
   if (!w.has_lora()) return;
-  const std::int64_t rank = u[1];
-  Tensor<T, D> du(Shape{n, rank});
+  const std::int64_t rank = w.lora_a->value[0];
+  Tensor<T, D> du(Shape{n, rank}), again;
+  if (w.lora_in_codes && w.lora_b->trainable) {
+    again = Tensor<T, D>(Shape{n, rank});
+    K::gemm(false, true, n, rank, in, T{1}, x, in, w.lora_a->value.data(), in, T{0}, again.data(), rank);
+  }
   K::gemm(false, false, n, rank, out, w.lora_scale, dy, out, w.lora_b->value.data(), rank, T{0}, du.data(), rank);
   if (w.lora_b->trainable)
-    K::gemm(true, false, out, rank, n, w.lora_scale, dy, out, u.data(), rank, T{1}, w.lora_b->gradient_view().data(), rank);
+    K::gemm(true, false, out, rank, n, w.lora_scale, dy, out, w.lora_in_codes ? again.data() : u.data(), rank, T{1}, w.lora_b->gradient_view().data(), rank);
   if (w.lora_a->trainable) K::gemm(true, false, rank, in, n, T{1}, du.data(), rank, x, in, T{1}, w.lora_a->gradient_view().data(), in);
-  if (dx != nullptr) K::gemm(false, false, n, in, rank, T{1}, du.data(), rank, w.lora_a->value.data(), in, T{1}, dx, in);
+  if (dx != nullptr && !w.lora_in_codes) K::gemm(false, false, n, in, rank, T{1}, du.data(), rank, w.lora_a->value.data(), in, T{1}, dx, in);
 }
 
 template <class T, class D>

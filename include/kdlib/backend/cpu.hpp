@@ -158,6 +158,12 @@ struct CpuPacked {
   static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
   /// y[m, rows] = x[m, columns] W^T + beta * y for m up to some tens: up to 8 rows meet the codes as they are read, more meet rows decoded in cache.
   static void coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, T beta, T* y);
+  /// From the gradient of decoded rows [begin, begin + count), [count, columns]: scale_gradient [groups] += sum over a group of gradient (level -
+  /// shift), zero_gradient [groups] += sum of gradient; nullptr where not wanted. Codes stay as they are. Not for groups that cross row ends.
+  static void coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, const T* gradient, T* scale_gradient,
+                                    T* zero_gradient);
+  /// gradient = 0 where the code is the lowest or the highest integer.
+  static void coded_clip_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* gradient);
 };
 
 }  // namespace detail

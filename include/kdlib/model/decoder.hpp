@@ -129,6 +129,12 @@ class Decoder {
   /// merged is refused: merge_adapter(model) or save_adapter(model, directory) first.
   void save_pretrained(const std::string& directory, const SaveSettings& settings = {}) const;
 
+  /// Where codes follow trained parameters (quantize_student), they are made again before the next pass whenever parameters() was asked for or
+  /// backward() was called. Whoever changes values through pointers from before calls this.
+  void parameters_changed() { codes_old_ = true; }
+  /// Makes codes follow now; passes and save_pretrained call it.
+  void refresh_codes() const;
+
   /// A second, frozen model over the same memory, without LoRA (its own may be added, its linear maps may be quantised). Neither may
   /// train what they share.
   Decoder share() const;
@@ -153,6 +159,7 @@ class Decoder {
   std::vector<DecoderBlock<D, T>> blocks_;
   RopeTable<T, D> rope_;
   bool adapter_enabled_ = true;
+  mutable bool codes_old_ = false;    // parameters may have changed since refresh_codes()
   std::int64_t real_vocabulary_ = 0;  // 0: all rows of the head
   std::vector<std::string> notes_;
   RouterPolicy router_policy_;

@@ -134,6 +134,7 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
 
 template <class D, class T>
 std::vector<Parameter<T, D>*> Decoder<D, T>::parameters() {
+  codes_old_ = true;  // whoever asks may change them
   std::vector<Parameter<T, D>*> list = {embedding_.get()};
   for (const DecoderBlock<D, T>& b : blocks_) b.append_parameters(list);
   list.push_back(final_norm_.get());
@@ -146,6 +147,13 @@ Parameter<T, D>* Decoder<D, T>::find_parameter(std::string_view name) {
   for (Parameter<T, D>* p : parameters())
     if (p->name == name) return p;
   return nullptr;
+}
+
+template <class D, class T>
+void Decoder<D, T>::refresh_codes() const {
+  if (!std::exchange(codes_old_, false)) return;
+  for (const Linear<D, T>* l : linears())
+    if (l->quantized != nullptr) l->quantized->refresh();
 }
 
 template <class D, class T>
@@ -175,6 +183,7 @@ void Decoder<D, T>::ensure_rope(std::int64_t positions) {
 
 template <class D, class T>
 LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span<const std::int64_t> past) {
+  refresh_codes();
   batch.check(config_.vocab_size);
   require<InputError>(batch.tokens() > 0, "[decoder] the batch holds no tokens");
   std::vector<std::int32_t> positions = batch.positions;
@@ -251,6 +260,7 @@ void Decoder<D, T>::backward(View<const T, D> hidden_gradient) {
   Tensor<T, D> gradient(hidden_gradient.shape());
   Memory<D>::copy(gradient.data(), hidden_gradient.data(), static_cast<std::size_t>(gradient.bytes()));
   const Var<T, D> result = std::exchange(result_, Var<T, D>());
+  codes_old_ = true;  // an optimiser comes next
   tape_.backward(result, std::move(gradient));
 }
 

@@ -9,36 +9,108 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+
+/// Adds up what rounding did to one weight after the other.
+template <class D, class T>
+class RoundingSums {
+ public:
+  void add(const Tensor<T, D>& weight, const PackedMatrix<T, D>& packed) {
+    Tensor<T, D> difference = packed.decode_all();
+    total_ += Kernels<D, T>::sum_squares(weight.data(), weight.count());
+    Kernels<D, T>::axpy(weight.count(), T{-1}, weight.data(), difference.data());
+    error_ += Kernels<D, T>::sum_squares(difference.data(), weight.count());
+    report_.bytes += packed.bytes();
+    report_.weights += weight.count();
+    ++report_.matrices;
+  }
+  QuantizeReport report() const {
+    QuantizeReport r = report_;
+    r.mean_square_error = r.weights > 0 ? error_ / static_cast<double>(r.weights) : 0;
+    r.relative_error = total_ > 0 ? std::sqrt(error_ / total_) : 0;
+    return r;
+  }
+
+ private:
+  QuantizeReport report_;
+  double error_ = 0, total_ = 0;
+};
+
+template <class D, class T>
+void check_not_packed(const Decoder<D, T>& model, const char* where) {
+  require<ConfigError>(model.config().mixtures() == 0, where, "the experts of ", family_name(model.config().family), " are not packed yet; dense models are");
+  for (const Linear<D, T>* l : model.linears()) {
+    require<ConfigError>(l->packed == nullptr, where, l->path, " is packed already");
+    require<ConfigError>(!l->merged(), where, l->path, " is merged with an adapter: unmerge_adapter or save and load first");
+  }
+}
+
+/// W + s B A.
+template <class D, class T>
+Tensor<T, D> with_adapter(Tensor<T, D> weight, const LoraPair<D, T>& lora) {
+  Kernels<D, T>::gemm(false, false, weight[0], weight[1], lora.rank, static_cast<T>(lora.scale), lora.b.value.data(), lora.rank, lora.a.value.data(), weight[1],
+                      T{1}, weight.data(), weight[1]);
+  return weight;
+}
+
+}  // namespace detail
+
 template <class D, class T>
 QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& settings) {
   check_quantize_settings(settings);
-  require<ConfigError>(model.config().mixtures() == 0, "[quantize_linear] the experts of ", family_name(model.config().family),
-                       " are not packed yet; dense models are");
-  for (const Linear<D, T>* l : model.linears()) {
-    require<ConfigError>(l->packed == nullptr, "[quantize_linear] ", l->path, " is packed already");
-    require<ConfigError>(!l->merged(), "[quantize_linear] ", l->path, " is merged with an adapter: unmerge_adapter or save and load first");
-  }
-  QuantizeReport report;
-  double error = 0, total = 0;
+  detail::check_not_packed(model, "[quantize_linear] ");
+  detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
-    const std::int64_t n = l->out * l->in;
-    std::vector<T> host(static_cast<std::size_t>(n));
-    Memory<D>::to_host(host.data(), l->weight->value.data(), host.size() * sizeof(T));
-    const std::vector<float> weight(host.begin(), host.end());
-    auto packed = std::make_shared<CodedMatrix<T, D>>(encode_weights(weight.data(), l->out, l->in, settings));
-    Tensor<T, D> difference = packed->decode_all();
-    total += Kernels<D, T>::sum_squares(l->weight->value.data(), n);
-    Kernels<D, T>::axpy(n, T{-1}, l->weight->value.data(), difference.data());
-    error += Kernels<D, T>::sum_squares(difference.data(), n);
-    report.bytes += packed->bytes();
-    report.weights += n;
-    ++report.matrices;
+    auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(l->weight->value, settings));
+    sums.add(l->weight->value, *packed);
     l->packed = std::move(packed);
     l->weight.reset();
   }
-  report.mean_square_error = report.weights > 0 ? error / static_cast<double>(report.weights) : 0;
-  report.relative_error = total > 0 ? std::sqrt(error / total) : 0;
-  return report;
+  return sums.report();
+}
+
+template <class D, class T>
+QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& settings, const StudentSettings& student) {
+  check_quantize_settings(settings);
+  detail::check_not_packed(model, "[quantize_student] ");
+  require<ConfigError>(student.trains != TrainedPart::adapter || model.has_adapter(), "[quantize_student] there is no adapter: add_lora(model) first");
+  require<ConfigError>(student.trains == TrainedPart::adapter || !model.has_adapter(), "[quantize_student] the model has an adapter, and ",
+                       trained_part_name(student.trains), " are to be trained: remove_adapter(model) first");
+  if (student.trains == TrainedPart::scales) model.set_trainable(false);
+  detail::RoundingSums<D, T> sums;
+  for (Linear<D, T>* l : model.linears()) {
+    const Tensor<T, D> weight = l->weight->value;
+    if (student.trains == TrainedPart::adapter && l->lora == nullptr) {
+      l->packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings));
+      l->weight.reset();
+    } else if (student.trains == TrainedPart::scales) {
+      l->quantized = std::make_unique<QuantizedWeight<D, T>>(settings, l->path, *l->weight);
+      l->weight.reset();
+    } else {
+      l->quantized = std::make_unique<QuantizedWeight<D, T>>(settings, student.trains, student.straight_through, *l->weight, l->lora.get());
+    }
+    if (l->quantized != nullptr) l->packed = l->quantized->codes();
+    sums.add(l->lora != nullptr ? detail::with_adapter(weight.clone(), *l->lora) : weight, *l->packed);
+  }
+  return sums.report();
+}
+
+template <class D, class T>
+QuantizeReport merge_into_codes(Decoder<D, T>& model) {
+  for (const Linear<D, T>* l : model.linears())
+    require<ConfigError>(l->quantized == nullptr && (l->lora == nullptr || dynamic_cast<const CodedMatrix<T, D>*>(l->packed.get()) != nullptr), "[merge_into_codes] ",
+                         l->path, " is not an adapter on codes: merge_adapter(model) is for dense weights");
+  require<ConfigError>(model.has_adapter(), "[merge_into_codes] the model has no adapter");
+  detail::RoundingSums<D, T> sums;
+  for (Linear<D, T>* l : model.linears()) {
+    if (l->lora == nullptr) continue;
+    const Tensor<T, D> sum = detail::with_adapter(l->packed->decode_all(), *l->lora);
+    auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(sum, static_cast<const CodedMatrix<T, D>&>(*l->packed).settings()));
+    sums.add(sum, *packed);
+    l->packed = std::move(packed);
+    l->lora.reset();
+  }
+  return sums.report();
 }
 
 KDLIB_NAMESPACE_END

@@ -104,10 +104,12 @@ struct GgufWeight {
 template <class D, class T>
 std::vector<GgufWeight<D, T>> gguf_weights(const Decoder<D, T>& model) {
   std::vector<GgufWeight<D, T>> list;
+  const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(model.linears());
   for (const Parameter<T, D>* p : const_cast<Decoder<D, T>&>(model).parameters())
-    if (!p->name.starts_with("base_model.")) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr});
+    if (!p->name.starts_with("base_model.") && std::find(behind.begin(), behind.end(), p) == behind.end()) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr});
   for (const Linear<D, T>* l : model.linears())
     if (l->packed != nullptr) list.push_back({l->path + ".weight", Shape{l->out, l->in}, nullptr, l->packed.get()});
+  model.refresh_codes();
   return list;
 }
 
@@ -172,7 +174,7 @@ template <class D, class T>
 std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* tokenizer, const std::string& path, const GgufSaveSettings& settings) {
   const DecoderConfig& c = model.config();
   for (const Linear<D, T>* l : model.linears())
-    require<ConfigError>(l->lora == nullptr || l->merged(), "[save_gguf] ", l->path, " has an adapter that is not merged: call merge_adapter(model) first");
+    require<ConfigError>(l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_gguf] ", l->path, " has an adapter that is not merged: call merge_adapter(model) first");
   require<ConfigError>(can_encode(settings.type), "[save_gguf] ", gguf_type_name(settings.type), " is not written");
   require<ConfigError>(settings.type != GgufType::mxfp4 || c.mixtures() > 0, "[save_gguf] MXFP4 is for the experts of a mixture; ", family_name(c.family), " has none");
   detail::check_gguf_config(c);

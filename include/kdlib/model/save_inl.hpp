@@ -3,6 +3,7 @@
 #ifndef KDLIB_MODEL_SAVE_INL_HPP
 #define KDLIB_MODEL_SAVE_INL_HPP
 
+#include <algorithm>
 #include <cstdio>
 
 #include "kdlib/io/atomic_file.hpp"
@@ -41,8 +42,10 @@ template <class D, class T>
 std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears,
                                                Family family) {
   std::vector<SavedTensor<D, T>> list;
+  const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(linears);
   for (const Parameter<T, D>* p : parameters)
-    if (is_expert_tensor(p->name)) append_expert_tensors(list, *p, family);
+    if (std::find(behind.begin(), behind.end(), p) != behind.end()) continue;
+    else if (is_expert_tensor(p->name)) append_expert_tensors(list, *p, family);
     else if (!p->name.starts_with("base_model.")) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr, false});
   for (const Linear<D, T>* l : linears)
     if (l->packed != nullptr) list.push_back({l->path + ".weight", Shape{l->out, l->in}, nullptr, l->packed.get(), false});
@@ -136,13 +139,14 @@ void write_weights(const std::string& directory, const std::vector<SavedTensor<D
 template <class D, class T>
 void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSettings& settings) const {
   for (const Linear<D, T>* l : linears())
-    require<ConfigError>(l->lora == nullptr || l->merged(), "[save_pretrained] ", l->path,
+    require<ConfigError>(l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_pretrained] ", l->path,
                          " has an adapter that is not merged: call merge_adapter(model) first, or save_adapter(model, directory)");
   const std::string dtype = settings.dtype.empty() ? config_.dtype : settings.dtype;
   require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[save_pretrained] dtype ", dtype,
                        " is not supported; it can be float32, bfloat16 or float16");
   make_directories(directory);
   const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), config_.family);
+  refresh_codes();
   if (dtype == "float32") detail::write_weights<float, D, T>(directory, list, settings.shard_bytes);
   else if (dtype == "bfloat16") detail::write_weights<bf16, D, T>(directory, list, settings.shard_bytes);
   else detail::write_weights<f16, D, T>(directory, list, settings.shard_bytes);

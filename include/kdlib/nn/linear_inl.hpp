@@ -40,9 +40,18 @@ Linear<D, T>::Linear(std::string path_, std::int64_t in_, std::int64_t out_, boo
 template <class D, class T>
 LinearOperand<T, D> Linear<D, T>::operand(bool adapter) const {
   LinearOperand<T, D> o;
-  o.weight = weight.get();
-  o.packed = packed.get();
   o.bias = bias.get();
+  if (adapter_in_codes() && !adapter) {
+    o.weight = weight.get();
+    return o;
+  }
+  o.weight = packed == nullptr ? weight.get() : nullptr;
+  o.packed = packed.get();
+  if (quantized != nullptr) {
+    o.packed_gradient = quantized->gradient_sink();
+    o.lora_in_codes = adapter_in_codes();
+    if (o.packed_gradient != nullptr && o.lora_in_codes) return o;  // it gives A and B their gradient
+  }
   if (adapter && lora != nullptr && !merged()) {
     o.lora_a = &lora->a;
     o.lora_b = &lora->b;
@@ -56,6 +65,7 @@ void Linear<D, T>::append_parameters(std::vector<Parameter<T, D>*>& list) const 
   if (weight != nullptr) list.push_back(weight.get());
   if (bias != nullptr) list.push_back(bias.get());
   if (lora != nullptr) list.insert(list.end(), {&lora->a, &lora->b});
+  if (quantized != nullptr) quantized->append_parameters(list);
 }
 
 template <class D, class T>
@@ -64,11 +74,21 @@ Linear<D, T> Linear<D, T>::share() const {
   copy.path = path;
   copy.in = in;
   copy.out = out;
-  copy.weight = detail::share_parameter<D, T>(weight);
+  if (packed == nullptr) copy.weight = detail::share_parameter<D, T>(weight);
   if (merged()) copy.weight->value = before_merge;
   copy.packed = packed;
   copy.bias = detail::share_parameter<D, T>(bias);
   return copy;
+}
+
+template <class D, class T>
+std::vector<Parameter<T, D>*> parameters_behind_codes(const std::vector<Linear<D, T>*>& linears) {
+  std::vector<Parameter<T, D>*> list;
+  for (const Linear<D, T>* l : linears) {
+    if (l->packed != nullptr && l->weight != nullptr) list.push_back(l->weight.get());
+    if (l->quantized != nullptr) l->quantized->append_parameters(list);
+  }
+  return list;
 }
 
 KDLIB_NAMESPACE_END

@@ -19,6 +19,8 @@ class CodedMatrix final : public PackedMatrix<T, D> {
 
   /// Other codes of the same settings and size, into the same memory.
   void assign(const CodedData& data);
+  /// Other scales, and zeros where the format has them (else `zero` is empty), one a group; only where they are kept as numbers.
+  void assign_factors(const std::vector<float>& scale, const std::vector<float>& zero);
   /// What was given, from the device.
   CodedData data() const;
 

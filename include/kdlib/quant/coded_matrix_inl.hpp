@@ -77,6 +77,15 @@ void CodedMatrix<T, D>::assign(const CodedData& data) {
 }
 
 template <class T, class D>
+void CodedMatrix<T, D>::assign_factors(const std::vector<float>& scale, const std::vector<float>& zero) {
+  const auto groups = static_cast<std::size_t>(ranges_.groups());
+  require<ShapeError>(scale_ && scale.size() == groups && zero.size() == (zero_ ? groups : 0), "[CodedMatrix] ", scale.size(), " scales and ", zero.size(),
+                      " zeros for ", groups, " groups of ", describe(settings_));
+  detail::put_padded(scale_, scale);
+  detail::put_padded(zero_, zero);
+}
+
+template <class T, class D>
 CodedData CodedMatrix<T, D>::data() const {
   CodedData out;
   out.settings = settings_;

@@ -37,6 +37,18 @@ class PackedMatrix {
   }
 };
 
+/// Who takes the gradient of a packed weight's values: training through codes (nn/quantized_weight.hpp).
+template <class T, class D>
+class WeightGradient {
+ public:
+  virtual ~WeightGradient() = default;
+  virtual bool wanted() const = 0;
+  /// Where the whole gradient [rows, columns] may be added to as it is, or nullptr: it comes to add().
+  virtual T* target() = 0;
+  /// gradient[count, columns] of rows [begin, begin + count); it may be overwritten.
+  virtual void add(std::int64_t begin, std::int64_t count, T* gradient) = 0;
+};
+
 KDLIB_NAMESPACE_END
 
 #endif

@@ -75,6 +75,15 @@ auto with_loss(const DistilSettings& s, F&& f) {
   return f(JensenShannon{.beta = static_cast<float>(s.beta), .temperature = temperature, .t_squared = t_squared});
 }
 
+/// What a run trains and what it will leave behind.
+inline std::string trained_text(const DistilSettings& s) {
+  if (s.train == "lora" && s.quantize == "none") return "an adapter; adapter/ holds it in PEFT's form";
+  if (s.train == "lora") return "an adapter beside frozen codes; adapter/ holds it in PEFT's form and is exact beside these codes alone";
+  if (s.quantize == "none") return "every weight; model/ holds them";
+  const char* what = s.train == "qat_lora" ? "an adapter inside the rounding, Q(W + s B A)" : s.train == "all" ? "every weight, linear layers through their codes" : "the scales of the codes";
+  return concat(what, "; model/ holds the values of the codes in float32, exactly those that were trained");
+}
+
 /// A rate of the kind that the settings name, as one type.
 struct DistilSchedule {
   std::string kind;
@@ -120,6 +129,7 @@ class DistilRun final : public RunHooks {
   bool finished_before();
   void prepare_folder();
   void load();
+  void prepare_student();
   void plan();
   EvaluationRow measure(const char* name);
   void measure_before();
@@ -186,17 +196,30 @@ void DistilRun<D, T>::load() {
   }
   for (const Model* model : {&*teacher_, &*student_})
     for (const std::string& note : model->notes()) progress_.note(note);
-  if (s_.quantize != "none") {
-    const QuantizeReport report = quantize_linear(*student_, s_.quantizer());
-    quantized_ = concat(describe(s_.quantizer()), ": ", report.matrices, " matrices in ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0), " MiB, relative error ",
+  prepare_student();
+  text_.emplace(s_, *teacher_, std::move(tokenizer), [this](const char* what, const GenerationProgress& p, std::int64_t) { writing(what, p); });
+}
+
+/// Rounds and adapts the student as the settings say.
+template <class D, class T>
+void DistilRun<D, T>::prepare_student() {
+  const bool inside = s_.train == "qat_lora", codes = s_.quantize != "none";
+  const auto adapt = [this] {
+    const bool all = s_.lora_targets.size() == 1 && s_.lora_targets[0] == "all-linear";
+    add_lora(*student_, {.rank = s_.lora_rank, .alpha = s_.lora_alpha, .targets = all ? all_linear : ModuleChoice(s_.lora_targets), .seed = s_.seed});
+  };
+  if (inside) adapt();
+  if (codes) {
+    const QuantizeSettings format = s_.quantizer();
+    const StudentSettings training{.trains = inside ? TrainedPart::adapter : s_.train == "scales" ? TrainedPart::scales : TrainedPart::weights,
+                                   .straight_through = s_.straight_through == "clipped" ? StraightThrough::clipped : StraightThrough::identity};
+    const QuantizeReport report = s_.train == "lora" ? quantize_linear(*student_, format) : quantize_student(*student_, format, training);
+    quantized_ = concat(describe(format), ": ", report.matrices, " matrices in ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0), " MiB, relative error ",
                         detail::number_text("%.4f", report.relative_error));
     progress_.note(concat("student rounded to ", quantized_));
   }
-  if (s_.train == "lora") {
-    const bool all = s_.lora_targets.size() == 1 && s_.lora_targets[0] == "all-linear";
-    add_lora(*student_, {.rank = s_.lora_rank, .alpha = s_.lora_alpha, .targets = all ? all_linear : ModuleChoice(s_.lora_targets), .seed = s_.seed});
-  }
-  text_.emplace(s_, *teacher_, std::move(tokenizer), [this](const char* what, const GenerationProgress& p, std::int64_t) { writing(what, p); });
+  if (s_.train == "lora") adapt();
+  progress_.note(concat("trained: ", detail::trained_text(s_)));
 }
 
 template <class D, class T>
@@ -268,7 +291,7 @@ Evaluation DistilRun<D, T>::evaluate(std::int64_t step) {
 template <class D, class T>
 void DistilRun<D, T>::write_student(const std::string& folder) {
   if (s_.train == "lora") save_adapter(*student_, join_path(folder, "adapter"), {.base_model_name_or_path = s_.student_path()});
-  else student_->save_pretrained(join_path(folder, "model"));
+  else student_->save_pretrained(join_path(folder, "model"), {.dtype = s_.quantize == "none" ? "" : "float32"});  // 16 bits would round the codes' values
 }
 
 template <class D, class T>

@@ -82,28 +82,28 @@ inline DistilPlan plan_distil(const DistilSettings& s, const DecoderConfig& teac
                               double scalar_bytes, const MachineRates& rates) {
   const detail::LinearCount t = detail::count_linears(teacher), c = detail::count_linears(student);
   const double head_t = static_cast<double>(teacher.vocab_size * teacher.hidden_size), head_s = static_cast<double>(student.vocab_size * student.hidden_size);
-  const bool lora = s.train == "lora", packed = s.quantize != "none";
+  const bool lora = s.adapts(), scales = s.train == "scales", packed = s.quantize != "none";
   DistilPlan plan;
-  plan.trained_parameters = lora ? s.lora_rank * c.sides : static_cast<double>(student.parameter_count());
+  plan.trained_parameters = lora ? s.lora_rank * c.sides : scales ? c.weights / s.quantizer().group_size * (s.quantize_rule == "affine" ? 2 : 1) : static_cast<double>(student.parameter_count());
   const double sequence = std::min<double>(prompt_tokens + s.max_new_tokens, s.max_length);
   const double micro_tokens = s.batch * sequence, micro_rows = static_cast<double>(s.batch) * s.max_new_tokens;
   const double other_student = static_cast<double>(student.parameter_count()) - c.weights;
 
   plan.memory.emplace_back("teacher, " + std::to_string(static_cast<int>(scalar_bytes)) + " bytes a weight", static_cast<double>(teacher.parameter_count()) * scalar_bytes);
   if (packed) plan.memory.emplace_back("student's linear layers, " + s.quantize + " codes and scales", c.weights * detail::packed_bytes(s.quantizer()));
-  else if (!shared_weights) plan.memory.emplace_back("student's linear layers", c.weights * scalar_bytes);
+  if ((!packed || s.train == "all" || s.train == "qat_lora") && !shared_weights) plan.memory.emplace_back("student's linear layers", c.weights * scalar_bytes);
   if (!shared_weights) plan.memory.emplace_back("student's embedding, head and norms", other_student * scalar_bytes);
-  plan.memory.emplace_back("gradients and two moments of what is trained", plan.trained_parameters * 3 * scalar_bytes + (lora ? plan.trained_parameters * scalar_bytes : 0));
+  plan.memory.emplace_back("gradients and two moments of what is trained", plan.trained_parameters * 3 * scalar_bytes + (lora || scales ? plan.trained_parameters * scalar_bytes : 0));
   const double per_layer = detail::layer_activation_floats(student, lora), layers = static_cast<double>(student.layers), h = static_cast<double>(student.hidden_size);
   plan.memory.emplace_back(s.recompute ? "activations, one layer and its inputs" : "activations of one micro-batch",
                            micro_tokens * scalar_bytes * (s.recompute ? per_layer + layers * h : per_layer * layers));
   plan.memory.emplace_back("chunks of logits (at most)", std::min(s.workspace * 1048576.0, micro_rows * static_cast<double>(teacher.vocab_size + student.vocab_size) * scalar_bytes));
 
-  const double passes = (lora ? 2 : 3) + (s.recompute ? 1 : 0);
+  const double passes = (s.train == "lora" || (s.train == "qat_lora" && s.straight_through == "identity") ? 2 : 3) + (s.recompute ? 1 : 0);
   plan.step_tokens = micro_tokens * s.micro_batches;
   plan.counted_tokens = micro_rows * s.micro_batches;
   plan.step_flops = 2 * plan.step_tokens * (t.weights + passes * c.weights + (lora ? 3 * s.lora_rank * c.sides : 0)) +
-                    2 * plan.counted_tokens * (head_t + (lora ? 2 : 3) * head_s);
+                    2 * plan.counted_tokens * (head_t + (lora || scales ? 2 : 3) * head_s);
   plan.step_seconds = plan.step_flops / rates.gemm_flops;
   const double writer = s.lambda * (c.weights + head_s) + (s.data.empty() ? (1 - s.lambda) * (t.weights + head_t) : 0);
   plan.writing_seconds = 2 * plan.counted_tokens * writer / rates.decoding_flops + 2 * (plan.step_tokens - plan.counted_tokens) * writer / rates.gemm_flops;

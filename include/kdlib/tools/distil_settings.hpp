@@ -22,6 +22,7 @@ struct DistilSettings {
   int group_size = 64;                  // weights that share a scale
   bool double_quant = false;            // nf4, fp4: scales in 8 bits
   std::string train = "lora";
+  std::string straight_through = "identity";
   int lora_rank = 16;
   double lora_alpha = 32;
   std::vector<std::string> lora_targets{"all-linear"};
@@ -54,6 +55,8 @@ struct DistilSettings {
   int threads = 0;                      // 0: all CPUs of the process
   std::uint64_t seed = 1;
 
+  /// There is an adapter, beside the weights or inside the rounding.
+  bool adapts() const { return train == "lora" || train == "qat_lora"; }
   /// What --quantize and its companions ask for; mxfp4 always has groups of 32.
   QuantizeSettings quantizer() const;
   const std::string& student_path() const { return student.empty() ? teacher : student; }

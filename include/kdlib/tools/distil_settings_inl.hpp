@@ -44,7 +44,9 @@ inline Options distil_options(DistilSettings& s) {
       .add("quantize-rule", s.quantize_rule, "RULE", "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an integer one").choices({"symmetric", "affine", "asymmetric"})
       .add("group-size", s.group_size, "N", "weights that share a scale (mxfp4: 32)").at_least(1)
       .add("double-quant", s.double_quant, "nf4, fp4: keep the scales themselves in 8 bits")
-      .add("train", s.train, "WHAT", "what is trained").choices({"lora", "qat_lora", "all", "scales"})
+      .add("train", s.train, "WHAT", "what is trained: lora, an adapter beside the (rounded) weights; qat_lora, an adapter inside the rounding, Q(W + BA); all, every weight, linear layers through "
+           "the rounding; scales, those of the codes").choices({"lora", "qat_lora", "all", "scales"})
+      .add("straight-through", s.straight_through, "RULE", "gradient of the rounding for qat_lora and all: 1 everywhere, or 0 at the lowest and highest integer code").choices({"identity", "clipped"})
       .add("lora-rank", s.lora_rank, "N", "rank of the adapters").at_least(1)
       .add("lora-alpha", s.lora_alpha, "X", "adapters are scaled by alpha / rank").above(0)
       .add("lora-targets", s.lora_targets, "LIST", "module names that get an adapter, or all-linear");
@@ -91,10 +93,11 @@ inline Options distil_options(DistilSettings& s) {
 inline void check_distil_settings(const DistilSettings& s, const Options& options) {
   if (s.quantize != "none") check_quantize_settings(s.quantizer());
   require<ConfigError>(s.quantize != "mxfp4" || !options.given("group-size") || s.group_size == 32, "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.group_size);
-  require<ConfigError>(s.train == "lora" || s.train == "all", "[distil] --train ", s.train, " is not built yet; lora and all are");
-  require<ConfigError>(s.train != "all" || s.quantize == "none", "[distil] --train all needs --quantize none: weights stored as codes have no gradient");
-  require<ConfigError>(s.train != "all" || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
-                       "[distil] --train all has no adapter; leave out the --lora-* options or use --train lora");
+  require<ConfigError>((s.train != "qat_lora" && s.train != "scales") || s.quantize != "none", "[distil] --train ", s.train, " trains through codes; --quantize none has none");
+  require<ConfigError>(!options.given("straight-through") || (s.quantize != "none" && (s.train == "qat_lora" || s.train == "all")),
+                       "[distil] --straight-through belongs to --train qat_lora and all with --quantize");
+  require<ConfigError>(s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
+                       "[distil] --train ", s.train, " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
   require<ConfigError>(!options.given("beta") || s.loss == "jsd", "[distil] --beta belongs to --loss jsd, not to ", s.loss);
   require<ConfigError>(s.max_new_tokens < s.max_length, "[distil] --max-new-tokens ", s.max_new_tokens, " leaves no room for a prompt within --max-length ", s.max_length);
   require<ConfigError>(s.data.empty() || s.lambda < 1, "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
