@@ -254,6 +254,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/choice_tasks_inl.hpp
   include/kdlib/tools/distil.hpp
   include/kdlib/tools/distil_inl.hpp
+  include/kdlib/tools/distil_pair.hpp
+  include/kdlib/tools/distil_pair_inl.hpp
   include/kdlib/tools/distil_plan.hpp
   include/kdlib/tools/distil_plan_inl.hpp
   include/kdlib/tools/distil_result.hpp
@@ -264,7 +266,13 @@ set(KDLIB_HEADERS
   include/kdlib/tools/distil_text_inl.hpp
   include/kdlib/tools/evaluation_table.hpp
   include/kdlib/tools/evaluation_table_inl.hpp
+  include/kdlib/tools/known_configs.hpp
+  include/kdlib/tools/known_configs_inl.hpp
   include/kdlib/tools/letter_case.hpp
+  include/kdlib/tools/machines.hpp
+  include/kdlib/tools/machines_inl.hpp
+  include/kdlib/tools/model_cost.hpp
+  include/kdlib/tools/model_cost_inl.hpp
   include/kdlib/tools/model_files.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp

@@ -258,7 +258,7 @@ TEST_CASE("LoRA on a mixture: attention, dense and shared maps; saved, loaded an
   }
 }
 
-TEST_CASE("adapters on experts and routers are refused by name", "[model][experts][adapter]") {
+TEST_CASE("adapters on experts are refused by name", "[model][experts][adapter]") {
   const ReferenceModel r("qwen3_moe");
   Model model = Model::from_pretrained(r.path);
   add_lora(model, {.rank = 2, .targets = {"q_proj"}});

@@ -82,6 +82,33 @@ TEST_CASE("tensors that are missing, of another shape or of another type are nam
   }
 }
 
+TEST_CASE("a config that contradicts its tensors is refused with key, expected and found", "[model][load]") {
+  struct Contradiction {
+    Family family;
+    const char *from, *to, *message;
+  };
+  for (const Contradiction& c : {Contradiction{Family::qwen3, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "config.json: num_hidden_layers is 1, but the files hold layer 1"},
+                                 Contradiction{Family::qwen3, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2.input_layernorm.weight\" [8] is missing; config.json asks for it"},
+                                 Contradiction{Family::qwen3, "\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"", "model.layers.0.self_attn.k_norm.weight\" has no place in the model that config.json describes"},
+                                 Contradiction{Family::qwen3, "\"intermediate_size\": 12", "\"intermediate_size\": 16", "config.json asks for [16, 8]"},
+                                 Contradiction{Family::qwen3, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight\" [16, 8] is missing"},
+                                 Contradiction{Family::qwen2_moe, "\"qkv_bias\": true", "\"qkv_bias\": false", "k_proj.bias\" has no place"},
+                                 Contradiction{Family::qwen2_moe, "\"num_experts\": 4", "\"num_experts\": 8", "mlp.experts.4.gate_proj.weight"},
+                                 Contradiction{Family::qwen2_moe, "\"num_experts\": 4", "\"num_experts\": 3", "config.json asks for [3, 8]"},
+                                 Contradiction{Family::qwen2_moe, "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 5", "num_experts_per_tok"},
+                                 Contradiction{Family::qwen2_moe, "\"shared_expert_intermediate_size\": 10", "\"shared_expert_intermediate_size\": 6", "config.json asks for [6, 8]"}}) {
+    CAPTURE(c.from, c.to);
+    const TemporaryDirectory folder;
+    Model::from_config(golden_config(c.family), 1).save_pretrained(folder.path());
+    REQUIRE(refusal(folder.path()) == "nothing was refused");
+    std::string text = read_file(folder / "config.json");
+    REQUIRE(text.find(c.from) != std::string::npos);
+    text.replace(text.find(c.from), std::string(c.from).size(), c.to);
+    write_file_atomically(folder / "config.json", text);
+    CHECK_THAT(refusal(folder.path()), contains(c.message));
+  }
+}
+
 TEST_CASE("tensors that the model does not use are noted, known harmless ones are not", "[model][load]") {
   const Model model = Model::from_config(golden_config(Family::llama), 1);
   const TemporaryDirectory folder;

@@ -22,20 +22,24 @@ template <class D, class T>
 struct AdapterDescription {
   std::vector<std::string> targets, parameters;
   bool weights_of_feed_forward = false;
+  std::vector<const Linear<D, T>*> routers;
   std::int64_t rank = 0;
   double alpha = 0;
   bool rslora = false;
   std::vector<const Linear<D, T>*> other_ranks, other_alphas;
 
-  bool by_weight(const Linear<D, T>& l) const { return weights_of_feed_forward && l.path.find(".mlp.") != std::string::npos; }
+  bool by_weight(const Linear<D, T>& l) const { return (weights_of_feed_forward && l.path.find(".mlp.") != std::string::npos) || std::find(routers.begin(), routers.end(), &l) != routers.end(); }
   std::string pattern(const Linear<D, T>& l) const { return concat("^", l.path, by_weight(l) ? ".weight" : ""); }
 };
 
 inline std::string leaf_name(const std::string& path) { return path.substr(path.rfind('.') + 1); }
 
 template <class D, class T>
-AdapterDescription<D, T> describe_adapter(const std::vector<Linear<D, T>*>& linears, const DecoderConfig& config) {
+AdapterDescription<D, T> describe_adapter(const Decoder<D, T>& model) {
+  const std::vector<Linear<D, T>*> linears = model.adaptable(), routers = model.routers();
+  const DecoderConfig& config = model.config();
   AdapterDescription<D, T> d;
+  d.routers.assign(routers.begin(), routers.end());
   const bool mixture = config.mixtures() > 0;
   d.weights_of_feed_forward = mixture && config.family == Family::qwen3_moe;
   std::vector<const Linear<D, T>*> adapted;
@@ -130,7 +134,7 @@ void save_adapter(Decoder<D, T>& model, const std::string& directory, const Adap
   make_directories(directory);
   SafetensorsWriter writer(join_path(directory, "adapter_model.safetensors"));
   writer.metadata("format", "pt");
-  for (const Linear<D, T>* l : model.linears()) {
+  for (const Linear<D, T>* l : model.adaptable()) {
     if (l->lora == nullptr) continue;
     for (const Parameter<T, D>* p : {&l->lora->a, &l->lora->b}) {
       const auto write = [p](AtomicFile& file, auto zero) {
@@ -146,7 +150,7 @@ void save_adapter(Decoder<D, T>& model, const std::string& directory, const Adap
     }
   }
   writer.commit();
-  const auto description = detail::describe_adapter<D, T>(model.linears(), model.config());
+  const auto description = detail::describe_adapter<D, T>(model);
   write_file_atomically(join_path(directory, "adapter_config.json"), detail::adapter_config_text(description, settings));
 }
 

@@ -56,11 +56,18 @@ std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings
 
 template <class D, class T>
 std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings) {
-  const std::vector<Linear<D, T>*> targets = detail::lora_modules(model, settings, "[add_lora] ");
+  const std::string where = "[add_lora] ";
+  std::vector<Linear<D, T>*> targets;
+  if (!settings.targets.empty() || !settings.routers) targets = detail::lora_modules(model, settings, where);
+  require<ConfigError>(!model.has_adapter(), where, "the model has an adapter already: remove_adapter(model) first");
+  require<ConfigError>(!settings.routers || !model.routers().empty(), where, "routers is set, but the model (", family_name(model.config().family), ") has none");
+  const std::size_t modules = targets.size();
+  if (settings.routers)
+    for (Linear<D, T>* l : model.routers()) targets.push_back(l);
   model.set_trainable(false);
   std::uint32_t module = 0;
   for (Linear<D, T>* l : targets) {
-    auto pair = detail::make_lora_pair(*l, settings);
+    auto pair = detail::make_lora_pair(*l, settings, module < modules ? "" : ".weight");
     detail::fill_lora_a(*pair, settings.seed, module++);
     l->lora = std::move(pair);
   }
@@ -70,12 +77,12 @@ std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings) {
 template <class D, class T>
 void remove_adapter(Decoder<D, T>& model) {
   unmerge_adapter(model);
-  for (Linear<D, T>* l : model.linears()) l->lora.reset();
+  for (Linear<D, T>* l : model.adaptable()) l->lora.reset();
 }
 
 template <class D, class T>
 void merge_adapter(Decoder<D, T>& model) {
-  const std::vector<Linear<D, T>*> linears = model.linears();
+  const std::vector<Linear<D, T>*> linears = model.adaptable();
   std::vector<std::pair<Linear<D, T>*, Tensor<T, D>>> merged;
   for (Linear<D, T>* l : linears) {
     if (l->lora == nullptr || l->merged()) continue;
@@ -98,7 +105,7 @@ void merge_adapter(Decoder<D, T>& model) {
 
 template <class D, class T>
 void unmerge_adapter(Decoder<D, T>& model) {
-  for (Linear<D, T>* l : model.linears())
+  for (Linear<D, T>* l : model.adaptable())
     if (l->merged()) l->weight->value = std::exchange(l->before_merge, Tensor<T, D>());
 }
 

@@ -191,14 +191,14 @@ void copy_values(const Tensor<T, D>& to, const std::vector<T>& values) {
   Memory<D>::from_host(to.data(), values.data(), values.size() * sizeof(T));
 }
 
-/// The linear maps whose weights target_parameters names; experts, routers and other parameters are not trained.
+/// The linear maps and routers whose weights target_parameters names; experts and other parameters are not trained.
 template <class D, class T>
 std::vector<Linear<D, T>*> lora_weights(Decoder<D, T>& model, const PeftAdapter& a) {
   std::vector<Linear<D, T>*> list;
   const auto wanted = [&](const std::string& name) {
     return std::any_of(a.parameters.begin(), a.parameters.end(), [&](const std::string& p) { return ends_with_module(name, p); });
   };
-  for (Linear<D, T>* l : model.linears()) {
+  for (Linear<D, T>* l : model.adaptable()) {
     if (!wanted(l->path + ".weight")) continue;
     require<ConfigError>(a.lora.targets.empty() || !lora_targets(a.lora, l->path), a.where, ": ", l->path, " is in both target_modules and target_parameters");
     list.push_back(l);
@@ -206,7 +206,7 @@ std::vector<Linear<D, T>*> lora_weights(Decoder<D, T>& model, const PeftAdapter&
   for (const Parameter<T, D>* p : model.parameters()) {
     const bool linear = std::any_of(list.begin(), list.end(), [&](const auto* l) { return l->path + ".weight" == p->name; });
     require<ConfigError>(linear || !wanted(p->name), a.where, ": target_parameters names ", p->name,
-                         ": LoRA on experts, routers and the like is read for merging only, not for training: apply_adapter(model, directory) does that");
+                         ": LoRA on experts and the like is read for merging only, not for training: apply_adapter(model, directory) does that");
   }
   require<ConfigError>(a.parameters.empty() || !list.empty(), a.where, ": target_parameters names nothing that the model (", model_text(model), ") has");
   return list;

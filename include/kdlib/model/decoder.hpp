@@ -142,8 +142,12 @@ class Decoder {
   /// For add_lora, quantize_linear and loaders.
   std::vector<DecoderBlock<D, T>>& blocks() { return blocks_; }
   const std::vector<DecoderBlock<D, T>>& blocks() const { return blocks_; }
-  /// Every linear map of every layer, in file order.
+  /// Every linear map of every layer, in file order; no routers, no experts.
   std::vector<Linear<D, T>*> linears() const;
+  /// The routers of the mixtures, in layer order.
+  std::vector<Linear<D, T>*> routers() const;
+  /// Everything that may carry LoRA factors: linears(), then routers().
+  std::vector<Linear<D, T>*> adaptable() const;
 
  private:
   Decoder() = default;

@@ -86,6 +86,21 @@ std::vector<Linear<D, T>*> Decoder<D, T>::linears() const {
 }
 
 template <class D, class T>
+std::vector<Linear<D, T>*> Decoder<D, T>::routers() const {
+  std::vector<Linear<D, T>*> list;
+  for (const DecoderBlock<D, T>& block : blocks_)
+    for (Linear<D, T>* l : block.feed_forward->routers()) list.push_back(l);
+  return list;
+}
+
+template <class D, class T>
+std::vector<Linear<D, T>*> Decoder<D, T>::adaptable() const {
+  std::vector<Linear<D, T>*> list = linears();
+  for (Linear<D, T>* l : routers()) list.push_back(l);
+  return list;
+}
+
+template <class D, class T>
 void Decoder<D, T>::build() {
   const DecoderConfig& c = config_;
   const std::int64_t h = c.hidden_size, q = c.query_heads * c.head_size, kv = c.kv_heads * c.head_size;
@@ -168,7 +183,7 @@ void Decoder<D, T>::zero_gradients() {
 
 template <class D, class T>
 bool Decoder<D, T>::has_adapter() const {
-  for (const Linear<D, T>* l : linears())
+  for (const Linear<D, T>* l : adaptable())
     if (l->lora != nullptr) return true;
   return false;
 }

@@ -110,6 +110,16 @@ void read_gguf(const GgufFile& file, const DecoderConfig& config, const std::vec
   });
 }
 
+/// A tensor of a layer that the config has no place for: the config speaks of another model. Running without it would give other logits.
+inline void refuse_unplaced(const std::string& path, const std::string& name, std::int64_t layers) {
+  const std::string prefix = "model.layers.";
+  if (name.rfind(prefix, 0) != 0 || name.size() == prefix.size() || name[prefix.size()] < '0' || name[prefix.size()] > '9') return;
+  const std::int64_t layer = std::atoll(name.c_str() + prefix.size());
+  require<FormatError>(layer < layers, "[decoder] ", join_path(path, "config.json"), ": num_hidden_layers is ", layers, ", but the files hold layer ", layer, ": tensor \"", name, "\"");
+  fail<FormatError>("[decoder] ", path, ": tensor \"", name, "\" has no place in the model that config.json describes. Correct the keys for biases, norms or experts "
+                    "there, or remove the tensor");
+}
+
 /// Names in the file that no parameter took, known harmless ones apart.
 inline void note_unused(std::vector<std::string>& notes, const std::string& path, const std::string& name, bool tied) {
   if (ends_with_any(name, {".rotary_emb.inv_freq"}) || name == "rope_freqs.weight") return;
@@ -143,7 +153,11 @@ void Decoder<D, T>::load_directory(const std::string& path) {
   std::vector<std::string> names;
   for (const Parameter<T, D>* p : plain) names.push_back(p->name);
   experts.append_names(names);
-  detail::note_unused_tensors(notes_, path, std::move(names), config_.tied_head, files.tensors(), [](const TensorInfo* t) { return t->name; });
+  detail::note_unused_tensors(notes_, path, names, config_.tied_head, files.tensors(), [](const TensorInfo* t) { return t->name; });
+  std::sort(names.begin(), names.end());
+  for (const TensorInfo* t : files.tensors())
+    if (!std::binary_search(names.begin(), names.end(), t->name) && !detail::ends_with_any(t->name, {".rotary_emb.inv_freq"}))
+      detail::refuse_unplaced(path, t->name, config_.layers);
   notes_.insert(notes_.end(), files.warnings().begin(), files.warnings().end());
 }
 

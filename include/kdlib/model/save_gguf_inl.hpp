@@ -173,7 +173,7 @@ inline void write_gguf_model_ids(GgufWriter& out, const DecoderConfig& c) {
 template <class D, class T>
 std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* tokenizer, const std::string& path, const GgufSaveSettings& settings) {
   const DecoderConfig& c = model.config();
-  for (const Linear<D, T>* l : model.linears())
+  for (const Linear<D, T>* l : model.adaptable())
     require<ConfigError>(l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_gguf] ", l->path, " has an adapter that is not merged: call merge_adapter(model) first");
   require<ConfigError>(can_encode(settings.type), "[save_gguf] ", gguf_type_name(settings.type), " is not written");
   require<ConfigError>(settings.type != GgufType::mxfp4 || c.mixtures() > 0, "[save_gguf] MXFP4 is for the experts of a mixture; ", family_name(c.family), " has none");

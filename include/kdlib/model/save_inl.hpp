@@ -138,7 +138,7 @@ void write_weights(const std::string& directory, const std::vector<SavedTensor<D
 
 template <class D, class T>
 void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSettings& settings) const {
-  for (const Linear<D, T>* l : linears())
+  for (const Linear<D, T>* l : adaptable())
     require<ConfigError>(l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_pretrained] ", l->path,
                          " has an adapter that is not merged: call merge_adapter(model) first, or save_adapter(model, directory)");
   const std::string dtype = settings.dtype.empty() ? config_.dtype : settings.dtype;

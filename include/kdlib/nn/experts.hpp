@@ -31,6 +31,7 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const override;
   /// The shared expert's maps and its gate.
   std::vector<Linear<D, T>*> linears() override;
+  std::vector<Linear<D, T>*> routers() override { return {&router_}; }
   void append_parameters(std::vector<Parameter<T, D>*>& out) const override;
   std::unique_ptr<FeedForward<D, T>> share() const override;
 

@@ -17,6 +17,8 @@ class FeedForward {
   virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const = 0;
   /// Every linear map in it that LoRA and packing know, in file order: no routers, no packed experts.
   virtual std::vector<Linear<D, T>*> linears() = 0;
+  /// The router, where there is one: LoRA knows it, packing does not.
+  virtual std::vector<Linear<D, T>*> routers() { return {}; }
   /// Adds every parameter, LoRA factors included.
   virtual void append_parameters(std::vector<Parameter<T, D>*>& out) const = 0;
   /// The same weights in new objects, frozen, without LoRA.

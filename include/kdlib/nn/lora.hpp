@@ -46,6 +46,7 @@ struct LoraSettings {
   double alpha = 16;                  // scale s = alpha / rank
   ModuleChoice targets = all_linear;
   ModuleChoice exclude{};             // looked at first
+  bool routers = false;               // of mixtures of experts, besides the targets (PEFT: target_parameters)
   bool rslora = false;                // s = alpha / sqrt(rank)
   std::vector<std::int64_t> layers{};              // only these layers; empty: all
   std::vector<std::string> layer_lists{};          // name of the list the layer number follows ("layers"); empty: any

@@ -22,7 +22,7 @@ inline std::string vocabulary_text(const VocabularySide& side) {
 
 inline void check_tokenizer_fits(const Tokenizer& tokenizer, std::int64_t rows) {
   require<ConfigError>(tokenizer.vocab_size() <= rows, "[vocabulary] the tokenizer ", tokenizer.source(), " has ids up to ", tokenizer.vocab_size() - 1,
-                       ", the model has ", rows, " rows: use the tokenizer that belongs to the model");
+                       ", the model's embedding and head have ", rows, " rows (vocab_size): use the tokenizer that belongs to the model");
 }
 
 inline std::int64_t common_vocabulary(const VocabularySide& teacher, const VocabularySide& student) {

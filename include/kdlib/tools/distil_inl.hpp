@@ -16,7 +16,7 @@ namespace detail {
 
 /// Settings that may differ between the attempts of one run: they change no number of it.
 inline bool free_distil_setting(const std::string& key) {
-  for (const char* name : {"out", "threads", "keep", "save-every", "resume", "dry-run", "config", "preset"})
+  for (const char* name : {"out", "threads", "keep", "save-every", "resume", "dry-run", "device", "config", "preset"})
     if (key == name) return true;
   return false;
 }
@@ -119,6 +119,10 @@ class DistilRun final : public RunHooks {
 
   int run();
 
+  /// After run(): what it trained and measured on; nullptr and an empty batch where there was nothing left to do.
+  Model* student() { return student_ ? &*student_ : nullptr; }
+  const TokenBatch& held_out() const { return held_out_; }
+
   void on_step(const StepReport& report) override { progress_.show(report); }
   void on_message(const std::string& text) override { progress_.note(text); }
   Evaluation evaluate(std::int64_t step) override;
@@ -184,6 +188,7 @@ void DistilRun<D, T>::load() {
   progress_.note(concat("loading ", s_.teacher));
   teacher_.emplace(Model::from_pretrained(s_.teacher, {.trainable = false}));
   std::optional<Tokenizer> tokenizer = find_model_tokenizer(s_.teacher);
+  if (tokenizer) check_tokenizer_fits(*tokenizer, teacher_->vocab_size());
   if (s_.student_path() == s_.teacher && s_.train != "all") {
     student_.emplace(teacher_->share());
     shares_weights_ = true;
@@ -204,11 +209,7 @@ void DistilRun<D, T>::load() {
 template <class D, class T>
 void DistilRun<D, T>::prepare_student() {
   const bool inside = s_.train == "qat_lora", codes = s_.quantize != "none";
-  const auto adapt = [this] {
-    const bool all = s_.lora_targets.size() == 1 && s_.lora_targets[0] == "all-linear";
-    add_lora(*student_, {.rank = s_.lora_rank, .alpha = s_.lora_alpha, .targets = all ? all_linear : ModuleChoice(s_.lora_targets), .seed = s_.seed});
-  };
-  if (inside) adapt();
+  if (inside) add_lora(*student_, s_.adapter());
   if (codes) {
     const QuantizeSettings format = s_.quantizer();
     const StudentSettings training{.trains = inside ? TrainedPart::adapter : s_.train == "scales" ? TrainedPart::scales : TrainedPart::weights,
@@ -218,7 +219,7 @@ void DistilRun<D, T>::prepare_student() {
                         detail::number_text("%.4f", report.relative_error));
     progress_.note(concat("student rounded to ", quantized_));
   }
-  if (s_.train == "lora") adapt();
+  if (s_.train == "lora") add_lora(*student_, s_.adapter());
   progress_.note(concat("trained: ", detail::trained_text(s_)));
 }
 
@@ -243,10 +244,10 @@ std::string DistilRun<D, T>::environment_text() {
 
 template <class D, class T>
 void DistilRun<D, T>::plan() {
-  const MachineRates rates = measure_rates<D, T>(teacher_->config(), std::max(s_.batch, 16));
-  const DistilPlan plan = plan_distil(s_, teacher_->config(), student_->config(), shares_weights_, text_->mean_prompt_tokens(), sizeof(T), rates);
-  std::printf("%s", plan.text().c_str());
-  std::printf("measured rates      %.0f GFLOP/s for training products, %.0f GFLOP/s for writing; %s\n", rates.gemm_flops / 1e9, rates.decoding_flops / 1e9, environment_text().c_str());
+  const DecoderConfig& teacher = teacher_->config();
+  const PlanMachine machine = s_.device == "cpu" ? measured_machine<D, T>(teacher) : assumed_machine(find_accelerator(s_.device), teacher);
+  std::printf("%s", plan_distil(s_, {teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()}, machine).text().c_str());
+  std::printf("  %s\n", environment_text().c_str());
 }
 
 template <class D, class T>
@@ -306,6 +307,7 @@ RunResult DistilRun<D, T>::train() {
   run.evaluate_first = true;
   run.recompute = s_.recompute;
   run.workspace_bytes = std::int64_t{s_.workspace} << 20;
+  run.replay_routing = s_.replay_routing;
   for (const auto& [key, value] : options_.settings())
     if (!detail::free_distil_setting(key)) run.settings.emplace_back("--" + key, value);
   run.hooks = this;

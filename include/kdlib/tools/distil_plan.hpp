@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run of `distil` will need, before it starts: memory by part, operations and time of a step.
+// What a run of `distil` will need, before it starts: parameters, operations, memory by part and time of a step, on this machine's CPU or on
+// a named accelerator. From configurations alone: no model is loaded.
 #ifndef KDLIB_TOOLS_DISTIL_PLAN_HPP
 #define KDLIB_TOOLS_DISTIL_PLAN_HPP
 
@@ -7,34 +8,54 @@
 #include <utility>
 #include <vector>
 
-#include "kdlib/model/decoder_config.hpp"
 #include "kdlib/tools/distil_settings.hpp"
+#include "kdlib/tools/machines.hpp"
+#include "kdlib/tools/model_cost.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Rates of this machine, measured in under a second: products of many rows, and products of a decoding batch against the head.
-struct MachineRates {
-  double gemm_flops = 0;      // per second, [1024, H] x [H, I]
-  double decoding_flops = 0;  // per second, [batch, H] x [H, V], the weights streamed from memory
+/// Where the run is to happen: how many operations and bytes a second, how much memory, and how wide numbers are there.
+struct PlanMachine {
+  std::string name;                 // as the text shows it
+  std::string basis;                // where the rates come from
+  double flops = 0;                 // per second, products of many rows
+  double bandwidth = 0;             // bytes per second that weights are read with while text is written
+  double memory = 0;                // bytes; 0: unknown
+  double scalar_bytes = 4;          // of weights, activations and gradients
+  double moment_bytes = 4;          // of each of AdamW's two
+  double teacher_expert_bytes = 4;  // of a routed expert's weight
 };
 
+/// This machine, measured in about half a second with matrices of at most 128 MiB of the model's widths.
 template <class D, class T>
-MachineRates measure_rates(const DecoderConfig& config, std::int64_t decoding_batch);
+PlanMachine measured_machine(const DecoderConfig& config);
+/// A named accelerator at assumed parts of its data sheet: 40 % of the bf16 peak for products, 60 % of the bandwidth. gpt-oss experts as published (MXFP4).
+PlanMachine assumed_machine(const Accelerator& accelerator, const DecoderConfig& teacher);
 
 struct DistilPlan {
-  std::vector<std::pair<std::string, double>> memory;  // part, bytes
+  ModelCost teacher, student;
   double trained_parameters = 0;
+  std::vector<std::pair<std::string, double>> memory;  // part, bytes
+  double student_flops = 0, training_flops = 0, teacher_flops = 0;  // of a counted token: forward; forward, backward and gradients; teacher's forward
   double step_flops = 0, step_tokens = 0, counted_tokens = 0;
-  double step_seconds = 0, writing_seconds = 0;        // of training; of writing the text of one step
+  double step_seconds = 0, writing_seconds = 0;  // of training; of writing the text of one step
   double total_seconds = 0;
+  PlanMachine machine;
 
   double memory_bytes() const;
+  bool fits() const { return machine.memory <= 0 || memory_bytes() <= machine.memory; }
   std::string text() const;
 };
 
-/// The prediction for these settings; `prompt_tokens` is the mean length of a rendered prompt, `scalar_bytes` the size of the compute type.
-DistilPlan plan_distil(const DistilSettings& settings, const DecoderConfig& teacher, const DecoderConfig& student, bool shared_weights, double prompt_tokens,
-                       double scalar_bytes, const MachineRates& rates);
+/// What is planned besides the settings.
+struct PlannedModels {
+  const DecoderConfig& teacher;
+  const DecoderConfig& student;
+  bool shared_weights = false;   // the student's other weights are the teacher's
+  double prompt_tokens = 64;     // mean length of a rendered prompt
+};
+
+DistilPlan plan_distil(const DistilSettings& settings, const PlannedModels& models, const PlanMachine& machine);
 
 KDLIB_NAMESPACE_END
 

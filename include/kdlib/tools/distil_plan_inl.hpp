@@ -14,22 +14,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Weights of the seven linear maps of all layers, and their (in + out) for the adapters.
-struct LinearCount {
-  double weights = 0, sides = 0;
-};
-inline LinearCount count_linears(const DecoderConfig& c) {
-  const double h = static_cast<double>(c.hidden_size), i = static_cast<double>(c.intermediate_size);
-  const double q = static_cast<double>(c.query_heads * c.head_size), kv = static_cast<double>(c.kv_heads * c.head_size), n = static_cast<double>(c.layers);
-  return {n * (2 * h * q + 2 * h * kv + 3 * h * i), n * (2 * (h + q) + 2 * (h + kv) + 3 * (h + i))};
-}
-
-/// Floats that one layer keeps for the backward pass, per token.
-inline double layer_activation_floats(const DecoderConfig& c, bool lora) {
-  const double h = static_cast<double>(c.hidden_size), i = static_cast<double>(c.intermediate_size);
-  const double q = static_cast<double>(c.query_heads * c.head_size), kv = static_cast<double>(c.kv_heads * c.head_size);
-  return 4 * h + 2 * q + 2 * kv + (lora ? 3 : 2) * i;  // residual and norms, q k v and heads' output, gate up and their product
-}
+constexpr double plan_gib = 1073741824.0;
+constexpr double student_writers = 16, teacher_writers = 32;  // sequences decoded together: OnPolicySettings, TeacherWrittenSettings
 
 /// Bytes of a weight in codes, its share of scales and zeros included.
 inline double packed_bytes(const QuantizeSettings& s) {
@@ -48,16 +34,65 @@ double best_seconds(int rounds, F&& f) {
   return best;
 }
 
+/// "32 763 876 352"
+inline std::string grouped_number(double value) {
+  std::string digits = number_text("%.0f", value), out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) out += ' ';
+    out += digits[i];
+  }
+  return out;
+}
+
+inline std::string plan_line(std::string name, const std::string& value) {
+  name.resize(std::max<std::size_t>(name.size() + 1, 46), ' ');
+  return "  " + name + value + "\n";
+}
+
+inline double linear_bytes(const DistilSettings& s, const PlanMachine& machine) { return s.quantize == "none" ? machine.scalar_bytes : packed_bytes(s.quantizer()); }
+
+/// Seconds to write `tokens` tokens with `together` sequences at a time: each step reads the weights it meets, and multiplies by them.
+inline double writing_seconds(const ModelCost& model, double tokens, double together, double length, double weight_bytes, double expert_bytes, const PlanMachine& m) {
+  const double steps = tokens / together;
+  const double bytes = (model.linears + model.head) * weight_bytes + model.touched_experts(together) * expert_bytes + together * length * model.kv_values * m.scalar_bytes;
+  const double flops = together * (model.layer_flops(length) + 2 * model.head);
+  return steps * std::max(bytes / m.bandwidth, flops / m.flops);
+}
+
 }  // namespace detail
 
 template <class D, class T>
-MachineRates measure_rates(const DecoderConfig& c, std::int64_t batch) {
-  const std::int64_t rows = 1024, h = c.hidden_size, i = c.intermediate_size, v = c.vocab_size;
+PlanMachine measured_machine(const DecoderConfig& c) {
+  const std::int64_t rows = 512, batch = 16, h = std::min<std::int64_t>(c.hidden_size, 2048), i = std::min<std::int64_t>(c.intermediate_size, 4096);
+  const std::int64_t v = std::min<std::int64_t>(c.vocab_size, (std::int64_t{1} << 25) / h);
   Tensor<T, D> x = Tensor<T, D>::zeros({rows, h}), w = Tensor<T, D>::zeros({i, h}), y({rows, i}), head = Tensor<T, D>::zeros({v, h}), z({batch, v});
   const double many = detail::best_seconds(4, [&] { Kernels<D, T>::gemm(false, true, rows, i, h, T{1}, x.data(), h, w.data(), h, T{0}, y.data(), i); });
   const double few = detail::best_seconds(3, [&] { Kernels<D, T>::gemm(false, true, batch, v, h, T{1}, x.data(), h, head.data(), h, T{0}, z.data(), v); });
-  return {2.0 * static_cast<double>(rows) * static_cast<double>(h) * static_cast<double>(i) / many,
-          2.0 * static_cast<double>(batch) * static_cast<double>(v) * static_cast<double>(h) / few};
+  PlanMachine m;
+  m.name = "this machine's CPU";
+  m.flops = 2.0 * static_cast<double>(rows) * static_cast<double>(h) * static_cast<double>(i) / many;
+  m.bandwidth = static_cast<double>(v) * static_cast<double>(h) * static_cast<double>(sizeof(T)) / few;
+  m.basis = concat("measured: ", detail::number_text("%.0f", m.flops / 1e9), " GFLOP/s in large products, ", detail::number_text("%.1f", m.bandwidth / 1e9),
+                   " GB/s of weights for 16 rows");
+  m.memory = available_memory();
+  m.scalar_bytes = m.moment_bytes = m.teacher_expert_bytes = static_cast<double>(sizeof(T));
+  return m;
+}
+
+inline PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& teacher) {
+  const double products = 0.4, reading = 0.6;
+  PlanMachine m;
+  m.name = a.name;
+  m.flops = products * a.bf16_flops;
+  m.bandwidth = reading * a.bandwidth;
+  m.memory = a.memory;
+  m.scalar_bytes = 2;
+  m.moment_bytes = 4;
+  m.teacher_expert_bytes = teacher.family == Family::gpt_oss ? 17.0 / 32 : 2;
+  m.basis = concat("assumed: 40 % of ", detail::number_text("%.0f", a.bf16_flops / 1e12), " TFLOP/s bf16, 60 % of ", detail::number_text("%.2f", a.bandwidth / 1e12),
+                   " TB/s; bf16 weights", teacher.family == Family::gpt_oss ? ", the teacher's experts in MXFP4" : "",
+                   ". kdlib's models run on CPUs; on this device only its losses and products do");
+  return m;
 }
 
 inline double DistilPlan::memory_bytes() const {
@@ -67,46 +102,93 @@ inline double DistilPlan::memory_bytes() const {
 }
 
 inline std::string DistilPlan::text() const {
-  std::string out = "predicted memory\n";
-  for (const auto& part : memory) out += concat("  ", part.first, std::string(part.first.size() < 47 ? 48 - part.first.size() : 1, ' '), detail::number_text("%8.1f", part.second / 1048576.0), " MiB\n");
-  out += concat("  total", std::string(43, ' '), detail::number_text("%8.1f", memory_bytes() / 1048576.0), " MiB\n");
-  out += concat("trained parameters  ", detail::number_text("%.3f", trained_parameters / 1e6), " M\n");
-  out += concat("a step              ", detail::number_text("%.0f", step_tokens), " tokens, up to ", detail::number_text("%.0f", counted_tokens), " of them counted; ",
-                detail::number_text("%.0f", step_flops / 1e9), " GFLOP\n");
-  out += concat("predicted time      ", detail::number_text("%.1f", step_seconds), " s training and ", detail::number_text("%.1f", writing_seconds),
-                " s writing text a step; about ", duration_text(total_seconds), " in all, before evaluation\n");
+  const auto gib = [](double bytes) { return detail::number_text("%10.3f GiB", bytes / detail::plan_gib); };
+  const auto gflop = [](double flops) { return detail::number_text("%.3f GFLOP", flops / 1e9); };
+  std::string out = "parameters\n";
+  for (const auto& [name, model] : {std::pair<const char*, const ModelCost*>{"teacher", &teacher}, {"student", &student}}) {
+    out += detail::plan_line(name, detail::grouped_number(model->parameters));
+    if (model->experts > 0) out += detail::plan_line(concat(name, ", met by one token"), detail::grouped_number(model->active));
+  }
+  out += detail::plan_line("trained", detail::grouped_number(trained_parameters));
+  out += "operations for a counted token\n" + detail::plan_line("student, forward", gflop(student_flops)) + detail::plan_line("student, training step", gflop(training_flops)) +
+         detail::plan_line("teacher, forward", gflop(teacher_flops));
+  out += "predicted memory\n";
+  for (const auto& part : memory) out += detail::plan_line(part.first, gib(part.second));
+  out += detail::plan_line("total", gib(memory_bytes()));
+  if (machine.memory > 0) out += detail::plan_line(concat(machine.name, fits() ? ": it fits into" : ": it does not fit into"), gib(machine.memory));
+  out += concat("predicted time on ", machine.name, "\n  ", machine.basis, "\n");
+  out += detail::plan_line("a step", concat(detail::number_text("%.0f", step_tokens), " tokens, up to ", detail::number_text("%.0f", counted_tokens), " of them counted; ",
+                                            detail::number_text("%.0f", step_flops / 1e9), " GFLOP"));
+  out += detail::plan_line("training", detail::number_text("%.2f s a step", step_seconds)) + detail::plan_line("writing text", detail::number_text("%.2f s a step", writing_seconds)) +
+         detail::plan_line("all steps, before evaluation", duration_text(total_seconds));
   return out;
 }
 
-inline DistilPlan plan_distil(const DistilSettings& s, const DecoderConfig& teacher, const DecoderConfig& student, bool shared_weights, double prompt_tokens,
-                              double scalar_bytes, const MachineRates& rates) {
-  const detail::LinearCount t = detail::count_linears(teacher), c = detail::count_linears(student);
-  const double head_t = static_cast<double>(teacher.vocab_size * teacher.hidden_size), head_s = static_cast<double>(student.vocab_size * student.hidden_size);
+namespace detail {
+
+inline void plan_memory(DistilPlan& plan, const DistilSettings& s, const PlannedModels& models, double sequence) {
+  const PlanMachine& m = plan.machine;
+  const ModelCost &t = plan.teacher, &c = plan.student;
   const bool lora = s.adapts(), scales = s.train == "scales", packed = s.quantize != "none";
+  const double tokens = s.batch * sequence, rows = static_cast<double>(s.batch) * s.max_new_tokens, b = m.scalar_bytes;
+  auto& memory = plan.memory;
+  memory.emplace_back("teacher's weights", (t.linears + t.others) * b + t.experts * m.teacher_expert_bytes);
+  if (packed) memory.emplace_back("student's linear layers, " + s.quantize, c.linears * linear_bytes(s, m));
+  if (packed && !lora && !scales) memory.emplace_back("student's linear layers, as trained", c.linears * b);
+  if (packed && s.train == "qat_lora" && !models.shared_weights) memory.emplace_back("student's linear layers, under the adapters", c.linears * b);
+  if (!models.shared_weights) memory.emplace_back(packed ? "student's other weights" : "student's weights", (packed ? c.others + c.experts : c.parameters) * b);
+  if (lora) memory.emplace_back("adapters", plan.trained_parameters * b);
+  memory.emplace_back("gradients", plan.trained_parameters * b);
+  memory.emplace_back("optimiser (two moments)", 2 * plan.trained_parameters * m.moment_bytes);
+  double layers = 0, widest = 0;
+  for (std::int64_t i = 0; i < models.student.layers; ++i) {
+    const double layer = layer_activations(models.student, i, lora);
+    layers += layer;
+    widest = std::max(widest, layer);
+  }
+  const double h = static_cast<double>(models.student.hidden_size);
+  memory.emplace_back(s.recompute ? "activations: one layer, and the inputs of all" : "activations of a micro-batch",
+                      tokens * b * (s.recompute ? widest + static_cast<double>(models.student.layers) * h : layers));
+  const double length = std::min<double>(sequence, s.max_length);
+  const double student_cache = s.lambda > 0 ? std::min<double>(student_writers, s.batch) * length * c.kv_values * b : 0;
+  const double teacher_cache = s.data.empty() && s.lambda < 1 ? teacher_writers * length * t.kv_values * b : 0;
+  memory.emplace_back("KV cache while text is written", std::max(student_cache, teacher_cache));
+  memory.emplace_back("loss workspace (at most)",
+                      std::min(s.workspace * 1048576.0, rows * static_cast<double>(models.teacher.vocab_size + models.student.vocab_size) * b));
+}
+
+}  // namespace detail
+
+inline DistilPlan plan_distil(const DistilSettings& s, const PlannedModels& models, const PlanMachine& machine) {
   DistilPlan plan;
-  plan.trained_parameters = lora ? s.lora_rank * c.sides : scales ? c.weights / s.quantizer().group_size * (s.quantize_rule == "affine" ? 2 : 1) : static_cast<double>(student.parameter_count());
-  const double sequence = std::min<double>(prompt_tokens + s.max_new_tokens, s.max_length);
-  const double micro_tokens = s.batch * sequence, micro_rows = static_cast<double>(s.batch) * s.max_new_tokens;
-  const double other_student = static_cast<double>(student.parameter_count()) - c.weights;
+  plan.machine = machine;
+  plan.teacher = model_cost(models.teacher);
+  plan.student = model_cost(models.student);
+  const ModelCost &t = plan.teacher, &c = plan.student;
+  const bool lora = s.adapts(), scales = s.train == "scales", frozen_head = lora || scales;
+  if (scales) plan.trained_parameters = c.linears / static_cast<double>(s.quantizer().group_size) * (s.quantizer().rule == Int4Rule::affine ? 2 : 1);
+  else plan.trained_parameters = lora ? static_cast<double>(lora_parameter_count(models.student, s.adapter())) : c.parameters;
+  const double sequence = std::min<double>(models.prompt_tokens + s.max_new_tokens, s.max_length);
+  detail::plan_memory(plan, s, models, sequence);
 
-  plan.memory.emplace_back("teacher, " + std::to_string(static_cast<int>(scalar_bytes)) + " bytes a weight", static_cast<double>(teacher.parameter_count()) * scalar_bytes);
-  if (packed) plan.memory.emplace_back("student's linear layers, " + s.quantize + " codes and scales", c.weights * detail::packed_bytes(s.quantizer()));
-  if ((!packed || s.train == "all" || s.train == "qat_lora") && !shared_weights) plan.memory.emplace_back("student's linear layers", c.weights * scalar_bytes);
-  if (!shared_weights) plan.memory.emplace_back("student's embedding, head and norms", other_student * scalar_bytes);
-  plan.memory.emplace_back("gradients and two moments of what is trained", plan.trained_parameters * 3 * scalar_bytes + (lora || scales ? plan.trained_parameters * scalar_bytes : 0));
-  const double per_layer = detail::layer_activation_floats(student, lora), layers = static_cast<double>(student.layers), h = static_cast<double>(student.hidden_size);
-  plan.memory.emplace_back(s.recompute ? "activations, one layer and its inputs" : "activations of one micro-batch",
-                           micro_tokens * scalar_bytes * (s.recompute ? per_layer + layers * h : per_layer * layers));
-  plan.memory.emplace_back("chunks of logits (at most)", std::min(s.workspace * 1048576.0, micro_rows * static_cast<double>(teacher.vocab_size + student.vocab_size) * scalar_bytes));
-
-  const double passes = (s.train == "lora" || (s.train == "qat_lora" && s.straight_through == "identity") ? 2 : 3) + (s.recompute ? 1 : 0);
-  plan.step_tokens = micro_tokens * s.micro_batches;
-  plan.counted_tokens = micro_rows * s.micro_batches;
-  plan.step_flops = 2 * plan.step_tokens * (t.weights + passes * c.weights + (lora ? 3 * s.lora_rank * c.sides : 0)) +
-                    2 * plan.counted_tokens * (head_t + (lora || scales ? 2 : 3) * head_s);
-  plan.step_seconds = plan.step_flops / rates.gemm_flops;
-  const double writer = s.lambda * (c.weights + head_s) + (s.data.empty() ? (1 - s.lambda) * (t.weights + head_t) : 0);
-  plan.writing_seconds = 2 * plan.counted_tokens * writer / rates.decoding_flops + 2 * (plan.step_tokens - plan.counted_tokens) * writer / rates.gemm_flops;
+  // A layer's backward pass costs its forward pass once for the inputs' gradient and, where weights are trained, once more for theirs.
+  const bool frozen = s.train == "lora" || (s.train == "qat_lora" && s.straight_through == "identity");
+  const double passes = (frozen ? 2 : 3) + (s.recompute ? 1 : 0), adapters = lora ? 3 * 2 * plan.trained_parameters : 0;
+  const double student_layers = c.layer_flops(sequence), teacher_layers = t.layer_flops(sequence);
+  plan.student_flops = student_layers + (lora ? 2 * plan.trained_parameters : 0) + 2 * c.head;
+  plan.training_flops = passes * student_layers + adapters + 2 * (frozen_head ? 2 : 3) * c.head;
+  plan.teacher_flops = teacher_layers + 2 * t.head;
+  plan.step_tokens = s.batch * sequence * s.micro_batches;
+  plan.counted_tokens = static_cast<double>(s.batch) * s.max_new_tokens * s.micro_batches;
+  plan.step_flops = plan.step_tokens * (teacher_layers + passes * student_layers + adapters) + plan.counted_tokens * 2 * (t.head + (frozen_head ? 2 : 3) * c.head);
+  plan.step_seconds = plan.step_flops / machine.flops;
+  const double prompts = plan.step_tokens - plan.counted_tokens, b = machine.scalar_bytes, linear = detail::linear_bytes(s, machine);
+  if (s.lambda > 0)
+    plan.writing_seconds += s.lambda * (detail::writing_seconds(c, plan.counted_tokens, std::min<double>(detail::student_writers, s.batch), sequence, linear, b, machine) +
+                                        prompts * student_layers / machine.flops);
+  if (s.data.empty() && s.lambda < 1)
+    plan.writing_seconds += (1 - s.lambda) * (detail::writing_seconds(t, plan.counted_tokens, detail::teacher_writers, sequence, b, machine.teacher_expert_bytes, machine) +
+                                              prompts * teacher_layers / machine.flops);
   plan.total_seconds = s.steps * (plan.step_seconds + plan.writing_seconds);
   return plan;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/nn/lora.hpp"
 #include "kdlib/quant/coded_data.hpp"
 #include "kdlib/tools/options.hpp"
 
@@ -39,6 +40,7 @@ struct DistilSettings {
   std::string prompts, data, validation;
   int max_length = 1024;                // tokens of prompt and answer
   int max_new_tokens = 112;
+  bool replay_routing = false;          // student-written text is trained on with the experts that wrote it
   // training
   int steps = 30, batch = 8, micro_batches = 1;
   double learning_rate = 1e-3;
@@ -52,18 +54,28 @@ struct DistilSettings {
   int save_every = 5, keep = 2, evaluate_every = 10;
   std::string preset = "fast", resume = "auto";
   bool dry_run = false;
+  std::string device = "cpu";           // of --dry-run: cpu or a name of tools/machines.hpp
   int threads = 0;                      // 0: all CPUs of the process
   std::uint64_t seed = 1;
 
   /// There is an adapter, beside the weights or inside the rounding.
   bool adapts() const { return train == "lora" || train == "qat_lora"; }
+  /// What --lora-* and --seed ask for; the word routers in the list means the routers of mixtures.
+  LoraSettings adapter() const;
   /// What --quantize and its companions ask for; mxfp4 always has groups of 32.
   QuantizeSettings quantizer() const;
   const std::string& student_path() const { return student.empty() ? teacher : student; }
 };
 
+/// Who asks: the program `distil`, or one that brings its own models and needs no --teacher.
+struct DistilProgram {
+  std::string name = "distil";
+  std::string purpose = "Distils a student from a frozen teacher: forward or reverse KL or JSD of every answer token, on text that the teacher or the student writes.";
+  bool needs_teacher = true;
+};
+
 /// Binds every setting to its option. `settings` must outlive the result.
-Options distil_options(DistilSettings& settings);
+Options distil_options(DistilSettings& settings, const DistilProgram& program = {});
 
 /// Refuses combinations that make no sense or are not built yet, naming the option and what to do. Throws ConfigError.
 void check_distil_settings(const DistilSettings& settings, const Options& options);

@@ -29,17 +29,27 @@ inline void apply_distil_preset(void* context, const std::string& name) {
 
 }  // namespace detail
 
+inline LoraSettings DistilSettings::adapter() const {
+  LoraSettings lora{.rank = lora_rank, .alpha = lora_alpha, .targets = {}, .seed = seed};
+  for (const std::string& name : lora_targets) {
+    if (name == "routers") lora.routers = true;
+    else if (name == "all-linear") lora.targets.all = true;
+    else lora.targets.names.push_back(name);
+  }
+  return lora;
+}
+
 inline QuantizeSettings DistilSettings::quantizer() const {
   const PackedKind kind = packed_kind(quantize);
   const Int4Rule rule = quantize_rule == "affine" ? Int4Rule::affine : quantize_rule == "asymmetric" ? Int4Rule::asymmetric : Int4Rule::symmetric;
   return {.kind = kind, .group_size = kind == PackedKind::mxfp4 ? 32 : group_size, .rule = rule, .double_quantized = double_quant};
 }
 
-inline Options distil_options(DistilSettings& s) {
-  Options o{"distil", "Distils a student from a frozen teacher: forward or reverse KL or JSD of every answer token, on text that the teacher or the student writes."};
-  o.group("Models")
-      .add("teacher", s.teacher, "MODEL", "frozen teacher: Hugging Face directory or GGUF file").required()
-      .add("student", s.student, "MODEL", "student (default: a copy of the teacher)")
+inline Options distil_options(DistilSettings& s, const DistilProgram& program) {
+  Options o{program.name, program.purpose};
+  o.group("Models").add("teacher", s.teacher, "MODEL", "frozen teacher: Hugging Face directory or GGUF file");
+  if (program.needs_teacher) o.required();
+  o.add("student", s.student, "MODEL", program.needs_teacher ? "student (default: a copy of the teacher)" : "student: Hugging Face directory")
       .add("quantize", s.quantize, "KIND", "round the student's linear layers first").choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
       .add("quantize-rule", s.quantize_rule, "RULE", "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an integer one").choices({"symmetric", "affine", "asymmetric"})
       .add("group-size", s.group_size, "N", "weights that share a scale (mxfp4: 32)").at_least(1)
@@ -49,7 +59,7 @@ inline Options distil_options(DistilSettings& s) {
       .add("straight-through", s.straight_through, "RULE", "gradient of the rounding for qat_lora and all: 1 everywhere, or 0 at the lowest and highest integer code").choices({"identity", "clipped"})
       .add("lora-rank", s.lora_rank, "N", "rank of the adapters").at_least(1)
       .add("lora-alpha", s.lora_alpha, "X", "adapters are scaled by alpha / rank").above(0)
-      .add("lora-targets", s.lora_targets, "LIST", "module names that get an adapter, or all-linear");
+      .add("lora-targets", s.lora_targets, "LIST", "module names that get an adapter, or all-linear; routers adds those of a mixture");
   o.group("Loss")
       .add("loss", s.loss, "NAME", "divergence of each answer token").choices({"forward_kl", "reverse_kl", "jsd"})
       .add("beta", s.beta, "X", "jsd: weight of the teacher in the mixture; 0 and 1 are forward and reverse KL").at_least(0).at_most(1)
@@ -65,7 +75,8 @@ inline Options distil_options(DistilSettings& s) {
       .add("data", s.data, "FILE", "given text for the offline part, JSON lines (default: the teacher writes it)")
       .add("validation", s.validation, "FILE", "held-out prompts or text, JSON lines (default: the bundled ones)")
       .add("max-length", s.max_length, "N", "longest prompt and answer together", "tokens").at_least(2)
-      .add("max-new-tokens", s.max_new_tokens, "N", "longest answer", "tokens").at_least(1);
+      .add("max-new-tokens", s.max_new_tokens, "N", "longest answer", "tokens").at_least(1)
+      .add("replay-routing", s.replay_routing, "mixtures of experts: train on student-written text with the experts that wrote it");
   o.group("Training")
       .add("steps", s.steps, "N", "optimiser steps").at_least(1)
       .add("batch", s.batch, "N", "sequences of a micro-batch").at_least(1)
@@ -85,7 +96,8 @@ inline Options distil_options(DistilSettings& s) {
       .add("keep", s.keep, "N", "newest checkpoints that are kept").at_least(1)
       .add("evaluate-every", s.evaluate_every, "N", "held-out evaluation every N steps; 0: only before and after", "steps").at_least(0)
       .add("resume", s.resume, "WHEN", "auto: continue what --out holds; no: start over and remove what an earlier run left there").choices({"auto", "no"})
-      .add("dry-run", s.dry_run, "print the predicted memory and time, and stop");
+      .add("dry-run", s.dry_run, "print parameters, operations, predicted memory and time, and stop")
+      .add("device", s.device, "NAME", "of --dry-run: cpu (rates are measured), or H100, H200, A100, L40S, RTX 4090 (data sheets)");
   o.group("General").presets(s.preset, {"fast", "quality", "lean"}, detail::apply_distil_preset, &s).config_file(read_yaml_settings).common(s.threads, s.seed);
   return o;
 }
@@ -99,6 +111,8 @@ inline void check_distil_settings(const DistilSettings& s, const Options& option
   require<ConfigError>(s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
                        "[distil] --train ", s.train, " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
   require<ConfigError>(!options.given("beta") || s.loss == "jsd", "[distil] --beta belongs to --loss jsd, not to ", s.loss);
+  require<ConfigError>(!s.replay_routing || s.lambda > 0, "[distil] --replay-routing follows the experts that wrote the student's text; with --lambda 0 the student writes none: leave it out, or --replay-routing=off");
+  require<ConfigError>(s.dry_run || s.device == "cpu", "[distil] --device ", s.device, " is for --dry-run alone: kdlib trains whole models on the CPU");
   require<ConfigError>(s.max_new_tokens < s.max_length, "[distil] --max-new-tokens ", s.max_new_tokens, " leaves no room for a prompt within --max-length ", s.max_length);
   require<ConfigError>(s.data.empty() || s.lambda < 1, "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
   require<ConfigError>(s.lambda == 0 || (s.top_k == 0 && s.top_p == 1 && s.min_p == 0),

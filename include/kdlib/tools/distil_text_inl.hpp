@@ -99,6 +99,7 @@ OnPolicySettings DistilText<Model>::on_policy_settings() const {
   online.prompts = settings_.batch;
   online.seed = settings_.seed;
   online.context_length = settings_.max_length;
+  online.record_routing = settings_.replay_routing;
   online.progress = [this](const GenerationProgress& p) { writing_("the student writes", p, p.sequences); };
   return online;
 }

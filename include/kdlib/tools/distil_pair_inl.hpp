@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of distil_pair.hpp.
+#ifndef KDLIB_TOOLS_DISTIL_PAIR_INL_HPP
+#define KDLIB_TOOLS_DISTIL_PAIR_INL_HPP
+
+#include <cmath>
+#include <cstdio>
+
+#include "kdlib/core/rng.hpp"
+#include "kdlib/tools/distil_pair.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// One run of such a program.
+template <class D, class T>
+class PairRun {
+  using Model = Decoder<D, T>;
+
+ public:
+  PairRun(const DistilPair& pair, int argc, const char* const* argv)
+      : pair_(pair), s_(pair.defaults), options_(distil_options(s_, {pair.program, pair.purpose, false})) {
+    options_.group("Scale")
+        .add("scale", scale_, "NAME", "full: the real sizes; tiny: the same structure with 3 layers, for a look and for tests").choices({"full", "tiny"})
+        .add("random-weights", random_, "make both models from --seed instead of reading them; prompts are random ids unless given");
+    options_.parse(argc, argv);
+    check_distil_settings(s_, options_);
+    teacher_ = scale_ == "tiny" ? tiny_config(pair.teacher) : pair.teacher;
+    student_ = scale_ == "tiny" ? tiny_config(pair.student) : pair.student;
+    check_combination();
+  }
+
+  int run() {
+    if (s_.threads > 0) set_thread_count(s_.threads);
+    if (s_.dry_run) return print_plan(), 0;
+    require_memory();
+    if (random_) make_random_models();
+    DistilRun<D, T> job(s_, options_);
+    const int status = job.run();
+    if (status == 0 && job.student() != nullptr) check_written(job);
+    return status;
+  }
+
+ private:
+  std::string random_path(const char* name) const { return join_path(join_path(s_.out, "random"), name); }
+  std::string tag() const { return "[" + pair_.program + "] "; }
+
+  void check_combination();
+  void check_directory(const std::string& path, const DecoderConfig& expected, const std::string& name) const;
+  DistilPlan plan(const PlanMachine& machine) const { return plan_distil(s_, {teacher_, student_, false, prompt_tokens_}, machine); }
+  void print_plan();
+  void require_memory();
+  void make_random_models();
+  void make_model(const char* name, const DecoderConfig& config, std::uint64_t seed) const;
+  std::string random_prompts(std::uint32_t row, std::int64_t count) const;
+  void check_written(DistilRun<D, T>& job) const;
+
+  const DistilPair& pair_;
+  DistilSettings s_;
+  std::string scale_ = "full";
+  bool random_ = false;
+  Options options_;
+  DecoderConfig teacher_, student_;
+  double prompt_tokens_ = 64;
+};
+
+template <class D, class T>
+void PairRun<D, T>::check_combination() {
+  const bool paths = !s_.teacher.empty() || !s_.student.empty();
+  require<UsageError>(!random_ || !paths, tag(), "--random-weights makes both models; leave out --teacher and --student");
+  require<UsageError>(random_ || s_.dry_run || (!s_.teacher.empty() && !s_.student.empty()), tag(), "give --teacher DIR (", pair_.teacher_name, ") and --student DIR (",
+                      pair_.student_name, "), or --random-weights, or --dry-run");
+  require<UsageError>(random_ || !paths || scale_ == "full", tag(), "--scale tiny has no published weights; use it with --random-weights");
+  if (!s_.teacher.empty()) check_directory(s_.teacher, teacher_, pair_.teacher_name);
+  if (!s_.student.empty()) check_directory(s_.student, student_, pair_.student_name);
+  if (random_ && s_.prompts.empty()) prompt_tokens_ = 8;
+}
+
+/// A directory must hold the model that the program was written for.
+template <class D, class T>
+void PairRun<D, T>::check_directory(const std::string& path, const DecoderConfig& expected, const std::string& name) const {
+  require<IoError>(is_directory(path), tag(), path, " is not a Hugging Face directory");
+  const DecoderConfig found = read_hf_config(path);
+  struct Field {
+    const char* name;
+    std::int64_t expected, found;
+  };
+  require<ConfigError>(found.family == expected.family, tag(), join_path(path, "config.json"), ": model_type is ", family_name(found.family), "; ", name, " has ",
+                       family_name(expected.family), ". For other models use distil");
+  for (const Field f : {Field{"vocab_size", expected.vocab_size, found.vocab_size}, Field{"hidden_size", expected.hidden_size, found.hidden_size},
+                        Field{"intermediate_size", expected.intermediate_size, found.intermediate_size}, Field{"num_hidden_layers", expected.layers, found.layers},
+                        Field{"num_attention_heads", expected.query_heads, found.query_heads}, Field{"num_key_value_heads", expected.kv_heads, found.kv_heads},
+                        Field{"head_dim", expected.head_size, found.head_size}, Field{"num_experts", expected.moe.experts, found.moe.experts},
+                        Field{"num_experts_per_tok", expected.moe.active, found.moe.active}, Field{"moe_intermediate_size", expected.moe.intermediate, found.moe.intermediate},
+                        Field{"shared_expert_intermediate_size", expected.moe.shared, found.moe.shared}})
+    require<ConfigError>(f.found == f.expected, tag(), join_path(path, "config.json"), ": ", f.name, " is ", f.found, "; ", name, " has ", f.expected,
+                         ". For other models use distil");
+}
+
+template <class D, class T>
+void PairRun<D, T>::print_plan() {
+  const PlanMachine machine = s_.device == "cpu" ? measured_machine<D, T>(student_) : assumed_machine(find_accelerator(s_.device), teacher_);
+  std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n%s", pair_.teacher_name.c_str(), pair_.student_name.c_str(), scale_.c_str(),
+              s_.train == "lora" ? concat("LoRA rank ", s_.lora_rank).c_str() : "all weights trained", prompt_tokens_, plan(machine).text().c_str());
+}
+
+template <class D, class T>
+void PairRun<D, T>::require_memory() {
+  PlanMachine machine;  // rates do not matter here
+  machine.name = "this machine";
+  machine.flops = machine.bandwidth = 1;
+  machine.memory = available_memory();
+  machine.scalar_bytes = machine.moment_bytes = machine.teacher_expert_bytes = static_cast<double>(sizeof(T));
+  const DistilPlan needed = plan(machine);
+  if (!needed.fits()) {
+    std::string parts;
+    for (const auto& part : needed.memory) parts += concat(parts.empty() ? "" : ", ", part.first, " ", number_text("%.1f", part.second / plan_gib));
+    fail<ConfigError>(tag(), "the run needs about ", number_text("%.1f", needed.memory_bytes() / plan_gib), " GiB of memory, ", number_text("%.1f", machine.memory / plan_gib),
+                      " GiB are available (GiB: ", parts, "). Use a larger machine, or --scale tiny to see the program work; --dry-run plans for others");
+  }
+  if (!random_) return;
+  const double disk = (static_cast<double>(teacher_.parameter_count()) + static_cast<double>(student_.parameter_count())) * (scale_ == "full" ? 2 : 4), free = free_disk(s_.out);
+  require<ConfigError>(free == 0 || disk < free, tag(), "the random models need ", number_text("%.1f", disk / plan_gib), " GiB of disk in ", random_path(""), ", ",
+                       number_text("%.1f", free / plan_gib), " GiB are free; give --out on another disk");
+}
+
+template <class D, class T>
+void PairRun<D, T>::make_model(const char* name, const DecoderConfig& config, std::uint64_t seed) const {
+  const std::string folder = random_path(name), partial = folder + ".partial";
+  if (path_exists(folder)) return;
+  remove_tree(partial);
+  Model::from_config(config, seed).save_pretrained(partial);
+  rename_path(partial, folder);
+}
+
+template <class D, class T>
+std::string PairRun<D, T>::random_prompts(std::uint32_t row, std::int64_t count) const {
+  const std::int64_t ids = std::min(teacher_.vocab_size, student_.vocab_size), first = 16;  // the lowest are control tokens as a rule
+  std::string out;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Rng rng(s_.seed, RngPurpose::initialise, 2 + row, static_cast<std::uint32_t>(i));
+    out += "{\"prompt_ids\":[";
+    for (std::uint32_t k = 0; k < 8; ++k) out += concat(k == 0 ? "" : ",", first + static_cast<std::int64_t>(rng.uniform(k) * static_cast<double>(ids - first)));
+    out += "]}\n";
+  }
+  return out;
+}
+
+template <class D, class T>
+void PairRun<D, T>::make_random_models() {
+  make_directories(random_path(""));
+  if (s_.resume == "no") remove_tree(random_path("")), make_directories(random_path(""));
+  const std::string made = concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"), note = random_path("made_with");
+  require<ConfigError>(!path_exists(note) || read_file(note) == made, tag(), random_path(""), " holds models of another scale or seed; use another --out, or --resume no");
+  {
+    FolderLock lock;
+    lock.take(s_.out);
+    make_model("teacher", teacher_, s_.seed);
+    make_model("student", student_, s_.seed + 1);
+    if (s_.prompts.empty()) write_file_atomically(random_path("prompts.jsonl"), random_prompts(0, 64));
+    if (s_.validation.empty()) write_file_atomically(random_path("validation.jsonl"), random_prompts(1, 8));
+    write_file_atomically(note, made);
+  }
+  s_.teacher = random_path("teacher");
+  s_.student = random_path("student");
+  if (s_.prompts.empty()) s_.prompts = random_path("prompts.jsonl");
+  if (s_.validation.empty()) s_.validation = random_path("validation.jsonl");
+}
+
+/// Reads what the run wrote and compares it with the student in memory: weights are equal where they are stored as float32, else rounded once.
+template <class D, class T>
+void PairRun<D, T>::check_written(DistilRun<D, T>& job) const {
+  const bool lora = s_.train == "lora";
+  const std::string folder = join_path(s_.out, lora ? "adapter" : "model");
+  if (s_.quantize != "none") {
+    std::fprintf(stderr, "%s is not read back: its base is rounded in memory alone\n", folder.c_str());
+    return;
+  }
+  Model again = Model::from_pretrained(lora ? s_.student : folder, {.trainable = false});
+  if (lora) load_adapter(again, folder);
+  const Tensor<T, D> a = job.student()->forward(job.held_out()), b = again.forward(job.held_out());
+  double worst = 0, largest = 0;
+  for (std::int64_t i = 0; i < a.count(); ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i])));
+    largest = std::max(largest, std::abs(static_cast<double>(a.data()[i])));
+  }
+  const double allowed = again.config().dtype == "float32" || lora ? 0 : 0.1;
+  require<Error>(worst <= allowed * largest, tag(), folder, " read back gives other hidden states than the trained student: they differ by up to ", worst, " of ", largest);
+  std::fprintf(stderr, "read back %s: hidden states of %lld held-out tokens differ by at most %.3g of %.3g\n", folder.c_str(), static_cast<long long>(job.held_out().tokens()),
+               worst, largest);
+}
+
+}  // namespace detail
+
+template <class D, class T>
+int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair) {
+  return detail::PairRun<D, T>(pair, argc, argv).run();
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of model_cost.hpp.
+#ifndef KDLIB_TOOLS_MODEL_COST_INL_HPP
+#define KDLIB_TOOLS_MODEL_COST_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+
+#include "kdlib/tools/model_cost.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline std::vector<LinearShape> linear_shapes(const DecoderConfig& c) {
+  std::vector<LinearShape> list;
+  const std::int64_t h = c.hidden_size, q = c.query_heads * c.head_size, kv = c.kv_heads * c.head_size;
+  const auto gated = [&](const std::string& path, std::int64_t inner) {
+    list.push_back({path + ".gate_proj", h, inner});
+    list.push_back({path + ".up_proj", h, inner});
+    list.push_back({path + ".down_proj", inner, h});
+  };
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    const std::string layer = concat("model.layers.", i);
+    list.push_back({layer + ".self_attn.q_proj", h, q});
+    list.push_back({layer + ".self_attn.k_proj", h, kv});
+    list.push_back({layer + ".self_attn.v_proj", h, kv});
+    list.push_back({layer + ".self_attn.o_proj", q, h});
+    if (!c.is_sparse(i)) {
+      gated(layer + ".mlp", c.intermediate_size);
+    } else if (c.moe.shared > 0) {
+      gated(layer + ".mlp.shared_expert", c.moe.shared);
+      list.push_back({layer + ".mlp.shared_expert_gate", h, 1});
+    }
+  }
+  return list;
+}
+
+inline std::int64_t lora_parameter_count(const DecoderConfig& config, const LoraSettings& settings) {
+  std::int64_t sum = 0;
+  for (const LinearShape& l : linear_shapes(config))
+    if (lora_targets(settings, l.path)) sum += lora_rank(settings, l.path) * (l.in + l.out);
+  for (std::int64_t i = 0; settings.routers && i < config.layers; ++i)
+    if (config.is_sparse(i)) sum += lora_rank(settings, concat("model.layers.", i, ".mlp.", config.moe.router, ".weight")) * (config.hidden_size + config.moe.experts);
+  return sum;
+}
+
+inline ModelCost model_cost(const DecoderConfig& c) {
+  ModelCost m;
+  const double h = static_cast<double>(c.hidden_size), mixtures = static_cast<double>(c.mixtures());
+  m.parameters = static_cast<double>(c.parameter_count());
+  m.active = static_cast<double>(c.active_parameter_count());
+  for (const LinearShape& l : linear_shapes(c)) m.linears += static_cast<double>(l.in * l.out);
+  const double expert = 3 * h * static_cast<double>(c.moe.intermediate), routers = mixtures * h * static_cast<double>(c.moe.experts);
+  if (mixtures > 0) {
+    m.experts = mixtures * static_cast<double>(c.moe.experts) * expert;
+    m.active_experts = mixtures * static_cast<double>(c.moe.active) * expert;
+    m.active_fraction = static_cast<double>(c.moe.active) / static_cast<double>(c.moe.experts);
+  }
+  m.others = m.parameters - m.linears - m.experts;
+  m.products = m.linears + m.active_experts + (mixtures > 0 ? routers : 0);
+  m.head = static_cast<double>(c.vocab_size) * h;
+  m.kv_values = static_cast<double>(2 * c.kv_heads * c.head_size * c.layers);
+  m.attention_width.assign(static_cast<std::size_t>(c.layers), static_cast<double>(c.query_heads * c.head_size));
+  for (std::int64_t i = 0; i < c.layers; ++i) m.window.push_back(static_cast<double>(c.window(i)));
+  return m;
+}
+
+inline double ModelCost::layer_flops(double length) const {
+  double flops = 2 * products;
+  for (std::size_t i = 0; i < window.size(); ++i) {
+    const double w = window[i] > 0 ? std::min(window[i], length) : length;
+    const double keys = w - w * (w - 1) / (2 * std::max(length, 1.0));  // mean of min(position + 1, w)
+    flops += 4 * attention_width[i] * keys;
+  }
+  return flops;
+}
+
+inline double ModelCost::touched_experts(double tokens) const { return experts * (1 - std::pow(1 - active_fraction, tokens)); }
+
+inline double layer_activations(const DecoderConfig& c, std::int64_t layer, bool adapters) {
+  const double h = static_cast<double>(c.hidden_size), q = static_cast<double>(c.query_heads * c.head_size), kv = static_cast<double>(c.kv_heads * c.head_size);
+  const double attention = 4 * h + 2 * q + 2 * kv;
+  if (!c.is_sparse(layer)) return attention + (adapters ? 3 : 2) * static_cast<double>(c.intermediate_size);
+  const double routed = static_cast<double>(2 * c.moe.active * c.moe.intermediate + c.moe.experts + 4 * c.moe.active);
+  return attention + routed + (c.moe.shared > 0 ? h + (adapters ? 3 : 2) * static_cast<double>(c.moe.shared) : 0);
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
