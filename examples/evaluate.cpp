@@ -3,6 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
+#include <kdlib/eval/calibration.hpp>
 #include <kdlib/model/adapter.hpp>
 #include <kdlib/tools/choice_tasks.hpp>
 #include <kdlib/tools/evaluation_table.hpp>
