@@ -87,8 +87,8 @@ TEST_CASE("a config that contradicts its tensors is refused with key, expected a
     Family family;
     const char *from, *to, *message;
   };
-  for (const Contradiction& c : {Contradiction{Family::qwen3, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "config.json: num_hidden_layers is 1, but the files hold layer 1"},
-                                 Contradiction{Family::qwen3, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2.input_layernorm.weight\" [8] is missing; config.json asks for it"},
+  for (const Contradiction& c : {Contradiction{Family::llama, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "config.json: num_hidden_layers is 1, but the files hold layer 1"},
+                                 Contradiction{Family::llama, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2.input_layernorm.weight\" [8] is missing; config.json asks for it"},
                                  Contradiction{Family::qwen3, "\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"", "model.layers.0.self_attn.k_norm.weight\" has no place in the model that config.json describes"},
                                  Contradiction{Family::qwen3, "\"intermediate_size\": 12", "\"intermediate_size\": 16", "config.json asks for [16, 8]"},
                                  Contradiction{Family::qwen3, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight\" [16, 8] is missing"},
