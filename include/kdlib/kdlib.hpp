@@ -53,7 +53,6 @@
 #include "kdlib/loss/top_k.hpp"
 #include "kdlib/loss/total_variation.hpp"
 #include "kdlib/model/adapter.hpp"
-#include "kdlib/model/apply_adapter.hpp"
 #include "kdlib/model/decoder.hpp"
 #include "kdlib/model/decoder_config.hpp"
 #include "kdlib/model/hf_config.hpp"

@@ -101,7 +101,7 @@ template <class D, class T>
 void PairRun<D, T>::print_plan() {
   const PlanMachine machine = s_.device == "cpu" ? measured_machine<D, T>(student_) : assumed_machine(find_accelerator(s_.device), teacher_);
   std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n%s", pair_.teacher_name.c_str(), pair_.student_name.c_str(), scale_.c_str(),
-              s_.train == "lora" ? concat("LoRA rank ", s_.lora_rank).c_str() : "all weights trained", prompt_tokens_, plan(machine).text().c_str());
+              (s_.adapts() ? concat("trained: ", s_.train, " rank ", s_.lora_rank) : "trained: " + s_.train).c_str(), prompt_tokens_, plan(machine).text().c_str());
 }
 
 template <class D, class T>

@@ -106,6 +106,7 @@ inline void check_distil_settings(const DistilSettings& s, const Options& option
   if (s.quantize != "none") check_quantize_settings(s.quantizer());
   require<ConfigError>(s.quantize != "mxfp4" || !options.given("group-size") || s.group_size == 32, "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.group_size);
   require<ConfigError>((s.train != "qat_lora" && s.train != "scales") || s.quantize != "none", "[distil] --train ", s.train, " trains through codes; --quantize none has none");
+  require<ConfigError>(s.train != "qat_lora" || !s.adapter().routers, "[distil] --lora-targets routers belongs to --train lora: routers are not rounded");
   require<ConfigError>(!options.given("straight-through") || (s.quantize != "none" && (s.train == "qat_lora" || s.train == "all")),
                        "[distil] --straight-through belongs to --train qat_lora and all with --quantize");
   require<ConfigError>(s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
