@@ -83,13 +83,28 @@ struct Loops {
     if constexpr (Sums && Teacher) out.teacher.largest = static_cast<double>(lanes.max_t.largest());
   }
 
-  /// p of entries [i, i + width) of one side, `last - i` of them where not whole; z are their logits about the anchor.
+  /// A block's factor as a number near 1 and a power of two.
+  template <class P>
+  struct BlockFactor {
+    P near_one, power;
+    template <class C>
+    KDLIB_INLINE static BlockFactor of(C factor) {
+      int exponent = 0;
+      const C fraction = std::frexp(factor, &exponent);
+      return {P(fraction), P(std::ldexp(C(1), exponent))};
+    }
+  };
+
+  /// p of entries [i, i + width) of one side, `last - i` of them where not whole; z are their logits about the anchor. The last operation is exact, so no
+  /// contraction into a fused multiply-add can make p_s - p_t differ from 0 for equal logits.
   template <class T, class P, class C>
-  KDLIB_INLINE static P probability(const SideConstants<C>& side, const P& z, const P& block_factor, std::int64_t i, std::int64_t last, const RowConstants<C>& c) {
-    if constexpr (keeps_exponentials<C, T>)
-      return (i + P::width <= last ? P::load(side.exponentials + i) : P::load_part(side.exponentials + i, last - i, C(0))) * block_factor;
-    else
-      return P::exp2(z * P(c.log2_scale)) * P(side.factor);
+  KDLIB_INLINE static P probability(const SideConstants<C>& side, const P& z, const BlockFactor<P>& factor, std::int64_t i, std::int64_t last, const RowConstants<C>& c) {
+    if constexpr (keeps_exponentials<C, T>) {
+      const P e = i + P::width <= last ? P::load(side.exponentials + i) : P::load_part(side.exponentials + i, last - i, C(0));
+      return e * factor.near_one * factor.power;
+    } else {
+      return P::exp2(P::fma(z, P(c.log2_scale), -P(side.fraction)), P(side.offset));
+    }
   }
 
   /// Second sweep, last block first (its logits are still in cache). Sweep::gradient writes out = scale * (h - p_s subtract) (+ add);
@@ -103,7 +118,7 @@ struct Loops {
     for (std::int64_t block = (n - 1) / row_block; block >= 0; --block) {
       const std::int64_t first = block * row_block, last = first + row_block < n ? first + row_block : n;
       P value{0}, derivative{0};
-      const P factor_s{c.student.block_factor[block]}, factor_t{teacher ? c.teacher.block_factor[block] : C(0)};
+      const auto factor_s = BlockFactor<P>::of(c.student.block_factor[block]), factor_t = BlockFactor<P>::of(teacher ? c.teacher.block_factor[block] : C(0));
       for (std::int64_t i = first; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
         Entry<P> x{P(0), P(0), P(0), P(0)};
@@ -141,7 +156,7 @@ struct Loops {
     const P scale{-c.scale * c.subtract}, floor{c.floor};
     for (std::int64_t block = 0; block * row_block < n; ++block) {
       const std::int64_t last = std::min(n, (block + 1) * row_block);
-      const P factor{c.student.block_factor[block]};
+      const auto factor = BlockFactor<P>::of(c.student.block_factor[block]);
       for (std::int64_t i = block * row_block; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
         const P a = P::max(floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));

@@ -124,7 +124,8 @@ template <class Loops, class C, class T>
 RowConstants<C> RowWalker<Loops, C, T>::constants() const {
   RowConstants<C> c;
   const auto side = [](const SideSums& sums, const C* kept, const std::vector<C>& factors) {
-    return SideConstants<C>{static_cast<C>(sums.anchor), static_cast<C>(std::log(sums.sum)), static_cast<C>(1 / sums.sum), kept, factors.data()};
+    const double l = std::log2(sums.sum), whole = std::floor(l);
+    return SideConstants<C>{static_cast<C>(sums.anchor), static_cast<C>(std::log(sums.sum)), static_cast<C>(l - whole), static_cast<C>(-whole), kept, factors.data()};
   };
   c.student = side(sums_.student, kept_s_, factor_s_);
   if (with_teacher_) {

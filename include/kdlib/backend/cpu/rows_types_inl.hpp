@@ -43,10 +43,10 @@ inline void move_anchor(SideSums& side, SideSums& other, double anchor, double i
 template <class C, class T>
 constexpr bool keeps_exponentials = sizeof(T) < sizeof(C);
 
-/// One side's numbers for the second sweep: p = e^((z - anchor) / T) * factor, or, kept, e^((z - anchor of its block) / T) * block_factor.
+/// One side's numbers for the second sweep: p = 2^(x k - fraction + offset), or, kept, e^((z - anchor of its block) / T) * block_factor.
 template <class C>
 struct SideConstants {
-  C anchor = 0, log_sum = 0, factor = 0;
+  C anchor = 0, log_sum = 0, fraction = 0, offset = 0;
   const C* exponentials = nullptr;
   const C* block_factor = nullptr;
 };

@@ -60,6 +60,8 @@ struct ScalarPack : PackMath<ScalarPack<C>> {
   static ScalarPack sqrt(const ScalarPack& a) { return ScalarPack(std::sqrt(a.v)); }
   static ScalarPack where_not_negative(const ScalarPack& x, const ScalarPack& a, const ScalarPack& b) { return x.v < C(0) ? b : a; }
   static ScalarPack sign(const ScalarPack& x) { return ScalarPack(C(x.v > C(0)) - C(x.v < C(0))); }
+  /// 2^(t + offset), offset a whole number.
+  static ScalarPack exp2(const ScalarPack& t, const ScalarPack& offset) { return ScalarPack(std::exp2(t.v + offset.v)); }
   static ScalarPack exp2(const ScalarPack& t) { return ScalarPack(std::exp2(t.v)); }
   static ScalarPack exp(const ScalarPack& x) { return ScalarPack(std::exp(x.v)); }
   static ScalarPack expm1(const ScalarPack& x) { return ScalarPack(std::expm1(x.v)); }
