@@ -69,12 +69,24 @@ void inspect_config(Findings& found, const kd::DecoderConfig& c) {
   const char* group = "architecture";
   found.add(group, "family", kd::family_name(c.family));
   found.add(group, "parameters", kd::concat(c.parameter_count()));
+  if (c.mixtures() > 0) {
+    found.add(group, "active parameters", kd::concat(c.active_parameter_count(), " a token"));
+    found.add(group, "experts", kd::concat(c.moe.experts, " of width ", c.moe.intermediate, ", ", c.moe.active, " active, in ", c.mixtures(), " of ", c.layers, " layers",
+                                           c.moe.shared > 0 ? kd::concat(", beside a shared one of width ", c.moe.shared) : std::string()));
+  }
   found.add(group, "layers", kd::concat(c.layers));
   found.add(group, "hidden size", kd::concat(c.hidden_size));
   found.add(group, "intermediate size", kd::concat(c.intermediate_size));
   found.add(group, "heads", kd::concat(c.query_heads, " query, ", c.kv_heads, " key/value, of ", c.head_size));
   found.add(group, "vocabulary", kd::concat(c.vocab_size, c.tied_head ? ", head tied to the embedding" : ""));
   found.add(group, "context", kd::concat(c.context_length, " tokens"));
+  std::int64_t windows = 0, widest = 0;
+  for (const std::int64_t w : c.windows) windows += w > 0, widest = std::max(widest, w);
+  if (windows > 0) found.add(group, "sliding windows", kd::concat(widest, " keys in ", windows, " of ", c.layers, " layers"));
+  const char* const scalings[] = {"none", "linear", "llama3", "yarn"};
+  found.add(group, "rope", kd::concat("theta ", text_of(c.rope.theta), ", scaling ", scalings[static_cast<int>(c.rope.kind)],
+                                      c.rope.kind == kd::RopeScalingKind::none ? std::string() : kd::concat(" by ", text_of(c.rope.factor)),
+                                      c.rope.divisors.empty() ? "" : ", divisors of its own"));
   found.add(group, "end ids", joined(c.eos_ids));
 }
 

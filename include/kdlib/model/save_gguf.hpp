@@ -19,10 +19,13 @@ struct GgufSaveSettings {
   std::string name{};  // general.name; empty: left out
 };
 
+/// ConfigError, naming the setting, where other readers of the format would compute something else without saying so: windows of Qwen2,
+/// norm_topk_prob other than the architecture's, a clamp other than gpt-oss's, scalings of frequencies that have no key.
+void check_gguf_config(const DecoderConfig& config);
+
 /// Writes `path`; nullptr: without a tokenizer (tokenizer.ggml.model "none"). Values are rounded once, from the model's own (quant/gguf_encode.hpp).
 /// Answers notes: what the format has no place for, matrices that are F16 instead. The file appears complete or not at all.
-/// ConfigError, naming the setting: an adapter that is not merged; what readers of the format would silently compute otherwise (windows of
-/// Qwen2, norm_topk_prob other than the architecture's, a clamp other than gpt-oss's, scalings of frequencies that have no key).
+/// ConfigError: an adapter that is not merged, a type that is not written, check_gguf_config().
 template <class D, class T>
 std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* tokenizer, const std::string& path, const GgufSaveSettings& settings = {});
 

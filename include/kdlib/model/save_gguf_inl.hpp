@@ -29,26 +29,6 @@ inline std::uint32_t gguf_file_type(GgufType type) {
   }
 }
 
-/// What other readers would compute otherwise without saying so.
-inline void check_gguf_config(const DecoderConfig& c) {
-  const char* a = gguf_architecture(c.family);
-  std::int64_t widest = 0;
-  for (const std::int64_t w : c.windows) widest = std::max(widest, w);
-  require<ConfigError>(c.family == Family::gpt_oss || widest == 0 || widest >= c.context_length, "[save_gguf] sliding windows of ", widest,
-                       " keys have no place in a GGUF file of architecture ", a, ": other readers would let every query see every key");
-  if (c.mixtures() > 0 && c.family != Family::gpt_oss)
-    require<ConfigError>(c.moe.over_chosen == (c.family == Family::qwen3_moe), "[save_gguf] norm_topk_prob is ", c.moe.over_chosen ? "true" : "false",
-                         "; readers of architecture ", a, " compute the other");
-  if (c.family == Family::gpt_oss)
-    require<ConfigError>(c.moe.activation.alpha == 1.702 && c.moe.activation.limit == 7.0, "[save_gguf] swiglu_alpha ", c.moe.activation.alpha, " and swiglu_limit ",
-                         c.moe.activation.limit, "; readers of architecture gpt-oss compute with 1.702 and 7");
-  const RopeSettings& r = c.rope;
-  const bool scaled = r.kind == RopeScalingKind::llama3 || !r.divisors.empty();
-  require<ConfigError>(!scaled || c.family == Family::llama, "[save_gguf] frequencies with divisors (rope_type llama3) have a place in architecture llama only, not in ", a);
-  if (r.kind == RopeScalingKind::yarn)
-    require<ConfigError>(r.truncate == (c.family != Family::gpt_oss), "[save_gguf] YaRN with truncate ", r.truncate ? "true" : "false", " has no place in architecture ", a);
-}
-
 inline void write_gguf_rope(GgufWriter& out, const std::string& a, const DecoderConfig& c) {
   const RopeSettings& r = c.rope;
   out.u32(a + ".rope.dimension_count", static_cast<std::uint32_t>(c.head_size)).f32(a + ".rope.freq_base", static_cast<float>(r.theta));
@@ -170,6 +150,25 @@ inline void write_gguf_model_ids(GgufWriter& out, const DecoderConfig& c) {
 
 }  // namespace detail
 
+inline void check_gguf_config(const DecoderConfig& c) {
+  const char* a = detail::gguf_architecture(c.family);
+  std::int64_t widest = 0;
+  for (const std::int64_t w : c.windows) widest = std::max(widest, w);
+  require<ConfigError>(c.family == Family::gpt_oss || widest == 0 || widest >= c.context_length, "[save_gguf] sliding windows of ", widest,
+                       " keys have no place in a GGUF file of architecture ", a, ": other readers would let every query see every key");
+  if (c.mixtures() > 0 && c.family != Family::gpt_oss)
+    require<ConfigError>(c.moe.over_chosen == (c.family == Family::qwen3_moe), "[save_gguf] norm_topk_prob is ", c.moe.over_chosen ? "true" : "false",
+                         "; readers of architecture ", a, " compute the other");
+  if (c.family == Family::gpt_oss)
+    require<ConfigError>(c.moe.activation.alpha == 1.702 && c.moe.activation.limit == 7.0, "[save_gguf] swiglu_alpha ", c.moe.activation.alpha, " and swiglu_limit ",
+                         c.moe.activation.limit, "; readers of architecture gpt-oss compute with 1.702 and 7");
+  const RopeSettings& r = c.rope;
+  const bool scaled = r.kind == RopeScalingKind::llama3 || !r.divisors.empty();
+  require<ConfigError>(!scaled || c.family == Family::llama, "[save_gguf] frequencies with divisors (rope_type llama3) have a place in architecture llama only, not in ", a);
+  if (r.kind == RopeScalingKind::yarn)
+    require<ConfigError>(r.truncate == (c.family != Family::gpt_oss), "[save_gguf] YaRN with truncate ", r.truncate ? "true" : "false", " has no place in architecture ", a);
+}
+
 template <class D, class T>
 std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* tokenizer, const std::string& path, const GgufSaveSettings& settings) {
   const DecoderConfig& c = model.config();
@@ -177,7 +176,7 @@ std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* 
     require<ConfigError>(l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_gguf] ", l->path, " has an adapter that is not merged: call merge_adapter(model) first");
   require<ConfigError>(can_encode(settings.type), "[save_gguf] ", gguf_type_name(settings.type), " is not written");
   require<ConfigError>(settings.type != GgufType::mxfp4 || c.mixtures() > 0, "[save_gguf] MXFP4 is for the experts of a mixture; ", family_name(c.family), " has none");
-  detail::check_gguf_config(c);
+  check_gguf_config(c);
   std::vector<std::string> notes;
   GgufWriter writer(path);
   writer.string("general.architecture", detail::gguf_architecture(c.family)).string("general.type", "model");

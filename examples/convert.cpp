@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// convert: a model from one format into another, with an adapter merged or linear layers rounded on the way.
+#include <kdlib/kdlib.hpp>
+
+#include <kdlib/backend/cpu.hpp>
+#include <kdlib/model/apply_adapter.hpp>
+#include <kdlib/model/quantize.hpp>
+#include <kdlib/model/save_gguf.hpp>
+#include <kdlib/tools/distil_settings.hpp>
+#include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/options.hpp>
+
+#include <cstdio>
+
+namespace kd = kdlib;
+
+namespace {
+
+using Model = kd::Decoder<kd::Cpu, float>;
+
+struct Settings {
+  std::string model, adapter, to, out, type = "f16", dtype, name, shard = "5GB";
+  kd::DistilSettings rounding{};  // its settings of the student's rounding
+  bool merge = false, dry_run = false;
+  int threads = 0;
+  std::uint64_t seed = 0;
+};
+
+Settings parse(int argc, char** argv) {
+  Settings s;
+  kd::DistilSettings& r = s.rounding;
+  r.quantize = "none";
+  kd::Options o{"convert", "Writes a model as a Hugging Face directory or a GGUF file."};
+  o.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
+      .add("adapter", s.adapter, "DIR", "adapter in PEFT's format; needs --merge")
+      .add("merge", s.merge, "merge the adapter into the weights (any kind of LoRA that PEFT writes)")
+      .add("quantize", r.quantize, "KIND", "round the linear layers first, as distil rounds its student; the rounded values are written")
+      .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
+      .add("quantize-rule", r.quantize_rule, "RULE", "of int3, int4, int8: as in distil").choices({"symmetric", "affine", "asymmetric"})
+      .add("group-size", r.group_size, "N", "weights that share a scale (mxfp4: 32)").at_least(1)
+      .add("double-quant", r.double_quant, "nf4, fp4: keep the scales themselves in 8 bits")
+      .add("to", s.to, "FORMAT", "what to write").choices({"hf", "gguf"}).required()
+      .add("out", s.out, "PATH", "directory (hf) or file (gguf)").required()
+      .add("type", s.type, "TYPE", "gguf: type of matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, or mxfp4 (experts)")
+      .add("name", s.name, "TEXT", "gguf: general.name; empty: the model's file name")
+      .add("dtype", s.dtype, "TYPE", "hf: float32, bfloat16 or float16; empty: as config.json says")
+      .add("max-shard-size", s.shard, "SIZE", "hf: split safetensors above this: bytes, or with KB, MB, GB behind the number")
+      .add("dry-run", s.dry_run, "say what would be written and stop")
+      .common(s.threads, s.seed);
+  o.parse(argc, argv);
+  kd::require<kd::UsageError>(s.adapter.empty() || s.merge, "--adapter needs --merge: a written model has no place for a separate adapter");
+  kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter DIR");
+  kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf", "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
+  kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf", "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
+  kd::require<kd::UsageError>(s.out != s.model, "--out is --model: choose another path");
+  if (r.quantize != "none") kd::check_quantize_settings(r.quantizer());
+  return s;
+}
+
+/// "5GB" -> 5 * 1000^3, as Hugging Face libraries count.
+std::int64_t bytes_of(const std::string& text) {
+  std::size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  const std::string unit = text.substr(digits);
+  std::int64_t factor = 1;
+  for (const char* const known : {"", "KB", "MB", "GB"}) {
+    if (unit == known && digits > 0 && digits < 10) return std::stoll(text.substr(0, digits)) * factor;
+    factor *= 1000;
+  }
+  kd::fail<kd::UsageError>("--max-shard-size \"", text, "\": write bytes, or a number with KB, MB or GB behind it");
+}
+
+/// The tokenizer; where it cannot be read the reason becomes a note and the model goes without.
+std::optional<kd::Tokenizer> tokenizer_of(const Settings& s, std::vector<std::string>& notes) {
+  try {
+    const std::optional<kd::Tokenizer> found = kd::find_model_tokenizer(s.model);
+    if (!found) notes.emplace_back("the model has no tokenizer: none is written");
+    return found;
+  } catch (const kd::FormatError& error) {
+    notes.push_back(kd::concat("the tokenizer is not written: ", error.what()));
+    return std::nullopt;
+  }
+}
+
+/// Tokenizer files of a directory as they are; those of a GGUF file are made anew.
+void write_tokenizer(const Settings& s, const Model& model, const std::optional<kd::Tokenizer>& tokenizer) {
+  if (!kd::is_directory(s.model)) {
+    if (tokenizer) kd::save_tokenizer(*tokenizer, s.out, model.config().context_length);
+    return;
+  }
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
+                           "generation_config.json"})
+    if (const std::string from = kd::join_path(s.model, name); kd::path_exists(from)) kd::write_file_atomically(kd::join_path(s.out, name), kd::read_file(from));
+}
+
+std::string model_name(const Settings& s) {
+  if (!s.name.empty()) return s.name;
+  std::string path = s.model;
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  const std::string name(kd::file_name(path));
+  return name.ends_with(".gguf") ? name.substr(0, name.size() - 5) : name;
+}
+
+/// Packed weights as dense ones of the same values, to which an adapter can be added.
+void unpack(Model& model) {
+  for (kd::Linear<kd::Cpu, float>* l : model.linears()) {
+    if (l->packed == nullptr) continue;
+    kd::Linear<kd::Cpu, float> dense(l->path, l->in, l->out, false);
+    dense.weight->value = l->packed->decode_all();
+    l->weight = std::move(dense.weight);
+    l->packed.reset();
+  }
+}
+
+void print_plan(const Settings& s, const kd::DecoderConfig& c, kd::GgufType type) {
+  const double bytes_each = s.to == "gguf" ? static_cast<double>(kd::block_bytes(type)) / static_cast<double>(kd::block_size(type))
+                                           : ((s.dtype.empty() ? c.dtype : s.dtype) == "float32" ? 4.0 : 2.0);
+  std::printf("%s: %s, %lld parameters in %lld layers, %lld experts\n", s.model.c_str(), kd::family_name(c.family), static_cast<long long>(c.parameter_count()),
+              static_cast<long long>(c.layers), static_cast<long long>(c.mixtures() > 0 ? c.moe.experts : 0));
+  if (!s.adapter.empty()) std::printf("adapter %s is merged\n", s.adapter.c_str());
+  if (s.rounding.quantize != "none") std::printf("linear layers are rounded: %s\n", kd::describe(s.rounding.quantizer()).c_str());
+  std::printf("%s %s: about %.1f MB\n", s.to == "hf" ? "directory" : "file", s.out.c_str(), bytes_each * static_cast<double>(c.parameter_count()) / 1e6);
+}
+
+kd::DecoderConfig config_of(const std::string& path) {
+  kd::require<kd::IoError>(kd::path_exists(path), "[convert] ", path, " is not there: give a Hugging Face directory or a GGUF file");
+  return kd::is_directory(path) ? kd::read_hf_config(path) : kd::gguf_config(kd::GgufFile(path));
+}
+
+Model load(const Settings& s, std::vector<std::string>& notes) {
+  Model model = Model::from_pretrained(s.model, {.trainable = false});
+  if (s.rounding.quantize != "none") {
+    unpack(model);
+    kd::quantize_linear(model, s.rounding.quantizer());
+  }
+  if (!s.adapter.empty()) {
+    unpack(model);
+    const std::vector<std::string> more = kd::apply_adapter(model, s.adapter);
+    notes.insert(notes.end(), more.begin(), more.end());
+  }
+  notes.insert(notes.end(), model.notes().begin(), model.notes().end());
+  return model;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const Settings s = parse(argc, argv);
+  if (s.threads > 0) kd::set_thread_count(s.threads);
+  const std::int64_t shard = bytes_of(s.shard);
+  const kd::GgufType type = kd::gguf_type_from_name(s.type);
+  const kd::DecoderConfig config = config_of(s.model);
+  if (s.to == "gguf") kd::check_gguf_config(config);
+  std::vector<std::string> notes;
+  const std::optional<kd::Tokenizer> tokenizer = tokenizer_of(s, notes);
+  print_plan(s, config, type);
+  if (!s.dry_run) {
+    const Model model = load(s, notes);
+    if (s.to == "gguf") {
+      const std::vector<std::string> more = kd::save_gguf(model, tokenizer ? &*tokenizer : nullptr, s.out, {.type = type, .name = model_name(s)});
+      notes.insert(notes.end(), more.begin(), more.end());
+    } else {
+      model.save_pretrained(s.out, {.dtype = s.dtype, .shard_bytes = shard});
+      write_tokenizer(s, model, tokenizer);
+    }
+  }
+  for (const std::string& note : notes) std::printf("note: %s\n", note.c_str());
+  std::printf(s.dry_run ? "nothing was written\n" : "written\n");
+  return 0;
+} catch (const std::exception& error) {
+  return kd::report(error);
+}
