@@ -264,6 +264,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/distil_settings_inl.hpp
   include/kdlib/tools/distil_text.hpp
   include/kdlib/tools/distil_text_inl.hpp
+  include/kdlib/tools/dot_plot.hpp
+  include/kdlib/tools/dot_plot_inl.hpp
   include/kdlib/tools/evaluation_table.hpp
   include/kdlib/tools/evaluation_table_inl.hpp
   include/kdlib/tools/known_configs.hpp
@@ -282,6 +284,12 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
   include/kdlib/tools/stop_signals.hpp
+  include/kdlib/tools/sweep_plan.hpp
+  include/kdlib/tools/sweep_plan_inl.hpp
+  include/kdlib/tools/sweep_runs.hpp
+  include/kdlib/tools/sweep_runs_inl.hpp
+  include/kdlib/tools/sweep_table.hpp
+  include/kdlib/tools/sweep_table_inl.hpp
   include/kdlib/tools/task_text.hpp
   include/kdlib/tools/task_text_inl.hpp
   include/kdlib/tools/yaml_settings.hpp

@@ -195,6 +195,7 @@ inline std::string render_html(const RunReport& report) {
       "<meta name=\"color-scheme\" content=\"light dark\"><title>" +
       detail::html_escape(report.title) + "</title>\n" + detail::report_style() + "</head><body>\n<h1>" + detail::html_escape(report.title) +
       "</h1>\n<p class=\"summary\">" + detail::html_escape(report.summary) + "</p>\n";
+  for (const std::string& figure : report.figures) out += "<figure class=\"card\">" + figure + "</figure>\n";
   for (const ReportTable& table : report.tables) out += detail::render_table(table);
   if (!report.charts.empty()) {
     out += "<h2>Over the steps</h2>\n<div class=\"charts\">\n";
