@@ -172,6 +172,28 @@ TEST_CASE("scales have the exact gradient", "[model][quant]") {
   }
 }
 
+TEST_CASE("the student that writes reads its codes, which follow the parameters when they are told", "[model][quant]") {
+  const ReferenceModel r("llama");
+  const TokenBatch batch = r.tokens();
+  const std::vector<std::int32_t> prompt(batch.ids.begin(), batch.ids.begin() + 6), slots = {0};
+  Model student = make_student(r.path, "all", {.group_size = 32});
+  std::vector<Parameter<float, Cpu>*> weights;
+  for (Parameter<float, Cpu>* p : student.parameters())
+    if (p->name.find("_proj.weight") != std::string::npos) weights.push_back(p);
+  const auto written = [&] {
+    auto cache = student.make_cache(1, 8);
+    TokenBatch one;
+    one.append(prompt);
+    return student.decode(cache, one, slots);
+  };
+  const auto before = written().clone();
+  for (Parameter<float, Cpu>* p : weights)
+    for (std::int64_t i = 0; i < p->value.count(); ++i) p->value.data()[i] *= static_cast<float>(i % 3);
+  CHECK(worst(written(), before) == 0);  // pointers from before: only parameters_changed() tells
+  student.parameters_changed();
+  CHECK(worst(written(), before) > 1e-2);
+}
+
 TEST_CASE("an adapter in the codes can be switched off: the dense weights are there again", "[model][quant]") {
   const ReferenceModel r("llama");
   const TokenBatch batch = r.tokens();

@@ -203,6 +203,12 @@ TEST_CASE("training through codes survives a kill bit for bit, and the exported 
     CHECK(std::abs(row(left, 2) - row(left, 1)) > 1e-3 * row(left, 1));  // it moved; six steps on random weights need not help
     CHECK(std::abs(row(back, 1) - row(left, 2)) < 1e-5 * row(left, 2));
   }
+  const Job merged("--threads 1 --merge");
+  const ProgramAnswer warned = run_program(with_hook, merged.arguments);
+  CHECK(warned.status == 0);
+  CHECK_THAT(warned.error, contains("warning: model/") && contains("held-out forward KL") && contains("qat_lora"));
+  CHECK(kdlib::path_exists(merged.out() + "/model/model.safetensors"));
+  CHECK_THAT(run_program(with_hook, merged.arguments + " --quantize none").error, contains("--merge belongs to"));
   const Job none("--train scales --quantize none", "--lora-rank");
   CHECK_THAT(run_program(with_hook, none.arguments).error, contains("trains through codes"));
 }

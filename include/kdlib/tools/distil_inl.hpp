@@ -134,6 +134,7 @@ class DistilRun final : public RunHooks {
   void prepare_folder();
   void load();
   void prepare_student();
+  void write_merged(DistilResult& result);
   void plan();
   EvaluationRow measure(const char* name);
   void measure_before();
@@ -325,6 +326,19 @@ std::string DistilRun<D, T>::student_name() const {
   return quantized_.empty() ? base : concat(base, ", ", quantized_);
 }
 
+/// Rounds the adapter into the codes: not the function that was trained, so its loss is measured and told.
+template <class D, class T>
+void DistilRun<D, T>::write_merged(DistilResult& result) {
+  const double trained = result.rows.back().forward_kl;
+  const QuantizeReport report = merge_into_codes(*student_);
+  const EvaluationRow row = measure("merged");
+  student_->save_pretrained(path("model"), {.dtype = "float32"});
+  const std::string text = concat("held-out forward KL ", detail::number_text("%.4f", trained), " -> ", detail::number_text("%.4f", row.forward_kl), ", top-1 agreement ", detail::number_text("%.3f", result.rows.back().top1),
+                                  " -> ", detail::number_text("%.3f", row.top1), ", relative error of the sum ", detail::number_text("%.4f", report.relative_error));
+  progress_.note(concat("warning: model/ holds weights and adapter rounded together, which is not what was trained: ", text, "; --train qat_lora trains what is exported"));
+  result.facts.emplace_back("model/, adapter rounded into the codes", text);
+}
+
 template <class D, class T>
 void DistilRun<D, T>::finish(const RunResult& run) {
   DistilResult result = before_;
@@ -341,6 +355,7 @@ void DistilRun<D, T>::finish(const RunResult& run) {
   for (const auto& [key, value] : run_environment<D, T>()) result.facts.emplace_back(key, value);
   result.facts.emplace_back("wall time of the steps", duration_text(run.seconds));
   write_student(s_.out);
+  if (s_.merge) write_merged(result);
   write_file_atomically(path("report.html"), render_html(distil_report(result, path("metrics.jsonl"))));
   write_file_atomically(path("result.json"), result_json(result));
   progress_.note(concat("wrote ", path(s_.train == "lora" ? "adapter" : "model"), ", ", path("report.html"), ", ", path("metrics.jsonl"), ", ", path("result.json")));

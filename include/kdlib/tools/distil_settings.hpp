@@ -24,6 +24,7 @@ struct DistilSettings {
   bool double_quant = false;            // nf4, fp4: scales in 8 bits
   std::string train = "lora";
   std::string straight_through = "identity";
+  bool merge = false;                   // lora on codes: also round the sum and write it
   int lora_rank = 16;
   double lora_alpha = 32;
   std::vector<std::string> lora_targets{"all-linear"};

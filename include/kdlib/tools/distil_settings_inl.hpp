@@ -57,6 +57,7 @@ inline Options distil_options(DistilSettings& s, const DistilProgram& program) {
       .add("train", s.train, "WHAT", "what is trained: lora, an adapter beside the (rounded) weights; qat_lora, an adapter inside the rounding, Q(W + BA); all, every weight, linear layers through "
            "the rounding; scales, those of the codes").choices({"lora", "qat_lora", "all", "scales"})
       .add("straight-through", s.straight_through, "RULE", "gradient of the rounding for qat_lora and all: 1 everywhere, or 0 at the lowest and highest integer code").choices({"identity", "clipped"})
+      .add("merge", s.merge, "lora with --quantize: at the end also round weights and adapter together into model/, and say what that costs")
       .add("lora-rank", s.lora_rank, "N", "rank of the adapters").at_least(1)
       .add("lora-alpha", s.lora_alpha, "X", "adapters are scaled by alpha / rank").above(0)
       .add("lora-targets", s.lora_targets, "LIST", "module names that get an adapter, or all-linear; routers adds those of a mixture");
@@ -107,6 +108,7 @@ inline void check_distil_settings(const DistilSettings& s, const Options& option
   require<ConfigError>(s.quantize != "mxfp4" || !options.given("group-size") || s.group_size == 32, "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.group_size);
   require<ConfigError>((s.train != "qat_lora" && s.train != "scales") || s.quantize != "none", "[distil] --train ", s.train, " trains through codes; --quantize none has none");
   require<ConfigError>(s.train != "qat_lora" || !s.adapter().routers, "[distil] --lora-targets routers belongs to --train lora: routers are not rounded");
+  require<ConfigError>(!s.merge || (s.train == "lora" && s.quantize != "none"), "[distil] --merge belongs to --train lora with --quantize");
   require<ConfigError>(!options.given("straight-through") || (s.quantize != "none" && (s.train == "qat_lora" || s.train == "all")),
                        "[distil] --straight-through belongs to --train qat_lora and all with --quantize");
   require<ConfigError>(s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
