@@ -25,11 +25,13 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/simd_math_inl.hpp
   include/kdlib/backend/cpu/simd_portable_inl.hpp
   include/kdlib/backend/cpu/simd_x86_inl.hpp
+  include/kdlib/backend/cpu/stored_inl.hpp
   include/kdlib/backend/cpu/vector_body_inl.hpp
   include/kdlib/backend/cpu/vector_coded_body_inl.hpp
   include/kdlib/backend/cpu/vector_coded_product_body_inl.hpp
   include/kdlib/backend/cpu/vector_few_rows_body_inl.hpp
   include/kdlib/backend/cpu/vector_panel_body_inl.hpp
+  include/kdlib/backend/cpu/vector_stored_body_inl.hpp
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/context.cuh
   include/kdlib/backend/cuda/gemm.cuh
@@ -113,6 +115,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/head_loss.hpp
   include/kdlib/loss/head_loss_body_inl.hpp
   include/kdlib/loss/head_loss_inl.hpp
+  include/kdlib/loss/head_product.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
   include/kdlib/loss/losses.hpp
@@ -143,6 +146,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/hf_config_text_inl.hpp
   include/kdlib/model/kv_cache.hpp
   include/kdlib/model/load_inl.hpp
+  include/kdlib/model/packed_inl.hpp
   include/kdlib/model/quantize.hpp
   include/kdlib/model/quantize_inl.hpp
   include/kdlib/model/save_gguf.hpp
@@ -187,6 +191,7 @@ set(KDLIB_HEADERS
   include/kdlib/quant/gguf_encode_inl.hpp
   include/kdlib/quant/integer_codes_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
+  include/kdlib/quant/stored_matrix.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp

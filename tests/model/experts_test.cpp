@@ -285,11 +285,11 @@ TEST_CASE("adapters on experts are refused by name", "[model][experts][adapter]"
 TEST_CASE("what does not fit a mixture is refused by name", "[model][experts]") {
   const ReferenceModel r("qwen3_moe");
   const TemporaryDirectory folder;
-  const auto attempt = [&](auto&& change, const std::string& from) {
+  const auto attempt = [&](auto&& change, const std::string& from, WeightStorage weights = WeightStorage::decoded) {
     std::vector<StoredTensor> tensors = stored_tensors(from);
     change(tensors);
     write_model(from, folder / "broken", tensors);
-    return refusal([&] { Model::from_pretrained(folder / "broken"); });
+    return refusal([&] { Model::from_pretrained(folder / "broken", {.trainable = false, .weights = weights}); });
   };
   const auto erase = [](std::vector<StoredTensor>& list, const std::string& name) {
     list.erase(std::find_if(list.begin(), list.end(), [&](const StoredTensor& t) { return t.name == name; }));
@@ -313,6 +313,13 @@ TEST_CASE("what does not fit a mixture is refused by name", "[model][experts]") 
                  },
                  packed),
              contains(scales) && contains("255"));
+  const auto missing = [&](auto& list) { erase(list, down); };
+  CHECK_THAT(attempt(missing, r.path, WeightStorage::in_file), contains(down) && contains("is missing"));
+  const auto not_a_number = [&](auto& list) {
+    for (StoredTensor& t : list)
+      if (t.name == scales) t.bytes[5] = std::byte{255};
+  };
+  CHECK_THAT(attempt(not_a_number, packed, WeightStorage::in_file), contains(scales) && contains("255"));
   Model model = Model::from_pretrained(r.path);
   CHECK_THAT(refusal([&] { quantize_linear(model); }), contains("the experts of qwen3_moe are not packed yet"));
   CHECK_THAT(refusal([&] { model.set_router_policy({.balance = -1, .z = 0}); }), contains("must not be negative"));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/loss/head_product.hpp"
 #include "kdlib/model/decoder.hpp"
 
 namespace kdlib_tests {
@@ -94,9 +95,9 @@ double golden_gradient(kdlib::Decoder<D, T>& model, const std::string& name, std
 template <class D, class T>
 std::vector<T> logits_of(const kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden) {
   const auto head = model.head();
-  const std::int64_t n = hidden[0], v = head.weight[0], h = head.weight[1];
+  const std::int64_t n = hidden[0], v = head.weight[0];
   std::vector<T> logits(static_cast<std::size_t>(n * v));
-  kdlib::Kernels<D, T>::gemm(false, true, n, v, h, T{1}, hidden.data(), h, head.weight.data(), h, T{0}, logits.data(), v);
+  kdlib::detail::multiply_head(head, n, static_cast<const T*>(hidden.data()), v, T{1}, logits.data());
   return logits;
 }
 
@@ -123,7 +124,7 @@ double cross_entropy_backward(kdlib::Decoder<D, T>& model, const kdlib::Tensor<T
   if (!backward) return loss;
   kdlib::Tensor<T, D> dh(hidden.shape());
   using K = kdlib::Kernels<D, T>;
-  K::gemm(false, false, n, h, v, T{1}, gradient.data(), v, head.weight.data(), h, T{0}, dh.data(), h);
+  kdlib::detail::multiply_head_back(head, n, static_cast<const T*>(gradient.data()), v, T{1}, dh.data());
   if (kdlib::Parameter<T, D>* p = model.head_parameter())
     K::gemm(true, false, v, h, n, T{1}, gradient.data(), v, hidden.data(), h, T{1}, p->gradient_view().data(), h);
   model.backward(dh);

@@ -60,7 +60,8 @@ template <class T, class D>
 Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits, const Tensor<std::int32_t, D>& given = {},
                     RouterSums* sums = nullptr, std::int64_t layer = 0);
 
-/// The weights of all experts of a layer.
+/// The weights of all experts of a layer. Instead of gate_up and down, which are null then, packed_gate_up [E * 2I, H] and packed_down
+/// [E * H, I], which are frozen.
 template <class T, class D>
 struct ExpertOperand {
   Parameter<T, D>* gate_up = nullptr;       // [E, 2I, H]
@@ -68,7 +69,14 @@ struct ExpertOperand {
   Parameter<T, D>* down = nullptr;          // [E, H, I]
   Parameter<T, D>* down_bias = nullptr;     // [E, H] or nullptr
   ExpertActivation activation;
+  const PackedMatrix<T, D>* packed_gate_up = nullptr;
+  const PackedMatrix<T, D>* packed_down = nullptr;
 
+  std::int64_t inner() const { return packed_down != nullptr ? packed_down->columns() : down->value[2]; }
+  Shape gate_up_shape(std::int64_t experts) const {
+    return packed_gate_up != nullptr ? Shape{experts, packed_gate_up->rows() / experts, packed_gate_up->columns()} : gate_up->value.shape();
+  }
+  std::int64_t out(std::int64_t experts) const { return packed_down != nullptr ? packed_down->rows() / experts : down->value[1]; }
   bool trains() const {
     for (const Parameter<T, D>* p : {gate_up, gate_up_bias, down, down_bias})
       if (p != nullptr && p->trainable) return true;

@@ -54,6 +54,23 @@ void fill_router_sums(RouterSums& sums, std::int64_t layer, const RouterRule& ru
   sums.put(layer, logits[0], squares, std::move(counts), std::move(probabilities));
 }
 
+/// y[R, out] = x[R, in] W_e^T (+ bias_e), of a dense or a packed weight.
+template <class T, class D>
+void multiply_experts(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x, const Parameter<T, D>* weight,
+                      const PackedMatrix<T, D>* packed, const Parameter<T, D>* bias, T* y) {
+  const T* b = bias == nullptr ? nullptr : bias->value.data();
+  if (packed != nullptr) Kernels<D, T>::expert_multiply_packed(ranges, out, x, *packed, b, y);
+  else Kernels<D, T>::expert_multiply(ranges, out, in, x, weight->value.data(), b, y);
+}
+
+/// dx[R, in] = dy[R, out] W_e.
+template <class T, class D>
+void multiply_experts_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* dy, const Parameter<T, D>* weight,
+                           const PackedMatrix<T, D>* packed, T* dx) {
+  if (packed != nullptr) Kernels<D, T>::expert_multiply_back_packed(ranges, out, dy, *packed, dx);
+  else Kernels<D, T>::expert_multiply_back(ranges, out, in, dy, weight->value.data(), dx);
+}
+
 /// Backward of experts() for one pass; temporaries are [R, H] twice and [R, 2I] thrice at most.
 template <class T, class D>
 struct ExpertsBackward {
@@ -84,12 +101,12 @@ struct ExpertsBackward {
     Tensor<T, D> dys(Shape{r, h}), a(Shape{r, i}), da(Shape{r, i});
     K::gather_rows(dy.data(), routing.token.data(), r, h, dys.data());
     K::expert_activation(w.activation, u.data(), r, i, a.data());
-    K::expert_multiply_back(ranges, h, i, dys.data(), w.down->value.data(), da.data());
+    multiply_experts_back(ranges, h, i, dys.data(), w.down, w.packed_down, da.data());
     weights_gradient(dys, a, da);
     Tensor<T, D> sorted = Tensor<T, D>::zeros(Shape{r});
     K::scatter_add_rows(routing.weights.value.data(), routing.place.data(), r, 1, sorted.data());
     K::scale_each_row(sorted.data(), r, h, dys.data());
-    if (w.down->trainable) K::expert_weight_gradient(ranges, h, i, dys.data(), a.data(), w.down->gradient_view().data());
+    if (w.down != nullptr && w.down->trainable) K::expert_weight_gradient(ranges, h, i, dys.data(), a.data(), w.down->gradient_view().data());
     if (w.down_bias != nullptr && w.down_bias->trainable) K::expert_bias_gradient(ranges, h, dys.data(), w.down_bias->gradient_view().data());
     a.reset();
     K::scale_each_row(sorted.data(), r, i, da.data());
@@ -97,12 +114,12 @@ struct ExpertsBackward {
     K::expert_activation_backward(w.activation, u.data(), da.data(), r, i, du.data());
     if (w.gate_up_bias != nullptr && w.gate_up_bias->trainable)
       K::expert_bias_gradient(ranges, 2 * i, du.data(), w.gate_up_bias->gradient_view().data());
-    if (w.gate_up->trainable) {  // dys has served: x goes there
+    if (w.gate_up != nullptr && w.gate_up->trainable) {  // dys has served: x goes there
       K::gather_rows(x.value.data(), routing.token.data(), r, h, dys.data());
       K::expert_weight_gradient(ranges, 2 * i, h, du.data(), dys.data(), w.gate_up->gradient_view().data());
     }
     if (!x.requires_gradient()) return;
-    K::expert_multiply_back(ranges, 2 * i, h, du.data(), w.gate_up->value.data(), dys.data());
+    multiply_experts_back(ranges, 2 * i, h, du.data(), w.gate_up, w.packed_gate_up, dys.data());
     const auto target = x.gradient->target();
     if (!target.add) x.gradient->value.fill_zero();
     K::combine_rows(dys.data(), routing.place.data(), nullptr, x.value[0], routing.rule.active, h, target.data);
@@ -152,18 +169,17 @@ Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& l
 template <class T, class D>
 Var<T, D> experts(Tape<T, D>& tape, const ExpertOperand<T, D>& w, const Routing<T, D>& routing, const Var<T, D>& x, const Var<T, D>& residual) {
   using K = Kernels<D, T>;
-  const std::int64_t n = x.value[0], h = x.value[1], rows = routing.token[0], inner = w.down->value[2];
-  require<ShapeError>(w.gate_up->value.shape() == Shape{routing.rule.experts, 2 * inner, h} && w.down->value[1] == h, "[experts] x is ", x.value.shape(),
-                      ", gate_up ", w.gate_up->value.shape(), ", down ", w.down->value.shape());
+  const std::int64_t n = x.value[0], h = x.value[1], rows = routing.token[0], inner = w.inner(), experts = routing.rule.experts;
+  require<ShapeError>(w.gate_up_shape(experts) == Shape{experts, 2 * inner, h} && w.out(experts) == h, "[experts] x is ", x.value.shape(), ", gate_up ",
+                      w.gate_up_shape(experts), ", down [", experts, ", ", w.out(experts), ", ", inner, "]");
   require<ShapeError>(residual.value.shape() == x.value.shape(), "[experts] x is ", x.value.shape(), ", the residual ", residual.value.shape());
-  const auto data = [](Parameter<T, D>* p) { return p == nullptr ? nullptr : p->value.data(); };
   Tensor<T, D> u(Shape{rows, 2 * inner}), out(x.value.shape());
   {
     Tensor<T, D> sorted(Shape{rows, h}), a(Shape{rows, inner});  // sorted: x by expert, then what the experts give
     K::gather_rows(x.value.data(), routing.token.data(), rows, h, sorted.data());
-    K::expert_multiply(routing.ranges(), 2 * inner, h, sorted.data(), w.gate_up->value.data(), data(w.gate_up_bias), u.data());
+    detail::multiply_experts(routing.ranges(), 2 * inner, h, sorted.data(), w.gate_up, w.packed_gate_up, w.gate_up_bias, u.data());
     K::expert_activation(w.activation, u.data(), rows, inner, a.data());
-    K::expert_multiply(routing.ranges(), h, inner, a.data(), w.down->value.data(), data(w.down_bias), sorted.data());
+    detail::multiply_experts(routing.ranges(), h, inner, a.data(), w.down, w.packed_down, w.down_bias, sorted.data());
     detail::start_from(&residual, out);
     K::combine_rows(sorted.data(), routing.place.data(), routing.weights.value.data(), n, routing.rule.active, h, out.data());
   }

@@ -60,6 +60,10 @@ struct TokenLayout {
 template <class T, class D>
 Var<T, D> embedding(Tape<T, D>& tape, Parameter<T, D>& table, const TokenLayout<D>& layout);
 
+/// The same with a packed table, which is frozen.
+template <class T, class D>
+Var<T, D> embedding(Tape<T, D>& tape, const PackedMatrix<T, D>& table, const TokenLayout<D>& layout);
+
 /// y = x W^T + b + s (x A^T) B^T (+ residual): x [N, in] to [N, out]. Keeps x where W or A is trained.
 template <class T, class D>
 Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var<T, D>& x, const Var<T, D>* residual = nullptr);

@@ -8,38 +8,21 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-constexpr std::int64_t panel_elements = 1 << 22;  // a decoded panel of a packed matrix: 16 MiB in float
-
 /// y[n, out] = x[n, in] W^T + beta * y.
 template <class T, class D>
 void multiply_weight(const LinearOperand<T, D>& w, std::int64_t n, const T* x, T beta, T* y) {
-  using K = Kernels<D, T>;
   const std::int64_t out = w.out(), in = w.in();
-  if (w.packed == nullptr) return K::gemm(false, true, n, out, in, T{1}, x, in, w.weight->value.data(), in, beta, y, out);
-  if (n <= w.packed->few_rows()) return w.packed->multiply_few(n, x, beta, y);
-  const std::int64_t panel = panel_elements / in > out ? out : (panel_elements > in ? panel_elements / in : 1);
-  const Buffer<T, D> scratch(panel * in);
-  for (std::int64_t begin = 0; begin < out; begin += panel) {
-    const std::int64_t count = out - begin < panel ? out - begin : panel;
-    w.packed->decode(begin, count, scratch.data());
-    K::gemm(false, true, n, count, in, T{1}, x, in, scratch.data(), in, beta, y + begin, out);
-  }
+  if (w.packed != nullptr) return w.packed->multiply(0, out, n, x, beta, y, out);
+  Kernels<D, T>::gemm(false, true, n, out, in, T{1}, x, in, w.weight->value.data(), in, beta, y, out);
 }
 
 /// dx[n, in] = dy[n, out] W (+ dx).
 template <class T, class D>
 void multiply_weight_back(const LinearOperand<T, D>& w, std::int64_t n, const T* dy, bool accumulate, T* dx) {
-  using K = Kernels<D, T>;
   const std::int64_t out = w.out(), in = w.in();
   const T beta = accumulate ? T{1} : T{0};
-  if (w.packed == nullptr) return K::gemm(false, false, n, in, out, T{1}, dy, out, w.weight->value.data(), in, beta, dx, in);
-  const std::int64_t panel = panel_elements / in > out ? out : (panel_elements > in ? panel_elements / in : 1);
-  const Buffer<T, D> scratch(panel * in);
-  for (std::int64_t begin = 0; begin < out; begin += panel) {
-    const std::int64_t count = out - begin < panel ? out - begin : panel;
-    w.packed->decode(begin, count, scratch.data());
-    K::gemm(false, false, n, in, count, T{1}, dy + begin, out, scratch.data(), in, begin == 0 ? beta : T{1}, dx, in);
-  }
+  if (w.packed != nullptr) return w.packed->multiply_back(0, out, n, dy, out, beta, dx);
+  Kernels<D, T>::gemm(false, false, n, in, out, T{1}, dy, out, w.weight->value.data(), in, beta, dx, in);
 }
 
 /// The gradient of a packed weight's values, dy^T x, given away by panels of rows.
@@ -131,6 +114,13 @@ Var<T, D> embedding(Tape<T, D>& tape, Parameter<T, D>& table, const TokenLayout<
       Kernels<D, T>::embedding_backward(ids.data(), n, width, dy.data(), table.gradient_view().data());
     });
   return y;
+}
+
+template <class T, class D>
+Var<T, D> embedding(Tape<T, D>& tape, const PackedMatrix<T, D>& table, const TokenLayout<D>& layout) {
+  Tensor<T, D> out(Shape{layout.ids[0], table.columns()});
+  table.gather(layout.ids.data(), layout.ids[0], out.data());
+  return tape.variable(std::move(out), false);
 }
 
 template <class T, class D>

@@ -3,8 +3,10 @@
 #ifndef KDLIB_BACKEND_CONCEPTS_HPP
 #define KDLIB_BACKEND_CONCEPTS_HPP
 
+#include <cstddef>
 #include <cstdint>
 
+#include "kdlib/io/gguf_types.hpp"
 #include "kdlib/tensor/device.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -56,6 +58,37 @@ struct CodedRanges {
   std::int64_t row_bytes() const { return (columns + 7) / 8 * bits; }
   std::int64_t row_groups() const { return (columns + group - 1) / group; }
   std::int64_t groups() const { return crossing ? (rows * columns + group - 1) / group : rows * row_groups(); }
+};
+
+/// A weight [rows, columns] as a file holds it, rows of whole blocks of `type` (F32, F16, BF16 or F64 of safetensors included). Row r is row
+/// r % part_rows of part r / part_rows: stacked experts lie in many tensors. On the host, not necessarily aligned.
+struct StoredRanges {
+  GgufType type = GgufType::f32;
+  const std::byte* const* parts = nullptr;         // [rows / part_rows]
+  const std::byte* const* scale_parts = nullptr;   // MXFP4 of safetensors: scales [rows, columns / 32] apart from codes [rows, columns / 2], whose
+                                                   // byte b holds values 2b and 2b + 1; nullptr: blocks as in GGUF
+  std::int64_t part_rows = 0, rows = 0, columns = 0;
+  bool alternate = false;         // two parts: even rows in the first, odd rows in the second
+  std::int64_t rotated_head = 0;  // head size where q or k stands with pairs interleaved (GGUF of architecture llama); 0: rows in order
+
+  std::int64_t row_bytes() const {
+    if (scale_parts != nullptr) return columns / 2;
+    return columns / static_cast<std::int64_t>(block_size(type)) * static_cast<std::int64_t>(block_bytes(type));
+  }
+  /// The place in the file's order of row r of the half-split matrix.
+  std::int64_t stored_row(std::int64_t r) const {
+    if (rotated_head == 0) return r;
+    const std::int64_t half = rotated_head / 2, inside = r % rotated_head;
+    return r - inside + 2 * (inside % half) + inside / half;
+  }
+  const std::uint8_t* row(std::int64_t r) const {
+    if (alternate) return reinterpret_cast<const std::uint8_t*>(parts[r % 2]) + r / 2 * row_bytes();
+    const std::int64_t at = stored_row(r);
+    return reinterpret_cast<const std::uint8_t*>(parts[at / part_rows]) + at % part_rows * row_bytes();
+  }
+  const std::uint8_t* row_scales(std::int64_t r) const {
+    return scale_parts == nullptr ? nullptr : reinterpret_cast<const std::uint8_t*>(scale_parts[r / part_rows]) + r % part_rows * (columns / 32);
+  }
 };
 
 /// How logits [N, E] become K experts and their weights: the K largest logits, equal ones by lower index, weighted by softmax over the

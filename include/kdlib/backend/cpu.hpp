@@ -27,6 +27,9 @@ const char* cpu_level_name(CpuLevel level);
 /// The matrix library behind gemm: "cblas (OpenBLAS 0.3.21 ...)" or "Eigen 3.4.0". Bit-equal runs need the same text.
 const char* cpu_blas_name();
 
+template <class T, class D>
+class PackedMatrix;
+
 namespace detail {
 
 template <class T>
@@ -122,6 +125,10 @@ struct CpuExperts {
   static void expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x, const T* weight, const T* bias, T* y);
   /// x_gradient[R, in] = y_gradient[R, out] W_e.
   static void expert_multiply_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient, const T* weight, T* x_gradient);
+  /// Both with W [E * out, in] in a packed format: only the rows of active experts are decoded, a block at a time.
+  static void expert_multiply_packed(const ExpertRanges& ranges, std::int64_t out, const T* x, const PackedMatrix<T, Cpu>& weight, const T* bias, T* y);
+  static void expert_multiply_back_packed(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient, const PackedMatrix<T, Cpu>& weight,
+                                          T* x_gradient);
   /// weight_gradient[E, out, in] += y_gradient_e^T x_e.
   static void expert_weight_gradient(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient, const T* x,
                                      T* weight_gradient);
@@ -164,6 +171,12 @@ struct CpuPacked {
                                     T* zero_gradient);
   /// gradient = 0 where the code is the lowest or the highest integer.
   static void coded_clip_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* gradient);
+  /// out[count, columns] = rows [begin, begin + count) of a weight in a file's format.
+  static void stored_decode(const StoredRanges& weight, std::int64_t begin, std::int64_t count, T* out);
+  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y. One row of x goes straight over the blocks (float,
+  /// AVX2 or AVX-512); more rows meet blocks of decoded rows in cache, at most 2 MiB a thread.
+  static void stored_multiply(const StoredRanges& weight, std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
+                              std::int64_t ldy);
 };
 
 }  // namespace detail
@@ -182,6 +195,7 @@ KDLIB_NAMESPACE_END
 #include "kdlib/backend/cpu/attention_inl.hpp"
 #include "kdlib/backend/cpu/experts_inl.hpp"
 #include "kdlib/backend/cpu/coded_inl.hpp"
+#include "kdlib/backend/cpu/stored_inl.hpp"
 #include "kdlib/backend/cpu/rows.hpp"
 
 #endif

@@ -77,14 +77,18 @@ struct RowInputs {
   std::span<const float> behaviour_log_probs{};       // [R] log-probability under which the label was drawn
 };
 
+template <class T, class D>
+class PackedMatrix;
+
 /// The last matrix of a language model and what modifies its logits: z = softcap(logit_scale * (W h + bias)), softcap(u) = c tanh(u / c).
 template <class T, class D>
 struct HeadView {
-  View<const T, D> weight;            // [V, H]
+  View<const T, D> weight;            // [V, H]; of a packed head the shape alone
   View<const T, D> bias{};            // [V] or empty
   float softcap = 0;                  // c > 0, or 0 for none
   float logit_scale = 1;
   std::int64_t real_vocabulary = 0;   // ids the tokenizer has; columns from there on are padding and stay outside every softmax. 0: all V
+  const PackedMatrix<T, D>* packed = nullptr;  // [V, H] in a packed format (quant/packed_matrix.hpp), or nullptr; frozen
 
   std::int64_t columns() const { return real_vocabulary > 0 ? real_vocabulary : weight[0]; }
 };

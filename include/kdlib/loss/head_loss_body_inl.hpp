@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kdlib/loss/head_loss_inl.hpp"
+#include "kdlib/loss/head_product.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -180,9 +181,8 @@ void check_head(const char* who, const HeadView<T, D>& head, const View<const T,
 /// z[count, columns] = softcap(logit_scale * (hidden W^T + bias)).
 template <class T, class D>
 void head_logits(const HeadView<T, D>& head, const T* hidden, std::int64_t count, std::int64_t columns, T* z) {
-  const std::int64_t width = head.weight[1];
   const T scale = static_cast<T>(head.logit_scale);
-  Kernels<D, T>::gemm(false, true, count, columns, width, scale, hidden, width, head.weight.data(), width, T(0.0f), z, columns);
+  multiply_head(head, count, hidden, columns, scale, z);
   RowKernels<D, T>::modify_logits(head.bias.empty() ? nullptr : head.bias.data(), scale, head.softcap, count, columns, z);
 }
 
@@ -271,7 +271,7 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
     if (!backward) continue;
     if (capped) RowKernels<D, T>::softcap_backward(student.softcap, n, columns, student_chunk.data(), gradient);
     T* out = rows.all ? hidden_gradient.data() + begin * width : packed_gradient.data();
-    Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, student.weight.data(), width, T(0.0f), out, width);
+    detail::multiply_head_back(student, n, gradient, columns, alpha, out);
     if (!rows.all) Kernels<D, T>::scatter_add_rows(out, rows.index.data() + begin, n, width, hidden_gradient.data());
     if (head != nullptr)
       Kernels<D, T>::gemm(true, false, columns, width, n, alpha, gradient, columns, x, width, T(1.0f), head->gradient_view().data(), width);

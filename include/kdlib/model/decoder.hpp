@@ -18,8 +18,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+enum class WeightStorage : std::uint8_t {
+  decoded,  // every matrix in memory, in the model's scalar type
+  in_file   // matrices stay in the mapped file in its element type or blocks and are decoded where a product needs them
+};
+
 struct LoadSettings {
   bool trainable = true;  // every parameter may be trained (add_lora freezes them)
+  /// in_file: linear maps, embedding, head and experts are no parameters but packed weights (frozen; LoRA may be added); needs trainable =
+  /// false, and the file must stay as it is while the model lives. gpt-oss's transposed experts (bf16 directories) are decoded all the same.
+  WeightStorage weights = WeightStorage::decoded;
 };
 
 struct SaveSettings {
@@ -56,6 +64,14 @@ struct DecoderBlock {
   /// q, k, v, o, then the feed-forward's.
   std::vector<Linear<D, T>*> linears() const;
   void append_parameters(std::vector<Parameter<T, D>*>& out) const;
+};
+
+/// A weight that is no parameter.
+template <class D, class T>
+struct PackedWeight {
+  std::string name;
+  Shape shape;
+  const PackedMatrix<T, D>* matrix = nullptr;  // [rows, columns], experts one under the other
 };
 
 template <class D, class T>
@@ -148,18 +164,24 @@ class Decoder {
   std::vector<Linear<D, T>*> routers() const;
   /// Everything that may carry LoRA factors: linears(), then routers().
   std::vector<Linear<D, T>*> adaptable() const;
+  /// Every packed weight under the name and shape its parameter would have: linear maps, embedding, head, experts [E, out, in].
+  std::vector<PackedWeight<D, T>> packed_weights() const;
 
  private:
   Decoder() = default;
   void build();
-  void load_directory(const std::string& path);
-  void load_gguf(const std::string& path);
+  void load_directory(const std::string& path, const LoadSettings& settings);
+  void load_gguf(const std::string& path, const LoadSettings& settings);
+  template <class Find>
+  void keep_in_file(Find&& find, const std::shared_ptr<const void>& owner, std::vector<std::string>& names);
+  Var<T, D> embed(Tape<T, D>& tape, const TokenLayout<D>& layout);
   LayerContext<D, T> context_for(const TokenBatch& batch, std::span<const std::int64_t> past);
   void ensure_rope(std::int64_t positions);
   Var<T, D> run(Tape<T, D>& tape, const LayerContext<D, T>& context, const TrainingSettings& settings);
 
   DecoderConfig config_;
   std::unique_ptr<Parameter<T, D>> embedding_, final_norm_, head_;  // head_ is null where tied
+  std::shared_ptr<const PackedMatrix<T, D>> packed_embedding_, packed_head_;  // instead of embedding_ and head_
   std::vector<DecoderBlock<D, T>> blocks_;
   RopeTable<T, D> rope_;
   bool adapter_enabled_ = true;
@@ -179,6 +201,7 @@ KDLIB_NAMESPACE_END
 #include "kdlib/model/decoder_inl.hpp"
 #include "kdlib/model/expert_files_inl.hpp"
 #include "kdlib/model/load_inl.hpp"
+#include "kdlib/model/packed_inl.hpp"
 #include "kdlib/model/save_inl.hpp"
 
 #endif

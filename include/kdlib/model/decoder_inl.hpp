@@ -150,7 +150,8 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
 template <class D, class T>
 std::vector<Parameter<T, D>*> Decoder<D, T>::parameters() {
   codes_old_ = true;  // whoever asks may change them
-  std::vector<Parameter<T, D>*> list = {embedding_.get()};
+  std::vector<Parameter<T, D>*> list;
+  if (embedding_ != nullptr) list.push_back(embedding_.get());
   for (const DecoderBlock<D, T>& b : blocks_) b.append_parameters(list);
   list.push_back(final_norm_.get());
   if (head_ != nullptr) list.push_back(head_.get());
@@ -230,7 +231,7 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
 
 template <class D, class T>
 Var<T, D> Decoder<D, T>::run(Tape<T, D>& tape, const LayerContext<D, T>& context, const TrainingSettings& settings) {
-  Var<T, D> h = embedding(tape, *embedding_, context.layout);
+  Var<T, D> h = embed(tape, context.layout);
   for (const DecoderBlock<D, T>& block : blocks_) {
     if (!settings.recompute || !tape.recording()) {
       h = block.forward(tape, h, context);
@@ -299,7 +300,9 @@ void Decoder<D, T>::set_routers_trainable(bool trainable) {
 template <class D, class T>
 HeadView<T, D> Decoder<D, T>::head() const {
   HeadView<T, D> view;
-  view.weight = std::as_const(head_ != nullptr ? head_->value : embedding_->value).view();
+  view.packed = config_.tied_head ? packed_embedding_.get() : packed_head_.get();
+  if (view.packed != nullptr) view.weight = View<const T, D>(nullptr, Shape{view.packed->rows(), view.packed->columns()});
+  else view.weight = std::as_const(head_ != nullptr ? head_->value : embedding_->value).view();
   view.real_vocabulary = real_vocabulary_ > 0 ? real_vocabulary_ : config_.vocab_size;
   return view;
 }
@@ -321,8 +324,8 @@ void Decoder<D, T>::untie_head() {
 
 template <class D, class T>
 Parameter<T, D>* Decoder<D, T>::head_parameter() {
-  Parameter<T, D>* p = head_ != nullptr ? head_.get() : embedding_.get();
-  return p->trainable ? p : nullptr;
+  Parameter<T, D>* p = config_.tied_head ? embedding_.get() : head_.get();
+  return p != nullptr && p->trainable ? p : nullptr;
 }
 
 template <class D, class T>
@@ -350,7 +353,7 @@ Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch
   CacheRanges<T> ranges{nullptr, nullptr, cache.capacity(), slots_there.data(), past_there.data()};
   context.cache = &ranges;
   Tape<T, D> tape(false);
-  Var<T, D> h = embedding(tape, *embedding_, context.layout);
+  Var<T, D> h = embed(tape, context.layout);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     ranges.keys = cache.keys(static_cast<std::int64_t>(i));
     ranges.values = cache.values(static_cast<std::int64_t>(i));
@@ -368,6 +371,8 @@ Decoder<D, T> Decoder<D, T>::share() const {
   copy.embedding_ = detail::share_parameter<D, T>(embedding_);
   copy.final_norm_ = detail::share_parameter<D, T>(final_norm_);
   copy.head_ = detail::share_parameter<D, T>(head_);
+  copy.packed_embedding_ = packed_embedding_;
+  copy.packed_head_ = packed_head_;
   for (const DecoderBlock<D, T>& from : blocks_) {
     DecoderBlock<D, T>& to = copy.blocks_.emplace_back();
     to.input_norm = detail::share_parameter<D, T>(from.input_norm);

@@ -6,15 +6,23 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <optional>
 
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors.hpp"
 #include "kdlib/model/decoder.hpp"
 #include "kdlib/model/gguf_names_inl.hpp"
 #include "kdlib/model/hf_config.hpp"
+#include "kdlib/quant/stored_matrix.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
+
+// In packed_inl.hpp.
+std::optional<StoredParts> find_stored(const SafetensorsDirectory& files, const std::string& name, const Shape& shape, Family family,
+                                       std::vector<std::string>& names);
+std::optional<StoredParts> find_stored(const GgufFile& file, const std::string& name, const Shape& shape, const DecoderConfig& config,
+                                       std::vector<std::string>& names);
 
 /// Fills [begin, end) of a parameter's rows; called from several threads.
 template <class D, class T>
@@ -40,18 +48,20 @@ void read_in_pieces(const std::vector<Parameter<T, D>*>& parameters, F&& read) {
   });
 }
 
+/// The tensor of that name, shape and a type that weights may have.
+inline const TensorInfo& check_weight(const SafetensorsDirectory& files, const std::string& name, const Shape& shape) {
+  const TensorInfo* t = files.find(name);
+  require<FormatError>(t != nullptr, "[decoder] ", files.path(), ": tensor \"", name, "\" ", shape, " is missing; config.json asks for it");
+  require<FormatError>(t->dtype == DType::f32 || t->dtype == DType::bf16 || t->dtype == DType::f16 || t->dtype == DType::f64, "[decoder] ", t->text(),
+                       ": weights must be F32, BF16, F16 or F64");
+  require<FormatError>(t->extents.size() <= static_cast<std::size_t>(Shape::max_rank) && t->shape() == shape, "[decoder] ", t->text(),
+                       ": config.json asks for ", shape);
+  return *t;
+}
+
 template <class D, class T>
 void read_safetensors(const SafetensorsDirectory& files, const std::vector<Parameter<T, D>*>& parameters) {
-  std::vector<const TensorInfo*> sources;
-  for (const Parameter<T, D>* p : parameters) {
-    const TensorInfo* t = files.find(p->name);
-    require<FormatError>(t != nullptr, "[decoder] ", files.path(), ": tensor \"", p->name, "\" ", p->value.shape(),
-                         " is missing; config.json asks for it");
-    require<FormatError>(t->dtype == DType::f32 || t->dtype == DType::bf16 || t->dtype == DType::f16 || t->dtype == DType::f64, "[decoder] ",
-                         t->text(), ": weights must be F32, BF16, F16 or F64");
-    require<FormatError>(t->extents.size() <= static_cast<std::size_t>(Shape::max_rank) && t->shape() == p->value.shape(), "[decoder] ", t->text(),
-                         ": config.json asks for ", p->value.shape());
-  }
+  for (const Parameter<T, D>* p : parameters) check_weight(files, p->name, p->value.shape());
   allocate_parameters<D, T>(parameters);  // not before: a lying config must not take terabytes
   read_in_pieces(parameters, [&](Parameter<T, D>& p, std::int64_t row, std::int64_t rows) {
     const TensorInfo& t = files.at(p.name);
@@ -82,6 +92,16 @@ void read_gguf_rows(const GgufTensor& t, const GgufPart& part, Parameter<T, D>& 
     Memory<D>::from_host(p.value.data() + part.source(row + static_cast<std::int64_t>(r)) * part.width, values.data() + r * width, width * sizeof(T));
 }
 
+/// The tensor of a part's name and shape and a type that is decoded.
+inline const GgufTensor& check_weight(const GgufFile& file, const GgufPart& part) {
+  const GgufTensor* t = file.find_tensor(part.name);
+  require<FormatError>(t != nullptr, "[decoder] ", file.path(), ": tensor \"", part.name, "\" ", part.shape, " is missing; the metadata ask for it");
+  require<FormatError>(can_decode(t->type), "[decoder] ", file.path(), ": ", t->text(), ": this element type is not decoded");
+  const bool as_row = part.shape.rank() == 1 && t->shape == Shape{1, part.shape[0]};  // a gate of one row, written with two axes
+  require<FormatError>(t->shape == part.shape || as_row, "[decoder] ", file.path(), ": ", t->text(), ": the metadata ask for ", part.shape);
+  return *t;
+}
+
 template <class D, class T>
 void read_gguf(const GgufFile& file, const DecoderConfig& config, const std::vector<Parameter<T, D>*>& parameters) {
   struct Piece {
@@ -93,11 +113,7 @@ void read_gguf(const GgufFile& file, const DecoderConfig& config, const std::vec
   std::vector<Piece> pieces;
   for (Parameter<T, D>* p : parameters) {
     for (const GgufPart& part : gguf_parts(p->name, p->value.shape(), config)) {
-      const GgufTensor* t = file.find_tensor(part.name);
-      require<FormatError>(t != nullptr, "[decoder] ", file.path(), ": tensor \"", part.name, "\" ", part.shape, " is missing; the metadata ask for it");
-      require<FormatError>(can_decode(t->type), "[decoder] ", file.path(), ": ", t->text(), ": this element type is not decoded");
-      const bool as_row = part.shape.rank() == 1 && t->shape == Shape{1, part.shape[0]};  // a gate of one row, written with two axes
-      require<FormatError>(t->shape == part.shape || as_row, "[decoder] ", file.path(), ": ", t->text(), ": the metadata ask for ", part.shape);
+      const GgufTensor* t = &check_weight(file, part);
       const std::int64_t step = part.width == 1 ? part.rows : 1 + (std::int64_t{1} << 20) / (part.width + 1);
       for (std::int64_t row = 0; row < part.rows; row += step) pieces.push_back({p, t, part, row, part.rows - row < step ? part.rows - row : step});
     }
@@ -139,18 +155,21 @@ void note_unused_tensors(std::vector<std::string>& notes, const std::string& pat
 }  // namespace detail
 
 template <class D, class T>
-void Decoder<D, T>::load_directory(const std::string& path) {
+void Decoder<D, T>::load_directory(const std::string& path, const LoadSettings& settings) {
   require<IoError>(path_exists(join_path(path, "config.json")), "[decoder] ", path, ": config.json is missing; a Hugging Face directory has one");
   config_ = read_hf_config(path);
-  const SafetensorsDirectory files(path);
+  const auto kept = std::make_shared<const SafetensorsDirectory>(path);
+  const SafetensorsDirectory& files = *kept;
   build();
+  std::vector<std::string> names;
+  if (settings.weights == WeightStorage::in_file)
+    keep_in_file([&](const std::string& name, const Shape& shape, auto& list) { return detail::find_stored(files, name, shape, config_.family, list); }, kept, names);
   const detail::ExpertReader<D, T> experts(files, parameters(), config_.family);
   std::vector<Parameter<T, D>*> plain = parameters();
   plain.erase(std::remove_if(plain.begin(), plain.end(), [](const auto* p) { return detail::is_expert_tensor(p->name); }), plain.end());
   detail::read_safetensors(files, plain);
   detail::allocate_parameters<D, T>(experts.parameters());
   experts.read();
-  std::vector<std::string> names;
   for (const Parameter<T, D>* p : plain) names.push_back(p->name);
   experts.append_names(names);
   detail::note_unused_tensors(notes_, path, names, config_.tied_head, files.tensors(), [](const TensorInfo* t) { return t->name; });
@@ -162,12 +181,15 @@ void Decoder<D, T>::load_directory(const std::string& path) {
 }
 
 template <class D, class T>
-void Decoder<D, T>::load_gguf(const std::string& path) {
-  const GgufFile file(path);
+void Decoder<D, T>::load_gguf(const std::string& path, const LoadSettings& settings) {
+  const auto kept = std::make_shared<const GgufFile>(path);
+  const GgufFile& file = *kept;
   config_ = gguf_config(file);
   build();
-  detail::read_gguf(file, config_, parameters());
   std::vector<std::string> names;
+  if (settings.weights == WeightStorage::in_file)
+    keep_in_file([&](const std::string& name, const Shape& shape, auto& list) { return detail::find_stored(file, name, shape, config_, list); }, kept, names);
+  detail::read_gguf(file, config_, parameters());
   for (const Parameter<T, D>* p : parameters())
     for (const detail::GgufPart& part : detail::gguf_parts(p->name, p->value.shape(), config_)) names.push_back(part.name);
   detail::note_unused_tensors(notes_, path, std::move(names), false, file.tensors(), [](const GgufTensor& t) { return t.name; });
@@ -176,9 +198,11 @@ void Decoder<D, T>::load_gguf(const std::string& path) {
 template <class D, class T>
 Decoder<D, T> Decoder<D, T>::from_pretrained(const std::string& path, const LoadSettings& settings) {
   require<IoError>(path_exists(path), "[decoder] ", path, ": there is no such file or directory; a Hugging Face directory or a GGUF file is needed");
+  require<ConfigError>(settings.weights == WeightStorage::decoded || !settings.trainable, "[decoder] ", path,
+                       ": weights that stay in the file cannot be trained; load with trainable = false (LoRA may be added), or with decoded weights");
   Decoder model;
-  if (is_directory(path)) model.load_directory(path);
-  else model.load_gguf(path);
+  if (is_directory(path)) model.load_directory(path, settings);
+  else model.load_gguf(path, settings);
   model.set_trainable(settings.trainable);
   return model;
 }

@@ -25,30 +25,34 @@ struct SavedTensor {
   const T* data = nullptr;                      // on the device
   const PackedMatrix<T, D>* packed = nullptr;
   bool transposed = false;                      // shape [E, in, out] of data [E, out, in]
+  std::int64_t first_row = 0;                   // of `packed`, where the tensor begins
 };
 
 /// Experts as their families' files hold them: a tensor an expert and map (Qwen), or gpt-oss's [E, in, out].
 template <class D, class T>
-void append_expert_tensors(std::vector<SavedTensor<D, T>>& list, const Parameter<T, D>& p, Family family) {
+void append_expert_tensors(std::vector<SavedTensor<D, T>>& list, const std::string& name, const Shape& shape, const T* data,
+                           const PackedMatrix<T, D>* packed, Family family) {
   const ExpertForm form = family == Family::gpt_oss ? ExpertForm::transposed : ExpertForm::per_expert;
-  const T* data = p.value.data();
-  for (const ExpertTensor& t : expert_tensors(p.name, p.value.shape(), form)) {
-    list.push_back({t.name, t.shape, data, nullptr, form == ExpertForm::transposed});
-    data += t.shape.count();
+  std::int64_t done = 0;
+  for (const ExpertTensor& t : expert_tensors(name, shape, form)) {
+    list.push_back({t.name, t.shape, data == nullptr ? nullptr : data + done, packed, form == ExpertForm::transposed, done / shape[2]});
+    done += t.shape.count();
   }
 }
 
 template <class D, class T>
 std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears,
-                                               Family family) {
+                                               const std::vector<PackedWeight<D, T>>& packed, Family family) {
   std::vector<SavedTensor<D, T>> list;
   const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(linears);
   for (const Parameter<T, D>* p : parameters)
     if (std::find(behind.begin(), behind.end(), p) != behind.end()) continue;
-    else if (is_expert_tensor(p->name)) append_expert_tensors(list, *p, family);
+    else if (is_expert_tensor(p->name)) append_expert_tensors(list, p->name, p->value.shape(), static_cast<const T*>(p->value.data()), static_cast<const PackedMatrix<T, D>*>(nullptr), family);
     else if (!p->name.starts_with("base_model.")) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr, false});
-  for (const Linear<D, T>* l : linears)
-    if (l->packed != nullptr) list.push_back({l->path + ".weight", Shape{l->out, l->in}, nullptr, l->packed.get(), false});
+  for (const PackedWeight<D, T>& p : packed) {
+    if (is_expert_tensor(p.name)) append_expert_tensors(list, p.name, p.shape, static_cast<const T*>(nullptr), p.matrix, family);
+    else list.push_back({p.name, p.shape, nullptr, p.matrix, false});
+  }
   std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return list;
 }
@@ -59,8 +63,12 @@ void write_transposed(AtomicFile& file, const SavedTensor<D, T>& t) {
   const std::size_t in = static_cast<std::size_t>(t.shape[1]), out = static_cast<std::size_t>(t.shape[2]);
   std::vector<T> host(in * out);
   std::vector<S> stored(host.size());
+  Tensor<T, D> decoded;
+  if (t.packed != nullptr) decoded = Tensor<T, D>(Shape{t.shape[2], t.shape[1]});
   for (std::int64_t e = 0; e < t.shape[0]; ++e) {
-    Memory<D>::to_host(host.data(), t.data + e * t.shape[1] * t.shape[2], host.size() * sizeof(T));
+    if (t.packed != nullptr) t.packed->decode(t.first_row + e * t.shape[2], t.shape[2], decoded.data());
+    const T* source = t.packed != nullptr ? decoded.data() : t.data + e * t.shape[1] * t.shape[2];
+    Memory<D>::to_host(host.data(), source, host.size() * sizeof(T));
     for (std::size_t o = 0; o < out; ++o)
       for (std::size_t i = 0; i < in; ++i) stored[i * out + o] = static_cast<S>(host[o * in + i]);
     file.write(stored.data(), stored.size() * sizeof(S));
@@ -81,7 +89,7 @@ void write_tensor(AtomicFile& file, const SavedTensor<D, T>& t) {
     const T* source = t.data == nullptr ? nullptr : t.data + row * width;
     if (t.packed != nullptr) {
       decoded = Tensor<T, D>(Shape{count});
-      t.packed->decode(row, count / width, decoded.data());
+      t.packed->decode(t.first_row + row, count / width, decoded.data());
       source = decoded.data();
     }
     Memory<D>::to_host(host.data(), source, static_cast<std::size_t>(count) * sizeof(T));
@@ -145,7 +153,7 @@ void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSett
   require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[save_pretrained] dtype ", dtype,
                        " is not supported; it can be float32, bfloat16 or float16");
   make_directories(directory);
-  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), config_.family);
+  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), packed_weights(), config_.family);
   refresh_codes();
   if (dtype == "float32") detail::write_weights<float, D, T>(directory, list, settings.shard_bytes);
   else if (dtype == "bfloat16") detail::write_weights<bf16, D, T>(directory, list, settings.shard_bytes);

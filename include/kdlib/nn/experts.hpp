@@ -38,6 +38,15 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   const ExpertSettings& settings() const { return settings_; }
   Linear<D, T>& router() { return router_; }
 
+  /// A tensor of all experts in a packed format, instead of the parameter: gate_up [E * 2I, H] or down [E * H, I].
+  void pack_gate_up(std::shared_ptr<const PackedMatrix<T, D>> packed) { packed_gate_up_ = std::move(packed), gate_up_.reset(); }
+  void pack_down(std::shared_ptr<const PackedMatrix<T, D>> packed) { packed_down_ = std::move(packed), down_.reset(); }
+  /// The parameter or the packed tensor; the other one is null.
+  Parameter<T, D>* gate_up() const { return gate_up_.get(); }
+  Parameter<T, D>* down() const { return down_.get(); }
+  const PackedMatrix<T, D>* packed_gate_up() const { return packed_gate_up_.get(); }
+  const PackedMatrix<T, D>* packed_down() const { return packed_down_.get(); }
+
  private:
   Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, const RouterRule& rule, const Tensor<T, D>& logits) const;
   bool check_replay(const RoutingRecord& replay, std::int64_t tokens) const;
@@ -47,6 +56,7 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   std::int64_t mixture_ = 0;
   Linear<D, T> router_;
   std::unique_ptr<Parameter<T, D>> gate_up_, gate_up_bias_, down_, down_bias_;
+  std::shared_ptr<const PackedMatrix<T, D>> packed_gate_up_, packed_down_;
   std::unique_ptr<GatedFeedForward<D, T>> shared_;
   Linear<D, T> shared_gate_;
 };

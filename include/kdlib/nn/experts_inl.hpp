@@ -84,7 +84,8 @@ Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x,
   const Var<T, D> logits = linear(tape, router_.operand(context.adapter), x);
   const Routing<T, D> routing = route(tape, rule, logits, replayed(context, rule, logits.value), context.sums, mixture_);
   if (context.record != nullptr) record(*context.record, routing);
-  const ExpertOperand<T, D> operand{gate_up_.get(), gate_up_bias_.get(), down_.get(), down_bias_.get(), settings_.activation};
+  const ExpertOperand<T, D> operand{gate_up_.get(), gate_up_bias_.get(), down_.get(), down_bias_.get(), settings_.activation,
+                                    packed_gate_up_.get(), packed_down_.get()};
   const Var<T, D> routed = experts(tape, operand, routing, x, residual);
   if (shared_ == nullptr) return routed;
   const Var<T, D> gate = linear(tape, shared_gate_.operand(context.adapter), x);
@@ -117,6 +118,8 @@ std::unique_ptr<FeedForward<D, T>> ExpertFeedForward<D, T>::share() const {
   copy->mixture_ = mixture_;
   copy->router_ = router_.share();
   copy->gate_up_ = detail::share_parameter<D, T>(gate_up_);
+  copy->packed_gate_up_ = packed_gate_up_;
+  copy->packed_down_ = packed_down_;
   copy->gate_up_bias_ = detail::share_parameter<D, T>(gate_up_bias_);
   copy->down_ = detail::share_parameter<D, T>(down_);
   copy->down_bias_ = detail::share_parameter<D, T>(down_bias_);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kdlib/core/parallel.hpp"
+#include "kdlib/loss/head_product.hpp"
 #include "kdlib/rollout/head_logits.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -16,10 +17,10 @@ template <class T, class D>
 Tensor<T, Cpu> head_logits(const HeadView<T, D>& head, View<const T, D> hidden) {
   require<ShapeError>(hidden.rank() == 2 && head.weight.rank() == 2 && hidden[1] == head.weight[1], "[head_logits] hidden is ", hidden.shape(),
                       ", the head's weight is ", head.weight.shape(), ": both must end in the same width");
-  const std::int64_t rows = hidden[0], width = hidden[1], columns = head.columns();
+  const std::int64_t rows = hidden[0], columns = head.columns();
   Tensor<T, D> product(Shape{rows, columns});
   if (rows == 0) return Tensor<T, Cpu>(Shape{rows, columns});
-  Kernels<D, T>::gemm(false, true, rows, columns, width, T{1}, hidden.data(), width, head.weight.data(), width, T{0}, product.data(), columns);
+  detail::multiply_head(head, rows, hidden.data(), columns, T{1}, product.data());
   Tensor<T, Cpu> logits;
   if constexpr (std::is_same_v<D, Cpu>) {
     logits = product;

@@ -9,6 +9,7 @@
 
 #include "kdlib/backend/cpu/attention_inl.hpp"
 #include "kdlib/backend/cpu/elementwise_inl.hpp"
+#include "kdlib/quant/packed_matrix.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -158,6 +159,27 @@ void CpuExperts<T>::expert_multiply_back(const ExpertRanges& ranges, std::int64_
   each_expert_block(ranges, in, [&](std::int64_t e, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
     CpuGemm<T>::gemm_serial(false, false, rows, columns, out, T{1}, y_gradient + row * out, out, weight + e * out * in + column, in, T{0},
                             x_gradient + row * in + column, in);
+  });
+}
+
+template <class T>
+void CpuExperts<T>::expert_multiply_packed(const ExpertRanges& ranges, std::int64_t out, const T* x, const PackedMatrix<T, Cpu>& weight, const T* bias,
+                                           T* y) {
+  const std::int64_t in = weight.columns();
+  each_expert_block(ranges, out, [&](std::int64_t e, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
+    T* target = y + row * out + column;
+    weight.multiply(e * out + column, columns, rows, x + row * in, T{0}, target, out);
+    for (std::int64_t r = 0; bias != nullptr && r < rows; ++r) KDLIB_VECTOR_CALL(axpy, columns, T{1}, bias + e * out + column, target + r * out);
+  });
+}
+
+template <class T>
+void CpuExperts<T>::expert_multiply_back_packed(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient, const PackedMatrix<T, Cpu>& weight,
+                                                T* x_gradient) {
+  const std::int64_t in = weight.columns();
+  take_units(ranges.experts, [&](std::int64_t e) {
+    const std::int64_t row = ranges.offsets[e], rows = ranges.offsets[e + 1] - row;
+    if (rows > 0) weight.multiply_back(e * out, out, rows, y_gradient + row * out, out, T{0}, x_gradient + row * in);
   });
 }
 

@@ -11,6 +11,7 @@
 #include <limits>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -28,7 +29,7 @@
 #if defined(__x86_64__)
 #define KDLIB_VECTOR_SPACE vector_avx2
 #define KDLIB_VECTOR_BYTES 32
-#define KDLIB_VECTOR_TARGET __attribute__((target("avx2,fma")))
+#define KDLIB_VECTOR_TARGET __attribute__((target("avx2,fma,f16c")))
 #include "kdlib/backend/cpu/vector_body_inl.hpp"
 #undef KDLIB_VECTOR_SPACE
 #undef KDLIB_VECTOR_BYTES
@@ -36,7 +37,7 @@
 
 #define KDLIB_VECTOR_SPACE vector_avx512
 #define KDLIB_VECTOR_BYTES 64
-#define KDLIB_VECTOR_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define KDLIB_VECTOR_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 #include "kdlib/backend/cpu/vector_body_inl.hpp"
 #undef KDLIB_VECTOR_SPACE
 #undef KDLIB_VECTOR_BYTES
@@ -58,8 +59,17 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+#if defined(__x86_64__)
+/// Conversions of halves; clang 14's __builtin_cpu_supports does not know the name.
+inline bool cpu_converts_halves() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 inline CpuLevel best_cpu_level() {
 #if defined(__x86_64__)
+  if (!cpu_converts_halves()) return CpuLevel::portable;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
     return CpuLevel::avx512;

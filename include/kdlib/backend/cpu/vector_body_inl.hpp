@@ -259,6 +259,7 @@ KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys
 #include "kdlib/backend/cpu/vector_panel_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_coded_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_coded_product_body_inl.hpp"
+#include "kdlib/backend/cpu/vector_stored_body_inl.hpp"
 
 template <class T>
 KDLIB_LOOP void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, T* first, T* second, T* value) {
