@@ -10,6 +10,8 @@
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/io/jsonl.hpp"
 #include "kdlib/model/quantize.hpp"
+#include "kdlib/rollout/head_logits.hpp"
+#include "kdlib/tools/model_files.hpp"
 #include "kdlib/tools/options.hpp"
 
 namespace kd = kdlib;
@@ -21,9 +23,9 @@ using Ids = std::vector<std::int32_t>;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-/// Bytes per second of reading the embedding table (larger than the caches) with all threads, best of five.
-double read_bandwidth(const Model& model) {
-  const auto weight = model.head().weight;
+/// Bytes per second of reading 128 MiB (more than the caches hold) with all threads, best of five.
+double read_bandwidth() {
+  const kd::Tensor<float, kd::Cpu> weight = kd::Tensor<float, kd::Cpu>::zeros(kd::Shape{32, 1 << 20});
   double best = 0;
   for (int i = 0; i < 5; ++i) {
     const double begin = now();
@@ -35,30 +37,30 @@ double read_bandwidth(const Model& model) {
 }
 
 /// Bytes that one decoding step must read: every weight but the embedding's rows that are not looked up (the tied head reads them all).
-double weight_bytes(Model& model) {
-  double bytes = 0;
-  for (const kd::Parameter<float, kd::Cpu>* p : model.parameters())
-    if (p->name != "model.embed_tokens.weight" || model.config().tied_head) bytes += static_cast<double>(p->value.bytes());
-  for (const kd::Linear<kd::Cpu, float>* l : model.linears())
-    if (l->packed != nullptr) bytes += static_cast<double>(l->packed->bytes());
+double step_bytes(Model& model) {
+  double bytes = kd::weight_bytes(model);
+  if (model.config().tied_head) return bytes;
+  if (const kd::Parameter<float, kd::Cpu>* p = model.find_parameter("model.embed_tokens.weight")) bytes -= static_cast<double>(p->value.bytes());
+  for (const auto& w : model.packed_weights())
+    if (w.name == "model.embed_tokens.weight") bytes -= static_cast<double>(w.matrix->bytes());
   return bytes;
 }
+
+std::int32_t largest(const float* row, std::int64_t n) { return static_cast<std::int32_t>(std::max_element(row, row + n) - row); }
 
 /// The most probable next id after each document's last token.
 Ids next_ids(const Model& model, const kd::Tensor<float, kd::Cpu>& hidden, const kd::TokenBatch& batch) {
   using K = kd::Kernels<kd::Cpu, float>;
-  const auto head = model.head().weight;
-  const std::int64_t b = batch.documents(), v = head[0], h = head[1];
+  const std::int64_t b = batch.documents(), h = hidden[1];
   std::vector<std::int64_t> last;
   for (std::int64_t i = 0; i < b; ++i) last.push_back(batch.offsets[static_cast<std::size_t>(i + 1)] - 1);
-  std::vector<float> rows(static_cast<std::size_t>(b * h)), logits(static_cast<std::size_t>(b * v));
+  kd::Tensor<float, kd::Cpu> rows(kd::Shape{b, h});
   K::gather_rows(hidden.data(), last.data(), b, h, rows.data());
-  K::gemm(false, true, b, v, h, 1.0f, rows.data(), h, head.data(), h, 0.0f, logits.data(), v);
-  Ids ids;
-  for (std::int64_t i = 0; i < b; ++i) {
-    const float* row = logits.data() + i * v;
-    ids.push_back(static_cast<std::int32_t>(std::max_element(row, row + v) - row));
-  }
+  const auto logits = kd::head_logits(model.head(), std::as_const(rows).view());
+  Ids ids(static_cast<std::size_t>(b));
+  kd::parallel_for(b, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) ids[static_cast<std::size_t>(i)] = largest(logits.data() + i * logits[1], logits[1]);
+  });
   return ids;
 }
 
@@ -103,12 +105,10 @@ double check_ids(Model& model, const std::vector<Ids>& prompts, const Run& run) 
     kd::TokenBatch batch;
     batch.append(text);
     const auto hidden = model.forward(batch);
-    const std::int64_t h = hidden[1], n = static_cast<std::int64_t>(run.written[i].size()), v = model.vocab_size();
-    std::vector<float> logits(static_cast<std::size_t>(n * v));
-    kd::Kernels<kd::Cpu, float>::gemm(false, true, n, v, h, 1.0f, hidden.data() + (hidden[0] - n) * h, h, model.head().weight.data(), h, 0.0f,
-                                      logits.data(), v);
+    const std::int64_t n = static_cast<std::int64_t>(run.written[i].size());
+    const auto logits = kd::head_logits(model.head(), hidden.rows(hidden[0] - n, n));
     for (std::int64_t t = 0; t < n; ++t, ++count)
-      equal += std::max_element(logits.data() + t * v, logits.data() + (t + 1) * v) - (logits.data() + t * v) == run.written[i][static_cast<std::size_t>(t)];
+      equal += largest(logits.data() + t * logits[1], logits[1]) == run.written[i][static_cast<std::size_t>(t)];
   }
   return equal / count;
 }
@@ -116,7 +116,7 @@ double check_ids(Model& model, const std::vector<Ids>& prompts, const Run& run) 
 }  // namespace
 
 int main(int argc, char** argv) try {
-  std::string model_path, prompts_path, quantize = "none";
+  std::string model_path, prompts_path, quantize = "none", weights = "file";
   std::vector<std::string> batches;
   int new_tokens = 128, prompt_tokens = 32, threads = 0, repeats = 3;
   std::uint64_t seed = 1;
@@ -127,13 +127,16 @@ int main(int argc, char** argv) try {
       .add("new-tokens", new_tokens, "N", "tokens that each sequence writes").at_least(2)
       .add("batch", batches, "N", "batch sizes (default: 1 16)")
       .add("quantize", quantize, "KIND", "round the linear maps").choices({"none", "int4"})
+      .add("weights", weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
       .add("repeats", repeats, "N", "the best is printed").at_least(1)
       .common(threads, seed);
   options.parse(argc, argv);
   if (threads > 0) kd::set_thread_count(threads);
   if (batches.empty()) batches = {"1", "16"};
-  Model model = Model::from_pretrained(model_path);
-  const double bandwidth = read_bandwidth(model);
+  const double start = now();
+  Model model = Model::from_pretrained(model_path, {.trainable = false, .weights = kd::weight_storage(weights, false)});
+  const double load_seconds = now() - start;
+  const double bandwidth = read_bandwidth();
   if (quantize == "int4") kd::quantize_linear(model);
   std::vector<Ids> given;
   if (!prompts_path.empty()) {
@@ -163,11 +166,11 @@ int main(int argc, char** argv) try {
     std::int64_t prompt_count = 0;
     for (const Ids& p : prompts) prompt_count += static_cast<std::int64_t>(p.size());
     const double written = static_cast<double>(size) * new_tokens, steps = new_tokens - 1;
-    std::printf("{\"name\":\"kdlib\",\"batch\":%d,\"quantize\":\"%s\",\"prompt_tokens\":%lld,\"new_tokens\":%d,\"prefill_tokens_per_s\":%.1f,"
+    std::printf("{\"name\":\"kdlib\",\"batch\":%d,\"quantize\":\"%s\",\"weights\":\"%s\",\"load_seconds\":%.3f,\"prompt_tokens\":%lld,\"new_tokens\":%d,\"prefill_tokens_per_s\":%.1f,"
                 "\"decode_tokens_per_s\":%.1f,\"tokens_per_s\":%.1f,\"weights_read_gb_per_s\":%.2f,\"read_bandwidth_gb_per_s\":%.2f,"
                 "\"equal_to_full_forward\":%.4f}\n",
-                size, quantize.c_str(), static_cast<long long>(prompt_count), new_tokens, static_cast<double>(prompt_count) / best.prefill,
-                size * steps / best.decode, written / (best.decode + best.prefill), weight_bytes(model) * steps / best.decode * 1e-9, bandwidth * 1e-9,
+                size, quantize.c_str(), weights.c_str(), load_seconds, static_cast<long long>(prompt_count), new_tokens, static_cast<double>(prompt_count) / best.prefill,
+                size * steps / best.decode, written / (best.decode + best.prefill), step_bytes(model) * steps / best.decode * 1e-9, bandwidth * 1e-9,
                 agreement);
   }
 } catch (const kd::Error& error) {

@@ -4,6 +4,7 @@
 
     benchmarks/compare.py step      # a training step: bench_step and peers/trl_step.py (dense and chunked)
     benchmarks/compare.py generate  # greedy generation: bench_generate and peers/hf_generate.py
+    benchmarks/compare.py llama     # the same from the packed blocks of a GGUF file: bench_generate and peers/llama_generate.py
     benchmarks/compare.py losses    # rows and fused passes: bench_losses and peers/torch_losses.py (--case picks shapes by a part of the name)
     benchmarks/compare.py tokenize  # text to ids on one thread: bench_tokenize and peers/hf_tokenize.py (--tokenizers: folders or files)
 
@@ -93,6 +94,32 @@ def compare_generate(args):
         share = [r["weights_read_gb_per_s"] / r["read_bandwidth_gb_per_s"] for r in rows if "read_bandwidth_gb_per_s" in r]
         tail = f"{statistics.median(read):.1f} | {100 * statistics.median(share):.0f} %" if read else "|"
         print(f"| {name} | {batch} | {statistics.median(values):.1f} ({min(values):.1f}, {max(values):.1f}) | {statistics.median(values) / base:.2f} | {tail} |")
+
+
+def write_prompts(path, count, tokens):
+    """Made-up prompts, as bench_generate makes them."""
+    with open(path, "w", encoding="utf-8") as out:
+        for b in range(count):
+            out.write(json.dumps({"prompt_ids": [(b * 7919 + i * 104729 + 1) % 49152 for i in range(tokens)]}) + "\n")
+
+
+def compare_llama(args):
+    threads, prompts = str(args.threads), os.path.join(ROOT, "build", "bench_llama_prompts.jsonl")
+    write_prompts(prompts, 16, 32)
+    python = args.llama_python or args.python
+    runs = {}
+    for _ in range(args.rounds):
+        for batch in ("1", "4", "16"):
+            shared = ["--model", args.model, "--threads", threads, "--batch", batch, "--new-tokens", str(args.new_tokens), "--prompts", prompts]
+            runs.setdefault(("llama.cpp", batch), []).append(lines_of([python, f"{PEERS}/llama_generate.py", *shared])[-1])
+            runs.setdefault(("kdlib", batch), []).append(lines_of([f"{BIN}/bench_generate", *shared, "--repeats", "2"])[-1])
+    print("| from the file's blocks | batch | decoding tokens/s (median; least, most) | ratio | prompt tokens/s | ratio | loading s |\n|---|---|---|---|---|---|---|")
+    for (name, batch), rows in runs.items():
+        median = lambda key, of: statistics.median(r[key] for r in of)
+        base, values = runs["llama.cpp", batch], [r["decode_tokens_per_s"] for r in rows]
+        decode, prompt = median("decode_tokens_per_s", rows), median("prefill_tokens_per_s", rows)
+        print(f"| {name} | {batch} | {decode:.1f} ({min(values):.1f}, {max(values):.1f}) | {decode / median('decode_tokens_per_s', base):.2f} |"
+              f" {prompt:.0f} | {prompt / median('prefill_tokens_per_s', base):.2f} | {median('load_seconds', rows):.3f} |")
 
 
 def own_losses(kind, end, threads, suffix=""):
@@ -213,9 +240,10 @@ def compare_tokenize(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "generate", "losses", "tokenize"))
+    parser.add_argument("what", choices=("step", "generate", "llama", "losses", "tokenize"))
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--python", default=PYTHON, help="the peers' Python")
+    parser.add_argument("--llama-python", default="", help="llama: a Python with llama-cpp-python, if it is another one")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="measured training steps of a run")
@@ -227,7 +255,7 @@ def main():
                         help="tokenize: folders with tokenizer.json (or .json.xz), or files")
     args = parser.parse_args()
     print(f"{machine()}; {args.threads} threads; {args.rounds} rounds\n")
-    {"step": compare_step, "generate": compare_generate, "losses": compare_losses, "tokenize": compare_tokenize}[args.what](args)
+    {"step": compare_step, "generate": compare_generate, "llama": compare_llama, "losses": compare_losses, "tokenize": compare_tokenize}[args.what](args)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,6 @@ set(KDLIB_HEADERS
   include/kdlib/loss/head_loss.hpp
   include/kdlib/loss/head_loss_body_inl.hpp
   include/kdlib/loss/head_loss_inl.hpp
-  include/kdlib/loss/head_product.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
   include/kdlib/loss/losses.hpp
@@ -189,6 +188,7 @@ set(KDLIB_HEADERS
   include/kdlib/quant/gguf_blocks_inl.hpp
   include/kdlib/quant/gguf_encode.hpp
   include/kdlib/quant/gguf_encode_inl.hpp
+  include/kdlib/quant/head_product.hpp
   include/kdlib/quant/integer_codes_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/quant/stored_matrix.hpp

@@ -93,7 +93,7 @@ class Evaluation {
     if (!s_.adapters.empty() && s_.adapters[i] != "none") r.adapter = s_.adapters[i];
     r.name = !s_.names.empty() ? s_.names[i] : r.adapter.empty() ? kd::file_name(r.model) : kd::concat(kd::file_name(r.model), "+", kd::file_name(r.adapter));
     subject.tokenizer = kd::find_model_tokenizer(r.model);
-    subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false}));
+    subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false, .weights = kd::WeightStorage::in_file}));
     if (subject.tokenizer) kd::check_tokenizer_fits(*subject.tokenizer, subject.model->vocab_size());
     if (!r.adapter.empty()) kd::load_adapter(*subject.model, r.adapter);
     return subject;
@@ -101,7 +101,7 @@ class Evaluation {
 
   void load_reference() {
     reference_tokenizer_ = kd::find_model_tokenizer(s_.reference);
-    reference_.emplace(Model::from_pretrained(s_.reference, {.trainable = false}));
+    reference_.emplace(Model::from_pretrained(s_.reference, {.trainable = false, .weights = kd::WeightStorage::in_file}));
     teacher_.emplace(*reference_);
   }
 

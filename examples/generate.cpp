@@ -13,7 +13,7 @@ namespace kd = kdlib;
 namespace {
 
 struct Settings {
-  std::string model, adapter, prompt, prompts, chat_template;
+  std::string model, adapter, prompt, prompts, chat_template, weights = "file";
   bool merge = false, chat = false, ids = false, json = false;
   double temperature = 1, top_p = 1, min_p = 0;
   std::int64_t top_k = 0, max_new_tokens = 112, batch = 16;
@@ -26,6 +26,7 @@ kd::Options make_options(Settings& s) {
   options.group("Model")
       .add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
       .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
+      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
       .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
   options.group("Prompts")
       .add("prompt", s.prompt, "TEXT", "one prompt")
@@ -87,7 +88,7 @@ std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Comp
 void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model);
-  auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(s.model, {.trainable = false});
+  auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
   if (!s.adapter.empty()) s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter);
   const kd::Tokenizer* text = tokenizer ? &*tokenizer : nullptr;

@@ -20,7 +20,7 @@ using Model = kd::Decoder<kd::Cpu, float>;
 using Hidden = kd::Tensor<float, kd::Cpu>;
 
 struct Settings {
-  std::string model, adapter, input, out, logits, hidden;
+  std::string model, adapter, input, out, logits, hidden, weights = "file";
   bool merge = false;
   int threads = 0;
   std::uint64_t seed = 1;
@@ -30,6 +30,7 @@ kd::Options make_options(Settings& s) {
   kd::Options options{"score", "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log probability of every token after the first."};
   options.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
       .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
+      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
       .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)")
       .add("input", s.input, "FILE", "lines {\"ids\": [...]} or {\"text\": \"...\"}").required()
       .add("out", s.out, "FILE", "the answer, JSON lines").required()
@@ -95,7 +96,7 @@ void write_logits(const std::string& path, const Model& model, const std::vector
 void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model);
-  auto model = Model::from_pretrained(s.model, {.trainable = false});
+  auto model = Model::from_pretrained(s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
   if (!s.adapter.empty()) s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter);
   const std::vector<kd::TextLine> lines = read_lines(s, tokenizer ? &*tokenizer : nullptr, model);

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kdlib/loss/head_product.hpp"
+#include "kdlib/quant/head_product.hpp"
 #include "kdlib/model/decoder.hpp"
 
 namespace kdlib_tests {

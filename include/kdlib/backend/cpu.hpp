@@ -173,8 +173,8 @@ struct CpuPacked {
   static void coded_clip_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* gradient);
   /// out[count, columns] = rows [begin, begin + count) of a weight in a file's format.
   static void stored_decode(const StoredRanges& weight, std::int64_t begin, std::int64_t count, T* out);
-  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y. One row of x goes straight over the blocks (float,
-  /// AVX2 or AVX-512); more rows meet blocks of decoded rows in cache, at most 2 MiB a thread.
+  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y. In float, up to 8 rows of x (AVX-512; 4
+  /// with AVX2) go straight over the blocks; more meet blocks of decoded rows in cache, at most 2 MiB a thread.
   static void stored_multiply(const StoredRanges& weight, std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
                               std::int64_t ldy);
 };

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kdlib/loss/head_loss_inl.hpp"
-#include "kdlib/loss/head_product.hpp"
+#include "kdlib/quant/head_product.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 

@@ -87,7 +87,7 @@ void merge_adapter(Decoder<D, T>& model) {
   for (Linear<D, T>* l : linears) {
     if (l->lora == nullptr || l->merged()) continue;
     require<ConfigError>(l->packed == nullptr, "[merge_adapter] ", l->path, " is packed (", l->packed == nullptr ? "" : l->packed->description(),
-                         "); rounding the sum again would give another function than the one that was trained. Merge into the model with dense weights");
+                         "); rounding the sum again would give another function than the one that was trained. Merge into the model loaded with decoded weights");
     Tensor<T, D> sum = l->weight->value.clone();
     const LoraPair<D, T>& p = *l->lora;
     Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<T>(p.scale), p.b.value.data(), p.rank, p.a.value.data(), l->in, T{1},

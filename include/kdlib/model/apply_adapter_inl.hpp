@@ -283,6 +283,7 @@ std::vector<std::string> apply_adapter(Decoder<D, T>& model, const std::string& 
   const std::string operation = "[apply_adapter] ";
   std::vector<std::string> notes;
   require<ConfigError>(!model.has_adapter(), operation, "the model has an adapter already: remove_adapter(model) first");
+  require<ConfigError>(model.head().packed == nullptr, operation, "the model's matrices stay in their file; load it with decoded weights to merge into them");
   const detail::PeftAdapter adapter =
       detail::read_adapter_config(operation, join_path(directory, "adapter_config.json"), model.config().mixtures() > 0, notes);
   detail::AdapterTensors tensors(operation, directory);

@@ -196,6 +196,10 @@ class Decoder {
   Var<T, D> result_;
 };
 
+/// Bytes of all weights as they lie, adapters apart: parameters in memory, packed weights in their format (in memory or in the file).
+template <class D, class T>
+double weight_bytes(Decoder<D, T>& model);
+
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/decoder_inl.hpp"

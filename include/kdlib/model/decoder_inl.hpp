@@ -315,7 +315,8 @@ void Decoder<D, T>::set_real_vocabulary(std::int64_t ids) {
 
 template <class D, class T>
 void Decoder<D, T>::untie_head() {
-  if (head_ != nullptr) return;
+  if (!config_.tied_head) return;
+  require<ConfigError>(packed_embedding_ == nullptr, "[untie_head] the model's matrices stay in their file; load it with decoded weights");
   head_ = detail::make_parameter<D, T>("lm_head.weight", embedding_->value.shape());
   head_->value = embedding_->value.clone();
   head_->trainable = embedding_->trainable;

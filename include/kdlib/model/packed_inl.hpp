@@ -137,6 +137,15 @@ std::vector<PackedWeight<D, T>> Decoder<D, T>::packed_weights() const {
   return list;
 }
 
+template <class D, class T>
+double weight_bytes(Decoder<D, T>& model) {
+  std::int64_t bytes = 0;
+  for (const Parameter<T, D>* p : model.parameters())
+    if (!p->name.starts_with("base_model.")) bytes += p->value.bytes();
+  for (const PackedWeight<D, T>& w : model.packed_weights()) bytes += w.matrix->bytes();
+  return static_cast<double>(bytes);
+}
+
 KDLIB_NAMESPACE_END
 
 #endif

@@ -16,7 +16,8 @@ struct QuantizeReport {
 };
 
 /// Turns the weight of every linear map into packed codes and frees it: pointers to those parameters are dead afterwards. LoRA factors
-/// may be there or come later. ConfigError: settings that no format has, packed already, merged with an adapter, or a mixture of experts.
+/// may be there or come later. Weights that stay in their file are
+/// decoded one matrix at a time. ConfigError: settings that no format has, packed codes already, merged with an adapter, a mixture of experts.
 template <class D, class T>
 QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& settings = {});
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kdlib/model/quantize.hpp"
+#include "kdlib/quant/stored_matrix.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -36,11 +37,14 @@ class RoundingSums {
   double error_ = 0, total_ = 0;
 };
 
+/// `in_file`: weights that stay in their file will do.
 template <class D, class T>
-void check_not_packed(const Decoder<D, T>& model, const char* where) {
+void check_not_packed(const Decoder<D, T>& model, const char* where, bool in_file = false) {
   require<ConfigError>(model.config().mixtures() == 0, where, "the experts of ", family_name(model.config().family), " are not packed yet; dense models are");
   for (const Linear<D, T>* l : model.linears()) {
-    require<ConfigError>(l->packed == nullptr, where, l->path, " is packed already");
+    const bool stored = dynamic_cast<const StoredMatrix<T, D>*>(l->packed.get()) != nullptr;
+    require<ConfigError>(!stored || in_file, where, l->path, " stays in its file: load the model with decoded weights");
+    require<ConfigError>(l->packed == nullptr || stored, where, l->path, " is packed already");
     require<ConfigError>(!l->merged(), where, l->path, " is merged with an adapter: unmerge_adapter or save and load first");
   }
 }
@@ -58,11 +62,12 @@ Tensor<T, D> with_adapter(Tensor<T, D> weight, const LoraPair<D, T>& lora) {
 template <class D, class T>
 QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& settings) {
   check_quantize_settings(settings);
-  detail::check_not_packed(model, "[quantize_linear] ");
+  detail::check_not_packed(model, "[quantize_linear] ", true);
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
-    auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(l->weight->value, settings));
-    sums.add(l->weight->value, *packed);
+    const Tensor<T, D> weight = l->packed != nullptr ? l->packed->decode_all() : l->weight->value;
+    auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings));
+    sums.add(weight, *packed);
     l->packed = std::move(packed);
     l->weight.reset();
   }

@@ -87,8 +87,7 @@ std::vector<GgufWeight<D, T>> gguf_weights(const Decoder<D, T>& model) {
   const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(model.linears());
   for (const Parameter<T, D>* p : const_cast<Decoder<D, T>&>(model).parameters())
     if (!p->name.starts_with("base_model.") && std::find(behind.begin(), behind.end(), p) == behind.end()) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr});
-  for (const Linear<D, T>* l : model.linears())
-    if (l->packed != nullptr) list.push_back({l->path + ".weight", Shape{l->out, l->in}, nullptr, l->packed.get()});
+  for (const PackedWeight<D, T>& w : model.packed_weights()) list.push_back({w.name, w.shape, nullptr, w.matrix});
   model.refresh_codes();
   return list;
 }

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kdlib/core/parallel.hpp"
-#include "kdlib/loss/head_product.hpp"
+#include "kdlib/quant/head_product.hpp"
 #include "kdlib/rollout/head_logits.hpp"
 
 KDLIB_NAMESPACE_BEGIN

@@ -187,14 +187,17 @@ void DistilRun<D, T>::prepare_folder() {
 template <class D, class T>
 void DistilRun<D, T>::load() {
   progress_.note(concat("loading ", s_.teacher));
-  teacher_.emplace(Model::from_pretrained(s_.teacher, {.trainable = false}));
+  const bool shares = s_.student_path() == s_.teacher && s_.train != "all";
+  // What is trained through codes needs its weights in memory; a teacher that shares them has them there, too.
+  const WeightStorage of_student = s_.train == "lora" ? WeightStorage::in_file : WeightStorage::decoded;
+  teacher_.emplace(Model::from_pretrained(s_.teacher, {.trainable = false, .weights = shares ? of_student : WeightStorage::in_file}));
   std::optional<Tokenizer> tokenizer = find_model_tokenizer(s_.teacher);
   if (tokenizer) check_tokenizer_fits(*tokenizer, teacher_->vocab_size());
-  if (s_.student_path() == s_.teacher && s_.train != "all") {
+  if (shares) {
     student_.emplace(teacher_->share());
     shares_weights_ = true;
   } else {
-    student_.emplace(Model::from_pretrained(s_.student_path(), {.trainable = s_.train == "all"}));
+    student_.emplace(Model::from_pretrained(s_.student_path(), {.trainable = s_.train == "all", .weights = of_student}));
     const std::optional<Tokenizer> other = find_model_tokenizer(s_.student_path());
     const std::int64_t ids = common_vocabulary({teacher_->vocab_size(), tokenizer ? &*tokenizer : nullptr}, {student_->vocab_size(), other ? &*other : nullptr});
     teacher_->set_real_vocabulary(ids);

@@ -10,6 +10,7 @@
 #include "kdlib/io/gguf.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/model/decoder.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -24,6 +25,11 @@ inline std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
   const GgufFile file(model);
   if (file.find("tokenizer.ggml.tokens") == nullptr) return std::nullopt;
   return Tokenizer::from_gguf(file);
+}
+
+/// --weights file|memory of programs that train nothing; an adapter that is merged on reading needs matrices in memory.
+inline WeightStorage weight_storage(const std::string& weights, bool merges) {
+  return weights == "memory" || merges ? WeightStorage::decoded : WeightStorage::in_file;
 }
 
 /// Ids that end an answer: the tokenizer's (generation_config.json, config.json, tokenizer_config.json in this order, or GGUF), else

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with the matrix behind the logits, dense or packed.
-#ifndef KDLIB_LOSS_HEAD_PRODUCT_HPP
-#define KDLIB_LOSS_HEAD_PRODUCT_HPP
+#ifndef KDLIB_QUANT_HEAD_PRODUCT_HPP
+#define KDLIB_QUANT_HEAD_PRODUCT_HPP
 
 #include "kdlib/backend/concepts.hpp"
 #include "kdlib/core/error.hpp"
