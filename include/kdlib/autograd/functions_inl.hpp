@@ -25,6 +25,8 @@ void multiply_weight_back(const LinearOperand<T, D>& w, std::int64_t n, const T*
   Kernels<D, T>::gemm(false, false, n, in, out, T{1}, dy, out, w.weight->value.data(), in, beta, dx, in);
 }
 
+constexpr std::int64_t panel_elements = 1 << 22;  // of a gradient at a time: 16 MiB in float
+
 /// The gradient of a packed weight's values, dy^T x, given away by panels of rows.
 template <class T, class D>
 void packed_weight_gradient(const LinearOperand<T, D>& w, std::int64_t n, const T* x, const T* dy) {
