@@ -11,7 +11,9 @@
 
 namespace {
 
-struct Emulated {};
+struct Emulated {
+  static constexpr const char* name = "emulated";
+};
 
 /// All memory of the device is open while one of these lives.
 class Open {
