@@ -26,7 +26,7 @@ struct Completion {
   std::vector<float> log_probs;           // under the distribution each id was drawn from
   std::vector<float> full_log_probs;      // under the model's own softmax at temperature 1
   bool stopped = false;
-  RoutingRecord routing;                  // with record_routing: of every token that was run: the prompt and all ids but the last
+  RoutingRecord routing{};                // with record_routing: of every token that was run: the prompt and all ids but the last
 };
 
 struct GenerationProgress {
