@@ -67,13 +67,15 @@ std::pair<double, std::string> predicted_seconds(const std::string& program, con
   const std::string log = kd::concat(folder != nullptr ? folder : "/tmp", "/kdlib-sweep-", static_cast<long>(::getpid()), ".log");
   const kd::ChildOutput answer = kd::run_child(program, arguments, log);
   kd::remove_tree(log);
-  const std::size_t end = answer.text.find(" in all, before evaluation"), begin = end == std::string::npos ? end : answer.text.rfind("about ", end);
+  const std::string line = "all steps, before evaluation";  // and its time, at the end of the line
+  const std::size_t at_line = answer.text.find(line), end = at_line == std::string::npos ? at_line : std::min(answer.text.find('\n', at_line), answer.text.size());
+  const std::size_t begin = at_line == std::string::npos ? at_line : answer.text.find_first_not_of(' ', at_line + line.size());
   if (answer.status != 0 || begin == std::string::npos) {
     const std::size_t at = answer.text.find("error:");
     return {std::nan(""), at == std::string::npos ? kd::concat("exit status ", answer.status) : answer.text.substr(at, answer.text.find('\n', at) - at)};
   }
   double seconds = 0, part = 0;
-  for (const char c : answer.text.substr(begin + 6, end - begin - 6)) {
+  for (const char c : answer.text.substr(begin, end - begin)) {
     if (c == ':') seconds = (seconds + part) * 60, part = 0;
     else part = 10 * part + (c - '0');
   }
