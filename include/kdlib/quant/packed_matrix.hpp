@@ -71,7 +71,7 @@ template <class T, class D>
 void PackedMatrix<T, D>::multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y, std::int64_t ldy) const {
   if (begin == 0 && count == rows() && ldy == count && m <= few_rows()) return multiply_few(m, x, beta, y);
   each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {
-    Kernels<D, T>::gemm(false, true, m, n, columns(), T{1}, x, columns(), w, columns(), beta, y + (row - begin), ldy);
+    Kernels<D, T>::gemm(false, true, m, n, columns(), T(1.0f), x, columns(), w, columns(), beta, y + (row - begin), ldy);
   });
 }
 
@@ -79,7 +79,7 @@ template <class T, class D>
 void PackedMatrix<T, D>::multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient, std::int64_t ldy, T beta,
                                        T* x_gradient) const {
   each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {
-    Kernels<D, T>::gemm(false, false, m, columns(), n, T{1}, y_gradient + (row - begin), ldy, w, columns(), row == begin ? beta : T{1}, x_gradient,
+    Kernels<D, T>::gemm(false, false, m, columns(), n, T(1.0f), y_gradient + (row - begin), ldy, w, columns(), row == begin ? beta : T(1.0f), x_gradient,
                         columns());
   });
 }
