@@ -168,7 +168,7 @@ KDLIB_LANE void coded_tile(const CodedRanges& w, const LevelTable& table, const 
 /// Scales and zeros of row r as the tiles want them, in `scratch` [2, row_groups + lanes] where they are stored otherwise.
 KDLIB_LANE CodedRow coded_row(const CodedRanges& w, std::int64_t r, float* scratch) {
   const std::int64_t groups = w.row_groups();
-  CodedRow row{w.codes + r * w.row_bytes(), w.scale + r * groups, w.zero == nullptr ? nullptr : w.zero + r * groups};
+  CodedRow row{w.codes + r * w.row_bytes(), w.scale == nullptr ? nullptr : w.scale + r * groups, w.zero == nullptr ? nullptr : w.zero + r * groups};
   if (w.scale == nullptr) {
     for (std::int64_t g = 0; g < groups; ++g) scratch[g] = coded_scale(w, r * groups + g);
     row.scale = scratch;

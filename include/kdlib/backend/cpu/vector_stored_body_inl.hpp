@@ -322,6 +322,9 @@ KDLIB_LANE void stored_tile(const StoredByte* const* row, const StoredByte* cons
   put_rows<stored_group, M>(s, out);
 }
 
+/// The scales of a row that lie apart; types that have none get a place that is never read.
+KDLIB_LANE const StoredByte* stored_scales(const StoredRanges& w, std::int64_t r) { return w.scale_parts == nullptr ? w.row(r) : w.row_scales(r); }
+
 /// y[m, count] (leading dimension ldy) = x W[begin, begin + count)^T + beta * y, m rows of x: four, two or one at a time meet four rows of W.
 template <class F>
 KDLIB_LOOP void stored_rows_dots(const StoredRanges& w, std::int64_t begin, std::int64_t count, std::int64_t m, const StoredInput& x, float beta, float* y,
@@ -331,7 +334,7 @@ KDLIB_LOOP void stored_rows_dots(const StoredRanges& w, std::int64_t begin, std:
   for (std::int64_t r = 0; r < count; r += stored_group) {
     for (std::int64_t i = 0; i < stored_group; ++i) {  // past the end: the last row again
       const std::int64_t at = begin + (r + i < count ? r + i : count - 1);
-      row[i] = w.row(at), scale[i] = w.row_scales(at);
+      row[i] = w.row(at), scale[i] = stored_scales(w, at);
     }
     const StoredByte* ahead = row[0] + 2 * stored_group * w.row_bytes();  // the group after the next: asking evenly keeps the memory busy
     for (std::int64_t i = 0; i < m; ahead = nullptr) {
@@ -354,7 +357,7 @@ template <class F>
 KDLIB_LOOP void stored_rows_decode(const StoredRanges& w, std::int64_t begin, std::int64_t count, float* out) {
   const std::int64_t ahead = count * w.row_bytes();  // the rows that are decoded next, as a rule
   for (std::int64_t r = begin; r < begin + count; ++r) {
-    const StoredByte *b = w.row(r), *scale = w.row_scales(r);
+    const StoredByte *b = w.row(r), *scale = stored_scales(w, r);
     for (std::int64_t block = 0; block * 32 * F::units < w.columns; ++block, b += F::bytes) {
       for (int line = 0; line < F::bytes; line += 64) _mm_prefetch(reinterpret_cast<const char*>(b + ahead + line), _MM_HINT_T0);
 #pragma GCC unroll 8
