@@ -217,7 +217,7 @@ def unpacked(path, folder):
 
 def compare_tokenize(args):
     texts = benchmark_texts()
-    print("| tokenizer | text | kdlib MB/s (least, most) | first pass | " + "peer | peer's MB/s | ratio | decoding | peer's |\n|" + "---|" * 9)
+    print("| tokenizer | text | kdlib MB/s (least, most) | first pass | peer | peer's MB/s | ratio | decoding | peer's |\n|" + "---|" * 9)
     for given in args.tokenizers:
         path = unpacked(given, os.path.dirname(texts["prose"]))
         name = os.path.basename(given.rstrip("/")).replace(".tokenizer.json", "")

@@ -9,6 +9,7 @@
 #include "kdlib/model/apply_adapter.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "support/catch.hpp"
+#include "support/refusal.hpp"
 #include "support/tolerance.hpp"
 
 using namespace kdlib;
@@ -18,16 +19,6 @@ using Model = Decoder<Cpu, float>;
 namespace {
 
 const std::vector<std::string> mixtures = {"qwen3_moe", "qwen2_moe", "gpt_oss"};
-
-template <class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was refused";
-}
 
 TokenBatch golden_batch() {
   TokenBatch batch;

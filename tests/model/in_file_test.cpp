@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Models whose matrices stay in the mapped file give what decoded ones give: forward, decoding, losses, LoRA gradients, files.
 #include <cmath>
-#include <functional>
 
 #include "kdlib/eval/perplexity.hpp"
 #include "kdlib/model/adapter.hpp"
 #include "reference_models.hpp"
 #include "support/catch.hpp"
+#include "support/refusal.hpp"
 #include "support/run_files.hpp"
 #include "support/tolerance.hpp"
 
@@ -19,15 +19,6 @@ namespace {
 const char* const names[] = {"llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3", "qwen3_moe", "qwen2_moe", "gpt_oss", "gpt_oss_mxfp4"};
 
 Model load(const std::string& path, WeightStorage weights) { return Model::from_pretrained(path, {.trainable = false, .weights = weights}); }
-
-std::string refusal(const std::function<void()>& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was refused";
-}
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
 #include "support/catch.hpp"
+#include "support/refusal.hpp"
 #include "support/shared.hpp"
 
 using namespace kdlib;
@@ -14,12 +15,7 @@ using Model = Decoder<Cpu, float>;
 namespace {
 
 std::string refusal(const std::string& path) {
-  try {
-    Model::from_pretrained(path);
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was refused";
+  return kdlib_tests::refusal([&] { Model::from_pretrained(path); });
 }
 
 /// Writes `model` with tensors left out, replaced or added.

@@ -11,6 +11,7 @@
 #include "kdlib/kdlib.hpp"
 #include "model/golden.hpp"
 #include "support/catch.hpp"
+#include "support/refusal.hpp"
 #include "support/tolerance.hpp"
 #include "support/training_parts.hpp"
 
@@ -47,16 +48,6 @@ RoutingRecord moved(RoutingRecord record, std::int32_t experts) {
     for (std::int32_t& id : layer)
       if (id != RoutingRecord::unknown) id = (id + 1) % experts;
   return record;
-}
-
-template <class F>
-std::string refusal(F&& f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "nothing was refused";
 }
 
 }  // namespace

@@ -77,16 +77,16 @@ TEST_CASE("spans weigh rows by their own weights; rows in none and spans without
 TEST_CASE("token batches of a step get span weights in place: the total is the sum of the spans' weights, whatever the batches", "[train]") {
   const auto step = [](const std::vector<std::vector<int>>& cut) {
     std::vector<TokenBatch> batches;
-    std::vector<std::vector<std::int32_t>> numbers;
     for (const auto& documents : cut) {
-      batches.emplace_back(), numbers.emplace_back();
+      batches.emplace_back();
       for (const int length : documents) {
-        batches.back().append(std::vector<std::int32_t>(static_cast<std::size_t>(length), 7));
-        for (int i = 0; i < length; ++i) numbers.back().push_back(i < 2 ? 0 : 1);  // two tokens of prompt, then the answer
+        std::vector<std::int32_t> numbers;
+        for (int i = 0; i < length; ++i) numbers.push_back(i < 2 ? 0 : 1);  // two tokens of prompt, then the answer
+        batches.back().append(std::vector<std::int32_t>(static_cast<std::size_t>(length), 7), {}, numbers);
       }
     }
     SpanWeights spans({{"prompt", 0.25}, {"answer", 1}});
-    spans.weigh(batches, numbers);
+    spans.weigh(batches);
     std::vector<float> all;
     double total = 0;
     for (const TokenBatch& batch : batches) {

@@ -72,22 +72,9 @@ inline void write_gguf_config(GgufWriter& out, const DecoderConfig& c) {
   if (!alternate) out.booleans(a + ".attention.sliding_window_pattern", slides);
 }
 
-/// A weight to be written: a parameter or a packed matrix.
 template <class D, class T>
-struct GgufWeight {
-  std::string name;
-  Shape shape;
-  const T* data = nullptr;  // on the device
-  const PackedMatrix<T, D>* packed = nullptr;
-};
-
-template <class D, class T>
-std::vector<GgufWeight<D, T>> gguf_weights(const Decoder<D, T>& model) {
-  std::vector<GgufWeight<D, T>> list;
-  const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(model.linears());
-  for (const Parameter<T, D>* p : const_cast<Decoder<D, T>&>(model).parameters())
-    if (!p->name.starts_with("base_model.") && std::find(behind.begin(), behind.end(), p) == behind.end()) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr});
-  for (const PackedWeight<D, T>& w : model.packed_weights()) list.push_back({w.name, w.shape, nullptr, w.matrix});
+std::vector<SavedTensor<D, T>> gguf_weights(const Decoder<D, T>& model) {
+  const auto list = weights_to_save<D, T>(const_cast<Decoder<D, T>&>(model).parameters(), model.linears(), model.packed_weights());
   model.refresh_codes();
   return list;
 }
@@ -104,7 +91,7 @@ inline GgufType gguf_tensor_type(const GgufPart& part, GgufType wanted, std::vec
 
 /// Writes the rows of one tensor, encoded; runs of rows at once where they stand together.
 template <class D, class T>
-void write_gguf_rows(AtomicFile& file, const GgufWeight<D, T>& weight, const GgufPart& part, GgufType type) {
+void write_gguf_rows(AtomicFile& file, const SavedTensor<D, T>& weight, const GgufPart& part, GgufType type) {
   const std::int64_t together = part.head > 0 || part.group > 0 ? 1 : 1 + (std::int64_t{1} << 16) / part.width;
   std::vector<T> host(static_cast<std::size_t>(together * part.width));
   std::vector<float> values(host.size());
@@ -188,7 +175,7 @@ std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* 
   const std::vector<float> divisors = detail::gguf_rope_divisors(c);
   if (!divisors.empty()) writer.add("rope_freqs.weight", GgufType::f32, Shape{c.head_size / 2}, std::as_bytes(std::span(divisors)));
   const auto weights = detail::gguf_weights<D, T>(model);
-  for (const detail::GgufWeight<D, T>& w : weights)
+  for (const detail::SavedTensor<D, T>& w : weights)
     for (const detail::GgufPart& part : detail::gguf_parts(w.name, w.shape, c)) {
       const GgufType type = detail::gguf_tensor_type(part, settings.type, notes);
       writer.add_from(part.name, type, part.shape, [&w, part, type](AtomicFile& file) { detail::write_gguf_rows<D, T>(file, w, part, type); });

@@ -40,18 +40,26 @@ void append_expert_tensors(std::vector<SavedTensor<D, T>>& list, const std::stri
   }
 }
 
+/// The weights of a model as it holds them: parameters but those of adapters and those behind codes, and packed matrices.
+template <class D, class T>
+std::vector<SavedTensor<D, T>> weights_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears,
+                                               const std::vector<PackedWeight<D, T>>& packed) {
+  std::vector<SavedTensor<D, T>> list;
+  const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(linears);
+  for (const Parameter<T, D>* p : parameters)
+    if (!p->name.starts_with("base_model.") && std::find(behind.begin(), behind.end(), p) == behind.end()) list.push_back({p->name, p->value.shape(), p->value.data()});
+  for (const PackedWeight<D, T>& p : packed) list.push_back({p.name, p.shape, nullptr, p.matrix});
+  return list;
+}
+
+/// The same as tensors of a Hugging Face directory, by name.
 template <class D, class T>
 std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears,
                                                const std::vector<PackedWeight<D, T>>& packed, Family family) {
   std::vector<SavedTensor<D, T>> list;
-  const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(linears);
-  for (const Parameter<T, D>* p : parameters)
-    if (std::find(behind.begin(), behind.end(), p) != behind.end()) continue;
-    else if (is_expert_tensor(p->name)) append_expert_tensors(list, p->name, p->value.shape(), static_cast<const T*>(p->value.data()), static_cast<const PackedMatrix<T, D>*>(nullptr), family);
-    else if (!p->name.starts_with("base_model.")) list.push_back({p->name, p->value.shape(), p->value.data(), nullptr, false});
-  for (const PackedWeight<D, T>& p : packed) {
-    if (is_expert_tensor(p.name)) append_expert_tensors(list, p.name, p.shape, static_cast<const T*>(nullptr), p.matrix, family);
-    else list.push_back({p.name, p.shape, nullptr, p.matrix, false});
+  for (const SavedTensor<D, T>& w : weights_to_save<D, T>(parameters, linears, packed)) {
+    if (is_expert_tensor(w.name)) append_expert_tensors(list, w.name, w.shape, w.data, w.packed, family);
+    else list.push_back(w);
   }
   std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return list;

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "kdlib/train/spans.hpp"
 #include "kdlib/optim/concepts.hpp"
+#include "kdlib/train/spans.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 

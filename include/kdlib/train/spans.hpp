@@ -49,10 +49,9 @@ class SpanWeights {
   std::vector<float> weights(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights = {});
   void add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights, std::span<const double> row_values);
 
-  /// count() and weights() for all batches of a step at once, in place: the weights of a batch become weight_s a_i / denominator_s. span_of_token[b] [N]
-  /// numbers the span of each token's NEXT token, as TokenBatch::weights do. The loss is then the plain sum over rows
-  /// (GradientSettings::spans), not a mean.
-  void weigh(std::span<TokenBatch> step, std::span<const std::vector<std::int32_t>> span_of_token);
+  /// count() and weights() for all batches of a step at once, by TokenBatch::spans, in place: the weights of a batch become
+  /// weight_s a_i / denominator_s. The loss is then the plain sum over rows (GradientSettings::spans), not a mean. InputError: a batch without span numbers.
+  void weigh(std::span<TokenBatch> step);
 
   /// The spans in order, with what count() and add() saw of this step.
   const std::vector<SpanLoss>& losses() const { return spans_; }

@@ -69,20 +69,20 @@ inline void SpanWeights::add(std::span<const std::int32_t> span_of_row, std::spa
   }
 }
 
-inline void SpanWeights::weigh(std::span<TokenBatch> step, std::span<const std::vector<std::int32_t>> span_of_token) {
-  require<ShapeError>(step.size() == span_of_token.size(), "[spans] ", step.size(), " batches and span numbers of ", span_of_token.size());
+inline void SpanWeights::weigh(std::span<TokenBatch> step) {
   begin_step();
-  for (std::size_t b = 0; b < step.size(); ++b) {
-    TokenBatch& batch = step[b];
-    require<ShapeError>(span_of_token[b].size() == batch.ids.size(), "[spans] batch ", b, " has ", batch.ids.size(), " tokens and ", span_of_token[b].size(), " span numbers");
+  for (TokenBatch& batch : step) {
+    require<InputError>(batch.spans.size() == batch.ids.size(), "[spans] ", spans_.size(), " spans are named, but ",
+                        batch.sources.empty() ? std::string("a batch") : batch.sources.front(),
+                        " does not say which span its tokens are in (TokenBatch::spans; \"spans\" in a line of ids)");
     if (batch.weights.empty()) {
       batch.weights.assign(batch.ids.size(), 1.0f);
       for (std::int64_t d = 0; d < batch.documents(); ++d)  // nothing follows a document's last token
         if (batch.length(d) > 0) batch.weights[static_cast<std::size_t>(batch.offsets[static_cast<std::size_t>(d + 1)] - 1)] = 0;
     }
-    count(span_of_token[b], batch.weights);
+    count(batch.spans, batch.weights);
   }
-  for (std::size_t b = 0; b < step.size(); ++b) step[b].weights = weights(span_of_token[b], step[b].weights);
+  for (TokenBatch& batch : step) batch.weights = weights(batch.spans, batch.weights);
 }
 
 inline double SpanWeights::loss() const {

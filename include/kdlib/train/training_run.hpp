@@ -35,7 +35,8 @@ class TrainingRun {
               const RunSettings& settings, const StageContext& context, const std::vector<Parameter<T, D>*>& trained, SettingsList list)
       : student_(student), source_(source), objective_(objective), schedule_(schedule), state_(state), sink_(sink), store_(store),
         settings_(settings), context_(context), trained_(trained), list_(std::move(list)),
-        gradient_(GradientSettings{settings.recompute, settings.workspace_bytes, settings.replay_routing, settings.jensen_shannon, !settings.spans.empty()}) {
+        gradient_(GradientSettings{.recompute = settings.recompute, .workspace_bytes = settings.workspace_bytes, .replay_routing = settings.replay_routing,
+                                   .jensen_shannon = settings.jensen_shannon, .spans = !settings.spans.empty()}) {
     if (!settings.spans.empty()) spans_.emplace(settings.spans);
   }
 
@@ -56,7 +57,6 @@ class TrainingRun {
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
   void log_metrics(const RowMetrics& m);
   void log_experts(const ExpertUse& use);
-  void weigh_spans();
   void scalar(std::string_view name, double value) { sink_.scalar(name, step_, value); }
   void evaluate_if_due(bool last);
   void save(bool finished);

@@ -142,7 +142,7 @@ KDLIB_TRAINING_RUN(bool)::take_step() {
   if (!fetch()) return false;
   times.fetched = monotonic_seconds();
   step_tokens_ = total_weight(batches_);
-  if (spans_) weigh_spans();
+  if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
   const StepSums sums = gradient_(student_, objective_, batches_);
   const auto clip = measure_clip(trained_, settings_.clip_norm);  // optim/clip.hpp, found where the program includes it
   const double rate = schedule_(step_ - context_.first_step);
@@ -151,17 +151,6 @@ KDLIB_TRAINING_RUN(bool)::take_step() {
   times.end = monotonic_seconds();
   report(sums, clip.norm, rate, times);
   return true;
-}
-
-/// Every span its own denominator, fixed here for all micro-batches of the step.
-KDLIB_TRAINING_RUN(void)::weigh_spans() {
-  std::vector<std::vector<std::int32_t>> numbers;
-  for (const TokenBatch& batch : batches_) {
-    require<InputError>(batch.spans.size() == batch.ids.size(), "[train] RunSettings::spans names ", settings_.spans.size(), " spans, but ",
-                        batch.sources.empty() ? std::string("a batch") : batch.sources.front(), " does not say which span its tokens are in (TokenBatch::spans; \"spans\" in a line of ids)");
-    numbers.push_back(batch.spans);
-  }
-  spans_->weigh(batches_, numbers);
 }
 
 KDLIB_TRAINING_RUN(void)::update(const StepSums& sums, double norm, double factor, double rate) {

@@ -83,15 +83,20 @@ struct Loops {
     if constexpr (Sums && Teacher) out.teacher.largest = static_cast<double>(lanes.max_t.largest());
   }
 
-  /// A block's factor as a number near 1 and a power of two.
+  /// A block's factor of kept exponentials as a number near 1 and a power of two.
   template <class P>
   struct BlockFactor {
-    P near_one, power;
-    template <class C>
-    KDLIB_INLINE static BlockFactor of(C factor) {
-      int exponent = 0;
-      const C fraction = std::frexp(factor, &exponent);
-      return {P(fraction), P(std::ldexp(C(1), exponent))};
+    P near_one{1}, power{1};
+
+    template <class T, class C>
+    KDLIB_INLINE static BlockFactor of(const SideConstants<C>& side, std::int64_t block) {
+      BlockFactor out;
+      if constexpr (keeps_exponentials<C, T>) {
+        int exponent = 0;
+        out.near_one = P(std::frexp(side.block_factor[block], &exponent));
+        out.power = P(std::ldexp(C(1), exponent));
+      }
+      return out;
     }
   };
 
@@ -118,7 +123,7 @@ struct Loops {
     for (std::int64_t block = (n - 1) / row_block; block >= 0; --block) {
       const std::int64_t first = block * row_block, last = first + row_block < n ? first + row_block : n;
       P value{0}, derivative{0};
-      const auto factor_s = BlockFactor<P>::of(c.student.block_factor[block]), factor_t = BlockFactor<P>::of(teacher ? c.teacher.block_factor[block] : C(0));
+      const auto factor_s = BlockFactor<P>::template of<T>(c.student, block), factor_t = BlockFactor<P>::template of<T>(teacher ? c.teacher : c.student, block);
       for (std::int64_t i = first; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
         Entry<P> x{P(0), P(0), P(0), P(0)};
@@ -156,7 +161,7 @@ struct Loops {
     const P scale{-c.scale * c.subtract}, floor{c.floor};
     for (std::int64_t block = 0; block * row_block < n; ++block) {
       const std::int64_t last = std::min(n, (block + 1) * row_block);
-      const auto factor = BlockFactor<P>::of(c.student.block_factor[block]);
+      const auto factor = BlockFactor<P>::template of<T>(c.student, block);
       for (std::int64_t i = block * row_block; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
         const P a = P::max(floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));

@@ -75,6 +75,8 @@ class RowWalker {
   void sweep();
   void start_sweep(double student, double teacher);
   template <bool Teacher, bool Sums>
+  RowSums block_sums(const T* s, const T* t, std::int64_t count, C* keep_s, C* keep_t) const;
+  template <bool Teacher, bool Sums>
   RowSums sum_block(const T* s, const T* t, std::int64_t count, std::int64_t first);
   void end_sweep(double inverse_temperature);
   RowStatistics row_statistics() const;
@@ -106,7 +108,7 @@ class RowWalker {
   std::vector<std::uint64_t> order_;                       // id and place in the targets, for sorting
   std::vector<double> support_log_t_, support_log_s_, support_p_s_, support_derivative_;
   std::vector<T> masked_;                                  // a block without its support
-  std::vector<C> kept_;                                    // its exponentials, which nobody reads
+  std::vector<C> masked_exponentials_;                     // which nobody reads
   double log_tail_s_ = 0, above_label_ = 0;
 };
 

@@ -138,11 +138,8 @@ void RowWalker<Loops, C, T>::support_sweep(double temperature) {
     if (here > 0.9 * outside) {
       masked_.assign(student_ + first, student_ + first + count);
       for (std::size_t k = begin; k < next; ++k) masked_[static_cast<std::size_t>(support_[k].first - first)] = static_cast<T>(-std::numeric_limits<float>::infinity());
-      kept_.assign(static_cast<std::size_t>(count), C(0));
-      RowSums block;
-      Loops::template block_statistics<C, T, false, false>(masked_.data(), nullptr, count, sums_, static_cast<C>(1.4426950408889634 * inverse),
-                                                           static_cast<C>(-1e6 * temperature), kept_.data(), nullptr, block);
-      outside = block.student.sum;
+      if constexpr (keeps_exponentials<C, T>) masked_exponentials_.resize(static_cast<std::size_t>(row_block));
+      outside = block_sums<false, false>(masked_.data(), nullptr, count, masked_exponentials_.data(), nullptr).student.sum;
     } else {
       outside -= here;
     }

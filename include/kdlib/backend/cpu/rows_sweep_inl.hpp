@@ -54,11 +54,21 @@ void RowWalker<Loops, C, T>::start_sweep(double student, double teacher) {
   sums_ = {};
   sums_.student.anchor = student;
   sums_.teacher.anchor = teacher;
-  anchor_s_.clear(), anchor_t_.clear();
   if constexpr (keeps_exponentials<C, T>) {
+    anchor_s_.clear(), anchor_t_.clear();
     kept_s_ = at_least(exponentials_s_, n_);
     if (with_teacher_) kept_t_ = at_least(exponentials_t_, n_);
   }
+}
+
+/// A block's sums about the row's anchors as they are.
+template <class Loops, class C, class T>
+template <bool Teacher, bool Sums>
+RowSums RowWalker<Loops, C, T>::block_sums(const T* s, const T* t, std::int64_t count, C* keep_s, C* keep_t) const {
+  RowSums block;
+  Loops::template block_statistics<C, T, Teacher, Sums>(s, t, count, sums_, static_cast<C>(1.4426950408889634 / temperature_), static_cast<C>(-1e6 * temperature_),
+                                                        keep_s, keep_t, block);
+  return block;
 }
 
 /// A block's sums about the row's anchors. A block that rises far above an anchor moves it and is summed again; one whose exponentials add up to less than
@@ -67,7 +77,6 @@ template <class Loops, class C, class T>
 template <bool Teacher, bool Sums>
 RowSums RowWalker<Loops, C, T>::sum_block(const T* s, const T* t, std::int64_t count, std::int64_t first) {
   const double inverse = 1 / temperature_;
-  const C log2_scale = static_cast<C>(1.4426950408889634 * inverse), floor = static_cast<C>(-1e6 * temperature_);
   RowSums block;
   const auto moved = [&](SideSums& side, SideSums& other, const T* z, double sum) {
     if (!(sum > 4e5)) return false;
@@ -77,19 +86,21 @@ RowSums RowWalker<Loops, C, T>::sum_block(const T* s, const T* t, std::int64_t c
     return true;
   };
   for (bool again = true; again;) {
-    Loops::template block_statistics<C, T, Teacher, Sums>(s, t, count, sums_, log2_scale, floor, kept_s_ == nullptr ? nullptr : kept_s_ + first,
-                                                          kept_t_ == nullptr ? nullptr : kept_t_ + first, block);
+    block = block_sums<Teacher, Sums>(s, t, count, kept_s_ == nullptr ? nullptr : kept_s_ + first, kept_t_ == nullptr ? nullptr : kept_t_ + first);
     again = moved(sums_.student, sums_.teacher, s, block.student.sum);
     if constexpr (Teacher) again = moved(sums_.teacher, sums_.student, t, block.teacher.sum) || again;
   }
-  anchor_s_.push_back(sums_.student.anchor);
-  if constexpr (Teacher) anchor_t_.push_back(sums_.teacher.anchor);
+  if constexpr (keeps_exponentials<C, T>) {
+    anchor_s_.push_back(sums_.student.anchor);
+    if constexpr (Teacher) anchor_t_.push_back(sums_.teacher.anchor);
+  }
   return block;
 }
 
-/// p = e^((z - anchor of the block) / T) * factor of the block.
+/// Of kept exponentials: p = e^((z - anchor of the block) / T) * factor of the block.
 template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::end_sweep(double inverse_temperature) {
+  if constexpr (!keeps_exponentials<C, T>) return;
   const auto factors = [&](const SideSums& side, const std::vector<double>& anchors, std::vector<C>& out) {
     out.resize(anchors.size());
     const double one = 1 / side.sum;
