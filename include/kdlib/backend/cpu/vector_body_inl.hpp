@@ -30,33 +30,67 @@ template <class T>
 KDLIB_LANE V<T> splat(T x) {
   return x - V<T>{};  // not 0 + x, which would keep an addition for the sake of -0
 }
-/// The first `count` elements, the rest 0.
+#if KDLIB_VECTOR_BYTES == 64
+KDLIB_LANE V<float> masked_load(const float* p, std::int64_t count) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), p); }
+KDLIB_LANE void masked_store(float* p, const V<float>& v, std::int64_t count) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1u), v);
+}
+#elif KDLIB_VECTOR_BYTES == 32
+KDLIB_LANE __m256i first_lanes(std::int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+KDLIB_LANE V<float> masked_load(const float* p, std::int64_t count) { return _mm256_maskload_ps(p, first_lanes(count)); }
+KDLIB_LANE void masked_store(float* p, const V<float>& v, std::int64_t count) { _mm256_maskstore_ps(p, first_lanes(count), v); }
+#endif
+
+/// The first `count` elements, the rest 0; 0 <= count <= lanes. Lanes past the end are never read.
 template <class T>
 KDLIB_LANE V<T> load_part(const T* p, std::int64_t count) {
-  V<T> v{};
-  __builtin_memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(T));
-  return v;
+  if constexpr (std::is_same_v<T, float> && KDLIB_VECTOR_BYTES >= 32) {
+    return masked_load(p, count);
+  } else {
+    V<T> v{};
+    __builtin_memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(T));
+    return v;
+  }
 }
 template <class T>
 KDLIB_LANE void store_part(T* p, const V<T>& v, std::int64_t count) {
-  __builtin_memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(T));
+  if constexpr (std::is_same_v<T, float> && KDLIB_VECTOR_BYTES >= 32) masked_store(p, v, count);
+  else __builtin_memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(T));
+}
+/// The first `count` lanes of v, the rest 0.
+template <class T>
+KDLIB_LANE V<T> first_of(const V<T>& v, std::int64_t count) {
+  using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Int I __attribute__((vector_size(KDLIB_VECTOR_BYTES)));
+  I lane;
+  for (std::int64_t i = 0; i < Pack<T>::lanes; ++i) lane[i] = static_cast<Int>(i);
+  return lane < static_cast<Int>(count) - I{} ? v : V<T>{};
+}
+template <int First, class Vector, int... I>
+KDLIB_LANE auto lanes_from(const Vector& v, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(v, v, (First + I)...);
 }
 /// Sum of the lanes by halves: the same tree for every length of n that is padded with zeros.
-template <class T, int Bytes>
-KDLIB_LANE T sum_bytes(const char* from) {
-  typedef T half __attribute__((vector_size(Bytes / 2)));
-  half low, high;
-  __builtin_memcpy(&low, from, sizeof low);
-  __builtin_memcpy(&high, from + sizeof low, sizeof high);
-  low += high;
-  if constexpr (Bytes / 2 > 16) return sum_bytes<T, Bytes / 2>(reinterpret_cast<const char*>(&low));
-  else if constexpr (sizeof low / sizeof(T) == 4) return (low[0] + low[2]) + (low[1] + low[3]);
-  else if constexpr (sizeof low / sizeof(T) == 2) return low[0] + low[1];
-  else return low[0];
+template <class T, int Lanes = static_cast<int>(Pack<T>::lanes), class Vector>
+KDLIB_LANE T sum(const Vector& v) {
+  if constexpr (Lanes == 2) {
+    return v[0] + v[1];
+  } else {
+    using Half = std::make_integer_sequence<int, Lanes / 2>;
+    return sum<T, Lanes / 2>(lanes_from<0>(v, Half{}) + lanes_from<Lanes / 2>(v, Half{}));
+  }
 }
-template <class T>
-KDLIB_LANE T sum(const V<T>& v) {
-  return sum_bytes<T, KDLIB_VECTOR_BYTES>(reinterpret_cast<const char*>(&v));
+template <class T, int Lanes = static_cast<int>(Pack<T>::lanes), class Vector>
+KDLIB_LANE T largest_lane(const Vector& v) {
+  if constexpr (Lanes == 2) {
+    return v[0] > v[1] ? v[0] : v[1];
+  } else {
+    using Half = std::make_integer_sequence<int, Lanes / 2>;
+    const auto low = lanes_from<0>(v, Half{}), high = lanes_from<Lanes / 2>(v, Half{});
+    return largest_lane<T, Lanes / 2>(low > high ? low : high);
+  }
 }
 
 KDLIB_LANE V<double> exponential(V<double> x) {
@@ -170,9 +204,30 @@ KDLIB_LOOP void rms_norm_backward(const T* x, const T* weight, const T* inverse_
   }
 }
 
-/// One row of heads; sign = -1 for the transposed rotation.
+/// `half` is a multiple of Lanes.
+template <int Lanes, class T>
+KDLIB_LANE void rope_heads(T* x, std::int64_t heads, std::int64_t half, const T* cosine, const T* sine, T sign) {
+  typedef T N __attribute__((vector_size(Lanes * sizeof(T)), aligned(sizeof(T)), may_alias));
+  for (std::int64_t i = 0; i < half; i += Lanes) {
+    const N c = *reinterpret_cast<const N*>(cosine + i), s = sign * *reinterpret_cast<const N*>(sine + i);
+    for (std::int64_t h = 0; h < heads; ++h) {
+      T *low = x + 2 * half * h + i, *high = low + half;
+      const N a = *reinterpret_cast<const N*>(low), b = *reinterpret_cast<const N*>(high);
+      *reinterpret_cast<N*>(low) = a * c - b * s;
+      *reinterpret_cast<N*>(high) = b * c + a * s;
+    }
+  }
+}
+
+/// One row of heads; sign = -1 for the transposed rotation. Halves of less than a whole vector (heads of 8 or 16) get a vector of their size.
 template <class T>
 KDLIB_LOOP void rope_row(T* x, std::int64_t heads, std::int64_t half, const T* cosine, const T* sine, T sign) {
+  constexpr int w = static_cast<int>(Pack<T>::lanes);
+  if (half % w == 0) return rope_heads<w>(x, heads, half, cosine, sine, sign);
+  if constexpr (w > 4)
+    if (half % (w / 2) == 0) return rope_heads<w / 2>(x, heads, half, cosine, sine, sign);
+  if constexpr (w > 8)
+    if (half % (w / 4) == 0) return rope_heads<w / 4>(x, heads, half, cosine, sine, sign);
   for (std::int64_t h = 0; h < heads; ++h, x += 2 * half) {
     KDLIB_FOR_PACKS(T, i, half) {
       const V<T> a = take(x, i, half), b = take(x + half, i, half), c = take(cosine, i, half), s = sign * take(sine, i, half);
@@ -202,28 +257,26 @@ KDLIB_LOOP void swiglu_backward(const T* gate, const T* up, const T* gradient, s
 /// Turns n scores into probabilities of softmax(scale * s) and gives the log-sum-exp of the scaled scores.
 template <class T>
 KDLIB_LOOP void softmax_row(T* s, std::int64_t n, T factor, T* log_sum) {
-  T largest = s[0];
-  for (std::int64_t i = 1; i < n && i < Pack<T>::lanes; ++i) largest = s[i] > largest ? s[i] : largest;
-  V<T> m = splat(largest);
-  std::int64_t k = 0;
-  for (; k + Pack<T>::lanes <= n; k += Pack<T>::lanes) {
+  constexpr std::int64_t w = Pack<T>::lanes;
+  const std::int64_t whole = n - n % w, rest = n - whole;
+  V<T> m = splat(s[0]);
+  for (std::int64_t k = 0; k < whole; k += w) {
     const V<T> x = load(s + k);
     m = x > m ? x : m;
   }
-  for (std::int64_t i = 0; i < Pack<T>::lanes; ++i) largest = m[i] > largest ? m[i] : largest;
-  for (; k < n; ++k) largest = s[k] > largest ? s[k] : largest;
+  T largest = largest_lane<T>(m);
+  for (std::int64_t k = whole; k < n; ++k) largest = s[k] > largest ? s[k] : largest;
   V<T> total{};
-  std::int64_t i = 0;
-  for (; i + Pack<T>::lanes <= n; i += Pack<T>::lanes) {
+  for (std::int64_t i = 0; i < whole; i += w) {
     const V<T> e = exponential((load(s + i) - largest) * factor);
     store<T>(s + i, e);
     total += e;
   }
   T all = sum<T>(total);
-  if (i < n) {
-    const V<T> e = exponential((load_part(s + i, n - i) - largest) * factor);
-    store_part<T>(s + i, e, n - i);
-    for (std::int64_t j = i; j < n; ++j) all += s[j];
+  if (rest > 0) {
+    const V<T> e = exponential((load_part(s + whole, rest) - largest) * factor);
+    store_part<T>(s + whole, e, rest);
+    all += sum<T>(first_of<T>(e, rest));
   }
   const T inverse = T{1} / all;
   KDLIB_FOR_PACKS(T, j, n) put<T>(s, j, n, take(s, j, n) * inverse);
@@ -278,10 +331,15 @@ KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys
   std::int64_t i = 0;
   for (; i + 4 * w <= head_size; i += 4 * w) weighted_rows<4>(scores, v + i, keys, stride, out + i);
   for (; i + w <= head_size; i += w) weighted_rows<1>(scores, v + i, keys, stride, out + i);
-  for (; i < head_size; ++i) {
-    T sum{};
-    for (std::int64_t t = 0; t < keys; ++t) sum += scores[t] * v[t * stride + i];
-    out[i] = sum;
+  if (const std::int64_t rest = head_size - i; rest > 0) {
+    V<T> even{}, odd{};
+    std::int64_t t = 0;
+    for (; t + 2 <= keys; t += 2) {
+      even += scores[t] * load_part(v + t * stride + i, rest);
+      odd += scores[t + 1] * load_part(v + (t + 1) * stride + i, rest);
+    }
+    if (t < keys) even += scores[t] * load_part(v + t * stride + i, rest);
+    store_part<T>(out + i, even + odd, rest);
   }
 }
 
