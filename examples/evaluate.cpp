@@ -181,11 +181,14 @@ kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task)
     tokens += static_cast<double>(ids.size());
   }
   kd::require<kd::InputError>(tokens > 0, "[evaluate] ", path, " holds no text");
+  const std::vector<double> values = kd::rolling_log_likelihoods(*subject.model, std::span<const std::vector<std::int32_t>>(texts), scoring.first, likelihood_settings(task));
   double sum = 0;
-  for (const double x : kd::rolling_log_likelihoods(*subject.model, std::span<const std::vector<std::int32_t>>(texts), scoring.first, likelihood_settings(task))) sum += x;
+  std::vector<double> lengths;
+  for (std::size_t i = 0; i < values.size(); ++i) sum += values[i], lengths.push_back(static_cast<double>(texts[i].size()));
+  const double token_perplexity = std::exp(-sum / tokens);
   const auto per = [&](double units) { return ids_alone ? std::nan("") : std::exp(-sum / units); };
   return {task,
-          {{"token_perplexity", std::exp(-sum / tokens)}, {"byte_perplexity", per(bytes)}, {"word_perplexity", per(words)}, {"bits_per_byte", std::log2(per(bytes))}},
+          {{"token_perplexity", token_perplexity, token_perplexity * kd::ratio_error(values, lengths)}, {"byte_perplexity", per(bytes)}, {"word_perplexity", per(words)}, {"bits_per_byte", std::log2(per(bytes))}},
           {{"log_likelihood", sum}, {"documents", static_cast<double>(texts.size())}, {"tokens", tokens}, {"words", ids_alone ? 0 : words}, {"bytes", ids_alone ? 0 : bytes}}};
 }
 
@@ -212,8 +215,8 @@ kd::TaskResult Evaluation::compare(Subject& subject, const std::string& task) {
     model.set_real_vocabulary(model.vocab_size());  // other tasks look at every row of the head, as the harness does
   }
   const kd::Agreement& a = *compared_;
-  if (task == "kl") return {task, {{"forward", a.forward_kl}, {"reverse", a.reverse_kl}}, {{"tokens", a.tokens}}};
-  return {task, {{"top1", a.top1}, {"top5", a.top5}, {"top5_contains", a.top5_contains}}, {{"tokens", a.tokens}}};
+  if (task == "kl") return {task, {{"forward", a.forward_kl, a.forward_kl_error}, {"reverse", a.reverse_kl, a.reverse_kl_error}}, {{"tokens", a.tokens}}};
+  return {task, {{"top1", a.top1, a.top1_error}, {"top5", a.top5, a.top5_error}, {"top5_contains", a.top5_contains}}, {{"tokens", a.tokens}}};
 }
 
 kd::TaskResult Evaluation::calibrate(Subject& subject) {

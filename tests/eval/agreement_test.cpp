@@ -102,6 +102,33 @@ TEMPLATE_TEST_CASE("agreement equals its definition summed over the vocabulary i
   REQUIRE(kdlib_tests::near(perplexity(student, documents).value(), expected.perplexity, Tolerance<TestType>::reduction * 10));
 }
 
+TEST_CASE("standard errors come from the sums of documents", "[eval]") {
+  REQUIRE(ratio_error(std::vector<double>{1, 3}, std::vector<double>{1, 1}) == 1);  // the error of a mean: sd sqrt(2) over sqrt(2)
+  REQUIRE(ratio_error(std::vector<double>{2, 6, 4}, std::vector<double>{1, 3, 2}) == 0);
+  REQUIRE(std::isnan(ratio_error(std::vector<double>{1}, std::vector<double>{1})));
+  REQUIRE_THROWS_AS(ratio_error(std::vector<double>{1, 2}, std::vector<double>{1}), ShapeError);
+
+  ToyModel<double> student(40, 6, 1), teacher_model(40, 6, 2);
+  LiveTeacher teacher{teacher_model};
+  const TokenBatch documents = three_documents();
+  std::vector<double> weight, forward, reverse, top1;
+  for (std::int64_t b : {0, 2}) {  // the second has no row
+    TokenBatch one;
+    const auto begin = static_cast<std::size_t>(documents.offsets[static_cast<std::size_t>(b)]), end = static_cast<std::size_t>(documents.offsets[static_cast<std::size_t>(b + 1)]);
+    one.append(std::span(documents.ids).subspan(begin, end - begin), std::span(documents.weights).subspan(begin, end - begin));
+    const Agreement a = by_definition(row_log_probs(student, one), row_log_probs(teacher_model, one), one.rows());
+    weight.push_back(a.tokens);
+    forward.push_back(a.forward_kl * a.tokens);
+    reverse.push_back(a.reverse_kl * a.tokens);
+    top1.push_back(a.top1 * a.tokens);
+  }
+  const Agreement a = agreement(student, teacher, documents);
+  REQUIRE(kdlib_tests::near(a.forward_kl_error, ratio_error(forward, weight), 1e-9));
+  REQUIRE(kdlib_tests::near(a.reverse_kl_error, ratio_error(reverse, weight), 1e-9));
+  REQUIRE(kdlib_tests::near(a.top1_error, ratio_error(top1, weight), 1e-9));
+  REQUIRE(a.forward_kl_error > 0);
+}
+
 TEST_CASE("a student equal to its teacher has divergence 0 and full agreement", "[eval]") {
   ToyModel<double> model(40, 6, 1);
   LiveTeacher teacher{model};

@@ -20,6 +20,7 @@ struct Agreement {
   double teacher_entropy = 0;
   double perplexity = 1;        // of the text under the student
   double label_top1 = 0;        // share of rows whose next token is the student's most probable
+  double forward_kl_error = 0, reverse_kl_error = 0, top1_error = 0, top5_error = 0;  // standard errors over documents (ratio_error)
 };
 
 /// Compares on documents with weights (text_lines.hpp, append_completion). The same numbers for the same documents, threads and backend; the

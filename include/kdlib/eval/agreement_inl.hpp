@@ -8,6 +8,21 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+/// Sums of each document.
+struct AgreementParts {
+  std::vector<double> weight, forward_kl, reverse_kl, top1, top5;
+
+  void add(const RowMetrics& m) {
+    weight.push_back(m.teacher_weight);
+    forward_kl.push_back(m.forward_kl);
+    reverse_kl.push_back(m.reverse_kl);
+    top1.push_back(m.top1_agreement);
+    top5.push_back(m.top5_overlap);
+  }
+};
+}  // namespace detail
+
 template <class Student, class Teacher>
 Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& documents, const EvaluationSettings& settings) {
   static_assert(TeacherSource<Teacher>, "kdlib: the second argument of agreement is not a TeacherSource: wrap a model in kd::LiveTeacher{model}");
@@ -16,15 +31,26 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
   using D = typename Student::device_type;
   documents.check(student.vocab_size());
   RowMetrics m;
+  detail::AgreementParts parts;
   detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
     teacher.prepare(group);
     const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(student.forward(group)), rows.token);
-    const auto targets = teacher.targets(0, hidden[0]);
-    m += head_loss(ForwardKl{}, student.head(), hidden.view(), targets, RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{},
-                   static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes, .metrics = true})
-             .metrics;
+    for (std::int64_t first = 0, document = 0; document < group.documents(); ++document) {  // each by itself: its sums give the standard errors
+      std::int64_t last = first;
+      while (last < hidden[0] && rows.token[static_cast<std::size_t>(last)] < group.offsets[static_cast<std::size_t>(document + 1)]) ++last;
+      if (last == first) continue;
+      const auto at = static_cast<std::size_t>(first), count = static_cast<std::size_t>(last - first);
+      const RowMetrics one =
+          head_loss(ForwardKl{}, student.head(), hidden.rows(first, last - first), teacher.targets(first, last - first),
+                    RowInputs{std::span(rows.label).subspan(at, count), std::span(rows.weight).subspan(at, count), {}}, 1.0, View<T, D>{},
+                    static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes, .metrics = true})
+              .metrics;
+      parts.add(one);
+      m += one;
+      first = last;
+    }
   });
   Agreement a;
   if (m.weight <= 0) return a;
@@ -38,6 +64,10 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
   a.top5_contains = m.top5_contains / m.teacher_weight;
   a.perplexity = Perplexity{m.label_weight, m.label_log_prob / m.label_weight}.value();
   a.label_top1 = m.label_top1 / m.label_weight;
+  a.forward_kl_error = ratio_error(parts.forward_kl, parts.weight);
+  a.reverse_kl_error = ratio_error(parts.reverse_kl, parts.weight);
+  a.top1_error = ratio_error(parts.top1, parts.weight);
+  a.top5_error = ratio_error(parts.top5, parts.weight);
   return a;
 }
 

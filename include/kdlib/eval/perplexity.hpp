@@ -20,6 +20,10 @@ struct Perplexity {
   double value() const;  // exp(-log_prob); 1 without rows
 };
 
+/// Standard error of sum(sums) / sum(weights) over documents, which are drawn independently (tokens of one document are not): the linearised ratio
+/// estimator, sqrt(n / (n - 1) sum (s_i - r w_i)^2) / sum w_i (Cochran, Sampling Techniques, 1977, ch. 6). NaN for fewer than two documents.
+double ratio_error(std::span<const double> sums, std::span<const double> weights);
+
 /// Over the rows that count (documents with weights: the label of each row). Weight 0 is answered with zeros.
 template <class M>
 Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSettings& settings = {});

@@ -12,6 +12,10 @@ constexpr std::int64_t chunk_planes = Bits == 8 ? 4 : 8;
 template <int Bits>
 constexpr std::int64_t chunk_columns = chunk_planes<Bits> * Pack<float>::lanes;
 
+/// What chunk_values gives is the level divided by this: a code of eight bits stays in the top byte of its word.
+template <int Bits>
+constexpr float level_unit = Bits == 8 ? 1.0f / 16777216.0f : 1.0f;
+
 #if KDLIB_VECTOR_BYTES == 64
 typedef __m512i Words;
 template <int Bits>
@@ -25,7 +29,10 @@ KDLIB_LANE Words chunk_words(const std::uint8_t* p) {
 }
 template <int Bits, int J>
 KDLIB_LANE V<float> chunk_values(const LevelTable& t, const Words& w) {
-  if constexpr (Bits == 8) return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_maskz_srai_epi32(0xFFFF, _mm512_maskz_slli_epi32(0xFFFF, w, 24 - 8 * J), 24));
+  if constexpr (Bits == 8) {
+    const __m512i top = _mm512_set4_epi32(0x0C808080 + (J << 24), 0x08808080 + (J << 24), 0x04808080 + (J << 24), 0x00808080 + (J << 24));
+    return _mm512_maskz_cvtepi32_ps(0xFFFF, _mm512_maskz_shuffle_epi8(~0ull, w, top));
+  }
   else if constexpr (J == 0) return look_up(t, w);
   else return look_up(t, _mm512_maskz_srli_epi32(0xFFFF, w, J * Bits));
 }
@@ -51,8 +58,11 @@ KDLIB_LANE Words chunk_words(const std::uint8_t* p) {
 }
 template <int Bits, int J>
 KDLIB_LANE V<float> chunk_values(const LevelTable& t, const Words& w) {
-  if constexpr (Bits == 8) return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(w, 24 - 8 * J), 24));
-  else return look_up(t, _mm256_srli_epi32(w, J * Bits));
+  if constexpr (Bits == 8) {
+    const __m256i top = _mm256_setr_epi32(0x00808080 + (J << 24), 0x04808080 + (J << 24), 0x08808080 + (J << 24), 0x0C808080 + (J << 24), 0x00808080 + (J << 24),
+                                          0x04808080 + (J << 24), 0x08808080 + (J << 24), 0x0C808080 + (J << 24));
+    return _mm256_cvtepi32_ps(_mm256_shuffle_epi8(w, top));
+  } else return look_up(t, _mm256_srli_epi32(w, J * Bits));
 }
 KDLIB_LANE V<float> spread_groups(const float* p, const std::int32_t* lanes) {
   __m256i index;
@@ -95,13 +105,20 @@ KDLIB_LANE void coded_step(CodedSums<M>& a, CodedSums<M>& b, const V<float>& va,
     coded_step<M - 1, N>(a.rest, b.rest, va, vb, x + Pack<float>::lanes);
   }
 }
-/// a += factor * what a chunk gave + zero * what x sums to there.
+/// a += factor * what a chunk gave.
 template <int M>
-KDLIB_LANE void coded_scaled(CodedSums<M>& a, const CodedSums<M>& chunk, const V<float>& scale, const V<float>& zero, const float* x_sums) {
+KDLIB_LANE void coded_scaled(CodedSums<M>& a, const CodedSums<M>& chunk, const V<float>& scale) {
   if constexpr (M > 0) {
     a.sum += scale * chunk.sum;
+    coded_scaled<M - 1>(a.rest, chunk.rest, scale);
+  }
+}
+/// a += zero * what x sums to in a chunk.
+template <int M>
+KDLIB_LANE void coded_shifted(CodedSums<M>& a, const V<float>& zero, const float* x_sums) {
+  if constexpr (M > 0) {
     a.sum += zero * load(x_sums);
-    coded_scaled<M - 1>(a.rest, chunk.rest, scale, zero, x_sums + Pack<float>::lanes);
+    coded_shifted<M - 1>(a.rest, zero, x_sums + Pack<float>::lanes);
   }
 }
 template <int M>
@@ -150,13 +167,17 @@ KDLIB_LANE void coded_tile(const CodedRanges& w, const LevelTable& table, const 
     __builtin_prefetch(ra.codes + c * bytes + ahead);
     if constexpr (N > 1) __builtin_prefetch(rb.codes + c * bytes + ahead);
     const Words wa = chunk_words<Bits>(ra.codes + c * bytes), wb = N > 1 ? chunk_words<Bits>(rb.codes + c * bytes) : wa;
-    const V<float> sa = chunk_factor(lanes, ra.scale + g), za = ra.zero != nullptr ? chunk_factor(lanes, ra.zero + g) : V<float>{};
-    const V<float> sb = N > 1 ? chunk_factor(lanes, rb.scale + g) : sa, zb = N > 1 && rb.zero != nullptr ? chunk_factor(lanes, rb.zero + g) : V<float>{};
+    const V<float> sa = chunk_factor(lanes, ra.scale + g) * level_unit<Bits>, za = ra.zero != nullptr ? chunk_factor(lanes, ra.zero + g) : V<float>{};
+    const V<float> sb = N > 1 ? chunk_factor(lanes, rb.scale + g) * level_unit<Bits> : sa, zb = N > 1 && rb.zero != nullptr ? chunk_factor(lanes, rb.zero + g) : V<float>{};
     if constexpr (M <= 2) {
       CodedSums<M> ca, cb;
       sum_planes<Bits, M, N, 0>(ca, cb, table, wa, wb, x);
-      coded_scaled<M>(a, ca, sa, za, x_sums);
-      if constexpr (N > 1) coded_scaled<M>(b, cb, sb, zb, x_sums);
+      coded_scaled<M>(a, ca, sa);
+      if constexpr (N > 1) coded_scaled<M>(b, cb, sb);
+      if (ra.zero != nullptr) {
+        coded_shifted<M>(a, za, x_sums);
+        if constexpr (N > 1) coded_shifted<M>(b, zb, x_sums);
+      }
     } else {
       add_planes<Bits, M, N, 0>(a, b, table, wa, wb, sa, za, sb, zb, x);
     }
