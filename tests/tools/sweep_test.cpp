@@ -4,6 +4,7 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
+#include "kdlib/tools/distil_settings.hpp"
 #include "kdlib/tools/sweep_table.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
@@ -47,6 +48,24 @@ void finish(const SweepPlan& plan, const SweepRun& run, double before, double af
 }
 
 }  // namespace
+
+TEST_CASE("the example grids hold runs that distil takes", "[tools]") {
+  for (const auto& [file, count] : {std::pair<const char*, std::size_t>{"quantised_students.yaml", 270}, {"quantised_smollm2.yaml", 12}}) {
+    const SweepPlan plan = read_sweep(kdlib_tests::source_dir() + "/examples/data/" + file);
+    REQUIRE(plan.runs.size() == count);
+    for (const SweepRun& run : plan.runs) {
+      INFO(run.name);
+      DistilSettings settings;
+      Options options = distil_options(settings);
+      const std::vector<std::string> arguments = sweep_arguments(plan, run);
+      std::vector<const char*> argv{"distil"};
+      for (const std::string& a : arguments) argv.push_back(a.c_str());
+      options.parse(static_cast<int>(argv.size()), argv.data());
+      check_distil_settings(settings, options);
+      CHECK(settings.quantize != "none");
+    }
+  }
+}
 
 TEST_CASE("a sweep is the product of its axes without what is left out", "[tools]") {
   const TemporaryDirectory dir;
