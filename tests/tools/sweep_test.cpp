@@ -49,6 +49,20 @@ void finish(const SweepPlan& plan, const SweepRun& run, double before, double af
 
 }  // namespace
 
+TEST_CASE("a plot whose values span a factor of 20 has a logarithmic axis from the last tick below the smallest", "[tools]") {
+  DotPlot plot{"t", "nats", "after", "before", {}, {}};
+  plot.rows = {{"a", 0.03, 0.04, 0.15, 0}, {"b", 0.4, 0.01, 1.04, 0}};
+  const std::string svg = dot_plot_svg(plot);
+  CHECK(svg.find("nats, logarithmic") != std::string::npos);
+  for (const char* tick : {">0.02<", ">0.05<", ">0.1<", ">0.2<", ">0.5<", ">1<", ">2<"}) CHECK(svg.find(tick) != std::string::npos);
+  for (const char* tick : {">0.01<", ">5<"}) CHECK(svg.find(tick) == std::string::npos);
+  CHECK(svg.find("nan") == std::string::npos);  // the bar of a reaches below 0
+  plot.rows[1].before = 0.5;
+  CHECK(dot_plot_svg(plot).find("logarithmic") == std::string::npos);
+  plot.rows = {{"a", 0, 0.1, 3, 0}};
+  CHECK(dot_plot_svg(plot).find("logarithmic") == std::string::npos);
+}
+
 TEST_CASE("the example grids hold runs that distil takes", "[tools]") {
   for (const auto& [file, count] : {std::pair<const char*, std::size_t>{"quantised_students.yaml", 270}, {"quantised_smollm2.yaml", 12}}) {
     const SweepPlan plan = read_sweep(kdlib_tests::source_dir() + "/examples/data/" + file);

@@ -26,7 +26,8 @@ struct DotPlot {
   std::vector<DotPlotRow> rows;
 };
 
-/// A whole SVG file that also stands inside a page. The axis begins at 0 where all values are positive.
+/// A whole SVG file that also stands inside a page. The axis begins at 0 where all values are positive, and is logarithmic, with that word behind
+/// its label, where the largest is 20 times the smallest or more.
 std::string dot_plot_svg(const DotPlot& plot);
 
 KDLIB_NAMESPACE_END

@@ -25,7 +25,7 @@ inline std::string dot_plot_style() {
 
 class DotPlotWriter {
  public:
-  explicit DotPlotWriter(const DotPlot& plot) : plot_(plot), axis_(range(plot)) {
+  explicit DotPlotWriter(const DotPlot& plot) : plot_(plot), scale_(scale_of(plot)) {
     std::int64_t longest = 8;
     for (const DotPlotRow& row : plot.rows) longest = std::max(longest, count_characters(row.label));
     left_ = 24 + 7.2 * static_cast<double>(longest);
@@ -39,11 +39,11 @@ class DotPlotWriter {
     text(16, 24, "start", "t", plot_.title);
     legend();
     const double bottom = top + line * static_cast<double>(plot_.rows.size());
-    for (double x = axis_.low; x <= axis_.high + axis_.step * 1e-6; x += axis_.step) {
+    for (const auto& [x, label] : scale_.ticks) {
       out_ += "<line class=\"g\" x1=\"" + fine(px(x)) + "\" x2=\"" + fine(px(x)) + "\" y1=\"" + fine(top) + "\" y2=\"" + fine(bottom) + "\"/>\n";
-      text(px(x), bottom + 16, "middle", "s", axis_.label(x));
+      text(px(x), bottom + 16, "middle", "s", label);
     }
-    text((left_ + width_ - 20) / 2, bottom + 36, "middle", "s", plot_.x_label);
+    text((left_ + width_ - 20) / 2, bottom + 36, "middle", "s", plot_.x_label + (scale_.logarithmic ? ", logarithmic" : ""));
     for (std::size_t i = 0; i < plot_.rows.size(); ++i) row(plot_.rows[i], top + line * (static_cast<double>(i) + 0.5));
     return out_ + "</svg>\n";
   }
@@ -51,24 +51,52 @@ class DotPlotWriter {
  private:
   static constexpr double top = 64, line = 22;
 
-  static Axis range(const DotPlot& plot) {
-    double low = 1e300, high = -1e300;
+  /// Places of numbers between left and right: a plain axis, or powers of ten with 2 and 5 between them.
+  struct Scale {
+    bool logarithmic = false;
+    double low = 0, high = 1;
+    std::vector<std::pair<double, std::string>> ticks;
+
+    double place(double x) const { return logarithmic ? std::log10(std::max(x, low) / low) / std::log10(high / low) : (x - low) / (high - low); }
+  };
+
+  static Scale scale_of(const DotPlot& plot) {
+    double low = 1e300, high = -1e300, least = 1e300;  // `least` without bars: one that reaches to 0 must not stretch a logarithmic axis
     const auto take = [&](double x) {
       if (!std::isfinite(x)) return;
       low = std::min(low, x);
       high = std::max(high, x);
     };
     for (const DotPlotRow& row : plot.rows) {
-      take(row.mean);
-      take(row.before);
+      for (const double x : {row.mean, row.before}) {
+        take(x);
+        if (std::isfinite(x)) least = std::min(least, x);
+      }
       if (std::isfinite(row.deviation)) take(row.mean - row.deviation), take(row.mean + row.deviation);
     }
-    if (high < low) low = 0, high = 1;
-    return Axis(std::min(low, 0.0), high, 5);
+    Scale scale;
+    scale.logarithmic = least > 0 && high >= 20 * least && high < 1e300;
+    if (!scale.logarithmic) {
+      if (high < low) low = 0, high = 1;
+      const Axis axis(std::min(low, 0.0), high, 5);
+      scale.low = axis.low;
+      scale.high = axis.high;
+      for (double x = axis.low; x <= axis.high + axis.step * 1e-6; x += axis.step) scale.ticks.emplace_back(x, axis.label(x));
+      return scale;
+    }
+    for (int power = static_cast<int>(std::floor(std::log10(least))) - 1; scale.ticks.empty() || scale.ticks.back().first < high; ++power)
+      for (const double digit : {1.0, 2.0, 5.0}) {
+        const double x = digit * std::pow(10.0, power);
+        if (x <= least * (1 + 1e-9)) scale.ticks.clear();  // the last one below is where the axis begins
+        if (scale.ticks.empty() || scale.ticks.back().first < high) scale.ticks.emplace_back(x, number_text("%g", x));
+      }
+    scale.low = scale.ticks.front().first;
+    scale.high = scale.ticks.back().first;
+    return scale;
   }
   static std::string whole(double x) { return number_text("%.0f", x); }
   static std::string fine(double x) { return number_text("%.1f", x); }
-  double px(double x) const { return left_ + (x - axis_.low) / (axis_.high - axis_.low) * (width_ - 24 - left_); }
+  double px(double x) const { return left_ + scale_.place(x) * (width_ - 24 - left_); }
 
   void text(double x, double y, const char* anchor, const char* kind, const std::string& label) {
     out_ += "<text class=\"" + std::string(kind) + "\" x=\"" + fine(x) + "\" y=\"" + fine(y) + "\" text-anchor=\"" + anchor + "\">" + html_escape(label) + "</text>\n";
@@ -100,7 +128,7 @@ class DotPlotWriter {
   }
 
   const DotPlot& plot_;
-  Axis axis_;
+  Scale scale_;
   double left_ = 0, width_ = 0, height_ = 0;
   std::string out_;
 };
