@@ -145,12 +145,17 @@ set(KDLIB_HEADERS
   include/kdlib/model/hf_config_text_inl.hpp
   include/kdlib/model/kv_cache.hpp
   include/kdlib/model/load_inl.hpp
+  include/kdlib/model/packed_format.hpp
+  include/kdlib/model/packed_format_inl.hpp
   include/kdlib/model/packed_inl.hpp
   include/kdlib/model/quantize.hpp
   include/kdlib/model/quantize_inl.hpp
+  include/kdlib/model/read_packed_inl.hpp
   include/kdlib/model/save_gguf.hpp
   include/kdlib/model/save_gguf_inl.hpp
   include/kdlib/model/save_inl.hpp
+  include/kdlib/model/save_packed.hpp
+  include/kdlib/model/save_packed_inl.hpp
   include/kdlib/model/upcycle.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/experts.hpp
@@ -281,6 +286,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/model_cost.hpp
   include/kdlib/tools/model_cost_inl.hpp
   include/kdlib/tools/model_files.hpp
+  include/kdlib/tools/model_folders.hpp
+  include/kdlib/tools/model_folders_inl.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
   include/kdlib/tools/progress.hpp

@@ -6,8 +6,10 @@
 #include <kdlib/model/apply_adapter.hpp>
 #include <kdlib/model/quantize.hpp>
 #include <kdlib/model/save_gguf.hpp>
+#include <kdlib/model/save_packed.hpp>
 #include <kdlib/tools/distil_settings.hpp>
 #include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 
 #include <cstdio>
@@ -21,7 +23,7 @@ using Model = kd::Decoder<kd::Cpu, float>;
 struct Settings {
   std::string model, adapter, to, out, type = "f16", dtype, name, shard = "5GB";
   kd::DistilSettings rounding{};  // its settings of the student's rounding
-  bool merge = false, dry_run = false;
+  bool merge = false, packed = false, dry_run = false;
   int threads = 0;
   std::uint64_t seed = 0;
 };
@@ -39,6 +41,7 @@ Settings parse(int argc, char** argv) {
       .add("quantize-rule", r.quantize_rule, "RULE", "of int3, int4, int8: as in distil").choices({"symmetric", "affine", "asymmetric"})
       .add("group-size", r.group_size, "N", "weights that share a scale (mxfp4: 32)").at_least(1)
       .add("double-quant", r.double_quant, "nf4, fp4: keep the scales themselves in 8 bits")
+      .add("packed", s.packed, "hf: with --quantize: write codes and scales instead of values (bitsandbytes' form for nf4 and fp4, torchao's for int4 affine, else kdlib's)")
       .add("to", s.to, "FORMAT", "what to write").choices({"hf", "gguf"}).required()
       .add("out", s.out, "PATH", "directory (hf) or file (gguf)").required()
       .add("type", s.type, "TYPE", "gguf: type of matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, or mxfp4 (experts)")
@@ -53,6 +56,7 @@ Settings parse(int argc, char** argv) {
   kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf", "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
   kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf", "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
   kd::require<kd::UsageError>(s.out != s.model, "--out is --model: choose another path");
+  kd::require<kd::UsageError>(!s.packed || (s.to == "hf" && r.quantize != "none" && !s.merge), "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
   if (r.quantize != "none") kd::check_quantize_settings(r.quantizer());
   return s;
 }
@@ -82,17 +86,6 @@ std::optional<kd::Tokenizer> tokenizer_of(const Settings& s, std::vector<std::st
   }
 }
 
-/// Tokenizer files of a directory as they are; those of a GGUF file are made anew.
-void write_tokenizer(const Settings& s, const Model& model, const std::optional<kd::Tokenizer>& tokenizer) {
-  if (!kd::is_directory(s.model)) {
-    if (tokenizer) kd::save_tokenizer(*tokenizer, s.out, model.config().context_length);
-    return;
-  }
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-                           "generation_config.json"})
-    if (const std::string from = kd::join_path(s.model, name); kd::path_exists(from)) kd::write_file_atomically(kd::join_path(s.out, name), kd::read_file(from));
-}
-
 std::string model_name(const Settings& s) {
   if (!s.name.empty()) return s.name;
   std::string path = s.model;
@@ -112,6 +105,19 @@ void unpack(Model& model) {
   }
 }
 
+std::string save_codes(const Settings& s, Model& model, std::int64_t shard) {
+  const kd::PackedSaveReport report = kd::save_packed(model, s.out, {.dtype = s.dtype, .shard_bytes = shard});
+  return kd::concat(report.matrices, " matrices are packed in the form of ", kd::packed_form_name(report.form), ", the rest is ", report.dtype);
+}
+
+/// Bytes of a packed directory: tables as they are, the rest as codes with the factors of their groups.
+double packed_bytes(const kd::DecoderConfig& c, const kd::QuantizeSettings& q, double bytes_each) {
+  const double tables = static_cast<double>(c.vocab_size * c.hidden_size) * (c.tied_head ? 1 : 2), maps = static_cast<double>(c.parameter_count()) - tables;
+  const double bits = q.kind == kd::PackedKind::int8 ? 8 : q.kind == kd::PackedKind::int3 ? 3 : 4;
+  const double factor = q.kind == kd::PackedKind::mxfp4 || q.double_quantized ? 1 : q.rule == kd::Int4Rule::symmetric ? 4 : 8;
+  return tables * bytes_each + maps * (bits / 8 + factor / static_cast<double>(q.group_size));
+}
+
 void print_plan(const Settings& s, const kd::DecoderConfig& c, kd::GgufType type) {
   const double bytes_each = s.to == "gguf" ? static_cast<double>(kd::block_bytes(type)) / static_cast<double>(kd::block_size(type))
                                            : ((s.dtype.empty() ? c.dtype : s.dtype) == "float32" ? 4.0 : 2.0);
@@ -119,7 +125,8 @@ void print_plan(const Settings& s, const kd::DecoderConfig& c, kd::GgufType type
               static_cast<long long>(c.layers), static_cast<long long>(c.mixtures() > 0 ? c.moe.experts : 0));
   if (!s.adapter.empty()) std::printf("adapter %s is merged\n", s.adapter.c_str());
   if (s.rounding.quantize != "none") std::printf("linear layers are rounded: %s\n", kd::describe(s.rounding.quantizer()).c_str());
-  std::printf("%s %s: about %.1f MB\n", s.to == "hf" ? "directory" : "file", s.out.c_str(), bytes_each * static_cast<double>(c.parameter_count()) / 1e6);
+  const double bytes = s.packed ? packed_bytes(c, s.rounding.quantizer(), bytes_each) : bytes_each * static_cast<double>(c.parameter_count());
+  std::printf("%s %s: about %.1f MB\n", s.to == "hf" ? "directory" : "file", s.out.c_str(), bytes / 1e6);
 }
 
 kd::DecoderConfig config_of(const std::string& path) {
@@ -155,13 +162,14 @@ int main(int argc, char** argv) try {
   const std::optional<kd::Tokenizer> tokenizer = tokenizer_of(s, notes);
   print_plan(s, config, type);
   if (!s.dry_run) {
-    const Model model = load(s, notes);
+    Model model = load(s, notes);
     if (s.to == "gguf") {
       const std::vector<std::string> more = kd::save_gguf(model, tokenizer ? &*tokenizer : nullptr, s.out, {.type = type, .name = model_name(s)});
       notes.insert(notes.end(), more.begin(), more.end());
     } else {
-      model.save_pretrained(s.out, {.dtype = s.dtype, .shard_bytes = shard});
-      write_tokenizer(s, model, tokenizer);
+      if (s.packed) notes.push_back(save_codes(s, model, shard));
+      else model.save_pretrained(s.out, {.dtype = s.dtype, .shard_bytes = shard});
+      kd::write_tokenizer_files(s.model, tokenizer, model.config().context_length, s.out);
     }
   }
   for (const std::string& note : notes) std::printf("note: %s\n", note.c_str());

@@ -8,6 +8,7 @@
 #include <kdlib/tools/choice_tasks.hpp>
 #include <kdlib/tools/evaluation_table.hpp>
 #include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/progress.hpp>
 #include <kdlib/tools/task_text.hpp>
@@ -34,7 +35,7 @@ struct Settings {
 kd::Options make_options(Settings& s) {
   kd::Options o{"evaluate", "Measures models on local text and writes one table. Nothing is drawn at random."};
   o.group("Models")
-      .add("models", s.models, "MODEL", "Hugging Face directories or GGUF files").required()
+      .add("models", s.models, "MODEL", "Hugging Face directories, GGUF files, or folders of finished runs of distil").required()
       .add("adapters", s.adapters, "DIR", "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")
       .add("names", s.names, "NAME", "columns of the table (default: the last part of the path)")
       .add("reference", s.reference, "MODEL", "the model that kl and agreement compare with");
@@ -89,9 +90,12 @@ class Evaluation {
   Subject load(std::size_t i) const {
     Subject subject;
     kd::ModelResult& r = subject.result;
-    r.model = s_.models[s_.models.size() == 1 ? 0 : i];
-    if (!s_.adapters.empty() && s_.adapters[i] != "none") r.adapter = s_.adapters[i];
-    r.name = !s_.names.empty() ? s_.names[i] : r.adapter.empty() ? kd::file_name(r.model) : kd::concat(kd::file_name(r.model), "+", kd::file_name(r.adapter));
+    const std::string& path = s_.models[s_.models.size() == 1 ? 0 : i];
+    const std::string asked = !s_.adapters.empty() && s_.adapters[i] != "none" ? s_.adapters[i] : "";
+    const kd::ModelPlace place = kd::find_model(path, asked);
+    r.model = place.model;
+    r.adapter = place.adapter;
+    r.name = !s_.names.empty() ? s_.names[i] : asked.empty() ? kd::file_name(path) : kd::concat(kd::file_name(path), "+", kd::file_name(asked));
     subject.tokenizer = kd::find_model_tokenizer(r.model);
     subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false, .weights = kd::WeightStorage::in_file}));
     if (subject.tokenizer) kd::check_tokenizer_fits(*subject.tokenizer, subject.model->vocab_size());

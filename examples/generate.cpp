@@ -5,6 +5,7 @@
 #include <kdlib/backend/cpu.hpp>
 #include <kdlib/model/apply_adapter.hpp>
 #include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/progress.hpp>
 
@@ -24,7 +25,7 @@ struct Settings {
 kd::Options make_options(Settings& s) {
   kd::Options options{"generate", "Writes text after prompts, in the order of the prompts, on stdout; speeds go to stderr."};
   options.group("Model")
-      .add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
+      .add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil").required()
       .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
       .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
       .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
@@ -85,6 +86,13 @@ std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Comp
   return out.end_object().text();
 }
 
+/// --model may be the folder of a run of distil: its model and adapter.
+void resolve(Settings& s) {
+  const kd::ModelPlace place = kd::find_model(s.model, s.adapter);
+  s.model = place.model;
+  s.adapter = place.adapter;
+}
+
 void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model);
@@ -106,6 +114,7 @@ int main(int argc, char** argv) try {
   Settings s;
   kd::Options options = make_options(s);
   options.parse(argc, argv);
+  resolve(s);
   kd::require<kd::UsageError>(options.given("prompt") != options.given("prompts"), "give either --prompt TEXT or --prompts FILE");
   run(s);
   return 0;

@@ -88,6 +88,9 @@ void inspect_config(Findings& found, const kd::DecoderConfig& c) {
                                       c.rope.kind == kd::RopeScalingKind::none ? std::string() : kd::concat(" by ", text_of(c.rope.factor)),
                                       c.rope.divisors.empty() ? "" : ", divisors of its own"));
   found.add(group, "end ids", joined(c.eos_ids));
+  if (c.source_json.empty()) return;
+  if (const auto packed = kd::Json::parse(c.source_json, "config.json").find_set("quantization_config"))
+    found.add(group, "packed", kd::concat(c.mixtures() > 0 ? "experts" : "linear maps", ", in the form of ", packed->string_or("quant_method", "?")));
 }
 
 void inspect_tokenizer(Findings& found, const kd::Tokenizer& tokenizer, std::int64_t vocabulary) {

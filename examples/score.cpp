@@ -6,6 +6,7 @@
 #include <kdlib/eval/perplexity.hpp>
 #include <kdlib/model/apply_adapter.hpp>
 #include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/progress.hpp>
 
@@ -28,7 +29,7 @@ struct Settings {
 
 kd::Options make_options(Settings& s) {
   kd::Options options{"score", "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log probability of every token after the first."};
-  options.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
+  options.add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil").required()
       .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
       .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
       .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)")
@@ -93,6 +94,13 @@ void write_logits(const std::string& path, const Model& model, const std::vector
   writer.commit();
 }
 
+/// --model may be the folder of a run of distil: its model and adapter.
+void resolve(Settings& s) {
+  const kd::ModelPlace place = kd::find_model(s.model, s.adapter);
+  s.model = place.model;
+  s.adapter = place.adapter;
+}
+
 void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model);
@@ -118,6 +126,7 @@ void run(const Settings& s) {
 int main(int argc, char** argv) try {
   Settings s;
   make_options(s).parse(argc, argv);
+  resolve(s);
   run(s);
   return 0;
 } catch (const std::exception& error) {

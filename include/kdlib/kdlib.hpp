@@ -56,6 +56,7 @@
 #include "kdlib/model/decoder_config.hpp"
 #include "kdlib/model/hf_config.hpp"
 #include "kdlib/model/kv_cache.hpp"
+#include "kdlib/model/packed_format.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/model/upcycle.hpp"
 #include "kdlib/nn/attention.hpp"

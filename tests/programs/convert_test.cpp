@@ -107,6 +107,22 @@ TEST_CASE("convert merges an adapter, rounds, and splits into shards", "[program
   CHECK_FALSE(equal_weights(dir / "both", dir / "merged"));
 }
 
+TEST_CASE("convert --packed writes codes whose values are those of convert --quantize", "[programs]") {
+  const TemporaryDirectory dir;
+  const std::string model = reference_file("models/llama3_rope_bias");
+  for (const std::string how : {"--quantize nf4 --double-quant", "--quantize int4 --group-size 32 --quantize-rule affine", "--quantize int8 --group-size 32"}) {
+    CAPTURE(how);
+    const ProgramAnswer packed = convert("--model " + model + " " + how + " --packed --to hf --out " + (dir / "packed"));
+    CHECK_THAT(packed.out, contains("matrices are packed in the form of"));
+    convert("--model " + (dir / "packed") + " --to hf --dtype float32 --out " + (dir / "back"));
+    convert("--model " + model + " " + how + " --to hf --dtype float32 --out " + (dir / "values"));
+    CHECK(equal_weights(dir / "back", dir / "values"));
+  }
+  const ProgramAnswer refused = run_program("convert", "--model " + model + " --packed --to hf --out " + (dir / "x"));
+  CHECK(refused.status == 2);
+  CHECK_THAT(refused.error, contains("--packed needs --to hf and --quantize KIND"));
+}
+
 TEST_CASE("convert --dry-run writes nothing and names what would stop it", "[programs]") {
   const TemporaryDirectory dir;
   const ProgramAnswer plan = convert("--model " + reference_file("models/gpt_oss_mxfp4") + " --to gguf --type mxfp4 --dry-run --out " + (dir / "m.gguf"));

@@ -80,8 +80,8 @@ class Decoder {
   using device_type = D;
   using scalar_type = T;
 
-  /// A Hugging Face directory (config.json, model.safetensors or its shards) or a GGUF file. FormatError, ConfigError or IoError name
-  /// the file and the key; what is odd but harmless is in notes().
+  /// A Hugging Face directory (config.json, model.safetensors or its shards) or a GGUF file. Linear maps that a directory holds packed (PackedForm) keep
+  /// their codes, in memory, as quantize_linear leaves them. FormatError, ConfigError or IoError name the file and the key; what is odd but harmless is in notes().
   static Decoder from_pretrained(const std::string& path, const LoadSettings& settings = {});
   /// Random weights: N(0, initializer_range^2), biases 0, norms 1, by Philox from `seed`.
   static Decoder from_config(const DecoderConfig& config, std::uint64_t seed);
@@ -141,8 +141,8 @@ class Decoder {
   bool adapter_enabled() const { return adapter_enabled_; }
   bool has_adapter() const;
 
-  /// config.json and model.safetensors with the names of transformers; packed weights are written decoded. An adapter that is not
-  /// merged is refused: merge_adapter(model) or save_adapter(model, directory) first.
+  /// config.json and model.safetensors with the names of transformers; packed weights are written decoded (save_packed keeps codes: model/save_packed.hpp).
+  /// An adapter that is not merged is refused: merge_adapter(model) or save_adapter(model, directory) first.
   void save_pretrained(const std::string& directory, const SaveSettings& settings = {}) const;
 
   /// Where codes follow trained parameters (quantize_student), they are made again before the next pass whenever parameters() was asked for or
@@ -206,6 +206,7 @@ KDLIB_NAMESPACE_END
 #include "kdlib/model/expert_files_inl.hpp"
 #include "kdlib/model/load_inl.hpp"
 #include "kdlib/model/packed_inl.hpp"
+#include "kdlib/model/read_packed_inl.hpp"
 #include "kdlib/model/save_inl.hpp"
 
 #endif

@@ -19,8 +19,8 @@ DecoderConfig parse_hf_config(const Json& json, const std::string& where);
 DecoderConfig read_hf_config(const std::string& directory);
 
 /// The text of a config.json: what was read with only the dtype replaced, or, for a config made otherwise, every key that
-/// transformers needs. `dtype`: float32, bfloat16 or float16.
-std::string hf_config_text(const DecoderConfig& config, const std::string& dtype);
+/// transformers needs. `dtype`: float32, bfloat16 or float16. `quantization`: the JSON object quantization_config, or empty for none.
+std::string hf_config_text(const DecoderConfig& config, const std::string& dtype, const std::string& quantization = "");
 
 /// From the metadata (and tensor list: head, biases, routers, rope_freqs) of a GGUF file of architecture llama, qwen2, qwen3, qwen2moe, qwen3moe or
 /// gpt-oss. FormatError or ConfigError name the file and the key.

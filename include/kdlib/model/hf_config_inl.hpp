@@ -9,6 +9,7 @@
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/model/hf_config.hpp"
+#include "kdlib/model/packed_format.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -122,10 +123,12 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   require<FormatError>(json.is_object(), "[decoder] ", where, ": the text is not a JSON object");
   DecoderConfig c;
   c.family = detail::parse_family(detail::model_type_of(json, where), where);
-  if (const auto quantised = json.find_set("quantization_config")) {
+  const auto quantised = json.find_set("quantization_config");
+  const bool packed = quantised && parse_packed_format(*quantised, where).has_value();
+  if (quantised && !packed) {
     const std::string method = quantised->string_or("quant_method", "?");
-    require<ConfigError>(method == "mxfp4" && c.family == Family::gpt_oss, "[decoder] ", where, ": quant_method \"", method,
-                         "\" is not supported for ", family_name(c.family), "; mxfp4 experts of gpt_oss are, else load the unquantised weights");
+    require<ConfigError>(method == "mxfp4" && c.family == Family::gpt_oss, "[decoder] ", where, ": quant_method \"", method, "\" is not supported for ", family_name(c.family),
+                         "; mxfp4 experts of gpt_oss are, and bitsandbytes (nf4, fp4), torchao (Int4Tensor) and kdlib of dense models, else load the unquantised weights");
   }
   c.vocab_size = json.at("vocab_size").as_int();
   c.hidden_size = json.at("hidden_size").as_int();
@@ -157,6 +160,8 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   c.dtype = json.string_or("dtype", json.string_or("torch_dtype", "float32"));
   detail::parse_experts(json, c, where);
   c.check(where);
+  require<ConfigError>(!packed || c.mixtures() == 0, "[decoder] ", where, ": quant_method \"", packed ? quantised->string_or("quant_method", "?") : "",
+                       "\" is read for dense models; mixtures of experts (", family_name(c.family), ") are not");
   c.windows = detail::parse_windows(json, c, where);
   JsonWriter copy;
   detail::copy_json(json, copy);

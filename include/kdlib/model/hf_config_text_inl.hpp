@@ -112,7 +112,7 @@ inline void write_rope(JsonWriter& out, const RopeSettings& r) {
   out.end_object();
 }
 
-inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype) {
+inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype, const std::string& quantization) {
   out.begin_object();
   out.key("architectures").begin_array().value(class_names[static_cast<int>(c.family)]).end_array();
   if (c.family != Family::qwen2 && c.family != Family::qwen2_moe) out.member("attention_bias", c.attention_bias);
@@ -135,6 +135,7 @@ inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std:
   out.member("num_hidden_layers", c.layers).member("num_key_value_heads", c.kv_heads);
   if (c.pad_id >= 0) out.member("pad_token_id", c.pad_id);
   else out.key("pad_token_id").null();
+  if (!quantization.empty()) copy_json(Json::parse(quantization, "quantization_config"), out.key("quantization_config"));
   out.member("rms_norm_eps", c.norm_epsilon);
   write_rope(out, c.rope);
   if (c.moe.experts > 0) write_experts(out, c);
@@ -149,11 +150,11 @@ inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std:
 
 }  // namespace detail
 
-inline std::string hf_config_text(const DecoderConfig& config, const std::string& dtype) {
+inline std::string hf_config_text(const DecoderConfig& config, const std::string& dtype, const std::string& quantization) {
   require<ConfigError>(config.rope.divisors.empty(), "[save_pretrained] the frequency divisors of the GGUF file (rope_freqs.weight) are no llama3 scaling that config.json has keys for");
   JsonWriter out(JsonStyle{2, NonFinite::refuse});
   if (config.source_json.empty()) {
-    detail::write_new_config(out, config, dtype);
+    detail::write_new_config(out, config, dtype, quantization);
     return out.text();
   }
   const Json json = Json::parse(config.source_json, "config.json");
@@ -161,7 +162,7 @@ inline std::string hf_config_text(const DecoderConfig& config, const std::string
   out.begin_object();
   for (std::size_t i = 0; i < json.size(); ++i) {
     const std::string_view key = json.key(i);
-    if (key == "quantization_config") continue;  // weights are written decoded
+    if (key == "quantization_config") continue;  // the old one: weights are written decoded, or packed anew
     out.key(key);
     if (key == "dtype" || key == "torch_dtype") out.value(dtype), has_dtype = true;
     else if (key == "tie_word_embeddings") out.value(config.tied_head), has_tie = true;  // untie_head() changes it
@@ -169,6 +170,7 @@ inline std::string hf_config_text(const DecoderConfig& config, const std::string
   }
   if (!has_dtype) out.member("torch_dtype", dtype);
   if (!has_tie) out.member("tie_word_embeddings", config.tied_head);
+  if (!quantization.empty()) detail::copy_json(Json::parse(quantization, "quantization_config"), out.key("quantization_config"));
   out.end_object();
   return out.text();
 }

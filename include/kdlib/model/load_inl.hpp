@@ -13,11 +13,15 @@
 #include "kdlib/model/decoder.hpp"
 #include "kdlib/model/gguf_names_inl.hpp"
 #include "kdlib/model/hf_config.hpp"
+#include "kdlib/model/packed_format.hpp"
 #include "kdlib/quant/stored_matrix.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+// In read_packed_inl.hpp.
+template <class D, class T>
+void read_packed_linears(const SafetensorsDirectory& files, const PackedFormat& format, const std::vector<Linear<D, T>*>& linears, std::vector<std::string>& names);
 // In packed_inl.hpp.
 std::optional<StoredParts> find_stored(const SafetensorsDirectory& files, const std::string& name, const Shape& shape, Family family,
                                        std::vector<std::string>& names);
@@ -162,6 +166,8 @@ void Decoder<D, T>::load_directory(const std::string& path, const LoadSettings& 
   const SafetensorsDirectory& files = *kept;
   build();
   std::vector<std::string> names;
+  if (const auto quantised = Json::parse(config_.source_json, path).find_set("quantization_config"))
+    if (const auto format = parse_packed_format(*quantised, path)) detail::read_packed_linears(files, *format, linears(), names);
   if (settings.weights == WeightStorage::in_file)
     keep_in_file([&](const std::string& name, const Shape& shape, auto& list) { return detail::find_stored(files, name, shape, config_.family, list); }, kept, names);
   const detail::ExpertReader<D, T> experts(files, parameters(), config_.family);

@@ -100,7 +100,7 @@ void Decoder<D, T>::keep_in_file(Find&& find, const std::shared_ptr<const void>&
     return parts ? std::make_shared<StoredMatrix<T, D>>(std::move(*parts), owner) : nullptr;
   };
   for (Linear<D, T>* l : linears())
-    if ((l->packed = packed(l->path + ".weight", Shape{l->out, l->in})) != nullptr) l->weight.reset();
+    if (l->packed == nullptr && (l->packed = packed(l->path + ".weight", Shape{l->out, l->in})) != nullptr) l->weight.reset();
   if ((packed_embedding_ = packed(embedding_->name, embedding_->value.shape())) != nullptr) embedding_.reset();
   if (head_ != nullptr && (packed_head_ = packed(head_->name, head_->value.shape())) != nullptr) head_.reset();
   for (DecoderBlock<D, T>& b : blocks_) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
@@ -83,14 +84,12 @@ void write_transposed(AtomicFile& file, const SavedTensor<D, T>& t) {
   }
 }
 
-/// Writes one tensor in pieces of rows, converted to S.
-template <class S, class D, class T>
-void write_tensor(AtomicFile& file, const SavedTensor<D, T>& t) {
+/// Calls f(values, count) with pieces of whole rows, on the host and decoded; not for transposed tensors.
+template <class D, class T, class F>
+void each_saved_piece(const SavedTensor<D, T>& t, F&& f) {
   const std::int64_t rows = t.shape.rank() > 1 ? t.shape[0] : 1, width = t.shape.count() / rows;
-  if (t.transposed) return write_transposed<S>(file, t);
   const std::int64_t step = 1 + (std::int64_t{1} << 18) / width;
   std::vector<T> host(static_cast<std::size_t>(step * width));
-  std::vector<S> stored(host.size());
   for (std::int64_t row = 0; row < rows; row += step) {
     const std::int64_t count = (rows - row < step ? rows - row : step) * width;
     Tensor<T, D> decoded;
@@ -101,16 +100,51 @@ void write_tensor(AtomicFile& file, const SavedTensor<D, T>& t) {
       source = decoded.data();
     }
     Memory<D>::to_host(host.data(), source, static_cast<std::size_t>(count) * sizeof(T));
-    for (std::int64_t i = 0; i < count; ++i) stored[static_cast<std::size_t>(i)] = static_cast<S>(host[static_cast<std::size_t>(i)]);
-    file.write(stored.data(), static_cast<std::size_t>(count) * sizeof(S));
+    f(static_cast<const T*>(host.data()), static_cast<std::size_t>(count));
   }
 }
 
+/// Writes one tensor in pieces of rows, converted to S.
 template <class S, class D, class T>
-void write_safetensors(const std::string& path, std::span<const SavedTensor<D, T>> tensors) {
+void write_tensor(AtomicFile& file, const SavedTensor<D, T>& t) {
+  if (t.transposed) return write_transposed<S>(file, t);
+  std::vector<S> stored;
+  each_saved_piece(t, [&](const T* values, std::size_t count) {
+    stored.resize(count);
+    for (std::size_t i = 0; i < count; ++i) stored[i] = static_cast<S>(values[i]);
+    file.write(stored.data(), count * sizeof(S));
+  });
+}
+
+/// What goes into one file together: a tensor, or the tensors of one packed weight.
+struct SavedUnit {
+  std::vector<std::string> names;
+  std::int64_t bytes = 0;
+  std::function<void(SafetensorsWriter&)> add;
+};
+
+template <class S, class D, class T>
+SavedUnit saved_unit(const SavedTensor<D, T>& t) {
+  const auto add = [&t](SafetensorsWriter& writer) { writer.add_from(t.name, dtype_of<S>(), t.shape, [&t](AtomicFile& f) { write_tensor<S>(f, t); }); };
+  return {{t.name}, t.shape.count() * static_cast<std::int64_t>(sizeof(S)), add};
+}
+
+/// The tensors as units of the element type `dtype` (checked before); `tensors` must outlive them.
+template <class D, class T>
+std::vector<SavedUnit> saved_units(const std::vector<SavedTensor<D, T>>& tensors, const std::string& dtype) {
+  std::vector<SavedUnit> units;
+  for (const SavedTensor<D, T>& t : tensors)
+    units.push_back(dtype == "float32" ? saved_unit<float>(t) : dtype == "bfloat16" ? saved_unit<bf16>(t) : saved_unit<f16>(t));
+  return units;
+}
+
+using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
+
+inline void write_safetensors(const std::string& path, std::span<const SavedUnit> units, const SafetensorsMetadata& metadata) {
   SafetensorsWriter writer(path);
   writer.metadata("format", "pt");
-  for (const SavedTensor<D, T>& t : tensors) writer.add_from(t.name, dtype_of<S>(), t.shape, [&t](AtomicFile& f) { write_tensor<S>(f, t); });
+  for (const auto& [key, value] : metadata) writer.metadata(key, value);
+  for (const SavedUnit& unit : units) unit.add(writer);
   writer.commit();
 }
 
@@ -120,21 +154,19 @@ inline std::string shard_name(std::size_t i, std::size_t count) {
   return text;
 }
 
-/// One file, or shards of at most `limit` bytes (a tensor is never split) and their index.
-template <class S, class D, class T>
-void write_weights(const std::string& directory, const std::vector<SavedTensor<D, T>>& tensors, std::int64_t limit) {
+/// One file, or shards of at most `limit` bytes (a unit is never split) and their index; each file has the same metadata.
+inline void write_weights(const std::string& directory, const std::vector<SavedUnit>& units, std::int64_t limit, const SafetensorsMetadata& metadata = {}) {
   std::vector<std::size_t> ends;
   std::int64_t total = 0, filled = 0;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::int64_t bytes = tensors[i].shape.count() * static_cast<std::int64_t>(sizeof(S));
-    if (filled > 0 && filled + bytes > limit) ends.push_back(i), filled = 0;
-    filled += bytes;
-    total += bytes;
+  for (std::size_t i = 0; i < units.size(); ++i) {
+    if (filled > 0 && filled + units[i].bytes > limit) ends.push_back(i), filled = 0;
+    filled += units[i].bytes;
+    total += units[i].bytes;
   }
-  ends.push_back(tensors.size());
-  const std::span<const SavedTensor<D, T>> all(tensors);
+  ends.push_back(units.size());
+  const std::span<const SavedUnit> all(units);
   if (ends.size() == 1) {
-    write_safetensors<S, D, T>(join_path(directory, "model.safetensors"), all);
+    write_safetensors(join_path(directory, "model.safetensors"), all, metadata);
     remove_tree(join_path(directory, "model.safetensors.index.json"));
     return;
   }
@@ -142,12 +174,17 @@ void write_weights(const std::string& directory, const std::vector<SavedTensor<D
   index.begin_object().key("metadata").begin_object().member("total_size", total).end_object().key("weight_map").begin_object();
   for (std::size_t shard = 0, begin = 0; shard < ends.size(); begin = ends[shard++]) {
     const std::string name = shard_name(shard, ends.size());
-    write_safetensors<S, D, T>(join_path(directory, name), all.subspan(begin, ends[shard] - begin));
-    for (std::size_t i = begin; i < ends[shard]; ++i) index.member(tensors[i].name, name);
+    write_safetensors(join_path(directory, name), all.subspan(begin, ends[shard] - begin), metadata);
+    for (std::size_t i = begin; i < ends[shard]; ++i)
+      for (const std::string& tensor : units[i].names) index.member(tensor, name);
   }
   index.end_object().end_object();
   write_file_atomically(join_path(directory, "model.safetensors.index.json"), index.text());
   remove_tree(join_path(directory, "model.safetensors"));  // a reader would prefer an older single file
+}
+
+inline void check_saved_dtype(const std::string& dtype, const char* where) {
+  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", where, "dtype ", dtype, " is not supported; it can be float32, bfloat16 or float16");
 }
 
 }  // namespace detail
@@ -158,14 +195,11 @@ void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSett
     require<ConfigError>(l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_pretrained] ", l->path,
                          " has an adapter that is not merged: call merge_adapter(model) first, or save_adapter(model, directory)");
   const std::string dtype = settings.dtype.empty() ? config_.dtype : settings.dtype;
-  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[save_pretrained] dtype ", dtype,
-                       " is not supported; it can be float32, bfloat16 or float16");
+  detail::check_saved_dtype(dtype, "[save_pretrained] ");
   make_directories(directory);
   const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), packed_weights(), config_.family);
   refresh_codes();
-  if (dtype == "float32") detail::write_weights<float, D, T>(directory, list, settings.shard_bytes);
-  else if (dtype == "bfloat16") detail::write_weights<bf16, D, T>(directory, list, settings.shard_bytes);
-  else detail::write_weights<f16, D, T>(directory, list, settings.shard_bytes);
+  detail::write_weights(directory, detail::saved_units(list, dtype), settings.shard_bytes);
   write_file_atomically(join_path(directory, "config.json"), hf_config_text(config_, dtype));
 }
 

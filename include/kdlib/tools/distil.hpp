@@ -9,11 +9,13 @@
 #include "kdlib/kdlib.hpp"
 #include "kdlib/model/adapter.hpp"
 #include "kdlib/model/quantize.hpp"
+#include "kdlib/model/save_packed.hpp"
 #include "kdlib/teacher/remembered.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/tools/distil_plan.hpp"
 #include "kdlib/tools/distil_result.hpp"
 #include "kdlib/tools/distil_text.hpp"
+#include "kdlib/tools/model_folders.hpp"
 #include "kdlib/tools/progress.hpp"
 #include "kdlib/tools/stop_signals.hpp"
 

@@ -78,10 +78,10 @@ auto with_loss(const DistilSettings& s, F&& f) {
 /// What a run trains and what it will leave behind.
 inline std::string trained_text(const DistilSettings& s) {
   if (s.train == "lora" && s.quantize == "none") return "an adapter; adapter/ holds it in PEFT's form";
-  if (s.train == "lora") return "an adapter beside frozen codes; adapter/ holds it in PEFT's form and is exact beside these codes alone";
+  if (s.train == "lora") return "an adapter beside frozen codes; adapter/ holds it in PEFT's form, base/ the codes that it belongs to";
   if (s.quantize == "none") return "every weight; model/ holds them";
   const char* what = s.train == "qat_lora" ? "an adapter inside the rounding, Q(W + s B A)" : s.train == "all" ? "every weight, linear layers through their codes" : "the scales of the codes";
-  return concat(what, "; model/ holds the values of the codes in float32, exactly those that were trained");
+  return concat(what, "; model/ holds the values of the codes in float32, exactly those that were trained, packed/ the codes");
 }
 
 /// A rate of the kind that the settings name, as one type.
@@ -140,6 +140,9 @@ class DistilRun final : public RunHooks {
   void measure_before();
   RunResult train();
   void write_student(const std::string& folder);
+  void write_base();
+  std::string write_codes(const char* name, bool base);
+  void write_tokenizer(const char* name);
   void finish(const RunResult& run);
   void writing(const char* what, const GenerationProgress& p);
   int stopped_status() const { return 128 + signals_.signal(); }
@@ -158,7 +161,7 @@ class DistilRun final : public RunHooks {
   DistilResult before_;
   std::optional<EvaluationRow> last_;  // newest evaluation and its step
   std::int64_t last_step_ = -1;
-  std::string quantized_;
+  std::string quantized_, packed_;  // the format; the form of the files that hold it
   bool shares_weights_ = false;
 };
 
@@ -179,7 +182,7 @@ void DistilRun<D, T>::prepare_folder() {
   lock_.take(s_.out);
   detail::remove_temporary_files(s_.out);
   if (s_.resume == "no")
-    for (const char* name : {"result.json", "report.html", "before.json", "config.yaml", "metrics.jsonl", "checkpoints", "best", "text", "validation_text", "adapter", "model"})
+    for (const char* name : {"result.json", "report.html", "before.json", "config.yaml", "metrics.jsonl", "checkpoints", "best", "text", "validation_text", "adapter", "model", "base", "packed"})
       remove_tree(path(name));
   if (!path_exists(path("config.yaml"))) write_file_atomically(path("config.yaml"), options_.yaml());
 }
@@ -223,6 +226,9 @@ void DistilRun<D, T>::prepare_student() {
                         detail::number_text("%.4f", report.relative_error));
     progress_.note(concat("student rounded to ", quantized_));
   }
+  if (s_.train == "all" && !codes)
+    for (const Linear<D, T>* l : student_->linears())
+      require<ConfigError>(l->packed == nullptr, "[distil] ", s_.student_path(), " holds ", l->path, " packed: its weights cannot be trained; use --train lora");
   if (s_.train == "lora") add_lora(*student_, s_.adapter());
   progress_.note(concat("trained: ", detail::trained_text(s_)));
 }
@@ -294,8 +300,27 @@ Evaluation DistilRun<D, T>::evaluate(std::int64_t step) {
 }
 
 template <class D, class T>
+void DistilRun<D, T>::write_tokenizer(const char* name) {
+  write_tokenizer_files(s_.student_path(), find_model_tokenizer(s_.student_path()), student_->config().context_length, path(name));
+}
+
+/// The student's codes as they are; answers the form.
+template <class D, class T>
+std::string DistilRun<D, T>::write_codes(const char* name, bool base) {
+  const PackedSaveReport report = save_packed(*student_, path(name), {.without_adapter = base});
+  write_tokenizer(name);
+  return concat(packed_form_name(report.form), "'s form, ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0), " MiB, the rest in ", report.dtype);
+}
+
+/// The rounded student without its adapter: frozen, so it is there from the first step on, also for the adapters of checkpoints.
+template <class D, class T>
+void DistilRun<D, T>::write_base() {
+  if (s_.train == "lora" && s_.quantize != "none") packed_ = write_codes("base", true);
+}
+
+template <class D, class T>
 void DistilRun<D, T>::write_student(const std::string& folder) {
-  if (s_.train == "lora") save_adapter(*student_, join_path(folder, "adapter"), {.base_model_name_or_path = s_.student_path()});
+  if (s_.train == "lora") save_adapter(*student_, join_path(folder, "adapter"), {.base_model_name_or_path = s_.quantize == "none" ? s_.student_path() : path("base")});
   else student_->save_pretrained(join_path(folder, "model"), {.dtype = s_.quantize == "none" ? "" : "float32"});  // 16 bits would round the codes' values
 }
 
@@ -358,10 +383,14 @@ void DistilRun<D, T>::finish(const RunResult& run) {
   for (const auto& [key, value] : run_environment<D, T>()) result.facts.emplace_back(key, value);
   result.facts.emplace_back("wall time of the steps", duration_text(run.seconds));
   write_student(s_.out);
+  const bool lora = s_.train == "lora", codes = s_.quantize != "none";
+  if (!lora) write_tokenizer("model");
+  if (!lora && codes) packed_ = write_codes("packed", false);
+  if (codes) result.facts.emplace_back(lora ? "base/, the student's codes" : "packed/, the student's codes", packed_);
   if (s_.merge) write_merged(result);
   write_file_atomically(path("report.html"), render_html(distil_report(result, path("metrics.jsonl"))));
   write_file_atomically(path("result.json"), result_json(result));
-  progress_.note(concat("wrote ", path(s_.train == "lora" ? "adapter" : "model"), ", ", path("report.html"), ", ", path("metrics.jsonl"), ", ", path("result.json")));
+  progress_.note(concat("wrote ", path(lora ? "adapter" : "model"), ", ", codes ? path(lora ? "base" : "packed") + ", " : "", path("report.html"), ", ", path("metrics.jsonl"), ", ", path("result.json")));
   std::fputs(result_table(result).c_str(), stdout);
 }
 
@@ -373,6 +402,7 @@ int DistilRun<D, T>::run() {
   prepare_folder();  // after loading: a wrong path leaves nothing behind
   try {
     measure_before();
+    write_base();
     const RunResult result = train();
     if (!result.stopped) {
       finish(result);
