@@ -6,7 +6,8 @@
 Needs the peers' environment (scripts/peers) with `pip install bitsandbytes==0.50.2 torchao==0.18.0 accelerate`. For tiny models and SmolLM2-135M:
   kdlib's nf4 and fp4, plain and double quantised -> transformers with bitsandbytes: every weight, and logits;
   what bitsandbytes quantised and transformers saved -> kdlib: logits;
-  kdlib's int4 affine -> torchao's own reader: every weight;
+  kdlib's int4 affine -> torchao's own reader and transformers: every weight;
+  what distil --quantize nf4 leaves -> transformers with PEFT: logits;
   kdlib's own form -> transformers: refused.
 bitsandbytes 0.50.2 on a CPU with AVX-512 decodes its own codes wrongly where blocks cross the ends of rows; such maps are decoded here by the
 formula of its documentation, and logits are compared where blocks divide the rows. Its matrix product in bf16 for such CPUs is switched off.
@@ -127,31 +128,49 @@ def make_model(proof, family):
     return folder
 
 
-def check_int4(proof, name, path, group):
-    """kdlib's Int4Tensor through torchao's reader; each value is q * scale + zero of the tensor that torchao made."""
+def int4_values(tensor):
+    """q * scale + zero of an Int4Tensor."""
     import torch
+    q = tensor.qdata.view(torch.uint8).int()
+    q = torch.stack([q & 15, q >> 4], -1).reshape(tensor.shape)
+    q = torch.where(q > 7, q - 16, q).float().reshape(tensor.shape[0], -1, tensor.block_size[-1])
+    return (q * tensor.scale.t().unsqueeze(-1) + tensor.zero_point.t().unsqueeze(-1)).reshape(tensor.shape)
+
+
+def check_int4(proof, name, path, group):
+    """kdlib's Int4Tensors through torchao's reader and through transformers. (Their products need a GPU.)"""
     from safetensors import safe_open
     from torchao.prototype.safetensors.safetensors_support import unflatten_tensor_state_dict
-    packed, values = proof.path(name, "packed"), proof.path(name, "values")
+    packed, values, title = proof.path(name, "packed"), proof.path(name, "values"), f"{name}: kdlib's int4 affine, groups of {group}"
     options = ["--quantize", "int4", "--quantize-rule", "affine", "--group-size", str(group)]
     proof.call("convert", "--model", path, *options, "--to", "hf", "--packed", "--out", packed)
     proof.call("convert", "--model", path, *options, "--to", "hf", "--dtype", "float32", "--out", values)
-    file = os.path.join(packed, "model.safetensors")
-    with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata()
-    tensors, left = unflatten_tensor_state_dict(values_of(packed), metadata)
-    got = {}
-    for tensor_name, tensor in tensors.items():
-        if type(tensor).__name__ != "Int4Tensor":
-            continue
-        q = tensor.qdata.view(torch.uint8).int()
-        q = torch.stack([q & 15, q >> 4], -1).reshape(tensor.shape)
-        q = torch.where(q > 7, q - 16, q).float().reshape(tensor.shape[0], -1, tensor.block_size[-1])
-        got[tensor_name] = (q * tensor.scale.t().unsqueeze(-1) + tensor.zero_point.t().unsqueeze(-1)).reshape(tensor.shape)
-    proof.add(f"{name}: kdlib's int4 affine, groups of {group}: tensors that torchao's reader leaves over", str(len(left)), "0", len(left) == 0)
-    equal_weights(proof, f"{name}: kdlib's int4 affine, groups of {group}: Int4Tensors with equal values", got, values)
+    with safe_open(os.path.join(packed, "model.safetensors"), framework="pt") as opened:
+        tensors, left = unflatten_tensor_state_dict(values_of(packed), opened.metadata())
+    proof.add(f"{title}: tensors that torchao's reader leaves over", str(len(left)), "0", len(left) == 0)
+    for reader, found in (("torchao's reader", tensors), ("transformers", dict(load(packed).named_parameters()))):
+        equal_weights(proof, f"{title}: Int4Tensors of {reader} with equal weights", {n: int4_values(t) for n, t in found.items() if type(t).__name__ == "Int4Tensor"}, values)
     for folder in (packed, values):
         shutil.rmtree(folder)
+
+
+def check_distilled(proof, name, path, limit):
+    """What `distil --quantize nf4` leaves, in transformers and PEFT: adapter_config.json leads to the packed base."""
+    import torch
+    from peft import AutoPeftModelForCausalLM
+    out, prompts = proof.path(name, "run"), proof.path(name, "prompts.jsonl")
+    with open(prompts, "w", encoding="utf-8") as lines:
+        lines.writelines(f'{{"prompt_ids": [1, {10 + i}, {40 + i}]}}\n' for i in range(8))
+    proof.call("distil", "--teacher", path, "--prompts", prompts, "--validation", prompts, "--out", out, "--quantize", "nf4", "--double-quant", "--steps", "3", "--batch", "4", "--max-new-tokens", "8",
+               "--learning-rate", "0.01")
+    network = AutoPeftModelForCausalLM.from_pretrained(os.path.join(out, "adapter"), dtype=torch.float32).eval()
+    float32_products(network)
+    ids = rows_of_ids(network.config.vocab_size, 13)
+    proof.close(f"{name}: what distil --quantize nf4 --double-quant leaves, in PEFT: logits", logits_of(network, ids), proof.kdlib_logits(out, ids), limit)
+    plain = logits_of(network.get_base_model(), ids)
+    network.disable_adapter_layers()
+    moved = max(float((a - b).abs().max()) for a, b in zip(plain, logits_of(network, ids)))
+    proof.add(f"{name}: its adapter changes the logits by", f"{moved:.1e}", f"> {10 * limit:g}", moved > 10 * limit)
 
 
 def check_own_form(proof, name, path):
@@ -199,6 +218,7 @@ def main():
             check_tables(proof, name, path, TINY)
             check_foreign_tables(proof, name, path, TINY)
             proof.guarded(f"{name}: torchao", lambda name=name, path=path: check_int4(proof, name, path, 64))
+            proof.guarded(f"{name}: distil", lambda name=name, path=path: check_distilled(proof, name, path, TINY))
         for name in ("llama", "qwen2"):  # rows of 64 and of 96 or 112
             path = os.path.join(common.ROOT, "tests", "reference", "models", name)
             check_tables(proof, f"{name}, blocks across rows", path, TINY, logits=False)
