@@ -309,7 +309,7 @@ template <class D, class T>
 std::string DistilRun<D, T>::write_codes(const char* name, bool base) {
   const PackedSaveReport report = save_packed(*student_, path(name), {.without_adapter = base});
   write_tokenizer(name);
-  return concat(packed_form_name(report.form), "'s form, ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0), " MiB, the rest in ", report.dtype);
+  return concat("in the form of ", packed_form_name(report.form), ", ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0), " MiB, the rest in ", report.dtype);
 }
 
 /// The rounded student without its adapter: frozen, so it is there from the first step on, also for the adapters of checkpoints.
