@@ -2,6 +2,7 @@
 // What `distil --quantize` leaves: base/ with adapter/, and packed/, give the trained student's logits bit for bit, and the other programs find them.
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/model/adapter.hpp"
+#include "kdlib/model/save_gguf.hpp"
 #include "kdlib/tools/distil.hpp"
 #include "support/catch.hpp"
 #include "support/run_program.hpp"
@@ -123,4 +124,24 @@ TEST_CASE("programs find model and adapter in the folder of a run", "[programs][
   const ProgramAnswer packed_student = run_program("distil", "--teacher " + reference_file("models/llama") + " --student " + all.out() + "/packed --train all --quantize none --prompts " + (r.dir / "prompts.jsonl") + " --out " + (r.dir / "o"));
   CHECK(packed_student.status == 1);
   CHECK_THAT(packed_student.error, contains("packed: its weights cannot be trained"));
+}
+
+TEST_CASE("a model that no directory can describe is trained, with a note where base/ would be", "[programs][distil]") {
+  const TemporaryDirectory dir;
+  DecoderConfig config = read_hf_config(reference_file("models/llama"));
+  config.rope.divisors.assign(static_cast<std::size_t>(config.head_size / 2), 1.5);
+  config.rope.divisors[0] = 1;
+  Model model = Model::from_config(config, 1);
+  save_gguf(model, nullptr, dir / "m.gguf");
+  for (const char* name : {"prompts", "validation"}) write_file_atomically(dir / (std::string(name) + ".jsonl"), "{\"prompt_ids\": [1, 10, 40, 7]}\n{\"prompt_ids\": [1, 90, 33]}\n");
+  const std::string out = dir / "out";
+  const ProgramAnswer answer = run_program("distil", concat("--teacher ", dir / "m.gguf", " --prompts ", dir / "prompts.jsonl", " --validation ", dir / "validation.jsonl", " --out ", out,
+                                                            " --steps 1 --batch 2 --max-new-tokens 4 --threads 1 --quantize int4 --group-size 32 --lora-rank 2"));
+  INFO(answer.error);
+  REQUIRE(answer.status == 0);
+  CHECK_THAT(answer.error, contains("base/ is not written") && contains("rope_freqs"));
+  CHECK_FALSE(path_exists(out + "/base"));
+  CHECK(Json::parse_file(out + "/adapter/adapter_config.json").at("base_model_name_or_path").as_string() == dir / "m.gguf");
+  write_file_atomically(dir / "ids.jsonl", "{\"ids\": [1, 5, 9]}\n");
+  CHECK_THAT(run_program("score", "--model " + out + " --input " + (dir / "ids.jsonl") + " --out " + (dir / "s")).error, contains("rounded base was not written"));
 }

@@ -162,6 +162,7 @@ class DistilRun final : public RunHooks {
   std::optional<EvaluationRow> last_;  // newest evaluation and its step
   std::int64_t last_step_ = -1;
   std::string quantized_, packed_;  // the format; the form of the files that hold it
+  static constexpr const char* base_not_written = "not written";
   bool shares_weights_ = false;
 };
 
@@ -312,15 +313,23 @@ std::string DistilRun<D, T>::write_codes(const char* name, bool base) {
   return concat("in the form of ", packed_form_name(report.form), ", ", detail::number_text("%.1f", static_cast<double>(report.bytes) / 1048576.0), " MiB, the rest in ", report.dtype);
 }
 
-/// The rounded student without its adapter: frozen, so it is there from the first step on, also for the adapters of checkpoints.
+/// The rounded student without its adapter: frozen, so it is there from the first step on, also for the adapters of checkpoints. A model that no
+/// directory can describe (a GGUF file with frequencies of its own) is trained all the same; programs then refuse the folder of the run by name.
 template <class D, class T>
 void DistilRun<D, T>::write_base() {
-  if (s_.train == "lora" && s_.quantize != "none") packed_ = write_codes("base", true);
+  if (s_.train != "lora" || s_.quantize == "none") return;
+  try {
+    packed_ = write_codes("base", true);
+  } catch (const ConfigError& error) {
+    packed_ = base_not_written;
+    remove_tree(path("base"));
+    progress_.note(concat("base/ is not written, adapter/ alone will be: ", error.what()));
+  }
 }
 
 template <class D, class T>
 void DistilRun<D, T>::write_student(const std::string& folder) {
-  if (s_.train == "lora") save_adapter(*student_, join_path(folder, "adapter"), {.base_model_name_or_path = s_.quantize == "none" ? s_.student_path() : path("base")});
+  if (s_.train == "lora") save_adapter(*student_, join_path(folder, "adapter"), {.base_model_name_or_path = s_.quantize == "none" || packed_ == base_not_written ? s_.student_path() : path("base")});
   else student_->save_pretrained(join_path(folder, "model"), {.dtype = s_.quantize == "none" ? "" : "float32"});  // 16 bits would round the codes' values
 }
 
@@ -390,7 +399,7 @@ void DistilRun<D, T>::finish(const RunResult& run) {
   if (s_.merge) write_merged(result);
   write_file_atomically(path("report.html"), render_html(distil_report(result, path("metrics.jsonl"))));
   write_file_atomically(path("result.json"), result_json(result));
-  progress_.note(concat("wrote ", path(lora ? "adapter" : "model"), ", ", codes ? path(lora ? "base" : "packed") + ", " : "", path("report.html"), ", ", path("metrics.jsonl"), ", ", path("result.json")));
+  progress_.note(concat("wrote ", path(lora ? "adapter" : "model"), ", ", codes && packed_ != base_not_written ? path(lora ? "base" : "packed") + ", " : "", path("report.html"), ", ", path("metrics.jsonl"), ", ", path("result.json")));
   std::fputs(result_table(result).c_str(), stdout);
 }
 
