@@ -205,7 +205,8 @@ KDLIB_LANE CodedRow coded_row(const CodedRanges& w, std::int64_t r, float* scrat
 template <int Bits, int M>
 KDLIB_LANE void multiply_coded_rows(const CodedRanges& w, std::int64_t begin, std::int64_t end, std::int64_t m, const float* x, const float* x_sums,
                                     float* scratch, float beta, float* y) {
-  constexpr int N = KDLIB_VECTOR_BYTES == 64 || M == 1 ? 2 : 1;  // AVX2 has 16 registers
+  // Two rows share what is read of x; AVX2 has 16 registers. Eight bits wait for memory, which one stream of addresses reads faster.
+  constexpr int N = Bits == 8 && M <= 2 ? 1 : KDLIB_VECTOR_BYTES == 64 || M == 1 ? 2 : 1;
   LevelTable table{};
   if constexpr (Bits != 8) table = level_table(w.levels);
   const LaneGroups lanes = lane_groups<Bits>(w.group);
