@@ -186,12 +186,32 @@ KDLIB_LANE void coded_tile(const CodedRanges& w, const LevelTable& table, const 
   if constexpr (N > 1) coded_put<M>(b, m, beta, y + 1, ldy);
 }
 
+/// coded_scale of `count` groups whose scales are exponents.
+KDLIB_LANE void spread_exponents(const std::uint8_t* p, std::int64_t count, float* out) {
+  constexpr std::int64_t width = Pack<float>::lanes;
+  typedef std::uint8_t Bytes __attribute__((vector_size(width)));
+  typedef std::uint32_t Bits __attribute__((vector_size(KDLIB_VECTOR_BYTES)));
+  std::int64_t g = 0;
+  for (; g + width <= count; g += width) {
+    Bytes b;
+    __builtin_memcpy(&b, p + g, sizeof b);
+    const Bits s = __builtin_convertvector(b, Bits), bits = s == 0u ? 0x00400000u - Bits{} : s << 23;
+    __builtin_memcpy(out + g, &bits, sizeof bits);
+  }
+  for (; g < count; ++g) {
+    const std::uint32_t s = p[g], bits = s == 0 ? 0x00400000u : s << 23;
+    __builtin_memcpy(out + g, &bits, sizeof bits);
+  }
+}
+
 /// Scales and zeros of row r as the tiles want them, in `scratch` [2, row_groups + lanes] where they are stored otherwise.
 KDLIB_LANE CodedRow coded_row(const CodedRanges& w, std::int64_t r, float* scratch) {
   const std::int64_t groups = w.row_groups();
   CodedRow row{w.codes + r * w.row_bytes(), w.scale == nullptr ? nullptr : w.scale + r * groups, w.zero == nullptr ? nullptr : w.zero + r * groups};
   if (w.scale == nullptr) {
-    for (std::int64_t g = 0; g < groups; ++g) scratch[g] = coded_scale(w, r * groups + g);
+    if (w.nested_map == nullptr) spread_exponents(w.small_scale + r * groups, groups, scratch);
+    else
+      for (std::int64_t g = 0; g < groups; ++g) scratch[g] = coded_scale(w, r * groups + g);
     row.scale = scratch;
   }
   if (w.shifted) {
