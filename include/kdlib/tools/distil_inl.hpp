@@ -161,8 +161,7 @@ class DistilRun final : public RunHooks {
   DistilResult before_;
   std::optional<EvaluationRow> last_;  // newest evaluation and its step
   std::int64_t last_step_ = -1;
-  std::string quantized_, packed_;  // the format; the form of the files that hold it
-  static constexpr const char* base_not_written = "not written";
+  std::string quantized_, packed_;  // the format; the form of the files that hold it, empty where none do
   bool shares_weights_ = false;
 };
 
@@ -321,7 +320,6 @@ void DistilRun<D, T>::write_base() {
   try {
     packed_ = write_codes("base", true);
   } catch (const ConfigError& error) {
-    packed_ = base_not_written;
     remove_tree(path("base"));
     progress_.note(concat("base/ is not written, adapter/ alone will be: ", error.what()));
   }
@@ -329,7 +327,7 @@ void DistilRun<D, T>::write_base() {
 
 template <class D, class T>
 void DistilRun<D, T>::write_student(const std::string& folder) {
-  if (s_.train == "lora") save_adapter(*student_, join_path(folder, "adapter"), {.base_model_name_or_path = s_.quantize == "none" || packed_ == base_not_written ? s_.student_path() : path("base")});
+  if (s_.train == "lora") save_adapter(*student_, join_path(folder, "adapter"), {.base_model_name_or_path = packed_.empty() ? s_.student_path() : path("base")});
   else student_->save_pretrained(join_path(folder, "model"), {.dtype = s_.quantize == "none" ? "" : "float32"});  // 16 bits would round the codes' values
 }
 
@@ -395,11 +393,11 @@ void DistilRun<D, T>::finish(const RunResult& run) {
   const bool lora = s_.train == "lora", codes = s_.quantize != "none";
   if (!lora) write_tokenizer("model");
   if (!lora && codes) packed_ = write_codes("packed", false);
-  if (codes) result.facts.emplace_back(lora ? "base/, the student's codes" : "packed/, the student's codes", packed_);
+  if (codes) result.facts.emplace_back(lora ? "base/, the student's codes" : "packed/, the student's codes", packed_.empty() ? "not written" : packed_);
   if (s_.merge) write_merged(result);
   write_file_atomically(path("report.html"), render_html(distil_report(result, path("metrics.jsonl"))));
   write_file_atomically(path("result.json"), result_json(result));
-  progress_.note(concat("wrote ", path(lora ? "adapter" : "model"), ", ", codes && packed_ != base_not_written ? path(lora ? "base" : "packed") + ", " : "", path("report.html"), ", ", path("metrics.jsonl"), ", ", path("result.json")));
+  progress_.note(concat("wrote ", path(lora ? "adapter" : "model"), ", ", packed_.empty() ? "" : path(lora ? "base" : "packed") + ", ", path("report.html"), ", ", path("metrics.jsonl"), ", ", path("result.json")));
   std::fputs(result_table(result).c_str(), stdout);
 }
 
