@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products at the sizes of a small model's training step and of generation: GFLOP/s, each checked against sums in double first.
+// Matrix products at the sizes of a small model's training step and of generation: GFLOP/s, each checked against sums
+// in double first.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -23,20 +24,29 @@ struct Size {
   std::int64_t m, n, k;
 };
 
-const Size sizes[] = {{"square", false, true, 1024, 1024, 1024},   {"forward up", false, true, 1024, 1536, 576},
-                      {"forward down", false, true, 1024, 576, 1536}, {"forward kv", false, true, 1024, 192, 576},
-                      {"backward up", false, false, 1024, 576, 1536}, {"backward down", false, false, 1024, 1536, 576},
-                      {"weight gradient", true, false, 1536, 576, 1024}, {"head forward", false, true, 256, 49152, 576},
-                      {"head backward", false, false, 256, 576, 49152}, {"lora A", false, true, 1024, 16, 576},
-                      {"lora B", false, true, 1024, 576, 16},       {"decode 1", false, true, 1, 1536, 576},
-                      {"decode 4", false, true, 4, 1536, 576},      {"decode 16", false, true, 16, 1536, 576},
-                      {"head 1", false, true, 1, 49152, 576},       {"head 16", false, true, 16, 49152, 576}};
+const Size sizes[] = {{"square", false, true, 1024, 1024, 1024},
+                      {"forward up", false, true, 1024, 1536, 576},
+                      {"forward down", false, true, 1024, 576, 1536},
+                      {"forward kv", false, true, 1024, 192, 576},
+                      {"backward up", false, false, 1024, 576, 1536},
+                      {"backward down", false, false, 1024, 1536, 576},
+                      {"weight gradient", true, false, 1536, 576, 1024},
+                      {"head forward", false, true, 256, 49152, 576},
+                      {"head backward", false, false, 256, 576, 49152},
+                      {"lora A", false, true, 1024, 16, 576},
+                      {"lora B", false, true, 1024, 576, 16},
+                      {"decode 1", false, true, 1, 1536, 576},
+                      {"decode 4", false, true, 4, 1536, 576},
+                      {"decode 16", false, true, 16, 1536, 576},
+                      {"head 1", false, true, 1, 49152, 576},
+                      {"head 16", false, true, 16, 49152, 576}};
 
 std::vector<float> random(std::int64_t n, std::uint32_t row) {
   std::vector<float> x(static_cast<std::size_t>(n));
   const kd::Rng rng(1, kd::RngPurpose::test, 0, row);
   kd::parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) x[static_cast<std::size_t>(i)] = static_cast<float>(rng.uniform(static_cast<std::uint32_t>(i)) - 0.5);
+    for (std::int64_t i = begin; i < end; ++i)
+      x[static_cast<std::size_t>(i)] = static_cast<float>(rng.uniform(static_cast<std::uint32_t>(i)) - 0.5);
   });
   return x;
 }
@@ -67,14 +77,16 @@ int main(int argc, char** argv) try {
   options.add("repeats", repeats, "N", "the best is printed").at_least(1).common(threads, seed);
   options.parse(argc, argv);
   if (threads > 0) kd::set_thread_count(threads);
-  std::printf("{\"blas\":\"%s\",\"level\":\"%s\",\"threads\":%d}\n", kd::cpu_blas_name(), kd::cpu_level_name(kd::cpu_level()), kd::thread_count());
+  std::printf("{\"blas\":\"%s\",\"level\":\"%s\",\"threads\":%d}\n", kd::cpu_blas_name(),
+              kd::cpu_level_name(kd::cpu_level()), kd::thread_count());
   for (const Size& s : sizes) {
     const std::vector<float> a = random(s.m * s.k, 1), b = random(s.n * s.k, 2);
     std::vector<float> c(static_cast<std::size_t>(s.m * s.n));
     double best = 1e30;
     for (int r = 0; r <= repeats; ++r) {
       const auto begin = std::chrono::steady_clock::now();
-      K::gemm(s.ta, s.tb, s.m, s.n, s.k, 1.0f, a.data(), s.ta ? s.m : s.k, b.data(), s.tb ? s.k : s.n, 0.0f, c.data(), s.n);
+      K::gemm(s.ta, s.tb, s.m, s.n, s.k, 1.0f, a.data(), s.ta ? s.m : s.k, b.data(), s.tb ? s.k : s.n, 0.0f, c.data(),
+              s.n);
       const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
       if (r == 0) {
         const double error = error_of(s, a, b, c);
@@ -83,9 +95,12 @@ int main(int argc, char** argv) try {
         best = std::min(best, seconds);
       }
     }
-    std::printf("{\"name\":\"%s\",\"ta\":%d,\"tb\":%d,\"m\":%lld,\"n\":%lld,\"k\":%lld,\"gflop_per_s\":%.1f,\"b_gb_per_s\":%.1f}\n", s.use, s.ta, s.tb,
-                static_cast<long long>(s.m), static_cast<long long>(s.n), static_cast<long long>(s.k),
-                2e-9 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k) / best, 4e-9 * static_cast<double>(s.n * s.k) / best);
+    std::printf(
+        "{\"name\":\"%s\",\"ta\":%d,\"tb\":%d,\"m\":%lld,\"n\":%lld,\"k\":%lld,\"gflop_per_s\":%.1f,\"b_gb_per_s\":%."
+        "1f}\n",
+        s.use, s.ta, s.tb, static_cast<long long>(s.m), static_cast<long long>(s.n), static_cast<long long>(s.k),
+        2e-9 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k) / best,
+        4e-9 * static_cast<double>(s.n * s.k) / best);
   }
 } catch (const kd::Error& error) {
   return kd::report(error);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Greedy generation with the KV cache at several batch sizes, beside the memory bandwidth that bounds batch 1. The peer is
-// benchmarks/peers/hf_generate.py, which takes the same prompts (--write-prompts) and writes the same ids (--write-ids).
-// Checked before it is timed: the ids that decoding chose are the argmax of the full forward pass.
+// Greedy generation with the KV cache at several batch sizes, beside the memory bandwidth that bounds batch 1. The peer
+// is benchmarks/peers/hf_generate.py, which takes the same prompts (--write-prompts) and writes the same ids
+// (--write-ids). Checked before it is timed: the ids that decoding chose are the argmax of the full forward pass.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -36,17 +36,21 @@ double read_bandwidth() {
   return best;
 }
 
-/// Bytes that one decoding step must read: every weight but the embedding's rows that are not looked up (the tied head reads them all).
+/// Bytes that one decoding step must read: every weight but the embedding's rows that are not looked up (the tied head
+/// reads them all).
 double step_bytes(Model& model) {
   double bytes = kd::weight_bytes(model);
   if (model.config().tied_head) return bytes;
-  if (const kd::Parameter<float, kd::Cpu>* p = model.find_parameter("model.embed_tokens.weight")) bytes -= static_cast<double>(p->value.bytes());
+  if (const kd::Parameter<float, kd::Cpu>* p = model.find_parameter("model.embed_tokens.weight"))
+    bytes -= static_cast<double>(p->value.bytes());
   for (const auto& w : model.packed_weights())
     if (w.name == "model.embed_tokens.weight") bytes -= static_cast<double>(w.matrix->bytes());
   return bytes;
 }
 
-std::int32_t largest(const float* row, std::int64_t n) { return static_cast<std::int32_t>(std::max_element(row, row + n) - row); }
+std::int32_t largest(const float* row, std::int64_t n) {
+  return static_cast<std::int32_t>(std::max_element(row, row + n) - row);
+}
 
 /// The most probable next id after each document's last token.
 Ids next_ids(const Model& model, const kd::Tensor<float, kd::Cpu>& hidden, const kd::TokenBatch& batch) {
@@ -59,7 +63,8 @@ Ids next_ids(const Model& model, const kd::Tensor<float, kd::Cpu>& hidden, const
   const auto logits = kd::head_logits(model.head(), std::as_const(rows).view());
   Ids ids(static_cast<std::size_t>(b));
   kd::parallel_for(b, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) ids[static_cast<std::size_t>(i)] = largest(logits.data() + i * logits[1], logits[1]);
+    for (std::int64_t i = begin; i < end; ++i)
+      ids[static_cast<std::size_t>(i)] = largest(logits.data() + i * logits[1], logits[1]);
   });
   return ids;
 }
@@ -121,14 +126,21 @@ int main(int argc, char** argv) try {
   int new_tokens = 128, prompt_tokens = 32, threads = 0, repeats = 3;
   std::uint64_t seed = 1;
   kd::Options options{"bench_generate", "Times greedy generation; prints a JSON line for each batch size."};
-  options.add("model", model_path, "MODEL", "Hugging Face directory or GGUF file").required()
-      .add("prompts", prompts_path, "FILE", "lines of {\"prompt_ids\": [...]} (default: --prompt-tokens pseudo-random ids)")
-      .add("prompt-tokens", prompt_tokens, "N", "length of the made-up prompts").at_least(1)
-      .add("new-tokens", new_tokens, "N", "tokens that each sequence writes").at_least(2)
+  options.add("model", model_path, "MODEL", "Hugging Face directory or GGUF file")
+      .required()
+      .add("prompts", prompts_path, "FILE",
+           "lines of {\"prompt_ids\": [...]} (default: --prompt-tokens pseudo-random ids)")
+      .add("prompt-tokens", prompt_tokens, "N", "length of the made-up prompts")
+      .at_least(1)
+      .add("new-tokens", new_tokens, "N", "tokens that each sequence writes")
+      .at_least(2)
       .add("batch", batches, "N", "batch sizes (default: 1 16)")
-      .add("quantize", quantize, "KIND", "round the linear maps").choices({"none", "int4"})
-      .add("weights", weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
-      .add("repeats", repeats, "N", "the best is printed").at_least(1)
+      .add("quantize", quantize, "KIND", "round the linear maps")
+      .choices({"none", "int4"})
+      .add("weights", weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")
+      .choices({"file", "memory"})
+      .add("repeats", repeats, "N", "the best is printed")
+      .at_least(1)
       .common(threads, seed);
   options.parse(argc, argv);
   if (threads > 0) kd::set_thread_count(threads);
@@ -153,12 +165,14 @@ int main(int argc, char** argv) try {
     std::vector<Ids> prompts;
     for (int b = 0; b < size; ++b) {
       Ids ids;
-      for (int i = 0; i < prompt_tokens; ++i) ids.push_back(static_cast<std::int32_t>((b * 7919 + i * 104729 + static_cast<int>(seed)) % model.vocab_size()));
+      for (int i = 0; i < prompt_tokens; ++i)
+        ids.push_back(static_cast<std::int32_t>((b * 7919 + i * 104729 + static_cast<int>(seed)) % model.vocab_size()));
       prompts.push_back(given.empty() ? ids : given[static_cast<std::size_t>(b) % given.size()]);
     }
     Run best = generate(model, prompts, new_tokens);
     const double agreement = check_ids(model, prompts, best);
-    kd::require<kd::Error>(agreement > 0.98, "[bench_generate] only ", agreement, " of the ids are the argmax of the full forward pass");
+    kd::require<kd::Error>(agreement > 0.98, "[bench_generate] only ", agreement,
+                           " of the ids are the argmax of the full forward pass");
     for (int r = 1; r < repeats; ++r) {
       Run run = generate(model, prompts, new_tokens);
       if (run.decode + run.prefill < best.decode + best.prefill) best = std::move(run);
@@ -166,12 +180,16 @@ int main(int argc, char** argv) try {
     std::int64_t prompt_count = 0;
     for (const Ids& p : prompts) prompt_count += static_cast<std::int64_t>(p.size());
     const double written = static_cast<double>(size) * new_tokens, steps = new_tokens - 1;
-    std::printf("{\"name\":\"kdlib\",\"batch\":%d,\"quantize\":\"%s\",\"weights\":\"%s\",\"load_seconds\":%.3f,\"prompt_tokens\":%lld,\"new_tokens\":%d,\"prefill_tokens_per_s\":%.1f,"
-                "\"decode_tokens_per_s\":%.1f,\"tokens_per_s\":%.1f,\"weights_read_gb_per_s\":%.2f,\"read_bandwidth_gb_per_s\":%.2f,"
-                "\"equal_to_full_forward\":%.4f}\n",
-                size, quantize.c_str(), weights.c_str(), load_seconds, static_cast<long long>(prompt_count), new_tokens, static_cast<double>(prompt_count) / best.prefill,
-                size * steps / best.decode, written / (best.decode + best.prefill), step_bytes(model) * steps / best.decode * 1e-9, bandwidth * 1e-9,
-                agreement);
+    std::printf(
+        "{\"name\":\"kdlib\",\"batch\":%d,\"quantize\":\"%s\",\"weights\":\"%s\",\"load_seconds\":%.3f,\"prompt_"
+        "tokens\":%lld,\"new_tokens\":%d,\"prefill_tokens_per_s\":%.1f,"
+        "\"decode_tokens_per_s\":%.1f,\"tokens_per_s\":%.1f,\"weights_read_gb_per_s\":%.2f,\"read_bandwidth_gb_per_s\":"
+        "%.2f,"
+        "\"equal_to_full_forward\":%.4f}\n",
+        size, quantize.c_str(), weights.c_str(), load_seconds, static_cast<long long>(prompt_count), new_tokens,
+        static_cast<double>(prompt_count) / best.prefill, size * steps / best.decode,
+        written / (best.decode + best.prefill), step_bytes(model) * steps / best.decode * 1e-9, bandwidth * 1e-9,
+        agreement);
   }
 } catch (const kd::Error& error) {
   return kd::report(error);

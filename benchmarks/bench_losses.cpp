@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loss engine: rows of given logits, and the pass fused with the head. Google Benchmark; each case is checked against double first.
+// The loss engine: rows of given logits, and the pass fused with the head. Google Benchmark; each case is checked
+// against double first.
 //
 //   bench_losses [--benchmark_filter=rows/fkl] [--write-data DIR]
 //
-// Names: rows/<loss>/<type>/<N>x<V>/threads:<n>[/metrics|/masked] and fused/<loss>/<N>_<V>_<H>_<Ht>/<frozen|head>/threads:<n>[/metrics|/masked]; masked:
-// every second row has weight 0; the metrics of rows/ce read the teacher too, which rows/ce alone does not. topk/fkl/<type>/<N>x<V>/threads:<n> is
-// TopKForwardKl on K = 64 targets, to be held against rows/ce. projections/... are the bare products of a fused case. Melem/s counts N x V; GB/s the bytes
-// that must move (logits read once, gradient written once). --write-data writes the inputs for benchmarks/peers/torch_losses.py (the format stands there).
+// Names: rows/<loss>/<type>/<N>x<V>/threads:<n>[/metrics|/masked] and
+// fused/<loss>/<N>_<V>_<H>_<Ht>/<frozen|head>/threads:<n>[/metrics|/masked]; masked: every second row has weight 0; the
+// metrics of rows/ce read the teacher too, which rows/ce alone does not. topk/fkl/<type>/<N>x<V>/threads:<n> is
+// TopKForwardKl on K = 64 targets, to be held against rows/ce. projections/... are the bare products of a fused case.
+// Melem/s counts N x V; GB/s the bytes that must move (logits read once, gradient written once). --write-data writes
+// the inputs for benchmarks/peers/torch_losses.py (the format stands there).
 #include <benchmark/benchmark.h>
 #include <sys/stat.h>
 
@@ -32,11 +35,12 @@ struct Shape {
 
   std::string text() const {
     if (width == 0) return std::to_string(rows) + "x" + std::to_string(vocabulary);
-    return std::to_string(rows) + "_" + std::to_string(vocabulary) + "_" + std::to_string(width) + "_" + std::to_string(teacher_width);
+    return std::to_string(rows) + "_" + std::to_string(vocabulary) + "_" + std::to_string(width) + "_" +
+           std::to_string(teacher_width);
   }
 };
 const Shape row_shapes[] = {{128, 49152}, {64, 151936}, {32, 201088}};
-const Shape fused_shapes[] = {{256, 49152, 576, 576},   {1024, 49152, 576, 576},  {256, 49152, 576, 2048},
+const Shape fused_shapes[] = {{256, 49152, 576, 576},   {1024, 49152, 576, 576}, {256, 49152, 576, 2048},
                               {1024, 49152, 576, 2048}, {256, 151936, 896, 896}, {1024, 151936, 896, 896}};
 
 std::vector<float> normal(std::int64_t n, double deviation, std::uint32_t row) {
@@ -46,13 +50,15 @@ std::vector<float> normal(std::int64_t n, double deviation, std::uint32_t row) {
     for (std::int64_t i = begin; i < end; ++i) {
       const auto k = static_cast<std::uint32_t>(i);
       const double u = (rng.bits(2 * k) + 0.5) * 0x1p-32, v = (rng.bits(2 * k + 1) + 0.5) * 0x1p-32;
-      x[static_cast<std::size_t>(i)] = static_cast<float>(deviation * std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v));
+      x[static_cast<std::size_t>(i)] =
+          static_cast<float>(deviation * std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v));
     }
   });
   return x;
 }
 
-/// Logits of standard deviation 3 with five peaks a row, the teacher the student plus noise; or hidden states and heads that give such logits.
+/// Logits of standard deviation 3 with five peaks a row, the teacher the student plus noise; or hidden states and heads
+/// that give such logits.
 struct Data {
   Shape shape;
   std::vector<float> student, teacher, student_head, teacher_head;  // student, teacher: logits, or hidden states
@@ -61,7 +67,8 @@ struct Data {
   explicit Data(const Shape& s) : shape(s) {
     const kd::Rng rng(2, kd::RngPurpose::test, 0, 9);
     const auto v = static_cast<std::uint64_t>(s.vocabulary);
-    for (std::int64_t r = 0; r < s.rows; ++r) labels.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint32_t>(r), v)));
+    for (std::int64_t r = 0; r < s.rows; ++r)
+      labels.push_back(static_cast<std::int32_t>(rng.below(static_cast<std::uint32_t>(r), v)));
     if (s.width > 0) {
       student = normal(s.rows * s.width, 1, 1);
       teacher = normal(s.rows * s.teacher_width, 1, 2);
@@ -72,7 +79,8 @@ struct Data {
     student = normal(s.rows * s.vocabulary, 3, 1);
     for (std::int64_t r = 0; r < s.rows; ++r)
       for (std::uint32_t k = 0; k < 5; ++k)
-        student[static_cast<std::size_t>(r * s.vocabulary) + rng.below(100000 + 5 * static_cast<std::uint32_t>(r) + k, v)] += 8;
+        student[static_cast<std::size_t>(r * s.vocabulary) +
+                rng.below(100000 + 5 * static_cast<std::uint32_t>(r) + k, v)] += 8;
     teacher = normal(s.rows * s.vocabulary, 1, 2);
     for (std::size_t i = 0; i < teacher.size(); ++i) teacher[i] += student[i];
   }
@@ -136,28 +144,38 @@ void rows_case(benchmark::State& state, const Shape& shape, const Loss& loss, in
   const std::vector<float> weights = half_weights(n, extra == Extra::masked);
   const kd::RowInputs inputs{.labels = data.labels, .weights = weights};
   const bool metrics = extra == Extra::metrics;
-  const auto run = [&] { return kd::row_loss(loss, student, targets, inputs, 1.0 / static_cast<double>(n), kd::View<T, kd::Cpu>(g.data(), {n, v}), {.metrics = metrics}); };
+  const auto run = [&] {
+    return kd::row_loss(loss, student, targets, inputs, 1.0 / static_cast<double>(n),
+                        kd::View<T, kd::Cpu>(g.data(), {n, v}), {.metrics = metrics});
+  };
   {
     constexpr std::int64_t few = 4;
     const std::vector<double> s64 = converted<double>(s.data(), few * v), t64 = converted<double>(t.data(), few * v);
     std::vector<double> g64(s64.size());
-    const kd::RowInputs few_inputs{.labels = inputs.labels.first(few), .weights = inputs.weights.first(weights.empty() ? 0 : few)};
-    const auto want = kd::row_loss(loss, kd::View<const double, kd::Cpu>(s64.data(), {few, v}), kd::LogitTargets<double, kd::Cpu>{kd::View<const double, kd::Cpu>(t64.data(), {few, v})},
-                                   few_inputs, 1.0 / static_cast<double>(n), kd::View<double, kd::Cpu>(g64.data(), {few, v}));
-    const auto got = kd::row_loss(loss, student.rows(0, few), targets.rows(0, few), few_inputs, 1.0 / static_cast<double>(n), kd::View<T, kd::Cpu>(g.data(), {few, v}));
-    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(g.data(), g64.data(), few * v), sizeof(T) == 2)) return;
+    const kd::RowInputs few_inputs{.labels = inputs.labels.first(few),
+                                   .weights = inputs.weights.first(weights.empty() ? 0 : few)};
+    const auto want =
+        kd::row_loss(loss, kd::View<const double, kd::Cpu>(s64.data(), {few, v}),
+                     kd::LogitTargets<double, kd::Cpu>{kd::View<const double, kd::Cpu>(t64.data(), {few, v})},
+                     few_inputs, 1.0 / static_cast<double>(n), kd::View<double, kd::Cpu>(g64.data(), {few, v}));
+    const auto got = kd::row_loss(loss, student.rows(0, few), targets.rows(0, few), few_inputs,
+                                  1.0 / static_cast<double>(n), kd::View<T, kd::Cpu>(g.data(), {few, v}));
+    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(g.data(), g64.data(), few * v), sizeof(T) == 2))
+      return;
   }
   kd::memory_use<kd::Cpu>().reset_peak();
   const std::int64_t before = kd::memory_use<kd::Cpu>().now.load();
   for (auto _ : state) benchmark::DoNotOptimize(run().loss.sum);
   const double entries = static_cast<double>(n * v), streams = kd::reads_teacher<Loss> ? 3 : 2;
   state.counters["Melem/s"] = benchmark::Counter(entries * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["GB/s"] = benchmark::Counter(entries * streams * sizeof(T) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] =
+      benchmark::Counter(entries * streams * sizeof(T) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["extra_MB"] = static_cast<double>(kd::memory_use<kd::Cpu>().peak.load() - before) * 1e-6;
 }
 
 template <class Loss>
-void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool with_head, Extra extra) {
+void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool with_head,
+                Extra extra) {
   const Data& data = data_of(shape);
   kd::set_thread_count(threads);
   const std::int64_t n = shape.rows, v = shape.vocabulary;
@@ -175,24 +193,36 @@ void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, i
   const bool metrics = extra == Extra::metrics;
   {
     constexpr std::int64_t few = 4;
-    const kd::RowInputs inputs{.labels = std::span<const std::int32_t>(data.labels).first(few), .weights = std::span<const float>(weights).first(weights.empty() ? 0 : few)};
-    const std::vector<double> w = converted<double>(data.student_head.data(), v * shape.width), wt = converted<double>(data.teacher_head.data(), v * shape.teacher_width),
-                              x = converted<double>(data.student.data(), few * shape.width), xt = converted<double>(data.teacher.data(), few * shape.teacher_width);
+    const kd::RowInputs inputs{.labels = std::span<const std::int32_t>(data.labels).first(few),
+                               .weights = std::span<const float>(weights).first(weights.empty() ? 0 : few)};
+    const std::vector<double> w = converted<double>(data.student_head.data(), v * shape.width),
+                              wt = converted<double>(data.teacher_head.data(), v * shape.teacher_width),
+                              x = converted<double>(data.student.data(), few * shape.width),
+                              xt = converted<double>(data.teacher.data(), few * shape.teacher_width);
     std::vector<double> g(x.size());
-    const auto want = kd::head_loss(loss, kd::HeadView<double, kd::Cpu>{.weight = {w.data(), {v, shape.width}}}, kd::View<const double, kd::Cpu>(x.data(), {few, shape.width}),
-                                    kd::HiddenTargets<double, kd::Cpu>{{xt.data(), {few, shape.teacher_width}}, {.weight = {wt.data(), {v, shape.teacher_width}}}},
-                                    inputs, scale, kd::View<double, kd::Cpu>(g.data(), {few, shape.width}), nullptr);
-    const auto got = kd::head_loss(loss, student, hidden.rows(0, few), targets.rows(0, few), inputs, scale, gradient.view().rows(0, few), nullptr);
-    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(gradient.data(), g.data(), few * shape.width), false)) return;
+    const auto want =
+        kd::head_loss(loss, kd::HeadView<double, kd::Cpu>{.weight = {w.data(), {v, shape.width}}},
+                      kd::View<const double, kd::Cpu>(x.data(), {few, shape.width}),
+                      kd::HiddenTargets<double, kd::Cpu>{{xt.data(), {few, shape.teacher_width}},
+                                                         {.weight = {wt.data(), {v, shape.teacher_width}}}},
+                      inputs, scale, kd::View<double, kd::Cpu>(g.data(), {few, shape.width}), nullptr);
+    const auto got = kd::head_loss(loss, student, hidden.rows(0, few), targets.rows(0, few), inputs, scale,
+                                   gradient.view().rows(0, few), nullptr);
+    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(gradient.data(), g.data(), few * shape.width),
+                false))
+      return;
   }
   kd::memory_use<kd::Cpu>().reset_peak();
   const std::int64_t before = kd::memory_use<kd::Cpu>().now.load();
   for (auto _ : state)
-    benchmark::DoNotOptimize(
-        kd::head_loss(loss, student, hidden, targets, {.labels = data.labels, .weights = weights}, scale, gradient.view(), with_head ? &head : nullptr, {.metrics = metrics}).loss.sum);
-  const double nv = static_cast<double>(n * v), h = static_cast<double>(shape.width), ht = kd::reads_teacher<Loss> ? static_cast<double>(shape.teacher_width) : 0.0;
+    benchmark::DoNotOptimize(kd::head_loss(loss, student, hidden, targets, {.labels = data.labels, .weights = weights},
+                                           scale, gradient.view(), with_head ? &head : nullptr, {.metrics = metrics})
+                                 .loss.sum);
+  const double nv = static_cast<double>(n * v), h = static_cast<double>(shape.width),
+               ht = kd::reads_teacher<Loss> ? static_cast<double>(shape.teacher_width) : 0.0;
   state.counters["Melem/s"] = benchmark::Counter(nv * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["GFLOP/s"] = benchmark::Counter(nv * (2 * h * (with_head ? 3 : 2) + 2 * ht) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] = benchmark::Counter(nv * (2 * h * (with_head ? 3 : 2) + 2 * ht) * 1e-9,
+                                                 benchmark::Counter::kIsIterationInvariantRate);
   state.counters["extra_MB"] = static_cast<double>(kd::memory_use<kd::Cpu>().peak.load() - before) * 1e-6;
 }
 
@@ -208,7 +238,8 @@ struct TopK {
     for (std::int64_t r = 0; r < rows; ++r) {
       const float* t = teacher + r * vocabulary;
       for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
-      std::partial_sort(order.begin(), order.begin() + size, order.end(), [&](std::int32_t a, std::int32_t b) { return t[a] > t[b]; });
+      std::partial_sort(order.begin(), order.begin() + size, order.end(),
+                        [&](std::int32_t a, std::int32_t b) { return t[a] > t[b]; });
       double sum = 0, inside = 0;
       for (std::size_t i = order.size(); i-- > 0;) {
         const double e = std::exp(static_cast<double>(t[order[i]]) - static_cast<double>(t[order[0]]));
@@ -216,7 +247,8 @@ struct TopK {
       }
       const double lse = static_cast<double>(t[order[0]]) + std::log(sum + inside);
       log_tail.push_back(static_cast<T>(std::log(sum / (sum + inside))));
-      for (std::size_t k = 0; k < size; ++k) ids.push_back(order[k]), log_probs.push_back(static_cast<T>(static_cast<double>(t[order[k]]) - lse));
+      for (std::size_t k = 0; k < size; ++k)
+        ids.push_back(order[k]), log_probs.push_back(static_cast<T>(static_cast<double>(t[order[k]]) - lse));
     }
   }
   kd::TopKTargets<T, kd::Cpu> targets(std::int64_t rows) const {
@@ -238,17 +270,25 @@ void top_k_case(benchmark::State& state, const Shape& shape, int threads) {
     constexpr std::int64_t few = 4;
     const std::vector<double> s64 = converted<double>(s.data(), few * v);
     TopK<double> top64(data.teacher.data(), few, v);
-    for (std::size_t i = 0; i < top64.log_probs.size(); ++i) top64.log_probs[i] = static_cast<double>(top.log_probs[i]);  // as rounded
+    for (std::size_t i = 0; i < top64.log_probs.size(); ++i)
+      top64.log_probs[i] = static_cast<double>(top.log_probs[i]);  // as rounded
     for (std::size_t i = 0; i < top64.log_tail.size(); ++i) top64.log_tail[i] = static_cast<double>(top.log_tail[i]);
     std::vector<double> g64(s64.size());
-    const auto want = kd::row_loss(kd::TopKForwardKl{}, kd::View<const double, kd::Cpu>(s64.data(), {few, v}), top64.targets(few), {}, scale, kd::View<double, kd::Cpu>(g64.data(), {few, v}));
-    const auto got = kd::row_loss(kd::TopKForwardKl{}, student.rows(0, few), top.targets(few), {}, scale, kd::View<T, kd::Cpu>(g.data(), {few, v}));
-    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(g.data(), g64.data(), few * v), sizeof(T) == 2)) return;
+    const auto want = kd::row_loss(kd::TopKForwardKl{}, kd::View<const double, kd::Cpu>(s64.data(), {few, v}),
+                                   top64.targets(few), {}, scale, kd::View<double, kd::Cpu>(g64.data(), {few, v}));
+    const auto got = kd::row_loss(kd::TopKForwardKl{}, student.rows(0, few), top.targets(few), {}, scale,
+                                  kd::View<T, kd::Cpu>(g.data(), {few, v}));
+    if (!passes(state, got.loss.sum, want.loss.sum, relative_error(g.data(), g64.data(), few * v), sizeof(T) == 2))
+      return;
   }
-  for (auto _ : state) benchmark::DoNotOptimize(kd::row_loss(kd::TopKForwardKl{}, student, top.targets(n), {}, scale, kd::View<T, kd::Cpu>(g.data(), {n, v})).loss.sum);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(
+        kd::row_loss(kd::TopKForwardKl{}, student, top.targets(n), {}, scale, kd::View<T, kd::Cpu>(g.data(), {n, v}))
+            .loss.sum);
   const double entries = static_cast<double>(n * v);
   state.counters["Melem/s"] = benchmark::Counter(entries * 1e-6, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["GB/s"] = benchmark::Counter(entries * 2 * sizeof(T) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GB/s"] =
+      benchmark::Counter(entries * 2 * sizeof(T) * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 /// The products of a fused case alone, in its chunks: what no fused pass can be faster than.
@@ -264,15 +304,17 @@ void projections_case(benchmark::State& state, const Shape& shape, int threads, 
       const std::int64_t n = std::min(chunk, shape.rows - begin);
       const float* x = data.student.data() + begin * h;
       K::gemm(false, true, n, v, h, 1, x, h, data.student_head.data(), h, 0, s.data(), v);
-      K::gemm(false, true, n, v, ht, 1, data.teacher.data() + begin * ht, ht, data.teacher_head.data(), ht, 0, t.data(), v);
+      K::gemm(false, true, n, v, ht, 1, data.teacher.data() + begin * ht, ht, data.teacher_head.data(), ht, 0, t.data(),
+              v);
       K::gemm(false, false, n, h, v, 1, s.data(), v, data.student_head.data(), h, 0, dx.data(), h);
       if (with_head) K::gemm(true, false, v, h, n, 1, s.data(), v, x, h, 1, dw.data(), h);
       benchmark::DoNotOptimize(dx.data()[0]);
     }
   }
   const double nv = static_cast<double>(shape.rows * v);
-  state.counters["GFLOP/s"] = benchmark::Counter(nv * (2.0 * static_cast<double>(h) * (with_head ? 3 : 2) + 2.0 * static_cast<double>(ht)) * 1e-9,
-                                                 benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["GFLOP/s"] = benchmark::Counter(
+      nv * (2.0 * static_cast<double>(h) * (with_head ? 3 : 2) + 2.0 * static_cast<double>(ht)) * 1e-9,
+      benchmark::Counter::kIsIterationInvariantRate);
 }
 
 template <class Function>
@@ -292,10 +334,14 @@ void register_all() {
     for (const int threads : {1, 2})
       for_each_loss([&](const char* loss_name, const auto& loss) {
         const std::string end = shape.text() + "/threads:" + std::to_string(threads);
-        add(std::string("rows/") + loss_name + "/float32/" + end, [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::none); });
-        add(std::string("rows/") + loss_name + "/bf16/" + end, [=](benchmark::State& s) { rows_case<kd::bf16>(s, shape, loss, threads, Extra::none); });
-        add(std::string("rows/") + loss_name + "/float32/" + end + "/metrics", [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::metrics); });
-        add(std::string("rows/") + loss_name + "/float32/" + end + "/masked", [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::masked); });
+        add(std::string("rows/") + loss_name + "/float32/" + end,
+            [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::none); });
+        add(std::string("rows/") + loss_name + "/bf16/" + end,
+            [=](benchmark::State& s) { rows_case<kd::bf16>(s, shape, loss, threads, Extra::none); });
+        add(std::string("rows/") + loss_name + "/float32/" + end + "/metrics",
+            [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::metrics); });
+        add(std::string("rows/") + loss_name + "/float32/" + end + "/masked",
+            [=](benchmark::State& s) { rows_case<float>(s, shape, loss, threads, Extra::masked); });
       });
   for (const Shape& shape : row_shapes)
     for (const int threads : {1, 2}) {
@@ -308,10 +354,13 @@ void register_all() {
       const std::string end = shape.text() + (head ? "/head" : "/frozen") + "/threads:2";
       add("projections/" + end, [=](benchmark::State& s) { projections_case(s, shape, 2, head); });
       for_each_loss([&](const char* loss_name, const auto& loss) {
-        add(std::string("fused/") + loss_name + "/" + end, [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::none); });
+        add(std::string("fused/") + loss_name + "/" + end,
+            [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::none); });
         if (head) return;
-        add(std::string("fused/") + loss_name + "/" + end + "/metrics", [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::metrics); });
-        add(std::string("fused/") + loss_name + "/" + end + "/masked", [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::masked); });
+        add(std::string("fused/") + loss_name + "/" + end + "/metrics",
+            [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::metrics); });
+        add(std::string("fused/") + loss_name + "/" + end + "/masked",
+            [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, Extra::masked); });
       });
     }
 }
@@ -330,9 +379,12 @@ void write_data(const std::string& folder) {
     const std::string name = (fused ? "fused_" : "rows_") + shape.text();
     ::mkdir(folder.c_str(), 0777);
     ::mkdir((folder + "/" + name).c_str(), 0777);
-    cases += std::string(cases.empty() ? "" : ",\n") + "  {\"name\": \"" + name + "\", \"kind\": \"" + (fused ? "fused" : "rows") + "\", \"rows\": " +
-             std::to_string(shape.rows) + ", \"vocabulary\": " + std::to_string(shape.vocabulary) + ", \"temperature\": 1.0";
-    if (fused) cases += ", \"student_width\": " + std::to_string(shape.width) + ", \"teacher_width\": " + std::to_string(shape.teacher_width);
+    cases += std::string(cases.empty() ? "" : ",\n") + "  {\"name\": \"" + name + "\", \"kind\": \"" +
+             (fused ? "fused" : "rows") + "\", \"rows\": " + std::to_string(shape.rows) +
+             ", \"vocabulary\": " + std::to_string(shape.vocabulary) + ", \"temperature\": 1.0";
+    if (fused)
+      cases += ", \"student_width\": " + std::to_string(shape.width) +
+               ", \"teacher_width\": " + std::to_string(shape.teacher_width);
     write(name, fused ? "student_hidden" : "student", data.student);
     write(name, fused ? "teacher_hidden" : "teacher", data.teacher);
     if (fused) write(name, "student_head", data.student_head), write(name, "teacher_head", data.teacher_head);

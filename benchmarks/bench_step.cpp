@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A training step on a real model: live float32 teacher, float32 student (weights rounded to int4, kept in float32) with LoRA r = 16 on all
-// linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. The peer is benchmarks/peers/trl_step.py, which takes the same
-// ids (--ids) and prints the same loss at step 0. Checked before it is timed: the loss of head_loss against float64 on the last rows.
+// A training step on a real model: live float32 teacher, float32 student (weights rounded to int4, kept in float32)
+// with LoRA r = 16 on all linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. The peer is
+// benchmarks/peers/trl_step.py, which takes the same ids (--ids) and prints the same loss at step 0. Checked before it
+// is timed: the loss of head_loss against float64 on the last rows.
 #include <sys/resource.h>
 
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 
-#include "kdlib/kdlib.hpp"
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/kdlib.hpp"
 #include "kdlib/tools/options.hpp"
 
 namespace kd = kdlib;
@@ -55,7 +56,8 @@ void round_linear_weights(Model& model) {
 }
 
 /// Mean forward KL of the last rows in double precision, from the same hidden states.
-double reference_loss(const Model& teacher, const Model& student, const kd::Tensor<float, kd::Cpu>& teacher_hidden, const kd::Tensor<float, kd::Cpu>& hidden, std::int64_t rows) {
+double reference_loss(const Model& teacher, const Model& student, const kd::Tensor<float, kd::Cpu>& teacher_hidden,
+                      const kd::Tensor<float, kd::Cpu>& hidden, std::int64_t rows) {
   const std::int64_t v = teacher.vocab_size(), h = teacher.hidden_size(), first = hidden[0] - rows;
   double sum = 0;
   std::vector<double> t(static_cast<std::size_t>(v)), s(t.size());
@@ -64,8 +66,10 @@ double reference_loss(const Model& teacher, const Model& student, const kd::Tens
     for (std::int64_t c = 0; c < v; ++c) {
       double a = 0, b = 0;
       for (std::int64_t k = 0; k < h; ++k) {
-        a += static_cast<double>(teacher_hidden.data()[r * h + k]) * static_cast<double>(teacher.head().weight.data()[c * h + k]);
-        b += static_cast<double>(hidden.data()[r * h + k]) * static_cast<double>(student.head().weight.data()[c * h + k]);
+        a += static_cast<double>(teacher_hidden.data()[r * h + k]) *
+             static_cast<double>(teacher.head().weight.data()[c * h + k]);
+        b += static_cast<double>(hidden.data()[r * h + k]) *
+             static_cast<double>(student.head().weight.data()[c * h + k]);
       }
       t[static_cast<std::size_t>(c)] = a, s[static_cast<std::size_t>(c)] = b;
       lt += std::exp(a), ls += std::exp(b);
@@ -84,15 +88,24 @@ int main(int argc, char** argv) try {
   bool recompute = false;
   std::uint64_t seed = 1;
   kd::Options options{"bench_step", "Times one training step; prints a JSON line a step and a summary."};
-  options.add("model", model_path, "MODEL", "teacher and student").required()
-      .add("ids", ids_path, "FILE", "lines of {\"ids\": [...]}, the same at every step (default: the formula of peers/common.py)")
-      .add("student", student_kind, "KIND", "how the rounded student's weights are kept").choices({"float32", "int4"})
-      .add("steps", steps, "N", "measured steps, after one warm-up").at_least(1)
-      .add("batch", batch, "N", "sequences").at_least(1)
-      .add("length", length, "N", "tokens of a sequence").at_least(2)
-      .add("rank", rank, "N", "LoRA rank").at_least(1)
-      .add("alpha", alpha, "X", "LoRA alpha").above(0)
-      .add("rate", rate, "X", "learning rate").at_least(0)
+  options.add("model", model_path, "MODEL", "teacher and student")
+      .required()
+      .add("ids", ids_path, "FILE",
+           "lines of {\"ids\": [...]}, the same at every step (default: the formula of peers/common.py)")
+      .add("student", student_kind, "KIND", "how the rounded student's weights are kept")
+      .choices({"float32", "int4"})
+      .add("steps", steps, "N", "measured steps, after one warm-up")
+      .at_least(1)
+      .add("batch", batch, "N", "sequences")
+      .at_least(1)
+      .add("length", length, "N", "tokens of a sequence")
+      .at_least(2)
+      .add("rank", rank, "N", "LoRA rank")
+      .at_least(1)
+      .add("alpha", alpha, "X", "LoRA alpha")
+      .above(0)
+      .add("rate", rate, "X", "learning rate")
+      .at_least(0)
       .add("recompute", recompute, "activation recomputation")
       .common(threads, seed);
   options.parse(argc, argv);
@@ -113,7 +126,8 @@ int main(int argc, char** argv) try {
   } else {
     std::vector<std::int32_t> row(static_cast<std::size_t>(length));
     for (int b = 0; b < batch; ++b) {
-      for (int i = 0; i < length; ++i) row[static_cast<std::size_t>(i)] = peer_id(seed, b * length + i, teacher.vocab_size());
+      for (int i = 0; i < length; ++i)
+        row[static_cast<std::size_t>(i)] = peer_id(seed, b * length + i, teacher.vocab_size());
       tokens.append(row);
     }
   }
@@ -146,18 +160,23 @@ int main(int argc, char** argv) try {
     const double after_student = now();
     const kd::HiddenTargets<float, kd::Cpu> targets{std::as_const(teacher_rows).view(), teacher.head()};
     const kd::HeadLossResult result =
-        kd::head_loss(kd::ForwardKl{}, student.head(), std::as_const(student_rows).view(), targets, inputs, scale, gradient_rows.view(), student.head_parameter(), settings);
+        kd::head_loss(kd::ForwardKl{}, student.head(), std::as_const(student_rows).view(), targets, inputs, scale,
+                      gradient_rows.view(), student.head_parameter(), settings);
     const double after_loss = now();
     if (step == 0) {
       kd::TokenBatch::Rows tail = rows;
       const std::int64_t checked = 4;
       const auto few = [&](const kd::Tensor<float, kd::Cpu>& x) { return x.rows(r - checked, checked); };
       const std::span<const float> ones = std::span<const float>(rows.weight).last(checked);
-      const kd::HeadLossResult part = kd::head_loss(kd::ForwardKl{}, student.head(), few(student_rows), kd::HiddenTargets<float, kd::Cpu>{few(teacher_rows), teacher.head()},
-                                                    kd::RowInputs{std::span<const std::int32_t>(rows.label).last(checked), ones, {}}, 1.0, kd::View<float, kd::Cpu>{},
-                                                    static_cast<kd::Parameter<float, kd::Cpu>*>(nullptr), settings);
-      const double expected = reference_loss(teacher, student, teacher_rows, student_rows, checked), got = part.loss.mean();
-      kd::require<kd::Error>(std::fabs(got - expected) <= 1e-5 * std::fabs(expected) + 1e-6, "[bench_step] the loss is ", got, ", float64 says ", expected);
+      const kd::HeadLossResult part =
+          kd::head_loss(kd::ForwardKl{}, student.head(), few(student_rows),
+                        kd::HiddenTargets<float, kd::Cpu>{few(teacher_rows), teacher.head()},
+                        kd::RowInputs{std::span<const std::int32_t>(rows.label).last(checked), ones, {}}, 1.0,
+                        kd::View<float, kd::Cpu>{}, static_cast<kd::Parameter<float, kd::Cpu>*>(nullptr), settings);
+      const double expected = reference_loss(teacher, student, teacher_rows, student_rows, checked),
+                   got = part.loss.mean();
+      kd::require<kd::Error>(std::fabs(got - expected) <= 1e-5 * std::fabs(expected) + 1e-6,
+                             "[bench_step] the loss is ", got, ", float64 says ", expected);
     }
     kd::Tensor<float, kd::Cpu> gradient = kd::Tensor<float, kd::Cpu>::zeros({tokens.tokens(), h});
     K::scatter_add_rows(gradient_rows.data(), rows.token.data(), r, h, gradient.data());
@@ -167,16 +186,23 @@ int main(int argc, char** argv) try {
     optimizer.step(rate, norm > 1 ? 1 / norm : 1);
     const double taken = now() - begin;
     last = result.loss.mean();
-    std::printf("{\"step\":%d,\"loss\":%.7f,\"seconds\":%.3f,\"teacher\":%.3f,\"forward\":%.3f,\"loss_seconds\":%.3f,\"backward\":%.3f,\"update\":%.3f,\"grad_norm\":%.5f}\n", step, last, taken,
-                after_teacher - begin, after_student - after_teacher, after_loss - after_student, after_backward - after_loss, now() - after_backward, norm);
+    std::printf(
+        "{\"step\":%d,\"loss\":%.7f,\"seconds\":%.3f,\"teacher\":%.3f,\"forward\":%.3f,\"loss_seconds\":%.3f,"
+        "\"backward\":%.3f,\"update\":%.3f,\"grad_norm\":%.5f}\n",
+        step, last, taken, after_teacher - begin, after_student - after_teacher, after_loss - after_student,
+        after_backward - after_loss, now() - after_backward, norm);
     std::fflush(stdout);
     if (step > 0) seconds.push_back(taken);
   }
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
-  std::printf("{\"name\":\"kdlib %s\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f,\"peak_rss_bytes\":%lld,\"peak_tensor_bytes\":%lld,\"loss\":%.7f,\"backend\":\"%s\"}\n", student_kind.c_str(),
-              kd::thread_count(), static_cast<double>(tokens.tokens()) / median, median, static_cast<long long>(peak_rss_bytes()),
-              static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()), last, kd::cpu_blas_name());
+  std::printf(
+      "{\"name\":\"kdlib "
+      "%s\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f,\"peak_rss_bytes\":%lld,\"peak_tensor_bytes\":%lld,"
+      "\"loss\":%.7f,\"backend\":\"%s\"}\n",
+      student_kind.c_str(), kd::thread_count(), static_cast<double>(tokens.tokens()) / median, median,
+      static_cast<long long>(peak_rss_bytes()), static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()), last,
+      kd::cpu_blas_name());
   return 0;
 } catch (const std::exception& error) {
   return kd::report(error);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text to ids and back on one thread, in megabytes of text a second. The peer is benchmarks/peers/hf_tokenize.py with the same files.
-// Checked before it is timed: the ids decode to the text (to its NFC where the tokenizer normalises).
+// Text to ids and back on one thread, in megabytes of text a second. The peer is benchmarks/peers/hf_tokenize.py with
+// the same files. Checked before it is timed: the ids decode to the text (to its NFC where the tokenizer normalises).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -33,7 +33,8 @@ std::vector<std::string_view> documents_of(std::string_view text, std::size_t by
 std::uint64_t fingerprint(const std::vector<std::int32_t>& ids) {
   std::uint64_t h = 0xcbf29ce484222325u;
   for (const std::int32_t id : ids)
-    for (int shift = 0; shift < 32; shift += 8) h = (h ^ (static_cast<std::uint32_t>(id) >> shift & 0xFF)) * 0x100000001b3u;
+    for (int shift = 0; shift < 32; shift += 8)
+      h = (h ^ (static_cast<std::uint32_t>(id) >> shift & 0xFF)) * 0x100000001b3u;
   return h;
 }
 
@@ -52,7 +53,8 @@ double median_seconds(int repeats, F&& work) {
 void run(const std::string& path, const std::string& file, int repeats, int document_bytes) {
   const auto tokenizer = kd::Tokenizer::from_pretrained(path);
   const kd::MappedFile mapped(file);
-  const std::string text = kd::replace_invalid_utf8(std::string_view(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()));
+  const std::string text = kd::replace_invalid_utf8(
+      std::string_view(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()));
   const std::vector<std::string_view> documents = documents_of(text, static_cast<std::size_t>(document_bytes));
   std::vector<std::int32_t> all, ids;
   const double first = median_seconds(1, [&] {
@@ -70,9 +72,14 @@ void run(const std::string& path, const std::string& file, int repeats, int docu
   const double decode = median_seconds(repeats, [&] { expected = tokenizer.decode_bytes(all); });
   const double size = static_cast<double>(text.size()) * 1e-6;
   kd::JsonWriter out;
-  out.begin_object().member("text_bytes", static_cast<std::int64_t>(text.size())).member("documents", static_cast<std::int64_t>(documents.size()));
+  out.begin_object()
+      .member("text_bytes", static_cast<std::int64_t>(text.size()))
+      .member("documents", static_cast<std::int64_t>(documents.size()));
   out.member("ids", static_cast<std::int64_t>(all.size())).member("fingerprint", kd::concat(fingerprint(all)));
-  out.member("first_mb_per_s", size / first).member("encode_mb_per_s", size / encode).member("decode_mb_per_s", size / decode).end_object();
+  out.member("first_mb_per_s", size / first)
+      .member("encode_mb_per_s", size / encode)
+      .member("decode_mb_per_s", size / decode)
+      .end_object();
   std::printf("%s\n", out.text().c_str());
 }
 
@@ -83,8 +90,10 @@ int main(int argc, char** argv) try {
   int repeats = 5, document_bytes = 4096, threads = 1;
   std::uint64_t seed = 0;
   kd::Options options{"bench_tokenize", "Measures encoding and decoding on one thread."};
-  options.add("tokenizer", tokenizer, "PATH", "directory, tokenizer.json or GGUF file").required()
-      .add("text", text, "FILE", "UTF-8 text").required()
+  options.add("tokenizer", tokenizer, "PATH", "directory, tokenizer.json or GGUF file")
+      .required()
+      .add("text", text, "FILE", "UTF-8 text")
+      .required()
       .add("repeats", repeats, "N", "measured runs; the median counts")
       .add("document-bytes", document_bytes, "BYTES", "text is cut at the first line end behind so many bytes");
   options.common(threads, seed).parse(argc, argv);

@@ -33,30 +33,46 @@ Settings parse(int argc, char** argv) {
   kd::DistilSettings& r = s.rounding;
   r.quantize = "none";
   kd::Options o{"convert", "Writes a model as a Hugging Face directory or a GGUF file."};
-  o.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
+  o.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file")
+      .required()
       .add("adapter", s.adapter, "DIR", "adapter in PEFT's format; needs --merge")
       .add("merge", s.merge, "merge the adapter into the weights (any kind of LoRA that PEFT writes)")
-      .add("quantize", r.quantize, "KIND", "round the linear layers first, as distil rounds its student; the rounded values are written")
+      .add("quantize", r.quantize, "KIND",
+           "round the linear layers first, as distil rounds its student; the rounded values are written")
       .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
-      .add("quantize-rule", r.quantize_rule, "RULE", "of int3, int4, int8: as in distil").choices({"symmetric", "affine", "asymmetric"})
-      .add("group-size", r.group_size, "N", "weights that share a scale (mxfp4: 32)").at_least(1)
+      .add("quantize-rule", r.quantize_rule, "RULE", "of int3, int4, int8: as in distil")
+      .choices({"symmetric", "affine", "asymmetric"})
+      .add("group-size", r.group_size, "N", "weights that share a scale (mxfp4: 32)")
+      .at_least(1)
       .add("double-quant", r.double_quant, "nf4, fp4: keep the scales themselves in 8 bits")
-      .add("packed", s.packed, "hf: with --quantize: write codes and scales instead of values (bitsandbytes' form for nf4 and fp4, torchao's for int4 affine, else kdlib's)")
-      .add("to", s.to, "FORMAT", "what to write").choices({"hf", "gguf"}).required()
-      .add("out", s.out, "PATH", "directory (hf) or file (gguf)").required()
-      .add("type", s.type, "TYPE", "gguf: type of matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, or mxfp4 (experts)")
+      .add("packed", s.packed,
+           "hf: with --quantize: write codes and scales instead of values (bitsandbytes' form for nf4 and fp4, "
+           "torchao's for int4 affine, else kdlib's)")
+      .add("to", s.to, "FORMAT", "what to write")
+      .choices({"hf", "gguf"})
+      .required()
+      .add("out", s.out, "PATH", "directory (hf) or file (gguf)")
+      .required()
+      .add("type", s.type, "TYPE",
+           "gguf: type of matrices: f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, or mxfp4 (experts)")
       .add("name", s.name, "TEXT", "gguf: general.name; empty: the model's file name")
       .add("dtype", s.dtype, "TYPE", "hf: float32, bfloat16 or float16; empty: as config.json says")
-      .add("max-shard-size", s.shard, "SIZE", "hf: split safetensors above this: bytes, or with KB, MB, GB behind the number")
+      .add("max-shard-size", s.shard, "SIZE",
+           "hf: split safetensors above this: bytes, or with KB, MB, GB behind the number")
       .add("dry-run", s.dry_run, "say what would be written and stop")
       .common(s.threads, s.seed);
   o.parse(argc, argv);
-  kd::require<kd::UsageError>(s.adapter.empty() || s.merge, "--adapter needs --merge: a written model has no place for a separate adapter");
+  kd::require<kd::UsageError>(s.adapter.empty() || s.merge,
+                              "--adapter needs --merge: a written model has no place for a separate adapter");
   kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter DIR");
-  kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf", "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
-  kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf", "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
+  kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf",
+                              "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
+  kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
+                              "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
   kd::require<kd::UsageError>(s.out != s.model, "--out is --model: choose another path");
-  kd::require<kd::UsageError>(!s.packed || (s.to == "hf" && r.quantize != "none" && !s.merge), "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
+  kd::require<kd::UsageError>(
+      !s.packed || (s.to == "hf" && r.quantize != "none" && !s.merge),
+      "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
   if (r.quantize != "none") kd::check_quantize_settings(r.quantizer());
   return s;
 }
@@ -107,30 +123,39 @@ void unpack(Model& model) {
 
 std::string save_codes(const Settings& s, Model& model, std::int64_t shard) {
   const kd::PackedSaveReport report = kd::save_packed(model, s.out, {.dtype = s.dtype, .shard_bytes = shard});
-  return kd::concat(report.matrices, " matrices are packed in the form of ", kd::packed_form_name(report.form), ", the rest is ", report.dtype);
+  return kd::concat(report.matrices, " matrices are packed in the form of ", kd::packed_form_name(report.form),
+                    ", the rest is ", report.dtype);
 }
 
 /// Bytes of a packed directory: tables as they are, the rest as codes with the factors of their groups.
 double packed_bytes(const kd::DecoderConfig& c, const kd::QuantizeSettings& q, double bytes_each) {
-  const double tables = static_cast<double>(c.vocab_size * c.hidden_size) * (c.tied_head ? 1 : 2), maps = static_cast<double>(c.parameter_count()) - tables;
+  const double tables = static_cast<double>(c.vocab_size * c.hidden_size) * (c.tied_head ? 1 : 2),
+               maps = static_cast<double>(c.parameter_count()) - tables;
   const double bits = q.kind == kd::PackedKind::int8 ? 8 : q.kind == kd::PackedKind::int3 ? 3 : 4;
-  const double factor = q.kind == kd::PackedKind::mxfp4 || q.double_quantized ? 1 : q.rule == kd::Int4Rule::symmetric ? 4 : 8;
+  const double factor = q.kind == kd::PackedKind::mxfp4 || q.double_quantized ? 1
+                        : q.rule == kd::Int4Rule::symmetric                   ? 4
+                                                                              : 8;
   return tables * bytes_each + maps * (bits / 8 + factor / static_cast<double>(q.group_size));
 }
 
 void print_plan(const Settings& s, const kd::DecoderConfig& c, kd::GgufType type) {
-  const double bytes_each = s.to == "gguf" ? static_cast<double>(kd::block_bytes(type)) / static_cast<double>(kd::block_size(type))
-                                           : ((s.dtype.empty() ? c.dtype : s.dtype) == "float32" ? 4.0 : 2.0);
-  std::printf("%s: %s, %lld parameters in %lld layers, %lld experts\n", s.model.c_str(), kd::family_name(c.family), static_cast<long long>(c.parameter_count()),
-              static_cast<long long>(c.layers), static_cast<long long>(c.mixtures() > 0 ? c.moe.experts : 0));
+  const double bytes_each = s.to == "gguf"
+                                ? static_cast<double>(kd::block_bytes(type)) / static_cast<double>(kd::block_size(type))
+                                : ((s.dtype.empty() ? c.dtype : s.dtype) == "float32" ? 4.0 : 2.0);
+  std::printf("%s: %s, %lld parameters in %lld layers, %lld experts\n", s.model.c_str(), kd::family_name(c.family),
+              static_cast<long long>(c.parameter_count()), static_cast<long long>(c.layers),
+              static_cast<long long>(c.mixtures() > 0 ? c.moe.experts : 0));
   if (!s.adapter.empty()) std::printf("adapter %s is merged\n", s.adapter.c_str());
-  if (s.rounding.quantize != "none") std::printf("linear layers are rounded: %s\n", kd::describe(s.rounding.quantizer()).c_str());
-  const double bytes = s.packed ? packed_bytes(c, s.rounding.quantizer(), bytes_each) : bytes_each * static_cast<double>(c.parameter_count());
+  if (s.rounding.quantize != "none")
+    std::printf("linear layers are rounded: %s\n", kd::describe(s.rounding.quantizer()).c_str());
+  const double bytes = s.packed ? packed_bytes(c, s.rounding.quantizer(), bytes_each)
+                                : bytes_each * static_cast<double>(c.parameter_count());
   std::printf("%s %s: about %.1f MB\n", s.to == "hf" ? "directory" : "file", s.out.c_str(), bytes / 1e6);
 }
 
 kd::DecoderConfig config_of(const std::string& path) {
-  kd::require<kd::IoError>(kd::path_exists(path), "[convert] ", path, " is not there: give a Hugging Face directory or a GGUF file");
+  kd::require<kd::IoError>(kd::path_exists(path), "[convert] ", path,
+                           " is not there: give a Hugging Face directory or a GGUF file");
   return kd::is_directory(path) ? kd::read_hf_config(path) : kd::gguf_config(kd::GgufFile(path));
 }
 
@@ -164,7 +189,8 @@ int main(int argc, char** argv) try {
   if (!s.dry_run) {
     Model model = load(s, notes);
     if (s.to == "gguf") {
-      const std::vector<std::string> more = kd::save_gguf(model, tokenizer ? &*tokenizer : nullptr, s.out, {.type = type, .name = model_name(s)});
+      const std::vector<std::string> more =
+          kd::save_gguf(model, tokenizer ? &*tokenizer : nullptr, s.out, {.type = type, .name = model_name(s)});
       notes.insert(notes.end(), more.begin(), more.end());
     } else {
       if (s.packed) notes.push_back(save_codes(s, model, shard));

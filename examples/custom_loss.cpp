@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A loss of your own: the squared Hellinger distance 1 - sum sqrt(p_s p_t), mixed with cross-entropy and fused with the head.
-// It gets what the built-in losses have: SIMD, chunks (no [tokens, vocabulary] anywhere), temperature, weights, metrics. For CUDA the same struct
-// compiles under nvcc, with one line KDLIB_INSTANTIATE_LOSS(Hellinger, float) in a .cu file.
+// A loss of your own: the squared Hellinger distance 1 - sum sqrt(p_s p_t), mixed with cross-entropy and fused with the
+// head. It gets what the built-in losses have: SIMD, chunks (no [tokens, vocabulary] anywhere), temperature, weights,
+// metrics. For CUDA the same struct compiles under nvcc, with one line KDLIB_INSTANTIATE_LOSS(Hellinger, float) in a
+// .cu file.
 #include <cmath>
 #include <cstdio>
 
@@ -19,8 +20,8 @@ struct Hellinger {
   template <class P>  // a number, or a pack of them
   KDLIB_INLINE kd::EntryLoss<P> entry(const kd::RowStatistics&, const kd::Entry<P>& x) const {
     const P difference = kd::sqrt(x.p_s) - kd::sqrt(x.p_t);
-    const P value = P(0.5) * difference * difference;                   // sums to 1 - sum sqrt(p_s p_t), each term >= 0
-    return {value, P(0.5) * kd::sqrt(x.p_s) * difference};              // its derivative by log p_s, up to multiples of p_s
+    const P value = P(0.5) * difference * difference;       // sums to 1 - sum sqrt(p_s p_t), each term >= 0
+    return {value, P(0.5) * kd::sqrt(x.p_s) * difference};  // its derivative by log p_s, up to multiples of p_s
   }
 };
 
@@ -33,20 +34,24 @@ int main() {
     for (std::int64_t i = 0; i < t.count(); ++i) t.data()[i] = rng.uniform(static_cast<std::uint32_t>(i)) - 0.5;
     return t;
   };
-  const auto head = random({vocabulary, width}, 1), teacher_head = random({vocabulary, width}, 2), teacher_hidden = random({rows, width}, 3);
+  const auto head = random({vocabulary, width}, 1), teacher_head = random({vocabulary, width}, 2),
+             teacher_hidden = random({rows, width}, 3);
   auto hidden = random({rows, width}, 4), gradient = random({rows, width}, 5);
   const std::int32_t labels[rows] = {3, 14, 15, 92};
 
   const auto loss = kd::Sum{kd::Term{0.9, Hellinger{.temperature = 2}}, kd::Term{0.1, kd::CrossEntropy{}}};
   const kd::HiddenTargets<T, kd::Cpu> teacher{teacher_hidden.view(), {.weight = teacher_head.view()}};
   const auto value = [&](kd::View<T, kd::Cpu> out) {
-    return kd::head_loss(loss, kd::HeadView<T, kd::Cpu>{.weight = head.view()}, hidden.view(), teacher, {.labels = labels}, 1.0 / rows, out, nullptr).loss.mean();
+    return kd::head_loss(loss, kd::HeadView<T, kd::Cpu>{.weight = head.view()}, hidden.view(), teacher,
+                         {.labels = labels}, 1.0 / rows, out, nullptr)
+        .loss.mean();
   };
   const double at = value(gradient.view()), step = 1e-5, x = hidden.data()[5];
   hidden.data()[5] = x + step;
   const double up = value({});
   hidden.data()[5] = x - step;
   const double numeric = (up - value({})) / (2 * step);
-  std::printf("loss %.6f; d loss / d hidden[5]: fused pass %.9f, finite difference %.9f\n", at, gradient.data()[5], numeric);
+  std::printf("loss %.6f; d loss / d hidden[5]: fused pass %.9f, finite difference %.9f\n", at, gradient.data()[5],
+              numeric);
   return std::abs(numeric - gradient.data()[5]) < 1e-8 ? 0 : 1;
 }

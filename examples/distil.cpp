@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The main job: distils a frozen teacher into a student (rounded to int4, with LoRA, by default) and reports what was won back.
+// The main job: distils a frozen teacher into a student (rounded to int4, with LoRA, by default) and reports what was
+// won back.
 #include "kdlib/tools/distil.hpp"
 
 #include "kdlib/backend/cpu.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// evaluate: any number of models in one table: perplexity, divergence from a reference model, calibration, multiple choice.
+// evaluate: any number of models in one table: perplexity, divergence from a reference model, calibration, multiple
+// choice.
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
@@ -35,18 +36,29 @@ struct Settings {
 kd::Options make_options(Settings& s) {
   kd::Options o{"evaluate", "Measures models on local text and writes one table. Nothing is drawn at random."};
   o.group("Models")
-      .add("models", s.models, "MODEL", "Hugging Face directories, GGUF files, or folders of finished runs of distil").required()
-      .add("adapters", s.adapters, "DIR", "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")
+      .add("models", s.models, "MODEL", "Hugging Face directories, GGUF files, or folders of finished runs of distil")
+      .required()
+      .add("adapters", s.adapters, "DIR",
+           "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")
       .add("names", s.names, "NAME", "columns of the table (default: the last part of the path)")
       .add("reference", s.reference, "MODEL", "the model that kl and agreement compare with");
   o.group("Tasks")
-      .add("tasks", s.tasks, "NAME", "perplexity, wikitext, kl, agreement, calibration, hellaswag, arc_easy, arc_challenge, winogrande, mmlu").required()
-      .add("data", s.data, "DIR", "folder of the tasks' files: <task>.jsonl; held_out.jsonl for kl, agreement and calibration").required()
-      .add("limit", s.limit, "N", "first documents of each task (mmlu: of each subject); 0: all").at_least(0)
-      .add("shots", s.shots, "N", "solved examples in front of each question, the first of <task>.fewshot.jsonl").at_least(0)
-      .add("bos", s.bos, "WHEN", "begin every text with the tokenizer's first token; auto: as its files say").choices({"auto", "on", "off"})
-      .add("context", s.context, "N", "longest input; 0: the model's", "tokens").at_least(0)
-      .add("batch", s.batch, "N", "run together", "tokens").at_least(1);
+      .add("tasks", s.tasks, "NAME",
+           "perplexity, wikitext, kl, agreement, calibration, hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
+      .required()
+      .add("data", s.data, "DIR",
+           "folder of the tasks' files: <task>.jsonl; held_out.jsonl for kl, agreement and calibration")
+      .required()
+      .add("limit", s.limit, "N", "first documents of each task (mmlu: of each subject); 0: all")
+      .at_least(0)
+      .add("shots", s.shots, "N", "solved examples in front of each question, the first of <task>.fewshot.jsonl")
+      .at_least(0)
+      .add("bos", s.bos, "WHEN", "begin every text with the tokenizer's first token; auto: as its files say")
+      .choices({"auto", "on", "off"})
+      .add("context", s.context, "N", "longest input; 0: the model's", "tokens")
+      .at_least(0)
+      .add("batch", s.batch, "N", "run together", "tokens")
+      .at_least(1);
   o.group("Output")
       .add("json", s.json, "FILE", "all numbers as JSON")
       .add("items", s.items, "FILE", "every question as a JSON line: log-likelihoods, gold, acc, acc_norm");
@@ -95,7 +107,9 @@ class Evaluation {
     const kd::ModelPlace place = kd::find_model(path, asked);
     r.model = place.model;
     r.adapter = place.adapter;
-    r.name = !s_.names.empty() ? s_.names[i] : asked.empty() ? kd::file_name(path) : kd::concat(kd::file_name(path), "+", kd::file_name(asked));
+    r.name = !s_.names.empty() ? s_.names[i]
+             : asked.empty()   ? kd::file_name(path)
+                               : kd::concat(kd::file_name(path), "+", kd::file_name(asked));
     subject.tokenizer = kd::find_model_tokenizer(r.model);
     subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false, .weights = kd::WeightStorage::in_file}));
     if (subject.tokenizer) kd::check_tokenizer_fits(*subject.tokenizer, subject.model->vocab_size());
@@ -105,7 +119,8 @@ class Evaluation {
 
   void load_reference() {
     reference_tokenizer_ = kd::find_model_tokenizer(s_.reference);
-    reference_.emplace(Model::from_pretrained(s_.reference, {.trainable = false, .weights = kd::WeightStorage::in_file}));
+    reference_.emplace(
+        Model::from_pretrained(s_.reference, {.trainable = false, .weights = kd::WeightStorage::in_file}));
     teacher_.emplace(*reference_);
   }
 
@@ -113,7 +128,8 @@ class Evaluation {
     kd::LikelihoodSettings how{.tokens = s_.batch, .context_length = s_.context};
     const auto begin = std::chrono::steady_clock::now();
     how.progress = [this, task, begin](std::int64_t done, std::int64_t total) {
-      progress_.show(done, total, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), task);
+      progress_.show(done, total, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(),
+                     task);
       if (done == total) progress_.finish();
     };
     return how;
@@ -121,7 +137,8 @@ class Evaluation {
 
   /// The token that begins a text without context: the tokenizer's bos, else its eos, else the model's own.
   kd::ScoringTokens scoring_tokens(const Subject& subject, bool needs_text) const {
-    kd::require<kd::ConfigError>(subject.tokenizer.has_value() || !needs_text, "[evaluate] ", subject.result.model, " has no tokenizer: only lines of ids can be read");
+    kd::require<kd::ConfigError>(subject.tokenizer.has_value() || !needs_text, "[evaluate] ", subject.result.model,
+                                 " has no tokenizer: only lines of ids can be read");
     kd::ScoringTokens tokens;
     std::optional<std::int32_t> first;
     if (subject.tokenizer) {
@@ -132,7 +149,8 @@ class Evaluation {
     const kd::DecoderConfig& config = subject.model->config();
     if (!first && !config.bos_ids.empty()) first = config.bos_ids.front();
     if (!first && !config.eos_ids.empty()) first = config.eos_ids.front();
-    kd::require<kd::ConfigError>(first.has_value(), "[evaluate] the files of ", subject.result.model, " name neither a bos nor an eos token, so there is nothing to begin a text with");
+    kd::require<kd::ConfigError>(first.has_value(), "[evaluate] the files of ", subject.result.model,
+                                 " name neither a bos nor an eos token, so there is nothing to begin a text with");
     tokens.first = *first;
     return tokens;
   }
@@ -185,24 +203,38 @@ kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task)
     tokens += static_cast<double>(ids.size());
   }
   kd::require<kd::InputError>(tokens > 0, "[evaluate] ", path, " holds no text");
-  const std::vector<double> values = kd::rolling_log_likelihoods(*subject.model, std::span<const std::vector<std::int32_t>>(texts), scoring.first, likelihood_settings(task));
+  const std::vector<double> values = kd::rolling_log_likelihoods(
+      *subject.model, std::span<const std::vector<std::int32_t>>(texts), scoring.first, likelihood_settings(task));
   double sum = 0;
   std::vector<double> lengths;
-  for (std::size_t i = 0; i < values.size(); ++i) sum += values[i], lengths.push_back(static_cast<double>(texts[i].size()));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    sum += values[i], lengths.push_back(static_cast<double>(texts[i].size()));
   const double token_perplexity = std::exp(-sum / tokens);
   const auto per = [&](double units) { return ids_alone ? std::nan("") : std::exp(-sum / units); };
   return {task,
-          {{"token_perplexity", token_perplexity, token_perplexity * kd::ratio_error(values, lengths)}, {"byte_perplexity", per(bytes)}, {"word_perplexity", per(words)}, {"bits_per_byte", std::log2(per(bytes))}},
-          {{"log_likelihood", sum}, {"documents", static_cast<double>(texts.size())}, {"tokens", tokens}, {"words", ids_alone ? 0 : words}, {"bytes", ids_alone ? 0 : bytes}}};
+          {{"token_perplexity", token_perplexity, token_perplexity * kd::ratio_error(values, lengths)},
+           {"byte_perplexity", per(bytes)},
+           {"word_perplexity", per(words)},
+           {"bits_per_byte", std::log2(per(bytes))}},
+          {{"log_likelihood", sum},
+           {"documents", static_cast<double>(texts.size())},
+           {"tokens", tokens},
+           {"words", ids_alone ? 0 : words},
+           {"bytes", ids_alone ? 0 : bytes}}};
 }
 
 kd::TokenBatch Evaluation::held_out(const Subject& subject) const {
-  const kd::TextSettings how{.context_length = s_.context > 0 ? s_.context : subject.model->config().context_length, .cut_longer_text = true, .vocabulary = subject.model->vocab_size()};
-  std::vector<kd::TextLine> lines = kd::read_text_lines(file("held_out.jsonl"), subject.tokenizer ? &*subject.tokenizer : nullptr, how);
-  if (s_.limit > 0 && static_cast<std::int64_t>(lines.size()) > s_.limit) lines.resize(static_cast<std::size_t>(s_.limit));
+  const kd::TextSettings how{.context_length = s_.context > 0 ? s_.context : subject.model->config().context_length,
+                             .cut_longer_text = true,
+                             .vocabulary = subject.model->vocab_size()};
+  std::vector<kd::TextLine> lines =
+      kd::read_text_lines(file("held_out.jsonl"), subject.tokenizer ? &*subject.tokenizer : nullptr, how);
+  if (s_.limit > 0 && static_cast<std::int64_t>(lines.size()) > s_.limit)
+    lines.resize(static_cast<std::size_t>(s_.limit));
   kd::TokenBatch documents;
   for (const kd::TextLine& line : lines) {
-    kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[evaluate] ", line.source, " is a prompt without an answer: held-out text needs both");
+    kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[evaluate] ", line.source,
+                                " is a prompt without an answer: held-out text needs both");
     kd::append_line(documents, line);
   }
   return documents;
@@ -212,31 +244,44 @@ kd::TaskResult Evaluation::compare(Subject& subject, const std::string& task) {
   if (!compared_) {
     Model& model = *subject.model;
     const auto tokenizer = [](const std::optional<kd::Tokenizer>& t) { return t ? &*t : nullptr; };
-    const std::int64_t ids = kd::common_vocabulary({reference_->vocab_size(), tokenizer(reference_tokenizer_)}, {model.vocab_size(), tokenizer(subject.tokenizer)});
+    const std::int64_t ids = kd::common_vocabulary({reference_->vocab_size(), tokenizer(reference_tokenizer_)},
+                                                   {model.vocab_size(), tokenizer(subject.tokenizer)});
     reference_->set_real_vocabulary(ids);
     model.set_real_vocabulary(ids);
     compared_ = kd::agreement(model, *teacher_, held_out(subject));
     model.set_real_vocabulary(model.vocab_size());  // other tasks look at every row of the head, as the harness does
   }
   const kd::Agreement& a = *compared_;
-  if (task == "kl") return {task, {{"forward", a.forward_kl, a.forward_kl_error}, {"reverse", a.reverse_kl, a.reverse_kl_error}}, {{"tokens", a.tokens}}};
-  return {task, {{"top1", a.top1, a.top1_error}, {"top5", a.top5, a.top5_error}, {"top5_contains", a.top5_contains}}, {{"tokens", a.tokens}}};
+  if (task == "kl")
+    return {task,
+            {{"forward", a.forward_kl, a.forward_kl_error}, {"reverse", a.reverse_kl, a.reverse_kl_error}},
+            {{"tokens", a.tokens}}};
+  return {task,
+          {{"top1", a.top1, a.top1_error}, {"top5", a.top5, a.top5_error}, {"top5_contains", a.top5_contains}},
+          {{"tokens", a.tokens}}};
 }
 
 kd::TaskResult Evaluation::calibrate(Subject& subject) {
   const kd::Calibration c = kd::calibration(*subject.model, held_out(subject));
-  return {"calibration", {{"error", c.error}, {"confidence", c.confidence}, {"accuracy", c.accuracy}}, {{"tokens", c.tokens}}};
+  return {"calibration",
+          {{"error", c.error}, {"confidence", c.confidence}, {"accuracy", c.accuracy}},
+          {{"tokens", c.tokens}}};
 }
 
 kd::TaskResult Evaluation::choose(Subject& subject, const std::string& name) {
   const kd::ChoiceTask task = kd::read_choice_task(name, s_.data, {s_.limit, s_.shots});
   const std::vector<std::vector<kd::ScoredText>> texts = kd::encode_choices(scoring_tokens(subject, true), task);
-  const auto values = kd::log_likelihoods(*subject.model, std::span<const std::vector<kd::ScoredText>>(texts), likelihood_settings(name));
+  const auto values = kd::log_likelihoods(*subject.model, std::span<const std::vector<kd::ScoredText>>(texts),
+                                          likelihood_settings(name));
   kd::ChoiceSummary summary(task);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const kd::ChoiceScore score = summary.add(i, values[i]);
     kd::JsonWriter line;
-    line.begin_object().member("model", subject.result.name).member("task", name).member("source", task.documents[i].source).member("log_likelihoods", values[i]);
+    line.begin_object()
+        .member("model", subject.result.name)
+        .member("task", name)
+        .member("source", task.documents[i].source)
+        .member("log_likelihoods", values[i]);
     line.member("gold", task.documents[i].key.gold).member("acc", score.acc);
     if (task.normalised) line.member("acc_norm", score.acc_norm);
     items_ += line.end_object().text() + "\n";
@@ -250,15 +295,20 @@ kd::TaskResult Evaluation::choose(Subject& subject, const std::string& name) {
 void check(const Settings& s) {
   for (const std::string& task : s.tasks) {
     bool known = false;
-    for (const char* other : {"perplexity", "wikitext", "kl", "agreement", "calibration"}) known = known || task == other;
+    for (const char* other : {"perplexity", "wikitext", "kl", "agreement", "calibration"})
+      known = known || task == other;
     const auto& choices = kd::choice_task_names();
-    kd::require<kd::UsageError>(known || std::find(choices.begin(), choices.end(), task) != choices.end(), "there is no task ", task, "; see --help");
-    kd::require<kd::UsageError>((task != "kl" && task != "agreement") || !s.reference.empty(), "--tasks ", task, " needs --reference MODEL");
+    kd::require<kd::UsageError>(known || std::find(choices.begin(), choices.end(), task) != choices.end(),
+                                "there is no task ", task, "; see --help");
+    kd::require<kd::UsageError>((task != "kl" && task != "agreement") || !s.reference.empty(), "--tasks ", task,
+                                " needs --reference MODEL");
   }
-  kd::require<kd::UsageError>(s.adapters.empty() || s.models.size() == 1 || s.adapters.size() == s.models.size(), "--adapters: ", s.adapters.size(), " for ", s.models.size(),
+  kd::require<kd::UsageError>(s.adapters.empty() || s.models.size() == 1 || s.adapters.size() == s.models.size(),
+                              "--adapters: ", s.adapters.size(), " for ", s.models.size(),
                               " models; give one for each (`none` for none), or several for one model");
-  kd::require<kd::UsageError>(s.names.empty() || s.names.size() == std::max(s.models.size(), s.adapters.size()), "--names: ", s.names.size(), " for ",
-                              std::max(s.models.size(), s.adapters.size()), " columns");
+  kd::require<kd::UsageError>(s.names.empty() || s.names.size() == std::max(s.models.size(), s.adapters.size()),
+                              "--names: ", s.names.size(), " for ", std::max(s.models.size(), s.adapters.size()),
+                              " columns");
 }
 
 }  // namespace

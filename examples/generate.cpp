@@ -23,42 +23,61 @@ struct Settings {
 };
 
 kd::Options make_options(Settings& s) {
-  kd::Options options{"generate", "Writes text after prompts, in the order of the prompts, on stdout; speeds go to stderr."};
+  kd::Options options{"generate",
+                      "Writes text after prompts, in the order of the prompts, on stdout; speeds go to stderr."};
   options.group("Model")
-      .add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil").required()
+      .add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil")
+      .required()
       .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
-      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
-      .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
+      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")
+      .choices({"file", "memory"})
+      .add("merge", s.merge,
+           "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
   options.group("Prompts")
       .add("prompt", s.prompt, "TEXT", "one prompt")
       .add("prompts", s.prompts, "FILE", "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}")
       .add("chat", s.chat, "a prompt is a user's turn of the model's chat template (no system turn is added)")
-      .add("template", s.chat_template, "NAME", "how turns are written; default: what the model's files say").choices({"chatml", "harmony"});
+      .add("template", s.chat_template, "NAME", "how turns are written; default: what the model's files say")
+      .choices({"chatml", "harmony"});
   options.group("Sampling")
-      .add("max-new-tokens", s.max_new_tokens, "N", "longest text", "tokens").at_least(1)
-      .add("temperature", s.temperature, "T", "0 takes the most probable token").at_least(0)
-      .add("top-k", s.top_k, "K", "keep the K most probable tokens; 0: all").at_least(0)
-      .add("top-p", s.top_p, "P", "keep the most probable tokens of mass P").above(0).at_most(1)
-      .add("min-p", s.min_p, "P", "keep tokens of at least P times the largest probability").at_least(0).at_most(1)
-      .add("batch", s.batch, "N", "sequences decoded together").at_least(1);
+      .add("max-new-tokens", s.max_new_tokens, "N", "longest text", "tokens")
+      .at_least(1)
+      .add("temperature", s.temperature, "T", "0 takes the most probable token")
+      .at_least(0)
+      .add("top-k", s.top_k, "K", "keep the K most probable tokens; 0: all")
+      .at_least(0)
+      .add("top-p", s.top_p, "P", "keep the most probable tokens of mass P")
+      .above(0)
+      .at_most(1)
+      .add("min-p", s.min_p, "P", "keep tokens of at least P times the largest probability")
+      .at_least(0)
+      .at_most(1)
+      .add("batch", s.batch, "N", "sequences decoded together")
+      .at_least(1);
   options.group("Output")
       .add("ids", s.ids, "print token ids instead of text")
       .add("json", s.json, "one JSON object a prompt: prompt_ids, ids, log_probs, stopped, text");
   return options.common(s.threads, s.seed);
 }
 
-std::vector<kd::TextLine> read_prompts(const Settings& s, const kd::Tokenizer* tokenizer, const kd::DecoderConfig& config) {
-  const kd::TextSettings text{.chat = s.chat, .chat_template = s.chat_template, .context_length = config.context_length, .vocabulary = config.vocab_size};
+std::vector<kd::TextLine> read_prompts(const Settings& s, const kd::Tokenizer* tokenizer,
+                                       const kd::DecoderConfig& config) {
+  const kd::TextSettings text{.chat = s.chat,
+                              .chat_template = s.chat_template,
+                              .context_length = config.context_length,
+                              .vocabulary = config.vocab_size};
   if (!s.prompts.empty()) return kd::read_text_lines(s.prompts, tokenizer, text);
   kd::JsonWriter line;
   line.begin_object().member("prompt", s.prompt).end_object();
   return {kd::TextLineReader("", tokenizer, text).line(kd::Json::parse(line.text(), "--prompt"), "--prompt")};
 }
 
-std::vector<kd::Completion> write(kd::Decoder<kd::Cpu, float>& model, const std::vector<kd::TextLine>& prompts, const kd::Sampler& sampler, std::int64_t batch) {
+std::vector<kd::Completion> write(kd::Decoder<kd::Cpu, float>& model, const std::vector<kd::TextLine>& prompts,
+                                  const kd::Sampler& sampler, std::int64_t batch) {
   std::vector<kd::WritingRequest> requests;
   for (const kd::TextLine& line : prompts) {
-    kd::require<kd::InputError>(line.kind == kd::TextLineKind::prompt, "[generate] ", line.source, " has its answer already: remove the assistant's last turn");
+    kd::require<kd::InputError>(line.kind == kd::TextLineKind::prompt, "[generate] ", line.source,
+                                " has its answer already: remove the assistant's last turn");
     requests.push_back({line.ids, 0, static_cast<std::uint32_t>(requests.size()), line.source});
   }
   kd::Progress progress;
@@ -66,22 +85,31 @@ std::vector<kd::Completion> write(kd::Decoder<kd::Cpu, float>& model, const std:
   kd::GenerateSettings how{.batch = batch};
   how.progress = [&](const kd::GenerationProgress& p) {
     end = p;
-    if (p.sequences > 1) progress.show(p.finished, p.sequences, p.prompt_seconds + p.decoding_seconds, kd::concat(p.new_tokens, " tokens"));
+    if (p.sequences > 1)
+      progress.show(p.finished, p.sequences, p.prompt_seconds + p.decoding_seconds,
+                    kd::concat(p.new_tokens, " tokens"));
   };
   std::vector<kd::Completion> texts = kd::generate(model, std::span<const kd::WritingRequest>(requests), sampler, how);
   progress.finish();
   const std::int64_t decoded = end.new_tokens - end.sequences;  // the first token of each text comes with its prompt
-  std::fprintf(stderr, "prompt: %lld tokens, %.1f tokens/s; decoding: %lld tokens, %.1f tokens/s\n", static_cast<long long>(end.prompt_tokens),
-               end.prompt_seconds > 0 ? static_cast<double>(end.prompt_tokens) / end.prompt_seconds : 0.0, static_cast<long long>(decoded),
+  std::fprintf(stderr, "prompt: %lld tokens, %.1f tokens/s; decoding: %lld tokens, %.1f tokens/s\n",
+               static_cast<long long>(end.prompt_tokens),
+               end.prompt_seconds > 0 ? static_cast<double>(end.prompt_tokens) / end.prompt_seconds : 0.0,
+               static_cast<long long>(decoded),
                end.decoding_seconds > 0 ? static_cast<double>(decoded) / end.decoding_seconds : 0.0);
   return texts;
 }
 
-std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Completion& text, const kd::Tokenizer* tokenizer) {
+std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Completion& text,
+                   const kd::Tokenizer* tokenizer) {
   if (!s.json && !s.ids && tokenizer != nullptr) return tokenizer->decode(text.ids, true);
   kd::JsonWriter out;
   if (!s.json) return out.value(text.ids).text();
-  out.begin_object().member("prompt_ids", prompt.ids).member("ids", text.ids).member("log_probs", text.log_probs).member("stopped", text.stopped);
+  out.begin_object()
+      .member("prompt_ids", prompt.ids)
+      .member("ids", text.ids)
+      .member("log_probs", text.log_probs)
+      .member("stopped", text.stopped);
   if (tokenizer != nullptr && !s.ids) out.member("text", tokenizer->decode(text.ids, true));
   return out.end_object().text();
 }
@@ -96,12 +124,18 @@ void resolve(Settings& s) {
 void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model);
-  auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
+  auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(
+      s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
   if (!s.adapter.empty()) s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter);
   const kd::Tokenizer* text = tokenizer ? &*tokenizer : nullptr;
   const std::vector<kd::TextLine> prompts = read_prompts(s, text, model.config());
-  kd::Sampler sampler{.temperature = s.temperature, .top_k = s.top_k, .top_p = s.top_p, .min_p = s.min_p, .max_new_tokens = s.max_new_tokens, .seed = s.seed};
+  kd::Sampler sampler{.temperature = s.temperature,
+                      .top_k = s.top_k,
+                      .top_p = s.top_p,
+                      .min_p = s.min_p,
+                      .max_new_tokens = s.max_new_tokens,
+                      .seed = s.seed};
   sampler.stop_ids = kd::stop_ids_of(s.model, tokenizer, model.config().eos_ids);
   const std::vector<kd::Completion> texts = write(model, prompts, sampler, s.batch);
   for (std::size_t i = 0; i < texts.size(); ++i) std::printf("%s\n", answer(s, prompts[i], texts[i], text).c_str());
@@ -115,7 +149,8 @@ int main(int argc, char** argv) try {
   kd::Options options = make_options(s);
   options.parse(argc, argv);
   resolve(s);
-  kd::require<kd::UsageError>(options.given("prompt") != options.given("prompts"), "give either --prompt TEXT or --prompts FILE");
+  kd::require<kd::UsageError>(options.given("prompt") != options.given("prompts"),
+                              "give either --prompt TEXT or --prompts FILE");
   run(s);
   return 0;
 } catch (const std::exception& error) {

@@ -30,7 +30,9 @@ struct Findings {
   std::vector<TensorRow> tensors;
   std::vector<std::string> notes, problems;
 
-  void add(const char* group, std::string name, std::string value) { facts.push_back({group, std::move(name), std::move(value)}); }
+  void add(const char* group, std::string name, std::string value) {
+    facts.push_back({group, std::move(name), std::move(value)});
+  }
 };
 
 /// Runs one part; what it throws is a problem, and the rest goes on.
@@ -71,8 +73,11 @@ void inspect_config(Findings& found, const kd::DecoderConfig& c) {
   found.add(group, "parameters", kd::concat(c.parameter_count()));
   if (c.mixtures() > 0) {
     found.add(group, "active parameters", kd::concat(c.active_parameter_count(), " a token"));
-    found.add(group, "experts", kd::concat(c.moe.experts, " of width ", c.moe.intermediate, ", ", c.moe.active, " active, in ", c.mixtures(), " of ", c.layers, " layers",
-                                           c.moe.shared > 0 ? kd::concat(", beside a shared one of width ", c.moe.shared) : std::string()));
+    found.add(
+        group, "experts",
+        kd::concat(c.moe.experts, " of width ", c.moe.intermediate, ", ", c.moe.active, " active, in ", c.mixtures(),
+                   " of ", c.layers, " layers",
+                   c.moe.shared > 0 ? kd::concat(", beside a shared one of width ", c.moe.shared) : std::string()));
   }
   found.add(group, "layers", kd::concat(c.layers));
   found.add(group, "hidden size", kd::concat(c.hidden_size));
@@ -82,20 +87,27 @@ void inspect_config(Findings& found, const kd::DecoderConfig& c) {
   found.add(group, "context", kd::concat(c.context_length, " tokens"));
   std::int64_t windows = 0, widest = 0;
   for (const std::int64_t w : c.windows) windows += w > 0, widest = std::max(widest, w);
-  if (windows > 0) found.add(group, "sliding windows", kd::concat(widest, " keys in ", windows, " of ", c.layers, " layers"));
+  if (windows > 0)
+    found.add(group, "sliding windows", kd::concat(widest, " keys in ", windows, " of ", c.layers, " layers"));
   const char* const scalings[] = {"none", "linear", "llama3", "yarn"};
-  found.add(group, "rope", kd::concat("theta ", text_of(c.rope.theta), ", scaling ", scalings[static_cast<int>(c.rope.kind)],
-                                      c.rope.kind == kd::RopeScalingKind::none ? std::string() : kd::concat(" by ", text_of(c.rope.factor)),
-                                      c.rope.divisors.empty() ? "" : ", divisors of its own"));
+  found.add(
+      group, "rope",
+      kd::concat("theta ", text_of(c.rope.theta), ", scaling ", scalings[static_cast<int>(c.rope.kind)],
+                 c.rope.kind == kd::RopeScalingKind::none ? std::string() : kd::concat(" by ", text_of(c.rope.factor)),
+                 c.rope.divisors.empty() ? "" : ", divisors of its own"));
   found.add(group, "end ids", joined(c.eos_ids));
   if (c.source_json.empty()) return;
   if (const auto packed = kd::Json::parse(c.source_json, "config.json").find_set("quantization_config"))
-    found.add(group, "packed", kd::concat(c.mixtures() > 0 ? "experts" : "linear maps", ", in the form of ", packed->string_or("quant_method", "?")));
+    found.add(group, "packed",
+              kd::concat(c.mixtures() > 0 ? "experts" : "linear maps", ", in the form of ",
+                         packed->string_or("quant_method", "?")));
 }
 
 void inspect_tokenizer(Findings& found, const kd::Tokenizer& tokenizer, std::int64_t vocabulary) {
   const char* group = "tokenizer";
-  found.add(group, "ids", kd::concat(tokenizer.vocab_size(), ", ", tokenizer.merge_count(), " merges, ", tokenizer.added_tokens().size(), " added tokens"));
+  found.add(group, "ids",
+            kd::concat(tokenizer.vocab_size(), ", ", tokenizer.merge_count(), " merges, ",
+                       tokenizer.added_tokens().size(), " added tokens"));
   found.add(group, "end ids", joined(tokenizer.stop_ids()));
   found.add(group, "normalised", tokenizer.normalizes_nfc() ? "NFC" : "no");
   if (tokenizer.chat_template().empty()) found.add(group, "chat template", "none");
@@ -119,7 +131,8 @@ void inspect_gguf(Findings& found, bool check) {
     using Kind = kd::GgufValue::Kind;
     std::string text;
     if (v.is_array()) text = kd::concat(v.size(), " elements");
-    else if (v.kind() == Kind::string) text = std::string(v.as_string().substr(0, 80)) + (v.as_string().size() > 80 ? " ..." : "");
+    else if (v.kind() == Kind::string)
+      text = std::string(v.as_string().substr(0, 80)) + (v.as_string().size() > 80 ? " ..." : "");
     else if (v.kind() == Kind::boolean) text = v.as_bool() ? "true" : "false";
     else if (v.kind() == Kind::f32 || v.kind() == Kind::f64) text = text_of(v.as_double());
     else if (v.kind() == Kind::u64) text = kd::concat(v.as_uint());
@@ -128,7 +141,8 @@ void inspect_gguf(Findings& found, bool check) {
     found.add("metadata", std::string(v.key()), text);
   }
   for (const kd::GgufTensor& t : file.tensors()) {
-    found.tensors.push_back({t.name, kd::gguf_type_name(t.type), t.shape.text(), static_cast<std::uint64_t>(t.shape.count()), t.data.size()});
+    found.tensors.push_back({t.name, kd::gguf_type_name(t.type), t.shape.text(),
+                             static_cast<std::uint64_t>(t.shape.count()), t.data.size()});
     if (check) guarded(found, [&] { count_bad(found, t.name, kd::decode_tensor<float>(t)); });
   }
   std::int64_t vocabulary = 0;
@@ -137,19 +151,22 @@ void inspect_gguf(Findings& found, bool check) {
     vocabulary = config.vocab_size;
     inspect_config(found, config);
   });
-  if (file.find("tokenizer.ggml.tokens") != nullptr) guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_gguf(file), vocabulary); });
+  if (file.find("tokenizer.ggml.tokens") != nullptr)
+    guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_gguf(file), vocabulary); });
   else found.add("tokenizer", "state", "none in the file");
 }
 
 void inspect_safetensors(Findings& found, const std::string& path, bool check) {
   const kd::SafetensorsDirectory files(path);
   found.notes.insert(found.notes.end(), files.warnings().begin(), files.warnings().end());
-  for (const kd::SafetensorsFile& file : files.files()) found.add("files", file.path(), kd::concat(file.tensors().size(), " tensors"));
+  for (const kd::SafetensorsFile& file : files.files())
+    found.add("files", file.path(), kd::concat(file.tensors().size(), " tensors"));
   for (const kd::TensorInfo* t : files.tensors()) {
     std::string shape = "[";
     for (std::size_t i = 0; i < t->extents.size(); ++i) shape += kd::concat(i == 0 ? "" : ", ", t->extents[i]);
     found.tensors.push_back({t->name, kd::dtype_name(t->dtype), shape + "]", t->count(), t->data.size()});
-    const bool numbers = t->dtype == kd::DType::f16 || t->dtype == kd::DType::bf16 || t->dtype == kd::DType::f32 || t->dtype == kd::DType::f64;
+    const bool numbers = t->dtype == kd::DType::f16 || t->dtype == kd::DType::bf16 || t->dtype == kd::DType::f32 ||
+                         t->dtype == kd::DType::f64;
     if (check && numbers) guarded(found, [&] { count_bad(found, t->name, kd::read_as<float>(*t)); });
   }
 }
@@ -160,7 +177,8 @@ void inspect_directory(Findings& found, bool check) {
     found.kind = "PEFT adapter";
     guarded(found, [&] {
       const kd::Json json = kd::Json::parse_file(inside("adapter_config.json"));
-      for (const char* key : {"peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "target_modules", "use_dora", "bias"})
+      for (const char* key : {"peft_type", "base_model_name_or_path", "r", "lora_alpha", "use_rslora", "target_modules",
+                              "use_dora", "bias"})
         if (const auto value = json.find_set(key)) found.add("adapter", key, text_of(*value));
     });
     guarded(found, [&] { inspect_safetensors(found, inside("adapter_model.safetensors"), check); });
@@ -174,7 +192,8 @@ void inspect_directory(Findings& found, bool check) {
     inspect_config(found, config);
   });
   guarded(found, [&] { inspect_safetensors(found, found.path, check); });
-  if (kd::path_exists(inside("tokenizer.json"))) guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_pretrained(found.path), vocabulary); });
+  if (kd::path_exists(inside("tokenizer.json")))
+    guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_pretrained(found.path), vocabulary); });
   else found.add("tokenizer", "state", "no tokenizer.json");
 }
 
@@ -210,10 +229,13 @@ void print_text(const Findings& found, bool tensors) {
   }
   std::printf("\ntensors\n");
   for (const TypeSum& s : by_type(found.tensors))
-    std::printf("  %-8s %6llu tensors %14llu elements %10.1f MiB  %.2f bits an element\n", s.type.c_str(), static_cast<unsigned long long>(s.tensors),
-                static_cast<unsigned long long>(s.elements), static_cast<double>(s.bytes) / 1048576.0, 8.0 * static_cast<double>(s.bytes) / std::max(1.0, static_cast<double>(s.elements)));
+    std::printf("  %-8s %6llu tensors %14llu elements %10.1f MiB  %.2f bits an element\n", s.type.c_str(),
+                static_cast<unsigned long long>(s.tensors), static_cast<unsigned long long>(s.elements),
+                static_cast<double>(s.bytes) / 1048576.0,
+                8.0 * static_cast<double>(s.bytes) / std::max(1.0, static_cast<double>(s.elements)));
   if (tensors)
-    for (const TensorRow& t : found.tensors) std::printf("  %-60s %-7s %s\n", t.name.c_str(), t.type.c_str(), t.shape.c_str());
+    for (const TensorRow& t : found.tensors)
+      std::printf("  %-60s %-7s %s\n", t.name.c_str(), t.type.c_str(), t.shape.c_str());
   for (const std::string& note : found.notes) std::printf("note: %s\n", note.c_str());
   for (const std::string& problem : found.problems) std::printf("problem: %s\n", problem.c_str());
 }
@@ -230,11 +252,22 @@ void print_json(const Findings& found, bool tensors) {
   if (!group.empty()) json.end_object();
   json.key("types").begin_array();
   for (const TypeSum& s : by_type(found.tensors))
-    json.begin_object().member("type", s.type).member("tensors", s.tensors).member("elements", s.elements).member("bytes", s.bytes).end_object();
+    json.begin_object()
+        .member("type", s.type)
+        .member("tensors", s.tensors)
+        .member("elements", s.elements)
+        .member("bytes", s.bytes)
+        .end_object();
   json.end_array();
   if (tensors) {
     json.key("tensors").begin_array();
-    for (const TensorRow& t : found.tensors) json.begin_object().member("name", t.name).member("type", t.type).member("shape", t.shape).member("bytes", t.bytes).end_object();
+    for (const TensorRow& t : found.tensors)
+      json.begin_object()
+          .member("name", t.name)
+          .member("type", t.type)
+          .member("shape", t.shape)
+          .member("bytes", t.bytes)
+          .end_object();
     json.end_array();
   }
   json.member("notes", found.notes).member("problems", found.problems).end_object();
@@ -246,13 +279,17 @@ void print_json(const Findings& found, bool tensors) {
 int main(int argc, char** argv) try {
   Findings found;
   bool tensors = false, check = false, json = false;
-  kd::Options options{"inspect", "Prints what a model directory, GGUF file, safetensors file or PEFT adapter holds. Exit status 1 where something is wrong."};
+  kd::Options options{"inspect",
+                      "Prints what a model directory, GGUF file, safetensors file or PEFT adapter holds. Exit status 1 "
+                      "where something is wrong."};
   options.positional("model", found.path, "directory, .gguf or .safetensors file")
       .add("tensors", tensors, "list every tensor")
-      .add("check", check, "read every value and load the model: tensors against the configuration, values that are not finite")
+      .add("check", check,
+           "read every value and load the model: tensors against the configuration, values that are not finite")
       .add("json", json, "one JSON object");
   options.parse(argc, argv);
-  kd::require<kd::IoError>(kd::path_exists(found.path), "[inspect] ", found.path, " is not there: give a Hugging Face directory, a GGUF or safetensors file, or an adapter");
+  kd::require<kd::IoError>(kd::path_exists(found.path), "[inspect] ", found.path,
+                           " is not there: give a Hugging Face directory, a GGUF or safetensors file, or an adapter");
   const bool single = found.path.size() > 12 && found.path.ends_with(".safetensors");
   if (kd::is_directory(found.path)) inspect_directory(found, check);
   else if (single) {

@@ -12,13 +12,10 @@ void offline_kd(const kd::Args& args) {
   const auto cache = kd::TopKCache::open(args["cache"]);
 
   kd::Trainer trainer{
-      student,
-      kd::PackedDataset{cache.tokens(), {.batch = 8, .length = 1024, .seed = 1}},
+      student, kd::PackedDataset{cache.tokens(), {.batch = 8, .length = 1024, .seed = 1}},
       kd::Objective{kd::CachedTeacher<Device, Scalar>{cache},
-                    kd::Sum{kd::Term{0.9, kd::TopKForwardKl{.temperature = 2.0f}},
-                            kd::Term{0.1, kd::CrossEntropy{}}}},
-      kd::AdamW{.beta2 = 0.95, .weight_decay = 0.1},
-      kd::WarmupCosine{.peak = 3e-4, .warmup = 100, .total = 2000}};
+                    kd::Sum{kd::Term{0.9, kd::TopKForwardKl{.temperature = 2.0f}}, kd::Term{0.1, kd::CrossEntropy{}}}},
+      kd::AdamW{.beta2 = 0.95, .weight_decay = 0.1}, kd::WarmupCosine{.peak = 3e-4, .warmup = 100, .total = 2000}};
 
   trainer.run({.steps = 2000, .micro_batches = 4, .clip_norm = 1.0, .save_every = 200},
               kd::JsonLines{args["out"] + "/metrics.jsonl"}, kd::Directory{args["out"]});
@@ -26,5 +23,8 @@ void offline_kd(const kd::Args& args) {
 }
 
 int main(int argc, char** argv) try {
-  offline_kd<kd::Cpu, float>({argc, argv, {"student", "cache", "out"}});  // or kd::Cuda with <kdlib/backend/cuda.hpp>; nothing else changes
-} catch (const kd::Error& error) { return kd::report(error); }
+  offline_kd<kd::Cpu, float>(
+      {argc, argv, {"student", "cache", "out"}});  // or kd::Cuda with <kdlib/backend/cuda.hpp>; nothing else changes
+} catch (const kd::Error& error) {
+  return kd::report(error);
+}

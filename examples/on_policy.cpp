@@ -20,11 +20,14 @@ void on_policy(const kd::Args& args) {
 
   kd::Trainer trainer{student, rollouts, kd::Objective{kd::LiveTeacher{teacher}, kd::ReverseKl{}},
                       kd::AdamW{.weight_decay = 0.0}, kd::ConstantRate{1e-4}};
-  trainer.run({.steps = std::stoll(args["steps"]), .save_every = 25},
-              kd::JsonLines{args["out"] + "/metrics.jsonl"}, kd::Directory{args["out"]});
+  trainer.run({.steps = std::stoll(args["steps"]), .save_every = 25}, kd::JsonLines{args["out"] + "/metrics.jsonl"},
+              kd::Directory{args["out"]});
   kd::save_adapter(student, args["out"]);
 }
 
 int main(int argc, char** argv) try {
-  on_policy<kd::Cpu, float>({argc, argv, {"teacher", "student", "prompts", "steps", "out"}});  // 150 steps are a good start
-} catch (const kd::Error& error) { return kd::report(error); }
+  on_policy<kd::Cpu, float>(
+      {argc, argv, {"teacher", "student", "prompts", "steps", "out"}});  // 150 steps are a good start
+} catch (const kd::Error& error) {
+  return kd::report(error);
+}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Qwen2.5-32B teaches Qwen2.5-7B through LoRA on all linear layers. `--dry-run --device H200` plans it, `--scale tiny --random-weights` runs it here.
+// Qwen2.5-32B teaches Qwen2.5-7B through LoRA on all linear layers. `--dry-run --device H200` plans it, `--scale tiny
+// --random-weights` runs it here.
 #include "kdlib/tools/distil_pair.hpp"
 
 #include "kdlib/backend/cpu.hpp"
@@ -9,7 +10,8 @@ namespace kd = kdlib;
 int main(int argc, char** argv) try {
   kd::DistilPair pair;
   pair.program = "qwen_32b_to_7b";
-  pair.purpose = "Distils Qwen2.5-32B into Qwen2.5-7B with LoRA; plans the run for this CPU or a named GPU without any weights.";
+  pair.purpose =
+      "Distils Qwen2.5-32B into Qwen2.5-7B with LoRA; plans the run for this CPU or a named GPU without any weights.";
   pair.teacher_name = "Qwen2.5-32B";
   pair.student_name = "Qwen2.5-7B";
   pair.teacher = kd::qwen2_5_32b_config();
@@ -20,4 +22,6 @@ int main(int argc, char** argv) try {
   pair.defaults.learning_rate = 2e-4;
   pair.defaults.max_new_tokens = 512;
   return kd::run_distil_pair<kd::Cpu, float>(argc, argv, pair);
-} catch (const std::exception& error) { return kd::report(error); }
+} catch (const std::exception& error) {
+  return kd::report(error);
+}

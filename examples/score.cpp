@@ -28,28 +28,39 @@ struct Settings {
 };
 
 kd::Options make_options(Settings& s) {
-  kd::Options options{"score", "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log probability of every token after the first."};
-  options.add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil").required()
+  kd::Options options{"score",
+                      "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log "
+                      "probability of every token after the first."};
+  options.add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil")
+      .required()
       .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
-      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory").choices({"file", "memory"})
-      .add("merge", s.merge, "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)")
-      .add("input", s.input, "FILE", "lines {\"ids\": [...]} or {\"text\": \"...\"}").required()
-      .add("out", s.out, "FILE", "the answer, JSON lines").required()
+      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")
+      .choices({"file", "memory"})
+      .add("merge", s.merge,
+           "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)")
+      .add("input", s.input, "FILE", "lines {\"ids\": [...]} or {\"text\": \"...\"}")
+      .required()
+      .add("out", s.out, "FILE", "the answer, JSON lines")
+      .required()
       .add("logits", s.logits, "FILE", "safetensors file for <line, from 0>.logits [T, V], float32")
-      .add("hidden", s.hidden, "FILE", "safetensors file for <line, from 0>.hidden [T, H] after the final norm, float32");
+      .add("hidden", s.hidden, "FILE",
+           "safetensors file for <line, from 0>.hidden [T, H] after the final norm, float32");
   return options.common(s.threads, s.seed);
 }
 
 std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tokenizer, const Model& model) {
-  const kd::TextSettings text{.context_length = model.config().context_length, .needs_rows = false, .vocabulary = model.vocab_size()};
+  const kd::TextSettings text{
+      .context_length = model.config().context_length, .needs_rows = false, .vocabulary = model.vocab_size()};
   std::vector<kd::TextLine> lines = kd::read_text_lines(s.input, tokenizer, text);
   for (const kd::TextLine& line : lines)
-    kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[score] ", line.source, " is a prompt without an answer: give {\"ids\": [...]} or {\"text\": \"...\"}");
+    kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[score] ", line.source,
+                                " is a prompt without an answer: give {\"ids\": [...]} or {\"text\": \"...\"}");
   return lines;
 }
 
 /// Scores line by line and keeps hidden states where they are asked for.
-std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextLine>& lines, std::vector<Hidden>* kept) {
+std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextLine>& lines,
+                                       std::vector<Hidden>* kept) {
   std::vector<std::vector<double>> log_probs;
   kd::Progress progress;
   const auto start = std::chrono::steady_clock::now();
@@ -65,10 +76,12 @@ std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextL
     for (const double x : log_probs.back()) sum += x;
     tokens += static_cast<std::int64_t>(rows.label.size());
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    progress.show(static_cast<std::int64_t>(log_probs.size()), static_cast<std::int64_t>(lines.size()), seconds, kd::concat(tokens, " tokens"));
+    progress.show(static_cast<std::int64_t>(log_probs.size()), static_cast<std::int64_t>(lines.size()), seconds,
+                  kd::concat(tokens, " tokens"));
   }
   progress.finish();
-  std::fprintf(stderr, "%lld tokens scored, %.1f tokens/s, perplexity %.4f\n", static_cast<long long>(tokens), seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0,
+  std::fprintf(stderr, "%lld tokens scored, %.1f tokens/s, perplexity %.4f\n", static_cast<long long>(tokens),
+               seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0,
                tokens > 0 ? std::exp(-sum / static_cast<double>(tokens)) : 1.0);
   return log_probs;
 }
@@ -76,7 +89,8 @@ std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextL
 void write_hidden(const std::string& path, const std::vector<Hidden>& hidden) {
   kd::SafetensorsWriter writer{path};
   for (std::size_t i = 0; i < hidden.size(); ++i)
-    writer.add(kd::concat(i, ".hidden"), hidden[i].shape(), std::span<const float>(hidden[i].data(), static_cast<std::size_t>(hidden[i].count())));
+    writer.add(kd::concat(i, ".hidden"), hidden[i].shape(),
+               std::span<const float>(hidden[i].data(), static_cast<std::size_t>(hidden[i].count())));
   writer.commit();
 }
 
@@ -84,13 +98,15 @@ void write_hidden(const std::string& path, const std::vector<Hidden>& hidden) {
 void write_logits(const std::string& path, const Model& model, const std::vector<Hidden>& hidden) {
   kd::SafetensorsWriter writer{path};
   for (std::size_t i = 0; i < hidden.size(); ++i)
-    writer.add_from(kd::concat(i, ".logits"), kd::DType::f32, kd::Shape{hidden[i][0], model.head().columns()}, [&model, &rows = hidden[i]](kd::AtomicFile& file) {
-      constexpr std::int64_t chunk = 64;
-      for (std::int64_t begin = 0; begin < rows[0]; begin += chunk) {
-        const Hidden logits = kd::head_logits(model.head(), rows.rows(begin, std::min(chunk, rows[0] - begin)));
-        file.write(logits.data(), static_cast<std::size_t>(logits.bytes()));
-      }
-    });
+    writer.add_from(kd::concat(i, ".logits"), kd::DType::f32, kd::Shape{hidden[i][0], model.head().columns()},
+                    [&model, &rows = hidden[i]](kd::AtomicFile& file) {
+                      constexpr std::int64_t chunk = 64;
+                      for (std::int64_t begin = 0; begin < rows[0]; begin += chunk) {
+                        const Hidden logits =
+                            kd::head_logits(model.head(), rows.rows(begin, std::min(chunk, rows[0] - begin)));
+                        file.write(logits.data(), static_cast<std::size_t>(logits.bytes()));
+                      }
+                    });
   writer.commit();
 }
 

@@ -26,11 +26,15 @@ struct Settings {
 };
 
 kd::Options make_options(Settings& s) {
-  kd::Options o{"sweep", "Runs a grid of distillations; what is done is not done again. The files of the sweep: table.md, sweep.json, plot.svg, report.html, runs/, logs/."};
+  kd::Options o{"sweep",
+                "Runs a grid of distillations; what is done is not done again. The files of the sweep: table.md, "
+                "sweep.json, plot.svg, report.html, runs/, logs/."};
   o.positional("FILE.yaml", s.file, "out, settings, grid, except (docs/formats.md)")
-      .add("jobs", s.jobs, "N", "runs at once").at_least(1)
+      .add("jobs", s.jobs, "N", "runs at once")
+      .at_least(1)
       .add("resume", s.resume, "go on in a folder that holds runs already; failed ones are tried again")
-      .add("only", s.only, "I/N", "every N-th run from the I-th on (1/N to N/N), for job arrays; implies --resume, writes no table")
+      .add("only", s.only, "I/N",
+           "every N-th run from the I-th on (1/N to N/N), for job arrays; implies --resume, writes no table")
       .add("table", s.table, "write the table of what is there and stop")
       .add("dry-run", s.dry_run, "list the runs with an estimate of their time and stop")
       .add("program", s.program, "PATH", "the program distil (default: the one beside this program)");
@@ -40,7 +44,8 @@ kd::Options make_options(Settings& s) {
 std::string beside_this_program(const char* name) {
   char path[4096];
   const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
-  kd::require<kd::IoError>(size > 0 && size < static_cast<ssize_t>(sizeof path), "[sweep] /proc/self/exe cannot be read: give --program");
+  kd::require<kd::IoError>(size > 0 && size < static_cast<ssize_t>(sizeof path),
+                           "[sweep] /proc/self/exe cannot be read: give --program");
   return kd::join_path(kd::parent_path(std::string(path, static_cast<std::size_t>(size))), name);
 }
 
@@ -50,7 +55,8 @@ std::vector<const kd::SweepRun*> chosen_runs(const kd::SweepPlan& plan, const st
   if (!only.empty()) {
     char* end = nullptr;
     const unsigned long i = std::strtoul(only.c_str(), &end, 10), n = *end == '/' ? std::strtoul(end + 1, &end, 10) : 0;
-    kd::require<kd::UsageError>(*end == 0 && i >= 1 && n >= i && only[0] != '-' && only[0] != '+', "--only ", only, ": it must be I/N with 1 <= I <= N");
+    kd::require<kd::UsageError>(*end == 0 && i >= 1 && n >= i && only[0] != '-' && only[0] != '+', "--only ", only,
+                                ": it must be I/N with 1 <= I <= N");
     first = i - 1;
     step = n;
   }
@@ -60,19 +66,25 @@ std::vector<const kd::SweepRun*> chosen_runs(const kd::SweepPlan& plan, const st
 }
 
 /// Seconds that `distil --dry-run` predicts for the steps of a run; NaN and its message where it refuses.
-std::pair<double, std::string> predicted_seconds(const std::string& program, const kd::SweepPlan& plan, const kd::SweepRun& run) {
+std::pair<double, std::string> predicted_seconds(const std::string& program, const kd::SweepPlan& plan,
+                                                 const kd::SweepRun& run) {
   std::vector<std::string> arguments = kd::sweep_arguments(plan, run);
   arguments.emplace_back("--dry-run");
   const char* folder = std::getenv("TMPDIR");
-  const std::string log = kd::concat(folder != nullptr ? folder : "/tmp", "/kdlib-sweep-", static_cast<long>(::getpid()), ".log");
+  const std::string log =
+      kd::concat(folder != nullptr ? folder : "/tmp", "/kdlib-sweep-", static_cast<long>(::getpid()), ".log");
   const kd::ChildOutput answer = kd::run_child(program, arguments, log);
   kd::remove_tree(log);
   const std::string line = "all steps, before evaluation";  // and its time, at the end of the line
-  const std::size_t at_line = answer.text.find(line), end = at_line == std::string::npos ? at_line : std::min(answer.text.find('\n', at_line), answer.text.size());
-  const std::size_t begin = at_line == std::string::npos ? at_line : answer.text.find_first_not_of(' ', at_line + line.size());
+  const std::size_t at_line = answer.text.find(line),
+                    end = at_line == std::string::npos ? at_line
+                                                       : std::min(answer.text.find('\n', at_line), answer.text.size());
+  const std::size_t begin =
+      at_line == std::string::npos ? at_line : answer.text.find_first_not_of(' ', at_line + line.size());
   if (answer.status != 0 || begin == std::string::npos) {
     const std::size_t at = answer.text.find("error:");
-    return {std::nan(""), at == std::string::npos ? kd::concat("exit status ", answer.status) : answer.text.substr(at, answer.text.find('\n', at) - at)};
+    return {std::nan(""), at == std::string::npos ? kd::concat("exit status ", answer.status)
+                                                  : answer.text.substr(at, answer.text.find('\n', at) - at)};
   }
   double seconds = 0, part = 0;
   for (const char c : answer.text.substr(begin, end - begin)) {
@@ -96,12 +108,16 @@ bool print_plan(const Settings& s, const kd::SweepPlan& plan) {
     const bool done = kd::sweep_status(plan, *run).state == kd::SweepState::done;
     std::string command = s.program;
     for (const std::string& word : kd::sweep_arguments(plan, *run)) command += " " + word;
-    std::printf("%s  %s\n    %s\n", run->name.c_str(), done ? "done" : problem.empty() ? ("about " + kd::duration_text(seconds)).c_str() : problem.c_str(), command.c_str());
+    std::printf("%s  %s\n    %s\n", run->name.c_str(),
+                done              ? "done"
+                : problem.empty() ? ("about " + kd::duration_text(seconds)).c_str()
+                                  : problem.c_str(),
+                command.c_str());
     good = good && (done || problem.empty());
     if (!done && problem.empty()) total += seconds;
   }
-  std::printf("%zu runs; about %s for the steps of those that are left, with %d at once, before evaluation\n", chosen_runs(plan, s.only).size(),
-              kd::duration_text(total / s.jobs).c_str(), s.jobs);
+  std::printf("%zu runs; about %s for the steps of those that are left, with %d at once, before evaluation\n",
+              chosen_runs(plan, s.only).size(), kd::duration_text(total / s.jobs).c_str(), s.jobs);
   return good;
 }
 
@@ -109,7 +125,8 @@ int finish(const kd::SweepPlan& plan) {
   const kd::SweepResult result = kd::collect_sweep(plan);
   kd::write_sweep_files(plan, result);
   std::fputs(kd::sweep_markdown(plan, result).c_str(), stdout);
-  const auto failed = std::count_if(result.statuses.begin(), result.statuses.end(), [](const kd::SweepStatus& x) { return x.state == kd::SweepState::failed; });
+  const auto failed = std::count_if(result.statuses.begin(), result.statuses.end(),
+                                    [](const kd::SweepStatus& x) { return x.state == kd::SweepState::failed; });
   return failed > 0 ? 1 : 0;
 }
 
@@ -124,14 +141,18 @@ int run(const Settings& s, const kd::SweepPlan& plan) {
     there += state == kd::SweepState::done;
   }
   const bool begun = kd::path_exists(kd::join_path(plan.out, "runs"));
-  kd::require<kd::UsageError>(!begun || s.resume || !s.only.empty(), plan.out, " holds runs already: --resume goes on with them; for others choose another `out`");
+  kd::require<kd::UsageError>(!begun || s.resume || !s.only.empty(), plan.out,
+                              " holds runs already: --resume goes on with them; for others choose another `out`");
   if (there > 0) progress.note(kd::concat(there, " runs are done already"));
   const kd::SweepSettings how{s.program, s.jobs, s.threads};
-  const auto statuses = kd::run_sweep(plan, left, how, [&] { return signals.signal() != 0; }, [&](const kd::SweepProgress& p) {
-    std::string detail = p.failed > 0 ? kd::concat(p.failed, " failed; ") : "";
-    for (const std::string& name : p.running) detail += (&name == &p.running[0] ? "" : " and ") + name;
-    progress.show(static_cast<std::int64_t>(p.finished + p.failed), static_cast<std::int64_t>(p.total), p.seconds, detail);
-  });
+  const auto statuses = kd::run_sweep(
+      plan, left, how, [&] { return signals.signal() != 0; },
+      [&](const kd::SweepProgress& p) {
+        std::string detail = p.failed > 0 ? kd::concat(p.failed, " failed; ") : "";
+        for (const std::string& name : p.running) detail += (&name == &p.running[0] ? "" : " and ") + name;
+        progress.show(static_cast<std::int64_t>(p.finished + p.failed), static_cast<std::int64_t>(p.total), p.seconds,
+                      detail);
+      });
   progress.finish();
   std::size_t failed = 0;
   for (std::size_t i = 0; i < statuses.size(); ++i)
@@ -152,7 +173,8 @@ int main(int argc, char** argv) try {
   Settings s;
   make_options(s).parse(argc, argv);
   if (s.program.empty()) s.program = beside_this_program("distil");
-  kd::require<kd::UsageError>(::access(s.program.c_str(), X_OK) == 0, s.program, " cannot be run: give --program PATH of distil");
+  kd::require<kd::UsageError>(::access(s.program.c_str(), X_OK) == 0, s.program,
+                              " cannot be run: give --program PATH of distil");
   const kd::SweepPlan plan = kd::read_sweep(s.file);
   if (s.dry_run) return print_plan(s, plan) ? 0 : 1;
   if (s.table) return finish(plan);

@@ -27,7 +27,8 @@ kd::SpecialTokens special_tokens(const Settings& s) {
 }
 
 kd::PastAnalysis past_analysis(const kd::Json& line) {
-  const std::string name = line.string_or("drop_past_analysis", line.bool_or("auto_drop_analysis", true) ? "reference" : "off");
+  const std::string name =
+      line.string_or("drop_past_analysis", line.bool_or("auto_drop_analysis", true) ? "reference" : "off");
   if (name == "off") return kd::PastAnalysis::off;
   if (name == "reference") return kd::PastAnalysis::reference;
   if (name == "all_finished") return kd::PastAnalysis::all_finished;
@@ -38,7 +39,8 @@ std::vector<std::int32_t> chat_ids(const kd::Json& line, const kd::Tokenizer& to
   const auto chat = kd::ChatTemplate::from_name(s.chat_template, tokenizer);
   const bool harmony = chat.flavour() == kd::ChatTemplate::Flavour::harmony;
   const std::string render = line.string_or("render", "conversation");
-  if (render != "conversation" && render != "completion" && render != "training") line.at("render").refuse("must be conversation, completion or training");
+  if (render != "conversation" && render != "completion" && render != "training")
+    line.at("render").refuse("must be conversation, completion or training");
   kd::RenderOptions options;
   options.add_generation_prompt = line.bool_or("add_generation_prompt", render == "completion");
   options.add_default_system = line.bool_or("add_default_system", !harmony);
@@ -48,7 +50,10 @@ std::vector<std::int32_t> chat_ids(const kd::Json& line, const kd::Tokenizer& to
   if (const auto tools = line.find_set("tools"))
     for (const kd::Json& tool : *tools) options.tools.push_back(kd::python_json(tool));
   // Harmony's contents are text, whatever they hold.
-  return chat.render_ids(tokenizer, kd::chat_messages_from_json(line.at("messages")), options, {}, harmony ? kd::SpecialTokens::plain : special_tokens(s)).ids;
+  return chat
+      .render_ids(tokenizer, kd::chat_messages_from_json(line.at("messages")), options, {},
+                  harmony ? kd::SpecialTokens::plain : special_tokens(s))
+      .ids;
 }
 
 std::vector<std::int32_t> ids_of(const kd::Json& line) {
@@ -71,7 +76,8 @@ std::string bytes_of(const kd::Json& hex) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string bytes;
   for (std::size_t i = 0; i < hex.as_string().size(); i += 2) {
-    const std::size_t high = digits.find(hex.as_string()[i]), low = i + 1 < hex.as_string().size() ? digits.find(hex.as_string()[i + 1]) : digits.npos;
+    const std::size_t high = digits.find(hex.as_string()[i]),
+                      low = i + 1 < hex.as_string().size() ? digits.find(hex.as_string()[i + 1]) : digits.npos;
     if (high == digits.npos || low == digits.npos) hex.refuse("must be pairs of the digits 0-9 and a-f");
     bytes += static_cast<char>(static_cast<unsigned char>(high * 16 + low));
   }
@@ -86,7 +92,8 @@ std::string checked(const kd::Json& line, const kd::Tokenizer& tokenizer) {
   out.begin_object().member("ok", report.ok).member("messages", static_cast<std::int64_t>(report.messages.size()));
   if (!report.ok) {
     const kd::HarmonyProblem& first = report.problems.front();
-    out.member("error", kd::harmony_code_name(first.code)).member("position", static_cast<std::int64_t>(first.position));
+    out.member("error", kd::harmony_code_name(first.code))
+        .member("position", static_cast<std::int64_t>(first.position));
     out.member("expected", first.expected).member("found", first.found);
   }
   return out.end_object().text();
@@ -101,14 +108,16 @@ std::string answer(const kd::Json& line, const kd::Tokenizer& tokenizer, const S
     const std::string bytes = tokenizer.decode_bytes(ids_of(line), s.no_special);
     return out.member("text", kd::replace_invalid_utf8(bytes)).member("bytes", hex_of(bytes)).end_object().text();
   }
-  if (line.contains("bytes")) return out.member("ids", tokenizer.encode_bytes(bytes_of(line.at("bytes")))).end_object().text();
+  if (line.contains("bytes"))
+    return out.member("ids", tokenizer.encode_bytes(bytes_of(line.at("bytes")))).end_object().text();
   if (line.is_object()) return out.member("ids", chat_ids(line, tokenizer, s)).end_object().text();
   return out.member("ids", tokenizer.encode(line.as_string(), special_tokens(s))).end_object().text();
 }
 
 void run(const Settings& s) {
   const auto tokenizer = kd::Tokenizer::from_pretrained(s.tokenizer);
-  if (s.chat_template == "harmony") kd::ChatTemplate::from_name(s.chat_template, tokenizer);  // refused before any line is read
+  if (s.chat_template == "harmony")
+    kd::ChatTemplate::from_name(s.chat_template, tokenizer);  // refused before any line is read
   if (s.check) kd::HarmonyTokens::of(tokenizer);
   char* buffer = nullptr;
   std::size_t capacity = 0;
@@ -130,17 +139,24 @@ void run(const Settings& s) {
 
 int main(int argc, char** argv) try {
   Settings s;
-  kd::Options options{"tokenize", "Turns lines of JSON on stdin into lines of JSON on stdout.\n"
-                                  "A line is a string, {\"messages\": [...]} or {\"bytes\": hex}; the answer is {\"ids\": [...]}.\n"
-                                  "With --decode a line is an array of ids; the answer is {\"text\": ..., \"bytes\": hex}.\n"
-                                  "With --check a line is a Harmony text or an array of its ids; the answer is {\"ok\": ..., \"messages\": count} and, for\n"
-                                  "the first problem, error, position, expected and found."};
-  options.add("tokenizer", s.tokenizer, "DIR|FILE", "a Hugging Face folder, a tokenizer.json or a GGUF file").required();
+  kd::Options options{"tokenize",
+                      "Turns lines of JSON on stdin into lines of JSON on stdout.\n"
+                      "A line is a string, {\"messages\": [...]} or {\"bytes\": hex}; the answer is {\"ids\": [...]}.\n"
+                      "With --decode a line is an array of ids; the answer is {\"text\": ..., \"bytes\": hex}.\n"
+                      "With --check a line is a Harmony text or an array of its ids; the answer is {\"ok\": ..., "
+                      "\"messages\": count} and, for\n"
+                      "the first problem, error, position, expected and found."};
+  options.add("tokenizer", s.tokenizer, "DIR|FILE", "a Hugging Face folder, a tokenizer.json or a GGUF file")
+      .required();
   options.add("decode", s.decode, "from ids to text");
-  options.add("no-special", s.no_special, "read special tokens in texts and contents as text; with --decode leave them out");
+  options.add("no-special", s.no_special,
+              "read special tokens in texts and contents as text; with --decode leave them out");
   options.add("plain", s.plain, "read all added tokens in texts and contents as text, also <think> and the like");
   options.add("check", s.check, "say whether Harmony texts (gpt-oss) are in order");
-  options.add("template", s.chat_template, "NAME", "how conversations are written; default: what the tokenizer's files say").choices({"chatml", "harmony"});
+  options
+      .add("template", s.chat_template, "NAME",
+           "how conversations are written; default: what the tokenizer's files say")
+      .choices({"chatml", "harmony"});
   options.common(s.threads, s.seed);
   options.parse(argc, argv);
   run(s);

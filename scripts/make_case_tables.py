@@ -36,7 +36,7 @@ def table(name, rows):
     line = "   "
     for row in rows:
         item = " {%#x, %#x, %d, %d}," % row
-        if len(line) + len(item) > 170:
+        if len(line) + len(item) > 118:
             print(line)
             line = "   "
         line += item
@@ -67,7 +67,7 @@ table("lower_case_ranges", ranges(str.lower))
 table("title_case_ranges", ranges(str.title))
 print("/// Their title case is two or three code points.")
 print("inline constexpr char32_t longer_title_case[] = {")
-print("    " + ", ".join("%#x" % c for c in longer[:24]) + ",\n    " + ", ".join("%#x" % c for c in longer[24:]) + "\n};")
+print(",\n".join("    " + ", ".join("%#x" % c for c in longer[i:i + 12]) for i in range(0, len(longer), 12)) + "\n};")
 print("""// clang-format on
 
 /// The code point's other case after a table, itself where it has none.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The whole library but a backend: a program includes this and kdlib/backend/cpu.hpp (or cuda.hpp), in any order. The list of includes is
-// written by scripts/update-headers.
+// The whole library but a backend: a program includes this and kdlib/backend/cpu.hpp (or cuda.hpp), in any order. The
+// list of includes is written by scripts/update-headers.
 #ifndef KDLIB_KDLIB_HPP
 #define KDLIB_KDLIB_HPP
 
@@ -8,6 +8,7 @@
 #include "kdlib/autograd/functions.hpp"
 #include "kdlib/autograd/grad_check.hpp"
 #include "kdlib/autograd/tape.hpp"
+#include "kdlib/backend/concepts.hpp"
 #include "kdlib/config.hpp"
 #include "kdlib/core/dtype.hpp"
 #include "kdlib/core/error.hpp"
@@ -114,6 +115,8 @@
 #include "kdlib/text/unicode.hpp"
 #include "kdlib/text/unicode_tables.hpp"
 #include "kdlib/text/vocabulary.hpp"
+#include "kdlib/tools/args.hpp"
+#include "kdlib/tools/report.hpp"
 #include "kdlib/train/checkpoint.hpp"
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/environment.hpp"
@@ -129,8 +132,5 @@
 #include "kdlib/train/trainer.hpp"
 #include "kdlib/train/training_run.hpp"
 #include "kdlib/version.hpp"
-#include "kdlib/backend/concepts.hpp"
-#include "kdlib/tools/args.hpp"
-#include "kdlib/tools/report.hpp"
 
 #endif

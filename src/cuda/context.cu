@@ -14,12 +14,15 @@ int cuda_device_count() {
 }
 
 std::string cuda_device_text() {
-  require<BackendError>(cuda_device_count() > 0, "[cuda] no device answers; run with the CPU backend (kdlib/backend/cpu.hpp) or on a machine with a GPU");
+  require<BackendError>(
+      cuda_device_count() > 0,
+      "[cuda] no device answers; run with the CPU backend (kdlib/backend/cpu.hpp) or on a machine with a GPU");
   int device = 0;
   detail::check_cuda(cudaGetDevice(&device), "cudaGetDevice");
   cudaDeviceProp properties{};
   detail::check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
-  return concat(static_cast<const char*>(properties.name), ", compute capability ", properties.major, ".", properties.minor);
+  return concat(static_cast<const char*>(properties.name), ", compute capability ", properties.major, ".",
+                properties.minor);
 }
 
 std::string cuda_library_text() {
@@ -41,7 +44,8 @@ void* Memory<Cuda>::allocate(std::size_t bytes) {
     cudaGetLastError();
     std::size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    fail<BackendError>("[cuda] cannot allocate ", bytes, " bytes: ", free, " of ", total, " are free; use a smaller batch, length or chunk");
+    fail<BackendError>("[cuda] cannot allocate ", bytes, " bytes: ", free, " of ", total,
+                       " are free; use a smaller batch, length or chunk");
   }
   detail::check_cuda(status, "cudaMalloc");
   memory_use<Cuda>().add(static_cast<std::int64_t>(bytes));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA row engine for terms on the student alone, bf16 logits. A loss of your own needs one such line in a .cu file of yours.
+// The CUDA row engine for terms on the student alone, bf16 logits. A loss of your own needs one such line in a .cu file
+// of yours.
 #include "kdlib/backend/cuda/rows.cuh"
 #include "kdlib/loss/losses.hpp"
 

@@ -26,7 +26,8 @@ inline std::uint32_t next_row = 0;
 inline Real random(Shape shape, double scale = 1) {
   Real t(shape);
   const Rng rng(11, RngPurpose::test, 0, next_row++);
-  for (std::int64_t i = 0; i < t.count(); ++i) t.data()[i] = scale * (2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1);
+  for (std::int64_t i = 0; i < t.count(); ++i)
+    t.data()[i] = scale * (2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1);
   return t;
 }
 
@@ -50,11 +51,12 @@ inline TokenLayout<Cpu> layout_of(const std::vector<std::int64_t>& lengths, cons
     std::copy(list.begin(), list.end(), t.data());
     return t;
   };
-  return {copy(ids.empty() ? positions : ids), copy(positions), copy(offsets), static_cast<std::int64_t>(lengths.size())};
+  return {copy(ids.empty() ? positions : ids), copy(positions), copy(offsets),
+          static_cast<std::int64_t>(lengths.size())};
 }
 
-/// Checks d(sum of weights * f(inputs)) for every input and parameter. f takes the tape and the inputs as variables; inputs are copied
-/// for each run because some functions work in place.
+/// Checks d(sum of weights * f(inputs)) for every input and parameter. f takes the tape and the inputs as variables;
+/// inputs are copied for each run because some functions work in place.
 template <class F>
 void check(std::vector<Real> inputs, std::vector<Weight*> parameters, F&& f) {
   const auto variables = [&](DoubleTape& tape) {
@@ -79,13 +81,14 @@ void check(std::vector<Real> inputs, std::vector<Weight*> parameters, F&& f) {
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     CAPTURE(i);
     REQUIRE(list[i].gradient->value);
-    CHECK(gradient_error(inputs[i].data(), list[i].gradient->value.data(), inputs[i].count(), Limits::difference_step, objective) <
-          Limits::finite_difference);
+    CHECK(gradient_error(inputs[i].data(), list[i].gradient->value.data(), inputs[i].count(), Limits::difference_step,
+                         objective) < Limits::finite_difference);
   }
   for (Weight* p : parameters) {
     CAPTURE(p->name);
     REQUIRE(p->gradient);
-    CHECK(gradient_error(p->value.data(), p->gradient.data(), p->value.count(), Limits::difference_step, objective) < Limits::finite_difference);
+    CHECK(gradient_error(p->value.data(), p->gradient.data(), p->value.count(), Limits::difference_step, objective) <
+          Limits::finite_difference);
   }
 }
 

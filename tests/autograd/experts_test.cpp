@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routing, experts, shared gate and attention sinks: values by hand and from the published vectors, gradients against central differences.
+// Routing, experts, shared gate and attention sinks: values by hand and from the published vectors, gradients against
+// central differences.
 #include "kdlib/autograd/experts.hpp"
 
 #include "check.hpp"
@@ -21,8 +22,10 @@ struct Set {
   std::vector<Weight*> list;
 
   Set(std::int64_t e, std::int64_t inner, std::int64_t h, bool bias, ExpertActivation activation)
-      : gate_up(weight("gate_up", Shape{e, 2 * inner, h})), gate_up_bias(weight("gate_up_bias", Shape{e, 2 * inner})),
-        down(weight("down", Shape{e, h, inner})), down_bias(weight("down_bias", Shape{e, h})) {
+      : gate_up(weight("gate_up", Shape{e, 2 * inner, h})),
+        gate_up_bias(weight("gate_up_bias", Shape{e, 2 * inner})),
+        down(weight("down", Shape{e, h, inner})),
+        down_bias(weight("down_bias", Shape{e, h})) {
     operand.gate_up = &gate_up;
     operand.down = &down;
     operand.activation = activation;
@@ -41,15 +44,19 @@ TEST_CASE("routing gives the published experts and weights, ties go to the lower
   // Logits [1,3,2,0]: p = 0.08714432, 0.64391426, 0.23688282, 0.03205860; over the chosen two 0.73105858, 0.26894142.
   DoubleTape silent(false);
   const Slot logits{filled(Shape{2, 4}, {1, 3, 2, 0, 5, 7, 7, 7}), nullptr};
-  const auto chosen = route(silent, RouterRule{4, 2, true}, logits), all = route(silent, RouterRule{4, 2, false}, logits);
+  const auto chosen = route(silent, RouterRule{4, 2, true}, logits),
+             all = route(silent, RouterRule{4, 2, false}, logits);
   CHECK(std::vector<int>(chosen.ids.data(), chosen.ids.data() + 4) == std::vector<int>{1, 2, 1, 2});
   CHECK(std::abs(chosen.weights.value.data()[0] - 0.73105858) < 1e-8);
   CHECK(std::abs(chosen.weights.value.data()[1] - 0.26894142) < 1e-8);
   CHECK(std::abs(all.weights.value.data()[0] - 0.64391426) < 1e-8);
   CHECK(std::abs(all.weights.value.data()[1] - 0.23688282) < 1e-8);
-  CHECK(std::vector<std::int64_t>(chosen.offsets.data(), chosen.offsets.data() + 5) == std::vector<std::int64_t>{0, 0, 2, 4, 4});
-  CHECK(std::vector<std::int64_t>(chosen.token.data(), chosen.token.data() + 4) == std::vector<std::int64_t>{0, 1, 0, 1});
-  CHECK(std::vector<std::int64_t>(chosen.place.data(), chosen.place.data() + 4) == std::vector<std::int64_t>{0, 2, 1, 3});
+  CHECK(std::vector<std::int64_t>(chosen.offsets.data(), chosen.offsets.data() + 5) ==
+        std::vector<std::int64_t>{0, 0, 2, 4, 4});
+  CHECK(std::vector<std::int64_t>(chosen.token.data(), chosen.token.data() + 4) ==
+        std::vector<std::int64_t>{0, 1, 0, 1});
+  CHECK(std::vector<std::int64_t>(chosen.place.data(), chosen.place.data() + 4) ==
+        std::vector<std::int64_t>{0, 2, 1, 3});
 }
 
 TEST_CASE("routing weights: gradients over the chosen and over all experts, and with K = E", "[autograd][experts]") {
@@ -57,7 +64,8 @@ TEST_CASE("routing weights: gradients over the chosen and over all experts, and 
     for (const bool over_chosen : {true, false}) {
       CAPTURE(active, over_chosen);
       const RouterRule rule{5, active, over_chosen};
-      check({random(Shape{6, 5}, 2)}, {}, [&](DoubleTape& t, const std::vector<Slot>& x) { return route(t, rule, x[0]).weights; });
+      check({random(Shape{6, 5}, 2)}, {},
+            [&](DoubleTape& t, const std::vector<Slot>& x) { return route(t, rule, x[0]).weights; });
     }
 }
 
@@ -71,21 +79,25 @@ TEST_CASE("replayed routing keeps the experts and takes the weights of today's l
   const auto r = route(silent, rule, Slot{logits, nullptr}, ids);
   CHECK(std::equal(given, given + 6, r.ids.data()));
   for (int n = 0; n < 3; ++n) {
-    const double a = std::exp(logits.data()[n * 5 + given[2 * n]]), b = std::exp(logits.data()[n * 5 + given[2 * n + 1]]);
+    const double a = std::exp(logits.data()[n * 5 + given[2 * n]]),
+                 b = std::exp(logits.data()[n * 5 + given[2 * n + 1]]);
     CHECK(std::abs(r.weights.value.data()[2 * n] - a / (a + b)) < Limits::elementwise * 10);
   }
   check({logits}, {}, [&](DoubleTape& t, const std::vector<Slot>& x) { return route(t, rule, x[0], ids).weights; });
 }
 
-TEST_CASE("balance and z terms: the published value, and gradients through the probabilities alone", "[autograd][experts]") {
-  // E = 4, K = 2, logits [1,3,2,0] and [0,1,2,3]: aux = 2.35456271 (Switch Transformer's loss as transformers writes it).
+TEST_CASE("balance and z terms: the published value, and gradients through the probabilities alone",
+          "[autograd][experts]") {
+  // E = 4, K = 2, logits [1,3,2,0] and [0,1,2,3]: aux = 2.35456271 (Switch Transformer's loss as transformers writes
+  // it).
   RouterSums sums;
   sums.balance_weight = 1;
   sums.begin(1);
   DoubleTape silent(false);
   route(silent, RouterRule{4, 2, true}, Slot{filled(Shape{2, 4}, {1, 3, 2, 0, 0, 1, 2, 3}), nullptr}, {}, &sums, 0);
   CHECK(std::abs(sums.balance() - 2.35456271) < 1e-8);
-  const double lse = std::log(std::exp(0.0) + std::exp(1.0) + std::exp(2.0) + std::exp(3.0));  // both rows hold 0, 1, 2, 3
+  const double lse =
+      std::log(std::exp(0.0) + std::exp(1.0) + std::exp(2.0) + std::exp(3.0));  // both rows hold 0, 1, 2, 3
   CHECK(std::abs(sums.z() - lse * lse) < Limits::reduction);
 
   const RouterRule rule{5, 2, true};
@@ -117,8 +129,8 @@ TEST_CASE("balance and z terms: the published value, and gradients through the p
         run(quiet, again);
         return balance * both.balance() + z * both.z();
       };
-      CHECK(gradient_error(inputs[i].data(), x[i].gradient->value.data(), inputs[i].count(), Limits::difference_step, objective) <
-            Limits::finite_difference);
+      CHECK(gradient_error(inputs[i].data(), x[i].gradient->value.data(), inputs[i].count(), Limits::difference_step,
+                           objective) < Limits::finite_difference);
     }
   }
 }
@@ -136,7 +148,8 @@ TEST_CASE("experts equal a loop over tokens", "[autograd][experts]") {
       const std::int64_t id = routing.ids.data()[t * k + j];
       std::vector<double> a;
       for (std::int64_t i = 0; i < inner; ++i) {
-        double gate = w.gate_up_bias.value.data()[id * 2 * inner + i], up = w.gate_up_bias.value.data()[id * 2 * inner + inner + i];
+        double gate = w.gate_up_bias.value.data()[id * 2 * inner + i],
+               up = w.gate_up_bias.value.data()[id * 2 * inner + inner + i];
         for (std::int64_t c = 0; c < h; ++c) {
           gate += w.gate_up.value.data()[(id * 2 * inner + i) * h + c] * x.data()[t * h + c];
           up += w.gate_up.value.data()[(id * 2 * inner + inner + i) * h + c] * x.data()[t * h + c];
@@ -145,7 +158,8 @@ TEST_CASE("experts equal a loop over tokens", "[autograd][experts]") {
       }
       for (std::int64_t c = 0; c < h; ++c) {
         double out = w.down_bias.value.data()[id * h + c];
-        for (std::int64_t i = 0; i < inner; ++i) out += w.down.value.data()[(id * h + c) * inner + i] * a[static_cast<std::size_t>(i)];
+        for (std::int64_t i = 0; i < inner; ++i)
+          out += w.down.value.data()[(id * h + c) * inner + i] * a[static_cast<std::size_t>(i)];
         sum[static_cast<std::size_t>(c)] += routing.weights.value.data()[t * k + j] * out;
       }
     }
@@ -153,8 +167,10 @@ TEST_CASE("experts equal a loop over tokens", "[autograd][experts]") {
   }
 }
 
-TEST_CASE("experts: gradients of router, inputs, weights and biases, experts without tokens included", "[autograd][experts]") {
-  for (const ExpertActivation activation : {ExpertActivation{}, ExpertActivation{true, 1.702, 0.8}, ExpertActivation{false, 1.702, 7.0}})
+TEST_CASE("experts: gradients of router, inputs, weights and biases, experts without tokens included",
+          "[autograd][experts]") {
+  for (const ExpertActivation activation :
+       {ExpertActivation{}, ExpertActivation{true, 1.702, 0.8}, ExpertActivation{false, 1.702, 7.0}})
     for (const bool bias : {false, true})
       for (const std::int64_t tokens : {1, 7}) {
         CAPTURE(activation.interleaved, activation.limit, bias, tokens);
@@ -163,12 +179,15 @@ TEST_CASE("experts: gradients of router, inputs, weights and biases, experts wit
         if (tokens == 1)  // two experts get nothing: their gradients are never asked for
           for (Weight* p : w.list) p->gradient = Real::zeros(p->value.shape());
         check({random(Shape{tokens, 6}), random(Shape{tokens, 4}, 2), random(Shape{tokens, 6})}, w.list,
-              [&](DoubleTape& t, const std::vector<Slot>& x) { return experts(t, w.operand, route(t, rule, x[1]), x[0], x[2]); });
+              [&](DoubleTape& t, const std::vector<Slot>& x) {
+                return experts(t, w.operand, route(t, rule, x[1]), x[0], x[2]);
+              });
       }
 }
 
 TEST_CASE("gpt-oss's activation gives the published values", "[autograd][experts]") {
-  // (gate, up): (8,-9) -> -41.9997188; (1,0.5) -> 1.26869365; (-10,3) -> -1.62318e-06; (0,0) -> 0, with alpha 1.702 and limit 7.
+  // (gate, up): (8,-9) -> -41.9997188; (1,0.5) -> 1.26869365; (-10,3) -> -1.62318e-06; (0,0) -> 0, with alpha 1.702 and
+  // limit 7.
   const double u[] = {8, -9, 1, 0.5, -10, 3, 0, 0}, expected[] = {-41.9997188, 1.26869365, -1.62318e-06, 0};
   double y[4], du[8];
   const double ones[] = {1, 1, 1, 1};
@@ -190,7 +209,8 @@ TEST_CASE("add_gated: gradients of gate, input and residual", "[autograd][expert
 
 TEST_CASE("attention with sinks: the published probabilities, and gradients", "[autograd][experts]") {
   // Scores [1, 2] and sink 0.5: p = 0.23122390, 0.62853172; the sink takes 0.14024438.
-  double out[] = {(1 * std::exp(1.0) + 10 * std::exp(2.0)) / (std::exp(1.0) + std::exp(2.0))}, sum[] = {std::log(std::exp(1.0) + std::exp(2.0))};
+  double out[] = {(1 * std::exp(1.0) + 10 * std::exp(2.0)) / (std::exp(1.0) + std::exp(2.0))},
+         sum[] = {std::log(std::exp(1.0) + std::exp(2.0))};
   const double sink[] = {0.5};
   Kernels<Cpu, double>::attention_sinks(1, 1, 1, sink, out, sum);
   CHECK(std::abs(out[0] - (0.23122390 + 6.2853172)) < 1e-7);
@@ -202,6 +222,8 @@ TEST_CASE("attention with sinks: the published probabilities, and gradients", "[
     Weight sinks = weight("sinks", Shape{4});
     const AttentionHeads heads{4, 2, 6, window, 0.4};
     check({random(Shape{12, 24}), random(Shape{12, 12}), random(Shape{12, 12})}, {&sinks},
-          [&](DoubleTape& t, const std::vector<Slot>& x) { return attention(t, heads, layout, x[0], x[1], x[2], &sinks); });
+          [&](DoubleTape& t, const std::vector<Slot>& x) {
+            return attention(t, heads, layout, x[0], x[1], x[2], &sinks);
+          });
   }
 }

@@ -19,7 +19,8 @@ TEST_CASE("linear: gradients with and without bias, residual and LoRA", "[autogr
     for (const bool residual : {false, true})
       for (const bool lora : {false, true}) {
         CAPTURE(bias, residual, lora);
-        Weight w = weight("w", Shape{7, 5}), b = weight("b", Shape{7}), a2 = weight("A", Shape{3, 5}), b2 = weight("B", Shape{7, 3});
+        Weight w = weight("w", Shape{7, 5}), b = weight("b", Shape{7}), a2 = weight("A", Shape{3, 5}),
+               b2 = weight("B", Shape{7, 3});
         LinearOperand<double, Cpu> o;
         o.weight = &w;
         std::vector<Weight*> list = {&w};
@@ -27,14 +28,17 @@ TEST_CASE("linear: gradients with and without bias, residual and LoRA", "[autogr
         if (lora) o.lora_a = &a2, o.lora_b = &b2, o.lora_scale = 0.7, list.insert(list.end(), {&a2, &b2});
         std::vector<Real> inputs = {random(Shape{4, 5})};
         if (residual) inputs.push_back(random(Shape{4, 7}));
-        check(inputs, list, [&](DoubleTape& t, const std::vector<Slot>& x) { return linear(t, o, x[0], residual ? &x[1] : nullptr); });
+        check(inputs, list, [&](DoubleTape& t, const std::vector<Slot>& x) {
+          return linear(t, o, x[0], residual ? &x[1] : nullptr);
+        });
       }
 }
 
 TEST_CASE("linear on packed weights: gradients of the input and of LoRA for few and many rows", "[autograd]") {
   const Real w = random(Shape{9, 8});
   const std::vector<float> plain(w.data(), w.data() + w.count());
-  const CodedMatrix<double, Cpu> packed(encode_weights(plain.data(), 9, 8, {.group_size = 4, .rule = Int4Rule::affine}));
+  const CodedMatrix<double, Cpu> packed(
+      encode_weights(plain.data(), 9, 8, {.group_size = 4, .rule = Int4Rule::affine}));
   for (const std::int64_t rows : {3, 30}) {
     Weight a = weight("A", Shape{2, 8}), b = weight("B", Shape{9, 2});
     LinearOperand<double, Cpu> o;
@@ -42,17 +46,20 @@ TEST_CASE("linear on packed weights: gradients of the input and of LoRA for few 
     o.lora_a = &a;
     o.lora_b = &b;
     o.lora_scale = 2;
-    check({random(Shape{rows, 8})}, {&a, &b}, [&](DoubleTape& t, const std::vector<Slot>& x) { return linear(t, o, x[0]); });
+    check({random(Shape{rows, 8})}, {&a, &b},
+          [&](DoubleTape& t, const std::vector<Slot>& x) { return linear(t, o, x[0]); });
   }
 }
 
 TEST_CASE("rms_norm: gradients over rows and over heads of a row", "[autograd]") {
   for (const std::int64_t width : {12, 4}) {
     Weight w = weight("w", Shape{width});
-    check({random(Shape{5, 12})}, {&w}, [&](DoubleTape& t, const std::vector<Slot>& x) { return rms_norm(t, w, x[0], 1e-5); });
+    check({random(Shape{5, 12})}, {&w},
+          [&](DoubleTape& t, const std::vector<Slot>& x) { return rms_norm(t, w, x[0], 1e-5); });
   }
   Weight w = weight("w", Shape{4});
-  check({Real::zeros(Shape{2, 4})}, {&w}, [&](DoubleTape& t, const std::vector<Slot>& x) { return rms_norm(t, w, x[0], 1e-2); });
+  check({Real::zeros(Shape{2, 4})}, {&w},
+        [&](DoubleTape& t, const std::vector<Slot>& x) { return rms_norm(t, w, x[0], 1e-2); });
 }
 
 TEST_CASE("rope: gradient is the transposed rotation, a scaled one too", "[autograd]") {
@@ -62,7 +69,8 @@ TEST_CASE("rope: gradient is the transposed rotation, a scaled one too", "[autog
   settings.original_length = 8;
   const auto table = make_rope_table<Cpu, double>(settings, 6, 16);
   const auto layout = layout_of({3, 5});
-  check({random(Shape{8, 12})}, {}, [&](DoubleTape& t, const std::vector<Slot>& x) { return rope(t, x[0], table, layout, 6); });
+  check({random(Shape{8, 12})}, {},
+        [&](DoubleTape& t, const std::vector<Slot>& x) { return rope(t, x[0], table, layout, 6); });
 }
 
 TEST_CASE("rope rotates the published vector", "[autograd]") {
@@ -93,7 +101,8 @@ TEST_CASE("attention equals the plain formula and never looks across documents",
   const AttentionHeads heads{2, 1, 4, 7, 0.3};
   DoubleTape tape(false);
   const Real q = random(Shape{73, 8}, 3), k = random(Shape{73, 4}, 3), v = random(Shape{73, 4});
-  const Slot y = attention(tape, heads, layout, tape.variable(q, false), tape.variable(k, false), tape.variable(v, false));
+  const Slot y =
+      attention(tape, heads, layout, tape.variable(q, false), tape.variable(k, false), tape.variable(v, false));
   for (std::int64_t t = 0; t < 73; ++t)
     for (std::int64_t h = 0; h < 2; ++h) {
       const std::int64_t start = t < 3 ? 0 : 3, first = std::max(start, t - 6);
@@ -107,14 +116,16 @@ TEST_CASE("attention equals the plain formula and never looks across documents",
       }
       for (int i = 0; i < 4; ++i) {
         double o = 0;
-        for (std::int64_t s = first; s <= t; ++s) o += e[static_cast<std::size_t>(s - first)] / sum * v.data()[s * 4 + i];
+        for (std::int64_t s = first; s <= t; ++s)
+          o += e[static_cast<std::size_t>(s - first)] / sum * v.data()[s * 4 + i];
         REQUIRE(kdlib_tests::near(y.value.data()[t * 8 + h * 4 + i], o, Tolerance<double>::reduction));
       }
     }
 }
 
 TEST_CASE("swiglu, gated_down and add: gradients", "[autograd]") {
-  check({random(Shape{3, 11}, 4), random(Shape{3, 11})}, {}, [](DoubleTape& t, const std::vector<Slot>& x) { return swiglu(t, x[0], x[1]); });
+  check({random(Shape{3, 11}, 4), random(Shape{3, 11})}, {},
+        [](DoubleTape& t, const std::vector<Slot>& x) { return swiglu(t, x[0], x[1]); });
   Weight w = weight("w", Shape{5, 11}), a = weight("A", Shape{2, 11}), b = weight("B", Shape{5, 2});
   LinearOperand<double, Cpu> o;
   o.weight = &w;
@@ -123,7 +134,8 @@ TEST_CASE("swiglu, gated_down and add: gradients", "[autograd]") {
   o.lora_scale = 1.5;
   check({random(Shape{3, 11}, 4), random(Shape{3, 11}), random(Shape{3, 5})}, {&w, &a, &b},
         [&](DoubleTape& t, const std::vector<Slot>& x) { return gated_down(t, o, x[0], x[1], x[2]); });
-  check({random(Shape{3, 4}), random(Shape{3, 4})}, {}, [](DoubleTape& t, const std::vector<Slot>& x) { return add(t, x[0], x[1]); });
+  check({random(Shape{3, 4}), random(Shape{3, 4})}, {},
+        [](DoubleTape& t, const std::vector<Slot>& x) { return add(t, x[0], x[1]); });
   check({random(Shape{3, 4})}, {}, [](DoubleTape& t, const std::vector<Slot>& x) { return add(t, x[0], x[0]); });
 }
 
@@ -135,7 +147,8 @@ TEST_CASE("recompute gives the gradients of the recorded function", "[autograd]"
     const Slot y = linear(t, o, rms_norm(t, n, x, 1e-5), &x);
     return swiglu(t, y, y);
   };
-  check({random(Shape{4, 6})}, {&w, &n}, [&](DoubleTape& t, const std::vector<Slot>& x) { return recompute(t, x[0], true, body); });
+  check({random(Shape{4, 6})}, {&w, &n},
+        [&](DoubleTape& t, const std::vector<Slot>& x) { return recompute(t, x[0], true, body); });
   w.gradient.reset();
   n.gradient.reset();
   check({random(Shape{4, 6})}, {&w, &n}, [&](DoubleTape& t, const std::vector<Slot>& x) {

@@ -20,7 +20,8 @@ template <class T>
 std::vector<T> random(std::int64_t n, std::uint32_t row, double scale = 1) {
   std::vector<T> x(static_cast<std::size_t>(n));
   const Rng rng(21, RngPurpose::test, 0, row);
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<T>(scale * (2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1));
+  for (std::size_t i = 0; i < x.size(); ++i)
+    x[i] = static_cast<T>(scale * (2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1));
   return x;
 }
 
@@ -64,12 +65,14 @@ void check_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k
     }
   Kernels<Cpu, T>::gemm(ta, tb, m, n, k, alpha, a.data(), lda, b.data(), ldb, beta, c.data(), ldc);
   for (std::int64_t i = 0; i < m; ++i)
-    REQUIRE(max_difference(c.data() + i * ldc, expected.data() + i * ldc, static_cast<std::size_t>(n)) < Tolerance<T>::reduction);
+    REQUIRE(max_difference(c.data() + i * ldc, expected.data() + i * ldc, static_cast<std::size_t>(n)) <
+            Tolerance<T>::reduction);
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("gemm equals the triple loop for every transposition, size and scale", "[backend][cpu]", float, double) {
+TEMPLATE_TEST_CASE("gemm equals the triple loop for every transposition, size and scale", "[backend][cpu]", float,
+                   double) {
   using T = TestType;
   at_every_level([&] {
     for (const int threads : {1, 2, 3}) {
@@ -90,10 +93,12 @@ TEMPLATE_TEST_CASE("gemm equals the triple loop for every transposition, size an
 
 TEST_CASE("gemm refuses extents that a BLAS cannot hold", "[backend][cpu]") {
   float x = 0;
-  CHECK_THROWS_AS((Kernels<Cpu, float>::gemm(false, true, 1, std::int64_t{1} << 31, 1, 1, &x, 1, &x, 1, 0, &x, 1)), ShapeError);
+  CHECK_THROWS_AS((Kernels<Cpu, float>::gemm(false, true, 1, std::int64_t{1} << 31, 1, 1, &x, 1, &x, 1, 0, &x, 1)),
+                  ShapeError);
 }
 
-TEMPLATE_TEST_CASE("swiglu and its gradient equal the closed form, also far from zero", "[backend][cpu]", float, double) {
+TEMPLATE_TEST_CASE("swiglu and its gradient equal the closed form, also far from zero", "[backend][cpu]", float,
+                   double) {
   using T = TestType;
   using K = Kernels<Cpu, T>;
   at_every_level([&] {
@@ -105,11 +110,13 @@ TEMPLATE_TEST_CASE("swiglu and its gradient equal the closed form, also far from
     K::swiglu(gate.data(), up.data(), n, y.data());
     K::swiglu_backward(gate.data(), up.data(), d.data(), n, dg.data(), du.data());
     for (std::size_t i = 0; i < gate.size(); ++i) {
-      const double g = static_cast<double>(gate[i]), s = 1 / (1 + std::exp(-g)), u = static_cast<double>(up[i]), e = static_cast<double>(d[i]);
+      const double g = static_cast<double>(gate[i]), s = 1 / (1 + std::exp(-g)), u = static_cast<double>(up[i]),
+                   e = static_cast<double>(d[i]);
       CAPTURE(g);
       REQUIRE(kdlib_tests::near(static_cast<double>(y[i]), g * s * u, Tolerance<T>::elementwise));
       REQUIRE(kdlib_tests::near(static_cast<double>(du[i]), e * g * s, Tolerance<T>::elementwise));
-      REQUIRE(kdlib_tests::near(static_cast<double>(dg[i]), e * u * s * (1 + g * (1 - s)), 4 * Tolerance<T>::elementwise));
+      REQUIRE(
+          kdlib_tests::near(static_cast<double>(dg[i]), e * u * s * (1 + g * (1 - s)), 4 * Tolerance<T>::elementwise));
     }
     gate[7] = static_cast<T>(NAN);
     K::swiglu(gate.data(), up.data(), n, y.data());
@@ -117,7 +124,8 @@ TEMPLATE_TEST_CASE("swiglu and its gradient equal the closed form, also far from
   });
 }
 
-TEMPLATE_TEST_CASE("rms_norm, add, axpy, scale, bias, sums, gather and scatter equal plain loops", "[backend][cpu]", float, double) {
+TEMPLATE_TEST_CASE("rms_norm, add, axpy, scale, bias, sums, gather and scatter equal plain loops", "[backend][cpu]",
+                   float, double) {
   using T = TestType;
   using K = Kernels<Cpu, T>;
   at_every_level([&] {
@@ -129,9 +137,11 @@ TEMPLATE_TEST_CASE("rms_norm, add, axpy, scale, bias, sums, gather and scatter e
     std::vector<double> expected(n);
     for (std::size_t r = 0; r < rows; ++r) {
       double sum = 0;
-      for (std::size_t i = 0; i < width; ++i) sum += static_cast<double>(x[r * width + i]) * static_cast<double>(x[r * width + i]);
+      for (std::size_t i = 0; i < width; ++i)
+        sum += static_cast<double>(x[r * width + i]) * static_cast<double>(x[r * width + i]);
       const double s = 1 / std::sqrt(sum / width + 1e-5);
-      for (std::size_t i = 0; i < width; ++i) expected[r * width + i] = static_cast<double>(x[r * width + i]) * s * static_cast<double>(w[i]);
+      for (std::size_t i = 0; i < width; ++i)
+        expected[r * width + i] = static_cast<double>(x[r * width + i]) * s * static_cast<double>(w[i]);
     }
     CHECK(max_difference(y.data(), expected.data(), n) < Tolerance<T>::reduction);
 
@@ -195,11 +205,13 @@ TEST_CASE("results repeat bit for bit for a fixed thread count, and few kernels 
   const AttentionHeads heads{6, 2, 16, 0, 0.25};
   const std::vector<std::int64_t> offsets = {0, 5, 90, 91, 200};
   const DocumentRanges documents{offsets.data(), 4, 200};
-  const auto q = random<float>(200 * 96, 1), k = random<float>(200 * 32, 2), v = random<float>(200 * 32, 3), g = random<float>(200 * 96, 4);
+  const auto q = random<float>(200 * 96, 1), k = random<float>(200 * 32, 2), v = random<float>(200 * 32, 3),
+             g = random<float>(200 * 96, 4);
   const auto run = [&] {
     std::vector<float> out(200 * 96), sums(200 * 6), dq(200 * 96), dk(200 * 32), dv(200 * 32);
     K::attention(heads, documents, q.data(), k.data(), v.data(), out.data(), sums.data());
-    K::attention_backward(heads, documents, q.data(), k.data(), v.data(), out.data(), sums.data(), g.data(), dq.data(), dk.data(), dv.data());
+    K::attention_backward(heads, documents, q.data(), k.data(), v.data(), out.data(), sums.data(), g.data(), dq.data(),
+                          dk.data(), dv.data());
     for (const auto& more : {dq, dk, dv}) out.insert(out.end(), more.begin(), more.end());
     out.push_back(static_cast<float>(K::sum_squares(q.data(), 200 * 96)));
     return out;
@@ -215,7 +227,8 @@ TEST_CASE("results repeat bit for bit for a fixed thread count, and few kernels 
 TEST_CASE("attention with large scores stays finite and gives weight to the largest", "[backend][cpu]") {
   const AttentionHeads heads{1, 1, 4, 0, 1.0};
   const std::vector<std::int64_t> offsets = {0, 3};
-  const std::vector<float> q = {100, 0, 0, 0, 100, 0, 0, 0, 100, 0, 0, 0}, k = {100, 0, 0, 0, -100, 0, 0, 0, 90, 0, 0, 0};
+  const std::vector<float> q = {100, 0, 0, 0, 100, 0, 0, 0, 100, 0, 0, 0},
+                           k = {100, 0, 0, 0, -100, 0, 0, 0, 90, 0, 0, 0};
   const std::vector<float> v = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
   std::vector<float> out(12);
   Kernels<Cpu, float>::attention(heads, {offsets.data(), 1, 3}, q.data(), k.data(), v.data(), out.data(), nullptr);

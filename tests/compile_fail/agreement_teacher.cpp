@@ -9,7 +9,11 @@
 
 using Model = kdlib_tests::ToyModel<float>;
 #if defined(KDLIB_CORRECTED)
-auto compare(Model& student, kdlib::LiveTeacher<Model>& teacher, const kdlib::TokenBatch& text) { return kdlib::agreement(student, teacher, text); }
+auto compare(Model& student, kdlib::LiveTeacher<Model>& teacher, const kdlib::TokenBatch& text) {
+  return kdlib::agreement(student, teacher, text);
+}
 #else
-auto compare(Model& student, kdlib::CachedTeacher<kdlib::Cpu>& teacher, const kdlib::TokenBatch& text) { return kdlib::agreement(student, teacher, text); }
+auto compare(Model& student, kdlib::CachedTeacher<kdlib::Cpu>& teacher, const kdlib::TokenBatch& text) {
+  return kdlib::agreement(student, teacher, text);
+}
 #endif

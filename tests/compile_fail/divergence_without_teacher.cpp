@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A divergence reads the teacher's whole distribution; labels alone do not have it.
-// expect: this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets or SampledTargets
-#include "kdlib/loss/losses.hpp"
+// expect: this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets or
+// SampledTargets
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/loss/losses.hpp"
 
 kdlib::HeadLossResult f(kdlib::View<float, kdlib::Cpu> logits) {
 #ifdef KDLIB_CORRECTED

@@ -9,7 +9,11 @@
 
 using Model = kdlib_tests::ToyModel<float>;
 #if defined(KDLIB_CORRECTED)
-auto next(kdlib::Mixed<kdlib::DocumentDataset, kdlib::OnPolicy>& source, Model& student) { return source.next(student); }
+auto next(kdlib::Mixed<kdlib::DocumentDataset, kdlib::OnPolicy>& source, Model& student) {
+  return source.next(student);
+}
 #else
-auto next(kdlib::Mixed<kdlib::DocumentDataset, kdlib::DocumentDataset>& source, Model& student) { return source.next(student); }
+auto next(kdlib::Mixed<kdlib::DocumentDataset, kdlib::DocumentDataset>& source, Model& student) {
+  return source.next(student);
+}
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The raw reverse KL on a cut support is smallest where the student leaves the support.
-// expect: the raw reverse KL on a cut support is no loss: it is smallest where the student drains its mass off the support
+// expect: the raw reverse KL on a cut support is no loss: it is smallest where the student drains its mass off the
+// support
 #include "kdlib/loss/losses.hpp"
 
 #ifdef KDLIB_CORRECTED

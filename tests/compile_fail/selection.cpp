@@ -8,5 +8,7 @@ using Right = kdlib::Trainer<Model, Batches, RightObjective, kdlib::AdamW, kdlib
 #if defined(KDLIB_CORRECTED)
 static_assert(kdlib::ParameterSelection<kdlib::ParameterGroups>);
 #else
-void run(Right& trainer, kdlib::NoCheckpoints& store) { trainer.run({.steps = 1}, kdlib::NoMetrics{}, store, std::vector<std::string>{"*.mlp.*"}); }
+void run(Right& trainer, kdlib::NoCheckpoints& store) {
+  trainer.run({.steps = 1}, kdlib::NoMetrics{}, store, std::vector<std::string>{"*.mlp.*"});
+}
 #endif

@@ -8,7 +8,8 @@ struct WriteOnly {
 };
 using Right = kdlib::Trainer<Model, Batches, RightObjective, kdlib::AdamW, kdlib::ConstantRate>;
 #if defined(KDLIB_CORRECTED)
-static_assert(kdlib::CheckpointStore<kdlib::Directory> && kdlib::CheckpointStore<kdlib::NoCheckpoints> && !kdlib::CheckpointStore<WriteOnly>);
+static_assert(kdlib::CheckpointStore<kdlib::Directory> && kdlib::CheckpointStore<kdlib::NoCheckpoints> &&
+              !kdlib::CheckpointStore<WriteOnly>);
 #else
 void run(Right& trainer, WriteOnly& store) { trainer.run({.steps = 1}, kdlib::NoMetrics{}, store); }
 #endif

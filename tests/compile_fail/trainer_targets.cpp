@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A divergence over the vocabulary with a teacher that knows one token a row.
-// expect: the loss reads more of the teacher than its targets tell: a divergence over the vocabulary needs the teacher's rows
+// expect: the loss reads more of the teacher than its targets tell: a divergence over the vocabulary needs the
+// teacher's rows
 #include "compile_fail/support/parts.hpp"
 
 #if defined(KDLIB_CORRECTED)

@@ -27,10 +27,10 @@ TEST_CASE("binary16 rounds to nearest even, overflows to infinity and keeps subn
   CHECK(f16(65520.0f).bits == 0x7C00);
   CHECK(f16(-std::numeric_limits<float>::infinity()).bits == 0xFC00);
   CHECK(f16(std::ldexp(1.0f, -24)).bits == 0x0001);
-  CHECK(f16(std::ldexp(1.0f, -25)).bits == 0x0000);                        // a tie goes to even
+  CHECK(f16(std::ldexp(1.0f, -25)).bits == 0x0000);  // a tie goes to even
   CHECK(f16(std::ldexp(1.5f, -25)).bits == 0x0001);
-  CHECK(f16(1.0f + std::ldexp(1.0f, -11)).bits == 0x3C00);                 // tie, even below
-  CHECK(f16(1.0f + 3 * std::ldexp(1.0f, -11)).bits == 0x3C02);             // tie, even above
+  CHECK(f16(1.0f + std::ldexp(1.0f, -11)).bits == 0x3C00);      // tie, even below
+  CHECK(f16(1.0f + 3 * std::ldexp(1.0f, -11)).bits == 0x3C02);  // tie, even above
 }
 
 TEST_CASE("every bfloat16 pattern survives float and back", "[core][dtype]") {

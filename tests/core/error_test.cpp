@@ -8,7 +8,8 @@
 using namespace kdlib;
 
 TEST_CASE("a failure carries its parts as one text", "[core]") {
-  REQUIRE_THROWS_WITH(fail<ShapeError>("[matmul] a is ", Shape{8, 64}, ", ", 64, " != ", 32), "[matmul] a is [8, 64], 64 != 32");
+  REQUIRE_THROWS_WITH(fail<ShapeError>("[matmul] a is ", Shape{8, 64}, ", ", 64, " != ", 32),
+                      "[matmul] a is [8, 64], 64 != 32");
   REQUIRE_THROWS_AS(fail<FormatError>("x"), FormatError);
   REQUIRE_THROWS_AS(fail<FormatError>("x"), Error);
 }

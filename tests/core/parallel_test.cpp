@@ -36,7 +36,8 @@ TEST_CASE("parallel_for visits every element once, whatever the grain and thread
 TEST_CASE("the first failing part's exception reaches the caller and the pool works on", "[core][parallel]") {
   const Threads scope(3);
   for (int round = 0; round < 20; ++round) {
-    CHECK_THROWS_AS(parallel_parts(3, [](int part, int) { require<ShapeError>(part != 1, "[test] part ", part); }), ShapeError);
+    CHECK_THROWS_AS(parallel_parts(3, [](int part, int) { require<ShapeError>(part != 1, "[test] part ", part); }),
+                    ShapeError);
     std::atomic<int> sum{0};
     parallel_parts(3, [&](int part, int parts) { sum += part + parts; });
     CHECK(sum == 12);
@@ -48,10 +49,14 @@ TEST_CASE("nested regions and regions from other threads run to the end", "[core
   std::atomic<int> sum{0};
   parallel_parts(2, [&](int, int) { parallel_parts(2, [&](int, int) { ++sum; }); });
   CHECK(sum == 4);
-  std::thread other([&] { for (int i = 0; i < 200; ++i) parallel_parts(2, [&](int, int) { ++sum; }); });
+  std::thread other([&] {
+    for (int i = 0; i < 200; ++i) parallel_parts(2, [&](int, int) { ++sum; });
+  });
   for (int i = 0; i < 200; ++i) parallel_parts(2, [&](int, int) { ++sum; });
   other.join();
   CHECK(sum == 804);
 }
 
-TEST_CASE("a thread count below one is refused", "[core][parallel]") { CHECK_THROWS_AS(set_thread_count(0), ConfigError); }
+TEST_CASE("a thread count below one is refused", "[core][parallel]") {
+  CHECK_THROWS_AS(set_thread_count(0), ConfigError);
+}

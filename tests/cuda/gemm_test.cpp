@@ -38,7 +38,8 @@ double product_error(bool transpose_a, bool transpose_b) {
   const auto a = numbers((transpose_a ? k : m) * lda, 1), b = numbers((transpose_b ? n : k) * ldb, 2);
   auto c = numbers(m * ldc, 3);
   auto da = on_device<T>(a), db = on_device<T>(b), dc = on_device<T>(c);
-  Kernels<Cuda, T>::gemm(transpose_a, transpose_b, m, n, k, T(0.5f), da.data(), lda, db.data(), ldb, T(2.0f), dc.data(), ldc);
+  Kernels<Cuda, T>::gemm(transpose_a, transpose_b, m, n, k, T(0.5f), da.data(), lda, db.data(), ldb, T(2.0f), dc.data(),
+                         ldc);
   Kernels<Cpu, double>::gemm(transpose_a, transpose_b, m, n, k, 0.5, a.data(), lda, b.data(), ldb, 2.0, c.data(), ldc);
   std::vector<T> got(c.size());
   Memory<Cuda>::to_host(got.data(), dc.data(), got.size() * sizeof(T));
@@ -58,7 +59,8 @@ TEST_CASE("without a device every use is refused with a reason", "[cuda]") {
   REQUIRE_THROWS_WITH(cuda_device_text(), contains("no device answers"));
 }
 
-TEMPLATE_TEST_CASE("a product on the device equals the host's in all four transpositions", "[cuda]", float, double, bf16, f16) {
+TEMPLATE_TEST_CASE("a product on the device equals the host's in all four transpositions", "[cuda]", float, double,
+                   bf16, f16) {
   if (cuda_device_count() == 0) KDLIB_SKIP("CUDA products: no device answers");
   for (const bool transpose_a : {false, true})
     for (const bool transpose_b : {false, true}) {
@@ -68,5 +70,6 @@ TEMPLATE_TEST_CASE("a product on the device equals the host's in all four transp
 }
 
 TEST_CASE("leading dimensions below the row length are refused", "[cuda]") {
-  REQUIRE_THROWS_AS((Kernels<Cuda, float>::gemm(false, false, 2, 2, 2, 1.0f, nullptr, 1, nullptr, 2, 0.0f, nullptr, 2)), ShapeError);
+  REQUIRE_THROWS_AS((Kernels<Cuda, float>::gemm(false, false, 2, 2, 2, 1.0f, nullptr, 1, nullptr, 2, 0.0f, nullptr, 2)),
+                    ShapeError);
 }

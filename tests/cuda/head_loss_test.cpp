@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fused pass on a device with each kind of target. The file links everywhere, which proves the instances of src/cuda; the same cases run without a
-// device in tests/loss/cuda_targets_emulation_test.cpp.
-#include "kdlib/backend/cuda/rows.hpp"
+// The fused pass on a device with each kind of target. The file links everywhere, which proves the instances of
+// src/cuda; the same cases run without a device in tests/loss/cuda_targets_emulation_test.cpp.
 #include "cuda/target_cases.hpp"
+#include "kdlib/backend/cuda/rows.hpp"
 
 using namespace kdlib;
 

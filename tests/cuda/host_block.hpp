@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Thread blocks on the host: each CUDA thread is a fibre, so a body that is written against a Block runs without a device, repeatably and on one
-// system thread. At each barrier or shuffle every thread of the block must arrive at the same kind of point, or the run fails; between two points
-// the threads run one after the other, forwards, backwards, ..., so an access that lacks a barrier gives a wrong number.
+// Thread blocks on the host: each CUDA thread is a fibre, so a body that is written against a Block runs without a
+// device, repeatably and on one system thread. At each barrier or shuffle every thread of the block must arrive at the
+// same kind of point, or the run fails; between two points the threads run one after the other, forwards, backwards,
+// ..., so an access that lacks a barrier gives a wrong number.
 #ifndef KDLIB_TESTS_CUDA_HOST_BLOCK_HPP
 #define KDLIB_TESTS_CUDA_HOST_BLOCK_HPP
 
@@ -22,7 +23,8 @@ class HostThreads {
  public:
   enum class Point { barrier, shuffle, end };
 
-  HostThreads(int threads, int warp) : warp_(warp), fibres_(static_cast<std::size_t>(threads)), exchange_(2 * fibres_.size()) {
+  HostThreads(int threads, int warp)
+      : warp_(warp), fibres_(static_cast<std::size_t>(threads)), exchange_(2 * fibres_.size()) {
     for (Fibre& f : fibres_) f.stack.resize(stack_bytes);
   }
   int threads() const { return static_cast<int>(fibres_.size()); }
@@ -50,7 +52,8 @@ class HostThreads {
       }
       const Point point = fibres_.front().point;
       for (const Fibre& f : fibres_)
-        if (f.point != point) throw std::logic_error("the threads of a block are at different barriers, shuffles or ends");
+        if (f.point != point)
+          throw std::logic_error("the threads of a block are at different barriers, shuffles or ends");
       if (point == Point::end) return;
     }
   }
@@ -63,7 +66,8 @@ class HostThreads {
   void shuffle_down(void* x, std::size_t bytes, int offset) {
     const int me = current_, other = me % warp_ + offset < warp_ ? me + offset : me;
     // Two sets of places in turn: nobody writes a place again before all have passed the point after its readers.
-    const std::size_t set = static_cast<std::size_t>(fibres_[static_cast<std::size_t>(me)].shuffles++ % 2) * fibres_.size();
+    const std::size_t set =
+        static_cast<std::size_t>(fibres_[static_cast<std::size_t>(me)].shuffles++ % 2) * fibres_.size();
     std::vector<unsigned char>& mine = exchange_[set + static_cast<std::size_t>(me)];
     mine.assign(static_cast<unsigned char*>(x), static_cast<unsigned char*>(x) + bytes);
     wait(Point::shuffle);
@@ -101,7 +105,8 @@ class HostThreads {
 /// The block that the row engine's body is written against.
 class HostBlock {
  public:
-  HostBlock(HostThreads& threads, int index, const kdlib::detail::BlockShared& shared) : threads_(threads), index_(index), shared_(shared) {}
+  HostBlock(HostThreads& threads, int index, const kdlib::detail::BlockShared& shared)
+      : threads_(threads), index_(index), shared_(shared) {}
   std::int64_t thread() const { return index_; }
   std::int64_t size() const { return threads_.threads(); }
   int warp_size() const { return threads_.warp(); }
@@ -121,14 +126,18 @@ class HostBlock {
 
 /// The grid of row_kernel: a block of `threads` a row. Shared memory holds rubbish when a block begins.
 template <class T, class Loss>
-void emulate_rows(const Loss& loss, const kdlib::RowTask<T>& task, kdlib::RowResult* results, int threads = 32, int warp = 8) {
+void emulate_rows(const Loss& loss, const kdlib::RowTask<T>& task, kdlib::RowResult* results, int threads = 32,
+                  int warp = 8) {
   using namespace kdlib::detail;
   HostThreads block_threads(threads, warp);
   for (std::int64_t r = 0; r < task.rows; ++r) {
     std::vector<double> slots(static_cast<std::size_t>(threads / warp * block_slot_bytes) / sizeof(double), 1e300);
     std::vector<double> leaves(sizeof(BlockLeaf) * (kdlib::leaf_count<Loss> + 1) / sizeof(double) + 1, -1e300);
-    std::vector<double> support(static_cast<std::size_t>(task.support_size * BlockSupport::slot_bytes) / sizeof(double) + 1, 7e300);
-    const BlockShared shared{reinterpret_cast<unsigned char*>(slots.data()), reinterpret_cast<BlockLeaf*>(leaves.data()), BlockSupport::at(support.data(), task.support_size)};
+    std::vector<double> support(
+        static_cast<std::size_t>(task.support_size * BlockSupport::slot_bytes) / sizeof(double) + 1, 7e300);
+    const BlockShared shared{reinterpret_cast<unsigned char*>(slots.data()),
+                             reinterpret_cast<BlockLeaf*>(leaves.data()),
+                             BlockSupport::at(support.data(), task.support_size)};
     block_threads.run([&](int thread) {
       HostBlock block(block_threads, thread, shared);
       BlockRow<HostBlock, T> row(block, task, r);

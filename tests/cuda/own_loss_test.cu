@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loss of examples/custom_loss.cpp on CUDA, alone and in a sum: it compiles and links for every architecture; a device, where one answers, gives the
-// same numbers as the formula. (The example itself includes the CPU backend, whose Eigen nvcc does not read.)
+// The loss of examples/custom_loss.cpp on CUDA, alone and in a sum: it compiles and links for every architecture; a
+// device, where one answers, gives the same numbers as the formula. (The example itself includes the CPU backend, whose
+// Eigen nvcc does not read.)
 #include <cmath>
 #include <vector>
 
@@ -41,9 +42,12 @@ TEST_CASE("a loss of one's own runs on a device", "[cuda]") {
     t.push_back(3 * std::cos(0.3f * static_cast<float>(i)));
   }
   double sum_s = 0, sum_t = 0, fidelity = 0;
-  for (std::size_t i = 0; i < s.size(); ++i) sum_s += std::exp(static_cast<double>(s[i])), sum_t += std::exp(static_cast<double>(t[i]));
-  for (std::size_t i = 0; i < s.size(); ++i) fidelity += std::exp(0.5 * (static_cast<double>(s[i]) + static_cast<double>(t[i])));
-  const double want = 0.9 * (1 - fidelity / std::sqrt(sum_s * sum_t)) + 0.1 * (std::log(sum_s) - static_cast<double>(s[7]));
+  for (std::size_t i = 0; i < s.size(); ++i)
+    sum_s += std::exp(static_cast<double>(s[i])), sum_t += std::exp(static_cast<double>(t[i]));
+  for (std::size_t i = 0; i < s.size(); ++i)
+    fidelity += std::exp(0.5 * (static_cast<double>(s[i]) + static_cast<double>(t[i])));
+  const double want =
+      0.9 * (1 - fidelity / std::sqrt(sum_s * sum_t)) + 0.1 * (std::log(sum_s) - static_cast<double>(s[7]));
   const std::int32_t labels[1] = {7};
   float* device = static_cast<float*>(kd::Memory<kd::Cuda>::allocate(2 * sizeof(float) * columns));
   kd::Memory<kd::Cuda>::from_host(device, s.data(), sizeof(float) * columns);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows for a row engine other than the CPU's, and the comparison with the CPU engine in double on the same rounded inputs.
+// Rows for a row engine other than the CPU's, and the comparison with the CPU engine in double on the same rounded
+// inputs.
 #ifndef KDLIB_TESTS_CUDA_ROW_CASES_HPP
 #define KDLIB_TESTS_CUDA_ROW_CASES_HPP
 
@@ -13,14 +14,14 @@ namespace kdlib_tests {
 /// What a case holds beside its logits.
 struct RowCase {
   std::int64_t columns = 0;
-  bool teacher_rows = true;      // else the teacher's log-probability of the label
-  bool in_place = true;          // the gradient over the student's logits
+  bool teacher_rows = true;  // else the teacher's log-probability of the label
+  bool in_place = true;      // the gradient over the student's logits
   bool gradient = true;
-  bool masked_columns = true;    // -infinity in both models
-  bool sure_row = true;          // a row where both models are sure of one entry
-  std::int64_t support = 0;      // K; ids of -1 and ids that come twice among them
+  bool masked_columns = true;  // -infinity in both models
+  bool sure_row = true;        // a row where both models are sure of one entry
+  std::int64_t support = 0;    // K; ids of -1 and ids that come twice among them
   double support_temperature = 1;
-  std::int64_t padding = 0;      // of each row: phases of rows against 16 bytes change with it
+  std::int64_t padding = 0;  // of each row: phases of rows against 16 bytes change with it
 };
 
 template <class T>
@@ -29,7 +30,8 @@ struct RowData {
   std::int64_t stride;
   std::vector<T> student, teacher, log_probs, log_tail;
   std::vector<std::int32_t> labels, ids;
-  std::vector<float> weights = {0.5f, 0.0f, 2.0f, 1.0f}, behaviour = {-1.5f, -2.0f, -0.5f, -3.0f}, teacher_label = {-1.0f, -2.0f, -0.25f, -4.0f};
+  std::vector<float> weights = {0.5f, 0.0f, 2.0f, 1.0f}, behaviour = {-1.5f, -2.0f, -0.5f, -3.0f},
+                     teacher_label = {-1.0f, -2.0f, -0.25f, -4.0f};
 
   explicit RowData(const RowCase& c) : stride(c.columns + c.padding) {
     Normal random(static_cast<std::uint64_t>(c.columns * 64 + c.support));
@@ -39,7 +41,8 @@ struct RowData {
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t i = 0; i < v; ++i) {
           const bool masked = c.masked_columns && v > 5 && (i == 3 || (v > 64 && i > v - 7 && i < v - 1));
-          (*z)[static_cast<std::size_t>(r * stride + i)] = masked ? T(-INFINITY) : static_cast<T>(3 * random() + (c.sure_row && r == 2 && i == v - 1 ? 25 : 0));
+          (*z)[static_cast<std::size_t>(r * stride + i)] =
+              masked ? T(-INFINITY) : static_cast<T>(3 * random() + (c.sure_row && r == 2 && i == v - 1 ? 25 : 0));
         }
     }
     labels = {1, 0, static_cast<std::int32_t>(v - 1), static_cast<std::int32_t>(v / 2 == 3 ? 1 : v / 2)};
@@ -50,7 +53,9 @@ struct RowData {
     t.rows = rows, t.columns = c.columns;
     t.student_stride = t.teacher_stride = t.gradient_stride = stride;
     t.student = student.data();
-    if (c.support > 0) t.support_ids = ids.data(), t.support_log_probs = log_probs.data(), t.support_log_tail = log_tail.data(), t.support_size = c.support;
+    if (c.support > 0)
+      t.support_ids = ids.data(), t.support_log_probs = log_probs.data(), t.support_log_tail = log_tail.data(),
+      t.support_size = c.support;
     else if (c.teacher_rows) t.teacher = teacher.data();
     else t.teacher_label = teacher_label.data();
     t.labels = labels.data(), t.weights = weights.data(), t.behaviour = behaviour.data();
@@ -72,7 +77,8 @@ struct RowData {
   void fill_support(const RowCase& c, Normal& random) {
     for (std::int64_t r = 0; r < rows; ++r) {
       Row z;
-      for (std::int64_t i = 0; i < c.columns; ++i) z.push_back(static_cast<double>(teacher[static_cast<std::size_t>(r * stride + i)]));
+      for (std::int64_t i = 0; i < c.columns; ++i)
+        z.push_back(static_cast<double>(teacher[static_cast<std::size_t>(r * stride + i)]));
       const Row b = log_softmax(z, c.support_temperature);
       std::vector<std::int32_t> row;
       for (std::int64_t k = 0; k < c.support; ++k) {
@@ -150,10 +156,12 @@ void compare_rows(const Loss& loss, const RowCase& c, Engine&& engine) {
       const double d = std::abs(static_cast<double>(out[j]) - want_gradient[j]);
       if (!(d <= worst)) worst = d, at = j;
     }
-    INFO("entry " << at << ": " << static_cast<double>(out[at]) << ", expected " << want_gradient[at] << ", largest " << largest);
+    INFO("entry " << at << ": " << static_cast<double>(out[at]) << ", expected " << want_gradient[at] << ", largest "
+                  << largest);
     CHECK(agrees<T>(static_cast<double>(out[at]), want_gradient[at], largest));
     for (std::int64_t k = c.columns; k < data.stride; ++k)
-      CHECK(static_cast<double>(out[static_cast<std::size_t>(r * data.stride + k)]) == (c.in_place ? 99.0 : 0.0));  // the padding is not written
+      CHECK(static_cast<double>(out[static_cast<std::size_t>(r * data.stride + k)]) ==
+            (c.in_place ? 99.0 : 0.0));  // the padding is not written
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA row engine on a device against the CPU engine in double. The file links everywhere, which proves the instances of src/cuda/rows_*.cu; the body's
-// arithmetic is tested without a device in tests/loss/cuda_rows_emulation_test.cpp and cuda_support_emulation_test.cpp.
+// The CUDA row engine on a device against the CPU engine in double. The file links everywhere, which proves the
+// instances of src/cuda/rows_*.cu; the body's arithmetic is tested without a device in
+// tests/loss/cuda_rows_emulation_test.cpp and cuda_support_emulation_test.cpp.
 #include "kdlib/backend/cuda/rows.hpp"
 #include "cuda/row_cases.hpp"
 
@@ -35,7 +36,8 @@ TEMPLATE_TEST_CASE("the CUDA row engine equals the CPU engine", "[cuda]", float,
     compare_rows<TestType>(ReverseKl{}, c, on_device);
     compare_rows<TestType>(JensenShannon{.beta = 0.3}, c, on_device);
     compare_rows<TestType>(PolicyGradient{.ratio_limit = 2}, c, on_device);
-    compare_rows<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{.temperature = 2}}}, c, on_device);
+    compare_rows<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{.temperature = 2}}},
+                           c, on_device);
     if (v > 64) compare_rows<TestType>(TopKForwardKl{}, {.columns = v, .support = 64}, on_device);
   }
 }
@@ -43,7 +45,8 @@ TEMPLATE_TEST_CASE("the CUDA row engine equals the CPU engine", "[cuda]", float,
 TEST_CASE("the CUDA row engine in bf16 equals the CPU engine for every other loss", "[cuda]") {
   if (cuda_device_count() == 0) KDLIB_SKIP("CUDA row engine: no device answers");
   for (const std::int64_t v : {37, 151937}) {
-    const RowCase c{.columns = v}, unmasked{.columns = v, .masked_columns = false}, unsure{.columns = v, .sure_row = false}, top_k{.columns = v, .support = 16};
+    const RowCase c{.columns = v}, unmasked{.columns = v, .masked_columns = false},
+        unsure{.columns = v, .sure_row = false}, top_k{.columns = v, .support = 16};
     compare_rows<bf16>(TotalVariation{}, unsure, on_device);
     compare_rows<bf16>(SkewForwardKl{}, c, on_device);
     compare_rows<bf16>(SkewReverseKl{}, c, on_device);
@@ -63,5 +66,6 @@ TEST_CASE("the CUDA row engine in bf16 equals the CPU engine for every other los
 TEST_CASE("a support of more ids than the CUDA row engine takes is refused before anything runs", "[cuda]") {
   RowTask<bf16> task;
   task.rows = 1, task.columns = 4096, task.support_size = 2000;
-  REQUIRE_THROWS_WITH((RowKernels<Cuda, bf16>::launch(TopKForwardKl{}, task, nullptr, nullptr)), contains("at most 1024"));
+  REQUIRE_THROWS_WITH((RowKernels<Cuda, bf16>::launch(TopKForwardKl{}, task, nullptr, nullptr)),
+                      contains("at most 1024"));
 }

@@ -28,7 +28,8 @@ TEST_CASE("one token of response receives exactly one row, the one before it (C1
   }
 }
 
-TEST_CASE("the first end token counts, what follows it does not, also where padding is the end token (C19)", "[data][C19]") {
+TEST_CASE("the first end token counts, what follows it does not, also where padding is the end token (C19)",
+          "[data][C19]") {
   const Ids ends = {2};
   //             prompt    answer        pad == end
   const Ids ids = {5, 2, 6, 7, 8, 2, /**/ 2, 2, 2};

@@ -81,7 +81,8 @@ TEST_CASE("a shuffle reaches every permutation about equally often", "[data]") {
   std::map<std::vector<std::int64_t>, int> counts;
   ShuffledOrder order(4, 8);
   constexpr int epochs = 4800;
-  for (int e = 0; e < epochs; ++e) ++counts[{order.at(4 * e), order.at(4 * e + 1), order.at(4 * e + 2), order.at(4 * e + 3)}];
+  for (int e = 0; e < epochs; ++e)
+    ++counts[{order.at(4 * e), order.at(4 * e + 1), order.at(4 * e + 2), order.at(4 * e + 3)}];
   REQUIRE(counts.size() == 24);
   double chi = 0;
   for (const auto& [permutation, count] : counts) chi += (count - 200.0) * (count - 200.0) / 200.0;
@@ -94,7 +95,8 @@ TEST_CASE("documents come whole, each once an epoch, in full batches across epoc
   for (int i = 0; i < 5; ++i) {  // ten documents: two epochs
     const TokenBatch batch = *source.next();
     REQUIRE(batch.documents() == 2);
-    for (std::int64_t b = 0; b < 2; ++b) ++firsts[batch.ids[static_cast<std::size_t>(batch.offsets[static_cast<std::size_t>(b)])]];
+    for (std::int64_t b = 0; b < 2; ++b)
+      ++firsts[batch.ids[static_cast<std::size_t>(batch.offsets[static_cast<std::size_t>(b)])]];
   }
   REQUIRE(firsts == std::map<std::int32_t, int>{{0, 2}, {3, 2}, {4, 2}, {9, 2}, {11, 2}});
 }
@@ -107,10 +109,26 @@ TEST_CASE("a limit of epochs ends a source with the rest as a smaller batch", "[
   REQUIRE_FALSE(source.next());
 }
 
-TEST_CASE("windows hold every next-token pair exactly once, for lengths around the window's multiples (C15)", "[data][C15]") {
+TEST_CASE("windows hold every next-token pair exactly once, for lengths around the window's multiples (C15)",
+          "[data][C15]") {
   for (const std::int64_t length : {2, 3, 4, 7, 100})
-    for (const std::vector<std::int64_t>& lengths : std::vector<std::vector<std::int64_t>>{
-             {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}, {12}, {13}, {14}, {1, 2}, {2, 1}, {1, 1, 1, 2}, {5, 1, 1, 8, 2, 3}, {3, 3, 3, 3}, {50, 49, 51}}) {
+    for (const std::vector<std::int64_t>& lengths : std::vector<std::vector<std::int64_t>>{{2},
+                                                                                           {3},
+                                                                                           {4},
+                                                                                           {5},
+                                                                                           {6},
+                                                                                           {7},
+                                                                                           {8},
+                                                                                           {9},
+                                                                                           {12},
+                                                                                           {13},
+                                                                                           {14},
+                                                                                           {1, 2},
+                                                                                           {2, 1},
+                                                                                           {1, 1, 1, 2},
+                                                                                           {5, 1, 1, 8, 2, 3},
+                                                                                           {3, 3, 3, 3},
+                                                                                           {50, 49, 51}}) {
       CAPTURE(length, lengths);
       const TokenBatch documents = counting_documents(lengths);
       PackedDataset source(documents, {.batch = 1, .length = length, .epochs = 1});
@@ -149,7 +167,8 @@ TEST_CASE("row weights travel with their tokens into windows, and windows withou
   std::map<std::int32_t, float> seen;
   while (const auto batch = source.next()) {
     const TokenBatch::Rows rows = batch->rows();
-    for (std::size_t r = 0; r < rows.token.size(); ++r) seen[batch->ids[static_cast<std::size_t>(rows.token[r])]] = rows.weight[r];
+    for (std::size_t r = 0; r < rows.token.size(); ++r)
+      seen[batch->ids[static_cast<std::size_t>(rows.token[r])]] = rows.weight[r];
   }
   REQUIRE(seen == std::map<std::int32_t, float>{{4, 0.5f}, {5, 2.0f}, {7, 1.0f}});
 }
@@ -168,6 +187,7 @@ TEST_CASE("cursors of other sources, other text and broken ones are refused", "[
   PackedDataset packed(counting_documents({5, 9}));
   REQUIRE_THROWS_WITH(source.seek(other.cursor()), contains("has changed"));
   REQUIRE_THROWS_WITH(source.seek(packed.cursor()), contains("source is 'packed'"));
-  for (const char* text : {"", "documents", "documents 12", "documents 0123456789abcdef x", "documents 0123456789abcdef -1", "documents 0123456789abcdef 1 2"})
+  for (const char* text : {"", "documents", "documents 12", "documents 0123456789abcdef x",
+                           "documents 0123456789abcdef -1", "documents 0123456789abcdef 1 2"})
     REQUIRE_THROWS_AS(source.seek(text), FormatError);
 }

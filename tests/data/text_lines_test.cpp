@@ -25,9 +25,16 @@ struct Files {
   Files() : tokenizer(make(folder)) {}
 
   static Tokenizer make(const TemporaryDirectory& folder) {
-    write_file_atomically(folder / "tokenizer.json", read_file(kdlib_tests::reference_file("text/smollm2.tokenizer.json")));
-    write_file_atomically(folder / "tokenizer_config.json",
-                          R"({"eos_token": "<|im_end|>", "chat_template": "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"})");
+    write_file_atomically(folder / "tokenizer.json",
+                          read_file(kdlib_tests::reference_file("text/smollm2.tokenizer.json")));
+    write_file_atomically(
+        folder / "tokenizer_config.json",
+        R"({"eos_token": "<|im_end|>", "chat_template": "{% for message in messages %})"
+        R"({% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|)"
+        R"(>system\nYou are a helpful AI assistant named SmolLM,)"
+        R"( trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|)"
+        R"(>' + message['role'] + '\n' + message['content'] + '<|im_end|)"
+        R"(>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"})");
     return Tokenizer::from_pretrained(folder.path());
   }
 
@@ -48,24 +55,32 @@ TEST_CASE("a prompt is a user turn with the opening of the answer, and no system
   REQUIRE(line.ids == f.ids("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
   REQUIRE(line.mask.empty());
   REQUIRE(line.source == f.path() + ":1");
-  const std::string system = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n";
-  REQUIRE(f.read(R"({"prompt": "Hi"})", {.add_default_system = true})[0].ids == f.ids(system + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
+  const std::string system =
+      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n";
+  REQUIRE(f.read(R"({"prompt": "Hi"})", {.add_default_system = true})[0].ids ==
+          f.ids(system + "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
   REQUIRE(f.read(R"({"prompt": "Hi"})", {.chat = false})[0].ids == f.ids("Hi"));
 }
 
 TEST_CASE("messages that end with the user are a prompt, with their own system turn", "[data]") {
   const Files f;
-  const TextLine line = f.read(R"({"messages": [{"role": "system", "content": "Be good"}, {"role": "user", "content": "Hi"}]})")[0];
+  const TextLine line =
+      f.read(R"({"messages": [{"role": "system", "content": "Be good"}, {"role": "user", "content": "Hi"}]})")[0];
   REQUIRE(line.kind == TextLineKind::prompt);
-  REQUIRE(line.ids == f.ids("<|im_start|>system\nBe good<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
+  REQUIRE(line.ids ==
+          f.ids("<|im_start|>system\nBe good<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
 }
 
-TEST_CASE("messages that end with the assistant are given text: contents and first end token of its turns count (C14, C19)", "[data][C14][C19]") {
+TEST_CASE(
+    "messages that end with the assistant are given text: contents and first end token of its turns count (C14, C19)",
+    "[data][C14][C19]") {
   const Files f;
-  const TextLine line = f.read(
-      R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "So"}, {"role": "assistant", "content": "No"}]})")[0];
+  const TextLine line =
+      f.read(R"({"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"},)"
+             R"( {"role": "user", "content": "So"}, {"role": "assistant", "content": "No"}]})")[0];
   REQUIRE(line.kind == TextLineKind::given_text);
-  REQUIRE(line.ids == f.ids("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes<|im_end|>\n<|im_start|>user\nSo<|im_end|>\n<|im_start|>assistant\nNo<|im_end|>"));
+  REQUIRE(line.ids == f.ids("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nYes<|im_end|>\n<|im_start|>"
+                            "user\nSo<|im_end|>\n<|im_start|>assistant\nNo<|im_end|>"));
   Ids counted;
   for (std::size_t i = 0; i < line.ids.size(); ++i)
     if (line.mask[i] != 0) counted.push_back(line.ids[i]);
@@ -86,7 +101,9 @@ TEST_CASE("text that looks like a special token cannot close a user's turn", "[d
 
 TEST_CASE("text and ids are given text whose tokens count as their mask says", "[data]") {
   const Files f;
-  const std::vector<TextLine> lines = f.read("{\"text\": \"Hi you\"}\n\n{\"ids\": [5, 6, 7], \"loss_mask\": [0, 0, 1]}\n{\"ids\": [5, 6, 7]}\r\n{\"prompt_ids\": [8]}\n");
+  const std::vector<TextLine> lines = f.read(
+      "{\"text\": \"Hi you\"}\n\n{\"ids\": [5, 6, 7], \"loss_mask\": [0, 0, 1]}\n{\"ids\": [5, 6, "
+      "7]}\r\n{\"prompt_ids\": [8]}\n");
   REQUIRE(lines.size() == 4);
   REQUIRE(lines[0].ids == f.ids("Hi you"));
   REQUIRE(lines[0].kind == TextLineKind::given_text);
@@ -113,7 +130,8 @@ TEST_CASE("bad lines name file, line and what to do", "[data]") {
   refuses(R"({"Prompt": "a"})", "one of them is needed");
   refuses(R"(["a"])", "is not an object");
   refuses(R"({"prompt": "a")", "byte");
-  refuses(R"({"prompt_ids": [1, 49152]})", "id 49152 at position 1 is outside the vocabulary of 49000", {.vocabulary = 49000});
+  refuses(R"({"prompt_ids": [1, 49152]})", "id 49152 at position 1 is outside the vocabulary of 49000",
+          {.vocabulary = 49000});
   refuses(R"({"prompt_ids": [-1]})", "not a token id");
   refuses(R"({"prompt_ids": [1.5]})", "integer");
   refuses(R"({"prompt_ids": "1"})", "not an array");
@@ -127,20 +145,25 @@ TEST_CASE("bad lines name file, line and what to do", "[data]") {
   refuses(R"({"text": ""})", "text is empty");
   refuses(R"({"messages": []})", "");
   refuses(R"({"messages": [{"role": "user"}]})", "content");
-  refuses(R"({"prompt_ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]})", "16 tokens and the context holds 16: shorten it", {.context_length = 16});
-  refuses(R"({"ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]})", "allow texts to be cut", {.context_length = 16});
+  refuses(R"({"prompt_ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]})",
+          "16 tokens and the context holds 16: shorten it", {.context_length = 16});
+  refuses(R"({"ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]})", "allow texts to be cut",
+          {.context_length = 16});
 }
 
 TEST_CASE("given text longer than the context is cut at its end where the caller allows it", "[data]") {
   const Files f;
   const TextLine line = f.read(R"({"ids": [1, 2, 3, 4, 5]})", {.context_length = 3, .cut_longer_text = true})[0];
   REQUIRE(line.ids == Ids{1, 2, 3});
-  REQUIRE_THROWS_WITH(f.read(R"({"ids": [1, 2, 3, 4, 5], "loss_mask": [0, 0, 0, 0, 1]})", {.context_length = 3, .cut_longer_text = true}), contains("no token counts"));
+  REQUIRE_THROWS_WITH(f.read(R"({"ids": [1, 2, 3, 4, 5], "loss_mask": [0, 0, 0, 0, 1]})",
+                             {.context_length = 3, .cut_longer_text = true}),
+                      contains("no token counts"));
 }
 
 TEST_CASE("the span of a token is the span of the row that predicts it", "[data]") {
   const Files f;
-  const std::vector<TextLine> lines = f.read("{\"ids\": [5, 6, 7, 8], \"loss_mask\": [0, 1, 1, 1], \"spans\": [-1, 0, 0, 1]}\n{\"ids\": [5, 6]}\n");
+  const std::vector<TextLine> lines =
+      f.read("{\"ids\": [5, 6, 7, 8], \"loss_mask\": [0, 1, 1, 1], \"spans\": [-1, 0, 0, 1]}\n{\"ids\": [5, 6]}\n");
   TokenBatch batch;
   append_line(batch, lines[0]);
   append_line(batch, lines[1]);
@@ -163,7 +186,8 @@ TEST_CASE("missing and empty files say so", "[data]") {
 TEST_CASE("without a tokenizer only ids can be read", "[data]") {
   const Files f;
   write_file_atomically(f.path(), "{\"prompt_ids\": [3, 4]}\n{\"prompt\": \"a\"}\n");
-  REQUIRE_THROWS_WITH(Prompts(f.path(), Ids{2}), contains(":2") && contains("needs a tokenizer") && contains("give ids instead"));
+  REQUIRE_THROWS_WITH(Prompts(f.path(), Ids{2}),
+                      contains(":2") && contains("needs a tokenizer") && contains("give ids instead"));
   write_file_atomically(f.path(), "{\"prompt_ids\": [3, 4]}\n{\"prompt_ids\": [5]}\n");
   const Prompts prompts(f.path(), Ids{2});
   REQUIRE(prompts.size() == 2);

@@ -55,7 +55,8 @@ std::vector<std::size_t> top(const std::vector<double>& row, std::size_t count) 
   return order;
 }
 
-Agreement by_definition(const std::vector<std::vector<double>>& student, const std::vector<std::vector<double>>& teacher, const TokenBatch::Rows& rows) {
+Agreement by_definition(const std::vector<std::vector<double>>& student,
+                        const std::vector<std::vector<double>>& teacher, const TokenBatch::Rows& rows) {
   Agreement a;
   double label_log_prob = 0;
   for (std::size_t r = 0; r < rows.token.size(); ++r) {
@@ -75,13 +76,16 @@ Agreement by_definition(const std::vector<std::vector<double>>& student, const s
     a.label_top1 += s5[0] == static_cast<std::size_t>(rows.label[r]) ? w : 0;
     label_log_prob += w * student[r][static_cast<std::size_t>(rows.label[r])];
   }
-  for (double* x : {&a.forward_kl, &a.reverse_kl, &a.student_entropy, &a.teacher_entropy, &a.top1, &a.top5, &a.top5_contains, &a.label_top1}) *x /= a.tokens;
+  for (double* x : {&a.forward_kl, &a.reverse_kl, &a.student_entropy, &a.teacher_entropy, &a.top1, &a.top5,
+                    &a.top5_contains, &a.label_top1})
+    *x /= a.tokens;
   a.perplexity = std::exp(-label_log_prob / a.tokens);
   return a;
 }
 
 std::vector<double> values(const Agreement& a) {
-  return {a.tokens, a.forward_kl, a.reverse_kl, a.top1, a.top5, a.top5_contains, a.student_entropy, a.teacher_entropy, a.perplexity, a.label_top1};
+  return {a.tokens,        a.forward_kl,      a.reverse_kl,      a.top1,       a.top5,
+          a.top5_contains, a.student_entropy, a.teacher_entropy, a.perplexity, a.label_top1};
 }
 
 }  // namespace
@@ -90,20 +94,24 @@ TEMPLATE_TEST_CASE("agreement equals its definition summed over the vocabulary i
   ToyModel<TestType> student(40, 6, 1), teacher_model(40, 6, 2);
   LiveTeacher teacher{teacher_model};
   const TokenBatch documents = three_documents();
-  const Agreement expected = by_definition(row_log_probs(student, documents), row_log_probs(teacher_model, documents), documents.rows());
+  const Agreement expected =
+      by_definition(row_log_probs(student, documents), row_log_probs(teacher_model, documents), documents.rows());
   REQUIRE(expected.tokens == 5.5);
   for (const std::int64_t tokens : {1, 7, 1000}) {
-    const std::vector<double> got = values(agreement(student, teacher, documents, {.tokens = tokens})), want = values(expected);
+    const std::vector<double> got = values(agreement(student, teacher, documents, {.tokens = tokens})),
+                              want = values(expected);
     for (std::size_t i = 0; i < want.size(); ++i) {
       CAPTURE(tokens, i);
       REQUIRE(kdlib_tests::near(got[i], want[i], Tolerance<TestType>::reduction * 10));
     }
   }
-  REQUIRE(kdlib_tests::near(perplexity(student, documents).value(), expected.perplexity, Tolerance<TestType>::reduction * 10));
+  REQUIRE(kdlib_tests::near(perplexity(student, documents).value(), expected.perplexity,
+                            Tolerance<TestType>::reduction * 10));
 }
 
 TEST_CASE("standard errors come from the sums of documents", "[eval]") {
-  REQUIRE(ratio_error(std::vector<double>{1, 3}, std::vector<double>{1, 1}) == 1);  // the error of a mean: sd sqrt(2) over sqrt(2)
+  REQUIRE(ratio_error(std::vector<double>{1, 3}, std::vector<double>{1, 1}) ==
+          1);  // the error of a mean: sd sqrt(2) over sqrt(2)
   REQUIRE(ratio_error(std::vector<double>{2, 6, 4}, std::vector<double>{1, 3, 2}) == 0);
   REQUIRE(std::isnan(ratio_error(std::vector<double>{1}, std::vector<double>{1})));
   REQUIRE_THROWS_AS(ratio_error(std::vector<double>{1, 2}, std::vector<double>{1}), ShapeError);
@@ -114,8 +122,10 @@ TEST_CASE("standard errors come from the sums of documents", "[eval]") {
   std::vector<double> weight, forward, reverse, top1;
   for (std::int64_t b : {0, 2}) {  // the second has no row
     TokenBatch one;
-    const auto begin = static_cast<std::size_t>(documents.offsets[static_cast<std::size_t>(b)]), end = static_cast<std::size_t>(documents.offsets[static_cast<std::size_t>(b + 1)]);
-    one.append(std::span(documents.ids).subspan(begin, end - begin), std::span(documents.weights).subspan(begin, end - begin));
+    const auto begin = static_cast<std::size_t>(documents.offsets[static_cast<std::size_t>(b)]),
+               end = static_cast<std::size_t>(documents.offsets[static_cast<std::size_t>(b + 1)]);
+    one.append(std::span(documents.ids).subspan(begin, end - begin),
+               std::span(documents.weights).subspan(begin, end - begin));
     const Agreement a = by_definition(row_log_probs(student, one), row_log_probs(teacher_model, one), one.rows());
     weight.push_back(a.tokens);
     forward.push_back(a.forward_kl * a.tokens);
@@ -143,12 +153,14 @@ TEST_CASE("a student equal to its teacher has divergence 0 and full agreement", 
 TEST_CASE("evaluation changes no gradient and gives the same bits twice", "[eval]") {
   ToyModel<float> student(40, 6, 1), teacher_model(40, 6, 2);
   LiveTeacher teacher{teacher_model};
-  const Agreement a = agreement(student, teacher, three_documents()), b = agreement(student, teacher, three_documents());
+  const Agreement a = agreement(student, teacher, three_documents()),
+                  b = agreement(student, teacher, three_documents());
   REQUIRE(values(a) == values(b));
   for (auto* p : student.parameters()) REQUIRE_FALSE(p->gradient);
 }
 
-TEST_CASE("token log-probs are given for every token but the first of each document, whatever the weights (C14, C15)", "[eval][C14][C15]") {
+TEST_CASE("token log-probs are given for every token but the first of each document, whatever the weights (C14, C15)",
+          "[eval][C14][C15]") {
   ToyModel<double> model(40, 6, 1);
   TokenBatch documents = three_documents();
   const std::vector<double> got = token_log_probs(model, documents, {.tokens = 3});
@@ -157,7 +169,8 @@ TEST_CASE("token log-probs are given for every token but the first of each docum
   const auto expected = row_log_probs(model, documents);
   const TokenBatch::Rows rows = documents.rows();
   for (std::size_t r = 0; r < got.size(); ++r)
-    REQUIRE(kdlib_tests::near(got[r], expected[r][static_cast<std::size_t>(rows.label[r])], Tolerance<double>::reduction));
+    REQUIRE(
+        kdlib_tests::near(got[r], expected[r][static_cast<std::size_t>(rows.label[r])], Tolerance<double>::reduction));
   TokenBatch single;
   single.append(Ids{3});
   REQUIRE(token_log_probs(model, single).empty());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Log-likelihoods with a shared beginning against one plain forward pass a text; rolling windows; accuracy and its error; calibration.
+// Log-likelihoods with a shared beginning against one plain forward pass a text; rolling windows; accuracy and its
+// error; calibration.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -57,13 +58,14 @@ Ids joined(const ScoredText& text) {
 }
 
 std::vector<std::vector<ScoredText>> groups() {
-  return {{{{1, 2, 3, 4}, {5, 6}}, {{1, 2, 3, 4}, {5, 7, 8}}, {{1, 2, 3, 4}, {9}}},   // one beginning
-          {{{3, 4}, {5}}, {{3, 4}, {6}}, {{3, 4}, {7}}, {{3, 4}, {8}}},               // nothing but the beginning is run
-          {{{10, 11, 12}, {20, 21}}, {{13, 11, 12}, {20, 21}}},                       // no beginning in common
-          {{{10, 11, 12}, {20, 21}}, {{10, 14, 12}, {20, 21}}},                       // contexts part in the middle
-          {{{1, 2}, {3, 4, 5, 6}}, {{1, 2, 3}, {4}}, {{1, 2, 3, 4, 5, 6, 7}, {8}}},   // a text that another one begins with
-          {{{30}, {31, 32}}},
-          {{{30, 31}, {}}, {{30, 31}, {2}}}};
+  return {
+      {{{1, 2, 3, 4}, {5, 6}}, {{1, 2, 3, 4}, {5, 7, 8}}, {{1, 2, 3, 4}, {9}}},  // one beginning
+      {{{3, 4}, {5}}, {{3, 4}, {6}}, {{3, 4}, {7}}, {{3, 4}, {8}}},              // nothing but the beginning is run
+      {{{10, 11, 12}, {20, 21}}, {{13, 11, 12}, {20, 21}}},                      // no beginning in common
+      {{{10, 11, 12}, {20, 21}}, {{10, 14, 12}, {20, 21}}},                      // contexts part in the middle
+      {{{1, 2}, {3, 4, 5, 6}}, {{1, 2, 3}, {4}}, {{1, 2, 3, 4, 5, 6, 7}, {8}}},  // a text that another one begins with
+      {{{30}, {31, 32}}},
+      {{{30, 31}, {}}, {{30, 31}, {2}}}};
 }
 
 }  // namespace
@@ -78,7 +80,8 @@ TEST_CASE("log-likelihoods with a shared beginning equal one pass a text, at any
       REQUIRE(values[g].size() == all[g].size());
       for (std::size_t t = 0; t < all[g].size(); ++t) {
         INFO("tokens " << tokens << ", group " << g << ", text " << t);
-        CHECK(near(values[g][t], by_forward(model, joined(all[g][t]), all[g][t].continuation.size()), Tolerance<double>::model));
+        CHECK(near(values[g][t], by_forward(model, joined(all[g][t]), all[g][t].continuation.size()),
+                   Tolerance<double>::model));
       }
     }
   }
@@ -86,9 +89,11 @@ TEST_CASE("log-likelihoods with a shared beginning equal one pass a text, at any
 
 TEST_CASE("a text longer than the context loses its beginning", "[eval]") {
   auto model = small_model(6);
-  const std::vector<std::vector<ScoredText>> texts{{{{1, 2, 3, 4, 5, 6}, {7, 8}}, {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10}}, {{1, 2, 3}, {4}}}};
+  const std::vector<std::vector<ScoredText>> texts{
+      {{{1, 2, 3, 4, 5, 6}, {7, 8}}, {{1, 2, 3, 4, 5, 6}, {7, 8, 9, 10}}, {{1, 2, 3}, {4}}}};
   const auto values = log_likelihoods(model, std::span<const std::vector<ScoredText>>(texts));
-  CHECK(near(values[0][0], by_forward(model, {2, 3, 4, 5, 6, 7, 8}, 2), Tolerance<double>::model));  // six inputs and the last label
+  CHECK(near(values[0][0], by_forward(model, {2, 3, 4, 5, 6, 7, 8}, 2),
+             Tolerance<double>::model));  // six inputs and the last label
   CHECK(near(values[0][1], by_forward(model, {4, 5, 6, 7, 8, 9, 10}, 4), Tolerance<double>::model));
   CHECK(near(values[0][2], by_forward(model, {1, 2, 3, 4}, 1), Tolerance<double>::model));
   const std::vector<std::vector<ScoredText>> too_long{{{{1}, {2, 3, 4, 5, 6, 7, 8}}}}, empty{{{{}, {2}}}};
@@ -113,7 +118,8 @@ TEST_CASE("rolling windows score every token once", "[eval]") {
   auto model = small_model(4);
   const std::vector<Ids> texts{ids, {5}};
   const auto sums = rolling_log_likelihoods(model, std::span<const Ids>(texts), 39);
-  const double expected = by_forward(model, {39, 0, 1, 2, 3}, 4) + by_forward(model, {3, 4, 5, 6, 7}, 4) + by_forward(model, {5, 6, 7, 8, 9}, 2);
+  const double expected = by_forward(model, {39, 0, 1, 2, 3}, 4) + by_forward(model, {3, 4, 5, 6, 7}, 4) +
+                          by_forward(model, {5, 6, 7, 8, 9}, 2);
   CHECK(near(sums[0], expected, Tolerance<double>::model));
   CHECK(near(sums[1], by_forward(model, {39, 5}, 1), Tolerance<double>::model));
 }

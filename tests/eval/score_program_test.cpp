@@ -24,13 +24,15 @@ struct Reference {
   std::int64_t length = 0, vocabulary = 0;
 
   Reference() {
-    const auto ids = kdlib::read_as<std::int64_t>(expected.at("ids")), mask = kdlib::read_as<std::int64_t>(expected.at("mask"));
+    const auto ids = kdlib::read_as<std::int64_t>(expected.at("ids")),
+               mask = kdlib::read_as<std::int64_t>(expected.at("mask"));
     length = expected.at("ids").shape()[1];
     vocabulary = expected.at("logits").shape()[2];
     for (std::int64_t b = 0; b < expected.at("ids").shape()[0]; ++b) {
       lines.emplace_back();
       for (std::int64_t i = 0; i < length; ++i)
-        if (mask[static_cast<std::size_t>(b * length + i)] != 0) lines.back().push_back(ids[static_cast<std::size_t>(b * length + i)]);
+        if (mask[static_cast<std::size_t>(b * length + i)] != 0)
+          lines.back().push_back(ids[static_cast<std::size_t>(b * length + i)]);
     }
   }
   std::string text() const {
@@ -46,13 +48,15 @@ struct Reference {
 
 }  // namespace
 
-TEST_CASE("score gives transformers' logits and the log-probability of every token after the first", "[eval][program]") {
+TEST_CASE("score gives transformers' logits and the log-probability of every token after the first",
+          "[eval][program]") {
   if (!exists(program_path("score"))) KDLIB_SKIP("the program score is not built (KDLIB_BIN_DIR)");
   const Reference reference;
   const TemporaryDirectory folder;
   kdlib::write_file_atomically(folder / "in", reference.text());
-  const ProgramAnswer answer = run_program("score", model() + " --input " + (folder / "in") + " --out " + (folder / "out") + " --logits " + (folder / "logits") +
-                                                        " --hidden " + (folder / "hidden"));
+  const ProgramAnswer answer =
+      run_program("score", model() + " --input " + (folder / "in") + " --out " + (folder / "out") + " --logits " +
+                               (folder / "logits") + " --hidden " + (folder / "hidden"));
   CAPTURE(answer.error);
   REQUIRE(answer.status == 0);
   REQUIRE_THAT(answer.error, contains("tokens/s") && contains("perplexity"));
@@ -74,7 +78,8 @@ TEST_CASE("score gives transformers' logits and the log-probability of every tok
       const float* z = expected + i * static_cast<std::size_t>(reference.vocabulary);
       double sum = 0;
       for (std::int64_t j = 0; j < reference.vocabulary; ++j) sum += std::exp(static_cast<double>(z[j]));
-      REQUIRE(std::abs(log_probs[i].as_double() - (static_cast<double>(z[ids[i + 1]]) - std::log(sum))) < Tolerance<float>::model);
+      REQUIRE(std::abs(log_probs[i].as_double() - (static_cast<double>(z[ids[i + 1]]) - std::log(sum))) <
+              Tolerance<float>::model);
     }
   }
   REQUIRE_FALSE(out.next());
@@ -95,7 +100,8 @@ TEST_CASE("score ends with 1 on bad input, 2 on bad usage, and leaves no output 
   const TemporaryDirectory folder;
   const auto fails = [&](const std::string& lines, const std::string& part) {
     kdlib::write_file_atomically(folder / "in", lines);
-    const ProgramAnswer answer = run_program("score", model() + " --input " + (folder / "in") + " --out " + (folder / "out"));
+    const ProgramAnswer answer =
+        run_program("score", model() + " --input " + (folder / "in") + " --out " + (folder / "out"));
     CAPTURE(lines, answer.error);
     REQUIRE(answer.status == 1);
     REQUIRE_THAT(answer.error, contains(part));
@@ -108,6 +114,8 @@ TEST_CASE("score ends with 1 on bad input, 2 on bad usage, and leaves no output 
   fails("{\"prompt_ids\":[1]}", "is a prompt without an answer");
   fails("{\"ids\":[1,2]", "byte");
   kdlib::write_file_atomically(folder / "in", "{\"ids\":[1,2]}");
-  REQUIRE(run_program("score", model() + " --input " + (folder / "in") + " --out " + (folder / "in") + "/x").status == 1);
-  REQUIRE(run_program("score", model() + " --input " + (folder / "missing") + " --out " + (folder / "out")).status == 1);
+  REQUIRE(run_program("score", model() + " --input " + (folder / "in") + " --out " + (folder / "in") + "/x").status ==
+          1);
+  REQUIRE(run_program("score", model() + " --input " + (folder / "missing") + " --out " + (folder / "out")).status ==
+          1);
 }

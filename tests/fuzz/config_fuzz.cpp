@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arbitrary bytes as a config.json: it becomes a DecoderConfig or is refused, and what is accepted reads back as itself.
+// Arbitrary bytes as a config.json: it becomes a DecoderConfig or is refused, and what is accepted reads back as
+// itself.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -15,8 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     config.check("fuzz");
     if (config.parameter_count() <= 0) std::abort();
     const DecoderConfig again = parse_hf_config(Json::parse(hf_config_text(config, "float32"), "again"), "again");
-    if (again.hidden_size != config.hidden_size || again.layers != config.layers || again.vocab_size != config.vocab_size ||
-        again.head_size != config.head_size || again.tied_head != config.tied_head || again.windows != config.windows)
+    if (again.hidden_size != config.hidden_size || again.layers != config.layers ||
+        again.vocab_size != config.vocab_size || again.head_size != config.head_size ||
+        again.tied_head != config.tied_head || again.windows != config.windows)
       std::abort();
   } catch (const Error&) {
   }

@@ -26,7 +26,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       may_refuse([&] { (void)value.as_double(); });
       may_refuse([&] { (void)value.as_bool(); });
       may_refuse([&] { (void)std::string(value.as_string()); });
-      may_refuse([&] { for (const auto text : value.as_strings()) (void)std::string(text); });
+      may_refuse([&] {
+        for (const auto text : value.as_strings()) (void)std::string(text);
+      });
       may_refuse([&] { (void)value.as_ints(); });
       may_refuse([&] { (void)value.as_doubles(); });
       may_refuse([&] { (void)value.as_bools(); });

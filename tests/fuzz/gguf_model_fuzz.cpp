@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arbitrary bytes as a GGUF file of a model: configuration, tokenizer and weights are read or refused; a small model that is accepted is
-// written and read again with the same parameters.
+// Arbitrary bytes as a GGUF file of a model: configuration, tokenizer and weights are read or refused; a small model
+// that is accepted is written and read again with the same parameters.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -38,7 +38,9 @@ void write_again(const Model& model) {
     for (const Parameter<float, Cpu>* p : const_cast<Model&>(model).parameters()) {
       const Parameter<float, Cpu>* q = again.find_parameter(p->name);
       if (q == nullptr || !(q->value.shape() == p->value.shape())) std::abort();
-      if (std::memcmp(p->value.data(), q->value.data(), static_cast<std::size_t>(p->value.count()) * sizeof(float)) != 0) std::abort();
+      if (std::memcmp(p->value.data(), q->value.data(), static_cast<std::size_t>(p->value.count()) * sizeof(float)) !=
+          0)
+        std::abort();
     }
   } catch (const ConfigError&) {  // what other readers would compute otherwise
   }

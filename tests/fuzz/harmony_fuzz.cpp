@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arbitrary bytes as a stream of Harmony ids and as a conversation: the checker never throws, its places lie inside, and what it accepts
-// is written again to the same ids.
+// Arbitrary bytes as a stream of Harmony ids and as a conversation: the checker never throws, its places lie inside,
+// and what it accepts is written again to the same ids.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -25,16 +25,19 @@ Tokenizer small_tokenizer() {
   }
   vocab += ",\"\xC4\xA0\":32,\"\xC4\x8A\":10";  // space and line feed
   int id = 128;
-  for (const char* name : {"<|start|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|end|>", "<|call|>", "<|return|>", "<|endoftext|>", "<|startoftext|>", "<|x|>"})
+  for (const char* name : {"<|start|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|end|>", "<|call|>",
+                           "<|return|>", "<|endoftext|>", "<|startoftext|>", "<|x|>"})
     added += concat(added.empty() ? "" : ",", "{\"id\":", id++, ",\"content\":\"", name, "\",\"special\":true}");
-  return Tokenizer::from_json_text(concat("{\"version\":\"1.0\",\"added_tokens\":[", added, "],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},",
+  return Tokenizer::from_json_text(concat("{\"version\":\"1.0\",\"added_tokens\":[", added,
+                                          "],\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false},",
                                           "\"model\":{\"type\":\"BPE\",\"vocab\":{", vocab, "},\"merges\":[]}}"),
                                    "fuzz");
 }
 
 /// Bytes below 128 are tokens (or none); the others are framing tokens and short cuts for the words of headers.
 std::vector<std::int32_t> ids_of(const std::uint8_t* data, std::size_t size, const Tokenizer& tokenizer) {
-  constexpr const char* words[] = {"system", "developer", "user", "assistant", "analysis", "commentary", "final", " to=", "functions.f", "json", "all"};
+  constexpr const char* words[] = {"system", "developer", "user",        "assistant", "analysis", "commentary",
+                                   "final",  " to=",      "functions.f", "json",      "all"};
   std::vector<std::int32_t> ids;
   for (std::size_t i = 0; i < size; ++i) {
     if (data[i] < 138) {
@@ -57,14 +60,18 @@ void check(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids, con
   }
   before = 0;
   for (const HarmonyMessage& m : report.messages) {
-    must(before <= m.begin && m.begin <= m.content_begin && m.content_begin <= m.content_end && m.content_end <= m.end && m.end <= ids.size());
+    must(before <= m.begin && m.begin <= m.content_begin && m.content_begin <= m.content_end &&
+         m.content_end <= m.end && m.end <= ids.size());
     before = m.end;
   }
-  if (!report.ok || options.completion || options.lenient || options.special_in_content || report.messages.empty()) return;
-  // A content type without its mark is only told from a recipient by the recipient before it, and "to=all" is not written again.
+  if (!report.ok || options.completion || options.lenient || options.special_in_content || report.messages.empty())
+    return;
+  // A content type without its mark is only told from a recipient by the recipient before it, and "to=all" is not
+  // written again.
   for (const HarmonyMessage& m : report.messages)
     if (m.recipient.empty() && !m.content_type.empty() && m.content_type.compare(0, 13, "<|constrain|>") != 0) return;
-  // A header may be spelt in several ways; written once, it is read as the same messages, and written again it stays as it is.
+  // A header may be spelt in several ways; written once, it is read as the same messages, and written again it stays as
+  // it is.
   std::vector<ChatMessage> read;
   for (const HarmonyMessage& m : report.messages) read.push_back(chat_message_of(m));
   RenderOptions render;
@@ -76,7 +83,8 @@ void check(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids, con
   must(second.ok && second.messages.size() == report.messages.size());
   for (std::size_t i = 0; i < read.size(); ++i) {
     const HarmonyMessage &a = report.messages[i], &b = second.messages[i];
-    must(a.role == b.role && a.name == b.name && a.channel == b.channel && a.recipient == b.recipient && a.content_type == b.content_type);
+    must(a.role == b.role && a.name == b.name && a.channel == b.channel && a.recipient == b.recipient &&
+         a.content_type == b.content_type);
     must(a.content == b.content && a.terminator == b.terminator);
   }
 }

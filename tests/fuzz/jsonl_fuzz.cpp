@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer target: any bytes as a JSON text and as a JSON Lines file. What is accepted is written again and must read the same.
+// libFuzzer target: any bytes as a JSON text and as a JSON Lines file. What is accepted is written again and must read
+// the same.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -16,12 +17,24 @@ using namespace kdlib;
 
 void write(JsonWriter& out, const Json& json) {
   switch (json.kind()) {
-    case Json::Kind::null: out.null(); break;
-    case Json::Kind::boolean: out.value(json.as_bool()); break;
-    case Json::Kind::int64: out.value(json.as_int()); break;
-    case Json::Kind::uint64: out.value(json.as_uint()); break;
-    case Json::Kind::real: out.value(json.as_double()); break;
-    case Json::Kind::string: out.value(json.as_string()); break;
+    case Json::Kind::null:
+      out.null();
+      break;
+    case Json::Kind::boolean:
+      out.value(json.as_bool());
+      break;
+    case Json::Kind::int64:
+      out.value(json.as_int());
+      break;
+    case Json::Kind::uint64:
+      out.value(json.as_uint());
+      break;
+    case Json::Kind::real:
+      out.value(json.as_double());
+      break;
+    case Json::Kind::string:
+      out.value(json.as_string());
+      break;
     case Json::Kind::array:
       out.begin_array();
       for (const Json& element : json) write(out, element);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Arbitrary bytes as a tokenizer.json: it loads or is refused, and what loads encodes and decodes. The same bytes as text.
+// Arbitrary bytes as a tokenizer.json: it loads or is refused, and what loads encodes and decodes. The same bytes as
+// text.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -20,7 +21,8 @@ void as_text(const std::string& text) {
   const std::string composed = nfc(text);
   must(nfc(composed) == composed);
   if (is_surely_nfc(text)) must(composed == text);
-  for (const PreTokenizer kind : {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k}) {
+  for (const PreTokenizer kind :
+       {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k}) {
     std::size_t bytes = 0;
     for (const std::string_view piece : split_pieces(kind, text)) {
       must(!piece.empty());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes what scripts/interop gives to transformers and PEFT: a model as it was read, an adapter with seeded factors, a merged model.
+// Writes what scripts/interop gives to transformers and PEFT: a model as it was read, an adapter with seeded factors, a
+// merged model.
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
@@ -28,7 +29,9 @@ kd::LoraSettings adapter_named(const std::string& name, std::uint64_t seed) {
   if (name == "all-linear") return s;
   if (name == "qv-rslora") s.targets = {"q_proj", "v_proj"}, s.rslora = true;
   else if (name == "layers") s.targets = {"q_proj", "o_proj"}, s.layers = {0, 2};
-  else if (name == "patterns") s.rank_pattern = {{"q_proj", 8}, {"layers.1.self_attn.v_proj", 2}}, s.alpha_pattern = {{"o_proj", 2.5}}, s.exclude = {"k_proj"};
+  else if (name == "patterns")
+    s.rank_pattern = {{"q_proj", 8}, {"layers.1.self_attn.v_proj", 2}}, s.alpha_pattern = {{"o_proj", 2.5}},
+    s.exclude = {"k_proj"};
   else kd::fail<kd::ConfigError>("[interop_writer] --make ", name, ": all-linear, qv-rslora, layers or patterns");
   return s;
 }
@@ -64,8 +67,10 @@ void run(const Settings& s) {
 int main(int argc, char** argv) try {
   Settings s;
   kd::Options options{"interop_writer", "Writes a Hugging Face directory, or a PEFT adapter with --make."};
-  options.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file").required()
-      .add("out", s.out, "DIR", "the folder to write").required()
+  options.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file")
+      .required()
+      .add("out", s.out, "DIR", "the folder to write")
+      .required()
       .add("adapter", s.adapter, "DIR", "PEFT adapter to merge: load_adapter and merge_adapter")
       .add("merge", s.merge, "with apply_adapter instead")
       .add("make", s.make, "KIND", "an adapter: all-linear, qv-rslora, layers or patterns")

@@ -91,7 +91,8 @@ TEST_CASE("a full disk is reported with the path and advice, and the old file st
       const Fault fault(plan);
       CHECK_THROWS_AS(write_new_text(path), IoError);
       detail::reset_fault_counts();
-      CHECK_THROWS_WITH(write_new_text(path), contains(path) && contains("No space left") && contains("free some space"));
+      CHECK_THROWS_WITH(write_new_text(path),
+                        contains(path) && contains("No space left") && contains("free some space"));
     }
     CHECK((read_file(path) == "old"));
     CHECK(list_directory(dir.path()).size() == 1);  // the temporary file is gone

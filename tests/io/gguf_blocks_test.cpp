@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The block formats of GGUF, decoded: hand vectors, checksums, and every type against another implementation, bit for bit.
+// The block formats of GGUF, decoded: hand vectors, checksums, and every type against another implementation, bit for
+// bit.
 #include "kdlib/quant/gguf_blocks.hpp"
 
 #include <cmath>
@@ -55,14 +56,18 @@ TEST_CASE("blocks of 32 decode to the values they were made of", "[quant][gguf]"
   CHECK(decode(GgufType::q4_0, hex("003C F0") + repeat(hex("88"), 15)) == sparse({{0, -8.0f}, {16, 7.0f}}));
   CHECK(decode(GgufType::q4_1, hex("003C 0000 0F") + std::string(15, '\0')) == sparse({{0, 15.0f}}));
   CHECK(decode(GgufType::q5_0, hex("003C FEFFFFFF F0") + std::string(15, '\0')) == sparse({{0, -16.0f}, {16, 15.0f}}));
-  CHECK(decode(GgufType::q5_1, hex("003C 0000 01000200 0F") + std::string(15, '\0')) == sparse({{0, 31.0f}, {17, 16.0f}}));
+  CHECK(decode(GgufType::q5_1, hex("003C 0000 01000200 0F") + std::string(15, '\0')) ==
+        sparse({{0, 31.0f}, {17, 16.0f}}));
   CHECK(decode(GgufType::mxfp4, hex("7F A7") + std::string(15, '\0')) == sparse({{0, 6.0f}, {16, -1.0f}}));
   // 0.75 and 0.25 were rounded to 0.5 and 0.
-  CHECK(decode(GgufType::mxfp4, hex("7F A7 01 00") + std::string(13, '\0')) == sparse({{0, 6.0f}, {1, 0.5f}, {16, -1.0f}}));
+  CHECK(decode(GgufType::mxfp4, hex("7F A7 01 00") + std::string(13, '\0')) ==
+        sparse({{0, 6.0f}, {1, 0.5f}, {16, -1.0f}}));
 }
 
 TEST_CASE("the smallest and largest MXFP4 scales are right", "[quant][gguf]") {
-  const auto first = [](int e) { return decode(GgufType::mxfp4, std::string(1, static_cast<char>(e)) + "\x07" + std::string(15, '\0'))[0]; };
+  const auto first = [](int e) {
+    return decode(GgufType::mxfp4, std::string(1, static_cast<char>(e)) + "\x07" + std::string(15, '\0'))[0];
+  };
   CHECK(first(0) == std::ldexp(12.0f, -128));
   CHECK(first(1) == std::ldexp(12.0f, -127));
   CHECK(first(2) == std::ldexp(12.0f, -126));
@@ -73,28 +78,34 @@ TEST_CASE("the smallest and largest MXFP4 scales are right", "[quant][gguf]") {
 TEST_CASE("the K formats decode to the sheet's values and checksums", "[quant][gguf]") {
   const std::vector<float> low = decode(GgufType::q6_k, std::string(192, '\0') + repeat("\x01", 16) + hex("003C"));
   CHECK(low == std::vector<float>(256, -32.0f));
-  const std::vector<float> plain = decode(GgufType::q4_k, hex("003C 0000 01010101 00000000 01010101") + repeat("\x21", 128));
+  const std::vector<float> plain =
+      decode(GgufType::q4_k, hex("003C 0000 01010101 00000000 01010101") + repeat("\x21", 128));
   for (std::size_t i = 0; i < 256; ++i) CHECK(plain[i] == (i / 32 % 2 == 0 ? 1.0f : 2.0f));
 
-  const std::vector<float> q6 = decode(GgufType::q6_k, ramp(128, 7, 3) + ramp(64, 5, 1) + ramp(16, 1, 248) + hex("003C"));
+  const std::vector<float> q6 =
+      decode(GgufType::q6_k, ramp(128, 7, 3) + ramp(64, 5, 1) + ramp(16, 1, 248) + hex("003C"));
   CHECK(std::vector<float>{q6[0], q6[33], q6[70], q6[101], q6[255]} == std::vector<float>{104, 36, 56, 64, -175});
   CHECK(sum(q6) == 1584);
   CHECK(weighted_sum(q6) == 86120);
   const std::string head = hex("003C 0038") + ramp(12, 37, 11);
   const std::vector<float> q4 = decode(GgufType::q4_k, head + ramp(128, 7, 3));
-  CHECK(std::vector<float>{q4[0], q4[33], q4[70], q4[161], q4[255]} == std::vector<float>{17.5f, -2, 252.5f, 69.5f, 121});
+  CHECK(std::vector<float>{q4[0], q4[33], q4[70], q4[161], q4[255]} ==
+        std::vector<float>{17.5f, -2, 252.5f, 69.5f, 121});
   CHECK(sum(q4) == 40560);
   CHECK(weighted_sum(q4) == 4813976);
   const std::vector<float> q5 = decode(GgufType::q5_k, head + ramp(32, 5, 1) + ramp(128, 7, 3));
-  CHECK(std::vector<float>{q5[0], q5[33], q5[70], q5[161], q5[255]} == std::vector<float>{193.5f, 766, 588.5f, 69.5f, 409});
+  CHECK(std::vector<float>{q5[0], q5[33], q5[70], q5[161], q5[255]} ==
+        std::vector<float>{193.5f, 766, 588.5f, 69.5f, 409});
   CHECK(sum(q5) == 86080);
   CHECK(weighted_sum(q5) == 9701880);
 }
 
-TEST_CASE("random blocks of every type decode as another implementation decodes them, bit for bit", "[quant][gguf][reference]") {
+TEST_CASE("random blocks of every type decode as another implementation decodes them, bit for bit",
+          "[quant][gguf][reference]") {
   const SafetensorsFile file{kdlib_tests::reference_file("io/gguf_raw_blocks.safetensors")};
-  for (const GgufType type : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0, GgufType::q4_0, GgufType::q4_1, GgufType::q5_0, GgufType::q5_1,
-                              GgufType::q4_k, GgufType::q5_k, GgufType::q6_k, GgufType::mxfp4}) {
+  for (const GgufType type :
+       {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0, GgufType::q4_0, GgufType::q4_1, GgufType::q5_0,
+        GgufType::q5_1, GgufType::q4_k, GgufType::q5_k, GgufType::q6_k, GgufType::mxfp4}) {
     INFO(gguf_type_name(type));
     const std::string name = std::string("raw.") + gguf_type_name(type);
     const TensorInfo& raw = file.at(name);
@@ -115,7 +126,8 @@ TEST_CASE("whole containers decode as another implementation decodes them", "[qu
       CHECK(want.at(tensor.name).shape() == tensor.shape);
       if (!can_decode(tensor.type)) {
         CHECK((tensor.type == GgufType::q2_k || tensor.type == GgufType::q3_k));
-        CHECK_THROWS_WITH(decode_tensor<float>(tensor), contains(gguf_type_name(tensor.type)) && contains("is not decoded"));
+        CHECK_THROWS_WITH(decode_tensor<float>(tensor),
+                          contains(gguf_type_name(tensor.type)) && contains("is not decoded"));
         continue;
       }
       ++decoded;

@@ -19,11 +19,16 @@ using Kind = GgufValue::Kind;
 namespace {
 /// The complete file of 320 bytes that the reference library writes.
 const char* const small_file =
-    "47475546 03000000 02000000 00000000 04000000 00000000 14000000 00000000 67656e65 72616c2e 61726368 69746563 74757265 08000000 05000000 00000000"
-    "6c6c616d 61110000 00000000 006c6c61 6d612e62 6c6f636b 5f636f75 6e740400 00000100 00000100 00000000 00007409 00000008 00000002 00000000 00000001"
-    "00000000 00000078 02000000 00000000 797a0100 00000000 00006607 00000001 08000000 00000000 612e7765 69676874 02000000 03000000 00000000 02000000"
-    "00000000 00000000 00000000 00000000 01000000 00000000 62010000 00020000 00000000 00010000 00200000 00000000 00000000 00000000 00000000 00000000"
-    "00000000 0000803f 00000040 00004040 00008040 0000a040 00000000 00000000 003c00c0 00000000 00000000 00000000 00000000 00000000 00000000 00000000";
+    "47475546 03000000 02000000 00000000 04000000 00000000 14000000 00000000 67656e65 72616c2e 61726368 69746563 "
+    "74757265 08000000 05000000 00000000"
+    "6c6c616d 61110000 00000000 006c6c61 6d612e62 6c6f636b 5f636f75 6e740400 00000100 00000100 00000000 00007409 "
+    "00000008 00000002 00000000 00000001"
+    "00000000 00000078 02000000 00000000 797a0100 00000000 00006607 00000001 08000000 00000000 612e7765 69676874 "
+    "02000000 03000000 00000000 02000000"
+    "00000000 00000000 00000000 00000000 01000000 00000000 62010000 00020000 00000000 00010000 00200000 00000000 "
+    "00000000 00000000 00000000 00000000"
+    "00000000 0000803f 00000040 00004040 00008040 0000a040 00000000 00000000 003c00c0 00000000 00000000 00000000 "
+    "00000000 00000000 00000000 00000000";
 
 std::string message(const std::string& file) {
   try {
@@ -79,7 +84,8 @@ TEST_CASE("a wrong kind of value is refused with file, key and kinds", "[io][ggu
   const TemporaryDirectory dir;
   write_file_atomically(dir / "s.gguf", hex(small_file));
   const GgufFile file{dir / "s.gguf"};
-  CHECK_THROWS_WITH(file.at("t").as_string(), contains("s.gguf") && contains("key \"t\" holds an array of string, a string is needed"));
+  CHECK_THROWS_WITH(file.at("t").as_string(),
+                    contains("s.gguf") && contains("key \"t\" holds an array of string, a string is needed"));
   CHECK_THROWS_AS(file.at("general.architecture").as_int(), FormatError);
   CHECK_THROWS_AS(file.at("general.architecture").as_strings(), FormatError);
   CHECK_THROWS_AS(file.at("f").as_double(), FormatError);
@@ -113,7 +119,8 @@ TEST_CASE("files of another writer hold the metadata and tensors that their list
       CHECK(tensor.data.size() == tensors[i].at("bytes").as_uint());
       const Json dims = tensors[i].at("dims");
       REQUIRE(dims.size() == static_cast<std::size_t>(tensor.shape.rank()));
-      for (int d = 0; d < tensor.shape.rank(); ++d) CHECK(dims[dims.size() - 1 - static_cast<std::size_t>(d)].as_int() == tensor.shape[d]);
+      for (int d = 0; d < tensor.shape.rank(); ++d)
+        CHECK(dims[dims.size() - 1 - static_cast<std::size_t>(d)].as_int() == tensor.shape[d]);
     }
   }
 }
@@ -124,7 +131,8 @@ void check_value(const GgufValue& value, std::string_view want) {
   const std::string text(want);
   if (value.kind() == Kind::string) CHECK(value.as_string() == want);
   else if (value.kind() == Kind::boolean) CHECK(value.as_bool() == (want == "True"));
-  else if (value.kind() == Kind::f32 || value.kind() == Kind::f64) CHECK(value.as_double() == std::strtod(text.c_str(), nullptr));
+  else if (value.kind() == Kind::f32 || value.kind() == Kind::f64)
+    CHECK(value.as_double() == std::strtod(text.c_str(), nullptr));
   else if (value.kind() == Kind::u64) CHECK(value.as_uint() == std::strtoull(text.c_str(), nullptr, 10));
   else CHECK(value.as_int() == std::strtoll(text.c_str(), nullptr, 10));
 }
@@ -134,7 +142,8 @@ void check_array(const GgufValue& value, const Json& want) {
   for (std::size_t i = 0; i < want.size(); ++i) {
     if (value.element_kind() == Kind::string) CHECK(value.as_strings()[i] == text(i));
     else if (value.element_kind() == Kind::boolean) CHECK(value.as_bools()[i] == (text(i) == "True"));
-    else if (value.element_kind() == Kind::f32 || value.element_kind() == Kind::f64) CHECK(value.as_doubles()[i] == std::strtod(text(i).c_str(), nullptr));
+    else if (value.element_kind() == Kind::f32 || value.element_kind() == Kind::f64)
+      CHECK(value.as_doubles()[i] == std::strtod(text(i).c_str(), nullptr));
     else if (value.element_kind() != Kind::u64) CHECK(value.as_ints()[i] == std::strtoll(text(i).c_str(), nullptr, 10));
   }
 }
@@ -157,7 +166,9 @@ TEST_CASE("a minimal file, version 2, odd keys and empty arrays are accepted", "
   CHECK(message(hex("47475546 03000000 0000000000000000 0000000000000000")) == "accepted");
   GgufBytes file;
   file.version = 2;
-  file.pair("Upper Case & \xC3\xA9", u8, "a").pair("empty", array, le(u32) + le(std::uint64_t{0})).pair("none", array, le(string) + le(std::uint64_t{0}));
+  file.pair("Upper Case & \xC3\xA9", u8, "a")
+      .pair("empty", array, le(u32) + le(std::uint64_t{0}))
+      .pair("none", array, le(string) + le(std::uint64_t{0}));
   const std::string bytes = file.file();
   const GgufHeader header = parse_gguf(bytes_of(bytes), "x");
   CHECK(header.metadata[0].as_int() == 'a');
@@ -180,7 +191,8 @@ TEST_CASE("magic and version are checked first", "[io][gguf]") {
 
 TEST_CASE("counts that the file cannot hold are refused before anything is allocated", "[io][gguf]") {
   GgufBytes file;
-  for (const std::uint64_t count : {std::uint64_t{1}, std::uint64_t{1} << 32, std::uint64_t{1} << 62, ~std::uint64_t{0}}) {
+  for (const std::uint64_t count :
+       {std::uint64_t{1}, std::uint64_t{1} << 32, std::uint64_t{1} << 62, ~std::uint64_t{0}}) {
     file.tensors = count;
     file.pairs = 0;
     CHECK_THAT(message(file), contains("more than the file can hold"));
@@ -204,12 +216,15 @@ TEST_CASE("keys and values that break the rules are refused", "[io][gguf]") {
   CHECK_THAT(message(GgufBytes().pair("", string, GgufBytes::text("abc"))), contains("key is empty"));
   CHECK_THAT(message(GgufBytes().pair(std::string(65536, 'k'), u8, "a")), contains("65536 bytes"));
   CHECK(message(GgufBytes().pair(std::string(65535, 'k'), u8, "a")) == "accepted");
-  CHECK_THAT(message(GgufBytes().pair("a", u8, "a").pair("b", u8, "a").pair("a", u8, "a")), contains("key \"a\" is there twice"));
+  CHECK_THAT(message(GgufBytes().pair("a", u8, "a").pair("b", u8, "a").pair("a", u8, "a")),
+             contains("key \"a\" is there twice"));
   CHECK_THAT(message(GgufBytes().pair("a", 13, "aaaaaaaa")), contains("unknown value type 13"));
-  CHECK_THAT(message(GgufBytes().pair("a", array, le(13u) + le(std::uint64_t{1}) + "a")), contains("unknown value type 13"));
+  CHECK_THAT(message(GgufBytes().pair("a", array, le(13u) + le(std::uint64_t{1}) + "a")),
+             contains("unknown value type 13"));
   CHECK_THAT(message(GgufBytes().pair("a", array, le(array) + le(std::uint64_t{0}))), contains("array of arrays"));
   CHECK_THAT(message(GgufBytes().pair("a", boolean, "\x02")), contains("neither 0 nor 1"));
-  CHECK_THAT(message(GgufBytes().pair("a", array, le(boolean) + le(std::uint64_t{2}) + "\x01\x02")), contains("neither 0 nor 1"));
+  CHECK_THAT(message(GgufBytes().pair("a", array, le(boolean) + le(std::uint64_t{2}) + "\x01\x02")),
+             contains("neither 0 nor 1"));
 }
 
 TEST_CASE("tensor entries that break the rules are refused", "[io][gguf]") {
@@ -235,10 +250,14 @@ TEST_CASE("tensor entries that break the rules are refused", "[io][gguf]") {
 }
 
 TEST_CASE("types that are removed, never on disk or not read are refused by name", "[io][gguf]") {
-  const std::pair<std::uint32_t, const char*> refused[] = {{4, "Q4_2"},   {5, "Q4_3"},  {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {20, "IQ4_NL"}, {29, "IQ1_M"},
-                                                           {31, "removed"}, {33, "removed"}, {34, "TQ1_0"}, {36, "removed"}, {40, "NVFP4"},  {42, "Q2_0"}};
-  for (const auto& [id, name] : refused) CHECK_THAT(message(one_tensor({256}, id, 1024)), contains(concat("type ", id)) && contains(name) && contains("convert"));
-  for (const std::uint32_t id : {43u, 1000u, ~0u}) CHECK_THAT(message(one_tensor({256}, id, 1024)), contains(concat("type ", id)));
+  const std::pair<std::uint32_t, const char*> refused[] = {
+      {4, "Q4_2"},     {5, "Q4_3"},     {9, "Q8_1"},   {15, "Q8_K"},    {16, "IQ2_XXS"}, {20, "IQ4_NL"}, {29, "IQ1_M"},
+      {31, "removed"}, {33, "removed"}, {34, "TQ1_0"}, {36, "removed"}, {40, "NVFP4"},   {42, "Q2_0"}};
+  for (const auto& [id, name] : refused)
+    CHECK_THAT(message(one_tensor({256}, id, 1024)),
+               contains(concat("type ", id)) && contains(name) && contains("convert"));
+  for (const std::uint32_t id : {43u, 1000u, ~0u})
+    CHECK_THAT(message(one_tensor({256}, id, 1024)), contains(concat("type ", id)));
 }
 
 TEST_CASE("data must lie one after the other inside the file", "[io][gguf]") {
@@ -250,7 +269,8 @@ TEST_CASE("data must lie one after the other inside the file", "[io][gguf]") {
   };
   CHECK(message(two(32, 36)) == "accepted");  // without the padding of the last one
   CHECK(message(two(32, 64)) == "accepted");
-  for (const std::uint64_t offset : {0u, 12u, 31u, 64u}) CHECK_THAT(message(two(offset, 64)), contains("tensor \"b\"") && contains("put it at 32"));
+  for (const std::uint64_t offset : {0u, 12u, 31u, 64u})
+    CHECK_THAT(message(two(offset, 64)), contains("tensor \"b\"") && contains("put it at 32"));
   CHECK_THAT(message(two(~std::uint64_t{0}, 64)), contains("put it at 32"));
   CHECK_THAT(message(two(32, 35)), contains("the file ends at"));
   CHECK_THAT(message(two(32, 65)), contains("bytes follow"));

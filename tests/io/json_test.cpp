@@ -16,7 +16,9 @@ Json parse(const std::string& text) { return Json::parse(text, "t.json"); }
 }  // namespace
 
 TEST_CASE("every kind of JSON value is told apart and read", "[io][json]") {
-  const Json j = parse(R"( {"n":null,"t":true,"f":false,"i":-7,"u":18446744073709551615,"d":2.5e3,"s":"a\u0000\u00e9\ud83d\ude00","a":[1,[2]],"o":{}} )");
+  const Json j = parse(
+      R"( {"n":null,"t":true,"f":false,"i":-7,"u":18446744073709551615,"d":2.5e3,"s":"a\u0000\u00e9\ud83d\ude00",)"
+      R"("a":[1,[2]],"o":{}} )");
   CHECK(j.is_object());
   CHECK(j.size() == 9);
   CHECK(j.at("n").is_null());
@@ -53,7 +55,8 @@ TEST_CASE("numbers read as the nearest double, tiny ones as zero, huge ones not 
   CHECK(parse("0." + std::string(400, '0') + "1").as_double() == 0.0);
   CHECK(parse("1e-99999999999999").as_double() == 0.0);
   CHECK(parse("-9223372036854775809").kind() == Json::Kind::real);
-  for (const char* text : {"1e309", "-1e309", "1.8e308", "1e99999999999999", "123456789e301"}) CHECK_THROWS_AS(parse(text), FormatError);
+  for (const char* text : {"1e309", "-1e309", "1.8e308", "1e99999999999999", "123456789e301"})
+    CHECK_THROWS_AS(parse(text), FormatError);
   CHECK_THROWS_WITH(parse(std::string(400, '9')), contains("byte 0"));
 }
 
@@ -116,10 +119,13 @@ TEST_CASE("defaults stand in for missing and null members, not for wrong kinds",
 }
 
 TEST_CASE("a wrong kind is refused with the file and the way to the value", "[io][json]") {
-  const Json j = parse(R"({"rope_scaling":{"factor":"8","layers":[{"kind":1},{"kind":-2}]},"big":18446744073709551615})");
+  const Json j =
+      parse(R"({"rope_scaling":{"factor":"8","layers":[{"kind":1},{"kind":-2}]},"big":18446744073709551615})");
   CHECK_THROWS_AS(j.at("rope_scaling").at("factor").as_double(), FormatError);
-  CHECK_THROWS_WITH(j.at("rope_scaling").at("factor").as_double(), contains("t.json: rope_scaling.factor is a string, a number is needed"));
-  CHECK_THROWS_WITH(j.at("rope_scaling").at("layers")[1].at("kind").as_uint(), contains("rope_scaling.layers[1].kind is -2"));
+  CHECK_THROWS_WITH(j.at("rope_scaling").at("factor").as_double(),
+                    contains("t.json: rope_scaling.factor is a string, a number is needed"));
+  CHECK_THROWS_WITH(j.at("rope_scaling").at("layers")[1].at("kind").as_uint(),
+                    contains("rope_scaling.layers[1].kind is -2"));
   CHECK_THROWS_WITH(j.at("rope_scaling").at("type"), contains("t.json: rope_scaling.type is missing"));
   CHECK_THROWS_WITH(j.at("type"), contains("t.json: type is missing"));
   CHECK_THROWS_WITH(j.at("big").as_int(), contains("big is 18446744073709551615"));
@@ -146,8 +152,8 @@ TEST_CASE("texts that are not JSON are refused with the byte", "[io][json]") {
   CHECK_THAT(message(std::string("{}\0", 3)), contains("byte 2"));
   CHECK_THAT(message("[1,]"), contains("byte 3"));
   CHECK_THAT(message("{\"a\" 1}"), contains("byte 5"));
-  for (const char* text : {"01", "1.", "-", "+1", "NaN", "[Infinity]", "1e999", "// c\n1", "'a'", "{a:1}", "tru", "\"\n\"", "\"\\x\"", "\"\\ud800\"",
-                           "\"\\udc00\"", "\"\\ud800\\u0041\"", "\xEF\xBB\xBF{}"}) {
+  for (const char* text : {"01", "1.", "-", "+1", "NaN", "[Infinity]", "1e999", "// c\n1", "'a'", "{a:1}", "tru",
+                           "\"\n\"", "\"\\x\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\xEF\xBB\xBF{}"}) {
     INFO(text);
     CHECK_THAT(message(text), contains("t.json: byte"));
   }
@@ -175,10 +181,31 @@ TEST_CASE("nesting is capped, so that a hostile text cannot exhaust the stack", 
 TEST_CASE("the writer's texts read back to what was written", "[io][json]") {
   for (const int indent : {0, 2}) {
     JsonWriter w{JsonStyle{indent, NonFinite::refuse}};
-    w.begin_object().member("zero", 0.0).member("minus", -0.0).member("tenth", 0.1).member("big", 1e300).member("tiny", 5e-324).member("float", 0.1f);
-    w.member("max", std::numeric_limits<std::uint64_t>::max()).member("min", std::numeric_limits<std::int64_t>::min()).member("yes", true);
-    w.member("text", "q\"\\/\n\t\x01\x7F\xC3\xA9").member("list", std::vector<int>{1, 2}).key("none").null().key("o").begin_object().end_object();
-    w.key("a").begin_array().value(1.0).begin_array().end_array().end_array().member("str", std::string("s")).end_object();
+    w.begin_object()
+        .member("zero", 0.0)
+        .member("minus", -0.0)
+        .member("tenth", 0.1)
+        .member("big", 1e300)
+        .member("tiny", 5e-324)
+        .member("float", 0.1f);
+    w.member("max", std::numeric_limits<std::uint64_t>::max())
+        .member("min", std::numeric_limits<std::int64_t>::min())
+        .member("yes", true);
+    w.member("text", "q\"\\/\n\t\x01\x7F\xC3\xA9")
+        .member("list", std::vector<int>{1, 2})
+        .key("none")
+        .null()
+        .key("o")
+        .begin_object()
+        .end_object();
+    w.key("a")
+        .begin_array()
+        .value(1.0)
+        .begin_array()
+        .end_array()
+        .end_array()
+        .member("str", std::string("s"))
+        .end_object();
     const Json j = parse(w.text());
     CHECK(j.at("zero").kind() == Json::Kind::real);
     CHECK(std::signbit(j.at("minus").as_double()));
@@ -201,7 +228,17 @@ TEST_CASE("the writer's forms are the usual ones", "[io][json]") {
   compact.begin_object().member("a", 1).key("b").begin_array().value(1.5).value("x").end_array().end_object();
   CHECK(compact.text() == R"({"a":1,"b":[1.5,"x"]})");
   JsonWriter indented{JsonStyle{2, NonFinite::refuse}};
-  indented.begin_object().member("a", 1).key("b").begin_array().value(1).value(2).end_array().key("c").begin_array().end_array().end_object();
+  indented.begin_object()
+      .member("a", 1)
+      .key("b")
+      .begin_array()
+      .value(1)
+      .value(2)
+      .end_array()
+      .key("c")
+      .begin_array()
+      .end_array()
+      .end_object();
   CHECK(indented.text() == "{\n  \"a\": 1,\n  \"b\": [\n    1,\n    2\n  ],\n  \"c\": []\n}\n");
 }
 
@@ -230,10 +267,13 @@ TEST_CASE("invalid UTF-8 is found where it begins", "[io][utf8]") {
   constexpr std::size_t none = std::string_view::npos;
   CHECK(find_invalid_utf8("") == none);
   CHECK(find_invalid_utf8("plain text of more than eight bytes") == none);
-  CHECK(find_invalid_utf8("\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\xF0\x90\x80\x80\xF4\x8F\xBF\xBF") == none);
+  CHECK(find_invalid_utf8(
+            "\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF\xF0\x90\x80\x80\xF4\x8F\xBF\xBF") ==
+        none);
   CHECK(find_invalid_utf8("12345678\x80") == 8);
-  for (const char* bad : {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
-                          "\xFF", "\xC2", "\xE1\x80", "\xF1\x80\x80", "\xC2\x41", "\xE1\x80\x41"}) {
+  for (const char* bad :
+       {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80",
+        "\xF5\x80\x80\x80", "\xFF", "\xC2", "\xE1\x80", "\xF1\x80\x80", "\xC2\x41", "\xE1\x80\x41"}) {
     INFO(printable(bad));
     CHECK(find_invalid_utf8(std::string("ab") + bad) == 2);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lines of text files, JSON Lines.
-#include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/jsonl.hpp"
+#include "kdlib/io/atomic_file.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
 
@@ -54,7 +54,8 @@ TEST_CASE("lines across the pieces of a large file are whole, with their numbers
 
 TEST_CASE("a line above the limit is refused with file and line, in bounded memory", "[io][jsonl]") {
   const TemporaryDirectory dir;
-  write_file_atomically(dir / "t", "short\n" + std::string(2'000'000, 'x') + "\nbehind\n" + std::string(2'000'000, 'x'));
+  write_file_atomically(dir / "t",
+                        "short\n" + std::string(2'000'000, 'x') + "\nbehind\n" + std::string(2'000'000, 'x'));
   LineReader reader{dir / "t", 1000};
   CHECK(reader.next() == "short");
   CHECK_THROWS_AS(reader.next(), FormatError);

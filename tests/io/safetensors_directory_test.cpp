@@ -20,8 +20,10 @@ void write_floats(const std::string& path, const std::vector<std::string>& names
   for (std::size_t i = 0; i < names.size(); ++i) writer.add(names[i], {1}, std::span<const float>(&values[i], 1));
   writer.commit();
 }
-void write_index(const TemporaryDirectory& dir, const std::string& weight_map, const std::string& metadata = R"({"total_size":12})") {
-  write_file_atomically(dir / "model.safetensors.index.json", "{\"metadata\":" + metadata + ",\"weight_map\":" + weight_map + "}");
+void write_index(const TemporaryDirectory& dir, const std::string& weight_map,
+                 const std::string& metadata = R"({"total_size":12})") {
+  write_file_atomically(dir / "model.safetensors.index.json",
+                        "{\"metadata\":" + metadata + ",\"weight_map\":" + weight_map + "}");
 }
 const char* const first = "model-00001-of-00002.safetensors";
 const char* const second = "model-00002-of-00002.safetensors";
@@ -65,7 +67,8 @@ TEST_CASE("the single file is preferred to an index, with a warning", "[io][safe
 TEST_CASE("what an index leaves out or miscounts is a warning", "[io][safetensors]") {
   const TemporaryDirectory dir;
   write_shards(dir);
-  write_index(dir, concat(R"({"a":")", first, R"(","bb":")", second, "\"}"), R"({"total_size":13,"total_parameters":3})");
+  write_index(dir, concat(R"({"a":")", first, R"(","bb":")", second, "\"}"),
+              R"({"total_size":13,"total_parameters":3})");
   const SafetensorsDirectory all{dir.path()};
   REQUIRE(all.warnings().size() == 2);
   CHECK_THAT(all.warnings()[0], contains("\"ccc\" is not listed"));
@@ -84,14 +87,16 @@ TEST_CASE("an index that its shards do not keep is refused", "[io][safetensors]"
   CHECK_THROWS_AS(SafetensorsDirectory{dir.path()}, IoError);
   write_floats(dir / second, {"bb", "ccc"});
   write_index(dir, good_map);
-  CHECK_THROWS_WITH(SafetensorsDirectory{dir.path()}, contains("\"ccc\" is in two shards") && contains(first) && contains(second));
+  CHECK_THROWS_WITH(SafetensorsDirectory{dir.path()},
+                    contains("\"ccc\" is in two shards") && contains(first) && contains(second));
 }
 
 TEST_CASE("an index cannot name files outside its folder", "[io][safetensors]") {
   const TemporaryDirectory dir;
   make_directories(dir / "model");
   write_floats(dir / "x.safetensors", {"a"});
-  for (const std::string& name : std::vector<std::string>{"../x.safetensors", dir / "x.safetensors", "a\\\\b", "..", "", "a..b", "a/b", "x\\u0000y"}) {
+  for (const std::string& name : std::vector<std::string>{"../x.safetensors", dir / "x.safetensors", "a\\\\b", "..", "",
+                                                          "a..b", "a/b", "x\\u0000y"}) {
     INFO(name);
     write_file_atomically(dir / "model/model.safetensors.index.json", "{\"weight_map\":{\"a\":\"" + name + "\"}}");
     CHECK_THROWS_WITH(SafetensorsDirectory{dir / "model"}, contains("weight_map.a") && contains("beside the index"));
@@ -115,13 +120,15 @@ TEST_CASE("the writer makes the format's vectors byte by byte", "[io][safetensor
   SafetensorsWriter writer{dir / "v1"};
   writer.add<float>("attn.0", {1, 2, 3}, six);
   writer.commit();
-  CHECK(read_file(dir / "v1") == hex("40 00 00 00 00 00 00 00") + R"({"attn.0":{"dtype":"F32","shape":[1,2,3],"data_offsets":[0,24]}})" +
+  CHECK(read_file(dir / "v1") == hex("40 00 00 00 00 00 00 00") +
+                                     R"({"attn.0":{"dtype":"F32","shape":[1,2,3],"data_offsets":[0,24]}})" +
                                      hex("00000000 0000803F 00000040 00004040 00008040 0000A040"));
   SafetensorsWriter packed{dir / "v12"};
   const std::string zero(1, '\0');
   packed.add("attn.0", DType::f4, {1, 2}, bytes_of(zero));
   packed.commit();
-  CHECK(read_file(dir / "v12") == hex("40 00 00 00 00 00 00 00") + R"({"attn.0":{"dtype":"F4","shape":[1,2],"data_offsets":[0,1]}}    )" + zero);
+  CHECK(read_file(dir / "v12") ==
+        hex("40 00 00 00 00 00 00 00") + R"({"attn.0":{"dtype":"F4","shape":[1,2],"data_offsets":[0,1]}}    )" + zero);
   SafetensorsWriter empty{dir / "v2"};
   empty.commit();
   CHECK(read_file(dir / "v2") == hex("08 00 00 00 00 00 00 00") + "{}      ");
@@ -143,9 +150,13 @@ TEST_CASE("the writer sorts by type, then name, and puts metadata first", "[io][
   writer.metadata("note", "a \"quoted\" \xC3\xA9");
   writer.commit();
   const std::string file = read_file(dir / "m");
-  CHECK_THAT(file, contains(R"({"__metadata__":{"format":"pt","note":"a \"quoted\" é"},"q":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},)"
-                            R"("B":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"z":{"dtype":"F32","shape":[],"data_offsets":[12,16]},)"
-                            R"("b":{"dtype":"BF16","shape":[1],"data_offsets":[16,18]},"a":{"dtype":"U8","shape":[1],"data_offsets":[18,19]}})"));
+  CHECK_THAT(file, contains(R"({"__metadata__":{"format":"pt","note":"a \"quoted\" é"},)"
+                            R"("q":{"dtype":"F64","shape":[1],)"
+                            R"("data_offsets":[0,8]},)"
+                            R"("B":{"dtype":"F32","shape":[1],"data_offsets":[8,12]},"z":{"dtype":"F32","shape":[],)"
+                            R"("data_offsets":[12,16]},)"
+                            R"("b":{"dtype":"BF16","shape":[1],"data_offsets":[16,18]},"a":{"dtype":"U8","shape":[1],)"
+                            R"("data_offsets":[18,19]}})"));
   CHECK(static_cast<unsigned char>(file[0]) % 8 == 0);
   const SafetensorsFile read{dir / "m"};
   CHECK(read_as<double>(read.at("q")) == std::vector<double>{2});

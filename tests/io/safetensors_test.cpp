@@ -33,7 +33,8 @@ std::string entry(const std::string& dtype, const std::string& shape, const std:
 }  // namespace
 
 TEST_CASE("the format's first vector reads as a tensor of six floats", "[io][safetensors]") {
-  const std::string file = hex("40 00 00 00 00 00 00 00") + R"({"attn.0":{"dtype":"F32","shape":[1,2,3],"data_offsets":[0,24]}})" +
+  const std::string file = hex("40 00 00 00 00 00 00 00") +
+                           R"({"attn.0":{"dtype":"F32","shape":[1,2,3],"data_offsets":[0,24]}})" +
                            hex("00000000 0000803F 00000040 00004040 00008040 0000A040");
   REQUIRE(file.size() == 96);
   const TemporaryDirectory dir;
@@ -78,12 +79,14 @@ TEST_CASE("a header that is not UTF-8 or not JSON of the right form is refused",
   const std::string bad = "InvalidHeaderDeserialization";
   CHECK(rule_of(safetensors("\xFF", 0)) == "InvalidHeader");
   CHECK(rule_of(safetensors("{\"\xED\xA0\x80\":1}", 0)) == "InvalidHeader");
-  for (const char* header : {"{", "", "[]", "1", "{} x", "{\"a\":1}", "{\"a\":{}}", R"({"__metadata__":{"a":1}})", R"({"__metadata__":["a"]})", R"({"__metadata__":null})"}) {
+  for (const char* header : {"{", "", "[]", "1", "{} x", "{\"a\":1}", "{\"a\":{}}", R"({"__metadata__":{"a":1}})",
+                             R"({"__metadata__":["a"]})", R"({"__metadata__":null})"}) {
     INFO(header);
     CHECK(rule_of(safetensors(header, 0)) == bad);
   }
   CHECK(rule_of(safetensors("{}" + std::string(1, '\0'), 0)) == bad);
-  for (const char* shape : {"[2,-1]", "[2,1.5]", "[2,18446744073709551616]", "[\"2\"]", "2", "{}", "null", "[[2]]", "[2e0]"}) {
+  for (const char* shape :
+       {"[2,-1]", "[2,1.5]", "[2,18446744073709551616]", "[\"2\"]", "2", "{}", "null", "[[2]]", "[2e0]"}) {
     INFO(shape);
     CHECK(rule_of(safetensors(entry("I32", shape, "[0,8]"), 8)) == bad);
   }
@@ -91,18 +94,22 @@ TEST_CASE("a header that is not UTF-8 or not JSON of the right form is refused",
     INFO(offsets);
     CHECK(rule_of(safetensors(entry("I32", "[2]", offsets), 8)) == bad);
   }
-  for (const char* dtype : {"i32", "F128", "", "F32 "}) CHECK(rule_of(safetensors(entry(dtype, "[2]", "[0,8]"), 8)) == bad);
+  for (const char* dtype : {"i32", "F128", "", "F32 "})
+    CHECK(rule_of(safetensors(entry(dtype, "[2]", "[0,8]"), 8)) == bad);
   CHECK(rule_of(safetensors(R"({"t":{"dtype":32,"shape":[2],"data_offsets":[0,8]}})", 8)) == bad);
   CHECK(rule_of(safetensors(R"({"t":{"dtype":"F32","shape":[2]}})", 8)) == bad);
   CHECK(rule_of(safetensors(R"({"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})", 8)) == bad);
-  CHECK(rule_of(safetensors(R"({"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8)) == bad);
+  CHECK(rule_of(safetensors(R"({"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"t":{"dtype":"F32","shape":[2],)"
+                            R"("data_offsets":[0,8]}})",
+                            8)) == bad);
   CHECK(rule_of(safetensors(R"({"t":{"dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8]}})", 8)) == bad);
   CHECK(rule_of(safetensors(std::string(1000, '['), 0)) == bad);
 }
 
 TEST_CASE("tensors must follow each other without hole or overlap", "[io][safetensors]") {
   const auto two = [](const std::string& a, const std::string& b) {
-    return R"({"a":{"dtype":"I32","shape":[2,2],"data_offsets":)" + a + R"(},"b":{"dtype":"I32","shape":[2,2],"data_offsets":)" + b + "}}";
+    return R"({"a":{"dtype":"I32","shape":[2,2],"data_offsets":)" + a +
+           R"(},"b":{"dtype":"I32","shape":[2,2],"data_offsets":)" + b + "}}";
   };
   CHECK(rule_of(safetensors(two("[0,16]", "[16,32]"), 32)) == "accepted");
   CHECK(rule_of(safetensors(two("[16,32]", "[0,16]"), 32)) == "accepted");
@@ -113,8 +120,9 @@ TEST_CASE("tensors must follow each other without hole or overlap", "[io][safete
   CHECK(rule_of(safetensors(two("[0,16]", "[16,12]"), 16)) == "InvalidOffset");
   CHECK(rule_of(safetensors(entry("I32", "[0]", "[0,0]"), 0)) == "accepted");
   // Empty tensors may share their begin with each other and with the next one.
-  const std::string shared = R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
-                             R"("c":{"dtype":"U8","shape":[3,0],"data_offsets":[2,2]}})";
+  const std::string shared =
+      R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"b":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+      R"("c":{"dtype":"U8","shape":[3,0],"data_offsets":[2,2]}})";
   CHECK(rule_of(safetensors(shared, 2)) == "accepted");
 }
 
@@ -133,11 +141,13 @@ TEST_CASE("shape, type, offsets and file size must agree", "[io][safetensors]") 
   CHECK(rule_of(safetensors(good, 14)) == "MetadataIncompleteBuffer");
   CHECK(rule_of(safetensors(good, 0)) == "MetadataIncompleteBuffer");
   CHECK(rule_of(safetensors("{}", 1)) == "MetadataIncompleteBuffer");
-  CHECK(rule_of(safetensors(entry("U8", "[1152921504606846976]", "[0,1152921504606846976]"), 8)) == "MetadataIncompleteBuffer");
+  CHECK(rule_of(safetensors(entry("U8", "[1152921504606846976]", "[0,1152921504606846976]"), 8)) ==
+        "MetadataIncompleteBuffer");
 }
 
 TEST_CASE("every cut of a valid safetensors file is refused", "[io][safetensors]") {
-  const std::string file = safetensors(R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", 4);
+  const std::string file =
+      safetensors(R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})", 4);
   for (std::size_t n = 0; n < file.size(); ++n) {
     INFO(n);
     CHECK(rule_of(file.substr(0, n)) != "accepted");
@@ -147,7 +157,8 @@ TEST_CASE("every cut of a valid safetensors file is refused", "[io][safetensors]
 
 TEST_CASE("a message names the tensor, its offsets and what was expected", "[io][safetensors]") {
   const std::string file = safetensors(entry("I32", "[2,2]", "[4,20]"), 20);
-  CHECK_THROWS_WITH(parse_safetensors(bytes_of(file), "w"), contains("tensor \"test\" at [4, 20)") && contains("must begin at 0"));
+  CHECK_THROWS_WITH(parse_safetensors(bytes_of(file), "w"),
+                    contains("tensor \"test\" at [4, 20)") && contains("must begin at 0"));
   const std::string shape = safetensors(entry("I32", "[2,-1]", "[0,8]"), 8);
   CHECK_THROWS_WITH(parse_safetensors(bytes_of(shape), "w"), contains("test.shape[1] is -1"));
 }
@@ -180,12 +191,14 @@ TEST_CASE("stored types convert to the type asked for", "[io][safetensors]") {
   CHECK(read_as<float>(bf16s)[0] == 1.0f);
   CHECK(read_as<float>(bf16s)[2] == 0x1p-133f);
   CHECK(read_as<f16>(bf16s)[1].bits == 0xC000);
-  const std::string doubles = le(1.0) + le(-2.5), bytes = hex("00 7F 80 FF"), longs = le(std::int64_t{-5}) + le(std::int64_t{1} << 40);
+  const std::string doubles = le(1.0) + le(-2.5), bytes = hex("00 7F 80 FF"),
+                    longs = le(std::int64_t{-5}) + le(std::int64_t{1} << 40);
   CHECK(read_as<float>(read(DType::f64, doubles, 2)) == std::vector<float>{1.0f, -2.5f});
   CHECK(read_as<double>(read(DType::i8, bytes, 4)) == std::vector<double>{0, 127, -128, -1});
   CHECK(read_as<std::int64_t>(read(DType::u8, bytes, 4)) == std::vector<std::int64_t>{0, 127, 128, 255});
   CHECK(read_as<std::int64_t>(read(DType::i64, longs, 2))[1] == std::int64_t{1} << 40);
-  CHECK_THROWS_WITH(read_as<std::int32_t>(read(DType::i64, longs, 2)), contains("element 1") && contains("out of range"));
+  CHECK_THROWS_WITH(read_as<std::int32_t>(read(DType::i64, longs, 2)),
+                    contains("element 1") && contains("out of range"));
   CHECK_THROWS_AS(read_as<std::uint32_t>(read(DType::i64, longs, 2)), FormatError);
   CHECK_THROWS_WITH(read_as<std::int32_t>(read(DType::f64, doubles, 2)), contains("F64") && contains("fractions"));
   CHECK_THROWS_WITH(read_as<float>(read(DType::f8_e4m3, bytes, 4)), contains("F8_E4M3"));
@@ -194,8 +207,9 @@ TEST_CASE("stored types convert to the type asked for", "[io][safetensors]") {
 }
 
 TEST_CASE("the table of element types agrees with the format", "[io][safetensors]") {
-  const char* names[] = {"BOOL", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ",
-                         "I16", "U16", "F16", "BF16", "I32", "U32", "F32", "C64", "F64", "I64", "U64"};
+  const char* names[] = {"BOOL",    "F4",          "F6_E2M3",     "F6_E3M2", "U8",  "I8",  "F8_E5M2", "F8_E4M3",
+                         "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I16",     "U16", "F16", "BF16",    "I32",
+                         "U32",     "F32",         "C64",         "F64",     "I64", "U64"};
   int rank = 0;
   for (const char* name : names) {
     const auto dtype = parse_dtype(name);

@@ -21,7 +21,8 @@ inline std::string hex(std::string_view digits) {
   std::string out, plain;
   for (const char c : digits)
     if (c != ' ' && c != '\n') plain += c;
-  for (std::size_t i = 0; i + 1 < plain.size(); i += 2) out += static_cast<char>(value(plain[i]) * 16 + value(plain[i + 1]));
+  for (std::size_t i = 0; i + 1 < plain.size(); i += 2)
+    out += static_cast<char>(value(plain[i]) * 16 + value(plain[i + 1]));
   return out;
 }
 
@@ -33,7 +34,9 @@ std::string le(T value) {
   return out;
 }
 
-inline std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text.data(), text.size())); }
+inline std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 /// A safetensors file with this header and this many data bytes (0, 1, 2, ...).
 inline std::string safetensors(const std::string& header, std::size_t data_bytes) {
@@ -56,7 +59,8 @@ struct GgufBytes {
     body += text(key) + le(kind) + value;
     return *this;
   }
-  GgufBytes& tensor(std::string_view name, std::initializer_list<std::uint64_t> extents, std::uint32_t type, std::uint64_t offset) {
+  GgufBytes& tensor(std::string_view name, std::initializer_list<std::uint64_t> extents, std::uint32_t type,
+                    std::uint64_t offset) {
     ++tensors;
     body += text(name) + le(static_cast<std::uint32_t>(extents.size()));
     for (const std::uint64_t e : extents) body += le(e);

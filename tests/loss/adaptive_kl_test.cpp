@@ -30,7 +30,8 @@ RowReference adaptive_kl(const Row& s, const Row& t, double head_mass, double te
 }  // namespace
 
 TEST_CASE("adaptive KL of the example weighs the forward part by the head's share of the gap", "[loss]") {
-  // p_t(0) = .6439 reaches the head mass of one half alone: g_head = .476509163, g_tail the rest of the same size in all (both sum to 1).
+  // p_t(0) = .6439 reaches the head mass of one half alone: g_head = .476509163, g_tail the rest of the same size in
+  // all (both sum to 1).
   const double head = .476509163, tail = .039121527 + .367909915 + .069477722, share = head / (head + tail);
   CHECK(run_row<double>(AdaptiveKl{}, example_student(), example_teacher()).value() ==
         Approx(share * .650245281575959 + (1 - share) * .685861055921870).epsilon(1e-9));
@@ -41,14 +42,17 @@ TEST_CASE("adaptive KL of the example weighs the forward part by the head's shar
   CHECK(got.gradient.row(0)[0] == Approx(wide * -.476509163 + (1 - wide) * -.340336242).epsilon(1e-8));
 }
 
-TEMPLATE_TEST_CASE("adaptive KL equals the reference on short and long rows, with ties and in sums", "[loss]", double, float, bf16) {
+TEMPLATE_TEST_CASE("adaptive KL equals the reference on short and long rows, with ties and in sums", "[loss]", double,
+                   float, bf16) {
   Normal random(54);
   for (const std::int64_t v : {2, 3, 17, 1000, 1025, 5000, 40000}) {
     for (const float temperature : {1.0f, 2.0f}) {
       const bool peaked = v % 2 == 1;
       Row s = random.row(v, peaked ? 3 : 1), t = random.row(v, peaked ? 3 : 1);
       for (Row* row : {&s, &t})
-        for (double& x : *row) x = static_cast<double>(static_cast<float>(bf16(v == 1000 ? std::round(x) : x)));  // representable; ties at V = 1000
+        for (double& x : *row)
+          x = static_cast<double>(
+              static_cast<float>(bf16(v == 1000 ? std::round(x) : x)));  // representable; ties at V = 1000
       const double mass = 0.3 + 0.05 * static_cast<double>(v % 9);
       const AdaptiveKl loss{.head_mass = mass, .temperature = temperature, .t_squared = false};
       INFO("V = " << v << ", T = " << temperature);
@@ -59,12 +63,17 @@ TEMPLATE_TEST_CASE("adaptive KL equals the reference on short and long rows, wit
       add(want, 0.1, cross_entropy(s, 1));
       const std::int32_t label[] = {1};
       if constexpr (!std::is_same_v<TestType, bf16>)
-        check_row(run_row<TestType>(Sum{Term{0.7, loss}, Term{0.2, AdaptiveKl{.head_mass = 0.9}}, Term{0.1, CrossEntropy{}}}, s, t, {.labels = label}), 0, want);
+        check_row(
+            run_row<TestType>(Sum{Term{0.7, loss}, Term{0.2, AdaptiveKl{.head_mass = 0.9}}, Term{0.1, CrossEntropy{}}},
+                              s, t, {.labels = label}),
+            0, want);
     }
   }
 }
 
-TEMPLATE_TEST_CASE("C25: adaptive weights at p = q are no 0 / 0: value and gradient are exactly 0; extreme and NaN rows behave", "[loss]", double, float, bf16) {
+TEMPLATE_TEST_CASE(
+    "C25: adaptive weights at p = q are no 0 / 0: value and gradient are exactly 0; extreme and NaN rows behave",
+    "[loss]", double, float, bf16) {
   Normal random(55);
   for (const std::int64_t v : {2, 33, 3000}) {
     const Logits<TestType> z({random.row(v, 4)});

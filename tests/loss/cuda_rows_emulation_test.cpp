@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The body of the CUDA row kernel, run on the host (tests/cuda/host_block.hpp) at small shapes against the CPU engine in double: every loss that reads
-// the teacher's rows, labels or a sampled token, and sums. Losses on the teacher's top-k: cuda_support_emulation_test.
+// The body of the CUDA row kernel, run on the host (tests/cuda/host_block.hpp) at small shapes against the CPU engine
+// in double: every loss that reads the teacher's rows, labels or a sampled token, and sums. Losses on the teacher's
+// top-k: cuda_support_emulation_test.
 #include "cuda/host_block.hpp"
 #include "cuda/row_cases.hpp"
 
@@ -9,7 +10,9 @@ using namespace kdlib_tests;
 
 namespace {
 
-constexpr auto emulated = [](const auto& loss, const auto& task, RowResult* results) { emulate_rows(loss, task, results); };
+constexpr auto emulated = [](const auto& loss, const auto& task, RowResult* results) {
+  emulate_rows(loss, task, results);
+};
 
 // Below one block of 32 threads, odd, below and above one tile of vectors, many tiles.
 constexpr std::int64_t sizes[] = {2, 5, 37, 128, 301};
@@ -17,7 +20,9 @@ constexpr std::int64_t sizes[] = {2, 5, 37, 128, 301};
 template <class T, class Loss>
 void compare(const Loss& loss, bool teacher_rows = true, bool masked_columns = true, bool sure_row = true) {
   for (const std::int64_t v : sizes)
-    compare_rows<T>(loss, {.columns = v, .teacher_rows = teacher_rows, .masked_columns = masked_columns, .sure_row = sure_row}, emulated);
+    compare_rows<T>(
+        loss, {.columns = v, .teacher_rows = teacher_rows, .masked_columns = masked_columns, .sure_row = sure_row},
+        emulated);
 }
 
 }  // namespace
@@ -27,12 +32,14 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: divergence
   compare<TestType>(ReverseKl{});
   compare<TestType>(JensenShannon{.beta = 0.3, .scaled = true});
   compare<TestType>(JensenShannon{.beta = 0.9, .temperature = 2.5f, .t_squared = false});
-  compare<TestType>(TotalVariation{.temperature = 1.5f}, true, true, false);  // the sign of p_s - p_t at 1 - 1 is chance in float
+  compare<TestType>(TotalVariation{.temperature = 1.5f}, true, true,
+                    false);  // the sign of p_s - p_t at 1 - 1 is chance in float
   compare<TestType>(SkewForwardKl{.lambda = 0.2});
   compare<TestType>(SkewReverseKl{.temperature = 3});
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: a loss that weights by the teacher's head", "[loss]", float, bf16, double) {
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: a loss that weights by the teacher's head",
+                   "[loss]", float, bf16, double) {
   compare<TestType>(AdaptiveKl{});
   compare<TestType>(AdaptiveKl{.head_mass = 0.9, .temperature = 2});
   compare<TestType>(Sum{Term{1, AdaptiveKl{}}, Term{0.2, CrossEntropy{}}});
@@ -41,7 +48,8 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: a loss tha
 TEST_CASE("the CUDA row kernel takes lower ids first among equals at the edge of the teacher's head", "[loss]") {
   for (const double mass : {0.2, 0.5, 0.7}) {
     Row s, t;
-    for (int i = 0; i < 64; ++i) s.push_back(std::sin(i)), t.push_back(i % 3 == 0 ? 1 : 0);  // 22 equals at the top, 42 below
+    for (int i = 0; i < 64; ++i)
+      s.push_back(std::sin(i)), t.push_back(i % 3 == 0 ? 1 : 0);  // 22 equals at the top, 42 below
     RowTask<double> task;
     task.rows = 1, task.columns = 64;
     task.student = s.data(), task.teacher = t.data();
@@ -65,17 +73,22 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels and
   compare<TestType>(label_smoothing(0.1), false, false);
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums of one and of several temperatures", "[loss]", float, bf16) {
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums of one and of several temperatures",
+                   "[loss]", float, bf16) {
   compare<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{}}});
-  compare<TestType>(Sum{Term{1, CrossEntropy{}}, Term{0.01, ZLoss{}}, Term{0.1, TotalVariation{}}, Term{0.2, SkewReverseKl{}}}, true, true, false);
-  compare<TestType>(Sum{Term{0.7, JensenShannon{.temperature = 2}}, Term{0.3, Sum{Term{1, CrossEntropy{}}, Term{0.1, ReverseKl{.temperature = 4}}}}});
+  compare<TestType>(
+      Sum{Term{1, CrossEntropy{}}, Term{0.01, ZLoss{}}, Term{0.1, TotalVariation{}}, Term{0.2, SkewReverseKl{}}}, true,
+      true, false);
+  compare<TestType>(Sum{Term{0.7, JensenShannon{.temperature = 2}},
+                        Term{0.3, Sum{Term{1, CrossEntropy{}}, Term{0.1, ReverseKl{.temperature = 4}}}}});
 }
 
 TEST_CASE("the CUDA row kernel's body in double equals the CPU engine to 1e-12", "[loss]") {
   compare<double>(Sum{Term{1, ForwardKl{}}, Term{0.5, JensenShannon{.temperature = 2}}, Term{0.2, CrossEntropy{}}});
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel takes rows of any alignment, a gradient of its own memory, and none", "[loss]", float, bf16) {
+TEMPLATE_TEST_CASE("the CUDA row kernel takes rows of any alignment, a gradient of its own memory, and none", "[loss]",
+                   float, bf16) {
   const Sum loss{Term{1, ForwardKl{}}, Term{0.2, CrossEntropy{}}};
   for (const std::int64_t padding : {0, 1, 2, 3, 7})
     for (const std::int64_t v : {3, 64, 131, 256}) {
@@ -89,8 +102,11 @@ TEMPLATE_TEST_CASE("the CUDA row kernel takes rows of any alignment, a gradient 
 
 TEST_CASE("the CUDA row kernel gives the same for blocks and warps of other sizes", "[loss]") {
   const Sum loss{Term{1, ReverseKl{}}, Term{0.2, CrossEntropy{}}};
-  for (const auto &[threads, warp] : {std::pair{8, 8}, std::pair{64, 32}, std::pair{16, 2}})
-    compare_rows<float>(loss, {.columns = 301}, [threads = threads, warp = warp](const auto& l, const auto& task, RowResult* results) { emulate_rows(l, task, results, threads, warp); });
+  for (const auto& [threads, warp] : {std::pair{8, 8}, std::pair{64, 32}, std::pair{16, 2}})
+    compare_rows<float>(loss, {.columns = 301},
+                        [threads = threads, warp = warp](const auto& l, const auto& task, RowResult* results) {
+                          emulate_rows(l, task, results, threads, warp);
+                        });
 }
 
 TEST_CASE("the CUDA row kernel's body gives exactly 0 at p = q", "[loss]") {

@@ -8,18 +8,22 @@ using namespace kdlib_tests;
 
 namespace {
 
-constexpr auto emulated = [](const auto& loss, const auto& task, RowResult* results) { emulate_rows(loss, task, results); };
+constexpr auto emulated = [](const auto& loss, const auto& task, RowResult* results) {
+  emulate_rows(loss, task, results);
+};
 
-/// Supports smaller than a warp, larger than a block, with ids of -1 and ids that come twice; rows below and above a tile of vectors.
+/// Supports smaller than a warp, larger than a block, with ids of -1 and ids that come twice; rows below and above a
+/// tile of vectors.
 template <class T, class Loss>
 void compare(const Loss& loss, double temperature = 1) {
-  for (const auto &[v, k] : {std::pair<std::int64_t, std::int64_t>{5, 3}, {37, 6}, {128, 16}, {301, 40}, {1030, 64}})
+  for (const auto& [v, k] : {std::pair<std::int64_t, std::int64_t>{5, 3}, {37, 6}, {128, 16}, {301, 40}, {1030, 64}})
     compare_rows<T>(loss, {.columns = v, .support = k, .support_temperature = temperature}, emulated);
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k forward KL under each mass rule", "[loss]", float, bf16) {
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k forward KL under each mass rule", "[loss]",
+                   float, bf16) {
   compare<TestType>(TopKForwardKl{});
   compare<TestType>(TopKForwardKl{.temperature = 2}, 2);
   compare<TestType>(TopKForwardKl{.mass = TopKMass::renormalised});
@@ -27,13 +31,15 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k forw
   compare<TestType>(TopKForwardKl{.mass = TopKMass::sampled});
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k reverse KL under each mass rule", "[loss]", float, bf16) {
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k reverse KL under each mass rule", "[loss]",
+                   float, bf16) {
   compare<TestType>(TopKReverseKl<>{});
   compare<TestType>(TopKReverseKl<TopKMass::renormalised>{.temperature = 1.5f}, 1.5);
 }
 
 TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums with top-k terms", "[loss]", float, bf16) {
-  compare<TestType>(Sum{Term{0.9, TopKForwardKl{.temperature = 2}}, Term{0.1, CrossEntropy{}}, Term{0.05, NegativeEntropy{}}}, 2);
+  compare<TestType>(
+      Sum{Term{0.9, TopKForwardKl{.temperature = 2}}, Term{0.1, CrossEntropy{}}, Term{0.05, NegativeEntropy{}}}, 2);
   compare<TestType>(Sum{Term{0.5, TopKForwardKl{}}, Term{0.5, TopKReverseKl<>{}}, Term{0.1, CrossEntropy{}}});
 }
 
@@ -76,7 +82,8 @@ TEST_CASE("C7 on CUDA: tails from 1e-3 to 1e-12 keep their gradient in float", "
     const Row p = log_softmax(t), q = log_softmax(s);
     const double rest_t = 2998 * std::exp(p[0]), rest_s = 2998 * std::exp(q[0]);
     const std::int32_t ids[] = {1500, 7};
-    const float log_probs[] = {static_cast<float>(p[1500]), static_cast<float>(p[7])}, log_tail[] = {static_cast<float>(std::log(rest_t))};
+    const float log_probs[] = {static_cast<float>(p[1500]), static_cast<float>(p[7])},
+                log_tail[] = {static_cast<float>(std::log(rest_t))};
     Logits<float> student({s});
     RowTask<float> task;
     task.rows = 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// head_loss on a device that is made up: its row engine is the CUDA kernel's body on the host (tests/cuda/host_block.hpp), its products the CPU's. Its
-// memory can be touched by its kernels and copies alone, so a host access to device memory ends the test.
+// head_loss on a device that is made up: its row engine is the CUDA kernel's body on the host
+// (tests/cuda/host_block.hpp), its products the CPU's. Its memory can be touched by its kernels and copies alone, so a
+// host access to device memory ends the test.
 #include <sys/mman.h>
 
 #include <map>
@@ -75,11 +76,13 @@ struct Kernels<Emulated, double> {
     const Open open;
     Kernels<Cpu, double>::gemm(x...);
   }
-  static void gather_rows(const double* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, double* out) {
+  static void gather_rows(const double* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
+                          double* out) {
     const Open open;
     for (std::int64_t i = 0; i < count * width; ++i) detail::GatherRow<double>{x, rows, width, out}(i);
   }
-  static void scatter_add_rows(const double* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, double* y) {
+  static void scatter_add_rows(const double* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
+                               double* y) {
     const Open open;
     for (std::int64_t i = 0; i < count * width; ++i) detail::ScatterAddRow<double>{x, rows, width, y}(i);
   }
@@ -92,13 +95,17 @@ struct RowKernels<Emulated, double> {
     const Open open;
     kdlib_tests::emulate_rows(loss, task, results);
   }
-  static void modify_logits(const double* bias, double scale, float softcap, std::int64_t rows, std::int64_t columns, double* z) {
+  static void modify_logits(const double* bias, double scale, float softcap, std::int64_t rows, std::int64_t columns,
+                            double* z) {
     const Open open;
-    for (std::int64_t i = 0; i < rows * columns; ++i) detail::ModifyLogit<double>{bias, scale, static_cast<double>(softcap), columns, z}(i);
+    for (std::int64_t i = 0; i < rows * columns; ++i)
+      detail::ModifyLogit<double>{bias, scale, static_cast<double>(softcap), columns, z}(i);
   }
-  static void softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const double* z, double* gradient) {
+  static void softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const double* z,
+                               double* gradient) {
     const Open open;
-    for (std::int64_t i = 0; i < rows * columns; ++i) detail::SoftcapBackward<double>{1 / static_cast<double>(softcap), z, gradient}(i);
+    for (std::int64_t i = 0; i < rows * columns; ++i)
+      detail::SoftcapBackward<double>{1 / static_cast<double>(softcap), z, gradient}(i);
   }
 };
 

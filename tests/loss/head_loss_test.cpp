@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The fused pass: equal to rows of stored logits, and to itself for any chunk, split, packing and mask (D15, C14-C16, C29, C30, C32, C35).
+// The fused pass: equal to rows of stored logits, and to itself for any chunk, split, packing and mask (D15, C14-C16,
+// C29, C30, C32, C35).
 #include "kdlib/tensor/token_batch.hpp"
 #include "loss/row_reference.hpp"
 
@@ -46,8 +47,8 @@ struct Outcome {
 };
 
 template <class T, class Loss, class Targets>
-Outcome<T> run(const Loss& loss, Problem<T>& p, const Targets& targets, const RowInputs& rows, HeadLossSettings settings = {}, double scale = 0.1,
-               const HeadView<T, Cpu>* student = nullptr) {
+Outcome<T> run(const Loss& loss, Problem<T>& p, const Targets& targets, const RowInputs& rows,
+               HeadLossSettings settings = {}, double scale = 0.1, const HeadView<T, Cpu>* student = nullptr) {
   settings.row_values = true;
   Tensor<T, Cpu> gradient(p.hidden.shape());
   p.head.gradient = Tensor<T, Cpu>::zeros(p.head.value.shape());
@@ -72,9 +73,12 @@ void check_same(const Outcome<T>& a, const Outcome<T>& b) {
   CHECK(difference(a.head, b.head) < Tolerance<T>::gradient);
 }
 
-std::int64_t workspace(std::int64_t rows, std::int64_t v, std::size_t size) { return rows * v * 2 * static_cast<std::int64_t>(size); }
+std::int64_t workspace(std::int64_t rows, std::int64_t v, std::size_t size) {
+  return rows * v * 2 * static_cast<std::int64_t>(size);
+}
 
-const auto mixed_loss = Sum{Term{0.7, JensenShannon{.beta = 0.3, .temperature = 2}}, Term{0.3, CrossEntropy{}}, Term{0.2, ReverseKl{}}};
+const auto mixed_loss =
+    Sum{Term{0.7, JensenShannon{.beta = 0.3, .temperature = 2}}, Term{0.3, CrossEntropy{}}, Term{0.2, ReverseKl{}}};
 
 }  // namespace
 
@@ -112,38 +116,48 @@ TEMPLATE_TEST_CASE("the fused pass equals rows of stored logits", "[loss]", doub
   Problem<TestType> p(6, 129);
   const Outcome<TestType> fused = run(mixed_loss, p, p.targets(), p.rows());
   Tensor<TestType, Cpu> s({6, 129}), t({6, 129}), g({6, 129});
-  Kernels<Cpu, TestType>::gemm(false, true, 6, 129, 12, 1, p.hidden.data(), 12, p.head.value.data(), 12, 0, s.data(), 129);
-  Kernels<Cpu, TestType>::gemm(false, true, 6, 129, 20, 1, p.teacher_hidden.data(), 20, p.teacher_head.data(), 20, 0, t.data(), 129);
+  Kernels<Cpu, TestType>::gemm(false, true, 6, 129, 12, 1, p.hidden.data(), 12, p.head.value.data(), 12, 0, s.data(),
+                               129);
+  Kernels<Cpu, TestType>::gemm(false, true, 6, 129, 20, 1, p.teacher_hidden.data(), 20, p.teacher_head.data(), 20, 0,
+                               t.data(), 129);
   const Outcome<TestType> stored = run(mixed_loss, p, LogitTargets<TestType, Cpu>{t.view()}, p.rows());
   check_same(stored, fused);
-  const HeadLossResult rows = row_loss(mixed_loss, s.view(), LogitTargets<TestType, Cpu>{t.view()}, p.rows(), 0.1, g.view());
+  const HeadLossResult rows =
+      row_loss(mixed_loss, s.view(), LogitTargets<TestType, Cpu>{t.view()}, p.rows(), 0.1, g.view());
   CHECK(rows.loss.sum == Approx(fused.result.loss.sum).epsilon(Tolerance<TestType>::loss));
   std::vector<TestType> hidden(6 * 12);
-  Kernels<Cpu, TestType>::gemm(false, false, 6, 12, 129, 1, g.data(), 129, p.head.value.data(), 12, 0, hidden.data(), 12);
+  Kernels<Cpu, TestType>::gemm(false, false, 6, 12, 129, 1, g.data(), 129, p.head.value.data(), 12, 0, hidden.data(),
+                               12);
   CHECK(difference(hidden, fused.hidden) < Tolerance<TestType>::gradient);
 }
 
 TEMPLATE_TEST_CASE("D15: any chunk size gives the same loss and gradients", "[loss]", double, float) {
   Problem<TestType> p(17, 67);
   const Outcome<TestType> whole = run(mixed_loss, p, p.targets(), p.rows());
-  for (std::int64_t chunk = 1; chunk <= 17; ++chunk) check_same(run(mixed_loss, p, p.targets(), p.rows(), {.workspace_bytes = workspace(chunk, 67, sizeof(TestType))}), whole);
-  CHECK(head_loss_chunk(17, 67, 2, 4, 1) == 1);                         // below one row still takes one
-  CHECK(head_loss_chunk(17, 67, 2, 4, 67 * 8 * 9) == 9);                // 9 + 8
-  CHECK(head_loss_chunk(17, 67, 2, 4, 67 * 8 * 16) == 9);               // not 16 + 1
+  for (std::int64_t chunk = 1; chunk <= 17; ++chunk)
+    check_same(run(mixed_loss, p, p.targets(), p.rows(), {.workspace_bytes = workspace(chunk, 67, sizeof(TestType))}),
+               whole);
+  CHECK(head_loss_chunk(17, 67, 2, 4, 1) == 1);            // below one row still takes one
+  CHECK(head_loss_chunk(17, 67, 2, 4, 67 * 8 * 9) == 9);   // 9 + 8
+  CHECK(head_loss_chunk(17, 67, 2, 4, 67 * 8 * 16) == 9);  // not 16 + 1
   CHECK(head_loss_chunk(17, 67, 2, 4, std::int64_t{1} << 40) == 17);
 }
 
 TEST_CASE("repeated passes are equal bit for bit", "[loss]") {
   Problem<float> p(33, 515);
   const HeadLossSettings settings{.workspace_bytes = workspace(8, 515, 4), .metrics = true};
-  const Outcome<float> a = run(mixed_loss, p, p.targets(), p.rows(), settings), b = run(mixed_loss, p, p.targets(), p.rows(), settings);
+  const Outcome<float> a = run(mixed_loss, p, p.targets(), p.rows(), settings),
+                       b = run(mixed_loss, p, p.targets(), p.rows(), settings);
   CHECK(a.hidden == b.hidden);
   CHECK(a.head == b.head);
   CHECK(a.result.loss.sum == b.result.loss.sum);
   CHECK(a.result.row_values == b.result.row_values);
 }
 
-TEST_CASE("D15, C29 and C30: micro-batches of 100, 10 and 1 rows add up to the whole batch, which the mean of their means does not", "[loss]") {
+TEST_CASE(
+    "D15, C29 and C30: micro-batches of 100, 10 and 1 rows add up to the whole batch, which the mean of their means "
+    "does not",
+    "[loss]") {
   Problem<double> p(111, 23);
   const double scale = 1.0 / 111;
   p.weights.assign(111, 1.0f);
@@ -158,10 +172,11 @@ TEST_CASE("D15, C29 and C30: micro-batches of 100, 10 and 1 rows add up to the w
     part.hidden = p.hidden.clone();
     Tensor<double, Cpu> gradient({n, 12});
     Parameter<double, Cpu> parameter{.name = "head", .value = p.head.value, .gradient = {}, .trainable = true};
-    const auto result = head_loss(ForwardKl{}, p.student(), p.hidden.view().rows(begin, n), p.targets().rows(begin, n), {}, scale, gradient.view(), &parameter,
-                                  HeadLossSettings{});
+    const auto result = head_loss(ForwardKl{}, p.student(), p.hidden.view().rows(begin, n), p.targets().rows(begin, n),
+                                  {}, scale, gradient.view(), &parameter, HeadLossSettings{});
     for (std::size_t i = 0; i < head.size(); ++i) head[i] += parameter.gradient.data()[i];
-    for (std::int64_t i = 0; i < n * 12; ++i) CHECK(gradient.data()[i] == Approx(whole.hidden[static_cast<std::size_t>(begin * 12 + i)]).margin(1e-15));
+    for (std::int64_t i = 0; i < n * 12; ++i)
+      CHECK(gradient.data()[i] == Approx(whole.hidden[static_cast<std::size_t>(begin * 12 + i)]).margin(1e-15));
     total += result;
     mean_of_means += result.loss.mean() / 3;
     begin += n;
@@ -175,11 +190,14 @@ TEST_CASE("D15, C29 and C30: micro-batches of 100, 10 and 1 rows add up to the w
   CHECK(sum.mean() == Approx(123.0 / 111).epsilon(1e-15));
 }
 
-TEMPLATE_TEST_CASE("C14, C15: rows of weight 0 cost nothing, get gradient 0 and change nothing else", "[loss]", double, float) {
+TEMPLATE_TEST_CASE("C14, C15: rows of weight 0 cost nothing, get gradient 0 and change nothing else", "[loss]", double,
+                   float) {
   Problem<TestType> p(9, 41);
   std::vector<float> all = p.weights;
-  for (const std::size_t r : {std::size_t{0}, std::size_t{3}, std::size_t{4}, std::size_t{8}}) p.weights[r] = 0, p.labels[r] = -1;  // a masked label may be anything
-  const Outcome<TestType> masked = run(mixed_loss, p, p.targets(), p.rows(), {.workspace_bytes = workspace(2, 41, sizeof(TestType))});
+  for (const std::size_t r : {std::size_t{0}, std::size_t{3}, std::size_t{4}, std::size_t{8}})
+    p.weights[r] = 0, p.labels[r] = -1;  // a masked label may be anything
+  const Outcome<TestType> masked =
+      run(mixed_loss, p, p.targets(), p.rows(), {.workspace_bytes = workspace(2, 41, sizeof(TestType))});
   for (std::size_t r = 0; r < 9; ++r)
     for (std::size_t i = 0; i < 12; ++i) CHECK((masked.hidden[r * 12 + i] != 0) == (p.weights[r] != 0));
   for (std::size_t r = 0; r < 9; ++r) CHECK((masked.result.row_values[r] != 0) == (p.weights[r] != 0));
@@ -218,10 +236,12 @@ TEST_CASE("C14: a document of one answer token has one row, which reads the toke
   CHECK(rows.label == std::vector<std::int32_t>{9});
 }
 
-TEMPLATE_TEST_CASE("C16: padded vocabularies of different size compare on the real ids; padding gets no gradient", "[loss]", double, float) {
+TEMPLATE_TEST_CASE("C16: padded vocabularies of different size compare on the real ids; padding gets no gradient",
+                   "[loss]", double, float) {
   Problem<TestType> p(5, 40), teacher(5, 48);
   const HeadView<TestType, Cpu> student{.weight = p.head.value.view(), .real_vocabulary = 37};
-  const HiddenTargets<TestType, Cpu> targets{p.teacher_hidden.view(), {.weight = teacher.teacher_head.view(), .real_vocabulary = 37}};
+  const HiddenTargets<TestType, Cpu> targets{p.teacher_hidden.view(),
+                                             {.weight = teacher.teacher_head.view(), .real_vocabulary = 37}};
   for (std::int32_t& y : p.labels) y %= 37;
   const Outcome<TestType> padded = run(mixed_loss, p, targets, p.rows(), {}, 0.1, &student);
   Problem<TestType> cut(5, 37);
@@ -234,8 +254,10 @@ TEMPLATE_TEST_CASE("C16: padded vocabularies of different size compare on the re
   CHECK(padded.result.loss.sum == Approx(exact.result.loss.sum).epsilon(1e-12));
   CHECK(difference(padded.hidden, exact.hidden) < Tolerance<TestType>::gradient);
   for (std::size_t i = 37 * 12; i < padded.head.size(); ++i) CHECK(padded.head[i] == 0);
-  CHECK_THROWS_WITH(run(ForwardKl{}, p, HiddenTargets<TestType, Cpu>{p.teacher_hidden.view(), {.weight = teacher.teacher_head.view()}}, p.rows()),
-                    contains("40 logits") && contains("48") && contains("real_vocabulary"));
+  CHECK_THROWS_WITH(
+      run(ForwardKl{}, p,
+          HiddenTargets<TestType, Cpu>{p.teacher_hidden.view(), {.weight = teacher.teacher_head.view()}}, p.rows()),
+      contains("40 logits") && contains("48") && contains("real_vocabulary"));
 }
 
 TEST_CASE("D11: two zero logits added to both models change the forward KL; masking them does not", "[loss]") {
@@ -244,13 +266,15 @@ TEST_CASE("D11: two zero logits added to both models change the forward KL; mask
   CHECK(run_row<double>(ForwardKl{}, s, t).value() == Approx(.584965).epsilon(1e-6));
   const Logits<double> student({s}), teacher({t});
   Logits<double> gradient(1, 6);
-  const auto got = row_loss(ForwardKl{}, student.view(), LogitTargets<double, Cpu>{teacher.view(), 4}, {}, 1.0, gradient.view());
+  const auto got =
+      row_loss(ForwardKl{}, student.view(), LogitTargets<double, Cpu>{teacher.view(), 4}, {}, 1.0, gradient.view());
   CHECK(got.loss.sum == Approx(.650245281575959).epsilon(1e-12));
   CHECK(gradient.values[4] == 0);
   CHECK(gradient.values[5] == 0);
 }
 
-TEST_CASE("D11 and C16: 128 zero logits of padding steal n / (e^lse + n) of the mass; as padding they steal nothing", "[loss]") {
+TEST_CASE("D11 and C16: 128 zero logits of padding steal n / (e^lse + n) of the mass; as padding they steal nothing",
+          "[loss]") {
   const double lse[] = {5, 10, 15, 20}, stolen[] = {.463, 5.78e-3, 3.92e-5, 2.64e-7};
   for (int k = 0; k < 4; ++k) {
     Row s(2 + 128, 0.0);
@@ -258,17 +282,22 @@ TEST_CASE("D11 and C16: 128 zero logits of padding steal n / (e^lse + n) of the 
     const std::int32_t label[] = {1};
     const Logits<double> z({s});
     const auto value = [&](std::int64_t real) {
-      return row_loss(ForwardKl{}, z.view(), LogitTargets<double, Cpu>{z.view(), real}, {.labels = label}, 1.0, View<double, Cpu>{}, {.metrics = true}).metrics.label_log_prob;
+      return row_loss(ForwardKl{}, z.view(), LogitTargets<double, Cpu>{z.view(), real}, {.labels = label}, 1.0,
+                      View<double, Cpu>{}, {.metrics = true})
+          .metrics.label_log_prob;
     };
     CHECK(value(2) == Approx(std::log(0.5)).epsilon(1e-14));
     CHECK(1 - std::exp(value(0)) / 0.5 == Approx(stolen[k]).epsilon(2e-3));  // three digits are given
   }
 }
 
-TEST_CASE("C35: the loss is what is asked for: no cross-entropy is mixed in, and each named term reaches the gradient", "[loss]") {
+TEST_CASE("C35: the loss is what is asked for: no cross-entropy is mixed in, and each named term reaches the gradient",
+          "[loss]") {
   Problem<double> p(4, 29);
-  const Outcome<double> kl = run(ForwardKl{}, p, p.targets(), p.rows()), ce = run(CrossEntropy{}, p, NoTargets{}, p.rows());
+  const Outcome<double> kl = run(ForwardKl{}, p, p.targets(), p.rows()),
+                        ce = run(CrossEntropy{}, p, NoTargets{}, p.rows());
   const Outcome<double> both = run(Sum{Term{0.9, ForwardKl{}}, Term{0.1, CrossEntropy{}}}, p, p.targets(), p.rows());
   CHECK(both.result.loss.sum == Approx(0.9 * kl.result.loss.sum + 0.1 * ce.result.loss.sum).epsilon(1e-12));
-  for (std::size_t i = 0; i < both.hidden.size(); ++i) CHECK(both.hidden[i] == Approx(0.9 * kl.hidden[i] + 0.1 * ce.hidden[i]).margin(1e-14));
+  for (std::size_t i = 0; i < both.hidden.size(); ++i)
+    CHECK(both.hidden[i] == Approx(0.9 * kl.hidden[i] + 0.1 * ce.hidden[i]).margin(1e-14));
 }

@@ -17,7 +17,9 @@ RowMetrics metrics_of(const Row& s, const Row& t, std::int32_t label) {
 std::vector<std::int64_t> sorted_five(const Row& z) {
   std::vector<std::int64_t> ids(z.size());
   for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i);
-  std::stable_sort(ids.begin(), ids.end(), [&](std::int64_t a, std::int64_t b) { return z[static_cast<std::size_t>(a)] > z[static_cast<std::size_t>(b)]; });
+  std::stable_sort(ids.begin(), ids.end(), [&](std::int64_t a, std::int64_t b) {
+    return z[static_cast<std::size_t>(a)] > z[static_cast<std::size_t>(b)];
+  });
   ids.resize(std::min<std::size_t>(5, ids.size()));
   return ids;
 }
@@ -48,7 +50,8 @@ TEST_CASE("C36: each metric has the name and sign of what it measures", "[loss]"
 
 TEST_CASE("metrics are those of temperature 1 whatever the loss uses", "[loss]") {
   const Row s = example_student(), t = example_teacher();
-  const RowMetrics m = run_rows(ForwardKl{.temperature = 3}, Logits<double>({s}), Logits<double>({t}), {}, 1, true).result.metrics;
+  const RowMetrics m =
+      run_rows(ForwardKl{.temperature = 3}, Logits<double>({s}), Logits<double>({t}), {}, 1, true).result.metrics;
   CHECK(m.forward_kl == Approx(0.650245281575959).epsilon(1e-12));
 }
 
@@ -99,15 +102,19 @@ TEST_CASE("C36: the label's rank counts the larger entries, at every level, what
   }
 }
 
-TEMPLATE_TEST_CASE("C36: JS is free where it is the loss, on request elsewhere, else of weight 0", "[loss]", double, float) {
+TEMPLATE_TEST_CASE("C36: JS is free where it is the loss, on request elsewhere, else of weight 0", "[loss]", double,
+                   float) {
   const Row s = example_student(), t = example_teacher();
   const Logits<TestType> a({s}), b({t});
   const auto metrics = [&](const auto& loss, bool request) {
-    return row_loss(loss, a.view(), LogitTargets<TestType, Cpu>{b.view()}, {}, 1.0, View<TestType, Cpu>{}, {.metrics = true, .jensen_shannon = request}).metrics;
+    return row_loss(loss, a.view(), LogitTargets<TestType, Cpu>{b.view()}, {}, 1.0, View<TestType, Cpu>{},
+                    {.metrics = true, .jensen_shannon = request})
+        .metrics;
   };
   const double want = 0.153307115529217;
-  for (const RowMetrics& m : {metrics(JensenShannon{}, false), metrics(JensenShannon{}, true), metrics(JensenShannon{.scaled = true}, false), metrics(ForwardKl{.temperature = 2}, true),
-                              metrics(JensenShannon{.beta = 0.1}, true)}) {
+  for (const RowMetrics& m :
+       {metrics(JensenShannon{}, false), metrics(JensenShannon{}, true), metrics(JensenShannon{.scaled = true}, false),
+        metrics(ForwardKl{.temperature = 2}, true), metrics(JensenShannon{.beta = 0.1}, true)}) {
     CHECK(m.js_weight == 1);
     CHECK(agrees<TestType>(m.js, want, 1));
   }
@@ -117,11 +124,14 @@ TEMPLATE_TEST_CASE("C36: JS is free where it is the loss, on request elsewhere, 
   Normal random(23);
   const Row x = random.row(3000, 4), y = random.row(3000, 4);
   const auto far = run_rows(JensenShannon{}, Logits<TestType>({x}), Logits<TestType>({y}), {}, 1, true);
-  const auto asked = row_loss(ReverseKl{}, Logits<TestType>({x}).view(), LogitTargets<TestType, Cpu>{Logits<TestType>({y}).view()}, {}, 1.0, View<TestType, Cpu>{},
-                              {.metrics = true, .jensen_shannon = true});
+  const auto asked =
+      row_loss(ReverseKl{}, Logits<TestType>({x}).view(), LogitTargets<TestType, Cpu>{Logits<TestType>({y}).view()}, {},
+               1.0, View<TestType, Cpu>{}, {.metrics = true, .jensen_shannon = true});
   CHECK(agrees<TestType>(asked.metrics.js, jensen_shannon(x, y, 0.5).value, 1));
   CHECK(agrees<TestType>(far.result.metrics.js, asked.metrics.js, 1));
-  CHECK(row_loss(ReverseKl{}, a.view(), LogitTargets<TestType, Cpu>{a.view()}, {}, 1.0, View<TestType, Cpu>{}, {.metrics = true, .jensen_shannon = true}).metrics.js == 0);
+  CHECK(row_loss(ReverseKl{}, a.view(), LogitTargets<TestType, Cpu>{a.view()}, {}, 1.0, View<TestType, Cpu>{},
+                 {.metrics = true, .jensen_shannon = true})
+            .metrics.js == 0);
 }
 
 TEST_CASE("C36: mass on the support, tail loss and the share of cut rows have the values of the example", "[loss]") {
@@ -130,25 +140,34 @@ TEST_CASE("C36: mass on the support, tail loss and the share of cut rows have th
   const double log_probs[] = {p[0], p[1]}, log_tail[] = {std::log(1 - .880797078)};
   const TopKTargets<double, Cpu> targets{{ids, {1, 2}}, {log_probs, {1, 2}}, {log_tail, {1}}};
   const Logits<double> s({example_student()});
-  const auto of = [&](const auto& loss, bool metrics = true) { return row_loss(loss, s.view(), targets, {}, 1.0, View<double, Cpu>{}, {.metrics = metrics}).metrics; };
+  const auto of = [&](const auto& loss, bool metrics = true) {
+    return row_loss(loss, s.view(), targets, {}, 1.0, View<double, Cpu>{}, {.metrics = metrics}).metrics;
+  };
   const RowMetrics m = of(TopKForwardKl{});
   CHECK(m.support_weight == 1);
   CHECK(m.teacher_support_mass == Approx(.880797078).epsilon(1e-8));
   CHECK(m.student_support_mass == Approx(.443409442).epsilon(1e-8));
   const double tail = (1 - .880797078) * std::log((1 - .880797078) / (1 - .443409442));
   CHECK(m.tail_loss == Approx(tail).epsilon(1e-7));
-  CHECK(of(Sum{Term{0.5, TopKForwardKl{}}, Term{0.1, NegativeEntropy{}}}).tail_loss == Approx(0.5 * tail).epsilon(1e-7));
-  CHECK(of(TopKReverseKl<>{}).tail_loss == Approx((1 - .443409442) * std::log((1 - .443409442) / (1 - .880797078))).epsilon(1e-7));
+  CHECK(of(Sum{Term{0.5, TopKForwardKl{}}, Term{0.1, NegativeEntropy{}}}).tail_loss ==
+        Approx(0.5 * tail).epsilon(1e-7));
+  CHECK(of(TopKReverseKl<>{}).tail_loss ==
+        Approx((1 - .443409442) * std::log((1 - .443409442) / (1 - .880797078))).epsilon(1e-7));
   CHECK(of(TopKForwardKl{.mass = TopKMass::raw}).tail_loss == 0);
   CHECK(of(NegativeEntropy{}).support_weight == 0);
   CHECK(of(TopKForwardKl{}, false).support_weight == 0);
 
   const std::vector<Row> rows = {example_student(), example_student(), example_student()};
   const std::int32_t labels[] = {2, 0, 3};
-  const float mu[] = {static_cast<float>(q[2] - 1), static_cast<float>(q[0]), static_cast<float>(q[3])}, weights[] = {1, 2, 1};
-  const RowInputs inputs{.labels = labels, .weights = weights, .behaviour_log_probs = mu};  // ratios e, 1, 1; advantages -1.65, 1.35, -1.15
+  const float mu[] = {static_cast<float>(q[2] - 1), static_cast<float>(q[0]), static_cast<float>(q[3])},
+              weights[] = {1, 2, 1};
+  const RowInputs inputs{.labels = labels,
+                         .weights = weights,
+                         .behaviour_log_probs = mu};  // ratios e, 1, 1; advantages -1.65, 1.35, -1.15
   const auto cut = [&](const auto& loss) {
-    return run_rows(loss, Logits<double>(rows), Logits<double>({example_teacher(), example_teacher(), example_teacher()}), inputs, 1, true).result.metrics;
+    return run_rows(loss, Logits<double>(rows),
+                    Logits<double>({example_teacher(), example_teacher(), example_teacher()}), inputs, 1, true)
+        .result.metrics;
   };
   CHECK(cut(PolicyGradient{}).clamp_weight == 4);
   CHECK(cut(PolicyGradient{}).clamped == 0);
@@ -161,9 +180,11 @@ TEST_CASE("C36: mass on the support, tail loss and the share of cut rows have th
 }
 
 TEST_CASE("metrics are weighted sums, and rows of weight 0 stay out", "[loss]") {
-  const std::vector<Row> s = {example_student(), {1, 2, 3, 4}, example_student()}, t = {example_teacher(), {4, 3, 2, 1}, example_teacher()};
+  const std::vector<Row> s = {example_student(), {1, 2, 3, 4}, example_student()},
+                         t = {example_teacher(), {4, 3, 2, 1}, example_teacher()};
   const float weights[] = {2, 0, 0.5};
-  const RowMetrics m = run_rows(ForwardKl{}, Logits<double>(s), Logits<double>(t), {.weights = weights}, 1, true).result.metrics;
+  const RowMetrics m =
+      run_rows(ForwardKl{}, Logits<double>(s), Logits<double>(t), {.weights = weights}, 1, true).result.metrics;
   CHECK(m.weight == 2.5);
   CHECK(m.forward_kl / m.weight == Approx(0.650245281575959).epsilon(1e-12));
   CHECK(m.label_weight == 0);
@@ -177,17 +198,24 @@ TEST_CASE("C26: softcap, bias and logit scale of both heads enter value and grad
     for (std::int64_t i = 0; i < t.count(); ++i) t.data()[i] = deviation * random();
     return t;
   };
-  const Tensor<double, Cpu> bias = tensor({v}, 1), teacher_bias = tensor({v}, 1), teacher_weight = tensor({v, h}, 1), teacher_hidden = tensor({rows, h}, 1);
+  const Tensor<double, Cpu> bias = tensor({v}, 1), teacher_bias = tensor({v}, 1), teacher_weight = tensor({v, h}, 1),
+                            teacher_hidden = tensor({rows, h}, 1);
   Tensor<double, Cpu> hidden = tensor({rows, h}, 1);
   Parameter<double, Cpu> head{.name = "lm_head.weight", .value = tensor({v, h}, 1), .gradient = {}, .trainable = true};
-  const HeadView<double, Cpu> student{.weight = std::as_const(head.value).view(), .bias = bias.view(), .softcap = 3, .logit_scale = 0.7f};
-  const HiddenTargets<double, Cpu> targets{teacher_hidden.view(), {.weight = teacher_weight.view(), .bias = teacher_bias.view(), .softcap = 5, .logit_scale = 1.3f}};
+  const HeadView<double, Cpu> student{
+      .weight = std::as_const(head.value).view(), .bias = bias.view(), .softcap = 3, .logit_scale = 0.7f};
+  const HiddenTargets<double, Cpu> targets{
+      teacher_hidden.view(),
+      {.weight = teacher_weight.view(), .bias = teacher_bias.view(), .softcap = 5, .logit_scale = 1.3f}};
   const std::int32_t labels[] = {0, 7, 18};
   const auto check = [&](const auto& loss, const auto& some_targets) {
-    const auto value = [&] { return head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, {}, nullptr).loss.sum; };
+    const auto value = [&] {
+      return head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, {}, nullptr).loss.sum;
+    };
     Tensor<double, Cpu> gradient(hidden.shape());
     head.zero_gradient();
-    head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, gradient.view(), &head, {.workspace_bytes = 2 * 3 * v * 8});
+    head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, gradient.view(), &head,
+              {.workspace_bytes = 2 * 3 * v * 8});
     const double step = Tolerance<double>::difference_step;
     const auto differences = [&](double* x, const double* want, std::int64_t n) {
       std::vector<double> numeric;
@@ -217,19 +245,23 @@ TEST_CASE("C26: softcap, bias and logit scale of both heads enter value and grad
         x += head.value.data()[i * h + k] * hidden.data()[r * h + k];
         y += teacher_weight.data()[i * h + k] * teacher_hidden.data()[r * h + k];
       }
-      a.push_back(3 * std::tanh(static_cast<double>(0.7f) * x / 3)), b.push_back(5 * std::tanh(static_cast<double>(1.3f) * y / 5));
+      a.push_back(3 * std::tanh(static_cast<double>(0.7f) * x / 3)),
+          b.push_back(5 * std::tanh(static_cast<double>(1.3f) * y / 5));
     }
     s.push_back(a), t.push_back(b);
   }
   double want = 0;
   for (std::size_t r = 0; r < 3; ++r) want += forward_kl(s[r], t[r]).value;
-  CHECK(head_loss(ForwardKl{}, student, hidden.view(), targets, {}, 1.0, {}, nullptr).loss.sum == Approx(want).epsilon(1e-12));
+  CHECK(head_loss(ForwardKl{}, student, hidden.view(), targets, {}, 1.0, {}, nullptr).loss.sum ==
+        Approx(want).epsilon(1e-12));
 }
 
 TEST_CASE("wrong sizes and settings are refused with what they need", "[loss]") {
   Logits<double> s({example_student()}), t({example_teacher()});
   const LogitTargets<double, Cpu> targets{std::as_const(t).view()};
-  const auto run = [&](const auto& loss, const RowInputs& rows) { return row_loss(loss, std::as_const(s).view(), targets, rows, 1.0, View<double, Cpu>{}); };
+  const auto run = [&](const auto& loss, const RowInputs& rows) {
+    return row_loss(loss, std::as_const(s).view(), targets, rows, 1.0, View<double, Cpu>{});
+  };
   const std::int32_t outside[] = {4}, two[] = {1, 2};
   const float negative[] = {-1};
   CHECK_THROWS_WITH(run(CrossEntropy{}, {.labels = outside}), contains("label 4") && contains("vocabulary of 4"));

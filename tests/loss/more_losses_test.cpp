@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Skew divergences (D14), total variation, entropy, label smoothing, z-loss: reference values, finite differences, exact zeros, limits.
+// Skew divergences (D14), total variation, entropy, label smoothing, z-loss: reference values, finite differences,
+// exact zeros, limits.
 #include "kdlib/io/safetensors.hpp"
 #include "loss/row_reference.hpp"
 #include "support/shared.hpp"
@@ -18,7 +19,8 @@ void check_differences(const Loss& loss, const Row& s, const Row& t, const RowIn
   for (std::size_t i = 0; i < s.size(); ++i) {
     Row up = s, down = s;
     up[i] += step, down[i] -= step;
-    numeric.push_back((run_row<double>(loss, up, t, rows).value() - run_row<double>(loss, down, t, rows).value()) / (2 * step));
+    numeric.push_back((run_row<double>(loss, up, t, rows).value() - run_row<double>(loss, down, t, rows).value()) /
+                      (2 * step));
   }
   CHECK(scaled_difference(got.data(), numeric.data(), numeric.size()) < Tolerance<double>::finite_difference);
 }
@@ -34,7 +36,8 @@ void check_reference(const std::string& name, const std::string& loss_name, cons
   const std::vector<std::int64_t> mask = read_as<std::int64_t>(file.at(name + ".mask"));
   const std::vector<float> w(mask.begin(), mask.end());
   const LogitTargets<T, Cpu> targets{std::as_const(teacher).view()};
-  const auto all = row_loss(loss, std::as_const(student).view(), targets, {}, 1.0, View<T, Cpu>{}, {.row_values = true});
+  const auto all =
+      row_loss(loss, std::as_const(student).view(), targets, {}, 1.0, View<T, Cpu>{}, {.row_values = true});
   row_loss(loss, std::as_const(student).view(), targets, {.weights = w}, 1.0, gradient.view());
   const auto compare = [&](const std::string& what, const auto& got, const std::vector<double>& want) {
     double largest = 0, worst = 0;
@@ -56,10 +59,14 @@ TEMPLATE_TEST_CASE("skew divergences and total variation equal PyTorch", "[loss]
     for (const float t : {1.0f, 2.0f}) {
       const std::string end = t == 1 ? ".T1" : ".T2";
       check_reference<TestType>(name, "tvd" + end, TotalVariation{.temperature = t, .t_squared = false});
-      check_reference<TestType>(name, "skew_fkl0.1" + end, SkewForwardKl{.lambda = 0.1, .temperature = t, .t_squared = false});
-      check_reference<TestType>(name, "skew_fkl0.5" + end, SkewForwardKl{.lambda = 0.5, .temperature = t, .t_squared = false});
-      check_reference<TestType>(name, "skew_rkl0.1" + end, SkewReverseKl{.lambda = 0.1, .temperature = t, .t_squared = false});
-      check_reference<TestType>(name, "skew_rkl0.5" + end, SkewReverseKl{.lambda = 0.5, .temperature = t, .t_squared = false});
+      check_reference<TestType>(name, "skew_fkl0.1" + end,
+                                SkewForwardKl{.lambda = 0.1, .temperature = t, .t_squared = false});
+      check_reference<TestType>(name, "skew_fkl0.5" + end,
+                                SkewForwardKl{.lambda = 0.5, .temperature = t, .t_squared = false});
+      check_reference<TestType>(name, "skew_rkl0.1" + end,
+                                SkewReverseKl{.lambda = 0.1, .temperature = t, .t_squared = false});
+      check_reference<TestType>(name, "skew_rkl0.5" + end,
+                                SkewReverseKl{.lambda = 0.5, .temperature = t, .t_squared = false});
     }
 }
 
@@ -88,7 +95,9 @@ TEST_CASE("gradients of the further losses equal finite differences", "[loss]") 
   check_differences(UniformCrossEntropy{}, s, t);
   check_differences(ZLoss{}, s, t);
   check_differences(label_smoothing(0.1), s, t, rows);
-  check_differences(Sum{Term{1, CrossEntropy{}}, Term{1e-1, ZLoss{}}, Term{0.05, NegativeEntropy{}}, Term{0.4, SkewForwardKl{}}}, s, t, rows);
+  check_differences(
+      Sum{Term{1, CrossEntropy{}}, Term{1e-1, ZLoss{}}, Term{0.05, NegativeEntropy{}}, Term{0.4, SkewForwardKl{}}}, s,
+      t, rows);
   check_differences(Sum{Term{1, ForwardKl{.temperature = 2}}, Term{1e-1, ZLoss{}}}, s, t, rows);
 }
 
@@ -114,7 +123,8 @@ TEST_CASE("label smoothing and z-loss have the values of their formulas in float
   const std::int32_t label[] = {7};
   double uniform = 0, lse = s[0] - a[0];
   for (const double x : a) uniform -= x / 500;
-  CHECK(run_row<float>(label_smoothing(0.2), s, s, {.labels = label}).value() == Approx(-0.8 * a[7] + 0.2 * uniform).epsilon(1e-5));
+  CHECK(run_row<float>(label_smoothing(0.2), s, s, {.labels = label}).value() ==
+        Approx(-0.8 * a[7] + 0.2 * uniform).epsilon(1e-5));
   CHECK(run_row<float>(ZLoss{}, s, s).value() == Approx(lse * lse).epsilon(1e-5));
   CHECK_THROWS_AS(run_row<float>(SkewForwardKl{.lambda = 1}, s, s), ConfigError);
 }

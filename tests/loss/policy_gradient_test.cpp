@@ -31,7 +31,8 @@ void near_all(const Row& got, const Row& want, double tolerance) {
   for (std::size_t i = 0; i < want.size(); ++i) CHECK(std::abs(got[i] - want[i]) < tolerance);
 }
 
-const Row reverse_gradient = {-.340336242, -.147113084, .440032880, .047416445}, forward_gradient = {-.476509163, .039121527, .367909915, .069477722};
+const Row reverse_gradient = {-.340336242, -.147113084, .440032880, .047416445},
+          forward_gradient = {-.476509163, .039121527, .367909915, .069477722};
 constexpr PolicyGradient on_policy{.importance_ratio = false};
 
 }  // namespace
@@ -66,10 +67,13 @@ TEST_CASE("C1: the expected gradient of k1 as a loss is 0, which is why kdlib re
 }
 
 namespace {
-/// What a wrong program would do: differentiate through the advantage. The Dual is kept where PolicyGradient says detach.
+/// What a wrong program would do: differentiate through the advantage. The Dual is kept where PolicyGradient says
+/// detach.
 struct UndetachedAdvantage {
   static constexpr bool reads_teacher_label = true;
-  Dual at_label(const LabelPoint& point) const { return -((Dual{point.teacher_log_prob, 0} - point.log_prob) * point.log_prob); }
+  Dual at_label(const LabelPoint& point) const {
+    return -((Dual{point.teacher_log_prob, 0} - point.log_prob) * point.log_prob);
+  }
 };
 struct DetachedAdvantage {
   static constexpr bool reads_teacher_label = true;
@@ -84,14 +88,17 @@ TEST_CASE("C2: an advantage that is not detached changes the gradient by log p_s
   const Row q = log_softmax(example_student());
   for (std::int32_t y = 0; y < 4; ++y) {
     const std::int32_t label[] = {y};
-    const Row with = run_row<double>(UndetachedAdvantage{}, example_student(), example_teacher(), {.labels = label}).gradient.row(0);
-    const Row without = run_row<double>(DetachedAdvantage{}, example_student(), example_teacher(), {.labels = label}).gradient.row(0);
+    const Row with =
+        run_row<double>(UndetachedAdvantage{}, example_student(), example_teacher(), {.labels = label}).gradient.row(0);
+    const Row without =
+        run_row<double>(DetachedAdvantage{}, example_student(), example_teacher(), {.labels = label}).gradient.row(0);
     for (std::size_t j = 0; j < 4; ++j) {
       const double score = (static_cast<std::size_t>(y) == j ? 1 : 0) - std::exp(q[j]);
       CHECK(with[j] - without[j] == Approx(q[static_cast<std::size_t>(y)] * score).margin(1e-14));
     }
   }
-  static_assert(!std::is_convertible_v<Dual, Detached> && !std::is_constructible_v<Detached, Dual>, "only detach() drops a derivative");
+  static_assert(!std::is_convertible_v<Dual, Detached> && !std::is_constructible_v<Detached, Dual>,
+                "only detach() drops a derivative");
   static_assert(!std::is_convertible_v<Detached, Dual>, "a coefficient never becomes differentiable");
 }
 
@@ -111,7 +118,8 @@ TEST_CASE("a constant baseline does not change the expected policy gradient", "[
     const std::int32_t label[] = {y};
     const float log_p[] = {static_cast<float>(t[static_cast<std::size_t>(y)] - 2.5)};
     Logits<double> s({example_student()}), gradient(1, 4);
-    const auto got = row_loss(on_policy, std::as_const(s).view(), SampledTargets{log_p}, {.labels = label}, 1.0, gradient.view(), {.row_values = true});
+    const auto got = row_loss(on_policy, std::as_const(s).view(), SampledTargets{log_p}, {.labels = label}, 1.0,
+                              gradient.view(), {.row_values = true});
     add(shifted, std::exp(q[static_cast<std::size_t>(y)]), RowReference{got.row_values[0], gradient.row(0)});
   }
   near_all(shifted.gradient, reverse_gradient, 1e-7);
@@ -124,7 +132,8 @@ TEST_CASE("D12: a baseline of each row's KL keeps the expected gradient and lowe
     double second = 0, first = 0;
     for (std::int32_t y = 0; y < 4; ++y) {
       const std::int32_t label[] = {y};
-      for (const double g : run_row<double>(loss, example_student(), example_teacher(), {.labels = label}).gradient.row(0))
+      for (const double g :
+           run_row<double>(loss, example_student(), example_teacher(), {.labels = label}).gradient.row(0))
         second += std::exp(q[static_cast<std::size_t>(y)]) * g * g;
     }
     for (const double g : reverse_gradient) first += g * g;
@@ -140,8 +149,10 @@ TEST_CASE("D12: a baseline of each row's KL keeps the expected gradient and lowe
   const Row q = log_softmax(example_student()), t = log_softmax(example_teacher());
   const std::int32_t label[] = {2};
   const Row g = run_row<double>(with, example_student(), example_teacher(), {.labels = label}).gradient.row(0);
-  for (std::size_t j = 0; j < 4; ++j) CHECK(g[j] == Approx(-(t[2] - q[2] + .685861055921870) * ((j == 2 ? 1 : 0) - std::exp(q[j]))).epsilon(1e-12));
-  CHECK_THROWS_AS(run_row<double>(BaselinePolicyGradient{}, example_student(), example_teacher(), {.labels = label}), ConfigError);  // C37: no behaviour log-probs
+  for (std::size_t j = 0; j < 4; ++j)
+    CHECK(g[j] == Approx(-(t[2] - q[2] + .685861055921870) * ((j == 2 ? 1 : 0) - std::exp(q[j]))).epsilon(1e-12));
+  CHECK_THROWS_AS(run_row<double>(BaselinePolicyGradient{}, example_student(), example_teacher(), {.labels = label}),
+                  ConfigError);  // C37: no behaviour log-probs
 }
 
 TEST_CASE("C3 and D12: an advantage that does not depend on the token teaches nothing", "[loss]") {
@@ -165,23 +176,27 @@ TEST_CASE("the ratio is cut at its limit and the advantage clipped", "[loss]") {
   const double log_q = log_softmax(example_student())[2], log_p = log_softmax(example_teacher())[2];
   const double ratio = std::exp(log_q + 3.0);
   REQUIRE(ratio > 2);
-  check_row(run_row<double>(PolicyGradient{}, example_student(), example_teacher(), rows), 0, policy_gradient(example_student(), log_p, 2, ratio));
+  check_row(run_row<double>(PolicyGradient{}, example_student(), example_teacher(), rows), 0,
+            policy_gradient(example_student(), log_p, 2, ratio));
   check_row(run_row<double>(PolicyGradient{.ratio_limit = 2}, example_student(), example_teacher(), rows), 0,
             policy_gradient(example_student(), log_p, 2, 2));
-  const auto clipped = run_row<double>(PolicyGradient{.ratio_limit = 2, .advantage_limit = 0.5}, example_student(), example_teacher(), rows);
+  const auto clipped = run_row<double>(PolicyGradient{.ratio_limit = 2, .advantage_limit = 0.5}, example_student(),
+                                       example_teacher(), rows);
   check_row(clipped, 0, policy_gradient(example_student(), log_q - 0.5, 2, 2));
 }
 
 TEST_CASE("C37: an importance ratio without behaviour log-probs is refused, not taken as 1", "[loss]") {
   const std::int32_t label[] = {2};
-  CHECK_THROWS_AS(run_row<double>(PolicyGradient{}, example_student(), example_teacher(), {.labels = label}), ConfigError);
+  CHECK_THROWS_AS(run_row<double>(PolicyGradient{}, example_student(), example_teacher(), {.labels = label}),
+                  ConfigError);
   CHECK_THROWS_WITH(run_row<double>(PolicyGradient{}, example_student(), example_teacher(), {.labels = label}),
                     contains("no behaviour log-probs") && contains(".importance_ratio = false"));
 }
 
 TEST_CASE("the policy gradient mixes with losses of the whole distribution", "[loss]") {
   const std::int32_t label[] = {3};
-  const auto got = run_row<double>(Sum{Term{0.5, on_policy}, Term{2, ReverseKl{}}}, example_student(), example_teacher(), {.labels = label});
+  const auto got = run_row<double>(Sum{Term{0.5, on_policy}, Term{2, ReverseKl{}}}, example_student(),
+                                   example_teacher(), {.labels = label});
   RowReference want;
   add(want, 0.5, policy_gradient(example_student(), log_softmax(example_teacher())[3], 3, 1));
   add(want, 2, reverse_kl(example_student(), example_teacher()));

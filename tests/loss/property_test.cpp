@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random shapes, temperatures, weights, masks and compositions against a plain double-precision reference, at every vector level.
+// Random shapes, temperatures, weights, masks and compositions against a plain double-precision reference, at every
+// vector level.
 #include "loss/row_reference.hpp"
 
 using namespace kdlib;
@@ -20,7 +21,8 @@ struct Case {
       const double noise = std::pow(10.0, -3 * random.uniform());
       for (double& x : t) x += noise * random();
       s[static_cast<std::size_t>(random.below(v))] += 8;
-      for (double& x : s) x = static_cast<float>(x + offset);  // numbers that float holds exactly: both precisions see the same input
+      for (double& x : s)
+        x = static_cast<float>(x + offset);  // numbers that float holds exactly: both precisions see the same input
       for (double& x : t) x = static_cast<float>(x);
       student.push_back(s), teacher.push_back(t);
       labels.push_back(static_cast<std::int32_t>(random.below(v)));
@@ -59,13 +61,18 @@ template <class T>
 void check_all(const Case& c, double temperature, double beta, double weight) {
   const float t = static_cast<float>(temperature);
   const double square = temperature * temperature;
-  check_case<T>(c, CrossEntropy{.temperature = t, .t_squared = false}, [&](const Row& s, const Row&, std::int32_t y) { return cross_entropy(s, y, temperature); });
-  check_case<T>(c, ForwardKl{.temperature = t, .t_squared = false}, [&](const Row& s, const Row& q, std::int32_t) { return forward_kl(s, q, temperature); });
-  check_case<T>(c, ReverseKl{.temperature = t, .t_squared = false}, [&](const Row& s, const Row& q, std::int32_t) { return reverse_kl(s, q, temperature); });
+  check_case<T>(c, CrossEntropy{.temperature = t, .t_squared = false},
+                [&](const Row& s, const Row&, std::int32_t y) { return cross_entropy(s, y, temperature); });
+  check_case<T>(c, ForwardKl{.temperature = t, .t_squared = false},
+                [&](const Row& s, const Row& q, std::int32_t) { return forward_kl(s, q, temperature); });
+  check_case<T>(c, ReverseKl{.temperature = t, .t_squared = false},
+                [&](const Row& s, const Row& q, std::int32_t) { return reverse_kl(s, q, temperature); });
   check_case<T>(c, JensenShannon{.beta = beta, .temperature = t, .t_squared = false},
                 [&](const Row& s, const Row& q, std::int32_t) { return jensen_shannon(s, q, beta, temperature); });
-  check_case<T>(c, Sum{Term{weight, ForwardKl{.temperature = t}}, Term{1, Sum{Term{0.5, JensenShannon{.beta = beta, .temperature = t}},
-                                                                           Term{0.2, CrossEntropy{.temperature = t}}}}},
+  check_case<T>(c,
+                Sum{Term{weight, ForwardKl{.temperature = t}},
+                    Term{1, Sum{Term{0.5, JensenShannon{.beta = beta, .temperature = t}},
+                                Term{0.2, CrossEntropy{.temperature = t}}}}},
                 [&](const Row& s, const Row& q, std::int32_t y) {
                   RowReference total;
                   add(total, weight * square, forward_kl(s, q, temperature));
@@ -73,7 +80,9 @@ void check_all(const Case& c, double temperature, double beta, double weight) {
                   add(total, 0.2 * square, cross_entropy(s, y, temperature));
                   return total;
                 });
-  check_case<T>(c, Sum{Term{weight, ReverseKl{.temperature = t}}, Term{0.2, CrossEntropy{}}, Term{0.1, JensenShannon{.beta = beta, .temperature = t}}},
+  check_case<T>(c,
+                Sum{Term{weight, ReverseKl{.temperature = t}}, Term{0.2, CrossEntropy{}},
+                    Term{0.1, JensenShannon{.beta = beta, .temperature = t}}},
                 [&](const Row& s, const Row& q, std::int32_t y) {
                   RowReference total;
                   add(total, weight * square, reverse_kl(s, q, temperature));
@@ -93,7 +102,8 @@ void check_level(CpuLevel level) {
     const Case c(random, index % 4, v, index % 5 == 0 ? 100 : 0);  // N = 0 ... 3
     const float rounded = static_cast<float>(temperature);
     check_all<float>(c, static_cast<double>(rounded), 0.05 + 0.9 * random.uniform(), 2 * random.uniform());
-    if (level == CpuLevel::portable) check_all<double>(c, static_cast<double>(rounded), 0.05 + 0.9 * random.uniform(), 2 * random.uniform());
+    if (level == CpuLevel::portable)
+      check_all<double>(c, static_cast<double>(rounded), 0.05 + 0.9 * random.uniform(), 2 * random.uniform());
     ++index;
   }
 }
@@ -102,11 +112,13 @@ void check_level(CpuLevel level) {
 
 TEST_CASE("random rows equal the reference: portable", "[loss]") { check_level(CpuLevel::portable); }
 TEST_CASE("random rows equal the reference: AVX2", "[loss]") {
-  if (detail::best_cpu_level() < CpuLevel::avx2) KDLIB_SKIP("this CPU has no AVX2: the AVX2 bodies of the row engine did not run");
+  if (detail::best_cpu_level() < CpuLevel::avx2)
+    KDLIB_SKIP("this CPU has no AVX2: the AVX2 bodies of the row engine did not run");
   check_level(CpuLevel::avx2);
 }
 TEST_CASE("random rows equal the reference: AVX-512", "[loss]") {
-  if (detail::best_cpu_level() < CpuLevel::avx512) KDLIB_SKIP("this CPU has no AVX-512: the AVX-512 bodies of the row engine did not run");
+  if (detail::best_cpu_level() < CpuLevel::avx512)
+    KDLIB_SKIP("this CPU has no AVX-512: the AVX-512 bodies of the row engine did not run");
   check_level(CpuLevel::avx512);
 }
 
@@ -116,14 +128,17 @@ TEST_CASE("real vocabularies equal the reference", "[loss]") {
     const Case c(random, 1, v, 0);
     Case weighted = c;
     weighted.weights.assign(1, 1.0f);
-    check_case<float>(weighted, ForwardKl{}, [&](const Row& s, const Row& q, std::int32_t) { return forward_kl(s, q); });
-    check_case<float>(weighted, Sum{Term{1, ReverseKl{}}, Term{0.5, CrossEntropy{}}}, [&](const Row& s, const Row& q, std::int32_t y) {
-      RowReference total;
-      add(total, 1, reverse_kl(s, q));
-      add(total, 0.5, cross_entropy(s, y));
-      return total;
-    });
-    check_case<float>(weighted, JensenShannon{.beta = 0.3}, [&](const Row& s, const Row& q, std::int32_t) { return jensen_shannon(s, q, 0.3); });
+    check_case<float>(weighted, ForwardKl{},
+                      [&](const Row& s, const Row& q, std::int32_t) { return forward_kl(s, q); });
+    check_case<float>(weighted, Sum{Term{1, ReverseKl{}}, Term{0.5, CrossEntropy{}}},
+                      [&](const Row& s, const Row& q, std::int32_t y) {
+                        RowReference total;
+                        add(total, 1, reverse_kl(s, q));
+                        add(total, 0.5, cross_entropy(s, y));
+                        return total;
+                      });
+    check_case<float>(weighted, JensenShannon{.beta = 0.3},
+                      [&](const Row& s, const Row& q, std::int32_t) { return jensen_shannon(s, q, 0.3); });
   }
 }
 
@@ -135,20 +150,26 @@ TEST_CASE("bf16 logits equal the reference on the rounded inputs", "[loss]") {
       for (double& x : row) x = static_cast<double>(static_cast<float>(bf16(x)));
   check_case<bf16>(c, ForwardKl{}, [&](const Row& s, const Row& q, std::int32_t) { return forward_kl(s, q); });
   check_case<bf16>(c, ReverseKl{}, [&](const Row& s, const Row& q, std::int32_t) { return reverse_kl(s, q); });
-  check_case<bf16>(c, JensenShannon{}, [&](const Row& s, const Row& q, std::int32_t) { return jensen_shannon(s, q, 0.5); });
+  check_case<bf16>(c, JensenShannon{},
+                   [&](const Row& s, const Row& q, std::int32_t) { return jensen_shannon(s, q, 0.5); });
   check_case<bf16>(c, CrossEntropy{}, [&](const Row& s, const Row&, std::int32_t y) { return cross_entropy(s, y); });
 }
 
-TEST_CASE("C28: results repeat bit for bit and do not depend on the thread count; the gradient may overwrite the logits", "[loss]") {
+TEST_CASE(
+    "C28: results repeat bit for bit and do not depend on the thread count; the gradient may overwrite the logits",
+    "[loss]") {
   Normal random(80);
   const Case c(random, 7, 3333, 0);
-  const auto loss = Sum{Term{1, ForwardKl{}}, Term{0.5, JensenShannon{.beta = 0.2}}, Term{0.1, CrossEntropy{.temperature = 2}}};
+  const auto loss =
+      Sum{Term{1, ForwardKl{}}, Term{0.5, JensenShannon{.beta = 0.2}}, Term{0.1, CrossEntropy{.temperature = 2}}};
   const int before = thread_count();
   set_thread_count(1);
-  const auto one = run_rows(loss, matrix<float>(c.student, c.columns), matrix<float>(c.teacher, c.columns), c.inputs(), 1, true);
+  const auto one =
+      run_rows(loss, matrix<float>(c.student, c.columns), matrix<float>(c.teacher, c.columns), c.inputs(), 1, true);
   for (const int threads : {1, 2, 3, 5}) {
     set_thread_count(threads);
-    const auto again = run_rows(loss, matrix<float>(c.student, c.columns), matrix<float>(c.teacher, c.columns), c.inputs(), 1, true);
+    const auto again =
+        run_rows(loss, matrix<float>(c.student, c.columns), matrix<float>(c.teacher, c.columns), c.inputs(), 1, true);
     CHECK(again.gradient.values == one.gradient.values);
     CHECK(again.result.row_values == one.result.row_values);
     CHECK(again.result.loss.sum == one.result.loss.sum);

@@ -47,7 +47,8 @@ void check(const std::string& name, const std::string& loss_name, const Loss& lo
   Logits<T> student(rows, columns), teacher(rows, columns), gradient(rows, columns);
   student.values = read<T>(name + ".student");
   teacher.values = read<T>(name + ".teacher");
-  const std::vector<std::int64_t> labels = read<std::int64_t>(name + ".labels"), mask = read<std::int64_t>(name + ".mask");
+  const std::vector<std::int64_t> labels = read<std::int64_t>(name + ".labels"),
+                                  mask = read<std::int64_t>(name + ".mask");
   const std::vector<std::int32_t> y(labels.begin(), labels.end());
   const std::vector<float> w(mask.begin(), mask.end());
   const LogitTargets<T, Cpu> targets{teacher.view()};
@@ -78,16 +79,21 @@ void check_fused(double beta, float temperature, const std::string& key) {
     read_as<T>(info, std::span<T>(t.data(), static_cast<std::size_t>(t.count())));
     return t;
   };
-  const Tensor<T, Cpu> hidden = tensor("fused.student_hidden"), teacher_hidden = tensor("fused.teacher_hidden"), teacher_head = tensor("fused.teacher_head");
-  Parameter<T, Cpu> head{.name = "lm_head.weight", .value = tensor("fused.student_head"), .gradient = {}, .trainable = true};
+  const Tensor<T, Cpu> hidden = tensor("fused.student_hidden"), teacher_hidden = tensor("fused.teacher_hidden"),
+                       teacher_head = tensor("fused.teacher_head");
+  Parameter<T, Cpu> head{
+      .name = "lm_head.weight", .value = tensor("fused.student_head"), .gradient = {}, .trainable = true};
   const std::vector<float> weights = read<float>("fused.row_weight");
   const HiddenTargets<T, Cpu> targets{teacher_hidden.view(), {.weight = teacher_head.view()}};
   Tensor<T, Cpu> gradient(hidden.shape());
   const JensenShannon loss{.beta = beta, .temperature = temperature, .t_squared = false};
   const HeadView<T, Cpu> student{.weight = std::as_const(head.value).view()};
-  const auto result = head_loss(loss, student, hidden.view(), targets, {.weights = weights}, 1.0, gradient.view(), &head, {.workspace_bytes = 4 * 211 * 16});
-  const auto values = head_loss(loss, student, hidden.view(), targets, {}, 1.0, View<T, Cpu>{}, nullptr, {.metrics = true, .row_values = true});
-  const auto near = [&](const std::string& what, const T* got, const std::vector<double>& want) {  // the reference was made in float32
+  const auto result = head_loss(loss, student, hidden.view(), targets, {.weights = weights}, 1.0, gradient.view(),
+                                &head, {.workspace_bytes = 4 * 211 * 16});
+  const auto values = head_loss(loss, student, hidden.view(), targets, {}, 1.0, View<T, Cpu>{}, nullptr,
+                                {.metrics = true, .row_values = true});
+  const auto near = [&](const std::string& what, const T* got,
+                        const std::vector<double>& want) {  // the reference was made in float32
     double largest = 0, worst = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {
       largest = std::max(largest, std::abs(want[i]));
@@ -107,18 +113,31 @@ void check_fused(double beta, float temperature, const std::string& key) {
   }
   CHECK(result.loss.sum == Approx(sum).epsilon(2e-6));
   if (temperature == 1) CHECK(values.metrics.student_entropy == Approx(entropies).epsilon(2e-6));
-  const NegativeEntropy negative{.temperature = temperature, .t_squared = false};  // the metrics are those at T = 1: the loss tells it at T = 2
-  const auto again = head_loss(negative, student, hidden.view(), NoTargets{}, {}, 1.0, View<T, Cpu>{}, nullptr, {.row_values = true});
-  for (std::size_t r = 0; r < want.size(); ++r) CHECK(std::abs(again.row_values[r] + entropy[r]) <= 2e-6 * std::max(1.0, entropy[r]));
+  const NegativeEntropy negative{.temperature = temperature,
+                                 .t_squared = false};  // the metrics are those at T = 1: the loss tells it at T = 2
+  const auto again =
+      head_loss(negative, student, hidden.view(), NoTargets{}, {}, 1.0, View<T, Cpu>{}, nullptr, {.row_values = true});
+  for (std::size_t r = 0; r < want.size(); ++r)
+    CHECK(std::abs(again.row_values[r] + entropy[r]) <= 2e-6 * std::max(1.0, entropy[r]));
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on ordinary logits", "[loss][reference]", double, float) { check_case<TestType>("plain"); }
-TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on a peaked, distant teacher", "[loss][reference]", double, float) { check_case<TestType>("far"); }
-TEMPLATE_TEST_CASE("losses equal PyTorch and TRL late in training", "[loss][reference]", double, float) { check_case<TestType>("near"); }
-TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on logits with large offsets", "[loss][reference]", double, float) { check_case<TestType>("offset"); }
-TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on two entries", "[loss][reference]", double, float) { check_case<TestType>("tiny"); }
+TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on ordinary logits", "[loss][reference]", double, float) {
+  check_case<TestType>("plain");
+}
+TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on a peaked, distant teacher", "[loss][reference]", double, float) {
+  check_case<TestType>("far");
+}
+TEMPLATE_TEST_CASE("losses equal PyTorch and TRL late in training", "[loss][reference]", double, float) {
+  check_case<TestType>("near");
+}
+TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on logits with large offsets", "[loss][reference]", double, float) {
+  check_case<TestType>("offset");
+}
+TEMPLATE_TEST_CASE("losses equal PyTorch and TRL on two entries", "[loss][reference]", double, float) {
+  check_case<TestType>("tiny");
+}
 
 TEMPLATE_TEST_CASE("the fused pass equals TRL's chunked divergence", "[loss][reference]", double, float) {
   for (const auto& [beta, text] : std::map<double, std::string>{{0.0, "0"}, {1.0, "1"}, {0.5, "0.5"}, {0.1, "0.1"}})

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses of one row in plain double precision, written from the definitions in probability space, apart from the engine's formulas.
+// Losses of one row in plain double precision, written from the definitions in probability space, apart from the
+// engine's formulas.
 #ifndef KDLIB_TESTS_LOSS_ROW_REFERENCE_HPP
 #define KDLIB_TESTS_LOSS_ROW_REFERENCE_HPP
 
@@ -62,7 +63,8 @@ inline RowReference reverse_kl(const Row& s, const Row& t, double temperature = 
   return finish(value, a, w, temperature);
 }
 
-inline RowReference jensen_shannon(const Row& s, const Row& t, double beta, double temperature = 1, bool scaled = false) {
+inline RowReference jensen_shannon(const Row& s, const Row& t, double beta, double temperature = 1,
+                                   bool scaled = false) {
   if (beta == 0) return forward_kl(s, t, temperature);
   if (beta == 1) return reverse_kl(s, t, temperature);
   const Row a = log_softmax(s, temperature), b = log_softmax(t, temperature);
@@ -100,12 +102,14 @@ inline void add(RowReference& total, double weight, const RowReference& part) {
   for (std::size_t i = 0; i < part.gradient.size(); ++i) total.gradient[i] += weight * part.gradient[i];
 }
 
-// ---- the example of the specification (losses.md, section 3) ----------------------------------------------------------------------
+// ---- the example of the specification (losses.md, section 3)
+// ----------------------------------------------------------------------
 
 inline Row example_teacher() { return {2, 1, 0, -1}; }
 inline Row example_student() { return {0, 0.5, 1, -0.5}; }
 
-// ---- the engine on rows -------------------------------------------------------------------------------------------------------------
+// ---- the engine on rows
+// -------------------------------------------------------------------------------------------------------------
 
 template <class T>
 struct Logits {
@@ -113,7 +117,8 @@ struct Logits {
   std::int64_t rows = 0, columns = 0;
 
   Logits(std::int64_t r, std::int64_t v) : values(static_cast<std::size_t>(r * v)), rows(r), columns(v) {}
-  explicit Logits(const std::vector<Row>& from) : Logits(static_cast<std::int64_t>(from.size()), static_cast<std::int64_t>(from.front().size())) {
+  explicit Logits(const std::vector<Row>& from)
+      : Logits(static_cast<std::int64_t>(from.size()), static_cast<std::int64_t>(from.front().size())) {
     std::size_t k = 0;
     for (const Row& row : from)
       for (const double x : row) values[k++] = static_cast<T>(x);
@@ -122,7 +127,8 @@ struct Logits {
   kdlib::View<T, kdlib::Cpu> view() { return {values.data(), {rows, columns}}; }
   Row row(std::int64_t r) const {
     Row out;
-    for (std::int64_t i = 0; i < columns; ++i) out.push_back(static_cast<double>(values[static_cast<std::size_t>(r * columns + i)]));
+    for (std::int64_t i = 0; i < columns; ++i)
+      out.push_back(static_cast<double>(values[static_cast<std::size_t>(r * columns + i)]));
     return out;
   }
 };
@@ -136,11 +142,11 @@ struct EngineResult {
 
 /// Value and gradient of sum_r weight_r value_r (scale 1), every row's value, metrics.
 template <class T, class Loss>
-EngineResult<T> run_rows(const Loss& loss, const Logits<T>& student, const Logits<T>& teacher, const kdlib::RowInputs& rows = {}, double scale = 1,
-                         bool metrics = false) {
+EngineResult<T> run_rows(const Loss& loss, const Logits<T>& student, const Logits<T>& teacher,
+                         const kdlib::RowInputs& rows = {}, double scale = 1, bool metrics = false) {
   EngineResult<T> out{{}, Logits<T>(student.rows, student.columns)};
-  out.result = kdlib::row_loss(loss, student.view(), kdlib::LogitTargets<T, kdlib::Cpu>{teacher.view()}, rows, scale, out.gradient.view(),
-                               {.metrics = metrics, .row_values = true});
+  out.result = kdlib::row_loss(loss, student.view(), kdlib::LogitTargets<T, kdlib::Cpu>{teacher.view()}, rows, scale,
+                               out.gradient.view(), {.metrics = metrics, .row_values = true});
   return out;
 }
 template <class T, class Loss>
@@ -148,12 +154,14 @@ EngineResult<T> run_row(const Loss& loss, const Row& s, const Row& t, const kdli
   return run_rows(loss, Logits<T>(std::vector<Row>{s}), Logits<T>(std::vector<Row>{t}), rows);
 }
 
-/// What the engine may differ by: double 1e-12; float 1e-5 relative plus 2e-7 absolute (issue text); the largest difference over what is allowed.
+/// What the engine may differ by: double 1e-12; float 1e-5 relative plus 2e-7 absolute (issue text); the largest
+/// difference over what is allowed.
 template <class T>
 bool agrees(double got, double want, double magnitude) {
   if (std::isnan(got) || std::isnan(want)) return false;
-  const double allowed = std::is_same_v<T, double> ? Tolerance<double>::loss * std::max(1.0, magnitude)
-                                                   : (std::is_same_v<T, float> ? 1e-5 * magnitude + 2e-7 : 4e-3 * magnitude + 1e-6);
+  const double allowed = std::is_same_v<T, double>
+                             ? Tolerance<double>::loss * std::max(1.0, magnitude)
+                             : (std::is_same_v<T, float> ? 1e-5 * magnitude + 2e-7 : 4e-3 * magnitude + 1e-6);
   return std::abs(got - want) <= allowed;
 }
 
@@ -182,7 +190,9 @@ class Normal {
     const double u = uniform(), v = uniform();
     return std::sqrt(-2 * std::log(1 - u)) * std::cos(6.283185307179586 * v);
   }
-  std::int64_t below(std::int64_t n) { return static_cast<std::int64_t>(rng_.below(next_++, static_cast<std::uint64_t>(n))); }
+  std::int64_t below(std::int64_t n) {
+    return static_cast<std::int64_t>(rng_.below(next_++, static_cast<std::uint64_t>(n)));
+  }
   Row row(std::int64_t n, double deviation) {
     Row out;
     for (std::int64_t i = 0; i < n; ++i) out.push_back(deviation * (*this)());

@@ -20,7 +20,8 @@ struct Support {
     double tail = 0;
     for (std::size_t i = 0; i < b.size(); ++i)
       if (std::find(ids.begin(), ids.end(), static_cast<std::int32_t>(i)) == ids.end()) tail += std::exp(b[i]);
-    for (const std::int32_t id : ids) log_probs.push_back(id < 0 ? T(0) : static_cast<T>(b[static_cast<std::size_t>(id)]));
+    for (const std::int32_t id : ids)
+      log_probs.push_back(id < 0 ? T(0) : static_cast<T>(b[static_cast<std::size_t>(id)]));
     log_tail.push_back(static_cast<T>(std::log(tail)));
   }
   TopKTargets<T, Cpu> targets(float temperature = 1) const {
@@ -30,30 +31,37 @@ struct Support {
 };
 
 template <class T, class Loss>
-EngineResult<T> run(const Loss& loss, const Row& s, const Support<T>& support, const RowInputs& rows = {}, float temperature = 1) {
+EngineResult<T> run(const Loss& loss, const Row& s, const Support<T>& support, const RowInputs& rows = {},
+                    float temperature = 1) {
   const Logits<T> student({s});
   EngineResult<T> out{{}, Logits<T>(1, student.columns)};
-  out.result = row_loss(loss, student.view(), support.targets(temperature), rows, 1.0, out.gradient.view(), {.row_values = true});
+  out.result = row_loss(loss, student.view(), support.targets(temperature), rows, 1.0, out.gradient.view(),
+                        {.row_values = true});
   return out;
 }
 
 template <class Loss>
-void check_differences(const Loss& loss, const Row& s, const Support<double>& support, const RowInputs& rows = {}, float temperature = 1) {
+void check_differences(const Loss& loss, const Row& s, const Support<double>& support, const RowInputs& rows = {},
+                       float temperature = 1) {
   const Row got = run<double>(loss, s, support, rows, temperature).gradient.row(0);
   Row numeric;
   for (std::size_t i = 0; i < s.size(); ++i) {
     Row up = s, down = s;
     up[i] += 1e-5, down[i] -= 1e-5;
-    numeric.push_back((run<double>(loss, up, support, rows, temperature).value() - run<double>(loss, down, support, rows, temperature).value()) / 2e-5);
+    numeric.push_back((run<double>(loss, up, support, rows, temperature).value() -
+                       run<double>(loss, down, support, rows, temperature).value()) /
+                      2e-5);
   }
   CHECK(scaled_difference(got.data(), numeric.data(), numeric.size()) < Tolerance<double>::finite_difference);
 }
 
-constexpr TopKForwardKl tail{}, both{.mass = TopKMass::renormalised}, raw{.mass = TopKMass::raw}, sampled{.mass = TopKMass::sampled};
+constexpr TopKForwardKl tail{}, both{.mass = TopKMass::renormalised}, raw{.mass = TopKMass::raw},
+    sampled{.mass = TopKMass::sampled};
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("D8 and C34: top-2 forward KL of the example under each mass rule; the raw gradient is m p_s - p_t", "[loss]", double, float) {
+TEMPLATE_TEST_CASE("D8 and C34: top-2 forward KL of the example under each mass rule; the raw gradient is m p_s - p_t",
+                   "[loss]", double, float) {
   const Row s = example_student();
   const Support<TestType> a(example_teacher(), {0, 1});
   const double digits = std::is_same_v<TestType, double> ? 1e-9 : 3e-7;
@@ -96,7 +104,8 @@ TEMPLATE_TEST_CASE("D8: at K = V every rule is the whole forward KL", "[loss]", 
 TEST_CASE("D9 and C5: top-2 reverse KL of the example; the raw one does not compile", "[loss]") {
   const Support<double> a(example_teacher(), {0, 1});
   CHECK(run<double>(TopKReverseKl<>{}, example_student(), a).value() == Approx(.674375449).epsilon(1e-8));
-  CHECK(run<double>(TopKReverseKl<TopKMass::renormalised>{}, example_student(), a).value() == Approx(.272873700).epsilon(1e-8));
+  CHECK(run<double>(TopKReverseKl<TopKMass::renormalised>{}, example_student(), a).value() ==
+        Approx(.272873700).epsilon(1e-8));
 }
 
 TEST_CASE("D10 and C6: K = 1 renormalised is refused; tail and raw teach", "[loss]") {
@@ -121,7 +130,8 @@ TEMPLATE_TEST_CASE("C7: tails from 1e-3 to 1e-12 keep their value and gradient",
     const Row p = log_softmax(t), q = log_softmax(s);
     const double rest_t = 2998 * std::exp(p[0]), rest_s = 2998 * std::exp(q[0]);
     const auto got = run<TestType>(tail, s, a);
-    const double want = std::exp(p[7]) * (p[7] - q[7]) + std::exp(p[1500]) * (p[1500] - q[1500]) + rest_t * std::log(rest_t / rest_s);
+    const double want =
+        std::exp(p[7]) * (p[7] - q[7]) + std::exp(p[1500]) * (p[1500] - q[1500]) + rest_t * std::log(rest_t / rest_s);
     CHECK(agrees<TestType>(got.value(), want, std::abs(want)));
     // outside: p_s (1 - r_t / r_s), relative to its own size
     const double outside = std::exp(q[0]) * (1 - rest_t / rest_s);
@@ -141,11 +151,15 @@ TEST_CASE("top-k gradients equal finite differences under every rule and in sums
   check_differences(TopKReverseKl<>{}, s, a);
   check_differences(TopKReverseKl<TopKMass::renormalised>{}, s, a);
   const std::int32_t label[] = {17};
-  check_differences(Sum{Term{0.9, TopKForwardKl{.temperature = 2}}, Term{0.1, CrossEntropy{}}, Term{0.2, NegativeEntropy{}}}, s, Support<double>(t, {4, 30, 17}, 2),
-                    {.labels = label}, 2);
+  check_differences(
+      Sum{Term{0.9, TopKForwardKl{.temperature = 2}}, Term{0.1, CrossEntropy{}}, Term{0.2, NegativeEntropy{}}}, s,
+      Support<double>(t, {4, 30, 17}, 2), {.labels = label}, 2);
 }
 
-TEMPLATE_TEST_CASE("long rows with a support in many blocks equal the sum over all entries, a late spike in or outside the support too", "[loss]", double, float) {
+TEMPLATE_TEST_CASE(
+    "long rows with a support in many blocks equal the sum over all entries, a late spike in or outside the support "
+    "too",
+    "[loss]", double, float) {
   for (const std::size_t spike : {0u, 4500u, 3u, 4087u}) {  // 3 and 4087 are in the support
     Normal random(63);
     Row s = random.row(5000, 3);
@@ -164,7 +178,8 @@ TEMPLATE_TEST_CASE("long rows with a support in many blocks equal the sum over a
       rest_t -= std::exp(p[i]), rest_s -= std::exp(q[i]);
     }
     for (std::size_t i = 0; i < 5000; ++i)
-      if (std::find(ids.begin(), ids.end(), static_cast<std::int32_t>(i)) == ids.end()) w[i] = -rest_t * std::exp(q[i]) / rest_s;
+      if (std::find(ids.begin(), ids.end(), static_cast<std::int32_t>(i)) == ids.end())
+        w[i] = -rest_t * std::exp(q[i]) / rest_s;
     check_row(run<TestType>(tail, s, a), 0, finish(value + rest_t * std::log(rest_t / rest_s), q, w, 1));
   }
 }
@@ -180,7 +195,8 @@ TEST_CASE("D16: the expected gradient of drawn ids is the whole forward KL's; th
   }
   const Row whole = forward_kl(example_student(), t).gradient;
   for (std::size_t i = 0; i < 4; ++i) CHECK(mean.gradient[i] == Approx(whole[i]).margin(1e-12));
-  const Row cut = run<double>(raw, example_student(), Support<double>(t, {0, 1})).gradient.row(0), q = log_softmax(example_student());
+  const Row cut = run<double>(raw, example_student(), Support<double>(t, {0, 1})).gradient.row(0),
+            q = log_softmax(example_student());
   for (std::size_t i = 0; i < 4; ++i) {
     const double bias = (i > 1 ? std::exp(p[i]) : 0) - (1 - .880797078) * std::exp(q[i]);
     CHECK(cut[i] - whole[i] == Approx(bias).margin(1e-8));
@@ -189,7 +205,8 @@ TEST_CASE("D16: the expected gradient of drawn ids is the whole forward KL's; th
 
 TEST_CASE("C17: absent entries are skipped, repeated ids add up, ids outside the vocabulary are refused", "[loss]") {
   const Row s = example_student();
-  Support<double> plain(example_teacher(), {0, 1}), absent(example_teacher(), {-1, 0, -1, 1}), twice(example_teacher(), {0, 1, 0}), outside(example_teacher(), {0, 1});
+  Support<double> plain(example_teacher(), {0, 1}), absent(example_teacher(), {-1, 0, -1, 1}),
+      twice(example_teacher(), {0, 1, 0}), outside(example_teacher(), {0, 1});
   absent.log_tail = plain.log_tail;
   twice.log_tail = plain.log_tail;
   twice.log_probs[0] -= std::log(2.0), twice.log_probs[2] -= std::log(2.0);
@@ -205,14 +222,16 @@ TEST_CASE("C17: absent entries are skipped, repeated ids add up, ids outside the
 
 TEST_CASE("C13: a loss at another temperature than its targets is refused", "[loss]") {
   const Support<double> a(example_teacher(), {0, 1}, 2);
-  CHECK_THROWS_WITH(run<double>(tail, example_student(), a, {}, 2.0f), contains("at temperature 2") && contains("wants 1"));
+  CHECK_THROWS_WITH(run<double>(tail, example_student(), a, {}, 2.0f),
+                    contains("at temperature 2") && contains("wants 1"));
   CHECK(run<double>(TopKForwardKl{.temperature = 2, .t_squared = false}, example_student(), a, {}, 2.0f).value() > 0);
 }
 
 TEST_CASE("the fused pass on top-k targets equals rows of logits, with masked rows and chunks of one", "[loss]") {
   Normal random(64);
   constexpr std::int64_t rows = 4, v = 50, h = 5;
-  Tensor<double, Cpu> hidden({rows, h}), weight({v, h}), gradient({rows, h}), logits({rows, v}), logit_gradient({rows, v});
+  Tensor<double, Cpu> hidden({rows, h}), weight({v, h}), gradient({rows, h}), logits({rows, v}),
+      logit_gradient({rows, v});
   for (std::int64_t i = 0; i < hidden.count(); ++i) hidden.data()[i] = random();
   for (std::int64_t i = 0; i < weight.count(); ++i) weight.data()[i] = random();
   std::vector<std::int32_t> ids, labels = {1, 2, 3, 4};
@@ -224,14 +243,18 @@ TEST_CASE("the fused pass on top-k targets equals rows of logits, with masked ro
     log_tail.push_back(s.log_tail[0]);
   }
   const float weights[] = {1, 0, 0.5, 2};
-  const TopKTargets<double, Cpu> targets{{ids.data(), {rows, 3}}, {log_probs.data(), {rows, 3}}, {log_tail.data(), {rows}}};
+  const TopKTargets<double, Cpu> targets{
+      {ids.data(), {rows, 3}}, {log_probs.data(), {rows, 3}}, {log_tail.data(), {rows}}};
   const auto loss = Sum{Term{0.9, TopKForwardKl{}}, Term{0.1, CrossEntropy{}}};
-  const auto fused = head_loss(loss, HeadView<double, Cpu>{.weight = std::as_const(weight).view()}, hidden.view(), targets, {.labels = labels, .weights = weights}, 0.3,
-                               gradient.view(), nullptr, {.workspace_bytes = 1});
+  const auto fused =
+      head_loss(loss, HeadView<double, Cpu>{.weight = std::as_const(weight).view()}, hidden.view(), targets,
+                {.labels = labels, .weights = weights}, 0.3, gradient.view(), nullptr, {.workspace_bytes = 1});
   Kernels<Cpu, double>::gemm(false, true, rows, v, h, 1, hidden.data(), h, weight.data(), h, 0, logits.data(), v);
-  const auto stored = row_loss(loss, logits.view(), targets, {.labels = labels, .weights = weights}, 0.3, logit_gradient.view());
+  const auto stored =
+      row_loss(loss, logits.view(), targets, {.labels = labels, .weights = weights}, 0.3, logit_gradient.view());
   CHECK(fused.loss.sum == Approx(stored.loss.sum).epsilon(1e-12));
   std::vector<double> want(rows * h);
-  Kernels<Cpu, double>::gemm(false, false, rows, h, v, 1, logit_gradient.data(), v, weight.data(), h, 0, want.data(), h);
+  Kernels<Cpu, double>::gemm(false, false, rows, h, v, 1, logit_gradient.data(), v, weight.data(), h, 0, want.data(),
+                             h);
   CHECK(scaled_difference(gradient.data(), want.data(), want.size()) < 1e-12);
 }

@@ -13,29 +13,31 @@ namespace {
 double ulps(float got, long double want) {
   const float nearest = static_cast<float>(want);
   if (got == nearest) return 0;
-  const double unit = static_cast<double>(std::nextafter(std::abs(nearest), INFINITY)) - static_cast<double>(std::abs(nearest));
+  const double unit =
+      static_cast<double>(std::nextafter(std::abs(nearest), INFINITY)) - static_cast<double>(std::abs(nearest));
   return static_cast<double>(std::abs(static_cast<long double>(got) - want)) / unit;
 }
 
 // The packs' functions carry their instruction set; these call them through memory so that the test itself needs none.
 template <class P, class F>
 void over(const std::vector<float>& x, std::vector<float>& y, F f) {
-  for (std::size_t i = 0; i + static_cast<std::size_t>(P::width) <= x.size(); i += static_cast<std::size_t>(P::width)) f(x.data() + i, y.data() + i);
+  for (std::size_t i = 0; i + static_cast<std::size_t>(P::width) <= x.size(); i += static_cast<std::size_t>(P::width))
+    f(x.data() + i, y.data() + i);
 }
 
-#define KDLIB_TEST_FUNCTION(name, pack, target, expression)    \
-  target void name(const float* in, float* out) {              \
-    const pack x = pack::load(in);                             \
-    const pack y = expression;                                 \
-    y.store(out);                                              \
+#define KDLIB_TEST_FUNCTION(name, pack, target, expression) \
+  target void name(const float* in, float* out) {           \
+    const pack x = pack::load(in);                          \
+    const pack y = expression;                              \
+    y.store(out);                                           \
   }
-#define KDLIB_TEST_FUNCTIONS(pack, target)                                         \
-  KDLIB_TEST_FUNCTION(exp2_##pack, detail::pack, target, detail::pack::exp2(x))    \
-  KDLIB_TEST_FUNCTION(exp_##pack, detail::pack, target, detail::pack::exp(x))      \
-  KDLIB_TEST_FUNCTION(expm1_##pack, detail::pack, target, detail::pack::expm1(x))  \
-  KDLIB_TEST_FUNCTION(log_##pack, detail::pack, target, detail::pack::log(x))      \
-  KDLIB_TEST_FUNCTION(log1p_##pack, detail::pack, target, detail::pack::log1p(x))  \
-  KDLIB_TEST_FUNCTION(sqrt_##pack, detail::pack, target, detail::pack::sqrt(x))    \
+#define KDLIB_TEST_FUNCTIONS(pack, target)                                        \
+  KDLIB_TEST_FUNCTION(exp2_##pack, detail::pack, target, detail::pack::exp2(x))   \
+  KDLIB_TEST_FUNCTION(exp_##pack, detail::pack, target, detail::pack::exp(x))     \
+  KDLIB_TEST_FUNCTION(expm1_##pack, detail::pack, target, detail::pack::expm1(x)) \
+  KDLIB_TEST_FUNCTION(log_##pack, detail::pack, target, detail::pack::log(x))     \
+  KDLIB_TEST_FUNCTION(log1p_##pack, detail::pack, target, detail::pack::log1p(x)) \
+  KDLIB_TEST_FUNCTION(sqrt_##pack, detail::pack, target, detail::pack::sqrt(x))   \
   KDLIB_TEST_FUNCTION(sign_##pack, detail::pack, target, detail::pack::sign(x))
 
 KDLIB_TEST_FUNCTIONS(PortablePack, )
@@ -75,12 +77,16 @@ void check(const Functions& f) {
   CHECK(worst<P>(f.exp, -80, 80, [](long double x) { return std::exp(x); }) < 3.0);
   CHECK(worst<P>(f.expm1, -80, 80, [](long double x) { return std::expm1(x); }) < 3.0);
   CHECK(worst<P>(f.expm1, -1, 1, [](long double x) { return std::expm1(x); }) < 3.0);
-  CHECK(worst<P>(f.expm1, 1e-12, 1e-2, [](long double x) { return std::expm1(x); }, true) < 3.0);
-  CHECK(worst<P>(f.log, 1e-30, 1e30, [](long double x) { return std::log(x); }, true) < 3.0);
+  CHECK(worst<P>(
+            f.expm1, 1e-12, 1e-2, [](long double x) { return std::expm1(x); }, true) < 3.0);
+  CHECK(worst<P>(
+            f.log, 1e-30, 1e30, [](long double x) { return std::log(x); }, true) < 3.0);
   CHECK(worst<P>(f.log, 0.5, 2, [](long double x) { return std::log(x); }) < 3.0);
   CHECK(worst<P>(f.log1p, -0.999, 4, [](long double x) { return std::log1p(x); }) < 3.0);
-  CHECK(worst<P>(f.log1p, 1e-12, 1e26, [](long double x) { return std::log1p(x); }, true) < 3.0);
-  CHECK(worst<P>(f.sqrt, 1e-30, 1e30, [](long double x) { return std::sqrt(x); }, true) < 0.51);
+  CHECK(worst<P>(
+            f.log1p, 1e-12, 1e26, [](long double x) { return std::log1p(x); }, true) < 3.0);
+  CHECK(worst<P>(
+            f.sqrt, 1e-30, 1e30, [](long double x) { return std::sqrt(x); }, true) < 0.51);
 
   std::vector<float> x(16, 0.0f), y(16);
   const auto at = [&](void (*function)(const float*, float*), float value) {
@@ -114,17 +120,18 @@ TEST_CASE("vector maths: AVX2", "[loss]") {
   check<detail::Avx2Pack>(KDLIB_TEST_SET(Avx2Pack));
 }
 TEST_CASE("vector maths: AVX-512", "[loss]") {
-  if (detail::best_cpu_level() < CpuLevel::avx512) KDLIB_SKIP("this CPU has no AVX-512: the AVX-512 vector maths did not run");
+  if (detail::best_cpu_level() < CpuLevel::avx512)
+    KDLIB_SKIP("this CPU has no AVX-512: the AVX-512 vector maths did not run");
   check<detail::Avx512Pack>(KDLIB_TEST_SET(Avx512Pack));
 }
 #endif
 
 namespace {
-#define KDLIB_TEST_ROUND_TRIP(pack, target)                                                         \
-  target void round_trip_##pack(const bf16* in, float* middle, bf16* out, std::int64_t count) {     \
-    detail::pack::load_part(in, count, 7.0f).store(middle);                                         \
-    detail::pack::load(middle).store_part(out, count);                                              \
-  }                                                                                                 \
+#define KDLIB_TEST_ROUND_TRIP(pack, target)                                                     \
+  target void round_trip_##pack(const bf16* in, float* middle, bf16* out, std::int64_t count) { \
+    detail::pack::load_part(in, count, 7.0f).store(middle);                                     \
+    detail::pack::load(middle).store_part(out, count);                                          \
+  }                                                                                             \
   target void narrow_##pack(const float* in, bf16* out) { detail::pack::load(in).store(out); }
 KDLIB_TEST_ROUND_TRIP(PortablePack, )
 #if defined(__x86_64__)
@@ -168,6 +175,7 @@ TEST_CASE("packs read and write bf16 as the scalar type does", "[loss]") {
   check_bf16<detail::PortablePack>(round_trip_PortablePack, narrow_PortablePack);
 #if defined(__x86_64__)
   if (detail::best_cpu_level() >= CpuLevel::avx2) check_bf16<detail::Avx2Pack>(round_trip_Avx2Pack, narrow_Avx2Pack);
-  if (detail::best_cpu_level() >= CpuLevel::avx512) check_bf16<detail::Avx512Pack>(round_trip_Avx512Pack, narrow_Avx512Pack);
+  if (detail::best_cpu_level() >= CpuLevel::avx512)
+    check_bf16<detail::Avx512Pack>(round_trip_Avx512Pack, narrow_Avx512Pack);
 #endif
 }

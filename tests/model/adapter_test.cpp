@@ -21,13 +21,15 @@ const std::vector<Case> cases = {{"llama_qv", "llama"},     {"llama_all_linear",
 
 struct Loaded {
   explicit Loaded(const Case& c)
-      : folder(reference_file(std::string("peft/") + c.name)), expected(folder + "/expected.safetensors"),
+      : folder(reference_file(std::string("peft/") + c.name)),
+        expected(folder + "/expected.safetensors"),
         model(Model::from_pretrained(reference_file(std::string("models/") + c.base))) {
     const std::vector<std::int64_t> ids = read_as<std::int64_t>(expected.at("ids"));
     batch.append(std::vector<std::int32_t>(ids.begin(), ids.end()));
   }
   double difference(const char* tensor) {
-    const std::vector<float> logits = logits_of(model, model.forward(batch)), wanted = read_as<float>(expected.at(tensor));
+    const std::vector<float> logits = logits_of(model, model.forward(batch)),
+                             wanted = read_as<float>(expected.at(tensor));
     REQUIRE(logits.size() == wanted.size());
     return max_difference(logits.data(), wanted.data(), wanted.size());
   }
@@ -189,18 +191,22 @@ TEST_CASE("adapters that are not plain LoRA are refused by the key that says so"
   CHECK_THAT(refusal(config_with(R"(,"bias":"lora_only")")), contains("bias"));
   CHECK_THAT(refusal(config_with(R"(,"modules_to_save":["lm_head"])")), contains("modules_to_save"));
   CHECK_THAT(refusal(config_with(R"(,"lora_bias":true)")), contains("lora_bias"));
-  CHECK_THAT(refusal(config_with(R"(,"target_parameters":["mlp.experts.gate_up_proj"])")), contains("target_parameters"));
+  CHECK_THAT(refusal(config_with(R"(,"target_parameters":["mlp.experts.gate_up_proj"])")),
+             contains("target_parameters"));
   CHECK_THAT(refusal(config_with("")), contains("adapter_model.safetensors"));
   write(folder / "adapter_model.bin", "x");
   CHECK_THAT(refusal(config_with("")), contains("pickle"));
   add_lora(model, {.rank = 4, .alpha = 4, .targets = {"q_proj"}});
   save_adapter(model, folder.path());
   remove_adapter(model);
-  CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":["embed_tokens","q_proj"]})"), contains("model.embed_tokens"));
+  CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":["embed_tokens","q_proj"]})"),
+             contains("model.embed_tokens"));
   CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":["nothing"]})"), contains("no linear map"));
   CHECK_THAT(refusal(R"({"peft_type":"LORA","r":5,"target_modules":["q_proj"]})"), contains("ask for [5, 8]"));
-  CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":["q_proj","v_proj"]})"), contains("v_proj.lora_A.weight\" [4, 8] is missing"));
-  CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":["q_proj"],"layers_to_transform":[0]})"), contains("belongs to no module"));
+  CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":["q_proj","v_proj"]})"),
+             contains("v_proj.lora_A.weight\" [4, 8] is missing"));
+  CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":["q_proj"],"layers_to_transform":[0]})"),
+             contains("belongs to no module"));
   CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"target_modules":"(?!x)q_proj"})"), contains("look-around"));
   CHECK_FALSE(model.has_adapter());
 }

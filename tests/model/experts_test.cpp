@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Mixtures of experts: files in every stored form, regularisers of routers, frozen routers, replay, histogram, adapters, refusals.
+// Mixtures of experts: files in every stored form, regularisers of routers, frozen routers, replay, histogram,
+// adapters, refusals.
 #include "reference_models.hpp"
 
 #include "kdlib/autograd/grad_check.hpp"
@@ -27,7 +28,8 @@ TokenBatch golden_batch() {
   return batch;
 }
 
-/// Copies a directory's tensors with `change(name, dtype, shape, bytes) -> keep` applied; config.json is copied as it is.
+/// Copies a directory's tensors with `change(name, dtype, shape, bytes) -> keep` applied; config.json is copied as it
+/// is.
 struct StoredTensor {
   std::string name;
   DType dtype;
@@ -38,7 +40,8 @@ struct StoredTensor {
 std::vector<StoredTensor> stored_tensors(const std::string& path) {
   std::vector<StoredTensor> list;
   const SafetensorsDirectory files(path);
-  for (const TensorInfo* t : files.tensors()) list.push_back({t->name, t->dtype, t->shape(), {t->data.begin(), t->data.end()}});
+  for (const TensorInfo* t : files.tensors())
+    list.push_back({t->name, t->dtype, t->shape(), {t->data.begin(), t->data.end()}});
   return list;
 }
 
@@ -98,7 +101,8 @@ TEST_CASE("fused expert tensors read as the separate ones", "[model][experts]") 
   CHECK(max_difference(a.data(), b.data(), static_cast<std::size_t>(a.count())) == 0);
 }
 
-TEST_CASE("the whole objective's gradient holds balance and z terms, with and without recomputing", "[model][experts]") {
+TEST_CASE("the whole objective's gradient holds balance and z terms, with and without recomputing",
+          "[model][experts]") {
   for (const Family family : {Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
     for (const bool recompute : {false, true}) {
       CAPTURE(family_name(family), recompute);
@@ -110,17 +114,19 @@ TEST_CASE("the whole objective's gradient holds balance and z terms, with and wi
       const auto objective = [&] {
         const auto hidden = model.forward_training(batch, {.recompute = recompute});
         const RouterReport report = model.router_report();
-        return cross_entropy_backward(model, hidden, batch.rows(), batch.weight(), false) + policy.balance * report.balance + policy.z * report.z;
+        return cross_entropy_backward(model, hidden, batch.rows(), batch.weight(), false) +
+               policy.balance * report.balance + policy.z * report.z;
       };
       const auto hidden = model.forward_training(batch, {.recompute = recompute});
       cross_entropy_backward(model, hidden, batch.rows(), batch.weight());
-      for (const char* ending : {"mlp.gate.weight", "mlp.router.weight", "mlp.router.bias", "layers.0.self_attn.v_proj.weight", "layers.0.self_attn.sinks"})
+      for (const char* ending : {"mlp.gate.weight", "mlp.router.weight", "mlp.router.bias",
+                                 "layers.0.self_attn.v_proj.weight", "layers.0.self_attn.sinks"})
         for (Parameter<double, Cpu>* p : model.parameters()) {
           if (!p->name.ends_with(ending)) continue;
           CAPTURE(p->name);
           const auto gradient = p->gradient.clone();
-          CHECK(gradient_error(p->value.data(), gradient.data(), p->value.count(), Tolerance<double>::difference_step, objective, 3) <
-                Tolerance<double>::finite_difference);
+          CHECK(gradient_error(p->value.data(), gradient.data(), p->value.count(), Tolerance<double>::difference_step,
+                               objective, 3) < Tolerance<double>::finite_difference);
         }
     }
 }
@@ -139,7 +145,8 @@ TEST_CASE("a batch's share of the step scales the router terms", "[model][expert
     if (share == 1.0) whole = router->gradient.clone();
   }
   CHECK(Kernels<Cpu, double>::sum_squares(whole.data(), whole.count()) > 0);
-  for (std::int64_t i = 0; i < whole.count(); ++i) CHECK(near(router->gradient.data()[i], 0.25 * whole.data()[i], Tolerance<double>::elementwise));
+  for (std::int64_t i = 0; i < whole.count(); ++i)
+    CHECK(near(router->gradient.data()[i], 0.25 * whole.data()[i], Tolerance<double>::elementwise));
 }
 
 TEST_CASE("a frozen router gets no gradient and does not change the others'", "[model][experts]") {
@@ -166,7 +173,8 @@ TEST_CASE("a frozen router gets no gradient and does not change the others'", "[
   CHECK(frozen == 4);
 }
 
-TEST_CASE("recorded routing: the histogram counts it, replay follows it, another router notwithstanding", "[model][experts]") {
+TEST_CASE("recorded routing: the histogram counts it, replay follows it, another router notwithstanding",
+          "[model][experts]") {
   for (const std::string& name : mixtures) {
     CAPTURE(name);
     const ReferenceModel r(name);
@@ -215,19 +223,22 @@ TEST_CASE("a frozen share of a mixture gives the same, without gradients", "[mod
   }
 }
 
-TEST_CASE("LoRA on a mixture: attention, dense and shared maps; saved, loaded and merged to the same logits", "[model][experts][adapter]") {
+TEST_CASE("LoRA on a mixture: attention, dense and shared maps; saved, loaded and merged to the same logits",
+          "[model][experts][adapter]") {
   for (const std::string& name : mixtures) {
     CAPTURE(name);
     const ReferenceModel r(name);
     Model model = Model::from_pretrained(r.path);
     const std::int64_t count = add_lora(model, {.rank = 3});
-    // three layers of q, k, v, o; qwen3_moe: the dense maps of layer 1; qwen2_moe: the shared expert's three maps and its gate
+    // three layers of q, k, v, o; qwen3_moe: the dense maps of layer 1; qwen2_moe: the shared expert's three maps and
+    // its gate
     CHECK(count == 12 + (name == "qwen3_moe" ? 3 : 0) + (name == "qwen2_moe" ? 12 : 0));
     std::uint64_t row = 0;
     for (Parameter<float, Cpu>* p : model.parameters()) {
       CHECK(p->trainable == p->name.starts_with("base_model."));
       if (p->trainable)
-        for (std::int64_t i = 0; i < p->value.count(); ++i) p->value.data()[i] = 0.1f * static_cast<float>(hash_value(p->name, ++row));
+        for (std::int64_t i = 0; i < p->value.count(); ++i)
+          p->value.data()[i] = 0.1f * static_cast<float>(hash_value(p->name, ++row));
     }
     const TokenBatch batch = r.tokens();
     const auto adapted = model.forward_training(batch, {.recompute = true});
@@ -242,10 +253,12 @@ TEST_CASE("LoRA on a mixture: attention, dense and shared maps; saved, loaded an
     Model applied = Model::from_pretrained(r.path);
     apply_adapter(applied, folder / "adapter");
     const auto at_once = applied.forward(batch);
-    CHECK(max_difference(at_once.data(), adapted.data(), static_cast<std::size_t>(at_once.count())) < Tolerance<float>::model);
+    CHECK(max_difference(at_once.data(), adapted.data(), static_cast<std::size_t>(at_once.count())) <
+          Tolerance<float>::model);
     merge_adapter(other);
     const auto merged = other.forward(batch);
-    CHECK(max_difference(merged.data(), adapted.data(), static_cast<std::size_t>(merged.count())) < Tolerance<float>::model);
+    CHECK(max_difference(merged.data(), adapted.data(), static_cast<std::size_t>(merged.count())) <
+          Tolerance<float>::model);
   }
 }
 
@@ -255,22 +268,26 @@ TEST_CASE("adapters on experts are refused by name", "[model][experts][adapter]"
   add_lora(model, {.rank = 2, .targets = {"q_proj"}});
   const TemporaryDirectory folder;
   save_adapter(model, folder / "adapter");
-  const std::string weights = folder / "adapter/adapter_model.safetensors", config = folder / "adapter/adapter_config.json";
+  const std::string weights = folder / "adapter/adapter_model.safetensors",
+                    config = folder / "adapter/adapter_config.json";
   std::vector<StoredTensor> tensors = stored_tensors(weights);
   const std::string expert = "base_model.model.model.layers.0.mlp.experts.3.down_proj.lora_A.weight";
   tensors.push_back({expert, DType::f32, Shape{2, 40}, std::vector<std::byte>(2 * 40 * 4)});
   SafetensorsWriter writer(weights);
-  for (const StoredTensor& t : tensors) writer.add_from(t.name, t.dtype, t.shape, [&t](AtomicFile& f) { f.write(t.bytes.data(), t.bytes.size()); });
+  for (const StoredTensor& t : tensors)
+    writer.add_from(t.name, t.dtype, t.shape, [&t](AtomicFile& f) { f.write(t.bytes.data(), t.bytes.size()); });
   writer.commit();
   remove_adapter(model);
-  CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }), contains(expert) && contains("LoRA on experts is read for merging only"));
+  CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }),
+             contains(expert) && contains("LoRA on experts is read for merging only"));
   std::string text = read_file(config);
   const std::string key = "\"target_parameters\": null";
   REQUIRE(text.find(key) != std::string::npos);
   text.replace(text.find(key), key.size(), "\"target_parameters\": [\"mlp.experts.gate_up_proj\"]");
   write_file_atomically(config, text);
   CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }), contains("target_parameters"));
-  CHECK_THAT(refusal([&] { add_lora(model, {.targets = {"mlp.experts.3.down_proj"}}); }), contains("no linear map of the model is targeted"));
+  CHECK_THAT(refusal([&] { add_lora(model, {.targets = {"mlp.experts.3.down_proj"}}); }),
+             contains("no linear map of the model is targeted"));
 }
 
 TEST_CASE("what does not fit a mixture is refused by name", "[model][experts]") {
@@ -295,7 +312,8 @@ TEST_CASE("what does not fit a mixture is refused by name", "[model][experts]") 
                  },
                  r.path),
              contains(down) && contains("config.json asks for [64, 40]"));
-  const std::string packed = reference_file("models/gpt_oss_mxfp4"), scales = "model.layers.1.mlp.experts.down_proj_scales";
+  const std::string packed = reference_file("models/gpt_oss_mxfp4"),
+                    scales = "model.layers.1.mlp.experts.down_proj_scales";
   CHECK_THAT(attempt([&](auto& list) { erase(list, scales); }, packed), contains(scales) && contains("is missing"));
   CHECK_THAT(attempt(
                  [&](auto& list) {

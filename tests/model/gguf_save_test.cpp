@@ -15,14 +15,16 @@ using Model = Decoder<Cpu, float>;
 
 namespace {
 
-const std::vector<std::string> models = {"llama", "llama3_rope_bias", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "gpt_oss", "gpt_oss_mxfp4"};
+const std::vector<std::string> models = {"llama",     "llama3_rope_bias", "qwen2",   "qwen3",
+                                         "qwen2_moe", "qwen3_moe",        "gpt_oss", "gpt_oss_mxfp4"};
 
 double largest_difference(Model& a, Model& b) {
   double worst = a.parameters().size() == b.parameters().size() ? 0 : 1e9;
   for (const Parameter<float, Cpu>* p : a.parameters()) {
     const Parameter<float, Cpu>* q = b.find_parameter(p->name);
     if (q == nullptr || !(q->value.shape() == p->value.shape())) return 1e9;
-    worst = std::max(worst, max_difference(p->value.data(), q->value.data(), static_cast<std::size_t>(p->value.count())));
+    worst =
+        std::max(worst, max_difference(p->value.data(), q->value.data(), static_cast<std::size_t>(p->value.count())));
   }
   return worst;
 }
@@ -44,7 +46,8 @@ TEST_CASE("the tiny Llama as Q8_0 has the bytes that the Python package gguf wro
   const Model model = Model::from_pretrained(reference_file("models/llama"));
   const Tokenizer tokenizer = Tokenizer::from_gguf(wanted);
   const TemporaryDirectory dir;
-  const std::vector<std::string> notes = save_gguf(model, &tokenizer, dir / "m.gguf", {.type = GgufType::q8_0, .name = "tiny"});
+  const std::vector<std::string> notes =
+      save_gguf(model, &tokenizer, dir / "m.gguf", {.type = GgufType::q8_0, .name = "tiny"});
   const GgufFile got(dir / "m.gguf");
   REQUIRE(got.tensors().size() == wanted.tensors().size());
   for (const GgufTensor& t : wanted.tensors()) {
@@ -77,19 +80,22 @@ TEST_CASE("a model as F32 comes back bit for bit and gives transformers' logits"
     CHECK(largest_difference(model, again) == 0);
     CHECK(again.config().parameter_count() == model.config().parameter_count());
     CHECK(again.config().active_parameter_count() == model.config().active_parameter_count());
-    CHECK(padded_difference(logits_of(again, again.forward(reference.tokens())), reference.floats("logits"), reference.mask) < Tolerance<float>::model);
+    CHECK(padded_difference(logits_of(again, again.forward(reference.tokens())), reference.floats("logits"),
+                            reference.mask) < Tolerance<float>::model);
     // And as a directory again.
     again.save_pretrained(dir / "hf");
     Model third = Model::from_pretrained(dir / "hf");
     CHECK(largest_difference(model, third) == 0);
-    CHECK(padded_difference(logits_of(third, third.forward(reference.tokens())), reference.floats("logits"), reference.mask) < Tolerance<float>::model);
+    CHECK(padded_difference(logits_of(third, third.forward(reference.tokens())), reference.floats("logits"),
+                            reference.mask) < Tolerance<float>::model);
   }
 }
 
 TEST_CASE("every type stores what its encoder gives, rows of q and k and of experts in their places", "[model][gguf]") {
   for (const std::string& name : {std::string("llama"), std::string("gpt_oss"), std::string("qwen2_moe")}) {
     Model model = Model::from_pretrained(reference_file("models/" + name));
-    for (const GgufType type : {GgufType::f16, GgufType::bf16, GgufType::q8_0, GgufType::q4_0, GgufType::q4_1, GgufType::q5_0, GgufType::q5_1}) {
+    for (const GgufType type : {GgufType::f16, GgufType::bf16, GgufType::q8_0, GgufType::q4_0, GgufType::q4_1,
+                                GgufType::q5_0, GgufType::q5_1}) {
       CAPTURE(name, gguf_type_name(type));
       const TemporaryDirectory dir;
       save_gguf(model, nullptr, dir / "m.gguf", {.type = type});
@@ -139,12 +145,14 @@ TEST_CASE("a merged adapter and packed weights are written as the model computes
   Model unpacked = Model::from_pretrained(dir / "p.gguf");
   for (const Linear<Cpu, float>* l : packed.linears()) {
     const Tensor<float, Cpu> wanted = l->packed->decode_all();
-    CHECK(max_difference(wanted.data(), unpacked.find_parameter(l->path + ".weight")->value.data(), static_cast<std::size_t>(wanted.count())) == 0);
+    CHECK(max_difference(wanted.data(), unpacked.find_parameter(l->path + ".weight")->value.data(),
+                         static_cast<std::size_t>(wanted.count())) == 0);
   }
 }
 
 TEST_CASE("tokenizer and chat template travel in the file, and from it into a directory", "[model][gguf]") {
-  const char* const texts[] = {"Hello, world! It's 2024.", "naïve café 日本語 🙂\n\n  x = 10;", "<|im_start|>user\nHi<|im_end|>\n", "  DON'T\tstop123 "};
+  const char* const texts[] = {"Hello, world! It's 2024.", "naïve café 日本語 🙂\n\n  x = 10;",
+                               "<|im_start|>user\nHi<|im_end|>\n", "  DON'T\tstop123 "};
   for (const std::string name : {"smollm2", "qwen3", "gpt-oss"}) {
     CAPTURE(name);
     const Tokenizer tokenizer = Tokenizer::from_pretrained(reference_file("text/" + name + ".tokenizer.json"));
@@ -174,8 +182,11 @@ TEST_CASE("tokenizer and chat template travel in the file, and from it into a di
 
 TEST_CASE("what other readers would compute otherwise is not written", "[model][gguf]") {
   const TemporaryDirectory dir;
-  const auto refused = [&](const Model& model, GgufType type = GgufType::f32) { return refusal([&] { save_gguf(model, nullptr, dir / "m.gguf", {.type = type}); }); };
-  CHECK_THAT(refused(Model::from_pretrained(reference_file("models/qwen2_window"))), contains("sliding windows of 5 keys have no place"));
+  const auto refused = [&](const Model& model, GgufType type = GgufType::f32) {
+    return refusal([&] { save_gguf(model, nullptr, dir / "m.gguf", {.type = type}); });
+  };
+  CHECK_THAT(refused(Model::from_pretrained(reference_file("models/qwen2_window"))),
+             contains("sliding windows of 5 keys have no place"));
   DecoderConfig c = golden_config(Family::qwen3_moe);
   c.moe.over_chosen = false;
   CHECK_THAT(refused(Model::from_config(c, 1)), contains("norm_topk_prob is false"));
@@ -189,7 +200,8 @@ TEST_CASE("what other readers would compute otherwise is not written", "[model][
   c.rope.truncate = false;
   CHECK_THAT(refused(Model::from_config(c, 1)), contains("truncate false"));
   CHECK_THAT(refused(Model::from_config(golden_config(Family::llama), 1), GgufType::mxfp4), contains("llama has none"));
-  CHECK_THAT(refused(Model::from_config(golden_config(Family::llama), 1), GgufType::q4_k), contains("Q4_K is not written"));
+  CHECK_THAT(refused(Model::from_config(golden_config(Family::llama), 1), GgufType::q4_k),
+             contains("Q4_K is not written"));
   CHECK_FALSE(exists(dir / "m.gguf"));
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models from GGUF files: the metadata become the same config, rows of q and k go back to their places, logits equal transformers'.
+// Models from GGUF files: the metadata become the same config, rows of q and k go back to their places, logits equal
+// transformers'.
 #include <algorithm>
 
 #include "kdlib/model/hf_config.hpp"
@@ -20,7 +21,8 @@ void check(const std::string& path, const std::string& logits_name) {
   const auto ids = read_as<std::int64_t>(expected.at("ids"));
   TokenBatch batch;
   batch.append(std::vector<std::int32_t>(ids.begin(), ids.end()));
-  const std::vector<float> logits = logits_of(model, model.forward(batch)), wanted = read_as<float>(expected.at(logits_name));
+  const std::vector<float> logits = logits_of(model, model.forward(batch)),
+                           wanted = read_as<float>(expected.at(logits_name));
   REQUIRE(logits.size() == wanted.size());
   CHECK(max_difference(logits.data(), wanted.data(), wanted.size()) < Tolerance<float>::model);
   const DecoderConfig& c = model.config();
@@ -44,10 +46,12 @@ TEST_CASE("an F32 GGUF file gives transformers' logits and llama.cpp's", "[model
   if (!path) KDLIB_SKIP("reference/quant/tiny_llama_f32.gguf is not here (set KDLIB_SHARED_DIR)");
   check(*path, "logits.f32.transformers");
   check(*path, "logits.f32.llama_cpp");
-  Model from_gguf = Model::from_pretrained(*path), from_directory = Model::from_pretrained(reference_file("models/llama"));
+  Model from_gguf = Model::from_pretrained(*path),
+        from_directory = Model::from_pretrained(reference_file("models/llama"));
   for (const Parameter<float, Cpu>* p : from_directory.parameters()) {
     CAPTURE(p->name);
-    CHECK(max_difference(p->value.data(), from_gguf.find_parameter(p->name)->value.data(), static_cast<std::size_t>(p->value.count())) == 0);
+    CHECK(max_difference(p->value.data(), from_gguf.find_parameter(p->name)->value.data(),
+                         static_cast<std::size_t>(p->value.count())) == 0);
   }
 }
 
@@ -71,7 +75,8 @@ TEST_CASE("rows of q and k: old rows 0 1 2 3 stand as 0 2 1 3 in a GGUF file", "
 }
 
 TEST_CASE("files of the Python package gguf give the parameters of every architecture", "[model][gguf]") {
-  for (const Family family : {Family::llama, Family::qwen2, Family::qwen3, Family::qwen2_moe, Family::qwen3_moe, Family::gpt_oss}) {
+  for (const Family family :
+       {Family::llama, Family::qwen2, Family::qwen3, Family::qwen2_moe, Family::qwen3_moe, Family::gpt_oss}) {
     CAPTURE(family_name(family));
     std::string name = detail::gguf_architecture(family);
     std::replace(name.begin(), name.end(), '-', '_');

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tiny models whose weights come from a hash: FNV-1a of the tensor's name, then SplitMix64 of hash + index (golden vectors).
+// Tiny models whose weights come from a hash: FNV-1a of the tensor's name, then SplitMix64 of hash + index (golden
+// vectors).
 #ifndef KDLIB_TESTS_MODEL_GOLDEN_HPP
 #define KDLIB_TESTS_MODEL_GOLDEN_HPP
 
@@ -8,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "kdlib/quant/head_product.hpp"
 #include "kdlib/model/decoder.hpp"
+#include "kdlib/quant/head_product.hpp"
 
 namespace kdlib_tests {
 
@@ -29,8 +30,10 @@ void fill_golden(kdlib::Decoder<D, T>& model) {
   for (kdlib::Parameter<T, D>* p : model.parameters()) {
     if (kdlib::detail::is_expert_tensor(p->name) && model.config().family != kdlib::Family::gpt_oss) {
       T* out = p->value.data();
-      for (const auto& part : kdlib::detail::expert_tensors(p->name, p->value.shape(), kdlib::detail::ExpertForm::per_expert))
-        for (std::int64_t i = 0; i < part.shape.count(); ++i) *out++ = static_cast<T>(hash_value(part.name, static_cast<std::uint64_t>(i)));
+      for (const auto& part :
+           kdlib::detail::expert_tensors(p->name, p->value.shape(), kdlib::detail::ExpertForm::per_expert))
+        for (std::int64_t i = 0; i < part.shape.count(); ++i)
+          *out++ = static_cast<T>(hash_value(part.name, static_cast<std::uint64_t>(i)));
       continue;
     }
     const bool norm = p->name.ends_with("norm.weight");
@@ -76,14 +79,16 @@ inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
   return c;
 }
 
-/// Gradient of one entry under the file's name: experts of Qwen are parts of packed tensors. 0 where no backward pass asked for it.
+/// Gradient of one entry under the file's name: experts of Qwen are parts of packed tensors. 0 where no backward pass
+/// asked for it.
 template <class D, class T>
 double golden_gradient(kdlib::Decoder<D, T>& model, const std::string& name, std::int64_t index) {
   for (kdlib::Parameter<T, D>* p : model.parameters()) {
     if (p->name == name) return static_cast<double>(p->gradient_view().data()[index]);
     if (!kdlib::detail::is_expert_tensor(p->name)) continue;
     std::int64_t at = 0;
-    for (const auto& part : kdlib::detail::expert_tensors(p->name, p->value.shape(), kdlib::detail::ExpertForm::per_expert)) {
+    for (const auto& part :
+         kdlib::detail::expert_tensors(p->name, p->value.shape(), kdlib::detail::ExpertForm::per_expert)) {
       if (part.name == name) return static_cast<double>(p->gradient_view().data()[at + index]);
       at += part.shape.count();
     }
@@ -101,10 +106,11 @@ std::vector<T> logits_of(const kdlib::Decoder<D, T>& model, const kdlib::Tensor<
   return logits;
 }
 
-/// Mean over rows of -log softmax(logits)[label]; the gradient of the hidden states is handed to the model, the head's added.
+/// Mean over rows of -log softmax(logits)[label]; the gradient of the hidden states is handed to the model, the head's
+/// added.
 template <class D, class T>
-double cross_entropy_backward(kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden, const kdlib::TokenBatch::Rows& rows, double weight,
-                              bool backward = true) {
+double cross_entropy_backward(kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden,
+                              const kdlib::TokenBatch::Rows& rows, double weight, bool backward = true) {
   std::vector<T> logits = logits_of(model, hidden);
   const auto head = model.head();
   const std::int64_t n = hidden[0], v = head.weight[0], h = head.weight[1];

@@ -120,8 +120,10 @@ void check_golden(const Golden& golden, double tolerance, bool recompute) {
   double sum = 0;
   for (const T x : logits) sum += static_cast<double>(x);
   CHECK(std::abs(sum - golden.sum) < 20 * tolerance);
-  for (std::size_t i = 0; i < golden.last.size(); ++i) CHECK(std::abs(static_cast<double>(logits[5 * 16 + i]) - golden.last[i]) < tolerance);
-  for (std::size_t i = 0; i < golden.first.size(); ++i) CHECK(std::abs(static_cast<double>(logits[i]) - golden.first[i]) < tolerance);
+  for (std::size_t i = 0; i < golden.last.size(); ++i)
+    CHECK(std::abs(static_cast<double>(logits[5 * 16 + i]) - golden.last[i]) < tolerance);
+  for (std::size_t i = 0; i < golden.first.size(); ++i)
+    CHECK(std::abs(static_cast<double>(logits[i]) - golden.first[i]) < tolerance);
   const double loss = cross_entropy_backward(model, hidden, batch.rows(), batch.weight());
   CHECK(std::abs(loss - golden.loss) < tolerance);
   for (const Entry& e : golden.gradients) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Models whose matrices stay in the mapped file give what decoded ones give: forward, decoding, losses, LoRA gradients, files.
+// Models whose matrices stay in the mapped file give what decoded ones give: forward, decoding, losses, LoRA gradients,
+// files.
 #include <cmath>
 
 #include "kdlib/eval/perplexity.hpp"
@@ -16,13 +17,17 @@ using Model = Decoder<Cpu, float>;
 
 namespace {
 
-const char* const names[] = {"llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3", "qwen3_moe", "qwen2_moe", "gpt_oss", "gpt_oss_mxfp4"};
+const char* const names[] = {"llama",     "llama3_rope_bias", "qwen2",   "qwen2_window", "qwen3",
+                             "qwen3_moe", "qwen2_moe",        "gpt_oss", "gpt_oss_mxfp4"};
 
-Model load(const std::string& path, WeightStorage weights) { return Model::from_pretrained(path, {.trainable = false, .weights = weights}); }
+Model load(const std::string& path, WeightStorage weights) {
+  return Model::from_pretrained(path, {.trainable = false, .weights = weights});
+}
 
 }  // namespace
 
-TEST_CASE("a model whose matrices stay in the file gives the decoded model's hidden states, logits and text", "[model][in_file]") {
+TEST_CASE("a model whose matrices stay in the file gives the decoded model's hidden states, logits and text",
+          "[model][in_file]") {
   for (const char* name : names) {
     CAPTURE(name);
     const ReferenceModel r(name);
@@ -30,7 +35,8 @@ TEST_CASE("a model whose matrices stay in the file gives the decoded model's hid
     CHECK(kept.notes() == decoded.notes());
     CHECK(decoded.packed_weights().empty());
     CHECK(kept.packed_weights().size() >= decoded.linears().size() + 1);
-    for (const Parameter<float, Cpu>* p : kept.parameters()) CHECK((p->value.shape().rank() == 1 || p->name.find(".mlp.") != std::string::npos));
+    for (const Parameter<float, Cpu>* p : kept.parameters())
+      CHECK((p->value.shape().rank() == 1 || p->name.find(".mlp.") != std::string::npos));
     const auto a = decoded.forward(r.tokens()), b = kept.forward(r.tokens());
     CHECK(max_difference(a.data(), b.data(), static_cast<std::size_t>(a.count())) < Tolerance<float>::model);
     const std::vector<float> x = logits_of(decoded, a), y = logits_of(kept, b);
@@ -57,7 +63,8 @@ TEST_CASE("GGUF files of every architecture give the same mapped and decoded", "
     for (const PackedWeight<Cpu, float>& w : kept.packed_weights()) {
       const Parameter<float, Cpu>* p = decoded.find_parameter(w.name);
       REQUIRE((p != nullptr && p->value.shape() == w.shape));
-      CHECK(max_difference(p->value.data(), w.matrix->decode_all().data(), static_cast<std::size_t>(w.shape.count())) == 0);
+      CHECK(max_difference(p->value.data(), w.matrix->decode_all().data(), static_cast<std::size_t>(w.shape.count())) ==
+            0);
       ++found;
     }
     CHECK(found > decoded.linears().size());
@@ -120,8 +127,10 @@ TEST_CASE("LoRA over matrices in the file trains as over decoded ones", "[model]
       const Parameter<float, Cpu>* q = decoded.find_parameter(p->name);
       REQUIRE((q != nullptr && q->gradient));
       double top = 0;
-      for (std::int64_t i = 0; i < q->gradient.count(); ++i) top = std::max(top, std::fabs(static_cast<double>(q->gradient.data()[i])));
-      CHECK(max_difference(p->gradient.data(), q->gradient.data(), static_cast<std::size_t>(q->gradient.count())) < Tolerance<float>::gradient * (top + 1e-6));
+      for (std::int64_t i = 0; i < q->gradient.count(); ++i)
+        top = std::max(top, std::fabs(static_cast<double>(q->gradient.data()[i])));
+      CHECK(max_difference(p->gradient.data(), q->gradient.data(), static_cast<std::size_t>(q->gradient.count())) <
+            Tolerance<float>::gradient * (top + 1e-6));
       ++compared;
     }
     CHECK(compared == 2 * kept.linears().size());
@@ -148,7 +157,9 @@ TEST_CASE("experts in MXFP4 keep their four bits in memory", "[model][in_file][e
 
 TEST_CASE("in-file weights that should train are refused", "[model][in_file]") {
   const std::string path = reference_file("models/llama");
-  CHECK(refusal([&] { Model::from_pretrained(path, {.trainable = true, .weights = WeightStorage::in_file}); }).find("trainable = false") != std::string::npos);
+  CHECK(refusal([&] {
+          Model::from_pretrained(path, {.trainable = true, .weights = WeightStorage::in_file});
+        }).find("trainable = false") != std::string::npos);
   const TemporaryDirectory folder;
   Model kept = load(path, WeightStorage::in_file);
   CHECK(kept.head_parameter() == nullptr);

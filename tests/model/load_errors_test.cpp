@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Model folders and files that do not fit together: the message names the file, the tensor, what was expected and what was found.
+// Model folders and files that do not fit together: the message names the file, the tensor, what was expected and what
+// was found.
 #include "golden.hpp"
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/io/atomic_file.hpp"
@@ -83,16 +84,24 @@ TEST_CASE("a config that contradicts its tensors is refused with key, expected a
     Family family;
     const char *from, *to, *message;
   };
-  for (const Contradiction& c : {Contradiction{Family::llama, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", "config.json: num_hidden_layers is 1, but the files hold layer 1"},
-                                 Contradiction{Family::llama, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2.input_layernorm.weight\" [8] is missing; config.json asks for it"},
-                                 Contradiction{Family::qwen3, "\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"", "model.layers.0.self_attn.k_norm.weight\" has no place in the model that config.json describes"},
-                                 Contradiction{Family::qwen3, "\"intermediate_size\": 12", "\"intermediate_size\": 16", "config.json asks for [16, 8]"},
-                                 Contradiction{Family::qwen3, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight\" [16, 8] is missing"},
-                                 Contradiction{Family::qwen2_moe, "\"qkv_bias\": true", "\"qkv_bias\": false", "k_proj.bias\" has no place"},
-                                 Contradiction{Family::qwen2_moe, "\"num_experts\": 4", "\"num_experts\": 8", "mlp.experts.4.gate_proj.weight"},
-                                 Contradiction{Family::qwen2_moe, "\"num_experts\": 4", "\"num_experts\": 3", "config.json asks for [3, 8]"},
-                                 Contradiction{Family::qwen2_moe, "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 5", "num_experts_per_tok"},
-                                 Contradiction{Family::qwen2_moe, "\"shared_expert_intermediate_size\": 10", "\"shared_expert_intermediate_size\": 6", "config.json asks for [6, 8]"}}) {
+  for (const Contradiction& c :
+       {Contradiction{Family::llama, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1",
+                      "config.json: num_hidden_layers is 1, but the files hold layer 1"},
+        Contradiction{Family::llama, "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3",
+                      "model.layers.2.input_layernorm.weight\" [8] is missing; config.json asks for it"},
+        Contradiction{Family::qwen3, "\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"",
+                      "model.layers.0.self_attn.k_norm.weight\" has no place in the model that config.json describes"},
+        Contradiction{Family::qwen3, "\"intermediate_size\": 12", "\"intermediate_size\": 16",
+                      "config.json asks for [16, 8]"},
+        Contradiction{Family::qwen3, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false",
+                      "lm_head.weight\" [16, 8] is missing"},
+        Contradiction{Family::qwen2_moe, "\"qkv_bias\": true", "\"qkv_bias\": false", "k_proj.bias\" has no place"},
+        Contradiction{Family::qwen2_moe, "\"num_experts\": 4", "\"num_experts\": 8", "mlp.experts.4.gate_proj.weight"},
+        Contradiction{Family::qwen2_moe, "\"num_experts\": 4", "\"num_experts\": 3", "config.json asks for [3, 8]"},
+        Contradiction{Family::qwen2_moe, "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 5",
+                      "num_experts_per_tok"},
+        Contradiction{Family::qwen2_moe, "\"shared_expert_intermediate_size\": 10",
+                      "\"shared_expert_intermediate_size\": 6", "config.json asks for [6, 8]"}}) {
     CAPTURE(c.from, c.to);
     const TemporaryDirectory folder;
     Model::from_config(golden_config(c.family), 1).save_pretrained(folder.path());

@@ -13,8 +13,8 @@
 
 namespace kdlib_tests {
 
-/// Writes model.safetensors of a folder anew: change(writer, tensor) adds each tensor, or leaves it out. Metadata stay, but for those
-/// that edit(key, text) changes.
+/// Writes model.safetensors of a folder anew: change(writer, tensor) adds each tensor, or leaves it out. Metadata stay,
+/// but for those that edit(key, text) changes.
 template <class F, class G>
 void rewrite_file(const std::string& folder, F&& change, G&& edit) {
   const std::string path = folder + "/model.safetensors";
@@ -46,7 +46,8 @@ inline void rewrite_states(const std::string& folder, const std::string& from, c
     if (t.name.find(".quant_state.") == std::string::npos || before.find(from) == std::string::npos) return w.add(t);
     const std::string text = replaced(before, from, to);
     found = true;
-    w.add_from(t.name, kdlib::DType::u8, kdlib::Shape{static_cast<std::int64_t>(text.size())}, [text](kdlib::AtomicFile& f) { f.write(text); });
+    w.add_from(t.name, kdlib::DType::u8, kdlib::Shape{static_cast<std::int64_t>(text.size())},
+               [text](kdlib::AtomicFile& f) { f.write(text); });
   });
   if (!found) throw std::runtime_error("in no quant_state: " + from);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A decoder with packed linear maps: the same function as one whose weights were rounded, gradients for LoRA through packed weights.
+// A decoder with packed linear maps: the same function as one whose weights were rounded, gradients for LoRA through
+// packed weights.
 #include "kdlib/model/quantize.hpp"
 
 #include "kdlib/model/adapter.hpp"
@@ -13,8 +14,12 @@ using Model = Decoder<Cpu, float>;
 
 TEST_CASE("a packed model computes what a rounded dense model computes, gradients of LoRA included", "[model][quant]") {
   const ReferenceModel r("qwen3");
-  const QuantizeSettings formats[] = {{.group_size = 32}, {.group_size = 32, .rule = Int4Rule::affine}, {.kind = PackedKind::nf4, .double_quantized = true},
-                                      {.kind = PackedKind::fp4}, {.kind = PackedKind::mxfp4, .group_size = 32}, {.kind = PackedKind::int8, .group_size = 32},
+  const QuantizeSettings formats[] = {{.group_size = 32},
+                                      {.group_size = 32, .rule = Int4Rule::affine},
+                                      {.kind = PackedKind::nf4, .double_quantized = true},
+                                      {.kind = PackedKind::fp4},
+                                      {.kind = PackedKind::mxfp4, .group_size = 32},
+                                      {.kind = PackedKind::int8, .group_size = 32},
                                       {.kind = PackedKind::int3, .group_size = 32}};
   for (const QuantizeSettings& format : formats) {
     CAPTURE(describe(format));
@@ -33,17 +38,19 @@ TEST_CASE("a packed model computes what a rounded dense model computes, gradient
       add_lora(*m, {.rank = 4, .alpha = 8, .seed = 7});
       for (Parameter<float, Cpu>* p : m->parameters())
         if (p->name.ends_with("lora_B.weight"))
-          for (std::int64_t i = 0; i < p->value.count(); ++i) p->value.data()[i] = 0.01f * static_cast<float>((i * 7) % 11 - 5);
+          for (std::int64_t i = 0; i < p->value.count(); ++i)
+            p->value.data()[i] = 0.01f * static_cast<float>((i * 7) % 11 - 5);
       hidden.push_back(m->forward_training(batch));
       cross_entropy_backward(*m, hidden.back(), batch.rows(), batch.weight());
     }
-    CHECK(max_difference(hidden[0].data(), hidden[1].data(), static_cast<std::size_t>(hidden[0].count())) < Tolerance<float>::model);
+    CHECK(max_difference(hidden[0].data(), hidden[1].data(), static_cast<std::size_t>(hidden[0].count())) <
+          Tolerance<float>::model);
     for (Parameter<float, Cpu>* p : packed.parameters()) {
       if (!p->trainable) continue;
       CAPTURE(p->name);
       Parameter<float, Cpu>* q = dense.find_parameter(p->name);
-      CHECK(scaled_difference(p->gradient_view().data(), q->gradient_view().data(), static_cast<std::size_t>(p->value.count())) <
-            Tolerance<float>::gradient);
+      CHECK(scaled_difference(p->gradient_view().data(), q->gradient_view().data(),
+                              static_cast<std::size_t>(p->value.count())) < Tolerance<float>::gradient);
     }
     const std::vector<std::int32_t> prompt(batch.ids.begin(), batch.ids.begin() + 6);
     CHECK(greedy(packed, prompt, 8) == greedy(dense, prompt, 8));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Students trained through codes: gradients of what is trained, codes that follow it, and exports that are what was trained.
+// Students trained through codes: gradients of what is trained, codes that follow it, and exports that are what was
+// trained.
 #include <cmath>
 
 #include "kdlib/autograd/grad_check.hpp"
@@ -17,10 +18,13 @@ using Model = Decoder<Cpu, float>;
 namespace {
 
 /// The student of one kind of training, ready to train.
-Model make_student(const std::string& path, const std::string& kind, const QuantizeSettings& format, StraightThrough rule = StraightThrough::identity) {
+Model make_student(const std::string& path, const std::string& kind, const QuantizeSettings& format,
+                   StraightThrough rule = StraightThrough::identity) {
   Model m = Model::from_pretrained(path);
   if (kind == "qat_lora") add_lora(m, {.rank = 4, .alpha = 8, .seed = 7});
-  const TrainedPart part = kind == "all" ? TrainedPart::weights : kind == "qat_lora" ? TrainedPart::adapter : TrainedPart::scales;
+  const TrainedPart part = kind == "all"        ? TrainedPart::weights
+                           : kind == "qat_lora" ? TrainedPart::adapter
+                                                : TrainedPart::scales;
   quantize_student(m, format, {.trains = part, .straight_through = rule});
   return m;
 }
@@ -40,14 +44,18 @@ Tensor<float, Cpu> train(Model& m, const TokenBatch& batch, int steps) {
   return m.forward(batch);
 }
 
-double worst(const Tensor<float, Cpu>& a, const Tensor<float, Cpu>& b) { return max_difference(a.data(), b.data(), static_cast<std::size_t>(a.count())); }
+double worst(const Tensor<float, Cpu>& a, const Tensor<float, Cpu>& b) {
+  return max_difference(a.data(), b.data(), static_cast<std::size_t>(a.count()));
+}
 
 }  // namespace
 
 TEST_CASE("what a quantised student exports is what was trained, and what it writes text with", "[model][quant]") {
   const ReferenceModel r("llama");
   const TokenBatch batch = r.tokens();
-  const QuantizeSettings formats[] = {{.group_size = 32}, {.group_size = 32, .rule = Int4Rule::affine}, {.kind = PackedKind::nf4, .group_size = 32},
+  const QuantizeSettings formats[] = {{.group_size = 32},
+                                      {.group_size = 32, .rule = Int4Rule::affine},
+                                      {.kind = PackedKind::nf4, .group_size = 32},
                                       {.kind = PackedKind::int3, .group_size = 32}};
   for (const QuantizeSettings& format : formats)
     for (const std::string kind : {"all", "qat_lora", "scales"}) {
@@ -78,19 +86,22 @@ TEST_CASE("straight-through gradients are those of the decoded weights, and of a
     if (kind == "qat_lora") {
       for (Parameter<float, Cpu>* p : student.parameters())
         if (p->name.ends_with("lora_B.weight"))
-          for (std::int64_t i = 0; i < p->value.count(); ++i) p->value.data()[i] = 0.01f * static_cast<float>((i * 7) % 11 - 5);
+          for (std::int64_t i = 0; i < p->value.count(); ++i)
+            p->value.data()[i] = 0.01f * static_cast<float>((i * 7) % 11 - 5);
     }
     const auto hidden = student.forward_training(batch);
     cross_entropy_backward(student, hidden, batch.rows(), batch.weight());
     Model dense = Model::from_pretrained(r.path);  // all its weights are the codes' values: its weight gradient is G
-    for (std::size_t i = 0; i < dense.linears().size(); ++i) dense.linears()[i]->weight->value = student.linears()[i]->packed->decode_all();
+    for (std::size_t i = 0; i < dense.linears().size(); ++i)
+      dense.linears()[i]->weight->value = student.linears()[i]->packed->decode_all();
     cross_entropy_backward(dense, dense.forward_training(batch), batch.rows(), batch.weight());
     for (std::size_t i = 0; i < dense.linears().size(); ++i) {
       Linear<Cpu, float>&s = *student.linears()[i], &d = *dense.linears()[i];
       CAPTURE(s.path);
       const float* g = d.weight->gradient_view().data();
       if (kind == "all") {
-        CHECK(scaled_difference(s.weight->gradient_view().data(), g, static_cast<std::size_t>(d.out * d.in)) < Tolerance<float>::gradient);
+        CHECK(scaled_difference(s.weight->gradient_view().data(), g, static_cast<std::size_t>(d.out * d.in)) <
+              Tolerance<float>::gradient);
         continue;
       }
       using K = Kernels<Cpu, float>;
@@ -99,22 +110,29 @@ TEST_CASE("straight-through gradients are those of the decoded weights, and of a
       const auto scale = static_cast<float>(s.lora->scale);
       K::gemm(true, false, rank, s.in, s.out, scale, s.lora->b.value.data(), rank, g, s.in, 0.0f, a.data(), s.in);
       K::gemm(false, true, s.out, rank, s.in, scale, g, s.in, s.lora->a.value.data(), s.in, 0.0f, b.data(), rank);
-      CHECK(scaled_difference(s.lora->a.gradient_view().data(), a.data(), static_cast<std::size_t>(a.count())) < Tolerance<float>::gradient);
-      CHECK(scaled_difference(s.lora->b.gradient_view().data(), b.data(), static_cast<std::size_t>(b.count())) < Tolerance<float>::gradient);
+      CHECK(scaled_difference(s.lora->a.gradient_view().data(), a.data(), static_cast<std::size_t>(a.count())) <
+            Tolerance<float>::gradient);
+      CHECK(scaled_difference(s.lora->b.gradient_view().data(), b.data(), static_cast<std::size_t>(b.count())) <
+            Tolerance<float>::gradient);
     }
   }
 }
 
-TEST_CASE("gradients of an adapter in the codes are the same by way of the weight's gradient, clipped codes aside", "[model][quant]") {
+TEST_CASE("gradients of an adapter in the codes are the same by way of the weight's gradient, clipped codes aside",
+          "[model][quant]") {
   const ReferenceModel r("llama");
   const TokenBatch batch = r.tokens();
-  Model plain = make_student(r.path, "qat_lora", {.kind = PackedKind::int8, .group_size = 32}), clipped = make_student(r.path, "qat_lora", {.kind = PackedKind::int8, .group_size = 32}, StraightThrough::clipped);
-  for (Model* m : {&plain, &clipped}) cross_entropy_backward(*m, m->forward_training(batch), batch.rows(), batch.weight());
+  Model plain = make_student(r.path, "qat_lora", {.kind = PackedKind::int8, .group_size = 32}),
+        clipped =
+            make_student(r.path, "qat_lora", {.kind = PackedKind::int8, .group_size = 32}, StraightThrough::clipped);
+  for (Model* m : {&plain, &clipped})
+    cross_entropy_backward(*m, m->forward_training(batch), batch.rows(), batch.weight());
   double largest = 0;
   for (Parameter<float, Cpu>* p : plain.parameters()) {
     if (!p->name.ends_with("lora_B.weight")) continue;
     Parameter<float, Cpu>* q = clipped.find_parameter(p->name);
-    const double d = scaled_difference(q->gradient_view().data(), p->gradient_view().data(), static_cast<std::size_t>(p->value.count()));
+    const double d = scaled_difference(q->gradient_view().data(), p->gradient_view().data(),
+                                       static_cast<std::size_t>(p->value.count()));
     CHECK(d < 0.5);  // a code in 32 or so is clipped in every group of int8
     largest = std::max(largest, d);
   }
@@ -134,16 +152,20 @@ TEST_CASE("clipped gradients equal torchao's quantisation-aware training", "[mod
   Linear<Cpu, float> l("map", file.at("weight").shape()[1], file.at("weight").shape()[0], false);
   l.weight->value = tensor("weight");
   l.weight->trainable = true;
-  l.quantized = std::make_unique<QuantizedWeight<Cpu, float>>(QuantizeSettings{}, TrainedPart::weights, StraightThrough::clipped, *l.weight, nullptr);
+  l.quantized = std::make_unique<QuantizedWeight<Cpu, float>>(QuantizeSettings{}, TrainedPart::weights,
+                                                              StraightThrough::clipped, *l.weight, nullptr);
   l.packed = l.quantized->codes();
   CHECK(worst(l.packed->decode_all(), tensor("symmetric.fake_weight")) == 0);
   Tape<float, Cpu> tape;
   const Var<float, Cpu> x = tape.variable(tensor("x"), true), y = linear(tape, l.operand(true), x);
-  CHECK(scaled_difference(y.value.data(), tensor("symmetric.y").data(), static_cast<std::size_t>(y.value.count())) < Tolerance<float>::reduction);
+  CHECK(scaled_difference(y.value.data(), tensor("symmetric.y").data(), static_cast<std::size_t>(y.value.count())) <
+        Tolerance<float>::reduction);
   tape.backward(y, tensor("upstream"));
   const auto expected = tensor("symmetric.grad_weight"), expected_x = tensor("symmetric.grad_x");
-  CHECK(scaled_difference(l.weight->gradient_view().data(), expected.data(), static_cast<std::size_t>(expected.count())) < Tolerance<float>::reduction);
-  CHECK(scaled_difference(x.gradient->value.data(), expected_x.data(), static_cast<std::size_t>(expected_x.count())) < Tolerance<float>::reduction);
+  CHECK(scaled_difference(l.weight->gradient_view().data(), expected.data(),
+                          static_cast<std::size_t>(expected.count())) < Tolerance<float>::reduction);
+  CHECK(scaled_difference(x.gradient->value.data(), expected_x.data(), static_cast<std::size_t>(expected_x.count())) <
+        Tolerance<float>::reduction);
 }
 
 TEST_CASE("scales have the exact gradient", "[model][quant]") {
@@ -166,7 +188,8 @@ TEST_CASE("scales have the exact gradient", "[model][quant]") {
         m.parameters_changed();
         return cross_entropy_backward(m, m.forward(batch), batch.rows(), batch.weight(), false);
       };
-      CHECK(gradient_error(p->value.data(), p->gradient_view().data(), p->value.count(), 1.0 / 1024, objective, 37) < Tolerance<float>::finite_difference);
+      CHECK(gradient_error(p->value.data(), p->gradient_view().data(), p->value.count(), 1.0 / 1024, objective, 37) <
+            Tolerance<float>::finite_difference);
     }
     CHECK(checked == (rule == Int4Rule::affine ? 6 : 3));
   }
@@ -224,9 +247,13 @@ TEST_CASE("merging an adapter into codes says what it costs", "[model][quant]") 
 TEST_CASE("students that cannot be are refused", "[model][quant]") {
   const ReferenceModel r("llama");
   Model m = Model::from_pretrained(r.path);
-  CHECK_THROWS_WITH(quantize_student(m, {.group_size = 32}, {.trains = TrainedPart::adapter}), contains("add_lora(model) first"));
-  CHECK_THROWS_WITH(quantize_student(m, {.kind = PackedKind::mxfp4, .group_size = 32}, {.trains = TrainedPart::scales}), contains("cannot be trained"));
-  CHECK_THROWS_WITH(quantize_student(m, {.kind = PackedKind::nf4}, {.straight_through = StraightThrough::clipped}), contains("belongs to int3, int4 and int8"));
+  CHECK_THROWS_WITH(quantize_student(m, {.group_size = 32}, {.trains = TrainedPart::adapter}),
+                    contains("add_lora(model) first"));
+  CHECK_THROWS_WITH(quantize_student(m, {.kind = PackedKind::mxfp4, .group_size = 32}, {.trains = TrainedPart::scales}),
+                    contains("cannot be trained"));
+  CHECK_THROWS_WITH(quantize_student(m, {.kind = PackedKind::nf4}, {.straight_through = StraightThrough::clipped}),
+                    contains("belongs to int3, int4 and int8"));
   add_lora(m, {.rank = 2, .alpha = 2});
-  CHECK_THROWS_WITH(quantize_student(m, {.group_size = 32}, {.trains = TrainedPart::weights}), contains("remove_adapter(model) first"));
+  CHECK_THROWS_WITH(quantize_student(m, {.group_size = 32}, {.trains = TrainedPart::weights}),
+                    contains("remove_adapter(model) first"));
 }

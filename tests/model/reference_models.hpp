@@ -16,12 +16,17 @@ namespace kdlib_tests {
 
 struct ReferenceModel {
   explicit ReferenceModel(const std::string& name)
-      : path(reference_file("models/" + name)), expected(path + "/expected.safetensors"), ids(longs("ids")), mask(longs("mask")) {
+      : path(reference_file("models/" + name)),
+        expected(path + "/expected.safetensors"),
+        ids(longs("ids")),
+        mask(longs("mask")) {
     const auto shape = expected.at("ids").shape();
     batch = shape[0];
     length = shape[1];
   }
-  std::vector<std::int64_t> longs(const std::string& name) const { return kdlib::read_as<std::int64_t>(expected.at(name)); }
+  std::vector<std::int64_t> longs(const std::string& name) const {
+    return kdlib::read_as<std::int64_t>(expected.at(name));
+  }
   std::vector<float> floats(const std::string& name) const { return kdlib::read_as<float>(expected.at(name)); }
   kdlib::TokenBatch tokens() const { return kdlib::TokenBatch::from_padded(ids, mask, batch, length); }
 
@@ -33,7 +38,8 @@ struct ReferenceModel {
 
 /// Largest difference of packed logits [N, V] from padded ones [B, L, V] where the mask is 1.
 template <class T>
-double padded_difference(const std::vector<T>& packed, const std::vector<float>& padded, const std::vector<std::int64_t>& mask) {
+double padded_difference(const std::vector<T>& packed, const std::vector<float>& padded,
+                         const std::vector<std::int64_t>& mask) {
   const std::size_t v = padded.size() / mask.size();
   double worst = 0;
   std::size_t row = 0;
@@ -50,7 +56,8 @@ double padded_difference(const std::vector<T>& packed, const std::vector<float>&
 
 /// Greedy continuation of one prompt with the cache.
 template <class D, class T>
-std::vector<std::int32_t> greedy(kdlib::Decoder<D, T>& model, const std::vector<std::int32_t>& prompt, std::size_t count) {
+std::vector<std::int32_t> greedy(kdlib::Decoder<D, T>& model, const std::vector<std::int32_t>& prompt,
+                                 std::size_t count) {
   auto cache = model.make_cache(1, static_cast<std::int64_t>(prompt.size() + count));
   std::vector<std::int32_t> out, next = prompt;
   const std::vector<std::int32_t> slots = {0};

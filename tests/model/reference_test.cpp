@@ -9,20 +9,22 @@ using namespace kdlib_tests;
 using Model = Decoder<Cpu, float>;
 
 namespace {
-const std::vector<std::string> names = {"llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3", "qwen3_moe", "qwen2_moe", "gpt_oss"};
+const std::vector<std::string> names = {"llama", "llama3_rope_bias", "qwen2",     "qwen2_window",
+                                        "qwen3", "qwen3_moe",        "qwen2_moe", "gpt_oss"};
 
 /// transformers keeps gpt-oss's experts [E, in, out].
 std::vector<float> expected_gradient(const ReferenceModel& r, const Parameter<float, Cpu>& p, Family family) {
   const std::vector<float> given = r.floats("grad." + p.name);
   if (family != Family::gpt_oss || !detail::is_expert_tensor(p.name)) return given;
-  const auto e = static_cast<std::size_t>(p.value[0]), out = static_cast<std::size_t>(p.value[1]), in = static_cast<std::size_t>(p.value[2]);
+  const auto e = static_cast<std::size_t>(p.value[0]), out = static_cast<std::size_t>(p.value[1]),
+             in = static_cast<std::size_t>(p.value[2]);
   std::vector<float> turned(given.size());
   for (std::size_t x = 0; x < e; ++x)
     for (std::size_t o = 0; o < out; ++o)
       for (std::size_t i = 0; i < in; ++i) turned[(x * out + o) * in + i] = given[(x * in + i) * out + o];
   return turned;
 }
-}
+}  // namespace
 
 TEST_CASE("logits, loss and every gradient equal transformers'", "[model][reference]") {
   for (const std::string& name : names)
@@ -41,7 +43,8 @@ TEST_CASE("logits, loss and every gradient equal transformers'", "[model][refere
         CAPTURE(p->name);
         const std::vector<float> expected = expected_gradient(r, *p, model.config().family);
         REQUIRE(expected.size() == static_cast<std::size_t>(p->value.count()));
-        CHECK(scaled_difference(p->gradient_view().data(), expected.data(), expected.size()) < Tolerance<float>::gradient);
+        CHECK(scaled_difference(p->gradient_view().data(), expected.data(), expected.size()) <
+              Tolerance<float>::gradient);
         ++compared;
       }
       std::size_t given = 0;
@@ -69,7 +72,8 @@ TEST_CASE("greedy text with the cache equals transformers'", "[model][reference]
     const ReferenceModel r(name);
     Model model = Model::from_pretrained(r.path);
     const auto prompt = r.longs("prompt"), wanted = r.longs("generated");
-    const std::vector<std::int32_t> ids = greedy(model, std::vector<std::int32_t>(prompt.begin(), prompt.end()), wanted.size());
+    const std::vector<std::int32_t> ids =
+        greedy(model, std::vector<std::int32_t>(prompt.begin(), prompt.end()), wanted.size());
     CHECK(std::equal(ids.begin(), ids.end(), wanted.begin(), wanted.end()));
   }
 }
@@ -83,7 +87,8 @@ TEST_CASE("decoding in pieces equals the full forward", "[model][decode]") {
     const auto full = model.forward(batch);
     auto cache = model.make_cache(r.batch + 1, r.length);
     std::vector<std::int64_t> done(static_cast<std::size_t>(r.batch), 0);
-    for (int round = 0;; ++round) {  // ragged pieces: document b takes 1 + (b + round) % 9 tokens at a time, slots in reverse order
+    for (int round = 0;;
+         ++round) {  // ragged pieces: document b takes 1 + (b + round) % 9 tokens at a time, slots in reverse order
       TokenBatch piece;
       std::vector<std::int32_t> slots;
       std::vector<std::int64_t> rows;
@@ -92,7 +97,8 @@ TEST_CASE("decoding in pieces equals the full forward", "[model][decode]") {
         const std::int64_t count = std::min(batch.length(b) - at, std::int64_t{1} + (b + round) % 9);
         if (count <= 0) continue;
         const std::int64_t begin = batch.offsets[static_cast<std::size_t>(b)] + at;
-        piece.append(std::span<const std::int32_t>(batch.ids).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)));
+        piece.append(std::span<const std::int32_t>(batch.ids).subspan(static_cast<std::size_t>(begin),
+                                                                      static_cast<std::size_t>(count)));
         slots.push_back(static_cast<std::int32_t>(r.batch - b));
         for (std::int64_t i = 0; i < count; ++i) rows.push_back(begin + i);
         at += count;
@@ -128,7 +134,8 @@ TEST_CASE("a saved model loads to the same logits, dtype and unknown keys kept",
     model.save_pretrained(folder / "half", {.dtype = "bfloat16", .shard_bytes = 1 << 30});
     Model half = Model::from_pretrained(folder / "half");
     CHECK(half.config().dtype == "bfloat16");
-    const Parameter<float, Cpu>*a = model.find_parameter("model.norm.weight"), *b = half.find_parameter("model.norm.weight");
+    const Parameter<float, Cpu>*a = model.find_parameter("model.norm.weight"),
+                           *b = half.find_parameter("model.norm.weight");
     CHECK(b->value.data()[5] == static_cast<float>(bf16(a->value.data()[5])));
   }
 }

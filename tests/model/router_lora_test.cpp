@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA on the routers of mixtures, beside attention and shared experts: gradients, files as PEFT's target_parameters, merging, refusals.
+// LoRA on the routers of mixtures, beside attention and shared experts: gradients, files as PEFT's target_parameters,
+// merging, refusals.
 #include "kdlib/autograd/grad_check.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
@@ -20,12 +21,14 @@ void fill_adapter(Decoder<Cpu, T>& model) {
   std::uint64_t row = 0;
   for (auto* p : model.parameters())
     if (p->trainable)
-      for (std::int64_t i = 0; i < p->value.count(); ++i) p->value.data()[i] = static_cast<T>(0.3 * hash_value(p->name, ++row));
+      for (std::int64_t i = 0; i < p->value.count(); ++i)
+        p->value.data()[i] = static_cast<T>(0.3 * hash_value(p->name, ++row));
 }
 
 }  // namespace
 
-TEST_CASE("LoRA on routers, attention and shared experts: its gradients are finite differences, the base gets none", "[model][experts][adapter]") {
+TEST_CASE("LoRA on routers, attention and shared experts: its gradients are finite differences, the base gets none",
+          "[model][experts][adapter]") {
   for (const Family family : {Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss}) {
     CAPTURE(family_name(family));
     auto model = Decoder<Cpu, double>::from_config(golden_config(family), 1);
@@ -36,7 +39,9 @@ TEST_CASE("LoRA on routers, attention and shared experts: its gradients are fini
     TokenBatch batch;
     batch.append(std::vector<std::int32_t>{1, 5, 3, 7, 2, 11});
     batch.append(std::vector<std::int32_t>{4, 4, 9});
-    const auto objective = [&] { return cross_entropy_backward(model, model.forward_training(batch), batch.rows(), batch.weight(), false); };
+    const auto objective = [&] {
+      return cross_entropy_backward(model, model.forward_training(batch), batch.rows(), batch.weight(), false);
+    };
     cross_entropy_backward(model, model.forward_training(batch), batch.rows(), batch.weight());
     int routers = 0;
     for (auto* p : model.parameters()) {
@@ -48,14 +53,15 @@ TEST_CASE("LoRA on routers, attention and shared experts: its gradients are fini
         CHECK(Kernels<Cpu, double>::sum_squares(p->gradient.data(), p->gradient.count()) > 0);
       }
       const auto gradient = p->gradient.clone();
-      CHECK(gradient_error(p->value.data(), gradient.data(), p->value.count(), Tolerance<double>::difference_step, objective) <
-            Tolerance<double>::finite_difference);
+      CHECK(gradient_error(p->value.data(), gradient.data(), p->value.count(), Tolerance<double>::difference_step,
+                           objective) < Tolerance<double>::finite_difference);
     }
     CHECK(routers == 2);
   }
 }
 
-TEST_CASE("an adapter with routers is saved, loaded, applied, merged and taken away with equal logits", "[model][experts][adapter]") {
+TEST_CASE("an adapter with routers is saved, loaded, applied, merged and taken away with equal logits",
+          "[model][experts][adapter]") {
   for (const std::string name : {"qwen3_moe", "qwen2_moe", "gpt_oss"}) {
     CAPTURE(name);
     const ReferenceModel r(name);
@@ -92,12 +98,14 @@ TEST_CASE("an adapter with routers is saved, loaded, applied, merged and taken a
   }
 }
 
-TEST_CASE("routers alone can be adapted; a model without them, and saving without merging, are refused", "[model][experts][adapter]") {
+TEST_CASE("routers alone can be adapted; a model without them, and saving without merging, are refused",
+          "[model][experts][adapter]") {
   Model model = Model::from_config(golden_config(Family::qwen3_moe), 1);
   CHECK(add_lora(model, {.rank = 2, .targets = {}, .routers = true}) == 2);
   CHECK(model.has_adapter());
   const TemporaryDirectory folder;
-  CHECK_THROWS_WITH(model.save_pretrained(folder / "model"), contains("model.layers.0.mlp.gate has an adapter that is not merged"));
+  CHECK_THROWS_WITH(model.save_pretrained(folder / "model"),
+                    contains("model.layers.0.mlp.gate has an adapter that is not merged"));
   CHECK_THROWS_WITH(add_lora(model, {.routers = true}), contains("has an adapter already"));
   save_adapter(model, folder / "adapter");
   Model again = Model::from_config(golden_config(Family::qwen3_moe), 1);

@@ -2,8 +2,8 @@
 // SmolLM2-135M-Instruct from its GGUF file against transformers: log-probabilities, argmax, logits, greedy ids.
 #include <cstdlib>
 
-#include "reference_models.hpp"
 #include "kdlib/io/json.hpp"
+#include "reference_models.hpp"
 #include "support/catch.hpp"
 #include "support/tolerance.hpp"
 
@@ -12,7 +12,8 @@ using namespace kdlib_tests;
 
 namespace {
 
-constexpr double smollm2_tolerance = 2e-3;  // of log-probabilities; the reference's own float32 order of summation moves them by 1e-4
+constexpr double smollm2_tolerance =
+    2e-3;  // of log-probabilities; the reference's own float32 order of summation moves them by 1e-4
 
 std::optional<std::string> smollm2_path() {
   if (const char* path = std::getenv("KDLIB_SMOLLM2_GGUF")) return path;
@@ -58,9 +59,11 @@ TEST_CASE("SmolLM2 from GGUF equals transformers", "[model][smollm2]") {
       CHECK(std::abs(lse - text.at("log_sum_exp")[i].as_double()) < smollm2_tolerance);
       CHECK(std::max_element(row, row + v) - row == argmax[i]);
       if (i + 1 < ids.size())
-        CHECK(std::abs(static_cast<double>(row[ids[i + 1]]) - lse - text.at("next_token_log_prob")[i].as_double()) < smollm2_tolerance);
+        CHECK(std::abs(static_cast<double>(row[ids[i + 1]]) - lse - text.at("next_token_log_prob")[i].as_double()) <
+              smollm2_tolerance);
     }
-    const auto last = read_as<float>(cut.at(concat(number, ".last_logits"))), state = read_as<float>(cut.at(concat(number, ".last_hidden")));
+    const auto last = read_as<float>(cut.at(concat(number, ".last_logits"))),
+               state = read_as<float>(cut.at(concat(number, ".last_hidden")));
     CHECK(max_difference(logits.data() + logits.size() - v, last.data(), last.size()) < smollm2_tolerance);
     CHECK(max_difference(hidden.rows(hidden[0] - 1, 1).data(), state.data(), state.size()) < smollm2_tolerance);
     const std::vector<std::int32_t> wanted = int32s(text.at("greedy_ids"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Regular expressions over module paths: Python's re.fullmatch for the supported syntax. Expected answers by Python 3.11.
+// Regular expressions over module paths: Python's re.fullmatch for the supported syntax. Expected answers by
+// Python 3.11.
 #include "kdlib/nn/path_pattern.hpp"
 
 #include "kdlib/nn/lora.hpp"
@@ -12,33 +13,35 @@ TEST_CASE("path patterns match as Python's re.fullmatch does", "[nn][lora]") {
     const char *pattern, *text;
     bool matches;
   };
-  for (const Row& r : std::initializer_list<Row>{{"abc", "abc", true},
-                                                 {"abc", "abcd", false},
-                                                 {"a.c", "abc", true},
-                                                 {".*\\.(0|2)\\.(self_attn\\.(q|o)|mlp\\.gate)_proj", "model.layers.2.mlp.gate_proj", true},
-                                                 {".*\\.(0|2)\\.(self_attn\\.(q|o)|mlp\\.gate)_proj", "model.layers.1.mlp.gate_proj", false},
-                                                 {".*\\.(0|2)\\.(self_attn\\.(q|o)|mlp\\.gate)_proj", "model.layers.0.self_attn.v_proj", false},
-                                                 {"(.*\\.)?(^a.b)$", "a.b", true},
-                                                 {"(.*\\.)?(^a.b)$", "x.a.b", false},
-                                                 {"[a-c]+[^x]\\d{2,3}", "abcz123", true},
-                                                 {"[a-c]+[^x]\\d{2,3}", "abcx123", false},
-                                                 {"[a-c]+[^x]\\d{2,3}", "az1", false},
-                                                 {"(?:ab)*?c?", "ababc", true},
-                                                 {"(?P<n>a|b){3}", "aba", true},
-                                                 {"a{,2}", "aaa", false},
-                                                 {"a{,2}", "", true},
-                                                 {"a{x}", "a{x}", true},
-                                                 {"[]a]+", "]a", true},
-                                                 {"(a*)*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", false},
-                                                 {"\\w+\\s\\W", "ab_9 -", true},
-                                                 {"a|", "", true}}) {
+  for (const Row& r : std::initializer_list<Row>{
+           {"abc", "abc", true},
+           {"abc", "abcd", false},
+           {"a.c", "abc", true},
+           {".*\\.(0|2)\\.(self_attn\\.(q|o)|mlp\\.gate)_proj", "model.layers.2.mlp.gate_proj", true},
+           {".*\\.(0|2)\\.(self_attn\\.(q|o)|mlp\\.gate)_proj", "model.layers.1.mlp.gate_proj", false},
+           {".*\\.(0|2)\\.(self_attn\\.(q|o)|mlp\\.gate)_proj", "model.layers.0.self_attn.v_proj", false},
+           {"(.*\\.)?(^a.b)$", "a.b", true},
+           {"(.*\\.)?(^a.b)$", "x.a.b", false},
+           {"[a-c]+[^x]\\d{2,3}", "abcz123", true},
+           {"[a-c]+[^x]\\d{2,3}", "abcx123", false},
+           {"[a-c]+[^x]\\d{2,3}", "az1", false},
+           {"(?:ab)*?c?", "ababc", true},
+           {"(?P<n>a|b){3}", "aba", true},
+           {"a{,2}", "aaa", false},
+           {"a{,2}", "", true},
+           {"a{x}", "a{x}", true},
+           {"[]a]+", "]a", true},
+           {"(a*)*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", false},
+           {"\\w+\\s\\W", "ab_9 -", true},
+           {"a|", "", true}}) {
     CAPTURE(r.pattern, r.text);
     CHECK(PathPattern(r.pattern).matches(r.text) == r.matches);
   }
 }
 
 TEST_CASE("path patterns refuse what is not regular or not well formed", "[nn][lora]") {
-  for (const char* pattern : {"(a", "a)", "[a", "a**", "*a", "(?=a)", "(?i)a", "\\1", "\\bq", "a\\", "[z-a]", "a{3,2}", "a{2000}"}) {
+  for (const char* pattern :
+       {"(a", "a)", "[a", "a**", "*a", "(?=a)", "(?i)a", "\\1", "\\bq", "a\\", "[z-a]", "a{3,2}", "a{2000}"}) {
     CAPTURE(pattern);
     CHECK_THROWS_AS(PathPattern(pattern), ConfigError);
   }

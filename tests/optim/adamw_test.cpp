@@ -32,7 +32,8 @@ template <class T>
 bool near_all(const kdlib::Parameter<T, Cpu>& p, const std::vector<double>& expected) {
   bool all = true;
   for (std::size_t i = 0; i < expected.size(); ++i)
-    all = all && kdlib_tests::near(static_cast<double>(p.value.data()[i]), expected[i], kdlib_tests::Tolerance<T>::elementwise);
+    all = all && kdlib_tests::near(static_cast<double>(p.value.data()[i]), expected[i],
+                                   kdlib_tests::Tolerance<T>::elementwise);
   return all;
 }
 }  // namespace
@@ -49,9 +50,10 @@ TEMPLATE_TEST_CASE("AdamW moves a matrix with decay and a vector without as torc
     set_gradient(b, {1e-9 * (step - 2), 3.0 * (step - 2)});
     state.step(1e-2 * (step + 1));
   }
-  // torch 2.15, float64: AdamW([{w, weight_decay=.1}, {b, weight_decay=0}], betas=(.8, .95), eps=1e-8), lr = .01 (step + 1),
-  // w.grad = sin(arange(6) + step), b.grad = (1e-9, 3) (step - 2), five steps.
-  CHECK(near_all(w, {0.4118459725056847, -1.0330942973718968, 1.987656345965397, 0.0718403469372356, 0.05631270107632296, -0.2540694380150621}));
+  // torch 2.15, float64: AdamW([{w, weight_decay=.1}, {b, weight_decay=0}], betas=(.8, .95), eps=1e-8), lr = .01 (step
+  // + 1), w.grad = sin(arange(6) + step), b.grad = (1e-9, 3) (step - 2), five steps.
+  CHECK(near_all(w, {0.4118459725056847, -1.0330942973718968, 1.987656345965397, 0.0718403469372356,
+                     0.05631270107632296, -0.2540694380150621}));
   CHECK(near_all(b, {1.0053237389054244, -1.9592890395894087}));
   CHECK(state.steps() == 5);
 }
@@ -62,7 +64,8 @@ TEST_CASE("AdamW's moments keep the small rest of beta2 in float", "[optim]") {
   set_gradient(p, {1.0});
   state.step(0);
   // (1 - 0.999) * 1^2; with 0.999 rounded to float before the subtraction it is off by 1.3e-5 of its size
-  CHECK(std::abs(static_cast<double>(state.tensors()[1].second.data()[0]) / 1e-3 - 1) < kdlib_tests::Tolerance<float>::elementwise);
+  CHECK(std::abs(static_cast<double>(state.tensors()[1].second.data()[0]) / 1e-3 - 1) <
+        kdlib_tests::Tolerance<float>::elementwise);
 }
 
 TEST_CASE("a gradient scale of one half is a gradient of half the size", "[optim]") {
@@ -86,7 +89,8 @@ TEST_CASE("rate multipliers act on the rate of their parameter alone", "[optim]"
   state.step(0.5);
   CHECK(a.value.data()[0] == 0.0);
   CHECK(b.value.data()[0] == 0.75);
-  CHECK_THROWS_WITH((kdlib::Sgd{}.state<double, Cpu>({&a, &b}, {1.0})), contains("1 rate multipliers for 2 parameters"));
+  CHECK_THROWS_WITH((kdlib::Sgd{}.state<double, Cpu>({&a, &b}, {1.0})),
+                    contains("1 rate multipliers for 2 parameters"));
 }
 
 TEST_CASE("AdamW refuses settings outside their range, naming them", "[optim]") {
@@ -98,12 +102,14 @@ TEST_CASE("AdamW refuses settings outside their range, naming them", "[optim]") 
 }
 
 TEST_CASE("the gradient norm counts all parameters and clipping never raises it", "[optim]") {
-  auto a = parameter<float>("a", {2}, {0, 0}), b = parameter<float>("b", {1}, {0}), frozen = parameter<float>("c", {1}, {0});
+  auto a = parameter<float>("a", {2}, {0, 0}), b = parameter<float>("b", {1}, {0}),
+       frozen = parameter<float>("c", {1}, {0});
   set_gradient(a, {3, 0});
   set_gradient(b, {4});
   const std::vector<kdlib::Parameter<float, Cpu>*> all{&a, &b, &frozen};
   CHECK(kdlib::gradient_norm(all) == 5.0);
   CHECK(kdlib::measure_clip(all, 10.0).factor == 1.0);
   CHECK(kdlib::measure_clip(all, 0.0).factor == 1.0);  // 0: no clipping
-  CHECK(kdlib_tests::near(kdlib::measure_clip(all, 1.0).factor, 1.0 / (5.0 + 1e-6), kdlib_tests::Tolerance<double>::elementwise));
+  CHECK(kdlib_tests::near(kdlib::measure_clip(all, 1.0).factor, 1.0 / (5.0 + 1e-6),
+                          kdlib_tests::Tolerance<double>::elementwise));
 }

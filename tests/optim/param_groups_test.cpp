@@ -6,7 +6,8 @@
 TEST_CASE("a pattern fits a whole name, with stars over any run of characters", "[optim]") {
   using kdlib::matches_pattern;
   CHECK(matches_pattern("*.mlp.*", "model.layers.0.mlp.up_proj.weight"));
-  CHECK_FALSE(matches_pattern("*.mlp.*", "mlp.up_proj.weight"));  // nothing before the dot is a name of its own, the dot is not there
+  CHECK_FALSE(matches_pattern(
+      "*.mlp.*", "mlp.up_proj.weight"));  // nothing before the dot is a name of its own, the dot is not there
   CHECK(matches_pattern("*", ""));
   CHECK(matches_pattern("", ""));
   CHECK_FALSE(matches_pattern("", "a"));

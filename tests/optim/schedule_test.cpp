@@ -12,8 +12,9 @@ TEST_CASE("WarmupLinear is the rule of reference/make_training.py", "[optim]") {
   const double rate = 1e-3;
   const kdlib::WarmupLinear schedule{.peak = rate, .warmup = warmup, .total = steps};
   for (std::int64_t step = 0; step < steps; ++step) {
-    const double expected = rate * (step < warmup ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup))
-                                                  : std::max(0.0, static_cast<double>(steps - step) / static_cast<double>(steps - warmup)));
+    const double expected =
+        rate * (step < warmup ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup))
+                              : std::max(0.0, static_cast<double>(steps - step) / static_cast<double>(steps - warmup)));
     CHECK(kdlib_tests::near(schedule(step), expected, kdlib_tests::Tolerance<double>::elementwise));
   }
   CHECK(schedule(steps) == 0.0);
@@ -26,7 +27,8 @@ TEST_CASE("WarmupCosine starts at the peak, passes the middle at half and ends a
   CHECK(schedule(9) == 2.0);
   CHECK(schedule(10) == 2.0);
   CHECK(kdlib_tests::near(schedule(60), 1.5, kdlib_tests::Tolerance<double>::elementwise));
-  CHECK(kdlib_tests::near(schedule(35), 1.5 + 0.5 * std::sqrt(0.5), kdlib_tests::Tolerance<double>::elementwise));  // cos(pi/4)
+  CHECK(kdlib_tests::near(schedule(35), 1.5 + 0.5 * std::sqrt(0.5),
+                          kdlib_tests::Tolerance<double>::elementwise));  // cos(pi/4)
   CHECK(schedule(110) == 1.0);
   CHECK(schedule(1000) == 1.0);
 }

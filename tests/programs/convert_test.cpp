@@ -40,13 +40,19 @@ void copy_with_tokenizer(const std::string& from, const std::string& to) {
   make_directories(to);
   for (const std::string& name : list_directory(from))
     if (name != "expected.safetensors") write_file_atomically(join_path(to, name), read_file(join_path(from, name)));
-  write_file_atomically(join_path(to, "tokenizer.json"),
-                        R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":4,"content":"<e>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],)"
-                        R"("normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},)"
-                        R"("post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},)"
-                        R"("model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":"","end_of_word_suffix":"","fuse_unk":false,)"
-                        R"("byte_fallback":false,"ignore_merges":false,"vocab":{"a":0,"b":1,"Ġ":2,"ab":3},"merges":[["a","b"]]}})");
-  write_file_atomically(join_path(to, "tokenizer_config.json"), R"({"eos_token":"<e>","chat_template":"{{ messages }}"})");
+  write_file_atomically(
+      join_path(to, "tokenizer.json"),
+      R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":4,"content":"<e>",)"
+      R"("single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],)"
+      R"("normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,)"
+      R"("use_regex":true},)"
+      R"("post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,)"
+      R"("use_regex":true},)"
+      R"("model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":"",)"
+      R"("end_of_word_suffix":"","fuse_unk":false,)"
+      R"("byte_fallback":false,"ignore_merges":false,"vocab":{"a":0,"b":1,"Ġ":2,"ab":3},"merges":[["a","b"]]}})");
+  write_file_atomically(join_path(to, "tokenizer_config.json"),
+                        R"({"eos_token":"<e>","chat_template":"{{ messages }}"})");
   write_file_atomically(join_path(to, "generation_config.json"), R"({"eos_token_id":4})");
 }
 }  // namespace
@@ -64,7 +70,8 @@ TEST_CASE("convert takes a directory to GGUF and back with its tokenizer", "[pro
     CHECK(file.at("tokenizer.ggml.tokens").size() == 320);
     convert("--model " + (dir / "m.gguf") + " --to hf --out " + (dir / "back"));
     CHECK(equal_weights(dir / "model", dir / "back"));
-    const Tokenizer before = Tokenizer::from_pretrained(dir / "model"), after = Tokenizer::from_pretrained(dir / "back");
+    const Tokenizer before = Tokenizer::from_pretrained(dir / "model"),
+                    after = Tokenizer::from_pretrained(dir / "back");
     CHECK(after.content_hash() == before.content_hash());
     CHECK(after.encode("ab b<e>") == before.encode("ab b<e>"));
     CHECK(after.stop_ids() == before.stop_ids());
@@ -80,7 +87,8 @@ TEST_CASE("convert merges an adapter, rounds, and splits into shards", "[program
   const TemporaryDirectory dir;
   const std::string model = reference_file("models/llama"), adapter = reference_file("peft/llama_all_linear");
   convert("--model " + model + " --adapter " + adapter + " --merge --to hf --out " + (dir / "merged"));
-  convert("--model " + model + " --adapter " + adapter + " --merge --to hf --out " + (dir / "shards") + " --max-shard-size 100KB");
+  convert("--model " + model + " --adapter " + adapter + " --merge --to hf --out " + (dir / "shards") +
+          " --max-shard-size 100KB");
   CHECK(equal_weights(dir / "merged", dir / "shards"));
   CHECK_FALSE(equal_weights(model, dir / "merged"));
   CHECK(kdlib_tests::exists(dir / "shards/model.safetensors.index.json"));
@@ -103,16 +111,20 @@ TEST_CASE("convert merges an adapter, rounds, and splits into shards", "[program
   for (std::size_t i = 1; i < 16; ++i)
     if (group[i] - group[i - 1] > 1e-6f) step = std::min(step, group[i] - group[i - 1]);
   for (const float x : group) CHECK(std::abs(x / step - std::round(x / step)) < 1e-3f);
-  convert("--model " + model + " --quantize int4 --group-size 16 --adapter " + adapter + " --merge --to hf --out " + (dir / "both"));
+  convert("--model " + model + " --quantize int4 --group-size 16 --adapter " + adapter + " --merge --to hf --out " +
+          (dir / "both"));
   CHECK_FALSE(equal_weights(dir / "both", dir / "merged"));
 }
 
 TEST_CASE("convert --packed writes codes whose values are those of convert --quantize", "[programs]") {
   const TemporaryDirectory dir;
   const std::string model = reference_file("models/llama3_rope_bias");
-  for (const std::string how : {"--quantize nf4 --double-quant", "--quantize int4 --group-size 32 --quantize-rule affine", "--quantize int8 --group-size 32"}) {
+  for (const std::string how :
+       {"--quantize nf4 --double-quant", "--quantize int4 --group-size 32 --quantize-rule affine",
+        "--quantize int8 --group-size 32"}) {
     CAPTURE(how);
-    const ProgramAnswer packed = convert("--model " + model + " " + how + " --packed --to hf --out " + (dir / "packed"));
+    const ProgramAnswer packed =
+        convert("--model " + model + " " + how + " --packed --to hf --out " + (dir / "packed"));
     CHECK_THAT(packed.out, contains("matrices are packed in the form of"));
     convert("--model " + (dir / "packed") + " --to hf --dtype float32 --out " + (dir / "back"));
     convert("--model " + model + " " + how + " --to hf --dtype float32 --out " + (dir / "values"));
@@ -125,7 +137,8 @@ TEST_CASE("convert --packed writes codes whose values are those of convert --qua
 
 TEST_CASE("convert --dry-run writes nothing and names what would stop it", "[programs]") {
   const TemporaryDirectory dir;
-  const ProgramAnswer plan = convert("--model " + reference_file("models/gpt_oss_mxfp4") + " --to gguf --type mxfp4 --dry-run --out " + (dir / "m.gguf"));
+  const ProgramAnswer plan = convert("--model " + reference_file("models/gpt_oss_mxfp4") +
+                                     " --to gguf --type mxfp4 --dry-run --out " + (dir / "m.gguf"));
   CHECK_THAT(plan.out, contains("6 experts"));
   CHECK_THAT(plan.out, contains("nothing was written"));
   CHECK_FALSE(kdlib_tests::exists(dir / "m.gguf"));
@@ -136,7 +149,8 @@ TEST_CASE("convert --dry-run writes nothing and names what would stop it", "[pro
     CHECK_THAT(answer.error, contains(text));
   };
   const std::string llama = "--model " + reference_file("models/llama") + " --out " + (dir / "x");
-  refused("--model " + reference_file("models/qwen2_window") + " --to gguf --dry-run --out " + (dir / "w.gguf"), 1, "sliding windows of 5 keys");
+  refused("--model " + reference_file("models/qwen2_window") + " --to gguf --dry-run --out " + (dir / "w.gguf"), 1,
+          "sliding windows of 5 keys");
   refused("--model " + (dir / "none") + " --to gguf --out " + (dir / "w.gguf"), 1, "is not there");
   refused(llama + " --to gguf --type q4_k", 1, "it can be F32, F16");
   refused(llama + " --to gguf --type mxfp4", 1, "llama has none");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program `distil` as a user runs it, on a tiny model: what it writes, that kills and signals change nothing of it, and its errors.
+// The program `distil` as a user runs it, on a tiny model: what it writes, that kills and signals change nothing of it,
+// and its errors.
 #include <signal.h>
 #include <stdlib.h>
 
@@ -18,12 +19,14 @@ using kdlib_tests::reference_file;
 using kdlib_tests::run_program;
 using kdlib_tests::TemporaryDirectory;
 
-/// The same source with the fault hook: one binary for all runs that are compared, since a checkpoint names the program.
+/// The same source with the fault hook: one binary for all runs that are compared, since a checkpoint names the
+/// program.
 const char* const with_hook = "distil_with_faults";
 
 std::string prompts(int first, int count) {
   std::string out;
-  for (int i = first; i < first + count; ++i) out += kdlib::concat("{\"prompt_ids\": [1, ", 10 + i, ", ", 40 + 3 * i % 200, ", ", 7 + i % 50, "]}\n");
+  for (int i = first; i < first + count; ++i)
+    out += kdlib::concat("{\"prompt_ids\": [1, ", 10 + i, ", ", 40 + 3 * i % 200, ", ", 7 + i % 50, "]}\n");
   return out;
 }
 
@@ -36,22 +39,35 @@ struct Job {
   explicit Job(const std::string& more = "", const std::string& without = "--") {
     kdlib::write_file_atomically(dir / "prompts.jsonl", prompts(0, 12));
     kdlib::write_file_atomically(dir / "validation.jsonl", prompts(100, 4));
-    const std::pair<const char*, std::string> options[] = {
-        {"--teacher", reference_file("models/llama")}, {"--prompts", dir / "prompts.jsonl"}, {"--validation", dir / "validation.jsonl"}, {"--out", out()}, {"--steps", "6"},
-        {"--batch", "3"}, {"--micro-batches", "2"}, {"--max-new-tokens", "9"}, {"--lambda", "0.5"}, {"--lora-rank", "4"}, {"--group-size", "32"}, {"--warmup", "2"},
-        {"--save-every", "2"}, {"--evaluate-every", "3"}, {"--learning-rate", "0.002"}};
+    const std::pair<const char*, std::string> options[] = {{"--teacher", reference_file("models/llama")},
+                                                           {"--prompts", dir / "prompts.jsonl"},
+                                                           {"--validation", dir / "validation.jsonl"},
+                                                           {"--out", out()},
+                                                           {"--steps", "6"},
+                                                           {"--batch", "3"},
+                                                           {"--micro-batches", "2"},
+                                                           {"--max-new-tokens", "9"},
+                                                           {"--lambda", "0.5"},
+                                                           {"--lora-rank", "4"},
+                                                           {"--group-size", "32"},
+                                                           {"--warmup", "2"},
+                                                           {"--save-every", "2"},
+                                                           {"--evaluate-every", "3"},
+                                                           {"--learning-rate", "0.002"}};
     arguments = more;
     for (const auto& [name, value] : options)
-      if ((" " + more + " ").find(std::string(" ") + name + " ") == std::string::npos && without != name) arguments += std::string(" ") + name + " " + value;
+      if ((" " + more + " ").find(std::string(" ") + name + " ") == std::string::npos && without != name)
+        arguments += std::string(" ") + name + " " + value;
   }
   std::string out() const { return dir / "out"; }
   std::map<std::string, std::string> files() const {
     auto all = kdlib_tests::run_files(out());
     all["result.json"] = without_times(all["result.json"]);
     all["report.html"] = all.count("report.html") != 0 && !all["report.html"].empty() ? "a report" : "";
-    all.erase("config.yaml");  // says --resume
+    all.erase("config.yaml");       // says --resume
     for (auto& [name, text] : all)  // settings and messages name the folder
-      for (std::size_t at = text.find(dir.path()); at != std::string::npos; at = text.find(dir.path(), at)) text.replace(at, dir.path().size(), "DIR");
+      for (std::size_t at = text.find(dir.path()); at != std::string::npos; at = text.find(dir.path(), at))
+        text.replace(at, dir.path().size(), "DIR");
     return all;
   }
   /// The final table's numbers and the answers; seconds and facts of the machine aside.
@@ -60,7 +76,11 @@ struct Job {
     const kdlib::Json json = kdlib::Json::parse(text, "result.json");
     std::string out;
     for (const kdlib::Json& row : json.at("models"))
-      for (const auto& member : row.members()) out += std::string(member.key) + "=" + (member.value.is_number() ? kdlib_tests::exact(member.value.as_double()) : std::string(member.value.as_string())) + "\n";
+      for (const auto& member : row.members())
+        out += std::string(member.key) + "=" +
+               (member.value.is_number() ? kdlib_tests::exact(member.value.as_double())
+                                         : std::string(member.value.as_string())) +
+               "\n";
     for (const kdlib::Json& sample : json.at("samples"))
       for (const auto& answer : sample.at("answers").members()) out += std::string(answer.value.as_string()) + "\n";
     return out;
@@ -88,13 +108,17 @@ bool killed_at(const Job& job, const std::string& fault) {
 }
 }  // namespace
 
-TEST_CASE("distil writes an adapter, metrics, checkpoints, a report and a table, and the student comes closer", "[programs][distil]") {
+TEST_CASE("distil writes an adapter, metrics, checkpoints, a report and a table, and the student comes closer",
+          "[programs][distil]") {
   const Job job("--threads 1");
   const ProgramAnswer answer = run_program(with_hook, job.arguments);
   INFO(answer.error);
   REQUIRE(answer.status == 0);
-  CHECK_THAT(answer.out, contains("teacher") && contains("rounded") && contains("distilled") && contains("Held-out forward KL"));
-  for (const char* name : {"config.yaml", "metrics.jsonl", "result.json", "report.html", "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "checkpoints/6/state.json", "best/parameters.safetensors"})
+  CHECK_THAT(answer.out,
+             contains("teacher") && contains("rounded") && contains("distilled") && contains("Held-out forward KL"));
+  for (const char* name :
+       {"config.yaml", "metrics.jsonl", "result.json", "report.html", "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors", "checkpoints/6/state.json", "best/parameters.safetensors"})
     CHECK(kdlib::path_exists(job.out() + "/" + name));
   const kdlib::Json result = kdlib::Json::parse_file(job.out() + "/result.json");
   const auto models = result.at("models");
@@ -110,7 +134,8 @@ TEST_CASE("distil writes an adapter, metrics, checkpoints, a report and a table,
   CHECK(differences(job.files(), undisturbed(1)) == "");
 }
 
-TEST_CASE("distil killed at writes, fsyncs and renames ends as if nothing had been, with one and with two threads", "[programs][distil]") {
+TEST_CASE("distil killed at writes, fsyncs and renames ends as if nothing had been, with one and with two threads",
+          "[programs][distil]") {
   for (const int threads : {1, 2}) {
     for (const char* kind : {"write", "fsync", "rename"}) {
       for (const int n : threads == 1 ? std::vector<int>{1, 4, 9, 20, 31} : std::vector<int>{13}) {
@@ -128,8 +153,11 @@ TEST_CASE("distil killed at writes, fsyncs and renames ends as if nothing had be
 
 TEST_CASE("SIGTERM saves, says how to go on, and the same command ends as an undisturbed run", "[programs][distil]") {
   const Job job("--threads 1");
-  const std::string shell = "sh -c '" + kdlib_tests::program_path(with_hook) + " " + job.arguments + " 2> " + (job.dir / "error") + " & pid=$!; while ! grep -q \"\\\"step\\\":2\" " + job.out() +
-                            "/metrics.jsonl 2> /dev/null; do kill -0 $pid || break; done; kill -TERM $pid; wait $pid; echo $? > " + (job.dir / "status") + "' > /dev/null 2>&1";
+  const std::string shell =
+      "sh -c '" + kdlib_tests::program_path(with_hook) + " " + job.arguments + " 2> " + (job.dir / "error") +
+      " & pid=$!; while ! grep -q \"\\\"step\\\":2\" " + job.out() +
+      "/metrics.jsonl 2> /dev/null; do kill -0 $pid || break; done; kill -TERM $pid; wait $pid; echo $? > " +
+      (job.dir / "status") + "' > /dev/null 2>&1";
   REQUIRE(::system(shell.c_str()) == 0);
   const std::string status = kdlib::read_file(job.dir / "status"), error = kdlib::read_file(job.dir / "error");
   INFO(error);
@@ -141,14 +169,19 @@ TEST_CASE("SIGTERM saves, says how to go on, and the same command ends as an und
   REQUIRE(answer.status == 0);
   std::map<std::string, std::string> files = job.files(), expected = undisturbed(1);
   for (auto* all : {&files, &expected})  // the save on the signal is a checkpoint more; the newest two are kept
-    for (auto at = all->begin(); at != all->end();) at = at->first.rfind("checkpoints/", 0) == 0 && at->first.rfind("checkpoints/6/", 0) != 0 ? all->erase(at) : std::next(at);
+    for (auto at = all->begin(); at != all->end();)
+      at = at->first.rfind("checkpoints/", 0) == 0 && at->first.rfind("checkpoints/6/", 0) != 0 ? all->erase(at)
+                                                                                                : std::next(at);
   CHECK(differences(files, expected) == "");
 }
 
 TEST_CASE("a second distil on the same folder is refused while the first runs", "[programs][distil]") {
   const Job job("--threads 1 --steps 40");
-  const std::string shell = "sh -c '" + kdlib_tests::program_path(with_hook) + " " + job.arguments + " & pid=$!; while ! test -s " + job.out() + "/metrics.jsonl; do kill -0 $pid || break; done; " +
-                            kdlib_tests::program_path(with_hook) + " " + job.arguments + " 2> " + (job.dir / "error") + "; echo $? > " + (job.dir / "status") + "; kill -9 $pid; wait $pid; true' > /dev/null 2>&1";
+  const std::string shell = "sh -c '" + kdlib_tests::program_path(with_hook) + " " + job.arguments +
+                            " & pid=$!; while ! test -s " + job.out() +
+                            "/metrics.jsonl; do kill -0 $pid || break; done; " + kdlib_tests::program_path(with_hook) +
+                            " " + job.arguments + " 2> " + (job.dir / "error") + "; echo $? > " + (job.dir / "status") +
+                            "; kill -9 $pid; wait $pid; true' > /dev/null 2>&1";
   REQUIRE(::system(shell.c_str()) == 0);
   const std::string error = kdlib::read_file(job.dir / "error");
   CHECK(kdlib::read_file(job.dir / "status") == "1\n");
@@ -183,8 +216,11 @@ TEST_CASE("a full disk and an unwritable folder are errors that name the path", 
   CHECK_THAT(below.error, contains("prompts.jsonl") && contains("not a folder"));
 }
 
-TEST_CASE("training through codes survives a kill bit for bit, and the exported model is the trained one", "[programs][distil]") {
-  for (const std::string& more : {std::string("--train qat_lora --straight-through clipped"), std::string("--train all --quantize nf4"), std::string("--train scales --quantize-rule affine")}) {
+TEST_CASE("training through codes survives a kill bit for bit, and the exported model is the trained one",
+          "[programs][distil]") {
+  for (const std::string& more :
+       {std::string("--train qat_lora --straight-through clipped"), std::string("--train all --quantize nf4"),
+        std::string("--train scales --quantize-rule affine")}) {
     const std::string without = more.find("qat_lora") == std::string::npos ? "--lora-rank" : "--";
     const Job left("--threads 1 " + more, without), killed("--threads 1 " + more, without);
     const ProgramAnswer first = run_program(with_hook, left.arguments);
@@ -199,8 +235,11 @@ TEST_CASE("training through codes survives a kill bit for bit, and the exported 
     const ProgramAnswer second = run_program(with_hook, back.arguments);
     INFO(second.error);
     REQUIRE(second.status == 0);
-    const auto row = [](const Job& job, std::size_t i) { return kdlib::Json::parse_file(job.out() + "/result.json").at("models")[i].at("forward_kl").as_double(); };
-    CHECK(std::abs(row(left, 2) - row(left, 1)) > 1e-3 * row(left, 1));  // it moved; six steps on random weights need not help
+    const auto row = [](const Job& job, std::size_t i) {
+      return kdlib::Json::parse_file(job.out() + "/result.json").at("models")[i].at("forward_kl").as_double();
+    };
+    CHECK(std::abs(row(left, 2) - row(left, 1)) >
+          1e-3 * row(left, 1));  // it moved; six steps on random weights need not help
     CHECK(std::abs(row(back, 1) - row(left, 2)) < 1e-5 * row(left, 2));
   }
   const Job merged("--threads 1 --merge");
@@ -214,9 +253,11 @@ TEST_CASE("training through codes survives a kill bit for bit, and the exported 
 }
 
 TEST_CASE("every divergence, all weights, given text and recomputation run", "[programs][distil]") {
-  const std::string other = reference_file("models/llama3_rope_bias"), all = "--train all --quantize none --lambda 0 --student " + other;
-  for (const std::string& more : {std::string("--loss reverse_kl --lambda 1"), std::string("--loss jsd --beta 0.1 --temperature 2 --lambda 0"), all,
-                                  std::string("--recompute --workspace 1 --schedule cosine --quantize-rule affine")}) {
+  const std::string other = reference_file("models/llama3_rope_bias"),
+                    all = "--train all --quantize none --lambda 0 --student " + other;
+  for (const std::string& more :
+       {std::string("--loss reverse_kl --lambda 1"), std::string("--loss jsd --beta 0.1 --temperature 2 --lambda 0"),
+        all, std::string("--recompute --workspace 1 --schedule cosine --quantize-rule affine")}) {
     const Job job(more, more == all ? "--lora-rank" : "--");
     const ProgramAnswer answer = run_program(with_hook, job.arguments);
     INFO(more << "\n" << answer.error);
@@ -225,7 +266,8 @@ TEST_CASE("every divergence, all weights, given text and recomputation run", "[p
   }
   const Job job("--lambda 0 --data", "--prompts");
   std::string text;
-  for (int i = 0; i < 8; ++i) text += kdlib::concat("{\"ids\": [1, ", 20 + i, ", 30, 31, ", 50 + i, ", 2], \"loss_mask\": [0, 0, 0, 1, 1, 1]}\n");
+  for (int i = 0; i < 8; ++i)
+    text += kdlib::concat("{\"ids\": [1, ", 20 + i, ", 30, 31, ", 50 + i, ", 2], \"loss_mask\": [0, 0, 0, 1, 1, 1]}\n");
   kdlib::write_file_atomically(job.dir / "data.jsonl", text);
   std::string line = job.arguments;
   line.replace(line.find("--data"), 6, "--data " + (job.dir / "data.jsonl"));
@@ -246,11 +288,14 @@ TEST_CASE("help, wrong options and wrong files have their exit status and a next
   CHECK(missing.status == 1);
   CHECK_THAT(missing.error, contains("/no/such/model"));
   const Job job;
-  const Job other("--quantize none --student " + reference_file("models/qwen3"));  // no tokenizers, equal sizes: accepted
+  const Job other("--quantize none --student " +
+                  reference_file("models/qwen3"));  // no tokenizers, equal sizes: accepted
   CHECK(run_program(with_hook, other.arguments).status == 0);
-  CHECK_THAT(run_program(with_hook, job.arguments + " --quantize nf4 --quantize-rule affine").error, contains("affine belongs to int3, int4 and int8, not to nf4"));
+  CHECK_THAT(run_program(with_hook, job.arguments + " --quantize nf4 --quantize-rule affine").error,
+             contains("affine belongs to int3, int4 and int8, not to nf4"));
   CHECK_THAT(run_program(with_hook, job.arguments + " --top-p 0.9").error, contains("C37"));
-  const ProgramAnswer words = run_program("distil", "--group-size 32 --teacher " + reference_file("models/llama") + " --out " + job.out());
+  const ProgramAnswer words =
+      run_program("distil", "--group-size 32 --teacher " + reference_file("models/llama") + " --out " + job.out());
   CHECK(words.status == 1);
   CHECK_THAT(words.error, contains("prompt_ids"));
   const ProgramAnswer plan = run_program(with_hook, job.arguments + " --dry-run");

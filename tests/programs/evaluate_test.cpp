@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program `evaluate` on a tiny model: every number against lm-evaluation-harness on the same files (tests/reference/eval), and its errors.
+// The program `evaluate` on a tiny model: every number against lm-evaluation-harness on the same files
+// (tests/reference/eval), and its errors.
 #include <cmath>
 #include <map>
 
@@ -27,12 +28,15 @@ void compare(const std::string& part, const std::string& more) {
   const TemporaryDirectory dir;
   std::string tasks;
   for (const auto& task : expected.members()) tasks += " " + std::string(task.key);
-  const ProgramAnswer answer = run_program("evaluate", "--models " + model() + " --data " + data() + " --tasks" + tasks + " --json " + (dir / "e.json") + " --items " + (dir / "i.jsonl") + " " + more);
+  const ProgramAnswer answer =
+      run_program("evaluate", "--models " + model() + " --data " + data() + " --tasks" + tasks + " --json " +
+                                  (dir / "e.json") + " --items " + (dir / "i.jsonl") + " " + more);
   INFO(answer.error);
   REQUIRE(answer.status == 0);
   const Json got = Json::parse_file(dir / "e.json").at("models")[0].at("tasks");
   std::map<std::string, std::vector<Json>> items;
-  for (kdlib::JsonlReader lines(dir / "i.jsonl"); const auto line = lines.next();) items[std::string(line->at("task").as_string())].push_back(*line);
+  for (kdlib::JsonlReader lines(dir / "i.jsonl"); const auto line = lines.next();)
+    items[std::string(line->at("task").as_string())].push_back(*line);
   for (const auto& task : expected.members()) {
     const std::string name(task.key);
     const Json numbers = got.at(name);
@@ -53,8 +57,10 @@ void compare(const std::string& part, const std::string& more) {
       INFO(name << " document " << d);
       const Json& item = items[name][d];
       REQUIRE(item.at("log_likelihoods").size() == values[d].size());
-      for (std::size_t c = 0; c < values[d].size(); ++c) CHECK(near(item.at("log_likelihoods")[c].as_double(), values[d][c].as_double(), Tolerance<float>::loss));
-      for (const auto& score : task.value.at("documents")[d].members()) CHECK(item.at(score.key).as_bool() == (score.value.as_double() == 1));
+      for (std::size_t c = 0; c < values[d].size(); ++c)
+        CHECK(near(item.at("log_likelihoods")[c].as_double(), values[d][c].as_double(), Tolerance<float>::loss));
+      for (const auto& score : task.value.at("documents")[d].members())
+        CHECK(item.at(score.key).as_bool() == (score.value.as_double() == 1));
     }
   }
 }
@@ -62,17 +68,23 @@ void compare(const std::string& part, const std::string& more) {
 }  // namespace
 
 TEST_CASE("scores and log-likelihoods equal the harness's without examples", "[programs]") { compare("zero_shot", ""); }
-TEST_CASE("scores do not depend on what is run together", "[programs]") { compare("zero_shot", "--batch 1 --threads 1"); }
+TEST_CASE("scores do not depend on what is run together", "[programs]") {
+  compare("zero_shot", "--batch 1 --threads 1");
+}
 TEST_CASE("scores with solved examples equal the harness's", "[programs]") { compare("two_shots", "--shots 2"); }
 TEST_CASE("scores with a first token in every text equal the harness's", "[programs]") { compare("bos", "--bos on"); }
 
 TEST_CASE("several models and adapters stand in one table, compared with a reference", "[programs]") {
   const TemporaryDirectory dir;
-  kdlib::write_file_atomically(dir / "held_out.jsonl", "{\"ids\": [1, 10, 40, 7, 9, 200, 11]}\n{\"ids\": [1, 11, 43, 8], \"loss_mask\": [0, 0, 1, 1]}\n");
+  kdlib::write_file_atomically(
+      dir / "held_out.jsonl",
+      "{\"ids\": [1, 10, 40, 7, 9, 200, 11]}\n{\"ids\": [1, 11, 43, 8], \"loss_mask\": [0, 0, 1, 1]}\n");
   kdlib::write_file_atomically(dir / "perplexity.jsonl", "{\"ids\": [10, 40, 7, 9]}\n");
   const std::string llama = reference_file("models/llama"), adapter = reference_file("peft/llama_all_linear");
-  const ProgramAnswer answer = run_program("evaluate", "--models " + llama + " --adapters none " + adapter + " --names plain adapted --reference " + llama + " --data " + dir.path() +
-                                                           " --tasks kl agreement calibration perplexity --json " + (dir / "e.json"));
+  const ProgramAnswer answer =
+      run_program("evaluate", "--models " + llama + " --adapters none " + adapter +
+                                  " --names plain adapted --reference " + llama + " --data " + dir.path() +
+                                  " --tasks kl agreement calibration perplexity --json " + (dir / "e.json"));
   INFO(answer.error);
   REQUIRE(answer.status == 0);
   CHECK(answer.out.find("plain") < answer.out.find("adapted"));
@@ -90,7 +102,9 @@ TEST_CASE("several models and adapters stand in one table, compared with a refer
 
 TEST_CASE("--limit takes the first documents of a task and of each subject", "[programs]") {
   const TemporaryDirectory dir;
-  const ProgramAnswer answer = run_program("evaluate", "--models " + model() + " --data " + data() + " --tasks arc_easy mmlu perplexity --limit 2 --json " + (dir / "e.json"));
+  const ProgramAnswer answer =
+      run_program("evaluate", "--models " + model() + " --data " + data() +
+                                  " --tasks arc_easy mmlu perplexity --limit 2 --json " + (dir / "e.json"));
   REQUIRE(answer.status == 0);
   const Json tasks = Json::parse_file(dir / "e.json").at("models")[0].at("tasks");
   CHECK(tasks.at("arc_easy").at("documents").as_double() == 2);

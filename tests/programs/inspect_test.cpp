@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program `inspect` as a user runs it: what it says of good files, and that what is wrong is named with exit status 1.
+// The program `inspect` as a user runs it: what it says of good files, and that what is wrong is named with exit
+// status 1.
 #include <cmath>
 #include <limits>
 
@@ -17,7 +18,8 @@ using kdlib_tests::TemporaryDirectory;
 
 std::string all_problems(const ProgramAnswer& answer) {
   std::string out;
-  for (const kdlib::Json& problem : kdlib::Json::parse(answer.out, "inspect").at("problems")) out += std::string(problem.as_string()) + "\n";
+  for (const kdlib::Json& problem : kdlib::Json::parse(answer.out, "inspect").at("problems"))
+    out += std::string(problem.as_string()) + "\n";
   return out;
 }
 

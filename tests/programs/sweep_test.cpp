@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program `sweep` on a tiny model: it skips what is done, survives a kill, names what fails, and shares its runs out.
+// The program `sweep` on a tiny model: it skips what is done, survives a kill, names what fails, and shares its runs
+// out.
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -24,15 +25,22 @@ struct Job {
     std::string prompts;
     for (int i = 0; i < 6; ++i) prompts += kdlib::concat("{\"prompt_ids\": [1, ", 10 + i, ", ", 40 + i, "]}\n");
     kdlib::write_file_atomically(dir / "p.jsonl", prompts);
-    kdlib::write_file_atomically(file(), "out: " + out() + "\nsettings:\n  teacher: " + reference_file("models/llama") + "\n  prompts: " + (dir / "p.jsonl") + "\n  validation: " + (dir / "p.jsonl") +
-                                             "\n  steps: 2\n  batch: 2\n  max-new-tokens: 4\n  lora-rank: 2\n  group-size: 32\n  threads: 1\n" + more + "grid:\n" + axes);
+    kdlib::write_file_atomically(
+        file(), "out: " + out() + "\nsettings:\n  teacher: " + reference_file("models/llama") +
+                    "\n  prompts: " + (dir / "p.jsonl") + "\n  validation: " + (dir / "p.jsonl") +
+                    "\n  steps: 2\n  batch: 2\n  max-new-tokens: 4\n  lora-rank: 2\n  group-size: 32\n  threads: 1\n" +
+                    more + "grid:\n" + axes);
   }
   std::string file() const { return dir / "s.yaml"; }
   std::string out() const { return dir / "out"; }
-  std::string run_file(const std::string& run, const std::string& name) const { return out() + "/runs/" + run + "/" + name; }
+  std::string run_file(const std::string& run, const std::string& name) const {
+    return out() + "/runs/" + run + "/" + name;
+  }
 };
 
-std::string log_of(const Job& job, const std::string& run) { return kdlib::read_file(job.out() + "/logs/" + run + ".log"); }
+std::string log_of(const Job& job, const std::string& run) {
+  return kdlib::read_file(job.out() + "/logs/" + run + ".log");
+}
 
 }  // namespace
 
@@ -42,7 +50,8 @@ TEST_CASE("a sweep runs its grid, writes its files and skips what is done", "[pr
   INFO(first.error);
   REQUIRE(first.status == 0);
   CHECK(first.out.find("| lambda | runs |") != std::string::npos);
-  for (const char* name : {"table.md", "sweep.json", "plot.svg", "report.html"}) CHECK(kdlib::path_exists(job.out() + "/" + name));
+  for (const char* name : {"table.md", "sweep.json", "plot.svg", "report.html"})
+    CHECK(kdlib::path_exists(job.out() + "/" + name));
   CHECK(kdlib::read_file(job.out() + "/table.md") == first.out);
   const std::string result = kdlib::read_file(job.run_file("lambda=1,seed=2", "result.json"));
   CHECK(log_of(job, "lambda=1,seed=2").find("step 2") != std::string::npos);
@@ -54,11 +63,13 @@ TEST_CASE("a sweep runs its grid, writes its files and skips what is done", "[pr
   const ProgramAnswer again = run_program("sweep", job.file() + " --resume");
   CHECK(again.status == 0);
   CHECK(again.error.find("3 runs are done already") != std::string::npos);
-  CHECK(kdlib::read_file(job.run_file("lambda=1,seed=2", "result.json")) == result);  // its seconds too: it was not run again
+  CHECK(kdlib::read_file(job.run_file("lambda=1,seed=2", "result.json")) ==
+        result);  // its seconds too: it was not run again
 }
 
 TEST_CASE("a run that fails is named in the table, the others go on", "[programs]") {
-  const Job job("  quantize: [int4, none]\n  train: [lora, all]\n", "  lora-alpha: 4\n");  // --train all takes no adapter options
+  const Job job("  quantize: [int4, none]\n  train: [lora, all]\n",
+                "  lora-alpha: 4\n");  // --train all takes no adapter options
   const ProgramAnswer answer = run_program("sweep", job.file());
   CHECK(answer.status == 1);
   CHECK(answer.out.find("2 of 4 runs have no result") != std::string::npos);
@@ -81,7 +92,7 @@ TEST_CASE("a killed sweep goes on where it was", "[programs]") {
   // Killed as soon as the first run is done (it may be later in the second): waiting for a file, not for a time.
   int status = 0;
   while (!kdlib::path_exists(job.run_file("seed=1", "result.json")) && ::waitpid(child, &status, WNOHANG) == 0) {
-    const struct timespec pause {0, 2000000};
+    const struct timespec pause { 0, 2000000 };
     ::nanosleep(&pause, nullptr);
   }
   ::kill(child, SIGKILL);
@@ -111,7 +122,8 @@ TEST_CASE("--only shares the runs out and --table gathers them", "[programs]") {
   CHECK(run_program("sweep", job.file() + " --only 2/3").status == 0);
   CHECK(run_program("sweep", job.file() + " --only 3/3").status == 0);
   CHECK(run_program("sweep", job.file() + " --table").out.find("have no result") == std::string::npos);
-  for (const char* wrong : {"0/3", "4/3", "x", "1/", "1/2x"}) CHECK(run_program("sweep", job.file() + " --only " + wrong).status == 2);
+  for (const char* wrong : {"0/3", "4/3", "x", "1/", "1/2x"})
+    CHECK(run_program("sweep", job.file() + " --only " + wrong).status == 2);
 }
 
 TEST_CASE("--dry-run lists the commands with an estimate and runs nothing", "[programs]") {
@@ -127,18 +139,24 @@ TEST_CASE("--dry-run lists the commands with an estimate and runs nothing", "[pr
 TEST_CASE("the launch files parse and start the same commands", "[programs]") {
   const std::string folder = kdlib_tests::source_dir() + "/scripts/launch/", slurm = folder + "sweep.slurm";
   CHECK(::system(("sh -n " + slurm).c_str()) == 0);
-  const YAML::Node job = YAML::LoadFile(folder + "sweep.kubernetes.yaml"), container = job["spec"]["template"]["spec"]["containers"][0];
+  const YAML::Node job = YAML::LoadFile(folder + "sweep.kubernetes.yaml"),
+                   container = job["spec"]["template"]["spec"]["containers"][0];
   CHECK(job["kind"].Scalar() == "Job");
   CHECK(job["spec"]["completionMode"].Scalar() == "Indexed");
   // Both are run with the variables their system sets; two of two share the runs of a grid.
   const Job grid("  seed: [1, 2]\n");
   const std::string bin = kdlib_tests::program_path("sweep").substr(0, kdlib_tests::program_path("sweep").rfind('/'));
-  CHECK(::system(("SWEEP=" + grid.file() + " BIN=" + bin + " SLURM_ARRAY_TASK_ID=2 SLURM_ARRAY_TASK_COUNT=2 SLURM_CPUS_PER_TASK=1 sh " + slurm + " > /dev/null 2>&1").c_str()) == 0);
+  CHECK(::system(("SWEEP=" + grid.file() + " BIN=" + bin +
+                  " SLURM_ARRAY_TASK_ID=2 SLURM_ARRAY_TASK_COUNT=2 SLURM_CPUS_PER_TASK=1 sh " + slurm +
+                  " > /dev/null 2>&1")
+                     .c_str()) == 0);
   CHECK(kdlib::path_exists(grid.run_file("seed=2", "result.json")));
   CHECK_FALSE(kdlib::path_exists(grid.run_file("seed=1", "result.json")));
   kdlib::write_file_atomically(grid.dir / "args", container["args"][0].Scalar());
   CHECK(job["spec"]["completions"].Scalar() == container["env"][1]["value"].Scalar());
-  CHECK(::system(("PATH=" + bin + ":$PATH SWEEP=" + grid.file() + " JOB_COMPLETION_INDEX=0 RUNS_IN=2 CPUS=1 sh -eu " + (grid.dir / "args") + " > /dev/null 2>&1").c_str()) == 0);
+  CHECK(::system(("PATH=" + bin + ":$PATH SWEEP=" + grid.file() + " JOB_COMPLETION_INDEX=0 RUNS_IN=2 CPUS=1 sh -eu " +
+                  (grid.dir / "args") + " > /dev/null 2>&1")
+                     .c_str()) == 0);
   CHECK(kdlib::path_exists(grid.run_file("seed=1", "result.json")));
   CHECK(::system(("SWEEP=" + grid.file() + " BIN=" + bin + " TABLE=1 sh " + slurm + " > /dev/null 2>&1").c_str()) == 0);
   CHECK(kdlib::path_exists(grid.out() + "/table.md"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with coded weights against products with the decoded ones, for every format, instruction set and number of rows.
+// Products with coded weights against products with the decoded ones, for every format, instruction set and number of
+// rows.
 #include "kdlib/quant/coded_matrix.hpp"
 
 #include <cmath>
@@ -17,10 +18,12 @@ std::vector<QuantizeSettings> formats() {
   std::vector<QuantizeSettings> list = {{.kind = PackedKind::mxfp4, .group_size = 32}};
   for (const PackedKind kind : {PackedKind::int3, PackedKind::int4, PackedKind::int8})
     for (const std::int64_t group : {2, 6, 32, 64, 96, 128, 256})
-      for (const Int4Rule rule : {Int4Rule::symmetric, Int4Rule::affine, Int4Rule::asymmetric}) list.push_back({.kind = kind, .group_size = group, .rule = rule});
+      for (const Int4Rule rule : {Int4Rule::symmetric, Int4Rule::affine, Int4Rule::asymmetric})
+        list.push_back({.kind = kind, .group_size = group, .rule = rule});
   for (const PackedKind kind : {PackedKind::nf4, PackedKind::fp4})
     for (const std::int64_t group : {32, 64, 128})
-      for (const bool nested : {false, true}) list.push_back({.kind = kind, .group_size = group, .double_quantized = nested});
+      for (const bool nested : {false, true})
+        list.push_back({.kind = kind, .group_size = group, .double_quantized = nested});
   return list;
 }
 
@@ -34,7 +37,8 @@ void check_product(const CodedMatrix<float, Cpu>& m, const std::vector<float>& d
     for (std::int64_t c = 0; c < n; ++c)
       for (std::int64_t i = 0; i < k; ++i)
         expected[static_cast<std::size_t>(r * n + c)] +=
-            static_cast<double>(x[static_cast<std::size_t>(r * k + i)]) * static_cast<double>(dense[static_cast<std::size_t>(c * k + i)]);
+            static_cast<double>(x[static_cast<std::size_t>(r * k + i)]) *
+            static_cast<double>(dense[static_cast<std::size_t>(c * k + i)]);
   CHECK(max_difference(y.data(), expected.data(), y.size()) < Tolerance<float>::reduction);
 }
 
@@ -84,7 +88,9 @@ TEST_CASE("codes and scales come back from the device as they went, and others t
 
 TEST_CASE("packed storage has the size that its format promises", "[quant]") {
   const auto w = random_weights(8 * 256, 3);
-  const auto bytes = [&](const QuantizeSettings& s) { return CodedMatrix<float, Cpu>(encode_weights(w.data(), 8, 256, s)).bytes(); };
+  const auto bytes = [&](const QuantizeSettings& s) {
+    return CodedMatrix<float, Cpu>(encode_weights(w.data(), 8, 256, s)).bytes();
+  };
   CHECK(bytes({.kind = PackedKind::int4}) == 1024 + 4 * 32);
   CHECK(bytes({.kind = PackedKind::int4, .rule = Int4Rule::affine}) == 1024 + 8 * 32);
   CHECK(bytes({.kind = PackedKind::int3}) == 768 + 4 * 32);

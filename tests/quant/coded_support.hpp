@@ -15,7 +15,8 @@ namespace kdlib_tests {
 inline std::vector<float> random_weights(std::int64_t n, std::uint32_t row) {
   std::vector<float> w(static_cast<std::size_t>(n));
   const kdlib::Rng rng(5, kdlib::RngPurpose::test, 0, row);
-  for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(rng.uniform(static_cast<std::uint32_t>(i)) * 2 - 1);
+  for (std::size_t i = 0; i < w.size(); ++i)
+    w[i] = static_cast<float>(rng.uniform(static_cast<std::uint32_t>(i)) * 2 - 1);
   return w;
 }
 
@@ -32,7 +33,8 @@ inline std::vector<std::uint8_t> all_codes(const kdlib::CodedData& data) {
   std::vector<std::uint8_t> out(static_cast<std::size_t>(data.rows * data.columns));
   for (std::int64_t r = 0; r < data.rows; ++r)
     kdlib::unpack_codes(data.codes.data() + r * data.row_bytes(), data.bits(),
-                        std::span<std::uint8_t>(out).subspan(static_cast<std::size_t>(r * data.columns), static_cast<std::size_t>(data.columns)));
+                        std::span<std::uint8_t>(out).subspan(static_cast<std::size_t>(r * data.columns),
+                                                             static_cast<std::size_t>(data.columns)));
   return out;
 }
 /// The same as signed integers.

@@ -27,7 +27,8 @@ float as_type(float x, std::string_view dtype) {
 std::vector<std::uint8_t> high_first(const CodedData& d, std::uint8_t zero) {
   std::vector<std::uint8_t> codes = all_codes(d), out;
   if (codes.size() % 2 != 0) codes.push_back(zero);
-  for (std::size_t i = 0; i < codes.size(); i += 2) out.push_back(static_cast<std::uint8_t>(codes[i] << 4 | codes[i + 1]));
+  for (std::size_t i = 0; i < codes.size(); i += 2)
+    out.push_back(static_cast<std::uint8_t>(codes[i] << 4 | codes[i + 1]));
   return out;
 }
 
@@ -42,7 +43,8 @@ void check_nested(const SafetensorsFile& file, const std::string& key, const Cod
     if (codes[i] == d.small_scale[i]) continue;  // the library may take the neighbour within about 2e-5 of a midpoint
     const int low = std::min(codes[i], d.small_scale[i]), high = std::max(codes[i], d.small_scale[i]);
     REQUIRE(high == low + 1);
-    const float middle = (dynamic_map()[static_cast<std::size_t>(low)] + dynamic_map()[static_cast<std::size_t>(high)]) / 2;
+    const float middle =
+        (dynamic_map()[static_cast<std::size_t>(low)] + dynamic_map()[static_cast<std::size_t>(high)]) / 2;
     CHECK(std::fabs((plain.scale[i] - offset) / block[i / 256] - middle) < 2e-5f);
   }
 }
@@ -51,7 +53,8 @@ void check_nested(const SafetensorsFile& file, const std::string& key, const Cod
 
 TEST_CASE("NF4 and FP4 codes of the worked example", "[quant]") {
   const std::vector<float> w = {1, -0.5f, 0.25f, 0, 0.1f, -1, 0.7f, -0.3f};  // one short block, absmax 1
-  const CodedData n = encode_weights(w.data(), 1, 8, {.kind = PackedKind::nf4}), f = encode_weights(w.data(), 1, 8, {.kind = PackedKind::fp4});
+  const CodedData n = encode_weights(w.data(), 1, 8, {.kind = PackedKind::nf4}),
+                  f = encode_weights(w.data(), 1, 8, {.kind = PackedKind::fp4});
   CHECK(high_first(n, 7) == std::vector<std::uint8_t>{0xF2, 0xA7, 0x80, 0xE4});
   CHECK(high_first(f, 0) == std::vector<std::uint8_t>{0x3D, 0x70, 0x6B, 0x2C});
 }
@@ -84,7 +87,8 @@ TEST_CASE("NF4, FP4 and double quantisation equal bitsandbytes' codes, statistic
     const bool nested = one.at("nested").as_bool(), nf4 = one.at("kind").as_string() == "nf4";
     const auto w = read_as<float>(file.at(std::string(one.at("input").as_string())));
     const std::int64_t rows = one.at("shape")[0].as_int(), columns = one.at("shape")[1].as_int();
-    QuantizeSettings settings{.kind = nf4 ? PackedKind::nf4 : PackedKind::fp4, .group_size = one.at("blocksize").as_int()};
+    QuantizeSettings settings{.kind = nf4 ? PackedKind::nf4 : PackedKind::fp4,
+                              .group_size = one.at("blocksize").as_int()};
     CodedData plain = encode_weights(w.data(), rows, columns, settings);
     settings.double_quantized = nested;
     CodedData d = encode_weights(w.data(), rows, columns, settings);
@@ -116,7 +120,8 @@ TEST_CASE("MXFP4 blocks of the worked example", "[quant]") {
   std::copy(start.begin(), start.end(), w.begin());
   const CodedData d = encode_weights(w.data(), 1, 32, {.kind = PackedKind::mxfp4, .group_size = 32});
   CHECK(d.small_scale == std::vector<std::uint8_t>{127});
-  CHECK(std::vector<std::uint8_t>(d.codes.begin(), d.codes.begin() + 4) == std::vector<std::uint8_t>{0xD7, 0x01, 0x22, 0x00});
+  CHECK(std::vector<std::uint8_t>(d.codes.begin(), d.codes.begin() + 4) ==
+        std::vector<std::uint8_t>{0xD7, 0x01, 0x22, 0x00});
 }
 
 TEST_CASE("MXFP4 scales, codes and values equal torchao's by every rule, and transformers decodes alike", "[quant]") {
@@ -124,7 +129,8 @@ TEST_CASE("MXFP4 scales, codes and values equal torchao's by every rule, and tra
   if (!path) KDLIB_SKIP("reference/quant/mxfp4.safetensors is not here (set KDLIB_SHARED_DIR)");
   const SafetensorsFile file(*path);
   const auto w = read_as<float>(file.at("encode.input"));
-  const std::pair<const char*, MxScale> rules[] = {{"floor", MxScale::floor}, {"rceil", MxScale::rceil}, {"ceil", MxScale::ceil}, {"even", MxScale::even}};
+  const std::pair<const char*, MxScale> rules[] = {
+      {"floor", MxScale::floor}, {"rceil", MxScale::rceil}, {"ceil", MxScale::ceil}, {"even", MxScale::even}};
   for (const auto& rule : rules) {
     const std::string key = concat("encode.", rule.first);
     CAPTURE(key);
@@ -138,7 +144,8 @@ TEST_CASE("MXFP4 scales, codes and values equal torchao's by every rule, and tra
     CHECK(blocks == bytes_of(file.at(key + ".blocks")));
   }
   const std::int64_t rows = file.at("encode.input").shape()[0];
-  const CodedData d = encode_weights(w.data(), rows, static_cast<std::int64_t>(w.size()) / rows, {.kind = PackedKind::mxfp4, .group_size = 32});
+  const CodedData d = encode_weights(w.data(), rows, static_cast<std::int64_t>(w.size()) / rows,
+                                     {.kind = PackedKind::mxfp4, .group_size = 32});
   CHECK(d.codes == bytes_of(file.at("encode.floor.blocks")));
   CHECK(decoded<float>(d) == read_as<float>(file.at("encode.floor.decoded")));
   CodedData stored;  // every scale byte of the file, 0 and 252 among them

@@ -12,7 +12,8 @@ using namespace kdlib_tests;
 namespace {
 
 CodedData encode(const std::vector<float>& w, std::int64_t rows, PackedKind kind, std::int64_t group, Int4Rule rule) {
-  return encode_weights(w.data(), rows, static_cast<std::int64_t>(w.size()) / rows, {.kind = kind, .group_size = group, .rule = rule});
+  return encode_weights(w.data(), rows, static_cast<std::int64_t>(w.size()) / rows,
+                        {.kind = kind, .group_size = group, .rule = rule});
 }
 
 std::vector<int> codes_of(const SafetensorsFile& file, const std::string& name) {
@@ -23,7 +24,8 @@ std::vector<int> codes_of(const SafetensorsFile& file, const std::string& name) 
 }  // namespace
 
 TEST_CASE("int4 codes of the worked example", "[quant]") {
-  const std::vector<float> w = {-8, 7, 0.4f, -2.6f, -8, 7, 0.4f, -2.6f};  // affine, group 4: scale 1, zero 0, q = -8 7 0 -3, bytes 78 D0
+  const std::vector<float> w = {-8, 7, 0.4f, -2.6f,
+                                -8, 7, 0.4f, -2.6f};  // affine, group 4: scale 1, zero 0, q = -8 7 0 -3, bytes 78 D0
   const CodedData d = encode(w, 1, PackedKind::int4, 4, Int4Rule::affine);
   CHECK(d.scale == std::vector<float>{1, 1});
   CHECK(d.zero == std::vector<float>{0, 0});
@@ -54,7 +56,8 @@ TEST_CASE("int4 codes, scales and values equal torchao's, bit for bit", "[quant]
   for_each_level([&](CpuLevel level) {
     for (const int group : {32, 64, 128}) {
       CAPTURE(cpu_level_name(level), group);
-      const std::string symmetric = concat("symmetric.fp32.", group), asymmetric = concat("asymmetric.fp32.", group), plain = concat("plain.bf16.", group);
+      const std::string symmetric = concat("symmetric.fp32.", group), asymmetric = concat("asymmetric.fp32.", group),
+                        plain = concat("plain.bf16.", group);
       const CodedData s = encode(w, rows, PackedKind::int4, group, Int4Rule::symmetric);
       CHECK(signed_codes(s) == codes_of(file, symmetric + ".q"));
       CHECK(s.scale == read_as<float>(file.at(symmetric + ".scale")));
@@ -95,7 +98,8 @@ TEST_CASE("a row that groups do not divide ends with a short group", "[quant]") 
     for (std::size_t r = 0; r < 3; ++r)
       for (const std::size_t g : {std::size_t{0}, std::size_t{2}}) {  // a group alone gives the same scale and values
         const std::size_t begin = r * 172 + g * 64, count = g == 2 ? 44 : 64;
-        const std::vector<float> part(w.begin() + static_cast<std::ptrdiff_t>(begin), w.begin() + static_cast<std::ptrdiff_t>(begin + count));
+        const std::vector<float> part(w.begin() + static_cast<std::ptrdiff_t>(begin),
+                                      w.begin() + static_cast<std::ptrdiff_t>(begin + count));
         const CodedData alone = encode(part, 1, kind, static_cast<std::int64_t>(count), Int4Rule::symmetric);
         CHECK(d.scale[r * 3 + g] == alone.scale[0]);
         const auto all = decoded<float>(d), one = decoded<float>(alone);
@@ -110,7 +114,8 @@ TEST_CASE("settings that no format has and weights that are not finite are refus
   CHECK_THROWS_WITH(with({.group_size = 0}), contains("groups of 0"));
   CHECK_THROWS_WITH(with({.kind = PackedKind::nf4, .group_size = 48}), contains("power of two"));
   CHECK_THROWS_WITH(with({.kind = PackedKind::mxfp4, .group_size = 64}), contains("blocks of 32"));
-  CHECK_THROWS_WITH(with({.kind = PackedKind::nf4, .rule = Int4Rule::affine}), contains("affine belongs to int3, int4 and int8"));
+  CHECK_THROWS_WITH(with({.kind = PackedKind::nf4, .rule = Int4Rule::affine}),
+                    contains("affine belongs to int3, int4 and int8"));
   CHECK_THROWS_WITH(with({.double_quantized = true}), contains("belongs to nf4 and fp4"));
   CHECK_THROWS_WITH(packed_kind("int5"), contains("\"int5\" is unknown"));
   w[70] = NAN;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights in the formats of files: values equal decode_row's, products equal those with decoded values, at every level of the CPU.
+// Weights in the formats of files: values equal decode_row's, products equal those with decoded values, at every level
+// of the CPU.
 #include "kdlib/quant/stored_matrix.hpp"
 
 #include <cmath>
@@ -15,8 +16,9 @@ using namespace kdlib_tests;
 
 namespace {
 
-constexpr GgufType all_types[] = {GgufType::f32,  GgufType::f16,  GgufType::bf16, GgufType::f64,  GgufType::q4_0, GgufType::q4_1, GgufType::q5_0,
-                                  GgufType::q5_1, GgufType::q8_0, GgufType::q4_k, GgufType::q5_k, GgufType::q6_k, GgufType::mxfp4};
+constexpr GgufType all_types[] = {GgufType::f32,  GgufType::f16,  GgufType::bf16, GgufType::f64,  GgufType::q4_0,
+                                  GgufType::q4_1, GgufType::q5_0, GgufType::q5_1, GgufType::q8_0, GgufType::q4_k,
+                                  GgufType::q5_k, GgufType::q6_k, GgufType::mxfp4};
 
 std::vector<CpuLevel> levels() {
   std::vector<CpuLevel> list;
@@ -51,7 +53,8 @@ void put_half(std::byte* at, float x) {
 
 /// Rows of random codes whose scales are numbers of a size that weights have.
 std::vector<std::byte> random_rows(GgufType type, std::int64_t rows, std::int64_t columns) {
-  const std::size_t values = block_size(type), bytes = block_bytes(type), blocks = static_cast<std::size_t>(rows * columns) / values;
+  const std::size_t values = block_size(type), bytes = block_bytes(type),
+                    blocks = static_cast<std::size_t>(rows * columns) / values;
   std::vector<std::byte> out = random_bytes(blocks * bytes, static_cast<std::uint32_t>(type));
   const std::vector<float> numbers = random_floats(2 * blocks, static_cast<std::uint32_t>(type));
   for (std::size_t i = 0; i < blocks; ++i) {
@@ -60,38 +63,61 @@ std::vector<std::byte> random_rows(GgufType type, std::int64_t rows, std::int64_
     const double wide = static_cast<double>(x) + 1e-12;
     const bf16 brain(x);
     switch (type) {
-      case GgufType::f32: std::memcpy(b, &x, 4); break;
-      case GgufType::f64: std::memcpy(b, &wide, 8); break;
-      case GgufType::f16: put_half(b, x); break;
-      case GgufType::bf16: std::memcpy(b, &brain.bits, 2); break;
-      case GgufType::q6_k: put_half(b + 208, 0.01f * x); break;
-      case GgufType::mxfp4: b[0] = static_cast<std::byte>(118 + static_cast<int>(8 * std::fabs(x))); break;
-      case GgufType::q4_1: case GgufType::q5_1: case GgufType::q4_k: case GgufType::q5_k: put_half(b, 0.1f * x), put_half(b + 2, 0.1f * y); break;
-      default: put_half(b, 0.1f * x); break;
+      case GgufType::f32:
+        std::memcpy(b, &x, 4);
+        break;
+      case GgufType::f64:
+        std::memcpy(b, &wide, 8);
+        break;
+      case GgufType::f16:
+        put_half(b, x);
+        break;
+      case GgufType::bf16:
+        std::memcpy(b, &brain.bits, 2);
+        break;
+      case GgufType::q6_k:
+        put_half(b + 208, 0.01f * x);
+        break;
+      case GgufType::mxfp4:
+        b[0] = static_cast<std::byte>(118 + static_cast<int>(8 * std::fabs(x)));
+        break;
+      case GgufType::q4_1:
+      case GgufType::q5_1:
+      case GgufType::q4_k:
+      case GgufType::q5_k:
+        put_half(b, 0.1f * x), put_half(b + 2, 0.1f * y);
+        break;
+      default:
+        put_half(b, 0.1f * x);
+        break;
     }
   }
   return out;
 }
 
-std::vector<float> decoded(GgufType type, const std::vector<std::byte>& bytes, std::int64_t rows, std::int64_t columns) {
+std::vector<float> decoded(GgufType type, const std::vector<std::byte>& bytes, std::int64_t rows,
+                           std::int64_t columns) {
   std::vector<float> out(static_cast<std::size_t>(rows * columns));
   const std::size_t row = bytes.size() / static_cast<std::size_t>(rows);
   for (std::int64_t r = 0; r < rows; ++r)
-    decode_row(type, bytes.data() + static_cast<std::size_t>(r) * row, out.data() + r * columns, static_cast<std::size_t>(columns));
+    decode_row(type, bytes.data() + static_cast<std::size_t>(r) * row, out.data() + r * columns,
+               static_cast<std::size_t>(columns));
   return out;
 }
 
 /// The largest |y - reference| over the size of the sum's terms.
 template <class T>
-double product_error(const std::vector<float>& w, std::int64_t begin, std::int64_t count, std::int64_t columns, const std::vector<T>& x, std::int64_t m,
-                     double beta, const std::vector<T>& before, const std::vector<T>& y) {
+double product_error(const std::vector<float>& w, std::int64_t begin, std::int64_t count, std::int64_t columns,
+                     const std::vector<T>& x, std::int64_t m, double beta, const std::vector<T>& before,
+                     const std::vector<T>& y) {
   double worst = 0;
   for (std::int64_t i = 0; i < m; ++i)
     for (std::int64_t r = 0; r < count; ++r) {
       const std::size_t at = static_cast<std::size_t>(i * count + r);
       double sum = beta * static_cast<double>(before[at]), size = 1e-3;
       for (std::int64_t c = 0; c < columns; ++c) {
-        const double term = static_cast<double>(w[static_cast<std::size_t>((begin + r) * columns + c)]) * static_cast<double>(x[static_cast<std::size_t>(i * columns + c)]);
+        const double term = static_cast<double>(w[static_cast<std::size_t>((begin + r) * columns + c)]) *
+                            static_cast<double>(x[static_cast<std::size_t>(i * columns + c)]);
         sum += term;
         size += std::fabs(term);
       }
@@ -101,7 +127,8 @@ double product_error(const std::vector<float>& w, std::int64_t begin, std::int64
 }
 
 template <class T>
-StoredMatrix<T, Cpu> matrix_of(GgufType type, const std::vector<std::byte>& bytes, std::int64_t rows, std::int64_t columns, std::int64_t rotated = 0) {
+StoredMatrix<T, Cpu> matrix_of(GgufType type, const std::vector<std::byte>& bytes, std::int64_t rows,
+                               std::int64_t columns, std::int64_t rotated = 0) {
   return StoredMatrix<T, Cpu>({type, {bytes.data()}, {}, rows, columns, rotated, false}, nullptr);
 }
 
@@ -126,7 +153,8 @@ TEST_CASE("stored rows decode to the values of decode_row, bit for bit", "[quant
       const auto wide = matrix_of<double>(type, bytes, rows, columns);
       std::vector<double> doubles(expected.size());
       wide.decode(0, rows, doubles.data());
-      CHECK(std::equal(doubles.begin(), doubles.end(), expected.begin(), [](double a, float b) { return a == static_cast<double>(b); }));
+      CHECK(std::equal(doubles.begin(), doubles.end(), expected.begin(),
+                       [](double a, float b) { return a == static_cast<double>(b); }));
       CHECK(m.bytes() == static_cast<std::int64_t>(bytes.size()));
     }
   }
@@ -142,7 +170,8 @@ TEST_CASE("products with stored rows equal those with decoded values", "[quant][
         const std::int64_t rows = 133, columns = 768, begin = 5, count = 126;
         const auto bytes = random_rows(type, rows, columns);
         const auto w = decoded(type, bytes, rows, columns);
-        const auto x = random_floats(static_cast<std::size_t>(m * columns), 1), before = random_floats(static_cast<std::size_t>(m * rows), 2);
+        const auto x = random_floats(static_cast<std::size_t>(m * columns), 1),
+                   before = random_floats(static_cast<std::size_t>(m * rows), 2);
         const auto matrix = matrix_of<float>(type, bytes, rows, columns);
         std::vector<float> y = before;
         matrix.multiply_few(m, x.data(), 0.5f, y.data());
@@ -166,7 +195,9 @@ TEST_CASE("stored products in double equal those with decoded values", "[quant][
       const std::vector<double> x(floats.begin(), floats.end()), zero(static_cast<std::size_t>(m * rows), 0.0);
       std::vector<double> y = zero;
       matrix_of<double>(type, bytes, rows, columns).multiply(0, rows, m, x.data(), 0.0, y.data(), rows);
-      CHECK(product_error(w, 0, rows, columns, x, m, 0, zero, y) < (type == GgufType::f64 ? Tolerance<float>::elementwise : Tolerance<double>::elementwise));  // decode_row is float
+      CHECK(product_error(w, 0, rows, columns, x, m, 0, zero, y) <
+            (type == GgufType::f64 ? Tolerance<float>::elementwise
+                                   : Tolerance<double>::elementwise));  // decode_row is float
     }
 }
 
@@ -177,8 +208,10 @@ TEST_CASE("the backward product of stored rows equals that of decoded values", "
   const auto dy = random_floats(static_cast<std::size_t>(m * rows), 1);
   std::vector<float> dx(static_cast<std::size_t>(m * columns), 0.25f), expected = dx;
   matrix_of<float>(GgufType::q4_1, bytes, rows, columns).multiply_back(0, rows, m, dy.data(), rows, 1.0f, dx.data());
-  Kernels<Cpu, float>::gemm(false, false, m, columns, rows, 1.0f, dy.data(), rows, w.data(), columns, 1.0f, expected.data(), columns);
-  for (std::size_t i = 0; i < dx.size(); ++i) CHECK(std::fabs(dx[i] - expected[i]) < 1e2f * static_cast<float>(Tolerance<float>::elementwise));
+  Kernels<Cpu, float>::gemm(false, false, m, columns, rows, 1.0f, dy.data(), rows, w.data(), columns, 1.0f,
+                            expected.data(), columns);
+  for (std::size_t i = 0; i < dx.size(); ++i)
+    CHECK(std::fabs(dx[i] - expected[i]) < 1e2f * static_cast<float>(Tolerance<float>::elementwise));
 }
 
 TEST_CASE("rotated heads, many parts and odd widths are read in the right order", "[quant][stored]") {
@@ -189,10 +222,18 @@ TEST_CASE("rotated heads, many parts and odd widths are read in the right order"
   const auto rotated = matrix_of<float>(GgufType::q8_0, bytes, rows, columns, head);
   const auto plain = matrix_of<float>(GgufType::q8_0, bytes, rows, columns);
   const auto row_bytes = static_cast<std::size_t>(plain.ranges().row_bytes());
-  const StoredMatrix<float, Cpu> alternate({GgufType::q8_0, {bytes.data(), bytes.data() + 12 * row_bytes}, {}, rows, columns, 0, true}, nullptr);
+  const StoredMatrix<float, Cpu> alternate(
+      {GgufType::q8_0, {bytes.data(), bytes.data() + 12 * row_bytes}, {}, rows, columns, 0, true}, nullptr);
   std::vector<float> ay(24);
   alternate.multiply_few(1, x.data(), 0, ay.data());
-  const StoredMatrix<float, Cpu> parts({GgufType::q8_0, {bytes.data() + 16 * row_bytes, bytes.data(), bytes.data() + 8 * row_bytes}, {}, rows, columns, 0, false}, nullptr);
+  const StoredMatrix<float, Cpu> parts({GgufType::q8_0,
+                                        {bytes.data() + 16 * row_bytes, bytes.data(), bytes.data() + 8 * row_bytes},
+                                        {},
+                                        rows,
+                                        columns,
+                                        0,
+                                        false},
+                                       nullptr);
   std::vector<float> y(24), ry(24), py(24), row(static_cast<std::size_t>(columns));
   plain.multiply_few(1, x.data(), 0, y.data());
   rotated.multiply_few(1, x.data(), 0, ry.data());
@@ -232,9 +273,11 @@ TEST_CASE("MXFP4 with scales apart equals the blocks of GGUF", "[quant][stored]"
   for (std::size_t i = 0; i < expected.size(); ++i) {
     if (scales[i / 32] == std::byte{255}) scales[i / 32] = std::byte{100};
     const int code = (static_cast<int>(codes[i / 2]) >> (i % 2 == 0 ? 0 : 4)) & 15;
-    expected[i] = static_cast<float>(std::ldexp(code < 8 ? table[code] : -table[code - 8], static_cast<int>(scales[i / 32]) - 127));
+    expected[i] = static_cast<float>(
+        std::ldexp(code < 8 ? table[code] : -table[code - 8], static_cast<int>(scales[i / 32]) - 127));
   }
-  const StoredMatrix<float, Cpu> m({GgufType::mxfp4, {codes.data()}, {scales.data()}, rows, columns, 0, false}, nullptr);
+  const StoredMatrix<float, Cpu> m({GgufType::mxfp4, {codes.data()}, {scales.data()}, rows, columns, 0, false},
+                                   nullptr);
   for (const CpuLevel level : levels()) {
     set_cpu_level(level);
     std::vector<float> out(expected.size());
@@ -242,6 +285,9 @@ TEST_CASE("MXFP4 with scales apart equals the blocks of GGUF", "[quant][stored]"
     CHECK(out == expected);
   }
   CHECK(m.bytes() == rows * columns * 17 / 32);
-  CHECK_THROWS_AS((StoredMatrix<float, Cpu>({GgufType::q8_0, {codes.data()}, {scales.data()}, rows, columns, 0, false}, nullptr)), ShapeError);
-  CHECK_THROWS_AS((StoredMatrix<float, Cpu>({GgufType::q8_0, {codes.data()}, {}, rows, 33, 0, false}, nullptr)), ShapeError);
+  CHECK_THROWS_AS(
+      (StoredMatrix<float, Cpu>({GgufType::q8_0, {codes.data()}, {scales.data()}, rows, columns, 0, false}, nullptr)),
+      ShapeError);
+  CHECK_THROWS_AS((StoredMatrix<float, Cpu>({GgufType::q8_0, {codes.data()}, {}, rows, 33, 0, false}, nullptr)),
+                  ShapeError);
 }

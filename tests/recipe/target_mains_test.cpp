@@ -10,9 +10,12 @@ using namespace kdlib_tests;
 
 namespace {
 
-/// The character that stands for a byte in byte-level vocabularies: printable ones for themselves, the others from U+0100 on.
+/// The character that stands for a byte in byte-level vocabularies: printable ones for themselves, the others from
+/// U+0100 on.
 std::string byte_character(int byte) {
-  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255); };
+  const auto printable = [](int b) {
+    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255);
+  };
   int code = byte;
   if (!printable(byte)) {
     code = 256;
@@ -30,11 +33,16 @@ std::string byte_tokenizer() {
     const std::string quoted = character == "\"" || character == "\\" ? "\\" + character : character;
     vocabulary += (byte == 0 ? "\"" : ",\"") + quoted + "\":" + std::to_string(byte + 3);
   }
-  return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":2,"content":"<end>","single_word":false,"lstrip":false,)"
-         R"("rstrip":false,"normalized":false,"special":true}],"normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,)"
-         R"("trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":false,)"
-         R"("trim_offsets":true,"use_regex":true},"model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":"",)"
-         R"("end_of_word_suffix":"","fuse_unk":false,"byte_fallback":false,"ignore_merges":false,"vocab":{)" + vocabulary + R"(},"merges":[]}})";
+  return R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":2,"content":"<end>",)"
+         R"("single_word":false,"lstrip":false,)"
+         R"("rstrip":false,"normalized":false,"special":true}],"normalizer":null,)"
+         R"("pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,)"
+         R"("trim_offsets":true,"use_regex":true},"post_processor":null,"decoder":{"type":"ByteLevel",)"
+         R"("add_prefix_space":false,)"
+         R"("trim_offsets":true,"use_regex":true},"model":{"type":"BPE","dropout":null,"unk_token":null,)"
+         R"("continuing_subword_prefix":"",)"
+         R"("end_of_word_suffix":"","fuse_unk":false,"byte_fallback":false,"ignore_merges":false,"vocab":{)" +
+         vocabulary + R"(},"merges":[]}})";
 }
 
 /// A toy model with a byte tokenizer and a context of 20 tokens, and a file of prompts.
@@ -47,17 +55,21 @@ struct Toy {
     const std::string context = "\"max_position_embeddings\": 256";
     config.replace(config.find(context), context.size(), "\"max_position_embeddings\": 20");
     kdlib::write_file_atomically(model + "/config.json", config);
-    kdlib::write_file_atomically(model + "/model.safetensors", kdlib::read_file(reference_file("models/llama/model.safetensors")));
+    kdlib::write_file_atomically(model + "/model.safetensors",
+                                 kdlib::read_file(reference_file("models/llama/model.safetensors")));
     kdlib::write_file_atomically(model + "/tokenizer.json", byte_tokenizer());
     std::string lines;
-    for (int i = 0; i < 20; ++i) lines += "{\"prompt_ids\":[86,100,124,35," + std::to_string(51 + i % 10) + "]}\n";  // "Say 7" without a chat template
+    for (int i = 0; i < 20; ++i)
+      lines +=
+          "{\"prompt_ids\":[86,100,124,35," + std::to_string(51 + i % 10) + "]}\n";  // "Say 7" without a chat template
     kdlib::write_file_atomically(prompts, lines);
   }
 };
 
 }  // namespace
 
-TEST_CASE("on_policy runs four steps on a toy model, and a run that is continued ends like one that was not", "[recipe]") {
+TEST_CASE("on_policy runs four steps on a toy model, and a run that is continued ends like one that was not",
+          "[recipe]") {
   if (!exists(program_path("on_policy"))) KDLIB_SKIP("the program on_policy is not built (KDLIB_BIN_DIR)");
   const Toy toy;
   const std::string models = reference_file("models/llama3_rope_bias") + " " + toy.model + " " + toy.prompts;
@@ -83,7 +95,8 @@ TEST_CASE("on_policy runs four steps on a toy model, and a run that is continued
 TEST_CASE("offline_kd says that the cache on disk is not built yet", "[recipe]") {
   if (!exists(program_path("offline_kd"))) KDLIB_SKIP("the program offline_kd is not built (KDLIB_BIN_DIR)");
   const Toy toy;
-  const ProgramAnswer answer = run_program("offline_kd", toy.model + " " + (toy.folder / "cache") + " " + (toy.folder / "out"));
+  const ProgramAnswer answer =
+      run_program("offline_kd", toy.model + " " + (toy.folder / "cache") + " " + (toy.folder / "out"));
   CHECK(answer.status == 1);
   CHECK_THAT(answer.error, contains("top-k cache is not built yet") && contains("LiveTeacher"));
 }
@@ -103,7 +116,8 @@ TEST_CASE("tiny_loop learns without a trainer", "[recipe]") {
   CHECK(std::count(answer.out.begin(), answer.out.end(), '\n') == 20);
 }
 
-TEST_CASE("the target mains end with 2 and their usage on a wrong number of arguments, and with 1 on a missing model", "[recipe]") {
+TEST_CASE("the target mains end with 2 and their usage on a wrong number of arguments, and with 1 on a missing model",
+          "[recipe]") {
   if (!exists(program_path("on_policy"))) KDLIB_SKIP("the program on_policy is not built (KDLIB_BIN_DIR)");
   CHECK(run_program("on_policy", "").status == 2);
   CHECK_THAT(run_program("on_policy", "one two").error, contains("<teacher> <student> <prompts> <steps> <out>"));

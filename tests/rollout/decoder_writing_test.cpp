@@ -25,11 +25,13 @@ DecoderConfig toy_config() {
   return config;
 }
 
-const std::vector<std::vector<std::int32_t>> ragged = {{3}, {1, 2, 3, 4, 5, 6, 7}, {9, 9}, {0, 11, 12}, {5, 4, 3, 2}, {30, 31}, {8}};
+const std::vector<std::vector<std::int32_t>> ragged = {
+    {3}, {1, 2, 3, 4, 5, 6, 7}, {9, 9}, {0, 11, 12}, {5, 4, 3, 2}, {30, 31}, {8}};
 
 }  // namespace
 
-TEST_CASE("greedy text equals that of transformers for every dense family, alone and beside other prompts", "[rollout]") {
+TEST_CASE("greedy text equals that of transformers for every dense family, alone and beside other prompts",
+          "[rollout]") {
   for (const char* name : {"llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3"}) {
     CAPTURE(name);
     const ReferenceModel reference(name);
@@ -46,18 +48,22 @@ TEST_CASE("greedy text equals that of transformers for every dense family, alone
   }
 }
 
-TEMPLATE_TEST_CASE("log-probs of drawn tokens equal those of the whole forward pass over the text", "[rollout]", float, double) {
+TEMPLATE_TEST_CASE("log-probs of drawn tokens equal those of the whole forward pass over the text", "[rollout]", float,
+                   double) {
   auto model = Decoder<Cpu, TestType>::from_config(toy_config(), 3);
-  const std::vector<Completion> texts = generate(model, ragged, Sampler{.max_new_tokens = 12, .stop_ids = {2}}, {.batch = 3});
+  const std::vector<Completion> texts =
+      generate(model, ragged, Sampler{.max_new_tokens = 12, .stop_ids = {2}}, {.batch = 3});
   TokenBatch batch;
   for (std::size_t i = 0; i < texts.size(); ++i) append_completion(batch, ragged[i], texts[i]);
   const TokenBatch::Rows rows = batch.rows();
   const Tensor<TestType, Cpu> hidden = model.forward(batch);
   std::vector<double> expected;
   for (std::size_t r = 0; r < rows.token.size(); ++r)
-    expected.push_back(row_log_probs(model.head(), View<const TestType, Cpu>(hidden.rows(rows.token[r], 1)), std::span(rows.label).subspan(r, 1))[0]);
+    expected.push_back(row_log_probs(model.head(), View<const TestType, Cpu>(hidden.rows(rows.token[r], 1)),
+                                     std::span(rows.label).subspan(r, 1))[0]);
   REQUIRE(expected.size() == rows.behaviour.size());
-  for (std::size_t r = 0; r < expected.size(); ++r) REQUIRE(std::abs(static_cast<double>(rows.behaviour[r]) - expected[r]) < Tolerance<float>::model);
+  for (std::size_t r = 0; r < expected.size(); ++r)
+    REQUIRE(std::abs(static_cast<double>(rows.behaviour[r]) - expected[r]) < Tolerance<float>::model);
 }
 
 TEST_CASE("a decoder's text does not depend on the batch it was written in", "[rollout]") {
@@ -68,7 +74,8 @@ TEST_CASE("a decoder's text does not depend on the batch it was written in", "[r
     const std::vector<Completion> got = generate(model, ragged, sampler, {.batch = batch});
     for (std::size_t i = 0; i < ragged.size(); ++i) {
       REQUIRE(got[i].ids == expected[i].ids);
-      for (std::size_t k = 0; k < got[i].ids.size(); ++k) REQUIRE(std::abs(got[i].log_probs[k] - expected[i].log_probs[k]) < Tolerance<float>::loss);
+      for (std::size_t k = 0; k < got[i].ids.size(); ++k)
+        REQUIRE(std::abs(got[i].log_probs[k] - expected[i].log_probs[k]) < Tolerance<float>::loss);
     }
   }
 }

@@ -26,19 +26,23 @@ struct PromptFile {
 TEST_CASE("generate prints ids or JSON in the order of the prompts, and speeds on stderr", "[rollout][program]") {
   if (!exists(program_path("generate"))) KDLIB_SKIP("the program generate is not built (KDLIB_BIN_DIR)");
   const PromptFile prompts("{\"prompt_ids\":[1,2,3]}\n{\"prompt_ids\":[4,5]}\n");
-  const ProgramAnswer json = generate(model() + prompts.option() + " --json --max-new-tokens 4 --temperature 0.7 --seed 3");
+  const ProgramAnswer json =
+      generate(model() + prompts.option() + " --json --max-new-tokens 4 --temperature 0.7 --seed 3");
   CAPTURE(json.error);
   REQUIRE(json.status == 0);
   const std::size_t end = json.out.find('\n');
-  const kdlib::Json first = kdlib::Json::parse(json.out.substr(0, end), "first"), second = kdlib::Json::parse(json.out.substr(end + 1), "second");
+  const kdlib::Json first = kdlib::Json::parse(json.out.substr(0, end), "first"),
+                    second = kdlib::Json::parse(json.out.substr(end + 1), "second");
   REQUIRE(first.at("prompt_ids").size() == 3);
   REQUIRE(second.at("prompt_ids").size() == 2);
   REQUIRE(first.at("ids").size() == first.at("log_probs").size());
   for (const kdlib::Json& x : first.at("log_probs")) REQUIRE(x.as_double() <= 0);
   REQUIRE_THAT(json.error, contains("prompt: 5 tokens") && contains("decoding: ") && contains("tokens/s"));
 
-  const ProgramAnswer again = generate(model() + prompts.option() + " --json --max-new-tokens 4 --temperature 0.7 --seed 3 --batch 1");
-  const ProgramAnswer other = generate(model() + prompts.option() + " --json --max-new-tokens 4 --temperature 0.7 --seed 4");
+  const ProgramAnswer again =
+      generate(model() + prompts.option() + " --json --max-new-tokens 4 --temperature 0.7 --seed 3 --batch 1");
+  const ProgramAnswer other =
+      generate(model() + prompts.option() + " --json --max-new-tokens 4 --temperature 0.7 --seed 4");
   REQUIRE(again.out.substr(0, again.out.find("log_probs")) == json.out.substr(0, json.out.find("log_probs")));
   REQUIRE(other.out != json.out);
 
@@ -51,7 +55,8 @@ TEST_CASE("generate prints ids or JSON in the order of the prompts, and speeds o
 TEST_CASE("generate ends with 2 on bad usage and 0 on --help", "[rollout][program]") {
   if (!exists(program_path("generate"))) KDLIB_SKIP("the program generate is not built (KDLIB_BIN_DIR)");
   REQUIRE(generate("--help").status == 0);
-  REQUIRE_THAT(generate("--help").out, contains("--max-new-tokens") && contains("--min-p") && contains("--adapter") && contains("tokens"));
+  REQUIRE_THAT(generate("--help").out,
+               contains("--max-new-tokens") && contains("--min-p") && contains("--adapter") && contains("tokens"));
   REQUIRE(generate("").status == 2);
   REQUIRE(generate(model()).status == 2);
   REQUIRE_THAT(generate(model()).error, contains("--prompt TEXT or --prompts FILE"));
@@ -76,7 +81,8 @@ TEST_CASE("generate ends with 1 on bad input and says what to do", "[rollout][pr
   fails(model() + " --adapter /nowhere --prompt a", "/nowhere");
   fails(model() + PromptFile("").option(), "has no lines");
   fails(model() + PromptFile("{\"prompt_ids\":[]}").option(), "is empty: give at least one token");
-  fails(model() + PromptFile("{\"prompt_ids\":[1]}\n{\"prompt_ids\":[1,320]}").option(), ":2: id 320 at position 1 is outside the vocabulary of 320");
+  fails(model() + PromptFile("{\"prompt_ids\":[1]}\n{\"prompt_ids\":[1,320]}").option(),
+        ":2: id 320 at position 1 is outside the vocabulary of 320");
   fails(model() + PromptFile("{\"ids\":[1,2]}").option(), "has its answer already");
   std::string ids = "1";
   for (int i = 0; i < 5000; ++i) ids += ",1";
@@ -88,7 +94,8 @@ TEST_CASE("generate refuses a tokenizer that has more ids than the model has row
   const TemporaryDirectory folder;
   for (const char* name : {"config.json", "generation_config.json", "model.safetensors"})
     kdlib::write_file_atomically(folder / name, kdlib::read_file(reference_file("models/llama") + "/" + name));
-  kdlib::write_file_atomically(folder / "tokenizer.json", kdlib::read_file(reference_file("text/smollm2.tokenizer.json")));
+  kdlib::write_file_atomically(folder / "tokenizer.json",
+                               kdlib::read_file(reference_file("text/smollm2.tokenizer.json")));
   const ProgramAnswer answer = generate("--model " + folder.path() + " --prompt Hi");
   CAPTURE(answer.error);
   REQUIRE(answer.status == 1);

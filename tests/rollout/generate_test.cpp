@@ -43,15 +43,19 @@ void require_equal(const std::vector<Completion>& a, const std::vector<Completio
     CAPTURE(i);
     REQUIRE(a[i].ids == b[i].ids);
     REQUIRE(a[i].stopped == b[i].stopped);
-    for (std::size_t k = 0; k < a[i].ids.size(); ++k) REQUIRE(std::abs(a[i].log_probs[k] - b[i].log_probs[k]) < Tolerance<float>::model);
+    for (std::size_t k = 0; k < a[i].ids.size(); ++k)
+      REQUIRE(std::abs(a[i].log_probs[k] - b[i].log_probs[k]) < Tolerance<float>::model);
   }
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the toy model satisfies GenerativeModel", "[rollout]", float, double) { STATIC_REQUIRE(GenerativeModel<ToyModel<TestType>>); }
+TEMPLATE_TEST_CASE("the toy model satisfies GenerativeModel", "[rollout]", float, double) {
+  STATIC_REQUIRE(GenerativeModel<ToyModel<TestType>>);
+}
 
-TEMPLATE_TEST_CASE("the log-prob of a drawn token equals the model's log-prob of that token", "[rollout]", float, double) {
+TEMPLATE_TEST_CASE("the log-prob of a drawn token equals the model's log-prob of that token", "[rollout]", float,
+                   double) {
   ToyModel<TestType> model(50, 8, 7);
   const Sampler sampler{.max_new_tokens = 9, .seed = 4, .stop_ids = {2}};
   const std::vector<Completion> written = generate(model, ragged, sampler);
@@ -68,7 +72,8 @@ TEMPLATE_TEST_CASE("the log-prob of a drawn token equals the model's log-prob of
   }
 }
 
-TEMPLATE_TEST_CASE("texts are the same alone, in any batch, in any order and with any number of threads", "[rollout]", float, double) {
+TEMPLATE_TEST_CASE("texts are the same alone, in any batch, in any order and with any number of threads", "[rollout]",
+                   float, double) {
   ToyModel<TestType> model(50, 8, 7);
   const Sampler sampler{.temperature = 0.9, .top_p = 0.95, .max_new_tokens = 12, .seed = 3, .stop_ids = {2, 6, 9}};
   const std::vector<Completion> expected = generate(model, ragged, sampler, {.batch = 1});
@@ -106,14 +111,17 @@ TEST_CASE("a sequence ends with the first stop id, which is kept and drawn from 
 TEST_CASE("equal prompts in different rows or steps get different texts, the same key the same text", "[rollout]") {
   ToyModel<float> model(100, 4, 1, 0.1);
   const std::vector<std::int32_t> prompt = {4, 5};
-  const std::vector<WritingRequest> requests = {{prompt, 0, 0, {}}, {prompt, 0, 1, {}}, {prompt, 1, 0, {}}, {prompt, 0, 0, {}}};
+  const std::vector<WritingRequest> requests = {
+      {prompt, 0, 0, {}}, {prompt, 0, 1, {}}, {prompt, 1, 0, {}}, {prompt, 0, 0, {}}};
   const auto texts = generate(model, std::span<const WritingRequest>(requests), Sampler{.max_new_tokens = 10}, {});
   REQUIRE(texts[0].ids == texts[3].ids);
   REQUIRE(texts[0].ids != texts[1].ids);
   REQUIRE(texts[0].ids != texts[2].ids);
-  const auto teacher = generate(model, std::span<const WritingRequest>(requests), Sampler{.max_new_tokens = 10}, {.purpose = RngPurpose::sample_teacher});
+  const auto teacher = generate(model, std::span<const WritingRequest>(requests), Sampler{.max_new_tokens = 10},
+                                {.purpose = RngPurpose::sample_teacher});
   REQUIRE(teacher[0].ids != texts[0].ids);
-  const auto other = generate(model, std::span<const WritingRequest>(requests), Sampler{.max_new_tokens = 10, .seed = 2}, {});
+  const auto other =
+      generate(model, std::span<const WritingRequest>(requests), Sampler{.max_new_tokens = 10, .seed = 2}, {});
   REQUIRE(other[0].ids != texts[0].ids);
 }
 
@@ -180,9 +188,11 @@ TEST_CASE("prompts that cannot be written after are refused with what to do", "[
   REQUIRE(generate(model, Prompts{}, Sampler{}, {}).empty());
 }
 
-TEST_CASE("a written document has one row for each written token and none for the prompt (C14, C31)", "[rollout][C14][C31]") {
+TEST_CASE("a written document has one row for each written token and none for the prompt (C14, C31)",
+          "[rollout][C14][C31]") {
   TokenBatch batch;
-  append_completion(batch, std::vector<std::int32_t>{10, 11, 12}, {{7, 8}, {-0.5f, -0.25f}, {-0.5f, -0.25f}, true}, "a");
+  append_completion(batch, std::vector<std::int32_t>{10, 11, 12}, {{7, 8}, {-0.5f, -0.25f}, {-0.5f, -0.25f}, true},
+                    "a");
   append_completion(batch, std::vector<std::int32_t>{20}, {{9}, {-1.5f}, {-1.5f}, false}, "b");
   batch.check(30);
   const TokenBatch::Rows rows = batch.rows();

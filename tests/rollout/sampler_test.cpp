@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sampler draws what it says it draws: frequencies, truncation rules, ties, log-probabilities, and its pairing with losses.
+// The sampler draws what it says it draws: frequencies, truncation rules, ties, log-probabilities, and its pairing with
+// losses.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -87,7 +88,8 @@ std::vector<double> sorted_reference(const Sampler& s, const std::vector<double>
 
 }  // namespace
 
-TEST_CASE("the sampling temperature does not convert to a number, so it cannot become a loss temperature (C12)", "[rollout][C12]") {
+TEST_CASE("the sampling temperature does not convert to a number, so it cannot become a loss temperature (C12)",
+          "[rollout][C12]") {
   static_assert(std::is_convertible_v<float, SampleTemperature>);
   static_assert(!std::is_convertible_v<SampleTemperature, float>);
   static_assert(!std::is_convertible_v<SampleTemperature, double>);
@@ -96,7 +98,8 @@ TEST_CASE("the sampling temperature does not convert to a number, so it cannot b
   REQUIRE(s.max_new_tokens == 512);
 }
 
-TEMPLATE_TEST_CASE("drawn tokens have the frequencies of the softmax by a chi-square test", "[rollout]", float, double) {
+TEMPLATE_TEST_CASE("drawn tokens have the frequencies of the softmax by a chi-square test", "[rollout]", float,
+                   double) {
   const std::vector<double> p = {0.4, 0.05, 0.2, 0.01, 0.3, 0.04};
   const auto logits = logits_of<TestType>(p);
   const Rng rng(5, RngPurpose::test);
@@ -113,14 +116,16 @@ TEMPLATE_TEST_CASE("drawn tokens have the frequencies of the softmax by a chi-sq
   REQUIRE(chi < 20.5);  // 99.9 % point for 5 degrees of freedom
 }
 
-TEMPLATE_TEST_CASE("drawn tokens have the frequencies of the truncated and tempered distribution", "[rollout]", float, double) {
+TEMPLATE_TEST_CASE("drawn tokens have the frequencies of the truncated and tempered distribution", "[rollout]", float,
+                   double) {
   const auto logits = random_logits<TestType>(1000, 2.0);
   const Sampler s{.temperature = 0.8, .top_k = 40, .top_p = 0.9, .min_p = 0.02};
   const std::vector<double> p = distribution(s, logits);
   const Rng rng(6, RngPurpose::test);
   constexpr int draws = 20000;
   std::vector<int> counts(p.size(), 0);
-  for (int i = 0; i < draws; ++i) ++counts[static_cast<std::size_t>(draw(s, logits, rng.uniform(static_cast<std::uint32_t>(i))).id)];
+  for (int i = 0; i < draws; ++i)
+    ++counts[static_cast<std::size_t>(draw(s, logits, rng.uniform(static_cast<std::uint32_t>(i))).id)];
   double chi = 0;
   int kept = 0;
   for (std::size_t i = 0; i < p.size(); ++i) {
@@ -179,11 +184,11 @@ TEST_CASE("truncation keeps the hand-computed sets", "[rollout]") {
   };
   REQUIRE(kept({.top_k = 2}) == std::vector<int>{1, 3});
   REQUIRE(kept({.top_k = 9}) == std::vector<int>{0, 1, 2, 3, 4});
-  REQUIRE(kept({.top_p = 0.3}) == std::vector<int>{1});            // .4 alone reaches .3
-  REQUIRE(kept({.top_p = 0.5}) == std::vector<int>{1, 3});         // .4 < .5 <= .65
+  REQUIRE(kept({.top_p = 0.3}) == std::vector<int>{1});     // .4 alone reaches .3
+  REQUIRE(kept({.top_p = 0.5}) == std::vector<int>{1, 3});  // .4 < .5 <= .65
   REQUIRE(kept({.top_p = 0.7}) == std::vector<int>{1, 3, 4});
-  REQUIRE(kept({.min_p = 0.45}) == std::vector<int>{1, 3, 4});     // .45 * .4 = .18
-  REQUIRE(kept({.min_p = 0.55}) == std::vector<int>{1, 3});        // .22
+  REQUIRE(kept({.min_p = 0.45}) == std::vector<int>{1, 3, 4});  // .45 * .4 = .18
+  REQUIRE(kept({.min_p = 0.55}) == std::vector<int>{1, 3});     // .22
   // top-p looks at what top-k left: .4/.65 = .615 reaches .6, although .4 does not.
   REQUIRE(kept({.top_k = 2, .top_p = 0.6}) == std::vector<int>{1});
   REQUIRE(kept({.top_p = 0.6}) == std::vector<int>{1, 3});
@@ -268,16 +273,22 @@ TEST_CASE("settings out of range name their key", "[rollout]") {
 
 TEST_CASE("a sampler whose text does not fit the loss is refused with what to set (C37)", "[rollout][C37]") {
   REQUIRE_NOTHROW(check_sampling_matches_loss(Sampler{}, {.reads_sampled_tokens = true}));
-  REQUIRE_THROWS_WITH(check_sampling_matches_loss(Sampler{.top_p = 0.95}, {.reads_sampled_tokens = true, .corrects_by_ratio = true}), contains("cuts tokens off"));
-  REQUIRE_THROWS_WITH(check_sampling_matches_loss(Sampler{.temperature = 0.0}, {.reads_sampled_tokens = true}), contains("most probable"));
-  REQUIRE_THROWS_WITH(check_sampling_matches_loss(Sampler{.temperature = 0.7}, {.reads_sampled_tokens = true}), contains("temperature 0.7"));
-  REQUIRE_NOTHROW(check_sampling_matches_loss(Sampler{.temperature = 0.7}, {.reads_sampled_tokens = true, .corrects_by_ratio = true}));
+  REQUIRE_THROWS_WITH(
+      check_sampling_matches_loss(Sampler{.top_p = 0.95}, {.reads_sampled_tokens = true, .corrects_by_ratio = true}),
+      contains("cuts tokens off"));
+  REQUIRE_THROWS_WITH(check_sampling_matches_loss(Sampler{.temperature = 0.0}, {.reads_sampled_tokens = true}),
+                      contains("most probable"));
+  REQUIRE_THROWS_WITH(check_sampling_matches_loss(Sampler{.temperature = 0.7}, {.reads_sampled_tokens = true}),
+                      contains("temperature 0.7"));
+  REQUIRE_NOTHROW(check_sampling_matches_loss(Sampler{.temperature = 0.7},
+                                              {.reads_sampled_tokens = true, .corrects_by_ratio = true}));
   REQUIRE_THROWS_WITH(check_sampling_matches_loss(Sampler{.top_p = 0.95}, {}), contains("accept truncated text"));
   REQUIRE_NOTHROW(check_sampling_matches_loss(Sampler{.top_p = 0.95}, {.accepts_truncated_text = true}));
   REQUIRE_NOTHROW(check_sampling_matches_loss(Sampler{.temperature = 0.7}, {}));
 }
 
-TEST_CASE("the ratio q / mu of the two log-probabilities makes tempered draws unbiased for the model (C37)", "[rollout][C37]") {
+TEST_CASE("the ratio q / mu of the two log-probabilities makes tempered draws unbiased for the model (C37)",
+          "[rollout][C37]") {
   // E_mu[q/mu * f] = E_q[f], enumerated over the vocabulary by the middle of each token's interval.
   const std::vector<double> q = {0.1, 0.4, 0.05, 0.25, 0.2}, f = {3, -1, 7, 2, 0.5};
   const auto logits = logits_of<double>(q);

@@ -30,7 +30,9 @@ static_assert(!std::is_constructible_v<TeacherWritten<Model>, const Model&&, Pro
 
 namespace {
 
-Prompts seven_prompts() { return Prompts(std::vector<Ids>{{3}, {4, 5}, {6, 7, 8}, {9}, {10, 11}, {12}, {13, 14}}, Ids{2}); }
+Prompts seven_prompts() {
+  return Prompts(std::vector<Ids>{{3}, {4, 5}, {6, 7, 8}, {9}, {10, 11}, {12}, {13, 14}}, Ids{2});
+}
 
 TokenBatch given(int documents) {
   TokenBatch batch;
@@ -39,7 +41,8 @@ TokenBatch given(int documents) {
 }
 
 bool same(const TokenBatch& a, const TokenBatch& b) {
-  return a.ids == b.ids && a.offsets == b.offsets && a.weights == b.weights && a.behaviour_log_probs == b.behaviour_log_probs && a.sources == b.sources;
+  return a.ids == b.ids && a.offsets == b.offsets && a.weights == b.weights &&
+         a.behaviour_log_probs == b.behaviour_log_probs && a.sources == b.sources;
 }
 
 /// The documents of several batches as one list of ids.
@@ -47,7 +50,8 @@ std::vector<Ids> documents(const std::vector<TokenBatch>& batches) {
   std::vector<Ids> out;
   for (const TokenBatch& batch : batches)
     for (std::int64_t b = 0; b < batch.documents(); ++b)
-      out.emplace_back(batch.ids.begin() + batch.offsets[static_cast<std::size_t>(b)], batch.ids.begin() + batch.offsets[static_cast<std::size_t>(b + 1)]);
+      out.emplace_back(batch.ids.begin() + batch.offsets[static_cast<std::size_t>(b)],
+                       batch.ids.begin() + batch.offsets[static_cast<std::size_t>(b + 1)]);
   return out;
 }
 
@@ -70,7 +74,9 @@ void require_exact_resume(Source& source, Source& second, Next next) {
 
 }  // namespace
 
-TEST_CASE("an on-policy batch holds prompts x samples texts, counts exactly what was written and carries its log-probs (C31)", "[rollout][C31]") {
+TEST_CASE(
+    "an on-policy batch holds prompts x samples texts, counts exactly what was written and carries its log-probs (C31)",
+    "[rollout][C31]") {
   Model student(30, 6, 1);
   OnPolicy source(seven_prompts(), Sampler{.max_new_tokens = 6}, {.prompts = 3, .samples = 2});
   const TokenBatch batch = *source.next(student);
@@ -79,7 +85,9 @@ TEST_CASE("an on-policy batch holds prompts x samples texts, counts exactly what
   const TokenBatch::Rows rows = batch.rows();
   REQUIRE(batch.weight() == static_cast<double>(rows.token.size()));
   std::size_t prompt_tokens = 0;
-  for (std::int64_t b = 0; b < 6; ++b) prompt_tokens += static_cast<std::size_t>(seven_prompts()[std::stoi(batch.sources[static_cast<std::size_t>(b)].substr(7))].size());
+  for (std::int64_t b = 0; b < 6; ++b)
+    prompt_tokens += static_cast<std::size_t>(
+        seven_prompts()[std::stoi(batch.sources[static_cast<std::size_t>(b)].substr(7))].size());
   REQUIRE(rows.token.size() == batch.ids.size() - prompt_tokens);
   for (const float log_prob : rows.behaviour) REQUIRE(log_prob < 0);
   REQUIRE(batch.sources[0] == batch.sources[1]);
@@ -94,21 +102,24 @@ TEST_CASE("the prompts' end tokens stop the student, and the end token is a row 
   for (const Ids& document : documents({batch})) ended += document.back() == 2 ? 1 : 0;
   REQUIRE(ended == 4);
   int end_rows = 0;
-  for (const TokenBatch::Rows rows = batch.rows(); const std::int32_t label : rows.label) end_rows += label == 2 ? 1 : 0;
+  for (const TokenBatch::Rows rows = batch.rows(); const std::int32_t label : rows.label)
+    end_rows += label == 2 ? 1 : 0;
   REQUIRE(end_rows == 4);
 }
 
 TEST_CASE("texts do not depend on how prompts are divided into batches", "[rollout]") {
   Model student(30, 6, 1);
   const Sampler sampler{.max_new_tokens = 6};
-  OnPolicy one(seven_prompts(), sampler, {.prompts = 8}), four(seven_prompts(), sampler, {.prompts = 2, .decode_batch = 3});
+  OnPolicy one(seven_prompts(), sampler, {.prompts = 8}),
+      four(seven_prompts(), sampler, {.prompts = 2, .decode_batch = 3});
   const std::vector<Ids> whole = documents({*one.next(student)});
   std::vector<TokenBatch> parts;
   for (int i = 0; i < 4; ++i) parts.push_back(*four.next(student));
   REQUIRE(documents(parts) == whole);
 }
 
-TEST_CASE("each epoch takes every prompt once and writes new text (D20: nothing skipped or repeated)", "[rollout][D20]") {
+TEST_CASE("each epoch takes every prompt once and writes new text (D20: nothing skipped or repeated)",
+          "[rollout][D20]") {
   Model student(30, 6, 1, 0.1);
   OnPolicy source(seven_prompts(), Sampler{.max_new_tokens = 6}, {.prompts = 2, .epochs = 2});
   std::map<std::string, int> seen;
@@ -123,13 +134,15 @@ TEST_CASE("each epoch takes every prompt once and writes new text (D20: nothing 
             std::map<Ids, int> texts;
             for (const Ids& d : documents(batches)) ++texts[d];
             return texts;
-          }()).size() == 14);
+          }())
+              .size() == 14);
 }
 
 TEST_CASE("an on-policy source that seeks repeats what followed, bit for bit (D20)", "[rollout][D20]") {
   Model student(30, 6, 1);
   const Sampler sampler{.temperature = 0.9, .max_new_tokens = 6};
-  OnPolicy a(seven_prompts(), sampler, {.prompts = 3, .samples = 2}), b(seven_prompts(), sampler, {.prompts = 3, .samples = 2});
+  OnPolicy a(seven_prompts(), sampler, {.prompts = 3, .samples = 2}),
+      b(seven_prompts(), sampler, {.prompts = 3, .samples = 2});
   require_exact_resume(a, b, [&](OnPolicy& s) { return s.next(student); });
   OnPolicy other(Prompts(std::vector<Ids>{{3}}, Ids{2}), sampler);
   REQUIRE_THROWS_WITH(other.seek(a.cursor()), contains("has changed"));
@@ -142,7 +155,8 @@ TEST_CASE("a batch that is cut short leaves the source where it was and is writt
   settings.progress = [&](const GenerationProgress& p) {
     if (interrupt && p.new_tokens > 8) throw std::runtime_error("interrupted");
   };
-  OnPolicy source(seven_prompts(), Sampler{.max_new_tokens = 6}, settings), quiet(seven_prompts(), Sampler{.max_new_tokens = 6}, {.prompts = 4});
+  OnPolicy source(seven_prompts(), Sampler{.max_new_tokens = 6}, settings),
+      quiet(seven_prompts(), Sampler{.max_new_tokens = 6}, {.prompts = 4});
   REQUIRE(same(*source.next(student), *quiet.next(student)));
   const SourceCursor before = source.cursor();
   interrupt = true;
@@ -173,10 +187,12 @@ TEST_CASE("the coin is never for lambda 0, always for 1, and near lambda between
   }
 }
 
-TEST_CASE("the coin depends on seed and step only: not on the batch, what was drawn before, or a resume (C33)", "[rollout][C33]") {
+TEST_CASE("the coin depends on seed and step only: not on the batch, what was drawn before, or a resume (C33)",
+          "[rollout][C33]") {
   Model student(30, 6, 1), other_student(30, 6, 2);
   const auto make = [&](double lambda, std::int64_t micro) {
-    return Mixed(DocumentDataset(given(5), {.batch = 2}), OnPolicy(seven_prompts(), Sampler{.max_new_tokens = 4}, {.prompts = 2}),
+    return Mixed(DocumentDataset(given(5), {.batch = 2}),
+                 OnPolicy(seven_prompts(), Sampler{.max_new_tokens = 4}, {.prompts = 2}),
                  MixedSettings{.lambda = lambda, .seed = 9, .micro_batches = micro});
   };
   auto a = make(0.5, 1), b = make(0.5, 1), c = make(0.5, 2);
@@ -188,7 +204,8 @@ TEST_CASE("the coin depends on seed and step only: not on the batch, what was dr
     const TokenBatch from_a = *a.next(student), from_b = *b.next(other_student);
     REQUIRE(from_a.behaviour_log_probs.empty() != expected);
     REQUIRE(from_b.behaviour_log_probs.empty() != expected);
-    for (int micro = 0; micro < 2; ++micro) REQUIRE(c.next(student)->behaviour_log_probs.empty() != expected);  // one coin a step
+    for (int micro = 0; micro < 2; ++micro)
+      REQUIRE(c.next(student)->behaviour_log_probs.empty() != expected);  // one coin a step
   }
   REQUIRE(student_text > 5);
   REQUIRE(student_text < 35);
@@ -210,17 +227,22 @@ TEST_CASE("lambda 0 and 1 use one part alone, whose cursor moves alone", "[rollo
 TEST_CASE("a mixed source that seeks repeats coins and text, bit for bit (D20)", "[rollout][D20]") {
   Model student(30, 6, 1);
   const auto make = [&] {
-    return Mixed(DocumentDataset(given(5), {.batch = 2}), OnPolicy(seven_prompts(), Sampler{.max_new_tokens = 4}, {.prompts = 2}), MixedSettings{.lambda = 0.5, .seed = 3});
+    return Mixed(DocumentDataset(given(5), {.batch = 2}),
+                 OnPolicy(seven_prompts(), Sampler{.max_new_tokens = 4}, {.prompts = 2}),
+                 MixedSettings{.lambda = 0.5, .seed = 3});
   };
   auto a = make(), b = make();
   require_exact_resume(a, b, [&](auto& s) { return s.next(student); });
-  for (const char* text : {"", "mixed 3", "mixed x|a|b", "mixed 1|a", "on_policy 1|2|3"}) REQUIRE_THROWS_AS(a.seek(text), Error);
-  REQUIRE_THROWS_WITH(Mixed(DocumentDataset(given(5)), OnPolicy(seven_prompts(), Sampler{}), {.lambda = 1.5}), contains("lambda is 1.5"));
+  for (const char* text : {"", "mixed 3", "mixed x|a|b", "mixed 1|a", "on_policy 1|2|3"})
+    REQUIRE_THROWS_AS(a.seek(text), Error);
+  REQUIRE_THROWS_WITH(Mixed(DocumentDataset(given(5)), OnPolicy(seven_prompts(), Sampler{}), {.lambda = 1.5}),
+                      contains("lambda is 1.5"));
 }
 
 TEST_CASE("teacher-written text is the teacher's, written once, and the same in later epochs", "[rollout]") {
   Model teacher(30, 6, 4);
-  TeacherWritten source(teacher, seven_prompts(), Sampler{.max_new_tokens = 6}, {.prompts = 7, .ahead = 3, .decode_batch = 2});
+  TeacherWritten source(teacher, seven_prompts(), Sampler{.max_new_tokens = 6},
+                        {.prompts = 7, .ahead = 3, .decode_batch = 2});
   const TokenBatch first = *source.next(), second = *source.next();
   std::map<std::string, Ids> texts;
   for (std::size_t i = 0; i < 7; ++i) texts[first.sources[i]] = documents({first})[i];
@@ -240,13 +262,15 @@ TEST_CASE("kept blocks are read again, by a resumed run too, without asking the 
   TeacherWritten a(teacher, seven_prompts(), sampler, settings);
   std::vector<TokenBatch> batches;
   for (int i = 0; i < 6; ++i) batches.push_back(*a.next());
-  REQUIRE(list_directory(folder / "text") == std::vector<std::string>{"teacher_text-0.jsonl", "teacher_text-1.jsonl", "teacher_text-2.jsonl"});
+  REQUIRE(list_directory(folder / "text") ==
+          std::vector<std::string>{"teacher_text-0.jsonl", "teacher_text-1.jsonl", "teacher_text-2.jsonl"});
 
   TeacherWritten b(changed, seven_prompts(), sampler, settings);  // would write other text
   for (const TokenBatch& expected : batches) REQUIRE(same(*b.next(), expected));
   REQUIRE(changed.largest_decode == 0);
 
-  remove_tree(folder / "text/teacher_text-1.jsonl");  // a block that was not finished is written anew, equal to the first
+  remove_tree(folder /
+              "text/teacher_text-1.jsonl");  // a block that was not finished is written anew, equal to the first
   TeacherWritten c(teacher, seven_prompts(), sampler, settings);
   for (const TokenBatch& expected : batches) REQUIRE(same(*c.next(), expected));
   TeacherWritten d(teacher, seven_prompts(), sampler, settings), e(teacher, seven_prompts(), sampler, settings);
@@ -264,7 +288,8 @@ TEST_CASE("kept blocks of other settings and damaged ones are refused with what 
   };
   make(Sampler{.max_new_tokens = 6}, "toy").write_all();
   REQUIRE_NOTHROW(make(Sampler{.max_new_tokens = 6}, "toy").write_all());
-  REQUIRE_THROWS_WITH(make(Sampler{.max_new_tokens = 7}, "toy").write_all(), contains("teacher_text-0.jsonl") && contains("remove it"));
+  REQUIRE_THROWS_WITH(make(Sampler{.max_new_tokens = 7}, "toy").write_all(),
+                      contains("teacher_text-0.jsonl") && contains("remove it"));
   REQUIRE_THROWS_WITH(make(Sampler{.max_new_tokens = 6}, "other").write_all(), contains("another teacher"));
   const std::string path = folder / "teacher_text-0.jsonl", text = read_file(path);
   write_file_atomically(path, text.substr(0, text.find('\n', text.find('\n') + 1) + 1));
@@ -277,6 +302,7 @@ TEST_CASE("kept blocks of other settings and damaged ones are refused with what 
 
 TEST_CASE("prompts that the teacher cannot answer are refused before anything is written", "[rollout]") {
   Model small(10, 6, 4), brief(30, 6, 4, 1.0, 3);
-  REQUIRE_THROWS_WITH(TeacherWritten(small, seven_prompts(), Sampler{}), contains("outside the model's vocabulary of 10"));
+  REQUIRE_THROWS_WITH(TeacherWritten(small, seven_prompts(), Sampler{}),
+                      contains("outside the model's vocabulary of 10"));
   REQUIRE_THROWS_WITH(TeacherWritten(brief, seven_prompts(), Sampler{}), contains("the context holds 3"));
 }

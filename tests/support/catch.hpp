@@ -45,16 +45,16 @@ using kdlib_tests::contains;
 /// Ends the test case, as skipped, with a reason that CTest's log and scripts/test show. Use it at the top level of a
 /// case (not in a helper function), before the first assertion.
 #if KDLIB_TESTS_CATCH_MAJOR >= 3 && defined(SKIP)
-#define KDLIB_SKIP(reason)            \
-  do {                                \
-    kdlib_tests::note_skip(reason);   \
-    SKIP(reason);                     \
+#define KDLIB_SKIP(reason)          \
+  do {                              \
+    kdlib_tests::note_skip(reason); \
+    SKIP(reason);                   \
   } while (false)
 #else
-#define KDLIB_SKIP(reason)            \
-  do {                                \
-    kdlib_tests::note_skip(reason);   \
-    return;                           \
+#define KDLIB_SKIP(reason)          \
+  do {                              \
+    kdlib_tests::note_skip(reason); \
+    return;                         \
   } while (false)
 #endif
 

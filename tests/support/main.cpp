@@ -18,7 +18,9 @@ std::size_t cases_run = 0;
 
 struct CaseCounter : ListenerBase {
   using ListenerBase::ListenerBase;
-  void testRunEnded(const Catch::TestRunStats& stats) override { cases_run = static_cast<std::size_t>(stats.totals.testCases.total()); }
+  void testRunEnded(const Catch::TestRunStats& stats) override {
+    cases_run = static_cast<std::size_t>(stats.totals.testCases.total());
+  }
 };
 }  // namespace
 CATCH_REGISTER_LISTENER(CaseCounter)

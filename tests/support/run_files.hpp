@@ -27,7 +27,9 @@ inline std::string timeless(std::string_view line, const std::string& place) {
   const kdlib::Json json = kdlib::Json::parse(std::string(line), place);
   for (const auto& member : json.members()) {
     const std::string_view key = member.key;
-    const auto ends = [&](std::string_view end) { return key.size() >= end.size() && key.substr(key.size() - end.size()) == end; };
+    const auto ends = [&](std::string_view end) {
+      return key.size() >= end.size() && key.substr(key.size() - end.size()) == end;
+    };
     if (key == "time" || ends("_seconds") || ends("_per_s")) continue;
     out += std::string(key) + "=" + exact(member.value.as_double()) + " ";
   }
@@ -58,7 +60,8 @@ inline std::map<std::string, std::string> run_files(const std::string& folder) {
 }
 
 /// Names of the files that differ: a short message where a whole map would be unreadable.
-inline std::string differences(const std::map<std::string, std::string>& a, const std::map<std::string, std::string>& b) {
+inline std::string differences(const std::map<std::string, std::string>& a,
+                               const std::map<std::string, std::string>& b) {
   std::string out;
   for (const auto& [name, text] : a)
     if (b.count(name) == 0 || b.at(name) != text) out += name + " ";

@@ -27,10 +27,12 @@ inline std::string program_path(const std::string& name) {
 /// `arguments` is shell text: quote what needs it.
 inline ProgramAnswer run_program(const std::string& name, const std::string& arguments) {
   const TemporaryDirectory folder;
-  const std::string command = program_path(name) + " " + arguments + " > " + (folder / "out") + " 2> " + (folder / "error") + " < /dev/null";
+  const std::string command =
+      program_path(name) + " " + arguments + " > " + (folder / "out") + " 2> " + (folder / "error") + " < /dev/null";
   const int status = ::system(command.c_str());
   if (status == -1) throw std::runtime_error("cannot run " + command);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, kdlib::read_file(folder / "out"), kdlib::read_file(folder / "error")};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, kdlib::read_file(folder / "out"),
+          kdlib::read_file(folder / "error")};
 }
 
 }  // namespace kdlib_tests

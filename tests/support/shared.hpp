@@ -3,9 +3,9 @@
 #ifndef KDLIB_TESTS_SUPPORT_SHARED_HPP
 #define KDLIB_TESTS_SUPPORT_SHARED_HPP
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include <optional>

@@ -11,20 +11,22 @@
 
 namespace kdlib_tests {
 
-/// What a comparison of values in T may differ by. Unit roundoff u: double 1.1e-16, float 6.0e-8, f16 4.9e-4, bf16 3.9e-3.
+/// What a comparison of values in T may differ by. Unit roundoff u: double 1.1e-16, float 6.0e-8, f16 4.9e-4,
+/// bf16 3.9e-3.
 template <class T>
 struct Tolerance;
 
 template <>
 struct Tolerance<double> {
-  static constexpr double elementwise = 1e-14;   // a few roundings, relative to max(1, |expected|)
-  static constexpr double reduction = 1e-12;     // sums and products over up to some thousand terms, relative
-  static constexpr double model = 1e-10;         // logits after a few layers, absolute
-  static constexpr double loss = 1e-12;          // a row loss against its closed form, relative to max(1, |expected|)
-  static constexpr double gradient = 1e-10;      // a gradient against a reference, relative to the tensor's largest value
-  static constexpr double difference_step = 1e-5;       // of central finite differences
-  static constexpr double finite_difference = 1e-7;     // against central differences, relative to the tensor's largest value
-  static constexpr double normalised_square = 1e-22;    // sum (a-b)^2 / sum b^2 between two backends
+  static constexpr double elementwise = 1e-14;  // a few roundings, relative to max(1, |expected|)
+  static constexpr double reduction = 1e-12;    // sums and products over up to some thousand terms, relative
+  static constexpr double model = 1e-10;        // logits after a few layers, absolute
+  static constexpr double loss = 1e-12;         // a row loss against its closed form, relative to max(1, |expected|)
+  static constexpr double gradient = 1e-10;  // a gradient against a reference, relative to the tensor's largest value
+  static constexpr double difference_step = 1e-5;  // of central finite differences
+  static constexpr double finite_difference =
+      1e-7;  // against central differences, relative to the tensor's largest value
+  static constexpr double normalised_square = 1e-22;  // sum (a-b)^2 / sum b^2 between two backends
 };
 
 template <>
@@ -81,7 +83,8 @@ double max_difference(const A* a, const B* b, std::size_t n) {
   return worst;
 }
 
-/// Largest |a_i - b_i| over the largest |b_i| (gradients: a tensor is one thing, its small entries are sums that cancel).
+/// Largest |a_i - b_i| over the largest |b_i| (gradients: a tensor is one thing, its small entries are sums that
+/// cancel).
 template <class A, class B>
 double scaled_difference(const A* a, const B* b, std::size_t n) {
   double scale = 0;

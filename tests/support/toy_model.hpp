@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The smallest language model with a memory: h_i = E[x_i] + decay * h_(i-1), logits = W h. It has everything that kdlib asks of a model
-// (training, a cache, a split-off head), so that generators, teachers and trainers can be tested without a decoder.
+// The smallest language model with a memory: h_i = E[x_i] + decay * h_(i-1), logits = W h. It has everything that kdlib
+// asks of a model (training, a cache, a split-off head), so that generators, teachers and trainers can be tested
+// without a decoder.
 #ifndef KDLIB_TESTS_SUPPORT_TOY_MODEL_HPP
 #define KDLIB_TESTS_SUPPORT_TOY_MODEL_HPP
 
@@ -34,13 +35,15 @@ class ToyModel {
     std::vector<T> state;
     std::vector<std::int64_t> lengths;
     void truncate(std::int64_t slot, std::int64_t length) {
-      kdlib::require<kdlib::ShapeError>(length == 0, "[toy cache] only whole sequences are forgotten, not the end behind ", length);
+      kdlib::require<kdlib::ShapeError>(length == 0,
+                                        "[toy cache] only whole sequences are forgotten, not the end behind ", length);
       lengths.at(static_cast<std::size_t>(slot)) = 0;
       std::fill_n(state.begin() + slot * width, width, T{0});
     }
   };
 
-  ToyModel(std::int64_t vocabulary, std::int64_t width, std::uint64_t seed, double spread = 1.0, std::int64_t context_length = 0)
+  ToyModel(std::int64_t vocabulary, std::int64_t width, std::uint64_t seed, double spread = 1.0,
+           std::int64_t context_length = 0)
       : config_{context_length} {
     embedding_.name = "embedding.weight";
     head_.name = "head.weight";
@@ -95,20 +98,24 @@ class ToyModel {
   }
 
   Cache make_cache(std::int64_t sequences, std::int64_t capacity) const {
-    return {hidden_size(), capacity, std::vector<T>(static_cast<std::size_t>(sequences * hidden_size())), std::vector<std::int64_t>(static_cast<std::size_t>(sequences))};
+    return {hidden_size(), capacity, std::vector<T>(static_cast<std::size_t>(sequences * hidden_size())),
+            std::vector<std::int64_t>(static_cast<std::size_t>(sequences))};
   }
   kdlib::Tensor<T, D> decode(Cache& cache, const kdlib::TokenBatch& batch, std::span<const std::int32_t> slots) {
-    kdlib::require<kdlib::ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[toy decode] ", slots.size(), " slots for ", batch.documents());
+    kdlib::require<kdlib::ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[toy decode] ",
+                                      slots.size(), " slots for ", batch.documents());
     batch.check(vocab_size());
     kdlib::Tensor<T, D> hidden(kdlib::Shape{batch.tokens(), hidden_size()});
     largest_decode = std::max(largest_decode, batch.documents());
     for (std::int64_t b = 0; b < batch.documents(); ++b) {
       const auto slot = static_cast<std::size_t>(slots[static_cast<std::size_t>(b)]);
       cache.lengths.at(slot) += batch.length(b);
-      kdlib::require<kdlib::ShapeError>(cache.lengths[slot] <= cache.capacity, "[toy decode] slot ", slot, " is full at ", cache.capacity);
+      kdlib::require<kdlib::ShapeError>(cache.lengths[slot] <= cache.capacity, "[toy decode] slot ", slot,
+                                        " is full at ", cache.capacity);
       T* state = cache.state.data() + static_cast<std::int64_t>(slot) * cache.width;
       run_document(batch, b, state, hidden.data());
-      std::copy_n(hidden.data() + (batch.offsets[static_cast<std::size_t>(b + 1)] - 1) * cache.width, cache.width, state);
+      std::copy_n(hidden.data() + (batch.offsets[static_cast<std::size_t>(b + 1)] - 1) * cache.width, cache.width,
+                  state);
     }
     return hidden;
   }
@@ -119,7 +126,8 @@ class ToyModel {
  private:
   void run_document(const kdlib::TokenBatch& batch, std::int64_t b, const T* before, T* hidden) const {
     const std::int64_t width = hidden_size();
-    for (std::int64_t i = batch.offsets[static_cast<std::size_t>(b)]; i < batch.offsets[static_cast<std::size_t>(b + 1)]; ++i) {
+    for (std::int64_t i = batch.offsets[static_cast<std::size_t>(b)];
+         i < batch.offsets[static_cast<std::size_t>(b + 1)]; ++i) {
       const T* row = embedding_.value.data() + batch.ids[static_cast<std::size_t>(i)] * width;
       for (std::int64_t j = 0; j < width; ++j) hidden[i * width + j] = row[j] + static_cast<T>(decay) * before[j];
       before = hidden + i * width;

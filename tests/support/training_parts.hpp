@@ -36,7 +36,9 @@ class TestTeacher {
     for (std::size_t r = 0; r < rows.token.size(); ++r)
       std::copy_n(hidden.data() + rows.token[r] * width, width, rows_.data() + static_cast<std::int64_t>(r) * width);
   }
-  targets_type targets(std::int64_t begin, std::int64_t count) const { return {std::as_const(rows_).view().rows(begin, count), model_->head()}; }
+  targets_type targets(std::int64_t begin, std::int64_t count) const {
+    return {std::as_const(rows_).view().rows(begin, count), model_->head()};
+  }
 
  private:
   Model* model_;
@@ -48,7 +50,7 @@ class RaggedDocuments {
  public:
   struct Settings {
     std::int64_t vocabulary = 17;
-    std::int64_t documents = 3;                  // of a batch
+    std::int64_t documents = 3;  // of a batch
     std::uint64_t seed = 1;
     std::int64_t batches = std::int64_t{1} << 40;  // the source ends behind them
   };
@@ -60,12 +62,15 @@ class RaggedDocuments {
   }
   std::string cursor() const { return std::to_string(at_); }
   void seek(const std::string& cursor) { at_ = std::stoll(cursor); }
-  std::vector<std::pair<std::string, std::string>> describe() const { return {{"source.seed", std::to_string(settings_.seed)}}; }
+  std::vector<std::pair<std::string, std::string>> describe() const {
+    return {{"source.seed", std::to_string(settings_.seed)}};
+  }
 
   kdlib::TokenBatch batch(std::int64_t n) const {
     kdlib::TokenBatch out;
     for (std::int64_t b = 0; b < settings_.documents; ++b) {
-      const kdlib::Rng rng(settings_.seed, kdlib::RngPurpose::test, static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(b));
+      const kdlib::Rng rng(settings_.seed, kdlib::RngPurpose::test, static_cast<std::uint32_t>(n),
+                           static_cast<std::uint32_t>(b));
       std::vector<std::int32_t> ids(2 + rng.below(0, 8));
       std::vector<float> weights(ids.size());
       for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -109,7 +114,8 @@ std::vector<typename Model::scalar_type> all_values(Model& model) {
 template <class Model>
 std::vector<typename Model::scalar_type> all_gradients(Model& model) {
   std::vector<typename Model::scalar_type> out;
-  for (auto* p : model.parameters()) out.insert(out.end(), p->gradient_view().data(), p->gradient_view().data() + p->gradient_view().count());
+  for (auto* p : model.parameters())
+    out.insert(out.end(), p->gradient_view().data(), p->gradient_view().data() + p->gradient_view().count());
   return out;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Teachers: the live one keeps the right rows and borrows its model; the cached one exists and says that it is not built.
+// Teachers: the live one keeps the right rows and borrows its model; the cached one exists and says that it is not
+// built.
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16,7 +17,8 @@ using namespace kdlib;
 using kdlib_tests::ToyModel;
 using Ids = std::vector<std::int32_t>;
 
-TEMPLATE_TEST_CASE("a live teacher keeps the hidden states of exactly the rows that count, in their order (C14)", "[teacher][C14]", float, double) {
+TEMPLATE_TEST_CASE("a live teacher keeps the hidden states of exactly the rows that count, in their order (C14)",
+                   "[teacher][C14]", float, double) {
   using Model = ToyModel<TestType>;
   static_assert(TeacherSource<LiveTeacher<Model>>);
   Model model(20, 5, 1);
@@ -36,12 +38,14 @@ TEMPLATE_TEST_CASE("a live teacher keeps the hidden states of exactly the rows t
       REQUIRE(targets.head.weight.data() == model.head().weight.data());
       for (std::int64_t r = 0; r < count; ++r)
         for (std::int64_t j = 0; j < 5; ++j)
-          REQUIRE(targets.hidden.data()[r * 5 + j] == hidden.data()[expected[static_cast<std::size_t>(begin + r)] * 5 + j]);
+          REQUIRE(targets.hidden.data()[r * 5 + j] ==
+                  hidden.data()[expected[static_cast<std::size_t>(begin + r)] * 5 + j]);
     }
   REQUIRE_THROWS_AS(teacher.targets(2, 2), ShapeError);
 }
 
-TEST_CASE("a live teacher does not run for a batch without rows, and serves batches of any size after it", "[teacher]") {
+TEST_CASE("a live teacher does not run for a batch without rows, and serves batches of any size after it",
+          "[teacher]") {
   ToyModel<float> model(20, 5, 1);
   LiveTeacher teacher{model};
   TokenBatch none;
@@ -99,5 +103,6 @@ TEST_CASE("the top-k cache has its whole shape and says that it is not built yet
   static_assert(RowLoss<Sum<TopKForwardKl, CrossEntropy>, CachedTeacher<Cpu>::targets_type>);
   static_assert(std::is_same_v<decltype(std::declval<const TopKCache&>().tokens()), const TokenBatch&>);
   REQUIRE_THROWS_AS(TopKCache::open("folder"), Error);
-  REQUIRE_THROWS_WITH(TopKCache::open("folder"), contains("folder") && contains("not built yet") && contains("LiveTeacher"));
+  REQUIRE_THROWS_WITH(TopKCache::open("folder"),
+                      contains("folder") && contains("not built yet") && contains("LiveTeacher"));
 }

@@ -10,7 +10,8 @@ using namespace kdlib;
 TEST_CASE("left and right padding pack to the same batch", "[tensor]") {
   const std::vector<std::int64_t> right{5, 6, 7, 0, 8, 9, 0, 0}, right_mask{1, 1, 1, 0, 1, 1, 0, 0};
   const std::vector<std::int64_t> left{0, 5, 6, 7, 0, 0, 8, 9}, left_mask{0, 1, 1, 1, 0, 0, 1, 1};
-  const TokenBatch a = TokenBatch::from_padded(right, right_mask, 2, 4), b = TokenBatch::from_padded(left, left_mask, 2, 4);
+  const TokenBatch a = TokenBatch::from_padded(right, right_mask, 2, 4),
+                   b = TokenBatch::from_padded(left, left_mask, 2, 4);
   CHECK(a.ids == b.ids);
   CHECK(a.offsets == b.offsets);
   CHECK(a.ids == std::vector<std::int32_t>{5, 6, 7, 8, 9});

@@ -13,7 +13,9 @@ using Ids = std::vector<std::int32_t>;
 
 namespace {
 
-Tokenizer cut_down(const std::string& name) { return Tokenizer::from_pretrained(reference_file("text/" + name + ".tokenizer.json")); }
+Tokenizer cut_down(const std::string& name) {
+  return Tokenizer::from_pretrained(reference_file("text/" + name + ".tokenizer.json"));
+}
 
 /// The merge loop from its definition alone, over bytes: what encode() must equal on one piece of any length.
 Ids merge_slowly(const Tokenizer& tokenizer, std::string_view piece, const Json& merges) {
@@ -23,8 +25,10 @@ Ids merge_slowly(const Tokenizer& tokenizer, std::string_view piece, const Json&
   for (const Json& m : merges) {
     std::string left, right;
     const std::string_view text = m.is_string() ? m.as_string() : std::string_view();
-    REQUIRE(kdlib::detail::append_alphabet_bytes(m.is_string() ? text.substr(0, text.find(' ')) : m[0].as_string(), left));
-    REQUIRE(kdlib::detail::append_alphabet_bytes(m.is_string() ? text.substr(text.find(' ') + 1) : m[1].as_string(), right));
+    REQUIRE(
+        kdlib::detail::append_alphabet_bytes(m.is_string() ? text.substr(0, text.find(' ')) : m[0].as_string(), left));
+    REQUIRE(kdlib::detail::append_alphabet_bytes(m.is_string() ? text.substr(text.find(' ') + 1) : m[1].as_string(),
+                                                 right));
     order.emplace_back(left, right);
   }
   for (const auto& [left, right] : order) {
@@ -50,7 +54,8 @@ TEST_CASE("any bytes come back from their ids", "[text]") {
       std::string bytes;
       for (std::size_t i = 0; i < length; ++i) {
         state = state * 1664525u + 1013904223u;
-        bytes += static_cast<char>(static_cast<unsigned char>((state >> 16 & 3) == 0 ? state >> 24 : "e\xCC\x81 <"[state >> 24 & 3]));
+        bytes += static_cast<char>(
+            static_cast<unsigned char>((state >> 16 & 3) == 0 ? state >> 24 : "e\xCC\x81 <"[state >> 24 & 3]));
       }
       CHECK(tokenizer.decode_bytes(tokenizer.encode_bytes(bytes)) == bytes);
     }
@@ -75,7 +80,8 @@ TEST_CASE("cut-down tokenizers give the library's ids in all three readings of a
       INFO(name << ": " << text);
       const Ids ids = id_list(row.at("ids"));
       CHECK(tokenizer.encode(text) == ids);
-      CHECK(tokenizer.encode(text, SpecialTokens::special_text) == id_list(row.find("ids_no_special").value_or(row.at("ids"))));
+      CHECK(tokenizer.encode(text, SpecialTokens::special_text) ==
+            id_list(row.find("ids_no_special").value_or(row.at("ids"))));
       CHECK(tokenizer.encode(text, SpecialTokens::plain) == id_list(row.find("ids_plain").value_or(row.at("ids"))));
       CHECK(tokenizer.decode(ids) == row.find("decoded").value_or(row.at("text")).as_string());
     }
@@ -94,7 +100,8 @@ TEST_CASE("published ids come out", "[text]") {
   CHECK(o200k.encode("cafe\u0301") == Ids{66, 6903, 13430});  // not normalised
   CHECK(o200k.encode("3.14159 12345678") == Ids{18, 13, 16926, 4621, 220, 7633, 19354, 4388});
   CHECK(o200k.encode("camelCaseWORDSHere's") == Ids{178067, 6187, 175051, 53329});
-  CHECK(smol.encode("1234567890 + 3.14159") == Ids{33, 34, 35, 36, 37, 38, 39, 40, 41, 32, 1232, 216, 35, 30, 33, 36, 33, 37, 41});
+  CHECK(smol.encode("1234567890 + 3.14159") ==
+        Ids{33, 34, 35, 36, 37, 38, 39, 40, 41, 32, 1232, 216, 35, 30, 33, 36, 33, 37, 41});
   CHECK(smol.encode("don't can't won't I'm you're") == Ids{12420, 982, 416, 982, 3763, 982, 339, 5248, 346, 2316});
   CHECK(smol.encode("Mixed \u65e5\u672c\u8a9e and English in ONE sentence 123") ==
         Ids{61, 13609, 17097, 241, 115, 40993, 179, 120, 248, 284, 2321, 281, 24319, 6330, 216, 33, 34, 35});
@@ -132,7 +139,8 @@ TEST_CASE("decoding gives the bytes of the text back", "[text]") {
 TEST_CASE("streaming lets out whole characters only, and everything in the end", "[text]") {
   const Tokenizer qwen = cut_down("qwen3");
   Ids bytes;
-  for (const char c : std::string("a\xF0\x9F\x98\x80\xE6\x97z\xFF\xC3")) bytes.push_back(*qwen.token_to_id(std::string(1, c)));
+  for (const char c : std::string("a\xF0\x9F\x98\x80\xE6\x97z\xFF\xC3"))
+    bytes.push_back(*qwen.token_to_id(std::string(1, c)));
   StreamDecoder stream(qwen);
   const std::string bad = "\xEF\xBF\xBD";
   const std::vector<std::string> expected = {"a", "", "", "", "\U0001F600", "", "", bad + "z", bad, ""};
@@ -147,7 +155,8 @@ TEST_CASE("streaming lets out whole characters only, and everything in the end",
 TEST_CASE("ids without a token add nothing unless they are checked", "[text]") {
   const Tokenizer qwen = cut_down("qwen3");
   CHECK(qwen.decode(Ids{9707, 151900, -5, 1879}) == "Hello world");
-  CHECK_THROWS_WITH(qwen.check_ids(Ids{9707, 151900}), contains("151900") && contains("position 1") && contains("151668"));
+  CHECK_THROWS_WITH(qwen.check_ids(Ids{9707, 151900}),
+                    contains("151900") && contains("position 1") && contains("151668"));
   CHECK_NOTHROW(qwen.check_ids(Ids{9707, 151668}));
 }
 

@@ -11,7 +11,9 @@ using Ids = std::vector<std::int32_t>;
 
 namespace {
 
-Tokenizer cut_down(const std::string& name) { return Tokenizer::from_pretrained(reference_file("text/" + name + ".tokenizer.json")); }
+Tokenizer cut_down(const std::string& name) {
+  return Tokenizer::from_pretrained(reference_file("text/" + name + ".tokenizer.json"));
+}
 
 RenderOptions options_of(const Json& row) {
   RenderOptions options;
@@ -45,12 +47,14 @@ std::string trained(const Tokenizer& tokenizer, const ChatIds& chat) {
   return tokenizer.decode(ids);
 }
 
-const std::vector<ChatMessage> two_turns = {{"system", "Short."}, {"user", "a"}, {"assistant", "b c"}, {"user", "d"}, {"assistant", "e"}};
+const std::vector<ChatMessage> two_turns = {
+    {"system", "Short."}, {"user", "a"}, {"assistant", "b c"}, {"user", "d"}, {"assistant", "e"}};
 
 }  // namespace
 
 TEST_CASE("conversations render as Jinja renders the published templates", "[text]") {
-  const std::vector<Json> smol = read_json_lines(reference_file("text/smollm2.chat.jsonl")), qwen = read_json_lines(reference_file("text/qwen3.chat.jsonl"));
+  const std::vector<Json> smol = read_json_lines(reference_file("text/smollm2.chat.jsonl")),
+                          qwen = read_json_lines(reference_file("text/qwen3.chat.jsonl"));
   CHECK(smol.size() > 50);
   CHECK(qwen.size() > 80);
   check_rows(smol, ChatTemplate::smollm2(), cut_down("smollm2"));
@@ -58,9 +62,11 @@ TEST_CASE("conversations render as Jinja renders the published templates", "[tex
 }
 
 TEST_CASE("qwen3: all conversations of the shared reference", "[text][shared]") {
-  const auto rows = shared_maybe_packed("reference/tokenizers/chat.jsonl"), file = shared_maybe_packed("data/tokenizers/qwen3/tokenizer.json"),
+  const auto rows = shared_maybe_packed("reference/tokenizers/chat.jsonl"),
+             file = shared_maybe_packed("data/tokenizers/qwen3/tokenizer.json"),
              config = shared_file("data/tokenizers/qwen3/tokenizer_config.json");
-  if (!rows || !file || !config || !have_xz()) KDLIB_SKIP("qwen3 chats of reference/tokenizers: the shared folder (KDLIB_SHARED_DIR) or xz is not here");
+  if (!rows || !file || !config || !have_xz())
+    KDLIB_SKIP("qwen3 chats of reference/tokenizers: the shared folder (KDLIB_SHARED_DIR) or xz is not here");
   std::vector<Json> qwen;
   for (const Json& row : read_json_lines(*rows))
     if (row.at("template").as_string() == "qwen3") qwen.push_back(row);
@@ -78,8 +84,9 @@ TEST_CASE("Qwen2.5 has a default system turn and tools", "[text]") {
   const std::vector<ChatMessage> hi = {{"user", "Hi"}};
   RenderOptions prompt;
   prompt.add_generation_prompt = true;
-  CHECK(chat.render_ids(qwen, hi, prompt).ids == Ids{151644, 8948, 198, 2610, 525, 1207, 16948, 11, 3465, 553, 54364, 14817, 13, 1446, 525, 264, 10950, 17847, 13,
-                                                    151645, 198, 151644, 872, 198, 13048, 151645, 198, 151644, 77091, 198});
+  CHECK(chat.render_ids(qwen, hi, prompt).ids ==
+        Ids{151644, 8948,  198,   2610, 525,    1207, 16948,  11,  3465, 553,   54364,  14817, 13,     1446,  525,
+            264,    10950, 17847, 13,   151645, 198,  151644, 872, 198,  13048, 151645, 198,   151644, 77091, 198});
   RenderOptions bare;
   bare.add_default_system = false;
   CHECK(chat.render(hi, bare) == "<|im_start|>user\nHi<|im_end|>\n");
@@ -95,7 +102,8 @@ TEST_CASE("Qwen2.5 has a default system turn and tools", "[text]") {
   RenderOptions offered;
   offered.tools = {"{\"name\": \"now\"}"};
   const std::string text = chat.render(hi, offered);
-  CHECK_THAT(text, contains("a helpful assistant.\n\n# Tools\n\n") && contains("<tools>\n{\"name\": \"now\"}\n</tools>"));
+  CHECK_THAT(text,
+             contains("a helpful assistant.\n\n# Tools\n\n") && contains("<tools>\n{\"name\": \"now\"}\n</tools>"));
 }
 
 TEST_CASE("Qwen3 without thinking, published ids", "[text]") {
@@ -136,8 +144,10 @@ TEST_CASE("the loss counts what the assistant writes and its end token", "[text]
     prompt.add_generation_prompt = true;
     CHECK(trained(tokenizer, chat.render_ids(tokenizer, two_turns, prompt)) == "b c<|im_end|>e<|im_end|>");
     CHECK(trained(tokenizer, chat.render_ids(tokenizer, two_turns, {}, {false, false, false})) == "b ce");
-    CHECK(trained(tokenizer, chat.render_ids(tokenizer, two_turns, {}, {true, true, true})) == "\nb c<|im_end|>\n\ne<|im_end|>\n");
-    CHECK(trained(tokenizer, chat.render_ids(tokenizer, two_turns, {}, {false, true, true})) == "b c<|im_end|>\ne<|im_end|>\n");
+    CHECK(trained(tokenizer, chat.render_ids(tokenizer, two_turns, {}, {true, true, true})) ==
+          "\nb c<|im_end|>\n\ne<|im_end|>\n");
+    CHECK(trained(tokenizer, chat.render_ids(tokenizer, two_turns, {}, {false, true, true})) ==
+          "b c<|im_end|>\ne<|im_end|>\n");
     // A turn that was cut counts to the end.
     Ids cut = chat.render_ids(tokenizer, two_turns).ids;
     cut.resize(cut.size() - 2);
@@ -148,7 +158,9 @@ TEST_CASE("the loss counts what the assistant writes and its end token", "[text]
     CHECK_THAT(trained(tokenizer, joined), contains("x<|im_end|>"));
     CHECK(chatml_loss_mask(tokenizer, joined.ids) == joined.loss_mask);
   }
-  CHECK(trained(cut_down("smollm2"), ChatTemplate::chatml().render_ids(cut_down("smollm2"), std::vector<ChatMessage>{{"assistants", "b"}})).empty());
+  CHECK(trained(cut_down("smollm2"),
+                ChatTemplate::chatml().render_ids(cut_down("smollm2"), std::vector<ChatMessage>{{"assistants", "b"}}))
+            .empty());
   CHECK_THROWS_WITH(ChatTemplate::chatml().render_ids(cut_down("gpt-oss"), two_turns), contains("<|im_start|>"));
 }
 
@@ -159,26 +171,35 @@ TEST_CASE("Qwen3's thought counts as written by the assistant", "[text]") {
 }
 
 TEST_CASE("simple ChatML templates are recognised however they are spelt", "[text]") {
-  const std::string loop = "{% for message in messages %}", end = "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  const std::string loop = "{% for message in messages %}",
+                    end = "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
   const std::string turn = "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}";
   CHECK(ChatTemplate::recognise(loop + turn + end, "x").default_system().empty());
-  const std::string other = "{%- for message in messages -%}\n  {{- \"<|im_start|>\" + message.role + \"\\n\" + message.content + \"<|im_end|>\\n\" -}}\n{%- endfor -%}\n"
-                            "{%- if add_generation_prompt -%}\n {{- \"<|im_start|>assistant\\n\" -}}\n{%- endif -%}";
+  const std::string other =
+      "{%- for message in messages -%}\n  {{- \"<|im_start|>\" + message.role + \"\\n\" + message.content + "
+      "\"<|im_end|>\\n\" -}}\n{%- endfor -%}\n"
+      "{%- if add_generation_prompt -%}\n {{- \"<|im_start|>assistant\\n\" -}}\n{%- endif -%}";
   CHECK(ChatTemplate::recognise(other, "x").flavour() == ChatTemplate::Flavour::chatml);
   const auto with_system = [&](const std::string& words) {
-    return loop + "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n" + words + "<|im_end|>\n' }}{% endif %}" + turn + end;
+    return loop + "{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n" + words +
+           "<|im_end|>\n' }}{% endif %}" + turn + end;
   };
-  CHECK(ChatTemplate::recognise(with_system("You are a test, or  not."), "x").default_system() == "You are a test, or  not.");
+  CHECK(ChatTemplate::recognise(with_system("You are a test, or  not."), "x").default_system() ==
+        "You are a test, or  not.");
   const std::string smol = ChatTemplate::smollm2().default_system();
-  CHECK(ChatTemplate::recognise(with_system(smol), "x").default_system() == "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
-  for (const std::string& unknown : {loop + turn + turn + end, with_system("' + date + '"), loop + "{{ bos_token }}" + turn + end, turn + end, std::string("{{ '[INST]' }}"),
-                                     loop + "{% if message.role == 'user' %}" + turn + "{% endif %}" + end}) {
+  CHECK(ChatTemplate::recognise(with_system(smol), "x").default_system() ==
+        "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+  for (const std::string& unknown :
+       {loop + turn + turn + end, with_system("' + date + '"), loop + "{{ bos_token }}" + turn + end, turn + end,
+        std::string("{{ '[INST]' }}"), loop + "{% if message.role == 'user' %}" + turn + "{% endif %}" + end}) {
     INFO(unknown);
     CHECK_THROWS_AS(ChatTemplate::recognise(unknown, "x"), ConfigError);
-    CHECK_THROWS_WITH(ChatTemplate::recognise(unknown, "tokenizer_config.json"), contains("tokenizer_config.json") && contains("--template chatml"));
+    CHECK_THROWS_WITH(ChatTemplate::recognise(unknown, "tokenizer_config.json"),
+                      contains("tokenizer_config.json") && contains("--template chatml"));
   }
   CHECK_THROWS_WITH(ChatTemplate::recognise("", "x"), contains("no chat template") && contains("--template chatml"));
-  CHECK(ChatTemplate::recognise("{{ '<|start|>' }}{{ '<|channel|>' }}{{ '<|message|>' }}", "x").flavour() == ChatTemplate::Flavour::harmony);
+  CHECK(ChatTemplate::recognise("{{ '<|start|>' }}{{ '<|channel|>' }}{{ '<|message|>' }}", "x").flavour() ==
+        ChatTemplate::Flavour::harmony);
 }
 
 TEST_CASE("--template chatml falls back to plain turns, other names are refused", "[text]") {
@@ -202,8 +223,10 @@ TEST_CASE("what a flavour has no place for is refused, not dropped", "[text]") {
   RenderOptions tools;
   tools.tools = {"{}"};
   CHECK_THROWS_WITH(smol.render(two_turns, tools), contains("tools"));
-  for (const char* bad : {R"([])", R"({})", R"([1])", R"([{"role":"user"}])", R"([{"content":"a"}])", R"([{"role":"user","content":7}])",
-                          R"([{"role":"user","content":[{"type":"text","text":"a"}]}])", R"([{"role":"assistant","tool_calls":[{"name":"f"}]}])"}) {
+  for (const char* bad :
+       {R"([])", R"({})", R"([1])", R"([{"role":"user"}])", R"([{"content":"a"}])", R"([{"role":"user","content":7}])",
+        R"([{"role":"user","content":[{"type":"text","text":"a"}]}])",
+        R"([{"role":"assistant","tool_calls":[{"name":"f"}]}])"}) {
     INFO(bad);
     CHECK_THROWS_AS(chat_messages_from_json(Json::parse(bad, "line 1")), FormatError);
   }

@@ -47,7 +47,9 @@ void check_rows(const std::vector<Json>& rows, const Tokenizer& tokenizer) {
   }
 }
 
-HarmonyReport check(const std::string& text, HarmonyCheckOptions options = {}) { return check_harmony(gpt_oss(), text, options); }
+HarmonyReport check(const std::string& text, HarmonyCheckOptions options = {}) {
+  return check_harmony(gpt_oss(), text, options);
+}
 
 /// The first problem: "E_TERM 6 <|return|>".
 std::string first(const std::string& text, HarmonyCheckOptions options = {}) {
@@ -60,7 +62,8 @@ std::string first(const std::string& text, HarmonyCheckOptions options = {}) {
   return std::string(harmony_code_name(p.code)) + " " + std::to_string(p.position) + " " + p.found;
 }
 
-const std::string user = "<|start|>user<|message|>a<|end|>", think = "<|start|>assistant<|channel|>analysis<|message|>a<|end|>",
+const std::string user = "<|start|>user<|message|>a<|end|>",
+                  think = "<|start|>assistant<|channel|>analysis<|message|>a<|end|>",
                   answer = "<|start|>assistant<|channel|>final<|message|>a<|return|>";
 
 }  // namespace
@@ -72,8 +75,10 @@ TEST_CASE("conversations render as openai-harmony renders them", "[text][harmony
 }
 
 TEST_CASE("all Harmony conversations of the shared reference", "[text][harmony][shared]") {
-  const auto lines = shared_maybe_packed("reference/tokenizers/chat.jsonl"), file = shared_maybe_packed("data/tokenizers/gpt-oss/tokenizer.json");
-  if (!lines || !file || !have_xz()) KDLIB_SKIP("Harmony of reference/tokenizers: the shared folder (KDLIB_SHARED_DIR) or xz is not here");
+  const auto lines = shared_maybe_packed("reference/tokenizers/chat.jsonl"),
+             file = shared_maybe_packed("data/tokenizers/gpt-oss/tokenizer.json");
+  if (!lines || !file || !have_xz())
+    KDLIB_SKIP("Harmony of reference/tokenizers: the shared folder (KDLIB_SHARED_DIR) or xz is not here");
   std::vector<Json> rows;
   for (const Json& row : read_json_lines(*lines))
     if (row.at("template").as_string() == "harmony") rows.push_back(row);
@@ -83,8 +88,9 @@ TEST_CASE("all Harmony conversations of the shared reference", "[text][harmony][
 
 TEST_CASE("Harmony: published ids of a tool call and its answer", "[text][harmony]") {
   // Ids of the published tokenizer for the texts of specs/harmony.md, section 4(c), as the model writes the call.
-  const Ids call{200006, 173781, 200005, 12606, 815, 316, 28, 44580, 775, 170154, 220, 200003, 4108, 200008, 10848, 17500, 7534, 72782, 18583, 200012,
-                 200006, 44580,  775,    170154, 316, 28, 173781, 200005, 12606, 815, 200008, 10848, 83, 1243, 455, 92, 200007};
+  const Ids call{200006, 173781, 200005, 12606, 815,    316,   28,     44580,  775,   170154, 220,    200003, 4108,
+                 200008, 10848,  17500,  7534,  72782,  18583, 200012, 200006, 44580, 775,    170154, 316,    28,
+                 173781, 200005, 12606,  815,   200008, 10848, 83,     1243,   455,   92,     200007};
   const std::vector<HarmonyMessage> messages = parse_harmony(gpt_oss(), call, "x");
   REQUIRE(messages.size() == 2);
   CHECK(messages[0].role == "assistant");
@@ -105,7 +111,8 @@ TEST_CASE("Harmony: thoughts of finished turns can be left out", "[text][harmony
     m.channel = channel;
     return m;
   };
-  const std::vector<ChatMessage> talk = {{"user", "1"}, said("analysis", "2"), said("final", "3"), {"user", "4"}, said("analysis", "5"), said("final", "6")};
+  const std::vector<ChatMessage> talk = {{"user", "1"}, said("analysis", "2"), said("final", "3"),
+                                         {"user", "4"}, said("analysis", "5"), said("final", "6")};
   RenderOptions options;
   options.add_default_system = false;
   const auto thoughts = [&](PastAnalysis past, bool training) {
@@ -125,29 +132,43 @@ TEST_CASE("Harmony: messages in the form of other templates", "[text][harmony]")
   thought.reasoning = "hm";
   call.tool_calls = {{"now", "{\"zone\": \"UTC\"}"}};
   RenderOptions options;
-  options.tools = {R"({"type": "function", "function": {"name": "now", "description": "The time.", "parameters": {"type": "object", "properties": {}}}})"};
+  options.tools = {R"({"type": "function", "function": {"name": "now", "description": "The time.",)"
+                   R"( "parameters": {"type": "object", "properties": {}}}})"};
   options.training = true;
-  const std::string text = ChatTemplate::harmony().render(std::vector<ChatMessage>{{"user", "?"}, call, {"tool", "12"}, thought}, options);
-  CHECK_THAT(text, contains("Reasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included for every message.\n"
-                            "Calls to these tools must go to the commentary channel: 'functions'.<|end|><|start|>developer<|message|># Tools\n\n## functions\n\n"
-                            "namespace functions {\n\n// The time.\ntype now = (_: {\n}) => any;\n\n} // namespace functions<|end|>"));
+  const std::string text =
+      ChatTemplate::harmony().render(std::vector<ChatMessage>{{"user", "?"}, call, {"tool", "12"}, thought}, options);
+  CHECK_THAT(
+      text,
+      contains(
+          "Reasoning: medium\n\n# Valid channels: analysis, commentary, final. Channel must be included for every "
+          "message.\n"
+          "Calls to these tools must go to the commentary channel: 'functions'.<|end|><|start|>developer<|message|># "
+          "Tools\n\n## functions\n\n"
+          "namespace functions {\n\n// The time.\ntype now = (_: {\n}) => any;\n\n} // namespace functions<|end|>"));
   CHECK_THAT(text, contains("<|start|>assistant<|channel|>commentary<|message|>I look.<|end|>"
-                            "<|start|>assistant to=functions.now<|channel|>commentary <|constrain|>json<|message|>{\"zone\": \"UTC\"}<|call|>"
+                            "<|start|>assistant to=functions.now<|channel|>commentary "
+                            "<|constrain|>json<|message|>{\"zone\": \"UTC\"}<|call|>"
                             "<|start|>functions.now to=assistant<|channel|>commentary<|message|>12<|end|>"
-                            "<|start|>assistant<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>"));
+                            "<|start|>assistant<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>"
+                            "final<|message|>b<|return|>"));
   CHECK(check(text).ok);
   CHECK_THROWS_WITH(ChatTemplate::harmony().render(std::vector<ChatMessage>{{"robot", "a"}}), contains("robot"));
   CHECK_THROWS_WITH(ChatTemplate::harmony().render(std::vector<ChatMessage>{{"tool", "a"}}), contains("no name"));
-  CHECK_THROWS_WITH(ChatTemplate::harmony().render(std::vector<ChatMessage>{{"developer", "a"}}, options), contains("instructions"));
+  CHECK_THROWS_WITH(ChatTemplate::harmony().render(std::vector<ChatMessage>{{"developer", "a"}}, options),
+                    contains("instructions"));
   options.tools.clear();
   options.system.effort = "extreme";
-  CHECK_THROWS_WITH(ChatTemplate::harmony().render(std::vector<ChatMessage>{{"user", "a"}}, options), contains("extreme"));
-  for (const char* bad : {R"([{"role":"system","effort":"huge"}])", R"([{"role":"developer","functions":[]}])", R"([{"role":"developer","instructions":"a","content":"b"}])",
-                          R"([{"role":"system","effort":"low","content":"b"}])", R"([{"role":"developer","functions":[{"name":"f","parameters":7}]}])"}) {
+  CHECK_THROWS_WITH(ChatTemplate::harmony().render(std::vector<ChatMessage>{{"user", "a"}}, options),
+                    contains("extreme"));
+  for (const char* bad : {R"([{"role":"system","effort":"huge"}])", R"([{"role":"developer","functions":[]}])",
+                          R"([{"role":"developer","instructions":"a","content":"b"}])",
+                          R"([{"role":"system","effort":"low","content":"b"}])",
+                          R"([{"role":"developer","functions":[{"name":"f","parameters":7}]}])"}) {
     INFO(bad);
     CHECK_THROWS_AS(chat_messages_from_json(Json::parse(bad, "line 1")), FormatError);
   }
-  const std::vector<ChatMessage> effort = chat_messages_from_json(Json::parse(R"([{"role":"system","effort":"low"},{"role":"user","content":"a"}])", "x"));
+  const std::vector<ChatMessage> effort =
+      chat_messages_from_json(Json::parse(R"([{"role":"system","effort":"low"},{"role":"user","content":"a"}])", "x"));
   CHECK_THROWS_WITH(ChatTemplate::chatml().render(effort), contains("Harmony"));
 }
 
@@ -164,55 +185,75 @@ TEST_CASE("Harmony: schemas as TypeScript", "[text][harmony]") {
     const std::size_t begin = text.find("(_: ") + 4;
     return text.substr(begin, text.find(") => any;") - begin);
   };
-  CHECK(written(R"({"type":"object","properties":{"a":{"type":"object","description":"od","properties":{"x":{"type":"object","properties":{"d":{"type":"number"}}}},"required":["x"]}}})") ==
+  CHECK(written(R"({"type":"object","properties":{"a":{"type":"object","description":"od",)"
+                R"("properties":{"x":{"type":"object","properties":{"d":{"type":"number"}}}},"required":["x"]}}})") ==
         "{\n// od\na?:     // od\n{\n    x: {\n        d?: number,\n        },\n    },\n}");
-  CHECK(written(R"({"type":"object","properties":{"a":{"oneOf":[{"type":"string","description":"s"},{"type":"number","description":"n","default":2},
+  CHECK(written(
+            R"({"type":"object","properties":{"a":{"oneOf":[{"type":"string","description":"s"},{"type":"number",
+         "description":"n","default":2},
         {"type":"string","enum":["u"],"default":"u","description":"ds"}],"default":"dd"}}})") ==
         "{\n// default: \"dd\"\na?:\n | string // s\n | number // n default: 2\n | \"u\" // ds default: u\n,\n}");
-  CHECK(written(R"({"type":"object","properties":{"a":{"title":"Ti","type":["integer","null"],"description":"d","examples":["x",3],"default":1e-7},
+  CHECK(written(
+            R"({"type":"object","properties":{"a":{"title":"Ti","type":["integer","null"],"description":"d",
+         "examples":["x",3],"default":1e-7},
         "b":{"type":"string","nullable":true,"default":[1,{"k":1e16}]}}})") ==
-        "{\n// Ti\n//\n// d\n// Examples:\n// - \"x\"\na?: number | null, // default: 1e-7\nb?: string | null, // default: [1,{\"k\":1e16}]\n}");
-  CHECK(written(R"({"oneOf":[{"type":"array"},{"type":"array","items":{"anyOf":[]}}]})") == "\n | Array<any>\n | any[]");
+        "{\n// Ti\n//\n// d\n// Examples:\n// - \"x\"\na?: number | null, // default: 1e-7\nb?: string | null, // "
+        "default: [1,{\"k\":1e16}]\n}");
+  CHECK(written(R"({"oneOf":[{"type":"array"},{"type":"array","items":{"anyOf":[]}}]})") ==
+        "\n | Array<any>\n | any[]");
 }
 
 TEST_CASE("Harmony: built-in tools and forms of answers", "[text][harmony]") {
-  // Tools: what openai-harmony 0.0.8 writes for SystemContent.with_tools. Forms: the published description of the format; the library has none.
+  // Tools: what openai-harmony 0.0.8 writes for SystemContent.with_tools. Forms: the published description of the
+  // format; the library has none.
   const char* lines = R"([{"role":"system","tools":[
       {"name":"notes","description":"Keeps notes.\nTwo lines.","functions":[
-        {"name":"add","description":"Adds a note.","parameters":{"type":"object","properties":{"text":{"type":"string","description":"what"}},"required":["text"]}},
+        {"name":"add","description":"Adds a note.","parameters":{"type":"object",
+         "properties":{"text":{"type":"string","description":"what"}},"required":["text"]}},
         {"name":"list","description":"Lists.\nAll of them."}]},
       {"name":"calc","description":"Runs code, no functions."},
       {"name":"bare","functions":[{"name":"f","description":"F."}]}]},
     {"role":"developer","instructions":"Do.","functions":[{"name":"g","description":"G."}],
-     "response_formats":[{"name":"list","description":"What to buy.","schema":{"type":"object","properties":{"items":{"type":"array"}}}},{"name":"plain","schema":{"type":"string"}}]},
+     "response_formats":[{"name":"list","description":"What to buy.","schema":{"type":"object",
+         "properties":{"items":{"type":"array"}}}},{"name":"plain","schema":{"type":"string"}}]},
     {"role":"user","content":"a"}])";
   RenderOptions options;
   options.add_default_system = false;
   const std::vector<ChatMessage> messages = chat_messages_from_json(Json::parse(lines, "x"));
   const std::string text = ChatTemplate::harmony().render(messages, options);
-  CHECK_THAT(text, contains("Reasoning: medium\n\n# Tools\n\n## bare\n\nnamespace bare {\n\n// F.\ntype f = () => any;\n\n} // namespace bare\n\n"
-                            "## calc\n\nRuns code, no functions.\n\n## notes\n\n// Keeps notes.\n// Two lines.\nnamespace notes {\n\n// Adds a note.\n"
-                            "type add = (_: {\n// what\ntext: string,\n}) => any;\n\n// Lists.\n// All of them.\ntype list = () => any;\n\n} // namespace notes\n\n"
-                            "# Valid channels: analysis, commentary, final. Channel must be included for every message.\n"
-                            "Calls to these tools must go to the commentary channel: 'functions'.<|end|>"));
-  CHECK_THAT(text, contains("<|start|>developer<|message|># Instructions\n\nDo.\n\n# Tools\n\n## functions\n\nnamespace functions {\n\n// G.\ntype g = () => any;\n\n"
+  CHECK_THAT(text,
+             contains("Reasoning: medium\n\n# Tools\n\n## bare\n\nnamespace bare {\n\n// F.\ntype f = () => any;\n\n} "
+                      "// namespace bare\n\n"
+                      "## calc\n\nRuns code, no functions.\n\n## notes\n\n// Keeps notes.\n// Two lines.\nnamespace "
+                      "notes {\n\n// Adds a note.\n"
+                      "type add = (_: {\n// what\ntext: string,\n}) => any;\n\n// Lists.\n// All of them.\ntype list = "
+                      "() => any;\n\n} // namespace notes\n\n"
+                      "# Valid channels: analysis, commentary, final. Channel must be included for every message.\n"
+                      "Calls to these tools must go to the commentary channel: 'functions'.<|end|>"));
+  CHECK_THAT(text, contains("<|start|>developer<|message|># Instructions\n\nDo.\n\n# Tools\n\n## "
+                            "functions\n\nnamespace functions {\n\n// G.\ntype g = () => any;\n\n"
                             "} // namespace functions\n\n# Response Formats\n\n## list\n\n// What to buy.\n"
-                            "{\"type\":\"object\",\"properties\":{\"items\":{\"type\":\"array\"}}}\n\n## plain\n\n{\"type\":\"string\"}<|end|>"));
+                            "{\"type\":\"object\",\"properties\":{\"items\":{\"type\":\"array\"}}}\n\n## "
+                            "plain\n\n{\"type\":\"string\"}<|end|>"));
   CHECK(check(text).ok);
   ChatMessage format{"developer", ""};
   format.developer = HarmonyDeveloper{};
   format.developer->formats = {{"x", "", Json::parse("{}", "x")}};
-  CHECK(ChatTemplate::harmony().render(std::vector<ChatMessage>{format}, options) == "<|start|>developer<|message|># Response Formats\n\n## x\n\n{}<|end|>");
-  for (const char* bad : {R"([{"role":"system","tools":[]}])", R"([{"role":"system","tools":[{"name":"a"}]}])", R"([{"role":"system","tools":[{"description":"a"}]}])",
-                          R"([{"role":"developer","response_formats":[]}])", R"([{"role":"developer","response_formats":[{"name":"a","schema":1}]}])",
-                          R"([{"role":"developer","response_formats":[{"name":"a","schema":{}}],"content":"b"}])"}) {
+  CHECK(ChatTemplate::harmony().render(std::vector<ChatMessage>{format}, options) ==
+        "<|start|>developer<|message|># Response Formats\n\n## x\n\n{}<|end|>");
+  for (const char* bad :
+       {R"([{"role":"system","tools":[]}])", R"([{"role":"system","tools":[{"name":"a"}]}])",
+        R"([{"role":"system","tools":[{"description":"a"}]}])", R"([{"role":"developer","response_formats":[]}])",
+        R"([{"role":"developer","response_formats":[{"name":"a","schema":1}]}])",
+        R"([{"role":"developer","response_formats":[{"name":"a","schema":{}}],"content":"b"}])"}) {
     INFO(bad);
     CHECK_THROWS_AS(chat_messages_from_json(Json::parse(bad, "line 1")), FormatError);
   }
 }
 
 TEST_CASE("Harmony checker: each broken rule has its code and place", "[text][harmony]") {
-  // Positions are counted by hand: one token each for the framing, the roles, analysis, final and the letters here; commentary has two.
+  // Positions are counted by hand: one token each for the framing, the roles, analysis, final and the letters here;
+  // commentary has two.
   CHECK(first(user + think + answer) == "ok");
   CHECK(first("") == "ok");
   CHECK(first("a" + user) == "E_START 0 \"a\" (id 64)");
@@ -221,7 +262,8 @@ TEST_CASE("Harmony checker: each broken rule has its code and place", "[text][ha
   CHECK(first("<|start|>user" + user) == "E_HEADER 2 <|start|>");
   CHECK(first("<|start|>user") == "E_HEADER 2 the end of the ids");
   CHECK(first("<|start|>assistant<|channel|>final<|channel|>final<|message|>a<|end|>") == "E_HEADER 4 <|channel|>");
-  CHECK(first("<|start|>assistant<|channel|>final<|constrain|>a<|constrain|>a<|message|>a<|end|>") == "E_HEADER 6 <|constrain|>");
+  CHECK(first("<|start|>assistant<|channel|>final<|constrain|>a<|constrain|>a<|message|>a<|end|>") ==
+        "E_HEADER 6 <|constrain|>");
   CHECK(first("<|start|>user<|endofprompt|><|message|>a<|end|>") == "E_HEADER 2 <|endofprompt|>");
   CHECK(first("<|start|><|message|>a<|end|>") == "E_ROLE 1 <|message|>");
   CHECK(first("<|start|>final<|message|>a<|end|>") == "E_ROLE 1 \"final\" (id 17196)");
@@ -256,7 +298,8 @@ TEST_CASE("Harmony checker: each broken rule has its code and place", "[text][ha
   REQUIRE(many.problems.size() == 3);  // E_START, E_CHANNEL, E_TERM
   CHECK(many.problems[2].byte == 1 + 9 + 9 + 11 + 1);
   CHECK(many.problems[2].text() ==
-        "E_TERM at token 5 (byte 31): expected <|end|> or <|return|> behind a message without a recipient or on channel final; found <|call|>");
+        "E_TERM at token 5 (byte 31): expected <|end|> or <|return|> behind a message without a recipient or on "
+        "channel final; found <|call|>");
 }
 
 TEST_CASE("Harmony checker: completions, lenient reading and reasoning rows", "[text][harmony]") {
@@ -292,7 +335,8 @@ TEST_CASE("Harmony checker: completions, lenient reading and reasoning rows", "[
   CHECK(first(user + think + answer, row) == "ok");
   CHECK(first(user + answer, row) == "E_ORDER 5 <|start|>");
   CHECK(first(user + think, row) == "E_ORDER 12 the end of the ids");
-  CHECK(first(user + think + "<|start|>assistant<|channel|>final<|message|>  <|return|>", row).substr(0, 10) == "E_ORDER 17");
+  CHECK(first(user + think + "<|start|>assistant<|channel|>final<|message|>  <|return|>", row).substr(0, 10) ==
+        "E_ORDER 17");
   CHECK(first(user + think + answer + user, row) == "E_TERM 18 <|return|>");
 
   const HarmonyReport text = check("<|start|>user<|message|>a<|start|>b<|end|>", allowed);
@@ -307,7 +351,9 @@ TEST_CASE("gpt-oss: answers end with return or call, not with end", "[text][harm
 TEST_CASE("a Harmony text that breaks off is named with place, expected and found", "[text][harmony]") {
   const Ids ids = gpt_oss().encode("<|start|>user<|message|>a");
   CHECK_THROWS_AS(parse_harmony(gpt_oss(), ids, "rows.jsonl:3"), FormatError);
-  CHECK_THROWS_WITH(parse_harmony(gpt_oss(), ids, "rows.jsonl:3"), contains("[harmony] rows.jsonl:3: E_TRUNC at token 4 (byte 25): expected <|end|>") && contains("found the end of the ids"));
+  CHECK_THROWS_WITH(parse_harmony(gpt_oss(), ids, "rows.jsonl:3"),
+                    contains("[harmony] rows.jsonl:3: E_TRUNC at token 4 (byte 25): expected <|end|>") &&
+                        contains("found the end of the ids"));
   const Tokenizer qwen = Tokenizer::from_pretrained(reference_file("text/qwen3.tokenizer.json"));
   CHECK_THROWS_WITH(check_harmony(qwen, "a"), contains("<|start|>") && contains("gpt-oss"));
 }
@@ -316,7 +362,9 @@ TEST_CASE("Harmony masks count the assistant's messages; spans are their content
   // The training row of specs/harmony.md, section 4(b): 100 tokens of the published tokenizer.
   std::optional<Json> row;
   for (const Json& r : read_json_lines(reference_file("text/gpt-oss.chat.jsonl")))
-    if (r.at("name").as_string() == "instructions" && r.at("render").as_string() == "training" && !r.at("auto_drop_analysis").as_bool()) row = r;
+    if (r.at("name").as_string() == "instructions" && r.at("render").as_string() == "training" &&
+        !r.at("auto_drop_analysis").as_bool())
+      row = r;
   REQUIRE(row);
   const Ids ids = id_list(row->at("ids"));
   REQUIRE(ids.size() == 100);
@@ -327,16 +375,25 @@ TEST_CASE("Harmony masks count the assistant's messages; spans are their content
     span += static_cast<char>('0' + masks.span[i]);
   }
   CHECK(loss == std::string(100 - 17, '0') + std::string(17, '1'));
-  CHECK(span == std::string(100 - 17, '0') + "00000" "1111" "0" "00000" "2" "0");
+  CHECK(span == std::string(100 - 17, '0') +
+                    "00000"
+                    "1111"
+                    "0"
+                    "00000"
+                    "2"
+                    "0");
   ChatMask mask;
   mask.harmony_first_header = false;
   CHECK(harmony_masks(gpt_oss(), ids, mask).loss[83] == 0);
   CHECK(harmony_masks(gpt_oss(), ids, mask).loss[84] == 0);
   CHECK(harmony_masks(gpt_oss(), ids, mask).loss[85] == 1);
-  CHECK(harmony_masks(gpt_oss(), ids, mask).loss[94] == 1);  // final's header stands behind analysis, not behind the prompt
+  CHECK(harmony_masks(gpt_oss(), ids, mask).loss[94] ==
+        1);  // final's header stands behind analysis, not behind the prompt
   mask.harmony_header = mask.end_of_turn = false;
   const std::vector<std::uint8_t> contents = harmony_masks(gpt_oss(), ids, mask).loss;
   CHECK(std::count(contents.begin(), contents.end(), 1) == 5);
   RenderOptions options = options_of(*row);
-  CHECK(ChatTemplate::harmony().render_ids(gpt_oss(), chat_messages_from_json(row->at("messages")), options).loss_mask == masks.loss);
+  CHECK(
+      ChatTemplate::harmony().render_ids(gpt_oss(), chat_messages_from_json(row->at("messages")), options).loss_mask ==
+      masks.loss);
 }

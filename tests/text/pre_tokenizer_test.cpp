@@ -24,13 +24,15 @@ TEST_CASE("scanners cut as the regexes do", "[text]") {
   check("a  b   ", spaces, spaces, spaces);
   const Pieces newlines = {"x", " \n\n", " ", " y"};
   check("x \n\n  y", {"x", " \n\n ", " y"}, newlines, newlines);
-  check("\"(hi\" //\n/z", {"\"(", "hi", "\"", " //", "\n", "/", "z"}, {"\"(", "hi", "\"", " //\n", "/z"}, {"\"(", "hi", "\"", " //\n/", "z"});
+  check("\"(hi\" //\n/z", {"\"(", "hi", "\"", " //", "\n", "/", "z"}, {"\"(", "hi", "\"", " //\n", "/z"},
+        {"\"(", "hi", "\"", " //\n/", "z"});
   check("12345 6", {"12345", " 6"}, {"1", "2", "3", "4", "5", " ", "6"}, {"123", "45", " ", "6"});
-  check("HTTPServer's DON'TX", {"HTTPServer", "'s", " DON", "'", "TX"}, {"HTTPServer", "'s", " DON", "'T", "X"}, {"HTTPServer's", " DON'T", "X"});
+  check("HTTPServer's DON'TX", {"HTTPServer", "'s", " DON", "'", "TX"}, {"HTTPServer", "'s", " DON", "'T", "X"},
+        {"HTTPServer's", " DON'T", "X"});
   const Pieces no_break = {"\u00a0", "!", "\u00a0a"};
   check("\u00a0!\u00a0a", {"\u00a0", "!", "\u00a0", "a"}, no_break, no_break);
-  check("\u0928\u092e\u0938\u094d\u0924\u0947", {"\u0928\u092e\u0938", "\u094d", "\u0924", "\u0947"}, {"\u0928\u092e\u0938", "\u094d\u0924", "\u0947"},
-        {"\u0928\u092e\u0938\u094d\u0924\u0947"});
+  check("\u0928\u092e\u0938\u094d\u0924\u0947", {"\u0928\u092e\u0938", "\u094d", "\u0924", "\u0947"},
+        {"\u0928\u092e\u0938", "\u094d\u0924", "\u0947"}, {"\u0928\u092e\u0938\u094d\u0924\u0947"});
   const Pieces digit = {" ", " ", "7"};
   check("  7", {" ", " 7"}, digit, digit);
   check("e\u0301A\u0301b", {"e", "\u0301", "A", "\u0301", "b"}, {"e", "\u0301A", "\u0301b"}, {"e\u0301", "A\u0301b"});
@@ -44,7 +46,7 @@ TEST_CASE("o200k gives back what backtracking gives back", "[text]") {
   CHECK(o200k("\u65e5\u672cA") == Pieces{"\u65e5\u672c", "A"});
   CHECK(o200k("A\u65e5BC d") == Pieces{"A\u65e5", "BC", " d"});
   CHECK(o200k("ABC'LLd") == Pieces{"ABC'LL", "d"});
-  CHECK(o200k(" \u0301") == Pieces{" \u0301"});           // a mark behind a space: prefix and letter
+  CHECK(o200k(" \u0301") == Pieces{" \u0301"});  // a mark behind a space: prefix and letter
   CHECK(o200k("\u0301\u0301") == Pieces{"\u0301\u0301"});
 }
 
@@ -65,7 +67,8 @@ TEST_CASE("the digit step ends the text for the regex behind it", "[text]") {
 TEST_CASE("pieces together are the text", "[text]") {
   std::string text;
   for (char32_t c = 0; c < 0x3100; ++c) append_utf8(text, c);
-  for (const PreTokenizer kind : {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k}) {
+  for (const PreTokenizer kind :
+       {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k}) {
     std::string joined;
     for (const std::string_view piece : split_pieces(kind, text)) {
       CHECK_FALSE(piece.empty());

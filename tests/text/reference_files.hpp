@@ -47,7 +47,8 @@ inline std::vector<kdlib::Json> read_json_lines(const std::string& path) {
   std::vector<kdlib::Json> lines;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
-    if (end > at) lines.push_back(kdlib::Json::parse(text.substr(at, end - at), path + ":" + std::to_string(lines.size() + 1)));
+    if (end > at)
+      lines.push_back(kdlib::Json::parse(text.substr(at, end - at), path + ":" + std::to_string(lines.size() + 1)));
     at = end + 1;
   }
   return lines;

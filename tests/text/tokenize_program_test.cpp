@@ -34,7 +34,9 @@ Answer run(const std::string& arguments, const std::string& input) {
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out};
 }
 
-std::string with(const std::string& name) { return "--tokenizer " + reference_file("text/" + name + ".tokenizer.json"); }
+std::string with(const std::string& name) {
+  return "--tokenizer " + reference_file("text/" + name + ".tokenizer.json");
+}
 
 }  // namespace
 
@@ -43,11 +45,15 @@ TEST_CASE("tokenize answers line by line", "[text][program]") {
   const Answer ids = run(with("qwen3"), "\"Hello, world!\"\n\n\"\"\n\"a<|im_end|>\"\n");
   CHECK(ids.status == 0);
   CHECK(ids.out == "{\"ids\":[9707,11,1879,0]}\n{\"ids\":[]}\n{\"ids\":[64,151645]}\n");
-  CHECK_THAT(run(with("qwen3") + " --no-special", "\"<|im_end|><think>\"").out, contains(",151667]") && !contains("151645"));
+  CHECK_THAT(run(with("qwen3") + " --no-special", "\"<|im_end|><think>\"").out,
+             contains(",151667]") && !contains("151645"));
   CHECK_THAT(run(with("qwen3") + " --plain", "\"<|im_end|><think>\"").out, !contains("151667") && !contains("151645"));
-  CHECK(run(with("qwen3") + " --decode", "[9707,94,151645]").out == "{\"text\":\"Hello\xEF\xBF\xBD<|im_end|>\",\"bytes\":\"48656c6c6fa13c7c696d5f656e647c3e\"}\n");
-  CHECK(run(with("qwen3") + " --decode --no-special", "[9707,151645]").out == "{\"text\":\"Hello\",\"bytes\":\"48656c6c6f\"}\n");
-  const Answer chat = run(with("qwen3") + " --template chatml", R"({"messages":[{"role":"user","content":"Hi"}],"add_generation_prompt":true})");
+  CHECK(run(with("qwen3") + " --decode", "[9707,94,151645]").out ==
+        "{\"text\":\"Hello\xEF\xBF\xBD<|im_end|>\",\"bytes\":\"48656c6c6fa13c7c696d5f656e647c3e\"}\n");
+  CHECK(run(with("qwen3") + " --decode --no-special", "[9707,151645]").out ==
+        "{\"text\":\"Hello\",\"bytes\":\"48656c6c6f\"}\n");
+  const Answer chat = run(with("qwen3") + " --template chatml",
+                          R"({"messages":[{"role":"user","content":"Hi"}],"add_generation_prompt":true})");
   CHECK(chat.status == 0);
   CHECK(chat.out == "{\"ids\":[151644,872,198,13048,151645,198,151644,77091,198]}\n");
 }
@@ -63,12 +69,15 @@ TEST_CASE("tokenize writes and checks Harmony", "[text][program]") {
     expected += "}\n";
   }
   CHECK(run(with("gpt-oss") + " --template harmony", input).out == expected);
-  const Answer check = run(with("gpt-oss") + " --check", "\"<|start|>user<|message|>a<|end|>\"\n[200006,1428,200008,64]\n");
+  const Answer check =
+      run(with("gpt-oss") + " --check", "\"<|start|>user<|message|>a<|end|>\"\n[200006,1428,200008,64]\n");
   CHECK(check.status == 0);
-  CHECK(check.out == "{\"ok\":true,\"messages\":1}\n{\"ok\":false,\"messages\":1,\"error\":\"E_TRUNC\",\"position\":4,"
-                     "\"expected\":\"<|end|>, <|return|> or <|call|> behind a content\",\"found\":\"the end of the ids\"}\n");
+  CHECK(check.out ==
+        "{\"ok\":true,\"messages\":1}\n{\"ok\":false,\"messages\":1,\"error\":\"E_TRUNC\",\"position\":4,"
+        "\"expected\":\"<|end|>, <|return|> or <|call|> behind a content\",\"found\":\"the end of the ids\"}\n");
   const Answer ids = run(with("gpt-oss"), R"({"bytes":"48ff00e282"})");
-  CHECK(run(with("gpt-oss") + " --decode", ids.out.substr(7, ids.out.size() - 9)).out == "{\"text\":\"H\xEF\xBF\xBD\\u0000\xEF\xBF\xBD\",\"bytes\":\"48ff00e282\"}\n");
+  CHECK(run(with("gpt-oss") + " --decode", ids.out.substr(7, ids.out.size() - 9)).out ==
+        "{\"text\":\"H\xEF\xBF\xBD\\u0000\xEF\xBF\xBD\",\"bytes\":\"48ff00e282\"}\n");
 }
 
 TEST_CASE("tokenize ends with 1 on bad lines and files and with 2 on bad usage", "[text][program]") {

@@ -17,12 +17,17 @@ namespace {
 
 /// A tokenizer of four tokens; `change` is applied to its text.
 std::string tiny(const std::string& from = "", const std::string& to = "") {
-  std::string text = R"({"version":"1.0","truncation":null,"padding":null,)"
-                     R"("added_tokens":[{"id":4,"content":"<e>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true}],)"
-                     R"("normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},)"
-                     R"("post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},)"
-                     R"("model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":"","end_of_word_suffix":"","fuse_unk":false,)"
-                     R"("byte_fallback":false,"ignore_merges":false,"vocab":{"a":0,"b":1,"Ġ":2,"ab":3},"merges":[["a","b"]]}})";
+  std::string text =
+      R"({"version":"1.0","truncation":null,"padding":null,)"
+      R"("added_tokens":[{"id":4,"content":"<e>","single_word":false,"lstrip":false,"rstrip":false,)"
+      R"("normalized":false,"special":true}],)"
+      R"("normalizer":null,"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,)"
+      R"("use_regex":true},)"
+      R"("post_processor":null,"decoder":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,)"
+      R"("use_regex":true},)"
+      R"("model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subword_prefix":"",)"
+      R"("end_of_word_suffix":"","fuse_unk":false,)"
+      R"("byte_fallback":false,"ignore_merges":false,"vocab":{"a":0,"b":1,"Ġ":2,"ab":3},"merges":[["a","b"]]}})";
   if (from.empty()) return text;
   const std::size_t at = text.find(from);
   if (at == std::string::npos) throw std::logic_error("tiny() has no " + from);
@@ -49,11 +54,14 @@ std::string as_gguf(const Tokenizer& tokenizer, const Json& file, std::string_vi
     const AddedToken* added = nullptr;
     for (const AddedToken& token : tokenizer.added_tokens())
       if (token.id == id) added = &token;
-    put_text(tokens, added != nullptr ? added->content : tokenizer.has_token(id) ? kdlib::detail::to_alphabet(tokenizer.token_bytes(id)) : "[PAD" + std::to_string(i) + "]");
+    put_text(tokens, added != nullptr          ? added->content
+                     : tokenizer.has_token(id) ? kdlib::detail::to_alphabet(tokenizer.token_bytes(id))
+                                               : "[PAD" + std::to_string(i) + "]");
     put(types, added != nullptr ? (added->special ? 3 : 4) : tokenizer.has_token(id) ? 1 : 5, 4);
   }
   for (const Json& merge : merges)
-    put_text(pairs, merge.is_string() ? std::string(merge.as_string()) : std::string(merge[0].as_string()) + " " + std::string(merge[1].as_string()));
+    put_text(pairs, merge.is_string() ? std::string(merge.as_string())
+                                      : std::string(merge[0].as_string()) + " " + std::string(merge[1].as_string()));
   put(out, 3, 4);  // version
   put(out, 0, 8);  // tensors
   put(out, 7, 8);  // metadata
@@ -86,7 +94,8 @@ std::string as_gguf(const Tokenizer& tokenizer, const Json& file, std::string_vi
 
 TEST_CASE("GGUF metadata give the tokenizer that tokenizer.json gives", "[text]") {
   const TemporaryDirectory folder;
-  const std::pair<std::string, std::string> cases[] = {{"qwen3", "qwen2"}, {"gpt-oss", "gpt-4o"}, {"smollm2", "smollm"}};
+  const std::pair<std::string, std::string> cases[] = {
+      {"qwen3", "qwen2"}, {"gpt-oss", "gpt-4o"}, {"smollm2", "smollm"}};
   for (const auto& [name, pre] : cases) {
     INFO(name);
     const std::string path = reference_file("text/" + name + ".tokenizer.json");
@@ -122,16 +131,20 @@ TEST_CASE("GGUF metadata that are not byte-level BPE are refused by key", "[text
     return folder / "x.gguf";
   };
   CHECK(Tokenizer::from_pretrained(changed("gpt2", "gpt2")).encode("ab") == Ids{3});
-  CHECK_THROWS_WITH(Tokenizer::from_pretrained(changed("gpt2", "bert")), contains("x.gguf") && contains("tokenizer.ggml.model is \"bert\""));
+  CHECK_THROWS_WITH(Tokenizer::from_pretrained(changed("gpt2", "bert")),
+                    contains("x.gguf") && contains("tokenizer.ggml.model is \"bert\""));
   CHECK_THROWS_WITH(Tokenizer::from_pretrained(changed("gpt-2", "dbrx ")), contains("tokenizer.ggml.pre is \"dbrx \""));
-  CHECK_THROWS_WITH(Tokenizer::from_pretrained(changed("tokenizer.ggml.merges", "tokenizer.ggml.merged")), contains("tokenizer.ggml.merges"));
+  CHECK_THROWS_WITH(Tokenizer::from_pretrained(changed("tokenizer.ggml.merges", "tokenizer.ggml.merged")),
+                    contains("tokenizer.ggml.merges"));
   CHECK_THROWS_WITH(Tokenizer::from_pretrained(changed("a b", "a c")), contains("tokenizer.ggml.merges[0]"));
   CHECK_THROWS_WITH(Tokenizer::from_pretrained(changed("a b", "a_b")), contains("tokenizer.ggml.merges[0]"));
 }
 
 TEST_CASE("a Hugging Face folder gives special ids, the template and the stop ids", "[text]") {
   const TemporaryDirectory folder;
-  const auto write = [&](const std::string& name, std::string_view text) { write_file_atomically(folder / name, text); };
+  const auto write = [&](const std::string& name, std::string_view text) {
+    write_file_atomically(folder / name, text);
+  };
   CHECK_THROWS_WITH(Tokenizer::from_pretrained(folder.path()), contains("tokenizer.json is not there"));
   CHECK_THROWS_WITH(Tokenizer::from_pretrained(folder / "no_such_file"), contains("no_such_file"));
   write("tokenizer.json", tiny());
@@ -140,7 +153,8 @@ TEST_CASE("a Hugging Face folder gives special ids, the template and the stop id
   CHECK(bare.stop_ids().empty());
   CHECK(bare.chat_template().empty());
 
-  write("tokenizer_config.json", R"({"bos_token":null,"eos_token":{"content":"<e>","special":true},"pad_token":"a","chat_template":"{{ 1 }}"})");
+  write("tokenizer_config.json",
+        R"({"bos_token":null,"eos_token":{"content":"<e>","special":true},"pad_token":"a","chat_template":"{{ 1 }}"})");
   write("generation_config.json", R"({"eos_token_id":[4,1]})");
   write("config.json", R"({"vocab_size":5,"eos_token_id":2})");
   const Tokenizer full = Tokenizer::from_pretrained(folder.path());
@@ -154,18 +168,22 @@ TEST_CASE("a Hugging Face folder gives special ids, the template and the stop id
   write("chat_template.jinja", "{{ 2 }}");
   CHECK(Tokenizer::from_pretrained(folder.path()).chat_template() == "{{ 2 }}");
   write("tokenizer_config.json", R"({"eos_token":"<f>"})");
-  CHECK_THROWS_WITH(Tokenizer::from_pretrained(folder.path()), contains("tokenizer_config.json") && contains("eos_token") && contains("<f>"));
+  CHECK_THROWS_WITH(Tokenizer::from_pretrained(folder.path()),
+                    contains("tokenizer_config.json") && contains("eos_token") && contains("<f>"));
   write("tokenizer_config.json", "{}");
   write("config.json", R"({"vocab_size":4})");
-  CHECK_THROWS_WITH(Tokenizer::from_pretrained(folder.path()), contains("highest token id is 4") && contains("vocab_size 4"));
+  CHECK_THROWS_WITH(Tokenizer::from_pretrained(folder.path()),
+                    contains("highest token id is 4") && contains("vocab_size 4"));
   // Reserved names beyond the model's rows are dropped.
   write("tokenizer.json", tiny("\"<e>\"", "\"<|reserved_4|>\""));
   CHECK(Tokenizer::from_pretrained(folder.path()).vocab_size() == 4);
 }
 
 TEST_CASE("added tokens: longest first, and the flags of an entry", "[text]") {
-  const std::string two = R"({"id":4,"content":"<e>","FLAG":true,"special":true},{"id":5,"content":"<e>>","special":false})";
-  const std::string one = R"({"id":4,"content":"<e>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true})";
+  const std::string two =
+      R"({"id":4,"content":"<e>","FLAG":true,"special":true},{"id":5,"content":"<e>>","special":false})";
+  const std::string one =
+      R"({"id":4,"content":"<e>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"special":true})";
   const auto with = [&](const std::string& flag) {
     std::string entries = two;
     return load(tiny(one, entries.replace(entries.find("FLAG"), 4, flag)));
@@ -174,7 +192,7 @@ TEST_CASE("added tokens: longest first, and the flags of an entry", "[text]") {
   CHECK(plain.encode("a<e>b") == Ids{0, 4, 1});
   CHECK(plain.encode("<e>><e>") == Ids{5, 4});
   CHECK(plain.encode("ab <e> ab") == Ids{3, 2, 4, 2, 3});
-  CHECK(plain.encode("a<e>b", SpecialTokens::plain) == Ids{0, 1});            // "<e>" has no bytes here
+  CHECK(plain.encode("a<e>b", SpecialTokens::plain) == Ids{0, 1});  // "<e>" has no bytes here
   CHECK(plain.encode("<e>><e>", SpecialTokens::special_text) == Ids{5});
   CHECK(with("lstrip").encode("ab \t<e> ab") == Ids{3, 4, 2, 3});
   CHECK(with("rstrip").encode("ab <e>\u3000 ab") == Ids{3, 2, 4, 3});
@@ -191,7 +209,8 @@ TEST_CASE("an unknown-token name stands for bytes without a token", "[text]") {
 
 TEST_CASE("broken tokenizer.json files are refused with file and key", "[text]") {
   CHECK_NOTHROW(load(tiny()));
-  const std::string regex = R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},"post)";
+  const std::string regex =
+      R"({"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true},"post)";
   const struct {
     std::string from, to, message;
   } cases[] = {
@@ -228,7 +247,8 @@ TEST_CASE("broken tokenizer.json files are refused with file and key", "[text]")
       {"\"use_regex\":true},\"post", "\"use_regex\":false},\"post", "pre_tokenizer"},
       {regex, R"({"type":"Whitespace"},"post)", "pre_tokenizer.type"},
       {regex, R"({"type":"Split","pattern":{"Regex":"\\d"},"behavior":"Isolated","invert":false},"post)", R"(\d)"},
-      {regex, R"({"type":"Split","pattern":{"Regex":"\\d"},"behavior":"Removed","invert":false},"post)", "pre_tokenizer.behavior"},
+      {regex, R"({"type":"Split","pattern":{"Regex":"\\d"},"behavior":"Removed","invert":false},"post)",
+       "pre_tokenizer.behavior"},
       {regex, R"({"type":"Digits","individual_digits":false},"post)", "individual_digits"},
       {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"", "decoder.type"},
       {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}", "post_processor.type"},
@@ -245,8 +265,10 @@ TEST_CASE("broken tokenizer.json files are refused with file and key", "[text]")
 }
 
 TEST_CASE("a template behind the model that adds a token in front is reported, not applied", "[text]") {
-  const Tokenizer tokenizer = load(tiny("\"post_processor\":null",
-                                        R"("post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<e>","type_id":0}},{"Sequence":{"id":"A","type_id":0}}]})"));
+  const Tokenizer tokenizer =
+      load(tiny("\"post_processor\":null",
+                R"("post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<e>","type_id":0}},)"
+                R"({"Sequence":{"id":"A","type_id":0}}]})"));
   CHECK(tokenizer.wants_bos());
   CHECK(tokenizer.encode("ab") == Ids{3});
 }

@@ -10,7 +10,9 @@ using namespace kdlib_tests;
 
 namespace {
 
-std::string skip_reason(const std::string& what) { return what + ": the shared folder (KDLIB_SHARED_DIR) or xz is not here"; }
+std::string skip_reason(const std::string& what) {
+  return what + ": the shared folder (KDLIB_SHARED_DIR) or xz is not here";
+}
 
 /// The published tokenizer.json of the shared folder, unpacked; empty when it is not there.
 std::optional<Tokenizer> published(const std::string& name) {
@@ -50,7 +52,8 @@ void check_bytes(const Tokenizer& tokenizer, const std::string& name) {
       for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
         if (find_invalid_utf8(tokenizer.token_bytes(id)) != std::string_view::npos) found.push_back(id);
       CHECK(found == ids);
-      for (std::size_t i = 0; i < ids.size(); ++i) CHECK(hex(tokenizer.token_bytes(ids[i])) == row.at("hex")[i].as_string());
+      for (std::size_t i = 0; i < ids.size(); ++i)
+        CHECK(hex(tokenizer.token_bytes(ids[i])) == row.at("hex")[i].as_string());
       continue;
     }
     const std::string bytes = tokenizer.decode_bytes(ids);
@@ -89,7 +92,8 @@ TEST_CASE("smollm2: ids, texts, streams and chats equal the reference", "[text][
   const char* given = ::getenv("KDLIB_SMOLLM2_GGUF");
   const std::string path = given != nullptr ? given : source_dir() + "/build/models/SmolLM2-135M-Instruct.Q4_1.gguf";
   if (!chats || !have_xz()) KDLIB_SKIP(skip_reason("smollm2 of reference/tokenizers"));
-  if (!exists(path)) KDLIB_SKIP("smollm2 of reference/tokenizers: no GGUF file (KDLIB_SMOLLM2_GGUF, or scripts/demo fetches it)");
+  if (!exists(path))
+    KDLIB_SKIP("smollm2 of reference/tokenizers: no GGUF file (KDLIB_SMOLLM2_GGUF, or scripts/demo fetches it)");
   const Tokenizer tokenizer = Tokenizer::from_pretrained(path);
   CHECK(tokenizer.vocab_size() == 49152);
   CHECK(tokenizer.merge_count() == 48900);
@@ -108,7 +112,8 @@ TEST_CASE("smollm2: ids, texts, streams and chats equal the reference", "[text][
     options.add_generation_prompt = row.at("add_generation_prompt").as_bool();
     CHECK(chat.render(messages, options) == row.at("text").as_string());
     CHECK(chat.render_ids(tokenizer, messages, options, {}, SpecialTokens::parse).ids == id_list(row.at("ids")));
-    CHECK(chat.render_ids(tokenizer, messages, options).ids == id_list(row.find("ids_content_plain").value_or(row.at("ids"))));
+    CHECK(chat.render_ids(tokenizer, messages, options).ids ==
+          id_list(row.find("ids_content_plain").value_or(row.at("ids"))));
   }
   CHECK(compared > 50);
 }

@@ -26,19 +26,27 @@ struct Flags {
 
 Options make(Flags& f) {
   Options options{"prog", "Does things."};
-  options.group("Models").add("teacher", f.teacher, "MODEL", "the teacher").required().add("models", f.models, "M...", "models");
+  options.group("Models")
+      .add("teacher", f.teacher, "MODEL", "the teacher")
+      .required()
+      .add("models", f.models, "M...", "models");
   options.group("Training")
-      .add("steps", f.steps, "N", "optimiser steps", "steps").at_least(1)
-      .add("learning-rate", f.rate, "X", "peak rate").above(0)
-      .add("loss", f.loss, "NAME", "divergence").choices({"forward_kl", "jsd"})
+      .add("steps", f.steps, "N", "optimiser steps", "steps")
+      .at_least(1)
+      .add("learning-rate", f.rate, "X", "peak rate")
+      .above(0)
+      .add("loss", f.loss, "NAME", "divergence")
+      .choices({"forward_kl", "jsd"})
       .add("t-squared", f.t_squared, "multiply by T^2")
       .add("dry-run", f.dry_run, "plan only")
       .common(f.threads, f.seed)
       .config_file(read_yaml_settings)
-      .presets(f.preset, {"fast", "quality"},
-               [](void* context, const std::string& name) {
-                 if (name == "quality") static_cast<Flags*>(context)->steps = 300;
-               }, &f);
+      .presets(
+          f.preset, {"fast", "quality"},
+          [](void* context, const std::string& name) {
+            if (name == "quality") static_cast<Flags*>(context)->steps = 300;
+          },
+          &f);
   return options;
 }
 
@@ -70,8 +78,8 @@ void write(const std::string& path, const std::string& text) {
 TEST_CASE("values of every kind are read from a command line", "[tools]") {
   Flags f;
   Options options = make(f);
-  parse(options, {"--teacher", "T", "--steps=5", "--learning-rate", "2.5e-4", "--seed", "18446744073709551615", "--dry-run", "--t-squared",
-                  "off", "--models", "a", "b", "--models", "c", "--loss", "jsd"});
+  parse(options, {"--teacher", "T", "--steps=5", "--learning-rate", "2.5e-4", "--seed", "18446744073709551615",
+                  "--dry-run", "--t-squared", "off", "--models", "a", "b", "--models", "c", "--loss", "jsd"});
   CHECK(f.teacher == "T");
   CHECK(f.steps == 5);
   CHECK(f.rate == 2.5e-4);

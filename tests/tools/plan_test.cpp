@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What big models cost, counted from configurations: against the models that are built from them, published counts, and numbers by hand.
+// What big models cost, counted from configurations: against the models that are built from them, published counts, and
+// numbers by hand.
 #include <chrono>
 #include <cmath>
 
@@ -20,8 +21,11 @@ namespace {
 
 std::vector<DecoderConfig> small_configs() {
   std::vector<DecoderConfig> list;
-  for (const Family family : {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss}) list.push_back(golden_config(family));
-  for (const DecoderConfig& big : {qwen2_5_32b_config(), qwen2_5_7b_config(), gpt_oss_20b_config(), vpmoe_config()}) list.push_back(tiny_config(big));
+  for (const Family family :
+       {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
+    list.push_back(golden_config(family));
+  for (const DecoderConfig& big : {qwen2_5_32b_config(), qwen2_5_7b_config(), gpt_oss_20b_config(), vpmoe_config()})
+    list.push_back(tiny_config(big));
   DecoderConfig mixed = golden_config(Family::qwen3_moe);  // dense and sparse layers
   mixed.sparse = {0, 1};
   list.push_back(mixed);
@@ -57,7 +61,8 @@ TEST_CASE("counts from a configuration are those of the model that is built from
     CHECK(cost.parameters == static_cast<double>(parameters));
     CHECK(cost.experts == static_cast<double>(experts));
     CHECK(cost.linears == static_cast<double>(linears));
-    for (const LoraSettings& lora : {LoraSettings{.rank = 3}, LoraSettings{.rank = 5, .targets = {"q_proj", "v_proj"}}, LoraSettings{.rank = 2, .targets = {"o_proj"}, .routers = true}}) {
+    for (const LoraSettings& lora : {LoraSettings{.rank = 3}, LoraSettings{.rank = 5, .targets = {"q_proj", "v_proj"}},
+                                     LoraSettings{.rank = 2, .targets = {"o_proj"}, .routers = true}}) {
       if (lora.routers && config.mixtures() == 0) continue;
       add_lora(model, lora);
       std::int64_t trained = 0;
@@ -73,7 +78,8 @@ TEST_CASE("the big configurations have the published numbers of parameters", "[t
   CHECK(qwen2_5_32b_config().parameter_count() == 32763876352);
   CHECK(gpt_oss_20b_config().parameter_count() == 20914757184);
   CHECK(gpt_oss_120b_config().parameter_count() == 116829156672);
-  // vpMoE with the chosen widths. A layer: two norms; q, o [1024, 1024]; k, v [256, 1024]; router [256, 1024]; 256 experts and a shared one of three maps; its gate.
+  // vpMoE with the chosen widths. A layer: two norms; q, o [1024, 1024]; k, v [256, 1024]; router [256, 1024]; 256
+  // experts and a shared one of three maps; its gate.
   const std::int64_t h = 1024, layer = 2 * h + 2 * h * h + 2 * 256 * h + 256 * h + 256 * 3 * h * 128 + 3 * h * 512 + h;
   CHECK(vpmoe_config().parameter_count() == 80 * layer + h + 2 * 201088 * h);
   CHECK(vpmoe_config().active_parameter_count() == 80 * (layer - 252 * 3 * h * 128) + h + 2 * 201088 * h);
@@ -81,13 +87,16 @@ TEST_CASE("the big configurations have the published numbers of parameters", "[t
   CHECK(vpmoe_config().moe.experts == 256);
   CHECK(vpmoe_config().moe.active == 4);
   CHECK(vpmoe_config().vocab_size == 201088);
-  for (const DecoderConfig& config : {qwen2_5_7b_config(), qwen2_5_32b_config(), gpt_oss_20b_config(), gpt_oss_120b_config(), vpmoe_config()}) config.check("known");
+  for (const DecoderConfig& config :
+       {qwen2_5_7b_config(), qwen2_5_32b_config(), gpt_oss_20b_config(), gpt_oss_120b_config(), vpmoe_config()})
+    config.check("known");
 }
 
 TEST_CASE("operations of a token by hand: products, and keys seen through a window", "[tools][plan]") {
   DecoderConfig c = golden_config(Family::llama);  // 2 layers, H 8, I 12, 4 heads of 4, 2 key heads
   const double products = 2 * (2 * 8 * 16 + 2 * 8 * 8 + 3 * 8 * 12);
-  CHECK(model_cost(c).layer_flops(9) == 2 * products + 2 * 4 * 16 * 5.0);  // positions 0 to 8 see 1 to 9 keys: 5 on average
+  CHECK(model_cost(c).layer_flops(9) ==
+        2 * products + 2 * 4 * 16 * 5.0);  // positions 0 to 8 see 1 to 9 keys: 5 on average
   c.windows = {3, 0};
   const double seen = (1 + 2 + 3 * 7) / 9.0;
   CHECK(near(model_cost(c).layer_flops(9), 2 * products + 4 * 16 * (5.0 + seen), Tolerance<double>::reduction));
@@ -104,7 +113,9 @@ TEST_CASE("a plan of 32 B to 7 B holds the sums, says what fits where, and takes
   s.lora_rank = 32;
   memory_use<Cpu>().reset_peak();
   const std::int64_t before = memory_use<Cpu>().now;
-  const auto planned = [&](const char* device) { return plan_distil(s, {teacher, student}, assumed_machine(find_accelerator(device), teacher)); };
+  const auto planned = [&](const char* device) {
+    return plan_distil(s, {teacher, student}, assumed_machine(find_accelerator(device), teacher));
+  };
   const DistilPlan h200 = planned("h200");
   const double trained = 32.0 * 28 * (2 * (3584 + 3584) + 2 * (3584 + 512) + 3 * (3584 + 18944));
   CHECK(h200.trained_parameters == trained);
@@ -121,11 +132,14 @@ TEST_CASE("a plan of 32 B to 7 B holds the sums, says what fits where, and takes
   CHECK(h200.fits());
   CHECK_FALSE(planned("H100").fits());
   CHECK_FALSE(planned("rtx-4090").fits());
-  CHECK_THAT(planned("rtx 4090").text(), contains("RTX 4090: it does not fit into") && contains("assumed: 40 % of 165 TFLOP/s"));
-  CHECK_THAT(h200.text(), contains("32 763 876 352") && contains("H200: it fits into") && contains("student, training step") && contains("teacher, forward"));
+  CHECK_THAT(planned("rtx 4090").text(),
+             contains("RTX 4090: it does not fit into") && contains("assumed: 40 % of 165 TFLOP/s"));
+  CHECK_THAT(h200.text(), contains("32 763 876 352") && contains("H200: it fits into") &&
+                              contains("student, training step") && contains("teacher, forward"));
   CHECK(h200.step_seconds > 0);
   CHECK(near(planned("a100").step_seconds, h200.step_seconds * 989 / 312, Tolerance<double>::reduction));
-  CHECK(near(planned("h100").writing_seconds / h200.writing_seconds, 4.8 / 3.35, 0.05));  // reading weights decides, and a little the prompts
+  CHECK(near(planned("h100").writing_seconds / h200.writing_seconds, 4.8 / 3.35,
+             0.05));  // reading weights decides, and a little the prompts
   CHECK(memory_use<Cpu>().peak == before);
   CHECK_THROWS_WITH(find_accelerator("TPU"), contains("expected cpu or one of H100, H200, A100, L40S, RTX 4090"));
 }

@@ -21,7 +21,8 @@ TEST_CASE("a progress line fits the width and fills with the share that is done"
   CHECK(Progress::line(5, 10, 30, "", 40) == "5/10 [###########..........]  left 0:30");
   CHECK(Progress::line(0, 10, -1, "", 30).find('#') == std::string::npos);
   CHECK(Progress::line(10, 10, 0, "", 30).find('.') == std::string::npos);
-  for (int width = 1; width < 120; ++width) CHECK(static_cast<int>(Progress::line(1234, 5678, 12345, "loss 0.1234  567 tokens/s", width).size()) < width);
+  for (int width = 1; width < 120; ++width)
+    CHECK(static_cast<int>(Progress::line(1234, 5678, 12345, "loss 0.1234  567 tokens/s", width).size()) < width);
 }
 
 TEST_CASE("away from a terminal progress is plain lines, the first, the last and some between", "[tools]") {

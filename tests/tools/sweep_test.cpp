@@ -43,18 +43,22 @@ void finish(const SweepPlan& plan, const SweepRun& run, double before, double af
   make_directories(plan.folder(run));
   DistilResult r;
   r.seconds = 2;
-  r.rows = {{"teacher", 0, 0, 1, 1, 3, 1, 1, 10}, {"rounded", before, before, 0.5, 0.5, 4, 1, 1, 10}, {"distilled", after, after, 0.75, 0.5, 3.5, 1, 1, 10}};
+  r.rows = {{"teacher", 0, 0, 1, 1, 3, 1, 1, 10},
+            {"rounded", before, before, 0.5, 0.5, 4, 1, 1, 10},
+            {"distilled", after, after, 0.75, 0.5, 3.5, 1, 1, 10}};
   write_file_atomically(join_path(plan.folder(run), "result.json"), result_json(r));
 }
 
 }  // namespace
 
-TEST_CASE("a plot whose values span a factor of 20 has a logarithmic axis from the last tick below the smallest", "[tools]") {
+TEST_CASE("a plot whose values span a factor of 20 has a logarithmic axis from the last tick below the smallest",
+          "[tools]") {
   DotPlot plot{"t", "nats", "after", "before", {}, {}};
   plot.rows = {{"a", 0.03, 0.04, 0.15, 0}, {"b", 0.4, 0.01, 1.04, 0}};
   const std::string svg = dot_plot_svg(plot);
   CHECK(svg.find("nats, logarithmic") != std::string::npos);
-  for (const char* tick : {">0.02<", ">0.05<", ">0.1<", ">0.2<", ">0.5<", ">1<", ">2<"}) CHECK(svg.find(tick) != std::string::npos);
+  for (const char* tick : {">0.02<", ">0.05<", ">0.1<", ">0.2<", ">0.5<", ">1<", ">2<"})
+    CHECK(svg.find(tick) != std::string::npos);
   for (const char* tick : {">0.01<", ">5<"}) CHECK(svg.find(tick) == std::string::npos);
   CHECK(svg.find("nan") == std::string::npos);  // the bar of a reaches below 0
   plot.rows[1].before = 0.5;
@@ -64,7 +68,8 @@ TEST_CASE("a plot whose values span a factor of 20 has a logarithmic axis from t
 }
 
 TEST_CASE("the example grids hold runs that distil takes", "[tools]") {
-  for (const auto& [file, count] : {std::pair<const char*, std::size_t>{"quantised_students.yaml", 270}, {"quantised_smollm2.yaml", 12}}) {
+  for (const auto& [file, count] :
+       {std::pair<const char*, std::size_t>{"quantised_students.yaml", 270}, {"quantised_smollm2.yaml", 12}}) {
     const SweepPlan plan = read_sweep(kdlib_tests::source_dir() + "/examples/data/" + file);
     REQUIRE(plan.runs.size() == count);
     for (const SweepRun& run : plan.runs) {
@@ -88,7 +93,9 @@ TEST_CASE("a sweep is the product of its axes without what is left out", "[tools
   CHECK(plan.runs[0].name == "quantizer=int4-g32,lambda=0,seed=1");
   CHECK(plan.runs[3].name == "quantizer=int4-g32,lambda=0.5,seed=2");
   CHECK(plan.runs[5].name == "quantizer=none,lambda=0,seed=2");
-  const std::vector<std::string> expected{"--teacher=m", "--steps=7", "--lora-targets", "q_proj", "v_proj", "--quantize=none", "--lambda=0", "--seed=2", "--out=" + plan.folder(plan.runs[5])};
+  const std::vector<std::string> expected{"--teacher=m", "--steps=7", "--lora-targets",
+                                          "q_proj",      "v_proj",    "--quantize=none",
+                                          "--lambda=0",  "--seed=2",  "--out=" + plan.folder(plan.runs[5])};
   CHECK(sweep_arguments(plan, plan.runs[5]) == expected);
 }
 
@@ -114,7 +121,8 @@ TEST_CASE("errors in a sweep's file name the line", "[tools]") {
   refuses("out: o\ngrid: {seed: [1]}\nexcept: [{sed: 1}]\n", ":3: except: there is no axis sed");
   refuses("out: o\ngrid: {seed: [1]}\nexcept: [{seed: 3}]\n", "has no value 3");
   refuses("out: o\ngrid: {seed: [1]}\nexcept: [{seed: 1}]\n", "leaves no run");
-  refuses("out: o\ngrid: {quantizer: {a b: {steps: 1}, a-b: {steps: 2}}}\n", "two runs would have the folder quantizer=a-b");
+  refuses("out: o\ngrid: {quantizer: {a b: {steps: 1}, a-b: {steps: 2}}}\n",
+          "two runs would have the folder quantizer=a-b");
   refuses("out: o\ngrid: [1\n", "not valid YAML");
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Strings as lm-evaluation-harness treats them. Expected texts: Python 3.11 on the harness's own functions (0.4.13), unless a comment says otherwise.
-#include "kdlib/tools/choice_tasks.hpp"
-#include "kdlib/io/atomic_file.hpp"
+// Strings as lm-evaluation-harness treats them. Expected texts: Python 3.11 on the harness's own functions (0.4.13),
+// unless a comment says otherwise.
 #include "kdlib/tools/task_text.hpp"
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/tools/choice_tasks.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
 
@@ -17,7 +18,8 @@ TEST_CASE("white space is Python's", "[tools]") {
   CHECK(count_words("") == 1);
   CHECK(count_words("a") == 1);
   CHECK(count_words(" a  b\n") == 4);  // '', 'a', 'b', ''
-  CHECK(count_words("a\xC2\xA0" "b") == 2);
+  CHECK(count_words("a\xC2\xA0"
+                    "b") == 2);
 }
 
 TEST_CASE("capitalize lowers all but the first character", "[tools]") {
@@ -25,13 +27,17 @@ TEST_CASE("capitalize lowers all but the first character", "[tools]") {
   CHECK(capitalize("") == "");
   CHECK(capitalize(" aB") == " ab");
   CHECK(capitalize("\xC3\x84RGERLICH \xD0\x96\xD0\x90") == "\xC3\x84rgerlich \xD0\xB6\xD0\xB0");
-  CHECK(capitalize("\xC7\x84" "A") == "\xC7\x85" "a");  // U+01C4 has a title case of its own, U+01C5
+  CHECK(capitalize("\xC7\x84"
+                   "A") ==
+        "\xC7\x85"
+        "a");                                           // U+01C4 has a title case of its own, U+01C5
   CHECK_THROWS_AS(capitalize("\xC3\x9F"), InputError);  // becomes "Ss"
   CHECK_THROWS_AS(capitalize("a\xC4\xB0"), InputError);
 }
 
 TEST_CASE("hellaswag's clean-up drops marks on one line only", "[tools]") {
-  CHECK(hellaswag_text("Baking: A man [step] mixes dough. He then stirs") == "Baking: A man mixes dough. He then stirs");
+  CHECK(hellaswag_text("Baking: A man [step] mixes dough. He then stirs") ==
+        "Baking: A man mixes dough. He then stirs");
   CHECK(hellaswag_text(" a [title] b [substeps] c ") == "a. b c");
   CHECK(hellaswag_text("[a\n] b [c]") == "[a\n] b ");
   CHECK(hellaswag_text("[x[y]z] w") == "z] w");
@@ -39,9 +45,12 @@ TEST_CASE("hellaswag's clean-up drops marks on one line only", "[tools]") {
 }
 
 TEST_CASE("wikitext pages are detokenised as the harness does", "[tools]") {
-  CHECK(wikitext_text(" = The Lamp = \n It , in 1 @,@ 904 ( a  2 @.@ 5 m flame ) . \n") == " = The Lamp =\nIt, in 1,904 (a  2.5 m flame).\n");
+  CHECK(wikitext_text(" = The Lamp = \n It , in 1 @,@ 904 ( a  2 @.@ 5 m flame ) . \n") ==
+        " = The Lamp =\nIt, in 1,904 (a  2.5 m flame).\n");
   CHECK(wikitext_text("said : \" it is \" . = = A = = ( x") == "said: \"it is\". == A == ( x");
-  CHECK(wikitext_text("the ' old ' days , 4 \xC2\xB0 C N N") == "the 'old' days, 4\xC2\xB0" "C 1 N");
+  CHECK(wikitext_text("the ' old ' days , 4 \xC2\xB0 C N N") ==
+        "the 'old' days, 4\xC2\xB0"
+        "C 1 N");
   CHECK(wikitext_text("boats ' [ y\n ] { z } = = = B = = = q 's") == "boats'[y] {z} === B === q's");
 }
 
@@ -61,10 +70,14 @@ TEST_CASE("lines of tasks that cannot be scored are refused with file, line and 
   };
   refuses("winogrande", R"({"sentence":"no blank","option1":"a","option2":"b","answer":"1"})", "sentence has no blank");
   refuses("winogrande", R"({"sentence":"a _ b","option1":"a","option2":"b","answer":""})", "answer must be");
-  refuses("hellaswag", R"({"activity_label":"a","ctx_a":"b","ctx_b":"c","endings":["d","e"],"label":""})", "label is empty");
-  refuses("hellaswag", R"({"activity_label":"a","ctx_a":"b","ctx_b":"c","endings":["d","e"],"label":"2"})", "label is not the index");
-  refuses("arc_easy", R"({"question":"q","choices":{"text":["a","b"],"label":["A","B"]},"answerKey":"C"})", "answerKey is not one of");
-  refuses("arc_easy", R"({"question":"q","choices":{"text":["a","b"],"label":["A"]},"answerKey":"A"})", "label has 1 entries");
+  refuses("hellaswag", R"({"activity_label":"a","ctx_a":"b","ctx_b":"c","endings":["d","e"],"label":""})",
+          "label is empty");
+  refuses("hellaswag", R"({"activity_label":"a","ctx_a":"b","ctx_b":"c","endings":["d","e"],"label":"2"})",
+          "label is not the index");
+  refuses("arc_easy", R"({"question":"q","choices":{"text":["a","b"],"label":["A","B"]},"answerKey":"C"})",
+          "answerKey is not one of");
+  refuses("arc_easy", R"({"question":"q","choices":{"text":["a","b"],"label":["A"]},"answerKey":"A"})",
+          "label has 1 entries");
   refuses("mmlu", R"({"question":"q","subject":"s","choices":["a","b","c"],"answer":0})", "choices has 3 entries");
   refuses("mmlu", R"({"question":"q","choices":["a","b","c","d"],"answer":0})", "subject");
   refuses("mmlu", "", "holds no documents");

@@ -62,7 +62,8 @@ TEST_CASE("a checkpoint gives back everything that was saved", "[train]") {
   REQUIRE(loaded->moments.size() == 1);
   CHECK(loaded->moments[0].name == "first_moment.w");
   kdlib::Tensor<float, kdlib::Cpu> other({3, 2});
-  CHECK_THROWS_WITH(kdlib::from_host_tensor(loaded->parameters[0], other), contains("w is [2, 3] in the checkpoint and [3, 2] here"));
+  CHECK_THROWS_WITH(kdlib::from_host_tensor(loaded->parameters[0], other),
+                    contains("w is [2, 3] in the checkpoint and [3, 2] here"));
   kdlib::Tensor<double, kdlib::Cpu> wide({2, 3});
   CHECK_THROWS_AS(kdlib::from_host_tensor(loaded->parameters[0], wide), kdlib::ConfigError);
 }
@@ -71,8 +72,8 @@ TEST_CASE("the newest complete checkpoint is found by number, not by name", "[tr
   const TemporaryDirectory dir;
   Directory store{dir.path()};
   for (const std::int64_t step : {5, 10, 100}) store.save(state_at(step));
-  kdlib::make_directories(dir / "checkpoints/1000");           // somebody made it: no state.json
-  kdlib::make_directories(dir / "checkpoints/2000.partial");   // a killed save
+  kdlib::make_directories(dir / "checkpoints/1000");          // somebody made it: no state.json
+  kdlib::make_directories(dir / "checkpoints/2000.partial");  // a killed save
   kdlib::make_directories(dir / "checkpoints/notes");
   CHECK(store.latest()->step == 100);
   REQUIRE(store.notes().size() == 1);
@@ -130,7 +131,8 @@ TEST_CASE("extra files are in the checkpoint, and a failure in them leaves nothi
   Directory store{dir.path()};
   store.save(state_at(1), [](const std::string& folder) { kdlib::write_file_atomically(folder + "/extra.txt", "x"); });
   CHECK(kdlib::read_file(dir / "checkpoints/1/extra.txt") == "x");
-  CHECK_THROWS_AS(store.save(state_at(2), [](const std::string&) { kdlib::fail<kdlib::IoError>("no"); }), kdlib::IoError);
+  CHECK_THROWS_AS(store.save(state_at(2), [](const std::string&) { kdlib::fail<kdlib::IoError>("no"); }),
+                  kdlib::IoError);
   CHECK(kdlib::list_directory(dir / "checkpoints") == std::vector<std::string>{"1"});
 }
 
@@ -168,13 +170,15 @@ TEST_CASE("metrics are one object a line with exact numbers and null for NaN", "
     sink.flush();
   }
   CHECK(kdlib::read_file(path) ==
-        "{\"step\":1,\"time\":0.5,\"train/loss\":0.1}\n{\"step\":2,\"train/loss\":null}\n{\"step\":3,\"train/loss\":0.3333333333333333}\n");
+        "{\"step\":1,\"time\":0.5,\"train/loss\":0.1}\n{\"step\":2,\"train/loss\":null}\n{\"step\":3,\"train/"
+        "loss\":0.3333333333333333}\n");
 }
 
 TEST_CASE("rewinding cuts the lines behind a step and a line that was cut short", "[train]") {
   const TemporaryDirectory dir;
   const std::string path = dir / "metrics.jsonl";
-  const std::string one = "{\"step\":1,\"a\":1.0}\n", two = "{\"step\":2,\"a\":1.0}\n", ten = "{\"step\":10,\"a\":1.0}\n";
+  const std::string one = "{\"step\":1,\"a\":1.0}\n", two = "{\"step\":2,\"a\":1.0}\n",
+                    ten = "{\"step\":10,\"a\":1.0}\n";
   for (const std::string& tail : {std::string(), std::string("{\"step\":2,\"a\""), std::string("{\"st")}) {
     kdlib::write_file_atomically(path, one + two + ten + tail);
     kdlib::JsonLines sink{path};
@@ -193,7 +197,8 @@ TEST_CASE("rewinding cuts the lines behind a step and a line that was cut short"
 }
 
 TEST_CASE("a difference of environments is a sentence for each key", "[train]") {
-  const auto differences = kdlib::environment_differences({{"threads", "2"}, {"cpu", "x"}}, {{"threads", "1"}, {"cpu", "x"}, {"backend", "y"}});
+  const auto differences = kdlib::environment_differences({{"threads", "2"}, {"cpu", "x"}},
+                                                          {{"threads", "1"}, {"cpu", "x"}, {"backend", "y"}});
   REQUIRE(differences.size() == 2);
   CHECK_THAT(differences[0], contains("threads was 2 and is now 1"));
   CHECK_THAT(differences[1], contains("backend was (not set) and is now y"));

@@ -111,14 +111,16 @@ TEST_CASE("100, 10 and 1 tokens with losses 1, 2 and 3 give 1.108, and the mean 
 }
 
 TEST_CASE("1 token of loss 1 and 3 tokens of loss 3 give 2.5", "[train]") {
-  CHECK(kdlib_tests::near(loss_of_step({tokens_with_loss(1, 1), tokens_with_loss(3, 3)}), 2.5, Tolerance<double>::loss));
+  CHECK(
+      kdlib_tests::near(loss_of_step({tokens_with_loss(1, 1), tokens_with_loss(3, 3)}), 2.5, Tolerance<double>::loss));
 }
 
 TEST_CASE("1x8, 2x4, 4x2 and 8x1 micro-batches move the weights alike under Sgd", "[train]") {
   using T = double;
   const auto whole = trained_with_split<T>(1);
-  CHECK(kdlib_tests::scaled_difference(whole.data(), kdlib_tests::all_values(*std::make_unique<kdlib_tests::ToyModel<T>>(17, 4, 2)).data(), whole.size()) >
-        100 * Tolerance<T>::reduction);  // the steps did move them
+  CHECK(kdlib_tests::scaled_difference(
+            whole.data(), kdlib_tests::all_values(*std::make_unique<kdlib_tests::ToyModel<T>>(17, 4, 2)).data(),
+            whole.size()) > 100 * Tolerance<T>::reduction);  // the steps did move them
   for (const std::int64_t split : {2, 4, 8}) {
     const auto other = trained_with_split<T>(split);
     CHECK(kdlib_tests::scaled_difference(other.data(), whole.data(), whole.size()) < Tolerance<T>::reduction);
@@ -127,12 +129,15 @@ TEST_CASE("1x8, 2x4, 4x2 and 8x1 micro-batches move the weights alike under Sgd"
 
 TEST_CASE("a mean of micro-batch means moves the weights otherwise", "[train]") {
   using T = double;
-  const auto whole = trained_with_split<T>(1), wrong = trained_with_split<T>(4, true), same = trained_with_split<T>(1, true);
-  CHECK(kdlib_tests::scaled_difference(same.data(), whole.data(), whole.size()) < Tolerance<T>::reduction);  // one batch: no difference
+  const auto whole = trained_with_split<T>(1), wrong = trained_with_split<T>(4, true),
+             same = trained_with_split<T>(1, true);
+  CHECK(kdlib_tests::scaled_difference(same.data(), whole.data(), whole.size()) <
+        Tolerance<T>::reduction);  // one batch: no difference
   CHECK(kdlib_tests::scaled_difference(wrong.data(), whole.data(), whole.size()) > 100 * Tolerance<T>::reduction);
 }
 
-TEST_CASE("111 counted tokens give one loss and gradient for every split, order, padding side and chunk size", "[train]") {
+TEST_CASE("111 counted tokens give one loss and gradient for every split, order, padding side and chunk size",
+          "[train]") {
   using Model = kdlib_tests::ToyModel<double>;
   std::vector<TokenBatch> documents;  // of 2 to 9 tokens, the last cut so that 111 count
   const RaggedDocuments source{{.documents = 1}};
@@ -155,7 +160,8 @@ TEST_CASE("111 counted tokens give one loss and gradient for every split, order,
     for (const double g : kdlib_tests::all_gradients(student)) out.push_back(g);
     return out;
   };
-  // `parts` batches in which each document is packed, or padded to 9 tokens in front or behind; document order as given or turned round.
+  // `parts` batches in which each document is packed, or padded to 9 tokens in front or behind; document order as given
+  // or turned round.
   const auto split = [&](std::size_t parts, bool padded, bool in_front, bool reversed) {
     std::vector<TokenBatch> batches(parts);
     for (std::size_t i = 0; i < documents.size(); ++i) {
@@ -179,12 +185,16 @@ TEST_CASE("111 counted tokens give one loss and gradient for every split, order,
   };
   const auto whole = gradient_of(split(1, false, false, false), 0);
   CHECK(whole[0] > 0);
-  const auto same = [&](const std::vector<double>& other) { return kdlib_tests::scaled_difference(other.data(), whole.data(), whole.size()) < Tolerance<double>::reduction; };
-  for (const std::size_t parts : {std::size_t{2}, std::size_t{5}, documents.size()}) CHECK(same(gradient_of(split(parts, false, false, false), 0)));
+  const auto same = [&](const std::vector<double>& other) {
+    return kdlib_tests::scaled_difference(other.data(), whole.data(), whole.size()) < Tolerance<double>::reduction;
+  };
+  for (const std::size_t parts : {std::size_t{2}, std::size_t{5}, documents.size()})
+    CHECK(same(gradient_of(split(parts, false, false, false), 0)));
   CHECK(same(gradient_of(split(3, false, false, true), 0)));
   CHECK(same(gradient_of(split(3, true, true, false), 0)));
   CHECK(same(gradient_of(split(3, true, false, false), 0)));
-  for (const std::int64_t bytes : {1, 1000, 3000, 30000}) CHECK(same(gradient_of(split(2, false, false, false), bytes)));  // one row a chunk and more
+  for (const std::int64_t bytes : {1, 1000, 3000, 30000})
+    CHECK(same(gradient_of(split(2, false, false, false), bytes)));  // one row a chunk and more
 }
 
 TEST_CASE("micro-batches without a counted token leave loss and gradient as they are", "[train]") {
@@ -225,7 +235,8 @@ std::vector<TokenBatch> reasoning_and_answer(std::size_t parts) {
   std::vector<TokenBatch> batches(parts);
   for (int i = 0; i < 1000; ++i) {
     const bool answer = i % 10 == 9;
-    batches[static_cast<std::size_t>(i) * parts / 1000].append(std::vector<std::int32_t>{3, answer ? 0 : 1}, {}, std::vector<std::int32_t>{answer ? 1 : 0, -1});
+    batches[static_cast<std::size_t>(i) * parts / 1000].append(std::vector<std::int32_t>{3, answer ? 0 : 1}, {},
+                                                               std::vector<std::int32_t>{answer ? 1 : 0, -1});
   }
   return batches;
 }
@@ -236,14 +247,18 @@ struct SpanRun {
 };
 SpanRun one_step_with_spans(std::size_t parts) {
   KnownLogProbs known;
-  kdlib::Trainer trainer{known.model, ListedBatches{reasoning_and_answer(parts)}, kdlib::Objective{NoTeacher{}, kdlib::CrossEntropy{}}, kdlib::Sgd{}, kdlib::ConstantRate{0.5}};
+  kdlib::Trainer trainer{known.model, ListedBatches{reasoning_and_answer(parts)},
+                         kdlib::Objective{NoTeacher{}, kdlib::CrossEntropy{}}, kdlib::Sgd{}, kdlib::ConstantRate{0.5}};
   Scalars sink;
-  trainer.run({.steps = 1, .micro_batches = static_cast<std::int64_t>(parts), .spans = {{"reasoning", 1}, {"answer", 1}}}, sink);
+  trainer.run(
+      {.steps = 1, .micro_batches = static_cast<std::int64_t>(parts), .spans = {{"reasoning", 1}, {"answer", 1}}},
+      sink);
   return {sink.values, kdlib_tests::all_values(known.model)};
 }
 }  // namespace
 
-TEST_CASE("900 reasoning tokens of loss 2 and 100 answer tokens of loss 1 give 3.0 under spans, however they are cut", "[train]") {
+TEST_CASE("900 reasoning tokens of loss 2 and 100 answer tokens of loss 1 give 3.0 under spans, however they are cut",
+          "[train]") {
   const SpanRun whole = one_step_with_spans(1);
   CHECK(kdlib_tests::near(whole.metrics.at("train/loss"), 3.0, span_tolerance));  // a token mean would be 1.9
   CHECK(kdlib_tests::near(whole.metrics.at("train/loss/reasoning"), 2.0, span_tolerance));
@@ -252,14 +267,17 @@ TEST_CASE("900 reasoning tokens of loss 2 and 100 answer tokens of loss 1 give 3
   for (const std::size_t parts : {std::size_t{2}, std::size_t{7}}) {
     const SpanRun cut = one_step_with_spans(parts);
     CHECK(kdlib_tests::near(cut.metrics.at("train/loss"), 3.0, span_tolerance));
-    CHECK(kdlib_tests::scaled_difference(cut.weights.data(), whole.weights.data(), whole.weights.size()) < span_tolerance);
+    CHECK(kdlib_tests::scaled_difference(cut.weights.data(), whole.weights.data(), whole.weights.size()) <
+          span_tolerance);
   }
 }
 
 TEST_CASE("named spans without span numbers, or with a number too large, are refused", "[train]") {
   KnownLogProbs known;
   const auto run = [&](std::vector<TokenBatch> batches) {
-    kdlib::Trainer trainer{known.model, ListedBatches{std::move(batches)}, kdlib::Objective{NoTeacher{}, kdlib::CrossEntropy{}}, kdlib::Sgd{}, kdlib::ConstantRate{0.5}};
+    kdlib::Trainer trainer{known.model, ListedBatches{std::move(batches)},
+                           kdlib::Objective{NoTeacher{}, kdlib::CrossEntropy{}}, kdlib::Sgd{},
+                           kdlib::ConstantRate{0.5}};
     trainer.run({.steps = 1, .spans = {{"reasoning", 1}}});
   };
   CHECK_THROWS_WITH(run({tokens_with_loss(2, 3)}), contains("does not say which span"));

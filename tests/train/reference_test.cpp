@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Twenty steps of distillation by transformers, PEFT, TRL's loss and torch AdamW (tests/reference/training): the same losses, gradient
-// norms and rates, and the same movement of the weights.
+// Twenty steps of distillation by transformers, PEFT, TRL's loss and torch AdamW (tests/reference/training): the same
+// losses, gradient norms and rates, and the same movement of the weights.
 #include <cmath>
 #include <map>
 
@@ -26,23 +26,27 @@ namespace {
 using Model = kdlib::Decoder<kdlib::Cpu, float>;
 using kdlib_tests::reference_file;
 
-// What tests/reference/training/README.md asks for; float32 against float64 of the script itself differ by 3e-7 and 1e-5.
+// What tests/reference/training/README.md asks for; float32 against float64 of the script itself differ by 3e-7 and
+// 1e-5.
 constexpr double loss_tolerance = 1e-5, movement_tolerance = 1e-3, norm_tolerance = 1e-4;
 
 struct Reference {
   kdlib::Json json;
   kdlib::SafetensorsFile tensors;
   explicit Reference(const std::string& name)
-      : json(kdlib::Json::parse_file(reference_file("training/" + name + ".json"))), tensors(reference_file("training/" + name + ".safetensors")) {}
+      : json(kdlib::Json::parse_file(reference_file("training/" + name + ".json"))),
+        tensors(reference_file("training/" + name + ".safetensors")) {}
 
   std::vector<kdlib::TokenBatch> batches() const {
     const auto shape = tensors.at("ids").shape();
-    const auto ids = kdlib::read_as<std::int64_t>(tensors.at("ids")), mask = kdlib::read_as<std::int64_t>(tensors.at("mask")),
+    const auto ids = kdlib::read_as<std::int64_t>(tensors.at("ids")),
+               mask = kdlib::read_as<std::int64_t>(tensors.at("mask")),
                counted = kdlib::read_as<std::int64_t>(tensors.at("loss_mask"));
     const auto size = static_cast<std::size_t>(shape[1] * shape[2]);
     std::vector<kdlib::TokenBatch> out;
     for (std::size_t i = 0; i < static_cast<std::size_t>(shape[0]); ++i)
-      out.push_back(kdlib::TokenBatch::from_padded(std::span(ids).subspan(i * size, size), std::span(mask).subspan(i * size, size), shape[1], shape[2],
+      out.push_back(kdlib::TokenBatch::from_padded(std::span(ids).subspan(i * size, size),
+                                                   std::span(mask).subspan(i * size, size), shape[1], shape[2],
                                                    std::span(counted).subspan(i * size, size)));
     return out;
   }
@@ -56,7 +60,8 @@ std::string file_name(std::string name) {
 }
 
 template <class Loss>
-void compare(const std::string& name, Model& student, Model& teacher, Loss loss, bool has_start, double limit = loss_tolerance) {
+void compare(const std::string& name, Model& student, Model& teacher, Loss loss, bool has_start,
+             double limit = loss_tolerance) {
   const Reference reference(name);
   const kdlib::Json settings = reference.json.at("settings"), history = reference.json.at("history");
   std::map<std::string, std::vector<float>> start, end;
@@ -77,20 +82,26 @@ void compare(const std::string& name, Model& student, Model& teacher, Loss loss,
   REQUIRE(trained == start.size());
 
   const std::int64_t steps = settings.at("steps").as_int();
-  kdlib::Trainer trainer{student, kdlib_tests::ListedBatches{reference.batches()}, kdlib::Objective{kdlib_tests::TestTeacher<Model>{teacher}, loss},
-                         kdlib::AdamW{.beta2 = 0.95, .weight_decay = settings.at("decay").as_double()},
-                         kdlib::WarmupLinear{.peak = settings.at("rate").as_double(), .warmup = settings.at("warmup").as_int(), .total = steps}};
+  kdlib::Trainer trainer{
+      student, kdlib_tests::ListedBatches{reference.batches()},
+      kdlib::Objective{kdlib_tests::TestTeacher<Model>{teacher}, loss},
+      kdlib::AdamW{.beta2 = 0.95, .weight_decay = settings.at("decay").as_double()},
+      kdlib::WarmupLinear{
+          .peak = settings.at("rate").as_double(), .warmup = settings.at("warmup").as_int(), .total = steps}};
   kdlib::MemoryMetrics metrics;
-  trainer.run({.steps = steps, .micro_batches = settings.at("micro").as_int(), .clip_norm = settings.at("clip").as_double()}, metrics);
+  trainer.run(
+      {.steps = steps, .micro_batches = settings.at("micro").as_int(), .clip_norm = settings.at("clip").as_double()},
+      metrics);
 
   double worst_loss = 0, worst_norm = 0;
-  const auto losses = metrics.series("train/loss"), norms = metrics.series("train/grad_norm"), rates = metrics.series("train/rate"),
-             tokens = metrics.series("train/tokens");
+  const auto losses = metrics.series("train/loss"), norms = metrics.series("train/grad_norm"),
+             rates = metrics.series("train/rate"), tokens = metrics.series("train/tokens");
   REQUIRE(losses.size() == history.size());
   for (std::size_t i = 0; i < history.size(); ++i) {
     worst_loss = std::max(worst_loss, std::abs(losses[i].second / history[i].at("loss").as_double() - 1));
     worst_norm = std::max(worst_norm, std::abs(norms[i].second / history[i].at("grad_norm").as_double() - 1));
-    CHECK(kdlib_tests::near(rates[i].second, history[i].at("rate").as_double(), kdlib_tests::Tolerance<double>::elementwise));
+    CHECK(kdlib_tests::near(rates[i].second, history[i].at("rate").as_double(),
+                            kdlib_tests::Tolerance<double>::elementwise));
     CHECK(tokens[i].second == history[i].at("tokens").as_double());
   }
   CHECK(worst_loss < limit);
@@ -108,23 +119,28 @@ void compare(const std::string& name, Model& student, Model& teacher, Loss loss,
   }
   CHECK(movement > 0);
   CHECK(std::sqrt(difference / movement) < movement_tolerance);
-  std::printf("[reference] %s: loss %.2e, gradient norm %.2e, movement %.2e\n", name.c_str(), worst_loss, worst_norm, std::sqrt(difference / movement));
+  std::printf("[reference] %s: loss %.2e, gradient norm %.2e, movement %.2e\n", name.c_str(), worst_loss, worst_norm,
+              std::sqrt(difference / movement));
 }
 }  // namespace
 
 TEST_CASE("twenty steps of forward KL on all weights follow the reference", "[train][reference]") {
-  Model student = Model::from_pretrained(reference_file("models/llama")), teacher = Model::from_pretrained(reference_file("models/llama3_rope_bias"));
+  Model student = Model::from_pretrained(reference_file("models/llama")),
+        teacher = Model::from_pretrained(reference_file("models/llama3_rope_bias"));
   student.set_trainable(true);
   compare("full_forward_kl", student, teacher, kdlib::ForwardKl{}, true);
 }
 
-TEST_CASE("twenty steps of Jensen-Shannon at temperature 2 on LoRA factors follow the reference", "[train][reference]") {
-  Model student = Model::from_pretrained(reference_file("models/llama")), teacher = Model::from_pretrained(reference_file("models/qwen3"));
+TEST_CASE("twenty steps of Jensen-Shannon at temperature 2 on LoRA factors follow the reference",
+          "[train][reference]") {
+  Model student = Model::from_pretrained(reference_file("models/llama")),
+        teacher = Model::from_pretrained(reference_file("models/qwen3"));
   kdlib::add_lora(student, {.rank = 4, .alpha = 8, .targets = {"q_proj", "v_proj", "down_proj"}});
   compare("lora_jsd", student, teacher, kdlib::JensenShannon{.beta = 0.5, .temperature = 2, .t_squared = false}, false);
 }
 
 TEST_CASE("twenty steps of reverse KL on a mixture of experts follow the reference", "[train][reference]") {
-  Model student = Model::from_pretrained(reference_file("models/qwen3_moe")), teacher = Model::from_pretrained(reference_file("models/qwen2_moe"));
+  Model student = Model::from_pretrained(reference_file("models/qwen3_moe")),
+        teacher = Model::from_pretrained(reference_file("models/qwen2_moe"));
   compare("moe_reverse_kl", student, teacher, kdlib::ReverseKl{}, true, 1e-4);  // routing may turn on the last bit
 }

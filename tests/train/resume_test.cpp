@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The resume law: a run that is killed at any moment and started again ends with the same metrics (times aside), checkpoints and best
-// state, bit for bit, as one that was left alone. The runs are processes of their own, really killed: this executable starts itself
-// again with the hidden case "child of the resume tests".
+// The resume law: a run that is killed at any moment and started again ends with the same metrics (times aside),
+// checkpoints and best state, bit for bit, as one that was left alone. The runs are processes of their own, really
+// killed: this executable starts itself again with the hidden case "child of the resume tests".
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -63,9 +63,10 @@ struct ChildHooks : kdlib::RunHooks {
     const auto rows = batch.rows();
     const auto hidden = student->forward(batch);
     kdlib::RowBuffer<float, kdlib::Cpu> buffer;
-    const auto result = kdlib::head_loss(kdlib::ForwardKl{}, student->head(), buffer.gather(hidden.view(), rows.token),
-                                         teacher->targets(0, teacher->rows()), {rows.label, rows.weight}, 1.0, kdlib::View<float, kdlib::Cpu>{},
-                                         static_cast<kdlib::Parameter<float, kdlib::Cpu>*>(nullptr));
+    const auto result =
+        kdlib::head_loss(kdlib::ForwardKl{}, student->head(), buffer.gather(hidden.view(), rows.token),
+                         teacher->targets(0, teacher->rows()), {rows.label, rows.weight}, 1.0,
+                         kdlib::View<float, kdlib::Cpu>{}, static_cast<kdlib::Parameter<float, kdlib::Cpu>*>(nullptr));
     return {{{"evaluation/forward_kl", result.loss.mean()}}, result.loss.mean()};
   }
   void write_files(const std::string& folder, std::int64_t, bool) override { kdlib::save_adapter(*student, folder); }
@@ -85,20 +86,30 @@ int child(const std::string& out) try {
   hooks.student = &student;
   hooks.teacher = &live;
   const std::vector<std::vector<std::int32_t>> prompts{{1, 2}, {3}, {4, 5, 6}, {7, 8}, {9}, {10, 11, 12}, {13, 14}};
-  kdlib::OnPolicy rollouts{kdlib::Prompts{prompts, {0}}, kdlib::Sampler{.max_new_tokens = 6, .seed = 5}, {.prompts = 3, .seed = 6}};
+  kdlib::OnPolicy rollouts{
+      kdlib::Prompts{prompts, {0}}, kdlib::Sampler{.max_new_tokens = 6, .seed = 5}, {.prompts = 3, .seed = 6}};
   kdlib::Mixed source{RaggedDocuments{{.vocabulary = 41}}, rollouts, {.lambda = 0.5, .seed = 7, .micro_batches = 2}};
   const double rate = ::getenv("KDLIB_TEST_RATE") != nullptr ? 2e-2 : 1e-2;
-  kdlib::Trainer trainer{student, source, kdlib::Objective{live, kdlib::ForwardKl{}}, kdlib::AdamW{.weight_decay = 0.01},
+  kdlib::Trainer trainer{student, source, kdlib::Objective{live, kdlib::ForwardKl{}},
+                         kdlib::AdamW{.weight_decay = 0.01},
                          kdlib::WarmupLinear{.peak = rate, .warmup = 2, .total = 12}};
   const kdlib::StopSignals signals;
-  const auto result = trainer.run({.steps = 12, .micro_batches = 2, .clip_norm = 1.0, .save_every = 3, .keep = 2, .evaluate_every = 4,
-                                   .settings = {{"data", "ragged"}}, .hooks = &hooks, .stop = signals.flag()},
+  const auto result = trainer.run({.steps = 12,
+                                   .micro_batches = 2,
+                                   .clip_norm = 1.0,
+                                   .save_every = 3,
+                                   .keep = 2,
+                                   .evaluate_every = 4,
+                                   .settings = {{"data", "ragged"}},
+                                   .hooks = &hooks,
+                                   .stop = signals.flag()},
                                   kdlib::JsonLines{out + "/metrics.jsonl"}, kdlib::Directory{out});
 #if defined(KDLIB_FAULT_HOOK)
-  for (const char* kind : {"write", "fsync", "rename"}) std::printf("%s %ld\n", kind, kdlib::detail::fault_counter(kind)->load());
+  for (const char* kind : {"write", "fsync", "rename"})
+    std::printf("%s %ld\n", kind, kdlib::detail::fault_counter(kind)->load());
 #endif
-  std::printf("finished %d stopped %d was_finished %d from %lld\n", result.finished, result.stopped, result.was_finished,
-              static_cast<long long>(result.resumed_from));
+  std::printf("finished %d stopped %d was_finished %d from %lld\n", result.finished, result.stopped,
+              result.was_finished, static_cast<long long>(result.resumed_from));
   return result.stopped ? 3 : 0;
 } catch (const kdlib::Error& error) {
   std::printf("error: %s\n", error.what());
@@ -112,7 +123,8 @@ struct Ended {
 };
 
 /// Starts the child on `dir`. `fault` as KDLIB_FAULT; after `kill_after` milliseconds it is killed (0: never).
-Ended run(const TemporaryDirectory& dir, int threads, const std::string& fault = {}, long kill_after = 0, const char* rate = nullptr) {
+Ended run(const TemporaryDirectory& dir, int threads, const std::string& fault = {}, long kill_after = 0,
+          const char* rate = nullptr) {
   const std::string log = dir.path() + ".log";
   const pid_t pid = ::fork();
   if (pid == 0) {
@@ -141,7 +153,9 @@ Ended run(const TemporaryDirectory& dir, int threads, const std::string& fault =
   return ended;
 }
 
-std::map<std::string, std::string> contents(const TemporaryDirectory& dir) { return kdlib_tests::run_files(dir.path()); }
+std::map<std::string, std::string> contents(const TemporaryDirectory& dir) {
+  return kdlib_tests::run_files(dir.path());
+}
 
 struct Undisturbed {
   std::map<std::string, std::string> files;
@@ -191,14 +205,18 @@ TEST_CASE("a run leaves the same files twice, and a finished one is left as it i
 }
 
 #if defined(KDLIB_FAULT_HOOK)
-TEST_CASE("killed before a write, fsync or rename and started again, a run ends as if nothing had been", "[train][resume]") {
+TEST_CASE("killed before a write, fsync or rename and started again, a run ends as if nothing had been",
+          "[train][resume]") {
   for (const int threads : {1, 2}) {
     const Undisturbed& expected = undisturbed(threads);
     for (const char* kind : {"write", "fsync", "rename"}) {
       const long calls = expected.calls.at(kind);
       REQUIRE(calls > 10);
-      // First and last calls, and some between; among them writes inside a checkpoint and the rename that makes it visible.
-      const std::vector<long> points = threads == 1 ? std::vector<long>{1, 2, calls / 4, calls / 3, calls / 2, calls - 3, calls} : std::vector<long>{calls * 2 / 3};
+      // First and last calls, and some between; among them writes inside a checkpoint and the rename that makes it
+      // visible.
+      const std::vector<long> points = threads == 1
+                                           ? std::vector<long>{1, 2, calls / 4, calls / 3, calls / 2, calls - 3, calls}
+                                           : std::vector<long>{calls * 2 / 3};
       for (const long n : points) {
         INFO(kind << " " << n << " of " << calls << ", " << threads << " threads");
         const TemporaryDirectory dir;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Routing between rollout and training of a mixture: recorded while text is written, followed by training passes, counted in the metrics.
+// Routing between rollout and training of a mixture: recorded while text is written, followed by training passes,
+// counted in the metrics.
 #include <cmath>
 #include <map>
 #include <string>
@@ -38,11 +39,13 @@ const std::vector<std::vector<std::int32_t>> toy_prompts = {{3}, {1, 2, 3, 4, 5}
 
 template <class T>
 TokenBatch written_batch(Model<T>& model) {
-  OnPolicy source(Prompts(toy_prompts, {2}), Sampler{.max_new_tokens = 9}, {.prompts = 4, .decode_batch = 3, .record_routing = true});
+  OnPolicy source(Prompts(toy_prompts, {2}), Sampler{.max_new_tokens = 9},
+                  {.prompts = 4, .decode_batch = 3, .record_routing = true});
   return *source.next(model);
 }
 
-/// The choices with every known one moved to the next expert: not what any router chose, and still different ones for each token.
+/// The choices with every known one moved to the next expert: not what any router chose, and still different ones for
+/// each token.
 RoutingRecord moved(RoutingRecord record, std::int32_t experts) {
   for (auto& layer : record.ids)
     for (std::int32_t& id : layer)
@@ -66,7 +69,8 @@ TEST_CASE("writing records the experts of every token that was run, in the order
     const std::size_t k = static_cast<std::size_t>(batch.routing.active);
     for (std::size_t m = 0; m < whole.ids.size(); ++m)
       for (std::int64_t b = 0; b < batch.documents(); ++b)
-        for (std::int64_t i = batch.offsets[static_cast<std::size_t>(b)]; i < batch.offsets[static_cast<std::size_t>(b + 1)]; ++i) {
+        for (std::int64_t i = batch.offsets[static_cast<std::size_t>(b)];
+             i < batch.offsets[static_cast<std::size_t>(b + 1)]; ++i) {
           const bool last = i + 1 == batch.offsets[static_cast<std::size_t>(b + 1)];
           for (std::size_t j = 0; j < k; ++j) {
             const std::size_t at = static_cast<std::size_t>(i) * k + j;
@@ -76,7 +80,8 @@ TEST_CASE("writing records the experts of every token that was run, in the order
   }
 }
 
-TEST_CASE("with replay the log-probs of rollout and training agree, and the training pass uses the recorded experts", "[train][routing]") {
+TEST_CASE("with replay the log-probs of rollout and training agree, and the training pass uses the recorded experts",
+          "[train][routing]") {
   for (const Family family : mixtures) {
     CAPTURE(family_name(family));
     auto model = Model<float>::from_config(toy_mixture(family), 5);
@@ -88,12 +93,14 @@ TEST_CASE("with replay the log-probs of rollout and training agree, and the trai
       model.set_routing(nullptr);
       std::vector<double> out;
       for (std::size_t r = 0; r < rows.token.size(); ++r)
-        out.push_back(row_log_probs(model.head(), View<const float, Cpu>(hidden.rows(rows.token[r], 1)), std::span(rows.label).subspan(r, 1))[0]);
+        out.push_back(row_log_probs(model.head(), View<const float, Cpu>(hidden.rows(rows.token[r], 1)),
+                                    std::span(rows.label).subspan(r, 1))[0]);
       return out;
     };
     RoutingRecord used;
     const std::vector<double> replayed = log_probs(&batch.routing, &used);
-    for (std::size_t r = 0; r < replayed.size(); ++r) CHECK(std::abs(replayed[r] - static_cast<double>(rows.behaviour[r])) < Tolerance<float>::model);
+    for (std::size_t r = 0; r < replayed.size(); ++r)
+      CHECK(std::abs(replayed[r] - static_cast<double>(rows.behaviour[r])) < Tolerance<float>::model);
     const RoutingRecord other = moved(batch.routing, 6);  // a router that has changed since the text was written
     const std::vector<double> elsewhere = log_probs(&other, &used);
     CHECK(max_difference(elsewhere.data(), replayed.data(), replayed.size()) > 100 * Tolerance<float>::model);
@@ -109,7 +116,8 @@ TEST_CASE("the gradient of a step with replay is that of the recorded experts", 
   for (const Family family : mixtures)
     for (const bool recompute : {false, true}) {
       CAPTURE(family_name(family), recompute);
-      auto model = Model<double>::from_config(toy_mixture(family), 5), teacher = Model<double>::from_config(toy_mixture(family), 6);
+      auto model = Model<double>::from_config(toy_mixture(family), 5),
+           teacher = Model<double>::from_config(toy_mixture(family), 6);
       TokenBatch batch = written_batch(model);
       batch.routing = moved(batch.routing, 6);
       Objective objective{TestTeacher<Model<double>>{teacher}, ReverseKl{}};
@@ -119,14 +127,15 @@ TEST_CASE("the gradient of a step with replay is that of the recorded experts", 
       std::map<std::string, Tensor<double, Cpu>> gradients;
       for (auto* p : model.parameters()) gradients[p->name] = p->gradient.clone();
       int checked = 0;
-      for (const char* ending : {"mlp.gate.weight", "mlp.router.weight", "0.mlp.experts.gate_up_proj", "1.mlp.experts.down_proj", "layers.0.self_attn.v_proj.weight"})
+      for (const char* ending : {"mlp.gate.weight", "mlp.router.weight", "0.mlp.experts.gate_up_proj",
+                                 "1.mlp.experts.down_proj", "layers.0.self_attn.v_proj.weight"})
         for (auto* p : model.parameters()) {
           if (!p->name.ends_with(ending)) continue;
           CAPTURE(p->name);
           ++checked;
           CHECK(Kernels<Cpu, double>::sum_squares(gradients[p->name].data(), p->value.count()) > 0);
-          CHECK(gradient_error(p->value.data(), gradients[p->name].data(), p->value.count(), Tolerance<double>::difference_step, value, 7) <
-                Tolerance<double>::finite_difference);
+          CHECK(gradient_error(p->value.data(), gradients[p->name].data(), p->value.count(),
+                               Tolerance<double>::difference_step, value, 7) < Tolerance<double>::finite_difference);
         }
       CHECK(checked == 5);
       GradientStep<Model<double>, decltype(objective)> without({.recompute = recompute});
@@ -135,13 +144,16 @@ TEST_CASE("the gradient of a step with replay is that of the recorded experts", 
     }
 }
 
-TEST_CASE("a run with replay trains on the recorded routing and reports how the experts were used", "[train][routing]") {
+TEST_CASE("a run with replay trains on the recorded routing and reports how the experts were used",
+          "[train][routing]") {
   std::map<bool, std::vector<double>> losses;
   for (const bool replay : {false, true}) {
-    auto student = Model<float>::from_config(toy_mixture(Family::qwen2_moe), 5), teacher = Model<float>::from_config(toy_mixture(Family::qwen2_moe), 6);
+    auto student = Model<float>::from_config(toy_mixture(Family::qwen2_moe), 5),
+         teacher = Model<float>::from_config(toy_mixture(Family::qwen2_moe), 6);
     student.set_router_policy({.balance = 1e-2, .z = 1e-3});
     OnPolicy source(Prompts(toy_prompts, {2}), Sampler{.max_new_tokens = 9}, {.prompts = 2, .record_routing = replay});
-    Trainer trainer{student, source, Objective{TestTeacher<Model<float>>{teacher}, ReverseKl{}}, AdamW{}, ConstantRate{1e-2}};
+    Trainer trainer{student, source, Objective{TestTeacher<Model<float>>{teacher}, ReverseKl{}}, AdamW{},
+                    ConstantRate{1e-2}};
     MemoryMetrics metrics;
     trainer.run({.steps = 4, .micro_batches = 2, .replay_routing = replay}, metrics);
     for (const auto& [step, loss] : metrics.series("train/loss")) losses[replay].push_back(loss);
@@ -150,7 +162,8 @@ TEST_CASE("a run with replay trains on the recorded routing and reports how the 
       REQUIRE(metrics.series(name).size() == 4);
     }
     for (std::size_t i = 0; i < 4; ++i) {
-      const double entropy = metrics.series("experts/entropy")[i].second, share = metrics.series("experts/max_share")[i].second;
+      const double entropy = metrics.series("experts/entropy")[i].second,
+                   share = metrics.series("experts/max_share")[i].second;
       CHECK((entropy > 0 && entropy <= 1));
       CHECK((share >= 1.0 / 6 && share <= 1));
       CHECK(metrics.series("experts/balance")[i].second > 0);
@@ -168,21 +181,25 @@ TEST_CASE("use of experts: entropy, largest share and histogram of loads by hand
   use.add(record, 4);
   REQUIRE(use.counts == std::vector<std::vector<std::int64_t>>{{4, 3, 1, 0}, {2, 2, 1, 1}});
   const auto h = [](double p) { return -p * std::log(p); };
-  CHECK(near(use.entropy(), (h(0.5) + h(0.375) + h(0.125) + 2 * h(1.0 / 3) + 2 * h(1.0 / 6)) / 2 / std::log(4.0), Tolerance<double>::reduction));
+  CHECK(near(use.entropy(), (h(0.5) + h(0.375) + h(0.125) + 2 * h(1.0 / 3) + 2 * h(1.0 / 6)) / 2 / std::log(4.0),
+             Tolerance<double>::reduction));
   CHECK(use.max_share() == 0.5);
   // loads of the first mixture: 2, 1.5, 0.5, 0; of the second: 4/3, 4/3, 2/3, 2/3
   CHECK(use.loads() == std::array<double, 6>{1.0 / 8, 1.0 / 8, 2.0 / 8, 4.0 / 8, 0, 0});
 }
 
-TEST_CASE("routing that does not fit is refused with layer, token, what was found and what was expected", "[train][routing]") {
-  auto model = Model<float>::from_config(toy_mixture(Family::qwen3_moe), 5), teacher = Model<float>::from_config(toy_mixture(Family::qwen3_moe), 6);
+TEST_CASE("routing that does not fit is refused with layer, token, what was found and what was expected",
+          "[train][routing]") {
+  auto model = Model<float>::from_config(toy_mixture(Family::qwen3_moe), 5),
+       teacher = Model<float>::from_config(toy_mixture(Family::qwen3_moe), 6);
   TokenBatch batch = written_batch(model);
   const TokenBatch good = batch;
   Objective objective{TestTeacher<Model<float>>{teacher}, ReverseKl{}};
   GradientStep<Model<float>, decltype(objective)> step({.replay_routing = true});
   const auto attempt = [&] { return refusal([&] { step(model, objective, std::span(&batch, 1)); }); };
   batch.routing.ids[1][2] = 6;
-  CHECK_THAT(attempt(), contains("model.layers.1.mlp.gate") && contains("expert 6 for token 1") && contains("expected 0 to 5"));
+  CHECK_THAT(attempt(),
+             contains("model.layers.1.mlp.gate") && contains("expert 6 for token 1") && contains("expected 0 to 5"));
   batch.routing.ids[1][2] = -2;
   CHECK_THAT(attempt(), contains("expert -2 for token 1"));
   batch.routing = good.routing;
@@ -214,7 +231,9 @@ TEST_CASE("routing that does not fit is refused with layer, token, what was foun
   TokenBatch text;
   text.append(std::vector<std::int32_t>{1, 2, 3});
   CHECK_THAT(refusal([&] { dense_step(dense, plain, std::span(&text, 1)); }), contains("no mixture of experts"));
-  CHECK_THAT(refusal([&] { generate(dense, toy_prompts, Sampler{.max_new_tokens = 2}, {.record_routing = true}); }), contains("no mixture of experts"));
+  CHECK_THAT(refusal([&] { generate(dense, toy_prompts, Sampler{.max_new_tokens = 2}, {.record_routing = true}); }),
+             contains("no mixture of experts"));
   ToyModel<float> toy(17, 8, 1);
-  CHECK_THAT(refusal([&] { generate(toy, toy_prompts, Sampler{.max_new_tokens = 2}, {.record_routing = true}); }), contains("set_routing"));
+  CHECK_THAT(refusal([&] { generate(toy, toy_prompts, Sampler{.max_new_tokens = 2}, {.record_routing = true}); }),
+             contains("set_routing"));
 }

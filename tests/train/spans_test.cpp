@@ -16,7 +16,10 @@ std::span<const X> part(const std::vector<X>& v, std::size_t begin, std::size_t 
 }
 }  // namespace
 
-TEST_CASE("900 reasoning tokens of loss 2 and 100 final ones of loss 1 come to 3 with weights 1 and 1, in any micro-batches; their token mean is 1.9", "[train]") {
+TEST_CASE(
+    "900 reasoning tokens of loss 2 and 100 final ones of loss 1 come to 3 with weights 1 and 1, in any micro-batches; "
+    "their token mean is 1.9",
+    "[train]") {
   std::vector<Row> rows;
   std::vector<std::int32_t> span_of_row, labels(1000, 0);
   for (int i = 0; i < 1000; ++i) {
@@ -38,8 +41,9 @@ TEST_CASE("900 reasoning tokens of loss 2 and 100 final ones of loss 1 come to 3
       const std::vector<float> w = spans.weights(numbers);
       std::vector<double> g(2 * n);
       const auto m = static_cast<std::int64_t>(n);
-      const auto got = row_loss(CrossEntropy{}, logits.view().rows(static_cast<std::int64_t>(at), m), NoTargets{}, {.labels = part(labels, at, n), .weights = w}, 1.0,
-                                View<double, Cpu>(g.data(), {m, 2}), {.row_values = true});
+      const auto got = row_loss(CrossEntropy{}, logits.view().rows(static_cast<std::int64_t>(at), m), NoTargets{},
+                                {.labels = part(labels, at, n), .weights = w}, 1.0, View<double, Cpu>(g.data(), {m, 2}),
+                                {.row_values = true});
       spans.add(numbers, {}, got.row_values);
       sum += got.loss.sum;
       for (const double value : got.row_values) token_sum += value;
@@ -74,7 +78,10 @@ TEST_CASE("spans weigh rows by their own weights; rows in none and spans without
   CHECK(spans.loss() == 0);
 }
 
-TEST_CASE("token batches of a step get span weights in place: the total is the sum of the spans' weights, whatever the batches", "[train]") {
+TEST_CASE(
+    "token batches of a step get span weights in place: the total is the sum of the spans' weights, whatever the "
+    "batches",
+    "[train]") {
   const auto step = [](const std::vector<std::vector<int>>& cut) {
     std::vector<TokenBatch> batches;
     for (const auto& documents : cut) {

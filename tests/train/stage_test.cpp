@@ -45,8 +45,11 @@ Outcome run_stages(const std::string& folder, std::int64_t stop_at = -1, const c
   StopAt hooks;
   hooks.step = stop_at;
   kdlib::Trainer one{student, RaggedDocuments{{.seed = 1}}, objective, kdlib::AdamW{}, kdlib::ConstantRate{0.01}};
-  kdlib::Trainer two{student, RaggedDocuments{{.seed = 2}}, objective, kdlib::AdamW{}, kdlib::WarmupLinear{.peak = 0.02, .warmup = 2, .total = 4}};
-  const auto settings = [&](std::int64_t steps) { return kdlib::RunSettings{.steps = steps, .save_every = 2, .keep = 1, .hooks = &hooks, .stop = &hooks.stop}; };
+  kdlib::Trainer two{student, RaggedDocuments{{.seed = 2}}, objective, kdlib::AdamW{},
+                     kdlib::WarmupLinear{.peak = 0.02, .warmup = 2, .total = 4}};
+  const auto settings = [&](std::int64_t steps) {
+    return kdlib::RunSettings{.steps = steps, .save_every = 2, .keep = 1, .hooks = &hooks, .stop = &hooks.stop};
+  };
   kdlib::Pipeline stages{kdlib::TrainStage{"head", one, settings(3), kdlib::only("head.*")},
                          kdlib::TrainStage{second, two, settings(4), kdlib::only("embedding.*")},
                          kdlib::TrainStage{"both", one, settings(2), kdlib::everything()}};
@@ -73,14 +76,16 @@ TEST_CASE("a pipeline trains each stage's parameters with its own schedule under
     const kdlib::Json json = kdlib::Json::parse(std::string(*line), "line");
     CHECK(json.at("step").as_int() == ++expected);
     if (expected == 3) CHECK(json.at("train/rate").as_double() == 0.01);
-    if (expected == 4) CHECK(json.at("train/rate").as_double() == 0.01);  // half of the second stage's peak: its schedule begins at 0
+    if (expected == 4)
+      CHECK(json.at("train/rate").as_double() == 0.01);  // half of the second stage's peak: its schedule begins at 0
     if (expected == 5) CHECK(json.at("train/rate").as_double() == 0.02);
   }
   CHECK(expected == 9);
   CHECK(kdlib::Directory{dir.path()}.latest()->stage == "both");
 }
 
-TEST_CASE("a pipeline that is stopped anywhere and run again ends alike, with the parameters of every stage", "[train]") {
+TEST_CASE("a pipeline that is stopped anywhere and run again ends alike, with the parameters of every stage",
+          "[train]") {
   const TemporaryDirectory whole;
   const Outcome expected = run_stages(whole.path());
   for (const std::int64_t stop_at : {1, 2, 3, 4, 6, 7, 8}) {
@@ -101,7 +106,10 @@ TEST_CASE("a pipeline that is stopped anywhere and run again ends alike, with th
 TEST_CASE("a checkpoint of a stage that the pipeline does not have is refused with the names", "[train]") {
   const TemporaryDirectory dir;
   run_stages(dir.path(), 4);
-  CHECK_THROWS_WITH(run_stages(dir.path(), -1, "body"), contains("of stage 'embedding'") && contains("head, body, both"));
+  CHECK_THROWS_WITH(run_stages(dir.path(), -1, "body"),
+                    contains("of stage 'embedding'") && contains("head, body, both"));
 }
 
-TEST_CASE("two stages of one name are refused", "[train]") { CHECK_THROWS_WITH(run_stages("/unused", -1, "head"), contains("two stages are called head")); }
+TEST_CASE("two stages of one name are refused", "[train]") {
+  CHECK_THROWS_WITH(run_stages("/unused", -1, "head"), contains("two stages are called head"));
+}

@@ -56,7 +56,8 @@ TEST_CASE("training lowers the divergence and reports every step", "[train]") {
   kdlib::Trainer trainer{s.student, RaggedDocuments{{}}, s.objective(), kdlib::AdamW{}, kdlib::ConstantRate{0.02}};
   kdlib::MemoryMetrics metrics;
   Recorder recorder;
-  const kdlib::RunResult result = trainer.run({.steps = 60, .micro_batches = 2, .clip_norm = 1.0, .hooks = &recorder}, metrics);
+  const kdlib::RunResult result =
+      trainer.run({.steps = 60, .micro_batches = 2, .clip_norm = 1.0, .hooks = &recorder}, metrics);
   CHECK(result.finished);
   CHECK(result.step == 60);
   const auto kl = metrics.series("train/forward_kl"), loss = metrics.series("train/loss");
@@ -85,10 +86,12 @@ TEST_CASE("a selection trains its parameters alone and the marks come back", "[t
   trainer.run({.steps = 2}, kdlib::NoMetrics{}, store, kdlib::only("head.*"));
   const auto after = kdlib_tests::all_values(s.student);
   CHECK(std::equal(after.begin(), after.begin() + static_cast<std::ptrdiff_t>(count), before.begin()));
-  CHECK_FALSE(std::equal(after.begin() + static_cast<std::ptrdiff_t>(count), after.end(), before.begin() + static_cast<std::ptrdiff_t>(count)));
+  CHECK_FALSE(std::equal(after.begin() + static_cast<std::ptrdiff_t>(count), after.end(),
+                         before.begin() + static_cast<std::ptrdiff_t>(count)));
   CHECK(s.student.parameters()[0]->trainable);
   CHECK_FALSE(s.student.parameters()[1]->trainable);
-  CHECK_THROWS_WITH(trainer.run({.steps = 2}, kdlib::NoMetrics{}, store, kdlib::only("lora")), contains("no parameter is trainable"));
+  CHECK_THROWS_WITH(trainer.run({.steps = 2}, kdlib::NoMetrics{}, store, kdlib::only("lora")),
+                    contains("no parameter is trainable"));
 }
 
 TEST_CASE("a step of weight 0 changes nothing and is reported", "[train]") {
@@ -97,7 +100,8 @@ TEST_CASE("a step of weight 0 changes nothing and is reported", "[train]") {
   const std::vector<std::int32_t> ids{1, 2, 3};
   empty.append(ids, std::vector<float>{0, 0, 0});
   full.append(ids);
-  kdlib::Trainer trainer{s.student, ListedBatches{{empty, full}}, s.objective(), kdlib::AdamW{}, kdlib::ConstantRate{0.1}};
+  kdlib::Trainer trainer{s.student, ListedBatches{{empty, full}}, s.objective(), kdlib::AdamW{},
+                         kdlib::ConstantRate{0.1}};
   kdlib::MemoryMetrics metrics;
   Recorder recorder;
   const auto before = kdlib_tests::all_values(s.student);
@@ -132,7 +136,8 @@ TEST_CASE("a loss that is not finite ends the run before the update, naming the 
   CHECK_THROWS_AS(trainer.run({.steps = 5, .hooks = &poison}), kdlib::TrainingError);
   const auto now = kdlib_tests::all_values(s.student);
   CHECK(std::equal(now.begin(), now.begin() + 17 * 4, poison.left.begin()));  // the embedding, which was still finite
-  CHECK_THROWS_WITH(trainer.run({.steps = 5}), contains("step 1: the loss is not finite") && contains("Lower the rate"));
+  CHECK_THROWS_WITH(trainer.run({.steps = 5}),
+                    contains("step 1: the loss is not finite") && contains("Lower the rate"));
 }
 
 TEST_CASE("a source that ends early ends the run, and its last batches are trained on", "[train]") {
@@ -157,7 +162,8 @@ TEST_CASE("a stop request saves after the step and a later run goes on", "[train
   {
     Setup s;
     kdlib::Trainer trainer{s.student, RaggedDocuments{{}}, s.objective(), kdlib::AdamW{}, kdlib::ConstantRate{0.01}};
-    const auto result = trainer.run({.steps = 9, .hooks = &recorder, .stop = &stop}, kdlib::NoMetrics{}, kdlib::Directory{dir.path()});
+    const auto result =
+        trainer.run({.steps = 9, .hooks = &recorder, .stop = &stop}, kdlib::NoMetrics{}, kdlib::Directory{dir.path()});
     CHECK(result.stopped);
     CHECK_FALSE(result.finished);
     CHECK(result.step == 4);
@@ -192,8 +198,9 @@ TEST_CASE("evaluation comes at its interval and at the end, and the lowest value
   keep.model = &s.student;
   kdlib::MemoryMetrics metrics;
   kdlib::Directory store{dir.path()};
-  const auto result =
-      trainer.run({.steps = 10, .save_every = 4, .keep = 2, .evaluate_every = 3, .evaluate_first = true, .hooks = &keep}, metrics, store);
+  const auto result = trainer.run(
+      {.steps = 10, .save_every = 4, .keep = 2, .evaluate_every = 3, .evaluate_first = true, .hooks = &keep}, metrics,
+      store);
   CHECK(keep.evaluated == std::vector<std::int64_t>{0, 3, 6, 9, 10});
   CHECK(metrics.series("evaluation/value").size() == 5);
   CHECK(result.best_step == 6);
@@ -216,7 +223,8 @@ TEST_CASE("settings that make no run are refused by name", "[train]") {
   CHECK_THROWS_WITH(trainer.run({}), contains("steps is 0"));
   CHECK_THROWS_WITH(trainer.run({.steps = 1, .micro_batches = 0}), contains("micro_batches"));
   CHECK_THROWS_WITH(trainer.run({.steps = 1, .clip_norm = -1}), contains("clip_norm"));
-  CHECK_THROWS_WITH(trainer.run({.steps = 1, .settings = {{"optimizer", "mine"}}}), contains("optimizer is given twice"));
+  CHECK_THROWS_WITH(trainer.run({.steps = 1, .settings = {{"optimizer", "mine"}}}),
+                    contains("optimizer is given twice"));
   CHECK_THROWS_WITH(trainer.run({.steps = 1, .recompute = true}), contains("cannot recompute"));
 }
 
@@ -227,15 +235,22 @@ TEST_CASE("a changed loss, source or optimizer is refused by name, more steps ar
   kdlib::Trainer trainer{s.student, RaggedDocuments{{}}, s.objective(), kdlib::AdamW{}, kdlib::ConstantRate{0.1}};
   trainer.run({.steps = 2}, kdlib::NoMetrics{}, store);
   CHECK(trainer.run({.steps = 3}, kdlib::NoMetrics{}, store).step == 3);
-  CHECK_THROWS_WITH(trainer.run({.steps = 4, .micro_batches = 2}, kdlib::NoMetrics{}, store), contains("micro_batches was 1 and is now 2"));
-  CHECK_THROWS_WITH(trainer.run({.steps = 4, .settings = {{"note", "x"}}}, kdlib::NoMetrics{}, store), contains("note was (not set) and is now x"));
-  kdlib::Trainer warmer{s.student, RaggedDocuments{{}}, kdlib::Objective{Teacher{s.teacher}, kdlib::ForwardKl{.temperature = 2}}, kdlib::AdamW{}, kdlib::ConstantRate{0.1}};
-  CHECK_THROWS_WITH(warmer.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("loss.temperature was 1 and is now 2"));
-  kdlib::Trainer other{s.student, RaggedDocuments{{.seed = 2}}, s.objective(), kdlib::AdamW{}, kdlib::ConstantRate{0.1}};
+  CHECK_THROWS_WITH(trainer.run({.steps = 4, .micro_batches = 2}, kdlib::NoMetrics{}, store),
+                    contains("micro_batches was 1 and is now 2"));
+  CHECK_THROWS_WITH(trainer.run({.steps = 4, .settings = {{"note", "x"}}}, kdlib::NoMetrics{}, store),
+                    contains("note was (not set) and is now x"));
+  kdlib::Trainer warmer{s.student, RaggedDocuments{{}},
+                        kdlib::Objective{Teacher{s.teacher}, kdlib::ForwardKl{.temperature = 2}}, kdlib::AdamW{},
+                        kdlib::ConstantRate{0.1}};
+  CHECK_THROWS_WITH(warmer.run({.steps = 4}, kdlib::NoMetrics{}, store),
+                    contains("loss.temperature was 1 and is now 2"));
+  kdlib::Trainer other{s.student, RaggedDocuments{{.seed = 2}}, s.objective(), kdlib::AdamW{},
+                       kdlib::ConstantRate{0.1}};
   CHECK_THROWS_WITH(other.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("source.seed was 1 and is now 2"));
   kdlib::Trainer plain{s.student, RaggedDocuments{{}}, s.objective(), kdlib::Sgd{}, kdlib::ConstantRate{0.1}};
   CHECK_THROWS_WITH(plain.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("optimizer was adamw and is now sgd"));
-  CHECK(plain.run({.steps = 4, .resume = false}, kdlib::NoMetrics{}, store).step == 4);  // starts over: the old checkpoints are removed
+  CHECK(plain.run({.steps = 4, .resume = false}, kdlib::NoMetrics{}, store).step ==
+        4);  // starts over: the old checkpoints are removed
   CHECK(store.steps() == std::vector<std::int64_t>{4});
   CHECK(kdlib::setting_or_not_set(store.latest()->settings, "loss") == "ForwardKl");
 }

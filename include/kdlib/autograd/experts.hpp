@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions of a mixture of experts with hand-written backward passes. N tokens, H width, E experts, K active, I an expert's inner width,
-// R = N K rows sorted by expert.
+// Functions of a mixture of experts with hand-written backward passes. N tokens, H width, E experts, K active, I an
+// expert's inner width, R = N K rows sorted by expert.
 #ifndef KDLIB_AUTOGRAD_EXPERTS_HPP
 #define KDLIB_AUTOGRAD_EXPERTS_HPP
 
@@ -9,8 +9,9 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// What regularisers of routers need, summed over the layers of one forward pass; its backward pass reads the totals.
-/// balance: E sum_e F_e P_e with F_e = choices of expert e / tokens, P_e = mean softmax probability, both over all layers' tokens together
-/// (Switch Transformer as transformers writes it; K when even); gradient through P alone. z: mean squared log-sum-exp (ST-MoE).
+/// balance: E sum_e F_e P_e with F_e = choices of expert e / tokens, P_e = mean softmax probability, both over all
+/// layers' tokens together (Switch Transformer as transformers writes it; K when even); gradient through P alone. z:
+/// mean squared log-sum-exp (ST-MoE).
 class RouterSums {
  public:
   double balance_weight = 0;  // of the objective's terms; both 0: nothing is summed
@@ -20,7 +21,8 @@ class RouterSums {
   /// Starts a pass over `layers` mixtures.
   void begin(std::int64_t layers) { layers_.assign(static_cast<std::size_t>(layers), Layer()); }
   /// Puts (or puts again, when a layer is recomputed) what layer `layer` saw.
-  void put(std::int64_t layer, std::int64_t tokens, double squares, std::vector<double> counts, std::vector<double> probabilities) {
+  void put(std::int64_t layer, std::int64_t tokens, double squares, std::vector<double> counts,
+           std::vector<double> probabilities) {
     layers_[static_cast<std::size_t>(layer)] = {tokens, squares, std::move(counts), std::move(probabilities)};
   }
   std::int64_t tokens() const;  // of all layers
@@ -54,14 +56,14 @@ struct Routing {
   ExpertRanges ranges() const { return {offsets.data(), rule.experts, token[0]}; }
 };
 
-/// Chooses experts by logits [N, E]. `given` [N, K]: these experts instead (replay), or an empty tensor. With `sums` the gradient of its terms
-/// is added to the logits', and its layer `layer` is filled.
+/// Chooses experts by logits [N, E]. `given` [N, K]: these experts instead (replay), or an empty tensor. With `sums`
+/// the gradient of its terms is added to the logits', and its layer `layer` is filled.
 template <class T, class D>
-Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits, const Tensor<std::int32_t, D>& given = {},
-                    RouterSums* sums = nullptr, std::int64_t layer = 0);
+Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits,
+                    const Tensor<std::int32_t, D>& given = {}, RouterSums* sums = nullptr, std::int64_t layer = 0);
 
-/// The weights of all experts of a layer. Instead of gate_up and down, which are null then, packed_gate_up [E * 2I, H] and packed_down
-/// [E * H, I], which are frozen.
+/// The weights of all experts of a layer. Instead of gate_up and down, which are null then, packed_gate_up [E * 2I, H]
+/// and packed_down [E * H, I], which are frozen.
 template <class T, class D>
 struct ExpertOperand {
   Parameter<T, D>* gate_up = nullptr;       // [E, 2I, H]
@@ -74,9 +76,12 @@ struct ExpertOperand {
 
   std::int64_t inner() const { return packed_down != nullptr ? packed_down->columns() : down->value[2]; }
   Shape gate_up_shape(std::int64_t experts) const {
-    return packed_gate_up != nullptr ? Shape{experts, packed_gate_up->rows() / experts, packed_gate_up->columns()} : gate_up->value.shape();
+    return packed_gate_up != nullptr ? Shape{experts, packed_gate_up->rows() / experts, packed_gate_up->columns()}
+                                     : gate_up->value.shape();
   }
-  std::int64_t out(std::int64_t experts) const { return packed_down != nullptr ? packed_down->rows() / experts : down->value[1]; }
+  std::int64_t out(std::int64_t experts) const {
+    return packed_down != nullptr ? packed_down->rows() / experts : down->value[1];
+  }
   bool trains() const {
     for (const Parameter<T, D>* p : {gate_up, gate_up_bias, down, down_bias})
       if (p != nullptr && p->trainable) return true;
@@ -84,9 +89,11 @@ struct ExpertOperand {
   }
 };
 
-/// residual + sum over the chosen experts of weight * expert(x), x and residual [N, H]. Keeps x and gate_up's result [R, 2I].
+/// residual + sum over the chosen experts of weight * expert(x), x and residual [N, H]. Keeps x and gate_up's result
+/// [R, 2I].
 template <class T, class D>
-Var<T, D> experts(Tape<T, D>& tape, const ExpertOperand<T, D>& operand, const Routing<T, D>& routing, const Var<T, D>& x, const Var<T, D>& residual);
+Var<T, D> experts(Tape<T, D>& tape, const ExpertOperand<T, D>& operand, const Routing<T, D>& routing,
+                  const Var<T, D>& x, const Var<T, D>& residual);
 
 /// residual + sigmoid(gate) x, gate [N, 1], x and residual [N, H].
 template <class T, class D>

@@ -48,16 +48,19 @@ inline std::vector<double> RouterSums::push() const {
 namespace detail {
 
 template <class T, class D>
-void fill_router_sums(RouterSums& sums, std::int64_t layer, const RouterRule& rule, const Tensor<T, D>& logits, const Tensor<std::int32_t, D>& ids) {
+void fill_router_sums(RouterSums& sums, std::int64_t layer, const RouterRule& rule, const Tensor<T, D>& logits,
+                      const Tensor<std::int32_t, D>& ids) {
   std::vector<double> counts(static_cast<std::size_t>(rule.experts)), probabilities(counts.size());
-  const double squares = Kernels<D, T>::router_sums(rule, logits.data(), ids.data(), logits[0], counts.data(), probabilities.data());
+  const double squares =
+      Kernels<D, T>::router_sums(rule, logits.data(), ids.data(), logits[0], counts.data(), probabilities.data());
   sums.put(layer, logits[0], squares, std::move(counts), std::move(probabilities));
 }
 
 /// y[R, out] = x[R, in] W_e^T (+ bias_e), of a dense or a packed weight.
 template <class T, class D>
-void multiply_experts(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x, const Parameter<T, D>* weight,
-                      const PackedMatrix<T, D>* packed, const Parameter<T, D>* bias, T* y) {
+void multiply_experts(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x,
+                      const Parameter<T, D>* weight, const PackedMatrix<T, D>* packed, const Parameter<T, D>* bias,
+                      T* y) {
   const T* b = bias == nullptr ? nullptr : bias->value.data();
   if (packed != nullptr) Kernels<D, T>::expert_multiply_packed(ranges, out, x, *packed, b, y);
   else Kernels<D, T>::expert_multiply(ranges, out, in, x, weight->value.data(), b, y);
@@ -65,8 +68,8 @@ void multiply_experts(const ExpertRanges& ranges, std::int64_t out, std::int64_t
 
 /// dx[R, in] = dy[R, out] W_e.
 template <class T, class D>
-void multiply_experts_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* dy, const Parameter<T, D>* weight,
-                           const PackedMatrix<T, D>* packed, T* dx) {
+void multiply_experts_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* dy,
+                           const Parameter<T, D>* weight, const PackedMatrix<T, D>* packed, T* dx) {
   if (packed != nullptr) Kernels<D, T>::expert_multiply_back_packed(ranges, out, dy, *packed, dx);
   else Kernels<D, T>::expert_multiply_back(ranges, out, in, dy, weight->value.data(), dx);
 }
@@ -89,7 +92,8 @@ struct ExpertsBackward {
     if (!routing.weights.requires_gradient()) return;
     Tensor<T, D> dots(Shape{rows()}), dw(routing.weights.value.shape());
     K::expert_row_dots(routing.ranges(), inner(), da.data(), a.data(), false, false, dots.data());
-    if (w.down_bias != nullptr) K::expert_row_dots(routing.ranges(), hidden(), dys.data(), w.down_bias->value.data(), true, true, dots.data());
+    if (w.down_bias != nullptr)
+      K::expert_row_dots(routing.ranges(), hidden(), dys.data(), w.down_bias->value.data(), true, true, dots.data());
     K::gather_rows(dots.data(), routing.place.data(), rows(), 1, dw.data());
     routing.weights.gradient->give(std::move(dw));
   }
@@ -106,8 +110,10 @@ struct ExpertsBackward {
     Tensor<T, D> sorted = Tensor<T, D>::zeros(Shape{r});
     K::scatter_add_rows(routing.weights.value.data(), routing.place.data(), r, 1, sorted.data());
     K::scale_each_row(sorted.data(), r, h, dys.data());
-    if (w.down != nullptr && w.down->trainable) K::expert_weight_gradient(ranges, h, i, dys.data(), a.data(), w.down->gradient_view().data());
-    if (w.down_bias != nullptr && w.down_bias->trainable) K::expert_bias_gradient(ranges, h, dys.data(), w.down_bias->gradient_view().data());
+    if (w.down != nullptr && w.down->trainable)
+      K::expert_weight_gradient(ranges, h, i, dys.data(), a.data(), w.down->gradient_view().data());
+    if (w.down_bias != nullptr && w.down_bias->trainable)
+      K::expert_bias_gradient(ranges, h, dys.data(), w.down_bias->gradient_view().data());
     a.reset();
     K::scale_each_row(sorted.data(), r, i, da.data());
     Tensor<T, D> du(u.shape());
@@ -129,13 +135,14 @@ struct ExpertsBackward {
 }  // namespace detail
 
 template <class T, class D>
-Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits, const Tensor<std::int32_t, D>& given, RouterSums* sums,
-                    std::int64_t layer) {
+Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits,
+                    const Tensor<std::int32_t, D>& given, RouterSums* sums, std::int64_t layer) {
   using K = Kernels<D, T>;
   const std::int64_t n = logits.value[0], rows = n * rule.active;
-  require<ShapeError>(logits.value[1] == rule.experts && rule.active >= 1 && rule.active <= rule.experts, "[route] ", rule.active, " of ", rule.experts,
-                      " experts for logits ", logits.value.shape());
-  require<ShapeError>(!given || given.shape() == Shape{n, rule.active}, "[route] the given experts must be [", n, ", ", rule.active, "]");
+  require<ShapeError>(logits.value[1] == rule.experts && rule.active >= 1 && rule.active <= rule.experts, "[route] ",
+                      rule.active, " of ", rule.experts, " experts for logits ", logits.value.shape());
+  require<ShapeError>(!given || given.shape() == Shape{n, rule.active}, "[route] the given experts must be [", n, ", ",
+                      rule.active, "]");
   Routing<T, D> r;
   r.rule = rule;
   r.ids = given ? given : Tensor<std::int32_t, D>(Shape{n, rule.active});
@@ -147,46 +154,56 @@ Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& l
   r.place = Tensor<std::int64_t, D>(Shape{n, rule.active});
   K::group_by_expert(rule, r.ids.data(), n, r.offsets.data(), r.token.data(), r.place.data());
   r.weights = tape.variable(std::move(weights), logits.requires_gradient());
-  const bool counted = sums != nullptr && sums->wanted();  // recomputed layers record later, and fill it again with the same
+  const bool counted =
+      sums != nullptr && sums->wanted();  // recomputed layers record later, and fill it again with the same
   if (counted) detail::fill_router_sums(*sums, layer, rule, logits.value, r.ids);
   if (!r.weights.requires_gradient()) return r;
-  tape.record([rule, n, logits, ids = r.ids, w = r.weights.value, slot = r.weights.gradient, sums = counted ? sums : nullptr] {
-    Tensor<T, D> dz;
-    if (slot->value) {
-      const Tensor<T, D> dw = slot->take();
-      dz = Tensor<T, D>(logits.value.shape());
-      K::route_backward(rule, logits.value.data(), ids.data(), w.data(), dw.data(), n, dz.data());
-    } else if (sums != nullptr) {
-      dz = Tensor<T, D>::zeros(logits.value.shape());
-    }
-    if (!dz) return;
-    if (sums != nullptr) K::router_sums_backward(rule, logits.value.data(), n, sums->push().data(), sums->square(), dz.data());
-    logits.gradient->give(std::move(dz));
-  });
+  tape.record(
+      [rule, n, logits, ids = r.ids, w = r.weights.value, slot = r.weights.gradient, sums = counted ? sums : nullptr] {
+        Tensor<T, D> dz;
+        if (slot->value) {
+          const Tensor<T, D> dw = slot->take();
+          dz = Tensor<T, D>(logits.value.shape());
+          K::route_backward(rule, logits.value.data(), ids.data(), w.data(), dw.data(), n, dz.data());
+        } else if (sums != nullptr) {
+          dz = Tensor<T, D>::zeros(logits.value.shape());
+        }
+        if (!dz) return;
+        if (sums != nullptr)
+          K::router_sums_backward(rule, logits.value.data(), n, sums->push().data(), sums->square(), dz.data());
+        logits.gradient->give(std::move(dz));
+      });
   return r;
 }
 
 template <class T, class D>
-Var<T, D> experts(Tape<T, D>& tape, const ExpertOperand<T, D>& w, const Routing<T, D>& routing, const Var<T, D>& x, const Var<T, D>& residual) {
+Var<T, D> experts(Tape<T, D>& tape, const ExpertOperand<T, D>& w, const Routing<T, D>& routing, const Var<T, D>& x,
+                  const Var<T, D>& residual) {
   using K = Kernels<D, T>;
-  const std::int64_t n = x.value[0], h = x.value[1], rows = routing.token[0], inner = w.inner(), experts = routing.rule.experts;
-  require<ShapeError>(w.gate_up_shape(experts) == Shape{experts, 2 * inner, h} && w.out(experts) == h, "[experts] x is ", x.value.shape(), ", gate_up ",
-                      w.gate_up_shape(experts), ", down [", experts, ", ", w.out(experts), ", ", inner, "]");
-  require<ShapeError>(residual.value.shape() == x.value.shape(), "[experts] x is ", x.value.shape(), ", the residual ", residual.value.shape());
+  const std::int64_t n = x.value[0], h = x.value[1], rows = routing.token[0], inner = w.inner(),
+                     experts = routing.rule.experts;
+  require<ShapeError>(w.gate_up_shape(experts) == Shape{experts, 2 * inner, h} && w.out(experts) == h,
+                      "[experts] x is ", x.value.shape(), ", gate_up ", w.gate_up_shape(experts), ", down [", experts,
+                      ", ", w.out(experts), ", ", inner, "]");
+  require<ShapeError>(residual.value.shape() == x.value.shape(), "[experts] x is ", x.value.shape(), ", the residual ",
+                      residual.value.shape());
   Tensor<T, D> u(Shape{rows, 2 * inner}), out(x.value.shape());
   {
     Tensor<T, D> sorted(Shape{rows, h}), a(Shape{rows, inner});  // sorted: x by expert, then what the experts give
     K::gather_rows(x.value.data(), routing.token.data(), rows, h, sorted.data());
-    detail::multiply_experts(routing.ranges(), 2 * inner, h, sorted.data(), w.gate_up, w.packed_gate_up, w.gate_up_bias, u.data());
+    detail::multiply_experts(routing.ranges(), 2 * inner, h, sorted.data(), w.gate_up, w.packed_gate_up, w.gate_up_bias,
+                             u.data());
     K::expert_activation(w.activation, u.data(), rows, inner, a.data());
     detail::multiply_experts(routing.ranges(), h, inner, a.data(), w.down, w.packed_down, w.down_bias, sorted.data());
     detail::start_from(&residual, out);
-    K::combine_rows(sorted.data(), routing.place.data(), routing.weights.value.data(), n, routing.rule.active, h, out.data());
+    K::combine_rows(sorted.data(), routing.place.data(), routing.weights.value.data(), n, routing.rule.active, h,
+                    out.data());
   }
   const bool inner_wanted = x.requires_gradient() || routing.weights.requires_gradient() || w.trains();
   Var<T, D> y = tape.variable(std::move(out), inner_wanted || residual.requires_gradient());
   if (!y.requires_gradient()) return y;
-  tape.record([inner_wanted, back = detail::ExpertsBackward<T, D>{w, routing, x, std::move(u)}, slot = y.gradient, to_residual = residual.gradient] {
+  tape.record([inner_wanted, back = detail::ExpertsBackward<T, D>{w, routing, x, std::move(u)}, slot = y.gradient,
+               to_residual = residual.gradient] {
     if (!slot->value) return;
     Tensor<T, D> dy = slot->take();
     if (inner_wanted) back.run(dy);
@@ -198,8 +215,9 @@ Var<T, D> experts(Tape<T, D>& tape, const ExpertOperand<T, D>& w, const Routing<
 template <class T, class D>
 Var<T, D> add_gated(Tape<T, D>& tape, const Var<T, D>& gate, const Var<T, D>& x, const Var<T, D>& residual) {
   const std::int64_t n = x.value[0], h = x.value[1];
-  require<ShapeError>(gate.value.shape() == Shape{n, 1} && residual.value.shape() == x.value.shape(), "[add_gated] x is ", x.value.shape(), ", the gate ",
-                      gate.value.shape(), ", the residual ", residual.value.shape());
+  require<ShapeError>(gate.value.shape() == Shape{n, 1} && residual.value.shape() == x.value.shape(),
+                      "[add_gated] x is ", x.value.shape(), ", the gate ", gate.value.shape(), ", the residual ",
+                      residual.value.shape());
   Tensor<T, D> out(x.value.shape());
   detail::start_from(&residual, out);
   Kernels<D, T>::add_gated(gate.value.data(), x.value.data(), n, h, out.data());

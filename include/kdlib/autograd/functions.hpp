@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The functions a decoder is made of, with hand-written backward passes. Each runs Kernels<D, T> and, on a recording tape, keeps as
-// little as its backward pass needs; what is frozen keeps nothing. N tokens, H width, R rank.
+// The functions a decoder is made of, with hand-written backward passes. Each runs Kernels<D, T> and, on a recording
+// tape, keeps as little as its backward pass needs; what is frozen keeps nothing. N tokens, H width, R rank.
 #ifndef KDLIB_AUTOGRAD_FUNCTIONS_HPP
 #define KDLIB_AUTOGRAD_FUNCTIONS_HPP
 
@@ -13,17 +13,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What x is multiplied by: y = x W^T + b + s (x A^T) B^T. Exactly one of weight and packed is set; a packed weight passes no gradient on but to
-/// `packed_gradient`. With `lora_in_codes` the packed weight holds s B A already: A and B get the gradient of a sum that was never rounded.
+/// What x is multiplied by: y = x W^T + b + s (x A^T) B^T. Exactly one of weight and packed is set; a packed weight
+/// passes no gradient on but to `packed_gradient`. With `lora_in_codes` the packed weight holds s B A already: A and B
+/// get the gradient of a sum that was never rounded.
 template <class T, class D>
 struct LinearOperand {
-  Parameter<T, D>* weight = nullptr;              // [out, in]
-  const PackedMatrix<T, D>* packed = nullptr;     // [out, in]
+  Parameter<T, D>* weight = nullptr;           // [out, in]
+  const PackedMatrix<T, D>* packed = nullptr;  // [out, in]
   WeightGradient<T, D>* packed_gradient = nullptr;
-  Parameter<T, D>* bias = nullptr;                // [out] or nullptr
-  Parameter<T, D>* lora_a = nullptr;              // [R, in] or nullptr
-  Parameter<T, D>* lora_b = nullptr;              // [out, R]
-  T lora_scale{};                                 // s = alpha / R as a rule
+  Parameter<T, D>* bias = nullptr;    // [out] or nullptr
+  Parameter<T, D>* lora_a = nullptr;  // [R, in] or nullptr
+  Parameter<T, D>* lora_b = nullptr;  // [out, R]
+  T lora_scale{};                     // s = alpha / R as a rule
   bool lora_in_codes = false;
 
   std::int64_t out() const { return packed != nullptr ? packed->rows() : weight->value[0]; }
@@ -31,11 +32,13 @@ struct LinearOperand {
   bool has_lora() const { return lora_a != nullptr; }
   bool gradient_of_codes() const { return packed_gradient != nullptr && packed_gradient->wanted(); }
   bool trains() const {
-    return gradient_of_codes() || (weight != nullptr && weight->trainable) || (bias != nullptr && bias->trainable) || (has_lora() && (lora_a->trainable || lora_b->trainable));
+    return gradient_of_codes() || (weight != nullptr && weight->trainable) || (bias != nullptr && bias->trainable) ||
+           (has_lora() && (lora_a->trainable || lora_b->trainable));
   }
   /// The backward pass reads x.
   bool needs_input() const {
-    return gradient_of_codes() || (weight != nullptr && weight->trainable) || (has_lora() && (lora_a->trainable || (lora_in_codes && lora_b->trainable)));
+    return gradient_of_codes() || (weight != nullptr && weight->trainable) ||
+           (has_lora() && (lora_a->trainable || (lora_in_codes && lora_b->trainable)));
   }
 };
 
@@ -48,9 +51,9 @@ struct RopeTable {
 /// Where the tokens of a batch stand, on the device. Shared by every layer and kept by the tape.
 template <class D>
 struct TokenLayout {
-  Tensor<std::int32_t, D> ids;         // [N]
-  Tensor<std::int32_t, D> positions;   // [N]
-  Tensor<std::int64_t, D> offsets;     // [B + 1]
+  Tensor<std::int32_t, D> ids;        // [N]
+  Tensor<std::int32_t, D> positions;  // [N]
+  Tensor<std::int64_t, D> offsets;    // [B + 1]
   std::int64_t documents = 0;
 
   DocumentRanges ranges() const { return {offsets.data(), documents, ids[0]}; }
@@ -66,7 +69,8 @@ Var<T, D> embedding(Tape<T, D>& tape, const PackedMatrix<T, D>& table, const Tok
 
 /// y = x W^T + b + s (x A^T) B^T (+ residual): x [N, in] to [N, out]. Keeps x where W or A is trained.
 template <class T, class D>
-Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var<T, D>& x, const Var<T, D>* residual = nullptr);
+Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var<T, D>& x,
+                 const Var<T, D>* residual = nullptr);
 
 /// y = x / rms(x) * weight over the last axis of x [rows, width] (any split of N x H into rows). Keeps x and 1/rms.
 template <class T, class D>
@@ -74,17 +78,19 @@ Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x
 
 /// Rotates x [N, heads * head_size] in its own memory: x must not be used afterwards.
 template <class T, class D>
-Var<T, D> rope(Tape<T, D>& tape, Var<T, D> x, const RopeTable<T, D>& table, const TokenLayout<D>& layout, std::int64_t head_size);
+Var<T, D> rope(Tape<T, D>& tape, Var<T, D> x, const RopeTable<T, D>& table, const TokenLayout<D>& layout,
+               std::int64_t head_size);
 
-/// Causal attention inside each document: q [N, nh d], k, v [N, nkv d] to [N, nh d]. Keeps q, k, v, the result and one number a row and head.
-/// `sinks` [nh] or nullptr: exp(sink) joins a head's denominators and takes no value (gpt-oss).
+/// Causal attention inside each document: q [N, nh d], k, v [N, nkv d] to [N, nh d]. Keeps q, k, v, the result and one
+/// number a row and head. `sinks` [nh] or nullptr: exp(sink) joins a head's denominators and takes no value (gpt-oss).
 template <class T, class D>
-Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q, const Var<T, D>& k,
-                    const Var<T, D>& v, Parameter<T, D>* sinks = nullptr);
+Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q,
+                    const Var<T, D>& k, const Var<T, D>& v, Parameter<T, D>* sinks = nullptr);
 
 /// y = residual + down(silu(gate) * up): the product is formed again in the backward pass. gate, up [N, I] to [N, H].
 template <class T, class D>
-Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Var<T, D>& gate, const Var<T, D>& up, const Var<T, D>& residual);
+Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Var<T, D>& gate, const Var<T, D>& up,
+                     const Var<T, D>& residual);
 
 /// silu(gate) * up, [N, I].
 template <class T, class D>

@@ -32,7 +32,8 @@ template <class T, class D>
 void packed_weight_gradient(const LinearOperand<T, D>& w, std::int64_t n, const T* x, const T* dy) {
   using K = Kernels<D, T>;
   const std::int64_t out = w.out(), in = w.in();
-  if (T* whole = w.packed_gradient->target(); whole != nullptr) return K::gemm(true, false, out, in, n, T{1}, dy, out, x, in, T{1}, whole, in);
+  if (T* whole = w.packed_gradient->target(); whole != nullptr)
+    return K::gemm(true, false, out, in, n, T{1}, dy, out, x, in, T{1}, whole, in);
   const std::int64_t panel = panel_elements / in > out ? out : (panel_elements > in ? panel_elements / in : 1);
   const Buffer<T, D> scratch(panel * in);
   for (std::int64_t begin = 0; begin < out; begin += panel) {
@@ -56,9 +57,11 @@ Tensor<T, D> linear_forward(const LinearOperand<T, D>& w, std::int64_t n, const 
   return u;
 }
 
-/// Parameter gradients from x (may be null where needs_input() is false) and u, and dx (may be null) written or added to.
+/// Parameter gradients from x (may be null where needs_input() is false) and u, and dx (may be null) written or added
+/// to.
 template <class T, class D>
-void linear_backward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, const Tensor<T, D>& u, const T* dy, T* dx, bool accumulate) {
+void linear_backward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, const Tensor<T, D>& u, const T* dy,
+                     T* dx, bool accumulate) {
   using K = Kernels<D, T>;
   const std::int64_t in = w.in(), out = w.out();
   if (w.weight != nullptr && w.weight->trainable)
@@ -75,17 +78,20 @@ void linear_backward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, c
   }
   K::gemm(false, false, n, rank, out, w.lora_scale, dy, out, w.lora_b->value.data(), rank, T{0}, du.data(), rank);
   if (w.lora_b->trainable)
-    K::gemm(true, false, out, rank, n, w.lora_scale, dy, out, w.lora_in_codes ? again.data() : u.data(), rank, T{1}, w.lora_b->gradient_view().data(), rank);
-  if (w.lora_a->trainable) K::gemm(true, false, rank, in, n, T{1}, du.data(), rank, x, in, T{1}, w.lora_a->gradient_view().data(), in);
-  if (dx != nullptr && !w.lora_in_codes) K::gemm(false, false, n, in, rank, T{1}, du.data(), rank, w.lora_a->value.data(), in, T{1}, dx, in);
+    K::gemm(true, false, out, rank, n, w.lora_scale, dy, out, w.lora_in_codes ? again.data() : u.data(), rank, T{1},
+            w.lora_b->gradient_view().data(), rank);
+  if (w.lora_a->trainable)
+    K::gemm(true, false, rank, in, n, T{1}, du.data(), rank, x, in, T{1}, w.lora_a->gradient_view().data(), in);
+  if (dx != nullptr && !w.lora_in_codes)
+    K::gemm(false, false, n, in, rank, T{1}, du.data(), rank, w.lora_a->value.data(), in, T{1}, dx, in);
 }
 
 template <class T, class D>
 void check_linear(const LinearOperand<T, D>& w, const Var<T, D>& x, const Var<T, D>* residual) {
-  require<ShapeError>(x.value.shape().rank() == 2 && x.value[1] == w.in(), "[linear] x is ", x.value.shape(), ", the weight [", w.out(), ", ",
-                      w.in(), "]");
-  require<ShapeError>(residual == nullptr || residual->value.shape() == Shape{x.value[0], w.out()}, "[linear] the residual must be [", x.value[0],
-                      ", ", w.out(), "]");
+  require<ShapeError>(x.value.shape().rank() == 2 && x.value[1] == w.in(), "[linear] x is ", x.value.shape(),
+                      ", the weight [", w.out(), ", ", w.in(), "]");
+  require<ShapeError>(residual == nullptr || residual->value.shape() == Shape{x.value[0], w.out()},
+                      "[linear] the residual must be [", x.value[0], ", ", w.out(), "]");
 }
 
 /// The start of y: a copy of the residual, or nothing. beta to go with it.
@@ -132,11 +138,12 @@ Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var
   Tensor<T, D> out(Shape{n, operand.out()});
   const T beta = detail::start_from(residual, out);
   Tensor<T, D> u = detail::linear_forward(operand, n, x.value.data(), beta, out.data());
-  const bool wanted = x.requires_gradient() || operand.trains() || (residual != nullptr && residual->requires_gradient());
+  const bool wanted =
+      x.requires_gradient() || operand.trains() || (residual != nullptr && residual->requires_gradient());
   Var<T, D> y = tape.variable(std::move(out), wanted);
   if (!y.requires_gradient()) return y;
-  tape.record([operand, n, input = operand.needs_input() ? x.value : Tensor<T, D>(), u = std::move(u), slot = y.gradient, to_x = x.gradient,
-               to_residual = detail::slot_of(residual)] {
+  tape.record([operand, n, input = operand.needs_input() ? x.value : Tensor<T, D>(), u = std::move(u),
+               slot = y.gradient, to_x = x.gradient, to_residual = detail::slot_of(residual)] {
     if (!slot->value) return;
     Tensor<T, D> dy = slot->take();
     if (to_x != nullptr) {
@@ -153,61 +160,69 @@ Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var
 template <class T, class D>
 Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x, double epsilon) {
   const std::int64_t width = weight.value.count(), rows = x.value.count() / width;
-  require<ShapeError>(rows * width == x.value.count(), "[rms_norm] x ", x.value.shape(), " has no whole number of rows of ", width);
+  require<ShapeError>(rows * width == x.value.count(), "[rms_norm] x ", x.value.shape(),
+                      " has no whole number of rows of ", width);
   const bool wanted = tape.recording() && (x.requires_gradient() || weight.trainable);
   Tensor<T, D> out(x.value.shape());
   Tensor<T, D> inverse = wanted ? Tensor<T, D>(Shape{rows}) : Tensor<T, D>();
   Kernels<D, T>::rms_norm(x.value.data(), weight.value.data(), rows, width, epsilon, out.data(), inverse.data());
   Var<T, D> y = tape.variable(std::move(out), wanted);
   if (!wanted) return y;
-  tape.record([&weight, input = x.value, inverse = std::move(inverse), rows, width, slot = y.gradient, to_x = x.gradient] {
-    if (!slot->value) return;
-    const Tensor<T, D> dy = slot->take();
-    typename Gradient<T, D>::Target target{nullptr, false};
-    if (to_x != nullptr) target = to_x->target();
-    Kernels<D, T>::rms_norm_backward(input.data(), weight.value.data(), inverse.data(), dy.data(), rows, width, target.data, target.add,
-                                     weight.trainable ? weight.gradient_view().data() : nullptr);
-  });
+  tape.record(
+      [&weight, input = x.value, inverse = std::move(inverse), rows, width, slot = y.gradient, to_x = x.gradient] {
+        if (!slot->value) return;
+        const Tensor<T, D> dy = slot->take();
+        typename Gradient<T, D>::Target target{nullptr, false};
+        if (to_x != nullptr) target = to_x->target();
+        Kernels<D, T>::rms_norm_backward(input.data(), weight.value.data(), inverse.data(), dy.data(), rows, width,
+                                         target.data, target.add,
+                                         weight.trainable ? weight.gradient_view().data() : nullptr);
+      });
   return y;
 }
 
 template <class T, class D>
-Var<T, D> rope(Tape<T, D>& tape, Var<T, D> x, const RopeTable<T, D>& table, const TokenLayout<D>& layout, std::int64_t head_size) {
+Var<T, D> rope(Tape<T, D>& tape, Var<T, D> x, const RopeTable<T, D>& table, const TokenLayout<D>& layout,
+               std::int64_t head_size) {
   const std::int64_t n = x.value[0], heads = x.value[1] / head_size;
-  Kernels<D, T>::rope(x.value.data(), layout.positions.data(), n, heads, head_size, table.cosine.data(), table.sine.data(), false);
+  Kernels<D, T>::rope(x.value.data(), layout.positions.data(), n, heads, head_size, table.cosine.data(),
+                      table.sine.data(), false);
   Var<T, D> y = tape.variable(std::move(x.value), x.requires_gradient());
   if (y.requires_gradient())
     tape.record([table, positions = layout.positions, n, heads, head_size, slot = y.gradient, to_x = x.gradient] {
       if (!slot->value) return;
       Tensor<T, D> g = slot->take();
-      Kernels<D, T>::rope(g.data(), positions.data(), n, heads, head_size, table.cosine.data(), table.sine.data(), true);
+      Kernels<D, T>::rope(g.data(), positions.data(), n, heads, head_size, table.cosine.data(), table.sine.data(),
+                          true);
       to_x->give(std::move(g));
     });
   return y;
 }
 
 template <class T, class D>
-Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q, const Var<T, D>& k,
-                    const Var<T, D>& v, Parameter<T, D>* sinks) {
+Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q,
+                    const Var<T, D>& k, const Var<T, D>& v, Parameter<T, D>* sinks) {
   const bool inner = q.requires_gradient() || k.requires_gradient() || v.requires_gradient();
   const bool wanted = tape.recording() && (inner || (sinks != nullptr && sinks->trainable));
   Tensor<T, D> out(q.value.shape());
   Tensor<T, D> sums = wanted || sinks != nullptr ? Tensor<T, D>(Shape{q.value[0], heads.query_heads}) : Tensor<T, D>();
-  Kernels<D, T>::attention(heads, layout.ranges(), q.value.data(), k.value.data(), v.value.data(), out.data(), sums.data());
+  Kernels<D, T>::attention(heads, layout.ranges(), q.value.data(), k.value.data(), v.value.data(), out.data(),
+                           sums.data());
   if (sinks != nullptr)
-    Kernels<D, T>::attention_sinks(q.value[0], heads.query_heads, heads.head_size, sinks->value.data(), out.data(), sums.data());
+    Kernels<D, T>::attention_sinks(q.value[0], heads.query_heads, heads.head_size, sinks->value.data(), out.data(),
+                                   sums.data());
   Var<T, D> y = tape.variable(std::move(out), wanted);
   if (!wanted) return y;
   tape.record([heads, layout, q, k, v, sinks, inner, out = y.value, sums = std::move(sums), slot = y.gradient] {
     if (!slot->value) return;
     const Tensor<T, D> dy = slot->take();
     if (sinks != nullptr && sinks->trainable)
-      Kernels<D, T>::attention_sinks_backward(q.value[0], heads.query_heads, heads.head_size, sinks->value.data(), out.data(), sums.data(), dy.data(),
-                                              sinks->gradient_view().data());
+      Kernels<D, T>::attention_sinks_backward(q.value[0], heads.query_heads, heads.head_size, sinks->value.data(),
+                                              out.data(), sums.data(), dy.data(), sinks->gradient_view().data());
     if (!inner) return;
     Tensor<T, D> dq(q.value.shape()), dk(k.value.shape()), dv(v.value.shape());
-    Kernels<D, T>::attention_backward(heads, layout.ranges(), q.value.data(), k.value.data(), v.value.data(), out.data(), sums.data(), dy.data(),
-                                      dq.data(), dk.data(), dv.data());
+    Kernels<D, T>::attention_backward(heads, layout.ranges(), q.value.data(), k.value.data(), v.value.data(),
+                                      out.data(), sums.data(), dy.data(), dq.data(), dk.data(), dv.data());
     if (q.requires_gradient()) q.gradient->give(std::move(dq));
     if (k.requires_gradient()) k.gradient->give(std::move(dk));
     if (v.requires_gradient()) v.gradient->give(std::move(dv));
@@ -216,7 +231,8 @@ Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLa
 }
 
 template <class T, class D>
-Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Var<T, D>& gate, const Var<T, D>& up, const Var<T, D>& residual) {
+Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Var<T, D>& gate, const Var<T, D>& up,
+                     const Var<T, D>& residual) {
   detail::check_linear(down, gate, &residual);
   const std::int64_t n = gate.value[0];
   Tensor<T, D> product(gate.value.shape()), out(Shape{n, down.out()}), u;
@@ -239,7 +255,8 @@ Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Va
     detail::linear_backward(down, n, input.data(), u, dy.data(), dinput.data(), false);
     if (inner) {
       Tensor<T, D> dup = input ? std::move(input) : Tensor<T, D>(shape);  // the product is not needed any more
-      Kernels<D, T>::swiglu_backward(gate.value.data(), up.value.data(), dinput.data(), shape.count(), dinput.data(), dup.data());
+      Kernels<D, T>::swiglu_backward(gate.value.data(), up.value.data(), dinput.data(), shape.count(), dinput.data(),
+                                     dup.data());
       if (gate.requires_gradient()) gate.gradient->give(std::move(dinput));
       if (up.requires_gradient()) up.gradient->give(std::move(dup));
     }

@@ -14,7 +14,8 @@ KDLIB_NAMESPACE_BEGIN
 /// max |gradient_i - difference_i| / max(1e-3, max |difference_i|) over elements 0, stride, 2 stride, ... of values[n].
 /// `objective()` reads `values` and returns a number; `step` is the half width of the central difference.
 template <class T, class F>
-double gradient_error(T* values, const T* gradient, std::int64_t n, double step, F&& objective, std::int64_t stride = 1) {
+double gradient_error(T* values, const T* gradient, std::int64_t n, double step, F&& objective,
+                      std::int64_t stride = 1) {
   double worst = 0, largest = 1e-3;
   for (std::int64_t i = 0; i < n; i += stride) {
     const T kept = values[i];

@@ -36,7 +36,8 @@ struct Gradient {
   Tensor<T, D> take() { return std::exchange(value, Tensor<T, D>()); }
 };
 
-/// A result on the tape. Functions that keep `value` say so; dropping the Var frees the rest during the forward pass already.
+/// A result on the tape. Functions that keep `value` say so; dropping the Var frees the rest during the forward pass
+/// already.
 template <class T, class D>
 struct Var {
   Tensor<T, D> value;
@@ -45,7 +46,8 @@ struct Var {
   bool requires_gradient() const { return gradient != nullptr; }
 };
 
-/// Records functions between forward and backward. A tape that does not record runs the same functions for their values alone.
+/// Records functions between forward and backward. A tape that does not record runs the same functions for their values
+/// alone.
 template <class T, class D>
 class Tape {
  public:
@@ -76,8 +78,8 @@ class Tape {
   /// Runs everything recorded, starting from d(objective)/d(result). The tape is empty afterwards.
   void backward(const Var<T, D>& result, Tensor<T, D> gradient) {
     require<ShapeError>(result.requires_gradient(), "[Tape::backward] the result depends on nothing that is trained");
-    require<ShapeError>(gradient.shape() == result.gradient->shape, "[Tape::backward] the gradient is ", gradient.shape(), ", the result ",
-                        result.gradient->shape);
+    require<ShapeError>(gradient.shape() == result.gradient->shape, "[Tape::backward] the gradient is ",
+                        gradient.shape(), ", the result ", result.gradient->shape);
     result.gradient->give(std::move(gradient));
     while (!nodes_.empty()) {
       const std::unique_ptr<NodeBase> node = std::move(nodes_.back());
@@ -102,8 +104,8 @@ class Tape {
   std::vector<std::unique_ptr<NodeBase>> nodes_;
 };
 
-/// y = f(tape, x), keeping only x: the backward pass runs f again. f(Tape&, Var) must give the same values each time; `trains` says
-/// whether f has parameters that are trained.
+/// y = f(tape, x), keeping only x: the backward pass runs f again. f(Tape&, Var) must give the same values each time;
+/// `trains` says whether f has parameters that are trained.
 template <class T, class D, class F>
 Var<T, D> recompute(Tape<T, D>& tape, const Var<T, D>& x, bool trains, F f) {
   if (!tape.recording()) return f(tape, x);

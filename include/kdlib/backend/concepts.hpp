@@ -27,7 +27,8 @@ struct DocumentRanges {
   std::int64_t tokens = 0;
 };
 
-/// Keys and values of earlier tokens: slot s holds rows [s * capacity, s * capacity + length) of [slots * capacity, kv_heads * head_size].
+/// Keys and values of earlier tokens: slot s holds rows [s * capacity, s * capacity + length) of [slots * capacity,
+/// kv_heads * head_size].
 template <class T>
 struct CacheRanges {
   T* keys = nullptr;
@@ -39,37 +40,43 @@ struct CacheRanges {
 
 /// A weight [rows, columns] in codes of 3, 4 or 8 bits, one scale (and zero) for each `group` columns:
 ///   value = level(code) * scale + zero, or (level(code) - zero) * scale where `shifted`, each step rounded to float.
-/// level(code) = levels[code]; the signed integer itself where levels is null (8 bits). Eight codes of a row take `bits` bytes, little-endian,
-/// the first in the lowest bits; rows start on such a word. 64 readable bytes follow codes, scale, zero and small_scale.
+/// level(code) = levels[code]; the signed integer itself where levels is null (8 bits). Eight codes of a row take
+/// `bits` bytes, little-endian, the first in the lowest bits; rows start on such a word. 64 readable bytes follow
+/// codes, scale, zero and small_scale.
 struct CodedRanges {
-  const std::uint8_t* codes = nullptr;        // [rows, row_bytes()]
-  const float* levels = nullptr;              // [16], the 8 of three bits twice; null for 8 bits
-  const float* scale = nullptr;               // one a group; null where small_scale holds it
-  const std::uint8_t* small_scale = nullptr;  // powers of two 2^(s - 127), or with nested_map: nested_map[s] * nested_scale[i / 256] + nested_offset
-  const float* nested_map = nullptr;          // [256] or null
-  const float* nested_scale = nullptr;        // one for every 256 groups
+  const std::uint8_t* codes = nullptr;  // [rows, row_bytes()]
+  const float* levels = nullptr;        // [16], the 8 of three bits twice; null for 8 bits
+  const float* scale = nullptr;         // one a group; null where small_scale holds it
+  const std::uint8_t* small_scale =
+      nullptr;  // powers of two 2^(s - 127), or with nested_map: nested_map[s] * nested_scale[i / 256] + nested_offset
+  const float* nested_map = nullptr;    // [256] or null
+  const float* nested_scale = nullptr;  // one for every 256 groups
   float nested_offset = 0;
-  const float* zero = nullptr;                // one a group, or null for none
+  const float* zero = nullptr;  // one a group, or null for none
   std::int64_t rows = 0, columns = 0, group = 0;
   int bits = 4;
   bool shifted = false;
-  bool crossing = false;  // groups are counted through the flattened matrix and cross row ends; else each row starts a group, its last may be short
+  bool crossing = false;  // groups are counted through the flattened matrix and cross row ends; else each row starts a
+                          // group, its last may be short
 
   std::int64_t row_bytes() const { return (columns + 7) / 8 * bits; }
   std::int64_t row_groups() const { return (columns + group - 1) / group; }
   std::int64_t groups() const { return crossing ? (rows * columns + group - 1) / group : rows * row_groups(); }
 };
 
-/// A weight [rows, columns] as a file holds it, rows of whole blocks of `type` (F32, F16, BF16 or F64 of safetensors included). Row r is row
-/// r % part_rows of part r / part_rows: stacked experts lie in many tensors. On the host, not necessarily aligned.
+/// A weight [rows, columns] as a file holds it, rows of whole blocks of `type` (F32, F16, BF16 or F64 of safetensors
+/// included). Row r is row r % part_rows of part r / part_rows: stacked experts lie in many tensors. On the host, not
+/// necessarily aligned.
 struct StoredRanges {
   GgufType type = GgufType::f32;
-  const std::byte* const* parts = nullptr;         // [rows / part_rows]
-  const std::byte* const* scale_parts = nullptr;   // MXFP4 of safetensors: scales [rows, columns / 32] apart from codes [rows, columns / 2], whose
-                                                   // byte b holds values 2b and 2b + 1; nullptr: blocks as in GGUF
+  const std::byte* const* parts = nullptr;  // [rows / part_rows]
+  const std::byte* const* scale_parts =
+      nullptr;  // MXFP4 of safetensors: scales [rows, columns / 32] apart from codes [rows, columns / 2], whose
+                // byte b holds values 2b and 2b + 1; nullptr: blocks as in GGUF
   std::int64_t part_rows = 0, rows = 0, columns = 0;
-  bool alternate = false;         // two parts: even rows in the first, odd rows in the second
-  std::int64_t rotated_head = 0;  // head size where q or k stands with pairs interleaved (GGUF of architecture llama); 0: rows in order
+  bool alternate = false;  // two parts: even rows in the first, odd rows in the second
+  std::int64_t rotated_head =
+      0;  // head size where q or k stands with pairs interleaved (GGUF of architecture llama); 0: rows in order
 
   std::int64_t row_bytes() const {
     if (scale_parts != nullptr) return columns / 2;
@@ -87,12 +94,14 @@ struct StoredRanges {
     return reinterpret_cast<const std::uint8_t*>(parts[at / part_rows]) + at % part_rows * row_bytes();
   }
   const std::uint8_t* row_scales(std::int64_t r) const {
-    return scale_parts == nullptr ? nullptr : reinterpret_cast<const std::uint8_t*>(scale_parts[r / part_rows]) + r % part_rows * (columns / 32);
+    return scale_parts == nullptr
+               ? nullptr
+               : reinterpret_cast<const std::uint8_t*>(scale_parts[r / part_rows]) + r % part_rows * (columns / 32);
   }
 };
 
-/// How logits [N, E] become K experts and their weights: the K largest logits, equal ones by lower index, weighted by softmax over the
-/// chosen logits (`over_chosen`: Qwen with norm_topk_prob, gpt-oss) or over all of them.
+/// How logits [N, E] become K experts and their weights: the K largest logits, equal ones by lower index, weighted by
+/// softmax over the chosen logits (`over_chosen`: Qwen with norm_topk_prob, gpt-oss) or over all of them.
 struct RouterRule {
   std::int64_t experts = 0;  // E
   std::int64_t active = 0;   // K, 1 <= K <= E
@@ -107,7 +116,8 @@ struct ExpertRanges {
 };
 
 /// What an expert does between its maps with u [rows, 2I] = gate and up: silu(gate) * up, or with limit > 0 gpt-oss's
-/// g sigmoid(alpha g) (l + 1), g = min(gate, limit), l = clamp(up, -limit, limit); no gradient where clamped, equality included.
+/// g sigmoid(alpha g) (l + 1), g = min(gate, limit), l = clamp(up, -limit, limit); no gradient where clamped, equality
+/// included.
 struct ExpertActivation {
   bool interleaved = false;  // gate in even columns of u, else in the first I
   double alpha = 1;
@@ -122,10 +132,14 @@ struct AdamWStep {
 };
 
 template <class D, class T>
-concept HasMatmul = requires(const T* a, T* c) { Kernels<D, T>::gemm(false, true, 1, 1, 1, T{1}, a, 1, a, 1, T{0}, c, 1); };
+concept HasMatmul = requires(const T* a, T* c) {
+  Kernels<D, T>::gemm(false, true, 1, 1, 1, T{1}, a, 1, a, 1, T{0}, c, 1);
+};
 
 template <class D, class T>
-concept HasAttention = requires(AttentionHeads h, DocumentRanges r, const T* q, T* o) { Kernels<D, T>::attention(h, r, q, q, q, o, o); };
+concept HasAttention = requires(AttentionHeads h, DocumentRanges r, const T* q, T* o) {
+  Kernels<D, T>::attention(h, r, q, q, q, o, o);
+};
 
 KDLIB_NAMESPACE_END
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels<Cpu, float> and Kernels<Cpu, double>: what models, losses and optimisers run on the host. All functions are static, take
-// row-major pointers and run on kdlib's thread pool; results repeat bit for bit for a fixed thread count, BLAS and CPU type.
+// Kernels<Cpu, float> and Kernels<Cpu, double>: what models, losses and optimisers run on the host. All functions are
+// static, take row-major pointers and run on kdlib's thread pool; results repeat bit for bit for a fixed thread count,
+// BLAS and CPU type.
 //
-// With KDLIB_WITH_CBLAS matrix products go to cblas_?gemm (one thread a call, inside kdlib's pool), else to Eigen. Everything else is
-// own code with AVX-512, AVX2 and portable bodies, chosen when the program runs (KDLIB_CPU_LEVEL=portable|avx2|avx512 lowers it).
+// With KDLIB_WITH_CBLAS matrix products go to cblas_?gemm (one thread a call, inside kdlib's pool), else to Eigen.
+// Everything else is own code with AVX-512, AVX2 and portable bodies, chosen when the program runs
+// (KDLIB_CPU_LEVEL=portable|avx2|avx512 lowers it).
 #ifndef KDLIB_BACKEND_CPU_HPP
 #define KDLIB_BACKEND_CPU_HPP
 
@@ -34,13 +36,13 @@ namespace detail {
 
 template <class T>
 struct CpuGemm {
-  /// C[m,n] = alpha * op(A) op(B) + beta * C. op = transpose where the flag is set. Row-major, leading dimensions in elements.
-  /// beta = 0 never reads C.
-  static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
-                   const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+  /// C[m,n] = alpha * op(A) op(B) + beta * C. op = transpose where the flag is set. Row-major, leading dimensions in
+  /// elements. beta = 0 never reads C.
+  static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha,
+                   const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
   /// The same on the calling thread alone: for use inside parallel_for.
-  static void gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
-                          std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+  static void gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha,
+                          const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
 };
 
 template <class T>
@@ -48,27 +50,32 @@ struct CpuElementwise {
   /// out[n, width] = table[ids[n], width].
   static void embedding(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* table, T* out);
   /// table_gradient[ids[n], :] += gradient[n, :]; the order of the additions is that of n.
-  static void embedding_backward(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* gradient, T* table_gradient);
+  static void embedding_backward(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* gradient,
+                                 T* table_gradient);
 
-  /// y = x * r * weight, r = 1 / sqrt(mean(x^2) + epsilon) a row. x, y [rows, width], weight [width], inverse_rms [rows] (may be nullptr).
-  static void rms_norm(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double epsilon, T* y, T* inverse_rms);
-  /// x_gradient (+)= ..., weight_gradient += ...; either may be nullptr. `accumulate` says whether x_gradient is added to or written.
-  static void rms_norm_backward(const T* x, const T* weight, const T* inverse_rms, const T* gradient, std::int64_t rows, std::int64_t width,
-                                T* x_gradient, bool accumulate, T* weight_gradient);
+  /// y = x * r * weight, r = 1 / sqrt(mean(x^2) + epsilon) a row. x, y [rows, width], weight [width], inverse_rms
+  /// [rows] (may be nullptr).
+  static void rms_norm(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double epsilon, T* y,
+                       T* inverse_rms);
+  /// x_gradient (+)= ..., weight_gradient += ...; either may be nullptr. `accumulate` says whether x_gradient is added
+  /// to or written.
+  static void rms_norm_backward(const T* x, const T* weight, const T* inverse_rms, const T* gradient, std::int64_t rows,
+                                std::int64_t width, T* x_gradient, bool accumulate, T* weight_gradient);
 
   /// Rotates x [rows, heads, head_size] in place by half-split RoPE: row i by the angles of positions[i].
   /// cosine, sine [positions, head_size / 2]; inverse = the transposed rotation (backward).
-  static void rope(T* x, const std::int32_t* positions, std::int64_t rows, std::int64_t heads, std::int64_t head_size, const T* cosine,
-                   const T* sine, bool inverse);
+  static void rope(T* x, const std::int32_t* positions, std::int64_t rows, std::int64_t heads, std::int64_t head_size,
+                   const T* cosine, const T* sine, bool inverse);
 
   /// y = silu(gate) * up, n elements.
   static void swiglu(const T* gate, const T* up, std::int64_t n, T* y);
   /// gate_gradient, up_gradient [n] written; both may be the memory of `gradient`'s caller but not of gate or up.
-  static void swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient, T* up_gradient);
+  static void swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
+                              T* up_gradient);
 
-  static void add(const T* a, const T* b, std::int64_t n, T* y);              // y = a + b
-  static void axpy(std::int64_t n, T alpha, const T* x, T* y);                // y += alpha * x
-  static void scale(std::int64_t n, T alpha, T* x);                           // x *= alpha
+  static void add(const T* a, const T* b, std::int64_t n, T* y);  // y = a + b
+  static void axpy(std::int64_t n, T alpha, const T* x, T* y);    // y += alpha * x
+  static void scale(std::int64_t n, T alpha, T* x);               // x *= alpha
   /// y[rows, width] += bias[width] on every row.
   static void add_bias(const T* bias, std::int64_t rows, std::int64_t width, T* y);
   /// sums[width] += sum over rows of x[rows, width].
@@ -85,25 +92,29 @@ struct CpuElementwise {
 
 template <class T>
 struct CpuAttention {
-  /// Causal softmax(q k^T * scale) v inside each document. q, out [tokens, query_heads, head_size]; k, v [tokens, kv_heads, head_size];
-  /// log_sum [tokens, query_heads] is kept for the backward pass (may be nullptr).
-  static void attention(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k, const T* v, T* out, T* log_sum);
+  /// Causal softmax(q k^T * scale) v inside each document. q, out [tokens, query_heads, head_size]; k, v [tokens,
+  /// kv_heads, head_size]; log_sum [tokens, query_heads] is kept for the backward pass (may be nullptr).
+  static void attention(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k,
+                        const T* v, T* out, T* log_sum);
   /// Recomputes the probabilities from log_sum. Gradients are written, not added to.
-  static void attention_backward(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k, const T* v, const T* out,
-                                 const T* log_sum, const T* out_gradient, T* q_gradient, T* k_gradient, T* v_gradient);
-  /// Copies the batch's k, v [tokens, kv_heads * head_size] behind what each document's slot holds, then lets the batch's queries see both.
-  /// log_sum as above.
-  static void attention_decode(const AttentionHeads& heads, const DocumentRanges& documents, const CacheRanges<T>& cache, const T* q, const T* k,
-                               const T* v, T* out, T* log_sum);
-  /// Adds exp(sink) of a head to the denominators of a result: out [tokens, heads, head_size] is scaled, log_sum [tokens, heads] then
-  /// includes the sink, so that attention_backward is right as it is. sinks [heads].
-  static void attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, T* out, T* log_sum);
+  static void attention_backward(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k,
+                                 const T* v, const T* out, const T* log_sum, const T* out_gradient, T* q_gradient,
+                                 T* k_gradient, T* v_gradient);
+  /// Copies the batch's k, v [tokens, kv_heads * head_size] behind what each document's slot holds, then lets the
+  /// batch's queries see both. log_sum as above.
+  static void attention_decode(const AttentionHeads& heads, const DocumentRanges& documents,
+                               const CacheRanges<T>& cache, const T* q, const T* k, const T* v, T* out, T* log_sum);
+  /// Adds exp(sink) of a head to the denominators of a result: out [tokens, heads, head_size] is scaled, log_sum
+  /// [tokens, heads] then includes the sink, so that attention_backward is right as it is. sinks [heads].
+  static void attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, T* out,
+                              T* log_sum);
   /// sinks_gradient [heads] += sum over tokens of -exp(sink - log_sum) (out_gradient . out).
-  static void attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, const T* out,
-                                       const T* log_sum, const T* out_gradient, T* sinks_gradient);
+  static void attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
+                                       const T* out, const T* log_sum, const T* out_gradient, T* sinks_gradient);
 };
 
-/// Mixtures of experts. N tokens, E experts, K of them active, R = N K rows sorted by expert, I an expert's inner width.
+/// Mixtures of experts. N tokens, E experts, K of them active, R = N K rows sorted by expert, I an expert's inner
+/// width.
 template <class T>
 struct CpuExperts {
   /// Logits [N, E] to chosen experts ids [N, K], the largest first, and their weights [N, K].
@@ -111,50 +122,62 @@ struct CpuExperts {
   /// The weights of given experts.
   static void route_again(const RouterRule& rule, const T* logits, std::int64_t n, const std::int32_t* ids, T* weights);
   /// logits_gradient [N, E] written from weights_gradient [N, K].
-  static void route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights, const T* weights_gradient,
-                             std::int64_t n, T* logits_gradient);
-  /// counts[E] = tokens that chose e, probabilities[E] = sum over tokens of softmax over all logits; gives the sum of squared log-sum-exps.
-  static double router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n, double* counts, double* probabilities);
+  static void route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights,
+                             const T* weights_gradient, std::int64_t n, T* logits_gradient);
+  /// counts[E] = tokens that chose e, probabilities[E] = sum over tokens of softmax over all logits; gives the sum of
+  /// squared log-sum-exps.
+  static double router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                            double* counts, double* probabilities);
   /// logits_gradient += gradient of sum_n sum_e push[e] p[n, e] + square * (log-sum-exp of row n)^2.
-  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push, double square, T* logits_gradient);
-  /// Sorts the N K choices by expert, tokens in order inside: offsets [E + 1], token [R] of a sorted row, place [N, K] of a choice.
-  static void group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n, std::int64_t* offsets, std::int64_t* token,
-                              std::int64_t* place);
+  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
+                                   double square, T* logits_gradient);
+  /// Sorts the N K choices by expert, tokens in order inside: offsets [E + 1], token [R] of a sorted row, place [N, K]
+  /// of a choice.
+  static void group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n, std::int64_t* offsets,
+                              std::int64_t* token, std::int64_t* place);
 
-  /// y[R, out] = x[R, in] W_e^T (+ bias_e), W [E, out, in], bias [E, out] or nullptr: each row meets its own expert alone.
-  static void expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x, const T* weight, const T* bias, T* y);
+  /// y[R, out] = x[R, in] W_e^T (+ bias_e), W [E, out, in], bias [E, out] or nullptr: each row meets its own expert
+  /// alone.
+  static void expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x,
+                              const T* weight, const T* bias, T* y);
   /// x_gradient[R, in] = y_gradient[R, out] W_e.
-  static void expert_multiply_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient, const T* weight, T* x_gradient);
+  static void expert_multiply_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient,
+                                   const T* weight, T* x_gradient);
   /// Both with W [E * out, in] in a packed format: only the rows of active experts are decoded, a block at a time.
-  static void expert_multiply_packed(const ExpertRanges& ranges, std::int64_t out, const T* x, const PackedMatrix<T, Cpu>& weight, const T* bias, T* y);
-  static void expert_multiply_back_packed(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient, const PackedMatrix<T, Cpu>& weight,
-                                          T* x_gradient);
+  static void expert_multiply_packed(const ExpertRanges& ranges, std::int64_t out, const T* x,
+                                     const PackedMatrix<T, Cpu>& weight, const T* bias, T* y);
+  static void expert_multiply_back_packed(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient,
+                                          const PackedMatrix<T, Cpu>& weight, T* x_gradient);
   /// weight_gradient[E, out, in] += y_gradient_e^T x_e.
-  static void expert_weight_gradient(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient, const T* x,
-                                     T* weight_gradient);
+  static void expert_weight_gradient(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient,
+                                     const T* x, T* weight_gradient);
   /// bias_gradient[E, out] += sum over the expert's rows of y_gradient[r, :].
   static void expert_bias_gradient(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient, T* bias_gradient);
 
   /// y[rows, I] from u[rows, 2I].
-  static void expert_activation(const ExpertActivation& activation, const T* u, std::int64_t rows, std::int64_t inner, T* y);
+  static void expert_activation(const ExpertActivation& activation, const T* u, std::int64_t rows, std::int64_t inner,
+                                T* y);
   /// u_gradient [rows, 2I] written.
-  static void expert_activation_backward(const ExpertActivation& activation, const T* u, const T* y_gradient, std::int64_t rows, std::int64_t inner,
-                                         T* u_gradient);
+  static void expert_activation_backward(const ExpertActivation& activation, const T* u, const T* y_gradient,
+                                         std::int64_t rows, std::int64_t inner, T* u_gradient);
   /// y[n, :] += sum over k of weights[n, k] rows[place[n, k], :]; weights may be nullptr (ones).
-  static void combine_rows(const T* rows, const std::int64_t* place, const T* weights, std::int64_t n, std::int64_t active, std::int64_t width, T* y);
+  static void combine_rows(const T* rows, const std::int64_t* place, const T* weights, std::int64_t n,
+                           std::int64_t active, std::int64_t width, T* y);
   /// dots[R] (+)= a[r, :] . b[r, :], or . b of the row's expert where `by_expert`: b [R, width] or [E, width].
-  static void expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b, bool by_expert, bool accumulate, T* dots);
+  static void expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b, bool by_expert,
+                              bool accumulate, T* dots);
   /// x[r, :] *= factors[r].
   static void scale_each_row(const T* factors, std::int64_t rows, std::int64_t width, T* x);
 
   /// y[n, :] += sigmoid(gate[n]) x[n, :].
   static void add_gated(const T* gate, const T* x, std::int64_t n, std::int64_t width, T* y);
   /// Both gradients are written: gate_gradient [n], x_gradient [n, width].
-  static void add_gated_backward(const T* gate, const T* x, const T* y_gradient, std::int64_t n, std::int64_t width, T* gate_gradient, T* x_gradient);
+  static void add_gated_backward(const T* gate, const T* x, const T* y_gradient, std::int64_t n, std::int64_t width,
+                                 T* gate_gradient, T* x_gradient);
 };
 
-/// How m rows of x meet coded weights without decoded ones: x is padded to `rows` (1, 2, 4, 8; 0: they do not) and takes `elements` floats, its sums
-/// `sums`; each thread needs `scratch`.
+/// How m rows of x meet coded weights without decoded ones: x is padded to `rows` (1, 2, 4, 8; 0: they do not) and
+/// takes `elements` floats, its sums `sums`; each thread needs `scratch`.
 struct CodedPlan {
   std::int64_t rows = 0, elements = 0, sums = 0, scratch = 0;
 };
@@ -163,39 +186,45 @@ template <class T>
 struct CpuPacked {
   /// out[count, columns] = rows [begin, begin + count) of the weight.
   static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
-  /// y[m, rows] = x[m, columns] W^T + beta * y for m up to some tens: up to 8 rows meet the codes as they are read, more meet rows decoded in cache.
+  /// y[m, rows] = x[m, columns] W^T + beta * y for m up to some tens: up to 8 rows meet the codes as they are read,
+  /// more meet rows decoded in cache.
   static void coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, T beta, T* y);
-  /// From the gradient of decoded rows [begin, begin + count), [count, columns]: scale_gradient [groups] += sum over a group of gradient (level -
-  /// shift), zero_gradient [groups] += sum of gradient; nullptr where not wanted. Codes stay as they are. Not for groups that cross row ends.
-  static void coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, const T* gradient, T* scale_gradient,
-                                    T* zero_gradient);
+  /// From the gradient of decoded rows [begin, begin + count), [count, columns]: scale_gradient [groups] += sum over a
+  /// group of gradient (level - shift), zero_gradient [groups] += sum of gradient; nullptr where not wanted. Codes stay
+  /// as they are. Not for groups that cross row ends.
+  static void coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count,
+                                    const T* gradient, T* scale_gradient, T* zero_gradient);
   /// gradient = 0 where the code is the lowest or the highest integer.
   static void coded_clip_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* gradient);
   /// out[count, columns] = rows [begin, begin + count) of a weight in a file's format.
   static void stored_decode(const StoredRanges& weight, std::int64_t begin, std::int64_t count, T* out);
-  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y. In float, up to 8 rows of x (AVX-512; 4
-  /// with AVX2) go straight over the blocks; more meet blocks of decoded rows in cache, at most 2 MiB a thread.
-  static void stored_multiply(const StoredRanges& weight, std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
-                              std::int64_t ldy);
+  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y. In float, up to 8 rows
+  /// of x (AVX-512; 4 with AVX2) go straight over the blocks; more meet blocks of decoded rows in cache, at most 2 MiB
+  /// a thread.
+  static void stored_multiply(const StoredRanges& weight, std::int64_t begin, std::int64_t count, std::int64_t m,
+                              const T* x, T beta, T* y, std::int64_t ldy);
 };
 
 }  // namespace detail
 
 template <class T>
-  requires(std::is_same_v<T, float> || std::is_same_v<T, double>)
-struct Kernels<Cpu, T> : detail::CpuGemm<T>, detail::CpuElementwise<T>, detail::CpuAttention<T>, detail::CpuExperts<T>, detail::CpuPacked<T> {
+requires(std::is_same_v<T, float> || std::is_same_v<T, double>) struct Kernels<Cpu, T> : detail::CpuGemm<T>,
+                                                                                         detail::CpuElementwise<T>,
+                                                                                         detail::CpuAttention<T>,
+                                                                                         detail::CpuExperts<T>,
+                                                                                         detail::CpuPacked<T> {
   /// What bit-equal runs need to be the same besides thread count and program: matrix library and vector level.
   static std::string environment() { return std::string(cpu_blas_name()) + ", " + cpu_level_name(cpu_level()); }
 };
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/backend/cpu/gemm_inl.hpp"
-#include "kdlib/backend/cpu/elementwise_inl.hpp"
 #include "kdlib/backend/cpu/attention_inl.hpp"
-#include "kdlib/backend/cpu/experts_inl.hpp"
 #include "kdlib/backend/cpu/coded_inl.hpp"
-#include "kdlib/backend/cpu/stored_inl.hpp"
+#include "kdlib/backend/cpu/elementwise_inl.hpp"
+#include "kdlib/backend/cpu/experts_inl.hpp"
+#include "kdlib/backend/cpu/gemm_inl.hpp"
 #include "kdlib/backend/cpu/rows.hpp"
+#include "kdlib/backend/cpu/stored_inl.hpp"
 
 #endif

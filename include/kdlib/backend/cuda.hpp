@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA backend as a host compiler sees it: memory of the device and the kernels that exist so far, as declarations. The bodies are in
-// cuda/*.cuh and are compiled by nvcc in kdlib's src/cuda/*.cu, which the CMake target kdlib::cuda builds and links.
+// The CUDA backend as a host compiler sees it: memory of the device and the kernels that exist so far, as declarations.
+// The bodies are in cuda/*.cuh and are compiled by nvcc in kdlib's src/cuda/*.cu, which the CMake target kdlib::cuda
+// builds and links.
 //
-// What exists: Memory<Cuda>, Kernels<Cuda, T>::gemm (cuBLAS) and what row_loss and head_loss need (float, bf16). Models need more kernels than that: a
-// Decoder<Cuda, T> does not compile yet, and the compiler names the missing kernel.
+// What exists: Memory<Cuda>, Kernels<Cuda, T>::gemm (cuBLAS) and what row_loss and head_loss need (float, bf16). Models
+// need more kernels than that: a Decoder<Cuda, T> does not compile yet, and the compiler names the missing kernel.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
 
@@ -39,10 +40,11 @@ struct Memory<Cuda> {
 namespace detail {
 template <class T>
 struct CudaGemm {
-  /// C[m,n] = alpha * op(A) op(B) + beta * C on the device; op = transpose where the flag is set. Row-major, leading dimensions in
-  /// elements. float and double multiply in their own precision (no TF32); bf16 and f16 add in float and round once.
-  static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
-                   const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
+  /// C[m,n] = alpha * op(A) op(B) + beta * C on the device; op = transpose where the flag is set. Row-major, leading
+  /// dimensions in elements. float and double multiply in their own precision (no TF32); bf16 and f16 add in float and
+  /// round once.
+  static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha,
+                   const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
 };
 template <class T>
 struct CudaRowCopies {

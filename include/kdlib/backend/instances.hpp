@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Common instantiations that kdlib::instances holds compiled: include this after (or instead of) kdlib/backend/cpu.hpp and link
-// kdlib::instances, and the translation unit compiles in about half the time. Nothing else changes.
+// Common instantiations that kdlib::instances holds compiled: include this after (or instead of) kdlib/backend/cpu.hpp
+// and link kdlib::instances, and the translation unit compiles in about half the time. Nothing else changes.
 #ifndef KDLIB_BACKEND_INSTANCES_HPP
 #define KDLIB_BACKEND_INSTANCES_HPP
 

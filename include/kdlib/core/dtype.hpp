@@ -13,11 +13,17 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 /// Bit casts that also compile for a device (std::bit_cast is host only in nvcc 13's C++20 mode without extra flags).
 KDLIB_HOST_DEVICE inline std::uint32_t float_bits(float x) {
-  union { float f; std::uint32_t u; } v{x};
+  union {
+    float f;
+    std::uint32_t u;
+  } v{x};
   return v.u;
 }
 KDLIB_HOST_DEVICE inline float bits_float(std::uint32_t u) {
-  union { std::uint32_t u; float f; } v{u};
+  union {
+    std::uint32_t u;
+    float f;
+  } v{u};
   return v.f;
 }
 }  // namespace detail
@@ -94,12 +100,33 @@ using accumulate_t = typename Accumulate<T>::type;
 
 /// The closed list of scalar types.
 template <class T>
-concept Scalar = std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
+concept Scalar =
+    std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
 
 /// Element types of files (safetensors, GGUF plain types).
 enum class DType : std::uint8_t {
-  boolean, f4, f6_e2m3, f6_e3m2, u8, i8, f8_e5m2, f8_e4m3, f8_e8m0, f8_e4m3fnuz, f8_e5m2fnuz,
-  i16, u16, f16, bf16, i32, u32, f32, c64, f64, i64, u64
+  boolean,
+  f4,
+  f6_e2m3,
+  f6_e3m2,
+  u8,
+  i8,
+  f8_e5m2,
+  f8_e4m3,
+  f8_e8m0,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  i16,
+  u16,
+  f16,
+  bf16,
+  i32,
+  u32,
+  f32,
+  c64,
+  f64,
+  i64,
+  u64
 };
 
 template <class T>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exceptions. A message names the operation, what it got and what it needs: "[matmul] a is [8, 64], b is [32, 16]: 64 != 32".
+// Exceptions. A message names the operation, what it got and what it needs: "[matmul] a is [8, 64], b is [32, 16]: 64
+// != 32".
 #ifndef KDLIB_CORE_ERROR_HPP
 #define KDLIB_CORE_ERROR_HPP
 
@@ -48,7 +49,8 @@ class IoError : public Error {
   using Error::Error;
 };
 
-/// Text that is not what it is said to be at run time: empty prompt, prompt longer than the context, ids outside the vocabulary.
+/// Text that is not what it is said to be at run time: empty prompt, prompt longer than the context, ids outside the
+/// vocabulary.
 class InputError : public Error {
  public:
   using Error::Error;
@@ -58,17 +60,15 @@ namespace detail {
 inline void append(std::string& out, std::string_view text) { out.append(text); }
 inline void append(std::string& out, char c) { out.push_back(c); }
 template <class B>
-  requires std::is_same_v<B, bool>  // a template, so that string literals do not decay to bool
-void append(std::string& out, B b) {
-  out.append(b ? "true" : "false");
-}
+requires std::is_same_v<B, bool>  // a template, so that string literals do not decay to bool
+void append(std::string& out, B b) { out.append(b ? "true" : "false"); }
 template <class N>
-  requires(std::is_arithmetic_v<N> && !std::is_same_v<N, bool> && !std::is_same_v<N, char>)
-void append(std::string& out, N n) {
+requires(std::is_arithmetic_v<N> && !std::is_same_v<N, bool> && !std::is_same_v<N, char>) void append(std::string& out,
+                                                                                                      N n) {
   out.append(std::to_string(n));
 }
 template <class X>
-  requires requires(const X& x) { x.text(); }
+requires requires(const X& x) { x.text(); }
 void append(std::string& out, const X& x) {  // Shape and the like
   out.append(x.text());
 }

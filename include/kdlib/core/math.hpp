@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scalar maths for host and device under the names that SIMD packs use too, so that one loss functor serves every lane type.
+// Scalar maths for host and device under the names that SIMD packs use too, so that one loss functor serves every lane
+// type.
 #ifndef KDLIB_CORE_MATH_HPP
 #define KDLIB_CORE_MATH_HPP
 
@@ -15,7 +16,9 @@ KDLIB_NAMESPACE_BEGIN
 
 /// A lane is one number (float, double) or a pack of them. Packs say so with `is_pack` and have their maths as members.
 template <class P>
-concept PackLane = requires { requires P::is_pack; };
+concept PackLane = requires {
+  requires P::is_pack;
+};
 template <class P>
 concept ScalarLane = std::is_same_v<P, float> || std::is_same_v<P, double>;
 template <class P>
@@ -121,7 +124,8 @@ KDLIB_INLINE P sign(const P& x) {
   return P::sign(x);
 }
 
-/// A number and its derivative with respect to one variable (forward mode). Losses of a single token are written with it.
+/// A number and its derivative with respect to one variable (forward mode). Losses of a single token are written with
+/// it.
 struct Dual {
   double value = 0;
   double derivative = 0;
@@ -129,7 +133,9 @@ struct Dual {
   KDLIB_HOST_DEVICE friend Dual operator-(Dual a) { return {-a.value, -a.derivative}; }
   KDLIB_HOST_DEVICE friend Dual operator+(Dual a, Dual b) { return {a.value + b.value, a.derivative + b.derivative}; }
   KDLIB_HOST_DEVICE friend Dual operator-(Dual a, Dual b) { return {a.value - b.value, a.derivative - b.derivative}; }
-  KDLIB_HOST_DEVICE friend Dual operator*(Dual a, Dual b) { return {a.value * b.value, a.value * b.derivative + a.derivative * b.value}; }
+  KDLIB_HOST_DEVICE friend Dual operator*(Dual a, Dual b) {
+    return {a.value * b.value, a.value * b.derivative + a.derivative * b.value};
+  }
   KDLIB_HOST_DEVICE friend Dual operator+(Dual a, double b) { return {a.value + b, a.derivative}; }
   KDLIB_HOST_DEVICE friend Dual operator-(Dual a, double b) { return {a.value - b, a.derivative}; }
   KDLIB_HOST_DEVICE friend Dual operator*(double b, Dual a) { return {b * a.value, b * a.derivative}; }
@@ -139,8 +145,8 @@ KDLIB_HOST_DEVICE inline Dual exp(Dual a) {
   return {e, e * a.derivative};
 }
 
-/// A number that carries no gradient: advantages and other coefficients of a policy gradient. Only `detach` makes one from a
-/// differentiable number, and nothing turns it back, so a coefficient cannot be differentiated by accident.
+/// A number that carries no gradient: advantages and other coefficients of a policy gradient. Only `detach` makes one
+/// from a differentiable number, and nothing turns it back, so a coefficient cannot be differentiated by accident.
 class Detached {
  public:
   KDLIB_HOST_DEVICE explicit Detached(double value) : value_(value) {}

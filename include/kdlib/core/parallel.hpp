@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thread pool for the whole library. The partition depends on the thread count alone, so results repeat bit for bit.
+// One thread pool for the whole library. The partition depends on the thread count alone, so results repeat bit for
+// bit.
 #ifndef KDLIB_CORE_PARALLEL_HPP
 #define KDLIB_CORE_PARALLEL_HPP
 
@@ -11,15 +12,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Number of threads that kernels use, the calling one included. Default: KDLIB_NUM_THREADS, else the CPUs this process may run on.
+/// Number of threads that kernels use, the calling one included. Default: KDLIB_NUM_THREADS, else the CPUs this process
+/// may run on.
 int thread_count();
 
 /// Sets it (>= 1). Call it between operations, not inside one.
 void set_thread_count(int threads);
 
 namespace detail {
-/// Calls body(context, part) for part in [0, parts), part 0 on the calling thread; returns when all are done and rethrows the first
-/// exception by part number. Inside a running parallel region it runs every part on the calling thread.
+/// Calls body(context, part) for part in [0, parts), part 0 on the calling thread; returns when all are done and
+/// rethrows the first exception by part number. Inside a running parallel region it runs every part on the calling
+/// thread.
 void run_parts(int parts, void (*body)(void*, int), void* context);
 }  // namespace detail
 
@@ -33,10 +36,12 @@ void parallel_parts(int limit, F&& f) {
     int parts;
   } context{std::addressof(f), parts};
   detail::run_parts(
-      parts, [](void* c, int part) { (*static_cast<Context*>(c)->f)(part, static_cast<Context*>(c)->parts); }, &context);
+      parts, [](void* c, int part) { (*static_cast<Context*>(c)->f)(part, static_cast<Context*>(c)->parts); },
+      &context);
 }
 
-/// Splits [0, count) into contiguous ranges, one a thread and none below `grain` elements (>= 1) but the last, and calls f(begin, end).
+/// Splits [0, count) into contiguous ranges, one a thread and none below `grain` elements (>= 1) but the last, and
+/// calls f(begin, end).
 template <class F>
 void parallel_for(std::int64_t count, std::int64_t grain, F&& f) {
   if (count <= 0) return;

@@ -37,7 +37,8 @@ class ThreadPool {
   }
 
   void run(int parts, void (*body)(void*, int), void* context) {
-    if (parts <= 1 || inside() || !job_mutex_.try_lock()) {  // nested, or another thread uses the pool: run in place, same partition
+    if (parts <= 1 || inside() ||
+        !job_mutex_.try_lock()) {  // nested, or another thread uses the pool: run in place, same partition
       for (int part = 0; part < parts; ++part) body(context, part);
       return;
     }
@@ -158,7 +159,9 @@ class ThreadPool {
   bool stop_ = false;
 };
 
-inline void run_parts(int parts, void (*body)(void*, int), void* context) { ThreadPool::instance().run(parts, body, context); }
+inline void run_parts(int parts, void (*body)(void*, int), void* context) {
+  ThreadPool::instance().run(parts, body, context);
+}
 
 }  // namespace detail
 

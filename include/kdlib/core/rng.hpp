@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Philox4x32-10: random numbers as a pure function of (seed, purpose, step, row, index), the same on every device and in any order.
-// Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
+// Philox4x32-10: random numbers as a pure function of (seed, purpose, step, row, index), the same on every device and
+// in any order. Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 #ifndef KDLIB_CORE_RNG_HPP
 #define KDLIB_CORE_RNG_HPP
 
@@ -12,11 +12,11 @@ KDLIB_NAMESPACE_BEGIN
 
 /// What a stream of random numbers is for. Values are part of every saved run: append, never renumber.
 enum class RngPurpose : std::uint32_t {
-  initialise = 1,     // weights, LoRA A
-  shuffle = 2,        // order of prompts
-  sample_student = 3, // tokens that the student writes
-  sample_teacher = 4, // tokens that the teacher writes
-  lambda_coin = 5,    // on-policy or given text
+  initialise = 1,      // weights, LoRA A
+  shuffle = 2,         // order of prompts
+  sample_student = 3,  // tokens that the student writes
+  sample_teacher = 4,  // tokens that the teacher writes
+  lambda_coin = 5,     // on-policy or given text
   dropout = 6,
   test = 7
 };
@@ -26,11 +26,13 @@ struct PhiloxBlock {
 };
 
 /// One Philox4x32-10 block for a 128-bit counter and a 64-bit key.
-KDLIB_HOST_DEVICE inline PhiloxBlock philox(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3, std::uint64_t key) {
+KDLIB_HOST_DEVICE inline PhiloxBlock philox(std::uint32_t c0, std::uint32_t c1, std::uint32_t c2, std::uint32_t c3,
+                                            std::uint64_t key) {
   std::uint32_t k0 = static_cast<std::uint32_t>(key), k1 = static_cast<std::uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     const std::uint64_t a = std::uint64_t{0xD2511F53u} * c0, b = std::uint64_t{0xCD9E8D57u} * c2;
-    const std::uint32_t n0 = static_cast<std::uint32_t>(b >> 32) ^ c1 ^ k0, n2 = static_cast<std::uint32_t>(a >> 32) ^ c3 ^ k1;
+    const std::uint32_t n0 = static_cast<std::uint32_t>(b >> 32) ^ c1 ^ k0,
+                        n2 = static_cast<std::uint32_t>(a >> 32) ^ c3 ^ k1;
     c0 = n0;
     c1 = static_cast<std::uint32_t>(b);
     c2 = n2;
@@ -41,14 +43,17 @@ KDLIB_HOST_DEVICE inline PhiloxBlock philox(std::uint32_t c0, std::uint32_t c1, 
   return {{c0, c1, c2, c3}};
 }
 
-/// Random numbers addressed by position: key = seed, counter = (purpose, step, row, index). Holds no state that a resume could lose.
+/// Random numbers addressed by position: key = seed, counter = (purpose, step, row, index). Holds no state that a
+/// resume could lose.
 class Rng {
  public:
   KDLIB_HOST_DEVICE Rng(std::uint64_t seed, RngPurpose purpose, std::uint32_t step = 0, std::uint32_t row = 0)
       : seed_(seed), purpose_(static_cast<std::uint32_t>(purpose)), step_(step), row_(row) {}
 
   /// 32 uniform bits at `index`.
-  KDLIB_HOST_DEVICE std::uint32_t bits(std::uint32_t index) const { return philox(purpose_, step_, row_, index, seed_).word[0]; }
+  KDLIB_HOST_DEVICE std::uint32_t bits(std::uint32_t index) const {
+    return philox(purpose_, step_, row_, index, seed_).word[0];
+  }
   /// Uniform in [0, 1) with 53 bits.
   KDLIB_HOST_DEVICE double uniform(std::uint32_t index) const {
     const PhiloxBlock b = philox(purpose_, step_, row_, index, seed_);

@@ -18,7 +18,8 @@ class Shape {
 
   Shape() = default;
   Shape(std::initializer_list<std::int64_t> extents) {
-    require<ShapeError>(extents.size() <= max_rank, "[Shape] rank ", extents.size(), " is above the limit of ", max_rank);
+    require<ShapeError>(extents.size() <= max_rank, "[Shape] rank ", extents.size(), " is above the limit of ",
+                        max_rank);
     for (const std::int64_t e : extents) push_back(e);
   }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a trainer asks of text that exists: batches in a fixed order, and a place in that order which a checkpoint keeps.
+// What a trainer asks of text that exists: batches in a fixed order, and a place in that order which a checkpoint
+// keeps.
 #ifndef KDLIB_DATA_CONCEPTS_HPP
 #define KDLIB_DATA_CONCEPTS_HPP
 
@@ -13,13 +14,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A source's place: one short line of printable ASCII that names what it belongs to, so that a cursor of another source is refused.
+/// A source's place: one short line of printable ASCII that names what it belongs to, so that a cursor of another
+/// source is refused.
 using SourceCursor = std::string;
 
 /// What a source is, as (key, value) texts that a checkpoint compares. A source may offer it as `describe()`.
 using SourceDescription = std::vector<std::pair<std::string, std::string>>;
 
-/// Text that exists. `next()` is empty at the end; after `seek(cursor())` of an equal source the same batches follow, bit for bit.
+/// Text that exists. `next()` is empty at the end; after `seek(cursor())` of an equal source the same batches follow,
+/// bit for bit.
 template <class S>
 concept DataSource = requires(S& source, const S& constant, const SourceCursor& cursor) {
   { source.next() } -> std::same_as<std::optional<TokenBatch>>;

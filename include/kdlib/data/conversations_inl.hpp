@@ -15,14 +15,17 @@ inline std::vector<float> row_weights(std::span<const std::uint8_t> mask) {
   return weights;
 }
 
-inline std::size_t answer_end(std::span<const std::int32_t> ids, std::size_t answer_begin, std::span<const std::int32_t> end_ids) {
-  require<ShapeError>(answer_begin <= ids.size(), "[answer_mask] the answer begins at ", answer_begin, " of ", ids.size(), " tokens");
+inline std::size_t answer_end(std::span<const std::int32_t> ids, std::size_t answer_begin,
+                              std::span<const std::int32_t> end_ids) {
+  require<ShapeError>(answer_begin <= ids.size(), "[answer_mask] the answer begins at ", answer_begin, " of ",
+                      ids.size(), " tokens");
   const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(answer_begin);
   const auto end = std::find_first_of(begin, ids.end(), end_ids.begin(), end_ids.end());
   return static_cast<std::size_t>(end - ids.begin()) + (end == ids.end() ? 0 : 1);
 }
 
-inline std::vector<std::uint8_t> answer_mask(std::span<const std::int32_t> ids, std::size_t answer_begin, std::span<const std::int32_t> end_ids) {
+inline std::vector<std::uint8_t> answer_mask(std::span<const std::int32_t> ids, std::size_t answer_begin,
+                                             std::span<const std::int32_t> end_ids) {
   const std::size_t end = answer_end(ids, answer_begin, end_ids);
   std::vector<std::uint8_t> mask(ids.size(), 0);
   for (std::size_t i = answer_begin; i < end; ++i) mask[i] = 1;

@@ -10,12 +10,15 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin, std::int64_t end) {
+inline void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin,
+                        std::int64_t end) {
   const std::int64_t first = from.offsets[static_cast<std::size_t>(b)] + begin;
   const auto length = static_cast<std::size_t>(end - begin);
   batch.append(std::span(from.ids).subspan(static_cast<std::size_t>(first), length),
-               from.weights.empty() ? std::span<const float>() : std::span(from.weights).subspan(static_cast<std::size_t>(first), length),
-               from.spans.empty() ? std::span<const std::int32_t>() : std::span(from.spans).subspan(static_cast<std::size_t>(first), length));
+               from.weights.empty() ? std::span<const float>()
+                                    : std::span(from.weights).subspan(static_cast<std::size_t>(first), length),
+               from.spans.empty() ? std::span<const std::int32_t>()
+                                  : std::span(from.spans).subspan(static_cast<std::size_t>(first), length));
   if (from.sources.empty()) return;
   batch.sources.resize(static_cast<std::size_t>(batch.documents()));
   batch.sources.back() = from.sources[static_cast<std::size_t>(b)];
@@ -33,9 +36,13 @@ inline Fingerprint fingerprint_of(const TokenBatch& documents) {
 }  // namespace detail
 
 inline DocumentDataset::DocumentDataset(TokenBatch documents, DocumentSettings settings)
-    : documents_(std::move(documents)), settings_(settings), order_(documents_.documents(), settings.seed), fingerprint_(detail::fingerprint_of(documents_)) {
+    : documents_(std::move(documents)),
+      settings_(settings),
+      order_(documents_.documents(), settings.seed),
+      fingerprint_(detail::fingerprint_of(documents_)) {
   require<ConfigError>(settings.batch >= 1, "[DocumentDataset] batch is ", settings.batch, "; it must be 1 or more");
-  require<ConfigError>(settings.epochs >= 0, "[DocumentDataset] epochs is ", settings.epochs, "; it must be 0 (without end) or more");
+  require<ConfigError>(settings.epochs >= 0, "[DocumentDataset] epochs is ", settings.epochs,
+                       "; it must be 0 (without end) or more");
   fingerprint_.add(static_cast<std::int64_t>(settings.seed));
 }
 
@@ -51,7 +58,10 @@ inline std::optional<TokenBatch> DocumentDataset::next() {
 }
 
 inline SourceDescription DocumentDataset::describe() const {
-  return {{"source", "documents"}, {"source.text", fingerprint_.text()}, {"source.batch", concat(settings_.batch)}, {"source.seed", concat(settings_.seed)},
+  return {{"source", "documents"},
+          {"source.text", fingerprint_.text()},
+          {"source.batch", concat(settings_.batch)},
+          {"source.seed", concat(settings_.seed)},
           {"source.epochs", concat(settings_.epochs)}};
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order in which a source goes through its items: shuffled anew in each epoch, a function of seed and position alone; and its cursor text.
+// The order in which a source goes through its items: shuffled anew in each epoch, a function of seed and position
+// alone; and its cursor text.
 #ifndef KDLIB_DATA_ORDER_HPP
 #define KDLIB_DATA_ORDER_HPP
 
@@ -14,7 +15,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// Item `ordinal % count` of a random permutation that belongs to epoch `ordinal / count`: each item once an epoch.
-/// Random numbers: Philox of (seed, shuffle, epoch). Holds one epoch's permutation (4 bytes an item), made when it is first asked for.
+/// Random numbers: Philox of (seed, shuffle, epoch). Holds one epoch's permutation (4 bytes an item), made when it is
+/// first asked for.
 class ShuffledOrder {
  public:
   /// ConfigError when there are no items, or 2^32 and more.
@@ -50,7 +52,8 @@ class Fingerprint {
 
 /// "<kind> <fingerprint> <next>": where a source stands.
 SourceCursor make_cursor(std::string_view kind, const Fingerprint& fingerprint, std::int64_t next);
-/// The number in it. FormatError when it is not such a text, ConfigError when it belongs to another kind of source or to other text.
+/// The number in it. FormatError when it is not such a text, ConfigError when it belongs to another kind of source or
+/// to other text.
 std::int64_t read_cursor(const SourceCursor& cursor, std::string_view kind, const Fingerprint& fingerprint);
 
 KDLIB_NAMESPACE_END

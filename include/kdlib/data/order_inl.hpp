@@ -13,7 +13,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 inline ShuffledOrder::ShuffledOrder(std::int64_t count, std::uint64_t seed) : count_(count), seed_(seed) {
-  require<ConfigError>(count > 0 && count <= 0xFFFFFFFFll, "[ShuffledOrder] there are ", count, " items; a source needs at least one");
+  require<ConfigError>(count > 0 && count <= 0xFFFFFFFFll, "[ShuffledOrder] there are ", count,
+                       " items; a source needs at least one");
 }
 
 inline void ShuffledOrder::make_epoch(std::int64_t epoch) {
@@ -75,11 +76,14 @@ inline std::int64_t read_cursor(const SourceCursor& cursor, std::string_view kin
     const auto result = std::from_chars(cursor.data() + second + 1, end, next);
     return result.ec == std::errc() && result.ptr == end && next >= 0;
   }();
-  require<FormatError>(parsed, "[cursor] '", cursor, "' is not a place in a source: '<kind> <fingerprint> <next>' is needed");
+  require<FormatError>(parsed, "[cursor] '", cursor,
+                       "' is not a place in a source: '<kind> <fingerprint> <next>' is needed");
   const std::string_view view = cursor;
-  require<ConfigError>(view.substr(0, first) == kind, "[cursor] the checkpoint's source is '", view.substr(0, first), "', this run's is '", kind,
+  require<ConfigError>(view.substr(0, first) == kind, "[cursor] the checkpoint's source is '", view.substr(0, first),
+                       "', this run's is '", kind,
                        "': resume with the settings of the first run, or start in another folder");
-  require<ConfigError>(view.substr(first + 1, second - first - 1) == fingerprint.text(), "[cursor] the text of the source '", kind,
+  require<ConfigError>(view.substr(first + 1, second - first - 1) == fingerprint.text(),
+                       "[cursor] the text of the source '", kind,
                        "' has changed since the checkpoint: resume with the same files, or start in another folder");
   return next;
 }

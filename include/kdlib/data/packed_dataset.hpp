@@ -14,12 +14,13 @@ struct PackedSettings {
   std::int64_t epochs = 0;     // times through the stream; 0: without end. The last batch may be smaller
 };
 
-/// A DataSource. Neighbouring windows share one token, so every pair (token, next token of the same document) is a row of exactly one
-/// window: nothing is lost where the stream is cut. Attention never crosses documents; the last window may be shorter; a piece of a
-/// document that would be a single token has no row and is left out.
+/// A DataSource. Neighbouring windows share one token, so every pair (token, next token of the same document) is a row
+/// of exactly one window: nothing is lost where the stream is cut. Attention never crosses documents; the last window
+/// may be shorter; a piece of a document that would be a single token has no row and is left out.
 class PackedDataset {
  public:
-  /// Documents with their weights, as read_documents or a teacher's cache gives them. ConfigError: no rows at all, batch < 1, length < 2.
+  /// Documents with their weights, as read_documents or a teacher's cache gives them. ConfigError: no rows at all,
+  /// batch < 1, length < 2.
   explicit PackedDataset(TokenBatch documents, PackedSettings settings = {});
   /// One long document.
   explicit PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings = {});

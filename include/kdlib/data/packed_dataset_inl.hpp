@@ -18,34 +18,42 @@ inline TokenBatch PackedDataset::one_document(std::span<const std::int32_t> toke
 
 /// Windows start every length - 1 tokens; those in which no row counts are left out.
 inline std::vector<std::int64_t> PackedDataset::find_windows(const TokenBatch& documents, std::int64_t length) {
-  require<ConfigError>(length >= 2, "[PackedDataset] length is ", length, "; a window needs 2 or more tokens to have a row");
+  require<ConfigError>(length >= 2, "[PackedDataset] length is ", length,
+                       "; a window needs 2 or more tokens to have a row");
   std::vector<std::int64_t> starts;
   for (const std::int64_t token : documents.rows().token) {
     const std::int64_t start = token / (length - 1) * (length - 1);
     if (starts.empty() || starts.back() != start) starts.push_back(start);
   }
-  require<ConfigError>(!starts.empty(), "[PackedDataset] ", documents.documents(), " documents with ", documents.tokens(),
-                       " tokens have no row to learn from: give documents of two or more tokens whose weights are not all 0");
+  require<ConfigError>(
+      !starts.empty(), "[PackedDataset] ", documents.documents(), " documents with ", documents.tokens(),
+      " tokens have no row to learn from: give documents of two or more tokens whose weights are not all 0");
   return starts;
 }
 
 inline PackedDataset::PackedDataset(TokenBatch documents, PackedSettings settings)
-    : documents_(std::move(documents)), settings_(settings), starts_(find_windows(documents_, settings.length)),
-      order_(static_cast<std::int64_t>(starts_.size()), settings.seed), fingerprint_(detail::fingerprint_of(documents_)) {
+    : documents_(std::move(documents)),
+      settings_(settings),
+      starts_(find_windows(documents_, settings.length)),
+      order_(static_cast<std::int64_t>(starts_.size()), settings.seed),
+      fingerprint_(detail::fingerprint_of(documents_)) {
   require<ConfigError>(settings.batch >= 1, "[PackedDataset] batch is ", settings.batch, "; it must be 1 or more");
-  require<ConfigError>(settings.epochs >= 0, "[PackedDataset] epochs is ", settings.epochs, "; it must be 0 (without end) or more");
+  require<ConfigError>(settings.epochs >= 0, "[PackedDataset] epochs is ", settings.epochs,
+                       "; it must be 0 (without end) or more");
   fingerprint_.add(settings.length);
   fingerprint_.add(static_cast<std::int64_t>(settings.seed));
 }
 
-inline PackedDataset::PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings) : PackedDataset(one_document(tokens), settings) {}
+inline PackedDataset::PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings)
+    : PackedDataset(one_document(tokens), settings) {}
 
 inline void PackedDataset::append_window(TokenBatch& batch, std::int64_t start) const {
   const auto& offsets = documents_.offsets;
   const std::int64_t end = std::min(start + settings_.length, documents_.tokens());
   auto b = std::upper_bound(offsets.begin(), offsets.end(), start) - offsets.begin() - 1;
   for (std::int64_t at = start; at < end; ++b) {
-    const std::int64_t first = offsets[static_cast<std::size_t>(b)], stop = std::min(offsets[static_cast<std::size_t>(b + 1)], end);
+    const std::int64_t first = offsets[static_cast<std::size_t>(b)],
+                       stop = std::min(offsets[static_cast<std::size_t>(b + 1)], end);
     if (stop - at >= 2) detail::append_part(batch, documents_, b, at - first, stop - first);
     at = stop;
   }
@@ -62,8 +70,12 @@ inline std::optional<TokenBatch> PackedDataset::next() {
 }
 
 inline SourceDescription PackedDataset::describe() const {
-  return {{"source", "packed"}, {"source.text", fingerprint_.text()}, {"source.batch", concat(settings_.batch)}, {"source.length", concat(settings_.length)},
-          {"source.seed", concat(settings_.seed)}, {"source.epochs", concat(settings_.epochs)}};
+  return {{"source", "packed"},
+          {"source.text", fingerprint_.text()},
+          {"source.batch", concat(settings_.batch)},
+          {"source.length", concat(settings_.length)},
+          {"source.seed", concat(settings_.seed)},
+          {"source.epochs", concat(settings_.epochs)}};
 }
 
 KDLIB_NAMESPACE_END

@@ -11,8 +11,9 @@ KDLIB_NAMESPACE_BEGIN
 /// A list of prompts in ids with the ids that end an answer. Copies are independent of the tokenizer.
 class Prompts {
  public:
-  /// Reads lines {"prompt": ...}, {"messages": [...]} and {"prompt_ids": [...]} (see text_lines.hpp). Conversations get no system turn
-  /// unless the settings ask for it. Errors as TextLineReader, and InputError for a line that has an answer already.
+  /// Reads lines {"prompt": ...}, {"messages": [...]} and {"prompt_ids": [...]} (see text_lines.hpp). Conversations get
+  /// no system turn unless the settings ask for it. Errors as TextLineReader, and InputError for a line that has an
+  /// answer already.
   Prompts(const std::string& path, const Tokenizer& tokenizer, const TextSettings& settings = {});
   /// A file of {"prompt_ids": [...]} for a model without a tokenizer.
   Prompts(const std::string& path, std::vector<std::int32_t> stop_ids, const TextSettings& settings = {});

@@ -9,15 +9,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline Prompts::Prompts(const std::string& path, const Tokenizer& tokenizer, const TextSettings& settings) : stop_ids_(tokenizer.stop_ids()) {
+inline Prompts::Prompts(const std::string& path, const Tokenizer& tokenizer, const TextSettings& settings)
+    : stop_ids_(tokenizer.stop_ids()) {
   take(read_text_lines(path, &tokenizer, settings));
 }
 
-inline Prompts::Prompts(const std::string& path, std::vector<std::int32_t> stop_ids, const TextSettings& settings) : stop_ids_(std::move(stop_ids)) {
+inline Prompts::Prompts(const std::string& path, std::vector<std::int32_t> stop_ids, const TextSettings& settings)
+    : stop_ids_(std::move(stop_ids)) {
   take(read_text_lines(path, nullptr, settings));
 }
 
-inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids) : stop_ids_(std::move(stop_ids)) {
+inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids)
+    : stop_ids_(std::move(stop_ids)) {
   std::vector<TextLine> lines;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     require<InputError>(!ids[i].empty(), "[Prompts] prompt ", i, " is empty: give it at least one token");
@@ -30,8 +33,9 @@ inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<
 inline void Prompts::take(std::vector<TextLine> lines) {
   lines_ = std::move(lines);
   for (const TextLine& line : lines_) {
-    require<InputError>(line.kind == TextLineKind::prompt, "[Prompts] ", line.source,
-                        " has its answer already: give such lines as data (given text), or remove the assistant's last turn");
+    require<InputError>(
+        line.kind == TextLineKind::prompt, "[Prompts] ", line.source,
+        " has its answer already: give such lines as data (given text), or remove the assistant's last turn");
     fingerprint_.add(std::span<const std::int32_t>(line.ids));
   }
   fingerprint_.add(std::span<const std::int32_t>(stop_ids_));

@@ -18,31 +18,34 @@ KDLIB_NAMESPACE_BEGIN
 ///   {"messages": [...]}                      a prompt, or given text where the last turn is the assistant's
 ///   {"prompt_ids": [1, 2, ...]}              a prompt in ids
 ///   {"text": "..."}                          given text; every token after the first counts
-///   {"ids": [...], "loss_mask": [0, 1, ...]} given text in ids; loss_mask[i] says whether token i counts (was to be written by the model);
-///                                            without it every token after the first counts. "spans": [0, 0, 1, ...] numbers the span of
-///                                            each token (RunSettings::spans), -1 for none
+///   {"ids": [...], "loss_mask": [0, 1, ...]} given text in ids; loss_mask[i] says whether token i counts (was to be
+///   written by the model);
+///                                            without it every token after the first counts. "spans": [0, 0, 1, ...]
+///                                            numbers the span of each token (RunSettings::spans), -1 for none
 enum class TextLineKind : std::uint8_t { prompt, given_text };
 
 struct TextSettings {
-  bool chat = true;                 // {"prompt"} becomes a user turn of the chat template; false: plain text to continue
+  bool chat = true;  // {"prompt"} becomes a user turn of the chat template; false: plain text to continue
   bool add_default_system = false;  // the template's own system turn where a conversation has none
   std::string chat_template{};      // name for ChatTemplate::from_name; empty: the tokenizer's own
-  std::int64_t context_length = 0;  // tokens that prompt and answer, or a given text, may have together; 0: not checked here
-  bool cut_longer_text = false;     // given text longer than the context loses its end; false: it is refused
-  bool needs_rows = true;           // given text without a token that counts is refused
-  std::int64_t vocabulary = 0;      // ids of the model; 0: the tokenizer's, unchecked without one
+  std::int64_t context_length =
+      0;  // tokens that prompt and answer, or a given text, may have together; 0: not checked here
+  bool cut_longer_text = false;  // given text longer than the context loses its end; false: it is refused
+  bool needs_rows = true;        // given text without a token that counts is refused
+  std::int64_t vocabulary = 0;   // ids of the model; 0: the tokenizer's, unchecked without one
 };
 
 struct TextLine {
   TextLineKind kind = TextLineKind::prompt;
   std::vector<std::int32_t> ids;
-  std::vector<std::uint8_t> mask;  // given text: 1 where token i counts; empty for a prompt
-  std::string source;              // "prompts.jsonl:12"
+  std::vector<std::uint8_t> mask;     // given text: 1 where token i counts; empty for a prompt
+  std::string source;                 // "prompts.jsonl:12"
   std::vector<std::int32_t> spans{};  // given text in ids: span of token i; empty: not given
 };
 
-/// Turns lines into ids. Each error names file and line and says what to do: FormatError for broken JSON, unknown or missing keys and wrong
-/// types; InputError for empty prompts, ids outside the vocabulary, text longer than the context, text without a token that counts.
+/// Turns lines into ids. Each error names file and line and says what to do: FormatError for broken JSON, unknown or
+/// missing keys and wrong types; InputError for empty prompts, ids outside the vocabulary, text longer than the
+/// context, text without a token that counts.
 class TextLineReader {
  public:
   /// `tokenizer` is borrowed and may be nullptr: then only lines of ids can be read (ConfigError for others).
@@ -69,7 +72,8 @@ class TextLineReader {
 };
 
 /// All lines of a file, prompts and given text alike (validation files).
-std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings = {});
+std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
+                                      const TextSettings& settings = {});
 
 /// Given text as documents with their row weights. InputError naming the line that is a prompt.
 TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings = {});

@@ -21,7 +21,8 @@ inline std::vector<std::int32_t> ids_of(const Json& array) {
   ids.reserve(array.size());
   for (const Json& element : array) {
     const std::int64_t id = element.as_int();
-    if (id < 0 || id > std::numeric_limits<std::int32_t>::max()) element.refuse("is not a token id: 0 or more is needed");
+    if (id < 0 || id > std::numeric_limits<std::int32_t>::max())
+      element.refuse("is not a token id: 0 or more is needed");
     ids.push_back(static_cast<std::int32_t>(id));
   }
   return ids;
@@ -45,12 +46,16 @@ inline std::vector<TextLine> TextLineReader::read_all() const {
   JsonlReader reader(path_);
   std::vector<TextLine> lines;
   while (const auto object = reader.next()) lines.push_back(line(*object, reader.place()));
-  require<InputError>(!lines.empty(), "[text] ", path_, " has no lines: write one JSON object a line, such as {\"prompt\": \"Why is the sky blue?\"}");
+  require<InputError>(!lines.empty(), "[text] ", path_,
+                      " has no lines: write one JSON object a line, such as {\"prompt\": \"Why is the sky blue?\"}");
   return lines;
 }
 
 inline TextLine TextLineReader::line(const Json& object, const std::string& source) const {
-  if (!object.is_object()) object.refuse("is not an object; write {\"prompt\": \"...\"}, {\"messages\": [...]}, {\"text\": \"...\"} or {\"ids\": [...]}");
+  if (!object.is_object())
+    object.refuse(
+        "is not an object; write {\"prompt\": \"...\"}, {\"messages\": [...]}, {\"text\": \"...\"} or {\"ids\": "
+        "[...]}");
   TextLine out;
   try {
     out = read_form(object, source);
@@ -88,20 +93,23 @@ inline TextLine TextLineReader::read_form(const Json& object, const std::string&
 }
 
 inline const Tokenizer& TextLineReader::tokenizer(const std::string& source, const char* key) const {
-  require<ConfigError>(tokenizer_ != nullptr, "[text] ", source, ": \"", key,
-                       "\" needs a tokenizer, and the model has none: give ids instead ({\"prompt_ids\": [...]} or {\"ids\": [...]})");
+  require<ConfigError>(
+      tokenizer_ != nullptr, "[text] ", source, ": \"", key,
+      "\" needs a tokenizer, and the model has none: give ids instead ({\"prompt_ids\": [...]} or {\"ids\": [...]})");
   return *tokenizer_;
 }
 
 inline TextLine TextLineReader::prompt_text(const Json& value, const std::string& source) const {
   const Tokenizer& t = tokenizer(source, "prompt");
   const std::string_view text = value.as_string();
-  require<InputError>(!text.empty(), "[text] ", source, ": the prompt is empty: write at least one character, or remove the line");
+  require<InputError>(!text.empty(), "[text] ", source,
+                      ": the prompt is empty: write at least one character, or remove the line");
   TextLine out;
   if (settings_.chat) {
     const std::vector<ChatMessage> messages = {ChatMessage{"user", std::string(text)}};
     out.ids = ChatTemplate::from_name(settings_.chat_template, t)
-                  .render_ids(t, messages, {.add_generation_prompt = true, .add_default_system = settings_.add_default_system})
+                  .render_ids(t, messages,
+                              {.add_generation_prompt = true, .add_default_system = settings_.add_default_system})
                   .ids;
   } else {
     if (t.wants_bos() && t.bos_id()) out.ids.push_back(*t.bos_id());
@@ -116,15 +124,20 @@ inline TextLine TextLineReader::conversation(const Json& value, const std::strin
   const ChatTemplate chat = ChatTemplate::from_name(settings_.chat_template, t);
   TextLine out;
   if (messages.back().role == "assistant") {
-    ChatIds rendered = chat.render_ids(t, messages, {.add_default_system = settings_.add_default_system, .training = true});
+    ChatIds rendered =
+        chat.render_ids(t, messages, {.add_default_system = settings_.add_default_system, .training = true});
     out = {TextLineKind::given_text, std::move(rendered.ids), std::move(rendered.loss_mask), {}};
     while (!out.mask.empty() && out.mask.back() == 0) {  // what stands behind the last counted token changes nothing
       out.mask.pop_back();
       out.ids.pop_back();
     }
-    require<InputError>(!out.ids.empty(), "[text] ", source, ": the assistant's turn is empty: write an answer, or remove the turn to make the line a prompt");
+    require<InputError>(
+        !out.ids.empty(), "[text] ", source,
+        ": the assistant's turn is empty: write an answer, or remove the turn to make the line a prompt");
   } else {
-    out.ids = chat.render_ids(t, messages, {.add_generation_prompt = true, .add_default_system = settings_.add_default_system}).ids;
+    out.ids = chat.render_ids(t, messages,
+                              {.add_generation_prompt = true, .add_default_system = settings_.add_default_system})
+                  .ids;
   }
   return out;
 }
@@ -147,8 +160,8 @@ inline TextLine TextLineReader::given_ids(const Json& object, const std::string&
       if (number < -1 || number > 65535) element.refuse("is not the number of a span: 0 to 65535, or -1 for none");
       out.spans.push_back(static_cast<std::int32_t>(number));
     }
-    require<FormatError>(out.spans.size() == out.ids.size(), "[text] ", source, ": spans has ", out.spans.size(), " entries for ", out.ids.size(),
-                         " ids: give one for each");
+    require<FormatError>(out.spans.size() == out.ids.size(), "[text] ", source, ": spans has ", out.spans.size(),
+                         " entries for ", out.ids.size(), " ids: give one for each");
   }
   const auto mask = object.find("loss_mask");
   if (!mask) {
@@ -161,43 +174,53 @@ inline TextLine TextLineReader::given_ids(const Json& object, const std::string&
     if (!element.is_bool() && element.as_int() != 0 && element.as_int() != 1) element.refuse("is neither 0 nor 1");
     out.mask.push_back(counts ? 1 : 0);
   }
-  require<FormatError>(out.mask.size() == out.ids.size(), "[text] ", source, ": loss_mask has ", out.mask.size(), " entries for ", out.ids.size(),
-                       " ids: give one for each");
+  require<FormatError>(out.mask.size() == out.ids.size(), "[text] ", source, ": loss_mask has ", out.mask.size(),
+                       " entries for ", out.ids.size(), " ids: give one for each");
   return out;
 }
 
 inline void TextLineReader::check(TextLine& line) const {
   const char* what = line.kind == TextLineKind::prompt ? "prompt" : "text";
-  require<InputError>(!line.ids.empty(), "[text] ", line.source, ": the ", what, " is empty: give at least one token, or remove the line");
+  require<InputError>(!line.ids.empty(), "[text] ", line.source, ": the ", what,
+                      " is empty: give at least one token, or remove the line");
   if (settings_.vocabulary > 0)
     for (std::size_t i = 0; i < line.ids.size(); ++i)
-      require<InputError>(line.ids[i] < settings_.vocabulary, "[text] ", line.source, ": id ", line.ids[i], " at position ", i,
-                          " is outside the vocabulary of ", settings_.vocabulary, "; make the ids with this model's tokenizer");
+      require<InputError>(line.ids[i] < settings_.vocabulary, "[text] ", line.source, ": id ", line.ids[i],
+                          " at position ", i, " is outside the vocabulary of ", settings_.vocabulary,
+                          "; make the ids with this model's tokenizer");
   const auto length = static_cast<std::int64_t>(line.ids.size()), limit = settings_.context_length;
   if (line.kind == TextLineKind::prompt) {
-    require<InputError>(limit == 0 || length < limit, "[text] ", line.source, ": the prompt has ", length, " tokens and the context holds ", limit,
+    require<InputError>(limit == 0 || length < limit, "[text] ", line.source, ": the prompt has ", length,
+                        " tokens and the context holds ", limit,
                         ": shorten it, or raise the length, so that at least one new token fits");
     return;
   }
   if (limit > 0 && length > limit) {
-    require<InputError>(settings_.cut_longer_text, "[text] ", line.source, ": the text has ", length, " tokens and the context holds ", limit,
+    require<InputError>(settings_.cut_longer_text, "[text] ", line.source, ": the text has ", length,
+                        " tokens and the context holds ", limit,
                         ": shorten it, raise the length, or allow texts to be cut");
     line.ids.resize(static_cast<std::size_t>(limit));
     line.mask.resize(static_cast<std::size_t>(limit));
     if (!line.spans.empty()) line.spans.resize(static_cast<std::size_t>(limit));
   }
-  require<InputError>(!settings_.needs_rows || std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end(), "[text] ", line.source,
-                      ": no token counts: the text needs two or more tokens, and one behind the first that loss_mask (or an assistant's turn) marks");
+  require<InputError>(
+      !settings_.needs_rows || std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end(),
+      "[text] ", line.source,
+      ": no token counts: the text needs two or more tokens, and one behind the first that loss_mask (or an "
+      "assistant's turn) marks");
 }
 
-inline std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings) {
+inline std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
+                                             const TextSettings& settings) {
   return TextLineReader(path, tokenizer, settings).read_all();
 }
 
 inline void append_line(TokenBatch& batch, const TextLine& line) {
-  require<InputError>(line.kind == TextLineKind::given_text, "[text] ", line.source, " is a prompt without an answer; given text is needed here: "
+  require<InputError>(line.kind == TextLineKind::given_text, "[text] ", line.source,
+                      " is a prompt without an answer; given text is needed here: "
                       "{\"text\": ...}, {\"messages\": [...]} ending with the assistant, or {\"ids\": [...]}");
-  std::vector<std::int32_t> spans(line.spans.begin() + (line.spans.empty() ? 0 : 1), line.spans.end());  // of the next token
+  std::vector<std::int32_t> spans(line.spans.begin() + (line.spans.empty() ? 0 : 1),
+                                  line.spans.end());  // of the next token
   if (!line.spans.empty()) spans.push_back(-1);
   batch.append(line.ids, row_weights(line.mask), spans);
   batch.sources.resize(static_cast<std::size_t>(batch.documents()));

@@ -24,9 +24,13 @@ struct AgreementParts {
 }  // namespace detail
 
 template <class Student, class Teacher>
-Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& documents, const EvaluationSettings& settings) {
-  static_assert(TeacherSource<Teacher>, "kdlib: the second argument of agreement is not a TeacherSource: wrap a model in kd::LiveTeacher{model}");
-  static_assert(Teacher::targets_type::teacher_rows, "kdlib: agreement compares whole distributions: the teacher must give whole rows (kd::LiveTeacher)");
+Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& documents,
+                    const EvaluationSettings& settings) {
+  static_assert(
+      TeacherSource<Teacher>,
+      "kdlib: the second argument of agreement is not a TeacherSource: wrap a model in kd::LiveTeacher{model}");
+  static_assert(Teacher::targets_type::teacher_rows,
+                "kdlib: agreement compares whole distributions: the teacher must give whole rows (kd::LiveTeacher)");
   using T = typename Student::scalar_type;
   using D = typename Student::device_type;
   documents.check(student.vocab_size());
@@ -37,15 +41,19 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
     if (rows.token.empty()) return;
     teacher.prepare(group);
     const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(student.forward(group)), rows.token);
-    for (std::int64_t first = 0, document = 0; document < group.documents(); ++document) {  // each by itself: its sums give the standard errors
+    for (std::int64_t first = 0, document = 0; document < group.documents();
+         ++document) {  // each by itself: its sums give the standard errors
       std::int64_t last = first;
-      while (last < hidden[0] && rows.token[static_cast<std::size_t>(last)] < group.offsets[static_cast<std::size_t>(document + 1)]) ++last;
+      while (last < hidden[0] &&
+             rows.token[static_cast<std::size_t>(last)] < group.offsets[static_cast<std::size_t>(document + 1)])
+        ++last;
       if (last == first) continue;
       const auto at = static_cast<std::size_t>(first), count = static_cast<std::size_t>(last - first);
       const RowMetrics one =
           head_loss(ForwardKl{}, student.head(), hidden.rows(first, last - first), teacher.targets(first, last - first),
-                    RowInputs{std::span(rows.label).subspan(at, count), std::span(rows.weight).subspan(at, count), {}}, 1.0, View<T, D>{},
-                    static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes, .metrics = true})
+                    RowInputs{std::span(rows.label).subspan(at, count), std::span(rows.weight).subspan(at, count), {}},
+                    1.0, View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),
+                    {.workspace_bytes = settings.workspace_bytes, .metrics = true})
               .metrics;
       parts.add(one);
       m += one;

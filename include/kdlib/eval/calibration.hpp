@@ -20,10 +20,11 @@ struct Calibration {
   std::vector<CalibrationBin> bins;
 };
 
-/// Expected calibration error of next-token prediction on documents with weights, equal-width bins (Guo et al., 2017, arXiv:1706.04599).
-/// ConfigError unless bins >= 1. No rows: zeros.
+/// Expected calibration error of next-token prediction on documents with weights, equal-width bins (Guo et al., 2017,
+/// arXiv:1706.04599). ConfigError unless bins >= 1. No rows: zeros.
 template <class M>
-Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins = 15, const EvaluationSettings& settings = {});
+Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins = 15,
+                        const EvaluationSettings& settings = {});
 
 KDLIB_NAMESPACE_END
 

@@ -23,7 +23,8 @@ template <class T>
 Confidence confidence_of(const T* row, std::int64_t columns) {
   const T* largest = std::max_element(row, row + columns);
   double sum = 0;
-  for (std::int64_t i = 0; i < columns; ++i) sum += std::exp(static_cast<double>(row[i]) - static_cast<double>(*largest));
+  for (std::int64_t i = 0; i < columns; ++i)
+    sum += std::exp(static_cast<double>(row[i]) - static_cast<double>(*largest));
   return {1 / sum, static_cast<std::int32_t>(largest - row)};
 }
 
@@ -38,7 +39,8 @@ Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins
   Calibration out;
   out.bins.resize(static_cast<std::size_t>(bins));
   const std::int64_t columns = model.head().columns();
-  const std::int64_t chunk = std::max<std::int64_t>(1, settings.workspace_bytes / (columns * static_cast<std::int64_t>(sizeof(T))));
+  const std::int64_t chunk =
+      std::max<std::int64_t>(1, settings.workspace_bytes / (columns * static_cast<std::int64_t>(sizeof(T))));
   detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
@@ -49,12 +51,14 @@ Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins
       const Tensor<T, Cpu> logits = head_logits(model.head(), View<const T, D>(hidden.rows(begin, size)));
       std::vector<detail::Confidence> found(static_cast<std::size_t>(size));
       parallel_for(size, 8, [&](std::int64_t from, std::int64_t to) {
-        for (std::int64_t r = from; r < to; ++r) found[static_cast<std::size_t>(r)] = detail::confidence_of(logits.data() + r * columns, columns);
+        for (std::int64_t r = from; r < to; ++r)
+          found[static_cast<std::size_t>(r)] = detail::confidence_of(logits.data() + r * columns, columns);
       });
       for (std::int64_t r = 0; r < size; ++r) {
         const auto [probability, id] = found[static_cast<std::size_t>(r)];
         const auto row = static_cast<std::size_t>(begin + r);
-        const auto bin = std::clamp<std::int64_t>(static_cast<std::int64_t>(std::ceil(probability * static_cast<double>(bins))) - 1, 0, bins - 1);
+        const auto bin = std::clamp<std::int64_t>(
+            static_cast<std::int64_t>(std::ceil(probability * static_cast<double>(bins))) - 1, 0, bins - 1);
         CalibrationBin& b = out.bins[static_cast<std::size_t>(bin)];
         const double weight = static_cast<double>(rows.weight[row]);
         b.weight += weight;

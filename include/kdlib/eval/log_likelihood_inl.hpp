@@ -29,13 +29,16 @@ struct LikelihoodRows {
 };
 
 inline LikelihoodRows likelihood_rows(const ScoredText& text, std::int64_t context) {
-  require<InputError>(!text.context.empty(), "[log_likelihoods] a text has an empty context: put the token that begins every text there");
+  require<InputError>(!text.context.empty(),
+                      "[log_likelihoods] a text has an empty context: put the token that begins every text there");
   const auto scored = static_cast<std::int64_t>(text.continuation.size());
-  require<InputError>(scored <= context, "[log_likelihoods] a continuation has ", scored, " tokens; the context holds ", context);
+  require<InputError>(scored <= context, "[log_likelihoods] a continuation has ", scored, " tokens; the context holds ",
+                      context);
   LikelihoodRows rows;
   rows.ids = text.context;
   rows.ids.insert(rows.ids.end(), text.continuation.begin(), text.continuation.end());
-  if (const auto size = static_cast<std::int64_t>(rows.ids.size()); size - 1 > context) rows.ids.erase(rows.ids.begin(), rows.ids.end() - (context + 1));
+  if (const auto size = static_cast<std::int64_t>(rows.ids.size()); size - 1 > context)
+    rows.ids.erase(rows.ids.begin(), rows.ids.end() - (context + 1));
   rows.first = rows.inputs() - scored;
   return rows;
 }
@@ -65,7 +68,8 @@ class LikelihoodRun {
 
  public:
   LikelihoodRun(M& model, const LikelihoodSettings& settings) : model_(model), settings_(settings) {
-    require<ConfigError>(settings.tokens >= 1, "[log_likelihoods] tokens is ", settings.tokens, "; it must be 1 or more");
+    require<ConfigError>(settings.tokens >= 1, "[log_likelihoods] tokens is ", settings.tokens,
+                         "; it must be 1 or more");
   }
 
   std::vector<std::vector<double>> run(std::span<const std::vector<ScoredText>> given) {
@@ -79,14 +83,17 @@ class LikelihoodRun {
     }
     std::vector<std::size_t> order(groups_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::stable_sort(order.begin(), order.end(), [this](std::size_t a, std::size_t b) { return groups_[a].longest > groups_[b].longest; });
+    std::stable_sort(order.begin(), order.end(),
+                     [this](std::size_t a, std::size_t b) { return groups_[a].longest > groups_[b].longest; });
     for (std::size_t begin = 0; begin < order.size();) {
-      const std::int64_t capacity = std::max<std::int64_t>(groups_[order[begin]].longest, 1);  // the longest comes first
+      const std::int64_t capacity =
+          std::max<std::int64_t>(groups_[order[begin]].longest, 1);  // the longest comes first
       const auto count = static_cast<std::size_t>(std::max<std::int64_t>(1, settings_.tokens / capacity));
       const std::size_t end = std::min(order.size(), begin + count);
       score(std::span<const std::size_t>(order).subspan(begin, end - begin), capacity);
       begin = end;
-      if (settings_.progress) settings_.progress(static_cast<std::int64_t>(end), static_cast<std::int64_t>(order.size()));
+      if (settings_.progress)
+        settings_.progress(static_cast<std::int64_t>(end), static_cast<std::int64_t>(order.size()));
     }
     return std::move(sums_);
   }
@@ -121,14 +128,16 @@ class LikelihoodRun {
     }
   }
 
-  /// Runs the parts together and adds what their rows predict; the rows of a common part count for every text of its group.
+  /// Runs the parts together and adds what their rows predict; the rows of a common part count for every text of its
+  /// group.
   void decode(Cache& cache, const std::vector<Part>& parts, bool common) {
     if (parts.empty()) return;
     TokenBatch batch;
     std::vector<std::int32_t> slots;
     for (const Part& part : parts) {
       const std::vector<std::int32_t>& ids = groups_[part.group].texts[part.text].ids;
-      batch.append(std::span<const std::int32_t>(ids).subspan(static_cast<std::size_t>(part.from), static_cast<std::size_t>(part.to - part.from)));
+      batch.append(std::span<const std::int32_t>(ids).subspan(static_cast<std::size_t>(part.from),
+                                                              static_cast<std::size_t>(part.to - part.from)));
       slots.push_back(part.slot);
     }
     const Tensor<T, D> hidden = model_.decode(cache, batch, slots);
@@ -139,7 +148,8 @@ class LikelihoodRun {
       const Part& part = parts[p];
       const LikelihoodGroup& group = groups_[part.group];
       for (std::size_t t = common ? 0 : part.text; t < (common ? group.texts.size() : part.text + 1); ++t)
-        for (std::int64_t row = std::max(part.from, group.texts[t].first); row < std::min(part.to, group.texts[t].inputs()); ++row) {
+        for (std::int64_t row = std::max(part.from, group.texts[t].first);
+             row < std::min(part.to, group.texts[t].inputs()); ++row) {
           rows.push_back(batch.offsets[p] + row - part.from);
           labels.push_back(group.texts[t].ids[static_cast<std::size_t>(row + 1)]);
           sums.push_back(&sums_[part.group][t]);
@@ -149,7 +159,8 @@ class LikelihoodRun {
     const Tensor<T, D> picked = hidden_rows(hidden, rows);
     EvaluationSettings how;
     how.workspace_bytes = settings_.workspace_bytes;
-    const std::vector<double> log_probs = row_log_probs(model_.head(), View<const T, D>(picked), std::span<const std::int32_t>(labels), how);
+    const std::vector<double> log_probs =
+        row_log_probs(model_.head(), View<const T, D>(picked), std::span<const std::int32_t>(labels), how);
     for (std::size_t i = 0; i < log_probs.size(); ++i) *sums[i] += log_probs[i];
   }
 
@@ -162,11 +173,13 @@ class LikelihoodRun {
 }  // namespace detail
 
 template <class M>
-std::vector<std::vector<double>> log_likelihoods(M& model, std::span<const std::vector<ScoredText>> groups, const LikelihoodSettings& settings) {
+std::vector<std::vector<double>> log_likelihoods(M& model, std::span<const std::vector<ScoredText>> groups,
+                                                 const LikelihoodSettings& settings) {
   return detail::LikelihoodRun<M>(model, settings).run(groups);
 }
 
-inline std::vector<RollingWindow> rolling_windows(std::span<const std::int32_t> ids, std::int32_t first_token, std::int64_t length) {
+inline std::vector<RollingWindow> rolling_windows(std::span<const std::int32_t> ids, std::int32_t first_token,
+                                                  std::int64_t length) {
   require<ConfigError>(length >= 1, "[rolling_windows] length is ", length, "; it must be 1 or more");
   std::vector<RollingWindow> windows;
   const auto total = static_cast<std::int64_t>(ids.size());
@@ -174,7 +187,8 @@ inline std::vector<RollingWindow> rolling_windows(std::span<const std::int32_t> 
     const std::int64_t end = std::min(total, begin + length);
     RollingWindow w;
     w.targets.assign(ids.begin() + begin, ids.begin() + end);
-    const std::int64_t from = begin == 0 ? 0 : std::max<std::int64_t>(0, end - length - 1);  // a later window has `length` inputs
+    const std::int64_t from =
+        begin == 0 ? 0 : std::max<std::int64_t>(0, end - length - 1);  // a later window has `length` inputs
     if (begin == 0) w.input.push_back(first_token);
     w.input.insert(w.input.end(), ids.begin() + from, ids.begin() + (end - 1));
     windows.push_back(std::move(w));
@@ -184,20 +198,23 @@ inline std::vector<RollingWindow> rolling_windows(std::span<const std::int32_t> 
 }
 
 template <class M>
-std::vector<double> rolling_log_likelihoods(M& model, std::span<const std::vector<std::int32_t>> texts, std::int32_t first_token, const LikelihoodSettings& settings) {
+std::vector<double> rolling_log_likelihoods(M& model, std::span<const std::vector<std::int32_t>> texts,
+                                            std::int32_t first_token, const LikelihoodSettings& settings) {
   const std::int64_t context = detail::likelihood_context(model, settings.context_length);
   std::vector<std::vector<ScoredText>> windows;
   std::vector<std::size_t> owner;
   for (std::size_t t = 0; t < texts.size(); ++t)
     for (RollingWindow& w : rolling_windows(texts[t], first_token, context)) {
-      ScoredText text;  // the input's rows before the targets, and the targets: together they are the input and one token more
+      ScoredText
+          text;  // the input's rows before the targets, and the targets: together they are the input and one token more
       const std::size_t before = w.input.size() + 1 - w.targets.size();
       text.context.assign(w.input.begin(), w.input.begin() + static_cast<std::ptrdiff_t>(before));
       text.continuation = std::move(w.targets);
       windows.push_back({std::move(text)});
       owner.push_back(t);
     }
-  const std::vector<std::vector<double>> values = log_likelihoods(model, std::span<const std::vector<ScoredText>>(windows), settings);
+  const std::vector<std::vector<double>> values =
+      log_likelihoods(model, std::span<const std::vector<ScoredText>>(windows), settings);
   std::vector<double> sums(texts.size(), 0.0);
   for (std::size_t i = 0; i < values.size(); ++i) sums[owner[i]] += values[i][0];
   return sums;

@@ -17,8 +17,8 @@ struct ChoiceKey {
   std::vector<std::int64_t> lengths;  // characters of each choice
 };
 
-/// acc: the gold choice has the highest log-likelihood; acc_norm: the highest one per character. The first wins a tie; a choice of length 0
-/// is never the highest per character.
+/// acc: the gold choice has the highest log-likelihood; acc_norm: the highest one per character. The first wins a tie;
+/// a choice of length 0 is never the highest per character.
 struct ChoiceScore {
   bool acc = false, acc_norm = false;
 };
@@ -31,8 +31,8 @@ struct MeanError {
 };
 MeanError mean_and_error(std::span<const double> values);
 
-/// Groups taken together: means weighted by size, and the error of the pooled sample variance (lm-evaluation-harness). Groups of one document
-/// have no error, and then the whole has none (NaN).
+/// Groups taken together: means weighted by size, and the error of the pooled sample variance (lm-evaluation-harness).
+/// Groups of one document have no error, and then the whole has none (NaN).
 MeanError pool(std::span<const MeanError> groups);
 
 KDLIB_NAMESPACE_END

@@ -11,10 +11,13 @@
 KDLIB_NAMESPACE_BEGIN
 
 inline ChoiceScore score_choice(std::span<const double> values, const ChoiceKey& key) {
-  require<ShapeError>(!values.empty() && values.size() == key.lengths.size(), "[score_choice] ", values.size(), " log-likelihoods, ", key.lengths.size(), " lengths");
-  require<InputError>(key.gold >= 0 && key.gold < static_cast<std::int64_t>(values.size()), "[score_choice] gold is ", key.gold, " of ", values.size(), " choices");
+  require<ShapeError>(!values.empty() && values.size() == key.lengths.size(), "[score_choice] ", values.size(),
+                      " log-likelihoods, ", key.lengths.size(), " lengths");
+  require<InputError>(key.gold >= 0 && key.gold < static_cast<std::int64_t>(values.size()), "[score_choice] gold is ",
+                      key.gold, " of ", values.size(), " choices");
   const auto per_character = [&](std::size_t i) {
-    return key.lengths[i] > 0 ? values[i] / static_cast<double>(key.lengths[i]) : -std::numeric_limits<double>::infinity();
+    return key.lengths[i] > 0 ? values[i] / static_cast<double>(key.lengths[i])
+                              : -std::numeric_limits<double>::infinity();
   };
   std::size_t best = 0, best_norm = 0;
   for (std::size_t i = 1; i < values.size(); ++i) {

@@ -20,22 +20,24 @@ struct Perplexity {
   double value() const;  // exp(-log_prob); 1 without rows
 };
 
-/// Standard error of sum(sums) / sum(weights) over documents, which are drawn independently (tokens of one document are not): the linearised ratio
-/// estimator, sqrt(n / (n - 1) sum (s_i - r w_i)^2) / sum w_i (Cochran, Sampling Techniques, 1977, ch. 6). NaN for fewer than two documents.
+/// Standard error of sum(sums) / sum(weights) over documents, which are drawn independently (tokens of one document are
+/// not): the linearised ratio estimator, sqrt(n / (n - 1) sum (s_i - r w_i)^2) / sum w_i (Cochran, Sampling Techniques,
+/// 1977, ch. 6). NaN for fewer than two documents.
 double ratio_error(std::span<const double> sums, std::span<const double> weights);
 
 /// Over the rows that count (documents with weights: the label of each row). Weight 0 is answered with zeros.
 template <class M>
 Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSettings& settings = {});
 
-/// Natural log-probability of every token but the first of each document, documents end to end: [N - B], in order. Weights do not matter.
+/// Natural log-probability of every token but the first of each document, documents end to end: [N - B], in order.
+/// Weights do not matter.
 template <class M>
 std::vector<double> token_log_probs(M& model, const TokenBatch& documents, const EvaluationSettings& settings = {});
 
 /// Natural log-probability of each row's label: hidden [R, H], labels [R]; answers [R].
 template <class T, class D>
-std::vector<double> row_log_probs(const HeadView<T, D>& head, View<const T, D> hidden, std::span<const std::int32_t> labels,
-                                  const EvaluationSettings& settings = {});
+std::vector<double> row_log_probs(const HeadView<T, D>& head, View<const T, D> hidden,
+                                  std::span<const std::int32_t> labels, const EvaluationSettings& settings = {});
 
 KDLIB_NAMESPACE_END
 

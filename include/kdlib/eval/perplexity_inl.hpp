@@ -21,12 +21,15 @@ void each_group(const TokenBatch& documents, std::int64_t tokens, F&& f) {
   for (std::int64_t first = 0; first < documents.documents();) {
     std::int64_t last = first + 1;
     const auto begin = documents.offsets[static_cast<std::size_t>(first)];
-    while (last < documents.documents() && documents.offsets[static_cast<std::size_t>(last + 1)] - begin <= tokens) ++last;
+    while (last < documents.documents() && documents.offsets[static_cast<std::size_t>(last + 1)] - begin <= tokens)
+      ++last;
     const auto end = documents.offsets[static_cast<std::size_t>(last)];
     TokenBatch group;
     group.ids.assign(documents.ids.begin() + begin, documents.ids.begin() + end);
-    if (!documents.weights.empty()) group.weights.assign(documents.weights.begin() + begin, documents.weights.begin() + end);
-    for (std::int64_t b = first + 1; b <= last; ++b) group.offsets.push_back(documents.offsets[static_cast<std::size_t>(b)] - begin);
+    if (!documents.weights.empty())
+      group.weights.assign(documents.weights.begin() + begin, documents.weights.begin() + end);
+    for (std::int64_t b = first + 1; b <= last; ++b)
+      group.offsets.push_back(documents.offsets[static_cast<std::size_t>(b)] - begin);
     f(group);
     first = last;
   }
@@ -38,14 +41,16 @@ Tensor<T, D> hidden_rows(const Tensor<T, D>& hidden, const std::vector<std::int6
   const std::int64_t width = hidden[1];
   Tensor<T, D> out(Shape{static_cast<std::int64_t>(token.size()), width});
   for (std::size_t r = 0; r < token.size(); ++r)
-    Memory<D>::copy(out.data() + static_cast<std::int64_t>(r) * width, hidden.data() + token[r] * width, static_cast<std::size_t>(width) * sizeof(T));
+    Memory<D>::copy(out.data() + static_cast<std::int64_t>(r) * width, hidden.data() + token[r] * width,
+                    static_cast<std::size_t>(width) * sizeof(T));
   return out;
 }
 
 }  // namespace detail
 
 inline double ratio_error(std::span<const double> sums, std::span<const double> weights) {
-  require<ShapeError>(sums.size() == weights.size(), "[ratio_error] ", sums.size(), " sums and ", weights.size(), " weights; they must be as many");
+  require<ShapeError>(sums.size() == weights.size(), "[ratio_error] ", sums.size(), " sums and ", weights.size(),
+                      " weights; they must be as many");
   double sum = 0, weight = 0, squares = 0;
   for (const double x : sums) sum += x;
   for (const double x : weights) weight += x;
@@ -70,9 +75,10 @@ Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSet
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
     const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
-    sum += head_loss(CrossEntropy{}, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{},
-                     static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
-               .loss;
+    sum +=
+        head_loss(CrossEntropy{}, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0,
+                  View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
+            .loss;
   });
   return {sum.weight, -sum.mean()};
 }
@@ -88,16 +94,19 @@ std::vector<double> token_log_probs(M& model, const TokenBatch& documents, const
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
     const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
-    const std::vector<double> part = row_log_probs(model.head(), View<const T, D>(hidden), std::span<const std::int32_t>(rows.label), settings);
+    const std::vector<double> part =
+        row_log_probs(model.head(), View<const T, D>(hidden), std::span<const std::int32_t>(rows.label), settings);
     out.insert(out.end(), part.begin(), part.end());
   });
   return out;
 }
 
 template <class T, class D>
-std::vector<double> row_log_probs(const HeadView<T, D>& head, View<const T, D> hidden, std::span<const std::int32_t> labels, const EvaluationSettings& settings) {
+std::vector<double> row_log_probs(const HeadView<T, D>& head, View<const T, D> hidden,
+                                  std::span<const std::int32_t> labels, const EvaluationSettings& settings) {
   if (labels.empty()) return {};
-  std::vector<double> out = head_loss(CrossEntropy{}, head, hidden, NoTargets{}, RowInputs{labels, {}, {}}, 1.0, View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),
+  std::vector<double> out = head_loss(CrossEntropy{}, head, hidden, NoTargets{}, RowInputs{labels, {}, {}}, 1.0,
+                                      View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),
                                       {.workspace_bytes = settings.workspace_bytes, .row_values = true})
                                 .row_values;
   for (double& x : out) x = -x;

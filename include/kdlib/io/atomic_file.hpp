@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that are either complete or not there: written under a temporary name, synced, renamed. And a log that only grows.
+// Files that are either complete or not there: written under a temporary name, synced, renamed. And a log that only
+// grows.
 #ifndef KDLIB_IO_ATOMIC_FILE_HPP
 #define KDLIB_IO_ATOMIC_FILE_HPP
 
@@ -51,8 +52,8 @@ void write_file_atomically(const std::string& path, std::string_view text);
 /// The whole file as bytes. IoError: missing, a folder, or longer than `limit` bytes.
 std::string read_file(const std::string& path, std::uint64_t limit = std::uint64_t{1} << 32);
 
-/// Removes `*.tmp-<pid>-<n>` files of processes that no longer run; answers the names it removed. For the folder of a run
-/// that only one machine writes to.
+/// Removes `*.tmp-<pid>-<n>` files of processes that no longer run; answers the names it removed. For the folder of a
+/// run that only one machine writes to.
 std::vector<std::string> remove_stale_temporaries(const std::string& folder);
 
 /// A file that lines are appended to (metrics.jsonl). Lines are buffered; flush() writes and syncs them.

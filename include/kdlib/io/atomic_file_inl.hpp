@@ -27,7 +27,8 @@ inline long pid_of_temporary(std::string_view name) {
   if (mark == std::string_view::npos) return 0;
   long pid = 0;
   std::size_t i = mark + 5;
-  for (; i < name.size() && name[i] >= '0' && name[i] <= '9' && pid < 100'000'000; ++i) pid = pid * 10 + (name[i] - '0');
+  for (; i < name.size() && name[i] >= '0' && name[i] <= '9' && pid < 100'000'000; ++i)
+    pid = pid * 10 + (name[i] - '0');
   if (i == mark + 5 || i + 1 >= name.size() || name[i] != '-') return 0;
   for (++i; i < name.size(); ++i)
     if (name[i] < '0' || name[i] > '9') return 0;
@@ -45,8 +46,12 @@ inline AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
 }
 
 inline AtomicFile::AtomicFile(AtomicFile&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::move(other.temporary_)), buffer_(std::move(other.buffer_)),
-      written_(other.written_), fd_(std::exchange(other.fd_, -1)), failed_(other.failed_) {}
+    : path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)),
+      buffer_(std::move(other.buffer_)),
+      written_(other.written_),
+      fd_(std::exchange(other.fd_, -1)),
+      failed_(other.failed_) {}
 
 inline AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
@@ -130,7 +135,10 @@ inline AppendFile::AppendFile(std::string path) : path_(std::move(path)) {
 }
 
 inline AppendFile::AppendFile(AppendFile&& other) noexcept
-    : path_(std::move(other.path_)), buffer_(std::move(other.buffer_)), size_(other.size_), fd_(std::exchange(other.fd_, -1)) {}
+    : path_(std::move(other.path_)),
+      buffer_(std::move(other.buffer_)),
+      size_(other.size_),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 inline AppendFile::~AppendFile() {
   if (fd_ < 0) return;
@@ -149,7 +157,8 @@ inline void AppendFile::write_line(std::string_view text) {
 }
 
 inline void AppendFile::write_buffer() {
-  const std::string pending = std::exchange(buffer_, {});  // a failed write is reported once, not again by the destructor
+  const std::string pending =
+      std::exchange(buffer_, {});  // a failed write is reported once, not again by the destructor
   detail::write_all("append", fd_, pending.data(), pending.size(), path_);
 }
 

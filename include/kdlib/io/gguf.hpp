@@ -17,14 +17,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One tensor. `shape` is row-major, slowest first: a weight is [out, in] although the file stores its extents as [in, out].
+/// One tensor. `shape` is row-major, slowest first: a weight is [out, in] although the file stores its extents as [in,
+/// out].
 struct GgufTensor {
   std::string name;
   GgufType type = GgufType::f32;
-  Shape shape;                         // rank 1 to 4, no extent is 0
-  std::uint64_t offset = 0;            // of the data, from the start of the file
-  std::span<const std::byte> data;     // blocks; a row (the last axis) is a whole number of them
-  std::string text() const;            // "blk.0.attn_q.weight (Q4_K [576, 576])"
+  Shape shape;                      // rank 1 to 4, no extent is 0
+  std::uint64_t offset = 0;         // of the data, from the start of the file
+  std::span<const std::byte> data;  // blocks; a row (the last axis) is a whole number of them
+  std::string text() const;         // "blk.0.attn_q.weight (Q4_K [576, 576])"
 };
 
 /// What the header of a GGUF file says. Keys, texts and data point into the bytes it was parsed from.
@@ -36,12 +37,12 @@ struct GgufHeader {
   std::vector<GgufTensor> tensors;  // in the order of the file
 };
 
-/// Validates all of `file` and finds what is in it. FormatError: "[gguf] <name>: byte <n>: <what>" for bad magic, a version
-/// other than 2 and 3, counts that the file cannot hold, a key that is empty, too long or there twice, unknown kinds, nested
-/// arrays, booleans above 1, texts beyond the end, a tensor name that is empty, 64 bytes or longer, or there twice, extents
-/// that are none, zero or overflow, element types that kdlib does not read (by name), rows of broken blocks, offsets that
-/// overlap or leave holes, data beyond the end, bytes behind the last tensor, an alignment that is no power of two.
-/// Memory is bounded by a small multiple of the header's true size, whatever its counts say.
+/// Validates all of `file` and finds what is in it. FormatError: "[gguf] <name>: byte <n>: <what>" for bad magic, a
+/// version other than 2 and 3, counts that the file cannot hold, a key that is empty, too long or there twice, unknown
+/// kinds, nested arrays, booleans above 1, texts beyond the end, a tensor name that is empty, 64 bytes or longer, or
+/// there twice, extents that are none, zero or overflow, element types that kdlib does not read (by name), rows of
+/// broken blocks, offsets that overlap or leave holes, data beyond the end, bytes behind the last tensor, an alignment
+/// that is no power of two. Memory is bounded by a small multiple of the header's true size, whatever its counts say.
 GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name);
 
 /// One mapped GGUF file. Moving it keeps keys, texts and data valid. A file that is one of several shards is refused.

@@ -21,12 +21,15 @@ template <class List, class Name>
 std::vector<std::uint32_t> gguf_order(const List& list, const Name& name_of) {
   std::vector<std::uint32_t> order(list.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) { return name_of(list[a]) < name_of(list[b]); });
+  std::sort(order.begin(), order.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return name_of(list[a]) < name_of(list[b]); });
   return order;
 }
 template <class List, class Name>
-auto gguf_find(const List& list, const std::vector<std::uint32_t>& order, std::string_view name, const Name& name_of) -> decltype(list.data()) {
-  const auto at = std::lower_bound(order.begin(), order.end(), name, [&](std::uint32_t i, std::string_view n) { return name_of(list[i]) < n; });
+auto gguf_find(const List& list, const std::vector<std::uint32_t>& order, std::string_view name, const Name& name_of)
+    -> decltype(list.data()) {
+  const auto at = std::lower_bound(order.begin(), order.end(), name,
+                                   [&](std::uint32_t i, std::string_view n) { return name_of(list[i]) < n; });
   return at != order.end() && name_of(list[*at]) == name ? &list[*at] : nullptr;
 }
 inline constexpr auto gguf_key_of = [](const GgufValue& v) { return v.key(); };
@@ -37,7 +40,8 @@ inline constexpr std::uint64_t gguf_least_pair = 8 + 1 + 4 + 1, gguf_least_tenso
 /// Walks over the bytes from the front; every step is checked against the end before it is taken.
 class GgufParser {
  public:
-  GgufParser(std::span<const std::byte> file, const std::string& name) : file_(file), name_(std::make_shared<const std::string>(name)) {}
+  GgufParser(std::span<const std::byte> file, const std::string& name)
+      : file_(file), name_(std::make_shared<const std::string>(name)) {}
   GgufHeader parse();
 
  private:
@@ -92,15 +96,19 @@ inline GgufValue::Kind GgufParser::take_kind() {
 
 inline void GgufParser::skip_values(GgufValue::Kind kind, std::uint64_t count, std::string_view key) {
   if (kind == GgufValue::Kind::string) {
-    if (count > left() / 8) refuse(at_, "key \"", printable(key), "\" says it has ", count, " strings, more than the file can hold");
+    if (count > left() / 8)
+      refuse(at_, "key \"", printable(key), "\" says it has ", count, " strings, more than the file can hold");
     for (std::uint64_t i = 0; i < count; ++i) take_string("a string");
     return;
   }
   const std::uint64_t bytes = gguf_kind_bytes(kind);
-  if (count > left() / bytes) refuse(at_, "key \"", printable(key), "\" says it has ", count, " values of ", bytes, " bytes, only ", left(), " bytes follow");
+  if (count > left() / bytes)
+    refuse(at_, "key \"", printable(key), "\" says it has ", count, " values of ", bytes, " bytes, only ", left(),
+           " bytes follow");
   if (kind == GgufValue::Kind::boolean) {
     for (std::uint64_t i = 0; i < count; ++i)
-      if (file_[at_ + i] > std::byte{1}) refuse(at_ + i, "key \"", printable(key), "\" holds a boolean that is neither 0 nor 1");
+      if (file_[at_ + i] > std::byte{1})
+        refuse(at_ + i, "key \"", printable(key), "\" holds a boolean that is neither 0 nor 1");
   }
   at_ += count * bytes;
 }
@@ -117,7 +125,8 @@ inline GgufValue GgufParser::take_pair() {
   GgufValue::Kind element = value.kind_;
   if (value.is_array()) {
     element = value.element_kind_ = take_kind();
-    if (element == GgufValue::Kind::array) refuse(at_ - 4, "key \"", printable(value.key_), "\" holds an array of arrays, which is not read");
+    if (element == GgufValue::Kind::array)
+      refuse(at_ - 4, "key \"", printable(value.key_), "\" holds an array of arrays, which is not read");
     value.count_ = take<std::uint64_t>("the length of an array");
   }
   const std::uint64_t begin = at_;
@@ -129,13 +138,15 @@ inline GgufValue GgufParser::take_pair() {
 /// Reads the extents, answers the number of values.
 inline std::uint64_t GgufParser::take_extents(GgufTensor& tensor, std::uint64_t entry) {
   const auto rank = take<std::uint32_t>("a tensor's rank");
-  if (rank == 0 || rank > 4) refuse(entry, "tensor \"", printable(tensor.name), "\" has ", rank, " axes, 1 to 4 are possible");
+  if (rank == 0 || rank > 4)
+    refuse(entry, "tensor \"", printable(tensor.name), "\" has ", rank, " axes, 1 to 4 are possible");
   std::int64_t extents[4] = {};
   std::int64_t values = 1;
   for (std::uint32_t i = 0; i < rank; ++i) {
     extents[i] = take<std::int64_t>("a tensor's extent");
     if (extents[i] <= 0 || __builtin_mul_overflow(values, extents[i], &values))
-      refuse(at_ - 8, "tensor \"", printable(tensor.name), "\": extent ", extents[i], " is not positive or the product is beyond 2^63");
+      refuse(at_ - 8, "tensor \"", printable(tensor.name), "\": extent ", extents[i],
+             " is not positive or the product is beyond 2^63");
   }
   for (std::uint32_t i = rank; i-- > 0;) tensor.shape.push_back(extents[i]);
   return static_cast<std::uint64_t>(values);
@@ -145,27 +156,34 @@ inline GgufTensor GgufParser::take_tensor(RawTensor& raw) {
   GgufTensor tensor;
   raw.at = at_;
   tensor.name = take_string("a tensor's name");
-  if (tensor.name.empty() || tensor.name.size() >= 64) refuse(raw.at, "a tensor's name has ", tensor.name.size(), " bytes, 1 to 63 are possible");
+  if (tensor.name.empty() || tensor.name.size() >= 64)
+    refuse(raw.at, "a tensor's name has ", tensor.name.size(), " bytes, 1 to 63 are possible");
   const std::uint64_t values = take_extents(tensor, raw.at);
   const auto id = take<std::uint32_t>("a tensor's type");
   const bool known = id < gguf_types_size;
   if (!known || gguf_types[id].values == 0) {
-    refuse(at_ - 4, "tensor \"", printable(tensor.name), "\" has type ", id, known ? std::string(", ") + gguf_types[id].name : std::string(),
+    refuse(at_ - 4, "tensor \"", printable(tensor.name), "\" has type ", id,
+           known ? std::string(", ") + gguf_types[id].name : std::string(),
            ", which is not read; convert the model to F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K or Q6_K");
   }
   tensor.type = static_cast<GgufType>(id);
-  const auto row = static_cast<std::uint64_t>(tensor.shape[tensor.shape.rank() - 1]), block = std::uint64_t{block_size(tensor.type)};
-  if (row % block != 0) refuse(raw.at, "tensor \"", tensor.text(), "\": a row of ", row, " values is no whole number of blocks of ", block);
-  if (__builtin_mul_overflow(values / block, std::uint64_t{block_bytes(tensor.type)}, &raw.bytes)) refuse(raw.at, "tensor ", tensor.text(), " is too large");
+  const auto row = static_cast<std::uint64_t>(tensor.shape[tensor.shape.rank() - 1]),
+             block = std::uint64_t{block_size(tensor.type)};
+  if (row % block != 0)
+    refuse(raw.at, "tensor \"", tensor.text(), "\": a row of ", row, " values is no whole number of blocks of ", block);
+  if (__builtin_mul_overflow(values / block, std::uint64_t{block_bytes(tensor.type)}, &raw.bytes))
+    refuse(raw.at, "tensor ", tensor.text(), " is too large");
   raw.declared_offset = take<std::uint64_t>("a tensor's offset");
   return tensor;
 }
 
 inline void GgufParser::read_version() {
-  if (file_.size() < 4 || std::memcmp(file_.data(), "GGUF", 4) != 0) refuse(0, "the file does not begin with \"GGUF\"; it is not a GGUF file");
+  if (file_.size() < 4 || std::memcmp(file_.data(), "GGUF", 4) != 0)
+    refuse(0, "the file does not begin with \"GGUF\"; it is not a GGUF file");
   at_ = 4;
   const auto version = take<std::uint32_t>("the version");
-  if (version != 0 && (version & 0xFFFF) == 0) refuse(4, "the version is ", version, ": a big-endian file, which is not read");
+  if (version != 0 && (version & 0xFFFF) == 0)
+    refuse(4, "the version is ", version, ": a big-endian file, which is not read");
   if (version != 2 && version != 3) refuse(4, "version ", version, " is not read, only 2 and 3");
   header_.version = version;
 }
@@ -175,7 +193,8 @@ inline void GgufParser::read_alignment() {
     if (value.key() != "general.alignment") continue;
     if (value.kind() != GgufValue::Kind::u32) value.refuse("u32");
     header_.alignment = value.as_uint();
-    if (!std::has_single_bit(header_.alignment)) refuse(at_, "general.alignment is ", header_.alignment, ", not a power of two");
+    if (!std::has_single_bit(header_.alignment))
+      refuse(at_, "general.alignment is ", header_.alignment, ", not a power of two");
   }
 }
 
@@ -192,14 +211,15 @@ inline void GgufParser::place_tensors(const std::vector<RawTensor>& raw) {
     }
     tensor.offset = header_.data_start + expected;
     if (tensor.offset > file_.size() || raw[i].bytes > file_.size() - tensor.offset) {
-      refuse(raw[i].at, "tensor ", tensor.text(), " needs ", raw[i].bytes, " bytes from byte ", tensor.offset, ", the file ends at ",
-             file_.size(), "; it was cut off or its header lies");
+      refuse(raw[i].at, "tensor ", tensor.text(), " needs ", raw[i].bytes, " bytes from byte ", tensor.offset,
+             ", the file ends at ", file_.size(), "; it was cut off or its header lies");
     }
     tensor.data = file_.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(raw[i].bytes));
     end = tensor.offset + raw[i].bytes;
     expected = (expected + raw[i].bytes + mask) & ~mask;
   }
-  if (file_.size() > ((end + mask) & ~mask)) refuse(end, "the last tensor ends here, ", file_.size() - end, " bytes follow");
+  if (file_.size() > ((end + mask) & ~mask))
+    refuse(end, "the last tensor ends here, ", file_.size() - end, " bytes follow");
 }
 
 template <class List, class Name>
@@ -207,7 +227,8 @@ void GgufParser::refuse_twice(const List& list, const Name& name_of, const char*
   const std::vector<std::uint32_t> order = gguf_order(list, name_of);
   for (std::size_t i = 1; i < order.size(); ++i) {
     const std::string_view name = name_of(list[order[i]]);
-    if (name == name_of(list[order[i - 1]])) fail<FormatError>("[gguf] ", *name_, ": ", what, " \"", printable(name), "\" is there twice");
+    if (name == name_of(list[order[i - 1]]))
+      fail<FormatError>("[gguf] ", *name_, ": ", what, " \"", printable(name), "\" is there twice");
   }
 }
 
@@ -215,7 +236,8 @@ inline GgufHeader GgufParser::parse() {
   read_version();
   const auto tensors = take<std::uint64_t>("the number of tensors");
   const auto pairs = take<std::uint64_t>("the number of metadata keys");
-  if (pairs > left() / gguf_least_pair || tensors > left() / gguf_least_tensor || tensors > std::numeric_limits<std::uint32_t>::max()) {
+  if (pairs > left() / gguf_least_pair || tensors > left() / gguf_least_tensor ||
+      tensors > std::numeric_limits<std::uint32_t>::max()) {
     refuse(8, tensors, " tensors and ", pairs, " metadata keys are more than the file can hold");
   }
   for (std::uint64_t i = 0; i < pairs; ++i) header_.metadata.push_back(take_pair());
@@ -230,9 +252,13 @@ inline GgufHeader GgufParser::parse() {
 
 }  // namespace detail
 
-inline std::string GgufTensor::text() const { return concat(printable(name), " (", gguf_type_name(type), " ", shape, ")"); }
+inline std::string GgufTensor::text() const {
+  return concat(printable(name), " (", gguf_type_name(type), " ", shape, ")");
+}
 
-inline GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name) { return detail::GgufParser(file, name).parse(); }
+inline GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name) {
+  return detail::GgufParser(file, name).parse();
+}
 
 inline GgufFile::GgufFile(std::string path) : file_(std::move(path)), header_(parse_gguf(file_.bytes(), file_.path())) {
   keys_by_name_ = detail::gguf_order(header_.metadata, detail::gguf_key_of);
@@ -242,7 +268,9 @@ inline GgufFile::GgufFile(std::string path) : file_(std::move(path)), header_(pa
                        ", the model lies in several files, which is not read yet; merge them into one file first");
 }
 
-inline const GgufValue* GgufFile::find(std::string_view key) const { return detail::gguf_find(header_.metadata, keys_by_name_, key, detail::gguf_key_of); }
+inline const GgufValue* GgufFile::find(std::string_view key) const {
+  return detail::gguf_find(header_.metadata, keys_by_name_, key, detail::gguf_key_of);
+}
 
 inline const GgufValue& GgufFile::at(std::string_view key) const {
   if (const GgufValue* found = find(key)) return *found;
@@ -275,7 +303,8 @@ inline const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
 
 inline const GgufTensor& GgufFile::tensor(std::string_view name) const {
   if (const GgufTensor* found = find_tensor(name)) return *found;
-  fail<FormatError>("[gguf] ", path(), ": tensor \"", printable(name), "\" is missing among its ", header_.tensors.size(), " tensors");
+  fail<FormatError>("[gguf] ", path(), ": tensor \"", printable(name), "\" is missing among its ",
+                    header_.tensors.size(), " tensors");
 }
 
 KDLIB_NAMESPACE_END

@@ -12,7 +12,8 @@
 #include "kdlib/io/gguf_value.hpp"
 #include "kdlib/io/utf8.hpp"
 
-static_assert(std::endian::native == std::endian::little, "kdlib: GGUF files are little-endian and so must the machine be");
+static_assert(std::endian::native == std::endian::little,
+              "kdlib: GGUF files are little-endian and so must the machine be");
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -27,7 +28,8 @@ inline std::uint64_t gguf_kind_bytes(GgufValue::Kind kind) {
   return bytes[static_cast<std::uint32_t>(kind)];
 }
 inline bool gguf_is_integer(GgufValue::Kind kind) {
-  return gguf_kind_bytes(kind) != 0 && kind != GgufValue::Kind::f32 && kind != GgufValue::Kind::f64 && kind != GgufValue::Kind::boolean;
+  return gguf_kind_bytes(kind) != 0 && kind != GgufValue::Kind::f32 && kind != GgufValue::Kind::f64 &&
+         kind != GgufValue::Kind::boolean;
 }
 inline bool gguf_is_number(GgufValue::Kind kind) {
   return gguf_is_integer(kind) || kind == GgufValue::Kind::f32 || kind == GgufValue::Kind::f64;
@@ -45,17 +47,28 @@ template <class F>
 void with_gguf_number(GgufValue::Kind kind, const std::byte* at, const F& f) {
   using Kind = GgufValue::Kind;
   switch (kind) {
-    case Kind::u8: return f(load_unaligned<std::uint8_t>(at));
-    case Kind::i8: return f(load_unaligned<std::int8_t>(at));
-    case Kind::u16: return f(load_unaligned<std::uint16_t>(at));
-    case Kind::i16: return f(load_unaligned<std::int16_t>(at));
-    case Kind::u32: return f(load_unaligned<std::uint32_t>(at));
-    case Kind::i32: return f(load_unaligned<std::int32_t>(at));
-    case Kind::f32: return f(load_unaligned<float>(at));
-    case Kind::u64: return f(load_unaligned<std::uint64_t>(at));
-    case Kind::i64: return f(load_unaligned<std::int64_t>(at));
-    case Kind::f64: return f(load_unaligned<double>(at));
-    default: return;
+    case Kind::u8:
+      return f(load_unaligned<std::uint8_t>(at));
+    case Kind::i8:
+      return f(load_unaligned<std::int8_t>(at));
+    case Kind::u16:
+      return f(load_unaligned<std::uint16_t>(at));
+    case Kind::i16:
+      return f(load_unaligned<std::int16_t>(at));
+    case Kind::u32:
+      return f(load_unaligned<std::uint32_t>(at));
+    case Kind::i32:
+      return f(load_unaligned<std::int32_t>(at));
+    case Kind::f32:
+      return f(load_unaligned<float>(at));
+    case Kind::u64:
+      return f(load_unaligned<std::uint64_t>(at));
+    case Kind::i64:
+      return f(load_unaligned<std::int64_t>(at));
+    case Kind::f64:
+      return f(load_unaligned<double>(at));
+    default:
+      return;
   }
 }
 
@@ -79,8 +92,10 @@ inline double gguf_double(GgufValue::Kind kind, const std::byte* at) {
 
 inline void GgufValue::refuse(const char* needed) const {
   const bool array = is_array();
-  fail<FormatError>("[gguf] ", file_ ? *file_ : std::string("(no file)"), ": key \"", printable(key_), "\" holds ", array ? "an array of " : "",
-                    detail::gguf_kind_names[static_cast<std::uint32_t>(array ? element_kind_ : kind_)], ", ", needed, " is needed");
+  fail<FormatError>("[gguf] ", file_ ? *file_ : std::string("(no file)"), ": key \"", printable(key_), "\" holds ",
+                    array ? "an array of " : "",
+                    detail::gguf_kind_names[static_cast<std::uint32_t>(array ? element_kind_ : kind_)], ", ", needed,
+                    " is needed");
 }
 
 inline bool GgufValue::as_bool() const {
@@ -145,7 +160,8 @@ inline std::vector<std::int64_t> GgufValue::as_ints() const {
 inline std::vector<double> GgufValue::as_doubles() const {
   require_elements(detail::gguf_is_number(element_kind_), "an array of numbers");
   std::vector<double> out(static_cast<std::size_t>(count_));
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = detail::gguf_double(element_kind_, data_.data() + i * detail::gguf_kind_bytes(element_kind_));
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i] = detail::gguf_double(element_kind_, data_.data() + i * detail::gguf_kind_bytes(element_kind_));
   return out;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing GGUF files (version 3): metadata, tensor list and data in the order in which they were added; the file appears at once.
+// Writing GGUF files (version 3): metadata, tensor list and data in the order in which they were added; the file
+// appears at once.
 #ifndef KDLIB_IO_GGUF_WRITER_HPP
 #define KDLIB_IO_GGUF_WRITER_HPP
 
@@ -34,12 +35,12 @@ struct GgufSourceOf final : GgufSource {
 
 /// Collects keys (copied) and tensors (borrowed until commit()), then writes the file in commit().
 ///   GgufWriter writer{"tiny.gguf"};
-///   writer.string("general.architecture", "llama").u32("llama.block_count", 1).strings("t", {"x", "yz"}).boolean("f", true);
-///   writer.add("a.weight", GgufType::f32, Shape{2, 3}, std::as_bytes(std::span(values)));
-///   writer.commit();
-/// FormatError: a key that is empty, above 65535 bytes or there twice, an empty array, a text that is no UTF-8, a tensor's name that is empty,
-/// 64 bytes or longer, or there twice, an alignment that is no power of two from 8 on. ShapeError: a shape of rank 0 or with an extent of 0,
-/// rows that are no whole number of blocks, data of another size. IoError: as AtomicFile.
+///   writer.string("general.architecture", "llama").u32("llama.block_count", 1).strings("t", {"x", "yz"}).boolean("f",
+///   true); writer.add("a.weight", GgufType::f32, Shape{2, 3}, std::as_bytes(std::span(values))); writer.commit();
+/// FormatError: a key that is empty, above 65535 bytes or there twice, an empty array, a text that is no UTF-8, a
+/// tensor's name that is empty, 64 bytes or longer, or there twice, an alignment that is no power of two from 8 on.
+/// ShapeError: a shape of rank 0 or with an extent of 0, rows that are no whole number of blocks, data of another size.
+/// IoError: as AtomicFile.
 class GgufWriter {
  public:
   explicit GgufWriter(std::string path, std::uint32_t alignment = 32);  // other than 32: written as general.alignment

@@ -12,8 +12,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline GgufWriter::GgufWriter(std::string path, std::uint32_t alignment) : path_(std::move(path)), alignment_(alignment) {
-  require<FormatError>(std::has_single_bit(alignment) && alignment >= 8, "[gguf] ", path_, ": the alignment is ", alignment, "; it must be a power of two from 8 on");
+inline GgufWriter::GgufWriter(std::string path, std::uint32_t alignment)
+    : path_(std::move(path)), alignment_(alignment) {
+  require<FormatError>(std::has_single_bit(alignment) && alignment >= 8, "[gguf] ", path_, ": the alignment is ",
+                       alignment, "; it must be a power of two from 8 on");
   if (alignment != 32) u32("general.alignment", alignment);
 }
 
@@ -23,16 +25,20 @@ void GgufWriter::put(N number) {
 }
 
 inline void GgufWriter::put_text(std::string_view text) {
-  require<FormatError>(find_invalid_utf8(text) == std::string_view::npos, "[gguf] ", path_, ": key \"", keys_.back(), "\" has a text that is no UTF-8");
+  require<FormatError>(find_invalid_utf8(text) == std::string_view::npos, "[gguf] ", path_, ": key \"", keys_.back(),
+                       "\" has a text that is no UTF-8");
   put(static_cast<std::uint64_t>(text.size()));
   pairs_.append(text);
 }
 
-inline bool GgufWriter::has(std::string_view key) const { return std::find(keys_.begin(), keys_.end(), key) != keys_.end(); }
+inline bool GgufWriter::has(std::string_view key) const {
+  return std::find(keys_.begin(), keys_.end(), key) != keys_.end();
+}
 
 inline void GgufWriter::begin_value(std::string_view key, GgufValue::Kind kind) {
   require<FormatError>(!committed_, "[gguf] ", path_, ": the file is committed already");
-  require<FormatError>(!key.empty() && key.size() <= 65535, "[gguf] ", path_, ": a key has ", key.size(), " bytes, 1 to 65535 are possible");
+  require<FormatError>(!key.empty() && key.size() <= 65535, "[gguf] ", path_, ": a key has ", key.size(),
+                       " bytes, 1 to 65535 are possible");
   require<FormatError>(!has(key), "[gguf] ", path_, ": key \"", printable(key), "\" is given twice");
   keys_.emplace_back(key);
   put_text(key);
@@ -40,15 +46,22 @@ inline void GgufWriter::begin_value(std::string_view key, GgufValue::Kind kind) 
 }
 
 inline void GgufWriter::begin_array(std::string_view key, GgufValue::Kind element, std::size_t count) {
-  require<FormatError>(count > 0, "[gguf] ", path_, ": key \"", printable(key), "\" has an empty array, which not every reader takes");
+  require<FormatError>(count > 0, "[gguf] ", path_, ": key \"", printable(key),
+                       "\" has an empty array, which not every reader takes");
   begin_value(key, GgufValue::Kind::array);
   put(static_cast<std::uint32_t>(element));
   put(static_cast<std::uint64_t>(count));
 }
 
-inline GgufWriter& GgufWriter::u32(std::string_view key, std::uint32_t value) { return begin_value(key, GgufValue::Kind::u32), put(value), *this; }
-inline GgufWriter& GgufWriter::i32(std::string_view key, std::int32_t value) { return begin_value(key, GgufValue::Kind::i32), put(value), *this; }
-inline GgufWriter& GgufWriter::f32(std::string_view key, float value) { return begin_value(key, GgufValue::Kind::f32), put(value), *this; }
+inline GgufWriter& GgufWriter::u32(std::string_view key, std::uint32_t value) {
+  return begin_value(key, GgufValue::Kind::u32), put(value), *this;
+}
+inline GgufWriter& GgufWriter::i32(std::string_view key, std::int32_t value) {
+  return begin_value(key, GgufValue::Kind::i32), put(value), *this;
+}
+inline GgufWriter& GgufWriter::f32(std::string_view key, float value) {
+  return begin_value(key, GgufValue::Kind::f32), put(value), *this;
+}
 inline GgufWriter& GgufWriter::boolean(std::string_view key, bool value) {
   return begin_value(key, GgufValue::Kind::boolean), put(static_cast<std::uint8_t>(value)), *this;
 }
@@ -83,12 +96,13 @@ inline GgufWriter& GgufWriter::copy(const GgufValue& value) {
 
 inline GgufWriter::Entry& GgufWriter::add_entry(std::string name, GgufType type, const Shape& shape) {
   require<FormatError>(!committed_, "[gguf] ", path_, ": the file is committed already");
-  require<FormatError>(!name.empty() && name.size() < 64 && find_invalid_utf8(name) == std::string_view::npos, "[gguf] ", path_, ": a tensor's name \"", printable(name),
-                       "\" must be UTF-8 of 1 to 63 bytes");
-  require<ShapeError>(shape.rank() > 0 && shape.count() > 0, "[gguf] ", path_, ": tensor \"", printable(name), "\" ", shape, " must have an axis, and no extent of 0");
+  require<FormatError>(!name.empty() && name.size() < 64 && find_invalid_utf8(name) == std::string_view::npos,
+                       "[gguf] ", path_, ": a tensor's name \"", printable(name), "\" must be UTF-8 of 1 to 63 bytes");
+  require<ShapeError>(shape.rank() > 0 && shape.count() > 0, "[gguf] ", path_, ": tensor \"", printable(name), "\" ",
+                      shape, " must have an axis, and no extent of 0");
   const auto row = static_cast<std::uint64_t>(shape[shape.rank() - 1]), block = std::uint64_t{block_size(type)};
-  require<ShapeError>(block > 0 && row % block == 0, "[gguf] ", path_, ": tensor \"", printable(name), "\" ", shape, ": a row of ", row, " values is no whole number of ",
-                      gguf_type_name(type), " blocks of ", block);
+  require<ShapeError>(block > 0 && row % block == 0, "[gguf] ", path_, ": tensor \"", printable(name), "\" ", shape,
+                      ": a row of ", row, " values is no whole number of ", gguf_type_name(type), " blocks of ", block);
   Entry& entry = entries_.emplace_back();
   entry.name = std::move(name);
   entry.type = type;
@@ -101,7 +115,8 @@ inline GgufWriter::Entry& GgufWriter::add_entry(std::string name, GgufType type,
 
 inline void GgufWriter::add(std::string name, GgufType type, const Shape& shape, std::span<const std::byte> data) {
   Entry& entry = add_entry(std::move(name), type, shape);
-  require<ShapeError>(entry.bytes == data.size(), "[gguf] ", path_, ": tensor \"", entry.name, "\" ", shape, " needs ", entry.bytes, " bytes, it got ", data.size());
+  require<ShapeError>(entry.bytes == data.size(), "[gguf] ", path_, ": tensor \"", entry.name, "\" ", shape, " needs ",
+                      entry.bytes, " bytes, it got ", data.size());
   entry.data = data;
 }
 
@@ -112,7 +127,8 @@ inline std::string GgufWriter::tensor_list() const {
     put_number(static_cast<std::uint64_t>(entry.name.size()));
     out += entry.name;
     put_number(static_cast<std::uint32_t>(entry.shape.rank()));
-    for (int i = entry.shape.rank(); i-- > 0;) put_number(static_cast<std::uint64_t>(entry.shape[i]));  // fastest axis first
+    for (int i = entry.shape.rank(); i-- > 0;)
+      put_number(static_cast<std::uint64_t>(entry.shape[i]));  // fastest axis first
     put_number(static_cast<std::uint32_t>(entry.type));
     put_number(entry.offset);
   }
@@ -135,14 +151,17 @@ inline void GgufWriter::commit() {
   file.write(counts, sizeof counts);
   file.write(pairs_);
   file.write(tensor_list());
-  const auto pad = [&] { file.write(std::string((alignment_ - file.bytes_written() % alignment_) % alignment_, '\0')); };
+  const auto pad = [&] {
+    file.write(std::string((alignment_ - file.bytes_written() % alignment_) % alignment_, '\0'));
+  };
   for (const Entry& entry : entries_) {
     pad();
     const std::uint64_t before = file.bytes_written();
     if (entry.source) entry.source->write(file);
     else file.write(entry.data.data(), entry.data.size());
     const std::uint64_t written = file.bytes_written() - before;
-    require<ShapeError>(written == entry.bytes, "[gguf] ", path_, ": tensor \"", entry.name, "\" ", entry.shape, " needs ", entry.bytes, " bytes, ", written, " were written");
+    require<ShapeError>(written == entry.bytes, "[gguf] ", path_, ": tensor \"", entry.name, "\" ", entry.shape,
+                        " needs ", entry.bytes, " bytes, ", written, " were written");
   }
   if (!entries_.empty()) pad();
   file.commit();

@@ -23,10 +23,9 @@ struct JsonNode;
 struct JsonMember;
 class JsonMembers;
 
-/// One value of a parsed text: a handle of 24 bytes that keeps the whole text alive, cheap to copy. Members of an object
-/// keep their order. Memory: the text itself plus 16 bytes for each value and each key.
-/// A value that is not what the caller asks for throws FormatError: "[json] config.json: rope_scaling.factor is a string,
-/// a number is needed".
+/// One value of a parsed text: a handle of 24 bytes that keeps the whole text alive, cheap to copy. Members of an
+/// object keep their order. Memory: the text itself plus 16 bytes for each value and each key. A value that is not what
+/// the caller asks for throws FormatError: "[json] config.json: rope_scaling.factor is a string, a number is needed".
 class Json {
  public:
   enum class Kind : std::uint8_t { null, boolean, int64, uint64, real, string, array, object };
@@ -34,9 +33,10 @@ class Json {
 
   Json() = default;  // null
 
-  /// Parses the whole text; `name` (a file, or file:line) opens every later message. The text is moved in and strings are
-  /// decoded inside it. FormatError, with the byte offset: anything behind the value, invalid UTF-8, a lone surrogate
-  /// escape, a key that occurs twice in one object, deeper than max_depth, NaN, Infinity, a number beyond double.
+  /// Parses the whole text; `name` (a file, or file:line) opens every later message. The text is moved in and strings
+  /// are decoded inside it. FormatError, with the byte offset: anything behind the value, invalid UTF-8, a lone
+  /// surrogate escape, a key that occurs twice in one object, deeper than max_depth, NaN, Infinity, a number beyond
+  /// double.
   static Json parse(std::string text, std::string name);
   /// Reads and parses a file.
   static Json parse_file(const std::string& path);
@@ -51,9 +51,9 @@ class Json {
   bool is_object() const { return kind() == Kind::object; }
 
   bool as_bool() const;
-  std::int64_t as_int() const;    // an integer literal within int64; 1.0 is refused
-  std::uint64_t as_uint() const;  // an integer literal within uint64
-  double as_double() const;       // any number
+  std::int64_t as_int() const;         // an integer literal within int64; 1.0 is refused
+  std::uint64_t as_uint() const;       // an integer literal within uint64
+  double as_double() const;            // any number
   std::string_view as_string() const;  // UTF-8, may hold zero bytes; lives as long as a handle on this text
 
   /// Elements of an array or members of an object; 0 for anything else.
@@ -91,7 +91,8 @@ class Json {
 
  private:
   friend class JsonMembers;
-  Json(std::shared_ptr<const detail::JsonDocument> document, std::uint32_t node) : document_(std::move(document)), node_(node) {}
+  Json(std::shared_ptr<const detail::JsonDocument> document, std::uint32_t node)
+      : document_(std::move(document)), node_(node) {}
   const detail::JsonNode& node() const;
   [[noreturn]] void refuse_kind(const char* needed) const;
 

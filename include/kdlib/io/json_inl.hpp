@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of io/json.hpp. RapidJSON reads in place (strings are decoded inside the text); its events become an array of nodes
-// in which the children of a value lie side by side.
+// Bodies of io/json.hpp. RapidJSON reads in place (strings are decoded inside the text); its events become an array of
+// nodes in which the children of a value lie side by side.
 #ifndef KDLIB_IO_JSON_INL_HPP
 #define KDLIB_IO_JSON_INL_HPP
 
@@ -102,12 +102,13 @@ class JsonBuilder {
   unsigned depth_ = 0;
 };
 
-/// True when a number that double cannot hold is too small rather than too large: its first significant digit stands behind
-/// the decimal point, the exponent counted in.
+/// True when a number that double cannot hold is too small rather than too large: its first significant digit stands
+/// behind the decimal point, the exponent counted in.
 inline bool json_underflows(std::string_view number) {
   const std::size_t mark = number.find_first_of("eE");
   const std::string_view digits = number.substr(number[0] == '-' ? 1 : 0, mark - (number[0] == '-' ? 1 : 0));
-  if (mark != std::string_view::npos && number.size() - mark > 9) return number[mark + 1] == '-';  // the exponent alone decides
+  if (mark != std::string_view::npos && number.size() - mark > 9)
+    return number[mark + 1] == '-';  // the exponent alone decides
   long exponent = 0;
   if (mark != std::string_view::npos) {
     const std::size_t begin = mark + (number[mark + 1] == '+' ? 2 : 1);
@@ -164,7 +165,8 @@ inline bool JsonBuilder::close(Json::Kind kind, std::uint32_t size) {
 }
 
 inline bool JsonBuilder::refuse_twice(std::uint32_t key_node) {
-  problem_ = concat("the key \"", printable(document_.text_of(document_.nodes[key_node])), "\" occurs twice in one object");
+  problem_ =
+      concat("the key \"", printable(document_.text_of(document_.nodes[key_node])), "\" occurs twice in one object");
   return false;
 }
 
@@ -192,14 +194,15 @@ inline bool JsonBuilder::order_keys(std::uint32_t first, std::uint32_t members) 
     return a.front != b.front ? a.front < b.front : key(a.member) < key(b.member);
   });
   for (std::uint32_t i = 0; i < members; ++i) {
-    if (i > 0 && key(entries[i - 1].member) == key(entries[i].member)) return refuse_twice(first + 2 * entries[i].member);
+    if (i > 0 && key(entries[i - 1].member) == key(entries[i].member))
+      return refuse_twice(first + 2 * entries[i].member);
     document_.order.push_back(entries[i].member);
   }
   return true;
 }
 
-inline constexpr const char* json_kind_names[] = {"null", "a boolean", "an integer", "an integer", "a number", "a string",
-                                                  "an array", "an object"};
+inline constexpr const char* json_kind_names[] = {"null",     "a boolean", "an integer", "an integer",
+                                                  "a number", "a string",  "an array",   "an object"};
 
 /// Adds the way from node `at` down to node `target` to `path`; false when it is not below.
 inline bool json_path(const JsonDocument& document, std::uint32_t at, std::uint32_t target, std::string& path) {
@@ -224,9 +227,11 @@ inline bool json_path(const JsonDocument& document, std::uint32_t at, std::uint3
 }  // namespace detail
 
 inline Json Json::parse(std::string text, std::string name) {
-  constexpr unsigned flags = rapidjson::kParseIterativeFlag | rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;
+  constexpr unsigned flags =
+      rapidjson::kParseIterativeFlag | rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;
   const std::size_t bytes = text.size();
-  require<FormatError>(bytes < std::numeric_limits<std::uint32_t>::max(), "[json] ", name, ": ", bytes, " bytes are above the limit of 4 GiB");
+  require<FormatError>(bytes < std::numeric_limits<std::uint32_t>::max(), "[json] ", name, ": ", bytes,
+                       " bytes are above the limit of 4 GiB");
   const std::size_t invalid = find_invalid_utf8(text);
   require<FormatError>(invalid == std::string_view::npos, "[json] ", name, ": byte ", invalid, " is not valid UTF-8");
 
@@ -238,11 +243,13 @@ inline Json Json::parse(std::string text, std::string name) {
   rapidjson::InsituStringStream stream(document->text.data());
   const rapidjson::ParseResult result = reader.Parse<flags>(stream, builder);
   if (result.IsError()) {
-    fail<FormatError>("[json] ", document->name, ": byte ", result.Offset(), ": ",
-                      builder.problem().empty() ? rapidjson::GetParseError_En(result.Code()) : builder.problem().c_str());
+    fail<FormatError>(
+        "[json] ", document->name, ": byte ", result.Offset(), ": ",
+        builder.problem().empty() ? rapidjson::GetParseError_En(result.Code()) : builder.problem().c_str());
   }
   // The reader takes a zero byte for the end of the text.
-  require<FormatError>(stream.Tell() == bytes, "[json] ", document->name, ": byte ", stream.Tell(), ": something follows the value");
+  require<FormatError>(stream.Tell() == bytes, "[json] ", document->name, ": byte ", stream.Tell(),
+                       ": something follows the value");
   builder.finish();
   const auto root = static_cast<std::uint32_t>(document->nodes.size() - 1);
   return Json(std::move(document), root);
@@ -316,7 +323,9 @@ inline std::string_view Json::key(std::size_t i) const {
 inline std::optional<Json> Json::find(std::string_view wanted) const {
   if (!is_object()) return std::nullopt;
   const detail::JsonNode& object = node();
-  const auto key_of = [&](std::uint32_t i) { return document_->text_of(document_->nodes[object.children.first + 2 * i]); };
+  const auto key_of = [&](std::uint32_t i) {
+    return document_->text_of(document_->nodes[object.children.first + 2 * i]);
+  };
   const auto value_of = [&](std::uint32_t i) { return Json(document_, object.children.first + 2 * i + 1); };
   if (object.size <= detail::json_linear_members) {
     for (std::uint32_t i = 0; i < object.size; ++i)
@@ -324,7 +333,8 @@ inline std::optional<Json> Json::find(std::string_view wanted) const {
     return std::nullopt;
   }
   const auto begin = document_->order.begin() + object.children.order, end = begin + object.size;
-  const auto at = std::lower_bound(begin, end, wanted, [&](std::uint32_t i, std::string_view key) { return key_of(i) < key; });
+  const auto at =
+      std::lower_bound(begin, end, wanted, [&](std::uint32_t i, std::string_view key) { return key_of(i) < key; });
   if (at == end || key_of(*at) != wanted) return std::nullopt;
   return value_of(*at);
 }

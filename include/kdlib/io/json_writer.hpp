@@ -23,11 +23,12 @@ struct JsonStyle {
 };
 
 /// Builds one JSON text. Values follow each other as the text has them:
-///   JsonWriter json;  json.begin_object().member("rank", 16).key("targets").begin_array().value("q_proj").end_array().end_object();
-///   write_file_atomically(path, json.text());
-/// Floating-point numbers are written with the fewest digits that read back to the same double, and always with a point or
-/// an exponent ("1.0"). FormatError: NaN or infinity (unless null is asked for), text that is not UTF-8, a key that is
-/// missing or too many, text() before all is closed.
+///   JsonWriter json;  json.begin_object().member("rank",
+///   16).key("targets").begin_array().value("q_proj").end_array().end_object(); write_file_atomically(path,
+///   json.text());
+/// Floating-point numbers are written with the fewest digits that read back to the same double, and always with a point
+/// or an exponent ("1.0"). FormatError: NaN or infinity (unless null is asked for), text that is not UTF-8, a key that
+/// is missing or too many, text() before all is closed.
 class JsonWriter {
  public:
   explicit JsonWriter(JsonStyle style = {}) : style_(style) {}
@@ -43,8 +44,7 @@ class JsonWriter {
   JsonWriter& value(const char* text) { return value(std::string_view(text)); }
   JsonWriter& value(const std::string& text) { return value(std::string_view(text)); }
   template <class T>
-    requires std::is_arithmetic_v<T>
-  JsonWriter& value(T number) {
+  requires std::is_arithmetic_v<T> JsonWriter& value(T number) {
     if constexpr (std::is_same_v<T, bool>) return boolean(number);
     else if constexpr (std::is_floating_point_v<T>) return real(static_cast<double>(number));
     else if constexpr (std::is_signed_v<T>) return integer(static_cast<std::int64_t>(number));
@@ -52,8 +52,8 @@ class JsonWriter {
   }
   /// Any container of values as an array.
   template <class List>
-    requires(!std::is_arithmetic_v<List> && !std::is_convertible_v<const List&, std::string_view>)
-  JsonWriter& value(const List& list) {
+  requires(!std::is_arithmetic_v<List> &&
+           !std::is_convertible_v<const List&, std::string_view>) JsonWriter& value(const List& list) {
     begin_array();
     for (const auto& element : list) value(element);
     return end_array();

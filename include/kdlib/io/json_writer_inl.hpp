@@ -32,7 +32,8 @@ inline void JsonWriter::before_value() {
 }
 
 inline JsonWriter& JsonWriter::key(std::string_view name) {
-  require<FormatError>(!open_.empty() && open_.back() == '{' && !has_key_, "[json] key \"", printable(name), "\" stands where a value or nothing may stand");
+  require<FormatError>(!open_.empty() && open_.back() == '{' && !has_key_, "[json] key \"", printable(name),
+                       "\" stands where a value or nothing may stand");
   if (!first_) out_ += ',';
   first_ = false;
   new_line();
@@ -52,7 +53,8 @@ inline JsonWriter& JsonWriter::begin(char bracket) {
 
 inline JsonWriter& JsonWriter::end(char bracket) {
   const char opening = bracket == '}' ? '{' : '[';
-  require<FormatError>(!open_.empty() && open_.back() == opening && !has_key_, "[json] '", bracket, "' does not close what is open");
+  require<FormatError>(!open_.empty() && open_.back() == opening && !has_key_, "[json] '", bracket,
+                       "' does not close what is open");
   open_.pop_back();
   if (!first_) new_line();
   out_ += bracket;
@@ -73,7 +75,8 @@ inline JsonWriter& JsonWriter::raw(std::string_view json) {
 
 inline JsonWriter& JsonWriter::real(double d) {
   if (!std::isfinite(d)) {
-    require<FormatError>(style_.non_finite == NonFinite::null, "[json] ", d, " is not a finite number, JSON cannot hold it");
+    require<FormatError>(style_.non_finite == NonFinite::null, "[json] ", d,
+                         " is not a finite number, JSON cannot hold it");
     return null();
   }
   char digits[32];
@@ -92,7 +95,8 @@ inline JsonWriter& JsonWriter::value(std::string_view text) {
 inline void JsonWriter::quote(std::string_view text) {
   constexpr char digits[] = "0123456789abcdef";
   const std::size_t invalid = find_invalid_utf8(text);
-  require<FormatError>(invalid == std::string_view::npos, "[json] the text \"", printable(text), "\" is not valid UTF-8 at byte ", invalid);
+  require<FormatError>(invalid == std::string_view::npos, "[json] the text \"", printable(text),
+                       "\" is not valid UTF-8 at byte ", invalid);
   out_ += '"';
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -107,7 +111,8 @@ inline void JsonWriter::quote(std::string_view text) {
 }
 
 inline const std::string& JsonWriter::text() {
-  require<FormatError>(done_ && open_.empty(), "[json] the text is not finished: ", open_.empty() ? "no value" : "brackets are open");
+  require<FormatError>(done_ && open_.empty(),
+                       "[json] the text is not finished: ", open_.empty() ? "no value" : "brackets are open");
   if (style_.indent != 0 && out_.back() != '\n') out_ += '\n';
   return out_;
 }

@@ -13,8 +13,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Reads the lines of a text file (UTF-8 is not checked here). Lines end with LF or CRLF; the last may end with the file.
-/// FormatError "file:line": a line longer than `max_line` bytes; the next call goes on behind it. IoError: as open.
+/// Reads the lines of a text file (UTF-8 is not checked here). Lines end with LF or CRLF; the last may end with the
+/// file. FormatError "file:line": a line longer than `max_line` bytes; the next call goes on behind it. IoError: as
+/// open.
 class LineReader {
  public:
   static constexpr std::size_t default_max_line = std::size_t{64} << 20;
@@ -29,7 +30,7 @@ class LineReader {
   /// The next line without its end; empty at the end of the file. Valid until the next call.
   std::optional<std::string_view> next();
 
-  std::uint64_t line_number() const { return line_; }  // of the line last given, from 1
+  std::uint64_t line_number() const { return line_; }    // of the line last given, from 1
   std::uint64_t line_offset() const { return offset_; }  // where that line begins, in bytes
   std::string place() const;                             // "prompts.jsonl:12"
   const std::string& path() const { return path_; }
@@ -49,7 +50,8 @@ class LineReader {
 /// "[json] prompts.jsonl:12: byte 34: ..."; the next call goes on behind it.
 class JsonlReader {
  public:
-  explicit JsonlReader(std::string path, std::size_t max_line = LineReader::default_max_line) : lines_(std::move(path), max_line) {}
+  explicit JsonlReader(std::string path, std::size_t max_line = LineReader::default_max_line)
+      : lines_(std::move(path), max_line) {}
 
   std::optional<Json> next();
   std::uint64_t line_number() const { return lines_.line_number(); }

@@ -21,8 +21,15 @@ inline LineReader::LineReader(std::string path, std::size_t max_line) : path_(st
 }
 
 inline LineReader::LineReader(LineReader&& o) noexcept
-    : path_(std::move(o.path_)), buffer_(std::move(o.buffer_)), max_line_(o.max_line_), begin_(o.begin_), line_(o.line_),
-      offset_(o.offset_), next_offset_(o.next_offset_), fd_(std::exchange(o.fd_, -1)), ended_(o.ended_) {}
+    : path_(std::move(o.path_)),
+      buffer_(std::move(o.buffer_)),
+      max_line_(o.max_line_),
+      begin_(o.begin_),
+      line_(o.line_),
+      offset_(o.offset_),
+      next_offset_(o.next_offset_),
+      fd_(std::exchange(o.fd_, -1)),
+      ended_(o.ended_) {}
 
 inline LineReader::~LineReader() {
   if (fd_ >= 0) ::close(fd_);

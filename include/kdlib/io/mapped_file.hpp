@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file mapped into memory, read-only: weights are read from disk when they are touched, and never copied to be looked at.
+// A file mapped into memory, read-only: weights are read from disk when they are touched, and never copied to be looked
+// at.
 #ifndef KDLIB_IO_MAPPED_FILE_HPP
 #define KDLIB_IO_MAPPED_FILE_HPP
 

@@ -19,16 +19,16 @@ KDLIB_NAMESPACE_BEGIN
 
 /// What the header of a safetensors file says.
 struct SafetensorsHeader {
-  std::vector<TensorInfo> tensors;                             // in the order of their bytes
+  std::vector<TensorInfo> tensors;                            // in the order of their bytes
   std::vector<std::pair<std::string, std::string>> metadata;  // "__metadata__", in the order of the header
 };
 
 /// Validates the whole of `file` (header and size of the data) and finds the tensors in it; `name` is for messages.
 /// FormatError: "[safetensors] <name>: <where> <what> (<rule>)". Rules, in the order of the checks: HeaderTooSmall,
-/// HeaderTooLarge (100,000,000 bytes), InvalidHeaderLength, InvalidHeader (UTF-8), InvalidHeaderDeserialization (JSON, keys,
-/// types, duplicates), then for each tensor by offset InvalidOffset (hole, overlap, end before begin), ValidationOverflow,
-/// MisalignedSlice, TensorInvalidInfo, at last MetadataIncompleteBuffer (cut off, or bytes behind the last tensor).
-/// Memory is bounded by a small multiple of the header's true size.
+/// HeaderTooLarge (100,000,000 bytes), InvalidHeaderLength, InvalidHeader (UTF-8), InvalidHeaderDeserialization (JSON,
+/// keys, types, duplicates), then for each tensor by offset InvalidOffset (hole, overlap, end before begin),
+/// ValidationOverflow, MisalignedSlice, TensorInvalidInfo, at last MetadataIncompleteBuffer (cut off, or bytes behind
+/// the last tensor). Memory is bounded by a small multiple of the header's true size.
 SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& name);
 
 /// One mapped safetensors file. Moving it keeps the tensors' bytes valid.
@@ -51,10 +51,10 @@ class SafetensorsFile {
   std::vector<std::uint32_t> by_name_;
 };
 
-/// The weights of a checkpoint: `model.safetensors`, or the shards that `model.safetensors.index.json` lists. The single file
-/// is preferred when both exist. All shards are mapped and their headers checked here; data are read when touched.
-/// FormatError: a name in the index that its shard does not hold, a tensor in two shards, a shard name that leaves the folder.
-/// IoError: nothing to read in the folder, a missing shard.
+/// The weights of a checkpoint: `model.safetensors`, or the shards that `model.safetensors.index.json` lists. The
+/// single file is preferred when both exist. All shards are mapped and their headers checked here; data are read when
+/// touched. FormatError: a name in the index that its shard does not hold, a tensor in two shards, a shard name that
+/// leaves the folder. IoError: nothing to read in the folder, a missing shard.
 class SafetensorsDirectory {
  public:
   /// `path`: the folder, one .safetensors file, or one .index.json file.
@@ -66,7 +66,8 @@ class SafetensorsDirectory {
   const TensorInfo& at(std::string_view name) const;
 
   std::span<const SafetensorsFile> files() const { return files_; }
-  /// What a program should tell its user: both layouts are there, total_size differs, tensors that the index does not list.
+  /// What a program should tell its user: both layouts are there, total_size differs, tensors that the index does not
+  /// list.
   const std::vector<std::string>& warnings() const { return warnings_; }
   const std::string& path() const { return path_; }
 

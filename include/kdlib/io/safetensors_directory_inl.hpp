@@ -10,7 +10,8 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 inline bool is_plain_file_name(std::string_view name) {
   constexpr std::string_view separators("/\\\0", 3);
-  return !name.empty() && name != "." && name.find("..") == std::string_view::npos && name.find_first_of(separators) == std::string_view::npos;
+  return !name.empty() && name != "." && name.find("..") == std::string_view::npos &&
+         name.find_first_of(separators) == std::string_view::npos;
 }
 }  // namespace detail
 
@@ -25,15 +26,20 @@ inline SafetensorsDirectory::SafetensorsDirectory(const std::string& path) : pat
 }
 
 inline void SafetensorsDirectory::open_folder() {
-  const std::string single = join_path(path_, "model.safetensors"), index = join_path(path_, "model.safetensors.index.json");
+  const std::string single = join_path(path_, "model.safetensors"),
+                    index = join_path(path_, "model.safetensors.index.json");
   if (path_exists(single)) {
     files_.emplace_back(single);
-    if (path_exists(index)) warnings_.push_back(concat(path_, ": model.safetensors and an index of shards are both there; the single file is read"));
+    if (path_exists(index))
+      warnings_.push_back(
+          concat(path_, ": model.safetensors and an index of shards are both there; the single file is read"));
     return;
   }
-  require<IoError>(path_exists(index), "[safetensors] ", path_, ": neither model.safetensors nor model.safetensors.index.json is there",
-                   path_exists(join_path(path_, "pytorch_model.bin")) ? "; pytorch_model.bin is not read, save the model as safetensors first"
-                                                                      : "; name the folder of a model in safetensors form");
+  require<IoError>(path_exists(index), "[safetensors] ", path_,
+                   ": neither model.safetensors nor model.safetensors.index.json is there",
+                   path_exists(join_path(path_, "pytorch_model.bin"))
+                       ? "; pytorch_model.bin is not read, save the model as safetensors first"
+                       : "; name the folder of a model in safetensors form");
   open_shards(index);
 }
 
@@ -47,7 +53,8 @@ inline void SafetensorsDirectory::open_shards(const std::string& index_path) {
   std::vector<Wanted> wanted;
   for (const auto& [tensor, shard] : weight_map.members()) {
     const std::string_view name = shard.as_string();
-    if (!detail::is_plain_file_name(name)) shard.refuse(concat("is \"", printable(name), "\", not the name of a file beside the index"));
+    if (!detail::is_plain_file_name(name))
+      shard.refuse(concat("is \"", printable(name), "\", not the name of a file beside the index"));
     wanted.push_back({name, tensor});
   }
   std::stable_sort(wanted.begin(), wanted.end(), [](const Wanted& a, const Wanted& b) { return a.shard < b.shard; });
@@ -55,13 +62,15 @@ inline void SafetensorsDirectory::open_shards(const std::string& index_path) {
   for (std::size_t begin = 0, end = 0; begin < wanted.size(); begin = end) {
     const SafetensorsFile& file = files_.emplace_back(join_path(parent_path(index_path), wanted[begin].shard));
     for (end = begin; end < wanted.size() && wanted[end].shard == wanted[begin].shard; ++end) {
-      require<FormatError>(file.find(wanted[end].tensor) != nullptr, "[safetensors] ", index_path, ": tensor \"", printable(wanted[end].tensor),
-                           "\" is not in ", file.path(), ", where weight_map puts it");
+      require<FormatError>(file.find(wanted[end].tensor) != nullptr, "[safetensors] ", index_path, ": tensor \"",
+                           printable(wanted[end].tensor), "\" is not in ", file.path(), ", where weight_map puts it");
     }
     for (const TensorInfo& tensor : file.tensors()) {
       bytes += tensor.data.size();
       const std::optional<Json> listed = weight_map.find(tensor.name);
-      if (!listed) warnings_.push_back(concat(file.path(), ": tensor \"", printable(tensor.name), "\" is not listed in ", file_name(index_path)));
+      if (!listed)
+        warnings_.push_back(
+            concat(file.path(), ": tensor \"", printable(tensor.name), "\" is not listed in ", file_name(index_path)));
     }
   }
   const std::optional<Json> metadata = index.find_set("metadata");
@@ -73,15 +82,18 @@ inline void SafetensorsDirectory::open_shards(const std::string& index_path) {
 inline void SafetensorsDirectory::collect() {
   for (const SafetensorsFile& file : files_)
     for (const TensorInfo& tensor : file.tensors()) by_name_.push_back(&tensor);
-  std::stable_sort(by_name_.begin(), by_name_.end(), [](const TensorInfo* a, const TensorInfo* b) { return a->name < b->name; });
+  std::stable_sort(by_name_.begin(), by_name_.end(),
+                   [](const TensorInfo* a, const TensorInfo* b) { return a->name < b->name; });
   for (std::size_t i = 1; i < by_name_.size(); ++i) {
     const TensorInfo &a = *by_name_[i - 1], &b = *by_name_[i];
-    require<FormatError>(a.name != b.name, "[safetensors] ", path_, ": tensor \"", printable(a.name), "\" is in two shards, ", *a.file, " and ", *b.file);
+    require<FormatError>(a.name != b.name, "[safetensors] ", path_, ": tensor \"", printable(a.name),
+                         "\" is in two shards, ", *a.file, " and ", *b.file);
   }
 }
 
 inline const TensorInfo* SafetensorsDirectory::find(std::string_view name) const {
-  const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name, [](const TensorInfo* t, std::string_view n) { return t->name < n; });
+  const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name,
+                                   [](const TensorInfo* t, std::string_view n) { return t->name < n; });
   return at != by_name_.end() && (*at)->name == name ? *at : nullptr;
 }
 

@@ -46,7 +46,8 @@ inline SafetensorsEntry read_safetensors_entry(std::string_view tensor, const Js
   return entry;
 }
 
-inline std::vector<SafetensorsEntry> read_safetensors_header(std::string_view text, const std::string& name, SafetensorsHeader& header) {
+inline std::vector<SafetensorsEntry> read_safetensors_header(std::string_view text, const std::string& name,
+                                                             SafetensorsHeader& header) {
   std::vector<SafetensorsEntry> entries;
   try {
     const Json json = Json::parse(std::string(text), "header");
@@ -66,10 +67,14 @@ inline std::vector<SafetensorsEntry> read_safetensors_header(std::string_view te
 }
 
 /// Checks one tensor against the end of the one before it; answers its own end.
-inline std::uint64_t check_safetensors_entry(const SafetensorsEntry& e, std::uint64_t expected_begin, const std::string& name) {
-  const auto place = [&] { return concat("tensor \"", printable(e.info.name), "\" at [", e.begin, ", ", e.end, "): "); };
+inline std::uint64_t check_safetensors_entry(const SafetensorsEntry& e, std::uint64_t expected_begin,
+                                             const std::string& name) {
+  const auto place = [&] {
+    return concat("tensor \"", printable(e.info.name), "\" at [", e.begin, ", ", e.end, "): ");
+  };
   if (e.begin != expected_begin) {
-    fail_safetensors(name, "InvalidOffset", place(), e.begin < expected_begin ? "overlaps the one before it" : "leaves a hole before it",
+    fail_safetensors(name, "InvalidOffset", place(),
+                     e.begin < expected_begin ? "overlaps the one before it" : "leaves a hole before it",
                      ", it must begin at ", expected_begin);
   }
   if (e.end < e.begin) fail_safetensors(name, "InvalidOffset", place(), "ends before it begins");
@@ -80,7 +85,8 @@ inline std::uint64_t check_safetensors_entry(const SafetensorsEntry& e, std::uin
   if (overflow) fail_safetensors(name, "ValidationOverflow", place(), "the product of its shape is beyond 64 bits");
   if (bits % 8 != 0) fail_safetensors(name, "MisalignedSlice", place(), bits, " bits are no whole number of bytes");
   if (e.end - e.begin != bits / 8) {
-    fail_safetensors(name, "TensorInvalidInfo", place(), "its shape and type need ", bits / 8, " bytes, the offsets give ", e.end - e.begin);
+    fail_safetensors(name, "TensorInvalidInfo", place(), "its shape and type need ", bits / 8,
+                     " bytes, the offsets give ", e.end - e.begin);
   }
   return e.end;
 }
@@ -93,24 +99,27 @@ std::vector<std::uint32_t> order_by_name(std::size_t n, const Get& name_of) {
   return order;
 }
 
-[[noreturn]] inline void fail_missing_tensor(const std::string& file, std::string_view name, std::size_t count, const std::string& example) {
-  fail<FormatError>("[safetensors] ", file, ": tensor \"", printable(name), "\" is missing among its ", count, " tensors",
-                    count == 0 ? std::string() : concat(" (one of them: \"", printable(example), "\")"));
+[[noreturn]] inline void fail_missing_tensor(const std::string& file, std::string_view name, std::size_t count,
+                                             const std::string& example) {
+  fail<FormatError>("[safetensors] ", file, ": tensor \"", printable(name), "\" is missing among its ", count,
+                    " tensors", count == 0 ? std::string() : concat(" (one of them: \"", printable(example), "\")"));
 }
 
 }  // namespace detail
 
 inline SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& name) {
   using detail::fail_safetensors;
-  if (file.size() < 8) fail_safetensors(name, "HeaderTooSmall", file.size(), " bytes are too few, the length alone takes 8");
+  if (file.size() < 8)
+    fail_safetensors(name, "HeaderTooSmall", file.size(), " bytes are too few, the length alone takes 8");
   std::uint64_t length = 0;
   std::memcpy(&length, file.data(), 8);
   if (length > detail::safetensors_header_limit) {
-    fail_safetensors(name, "HeaderTooLarge", "bytes 0 to 7 give a header of ", length, " bytes, the limit is ", detail::safetensors_header_limit);
+    fail_safetensors(name, "HeaderTooLarge", "bytes 0 to 7 give a header of ", length, " bytes, the limit is ",
+                     detail::safetensors_header_limit);
   }
   if (length > file.size() - 8) {
-    fail_safetensors(name, "InvalidHeaderLength", "bytes 0 to 7 give a header of ", length, " bytes, only ", file.size() - 8,
-                     " follow; the file was cut off or is not safetensors");
+    fail_safetensors(name, "InvalidHeaderLength", "bytes 0 to 7 give a header of ", length, " bytes, only ",
+                     file.size() - 8, " follow; the file was cut off or is not safetensors");
   }
   const std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, static_cast<std::size_t>(length));
   if (const std::size_t at = find_invalid_utf8(text); at != std::string_view::npos) {
@@ -118,20 +127,20 @@ inline SafetensorsHeader parse_safetensors(std::span<const std::byte> file, cons
   }
   SafetensorsHeader header;
   std::vector<detail::SafetensorsEntry> entries = detail::read_safetensors_header(text, name, header);
-  std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const auto& a, const auto& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   std::uint64_t end = 0;
   for (const auto& entry : entries) end = detail::check_safetensors_entry(entry, end, name);
   const std::span<const std::byte> data = file.subspan(8 + static_cast<std::size_t>(length));
   if (end != data.size()) {
-    fail_safetensors(name, "MetadataIncompleteBuffer", "the tensors take ", end, " bytes behind byte ", 8 + length, ", the file has ", data.size(),
-                     data.size() < end ? "; it was cut off" : "; something was added");
+    fail_safetensors(name, "MetadataIncompleteBuffer", "the tensors take ", end, " bytes behind byte ", 8 + length,
+                     ", the file has ", data.size(), data.size() < end ? "; it was cut off" : "; something was added");
   }
   const auto shared_name = std::make_shared<const std::string>(name);
   header.tensors.reserve(entries.size());
   for (auto& entry : entries) {
-    entry.info.data = data.subspan(static_cast<std::size_t>(entry.begin), static_cast<std::size_t>(entry.end - entry.begin));
+    entry.info.data =
+        data.subspan(static_cast<std::size_t>(entry.begin), static_cast<std::size_t>(entry.end - entry.begin));
     entry.info.file = shared_name;
     header.tensors.push_back(std::move(entry.info));
   }
@@ -139,8 +148,10 @@ inline SafetensorsHeader parse_safetensors(std::span<const std::byte> file, cons
 }
 
 inline SafetensorsFile::SafetensorsFile(std::string path)
-    : file_(std::move(path)), header_(parse_safetensors(file_.bytes(), file_.path())),
-      by_name_(detail::order_by_name(header_.tensors.size(), [&](std::uint32_t i) { return std::string_view(header_.tensors[i].name); })) {}
+    : file_(std::move(path)),
+      header_(parse_safetensors(file_.bytes(), file_.path())),
+      by_name_(detail::order_by_name(header_.tensors.size(),
+                                     [&](std::uint32_t i) { return std::string_view(header_.tensors[i].name); })) {}
 
 inline const TensorInfo* SafetensorsFile::find(std::string_view name) const {
   const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name,
@@ -150,7 +161,8 @@ inline const TensorInfo* SafetensorsFile::find(std::string_view name) const {
 
 inline const TensorInfo& SafetensorsFile::at(std::string_view name) const {
   if (const TensorInfo* found = find(name)) return *found;
-  detail::fail_missing_tensor(path(), name, header_.tensors.size(), header_.tensors.empty() ? "" : header_.tensors.front().name);
+  detail::fail_missing_tensor(path(), name, header_.tensors.size(),
+                              header_.tensors.empty() ? "" : header_.tensors.front().name);
 }
 
 inline std::optional<std::string_view> SafetensorsFile::metadata(std::string_view key) const {

@@ -31,14 +31,16 @@ struct TensorSourceOf final : TensorSource {
 };
 }  // namespace detail
 
-/// Collects tensors, then writes them in commit(). Layout: element type descending (8-byte types first), then name; compact
-/// JSON, padded to a multiple of 8; "__metadata__" first. Nothing is copied before commit(): data are borrowed until then.
+/// Collects tensors, then writes them in commit(). Layout: element type descending (8-byte types first), then name;
+/// compact JSON, padded to a multiple of 8; "__metadata__" first. Nothing is copied before commit(): data are borrowed
+/// until then.
 ///   SafetensorsWriter writer{folder + "/model.safetensors"};
 ///   writer.metadata("format", "pt");
 ///   writer.add("norm.weight", {576}, std::span<const float>(norm));
 ///   writer.add_as<bf16>("head.weight", {V, H}, std::span<const float>(head));
 ///   writer.commit();
-/// FormatError: a name twice, "__metadata__", not UTF-8. ShapeError: shape and number of values differ. IoError: as AtomicFile.
+/// FormatError: a name twice, "__metadata__", not UTF-8. ShapeError: shape and number of values differ. IoError: as
+/// AtomicFile.
 class SafetensorsWriter {
  public:
   explicit SafetensorsWriter(std::string path) : path_(std::move(path)) {}
@@ -60,8 +62,8 @@ class SafetensorsWriter {
   template <Scalar To, Scalar From>
   void add_as(std::string name, const Shape& shape, std::span<const From> values);
 
-  /// `write(file)` is called in commit() and writes exactly the bytes of the tensor with file.write(pointer, bytes): for
-  /// tensors that are computed piece by piece.
+  /// `write(file)` is called in commit() and writes exactly the bytes of the tensor with file.write(pointer, bytes):
+  /// for tensors that are computed piece by piece.
   template <class F>
   void add_from(std::string name, DType dtype, const Shape& shape, F write);
 

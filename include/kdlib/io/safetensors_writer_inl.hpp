@@ -25,7 +25,8 @@ inline TensorInfo describe_tensor(std::string name, DType dtype, const Shape& sh
 
 inline void SafetensorsWriter::metadata(std::string key, std::string value) {
   for (const auto& [k, v] : metadata_) {
-    if (k == key) fail<FormatError>("[safetensors] ", path_, ": the metadata key \"", printable(key), "\" is given twice");
+    if (k == key)
+      fail<FormatError>("[safetensors] ", path_, ": the metadata key \"", printable(key), "\" is given twice");
   }
   metadata_.emplace_back(std::move(key), std::move(value));
 }
@@ -59,13 +60,14 @@ inline void SafetensorsWriter::add(const TensorInfo& tensor) {
 
 template <class F>
 void SafetensorsWriter::add_from(std::string name, DType dtype, const Shape& shape, F write) {
-  add_entry(detail::describe_tensor(std::move(name), dtype, shape)).source = std::make_unique<detail::TensorSourceOf<F>>(std::move(write));
+  add_entry(detail::describe_tensor(std::move(name), dtype, shape)).source =
+      std::make_unique<detail::TensorSourceOf<F>>(std::move(write));
 }
 
 template <Scalar To, Scalar From>
 void SafetensorsWriter::add_as(std::string name, const Shape& shape, std::span<const From> values) {
-  require<ShapeError>(static_cast<std::size_t>(shape.count()) == values.size(), "[safetensors] tensor \"", printable(name), "\" ", shape, " got ",
-                      values.size(), " values");
+  require<ShapeError>(static_cast<std::size_t>(shape.count()) == values.size(), "[safetensors] tensor \"",
+                      printable(name), "\" ", shape, " got ", values.size(), " values");
   add_from(std::move(name), dtype_of<To>(), shape, [values](AtomicFile& file) {
     std::vector<To> piece(std::min(values.size(), detail::convert_piece));
     for (std::size_t begin = 0; begin < values.size(); begin += piece.size()) {
@@ -86,7 +88,10 @@ inline std::string SafetensorsWriter::header() const {
   }
   std::uint64_t offset = 0;
   for (const Entry& entry : entries_) {
-    json.key(entry.info.name).begin_object().member("dtype", dtype_name(entry.info.dtype)).member("shape", entry.info.extents);
+    json.key(entry.info.name)
+        .begin_object()
+        .member("dtype", dtype_name(entry.info.dtype))
+        .member("shape", entry.info.extents);
     json.key("data_offsets").begin_array().value(offset).value(offset + entry.bytes).end_array().end_object();
     offset += entry.bytes;
   }
@@ -104,7 +109,8 @@ inline void SafetensorsWriter::commit() {
   for (const Entry& entry : entries_) names.push_back(entry.info.name);
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end()) fail<FormatError>("[safetensors] ", path_, ": tensor \"", printable(*twice), "\" is given twice");
+  if (twice != names.end())
+    fail<FormatError>("[safetensors] ", path_, ": tensor \"", printable(*twice), "\" is given twice");
 
   AtomicFile file{path_};
   const std::string text = header();
@@ -116,7 +122,8 @@ inline void SafetensorsWriter::commit() {
     if (entry.source) entry.source->write(file);
     else file.write(entry.info.data.data(), entry.info.data.size());
     const std::uint64_t written = file.bytes_written() - before;
-    require<ShapeError>(written == entry.bytes, "[safetensors] ", path_, ": ", entry.info.text(), " needs ", entry.bytes, " bytes, ", written, " were written");
+    require<ShapeError>(written == entry.bytes, "[safetensors] ", path_, ": ", entry.info.text(), " needs ",
+                        entry.bytes, " bytes, ", written, " were written");
   }
   file.commit();
   committed_ = true;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The system calls of io/ in one place: interrupted calls are repeated, refusals become IoError with advice, and tests can
-// make the n-th write, fsync or rename fail or kill the process.
+// The system calls of io/ in one place: interrupted calls are repeated, refusals become IoError with advice, and tests
+// can make the n-th write, fsync or rename fail or kill the process.
 #ifndef KDLIB_IO_SYSTEM_INL_HPP
 #define KDLIB_IO_SYSTEM_INL_HPP
 
@@ -59,18 +59,27 @@ inline int fault_point(const char*) { return 0; }
 /// What a user can do about an errno; empty when nothing is sure to help.
 inline const char* io_advice(int code) {
   switch (code) {
-    case ENOENT: return "; check the path";
-    case ENOTDIR: return "; a part of the path is a file, not a folder: choose another path";
-    case EISDIR: return "; this is a folder, name a file";
-    case EEXIST: return "; a file of this name is in the way: choose another path";
+    case ENOENT:
+      return "; check the path";
+    case ENOTDIR:
+      return "; a part of the path is a file, not a folder: choose another path";
+    case EISDIR:
+      return "; this is a folder, name a file";
+    case EEXIST:
+      return "; a file of this name is in the way: choose another path";
     case EACCES:
-    case EPERM: return "; change the permissions or choose another folder";
-    case EROFS: return "; the file system is read-only: choose another folder";
+    case EPERM:
+      return "; change the permissions or choose another folder";
+    case EROFS:
+      return "; the file system is read-only: choose another folder";
     case ENOSPC:
-    case EDQUOT: return "; free some space or choose another folder, then run again; files completed before are intact";
+    case EDQUOT:
+      return "; free some space or choose another folder, then run again; files completed before are intact";
     case EMFILE:
-    case ENFILE: return "; too many open files: raise the limit (ulimit -n)";
-    default: return "";
+    case ENFILE:
+      return "; too many open files: raise the limit (ulimit -n)";
+    default:
+      return "";
   }
 }
 
@@ -119,7 +128,8 @@ inline FileDescriptor open_descriptor(const std::string& path, int flags, int mo
 
 /// Opens a regular file for reading; folders, devices and missing files are refused. `bytes` receives its size.
 inline FileDescriptor open_regular_file(const char* operation, const std::string& path, std::size_t& bytes) {
-  FileDescriptor fd = open_descriptor(path, O_RDONLY | O_NONBLOCK);  // NONBLOCK: a FIFO must not hang before it is refused
+  FileDescriptor fd =
+      open_descriptor(path, O_RDONLY | O_NONBLOCK);  // NONBLOCK: a FIFO must not hang before it is refused
   if (!fd) fail_io(operation, path, errno);
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) fail_io(operation, path, errno);
@@ -134,7 +144,8 @@ inline void write_all(const char* operation, int fd, const void* data, std::size
   const char* at = static_cast<const char*>(data);
   while (n != 0) {
     if (const int fault = fault_point("write"); fault != 0) fail_io(operation, path, fault);
-    const std::size_t piece = n < (std::size_t{1} << 30) ? n : std::size_t{1} << 30;  // Linux writes at most 2 GiB a call
+    const std::size_t piece =
+        n < (std::size_t{1} << 30) ? n : std::size_t{1} << 30;  // Linux writes at most 2 GiB a call
     const ssize_t done = ::write(fd, at, piece);
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) fail_io(operation, path, errno);

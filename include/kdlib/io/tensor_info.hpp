@@ -42,8 +42,9 @@ struct TensorInfo {
 };
 
 /// Converts all elements into `out` (exactly count() of them). To a floating-point type: from F64 F32 F16 BF16, the
-/// integers and BOOL, rounded to nearest even (to 16 bits by way of float). To an integer type: from the integers and BOOL, values out of range refused.
-/// ShapeError: `out` has another length. FormatError: the stored type cannot be read as T.
+/// integers and BOOL, rounded to nearest even (to 16 bits by way of float). To an integer type: from the integers and
+/// BOOL, values out of range refused. ShapeError: `out` has another length. FormatError: the stored type cannot be read
+/// as T.
 template <class T>
 void read_as(const TensorInfo& info, std::span<T> out);
 template <class T>

@@ -11,7 +11,8 @@
 #include "kdlib/io/tensor_info.hpp"
 #include "kdlib/io/utf8.hpp"
 
-static_assert(std::endian::native == std::endian::little, "kdlib: weight files are little-endian and so must the machine be");
+static_assert(std::endian::native == std::endian::little,
+              "kdlib: weight files are little-endian and so must the machine be");
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -22,9 +23,10 @@ struct DTypeRow {
 };
 /// In the order of DType, which is the rank by which a safetensors writer sorts.
 inline constexpr DTypeRow dtype_table[] = {
-    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6},     {"F6_E3M2", 6},     {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8},
-    {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16},
-    {"I32", 32},    {"U32", 32},    {"F32", 32},        {"C64", 64},        {"F64", 64}, {"I64", 64}, {"U64", 64}};
+    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64}};
 inline constexpr std::size_t dtype_table_size = sizeof dtype_table / sizeof dtype_table[0];
 static_assert(dtype_table_size == static_cast<std::size_t>(DType::u64) + 1);
 
@@ -61,7 +63,8 @@ void convert_elements(const TensorInfo& info, std::span<T> out) {
       From x;
       std::memcpy(&x, at, sizeof x);
       if (!convert_element(x, out[i])) {
-        fail<FormatError>("[read] ", info.text(), ": element ", i, " is ", static_cast<double>(x), ", out of range of the type it is read as");
+        fail<FormatError>("[read] ", info.text(), ": element ", i, " is ", static_cast<double>(x),
+                          ", out of range of the type it is read as");
       }
     }
   }
@@ -85,13 +88,15 @@ inline std::uint64_t TensorInfo::count() const {
 }
 
 inline std::string TensorInfo::text() const {
-  std::string out = concat(file ? *file + ": " : std::string(), "tensor \"", printable(name), "\" (", dtype_name(dtype), " [");
+  std::string out =
+      concat(file ? *file + ": " : std::string(), "tensor \"", printable(name), "\" (", dtype_name(dtype), " [");
   for (std::size_t i = 0; i < extents.size(); ++i) out += concat(i == 0 ? "" : ", ", extents[i]);
   return out + "])";
 }
 
 inline Shape TensorInfo::shape() const {
-  require<ShapeError>(extents.size() <= Shape::max_rank, "[read] ", text(), " has ", extents.size(), " axes, the limit is ", Shape::max_rank);
+  require<ShapeError>(extents.size() <= Shape::max_rank, "[read] ", text(), " has ", extents.size(),
+                      " axes, the limit is ", Shape::max_rank);
   Shape shape;
   for (const std::uint64_t extent : extents) {
     require<ShapeError>(std::in_range<std::int64_t>(extent), "[read] ", text(), ": an extent is beyond 2^63");
@@ -102,24 +107,40 @@ inline Shape TensorInfo::shape() const {
 
 template <class T>
 void read_as(const TensorInfo& info, std::span<T> out) {
-  require<ShapeError>(out.size() == info.count(), "[read] ", info.text(), " has ", info.count(), " elements, room is for ", out.size());
-  require<ShapeError>(out.size() <= std::numeric_limits<std::size_t>::max() / 64 && info.data.size() == (out.size() * dtype_bits(info.dtype) + 7) / 8,
+  require<ShapeError>(out.size() == info.count(), "[read] ", info.text(), " has ", info.count(),
+                      " elements, room is for ", out.size());
+  require<ShapeError>(out.size() <= std::numeric_limits<std::size_t>::max() / 64 &&
+                          info.data.size() == (out.size() * dtype_bits(info.dtype) + 7) / 8,
                       "[read] ", info.text(), " comes with ", info.data.size(), " bytes");
   switch (info.dtype) {
-    case DType::f32: return detail::convert_elements<T, float>(info, out);
-    case DType::f64: return detail::convert_elements<T, double>(info, out);
-    case DType::f16: return detail::convert_elements<T, f16>(info, out);
-    case DType::bf16: return detail::convert_elements<T, bf16>(info, out);
-    case DType::i8: return detail::convert_elements<T, std::int8_t>(info, out);
-    case DType::i16: return detail::convert_elements<T, std::int16_t>(info, out);
-    case DType::i32: return detail::convert_elements<T, std::int32_t>(info, out);
-    case DType::i64: return detail::convert_elements<T, std::int64_t>(info, out);
+    case DType::f32:
+      return detail::convert_elements<T, float>(info, out);
+    case DType::f64:
+      return detail::convert_elements<T, double>(info, out);
+    case DType::f16:
+      return detail::convert_elements<T, f16>(info, out);
+    case DType::bf16:
+      return detail::convert_elements<T, bf16>(info, out);
+    case DType::i8:
+      return detail::convert_elements<T, std::int8_t>(info, out);
+    case DType::i16:
+      return detail::convert_elements<T, std::int16_t>(info, out);
+    case DType::i32:
+      return detail::convert_elements<T, std::int32_t>(info, out);
+    case DType::i64:
+      return detail::convert_elements<T, std::int64_t>(info, out);
     case DType::boolean:
-    case DType::u8: return detail::convert_elements<T, std::uint8_t>(info, out);
-    case DType::u16: return detail::convert_elements<T, std::uint16_t>(info, out);
-    case DType::u32: return detail::convert_elements<T, std::uint32_t>(info, out);
-    case DType::u64: return detail::convert_elements<T, std::uint64_t>(info, out);
-    default: fail<FormatError>("[read] ", info.text(), ": this element type is not read as numbers yet; store it as F32, BF16 or U8");
+    case DType::u8:
+      return detail::convert_elements<T, std::uint8_t>(info, out);
+    case DType::u16:
+      return detail::convert_elements<T, std::uint16_t>(info, out);
+    case DType::u32:
+      return detail::convert_elements<T, std::uint32_t>(info, out);
+    case DType::u64:
+      return detail::convert_elements<T, std::uint64_t>(info, out);
+    default:
+      fail<FormatError>("[read] ", info.text(),
+                        ": this element type is not read as numbers yet; store it as F32, BF16 or U8");
   }
 }
 

@@ -11,8 +11,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Offset of the first byte that is not part of valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF),
-/// or std::string_view::npos.
+/// Offset of the first byte that is not part of valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most
+/// U+10FFFF), or std::string_view::npos.
 std::size_t find_invalid_utf8(std::string_view text);
 
 /// A name from a file, for error messages: control bytes and invalid UTF-8 as \xHH, cut behind about 80 bytes.

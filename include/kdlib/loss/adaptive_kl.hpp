@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adaptive Kullback-Leibler divergence (Wu et al., "Rethinking Kullback-Leibler Divergence in Knowledge Distillation for Large Language Models", 2024).
+// Adaptive Kullback-Leibler divergence (Wu et al., "Rethinking Kullback-Leibler Divergence in Knowledge Distillation
+// for Large Language Models", 2024).
 #ifndef KDLIB_LOSS_ADAPTIVE_KL_HPP
 #define KDLIB_LOSS_ADAPTIVE_KL_HPP
 
@@ -8,10 +9,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = a KL(p_t || p_s) + (1 - a) KL(p_s || p_t), a = g_head / (g_head + g_tail) of each row. g sums |p_s - p_t|; the head is the smallest set of the
-/// teacher's most probable entries whose mass reaches head_mass (lower ids first among equals), the tail all others. Where the student errs on the
-/// head the forward KL weighs more, where it errs on the tail the reverse KL. a carries no gradient, and is 1/2 where both models are equal.
-/// Gradient (a (p_s - p_t) + (1 - a) p_s (D - KL(p_s || p_t))) / T, times T^2 where t_squared.
+/// L = a KL(p_t || p_s) + (1 - a) KL(p_s || p_t), a = g_head / (g_head + g_tail) of each row. g sums |p_s - p_t|; the
+/// head is the smallest set of the teacher's most probable entries whose mass reaches head_mass (lower ids first among
+/// equals), the tail all others. Where the student errs on the head the forward KL weighs more, where it errs on the
+/// tail the reverse KL. a carries no gradient, and is 1/2 where both models are equal. Gradient (a (p_s - p_t) + (1 -
+/// a) p_s (D - KL(p_s || p_t))) / T, times T^2 where t_squared.
 struct AdaptiveKl {
   static constexpr bool reads_teacher = true;
   static constexpr bool reads_head_share = true;
@@ -25,8 +27,13 @@ struct AdaptiveKl {
     const P forward = P(row.head_share), reverse = P(1 - row.head_share), d = x.p_s - x.p_t, h = x.p_s * x.log_ratio;
     return {forward * (d - x.p_t * x.log_ratio) + reverse * (h - d), fma(reverse, h, forward * d)};
   }
-  KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return (1 - row.head_share) * row.reverse_kl; }
-  void validate() const { require<ConfigError>(head_mass > 0 && head_mass < 1, "[AdaptiveKl] head_mass is ", head_mass, "; it must lie in (0, 1)"); }
+  KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const {
+    return (1 - row.head_share) * row.reverse_kl;
+  }
+  void validate() const {
+    require<ConfigError>(head_mass > 0 && head_mass < 1, "[AdaptiveKl] head_mass is ", head_mass,
+                         "; it must lie in (0, 1)");
+  }
 };
 
 KDLIB_NAMESPACE_END

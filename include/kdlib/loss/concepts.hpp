@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shape of a row loss and of what it reads and returns: the one thing that losses, row engines, teachers and trainers share.
+// The shape of a row loss and of what it reads and returns: the one thing that losses, row engines, teachers and
+// trainers share.
 //
-// Notation: p_t teacher and p_s student distribution of one row over V entries, z logits, T temperature, D = log p_s - log p_t.
+// Notation: p_t teacher and p_s student distribution of one row over V entries, z logits, T temperature, D = log p_s -
+// log p_t.
 //
 // A ROW LOSS is an aggregate with up to five parts, all optional but one of the last four:
-//   float temperature = 1;  bool t_squared = true;   both models at T; T^2 multiplies value and gradient where the flag is set
-//   entry(row, x) -> EntryLoss<P>                     a sum over the vocabulary: f and h = df / d log p_s of one entry. Multiples of p_s may
-//                                                     be added to h freely (the softmax removes them); choose h so that it is 0 where p_s = p_t
+//   float temperature = 1;  bool t_squared = true;   both models at T; T^2 multiplies value and gradient where the flag
+//   is set entry(row, x) -> EntryLoss<P>                     a sum over the vocabulary: f and h = df / d log p_s of one
+//   entry. Multiples of p_s may
+//                                                     be added to h freely (the softmax removes them); choose h so that
+//                                                     it is 0 where p_s = p_t
 //   at_label(point) -> Dual                           a function of log p_s(label): value and derivative
-//   on_support(point) -> double                       a function of log p_s on the teacher's top-k and of the rest's mass; fills its derivatives
-//   at_normaliser(row) -> Dual                        a function of the student's log-sum-exp: value and derivative
-// and says what it needs by static constexpr members: `reads_teacher` (p_t and D in entry), `reads_teacher_label`, `moments`.
-// Where sum h is known from the row's statistics, `derivative_sum(row)` gives it and saves a sweep.
-// The engine does the rest: softmax, its Jacobian, T, weights, masks, fusing with the head, metrics.
+//   on_support(point) -> double                       a function of log p_s on the teacher's top-k and of the rest's
+//   mass; fills its derivatives at_normaliser(row) -> Dual                        a function of the student's
+//   log-sum-exp: value and derivative
+// and says what it needs by static constexpr members: `reads_teacher` (p_t and D in entry), `reads_teacher_label`,
+// `moments`. Where sum h is known from the row's statistics, `derivative_sum(row)` gives it and saves a sweep. The
+// engine does the rest: softmax, its Jacobian, T, weights, masks, fusing with the head, metrics.
 #ifndef KDLIB_LOSS_CONCEPTS_HPP
 #define KDLIB_LOSS_CONCEPTS_HPP
 
@@ -38,25 +43,27 @@ struct LossSum {
   }
 };
 
-/// Weighted sums over rows, at temperature 1 whatever the loss uses; divide by `weight`. What a target cannot tell (teacher_* without
-/// the teacher's distribution, label_* without labels) has weight 0 in `teacher_weight` / `label_weight`, and so on.
+/// Weighted sums over rows, at temperature 1 whatever the loss uses; divide by `weight`. What a target cannot tell
+/// (teacher_* without the teacher's distribution, label_* without labels) has weight 0 in `teacher_weight` /
+/// `label_weight`, and so on.
 struct RowMetrics {
   double weight = 0, teacher_weight = 0, label_weight = 0, js_weight = 0, support_weight = 0, clamp_weight = 0;
   double student_entropy = 0;  // nats
   double teacher_entropy = 0;
-  double forward_kl = 0;       // KL(teacher || student)
-  double reverse_kl = 0;       // KL(student || teacher)
-  double top1_agreement = 0;   // same argmax (lowest id on ties)
-  double top5_overlap = 0;     // |top 5 of student and of teacher in common| / 5, exact; V < 5 counts V
-  double top5_contains = 0;    // the teacher's argmax is among the student's five largest
-  double label_log_prob = 0;   // log p_s(label)
-  double label_top1 = 0;       // the label is the student's argmax
-  double label_rank = 0;       // 1 + entries that the student finds more probable than the label
-  double js = 0;               // Jensen-Shannon divergence, beta = 1/2, in [0, log 2]: on request, or where it is the loss; over js_weight
+  double forward_kl = 0;      // KL(teacher || student)
+  double reverse_kl = 0;      // KL(student || teacher)
+  double top1_agreement = 0;  // same argmax (lowest id on ties)
+  double top5_overlap = 0;    // |top 5 of student and of teacher in common| / 5, exact; V < 5 counts V
+  double top5_contains = 0;   // the teacher's argmax is among the student's five largest
+  double label_log_prob = 0;  // log p_s(label)
+  double label_top1 = 0;      // the label is the student's argmax
+  double label_rank = 0;      // 1 + entries that the student finds more probable than the label
+  double js =
+      0;  // Jensen-Shannon divergence, beta = 1/2, in [0, log 2]: on request, or where it is the loss; over js_weight
   // Of losses on the teacher's top-k, at the targets' temperature; over support_weight.
   double teacher_support_mass = 0, student_support_mass = 0;  // of both models on the teacher's K tokens, in [0, 1]
-  double tail_loss = 0;                                       // the part of the row's loss that the mass outside them makes (TopKMass::tail)
-  double clamped = 0;          // a limit of a sampled-token loss cut this row's ratio or advantage; over clamp_weight
+  double tail_loss = 0;  // the part of the row's loss that the mass outside them makes (TopKMass::tail)
+  double clamped = 0;    // a limit of a sampled-token loss cut this row's ratio or advantage; over clamp_weight
 
   RowMetrics& operator+=(const RowMetrics& o);
 };
@@ -72,33 +79,37 @@ struct HeadLossResult {
 
 /// What every row knows besides logits. Spans may be empty where no loss needs them.
 struct RowInputs {
-  std::span<const std::int32_t> labels{};             // [R] next token, in [0, V)
-  std::span<const float> weights{};                   // [R] >= 0; empty: all 1. Rows of weight 0 cost nothing and get gradient 0
-  std::span<const float> behaviour_log_probs{};       // [R] log-probability under which the label was drawn
+  std::span<const std::int32_t> labels{};  // [R] next token, in [0, V)
+  std::span<const float> weights{};        // [R] >= 0; empty: all 1. Rows of weight 0 cost nothing and get gradient 0
+  std::span<const float> behaviour_log_probs{};  // [R] log-probability under which the label was drawn
 };
 
 template <class T, class D>
 class PackedMatrix;
 
-/// The last matrix of a language model and what modifies its logits: z = softcap(logit_scale * (W h + bias)), softcap(u) = c tanh(u / c).
+/// The last matrix of a language model and what modifies its logits: z = softcap(logit_scale * (W h + bias)),
+/// softcap(u) = c tanh(u / c).
 template <class T, class D>
 struct HeadView {
-  View<const T, D> weight;            // [V, H]; of a packed head the shape alone
-  View<const T, D> bias{};            // [V] or empty
-  float softcap = 0;                  // c > 0, or 0 for none
+  View<const T, D> weight;  // [V, H]; of a packed head the shape alone
+  View<const T, D> bias{};  // [V] or empty
+  float softcap = 0;        // c > 0, or 0 for none
   float logit_scale = 1;
-  std::int64_t real_vocabulary = 0;   // ids the tokenizer has; columns from there on are padding and stay outside every softmax. 0: all V
-  const PackedMatrix<T, D>* packed = nullptr;  // [V, H] in a packed format (quant/packed_matrix.hpp), or nullptr; frozen
+  std::int64_t real_vocabulary =
+      0;  // ids the tokenizer has; columns from there on are padding and stay outside every softmax. 0: all V
+  const PackedMatrix<T, D>* packed =
+      nullptr;  // [V, H] in a packed format (quant/packed_matrix.hpp), or nullptr; frozen
 
   std::int64_t columns() const { return real_vocabulary > 0 ? real_vocabulary : weight[0]; }
 };
 
-// ---- targets: the teacher's signal as a type --------------------------------------------------------------------------------------
+// ---- targets: the teacher's signal as a type
+// --------------------------------------------------------------------------------------
 
 /// Labels only.
 struct NoTargets {
-  static constexpr bool teacher_rows = false;    // the whole distribution of every row
-  static constexpr bool teacher_label = false;   // log p_t(label)
+  static constexpr bool teacher_rows = false;   // the whole distribution of every row
+  static constexpr bool teacher_label = false;  // log p_t(label)
   NoTargets rows(std::int64_t, std::int64_t) const { return {}; }
 };
 
@@ -119,7 +130,9 @@ struct LogitTargets {
   static constexpr bool teacher_label = true;
   View<const T, D> logits;           // [R, V_t]
   std::int64_t real_vocabulary = 0;  // as in HeadView
-  LogitTargets rows(std::int64_t begin, std::int64_t count) const { return {logits.rows(begin, count), real_vocabulary}; }
+  LogitTargets rows(std::int64_t begin, std::int64_t count) const {
+    return {logits.rows(begin, count), real_vocabulary};
+  }
 };
 
 /// The teacher's hidden states and head: its logits exist for one chunk of rows at a time.
@@ -132,7 +145,8 @@ struct HiddenTargets {
   HiddenTargets rows(std::int64_t begin, std::int64_t count) const { return {hidden.rows(begin, count), head}; }
 };
 
-// ---- what a loss functor sees ---------------------------------------------------------------------------------------------------
+// ---- what a loss functor sees
+// ---------------------------------------------------------------------------------------------------
 
 /// Statistics of one row at the loss's temperature. Fields that no term asked for are 0.
 struct RowStatistics {
@@ -141,10 +155,12 @@ struct RowStatistics {
   double student_lse = 0, teacher_lse = 0;  // log sum exp(z / T)
   double student_entropy = 0, teacher_entropy = 0;
   double forward_kl = 0, reverse_kl = 0;
-  double head_share = std::numeric_limits<double>::quiet_NaN();  // AdaptiveKl's weight of the forward part, for losses with `head_mass`; NaN elsewhere
+  double head_share = std::numeric_limits<double>::quiet_NaN();  // AdaptiveKl's weight of the forward part, for losses
+                                                                 // with `head_mass`; NaN elsewhere
 };
 
-/// Which first-sweep sums a loss needs beyond the two log-sum-exps: `static constexpr Moments moments = {.reverse_kl = true};`
+/// Which first-sweep sums a loss needs beyond the two log-sum-exps: `static constexpr Moments moments = {.reverse_kl =
+/// true};`
 struct Moments {
   bool student_entropy = false;
   bool teacher_entropy = false;
@@ -153,17 +169,18 @@ struct Moments {
 
   constexpr bool any() const { return student_entropy || teacher_entropy || forward_kl || reverse_kl; }
   friend constexpr Moments operator|(Moments a, Moments b) {
-    return {a.student_entropy || b.student_entropy, a.teacher_entropy || b.teacher_entropy, a.forward_kl || b.forward_kl, a.reverse_kl || b.reverse_kl};
+    return {a.student_entropy || b.student_entropy, a.teacher_entropy || b.teacher_entropy,
+            a.forward_kl || b.forward_kl, a.reverse_kl || b.reverse_kl};
   }
 };
 
-/// One vocabulary entry in lanes of type P (float, double or a SIMD pack). Logits more than 1e6 below the row's largest (-inf too) count
-/// as 1e6 below it, so that every field is finite.
+/// One vocabulary entry in lanes of type P (float, double or a SIMD pack). Logits more than 1e6 below the row's largest
+/// (-inf too) count as 1e6 below it, so that every field is finite.
 template <class P>
 struct Entry {
-  P p_s, p_t;     // probabilities; p_t and log_ratio only where the loss reads the teacher
+  P p_s, p_t;  // probabilities; p_t and log_ratio only where the loss reads the teacher
   P log_p_s;
-  P log_ratio;    // D = log p_s - log p_t, from logits
+  P log_ratio;  // D = log p_s - log p_t, from logits
 };
 
 /// f of one entry and its derivative h by log p_s, up to multiples of p_s.
@@ -174,24 +191,27 @@ struct EntryLoss {
 
 /// One row's label.
 struct LabelPoint {
-  Dual log_prob;                    // log p_s(label) at the loss's temperature; the derivative is by itself, 1
-  double teacher_log_prob = 0;      // log p_t(label) at that temperature, where the loss reads it
-  double behaviour_log_prob = 0;    // log mu(label), where given
+  Dual log_prob;                  // log p_s(label) at the loss's temperature; the derivative is by itself, 1
+  double teacher_log_prob = 0;    // log p_t(label) at that temperature, where the loss reads it
+  double behaviour_log_prob = 0;  // log mu(label), where given
   bool has_behaviour = false;
-  double reverse_kl = std::numeric_limits<double>::quiet_NaN();  // KL(p_s || p_t) of the row, where the loss's moments ask for it; NaN elsewhere
+  double reverse_kl = std::numeric_limits<double>::quiet_NaN();  // KL(p_s || p_t) of the row, where the loss's moments
+                                                                 // ask for it; NaN elsewhere
 };
 
-/// One row of the teacher's top-k: the log-probabilities of the support under both models, of the mass outside it, and where the derivatives go.
+/// One row of the teacher's top-k: the log-probabilities of the support under both models, of the mass outside it, and
+/// where the derivatives go.
 struct SupportPoint {
-  std::span<const double> log_p_t, log_p_s;     // [K]
-  double log_tail_t = 0, log_tail_s = 0;        // -infinity: nothing outside
-  std::span<double> derivative;                 // [K] dL / d log p_s, up to one common multiple of p_s (also in tail_derivative)
-  double tail_derivative = 0;                   // dL / d log tail_s
-  bool closed = false;                          // the derivatives sum to 0 and nothing outside the support changes
-  double tail_value = 0;                        // the part of the value that the mass outside makes, for the metrics
+  std::span<const double> log_p_t, log_p_s;  // [K]
+  double log_tail_t = 0, log_tail_s = 0;     // -infinity: nothing outside
+  std::span<double> derivative;  // [K] dL / d log p_s, up to one common multiple of p_s (also in tail_derivative)
+  double tail_derivative = 0;    // dL / d log tail_s
+  bool closed = false;           // the derivatives sum to 0 and nothing outside the support changes
+  double tail_value = 0;         // the part of the value that the mass outside makes, for the metrics
 };
 
-// ---- what the engine asks of a loss ---------------------------------------------------------------------------------------------
+// ---- what the engine asks of a loss
+// ---------------------------------------------------------------------------------------------
 
 template <class L>
 constexpr bool has_entry = requires(const L& l, const RowStatistics& r, const Entry<double>& x) {
@@ -230,7 +250,9 @@ constexpr bool has_derivative_sum = requires(const L& l, const RowStatistics& r)
   { l.derivative_sum(r) } -> std::same_as<double>;
 };
 template <class L>
-constexpr bool is_loss_sum = requires { requires L::is_sum; };
+constexpr bool is_loss_sum = requires {
+  requires L::is_sum;
+};
 
 /// Losses in a sum and its sums; 1 for a loss.
 template <class L>
@@ -249,7 +271,8 @@ constexpr bool reads_teacher_label = [] {
   if constexpr (requires { L::reads_teacher_label; }) return L::reads_teacher_label;
   else return false;
 }();
-/// The loss, or a term of the sum, weights by how far the models are apart on the teacher's head (RowStatistics::head_share, from its `head_mass`).
+/// The loss, or a term of the sum, weights by how far the models are apart on the teacher's head
+/// (RowStatistics::head_share, from its `head_mass`).
 template <class L>
 constexpr bool reads_head_share = [] {
   if constexpr (requires { L::reads_head_share; }) return L::reads_head_share;
@@ -273,38 +296,41 @@ KDLIB_HOST_DEVICE double factor_of(const L& l) {
   else return 1;
 }
 
-/// A row loss: a sum over the vocabulary, a function of the label's log-probability or of the normaliser, or several of them; or a Sum of such.
+/// A row loss: a sum over the vocabulary, a function of the label's log-probability or of the normaliser, or several of
+/// them; or a Sum of such.
 template <class L>
-concept RowLossShape = is_loss_sum<L> || has_entry<L> || has_label_part<L> || has_normaliser_part<L> || has_support_part<L>;
+concept RowLossShape =
+    is_loss_sum<L> || has_entry<L> || has_label_part<L> || has_normaliser_part<L> || has_support_part<L>;
 
 /// A row loss whose needs the targets meet.
 template <class L, class Targets>
-concept RowLoss = RowLossShape<L> && (!reads_teacher<L> || Targets::teacher_rows) && (!reads_teacher_label<L> || Targets::teacher_label) &&
-                  (!reads_support<L> || gives_support<Targets>);
+concept RowLoss = RowLossShape<L> &&(!reads_teacher<L> || Targets::teacher_rows) &&
+                  (!reads_teacher_label<L> || Targets::teacher_label) && (!reads_support<L> || gives_support<Targets>);
 
 /// Rows of logits for the engine. Pointers may be nullptr where nothing needs them.
 template <class T>
 struct RowTask {
   std::int64_t rows = 0;
-  std::int64_t columns = 0;                 // entries that count; each row may be longer
-  const T* student = nullptr;               // [rows, student_stride]
+  std::int64_t columns = 0;    // entries that count; each row may be longer
+  const T* student = nullptr;  // [rows, student_stride]
   std::int64_t student_stride = 0;
-  const T* teacher = nullptr;               // [rows, teacher_stride]
+  const T* teacher = nullptr;  // [rows, teacher_stride]
   std::int64_t teacher_stride = 0;
-  bool teacher_is_scratch = false;          // the engine may overwrite the teacher's logits
-  T* gradient = nullptr;                    // [rows, gradient_stride]; may be the student's or the teacher's memory; nullptr: value only
+  bool teacher_is_scratch = false;  // the engine may overwrite the teacher's logits
+  T* gradient = nullptr;  // [rows, gradient_stride]; may be the student's or the teacher's memory; nullptr: value only
   std::int64_t gradient_stride = 0;
-  const std::int32_t* labels = nullptr;     // [rows]
-  const float* weights = nullptr;           // [rows], nullptr: 1
-  const float* behaviour = nullptr;         // [rows] log-probabilities of the labels under what drew them
+  const std::int32_t* labels = nullptr;       // [rows]
+  const float* weights = nullptr;             // [rows], nullptr: 1
+  const float* behaviour = nullptr;           // [rows] log-probabilities of the labels under what drew them
   const std::int32_t* support_ids = nullptr;  // [rows, support_size] the teacher's top-k; -1: absent
   const T* support_log_probs = nullptr;       // [rows, support_size] at the loss's temperature
   const T* support_log_tail = nullptr;        // [rows] log of the mass of all other ids
   std::int64_t support_size = 0;
-  const float* teacher_label = nullptr;     // [rows] log p_t(label) at T = 1, where there are no teacher rows
+  const float* teacher_label = nullptr;  // [rows] log p_t(label) at T = 1, where there are no teacher rows
   double scale = 1;
   bool metrics = false;
-  bool jensen_shannon = false;              // with metrics: RowMetrics::js too, one more look at both rows with a logarithm an entry
+  bool jensen_shannon =
+      false;  // with metrics: RowMetrics::js too, one more look at both rows with a logarithm an entry
 };
 
 /// One row's value and metrics, unweighted (weight 1 each). Rows of weight 0 keep zeros.

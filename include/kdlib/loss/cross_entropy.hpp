@@ -9,7 +9,7 @@ KDLIB_NAMESPACE_BEGIN
 
 /// L = -log p_s(y) with p_s = softmax(z / T). Gradient (p_s - 1[y]) / T, times T^2 where t_squared.
 struct CrossEntropy {
-  float temperature = 1;   // > 0
+  float temperature = 1;  // > 0
   bool t_squared = true;
 
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const { return -point.log_prob; }

@@ -7,11 +7,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = sum p_t (log p_t - log p_s), a true divergence: 0 at p_s = p_t, no constant dropped. Gradient (p_s - p_t) / T, times T^2 where t_squared.
-/// The value is summed as p_t (-D) + p_s - p_t, whose terms are never negative and whose extra part sums to 0.
+/// L = sum p_t (log p_t - log p_s), a true divergence: 0 at p_s = p_t, no constant dropped. Gradient (p_s - p_t) / T,
+/// times T^2 where t_squared. The value is summed as p_t (-D) + p_s - p_t, whose terms are never negative and whose
+/// extra part sums to 0.
 struct ForwardKl {
   static constexpr bool reads_teacher = true;
-  float temperature = 1;   // > 0, of both models
+  float temperature = 1;  // > 0, of both models
   bool t_squared = true;
 
   template <class P>

@@ -12,10 +12,13 @@
 KDLIB_NAMESPACE_BEGIN
 
 struct HeadLossSettings {
-  std::int64_t workspace_bytes = std::int64_t{256} << 20;  // bound of the chunk's logits, student's and teacher's together; at least one row is taken
-  bool metrics = false;                                    // fill HeadLossResult::metrics
-  bool jensen_shannon = false;                             // with metrics: RowMetrics::js for any loss (free where the loss is JensenShannon{} itself)
-  bool row_values = false;                                 // fill HeadLossResult::row_values
+  std::int64_t workspace_bytes =
+      std::int64_t{256}
+      << 20;             // bound of the chunk's logits, student's and teacher's together; at least one row is taken
+  bool metrics = false;  // fill HeadLossResult::metrics
+  bool jensen_shannon =
+      false;                // with metrics: RowMetrics::js for any loss (free where the loss is JensenShannon{} itself)
+  bool row_values = false;  // fill HeadLossResult::row_values
 };
 
 /// Loss of R rows and, in the same pass, its gradient d(scale * sum_r weight_r * value_r).
@@ -28,22 +31,27 @@ struct HeadLossSettings {
 ///   hidden_gradient  [R, H], written; empty: no gradient is formed (evaluation)
 ///   head             its gradient [V, H] is added to; nullptr: the head is frozen
 ///
-/// Rows are worked on in chunks of equal size as large as workspace_bytes allows; rows of weight 0 are left out before the first product. Results
-/// repeat bit for bit for a fixed thread count; the chunk size changes the order of the head gradient's sums only.
-/// Throws ShapeError on sizes that do not fit (vocabularies without a common real_vocabulary among them), InputError on a label outside the
-/// vocabulary, ConfigError on settings.
+/// Rows are worked on in chunks of equal size as large as workspace_bytes allows; rows of weight 0 are left out before
+/// the first product. Results repeat bit for bit for a fixed thread count; the chunk size changes the order of the head
+/// gradient's sums only. Throws ShapeError on sizes that do not fit (vocabularies without a common real_vocabulary
+/// among them), InputError on a label outside the vocabulary, ConfigError on settings.
 template <class Loss, class T, class D, class Targets>
-HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden, const Targets& targets, const RowInputs& rows,
-                         double scale, std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head, const HeadLossSettings& settings = {});
+HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden,
+                         const Targets& targets, const RowInputs& rows, double scale,
+                         std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head,
+                         const HeadLossSettings& settings = {});
 
-/// The same for logits that exist already: student [R, V]; gradient [R, V] written, may be the student's own memory; empty: value only.
-/// T is float, double or bf16; sums are formed in accumulate_t<T>, the gradient is rounded once.
+/// The same for logits that exist already: student [R, V]; gradient [R, V] written, may be the student's own memory;
+/// empty: value only. T is float, double or bf16; sums are formed in accumulate_t<T>, the gradient is rounded once.
 template <class Loss, class T, class D, class Targets>
-HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets, const RowInputs& rows, double scale, View<T, D> gradient,
+HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets,
+                        const RowInputs& rows, double scale, View<T, D> gradient,
                         const HeadLossSettings& settings = {});
 
-/// Rows a chunk of head_loss takes: as many as the workspace holds, then split evenly. `copies` buffers of [rows, vocabulary].
-std::int64_t head_loss_chunk(std::int64_t rows, std::int64_t vocabulary, std::int64_t copies, std::int64_t element_bytes, std::int64_t workspace_bytes);
+/// Rows a chunk of head_loss takes: as many as the workspace holds, then split evenly. `copies` buffers of [rows,
+/// vocabulary].
+std::int64_t head_loss_chunk(std::int64_t rows, std::int64_t vocabulary, std::int64_t copies,
+                             std::int64_t element_bytes, std::int64_t workspace_bytes);
 
 KDLIB_NAMESPACE_END
 

@@ -43,13 +43,16 @@ const X* on_host(const View<const X, D>& view, std::vector<X>& copy) {
   return copy.data();
 }
 template <class Loss, class T, class Targets>
-SupportRows<T> support_of(const Loss& loss, const Targets& targets, std::int64_t count, std::int64_t columns, SupportCopy<T>& copy) {
+SupportRows<T> support_of(const Loss& loss, const Targets& targets, std::int64_t count, std::int64_t columns,
+                          SupportCopy<T>& copy) {
   SupportRows<T> s;
   if constexpr (gives_support<Targets>) {
-    require<ShapeError>(targets.ids.rank() == 2 && targets.ids[0] == count && targets.log_probs.shape() == targets.ids.shape() && targets.log_tail.count() == count,
-                        "[head_loss] top-k ids ", targets.ids.shape(), ", log-probs ", targets.log_probs.shape(), ", log-tail ", targets.log_tail.shape(), " for ", count,
-                        " rows");
-    s = {on_host(targets.ids, copy.ids), on_host(targets.log_probs, copy.log_probs), on_host(targets.log_tail, copy.log_tail), targets.ids[1]};
+    require<ShapeError>(targets.ids.rank() == 2 && targets.ids[0] == count &&
+                            targets.log_probs.shape() == targets.ids.shape() && targets.log_tail.count() == count,
+                        "[head_loss] top-k ids ", targets.ids.shape(), ", log-probs ", targets.log_probs.shape(),
+                        ", log-tail ", targets.log_tail.shape(), " for ", count, " rows");
+    s = {on_host(targets.ids, copy.ids), on_host(targets.log_probs, copy.log_probs),
+         on_host(targets.log_tail, copy.log_tail), targets.ids[1]};
     check_support_ids(s.ids, count, s.size, columns);
     check_support_temperature(loss, targets.temperature);
     check_support_size(loss, s.size);
@@ -78,7 +81,9 @@ struct PackedRows {
     p.all = all;
     return p;
   }
-  double weight(std::int64_t r) const { return weights.empty() ? 1.0 : static_cast<double>(weights[static_cast<std::size_t>(r)]); }
+  double weight(std::int64_t r) const {
+    return weights.empty() ? 1.0 : static_cast<double>(weights[static_cast<std::size_t>(r)]);
+  }
 
   std::int64_t count = 0;
   bool all = true;
@@ -111,11 +116,13 @@ void fill_inputs(RowTask<T>& task, const PackedRows& rows, std::int64_t begin, s
 template <class T>
 class SupportChunk {
  public:
-  void fill(RowTask<T>& task, const SupportRows<T>& all, const PackedRows& rows, std::int64_t begin, std::int64_t count) {
+  void fill(RowTask<T>& task, const SupportRows<T>& all, const PackedRows& rows, std::int64_t begin,
+            std::int64_t count) {
     task.support_size = all.size;
     if (all.ids == nullptr) return;
     if (rows.all) {
-      task.support_ids = all.ids + begin * all.size, task.support_log_probs = all.log_probs + begin * all.size, task.support_log_tail = all.log_tail + begin;
+      task.support_ids = all.ids + begin * all.size, task.support_log_probs = all.log_probs + begin * all.size,
+      task.support_log_tail = all.log_tail + begin;
       return;
     }
     ids_.clear(), log_probs_.clear(), log_tail_.clear();
@@ -125,7 +132,8 @@ class SupportChunk {
       log_probs_.insert(log_probs_.end(), all.log_probs + r * all.size, all.log_probs + (r + 1) * all.size);
       log_tail_.push_back(all.log_tail[r]);
     }
-    task.support_ids = ids_.data(), task.support_log_probs = log_probs_.data(), task.support_log_tail = log_tail_.data();
+    task.support_ids = ids_.data(), task.support_log_probs = log_probs_.data(),
+    task.support_log_tail = log_tail_.data();
   }
 
  private:
@@ -134,8 +142,8 @@ class SupportChunk {
 };
 
 /// Adds one chunk's rows to the result, in row order.
-inline void collect_rows(HeadLossResult& total, const std::vector<RowResult>& results, const PackedRows& rows, std::int64_t begin, std::int64_t count,
-                         const HeadLossSettings& settings) {
+inline void collect_rows(HeadLossResult& total, const std::vector<RowResult>& results, const PackedRows& rows,
+                         std::int64_t begin, std::int64_t count, const HeadLossSettings& settings) {
   for (std::int64_t i = 0; i < count; ++i) {
     const RowResult& row = results[static_cast<std::size_t>(i)];
     const double w = rows.weight(begin + i);
@@ -143,7 +151,8 @@ inline void collect_rows(HeadLossResult& total, const std::vector<RowResult>& re
     total.loss += {w * row.value, w};
     if (settings.metrics) total.metrics += weighted(row.metrics, w);
     if (settings.row_values)
-      total.row_values[static_cast<std::size_t>(rows.all ? begin + i : rows.index[static_cast<std::size_t>(begin + i)])] = row.value;
+      total.row_values[static_cast<std::size_t>(
+          rows.all ? begin + i : rows.index[static_cast<std::size_t>(begin + i)])] = row.value;
   }
 }
 
@@ -169,13 +178,13 @@ class HiddenRows {
 
 template <class T, class D>
 void check_head(const char* who, const HeadView<T, D>& head, const View<const T, D>& hidden, std::int64_t rows) {
-  require<ShapeError>(head.weight.rank() == 2 && hidden.rank() == 2 && hidden[1] == head.weight[1], "[head_loss] ", who, ": hidden states ", hidden.shape(),
-                      " do not fit a head ", head.weight.shape());
+  require<ShapeError>(head.weight.rank() == 2 && hidden.rank() == 2 && hidden[1] == head.weight[1], "[head_loss] ", who,
+                      ": hidden states ", hidden.shape(), " do not fit a head ", head.weight.shape());
   require<ShapeError>(hidden[0] == rows, "[head_loss] ", who, ": ", hidden[0], " hidden states for ", rows, " rows");
-  require<ShapeError>(head.bias.empty() || head.bias.count() == head.weight[0], "[head_loss] ", who, ": a bias of ", head.bias.count(), " for a head ",
-                      head.weight.shape());
-  require<ConfigError>(head.softcap >= 0 && std::isfinite(head.logit_scale), "[head_loss] ", who, ": softcap is ", head.softcap, " and logit_scale ",
-                       head.logit_scale, "; softcap must be >= 0");
+  require<ShapeError>(head.bias.empty() || head.bias.count() == head.weight[0], "[head_loss] ", who, ": a bias of ",
+                      head.bias.count(), " for a head ", head.weight.shape());
+  require<ConfigError>(head.softcap >= 0 && std::isfinite(head.logit_scale), "[head_loss] ", who, ": softcap is ",
+                       head.softcap, " and logit_scale ", head.logit_scale, "; softcap must be >= 0");
 }
 
 /// z[count, columns] = softcap(logit_scale * (hidden W^T + bias)).
@@ -183,29 +192,38 @@ template <class T, class D>
 void head_logits(const HeadView<T, D>& head, const T* hidden, std::int64_t count, std::int64_t columns, T* z) {
   const T scale = static_cast<T>(head.logit_scale);
   multiply_head(head, count, hidden, columns, scale, z);
-  RowKernels<D, T>::modify_logits(head.bias.empty() ? nullptr : head.bias.data(), scale, head.softcap, count, columns, z);
+  RowKernels<D, T>::modify_logits(head.bias.empty() ? nullptr : head.bias.data(), scale, head.softcap, count, columns,
+                                  z);
 }
 
 }  // namespace detail
 
 template <class Loss, class T, class D, class Targets>
-HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden, const Targets& targets, const RowInputs& inputs,
-                         double scale, std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head, const HeadLossSettings& settings) {
+HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden,
+                         const Targets& targets, const RowInputs& inputs, double scale,
+                         std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head,
+                         const HeadLossSettings& settings) {
   detail::check_types<Loss, Targets>();
   const std::int64_t count = hidden[0];
-  constexpr bool teacher_hidden = detail::is_hidden_targets<Targets>, teacher_logits = detail::is_logit_targets<Targets>;
+  constexpr bool teacher_hidden = detail::is_hidden_targets<Targets>,
+                 teacher_logits = detail::is_logit_targets<Targets>;
   detail::check_head("student", student, hidden, count);
-  std::int64_t columns = detail::shared_columns(student.weight[0], student.real_vocabulary, student.weight[0], student.real_vocabulary);
+  std::int64_t columns =
+      detail::shared_columns(student.weight[0], student.real_vocabulary, student.weight[0], student.real_vocabulary);
   std::span<const float> teacher_label;
   if constexpr (teacher_hidden) {
     detail::check_head("teacher", targets.head, targets.hidden, count);
-    columns = detail::shared_columns(student.weight[0], student.real_vocabulary, targets.head.weight[0], targets.head.real_vocabulary);
+    columns = detail::shared_columns(student.weight[0], student.real_vocabulary, targets.head.weight[0],
+                                     targets.head.real_vocabulary);
   } else if constexpr (teacher_logits) {
-    require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[head_loss] teacher logits ", targets.logits.shape(), " for ", count, " rows");
-    columns = detail::shared_columns(student.weight[0], student.real_vocabulary, targets.logits[1], targets.real_vocabulary);
+    require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[head_loss] teacher logits ",
+                        targets.logits.shape(), " for ", count, " rows");
+    columns =
+        detail::shared_columns(student.weight[0], student.real_vocabulary, targets.logits[1], targets.real_vocabulary);
   } else if constexpr (Targets::teacher_label && !gives_support<Targets>) {
     teacher_label = targets.log_probs;
-    require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[head_loss] ", teacher_label.size(), " teacher log-probs for ", count, " rows");
+    require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[head_loss] ", teacher_label.size(),
+                        " teacher log-probs for ", count, " rows");
   }
   detail::check_rows(inputs, count, columns, has_label_part<Loss>);
   detail::check_settings(loss, inputs);
@@ -213,23 +231,30 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
   const detail::SupportRows<T> support = detail::support_of<Loss, T>(loss, targets, count, columns, support_copy);
   detail::SupportChunk<T> support_chunk;
   const bool backward = hidden_gradient.data() != nullptr && count > 0;
-  require<ShapeError>(!backward || hidden_gradient.shape() == hidden.shape(), "[head_loss] hidden_gradient ", hidden_gradient.shape(), " is not ", hidden.shape());
-  require<ShapeError>(head == nullptr || (backward || count == 0), "[head_loss] the head's gradient needs hidden_gradient too");
-  require<ShapeError>(head == nullptr || head->value.shape() == student.weight.shape(), "[head_loss] the head's parameter is not ", student.weight.shape());
+  require<ShapeError>(!backward || hidden_gradient.shape() == hidden.shape(), "[head_loss] hidden_gradient ",
+                      hidden_gradient.shape(), " is not ", hidden.shape());
+  require<ShapeError>(head == nullptr || (backward || count == 0),
+                      "[head_loss] the head's gradient needs hidden_gradient too");
+  require<ShapeError>(head == nullptr || head->value.shape() == student.weight.shape(),
+                      "[head_loss] the head's parameter is not ", student.weight.shape());
 
   HeadLossResult total;
   if (settings.row_values) total.row_values.assign(static_cast<std::size_t>(count), 0.0);
   const detail::PackedRows rows = detail::PackedRows::of(inputs, teacher_label, count);
-  if (backward && !rows.all) Memory<D>::fill_zero(hidden_gradient.data(), static_cast<std::size_t>(hidden_gradient.count()) * sizeof(T));
+  if (backward && !rows.all)
+    Memory<D>::fill_zero(hidden_gradient.data(), static_cast<std::size_t>(hidden_gradient.count()) * sizeof(T));
   if (rows.count == 0) return total;
 
-  // The softcap's derivative needs the logits after the engine has written the gradient: it goes to the teacher's buffer or to its own.
+  // The softcap's derivative needs the logits after the engine has written the gradient: it goes to the teacher's
+  // buffer or to its own.
   const bool capped = backward && student.softcap > 0;
   const bool project_teacher = teacher_hidden && (reads_teacher<Loss> || reads_teacher_label<Loss> || settings.metrics);
   const std::int64_t copies = 1 + (project_teacher ? 1 : 0) + (capped && !project_teacher ? 1 : 0);
-  const std::int64_t chunk = head_loss_chunk(rows.count, columns, copies, static_cast<std::int64_t>(sizeof(T)), settings.workspace_bytes);
+  const std::int64_t chunk =
+      head_loss_chunk(rows.count, columns, copies, static_cast<std::int64_t>(sizeof(T)), settings.workspace_bytes);
   const std::int64_t width = student.weight[1];
-  Buffer<T, D> student_chunk(chunk * columns), teacher_chunk(project_teacher ? chunk * columns : 0), cap_chunk(capped && !project_teacher ? chunk * columns : 0);
+  Buffer<T, D> student_chunk(chunk * columns), teacher_chunk(project_teacher ? chunk * columns : 0),
+      cap_chunk(capped && !project_teacher ? chunk * columns : 0);
   detail::HiddenRows<T, D> student_rows(hidden, rows, chunk);
   Buffer<T, D> packed_gradient(backward && !rows.all ? chunk * width : 0), gathered_logits;
   std::vector<RowResult> results(static_cast<std::size_t>(chunk));
@@ -260,7 +285,8 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
         task.teacher = targets.logits.data() + begin * task.teacher_stride;
       } else {
         if (gathered_logits.count() == 0) gathered_logits = Buffer<T, D>(chunk * task.teacher_stride);
-        Kernels<D, T>::gather_rows(targets.logits.data(), rows.index.data() + begin, n, task.teacher_stride, gathered_logits.data());
+        Kernels<D, T>::gather_rows(targets.logits.data(), rows.index.data() + begin, n, task.teacher_stride,
+                                   gathered_logits.data());
         task.teacher = gathered_logits.data();
       }
     }
@@ -274,33 +300,39 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
     detail::multiply_head_back(student, n, gradient, columns, alpha, out);
     if (!rows.all) Kernels<D, T>::scatter_add_rows(out, rows.index.data() + begin, n, width, hidden_gradient.data());
     if (head != nullptr)
-      Kernels<D, T>::gemm(true, false, columns, width, n, alpha, gradient, columns, x, width, T(1.0f), head->gradient_view().data(), width);
+      Kernels<D, T>::gemm(true, false, columns, width, n, alpha, gradient, columns, x, width, T(1.0f),
+                          head->gradient_view().data(), width);
   }
   return total;
 }
 
 template <class Loss, class T, class D, class Targets>
-HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets, const RowInputs& inputs, double scale, View<T, D> gradient,
-                        const HeadLossSettings& settings) {
+HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets,
+                        const RowInputs& inputs, double scale, View<T, D> gradient, const HeadLossSettings& settings) {
   detail::check_types<Loss, Targets>();
-  static_assert(!detail::is_hidden_targets<Targets>, "row_loss reads logits: give LogitTargets, or use head_loss for HiddenTargets");
+  static_assert(!detail::is_hidden_targets<Targets>,
+                "row_loss reads logits: give LogitTargets, or use head_loss for HiddenTargets");
   require<ShapeError>(student.rank() == 2, "[row_loss] student logits ", student.shape(), " must be [R, V]");
   const std::int64_t count = student[0];
   RowTask<T> task;
   task.columns = task.student_stride = task.gradient_stride = student[1];
   std::span<const float> teacher_label;
   if constexpr (detail::is_logit_targets<Targets>) {
-    require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[row_loss] teacher logits ", targets.logits.shape(), " for ", count, " rows");
+    require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[row_loss] teacher logits ",
+                        targets.logits.shape(), " for ", count, " rows");
     task.teacher = targets.logits.data();
     task.teacher_stride = targets.logits[1];
-    task.columns = detail::shared_columns(student[1], targets.real_vocabulary, targets.logits[1], targets.real_vocabulary);
+    task.columns =
+        detail::shared_columns(student[1], targets.real_vocabulary, targets.logits[1], targets.real_vocabulary);
   } else if constexpr (Targets::teacher_label && !gives_support<Targets>) {
     teacher_label = targets.log_probs;
-    require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[row_loss] ", teacher_label.size(), " teacher log-probs for ", count, " rows");
+    require<ShapeError>(teacher_label.size() == static_cast<std::size_t>(count), "[row_loss] ", teacher_label.size(),
+                        " teacher log-probs for ", count, " rows");
   }
   detail::check_rows(inputs, count, task.columns, has_label_part<Loss>);
   detail::check_settings(loss, inputs);
-  require<ShapeError>(gradient.data() == nullptr || gradient.shape() == student.shape(), "[row_loss] gradient ", gradient.shape(), " is not ", student.shape());
+  require<ShapeError>(gradient.data() == nullptr || gradient.shape() == student.shape(), "[row_loss] gradient ",
+                      gradient.shape(), " is not ", student.shape());
   HeadLossResult total;
   if (settings.row_values) total.row_values.assign(static_cast<std::size_t>(count), 0.0);
   if (count == 0) return total;
@@ -313,7 +345,8 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
   rows.count = count;
   detail::SupportCopy<T> support_copy;
   detail::SupportChunk<T> support_chunk;
-  support_chunk.fill(task, detail::support_of<Loss, T>(loss, targets, count, task.columns, support_copy), rows, 0, count);
+  support_chunk.fill(task, detail::support_of<Loss, T>(loss, targets, count, task.columns, support_copy), rows, 0,
+                     count);
   task.student = student.data();
   task.gradient = gradient.data();
   task.scale = scale;
@@ -323,7 +356,8 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
   RowKernels<D, T>::run(loss, task, results.data());
   if (gradient.data() != nullptr && task.columns < student[1])
     for (std::int64_t r = 0; r < count; ++r)
-      Memory<D>::fill_zero(gradient.data() + r * student[1] + task.columns, static_cast<std::size_t>(student[1] - task.columns) * sizeof(T));
+      Memory<D>::fill_zero(gradient.data() + r * student[1] + task.columns,
+                           static_cast<std::size_t>(student[1] - task.columns) * sizeof(T));
   detail::collect_rows(total, results, rows, 0, count, settings);
   return total;
 }

@@ -7,13 +7,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = beta KL(p_t || m) + (1 - beta) KL(p_s || m), m = beta p_t + (1 - beta) p_s. Gradient (1 - beta) p_s (phi - sum p_s phi) / T with
-/// phi = log(p_s / m). beta = 0 is the whole forward KL and beta = 1 the whole reverse KL, as elsewhere in the field, although L itself goes to
-/// 0 there; `scaled` divides by beta (1 - beta), which is continuous: forward KL at 0, reverse KL at 1.
+/// L = beta KL(p_t || m) + (1 - beta) KL(p_s || m), m = beta p_t + (1 - beta) p_s. Gradient (1 - beta) p_s (phi - sum
+/// p_s phi) / T with phi = log(p_s / m). beta = 0 is the whole forward KL and beta = 1 the whole reverse KL, as
+/// elsewhere in the field, although L itself goes to 0 there; `scaled` divides by beta (1 - beta), which is continuous:
+/// forward KL at 0, reverse KL at 1.
 struct JensenShannon {
   static constexpr bool reads_teacher = true;
-  double beta = 0.5;       // in [0, 1]
-  float temperature = 1;   // > 0, of both models
+  double beta = 0.5;      // in [0, 1]
+  float temperature = 1;  // > 0, of both models
   bool t_squared = true;
   bool scaled = false;
 

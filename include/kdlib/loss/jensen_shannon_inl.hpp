@@ -13,8 +13,9 @@ KDLIB_INLINE EntryLoss<P> JensenShannon::entry(const RowStatistics&, const Entry
   if (beta <= 0) return {(x.p_s - x.p_t) - x.p_t * d, x.p_s - x.p_t};
   if (beta >= 1) return {x.p_s * d + (x.p_t - x.p_s), x.p_s * d};
   const P b = P(beta), c = P(1 - beta);
-  // phi = log(p_s / m), psi = log(p_t / m) = phi - D. m / p_s = 1 + beta (e^-D - 1): with the smaller of beta and 1 - beta in front, the
-  // sum of both to 1 is never needed in the lane's precision. Beyond e^60 the rest of D is added outside.
+  // phi = log(p_s / m), psi = log(p_t / m) = phi - D. m / p_s = 1 + beta (e^-D - 1): with the smaller of beta and 1 -
+  // beta in front, the sum of both to 1 is never needed in the lane's precision. Beyond e^60 the rest of D is added
+  // outside.
   const bool from_student = beta <= 0.5;
   const P e = from_student ? d : -d;
   const P near = max(e, P(-60));

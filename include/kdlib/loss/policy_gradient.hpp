@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses of the one token that was drawn: on-policy distillation as a policy gradient, and the estimators k2, k3 as losses.
+// Losses of the one token that was drawn: on-policy distillation as a policy gradient, and the estimators k2, k3 as
+// losses.
 #ifndef KDLIB_LOSS_POLICY_GRADIENT_HPP
 #define KDLIB_LOSS_POLICY_GRADIENT_HPP
 
@@ -7,14 +8,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Minimises -sg(A) rho(y) with A = log p_t(y) - log p_s(y) detached and rho = p_s(y) / mu(y), mu what drew y. For y ~ mu the expected gradient is
-/// that of KL(p_s || p_t). The reported value is rho (log p_s - log p_t), whose expectation is the divergence; it is not the function whose
-/// gradient is taken, because A is a constant there.
+/// Minimises -sg(A) rho(y) with A = log p_t(y) - log p_s(y) detached and rho = p_s(y) / mu(y), mu what drew y. For y ~
+/// mu the expected gradient is that of KL(p_s || p_t). The reported value is rho (log p_s - log p_t), whose expectation
+/// is the divergence; it is not the function whose gradient is taken, because A is a constant there.
 struct PolicyGradient {
   static constexpr bool reads_teacher_label = true;
-  bool importance_ratio = true;  // weight by rho; needs behaviour log-probs. false: y was drawn from the full distribution of this very student
-  float ratio_limit = 0;         // > 0: rho is cut there (truncated importance sampling; the cut ratio carries no gradient of its own); 0: no limit
-  float advantage_limit = 0;     // > 0: A is clipped to [-limit, limit]; 0: no limit
+  bool importance_ratio = true;  // weight by rho; needs behaviour log-probs. false: y was drawn from the full
+                                 // distribution of this very student
+  float ratio_limit = 0;  // > 0: rho is cut there (truncated importance sampling; the cut ratio carries no gradient of
+                          // its own); 0: no limit
+  float advantage_limit = 0;  // > 0: A is clipped to [-limit, limit]; 0: no limit
 
   /// A - baseline, cut to advantage_limit.
   KDLIB_HOST_DEVICE Detached advantage(const LabelPoint& point, double baseline = 0) const;
@@ -27,8 +30,9 @@ struct PolicyGradient {
   void check_inputs(const RowInputs& rows) const;
 };
 
-/// The same with each row's expected advantage, E[A] = -KL(p_s || p_t), taken off A as a baseline: the expected gradient for y ~ p_s (or y ~ mu with the
-/// ratio) stays that of the reverse KL, its variance falls. Reads the teacher's whole distribution for that one number. The value is PolicyGradient's.
+/// The same with each row's expected advantage, E[A] = -KL(p_s || p_t), taken off A as a baseline: the expected
+/// gradient for y ~ p_s (or y ~ mu with the ratio) stays that of the reverse KL, its variance falls. Reads the
+/// teacher's whole distribution for that one number. The value is PolicyGradient's.
 struct BaselinePolicyGradient {
   static constexpr bool reads_teacher = true;
   static constexpr bool reads_teacher_label = true;
@@ -41,14 +45,17 @@ struct BaselinePolicyGradient {
   void check_inputs(const RowInputs& rows) const { sampled.check_inputs(rows); }
 };
 
-/// The estimators of KL(p_s || p_t) from one token y ~ p_s, with r = p_t(y) / p_s(y) (Schulman, 2020): k1 = -log r, k2 = (log r)^2 / 2, k3 = r - 1 - log r.
+/// The estimators of KL(p_s || p_t) from one token y ~ p_s, with r = p_t(y) / p_s(y) (Schulman, 2020): k1 = -log r, k2
+/// = (log r)^2 / 2, k3 = r - 1 - log r.
 enum class KlEstimator { k1, k2, k3 };
 
-/// An estimator used as a loss. The expected gradient of k2 is that of the reverse KL, of k3 that of the FORWARD KL; k1 is refused.
+/// An estimator used as a loss. The expected gradient of k2 is that of the reverse KL, of k3 that of the FORWARD KL; k1
+/// is refused.
 template <KlEstimator Estimator>
 struct SampledKl {
   static_assert(Estimator != KlEstimator::k1,
-                "k1 cannot be a loss: its expected gradient is 0 and does not contain the teacher. Use kdlib::PolicyGradient, which takes k1 as a "
+                "k1 cannot be a loss: its expected gradient is 0 and does not contain the teacher. Use "
+                "kdlib::PolicyGradient, which takes k1 as a "
                 "detached advantage.");
   static constexpr bool reads_teacher_label = true;
 

@@ -18,32 +18,39 @@ KDLIB_HOST_DEVICE inline Dual PolicyGradient::ratio(const LabelPoint& point) con
   if (!importance_ratio || !point.has_behaviour) return {1, 1};  // d rho / d log p_s = rho
   const Dual rho = exp(point.log_prob - point.behaviour_log_prob);
   const double limit = static_cast<double>(ratio_limit);
-  // Truncated importance sampling keeps c * grad log p_s: the cut weight multiplies the score, it is not differentiated.
+  // Truncated importance sampling keeps c * grad log p_s: the cut weight multiplies the score, it is not
+  // differentiated.
   return limit > 0 && rho.value > limit ? Dual{limit, limit} : rho;
 }
 
-KDLIB_HOST_DEVICE inline Dual PolicyGradient::at_label(const LabelPoint& point) const { return -(advantage(point) * ratio(point)); }
+KDLIB_HOST_DEVICE inline Dual PolicyGradient::at_label(const LabelPoint& point) const {
+  return -(advantage(point) * ratio(point));
+}
 
 KDLIB_HOST_DEVICE inline Dual BaselinePolicyGradient::at_label(const LabelPoint& point) const {
   const Dual rho = sampled.ratio(point);
-  return {-(sampled.advantage(point).value() * rho.value), -(sampled.advantage(point, -point.reverse_kl).value() * rho.derivative)};
+  return {-(sampled.advantage(point).value() * rho.value),
+          -(sampled.advantage(point, -point.reverse_kl).value() * rho.derivative)};
 }
 
 KDLIB_HOST_DEVICE inline bool PolicyGradient::clamped(const LabelPoint& point, double baseline) const {
   PolicyGradient free = *this;
   free.ratio_limit = free.advantage_limit = 0;
-  return ratio(point).value != free.ratio(point).value || advantage(point, baseline).value() != free.advantage(point, baseline).value();
+  return ratio(point).value != free.ratio(point).value ||
+         advantage(point, baseline).value() != free.advantage(point, baseline).value();
 }
 
 inline void PolicyGradient::validate() const {
-  require<ConfigError>(ratio_limit >= 0 && advantage_limit >= 0, "[PolicyGradient] ratio_limit is ", ratio_limit, " and advantage_limit ", advantage_limit,
-                       "; both must be >= 0 (0: no limit)");
+  require<ConfigError>(ratio_limit >= 0 && advantage_limit >= 0, "[PolicyGradient] ratio_limit is ", ratio_limit,
+                       " and advantage_limit ", advantage_limit, "; both must be >= 0 (0: no limit)");
 }
 
 inline void PolicyGradient::check_inputs(const RowInputs& rows) const {
-  require<ConfigError>(!importance_ratio || !rows.behaviour_log_probs.empty(),
-                       "[PolicyGradient] importance_ratio is on and the rows carry no behaviour log-probs; keep those of the sampler, or say "
-                       ".importance_ratio = false if the tokens were drawn from the full distribution of the current student");
+  require<ConfigError>(
+      !importance_ratio || !rows.behaviour_log_probs.empty(),
+      "[PolicyGradient] importance_ratio is on and the rows carry no behaviour log-probs; keep those of the sampler, "
+      "or say "
+      ".importance_ratio = false if the tokens were drawn from the full distribution of the current student");
 }
 
 KDLIB_NAMESPACE_END

@@ -11,7 +11,7 @@ KDLIB_NAMESPACE_BEGIN
 /// L = sum p_s log p_s = -H(p_s): with a positive weight it rewards entropy. Gradient p_s (log p_s + H) / T.
 struct NegativeEntropy {
   static constexpr Moments moments = {.student_entropy = true};
-  float temperature = 1;   // > 0
+  float temperature = 1;  // > 0
   bool t_squared = true;
 
   template <class P>
@@ -21,9 +21,10 @@ struct NegativeEntropy {
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return -row.student_entropy; }
 };
 
-/// L = -1/V sum log p_s, the cross-entropy of the uniform distribution. Gradient (p_s - 1/V) / T. Not for rows with masked columns: log p_s is -1e6 there.
+/// L = -1/V sum log p_s, the cross-entropy of the uniform distribution. Gradient (p_s - 1/V) / T. Not for rows with
+/// masked columns: log p_s is -1e6 there.
 struct UniformCrossEntropy {
-  float temperature = 1;   // > 0
+  float temperature = 1;  // > 0
   bool t_squared = true;
 
   template <class P>
@@ -36,7 +37,9 @@ struct UniformCrossEntropy {
 
 /// L = (log sum e^z)^2, which keeps logits near a normalised scale (PaLM; ST-MoE). Gradient 2 (log sum e^z) p_s.
 struct ZLoss {
-  KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const { return {row.student_lse * row.student_lse, 2 * row.student_lse}; }
+  KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const {
+    return {row.student_lse * row.student_lse, 2 * row.student_lse};
+  }
 };
 
 /// Cross-entropy against (1 - epsilon) 1[y] + epsilon / V (Szegedy et al., 2016).

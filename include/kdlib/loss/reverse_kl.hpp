@@ -7,11 +7,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = sum p_s D, D = log p_s - log p_t. Gradient p_s (D - L) / T, times T^2 where t_squared. The value is summed as p_s D + p_t - p_s.
+/// L = sum p_s D, D = log p_s - log p_t. Gradient p_s (D - L) / T, times T^2 where t_squared. The value is summed as
+/// p_s D + p_t - p_s.
 struct ReverseKl {
   static constexpr bool reads_teacher = true;
   static constexpr Moments moments = {.reverse_kl = true};
-  float temperature = 1;   // > 0, of both models
+  float temperature = 1;  // > 0, of both models
   bool t_squared = true;
 
   template <class P>

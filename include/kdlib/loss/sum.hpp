@@ -35,12 +35,15 @@ struct SumSlots<std::index_sequence<I...>, Ls...> : SumSlot<I, Ls>... {
 };
 }  // namespace detail
 
-/// Sum{Term{0.8, ReverseKl{.temperature = 2}}, Term{0.2, CrossEntropy{}}}: value and gradient sum weight * loss, each term with its own
-/// temperature and T^2. Terms may be sums. Terms of equal temperature share every exponential; the gradient is summed before it is rounded.
+/// Sum{Term{0.8, ReverseKl{.temperature = 2}}, Term{0.2, CrossEntropy{}}}: value and gradient sum weight * loss, each
+/// term with its own temperature and T^2. Terms may be sums. Terms of equal temperature share every exponential; the
+/// gradient is summed before it is rounded.
 template <class... Ls>
 class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static_assert(sizeof...(Ls) > 0, "a Sum needs at least one Term");
-  static_assert((RowLossShape<Ls> && ...), "each Term of a Sum holds a row loss: an aggregate with entry(row, x) or at_label(point) or at_normaliser(row), see kdlib/loss/concepts.hpp");
+  static_assert((RowLossShape<Ls> && ...),
+                "each Term of a Sum holds a row loss: an aggregate with entry(row, x) or at_label(point) or "
+                "at_normaliser(row), see kdlib/loss/concepts.hpp");
   using Slots = detail::SumSlots<std::index_sequence_for<Ls...>, Ls...>;
 
  public:
@@ -67,42 +70,37 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   // The parts of a row loss, for terms of one temperature: T^2 is in each term's weight, since the flags may differ.
   static constexpr Moments moments = (Moments{} | ... | moments_of<Ls>);
   template <class P>
-    requires(has_entry<Ls> || ...)
-  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
+  requires(has_entry<Ls> || ...) KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x)
+  const {
     EntryLoss<P> total{P(0), P(0)};
     add_entries(row, x, total, std::index_sequence_for<Ls...>{});
     return total;
   }
-  KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const
-    requires(has_label_part<Ls> || ...)
-  {
+  KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const requires(has_label_part<Ls> || ...) {
     Dual total;
     for_each([&](double weight, const auto& l) {
-      if constexpr (has_label_part<std::decay_t<decltype(l)>>) total = total + weight * factor_of(l) * l.at_label(point);
+      if constexpr (has_label_part<std::decay_t<decltype(l)>>)
+        total = total + weight * factor_of(l) * l.at_label(point);
     });
     return total;
   }
-  KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const
-    requires(has_clamp<Ls> || ...)
-  {
+  KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const requires(has_clamp<Ls> || ...) {
     bool any = false;
     for_each([&](double, const auto& l) {
       if constexpr (has_clamp<std::decay_t<decltype(l)>>) any = any || l.clamped(point);
     });
     return any;
   }
-  KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const
-    requires(has_normaliser_part<Ls> || ...)
-  {
+  KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const requires(has_normaliser_part<Ls> || ...) {
     Dual total;
     for_each([&](double weight, const auto& l) {
-      if constexpr (has_normaliser_part<std::decay_t<decltype(l)>>) total = total + weight * factor_of(l) * l.at_normaliser(row);
+      if constexpr (has_normaliser_part<std::decay_t<decltype(l)>>)
+        total = total + weight * factor_of(l) * l.at_normaliser(row);
     });
     return total;
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const
-    requires((has_entry<Ls> || ...) && ((!has_entry<Ls> || has_derivative_sum<Ls>) && ...))
-  {
+      requires((has_entry<Ls> || ...) && ((!has_entry<Ls> || has_derivative_sum<Ls>)&&...)) {
     double total = 0;
     for_each([&](double weight, const auto& l) {
       if constexpr (has_entry<std::decay_t<decltype(l)>>) total += weight * factor_of(l) * l.derivative_sum(row);
@@ -118,7 +116,8 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
 
  private:
   template <std::size_t I, class L, class P>
-  KDLIB_INLINE static void add_entry(const detail::SumSlot<I, L>& slot, const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total) {
+  KDLIB_INLINE static void add_entry(const detail::SumSlot<I, L>& slot, const RowStatistics& row, const Entry<P>& x,
+                                     EntryLoss<P>& total) {
     if constexpr (has_entry<L>) {
       const EntryLoss<P> e = slot.slot_loss.entry(row, x);
       const P w = P(slot.slot_weight * factor_of(slot.slot_loss));
@@ -127,12 +126,15 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
     }
   }
   template <class P, std::size_t... I>
-  KDLIB_INLINE void add_entries(const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total, std::index_sequence<I...>) const {
+  KDLIB_INLINE void add_entries(const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total,
+                                std::index_sequence<I...>) const {
     (add_entry<I, Ls>(*this, row, x, total), ...);
   }
   template <class F, std::size_t... I>
   KDLIB_HOST_DEVICE void for_each_of(F&& f, std::index_sequence<I...>) const {
-    (f(static_cast<const detail::SumSlot<I, Ls>&>(*this).slot_weight, static_cast<const detail::SumSlot<I, Ls>&>(*this).slot_loss), ...);
+    (f(static_cast<const detail::SumSlot<I, Ls>&>(*this).slot_weight,
+       static_cast<const detail::SumSlot<I, Ls>&>(*this).slot_loss),
+     ...);
   }
 };
 

@@ -23,7 +23,8 @@ KDLIB_HOST_DEVICE inline double log_sum_exp(std::span<const double> x) {
 }
 
 inline void refuse_renormalised_one(TopKMass mass, std::int64_t size) {
-  require<ConfigError>(mass != TopKMass::renormalised || size != 1, "[top-k] K = 1 with renormalised mass is always 0 and teaches nothing; use TopKMass::tail");
+  require<ConfigError>(mass != TopKMass::renormalised || size != 1,
+                       "[top-k] K = 1 with renormalised mass is always 0 and teaches nothing; use TopKMass::tail");
 }
 
 }  // namespace detail

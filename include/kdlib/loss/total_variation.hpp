@@ -7,10 +7,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = 1/2 sum |p_s - p_t|, in [0, 1]. Gradient p_s (e - sum p_s e) / T with e = 1/2 sign(p_s - p_t), 0 where both are equal.
+/// L = 1/2 sum |p_s - p_t|, in [0, 1]. Gradient p_s (e - sum p_s e) / T with e = 1/2 sign(p_s - p_t), 0 where both are
+/// equal.
 struct TotalVariation {
   static constexpr bool reads_teacher = true;
-  float temperature = 1;   // > 0, of both models
+  float temperature = 1;  // > 0, of both models
   bool t_squared = true;
 
   template <class P>

@@ -11,8 +11,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Gives every targeted linear map factors A (uniform in +-1/sqrt(in)) and B (zero): no output changes. All other parameters are frozen.
-/// Answers how many maps were adapted. ConfigError: nothing is targeted, the head or the embedding is, or there is an adapter already.
+/// Gives every targeted linear map factors A (uniform in +-1/sqrt(in)) and B (zero): no output changes. All other
+/// parameters are frozen. Answers how many maps were adapted. ConfigError: nothing is targeted, the head or the
+/// embedding is, or there is an adapter already.
 template <class D, class T>
 std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings);
 
@@ -29,14 +30,15 @@ struct AdapterSaveSettings {
 template <class D, class T>
 void save_adapter(Decoder<D, T>& model, const std::string& directory, const AdapterSaveSettings& settings = {});
 
-/// Reads an adapter that PEFT or save_adapter wrote; the factors are trainable, all else is frozen. Answers notes (settings that only
-/// matter elsewhere). FormatError or ConfigError name file, key and rule: kinds of adapters that are not plain LoRA (apply_adapter in
-/// model/apply_adapter.hpp merges more kinds), tensors that are missing, unknown, of a wrong shape or not finite.
+/// Reads an adapter that PEFT or save_adapter wrote; the factors are trainable, all else is frozen. Answers notes
+/// (settings that only matter elsewhere). FormatError or ConfigError name file, key and rule: kinds of adapters that
+/// are not plain LoRA (apply_adapter in model/apply_adapter.hpp merges more kinds), tensors that are missing, unknown,
+/// of a wrong shape or not finite.
 template <class D, class T>
 std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& directory);
 
-/// W <- W + s B A, formed in T and rounded once when saved. The W of before is kept for unmerge_adapter. ConfigError where W is packed;
-/// FormatError where the sum is not finite (no weight is changed then).
+/// W <- W + s B A, formed in T and rounded once when saved. The W of before is kept for unmerge_adapter. ConfigError
+/// where W is packed; FormatError where the sum is not finite (no weight is changed then).
 template <class D, class T>
 void merge_adapter(Decoder<D, T>& model);
 /// Back to the weights of before, bit for bit.
@@ -45,8 +47,8 @@ void unmerge_adapter(Decoder<D, T>& model);
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/model/adapter_inl.hpp"
 #include "kdlib/model/adapter_files_inl.hpp"
+#include "kdlib/model/adapter_inl.hpp"
 #include "kdlib/model/adapter_read_inl.hpp"
 
 #endif

@@ -15,9 +15,10 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// What adapter_config.json says, in the order PEFT writes it (sorted keys). Modules whose leaf name is adapted everywhere are listed by
-/// it, others by their full path; ranks and alphas other than the most common go into the patterns. PEFT takes every name of a feed-forward
-/// map of Qwen3-MoE for the experts': the maps of its dense layers are listed by their weights, as target_parameters.
+/// What adapter_config.json says, in the order PEFT writes it (sorted keys). Modules whose leaf name is adapted
+/// everywhere are listed by it, others by their full path; ranks and alphas other than the most common go into the
+/// patterns. PEFT takes every name of a feed-forward map of Qwen3-MoE for the experts': the maps of its dense layers
+/// are listed by their weights, as target_parameters.
 template <class D, class T>
 struct AdapterDescription {
   std::vector<std::string> targets, parameters;
@@ -28,7 +29,10 @@ struct AdapterDescription {
   bool rslora = false;
   std::vector<const Linear<D, T>*> other_ranks, other_alphas;
 
-  bool by_weight(const Linear<D, T>& l) const { return (weights_of_feed_forward && l.path.find(".mlp.") != std::string::npos) || std::find(routers.begin(), routers.end(), &l) != routers.end(); }
+  bool by_weight(const Linear<D, T>& l) const {
+    return (weights_of_feed_forward && l.path.find(".mlp.") != std::string::npos) ||
+           std::find(routers.begin(), routers.end(), &l) != routers.end();
+  }
   std::string pattern(const Linear<D, T>& l) const { return concat("^", l.path, by_weight(l) ? ".weight" : ""); }
 };
 
@@ -53,9 +57,11 @@ AdapterDescription<D, T> describe_adapter(const Decoder<D, T>& model) {
       continue;
     }
     bool everywhere = true;
-    for (const Linear<D, T>* o : linears) everywhere = everywhere && (leaf_name(o->path) != leaf_name(l->path) || o->lora != nullptr);
+    for (const Linear<D, T>* o : linears)
+      everywhere = everywhere && (leaf_name(o->path) != leaf_name(l->path) || o->lora != nullptr);
     // PEFT takes the bare names of feed-forward maps for the experts', too, in a mixture.
-    d.targets.push_back(everywhere && (!mixture || l->path.find(".self_attn.") != std::string::npos) ? leaf_name(l->path) : l->path);
+    d.targets.push_back(
+        everywhere && (!mixture || l->path.find(".self_attn.") != std::string::npos) ? leaf_name(l->path) : l->path);
   }
   std::sort(d.targets.begin(), d.targets.end());
   d.targets.erase(std::unique(d.targets.begin(), d.targets.end()), d.targets.end());
@@ -129,8 +135,9 @@ std::string adapter_config_text(const AdapterDescription<D, T>& d, const Adapter
 template <class D, class T>
 void save_adapter(Decoder<D, T>& model, const std::string& directory, const AdapterSaveSettings& settings) {
   require<ConfigError>(model.has_adapter(), "[save_adapter] the model has no adapter");
-  require<ConfigError>(settings.dtype == "float32" || settings.dtype == "bfloat16" || settings.dtype == "float16", "[save_adapter] dtype ",
-                       settings.dtype, " is not supported; it can be float32, bfloat16 or float16");
+  require<ConfigError>(settings.dtype == "float32" || settings.dtype == "bfloat16" || settings.dtype == "float16",
+                       "[save_adapter] dtype ", settings.dtype,
+                       " is not supported; it can be float32, bfloat16 or float16");
   make_directories(directory);
   SafetensorsWriter writer(join_path(directory, "adapter_model.safetensors"));
   writer.metadata("format", "pt");
@@ -144,14 +151,17 @@ void save_adapter(Decoder<D, T>& model, const std::string& directory, const Adap
         for (std::size_t i = 0; i < values.size(); ++i) stored[i] = static_cast<decltype(zero)>(values[i]);
         file.write(stored.data(), stored.size() * sizeof stored[0]);
       };
-      if (settings.dtype == "float32") writer.add_from(p->name, DType::f32, p->value.shape(), [write](AtomicFile& f) { write(f, 0.0f); });
-      else if (settings.dtype == "bfloat16") writer.add_from(p->name, DType::bf16, p->value.shape(), [write](AtomicFile& f) { write(f, bf16()); });
+      if (settings.dtype == "float32")
+        writer.add_from(p->name, DType::f32, p->value.shape(), [write](AtomicFile& f) { write(f, 0.0f); });
+      else if (settings.dtype == "bfloat16")
+        writer.add_from(p->name, DType::bf16, p->value.shape(), [write](AtomicFile& f) { write(f, bf16()); });
       else writer.add_from(p->name, DType::f16, p->value.shape(), [write](AtomicFile& f) { write(f, f16()); });
     }
   }
   writer.commit();
   const auto description = detail::describe_adapter<D, T>(model);
-  write_file_atomically(join_path(directory, "adapter_config.json"), detail::adapter_config_text(description, settings));
+  write_file_atomically(join_path(directory, "adapter_config.json"),
+                        detail::adapter_config_text(description, settings));
 }
 
 KDLIB_NAMESPACE_END

@@ -11,9 +11,11 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Factors without values for a map, named as PEFT's files name them. `suffix`: what stands behind its path where patterns are compared.
+/// Factors without values for a map, named as PEFT's files name them. `suffix`: what stands behind its path where
+/// patterns are compared.
 template <class D, class T>
-std::unique_ptr<LoraPair<D, T>> make_lora_pair(const Linear<D, T>& l, const LoraSettings& settings, const char* suffix = "") {
+std::unique_ptr<LoraPair<D, T>> make_lora_pair(const Linear<D, T>& l, const LoraSettings& settings,
+                                               const char* suffix = "") {
   auto pair = std::make_unique<LoraPair<D, T>>();
   pair->rank = lora_rank(settings, l.path + suffix);
   pair->alpha = lora_alpha(settings, l.path + suffix);
@@ -33,7 +35,8 @@ void fill_lora_a(LoraPair<D, T>& pair, std::uint64_t seed, std::uint32_t module)
   const double bound = 1.0 / std::sqrt(static_cast<double>(pair.a.value[1]));
   const Rng rng(seed, RngPurpose::initialise, 1, module);
   std::vector<T> values(static_cast<std::size_t>(n));
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<T>((2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1) * bound);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<T>((2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1) * bound);
   Memory<D>::from_host(pair.a.value.data(), values.data(), values.size() * sizeof(T));
 }
 
@@ -48,7 +51,8 @@ std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings
   std::vector<Linear<D, T>*> list;
   for (Linear<D, T>* l : model.linears())
     if (lora_targets(settings, l->path)) list.push_back(l);
-  require<ConfigError>(!list.empty(), where, "no linear map of the model is targeted (a module is called model.layers.0.self_attn.q_proj)");
+  require<ConfigError>(!list.empty(), where,
+                       "no linear map of the model is targeted (a module is called model.layers.0.self_attn.q_proj)");
   return list;
 }
 
@@ -60,7 +64,8 @@ std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings) {
   std::vector<Linear<D, T>*> targets;
   if (!settings.targets.empty() || !settings.routers) targets = detail::lora_modules(model, settings, where);
   require<ConfigError>(!model.has_adapter(), where, "the model has an adapter already: remove_adapter(model) first");
-  require<ConfigError>(!settings.routers || !model.routers().empty(), where, "routers is set, but the model (", family_name(model.config().family), ") has none");
+  require<ConfigError>(!settings.routers || !model.routers().empty(), where, "routers is set, but the model (",
+                       family_name(model.config().family), ") has none");
   const std::size_t modules = targets.size();
   if (settings.routers)
     for (Linear<D, T>* l : model.routers()) targets.push_back(l);
@@ -86,14 +91,16 @@ void merge_adapter(Decoder<D, T>& model) {
   std::vector<std::pair<Linear<D, T>*, Tensor<T, D>>> merged;
   for (Linear<D, T>* l : linears) {
     if (l->lora == nullptr || l->merged()) continue;
-    require<ConfigError>(l->packed == nullptr, "[merge_adapter] ", l->path, " is packed (", l->packed == nullptr ? "" : l->packed->description(),
-                         "); rounding the sum again would give another function than the one that was trained. Merge into the model loaded with decoded weights");
+    require<ConfigError>(l->packed == nullptr, "[merge_adapter] ", l->path, " is packed (",
+                         l->packed == nullptr ? "" : l->packed->description(),
+                         "); rounding the sum again would give another function than the one that was trained. Merge "
+                         "into the model loaded with decoded weights");
     Tensor<T, D> sum = l->weight->value.clone();
     const LoraPair<D, T>& p = *l->lora;
-    Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<T>(p.scale), p.b.value.data(), p.rank, p.a.value.data(), l->in, T{1},
-                        sum.data(), l->in);
-    require<FormatError>(std::isfinite(Kernels<D, T>::sum_squares(sum.data(), sum.count())), "[merge_adapter] ", l->path,
-                         ": the merged weight is not finite");
+    Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<T>(p.scale), p.b.value.data(), p.rank,
+                        p.a.value.data(), l->in, T{1}, sum.data(), l->in);
+    require<FormatError>(std::isfinite(Kernels<D, T>::sum_squares(sum.data(), sum.count())), "[merge_adapter] ",
+                         l->path, ": the merged weight is not finite");
     merged.emplace_back(l, std::move(sum));
   }
   require<ConfigError>(!merged.empty(), "[merge_adapter] the model has no adapter that is not merged");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One decoder-only transformer for Llama (SmolLM2), Qwen2, Qwen3, Qwen2-MoE, Qwen3-MoE and gpt-oss: forward, training, decoding with a cache, files.
+// One decoder-only transformer for Llama (SmolLM2), Qwen2, Qwen3, Qwen2-MoE, Qwen3-MoE and gpt-oss: forward, training,
+// decoding with a cache, files.
 #ifndef KDLIB_MODEL_DECODER_HPP
 #define KDLIB_MODEL_DECODER_HPP
 
@@ -25,8 +26,9 @@ enum class WeightStorage : std::uint8_t {
 
 struct LoadSettings {
   bool trainable = true;  // every parameter may be trained (add_lora freezes them)
-  /// in_file: linear maps, embedding, head and experts are no parameters but packed weights (frozen; LoRA may be added); needs trainable =
-  /// false, and the file must stay as it is while the model lives. gpt-oss's transposed experts (bf16 directories) are decoded all the same.
+  /// in_file: linear maps, embedding, head and experts are no parameters but packed weights (frozen; LoRA may be
+  /// added); needs trainable = false, and the file must stay as it is while the model lives. gpt-oss's transposed
+  /// experts (bf16 directories) are decoded all the same.
   WeightStorage weights = WeightStorage::decoded;
 };
 
@@ -37,7 +39,8 @@ struct SaveSettings {
 
 struct TrainingSettings {
   bool recompute = false;  // keep one tensor a layer and run the layer again in the backward pass
-  double share = 1;        // of the step that this batch is: multiplies the router policy's weights, so that split steps add up
+  double share =
+      1;  // of the step that this batch is: multiplies the router policy's weights, so that split steps add up
 };
 
 /// Terms that a training pass adds to the objective where a model has routers; both 0 by default.
@@ -80,8 +83,9 @@ class Decoder {
   using device_type = D;
   using scalar_type = T;
 
-  /// A Hugging Face directory (config.json, model.safetensors or its shards) or a GGUF file. Linear maps that a directory holds packed (PackedForm) keep
-  /// their codes, in memory, as quantize_linear leaves them. FormatError, ConfigError or IoError name the file and the key; what is odd but harmless is in notes().
+  /// A Hugging Face directory (config.json, model.safetensors or its shards) or a GGUF file. Linear maps that a
+  /// directory holds packed (PackedForm) keep their codes, in memory, as quantize_linear leaves them. FormatError,
+  /// ConfigError or IoError name the file and the key; what is odd but harmless is in notes().
   static Decoder from_pretrained(const std::string& path, const LoadSettings& settings = {});
   /// Random weights: N(0, initializer_range^2), biases 0, norms 1, by Philox from `seed`.
   static Decoder from_config(const DecoderConfig& config, std::uint64_t seed);
@@ -95,7 +99,8 @@ class Decoder {
   /// What loading found odd: tensors that were ignored, a head beside a tied embedding.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  /// Every parameter, LoRA factors included (named as in a PEFT file); the addresses stay. Packed weights are not parameters.
+  /// Every parameter, LoRA factors included (named as in a PEFT file); the addresses stay. Packed weights are not
+  /// parameters.
   std::vector<Parameter<T, D>*> parameters();
   /// The parameter of that name, or nullptr.
   Parameter<T, D>* find_parameter(std::string_view name);
@@ -111,8 +116,9 @@ class Decoder {
 
   /// The matrix behind the logits: hidden x weight^T.
   HeadView<T, D> head() const;
-  /// Ids from `ids` on are padding rows of the head: head() leaves them out of every softmax, and nothing is sampled from them. For a
-  /// teacher and a student of one tokenizer whose heads are padded differently. ShapeError unless 1 <= ids <= vocab_size().
+  /// Ids from `ids` on are padding rows of the head: head() leaves them out of every softmax, and nothing is sampled
+  /// from them. For a teacher and a student of one tokenizer whose heads are padded differently. ShapeError unless 1 <=
+  /// ids <= vocab_size().
   void set_real_vocabulary(std::int64_t ids);
   /// Where the head is the embedding: gives it a tensor of its own with equal values; nothing else changes.
   void untie_head();
@@ -121,7 +127,8 @@ class Decoder {
 
   /// A cache for `sequences` slots of up to `capacity` tokens each.
   KvCache<T, D> make_cache(std::int64_t sequences, std::int64_t capacity) const;
-  /// Document b of the batch continues slot slots[b] (distinct). Gives the hidden states [N, H] and keeps keys and values.
+  /// Document b of the batch continues slot slots[b] (distinct). Gives the hidden states [N, H] and keeps keys and
+  /// values.
   Tensor<T, D> decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots);
 
   /// Regularisers of the routers in training passes; without routers only zeros are taken (ConfigError).
@@ -132,8 +139,8 @@ class Decoder {
   void set_routers_trainable(bool trainable);
   /// Experts of a mixture, 0 where the model has none.
   std::int64_t experts() const { return config_.mixtures() > 0 ? config_.moe.experts : 0; }
-  /// Forward passes write their choices to `record` and follow `replay`; both are borrowed, nullptr ends it. decode() records, too.
-  /// Trainers and generate(record_routing) set it for their own passes and end it.
+  /// Forward passes write their choices to `record` and follow `replay`; both are borrowed, nullptr ends it. decode()
+  /// records, too. Trainers and generate(record_routing) set it for their own passes and end it.
   void set_routing(RoutingRecord* record, const RoutingRecord* replay = nullptr) { record_ = record, replay_ = replay; }
 
   /// LoRA on (the default) or off.
@@ -141,18 +148,20 @@ class Decoder {
   bool adapter_enabled() const { return adapter_enabled_; }
   bool has_adapter() const;
 
-  /// config.json and model.safetensors with the names of transformers; packed weights are written decoded (save_packed keeps codes: model/save_packed.hpp).
-  /// An adapter that is not merged is refused: merge_adapter(model) or save_adapter(model, directory) first.
+  /// config.json and model.safetensors with the names of transformers; packed weights are written decoded (save_packed
+  /// keeps codes: model/save_packed.hpp). An adapter that is not merged is refused: merge_adapter(model) or
+  /// save_adapter(model, directory) first.
   void save_pretrained(const std::string& directory, const SaveSettings& settings = {}) const;
 
-  /// Where codes follow trained parameters (quantize_student), they are made again before the next pass whenever parameters() was asked for or
-  /// backward() was called. Whoever changes values through pointers from before calls this.
+  /// Where codes follow trained parameters (quantize_student), they are made again before the next pass whenever
+  /// parameters() was asked for or backward() was called. Whoever changes values through pointers from before calls
+  /// this.
   void parameters_changed() { codes_old_ = true; }
   /// Makes codes follow now; passes and save_pretrained call it.
   void refresh_codes() const;
 
-  /// A second, frozen model over the same memory, without LoRA (its own may be added, its linear maps may be quantised). Neither may
-  /// train what they share.
+  /// A second, frozen model over the same memory, without LoRA (its own may be added, its linear maps may be
+  /// quantised). Neither may train what they share.
   Decoder share() const;
 
   /// For add_lora, quantize_linear and loaders.
@@ -164,7 +173,8 @@ class Decoder {
   std::vector<Linear<D, T>*> routers() const;
   /// Everything that may carry LoRA factors: linears(), then routers().
   std::vector<Linear<D, T>*> adaptable() const;
-  /// Every packed weight under the name and shape its parameter would have: linear maps, embedding, head, experts [E, out, in].
+  /// Every packed weight under the name and shape its parameter would have: linear maps, embedding, head, experts [E,
+  /// out, in].
   std::vector<PackedWeight<D, T>> packed_weights() const;
 
  private:
@@ -180,7 +190,7 @@ class Decoder {
   Var<T, D> run(Tape<T, D>& tape, const LayerContext<D, T>& context, const TrainingSettings& settings);
 
   DecoderConfig config_;
-  std::unique_ptr<Parameter<T, D>> embedding_, final_norm_, head_;  // head_ is null where tied
+  std::unique_ptr<Parameter<T, D>> embedding_, final_norm_, head_;            // head_ is null where tied
   std::shared_ptr<const PackedMatrix<T, D>> packed_embedding_, packed_head_;  // instead of embedding_ and head_
   std::vector<DecoderBlock<D, T>> blocks_;
   RopeTable<T, D> rope_;
@@ -196,7 +206,8 @@ class Decoder {
   Var<T, D> result_;
 };
 
-/// Bytes of all weights as they lie, adapters apart: parameters in memory, packed weights in their format (in memory or in the file).
+/// Bytes of all weights as they lie, adapters apart: parameters in memory, packed weights in their format (in memory or
+/// in the file).
 template <class D, class T>
 double weight_bytes(Decoder<D, T>& model);
 

@@ -24,7 +24,7 @@ struct DecoderConfig {
   std::int64_t layers = 0;
   std::int64_t query_heads = 0;
   std::int64_t kv_heads = 0;
-  std::int64_t head_size = 0;          // even; query_heads * head_size may differ from H
+  std::int64_t head_size = 0;  // even; query_heads * head_size may differ from H
   double norm_epsilon = 1e-6;
   RopeSettings rope;
   std::int64_t context_length = 2048;  // tokens the model was made for (advisory)
@@ -32,20 +32,22 @@ struct DecoderConfig {
   bool attention_bias = false;         // q, k, v
   bool output_bias = false;            // o
   bool mlp_bias = false;
-  std::vector<std::int64_t> windows;   // [layers] keys a query sees, 0 = all; empty = all 0
-  ExpertSettings moe;                  // of the sparse layers; moe.experts = 0: there are none
-  std::vector<std::uint8_t> sparse;    // [layers] 1 = mixture of experts, or empty: none is
+  std::vector<std::int64_t> windows;  // [layers] keys a query sees, 0 = all; empty = all 0
+  ExpertSettings moe;                 // of the sparse layers; moe.experts = 0: there are none
+  std::vector<std::uint8_t> sparse;   // [layers] 1 = mixture of experts, or empty: none is
   double initializer_range = 0.02;
   std::vector<std::int32_t> bos_ids, eos_ids;
-  std::int32_t pad_id = -1;            // -1: none
-  std::string dtype = "float32";       // storage: float32, bfloat16 or float16
-  std::string source_json;             // config.json as it was read: unknown keys are written back
+  std::int32_t pad_id = -1;       // -1: none
+  std::string dtype = "float32";  // storage: float32, bfloat16 or float16
+  std::string source_json;        // config.json as it was read: unknown keys are written back
 
   bool head_norm() const { return family == Family::qwen3 || family == Family::qwen3_moe; }
   bool has_sinks() const { return family == Family::gpt_oss; }
   bool is_sparse(std::int64_t layer) const { return !sparse.empty() && sparse[static_cast<std::size_t>(layer)] != 0; }
   std::int64_t mixtures() const;  // sparse layers
-  std::int64_t window(std::int64_t layer) const { return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)]; }
+  std::int64_t window(std::int64_t layer) const {
+    return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)];
+  }
   std::int64_t parameter_count() const;
   /// Parameters that one token meets: of the experts only the active ones.
   std::int64_t active_parameter_count() const;

@@ -9,12 +9,18 @@ KDLIB_NAMESPACE_BEGIN
 
 inline const char* family_name(Family family) {
   switch (family) {
-    case Family::qwen2: return "qwen2";
-    case Family::qwen3: return "qwen3";
-    case Family::qwen3_moe: return "qwen3_moe";
-    case Family::qwen2_moe: return "qwen2_moe";
-    case Family::gpt_oss: return "gpt_oss";
-    default: return "llama";
+    case Family::qwen2:
+      return "qwen2";
+    case Family::qwen3:
+      return "qwen3";
+    case Family::qwen3_moe:
+      return "qwen3_moe";
+    case Family::qwen2_moe:
+      return "qwen2_moe";
+    case Family::gpt_oss:
+      return "gpt_oss";
+    default:
+      return "llama";
   }
 }
 
@@ -32,9 +38,11 @@ inline std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const 
   if (head_norm()) attention += 2 * head_size;
   if (has_sinks()) attention += query_heads;
   const std::int64_t dense = 3 * h * i + (mlp_bias ? 2 * i + h : 0);
-  std::int64_t mixture = moe.experts * (h + (moe.biases ? 1 : 0)) + experts * (3 * h * moe.intermediate + (moe.biases ? 2 * moe.intermediate + h : 0));
+  std::int64_t mixture = moe.experts * (h + (moe.biases ? 1 : 0)) +
+                         experts * (3 * h * moe.intermediate + (moe.biases ? 2 * moe.intermediate + h : 0));
   if (moe.shared > 0) mixture += 3 * h * moe.shared + h;
-  return layers * attention + mixtures() * mixture + (layers - mixtures()) * dense + h + vocab_size * h * (tied_head ? 1 : 2);
+  return layers * attention + mixtures() * mixture + (layers - mixtures()) * dense + h +
+         vocab_size * h * (tied_head ? 1 : 2);
 }
 
 inline std::int64_t DecoderConfig::parameter_count() const { return count_parameters(moe.experts); }
@@ -50,31 +58,37 @@ inline void DecoderConfig::check(const std::string& where) const {
                         Field{"intermediate_size", intermediate_size, wide}, Field{"num_hidden_layers", layers, 4096},
                         Field{"num_attention_heads", query_heads, 65536}, Field{"num_key_value_heads", kv_heads, 65536},
                         Field{"head_dim", head_size, 65536}})
-    require<ConfigError>(f.value > 0 && f.value <= f.limit, "[decoder] ", where, ": ", f.name, " is ", f.value, "; it must be from 1 to ", f.limit);
+    require<ConfigError>(f.value > 0 && f.value <= f.limit, "[decoder] ", where, ": ", f.name, " is ", f.value,
+                         "; it must be from 1 to ", f.limit);
   require<ConfigError>(query_heads % kv_heads == 0, "[decoder] ", where, ": num_attention_heads ", query_heads,
                        " is not a multiple of num_key_value_heads ", kv_heads);
   require<ConfigError>(head_size % 2 == 0, "[decoder] ", where, ": head_dim ", head_size, " is odd; it must be even");
-  require<ConfigError>(norm_epsilon > 0 && norm_epsilon < 1, "[decoder] ", where, ": rms_norm_eps must be between 0 and 1");
+  require<ConfigError>(norm_epsilon > 0 && norm_epsilon < 1, "[decoder] ", where,
+                       ": rms_norm_eps must be between 0 and 1");
   require<ConfigError>(rope.theta > 0, "[decoder] ", where, ": rope_theta must be positive");
   require<ConfigError>(rope.factor >= 1, "[decoder] ", where, ": the rope scaling's factor must be at least 1");
   if (rope.kind == RopeScalingKind::llama3 || rope.kind == RopeScalingKind::yarn)
-    require<ConfigError>(rope.original_length > 0, "[decoder] ", where, ": original_max_position_embeddings must be positive");
+    require<ConfigError>(rope.original_length > 0, "[decoder] ", where,
+                         ": original_max_position_embeddings must be positive");
   if (rope.kind == RopeScalingKind::llama3)
-    require<ConfigError>(rope.low_frequency_factor > 0 && rope.high_frequency_factor > rope.low_frequency_factor, "[decoder] ", where,
-                         ": high_freq_factor must be above low_freq_factor, and both positive");
-  require<ConfigError>(windows.empty() || static_cast<std::int64_t>(windows.size()) == layers, "[decoder] ", where, ": ", windows.size(),
-                       " layer types for ", layers, " layers");
-  require<ConfigError>(sparse.empty() || static_cast<std::int64_t>(sparse.size()) == layers, "[decoder] ", where, ": ", sparse.size(),
-                       " flags of sparse layers for ", layers, " layers");
+    require<ConfigError>(rope.low_frequency_factor > 0 && rope.high_frequency_factor > rope.low_frequency_factor,
+                         "[decoder] ", where, ": high_freq_factor must be above low_freq_factor, and both positive");
+  require<ConfigError>(windows.empty() || static_cast<std::int64_t>(windows.size()) == layers, "[decoder] ", where,
+                       ": ", windows.size(), " layer types for ", layers, " layers");
+  require<ConfigError>(sparse.empty() || static_cast<std::int64_t>(sparse.size()) == layers, "[decoder] ", where, ": ",
+                       sparse.size(), " flags of sparse layers for ", layers, " layers");
   if (mixtures() > 0) {
     for (const Field f : {Field{"num_experts", moe.experts, 65536}, Field{"num_experts_per_tok", moe.active, 65536},
-                          Field{"moe_intermediate_size", moe.intermediate, wide}, Field{"shared_expert_intermediate_size", moe.shared + 1, wide}})
-      require<ConfigError>(f.value > 0 && f.value <= f.limit, "[decoder] ", where, ": ", f.name, " is ", f.value, "; it must be from 1 to ", f.limit);
-    require<ConfigError>(moe.active <= moe.experts, "[decoder] ", where, ": num_experts_per_tok ", moe.active, " is above num_experts ", moe.experts);
+                          Field{"moe_intermediate_size", moe.intermediate, wide},
+                          Field{"shared_expert_intermediate_size", moe.shared + 1, wide}})
+      require<ConfigError>(f.value > 0 && f.value <= f.limit, "[decoder] ", where, ": ", f.name, " is ", f.value,
+                           "; it must be from 1 to ", f.limit);
+    require<ConfigError>(moe.active <= moe.experts, "[decoder] ", where, ": num_experts_per_tok ", moe.active,
+                         " is above num_experts ", moe.experts);
     require<ConfigError>(moe.activation.limit >= 0, "[decoder] ", where, ": swiglu_limit must not be negative");
   }
-  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[decoder] ", where, ": dtype ", dtype,
-                       " is not supported; it can be float32, bfloat16 or float16");
+  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[decoder] ", where, ": dtype ",
+                       dtype, " is not supported; it can be float32, bfloat16 or float16");
 }
 
 KDLIB_NAMESPACE_END

@@ -13,15 +13,18 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Standard normal numbers from pairs of uniform ones (Box and Muller, 1958): element i of stream (seed, row) depends on i alone.
+/// Standard normal numbers from pairs of uniform ones (Box and Muller, 1958): element i of stream (seed, row) depends
+/// on i alone.
 template <class D, class T>
 void fill_normal(Tensor<T, D>& tensor, double deviation, std::uint64_t seed, std::uint32_t row) {
   std::vector<T> values(static_cast<std::size_t>(tensor.count()));
   const Rng rng(seed, RngPurpose::initialise, 0, row);
   parallel_for(tensor.count(), 4096, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const double u = rng.uniform(static_cast<std::uint32_t>(2 * i)), v = rng.uniform(static_cast<std::uint32_t>(2 * i + 1));
-      values[static_cast<std::size_t>(i)] = static_cast<T>(deviation * std::sqrt(-2 * std::log(1 - u)) * std::cos(two_pi * v));
+      const double u = rng.uniform(static_cast<std::uint32_t>(2 * i)),
+                   v = rng.uniform(static_cast<std::uint32_t>(2 * i + 1));
+      values[static_cast<std::size_t>(i)] =
+          static_cast<T>(deviation * std::sqrt(-2 * std::log(1 - u)) * std::cos(two_pi * v));
     }
   });
   Memory<D>::from_host(tensor.data(), values.data(), values.size() * sizeof(T));
@@ -120,7 +123,8 @@ void Decoder<D, T>::build() {
       b.attention.q_norm = detail::make_parameter<D, T>(attention + ".q_norm.weight", Shape{c.head_size});
       b.attention.k_norm = detail::make_parameter<D, T>(attention + ".k_norm.weight", Shape{c.head_size});
     }
-    b.attention.heads = {c.query_heads, c.kv_heads, c.head_size, c.window(i), 1.0 / std::sqrt(static_cast<double>(c.head_size))};
+    b.attention.heads = {c.query_heads, c.kv_heads, c.head_size, c.window(i),
+                         1.0 / std::sqrt(static_cast<double>(c.head_size))};
     if (c.has_sinks()) b.attention.sinks = detail::make_parameter<D, T>(attention + ".sinks", Shape{c.query_heads});
     if (c.is_sparse(i)) b.feed_forward = std::make_unique<ExpertFeedForward<D, T>>(layer + ".mlp", h, c.moe, mixture++);
     else b.feed_forward = std::make_unique<GatedFeedForward<D, T>>(layer + ".mlp", h, c.intermediate_size, c.mlp_bias);
@@ -139,7 +143,8 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
   detail::allocate_parameters<D, T>(model.parameters());
   for (Parameter<T, D>* p : model.parameters()) {
     const bool bias = p->name.ends_with(".bias") || p->name.ends_with("_proj_bias");
-    if ((p->value.shape().rank() > 1 && !bias) || p->name.ends_with(".sinks")) detail::fill_normal(p->value, config.initializer_range, seed, row);
+    if ((p->value.shape().rank() > 1 && !bias) || p->name.ends_with(".sinks"))
+      detail::fill_normal(p->value, config.initializer_range, seed, row);
     else detail::fill_constant(p->value, bias ? T{0} : T{1});
     p->trainable = true;
     ++row;
@@ -213,14 +218,16 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   require<InputError>(*low >= 0, "[decoder] position ", *low, " is negative");
   ensure_rope(std::int64_t{*high} + 1);
   LayerContext<D, T> context;
-  context.layout = {detail::to_device<D>(batch.ids), detail::to_device<D>(positions), detail::to_device<D>(batch.offsets), batch.documents()};
+  context.layout = {detail::to_device<D>(batch.ids), detail::to_device<D>(positions),
+                    detail::to_device<D>(batch.offsets), batch.documents()};
   context.rope = rope_;
   context.norm_epsilon = config_.norm_epsilon;
   context.adapter = adapter_enabled_;
   context.record = record_;
   context.replay = replay_;
   if (replay_ != nullptr)
-    require<InputError>(static_cast<std::int64_t>(replay_->ids.size()) == config_.mixtures(), "[decoder] the routing to replay is for ", replay_->ids.size(),
+    require<InputError>(static_cast<std::int64_t>(replay_->ids.size()) == config_.mixtures(),
+                        "[decoder] the routing to replay is for ", replay_->ids.size(),
                         " layers with routers; the model has ", config_.mixtures());
   if (record_ != nullptr) {
     require<ConfigError>(record_ != replay_, "[set_routing] record and replay are the same object");
@@ -242,11 +249,12 @@ Var<T, D> Decoder<D, T>::run(Tape<T, D>& tape, const LayerContext<D, T>& context
     const bool trains = std::any_of(parameters.begin(), parameters.end(), [&context](const Parameter<T, D>* p) {
       return p->trainable && (context.adapter || !p->name.starts_with("base_model."));
     });
-    h = kdlib::recompute(tape, h, trains, [&block, own = LayerContext<D, T>(context)](Tape<T, D>& t, const Var<T, D>& x) mutable {
-      const Var<T, D> y = block.forward(t, x, own);
-      own.record = nullptr;  // the second run chooses the same
-      return y;
-    });
+    h = kdlib::recompute(tape, h, trains,
+                         [&block, own = LayerContext<D, T>(context)](Tape<T, D>& t, const Var<T, D>& x) mutable {
+                           const Var<T, D> y = block.forward(t, x, own);
+                           own.record = nullptr;  // the second run chooses the same
+                           return y;
+                         });
   }
   return rms_norm(tape, *final_norm_, h, config_.norm_epsilon);
 }
@@ -271,8 +279,9 @@ Tensor<T, D> Decoder<D, T>::forward_training(const TokenBatch& batch, const Trai
 
 template <class D, class T>
 void Decoder<D, T>::backward(View<const T, D> hidden_gradient) {
-  require<ShapeError>(result_.requires_gradient(), "[Decoder::backward] there is nothing to go back through: call forward_training first, with a "
-                                                   "trainable parameter");
+  require<ShapeError>(result_.requires_gradient(),
+                      "[Decoder::backward] there is nothing to go back through: call forward_training first, with a "
+                      "trainable parameter");
   Tensor<T, D> gradient(hidden_gradient.shape());
   Memory<D>::copy(gradient.data(), hidden_gradient.data(), static_cast<std::size_t>(gradient.bytes()));
   const Var<T, D> result = std::exchange(result_, Var<T, D>());
@@ -283,8 +292,8 @@ void Decoder<D, T>::backward(View<const T, D> hidden_gradient) {
 template <class D, class T>
 void Decoder<D, T>::set_router_policy(const RouterPolicy& policy) {
   require<ConfigError>(policy.balance >= 0 && policy.z >= 0, "[set_router_policy] weights must not be negative");
-  require<ConfigError>(config_.mixtures() > 0 || (policy.balance == 0 && policy.z == 0), "[set_router_policy] the model (",
-                       family_name(config_.family), ") has no routers");
+  require<ConfigError>(config_.mixtures() > 0 || (policy.balance == 0 && policy.z == 0),
+                       "[set_router_policy] the model (", family_name(config_.family), ") has no routers");
   router_policy_ = policy;
 }
 
@@ -301,7 +310,8 @@ template <class D, class T>
 HeadView<T, D> Decoder<D, T>::head() const {
   HeadView<T, D> view;
   view.packed = config_.tied_head ? packed_embedding_.get() : packed_head_.get();
-  if (view.packed != nullptr) view.weight = View<const T, D>(nullptr, Shape{view.packed->rows(), view.packed->columns()});
+  if (view.packed != nullptr)
+    view.weight = View<const T, D>(nullptr, Shape{view.packed->rows(), view.packed->columns()});
   else view.weight = std::as_const(head_ != nullptr ? head_->value : embedding_->value).view();
   view.real_vocabulary = real_vocabulary_ > 0 ? real_vocabulary_ : config_.vocab_size;
   return view;
@@ -309,14 +319,16 @@ HeadView<T, D> Decoder<D, T>::head() const {
 
 template <class D, class T>
 void Decoder<D, T>::set_real_vocabulary(std::int64_t ids) {
-  require<ShapeError>(ids >= 1 && ids <= config_.vocab_size, "[set_real_vocabulary] ", ids, " ids; the head has ", config_.vocab_size, " rows");
+  require<ShapeError>(ids >= 1 && ids <= config_.vocab_size, "[set_real_vocabulary] ", ids, " ids; the head has ",
+                      config_.vocab_size, " rows");
   real_vocabulary_ = ids;
 }
 
 template <class D, class T>
 void Decoder<D, T>::untie_head() {
   if (!config_.tied_head) return;
-  require<ConfigError>(packed_embedding_ == nullptr, "[untie_head] the model's matrices stay in their file; load it with decoded weights");
+  require<ConfigError>(packed_embedding_ == nullptr,
+                       "[untie_head] the model's matrices stay in their file; load it with decoded weights");
   head_ = detail::make_parameter<D, T>("lm_head.weight", embedding_->value.shape());
   head_->value = embedding_->value.clone();
   head_->trainable = embedding_->trainable;
@@ -331,25 +343,28 @@ Parameter<T, D>* Decoder<D, T>::head_parameter() {
 
 template <class D, class T>
 KvCache<T, D> Decoder<D, T>::make_cache(std::int64_t sequences, std::int64_t capacity) const {
-  require<ShapeError>(sequences > 0 && capacity > 0, "[Decoder::make_cache] ", sequences, " sequences of ", capacity, " tokens");
+  require<ShapeError>(sequences > 0 && capacity > 0, "[Decoder::make_cache] ", sequences, " sequences of ", capacity,
+                      " tokens");
   return KvCache<T, D>(config_.layers, sequences, capacity, config_.kv_heads * config_.head_size);
 }
 
 template <class D, class T>
 Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots) {
-  require<ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[Decoder::decode] ", slots.size(), " slots for ",
-                      batch.documents(), " documents");
+  require<ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[Decoder::decode] ", slots.size(),
+                      " slots for ", batch.documents(), " documents");
   require<ShapeError>(cache.layers() == config_.layers, "[Decoder::decode] the cache was made for another model");
   std::vector<std::int64_t> past;
   for (std::int64_t b = 0; b < batch.documents(); ++b) {
     const std::int32_t slot = slots[static_cast<std::size_t>(b)];
     past.push_back(cache.length(slot));
-    require<InputError>(past.back() + batch.length(b) <= cache.capacity(), "[Decoder::decode] slot ", slot, " holds ", past.back(), " tokens; ",
-                        batch.length(b), " more do not fit into its ", cache.capacity());
-    require<ShapeError>(std::find(slots.begin(), slots.begin() + b, slot) == slots.begin() + b, "[Decoder::decode] slot ", slot, " is named twice");
+    require<InputError>(past.back() + batch.length(b) <= cache.capacity(), "[Decoder::decode] slot ", slot, " holds ",
+                        past.back(), " tokens; ", batch.length(b), " more do not fit into its ", cache.capacity());
+    require<ShapeError>(std::find(slots.begin(), slots.begin() + b, slot) == slots.begin() + b,
+                        "[Decoder::decode] slot ", slot, " is named twice");
   }
   LayerContext<D, T> context = context_for(batch, past);
-  const Tensor<std::int32_t, D> slots_there = detail::to_device<D>(std::vector<std::int32_t>(slots.begin(), slots.end()));
+  const Tensor<std::int32_t, D> slots_there =
+      detail::to_device<D>(std::vector<std::int32_t>(slots.begin(), slots.end()));
   const Tensor<std::int64_t, D> past_there = detail::to_device<D>(past);
   CacheRanges<T> ranges{nullptr, nullptr, cache.capacity(), slots_there.data(), past_there.data()};
   context.cache = &ranges;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a parameter stands in a GGUF file: tensor names, and which row of the parameter each row of a tensor is. Reader and writer share it.
+// Where a parameter stands in a GGUF file: tensor names, and which row of the parameter each row of a tensor is. Reader
+// and writer share it.
 #ifndef KDLIB_MODEL_GGUF_NAMES_INL_HPP
 #define KDLIB_MODEL_GGUF_NAMES_INL_HPP
 
@@ -15,12 +16,18 @@ namespace detail {
 /// The architecture of GGUF files of a family.
 inline const char* gguf_architecture(Family family) {
   switch (family) {
-    case Family::qwen2: return "qwen2";
-    case Family::qwen3: return "qwen3";
-    case Family::qwen2_moe: return "qwen2moe";
-    case Family::qwen3_moe: return "qwen3moe";
-    case Family::gpt_oss: return "gpt-oss";
-    default: return "llama";
+    case Family::qwen2:
+      return "qwen2";
+    case Family::qwen3:
+      return "qwen3";
+    case Family::qwen2_moe:
+      return "qwen2moe";
+    case Family::qwen3_moe:
+      return "qwen3moe";
+    case Family::gpt_oss:
+      return "gpt-oss";
+    default:
+      return "llama";
   }
 }
 
@@ -30,7 +37,8 @@ inline bool ends_with_any(std::string_view name, std::initializer_list<std::stri
   return false;
 }
 
-/// model.layers.3.self_attn.q_proj.weight -> blk.3.attn_q.weight. Packed gate_up tensors of experts are two tensors: gguf_parts().
+/// model.layers.3.self_attn.q_proj.weight -> blk.3.attn_q.weight. Packed gate_up tensors of experts are two tensors:
+/// gguf_parts().
 inline std::string gguf_tensor_name(const std::string& name, Family family) {
   if (name == "model.embed_tokens.weight") return "token_embd.weight";
   if (name == "model.norm.weight") return "output_norm.weight";
@@ -67,10 +75,10 @@ inline std::string gguf_tensor_name(const std::string& name, Family family) {
 /// One tensor of a GGUF file and the rows of the parameter [rows, width] that it holds. A vector has rows of one value.
 struct GgufPart {
   std::string name;
-  Shape shape;               // as GgufTensor::shape
+  Shape shape;  // as GgufTensor::shape
   std::int64_t rows = 0, width = 0;
-  std::int64_t head = 0;     // > 0: rows of a head of this size are interleaved (q and k of architecture llama)
-  std::int64_t group = 0;    // > 0: an expert's rows in the parameter, of which this tensor has first, first + step, ...
+  std::int64_t head = 0;   // > 0: rows of a head of this size are interleaved (q and k of architecture llama)
+  std::int64_t group = 0;  // > 0: an expert's rows in the parameter, of which this tensor has first, first + step, ...
   std::int64_t first = 0, step = 1;
 
   /// The parameter's row that is row `row` here.
@@ -94,7 +102,8 @@ inline std::vector<GgufPart> gguf_parts(const std::string& name, const Shape& sh
   if (name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.gate_up_proj_bias")) {
     const std::string path = name.substr(0, name.find(".mlp.")), ending = bias ? "_exps.bias" : "_exps.weight";
     const std::string layer = "blk." + path.substr(path.rfind('.') + 1);
-    const bool alternate = config.family == Family::gpt_oss;  // gate and up row by row; else all of gate, then all of up
+    const bool alternate =
+        config.family == Family::gpt_oss;  // gate and up row by row; else all of gate, then all of up
     part.group = shape[1];
     part.rows /= 2;
     part.shape = bias ? Shape{shape[0], shape[1] / 2} : Shape{shape[0], shape[1] / 2, shape[2]};
@@ -107,7 +116,9 @@ inline std::vector<GgufPart> gguf_parts(const std::string& name, const Shape& sh
   }
   part.name = gguf_tensor_name(name, config.family);
   if (name.ends_with(".shared_expert_gate.weight")) part.shape = Shape{shape[1]};  // [1, H] is stored as [H]
-  if (config.family == Family::llama && ends_with_any(name, {".q_proj.weight", ".q_proj.bias", ".k_proj.weight", ".k_proj.bias"})) part.head = config.head_size;
+  if (config.family == Family::llama &&
+      ends_with_any(name, {".q_proj.weight", ".q_proj.bias", ".k_proj.weight", ".k_proj.bias"}))
+    part.head = config.head_size;
   return {part};
 }
 

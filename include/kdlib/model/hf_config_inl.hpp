@@ -15,26 +15,31 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 constexpr const char* supported_models = "llama, qwen2, qwen3, qwen3_moe, qwen2_moe and gpt_oss";
-constexpr const char* class_names[] = {"LlamaForCausalLM",   "Qwen2ForCausalLM",    "Qwen3ForCausalLM",
+constexpr const char* class_names[] = {"LlamaForCausalLM",    "Qwen2ForCausalLM",    "Qwen3ForCausalLM",
                                        "Qwen3MoeForCausalLM", "Qwen2MoeForCausalLM", "GptOssForCausalLM"};
 
 /// The family of a model_type; what is known but not built yet is refused by name.
 inline Family parse_family(const std::string& type, const std::string& where) {
-  for (const Family f : {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
+  for (const Family f :
+       {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
     if (type == family_name(f)) return f;
   for (const char* name : {"deepseek_v2", "deepseek_v3", "mixtral"})
-    require<ConfigError>(type != name, "[decoder] ", where, ": model_type ", type, " is not supported yet; ", supported_models, " are");
-  fail<ConfigError>("[decoder] ", where, ": model_type \"", type, "\" is unknown; ", supported_models, " are supported");
+    require<ConfigError>(type != name, "[decoder] ", where, ": model_type ", type, " is not supported yet; ",
+                         supported_models, " are");
+  fail<ConfigError>("[decoder] ", where, ": model_type \"", type, "\" is unknown; ", supported_models,
+                    " are supported");
 }
 
 inline std::string model_type_of(const Json& json, const std::string& where) {
   if (const auto type = json.find_set("model_type")) return std::string(type->as_string());
   const auto list = json.find_set("architectures");
-  require<ConfigError>(list && list->is_array() && list->size() > 0, "[decoder] ", where, ": model_type is missing, and architectures too");
+  require<ConfigError>(list && list->is_array() && list->size() > 0, "[decoder] ", where,
+                       ": model_type is missing, and architectures too");
   const std::string_view name = (*list)[0].as_string();
   for (int i = 0; i < 6; ++i)
     if (name == class_names[i]) return family_name(static_cast<Family>(i));
-  fail<ConfigError>("[decoder] ", where, ": model_type is missing and architecture \"", name, "\" is unknown; ", supported_models, " are supported");
+  fail<ConfigError>("[decoder] ", where, ": model_type is missing and architecture \"", name, "\" is unknown; ",
+                    supported_models, " are supported");
 }
 
 inline RopeScalingKind parse_rope_kind(const Json& json, const std::string& type, const std::string& where) {
@@ -59,10 +64,12 @@ inline RopeSettings parse_rope(const Json& json, double context_length, const st
   rope.theta = r.double_or("rope_theta", rope.theta);
   const auto type = r.find_set("rope_type") ? r.find_set("rope_type") : r.find_set("type");
   rope.kind = type ? parse_rope_kind(r, std::string(type->as_string()), where) : RopeScalingKind::none;
-  require<ConfigError>(r.double_or("partial_rotary_factor", 1.0) == 1.0, "[decoder] ", where, ": partial_rotary_factor is not supported");
+  require<ConfigError>(r.double_or("partial_rotary_factor", 1.0) == 1.0, "[decoder] ", where,
+                       ": partial_rotary_factor is not supported");
   if (rope.kind == RopeScalingKind::none) return rope;
   rope.factor = r.at("factor").as_double();
-  rope.original_length = r.double_or("original_max_position_embeddings", rope.kind == RopeScalingKind::yarn ? context_length : 0.0);
+  rope.original_length =
+      r.double_or("original_max_position_embeddings", rope.kind == RopeScalingKind::yarn ? context_length : 0.0);
   if (rope.kind == RopeScalingKind::llama3) {
     rope.low_frequency_factor = r.at("low_freq_factor").as_double();
     rope.high_frequency_factor = r.at("high_freq_factor").as_double();
@@ -84,12 +91,12 @@ inline std::vector<std::int64_t> parse_windows(const Json& json, const DecoderCo
   const std::int64_t window = json.int_or("sliding_window", 0);
   bool any = false;
   if (const auto types = json.find_set("layer_types")) {
-    require<ConfigError>(types->is_array() && static_cast<std::int64_t>(types->size()) == c.layers, "[decoder] ", where, ": layer_types has ",
-                         types->size(), " entries for ", c.layers, " layers");
+    require<ConfigError>(types->is_array() && static_cast<std::int64_t>(types->size()) == c.layers, "[decoder] ", where,
+                         ": layer_types has ", types->size(), " entries for ", c.layers, " layers");
     for (std::size_t i = 0; i < windows.size(); ++i) {
       const std::string_view type = (*types)[i].as_string();
-      require<ConfigError>(type == "full_attention" || type == "sliding_attention", "[decoder] ", where, ": layer_types[", i, "] is \"", type,
-                           "\"; it can be full_attention or sliding_attention");
+      require<ConfigError>(type == "full_attention" || type == "sliding_attention", "[decoder] ", where,
+                           ": layer_types[", i, "] is \"", type, "\"; it can be full_attention or sliding_attention");
       if (type == "sliding_attention") windows[i] = window, any = true;
     }
   } else if (c.family == Family::gpt_oss) {
@@ -100,7 +107,8 @@ inline std::vector<std::int64_t> parse_windows(const Json& json, const DecoderCo
       if (static_cast<std::int64_t>(i) >= first) windows[i] = window, any = true;
   }
   require<ConfigError>(!any || window > 0, "[decoder] ", where, ": sliding_window must be positive where layers slide");
-  require<ConfigError>(!any || c.family != Family::llama, "[decoder] ", where, ": sliding windows are not supported for model_type llama");
+  require<ConfigError>(!any || c.family != Family::llama, "[decoder] ", where,
+                       ": sliding windows are not supported for model_type llama");
   return any ? windows : std::vector<std::int64_t>();
 }
 
@@ -127,8 +135,10 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   const bool packed = quantised && parse_packed_format(*quantised, where).has_value();
   if (quantised && !packed) {
     const std::string method = quantised->string_or("quant_method", "?");
-    require<ConfigError>(method == "mxfp4" && c.family == Family::gpt_oss, "[decoder] ", where, ": quant_method \"", method, "\" is not supported for ", family_name(c.family),
-                         "; mxfp4 experts of gpt_oss are, and bitsandbytes (nf4, fp4), torchao (Int4Tensor) and kdlib of dense models, else load the unquantised weights");
+    require<ConfigError>(method == "mxfp4" && c.family == Family::gpt_oss, "[decoder] ", where, ": quant_method \"",
+                         method, "\" is not supported for ", family_name(c.family),
+                         "; mxfp4 experts of gpt_oss are, and bitsandbytes (nf4, fp4), torchao (Int4Tensor) and kdlib "
+                         "of dense models, else load the unquantised weights");
   }
   c.vocab_size = json.at("vocab_size").as_int();
   c.hidden_size = json.at("hidden_size").as_int();
@@ -138,8 +148,9 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   c.kv_heads = json.int_or("num_key_value_heads", c.query_heads);
   c.head_size = json.int_or("head_dim", 0);
   if (!json.find_set("head_dim")) {
-    require<ConfigError>(c.query_heads > 0 && c.hidden_size % c.query_heads == 0, "[decoder] ", where, ": hidden_size ", c.hidden_size,
-                         " is no multiple of num_attention_heads ", c.query_heads, ", and head_dim is not given");
+    require<ConfigError>(c.query_heads > 0 && c.hidden_size % c.query_heads == 0, "[decoder] ", where, ": hidden_size ",
+                         c.hidden_size, " is no multiple of num_attention_heads ", c.query_heads,
+                         ", and head_dim is not given");
     c.head_size = c.hidden_size / c.query_heads;
   }
   const std::string act = json.string_or("hidden_act", "silu");
@@ -152,7 +163,8 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   c.output_bias = c.family != Family::qwen2 && c.attention_bias;
   if (c.family == Family::qwen2_moe) c.attention_bias = json.bool_or("qkv_bias", true), c.output_bias = false;
   c.mlp_bias = c.family == Family::llama && json.bool_or("mlp_bias", false);
-  require<ConfigError>(!json.bool_or("rope_interleaved", false), "[decoder] ", where, ": rope_interleaved is not supported");
+  require<ConfigError>(!json.bool_or("rope_interleaved", false), "[decoder] ", where,
+                       ": rope_interleaved is not supported");
   c.initializer_range = json.double_or("initializer_range", 0.02);
   c.bos_ids = detail::parse_ids(json, "bos_token_id");
   c.eos_ids = detail::parse_ids(json, "eos_token_id");
@@ -160,7 +172,8 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   c.dtype = json.string_or("dtype", json.string_or("torch_dtype", "float32"));
   detail::parse_experts(json, c, where);
   c.check(where);
-  require<ConfigError>(!packed || c.mixtures() == 0, "[decoder] ", where, ": quant_method \"", packed ? quantised->string_or("quant_method", "?") : "",
+  require<ConfigError>(!packed || c.mixtures() == 0, "[decoder] ", where, ": quant_method \"",
+                       packed ? quantised->string_or("quant_method", "?") : "",
                        "\" is read for dense models; mixtures of experts (", family_name(c.family), ") are not");
   c.windows = detail::parse_windows(json, c, where);
   JsonWriter copy;

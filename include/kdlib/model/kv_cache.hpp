@@ -29,7 +29,8 @@ class KvCache {
   /// Forgets all but the first `length` tokens of a slot (0: a new sequence).
   void truncate(std::int64_t slot, std::int64_t length = 0) {
     std::int64_t& now = lengths_[checked(slot)];
-    require<ShapeError>(length >= 0 && length <= now, "[KvCache::truncate] slot ", slot, " holds ", now, " tokens, not ", length);
+    require<ShapeError>(length >= 0 && length <= now, "[KvCache::truncate] slot ", slot, " holds ", now,
+                        " tokens, not ", length);
     now = length;
   }
   std::int64_t bytes() const {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forms in which a Hugging Face directory may hold linear maps packed, as the quantization_config of its config.json names them.
+// The forms in which a Hugging Face directory may hold linear maps packed, as the quantization_config of its
+// config.json names them.
 #ifndef KDLIB_MODEL_PACKED_FORMAT_HPP
 #define KDLIB_MODEL_PACKED_FORMAT_HPP
 
@@ -25,8 +26,8 @@ struct PackedFormat {
   QuantizeSettings settings;  // of the kdlib form; elsewhere each tensor says its own
 };
 
-/// Reads the object quantization_config of `where`; empty for other methods than the three above. ConfigError or FormatError name the key: 8 bits of
-/// bitsandbytes, kinds, rules and groups that there are not.
+/// Reads the object quantization_config of `where`; empty for other methods than the three above. ConfigError or
+/// FormatError name the key: 8 bits of bitsandbytes, kinds, rules and groups that there are not.
 std::optional<PackedFormat> parse_packed_format(const Json& quantization, const std::string& where);
 
 KDLIB_NAMESPACE_END

@@ -23,11 +23,14 @@ inline StoredParts stored_shape(GgufType type, const Shape& shape) {
 }
 
 inline GgufType stored_type(DType dtype) {
-  return dtype == DType::f16 ? GgufType::f16 : (dtype == DType::bf16 ? GgufType::bf16 : (dtype == DType::f64 ? GgufType::f64 : GgufType::f32));
+  return dtype == DType::f16
+             ? GgufType::f16
+             : (dtype == DType::bf16 ? GgufType::bf16 : (dtype == DType::f64 ? GgufType::f64 : GgufType::f32));
 }
 
 /// MXFP4 experts: codes and scales, where no scale is the NaN 255.
-inline StoredParts find_stored_mxfp4(const SafetensorsDirectory& files, const std::vector<ExpertTensor>& tensors, const Shape& shape) {
+inline StoredParts find_stored_mxfp4(const SafetensorsDirectory& files, const std::vector<ExpertTensor>& tensors,
+                                     const Shape& shape) {
   const TensorInfo &codes = files.at(tensors[0].name), &scales = files.at(tensors[1].name);
   std::atomic<bool> found{false};
   parallel_for(static_cast<std::int64_t>(scales.data.size()), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
@@ -40,13 +43,15 @@ inline StoredParts find_stored_mxfp4(const SafetensorsDirectory& files, const st
   return s;
 }
 
-/// Where the experts of `name` [E, out, in] stand; empty where they cannot stay (transposed, or of several element types).
-inline std::optional<StoredParts> find_stored_experts(const SafetensorsDirectory& files, const std::string& name, const Shape& shape, Family family,
+/// Where the experts of `name` [E, out, in] stand; empty where they cannot stay (transposed, or of several element
+/// types).
+inline std::optional<StoredParts> find_stored_experts(const SafetensorsDirectory& files, const std::string& name,
+                                                      const Shape& shape, Family family,
                                                       std::vector<std::string>& names) {
   const ExpertForm form = expert_form(files, name, family);
   if (form == ExpertForm::transposed) return std::nullopt;
-  require<FormatError>(form != ExpertForm::mxfp4 || shape[2] % 32 == 0, "[decoder] ", files.path(), ": ", name, ": rows of ", shape[2],
-                       " values do not divide into MXFP4 blocks of 32");
+  require<FormatError>(form != ExpertForm::mxfp4 || shape[2] % 32 == 0, "[decoder] ", files.path(), ": ", name,
+                       ": rows of ", shape[2], " values do not divide into MXFP4 blocks of 32");
   const std::vector<ExpertTensor> tensors = expert_tensors(name, shape, form);
   for (const ExpertTensor& t : tensors) check_expert_tensor(files, t, form == ExpertForm::mxfp4);
   const DType dtype = files.at(tensors[0].name).dtype;
@@ -60,8 +65,8 @@ inline std::optional<StoredParts> find_stored_experts(const SafetensorsDirectory
 }
 
 /// Where the weight `name` stands; names of tensors that were taken are added to `names`.
-inline std::optional<StoredParts> find_stored(const SafetensorsDirectory& files, const std::string& name, const Shape& shape, Family family,
-                                              std::vector<std::string>& names) {
+inline std::optional<StoredParts> find_stored(const SafetensorsDirectory& files, const std::string& name,
+                                              const Shape& shape, Family family, std::vector<std::string>& names) {
   if (is_expert_tensor(name)) return find_stored_experts(files, name, shape, family, names);
   const TensorInfo& t = check_weight(files, name, shape);
   StoredParts s = stored_shape(stored_type(t.dtype), shape);
@@ -70,8 +75,8 @@ inline std::optional<StoredParts> find_stored(const SafetensorsDirectory& files,
   return s;
 }
 
-inline std::optional<StoredParts> find_stored(const GgufFile& file, const std::string& name, const Shape& shape, const DecoderConfig& config,
-                                              std::vector<std::string>& names) {
+inline std::optional<StoredParts> find_stored(const GgufFile& file, const std::string& name, const Shape& shape,
+                                              const DecoderConfig& config, std::vector<std::string>& names) {
   const std::vector<GgufPart> parts = gguf_parts(name, shape, config);
   const GgufType type = check_weight(file, parts[0]).type;
   for (const GgufPart& part : parts)
@@ -79,7 +84,8 @@ inline std::optional<StoredParts> find_stored(const GgufFile& file, const std::s
   StoredParts s = stored_shape(type, shape);
   s.rotated_head = parts[0].head;
   s.alternate = parts.size() > 1 && parts[0].step == 2;
-  const std::int64_t experts = parts.size() > 1 && !s.alternate ? shape[0] : 1;  // gate and up of an expert follow each other
+  const std::int64_t experts =
+      parts.size() > 1 && !s.alternate ? shape[0] : 1;  // gate and up of an expert follow each other
   for (std::int64_t e = 0; e < experts; ++e)
     for (const GgufPart& part : parts) {
       const std::span<const std::byte> data = file.tensor(part.name).data;
@@ -94,26 +100,30 @@ inline std::optional<StoredParts> find_stored(const GgufFile& file, const std::s
 /// Turns every matrix for which find(name, shape, names) has a place into a packed weight; the others stay parameters.
 template <class D, class T>
 template <class Find>
-void Decoder<D, T>::keep_in_file(Find&& find, const std::shared_ptr<const void>& owner, std::vector<std::string>& names) {
+void Decoder<D, T>::keep_in_file(Find&& find, const std::shared_ptr<const void>& owner,
+                                 std::vector<std::string>& names) {
   const auto packed = [&](const std::string& name, const Shape& shape) -> std::shared_ptr<const PackedMatrix<T, D>> {
     std::optional<StoredParts> parts = find(name, shape, names);
     return parts ? std::make_shared<StoredMatrix<T, D>>(std::move(*parts), owner) : nullptr;
   };
   for (Linear<D, T>* l : linears())
-    if (l->packed == nullptr && (l->packed = packed(l->path + ".weight", Shape{l->out, l->in})) != nullptr) l->weight.reset();
+    if (l->packed == nullptr && (l->packed = packed(l->path + ".weight", Shape{l->out, l->in})) != nullptr)
+      l->weight.reset();
   if ((packed_embedding_ = packed(embedding_->name, embedding_->value.shape())) != nullptr) embedding_.reset();
   if (head_ != nullptr && (packed_head_ = packed(head_->name, head_->value.shape())) != nullptr) head_.reset();
   for (DecoderBlock<D, T>& b : blocks_) {
     auto* mixture = dynamic_cast<ExpertFeedForward<D, T>*>(b.feed_forward.get());
     if (mixture == nullptr) continue;
-    if (auto p = packed(mixture->gate_up()->name, mixture->gate_up()->value.shape())) mixture->pack_gate_up(std::move(p));
+    if (auto p = packed(mixture->gate_up()->name, mixture->gate_up()->value.shape()))
+      mixture->pack_gate_up(std::move(p));
     if (auto p = packed(mixture->down()->name, mixture->down()->value.shape())) mixture->pack_down(std::move(p));
   }
 }
 
 template <class D, class T>
 Var<T, D> Decoder<D, T>::embed(Tape<T, D>& tape, const TokenLayout<D>& layout) {
-  return packed_embedding_ != nullptr ? embedding(tape, *packed_embedding_, layout) : embedding(tape, *embedding_, layout);
+  return packed_embedding_ != nullptr ? embedding(tape, *packed_embedding_, layout)
+                                      : embedding(tape, *embedding_, layout);
 }
 
 template <class D, class T>

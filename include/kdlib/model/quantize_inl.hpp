@@ -40,20 +40,22 @@ class RoundingSums {
 /// `in_file`: weights that stay in their file will do.
 template <class D, class T>
 void check_not_packed(const Decoder<D, T>& model, const char* where, bool in_file = false) {
-  require<ConfigError>(model.config().mixtures() == 0, where, "the experts of ", family_name(model.config().family), " are not packed yet; dense models are");
+  require<ConfigError>(model.config().mixtures() == 0, where, "the experts of ", family_name(model.config().family),
+                       " are not packed yet; dense models are");
   for (const Linear<D, T>* l : model.linears()) {
     const bool stored = dynamic_cast<const StoredMatrix<T, D>*>(l->packed.get()) != nullptr;
     require<ConfigError>(!stored || in_file, where, l->path, " stays in its file: load the model with decoded weights");
     require<ConfigError>(l->packed == nullptr || stored, where, l->path, " is packed already");
-    require<ConfigError>(!l->merged(), where, l->path, " is merged with an adapter: unmerge_adapter or save and load first");
+    require<ConfigError>(!l->merged(), where, l->path,
+                         " is merged with an adapter: unmerge_adapter or save and load first");
   }
 }
 
 /// W + s B A.
 template <class D, class T>
 Tensor<T, D> with_adapter(Tensor<T, D> weight, const LoraPair<D, T>& lora) {
-  Kernels<D, T>::gemm(false, false, weight[0], weight[1], lora.rank, static_cast<T>(lora.scale), lora.b.value.data(), lora.rank, lora.a.value.data(), weight[1],
-                      T{1}, weight.data(), weight[1]);
+  Kernels<D, T>::gemm(false, false, weight[0], weight[1], lora.rank, static_cast<T>(lora.scale), lora.b.value.data(),
+                      lora.rank, lora.a.value.data(), weight[1], T{1}, weight.data(), weight[1]);
   return weight;
 }
 
@@ -75,12 +77,15 @@ QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& set
 }
 
 template <class D, class T>
-QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& settings, const StudentSettings& student) {
+QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& settings,
+                                const StudentSettings& student) {
   check_quantize_settings(settings);
   detail::check_not_packed(model, "[quantize_student] ");
-  require<ConfigError>(student.trains != TrainedPart::adapter || model.has_adapter(), "[quantize_student] there is no adapter: add_lora(model) first");
-  require<ConfigError>(student.trains == TrainedPart::adapter || !model.has_adapter(), "[quantize_student] the model has an adapter, and ",
-                       trained_part_name(student.trains), " are to be trained: remove_adapter(model) first");
+  require<ConfigError>(student.trains != TrainedPart::adapter || model.has_adapter(),
+                       "[quantize_student] there is no adapter: add_lora(model) first");
+  require<ConfigError>(student.trains == TrainedPart::adapter || !model.has_adapter(),
+                       "[quantize_student] the model has an adapter, and ", trained_part_name(student.trains),
+                       " are to be trained: remove_adapter(model) first");
   if (student.trains == TrainedPart::scales) model.set_trainable(false);
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
@@ -92,7 +97,8 @@ QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& se
       l->quantized = std::make_unique<QuantizedWeight<D, T>>(settings, l->path, *l->weight);
       l->weight.reset();
     } else {
-      l->quantized = std::make_unique<QuantizedWeight<D, T>>(settings, student.trains, student.straight_through, *l->weight, l->lora.get());
+      l->quantized = std::make_unique<QuantizedWeight<D, T>>(settings, student.trains, student.straight_through,
+                                                             *l->weight, l->lora.get());
     }
     if (l->quantized != nullptr) l->packed = l->quantized->codes();
     sums.add(l->lora != nullptr ? detail::with_adapter(weight.clone(), *l->lora) : weight, *l->packed);
@@ -103,14 +109,17 @@ QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& se
 template <class D, class T>
 QuantizeReport merge_into_codes(Decoder<D, T>& model) {
   for (const Linear<D, T>* l : model.linears())
-    require<ConfigError>(l->quantized == nullptr && (l->lora == nullptr || dynamic_cast<const CodedMatrix<T, D>*>(l->packed.get()) != nullptr), "[merge_into_codes] ",
-                         l->path, " is not an adapter on codes: merge_adapter(model) is for dense weights");
+    require<ConfigError>(l->quantized == nullptr &&
+                             (l->lora == nullptr || dynamic_cast<const CodedMatrix<T, D>*>(l->packed.get()) != nullptr),
+                         "[merge_into_codes] ", l->path,
+                         " is not an adapter on codes: merge_adapter(model) is for dense weights");
   require<ConfigError>(model.has_adapter(), "[merge_into_codes] the model has no adapter");
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
     if (l->lora == nullptr) continue;
     const Tensor<T, D> sum = detail::with_adapter(l->packed->decode_all(), *l->lora);
-    auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(sum, static_cast<const CodedMatrix<T, D>&>(*l->packed).settings()));
+    auto packed = std::make_shared<CodedMatrix<T, D>>(
+        detail::encode_tensor(sum, static_cast<const CodedMatrix<T, D>&>(*l->packed).settings()));
     sums.add(sum, *packed);
     l->packed = std::move(packed);
     l->lora.reset();

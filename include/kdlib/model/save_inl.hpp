@@ -23,39 +23,44 @@ template <class D, class T>
 struct SavedTensor {
   std::string name;
   Shape shape;
-  const T* data = nullptr;                      // on the device
+  const T* data = nullptr;  // on the device
   const PackedMatrix<T, D>* packed = nullptr;
-  bool transposed = false;                      // shape [E, in, out] of data [E, out, in]
-  std::int64_t first_row = 0;                   // of `packed`, where the tensor begins
+  bool transposed = false;     // shape [E, in, out] of data [E, out, in]
+  std::int64_t first_row = 0;  // of `packed`, where the tensor begins
 };
 
 /// Experts as their families' files hold them: a tensor an expert and map (Qwen), or gpt-oss's [E, in, out].
 template <class D, class T>
-void append_expert_tensors(std::vector<SavedTensor<D, T>>& list, const std::string& name, const Shape& shape, const T* data,
-                           const PackedMatrix<T, D>* packed, Family family) {
+void append_expert_tensors(std::vector<SavedTensor<D, T>>& list, const std::string& name, const Shape& shape,
+                           const T* data, const PackedMatrix<T, D>* packed, Family family) {
   const ExpertForm form = family == Family::gpt_oss ? ExpertForm::transposed : ExpertForm::per_expert;
   std::int64_t done = 0;
   for (const ExpertTensor& t : expert_tensors(name, shape, form)) {
-    list.push_back({t.name, t.shape, data == nullptr ? nullptr : data + done, packed, form == ExpertForm::transposed, done / shape[2]});
+    list.push_back({t.name, t.shape, data == nullptr ? nullptr : data + done, packed, form == ExpertForm::transposed,
+                    done / shape[2]});
     done += t.shape.count();
   }
 }
 
-/// The weights of a model as it holds them: parameters but those of adapters and those behind codes, and packed matrices.
+/// The weights of a model as it holds them: parameters but those of adapters and those behind codes, and packed
+/// matrices.
 template <class D, class T>
-std::vector<SavedTensor<D, T>> weights_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears,
+std::vector<SavedTensor<D, T>> weights_to_save(const std::vector<Parameter<T, D>*>& parameters,
+                                               const std::vector<Linear<D, T>*>& linears,
                                                const std::vector<PackedWeight<D, T>>& packed) {
   std::vector<SavedTensor<D, T>> list;
   const std::vector<Parameter<T, D>*> behind = parameters_behind_codes(linears);
   for (const Parameter<T, D>* p : parameters)
-    if (!p->name.starts_with("base_model.") && std::find(behind.begin(), behind.end(), p) == behind.end()) list.push_back({p->name, p->value.shape(), p->value.data()});
+    if (!p->name.starts_with("base_model.") && std::find(behind.begin(), behind.end(), p) == behind.end())
+      list.push_back({p->name, p->value.shape(), p->value.data()});
   for (const PackedWeight<D, T>& p : packed) list.push_back({p.name, p.shape, nullptr, p.matrix});
   return list;
 }
 
 /// The same as tensors of a Hugging Face directory, by name.
 template <class D, class T>
-std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters, const std::vector<Linear<D, T>*>& linears,
+std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters,
+                                               const std::vector<Linear<D, T>*>& linears,
                                                const std::vector<PackedWeight<D, T>>& packed, Family family) {
   std::vector<SavedTensor<D, T>> list;
   for (const SavedTensor<D, T>& w : weights_to_save<D, T>(parameters, linears, packed)) {
@@ -125,7 +130,9 @@ struct SavedUnit {
 
 template <class S, class D, class T>
 SavedUnit saved_unit(const SavedTensor<D, T>& t) {
-  const auto add = [&t](SafetensorsWriter& writer) { writer.add_from(t.name, dtype_of<S>(), t.shape, [&t](AtomicFile& f) { write_tensor<S>(f, t); }); };
+  const auto add = [&t](SafetensorsWriter& writer) {
+    writer.add_from(t.name, dtype_of<S>(), t.shape, [&t](AtomicFile& f) { write_tensor<S>(f, t); });
+  };
   return {{t.name}, t.shape.count() * static_cast<std::int64_t>(sizeof(S)), add};
 }
 
@@ -134,13 +141,16 @@ template <class D, class T>
 std::vector<SavedUnit> saved_units(const std::vector<SavedTensor<D, T>>& tensors, const std::string& dtype) {
   std::vector<SavedUnit> units;
   for (const SavedTensor<D, T>& t : tensors)
-    units.push_back(dtype == "float32" ? saved_unit<float>(t) : dtype == "bfloat16" ? saved_unit<bf16>(t) : saved_unit<f16>(t));
+    units.push_back(dtype == "float32"    ? saved_unit<float>(t)
+                    : dtype == "bfloat16" ? saved_unit<bf16>(t)
+                                          : saved_unit<f16>(t));
   return units;
 }
 
 using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
 
-inline void write_safetensors(const std::string& path, std::span<const SavedUnit> units, const SafetensorsMetadata& metadata) {
+inline void write_safetensors(const std::string& path, std::span<const SavedUnit> units,
+                              const SafetensorsMetadata& metadata) {
   SafetensorsWriter writer(path);
   writer.metadata("format", "pt");
   for (const auto& [key, value] : metadata) writer.metadata(key, value);
@@ -154,8 +164,10 @@ inline std::string shard_name(std::size_t i, std::size_t count) {
   return text;
 }
 
-/// One file, or shards of at most `limit` bytes (a unit is never split) and their index; each file has the same metadata.
-inline void write_weights(const std::string& directory, const std::vector<SavedUnit>& units, std::int64_t limit, const SafetensorsMetadata& metadata = {}) {
+/// One file, or shards of at most `limit` bytes (a unit is never split) and their index; each file has the same
+/// metadata.
+inline void write_weights(const std::string& directory, const std::vector<SavedUnit>& units, std::int64_t limit,
+                          const SafetensorsMetadata& metadata = {}) {
   std::vector<std::size_t> ends;
   std::int64_t total = 0, filled = 0;
   for (std::size_t i = 0; i < units.size(); ++i) {
@@ -171,7 +183,13 @@ inline void write_weights(const std::string& directory, const std::vector<SavedU
     return;
   }
   JsonWriter index(JsonStyle{2, NonFinite::refuse});
-  index.begin_object().key("metadata").begin_object().member("total_size", total).end_object().key("weight_map").begin_object();
+  index.begin_object()
+      .key("metadata")
+      .begin_object()
+      .member("total_size", total)
+      .end_object()
+      .key("weight_map")
+      .begin_object();
   for (std::size_t shard = 0, begin = 0; shard < ends.size(); begin = ends[shard++]) {
     const std::string name = shard_name(shard, ends.size());
     write_safetensors(join_path(directory, name), all.subspan(begin, ends[shard] - begin), metadata);
@@ -184,7 +202,8 @@ inline void write_weights(const std::string& directory, const std::vector<SavedU
 }
 
 inline void check_saved_dtype(const std::string& dtype, const char* where) {
-  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", where, "dtype ", dtype, " is not supported; it can be float32, bfloat16 or float16");
+  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", where, "dtype ", dtype,
+                       " is not supported; it can be float32, bfloat16 or float16");
 }
 
 }  // namespace detail
@@ -192,12 +211,14 @@ inline void check_saved_dtype(const std::string& dtype, const char* where) {
 template <class D, class T>
 void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSettings& settings) const {
   for (const Linear<D, T>* l : adaptable())
-    require<ConfigError>(l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_pretrained] ", l->path,
-                         " has an adapter that is not merged: call merge_adapter(model) first, or save_adapter(model, directory)");
+    require<ConfigError>(
+        l->lora == nullptr || l->merged() || l->adapter_in_codes(), "[save_pretrained] ", l->path,
+        " has an adapter that is not merged: call merge_adapter(model) first, or save_adapter(model, directory)");
   const std::string dtype = settings.dtype.empty() ? config_.dtype : settings.dtype;
   detail::check_saved_dtype(dtype, "[save_pretrained] ");
   make_directories(directory);
-  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), packed_weights(), config_.family);
+  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), packed_weights(),
+                                                  config_.family);
   refresh_codes();
   detail::write_weights(directory, detail::saved_units(list, dtype), settings.shard_bytes);
   write_file_atomically(join_path(directory, "config.json"), hf_config_text(config_, dtype));

@@ -17,28 +17,32 @@ class SelfAttention {
   AttentionHeads heads;
 
   /// residual + o(attention(q(x), k(x), v(x))), x and residual [N, H].
-  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const {
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+                    const LayerContext<D, T>& context) const {
     const Var<T, D> mixed = mix(tape, x, context);
     return linear(tape, o.operand(context.adapter), mixed, &residual);
   }
 
  private:
-  Var<T, D> rotated(Tape<T, D>& tape, const Linear<D, T>& map, Parameter<T, D>* norm, const Var<T, D>& x, const LayerContext<D, T>& context) const {
+  Var<T, D> rotated(Tape<T, D>& tape, const Linear<D, T>& map, Parameter<T, D>* norm, const Var<T, D>& x,
+                    const LayerContext<D, T>& context) const {
     Var<T, D> y = linear(tape, map.operand(context.adapter), x);
     if (norm != nullptr) y = rms_norm(tape, *norm, y, context.norm_epsilon);
     return rope(tape, std::move(y), context.rope, context.layout, heads.head_size);
   }
 
   Var<T, D> mix(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const {
-    const Var<T, D> queries = rotated(tape, q, q_norm.get(), x, context), keys = rotated(tape, k, k_norm.get(), x, context);
+    const Var<T, D> queries = rotated(tape, q, q_norm.get(), x, context),
+                    keys = rotated(tape, k, k_norm.get(), x, context);
     const Var<T, D> values = linear(tape, v.operand(context.adapter), x);
     if (context.cache == nullptr) return attention(tape, heads, context.layout, queries, keys, values, sinks.get());
     Tensor<T, D> out(queries.value.shape()), sums;
     if (sinks != nullptr) sums = Tensor<T, D>(Shape{queries.value[0], heads.query_heads});
-    Kernels<D, T>::attention_decode(heads, context.layout.ranges(), *context.cache, queries.value.data(), keys.value.data(), values.value.data(),
-                                    out.data(), sums.data());
+    Kernels<D, T>::attention_decode(heads, context.layout.ranges(), *context.cache, queries.value.data(),
+                                    keys.value.data(), values.value.data(), out.data(), sums.data());
     if (sinks != nullptr)
-      Kernels<D, T>::attention_sinks(queries.value[0], heads.query_heads, heads.head_size, sinks->value.data(), out.data(), sums.data());
+      Kernels<D, T>::attention_sinks(queries.value[0], heads.query_heads, heads.head_size, sinks->value.data(),
+                                     out.data(), sums.data());
     return tape.variable(std::move(out), false);
   }
 };

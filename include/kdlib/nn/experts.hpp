@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mixture of experts as a feed-forward part: router, packed experts, and a shared expert behind a sigmoid gate where the model has one.
+// A mixture of experts as a feed-forward part: router, packed experts, and a shared expert behind a sigmoid gate where
+// the model has one.
 #ifndef KDLIB_NN_EXPERTS_HPP
 #define KDLIB_NN_EXPERTS_HPP
 
@@ -16,7 +17,7 @@ struct ExpertSettings {
   bool over_chosen = true;        // the weights of the chosen experts sum to 1
   bool biases = false;            // router and experts have biases
   ExpertActivation activation{};
-  std::string router = "gate";    // the router's name in the file: gate, or gpt-oss's router
+  std::string router = "gate";  // the router's name in the file: gate, or gpt-oss's router
 };
 
 /// residual + sum of weight * expert(x) over the K experts a router chooses (+ sigmoid(shared_gate(x)) * shared(x)).
@@ -28,7 +29,8 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   /// `path` as in model.layers.0.mlp; `mixture`: number of this layer among those with routers.
   ExpertFeedForward(const std::string& path, std::int64_t hidden, const ExpertSettings& settings, std::int64_t mixture);
 
-  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const override;
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+                    const LayerContext<D, T>& context) const override;
   /// The shared expert's maps and its gate.
   std::vector<Linear<D, T>*> linears() override;
   std::vector<Linear<D, T>*> routers() override { return {&router_}; }
@@ -39,7 +41,9 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   Linear<D, T>& router() { return router_; }
 
   /// A tensor of all experts in a packed format, instead of the parameter: gate_up [E * 2I, H] or down [E * H, I].
-  void pack_gate_up(std::shared_ptr<const PackedMatrix<T, D>> packed) { packed_gate_up_ = std::move(packed), gate_up_.reset(); }
+  void pack_gate_up(std::shared_ptr<const PackedMatrix<T, D>> packed) {
+    packed_gate_up_ = std::move(packed), gate_up_.reset();
+  }
   void pack_down(std::shared_ptr<const PackedMatrix<T, D>> packed) { packed_down_ = std::move(packed), down_.reset(); }
   /// The parameter or the packed tensor; the other one is null.
   Parameter<T, D>* gate_up() const { return gate_up_.get(); }
@@ -48,7 +52,8 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   const PackedMatrix<T, D>* packed_down() const { return packed_down_.get(); }
 
  private:
-  Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, const RouterRule& rule, const Tensor<T, D>& logits) const;
+  Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, const RouterRule& rule,
+                                   const Tensor<T, D>& logits) const;
   bool check_replay(const RoutingRecord& replay, std::int64_t tokens) const;
   void record(RoutingRecord& record, const Routing<T, D>& routing) const;
 

@@ -10,8 +10,11 @@
 KDLIB_NAMESPACE_BEGIN
 
 template <class D, class T>
-ExpertFeedForward<D, T>::ExpertFeedForward(const std::string& path, std::int64_t hidden, const ExpertSettings& settings, std::int64_t mixture)
-    : settings_(settings), mixture_(mixture), router_(path + "." + settings.router, hidden, settings.experts, settings.biases) {
+ExpertFeedForward<D, T>::ExpertFeedForward(const std::string& path, std::int64_t hidden, const ExpertSettings& settings,
+                                           std::int64_t mixture)
+    : settings_(settings),
+      mixture_(mixture),
+      router_(path + "." + settings.router, hidden, settings.experts, settings.biases) {
   const std::int64_t e = settings.experts, i = settings.intermediate;
   gate_up_ = detail::make_parameter<D, T>(path + ".experts.gate_up_proj", Shape{e, 2 * i, hidden});
   down_ = detail::make_parameter<D, T>(path + ".experts.down_proj", Shape{e, hidden, i});
@@ -29,9 +32,11 @@ template <class D, class T>
 bool ExpertFeedForward<D, T>::check_replay(const RoutingRecord& r, std::int64_t tokens) const {
   const std::size_t at = static_cast<std::size_t>(mixture_);
   const std::int64_t k = settings_.active;
-  require<InputError>(r.tokens == tokens && r.active == k && at < r.ids.size() && static_cast<std::int64_t>(r.ids[at].size()) == tokens * k,
-                      "[experts] ", router_.path, ": the routing to replay is for ", r.tokens, " tokens and ", r.active, " experts each in ", r.ids.size(),
-                      " layers; the batch has ", tokens, " tokens, the model ", k, " experts each");
+  require<InputError>(r.tokens == tokens && r.active == k && at < r.ids.size() &&
+                          static_cast<std::int64_t>(r.ids[at].size()) == tokens * k,
+                      "[experts] ", router_.path, ": the routing to replay is for ", r.tokens, " tokens and ", r.active,
+                      " experts each in ", r.ids.size(), " layers; the batch has ", tokens, " tokens, the model ", k,
+                      " experts each");
   bool all_known = true;
   for (std::int64_t i = 0; i < tokens; ++i) {
     const std::int32_t* ids = r.ids[at].data() + i * k;
@@ -39,10 +44,12 @@ bool ExpertFeedForward<D, T>::check_replay(const RoutingRecord& r, std::int64_t 
     all_known = all_known && unknown == 0;
     if (unknown == k) continue;
     for (std::int64_t j = 0; j < k; ++j) {
-      require<InputError>(ids[j] >= 0 && ids[j] < settings_.experts, "[experts] ", router_.path, ": the routing to replay names expert ", ids[j], " for token ", i,
-                          "; expected 0 to ", settings_.experts - 1);
-      require<InputError>(std::find(ids, ids + j, ids[j]) == ids + j, "[experts] ", router_.path, ": the routing to replay names expert ", ids[j], " twice for token ", i,
-                          "; expected ", k, " different ones");
+      require<InputError>(ids[j] >= 0 && ids[j] < settings_.experts, "[experts] ", router_.path,
+                          ": the routing to replay names expert ", ids[j], " for token ", i, "; expected 0 to ",
+                          settings_.experts - 1);
+      require<InputError>(std::find(ids, ids + j, ids[j]) == ids + j, "[experts] ", router_.path,
+                          ": the routing to replay names expert ", ids[j], " twice for token ", i, "; expected ", k,
+                          " different ones");
     }
   }
   return all_known;
@@ -50,7 +57,8 @@ bool ExpertFeedForward<D, T>::check_replay(const RoutingRecord& r, std::int64_t 
 
 /// The experts to go to, or an empty tensor where the router chooses all of them.
 template <class D, class T>
-Tensor<std::int32_t, D> ExpertFeedForward<D, T>::replayed(const LayerContext<D, T>& context, const RouterRule& rule, const Tensor<T, D>& logits) const {
+Tensor<std::int32_t, D> ExpertFeedForward<D, T>::replayed(const LayerContext<D, T>& context, const RouterRule& rule,
+                                                          const Tensor<T, D>& logits) const {
   if (context.replay == nullptr) return {};
   const std::int64_t tokens = logits[0], k = rule.active;
   const bool all_known = check_replay(*context.replay, tokens);
@@ -79,13 +87,15 @@ void ExpertFeedForward<D, T>::record(RoutingRecord& record, const Routing<T, D>&
 }
 
 template <class D, class T>
-Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const {
+Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+                                           const LayerContext<D, T>& context) const {
   const RouterRule rule{settings_.experts, settings_.active, settings_.over_chosen};
   const Var<T, D> logits = linear(tape, router_.operand(context.adapter), x);
-  const Routing<T, D> routing = route(tape, rule, logits, replayed(context, rule, logits.value), context.sums, mixture_);
+  const Routing<T, D> routing =
+      route(tape, rule, logits, replayed(context, rule, logits.value), context.sums, mixture_);
   if (context.record != nullptr) record(*context.record, routing);
-  const ExpertOperand<T, D> operand{gate_up_.get(), gate_up_bias_.get(), down_.get(), down_bias_.get(), settings_.activation,
-                                    packed_gate_up_.get(), packed_down_.get()};
+  const ExpertOperand<T, D> operand{gate_up_.get(),       gate_up_bias_.get(),   down_.get(),       down_bias_.get(),
+                                    settings_.activation, packed_gate_up_.get(), packed_down_.get()};
   const Var<T, D> routed = experts(tape, operand, routing, x, residual);
   if (shared_ == nullptr) return routed;
   const Var<T, D> gate = linear(tape, shared_gate_.operand(context.adapter), x);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The feed-forward part of a block behind a small interface: one virtual call a layer and step. Dense here; nn/experts.hpp has
-// mixtures.
+// The feed-forward part of a block behind a small interface: one virtual call a layer and step. Dense here;
+// nn/experts.hpp has mixtures.
 #ifndef KDLIB_NN_FEED_FORWARD_HPP
 #define KDLIB_NN_FEED_FORWARD_HPP
 
@@ -14,7 +14,8 @@ class FeedForward {
  public:
   virtual ~FeedForward() = default;
   /// residual + f(x), x and residual [N, H].
-  virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const = 0;
+  virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+                            const LayerContext<D, T>& context) const = 0;
   /// Every linear map in it that LoRA and packing know, in file order: no routers, no packed experts.
   virtual std::vector<Linear<D, T>*> linears() = 0;
   /// The router, where there is one: LoRA knows it, packing does not.
@@ -36,7 +37,8 @@ class GatedFeedForward final : public FeedForward<D, T> {
         up_(path + ".up_proj", hidden, intermediate, bias),
         down_(path + ".down_proj", intermediate, hidden, bias) {}
 
-  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual, const LayerContext<D, T>& context) const override {
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+                    const LayerContext<D, T>& context) const override {
     const bool adapter = context.adapter;
     const Var<T, D> gate = linear(tape, gate_.operand(adapter), x);
     const Var<T, D> up = linear(tape, up_.operand(adapter), x);

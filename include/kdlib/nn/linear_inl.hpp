@@ -8,7 +8,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// A parameter with a shape and no memory: whoever fills it takes that first (allocate_parameters), after checking its source.
+/// A parameter with a shape and no memory: whoever fills it takes that first (allocate_parameters), after checking its
+/// source.
 template <class D, class T>
 std::unique_ptr<Parameter<T, D>> make_parameter(std::string name, Shape shape) {
   auto p = std::make_unique<Parameter<T, D>>();
@@ -32,7 +33,8 @@ std::unique_ptr<Parameter<T, D>> share_parameter(const std::unique_ptr<Parameter
 }  // namespace detail
 
 template <class D, class T>
-Linear<D, T>::Linear(std::string path_, std::int64_t in_, std::int64_t out_, bool has_bias) : path(std::move(path_)), in(in_), out(out_) {
+Linear<D, T>::Linear(std::string path_, std::int64_t in_, std::int64_t out_, bool has_bias)
+    : path(std::move(path_)), in(in_), out(out_) {
   weight = detail::make_parameter<D, T>(path + ".weight", Shape{out, in});
   if (has_bias) bias = detail::make_parameter<D, T>(path + ".bias", Shape{out});
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which linear maps get low-rank factors, of which rank and scale: PEFT's rules. What models do with them is in model/adapter.hpp.
+// Which linear maps get low-rank factors, of which rank and scale: PEFT's rules. What models do with them is in
+// model/adapter.hpp.
 #ifndef KDLIB_NN_LORA_HPP
 #define KDLIB_NN_LORA_HPP
 
@@ -14,8 +15,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A choice of modules: names that a module path is equal to or ends with ("q_proj", "layers.1.mlp.up_proj"), a regular expression that
-/// the whole path matches, or every linear map of the layers.
+/// A choice of modules: names that a module path is equal to or ends with ("q_proj", "layers.1.mlp.up_proj"), a regular
+/// expression that the whole path matches, or every linear map of the layers.
 struct ModuleChoice {
   std::vector<std::string> names;
   std::string pattern;
@@ -42,17 +43,18 @@ struct ModuleChoice {
 inline const ModuleChoice all_linear = ModuleChoice::all_linear();
 
 struct LoraSettings {
-  std::int64_t rank = 8;              // > 0
-  double alpha = 16;                  // scale s = alpha / rank
+  std::int64_t rank = 8;  // > 0
+  double alpha = 16;      // scale s = alpha / rank
   ModuleChoice targets = all_linear;
-  ModuleChoice exclude{};             // looked at first
-  bool routers = false;               // of mixtures of experts, besides the targets (PEFT: target_parameters)
-  bool rslora = false;                // s = alpha / sqrt(rank)
-  std::vector<std::int64_t> layers{};              // only these layers; empty: all
-  std::vector<std::string> layer_lists{};          // name of the list the layer number follows ("layers"); empty: any
-  std::vector<std::pair<std::string, std::int64_t>> rank_pattern{};  // expression over the end of the path -> rank; the first that fits
+  ModuleChoice exclude{};                  // looked at first
+  bool routers = false;                    // of mixtures of experts, besides the targets (PEFT: target_parameters)
+  bool rslora = false;                     // s = alpha / sqrt(rank)
+  std::vector<std::int64_t> layers{};      // only these layers; empty: all
+  std::vector<std::string> layer_lists{};  // name of the list the layer number follows ("layers"); empty: any
+  std::vector<std::pair<std::string, std::int64_t>>
+      rank_pattern{};  // expression over the end of the path -> rank; the first that fits
   std::vector<std::pair<std::string, double>> alpha_pattern{};
-  std::uint64_t seed = 0;             // of A
+  std::uint64_t seed = 0;  // of A
 };
 
 /// True where PEFT would adapt the module of that path.

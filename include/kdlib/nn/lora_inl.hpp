@@ -13,7 +13,8 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 inline bool ends_with_module(std::string_view path, std::string_view name) {
-  return path == name || (path.size() > name.size() && path.ends_with(name) && path[path.size() - name.size() - 1] == '.');
+  return path == name ||
+         (path.size() > name.size() && path.ends_with(name) && path[path.size() - name.size() - 1] == '.');
 }
 
 inline bool all_digits(std::string_view text) {
@@ -22,7 +23,8 @@ inline bool all_digits(std::string_view text) {
   return !text.empty() && text.size() < 10;
 }
 
-/// The number behind the first "<list>." of the path that is followed by a dot; -1 where there is none. PEFT's expressions:
+/// The number behind the first "<list>." of the path that is followed by a dot; -1 where there is none. PEFT's
+/// expressions:
 /// .*?\.[^.]*\.(\d+)\. without a list name, (?:^|.*?\.)<list>\.(\d+)\. with one.
 inline std::int64_t layer_index(std::string_view path, std::string_view list) {
   std::vector<std::string_view> parts;
@@ -64,10 +66,11 @@ inline bool lora_targets(const LoraSettings& s, std::string_view path) {
   if (s.layers.empty()) return true;
   for (const std::string& name : s.targets.names)
     if (path == name) return true;  // listed by its full path
-  require<ConfigError>(s.targets.pattern.empty(), "[lora] layers_to_transform works with a list of target modules, not with a regular expression");
+  require<ConfigError>(s.targets.pattern.empty(),
+                       "[lora] layers_to_transform works with a list of target modules, not with a regular expression");
   const auto chosen = [&](std::string_view list) {
-    require<ConfigError>(list.find_first_of("*+?[](){}|\\^$") == std::string_view::npos, "[lora] layers_pattern \"", list,
-                         "\" is a regular expression; a plain name such as layers is supported");
+    require<ConfigError>(list.find_first_of("*+?[](){}|\\^$") == std::string_view::npos, "[lora] layers_pattern \"",
+                         list, "\" is a regular expression; a plain name such as layers is supported");
     const std::int64_t index = detail::layer_index(path, list);
     return index >= 0 && std::find(s.layers.begin(), s.layers.end(), index) != s.layers.end();
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Regular expressions over module paths, as PEFT's adapter_config.json has them: the part of Python's syntax that is regular,
-// matched without backtracking. <regex> would cost every includer most of a second.
+// Regular expressions over module paths, as PEFT's adapter_config.json has them: the part of Python's syntax that is
+// regular, matched without backtracking. <regex> would cost every includer most of a second.
 #ifndef KDLIB_NN_PATH_PATTERN_HPP
 #define KDLIB_NN_PATH_PATTERN_HPP
 
@@ -14,8 +14,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Literals, ., classes, \d \w \s and their complements, groups, |, * + ? {m,n} greedy or lazy, ^ $. What needs backtracking (references,
-/// look-around), flags and \b are refused by name with ConfigError.
+/// Literals, ., classes, \d \w \s and their complements, groups, |, * + ? {m,n} greedy or lazy, ^ $. What needs
+/// backtracking (references, look-around), flags and \b are refused by name with ConfigError.
 class PathPattern {
  public:
   explicit PathPattern(std::string_view pattern);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of path_pattern.hpp: a parser that emits code with relative jumps, and a simulation of all states at once (Thompson, 1968).
+// Bodies of path_pattern.hpp: a parser that emits code with relative jumps, and a simulation of all states at once
+// (Thompson, 1968).
 #ifndef KDLIB_NN_PATH_PATTERN_INL_HPP
 #define KDLIB_NN_PATH_PATTERN_INL_HPP
 
@@ -69,7 +70,8 @@ inline bool PathPattern::read_braces(int& least, int& most) {
   std::size_t i = at_ + 1;
   const auto number = [&](int& out) {
     const std::size_t start = i;
-    for (out = 0; i < text_.size() && text_[i] >= '0' && text_[i] <= '9' && out < 100000; ++i) out = out * 10 + (text_[i] - '0');
+    for (out = 0; i < text_.size() && text_[i] >= '0' && text_[i] <= '9' && out < 100000; ++i)
+      out = out * 10 + (text_[i] - '0');
     return i > start;
   };
   const bool has_least = number(least);
@@ -98,7 +100,8 @@ inline PathPattern::Code PathPattern::repeated() {
   else if (c == '?') least = 0, most = 1, ++at_;
   else if (c != '{' || !read_braces(least, most)) return one;
   if (at_ < text_.size() && text_[at_] == '?') ++at_;  // lazy: the same language
-  if (at_ < text_.size() && (text_[at_] == '*' || text_[at_] == '+')) refuse("has a possessive or multiple repeat, which is not supported");
+  if (at_ < text_.size() && (text_[at_] == '*' || text_[at_] == '+'))
+    refuse("has a possessive or multiple repeat, which is not supported");
   return repeat(one, least, most);
 }
 
@@ -122,11 +125,18 @@ inline PathPattern::Code PathPattern::repeat(const Code& one, int least, int mos
 inline PathPattern::Code PathPattern::atom() {
   const char c = text_[at_];
   switch (c) {
-    case '(': return group();
-    case '[': return bracket();
-    case '\\': return escape();
-    case '^': ++at_; return {{Kind::begin}};
-    case '$': ++at_; return {{Kind::end}};
+    case '(':
+      return group();
+    case '[':
+      return bracket();
+    case '\\':
+      return escape();
+    case '^':
+      ++at_;
+      return {{Kind::begin}};
+    case '$':
+      ++at_;
+      return {{Kind::end}};
     case '.': {
       ++at_;
       std::bitset<256> any;
@@ -136,8 +146,10 @@ inline PathPattern::Code PathPattern::atom() {
     }
     case '*':
     case '+':
-    case '?': refuse("has nothing to repeat");
-    default: break;
+    case '?':
+      refuse("has nothing to repeat");
+    default:
+      break;
   }
   ++at_;
   std::bitset<256> one;
@@ -149,7 +161,8 @@ inline PathPattern::Code PathPattern::group() {
   ++at_;
   if (at_ < text_.size() && text_[at_] == '?') {
     if (text_.compare(at_, 2, "?:") == 0) at_ += 2;
-    else if (text_.compare(at_, 3, "?P<") == 0 && text_.find('>', at_) != std::string::npos) at_ = text_.find('>', at_) + 1;
+    else if (text_.compare(at_, 3, "?P<") == 0 && text_.find('>', at_) != std::string::npos)
+      at_ = text_.find('>', at_) + 1;
     else refuse("uses look-around, flags or a conditional group, which are not supported");
   }
   Code code = alternatives();
@@ -183,21 +196,24 @@ inline PathPattern::Code PathPattern::bracket() {
       if (at_ >= text_.size()) refuse("ends with a backslash");
       low = text_[at_++];
       if (detail::class_of(low, set)) continue;
-      if ((low >= 'a' && low <= 'z') || (low >= 'A' && low <= 'Z') || (low >= '0' && low <= '9')) refuse("uses an escape in [] that is not supported");
+      if ((low >= 'a' && low <= 'z') || (low >= 'A' && low <= 'Z') || (low >= '0' && low <= '9'))
+        refuse("uses an escape in [] that is not supported");
     }
     char high = low;
     if (at_ + 1 < text_.size() && text_[at_] == '-' && text_[at_ + 1] != ']') {
       high = text_[at_ + 1];
       at_ += 2;
       if (high == '\\' && at_ < text_.size()) high = text_[at_++];
-      if (static_cast<unsigned char>(high) < static_cast<unsigned char>(low)) refuse("has a range whose end lies before its start");
+      if (static_cast<unsigned char>(high) < static_cast<unsigned char>(low))
+        refuse("has a range whose end lies before its start");
     }
     for (unsigned c = static_cast<unsigned char>(low); c <= static_cast<unsigned char>(high); ++c) set[c] = true;
   }
   return set_of(negated ? ~set : set);
 }
 
-inline void PathPattern::reach(int state, std::size_t at, std::size_t size, std::vector<char>& seen, std::vector<int>& list) const {
+inline void PathPattern::reach(int state, std::size_t at, std::size_t size, std::vector<char>& seen,
+                               std::vector<int>& list) const {
   std::vector<int> open = {state};
   while (!open.empty()) {
     const int s = open.back();
@@ -206,15 +222,20 @@ inline void PathPattern::reach(int state, std::size_t at, std::size_t size, std:
     seen[static_cast<std::size_t>(s)] = 1;
     const Step& step = code_[static_cast<std::size_t>(s)];
     switch (step.kind) {
-      case Kind::split: open.push_back(s + step.a), open.push_back(s + step.b); break;
-      case Kind::jump: open.push_back(s + step.a); break;
+      case Kind::split:
+        open.push_back(s + step.a), open.push_back(s + step.b);
+        break;
+      case Kind::jump:
+        open.push_back(s + step.a);
+        break;
       case Kind::begin:
         if (at == 0) open.push_back(s + 1);
         break;
       case Kind::end:
         if (at == size) open.push_back(s + 1);
         break;
-      default: list.push_back(s);
+      default:
+        list.push_back(s);
     }
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training through rounding: the product of a linear map uses the codes of a packed weight, and what is trained is a full-precision weight, an
-// adapter, or the scales behind the codes.
+// Training through rounding: the product of a linear map uses the codes of a packed weight, and what is trained is a
+// full-precision weight, an adapter, or the scales behind the codes.
 #ifndef KDLIB_NN_QUANTIZED_WEIGHT_HPP
 #define KDLIB_NN_QUANTIZED_WEIGHT_HPP
 
@@ -13,8 +13,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A low-rank addition s B A to a weight (Hu et al., 2021). A [rank, in], B [out, rank], scale s = alpha / rank, or alpha / sqrt(rank)
-/// (rsLoRA, Kalajdzievski 2023).
+/// A low-rank addition s B A to a weight (Hu et al., 2021). A [rank, in], B [out, rank], scale s = alpha / rank, or
+/// alpha / sqrt(rank) (rsLoRA, Kalajdzievski 2023).
 template <class D, class T>
 struct LoraPair {
   Parameter<T, D> a, b;
@@ -29,17 +29,21 @@ struct LoraPair {
 enum class TrainedPart : std::uint8_t { weights, adapter, scales };
 const char* trained_part_name(TrainedPart part);
 
-/// The straight-through estimate of a rounding's derivative: 1 everywhere, or 0 at the lowest and the highest integer code (torchao's QAT).
+/// The straight-through estimate of a rounding's derivative: 1 everywhere, or 0 at the lowest and the highest integer
+/// code (torchao's QAT).
 enum class StraightThrough : std::uint8_t { identity, clipped };
 
 /// Codes, and how they follow what is trained. Codes are those of the parameters' values at the last refresh().
 template <class D, class T>
 class QuantizedWeight final : public WeightGradient<T, D> {
  public:
-  /// weights or adapter: of `weight` [out, in] (and `lora`, for adapter), which must outlive this. ConfigError: clipped where codes are no integers.
-  QuantizedWeight(const QuantizeSettings& settings, TrainedPart trains, StraightThrough rule, Parameter<T, D>& weight, LoraPair<D, T>* lora);
-  /// scales: of the codes of `weight`; parameters `<path>.weight.scale` (and `.zero` for the affine rule), [groups]. ConfigError: scales that are not
-  /// kept as one number a group of a row (mxfp4, double quantisation, blocks across rows).
+  /// weights or adapter: of `weight` [out, in] (and `lora`, for adapter), which must outlive this. ConfigError: clipped
+  /// where codes are no integers.
+  QuantizedWeight(const QuantizeSettings& settings, TrainedPart trains, StraightThrough rule, Parameter<T, D>& weight,
+                  LoraPair<D, T>* lora);
+  /// scales: of the codes of `weight`; parameters `<path>.weight.scale` (and `.zero` for the affine rule), [groups].
+  /// ConfigError: scales that are not kept as one number a group of a row (mxfp4, double quantisation, blocks across
+  /// rows).
   QuantizedWeight(const QuantizeSettings& settings, const std::string& path, const Parameter<T, D>& weight);
 
   TrainedPart trains() const { return trains_; }
@@ -48,7 +52,9 @@ class QuantizedWeight final : public WeightGradient<T, D> {
   void refresh();
   void append_parameters(std::vector<Parameter<T, D>*>& out);
   /// For LinearOperand: null where A and B get their gradient without the weight's.
-  WeightGradient<T, D>* gradient_sink() { return trains_ == TrainedPart::adapter && rule_ == StraightThrough::identity ? nullptr : this; }
+  WeightGradient<T, D>* gradient_sink() {
+    return trains_ == TrainedPart::adapter && rule_ == StraightThrough::identity ? nullptr : this;
+  }
 
   bool wanted() const override;
   T* target() override;

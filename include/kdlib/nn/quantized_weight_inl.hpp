@@ -17,7 +17,8 @@ std::vector<float> floats_of(const Tensor<T, D>& t) {
 
 template <class D, class T>
 CodedData encode_tensor(const Tensor<T, D>& w, const QuantizeSettings& settings) {
-  if constexpr (std::is_same_v<D, Cpu> && std::is_same_v<T, float>) return encode_weights(w.data(), w[0], w[1], settings);
+  if constexpr (std::is_same_v<D, Cpu> && std::is_same_v<T, float>)
+    return encode_weights(w.data(), w[0], w[1], settings);
   else return encode_weights(floats_of(w).data(), w[0], w[1], settings);
 }
 
@@ -41,20 +42,24 @@ inline const char* trained_part_name(TrainedPart part) {
 }
 
 template <class D, class T>
-QuantizedWeight<D, T>::QuantizedWeight(const QuantizeSettings& settings, TrainedPart trains, StraightThrough rule, Parameter<T, D>& weight, LoraPair<D, T>* lora)
+QuantizedWeight<D, T>::QuantizedWeight(const QuantizeSettings& settings, TrainedPart trains, StraightThrough rule,
+                                       Parameter<T, D>& weight, LoraPair<D, T>* lora)
     : settings_(settings), trains_(trains), rule_(rule), weight_(&weight), lora_(lora) {
-  require<ConfigError>(rule == StraightThrough::identity || detail::is_integer_kind(settings.kind), "[quantize] a clipped gradient belongs to int3, int4 and int8, not to ",
+  require<ConfigError>(rule == StraightThrough::identity || detail::is_integer_kind(settings.kind),
+                       "[quantize] a clipped gradient belongs to int3, int4 and int8, not to ",
                        packed_kind_name(settings.kind));
   codes_ = std::make_shared<CodedMatrix<T, D>>(encode());
 }
 
 template <class D, class T>
-QuantizedWeight<D, T>::QuantizedWeight(const QuantizeSettings& settings, const std::string& path, const Parameter<T, D>& weight)
+QuantizedWeight<D, T>::QuantizedWeight(const QuantizeSettings& settings, const std::string& path,
+                                       const Parameter<T, D>& weight)
     : settings_(settings), trains_(TrainedPart::scales) {
   const CodedData data = detail::encode_tensor(weight.value, settings);
-  require<ConfigError>(!data.scale.empty(), "[quantize] the scales of ", describe(settings), " are not numbers of their own and cannot be trained");
-  require<ConfigError>(!data.crossing(), "[quantize] ", path, ": blocks of ", settings.group_size, " cross the ends of rows of ", data.columns,
-                       "; their scales cannot be trained");
+  require<ConfigError>(!data.scale.empty(), "[quantize] the scales of ", describe(settings),
+                       " are not numbers of their own and cannot be trained");
+  require<ConfigError>(!data.crossing(), "[quantize] ", path, ": blocks of ", settings.group_size,
+                       " cross the ends of rows of ", data.columns, "; their scales cannot be trained");
   codes_ = std::make_shared<CodedMatrix<T, D>>(data);
   scale_ = detail::factor_parameter<D, T>(path + ".weight.scale", data.scale);
   if (settings.rule == Int4Rule::affine) zero_ = detail::factor_parameter<D, T>(path + ".weight.zero", data.zero);
@@ -65,8 +70,8 @@ CodedData QuantizedWeight<D, T>::encode() const {
   if (lora_ == nullptr) return detail::encode_tensor(weight_->value, settings_);
   Tensor<T, D> sum = weight_->value.clone();
   const std::int64_t out = sum[0], in = sum[1];
-  Kernels<D, T>::gemm(false, false, out, in, lora_->rank, static_cast<T>(lora_->scale), lora_->b.value.data(), lora_->rank, lora_->a.value.data(), in, T{1},
-                      sum.data(), in);
+  Kernels<D, T>::gemm(false, false, out, in, lora_->rank, static_cast<T>(lora_->scale), lora_->b.value.data(),
+                      lora_->rank, lora_->a.value.data(), in, T{1}, sum.data(), in);
   return detail::encode_tensor(sum, settings_);
 }
 
@@ -86,29 +91,39 @@ void QuantizedWeight<D, T>::append_parameters(std::vector<Parameter<T, D>*>& out
 template <class D, class T>
 bool QuantizedWeight<D, T>::wanted() const {
   switch (trains_) {
-    case TrainedPart::weights: return weight_->trainable;
-    case TrainedPart::adapter: return lora_->a.trainable || lora_->b.trainable;
-    default: return scale_->trainable || (zero_ != nullptr && zero_->trainable);
+    case TrainedPart::weights:
+      return weight_->trainable;
+    case TrainedPart::adapter:
+      return lora_->a.trainable || lora_->b.trainable;
+    default:
+      return scale_->trainable || (zero_ != nullptr && zero_->trainable);
   }
 }
 
 template <class D, class T>
 T* QuantizedWeight<D, T>::target() {
-  return trains_ == TrainedPart::weights && rule_ == StraightThrough::identity ? weight_->gradient_view().data() : nullptr;
+  return trains_ == TrainedPart::weights && rule_ == StraightThrough::identity ? weight_->gradient_view().data()
+                                                                               : nullptr;
 }
 
 template <class D, class T>
 void QuantizedWeight<D, T>::add(std::int64_t begin, std::int64_t count, T* gradient) {
   using K = Kernels<D, T>;
   const std::int64_t in = codes_->columns();
-  const auto slot = [](Parameter<T, D>* p) { return p != nullptr && p->trainable ? p->gradient_view().data() : nullptr; };
+  const auto slot = [](Parameter<T, D>* p) {
+    return p != nullptr && p->trainable ? p->gradient_view().data() : nullptr;
+  };
   if (rule_ == StraightThrough::clipped) K::coded_clip_gradient(codes_->ranges(), begin, count, gradient);
-  if (trains_ == TrainedPart::scales) return K::coded_factor_gradient(codes_->ranges(), begin, count, gradient, slot(scale_.get()), slot(zero_.get()));
-  if (trains_ == TrainedPart::weights) return K::axpy(count * in, T{1}, gradient, weight_->gradient_view().data() + begin * in);
+  if (trains_ == TrainedPart::scales)
+    return K::coded_factor_gradient(codes_->ranges(), begin, count, gradient, slot(scale_.get()), slot(zero_.get()));
+  if (trains_ == TrainedPart::weights)
+    return K::axpy(count * in, T{1}, gradient, weight_->gradient_view().data() + begin * in);
   const T s = static_cast<T>(lora_->scale);
   const std::int64_t rank = lora_->rank;
-  if (T* a = slot(&lora_->a); a != nullptr) K::gemm(true, false, rank, in, count, s, lora_->b.value.data() + begin * rank, rank, gradient, in, T{1}, a, in);
-  if (T* b = slot(&lora_->b); b != nullptr) K::gemm(false, true, count, rank, in, s, gradient, in, lora_->a.value.data(), in, T{1}, b + begin * rank, rank);
+  if (T* a = slot(&lora_->a); a != nullptr)
+    K::gemm(true, false, rank, in, count, s, lora_->b.value.data() + begin * rank, rank, gradient, in, T{1}, a, in);
+  if (T* b = slot(&lora_->b); b != nullptr)
+    K::gemm(false, true, count, rank, in, s, gradient, in, lora_->a.value.data(), in, T{1}, b + begin * rank, rank);
 }
 
 KDLIB_NAMESPACE_END

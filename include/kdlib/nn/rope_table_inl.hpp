@@ -43,13 +43,15 @@ inline void yarn_frequencies(const RopeSettings& s, double head_size, std::vecto
 inline std::vector<double> rope_frequencies(const RopeSettings& s, std::int64_t head_size) {
   const auto half = static_cast<std::size_t>(head_size / 2);
   std::vector<double> f(half);
-  for (std::size_t j = 0; j < half; ++j) f[j] = std::pow(s.theta, -2.0 * static_cast<double>(j) / static_cast<double>(head_size));
+  for (std::size_t j = 0; j < half; ++j)
+    f[j] = std::pow(s.theta, -2.0 * static_cast<double>(j) / static_cast<double>(head_size));
   if (s.kind == RopeScalingKind::linear)
     for (double& x : f) x /= s.factor;
   if (s.kind == RopeScalingKind::llama3)
     for (double& x : f) x = detail::llama3_frequency(s, x);
   if (s.kind == RopeScalingKind::yarn) detail::yarn_frequencies(s, static_cast<double>(head_size), f);
-  require<ShapeError>(s.divisors.empty() || s.divisors.size() == half, "[rope] ", s.divisors.size(), " frequency divisors for ", half, " pairs");
+  require<ShapeError>(s.divisors.empty() || s.divisors.size() == half, "[rope] ", s.divisors.size(),
+                      " frequency divisors for ", half, " pairs");
   for (std::size_t j = 0; j < s.divisors.size(); ++j) f[j] /= s.divisors[j];
   return f;
 }

@@ -17,7 +17,8 @@ KDLIB_NAMESPACE_BEGIN
 ///   m <- beta1 m + (1 - beta1) g;   v <- beta2 v + (1 - beta2) g^2
 ///   w <- w - r / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
 /// Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (arXiv 1711.05101), in the form and order of
-/// torch.optim.AdamW. Moments are kept in float (double for double weights), so bf16 weights lose no small updates to them.
+/// torch.optim.AdamW. Moments are kept in float (double for double weights), so bf16 weights lose no small updates to
+/// them.
 struct AdamW {
   double beta1 = 0.9;       // [0, 1)
   double beta2 = 0.999;     // [0, 1)

@@ -25,11 +25,16 @@ inline SettingsList AdamW::describe() const {
 
 template <class T, class D>
 AdamW::State<T, D>::State(const AdamW& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates)
-    : settings_(settings), parameters_(std::move(parameters)), rates_(detail::checked_rates("AdamW", parameters_, std::move(rates))) {
-  require<ConfigError>(settings.beta1 >= 0 && settings.beta1 < 1, "[AdamW] beta1 is ", settings.beta1, "; it must lie in [0, 1)");
-  require<ConfigError>(settings.beta2 >= 0 && settings.beta2 < 1, "[AdamW] beta2 is ", settings.beta2, "; it must lie in [0, 1)");
+    : settings_(settings),
+      parameters_(std::move(parameters)),
+      rates_(detail::checked_rates("AdamW", parameters_, std::move(rates))) {
+  require<ConfigError>(settings.beta1 >= 0 && settings.beta1 < 1, "[AdamW] beta1 is ", settings.beta1,
+                       "; it must lie in [0, 1)");
+  require<ConfigError>(settings.beta2 >= 0 && settings.beta2 < 1, "[AdamW] beta2 is ", settings.beta2,
+                       "; it must lie in [0, 1)");
   require<ConfigError>(settings.epsilon > 0, "[AdamW] epsilon is ", settings.epsilon, "; it must be above 0");
-  require<ConfigError>(settings.weight_decay >= 0, "[AdamW] weight_decay is ", settings.weight_decay, "; it must be 0 or above");
+  require<ConfigError>(settings.weight_decay >= 0, "[AdamW] weight_decay is ", settings.weight_decay,
+                       "; it must be 0 or above");
   first_.reserve(parameters_.size());
   second_.reserve(parameters_.size());
   for (const Parameter<T, D>* parameter : parameters_) {
@@ -52,12 +57,14 @@ void AdamW::State<T, D>::step(double rate, double gradient_scale) {
     Parameter<T, D>& p = *parameters_[i];
     step.rate = rate * rates_[i];
     step.weight_decay = p.decays && p.value.shape().rank() >= 2 ? settings_.weight_decay : 0.0;
-    Kernels<D, T>::adamw(step, p.value.count(), p.gradient_view().data(), first_[i].data(), second_[i].data(), p.value.data());
+    Kernels<D, T>::adamw(step, p.value.count(), p.gradient_view().data(), first_[i].data(), second_[i].data(),
+                         p.value.data());
   }
 }
 
 template <class T, class D>
-std::vector<std::pair<std::string, Tensor<typename AdamW::State<T, D>::moment_type, D>>> AdamW::State<T, D>::tensors() const {
+std::vector<std::pair<std::string, Tensor<typename AdamW::State<T, D>::moment_type, D>>> AdamW::State<T, D>::tensors()
+    const {
   std::vector<std::pair<std::string, Tensor<moment_type, D>>> out;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     out.emplace_back("first_moment." + parameters_[i]->name, first_[i]);

@@ -19,8 +19,8 @@ double gradient_norm(const std::vector<Parameter<T, D>*>& parameters) {
   return std::sqrt(sum);
 }
 
-/// min(1, limit / (norm + 1e-6)), the 1e-6 as in torch.nn.utils.clip_grad_norm_: the optimizer's gradient_scale. `limit` <= 0 does
-/// not clip. A norm that is not finite is the caller's to refuse.
+/// min(1, limit / (norm + 1e-6)), the 1e-6 as in torch.nn.utils.clip_grad_norm_: the optimizer's gradient_scale.
+/// `limit` <= 0 does not clip. A norm that is not finite is the caller's to refuse.
 inline double clip_factor(double norm, double limit) {
   if (limit <= 0) return 1;
   const double factor = limit / (norm + 1e-6);

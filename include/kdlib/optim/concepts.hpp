@@ -29,9 +29,11 @@ concept Schedule = requires(const S& schedule, std::int64_t step) {
 
 /// Settings are copyable and know nothing of types; `state` is made for the parameters that a run trains.
 /// `rates` holds one multiplier of the rate a parameter, or nothing for 1 everywhere.
-/// state.step(rate, gradient_scale) makes one update; state.tensors() are what a checkpoint must keep (they share memory with the state); state.steps() counts step() calls.
+/// state.step(rate, gradient_scale) makes one update; state.tensors() are what a checkpoint must keep (they share
+/// memory with the state); state.steps() counts step() calls.
 template <class O, class T, class D>
-concept Optimizer = std::copy_constructible<O> && requires(const O& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates) {
+concept Optimizer = std::copy_constructible<O> &&
+    requires(const O& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates) {
   settings.template state<T, D>(parameters, rates);
   settings.template state<T, D>(parameters, rates).step(double{}, double{});
   settings.template state<T, D>(parameters, rates).tensors();

@@ -20,9 +20,11 @@ inline std::string setting_text(bool value) { return value ? "true" : "false"; }
 namespace detail {
 /// Checks the multipliers against the parameters; nothing given means 1 for all.
 template <class T, class D>
-std::vector<double> checked_rates(const char* name, const std::vector<Parameter<T, D>*>& parameters, std::vector<double> rates) {
+std::vector<double> checked_rates(const char* name, const std::vector<Parameter<T, D>*>& parameters,
+                                  std::vector<double> rates) {
   if (rates.empty()) rates.assign(parameters.size(), 1.0);
-  require<ShapeError>(rates.size() == parameters.size(), "[", name, "] ", rates.size(), " rate multipliers for ", parameters.size(), " parameters");
+  require<ShapeError>(rates.size() == parameters.size(), "[", name, "] ", rates.size(), " rate multipliers for ",
+                      parameters.size(), " parameters");
   return rates;
 }
 }  // namespace detail

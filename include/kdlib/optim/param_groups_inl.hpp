@@ -31,9 +31,10 @@ inline bool matches_pattern(std::string_view pattern, std::string_view name) {
 
 inline ParameterGroups::ParameterGroups(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
   for (const ParameterGroup& group : groups_) {
-    require<ConfigError>(!group.pattern.empty(), "[ParameterGroups] a pattern is empty; name parameters, as in \"*.mlp.*\"");
-    require<ConfigError>(std::isfinite(group.rate) && group.rate >= 0, "[ParameterGroups] the rate multiplier of ", group.pattern, " is ",
-                         group.rate, "; it must be 0 or above");
+    require<ConfigError>(!group.pattern.empty(),
+                         "[ParameterGroups] a pattern is empty; name parameters, as in \"*.mlp.*\"");
+    require<ConfigError>(std::isfinite(group.rate) && group.rate >= 0, "[ParameterGroups] the rate multiplier of ",
+                         group.pattern, " is ", group.rate, "; it must be 0 or above");
   }
 }
 
@@ -45,7 +46,8 @@ inline double ParameterGroups::operator()(std::string_view name) const {
 
 inline SettingsList ParameterGroups::describe() const {
   std::string text;
-  for (const ParameterGroup& group : groups_) text += (text.empty() ? "" : " ") + group.pattern + "=" + setting_text(group.rate);
+  for (const ParameterGroup& group : groups_)
+    text += (text.empty() ? "" : " ") + group.pattern + "=" + setting_text(group.rate);
   return {{"parameters", text}};
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Learning rates as pure functions of the step: schedule(step), step = number of steps taken before this one (0, 1, ...).
+// Learning rates as pure functions of the step: schedule(step), step = number of steps taken before this one (0, 1,
+// ...).
 #ifndef KDLIB_OPTIM_SCHEDULE_HPP
 #define KDLIB_OPTIM_SCHEDULE_HPP
 
@@ -29,8 +30,8 @@ struct WarmupLinear {
   SettingsList describe() const;
 };
 
-/// The same warm-up, then half a cosine: final + (peak - final) * (1 + cos(pi * (step - warmup) / (total - warmup))) / 2.
-/// Source: Loshchilov and Hutter, "SGDR" (arXiv 1608.03983), without restarts.
+/// The same warm-up, then half a cosine: final + (peak - final) * (1 + cos(pi * (step - warmup) / (total - warmup)))
+/// / 2. Source: Loshchilov and Hutter, "SGDR" (arXiv 1608.03983), without restarts.
 struct WarmupCosine {
   double peak = 1e-3;       // > 0
   std::int64_t warmup = 0;  // steps, 0 <= warmup <= total

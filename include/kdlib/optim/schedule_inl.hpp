@@ -19,7 +19,9 @@ inline double schedule_share_left(const char* name, std::int64_t step, std::int6
 }
 }  // namespace detail
 
-inline SettingsList ConstantRate::describe() const { return {{"schedule", "constant"}, {"schedule.rate", setting_text(rate)}}; }
+inline SettingsList ConstantRate::describe() const {
+  return {{"schedule", "constant"}, {"schedule.rate", setting_text(rate)}};
+}
 
 inline double WarmupLinear::operator()(std::int64_t step) const {
   const double left = detail::schedule_share_left("WarmupLinear", step, warmup, total);
@@ -28,8 +30,11 @@ inline double WarmupLinear::operator()(std::int64_t step) const {
 }
 
 inline SettingsList WarmupLinear::describe() const {
-  return {{"schedule", "warmup_linear"}, {"schedule.peak", setting_text(peak)}, {"schedule.warmup", setting_text(warmup)},
-          {"schedule.total", setting_text(total)}, {"schedule.final", setting_text(final)}};
+  return {{"schedule", "warmup_linear"},
+          {"schedule.peak", setting_text(peak)},
+          {"schedule.warmup", setting_text(warmup)},
+          {"schedule.total", setting_text(total)},
+          {"schedule.final", setting_text(final)}};
 }
 
 inline double WarmupCosine::operator()(std::int64_t step) const {
@@ -40,8 +45,11 @@ inline double WarmupCosine::operator()(std::int64_t step) const {
 }
 
 inline SettingsList WarmupCosine::describe() const {
-  return {{"schedule", "warmup_cosine"}, {"schedule.peak", setting_text(peak)}, {"schedule.warmup", setting_text(warmup)},
-          {"schedule.total", setting_text(total)}, {"schedule.final", setting_text(final)}};
+  return {{"schedule", "warmup_cosine"},
+          {"schedule.peak", setting_text(peak)},
+          {"schedule.warmup", setting_text(warmup)},
+          {"schedule.total", setting_text(total)},
+          {"schedule.final", setting_text(final)}};
 }
 
 KDLIB_NAMESPACE_END

@@ -21,7 +21,8 @@ void Sgd::State<T, D>::step(double rate, double gradient_scale) {
   ++steps_;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter<T, D>& p = *parameters_[i];
-    Kernels<D, T>::axpy(p.value.count(), static_cast<T>(-rate * rates_[i] * gradient_scale), p.gradient_view().data(), p.value.data());
+    Kernels<D, T>::axpy(p.value.count(), static_cast<T>(-rate * rates_[i] * gradient_scale), p.gradient_view().data(),
+                        p.value.data());
   }
 }
 

@@ -15,21 +15,32 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 inline constexpr const char* packed_kind_names[] = {"int4", "nf4", "fp4", "mxfp4", "int8", "int3"};
-inline bool is_integer_kind(PackedKind kind) { return kind == PackedKind::int3 || kind == PackedKind::int4 || kind == PackedKind::int8; }
+inline bool is_integer_kind(PackedKind kind) {
+  return kind == PackedKind::int3 || kind == PackedKind::int4 || kind == PackedKind::int8;
+}
 
 inline void check_finite(const float* w, std::int64_t count, std::int64_t place, std::int64_t columns) {
   bool finite = true;
   for (std::int64_t i = 0; i < count; ++i) finite = finite && std::isfinite(w[i]);
-  require<FormatError>(finite, "[encode_weights] a weight is not finite, in the ", count, " from row ", place / columns, ", column ", place % columns, " on");
+  require<FormatError>(finite, "[encode_weights] a weight is not finite, in the ", count, " from row ", place / columns,
+                       ", column ", place % columns, " on");
 }
 
 /// Codes and factors of one group; returns its scale byte where the kind has one.
-inline std::uint8_t encode_group(const float* w, std::int64_t count, bool last, const CodedData& data, std::uint8_t* codes, GroupFactors& factors) {
+inline std::uint8_t encode_group(const float* w, std::int64_t count, bool last, const CodedData& data,
+                                 std::uint8_t* codes, GroupFactors& factors) {
   switch (data.settings.kind) {
-    case PackedKind::nf4: factors.scale = encode_nf4_block(w, count, last, codes); return 0;
-    case PackedKind::fp4: factors.scale = encode_fp4_block(w, count, last, codes); return 0;
-    case PackedKind::mxfp4: return encode_mxfp4_block(w, count, MxScale::floor, codes);
-    default: factors = encode_integers(w, count, data.bits(), data.settings.rule, reinterpret_cast<std::int8_t*>(codes)); return 0;
+    case PackedKind::nf4:
+      factors.scale = encode_nf4_block(w, count, last, codes);
+      return 0;
+    case PackedKind::fp4:
+      factors.scale = encode_fp4_block(w, count, last, codes);
+      return 0;
+    case PackedKind::mxfp4:
+      return encode_mxfp4_block(w, count, MxScale::floor, codes);
+    default:
+      factors = encode_integers(w, count, data.bits(), data.settings.rule, reinterpret_cast<std::int8_t*>(codes));
+      return 0;
   }
 }
 
@@ -48,7 +59,8 @@ inline void encode_rows(const float* w, CodedData& data, std::int64_t begin, std
       const std::int64_t count = (g + 1) * group > k ? k - g * group : group;
       GroupFactors factors;
       check_finite(w + r * k + g * group, count, r * k + g * group, k);
-      const std::uint8_t small = encode_group(w + r * k + g * group, count, false, data, codes.data() + g * group, factors);
+      const std::uint8_t small =
+          encode_group(w + r * k + g * group, count, false, data, codes.data() + g * group, factors);
       put_group(data, r * groups + g, small, factors);
     }
     pack_codes(codes, data.bits(), data.codes.data() + r * data.row_bytes());
@@ -69,13 +81,16 @@ inline void encode_crossing(const float* w, CodedData& data) {
     }
   });
   for (std::int64_t r = 0; r < data.rows; ++r)
-    pack_codes(std::span<const std::uint8_t>(codes).subspan(static_cast<std::size_t>(r * data.columns), static_cast<std::size_t>(data.columns)), data.bits(),
-               data.codes.data() + r * data.row_bytes());
+    pack_codes(std::span<const std::uint8_t>(codes).subspan(static_cast<std::size_t>(r * data.columns),
+                                                            static_cast<std::size_t>(data.columns)),
+               data.bits(), data.codes.data() + r * data.row_bytes());
 }
 
 }  // namespace detail
 
-inline const char* packed_kind_name(PackedKind kind) { return detail::packed_kind_names[static_cast<std::size_t>(kind)]; }
+inline const char* packed_kind_name(PackedKind kind) {
+  return detail::packed_kind_names[static_cast<std::size_t>(kind)];
+}
 inline PackedKind packed_kind(const std::string& name) {
   for (std::uint8_t k = 0; k < 6; ++k)
     if (name == detail::packed_kind_names[k]) return static_cast<PackedKind>(k);
@@ -88,13 +103,16 @@ inline const char* int4_rule_name(Int4Rule rule) {
 inline void check_quantize_settings(const QuantizeSettings& s) {
   const bool integer = detail::is_integer_kind(s.kind);
   require<ConfigError>(s.group_size > 0, "[quantize] groups of ", s.group_size, " are not possible");
-  require<ConfigError>(integer || s.rule == Int4Rule::symmetric, "[quantize] the rule ", int4_rule_name(s.rule), " belongs to int3, int4 and int8, not to ",
-                       packed_kind_name(s.kind));
-  require<ConfigError>(s.kind != PackedKind::mxfp4 || s.group_size == 32, "[quantize] mxfp4 has blocks of 32, not of ", s.group_size);
+  require<ConfigError>(integer || s.rule == Int4Rule::symmetric, "[quantize] the rule ", int4_rule_name(s.rule),
+                       " belongs to int3, int4 and int8, not to ", packed_kind_name(s.kind));
+  require<ConfigError>(s.kind != PackedKind::mxfp4 || s.group_size == 32, "[quantize] mxfp4 has blocks of 32, not of ",
+                       s.group_size);
   const bool table = s.kind == PackedKind::nf4 || s.kind == PackedKind::fp4;
-  require<ConfigError>(!table || (s.group_size >= 32 && s.group_size <= 4096 && (s.group_size & (s.group_size - 1)) == 0), "[quantize] ", packed_kind_name(s.kind),
-                       " has blocks of a power of two from 32 to 4096, not of ", s.group_size);
-  require<ConfigError>(table || !s.double_quantized, "[quantize] double quantisation belongs to nf4 and fp4, not to ", packed_kind_name(s.kind));
+  require<ConfigError>(
+      !table || (s.group_size >= 32 && s.group_size <= 4096 && (s.group_size & (s.group_size - 1)) == 0), "[quantize] ",
+      packed_kind_name(s.kind), " has blocks of a power of two from 32 to 4096, not of ", s.group_size);
+  require<ConfigError>(table || !s.double_quantized, "[quantize] double quantisation belongs to nf4 and fp4, not to ",
+                       packed_kind_name(s.kind));
 }
 
 inline std::string describe(const QuantizeSettings& s) {
@@ -106,11 +124,16 @@ inline std::string describe(const QuantizeSettings& s) {
 
 inline std::array<float, 16> code_levels(PackedKind kind) {
   switch (kind) {
-    case PackedKind::nf4: return nf4_levels();
-    case PackedKind::fp4: return fp4_levels();
-    case PackedKind::mxfp4: return e2m1_levels();
-    case PackedKind::int3: return {0, 1, 2, 3, -4, -3, -2, -1, 0, 1, 2, 3, -4, -3, -2, -1};
-    default: return {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+    case PackedKind::nf4:
+      return nf4_levels();
+    case PackedKind::fp4:
+      return fp4_levels();
+    case PackedKind::mxfp4:
+      return e2m1_levels();
+    case PackedKind::int3:
+      return {0, 1, 2, 3, -4, -3, -2, -1, 0, 1, 2, 3, -4, -3, -2, -1};
+    default:
+      return {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
   }
 }
 
@@ -131,7 +154,8 @@ inline void unpack_codes(const std::uint8_t* row, int bits, std::span<std::uint8
   }
 }
 
-inline CodedData encode_weights(const float* w, std::int64_t rows, std::int64_t columns, const QuantizeSettings& settings) {
+inline CodedData encode_weights(const float* w, std::int64_t rows, std::int64_t columns,
+                                const QuantizeSettings& settings) {
   check_quantize_settings(settings);
   CodedData out;
   out.settings = settings;
@@ -143,7 +167,9 @@ inline CodedData encode_weights(const float* w, std::int64_t rows, std::int64_t 
   else out.scale.resize(groups);
   if (detail::is_integer_kind(settings.kind) && settings.rule != Int4Rule::symmetric) out.zero.resize(out.scale.size());
   if (out.crossing()) detail::encode_crossing(w, out);
-  else parallel_for(rows, 1 + 4096 / (columns + 1), [&](std::int64_t begin, std::int64_t end) { detail::encode_rows(w, out, begin, end); });
+  else
+    parallel_for(rows, 1 + 4096 / (columns + 1),
+                 [&](std::int64_t begin, std::int64_t end) { detail::encode_rows(w, out, begin, end); });
   if (!settings.double_quantized) return out;
   NestedScales nested = nest_scales(out.scale);
   out.scale.clear();

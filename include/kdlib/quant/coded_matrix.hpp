@@ -19,7 +19,8 @@ class CodedMatrix final : public PackedMatrix<T, D> {
 
   /// Other codes of the same settings and size, into the same memory.
   void assign(const CodedData& data);
-  /// Other scales, and zeros where the format has them (else `zero` is empty), one a group; only where they are kept as numbers.
+  /// Other scales, and zeros where the format has them (else `zero` is empty), one a group; only where they are kept as
+  /// numbers.
   void assign_factors(const std::vector<float>& scale, const std::vector<float>& zero);
   /// What was given, from the device.
   CodedData data() const;
@@ -28,8 +29,12 @@ class CodedMatrix final : public PackedMatrix<T, D> {
   std::int64_t columns() const override { return ranges_.columns; }
   std::int64_t bytes() const override;
   std::string description() const override { return describe(settings_); }
-  void decode(std::int64_t begin, std::int64_t count, T* out) const override { Kernels<D, T>::coded_decode(ranges_, begin, count, out); }
-  void multiply_few(std::int64_t m, const T* x, T beta, T* y) const override { Kernels<D, T>::coded_multiply_few(ranges_, m, x, beta, y); }
+  void decode(std::int64_t begin, std::int64_t count, T* out) const override {
+    Kernels<D, T>::coded_decode(ranges_, begin, count, out);
+  }
+  void multiply_few(std::int64_t m, const T* x, T beta, T* y) const override {
+    Kernels<D, T>::coded_multiply_few(ranges_, m, x, beta, y);
+  }
   std::int64_t few_rows() const override { return 24; }
 
   const CodedRanges& ranges() const { return ranges_; }

@@ -13,7 +13,9 @@ constexpr std::int64_t coded_padding = 64;  // bytes behind what kernels read in
 /// A tensor for `count` elements and the padding, which is 0.
 template <class E, class D>
 Tensor<E, D> padded_tensor(std::size_t count) {
-  return count == 0 ? Tensor<E, D>() : Tensor<E, D>::zeros(Shape{static_cast<std::int64_t>(count) + coded_padding / static_cast<std::int64_t>(sizeof(E))});
+  return count == 0 ? Tensor<E, D>()
+                    : Tensor<E, D>::zeros(Shape{static_cast<std::int64_t>(count) +
+                                                coded_padding / static_cast<std::int64_t>(sizeof(E))});
 }
 template <class E, class D>
 void put_padded(Tensor<E, D>& to, const std::vector<E>& from) {
@@ -63,10 +65,11 @@ template <class T, class D>
 void CodedMatrix<T, D>::assign(const CodedData& data) {
   const auto groups = static_cast<std::size_t>(ranges_.groups());
   const std::size_t scales = data.scale.empty() ? data.small_scale.size() : data.scale.size();
-  require<ShapeError>(data.rows == ranges_.rows && data.columns == ranges_.columns && describe(data.settings) == describe(settings_) && scales == groups &&
-                          data.codes.size() == static_cast<std::size_t>(ranges_.rows * ranges_.row_bytes()),
-                      "[CodedMatrix] ", data.codes.size(), " bytes of codes and ", scales, " scales (", describe(data.settings), ") for [", ranges_.rows, ", ",
-                      ranges_.columns, "], ", describe(settings_));
+  require<ShapeError>(
+      data.rows == ranges_.rows && data.columns == ranges_.columns && describe(data.settings) == describe(settings_) &&
+          scales == groups && data.codes.size() == static_cast<std::size_t>(ranges_.rows * ranges_.row_bytes()),
+      "[CodedMatrix] ", data.codes.size(), " bytes of codes and ", scales, " scales (", describe(data.settings),
+      ") for [", ranges_.rows, ", ", ranges_.columns, "], ", describe(settings_));
   detail::put_padded(codes_, data.codes);
   detail::put_padded(small_scale_, data.small_scale);
   detail::put_padded(scale_, data.scale);
@@ -79,8 +82,9 @@ void CodedMatrix<T, D>::assign(const CodedData& data) {
 template <class T, class D>
 void CodedMatrix<T, D>::assign_factors(const std::vector<float>& scale, const std::vector<float>& zero) {
   const auto groups = static_cast<std::size_t>(ranges_.groups());
-  require<ShapeError>(scale_ && scale.size() == groups && zero.size() == (zero_ ? groups : 0), "[CodedMatrix] ", scale.size(), " scales and ", zero.size(),
-                      " zeros for ", groups, " groups of ", describe(settings_));
+  require<ShapeError>(scale_ && scale.size() == groups && zero.size() == (zero_ ? groups : 0), "[CodedMatrix] ",
+                      scale.size(), " scales and ", zero.size(), " zeros for ", groups, " groups of ",
+                      describe(settings_));
   detail::put_padded(scale_, scale);
   detail::put_padded(zero_, zero);
 }
@@ -104,7 +108,8 @@ CodedData CodedMatrix<T, D>::data() const {
 template <class T, class D>
 std::int64_t CodedMatrix<T, D>::bytes() const {
   const std::int64_t groups = ranges_.groups(), real = static_cast<std::int64_t>(sizeof(float));
-  std::int64_t n = ranges_.rows * ranges_.row_bytes() + (ranges_.scale != nullptr ? groups * real : groups) + (ranges_.zero != nullptr ? groups * real : 0);
+  std::int64_t n = ranges_.rows * ranges_.row_bytes() + (ranges_.scale != nullptr ? groups * real : groups) +
+                   (ranges_.zero != nullptr ? groups * real : 0);
   if (ranges_.nested_map != nullptr) n += (groups + 255) / 256 * real + real;
   return n;
 }

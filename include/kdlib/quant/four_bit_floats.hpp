@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes that are looked up in a table: NF4 and FP4 of bitsandbytes with double quantisation, and MXFP4 of the OCP. They give the bits that those
-// libraries give; sources: bitsandbytes/functional.py and csrc/cpu_ops.cpp, torchao/prototype/mx_formats/mx_tensor.py.
+// Codes that are looked up in a table: NF4 and FP4 of bitsandbytes with double quantisation, and MXFP4 of the OCP. They
+// give the bits that those libraries give; sources: bitsandbytes/functional.py and csrc/cpu_ops.cpp,
+// torchao/prototype/mx_formats/mx_tensor.py.
 #ifndef KDLIB_QUANT_FOUR_BIT_FLOATS_HPP
 #define KDLIB_QUANT_FOUR_BIT_FLOATS_HPP
 
@@ -18,8 +19,8 @@ const std::array<float, 16>& nf4_levels();
 const std::array<float, 16>& fp4_levels();
 const std::array<float, 16>& e2m1_levels();
 
-/// One block as bitsandbytes encodes it on a CPU: codes by the midpoints of neighbouring levels of x / amax; gives the scale. `last`: the
-/// short block at the end, whose scale is at least 1e-38 and divides.
+/// One block as bitsandbytes encodes it on a CPU: codes by the midpoints of neighbouring levels of x / amax; gives the
+/// scale. `last`: the short block at the end, whose scale is at least 1e-38 and divides.
 float encode_nf4_block(const float* w, std::int64_t count, bool last, std::uint8_t* codes);
 float encode_fp4_block(const float* w, std::int64_t count, bool last, std::uint8_t* codes);
 
@@ -35,7 +36,8 @@ NestedScales nest_scales(std::span<const float> scale);
 
 /// How the exponent of an MXFP4 block follows from its largest magnitude.
 enum class MxScale : std::uint8_t { floor, rceil, ceil, even };
-/// One block of 32; gives the scale byte s, factor 2^(s - 127). Elements to nearest, ties to the even code, saturating at 6.
+/// One block of 32; gives the scale byte s, factor 2^(s - 127). Elements to nearest, ties to the even code, saturating
+/// at 6.
 std::uint8_t encode_mxfp4_block(const float* w, std::int64_t count, MxScale rule, std::uint8_t* codes);
 
 KDLIB_NAMESPACE_END

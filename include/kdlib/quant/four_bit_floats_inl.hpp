@@ -12,18 +12,33 @@
 KDLIB_NAMESPACE_BEGIN
 
 inline const std::array<float, 16>& nf4_levels() {
-  static constexpr std::array<float, 16> levels = {-1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
-                                                   -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-                                                   0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f};
+  static constexpr std::array<float, 16> levels = {-1.0f,
+                                                   -0.6961928009986877f,
+                                                   -0.5250730514526367f,
+                                                   -0.39491748809814453f,
+                                                   -0.28444138169288635f,
+                                                   -0.18477343022823334f,
+                                                   -0.09105003625154495f,
+                                                   0.0f,
+                                                   0.07958029955625534f,
+                                                   0.16093020141124725f,
+                                                   0.24611230194568634f,
+                                                   0.33791524171829224f,
+                                                   0.44070982933044434f,
+                                                   0.5626170039176941f,
+                                                   0.7229568362236023f,
+                                                   1.0f};
   return levels;
 }
 inline const std::array<float, 16>& fp4_levels() {
-  static constexpr std::array<float, 16> levels = {0.0f,  0.0625f / 12, 8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
-                                                   -0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f};
+  static constexpr std::array<float, 16> levels = {
+      0.0f,  0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
+      -0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f};
   return levels;
 }
 inline const std::array<float, 16>& e2m1_levels() {
-  static constexpr std::array<float, 16> levels = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f, -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
+  static constexpr std::array<float, 16> levels = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
+                                                   -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
   return levels;
 }
 
@@ -36,7 +51,8 @@ struct SortedLevels {
 
   explicit SortedLevels(const std::array<float, 16>& levels) {
     for (std::uint8_t i = 0; i < 16; ++i) code[i] = i;
-    std::stable_sort(code.begin(), code.end(), [&](std::uint8_t a, std::uint8_t b) { return levels[a] < levels[b]; });  // code 0 before code 8
+    std::stable_sort(code.begin(), code.end(),
+                     [&](std::uint8_t a, std::uint8_t b) { return levels[a] < levels[b]; });  // code 0 before code 8
     for (std::size_t i = 0; i < 15; ++i) threshold[i] = (levels[code[i]] + levels[code[i + 1]]) / 2;
   }
   std::uint8_t operator()(float x) const {
@@ -46,7 +62,8 @@ struct SortedLevels {
   }
 };
 
-inline float encode_table_block(const SortedLevels& table, const float* w, std::int64_t count, bool last, std::uint8_t* codes) {
+inline float encode_table_block(const SortedLevels& table, const float* w, std::int64_t count, bool last,
+                                std::uint8_t* codes) {
   float largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = std::fabs(w[i]) > largest ? std::fabs(w[i]) : largest;
   const float divisor = std::fmax(largest, 1e-38f), inverse = 1.0f / divisor;
@@ -63,9 +80,12 @@ inline bool is_power_of_two(float x) { return (std::bit_cast<std::uint32_t>(x) &
 
 inline int mx_exponent(float largest, MxScale rule) {
   switch (rule) {
-    case MxScale::floor: return stored_exponent(largest) - 2;
-    case MxScale::ceil: return stored_exponent(largest) + (is_power_of_two(largest) ? 0 : 1) - 2;
-    case MxScale::even: return stored_exponent(largest) + ((std::bit_cast<std::uint32_t>(largest) & 0x7FFFFF) >= 0x600000 ? 1 : 0) - 2;
+    case MxScale::floor:
+      return stored_exponent(largest) - 2;
+    case MxScale::ceil:
+      return stored_exponent(largest) + (is_power_of_two(largest) ? 0 : 1) - 2;
+    case MxScale::even:
+      return stored_exponent(largest) + ((std::bit_cast<std::uint32_t>(largest) & 0x7FFFFF) >= 0x600000 ? 1 : 0) - 2;
     default: {
       const float part = largest / 6.0f;
       return stored_exponent(part) + (is_power_of_two(part) ? 0 : 1);
@@ -103,11 +123,13 @@ inline const std::array<float, 256>& dynamic_map() {
     std::size_t at = 0;
     values[at++] = 0.0f;
     values[at++] = 1.0f;
-    for (int i = 0; i < 7; ++i) {  // means of neighbours of 2^i + 1 equally spaced points on [0.1, 1], rounded as torch.linspace rounds
+    for (int i = 0; i < 7;
+         ++i) {  // means of neighbours of 2^i + 1 equally spaced points on [0.1, 1], rounded as torch.linspace rounds
       const int parts = 1 << i;
       const float step = (1.0f - 0.1f) / static_cast<float>(parts), ten = static_cast<float>(std::pow(10.0, i - 6));
       const auto point = [&](int k) {
-        const double from_start = static_cast<double>(0.1f) + static_cast<double>(step) * k, from_end = 1.0 - static_cast<double>(step) * (parts - k);
+        const double from_start = static_cast<double>(0.1f) + static_cast<double>(step) * k,
+                     from_end = 1.0 - static_cast<double>(step) * (parts - k);
         return static_cast<float>(2 * k < parts ? from_start : from_end);
       };
       for (int k = 0; k < parts; ++k) {

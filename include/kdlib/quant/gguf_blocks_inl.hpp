@@ -95,7 +95,8 @@ inline void k_scale(const Byte* scales, int j, float& scale, float& minimum) {
   }
 }
 
-/// Q4_K (high == nullptr) and Q5_K: four chunks of 64 values; chunk c takes its fifth bits from bits 2c and 2c+1 of `high`.
+/// Q4_K (high == nullptr) and Q5_K: four chunks of 64 values; chunk c takes its fifth bits from bits 2c and 2c+1 of
+/// `high`.
 inline void decode_k(const Byte* b, const Byte* high, const Byte* q, float* y) {
   const float d = load_f16(b), d_min = load_f16(b + 2);
   for (int c = 0; c < 4; ++c, q += 32, y += 64) {
@@ -147,39 +148,62 @@ void decode_blocks(const Byte* b, float* out, std::size_t n, F decode) {
 
 }  // namespace detail
 
-inline bool can_decode(GgufType type) { return block_size(type) != 0 && type != GgufType::q2_k && type != GgufType::q3_k; }
+inline bool can_decode(GgufType type) {
+  return block_size(type) != 0 && type != GgufType::q2_k && type != GgufType::q3_k;
+}
 
 inline void decode_row(GgufType type, const std::byte* blocks, float* out, std::size_t n) {
   using namespace detail;
-  require<FormatError>(can_decode(type), "[gguf] ", gguf_type_name(type), " is not decoded; convert the model to Q4_K, Q8_0, F16 or another type that is");
-  require<ShapeError>(n % block_size(type) == 0, "[gguf] ", n, " values of ", gguf_type_name(type), " are no whole number of blocks of ", block_size(type));
+  require<FormatError>(can_decode(type), "[gguf] ", gguf_type_name(type),
+                       " is not decoded; convert the model to Q4_K, Q8_0, F16 or another type that is");
+  require<ShapeError>(n % block_size(type) == 0, "[gguf] ", n, " values of ", gguf_type_name(type),
+                      " are no whole number of blocks of ", block_size(type));
   const auto* b = reinterpret_cast<const Byte*>(blocks);
   switch (type) {
-    case GgufType::f32: return decode_plain<float>(b, out, n);
-    case GgufType::f64: return decode_plain<double>(b, out, n);
-    case GgufType::f16: return decode_plain<f16>(b, out, n);
-    case GgufType::bf16: return decode_plain<bf16>(b, out, n);
-    case GgufType::i8: return decode_plain<std::int8_t>(b, out, n);
-    case GgufType::i16: return decode_plain<std::int16_t>(b, out, n);
-    case GgufType::i32: return decode_plain<std::int32_t>(b, out, n);
-    case GgufType::i64: return decode_plain<std::int64_t>(b, out, n);
-    case GgufType::q8_0: return decode_blocks<32, 34>(b, out, n, decode_q8_0);
-    case GgufType::q4_0: return decode_blocks<32, 18>(b, out, n, decode_q4_0);
-    case GgufType::q4_1: return decode_blocks<32, 20>(b, out, n, decode_q4_1);
-    case GgufType::q5_0: return decode_blocks<32, 22>(b, out, n, decode_q5_0);
-    case GgufType::q5_1: return decode_blocks<32, 24>(b, out, n, decode_q5_1);
-    case GgufType::q4_k: return decode_blocks<256, 144>(b, out, n, decode_q4_k);
-    case GgufType::q5_k: return decode_blocks<256, 176>(b, out, n, decode_q5_k);
-    case GgufType::q6_k: return decode_blocks<256, 210>(b, out, n, decode_q6_k);
-    case GgufType::mxfp4: return decode_blocks<32, 17>(b, out, n, decode_mxfp4);
+    case GgufType::f32:
+      return decode_plain<float>(b, out, n);
+    case GgufType::f64:
+      return decode_plain<double>(b, out, n);
+    case GgufType::f16:
+      return decode_plain<f16>(b, out, n);
+    case GgufType::bf16:
+      return decode_plain<bf16>(b, out, n);
+    case GgufType::i8:
+      return decode_plain<std::int8_t>(b, out, n);
+    case GgufType::i16:
+      return decode_plain<std::int16_t>(b, out, n);
+    case GgufType::i32:
+      return decode_plain<std::int32_t>(b, out, n);
+    case GgufType::i64:
+      return decode_plain<std::int64_t>(b, out, n);
+    case GgufType::q8_0:
+      return decode_blocks<32, 34>(b, out, n, decode_q8_0);
+    case GgufType::q4_0:
+      return decode_blocks<32, 18>(b, out, n, decode_q4_0);
+    case GgufType::q4_1:
+      return decode_blocks<32, 20>(b, out, n, decode_q4_1);
+    case GgufType::q5_0:
+      return decode_blocks<32, 22>(b, out, n, decode_q5_0);
+    case GgufType::q5_1:
+      return decode_blocks<32, 24>(b, out, n, decode_q5_1);
+    case GgufType::q4_k:
+      return decode_blocks<256, 144>(b, out, n, decode_q4_k);
+    case GgufType::q5_k:
+      return decode_blocks<256, 176>(b, out, n, decode_q5_k);
+    case GgufType::q6_k:
+      return decode_blocks<256, 210>(b, out, n, decode_q6_k);
+    case GgufType::mxfp4:
+      return decode_blocks<32, 17>(b, out, n, decode_mxfp4);
     case GgufType::q2_k:
-    case GgufType::q3_k: break;
+    case GgufType::q3_k:
+      break;
   }
 }
 
 template <Scalar T>
 void decode_tensor(const GgufTensor& tensor, std::span<T> out) {
-  require<ShapeError>(out.size() == static_cast<std::size_t>(tensor.shape.count()), "[gguf] tensor ", tensor.text(), ": room is for ", out.size(), " values");
+  require<ShapeError>(out.size() == static_cast<std::size_t>(tensor.shape.count()), "[gguf] tensor ", tensor.text(),
+                      ": room is for ", out.size(), " values");
   if constexpr (std::is_same_v<T, float>) {
     decode_row(tensor.type, tensor.data.data(), out.data(), out.size());
   } else {

@@ -17,7 +17,8 @@ namespace detail {
 
 inline void store_f16(std::uint8_t* at, float value) {
   const f16 half(value);
-  require<FormatError>(std::isfinite(static_cast<float>(half)), "[gguf] ", value, " is beyond the range of F16 (65504); choose F32 or BF16");
+  require<FormatError>(std::isfinite(static_cast<float>(half)), "[gguf] ", value,
+                       " is beyond the range of F16 (65504); choose F32 or BF16");
   const std::uint16_t bits = half.bits;
   std::memcpy(at, &bits, 2);
 }
@@ -27,7 +28,8 @@ inline void encode_q8_0(const float* x, std::uint8_t* b) {
   for (int j = 0; j < 32; ++j) largest = std::max(largest, std::fabs(x[j]));
   const float d = largest / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
   store_f16(b, d);
-  for (int j = 0; j < 32; ++j) b[2 + j] = static_cast<std::uint8_t>(static_cast<std::int8_t>(std::round(x[j] * inverse)));
+  for (int j = 0; j < 32; ++j)
+    b[2 + j] = static_cast<std::uint8_t>(static_cast<std::int8_t>(std::round(x[j] * inverse)));
 }
 
 /// Q4_0 and Q5_0: codes around 2^(bits - 1), the value of largest magnitude gets code 0.
@@ -109,7 +111,8 @@ template <class S>
 void encode_half(const float* x, std::uint8_t* b, std::size_t n, const char* name) {
   for (std::size_t i = 0; i < n; ++i) {
     const S value(x[i]);
-    require<FormatError>(std::isfinite(static_cast<float>(value)), "[gguf] ", x[i], " is not finite or beyond the range of ", name);
+    require<FormatError>(std::isfinite(static_cast<float>(value)), "[gguf] ", x[i],
+                         " is not finite or beyond the range of ", name);
     const std::uint16_t bits = value.bits;
     std::memcpy(b + 2 * i, &bits, 2);
   }
@@ -118,7 +121,9 @@ void encode_half(const float* x, std::uint8_t* b, std::size_t n, const char* nam
 template <std::size_t Bytes, class F>
 void encode_blocks(const float* x, std::uint8_t* b, std::size_t n, F encode) {
   for (std::size_t i = 0; i < n; i += 32, b += Bytes) {
-    for (std::size_t j = 0; j < 32; ++j) require<FormatError>(std::isfinite(x[i + j]), "[gguf] a value is ", x[i + j], "; only finite ones can be quantised");
+    for (std::size_t j = 0; j < 32; ++j)
+      require<FormatError>(std::isfinite(x[i + j]), "[gguf] a value is ", x[i + j],
+                           "; only finite ones can be quantised");
     encode(x + i, b);
   }
 }
@@ -126,7 +131,8 @@ void encode_blocks(const float* x, std::uint8_t* b, std::size_t n, F encode) {
 }  // namespace detail
 
 inline bool can_encode(GgufType type) {
-  for (const GgufType known : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0, GgufType::q4_0, GgufType::q4_1, GgufType::q5_0, GgufType::q5_1, GgufType::mxfp4})
+  for (const GgufType known : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0, GgufType::q4_0,
+                               GgufType::q4_1, GgufType::q5_0, GgufType::q5_1, GgufType::mxfp4})
     if (type == known) return true;
   return false;
 }
@@ -146,19 +152,31 @@ inline GgufType gguf_type_from_name(std::string_view name) {
 inline void encode_row(GgufType type, const float* values, std::byte* blocks, std::size_t n) {
   using namespace detail;
   require<FormatError>(can_encode(type), "[gguf] ", gguf_type_name(type), " is not written");
-  require<ShapeError>(n % block_size(type) == 0, "[gguf] ", n, " values are no whole number of ", gguf_type_name(type), " blocks of ", block_size(type));
+  require<ShapeError>(n % block_size(type) == 0, "[gguf] ", n, " values are no whole number of ", gguf_type_name(type),
+                      " blocks of ", block_size(type));
   auto* b = reinterpret_cast<std::uint8_t*>(blocks);
   switch (type) {
-    case GgufType::f32: std::memcpy(b, values, n * sizeof(float)); return;
-    case GgufType::f16: return encode_half<f16>(values, b, n, "F16 (65504); choose F32 or BF16");
-    case GgufType::bf16: return encode_half<bf16>(values, b, n, "BF16");
-    case GgufType::q8_0: return encode_blocks<34>(values, b, n, encode_q8_0);
-    case GgufType::q4_0: return encode_blocks<18>(values, b, n, encode_symmetric_block<4>);
-    case GgufType::q4_1: return encode_blocks<20>(values, b, n, encode_affine_block<4>);
-    case GgufType::q5_0: return encode_blocks<22>(values, b, n, encode_symmetric_block<5>);
-    case GgufType::q5_1: return encode_blocks<24>(values, b, n, encode_affine_block<5>);
-    case GgufType::mxfp4: return encode_blocks<17>(values, b, n, encode_mxfp4);
-    default: return;
+    case GgufType::f32:
+      std::memcpy(b, values, n * sizeof(float));
+      return;
+    case GgufType::f16:
+      return encode_half<f16>(values, b, n, "F16 (65504); choose F32 or BF16");
+    case GgufType::bf16:
+      return encode_half<bf16>(values, b, n, "BF16");
+    case GgufType::q8_0:
+      return encode_blocks<34>(values, b, n, encode_q8_0);
+    case GgufType::q4_0:
+      return encode_blocks<18>(values, b, n, encode_symmetric_block<4>);
+    case GgufType::q4_1:
+      return encode_blocks<20>(values, b, n, encode_affine_block<4>);
+    case GgufType::q5_0:
+      return encode_blocks<22>(values, b, n, encode_symmetric_block<5>);
+    case GgufType::q5_1:
+      return encode_blocks<24>(values, b, n, encode_affine_block<5>);
+    case GgufType::mxfp4:
+      return encode_blocks<17>(values, b, n, encode_mxfp4);
+    default:
+      return;
   }
 }
 

@@ -25,17 +25,21 @@ void scale_product(T alpha, std::int64_t n, T* x) {
 template <class T, class D>
 void multiply_head(const HeadView<T, D>& head, std::int64_t n, const T* hidden, std::int64_t columns, T alpha, T* z) {
   const std::int64_t width = head.weight[1];
-  if (head.packed == nullptr) return Kernels<D, T>::gemm(false, true, n, columns, width, alpha, hidden, width, head.weight.data(), width, T(0.0f), z, columns);
+  if (head.packed == nullptr)
+    return Kernels<D, T>::gemm(false, true, n, columns, width, alpha, hidden, width, head.weight.data(), width, T(0.0f),
+                               z, columns);
   head.packed->multiply(0, columns, n, hidden, T(0.0f), z, columns);
   scale_product<T, D>(alpha, n * columns, z);
 }
 
 /// hidden_gradient[n, H] = alpha * gradient[n, columns] W[0, columns).
 template <class T, class D>
-void multiply_head_back(const HeadView<T, D>& head, std::int64_t n, const T* gradient, std::int64_t columns, T alpha, T* hidden_gradient) {
+void multiply_head_back(const HeadView<T, D>& head, std::int64_t n, const T* gradient, std::int64_t columns, T alpha,
+                        T* hidden_gradient) {
   const std::int64_t width = head.weight[1];
   if (head.packed == nullptr)
-    return Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, head.weight.data(), width, T(0.0f), hidden_gradient, width);
+    return Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, head.weight.data(), width,
+                               T(0.0f), hidden_gradient, width);
   head.packed->multiply_back(0, columns, n, gradient, columns, T(0.0f), hidden_gradient);
   scale_product<T, D>(alpha, n * width, hidden_gradient);
 }

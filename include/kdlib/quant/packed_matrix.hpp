@@ -11,8 +11,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A frozen weight [rows, columns] in a packed format. One virtual call a product, not an element. A format must give the first six
-/// functions; the others have bodies that use decode() and may be replaced.
+/// A frozen weight [rows, columns] in a packed format. One virtual call a product, not an element. A format must give
+/// the first six functions; the others have bodies that use decode() and may be replaced.
 template <class T, class D>
 class PackedMatrix {
  public:
@@ -32,11 +32,14 @@ class PackedMatrix {
   /// Largest m that multiply_few is made for.
   virtual std::int64_t few_rows() const = 0;
 
-  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y, decoded by panels for many rows of x.
-  virtual void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y, std::int64_t ldy) const;
-  /// x_gradient[m, columns] = y_gradient[m, count] (leading dimension ldy) W[begin, begin + count) + beta * x_gradient, by panels.
-  virtual void multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient, std::int64_t ldy, T beta,
-                             T* x_gradient) const;
+  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y, decoded by panels for
+  /// many rows of x.
+  virtual void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
+                        std::int64_t ldy) const;
+  /// x_gradient[m, columns] = y_gradient[m, count] (leading dimension ldy) W[begin, begin + count) + beta * x_gradient,
+  /// by panels.
+  virtual void multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient,
+                             std::int64_t ldy, T beta, T* x_gradient) const;
   /// out[n, columns] = the rows named by `ids` [n]; this body reads ids on the host.
   virtual void gather(const std::int32_t* ids, std::int64_t n, T* out) const {
     for (std::int64_t i = 0; i < n; ++i) decode(ids[i], 1, out + i * columns());
@@ -49,7 +52,8 @@ class PackedMatrix {
   }
 
  protected:
-  /// Calls f(first row, rows, decoded rows) for panels of [begin, begin + count) of at most 4 Mi elements (16 MiB in float).
+  /// Calls f(first row, rows, decoded rows) for panels of [begin, begin + count) of at most 4 Mi elements (16 MiB in
+  /// float).
   template <class F>
   void each_panel(std::int64_t begin, std::int64_t count, F&& f) const;
 };
@@ -68,19 +72,21 @@ void PackedMatrix<T, D>::each_panel(std::int64_t begin, std::int64_t count, F&& 
 }
 
 template <class T, class D>
-void PackedMatrix<T, D>::multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y, std::int64_t ldy) const {
+void PackedMatrix<T, D>::multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
+                                  std::int64_t ldy) const {
   if (begin == 0 && count == rows() && ldy == count && m <= few_rows()) return multiply_few(m, x, beta, y);
   each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {
-    Kernels<D, T>::gemm(false, true, m, n, columns(), T(1.0f), x, columns(), w, columns(), beta, y + (row - begin), ldy);
+    Kernels<D, T>::gemm(false, true, m, n, columns(), T(1.0f), x, columns(), w, columns(), beta, y + (row - begin),
+                        ldy);
   });
 }
 
 template <class T, class D>
-void PackedMatrix<T, D>::multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient, std::int64_t ldy, T beta,
-                                       T* x_gradient) const {
+void PackedMatrix<T, D>::multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient,
+                                       std::int64_t ldy, T beta, T* x_gradient) const {
   each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {
-    Kernels<D, T>::gemm(false, false, m, columns(), n, T(1.0f), y_gradient + (row - begin), ldy, w, columns(), row == begin ? beta : T(1.0f), x_gradient,
-                        columns());
+    Kernels<D, T>::gemm(false, false, m, columns(), n, T(1.0f), y_gradient + (row - begin), ldy, w, columns(),
+                        row == begin ? beta : T(1.0f), x_gradient, columns());
   });
 }
 

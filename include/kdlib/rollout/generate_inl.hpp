@@ -13,28 +13,36 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void check_prompt(std::span<const std::int32_t> prompt, std::string_view source, std::int64_t vocabulary, std::int64_t context_length) {
+inline void check_prompt(std::span<const std::int32_t> prompt, std::string_view source, std::int64_t vocabulary,
+                         std::int64_t context_length) {
   const std::string_view name = source.empty() ? std::string_view("the prompt") : source;
   require<InputError>(!prompt.empty(), "[prompt] ", name, " is empty: give it at least one token");
   for (std::size_t i = 0; i < prompt.size(); ++i)
-    require<InputError>(prompt[i] >= 0 && prompt[i] < vocabulary, "[prompt] ", name, ": id ", prompt[i], " at position ", i,
-                        " is outside the model's vocabulary of ", vocabulary, "; make the ids with this model's tokenizer");
-  require<InputError>(static_cast<std::int64_t>(prompt.size()) < context_length, "[prompt] ", name, " has ", prompt.size(),
-                      " tokens and the context holds ", context_length, ": shorten it until at least one new token fits");
+    require<InputError>(prompt[i] >= 0 && prompt[i] < vocabulary, "[prompt] ", name, ": id ", prompt[i],
+                        " at position ", i, " is outside the model's vocabulary of ", vocabulary,
+                        "; make the ids with this model's tokenizer");
+  require<InputError>(static_cast<std::int64_t>(prompt.size()) < context_length, "[prompt] ", name, " has ",
+                      prompt.size(), " tokens and the context holds ", context_length,
+                      ": shorten it until at least one new token fits");
 }
 
-inline void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, const Completion& completion, std::string_view source) {
-  require<InputError>(!prompt.empty() && !completion.ids.empty(), "[append_completion] a prompt of ", prompt.size(), " and a text of ",
-                      completion.ids.size(), " tokens: both need one or more");
-  require<ShapeError>(batch.documents() == 0 || !batch.behaviour_log_probs.empty(), "[append_completion] the batch holds documents without log-probs");
-  const auto run = static_cast<std::int64_t>(prompt.size() + completion.ids.size()) - 1;  // the last token was never run
-  require<ShapeError>(batch.documents() == 0 || batch.routing.empty() == completion.routing.empty(), "[append_completion] some documents have routing, others none");
-  require<ShapeError>(completion.routing.empty() || completion.routing.tokens == run, "[append_completion] routing of ", completion.routing.tokens, " tokens; ",
-                      run, " were run");
+inline void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, const Completion& completion,
+                              std::string_view source) {
+  require<InputError>(!prompt.empty() && !completion.ids.empty(), "[append_completion] a prompt of ", prompt.size(),
+                      " and a text of ", completion.ids.size(), " tokens: both need one or more");
+  require<ShapeError>(batch.documents() == 0 || !batch.behaviour_log_probs.empty(),
+                      "[append_completion] the batch holds documents without log-probs");
+  const auto run =
+      static_cast<std::int64_t>(prompt.size() + completion.ids.size()) - 1;  // the last token was never run
+  require<ShapeError>(batch.documents() == 0 || batch.routing.empty() == completion.routing.empty(),
+                      "[append_completion] some documents have routing, others none");
+  require<ShapeError>(completion.routing.empty() || completion.routing.tokens == run, "[append_completion] routing of ",
+                      completion.routing.tokens, " tokens; ", run, " were run");
   std::vector<std::int32_t> document(prompt.begin(), prompt.end());
   document.insert(document.end(), completion.ids.begin(), completion.ids.end());
   std::vector<float> weights(document.size(), 0.0f), log_probs(document.size(), 0.0f);
-  for (std::size_t i = 0; i < completion.ids.size(); ++i) {  // token i of the text is predicted by the row one before it
+  for (std::size_t i = 0; i < completion.ids.size();
+       ++i) {  // token i of the text is predicted by the row one before it
     weights[prompt.size() + i - 1] = 1.0f;
     log_probs[prompt.size() + i - 1] = completion.log_probs[i];
   }
@@ -70,7 +78,11 @@ class Writer {
 
  public:
   Writer(M& model, std::span<const WritingRequest> requests, const Sampler& sampler, const GenerateSettings& settings)
-      : model_(model), requests_(requests), sampler_(sampler), settings_(settings), context_(context_length_of(model, settings.context_length)) {
+      : model_(model),
+        requests_(requests),
+        sampler_(sampler),
+        settings_(settings),
+        context_(context_length_of(model, settings.context_length)) {
     sampler.check();
     require<ConfigError>(settings.batch >= 1, "[generate] batch is ", settings.batch, "; it must be 1 or more");
     for (const WritingRequest& r : requests) check_prompt(r.prompt, r.source, vocabulary(), context_);
@@ -104,7 +116,7 @@ class Writer {
     RecordingScope(const RecordingScope&) = delete;
     RecordingScope& operator=(const RecordingScope&) = delete;
     ~RecordingScope() {
-      if constexpr (requires(RoutingRecord* none) { model_.set_routing(none); })
+      if constexpr (requires(RoutingRecord * none) { model_.set_routing(none); })
         if (on_) model_.set_routing(nullptr);
     }
 
@@ -177,9 +189,11 @@ class Writer {
   }
 
   void keep_routing(const TokenBatch& batch, const std::vector<Running>& sequences) {
-    require<ConfigError>(routing_.tokens == batch.tokens(), "[generate] record_routing is set, but the model has no mixture of experts; unset it");
+    require<ConfigError>(routing_.tokens == batch.tokens(),
+                         "[generate] record_routing is set, but the model has no mixture of experts; unset it");
     for (std::size_t i = 0; i < sequences.size(); ++i)
-      completions_[sequences[i].request].routing.append(routing_, batch.offsets[i], batch.length(static_cast<std::int64_t>(i)));
+      completions_[sequences[i].request].routing.append(routing_, batch.offsets[i],
+                                                        batch.length(static_cast<std::int64_t>(i)));
   }
 
   Tensor<T, D> last_rows(const Tensor<T, D>& hidden, const TokenBatch& batch) const {
@@ -187,7 +201,8 @@ class Writer {
     const std::int64_t width = hidden[1];
     Tensor<T, D> rows(Shape{batch.documents(), width});
     for (std::int64_t b = 0; b < batch.documents(); ++b)
-      Memory<D>::copy(rows.data() + b * width, hidden.data() + (batch.offsets[static_cast<std::size_t>(b + 1)] - 1) * width,
+      Memory<D>::copy(rows.data() + b * width,
+                      hidden.data() + (batch.offsets[static_cast<std::size_t>(b + 1)] - 1) * width,
                       static_cast<std::size_t>(width) * sizeof(T));
     return rows;
   }
@@ -205,7 +220,8 @@ class Writer {
         const Rng rng(sampler_.seed, settings_.purpose, requests_[request].step, requests_[request].row);
         const double uniform = rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size()));
         tokens[static_cast<std::size_t>(i)] =
-            sample_token(sampler_, std::span<const T>(logits.data() + static_cast<std::size_t>(i) * columns, columns), uniform, workspace);
+            sample_token(sampler_, std::span<const T>(logits.data() + static_cast<std::size_t>(i) * columns, columns),
+                         uniform, workspace);
       }
     });
     return tokens;
@@ -219,7 +235,8 @@ class Writer {
     c.full_log_probs.push_back(token.full_log_prob);
     c.stopped = std::find(sampler_.stop_ids.begin(), sampler_.stop_ids.end(), token.id) != sampler_.stop_ids.end();
     const auto written = static_cast<std::int64_t>(c.ids.size());
-    return !c.stopped && written < sampler_.max_new_tokens && static_cast<std::int64_t>(requests_[r.request].prompt.size()) + written < context_;
+    return !c.stopped && written < sampler_.max_new_tokens &&
+           static_cast<std::int64_t>(requests_[r.request].prompt.size()) + written < context_;
   }
 
   static double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -243,19 +260,23 @@ class Writer {
 }  // namespace detail
 
 template <class M>
-std::vector<Completion> generate(M& model, std::span<const WritingRequest> requests, const Sampler& sampler, const GenerateSettings& settings) {
-  static_assert(GenerativeModel<M>, "kdlib: generate needs a model with make_cache, decode and head; see kdlib/rollout/concepts.hpp");
+std::vector<Completion> generate(M& model, std::span<const WritingRequest> requests, const Sampler& sampler,
+                                 const GenerateSettings& settings) {
+  static_assert(GenerativeModel<M>,
+                "kdlib: generate needs a model with make_cache, decode and head; see kdlib/rollout/concepts.hpp");
   static_assert(HasKernels<typename M::device_type, typename M::scalar_type>,
-                "kdlib: no backend for the model's device and scalar type: include kdlib/backend/cpu.hpp (float, double) or kdlib/backend/cuda.hpp before "
+                "kdlib: no backend for the model's device and scalar type: include kdlib/backend/cpu.hpp (float, "
+                "double) or kdlib/backend/cuda.hpp before "
                 "generate is used");
   return detail::Writer<M>(model, requests, sampler, settings).run();
 }
 
 template <class M>
-std::vector<Completion> generate(M& model, const std::vector<std::vector<std::int32_t>>& prompts, const Sampler& sampler,
-                                 const GenerateSettings& settings) {
+std::vector<Completion> generate(M& model, const std::vector<std::vector<std::int32_t>>& prompts,
+                                 const Sampler& sampler, const GenerateSettings& settings) {
   std::vector<WritingRequest> requests;
-  for (std::size_t i = 0; i < prompts.size(); ++i) requests.push_back({prompts[i], 0, static_cast<std::uint32_t>(i), {}});
+  for (std::size_t i = 0; i < prompts.size(); ++i)
+    requests.push_back({prompts[i], 0, static_cast<std::uint32_t>(i), {}});
   return generate(model, std::span<const WritingRequest>(requests), sampler, settings);
 }
 

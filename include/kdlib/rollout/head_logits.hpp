@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Logits of a few rows, whole: for drawing tokens and for writing them to files. Losses never need them (loss/head_loss.hpp).
+// Logits of a few rows, whole: for drawing tokens and for writing them to files. Losses never need them
+// (loss/head_loss.hpp).
 #ifndef KDLIB_ROLLOUT_HEAD_LOGITS_HPP
 #define KDLIB_ROLLOUT_HEAD_LOGITS_HPP
 

@@ -15,8 +15,9 @@ KDLIB_NAMESPACE_BEGIN
 
 template <class T, class D>
 Tensor<T, Cpu> head_logits(const HeadView<T, D>& head, View<const T, D> hidden) {
-  require<ShapeError>(hidden.rank() == 2 && head.weight.rank() == 2 && hidden[1] == head.weight[1], "[head_logits] hidden is ", hidden.shape(),
-                      ", the head's weight is ", head.weight.shape(), ": both must end in the same width");
+  require<ShapeError>(hidden.rank() == 2 && head.weight.rank() == 2 && hidden[1] == head.weight[1],
+                      "[head_logits] hidden is ", hidden.shape(), ", the head's weight is ", head.weight.shape(),
+                      ": both must end in the same width");
   const std::int64_t rows = hidden[0], columns = head.columns();
   Tensor<T, D> product(Shape{rows, columns});
   if (rows == 0) return Tensor<T, Cpu>(Shape{rows, columns});

@@ -16,16 +16,19 @@ struct MixedSettings {
   std::int64_t micro_batches = 1;  // batches of one step: they share one coin
 };
 
-/// The coin of a step: a function of seed and step alone, the same in every process and after a resume. lambda = 0 is never, 1 always.
+/// The coin of a step: a function of seed and step alone, the same in every process and after a resume. lambda = 0 is
+/// never, 1 always.
 bool student_writes(double lambda, std::uint64_t seed, std::int64_t step);
 
-/// A RolloutSource made of a DataSource and a RolloutSource. Only the part that the coin chose moves on, so no text is skipped. Lvalues are borrowed,
-/// temporaries are kept. Source: on-policy generalised knowledge distillation, Agarwal et al. 2024, where lambda is the student's share.
+/// A RolloutSource made of a DataSource and a RolloutSource. Only the part that the coin chose moves on, so no text is
+/// skipped. Lvalues are borrowed, temporaries are kept. Source: on-policy generalised knowledge distillation, Agarwal
+/// et al. 2024, where lambda is the student's share.
 template <class Offline, class Online>
 class Mixed {
   using OfflineSource = std::remove_reference_t<Offline>;
-  static_assert(DataSource<OfflineSource>, "kdlib: the first argument of Mixed is not a DataSource (next(), cursor(), seek(cursor)): give a "
-                                           "kd::DocumentDataset, a kd::TeacherWritten or see kdlib/data/concepts.hpp");
+  static_assert(DataSource<OfflineSource>,
+                "kdlib: the first argument of Mixed is not a DataSource (next(), cursor(), seek(cursor)): give a "
+                "kd::DocumentDataset, a kd::TeacherWritten or see kdlib/data/concepts.hpp");
 
  public:
   /// ConfigError: lambda outside [0, 1], micro_batches < 1.
@@ -43,7 +46,9 @@ class Mixed {
     else return true;
   }
   /// Whether the student writes the batch that comes next.
-  bool next_is_student_written() const { return student_writes(settings_.lambda, settings_.seed, batches_ / settings_.micro_batches); }
+  bool next_is_student_written() const {
+    return student_writes(settings_.lambda, settings_.seed, batches_ / settings_.micro_batches);
+  }
 
  private:
   Offline offline_;

@@ -11,7 +11,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 inline bool student_writes(double lambda, std::uint64_t seed, std::int64_t step) {
-  return Rng(seed, RngPurpose::lambda_coin, static_cast<std::uint32_t>(step)).uniform(0) < lambda;  // uniform is in [0, 1)
+  return Rng(seed, RngPurpose::lambda_coin, static_cast<std::uint32_t>(step)).uniform(0) <
+         lambda;  // uniform is in [0, 1)
 }
 
 template <class Offline, class Online>
@@ -19,14 +20,16 @@ Mixed<Offline, Online>::Mixed(Offline&& offline, Online&& online, MixedSettings 
     : offline_(std::forward<Offline>(offline)), online_(std::forward<Online>(online)), settings_(settings) {
   require<ConfigError>(settings.lambda >= 0 && settings.lambda <= 1, "[Mixed] lambda is ", settings.lambda,
                        "; it must be from 0 (given text alone) to 1 (student-written text alone)");
-  require<ConfigError>(settings.micro_batches >= 1, "[Mixed] micro_batches is ", settings.micro_batches, "; it must be 1 or more");
+  require<ConfigError>(settings.micro_batches >= 1, "[Mixed] micro_batches is ", settings.micro_batches,
+                       "; it must be 1 or more");
 }
 
 template <class Offline, class Online>
 template <class Student>
 std::optional<TokenBatch> Mixed<Offline, Online>::next(Student& student) {
   static_assert(RolloutSource<std::remove_reference_t<Online>, Student>,
-                "kdlib: the second argument of Mixed is not a RolloutSource of this student (next(student), cursor(), seek(cursor)): give a kd::OnPolicy "
+                "kdlib: the second argument of Mixed is not a RolloutSource of this student (next(student), cursor(), "
+                "seek(cursor)): give a kd::OnPolicy "
                 "or see kdlib/rollout/concepts.hpp");
   std::optional<TokenBatch> batch = next_is_student_written() ? online_.next(student) : offline_.next();
   if (batch) ++batches_;
@@ -48,7 +51,9 @@ void Mixed<Offline, Online>::seek(const SourceCursor& cursor) {
     const auto result = std::from_chars(cursor.data() + prefix.size(), cursor.data() + first, batches);
     return result.ec == std::errc() && result.ptr == cursor.data() + first && batches >= 0;
   }();
-  require<ConfigError>(parsed, "[Mixed] '", cursor, "' is no place in a mixed source: resume with the settings of the first run, or start in another folder");
+  require<ConfigError>(
+      parsed, "[Mixed] '", cursor,
+      "' is no place in a mixed source: resume with the settings of the first run, or start in another folder");
   offline_.seek(cursor.substr(first + 1, second - first - 1));
   online_.seek(cursor.substr(second + 1));
   batches_ = batches;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text that the student writes while it learns: each batch takes the next prompts in a shuffled order and continues them.
+// Text that the student writes while it learns: each batch takes the next prompts in a shuffled order and continues
+// them.
 #ifndef KDLIB_ROLLOUT_ON_POLICY_HPP
 #define KDLIB_ROLLOUT_ON_POLICY_HPP
 
@@ -19,9 +20,10 @@ struct OnPolicySettings {
   std::function<void(const GenerationProgress&)> progress{};
 };
 
-/// A RolloutSource. The n-th prompt drawn since the start (over all epochs) is written with the random numbers of (sampler.seed, n, sample), so the
-/// text does not depend on how prompts are divided into batches. The batch carries the log-probs of its draws; every written token
-/// counts once, the end token included, and nothing of the prompt does. A batch that fails or is cut short leaves the cursor where it was.
+/// A RolloutSource. The n-th prompt drawn since the start (over all epochs) is written with the random numbers of
+/// (sampler.seed, n, sample), so the text does not depend on how prompts are divided into batches. The batch carries
+/// the log-probs of its draws; every written token counts once, the end token included, and nothing of the prompt does.
+/// A batch that fails or is cut short leaves the cursor where it was.
 class OnPolicy {
  public:
   /// Without stop ids in the sampler those of the prompts' tokenizer are taken. ConfigError for settings out of range.

@@ -19,12 +19,16 @@ inline void append_description(SourceDescription& list, const Sampler& s) {
 }
 
 inline OnPolicy::OnPolicy(Prompts prompts, Sampler sampler, OnPolicySettings settings)
-    : prompts_(std::move(prompts)), sampler_(std::move(sampler)), settings_(std::move(settings)), order_(prompts_.size(), settings_.seed),
+    : prompts_(std::move(prompts)),
+      sampler_(std::move(sampler)),
+      settings_(std::move(settings)),
+      order_(prompts_.size(), settings_.seed),
       fingerprint_(prompts_.fingerprint()) {
   sampler_.check();
-  require<ConfigError>(settings_.prompts >= 1 && settings_.samples >= 1, "[OnPolicy] prompts is ", settings_.prompts, ", samples is ", settings_.samples,
-                       "; both must be 1 or more");
-  require<ConfigError>(settings_.epochs >= 0, "[OnPolicy] epochs is ", settings_.epochs, "; it must be 0 (without end) or more");
+  require<ConfigError>(settings_.prompts >= 1 && settings_.samples >= 1, "[OnPolicy] prompts is ", settings_.prompts,
+                       ", samples is ", settings_.samples, "; both must be 1 or more");
+  require<ConfigError>(settings_.epochs >= 0, "[OnPolicy] epochs is ", settings_.epochs,
+                       "; it must be 0 (without end) or more");
   if (sampler_.stop_ids.empty()) sampler_.stop_ids = prompts_.stop_ids();
   fingerprint_.add(static_cast<std::int64_t>(settings_.seed));
 }
@@ -37,15 +41,19 @@ std::optional<TokenBatch> OnPolicy::next(Student& student) {
     if (settings_.epochs > 0 && ordinal >= settings_.epochs * order_.count()) break;
     const std::int64_t item = order_.at(ordinal);
     for (std::int64_t sample = 0; sample < settings_.samples; ++sample)
-      requests.push_back({prompts_[item], static_cast<std::uint32_t>(ordinal), static_cast<std::uint32_t>(sample), prompts_.source(item)});
+      requests.push_back({prompts_[item], static_cast<std::uint32_t>(ordinal), static_cast<std::uint32_t>(sample),
+                          prompts_.source(item)});
   }
   if (requests.empty()) return std::nullopt;
-  GenerateSettings how{.batch = settings_.decode_batch, .context_length = settings_.context_length, .purpose = RngPurpose::sample_student};
+  GenerateSettings how{.batch = settings_.decode_batch,
+                       .context_length = settings_.context_length,
+                       .purpose = RngPurpose::sample_student};
   how.record_routing = settings_.record_routing;
   how.progress = settings_.progress;
   const std::vector<Completion> texts = generate(student, std::span<const WritingRequest>(requests), sampler_, how);
   TokenBatch batch;
-  for (std::size_t i = 0; i < requests.size(); ++i) append_completion(batch, requests[i].prompt, texts[i], requests[i].source);
+  for (std::size_t i = 0; i < requests.size(); ++i)
+    append_completion(batch, requests[i].prompt, texts[i], requests[i].source);
   next_ = ordinal;  // only now: a batch cut short is written again, whole
   return batch;
 }

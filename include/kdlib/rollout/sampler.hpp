@@ -12,11 +12,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The temperature of drawing tokens. A type of its own: it does not convert to a number, so it cannot reach a loss by mistake,
-/// and a loss keeps its own temperature.
+/// The temperature of drawing tokens. A type of its own: it does not convert to a number, so it cannot reach a loss by
+/// mistake, and a loss keeps its own temperature.
 class SampleTemperature {
  public:
-  constexpr SampleTemperature(double value = 1.0) : value_(value) {}  // NOLINT: numbers become temperatures, not the other way round
+  constexpr SampleTemperature(double value = 1.0)
+      : value_(value) {}  // NOLINT: numbers become temperatures, not the other way round
   /// >= 0; 0 takes the most probable token.
   constexpr double value() const { return value_; }
 
@@ -24,19 +25,22 @@ class SampleTemperature {
   double value_;
 };
 
-/// How tokens are drawn. The filters work in the order temperature, top-k, top-p, min-p; each sees the renormalised rest of the one before.
+/// How tokens are drawn. The filters work in the order temperature, top-k, top-p, min-p; each sees the renormalised
+/// rest of the one before.
 ///  - top-k keeps every token whose logit is at least the k-th largest: tokens that tie with the k-th all stay.
-///  - top-p keeps the smallest set of most probable tokens whose mass is at least top_p; of equal tokens the lower id counts as more probable.
+///  - top-p keeps the smallest set of most probable tokens whose mass is at least top_p; of equal tokens the lower id
+///  counts as more probable.
 ///  - min-p keeps tokens with at least min_p times the largest probability.
 /// Source of the order and of the tie rule of top-k: the logits processors of Hugging Face transformers.
 struct Sampler {
-  SampleTemperature temperature{};       // >= 0; 0: the most probable token, the lowest id of equals
-  std::int64_t top_k = 0;                // >= 0; 0: off
-  double top_p = 1.0;                    // (0, 1]; 1: off
-  double min_p = 0.0;                    // [0, 1]; 0: off
-  std::int64_t max_new_tokens = 112;     // tokens, >= 1
+  SampleTemperature temperature{};    // >= 0; 0: the most probable token, the lowest id of equals
+  std::int64_t top_k = 0;             // >= 0; 0: off
+  double top_p = 1.0;                 // (0, 1]; 1: off
+  double min_p = 0.0;                 // [0, 1]; 0: off
+  std::int64_t max_new_tokens = 112;  // tokens, >= 1
   std::uint64_t seed = 1;
-  std::vector<std::int32_t> stop_ids{};  // a sequence ends with the first of these, which is kept; empty: those of the text's source
+  std::vector<std::int32_t>
+      stop_ids{};  // a sequence ends with the first of these, which is kept; empty: those of the text's source
 
   bool greedy() const { return temperature.value() == 0; }
   bool truncates() const { return top_k > 0 || top_p < 1 || min_p > 0; }
@@ -46,8 +50,8 @@ struct Sampler {
   void check() const;
 };
 
-/// A drawn token. `log_prob` is under the distribution that it was drawn from (0 when greedy), `full_log_prob` under the model's own softmax
-/// at temperature 1 over the whole vocabulary. Natural logarithms.
+/// A drawn token. `log_prob` is under the distribution that it was drawn from (0 when greedy), `full_log_prob` under
+/// the model's own softmax at temperature 1 over the whole vocabulary. Natural logarithms.
 struct SampledToken {
   std::int32_t id = 0;
   float log_prob = 0;
@@ -67,10 +71,11 @@ struct SamplerWorkspace {
   std::vector<double> values;         // what top-k has to rank
 };
 
-/// One token from logits [V] by the inverse of the distribution function at `uniform` in [0, 1), in the order of the ids.
-/// -inf logits are never drawn. Error when a logit is NaN or +inf, or when all are -inf.
+/// One token from logits [V] by the inverse of the distribution function at `uniform` in [0, 1), in the order of the
+/// ids. -inf logits are never drawn. Error when a logit is NaN or +inf, or when all are -inf.
 template <class T>
-SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, double uniform, SamplerWorkspace& workspace);
+SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, double uniform,
+                          SamplerWorkspace& workspace);
 
 /// The probabilities [V] that sample_token draws from: for tests and displays.
 template <class T>
@@ -78,14 +83,16 @@ std::vector<double> sampling_distribution(const Sampler& sampler, std::span<cons
 
 /// What a loss does with text that was sampled.
 struct SampledTextUse {
-  bool reads_sampled_tokens = false;      // the loss estimates from the drawn token (policy gradient), not from the whole vocabulary
-  bool corrects_by_ratio = false;         // it multiplies by q / mu, mu the recorded behaviour probability
-  bool accepts_truncated_text = false;    // the user wants the full-vocabulary loss on text from a truncated distribution
+  bool reads_sampled_tokens =
+      false;  // the loss estimates from the drawn token (policy gradient), not from the whole vocabulary
+  bool corrects_by_ratio = false;       // it multiplies by q / mu, mu the recorded behaviour probability
+  bool accepts_truncated_text = false;  // the user wants the full-vocabulary loss on text from a truncated distribution
 };
 
-/// Refuses pairs of sampler and loss whose gradient is not that of the stated objective (ConfigError that says what to set):
-/// an estimate from drawn tokens needs tokens of the model's own distribution, or the ratio q / mu with a mu that is nowhere 0 (no truncation);
-/// a loss over the whole vocabulary on truncated text optimises another average over contexts and has to be asked for.
+/// Refuses pairs of sampler and loss whose gradient is not that of the stated objective (ConfigError that says what to
+/// set): an estimate from drawn tokens needs tokens of the model's own distribution, or the ratio q / mu with a mu that
+/// is nowhere 0 (no truncation); a loss over the whole vocabulary on truncated text optimises another average over
+/// contexts and has to be asked for.
 void check_sampling_matches_loss(const Sampler& sampler, const SampledTextUse& use);
 
 KDLIB_NAMESPACE_END

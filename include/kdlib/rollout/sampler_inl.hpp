@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of sampler.hpp. All filters become one cutoff in the order (logit falling, id rising), so nothing is sorted as a whole.
+// Bodies of sampler.hpp. All filters become one cutoff in the order (logit falling, id rising), so nothing is sorted as
+// a whole.
 #ifndef KDLIB_ROLLOUT_SAMPLER_INL_HPP
 #define KDLIB_ROLLOUT_SAMPLER_INL_HPP
 
@@ -15,9 +16,11 @@ KDLIB_NAMESPACE_BEGIN
 
 inline void Sampler::check() const {
   const double t = temperature.value();
-  require<ConfigError>(std::isfinite(t) && t >= 0, "[Sampler] temperature is ", t, "; it must be 0 (most probable token) or more");
+  require<ConfigError>(std::isfinite(t) && t >= 0, "[Sampler] temperature is ", t,
+                       "; it must be 0 (most probable token) or more");
   require<ConfigError>(top_k >= 0, "[Sampler] top_k is ", top_k, "; it must be 0 (off) or more");
-  require<ConfigError>(top_p > 0 && top_p <= 1, "[Sampler] top_p is ", top_p, "; it must be above 0 and at most 1 (off)");
+  require<ConfigError>(top_p > 0 && top_p <= 1, "[Sampler] top_p is ", top_p,
+                       "; it must be above 0 and at most 1 (off)");
   require<ConfigError>(min_p >= 0 && min_p <= 1, "[Sampler] min_p is ", min_p, "; it must be from 0 (off) to 1");
   require<ConfigError>(max_new_tokens >= 1, "[Sampler] max_new_tokens is ", max_new_tokens, "; it must be 1 or more");
 }
@@ -52,7 +55,8 @@ inline float sampling_weight(float logit, float largest, float inverse_temperatu
 
 /// Writes the weights of [begin, end) (at most one block) and returns their sum. A fixed inner width lets -O2 use SIMD.
 template <class T>
-double weigh_block(const T* logits, std::int64_t begin, std::int64_t end, T largest, T inverse_temperature, float* weights) {
+double weigh_block(const T* logits, std::int64_t begin, std::int64_t end, T largest, T inverse_temperature,
+                   float* weights) {
   constexpr int width = 16;
   float lanes[width] = {};
   std::int64_t i = begin;
@@ -124,10 +128,13 @@ double kth_largest(std::span<const T> logits, std::int64_t k, std::vector<double
   return values[static_cast<std::size_t>(k - 1)];
 }
 
-/// The last token of the ranking that is needed to reach `target` mass. Halves the range by nth_element; sorts only the last few.
+/// The last token of the ranking that is needed to reach `target` mass. Halves the range by nth_element; sorts only the
+/// last few.
 inline SamplingCutoff rank_by_mass(std::vector<SamplerWorkspace::Candidate>& c, double target) {
   using Candidate = SamplerWorkspace::Candidate;
-  const auto before = [](const Candidate& a, const Candidate& b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); };
+  const auto before = [](const Candidate& a, const Candidate& b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+  };
   auto first = c.begin(), last = c.end();
   double mass = 0;
   while (last - first > 64) {
@@ -170,7 +177,8 @@ double cut_weights(std::span<const T> logits, const SamplingCutoff& cutoff, Samp
 
 /// Applies top-k, top-p and min-p to the weights (total mass `total`) and returns the mass that stays.
 template <class T>
-double truncate_weights(const Sampler& s, std::span<const T> logits, double largest, double total, SamplerWorkspace& w) {
+double truncate_weights(const Sampler& s, std::span<const T> logits, double largest, double total,
+                        SamplerWorkspace& w) {
   const auto count = static_cast<std::int64_t>(logits.size());
   SamplingCutoff cutoff;
   if (s.top_k > 0 && s.top_k < count) {
@@ -180,7 +188,8 @@ double truncate_weights(const Sampler& s, std::span<const T> logits, double larg
   SamplingCutoff floor;
   if (s.min_p > 0) floor.logit = largest + s.temperature.value() * std::log(s.min_p);
   if (s.top_p < 1) {
-    // Tokens lighter than this have less than (1 - p) of the mass together: top-p keeps none of them. Nor can what min-p cuts be needed.
+    // Tokens lighter than this have less than (1 - p) of the mass together: top-p keeps none of them. Nor can what
+    // min-p cuts be needed.
     const auto negligible = static_cast<float>(0.5 * (1 - s.top_p) * total / static_cast<double>(count));
     w.candidates.clear();
     for (std::int64_t i = 0; i < count; ++i) {
@@ -195,7 +204,8 @@ double truncate_weights(const Sampler& s, std::span<const T> logits, double larg
   return cut_weights(logits, cutoff, w);
 }
 
-/// The first id at which the running sum of the weights passes `target`; the last one with a weight where rounding hides it.
+/// The first id at which the running sum of the weights passes `target`; the last one with a weight where rounding
+/// hides it.
 inline std::int64_t invert_distribution(const SamplerWorkspace& w, std::int64_t count, double target) {
   double sum = 0;
   for (std::int64_t begin = 0, block = 0; begin < count; begin += sampler_block, ++block) {
@@ -222,7 +232,8 @@ double weigh_row(std::span<const T> logits, T largest, double temperature, Sampl
   w.block_sums.resize(static_cast<std::size_t>((count + sampler_block - 1) / sampler_block));
   double total = 0;
   for (std::int64_t begin = 0, block = 0; begin < count; begin += sampler_block, ++block) {
-    const double sum = weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest, static_cast<T>(1.0 / temperature), w.weights.data());
+    const double sum = weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest,
+                                   static_cast<T>(1.0 / temperature), w.weights.data());
     w.block_sums[static_cast<std::size_t>(block)] = sum;
     total += sum;
   }
@@ -235,28 +246,34 @@ double log_sum(std::span<const T> logits, T largest) {
   const auto count = static_cast<std::int64_t>(logits.size());
   double total = 0;
   for (std::int64_t begin = 0; begin < count; begin += sampler_block)
-    total += weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest, T{1}, static_cast<float*>(nullptr));
+    total += weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest, T{1},
+                         static_cast<float*>(nullptr));
   return std::log(total);
 }
 
 }  // namespace detail
 
 template <class T>
-SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, double uniform, SamplerWorkspace& workspace) {
+SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, double uniform,
+                          SamplerWorkspace& workspace) {
   const std::int64_t best = detail::largest_logit(logits);
   const T largest = logits[static_cast<std::size_t>(best)];
   const auto full = [&](std::int64_t id, double log_total) {
-    return static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(largest) - log_total);
+    return static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(largest) -
+                              log_total);
   };
   if (sampler.greedy()) return {static_cast<std::int32_t>(best), 0.0f, full(best, detail::log_sum(logits, largest))};
 
   const double t = sampler.temperature.value();
   double kept = detail::weigh_row(logits, largest, t, workspace);
   const double log_total = t == 1 ? std::log(kept) : detail::log_sum(logits, largest);
-  if (sampler.truncates()) kept = detail::truncate_weights(sampler, logits, static_cast<double>(largest), kept, workspace);
+  if (sampler.truncates())
+    kept = detail::truncate_weights(sampler, logits, static_cast<double>(largest), kept, workspace);
 
-  const std::int64_t id = detail::invert_distribution(workspace, static_cast<std::int64_t>(logits.size()), uniform * kept);
-  const double exponent = (static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(largest)) / t;
+  const std::int64_t id =
+      detail::invert_distribution(workspace, static_cast<std::int64_t>(logits.size()), uniform * kept);
+  const double exponent =
+      (static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(largest)) / t;
   return {static_cast<std::int32_t>(id), static_cast<float>(exponent - std::log(kept)), full(id, log_total)};
 }
 
@@ -279,16 +296,22 @@ std::vector<double> sampling_distribution(const Sampler& sampler, std::span<cons
 inline void check_sampling_matches_loss(const Sampler& sampler, const SampledTextUse& use) {
   if (sampler.draws_from_the_model()) return;
   if (use.reads_sampled_tokens) {
-    require<ConfigError>(!sampler.greedy() && !sampler.truncates(), "[sampling and loss] the loss estimates from drawn tokens, but the sampler ",
+    require<ConfigError>(!sampler.greedy() && !sampler.truncates(),
+                         "[sampling and loss] the loss estimates from drawn tokens, but the sampler ",
                          sampler.greedy() ? "takes the most probable token" : "cuts tokens off",
-                         ": no weight can correct for tokens that are never drawn. Set top_k = 0, top_p = 1, min_p = 0 and temperature = 1, or use a loss over the whole vocabulary");
-    require<ConfigError>(use.corrects_by_ratio, "[sampling and loss] tokens are drawn at temperature ", sampler.temperature.value(),
-                         " but the loss reads them as if drawn at 1. Set the sampling temperature to 1 or correct by the ratio to the recorded probabilities");
+                         ": no weight can correct for tokens that are never drawn. Set top_k = 0, top_p = 1, min_p = 0 "
+                         "and temperature = 1, or use a loss over the whole vocabulary");
+    require<ConfigError>(use.corrects_by_ratio, "[sampling and loss] tokens are drawn at temperature ",
+                         sampler.temperature.value(),
+                         " but the loss reads them as if drawn at 1. Set the sampling temperature to 1 or correct by "
+                         "the ratio to the recorded probabilities");
     return;
   }
   require<ConfigError>(!sampler.truncates() || use.accepts_truncated_text,
-                       "[sampling and loss] the text is drawn with top_k = ", sampler.top_k, ", top_p = ", sampler.top_p, ", min_p = ", sampler.min_p,
-                       " but the loss is over the whole softmax. Set top_k = 0, top_p = 1, min_p = 0, or accept truncated text explicitly");
+                       "[sampling and loss] the text is drawn with top_k = ", sampler.top_k,
+                       ", top_p = ", sampler.top_p, ", min_p = ", sampler.min_p,
+                       " but the loss is over the whole softmax. Set top_k = 0, top_p = 1, min_p = 0, or accept "
+                       "truncated text explicitly");
 }
 
 KDLIB_NAMESPACE_END

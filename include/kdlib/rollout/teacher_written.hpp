@@ -19,20 +19,25 @@ struct TeacherWrittenSettings {
   std::function<void(const GenerationProgress&)> progress{};
 };
 
-/// A DataSource. Each prompt is answered once; later epochs see the same text. Blocks follow the order of the first epoch and are written when
-/// the first of their prompts comes up, whole or not at all: a run that resumes reads what the first one wrote.
-/// The teacher is borrowed.
+/// A DataSource. Each prompt is answered once; later epochs see the same text. Blocks follow the order of the first
+/// epoch and are written when the first of their prompts comes up, whole or not at all: a run that resumes reads what
+/// the first one wrote. The teacher is borrowed.
 template <class Teacher>
 class TeacherWritten {
-  static_assert(GenerativeModel<Teacher>, "kdlib: the first argument of TeacherWritten cannot write (make_cache, decode, head); give a kd::Decoder or "
-                                          "see kdlib/rollout/concepts.hpp");
+  static_assert(
+      GenerativeModel<Teacher>,
+      "kdlib: the first argument of TeacherWritten cannot write (make_cache, decode, head); give a kd::Decoder or "
+      "see kdlib/rollout/concepts.hpp");
 
  public:
-  /// ConfigError for settings out of range; InputError for prompts that leave no room in the teacher's context or are outside its vocabulary.
+  /// ConfigError for settings out of range; InputError for prompts that leave no room in the teacher's context or are
+  /// outside its vocabulary.
   TeacherWritten(Teacher& teacher, Prompts prompts, Sampler sampler, TeacherWrittenSettings settings = {});
-  TeacherWritten(const Teacher&& teacher, Prompts prompts, Sampler sampler, TeacherWrittenSettings settings = {}) = delete;
+  TeacherWritten(const Teacher&& teacher, Prompts prompts, Sampler sampler,
+                 TeacherWrittenSettings settings = {}) = delete;
 
-  /// IoError, FormatError or ConfigError name a kept block that cannot be read or belongs to other settings, and what to do.
+  /// IoError, FormatError or ConfigError name a kept block that cannot be read or belongs to other settings, and what
+  /// to do.
   std::optional<TokenBatch> next();
   SourceCursor cursor() const { return make_cursor("teacher_written", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "teacher_written", fingerprint_); }

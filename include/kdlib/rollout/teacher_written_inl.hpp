@@ -14,16 +14,25 @@
 KDLIB_NAMESPACE_BEGIN
 
 template <class Teacher>
-TeacherWritten<Teacher>::TeacherWritten(Teacher& teacher, Prompts prompts, Sampler sampler, TeacherWrittenSettings settings)
-    : teacher_(teacher), prompts_(std::move(prompts)), sampler_(std::move(sampler)), settings_(std::move(settings)), order_(prompts_.size(), settings_.seed),
-      first_epoch_(prompts_.size(), settings_.seed), fingerprint_(prompts_.fingerprint()), texts_(static_cast<std::size_t>(prompts_.size())) {
+TeacherWritten<Teacher>::TeacherWritten(Teacher& teacher, Prompts prompts, Sampler sampler,
+                                        TeacherWrittenSettings settings)
+    : teacher_(teacher),
+      prompts_(std::move(prompts)),
+      sampler_(std::move(sampler)),
+      settings_(std::move(settings)),
+      order_(prompts_.size(), settings_.seed),
+      first_epoch_(prompts_.size(), settings_.seed),
+      fingerprint_(prompts_.fingerprint()),
+      texts_(static_cast<std::size_t>(prompts_.size())) {
   sampler_.check();
-  require<ConfigError>(settings_.prompts >= 1 && settings_.ahead >= 1, "[TeacherWritten] prompts is ", settings_.prompts, ", ahead is ", settings_.ahead,
-                       "; both must be 1 or more");
-  require<ConfigError>(settings_.epochs >= 0, "[TeacherWritten] epochs is ", settings_.epochs, "; it must be 0 (without end) or more");
+  require<ConfigError>(settings_.prompts >= 1 && settings_.ahead >= 1, "[TeacherWritten] prompts is ",
+                       settings_.prompts, ", ahead is ", settings_.ahead, "; both must be 1 or more");
+  require<ConfigError>(settings_.epochs >= 0, "[TeacherWritten] epochs is ", settings_.epochs,
+                       "; it must be 0 (without end) or more");
   if (sampler_.stop_ids.empty()) sampler_.stop_ids = prompts_.stop_ids();
   const std::int64_t context = detail::context_length_of(teacher_, settings_.context_length);
-  for (std::int64_t i = 0; i < prompts_.size(); ++i) check_prompt(prompts_[i], prompts_.source(i), teacher_.head().columns(), context);
+  for (std::int64_t i = 0; i < prompts_.size(); ++i)
+    check_prompt(prompts_[i], prompts_.source(i), teacher_.head().columns(), context);
   for (const auto& [key, value] : describe())
     if (key != "source.batch" && key != "source.epochs") fingerprint_.add(std::string_view(value));
   fingerprint_.add(std::span<const std::int32_t>(sampler_.stop_ids));
@@ -66,14 +75,17 @@ const Completion& TeacherWritten<Teacher>::text(std::int64_t prompt) {
 
 template <class Teacher>
 void TeacherWritten<Teacher>::write_all() {
-  for (std::int64_t first = 0; first < prompts_.size(); first += settings_.ahead) static_cast<void>(text(first_epoch_.at(first)));
+  for (std::int64_t first = 0; first < prompts_.size(); first += settings_.ahead)
+    static_cast<void>(text(first_epoch_.at(first)));
 }
 
 template <class Teacher>
 void TeacherWritten<Teacher>::require_block(std::int64_t block) {
   std::vector<std::int64_t> items;
-  for (std::int64_t i = block * settings_.ahead; i < std::min((block + 1) * settings_.ahead, prompts_.size()); ++i) items.push_back(first_epoch_.at(i));
-  const std::string path = settings_.folder.empty() ? std::string() : join_path(settings_.folder, concat("teacher_text-", block, ".jsonl"));
+  for (std::int64_t i = block * settings_.ahead; i < std::min((block + 1) * settings_.ahead, prompts_.size()); ++i)
+    items.push_back(first_epoch_.at(i));
+  const std::string path =
+      settings_.folder.empty() ? std::string() : join_path(settings_.folder, concat("teacher_text-", block, ".jsonl"));
   if (!path.empty() && path_exists(path)) read_block(path, items);
   else write_block(path, items);
 }
@@ -90,15 +102,19 @@ template <class Teacher>
 void TeacherWritten<Teacher>::read_block(const std::string& path, const std::vector<std::int64_t>& items) {
   JsonlReader lines(path);
   const auto header = lines.next();
-  require<FormatError>(header.has_value(), "[teacher text] ", path, " is empty: remove it, and the teacher writes it again");
-  require<ConfigError>(header->string_or("key", "") == block_key(items), "[teacher text] ", path,
-                       " was written with other prompts, sampler settings, seeds or another teacher: remove it, or use another folder");
+  require<FormatError>(header.has_value(), "[teacher text] ", path,
+                       " is empty: remove it, and the teacher writes it again");
+  require<ConfigError>(
+      header->string_or("key", "") == block_key(items), "[teacher text] ", path,
+      " was written with other prompts, sampler settings, seeds or another teacher: remove it, or use another folder");
   for (const std::int64_t item : items) {
     const auto line = lines.next();
-    require<FormatError>(line.has_value(), "[teacher text] ", path, " ends after ", lines.line_number(), " lines: remove it, and the teacher writes it again");
+    require<FormatError>(line.has_value(), "[teacher text] ", path, " ends after ", lines.line_number(),
+                         " lines: remove it, and the teacher writes it again");
     Completion c;
     const Json ids = line->at("ids"), log_probs = line->at("log_probs"), full = line->at("full_log_probs");
-    if (line->at("prompt").as_int() != item || ids.size() == 0 || log_probs.size() != ids.size() || full.size() != ids.size())
+    if (line->at("prompt").as_int() != item || ids.size() == 0 || log_probs.size() != ids.size() ||
+        full.size() != ids.size())
       line->refuse("is not the block's next text: remove the file, and the teacher writes it again");
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const std::int64_t id = ids[i].as_int();
@@ -115,8 +131,11 @@ void TeacherWritten<Teacher>::read_block(const std::string& path, const std::vec
 template <class Teacher>
 void TeacherWritten<Teacher>::write_block(const std::string& path, const std::vector<std::int64_t>& items) {
   std::vector<WritingRequest> requests;
-  for (const std::int64_t item : items) requests.push_back({prompts_[item], static_cast<std::uint32_t>(item), 0, prompts_.source(item)});
-  GenerateSettings how{.batch = settings_.decode_batch, .context_length = settings_.context_length, .purpose = RngPurpose::sample_teacher};
+  for (const std::int64_t item : items)
+    requests.push_back({prompts_[item], static_cast<std::uint32_t>(item), 0, prompts_.source(item)});
+  GenerateSettings how{.batch = settings_.decode_batch,
+                       .context_length = settings_.context_length,
+                       .purpose = RngPurpose::sample_teacher};
   how.progress = settings_.progress;
   std::vector<Completion> texts = generate(teacher_, std::span<const WritingRequest>(requests), sampler_, how);
   if (!path.empty()) {
@@ -128,7 +147,10 @@ void TeacherWritten<Teacher>::write_block(const std::string& path, const std::ve
     file.write(header.text() + "\n");
     for (std::size_t i = 0; i < items.size(); ++i) {
       JsonWriter line;
-      line.begin_object().member("prompt", items[i]).member("ids", texts[i].ids).member("log_probs", texts[i].log_probs);
+      line.begin_object()
+          .member("prompt", items[i])
+          .member("ids", texts[i].ids)
+          .member("log_probs", texts[i].log_probs);
       line.member("full_log_probs", texts[i].full_log_probs).member("stopped", texts[i].stopped).end_object();
       file.write(line.text() + "\n");
     }

@@ -9,7 +9,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource of the cached rows of documents, found by their content. The cache is borrowed; temporaries are refused.
+/// A TeacherSource of the cached rows of documents, found by their content. The cache is borrowed; temporaries are
+/// refused.
 template <class D, class T = float>
 class CachedTeacher {
  public:
@@ -24,7 +25,8 @@ class CachedTeacher {
 
  private:
   [[noreturn]] void not_built() const {
-    fail<Error>("[CachedTeacher] ", cache_->path(), ": the on-disk top-k cache is not built yet in this version; use LiveTeacher");
+    fail<Error>("[CachedTeacher] ", cache_->path(),
+                ": the on-disk top-k cache is not built yet in this version; use LiveTeacher");
   }
   const TopKCache* cache_;
 };

@@ -10,8 +10,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// `prepare(batch)` sees the whole micro-batch once. `targets(begin, count)` then gives the teacher's signal for rows [begin, begin + count) of
-/// `batch.rows()`; its type says which losses can read it. `vocab_size()` is compared with the student's.
+/// `prepare(batch)` sees the whole micro-batch once. `targets(begin, count)` then gives the teacher's signal for rows
+/// [begin, begin + count) of `batch.rows()`; its type says which losses can read it. `vocab_size()` is compared with
+/// the student's.
 template <class S>
 concept TeacherSource = requires(S& source, const S& constant, const TokenBatch& batch, std::int64_t n) {
   typename S::targets_type;

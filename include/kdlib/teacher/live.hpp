@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher that runs beside the student: its hidden states of each micro-batch, whose logits the loss forms chunk by chunk.
+// A teacher that runs beside the student: its hidden states of each micro-batch, whose logits the loss forms chunk by
+// chunk.
 #ifndef KDLIB_TEACHER_LIVE_HPP
 #define KDLIB_TEACHER_LIVE_HPP
 
@@ -9,17 +10,20 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource over a model that is only read. The model is borrowed and must outlive the teacher; temporaries are refused.
-/// Memory: [R, H] for the R rows of the micro-batch, besides what the model's forward pass needs.
+/// A TeacherSource over a model that is only read. The model is borrowed and must outlive the teacher; temporaries are
+/// refused. Memory: [R, H] for the R rows of the micro-batch, besides what the model's forward pass needs.
 template <class M>
 class LiveTeacher {
-  static_assert(requires(M& model, const M& constant, const TokenBatch& batch) {
-    typename M::scalar_type;
-    typename M::device_type;
-    { model.forward(batch).view() };
-    constant.head();
-    constant.vocab_size();
-  }, "kdlib: LiveTeacher needs a language model (scalar_type, device_type, vocab_size(), forward(batch), head()): give a kd::Decoder");
+  static_assert(
+      requires(M & model, const M& constant, const TokenBatch& batch) {
+        typename M::scalar_type;
+        typename M::device_type;
+        {model.forward(batch).view()};
+        constant.head();
+        constant.vocab_size();
+      },
+      "kdlib: LiveTeacher needs a language model (scalar_type, device_type, vocab_size(), forward(batch), head()): "
+      "give a kd::Decoder");
 
  public:
   using T = typename M::scalar_type;

@@ -38,8 +38,8 @@ void LiveTeacher<M>::prepare(const TokenBatch& batch) {
 
 template <class M>
 typename LiveTeacher<M>::targets_type LiveTeacher<M>::targets(std::int64_t begin, std::int64_t count) const {
-  require<ShapeError>(begin >= 0 && count >= 0 && begin + count <= rows_, "[LiveTeacher] rows ", begin, " to ", begin + count, " of ", rows_,
-                      ": prepare(batch) comes first, targets stay within its rows");
+  require<ShapeError>(begin >= 0 && count >= 0 && begin + count <= rows_, "[LiveTeacher] rows ", begin, " to ",
+                      begin + count, " of ", rows_, ": prepare(batch) comes first, targets stay within its rows");
   return {View<const T, D>(hidden_.data(), hidden_.shape()).rows(begin, count), model_->head()};
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A live teacher that keeps the hidden states of every batch it has seen: for held-out text that is measured again and again.
+// A live teacher that keeps the hidden states of every batch it has seen: for held-out text that is measured again and
+// again.
 #ifndef KDLIB_TEACHER_REMEMBERED_HPP
 #define KDLIB_TEACHER_REMEMBERED_HPP
 
@@ -9,8 +10,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource with the targets of LiveTeacher. A batch with the same ids, documents, positions and weights as an earlier one costs no
-/// forward pass. Memory: [R, H] for every batch. The model must not change in between; it is borrowed, temporaries are refused.
+/// A TeacherSource with the targets of LiveTeacher. A batch with the same ids, documents, positions and weights as an
+/// earlier one costs no forward pass. Memory: [R, H] for every batch. The model must not change in between; it is
+/// borrowed, temporaries are refused.
 template <class M>
 class RememberedTeacher {
  public:

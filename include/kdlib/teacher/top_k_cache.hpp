@@ -9,7 +9,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Documents with, for each of their tokens, the teacher's K most probable next tokens, their log-probabilities and the log-sum-exp.
+/// Documents with, for each of their tokens, the teacher's K most probable next tokens, their log-probabilities and the
+/// log-sum-exp.
 class TopKCache {
  public:
   /// Opens a cache that was written before. Throws Error: not built yet.
@@ -31,7 +32,9 @@ class TopKCache {
 };
 
 inline TopKCache TopKCache::open(const std::string& path) {
-  fail<Error>("[TopKCache] ", path, ": the on-disk top-k cache is not built yet in this version; run the teacher beside the student (LiveTeacher)");
+  fail<Error>(
+      "[TopKCache] ", path,
+      ": the on-disk top-k cache is not built yet in this version; run the teacher beside the student (LiveTeacher)");
 }
 
 KDLIB_NAMESPACE_END

@@ -15,8 +15,9 @@ struct VocabularySide {
   const Tokenizer* tokenizer = nullptr;
 };
 
-/// The ids both models share: the tokenizer's where both have one (heads may be padded differently), else the common number of rows.
-/// ConfigError, naming both sizes and both tokenizers: other tokens, or unequal sizes without tokenizers.
+/// The ids both models share: the tokenizer's where both have one (heads may be padded differently), else the common
+/// number of rows. ConfigError, naming both sizes and both tokenizers: other tokens, or unequal sizes without
+/// tokenizers.
 std::int64_t common_vocabulary(const VocabularySide& teacher, const VocabularySide& student);
 
 /// ConfigError when a tokenizer makes ids that the model has no row for.

@@ -39,7 +39,8 @@ struct Memory<Cpu> {
   static void* allocate(std::size_t bytes) {
     if (bytes == 0) return nullptr;
     void* p = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    require<BackendError>(p != nullptr, "[allocate] the system refused ", bytes, " bytes; use a smaller batch, length or chunk");
+    require<BackendError>(p != nullptr, "[allocate] the system refused ", bytes,
+                          " bytes; use a smaller batch, length or chunk");
     memory_use<Cpu>().add(static_cast<std::int64_t>(bytes));
     return p;
   }

@@ -30,7 +30,9 @@ struct Memory;
 /// True where a backend header for (D, T) has been included. Asked once it keeps its answer for the translation unit:
 /// kdlib.hpp never evaluates it for concrete types.
 template <class D, class T>
-concept HasKernels = requires { sizeof(Kernels<D, T>); };
+concept HasKernels = requires {
+  sizeof(Kernels<D, T>);
+};
 
 KDLIB_NAMESPACE_END
 

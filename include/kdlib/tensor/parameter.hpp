@@ -12,11 +12,11 @@ KDLIB_NAMESPACE_BEGIN
 /// `gradient` has the shape of `value` once it was asked for; backward passes add to it.
 template <class T, class D>
 struct Parameter {
-  std::string name;         // Hugging Face name, e.g. model.layers.0.self_attn.q_proj.weight
+  std::string name;  // Hugging Face name, e.g. model.layers.0.self_attn.q_proj.weight
   Tensor<T, D> value;
-  Tensor<T, D> gradient;    // empty until gradient_view() is called
+  Tensor<T, D> gradient;  // empty until gradient_view() is called
   bool trainable = false;
-  bool decays = true;       // weight decay applies (tensors of two or more dimensions)
+  bool decays = true;  // weight decay applies (tensors of two or more dimensions)
 
   /// The gradient, made of zeros on first use.
   View<T, D> gradient_view() {

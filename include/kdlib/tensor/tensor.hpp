@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A shaped array that shares its memory between copies (like a shared_ptr), or borrows mapped memory and keeps its owner alive.
+// A shaped array that shares its memory between copies (like a shared_ptr), or borrows mapped memory and keeps its
+// owner alive.
 #ifndef KDLIB_TENSOR_TENSOR_HPP
 #define KDLIB_TENSOR_TENSOR_HPP
 
@@ -59,7 +60,8 @@ class Tensor {
     return t;
   }
   Tensor reshape(Shape shape) const {
-    require<ShapeError>(shape.count() == shape_.count(), "[Tensor::reshape] ", shape_, " has not the element count of ", shape);
+    require<ShapeError>(shape.count() == shape_.count(), "[Tensor::reshape] ", shape_, " has not the element count of ",
+                        shape);
     Tensor t = *this;
     t.shape_ = shape;
     return t;

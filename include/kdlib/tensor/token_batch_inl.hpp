@@ -9,12 +9,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void TokenBatch::append(std::span<const std::int32_t> document, std::span<const float> document_weights, std::span<const std::int32_t> document_spans) {
+inline void TokenBatch::append(std::span<const std::int32_t> document, std::span<const float> document_weights,
+                               std::span<const std::int32_t> document_spans) {
   require<InputError>(!document.empty(), "[TokenBatch::append] the document has no tokens");
-  require<ShapeError>(document_weights.empty() || document_weights.size() == document.size(), "[TokenBatch::append] ", document_weights.size(),
-                      " weights for ", document.size(), " tokens");
-  require<ShapeError>(document_spans.empty() || document_spans.size() == document.size(), "[TokenBatch::append] ", document_spans.size(),
-                      " span numbers for ", document.size(), " tokens");
+  require<ShapeError>(document_weights.empty() || document_weights.size() == document.size(), "[TokenBatch::append] ",
+                      document_weights.size(), " weights for ", document.size(), " tokens");
+  require<ShapeError>(document_spans.empty() || document_spans.size() == document.size(), "[TokenBatch::append] ",
+                      document_spans.size(), " span numbers for ", document.size(), " tokens");
   if (weights.size() < ids.size()) weights.resize(ids.size(), 1.0f);
   if (!document_spans.empty() || !spans.empty()) {
     spans.resize(ids.size(), -1);
@@ -54,11 +55,13 @@ inline double TokenBatch::weight() const {
   return sum;
 }
 
-inline TokenBatch TokenBatch::from_padded(std::span<const std::int64_t> ids, std::span<const std::int64_t> mask, std::int64_t batch,
-                                          std::int64_t length, std::span<const std::int64_t> loss_mask) {
+inline TokenBatch TokenBatch::from_padded(std::span<const std::int64_t> ids, std::span<const std::int64_t> mask,
+                                          std::int64_t batch, std::int64_t length,
+                                          std::span<const std::int64_t> loss_mask) {
   const auto n = static_cast<std::size_t>(batch * length);
-  require<ShapeError>(ids.size() == n && mask.size() == n && (loss_mask.empty() || loss_mask.size() == n), "[TokenBatch::from_padded] ids ",
-                      ids.size(), ", mask ", mask.size(), ", loss_mask ", loss_mask.size(), ": each must be ", batch, " x ", length);
+  require<ShapeError>(ids.size() == n && mask.size() == n && (loss_mask.empty() || loss_mask.size() == n),
+                      "[TokenBatch::from_padded] ids ", ids.size(), ", mask ", mask.size(), ", loss_mask ",
+                      loss_mask.size(), ": each must be ", batch, " x ", length);
   TokenBatch out;
   std::vector<std::int32_t> document;
   std::vector<float> weights;
@@ -78,17 +81,23 @@ inline TokenBatch TokenBatch::from_padded(std::span<const std::int64_t> ids, std
 }
 
 inline void TokenBatch::check(std::int64_t vocabulary) const {
-  require<ShapeError>(!offsets.empty() && offsets.front() == 0 && offsets.back() == tokens(), "[TokenBatch] offsets must run from 0 to ", tokens());
+  require<ShapeError>(!offsets.empty() && offsets.front() == 0 && offsets.back() == tokens(),
+                      "[TokenBatch] offsets must run from 0 to ", tokens());
   for (std::size_t b = 0; b + 1 < offsets.size(); ++b)
     require<InputError>(offsets[b + 1] > offsets[b], "[TokenBatch] document ", b, " has no tokens");
   for (const std::vector<float>* v : {&weights, &behaviour_log_probs})
-    require<ShapeError>(v->empty() || v->size() == ids.size(), "[TokenBatch] ", v->size(), " values for ", ids.size(), " tokens");
-  require<ShapeError>(positions.empty() || positions.size() == ids.size(), "[TokenBatch] ", positions.size(), " positions for ", ids.size(), " tokens");
+    require<ShapeError>(v->empty() || v->size() == ids.size(), "[TokenBatch] ", v->size(), " values for ", ids.size(),
+                        " tokens");
+  require<ShapeError>(positions.empty() || positions.size() == ids.size(), "[TokenBatch] ", positions.size(),
+                      " positions for ", ids.size(), " tokens");
   routing.check(tokens());
-  require<ShapeError>(spans.empty() || spans.size() == ids.size(), "[TokenBatch] ", spans.size(), " span numbers for ", ids.size(), " tokens");
+  require<ShapeError>(spans.empty() || spans.size() == ids.size(), "[TokenBatch] ", spans.size(), " span numbers for ",
+                      ids.size(), " tokens");
   for (std::size_t i = 0; i < ids.size(); ++i)
-    require<InputError>(ids[i] >= 0 && ids[i] < vocabulary, "[TokenBatch] token ", i, " has id ", ids[i], ", outside the vocabulary of ", vocabulary);
-  for (const float w : weights) require<InputError>(std::isfinite(w) && w >= 0, "[TokenBatch] a row weight is negative or not finite");
+    require<InputError>(ids[i] >= 0 && ids[i] < vocabulary, "[TokenBatch] token ", i, " has id ", ids[i],
+                        ", outside the vocabulary of ", vocabulary);
+  for (const float w : weights)
+    require<InputError>(std::isfinite(w) && w >= 0, "[TokenBatch] a row weight is negative or not finite");
 }
 
 KDLIB_NAMESPACE_END

@@ -20,8 +20,8 @@ class View {
   View(T* data, Shape shape) : data_(data), shape_(shape) {}
   /// A view of mutable data is a view of constant data.
   template <class U>
-    requires(std::is_same_v<const U, T> && !std::is_same_v<U, T>)
-  View(const View<U, D>& other) : data_(other.data()), shape_(other.shape()) {}
+  requires(std::is_same_v<const U, T> && !std::is_same_v<U, T>) View(const View<U, D>& other)
+      : data_(other.data()), shape_(other.shape()) {}
 
   T* data() const { return data_; }
   const Shape& shape() const { return shape_; }
@@ -32,8 +32,8 @@ class View {
 
   /// Rows [begin, begin + rows) along the first dimension.
   View rows(std::int64_t begin, std::int64_t rows) const {
-    require<ShapeError>(rank() >= 1 && begin >= 0 && rows >= 0 && begin + rows <= shape_[0], "[View::rows] rows ", begin, " to ", begin + rows,
-                        " of ", shape_);
+    require<ShapeError>(rank() >= 1 && begin >= 0 && rows >= 0 && begin + rows <= shape_[0], "[View::rows] rows ",
+                        begin, " to ", begin + rows, " of ", shape_);
     Shape s{rows};
     for (int i = 1; i < rank(); ++i) s.push_back(shape_[i]);
     return View(data_ + begin * (shape_[0] == 0 ? 0 : count() / shape_[0]), s);

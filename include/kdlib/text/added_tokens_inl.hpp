@@ -32,8 +32,10 @@ inline AddedTokenMatcher::Match AddedTokenMatcher::find(std::string_view text, s
       }
       if (at + depth >= text.size()) break;
       const auto byte = static_cast<unsigned char>(text[at + depth]);
-      begin = std::partition_point(begin, end, [&](const Needle& n) { return static_cast<unsigned char>(n.text[depth]) < byte; });
-      end = std::partition_point(begin, end, [&](const Needle& n) { return static_cast<unsigned char>(n.text[depth]) == byte; });
+      begin = std::partition_point(begin, end,
+                                   [&](const Needle& n) { return static_cast<unsigned char>(n.text[depth]) < byte; });
+      end = std::partition_point(begin, end,
+                                 [&](const Needle& n) { return static_cast<unsigned char>(n.text[depth]) == byte; });
     }
     if (hit != nullptr) return {at, at + hit->text.size(), hit->token};
   }

@@ -45,7 +45,8 @@ class MergeTable {
   std::size_t used_ = 0;
 };
 
-/// Ids of short pieces seen before. Two places a piece, the older of them overwritten: bounded memory and no allocation.
+/// Ids of short pieces seen before. Two places a piece, the older of them overwritten: bounded memory and no
+/// allocation.
 class PieceCache {
  public:
   static constexpr std::size_t max_bytes = 31, max_ids = 7;

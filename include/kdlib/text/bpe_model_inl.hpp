@@ -45,7 +45,8 @@ inline std::vector<std::pair<std::int32_t, std::int32_t>> MergeTable::pairs() co
   std::sort(used.begin(), used.end(), [](const Slot& a, const Slot& b) { return a.merge.rank < b.merge.rank; });
   std::vector<std::pair<std::int32_t, std::int32_t>> list;
   list.reserve(used.size());
-  for (const Slot& s : used) list.emplace_back(static_cast<std::int32_t>(s.key >> 32), static_cast<std::int32_t>(s.key & 0xFFFFFFFFu));
+  for (const Slot& s : used)
+    list.emplace_back(static_cast<std::int32_t>(s.key >> 32), static_cast<std::int32_t>(s.key & 0xFFFFFFFFu));
   return list;
 }
 
@@ -54,7 +55,8 @@ inline PieceCache::PieceCache() : entries_(std::size_t{1} << 15) {}
 inline const PieceCache::Entry* PieceCache::find(std::string_view piece, std::uint64_t hash) {
   Entry* pair = &entries_[hash & (entries_.size() - 2)];
   for (int way = 0; way < 2; ++way)
-    if (pair[way].length == piece.size() && std::memcmp(pair[way].key, piece.data(), piece.size()) == 0) return &pair[way];
+    if (pair[way].length == piece.size() && std::memcmp(pair[way].key, piece.data(), piece.size()) == 0)
+      return &pair[way];
   return nullptr;
 }
 
@@ -143,7 +145,9 @@ inline void BpeModel::merge_long(BpeScratch& scratch) const {
   before.resize(n);
   heap.clear();
   using Candidate = BpeScratch::Candidate;
-  const auto later = [](const Candidate& a, const Candidate& b) { return a.rank != b.rank ? a.rank > b.rank : a.at > b.at; };
+  const auto later = [](const Candidate& a, const Candidate& b) {
+    return a.rank != b.rank ? a.rank > b.rank : a.at > b.at;
+  };
   const auto candidate = [&](std::uint32_t at, bool push) {
     if (at == end || next[at] == end) return;
     const Merge merge = merges.find(ids[at], ids[next[at]]);

@@ -32,13 +32,14 @@ struct EncodeOptions {
 
 /// A loaded tokenizer. Copies share the tables. All const members may be called from several threads at once.
 ///
-/// encode: added tokens are cut out of the text (leftmost-longest), the gaps are normalised (NFC for Qwen), cut into pieces and merged.
-/// Nothing is ever added in front or behind. Speed: tens of megabytes a second on one thread for ordinary text; memory and time
-/// grow as n log n at worst, also for one long piece.
+/// encode: added tokens are cut out of the text (leftmost-longest), the gaps are normalised (NFC for Qwen), cut into
+/// pieces and merged. Nothing is ever added in front or behind. Speed: tens of megabytes a second on one thread for
+/// ordinary text; memory and time grow as n log n at worst, also for one long piece.
 class Tokenizer {
  public:
-  /// A Hugging Face directory (tokenizer.json; tokenizer_config.json, chat_template.jinja, generation_config.json and config.json are
-  /// used when they are there), a tokenizer.json or a GGUF file. IoError, or FormatError naming file and key.
+  /// A Hugging Face directory (tokenizer.json; tokenizer_config.json, chat_template.jinja, generation_config.json and
+  /// config.json are used when they are there), a tokenizer.json or a GGUF file. IoError, or FormatError naming file
+  /// and key.
   static Tokenizer from_pretrained(const std::string& path);
   /// The text of a tokenizer.json; `name` opens the messages.
   static Tokenizer from_json_text(std::string text, std::string name);
@@ -47,14 +48,17 @@ class Tokenizer {
 
   /// Ids of a text. InputError when the text is not UTF-8 (replace_invalid_utf8 makes it so).
   std::vector<std::int32_t> encode(std::string_view text, SpecialTokens special = SpecialTokens::parse) const;
-  /// Appends the ids of a text; returns the number of bytes that have no token and were left out (SmolLM2 lacks eight that UTF-8 uses).
+  /// Appends the ids of a text; returns the number of bytes that have no token and were left out (SmolLM2 lacks eight
+  /// that UTF-8 uses).
   std::uint64_t encode_append(std::string_view text, std::vector<std::int32_t>& ids, EncodeOptions options = {}) const;
 
-  /// Ids whose decode_bytes() are exactly these bytes, whatever they are: added tokens are text, nothing is normalised, and what is not
-  /// UTF-8 becomes pieces of its own. InputError naming a byte that has no token (SmolLM2 lacks 21 of 256).
+  /// Ids whose decode_bytes() are exactly these bytes, whatever they are: added tokens are text, nothing is normalised,
+  /// and what is not UTF-8 becomes pieces of its own. InputError naming a byte that has no token (SmolLM2 lacks 21 of
+  /// 256).
   std::vector<std::int32_t> encode_bytes(std::string_view bytes) const;
 
-  /// The text of ids; U+FFFD for each maximal part that is not UTF-8. Ids without a token (padding rows) add nothing: check_ids() refuses them.
+  /// The text of ids; U+FFFD for each maximal part that is not UTF-8. Ids without a token (padding rows) add nothing:
+  /// check_ids() refuses them.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const;
   /// The exact bytes of ids, end to end.
   std::string decode_bytes(std::span<const std::int32_t> ids, bool skip_special = false) const;
@@ -94,8 +98,8 @@ class Tokenizer {
   /// File or name it was read from.
   const std::string& source() const;
 
-  /// Equal for two tokenizers when every id means the same bytes and the same ids are special, whichever files they came from:
-  /// then row i of two heads is about the same token.
+  /// Equal for two tokenizers when every id means the same bytes and the same ids are special, whichever files they
+  /// came from: then row i of two heads is about the same token.
   std::uint64_t content_hash() const;
 
  private:
@@ -104,11 +108,12 @@ class Tokenizer {
   std::shared_ptr<detail::ScratchPool> scratch_;
 };
 
-/// Text of a stream of ids: each push() lets out what is certain, holding back at most three bytes of an unfinished character.
-/// All parts together equal decode() of all ids.
+/// Text of a stream of ids: each push() lets out what is certain, holding back at most three bytes of an unfinished
+/// character. All parts together equal decode() of all ids.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(Tokenizer tokenizer, bool skip_special = false) : tokenizer_(std::move(tokenizer)), skip_special_(skip_special) {}
+  explicit StreamDecoder(Tokenizer tokenizer, bool skip_special = false)
+      : tokenizer_(std::move(tokenizer)), skip_special_(skip_special) {}
   std::string push(std::int32_t id);
   std::string flush();  // what is still held back, as U+FFFD; the decoder can be used again
 

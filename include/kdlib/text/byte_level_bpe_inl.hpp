@@ -152,7 +152,8 @@ class EncodeRun {
   }
 
   static bool stands_alone(std::string_view text, const AddedTokenMatcher::Match& match) {
-    return (match.begin == 0 || !is_word(text, character_before(text, match.begin))) && (match.end == text.size() || !is_word(text, match.end));
+    return (match.begin == 0 || !is_word(text, character_before(text, match.begin))) &&
+           (match.end == text.size() || !is_word(text, match.end));
   }
 
   const TokenizerData& data_;
@@ -190,25 +191,30 @@ inline std::vector<std::int32_t> Tokenizer::encode(std::string_view text, Specia
   return ids;
 }
 
-inline std::uint64_t Tokenizer::encode_append(std::string_view text, std::vector<std::int32_t>& ids, EncodeOptions options) const {
+inline std::uint64_t Tokenizer::encode_append(std::string_view text, std::vector<std::int32_t>& ids,
+                                              EncodeOptions options) const {
   const std::size_t bad = find_invalid_utf8(text);
-  require<InputError>(bad == std::string_view::npos, "[tokenizer] ", data_->source, ": the text to encode is not UTF-8 at byte ", bad,
-                      " of ", text.size(), "; replace_invalid_utf8() puts U+FFFD there");
+  require<InputError>(bad == std::string_view::npos, "[tokenizer] ", data_->source,
+                      ": the text to encode is not UTF-8 at byte ", bad, " of ", text.size(),
+                      "; replace_invalid_utf8() puts U+FFFD there");
   const std::size_t before = ids.size();
   detail::ScratchLease scratch(*scratch_);
   detail::EncodeRun(*data_, options.special, *scratch, ids).text(text);
   const std::uint64_t dropped = (*scratch).dropped_bytes;
   if (options.strict && dropped > 0) {
     ids.resize(before);
-    fail<InputError>("[tokenizer] ", data_->source, ": ", dropped, " of ", text.size(), " bytes of the text have no token in this vocabulary");
+    fail<InputError>("[tokenizer] ", data_->source, ": ", dropped, " of ", text.size(),
+                     " bytes of the text have no token in this vocabulary");
   }
   return dropped;
 }
 
 inline std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view bytes) const {
   for (std::size_t i = 0; i < bytes.size(); ++i)
-    require<InputError>(data_->model.byte_token[static_cast<unsigned char>(bytes[i])] != detail::Vocabulary::none, "[tokenizer] ", data_->source, ": byte ",
-                        static_cast<int>(static_cast<unsigned char>(bytes[i])), " at offset ", i, " has no token in this vocabulary");
+    require<InputError>(data_->model.byte_token[static_cast<unsigned char>(bytes[i])] != detail::Vocabulary::none,
+                        "[tokenizer] ", data_->source, ": byte ",
+                        static_cast<int>(static_cast<unsigned char>(bytes[i])), " at offset ", i,
+                        " has no token in this vocabulary");
   std::vector<std::int32_t> ids;
   ids.reserve(bytes.size() / 4 + 1);
   detail::ScratchLease scratch(*scratch_);
@@ -229,15 +235,16 @@ inline std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool ski
 
 inline void Tokenizer::check_ids(std::span<const std::int32_t> ids) const {
   for (std::size_t i = 0; i < ids.size(); ++i)
-    require<InputError>(has_token(ids[i]), "[tokenizer] ", data_->source, ": id ", ids[i], " at position ", i, " has no token; ids end at ",
-                        vocab_size() - 1);
+    require<InputError>(has_token(ids[i]), "[tokenizer] ", data_->source, ": id ", ids[i], " at position ", i,
+                        " has no token; ids end at ", vocab_size() - 1);
 }
 
 inline std::int32_t Tokenizer::vocab_size() const { return data_->model.vocabulary.size(); }
 inline std::string_view Tokenizer::token_bytes(std::int32_t id) const { return data_->model.vocabulary.bytes(id); }
 inline bool Tokenizer::has_token(std::int32_t id) const { return data_->model.vocabulary.has(id); }
 inline bool Tokenizer::is_special(std::int32_t id) const {
-  return id >= 0 && static_cast<std::size_t>(id) < data_->special.size() && data_->special[static_cast<std::size_t>(id)];
+  return id >= 0 && static_cast<std::size_t>(id) < data_->special.size() &&
+         data_->special[static_cast<std::size_t>(id)];
 }
 
 inline std::optional<std::int32_t> Tokenizer::token_to_id(std::string_view token) const {
@@ -257,7 +264,9 @@ inline const std::string& Tokenizer::chat_template() const { return data_->chat_
 inline PreTokenizer Tokenizer::pre_tokenizer() const { return data_->pre_tokenizer; }
 inline bool Tokenizer::normalizes_nfc() const { return data_->nfc; }
 inline bool Tokenizer::ignores_merges() const { return data_->model.ignore_merges; }
-inline std::vector<std::pair<std::int32_t, std::int32_t>> Tokenizer::merges() const { return data_->model.merges.pairs(); }
+inline std::vector<std::pair<std::int32_t, std::int32_t>> Tokenizer::merges() const {
+  return data_->model.merges.pairs();
+}
 inline std::optional<std::int32_t> Tokenizer::unknown_id() const {
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);

@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 /// A function call that an assistant asks for.
 struct ToolCall {
   std::string name;
-  std::string arguments;           // JSON text as python_json writes it, or the text itself
+  std::string arguments;            // JSON text as python_json writes it, or the text itself
   bool arguments_are_text = false;  // the data holds the arguments as a JSON string
 };
 
@@ -30,7 +30,8 @@ struct HarmonyTools {
   std::vector<HarmonyFunction> functions = {};
 };
 
-/// What the system message of Harmony (gpt-oss) says. An empty cutoff or date is left out; tools are written in the order of their names.
+/// What the system message of Harmony (gpt-oss) says. An empty cutoff or date is left out; tools are written in the
+/// order of their names.
 struct HarmonySystem {
   std::string effort = "medium";  // of reasoning: low, medium, high
   std::string cutoff = "2024-06";
@@ -53,7 +54,7 @@ struct HarmonyDeveloper {
 };
 
 struct ChatMessage {
-  std::string role;     // system, developer, user, assistant, tool
+  std::string role;  // system, developer, user, assistant, tool
   std::string content;
   std::optional<std::string> reasoning = {};  // `reasoning_content`: the thought before the answer
   std::vector<ToolCall> tool_calls = {};
@@ -64,9 +65,10 @@ struct ChatMessage {
   std::optional<HarmonyDeveloper> developer = {};  // role developer without a content
 };
 
-/// One element of `messages`: role, content (a string; null or missing only beside tool_calls), reasoning_content, tool_calls, name;
-/// for Harmony channel, recipient, content_type, or instead of a content: with role system effort, cutoff, date, identity, tools; with
-/// role developer instructions, functions, response_formats or nothing. FormatError naming the key for anything else, such as contents in parts.
+/// One element of `messages`: role, content (a string; null or missing only beside tool_calls), reasoning_content,
+/// tool_calls, name; for Harmony channel, recipient, content_type, or instead of a content: with role system effort,
+/// cutoff, date, identity, tools; with role developer instructions, functions, response_formats or nothing. FormatError
+/// naming the key for anything else, such as contents in parts.
 ChatMessage chat_message_from_json(const Json& message);
 
 /// All of an array of messages. FormatError when it is empty.
@@ -75,7 +77,8 @@ std::vector<ChatMessage> chat_messages_from_json(const Json& messages);
 /// An offered function: {"name", "description", "parameters"} or {"function": that}.
 HarmonyFunction harmony_function_from_json(const Json& tool);
 
-/// A value as Python's json.dumps(value, ensure_ascii=False) writes it: chat templates put tools into the prompt in this form.
+/// A value as Python's json.dumps(value, ensure_ascii=False) writes it: chat templates put tools into the prompt in
+/// this form.
 std::string python_json(const Json& value);
 
 KDLIB_NAMESPACE_END

@@ -26,13 +26,27 @@ inline void append_python_string(std::string_view text, std::string& out) {
   out += '"';
   for (const char c : text) {
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\f': out += "\\f"; break;
-      case '\b': out += "\\b"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           char escape[8];
@@ -51,7 +65,9 @@ inline void append_python_float(double value, std::string& out) {
   char buffer[400];
   const double size = std::fabs(value);
   const bool exponent = value != 0 && (size < 1e-4 || size >= 1e16);
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, exponent ? std::chars_format::scientific : std::chars_format::fixed).ptr;
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value,
+                                 exponent ? std::chars_format::scientific : std::chars_format::fixed)
+                       .ptr;
   const std::string_view text(buffer, static_cast<std::size_t>(end - buffer));
   out += text;
   if (!exponent && text.find('.') == std::string_view::npos) out += ".0";
@@ -59,12 +75,24 @@ inline void append_python_float(double value, std::string& out) {
 
 inline void append_python_json(const Json& value, std::string& out) {
   switch (value.kind()) {
-    case Json::Kind::null: out += "null"; break;
-    case Json::Kind::boolean: out += value.as_bool() ? "true" : "false"; break;
-    case Json::Kind::int64: out += std::to_string(value.as_int()); break;
-    case Json::Kind::uint64: out += std::to_string(value.as_uint()); break;
-    case Json::Kind::real: append_python_float(value.as_double(), out); break;
-    case Json::Kind::string: append_python_string(value.as_string(), out); break;
+    case Json::Kind::null:
+      out += "null";
+      break;
+    case Json::Kind::boolean:
+      out += value.as_bool() ? "true" : "false";
+      break;
+    case Json::Kind::int64:
+      out += std::to_string(value.as_int());
+      break;
+    case Json::Kind::uint64:
+      out += std::to_string(value.as_uint());
+      break;
+    case Json::Kind::real:
+      append_python_float(value.as_double(), out);
+      break;
+    case Json::Kind::string:
+      append_python_string(value.as_string(), out);
+      break;
     default: {
       const bool object = value.is_object();
       out += object ? '{' : '[';
@@ -89,7 +117,8 @@ inline std::vector<HarmonyFunction> harmony_functions_from_json(const Json& func
 }
 
 inline std::vector<HarmonyTools> harmony_tools_from_json(const Json& tools) {
-  if (!tools.is_array() || tools.size() == 0) tools.refuse("must be an array of at least one {name, description, functions}");
+  if (!tools.is_array() || tools.size() == 0)
+    tools.refuse("must be an array of at least one {name, description, functions}");
   std::vector<HarmonyTools> list;
   for (const Json& entry : tools) {
     HarmonyTools& t = list.emplace_back();
@@ -102,7 +131,8 @@ inline std::vector<HarmonyTools> harmony_tools_from_json(const Json& tools) {
 }
 
 inline std::vector<HarmonyFormat> harmony_formats_from_json(const Json& formats) {
-  if (!formats.is_array() || formats.size() == 0) formats.refuse("must be an array of at least one {name, description, schema}");
+  if (!formats.is_array() || formats.size() == 0)
+    formats.refuse("must be an array of at least one {name, description, schema}");
   std::vector<HarmonyFormat> list;
   for (const Json& entry : formats) {
     const Json schema = entry.at("schema");
@@ -121,7 +151,8 @@ inline void read_harmony_keys(const Json& message, ChatMessage& out) {
   if (out.role == "system" && (has("effort") || has("cutoff") || has("date") || has("identity") || has("tools"))) {
     HarmonySystem system;
     system.effort = message.string_or("effort", system.effort);
-    if (system.effort != "low" && system.effort != "medium" && system.effort != "high") message.at("effort").refuse("must be low, medium or high");
+    if (system.effort != "low" && system.effort != "medium" && system.effort != "high")
+      message.at("effort").refuse("must be low, medium or high");
     system.cutoff = message.string_or("cutoff", system.cutoff);
     system.date = message.string_or("date", system.date);
     system.identity = message.string_or("identity", system.identity);
@@ -131,8 +162,10 @@ inline void read_harmony_keys(const Json& message, ChatMessage& out) {
   if (out.role == "developer" && !has("content")) {
     HarmonyDeveloper developer;
     if (const auto text = message.find_set("instructions")) developer.instructions = std::string(text->as_string());
-    if (const auto functions = message.find_set("functions")) developer.functions = harmony_functions_from_json(*functions);
-    if (const auto formats = message.find_set("response_formats")) developer.formats = harmony_formats_from_json(*formats);
+    if (const auto functions = message.find_set("functions"))
+      developer.functions = harmony_functions_from_json(*functions);
+    if (const auto formats = message.find_set("response_formats"))
+      developer.formats = harmony_formats_from_json(*formats);
     out.developer = std::move(developer);
   }
 }
@@ -160,8 +193,11 @@ inline ChatMessage chat_message_from_json(const Json& message) {
     for (const Json& call : *calls) out.tool_calls.push_back(detail::tool_call_from_json(call));
   detail::read_harmony_keys(message, out);
   const auto content = message.find_set("content");
-  if (content && (out.system || message.contains("instructions") || message.contains("functions") || message.contains("response_formats")))
-    content->refuse("stands beside keys that Harmony writes a content from (effort, cutoff, date, identity, tools, instructions, functions, response_formats)");
+  if (content && (out.system || message.contains("instructions") || message.contains("functions") ||
+                  message.contains("response_formats")))
+    content->refuse(
+        "stands beside keys that Harmony writes a content from (effort, cutoff, date, identity, tools, instructions, "
+        "functions, response_formats)");
   if (content && content->is_array()) content->refuse("is in parts; kdlib reads contents that are one string");
   if (content) {
     out.content = content->as_string();

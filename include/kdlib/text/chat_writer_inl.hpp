@@ -24,8 +24,10 @@ class ChatWriter {
     parts_.clear();
     write_system(messages);
     for (const ChatMessage& message : messages)
-      require<InputError>(message.channel.empty() && message.recipient.empty() && message.content_type.empty() && !message.system && !message.developer,
-                          "[chat template] a message of role ", message.role, " has keys of Harmony (channel, recipient, content_type, effort, "
+      require<InputError>(message.channel.empty() && message.recipient.empty() && message.content_type.empty() &&
+                              !message.system && !message.developer,
+                          "[chat template] a message of role ", message.role,
+                          " has keys of Harmony (channel, recipient, content_type, effort, "
                           "instructions ...), but ChatML has no place for them");
     const std::size_t query = last_query(messages);
     for (std::size_t i = 0; i < messages.size(); ++i) {
@@ -106,13 +108,16 @@ class ChatWriter {
       given("\n");
       given(tool);
     }
-    own("\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:\n"
+    own("\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+        "<tool_call></tool_call> XML tags:\n"
         "<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n");
   }
 
   void write_plain_turn(const ChatMessage& message) {
-    require<InputError>(message.tool_calls.empty(), "[chat template] a message calls tools, but plain ChatML has no place for them");
-    require<InputError>(!message.reasoning, "[chat template] a message has reasoning_content, but plain ChatML has no place for it");
+    require<InputError>(message.tool_calls.empty(),
+                        "[chat template] a message calls tools, but plain ChatML has no place for them");
+    require<InputError>(!message.reasoning,
+                        "[chat template] a message has reasoning_content, but plain ChatML has no place for it");
     turn(message.role, message.content);
   }
 
@@ -133,7 +138,8 @@ class ChatWriter {
   }
 
   void write_qwen2_5_answer(const ChatMessage& message) {
-    require<InputError>(!message.reasoning, "[chat template] a message has reasoning_content, but Qwen2.5 has no place for it");
+    require<InputError>(!message.reasoning,
+                        "[chat template] a message has reasoning_content, but Qwen2.5 has no place for it");
     if (message.tool_calls.empty()) return turn("assistant", message.content);
     open("assistant");
     if (!message.content.empty()) {
@@ -154,7 +160,8 @@ class ChatWriter {
       thought = *message.reasoning;
     } else if (content.find(end_think) != std::string_view::npos) {
       thought = trim(content.substr(0, content.find(end_think)), false, true);
-      if (const std::size_t at = thought.rfind(think); at != std::string_view::npos) thought.remove_prefix(at + think.size());
+      if (const std::size_t at = thought.rfind(think); at != std::string_view::npos)
+        thought.remove_prefix(at + think.size());
       thought = trim(thought, true, false);
       content = trim(content.substr(content.rfind(end_think) + end_think.size()), true, false);
     }
@@ -195,7 +202,8 @@ class ChatWriter {
     constexpr std::string_view open = "<tool_response>", close = "</tool_response>";
     for (std::size_t i = messages.size(); i-- > 0;) {
       const std::string_view text = messages[i].content;
-      const bool answer = text.substr(0, open.size()) == open && text.size() >= close.size() && text.substr(text.size() - close.size()) == close;
+      const bool answer = text.substr(0, open.size()) == open && text.size() >= close.size() &&
+                          text.substr(text.size() - close.size()) == close;
       if (messages[i].role == "user" && !answer) return i;
     }
     return messages.size() - 1;

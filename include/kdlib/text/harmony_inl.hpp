@@ -11,7 +11,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline constexpr std::string_view harmony_names[] = {"<|start|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|end|>", "<|call|>", "<|return|>"};
+inline constexpr std::string_view harmony_names[] = {"<|start|>", "<|message|>", "<|channel|>", "<|constrain|>",
+                                                     "<|end|>",   "<|call|>",    "<|return|>"};
 
 /// "<|start|>, <|call|>"; empty when the tokenizer has all of them.
 inline std::string missing_harmony_tokens(const Tokenizer& tokenizer) {
@@ -30,9 +31,11 @@ class HarmonyRules {
     for (std::size_t i = 0; i < reader_.messages.size(); ++i) {
       const HarmonyMessage& m = reader_.messages[i];
       const HarmonyReader::Places& p = reader_.places[i];
-      if (!m.has_message_token && m.terminator == HarmonyTerminator::none) continue;  // a header that breaks off: E_HEADER, or lenient
+      if (!m.has_message_token && m.terminator == HarmonyTerminator::none)
+        continue;  // a header that breaks off: E_HEADER, or lenient
       if (!p.known_role && (p.role_is_empty || m.role != "tool")) {
-        reader_.problem(HarmonyCode::role, p.role, "the role system, developer, user or assistant, or a tool's name with to=");
+        reader_.problem(HarmonyCode::role, p.role,
+                        "the role system, developer, user or assistant, or a tool's name with to=");
         continue;  // nothing else can be said about it
       }
       channel(m, p);
@@ -59,7 +62,8 @@ class HarmonyRules {
 
   void recipient(const HarmonyMessage& m, const HarmonyReader::Places& p) {
     if (m.role == "tool") {
-      if (m.recipient != "assistant") reader_.problem(HarmonyCode::recipient, p.recipient, "to=assistant on a tool's message");
+      if (m.recipient != "assistant")
+        reader_.problem(HarmonyCode::recipient, p.recipient, "to=assistant on a tool's message");
     } else if (!m.recipient.empty() && m.role != "assistant") {
       reader_.problem(HarmonyCode::recipient, p.recipient, concat("no recipient on a message of role ", m.role));
     } else if (!m.recipient.empty() && m.channel == "final") {
@@ -70,7 +74,8 @@ class HarmonyRules {
   void terminator(const HarmonyMessage& m, bool last) {
     if (m.terminator == HarmonyTerminator::none) return;
     const auto refuse = [&](const char* expected) { reader_.problem(HarmonyCode::term, m.end - 1, expected); };
-    const bool assistant = m.role == "assistant", call = m.terminator == HarmonyTerminator::call, ret = m.terminator == HarmonyTerminator::ret;
+    const bool assistant = m.role == "assistant", call = m.terminator == HarmonyTerminator::call,
+               ret = m.terminator == HarmonyTerminator::ret;
     if (!assistant) {
       if (call || ret) refuse("<|end|> behind a message that is not the assistant's");
     } else if (!m.recipient.empty() && m.channel != "final") {
@@ -87,10 +92,12 @@ class HarmonyRules {
   void order(const HarmonyMessage& m) {
     if (m.role == "system") {
       if (system_) reader_.problem(HarmonyCode::order, m.begin, "one system message at most");
-      else if (&m != reader_.messages.data()) reader_.problem(HarmonyCode::order, m.begin, "the system message in front of all others");
+      else if (&m != reader_.messages.data())
+        reader_.problem(HarmonyCode::order, m.begin, "the system message in front of all others");
       system_ = true;
     }
-    if (m.role == "developer" && user_) reader_.problem(HarmonyCode::order, m.begin, "the developer message in front of the user's");
+    if (m.role == "developer" && user_)
+      reader_.problem(HarmonyCode::order, m.begin, "the developer message in front of the user's");
     user_ = user_ || m.role == "user";
   }
 
@@ -113,7 +120,8 @@ class HarmonyRules {
       thought = thought || m.channel == "analysis";
       answered = answered || final;
     }
-    if (!answered) reader_.problem(HarmonyCode::order, end, thought ? "a final message" : "an analysis message and a final message");
+    if (!answered)
+      reader_.problem(HarmonyCode::order, end, thought ? "a final message" : "an analysis message and a final message");
   }
 
   HarmonyReader& reader_;
@@ -122,8 +130,10 @@ class HarmonyRules {
 };
 
 /// Sorts the problems and gives each its byte offset.
-inline void place_problems(const Tokenizer& tokenizer, std::span<const std::int32_t> ids, std::vector<HarmonyProblem>& problems) {
-  std::stable_sort(problems.begin(), problems.end(), [](const HarmonyProblem& a, const HarmonyProblem& b) { return a.position < b.position; });
+inline void place_problems(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+                           std::vector<HarmonyProblem>& problems) {
+  std::stable_sort(problems.begin(), problems.end(),
+                   [](const HarmonyProblem& a, const HarmonyProblem& b) { return a.position < b.position; });
   std::size_t at = 0, bytes = 0;
   for (HarmonyProblem& problem : problems) {
     for (; at < problem.position && at < ids.size(); ++at) bytes += tokenizer.token_bytes(ids[at]).size();
@@ -135,10 +145,11 @@ inline void place_problems(const Tokenizer& tokenizer, std::span<const std::int3
 
 inline HarmonyTokens HarmonyTokens::of(const Tokenizer& tokenizer) {
   const std::string missing = detail::missing_harmony_tokens(tokenizer);
-  require<InputError>(missing.empty(), "[harmony] ", tokenizer.source(), ": the tokenizer has no ", missing, "; Harmony needs the tokens of gpt-oss");
+  require<InputError>(missing.empty(), "[harmony] ", tokenizer.source(), ": the tokenizer has no ", missing,
+                      "; Harmony needs the tokens of gpt-oss");
   const auto id = [&](std::string_view name) { return tokenizer.token_to_id(name).value_or(-1); };
-  return {id("<|start|>"), id("<|message|>"), id("<|channel|>"), id("<|constrain|>"), id("<|end|>"), id("<|call|>"), id("<|return|>"),
-          id("<|endoftext|>"), id("<|startoftext|>")};
+  return {id("<|start|>"), id("<|message|>"), id("<|channel|>"),   id("<|constrain|>"),  id("<|end|>"),
+          id("<|call|>"),  id("<|return|>"),  id("<|endoftext|>"), id("<|startoftext|>")};
 }
 
 inline std::string_view harmony_code_name(HarmonyCode code) {
@@ -148,14 +159,16 @@ inline std::string_view harmony_code_name(HarmonyCode code) {
 }
 
 inline std::string HarmonyProblem::text() const {
-  return concat(harmony_code_name(code), " at token ", position, " (byte ", byte, "): expected ", expected, "; found ", found);
+  return concat(harmony_code_name(code), " at token ", position, " (byte ", byte, "): expected ", expected, "; found ",
+                found);
 }
 
 inline std::optional<std::size_t> HarmonyReport::error_position() const {
   return problems.empty() ? std::nullopt : std::optional(problems.front().position);
 }
 
-inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids, const HarmonyCheckOptions& options) {
+inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+                                   const HarmonyCheckOptions& options) {
   detail::HarmonyReader reader(tokenizer, ids, options);
   reader.read();
   detail::HarmonyRules(reader, options).check();
@@ -175,18 +188,21 @@ inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<const s
       report.has_final = true;
     }
   }
-  if (!report.messages.empty() && report.messages.back().terminator == HarmonyTerminator::ret) report.stop = HarmonyReport::Stop::ret;
-  if (!report.messages.empty() && report.messages.back().terminator == HarmonyTerminator::call) report.stop = HarmonyReport::Stop::call;
+  if (!report.messages.empty() && report.messages.back().terminator == HarmonyTerminator::ret)
+    report.stop = HarmonyReport::Stop::ret;
+  if (!report.messages.empty() && report.messages.back().terminator == HarmonyTerminator::call)
+    report.stop = HarmonyReport::Stop::call;
   return report;
 }
 
-inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::string_view text, const HarmonyCheckOptions& options) {
+inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::string_view text,
+                                   const HarmonyCheckOptions& options) {
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
   return check_harmony(tokenizer, std::span<const std::int32_t>(ids), options);
 }
 
-inline std::vector<HarmonyMessage> parse_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids, std::string_view source,
-                                                 const HarmonyCheckOptions& options) {
+inline std::vector<HarmonyMessage> parse_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+                                                 std::string_view source, const HarmonyCheckOptions& options) {
   HarmonyReport report = check_harmony(tokenizer, ids, options);
   if (!report.ok) fail<FormatError>("[harmony] ", source, ": ", report.problems.front().text());
   return std::move(report.messages);
@@ -218,7 +234,8 @@ inline HarmonyMasks harmony_masks(const Tokenizer& tokenizer, std::span<const st
         for (std::size_t i = begin; i < end; ++i) list[i] = static_cast<std::uint8_t>(value);
       };
       fill(out.loss, m.begin, m.content_begin, mask.harmony_header);
-      if (after_prompt && !mask.harmony_first_header) fill(out.loss, m.begin, std::min(m.begin + role, m.content_begin), 0);
+      if (after_prompt && !mask.harmony_first_header)
+        fill(out.loss, m.begin, std::min(m.begin + role, m.content_begin), 0);
       fill(out.loss, m.content_begin, m.content_end, 1);
       fill(out.loss, m.content_end, m.end, mask.end_of_turn);
       if (m.channel == "analysis" && m.recipient.empty()) fill(out.span, m.content_begin, m.content_end, 1);

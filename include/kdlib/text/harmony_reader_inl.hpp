@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads a stream of Harmony ids into messages and notes what breaks the grammar; the rules about meaning are in harmony_inl.hpp.
+// Reads a stream of Harmony ids into messages and notes what breaks the grammar; the rules about meaning are in
+// harmony_inl.hpp.
 #ifndef KDLIB_TEXT_HARMONY_READER_INL_HPP
 #define KDLIB_TEXT_HARMONY_READER_INL_HPP
 
@@ -29,7 +30,8 @@ class HarmonyReader {
     while (end > 0 && ids_[end - 1] == tokens_.end_of_text) --end;  // [eod...]
     for (std::size_t i = 0; i < ids_.size(); ++i)
       if (ids_[i] == tokens_.start_of_text || (i < end && ids_[i] == tokens_.end_of_text))
-        problem(HarmonyCode::eod, i, ids_[i] == tokens_.end_of_text ? "<|endoftext|> behind the last message only" : "no <|startoftext|>");
+        problem(HarmonyCode::eod, i,
+                ids_[i] == tokens_.end_of_text ? "<|endoftext|> behind the last message only" : "no <|startoftext|>");
     std::size_t at = 0;
     if (options_.completion) at = message(0, end, true);
     while (at < end) {
@@ -58,26 +60,30 @@ class HarmonyReader {
  private:
   bool is_text_end(std::int32_t id) const { return id == tokens_.end_of_text || id == tokens_.start_of_text; }
   HarmonyTerminator terminator(std::int32_t id) const {
-    return id == tokens_.end ? HarmonyTerminator::end
-           : id == tokens_.ret ? HarmonyTerminator::ret
+    return id == tokens_.end    ? HarmonyTerminator::end
+           : id == tokens_.ret  ? HarmonyTerminator::ret
            : id == tokens_.call ? HarmonyTerminator::call
                                 : HarmonyTerminator::none;
   }
 
-  /// Reads one message from its <|start|> (or, for a completion, from behind its role) and returns where the next one begins.
+  /// Reads one message from its <|start|> (or, for a completion, from behind its role) and returns where the next one
+  /// begins.
   std::size_t message(std::size_t at, std::size_t end, bool role_given) {
     HarmonyMessage m;
     Places p;
     m.begin = at;
     const std::size_t header = role_given ? at : at + 1;
     std::size_t stop = header;
-    while (stop < end && ids_[stop] != tokens_.message && ids_[stop] != tokens_.start && terminator(ids_[stop]) == HarmonyTerminator::none) ++stop;
+    while (stop < end && ids_[stop] != tokens_.message && ids_[stop] != tokens_.start &&
+           terminator(ids_[stop]) == HarmonyTerminator::none)
+      ++stop;
     p.message = stop;
     m.has_message_token = stop < end && ids_[stop] == tokens_.message;
     const bool surplus_is_content = options_.lenient && !m.has_message_token;
     read_header(header, stop, role_given, surplus_is_content, m, p);
     if (!m.has_message_token) {
-      if (!options_.lenient || (stop < end && ids_[stop] == tokens_.start)) problem(HarmonyCode::header, stop, "<|message|> behind a header");
+      if (!options_.lenient || (stop < end && ids_[stop] == tokens_.start))
+        problem(HarmonyCode::header, stop, "<|message|> behind a header");
       m.content_begin = m.content_end = stop;
     } else {
       m.content_begin = stop + 1;
@@ -112,8 +118,8 @@ class HarmonyReader {
     std::size_t position;  // of the token that it begins in
   };
 
-  /// The words between white space of ids [begin, end), which hold no framing tokens. `first` is set to the text up to the first white
-  /// space or '<' when it is given, and the words are those behind it.
+  /// The words between white space of ids [begin, end), which hold no framing tokens. `first` is set to the text up to
+  /// the first white space or '<' when it is given, and the words are those behind it.
   void words(std::size_t begin, std::size_t end, std::vector<Word>& out, std::string* first = nullptr) {
     bool open = false, naming = first != nullptr;
     for (std::size_t i = begin; i < end; ++i) {
@@ -140,7 +146,8 @@ class HarmonyReader {
     }
   }
 
-  void read_header(std::size_t begin, std::size_t end, bool role_given, bool surplus_is_content, HarmonyMessage& m, Places& p) {
+  void read_header(std::size_t begin, std::size_t end, bool role_given, bool surplus_is_content, HarmonyMessage& m,
+                   Places& p) {
     std::size_t channel = end, constrain = end;
     for (std::size_t i = begin; i < end; ++i) {
       std::size_t* place = ids_[i] == tokens_.channel ? &channel : ids_[i] == tokens_.constrain ? &constrain : nullptr;
@@ -186,7 +193,8 @@ class HarmonyReader {
 
   static bool names_recipient(std::string_view word) { return word.substr(0, 3) == "to="; }
 
-  /// Recipient and content type from the words that are left, as openai-harmony does, but <|constrain|> is never a recipient.
+  /// Recipient and content type from the words that are left, as openai-harmony does, but <|constrain|> is never a
+  /// recipient.
   void assign(std::vector<Word>& rest, HarmonyMessage& m, Places& p) {
     const auto take_recipient = [&] {
       p.recipient = rest.back().position;
@@ -208,7 +216,8 @@ class HarmonyReader {
     if (!rest.empty()) {
       const bool second = names_recipient(rest.back().text);
       problem(second ? HarmonyCode::recipient : HarmonyCode::header, rest.back().position,
-              second ? "one recipient (to=) in a header" : "a role, a recipient (to=), a channel and a content type in a header");
+              second ? "one recipient (to=) in a header"
+                     : "a role, a recipient (to=), a channel and a content type in a header");
     }
     if (m.recipient == "all") m.recipient.clear();
   }

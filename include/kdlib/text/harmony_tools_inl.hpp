@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Functions and forms of answers as Harmony's messages offer them: JSON schemas as TypeScript types, character by character as openai-harmony 0.0.8.
+// Functions and forms of answers as Harmony's messages offer them: JSON schemas as TypeScript types, character by
+// character as openai-harmony 0.0.8.
 #ifndef KDLIB_TEXT_HARMONY_TOOLS_INL_HPP
 #define KDLIB_TEXT_HARMONY_TOOLS_INL_HPP
 
@@ -15,9 +16,12 @@ inline void append_short_float(double value, std::string& out) {
   char buffer[400];
   const double size = std::fabs(value);
   const bool exponent = value != 0 && (size < 1e-5 || size >= 1e16);
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, exponent ? std::chars_format::scientific : std::chars_format::fixed).ptr;
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value,
+                                 exponent ? std::chars_format::scientific : std::chars_format::fixed)
+                       .ptr;
   std::string text(buffer, static_cast<std::size_t>(end - buffer));
-  if (const std::size_t e = text.find('e'); e != std::string::npos) {  // "1e+16", "1e-07": neither plus nor zeros in front
+  if (const std::size_t e = text.find('e');
+      e != std::string::npos) {  // "1e+16", "1e-07": neither plus nor zeros in front
     std::size_t digits = e + 2;
     while (digits + 1 < text.size() && text[digits] == '0') ++digits;
     text.erase(e + 2, digits - e - 2);
@@ -43,8 +47,8 @@ inline void append_compact_json(const Json& value, std::string& out) {
   out += value.is_object() ? '}' : ']';
 }
 
-/// A JSON schema as a TypeScript type. Keywords that have no place in it (format, pattern, minLength, anyOf, $ref ...) are left out as
-/// openai-harmony leaves them out.
+/// A JSON schema as a TypeScript type. Keywords that have no place in it (format, pattern, minLength, anyOf, $ref ...)
+/// are left out as openai-harmony leaves them out.
 class TypeScriptWriter {
  public:
   std::string out;
@@ -52,13 +56,15 @@ class TypeScriptWriter {
   void type(const Json& schema, const std::string& indent) {
     if (const auto variants = array(schema, "oneOf")) return one_of(*variants, indent, std::nullopt, false);
     const auto kind = schema.find("type");
-    if (kind && kind->is_array()) return joined(*kind, [](const Json& name) { return std::string(plain_type(name.as_string())); });
+    if (kind && kind->is_array())
+      return joined(*kind, [](const Json& name) { return std::string(plain_type(name.as_string())); });
     if (!kind || !kind->is_string()) {
       out += "any";
     } else if (kind->as_string() == "object") {
       object(schema, indent);
     } else if (kind->as_string() == "string" && has_enum(schema)) {
-      joined(*schema.find("enum"), [](const Json& value) { return concat('"', value.as_string(), '"'); }, "string");
+      joined(
+          *schema.find("enum"), [](const Json& value) { return concat('"', value.as_string(), '"'); }, "string");
     } else if (kind->as_string() == "array") {
       if (const auto items = schema.find("items")) {
         type(*items, indent);
@@ -73,7 +79,9 @@ class TypeScriptWriter {
   }
 
  private:
-  static std::string_view plain_type(std::string_view name) { return name == "integer" ? std::string_view("number") : name; }
+  static std::string_view plain_type(std::string_view name) {
+    return name == "integer" ? std::string_view("number") : name;
+  }
 
   static std::optional<Json> array(const Json& schema, std::string_view key) {
     const auto value = schema.find(key);
@@ -125,7 +133,8 @@ class TypeScriptWriter {
   void nullable_type(const Json& schema, const std::string& indent) {
     const std::size_t begin = out.size();
     type(schema, indent);
-    if (schema.is_object() && is_true(schema, "nullable") && out.find("null", begin) == std::string::npos) out += " | null";
+    if (schema.is_object() && is_true(schema, "nullable") && out.find("null", begin) == std::string::npos)
+      out += " | null";
   }
 
   static bool is_true(const Json& schema, std::string_view key) {
@@ -133,9 +142,10 @@ class TypeScriptWriter {
     return value && value->is_bool() && value->as_bool();
   }
 
-  /// One line a variant. `note` is the description of the property they belong to: the first variant then has none, nor has one that says
-  /// the same.
-  void one_of(const Json& variants, const std::string& indent, const std::optional<std::string>& note, bool bare_defaults) {
+  /// One line a variant. `note` is the description of the property they belong to: the first variant then has none, nor
+  /// has one that says the same.
+  void one_of(const Json& variants, const std::string& indent, const std::optional<std::string>& note,
+              bool bare_defaults) {
     for (std::size_t i = 0; i < variants.size(); ++i) {
       out += concat("\n", indent, " | ");
       nullable_type(variants[i], indent + "   ");
@@ -171,7 +181,8 @@ class TypeScriptWriter {
         if (example.is_string()) out += concat(indent, "// - \"", example.as_string(), "\"\n");
     }
     const std::string value = default_text(schema);
-    if (note && variants && (variants->size() == 0 || text((*variants)[0], "description") != note)) out += concat(indent, "// ", *note, "\n");
+    if (note && variants && (variants->size() == 0 || text((*variants)[0], "description") != note))
+      out += concat(indent, "// ", *note, "\n");
     if (!value.empty() && variants) out += concat(indent, "// ", value, "\n");
     out += concat(indent, key, is_required ? ":" : "?:");
     if (variants) {
@@ -220,10 +231,12 @@ inline std::string write_functions(const std::vector<HarmonyFunction>& functions
 
 /// The tools section of a system message.
 inline std::string write_tools(std::vector<HarmonyTools> tools) {
-  std::stable_sort(tools.begin(), tools.end(), [](const HarmonyTools& a, const HarmonyTools& b) { return a.name < b.name; });
+  std::stable_sort(tools.begin(), tools.end(),
+                   [](const HarmonyTools& a, const HarmonyTools& b) { return a.name < b.name; });
   std::string out = "# Tools";
   for (const HarmonyTools& t : tools) {
-    require<InputError>(!t.functions.empty() || !t.description.empty(), "[chat template] the built-in tools \"", t.name, "\" have neither functions nor a description");
+    require<InputError>(!t.functions.empty() || !t.description.empty(), "[chat template] the built-in tools \"", t.name,
+                        "\" have neither functions nor a description");
     out += concat("\n\n## ", t.name, "\n\n");
     out += t.functions.empty() ? t.description : commented(t.description) + write_namespace(t.name, t.functions);
   }

@@ -41,11 +41,20 @@ class HarmonyWriter {
 
   void add(const ChatMessage& message) {
     const std::string& role = message.role;
-    const bool known = role == "system" || role == "developer" || role == "user" || role == "assistant" || role == "tool";
-    require<InputError>(known, "[chat template] Harmony has the roles system, developer, user, assistant and tool, not \"", printable(role), "\"");
+    const bool known =
+        role == "system" || role == "developer" || role == "user" || role == "assistant" || role == "tool";
+    require<InputError>(known,
+                        "[chat template] Harmony has the roles system, developer, user, assistant and tool, not \"",
+                        printable(role), "\"");
     require<InputError>(role == "assistant" || (message.tool_calls.empty() && !message.reasoning),
-                        "[chat template] a message of role ", role, " has tool_calls or reasoning_content; in Harmony only the assistant's have");
-    Turn turn{role, message.name, message.channel, message.recipient == "all" ? std::string() : message.recipient, message.content_type, message.content};
+                        "[chat template] a message of role ", role,
+                        " has tool_calls or reasoning_content; in Harmony only the assistant's have");
+    Turn turn{role,
+              message.name,
+              message.channel,
+              message.recipient == "all" ? std::string() : message.recipient,
+              message.content_type,
+              message.content};
     if (!message.name.empty() && role != "tool") turn.author = concat(role, ":", message.name);
     if (message.name.empty()) turn.author = role;
     turn.system = message.system;
@@ -59,7 +68,8 @@ class HarmonyWriter {
   void add_tool_answer(Turn turn) {
     std::size_t call = turns_.size();
     while (call > 0 && (turns_[call - 1].role != "assistant" || turns_[call - 1].recipient.empty())) --call;
-    require<InputError>(call > 0 || turn.author != "tool", "[chat template] a message of role tool has no name and answers no call before it");
+    require<InputError>(call > 0 || turn.author != "tool",
+                        "[chat template] a message of role tool has no name and answers no call before it");
     if (call > 0) {
       const Turn& asked = turns_[call - 1];
       if (turn.author == "tool" || concat("functions.", turn.author) == asked.recipient) turn.author = asked.recipient;
@@ -71,7 +81,8 @@ class HarmonyWriter {
 
   void add_assistant(const ChatMessage& message, Turn turn) {
     if (message.reasoning) {
-      require<InputError>(turn.channel != "analysis", "[chat template] an assistant's message on channel analysis has reasoning_content too");
+      require<InputError>(turn.channel != "analysis",
+                          "[chat template] an assistant's message on channel analysis has reasoning_content too");
       turns_.push_back({"assistant", turn.author, "analysis", {}, {}, *message.reasoning});
     }
     if (message.tool_calls.empty()) {
@@ -79,13 +90,15 @@ class HarmonyWriter {
       turns_.push_back(std::move(turn));
       return;
     }
-    require<InputError>(turn.recipient.empty(), "[chat template] an assistant's message has both tool_calls and a recipient");
+    require<InputError>(turn.recipient.empty(),
+                        "[chat template] an assistant's message has both tool_calls and a recipient");
     if (!turn.content.empty()) {  // what is said before a call
       if (turn.channel.empty()) turn.channel = "commentary";
       turns_.push_back(turn);
     }
     for (const ToolCall& call : message.tool_calls)
-      turns_.push_back({"assistant", turn.author, "commentary", concat("functions.", call.name), "<|constrain|>json", call.arguments});
+      turns_.push_back({"assistant", turn.author, "commentary", concat("functions.", call.name), "<|constrain|>json",
+                        call.arguments});
   }
 
   /// The default system message and the offered tools of RenderOptions.
@@ -97,13 +110,18 @@ class HarmonyWriter {
       while (at < turns_.size() && turns_[at].role != "developer") ++at;
       if (at == turns_.size()) {
         at = turns_.front().role == "system" ? 1 : 0;
-        turns_.insert(turns_.begin() + static_cast<std::ptrdiff_t>(at), Turn{"developer", "developer", {}, {}, {}, {}, {}, HarmonyDeveloper{}});
+        turns_.insert(turns_.begin() + static_cast<std::ptrdiff_t>(at),
+                      Turn{"developer", "developer", {}, {}, {}, {}, {}, HarmonyDeveloper{}});
       }
-      require<InputError>(turns_[at].developer.has_value(), "[chat template] tools are given, but the developer message is plain text; write it as instructions");
+      require<InputError>(
+          turns_[at].developer.has_value(),
+          "[chat template] tools are given, but the developer message is plain text; write it as instructions");
       for (std::size_t i = 0; i < options_.tools.size(); ++i)
-        turns_[at].developer->functions.push_back(harmony_function_from_json(Json::parse(options_.tools[i], concat("tools[", i, "]"))));
+        turns_[at].developer->functions.push_back(
+            harmony_function_from_json(Json::parse(options_.tools[i], concat("tools[", i, "]"))));
     }
-    for (const Turn& turn : turns_) has_functions_ = has_functions_ || (turn.developer && !turn.developer->functions.empty());
+    for (const Turn& turn : turns_)
+      has_functions_ = has_functions_ || (turn.developer && !turn.developer->functions.empty());
   }
 
   static bool is_final(const Turn& turn) { return turn.role == "assistant" && turn.channel == "final"; }
@@ -165,7 +183,8 @@ class HarmonyWriter {
 
   std::string system_text(const HarmonySystem& system) const {
     require<InputError>(system.effort == "low" || system.effort == "medium" || system.effort == "high",
-                        "[chat template] the reasoning effort is \"", printable(system.effort), "\"; Harmony has low, medium and high");
+                        "[chat template] the reasoning effort is \"", printable(system.effort),
+                        "\"; Harmony has low, medium and high");
     std::string out = system.identity;
     if (!system.cutoff.empty()) out += concat("\nKnowledge cutoff: ", system.cutoff);
     if (!system.date.empty()) out += concat("\nCurrent date: ", system.date);

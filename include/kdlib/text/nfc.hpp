@@ -13,8 +13,8 @@ KDLIB_NAMESPACE_BEGIN
 /// True when the quick check says that NFC changes nothing. False means "perhaps": nfc() decides.
 bool is_surely_nfc(std::string_view text);
 
-/// The text in form C by the tables of Unicode 9, as the Hugging Face library has it, on which the published ids rest. `text` must be
-/// well-formed UTF-8. (By Unicode 14 only 98 later combining marks and U+11938 give another result.)
+/// The text in form C by the tables of Unicode 9, as the Hugging Face library has it, on which the published ids rest.
+/// `text` must be well-formed UTF-8. (By Unicode 14 only 98 later combining marks and U+11938 give another result.)
 std::string nfc(std::string_view text);
 
 KDLIB_NAMESPACE_END

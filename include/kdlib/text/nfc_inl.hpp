@@ -25,13 +25,16 @@ class NfcTables {
   }
 
   const Pair* decomposition(char32_t c) const {
-    const auto hit = std::lower_bound(parts_.begin(), parts_.end(), c, [](const Pair& p, char32_t x) { return p.whole < x; });
+    const auto hit =
+        std::lower_bound(parts_.begin(), parts_.end(), c, [](const Pair& p, char32_t x) { return p.whole < x; });
     return hit != parts_.end() && hit->whole == c ? &*hit : nullptr;
   }
 
   /// The primary composite of two code points, or 0.
   char32_t composition(char32_t first, char32_t second) const {
-    const auto less = [](const Pair& p, const Pair& q) { return p.first != q.first ? p.first < q.first : p.second < q.second; };
+    const auto less = [](const Pair& p, const Pair& q) {
+      return p.first != q.first ? p.first < q.first : p.second < q.second;
+    };
     const Pair wanted{0, first, second};
     const auto hit = std::lower_bound(pairs_.begin(), pairs_.end(), wanted, less);
     return hit != pairs_.end() && hit->first == first && hit->second == second ? hit->whole : 0;
@@ -62,8 +65,9 @@ class NfcTables {
       parts_.push_back(pair);
       if (pair.second != 0 && (unicode_decompositions[i + 2] & 1) == 0) pairs_.push_back(pair);
     }
-    std::sort(pairs_.begin(), pairs_.end(),
-              [](const Pair& p, const Pair& q) { return p.first != q.first ? p.first < q.first : p.second < q.second; });
+    std::sort(pairs_.begin(), pairs_.end(), [](const Pair& p, const Pair& q) {
+      return p.first != q.first ? p.first < q.first : p.second < q.second;
+    });
   }
   std::vector<Pair> parts_, pairs_;  // by whole; by (first, second)
 };
@@ -95,7 +99,8 @@ inline char32_t compose_pair(char32_t a, char32_t b, const NfcTables& tables) {
   if (a >= hangul_l && a < hangul_l + hangul_l_count && b >= hangul_v && b < hangul_v + hangul_v_count)
     return hangul_s + ((a - hangul_l) * hangul_v_count + (b - hangul_v)) * hangul_t_count;
   const bool syllable = a >= hangul_s && a < hangul_s + hangul_l_count * hangul_v_count * hangul_t_count;
-  if (syllable && (a - hangul_s) % hangul_t_count == 0 && b > hangul_t && b < hangul_t + hangul_t_count) return a + (b - hangul_t);
+  if (syllable && (a - hangul_s) % hangul_t_count == 0 && b > hangul_t && b < hangul_t + hangul_t_count)
+    return a + (b - hangul_t);
   return tables.composition(a, b);
 }
 
@@ -109,7 +114,8 @@ inline void append_nfc_stretch(std::string_view text, std::vector<ClassedPoint>&
   for (auto begin = points.begin(); begin != points.end();) {
     begin = std::find_if(begin, points.end(), [](const ClassedPoint& p) { return p.combining_class != 0; });
     const auto end = std::find_if(begin, points.end(), [](const ClassedPoint& p) { return p.combining_class == 0; });
-    std::stable_sort(begin, end, [](const ClassedPoint& p, const ClassedPoint& q) { return p.combining_class < q.combining_class; });
+    std::stable_sort(
+        begin, end, [](const ClassedPoint& p, const ClassedPoint& q) { return p.combining_class < q.combining_class; });
     begin = end;
   }
 
@@ -117,8 +123,9 @@ inline void append_nfc_stretch(std::string_view text, std::vector<ClassedPoint>&
   constexpr std::size_t none = static_cast<std::size_t>(-1);
   std::size_t kept = 0, starter = none;
   for (const ClassedPoint point : points) {
-    const bool blocked = starter == none || (kept - 1 != starter && (points[kept - 1].combining_class == 0 ||
-                                                                    points[kept - 1].combining_class >= point.combining_class));
+    const bool blocked =
+        starter == none || (kept - 1 != starter && (points[kept - 1].combining_class == 0 ||
+                                                    points[kept - 1].combining_class >= point.combining_class));
     const char32_t whole = blocked ? 0 : compose_pair(points[starter].c, point.c, tables);
     if (whole != 0) {
       points[starter].c = whole;
@@ -131,7 +138,8 @@ inline void append_nfc_stretch(std::string_view text, std::vector<ClassedPoint>&
   for (std::size_t i = 0; i < kept; ++i) append_utf8(out, points[i].c);
 }
 
-/// Offset of the first character at or behind `at` that NFC may touch (`flagged`) or surely leaves (`!flagged`), or the text's size.
+/// Offset of the first character at or behind `at` that NFC may touch (`flagged`) or surely leaves (`!flagged`), or the
+/// text's size.
 inline std::size_t find_nfc_flag(std::string_view text, std::size_t at, bool flagged) {
   const UnicodeTables& tables = UnicodeTables::get();
   while (at < text.size()) {

@@ -15,8 +15,9 @@ KDLIB_NAMESPACE_BEGIN
 ///
 /// gpt2:        's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 /// gpt2_digits: every \p{N} alone first, then gpt2 within the gaps (SmolLM2)
-/// qwen:        (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-/// o200k:       two alternatives of capitalised and lower-case words with a contraction behind, \p{N}{1,3},
+/// qwen:        (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|
+/// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ o200k:       two alternatives of capitalised and lower-case words
+/// with a contraction behind, \p{N}{1,3},
 ///               ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ (gpt-oss)
 enum class PreTokenizer { gpt2, gpt2_digits, qwen, o200k };
 
@@ -25,7 +26,8 @@ std::string_view pre_tokenizer_name(PreTokenizer kind);
 /// The published regex as it stands in tokenizer.json; empty for gpt2_digits, which is two steps.
 std::string_view pre_tokenizer_regex(PreTokenizer kind);
 
-/// From GGUF's `tokenizer.ggml.pre`: "gpt-2", "smollm", "qwen2", "gpt-4o". FormatError naming the value and `file` for others.
+/// From GGUF's `tokenizer.ggml.pre`: "gpt-2", "smollm", "qwen2", "gpt-4o". FormatError naming the value and `file` for
+/// others.
 PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_view file);
 
 /// End of the piece that begins at `begin`. `text` must be well-formed UTF-8 and begin < text.size().

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of pre_tokenizer.hpp. Each scanner tries the regex's alternatives in their order, with the backtracking that can matter.
+// Bodies of pre_tokenizer.hpp. Each scanner tries the regex's alternatives in their order, with the backtracking that
+// can matter.
 #ifndef KDLIB_TEXT_PRE_TOKENIZER_INL_HPP
 #define KDLIB_TEXT_PRE_TOKENIZER_INL_HPP
 
@@ -202,10 +203,13 @@ inline std::string_view pre_tokenizer_regex(PreTokenizer kind) {
     case PreTokenizer::gpt2:
       return R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
     case PreTokenizer::qwen:
-      return R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+      return R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
+             R"(\s+(?!\S)|\s+)";
     case PreTokenizer::o200k:
-      return R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
-             R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?)"
+      return R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|)"
+             R"('ll|'d)?)"
+             R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|)"
+             R"('ll|'d)?)"
              R"(|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
     default:
       return {};
@@ -217,7 +221,8 @@ inline PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_vi
   if (pre == "smollm") return PreTokenizer::gpt2_digits;
   if (pre == "qwen2") return PreTokenizer::qwen;
   if (pre == "gpt-4o") return PreTokenizer::o200k;
-  fail<FormatError>("[tokenizer] ", file, ": tokenizer.ggml.pre is \"", printable(pre), "\"; kdlib knows gpt-2, smollm, qwen2 and gpt-4o");
+  fail<FormatError>("[tokenizer] ", file, ": tokenizer.ggml.pre is \"", printable(pre),
+                    "\"; kdlib knows gpt-2, smollm, qwen2 and gpt-4o");
 }
 
 inline std::size_t next_piece(PreTokenizer kind, std::string_view text, std::size_t begin) {

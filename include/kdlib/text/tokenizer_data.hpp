@@ -38,7 +38,8 @@ struct TokenizerData {
   /// Joins left and right in the order of the calls. Empty when all three tokens exist, else what is wrong.
   std::string add_merge(std::string_view left_bytes, std::string_view right_bytes, std::uint32_t rank);
 
-  /// Drops added tokens `<|reserved_...|>` with ids from `rows` on and refuses any other token there (config.json's vocab_size).
+  /// Drops added tokens `<|reserved_...|>` with ids from `rows` on and refuses any other token there (config.json's
+  /// vocab_size).
   void limit_ids(std::int64_t rows, std::string_view config);
 
   /// After all tokens, merges and added tokens: builds what encode() searches with.

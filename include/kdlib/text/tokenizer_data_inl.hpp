@@ -12,7 +12,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string TokenizerData::add_merge(std::string_view left_bytes, std::string_view right_bytes, std::uint32_t rank) {
+inline std::string TokenizerData::add_merge(std::string_view left_bytes, std::string_view right_bytes,
+                                            std::uint32_t rank) {
   const std::int32_t left = model.vocabulary.find(left_bytes), right = model.vocabulary.find(right_bytes);
   if (left == Vocabulary::none) return "has a left part that is no token of the vocabulary";
   if (right == Vocabulary::none) return "has a right part that is no token of the vocabulary";
@@ -27,12 +28,15 @@ inline std::string TokenizerData::add_merge(std::string_view left_bytes, std::st
 inline void TokenizerData::limit_ids(std::int64_t rows, std::string_view config) {
   for (std::size_t i = added.size(); i-- > 0;) {
     const AddedToken& token = added[i];
-    if (token.id < rows || token.content.rfind("<|reserved_", 0) != 0 || model.vocabulary.find(token.content) != Vocabulary::none) continue;
+    if (token.id < rows || token.content.rfind("<|reserved_", 0) != 0 ||
+        model.vocabulary.find(token.content) != Vocabulary::none)
+      continue;
     model.vocabulary.remove(token.id);
     added.erase(added.begin() + static_cast<std::ptrdiff_t>(i));
   }
-  require<FormatError>(model.vocabulary.size() <= rows, "[tokenizer] ", source, ": the highest token id is ", model.vocabulary.size() - 1, " but ",
-                       config, " has vocab_size ", rows, "; the tokenizer does not belong to this model");
+  require<FormatError>(model.vocabulary.size() <= rows, "[tokenizer] ", source, ": the highest token id is ",
+                       model.vocabulary.size() - 1, " but ", config, " has vocab_size ", rows,
+                       "; the tokenizer does not belong to this model");
 }
 
 inline void TokenizerData::finish() {
@@ -51,7 +55,8 @@ inline void TokenizerData::finish() {
   std::uint64_t hash = 0x6B646C6962746F6Bu;  // an arbitrary start
   for (std::int32_t id = 0; id < model.vocabulary.size(); ++id) {
     if (!model.vocabulary.has(id)) continue;
-    const std::uint64_t token = hash_bytes(model.vocabulary.bytes(id)) + static_cast<std::uint64_t>(id) * 2 + special[static_cast<std::size_t>(id)];
+    const std::uint64_t token = hash_bytes(model.vocabulary.bytes(id)) + static_cast<std::uint64_t>(id) * 2 +
+                                special[static_cast<std::size_t>(id)];
     hash = (hash ^ token) * 0x9E3779B97F4A7C15u;
     hash ^= hash >> 32;
   }

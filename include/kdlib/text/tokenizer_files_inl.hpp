@@ -18,7 +18,8 @@ namespace detail {
 
 inline std::int32_t read_token_id(const Json& value) {
   const std::int64_t id = value.as_int();
-  if (id < 0 || id > Vocabulary::max_id) value.refuse(concat("is ", id, "; a token id lies in [0, ", Vocabulary::max_id, "]"));
+  if (id < 0 || id > Vocabulary::max_id)
+    value.refuse(concat("is ", id, "; a token id lies in [0, ", Vocabulary::max_id, "]"));
   return static_cast<std::int32_t>(id);
 }
 
@@ -44,7 +45,8 @@ inline void read_vocabulary(const Json& vocab, const Json& added_list, Tokenizer
   if (!vocab.is_object() || vocab.size() == 0) vocab.refuse("must be an object that maps tokens to ids");
   std::unordered_map<std::string_view, std::int32_t> added;
   for (std::size_t i = 0; i < data.added.size(); ++i)
-    if (!added.emplace(data.added[i].content, data.added[i].id).second) added_list[i].refuse("has the content of an earlier entry");
+    if (!added.emplace(data.added[i].content, data.added[i].id).second)
+      added_list[i].refuse("has the content of an earlier entry");
   data.model.vocabulary = Vocabulary(vocab.size());
   std::string bytes;
   for (std::size_t i = 0; i < vocab.size(); ++i) {
@@ -54,7 +56,8 @@ inline void read_vocabulary(const Json& vocab, const Json& added_list, Tokenizer
     const auto known = added.find(key);
     bytes.clear();
     if (known != added.end()) {
-      if (known->second != id) value.refuse(concat("is ", id, ", but added_tokens give this token the id ", known->second));
+      if (known->second != id)
+        value.refuse(concat("is ", id, ", but added_tokens give this token the id ", known->second));
       bytes = key;
     } else if (key.empty() || !append_alphabet_bytes(key, bytes)) {
       value.refuse("belongs to a token that is not written in the byte-level alphabet and is no added token");
@@ -64,7 +67,8 @@ inline void read_vocabulary(const Json& vocab, const Json& added_list, Tokenizer
   for (std::size_t i = 0; i < data.added.size(); ++i) {
     const AddedToken& token = data.added[i];
     if (data.model.vocabulary.find(token.content) == token.id) continue;
-    if (!data.model.vocabulary.add_hidden(token.content, token.id)) added_list[i].at("id").refuse("is the id of another token");
+    if (!data.model.vocabulary.add_hidden(token.content, token.id))
+      added_list[i].at("id").refuse("is the id of another token");
   }
 }
 
@@ -79,11 +83,13 @@ inline void read_merges(const Json& merges, TokenizerData& data) {
       first = entry[0].as_string();
       second = entry[1].as_string();
     } else {
-      if (!split_merge(entry.as_string(), first, second)) entry.refuse("must have two parts with one space between them");
+      if (!split_merge(entry.as_string(), first, second))
+        entry.refuse("must have two parts with one space between them");
     }
     left.clear();
     right.clear();
-    if (!append_alphabet_bytes(first, left) || !append_alphabet_bytes(second, right)) entry.refuse("is not written in the byte-level alphabet");
+    if (!append_alphabet_bytes(first, left) || !append_alphabet_bytes(second, right))
+      entry.refuse("is not written in the byte-level alphabet");
     const std::string problem = data.add_merge(left, right, rank++);
     if (!problem.empty()) entry.refuse(problem);
   }
@@ -100,8 +106,10 @@ inline void require_unset(const Json& model, std::string_view key) {
 
 inline void read_model(const Json& root, TokenizerData& data) {
   const Json model = root.at("model");
-  if (type_of(model) != "BPE") model.at("type").refuse(concat("is \"", type_of(model), "\"; kdlib reads byte-level BPE (\"BPE\")"));
-  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"}) require_unset(model, key);
+  if (type_of(model) != "BPE")
+    model.at("type").refuse(concat("is \"", type_of(model), "\"; kdlib reads byte-level BPE (\"BPE\")"));
+  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", "byte_fallback"})
+    require_unset(model, key);
   data.model.ignore_merges = model.bool_or("ignore_merges", false);
   const Json added_list = root.find_set("added_tokens").value_or(Json());
   read_added_tokens(added_list, data);
@@ -128,15 +136,18 @@ inline void read_normalizer(const Json& normalizer, TokenizerData& data) {
   }
 }
 
-/// One step of a pre_tokenizer as a letter: D(igits), G B(yteLevel with and without GPT-2's regex), or the Split regexes g q o.
+/// One step of a pre_tokenizer as a letter: D(igits), G B(yteLevel with and without GPT-2's regex), or the Split
+/// regexes g q o.
 inline char read_split_step(const Json& step) {
   const std::string type = type_of(step);
   if (type == "Digits") {
-    if (!step.bool_or("individual_digits", false)) step.refuse("cuts runs of digits; kdlib knows individual_digits = true");
+    if (!step.bool_or("individual_digits", false))
+      step.refuse("cuts runs of digits; kdlib knows individual_digits = true");
     return 'D';
   }
   if (type == "ByteLevel") {
-    if (step.at("add_prefix_space").as_bool()) step.at("add_prefix_space").refuse("is true; kdlib adds no space in front of a text");
+    if (step.at("add_prefix_space").as_bool())
+      step.at("add_prefix_space").refuse("is true; kdlib adds no space in front of a text");
     return step.bool_or("use_regex", true) ? 'G' : 'B';
   }
   if (type != "Split") step.at("type").refuse(concat("is \"", type, "\"; kdlib knows Split, Digits and ByteLevel"));
@@ -146,7 +157,8 @@ inline char read_split_step(const Json& step) {
   if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::gpt2)) return 'g';
   if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::qwen)) return 'q';
   if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::o200k)) return 'o';
-  regex.refuse(concat("is not one of the regexes that kdlib has scanners for (GPT-2, Qwen2, o200k): ", regex.as_string()));
+  regex.refuse(
+      concat("is not one of the regexes that kdlib has scanners for (GPT-2, Qwen2, o200k): ", regex.as_string()));
 }
 
 inline void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
@@ -157,26 +169,30 @@ inline void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
   } else {
     steps += read_split_step(pre);
   }
-  const std::pair<std::string_view, PreTokenizer> known[] = {{"G", PreTokenizer::gpt2},         {"gB", PreTokenizer::gpt2},
-                                                             {"DG", PreTokenizer::gpt2_digits}, {"DgB", PreTokenizer::gpt2_digits},
-                                                             {"qB", PreTokenizer::qwen},        {"oB", PreTokenizer::o200k}};
+  const std::pair<std::string_view, PreTokenizer> known[] = {
+      {"G", PreTokenizer::gpt2},          {"gB", PreTokenizer::gpt2}, {"DG", PreTokenizer::gpt2_digits},
+      {"DgB", PreTokenizer::gpt2_digits}, {"qB", PreTokenizer::qwen}, {"oB", PreTokenizer::o200k}};
   for (const auto& [order, kind] : known) {
     if (order != steps) continue;
     data.pre_tokenizer = kind;
     return;
   }
-  pre.refuse("combines its steps in a way that kdlib does not know; known are ByteLevel, Digits + ByteLevel and Split + ByteLevel");
+  pre.refuse(
+      "combines its steps in a way that kdlib does not know; known are ByteLevel, Digits + ByteLevel and Split + "
+      "ByteLevel");
 }
 
 /// Nothing here changes ids, but a decoder of another kind would mean another alphabet.
 inline void check_decoder(const Json& root, TokenizerData& data) {
   const auto decoder = root.find_set("decoder");
-  if (decoder && type_of(*decoder) != "ByteLevel") decoder->at("type").refuse(concat("is \"", type_of(*decoder), "\"; kdlib reads ByteLevel"));
+  if (decoder && type_of(*decoder) != "ByteLevel")
+    decoder->at("type").refuse(concat("is \"", type_of(*decoder), "\"; kdlib reads ByteLevel"));
   const auto post = root.find_set("post_processor");
   if (!post) return;
   const std::string type = type_of(*post);
   if (type == "ByteLevel") return;
-  if (type != "TemplateProcessing" && type != "Sequence") post->at("type").refuse(concat("is \"", type, "\"; kdlib knows ByteLevel and TemplateProcessing"));
+  if (type != "TemplateProcessing" && type != "Sequence")
+    post->at("type").refuse(concat("is \"", type, "\"; kdlib knows ByteLevel and TemplateProcessing"));
   const Json steps = type == "Sequence" ? post->at("processors") : Json();
   const auto template_in_front = [](const Json& step) {
     const Json single = step.at("single");
@@ -189,7 +205,8 @@ inline void check_decoder(const Json& root, TokenizerData& data) {
 
 inline void read_tokenizer_json(const Json& root, TokenizerData& data) {
   if (!root.is_object()) root.refuse("must be an object");
-  if (root.at("version").as_string() != "1.0") root.at("version").refuse(concat("is \"", root.at("version").as_string(), "\"; kdlib reads \"1.0\""));
+  if (root.at("version").as_string() != "1.0")
+    root.at("version").refuse(concat("is \"", root.at("version").as_string(), "\"; kdlib reads \"1.0\""));
   read_model(root, data);
   read_normalizer(root.find_set("normalizer").value_or(Json()), data);
   read_pre_tokenizer(root.at("pre_tokenizer"), data);
@@ -197,7 +214,8 @@ inline void read_tokenizer_json(const Json& root, TokenizerData& data) {
 }
 
 /// A token named in tokenizer_config.json: a string or an object with a content; null and missing give nothing.
-inline std::optional<std::int32_t> read_named_token(const Json& config, std::string_view key, const TokenizerData& data) {
+inline std::optional<std::int32_t> read_named_token(const Json& config, std::string_view key,
+                                                    const TokenizerData& data) {
   const auto value = config.find_set(key);
   if (!value) return std::nullopt;
   const std::string_view name = value->is_object() ? value->at("content").as_string() : value->as_string();
@@ -259,8 +277,11 @@ inline Tokenizer Tokenizer::from_json_text(std::string text, std::string name) {
 inline Tokenizer Tokenizer::from_pretrained(const std::string& path) {
   const bool folder = is_directory(path);
   const std::string file = folder ? join_path(path, "tokenizer.json") : path;
-  require<IoError>(path_exists(file), "[tokenizer] ", file, " is not there",
-                   folder ? "; kdlib reads tokenizer.json (vocab.json with merges.txt: save the model's fast tokenizer) or a GGUF file" : "");
+  require<IoError>(
+      path_exists(file), "[tokenizer] ", file, " is not there",
+      folder
+          ? "; kdlib reads tokenizer.json (vocab.json with merges.txt: save the model's fast tokenizer) or a GGUF file"
+          : "");
   if (!folder && detail::begins_as_gguf(file)) return from_gguf(GgufFile(file));
   auto data = std::make_shared<detail::TokenizerData>();
   data->source = file;

@@ -25,13 +25,16 @@ inline bool split_merge(std::string_view text, std::string_view& left, std::stri
 
 inline void finish_stop_ids(TokenizerData& data) {
   if (data.eos) data.stop.push_back(*data.eos);
-  // gpt-oss: <|return|> and <|call|> end an answer. <|end|>, which GGUF files may name as end of turn, does not: more messages follow.
+  // gpt-oss: <|return|> and <|call|> end an answer. <|end|>, which GGUF files may name as end of turn, does not: more
+  // messages follow.
   const auto added = [&](std::string_view content) {
-    const auto hit = std::find_if(data.added.begin(), data.added.end(), [&](const AddedToken& token) { return token.content == content; });
+    const auto hit = std::find_if(data.added.begin(), data.added.end(),
+                                  [&](const AddedToken& token) { return token.content == content; });
     return hit == data.added.end() ? Vocabulary::none : hit->id;
   };
   const std::int32_t ret = added("<|return|>"), call = added("<|call|>"), end = added("<|end|>");
-  if (ret != Vocabulary::none && call != Vocabulary::none && end != Vocabulary::none && added("<|channel|>") != Vocabulary::none) {
+  if (ret != Vocabulary::none && call != Vocabulary::none && end != Vocabulary::none &&
+      added("<|channel|>") != Vocabulary::none) {
     data.stop.insert(data.stop.end(), {ret, call});
     data.stop.erase(std::remove(data.stop.begin(), data.stop.end(), end), data.stop.end());
   }
@@ -45,7 +48,14 @@ inline bool begins_as_gguf(const std::string& path) {
 }
 
 /// Values of tokenizer.ggml.token_type.
-enum class GgufTokenType : std::int64_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class GgufTokenType : std::int64_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 inline void read_gguf_tokens(const GgufFile& file, TokenizerData& data) {
   const auto refuse = [&](std::size_t i, std::string_view problem) {
@@ -53,11 +63,13 @@ inline void read_gguf_tokens(const GgufFile& file, TokenizerData& data) {
   };
   const std::vector<std::string_view> tokens = file.at("tokenizer.ggml.tokens").as_strings();
   const GgufValue* kinds = file.find("tokenizer.ggml.token_type");
-  const std::vector<std::int64_t> types = kinds != nullptr ? kinds->as_ints() : std::vector<std::int64_t>(tokens.size(), 1);
-  require<FormatError>(types.size() == tokens.size(), "[tokenizer] ", file.path(), ": tokenizer.ggml.token_type has ", types.size(),
-                       " entries for ", tokens.size(), " tokens");
-  require<FormatError>(!tokens.empty() && tokens.size() <= static_cast<std::size_t>(Vocabulary::max_id) + 1, "[tokenizer] ", file.path(),
-                       ": tokenizer.ggml.tokens has ", tokens.size(), " entries; kdlib reads 1 to ", Vocabulary::max_id + 1);
+  const std::vector<std::int64_t> types =
+      kinds != nullptr ? kinds->as_ints() : std::vector<std::int64_t>(tokens.size(), 1);
+  require<FormatError>(types.size() == tokens.size(), "[tokenizer] ", file.path(), ": tokenizer.ggml.token_type has ",
+                       types.size(), " entries for ", tokens.size(), " tokens");
+  require<FormatError>(!tokens.empty() && tokens.size() <= static_cast<std::size_t>(Vocabulary::max_id) + 1,
+                       "[tokenizer] ", file.path(), ": tokenizer.ggml.tokens has ", tokens.size(),
+                       " entries; kdlib reads 1 to ", Vocabulary::max_id + 1);
   data.model.vocabulary = Vocabulary(tokens.size());
   std::vector<std::string_view> contents;
   std::string bytes;
@@ -67,12 +79,16 @@ inline void read_gguf_tokens(const GgufFile& file, TokenizerData& data) {
     if (type == GgufTokenType::unused) continue;  // padding rows
     if (type == GgufTokenType::normal) {
       bytes.clear();
-      if (tokens[i].empty() || !append_alphabet_bytes(tokens[i], bytes)) refuse(i, "is not written in the byte-level alphabet");
+      if (tokens[i].empty() || !append_alphabet_bytes(tokens[i], bytes))
+        refuse(i, "is not written in the byte-level alphabet");
       if (!data.model.vocabulary.add(bytes, id)) refuse(i, "is there twice");
-    } else if (type == GgufTokenType::control || type == GgufTokenType::user_defined || type == GgufTokenType::unknown) {
-      if (tokens[i].empty() || find_invalid_utf8(tokens[i]) != std::string_view::npos) refuse(i, "is an added token but no text");
+    } else if (type == GgufTokenType::control || type == GgufTokenType::user_defined ||
+               type == GgufTokenType::unknown) {
+      if (tokens[i].empty() || find_invalid_utf8(tokens[i]) != std::string_view::npos)
+        refuse(i, "is an added token but no text");
       if (!data.model.vocabulary.add_hidden(tokens[i], id)) refuse(i, "is beyond 4 GiB of tokens");
-      data.added.push_back({id, std::string(tokens[i]), false, false, false, false, type != GgufTokenType::user_defined});
+      data.added.push_back(
+          {id, std::string(tokens[i]), false, false, false, false, type != GgufTokenType::user_defined});
       contents.push_back(tokens[i]);
     } else {
       refuse(i, concat("has type ", types[i], "; a byte-level vocabulary has 1 to 5"));
@@ -80,7 +96,8 @@ inline void read_gguf_tokens(const GgufFile& file, TokenizerData& data) {
   }
   std::sort(contents.begin(), contents.end());
   const auto twice = std::adjacent_find(contents.begin(), contents.end());
-  require<FormatError>(twice == contents.end(), "[tokenizer] ", file.path(), ": tokenizer.ggml.tokens has the added token \"",
+  require<FormatError>(twice == contents.end(), "[tokenizer] ", file.path(),
+                       ": tokenizer.ggml.tokens has the added token \"",
                        twice == contents.end() ? std::string() : printable(*twice), "\" twice");
 }
 
@@ -94,7 +111,8 @@ inline void read_gguf_merges(const GgufFile& file, TokenizerData& data) {
     right.clear();
     std::string problem;
     if (!split_merge(merges[i], first, second)) problem = "must have two parts with one space between them";
-    else if (!append_alphabet_bytes(first, left) || !append_alphabet_bytes(second, right)) problem = "is not written in the byte-level alphabet";
+    else if (!append_alphabet_bytes(first, left) || !append_alphabet_bytes(second, right))
+      problem = "is not written in the byte-level alphabet";
     else problem = data.add_merge(left, right, static_cast<std::uint32_t>(i));
     require<FormatError>(problem.empty(), "[tokenizer] ", file.path(), ": tokenizer.ggml.merges[", i, "] ", problem);
   }
@@ -104,8 +122,9 @@ inline std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::strin
   const GgufValue* value = file.find(key);
   if (value == nullptr) return std::nullopt;
   const std::uint64_t id = value->as_uint();
-  require<FormatError>(id <= static_cast<std::uint64_t>(Vocabulary::max_id) && data.model.vocabulary.has(static_cast<std::int32_t>(id)), "[tokenizer] ",
-                       file.path(), ": ", key, " is ", id, ", which no token has");
+  require<FormatError>(
+      id <= static_cast<std::uint64_t>(Vocabulary::max_id) && data.model.vocabulary.has(static_cast<std::int32_t>(id)),
+      "[tokenizer] ", file.path(), ": ", key, " is ", id, ", which no token has");
   return static_cast<std::int32_t>(id);
 }
 

@@ -12,16 +12,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Adds `tokenizer.ggml.*` and `tokenizer.chat_template`: `rows` tokens, ids without one as unused "[PAD<id>]". Answers notes on what the
-/// format has no place for (spaces that added tokens swallow, more than three ids that end an answer). ConfigError: ids from `rows` on, or
-/// rules that no pre-tokenizer name of the format stands for.
+/// Adds `tokenizer.ggml.*` and `tokenizer.chat_template`: `rows` tokens, ids without one as unused "[PAD<id>]". Answers
+/// notes on what the format has no place for (spaces that added tokens swallow, more than three ids that end an
+/// answer). ConfigError: ids from `rows` on, or rules that no pre-tokenizer name of the format stands for.
 std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows, GgufWriter& writer);
 
 /// The text of a tokenizer.json that gives the same ids.
 std::string tokenizer_json(const Tokenizer& tokenizer);
 
-/// tokenizer.json, tokenizer_config.json (named tokens, chat template) and generation_config.json (ids that end an answer) in `directory`,
-/// for a tokenizer that comes from another format. `context_length`: model_max_length.
+/// tokenizer.json, tokenizer_config.json (named tokens, chat template) and generation_config.json (ids that end an
+/// answer) in `directory`, for a tokenizer that comes from another format. `context_length`: model_max_length.
 void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory, std::int64_t context_length);
 
 KDLIB_NAMESPACE_END

@@ -16,17 +16,22 @@ namespace detail {
 
 inline const char* gguf_pre_name(PreTokenizer kind) {
   switch (kind) {
-    case PreTokenizer::gpt2_digits: return "smollm";
-    case PreTokenizer::qwen: return "qwen2";
-    case PreTokenizer::o200k: return "gpt-4o";
-    default: return "gpt-2";
+    case PreTokenizer::gpt2_digits:
+      return "smollm";
+    case PreTokenizer::qwen:
+      return "qwen2";
+    case PreTokenizer::o200k:
+      return "gpt-4o";
+    default:
+      return "gpt-2";
   }
 }
 
 /// The added token of an id, or nullptr. Added tokens are sorted by id.
 inline const AddedToken* find_added(const Tokenizer& tokenizer, std::int32_t id) {
   const std::vector<AddedToken>& list = tokenizer.added_tokens();
-  const auto at = std::lower_bound(list.begin(), list.end(), id, [](const AddedToken& t, std::int32_t wanted) { return t.id < wanted; });
+  const auto at = std::lower_bound(list.begin(), list.end(), id,
+                                   [](const AddedToken& t, std::int32_t wanted) { return t.id < wanted; });
   return at != list.end() && at->id == id ? &*at : nullptr;
 }
 
@@ -39,7 +44,9 @@ inline std::string token_text(const Tokenizer& tokenizer, std::int32_t id) {
 inline void note_added_tokens(const Tokenizer& tokenizer, std::vector<std::string>& notes) {
   for (const AddedToken& t : tokenizer.added_tokens())
     if (t.lstrip || t.rstrip || t.single_word)
-      notes.push_back(concat("the added token \"", t.content, "\" has lstrip, rstrip or single_word set, for which GGUF has no place: it is written without"));
+      notes.push_back(
+          concat("the added token \"", t.content,
+                 "\" has lstrip, rstrip or single_word set, for which GGUF has no place: it is written without"));
 }
 
 /// eos, then at most two others as end of turn and end of message.
@@ -56,7 +63,9 @@ inline void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, std::
   const char* const others[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
   for (std::size_t i = 0; i < stop.size(); ++i) {
     if (i < 2) id(others[i], stop[i]);
-    else notes.push_back(concat("id ", stop[i], " ends an answer, but GGUF has place for three such ids only: it is left out"));
+    else
+      notes.push_back(
+          concat("id ", stop[i], " ends an answer, but GGUF has place for three such ids only: it is left out"));
   }
   if (const auto pad = tokenizer.pad_id()) id("tokenizer.ggml.padding_token_id", *pad);
   if (const auto unknown = tokenizer.unknown_id()) id("tokenizer.ggml.unknown_token_id", *unknown);
@@ -64,7 +73,12 @@ inline void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, std::
 
 inline void write_pre_tokenizer(const Tokenizer& tokenizer, JsonWriter& out) {
   const auto byte_level = [&](bool regex) {
-    out.begin_object().member("type", "ByteLevel").member("add_prefix_space", false).member("trim_offsets", true).member("use_regex", regex).end_object();
+    out.begin_object()
+        .member("type", "ByteLevel")
+        .member("add_prefix_space", false)
+        .member("trim_offsets", true)
+        .member("use_regex", regex)
+        .end_object();
   };
   out.key("pre_tokenizer");
   const PreTokenizer kind = tokenizer.pre_tokenizer();
@@ -73,7 +87,12 @@ inline void write_pre_tokenizer(const Tokenizer& tokenizer, JsonWriter& out) {
   if (kind == PreTokenizer::gpt2_digits) {
     out.begin_object().member("type", "Digits").member("individual_digits", true).end_object();
   } else {
-    out.begin_object().member("type", "Split").key("pattern").begin_object().member("Regex", pre_tokenizer_regex(kind)).end_object();
+    out.begin_object()
+        .member("type", "Split")
+        .key("pattern")
+        .begin_object()
+        .member("Regex", pre_tokenizer_regex(kind))
+        .end_object();
     out.member("behavior", "Isolated").member("invert", false).end_object();
   }
   byte_level(kind == PreTokenizer::gpt2_digits);
@@ -83,7 +102,12 @@ inline void write_pre_tokenizer(const Tokenizer& tokenizer, JsonWriter& out) {
 inline void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out) {
   out.key("post_processor");
   if (!tokenizer.wants_bos() || !tokenizer.bos_id()) {
-    out.begin_object().member("type", "ByteLevel").member("add_prefix_space", false).member("trim_offsets", false).member("use_regex", false).end_object();
+    out.begin_object()
+        .member("type", "ByteLevel")
+        .member("add_prefix_space", false)
+        .member("trim_offsets", false)
+        .member("use_regex", false)
+        .end_object();
     return;
   }
   const std::string bos = token_text(tokenizer, *tokenizer.bos_id());
@@ -95,7 +119,17 @@ inline void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out) {
   out.end_array().key("pair").begin_array();
   step("SpecialToken", bos, 0), step("Sequence", "A", 0), step("SpecialToken", bos, 1), step("Sequence", "B", 1);
   out.end_array().key("special_tokens").begin_object().key(bos).begin_object().member("id", bos);
-  out.key("ids").begin_array().value(*tokenizer.bos_id()).end_array().key("tokens").begin_array().value(bos).end_array().end_object().end_object().end_object();
+  out.key("ids")
+      .begin_array()
+      .value(*tokenizer.bos_id())
+      .end_array()
+      .key("tokens")
+      .begin_array()
+      .value(bos)
+      .end_array()
+      .end_object()
+      .end_object()
+      .end_object();
 }
 
 /// Ids from this on are added tokens without a gap: they need no entry in the vocabulary to keep their ids.
@@ -109,11 +143,15 @@ inline std::int32_t first_id_behind_vocabulary(const Tokenizer& tokenizer) {
 
 }  // namespace detail
 
-inline std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows, GgufWriter& writer) {
+inline std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
+                                                     GgufWriter& writer) {
   const PreTokenizer pre = tokenizer.pre_tokenizer();
-  require<ConfigError>(tokenizer.vocab_size() <= rows, "[tokenizer] ", tokenizer.source(), ": the highest token id is ", tokenizer.vocab_size() - 1, ", the model has ", rows, " rows");
-  require<ConfigError>(tokenizer.normalizes_nfc() == (pre == PreTokenizer::qwen) && tokenizer.ignores_merges() == (pre == PreTokenizer::o200k), "[tokenizer] ",
-                       tokenizer.source(), ": normalizer and ignore_merges do not go with the pre-tokenizer ", pre_tokenizer_name(pre),
+  require<ConfigError>(tokenizer.vocab_size() <= rows, "[tokenizer] ", tokenizer.source(), ": the highest token id is ",
+                       tokenizer.vocab_size() - 1, ", the model has ", rows, " rows");
+  require<ConfigError>(tokenizer.normalizes_nfc() == (pre == PreTokenizer::qwen) &&
+                           tokenizer.ignores_merges() == (pre == PreTokenizer::o200k),
+                       "[tokenizer] ", tokenizer.source(),
+                       ": normalizer and ignore_merges do not go with the pre-tokenizer ", pre_tokenizer_name(pre),
                        " as GGUF's names of pre-tokenizers have them; this tokenizer cannot be written");
   std::vector<std::string> notes, tokens, merges;
   std::vector<std::int32_t> types;
@@ -124,7 +162,8 @@ inline std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer,
     types.push_back(!known ? 5 : added == nullptr ? 1 : added->special ? 3 : 4);
   }
   for (const auto& [left, right] : tokenizer.merges())
-    merges.push_back(detail::to_alphabet(tokenizer.token_bytes(left)) + " " + detail::to_alphabet(tokenizer.token_bytes(right)));
+    merges.push_back(detail::to_alphabet(tokenizer.token_bytes(left)) + " " +
+                     detail::to_alphabet(tokenizer.token_bytes(right)));
   writer.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", detail::gguf_pre_name(pre));
   writer.strings("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", types);
   if (!merges.empty()) writer.strings("tokenizer.ggml.merges", merges);
@@ -138,9 +177,20 @@ inline std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer,
 inline std::string tokenizer_json(const Tokenizer& tokenizer) {
   const std::int32_t behind = detail::first_id_behind_vocabulary(tokenizer);
   JsonWriter out(JsonStyle{2, NonFinite::refuse});
-  out.begin_object().member("version", "1.0").key("truncation").null().key("padding").null().key("added_tokens").begin_array();
+  out.begin_object()
+      .member("version", "1.0")
+      .key("truncation")
+      .null()
+      .key("padding")
+      .null()
+      .key("added_tokens")
+      .begin_array();
   for (const AddedToken& t : tokenizer.added_tokens()) {
-    out.begin_object().member("id", t.id).member("content", t.content).member("single_word", t.single_word).member("lstrip", t.lstrip);
+    out.begin_object()
+        .member("id", t.id)
+        .member("content", t.content)
+        .member("single_word", t.single_word)
+        .member("lstrip", t.lstrip);
     out.member("rstrip", t.rstrip).member("normalized", t.normalized).member("special", t.special).end_object();
   }
   out.end_array().key("normalizer");
@@ -148,17 +198,30 @@ inline std::string tokenizer_json(const Tokenizer& tokenizer) {
   else out.null();
   detail::write_pre_tokenizer(tokenizer, out);
   detail::write_post_processor(tokenizer, out);
-  out.key("decoder").begin_object().member("type", "ByteLevel").member("add_prefix_space", false).member("trim_offsets", false).member("use_regex", false).end_object();
+  out.key("decoder")
+      .begin_object()
+      .member("type", "ByteLevel")
+      .member("add_prefix_space", false)
+      .member("trim_offsets", false)
+      .member("use_regex", false)
+      .end_object();
   out.key("model").begin_object().member("type", "BPE").key("dropout").null().key("unk_token");
   if (const auto unknown = tokenizer.unknown_id()) out.value(detail::token_text(tokenizer, *unknown));
   else out.null();
   out.key("continuing_subword_prefix").null().key("end_of_word_suffix").null();
-  out.member("fuse_unk", false).member("byte_fallback", false).member("ignore_merges", tokenizer.ignores_merges()).key("vocab").begin_object();
+  out.member("fuse_unk", false)
+      .member("byte_fallback", false)
+      .member("ignore_merges", tokenizer.ignores_merges())
+      .key("vocab")
+      .begin_object();
   for (std::int32_t id = 0; id < behind; ++id)
     if (tokenizer.has_token(id)) out.member(detail::token_text(tokenizer, id), id);
   out.end_object().key("merges").begin_array();
   for (const auto& [left, right] : tokenizer.merges())
-    out.begin_array().value(detail::to_alphabet(tokenizer.token_bytes(left))).value(detail::to_alphabet(tokenizer.token_bytes(right))).end_array();
+    out.begin_array()
+        .value(detail::to_alphabet(tokenizer.token_bytes(left)))
+        .value(detail::to_alphabet(tokenizer.token_bytes(right)))
+        .end_array();
   out.end_array().end_object().end_object();
   return out.text();
 }
@@ -180,7 +243,9 @@ inline void save_tokenizer(const Tokenizer& tokenizer, const std::string& direct
   if (tokenizer.stop_ids().size() == 1) generation.member("eos_token_id", tokenizer.stop_ids()[0]);
   else if (!tokenizer.stop_ids().empty()) generation.member("eos_token_id", tokenizer.stop_ids());
   if (!tokenizer.chat_template().empty()) config.member("chat_template", tokenizer.chat_template());
-  config.member("clean_up_tokenization_spaces", false).member("model_max_length", context_length).member("tokenizer_class", "PreTrainedTokenizerFast");
+  config.member("clean_up_tokenization_spaces", false)
+      .member("model_max_length", context_length)
+      .member("tokenizer_class", "PreTrainedTokenizerFast");
   write_file_atomically(join_path(directory, "tokenizer_config.json"), config.end_object().text());
   write_file_atomically(join_path(directory, "generation_config.json"), generation.end_object().text());
 }

@@ -38,7 +38,8 @@ class UnicodeTables {
  public:
   static const UnicodeTables& get();
   std::uint8_t value(char32_t c) const {
-    return c < 0x110000 ? static_cast<std::uint8_t>(pages_[(static_cast<std::size_t>(index_[c >> 7]) << 7) | (c & 127)]) : std::uint8_t{0};
+    return c < 0x110000 ? static_cast<std::uint8_t>(pages_[(static_cast<std::size_t>(index_[c >> 7]) << 7) | (c & 127)])
+                        : std::uint8_t{0};
   }
 
  private:
@@ -67,8 +68,8 @@ inline char32_t next_code_point(const char* text, std::size_t& at) {
   return (first & 0x07) << 18 | (byte(at - 3) & 0x3Fu) << 12 | (byte(at - 2) & 0x3Fu) << 6 | (byte(at - 1) & 0x3Fu);
 }
 
-/// What stands at the front of `bytes`: a character of `length` bytes, an invalid part of `length` bytes, or the beginning of a
-/// character that the next bytes may complete.
+/// What stands at the front of `bytes`: a character of `length` bytes, an invalid part of `length` bytes, or the
+/// beginning of a character that the next bytes may complete.
 struct Utf8Step {
   enum class Kind { character, invalid, incomplete } kind;
   std::size_t length;

@@ -58,7 +58,9 @@ inline Utf8Step utf8_step(std::string_view bytes) {
 
 }  // namespace detail
 
-inline UnicodeClass unicode_class(char32_t c) { return static_cast<UnicodeClass>(detail::UnicodeTables::get().value(c) & 7); }
+inline UnicodeClass unicode_class(char32_t c) {
+  return static_cast<UnicodeClass>(detail::UnicodeTables::get().value(c) & 7);
+}
 
 inline std::string replace_invalid_utf8(std::string_view bytes) {
   std::string out;

@@ -68,7 +68,9 @@ inline bool Vocabulary::add_hidden(std::string_view bytes, std::int32_t id) {
   return true;
 }
 
-inline std::int32_t Vocabulary::find(std::string_view bytes) const { return slots_.empty() ? none : slots_[slot(bytes)]; }
+inline std::int32_t Vocabulary::find(std::string_view bytes) const {
+  return slots_.empty() ? none : slots_[slot(bytes)];
+}
 
 inline std::string_view Vocabulary::bytes(std::int32_t id) const {
   if (!has(id)) return {};

@@ -34,7 +34,8 @@ inline Args::Args(int argc, const char* const* argv, std::initializer_list<const
     if (values_.back() == "--help" || values_.back() == "-h") throw HelpRequested(usage + "\n");
     require<UsageError>(values_.back().rfind("--", 0) != 0, "unknown option ", values_.back(), "\n", usage);
   }
-  require<UsageError>(values_.size() == names_.size(), "got ", values_.size(), " arguments, need ", names_.size(), "\n", usage);
+  require<UsageError>(values_.size() == names_.size(), "got ", values_.size(), " arguments, need ", names_.size(), "\n",
+                      usage);
 }
 
 inline const std::string& Args::operator[](std::string_view name) const {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multiple-choice tasks from local JSON lines with the fields of the original data sets, prompted and scored as lm-evaluation-harness does.
+// Multiple-choice tasks from local JSON lines with the fields of the original data sets, prompted and scored as
+// lm-evaluation-harness does.
 #ifndef KDLIB_TOOLS_CHOICE_TASKS_HPP
 #define KDLIB_TOOLS_CHOICE_TASKS_HPP
 
@@ -38,7 +39,8 @@ struct ChoiceTaskSettings {
 
 /// Reads <folder>/<task>.jsonl. Prompts, choices and lengths are those of lm-evaluation-harness 0.4 (docs/formats.md).
 /// FormatError or InputError name file, line and field.
-ChoiceTask read_choice_task(const std::string& name, const std::string& folder, const ChoiceTaskSettings& settings = {});
+ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
+                            const ChoiceTaskSettings& settings = {});
 
 /// How texts become ids for scoring.
 struct ScoringTokens {
@@ -47,7 +49,8 @@ struct ScoringTokens {
   bool bos = false;        // `first` opens every text
 };
 
-/// White space at the end of the context belongs to the continuation; both are encoded together and cut where the context's own ids end.
+/// White space at the end of the context belongs to the continuation; both are encoded together and cut where the
+/// context's own ids end.
 ScoredText encode_pair(const ScoringTokens& tokens, std::string context, std::string continuation);
 /// The same for every choice of every document.
 std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& tokens, const ChoiceTask& task);

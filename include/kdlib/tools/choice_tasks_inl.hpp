@@ -43,7 +43,8 @@ inline std::int64_t choice_index(const Json& value, std::int64_t count) {
 
 inline ChoiceLine hellaswag_line(const Json& json) {
   ChoiceLine line;
-  const std::string ctx = concat(json.at("activity_label").as_string(), ": ", json.at("ctx_a").as_string(), " ", capitalize(json.at("ctx_b").as_string()));
+  const std::string ctx = concat(json.at("activity_label").as_string(), ": ", json.at("ctx_a").as_string(), " ",
+                                 capitalize(json.at("ctx_b").as_string()));
   const std::string query = hellaswag_text(ctx);
   std::vector<std::string> endings;
   for (const Json& ending : json.at("endings")) endings.push_back(hellaswag_text(ending.as_string()));
@@ -56,8 +57,10 @@ inline ChoiceLine hellaswag_line(const Json& json) {
 inline ChoiceLine arc_line(const Json& json) {
   ChoiceLine line;
   const std::string query = concat("Question: ", json.at("question").as_string(), "\nAnswer:");
-  const Json labels = json.at("choices").at("label"), texts = json.at("choices").at("text"), answer = json.at("answerKey");
-  if (labels.size() != texts.size()) labels.refuse(concat("has ", labels.size(), " entries, choices.text has ", texts.size()));
+  const Json labels = json.at("choices").at("label"), texts = json.at("choices").at("text"),
+             answer = json.at("answerKey");
+  if (labels.size() != texts.size())
+    labels.refuse(concat("has ", labels.size(), " entries, choices.text has ", texts.size()));
   std::optional<std::size_t> gold;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     add_choice(line.document, query, texts[i].as_string());
@@ -79,10 +82,12 @@ inline ChoiceLine winogrande_line(const Json& json) {
   const std::string_view rest = strip(text.substr(blank + 1));
   for (const char* option : {"option1", "option2"}) {
     add_choice(line.document, concat(text.substr(0, blank), json.at(option).as_string()), rest);
-    line.document.key.lengths.back() = count_characters(line.document.contexts.back());  // the harness's "choices" are the contexts
+    line.document.key.lengths.back() =
+        count_characters(line.document.contexts.back());  // the harness's "choices" are the contexts
   }
   const Json answer = json.at("answer");
-  if (answer.as_string() != "1" && answer.as_string() != "2") answer.refuse("must be \"1\" or \"2\" (the test split has no answers)");
+  if (answer.as_string() != "1" && answer.as_string() != "2")
+    answer.refuse("must be \"1\" or \"2\" (the test split has no answers)");
   line.document.key.gold = answer.as_string() == "1" ? 0 : 1;
   line.example = concat(line.document.contexts[static_cast<std::size_t>(line.document.key.gold)], " ", rest);
   return line;
@@ -100,7 +105,8 @@ inline ChoiceLine mmlu_line(const Json& json) {
   for (const std::string_view letter : letters) add_choice(line.document, query, letter);
   line.document.key.gold = choice_index(json.at("answer"), 4);
   line.example = concat(query, " ", letters[line.document.key.gold]);
-  line.description = concat("The following are multiple choice questions (with answers) about ", replace_all(line.document.subject, "_", " "), ".\n\n");
+  line.description = concat("The following are multiple choice questions (with answers) about ",
+                            replace_all(line.document.subject, "_", " "), ".\n\n");
   return line;
 }
 
@@ -114,12 +120,14 @@ inline ChoiceRule choice_rule(const std::string& name) {
   if (name == "arc_easy" || name == "arc_challenge") return {arc_line, true};
   if (name == "winogrande") return {winogrande_line, false};
   if (name == "mmlu") return {mmlu_line, false};
-  fail<ConfigError>("[evaluate] there is no multiple-choice task ", name, "; there are hellaswag, arc_easy, arc_challenge, winogrande and mmlu");
+  fail<ConfigError>("[evaluate] there is no multiple-choice task ", name,
+                    "; there are hellaswag, arc_easy, arc_challenge, winogrande and mmlu");
 }
 
 /// Solved examples, one text a subject ("" for tasks without).
 inline std::map<std::string, std::vector<std::string>> read_examples(const std::string& path, ChoiceReader read) {
-  require<IoError>(path_exists(path), "[evaluate] ", path, " is not there: with --shots it holds the solved examples, in the format of the task");
+  require<IoError>(path_exists(path), "[evaluate] ", path,
+                   " is not there: with --shots it holds the solved examples, in the format of the task");
   std::map<std::string, std::vector<std::string>> out;
   for (JsonlReader lines(path); const std::optional<Json> json = lines.next();) {
     const ChoiceLine line = read(*json);
@@ -135,10 +143,13 @@ inline const std::vector<std::string>& choice_task_names() {
   return names;
 }
 
-inline ChoiceTask read_choice_task(const std::string& name, const std::string& folder, const ChoiceTaskSettings& settings) {
+inline ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
+                                   const ChoiceTaskSettings& settings) {
   const detail::ChoiceRule rule = detail::choice_rule(name);
   const std::string path = join_path(folder, name + ".jsonl");
-  require<IoError>(path_exists(path), "[evaluate] ", path, " is not there: write the task's documents to it, one JSON object a line with the data set's own fields");
+  require<IoError>(
+      path_exists(path), "[evaluate] ", path,
+      " is not there: write the task's documents to it, one JSON object a line with the data set's own fields");
   std::map<std::string, std::vector<std::string>> examples;
   if (settings.shots > 0) examples = detail::read_examples(join_path(folder, name + ".fewshot.jsonl"), rule.read);
   std::map<std::string, std::int64_t> taken;
@@ -150,7 +161,8 @@ inline ChoiceTask read_choice_task(const std::string& name, const std::string& f
     d.source = lines.place();
     std::string front = line.description;
     const std::vector<std::string>& solved = examples[d.subject];
-    require<InputError>(static_cast<std::int64_t>(solved.size()) >= settings.shots, "[evaluate] ", name, ".fewshot.jsonl has ", solved.size(), " examples",
+    require<InputError>(static_cast<std::int64_t>(solved.size()) >= settings.shots, "[evaluate] ", name,
+                        ".fewshot.jsonl has ", solved.size(), " examples",
                         d.subject.empty() ? "" : " of subject " + d.subject, "; --shots asks for ", settings.shots);
     for (std::int64_t i = 0; i < settings.shots; ++i) front += solved[static_cast<std::size_t>(i)] + "\n\n";
     for (std::string& context : d.contexts) context = front + context;
@@ -166,7 +178,8 @@ inline ScoredText encode_pair(const ScoringTokens& tokens, std::string context, 
   if (context.empty()) {
     out.context = {tokens.first};
     out.continuation = t.encode(continuation);
-    if (!out.continuation.empty() && out.continuation.front() == tokens.first) out.continuation.erase(out.continuation.begin());
+    if (!out.continuation.empty() && out.continuation.front() == tokens.first)
+      out.continuation.erase(out.continuation.begin());
     return out;
   }
   const std::size_t space = trailing_space(context);
@@ -177,7 +190,8 @@ inline ScoredText encode_pair(const ScoringTokens& tokens, std::string context, 
   std::vector<std::int32_t> whole;
   if (tokens.bos) whole.push_back(tokens.first);
   t.encode_append(context + continuation, whole);
-  if (out.context.size() < whole.size()) out.continuation.assign(whole.begin() + static_cast<std::ptrdiff_t>(out.context.size()), whole.end());
+  if (out.context.size() < whole.size())
+    out.continuation.assign(whole.begin() + static_cast<std::ptrdiff_t>(out.context.size()), whole.end());
   return out;
 }
 
@@ -187,7 +201,8 @@ inline std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& 
     std::vector<ScoredText>& texts = out.emplace_back();
     for (std::size_t i = 0; i < d.contexts.size(); ++i) {
       texts.push_back(encode_pair(tokens, d.contexts[i], d.continuations[i]));
-      require<InputError>(!texts.back().context.empty(), "[evaluate] ", d.source, ": the context of choice ", i, " has no tokens");
+      require<InputError>(!texts.back().context.empty(), "[evaluate] ", d.source, ": the context of choice ", i,
+                          " has no tokens");
     }
   }
   return out;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program `distil`: from two models and some prompts to an adapter, a table and a report. The library's parts do the work; this
-// is the order in which they are asked, and what the user sees of it.
+// The program `distil`: from two models and some prompts to an adapter, a table and a report. The library's parts do
+// the work; this is the order in which they are asked, and what the user sees of it.
 #ifndef KDLIB_TOOLS_DISTIL_HPP
 #define KDLIB_TOOLS_DISTIL_HPP
 
@@ -21,7 +21,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Throws what stops it; returns the exit status: 0 done (or planned), 130 / 143 stopped by SIGINT / SIGTERM with everything saved.
+/// Throws what stops it; returns the exit status: 0 done (or planned), 130 / 143 stopped by SIGINT / SIGTERM with
+/// everything saved.
 template <class D, class T>
 int run_distil(int argc, const char* const* argv);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program around one teacher and one student whose configurations are known: it plans without weights, runs from two directories, or makes
-// both models from random weights at full or tiny scale and goes the whole way with them.
+// A program around one teacher and one student whose configurations are known: it plans without weights, runs from two
+// directories, or makes both models from random weights at full or tiny scale and goes the whole way with them.
 #ifndef KDLIB_TOOLS_DISTIL_PAIR_HPP
 #define KDLIB_TOOLS_DISTIL_PAIR_HPP
 
@@ -13,16 +13,16 @@ KDLIB_NAMESPACE_BEGIN
 
 /// What such a program is about. Flags: those of `distil`, --scale tiny|full, --random-weights.
 struct DistilPair {
-  std::string program, purpose;           // for --help
-  std::string teacher_name, student_name; // for messages
-  DecoderConfig teacher, student;         // at full scale; tiny_config makes the other
-  DistilSettings defaults{};              // of the options
+  std::string program, purpose;            // for --help
+  std::string teacher_name, student_name;  // for messages
+  DecoderConfig teacher, student;          // at full scale; tiny_config makes the other
+  DistilSettings defaults{};               // of the options
 };
 
-/// --dry-run: prints the plan from the configurations, within a second whatever their size. Else: ConfigError, with the numbers, before anything
-/// is loaded or written where memory (or disk, for random weights) is too small; ConfigError where a given directory holds another model. Then the
-/// job of `distil`; at its end the written adapter or student is read back and compared. Random models and prompts of random ids stay in
-/// OUT/random. Exit status as run_distil.
+/// --dry-run: prints the plan from the configurations, within a second whatever their size. Else: ConfigError, with the
+/// numbers, before anything is loaded or written where memory (or disk, for random weights) is too small; ConfigError
+/// where a given directory holds another model. Then the job of `distil`; at its end the written adapter or student is
+/// read back and compared. Random models and prompts of random ids stay in OUT/random. Exit status as run_distil.
 template <class D, class T>
 int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair);
 

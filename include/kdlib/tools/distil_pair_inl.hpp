@@ -21,8 +21,11 @@ class PairRun {
   PairRun(const DistilPair& pair, int argc, const char* const* argv)
       : pair_(pair), s_(pair.defaults), options_(distil_options(s_, {pair.program, pair.purpose, false})) {
     options_.group("Scale")
-        .add("scale", scale_, "NAME", "full: the real sizes; tiny: the same structure with 3 layers, for a look and for tests").choices({"full", "tiny"})
-        .add("random-weights", random_, "make both models from --seed instead of reading them; prompts are random ids unless given");
+        .add("scale", scale_, "NAME",
+             "full: the real sizes; tiny: the same structure with 3 layers, for a look and for tests")
+        .choices({"full", "tiny"})
+        .add("random-weights", random_,
+             "make both models from --seed instead of reading them; prompts are random ids unless given");
     options_.parse(argc, argv);
     check_distil_settings(s_, options_);
     teacher_ = scale_ == "tiny" ? tiny_config(pair.teacher) : pair.teacher;
@@ -47,7 +50,9 @@ class PairRun {
 
   void check_combination();
   void check_directory(const std::string& path, const DecoderConfig& expected, const std::string& name) const;
-  DistilPlan plan(const PlanMachine& machine) const { return plan_distil(s_, {teacher_, student_, false, prompt_tokens_}, machine); }
+  DistilPlan plan(const PlanMachine& machine) const {
+    return plan_distil(s_, {teacher_, student_, false, prompt_tokens_}, machine);
+  }
   void print_plan();
   void require_memory();
   void make_random_models();
@@ -67,10 +72,13 @@ class PairRun {
 template <class D, class T>
 void PairRun<D, T>::check_combination() {
   const bool paths = !s_.teacher.empty() || !s_.student.empty();
-  require<UsageError>(!random_ || !paths, tag(), "--random-weights makes both models; leave out --teacher and --student");
-  require<UsageError>(random_ || s_.dry_run || (!s_.teacher.empty() && !s_.student.empty()), tag(), "give --teacher DIR (", pair_.teacher_name, ") and --student DIR (",
-                      pair_.student_name, "), or --random-weights, or --dry-run");
-  require<UsageError>(random_ || !paths || scale_ == "full", tag(), "--scale tiny has no published weights; use it with --random-weights");
+  require<UsageError>(!random_ || !paths, tag(),
+                      "--random-weights makes both models; leave out --teacher and --student");
+  require<UsageError>(random_ || s_.dry_run || (!s_.teacher.empty() && !s_.student.empty()), tag(),
+                      "give --teacher DIR (", pair_.teacher_name, ") and --student DIR (", pair_.student_name,
+                      "), or --random-weights, or --dry-run");
+  require<UsageError>(random_ || !paths || scale_ == "full", tag(),
+                      "--scale tiny has no published weights; use it with --random-weights");
   if (!s_.teacher.empty()) check_directory(s_.teacher, teacher_, pair_.teacher_name);
   if (!s_.student.empty()) check_directory(s_.student, student_, pair_.student_name);
   if (random_ && s_.prompts.empty()) prompt_tokens_ = 8;
@@ -78,30 +86,40 @@ void PairRun<D, T>::check_combination() {
 
 /// A directory must hold the model that the program was written for.
 template <class D, class T>
-void PairRun<D, T>::check_directory(const std::string& path, const DecoderConfig& expected, const std::string& name) const {
+void PairRun<D, T>::check_directory(const std::string& path, const DecoderConfig& expected,
+                                    const std::string& name) const {
   require<IoError>(is_directory(path), tag(), path, " is not a Hugging Face directory");
   const DecoderConfig found = read_hf_config(path);
   struct Field {
     const char* name;
     std::int64_t expected, found;
   };
-  require<ConfigError>(found.family == expected.family, tag(), join_path(path, "config.json"), ": model_type is ", family_name(found.family), "; ", name, " has ",
-                       family_name(expected.family), ". For other models use distil");
-  for (const Field f : {Field{"vocab_size", expected.vocab_size, found.vocab_size}, Field{"hidden_size", expected.hidden_size, found.hidden_size},
-                        Field{"intermediate_size", expected.intermediate_size, found.intermediate_size}, Field{"num_hidden_layers", expected.layers, found.layers},
-                        Field{"num_attention_heads", expected.query_heads, found.query_heads}, Field{"num_key_value_heads", expected.kv_heads, found.kv_heads},
-                        Field{"head_dim", expected.head_size, found.head_size}, Field{"num_experts", expected.moe.experts, found.moe.experts},
-                        Field{"num_experts_per_tok", expected.moe.active, found.moe.active}, Field{"moe_intermediate_size", expected.moe.intermediate, found.moe.intermediate},
+  require<ConfigError>(found.family == expected.family, tag(), join_path(path, "config.json"), ": model_type is ",
+                       family_name(found.family), "; ", name, " has ", family_name(expected.family),
+                       ". For other models use distil");
+  for (const Field f : {Field{"vocab_size", expected.vocab_size, found.vocab_size},
+                        Field{"hidden_size", expected.hidden_size, found.hidden_size},
+                        Field{"intermediate_size", expected.intermediate_size, found.intermediate_size},
+                        Field{"num_hidden_layers", expected.layers, found.layers},
+                        Field{"num_attention_heads", expected.query_heads, found.query_heads},
+                        Field{"num_key_value_heads", expected.kv_heads, found.kv_heads},
+                        Field{"head_dim", expected.head_size, found.head_size},
+                        Field{"num_experts", expected.moe.experts, found.moe.experts},
+                        Field{"num_experts_per_tok", expected.moe.active, found.moe.active},
+                        Field{"moe_intermediate_size", expected.moe.intermediate, found.moe.intermediate},
                         Field{"shared_expert_intermediate_size", expected.moe.shared, found.moe.shared}})
-    require<ConfigError>(f.found == f.expected, tag(), join_path(path, "config.json"), ": ", f.name, " is ", f.found, "; ", name, " has ", f.expected,
-                         ". For other models use distil");
+    require<ConfigError>(f.found == f.expected, tag(), join_path(path, "config.json"), ": ", f.name, " is ", f.found,
+                         "; ", name, " has ", f.expected, ". For other models use distil");
 }
 
 template <class D, class T>
 void PairRun<D, T>::print_plan() {
-  const PlanMachine machine = s_.device == "cpu" ? measured_machine<D, T>(student_) : assumed_machine(find_accelerator(s_.device), teacher_);
-  std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n%s", pair_.teacher_name.c_str(), pair_.student_name.c_str(), scale_.c_str(),
-              (s_.adapts() ? concat("trained: ", s_.train, " rank ", s_.lora_rank) : "trained: " + s_.train).c_str(), prompt_tokens_, plan(machine).text().c_str());
+  const PlanMachine machine =
+      s_.device == "cpu" ? measured_machine<D, T>(student_) : assumed_machine(find_accelerator(s_.device), teacher_);
+  std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n%s", pair_.teacher_name.c_str(),
+              pair_.student_name.c_str(), scale_.c_str(),
+              (s_.adapts() ? concat("trained: ", s_.train, " rank ", s_.lora_rank) : "trained: " + s_.train).c_str(),
+              prompt_tokens_, plan(machine).text().c_str());
 }
 
 template <class D, class T>
@@ -114,14 +132,21 @@ void PairRun<D, T>::require_memory() {
   const DistilPlan needed = plan(machine);
   if (!needed.fits()) {
     std::string parts;
-    for (const auto& part : needed.memory) parts += concat(parts.empty() ? "" : ", ", part.first, " ", number_text("%.1f", part.second / plan_gib));
-    fail<ConfigError>(tag(), "the run needs about ", number_text("%.1f", needed.memory_bytes() / plan_gib), " GiB of memory, ", number_text("%.1f", machine.memory / plan_gib),
-                      " GiB are available (GiB: ", parts, "). Use a larger machine, or --scale tiny to see the program work; --dry-run plans for others");
+    for (const auto& part : needed.memory)
+      parts += concat(parts.empty() ? "" : ", ", part.first, " ", number_text("%.1f", part.second / plan_gib));
+    fail<ConfigError>(tag(), "the run needs about ", number_text("%.1f", needed.memory_bytes() / plan_gib),
+                      " GiB of memory, ", number_text("%.1f", machine.memory / plan_gib),
+                      " GiB are available (GiB: ", parts,
+                      "). Use a larger machine, or --scale tiny to see the program work; --dry-run plans for others");
   }
   if (!random_) return;
-  const double disk = (static_cast<double>(teacher_.parameter_count()) + static_cast<double>(student_.parameter_count())) * (scale_ == "full" ? 2 : 4), free = free_disk(s_.out);
-  require<ConfigError>(free == 0 || disk < free, tag(), "the random models need ", number_text("%.1f", disk / plan_gib), " GiB of disk in ", random_path(""), ", ",
-                       number_text("%.1f", free / plan_gib), " GiB are free; give --out on another disk");
+  const double disk =
+                   (static_cast<double>(teacher_.parameter_count()) + static_cast<double>(student_.parameter_count())) *
+                   (scale_ == "full" ? 2 : 4),
+               free = free_disk(s_.out);
+  require<ConfigError>(free == 0 || disk < free, tag(), "the random models need ", number_text("%.1f", disk / plan_gib),
+                       " GiB of disk in ", random_path(""), ", ", number_text("%.1f", free / plan_gib),
+                       " GiB are free; give --out on another disk");
 }
 
 template <class D, class T>
@@ -135,12 +160,15 @@ void PairRun<D, T>::make_model(const char* name, const DecoderConfig& config, st
 
 template <class D, class T>
 std::string PairRun<D, T>::random_prompts(std::uint32_t row, std::int64_t count) const {
-  const std::int64_t ids = std::min(teacher_.vocab_size, student_.vocab_size), first = 16;  // the lowest are control tokens as a rule
+  const std::int64_t ids = std::min(teacher_.vocab_size, student_.vocab_size),
+                     first = 16;  // the lowest are control tokens as a rule
   std::string out;
   for (std::int64_t i = 0; i < count; ++i) {
     const Rng rng(s_.seed, RngPurpose::initialise, 2 + row, static_cast<std::uint32_t>(i));
     out += "{\"prompt_ids\":[";
-    for (std::uint32_t k = 0; k < 8; ++k) out += concat(k == 0 ? "" : ",", first + static_cast<std::int64_t>(rng.uniform(k) * static_cast<double>(ids - first)));
+    for (std::uint32_t k = 0; k < 8; ++k)
+      out += concat(k == 0 ? "" : ",",
+                    first + static_cast<std::int64_t>(rng.uniform(k) * static_cast<double>(ids - first)));
     out += "]}\n";
   }
   return out;
@@ -151,7 +179,8 @@ void PairRun<D, T>::make_random_models() {
   make_directories(random_path(""));
   if (s_.resume == "no") remove_tree(random_path("")), make_directories(random_path(""));
   const std::string made = concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"), note = random_path("made_with");
-  require<ConfigError>(!path_exists(note) || read_file(note) == made, tag(), random_path(""), " holds models of another scale or seed; use another --out, or --resume no");
+  require<ConfigError>(!path_exists(note) || read_file(note) == made, tag(), random_path(""),
+                       " holds models of another scale or seed; use another --out, or --resume no");
   {
     FolderLock lock;
     lock.take(s_.out);
@@ -167,7 +196,8 @@ void PairRun<D, T>::make_random_models() {
   if (s_.validation.empty()) s_.validation = random_path("validation.jsonl");
 }
 
-/// Reads what the run wrote and compares it with the student in memory: weights are equal where they are stored as float32, else rounded once.
+/// Reads what the run wrote and compares it with the student in memory: weights are equal where they are stored as
+/// float32, else rounded once.
 template <class D, class T>
 void PairRun<D, T>::check_written(DistilRun<D, T>& job) const {
   const bool lora = s_.train == "lora";
@@ -185,9 +215,11 @@ void PairRun<D, T>::check_written(DistilRun<D, T>& job) const {
     largest = std::max(largest, std::abs(static_cast<double>(a.data()[i])));
   }
   const double allowed = again.config().dtype == "float32" || lora ? 0 : 0.1;
-  require<Error>(worst <= allowed * largest, tag(), folder, " read back gives other hidden states than the trained student: they differ by up to ", worst, " of ", largest);
-  std::fprintf(stderr, "read back %s: hidden states of %lld held-out tokens differ by at most %.3g of %.3g\n", folder.c_str(), static_cast<long long>(job.held_out().tokens()),
-               worst, largest);
+  require<Error>(worst <= allowed * largest, tag(), folder,
+                 " read back gives other hidden states than the trained student: they differ by up to ", worst, " of ",
+                 largest);
+  std::fprintf(stderr, "read back %s: hidden states of %lld held-out tokens differ by at most %.3g of %.3g\n",
+               folder.c_str(), static_cast<long long>(job.held_out().tokens()), worst, largest);
 }
 
 }  // namespace detail

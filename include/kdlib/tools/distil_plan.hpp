@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run of `distil` will need, before it starts: parameters, operations, memory by part and time of a step, on this machine's CPU or on
-// a named accelerator. From configurations alone: no model is loaded.
+// What a run of `distil` will need, before it starts: parameters, operations, memory by part and time of a step, on
+// this machine's CPU or on a named accelerator. From configurations alone: no model is loaded.
 #ifndef KDLIB_TOOLS_DISTIL_PLAN_HPP
 #define KDLIB_TOOLS_DISTIL_PLAN_HPP
 
@@ -29,14 +29,16 @@ struct PlanMachine {
 /// This machine, measured in about half a second with matrices of at most 128 MiB of the model's widths.
 template <class D, class T>
 PlanMachine measured_machine(const DecoderConfig& config);
-/// A named accelerator at assumed parts of its data sheet: 40 % of the bf16 peak for products, 60 % of the bandwidth. gpt-oss experts as published (MXFP4).
+/// A named accelerator at assumed parts of its data sheet: 40 % of the bf16 peak for products, 60 % of the bandwidth.
+/// gpt-oss experts as published (MXFP4).
 PlanMachine assumed_machine(const Accelerator& accelerator, const DecoderConfig& teacher);
 
 struct DistilPlan {
   ModelCost teacher, student;
   double trained_parameters = 0;
   std::vector<std::pair<std::string, double>> memory;  // part, bytes
-  double student_flops = 0, training_flops = 0, teacher_flops = 0;  // of a counted token: forward; forward, backward and gradients; teacher's forward
+  double student_flops = 0, training_flops = 0,
+         teacher_flops = 0;  // of a counted token: forward; forward, backward and gradients; teacher's forward
   double step_flops = 0, step_tokens = 0, counted_tokens = 0;
   double step_seconds = 0, writing_seconds = 0;  // of training; of writing the text of one step
   double total_seconds = 0;
@@ -51,8 +53,8 @@ struct DistilPlan {
 struct PlannedModels {
   const DecoderConfig& teacher;
   const DecoderConfig& student;
-  bool shared_weights = false;   // the student's other weights are the teacher's
-  double prompt_tokens = 64;     // mean length of a rendered prompt
+  bool shared_weights = false;  // the student's other weights are the teacher's
+  double prompt_tokens = 64;    // mean length of a rendered prompt
 };
 
 DistilPlan plan_distil(const DistilSettings& settings, const PlannedModels& models, const PlanMachine& machine);

@@ -15,11 +15,15 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 constexpr double plan_gib = 1073741824.0;
-constexpr double student_writers = 16, teacher_writers = 32;  // sequences decoded together: OnPolicySettings, TeacherWrittenSettings
+constexpr double student_writers = 16,
+                 teacher_writers = 32;  // sequences decoded together: OnPolicySettings, TeacherWrittenSettings
 
 /// Bytes of a weight in codes, its share of scales and zeros included.
 inline double packed_bytes(const QuantizeSettings& s) {
-  const double bits = s.kind == PackedKind::int3 ? 3 : s.kind == PackedKind::int8 ? 8 : 4, scale = s.kind == PackedKind::mxfp4 || s.double_quantized ? 1 : 4;
+  const double bits = s.kind == PackedKind::int3   ? 3
+                      : s.kind == PackedKind::int8 ? 8
+                                                   : 4,
+               scale = s.kind == PackedKind::mxfp4 || s.double_quantized ? 1 : 4;
   return bits / 8 + scale * (s.rule == Int4Rule::symmetric ? 1 : 2) / static_cast<double>(s.group_size);
 }
 
@@ -49,12 +53,17 @@ inline std::string plan_line(std::string name, const std::string& value) {
   return "  " + name + value + "\n";
 }
 
-inline double linear_bytes(const DistilSettings& s, const PlanMachine& machine) { return s.quantize == "none" ? machine.scalar_bytes : packed_bytes(s.quantizer()); }
+inline double linear_bytes(const DistilSettings& s, const PlanMachine& machine) {
+  return s.quantize == "none" ? machine.scalar_bytes : packed_bytes(s.quantizer());
+}
 
-/// Seconds to write `tokens` tokens with `together` sequences at a time: each step reads the weights it meets, and multiplies by them.
-inline double writing_seconds(const ModelCost& model, double tokens, double together, double length, double weight_bytes, double expert_bytes, const PlanMachine& m) {
+/// Seconds to write `tokens` tokens with `together` sequences at a time: each step reads the weights it meets, and
+/// multiplies by them.
+inline double writing_seconds(const ModelCost& model, double tokens, double together, double length,
+                              double weight_bytes, double expert_bytes, const PlanMachine& m) {
   const double steps = tokens / together;
-  const double bytes = (model.linears + model.head) * weight_bytes + model.touched_experts(together) * expert_bytes + together * length * model.kv_values * m.scalar_bytes;
+  const double bytes = (model.linears + model.head) * weight_bytes + model.touched_experts(together) * expert_bytes +
+                       together * length * model.kv_values * m.scalar_bytes;
   const double flops = together * (model.layer_flops(length) + 2 * model.head);
   return steps * std::max(bytes / m.bandwidth, flops / m.flops);
 }
@@ -63,17 +72,21 @@ inline double writing_seconds(const ModelCost& model, double tokens, double toge
 
 template <class D, class T>
 PlanMachine measured_machine(const DecoderConfig& c) {
-  const std::int64_t rows = 512, batch = 16, h = std::min<std::int64_t>(c.hidden_size, 2048), i = std::min<std::int64_t>(c.intermediate_size, 4096);
+  const std::int64_t rows = 512, batch = 16, h = std::min<std::int64_t>(c.hidden_size, 2048),
+                     i = std::min<std::int64_t>(c.intermediate_size, 4096);
   const std::int64_t v = std::min<std::int64_t>(c.vocab_size, (std::int64_t{1} << 25) / h);
-  Tensor<T, D> x = Tensor<T, D>::zeros({rows, h}), w = Tensor<T, D>::zeros({i, h}), y({rows, i}), head = Tensor<T, D>::zeros({v, h}), z({batch, v});
-  const double many = detail::best_seconds(4, [&] { Kernels<D, T>::gemm(false, true, rows, i, h, T{1}, x.data(), h, w.data(), h, T{0}, y.data(), i); });
-  const double few = detail::best_seconds(3, [&] { Kernels<D, T>::gemm(false, true, batch, v, h, T{1}, x.data(), h, head.data(), h, T{0}, z.data(), v); });
+  Tensor<T, D> x = Tensor<T, D>::zeros({rows, h}), w = Tensor<T, D>::zeros({i, h}), y({rows, i}),
+               head = Tensor<T, D>::zeros({v, h}), z({batch, v});
+  const double many = detail::best_seconds(
+      4, [&] { Kernels<D, T>::gemm(false, true, rows, i, h, T{1}, x.data(), h, w.data(), h, T{0}, y.data(), i); });
+  const double few = detail::best_seconds(
+      3, [&] { Kernels<D, T>::gemm(false, true, batch, v, h, T{1}, x.data(), h, head.data(), h, T{0}, z.data(), v); });
   PlanMachine m;
   m.name = "this machine's CPU";
   m.flops = 2.0 * static_cast<double>(rows) * static_cast<double>(h) * static_cast<double>(i) / many;
   m.bandwidth = static_cast<double>(v) * static_cast<double>(h) * static_cast<double>(sizeof(T)) / few;
-  m.basis = concat("measured: ", detail::number_text("%.0f", m.flops / 1e9), " GFLOP/s in large products, ", detail::number_text("%.1f", m.bandwidth / 1e9),
-                   " GB/s of weights for 16 rows");
+  m.basis = concat("measured: ", detail::number_text("%.0f", m.flops / 1e9), " GFLOP/s in large products, ",
+                   detail::number_text("%.1f", m.bandwidth / 1e9), " GB/s of weights for 16 rows");
   m.memory = available_memory();
   m.scalar_bytes = m.moment_bytes = m.teacher_expert_bytes = static_cast<double>(sizeof(T));
   return m;
@@ -89,8 +102,9 @@ inline PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& te
   m.scalar_bytes = 2;
   m.moment_bytes = 4;
   m.teacher_expert_bytes = teacher.family == Family::gpt_oss ? 17.0 / 32 : 2;
-  m.basis = concat("assumed: 40 % of ", detail::number_text("%.0f", a.bf16_flops / 1e12), " TFLOP/s bf16, 60 % of ", detail::number_text("%.2f", a.bandwidth / 1e12),
-                   " TB/s; bf16 weights", teacher.family == Family::gpt_oss ? ", the teacher's experts in MXFP4" : "",
+  m.basis = concat("assumed: 40 % of ", detail::number_text("%.0f", a.bf16_flops / 1e12), " TFLOP/s bf16, 60 % of ",
+                   detail::number_text("%.2f", a.bandwidth / 1e12), " TB/s; bf16 weights",
+                   teacher.family == Family::gpt_oss ? ", the teacher's experts in MXFP4" : "",
                    ". kdlib's models run on CPUs; on this device only its losses and products do");
   return m;
 }
@@ -105,21 +119,28 @@ inline std::string DistilPlan::text() const {
   const auto gib = [](double bytes) { return detail::number_text("%10.3f GiB", bytes / detail::plan_gib); };
   const auto gflop = [](double flops) { return detail::number_text("%.3f GFLOP", flops / 1e9); };
   std::string out = "parameters\n";
-  for (const auto& [name, model] : {std::pair<const char*, const ModelCost*>{"teacher", &teacher}, {"student", &student}}) {
+  for (const auto& [name, model] :
+       {std::pair<const char*, const ModelCost*>{"teacher", &teacher}, {"student", &student}}) {
     out += detail::plan_line(name, detail::grouped_number(model->parameters));
-    if (model->experts > 0) out += detail::plan_line(concat(name, ", met by one token"), detail::grouped_number(model->active));
+    if (model->experts > 0)
+      out += detail::plan_line(concat(name, ", met by one token"), detail::grouped_number(model->active));
   }
   out += detail::plan_line("trained", detail::grouped_number(trained_parameters));
-  out += "operations for a counted token\n" + detail::plan_line("student, forward", gflop(student_flops)) + detail::plan_line("student, training step", gflop(training_flops)) +
+  out += "operations for a counted token\n" + detail::plan_line("student, forward", gflop(student_flops)) +
+         detail::plan_line("student, training step", gflop(training_flops)) +
          detail::plan_line("teacher, forward", gflop(teacher_flops));
   out += "predicted memory\n";
   for (const auto& part : memory) out += detail::plan_line(part.first, gib(part.second));
   out += detail::plan_line("total", gib(memory_bytes()));
-  if (machine.memory > 0) out += detail::plan_line(concat(machine.name, fits() ? ": it fits into" : ": it does not fit into"), gib(machine.memory));
+  if (machine.memory > 0)
+    out += detail::plan_line(concat(machine.name, fits() ? ": it fits into" : ": it does not fit into"),
+                             gib(machine.memory));
   out += concat("predicted time on ", machine.name, "\n  ", machine.basis, "\n");
-  out += detail::plan_line("a step", concat(detail::number_text("%.0f", step_tokens), " tokens, up to ", detail::number_text("%.0f", counted_tokens), " of them counted; ",
+  out += detail::plan_line("a step", concat(detail::number_text("%.0f", step_tokens), " tokens, up to ",
+                                            detail::number_text("%.0f", counted_tokens), " of them counted; ",
                                             detail::number_text("%.0f", step_flops / 1e9), " GFLOP"));
-  out += detail::plan_line("training", detail::number_text("%.2f s a step", step_seconds)) + detail::plan_line("writing text", detail::number_text("%.2f s a step", writing_seconds)) +
+  out += detail::plan_line("training", detail::number_text("%.2f s a step", step_seconds)) +
+         detail::plan_line("writing text", detail::number_text("%.2f s a step", writing_seconds)) +
          detail::plan_line("all steps, before evaluation", duration_text(total_seconds));
   return out;
 }
@@ -135,8 +156,11 @@ inline void plan_memory(DistilPlan& plan, const DistilSettings& s, const Planned
   memory.emplace_back("teacher's weights", (t.linears + t.others) * b + t.experts * m.teacher_expert_bytes);
   if (packed) memory.emplace_back("student's linear layers, " + s.quantize, c.linears * linear_bytes(s, m));
   if (packed && !lora && !scales) memory.emplace_back("student's linear layers, as trained", c.linears * b);
-  if (packed && s.train == "qat_lora" && !models.shared_weights) memory.emplace_back("student's linear layers, under the adapters", c.linears * b);
-  if (!models.shared_weights) memory.emplace_back(packed ? "student's other weights" : "student's weights", (packed ? c.others + c.experts : c.parameters) * b);
+  if (packed && s.train == "qat_lora" && !models.shared_weights)
+    memory.emplace_back("student's linear layers, under the adapters", c.linears * b);
+  if (!models.shared_weights)
+    memory.emplace_back(packed ? "student's other weights" : "student's weights",
+                        (packed ? c.others + c.experts : c.parameters) * b);
   if (lora) memory.emplace_back("adapters", plan.trained_parameters * b);
   memory.emplace_back("gradients", plan.trained_parameters * b);
   memory.emplace_back("optimiser (two moments)", 2 * plan.trained_parameters * m.moment_bytes);
@@ -154,7 +178,8 @@ inline void plan_memory(DistilPlan& plan, const DistilSettings& s, const Planned
   const double teacher_cache = s.data.empty() && s.lambda < 1 ? teacher_writers * length * t.kv_values * b : 0;
   memory.emplace_back("KV cache while text is written", std::max(student_cache, teacher_cache));
   memory.emplace_back("loss workspace (at most)",
-                      std::min(s.workspace * 1048576.0, rows * static_cast<double>(models.teacher.vocab_size + models.student.vocab_size) * b));
+                      std::min(s.workspace * 1048576.0,
+                               rows * static_cast<double>(models.teacher.vocab_size + models.student.vocab_size) * b));
 }
 
 }  // namespace detail
@@ -166,12 +191,17 @@ inline DistilPlan plan_distil(const DistilSettings& s, const PlannedModels& mode
   plan.student = model_cost(models.student);
   const ModelCost &t = plan.teacher, &c = plan.student;
   const bool lora = s.adapts(), scales = s.train == "scales", frozen_head = lora || scales;
-  if (scales) plan.trained_parameters = c.linears / static_cast<double>(s.quantizer().group_size) * (s.quantizer().rule == Int4Rule::affine ? 2 : 1);
-  else plan.trained_parameters = lora ? static_cast<double>(lora_parameter_count(models.student, s.adapter())) : c.parameters;
+  if (scales)
+    plan.trained_parameters =
+        c.linears / static_cast<double>(s.quantizer().group_size) * (s.quantizer().rule == Int4Rule::affine ? 2 : 1);
+  else
+    plan.trained_parameters =
+        lora ? static_cast<double>(lora_parameter_count(models.student, s.adapter())) : c.parameters;
   const double sequence = std::min<double>(models.prompt_tokens + s.max_new_tokens, s.max_length);
   detail::plan_memory(plan, s, models, sequence);
 
-  // A layer's backward pass costs its forward pass once for the inputs' gradient and, where weights are trained, once more for theirs.
+  // A layer's backward pass costs its forward pass once for the inputs' gradient and, where weights are trained, once
+  // more for theirs.
   const bool frozen = s.train == "lora" || (s.train == "qat_lora" && s.straight_through == "identity");
   const double passes = (frozen ? 2 : 3) + (s.recompute ? 1 : 0), adapters = lora ? 3 * 2 * plan.trained_parameters : 0;
   const double student_layers = c.layer_flops(sequence), teacher_layers = t.layer_flops(sequence);
@@ -180,15 +210,21 @@ inline DistilPlan plan_distil(const DistilSettings& s, const PlannedModels& mode
   plan.teacher_flops = teacher_layers + 2 * t.head;
   plan.step_tokens = s.batch * sequence * s.micro_batches;
   plan.counted_tokens = static_cast<double>(s.batch) * s.max_new_tokens * s.micro_batches;
-  plan.step_flops = plan.step_tokens * (teacher_layers + passes * student_layers + adapters) + plan.counted_tokens * 2 * (t.head + (frozen_head ? 2 : 3) * c.head);
+  plan.step_flops = plan.step_tokens * (teacher_layers + passes * student_layers + adapters) +
+                    plan.counted_tokens * 2 * (t.head + (frozen_head ? 2 : 3) * c.head);
   plan.step_seconds = plan.step_flops / machine.flops;
-  const double prompts = plan.step_tokens - plan.counted_tokens, b = machine.scalar_bytes, linear = detail::linear_bytes(s, machine);
+  const double prompts = plan.step_tokens - plan.counted_tokens, b = machine.scalar_bytes,
+               linear = detail::linear_bytes(s, machine);
   if (s.lambda > 0)
-    plan.writing_seconds += s.lambda * (detail::writing_seconds(c, plan.counted_tokens, std::min<double>(detail::student_writers, s.batch), sequence, linear, b, machine) +
-                                        prompts * student_layers / machine.flops);
+    plan.writing_seconds +=
+        s.lambda * (detail::writing_seconds(c, plan.counted_tokens, std::min<double>(detail::student_writers, s.batch),
+                                            sequence, linear, b, machine) +
+                    prompts * student_layers / machine.flops);
   if (s.data.empty() && s.lambda < 1)
-    plan.writing_seconds += (1 - s.lambda) * (detail::writing_seconds(t, plan.counted_tokens, detail::teacher_writers, sequence, b, machine.teacher_expert_bytes, machine) +
-                                              prompts * teacher_layers / machine.flops);
+    plan.writing_seconds +=
+        (1 - s.lambda) * (detail::writing_seconds(t, plan.counted_tokens, detail::teacher_writers, sequence, b,
+                                                  machine.teacher_expert_bytes, machine) +
+                          prompts * teacher_layers / machine.flops);
   plan.total_seconds = s.steps * (plan.step_seconds + plan.writing_seconds);
   return plan;
 }

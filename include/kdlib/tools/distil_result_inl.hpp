@@ -29,23 +29,31 @@ inline constexpr EvaluationField evaluation_fields[] = {{"forward_kl", &Evaluati
                                                         {"tokens", &EvaluationRow::tokens}};
 
 inline std::vector<std::string> evaluation_cells(const EvaluationRow& row) {
-  return {row.model, number_text("%.4f", row.forward_kl), number_text("%.4f", row.reverse_kl), number_text("%.3f", row.top1), number_text("%.3f", row.top5),
+  return {row.model,
+          number_text("%.4f", row.forward_kl),
+          number_text("%.4f", row.reverse_kl),
+          number_text("%.3f", row.top1),
+          number_text("%.3f", row.top5),
           number_text("%.3f", row.perplexity)};
 }
-inline std::vector<std::string> evaluation_header() { return {"model", "forward KL", "reverse KL", "top-1", "top-5", "perplexity"}; }
+inline std::vector<std::string> evaluation_header() {
+  return {"model", "forward KL", "reverse KL", "top-1", "top-5", "perplexity"};
+}
 
 /// "Held-out forward KL 0.5455 -> 0.2485 nats (54.4 % gone), ..."
 inline std::string result_summary(const DistilResult& result) {
   if (result.rows.size() < 3) return "";
   const EvaluationRow &before = result.rows[result.rows.size() - 2], &after = result.rows.back();
   const double gone = before.forward_kl > 0 ? 100 * (1 - after.forward_kl / before.forward_kl) : 0;
-  return concat("Held-out forward KL ", number_text("%.4f", before.forward_kl), " -> ", number_text("%.4f", after.forward_kl), " nats (",
-                number_text("%.1f", gone), " % gone), top-1 agreement ", number_text("%.3f", before.top1), " -> ", number_text("%.3f", after.top1), " after ",
-                result.steps, " steps.");
+  return concat("Held-out forward KL ", number_text("%.4f", before.forward_kl), " -> ",
+                number_text("%.4f", after.forward_kl), " nats (", number_text("%.1f", gone),
+                " % gone), top-1 agreement ", number_text("%.3f", before.top1), " -> ", number_text("%.3f", after.top1),
+                " after ", result.steps, " steps.");
 }
 
 /// Curves of metrics.jsonl by name.
-inline ReportSeries metric_series(const std::vector<Json>& lines, const char* key, const char* name, bool points = false) {
+inline ReportSeries metric_series(const std::vector<Json>& lines, const char* key, const char* name,
+                                  bool points = false) {
   ReportSeries series{name, {}, {}, points};
   for (const Json& line : lines) {
     const std::optional<Json> value = line.find_set(key);
@@ -68,7 +76,10 @@ inline void add_chart(RunReport& report, ReportChart chart) {
 
 inline std::string result_json(const DistilResult& result) {
   JsonWriter json(JsonStyle{2, NonFinite::null});
-  json.begin_object().member("steps", result.steps).member("seconds", result.seconds).member("best_step", result.best_step);
+  json.begin_object()
+      .member("steps", result.steps)
+      .member("seconds", result.seconds)
+      .member("best_step", result.best_step);
   json.key("models").begin_array();
   for (const EvaluationRow& row : result.rows) {
     json.begin_object().member("model", row.model);
@@ -96,12 +107,14 @@ inline DistilResult read_result_json(const std::string& path) {
   for (const Json& entry : json.at("models")) {
     EvaluationRow row;
     row.model = entry.at("model").as_string();
-    for (const detail::EvaluationField& field : detail::evaluation_fields) row.*field.member = entry.double_or(field.name, std::nan(""));
+    for (const detail::EvaluationField& field : detail::evaluation_fields)
+      row.*field.member = entry.double_or(field.name, std::nan(""));
     result.rows.push_back(row);
   }
   for (const Json& entry : json.at("samples")) {
     ReportSample sample{std::string(entry.at("prompt").as_string()), {}};
-    for (const JsonMember& answer : entry.at("answers").members()) sample.answers.emplace_back(answer.key, answer.value.as_string());
+    for (const JsonMember& answer : entry.at("answers").members())
+      sample.answers.emplace_back(answer.key, answer.value.as_string());
     result.samples.push_back(sample);
   }
   for (const JsonMember& fact : json.at("facts").members()) result.facts.emplace_back(fact.key, fact.value.as_string());
@@ -136,17 +149,31 @@ inline RunReport distil_report(const DistilResult& result, const std::string& me
   for (const EvaluationRow& row : result.rows) table.rows.push_back(detail::evaluation_cells(row));
   if (!result.rows.empty())
     table.note = concat("Means over ", static_cast<std::int64_t>(result.rows.back().tokens),
-                        " held-out answer tokens. KL in nats a token, forward: KL(teacher || model); top-1: same most probable token; top-5: share of the "
+                        " held-out answer tokens. KL in nats a token, forward: KL(teacher || model); top-1: same most "
+                        "probable token; top-5: share of the "
                         "five most probable tokens in common; perplexity of the held-out text.");
   report.tables.push_back(table);
-  detail::add_chart(report, {"Loss", "step", "nats per token",
-                             {detail::metric_series(lines, "train/loss", "training loss"), detail::metric_series(lines, "evaluation/forward_kl", "held-out forward KL", true)}});
-  detail::add_chart(report, {"Agreement with the teacher", "step", "share of tokens",
-                             {detail::metric_series(lines, "train/top1_agreement", "top-1, training text"), detail::metric_series(lines, "train/top5_overlap", "top-5, training text"),
-                              detail::metric_series(lines, "evaluation/top1_agreement", "top-1, held out", true), detail::metric_series(lines, "evaluation/top5_overlap", "top-5, held out", true)}});
-  detail::add_chart(report, {"Entropy", "step", "nats per token",
-                             {detail::metric_series(lines, "train/student_entropy", "student"), detail::metric_series(lines, "train/teacher_entropy", "teacher")}});
-  detail::add_chart(report, {"Gradient norm before clipping", "step", "", {detail::metric_series(lines, "train/grad_norm", "gradient norm")}});
+  detail::add_chart(report, {"Loss",
+                             "step",
+                             "nats per token",
+                             {detail::metric_series(lines, "train/loss", "training loss"),
+                              detail::metric_series(lines, "evaluation/forward_kl", "held-out forward KL", true)}});
+  detail::add_chart(report, {"Agreement with the teacher",
+                             "step",
+                             "share of tokens",
+                             {detail::metric_series(lines, "train/top1_agreement", "top-1, training text"),
+                              detail::metric_series(lines, "train/top5_overlap", "top-5, training text"),
+                              detail::metric_series(lines, "evaluation/top1_agreement", "top-1, held out", true),
+                              detail::metric_series(lines, "evaluation/top5_overlap", "top-5, held out", true)}});
+  detail::add_chart(report, {"Entropy",
+                             "step",
+                             "nats per token",
+                             {detail::metric_series(lines, "train/student_entropy", "student"),
+                              detail::metric_series(lines, "train/teacher_entropy", "teacher")}});
+  detail::add_chart(report, {"Gradient norm before clipping",
+                             "step",
+                             "",
+                             {detail::metric_series(lines, "train/grad_norm", "gradient norm")}});
   report.samples = result.samples;
   report.facts = result.facts;
   return report;

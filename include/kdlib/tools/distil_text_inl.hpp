@@ -33,17 +33,21 @@ inline std::string text_file_or_bundled(const std::string& given, const char* op
 #endif
   for (const std::string& place : places)
     if (path_exists(join_path(place, name))) return join_path(place, name);
-  fail<ConfigError>("[distil] the bundled file ", name, " is not here; give ", option, " FILE or set KDLIB_DATA_DIR to the folder that holds it");
+  fail<ConfigError>("[distil] the bundled file ", name, " is not here; give ", option,
+                    " FILE or set KDLIB_DATA_DIR to the folder that holds it");
 }
 
 template <class Model>
-DistilText<Model>::DistilText(const DistilSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer, Writing writing)
+DistilText<Model>::DistilText(const DistilSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
+                              Writing writing)
     : settings_(settings), teacher_(teacher), tokenizer_(std::move(tokenizer)), writing_(std::move(writing)) {
   const bool writes = settings.data.empty() || settings.lambda > 0;
   require<ConfigError>(tokenizer_ || !(writes && settings.prompts.empty()), "[distil] ", settings.teacher,
-                       " has no tokenizer.json, so the bundled prompts cannot be read: give --prompts with lines of {\"prompt_ids\": [...]} or --data with {\"ids\": [...]}");
+                       " has no tokenizer.json, so the bundled prompts cannot be read: give --prompts with lines of "
+                       "{\"prompt_ids\": [...]} or --data with {\"ids\": [...]}");
   require<ConfigError>(tokenizer_ || !settings.validation.empty(), "[distil] ", settings.teacher,
-                       " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
+                       " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation "
+                       "with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
   validation_path_ = text_file_or_bundled(settings.validation, "--validation", "validation.jsonl");
   validation_ = read_text_lines(validation_path_, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
   if (writes) {
@@ -52,7 +56,8 @@ DistilText<Model>::DistilText(const DistilSettings& settings, Model& teacher, st
     if (tokenizer_) prompts_.emplace(prompts_path_, *tokenizer_, text_settings());
     else prompts_.emplace(prompts_path_, stop_ids, text_settings());
   } else {
-    prompts_.emplace(std::vector<std::vector<std::int32_t>>{validation_.front().ids}, teacher.config().eos_ids);  // never written from: lambda is 0
+    prompts_.emplace(std::vector<std::vector<std::int32_t>>{validation_.front().ids},
+                     teacher.config().eos_ids);  // never written from: lambda is 0
   }
 }
 
@@ -121,12 +126,15 @@ TokenBatch DistilText<Model>::validation() {
   written.context_length = settings_.max_length;
   written.folder = join_path(settings_.out, "validation_text");
   written.teacher_name = settings_.teacher;
-  written.progress = [this](const GenerationProgress& p) { writing_("the teacher writes held-out text", p, p.sequences); };
+  written.progress = [this](const GenerationProgress& p) {
+    writing_("the teacher writes held-out text", p, p.sequences);
+  };
   Sampler held_out = sampler();
   held_out.seed = settings_.seed + 1;  // not the numbers of the training text
   TeacherWritten<Model> answers(teacher_, Prompts(std::move(prompts), prompts_->stop_ids()), held_out, written);
   const std::optional<TokenBatch> batch = answers.next();
-  for (std::int64_t b = 0; batch && b < batch->documents(); ++b) detail::append_part(documents, *batch, b, 0, batch->length(b));
+  for (std::int64_t b = 0; batch && b < batch->documents(); ++b)
+    detail::append_part(documents, *batch, b, 0, batch->length(b));
   return documents;
 }
 

@@ -11,7 +11,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A filled dot at `mean` with a bar of +- `deviation`; an open one at `before`. Values that are not finite are left out.
+/// A filled dot at `mean` with a bar of +- `deviation`; an open one at `before`. Values that are not finite are left
+/// out.
 struct DotPlotRow {
   std::string label;
   double mean = 0;
@@ -26,8 +27,8 @@ struct DotPlot {
   std::vector<DotPlotRow> rows;
 };
 
-/// A whole SVG file that also stands inside a page. The axis begins at 0 where all values are positive, and is logarithmic, with that word behind
-/// its label, where the largest is 20 times the smallest or more.
+/// A whole SVG file that also stands inside a page. The axis begins at 0 where all values are positive, and is
+/// logarithmic, with that word behind its label, where the largest is 20 times the smallest or more.
 std::string dot_plot_svg(const DotPlot& plot);
 
 KDLIB_NAMESPACE_END

@@ -15,10 +15,15 @@ namespace detail {
 
 inline std::string dot_plot_style() {
   return R"css(<style>
-.kp{--bg:#fff;--ink:#1a1a19;--soft:#5f5e5a;--rule:#e2e1dc;--c0:#2a78d6;--c1:#eb6834;--c2:#1baf7a;--c3:#b07a00;--c4:#8a5cd0;--c5:#d04a7a;font:12.5px system-ui,sans-serif}
-@media(prefers-color-scheme:dark){.kp{--bg:#1f1f1e;--ink:#f0efec;--soft:#a5a49e;--rule:#363633;--c0:#3987e5;--c1:#e0703f;--c2:#1fa878;--c3:#c99a20;--c4:#9f7be0;--c5:#e0658f}}
-.kp .b{fill:var(--bg)}.kp text{fill:var(--ink)}.kp .s{fill:var(--soft)}.kp .t{font-weight:600;font-size:14px}.kp .g{stroke:var(--rule)}.kp .o{fill:var(--bg);stroke:var(--soft);stroke-width:1.5}
-.kp .c0{fill:var(--c0);stroke:var(--c0)}.kp .c1{fill:var(--c1);stroke:var(--c1)}.kp .c2{fill:var(--c2);stroke:var(--c2)}.kp .c3{fill:var(--c3);stroke:var(--c3)}.kp .c4{fill:var(--c4);stroke:var(--c4)}.kp .c5{fill:var(--c5);stroke:var(--c5)}
+.kp{--bg:#fff;--ink:#1a1a19;--soft:#5f5e5a;--rule:#e2e1dc;--c0:#2a78d6;--c1:#eb6834;--c2:#1baf7a;--c3:#b07a00;
+--c4:#8a5cd0;--c5:#d04a7a;font:12.5px system-ui,sans-serif}
+@media(prefers-color-scheme:dark){.kp{--bg:#1f1f1e;--ink:#f0efec;--soft:#a5a49e;--rule:#363633;--c0:#3987e5;
+--c1:#e0703f;--c2:#1fa878;--c3:#c99a20;--c4:#9f7be0;--c5:#e0658f}}
+.kp .b{fill:var(--bg)}.kp text{fill:var(--ink)}.kp .s{fill:var(--soft)}.kp .t{font-weight:600;font-size:14px}
+.kp .g{stroke:var(--rule)}.kp .o{fill:var(--bg);stroke:var(--soft);stroke-width:1.5}
+.kp .c0{fill:var(--c0);stroke:var(--c0)}.kp .c1{fill:var(--c1);stroke:var(--c1)}.kp .c2{fill:var(--c2);
+stroke:var(--c2)}.kp .c3{fill:var(--c3);stroke:var(--c3)}.kp .c4{fill:var(--c4);stroke:var(--c4)}
+.kp .c5{fill:var(--c5);stroke:var(--c5)}
 .kp .w{stroke-width:2}
 </style>)css";
 }
@@ -34,16 +39,19 @@ class DotPlotWriter {
   }
 
   std::string render() {
-    out_ = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"kp\" viewBox=\"0 0 " + whole(width_) + " " + whole(height_) + "\" role=\"img\" aria-label=\"" + html_escape(plot_.title) + "\">\n" +
-           dot_plot_style() + "\n<rect class=\"b\" width=\"100%\" height=\"100%\" rx=\"8\"/>\n";
+    out_ = "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"kp\" viewBox=\"0 0 " + whole(width_) + " " +
+           whole(height_) + "\" role=\"img\" aria-label=\"" + html_escape(plot_.title) + "\">\n" + dot_plot_style() +
+           "\n<rect class=\"b\" width=\"100%\" height=\"100%\" rx=\"8\"/>\n";
     text(16, 24, "start", "t", plot_.title);
     legend();
     const double bottom = top + line * static_cast<double>(plot_.rows.size());
     for (const auto& [x, label] : scale_.ticks) {
-      out_ += "<line class=\"g\" x1=\"" + fine(px(x)) + "\" x2=\"" + fine(px(x)) + "\" y1=\"" + fine(top) + "\" y2=\"" + fine(bottom) + "\"/>\n";
+      out_ += "<line class=\"g\" x1=\"" + fine(px(x)) + "\" x2=\"" + fine(px(x)) + "\" y1=\"" + fine(top) + "\" y2=\"" +
+              fine(bottom) + "\"/>\n";
       text(px(x), bottom + 16, "middle", "s", label);
     }
-    text((left_ + width_ - 20) / 2, bottom + 36, "middle", "s", plot_.x_label + (scale_.logarithmic ? ", logarithmic" : ""));
+    text((left_ + width_ - 20) / 2, bottom + 36, "middle", "s",
+         plot_.x_label + (scale_.logarithmic ? ", logarithmic" : ""));
     for (std::size_t i = 0; i < plot_.rows.size(); ++i) row(plot_.rows[i], top + line * (static_cast<double>(i) + 0.5));
     return out_ + "</svg>\n";
   }
@@ -57,11 +65,14 @@ class DotPlotWriter {
     double low = 0, high = 1;
     std::vector<std::pair<double, std::string>> ticks;
 
-    double place(double x) const { return logarithmic ? std::log10(std::max(x, low) / low) / std::log10(high / low) : (x - low) / (high - low); }
+    double place(double x) const {
+      return logarithmic ? std::log10(std::max(x, low) / low) / std::log10(high / low) : (x - low) / (high - low);
+    }
   };
 
   static Scale scale_of(const DotPlot& plot) {
-    double low = 1e300, high = -1e300, least = 1e300;  // `least` without bars: one that reaches to 0 must not stretch a logarithmic axis
+    double low = 1e300, high = -1e300,
+           least = 1e300;  // `least` without bars: one that reaches to 0 must not stretch a logarithmic axis
     const auto take = [&](double x) {
       if (!std::isfinite(x)) return;
       low = std::min(low, x);
@@ -81,10 +92,12 @@ class DotPlotWriter {
       const Axis axis(std::min(low, 0.0), high, 5);
       scale.low = axis.low;
       scale.high = axis.high;
-      for (double x = axis.low; x <= axis.high + axis.step * 1e-6; x += axis.step) scale.ticks.emplace_back(x, axis.label(x));
+      for (double x = axis.low; x <= axis.high + axis.step * 1e-6; x += axis.step)
+        scale.ticks.emplace_back(x, axis.label(x));
       return scale;
     }
-    for (int power = static_cast<int>(std::floor(std::log10(least))) - 1; scale.ticks.empty() || scale.ticks.back().first < high; ++power)
+    for (int power = static_cast<int>(std::floor(std::log10(least))) - 1;
+         scale.ticks.empty() || scale.ticks.back().first < high; ++power)
       for (const double digit : {1.0, 2.0, 5.0}) {
         const double x = digit * std::pow(10.0, power);
         if (x <= least * (1 + 1e-9)) scale.ticks.clear();  // the last one below is where the axis begins
@@ -99,10 +112,12 @@ class DotPlotWriter {
   double px(double x) const { return left_ + scale_.place(x) * (width_ - 24 - left_); }
 
   void text(double x, double y, const char* anchor, const char* kind, const std::string& label) {
-    out_ += "<text class=\"" + std::string(kind) + "\" x=\"" + fine(x) + "\" y=\"" + fine(y) + "\" text-anchor=\"" + anchor + "\">" + html_escape(label) + "</text>\n";
+    out_ += "<text class=\"" + std::string(kind) + "\" x=\"" + fine(x) + "\" y=\"" + fine(y) + "\" text-anchor=\"" +
+            anchor + "\">" + html_escape(label) + "</text>\n";
   }
   void dot(const std::string& kind, double x, double y, const std::string& tip) {
-    out_ += "<circle class=\"" + kind + "\" cx=\"" + fine(px(x)) + "\" cy=\"" + fine(y) + "\" r=\"4.5\"><title>" + html_escape(tip) + "</title></circle>\n";
+    out_ += "<circle class=\"" + kind + "\" cx=\"" + fine(px(x)) + "\" cy=\"" + fine(y) + "\" r=\"4.5\"><title>" +
+            html_escape(tip) + "</title></circle>\n";
   }
   void legend() {
     double x = 16;
@@ -117,11 +132,13 @@ class DotPlotWriter {
   void row(const DotPlotRow& r, double y) {
     const std::string color = "c" + std::to_string(r.color % 6);
     text(left_ - 10, y + 4, "end", "l", r.label);
-    if (std::isfinite(r.before)) dot("o", r.before, y, r.label + ", " + plot_.before_name + ": " + number_text("%.5g", r.before));
+    if (std::isfinite(r.before))
+      dot("o", r.before, y, r.label + ", " + plot_.before_name + ": " + number_text("%.5g", r.before));
     if (!std::isfinite(r.mean)) return text(left_ + 6, y + 4, "start", "s", "no result");
     std::string tip = r.label + ", " + plot_.mean_name + ": " + number_text("%.5g", r.mean);
     if (std::isfinite(r.deviation)) {
-      out_ += "<line class=\"w " + color + "\" x1=\"" + fine(px(r.mean - r.deviation)) + "\" x2=\"" + fine(px(r.mean + r.deviation)) + "\" y1=\"" + fine(y) + "\" y2=\"" + fine(y) + "\"/>\n";
+      out_ += "<line class=\"w " + color + "\" x1=\"" + fine(px(r.mean - r.deviation)) + "\" x2=\"" +
+              fine(px(r.mean + r.deviation)) + "\" y1=\"" + fine(y) + "\" y2=\"" + fine(y) + "\"/>\n";
       tip += " \xC2\xB1 " + number_text("%.2g", r.deviation);
     }
     dot(color, r.mean, y, tip);

@@ -35,8 +35,10 @@ struct ModelResult {
 /// Lines are task and number, columns are the models; "value ± standard error".
 std::string evaluation_table(const std::vector<ModelResult>& models);
 
-/// {"models": [{"name", "model", "adapter", "seconds", "tasks": {task: {number: value, number_stderr: ..., documents: ...}}}], "settings": {...}}
-std::string evaluation_json(const std::vector<ModelResult>& models, const std::vector<std::pair<std::string, std::string>>& settings);
+/// {"models": [{"name", "model", "adapter", "seconds", "tasks": {task: {number: value, number_stderr: ..., documents:
+/// ...}}}], "settings": {...}}
+std::string evaluation_json(const std::vector<ModelResult>& models,
+                            const std::vector<std::pair<std::string, std::string>>& settings);
 
 KDLIB_NAMESPACE_END
 

@@ -55,11 +55,18 @@ inline std::string evaluation_table(const std::vector<ModelResult>& models) {
   return detail::aligned_table(lines);
 }
 
-inline std::string evaluation_json(const std::vector<ModelResult>& models, const std::vector<std::pair<std::string, std::string>>& settings) {
+inline std::string evaluation_json(const std::vector<ModelResult>& models,
+                                   const std::vector<std::pair<std::string, std::string>>& settings) {
   JsonWriter json(JsonStyle{2, NonFinite::null});
   json.begin_object().key("models").begin_array();
   for (const ModelResult& m : models) {
-    json.begin_object().member("name", m.name).member("model", m.model).member("adapter", m.adapter).member("seconds", m.seconds).key("tasks").begin_object();
+    json.begin_object()
+        .member("name", m.name)
+        .member("model", m.model)
+        .member("adapter", m.adapter)
+        .member("seconds", m.seconds)
+        .key("tasks")
+        .begin_object();
     for (const TaskResult& task : m.tasks) {
       json.key(task.task).begin_object();
       for (const TaskNumber& n : task.numbers) {

@@ -10,7 +10,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline DecoderConfig qwen2_5_config(std::int64_t layers, std::int64_t hidden, std::int64_t intermediate, std::int64_t query_heads, std::int64_t kv_heads) {
+inline DecoderConfig qwen2_5_config(std::int64_t layers, std::int64_t hidden, std::int64_t intermediate,
+                                    std::int64_t query_heads, std::int64_t kv_heads) {
   DecoderConfig c;
   c.family = Family::qwen2;
   c.vocab_size = 152064;
@@ -95,7 +96,9 @@ inline DecoderConfig vpmoe_config() {
 inline DecoderConfig tiny_config(const DecoderConfig& config) {
   DecoderConfig c = config;
   const std::int64_t layers = 3, hidden = 64;
-  const auto scaled = [&](std::int64_t width) { return std::max<std::int64_t>(32, width * hidden / config.hidden_size / 32 * 32); };
+  const auto scaled = [&](std::int64_t width) {
+    return std::max<std::int64_t>(32, width * hidden / config.hidden_size / 32 * 32);
+  };
   c.vocab_size = 320;
   c.hidden_size = hidden;
   c.intermediate_size = scaled(config.intermediate_size);

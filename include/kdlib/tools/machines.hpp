@@ -24,7 +24,8 @@ const std::vector<Accelerator>& accelerators();
 /// By name; case, blanks and dashes do not count. ConfigError lists the names.
 const Accelerator& find_accelerator(std::string_view name);
 
-/// Bytes that processes may still take without swapping: MemAvailable of /proc/meminfo, less where a control group allows less. 0: unknown.
+/// Bytes that processes may still take without swapping: MemAvailable of /proc/meminfo, less where a control group
+/// allows less. 0: unknown.
 double available_memory();
 /// Free bytes of the file system that `path` (or the nearest folder above it) lies on. 0: unknown.
 double free_disk(const std::string& path);

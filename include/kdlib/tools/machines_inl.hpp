@@ -23,14 +23,16 @@ inline std::string plain_name(std::string_view name) {
   return out;
 }
 
-/// The number behind `key` in a small text file of the kernel (the first number where key is empty); -1: the file or the number is not there.
+/// The number behind `key` in a small text file of the kernel (the first number where key is empty); -1: the file or
+/// the number is not there.
 inline double kernel_number(const char* path, const char* key) {
   std::FILE* file = std::fopen(path, "r");
   if (file == nullptr) return -1;
   char line[256];
   double number = -1;
   while (number < 0 && std::fgets(line, sizeof line, file) != nullptr)
-    if (std::strncmp(line, key, std::strlen(key)) == 0 && std::sscanf(line + std::strlen(key), "%lf", &number) != 1) number = -1;
+    if (std::strncmp(line, key, std::strlen(key)) == 0 && std::sscanf(line + std::strlen(key), "%lf", &number) != 1)
+      number = -1;
   std::fclose(file);
   return number;
 }
@@ -38,8 +40,11 @@ inline double kernel_number(const char* path, const char* key) {
 }  // namespace detail
 
 inline const std::vector<Accelerator>& accelerators() {
-  static const std::vector<Accelerator> table = {{"H100", 989e12, 3.35e12, 80e9}, {"H200", 989e12, 4.8e12, 141e9}, {"A100", 312e12, 2.039e12, 80e9},
-                                                 {"L40S", 362e12, 0.864e12, 48e9}, {"RTX 4090", 165e12, 1.008e12, 24e9}};
+  static const std::vector<Accelerator> table = {{"H100", 989e12, 3.35e12, 80e9},
+                                                 {"H200", 989e12, 4.8e12, 141e9},
+                                                 {"A100", 312e12, 2.039e12, 80e9},
+                                                 {"L40S", 362e12, 0.864e12, 48e9},
+                                                 {"RTX 4090", 165e12, 1.008e12, 24e9}};
   return table;
 }
 
@@ -55,11 +60,13 @@ inline const Accelerator& find_accelerator(std::string_view name) {
 inline double available_memory() {
   double available = detail::kernel_number("/proc/meminfo", "MemAvailable:") * 1024;
   if (available < 0) available = 0;
-  const std::pair<const char*, const char*> groups[] = {{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-                                                        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
+  const std::pair<const char*, const char*> groups[] = {
+      {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+      {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}};
   for (const auto& [limit_file, use_file] : groups) {
     const double limit = detail::kernel_number(limit_file, ""), use = detail::kernel_number(use_file, "");
-    if (limit > 0 && use >= 0) available = available > 0 ? std::min(available, std::max(0.0, limit - use)) : std::max(0.0, limit - use);
+    if (limit > 0 && use >= 0)
+      available = available > 0 ? std::min(available, std::max(0.0, limit - use)) : std::max(0.0, limit - use);
   }
   return available;
 }
@@ -67,7 +74,7 @@ inline double available_memory() {
 inline double free_disk(const std::string& path) {
   std::string folder = path;
   while (!path_exists(folder) && parent_path(folder) != folder) folder = parent_path(folder);
-  struct statvfs info{};
+  struct statvfs info {};
   if (::statvfs(folder.c_str(), &info) != 0) return 0;
   return static_cast<double>(info.f_bavail) * static_cast<double>(info.f_frsize);
 }

@@ -39,7 +39,9 @@ inline std::int64_t lora_parameter_count(const DecoderConfig& config, const Lora
   for (const LinearShape& l : linear_shapes(config))
     if (lora_targets(settings, l.path)) sum += lora_rank(settings, l.path) * (l.in + l.out);
   for (std::int64_t i = 0; settings.routers && i < config.layers; ++i)
-    if (config.is_sparse(i)) sum += lora_rank(settings, concat("model.layers.", i, ".mlp.", config.moe.router, ".weight")) * (config.hidden_size + config.moe.experts);
+    if (config.is_sparse(i))
+      sum += lora_rank(settings, concat("model.layers.", i, ".mlp.", config.moe.router, ".weight")) *
+             (config.hidden_size + config.moe.experts);
   return sum;
 }
 
@@ -49,7 +51,8 @@ inline ModelCost model_cost(const DecoderConfig& c) {
   m.parameters = static_cast<double>(c.parameter_count());
   m.active = static_cast<double>(c.active_parameter_count());
   for (const LinearShape& l : linear_shapes(c)) m.linears += static_cast<double>(l.in * l.out);
-  const double expert = 3 * h * static_cast<double>(c.moe.intermediate), routers = mixtures * h * static_cast<double>(c.moe.experts);
+  const double expert = 3 * h * static_cast<double>(c.moe.intermediate),
+               routers = mixtures * h * static_cast<double>(c.moe.experts);
   if (mixtures > 0) {
     m.experts = mixtures * static_cast<double>(c.moe.experts) * expert;
     m.active_experts = mixtures * static_cast<double>(c.moe.active) * expert;
@@ -74,10 +77,13 @@ inline double ModelCost::layer_flops(double length) const {
   return flops;
 }
 
-inline double ModelCost::touched_experts(double tokens) const { return experts * (1 - std::pow(1 - active_fraction, tokens)); }
+inline double ModelCost::touched_experts(double tokens) const {
+  return experts * (1 - std::pow(1 - active_fraction, tokens));
+}
 
 inline double layer_activations(const DecoderConfig& c, std::int64_t layer, bool adapters) {
-  const double h = static_cast<double>(c.hidden_size), q = static_cast<double>(c.query_heads * c.head_size), kv = static_cast<double>(c.kv_heads * c.head_size);
+  const double h = static_cast<double>(c.hidden_size), q = static_cast<double>(c.query_heads * c.head_size),
+               kv = static_cast<double>(c.kv_heads * c.head_size);
   const double attention = 4 * h + 2 * q + 2 * kv;
   if (!c.is_sparse(layer)) return attention + (adapters ? 3 : 2) * static_cast<double>(c.intermediate_size);
   const double routed = static_cast<double>(2 * c.moe.active * c.moe.intermediate + c.moe.experts + 4 * c.moe.active);

@@ -17,7 +17,8 @@ KDLIB_NAMESPACE_BEGIN
 
 /// The tokenizer of a Hugging Face directory or GGUF file; empty where it has none. IoError when the path is not there.
 inline std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
-  require<IoError>(path_exists(model), "[model] ", model, " is not there: give a Hugging Face directory or a GGUF file");
+  require<IoError>(path_exists(model), "[model] ", model,
+                   " is not there: give a Hugging Face directory or a GGUF file");
   if (is_directory(model)) {
     if (!path_exists(join_path(model, "tokenizer.json"))) return std::nullopt;
     return Tokenizer::from_pretrained(model);
@@ -32,9 +33,10 @@ inline WeightStorage weight_storage(const std::string& weights, bool merges) {
   return weights == "memory" || merges ? WeightStorage::decoded : WeightStorage::in_file;
 }
 
-/// Ids that end an answer: the tokenizer's (generation_config.json, config.json, tokenizer_config.json in this order, or GGUF), else
-/// generation_config.json's, else `config_ids` of the model's own configuration.
-inline std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optional<Tokenizer>& tokenizer, const std::vector<std::int32_t>& config_ids) {
+/// Ids that end an answer: the tokenizer's (generation_config.json, config.json, tokenizer_config.json in this order,
+/// or GGUF), else generation_config.json's, else `config_ids` of the model's own configuration.
+inline std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optional<Tokenizer>& tokenizer,
+                                             const std::vector<std::int32_t>& config_ids) {
   if (tokenizer && !tokenizer->stop_ids().empty()) return tokenizer->stop_ids();
   const std::string path = join_path(model, "generation_config.json");
   if (is_directory(model) && path_exists(path)) {

@@ -12,14 +12,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer, std::int64_t context_length, const std::string& directory) {
+inline void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
+                                  std::int64_t context_length, const std::string& directory) {
   if (!is_directory(model)) {
     if (tokenizer) save_tokenizer(*tokenizer, directory, context_length);
     return;
   }
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja",
-                           "generation_config.json"})
-    if (const std::string from = join_path(model, name); path_exists(from)) write_file_atomically(join_path(directory, name), read_file(from));
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                           "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
+    if (const std::string from = join_path(model, name); path_exists(from))
+      write_file_atomically(join_path(directory, name), read_file(from));
 }
 
 namespace detail {
@@ -29,7 +31,8 @@ inline std::string base_of_run(const std::string& run, const std::string& adapte
   const std::string base = join_path(run, "base");
   if (path_exists(join_path(base, "config.json"))) return base;
   for (const FileSetting& s : read_yaml_settings(join_path(run, "config.yaml")))
-    require<ConfigError>(s.key != "quantize" || s.values == std::vector<std::string>{"none"}, "[model] ", run, " is a run of distil whose rounded base was not written (", base,
+    require<ConfigError>(s.key != "quantize" || s.values == std::vector<std::string>{"none"}, "[model] ", run,
+                         " is a run of distil whose rounded base was not written (", base,
                          " is missing): distil it again, or name the model that the adapter belongs to");
   const Json config = Json::parse_file(join_path(adapter, "adapter_config.json"));
   return std::string(config.at("base_model_name_or_path").as_string());
@@ -39,10 +42,14 @@ inline std::string base_of_run(const std::string& run, const std::string& adapte
 
 inline ModelPlace find_model(const std::string& path, const std::string& adapter) {
   const auto inside = [&](const char* name) { return join_path(path, name); };
-  if (!is_directory(path) || path_exists(inside("config.json")) || !path_exists(inside("config.yaml"))) return {path, adapter};
-  require<ConfigError>(path_exists(inside("result.json")), "[model] ", path, " is a run of distil that is not finished (result.json is missing): end it, or name one of its checkpoints' models");
+  if (!is_directory(path) || path_exists(inside("config.json")) || !path_exists(inside("config.yaml")))
+    return {path, adapter};
+  require<ConfigError>(path_exists(inside("result.json")), "[model] ", path,
+                       " is a run of distil that is not finished (result.json is missing): end it, or name one of its "
+                       "checkpoints' models");
   if (!path_exists(join_path(inside("adapter"), "adapter_config.json"))) return {inside("model"), adapter};
-  require<ConfigError>(adapter.empty(), "[model] ", path, " is a run of distil with an adapter of its own; name ", inside("base"), " as the model to use ", adapter);
+  require<ConfigError>(adapter.empty(), "[model] ", path, " is a run of distil with an adapter of its own; name ",
+                       inside("base"), " as the model to use ", adapter);
   return {detail::base_of_run(path, inside("adapter")), inside("adapter")};
 }
 

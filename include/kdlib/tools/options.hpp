@@ -32,8 +32,8 @@ struct FileSetting {
 ///         .add("dry-run", dry_run, "print the plan and stop");
 ///     options.parse(argc, argv);   // throws UsageError (exit status 2) or HelpRequested (0): see report()
 ///
-/// Written `--steps 5` or `--steps=5`; a bool is a switch (`--dry-run`, `--dry-run=off`), an optional<bool> takes on, off or
-/// auto, a list takes all values up to the next `--name` and may be repeated. Targets must outlive the Options.
+/// Written `--steps 5` or `--steps=5`; a bool is a switch (`--dry-run`, `--dry-run=off`), an optional<bool> takes on,
+/// off or auto, a list takes all values up to the next `--name` and may be repeated. Targets must outlive the Options.
 class Options {
  public:
   Options(std::string program, std::string purpose);
@@ -44,7 +44,8 @@ class Options {
   Options& add(const char* name, std::string& target, const char* value_name, const char* help, const char* unit = "");
   Options& add(const char* name, int& target, const char* value_name, const char* help, const char* unit = "");
   Options& add(const char* name, std::int64_t& target, const char* value_name, const char* help, const char* unit = "");
-  Options& add(const char* name, std::uint64_t& target, const char* value_name, const char* help, const char* unit = "");
+  Options& add(const char* name, std::uint64_t& target, const char* value_name, const char* help,
+               const char* unit = "");
   Options& add(const char* name, float& target, const char* value_name, const char* help, const char* unit = "");
   Options& add(const char* name, double& target, const char* value_name, const char* help, const char* unit = "");
   Options& add(const char* name, std::optional<bool>& target, const char* help);
@@ -67,8 +68,10 @@ class Options {
   /// `--config FILE`: keys are option names; the reader is kd::read_yaml_settings of tools/yaml_settings.hpp.
   Options& config_file(std::vector<FileSetting> (*read)(const std::string& path));
 
-  /// `--preset NAME`: `apply(context, name)` sets the targets; called before the config file and the command line count.
-  Options& presets(std::string& target, std::initializer_list<const char*> names, void (*apply)(void* context, const std::string& name), void* context);
+  /// `--preset NAME`: `apply(context, name)` sets the targets; called before the config file and the command line
+  /// count.
+  Options& presets(std::string& target, std::initializer_list<const char*> names,
+                   void (*apply)(void* context, const std::string& name), void* context);
 
   void parse(int argc, const char* const* argv);
 

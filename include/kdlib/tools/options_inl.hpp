@@ -78,14 +78,16 @@ inline std::string joined(const std::vector<std::string>& parts, const char* sep
 
 }  // namespace detail
 
-inline Options::Options(std::string program, std::string purpose) : program_(std::move(program)), purpose_(std::move(purpose)) {}
+inline Options::Options(std::string program, std::string purpose)
+    : program_(std::move(program)), purpose_(std::move(purpose)) {}
 
 inline Options& Options::group(std::string title) {
   group_ = std::move(title);
   return *this;
 }
 
-inline Options& Options::push(const char* name, Kind kind, void* target, const char* value_name, const char* help, const char* unit) {
+inline Options& Options::push(const char* name, Kind kind, void* target, const char* value_name, const char* help,
+                              const char* unit) {
   require<Error>(find(name) == nullptr, "[Options] --", name, " is declared twice");
   Item item;
   item.name = name;
@@ -100,14 +102,30 @@ inline Options& Options::push(const char* name, Kind kind, void* target, const c
   return *this;
 }
 
-inline Options& Options::add(const char* n, std::string& t, const char* v, const char* h, const char* u) { return push(n, Kind::text, &t, v, h, u); }
-inline Options& Options::add(const char* n, int& t, const char* v, const char* h, const char* u) { return push(n, Kind::int32, &t, v, h, u); }
-inline Options& Options::add(const char* n, std::int64_t& t, const char* v, const char* h, const char* u) { return push(n, Kind::int64, &t, v, h, u); }
-inline Options& Options::add(const char* n, std::uint64_t& t, const char* v, const char* h, const char* u) { return push(n, Kind::uint64, &t, v, h, u); }
-inline Options& Options::add(const char* n, float& t, const char* v, const char* h, const char* u) { return push(n, Kind::real32, &t, v, h, u); }
-inline Options& Options::add(const char* n, double& t, const char* v, const char* h, const char* u) { return push(n, Kind::real64, &t, v, h, u); }
-inline Options& Options::add(const char* n, std::optional<bool>& t, const char* h) { return push(n, Kind::optional_boolean, &t, "on|off|auto", h, ""); }
-inline Options& Options::add(const char* n, std::vector<std::string>& t, const char* v, const char* h) { return push(n, Kind::list, &t, v, h, ""); }
+inline Options& Options::add(const char* n, std::string& t, const char* v, const char* h, const char* u) {
+  return push(n, Kind::text, &t, v, h, u);
+}
+inline Options& Options::add(const char* n, int& t, const char* v, const char* h, const char* u) {
+  return push(n, Kind::int32, &t, v, h, u);
+}
+inline Options& Options::add(const char* n, std::int64_t& t, const char* v, const char* h, const char* u) {
+  return push(n, Kind::int64, &t, v, h, u);
+}
+inline Options& Options::add(const char* n, std::uint64_t& t, const char* v, const char* h, const char* u) {
+  return push(n, Kind::uint64, &t, v, h, u);
+}
+inline Options& Options::add(const char* n, float& t, const char* v, const char* h, const char* u) {
+  return push(n, Kind::real32, &t, v, h, u);
+}
+inline Options& Options::add(const char* n, double& t, const char* v, const char* h, const char* u) {
+  return push(n, Kind::real64, &t, v, h, u);
+}
+inline Options& Options::add(const char* n, std::optional<bool>& t, const char* h) {
+  return push(n, Kind::optional_boolean, &t, "on|off|auto", h, "");
+}
+inline Options& Options::add(const char* n, std::vector<std::string>& t, const char* v, const char* h) {
+  return push(n, Kind::list, &t, v, h, "");
+}
 inline Options& Options::add(const char* n, bool& t, const char* h) { return push(n, Kind::boolean, &t, "", h, ""); }
 
 inline Options& Options::positional(const char* name, std::string& target, const char* help) {
@@ -130,7 +148,8 @@ inline Options& Options::choices(std::initializer_list<const char*> allowed) {
 }
 
 inline Options& Options::common(int& threads, std::uint64_t& seed) {
-  return add("threads", threads, "N", "threads; 0: all CPUs that the process may use").at_least(0)
+  return add("threads", threads, "N", "threads; 0: all CPUs that the process may use")
+      .at_least(0)
       .add("seed", seed, "N", "seed of every random number of the run");
 }
 
@@ -154,14 +173,17 @@ inline const Options::Item* Options::find(std::string_view name) const {
 }
 
 inline Options::Item& Options::find_or_refuse(std::string_view name, const std::string& where) {
-  if (const Item* item = find(name); item != nullptr && !(item->positional && where.empty())) return const_cast<Item&>(*item);
+  if (const Item* item = find(name); item != nullptr && !(item->positional && where.empty()))
+    return const_cast<Item&>(*item);
   const Item* nearest = nullptr;
   std::size_t best = std::max<std::size_t>(2, name.size() / 3) + 1;
   for (const Item& item : items_) {
     const std::size_t distance = item.positional ? best : detail::edit_distance(name, item.name);
     if (distance < best) best = distance, nearest = &item;
   }
-  const std::string hint = nearest == nullptr ? "; see --help" : "; did you mean " + std::string(where.empty() ? "--" : "") + nearest->name + "?";
+  const std::string hint = nearest == nullptr
+                               ? "; see --help"
+                               : "; did you mean " + std::string(where.empty() ? "--" : "") + nearest->name + "?";
   fail<UsageError>(where, where.empty() ? "unknown option --" : "unknown key ", name, hint);
 }
 
@@ -233,7 +255,8 @@ inline void Options::parse(int argc, const char* const* argv) {
   apply(file, where);
   apply(flags, "");
   for (const Item& item : items_) {
-    require<UsageError>(!item.required || item.given, item.positional ? "missing argument " : "missing option --", item.name, "\n", usage());
+    require<UsageError>(!item.required || item.given, item.positional ? "missing argument " : "missing option --",
+                        item.name, "\n", usage());
     check_rules(item, item.given ? "" : "default of ");
   }
 }
@@ -241,7 +264,8 @@ inline void Options::parse(int argc, const char* const* argv) {
 inline void Options::apply(const std::vector<FileSetting>& settings, const std::string& where) {
   for (const FileSetting& setting : settings) {
     const Item* known = find(setting.key);  // positional names are valid keys here: read_command_line has resolved them
-    Item& item = known != nullptr && (known->positional || where.empty()) ? const_cast<Item&>(*known) : find_or_refuse(setting.key, where);
+    Item& item = known != nullptr && (known->positional || where.empty()) ? const_cast<Item&>(*known)
+                                                                          : find_or_refuse(setting.key, where);
     assign(item, setting.values, where);
     item.given = true;
   }
@@ -256,19 +280,24 @@ inline void Options::assign(Item& item, const std::vector<std::string>& values, 
   const std::string& value = values[0];
   bool on = false;
   switch (item.kind) {
-    case Kind::text: *static_cast<std::string*>(item.target) = value; break;
+    case Kind::text:
+      *static_cast<std::string*>(item.target) = value;
+      break;
     case Kind::boolean:
-      require<UsageError>(detail::read_switch(value, on), where, "--", item.name, " is '", value, "'; it must be on or off");
+      require<UsageError>(detail::read_switch(value, on), where, "--", item.name, " is '", value,
+                          "'; it must be on or off");
       *static_cast<bool*>(item.target) = on;
       break;
     case Kind::optional_boolean:
       if (value == "auto") static_cast<std::optional<bool>*>(item.target)->reset();
       else {
-        require<UsageError>(detail::read_switch(value, on), where, "--", item.name, " is '", value, "'; it must be on, off or auto");
+        require<UsageError>(detail::read_switch(value, on), where, "--", item.name, " is '", value,
+                            "'; it must be on, off or auto");
         *static_cast<std::optional<bool>*>(item.target) = on;
       }
       break;
-    default: assign_number(item, value, where);
+    default:
+      assign_number(item, value, where);
   }
   check_rules(item, where);
 }
@@ -277,11 +306,21 @@ inline void Options::assign_number(Item& item, const std::string& value, const s
   bool ok = false;
   const char* kind = "a whole number";
   switch (item.kind) {
-    case Kind::int32: ok = detail::read_number(value, *static_cast<int*>(item.target)); break;
-    case Kind::int64: ok = detail::read_number(value, *static_cast<std::int64_t*>(item.target)); break;
-    case Kind::uint64: ok = detail::read_number(value, *static_cast<std::uint64_t*>(item.target)), kind = "a whole number >= 0"; break;
-    case Kind::real32: ok = detail::read_number(value, *static_cast<float*>(item.target)), kind = "a number"; break;
-    default: ok = detail::read_number(value, *static_cast<double*>(item.target)), kind = "a number"; break;
+    case Kind::int32:
+      ok = detail::read_number(value, *static_cast<int*>(item.target));
+      break;
+    case Kind::int64:
+      ok = detail::read_number(value, *static_cast<std::int64_t*>(item.target));
+      break;
+    case Kind::uint64:
+      ok = detail::read_number(value, *static_cast<std::uint64_t*>(item.target)), kind = "a whole number >= 0";
+      break;
+    case Kind::real32:
+      ok = detail::read_number(value, *static_cast<float*>(item.target)), kind = "a number";
+      break;
+    default:
+      ok = detail::read_number(value, *static_cast<double*>(item.target)), kind = "a number";
+      break;
   }
   require<UsageError>(ok, where, "--", item.name, " is '", value, "'; it must be ", kind);
 }
@@ -289,21 +328,35 @@ inline void Options::assign_number(Item& item, const std::string& value, const s
 inline void Options::check_rules(const Item& item, const std::string& where) const {
   double value = 0;
   switch (item.kind) {
-    case Kind::int32: value = *static_cast<const int*>(item.target); break;
-    case Kind::int64: value = static_cast<double>(*static_cast<const std::int64_t*>(item.target)); break;
-    case Kind::uint64: value = static_cast<double>(*static_cast<const std::uint64_t*>(item.target)); break;
-    case Kind::real32: value = static_cast<double>(*static_cast<const float*>(item.target)); break;
-    case Kind::real64: value = *static_cast<const double*>(item.target); break;
+    case Kind::int32:
+      value = *static_cast<const int*>(item.target);
+      break;
+    case Kind::int64:
+      value = static_cast<double>(*static_cast<const std::int64_t*>(item.target));
+      break;
+    case Kind::uint64:
+      value = static_cast<double>(*static_cast<const std::uint64_t*>(item.target));
+      break;
+    case Kind::real32:
+      value = static_cast<double>(*static_cast<const float*>(item.target));
+      break;
+    case Kind::real64:
+      value = *static_cast<const double*>(item.target);
+      break;
     case Kind::text: {
       const std::string& text = *static_cast<const std::string*>(item.target);
-      if (item.choices.empty() || std::find(item.choices.begin(), item.choices.end(), text) != item.choices.end()) return;
+      if (item.choices.empty() || std::find(item.choices.begin(), item.choices.end(), text) != item.choices.end())
+        return;
       if (text == item.default_text) return;  // an empty default: nothing chosen
-      fail<UsageError>(where, "--", item.name, " is '", text, "'; it must be one of ", detail::joined(item.choices, ", "));
+      fail<UsageError>(where, "--", item.name, " is '", text, "'; it must be one of ",
+                       detail::joined(item.choices, ", "));
     }
-    default: return;
+    default:
+      return;
   }
   const auto refuse = [&](const char* relation, double bound) {
-    fail<UsageError>(where, "--", item.name, " is ", detail::number_text(value), "; it must be ", relation, detail::number_text(bound));
+    fail<UsageError>(where, "--", item.name, " is ", detail::number_text(value), "; it must be ", relation,
+                     detail::number_text(bound));
   };
   require<UsageError>(value == value, where, "--", item.name, " is not a number");
   if (item.least && value < *item.least) refuse(">= ", *item.least);
@@ -319,18 +372,26 @@ inline bool Options::given(std::string_view name) const {
 
 inline std::string Options::text_of(const Item& item) {
   switch (item.kind) {
-    case Kind::text: return *static_cast<const std::string*>(item.target);
-    case Kind::boolean: return *static_cast<const bool*>(item.target) ? "on" : "off";
+    case Kind::text:
+      return *static_cast<const std::string*>(item.target);
+    case Kind::boolean:
+      return *static_cast<const bool*>(item.target) ? "on" : "off";
     case Kind::optional_boolean: {
       const auto& value = *static_cast<const std::optional<bool>*>(item.target);
       return !value ? "auto" : *value ? "on" : "off";
     }
-    case Kind::int32: return detail::number_text(*static_cast<const int*>(item.target));
-    case Kind::int64: return detail::number_text(*static_cast<const std::int64_t*>(item.target));
-    case Kind::uint64: return detail::number_text(*static_cast<const std::uint64_t*>(item.target));
-    case Kind::real32: return detail::number_text(*static_cast<const float*>(item.target));
-    case Kind::real64: return detail::number_text(*static_cast<const double*>(item.target));
-    case Kind::list: return detail::joined(*static_cast<const std::vector<std::string>*>(item.target), " ");
+    case Kind::int32:
+      return detail::number_text(*static_cast<const int*>(item.target));
+    case Kind::int64:
+      return detail::number_text(*static_cast<const std::int64_t*>(item.target));
+    case Kind::uint64:
+      return detail::number_text(*static_cast<const std::uint64_t*>(item.target));
+    case Kind::real32:
+      return detail::number_text(*static_cast<const float*>(item.target));
+    case Kind::real64:
+      return detail::number_text(*static_cast<const double*>(item.target));
+    case Kind::list:
+      return detail::joined(*static_cast<const std::vector<std::string>*>(item.target), " ");
   }
   return {};
 }
@@ -348,7 +409,8 @@ inline std::string Options::yaml() const {
     out += item.name + ": ";
     if (item.kind == Kind::list) {
       std::vector<std::string> parts;
-      for (const std::string& part : *static_cast<const std::vector<std::string>*>(item.target)) parts.push_back(detail::quoted(part));
+      for (const std::string& part : *static_cast<const std::vector<std::string>*>(item.target))
+        parts.push_back(detail::quoted(part));
       out += "[" + detail::joined(parts, ", ") + "]";
     } else {
       out += item.kind == Kind::text ? detail::quoted(text_of(item)) : text_of(item);
@@ -371,7 +433,8 @@ inline std::string Options::help() const {
   std::string group;
   for (const Item& item : items_) {
     if (item.group != group) out += "\n" + (group = item.group) + "\n";
-    std::string left = item.positional ? "  <" + item.name + ">" : "  --" + item.name + (item.value_name.empty() ? "" : " " + item.value_name);
+    std::string left = item.positional ? "  <" + item.name + ">"
+                                       : "  --" + item.name + (item.value_name.empty() ? "" : " " + item.value_name);
     left.resize(std::max<std::size_t>(left.size() + 2, 32), ' ');
     std::vector<std::string> notes;
     if (!item.unit.empty()) notes.push_back(item.unit);

@@ -15,8 +15,8 @@ KDLIB_NAMESPACE_BEGIN
 /// "1:05" or "2:03:10" for a number of seconds >= 0.
 std::string duration_text(double seconds);
 
-/// Writes to `stream` (stderr as a rule). On a terminal one line is rewritten in place: bar, step, loss, tokens/s, time left.
-/// Elsewhere a plain line is written at the first and last step and at most every `seconds_between` in between.
+/// Writes to `stream` (stderr as a rule). On a terminal one line is rewritten in place: bar, step, loss, tokens/s, time
+/// left. Elsewhere a plain line is written at the first and last step and at most every `seconds_between` in between.
 class Progress {
  public:
   explicit Progress(std::FILE* stream = stderr, double seconds_between = 10);
@@ -35,7 +35,8 @@ class Progress {
 
   bool on_terminal() const { return terminal_; }
   /// The line that show() writes, without control characters, for `width` columns.
-  static std::string line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail, int width);
+  static std::string line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail,
+                          int width);
 
  private:
   double seconds_left(std::int64_t done, std::int64_t total, double seconds);

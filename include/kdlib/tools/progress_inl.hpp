@@ -39,7 +39,8 @@ inline std::string duration_text(double seconds) {
 inline Progress::Progress(std::FILE* stream, double seconds_between)
     : stream_(stream), terminal_(::isatty(::fileno(stream)) == 1), seconds_between_(seconds_between) {}
 
-inline std::string Progress::line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail, int width) {
+inline std::string Progress::line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail,
+                                  int width) {
   const double share = total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0.0;
   const std::string head = concat(done, "/", total, " ");
   std::string tail = seconds_left >= 0 ? concat("  left ", duration_text(seconds_left)) : std::string();
@@ -62,7 +63,8 @@ inline double Progress::seconds_left(std::int64_t done, std::int64_t total, doub
   }
   // Before a second point is known, the speed from the very start is the best guess.
   const bool measured = done > first_done_;
-  const double steps = static_cast<double>(measured ? done - first_done_ : done), spent = measured ? seconds - first_seconds_ : seconds;
+  const double steps = static_cast<double>(measured ? done - first_done_ : done),
+               spent = measured ? seconds - first_seconds_ : seconds;
   return steps > 0 ? spent / steps * static_cast<double>(total - done) : -1;
 }
 
@@ -74,15 +76,17 @@ inline void Progress::show(std::int64_t done, std::int64_t total, double seconds
   } else {
     if (last_shown_ >= 0 && done < total && seconds - last_shown_ < seconds_between_) return;
     last_shown_ = seconds;
-    std::fprintf(stream_, "step %lld of %lld%s%s  %.*s\n", static_cast<long long>(done), static_cast<long long>(total), left >= 0 ? "  left " : "",
-                 left >= 0 ? duration_text(left).c_str() : "", static_cast<int>(detail.size()), detail.data());
+    std::fprintf(stream_, "step %lld of %lld%s%s  %.*s\n", static_cast<long long>(done), static_cast<long long>(total),
+                 left >= 0 ? "  left " : "", left >= 0 ? duration_text(left).c_str() : "",
+                 static_cast<int>(detail.size()), detail.data());
   }
   std::fflush(stream_);
 }
 
 inline void Progress::show(const StepReport& report) {
   show(report.step, report.steps, report.seconds,
-       concat("loss ", detail::fixed_text(report.loss, 4), "  ", detail::fixed_text(report.tokens_per_s, report.tokens_per_s < 100 ? 1 : 0), " tokens/s"));
+       concat("loss ", detail::fixed_text(report.loss, 4), "  ",
+              detail::fixed_text(report.tokens_per_s, report.tokens_per_s < 100 ? 1 : 0), " tokens/s"));
 }
 
 inline void Progress::note(std::string_view text) {

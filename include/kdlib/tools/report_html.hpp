@@ -39,7 +39,7 @@ struct ReportSample {
 struct RunReport {
   std::string title, summary;
   std::vector<std::pair<std::string, std::string>> facts;  // name, value: settings and the machine
-  std::vector<std::string> figures;  // SVG texts (dot_plot.hpp), put in as they are
+  std::vector<std::string> figures;                        // SVG texts (dot_plot.hpp), put in as they are
   std::vector<ReportTable> tables;
   std::vector<ReportChart> charts;
   std::vector<ReportSample> samples;

@@ -26,11 +26,13 @@ inline void on_stop_signal(int number) {
 }
 }  // namespace detail
 
-/// Catches SIGINT and SIGTERM for its life: `settings.stop = signals.flag();`. Each is caught once: a second one has its usual effect.
+/// Catches SIGINT and SIGTERM for its life: `settings.stop = signals.flag();`. Each is caught once: a second one has
+/// its usual effect.
 class StopSignals {
  public:
   StopSignals() {
-    static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
+    static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
+                  "a signal handler may only touch lock-free atomics");
     detail::stop_flag().store(false);
     detail::stop_signal_seen().store(0);
     struct sigaction action {};
@@ -52,7 +54,8 @@ class StopSignals {
   int signal() const { return detail::stop_signal_seen().load(); }
 
  private:
-  struct sigaction interrupt_before_ {}, terminate_before_ {};
+  struct sigaction interrupt_before_ {
+  }, terminate_before_{};
 };
 
 KDLIB_NAMESPACE_END

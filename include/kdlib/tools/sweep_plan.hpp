@@ -13,12 +13,13 @@ KDLIB_NAMESPACE_BEGIN
 
 /// One run: its place in the grid and what `distil` is told.
 struct SweepRun {
-  std::string name;                      // of its folder, made of the labels: "quantizer=nf4,lambda=0.5,seed=1"
-  std::vector<std::string> labels;       // one an axis
-  std::vector<FileSetting> settings;     // later ones replace earlier ones of the same key
+  std::string name;                   // of its folder, made of the labels: "quantizer=nf4,lambda=0.5,seed=1"
+  std::vector<std::string> labels;    // one an axis
+  std::vector<FileSetting> settings;  // later ones replace earlier ones of the same key
 };
 
-/// Runs are the product of the axes in the order of the file, the last one fastest. The axis `seed` is what means are taken over.
+/// Runs are the product of the axes in the order of the file, the last one fastest. The axis `seed` is what means are
+/// taken over.
 struct SweepPlan {
   std::string path, out;
   std::vector<std::string> axes;

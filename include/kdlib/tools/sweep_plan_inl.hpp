@@ -61,8 +61,10 @@ class SweepReader {
     std::vector<FileSetting> out;
     for (const auto& entry : node) {
       FileSetting setting{scalar(entry.first, "a key"), {}};
-      check(setting.key != "out" && setting.key != "resume" && setting.key != "dry-run", entry.first, setting.key + " belongs to the sweep, not to its runs");
-      for (const FileSetting& other : out) check(other.key != setting.key, entry.first, "the key " + setting.key + " is given twice");
+      check(setting.key != "out" && setting.key != "resume" && setting.key != "dry-run", entry.first,
+            setting.key + " belongs to the sweep, not to its runs");
+      for (const FileSetting& other : out)
+        check(other.key != setting.key, entry.first, "the key " + setting.key + " is given twice");
       if (entry.second.IsSequence())
         for (const auto& element : entry.second) setting.values.push_back(scalar(element, setting.key));
       else setting.values.push_back(scalar(entry.second, setting.key));
@@ -76,18 +78,24 @@ class SweepReader {
     check(node.IsMap(), node, "grid must be a mapping of axes");
     for (const auto& entry : node) {
       const std::string axis = scalar(entry.first, "an axis");
-      check(std::find(plan_.axes.begin(), plan_.axes.end(), axis) == plan_.axes.end(), entry.first, "the axis " + axis + " is given twice");
+      check(std::find(plan_.axes.begin(), plan_.axes.end(), axis) == plan_.axes.end(), entry.first,
+            "the axis " + axis + " is given twice");
       std::vector<SweepValue> values;
       if (entry.second.IsMap()) {
-        for (const auto& value : entry.second) values.push_back({scalar(value.first, "a label"), settings(value.second, axis + " " + value.first.Scalar())});
+        for (const auto& value : entry.second)
+          values.push_back({scalar(value.first, "a label"), settings(value.second, axis + " " + value.first.Scalar())});
       } else {
-        check(entry.second.IsSequence(), entry.second, axis + " must be a list of values or a mapping of labels to settings");
-        check(axis != "out" && axis != "resume" && axis != "dry-run", entry.first, axis + " belongs to the sweep, not to its runs");
+        check(entry.second.IsSequence(), entry.second,
+              axis + " must be a list of values or a mapping of labels to settings");
+        check(axis != "out" && axis != "resume" && axis != "dry-run", entry.first,
+              axis + " belongs to the sweep, not to its runs");
         for (const auto& value : entry.second) values.push_back({scalar(value, axis), {{axis, {value.Scalar()}}}});
       }
       check(!values.empty(), entry.second, axis + " has no values");
       for (std::size_t i = 0; i < values.size(); ++i)
-        for (std::size_t j = 0; j < i; ++j) check(values[i].label != values[j].label, entry.second, axis + " has the value " + values[i].label + " twice");
+        for (std::size_t j = 0; j < i; ++j)
+          check(values[i].label != values[j].label, entry.second,
+                axis + " has the value " + values[i].label + " twice");
       plan_.axes.push_back(axis);
       axes_.push_back(std::move(values));
     }
@@ -114,7 +122,8 @@ class SweepReader {
     for (const auto& rule : excluded_) {
       bool fits = true;
       for (const auto& [axis, labels] : rule) {
-        const auto at = static_cast<std::size_t>(std::find(plan_.axes.begin(), plan_.axes.end(), axis) - plan_.axes.begin());
+        const auto at =
+            static_cast<std::size_t>(std::find(plan_.axes.begin(), plan_.axes.end(), axis) - plan_.axes.begin());
         fits = fits && std::find(labels.begin(), labels.end(), run.labels[at]) != labels.end();
       }
       if (fits) return true;
@@ -126,19 +135,26 @@ class SweepReader {
   void check_excluded() const {
     for (std::size_t r = 0; r < excluded_.size(); ++r)
       for (const auto& [axis, labels] : excluded_[r]) {
-        const auto at = static_cast<std::size_t>(std::find(plan_.axes.begin(), plan_.axes.end(), axis) - plan_.axes.begin());
-        require<UsageError>(at < plan_.axes.size(), plan_.path, ":", excluded_at_[r], ": except: there is no axis ", axis);
+        const auto at =
+            static_cast<std::size_t>(std::find(plan_.axes.begin(), plan_.axes.end(), axis) - plan_.axes.begin());
+        require<UsageError>(at < plan_.axes.size(), plan_.path, ":", excluded_at_[r], ": except: there is no axis ",
+                            axis);
         for (const std::string& label : labels) {
           bool known = false;
           for (const SweepValue& value : axes_[at]) known = known || value.label == label;
-          require<UsageError>(known, plan_.path, ":", excluded_at_[r], ": except: the axis ", axis, " has no value ", label);
+          require<UsageError>(known, plan_.path, ":", excluded_at_[r], ": except: the axis ", axis, " has no value ",
+                              label);
         }
       }
   }
 
   static std::string folder_text(const std::string& text) {
     std::string out;
-    for (const char c : text) out += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' || c == '+' ? c : '-';
+    for (const char c : text)
+      out += (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+                     c == '-' || c == '+'
+                 ? c
+                 : '-';
     return out;
   }
 
@@ -162,7 +178,8 @@ class SweepReader {
         for (const FileSetting& s : value.settings) put(run.settings, s);
       }
       if (!left_out(run)) {
-        require<UsageError>(names.insert(run.name).second, plan_.path, ": two runs would have the folder ", run.name, ": give their labels different letters");
+        require<UsageError>(names.insert(run.name).second, plan_.path, ": two runs would have the folder ", run.name,
+                            ": give their labels different letters");
         plan_.runs.push_back(std::move(run));
       }
       std::size_t a = axes_.size();
@@ -183,7 +200,9 @@ class SweepReader {
 
 inline std::string SweepPlan::folder(const SweepRun& run) const { return join_path(join_path(out, "runs"), run.name); }
 
-inline std::size_t SweepPlan::seed_axis() const { return static_cast<std::size_t>(std::find(axes.begin(), axes.end(), "seed") - axes.begin()); }
+inline std::size_t SweepPlan::seed_axis() const {
+  return static_cast<std::size_t>(std::find(axes.begin(), axes.end(), "seed") - axes.begin());
+}
 
 inline SweepPlan read_sweep(const std::string& path) { return detail::SweepReader(path).read(); }
 

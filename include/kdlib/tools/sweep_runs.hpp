@@ -35,9 +35,11 @@ struct SweepProgress {
   double seconds = 0;
 };
 
-/// Starts the runs in order, `jobs` at a time, each with its output in out/logs/<name>.log, and waits for them. Answers the status of each. A child
-/// is asked to stop (SIGTERM: distil saves and ends) when `stop` says so or when this process dies; then the rest stays missing.
-std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs, const SweepSettings& settings, const std::function<bool()>& stop,
+/// Starts the runs in order, `jobs` at a time, each with its output in out/logs/<name>.log, and waits for them. Answers
+/// the status of each. A child is asked to stop (SIGTERM: distil saves and ends) when `stop` says so or when this
+/// process dies; then the rest stays missing.
+std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs,
+                                   const SweepSettings& settings, const std::function<bool()>& stop,
                                    const std::function<void(const SweepProgress&)>& progress);
 
 /// Output of a child that is waited for: stdout and stderr together, and its exit status (-1: a signal).

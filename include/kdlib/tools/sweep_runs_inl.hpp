@@ -25,23 +25,29 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string sweep_log(const SweepPlan& plan, const SweepRun& run) { return join_path(join_path(plan.out, "logs"), run.name + ".log"); }
+inline std::string sweep_log(const SweepPlan& plan, const SweepRun& run) {
+  return join_path(join_path(plan.out, "logs"), run.name + ".log");
+}
 
 /// "1e-3" and "0.001", "on" and "true" are the same setting.
 inline bool same_value(const std::string& a, const std::string& b) {
   if (a == b) return true;
-  const auto truth = [](const std::string& s) { return s == "on" || s == "true" || s == "yes" ? 1 : s == "off" || s == "false" || s == "no" ? 0 : -1; };
+  const auto truth = [](const std::string& s) {
+    return s == "on" || s == "true" || s == "yes" ? 1 : s == "off" || s == "false" || s == "no" ? 0 : -1;
+  };
   if (truth(a) >= 0 && truth(a) == truth(b)) return true;
   char *end_a = nullptr, *end_b = nullptr;
   const double x = std::strtod(a.c_str(), &end_a), y = std::strtod(b.c_str(), &end_b);
-  return *end_a == 0 && *end_b == 0 && end_a != a.c_str() && end_b != b.c_str() && static_cast<float>(x) == static_cast<float>(y);
+  return *end_a == 0 && *end_b == 0 && end_a != a.c_str() && end_b != b.c_str() &&
+         static_cast<float>(x) == static_cast<float>(y);
 }
 
 inline std::vector<std::string> list_elements(const FileSetting& s) {
   std::vector<std::string> out;
   for (const std::string& value : s.values) {  // config.yaml may hold a list as one text with commas
     std::size_t at = 0;
-    for (std::size_t comma; (comma = value.find(',', at)) != std::string::npos; at = comma + 1) out.push_back(value.substr(at, comma - at));
+    for (std::size_t comma; (comma = value.find(',', at)) != std::string::npos; at = comma + 1)
+      out.push_back(value.substr(at, comma - at));
     out.push_back(value.substr(at));
   }
   return out;
@@ -50,14 +56,17 @@ inline std::vector<std::string> list_elements(const FileSetting& s) {
 inline void check_same_run(const std::string& config, const SweepRun& run) {
   const std::vector<FileSetting> before = read_yaml_settings(config);
   for (const FileSetting& wanted : run.settings) {
-    if (wanted.key == "threads" || wanted.key == "preset" || wanted.key == "config" || wanted.key == "keep" || wanted.key == "save-every") continue;
+    if (wanted.key == "threads" || wanted.key == "preset" || wanted.key == "config" || wanted.key == "keep" ||
+        wanted.key == "save-every")
+      continue;
     for (const FileSetting& old : before) {
       if (old.key != wanted.key) continue;
       const std::vector<std::string> a = list_elements(old), b = list_elements(wanted);
       bool same = a.size() == b.size();
       for (std::size_t i = 0; same && i < a.size(); ++i) same = same_value(a[i], b[i]);
       const auto text = [](const FileSetting& s) { return s.values.empty() ? std::string() : s.values[0]; };
-      require<ConfigError>(same, "[sweep] ", config, " has ", wanted.key, ": ", text(old), ", the sweep's file has ", text(wanted), ": use another `out`, or remove that folder");
+      require<ConfigError>(same, "[sweep] ", config, " has ", wanted.key, ": ", text(old), ", the sweep's file has ",
+                           text(wanted), ": use another `out`, or remove that folder");
     }
   }
 }
@@ -72,8 +81,10 @@ inline std::string last_error(const std::string& log) {
 }
 
 /// Starts a child with stdin from nowhere and both outputs in `log`; it is told to stop when this process dies.
-inline pid_t start_child(const std::string& program, const std::vector<std::string>& arguments, const std::string& log) {
-  const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+inline pid_t start_child(const std::string& program, const std::vector<std::string>& arguments,
+                         const std::string& log) {
+  const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666),
+            in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   require<IoError>(out >= 0 && in >= 0, "[sweep] cannot write ", log, ": ", std::strerror(errno));
   std::vector<char*> words{const_cast<char*>(program.c_str())};
   for (const std::string& a : arguments) words.push_back(const_cast<char*>(a.c_str()));
@@ -82,7 +93,7 @@ inline pid_t start_child(const std::string& program, const std::vector<std::stri
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(143);  // it died in between
-    ::setpgid(0, 0);                          // an interrupt at the terminal reaches the sweep alone, which passes it on once
+    ::setpgid(0, 0);  // an interrupt at the terminal reaches the sweep alone, which passes it on once
     ::dup2(in, 0);
     ::dup2(out, 1);
     ::dup2(out, 2);
@@ -98,7 +109,7 @@ inline pid_t start_child(const std::string& program, const std::vector<std::stri
 }
 
 inline void pause_milliseconds(long milliseconds) {
-  const struct timespec pause {milliseconds / 1000, milliseconds % 1000 * 1000000};
+  const struct timespec pause { milliseconds / 1000, milliseconds % 1000 * 1000000 };
   ::nanosleep(&pause, nullptr);
 }
 
@@ -116,7 +127,8 @@ inline SweepStatus sweep_status(const SweepPlan& plan, const SweepRun& run) {
   return error.empty() ? SweepStatus{} : SweepStatus{SweepState::failed, error};
 }
 
-inline std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs, const SweepSettings& settings, const std::function<bool()>& stop,
+inline std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs,
+                                          const SweepSettings& settings, const std::function<bool()>& stop,
                                           const std::function<void(const SweepProgress&)>& progress) {
   struct Child {
     pid_t process;
@@ -147,7 +159,8 @@ inline std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vect
       const auto& given = runs[next]->settings;
       const bool own = std::any_of(given.begin(), given.end(), [](const FileSetting& s) { return s.key == "threads"; });
       if (settings.threads > 0 && !own) arguments.push_back(concat("--threads=", settings.threads));
-      children.push_back({detail::start_child(settings.program, arguments, detail::sweep_log(plan, *runs[next])), next});
+      children.push_back(
+          {detail::start_child(settings.program, arguments, detail::sweep_log(plan, *runs[next])), next});
       ++next;
       changed = true;
     }
@@ -159,7 +172,8 @@ inline std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vect
       }
       SweepStatus& result = out[children[c].run];
       if (WIFEXITED(status) && WEXITSTATUS(status) == 0) result.state = SweepState::done;
-      else if (!stopping) result = {SweepState::failed, detail::last_error(detail::sweep_log(plan, *runs[children[c].run]))};
+      else if (!stopping)
+        result = {SweepState::failed, detail::last_error(detail::sweep_log(plan, *runs[children[c].run]))};
       if (result.state == SweepState::failed && result.error.empty()) {
         result.error = "error: " + detail::ending_of(status);
         AppendFile log(detail::sweep_log(plan, *runs[children[c].run]));
@@ -178,7 +192,8 @@ inline std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vect
   return out;
 }
 
-inline ChildOutput run_child(const std::string& program, const std::vector<std::string>& arguments, const std::string& log) {
+inline ChildOutput run_child(const std::string& program, const std::vector<std::string>& arguments,
+                             const std::string& log) {
   const pid_t child = detail::start_child(program, arguments, log);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0)

@@ -16,8 +16,9 @@ struct SweepNumbers {
   std::vector<double> values;
 };
 
-/// forward_kl_before, forward_kl, forward_kl_gone (share), reverse_kl_before, reverse_kl, top1_before, top1, top1_recovered (share of the gap to 1),
-/// perplexity_teacher, perplexity_before, perplexity, seconds. "before" is the rounded student, the others the distilled one; held-out text.
+/// forward_kl_before, forward_kl, forward_kl_gone (share), reverse_kl_before, reverse_kl, top1_before, top1,
+/// top1_recovered (share of the gap to 1), perplexity_teacher, perplexity_before, perplexity, seconds. "before" is the
+/// rounded student, the others the distilled one; held-out text.
 const std::vector<std::string>& sweep_metric_names();
 
 /// Reads result.json of a run.
@@ -25,8 +26,8 @@ SweepNumbers read_sweep_numbers(const std::string& folder);
 
 /// Runs that differ in the seed alone.
 struct SweepRow {
-  std::vector<std::string> labels;      // of the axes but the seed
-  std::vector<std::size_t> runs;        // indices into the plan
+  std::vector<std::string> labels;        // of the axes but the seed
+  std::vector<std::size_t> runs;          // indices into the plan
   std::vector<double> means, deviations;  // by metric, over the finished runs; sample deviation, NaN for fewer than two
   std::size_t finished = 0;
 };

@@ -33,9 +33,14 @@ struct SweepColumn {
   const char *title, *metric, *format;
   double factor;
 };
-inline constexpr SweepColumn sweep_columns[] = {{"forward KL rounded", "forward_kl_before", "%.4f", 1}, {"distilled", "forward_kl", "%.4f", 1}, {"gone %", "forward_kl_gone", "%.1f", 100},
-                                                {"top-1 rounded", "top1_before", "%.4f", 1},            {"distilled", "top1", "%.4f", 1},       {"gap recovered %", "top1_recovered", "%.1f", 100},
-                                                {"perplexity", "perplexity", "%.3f", 1},                {"seconds", "seconds", "%.1f", 1}};
+inline constexpr SweepColumn sweep_columns[] = {{"forward KL rounded", "forward_kl_before", "%.4f", 1},
+                                                {"distilled", "forward_kl", "%.4f", 1},
+                                                {"gone %", "forward_kl_gone", "%.1f", 100},
+                                                {"top-1 rounded", "top1_before", "%.4f", 1},
+                                                {"distilled", "top1", "%.4f", 1},
+                                                {"gap recovered %", "top1_recovered", "%.1f", 100},
+                                                {"perplexity", "perplexity", "%.3f", 1},
+                                                {"seconds", "seconds", "%.1f", 1}};
 
 inline std::vector<std::string> sweep_header(const SweepResult& result) {
   std::vector<std::string> out = result.axes;
@@ -46,7 +51,8 @@ inline std::vector<std::string> sweep_header(const SweepResult& result) {
 
 inline std::vector<std::string> sweep_cells(const SweepRow& row) {
   std::vector<std::string> out = row.labels;
-  out.push_back(row.finished == row.runs.size() ? std::to_string(row.finished) : concat(row.finished, " of ", row.runs.size()));
+  out.push_back(row.finished == row.runs.size() ? std::to_string(row.finished)
+                                                : concat(row.finished, " of ", row.runs.size()));
   for (const SweepColumn& c : sweep_columns) out.push_back(mean_text(row, c.metric, c.format, c.factor));
   return out;
 }
@@ -56,29 +62,37 @@ inline std::vector<std::string> sweep_problems(const SweepPlan& plan, const Swee
   std::vector<std::string> out;
   for (std::size_t r = 0; r < plan.runs.size(); ++r)
     if (result.statuses[r].state != SweepState::done)
-      out.push_back(concat(plan.runs[r].name, ": ", result.statuses[r].state == SweepState::failed ? "failed, " + result.statuses[r].error : std::string("not finished")));
+      out.push_back(concat(plan.runs[r].name, ": ",
+                           result.statuses[r].state == SweepState::failed ? "failed, " + result.statuses[r].error
+                                                                          : std::string("not finished")));
   return out;
 }
 
 inline const char* const sweep_note =
-    "Held-out text, means over seeds \xC2\xB1 sample deviation. KL in nats a token; gone: 1 - distilled / rounded; gap recovered: (distilled - rounded) / (1 - rounded) of top-1 agreement "
+    "Held-out text, means over seeds \xC2\xB1 sample deviation. KL in nats a token; gone: 1 - distilled / rounded; gap "
+    "recovered: (distilled - rounded) / (1 - rounded) of top-1 agreement "
     "with the teacher; seconds: wall time of the steps.";
 
 }  // namespace detail
 
 inline const std::vector<std::string>& sweep_metric_names() {
-  static const std::vector<std::string> names{"forward_kl_before", "forward_kl", "forward_kl_gone", "reverse_kl_before", "reverse_kl",  "top1_before",
-                                              "top1",              "top1_recovered", "perplexity_teacher", "perplexity_before", "perplexity", "seconds"};
+  static const std::vector<std::string> names{
+      "forward_kl_before", "forward_kl", "forward_kl_gone", "reverse_kl_before",  "reverse_kl",
+      "top1_before",       "top1",       "top1_recovered",  "perplexity_teacher", "perplexity_before",
+      "perplexity",        "seconds"};
   return names;
 }
 
 inline SweepNumbers read_sweep_numbers(const std::string& folder) {
   const std::string path = join_path(folder, "result.json");
   const DistilResult r = read_result_json(path);
-  require<FormatError>(r.rows.size() == 3, "[sweep] ", path, ": models has ", r.rows.size(), " entries; teacher, student before and distilled are needed");
+  require<FormatError>(r.rows.size() == 3, "[sweep] ", path, ": models has ", r.rows.size(),
+                       " entries; teacher, student before and distilled are needed");
   const EvaluationRow &teacher = r.rows[0], &before = r.rows[1], &after = r.rows[2];
-  return {{before.forward_kl, after.forward_kl, detail::share(before.forward_kl - after.forward_kl, before.forward_kl), before.reverse_kl, after.reverse_kl, before.top1, after.top1,
-           detail::share(after.top1 - before.top1, 1 - before.top1), teacher.perplexity, before.perplexity, after.perplexity, r.seconds}};
+  return {{before.forward_kl, after.forward_kl, detail::share(before.forward_kl - after.forward_kl, before.forward_kl),
+           before.reverse_kl, after.reverse_kl, before.top1, after.top1,
+           detail::share(after.top1 - before.top1, 1 - before.top1), teacher.perplexity, before.perplexity,
+           after.perplexity, r.seconds}};
 }
 
 inline SweepResult collect_sweep(const SweepPlan& plan) {
@@ -88,7 +102,8 @@ inline SweepResult collect_sweep(const SweepPlan& plan) {
     if (a != seed) out.axes.push_back(plan.axes[a]);
   for (std::size_t r = 0; r < plan.runs.size(); ++r) {
     out.statuses.push_back(sweep_status(plan, plan.runs[r]));
-    out.numbers.push_back(out.statuses[r].state == SweepState::done ? read_sweep_numbers(plan.folder(plan.runs[r])) : SweepNumbers{});
+    out.numbers.push_back(out.statuses[r].state == SweepState::done ? read_sweep_numbers(plan.folder(plan.runs[r]))
+                                                                    : SweepNumbers{});
     std::vector<std::string> labels = plan.runs[r].labels;
     if (seed < labels.size()) labels.erase(labels.begin() + static_cast<std::ptrdiff_t>(seed));
     auto row = std::find_if(out.rows.begin(), out.rows.end(), [&](const SweepRow& x) { return x.labels == labels; });
@@ -110,7 +125,8 @@ inline SweepResult collect_sweep(const SweepPlan& plan) {
       for (const std::size_t r : row.runs)
         if (!out.numbers[r].values.empty()) mean += out.numbers[r].values[m] / n;
       for (const std::size_t r : row.runs)
-        if (!out.numbers[r].values.empty()) squares += (out.numbers[r].values[m] - mean) * (out.numbers[r].values[m] - mean);
+        if (!out.numbers[r].values.empty())
+          squares += (out.numbers[r].values[m] - mean) * (out.numbers[r].values[m] - mean);
       row.means[m] = mean;
       if (row.finished > 1) row.deviations[m] = std::sqrt(squares / (n - 1));
     }
@@ -141,8 +157,14 @@ inline std::string sweep_json(const SweepPlan& plan, const SweepResult& result) 
   const auto& names = sweep_metric_names();
   json.begin_object().member("file", file_name(plan.path)).member("axes", result.axes).key("rows").begin_array();
   for (const SweepRow& row : result.rows) {
-    json.begin_object().member("labels", row.labels).member("runs", row.runs.size()).member("finished", row.finished).key("metrics").begin_object();
-    for (std::size_t m = 0; m < names.size(); ++m) json.key(names[m]).begin_object().member("mean", row.means[m]).member("sd", row.deviations[m]).end_object();
+    json.begin_object()
+        .member("labels", row.labels)
+        .member("runs", row.runs.size())
+        .member("finished", row.finished)
+        .key("metrics")
+        .begin_object();
+    for (std::size_t m = 0; m < names.size(); ++m)
+      json.key(names[m]).begin_object().member("mean", row.means[m]).member("sd", row.deviations[m]).end_object();
     json.end_object().end_object();
   }
   json.end_array().key("runs").begin_array();
@@ -156,9 +178,12 @@ inline std::string sweep_json(const SweepPlan& plan, const SweepResult& result) 
       else json.member(s.key, s.values);
     }
     const SweepStatus& status = result.statuses[r];
-    json.end_object().member("state", status.state == SweepState::done ? "done" : status.state == SweepState::failed ? "failed" : "missing");
+    json.end_object().member("state", status.state == SweepState::done     ? "done"
+                                      : status.state == SweepState::failed ? "failed"
+                                                                           : "missing");
     if (!status.error.empty()) json.member("error", status.error);
-    for (std::size_t m = 0; m < result.numbers[r].values.size(); ++m) json.member(names[m], result.numbers[r].values[m]);
+    for (std::size_t m = 0; m < result.numbers[r].values.size(); ++m)
+      json.member(names[m], result.numbers[r].values[m]);
     json.end_object();
   }
   return json.end_array().end_object().text();
@@ -186,7 +211,9 @@ inline DotPlot sweep_plot(const SweepPlan& plan, const SweepResult& result) {
     dot.mean = row.means[after];
     dot.deviation = row.deviations[after];
     dot.before = row.means[before];
-    if (axis < row.labels.size()) dot.color = static_cast<int>(std::find(plot.colors.begin(), plot.colors.end(), row.labels[axis]) - plot.colors.begin());
+    if (axis < row.labels.size())
+      dot.color =
+          static_cast<int>(std::find(plot.colors.begin(), plot.colors.end(), row.labels[axis]) - plot.colors.begin());
     plot.rows.push_back(std::move(dot));
   }
   if (axis < result.axes.size())

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The string functions that evaluation tasks are defined by, with the meaning they have in lm-evaluation-harness (Python's).
+// The string functions that evaluation tasks are defined by, with the meaning they have in lm-evaluation-harness
+// (Python's).
 #ifndef KDLIB_TOOLS_TASK_TEXT_HPP
 #define KDLIB_TOOLS_TASK_TEXT_HPP
 
@@ -22,8 +23,8 @@ std::int64_t count_characters(std::string_view text);
 std::int64_t count_words(std::string_view text);
 /// Every occurrence from left to right, once.
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
-/// First character in title case, all others in lower case. InputError for the few letters whose case is longer than one character or
-/// depends on what stands around them.
+/// First character in title case, all others in lower case. InputError for the few letters whose case is longer than
+/// one character or depends on what stands around them.
 std::string capitalize(std::string_view text);
 /// HellaSwag's clean-up of WikiHow's marks.
 std::string hellaswag_text(std::string_view text);

@@ -51,7 +51,8 @@ inline std::string strip_inside(std::string_view text, char open, char close) {
 inline std::string wikitext_contraction(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
-    if (text.size() - at >= 5 && text.substr(at, 3) == "/' " && text[at + 3] >= '0' && text[at + 3] <= '9' && text[at + 4] == '/') {
+    if (text.size() - at >= 5 && text.substr(at, 3) == "/' " && text[at + 3] >= '0' && text[at + 3] <= '9' &&
+        text[at + 4] == '/') {
       out += "/'[0-9]/";
       at += 5;
     } else {
@@ -114,8 +115,10 @@ inline std::string capitalize(std::string_view text) {
     const char32_t c = detail::next_code_point(text.data(), at);
     bool odd = !first && (c == 0x130 || c == 0x3A3);  // I with a dot: two characters; capital sigma: by what follows
     for (const char32_t longer : detail::longer_title_case) odd = odd || (first && c == longer);
-    require<InputError>(!odd, "[capitalize] the case of U+", static_cast<std::uint32_t>(c), " (decimal) in \"", text, "\" is not one character: write the text in its final case");
-    append_utf8(out, first ? detail::case_of(detail::title_case_ranges, c) : detail::case_of(detail::lower_case_ranges, c));
+    require<InputError>(!odd, "[capitalize] the case of U+", static_cast<std::uint32_t>(c), " (decimal) in \"", text,
+                        "\" is not one character: write the text in its final case");
+    append_utf8(out,
+                first ? detail::case_of(detail::title_case_ranges, c) : detail::case_of(detail::lower_case_ranges, c));
   }
   return out;
 }

@@ -45,9 +45,11 @@ inline std::vector<FileSetting> read_yaml_settings(const std::string& path) {
       if (entry.second.IsScalar()) {
         setting.values.push_back(entry.second.Scalar());
       } else {
-        require<UsageError>(entry.second.IsSequence(), path, ":", line, ": ", setting.key, " must be a value or a list of values");
+        require<UsageError>(entry.second.IsSequence(), path, ":", line, ": ", setting.key,
+                            " must be a value or a list of values");
         for (const auto& element : entry.second) {
-          require<UsageError>(element.IsScalar(), path, ":", line, ": ", setting.key, " must be a value or a list of values");
+          require<UsageError>(element.IsScalar(), path, ":", line, ": ", setting.key,
+                              " must be a value or a list of values");
           setting.values.push_back(element.Scalar());
         }
       }

@@ -19,8 +19,9 @@ struct NoExtraFiles {
 };
 }  // namespace detail
 
-/// `<path>/checkpoints/<step>/` holds parameters.safetensors (those that were trained), optimizer.safetensors, elapsed.json (the one
-/// file in which two equal runs differ) and state.json; it is written as `<step>.partial` and renamed when all of it is on disk.
+/// `<path>/checkpoints/<step>/` holds parameters.safetensors (those that were trained), optimizer.safetensors,
+/// elapsed.json (the one file in which two equal runs differ) and state.json; it is written as `<step>.partial` and
+/// renamed when all of it is on disk.
 /// `<path>/best/` holds parameters.safetensors of the best state, replaced in one rename.
 /// IoError, naming the path, where the disk is full or the folder refused: what was complete before stays as it was.
 class Directory {
@@ -31,8 +32,8 @@ class Directory {
   template <class Extra = detail::NoExtraFiles>
   void save(const TrainState& state, Extra&& extra = {});
 
-  /// The newest complete checkpoint. Folders that are not complete are passed over, see notes(). FormatError where a complete one
-  /// cannot be read: remove its folder to go on from the one before.
+  /// The newest complete checkpoint. Folders that are not complete are passed over, see notes(). FormatError where a
+  /// complete one cannot be read: remove its folder to go on from the one before.
   std::optional<TrainState> latest();
 
   /// Replaces the best state by the parameters of this one. `extra(folder)` may add files, each replaced atomically.

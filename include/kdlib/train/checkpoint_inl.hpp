@@ -17,11 +17,13 @@ namespace detail {
 inline constexpr std::int64_t checkpoint_format = 1;
 inline constexpr std::string_view partial_ending = ".partial";
 
-inline void write_tensors(const std::string& path, const std::vector<HostTensor>& tensors, const SettingsList& metadata) {
+inline void write_tensors(const std::string& path, const std::vector<HostTensor>& tensors,
+                          const SettingsList& metadata) {
   SafetensorsWriter writer(path);
   for (const auto& [key, value] : metadata) writer.metadata(key, value);
   for (const HostTensor& t : tensors)
-    writer.add(t.name, t.dtype, t.shape, std::span<const std::byte>(static_cast<const std::byte*>(t.data.get()), t.bytes));
+    writer.add(t.name, t.dtype, t.shape,
+               std::span<const std::byte>(static_cast<const std::byte*>(t.data.get()), t.bytes));
   writer.commit();
 }
 
@@ -29,7 +31,8 @@ inline std::vector<HostTensor> read_tensors(const std::string& path, SettingsLis
   const auto file = std::make_shared<SafetensorsFile>(path);
   std::vector<HostTensor> out;
   for (const TensorInfo& info : file->tensors())
-    out.push_back({info.name, info.dtype, info.shape(), std::shared_ptr<const void>(file, info.data.data()), info.data.size()});
+    out.push_back(
+        {info.name, info.dtype, info.shape(), std::shared_ptr<const void>(file, info.data.data()), info.data.size()});
   if (metadata != nullptr) metadata->assign(file->metadata().begin(), file->metadata().end());
   return out;
 }
@@ -42,14 +45,20 @@ inline void write_list(JsonWriter& json, const char* name, const SettingsList& l
 
 inline SettingsList read_list(const Json& object) {
   SettingsList list;
-  for (const auto& member : object.members()) list.emplace_back(std::string(member.key), std::string(member.value.as_string()));
+  for (const auto& member : object.members())
+    list.emplace_back(std::string(member.key), std::string(member.value.as_string()));
   return list;
 }
 
 inline std::string state_text(const TrainState& state) {
   JsonWriter json(JsonStyle{2, NonFinite::refuse});
-  json.begin_object().member("format", checkpoint_format).member("stage", state.stage).member("finished", state.finished);
-  json.member("step", state.step).member("skipped_steps", state.skipped_steps).member("optimizer_steps", state.optimizer_steps);
+  json.begin_object()
+      .member("format", checkpoint_format)
+      .member("stage", state.stage)
+      .member("finished", state.finished);
+  json.member("step", state.step)
+      .member("skipped_steps", state.skipped_steps)
+      .member("optimizer_steps", state.optimizer_steps);
   json.member("tokens", state.tokens).member("best_step", state.best_step).member("best_value", state.best_value);
   json.member("source_cursor", state.source_cursor);
   write_list(json, "settings", state.settings);
@@ -61,7 +70,8 @@ inline std::string state_text(const TrainState& state) {
 inline TrainState read_state(const std::string& folder) {
   const Json json = Json::parse_file(join_path(folder, "state.json"));
   if (json.at("format").as_int() != checkpoint_format)
-    json.at("format").refuse(concat("is not ", checkpoint_format, ": this checkpoint was written by another version of kdlib"));
+    json.at("format").refuse(
+        concat("is not ", checkpoint_format, ": this checkpoint was written by another version of kdlib"));
   TrainState state;
   state.stage = std::string(json.at("stage").as_string());
   state.finished = json.at("finished").as_bool();
@@ -93,12 +103,15 @@ inline std::int64_t step_of_name(const std::string& name) {
 }  // namespace detail
 
 inline std::string Directory::checkpoints() const { return join_path(path_, "checkpoints"); }
-inline std::string Directory::checkpoint_path(std::int64_t step) const { return join_path(checkpoints(), std::to_string(step)); }
+inline std::string Directory::checkpoint_path(std::int64_t step) const {
+  return join_path(checkpoints(), std::to_string(step));
+}
 
 inline void Directory::remove_partial() const {
   if (!is_directory(checkpoints())) return;
   for (const std::string& name : list_directory(checkpoints()))
-    if (name.size() > detail::partial_ending.size() && std::string_view(name).substr(name.size() - detail::partial_ending.size()) == detail::partial_ending)
+    if (name.size() > detail::partial_ending.size() &&
+        std::string_view(name).substr(name.size() - detail::partial_ending.size()) == detail::partial_ending)
       remove_tree(join_path(checkpoints(), name));
 }
 
@@ -109,7 +122,8 @@ inline std::string Directory::begin_save(const TrainState& state) {
   detail::write_tensors(join_path(partial, "parameters.safetensors"), state.parameters, {});
   detail::write_tensors(join_path(partial, "optimizer.safetensors"), state.moments, {});
   JsonWriter elapsed;
-  write_file_atomically(join_path(partial, "elapsed.json"), elapsed.begin_object().member("seconds", state.seconds).end_object().text());
+  write_file_atomically(join_path(partial, "elapsed.json"),
+                        elapsed.begin_object().member("seconds", state.seconds).end_object().text());
   return partial;
 }
 
@@ -198,7 +212,8 @@ inline void Directory::prune(std::int64_t keep) {
 }
 
 inline void Directory::clear() {
-  for (const std::int64_t step : steps()) rename_path(checkpoint_path(step), checkpoint_path(step) + std::string(detail::partial_ending));
+  for (const std::int64_t step : steps())
+    rename_path(checkpoint_path(step), checkpoint_path(step) + std::string(detail::partial_ending));
   remove_tree(checkpoints());
   remove_tree(join_path(path_, "best"));
 }

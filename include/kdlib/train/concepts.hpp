@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a trainer asks of a student, a place for metrics and a place for checkpoints. What it asks of data, rollouts, teachers,
-// optimizers and schedules stands in the concepts.hpp of those folders, which this header brings along.
+// What a trainer asks of a student, a place for metrics and a place for checkpoints. What it asks of data, rollouts,
+// teachers, optimizers and schedules stands in the concepts.hpp of those folders, which this header brings along.
 #ifndef KDLIB_TRAIN_CONCEPTS_HPP
 #define KDLIB_TRAIN_CONCEPTS_HPP
 
@@ -26,20 +26,23 @@ class TrainingError : public Error {
   using Error::Error;
 };
 
-/// A model that can learn. forward gives hidden states [N, H] before the head; forward_training does the same and records;
-/// backward takes their gradient [N, H] and adds to the parameters' gradients; the head is split off, so that [N, V] never exists.
-/// head_parameter() is the one to which the loss adds the head's gradient, or nullptr when the head is frozen.
+/// A model that can learn. forward gives hidden states [N, H] before the head; forward_training does the same and
+/// records; backward takes their gradient [N, H] and adds to the parameters' gradients; the head is split off, so that
+/// [N, V] never exists. head_parameter() is the one to which the loss adds the head's gradient, or nullptr when the
+/// head is frozen.
 template <class M>
 concept LanguageModel = requires(M& model, const M& constant, const TokenBatch& batch) {
   typename M::device_type;
   typename M::scalar_type;
   { constant.vocab_size() } -> std::convertible_to<std::int64_t>;
   { constant.hidden_size() } -> std::convertible_to<std::int64_t>;
-  { model.parameters() } -> std::convertible_to<std::vector<Parameter<typename M::scalar_type, typename M::device_type>*>>;
-  { model.forward(batch).view() };
-  { model.forward_training(batch).view() };
+  {
+    model.parameters()
+    } -> std::convertible_to<std::vector<Parameter<typename M::scalar_type, typename M::device_type>*>>;
+  {model.forward(batch).view()};
+  {model.forward_training(batch).view()};
   model.backward(View<const typename M::scalar_type, typename M::device_type>{});
-  { constant.head() };
+  {constant.head()};
   { model.head_parameter() } -> std::convertible_to<Parameter<typename M::scalar_type, typename M::device_type>*>;
 };
 

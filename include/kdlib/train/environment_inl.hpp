@@ -53,7 +53,10 @@ inline std::string program_id() {
 
 template <class D, class T>
 SettingsList run_environment() {
-  SettingsList list{{"threads", std::to_string(thread_count())}, {"device", D::name}, {"cpu", cpu_description()}, {"program", program_id()}};
+  SettingsList list{{"threads", std::to_string(thread_count())},
+                    {"device", D::name},
+                    {"cpu", cpu_description()},
+                    {"program", program_id()}};
   if constexpr (requires { Kernels<D, T>::environment(); }) list.emplace_back("backend", Kernels<D, T>::environment());
   return list;
 }
@@ -69,7 +72,8 @@ inline std::vector<std::string> environment_differences(const SettingsList& then
   for (const auto& entry : now) {
     const std::string before = setting_or_not_set(then, entry.first);
     if (before != entry.second)
-      out.push_back(concat(entry.first, " was ", before, " and is now ", entry.second, ": results may differ from an uninterrupted run in the last bits"));
+      out.push_back(concat(entry.first, " was ", before, " and is now ", entry.second,
+                           ": results may differ from an uninterrupted run in the last bits"));
   }
   return out;
 }

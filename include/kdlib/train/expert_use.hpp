@@ -23,9 +23,11 @@ struct ExpertUse {
   double entropy() const;
   /// Largest share of one expert in any mixture: 1 / experts when even.
   double max_share() const;
-  /// Histogram of all experts by load = share * experts (1 when even): the parts that have load 0, up to 1/2, up to 1, up to 2, up to 4, above.
+  /// Histogram of all experts by load = share * experts (1 when even): the parts that have load 0, up to 1/2, up to 1,
+  /// up to 2, up to 4, above.
   std::array<double, 6> loads() const;
-  static constexpr std::array<const char*, 6> load_names = {"idle", "load_to_half", "load_to_1", "load_to_2", "load_to_4", "load_above_4"};
+  static constexpr std::array<const char*, 6> load_names = {"idle",      "load_to_half", "load_to_1",
+                                                            "load_to_2", "load_to_4",    "load_above_4"};
 };
 
 /// A student with mixtures that can record and follow routing.
@@ -35,8 +37,8 @@ concept RoutedModel = requires(M& model, RoutingRecord* record, const RoutingRec
   { model.experts() } -> std::convertible_to<std::int64_t>;
 };
 
-/// One training pass (forward and backward): its choices are counted, and the batch's routing is followed where `replay` is set and it has one
-/// (given text has none).
+/// One training pass (forward and backward): its choices are counted, and the batch's routing is followed where
+/// `replay` is set and it has one (given text has none).
 template <class Student>
 class RoutedPass {
  public:

@@ -21,7 +21,8 @@ inline double sum_of(const std::vector<std::int64_t>& counts) {
 
 inline void ExpertUse::add(const RoutingRecord& record, std::int64_t experts) {
   const auto more = expert_histogram(record, experts);
-  if (counts.size() < more.size()) counts.resize(more.size(), std::vector<std::int64_t>(static_cast<std::size_t>(experts), 0));
+  if (counts.size() < more.size())
+    counts.resize(more.size(), std::vector<std::int64_t>(static_cast<std::size_t>(experts), 0));
   for (std::size_t m = 0; m < more.size(); ++m)
     for (std::size_t e = 0; e < more[m].size(); ++e) counts[m][e] += more[m][e];
 }
@@ -41,7 +42,8 @@ inline double ExpertUse::entropy() const {
 inline double ExpertUse::max_share() const {
   double most = 0;
   for (const auto& row : counts)
-    if (const double all = detail::sum_of(row); all > 0) most = std::max(most, static_cast<double>(*std::max_element(row.begin(), row.end())) / all);
+    if (const double all = detail::sum_of(row); all > 0)
+      most = std::max(most, static_cast<double>(*std::max_element(row.begin(), row.end())) / all);
   return most;
 }
 
@@ -64,9 +66,11 @@ inline std::array<double, 6> ExpertUse::loads() const {
 template <class Student>
 RoutedPass<Student>::RoutedPass(Student& student, const TokenBatch& batch, bool replay) : student_(student) {
   if constexpr (RoutedModel<Student>) experts_ = student.experts();
-  require<ConfigError>(!replay || experts_ > 0, "[train] replay_routing is set, but the student has no mixture of experts; unset it");
+  require<ConfigError>(!replay || experts_ > 0,
+                       "[train] replay_routing is set, but the student has no mixture of experts; unset it");
   if (experts_ == 0) return;
-  if constexpr (RoutedModel<Student>) student.set_routing(&record_, replay && !batch.routing.empty() ? &batch.routing : nullptr);
+  if constexpr (RoutedModel<Student>)
+    student.set_routing(&record_, replay && !batch.routing.empty() ? &batch.routing : nullptr);
 }
 
 template <class Student>

@@ -19,18 +19,20 @@ struct GradientSettings {
   std::int64_t workspace_bytes = 0;  // RunSettings::workspace_bytes
   bool replay_routing = false;       // RunSettings::replay_routing
   bool jensen_shannon = false;       // RunSettings::jensen_shannon
-  bool spans = false;                // weights come from SpanWeights: the loss is their sum, not a mean; StepSums::span_loss is filled
+  bool spans =
+      false;  // weights come from SpanWeights: the loss is their sum, not a mean; StepSums::span_loss is filled
 };
 
 /// Sums over all rows of a step; divide by loss.weight to log.
 struct StepSums {
   LossSum loss;
   RowMetrics metrics;
-  ExpertUse experts;  // empty where the student has no mixtures
+  ExpertUse experts;               // empty where the student has no mixtures
   std::vector<LossSum> span_loss;  // of each span that has rows, by number
 };
 
-/// Weight of all rows of these batches: the step's normaliser. Splitting the same rows into other batches does not change it.
+/// Weight of all rows of these batches: the step's normaliser. Splitting the same rows into other batches does not
+/// change it.
 double total_weight(std::span<const TokenBatch> batches);
 
 /// Rows of a batch between token order and the packed [R, H] that the loss walks. Memory grows on demand and stays.
@@ -48,8 +50,9 @@ class RowBuffer {
   Tensor<T, D> rows_, row_gradient_, hidden_gradient_;
 };
 
-/// Adds the gradient of sum_rows weight * loss / total_weight(batches) to the student's trainable parameters (their gradients are set
-/// to 0 first) and answers the sums. A weight of 0 leaves the gradients 0 and the student and teacher unasked.
+/// Adds the gradient of sum_rows weight * loss / total_weight(batches) to the student's trainable parameters (their
+/// gradients are set to 0 first) and answers the sums. A weight of 0 leaves the gradients 0 and the student and teacher
+/// unasked.
 template <class Student, class Objective>
 class GradientStep {
   using T = typename Student::scalar_type;
@@ -61,7 +64,8 @@ class GradientStep {
   StepSums operator()(Student& student, Objective& objective, std::span<const TokenBatch> batches);
 
  private:
-  void add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, double share, StepSums& sums);
+  void add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, double share,
+                 StepSums& sums);
 
   GradientSettings settings_;
   RowBuffer<T, D> buffer_;

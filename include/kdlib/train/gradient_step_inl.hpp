@@ -37,22 +37,28 @@ auto record_forward(Student& student, const TokenBatch& batch, bool recompute, d
   } else if constexpr (requires { student.forward_training(batch, {.recompute = true}); }) {
     return student.forward_training(batch, {.recompute = recompute});
   } else {
-    require<ConfigError>(!recompute, "[train] recompute is set, but this model's forward_training(batch) cannot recompute; unset it");
+    require<ConfigError>(
+        !recompute, "[train] recompute is set, but this model's forward_training(batch) cannot recompute; unset it");
     return student.forward_training(batch);
   }
 }
 /// head_loss of kdlib/loss/head_loss.hpp, found where the program includes it: the trainer itself knows no loss.
 template <class Loss, class T, class D, class Targets>
-HeadLossResult student_loss(const Loss& loss, const HeadView<T, D>& head, View<const T, D> hidden, const Targets& targets, const RowInputs& rows,
-                            double scale, View<T, D> gradient, Parameter<T, D>* head_parameter, const GradientSettings& s) {
+HeadLossResult student_loss(const Loss& loss, const HeadView<T, D>& head, View<const T, D> hidden,
+                            const Targets& targets, const RowInputs& rows, double scale, View<T, D> gradient,
+                            Parameter<T, D>* head_parameter, const GradientSettings& s) {
   if (s.workspace_bytes > 0)
     return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter,
-                     {.workspace_bytes = s.workspace_bytes, .metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans});
+                     {.workspace_bytes = s.workspace_bytes,
+                      .metrics = true,
+                      .jensen_shannon = s.jensen_shannon,
+                      .row_values = s.spans});
   return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter,
                    {.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans});
 }
 
-inline void add_span_losses(std::vector<LossSum>& sums, const TokenBatch::Rows& rows, const std::vector<double>& values) {
+inline void add_span_losses(std::vector<LossSum>& sums, const TokenBatch::Rows& rows,
+                            const std::vector<double>& values) {
   for (std::size_t r = 0; r < rows.span.size(); ++r) {
     if (rows.span[r] < 0) continue;
     const auto span = static_cast<std::size_t>(rows.span[r]);
@@ -74,7 +80,8 @@ View<const T, D> RowBuffer<T, D>::gather(View<const T, D> hidden, std::span<cons
   const std::int64_t width = hidden[1];
   const View<T, D> out = detail::reserved(rows_, static_cast<std::int64_t>(token.size()), width);
   detail::each_token_run(token, [&](std::int64_t row, std::int64_t first, std::int64_t count) {
-    Memory<D>::copy(out.data() + row * width, hidden.data() + first * width, static_cast<std::size_t>(count * width) * sizeof(T));
+    Memory<D>::copy(out.data() + row * width, hidden.data() + first * width,
+                    static_cast<std::size_t>(count * width) * sizeof(T));
   });
   return out;
 }
@@ -85,30 +92,35 @@ View<T, D> RowBuffer<T, D>::gradient(std::int64_t rows, std::int64_t width) {
 }
 
 template <class T, class D>
-View<const T, D> RowBuffer<T, D>::scatter(View<const T, D> row_gradient, std::span<const std::int64_t> token, std::int64_t tokens) {
+View<const T, D> RowBuffer<T, D>::scatter(View<const T, D> row_gradient, std::span<const std::int64_t> token,
+                                          std::int64_t tokens) {
   const std::int64_t width = row_gradient[1];
   const View<T, D> out = detail::reserved(hidden_gradient_, tokens, width);
   Memory<D>::fill_zero(out.data(), static_cast<std::size_t>(tokens * width) * sizeof(T));
   detail::each_token_run(token, [&](std::int64_t row, std::int64_t first, std::int64_t count) {
-    Memory<D>::copy(out.data() + first * width, row_gradient.data() + row * width, static_cast<std::size_t>(count * width) * sizeof(T));
+    Memory<D>::copy(out.data() + first * width, row_gradient.data() + row * width,
+                    static_cast<std::size_t>(count * width) * sizeof(T));
   });
   return out;
 }
 
 template <class Student, class Objective>
-StepSums GradientStep<Student, Objective>::operator()(Student& student, Objective& objective, std::span<const TokenBatch> batches) {
+StepSums GradientStep<Student, Objective>::operator()(Student& student, Objective& objective,
+                                                      std::span<const TokenBatch> batches) {
   for (Parameter<T, D>* p : student.parameters())
     if (p->trainable) p->zero_gradient();
   StepSums sums;
   const double total = total_weight(batches);
   if (total <= 0) return sums;
-  for (const TokenBatch& batch : batches) add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
+  for (const TokenBatch& batch : batches)
+    add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
   if (settings_.spans) sums.loss.weight = 1;  // the weights hold the denominators
   return sums;
 }
 
 template <class Student, class Objective>
-void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, double share, StepSums& sums) {
+void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch,
+                                                 double scale, double share, StepSums& sums) {
   const TokenBatch::Rows rows = batch.rows();
   if (rows.token.empty()) return;
   objective.teacher().prepare(batch);  // before the student records: the teacher's activations are gone by then
@@ -120,8 +132,8 @@ void GradientStep<Student, Objective>::add_batch(Student& student, Objective& ob
   const View<T, D> row_gradient = buffer_.gradient(count, width);
   const RowInputs inputs{rows.label, rows.weight, rows.behaviour};
   const HeadLossResult result =
-      detail::student_loss(objective.loss(), student.head(), row_hidden, objective.teacher().targets(0, count), inputs, scale, row_gradient,
-                           student.head_parameter(), settings_);
+      detail::student_loss(objective.loss(), student.head(), row_hidden, objective.teacher().targets(0, count), inputs,
+                           scale, row_gradient, student.head_parameter(), settings_);
   sums.loss += result.loss;
   sums.metrics += result.metrics;
   if (settings_.spans) detail::add_span_losses(sums.span_loss, rows, result.row_values);

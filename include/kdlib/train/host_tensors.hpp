@@ -19,8 +19,8 @@ HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor);
 template <class T, class D>
 void from_host_tensor(const HostTensor& from, Tensor<T, D>& to);
 
-/// Overwrites the parameters of these names: the way to load Directory::best() into a model. ConfigError where the model has no
-/// parameter of a name, or another shape.
+/// Overwrites the parameters of these names: the way to load Directory::best() into a model. ConfigError where the
+/// model has no parameter of a name, or another shape.
 template <class T, class D>
 void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to);
 

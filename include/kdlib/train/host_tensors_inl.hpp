@@ -30,16 +30,19 @@ HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor) {
 
 template <class T, class D>
 void from_host_tensor(const HostTensor& from, Tensor<T, D>& to) {
-  require<ConfigError>(from.dtype == dtype_of<T>() && from.shape == to.shape(), "[resume] ", from.name, " is ", from.shape,
-                       " in the checkpoint and ", to.shape(), " here (or has another scalar type): the checkpoint belongs to another model");
+  require<ConfigError>(from.dtype == dtype_of<T>() && from.shape == to.shape(), "[resume] ", from.name, " is ",
+                       from.shape, " in the checkpoint and ", to.shape(),
+                       " here (or has another scalar type): the checkpoint belongs to another model");
   Memory<D>::from_host(to.data(), from.data.get(), from.bytes);
 }
 
 template <class T, class D>
 void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to) {
   for (const HostTensor& tensor : from) {
-    const auto at = std::find_if(to.begin(), to.end(), [&](const Parameter<T, D>* p) { return p->name == tensor.name; });
-    require<ConfigError>(at != to.end(), "[resume] the model has no parameter ", tensor.name, ": the checkpoint belongs to another model or adapter");
+    const auto at =
+        std::find_if(to.begin(), to.end(), [&](const Parameter<T, D>* p) { return p->name == tensor.name; });
+    require<ConfigError>(at != to.end(), "[resume] the model has no parameter ", tensor.name,
+                         ": the checkpoint belongs to another model or adapter");
     from_host_tensor(tensor, (*at)->value);
   }
 }

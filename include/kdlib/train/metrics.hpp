@@ -13,9 +13,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One object a line: {"step":20,"time":3.25,"tokens":1024.0,"train/loss":0.51}. Values keep the order in which they came; numbers
-/// have the fewest digits that read back exactly; NaN and infinities are null. The file is appended to and synced at each flush().
-/// "time" and keys that end in _seconds or _per_s are the only values in which two equal runs differ.
+/// One object a line: {"step":20,"time":3.25,"tokens":1024.0,"train/loss":0.51}. Values keep the order in which they
+/// came; numbers have the fewest digits that read back exactly; NaN and infinities are null. The file is appended to
+/// and synced at each flush(). "time" and keys that end in _seconds or _per_s are the only values in which two equal
+/// runs differ.
 class JsonLines {
  public:
   /// Makes the folders above the file. IoError where that or the file is refused.
@@ -24,8 +25,8 @@ class JsonLines {
   void scalar(std::string_view name, std::int64_t step, double value);
   void flush();
 
-  /// Cuts every line behind `step` (-1: all) and what a killed process left of a line. FormatError when a line that stays is not one
-  /// of this class: the file belongs to something else and is not touched.
+  /// Cuts every line behind `step` (-1: all) and what a killed process left of a line. FormatError when a line that
+  /// stays is not one of this class: the file belongs to something else and is not touched.
   void rewind(std::int64_t step);
 
   const std::string& path() const { return file_.path(); }
@@ -47,7 +48,9 @@ class MemoryMetrics {
     double value;
   };
 
-  void scalar(std::string_view name, std::int64_t step, double value) { entries_.push_back({step, std::string(name), value}); }
+  void scalar(std::string_view name, std::int64_t step, double value) {
+    entries_.push_back({step, std::string(name), value});
+  }
   void flush() {}
   void rewind(std::int64_t step);
 

@@ -68,7 +68,8 @@ inline void JsonLines::rewind(std::int64_t step) {
 }
 
 inline void MemoryMetrics::rewind(std::int64_t step) {
-  entries_.erase(std::remove_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.step > step; }), entries_.end());
+  entries_.erase(std::remove_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.step > step; }),
+                 entries_.end());
 }
 
 inline std::vector<std::pair<std::int64_t, double>> MemoryMetrics::series(std::string_view name) const {

@@ -13,7 +13,8 @@ KDLIB_NAMESPACE_BEGIN
 template <class Teacher, class Loss>
 class Objective {
   static_assert(TeacherSource<Teacher>,
-                "kdlib: the first argument of Objective is not a TeacherSource (targets_type, vocab_size(), prepare(batch), targets(begin, count)); "
+                "kdlib: the first argument of Objective is not a TeacherSource (targets_type, vocab_size(), "
+                "prepare(batch), targets(begin, count)); "
                 "wrap a model in kd::LiveTeacher{model} or see kdlib/teacher/concepts.hpp");
 
  public:

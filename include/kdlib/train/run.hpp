@@ -15,8 +15,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Thrown by a callback of a source (the progress of text generation) to end a run in the middle of a step: what the step had taken is
-/// given back, the state after the last complete step is saved, and the run answers `stopped`.
+/// Thrown by a callback of a source (the progress of text generation) to end a run in the middle of a step: what the
+/// step had taken is given back, the state after the last complete step is saved, and the run answers `stopped`.
 class StopRequested : public Error {
  public:
   using Error::Error;
@@ -24,20 +24,20 @@ class StopRequested : public Error {
 
 /// What a run tells after each step.
 struct StepReport {
-  std::int64_t step = 0;      // done, this one included
-  std::int64_t steps = 0;     // of the run (of the whole pipeline up to this stage's end)
-  double loss = 0;            // per row of weight 1
-  double gradient_norm = 0;   // before clipping
+  std::int64_t step = 0;     // done, this one included
+  std::int64_t steps = 0;    // of the run (of the whole pipeline up to this stage's end)
+  double loss = 0;           // per row of weight 1
+  double gradient_norm = 0;  // before clipping
   double rate = 0;
-  double tokens = 0;          // weight of this step's rows
+  double tokens = 0;  // weight of this step's rows
   double tokens_per_s = 0;
   double step_seconds = 0;
-  double seconds = 0;         // spent in run(), earlier attempts included
-  bool skipped = false;       // the step had no row: no update was made
+  double seconds = 0;    // spent in run(), earlier attempts included
+  bool skipped = false;  // the step had no row: no update was made
 };
 
-/// What an evaluation found. `values` go to the sink under their names ("evaluation/forward_kl"). The state with the lowest
-/// `best_by` is kept as best; NaN does not take part.
+/// What an evaluation found. `values` go to the sink under their names ("evaluation/forward_kl"). The state with the
+/// lowest `best_by` is kept as best; NaN does not take part.
 struct Evaluation {
   std::vector<std::pair<std::string, double>> values;
   double best_by = std::numeric_limits<double>::quiet_NaN();
@@ -50,11 +50,14 @@ class RunHooks {
   /// Once, before the first step: where the run starts (0: from the beginning).
   virtual void on_start(std::int64_t step, std::int64_t steps) { static_cast<void>(step), static_cast<void>(steps); }
   virtual void on_step(const StepReport& report) { static_cast<void>(report); }
-  /// Every `evaluate_every` steps and after the last one. Must depend on the student and fixed data only, or a resumed run differs.
+  /// Every `evaluate_every` steps and after the last one. Must depend on the student and fixed data only, or a resumed
+  /// run differs.
   virtual Evaluation evaluate(std::int64_t step) { return static_cast<void>(step), Evaluation{}; }
-  /// Adds files to a checkpoint before it becomes visible, or to the folder of the best state (`best` is true; each file must then
-  /// be replaced atomically).
-  virtual void write_files(const std::string& folder, std::int64_t step, bool best) { static_cast<void>(folder), static_cast<void>(step), static_cast<void>(best); }
+  /// Adds files to a checkpoint before it becomes visible, or to the folder of the best state (`best` is true; each
+  /// file must then be replaced atomically).
+  virtual void write_files(const std::string& folder, std::int64_t step, bool best) {
+    static_cast<void>(folder), static_cast<void>(step), static_cast<void>(best);
+  }
   /// A checkpoint of this step is complete.
   virtual void on_checkpoint(std::int64_t step) { static_cast<void>(step); }
   /// A sentence for the user: a skipped step, another machine than before, a folder that was not complete.
@@ -70,30 +73,33 @@ struct RunSettings {
   std::int64_t keep = 2;            // newest checkpoints that stay; 0 = all
   std::int64_t evaluate_every = 0;  // steps between calls of hooks->evaluate; 0 = never
   bool evaluate_first = false;      // also before the first step
-  bool recompute = false;           // activations of each layer are computed again in the backward pass: less memory, more time
-  std::int64_t workspace_bytes = 0; // of the head and loss; 0 = the loss's own default
-  bool replay_routing = false;      // mixtures of experts: training passes go to the experts that wrote the text, where a batch carries them
-  std::vector<Span> spans{};        // named spans of TokenBatch::spans, each a mean of its own (SpanWeights); empty: one mean over all rows
-  bool jensen_shannon = false;      // the metric train/js for every loss (a logarithm more an entry)
-  bool resume = true;               // go on from the store's newest checkpoint; false: what the store holds is removed
-  SettingsList settings{};          // of the program, in addition to what the parts describe themselves: compared on resume
-  RunHooks* hooks = nullptr;        // borrowed
-  const std::atomic<bool>* stop = nullptr;  // set it (a signal handler may): the run saves after the current step and returns
+  bool recompute = false;  // activations of each layer are computed again in the backward pass: less memory, more time
+  std::int64_t workspace_bytes = 0;  // of the head and loss; 0 = the loss's own default
+  bool replay_routing =
+      false;  // mixtures of experts: training passes go to the experts that wrote the text, where a batch carries them
+  std::vector<Span>
+      spans{};  // named spans of TokenBatch::spans, each a mean of its own (SpanWeights); empty: one mean over all rows
+  bool jensen_shannon = false;  // the metric train/js for every loss (a logarithm more an entry)
+  bool resume = true;           // go on from the store's newest checkpoint; false: what the store holds is removed
+  SettingsList settings{};      // of the program, in addition to what the parts describe themselves: compared on resume
+  RunHooks* hooks = nullptr;    // borrowed
+  const std::atomic<bool>* stop =
+      nullptr;  // set it (a signal handler may): the run saves after the current step and returns
 };
 
 /// How a run ended.
 struct RunResult {
-  std::int64_t step = 0;           // steps done in all
-  std::int64_t resumed_from = 0;   // 0: from the beginning
+  std::int64_t step = 0;          // steps done in all
+  std::int64_t resumed_from = 0;  // 0: from the beginning
   std::int64_t skipped_steps = 0;
-  double loss = 0;                 // of the last step
-  double seconds = 0;              // spent in run(), earlier attempts included
-  std::int64_t best_step = -1;     // -1: no evaluation has chosen one
+  double loss = 0;              // of the last step
+  double seconds = 0;           // spent in run(), earlier attempts included
+  std::int64_t best_step = -1;  // -1: no evaluation has chosen one
   double best_value = 0;
-  bool finished = false;           // all steps are done
-  bool stopped = false;            // `stop` was set: run again to go on
-  bool exhausted = false;          // the source ended before the steps did
-  bool was_finished = false;       // nothing was left to do: the store held the finished run
+  bool finished = false;                // all steps are done
+  bool stopped = false;                 // `stop` was set: run again to go on
+  bool exhausted = false;               // the source ended before the steps did
+  bool was_finished = false;            // nothing was left to do: the store held the finished run
   std::vector<std::string> messages{};  // what hooks->on_message was told
 };
 

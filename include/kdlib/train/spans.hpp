@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Named spans of tokens, each a mean of its own: reasoning and answer, tool calls, prompt. Which span a token is in is the caller's to say.
+// Named spans of tokens, each a mean of its own: reasoning and answer, tool calls, prompt. Which span a token is in is
+// the caller's to say.
 #ifndef KDLIB_TRAIN_SPANS_HPP
 #define KDLIB_TRAIN_SPANS_HPP
 
@@ -25,32 +26,37 @@ struct SpanLoss {
   LossSum loss;
 };
 
-/// The loss of a step as sum over spans of weight_s * (sum of a_r loss_r over the span's rows) / (sum of a_r over the span's rows of the WHOLE step), a_r the
-/// rows' own weights. Each denominator is fixed before the first pass, so how the rows are cut into micro-batches changes nothing; a span without rows in
-/// a step adds 0. A step is:
+/// The loss of a step as sum over spans of weight_s * (sum of a_r loss_r over the span's rows) / (sum of a_r over the
+/// span's rows of the WHOLE step), a_r the rows' own weights. Each denominator is fixed before the first pass, so how
+/// the rows are cut into micro-batches changes nothing; a span without rows in a step adds 0. A step is:
 ///
 ///   spans.begin_step();
-///   for (each micro-batch) spans.count(span_of_row, row_weights);                  // every row of the step, before the first pass
-///   for (each micro-batch) {
+///   for (each micro-batch) spans.count(span_of_row, row_weights);                  // every row of the step, before
+///   the first pass for (each micro-batch) {
 ///     const std::vector<float> w = spans.weights(span_of_row, row_weights);        // weight_s a_r / denominator_s
-///     const auto result = head_loss(..., {.labels = ..., .weights = w}, 1.0, ..., {.row_values = true});   // scale 1: the denominators are in w
-///     spans.add(span_of_row, row_weights, result.row_values);                      // for losses(); may be left out
+///     const auto result = head_loss(..., {.labels = ..., .weights = w}, 1.0, ..., {.row_values = true});   // scale 1:
+///     the denominators are in w spans.add(span_of_row, row_weights, result.row_values);                      // for
+///     losses(); may be left out
 ///   }
 ///
-/// span_of_row [R] holds the number of each row's span, -1 for rows that do not count; row_weights [R] is empty where all are 1.
+/// span_of_row [R] holds the number of each row's span, -1 for rows that do not count; row_weights [R] is empty where
+/// all are 1.
 class SpanWeights {
  public:
   /// Throws ConfigError on no spans, a name twice or empty, a weight that is negative or not finite.
   explicit SpanWeights(std::vector<Span> spans);
 
   void begin_step();
-  /// Adds rows to the denominators. Throws ConfigError after weights() was called in this step: a denominator would change between two passes.
+  /// Adds rows to the denominators. Throws ConfigError after weights() was called in this step: a denominator would
+  /// change between two passes.
   void count(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights = {});
   std::vector<float> weights(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights = {});
-  void add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights, std::span<const double> row_values);
+  void add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights,
+           std::span<const double> row_values);
 
-  /// count() and weights() for all batches of a step at once, by TokenBatch::spans, in place: the weights of a batch become
-  /// weight_s a_i / denominator_s. The loss is then the plain sum over rows (GradientSettings::spans), not a mean. InputError: a batch without span numbers.
+  /// count() and weights() for all batches of a step at once, by TokenBatch::spans, in place: the weights of a batch
+  /// become weight_s a_i / denominator_s. The loss is then the plain sum over rows (GradientSettings::spans), not a
+  /// mean. InputError: a batch without span numbers.
   void weigh(std::span<TokenBatch> step);
 
   /// The spans in order, with what count() and add() saw of this step.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trainings that follow each other on one student, with one folder and one file of metrics. A rerun goes on in the open stage.
+// Trainings that follow each other on one student, with one folder and one file of metrics. A rerun goes on in the open
+// stage.
 #ifndef KDLIB_TRAIN_STAGE_HPP
 #define KDLIB_TRAIN_STAGE_HPP
 
@@ -12,13 +13,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile. Its source starts where it stood when this
-/// object was made, also where an earlier stage has read from the same source: a resumed pipeline could not know otherwise.
+/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile. Its source starts where it stood
+/// when this object was made, also where an earlier stage has read from the same source: a resumed pipeline could not
+/// know otherwise.
 template <class TrainerType, class Selection>
 class TrainStage {
  public:
   TrainStage(std::string name, TrainerType& trainer, RunSettings settings, Selection selection)
-      : name_(std::move(name)), trainer_(&trainer), settings_(std::move(settings)), selection_(std::move(selection)),
+      : name_(std::move(name)),
+        trainer_(&trainer),
+        settings_(std::move(settings)),
+        selection_(std::move(selection)),
         start_(trainer.source().cursor()) {
     require<ConfigError>(!name_.empty(), "[TrainStage] the name is empty; checkpoints are told apart by it");
   }
@@ -50,11 +55,13 @@ TrainStage(const char*, TrainerType&, RunSettings, Selection) -> TrainStage<Trai
 template <class TrainerType, class Selection>
 TrainStage(std::string, TrainerType&, RunSettings, Selection) -> TrainStage<TrainerType, Selection>;
 
-/// Runs its stages in order. Steps count on through the stages, so metrics.jsonl and the checkpoints' names keep one order.
-/// Every checkpoint also holds what earlier stages trained. All stages must train the same student.
+/// Runs its stages in order. Steps count on through the stages, so metrics.jsonl and the checkpoints' names keep one
+/// order. Every checkpoint also holds what earlier stages trained. All stages must train the same student.
 template <class... Stages>
 class Pipeline {
-  static_assert(sizeof...(Stages) > 0, "kdlib: a Pipeline needs at least one stage; write kd::TrainStage{name, trainer, settings, kd::everything()}");
+  static_assert(
+      sizeof...(Stages) > 0,
+      "kdlib: a Pipeline needs at least one stage; write kd::TrainStage{name, trainer, settings, kd::everything()}");
 
  public:
   explicit Pipeline(Stages... stages);

@@ -11,7 +11,8 @@ template <class... Stages>
 Pipeline<Stages...>::Pipeline(Stages... stages) : stages_(std::move(stages)...) {
   std::vector<std::string> names;
   each_stage([&](std::size_t, auto& stage) {
-    for (const std::string& name : names) require<ConfigError>(name != stage.name(), "[Pipeline] two stages are called ", name);
+    for (const std::string& name : names)
+      require<ConfigError>(name != stage.name(), "[Pipeline] two stages are called ", name);
     names.push_back(stage.name());
   });
 }
@@ -35,8 +36,8 @@ std::size_t Pipeline<Stages...>::open_stage(Store& store) {
     // A finished last stage is "run" again: it finds nothing to do and puts its parameters into the student.
     if (stage.name() == saved->stage) open = saved->finished && i + 1 < sizeof...(Stages) ? i + 1 : i;
   });
-  require<ConfigError>(open < sizeof...(Stages), "[Pipeline] the checkpoint is of stage '", saved->stage, "', the stages here are ", names,
-                       "; use the program that wrote it, or another folder");
+  require<ConfigError>(open < sizeof...(Stages), "[Pipeline] the checkpoint is of stage '", saved->stage,
+                       "', the stages here are ", names, "; use the program that wrote it, or another folder");
   return open;
 }
 
@@ -44,7 +45,8 @@ template <class... Stages>
 template <class Sink, class Store>
 std::vector<RunResult> Pipeline<Stages...>::run(Sink&& sink, Store&& store) {
   static_assert((Stage<Stages, std::remove_reference_t<Sink>, std::remove_reference_t<Store>> && ...),
-                "kdlib: an argument of Pipeline is not a stage (name(), run(context, sink, store)); write kd::TrainStage{name, trainer, settings, selection}");
+                "kdlib: an argument of Pipeline is not a stage (name(), run(context, sink, store)); write "
+                "kd::TrainStage{name, trainer, settings, selection}");
   const bool resumes = std::get<0>(stages_).settings().resume;
   const std::size_t open = resumes ? open_stage(store) : 0;
   std::vector<RunResult> results;

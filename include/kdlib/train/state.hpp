@@ -23,21 +23,22 @@ struct HostTensor {
   std::size_t bytes = 0;
 };
 
-/// Steps are counted over the whole run (all stages of a pipeline) and mean "done": a state of step 20 has seen 20 updates.
-/// Random numbers need no state: they are functions of seed and position (core/rng.hpp), and the seeds are among the settings.
+/// Steps are counted over the whole run (all stages of a pipeline) and mean "done": a state of step 20 has seen 20
+/// updates. Random numbers need no state: they are functions of seed and position (core/rng.hpp), and the seeds are
+/// among the settings.
 struct TrainState {
-  std::string stage;                // empty outside a pipeline
-  bool finished = false;            // the stage has taken all its steps
+  std::string stage;      // empty outside a pipeline
+  bool finished = false;  // the stage has taken all its steps
   std::int64_t step = 0;
-  std::int64_t skipped_steps = 0;   // of weight 0
+  std::int64_t skipped_steps = 0;  // of weight 0
   std::int64_t optimizer_steps = 0;
-  double tokens = 0;                // weight of all rows trained on
-  double seconds = 0;               // spent in run(), all attempts together
-  std::int64_t best_step = -1;      // -1: no evaluation has chosen one
+  double tokens = 0;            // weight of all rows trained on
+  double seconds = 0;           // spent in run(), all attempts together
+  std::int64_t best_step = -1;  // -1: no evaluation has chosen one
   double best_value = 0;
   std::string source_cursor;
-  SettingsList settings;            // must be equal in a resumed run
-  SettingsList environment;         // a difference is reported: results may then differ in the last bits
+  SettingsList settings;     // must be equal in a resumed run
+  SettingsList environment;  // a difference is reported: results may then differ in the last bits
   std::vector<HostTensor> parameters;
   std::vector<HostTensor> moments;  // the optimizer's tensors
 };
@@ -45,8 +46,8 @@ struct TrainState {
 /// A leg's place in a pipeline; the default is a run on its own.
 struct StageContext {
   std::string name;
-  std::int64_t first_step = 0;        // steps of the stages before
-  std::vector<std::string> carried;   // parameters that earlier stages trained: saved here too, or they would be lost
+  std::int64_t first_step = 0;       // steps of the stages before
+  std::vector<std::string> carried;  // parameters that earlier stages trained: saved here too, or they would be lost
 };
 
 KDLIB_NAMESPACE_END

@@ -34,39 +34,54 @@ concept NamesDevice = requires {
 /// One training setup. The student is borrowed; a source that is an lvalue is borrowed, a temporary is kept.
 ///
 /// A step takes all its micro-batches from the source first, adds their row weights, and forms the gradient of
-/// sum(weight * loss) / sum(weight): splitting the same rows otherwise changes nothing but the order of additions. It clips by the
-/// global norm, updates, reports and saves. The state of the optimizer lives inside run().
+/// sum(weight * loss) / sum(weight): splitting the same rows otherwise changes nothing but the order of additions. It
+/// clips by the global norm, updates, reports and saves. The state of the optimizer lives inside run().
 ///
-/// Metrics of a step ("train/..."): loss, forward_kl, reverse_kl, student_entropy, teacher_entropy, top1_agreement, top5_overlap,
-/// top5_contains, label_log_prob, label_top1, label_rank, js (where the loss is JensenShannon{}, or RunSettings::jensen_shannon), teacher_support_mass,
-/// student_support_mass, tail_loss (losses on the teacher's top-k), clamp_fraction (sampled-token losses with limits); means over rows,
-/// those that the targets or the loss cannot tell are left out; see RowMetrics. loss/<span> with RunSettings::spans. grad_norm (before clipping), rate, tokens (weight of the rows), tokens_per_s, step_seconds, skipped (1, only where a step had no row).
-/// Mixtures of experts add "experts/...": entropy, max_share and the histogram of loads of ExpertUse; balance and z where a router policy is set.
+/// Metrics of a step ("train/..."): loss, forward_kl, reverse_kl, student_entropy, teacher_entropy, top1_agreement,
+/// top5_overlap, top5_contains, label_log_prob, label_top1, label_rank, js (where the loss is JensenShannon{}, or
+/// RunSettings::jensen_shannon), teacher_support_mass, student_support_mass, tail_loss (losses on the teacher's top-k),
+/// clamp_fraction (sampled-token losses with limits); means over rows, those that the targets or the loss cannot tell
+/// are left out; see RowMetrics. loss/<span> with RunSettings::spans. grad_norm (before clipping), rate, tokens (weight
+/// of the rows), tokens_per_s, step_seconds, skipped (1, only where a step had no row). Mixtures of experts add
+/// "experts/...": entropy, max_share and the histogram of loads of ExpertUse; balance and z where a router policy is
+/// set.
 template <class Student, class Source, class Objective, class Optimizer, class Schedule>
 class Trainer {
   using SourceType = std::remove_reference_t<Source>;
-  static_assert(!detail::NamesDevice<Student> || detail::HasBackend<Student>,
-                "kdlib: no backend for the student's device and scalar type: include kdlib/backend/cpu.hpp (float, double) or "
-                "kdlib/backend/cuda.hpp before the trainer is used");
+  static_assert(
+      !detail::NamesDevice<Student> || detail::HasBackend<Student>,
+      "kdlib: no backend for the student's device and scalar type: include kdlib/backend/cpu.hpp (float, double) or "
+      "kdlib/backend/cuda.hpp before the trainer is used");
   static_assert(LanguageModel<Student>,
-                "kdlib: the first argument of Trainer is not a LanguageModel (device_type, scalar_type, vocab_size(), hidden_size(), parameters(), "
-                "forward(batch), forward_training(batch), backward(gradient), head(), head_parameter()); use kd::Decoder or see kdlib/train/concepts.hpp");
+                "kdlib: the first argument of Trainer is not a LanguageModel (device_type, scalar_type, vocab_size(), "
+                "hidden_size(), parameters(), "
+                "forward(batch), forward_training(batch), backward(gradient), head(), head_parameter()); use "
+                "kd::Decoder or see kdlib/train/concepts.hpp");
   static_assert(DataSource<SourceType> || RolloutSource<SourceType, Student>,
-                "kdlib: the second argument of Trainer is neither a DataSource (next(), cursor(), seek(cursor)) nor a RolloutSource of this student "
+                "kdlib: the second argument of Trainer is neither a DataSource (next(), cursor(), seek(cursor)) nor a "
+                "RolloutSource of this student "
                 "(next(student), cursor(), seek(cursor)); see kdlib/data/concepts.hpp and kdlib/rollout/concepts.hpp");
-  static_assert(requires { typename Objective::teacher_type; typename Objective::loss_type; },
-                "kdlib: the third argument of Trainer is not an objective; write kd::Objective{teacher, loss}");
-  static_assert(RowLossShape<typename Objective::loss_type>,
-                "kdlib: the loss of the objective is not a row loss (entry(row, x), at_label(point), or a kd::Sum of such); "
-                "see kdlib/loss/concepts.hpp");
+  static_assert(
+      requires {
+        typename Objective::teacher_type;
+        typename Objective::loss_type;
+      },
+      "kdlib: the third argument of Trainer is not an objective; write kd::Objective{teacher, loss}");
+  static_assert(
+      RowLossShape<typename Objective::loss_type>,
+      "kdlib: the loss of the objective is not a row loss (entry(row, x), at_label(point), or a kd::Sum of such); "
+      "see kdlib/loss/concepts.hpp");
   static_assert(RowLoss<typename Objective::loss_type, typename Objective::teacher_type::targets_type>,
-                "kdlib: the loss reads more of the teacher than its targets tell: a divergence over the vocabulary needs the teacher's rows "
+                "kdlib: the loss reads more of the teacher than its targets tell: a divergence over the vocabulary "
+                "needs the teacher's rows "
                 "(kd::LiveTeacher), a sampled-token loss needs its log-probability of the label");
   static_assert(kdlib::Optimizer<Optimizer, typename Student::scalar_type, typename Student::device_type>,
-                "kdlib: the fourth argument of Trainer is not an optimizer (state<T, D>(parameters, rates) with step, steps, set_steps, tensors); "
+                "kdlib: the fourth argument of Trainer is not an optimizer (state<T, D>(parameters, rates) with step, "
+                "steps, set_steps, tensors); "
                 "use kd::AdamW or kd::Sgd, or see kdlib/optim/concepts.hpp");
   static_assert(kdlib::Schedule<Schedule>,
-                "kdlib: the fifth argument of Trainer is not a schedule (schedule(step) gives the rate); use kd::ConstantRate, kd::WarmupLinear or "
+                "kdlib: the fifth argument of Trainer is not a schedule (schedule(step) gives the rate); use "
+                "kd::ConstantRate, kd::WarmupLinear or "
                 "kd::WarmupCosine");
 
  public:
@@ -74,12 +89,15 @@ class Trainer {
   using D = typename Student::device_type;
 
   Trainer(Student& student, Source&& source, Objective objective, Optimizer optimizer, Schedule schedule)
-      : student_(student), source_(std::forward<Source>(source)), objective_(std::move(objective)), optimizer_(std::move(optimizer)),
+      : student_(student),
+        source_(std::forward<Source>(source)),
+        objective_(std::move(objective)),
+        optimizer_(std::move(optimizer)),
         schedule_(std::move(schedule)) {}
 
   /// Trains what the model marks as trainable, from the store's newest checkpoint on where it has one.
-  /// ConfigError: nothing to train, settings that differ from the checkpoint's (naming the key). TrainingError: a loss or gradient that
-  /// is not finite (naming the step). IoError: the sink or the store refuses.
+  /// ConfigError: nothing to train, settings that differ from the checkpoint's (naming the key). TrainingError: a loss
+  /// or gradient that is not finite (naming the step). IoError: the sink or the store refuses.
   template <class Sink, class Store>
   RunResult run(const RunSettings& settings, Sink&& sink, Store&& store) {
     return run(settings, sink, store, detail::MarkedTrainable{});
@@ -95,10 +113,11 @@ class Trainer {
     return run(settings, sink);
   }
 
-  /// Trains the parameters that `selection` names (kd::only("*.mlp.*")) for the time of the run, whatever they were marked before.
-  /// A pipeline gives its place in `context`.
+  /// Trains the parameters that `selection` names (kd::only("*.mlp.*")) for the time of the run, whatever they were
+  /// marked before. A pipeline gives its place in `context`.
   template <class Sink, class Store, class Selection>
-  RunResult run(const RunSettings& settings, Sink&& sink, Store&& store, const Selection& selection, const StageContext& context = {});
+  RunResult run(const RunSettings& settings, Sink&& sink, Store&& store, const Selection& selection,
+                const StageContext& context = {});
 
   Student& student() { return student_; }
   SourceType& source() { return source_; }

@@ -45,11 +45,14 @@ class TrainableScope {
 
 template <class X>
 void append_settings_of(SettingsList& list, const X& x) {
-  if constexpr (requires { { x.describe() } -> std::convertible_to<SettingsList>; })
+  if constexpr (requires {
+                  { x.describe() } -> std::convertible_to<SettingsList>;
+                })
     for (auto& entry : x.describe()) list.push_back(std::move(entry));
 }
 
-/// "ReverseKl" for kdlib::ReverseKl: the type's own name without namespaces and template arguments, the same from g++ and clang.
+/// "ReverseKl" for kdlib::ReverseKl: the type's own name without namespaces and template arguments, the same from g++
+/// and clang.
 template <class X>
 std::string plain_type_name() {
   std::string_view text = __PRETTY_FUNCTION__;
@@ -71,13 +74,20 @@ void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
     });
   } else {
     list.emplace_back(prefix, plain_type_name<L>());
-    if constexpr (requires { loss.temperature; }) list.emplace_back(prefix + ".temperature", setting_text(static_cast<double>(loss.temperature)));
-    if constexpr (requires { loss.t_squared; }) list.emplace_back(prefix + ".t_squared", setting_text(static_cast<bool>(loss.t_squared)));
-    if constexpr (requires { loss.beta; }) list.emplace_back(prefix + ".beta", setting_text(static_cast<double>(loss.beta)));
-    if constexpr (requires { loss.scaled; }) list.emplace_back(prefix + ".scaled", setting_text(static_cast<bool>(loss.scaled)));
-    if constexpr (requires { loss.importance_ratio; }) list.emplace_back(prefix + ".importance_ratio", setting_text(static_cast<bool>(loss.importance_ratio)));
-    if constexpr (requires { loss.ratio_limit; }) list.emplace_back(prefix + ".ratio_limit", setting_text(static_cast<double>(loss.ratio_limit)));
-    if constexpr (requires { loss.advantage_limit; }) list.emplace_back(prefix + ".advantage_limit", setting_text(static_cast<double>(loss.advantage_limit)));
+    if constexpr (requires { loss.temperature; })
+      list.emplace_back(prefix + ".temperature", setting_text(static_cast<double>(loss.temperature)));
+    if constexpr (requires { loss.t_squared; })
+      list.emplace_back(prefix + ".t_squared", setting_text(static_cast<bool>(loss.t_squared)));
+    if constexpr (requires { loss.beta; })
+      list.emplace_back(prefix + ".beta", setting_text(static_cast<double>(loss.beta)));
+    if constexpr (requires { loss.scaled; })
+      list.emplace_back(prefix + ".scaled", setting_text(static_cast<bool>(loss.scaled)));
+    if constexpr (requires { loss.importance_ratio; })
+      list.emplace_back(prefix + ".importance_ratio", setting_text(static_cast<bool>(loss.importance_ratio)));
+    if constexpr (requires { loss.ratio_limit; })
+      list.emplace_back(prefix + ".ratio_limit", setting_text(static_cast<double>(loss.ratio_limit)));
+    if constexpr (requires { loss.advantage_limit; })
+      list.emplace_back(prefix + ".advantage_limit", setting_text(static_cast<double>(loss.advantage_limit)));
     append_settings_of(list, loss);
   }
 }
@@ -86,29 +96,39 @@ inline void check_settings(const RunSettings& s) {
   require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
   require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
   require<ConfigError>(s.clip_norm >= 0, "[run] clip_norm is ", s.clip_norm, "; it must be 0 (no clipping) or above");
-  require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0, "[run] save_every, keep and evaluate_every must be 0 or above");
+  require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0,
+                       "[run] save_every, keep and evaluate_every must be 0 or above");
 }
 }  // namespace detail
 
 template <class Student, class Source, class Objective, class Optimizer, class Schedule>
 template <class Sink, class Store, class Selection>
-RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const RunSettings& settings, Sink&& sink, Store&& store,
-                                                                         const Selection& selection, const StageContext& context) {
+RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const RunSettings& settings, Sink&& sink,
+                                                                        Store&& store, const Selection& selection,
+                                                                        const StageContext& context) {
   static_assert(MetricSink<std::remove_reference_t<Sink>>,
-                "kdlib: the second argument of run is not a MetricSink (scalar(name, step, value), flush()); use kd::JsonLines{path} or kd::NoMetrics{}");
+                "kdlib: the second argument of run is not a MetricSink (scalar(name, step, value), flush()); use "
+                "kd::JsonLines{path} or kd::NoMetrics{}");
   static_assert(CheckpointStore<std::remove_reference_t<Store>>,
-                "kdlib: the third argument of run is not a CheckpointStore (save(state), latest()); use kd::Directory{path} or kd::NoCheckpoints{}");
+                "kdlib: the third argument of run is not a CheckpointStore (save(state), latest()); use "
+                "kd::Directory{path} or kd::NoCheckpoints{}");
   static_assert(std::is_same_v<Selection, detail::MarkedTrainable> || ParameterSelection<Selection>,
-                "kdlib: the fourth argument of run does not select parameters (select(name) gives the rate multiplier, 0 = frozen); use "
+                "kdlib: the fourth argument of run does not select parameters (select(name) gives the rate multiplier, "
+                "0 = frozen); use "
                 "kd::only(\"*.mlp.*\"), kd::everything() or kd::ParameterGroups");
   detail::check_settings(settings);
   const detail::TrainableScope<T, D> scope(student_.parameters(), selection);
   require<ConfigError>(!scope.trained().empty(),
-                       "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select some with kd::only(pattern)");
-  SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)}, {"clip_norm", setting_text(settings.clip_norm)}};
-  if constexpr (requires { { source_.records_routing() } -> std::convertible_to<bool>; })
+                       "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select "
+                       "some with kd::only(pattern)");
+  SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)},
+                    {"clip_norm", setting_text(settings.clip_norm)}};
+  if constexpr (requires {
+                  { source_.records_routing() } -> std::convertible_to<bool>;
+                })
     require<ConfigError>(!settings.replay_routing || source_.records_routing(),
-                         "[run] replay_routing is set, but the source does not record the routing of what it writes; set OnPolicySettings::record_routing");
+                         "[run] replay_routing is set, but the source does not record the routing of what it writes; "
+                         "set OnPolicySettings::record_routing");
   if (settings.replay_routing) list.emplace_back("replay_routing", "true");
   detail::append_settings_of(list, optimizer_);
   detail::append_settings_of(list, schedule_);
@@ -119,10 +139,13 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
   for (const auto& entry : settings.settings) list.push_back(entry);
   for (std::size_t i = 0; i < list.size(); ++i)
     for (std::size_t j = 0; j < i; ++j)
-      require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first, " is given twice; rename the one in RunSettings::settings");
+      require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first,
+                           " is given twice; rename the one in RunSettings::settings");
   auto state = optimizer_.template state<T, D>(scope.trained(), scope.rates());
-  detail::TrainingRun<Student, SourceType, Objective, Schedule, decltype(state), std::remove_reference_t<Sink>, std::remove_reference_t<Store>> run(
-      student_, source_, objective_, schedule_, state, sink, store, settings, context, scope.trained(), std::move(list));
+  detail::TrainingRun<Student, SourceType, Objective, Schedule, decltype(state), std::remove_reference_t<Sink>,
+                      std::remove_reference_t<Store>>
+      run(student_, source_, objective_, schedule_, state, sink, store, settings, context, scope.trained(),
+          std::move(list));
   return run.run();
 }
 

@@ -24,19 +24,37 @@ class TrainingRun {
   using T = typename Student::scalar_type;
   using D = typename Student::device_type;
 
-  static_assert(requires(const std::vector<Parameter<T, D>*>& p) { measure_clip(p, 1.0); },
-                "kdlib: the gradient norm is missing: include kdlib/optim/clip.hpp (kdlib/kdlib.hpp does)");
-  static_assert(requires(View<T, D> rows, const typename Objective::loss_type& loss, Student& s, const typename Objective::teacher_type::targets_type& t) {
-    head_loss(loss, s.head(), View<const T, D>(rows), t, RowInputs{}, 1.0, rows, s.head_parameter(), {.metrics = true});
-  }, "kdlib: the fused head and loss is missing: include kdlib/loss/head_loss.hpp (kdlib/kdlib.hpp does)");
+  static_assert(
+      requires(const std::vector<Parameter<T, D>*>& p) { measure_clip(p, 1.0); },
+      "kdlib: the gradient norm is missing: include kdlib/optim/clip.hpp (kdlib/kdlib.hpp does)");
+  static_assert(
+      requires(View<T, D> rows, const typename Objective::loss_type& loss, Student& s,
+               const typename Objective::teacher_type::targets_type& t) {
+        head_loss(loss, s.head(), View<const T, D>(rows), t, RowInputs{}, 1.0, rows, s.head_parameter(),
+                  {.metrics = true});
+      },
+      "kdlib: the fused head and loss is missing: include kdlib/loss/head_loss.hpp (kdlib/kdlib.hpp does)");
 
  public:
-  TrainingRun(Student& student, Source& source, Objective& objective, const Schedule& schedule, OptimizerState& state, Sink& sink, Store& store,
-              const RunSettings& settings, const StageContext& context, const std::vector<Parameter<T, D>*>& trained, SettingsList list)
-      : student_(student), source_(source), objective_(objective), schedule_(schedule), state_(state), sink_(sink), store_(store),
-        settings_(settings), context_(context), trained_(trained), list_(std::move(list)),
-        gradient_(GradientSettings{.recompute = settings.recompute, .workspace_bytes = settings.workspace_bytes, .replay_routing = settings.replay_routing,
-                                   .jensen_shannon = settings.jensen_shannon, .spans = !settings.spans.empty()}) {
+  TrainingRun(Student& student, Source& source, Objective& objective, const Schedule& schedule, OptimizerState& state,
+              Sink& sink, Store& store, const RunSettings& settings, const StageContext& context,
+              const std::vector<Parameter<T, D>*>& trained, SettingsList list)
+      : student_(student),
+        source_(source),
+        objective_(objective),
+        schedule_(schedule),
+        state_(state),
+        sink_(sink),
+        store_(store),
+        settings_(settings),
+        context_(context),
+        trained_(trained),
+        list_(std::move(list)),
+        gradient_(GradientSettings{.recompute = settings.recompute,
+                                   .workspace_bytes = settings.workspace_bytes,
+                                   .replay_routing = settings.replay_routing,
+                                   .jensen_shannon = settings.jensen_shannon,
+                                   .spans = !settings.spans.empty()}) {
     if (!settings.spans.empty()) spans_.emplace(settings.spans);
   }
 

@@ -11,8 +11,9 @@
 #include "kdlib/train/environment.hpp"
 #include "kdlib/train/training_run.hpp"
 
-#define KDLIB_TRAINING_RUN(result)                                                                                              \
-  template <class Student, class Source, class Objective, class Schedule, class OptimizerState, class Sink, class Store> \
+#define KDLIB_TRAINING_RUN(result)                                                                          \
+  template <class Student, class Source, class Objective, class Schedule, class OptimizerState, class Sink, \
+            class Store>                                                                                    \
   result TrainingRun<Student, Source, Objective, Schedule, OptimizerState, Sink, Store>
 
 KDLIB_NAMESPACE_BEGIN
@@ -38,7 +39,8 @@ KDLIB_TRAINING_RUN(RunResult)::run() {
       result_.stopped = true;
       break;
     }
-    if (settings_.save_every > 0 && step_ % settings_.save_every == 0 && step_ < last_step() && step_ != saved_step_) save(false);
+    if (settings_.save_every > 0 && step_ % settings_.save_every == 0 && step_ < last_step() && step_ != saved_step_)
+      save(false);
   }
   result_.finished = !result_.stopped;
   if (result_.finished) evaluate_if_due(true);
@@ -57,7 +59,8 @@ KDLIB_TRAINING_RUN(void)::start() {
     rewind_sink(-1);
   } else if (const std::optional<TrainState> saved = store_.latest()) {
     resume(*saved);
-    if constexpr (requires { store_.prune(settings_.keep); }) store_.prune(settings_.keep);  // what a killed run did not come to
+    if constexpr (requires { store_.prune(settings_.keep); })
+      store_.prune(settings_.keep);  // what a killed run did not come to
   } else {
     rewind_sink(-1);
   }
@@ -80,19 +83,24 @@ KDLIB_TRAINING_RUN(void)::resume(const TrainState& saved) {
   tokens_ = saved.tokens;
   rewind_sink(saved.step);
   if (saved.stage != context_.name) {  // the stage before: its parameters are the start of this one
-    require<ConfigError>(saved.finished && saved.step == context_.first_step, "[resume] the checkpoint is of step ", saved.step, " of stage '",
-                         saved.stage, "', this run is stage '", context_.name, "' from step ", context_.first_step,
-                         "; use the program that wrote it, or another folder");
+    require<ConfigError>(saved.finished && saved.step == context_.first_step, "[resume] the checkpoint is of step ",
+                         saved.step, " of stage '", saved.stage, "', this run is stage '", context_.name,
+                         "' from step ", context_.first_step, "; use the program that wrote it, or another folder");
     return;
   }
   check_same_settings(saved);
-  for (std::string& difference : environment_differences(saved.environment, environment_)) message(std::move(difference));
+  for (std::string& difference : environment_differences(saved.environment, environment_))
+    message(std::move(difference));
   for (const Parameter<T, D>* p : trained_)
-    require<ConfigError>(std::any_of(saved.parameters.begin(), saved.parameters.end(), [&](const HostTensor& t) { return t.name == p->name; }),
-                         "[resume] the checkpoint does not hold ", p->name, ", which this run trains; train what the first run trained");
+    require<ConfigError>(std::any_of(saved.parameters.begin(), saved.parameters.end(),
+                                     [&](const HostTensor& t) { return t.name == p->name; }),
+                         "[resume] the checkpoint does not hold ", p->name,
+                         ", which this run trains; train what the first run trained");
   for (auto& [name, tensor] : state_.tensors()) {
-    const auto at = std::find_if(saved.moments.begin(), saved.moments.end(), [&n = name](const HostTensor& t) { return t.name == n; });
-    require<ConfigError>(at != saved.moments.end(), "[resume] the checkpoint does not hold ", name, "; use the optimizer that wrote it");
+    const auto at = std::find_if(saved.moments.begin(), saved.moments.end(),
+                                 [&n = name](const HostTensor& t) { return t.name == n; });
+    require<ConfigError>(at != saved.moments.end(), "[resume] the checkpoint does not hold ", name,
+                         "; use the optimizer that wrote it");
     from_host_tensor(*at, tensor);
   }
   state_.set_steps(saved.optimizer_steps);
@@ -109,12 +117,14 @@ KDLIB_TRAINING_RUN(void)::resume(const TrainState& saved) {
 KDLIB_TRAINING_RUN(void)::check_same_settings(const TrainState& saved) const {
   for (const auto& entry : list_) {
     const std::string before = setting_or_not_set(saved.settings, entry.first);
-    require<ConfigError>(before == entry.second, "[resume] ", entry.first, " was ", before, " and is now ", entry.second,
+    require<ConfigError>(before == entry.second, "[resume] ", entry.first, " was ", before, " and is now ",
+                         entry.second,
                          ": go on with the old value, choose another folder, or start again without resuming");
   }
   for (const auto& entry : saved.settings)
-    require<ConfigError>(std::any_of(list_.begin(), list_.end(), [&](const auto& e) { return e.first == entry.first; }), "[resume] ", entry.first,
-                         " was ", entry.second, " and is now (not set): go on with the old value, choose another folder, or start again");
+    require<ConfigError>(std::any_of(list_.begin(), list_.end(), [&](const auto& e) { return e.first == entry.first; }),
+                         "[resume] ", entry.first, " was ", entry.second,
+                         " and is now (not set): go on with the old value, choose another folder, or start again");
 }
 
 KDLIB_TRAINING_RUN(bool)::fetch() {
@@ -156,14 +166,17 @@ KDLIB_TRAINING_RUN(bool)::take_step() {
 KDLIB_TRAINING_RUN(void)::update(const StepSums& sums, double norm, double factor, double rate) {
   if (sums.loss.weight <= 0) {
     ++result_.skipped_steps;
-    message(concat("step ", step_, " has no token that counts and is skipped; check masks and lengths if this happens often"));
+    message(concat("step ", step_,
+                   " has no token that counts and is skipped; check masks and lengths if this happens often"));
     return;
   }
   const char* what = !std::isfinite(sums.loss.sum) ? "loss" : !std::isfinite(norm) ? "gradient" : nullptr;
   if (what != nullptr) {
-    const std::string last = saved_step_ >= 0 ? concat("the last checkpoint is step ", saved_step_) : std::string("no checkpoint was saved yet");
-    fail<TrainingError>("[train] step ", step_, ": the ", what, " is not finite (loss ", setting_text(sums.loss.mean()), ", gradient norm ",
-                        setting_text(norm), ", rate ", setting_text(rate), "); ", last, ". Lower the rate, lengthen the warm-up or set clip_norm, and check the data of this step");
+    const std::string last = saved_step_ >= 0 ? concat("the last checkpoint is step ", saved_step_)
+                                              : std::string("no checkpoint was saved yet");
+    fail<TrainingError>("[train] step ", step_, ": the ", what, " is not finite (loss ", setting_text(sums.loss.mean()),
+                        ", gradient norm ", setting_text(norm), ", rate ", setting_text(rate), "); ", last,
+                        ". Lower the rate, lengthen the warm-up or set clip_norm, and check the data of this step");
   }
   tokens_ += step_tokens_;
   state_.step(rate, factor);
@@ -247,7 +260,8 @@ KDLIB_TRAINING_RUN(void)::evaluate_if_due(bool last) {
   result_.best_step = step_;
   result_.best_value = evaluation.best_by;
   const auto extra = [&](const std::string& folder) { settings_.hooks->write_files(folder, step_, true); };
-  if constexpr (requires { store_.save_best(capture(false, false), extra); }) store_.save_best(capture(false, false), extra);
+  if constexpr (requires { store_.save_best(capture(false, false), extra); })
+    store_.save_best(capture(false, false), extra);
 }
 
 KDLIB_TRAINING_RUN(TrainState)::capture(bool finished, bool with_moments) const {
@@ -266,7 +280,8 @@ KDLIB_TRAINING_RUN(TrainState)::capture(bool finished, bool with_moments) const 
   state.environment = environment_;
   for (Parameter<T, D>* p : student_.parameters()) {
     const bool carried = std::find(context_.carried.begin(), context_.carried.end(), p->name) != context_.carried.end();
-    if (carried || std::find(trained_.begin(), trained_.end(), p) != trained_.end()) state.parameters.push_back(to_host_tensor(p->name, p->value));
+    if (carried || std::find(trained_.begin(), trained_.end(), p) != trained_.end())
+      state.parameters.push_back(to_host_tensor(p->name, p->value));
   }
   if (with_moments)
     for (const auto& [name, tensor] : state_.tensors()) state.moments.push_back(to_host_tensor(name, tensor));

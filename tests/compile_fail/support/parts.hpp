@@ -25,8 +25,8 @@ using Model = kdlib_tests::ToyModel<float>;
 using Teacher = kdlib::LiveTeacher<Model>;
 using RightObjective = kdlib::Objective<Teacher, kdlib::ForwardKl>;
 
-template <class Student = Model, class Source = Batches, class Objective = RightObjective, class Optimizer = kdlib::AdamW,
-          class Schedule = kdlib::ConstantRate>
+template <class Student = Model, class Source = Batches, class Objective = RightObjective,
+          class Optimizer = kdlib::AdamW, class Schedule = kdlib::ConstantRate>
 constexpr std::size_t trainer_size() {
   return sizeof(kdlib::Trainer<Student, Source, Objective, Optimizer, Schedule>);
 }

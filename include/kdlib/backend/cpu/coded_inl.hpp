@@ -20,7 +20,8 @@ void CpuPacked<T>::coded_decode(const CodedRanges& weight, std::int64_t begin, s
   });
 }
 
-/// At least n floats of scratch that this thread keeps, on a cache line. `Use` tells buffers apart that live at the same time.
+/// At least n floats of scratch that this thread keeps, on a cache line. `Use` tells buffers apart that live at the
+/// same time.
 template <int Use>
 float* coded_scratch(std::int64_t n) {
   thread_local std::vector<float> scratch;
@@ -48,7 +49,9 @@ void CpuPacked<T>::coded_multiply_few(const CodedRanges& weight, std::int64_t m,
     if (multiply_codes(weight, m, x, beta, y)) return;
   const std::int64_t k = weight.columns;
   const T* panel = few_rows_panel(m, weight.rows, k, x, k);
-  const std::int64_t block = panel != nullptr ? 48 : 12;  // rows decoded at a time: a multiple of every tile's rows, small enough for the cache
+  const std::int64_t block =
+      panel != nullptr ? 48
+                       : 12;  // rows decoded at a time: a multiple of every tile's rows, small enough for the cache
   parallel_for(weight.rows, block, [&](std::int64_t begin, std::int64_t end) {
     thread_local std::vector<T> scratch;
     scratch.resize(static_cast<std::size_t>(block * k));
@@ -60,14 +63,17 @@ void CpuPacked<T>::coded_multiply_few(const CodedRanges& weight, std::int64_t m,
   });
 }
 
-/// Calls body(row, column, code as a signed integer, level) for every element of rows [begin, begin + count), rows in parallel.
+/// Calls body(row, column, code as a signed integer, level) for every element of rows [begin, begin + count), rows in
+/// parallel.
 template <class F>
 void each_code(const CodedRanges& w, std::int64_t begin, std::int64_t count, F&& body) {
   parallel_for(count, 1 + 4096 / (w.columns + 1), [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t r = begin + first; r < begin + last; ++r) {
       const std::uint8_t* row = w.codes + r * w.row_bytes();
       for (std::int64_t c = 0; c < w.columns; ++c) {
-        const int code = static_cast<int>(w.bits == 8 ? row[c] : w.bits == 4 ? vector_portable::code_at<4>(row, c) : vector_portable::code_at<3>(row, c));
+        const int code = static_cast<int>(w.bits == 8   ? row[c]
+                                          : w.bits == 4 ? vector_portable::code_at<4>(row, c)
+                                                        : vector_portable::code_at<3>(row, c));
         const int half = 1 << (w.bits - 1), integer = code < half ? code : code - 2 * half;
         body(r, c, integer, w.levels == nullptr ? static_cast<float>(integer) : w.levels[code]);
       }
@@ -76,14 +82,15 @@ void each_code(const CodedRanges& w, std::int64_t begin, std::int64_t count, F&&
 }
 
 template <class T>
-void CpuPacked<T>::coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, const T* gradient, T* scale_gradient,
-                                         T* zero_gradient) {
+void CpuPacked<T>::coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count,
+                                         const T* gradient, T* scale_gradient, T* zero_gradient) {
   require<ConfigError>(!weight.crossing, "[coded_factor_gradient] groups cross row ends");
   const std::int64_t groups = weight.row_groups();
   each_code(weight, begin, count, [&](std::int64_t r, std::int64_t c, int, float level) {
     const std::int64_t at = r * groups + c / weight.group;
     const T g = gradient[(r - begin) * weight.columns + c];
-    if (scale_gradient != nullptr) scale_gradient[at] += g * static_cast<T>(weight.shifted ? level - weight.zero[at] : level);
+    if (scale_gradient != nullptr)
+      scale_gradient[at] += g * static_cast<T>(weight.shifted ? level - weight.zero[at] : level);
     if (zero_gradient != nullptr) zero_gradient[at] += g;
   });
 }

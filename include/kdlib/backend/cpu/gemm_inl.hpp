@@ -31,14 +31,13 @@ inline void use_one_blas_thread() {
 }
 
 template <class T>
-void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b,
-                  std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
+                  std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   const CBLAS_TRANSPOSE opa = ta ? CblasTrans : CblasNoTrans, opb = tb ? CblasTrans : CblasNoTrans;
   const auto i = [](std::int64_t x) { return static_cast<int>(x); };
   if constexpr (std::is_same_v<T, float>)
     cblas_sgemm(CblasRowMajor, opa, opb, i(m), i(n), i(k), alpha, a, i(lda), b, i(ldb), beta, c, i(ldc));
-  else
-    cblas_dgemm(CblasRowMajor, opa, opb, i(m), i(n), i(k), alpha, a, i(lda), b, i(ldb), beta, c, i(ldc));
+  else cblas_dgemm(CblasRowMajor, opa, opb, i(m), i(n), i(k), alpha, a, i(lda), b, i(ldb), beta, c, i(ldc));
 }
 #else
 inline void use_one_blas_thread() {}
@@ -54,11 +53,12 @@ void eigen_product(const A& a, const B& b, C& c, T alpha, T beta) {
 }
 
 template <class T>
-void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b,
-                  std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
+                  std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Stride = Eigen::OuterStride<>;
-  const Eigen::Map<const Matrix, 0, Stride> am(a, ta ? k : m, ta ? m : k, Stride(lda)), bm(b, tb ? n : k, tb ? k : n, Stride(ldb));
+  const Eigen::Map<const Matrix, 0, Stride> am(a, ta ? k : m, ta ? m : k, Stride(lda)),
+      bm(b, tb ? n : k, tb ? k : n, Stride(ldb));
   Eigen::Map<Matrix, 0, Stride> cm(c, m, n, Stride(ldc));
   if (ta && tb) eigen_product(am.transpose(), bm.transpose(), cm, alpha, beta);
   else if (ta) eigen_product(am.transpose(), bm, cm, alpha, beta);
@@ -74,9 +74,9 @@ void scale_matrix(std::int64_t m, std::int64_t n, T beta, T* c, std::int64_t ldc
     for (std::int64_t i = 0; i < n; ++i) c[r * ldc + i] = beta == T{0} ? T{0} : beta * c[r * ldc + i];
 }
 
-constexpr std::int64_t few_rows_limit = 32;       // rows up to which reading each weight once beats packing it
-constexpr std::int64_t gemm_grain = 64;           // rows or columns below which a product is not split further
-constexpr std::int64_t panel_grain = 48;          // a multiple of every tile's rows
+constexpr std::int64_t few_rows_limit = 32;           // rows up to which reading each weight once beats packing it
+constexpr std::int64_t gemm_grain = 64;               // rows or columns below which a product is not split further
+constexpr std::int64_t panel_grain = 48;              // a multiple of every tile's rows
 constexpr std::int64_t gemm_parallel_work = 1 << 15;  // m n k below which one thread is faster
 
 /// x as a panel that many rows of a weight will meet, in scratch of this thread; null where few_rows does the product.
@@ -93,15 +93,16 @@ const T* few_rows_panel(std::int64_t m, std::int64_t n, std::int64_t k, const T*
 
 /// C = alpha * A op(B) + beta * C for few rows of A; `panel` is A's panel or null.
 template <class T>
-void few_rows_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* panel, const T* b,
-                   std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void few_rows_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
+                   const T* panel, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   if (panel != nullptr) KDLIB_VECTOR_CALL(multiply_panel, m, n, k, alpha, panel, b, ldb, beta, c, ldc);
   else KDLIB_VECTOR_CALL(few_rows, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 template <class T>
-void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
-                             std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+                             T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
+                             std::int64_t ldc) {
   if (m <= 0 || n <= 0) return;
   if (k <= 0) return scale_matrix(m, n, beta, c, ldc);
   if (!transpose_a && transpose_b && m <= few_rows_limit) {
@@ -113,12 +114,14 @@ void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m,
 }
 
 template <class T>
-void CpuGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
-                      const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void CpuGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha,
+                      const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   for (const std::int64_t x : {m, n, k, lda, ldb, ldc})
-    require<ShapeError>(x >= 0 && x <= std::numeric_limits<int>::max(), "[gemm] ", m, " x ", n, " x ", k, " has an extent outside of 0 to 2^31 - 1");
+    require<ShapeError>(x >= 0 && x <= std::numeric_limits<int>::max(), "[gemm] ", m, " x ", n, " x ", k,
+                        " has an extent outside of 0 to 2^31 - 1");
   if (m * n <= 0) return;
-  if (m * n * (k + 1) < gemm_parallel_work) return gemm_serial(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  if (m * n * (k + 1) < gemm_parallel_work)
+    return gemm_serial(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   if (!transpose_a && transpose_b && m <= few_rows_limit) {
     const T* panel = few_rows_panel(m, n, k, a, lda);
     parallel_for(n, panel_grain, [&](std::int64_t begin, std::int64_t end) {
@@ -129,9 +132,11 @@ void CpuGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::i
   const bool split_columns = n >= m;
   parallel_for(split_columns ? n : m, gemm_grain, [&](std::int64_t begin, std::int64_t end) {
     if (split_columns)
-      gemm_serial(transpose_a, transpose_b, m, end - begin, k, alpha, a, lda, b + (transpose_b ? begin * ldb : begin), ldb, beta, c + begin, ldc);
+      gemm_serial(transpose_a, transpose_b, m, end - begin, k, alpha, a, lda, b + (transpose_b ? begin * ldb : begin),
+                  ldb, beta, c + begin, ldc);
     else
-      gemm_serial(transpose_a, transpose_b, end - begin, n, k, alpha, a + (transpose_a ? begin : begin * lda), lda, b, ldb, beta, c + begin * ldc, ldc);
+      gemm_serial(transpose_a, transpose_b, end - begin, n, k, alpha, a + (transpose_a ? begin : begin * lda), lda, b,
+                  ldb, beta, c + begin * ldc, ldc);
   });
 }
 
@@ -147,7 +152,8 @@ inline const char* cpu_blas_name() {
 #else
 #define KDLIB_TEXT2(x) #x
 #define KDLIB_TEXT(x) KDLIB_TEXT2(x)
-  return "Eigen " KDLIB_TEXT(EIGEN_WORLD_VERSION) "." KDLIB_TEXT(EIGEN_MAJOR_VERSION) "." KDLIB_TEXT(EIGEN_MINOR_VERSION);
+  return "Eigen " KDLIB_TEXT(EIGEN_WORLD_VERSION) "." KDLIB_TEXT(EIGEN_MAJOR_VERSION) "." KDLIB_TEXT(
+      EIGEN_MINOR_VERSION);
 #undef KDLIB_TEXT
 #undef KDLIB_TEXT2
 #endif

@@ -46,13 +46,19 @@
 #undef KDLIB_VECTOR_TARGET
 
 /// Calls the body of `function` for the level that runs.
-#define KDLIB_VECTOR_CALL(function, ...)                                                                  \
-  do {                                                                                                    \
-    switch (::kdlib::cpu_level()) {                                                                       \
-      case ::kdlib::CpuLevel::avx512: ::kdlib::detail::vector_avx512::function(__VA_ARGS__); break;       \
-      case ::kdlib::CpuLevel::avx2: ::kdlib::detail::vector_avx2::function(__VA_ARGS__); break;           \
-      default: ::kdlib::detail::vector_portable::function(__VA_ARGS__); break;                            \
-    }                                                                                                     \
+#define KDLIB_VECTOR_CALL(function, ...)                         \
+  do {                                                           \
+    switch (::kdlib::cpu_level()) {                              \
+      case ::kdlib::CpuLevel::avx512:                            \
+        ::kdlib::detail::vector_avx512::function(__VA_ARGS__);   \
+        break;                                                   \
+      case ::kdlib::CpuLevel::avx2:                              \
+        ::kdlib::detail::vector_avx2::function(__VA_ARGS__);     \
+        break;                                                   \
+      default:                                                   \
+        ::kdlib::detail::vector_portable::function(__VA_ARGS__); \
+        break;                                                   \
+    }                                                            \
   } while (false)
 #else
 #define KDLIB_VECTOR_CALL(function, ...) ::kdlib::detail::vector_portable::function(__VA_ARGS__)
@@ -86,7 +92,8 @@ inline CpuLevel initial_cpu_level() {
   if (text == nullptr || *text == '\0') return best;
   for (const CpuLevel level : {CpuLevel::portable, CpuLevel::avx2, CpuLevel::avx512}) {
     if (std::strcmp(text, cpu_level_name(level)) != 0) continue;
-    require<BackendError>(level <= best, "[cpu_level] KDLIB_CPU_LEVEL=", text, ": this CPU has ", cpu_level_name(best), " at most");
+    require<BackendError>(level <= best, "[cpu_level] KDLIB_CPU_LEVEL=", text, ": this CPU has ", cpu_level_name(best),
+                          " at most");
     return level;
   }
   fail<ConfigError>("[cpu_level] KDLIB_CPU_LEVEL=", text, " is unknown; it can be portable, avx2 or avx512");
@@ -101,9 +108,12 @@ inline std::atomic<CpuLevel>& cpu_level_state() {
 
 inline const char* cpu_level_name(CpuLevel level) {
   switch (level) {
-    case CpuLevel::avx512: return "avx512";
-    case CpuLevel::avx2: return "avx2";
-    default: return "portable";
+    case CpuLevel::avx512:
+      return "avx512";
+    case CpuLevel::avx2:
+      return "avx2";
+    default:
+      return "portable";
   }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The row loops, included once for each instruction set (rows_inl.hpp), hence no include guard.
 #ifdef KDLIB_ROWS_SPACE
-// flatten: everything a loop calls is inlined into it, a user's unmarked functor too, and gets the loop's instruction set.
+// flatten: everything a loop calls is inlined into it, a user's unmarked functor too, and gets the loop's instruction
+// set.
 #define KDLIB_LOOP KDLIB_ROWS_TARGET __attribute__((noinline, flatten))
 
 KDLIB_NAMESPACE_BEGIN
@@ -21,7 +22,8 @@ struct PackFor<double> {
 template <class P, bool Teacher, bool Sums>
 struct StatisticLanes {
   P sum_s{0}, sum_t{0}, first_s{0}, first_t{0}, cross_s{0}, cross_t{0}, e_s{0}, e_t{0};
-  P max_s{-std::numeric_limits<typename P::scalar>::infinity()}, max_t{-std::numeric_limits<typename P::scalar>::infinity()};
+  P max_s{-std::numeric_limits<typename P::scalar>::infinity()},
+      max_t{-std::numeric_limits<typename P::scalar>::infinity()};
 
   KDLIB_INLINE void add(const P& s, const P& t, const P& anchor_s, const P& anchor_t, const P& k, const P& floor) {
     const P x = P::max(floor, s - anchor_s);
@@ -59,10 +61,12 @@ struct Loops {
   /// First sweep over one block with fixed anchors; the block's sums in `out`, anchors taken from `base`. The
   /// exponentials go to keep_s and keep_t where keeps_exponentials; the largest logits come with Sums.
   template <class C, class T, bool Teacher, bool Sums>
-  KDLIB_LOOP static void block_statistics(const T* s, const T* t, std::int64_t n, const RowSums& base, C log2_scale, C floor_value, C* keep_s, C* keep_t, RowSums& out) {
+  KDLIB_LOOP static void block_statistics(const T* s, const T* t, std::int64_t n, const RowSums& base, C log2_scale,
+                                          C floor_value, C* keep_s, C* keep_t, RowSums& out) {
     using P = typename PackFor<C>::type;
     constexpr C low = -std::numeric_limits<C>::infinity();
-    const P anchor_s{static_cast<C>(base.student.anchor)}, anchor_t{static_cast<C>(base.teacher.anchor)}, k{log2_scale}, floor{floor_value};
+    const P anchor_s{static_cast<C>(base.student.anchor)}, anchor_t{static_cast<C>(base.teacher.anchor)}, k{log2_scale},
+        floor{floor_value};
     StatisticLanes<P, Teacher, Sums> lanes;
     std::int64_t i = 0;
     for (; i + P::width <= n; i += P::width) {
@@ -72,13 +76,15 @@ struct Loops {
       if constexpr (keeps_exponentials<C, T> && Teacher) lanes.e_t.store(keep_t + i);
     }
     if (i < n) {
-      if constexpr (Teacher) lanes.add(P::load_part(s + i, n - i, low), P::load_part(t + i, n - i, low), anchor_s, anchor_t, k, floor);
+      if constexpr (Teacher)
+        lanes.add(P::load_part(s + i, n - i, low), P::load_part(t + i, n - i, low), anchor_s, anchor_t, k, floor);
       else lanes.add(P::load_part(s + i, n - i, low), anchor_t, anchor_s, anchor_t, k, floor);
       if constexpr (keeps_exponentials<C, T>) lanes.e_s.store_part(keep_s + i, n - i);
       if constexpr (keeps_exponentials<C, T> && Teacher) lanes.e_t.store_part(keep_t + i, n - i);
     }
     out.student = {base.student.anchor, lanes.sum_s.sum(), lanes.first_s.sum(), lanes.cross_s.sum()};
-    if constexpr (Teacher) out.teacher = {base.teacher.anchor, lanes.sum_t.sum(), lanes.first_t.sum(), lanes.cross_t.sum()};
+    if constexpr (Teacher)
+      out.teacher = {base.teacher.anchor, lanes.sum_t.sum(), lanes.first_t.sum(), lanes.cross_t.sum()};
     if constexpr (Sums) out.student.largest = static_cast<double>(lanes.max_s.largest());
     if constexpr (Sums && Teacher) out.teacher.largest = static_cast<double>(lanes.max_t.largest());
   }
@@ -100,38 +106,44 @@ struct Loops {
     }
   };
 
-  /// p of entries [i, i + width) of one side, `last - i` of them where not whole; z are their logits about the anchor. The last operation is exact, so no
-  /// contraction into a fused multiply-add can make p_s - p_t differ from 0 for equal logits.
+  /// p of entries [i, i + width) of one side, `last - i` of them where not whole; z are their logits about the anchor.
+  /// The last operation is exact, so no contraction into a fused multiply-add can make p_s - p_t differ from 0 for
+  /// equal logits.
   template <class T, class P, class C>
-  KDLIB_INLINE static P probability(const SideConstants<C>& side, const P& z, const BlockFactor<P>& factor, std::int64_t i, std::int64_t last, const RowConstants<C>& c) {
+  KDLIB_INLINE static P probability(const SideConstants<C>& side, const P& z, const BlockFactor<P>& factor,
+                                    std::int64_t i, std::int64_t last, const RowConstants<C>& c) {
     if constexpr (keeps_exponentials<C, T>) {
-      const P e = i + P::width <= last ? P::load(side.exponentials + i) : P::load_part(side.exponentials + i, last - i, C(0));
+      const P e =
+          i + P::width <= last ? P::load(side.exponentials + i) : P::load_part(side.exponentials + i, last - i, C(0));
       return e * factor.near_one * factor.power;
     } else {
       return P::exp2(P::fma(z, P(c.log2_scale), -P(side.fraction)), P(side.offset));
     }
   }
 
-  /// Second sweep, last block first (its logits are still in cache). Sweep::gradient writes out = scale * (h - p_s subtract) (+ add);
-  /// Sweep::retain writes out = h, keep = p_s and sums h.
+  /// Second sweep, last block first (its logits are still in cache). Sweep::gradient writes out = scale * (h - p_s
+  /// subtract) (+ add); Sweep::retain writes out = h, keep = p_s and sums h.
   template <class C, class T, class O, Sweep Kind, class Loss>
-  KDLIB_LOOP static void entries(const Loss loss, const RowStatistics row, const RowConstants<C> c, const T* s, const T* t, std::int64_t n, O* out,
-                                 C* keep, const C* add, EntrySums& sums) {
+  KDLIB_LOOP static void entries(const Loss loss, const RowStatistics row, const RowConstants<C> c, const T* s,
+                                 const T* t, std::int64_t n, O* out, C* keep, const C* add, EntrySums& sums) {
     using P = typename PackFor<C>::type;
     constexpr bool teacher = reads_teacher<Loss>;
     const P scale{c.scale}, subtract{-c.subtract}, inverse{c.inverse_temperature}, floor{c.floor};
     for (std::int64_t block = (n - 1) / row_block; block >= 0; --block) {
       const std::int64_t first = block * row_block, last = first + row_block < n ? first + row_block : n;
       P value{0}, derivative{0};
-      const auto factor_s = BlockFactor<P>::template of<T>(c.student, block), factor_t = BlockFactor<P>::template of<T>(teacher ? c.teacher : c.student, block);
+      const auto factor_s = BlockFactor<P>::template of<T>(c.student, block),
+                 factor_t = BlockFactor<P>::template of<T>(teacher ? c.teacher : c.student, block);
       for (std::int64_t i = first; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
         Entry<P> x{P(0), P(0), P(0), P(0)};
-        const P a = P::max(floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
+        const P a = P::max(
+            floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
         x.p_s = probability<T>(c.student, a, factor_s, i, last, c);
         x.log_p_s = P::fma(a, inverse, -P(c.student.log_sum));
         if constexpr (teacher) {
-          const P b = P::max(floor, (whole ? P::load(t + i) : P::load_part(t + i, last - i, c.teacher.anchor)) - P(c.teacher.anchor));
+          const P b = P::max(
+              floor, (whole ? P::load(t + i) : P::load_part(t + i, last - i, c.teacher.anchor)) - P(c.teacher.anchor));
           x.p_t = probability<T>(c.teacher, b, factor_t, i, last, c);
           x.log_ratio = P::fma(a - b, inverse, P(c.log_sum_difference));
         }
@@ -164,7 +176,8 @@ struct Loops {
       const auto factor = BlockFactor<P>::template of<T>(c.student, block);
       for (std::int64_t i = block * row_block; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
-        const P a = P::max(floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
+        const P a = P::max(
+            floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
         P g = probability<T>(c.student, a, factor, i, last, c) * scale;
         if (add != nullptr) g = g + (whole ? P::load(add + i) : P::load_part(add + i, last - i, C(0)));
         if (whole) g.store(out + i);
@@ -189,7 +202,8 @@ struct Loops {
     }
   }
 
-  /// Entries of z[0..n) above `bound`, n <= row_block (NaN is not above). bound - z is NaN for two equal infinities: not above either.
+  /// Entries of z[0..n) above `bound`, n <= row_block (NaN is not above). bound - z is NaN for two equal infinities:
+  /// not above either.
   template <class C, class T>
   KDLIB_LOOP static double count_above(const T* z, std::int64_t n, C bound) {
     using P = typename PackFor<C>::type;
@@ -213,7 +227,8 @@ struct Loops {
     using P = typename PackFor<C>::type;
     std::int64_t i = 0;
     for (; i + 4 * P::width <= n; i += 4 * P::width) {
-      const P low = P::max(P::load(z + i), P::load(z + i + P::width)), high = P::max(P::load(z + i + 2 * P::width), P::load(z + i + 3 * P::width));
+      const P low = P::max(P::load(z + i), P::load(z + i + P::width)),
+              high = P::max(P::load(z + i + 2 * P::width), P::load(z + i + 3 * P::width));
       if (!P::max(low, high).any_at_least(bound)) continue;
       for (std::int64_t j = i; j < i + 4 * P::width; ++j)
         if (static_cast<C>(z[j]) >= bound) top.insert(static_cast<double>(z[j]), first + j);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The row walker: statistics, value, gradient and metrics of one row after another, and the choice of the instruction set.
+// The row walker: statistics, value, gradient and metrics of one row after another, and the choice of the instruction
+// set.
 #ifndef KDLIB_BACKEND_CPU_ROWS_INL_HPP
 #define KDLIB_BACKEND_CPU_ROWS_INL_HPP
 
@@ -94,21 +95,21 @@ class RowWalker {
   T* gradient_ = nullptr;
   double temperature_ = 0;  // of sums_; 0: none yet
   bool with_teacher_ = false, with_sums_ = false;
-  bool open_ = false;       // total_ holds the sum of the row's earlier terms
-  bool last_ = true;        // no later term reads this row
+  bool open_ = false;  // total_ holds the sum of the row's earlier terms
+  bool last_ = true;   // no later term reads this row
   RowSums sums_;
   std::vector<C> maxima_s_, maxima_t_;  // of each block, for the metrics
   Buffer<C, Cpu> keep_p_, keep_h_, total_;
-  Buffer<C, Cpu> exponentials_s_, exponentials_t_;     // of the last sweep
+  Buffer<C, Cpu> exponentials_s_, exponentials_t_;  // of the last sweep
   C* kept_s_ = nullptr;
   C* kept_t_ = nullptr;
-  std::vector<C> factor_s_, factor_t_;                 // of each of its blocks
-  std::vector<double> anchor_s_, anchor_t_;            // of each of its blocks
+  std::vector<C> factor_s_, factor_t_;                    // of each of its blocks
+  std::vector<double> anchor_s_, anchor_t_;               // of each of its blocks
   std::vector<std::pair<std::int32_t, double>> support_;  // id, log p_t; by id, each once
-  std::vector<std::uint64_t> order_;                       // id and place in the targets, for sorting
+  std::vector<std::uint64_t> order_;                      // id and place in the targets, for sorting
   std::vector<double> support_log_t_, support_log_s_, support_p_s_, support_derivative_;
-  std::vector<T> masked_;                                  // a block without its support
-  std::vector<C> masked_exponentials_;                     // which nobody reads
+  std::vector<T> masked_;               // a block without its support
+  std::vector<C> masked_exponentials_;  // which nobody reads
   double log_tail_s_ = 0, above_label_ = 0;
 };
 
@@ -162,7 +163,8 @@ void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& r
     if constexpr (requires { loss.js_factor(); }) js = js && loss.js_factor() == 0;  // else part() has it
     if (js) js_metric(result.metrics);
   }
-  constexpr bool apart = is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss>);  // these terms have numbers of their own
+  constexpr bool apart =
+      is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss>);  // these terms have numbers of their own
   if constexpr (is_loss_sum<Loss>) {
     if (apart || !loss.has_temperature(shared_temperature(loss))) {
       int left = count_terms(loss);
@@ -183,7 +185,8 @@ void RowWalker<Loops, C, T>::parts(const Loss& loss, double term_weight, int& le
       const C* add = open_ ? total_.data() : nullptr;
       open_ = true;
       last_ = --left == 0;
-      if (gradient_ == nullptr) part(l, term_weight * w, static_cast<C*>(nullptr), static_cast<const C*>(nullptr), result);
+      if (gradient_ == nullptr)
+        part(l, term_weight * w, static_cast<C*>(nullptr), static_cast<const C*>(nullptr), result);
       else if (last_) part(l, term_weight * w, gradient_, add, result);
       else part(l, term_weight * w, at_least(total_, n_), add, result);
     }
@@ -211,7 +214,9 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
     const LabelPoint point = label_point(row);
     label = loss.at_label(point);
     if constexpr (has_clamp<Loss>)
-      if (task_.metrics) result.metrics.clamp_weight = 1, result.metrics.clamped += loss.clamped(point) && result.metrics.clamped == 0 ? 1 : 0;
+      if (task_.metrics)
+        result.metrics.clamp_weight = 1,
+        result.metrics.clamped += loss.clamped(point) && result.metrics.clamped == 0 ? 1 : 0;
     at_label = label_entry(row);
     if (add != nullptr) add_at_label = static_cast<double>(add[y]);
     value += label.value;
@@ -232,24 +237,27 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
   }
   if constexpr (has_label_part<Loss>) {
     if (out != nullptr)
-      out[y] = static_cast<O>(static_cast<C>(static_cast<double>(c.scale) * (h - at_label.p_s * subtract + label.derivative) + add_at_label));
+      out[y] = static_cast<O>(static_cast<C>(
+          static_cast<double>(c.scale) * (h - at_label.p_s * subtract + label.derivative) + add_at_label));
   }
   if constexpr (requires { loss.js_factor(); })
-    if (task_.metrics && loss.js_factor() != 0) result.metrics.js_weight = 1, result.metrics.js = std::max(0.0, value * loss.js_factor());
+    if (task_.metrics && loss.js_factor() != 0)
+      result.metrics.js_weight = 1, result.metrics.js = std::max(0.0, value * loss.js_factor());
   result.value += term_weight * factor_of(loss) * value;
 }
 
 template <class Loops, class C, class T>
 template <class Loss, class O>
-double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract, O* out,
-                                       const C* add) {
+double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract,
+                                       O* out, const C* add) {
   EntrySums sums;
   if (out == nullptr) {
-    Loops::template entries<C, T, C, Sweep::value>(loss, row, c, student_, teacher_, n_, static_cast<C*>(nullptr), static_cast<C*>(nullptr),
-                                                   static_cast<const C*>(nullptr), sums);
+    Loops::template entries<C, T, C, Sweep::value>(loss, row, c, student_, teacher_, n_, static_cast<C*>(nullptr),
+                                                   static_cast<C*>(nullptr), static_cast<const C*>(nullptr), sums);
   } else if constexpr (has_derivative_sum<Loss>) {
     c.subtract = static_cast<C>(loss.derivative_sum(row) + subtract);
-    Loops::template entries<C, T, O, Sweep::gradient>(loss, row, c, student_, teacher_, n_, out, static_cast<C*>(nullptr), add, sums);
+    Loops::template entries<C, T, O, Sweep::gradient>(loss, row, c, student_, teacher_, n_, out,
+                                                      static_cast<C*>(nullptr), add, sums);
   } else {
     C* h = nullptr;
     if constexpr (std::is_same_v<O, C>) {
@@ -261,7 +269,8 @@ double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& ro
       if (task_.teacher_is_scratch && last_ && teacher_ != gradient_) p = const_cast<C*>(teacher_);
     }
     if (p == nullptr) p = at_least(keep_p_, n_);
-    Loops::template entries<C, T, C, Sweep::retain>(loss, row, c, student_, teacher_, n_, h, p, static_cast<const C*>(nullptr), sums);
+    Loops::template entries<C, T, C, Sweep::retain>(loss, row, c, student_, teacher_, n_, h, p,
+                                                    static_cast<const C*>(nullptr), sums);
     c.subtract = static_cast<C>(sums.derivative + subtract);
     Loops::template finish<C, O>(c, h, p, n_, out, add);
   }
@@ -273,7 +282,8 @@ LabelPoint RowWalker<Loops, C, T>::label_point(const RowStatistics& row) const {
   const std::int64_t y = task_.labels[r_];
   LabelPoint point;
   point.log_prob = {static_cast<double>(student_[y]) / row.temperature - row.student_lse, 1};
-  if (teacher_ != nullptr && with_teacher_) point.teacher_log_prob = static_cast<double>(teacher_[y]) / row.temperature - row.teacher_lse;
+  if (teacher_ != nullptr && with_teacher_)
+    point.teacher_log_prob = static_cast<double>(teacher_[y]) / row.temperature - row.teacher_lse;
   else if (task_.teacher_label != nullptr) point.teacher_log_prob = static_cast<double>(task_.teacher_label[r_]);
   point.has_behaviour = task_.behaviour != nullptr;
   if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task_.behaviour[r_]);
@@ -311,8 +321,7 @@ void walk_rows(const Loss& loss, const RowTask<T>& task, RowResult* results) {
 }  // namespace detail
 
 template <class T>
-  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
-template <class Loss>
+requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>) template <class Loss>
 void RowKernels<Cpu, T>::run(const Loss& loss, const RowTask<T>& task, RowResult* results) {
 #if defined(__x86_64__)
   if constexpr (!std::is_same_v<T, double>) {

@@ -10,7 +10,8 @@ namespace detail {
 
 template <class Loops, class C, class T>
 TopFive RowWalker<Loops, C, T>::top_five(const T* z, const std::vector<C>& maxima) const {
-  // The fifth largest of the block maxima is a lower bound of the fifth largest entry: only blocks that reach it are looked at.
+  // The fifth largest of the block maxima is a lower bound of the fifth largest entry: only blocks that reach it are
+  // looked at.
   C bound = -std::numeric_limits<C>::infinity();
   if (maxima.size() >= 5) {
     C five[5];
@@ -57,17 +58,20 @@ void RowWalker<Loops, C, T>::metrics(RowMetrics& m) {
 template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::js_metric(RowMetrics& m) {
   EntrySums sums;
-  Loops::template entries<C, T, C, Sweep::value>(JsEntry{}, RowStatistics{}, constants(), student_, teacher_, n_, static_cast<C*>(nullptr), static_cast<C*>(nullptr),
+  Loops::template entries<C, T, C, Sweep::value>(JsEntry{}, RowStatistics{}, constants(), student_, teacher_, n_,
+                                                 static_cast<C*>(nullptr), static_cast<C*>(nullptr),
                                                  static_cast<const C*>(nullptr), sums);
   m.js_weight = 1;
   m.js = sums.value < 0 ? 0 : sums.value;
 }
 
-/// The share of the head in sum |p_s - p_t|. Entries below (1 - head_mass) / V weigh less than 1 - head_mass together, so none of them is in the head.
+/// The share of the head in sum |p_s - p_t|. Entries below (1 - head_mass) / V weigh less than 1 - head_mass together,
+/// so none of them is in the head.
 template <class Loops, class C, class T>
 double RowWalker<Loops, C, T>::head_share(double head_mass, const RowConstants<C>& c) const {
   EntrySums sums;
-  Loops::template entries<C, T, C, Sweep::value>(GapEntry{}, RowStatistics{}, c, student_, teacher_, n_, static_cast<C*>(nullptr), static_cast<C*>(nullptr),
+  Loops::template entries<C, T, C, Sweep::value>(GapEntry{}, RowStatistics{}, c, student_, teacher_, n_,
+                                                 static_cast<C*>(nullptr), static_cast<C*>(nullptr),
                                                  static_cast<const C*>(nullptr), sums);
   if (std::isnan(sums.value)) return sums.value;
   const double smallest = std::log((1 - head_mass) / static_cast<double>(n_)) + std::log(sums_.teacher.sum);
@@ -75,7 +79,8 @@ double RowWalker<Loops, C, T>::head_share(double head_mass, const RowConstants<C
   FoundEntries candidates;
   Loops::template collect<C>(teacher_, n_, 0, static_cast<C>(bound), candidates);
   auto& head = candidates.found;
-  std::sort(head.begin(), head.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+  std::sort(head.begin(), head.end(),
+            [](const auto& a, const auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
   double mass = 0, gap = 0;
   for (const auto& candidate : head) {
     if (mass >= head_mass) break;
@@ -100,14 +105,13 @@ void RowWalker<Loops, C, T>::gather_support() {
     const double log_p = static_cast<double>(task_.support_log_probs[at + static_cast<std::int64_t>(o & 0xFFFFFFFF)]);
     if (!support_.empty() && support_.back().first == id)  // an id that comes twice has the mass of both
       support_.back().second = std::log(std::exp(support_.back().second) + std::exp(log_p));
-    else
-      support_.emplace_back(id, log_p);
+    else support_.emplace_back(id, log_p);
   }
 }
 
-/// The first sweep with the mass outside the support apart. A block is summed whole and its part of the support taken off where that is at most nine
-/// tenths of it (the difference then loses three bits); where it is more, the block is summed again without the support, so a tail of 1e-12 is as exact
-/// as one of 0.1.
+/// The first sweep with the mass outside the support apart. A block is summed whole and its part of the support taken
+/// off where that is at most nine tenths of it (the difference then loses three bits); where it is more, the block is
+/// summed again without the support, so a tail of 1e-12 is as exact as one of 0.1.
 template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::support_sweep(double temperature) {
   temperature_ = temperature;
@@ -118,14 +122,17 @@ void RowWalker<Loops, C, T>::support_sweep(double temperature) {
   start_sweep(highest, 0);
   SideSums& side = sums_.student;
   support_p_s_.clear();
-  const auto mass = [&](std::int32_t id) { return std::exp(std::max(-1e6, (static_cast<double>(student_[id]) - side.anchor) * inverse)); };
+  const auto mass = [&](std::int32_t id) {
+    return std::exp(std::max(-1e6, (static_cast<double>(student_[id]) - side.anchor) * inverse));
+  };
   double inside = 0;  // of the support, about side.anchor
   std::size_t next = 0;
   for (std::int64_t first = 0; first < n_; first += row_block) {
     const std::int64_t count = std::min(row_block, n_ - first);
     const double before = side.anchor;
     double outside = sum_block<false, false>(student_ + first, nullptr, count, first).student.sum, here = 0;
-    if (side.anchor != before) {  // moved by an entry outside the support: those of the support are at most the first anchor
+    if (side.anchor !=
+        before) {  // moved by an entry outside the support: those of the support are at most the first anchor
       const double scale = std::exp((before - side.anchor) * inverse);
       inside *= scale;
       for (double& p : support_p_s_) p *= scale;
@@ -137,9 +144,12 @@ void RowWalker<Loops, C, T>::support_sweep(double temperature) {
     }
     if (here > 0.9 * outside) {
       masked_.assign(student_ + first, student_ + first + count);
-      for (std::size_t k = begin; k < next; ++k) masked_[static_cast<std::size_t>(support_[k].first - first)] = static_cast<T>(-std::numeric_limits<float>::infinity());
+      for (std::size_t k = begin; k < next; ++k)
+        masked_[static_cast<std::size_t>(support_[k].first - first)] =
+            static_cast<T>(-std::numeric_limits<float>::infinity());
       if constexpr (keeps_exponentials<C, T>) masked_exponentials_.resize(static_cast<std::size_t>(row_block));
-      outside = block_sums<false, false>(masked_.data(), nullptr, count, masked_exponentials_.data(), nullptr).student.sum;
+      outside =
+          block_sums<false, false>(masked_.data(), nullptr, count, masked_exponentials_.data(), nullptr).student.sum;
     } else {
       outside -= here;
     }
@@ -162,11 +172,13 @@ void RowWalker<Loops, C, T>::support_sweep(double temperature) {
 
 template <class Loops, class C, class T>
 template <class Loss, class O>
-void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result) {
+void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, O* out, const C* add,
+                                          RowResult& result) {
   const double temperature = temperature_of(loss);
   gather_support();
   support_sweep(temperature);
-  SupportPoint point{support_log_t_, support_log_s_, static_cast<double>(task_.support_log_tail[r_]), log_tail_s_, support_derivative_};
+  SupportPoint point{support_log_t_, support_log_s_, static_cast<double>(task_.support_log_tail[r_]), log_tail_s_,
+                     support_derivative_};
   result.value += term_weight * factor_of(loss) * loss.on_support(point);
   if (task_.metrics) {
     RowMetrics& m = result.metrics;
@@ -177,7 +189,8 @@ void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, 
     m.tail_loss += term_weight * factor_of(loss) * point.tail_value;
   }
   if (out == nullptr) return;
-  // dL/dz_j = d_j - p_j S on the support and p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the student's mass outside.
+  // dL/dz_j = d_j - p_j S on the support and p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the
+  // student's mass outside.
   double sum = point.tail_derivative;
   for (const double d : support_derivative_) sum += d;
   if (point.closed) sum = 0;
@@ -191,14 +204,17 @@ void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, 
     d = scale * (d - support_p_s_[k] * sum) + (add == nullptr ? 0.0 : static_cast<double>(add[support_[k].first]));
   }
   Loops::template probabilities<C>(c, student_, n_, out, add);
-  for (std::size_t k = 0; k < support_.size(); ++k) out[support_[k].first] = static_cast<O>(static_cast<C>(support_derivative_[k]));
+  for (std::size_t k = 0; k < support_.size(); ++k)
+    out[support_[k].first] = static_cast<O>(static_cast<C>(support_derivative_[k]));
 }
 
 }  // namespace detail
 
 template <class T>
-  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
-void RowKernels<Cpu, T>::modify_logits(const T* bias, T scale, float softcap, std::int64_t rows, std::int64_t columns, T* z) {
+requires(std::is_same_v<T, float> || std::is_same_v<T, double> ||
+         std::is_same_v<T, bf16>) void RowKernels<Cpu, T>::modify_logits(const T* bias, T scale, float softcap,
+                                                                         std::int64_t rows, std::int64_t columns,
+                                                                         T* z) {
   using C = accumulate_t<T>;
   if (bias == nullptr && !(softcap > 0)) return;
   const C cap = static_cast<C>(softcap), factor = static_cast<C>(scale);
@@ -214,8 +230,10 @@ void RowKernels<Cpu, T>::modify_logits(const T* bias, T scale, float softcap, st
 }
 
 template <class T>
-  requires(std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16>)
-void RowKernels<Cpu, T>::softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const T* z, T* gradient) {
+requires(std::is_same_v<T, float> || std::is_same_v<T, double> ||
+         std::is_same_v<T, bf16>) void RowKernels<Cpu, T>::softcap_backward(float softcap, std::int64_t rows,
+                                                                            std::int64_t columns, const T* z,
+                                                                            T* gradient) {
   using C = accumulate_t<T>;
   const C inverse = 1 / static_cast<C>(softcap);
   parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {

@@ -34,8 +34,11 @@ void RowWalker<Loops, C, T>::sweep() {
   above_label_ = 0;
   for (std::int64_t first = 0; first < n_; first += row_block) {
     const std::int64_t count = std::min(row_block, n_ - first);
-    const RowSums block = sum_block<Teacher, Sums>(student_ + first, Teacher ? teacher_ + first : nullptr, count, first);
-    const auto add = [](SideSums& total, const SideSums& part) { total.sum += part.sum, total.first += part.first, total.cross += part.cross; };
+    const RowSums block =
+        sum_block<Teacher, Sums>(student_ + first, Teacher ? teacher_ + first : nullptr, count, first);
+    const auto add = [](SideSums& total, const SideSums& part) {
+      total.sum += part.sum, total.first += part.first, total.cross += part.cross;
+    };
     add(sums_.student, block.student);
     if constexpr (Teacher) add(sums_.teacher, block.teacher);
     if (keep_maxima) {
@@ -66,13 +69,14 @@ template <class Loops, class C, class T>
 template <bool Teacher, bool Sums>
 RowSums RowWalker<Loops, C, T>::block_sums(const T* s, const T* t, std::int64_t count, C* keep_s, C* keep_t) const {
   RowSums block;
-  Loops::template block_statistics<C, T, Teacher, Sums>(s, t, count, sums_, static_cast<C>(1.4426950408889634 / temperature_), static_cast<C>(-1e6 * temperature_),
-                                                        keep_s, keep_t, block);
+  Loops::template block_statistics<C, T, Teacher, Sums>(s, t, count, sums_,
+                                                        static_cast<C>(1.4426950408889634 / temperature_),
+                                                        static_cast<C>(-1e6 * temperature_), keep_s, keep_t, block);
   return block;
 }
 
-/// A block's sums about the row's anchors. A block that rises far above an anchor moves it and is summed again; one whose exponentials add up to less than
-/// e^13 holds no such entry, so its largest is looked for only beyond that.
+/// A block's sums about the row's anchors. A block that rises far above an anchor moves it and is summed again; one
+/// whose exponentials add up to less than e^13 holds no such entry, so its largest is looked for only beyond that.
 template <class Loops, class C, class T>
 template <bool Teacher, bool Sums>
 RowSums RowWalker<Loops, C, T>::sum_block(const T* s, const T* t, std::int64_t count, std::int64_t first) {
@@ -86,7 +90,8 @@ RowSums RowWalker<Loops, C, T>::sum_block(const T* s, const T* t, std::int64_t c
     return true;
   };
   for (bool again = true; again;) {
-    block = block_sums<Teacher, Sums>(s, t, count, kept_s_ == nullptr ? nullptr : kept_s_ + first, kept_t_ == nullptr ? nullptr : kept_t_ + first);
+    block = block_sums<Teacher, Sums>(s, t, count, kept_s_ == nullptr ? nullptr : kept_s_ + first,
+                                      kept_t_ == nullptr ? nullptr : kept_t_ + first);
     again = moved(sums_.student, sums_.teacher, s, block.student.sum);
     if constexpr (Teacher) again = moved(sums_.teacher, sums_.student, t, block.teacher.sum) || again;
   }
@@ -105,7 +110,8 @@ void RowWalker<Loops, C, T>::end_sweep(double inverse_temperature) {
     out.resize(anchors.size());
     const double one = 1 / side.sum;
     for (std::size_t b = 0; b < anchors.size(); ++b)
-      out[b] = static_cast<C>(anchors[b] == side.anchor ? one : std::exp((anchors[b] - side.anchor) * inverse_temperature) * one);
+      out[b] = static_cast<C>(
+          anchors[b] == side.anchor ? one : std::exp((anchors[b] - side.anchor) * inverse_temperature) * one);
   };
   factors(sums_.student, anchor_s_, factor_s_);
   if (with_teacher_) factors(sums_.teacher, anchor_t_, factor_t_);
@@ -136,7 +142,12 @@ RowConstants<C> RowWalker<Loops, C, T>::constants() const {
   RowConstants<C> c;
   const auto side = [](const SideSums& sums, const C* kept, const std::vector<C>& factors) {
     const double l = std::log2(sums.sum), whole = std::floor(l);
-    return SideConstants<C>{static_cast<C>(sums.anchor), static_cast<C>(std::log(sums.sum)), static_cast<C>(l - whole), static_cast<C>(-whole), kept, factors.data()};
+    return SideConstants<C>{static_cast<C>(sums.anchor),
+                            static_cast<C>(std::log(sums.sum)),
+                            static_cast<C>(l - whole),
+                            static_cast<C>(-whole),
+                            kept,
+                            factors.data()};
   };
   c.student = side(sums_.student, kept_s_, factor_s_);
   if (with_teacher_) {

@@ -25,7 +25,8 @@ struct RowSums {
   SideSums student, teacher;
 };
 
-/// Moves the student's (or teacher's) anchor to `anchor`: every sum is rewritten for the new x. The other side's cross sum changes as well.
+/// Moves the student's (or teacher's) anchor to `anchor`: every sum is rewritten for the new x. The other side's cross
+/// sum changes as well.
 inline void move_anchor(SideSums& side, SideSums& other, double anchor, double inverse_temperature) {
   const double shift = side.anchor - anchor;  // x' = x + shift
   if (side.sum > 0) {
@@ -38,12 +39,13 @@ inline void move_anchor(SideSums& side, SideSums& other, double anchor, double i
   side.anchor = anchor;
 }
 
-/// Whether the second sweep takes the exponentials of the first from memory. It pays where logits are stored in 16 bits; with float logits the sweeps
-/// wait for memory already (docs/performance.md).
+/// Whether the second sweep takes the exponentials of the first from memory. It pays where logits are stored in 16
+/// bits; with float logits the sweeps wait for memory already (docs/performance.md).
 template <class C, class T>
 constexpr bool keeps_exponentials = sizeof(T) < sizeof(C);
 
-/// One side's numbers for the second sweep: p = 2^(x k - fraction + offset), or, kept, e^((z - anchor of its block) / T) * block_factor.
+/// One side's numbers for the second sweep: p = 2^(x k - fraction + offset), or, kept, e^((z - anchor of its block) /
+/// T) * block_factor.
 template <class C>
 struct SideConstants {
   C anchor = 0, log_sum = 0, fraction = 0, offset = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIMD packs of float for loss functors: AVX-512, AVX2 and portable, one interface. Every operator carries its target attribute, so all compile
-// without -m flags; the copy constructor is user-written, so a pack is always passed by reference and its ABI does not depend on the target.
+// SIMD packs of float for loss functors: AVX-512, AVX2 and portable, one interface. Every operator carries its target
+// attribute, so all compile without -m flags; the copy constructor is user-written, so a pack is always passed by
+// reference and its ABI does not depend on the target.
 #ifndef KDLIB_BACKEND_CPU_SIMD_INL_HPP
 #define KDLIB_BACKEND_CPU_SIMD_INL_HPP
 
@@ -13,7 +14,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// One number under the pack interface: the portable body for double, and for float where a row is walked entry by entry.
+/// One number under the pack interface: the portable body for double, and for float where a row is walked entry by
+/// entry.
 template <class C>
 struct ScalarPack : PackMath<ScalarPack<C>> {
   using scalar = C;
@@ -24,8 +26,7 @@ struct ScalarPack : PackMath<ScalarPack<C>> {
   ScalarPack() = default;
   explicit ScalarPack(C x) : v(x) {}
   template <class A>
-    requires(!std::is_same_v<A, C> && std::is_arithmetic_v<A>)
-  explicit ScalarPack(A x) : v(static_cast<C>(x)) {}
+  requires(!std::is_same_v<A, C> && std::is_arithmetic_v<A>) explicit ScalarPack(A x) : v(static_cast<C>(x)) {}
 
   template <class S>
   static ScalarPack load(const S* p) {
@@ -53,15 +54,21 @@ struct ScalarPack : PackMath<ScalarPack<C>> {
   friend ScalarPack operator*(const ScalarPack& a, const ScalarPack& b) { return ScalarPack(a.v * b.v); }
   friend ScalarPack operator/(const ScalarPack& a, const ScalarPack& b) { return ScalarPack(a.v / b.v); }
   friend ScalarPack operator-(const ScalarPack& a) { return ScalarPack(-a.v); }
-  static ScalarPack fma(const ScalarPack& a, const ScalarPack& b, const ScalarPack& c) { return ScalarPack(a.v * b.v + c.v); }
+  static ScalarPack fma(const ScalarPack& a, const ScalarPack& b, const ScalarPack& c) {
+    return ScalarPack(a.v * b.v + c.v);
+  }
   static ScalarPack max(const ScalarPack& a, const ScalarPack& b) { return a.v > b.v ? a : b; }
   static ScalarPack min(const ScalarPack& a, const ScalarPack& b) { return a.v < b.v ? a : b; }
   static ScalarPack abs(const ScalarPack& a) { return a.v < C(0) ? -a : a; }
   static ScalarPack sqrt(const ScalarPack& a) { return ScalarPack(std::sqrt(a.v)); }
-  static ScalarPack where_not_negative(const ScalarPack& x, const ScalarPack& a, const ScalarPack& b) { return x.v < C(0) ? b : a; }
+  static ScalarPack where_not_negative(const ScalarPack& x, const ScalarPack& a, const ScalarPack& b) {
+    return x.v < C(0) ? b : a;
+  }
   static ScalarPack sign(const ScalarPack& x) { return ScalarPack(C(x.v > C(0)) - C(x.v < C(0))); }
   /// 2^(t + offset), offset a whole number.
-  static ScalarPack exp2(const ScalarPack& t, const ScalarPack& offset) { return ScalarPack(std::exp2(t.v + offset.v)); }
+  static ScalarPack exp2(const ScalarPack& t, const ScalarPack& offset) {
+    return ScalarPack(std::exp2(t.v + offset.v));
+  }
   static ScalarPack exp2(const ScalarPack& t) { return ScalarPack(std::exp2(t.v)); }
   static ScalarPack exp(const ScalarPack& x) { return ScalarPack(std::exp(x.v)); }
   static ScalarPack expm1(const ScalarPack& x) { return ScalarPack(std::expm1(x.v)); }

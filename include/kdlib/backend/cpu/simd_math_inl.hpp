@@ -12,11 +12,13 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Base of every pack. The polynomials are near-minimax fits whose first terms are exact, so that exp2(0) = 1 and log1p(x) ~ x.
-/// Primitives of P: fma, max, round (to nearest), scale2(p, n) = p 2^n with p in [1/2, 2] (0 below the normal range), split.
+/// Base of every pack. The polynomials are near-minimax fits whose first terms are exact, so that exp2(0) = 1 and
+/// log1p(x) ~ x. Primitives of P: fma, max, round (to nearest), scale2(p, n) = p 2^n with p in [1/2, 2] (0 below the
+/// normal range), split.
 template <class P>
 struct PackMath {
-  /// 2^(t + offset), offset a whole number: what is subtracted for a normaliser does not cost accuracy. t + offset <= 127.
+  /// 2^(t + offset), offset a whole number: what is subtracted for a normaliser does not cost accuracy. t + offset <=
+  /// 127.
   KDLIB_INLINE static P exp2(const P& t, const P& offset) {
     const P n = P::round(t);
     return P::scale2(exp2_fraction(t - n), n + offset);

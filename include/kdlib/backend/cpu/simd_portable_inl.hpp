@@ -57,7 +57,10 @@ struct PortablePack : PackMath<PortablePack> {
     for (std::int64_t i = 0; i < count; ++i) r.v[i] = 1.0f;
     return r;
   }
-  double sum() const { return (static_cast<double>(v[0]) + static_cast<double>(v[1])) + (static_cast<double>(v[2]) + static_cast<double>(v[3])); }
+  double sum() const {
+    return (static_cast<double>(v[0]) + static_cast<double>(v[1])) +
+           (static_cast<double>(v[2]) + static_cast<double>(v[3]));
+  }
   float largest() const {
     float m = v[0];
     for (int i = 1; i < 4; ++i) m = m > v[i] ? m : v[i];
@@ -70,7 +73,9 @@ struct PortablePack : PackMath<PortablePack> {
   friend PortablePack operator*(const PortablePack& a, const PortablePack& b) { return of(a.v * b.v); }
   friend PortablePack operator/(const PortablePack& a, const PortablePack& b) { return of(a.v / b.v); }
   friend PortablePack operator-(const PortablePack& a) { return of(-a.v); }
-  static PortablePack fma(const PortablePack& a, const PortablePack& b, const PortablePack& c) { return of(a.v * b.v + c.v); }
+  static PortablePack fma(const PortablePack& a, const PortablePack& b, const PortablePack& c) {
+    return of(a.v * b.v + c.v);
+  }
   static PortablePack max(const PortablePack& a, const PortablePack& b) { return of(a.v > b.v ? a.v : b.v); }
   static PortablePack min(const PortablePack& a, const PortablePack& b) { return of(a.v < b.v ? a.v : b.v); }
   static PortablePack abs(const PortablePack& a) { return of(bits_to_float(float_to_bits(a.v) & 0x7FFFFFFF)); }

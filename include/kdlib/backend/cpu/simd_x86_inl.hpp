@@ -13,7 +13,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-// The maskz forms with a full mask compile to the plain instructions; g++ 12 warns about the undefined operand inside the plain forms.
+// The maskz forms with a full mask compile to the plain instructions; g++ 12 warns about the undefined operand inside
+// the plain forms.
 struct Avx512Pack : PackMath<Avx512Pack> {
   using scalar = float;
   static constexpr bool is_pack = true;
@@ -42,19 +43,23 @@ struct Avx512Pack : PackMath<Avx512Pack> {
   }
   KDLIB_AVX512 static Avx512Pack load(const bf16* p) {
     Avx512Pack r;
-    r.v = _mm512_castsi512_ps(_mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+    r.v = _mm512_castsi512_ps(_mm512_maskz_slli_epi32(
+        0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
     return r;
   }
   KDLIB_AVX512 static Avx512Pack load_part(const bf16* p, std::int64_t count, float fill) {
     Avx512Pack r;
-    const __m512i x = _mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_maskz_loadu_epi16(mask(count), p)), 16);
+    const __m512i x = _mm512_maskz_slli_epi32(
+        0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, _mm256_maskz_loadu_epi16(mask(count), p)), 16);
     r.v = _mm512_mask_mov_ps(_mm512_set1_ps(fill), mask(count), _mm512_castsi512_ps(x));
     return r;
   }
   KDLIB_AVX512 void store(float* p) const { _mm512_storeu_ps(p, v); }
   KDLIB_AVX512 void store_part(float* p, std::int64_t count) const { _mm512_mask_storeu_ps(p, mask(count), v); }
   KDLIB_AVX512 void store(bf16* p) const { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded()); }
-  KDLIB_AVX512 void store_part(bf16* p, std::int64_t count) const { _mm256_mask_storeu_epi16(p, mask(count), rounded()); }
+  KDLIB_AVX512 void store_part(bf16* p, std::int64_t count) const {
+    _mm256_mask_storeu_epi16(p, mask(count), rounded());
+  }
   /// 1 in the first `count` lanes, else 0.
   KDLIB_AVX512 static Avx512Pack first(std::int64_t count) {
     Avx512Pack r;
@@ -62,9 +67,11 @@ struct Avx512Pack : PackMath<Avx512Pack> {
     return r;
   }
   KDLIB_AVX512 double sum() const {
-    const __m512d low = _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, v, 0)), high = _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
+    const __m512d low = _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, v, 0)),
+                  high = _mm512_maskz_cvtps_pd(0xFF, _mm512_maskz_extractf32x8_ps(0xFF, v, 1));
     const __m512d all = _mm512_add_pd(low, high);
-    const __m256d four = _mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xF, all, 0), _mm512_maskz_extractf64x4_pd(0xF, all, 1));
+    const __m256d four =
+        _mm256_add_pd(_mm512_maskz_extractf64x4_pd(0xF, all, 0), _mm512_maskz_extractf64x4_pd(0xF, all, 1));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
@@ -74,13 +81,15 @@ struct Avx512Pack : PackMath<Avx512Pack> {
     n = _mm_max_ps(n, _mm_movehl_ps(n, n));
     return _mm_cvtss_f32(_mm_max_ss(n, _mm_shuffle_ps(n, n, 1)));
   }
-  KDLIB_AVX512 bool any_at_least(float bound) const { return _mm512_cmp_ps_mask(v, _mm512_set1_ps(bound), _CMP_GE_OQ) != 0; }
+  KDLIB_AVX512 bool any_at_least(float bound) const {
+    return _mm512_cmp_ps_mask(v, _mm512_set1_ps(bound), _CMP_GE_OQ) != 0;
+  }
 
-#define KDLIB_PACK_BINARY(name, intrinsic)                                             \
-  KDLIB_AVX512 friend Avx512Pack name(const Avx512Pack& a, const Avx512Pack& b) {      \
-    Avx512Pack r;                                                                      \
-    r.v = intrinsic(a.v, b.v);                                                         \
-    return r;                                                                          \
+#define KDLIB_PACK_BINARY(name, intrinsic)                                        \
+  KDLIB_AVX512 friend Avx512Pack name(const Avx512Pack& a, const Avx512Pack& b) { \
+    Avx512Pack r;                                                                 \
+    r.v = intrinsic(a.v, b.v);                                                    \
+    return r;                                                                     \
   }
   KDLIB_PACK_BINARY(operator+, _mm512_add_ps)
   KDLIB_PACK_BINARY(operator-, _mm512_sub_ps)
@@ -144,7 +153,8 @@ struct Avx512Pack : PackMath<Avx512Pack> {
     const __m512i e = _mm512_maskz_srai_epi32(0xFFFF, _mm512_sub_epi32(bits, _mm512_set1_epi32(0x3F3504F3)), 23);
     exponent.v = _mm512_maskz_cvtepi32_ps(0xFFFF, e);
     Avx512Pack r;
-    r.v = _mm512_sub_ps(_mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_maskz_slli_epi32(0xFFFF, e, 23))), _mm512_set1_ps(1.0f));
+    r.v = _mm512_sub_ps(_mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_maskz_slli_epi32(0xFFFF, e, 23))),
+                        _mm512_set1_ps(1.0f));
     r.v = _mm512_mask_mov_ps(r.v, _mm512_testn_epi32_mask(e, e), near_one.v);
     return r;
   }
@@ -154,9 +164,11 @@ struct Avx512Pack : PackMath<Avx512Pack> {
   KDLIB_AVX512 __m256i rounded() const {  // to bf16, nearest even, NaN stays NaN
     const __m512i u = _mm512_castps_si512(v);
     const __m512i odd = _mm512_and_si512(_mm512_maskz_srli_epi32(0xFFFF, u, 16), _mm512_set1_epi32(1));
-    const __m512i up = _mm512_maskz_srli_epi32(0xFFFF, _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
+    const __m512i up =
+        _mm512_maskz_srli_epi32(0xFFFF, _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF))), 16);
     const __m512i quiet = _mm512_or_si512(_mm512_maskz_srli_epi32(0xFFFF, u, 16), _mm512_set1_epi32(0x40));
-    return _mm512_maskz_cvtepi32_epi16(0xFFFF, _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet));
+    return _mm512_maskz_cvtepi32_epi16(0xFFFF,
+                                       _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet));
   }
 };
 
@@ -188,7 +200,8 @@ struct Avx2Pack : PackMath<Avx2Pack> {
   }
   KDLIB_AVX2 static Avx2Pack load(const bf16* p) {
     Avx2Pack r;
-    r.v = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+    r.v = _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
     return r;
   }
   KDLIB_AVX2 static Avx2Pack load_part(const bf16* p, std::int64_t count, float fill) {
@@ -211,7 +224,8 @@ struct Avx2Pack : PackMath<Avx2Pack> {
     return r;
   }
   KDLIB_AVX2 double sum() const {
-    const __m256d pair = _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
+    const __m256d pair =
+        _mm256_add_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(pair), _mm256_extractf128_pd(pair, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }
@@ -220,13 +234,15 @@ struct Avx2Pack : PackMath<Avx2Pack> {
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
   }
-  KDLIB_AVX2 bool any_at_least(float bound) const { return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(bound), _CMP_GE_OQ)) != 0; }
+  KDLIB_AVX2 bool any_at_least(float bound) const {
+    return _mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(bound), _CMP_GE_OQ)) != 0;
+  }
 
-#define KDLIB_PACK_BINARY(name, intrinsic)                                     \
-  KDLIB_AVX2 friend Avx2Pack name(const Avx2Pack& a, const Avx2Pack& b) {      \
-    Avx2Pack r;                                                                \
-    r.v = intrinsic(a.v, b.v);                                                 \
-    return r;                                                                  \
+#define KDLIB_PACK_BINARY(name, intrinsic)                                \
+  KDLIB_AVX2 friend Avx2Pack name(const Avx2Pack& a, const Avx2Pack& b) { \
+    Avx2Pack r;                                                           \
+    r.v = intrinsic(a.v, b.v);                                            \
+    return r;                                                             \
   }
   KDLIB_PACK_BINARY(operator+, _mm256_add_ps)
   KDLIB_PACK_BINARY(operator-, _mm256_sub_ps)
@@ -271,7 +287,8 @@ struct Avx2Pack : PackMath<Avx2Pack> {
   KDLIB_AVX2 static Avx2Pack sign(const Avx2Pack& x) {
     Avx2Pack r;
     const __m256 one = _mm256_set1_ps(1.0f), zero = _mm256_setzero_ps();
-    r.v = _mm256_sub_ps(_mm256_and_ps(_mm256_cmp_ps(x.v, zero, _CMP_GT_OQ), one), _mm256_and_ps(_mm256_cmp_ps(x.v, zero, _CMP_LT_OQ), one));
+    r.v = _mm256_sub_ps(_mm256_and_ps(_mm256_cmp_ps(x.v, zero, _CMP_GT_OQ), one),
+                        _mm256_and_ps(_mm256_cmp_ps(x.v, zero, _CMP_LT_OQ), one));
     return r;
   }
   KDLIB_AVX2 static Avx2Pack round(const Avx2Pack& x) {
@@ -281,7 +298,8 @@ struct Avx2Pack : PackMath<Avx2Pack> {
   }
   KDLIB_AVX2 static Avx2Pack scale2(const Avx2Pack& p, const Avx2Pack& n) {
     Avx2Pack r;
-    const __m256i e = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(128.0f), _mm256_max_ps(_mm256_set1_ps(-127.0f), n.v)));
+    const __m256i e =
+        _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(128.0f), _mm256_max_ps(_mm256_set1_ps(-127.0f), n.v)));
     r.v = _mm256_mul_ps(p.v, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23)));
     return r;
   }
@@ -290,7 +308,8 @@ struct Avx2Pack : PackMath<Avx2Pack> {
     const __m256i e = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3F3504F3)), 23);
     exponent.v = _mm256_cvtepi32_ps(e);
     Avx2Pack r;
-    const __m256 f = _mm256_sub_ps(_mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(e, 23))), _mm256_set1_ps(1.0f));
+    const __m256 f =
+        _mm256_sub_ps(_mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(e, 23))), _mm256_set1_ps(1.0f));
     r.v = _mm256_blendv_ps(f, near_one.v, _mm256_castsi256_ps(_mm256_cmpeq_epi32(e, _mm256_setzero_si256())));
     return r;
   }

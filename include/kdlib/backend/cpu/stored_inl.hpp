@@ -19,8 +19,10 @@ namespace detail {
 /// A row by the plain loops of quant/gguf_blocks_inl.hpp.
 inline void decode_stored_row(const StoredRanges& w, std::int64_t r, float* out) {
   const std::uint8_t* row = w.row(r);
-  if (w.scale_parts == nullptr) return decode_row(w.type, reinterpret_cast<const std::byte*>(row), out, static_cast<std::size_t>(w.columns));
-  constexpr float values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};  // twice E2M1, as in decode_mxfp4
+  if (w.scale_parts == nullptr)
+    return decode_row(w.type, reinterpret_cast<const std::byte*>(row), out, static_cast<std::size_t>(w.columns));
+  constexpr float values[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                0, -1, -2, -3, -4, -6, -8, -12};  // twice E2M1, as in decode_mxfp4
   const std::uint8_t* scales = w.row_scales(r);
   for (std::int64_t i = 0; i < w.columns; i += 2) {
     const std::uint8_t e = scales[i / 32], byte = row[i / 2];
@@ -50,27 +52,35 @@ void decode_stored_rows(const StoredRanges& w, std::int64_t begin, std::int64_t 
 /// The matrix itself where it is one of T in memory, in order and aligned; else null.
 template <class T>
 const T* stored_as(const StoredRanges& w) {
-  if (w.rotated_head != 0 || w.part_rows != w.rows || w.type != (sizeof(T) == 4 ? GgufType::f32 : GgufType::f64)) return nullptr;
-  return reinterpret_cast<std::uintptr_t>(w.parts[0]) % alignof(T) == 0 ? reinterpret_cast<const T*>(w.parts[0]) : nullptr;
+  if (w.rotated_head != 0 || w.part_rows != w.rows || w.type != (sizeof(T) == 4 ? GgufType::f32 : GgufType::f64))
+    return nullptr;
+  return reinterpret_cast<std::uintptr_t>(w.parts[0]) % alignof(T) == 0 ? reinterpret_cast<const T*>(w.parts[0])
+                                                                        : nullptr;
 }
 
 template <class T>
 void CpuPacked<T>::stored_decode(const StoredRanges& weight, std::int64_t begin, std::int64_t count, T* out) {
   const std::int64_t grain = 1 + (1 << 14) / (weight.columns + 1);
-  parallel_for(count, grain, [&](std::int64_t first, std::int64_t last) { decode_stored_rows(weight, begin + first, last - first, out + first * weight.columns); });
+  parallel_for(count, grain, [&](std::int64_t first, std::int64_t last) {
+    decode_stored_rows(weight, begin + first, last - first, out + first * weight.columns);
+  });
 }
 
 /// Rows of x up to which products go straight over the blocks: where more are there, a panel of x is faster.
-inline std::int64_t stored_direct_rows() { return cpu_level() == CpuLevel::avx512 ? 8 : (cpu_level() == CpuLevel::avx2 ? 4 : 0); }
+inline std::int64_t stored_direct_rows() {
+  return cpu_level() == CpuLevel::avx512 ? 8 : (cpu_level() == CpuLevel::avx2 ? 4 : 0);
+}
 
 /// m <= stored_direct_rows(); false where the format has no vector code.
-inline bool stored_multiply_direct(const StoredRanges& w, std::int64_t begin, std::int64_t count, std::int64_t m, const float* x, float beta, float* y,
-                                   std::int64_t ldy) {
+inline bool stored_multiply_direct(const StoredRanges& w, std::int64_t begin, std::int64_t count, std::int64_t m,
+                                   const float* x, float beta, float* y, std::int64_t ldy) {
   thread_local std::vector<float> pairs;  // for the last row of x, which goes alone where m is odd
   pairs.assign(static_cast<std::size_t>(w.columns / 32 * 2 + 2), 0.0f);
-  const bool minimum = w.type == GgufType::q4_1 || w.type == GgufType::q5_1 || w.type == GgufType::q4_k || w.type == GgufType::q5_k;
+  const bool minimum =
+      w.type == GgufType::q4_1 || w.type == GgufType::q5_1 || w.type == GgufType::q4_k || w.type == GgufType::q5_k;
   const float* last = x + (m - 1) * w.columns;
-  for (std::int64_t i = 0; minimum && m % 2 == 1 && i < w.columns; ++i) pairs[static_cast<std::size_t>(i / 32 * 2 + 1)] += last[i];
+  for (std::int64_t i = 0; minimum && m % 2 == 1 && i < w.columns; ++i)
+    pairs[static_cast<std::size_t>(i / 32 * 2 + 1)] += last[i];
   const float* sums = pairs.data();
   std::atomic<bool> all{true};
   parallel_for(count, 16, [&](std::int64_t first, std::int64_t end) {
@@ -82,18 +92,20 @@ inline bool stored_multiply_direct(const StoredRanges& w, std::int64_t begin, st
 }
 
 template <class T>
-void CpuPacked<T>::stored_multiply(const StoredRanges& w, std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
-                                   std::int64_t ldy) {
+void CpuPacked<T>::stored_multiply(const StoredRanges& w, std::int64_t begin, std::int64_t count, std::int64_t m,
+                                   const T* x, T beta, T* y, std::int64_t ldy) {
   const std::int64_t k = w.columns;
   if (m <= 0 || count <= 0) return;
-  if (const T* plain = stored_as<T>(w)) return CpuGemm<T>::gemm(false, true, m, count, k, T{1}, x, k, plain + begin * k, k, beta, y, ldy);
+  if (const T* plain = stored_as<T>(w))
+    return CpuGemm<T>::gemm(false, true, m, count, k, T{1}, x, k, plain + begin * k, k, beta, y, ldy);
   if constexpr (std::is_same_v<T, float>)
     if (m <= stored_direct_rows() && stored_multiply_direct(w, begin, count, m, x, beta, y, ldy)) return;
   const bool few = m <= few_rows_limit;
   const T* panel = few ? few_rows_panel(m, count, k, x, k) : nullptr;
-  // Rows decoded at a time: for few rows of x a multiple of every tile's rows that the nearest caches hold, else as many as hide the
-  // packing of x in the library's product.
-  const std::int64_t wide = std::clamp<std::int64_t>((std::int64_t{1} << 19) / k / gemm_grain * gemm_grain, gemm_grain, 1024);
+  // Rows decoded at a time: for few rows of x a multiple of every tile's rows that the nearest caches hold, else as
+  // many as hide the packing of x in the library's product.
+  const std::int64_t wide =
+      std::clamp<std::int64_t>((std::int64_t{1} << 19) / k / gemm_grain * gemm_grain, gemm_grain, 1024);
   const std::int64_t block = !few ? wide : (panel != nullptr ? 48 : 12);
   if (!few) use_one_blas_thread();
   parallel_for(count, few ? block : gemm_grain, [&](std::int64_t first, std::int64_t last) {

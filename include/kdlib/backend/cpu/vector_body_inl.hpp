@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vector loops, included once for each instruction set (isa_inl.hpp), hence no include guard. Each function works on one thread's
-// range; no vector type crosses a function that is not inlined.
+// Vector loops, included once for each instruction set (isa_inl.hpp), hence no include guard. Each function works on
+// one thread's range; no vector type crosses a function that is not inlined.
 #ifdef KDLIB_VECTOR_SPACE
 #define KDLIB_LANE KDLIB_VECTOR_TARGET __attribute__((always_inline)) inline
 #define KDLIB_LOOP KDLIB_VECTOR_TARGET __attribute__((noinline)) inline
@@ -31,7 +31,9 @@ KDLIB_LANE V<T> splat(T x) {
   return x - V<T>{};  // not 0 + x, which would keep an addition for the sake of -0
 }
 #if KDLIB_VECTOR_BYTES == 64
-KDLIB_LANE V<float> masked_load(const float* p, std::int64_t count) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), p); }
+KDLIB_LANE V<float> masked_load(const float* p, std::int64_t count) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), p);
+}
 KDLIB_LANE void masked_store(float* p, const V<float>& v, std::int64_t count) {
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1u), v);
 }
@@ -39,8 +41,12 @@ KDLIB_LANE void masked_store(float* p, const V<float>& v, std::int64_t count) {
 KDLIB_LANE __m256i first_lanes(std::int64_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-KDLIB_LANE V<float> masked_load(const float* p, std::int64_t count) { return _mm256_maskload_ps(p, first_lanes(count)); }
-KDLIB_LANE void masked_store(float* p, const V<float>& v, std::int64_t count) { _mm256_maskstore_ps(p, first_lanes(count), v); }
+KDLIB_LANE V<float> masked_load(const float* p, std::int64_t count) {
+  return _mm256_maskload_ps(p, first_lanes(count));
+}
+KDLIB_LANE void masked_store(float* p, const V<float>& v, std::int64_t count) {
+  _mm256_maskstore_ps(p, first_lanes(count), v);
+}
 #endif
 
 /// The first `count` elements, the rest 0; 0 <= count <= lanes. Lanes past the end are never read.
@@ -97,12 +103,14 @@ KDLIB_LANE V<double> exponential(V<double> x) {
   for (std::int64_t i = 0; i < Pack<double>::lanes; ++i) x[i] = std::exp(x[i]);
   return x;
 }
-/// exp to about 1 ulp: x = n ln2 + r, |r| <= ln2/2, polynomial of degree 6 in r. Below -87.33 it gives 0, above 88.37 infinity.
+/// exp to about 1 ulp: x = n ln2 + r, |r| <= ln2/2, polynomial of degree 6 in r. Below -87.33 it gives 0, above 88.37
+/// infinity.
 KDLIB_LANE V<float> exponential(V<float> x) {
   typedef std::int32_t I __attribute__((vector_size(KDLIB_VECTOR_BYTES)));
   V<float> y = x < splat(-87.33f) ? splat(-87.33f) : x;
   y = y > splat(88.37f) ? splat(88.37f) : y;
-  const V<float> shifted = y * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the low mantissa bits hold the rounded integer
+  const V<float> shifted =
+      y * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: the low mantissa bits hold the rounded integer
   const V<float> n = shifted - 12582912.0f;
   V<float> r = y - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;
@@ -173,7 +181,8 @@ KDLIB_LOOP void sum_squares(const T* x, std::int64_t n, double* out) {
 }
 
 template <class T>
-KDLIB_LOOP void rms_norm(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double epsilon, T* y, T* inverse_rms) {
+KDLIB_LOOP void rms_norm(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double epsilon, T* y,
+                         T* inverse_rms) {
   for (std::int64_t r = 0; r < rows; ++r, x += width, y += width) {
     const T mean = dot_lanes(x, x, width) / static_cast<T>(width);
     const T inverse = T{1} / std::sqrt(mean + static_cast<T>(epsilon));
@@ -184,12 +193,13 @@ KDLIB_LOOP void rms_norm(const T* x, const T* weight, std::int64_t rows, std::in
 
 /// dx = r (g w) - x r^3 / width * sum(g w x); dw += g x r.
 template <class T>
-KDLIB_LOOP void rms_norm_backward(const T* x, const T* weight, const T* inverse_rms, const T* g, std::int64_t rows, std::int64_t width, T* dx,
-                                  bool accumulate, T* dw) {
+KDLIB_LOOP void rms_norm_backward(const T* x, const T* weight, const T* inverse_rms, const T* g, std::int64_t rows,
+                                  std::int64_t width, T* dx, bool accumulate, T* dw) {
   for (std::int64_t r = 0; r < rows; ++r, x += width, g += width) {
     const T inverse = inverse_rms[r];
     if (dw != nullptr) {
-      KDLIB_FOR_PACKS(T, i, width) put<T>(dw, i, width, take(dw, i, width) + take(g, i, width) * take(x, i, width) * inverse);
+      KDLIB_FOR_PACKS(T, i, width)
+      put<T>(dw, i, width, take(dw, i, width) + take(g, i, width) * take(x, i, width) * inverse);
     }
     if (dx == nullptr) continue;
     V<T> s{};
@@ -219,7 +229,8 @@ KDLIB_LANE void rope_heads(T* x, std::int64_t heads, std::int64_t half, const T*
   }
 }
 
-/// One row of heads; sign = -1 for the transposed rotation. Halves of less than a whole vector (heads of 8 or 16) get a vector of their size.
+/// One row of heads; sign = -1 for the transposed rotation. Halves of less than a whole vector (heads of 8 or 16) get a
+/// vector of their size.
 template <class T>
 KDLIB_LOOP void rope_row(T* x, std::int64_t heads, std::int64_t half, const T* cosine, const T* sine, T sign) {
   constexpr int w = static_cast<int>(Pack<T>::lanes);
@@ -230,7 +241,8 @@ KDLIB_LOOP void rope_row(T* x, std::int64_t heads, std::int64_t half, const T* c
     if (half % (w / 4) == 0) return rope_heads<w / 4>(x, heads, half, cosine, sine, sign);
   for (std::int64_t h = 0; h < heads; ++h, x += 2 * half) {
     KDLIB_FOR_PACKS(T, i, half) {
-      const V<T> a = take(x, i, half), b = take(x + half, i, half), c = take(cosine, i, half), s = sign * take(sine, i, half);
+      const V<T> a = take(x, i, half), b = take(x + half, i, half), c = take(cosine, i, half),
+                 s = sign * take(sine, i, half);
       put<T>(x, i, half, a * c - b * s);
       put<T>(x + half, i, half, b * c + a * s);
     }
@@ -293,10 +305,10 @@ KDLIB_LOOP void softmax_backward(const T* p, std::int64_t n, T delta, T factor, 
   KDLIB_FOR_PACKS(T, i, n) put<T>(dp, i, n, take(p, i, n) * (take(dp, i, n) - delta) * factor);
 }
 
-#include "kdlib/backend/cpu/vector_few_rows_body_inl.hpp"
-#include "kdlib/backend/cpu/vector_panel_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_coded_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_coded_product_body_inl.hpp"
+#include "kdlib/backend/cpu/vector_few_rows_body_inl.hpp"
+#include "kdlib/backend/cpu/vector_panel_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_stored_body_inl.hpp"
 
 /// out[count packs] = sum over keys of p[t] v[t, :], kept in registers over all keys.
@@ -317,13 +329,15 @@ KDLIB_LANE void weighted_rows(const T* p, const T* v, std::int64_t keys, std::in
   if constexpr (Packs > 3) store(out + 3 * w, d);
 }
 
-/// One query against `keys` rows of a cache: out = softmax(scale * q k^T) v. scores [keys] is scratch, kept_sum may be nullptr.
+/// One query against `keys` rows of a cache: out = softmax(scale * q k^T) v. scores [keys] is scratch, kept_sum may be
+/// nullptr.
 template <class T>
-KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys, std::int64_t stride, std::int64_t head_size, T factor, T* scores,
-                           T* out, T* kept_sum) {
+KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys, std::int64_t stride,
+                           std::int64_t head_size, T factor, T* scores, T* out, T* kept_sum) {
   constexpr std::int64_t w = Pack<T>::lanes;
   std::int64_t row = 0;
-  for (; row + 3 <= keys; row += 3) dot_tile<1, 3, 0>(head_size, T{1}, q, head_size, k + row * stride, stride, 0, T{0}, scores + row, keys);
+  for (; row + 3 <= keys; row += 3)
+    dot_tile<1, 3, 0>(head_size, T{1}, q, head_size, k + row * stride, stride, 0, T{0}, scores + row, keys);
   for (; row < keys; ++row) scores[row] = dot_lanes(q, k + row * stride, head_size);
   T log_sum;
   softmax_row(scores, keys, factor, &log_sum);
@@ -345,9 +359,12 @@ KDLIB_LOOP void attend_one(const T* q, const T* k, const T* v, std::int64_t keys
 
 template <class T>
 KDLIB_LOOP void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, T* first, T* second, T* value) {
-  const T b1 = static_cast<T>(step.beta1), b2 = static_cast<T>(step.beta2), scaled = static_cast<T>(step.gradient_scale);
-  const T rest1 = static_cast<T>(1.0 - step.beta1), rest2 = static_cast<T>(1.0 - step.beta2);  // 1 - float(0.999) is off by 1e-5
-  const T keep = static_cast<T>(1.0 - step.rate * step.weight_decay), rate = static_cast<T>(step.rate / step.correction1);
+  const T b1 = static_cast<T>(step.beta1), b2 = static_cast<T>(step.beta2),
+          scaled = static_cast<T>(step.gradient_scale);
+  const T rest1 = static_cast<T>(1.0 - step.beta1),
+          rest2 = static_cast<T>(1.0 - step.beta2);  // 1 - float(0.999) is off by 1e-5
+  const T keep = static_cast<T>(1.0 - step.rate * step.weight_decay),
+          rate = static_cast<T>(step.rate / step.correction1);
   const T root = static_cast<T>(1.0 / std::sqrt(step.correction2)), epsilon = static_cast<T>(step.epsilon);
   KDLIB_FOR_PACKS(T, i, n) {
     const V<T> g = take(gradient, i, n) * scaled;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The part of vector_body_inl.hpp that decodes weights kept as codes: included by it inside its namespaces, once for each instruction
-// set, hence no include guard.
+// The part of vector_body_inl.hpp that decodes weights kept as codes: included by it inside its namespaces, once for
+// each instruction set, hence no include guard.
 #ifdef KDLIB_VECTOR_SPACE
 
 /// Keeps a product from being fused with the sum that follows: decoded values are rounded twice, as the formats say.
@@ -66,7 +66,9 @@ struct LevelTable {
   __m512 all;
 };
 KDLIB_LANE LevelTable level_table(const float* levels) { return {load(levels)}; }
-KDLIB_LANE LevelTable level_table(const LevelTable& t, const CodedGroup& g) { return {coded_value<V<float>>(t.all, g)}; }
+KDLIB_LANE LevelTable level_table(const LevelTable& t, const CodedGroup& g) {
+  return {coded_value<V<float>>(t.all, g)};
+}
 KDLIB_LANE V<float> look_up(const LevelTable& t, __m512i words) {
   const __mmask16 every = 0xFFFF;  // the form without a mask makes g++ 12 warn of an uninitialised value
   return _mm512_maskz_permutexvar_ps(every, words, t.all);
@@ -90,12 +92,14 @@ template <int Bits>
 KDLIB_LANE __m256i spread_codes(const std::uint8_t* p) {
   std::int32_t word = 0;
   __builtin_memcpy(&word, p, Bits);
-  return _mm256_srlv_epi32(_mm256_set1_epi32(word), _mm256_setr_epi32(0, Bits, 2 * Bits, 3 * Bits, 4 * Bits, 5 * Bits, 6 * Bits, 7 * Bits));
+  return _mm256_srlv_epi32(_mm256_set1_epi32(word),
+                           _mm256_setr_epi32(0, Bits, 2 * Bits, 3 * Bits, 4 * Bits, 5 * Bits, 6 * Bits, 7 * Bits));
 }
 
 /// Columns [c, end) of a row in one group, c a multiple of 8; answers how many were decoded, a multiple of the lanes.
 template <int Bits>
-KDLIB_LANE std::int64_t decode_packs(const LevelTable& levels, const std::uint8_t* row, std::int64_t c, std::int64_t end, const CodedGroup& g, float* out) {
+KDLIB_LANE std::int64_t decode_packs(const LevelTable& levels, const std::uint8_t* row, std::int64_t c,
+                                     std::int64_t end, const CodedGroup& g, float* out) {
   std::int64_t i = 0;
   if constexpr (Bits == 8) {
     for (; c + i + 8 <= end; i += 8) {
@@ -111,7 +115,8 @@ KDLIB_LANE std::int64_t decode_packs(const LevelTable& levels, const std::uint8_
     const std::uint8_t* p = row + c / 8 * Bits;
 #if KDLIB_VECTOR_BYTES == 64
     for (; c + i + 16 <= end; i += 16, p += 2 * Bits)
-      store<float>(out + i, look_up(table, _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(spread_codes<Bits>(p)), spread_codes<Bits>(p + Bits), 1)));
+      store<float>(out + i, look_up(table, _mm512_maskz_inserti64x4(0xFF, _mm512_castsi256_si512(spread_codes<Bits>(p)),
+                                                                    spread_codes<Bits>(p + Bits), 1)));
 #else
     for (; c + i + 8 <= end; i += 8, p += Bits) store<float>(out + i, look_up(table, spread_codes<Bits>(p)));
 #endif
@@ -132,7 +137,8 @@ KDLIB_LANE void decode_coded_rows(const CodedRanges& w, std::int64_t begin, std:
     const std::uint8_t* row = w.codes + r * w.row_bytes();
     const std::int64_t first = w.crossing ? r * w.columns : r * groups * w.group;  // place of column 0 among the groups
     for (std::int64_t c = 0; c < w.columns;) {
-      const std::int64_t at = (first + c) / w.group, stop = (at + 1) * w.group - first, end = stop < w.columns ? stop : w.columns;
+      const std::int64_t at = (first + c) / w.group, stop = (at + 1) * w.group - first,
+                         end = stop < w.columns ? stop : w.columns;
       const CodedGroup g = coded_group(w, at);
 #if KDLIB_VECTOR_BYTES >= 32
       if constexpr (std::is_same_v<T, float>)
@@ -145,9 +151,12 @@ KDLIB_LANE void decode_coded_rows(const CodedRanges& w, std::int64_t begin, std:
 template <class T>
 KDLIB_LOOP void decode_coded(const CodedRanges& w, std::int64_t begin, std::int64_t count, T* out) {
   switch (w.bits) {
-    case 3: return decode_coded_rows<3>(w, begin, count, out);
-    case 4: return decode_coded_rows<4>(w, begin, count, out);
-    default: return decode_coded_rows<8>(w, begin, count, out);
+    case 3:
+      return decode_coded_rows<3>(w, begin, count, out);
+    case 4:
+      return decode_coded_rows<4>(w, begin, count, out);
+    default:
+      return decode_coded_rows<8>(w, begin, count, out);
   }
 }
 

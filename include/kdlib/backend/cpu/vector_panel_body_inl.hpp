@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of 5 to 32 rows with a weight (generation in batches): included by vector_body_inl.hpp inside its namespaces, once for each
-// instruction set, hence no include guard.
+// Products of 5 to 32 rows with a weight (generation in batches): included by vector_body_inl.hpp inside its
+// namespaces, once for each instruction set, hence no include guard.
 #ifdef KDLIB_VECTOR_SPACE
 
 /// The widest panel in vectors, 0 where few_rows is as good.
@@ -25,7 +25,8 @@ KDLIB_LOOP void fill_panel(std::int64_t m, std::int64_t k, const T* x, std::int6
   }
 }
 
-/// The sums of `Rows` rows of w with a panel of `Width` vectors. Nested members, not an array: they must stay in registers.
+/// The sums of `Rows` rows of w with a panel of `Width` vectors. Nested members, not an array: they must stay in
+/// registers.
 template <class T, int Rows, int Width>
 struct PanelSums {
   V<T> c0{}, c1{}, c2{};
@@ -57,8 +58,8 @@ KDLIB_LANE void panel_put(const PanelSums<T, Rows, Width>& s, T* out) {
 
 /// `Rows` rows of w against the panel; y[m, Rows].
 template <int Rows, int Width, class T>
-KDLIB_LANE void panel_tile(std::int64_t m, std::int64_t k, T alpha, const T* panel, const T* w, std::int64_t ldw, const T* next, T beta, T* y,
-                           std::int64_t ldy) {
+KDLIB_LANE void panel_tile(std::int64_t m, std::int64_t k, T alpha, const T* panel, const T* w, std::int64_t ldw,
+                           const T* next, T beta, T* y, std::int64_t ldy) {
   constexpr std::int64_t lanes = Pack<T>::lanes;
   constexpr std::int64_t lines = panel_block * static_cast<std::int64_t>(sizeof(T)) / 64;  // of a row in a block
   alignas(64) T near[Rows * panel_block];
@@ -74,8 +75,10 @@ KDLIB_LANE void panel_tile(std::int64_t m, std::int64_t k, T alpha, const T* pan
     }
     const T* x = panel + begin * Width * lanes;
     for (std::int64_t i = 0; i < count; ++i, x += Width * lanes) {
-      // One line of the rows that follow at every step: asking evenly keeps the memory busy while the products are formed.
-      if (next != nullptr && i < Rows * lines) __builtin_prefetch(next + i / lines * ldw + begin + i % lines * (panel_block / lines));
+      // One line of the rows that follow at every step: asking evenly keeps the memory busy while the products are
+      // formed.
+      if (next != nullptr && i < Rows * lines)
+        __builtin_prefetch(next + i / lines * ldw + begin + i % lines * (panel_block / lines));
       const V<T> x0 = load(x), x1 = Width > 1 ? load(x + lanes) : x0, x2 = Width > 2 ? load(x + 2 * lanes) : x0;
       panel_step<Rows, Width, T>(s, x0, x1, x2, near + i);
     }
@@ -90,28 +93,36 @@ KDLIB_LANE void panel_tile(std::int64_t m, std::int64_t k, T alpha, const T* pan
 }
 
 template <int Rows, int Width, class T>
-KDLIB_LOOP void panel_rows(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* panel, const T* w, std::int64_t ldw, T beta, T* y,
-                           std::int64_t ldy) {
+KDLIB_LOOP void panel_rows(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* panel, const T* w,
+                           std::int64_t ldw, T beta, T* y, std::int64_t ldy) {
   std::int64_t c = 0;
   for (; c + Rows <= n; c += Rows)
-    panel_tile<Rows, Width>(m, k, alpha, panel, w + c * ldw, ldw, c + 2 * Rows <= n ? w + (c + Rows) * ldw : nullptr, beta, y + c, ldy);
-  for (; c < n; ++c) panel_tile<1, Width>(m, k, alpha, panel, w + c * ldw, ldw, static_cast<const T*>(nullptr), beta, y + c, ldy);
+    panel_tile<Rows, Width>(m, k, alpha, panel, w + c * ldw, ldw, c + 2 * Rows <= n ? w + (c + Rows) * ldw : nullptr,
+                            beta, y + c, ldy);
+  for (; c < n; ++c)
+    panel_tile<1, Width>(m, k, alpha, panel, w + c * ldw, ldw, static_cast<const T*>(nullptr), beta, y + c, ldy);
 }
 
-/// y[m, n] = alpha * x w[n, k]^T + beta * y where the panel holds x: each element of w is read once and meets all rows of x.
+/// y[m, n] = alpha * x w[n, k]^T + beta * y where the panel holds x: each element of w is read once and meets all rows
+/// of x.
 template <class T>
-KDLIB_LOOP void multiply_panel(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* panel, const T* w, std::int64_t ldw, T beta, T* y,
-                               std::int64_t ldy) {
+KDLIB_LOOP void multiply_panel(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* panel, const T* w,
+                               std::int64_t ldw, T beta, T* y, std::int64_t ldy) {
 #if KDLIB_VECTOR_BYTES == 64  // 32 registers
   switch (panel_width<T>(m)) {
-    case 1: return panel_rows<16, 1>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
-    default: return panel_rows<12, 2>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
+    case 1:
+      return panel_rows<16, 1>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
+    default:
+      return panel_rows<12, 2>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
   }
 #elif KDLIB_VECTOR_BYTES == 32  // 16 registers
   switch (panel_width<T>(m)) {
-    case 1: return panel_rows<12, 1>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
-    case 2: return panel_rows<6, 2>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
-    default: return panel_rows<4, 3>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
+    case 1:
+      return panel_rows<12, 1>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
+    case 2:
+      return panel_rows<6, 2>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
+    default:
+      return panel_rows<4, 3>(m, n, k, alpha, panel, w, ldw, beta, y, ldy);
   }
 #else
   (void)m, (void)n, (void)k, (void)alpha, (void)panel, (void)w, (void)ldw, (void)beta, (void)y, (void)ldy;

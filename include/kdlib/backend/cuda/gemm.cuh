@@ -34,17 +34,18 @@ struct CublasType<f16> {
 
 /// cuBLAS is column-major: a row-major C = op(A) op(B) is its C' = op(B)' op(A)', with A and B changed over.
 template <class T>
-void CudaGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
-                       const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void CudaGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha,
+                       const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   require<ShapeError>(m >= 0 && n >= 0 && k >= 0, "[gemm] sizes ", m, ", ", n, ", ", k, " must not be negative");
-  require<ShapeError>(lda >= (transpose_a ? m : k) && ldb >= (transpose_b ? k : n) && ldc >= n, "[gemm] leading dimensions ", lda, ", ", ldb, ", ", ldc,
+  require<ShapeError>(lda >= (transpose_a ? m : k) && ldb >= (transpose_b ? k : n) && ldc >= n,
+                      "[gemm] leading dimensions ", lda, ", ", ldb, ", ", ldc,
                       " are below the row lengths of a product of ", m, " x ", n, " x ", k);
   if (m == 0 || n == 0) return;
   using Type = CublasType<T>;
   const accumulate_t<T> alpha_value = alpha, beta_value = beta;
-  check_cublas(cublasGemmEx_64(cublas_handle(), transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k,
-                               &alpha_value, b, Type::data, ldb, a, Type::data, lda, &beta_value, c, Type::data, ldc, Type::compute,
-                               CUBLAS_GEMM_DEFAULT),
+  check_cublas(cublasGemmEx_64(cublas_handle(), transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                               transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &alpha_value, b, Type::data, ldb, a,
+                               Type::data, lda, &beta_value, c, Type::data, ldc, Type::compute, CUBLAS_GEMM_DEFAULT),
                "cublasGemmEx");
 }
 

@@ -11,7 +11,8 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 constexpr int row_threads = 256;
-constexpr std::int64_t row_support_limit = 1024;  // ids a row: their slots fit the shared memory every device gives without asking
+constexpr std::int64_t row_support_limit =
+    1024;  // ids a row: their slots fit the shared memory every device gives without asking
 
 /// The block as the device has it.
 class DeviceBlock {
@@ -69,27 +70,35 @@ template <class T>
 template <class Loss>
 void RowKernels<Cuda, T>::launch(const Loss& loss, const RowTask<T>& task, RowResult* results, void* stream) {
   if (task.rows == 0) return;
-  require<ShapeError>(task.rows <= 0x7FFFFFFF && task.columns <= 0x7FFFFFFF, "[rows] ", task.rows, " rows of ", task.columns, " entries are more than one launch takes");
+  require<ShapeError>(task.rows <= 0x7FFFFFFF && task.columns <= 0x7FFFFFFF, "[rows] ", task.rows, " rows of ",
+                      task.columns, " entries are more than one launch takes");
   std::size_t support_bytes = 0;
   if constexpr (reads_support<Loss>) {
-    require<ShapeError>(task.support_size <= detail::row_support_limit, "[rows] ", task.support_size, " ids a row: the CUDA row engine takes at most ",
-                        detail::row_support_limit, "; keep fewer, or use the CPU backend");
+    require<ShapeError>(task.support_size <= detail::row_support_limit, "[rows] ", task.support_size,
+                        " ids a row: the CUDA row engine takes at most ", detail::row_support_limit,
+                        "; keep fewer, or use the CPU backend");
     support_bytes = static_cast<std::size_t>((task.support_size * detail::BlockSupport::slot_bytes + 7) / 8 * 8);
   }
   detail::row_kernel<Loss, T>
-      <<<static_cast<unsigned>(task.rows), detail::row_threads, support_bytes, static_cast<cudaStream_t>(stream)>>>(loss, task, results);
+      <<<static_cast<unsigned>(task.rows), detail::row_threads, support_bytes, static_cast<cudaStream_t>(stream)>>>(
+          loss, task, results);
   detail::check_cuda(cudaGetLastError(), "row_kernel");
 }
 
 template <class T>
 template <class Loss>
 void RowKernels<Cuda, T>::run(const Loss& loss, const RowTask<T>& task, RowResult* results) {
-  const detail::Uploaded<std::int32_t> labels(task.labels, task.rows), ids(task.support_ids, task.rows * task.support_size);
-  const detail::Uploaded<float> weights(task.weights, task.rows), behaviour(task.behaviour, task.rows), teacher(task.teacher_label, task.rows);
-  const detail::Uploaded<T> log_probs(task.support_log_probs, task.rows * task.support_size), log_tail(task.support_log_tail, task.rows);
+  const detail::Uploaded<std::int32_t> labels(task.labels, task.rows),
+      ids(task.support_ids, task.rows * task.support_size);
+  const detail::Uploaded<float> weights(task.weights, task.rows), behaviour(task.behaviour, task.rows),
+      teacher(task.teacher_label, task.rows);
+  const detail::Uploaded<T> log_probs(task.support_log_probs, task.rows * task.support_size),
+      log_tail(task.support_log_tail, task.rows);
   RowTask<T> device = task;
-  device.labels = labels.data(), device.weights = weights.data(), device.behaviour = behaviour.data(), device.teacher_label = teacher.data();
-  device.support_ids = ids.data(), device.support_log_probs = log_probs.data(), device.support_log_tail = log_tail.data();
+  device.labels = labels.data(), device.weights = weights.data(), device.behaviour = behaviour.data(),
+  device.teacher_label = teacher.data();
+  device.support_ids = ids.data(), device.support_log_probs = log_probs.data(),
+  device.support_log_tail = log_tail.data();
   Buffer<RowResult, Cuda> out(task.rows);
   launch(loss, device, out.data(), nullptr);
   Memory<Cuda>::to_host(results, out.data(), static_cast<std::size_t>(task.rows) * sizeof(RowResult));
@@ -98,8 +107,10 @@ void RowKernels<Cuda, T>::run(const Loss& loss, const RowTask<T>& task, RowResul
 KDLIB_NAMESPACE_END
 
 /// Compiles the row engine for one loss and storage type, at namespace scope of a .cu file.
-#define KDLIB_INSTANTIATE_LOSS(Loss, T)                                                                                        \
-  template void ::kdlib::RowKernels<::kdlib::Cuda, T>::run<Loss>(const Loss&, const ::kdlib::RowTask<T>&, ::kdlib::RowResult*); \
-  template void ::kdlib::RowKernels<::kdlib::Cuda, T>::launch<Loss>(const Loss&, const ::kdlib::RowTask<T>&, ::kdlib::RowResult*, void*)
+#define KDLIB_INSTANTIATE_LOSS(Loss, T)                                                                      \
+  template void ::kdlib::RowKernels<::kdlib::Cuda, T>::run<Loss>(const Loss&, const ::kdlib::RowTask<T>&,    \
+                                                                 ::kdlib::RowResult*);                       \
+  template void ::kdlib::RowKernels<::kdlib::Cuda, T>::launch<Loss>(const Loss&, const ::kdlib::RowTask<T>&, \
+                                                                    ::kdlib::RowResult*, void*)
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA row engine as a host compiler sees it. Its bodies are in rows.cuh; a loss reaches them through KDLIB_INSTANTIATE_LOSS.
+// The CUDA row engine as a host compiler sees it. Its bodies are in rows.cuh; a loss reaches them through
+// KDLIB_INSTANTIATE_LOSS.
 #ifndef KDLIB_BACKEND_CUDA_ROWS_HPP
 #define KDLIB_BACKEND_CUDA_ROWS_HPP
 
@@ -10,11 +11,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// T is float, double, bf16 or f16. Logits and gradient of a task lie on the device, its labels, weights and log-probabilities on the host.
+/// T is float, double, bf16 or f16. Logits and gradient of a task lie on the device, its labels, weights and
+/// log-probabilities on the host.
 template <class T>
 struct RowKernels<Cuda, T> {
-  /// As RowKernels<Cpu, T>::run; copies the inputs, launches, waits and copies the results back. A program that calls it with a loss of its
-  /// own needs one line KDLIB_INSTANTIATE_LOSS(Loss, T) in a .cu file; without it the linker names RowKernels<Cuda, T>::run<Loss>.
+  /// As RowKernels<Cpu, T>::run; copies the inputs, launches, waits and copies the results back. A program that calls
+  /// it with a loss of its own needs one line KDLIB_INSTANTIATE_LOSS(Loss, T) in a .cu file; without it the linker
+  /// names RowKernels<Cuda, T>::run<Loss>.
   template <class Loss>
   static void run(const Loss& loss, const RowTask<T>& task, RowResult* results);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the threads of a block share while they walk one row of the CUDA row engine: partial sums, reductions in a fixed tree, tiles of entries.
-// Written against a Block (thread index, warp, barrier, shuffle, shared memory) so that nvcc compiles it for the device and a test runs the same
-// code on the host.
+// What the threads of a block share while they walk one row of the CUDA row engine: partial sums, reductions in a fixed
+// tree, tiles of entries. Written against a Block (thread index, warp, barrier, shuffle, shared memory) so that nvcc
+// compiles it for the device and a test runs the same code on the host.
 #ifndef KDLIB_BACKEND_CUDA_ROWS_BLOCK_INL_HPP
 #define KDLIB_BACKEND_CUDA_ROWS_BLOCK_INL_HPP
 
@@ -20,8 +20,9 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Sums of a part of a row of logits z about a running maximum: of e = e^(x / T) with x = z - top, of e x and of e (x - y) with the other model's y.
-/// Each pack of entries is summed in C and added in double: p_s - 1 of a sure label comes from what the sum holds beside 1.
+/// Sums of a part of a row of logits z about a running maximum: of e = e^(x / T) with x = z - top, of e x and of e (x -
+/// y) with the other model's y. Each pack of entries is summed in C and added in double: p_s - 1 of a sure label comes
+/// from what the sum holds beside 1.
 struct BlockSide {
   double top, sum, first, cross;
 };
@@ -37,7 +38,8 @@ KDLIB_HOST_DEVICE inline void raise_side(BlockSide& side, BlockSide& other, doub
 }
 /// The cross sums of both sides are of (own - other), so that one rule serves both.
 KDLIB_HOST_DEVICE inline void merge_states(BlockState& a, BlockState b, bool teacher, double inverse) {
-  const auto level = [inverse](BlockState& x, BlockState& y, BlockSide BlockState::*side, BlockSide BlockState::*other) {
+  const auto level = [inverse](BlockState& x, BlockState& y, BlockSide BlockState::*side,
+                               BlockSide BlockState::*other) {
     const double shift = ((x.*side).top - (y.*side).top) * inverse;
     if (shift < 0) raise_side(x.*side, x.*other, (y.*side).top, exp(shift));
     else if (shift > 0) raise_side(y.*side, y.*other, (x.*side).top, exp(-shift));
@@ -111,10 +113,10 @@ struct BlockStatistics {
 /// One loss of the (perhaps nested) sum with its row's numbers.
 struct BlockLeaf {
   BlockStatistics at;
-  double weight = 1;                   // term weight times T^2
-  double scale = 0, subtract = 0;      // gradient += scale * (h - p_s * subtract)
+  double weight = 1;                       // term weight times T^2
+  double scale = 0, subtract = 0;          // gradient += scale * (h - p_s * subtract)
   double label_derivative = 0, value = 0;  // of the parts that are no sum over the vocabulary
-  double tail_derivative = 0;          // of a loss on the support
+  double tail_derivative = 0;              // of a loss on the support
   bool closed = false;
 };
 
@@ -126,9 +128,18 @@ struct BlockConstants {
 
   KDLIB_HOST_DEVICE static BlockConstants of(const BlockLeaf& leaf, bool shares) {
     const RowStatistics& row = leaf.at.row;
-    return {static_cast<X>(leaf.at.top_s), static_cast<X>(leaf.at.top_t), static_cast<X>(1 / row.temperature), static_cast<X>(-1e6 * row.temperature), static_cast<X>(leaf.at.log_s), static_cast<X>(leaf.at.log_t),
-            static_cast<X>(leaf.at.log_t - leaf.at.log_s), static_cast<X>(leaf.scale), static_cast<X>(leaf.subtract), static_cast<X>(leaf.label_derivative),
-            static_cast<X>(leaf.weight), shares};
+    return {static_cast<X>(leaf.at.top_s),
+            static_cast<X>(leaf.at.top_t),
+            static_cast<X>(1 / row.temperature),
+            static_cast<X>(-1e6 * row.temperature),
+            static_cast<X>(leaf.at.log_s),
+            static_cast<X>(leaf.at.log_t),
+            static_cast<X>(leaf.at.log_t - leaf.at.log_s),
+            static_cast<X>(leaf.scale),
+            static_cast<X>(leaf.subtract),
+            static_cast<X>(leaf.label_derivative),
+            static_cast<X>(leaf.weight),
+            shares};
   }
 };
 
@@ -161,8 +172,8 @@ struct alignas(sizeof(T) * W) BlockPack {
   T v[W];
 };
 
-/// W entries of a row, from `first` on. Bit j of `valid` marks those that the row has, of `special` those on the support, whose slots are
-/// [slot_begin, slot_end).
+/// W entries of a row, from `first` on. Bit j of `valid` marks those that the row has, of `special` those on the
+/// support, whose slots are [slot_begin, slot_end).
 template <class C, int W>
 struct BlockLanes {
   static constexpr int width = W;
@@ -211,11 +222,14 @@ class BlockTeam {
     return reduce(mine, [](BlockTriple& a, const BlockTriple& b) { a.a += b.a, a.b += b.b, a.c += b.c; });
   }
   KDLIB_HOST_DEVICE BlockTriple largest(const BlockTriple& mine) {
-    return reduce(mine, [](BlockTriple& a, const BlockTriple& b) { a = {max(a.a, b.a), max(a.b, b.b), max(a.c, b.c)}; });
+    return reduce(mine, [](BlockTriple& a, const BlockTriple& b) {
+      a = {max(a.a, b.a), max(a.b, b.b), max(a.c, b.c)};
+    });
   }
 
-  /// f(lanes) over all entries of a row, with s and (Teacher) t loaded and, with Write, lanes.out stored in g. `ids` is the support, in order.
-  /// Rows of odd length start anywhere: packs lie where s is aligned, and the first and the last may be cut.
+  /// f(lanes) over all entries of a row, with s and (Teacher) t loaded and, with Write, lanes.out stored in g. `ids` is
+  /// the support, in order. Rows of odd length start anywhere: packs lie where s is aligned, and the first and the last
+  /// may be cut.
   template <bool Teacher, bool Support, bool Write, class C, class T, class F>
   KDLIB_HOST_DEVICE void tiles(const T* s, const T* t, T* g, std::int64_t n, const std::int32_t* ids, int count, F f) {
     constexpr int W = block_width<T>;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One row of the CUDA row engine, as one thread block walks it, on the device or on the host (see rows_block_inl.hpp).
 //
-// Sweeps over the row: one online sweep a temperature for the log-sum-exps and moments (metrics share the one at T = 1); one more for each loss
-// whose sum of h is not known from them; a last one that forms all terms' gradients, adds them in C and writes them once, in place.
+// Sweeps over the row: one online sweep a temperature for the log-sum-exps and moments (metrics share the one at T =
+// 1); one more for each loss whose sum of h is not known from them; a last one that forms all terms' gradients, adds
+// them in C and writes them once, in place.
 #ifndef KDLIB_BACKEND_CUDA_ROWS_BODY_INL_HPP
 #define KDLIB_BACKEND_CUDA_ROWS_BODY_INL_HPP
 
@@ -16,7 +17,8 @@ class BlockRow {
  public:
   using C = accumulate_t<T>;
 
-  KDLIB_HOST_DEVICE BlockRow(Block& block, const RowTask<T>& task, std::int64_t r) : block_(block), team_(block), task_(task), r_(r), n_(task.columns) {
+  KDLIB_HOST_DEVICE BlockRow(Block& block, const RowTask<T>& task, std::int64_t r)
+      : block_(block), team_(block), task_(task), r_(r), n_(task.columns) {
     s_ = task.student + r * task.student_stride;
     t_ = task.teacher == nullptr ? nullptr : task.teacher + r * task.teacher_stride;
     g_ = task.gradient == nullptr ? nullptr : task.gradient + r * task.gradient_stride;
@@ -31,15 +33,19 @@ class BlockRow {
 
   // rows_statistics_inl.hpp
   KDLIB_HOST_DEVICE void set_anchors();
-  /// One sweep: sums at a temperature, and the five largest. Student entries of the support are left out and added afterwards.
+  /// One sweep: sums at a temperature, and the five largest. Student entries of the support are left out and added
+  /// afterwards.
   template <bool Teacher, bool Sums, bool Support, bool Tops>
   KDLIB_HOST_DEVICE BlockStatistics statistics(double temperature, BlockTops<C>* tops, double* above_label);
-  KDLIB_HOST_DEVICE C raise(BlockSide& side, BlockSide& other, C top, const C (&z)[block_width<T>], unsigned counted, C inverse) const;
+  KDLIB_HOST_DEVICE C raise(BlockSide& side, BlockSide& other, C top, const C (&z)[block_width<T>], unsigned counted,
+                            C inverse) const;
   template <bool Sums>
-  KDLIB_HOST_DEVICE void push(BlockSide& side, const C (&x)[block_width<T>], const C (&y)[block_width<T>], unsigned counted, C inverse) const;
+  KDLIB_HOST_DEVICE void push(BlockSide& side, const C (&x)[block_width<T>], const C (&y)[block_width<T>],
+                              unsigned counted, C inverse) const;
   template <bool Sums>
   KDLIB_HOST_DEVICE double add_support(BlockState& all, double inverse);
-  KDLIB_HOST_DEVICE BlockStatistics from_sides(const BlockSide& s, const BlockSide& t, bool teacher, bool sums, double temperature) const;
+  KDLIB_HOST_DEVICE BlockStatistics from_sides(const BlockSide& s, const BlockSide& t, bool teacher, bool sums,
+                                               double temperature) const;
   template <class Loss>
   KDLIB_HOST_DEVICE void metrics(RowMetrics& out);
 
@@ -50,7 +56,9 @@ class BlockRow {
 
   // rows_support_inl.hpp
   KDLIB_HOST_DEVICE void gather_support();
-  KDLIB_HOST_DEVICE double support_logit(int k) const { return static_cast<double>(static_cast<C>(s_[block_.shared().support.ids[k]])); }
+  KDLIB_HOST_DEVICE double support_logit(int k) const {
+    return static_cast<double>(static_cast<C>(s_[block_.shared().support.ids[k]]));
+  }
   template <class Loss>
   KDLIB_HOST_DEVICE double support_terms(const Loss& loss, BlockLeaf& leaf);
 
@@ -66,13 +74,15 @@ class BlockRow {
   template <class Loss>
   KDLIB_HOST_DEVICE double derivative_sweep(const Loss& loss, const BlockLeaf& leaf);
   template <bool Teacher, class X, class Loss>
-  KDLIB_HOST_DEVICE void add_terms(const Loss& loss, const BlockConstants<X>* constants, int& index, C s, C t, bool is_label, bool on_support, Entry<X>& x, X& value, X& gradient) const;
+  KDLIB_HOST_DEVICE void add_terms(const Loss& loss, const BlockConstants<X>* constants, int& index, C s, C t,
+                                   bool is_label, bool on_support, Entry<X>& x, X& value, X& gradient) const;
   template <class Loss>
   KDLIB_HOST_DEVICE double last_sweep(const Loss& loss);
   template <bool Write, class Loss>
   KDLIB_HOST_DEVICE double terms_sweep(const Loss& loss);
   template <class Loss>
-  KDLIB_HOST_DEVICE C special_entry(const Loss& loss, std::int64_t i, bool is_label, bool on_support, int slot_begin, int slot_end, double& value) const;
+  KDLIB_HOST_DEVICE C special_entry(const Loss& loss, std::int64_t i, bool is_label, bool on_support, int slot_begin,
+                                    int slot_end, double& value) const;
 
   Block& block_;
   BlockTeam<Block> team_;

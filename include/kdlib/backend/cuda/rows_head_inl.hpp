@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a row of the CUDA engine needs beside its sums: the teacher's head for AdaptiveKl, and the Jensen-Shannon metric.
+// What a row of the CUDA engine needs beside its sums: the teacher's head for AdaptiveKl, and the Jensen-Shannon
+// metric.
 #ifndef KDLIB_BACKEND_CUDA_ROWS_HEAD_INL_HPP
 #define KDLIB_BACKEND_CUDA_ROWS_HEAD_INL_HPP
 
@@ -22,7 +23,8 @@ KDLIB_HOST_DEVICE inline std::uint64_t order_of(double x) {
   return bits >> 63 != 0 ? ~bits : bits | (std::uint64_t{1} << 63);
 }
 
-/// Sums p_t and |p_s - p_t| over the entries that the teacher ranks at `least` or above, in double, in a fixed order; c counts those at `least`.
+/// Sums p_t and |p_s - p_t| over the entries that the teacher ranks at `least` or above, in double, in a fixed order; c
+/// counts those at `least`.
 template <class Block, class T>
 KDLIB_HOST_DEVICE BlockTriple BlockRow<Block, T>::head_sums(const BlockConstants<double>& c, std::uint64_t least) {
   BlockTriple mine{0, 0, 0};
@@ -39,14 +41,14 @@ KDLIB_HOST_DEVICE BlockTriple BlockRow<Block, T>::head_sums(const BlockConstants
   return team_.add_up(mine);
 }
 
-/// The share of the head in sum |p_s - p_t|. The head's least entry is found by bisection over the order of the teacher's logits: a sweep a bit of C.
-/// Among equals at that place lower ids come first.
+/// The share of the head in sum |p_s - p_t|. The head's least entry is found by bisection over the order of the
+/// teacher's logits: a sweep a bit of C. Among equals at that place lower ids come first.
 template <class Block, class T>
 KDLIB_HOST_DEVICE double BlockRow<Block, T>::head_share(double head_mass, const BlockLeaf& leaf) {
   const BlockConstants<double> c = BlockConstants<double>::of(leaf, false);
   const BlockTriple whole = head_sums(c, 0);
   if (!(whole.b > 0)) return whole.b == 0 ? 0.5 : whole.b;  // NaN stays
-  std::uint64_t least = 0;  // the mass at or above it reaches head_mass
+  std::uint64_t least = 0;                                  // the mass at or above it reaches head_mass
   for (int bit = static_cast<int>(8 * sizeof(C)) - 1; bit >= 0; --bit) {
     const std::uint64_t tried = least | std::uint64_t{1} << bit;
     if (head_sums(c, tried).a >= head_mass) least = tried;

@@ -22,19 +22,22 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::set_anchors() {
 }
 
 template <class Block, class T>
-KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::raise(BlockSide& side, BlockSide& other, C top, const C (&z)[block_width<T>], unsigned counted,
-                                                                         C inverse) const {
+KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::raise(BlockSide& side, BlockSide& other, C top,
+                                                                           const C (&z)[block_width<T>],
+                                                                           unsigned counted, C inverse) const {
   C highest = top;
   KDLIB_UNROLL
   for (int j = 0; j < block_width<T>; ++j)
     if (z[j] > highest && (counted >> j & 1u)) highest = z[j];
-  if (highest > top) raise_side(side, other, static_cast<double>(highest), static_cast<double>(exp((top - highest) * inverse)));
+  if (highest > top)
+    raise_side(side, other, static_cast<double>(highest), static_cast<double>(exp((top - highest) * inverse)));
   return highest;
 }
 
 template <class Block, class T>
 template <bool Sums>
-KDLIB_HOST_DEVICE void BlockRow<Block, T>::push(BlockSide& side, const C (&x)[block_width<T>], const C (&y)[block_width<T>], unsigned counted, C inverse) const {
+KDLIB_HOST_DEVICE void BlockRow<Block, T>::push(BlockSide& side, const C (&x)[block_width<T>],
+                                                const C (&y)[block_width<T>], unsigned counted, C inverse) const {
   C sum = 0, first = 0, cross = 0;
   KDLIB_UNROLL
   for (int j = 0; j < block_width<T>; ++j) {
@@ -49,7 +52,8 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::push(BlockSide& side, const C (&x)[bl
 
 template <class Block, class T>
 template <bool Teacher, bool Sums, bool Support, bool Tops>
-KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperature, BlockTops<C>* tops, double* above_label) {
+KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperature, BlockTops<C>* tops,
+                                                                 double* above_label) {
   const C inverse = static_cast<C>(1 / temperature), floor = static_cast<C>(-1e6 * temperature);
   C top_s = anchor_s_, top_t = anchor_t_;
   BlockState mine{{static_cast<double>(anchor_s_), 0, 0, 0}, {static_cast<double>(anchor_t_), 0, 0, 0}};
@@ -58,29 +62,31 @@ KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperat
   int above = 0;
   const std::int32_t* ids = Support ? block_.shared().support.ids : nullptr;
   const T* teacher = t_ == nullptr ? s_ : t_;  // metrics without a teacher: compiled once for both
-  team_.template tiles<Teacher, Support, false, C>(s_, teacher, static_cast<T*>(nullptr), n_, ids, support_count_, [&](auto& lanes) {
-    const unsigned counted = lanes.valid & ~lanes.special;
-    C x[block_width<T>], y[block_width<T>];
-    top_s = raise(mine.s, mine.t, top_s, lanes.s, counted, inverse);
-    if constexpr (Teacher) top_t = raise(mine.t, mine.s, top_t, lanes.t, lanes.valid, inverse);
-    KDLIB_UNROLL
-    for (int j = 0; j < block_width<T>; ++j) {
-      x[j] = max(floor, lanes.s[j] - top_s);
-      y[j] = Teacher ? max(floor, lanes.t[j] - top_t) : x[j];
-    }
-    push<Sums>(mine.s, x, y, counted, inverse);
-    if constexpr (Teacher) push<Sums>(mine.t, y, x, lanes.valid, inverse);
-    if constexpr (Tops) {
-      KDLIB_UNROLL
-      for (int j = 0; j < block_width<T>; ++j) {
-        if (!(lanes.valid >> j & 1u)) continue;
-        above += lanes.s[j] > label ? 1 : 0;
-        best.s.insert(lanes.s[j], static_cast<std::int32_t>(lanes.first + j));
-        if constexpr (Teacher) best.t.insert(lanes.t[j], static_cast<std::int32_t>(lanes.first + j));
-      }
-    }
-  });
-  BlockState all = team_.reduce(mine, [temperature](BlockState& a, const BlockState& b) { merge_states(a, b, Teacher, 1 / temperature); });
+  team_.template tiles<Teacher, Support, false, C>(
+      s_, teacher, static_cast<T*>(nullptr), n_, ids, support_count_, [&](auto& lanes) {
+        const unsigned counted = lanes.valid & ~lanes.special;
+        C x[block_width<T>], y[block_width<T>];
+        top_s = raise(mine.s, mine.t, top_s, lanes.s, counted, inverse);
+        if constexpr (Teacher) top_t = raise(mine.t, mine.s, top_t, lanes.t, lanes.valid, inverse);
+        KDLIB_UNROLL
+        for (int j = 0; j < block_width<T>; ++j) {
+          x[j] = max(floor, lanes.s[j] - top_s);
+          y[j] = Teacher ? max(floor, lanes.t[j] - top_t) : x[j];
+        }
+        push<Sums>(mine.s, x, y, counted, inverse);
+        if constexpr (Teacher) push<Sums>(mine.t, y, x, lanes.valid, inverse);
+        if constexpr (Tops) {
+          KDLIB_UNROLL
+          for (int j = 0; j < block_width<T>; ++j) {
+            if (!(lanes.valid >> j & 1u)) continue;
+            above += lanes.s[j] > label ? 1 : 0;
+            best.s.insert(lanes.s[j], static_cast<std::int32_t>(lanes.first + j));
+            if constexpr (Teacher) best.t.insert(lanes.t[j], static_cast<std::int32_t>(lanes.first + j));
+          }
+        }
+      });
+  BlockState all = team_.reduce(
+      mine, [temperature](BlockState& a, const BlockState& b) { merge_states(a, b, Teacher, 1 / temperature); });
   if constexpr (Tops) {
     *above_label = team_.add_up(static_cast<double>(above));
     *tops = team_.reduce(best, [](BlockTops<C>& a, const BlockTops<C>& b) {
@@ -95,8 +101,8 @@ KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperat
   return out;
 }
 
-/// Adds the support to the student's sums and returns the log of the mass outside, which is summed, not got by subtraction: a tail of 1e-12 is as
-/// exact as one of 0.1.
+/// Adds the support to the student's sums and returns the log of the mass outside, which is summed, not got by
+/// subtraction: a tail of 1e-12 is as exact as one of 0.1.
 template <class Block, class T>
 template <bool Sums>
 KDLIB_HOST_DEVICE double BlockRow<Block, T>::add_support(BlockState& all, double inverse) {
@@ -109,7 +115,9 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::add_support(BlockState& all, double
   for (int k = thread; k < support_count_; k += threads) {
     const double x = max(floor, support_logit(k) - top.a), e = exp(x * inverse);
     sums.a += e, sums.b += e * x;
-    if (Sums && t_ != nullptr) sums.c += e * (x - max(floor, static_cast<double>(static_cast<C>(t_[block_.shared().support.ids[k]])) - all.t.top));
+    if (Sums && t_ != nullptr)
+      sums.c +=
+          e * (x - max(floor, static_cast<double>(static_cast<C>(t_[block_.shared().support.ids[k]])) - all.t.top));
   }
   sums = team_.add_up(sums);
   const double tail = all.s.sum;
@@ -118,7 +126,8 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::add_support(BlockState& all, double
 }
 
 template <class Block, class T>
-KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::from_sides(const BlockSide& s, const BlockSide& t, bool teacher, bool sums, double temperature) const {
+KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::from_sides(const BlockSide& s, const BlockSide& t, bool teacher,
+                                                                 bool sums, double temperature) const {
   BlockStatistics out;
   RowStatistics& row = out.row;
   const double inverse = 1 / temperature;

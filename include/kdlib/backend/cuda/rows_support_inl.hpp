@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses on the teacher's top-k in the CUDA row engine: the support is gathered, sorted and merged in shared memory, its masses are reduced in
-// the fixed tree, and its entries of the gradient are formed in double before the last sweep.
+// Losses on the teacher's top-k in the CUDA row engine: the support is gathered, sorted and merged in shared memory,
+// its masses are reduced in the fixed tree, and its entries of the gradient are formed in double before the last sweep.
 #ifndef KDLIB_BACKEND_CUDA_ROWS_SUPPORT_INL_HPP
 #define KDLIB_BACKEND_CUDA_ROWS_SUPPORT_INL_HPP
 
@@ -12,7 +12,8 @@ namespace detail {
 /// Ids of -1 are left out; an id that comes twice has the mass of both.
 template <class Block, class T>
 KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
-  const int size = static_cast<int>(task_.support_size), threads = static_cast<int>(block_.size()), thread = static_cast<int>(block_.thread());
+  const int size = static_cast<int>(task_.support_size), threads = static_cast<int>(block_.size()),
+            thread = static_cast<int>(block_.thread());
   const std::int32_t* ids = task_.support_ids + r_ * task_.support_size;
   const T* log_probs = task_.support_log_probs + r_ * task_.support_size;
   const BlockSupport& support = block_.shared().support;
@@ -40,8 +41,9 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
   block_.barrier();
 }
 
-/// Fills the leaf's value and tail, adds to the support's gradient and returns what is taken off elsewhere. dL/dz_j is d_j - p_j S on the support and
-/// p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the student's mass outside.
+/// Fills the leaf's value and tail, adds to the support's gradient and returns what is taken off elsewhere. dL/dz_j is
+/// d_j - p_j S on the support and p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the student's mass
+/// outside.
 template <class Block, class T>
 template <class Loss>
 KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, BlockLeaf& leaf) {
@@ -55,7 +57,11 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, Blo
   block_.barrier();
   if (leader()) {  // the loss sees the whole support at once, in double: K numbers
     const auto n = static_cast<std::size_t>(support_count_);
-    SupportPoint point{{support.log_t, n}, {support.log_s, n}, static_cast<double>(static_cast<C>(task_.support_log_tail[r_])), leaf.at.log_tail_s, {support.derivative, n}};
+    SupportPoint point{{support.log_t, n},
+                       {support.log_s, n},
+                       static_cast<double>(static_cast<C>(task_.support_log_tail[r_])),
+                       leaf.at.log_tail_s,
+                       {support.derivative, n}};
     leaf.value += loss.on_support(point);
     leaf.tail_derivative = point.tail_derivative;
     leaf.closed = point.closed;
@@ -74,7 +80,8 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, Blo
   double sum = team_.add_up(mine) + leaf.tail_derivative;
   if (leaf.closed) sum = 0;
   const double outside = leaf.tail_derivative == 0 ? 0 : leaf.tail_derivative / exp(leaf.at.log_tail_s);
-  for (int k = thread; k < support_count_; k += threads) support.gradient[k] += leaf.scale * (support.derivative[k] - exp(support.log_s[k]) * sum);
+  for (int k = thread; k < support_count_; k += threads)
+    support.gradient[k] += leaf.scale * (support.derivative[k] - exp(support.log_s[k]) * sum);
   block_.barrier();
   return sum - outside;
 }

@@ -23,7 +23,9 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::prepare(const Loss& loss, double weig
       if (leaves[k].at.row.temperature == temperature) same = k;
     BlockStatistics at;
     if (same >= 0) at = leaves[same].at;
-    else if (reads_teacher_rows<Whole> && t_ != nullptr) at = statistics<reads_teacher_rows<Whole>, moments_of<Whole>.any(), reads_support<Whole>, false>(temperature, nullptr, nullptr);
+    else if (reads_teacher_rows<Whole> && t_ != nullptr)
+      at = statistics<reads_teacher_rows<Whole>, moments_of<Whole>.any(), reads_support<Whole>, false>(
+          temperature, nullptr, nullptr);
     else at = statistics<false, moments_of<Whole>.any(), reads_support<Whole>, false>(temperature, nullptr, nullptr);
     if (leader()) fill_leaf(loss, weight, at, leaves[mine]);
     block_.barrier();
@@ -47,7 +49,8 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::prepare(const Loss& loss, double weig
 
 template <class Block, class T>
 template <class Loss>
-KDLIB_HOST_DEVICE void BlockRow<Block, T>::fill_leaf(const Loss& loss, double weight, const BlockStatistics& at, BlockLeaf& leaf) {
+KDLIB_HOST_DEVICE void BlockRow<Block, T>::fill_leaf(const Loss& loss, double weight, const BlockStatistics& at,
+                                                     BlockLeaf& leaf) {
   leaf = BlockLeaf{};
   leaf.at = at;
   leaf.weight = weight * factor_of(loss);
@@ -76,7 +79,8 @@ KDLIB_HOST_DEVICE LabelPoint BlockRow<Block, T>::label_point(const RowStatistics
   const std::int32_t y = task_.labels[r_];
   LabelPoint point;
   point.log_prob = {static_cast<double>(static_cast<C>(s_[y])) / row.temperature - row.student_lse, 1};
-  if (t_ != nullptr) point.teacher_log_prob = static_cast<double>(static_cast<C>(t_[y])) / row.temperature - row.teacher_lse;
+  if (t_ != nullptr)
+    point.teacher_log_prob = static_cast<double>(static_cast<C>(t_[y])) / row.temperature - row.teacher_lse;
   else if (task_.teacher_label != nullptr) point.teacher_log_prob = static_cast<double>(task_.teacher_label[r_]);
   point.has_behaviour = task_.behaviour != nullptr;
   if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task_.behaviour[r_]);
@@ -109,7 +113,8 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::derivative_sweep(const Loss& loss, 
     C sum = 0;
     KDLIB_UNROLL
     for (int j = 0; j < block_width<T>; ++j)
-      if (lanes.valid >> j & 1u) sum += loss.entry(leaf.at.row, entry<teacher>(lanes.s[j], teacher ? lanes.t[j] : C(0), c)).derivative;
+      if (lanes.valid >> j & 1u)
+        sum += loss.entry(leaf.at.row, entry<teacher>(lanes.s[j], teacher ? lanes.t[j] : C(0), c)).derivative;
     mine += static_cast<double>(sum);
   });
   return team_.add_up(mine);
@@ -118,10 +123,13 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::derivative_sweep(const Loss& loss, 
 /// Adds every leaf's value and gradient of one entry, in X.
 template <class Block, class T>
 template <bool Teacher, class X, class Loss>
-KDLIB_HOST_DEVICE void BlockRow<Block, T>::add_terms(const Loss& loss, const BlockConstants<X>* constants, int& index, C s, C t, bool is_label, bool on_support, Entry<X>& x,
-                                                     X& value, X& gradient) const {
+KDLIB_HOST_DEVICE void BlockRow<Block, T>::add_terms(const Loss& loss, const BlockConstants<X>* constants, int& index,
+                                                     C s, C t, bool is_label, bool on_support, Entry<X>& x, X& value,
+                                                     X& gradient) const {
   if constexpr (is_loss_sum<Loss>) {
-    loss.for_each([&](double, const auto& l) { add_terms<Teacher>(l, constants, index, s, t, is_label, on_support, x, value, gradient); });
+    loss.for_each([&](double, const auto& l) {
+      add_terms<Teacher>(l, constants, index, s, t, is_label, on_support, x, value, gradient);
+    });
   } else {
     const BlockConstants<X>& c = constants[index];
     if (!c.shares) x = entry<Teacher>(s, t, c);
@@ -143,8 +151,10 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::add_terms(const Loss& loss, const Blo
 /// The label's entry (p_s - 1) and those of the support, in double.
 template <class Block, class T>
 template <class Loss>
-KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::special_entry(const Loss& loss, std::int64_t i, bool is_label, bool on_support, int slot_begin, int slot_end,
-                                                                                 double& value) const {
+KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::special_entry(const Loss& loss, std::int64_t i,
+                                                                                   bool is_label, bool on_support,
+                                                                                   int slot_begin, int slot_end,
+                                                                                   double& value) const {
   constexpr bool teacher = reads_teacher<Loss>;
   const BlockShared& shared = block_.shared();
   BlockConstants<double> constants[leaf_count<Loss>];
@@ -156,12 +166,13 @@ KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::special_ent
       if (shared.support.ids[k] == i) gradient += shared.support.gradient[k];
   int index = 0;
   Entry<double> x{0, 0, 0, 0};
-  add_terms<teacher>(loss, constants, index, static_cast<C>(s_[i]), teacher ? static_cast<C>(t_[i]) : C(0), is_label, on_support, x, value, gradient);
+  add_terms<teacher>(loss, constants, index, static_cast<C>(s_[i]), teacher ? static_cast<C>(t_[i]) : C(0), is_label,
+                     on_support, x, value, gradient);
   return static_cast<C>(gradient);
 }
 
-/// The last sweep, which writes the gradient; returns the sum of the entries' values. A thread writes only entries that it alone reads; the
-/// label's and the support's logits were read before.
+/// The last sweep, which writes the gradient; returns the sum of the entries' values. A thread writes only entries that
+/// it alone reads; the label's and the support's logits were read before.
 template <class Block, class T>
 template <bool Write, class Loss>
 KDLIB_HOST_DEVICE double BlockRow<Block, T>::terms_sweep(const Loss& loss) {
@@ -171,31 +182,35 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::terms_sweep(const Loss& loss) {
   BlockConstants<C> constants[leaf_count<Loss>];
   KDLIB_UNROLL
   for (int k = 0; k < leaf_count<Loss>; ++k)
-    constants[k] = BlockConstants<C>::of(shared.leaves[k], k > 0 && shared.leaves[k].at.row.temperature == shared.leaves[k - 1].at.row.temperature);
+    constants[k] = BlockConstants<C>::of(
+        shared.leaves[k], k > 0 && shared.leaves[k].at.row.temperature == shared.leaves[k - 1].at.row.temperature);
   double mine = 0;
-  team_.template tiles<teacher, support, Write, C>(s_, t_, g_, n_, shared.support.ids, support_count_, [&](auto& lanes) {
-    unsigned special = lanes.special;
-    if (y >= 0 && y >= lanes.first && y < lanes.first + block_width<T>) special |= 1u << (y - lanes.first);
-    C value = 0;
-    KDLIB_UNROLL
-    for (int j = 0; j < block_width<T>; ++j) {
-      C gradient = 0, part = 0;
-      int index = 0;
-      Entry<C> x{0, 0, 0, 0};
-      add_terms<teacher>(loss, constants, index, lanes.s[j], teacher ? lanes.t[j] : C(0), false, false, x, part, gradient);
-      lanes.out[j] = gradient;
-      if ((lanes.valid & ~special) >> j & 1u) value += part;
-    }
-    mine += static_cast<double>(value);
-    for (int j = 0; special != 0; ++j, special >>= 1) {  // few, and read again: the pack is not stored yet
-      if (!(special & 1u)) continue;
-      const std::int64_t i = lanes.first + j;
-      const C gradient = special_entry(loss, i, i == y, (lanes.special >> j & 1u) != 0, lanes.slot_begin, lanes.slot_end, mine);
-      KDLIB_UNROLL
-      for (int k = 0; k < block_width<T>; ++k)
-        if (k == j) lanes.out[k] = gradient;
-    }
-  });
+  team_.template tiles<teacher, support, Write, C>(
+      s_, t_, g_, n_, shared.support.ids, support_count_, [&](auto& lanes) {
+        unsigned special = lanes.special;
+        if (y >= 0 && y >= lanes.first && y < lanes.first + block_width<T>) special |= 1u << (y - lanes.first);
+        C value = 0;
+        KDLIB_UNROLL
+        for (int j = 0; j < block_width<T>; ++j) {
+          C gradient = 0, part = 0;
+          int index = 0;
+          Entry<C> x{0, 0, 0, 0};
+          add_terms<teacher>(loss, constants, index, lanes.s[j], teacher ? lanes.t[j] : C(0), false, false, x, part,
+                             gradient);
+          lanes.out[j] = gradient;
+          if ((lanes.valid & ~special) >> j & 1u) value += part;
+        }
+        mine += static_cast<double>(value);
+        for (int j = 0; special != 0; ++j, special >>= 1) {  // few, and read again: the pack is not stored yet
+          if (!(special & 1u)) continue;
+          const std::int64_t i = lanes.first + j;
+          const C gradient =
+              special_entry(loss, i, i == y, (lanes.special >> j & 1u) != 0, lanes.slot_begin, lanes.slot_end, mine);
+          KDLIB_UNROLL
+          for (int k = 0; k < block_width<T>; ++k)
+            if (k == j) lanes.out[k] = gradient;
+        }
+      });
   return mine;
 }
 
