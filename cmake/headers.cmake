@@ -79,6 +79,8 @@ set(KDLIB_HEADERS
   include/kdlib/fwd.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
+  include/kdlib/io/content_hash.hpp
+  include/kdlib/io/content_hash_inl.hpp
   include/kdlib/io/gguf.hpp
   include/kdlib/io/gguf_inl.hpp
   include/kdlib/io/gguf_types.hpp

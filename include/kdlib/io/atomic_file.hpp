@@ -17,7 +17,14 @@ KDLIB_NAMESPACE_BEGIN
 /// A new file that appears under its name all at once. Between the constructor and commit() the bytes are in
 /// `path.tmp-<process id>-<number>` in the same folder; without commit() the destructor removes them. A process that is
 /// killed leaves that file behind: remove_stale_temporaries() clears it.
-/// IoError, naming the path and what to do: disk full, folder missing or not writable, a part of the path is a file.
+///
+/// A symbolic link is followed: the file that it points to is replaced (or made) in its own folder, and the link stays.
+/// A file that is replaced keeps its permissions and, where the process may give it away, its owner. FIFOs, character
+/// devices and the descriptors of this process (/dev/stdout, /dev/fd/3) cannot be replaced: the bytes go straight into
+/// them, and commit() only writes out what is buffered.
+///
+/// IoError, naming the path and what to do: the disk is full, the folder is missing or not writable, a part of the path
+/// is a file, the path is a folder, a block device, a read-only file or a circle of links.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);
@@ -30,17 +37,18 @@ class AtomicFile {
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
 
-  /// Writes what is buffered, syncs, renames over `path`, syncs the folder. Once.
+  /// Writes what is buffered, syncs, renames over `path`, syncs the folder. To be called once.
   void commit();
 
   std::uint64_t bytes_written() const { return written_; }
   const std::string& path() const { return path_; }
+  /// Where the bytes are before commit(); empty where they go straight into a device, a FIFO or a descriptor.
   const std::string& temporary_path() const { return temporary_; }
 
  private:
   void write_through(const void* data, std::size_t bytes);
 
-  std::string path_, temporary_, buffer_;
+  std::string path_, target_, temporary_, buffer_;  // target_: path_ with its links followed
   std::uint64_t written_ = 0;
   int fd_ = -1;
   bool failed_ = false;
@@ -52,12 +60,15 @@ void write_file_atomically(const std::string& path, std::string_view text);
 /// The whole file as bytes. IoError: missing, a folder, or longer than `limit` bytes.
 std::string read_file(const std::string& path, std::uint64_t limit = std::uint64_t{1} << 32);
 
-/// Removes `*.tmp-<pid>-<n>` files of processes that no longer run; answers the names it removed. For the folder of a
-/// run that only one machine writes to.
+/// Removes regular files `*.tmp-<pid>-<n>` of processes that no longer run; answers the names it removed. Folders and
+/// links of such names are not touched. For the folder of a run that only one machine writes to.
 std::vector<std::string> remove_stale_temporaries(const std::string& folder);
 
-/// A file that lines are appended to (metrics.jsonl). Lines are buffered; flush() writes and syncs them.
-/// The destructor writes what is buffered but cannot report a failure: flush() before.
+/// The same in `folder` and in every folder below it; symbolic links are not followed. Answers paths.
+std::vector<std::string> remove_stale_temporaries_below(const std::string& folder);
+
+/// A regular file that lines are appended to (metrics.jsonl), or a link to one. Lines are buffered; flush() writes and
+/// syncs them. The destructor writes what is buffered but cannot report a failure: flush() before.
 class AppendFile {
  public:
   explicit AppendFile(std::string path);

@@ -32,8 +32,13 @@ std::uint64_t file_size(const std::string& path);
 /// Names in a folder without "." and "..", sorted by bytes.
 std::vector<std::string> list_directory(const std::string& path);
 
-/// Makes the folder and those above it. What exists is kept; a regular file in the way is refused.
+/// Makes the folder and those above it. What exists is kept; a file or a link to nothing in the way is refused.
 void make_directories(const std::string& path);
+
+/// Refuses, without touching anything, a path that is no folder and cannot become one: an empty path, a file, a
+/// symbolic link to nothing, or one of these above it. For a program that makes its folder late and wants to say so
+/// early.
+void check_folder_path(const std::string& path);
 
 /// Renames a file or folder within one file system and makes that last (fsync of the folder it went to).
 void rename_path(const std::string& from, const std::string& to);

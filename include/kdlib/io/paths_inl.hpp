@@ -17,12 +17,18 @@ inline std::string_view without_end_slashes(std::string_view path) {
   while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
   return path;
 }
+/// Says what stands where a folder is needed.
+[[noreturn]] inline void refuse_no_folder(const char* operation, const std::string& path) {
+  const char* what = path_exists(path) ? "a file, and a folder is needed" : "a symbolic link to nothing";
+  fail<IoError>("[", operation, "] ", path, " is ", what, ": choose another path, or remove it");
+}
 inline void make_one_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) == 0) return;
   const int code = errno;
   if (code == EEXIST && is_directory(path)) return;
   if (is_directory(path)) return;  // EROFS or EACCES on a folder that is there
-  fail_io("make_directories", path, code == EEXIST ? ENOTDIR : code);
+  if (code == EEXIST) refuse_no_folder("make_directories", path);
+  fail_io("make_directories", path, code);
 }
 }  // namespace detail
 
@@ -91,6 +97,20 @@ inline void make_directories(const std::string& path) {
     if (path[slash - 1] != '/') detail::make_one_directory(path.substr(0, slash));
   }
   if (path.back() != '/') detail::make_one_directory(path);
+}
+
+inline void check_folder_path(const std::string& path) {
+  require<IoError>(!path.empty(), "[folder] the path is empty; name a folder");
+  for (std::size_t end = 0; end < path.size();) {
+    end = std::min(path.find('/', end + 1), path.size());
+    const std::string part = path.substr(0, end);
+    struct stat status {};
+    if (::lstat(part.c_str(), &status) != 0) {
+      if (errno == ENOENT) return;  // this part and what is below it can be made
+      detail::fail_io("folder", part, errno);
+    }
+    if (!is_directory(part)) detail::refuse_no_folder("folder", part);
+  }
 }
 
 inline void rename_path(const std::string& from, const std::string& to) {

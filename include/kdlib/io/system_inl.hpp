@@ -75,6 +75,12 @@ inline const char* io_advice(int code) {
     case ENOSPC:
     case EDQUOT:
       return "; free some space or choose another folder, then run again; files completed before are intact";
+    case ELOOP:
+      return "; its symbolic links lead in a circle: remove them or choose another path";
+    case EBUSY:
+      return "; it is in use, perhaps as a mount point: choose another path";
+    case ENXIO:
+      return "; nothing reads from it: choose another path";
     case EMFILE:
     case ENFILE:
       return "; too many open files: raise the limit (ulimit -n)";
@@ -161,6 +167,12 @@ inline void sync_descriptor(const char* operation, int fd, const std::string& pa
   do status = ::fsync(fd);
   while (status != 0 && errno == EINTR);
   if (status != 0) fail_io(operation, path, errno);
+}
+
+/// Closes a descriptor whose bytes went straight to a device, a FIFO or a file that somebody else opened; a remote disk
+/// may report only now that it is full.
+inline void close_descriptor(const char* operation, int fd, const std::string& path) {
+  if (::close(fd) != 0 && errno != EINTR) fail_io(operation, path, errno);
 }
 
 /// Makes a rename or a new name in the folder last. File systems that cannot sync a folder are taken as they are.

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of io/content_hash.hpp.
+#ifndef KDLIB_IO_CONTENT_HASH_INL_HPP
+#define KDLIB_IO_CONTENT_HASH_INL_HPP
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "kdlib/io/content_hash.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/io/system_inl.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4, 4.2.2).
+inline constexpr std::uint32_t sha256_constants[64] = {
+    0x428a2f98u, 0x71374491u, 0xb5c0fbcfu, 0xe9b5dba5u, 0x3956c25bu, 0x59f111f1u, 0x923f82a4u, 0xab1c5ed5u,
+    0xd807aa98u, 0x12835b01u, 0x243185beu, 0x550c7dc3u, 0x72be5d74u, 0x80deb1feu, 0x9bdc06a7u, 0xc19bf174u,
+    0xe49b69c1u, 0xefbe4786u, 0x0fc19dc6u, 0x240ca1ccu, 0x2de92c6fu, 0x4a7484aau, 0x5cb0a9dcu, 0x76f988dau,
+    0x983e5152u, 0xa831c66du, 0xb00327c8u, 0xbf597fc7u, 0xc6e00bf3u, 0xd5a79147u, 0x06ca6351u, 0x14292967u,
+    0x27b70a85u, 0x2e1b2138u, 0x4d2c6dfcu, 0x53380d13u, 0x650a7354u, 0x766a0abbu, 0x81c2c92eu, 0x92722c85u,
+    0xa2bfe8a1u, 0xa81a664bu, 0xc24b8b70u, 0xc76c51a3u, 0xd192e819u, 0xd6990624u, 0xf40e3585u, 0x106aa070u,
+    0x19a4c116u, 0x1e376c08u, 0x2748774cu, 0x34b0bcb5u, 0x391c0cb3u, 0x4ed8aa4au, 0x5b9cca4fu, 0x682e6ff3u,
+    0x748f82eeu, 0x78a5636fu, 0x84c87814u, 0x8cc70208u, 0x90befffau, 0xa4506cebu, 0xbef9a3f7u, 0xc67178f2u};
+
+inline constexpr std::uint64_t hashed_whole_bytes = std::uint64_t{64} << 20;  // longer files are sampled
+inline constexpr std::uint64_t sampled_blocks = 16384, sampled_block_bytes = 4096,
+                               sampled_head_bytes = std::uint64_t{1} << 20;
+
+inline std::uint32_t rotated_right(std::uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
+
+/// Reads [offset, offset + bytes) of an open file into the hash.
+inline void hash_range(Sha256& hash, int fd, std::uint64_t offset, std::uint64_t bytes, const std::string& path) {
+  std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(bytes, std::uint64_t{1} << 18)));
+  while (bytes > 0) {
+    const ssize_t got =
+        ::pread(fd, buffer.data(), static_cast<std::size_t>(std::min<std::uint64_t>(bytes, buffer.size())),
+                static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail_io("hash", path, errno);
+    require<IoError>(got > 0, "[hash] ", path, " was cut while it was read");
+    hash.add(buffer.data(), static_cast<std::size_t>(got));
+    offset += static_cast<std::uint64_t>(got);
+    bytes -= static_cast<std::uint64_t>(got);
+  }
+}
+
+inline bool decides_content(const std::string& name) {
+  if (name.front() == '.') return false;
+  const std::size_t dot = name.rfind('.');
+  if (dot == std::string::npos) return false;
+  const std::string_view ending = std::string_view(name).substr(dot);
+  for (const char* known : {".safetensors", ".gguf", ".json", ".jsonl", ".jinja", ".model", ".txt"})
+    if (ending == known) return true;
+  return false;
+}
+}  // namespace detail
+
+inline void Sha256::add_block(const unsigned char* block) {
+  using detail::rotated_right;
+  std::uint32_t w[64];
+  for (int i = 0; i < 16; ++i)
+    w[i] = std::uint32_t{block[4 * i]} << 24 | std::uint32_t{block[4 * i + 1]} << 16 |
+           std::uint32_t{block[4 * i + 2]} << 8 | std::uint32_t{block[4 * i + 3]};
+  for (int i = 16; i < 64; ++i) {
+    const std::uint32_t s0 = rotated_right(w[i - 15], 7) ^ rotated_right(w[i - 15], 18) ^ (w[i - 15] >> 3);
+    const std::uint32_t s1 = rotated_right(w[i - 2], 17) ^ rotated_right(w[i - 2], 19) ^ (w[i - 2] >> 10);
+    w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+  }
+  auto [a, b, c, d, e, f, g, h] = state_;
+  for (int i = 0; i < 64; ++i) {
+    const std::uint32_t s1 = rotated_right(e, 6) ^ rotated_right(e, 11) ^ rotated_right(e, 25);
+    const std::uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + detail::sha256_constants[i] + w[i];
+    const std::uint32_t s0 = rotated_right(a, 2) ^ rotated_right(a, 13) ^ rotated_right(a, 22);
+    const std::uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
+    h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
+  }
+  const std::uint32_t sums[8] = {a, b, c, d, e, f, g, h};
+  for (std::size_t i = 0; i < 8; ++i) state_[i] += sums[i];
+}
+
+inline Sha256& Sha256::add(const void* data, std::size_t bytes) {
+  const auto* at = static_cast<const unsigned char*>(data);
+  std::size_t held = static_cast<std::size_t>(bytes_ % 64);
+  bytes_ += bytes;
+  while (bytes > 0) {
+    if (held == 0 && bytes >= 64) {
+      add_block(at);
+      at += 64;
+      bytes -= 64;
+      continue;
+    }
+    const std::size_t part = std::min(bytes, 64 - held);
+    std::memcpy(pending_.data() + held, at, part);
+    at += part;
+    bytes -= part;
+    held += part;
+    if (held == 64) add_block(pending_.data()), held = 0;
+  }
+  return *this;
+}
+
+inline std::string Sha256::digest() const {
+  Sha256 copy = *this;
+  const std::uint64_t bits = bytes_ * 8;
+  const unsigned char one = 0x80, zeros[64] = {};
+  copy.add(&one, 1);
+  copy.add(zeros, static_cast<std::size_t>((120 - copy.bytes_ % 64) % 64));
+  unsigned char length[8];
+  for (int i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(bits >> (56 - 8 * i));
+  copy.add(length, sizeof length);
+  std::string out;
+  for (const std::uint32_t word : copy.state_)
+    for (int shift = 28; shift >= 0; shift -= 4) out += "0123456789abcdef"[(word >> shift) & 15u];
+  return out;
+}
+
+inline std::string file_hash(const std::string& path) {
+  std::size_t bytes = 0;
+  const detail::FileDescriptor fd = detail::open_regular_file("hash", path, bytes);
+  Sha256 hash;
+  detail::hash_range(hash, fd.get(), 0, bytes, path);
+  return "sha256:" + hash.digest();
+}
+
+inline std::string sampled_file_hash(const std::string& path) {
+  std::size_t size = 0;
+  const detail::FileDescriptor fd = detail::open_regular_file("hash", path, size);
+  if (size <= detail::hashed_whole_bytes) return file_hash(path);
+  const std::uint64_t bytes = size, last = bytes - detail::sampled_block_bytes;
+  Sha256 hash;
+  hash.add(concat(bytes, "\n"));
+  detail::hash_range(hash, fd.get(), 0, detail::sampled_head_bytes, path);
+  for (std::uint64_t i = 0; i < detail::sampled_blocks; ++i)
+    detail::hash_range(hash, fd.get(), std::min(i * (bytes / detail::sampled_blocks), last),
+                       detail::sampled_block_bytes, path);
+  detail::hash_range(hash, fd.get(), last, detail::sampled_block_bytes, path);
+  return "sha256-sample:" + hash.digest();
+}
+
+inline std::string content_hash(const std::string& path) {
+  if (!is_directory(path)) return sampled_file_hash(path);
+  Sha256 hash;
+  std::size_t files = 0;
+  for (const std::string& name : list_directory(path)) {
+    const std::string file = join_path(path, name);
+    if (!detail::decides_content(name) || !is_regular_file(file)) continue;
+    hash.add(concat(name, "\n", sampled_file_hash(file), "\n"));
+    ++files;
+  }
+  require<IoError>(files > 0, "[hash] ", path, " holds no file of a model or of data; check the path");
+  return "sha256:" + hash.digest();
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// SHA-256 against the values of FIPS 180-4 and of sha256sum, and what a content hash notices.
+#include "kdlib/io/content_hash.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "support/catch.hpp"
+#include "support/shared.hpp"
+
+using namespace kdlib;
+using kdlib_tests::TemporaryDirectory;
+
+TEST_CASE("SHA-256 gives the digests of FIPS 180-4, however the bytes are cut", "[io]") {
+  // The examples of the standard ("abc", the text of 56 bytes, a million letters a) and `printf "" | sha256sum`.
+  CHECK(Sha256().digest() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  CHECK(Sha256().add("abc").digest() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(Sha256().add("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq").digest() ==
+        "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+  const std::string million(1'000'000, 'a');
+  const std::string expected = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+  for (const std::size_t piece : {1u, 63u, 64u, 65u, 1000u, 1'000'000u}) {
+    Sha256 hash;
+    for (std::size_t i = 0; i < million.size(); i += piece)
+      hash.add(million.data() + i, std::min(piece, million.size() - i));
+    CHECK(hash.digest() == expected);
+  }
+}
+
+TEST_CASE("the hash of a file is that of its bytes, and a digest can be asked for in between", "[io]") {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "f", "abc");
+  CHECK(file_hash(dir / "f") == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  CHECK(content_hash(dir / "f") == file_hash(dir / "f"));
+  Sha256 hash;
+  hash.add("ab");
+  const std::string between = hash.digest();
+  CHECK(hash.add("c").digest() != between);
+  CHECK("sha256:" + hash.digest() == file_hash(dir / "f"));
+  CHECK_THROWS_WITH(content_hash(dir / "none"), contains("none") && contains("No such file"));
+  CHECK_THROWS_WITH(content_hash("/dev/null"), contains("not a regular file"));
+}
+
+TEST_CASE("the hash of a folder follows the files of a model and nothing else", "[io]") {
+  const TemporaryDirectory dir;
+  CHECK_THROWS_WITH(content_hash(dir.path()), contains("holds no file of a model"));
+  write_file_atomically(dir / "config.json", "{}");
+  write_file_atomically(dir / "model.safetensors", "weights");
+  const std::string before = content_hash(dir.path());
+  write_file_atomically(dir / "README.md", "words");
+  write_file_atomically(dir / ".hidden.json", "{}");
+  make_directories(dir / "checkpoints.json");
+  CHECK(content_hash(dir.path()) == before);
+  write_file_atomically(dir / "model.safetensors", "weightz");
+  const std::string changed = content_hash(dir.path());
+  CHECK(changed != before);
+  write_file_atomically(dir / "model.safetensors", "weights");
+  CHECK(content_hash(dir.path()) == before);
+  write_file_atomically(dir / "tokenizer.json", "{}");
+  CHECK(content_hash(dir.path()) != before);
+  rename_path(dir / "tokenizer.json", dir / "vocab.json");  // the same bytes under another name
+  CHECK(content_hash(dir.path()) != before);
+  // A folder of links, as download caches make them, is what the links lead to.
+  make_directories(dir / "links");
+  for (const char* name : {"config.json", "model.safetensors"})
+    REQUIRE(::symlink((dir / name).c_str(), (dir / (std::string("links/") + name)).c_str()) == 0);
+  CHECK(content_hash(dir / "links") == before);
+}
+
+TEST_CASE("a file above 64 MiB is sampled: its size, head, blocks and end are noticed", "[io]") {
+  const TemporaryDirectory dir;
+  const std::string path = dir / "big.safetensors";
+  const off_t bytes = (off_t{200} << 20) + 5;
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT, 0666);
+  REQUIRE(fd >= 0);
+  REQUIRE(::ftruncate(fd, bytes) == 0);  // a hole: no disk space
+  const std::string before = sampled_file_hash(path);
+  CHECK(before.rfind("sha256-sample:", 0) == 0);
+  CHECK(sampled_file_hash(path) == before);
+  const auto differs_at = [&](off_t at) {
+    REQUIRE(::pwrite(fd, "x", 1, at) == 1);
+    const bool differs = sampled_file_hash(path) != before;
+    REQUIRE(::pwrite(fd, "\0", 1, at) == 1);
+    return differs;
+  };
+  CHECK(differs_at(0));
+  CHECK(differs_at((1 << 20) - 1));
+  CHECK(differs_at(bytes - 1));
+  CHECK(differs_at(bytes / 16384 * 9000 + 4095));
+  CHECK(sampled_file_hash(path) == before);
+  REQUIRE(::ftruncate(fd, bytes + 1) == 0);
+  CHECK(sampled_file_hash(path) != before);
+  ::close(fd);
+}
