@@ -8,7 +8,6 @@
 #include "kdlib/autograd/functions.hpp"
 #include "kdlib/autograd/grad_check.hpp"
 #include "kdlib/autograd/tape.hpp"
-#include "kdlib/backend/concepts.hpp"
 #include "kdlib/config.hpp"
 #include "kdlib/core/dtype.hpp"
 #include "kdlib/core/error.hpp"
@@ -115,8 +114,6 @@
 #include "kdlib/text/unicode.hpp"
 #include "kdlib/text/unicode_tables.hpp"
 #include "kdlib/text/vocabulary.hpp"
-#include "kdlib/tools/args.hpp"
-#include "kdlib/tools/report.hpp"
 #include "kdlib/train/checkpoint.hpp"
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/environment.hpp"
@@ -132,5 +129,8 @@
 #include "kdlib/train/trainer.hpp"
 #include "kdlib/train/training_run.hpp"
 #include "kdlib/version.hpp"
+#include "kdlib/backend/concepts.hpp"
+#include "kdlib/tools/args.hpp"
+#include "kdlib/tools/report.hpp"
 
 #endif
