@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/checkpoint/load.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/io/jsonl.hpp"
 #include "kdlib/model/quantize.hpp"

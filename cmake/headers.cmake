@@ -45,6 +45,29 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/rows_support_inl.hpp
   include/kdlib/backend/cuda/rows_terms_inl.hpp
   include/kdlib/backend/instances.hpp
+  include/kdlib/checkpoint/gguf_config_inl.hpp
+  include/kdlib/checkpoint/gguf_names_inl.hpp
+  include/kdlib/checkpoint/gguf_save.hpp
+  include/kdlib/checkpoint/gguf_save_inl.hpp
+  include/kdlib/checkpoint/hf_config.hpp
+  include/kdlib/checkpoint/hf_config_inl.hpp
+  include/kdlib/checkpoint/hf_config_text_inl.hpp
+  include/kdlib/checkpoint/hf_experts_inl.hpp
+  include/kdlib/checkpoint/in_file_inl.hpp
+  include/kdlib/checkpoint/load.hpp
+  include/kdlib/checkpoint/load_inl.hpp
+  include/kdlib/checkpoint/packed_format.hpp
+  include/kdlib/checkpoint/packed_format_inl.hpp
+  include/kdlib/checkpoint/packed_load_inl.hpp
+  include/kdlib/checkpoint/packed_save.hpp
+  include/kdlib/checkpoint/packed_save_inl.hpp
+  include/kdlib/checkpoint/peft_adapter.hpp
+  include/kdlib/checkpoint/peft_apply.hpp
+  include/kdlib/checkpoint/peft_apply_inl.hpp
+  include/kdlib/checkpoint/peft_load_inl.hpp
+  include/kdlib/checkpoint/peft_save_inl.hpp
+  include/kdlib/checkpoint/save.hpp
+  include/kdlib/checkpoint/save_inl.hpp
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
@@ -130,34 +153,15 @@ set(KDLIB_HEADERS
   include/kdlib/loss/top_k_inl.hpp
   include/kdlib/loss/total_variation.hpp
   include/kdlib/model/adapter.hpp
-  include/kdlib/model/adapter_files_inl.hpp
   include/kdlib/model/adapter_inl.hpp
-  include/kdlib/model/adapter_read_inl.hpp
-  include/kdlib/model/apply_adapter.hpp
-  include/kdlib/model/apply_adapter_inl.hpp
   include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
   include/kdlib/model/decoder_inl.hpp
-  include/kdlib/model/expert_files_inl.hpp
-  include/kdlib/model/gguf_config_inl.hpp
-  include/kdlib/model/gguf_names_inl.hpp
-  include/kdlib/model/hf_config.hpp
-  include/kdlib/model/hf_config_inl.hpp
-  include/kdlib/model/hf_config_text_inl.hpp
   include/kdlib/model/kv_cache.hpp
-  include/kdlib/model/load_inl.hpp
-  include/kdlib/model/packed_format.hpp
-  include/kdlib/model/packed_format_inl.hpp
-  include/kdlib/model/packed_inl.hpp
+  include/kdlib/model/packed_weights_inl.hpp
   include/kdlib/model/quantize.hpp
   include/kdlib/model/quantize_inl.hpp
-  include/kdlib/model/read_packed_inl.hpp
-  include/kdlib/model/save_gguf.hpp
-  include/kdlib/model/save_gguf_inl.hpp
-  include/kdlib/model/save_inl.hpp
-  include/kdlib/model/save_packed.hpp
-  include/kdlib/model/save_packed_inl.hpp
   include/kdlib/model/upcycle.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/experts.hpp

@@ -3,10 +3,10 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/model/apply_adapter.hpp>
+#include <kdlib/checkpoint/gguf_save.hpp>
+#include <kdlib/checkpoint/packed_save.hpp>
+#include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/model/quantize.hpp>
-#include <kdlib/model/save_gguf.hpp>
-#include <kdlib/model/save_packed.hpp>
 #include <kdlib/tools/distil_settings.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>

@@ -3,7 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/model/apply_adapter.hpp>
+#include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>

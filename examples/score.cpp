@@ -3,8 +3,8 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
+#include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/eval/perplexity.hpp>
-#include <kdlib/model/apply_adapter.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>

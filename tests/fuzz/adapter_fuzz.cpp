@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "kdlib/model/apply_adapter.hpp"
+#include "kdlib/checkpoint/peft_apply.hpp"
 
 using namespace kdlib;
 

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "kdlib/model/hf_config.hpp"
+#include "kdlib/checkpoint/hf_config.hpp"
 
 using namespace kdlib;
 

@@ -11,7 +11,8 @@
 #include <string>
 
 #include "kdlib/backend/cpu.hpp"
-#include "kdlib/model/save_gguf.hpp"
+#include "kdlib/checkpoint/gguf_save.hpp"
+#include "kdlib/checkpoint/load.hpp"
 
 using namespace kdlib;
 using Model = Decoder<Cpu, float>;

@@ -4,7 +4,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/model/apply_adapter.hpp>
+#include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/tools/options.hpp>
 
 namespace kd = kdlib;

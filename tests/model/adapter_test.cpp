@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters that PEFT wrote: logits, merged logits, base logits, gradients; files in and out; what is refused.
 #include "kdlib/model/adapter.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/peft_adapter.hpp"
+#include "kdlib/checkpoint/save.hpp"
 
 #include "kdlib/io/atomic_file.hpp"
 #include "reference_models.hpp"

@@ -4,10 +4,12 @@
 #include "reference_models.hpp"
 
 #include "kdlib/autograd/grad_check.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/peft_apply.hpp"
+#include "kdlib/checkpoint/save.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
-#include "kdlib/model/apply_adapter.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "support/catch.hpp"
 #include "support/refusal.hpp"

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "kdlib/model/decoder.hpp"
+#include "kdlib/checkpoint/load.hpp"
 #include "kdlib/quant/head_product.hpp"
 
 namespace kdlib_tests {

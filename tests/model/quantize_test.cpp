@@ -2,6 +2,8 @@
 // A decoder with packed linear maps: the same function as one whose weights were rounded, gradients for LoRA through
 // packed weights.
 #include "kdlib/model/quantize.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/save.hpp"
 
 #include "kdlib/model/adapter.hpp"
 #include "reference_models.hpp"

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "kdlib/autograd/grad_check.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/save.hpp"
 #include "kdlib/model/adapter.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/optim/adamw.hpp"

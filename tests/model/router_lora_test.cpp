@@ -2,10 +2,12 @@
 // LoRA on the routers of mixtures, beside attention and shared experts: gradients, files as PEFT's target_parameters,
 // merging, refusals.
 #include "kdlib/autograd/grad_check.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/peft_apply.hpp"
+#include "kdlib/checkpoint/save.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/model/adapter.hpp"
-#include "kdlib/model/apply_adapter.hpp"
 #include "reference_models.hpp"
 #include "support/catch.hpp"
 #include "support/tolerance.hpp"

@@ -2,6 +2,7 @@
 // SmolLM2-135M-Instruct from its GGUF file against transformers: log-probabilities, argmax, logits, greedy ids.
 #include <cstdlib>
 
+#include "kdlib/checkpoint/load.hpp"
 #include "kdlib/io/json.hpp"
 #include "reference_models.hpp"
 #include "support/catch.hpp"

@@ -3,6 +3,8 @@
 // backward, cache, files.
 #include "kdlib/autograd/grad_check.hpp"
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/save.hpp"
 #include "kdlib/model/decoder.hpp"
 #include "kdlib/tools/known_configs.hpp"
 #include "model/golden.hpp"

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/checkpoint/load.hpp"
 #include "kdlib/eval/perplexity.hpp"
 #include "kdlib/rollout/generate.hpp"
 #include "model/reference_models.hpp"

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/checkpoint/load.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/safetensors.hpp"
 #include "kdlib/loss/forward_kl.hpp"

@@ -15,6 +15,7 @@
 #include <map>
 
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/loss/forward_kl.hpp"
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/model/adapter.hpp"

@@ -5,8 +5,9 @@
 #define KDLIB_BACKEND_INSTANCES_HPP
 
 #include "kdlib/backend/cpu.hpp"
-#include "kdlib/model/adapter.hpp"
-#include "kdlib/model/decoder.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/peft_adapter.hpp"
+#include "kdlib/checkpoint/save.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/rollout/generate.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA on a decoder: add, save and load in PEFT's format, merge and unmerge.
+// LoRA on a decoder in memory: add, merge and unmerge. PEFT's files are in checkpoint/peft_adapter.hpp.
 #ifndef KDLIB_MODEL_ADAPTER_HPP
 #define KDLIB_MODEL_ADAPTER_HPP
 
@@ -21,22 +21,6 @@ std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings);
 template <class D, class T>
 void remove_adapter(Decoder<D, T>& model);
 
-struct AdapterSaveSettings {
-  std::string dtype = "float32";          // or bfloat16, float16
-  std::string base_model_name_or_path{};  // for readers; empty: null
-};
-
-/// adapter_config.json and adapter_model.safetensors, as PEFT reads them.
-template <class D, class T>
-void save_adapter(Decoder<D, T>& model, const std::string& directory, const AdapterSaveSettings& settings = {});
-
-/// Reads an adapter that PEFT or save_adapter wrote; the factors are trainable, all else is frozen. Answers notes
-/// (settings that only matter elsewhere). FormatError or ConfigError name file, key and rule: kinds of adapters that
-/// are not plain LoRA (apply_adapter in model/apply_adapter.hpp merges more kinds), tensors that are missing, unknown,
-/// of a wrong shape or not finite.
-template <class D, class T>
-std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& directory);
-
 /// W <- W + s B A, formed in T and rounded once when saved. The W of before is kept for unmerge_adapter. ConfigError
 /// where W is packed; FormatError where the sum is not finite (no weight is changed then).
 template <class D, class T>
@@ -47,8 +31,6 @@ void unmerge_adapter(Decoder<D, T>& model);
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/model/adapter_files_inl.hpp"
 #include "kdlib/model/adapter_inl.hpp"
-#include "kdlib/model/adapter_read_inl.hpp"
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One decoder-only transformer for Llama (SmolLM2), Qwen2, Qwen3, Qwen2-MoE, Qwen3-MoE and gpt-oss: forward, training,
-// decoding with a cache, files.
+// decoding with a cache. Files are read and written by checkpoint/.
 #ifndef KDLIB_MODEL_DECODER_HPP
 #define KDLIB_MODEL_DECODER_HPP
 
@@ -85,7 +85,8 @@ class Decoder {
 
   /// A Hugging Face directory (config.json, model.safetensors or its shards) or a GGUF file. Linear maps that a
   /// directory holds packed (PackedForm) keep their codes, in memory, as quantize_linear leaves them. FormatError,
-  /// ConfigError or IoError name the file and the key; what is odd but harmless is in notes().
+  /// ConfigError or IoError name the file and the key; what is odd but harmless is in notes(). Defined in
+  /// checkpoint/load.hpp.
   static Decoder from_pretrained(const std::string& path, const LoadSettings& settings = {});
   /// Random weights: N(0, initializer_range^2), biases 0, norms 1, by Philox from `seed`.
   static Decoder from_config(const DecoderConfig& config, std::uint64_t seed);
@@ -149,8 +150,8 @@ class Decoder {
   bool has_adapter() const;
 
   /// config.json and model.safetensors with the names of transformers; packed weights are written decoded (save_packed
-  /// keeps codes: model/save_packed.hpp). An adapter that is not merged is refused: merge_adapter(model) or
-  /// save_adapter(model, directory) first.
+  /// keeps codes: checkpoint/packed_save.hpp). An adapter that is not merged is refused: merge_adapter(model) or
+  /// save_adapter(model, directory) first. Defined in checkpoint/save.hpp.
   void save_pretrained(const std::string& directory, const SaveSettings& settings = {}) const;
 
   /// Where codes follow trained parameters (quantize_student), they are made again before the next pass whenever
@@ -214,10 +215,6 @@ double weight_bytes(Decoder<D, T>& model);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/decoder_inl.hpp"
-#include "kdlib/model/expert_files_inl.hpp"
-#include "kdlib/model/load_inl.hpp"
-#include "kdlib/model/packed_inl.hpp"
-#include "kdlib/model/read_packed_inl.hpp"
-#include "kdlib/model/save_inl.hpp"
+#include "kdlib/model/packed_weights_inl.hpp"
 
 #endif

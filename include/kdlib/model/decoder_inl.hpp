@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Construction, forward, backward and decoding of decoder.hpp. Reading is in load_inl.hpp, writing in save_inl.hpp.
+// Construction, forward, backward and decoding of decoder.hpp. Reading and writing are in checkpoint/.
 #ifndef KDLIB_MODEL_DECODER_INL_HPP
 #define KDLIB_MODEL_DECODER_INL_HPP
 

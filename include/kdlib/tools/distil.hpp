@@ -4,12 +4,12 @@
 #ifndef KDLIB_TOOLS_DISTIL_HPP
 #define KDLIB_TOOLS_DISTIL_HPP
 
+#include "kdlib/checkpoint/packed_save.hpp"
+#include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/eval/agreement.hpp"
 #include "kdlib/eval/perplexity.hpp"
 #include "kdlib/kdlib.hpp"
-#include "kdlib/model/adapter.hpp"
 #include "kdlib/model/quantize.hpp"
-#include "kdlib/model/save_packed.hpp"
 #include "kdlib/teacher/remembered.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/tools/distil_plan.hpp"

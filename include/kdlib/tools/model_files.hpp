@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/checkpoint/load.hpp"
 #include "kdlib/io/gguf.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
-#include "kdlib/model/decoder.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 
 KDLIB_NAMESPACE_BEGIN

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// DecoderConfig from GGUF metadata (hf_config.hpp).
+#ifndef KDLIB_CHECKPOINT_GGUF_CONFIG_INL_HPP
+#define KDLIB_CHECKPOINT_GGUF_CONFIG_INL_HPP
+
+#include <charconv>
+#include <cmath>
+
+#include "kdlib/checkpoint/gguf_names_inl.hpp"
+#include "kdlib/checkpoint/hf_config.hpp"
+#include "kdlib/quant/gguf_blocks.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// A count that may be one number or one a layer; they must be equal then.
+inline std::int64_t gguf_count(const GgufFile& file, const std::string& key) {
+  const GgufValue& value = file.at(key);
+  if (!value.is_array()) return value.as_int();
+  const std::vector<std::int64_t> list = value.as_ints();
+  require<ConfigError>(!list.empty(), "[decoder] ", file.path(), ": ", key, " is empty");
+  for (const std::int64_t n : list)
+    require<ConfigError>(n == list[0], "[decoder] ", file.path(), ": ", key,
+                         " differs from layer to layer, which is not supported");
+  return list[0];
+}
+
+/// A number of the metadata; of a float the shortest decimal that is stored as it, so that 1e-5 is 1e-5 again.
+inline double gguf_real(const GgufValue& value) {
+  const double x = value.as_double();
+  if (value.kind() != GgufValue::Kind::f32) return x;
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, static_cast<float>(x));
+  double shortest = x;
+  std::from_chars(text, end.ptr, shortest);
+  return shortest;
+}
+inline double gguf_real_or(const GgufFile& file, const std::string& key, double otherwise) {
+  const GgufValue* value = file.find(key);
+  return value == nullptr ? otherwise : gguf_real(*value);
+}
+
+/// Divisors that are a llama3 scaling become one again (factor: the largest; bounds 1 and 4, as every published model
+/// has them).
+inline void recognise_llama3(RopeSettings& rope, std::int64_t head_size) {
+  RopeSettings plain = rope;
+  plain.divisors.clear();
+  const std::vector<double> base = rope_frequencies(plain, head_size);
+  RopeSettings trial = plain;
+  trial.kind = RopeScalingKind::llama3;
+  for (const double d : rope.divisors) trial.factor = d > trial.factor ? d : trial.factor;
+  for (trial.original_length = 32; trial.original_length <= 1 << 20; trial.original_length *= 2) {
+    const std::vector<double> scaled = rope_frequencies(trial, head_size);
+    bool equal = true;
+    for (std::size_t j = 0; j < base.size(); ++j)
+      equal = equal && std::abs(base[j] / scaled[j] / rope.divisors[j] - 1) < 1e-5;
+    if (!equal) continue;
+    rope = trial;
+    return;
+  }
+}
+
+inline RopeSettings gguf_rope(const GgufFile& file, const std::string& a, std::int64_t head_size) {
+  RopeSettings rope;
+  rope.theta = gguf_real_or(file, a + ".rope.freq_base", 10000.0);
+  const std::string type = file.string_or(a + ".rope.scaling.type", "none");
+  require<ConfigError>(type == "none" || type == "linear" || type == "yarn", "[decoder] ", file.path(), ": ", a,
+                       ".rope.scaling.type \"", type, "\" is not supported; none, linear and yarn are");
+  rope.kind =
+      type == "linear" ? RopeScalingKind::linear : (type == "yarn" ? RopeScalingKind::yarn : RopeScalingKind::none);
+  if (rope.kind != RopeScalingKind::none) rope.factor = gguf_real(file.at(a + ".rope.scaling.factor"));
+  if (rope.kind == RopeScalingKind::yarn) {
+    rope.original_length = file.at(a + ".rope.scaling.original_context_length").as_double();
+    rope.beta_fast = gguf_real_or(file, a + ".rope.scaling.yarn_beta_fast", rope.beta_fast);
+    rope.beta_slow = gguf_real_or(file, a + ".rope.scaling.yarn_beta_slow", rope.beta_slow);
+    rope.truncate = a != "gpt-oss";  // the format has no key; gpt-oss was made without
+    const double factor = gguf_real_or(file, a + ".rope.scaling.attn_factor", 1);  // of what yarn itself multiplies by
+    if (factor != 1) rope.attention_factor = factor * rope_table_scale(rope);
+  }
+  require<ConfigError>(file.int_or(a + ".rope.dimension_count", head_size) == head_size, "[decoder] ", file.path(),
+                       ": ", a, ".rope.dimension_count differs from the head size ", head_size,
+                       "; partial rotation is not supported");
+  if (const GgufTensor* t = file.find_tensor("rope_freqs.weight")) {
+    require<FormatError>(t->shape.count() == head_size / 2, "[decoder] ", file.path(), ": ", t->text(), " must have ",
+                         head_size / 2, " elements");
+    rope.divisors = decode_tensor<double>(*t);
+    for (const double d : rope.divisors)
+      require<FormatError>(d > 0 && std::isfinite(d), "[decoder] ", file.path(), ": ", t->text(), " holds ", d,
+                           "; divisors are positive");
+    if (rope.kind == RopeScalingKind::none) recognise_llama3(rope, head_size);
+  }
+  return rope;
+}
+
+/// Layers that see a window: `sliding_window_pattern` (a flag a layer, or a period whose last layer sees all), else
+/// every other layer of gpt-oss from the first on. Of other architectures the file does not say which.
+inline std::vector<std::int64_t> gguf_windows(const GgufFile& file, const std::string& a, const DecoderConfig& c) {
+  const std::string key = a + ".attention.sliding_window", pattern_key = key + "_pattern";
+  const std::int64_t window = c.family == Family::gpt_oss ? file.at(key).as_int() : file.int_or(key, 0);
+  require<ConfigError>(window >= 0, "[decoder] ", file.path(), ": ", key, " is ", window, "; it must not be negative");
+  const GgufValue* pattern = file.find(pattern_key);
+  if (window == 0 || (pattern == nullptr && c.family != Family::gpt_oss && window >= c.context_length)) return {};
+  require<ConfigError>(
+      pattern != nullptr || c.family == Family::gpt_oss, "[decoder] ", file.path(), ": ", key, " ", window,
+      " is below the context length, and the file does not say for which layers; use the Hugging Face directory");
+  std::vector<std::int64_t> windows(static_cast<std::size_t>(c.layers), 0);
+  if (pattern != nullptr && pattern->is_array()) {
+    const std::vector<bool> flags = pattern->as_bools();
+    require<ConfigError>(flags.size() == windows.size(), "[decoder] ", file.path(), ": ", pattern_key, " has ",
+                         flags.size(), " flags for ", c.layers, " layers");
+    for (std::size_t i = 0; i < windows.size(); ++i) windows[i] = flags[i] ? window : 0;
+    return windows;
+  }
+  const std::int64_t period = pattern != nullptr ? pattern->as_int() : 2;
+  require<ConfigError>(period >= 0, "[decoder] ", file.path(), ": ", pattern_key, " is ", period,
+                       "; it must not be negative");
+  for (std::int64_t i = 0; i < c.layers; ++i)
+    windows[static_cast<std::size_t>(i)] = period == 0 || i % period < period - 1 ? window : 0;
+  return windows;
+}
+
+/// What the mixtures are made of, and which layers they are: those with a router.
+inline void gguf_experts(const GgufFile& file, const std::string& a, DecoderConfig& c) {
+  ExpertSettings& e = c.moe;
+  e.experts = file.at(a + ".expert_count").as_int();
+  e.active = file.at(a + ".expert_used_count").as_int();
+  for (std::int64_t i = 0; i < c.layers; ++i)
+    c.sparse.push_back(
+        c.family == Family::gpt_oss || file.find_tensor(concat("blk.", i, ".ffn_gate_inp.weight")) != nullptr ? 1 : 0);
+  const std::int64_t scale_rule =
+      file.int_or(a + ".expert_gating_func", 0);  // 1 softmax, 2 sigmoid, 3 softmax over the chosen
+  require<ConfigError>(scale_rule == 0 || scale_rule == (c.family == Family::gpt_oss ? 3 : 1), "[decoder] ",
+                       file.path(), ": ", a, ".expert_gating_func ", scale_rule,
+                       " is not what models of this architecture do");
+  const double scale = file.double_or(a + ".expert_weights_scale", 1);
+  require<ConfigError>(scale == 0 || scale == 1, "[decoder] ", file.path(), ": ", a, ".expert_weights_scale ", scale,
+                       " is not supported; 1 is");
+  for (const char* key : {".expert_shared_count", ".expert_group_count"})
+    require<ConfigError>(file.int_or(a + key, 0) <= 1, "[decoder] ", file.path(), ": ", a, key,
+                         " above 1 is not supported");
+  const auto width = [&](const char* key, const char* tensor) {
+    if (const GgufValue* value = file.find(a + key)) return value->as_int();
+    for (std::int64_t i = 0; i < c.layers; ++i)
+      if (const GgufTensor* t = file.find_tensor(concat("blk.", i, tensor)))
+        return t->shape[t->shape.rank() > 1 ? t->shape.rank() - 2 : 0];
+    return file.at(a + key).as_int();  // names the key
+  };
+  e.intermediate = width(".expert_feed_forward_length", ".ffn_gate_exps.weight");
+  if (c.family == Family::qwen2_moe) e.shared = width(".expert_shared_feed_forward_length", ".ffn_gate_shexp.weight");
+  e.over_chosen = file.bool_or(a + ".expert_weights_norm", c.family != Family::qwen2_moe);
+  if (c.family != Family::gpt_oss) return;
+  e.over_chosen = e.biases = true;
+  e.router = "router";
+  e.activation = {true, 1.702, 7.0};
+}
+
+inline Family gguf_family(const GgufFile& file, const std::string& a) {
+  for (const Family f :
+       {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
+    if (a == gguf_architecture(f)) return f;
+  fail<ConfigError>("[decoder] ", file.path(), ": architecture \"", a,
+                    "\" is not supported; llama, qwen2, qwen3, qwen2moe, qwen3moe and gpt-oss are");
+}
+
+inline bool gguf_is_mixture(Family f) {
+  return f == Family::qwen2_moe || f == Family::qwen3_moe || f == Family::gpt_oss;
+}
+
+}  // namespace detail
+
+inline DecoderConfig gguf_config(const GgufFile& file) {
+  const std::string a(file.at("general.architecture").as_string());
+  const std::string type = file.string_or("general.type", "model");
+  require<ConfigError>(type == "model", "[decoder] ", file.path(), ": general.type is \"", type,
+                       "\"; a model is needed");
+  DecoderConfig c;
+  c.family = detail::gguf_family(file, a);
+  const bool mixture = detail::gguf_is_mixture(c.family);
+  require<ConfigError>(mixture || file.int_or(a + ".expert_count", 0) == 0, "[decoder] ", file.path(), ": ", a,
+                       ".expert_count: a mixture of experts of architecture ", a,
+                       " is not supported; qwen2moe, qwen3moe and gpt-oss are");
+  c.hidden_size = file.at(a + ".embedding_length").as_int();
+  c.layers = file.at(a + ".block_count").as_int();
+  require<ConfigError>(c.layers > 0 && c.layers <= 4096, "[decoder] ", file.path(), ": ", a, ".block_count is ",
+                       c.layers, "; it must be from 1 to 4096");
+  if (mixture) detail::gguf_experts(file, a, c);
+  c.intermediate_size = mixture && file.find(a + ".feed_forward_length") == nullptr
+                            ? c.moe.intermediate
+                            : detail::gguf_count(file, a + ".feed_forward_length");
+  c.query_heads = detail::gguf_count(file, a + ".attention.head_count");
+  c.kv_heads = file.find(a + ".attention.head_count_kv") != nullptr
+                   ? detail::gguf_count(file, a + ".attention.head_count_kv")
+                   : c.query_heads;
+  require<ConfigError>(c.query_heads > 0, "[decoder] ", file.path(), ": ", a, ".attention.head_count must be positive");
+  c.head_size = file.int_or(a + ".attention.key_length", c.hidden_size / c.query_heads);
+  require<ConfigError>(file.int_or(a + ".attention.value_length", c.head_size) == c.head_size, "[decoder] ",
+                       file.path(), ": keys and values of different length are not supported");
+  c.norm_epsilon = detail::gguf_real(file.at(a + ".attention.layer_norm_rms_epsilon"));
+  c.context_length = file.int_or(a + ".context_length", 2048);
+  c.vocab_size = file.tensor("token_embd.weight").shape[0];
+  c.tied_head = file.find_tensor("output.weight") == nullptr;
+  c.attention_bias = file.find_tensor("blk.0.attn_q.bias") != nullptr;
+  c.output_bias = file.find_tensor("blk.0.attn_output.bias") != nullptr;
+  c.mlp_bias = file.find_tensor("blk.0.ffn_down.bias") != nullptr;
+  const bool biased = c.family == Family::qwen2 || c.family == Family::gpt_oss;
+  require<ConfigError>(!biased || c.attention_bias, "[decoder] ", file.path(),
+                       ": blk.0.attn_q.bias is missing; architecture ", a, " has it");
+  c.check(file.path());
+  c.windows = detail::gguf_windows(file, a, c);
+  c.rope = detail::gguf_rope(file, a, c.head_size);
+  for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"})
+    if (const GgufValue* id = file.find(key))
+      (key[15] == 'b' ? c.bos_ids : c.eos_ids).push_back(static_cast<std::int32_t>(id->as_int()));
+  c.pad_id = static_cast<std::int32_t>(file.int_or("tokenizer.ggml.padding_token_id", -1));
+  c.check(file.path());
+  return c;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading of config.json (hf_config.hpp). Writing is in hf_config_text_inl.hpp.
+#ifndef KDLIB_CHECKPOINT_HF_CONFIG_INL_HPP
+#define KDLIB_CHECKPOINT_HF_CONFIG_INL_HPP
+
+#include <cmath>
+
+#include "kdlib/checkpoint/hf_config.hpp"
+#include "kdlib/checkpoint/packed_format.hpp"
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/paths.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+constexpr const char* supported_models = "llama, qwen2, qwen3, qwen3_moe, qwen2_moe and gpt_oss";
+constexpr const char* class_names[] = {"LlamaForCausalLM",    "Qwen2ForCausalLM",    "Qwen3ForCausalLM",
+                                       "Qwen3MoeForCausalLM", "Qwen2MoeForCausalLM", "GptOssForCausalLM"};
+
+/// The family of a model_type; what is known but not built yet is refused by name.
+inline Family parse_family(const std::string& type, const std::string& where) {
+  for (const Family f :
+       {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
+    if (type == family_name(f)) return f;
+  for (const char* name : {"deepseek_v2", "deepseek_v3", "mixtral"})
+    require<ConfigError>(type != name, "[decoder] ", where, ": model_type ", type, " is not supported yet; ",
+                         supported_models, " are");
+  fail<ConfigError>("[decoder] ", where, ": model_type \"", type, "\" is unknown; ", supported_models,
+                    " are supported");
+}
+
+inline std::string model_type_of(const Json& json, const std::string& where) {
+  if (const auto type = json.find_set("model_type")) return std::string(type->as_string());
+  const auto list = json.find_set("architectures");
+  require<ConfigError>(list && list->is_array() && list->size() > 0, "[decoder] ", where,
+                       ": model_type is missing, and architectures too");
+  const std::string_view name = (*list)[0].as_string();
+  for (int i = 0; i < 6; ++i)
+    if (name == class_names[i]) return family_name(static_cast<Family>(i));
+  fail<ConfigError>("[decoder] ", where, ": model_type is missing and architecture \"", name, "\" is unknown; ",
+                    supported_models, " are supported");
+}
+
+inline RopeScalingKind parse_rope_kind(const Json& json, const std::string& type, const std::string& where) {
+  if (type == "default") return RopeScalingKind::none;
+  if (type == "linear") return RopeScalingKind::linear;
+  if (type == "llama3") return RopeScalingKind::llama3;
+  if (type == "yarn") return RopeScalingKind::yarn;
+  fail<ConfigError>("[decoder] ", where, ": ", json.path(), ": rope_type \"", type,
+                    "\" is not supported; default, linear, llama3 and yarn are");
+}
+
+inline RopeSettings parse_rope(const Json& json, double context_length, const std::string& where) {
+  RopeSettings rope;
+  rope.theta = json.double_or("rope_theta", rope.theta);
+  auto source = json.find_set("rope_parameters");
+  if (!source) source = json.find_set("rope_scaling");
+  if (!source) return rope;
+  const Json& r = *source;
+  require<FormatError>(r.is_object(), "[decoder] ", where, ": ", r.path(), " is not an object");
+  for (const char* nested : {"full_attention", "sliding_attention"})
+    require<ConfigError>(!r.contains(nested), "[decoder] ", where, ": rope_parameters by layer type are not supported");
+  rope.theta = r.double_or("rope_theta", rope.theta);
+  const auto type = r.find_set("rope_type") ? r.find_set("rope_type") : r.find_set("type");
+  rope.kind = type ? parse_rope_kind(r, std::string(type->as_string()), where) : RopeScalingKind::none;
+  require<ConfigError>(r.double_or("partial_rotary_factor", 1.0) == 1.0, "[decoder] ", where,
+                       ": partial_rotary_factor is not supported");
+  if (rope.kind == RopeScalingKind::none) return rope;
+  rope.factor = r.at("factor").as_double();
+  rope.original_length =
+      r.double_or("original_max_position_embeddings", rope.kind == RopeScalingKind::yarn ? context_length : 0.0);
+  if (rope.kind == RopeScalingKind::llama3) {
+    rope.low_frequency_factor = r.at("low_freq_factor").as_double();
+    rope.high_frequency_factor = r.at("high_freq_factor").as_double();
+  }
+  if (rope.kind == RopeScalingKind::yarn) {
+    rope.beta_fast = r.double_or("beta_fast", rope.beta_fast);
+    rope.beta_slow = r.double_or("beta_slow", rope.beta_slow);
+    rope.truncate = r.bool_or("truncate", true);
+    rope.attention_factor = r.double_or("attention_factor", 0);
+    rope.mscale = r.double_or("mscale", 0);
+    rope.mscale_all = r.double_or("mscale_all_dim", 0);
+  }
+  return rope;
+}
+
+/// Which layers see a window of keys: layer_types where given, else use_sliding_window with max_window_layers (Qwen).
+inline std::vector<std::int64_t> parse_windows(const Json& json, const DecoderConfig& c, const std::string& where) {
+  std::vector<std::int64_t> windows(static_cast<std::size_t>(c.layers), 0);
+  const std::int64_t window = json.int_or("sliding_window", 0);
+  bool any = false;
+  if (const auto types = json.find_set("layer_types")) {
+    require<ConfigError>(types->is_array() && static_cast<std::int64_t>(types->size()) == c.layers, "[decoder] ", where,
+                         ": layer_types has ", types->size(), " entries for ", c.layers, " layers");
+    for (std::size_t i = 0; i < windows.size(); ++i) {
+      const std::string_view type = (*types)[i].as_string();
+      require<ConfigError>(type == "full_attention" || type == "sliding_attention", "[decoder] ", where,
+                           ": layer_types[", i, "] is \"", type, "\"; it can be full_attention or sliding_attention");
+      if (type == "sliding_attention") windows[i] = window, any = true;
+    }
+  } else if (c.family == Family::gpt_oss) {
+    for (std::size_t i = 0; i < windows.size(); i += 2) windows[i] = window, any = true;
+  } else if (c.family != Family::llama && json.bool_or("use_sliding_window", false)) {
+    const std::int64_t first = json.int_or("max_window_layers", 28);
+    for (std::size_t i = 0; i < windows.size(); ++i)
+      if (static_cast<std::int64_t>(i) >= first) windows[i] = window, any = true;
+  }
+  require<ConfigError>(!any || window > 0, "[decoder] ", where, ": sliding_window must be positive where layers slide");
+  require<ConfigError>(!any || c.family != Family::llama, "[decoder] ", where,
+                       ": sliding windows are not supported for model_type llama");
+  return any ? windows : std::vector<std::int64_t>();
+}
+
+inline std::vector<std::int32_t> parse_ids(const Json& json, const char* key) {
+  std::vector<std::int32_t> ids;
+  const auto value = json.find_set(key);
+  if (!value) return ids;
+  if (!value->is_array()) return {static_cast<std::int32_t>(value->as_int())};
+  for (const Json& id : *value) ids.push_back(static_cast<std::int32_t>(id.as_int()));
+  return ids;
+}
+
+/// Which layers are mixtures, and of what; left empty where none is.
+void parse_experts(const Json& json, DecoderConfig& c, const std::string& where);
+/// Writes a value as it was read.
+void copy_json(const Json& v, JsonWriter& out);
+}  // namespace detail
+
+inline DecoderConfig parse_hf_config(const Json& json, const std::string& where) {
+  require<FormatError>(json.is_object(), "[decoder] ", where, ": the text is not a JSON object");
+  DecoderConfig c;
+  c.family = detail::parse_family(detail::model_type_of(json, where), where);
+  const auto quantised = json.find_set("quantization_config");
+  const bool packed = quantised && parse_packed_format(*quantised, where).has_value();
+  if (quantised && !packed) {
+    const std::string method = quantised->string_or("quant_method", "?");
+    require<ConfigError>(method == "mxfp4" && c.family == Family::gpt_oss, "[decoder] ", where, ": quant_method \"",
+                         method, "\" is not supported for ", family_name(c.family),
+                         "; mxfp4 experts of gpt_oss are, and bitsandbytes (nf4, fp4), torchao (Int4Tensor) and kdlib "
+                         "of dense models, else load the unquantised weights");
+  }
+  c.vocab_size = json.at("vocab_size").as_int();
+  c.hidden_size = json.at("hidden_size").as_int();
+  c.intermediate_size = json.at("intermediate_size").as_int();
+  c.layers = json.at("num_hidden_layers").as_int();
+  c.query_heads = json.at("num_attention_heads").as_int();
+  c.kv_heads = json.int_or("num_key_value_heads", c.query_heads);
+  c.head_size = json.int_or("head_dim", 0);
+  if (!json.find_set("head_dim")) {
+    require<ConfigError>(c.query_heads > 0 && c.hidden_size % c.query_heads == 0, "[decoder] ", where, ": hidden_size ",
+                         c.hidden_size, " is no multiple of num_attention_heads ", c.query_heads,
+                         ", and head_dim is not given");
+    c.head_size = c.hidden_size / c.query_heads;
+  }
+  const std::string act = json.string_or("hidden_act", "silu");
+  require<ConfigError>(act == "silu", "[decoder] ", where, ": hidden_act \"", act, "\" is not supported; silu is");
+  c.norm_epsilon = json.double_or("rms_norm_eps", 1e-6);
+  c.context_length = json.int_or("max_position_embeddings", 2048);
+  c.rope = detail::parse_rope(json, static_cast<double>(c.context_length), where);
+  c.tied_head = json.bool_or("tie_word_embeddings", false);
+  c.attention_bias = c.family == Family::qwen2 || json.bool_or("attention_bias", c.family == Family::gpt_oss);
+  c.output_bias = c.family != Family::qwen2 && c.attention_bias;
+  if (c.family == Family::qwen2_moe) c.attention_bias = json.bool_or("qkv_bias", true), c.output_bias = false;
+  c.mlp_bias = c.family == Family::llama && json.bool_or("mlp_bias", false);
+  require<ConfigError>(!json.bool_or("rope_interleaved", false), "[decoder] ", where,
+                       ": rope_interleaved is not supported");
+  c.initializer_range = json.double_or("initializer_range", 0.02);
+  c.bos_ids = detail::parse_ids(json, "bos_token_id");
+  c.eos_ids = detail::parse_ids(json, "eos_token_id");
+  c.pad_id = static_cast<std::int32_t>(json.int_or("pad_token_id", -1));
+  c.dtype = json.string_or("dtype", json.string_or("torch_dtype", "float32"));
+  detail::parse_experts(json, c, where);
+  c.check(where);
+  require<ConfigError>(!packed || c.mixtures() == 0, "[decoder] ", where, ": quant_method \"",
+                       packed ? quantised->string_or("quant_method", "?") : "",
+                       "\" is read for dense models; mixtures of experts (", family_name(c.family), ") are not");
+  c.windows = detail::parse_windows(json, c, where);
+  JsonWriter copy;
+  detail::copy_json(json, copy);
+  c.source_json = copy.text();
+  return c;
+}
+
+inline DecoderConfig read_hf_config(const std::string& directory) {
+  const std::string path = join_path(directory, "config.json");
+  return parse_hf_config(Json::parse_file(path), path);
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

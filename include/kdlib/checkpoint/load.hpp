@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoder::from_pretrained (model/decoder.hpp): Hugging Face directories, dense or packed, and GGUF files.
+#ifndef KDLIB_CHECKPOINT_LOAD_HPP
+#define KDLIB_CHECKPOINT_LOAD_HPP
+
+#include "kdlib/checkpoint/hf_config.hpp"
+#include "kdlib/model/decoder.hpp"
+
+#include "kdlib/checkpoint/hf_experts_inl.hpp"
+#include "kdlib/checkpoint/load_inl.hpp"
+
+#include "kdlib/checkpoint/in_file_inl.hpp"
+#include "kdlib/checkpoint/packed_load_inl.hpp"
+
+#endif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The forms in which a Hugging Face directory may hold linear maps packed, as the quantization_config of its
+// config.json names them.
+#ifndef KDLIB_CHECKPOINT_PACKED_FORMAT_HPP
+#define KDLIB_CHECKPOINT_PACKED_FORMAT_HPP
+
+#include <optional>
+#include <string>
+
+#include "kdlib/io/json.hpp"
+#include "kdlib/quant/coded_data.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Keys, element types and shapes: docs/formats.md, "Packed checkpoints".
+enum class PackedForm : std::uint8_t {
+  bitsandbytes,  // nf4 and fp4: X.weight with .absmax, .quant_map and a .quant_state.bitsandbytes__nf4 or __fp4
+  torchao,       // int4 affine: X._weight_qdata, _weight_scale, _weight_zero_point of an Int4Tensor
+  kdlib          // integers of every rule and mxfp4: X.weight with .scale and .zero; transformers refuses it
+};
+/// The quant_method.
+const char* packed_form_name(PackedForm form);
+
+struct PackedFormat {
+  PackedForm form = PackedForm::kdlib;
+  QuantizeSettings settings;  // of the kdlib form; elsewhere each tensor says its own
+};
+
+/// Reads the object quantization_config of `where`; empty for other methods than the three above. ConfigError or
+/// FormatError name the key: 8 bits of bitsandbytes, kinds, rules and groups that there are not.
+std::optional<PackedFormat> parse_packed_format(const Json& quantization, const std::string& where);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/checkpoint/packed_format_inl.hpp"
+
+#endif

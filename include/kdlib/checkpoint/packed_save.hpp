@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// A decoder with packed linear maps as a Hugging Face directory that holds codes and scales as they are:
+// from_pretrained gives the same bits back.
+#ifndef KDLIB_CHECKPOINT_PACKED_SAVE_HPP
+#define KDLIB_CHECKPOINT_PACKED_SAVE_HPP
+
+#include <optional>
+#include <string>
+
+#include "kdlib/checkpoint/packed_format.hpp"
+#include "kdlib/model/decoder.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+struct PackedSaveSettings {
+  /// Empty: bitsandbytes for nf4 and fp4; torchao for int4 affine where groups divide every row; else kdlib.
+  std::optional<PackedForm> form{};
+  /// Of what is not packed (embedding, head, norms, biases): float32, bfloat16, float16; empty: config().dtype where it
+  /// keeps every value, else float32.
+  std::string dtype{};
+  std::int64_t shard_bytes =
+      std::int64_t{5} << 30;  // a file above this is split, with an index; the tensors of one weight stay together
+  /// An adapter beside the codes is left out: what is written is the base that the adapter belongs to. Else such a
+  /// model is refused.
+  bool without_adapter = false;
+};
+
+struct PackedSaveReport {
+  PackedForm form = PackedForm::kdlib;
+  std::string dtype;          // of what is not packed
+  std::int64_t matrices = 0;  // that are packed
+  std::int64_t bytes = 0;     // of all tensors
+};
+
+/// Writes config.json with its quantization_config, and the weights. Linear maps with codes (quantize_linear,
+/// quantize_student, a packed directory) are written packed, others as save_pretrained does. bitsandbytes' state has
+/// the dtype float32 and torchao's scales and zeros are F32, so that values are those that were trained. ConfigError: a
+/// mixture of experts; no map with codes, or maps of different settings; an adapter that is not inside the codes; a
+/// form that cannot hold these codes exactly.
+template <class D, class T>
+PackedSaveReport save_packed(Decoder<D, T>& model, const std::string& directory,
+                             const PackedSaveSettings& settings = {});
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/checkpoint/packed_save_inl.hpp"
+
+#endif

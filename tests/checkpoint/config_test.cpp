@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// config.json in old and new form, rope scalings, windows, what is written back, what is refused and how.
+#include "kdlib/checkpoint/hf_config.hpp"
+
+#include <cmath>
+
+#include "kdlib/backend/cpu.hpp"
+#include "model/golden.hpp"
+#include "support/catch.hpp"
+#include "support/tolerance.hpp"
+
+using namespace kdlib;
+
+namespace {
+
+const std::string base =
+    R"("vocab_size":64,"hidden_size":32,"intermediate_size":48,"num_hidden_layers":4,"num_attention_heads":4,)"
+    R"("num_key_value_heads":2)";
+
+DecoderConfig parse(const std::string& type, const std::string& more = "") {
+  return parse_hf_config(Json::parse("{\"model_type\":\"" + type + "\"," + base + more + "}", "config.json"),
+                         "config.json");
+}
+
+std::string refusal(const std::string& type, const std::string& more) {
+  try {
+    parse(type, more);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "nothing was refused";
+}
+
+}  // namespace
+
+TEST_CASE("older and newer rope keys mean the same", "[model][config]") {
+  const DecoderConfig older = parse("llama", R"(,"rope_theta":500000.0,"rope_scaling":{"type":"linear","factor":4.0})");
+  const DecoderConfig newer = parse(
+      "llama", R"(,"rope_parameters":{"rope_theta":500000.0,"rope_type":"linear","factor":4.0},"rope_theta":1.0)");
+  CHECK(older.rope.theta == newer.rope.theta);
+  CHECK(older.rope.kind == RopeScalingKind::linear);
+  CHECK(newer.rope.kind == RopeScalingKind::linear);
+  CHECK(newer.rope.factor == 4);
+  CHECK(parse("llama", R"(,"rope_scaling":null)").rope.kind == RopeScalingKind::none);
+  CHECK(parse("llama").rope.theta == 10000);
+  CHECK(parse("llama", R"(,"torch_dtype":"bfloat16")").dtype == "bfloat16");
+  CHECK(parse("llama", R"(,"dtype":"float16")").dtype == "float16");
+}
+
+TEST_CASE("what a family means for biases, norms and heads", "[model][config]") {
+  CHECK_FALSE(parse("llama").attention_bias);
+  CHECK(parse("qwen2").attention_bias);
+  CHECK_FALSE(parse("qwen2", R"(,"attention_bias":true)").output_bias);
+  CHECK(parse("llama", R"(,"attention_bias":true,"mlp_bias":true)").output_bias);
+  CHECK(parse("llama", R"(,"mlp_bias":true)").mlp_bias);
+  CHECK(parse("qwen3").head_norm());
+  CHECK(parse("qwen3", R"(,"head_dim":24)").head_size == 24);
+  CHECK(parse("llama", R"(,"head_dim":null)").head_size == 8);
+  CHECK(parse("llama", R"(,"eos_token_id":[1,2])").eos_ids == std::vector<std::int32_t>{1, 2});
+  const Json by_architecture = Json::parse("{\"architectures\":[\"Qwen3ForCausalLM\"]," + base + "}", "config.json");
+  CHECK(parse_hf_config(by_architecture, "config.json").family == Family::qwen3);
+}
+
+TEST_CASE("windows by layer_types, by max_window_layers, and off", "[model][config]") {
+  CHECK(parse("qwen2", R"(,"sliding_window":8,"use_sliding_window":false,"max_window_layers":1)").windows.empty());
+  CHECK(parse("qwen2", R"(,"sliding_window":8,"use_sliding_window":true,"max_window_layers":3)").windows ==
+        std::vector<std::int64_t>{0, 0, 0, 8});
+  const std::string types =
+      R"(,"layer_types":["sliding_attention","full_attention","sliding_attention","full_attention"])";
+  CHECK(parse("qwen3", R"(,"sliding_window":5)" + types).windows == std::vector<std::int64_t>{5, 0, 5, 0});
+  CHECK_THAT(refusal("qwen3", types), contains("sliding_window must be positive"));
+  CHECK_THAT(refusal("qwen3", R"(,"layer_types":["full_attention"])"),
+             contains("layer_types has 1 entries for 4 layers"));
+  CHECK_THAT(refusal("qwen3", R"(,"layer_types":["full_attention","x","full_attention","full_attention"])"),
+             contains("layer_types[1] is \"x\""));
+}
+
+TEST_CASE("configs that cannot be used are refused by key", "[model][config]") {
+  CHECK_THAT(refusal("deepseek_v3", ""), contains("model_type deepseek_v3 is not supported yet"));
+  CHECK_THAT(
+      refusal("bert", ""),
+      contains("model_type \"bert\" is unknown; llama, qwen2, qwen3, qwen3_moe, qwen2_moe and gpt_oss are supported"));
+  CHECK_THAT(refusal("llama", R"(,"rope_scaling":{"rope_type":"dynamic","factor":2})"),
+             contains("rope_type \"dynamic\""));
+  CHECK_THAT(refusal("llama", R"(,"rope_scaling":{"rope_type":"llama3","factor":2})"),
+             contains("low_freq_factor is missing"));
+  CHECK_THAT(refusal("llama", R"(,"hidden_act":"gelu")"), contains("hidden_act \"gelu\""));
+  CHECK_THAT(refusal("llama", R"(,"quantization_config":{"quant_method":"gptq"})"), contains("quant_method \"gptq\""));
+  CHECK_THAT(refusal("llama", R"(,"head_dim":7)"), contains("head_dim 7 is odd"));
+  CHECK_THAT(refusal("llama", R"(,"dtype":"int8")"), contains("dtype int8"));
+  const auto text = [](const std::string& json) {
+    try {
+      parse_hf_config(Json::parse(json, "config.json"), "config.json");
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string("nothing was refused");
+  };
+  CHECK_THAT(text("[1]"), contains("not a JSON object"));
+  CHECK_THAT(text("{\"hidden_size\":4}"), contains("model_type is missing"));
+  CHECK_THAT(text(R"({"model_type":"llama","vocab_size":"x"})"), contains("vocab_size"));
+  CHECK_THAT(
+      text(R"({"model_type":"llama","vocab_size":4,"hidden_size":30,"intermediate_size":4,"num_hidden_layers":1,)"
+           R"("num_attention_heads":4})"),
+      contains("no multiple of num_attention_heads 4"));
+  CHECK_THAT(
+      text(R"({"model_type":"llama","vocab_size":4,"hidden_size":32,"intermediate_size":4,"num_hidden_layers":1,)"
+           R"("num_attention_heads":4,)"
+           R"("num_key_value_heads":3})"),
+      contains("not a multiple of num_key_value_heads 3"));
+  CHECK_THAT(text(R"({"model_type":"llama","vocab_size":4,"hidden_size":32,"intermediate_size":4,)"
+                  R"("num_hidden_layers":900000,"num_attention_heads":4})"),
+             contains("num_hidden_layers is 900000"));
+}
+
+TEST_CASE("which layers are mixtures, and of what", "[model][config]") {
+  const std::string experts = R"(,"num_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":24)";
+  CHECK(parse("qwen3_moe", experts).sparse == std::vector<std::uint8_t>{1, 1, 1, 1});
+  CHECK(parse("qwen3_moe", experts + R"(,"decoder_sparse_step":2)").sparse == std::vector<std::uint8_t>{0, 1, 0, 1});
+  CHECK(parse("qwen3_moe", experts + R"(,"mlp_only_layers":[0,3])").sparse == std::vector<std::uint8_t>{0, 1, 1, 0});
+  CHECK_FALSE(parse("qwen3_moe", experts).moe.over_chosen);
+  CHECK(parse("qwen3_moe", experts + R"(,"norm_topk_prob":true)").moe.over_chosen);
+  CHECK(
+      parse("qwen3_moe", R"(,"num_local_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":24)").moe.experts ==
+      8);
+  CHECK(parse("qwen2_moe", experts + R"(,"shared_expert_intermediate_size":40)").moe.shared == 40);
+  CHECK(parse("qwen2_moe", experts + R"(,"shared_expert_intermediate_size":40)").attention_bias);
+  const DecoderConfig oss = parse("gpt_oss", R"(,"num_local_experts":4,"experts_per_token":2,"sliding_window":8)");
+  CHECK(oss.windows == std::vector<std::int64_t>{8, 0, 8, 0});
+  CHECK(oss.moe.activation.limit == 7);
+  CHECK(oss.moe.activation.alpha == 1.702);
+  CHECK(oss.attention_bias);
+  CHECK(oss.output_bias);
+  CHECK(oss.mixtures() == 4);
+}
+
+TEST_CASE("expert settings that cannot be used are refused by key", "[model][config]") {
+  const std::string few = R"(,"num_experts":8,"moe_intermediate_size":24)",
+                    experts = few + R"(,"num_experts_per_tok":2)";
+  CHECK_THAT(refusal("qwen3_moe", ""), contains("num_local_experts is missing"));
+  CHECK_THAT(refusal("qwen3_moe", few + R"(,"num_experts_per_tok":9)"),
+             contains("num_experts_per_tok 9 is above num_experts 8"));
+  CHECK_THAT(refusal("qwen3_moe", few + R"(,"num_experts_per_tok":0)"), contains("num_experts_per_tok is 0"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"num_local_experts":4)"),
+             contains("num_experts is 8, num_local_experts 4"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"decoder_sparse_step":0)"), contains("decoder_sparse_step is 0"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"mlp_only_layers":[4])"),
+             contains("mlp_only_layers names layer 4 of 4"));
+  CHECK_THAT(refusal("qwen2_moe", experts), contains("shared_expert_intermediate_size is missing"));
+  CHECK_THAT(refusal("qwen3_moe", experts + R"(,"quantization_config":{"quant_method":"mxfp4"})"),
+             contains("quant_method \"mxfp4\" is not supported for qwen3_moe"));
+  CHECK_THAT(refusal("gpt_oss", R"(,"num_local_experts":4,"num_experts_per_tok":2,"sliding_window":8,)"
+                                R"("quantization_config":{"quant_method":"awq"})"),
+             contains("quant_method \"awq\""));
+}
+
+TEST_CASE("a config made by hand is written so that it reads back", "[model][config]") {
+  for (const Family family :
+       {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss}) {
+    DecoderConfig c = kdlib_tests::golden_config(family);
+    c.bos_ids = {1};
+    c.eos_ids = {2, 3};
+    c.rope.kind = RopeScalingKind::yarn;
+    c.rope.factor = 4;
+    c.rope.original_length = 512;
+    c.rope.truncate = false;
+    if (family != Family::llama) c.windows = {0, 3};
+    const std::string text = hf_config_text(c, "bfloat16");
+    const DecoderConfig back = parse_hf_config(Json::parse(text, "config.json"), "config.json");
+    CHECK(back.family == c.family);
+    CHECK(back.parameter_count() == c.parameter_count());
+    CHECK(back.active_parameter_count() == c.active_parameter_count());
+    CHECK(back.sparse == c.sparse);
+    CHECK(back.moe.over_chosen == c.moe.over_chosen);
+    CHECK(back.moe.activation.limit == c.moe.activation.limit);
+    CHECK(back.windows == c.windows);
+    CHECK(back.eos_ids == c.eos_ids);
+    CHECK(back.dtype == "bfloat16");
+    CHECK(back.rope.factor == 4);
+    CHECK_FALSE(back.rope.truncate);
+    CHECK(back.norm_epsilon == c.norm_epsilon);
+  }
+}
+
+TEST_CASE("yarn frequencies equal gpt-oss's published ones", "[model][config]") {
+  RopeSettings s;  // theta 150000, factor 32, beta 32 and 1, original 4096, no truncation, 64 dimensions
+  s.theta = 150000;
+  s.kind = RopeScalingKind::yarn;
+  s.factor = 32;
+  s.original_length = 4096;
+  s.truncate = false;
+  const std::vector<double> f = rope_frequencies(s, 64);
+  const std::pair<std::size_t, double> expected[] = {{0, 1},
+                                                     {1, 0.689044306},
+                                                     {8, 0.0508132748},
+                                                     {9, 0.0317056962},
+                                                     {10, 0.0193350011},
+                                                     {15, 0.0010526021},
+                                                     {17, 0.000129318701},
+                                                     {18, 3.83088124e-05},
+                                                     {31, 3.02351143e-07}};
+  for (const auto& [i, value] : expected) CHECK(std::abs(f[i] / value - 1) < 1e-8);  // nine digits are printed
+  CHECK(std::abs(rope_table_scale(s) - 1.3465735902799727) < kdlib_tests::Tolerance<double>::elementwise);
+}
+
+TEST_CASE("llama3 scaling keeps short wavelengths, slows long ones and blends between", "[model][config]") {
+  RopeSettings s;
+  s.kind = RopeScalingKind::llama3;
+  s.theta = 500000;
+  s.factor = 8;
+  s.original_length = 32;
+  RopeSettings plain;
+  plain.theta = 500000;
+  const auto f = rope_frequencies(s, 24), g = rope_frequencies(plain, 24);
+  CHECK(f[0] == g[0]);                                                                 // wavelength 6.3 < 32 / 4
+  CHECK(f[11] == g[11] / 8);                                                           // far above 32 / 1
+  const double wavelength = detail::two_pi / g[1], blend = (32 / wavelength - 1) / 3;  // 18.8
+  CHECK(std::abs(f[1] - ((1 - blend) * g[1] / 8 + blend * g[1])) < 1e-15);
+}
