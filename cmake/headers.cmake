@@ -299,8 +299,10 @@ set(KDLIB_HEADERS
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/report.hpp
+  include/kdlib/tools/report_chart_inl.hpp
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
+  include/kdlib/tools/report_style_inl.hpp
   include/kdlib/tools/stop_signals.hpp
   include/kdlib/tools/sweep_plan.hpp
   include/kdlib/tools/sweep_plan_inl.hpp

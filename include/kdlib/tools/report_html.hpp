@@ -36,13 +36,29 @@ struct ReportSample {
   std::vector<std::pair<std::string, std::string>> answers;  // who, text
 };
 
+/// A token of a text with one value a row of the heat map. Values that are not finite leave the token without colour.
+struct ReportToken {
+  std::string text;
+  std::vector<double> values;  // one a row
+};
+
+/// One text, drawn once a row ("before", "after"): the ground of a token is the stronger, the larger its value is.
+struct ReportHeatMap {
+  std::string title, unit;        // the first map's title stands above all
+  std::vector<std::string> rows;  // their names
+  std::vector<ReportToken> tokens;
+  double full = 1;  // the value of the strongest ground, > 0
+};
+
 struct RunReport {
   std::string title, summary;
   std::vector<std::pair<std::string, std::string>> facts;  // name, value: settings and the machine
   std::vector<std::string> figures;                        // SVG texts (dot_plot.hpp), put in as they are
   std::vector<ReportTable> tables;
   std::vector<ReportChart> charts;
+  std::vector<ReportHeatMap> heat_maps;
   std::vector<ReportSample> samples;
+  std::vector<std::pair<std::string, std::string>> next_steps;  // what for, command
 };
 
 /// The page as UTF-8 text. Everything that comes from outside is escaped.
