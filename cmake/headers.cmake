@@ -99,6 +99,8 @@ set(KDLIB_HEADERS
   include/kdlib/eval/multiple_choice_inl.hpp
   include/kdlib/eval/perplexity.hpp
   include/kdlib/eval/perplexity_inl.hpp
+  include/kdlib/eval/token_divergence.hpp
+  include/kdlib/eval/token_divergence_inl.hpp
   include/kdlib/fwd.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
