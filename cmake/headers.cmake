@@ -156,6 +156,8 @@ set(KDLIB_HEADERS
   include/kdlib/loss/total_variation.hpp
   include/kdlib/model/adapter.hpp
   include/kdlib/model/adapter_inl.hpp
+  include/kdlib/model/compensate.hpp
+  include/kdlib/model/compensate_inl.hpp
   include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp

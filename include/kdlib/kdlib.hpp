@@ -30,7 +30,6 @@
 #include "kdlib/data/text_lines.hpp"
 #include "kdlib/eval/agreement.hpp"
 #include "kdlib/eval/perplexity.hpp"
-#include "kdlib/eval/token_divergence.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/gguf.hpp"
 #include "kdlib/io/gguf_types.hpp"

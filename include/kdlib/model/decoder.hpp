@@ -110,6 +110,8 @@ class Decoder {
 
   /// Hidden states [N, H] after the final norm; nothing is recorded.
   Tensor<T, D> forward(const TokenBatch& batch);
+  /// The same; `observer` sees what enters each linear map, in the order in which they run.
+  Tensor<T, D> forward(const TokenBatch& batch, LinearObserver<D, T>& observer);
   /// The same, recorded for one backward().
   Tensor<T, D> forward_training(const TokenBatch& batch, const TrainingSettings& settings = {});
   /// From d(objective)/d(hidden) [N, H]: adds to the gradients of the trainable parameters and frees what was recorded.

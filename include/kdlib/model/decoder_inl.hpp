@@ -266,6 +266,14 @@ Tensor<T, D> Decoder<D, T>::forward(const TokenBatch& batch) {
 }
 
 template <class D, class T>
+Tensor<T, D> Decoder<D, T>::forward(const TokenBatch& batch, LinearObserver<D, T>& observer) {
+  Tape<T, D> tape(false);
+  LayerContext<D, T> context = context_for(batch, {});
+  context.observer = &observer;
+  return run(tape, context, {}).value;
+}
+
+template <class D, class T>
 Tensor<T, D> Decoder<D, T>::forward_training(const TokenBatch& batch, const TrainingSettings& settings) {
   tape_.clear();
   LayerContext<D, T> context = context_for(batch, {});

@@ -20,12 +20,14 @@ class SelfAttention {
   Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
                     const LayerContext<D, T>& context) const {
     const Var<T, D> mixed = mix(tape, x, context);
+    context.observe(o, mixed.value);
     return linear(tape, o.operand(context.adapter), mixed, &residual);
   }
 
  private:
   Var<T, D> rotated(Tape<T, D>& tape, const Linear<D, T>& map, Parameter<T, D>* norm, const Var<T, D>& x,
                     const LayerContext<D, T>& context) const {
+    context.observe(map, x.value);
     Var<T, D> y = linear(tape, map.operand(context.adapter), x);
     if (norm != nullptr) y = rms_norm(tape, *norm, y, context.norm_epsilon);
     return rope(tape, std::move(y), context.rope, context.layout, heads.head_size);
@@ -34,6 +36,7 @@ class SelfAttention {
   Var<T, D> mix(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const {
     const Var<T, D> queries = rotated(tape, q, q_norm.get(), x, context),
                     keys = rotated(tape, k, k_norm.get(), x, context);
+    context.observe(v, x.value);
     const Var<T, D> values = linear(tape, v.operand(context.adapter), x);
     if (context.cache == nullptr) return attention(tape, heads, context.layout, queries, keys, values, sinks.get());
     Tensor<T, D> out(queries.value.shape()), sums;

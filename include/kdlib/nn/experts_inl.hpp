@@ -90,6 +90,7 @@ template <class D, class T>
 Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
                                            const LayerContext<D, T>& context) const {
   const RouterRule rule{settings_.experts, settings_.active, settings_.over_chosen};
+  context.observe(router_, x.value);
   const Var<T, D> logits = linear(tape, router_.operand(context.adapter), x);
   const Routing<T, D> routing =
       route(tape, rule, logits, replayed(context, rule, logits.value), context.sums, mixture_);
@@ -98,6 +99,7 @@ Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x,
                                     settings_.activation, packed_gate_up_.get(), packed_down_.get()};
   const Var<T, D> routed = experts(tape, operand, routing, x, residual);
   if (shared_ == nullptr) return routed;
+  context.observe(shared_gate_, x.value);
   const Var<T, D> gate = linear(tape, shared_gate_.operand(context.adapter), x);
   const Var<T, D> zero = tape.variable(Tensor<T, D>::zeros(x.value.shape()), false);
   return add_gated(tape, gate, shared_->forward(tape, x, zero, context), routed);

@@ -40,8 +40,15 @@ class GatedFeedForward final : public FeedForward<D, T> {
   Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
                     const LayerContext<D, T>& context) const override {
     const bool adapter = context.adapter;
+    context.observe(gate_, x.value);
+    context.observe(up_, x.value);
     const Var<T, D> gate = linear(tape, gate_.operand(adapter), x);
     const Var<T, D> up = linear(tape, up_.operand(adapter), x);
+    if (context.observer != nullptr) {
+      Tensor<T, D> product(gate.value.shape());
+      Kernels<D, T>::swiglu(gate.value.data(), up.value.data(), product.count(), product.data());
+      context.observe(down_, product);
+    }
     return gated_down(tape, down_.operand(adapter), gate, up, residual);
   }
   std::vector<Linear<D, T>*> linears() override { return {&gate_, &up_, &down_}; }

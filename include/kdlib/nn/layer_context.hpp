@@ -8,6 +8,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+template <class D, class T>
+struct Linear;
+
+/// Sees what enters linear maps while a model runs forward: calibration of roundings and adapters.
+template <class D, class T>
+class LinearObserver {
+ public:
+  virtual ~LinearObserver() = default;
+  /// `map` is about to multiply x [N, in]. Maps that read the same x are announced one after the other.
+  virtual void observe(const Linear<D, T>& map, const Tensor<T, D>& x) = 0;
+};
+
 /// With `cache` set the batch continues what its slots hold (nothing is recorded on the tape then).
 template <class D, class T>
 struct LayerContext {
@@ -19,6 +31,11 @@ struct LayerContext {
   RouterSums* sums = nullptr;             // training passes: regularisers of routers
   RoutingRecord* record = nullptr;        // written where set
   const RoutingRecord* replay = nullptr;  // read where set
+  LinearObserver<D, T>* observer = nullptr;  // forward passes only
+
+  void observe(const Linear<D, T>& map, const Tensor<T, D>& x) const {
+    if (observer != nullptr) observer->observe(map, x);
+  }
 };
 
 KDLIB_NAMESPACE_END
