@@ -76,6 +76,7 @@ set(KDLIB_HEADERS
   include/kdlib/core/parallel_inl.hpp
   include/kdlib/core/rng.hpp
   include/kdlib/core/shape.hpp
+  include/kdlib/core/stop.hpp
   include/kdlib/data/concepts.hpp
   include/kdlib/data/conversations.hpp
   include/kdlib/data/conversations_inl.hpp
@@ -207,6 +208,29 @@ set(KDLIB_HEADERS
   include/kdlib/quant/integer_codes_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/quant/stored_matrix.hpp
+  include/kdlib/recipe/events.hpp
+  include/kdlib/recipe/machines.hpp
+  include/kdlib/recipe/machines_inl.hpp
+  include/kdlib/recipe/model_cost.hpp
+  include/kdlib/recipe/model_cost_inl.hpp
+  include/kdlib/recipe/model_files.hpp
+  include/kdlib/recipe/model_files_inl.hpp
+  include/kdlib/recipe/number_text.hpp
+  include/kdlib/recipe/objective.hpp
+  include/kdlib/recipe/plan.hpp
+  include/kdlib/recipe/plan_inl.hpp
+  include/kdlib/recipe/result.hpp
+  include/kdlib/recipe/result_inl.hpp
+  include/kdlib/recipe/run_folder.hpp
+  include/kdlib/recipe/run_folder_inl.hpp
+  include/kdlib/recipe/session.hpp
+  include/kdlib/recipe/session_files_inl.hpp
+  include/kdlib/recipe/session_inl.hpp
+  include/kdlib/recipe/session_training_inl.hpp
+  include/kdlib/recipe/settings.hpp
+  include/kdlib/recipe/settings_inl.hpp
+  include/kdlib/recipe/text.hpp
+  include/kdlib/recipe/text_inl.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp
@@ -273,17 +297,14 @@ set(KDLIB_HEADERS
   include/kdlib/tools/choice_tasks.hpp
   include/kdlib/tools/choice_tasks_inl.hpp
   include/kdlib/tools/distil.hpp
+  include/kdlib/tools/distil_console.hpp
   include/kdlib/tools/distil_inl.hpp
+  include/kdlib/tools/distil_options.hpp
+  include/kdlib/tools/distil_options_inl.hpp
   include/kdlib/tools/distil_pair.hpp
   include/kdlib/tools/distil_pair_inl.hpp
-  include/kdlib/tools/distil_plan.hpp
-  include/kdlib/tools/distil_plan_inl.hpp
-  include/kdlib/tools/distil_result.hpp
-  include/kdlib/tools/distil_result_inl.hpp
-  include/kdlib/tools/distil_settings.hpp
-  include/kdlib/tools/distil_settings_inl.hpp
-  include/kdlib/tools/distil_text.hpp
-  include/kdlib/tools/distil_text_inl.hpp
+  include/kdlib/tools/distil_report.hpp
+  include/kdlib/tools/distil_report_inl.hpp
   include/kdlib/tools/dot_plot.hpp
   include/kdlib/tools/dot_plot_inl.hpp
   include/kdlib/tools/evaluation_table.hpp
@@ -291,10 +312,6 @@ set(KDLIB_HEADERS
   include/kdlib/tools/known_configs.hpp
   include/kdlib/tools/known_configs_inl.hpp
   include/kdlib/tools/letter_case.hpp
-  include/kdlib/tools/machines.hpp
-  include/kdlib/tools/machines_inl.hpp
-  include/kdlib/tools/model_cost.hpp
-  include/kdlib/tools/model_cost_inl.hpp
   include/kdlib/tools/model_files.hpp
   include/kdlib/tools/model_folders.hpp
   include/kdlib/tools/model_folders_inl.hpp
@@ -307,6 +324,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
   include/kdlib/tools/report_style_inl.hpp
+  include/kdlib/tools/session_instances.hpp
+  include/kdlib/tools/session_types.hpp
   include/kdlib/tools/stop_signals.hpp
   include/kdlib/tools/sweep_plan.hpp
   include/kdlib/tools/sweep_plan_inl.hpp

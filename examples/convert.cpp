@@ -7,7 +7,7 @@
 #include <kdlib/checkpoint/packed_save.hpp>
 #include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/model/quantize.hpp>
-#include <kdlib/tools/distil_settings.hpp>
+#include <kdlib/tools/distil_options.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
@@ -22,7 +22,8 @@ using Model = kd::Decoder<kd::Cpu, float>;
 
 struct Settings {
   std::string model, adapter, to, out, type = "f16", dtype, name, shard = "5GB";
-  kd::DistilSettings rounding{};  // its settings of the student's rounding
+  kd::RoundingWords rounding{.kind = "none"};
+  kd::QuantizeSettings format{};
   bool merge = false, packed = false, dry_run = false;
   int threads = 0;
   std::uint64_t seed = 0;
@@ -30,21 +31,20 @@ struct Settings {
 
 Settings parse(int argc, char** argv) {
   Settings s;
-  kd::DistilSettings& r = s.rounding;
-  r.quantize = "none";
+  kd::RoundingWords& r = s.rounding;
   kd::Options o{"convert", "Writes a model as a Hugging Face directory or a GGUF file."};
   o.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file")
       .required()
       .add("adapter", s.adapter, "DIR", "adapter in PEFT's format; needs --merge")
       .add("merge", s.merge, "merge the adapter into the weights (any kind of LoRA that PEFT writes)")
-      .add("quantize", r.quantize, "KIND",
+      .add("quantize", r.kind, "KIND",
            "round the linear layers first, as distil rounds its student; the rounded values are written")
       .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
-      .add("quantize-rule", r.quantize_rule, "RULE", "of int3, int4, int8: as in distil")
+      .add("quantize-rule", r.rule, "RULE", "of int3, int4, int8: as in distil")
       .choices({"symmetric", "affine", "asymmetric"})
-      .add("group-size", r.group_size, "N", "weights that share a scale (mxfp4: 32)")
+      .add("group-size", s.format.group_size, "N", "weights that share a scale (mxfp4: 32)")
       .at_least(1)
-      .add("double-quant", r.double_quant, "nf4, fp4: keep the scales themselves in 8 bits")
+      .add("double-quant", s.format.double_quantized, "nf4, fp4: keep the scales themselves in 8 bits")
       .add("packed", s.packed,
            "hf: with --quantize: write codes and scales instead of values (bitsandbytes' form for nf4 and fp4, "
            "torchao's for int4 affine, else kdlib's)")
@@ -71,9 +71,10 @@ Settings parse(int argc, char** argv) {
                               "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
   kd::require<kd::UsageError>(s.out != s.model, "--out is --model: choose another path");
   kd::require<kd::UsageError>(
-      !s.packed || (s.to == "hf" && r.quantize != "none" && !s.merge),
+      !s.packed || (s.to == "hf" && r.rounds() && !s.merge),
       "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
-  if (r.quantize != "none") kd::check_quantize_settings(r.quantizer());
+  s.format = r.format(s.format);
+  if (r.rounds()) kd::check_quantize_settings(s.format);
   return s;
 }
 
@@ -146,10 +147,9 @@ void print_plan(const Settings& s, const kd::DecoderConfig& c, kd::GgufType type
               static_cast<long long>(c.parameter_count()), static_cast<long long>(c.layers),
               static_cast<long long>(c.mixtures() > 0 ? c.moe.experts : 0));
   if (!s.adapter.empty()) std::printf("adapter %s is merged\n", s.adapter.c_str());
-  if (s.rounding.quantize != "none")
-    std::printf("linear layers are rounded: %s\n", kd::describe(s.rounding.quantizer()).c_str());
-  const double bytes = s.packed ? packed_bytes(c, s.rounding.quantizer(), bytes_each)
-                                : bytes_each * static_cast<double>(c.parameter_count());
+  if (s.rounding.rounds()) std::printf("linear layers are rounded: %s\n", kd::describe(s.format).c_str());
+  const double bytes =
+      s.packed ? packed_bytes(c, s.format, bytes_each) : bytes_each * static_cast<double>(c.parameter_count());
   std::printf("%s %s: about %.1f MB\n", s.to == "hf" ? "directory" : "file", s.out.c_str(), bytes / 1e6);
 }
 
@@ -161,9 +161,9 @@ kd::DecoderConfig config_of(const std::string& path) {
 
 Model load(const Settings& s, std::vector<std::string>& notes) {
   Model model = Model::from_pretrained(s.model, {.trainable = false});
-  if (s.rounding.quantize != "none") {
+  if (s.rounding.rounds()) {
     unpack(model);
-    kd::quantize_linear(model, s.rounding.quantizer());
+    kd::quantize_linear(model, s.format);
   }
   if (!s.adapter.empty()) {
     unpack(model);

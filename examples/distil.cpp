@@ -2,11 +2,10 @@
 // The main job: distils a frozen teacher into a student (rounded to int4, with LoRA, by default) and reports what was
 // won back.
 #include "kdlib/tools/distil.hpp"
-
 #include "kdlib/backend/cpu.hpp"
 
 int main(int argc, char** argv) try {
-  return kdlib::run_distil<kdlib::Cpu, float>(argc, argv);
+  return kdlib::run_distil<kdlib::SessionType<kdlib::Cpu, float>>(argc, argv);
 } catch (const std::exception& error) {
   return kdlib::report(error);
 }

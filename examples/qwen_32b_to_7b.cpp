@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Qwen2.5-32B teaches Qwen2.5-7B through LoRA on all linear layers. `--dry-run --device H200` plans it, `--scale tiny
 // --random-weights` runs it here.
-#include "kdlib/tools/distil_pair.hpp"
-
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/tools/distil_pair.hpp"
 
 namespace kd = kdlib;
 
@@ -16,12 +15,12 @@ int main(int argc, char** argv) try {
   pair.student_name = "Qwen2.5-7B";
   pair.teacher = kd::qwen2_5_32b_config();
   pair.student = kd::qwen2_5_7b_config();
-  pair.defaults.quantize = "none";
-  pair.defaults.lora_rank = 32;
-  pair.defaults.lora_alpha = 64;
-  pair.defaults.learning_rate = 2e-4;
-  pair.defaults.max_new_tokens = 512;
-  return kd::run_distil_pair<kd::Cpu, float>(argc, argv, pair);
+  pair.defaults.student.rounded = false;
+  pair.defaults.student.adapter.rank = 32;
+  pair.defaults.student.adapter.alpha = 64;
+  pair.defaults.training.learning_rate = 2e-4;
+  pair.defaults.text.max_new_tokens = 512;
+  return kd::run_distil_pair<kd::SessionType<kd::Cpu, float>>(argc, argv, pair);
 } catch (const std::exception& error) {
   return kd::report(error);
 }

@@ -21,6 +21,7 @@
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/core/shape.hpp"
+#include "kdlib/core/stop.hpp"
 #include "kdlib/data/concepts.hpp"
 #include "kdlib/data/conversations.hpp"
 #include "kdlib/data/document_dataset.hpp"

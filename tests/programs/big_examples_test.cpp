@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "kdlib/io/json.hpp"
-#include "kdlib/tools/machines.hpp"
+#include "kdlib/recipe/machines.hpp"
 #include "support/catch.hpp"
 #include "support/run_files.hpp"
 #include "support/run_program.hpp"

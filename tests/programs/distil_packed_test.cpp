@@ -34,9 +34,8 @@ std::vector<std::string> words(const std::string& line) {
 /// A short run in this process, so that the student it trained can be asked.
 struct Run {
   TemporaryDirectory dir;
-  DistilSettings settings;
-  Options options = distil_options(settings);
-  std::optional<DistilRun<Cpu, float>> run;
+  DistilCommand command;
+  std::optional<Session<Cpu, float>> run;
 
   explicit Run(const std::string& more) {
     std::string prompts, validation;
@@ -52,10 +51,11 @@ struct Run {
                      " --steps 3 --batch 2 --max-new-tokens 6 --learning-rate 0.01 --threads 1 ", more));
     std::vector<const char*> arguments;
     for (const std::string& word : list) arguments.push_back(word.c_str());
-    options.parse(static_cast<int>(arguments.size()), arguments.data());
-    check_distil_settings(settings, options);
-    run.emplace(settings, options);
-    REQUIRE(run->run() == 0);
+    command.parse(static_cast<int>(arguments.size()), arguments.data());
+    set_thread_count(command.threads());
+    run.emplace(command.settings());
+    const SessionOutcome outcome = run->run();
+    REQUIRE(outcome.finished);
   }
   std::string out() const { return dir / "out"; }
 

@@ -7,7 +7,7 @@
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/kdlib.hpp"
 #include "kdlib/model/adapter.hpp"
-#include "kdlib/tools/distil_plan.hpp"
+#include "kdlib/recipe/plan.hpp"
 #include "kdlib/tools/known_configs.hpp"
 #include "model/golden.hpp"
 #include "support/catch.hpp"
@@ -32,7 +32,7 @@ std::vector<DecoderConfig> small_configs() {
   return list;
 }
 
-double part(const DistilPlan& plan, const std::string& begin) {
+double part(const RecipePlan& plan, const std::string& begin) {
   for (const auto& [name, bytes] : plan.memory)
     if (name.rfind(begin, 0) == 0) return bytes;
   return -1;
@@ -108,15 +108,15 @@ TEST_CASE("operations of a token by hand: products, and keys seen through a wind
 
 TEST_CASE("a plan of 32 B to 7 B holds the sums, says what fits where, and takes no memory", "[tools][plan]") {
   const DecoderConfig teacher = qwen2_5_32b_config(), student = qwen2_5_7b_config();
-  DistilSettings s;
-  s.quantize = "none";
-  s.lora_rank = 32;
+  RecipeSettings s;
+  s.student.rounded = false;
+  s.student.adapter.rank = 32;
   memory_use<Cpu>().reset_peak();
   const std::int64_t before = memory_use<Cpu>().now;
   const auto planned = [&](const char* device) {
-    return plan_distil(s, {teacher, student}, assumed_machine(find_accelerator(device), teacher));
+    return plan_recipe(s, {teacher, student}, assumed_machine(find_accelerator(device), teacher));
   };
-  const DistilPlan h200 = planned("h200");
+  const RecipePlan h200 = planned("h200");
   const double trained = 32.0 * 28 * (2 * (3584 + 3584) + 2 * (3584 + 512) + 3 * (3584 + 18944));
   CHECK(h200.trained_parameters == trained);
   CHECK(part(h200, "teacher's weights") == 2 * 32763876352.0);
@@ -149,23 +149,23 @@ TEST_CASE("the time of a step grows with what is trained, and a packed student i
   PlanMachine machine;
   machine.flops = 1e9;
   machine.bandwidth = 1e9;
-  DistilSettings s;
-  s.quantize = "none";
-  const DistilPlan lora = plan_distil(s, {config, config}, machine);
-  s.train = "all";
-  const DistilPlan all = plan_distil(s, {config, config}, machine);
-  s.recompute = true;
-  const DistilPlan again = plan_distil(s, {config, config}, machine);
+  RecipeSettings s;
+  s.student.rounded = false;
+  const RecipePlan lora = plan_recipe(s, {config, config}, machine);
+  s.student.trains = RecipeTrains::all;
+  const RecipePlan all = plan_recipe(s, {config, config}, machine);
+  s.training.recompute = true;
+  const RecipePlan again = plan_recipe(s, {config, config}, machine);
   CHECK(all.training_flops > lora.student_flops);
   CHECK(all.trained_parameters == static_cast<double>(config.parameter_count()));
   CHECK(again.step_flops > all.step_flops);
   CHECK(part(again, "activations") < part(all, "activations"));
   s = {};
-  const DistilPlan packed = plan_distil(s, {config, config, true}, machine);
+  const RecipePlan packed = plan_recipe(s, {config, config, true}, machine);
   CHECK(part(packed, "student's linear layers, int4") == model_cost(config).linears * (0.5 + 4.0 / 64));
   CHECK(part(packed, "student's other weights") == -1);
-  s.lambda = 1;
-  CHECK(plan_distil(s, {config, config}, machine).writing_seconds > 0);
+  s.text.lambda = 1;
+  CHECK(plan_recipe(s, {config, config}, machine).writing_seconds > 0);
 }
 
 TEST_CASE("the memory of this machine is known", "[tools][plan]") {

@@ -4,7 +4,7 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
-#include "kdlib/tools/distil_settings.hpp"
+#include "kdlib/tools/distil_options.hpp"
 #include "kdlib/tools/sweep_table.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
@@ -41,7 +41,7 @@ SweepPlan plan_of(const TemporaryDirectory& dir, std::string text) {
 /// A finished run with held-out forward KL `before` -> `after`.
 void finish(const SweepPlan& plan, const SweepRun& run, double before, double after) {
   make_directories(plan.folder(run));
-  DistilResult r;
+  RecipeResult r;
   r.seconds = 2;
   r.rows = {{"teacher", 0, 0, 1, 1, 3, 1, 1, 10},
             {"rounded", before, before, 0.5, 0.5, 4, 1, 1, 10},
@@ -74,14 +74,12 @@ TEST_CASE("the example grids hold runs that distil takes", "[tools]") {
     REQUIRE(plan.runs.size() == count);
     for (const SweepRun& run : plan.runs) {
       INFO(run.name);
-      DistilSettings settings;
-      Options options = distil_options(settings);
+      DistilCommand command;
       const std::vector<std::string> arguments = sweep_arguments(plan, run);
       std::vector<const char*> argv{"distil"};
       for (const std::string& a : arguments) argv.push_back(a.c_str());
-      options.parse(static_cast<int>(argv.size()), argv.data());
-      check_distil_settings(settings, options);
-      CHECK(settings.quantize != "none");
+      command.parse(static_cast<int>(argv.size()), argv.data());
+      CHECK(command.settings().student.rounded);
     }
   }
 }

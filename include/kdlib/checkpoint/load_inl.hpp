@@ -51,8 +51,10 @@ void read_in_pieces(const std::vector<Parameter<T, D>*>& parameters, F&& read) {
   }
   std::atomic<std::size_t> next{0};
   parallel_parts(thread_count(), [&](int, int) {
-    for (std::size_t i = next.fetch_add(1); i < pieces.size(); i = next.fetch_add(1))
+    for (std::size_t i = next.fetch_add(1); i < pieces.size(); i = next.fetch_add(1)) {
+      check_stop();
       read(*pieces[i].p, pieces[i].row, pieces[i].rows);
+    }
   });
 }
 
@@ -139,8 +141,10 @@ void read_gguf(const GgufFile& file, const DecoderConfig& config, const std::vec
   allocate_parameters<D, T>(parameters);
   std::atomic<std::size_t> next{0};
   parallel_parts(thread_count(), [&](int, int) {
-    for (std::size_t i = next.fetch_add(1); i < pieces.size(); i = next.fetch_add(1))
+    for (std::size_t i = next.fetch_add(1); i < pieces.size(); i = next.fetch_add(1)) {
+      check_stop();
       read_gguf_rows<D, T>(*pieces[i].tensor, pieces[i].part, *pieces[i].p, pieces[i].row, pieces[i].rows);
+    }
   });
 }
 

@@ -8,7 +8,7 @@
 #include <memory>
 #include <type_traits>
 
-#include "kdlib/config.hpp"
+#include "kdlib/core/stop.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -27,8 +27,10 @@ void run_parts(int parts, void (*body)(void*, int), void* context);
 }  // namespace detail
 
 /// Calls f(part, parts) once for every part in [0, parts), parts = min(thread_count(), limit), concurrently.
+/// StopRequested, before it begins, where the calling thread's StopScope has been asked to stop.
 template <class F>
 void parallel_parts(int limit, F&& f) {
+  check_stop();
   const int threads = thread_count();
   const int parts = limit < threads ? (limit < 1 ? 1 : limit) : threads;
   struct Context {

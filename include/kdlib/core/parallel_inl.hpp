@@ -49,6 +49,7 @@ class ThreadPool {
       const std::lock_guard<std::mutex> lock(mutex_);
       body_ = body;
       context_ = context;
+      stop_flag_ = stop_flag_of_thread();
       parts_ = parts;
       pending_ = parts - 1;
       ++generation_;
@@ -82,6 +83,7 @@ class ThreadPool {
   }
 
   void execute(int part) {
+    const StopScope stop(stop_flag_);  // a worker looks at the flag of the thread that it works for
     inside() = true;
     try {
       body_(context_, part);
@@ -152,6 +154,7 @@ class ThreadPool {
   std::vector<std::exception_ptr> errors_;
   void (*body_)(void*, int) = nullptr;
   void* context_ = nullptr;
+  const std::atomic<bool>* stop_flag_ = nullptr;
   int parts_ = 0;
   std::atomic<int> pending_{0};
   std::uint64_t generation_ = 0;

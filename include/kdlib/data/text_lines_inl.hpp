@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "kdlib/core/stop.hpp"
 #include "kdlib/data/conversations.hpp"
 #include "kdlib/data/text_lines.hpp"
 #include "kdlib/io/jsonl.hpp"
@@ -45,7 +46,10 @@ inline TextLineReader::TextLineReader(std::string path, const Tokenizer* tokeniz
 inline std::vector<TextLine> TextLineReader::read_all() const {
   JsonlReader reader(path_);
   std::vector<TextLine> lines;
-  while (const auto object = reader.next()) lines.push_back(line(*object, reader.place()));
+  while (const auto object = reader.next()) {
+    check_stop();
+    lines.push_back(line(*object, reader.place()));
+  }
   require<InputError>(!lines.empty(), "[text] ", path_,
                       " has no lines: write one JSON object a line, such as {\"prompt\": \"Why is the sky blue?\"}");
   return lines;

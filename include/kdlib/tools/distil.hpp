@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-// The program `distil`: from two models and some prompts to an adapter, a table and a report. The library's parts do
-// the work; this is the order in which they are asked, and what the user sees of it.
+// The program `distil`: a command line around a Session. The session does the work; here are words, signals, the bar,
+// the report and the exit status.
 #ifndef KDLIB_TOOLS_DISTIL_HPP
 #define KDLIB_TOOLS_DISTIL_HPP
 
-#include "kdlib/checkpoint/packed_save.hpp"
-#include "kdlib/checkpoint/peft_adapter.hpp"
-#include "kdlib/eval/agreement.hpp"
-#include "kdlib/eval/perplexity.hpp"
-#include "kdlib/kdlib.hpp"
-#include "kdlib/model/quantize.hpp"
-#include "kdlib/teacher/remembered.hpp"
-#include "kdlib/teacher/vocabulary.hpp"
-#include "kdlib/tools/distil_plan.hpp"
-#include "kdlib/tools/distil_result.hpp"
-#include "kdlib/tools/distil_text.hpp"
-#include "kdlib/tools/model_folders.hpp"
-#include "kdlib/tools/progress.hpp"
+#include "kdlib/recipe/session.hpp"
+#include "kdlib/tools/distil_console.hpp"
+#include "kdlib/tools/distil_options.hpp"
+#include "kdlib/tools/distil_report.hpp"
+#include "kdlib/tools/session_types.hpp"
 #include "kdlib/tools/stop_signals.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Throws what stops it; returns the exit status: 0 done (or planned), 130 / 143 stopped by SIGINT / SIGTERM with
-/// everything saved.
-template <class D, class T>
+/// Types: the SessionType list that the program offers. Throws what stops it; returns the exit status: 0 done (or
+/// planned), 130 / 143 stopped by SIGINT / SIGTERM with everything saved.
+template <class... Types>
 int run_distil(int argc, const char* const* argv);
+
+/// Runs one session as a program does, with signals and the bar; prints the table, writes report.html and calls
+/// after(session) when it has finished. Answers the exit status.
+template <class D, class T, class After>
+int run_session(RecipeSettings settings, After&& after);
+
+/// Prints what the run of a command line would need.
+template <class D, class T>
+void print_plan(DistilCommand& command);
 
 KDLIB_NAMESPACE_END
 

@@ -16,14 +16,15 @@ struct DistilPair {
   std::string program, purpose;            // for --help
   std::string teacher_name, student_name;  // for messages
   DecoderConfig teacher, student;          // at full scale; tiny_config makes the other
-  DistilSettings defaults{};               // of the options
+  RecipeSettings defaults{};               // of the options
 };
 
 /// --dry-run: prints the plan from the configurations, within a second whatever their size. Else: ConfigError, with the
 /// numbers, before anything is loaded or written where memory (or disk, for random weights) is too small; ConfigError
 /// where a given directory holds another model. Then the job of `distil`; at its end the written adapter or student is
 /// read back and compared. Random models and prompts of random ids stay in OUT/random. Exit status as run_distil.
-template <class D, class T>
+/// Types: the SessionType list that the program offers.
+template <class... Types>
 int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair);
 
 KDLIB_NAMESPACE_END

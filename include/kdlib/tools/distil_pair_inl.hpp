@@ -12,76 +12,76 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+/// What such a program is told besides the options of distil.
+struct PairWords {
+  std::string scale = "full";
+  bool random_weights = false;
+};
+
 /// One run of such a program.
 template <class D, class T>
 class PairRun {
   using Model = Decoder<D, T>;
 
  public:
-  PairRun(const DistilPair& pair, int argc, const char* const* argv)
-      : pair_(pair), s_(pair.defaults), options_(distil_options(s_, {pair.program, pair.purpose, false})) {
-    options_.group("Scale")
-        .add("scale", scale_, "NAME",
-             "full: the real sizes; tiny: the same structure with 3 layers, for a look and for tests")
-        .choices({"full", "tiny"})
-        .add("random-weights", random_,
-             "make both models from --seed instead of reading them; prompts are random ids unless given");
-    options_.parse(argc, argv);
-    check_distil_settings(s_, options_);
-    teacher_ = scale_ == "tiny" ? tiny_config(pair.teacher) : pair.teacher;
-    student_ = scale_ == "tiny" ? tiny_config(pair.student) : pair.student;
+  PairRun(const DistilPair& pair, DistilCommand& command, const PairWords& words)
+      : pair_(pair),
+        command_(command),
+        s_(command.settings()),
+        scale_(words.scale),
+        random_(words.random_weights),
+        teacher_(scale_ == "tiny" ? tiny_config(pair.teacher) : pair.teacher),
+        student_(scale_ == "tiny" ? tiny_config(pair.student) : pair.student) {
     check_combination();
   }
 
   int run() {
-    if (s_.threads > 0) set_thread_count(s_.threads);
-    if (s_.dry_run) return print_plan(), 0;
+    if (command_.dry_run()) return print_plan(), 0;
     require_memory();
     if (random_) make_random_models();
-    DistilRun<D, T> job(s_, options_);
-    const int status = job.run();
-    if (status == 0 && job.student() != nullptr) check_written(job);
-    return status;
+    return run_session<D, T>(s_, [this](Session<D, T>& session) {
+      if (session.student() != nullptr) check_written(session);
+    });
   }
 
  private:
-  std::string random_path(const char* name) const { return join_path(join_path(s_.out, "random"), name); }
+  std::string random_path(const char* name) const { return join_path(join_path(s_.output.folder, "random"), name); }
   std::string tag() const { return "[" + pair_.program + "] "; }
 
   void check_combination();
   void check_directory(const std::string& path, const DecoderConfig& expected, const std::string& name) const;
-  DistilPlan plan(const PlanMachine& machine) const {
-    return plan_distil(s_, {teacher_, student_, false, prompt_tokens_}, machine);
+  RecipePlan plan(const PlanMachine& machine) const {
+    return plan_recipe(s_, {teacher_, student_, false, prompt_tokens_}, machine);
   }
   void print_plan();
   void require_memory();
   void make_random_models();
   void make_model(const char* name, const DecoderConfig& config, std::uint64_t seed) const;
   std::string random_prompts(std::uint32_t row, std::int64_t count) const;
-  void check_written(DistilRun<D, T>& job) const;
+  void check_written(Session<D, T>& session) const;
 
   const DistilPair& pair_;
-  DistilSettings s_;
-  std::string scale_ = "full";
-  bool random_ = false;
-  Options options_;
+  const DistilCommand& command_;
+  RecipeSettings s_;
+  const std::string scale_;
+  const bool random_;
   DecoderConfig teacher_, student_;
   double prompt_tokens_ = 64;
 };
 
 template <class D, class T>
 void PairRun<D, T>::check_combination() {
-  const bool paths = !s_.teacher.empty() || !s_.student.empty();
+  const bool paths = !s_.models.teacher.empty() || !s_.models.student.empty();
   require<UsageError>(!random_ || !paths, tag(),
                       "--random-weights makes both models; leave out --teacher and --student");
-  require<UsageError>(random_ || s_.dry_run || (!s_.teacher.empty() && !s_.student.empty()), tag(),
-                      "give --teacher DIR (", pair_.teacher_name, ") and --student DIR (", pair_.student_name,
+  require<UsageError>(random_ || command_.dry_run() || (!s_.models.teacher.empty() && !s_.models.student.empty()),
+                      tag(), "give --teacher DIR (", pair_.teacher_name, ") and --student DIR (", pair_.student_name,
                       "), or --random-weights, or --dry-run");
   require<UsageError>(random_ || !paths || scale_ == "full", tag(),
                       "--scale tiny has no published weights; use it with --random-weights");
-  if (!s_.teacher.empty()) check_directory(s_.teacher, teacher_, pair_.teacher_name);
-  if (!s_.student.empty()) check_directory(s_.student, student_, pair_.student_name);
-  if (random_ && s_.prompts.empty()) prompt_tokens_ = 8;
+  if (!s_.models.teacher.empty()) check_directory(s_.models.teacher, teacher_, pair_.teacher_name);
+  if (!s_.models.student.empty()) check_directory(s_.models.student, student_, pair_.student_name);
+  if (random_ && s_.text.prompts.empty()) prompt_tokens_ = 8;
 }
 
 /// A directory must hold the model that the program was written for.
@@ -114,11 +114,15 @@ void PairRun<D, T>::check_directory(const std::string& path, const DecoderConfig
 
 template <class D, class T>
 void PairRun<D, T>::print_plan() {
-  const PlanMachine machine =
-      s_.device == "cpu" ? measured_machine<D, T>(student_) : assumed_machine(find_accelerator(s_.device), teacher_);
+  const PlanMachine machine = command_.device() == "cpu"
+                                  ? measured_machine<D, T>(student_)
+                                  : assumed_machine(find_accelerator(command_.device()), teacher_);
+  const char* trains = recipe_word(s_.student.trains);
   std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n%s", pair_.teacher_name.c_str(),
               pair_.student_name.c_str(), scale_.c_str(),
-              (s_.adapts() ? concat("trained: ", s_.train, " rank ", s_.lora_rank) : "trained: " + s_.train).c_str(),
+              (s_.student.adapts() ? concat("trained: ", trains, " rank ", s_.student.adapter.rank)
+                                   : concat("trained: ", trains))
+                  .c_str(),
               prompt_tokens_, plan(machine).text().c_str());
 }
 
@@ -129,7 +133,7 @@ void PairRun<D, T>::require_memory() {
   machine.flops = machine.bandwidth = 1;
   machine.memory = available_memory();
   machine.scalar_bytes = machine.moment_bytes = machine.teacher_expert_bytes = static_cast<double>(sizeof(T));
-  const DistilPlan needed = plan(machine);
+  const RecipePlan needed = plan(machine);
   if (!needed.fits()) {
     std::string parts;
     for (const auto& part : needed.memory)
@@ -143,7 +147,7 @@ void PairRun<D, T>::require_memory() {
   const double disk =
                    (static_cast<double>(teacher_.parameter_count()) + static_cast<double>(student_.parameter_count())) *
                    (scale_ == "full" ? 2 : 4),
-               free = free_disk(s_.out);
+               free = free_disk(s_.output.folder);
   require<ConfigError>(free == 0 || disk < free, tag(), "the random models need ", number_text("%.1f", disk / plan_gib),
                        " GiB of disk in ", random_path(""), ", ", number_text("%.1f", free / plan_gib),
                        " GiB are free; give --out on another disk");
@@ -177,38 +181,38 @@ std::string PairRun<D, T>::random_prompts(std::uint32_t row, std::int64_t count)
 template <class D, class T>
 void PairRun<D, T>::make_random_models() {
   make_directories(random_path(""));
-  if (s_.resume == "no") remove_tree(random_path("")), make_directories(random_path(""));
+  if (s_.output.resume == RecipeResume::no) remove_tree(random_path("")), make_directories(random_path(""));
   const std::string made = concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"), note = random_path("made_with");
   require<ConfigError>(!path_exists(note) || read_file(note) == made, tag(), random_path(""),
                        " holds models of another scale or seed; use another --out, or --resume no");
   {
     FolderLock lock;
-    lock.take(s_.out);
+    lock.take(s_.output.folder);
     make_model("teacher", teacher_, s_.seed);
     make_model("student", student_, s_.seed + 1);
-    if (s_.prompts.empty()) write_file_atomically(random_path("prompts.jsonl"), random_prompts(0, 64));
-    if (s_.validation.empty()) write_file_atomically(random_path("validation.jsonl"), random_prompts(1, 8));
+    if (s_.text.prompts.empty()) write_file_atomically(random_path("prompts.jsonl"), random_prompts(0, 64));
+    if (s_.text.validation.empty()) write_file_atomically(random_path("validation.jsonl"), random_prompts(1, 8));
     write_file_atomically(note, made);
   }
-  s_.teacher = random_path("teacher");
-  s_.student = random_path("student");
-  if (s_.prompts.empty()) s_.prompts = random_path("prompts.jsonl");
-  if (s_.validation.empty()) s_.validation = random_path("validation.jsonl");
+  s_.models.teacher = random_path("teacher");
+  s_.models.student = random_path("student");
+  if (s_.text.prompts.empty()) s_.text.prompts.path = random_path("prompts.jsonl");
+  if (s_.text.validation.empty()) s_.text.validation.path = random_path("validation.jsonl");
 }
 
 /// Reads what the run wrote and compares it with the student in memory: weights are equal where they are stored as
 /// float32, else rounded once.
 template <class D, class T>
-void PairRun<D, T>::check_written(DistilRun<D, T>& job) const {
-  const bool lora = s_.train == "lora";
-  const std::string folder = join_path(s_.out, lora ? "adapter" : "model");
-  if (s_.quantize != "none") {
+void PairRun<D, T>::check_written(Session<D, T>& session) const {
+  const bool lora = s_.student.trains == RecipeTrains::lora;
+  const std::string folder = join_path(s_.output.folder, lora ? "adapter" : "model");
+  if (s_.student.rounded) {
     std::fprintf(stderr, "%s is not read back: its base is rounded in memory alone\n", folder.c_str());
     return;
   }
-  Model again = Model::from_pretrained(lora ? s_.student : folder, {.trainable = false});
+  Model again = Model::from_pretrained(lora ? s_.models.student : folder, {.trainable = false});
   if (lora) load_adapter(again, folder);
-  const Tensor<T, D> a = job.student()->forward(job.held_out()), b = again.forward(job.held_out());
+  const Tensor<T, D> a = session.student()->forward(session.held_out()), b = again.forward(session.held_out());
   double worst = 0, largest = 0;
   for (std::int64_t i = 0; i < a.count(); ++i) {
     worst = std::max(worst, std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i])));
@@ -219,14 +223,28 @@ void PairRun<D, T>::check_written(DistilRun<D, T>& job) const {
                  " read back gives other hidden states than the trained student: they differ by up to ", worst, " of ",
                  largest);
   std::fprintf(stderr, "read back %s: hidden states of %lld held-out tokens differ by at most %.3g of %.3g\n",
-               folder.c_str(), static_cast<long long>(job.held_out().tokens()), worst, largest);
+               folder.c_str(), static_cast<long long>(session.held_out().tokens()), worst, largest);
 }
 
 }  // namespace detail
 
-template <class D, class T>
+template <class... Types>
 int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair) {
-  return detail::PairRun<D, T>(pair, argc, argv).run();
+  DistilCommand command({pair.program, pair.purpose, false}, pair.defaults);
+  detail::PairWords words;
+  command.options()
+      .group("Scale")
+      .add("scale", words.scale, "NAME",
+           "full: the real sizes; tiny: the same structure with 3 layers, for a look and for tests")
+      .choices({"full", "tiny"})
+      .add("random-weights", words.random_weights,
+           "make both models from --seed instead of reading them; prompts are random ids unless given");
+  command.parse(argc, argv);
+  if (command.threads() > 0) set_thread_count(command.threads());
+  return with_session_type<Types...>(pair.program, command.session_device(), command.session_dtype(), [&](auto type) {
+    using Type = decltype(type);
+    return detail::PairRun<typename Type::device_type, typename Type::scalar_type>(pair, command, words).run();
+  });
 }
 
 KDLIB_NAMESPACE_END

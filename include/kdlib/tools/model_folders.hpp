@@ -3,18 +3,11 @@
 #ifndef KDLIB_TOOLS_MODEL_FOLDERS_HPP
 #define KDLIB_TOOLS_MODEL_FOLDERS_HPP
 
-#include <cstdint>
-#include <optional>
 #include <string>
 
-#include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/recipe/model_files.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// Puts the tokenizer of `model` (directory or GGUF file) into `directory`: files of a directory as they are, those of
-/// a GGUF file made anew from `tokenizer`, if there is one. `context_length`: its model_max_length.
-void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
-                           std::int64_t context_length, const std::string& directory);
 
 /// What a program's MODEL stands for.
 struct ModelPlace {

@@ -6,23 +6,10 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
-#include "kdlib/text/tokenizer_writer.hpp"
 #include "kdlib/tools/model_folders.hpp"
 #include "kdlib/tools/yaml_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-inline void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
-                                  std::int64_t context_length, const std::string& directory) {
-  if (!is_directory(model)) {
-    if (tokenizer) save_tokenizer(*tokenizer, directory, context_length);
-    return;
-  }
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                           "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
-    if (const std::string from = join_path(model, name); path_exists(from))
-      write_file_atomically(join_path(directory, name), read_file(from));
-}
 
 namespace detail {
 

@@ -8,12 +8,10 @@
 #include <string>
 #include <string_view>
 
+#include "kdlib/recipe/number_text.hpp"
 #include "kdlib/train/run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// "1:05" or "2:03:10" for a number of seconds >= 0.
-std::string duration_text(double seconds);
 
 /// Writes to `stream` (stderr as a rule). On a terminal one line is rewritten in place: bar, step, loss, tokens/s, time
 /// left. Elsewhere a plain line is written at the first and last step and at most every `seconds_between` in between.

@@ -28,14 +28,6 @@ inline std::string fixed_text(double value, int digits) {
 }
 }  // namespace detail
 
-inline std::string duration_text(double seconds) {
-  const auto total = static_cast<long long>(seconds < 0 ? 0 : seconds + 0.5);
-  char text[40];
-  if (total >= 3600) std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", total / 3600, total / 60 % 60, total % 60);
-  else std::snprintf(text, sizeof text, "%lld:%02lld", total / 60, total % 60);
-  return text;
-}
-
 inline Progress::Progress(std::FILE* stream, double seconds_between)
     : stream_(stream), terminal_(::isatty(::fileno(stream)) == 1), seconds_between_(seconds_between) {}
 

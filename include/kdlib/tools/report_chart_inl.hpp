@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "kdlib/core/error.hpp"
+#include "kdlib/recipe/number_text.hpp"
 #include "kdlib/tools/report_html.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -38,12 +40,6 @@ inline std::string html_escape(const std::string& text) {
     }
   }
   return out;
-}
-
-inline std::string number_text(const char* format, double x) {
-  char buffer[48];
-  std::snprintf(buffer, sizeof buffer, format, x);
-  return buffer;
 }
 
 /// Round axis steps: 1, 2 or 5 times a power of ten, about `wanted` of them.

@@ -20,21 +20,28 @@ inline std::atomic<int>& stop_signal_seen() {
   static std::atomic<int> number{0};
   return number;
 }
+/// A flag of the caller that is set, too.
+inline std::atomic<std::atomic<bool>*>& further_stop_flag() {
+  static std::atomic<std::atomic<bool>*> flag{nullptr};
+  return flag;
+}
 inline void on_stop_signal(int number) {
   stop_flag().store(true);
+  if (std::atomic<bool>* further = further_stop_flag().load()) further->store(true);
   stop_signal_seen().store(number);
 }
 }  // namespace detail
 
 /// Catches SIGINT and SIGTERM for its life: `settings.stop = signals.flag();`. Each is caught once: a second one has
-/// its usual effect.
+/// its usual effect. `further` is set together with the flag: `StopSignals signals(&session.stop_flag());`.
 class StopSignals {
  public:
-  StopSignals() {
+  explicit StopSignals(std::atomic<bool>* further = nullptr) {
     static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
                   "a signal handler may only touch lock-free atomics");
     detail::stop_flag().store(false);
     detail::stop_signal_seen().store(0);
+    detail::further_stop_flag().store(further);
     struct sigaction action {};
     action.sa_handler = detail::on_stop_signal;
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
@@ -47,6 +54,7 @@ class StopSignals {
   ~StopSignals() {
     ::sigaction(SIGINT, &interrupt_before_, nullptr);
     ::sigaction(SIGTERM, &terminate_before_, nullptr);
+    detail::further_stop_flag().store(nullptr);
   }
 
   const std::atomic<bool>* flag() const { return &detail::stop_flag(); }

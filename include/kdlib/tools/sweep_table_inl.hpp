@@ -8,7 +8,7 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
-#include "kdlib/tools/distil_result.hpp"
+#include "kdlib/recipe/result.hpp"
 #include "kdlib/tools/sweep_table.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -85,7 +85,7 @@ inline const std::vector<std::string>& sweep_metric_names() {
 
 inline SweepNumbers read_sweep_numbers(const std::string& folder) {
   const std::string path = join_path(folder, "result.json");
-  const DistilResult r = read_result_json(path);
+  const RecipeResult r = read_result_json(path);
   require<FormatError>(r.rows.size() == 3, "[sweep] ", path, ": models has ", r.rows.size(),
                        " entries; teacher, student before and distilled are needed");
   const EvaluationRow &teacher = r.rows[0], &before = r.rows[1], &after = r.rows[2];

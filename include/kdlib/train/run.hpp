@@ -10,17 +10,11 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/core/stop.hpp"
 #include "kdlib/optim/concepts.hpp"
 #include "kdlib/train/spans.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// Thrown by a callback of a source (the progress of text generation) to end a run in the middle of a step: what the
-/// step had taken is given back, the state after the last complete step is saved, and the run answers `stopped`.
-class StopRequested : public Error {
- public:
-  using Error::Error;
-};
 
 /// What a run tells after each step.
 struct StepReport {

@@ -27,7 +27,10 @@ inline double monotonic_seconds() {
 
 KDLIB_TRAINING_RUN(RunResult)::run() {
   started_ = monotonic_seconds();
-  start();
+  {
+    const StopScope shield(nullptr);
+    start();
+  }
   while (step_ < last_step() && !result_.exhausted) {
     if (stop_requested()) {
       result_.stopped = true;
@@ -42,6 +45,7 @@ KDLIB_TRAINING_RUN(RunResult)::run() {
     if (settings_.save_every > 0 && step_ % settings_.save_every == 0 && step_ < last_step() && step_ != saved_step_)
       save(false);
   }
+  const StopScope shield(nullptr);
   result_.finished = !result_.stopped;
   if (result_.finished) evaluate_if_due(true);
   if (step_ != saved_step_) save(result_.finished);
@@ -150,6 +154,7 @@ KDLIB_TRAINING_RUN(bool)::take_step() {
   StepTimes times;
   times.begin = monotonic_seconds();
   if (!fetch()) return false;
+  const StopScope shield(nullptr);  // from here on the step is taken whole
   times.fetched = monotonic_seconds();
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of distil_text.hpp.
-#ifndef KDLIB_TOOLS_DISTIL_TEXT_INL_HPP
-#define KDLIB_TOOLS_DISTIL_TEXT_INL_HPP
+// Bodies of text.hpp.
+#ifndef KDLIB_RECIPE_TEXT_INL_HPP
+#define KDLIB_RECIPE_TEXT_INL_HPP
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kdlib/io/paths.hpp"
-#include "kdlib/tools/distil_text.hpp"
+#include "kdlib/recipe/text.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -24,37 +23,24 @@ inline std::string strip_chat_markup(std::string text) {
 
 }  // namespace detail
 
-inline std::string text_file_or_bundled(const std::string& given, const char* option, const char* name) {
-  if (!given.empty()) return given;
-  std::vector<std::string> places;
-  if (const char* folder = std::getenv("KDLIB_DATA_DIR")) places.emplace_back(folder);
-#if defined(KDLIB_BUNDLED_DATA_DIR)
-  places.emplace_back(KDLIB_BUNDLED_DATA_DIR);
-#endif
-  for (const std::string& place : places)
-    if (path_exists(join_path(place, name))) return join_path(place, name);
-  fail<ConfigError>("[distil] the bundled file ", name, " is not here; give ", option,
-                    " FILE or set KDLIB_DATA_DIR to the folder that holds it");
-}
-
 template <class Model>
-DistilText<Model>::DistilText(const DistilSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
-                              Writing writing)
+RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
+                                Writing writing)
     : settings_(settings), teacher_(teacher), tokenizer_(std::move(tokenizer)), writing_(std::move(writing)) {
-  const bool writes = settings.data.empty() || settings.lambda > 0;
-  require<ConfigError>(tokenizer_ || !(writes && settings.prompts.empty()), "[distil] ", settings.teacher,
+  const RecipeText& text = settings.text;
+  const std::string& model = settings.models.teacher;
+  require<ConfigError>(tokenizer_ || !(text.writes() && text.prompts.bundled), "[distil] ", model,
                        " has no tokenizer.json, so the bundled prompts cannot be read: give --prompts with lines of "
                        "{\"prompt_ids\": [...]} or --data with {\"ids\": [...]}");
-  require<ConfigError>(tokenizer_ || !settings.validation.empty(), "[distil] ", settings.teacher,
+  require<ConfigError>(tokenizer_ || !text.validation.bundled, "[distil] ", model,
                        " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation "
                        "with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
-  validation_path_ = text_file_or_bundled(settings.validation, "--validation", "validation.jsonl");
-  validation_ = read_text_lines(validation_path_, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
-  if (writes) {
-    prompts_path_ = text_file_or_bundled(settings.prompts, "--prompts", "prompts.jsonl");
-    const auto stop_ids = stop_ids_of(settings.teacher, tokenizer_, teacher.config().eos_ids);
-    if (tokenizer_) prompts_.emplace(prompts_path_, *tokenizer_, text_settings());
-    else prompts_.emplace(prompts_path_, stop_ids, text_settings());
+  require<ConfigError>(!text.validation.empty(), "[distil] no held-out text is named; --validation is needed");
+  validation_ = read_text_lines(text.validation.path, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
+  if (text.writes()) {
+    require<ConfigError>(!text.prompts.empty(), "[distil] no prompts are named; --prompts is needed");
+    if (tokenizer_) prompts_.emplace(text.prompts.path, *tokenizer_, text_settings());
+    else prompts_.emplace(text.prompts.path, stop_ids_of(model, tokenizer_, teacher.config().eos_ids), text_settings());
   } else {
     prompts_.emplace(std::vector<std::vector<std::int32_t>>{validation_.front().ids},
                      teacher.config().eos_ids);  // never written from: lambda is 0
@@ -62,55 +48,64 @@ DistilText<Model>::DistilText(const DistilSettings& settings, Model& teacher, st
 }
 
 template <class Model>
-TextSettings DistilText<Model>::text_settings() const {
+TextSettings RecipeTexts<Model>::text_settings() const {
   TextSettings text;
-  text.context_length = settings_.max_length;
+  text.context_length = settings_.text.max_length;
   text.cut_longer_text = true;
   text.vocabulary = teacher_.vocab_size();
   return text;
 }
 
 template <class Model>
-Sampler DistilText<Model>::sampler() const {
+Sampler RecipeTexts<Model>::sampler() const {
   Sampler s;
-  s.temperature = settings_.sample_temperature;
-  s.top_k = settings_.top_k;
-  s.top_p = settings_.top_p;
-  s.min_p = settings_.min_p;
-  s.max_new_tokens = settings_.max_new_tokens;
+  s.temperature = settings_.text.sample_temperature;
+  s.top_k = settings_.text.top_k;
+  s.top_p = settings_.text.top_p;
+  s.min_p = settings_.text.min_p;
+  s.max_new_tokens = settings_.text.max_new_tokens;
   s.seed = settings_.seed;
   return s;
 }
 
 template <class Model>
-OfflineText<Model> DistilText<Model>::offline() {
-  if (!settings_.data.empty()) {
-    TokenBatch documents = read_documents(settings_.data, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
-    return OfflineText<Model>(DocumentDataset(std::move(documents), {settings_.batch, settings_.seed, 0}));
+OfflineText<Model> RecipeTexts<Model>::offline() {
+  if (!settings_.text.data.empty()) {
+    TokenBatch documents =
+        read_documents(settings_.text.data.path, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
+    return OfflineText<Model>(DocumentDataset(std::move(documents), {settings_.training.batch, settings_.seed, 0}));
   }
   TeacherWrittenSettings written;
-  written.prompts = settings_.batch;
+  written.prompts = settings_.training.batch;
   written.seed = settings_.seed;
-  written.context_length = settings_.max_length;
-  written.folder = join_path(settings_.out, "text");
-  written.teacher_name = settings_.teacher;
-  written.progress = [this](const GenerationProgress& p) { writing_("the teacher writes", p, p.sequences); };
+  written.context_length = settings_.text.max_length;
+  written.folder = join_path(settings_.output.folder, "text");
+  written.teacher_name = settings_.models.teacher;
+  written.progress = this->writing("the teacher writes");
   return OfflineText<Model>(TeacherWritten<Model>(teacher_, *prompts_, sampler(), written));
 }
 
+/// What generation calls after each of its steps.
 template <class Model>
-OnPolicySettings DistilText<Model>::on_policy_settings() const {
+std::function<void(const GenerationProgress&)> RecipeTexts<Model>::writing(const char* what) const {
+  return [this, what](const GenerationProgress& p) {
+    if (writing_) writing_({what, p.sequences, p.finished, p.new_tokens, p.prompt_seconds + p.decoding_seconds});
+  };
+}
+
+template <class Model>
+OnPolicySettings RecipeTexts<Model>::on_policy_settings() const {
   OnPolicySettings online;
-  online.prompts = settings_.batch;
+  online.prompts = settings_.training.batch;
   online.seed = settings_.seed;
-  online.context_length = settings_.max_length;
-  online.record_routing = settings_.replay_routing;
-  online.progress = [this](const GenerationProgress& p) { writing_("the student writes", p, p.sequences); };
+  online.context_length = settings_.text.max_length;
+  online.record_routing = settings_.text.replay_routing;
+  online.progress = this->writing("the student writes");
   return online;
 }
 
 template <class Model>
-TokenBatch DistilText<Model>::validation() {
+TokenBatch RecipeTexts<Model>::validation() {
   TokenBatch documents;
   std::vector<std::vector<std::int32_t>> prompts;
   for (const TextLine& line : validation_) {
@@ -123,12 +118,10 @@ TokenBatch DistilText<Model>::validation() {
   written.seed = settings_.seed;
   written.epochs = 1;
   written.ahead = written.prompts;
-  written.context_length = settings_.max_length;
-  written.folder = join_path(settings_.out, "validation_text");
-  written.teacher_name = settings_.teacher;
-  written.progress = [this](const GenerationProgress& p) {
-    writing_("the teacher writes held-out text", p, p.sequences);
-  };
+  written.context_length = settings_.text.max_length;
+  written.folder = join_path(settings_.output.folder, "validation_text");
+  written.teacher_name = settings_.models.teacher;
+  written.progress = this->writing("the teacher writes held-out text");
   Sampler held_out = sampler();
   held_out.seed = settings_.seed + 1;  // not the numbers of the training text
   TeacherWritten<Model> answers(teacher_, Prompts(std::move(prompts), prompts_->stop_ids()), held_out, written);
@@ -139,7 +132,7 @@ TokenBatch DistilText<Model>::validation() {
 }
 
 template <class Model>
-std::string DistilText<Model>::text_of(std::span<const std::int32_t> ids) const {
+std::string RecipeTexts<Model>::text_of(std::span<const std::int32_t> ids) const {
   if (tokenizer_) return tokenizer_->decode(ids);
   std::string out;
   for (const std::int32_t id : ids) out += (out.empty() ? "" : " ") + std::to_string(id);
@@ -147,7 +140,7 @@ std::string DistilText<Model>::text_of(std::span<const std::int32_t> ids) const 
 }
 
 template <class Model>
-std::vector<typename DistilText<Model>::Shown> DistilText<Model>::shown_prompts(std::size_t count) const {
+std::vector<typename RecipeTexts<Model>::Shown> RecipeTexts<Model>::shown_prompts(std::size_t count) const {
   std::vector<Shown> out;
   for (const TextLine& line : validation_) {
     if (out.size() == count) break;
@@ -157,14 +150,14 @@ std::vector<typename DistilText<Model>::Shown> DistilText<Model>::shown_prompts(
 }
 
 template <class Model>
-std::vector<std::string> DistilText<Model>::answers(Model& model, const std::vector<Shown>& prompts) const {
+std::vector<std::string> RecipeTexts<Model>::answers(Model& model, const std::vector<Shown>& prompts) const {
   std::vector<std::vector<std::int32_t>> ids;
   for (const Shown& prompt : prompts) ids.push_back(prompt.ids);
   Sampler greedy = sampler();
   greedy.temperature = 0;
   greedy.stop_ids = prompts_->stop_ids();
   GenerateSettings generation;
-  generation.context_length = settings_.max_length;
+  generation.context_length = settings_.text.max_length;
   std::vector<std::string> out;
   for (const Completion& answer : generate(model, ids, greedy, generation)) {
     std::span<const std::int32_t> text = answer.ids;
@@ -175,7 +168,7 @@ std::vector<std::string> DistilText<Model>::answers(Model& model, const std::vec
 }
 
 template <class Model>
-double DistilText<Model>::mean_prompt_tokens() const {
+double RecipeTexts<Model>::mean_prompt_tokens() const {
   double sum = 0;
   for (std::int64_t i = 0; i < prompts_->size(); ++i) sum += static_cast<double>((*prompts_)[i].size());
   return sum / static_cast<double>(prompts_->size());

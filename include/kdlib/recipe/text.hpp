@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The text of a `distil` run: where prompts, given text and held-out documents come from.
-#ifndef KDLIB_TOOLS_DISTIL_TEXT_HPP
-#define KDLIB_TOOLS_DISTIL_TEXT_HPP
+// The text of a distillation: where prompts, given text and held-out documents come from.
+#ifndef KDLIB_RECIPE_TEXT_HPP
+#define KDLIB_RECIPE_TEXT_HPP
 
 #include <memory>
 #include <optional>
@@ -10,17 +10,15 @@
 
 #include "kdlib/data/document_dataset.hpp"
 #include "kdlib/data/text_lines.hpp"
+#include "kdlib/recipe/events.hpp"
+#include "kdlib/recipe/model_files.hpp"
+#include "kdlib/recipe/settings.hpp"
 #include "kdlib/rollout/mixed.hpp"
 #include "kdlib/rollout/on_policy.hpp"
 #include "kdlib/rollout/teacher_written.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
-#include "kdlib/tools/distil_settings.hpp"
-#include "kdlib/tools/model_files.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// A file of prompts: --prompts, --validation, or the bundled file `name`. ConfigError where there is no bundled one.
-std::string text_file_or_bundled(const std::string& given, const char* option, const char* name);
 
 /// The offline part: given documents, or answers that the teacher writes. A DataSource.
 template <class Teacher>
@@ -39,13 +37,13 @@ class OfflineText {
   std::optional<TeacherWritten<Teacher>> written_;
 };
 
-/// Everything that is read or written before the first step.
+/// Everything that is read or written before the first step. Settings and teacher are borrowed.
 template <class Model>
-class DistilText {
+class RecipeTexts {
  public:
-  using Writing = std::function<void(const char* what, const GenerationProgress&, std::int64_t expected_sequences)>;
+  using Writing = std::function<void(const WritingReport&)>;
 
-  DistilText(const DistilSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer, Writing writing);
+  RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer, Writing writing);
 
   /// Source of the training batches: the offline and the student's part behind one coin.
   auto source() { return Mixed(offline(), OnPolicy(*prompts_, sampler(), on_policy_settings()), mixed_settings()); }
@@ -63,28 +61,28 @@ class DistilText {
   std::vector<std::string> answers(Model& model, const std::vector<Shown>& prompts) const;
 
   double mean_prompt_tokens() const;
-  const std::string& prompts_path() const { return prompts_path_; }
-  const std::string& validation_path() const { return validation_path_; }
 
  private:
   OfflineText<Model> offline();
   Sampler sampler() const;
   OnPolicySettings on_policy_settings() const;
-  MixedSettings mixed_settings() const { return {settings_.lambda, settings_.seed, settings_.micro_batches}; }
+  MixedSettings mixed_settings() const {
+    return {settings_.text.lambda, settings_.seed, settings_.training.micro_batches};
+  }
   TextSettings text_settings() const;
+  std::function<void(const GenerationProgress&)> writing(const char* what) const;
   std::string text_of(std::span<const std::int32_t> ids) const;
 
-  const DistilSettings& settings_;
+  const RecipeSettings& settings_;
   Model& teacher_;
   std::optional<Tokenizer> tokenizer_;
   Writing writing_;
-  std::string prompts_path_, validation_path_;
   std::optional<Prompts> prompts_;
   std::vector<TextLine> validation_;
 };
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/tools/distil_text_inl.hpp"
+#include "kdlib/recipe/text_inl.hpp"
 
 #endif

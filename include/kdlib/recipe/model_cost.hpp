@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a model costs, from its configuration alone: parameters, operations a token, and what passes keep in memory.
 // Nothing is allocated.
-#ifndef KDLIB_TOOLS_MODEL_COST_HPP
-#define KDLIB_TOOLS_MODEL_COST_HPP
+#ifndef KDLIB_RECIPE_MODEL_COST_HPP
+#define KDLIB_RECIPE_MODEL_COST_HPP
 
 #include <string>
 #include <vector>
@@ -55,6 +55,6 @@ double layer_activations(const DecoderConfig& config, std::int64_t layer, bool a
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/tools/model_cost_inl.hpp"
+#include "kdlib/recipe/model_cost_inl.hpp"
 
 #endif

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of distil_plan.hpp.
-#ifndef KDLIB_TOOLS_DISTIL_PLAN_INL_HPP
-#define KDLIB_TOOLS_DISTIL_PLAN_INL_HPP
+// Bodies of plan.hpp.
+#ifndef KDLIB_RECIPE_PLAN_INL_HPP
+#define KDLIB_RECIPE_PLAN_INL_HPP
 
 #include <algorithm>
 #include <chrono>
 
+#include "kdlib/recipe/number_text.hpp"
+#include "kdlib/recipe/plan.hpp"
 #include "kdlib/tensor/tensor.hpp"
-#include "kdlib/tools/distil_plan.hpp"
-#include "kdlib/tools/progress.hpp"
-#include "kdlib/tools/report_html.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -53,8 +52,8 @@ inline std::string plan_line(std::string name, const std::string& value) {
   return "  " + name + value + "\n";
 }
 
-inline double linear_bytes(const DistilSettings& s, const PlanMachine& machine) {
-  return s.quantize == "none" ? machine.scalar_bytes : packed_bytes(s.quantizer());
+inline double linear_bytes(const RecipeSettings& s, const PlanMachine& machine) {
+  return !s.student.rounded ? machine.scalar_bytes : packed_bytes(s.student.rounding());
 }
 
 /// Seconds to write `tokens` tokens with `together` sequences at a time: each step reads the weights it meets, and
@@ -109,13 +108,13 @@ inline PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& te
   return m;
 }
 
-inline double DistilPlan::memory_bytes() const {
+inline double RecipePlan::memory_bytes() const {
   double sum = 0;
   for (const auto& part : memory) sum += part.second;
   return sum;
 }
 
-inline std::string DistilPlan::text() const {
+inline std::string RecipePlan::text() const {
   const auto gib = [](double bytes) { return detail::number_text("%10.3f GiB", bytes / detail::plan_gib); };
   const auto gflop = [](double flops) { return detail::number_text("%.3f GFLOP", flops / 1e9); };
   std::string out = "parameters\n";
@@ -147,16 +146,19 @@ inline std::string DistilPlan::text() const {
 
 namespace detail {
 
-inline void plan_memory(DistilPlan& plan, const DistilSettings& s, const PlannedModels& models, double sequence) {
+inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const PlannedModels& models, double sequence) {
   const PlanMachine& m = plan.machine;
   const ModelCost &t = plan.teacher, &c = plan.student;
-  const bool lora = s.adapts(), scales = s.train == "scales", packed = s.quantize != "none";
-  const double tokens = s.batch * sequence, rows = static_cast<double>(s.batch) * s.max_new_tokens, b = m.scalar_bytes;
+  const bool lora = s.student.adapts(), scales = s.student.trains == RecipeTrains::scales, packed = s.student.rounded;
+  const double tokens = s.training.batch * sequence,
+               rows = static_cast<double>(s.training.batch) * s.text.max_new_tokens, b = m.scalar_bytes;
   auto& memory = plan.memory;
   memory.emplace_back("teacher's weights", (t.linears + t.others) * b + t.experts * m.teacher_expert_bytes);
-  if (packed) memory.emplace_back("student's linear layers, " + s.quantize, c.linears * linear_bytes(s, m));
+  if (packed)
+    memory.emplace_back(concat("student's linear layers, ", packed_kind_name(s.student.format.kind)),
+                        c.linears * linear_bytes(s, m));
   if (packed && !lora && !scales) memory.emplace_back("student's linear layers, as trained", c.linears * b);
-  if (packed && s.train == "qat_lora" && !models.shared_weights)
+  if (packed && s.student.trains == RecipeTrains::qat_lora && !models.shared_weights)
     memory.emplace_back("student's linear layers, under the adapters", c.linears * b);
   if (!models.shared_weights)
     memory.emplace_back(packed ? "student's other weights" : "student's weights",
@@ -171,61 +173,68 @@ inline void plan_memory(DistilPlan& plan, const DistilSettings& s, const Planned
     widest = std::max(widest, layer);
   }
   const double h = static_cast<double>(models.student.hidden_size);
-  memory.emplace_back(s.recompute ? "activations: one layer, and the inputs of all" : "activations of a micro-batch",
-                      tokens * b * (s.recompute ? widest + static_cast<double>(models.student.layers) * h : layers));
-  const double length = std::min<double>(sequence, s.max_length);
-  const double student_cache = s.lambda > 0 ? std::min<double>(student_writers, s.batch) * length * c.kv_values * b : 0;
-  const double teacher_cache = s.data.empty() && s.lambda < 1 ? teacher_writers * length * t.kv_values * b : 0;
+  memory.emplace_back(
+      s.training.recompute ? "activations: one layer, and the inputs of all" : "activations of a micro-batch",
+      tokens * b * (s.training.recompute ? widest + static_cast<double>(models.student.layers) * h : layers));
+  const double length = std::min<double>(sequence, s.text.max_length);
+  const double student_cache =
+      s.text.lambda > 0 ? std::min<double>(student_writers, s.training.batch) * length * c.kv_values * b : 0;
+  const double teacher_cache =
+      s.text.data.empty() && s.text.lambda < 1 ? teacher_writers * length * t.kv_values * b : 0;
   memory.emplace_back("KV cache while text is written", std::max(student_cache, teacher_cache));
   memory.emplace_back("loss workspace (at most)",
-                      std::min(s.workspace * 1048576.0,
+                      std::min(s.training.workspace * 1048576.0,
                                rows * static_cast<double>(models.teacher.vocab_size + models.student.vocab_size) * b));
 }
 
 }  // namespace detail
 
-inline DistilPlan plan_distil(const DistilSettings& s, const PlannedModels& models, const PlanMachine& machine) {
-  DistilPlan plan;
+inline RecipePlan plan_recipe(const RecipeSettings& s, const PlannedModels& models, const PlanMachine& machine) {
+  RecipePlan plan;
   plan.machine = machine;
   plan.teacher = model_cost(models.teacher);
   plan.student = model_cost(models.student);
   const ModelCost &t = plan.teacher, &c = plan.student;
-  const bool lora = s.adapts(), scales = s.train == "scales", frozen_head = lora || scales;
+  const bool lora = s.student.adapts(), scales = s.student.trains == RecipeTrains::scales, frozen_head = lora || scales;
   if (scales)
-    plan.trained_parameters =
-        c.linears / static_cast<double>(s.quantizer().group_size) * (s.quantizer().rule == Int4Rule::affine ? 2 : 1);
+    plan.trained_parameters = c.linears / static_cast<double>(s.student.rounding().group_size) *
+                              (s.student.rounding().rule == Int4Rule::affine ? 2 : 1);
   else
     plan.trained_parameters =
         lora ? static_cast<double>(lora_parameter_count(models.student, s.adapter())) : c.parameters;
-  const double sequence = std::min<double>(models.prompt_tokens + s.max_new_tokens, s.max_length);
+  const double sequence = std::min<double>(models.prompt_tokens + s.text.max_new_tokens, s.text.max_length);
   detail::plan_memory(plan, s, models, sequence);
 
   // A layer's backward pass costs its forward pass once for the inputs' gradient and, where weights are trained, once
   // more for theirs.
-  const bool frozen = s.train == "lora" || (s.train == "qat_lora" && s.straight_through == "identity");
-  const double passes = (frozen ? 2 : 3) + (s.recompute ? 1 : 0), adapters = lora ? 3 * 2 * plan.trained_parameters : 0;
+  const bool frozen =
+      s.student.trains == RecipeTrains::lora ||
+      (s.student.trains == RecipeTrains::qat_lora && s.student.straight_through == StraightThrough::identity);
+  const double passes = (frozen ? 2 : 3) + (s.training.recompute ? 1 : 0),
+               adapters = lora ? 3 * 2 * plan.trained_parameters : 0;
   const double student_layers = c.layer_flops(sequence), teacher_layers = t.layer_flops(sequence);
   plan.student_flops = student_layers + (lora ? 2 * plan.trained_parameters : 0) + 2 * c.head;
   plan.training_flops = passes * student_layers + adapters + 2 * (frozen_head ? 2 : 3) * c.head;
   plan.teacher_flops = teacher_layers + 2 * t.head;
-  plan.step_tokens = s.batch * sequence * s.micro_batches;
-  plan.counted_tokens = static_cast<double>(s.batch) * s.max_new_tokens * s.micro_batches;
+  plan.step_tokens = s.training.batch * sequence * s.training.micro_batches;
+  plan.counted_tokens = static_cast<double>(s.training.batch) * s.text.max_new_tokens * s.training.micro_batches;
   plan.step_flops = plan.step_tokens * (teacher_layers + passes * student_layers + adapters) +
                     plan.counted_tokens * 2 * (t.head + (frozen_head ? 2 : 3) * c.head);
   plan.step_seconds = plan.step_flops / machine.flops;
   const double prompts = plan.step_tokens - plan.counted_tokens, b = machine.scalar_bytes,
                linear = detail::linear_bytes(s, machine);
-  if (s.lambda > 0)
+  if (s.text.lambda > 0)
     plan.writing_seconds +=
-        s.lambda * (detail::writing_seconds(c, plan.counted_tokens, std::min<double>(detail::student_writers, s.batch),
-                                            sequence, linear, b, machine) +
-                    prompts * student_layers / machine.flops);
-  if (s.data.empty() && s.lambda < 1)
+        s.text.lambda *
+        (detail::writing_seconds(c, plan.counted_tokens, std::min<double>(detail::student_writers, s.training.batch),
+                                 sequence, linear, b, machine) +
+         prompts * student_layers / machine.flops);
+  if (s.text.data.empty() && s.text.lambda < 1)
     plan.writing_seconds +=
-        (1 - s.lambda) * (detail::writing_seconds(t, plan.counted_tokens, detail::teacher_writers, sequence, b,
-                                                  machine.teacher_expert_bytes, machine) +
-                          prompts * teacher_layers / machine.flops);
-  plan.total_seconds = s.steps * (plan.step_seconds + plan.writing_seconds);
+        (1 - s.text.lambda) * (detail::writing_seconds(t, plan.counted_tokens, detail::teacher_writers, sequence, b,
+                                                       machine.teacher_expert_bytes, machine) +
+                               prompts * teacher_layers / machine.flops);
+  plan.total_seconds = s.training.steps * (plan.step_seconds + plan.writing_seconds);
   return plan;
 }
 

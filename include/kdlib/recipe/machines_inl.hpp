@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bodies of machines.hpp.
-#ifndef KDLIB_TOOLS_MACHINES_INL_HPP
-#define KDLIB_TOOLS_MACHINES_INL_HPP
+#ifndef KDLIB_RECIPE_MACHINES_INL_HPP
+#define KDLIB_RECIPE_MACHINES_INL_HPP
 
 #include <sys/statvfs.h>
 
@@ -11,7 +11,7 @@
 
 #include "kdlib/core/error.hpp"
 #include "kdlib/io/paths.hpp"
-#include "kdlib/tools/machines.hpp"
+#include "kdlib/recipe/machines.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {

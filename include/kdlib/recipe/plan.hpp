@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run of `distil` will need, before it starts: parameters, operations, memory by part and time of a step, on
+// What a distillation will need, before it starts: parameters, operations, memory by part and time of a step, on
 // this machine's CPU or on a named accelerator. From configurations alone: no model is loaded.
-#ifndef KDLIB_TOOLS_DISTIL_PLAN_HPP
-#define KDLIB_TOOLS_DISTIL_PLAN_HPP
+#ifndef KDLIB_RECIPE_PLAN_HPP
+#define KDLIB_RECIPE_PLAN_HPP
 
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "kdlib/tools/distil_settings.hpp"
-#include "kdlib/tools/machines.hpp"
-#include "kdlib/tools/model_cost.hpp"
+#include "kdlib/recipe/machines.hpp"
+#include "kdlib/recipe/model_cost.hpp"
+#include "kdlib/recipe/settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -33,7 +33,7 @@ PlanMachine measured_machine(const DecoderConfig& config);
 /// gpt-oss experts as published (MXFP4).
 PlanMachine assumed_machine(const Accelerator& accelerator, const DecoderConfig& teacher);
 
-struct DistilPlan {
+struct RecipePlan {
   ModelCost teacher, student;
   double trained_parameters = 0;
   std::vector<std::pair<std::string, double>> memory;  // part, bytes
@@ -57,10 +57,10 @@ struct PlannedModels {
   double prompt_tokens = 64;    // mean length of a rendered prompt
 };
 
-DistilPlan plan_distil(const DistilSettings& settings, const PlannedModels& models, const PlanMachine& machine);
+RecipePlan plan_recipe(const RecipeSettings& settings, const PlannedModels& models, const PlanMachine& machine);
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/tools/distil_plan_inl.hpp"
+#include "kdlib/recipe/plan_inl.hpp"
 
 #endif

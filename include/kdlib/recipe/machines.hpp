@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a machine can do: a few accelerators by name, and the memory that this machine can still give.
-#ifndef KDLIB_TOOLS_MACHINES_HPP
-#define KDLIB_TOOLS_MACHINES_HPP
+#ifndef KDLIB_RECIPE_MACHINES_HPP
+#define KDLIB_RECIPE_MACHINES_HPP
 
 #include <string>
 #include <string_view>
@@ -32,6 +32,6 @@ double free_disk(const std::string& path);
 
 KDLIB_NAMESPACE_END
 
-#include "kdlib/tools/machines_inl.hpp"
+#include "kdlib/recipe/machines_inl.hpp"
 
 #endif

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bodies of model_cost.hpp.
-#ifndef KDLIB_TOOLS_MODEL_COST_INL_HPP
-#define KDLIB_TOOLS_MODEL_COST_INL_HPP
+#ifndef KDLIB_RECIPE_MODEL_COST_INL_HPP
+#define KDLIB_RECIPE_MODEL_COST_INL_HPP
 
 #include <algorithm>
 #include <cmath>
 
-#include "kdlib/tools/model_cost.hpp"
+#include "kdlib/recipe/model_cost.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 

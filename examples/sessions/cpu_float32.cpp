@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// The session that programs run with --device cpu --dtype float32: compiled once for all of them.
+#define KDLIB_DEFINES_SESSIONS
+#include "kdlib/tools/session_instances.hpp"
+
+KDLIB_SESSIONS()

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a session tells while it runs.
+#ifndef KDLIB_RECIPE_EVENTS_HPP
+#define KDLIB_RECIPE_EVENTS_HPP
+
+#include <cstdint>
+#include <string>
+
+#include "kdlib/recipe/result.hpp"
+#include "kdlib/train/run.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Where a session is.
+enum class SessionPhase : std::uint8_t {
+  waiting,    // run() has not been called
+  checking,   // settings, inputs and the folder
+  loading,    // models and text files
+  rounding,   // the student becomes what is trained: codes, adapters
+  measuring,  // the student before training; held-out text is written first where it is not there
+  training,
+  finishing,  // last measurements, files of the trained student
+  finished,   // the result is there
+  stopped,    // on request; the same settings go on from what is saved
+  failed      // run() threw
+};
+const char* session_phase_name(SessionPhase phase);
+
+/// Text that a model writes.
+struct WritingReport {
+  const char* what = "";  // "the teacher writes", "the student writes", "the teacher writes held-out text"
+  std::int64_t sequences = 0, finished = 0;
+  std::int64_t new_tokens = 0;
+  double seconds = 0;  // of this piece of writing
+};
+
+/// The sink of a session's events. Every call comes from the thread that is in Session::run() or plan(), between two
+/// pieces of work; what it throws ends the session. The defaults do nothing.
+class SessionEvents {
+ public:
+  virtual ~SessionEvents() = default;
+  virtual void on_phase(SessionPhase phase) { static_cast<void>(phase); }
+  /// A sentence for the user: what is loaded, what was odd, what is warned of.
+  virtual void on_note(const std::string& text) { static_cast<void>(text); }
+  virtual void on_writing(const WritingReport& report) { static_cast<void>(report); }
+  /// After each step.
+  virtual void on_step(const StepReport& report) { static_cast<void>(report); }
+  /// A measurement on held-out text after `step` steps.
+  virtual void on_evaluation(std::int64_t step, const EvaluationRow& row) {
+    static_cast<void>(step), static_cast<void>(row);
+  }
+  /// checkpoints/<step> is complete.
+  virtual void on_checkpoint(std::int64_t step) { static_cast<void>(step); }
+  /// result.json is written, or an earlier run's was read.
+  virtual void on_result(const RecipeResult& result) { static_cast<void>(result); }
+};
+
+inline const char* session_phase_name(SessionPhase phase) {
+  constexpr const char* names[] = {"waiting",  "checking",  "loading",  "rounding", "measuring",
+                                   "training", "finishing", "finished", "stopped",  "failed"};
+  return names[static_cast<std::size_t>(phase)];
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

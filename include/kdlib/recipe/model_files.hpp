@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is read and written beside the weights of a model: its tokenizer, where there is one, and the ids that end an
+// answer.
+#ifndef KDLIB_RECIPE_MODEL_FILES_HPP
+#define KDLIB_RECIPE_MODEL_FILES_HPP
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kdlib/text/byte_level_bpe.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// The tokenizer of a Hugging Face directory or GGUF file; empty where it has none. IoError when the path is not there.
+std::optional<Tokenizer> find_model_tokenizer(const std::string& model);
+
+/// Ids that end an answer: the tokenizer's (generation_config.json, config.json, tokenizer_config.json in this order,
+/// or GGUF), else generation_config.json's, else `config_ids` of the model's own configuration.
+std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optional<Tokenizer>& tokenizer,
+                                      const std::vector<std::int32_t>& config_ids);
+
+/// Puts the tokenizer of `model` (directory or GGUF file) into `directory`: files of a directory as they are, those of
+/// a GGUF file made anew from `tokenizer`, if there is one. `context_length`: its model_max_length.
+void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
+                           std::int64_t context_length, const std::string& directory);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/recipe/model_files_inl.hpp"
+
+#endif

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of recipe/run_folder.hpp.
+#ifndef KDLIB_RECIPE_RUN_FOLDER_INL_HPP
+#define KDLIB_RECIPE_RUN_FOLDER_INL_HPP
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/recipe/run_folder.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// A double-quoted YAML scalar.
+inline std::string yaml_quoted(std::string_view text) {
+  static constexpr char hex[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto u = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') (out += '\\') += c;
+    else if (c == '\n') out += "\\n";
+    else if (c == '\t') out += "\\t";
+    else if (u < 0x20 || u == 0x7F) ((out += "\\u00") += hex[u >> 4]) += hex[u & 15u];
+    else out += c;
+  }
+  return out + "\"";
+}
+
+/// Reads the right side of one line of config.yaml: a plain or quoted scalar, or a list of them, and a comment.
+class YamlValueReader {
+ public:
+  YamlValueReader(std::string_view text, std::string place) : text_(text), place_(std::move(place)) {}
+
+  void read(DescribedSetting& setting) {
+    blanks();
+    if (peek() == '[') {
+      setting.form = DescribedSetting::Form::list;
+      ++at_;
+      for (blanks(); peek() != ']'; blanks()) {
+        setting.values.push_back(scalar(",]"));
+        blanks();
+        if (peek() == ',') ++at_;
+        else require<FormatError>(peek() == ']', place_, ": the list is not closed");
+      }
+      ++at_;
+    } else {
+      setting.form = peek() == '"' ? DescribedSetting::Form::text : DescribedSetting::Form::plain;
+      setting.values.push_back(scalar(""));
+    }
+    blanks();
+    require<FormatError>(at_ == text_.size() || peek() == '#', place_, ": something stands behind the value");
+  }
+
+ private:
+  char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
+  void blanks() {
+    while (peek() == ' ') ++at_;
+  }
+  std::string scalar(std::string_view ends) {
+    std::string out;
+    if (peek() != '"') {
+      while (at_ < text_.size() && ends.find(peek()) == std::string_view::npos &&
+             !(peek() == ' ' && text_.substr(at_).find_first_not_of(' ') == text_.substr(at_).find('#')))
+        out += text_[at_++];
+      while (!out.empty() && out.back() == ' ') out.pop_back();
+      return out;
+    }
+    for (++at_; peek() != '"'; ++at_) {
+      require<FormatError>(at_ < text_.size(), place_, ": the quotes are not closed");
+      out += peek() == '\\' ? escaped() : peek();
+    }
+    ++at_;
+    return out;
+  }
+  char escaped() {
+    const char c = ++at_ < text_.size() ? text_[at_] : '\0';
+    if (c == 'n') return '\n';
+    if (c == 't') return '\t';
+    if (c != 'u') return c;
+    require<FormatError>(at_ + 4 < text_.size(), place_, ": the escape is not complete");
+    const std::string digits(text_.substr(at_ + 3, 2));
+    at_ += 4;
+    return static_cast<char>(std::strtol(digits.c_str(), nullptr, 16));
+  }
+
+  std::string_view text_;
+  std::string place_;
+  std::size_t at_ = 0;
+};
+
+/// Removes what killed processes left of files that were not complete. Only under the lock of the folder.
+inline void remove_temporary_files(const std::string& folder) {
+  for (const std::string& name : list_directory(folder)) {
+    const std::string path = join_path(folder, name);
+    if (is_directory(path)) remove_temporary_files(path);
+    else if (name.find(".tmp-") != std::string::npos) remove_tree(path);
+  }
+}
+
+}  // namespace detail
+
+inline FolderLock::~FolderLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+inline void FolderLock::take(const std::string& folder) {
+  fd_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  require<IoError>(fd_ >= 0, "[distil] ", folder, " cannot be opened as a folder");
+  require<IoError>(::flock(fd_, LOCK_EX | LOCK_NB) == 0, "[distil] ", folder,
+                   " is in use by another process; wait for it or choose another --out");
+}
+
+inline std::string run_config_text(const std::vector<DescribedSetting>& settings) {
+  std::string out;
+  for (const DescribedSetting& s : settings) {
+    out += s.key + ": ";
+    if (s.form == DescribedSetting::Form::list) {
+      out += "[";
+      for (std::size_t i = 0; i < s.values.size(); ++i) out += (i == 0 ? "" : ", ") + detail::yaml_quoted(s.values[i]);
+      out += "]";
+    } else {
+      out += s.form == DescribedSetting::Form::text ? detail::yaml_quoted(s.text()) : s.text();
+    }
+    out += (*s.unit != '\0' ? concat("  # ", s.unit) : std::string()) + "\n";
+  }
+  return out;
+}
+
+inline std::vector<DescribedSetting> read_run_config(const std::string& path) {
+  const std::string text = read_file(path, std::uint64_t{1} << 20);
+  std::vector<DescribedSetting> out;
+  std::int64_t number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    begin = end + 1;
+    ++number;
+    if (line.find_first_not_of(' ') == std::string_view::npos || line[line.find_first_not_of(' ')] == '#') continue;
+    const std::size_t colon = line.find(':');
+    require<FormatError>(colon != std::string_view::npos && colon > 0 && line[0] != ' ', path, ":", number,
+                         ": not a line of a run's config.yaml (name: value)");
+    DescribedSetting setting{std::string(line.substr(0, colon)), {}, {}, ""};
+    detail::YamlValueReader(line.substr(colon + 1), concat(path, ":", number)).read(setting);
+    out.push_back(std::move(setting));
+  }
+  return out;
+}
+
+inline void RunFolder::check_same(const std::vector<DescribedSetting>& settings) const {
+  const std::string path = file("config.yaml");
+  const std::vector<DescribedSetting> before = read_run_config(path);
+  for (const DescribedSetting& now : settings) {
+    if (free_recipe_setting(now.key)) continue;
+    for (const DescribedSetting& old : before)
+      require<ConfigError>(old.key != now.key || old.text() == now.text(), "[distil] ", path, " has ", now.key, ": ",
+                           old.text(), ", this command has ", now.text(),
+                           ": continue with the old value, use another --out, or start over with --resume no");
+  }
+}
+
+inline void RunFolder::prepare(const std::vector<DescribedSetting>& settings, bool start_over) {
+  make_directories(path_);
+  lock_.take(path_);
+  detail::remove_temporary_files(path_);
+  if (start_over)
+    for (const char* name : {"result.json", "report.html", "before.json", "config.yaml", "metrics.jsonl", "checkpoints",
+                             "best", "text", "validation_text", "adapter", "model", "base", "packed"})
+      remove_tree(file(name));
+  if (!has("config.yaml")) write_file_atomically(file("config.yaml"), run_config_text(settings));
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

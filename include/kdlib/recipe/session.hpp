@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// A distillation as a library call: from two models and some text to an adapter or a model, with checkpoints, metrics
+// and a result. Nothing is printed, no signal is caught, the thread pool is left as it is.
+#ifndef KDLIB_RECIPE_SESSION_HPP
+#define KDLIB_RECIPE_SESSION_HPP
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/packed_save.hpp"
+#include "kdlib/checkpoint/peft_adapter.hpp"
+#include "kdlib/checkpoint/save.hpp"
+#include "kdlib/eval/agreement.hpp"
+#include "kdlib/eval/perplexity.hpp"
+#include "kdlib/loss/head_loss.hpp"
+#include "kdlib/model/quantize.hpp"
+#include "kdlib/optim/adamw.hpp"
+#include "kdlib/optim/clip.hpp"
+#include "kdlib/recipe/events.hpp"
+#include "kdlib/recipe/objective.hpp"
+#include "kdlib/recipe/plan.hpp"
+#include "kdlib/recipe/run_folder.hpp"
+#include "kdlib/recipe/text.hpp"
+#include "kdlib/teacher/live.hpp"
+#include "kdlib/teacher/remembered.hpp"
+#include "kdlib/teacher/vocabulary.hpp"
+#include "kdlib/train/trainer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// How run() ended.
+struct SessionOutcome {
+  bool finished = false;      // `result` is there
+  bool was_finished = false;  // by an earlier run: nothing was left to do
+  bool stopped = false;       // on request; a new session with the same settings goes on
+  std::int64_t step = 0;      // steps done in all
+  RecipeResult result{};
+};
+
+/// What another thread may ask for at any time.
+struct SessionStatus {
+  SessionPhase phase = SessionPhase::waiting;
+  std::int64_t step = 0, steps = 0;  // done, and of the run
+  double loss = 0;                   // of the last step
+  double tokens_per_s = 0;           // of the last step
+  double seconds = 0;                // of all steps so far
+  bool stopping = false;             // request_stop() was called
+};
+
+/// One run in RecipeSettings::output.folder, which holds config.yaml, metrics.jsonl, checkpoints/, best/, adapter/ or
+/// model/, base/ or packed/ and result.json. What run() throws leaves the folder so that the same settings go on.
+/// Sessions of one process may run one after the other and side by side on threads of their own: they share the thread
+/// pool, and each takes it when it is free. The folder belongs to one session at a time.
+template <class D, class T>
+class Session final : private RunHooks {
+ public:
+  using Model = Decoder<D, T>;
+
+  /// `events` is borrowed. ConfigError where the settings contradict each other.
+  explicit Session(RecipeSettings settings, SessionEvents* events = nullptr);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  /// What the run will need, on this machine (rates are measured) or on `machine`. Loads the models; writes nothing.
+  RecipePlan plan(const Accelerator* machine = nullptr);
+  /// Once. IoError, ConfigError, InputError, FormatError, TrainingError as the parts throw them.
+  SessionOutcome run();
+
+  /// From any thread, or a signal handler: run() and plan() end at the next kernel, line or piece of a file, during a
+  /// step after it, with everything saved. plan() then throws StopRequested.
+  void request_stop() noexcept { stop_.store(true); }
+  /// What request_stop() sets.
+  std::atomic<bool>& stop_flag() noexcept { return stop_; }
+  /// From any thread.
+  SessionStatus status() const;
+
+  const RecipeSettings& settings() const { return s_; }
+  /// What was trained; nullptr before it is loaded and where an earlier run had finished.
+  Model* student() { return student_ ? &*student_ : nullptr; }
+  /// The text it is measured on; empty where an earlier run had finished.
+  const TokenBatch& held_out() const { return held_out_; }
+  /// "threads 2, device cpu, ...": what decides the last bits.
+  static std::string environment_text();
+
+ private:
+  void on_step(const StepReport& report) override;
+  void on_message(const std::string& text) override { note(text); }
+  Evaluation evaluate(std::int64_t step) override;
+  void write_files(const std::string& folder, std::int64_t, bool) override { write_student(folder); }
+  void on_checkpoint(std::int64_t step) override;
+
+  SessionOutcome run_phases();
+  bool finished_before(SessionOutcome& outcome);
+  void load();
+  void load_models(std::optional<Tokenizer>& tokenizer);
+  void prepare_student();
+  void round_student();
+  EvaluationRow measure(const char* name);
+  void measure_before();
+  RunSettings run_settings();
+  RunResult train();
+  RecipeResult finish(const RunResult& run);
+  void add_facts(RecipeResult& result, const RunResult& run) const;
+  void write_student(const std::string& folder);
+  void write_base();
+  std::string write_codes(const char* name, bool base);
+  void write_tokenizer(const char* name);
+  void write_merged(RecipeResult& result);
+  std::string student_name() const;
+  EvaluationSettings evaluation_settings() const {
+    return {.workspace_bytes = std::int64_t{s_.training.workspace} << 20};
+  }
+  std::string path(const char* name) const { return folder_.file(name); }
+  void enter(SessionPhase phase);
+  void note(const std::string& text);
+
+  const RecipeSettings s_;
+  SessionEvents silent_;
+  SessionEvents& events_;
+  RunFolder folder_;
+  std::atomic<bool> stop_{false};
+  mutable std::mutex status_mutex_;
+  SessionStatus status_;
+  std::optional<Model> teacher_, student_;
+  std::optional<RecipeTexts<Model>> text_;
+  std::optional<RememberedTeacher<Model>> held_out_teacher_;
+  TokenBatch held_out_;
+  RecipeResult before_;
+  std::optional<EvaluationRow> last_;  // newest evaluation and its step
+  std::int64_t last_step_ = -1;
+  std::string rounded_, packed_;  // the format; the form of the files that hold it, empty where none do
+  bool shares_weights_ = false;
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/recipe/session_inl.hpp"
+
+#endif

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of recipe/session.hpp: the order of the phases. Measuring and training are in session_training_inl.hpp, what
+// is written in session_files_inl.hpp.
+#ifndef KDLIB_RECIPE_SESSION_INL_HPP
+#define KDLIB_RECIPE_SESSION_INL_HPP
+
+#include "kdlib/recipe/session.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// What a run trains and what it will leave behind.
+inline std::string trained_text(const RecipeStudent& s) {
+  const bool lora = s.trains == RecipeTrains::lora;
+  if (lora && !s.rounded) return "an adapter; adapter/ holds it in PEFT's form";
+  if (lora)
+    return "an adapter beside frozen codes; adapter/ holds it in PEFT's form, base/ the codes that it belongs to";
+  if (!s.rounded) return "every weight; model/ holds them";
+  const char* what = s.trains == RecipeTrains::qat_lora ? "an adapter inside the rounding, Q(W + s B A)"
+                     : s.trains == RecipeTrains::all    ? "every weight, linear layers through their codes"
+                                                        : "the scales of the codes";
+  return concat(
+      what, "; model/ holds the values of the codes in float32, exactly those that were trained, packed/ the codes");
+}
+
+inline std::string mebibytes_text(std::int64_t bytes) {
+  return number_text("%.1f", static_cast<double>(bytes) / 1048576.0);
+}
+
+}  // namespace detail
+
+template <class D, class T>
+Session<D, T>::Session(RecipeSettings settings, SessionEvents* events)
+    : s_(std::move(settings)), events_(events != nullptr ? *events : silent_), folder_(s_.output.folder) {
+  check_recipe(s_);
+}
+
+template <class D, class T>
+SessionStatus Session<D, T>::status() const {
+  const std::lock_guard<std::mutex> lock(status_mutex_);
+  SessionStatus status = status_;
+  status.stopping = stop_.load();
+  return status;
+}
+
+template <class D, class T>
+void Session<D, T>::enter(SessionPhase phase) {
+  {
+    const std::lock_guard<std::mutex> lock(status_mutex_);
+    status_.phase = phase;
+  }
+  events_.on_phase(phase);
+  check_stop();
+}
+
+template <class D, class T>
+void Session<D, T>::note(const std::string& text) {
+  events_.on_note(text);
+}
+
+template <class D, class T>
+SessionOutcome Session<D, T>::run() {
+  require<Error>(status().phase == SessionPhase::waiting, "[Session] run() was called before: make another session");
+  const StopScope scope(&stop_);
+  SessionOutcome outcome;
+  try {
+    outcome = run_phases();
+  } catch (const StopRequested&) {
+    outcome.stopped = true;
+    outcome.step = status().step;
+    note(status().phase == SessionPhase::finishing
+             ? "stopped after the last step; everything is saved: the same command continues"
+             : "stopped before the first step; the same command starts again");
+  } catch (...) {
+    const StopScope shield(nullptr);
+    enter(SessionPhase::failed);
+    throw;
+  }
+  const StopScope shield(nullptr);
+  enter(outcome.stopped ? SessionPhase::stopped : SessionPhase::finished);
+  return outcome;
+}
+
+template <class D, class T>
+SessionOutcome Session<D, T>::run_phases() {
+  SessionOutcome outcome;
+  enter(SessionPhase::checking);
+  if (finished_before(outcome)) return outcome;
+  load();
+  folder_.prepare(describe(s_), s_.output.resume == RecipeResume::no);  // after loading: a wrong path leaves nothing
+  measure_before();
+  write_base();
+  const RunResult run = train();
+  outcome.step = run.step;
+  outcome.stopped = run.stopped;
+  if (run.stopped) {
+    note(concat("stopped at step ", run.step, " of ", s_.training.steps,
+                "; everything is saved: the same command continues"));
+    return outcome;
+  }
+  outcome.result = finish(run);
+  outcome.finished = true;
+  return outcome;
+}
+
+/// Answers true, with the result, where the folder holds a finished run of these settings.
+template <class D, class T>
+bool Session<D, T>::finished_before(SessionOutcome& outcome) {
+  if (s_.output.resume == RecipeResume::no || !folder_.has("config.yaml")) return false;
+  folder_.check_same(describe(s_));
+  if (!folder_.has("result.json")) return false;
+  outcome.result = read_result_json(path("result.json"));
+  outcome.finished = outcome.was_finished = true;
+  outcome.step = outcome.result.steps;
+  note(concat("this run is finished: ", folder_.path(), " (--resume no starts it over)"));
+  events_.on_result(outcome.result);
+  return true;
+}
+
+template <class D, class T>
+RecipePlan Session<D, T>::plan(const Accelerator* machine) {
+  const StopScope scope(&stop_);
+  if (!text_) load();
+  const DecoderConfig& teacher = teacher_->config();
+  const PlanMachine where = machine == nullptr ? measured_machine<D, T>(teacher) : assumed_machine(*machine, teacher);
+  return plan_recipe(s_, {teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()}, where);
+}
+
+template <class D, class T>
+void Session<D, T>::load() {
+  if (text_) return;  // plan() has loaded it
+  enter(SessionPhase::loading);
+  std::optional<Tokenizer> tokenizer;
+  load_models(tokenizer);
+  for (const Model* model : {&*teacher_, &*student_})
+    for (const std::string& text : model->notes()) note(text);
+  prepare_student();
+  text_.emplace(s_, *teacher_, std::move(tokenizer), [this](const WritingReport& report) {
+    events_.on_writing(report);
+    check_stop();
+  });
+}
+
+template <class D, class T>
+void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
+  const RecipeModels& models = s_.models;
+  const RecipeTrains trains = s_.student.trains;
+  note(concat("loading ", models.teacher));
+  const bool shares = models.student_path() == models.teacher && trains != RecipeTrains::all;
+  // What is trained through codes needs its weights in memory; a teacher that shares them has them there, too.
+  const WeightStorage of_student = trains == RecipeTrains::lora ? WeightStorage::in_file : WeightStorage::decoded;
+  teacher_.emplace(Model::from_pretrained(
+      models.teacher, {.trainable = false, .weights = shares ? of_student : WeightStorage::in_file}));
+  tokenizer = find_model_tokenizer(models.teacher);
+  if (tokenizer) check_tokenizer_fits(*tokenizer, teacher_->vocab_size());
+  if (shares) {
+    student_.emplace(teacher_->share());
+    shares_weights_ = true;
+    return;
+  }
+  student_.emplace(
+      Model::from_pretrained(models.student_path(), {.trainable = trains == RecipeTrains::all, .weights = of_student}));
+  const std::optional<Tokenizer> other = find_model_tokenizer(models.student_path());
+  const std::int64_t ids = common_vocabulary({teacher_->vocab_size(), tokenizer ? &*tokenizer : nullptr},
+                                             {student_->vocab_size(), other ? &*other : nullptr});
+  teacher_->set_real_vocabulary(ids);
+  student_->set_real_vocabulary(ids);
+}
+
+/// Rounds and adapts the student as the settings say.
+template <class D, class T>
+void Session<D, T>::prepare_student() {
+  enter(SessionPhase::rounding);
+  const RecipeTrains trains = s_.student.trains;
+  if (trains == RecipeTrains::qat_lora) add_lora(*student_, s_.adapter());
+  if (s_.student.rounded) round_student();
+  if (trains == RecipeTrains::all && !s_.student.rounded)
+    for (const Linear<D, T>* l : student_->linears())
+      require<ConfigError>(l->packed == nullptr, "[distil] ", s_.models.student_path(), " holds ", l->path,
+                           " packed: its weights cannot be trained; use --train lora");
+  if (trains == RecipeTrains::lora) add_lora(*student_, s_.adapter());
+  note(concat("trained: ", detail::trained_text(s_.student)));
+}
+
+template <class D, class T>
+void Session<D, T>::round_student() {
+  const RecipeTrains trains = s_.student.trains;
+  const QuantizeSettings format = s_.student.rounding();
+  const StudentSettings training{.trains = trains == RecipeTrains::qat_lora ? TrainedPart::adapter
+                                           : trains == RecipeTrains::scales ? TrainedPart::scales
+                                                                            : TrainedPart::weights,
+                                 .straight_through = s_.student.straight_through};
+  const QuantizeReport report =
+      trains == RecipeTrains::lora ? quantize_linear(*student_, format) : quantize_student(*student_, format, training);
+  rounded_ = concat(describe(format), ": ", report.matrices, " matrices in ", detail::mebibytes_text(report.bytes),
+                    " MiB, relative error ", detail::number_text("%.4f", report.relative_error));
+  note(concat("student rounded to ", rounded_));
+}
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/recipe/session_files_inl.hpp"
+#include "kdlib/recipe/session_training_inl.hpp"
+
+#endif

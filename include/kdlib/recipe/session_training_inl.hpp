@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of recipe/session.hpp: what is measured and how the training is set up.
+#ifndef KDLIB_RECIPE_SESSION_TRAINING_INL_HPP
+#define KDLIB_RECIPE_SESSION_TRAINING_INL_HPP
+
+#include "kdlib/recipe/session.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+template <class D, class T>
+std::string Session<D, T>::environment_text() {
+  std::string out;
+  for (const auto& [key, value] : run_environment<D, T>())
+    if (key != "program") out += (out.empty() ? "" : ", ") + key + " " + value;
+  return out;
+}
+
+template <class D, class T>
+EvaluationRow Session<D, T>::measure(const char* name) {
+  const Agreement a = agreement(*student_, *held_out_teacher_, held_out_, evaluation_settings());
+  return {name,         a.forward_kl,      a.reverse_kl,      a.top1,  a.top5,
+          a.perplexity, a.student_entropy, a.teacher_entropy, a.tokens};
+}
+
+/// Rows "teacher" and "rounded" (or "student before"), once in the life of the folder.
+template <class D, class T>
+void Session<D, T>::measure_before() {
+  enter(SessionPhase::measuring);
+  held_out_ = text_->validation();
+  held_out_teacher_.emplace(*teacher_);
+  if (folder_.has("before.json")) {
+    before_ = read_result_json(path("before.json"));
+    return;
+  }
+  const char* name = s_.student.rounded ? "rounded" : "student before";
+  note("measuring the student before training");
+  const EvaluationRow rounded = measure(name);
+  EvaluationRow teacher{"teacher", 0, 0, 1, 1, 0, rounded.teacher_entropy, rounded.teacher_entropy, rounded.tokens};
+  teacher.perplexity = perplexity(*teacher_, held_out_, evaluation_settings()).value();
+  before_.rows = {teacher, rounded};
+  const auto shown = text_->shown_prompts(3);
+  const std::vector<std::string> by_teacher = text_->answers(*teacher_, shown),
+                                 by_student = text_->answers(*student_, shown);
+  for (std::size_t i = 0; i < shown.size(); ++i)
+    before_.samples.push_back({shown[i].text, {{"teacher", by_teacher[i]}, {name, by_student[i]}}});
+  write_file_atomically(path("before.json"), result_json(before_));
+}
+
+template <class D, class T>
+Evaluation Session<D, T>::evaluate(std::int64_t step) {
+  EvaluationRow row = step == 0 ? before_.rows.back() : measure("distilled");
+  note(concat("step ", step, ": held-out forward KL ", detail::number_text("%.4f", row.forward_kl),
+              ", top-1 agreement ", detail::number_text("%.3f", row.top1)));
+  events_.on_evaluation(step, row);
+  Evaluation out;
+  out.values = {{"evaluation/forward_kl", row.forward_kl},
+                {"evaluation/reverse_kl", row.reverse_kl},
+                {"evaluation/top1_agreement", row.top1},
+                {"evaluation/top5_overlap", row.top5},
+                {"evaluation/perplexity", row.perplexity}};
+  out.best_by = row.forward_kl;
+  last_ = std::move(row);
+  last_step_ = step;
+  return out;
+}
+
+template <class D, class T>
+void Session<D, T>::on_step(const StepReport& report) {
+  {
+    const std::lock_guard<std::mutex> lock(status_mutex_);
+    status_.step = report.step;
+    status_.steps = report.steps;
+    status_.loss = report.loss;
+    status_.tokens_per_s = report.tokens_per_s;
+    status_.seconds = report.seconds;
+  }
+  events_.on_step(report);
+}
+
+template <class D, class T>
+void Session<D, T>::on_checkpoint(std::int64_t step) {
+  events_.on_checkpoint(step);
+}
+
+template <class D, class T>
+RunSettings Session<D, T>::run_settings() {
+  const RecipeTraining& t = s_.training;
+  RunSettings run;
+  run.steps = t.steps;
+  run.micro_batches = t.micro_batches;
+  run.clip_norm = t.clip;
+  run.save_every = s_.output.save_every;
+  run.keep = s_.output.keep;
+  run.evaluate_every = s_.output.evaluate_every > 0 ? s_.output.evaluate_every : t.steps;
+  run.evaluate_first = true;
+  run.recompute = t.recompute;
+  run.workspace_bytes = t.workspace << 20;
+  run.replay_routing = s_.text.replay_routing;
+  for (const DescribedSetting& setting : describe(s_))
+    if (!free_recipe_setting(setting.key)) run.settings.emplace_back("--" + setting.key, setting.text());
+  run.hooks = this;
+  run.stop = &stop_;
+  return run;
+}
+
+template <class D, class T>
+RunResult Session<D, T>::train() {
+  enter(SessionPhase::training);
+  const RecipeTraining& t = s_.training;
+  return with_loss(s_.objective, [&](const auto& loss) {
+    Trainer trainer{*student_, text_->source(), Objective{LiveTeacher{*teacher_}, loss},
+                    AdamW{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay}, recipe_rate(t)};
+    return trainer.run(run_settings(), JsonLines{path("metrics.jsonl")}, Directory{folder_.path()});
+  });
+}
+
+template <class D, class T>
+std::string Session<D, T>::student_name() const {
+  const RecipeModels& models = s_.models;
+  const std::string base = models.student_path() == models.teacher ? "a copy of the teacher" : models.student_path();
+  return rounded_.empty() ? base : concat(base, ", ", rounded_);
+}
+
+template <class D, class T>
+void Session<D, T>::add_facts(RecipeResult& result, const RunResult& run) const {
+  result.facts = {{"teacher", s_.models.teacher + " (weights decoded to " + (sizeof(T) == 4 ? "float32)" : "float64)")},
+                  {"student", student_name()}};
+  for (const DescribedSetting& setting : describe(s_)) result.facts.emplace_back("--" + setting.key, setting.text());
+  for (const auto& [key, value] : run_environment<D, T>()) result.facts.emplace_back(key, value);
+  result.facts.emplace_back("wall time of the steps", duration_text(run.seconds));
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

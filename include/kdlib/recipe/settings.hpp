@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a distillation is told: models, what is trained of the student, the objective, the text, the steps, the folder.
+// The defaults are the recipe that `distil` runs. Choices are enumerations; tools/ knows how a command line spells
+// them.
+#ifndef KDLIB_RECIPE_SETTINGS_HPP
+#define KDLIB_RECIPE_SETTINGS_HPP
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/nn/lora.hpp"
+#include "kdlib/nn/quantized_weight.hpp"
+#include "kdlib/optim/concepts.hpp"
+#include "kdlib/quant/coded_data.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What of the student is trained.
+enum class RecipeTrains : std::uint8_t {
+  lora,      // an adapter beside the weights or codes
+  qat_lora,  // an adapter inside the rounding, Q(W + s B A)
+  all,       // every weight; linear maps through their codes where the student is rounded
+  scales     // the scales of the codes
+};
+/// The divergence of each answer token.
+enum class RecipeLossKind : std::uint8_t { forward_kl, reverse_kl, jsd };
+/// The course of the rate after the warm-up.
+enum class RecipeSchedule : std::uint8_t { constant, linear, cosine };
+/// What becomes of an earlier run in the folder.
+enum class RecipeResume : std::uint8_t {
+  automatic,  // it is continued, or its result is answered
+  no          // what it left is removed
+};
+
+/// The word for each value, as command lines and config.yaml have it.
+const char* recipe_word(RecipeTrains value);
+const char* recipe_word(RecipeLossKind value);
+const char* recipe_word(RecipeSchedule value);
+const char* recipe_word(RecipeResume value);
+const char* recipe_word(StraightThrough value);
+/// The value of a word. ConfigError lists the words there are.
+template <class E>
+E recipe_value(const std::string& word);
+
+struct RecipeModels {
+  std::string teacher;  // Hugging Face directory or GGUF file
+  std::string student;  // empty: a copy of the teacher
+
+  const std::string& student_path() const { return student.empty() ? teacher : student; }
+};
+
+/// How the student is made from its model, and what of it is trained.
+struct RecipeStudent {
+  bool rounded = true;        // the linear maps of every layer are rounded to `format` first
+  QuantizeSettings format{};  // int4, groups of 64, symmetric
+  RecipeTrains trains = RecipeTrains::lora;
+  StraightThrough straight_through = StraightThrough::identity;  // of qat_lora and all
+  bool merge = false;                                            // lora on codes: at the end also rounded together
+  LoraSettings adapter{.rank = 16, .alpha = 32};                 // its seed is RecipeSettings::seed
+
+  /// There is an adapter, beside the weights or inside the rounding.
+  bool adapts() const { return trains == RecipeTrains::lora || trains == RecipeTrains::qat_lora; }
+  /// The format as it is used: mxfp4 always has groups of 32.
+  QuantizeSettings rounding() const;
+};
+
+struct RecipeObjective {
+  RecipeLossKind loss = RecipeLossKind::forward_kl;
+  double beta = 0.5;                // jsd: weight of the teacher in the mixture, [0, 1]
+  double temperature = 1;           // both models' logits are divided by it, > 0
+  std::optional<bool> t_squared{};  // loss and gradient times T^2; empty: where the temperature is not 1
+};
+
+/// A file of JSON lines (data/text_lines.hpp).
+struct TextFile {
+  std::string path;
+  bool bundled = false;  // comes with the program: words, which need a tokenizer
+
+  bool empty() const { return path.empty(); }
+};
+
+struct RecipeText {
+  TextFile prompts;                // answered by the teacher or the student
+  TextFile data;                   // given text for the offline part; empty: the teacher answers the prompts
+  TextFile validation;             // held-out prompts or text
+  double lambda = 0;               // share of steps on student-written text, [0, 1]
+  double sample_temperature = 1;   // of the sampler, >= 0
+  std::int64_t top_k = 0;          // 0: off
+  double top_p = 1, min_p = 0;     // 1 and 0: off
+  std::int64_t max_length = 1024;  // tokens of prompt and answer
+  std::int64_t max_new_tokens = 112;
+  bool replay_routing = false;  // student-written text is trained on with the experts that wrote it
+
+  /// Prompts are read and answered.
+  bool writes() const { return data.empty() || lambda > 0; }
+};
+
+struct RecipeTraining {
+  std::int64_t steps = 30;
+  std::int64_t batch = 8;          // sequences of a micro-batch
+  std::int64_t micro_batches = 1;  // of a step
+  double learning_rate = 1e-3;     // peak, > 0
+  RecipeSchedule schedule = RecipeSchedule::linear;
+  std::int64_t warmup = 4;  // steps
+  double weight_decay = 0, beta1 = 0.9, beta2 = 0.999;
+  double clip = 1;               // largest global gradient norm; 0: none
+  bool recompute = false;        // layers run again in the backward pass instead of keeping activations
+  std::int64_t workspace = 256;  // MiB for chunks of logits
+};
+
+struct RecipeOutput {
+  std::string folder = "distilled";
+  std::int64_t save_every = 5;       // steps; 0: only at the end
+  std::int64_t keep = 2;             // newest checkpoints
+  std::int64_t evaluate_every = 10;  // steps; 0: only before and after
+  RecipeResume resume = RecipeResume::automatic;
+};
+
+struct RecipeSettings {
+  RecipeModels models{};
+  RecipeStudent student{};
+  RecipeObjective objective{};
+  RecipeText text{};
+  RecipeTraining training{};
+  RecipeOutput output{};
+  std::uint64_t seed = 1;  // of the order of the text, the sampler, new adapters
+  /// Settings of the caller that are recorded with the run: they stand in config.yaml and among the facts and, except
+  /// those that change no number (free_recipe_setting), must be equal when the run is continued.
+  SettingsList recorded{};
+
+  LoraSettings adapter() const;
+};
+
+/// Refuses combinations that make no sense or are not built, naming the setting and what to do. ConfigError.
+void check_recipe(const RecipeSettings& settings);
+
+/// A setting as config.yaml has it.
+struct DescribedSetting {
+  std::string key;
+  std::vector<std::string> values;  // one, or those of a list
+  enum class Form : std::uint8_t { plain, text, list } form = Form::plain;
+  const char* unit = "";
+
+  /// The values with a blank between them.
+  std::string text() const;
+};
+/// Every setting with its value, under the names of the program's options, in a fixed order; `recorded` comes last.
+std::vector<DescribedSetting> describe(const RecipeSettings& settings);
+/// True for settings that may differ between two attempts of one run, since they change no number of it.
+bool free_recipe_setting(const std::string& key);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/recipe/settings_inl.hpp"
+
+#endif

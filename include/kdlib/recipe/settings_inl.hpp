@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of recipe/settings.hpp.
+#ifndef KDLIB_RECIPE_SETTINGS_INL_HPP
+#define KDLIB_RECIPE_SETTINGS_INL_HPP
+
+#include <charconv>
+
+#include "kdlib/recipe/settings.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// The words of an enumeration in the order of its values.
+template <class E>
+struct RecipeWords;
+template <>
+struct RecipeWords<RecipeTrains> {
+  static constexpr const char* name = "train";
+  static constexpr const char* list[] = {"lora", "qat_lora", "all", "scales"};
+};
+template <>
+struct RecipeWords<RecipeLossKind> {
+  static constexpr const char* name = "loss";
+  static constexpr const char* list[] = {"forward_kl", "reverse_kl", "jsd"};
+};
+template <>
+struct RecipeWords<RecipeSchedule> {
+  static constexpr const char* name = "schedule";
+  static constexpr const char* list[] = {"constant", "linear", "cosine"};
+};
+template <>
+struct RecipeWords<RecipeResume> {
+  static constexpr const char* name = "resume";
+  static constexpr const char* list[] = {"auto", "no"};
+};
+template <>
+struct RecipeWords<StraightThrough> {
+  static constexpr const char* name = "straight-through";
+  static constexpr const char* list[] = {"identity", "clipped"};
+};
+
+template <class E>
+const char* word_of(E value) {
+  return RecipeWords<E>::list[static_cast<std::size_t>(value)];
+}
+
+/// Shortest text that reads back as the same number.
+template <class N>
+std::string shortest_text(N number) {
+  char buffer[64];
+  const auto result = std::to_chars(buffer, buffer + sizeof buffer, number);
+  return std::string(buffer, result.ptr);
+}
+
+/// Collects the settings in the order of config.yaml.
+class SettingsWriter {
+ public:
+  using Form = DescribedSetting::Form;
+
+  SettingsWriter& text(const char* key, std::string value) {
+    list_.push_back({key, {std::move(value)}, Form::text, ""});
+    return *this;
+  }
+  template <class N>
+  SettingsWriter& number(const char* key, N value, const char* unit = "") {
+    list_.push_back({key, {shortest_text(value)}, Form::plain, unit});
+    return *this;
+  }
+  SettingsWriter& flag(const char* key, bool value) {
+    list_.push_back({key, {value ? "on" : "off"}, Form::plain, ""});
+    return *this;
+  }
+  SettingsWriter& flag(const char* key, const std::optional<bool>& value) {
+    list_.push_back({key, {!value ? "auto" : *value ? "on" : "off"}, Form::plain, ""});
+    return *this;
+  }
+  SettingsWriter& words(const char* key, std::vector<std::string> values) {
+    list_.push_back({key, std::move(values), Form::list, ""});
+    return *this;
+  }
+  std::vector<DescribedSetting> take() { return std::move(list_); }
+
+ private:
+  std::vector<DescribedSetting> list_;
+};
+
+inline std::vector<std::string> target_words(const LoraSettings& adapter) {
+  std::vector<std::string> words = adapter.targets.names;
+  if (adapter.targets.all) words.emplace_back("all-linear");
+  if (adapter.routers) words.emplace_back("routers");
+  return words;
+}
+
+inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
+  const RecipeStudent& student = s.student;
+  w.text("teacher", s.models.teacher)
+      .text("student", s.models.student)
+      .text("quantize", student.rounded ? packed_kind_name(student.format.kind) : "none")
+      .text("quantize-rule", int4_rule_name(student.format.rule))
+      .number("group-size", student.format.group_size)
+      .flag("double-quant", student.format.double_quantized)
+      .text("train", recipe_word(student.trains))
+      .text("straight-through", recipe_word(student.straight_through))
+      .flag("merge", student.merge)
+      .number("lora-rank", student.adapter.rank)
+      .number("lora-alpha", student.adapter.alpha)
+      .words("lora-targets", target_words(student.adapter));
+}
+
+inline void describe_text(SettingsWriter& w, const RecipeText& t) {
+  const auto path = [](const TextFile& file) { return file.bundled ? std::string() : file.path; };
+  w.number("lambda", t.lambda)
+      .number("sample-temperature", t.sample_temperature)
+      .number("top-k", t.top_k)
+      .number("top-p", t.top_p)
+      .number("min-p", t.min_p)
+      .text("prompts", path(t.prompts))
+      .text("data", path(t.data))
+      .text("validation", path(t.validation))
+      .number("max-length", t.max_length, "tokens")
+      .number("max-new-tokens", t.max_new_tokens, "tokens")
+      .flag("replay-routing", t.replay_routing);
+}
+
+inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
+  w.number("steps", t.steps)
+      .number("batch", t.batch)
+      .number("micro-batches", t.micro_batches)
+      .number("learning-rate", t.learning_rate)
+      .text("schedule", recipe_word(t.schedule))
+      .number("warmup", t.warmup, "steps")
+      .number("weight-decay", t.weight_decay)
+      .number("beta1", t.beta1)
+      .number("beta2", t.beta2)
+      .number("clip", t.clip)
+      .flag("recompute", t.recompute)
+      .number("workspace", t.workspace, "MiB");
+}
+
+}  // namespace detail
+
+inline const char* recipe_word(RecipeTrains value) { return detail::word_of(value); }
+inline const char* recipe_word(RecipeLossKind value) { return detail::word_of(value); }
+inline const char* recipe_word(RecipeSchedule value) { return detail::word_of(value); }
+inline const char* recipe_word(RecipeResume value) { return detail::word_of(value); }
+inline const char* recipe_word(StraightThrough value) { return detail::word_of(value); }
+
+template <class E>
+E recipe_value(const std::string& word) {
+  std::string words;
+  std::size_t at = 0;
+  for (const char* known : detail::RecipeWords<E>::list) {
+    if (word == known) return static_cast<E>(at);
+    words += concat(words.empty() ? "" : ", ", known);
+    ++at;
+  }
+  fail<ConfigError>("[recipe] ", detail::RecipeWords<E>::name, " is '", word, "'; it must be one of ", words);
+}
+
+inline QuantizeSettings RecipeStudent::rounding() const {
+  QuantizeSettings settings = format;
+  if (settings.kind == PackedKind::mxfp4) settings.group_size = 32;
+  return settings;
+}
+
+inline LoraSettings RecipeSettings::adapter() const {
+  LoraSettings settings = student.adapter;
+  settings.seed = seed;
+  return settings;
+}
+
+inline std::string DescribedSetting::text() const {
+  std::string out;
+  for (const std::string& value : values) out += (out.empty() ? "" : " ") + value;
+  return out;
+}
+
+inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
+  detail::SettingsWriter w;
+  detail::describe_models(w, s);
+  w.text("loss", recipe_word(s.objective.loss))
+      .number("beta", s.objective.beta)
+      .number("temperature", s.objective.temperature)
+      .flag("t-squared", s.objective.t_squared);
+  detail::describe_text(w, s.text);
+  detail::describe_training(w, s.training);
+  w.text("out", s.output.folder)
+      .number("save-every", s.output.save_every, "steps")
+      .number("keep", s.output.keep)
+      .number("evaluate-every", s.output.evaluate_every, "steps")
+      .text("resume", recipe_word(s.output.resume))
+      .number("seed", s.seed);
+  for (const auto& [key, value] : s.recorded) w.text(key.c_str(), value);
+  return w.take();
+}
+
+inline bool free_recipe_setting(const std::string& key) {
+  for (const char* name :
+       {"out", "threads", "keep", "save-every", "resume", "dry-run", "device", "dtype", "config", "preset"})
+    if (key == name) return true;
+  return false;
+}
+
+inline void check_recipe(const RecipeSettings& s) {
+  const RecipeStudent& student = s.student;
+  const RecipeText& text = s.text;
+  const bool lora = student.trains == RecipeTrains::lora;
+  require<ConfigError>(!s.models.teacher.empty(), "[distil] no teacher is named; --teacher is needed");
+  require<ConfigError>(!s.output.folder.empty(), "[distil] --out is empty; it must name a folder");
+  if (student.rounded) check_quantize_settings(student.rounding());
+  require<ConfigError>(
+      (student.trains != RecipeTrains::qat_lora && student.trains != RecipeTrains::scales) || student.rounded,
+      "[distil] --train ", recipe_word(student.trains), " trains through codes; --quantize none has none");
+  require<ConfigError>(student.trains != RecipeTrains::qat_lora || !student.adapter.routers,
+                       "[distil] --lora-targets routers belongs to --train lora: routers are not rounded");
+  require<ConfigError>(!student.merge || (lora && student.rounded),
+                       "[distil] --merge belongs to --train lora with --quantize");
+  require<ConfigError>(!text.replay_routing || text.lambda > 0,
+                       "[distil] --replay-routing follows the experts that wrote the student's text; with --lambda 0 "
+                       "the student writes none: leave it out, or --replay-routing=off");
+  require<ConfigError>(text.max_new_tokens < text.max_length, "[distil] --max-new-tokens ", text.max_new_tokens,
+                       " leaves no room for a prompt within --max-length ", text.max_length);
+  require<ConfigError>(text.data.empty() || text.lambda < 1,
+                       "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
+  require<ConfigError>(text.lambda == 0 || (text.top_k == 0 && text.top_p == 1 && text.min_p == 0),
+                       "[distil] --top-k, --top-p and --min-p change the distribution that the student writes from, "
+                       "while the loss scores the full one (trap C37); with --lambda above 0 leave them out");
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

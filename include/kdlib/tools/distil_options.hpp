@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line of `distil`: options with the defaults of the recipe, and how their words become its settings.
+#ifndef KDLIB_TOOLS_DISTIL_OPTIONS_HPP
+#define KDLIB_TOOLS_DISTIL_OPTIONS_HPP
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kdlib/recipe/settings.hpp"
+#include "kdlib/tools/options.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// How a command line says the rounding of a model.
+struct RoundingWords {
+  std::string kind = "int4";  // none: no rounding
+  std::string rule = "symmetric";
+
+  bool rounds() const { return kind != "none"; }
+  /// Kind and rule into `format`, which has the numbers. ConfigError: no such kind.
+  void apply(QuantizeSettings& format) const;
+  /// The format that words and numbers give: mxfp4 always has groups of 32.
+  QuantizeSettings format(QuantizeSettings numbers) const;
+};
+
+/// Who asks: the program `distil`, or one that brings its own models and needs no --teacher.
+struct DistilProgram {
+  std::string name = "distil";
+  std::string purpose =
+      "Distils a student from a frozen teacher: forward or reverse KL or JSD of every answer token, on text that the "
+      "teacher or the student writes.";
+  bool needs_teacher = true;
+};
+
+/// One command line. Numbers and paths are bound to the settings themselves, words to members of this class.
+class DistilCommand {
+ public:
+  explicit DistilCommand(const DistilProgram& program = {}, RecipeSettings defaults = {});
+  DistilCommand(const DistilCommand&) = delete;
+  DistilCommand& operator=(const DistilCommand&) = delete;
+
+  /// For options of the program's own, which are recorded with the run; before parse().
+  Options& options() { return options_; }
+
+  /// UsageError, HelpRequested as Options::parse; ConfigError for combinations that make no sense or are not built,
+  /// naming the option and what to do.
+  void parse(int argc, const char* const* argv);
+
+  RecipeSettings& settings() { return settings_; }
+  const std::string& device() const { return device_; }
+  const std::string& dtype() const { return dtype_; }
+  /// The device and type that models are loaded with: those of the options or, where a plan is for an accelerator's
+  /// data sheet, this machine's.
+  std::string session_device() const { return for_data_sheet() ? "cpu" : device_; }
+  std::string session_dtype() const { return for_data_sheet() ? "auto" : dtype_; }
+  bool dry_run() const { return dry_run_; }
+  int threads() const { return threads_; }  // 0: all CPUs of the process
+
+ private:
+  void add_models(bool needs_teacher);
+  void add_objective();
+  void add_text();
+  void add_training();
+  void add_output();
+  void apply_preset(const std::string& name);
+  void words_to_settings();
+  void check() const;
+  void record();
+  bool for_data_sheet() const { return dry_run_ && device_ != "cpu" && device_ != "cuda"; }
+
+  RecipeSettings settings_;
+  RoundingWords rounding_;
+  std::string train_, straight_through_, loss_, schedule_, resume_;
+  std::vector<std::string> lora_targets_;
+  std::string preset_ = "fast", device_ = "cpu", dtype_ = "auto";
+  bool dry_run_ = false;
+  int threads_ = 0;
+  Options options_;
+};
+
+/// Fills in the files of prompts and held-out prompts that come with the programs where none are named and some are
+/// needed: from the folder KDLIB_DATA_DIR of the environment, else where the programs were built. ConfigError where
+/// they are not there.
+void fill_bundled_text(RecipeText& text);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/tools/distil_options_inl.hpp"
+
+#endif

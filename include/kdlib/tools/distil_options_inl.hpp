@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of distil_options.hpp.
+#ifndef KDLIB_TOOLS_DISTIL_OPTIONS_INL_HPP
+#define KDLIB_TOOLS_DISTIL_OPTIONS_INL_HPP
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kdlib/io/paths.hpp"
+#include "kdlib/tools/distil_options.hpp"
+#include "kdlib/tools/yaml_settings.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline void RoundingWords::apply(QuantizeSettings& format) const {
+  if (rounds()) format.kind = packed_kind(kind);
+  format.rule = rule == "affine" ? Int4Rule::affine : rule == "asymmetric" ? Int4Rule::asymmetric : Int4Rule::symmetric;
+}
+
+inline QuantizeSettings RoundingWords::format(QuantizeSettings numbers) const {
+  RecipeStudent student{.rounded = rounds(), .format = numbers};
+  apply(student.format);
+  return student.rounding();
+}
+
+inline DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings defaults)
+    : settings_(std::move(defaults)), options_(program.name, program.purpose) {
+  const RecipeStudent& student = settings_.student;
+  rounding_ = {student.rounded ? packed_kind_name(student.format.kind) : "none", int4_rule_name(student.format.rule)};
+  train_ = recipe_word(student.trains);
+  straight_through_ = recipe_word(student.straight_through);
+  lora_targets_ = detail::target_words(student.adapter);
+  loss_ = recipe_word(settings_.objective.loss);
+  schedule_ = recipe_word(settings_.training.schedule);
+  resume_ = recipe_word(settings_.output.resume);
+  add_models(program.needs_teacher);
+  add_objective();
+  add_text();
+  add_training();
+  add_output();
+  options_.group("General")
+      .presets(
+          preset_, {"fast", "quality", "lean"},
+          [](void* self, const std::string& name) { static_cast<DistilCommand*>(self)->apply_preset(name); }, this)
+      .config_file(read_yaml_settings)
+      .common(threads_, settings_.seed);
+}
+
+inline void DistilCommand::add_models(bool needs_teacher) {
+  Options& o = options_;
+  RecipeStudent& student = settings_.student;
+  o.group("Models").add("teacher", settings_.models.teacher, "MODEL",
+                        "frozen teacher: Hugging Face directory or GGUF file");
+  if (needs_teacher) o.required();
+  o.add("student", settings_.models.student, "MODEL",
+        needs_teacher ? "student (default: a copy of the teacher)" : "student: Hugging Face directory")
+      .add("quantize", rounding_.kind, "KIND", "round the student's linear layers first")
+      .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
+      .add("quantize-rule", rounding_.rule, "RULE",
+           "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an "
+           "integer one")
+      .choices({"symmetric", "affine", "asymmetric"})
+      .add("group-size", student.format.group_size, "N", "weights that share a scale (mxfp4: 32)")
+      .at_least(1)
+      .add("double-quant", student.format.double_quantized, "nf4, fp4: keep the scales themselves in 8 bits")
+      .add("train", train_, "WHAT",
+           "what is trained: lora, an adapter beside the (rounded) weights; qat_lora, an adapter inside the rounding, "
+           "Q(W + BA); all, every weight, linear layers through "
+           "the rounding; scales, those of the codes")
+      .choices({"lora", "qat_lora", "all", "scales"})
+      .add("straight-through", straight_through_, "RULE",
+           "gradient of the rounding for qat_lora and all: 1 everywhere, or 0 at the lowest and highest integer code")
+      .choices({"identity", "clipped"})
+      .add("merge", student.merge,
+           "lora with --quantize: at the end also round weights and adapter together into model/, and say what that "
+           "costs")
+      .add("lora-rank", student.adapter.rank, "N", "rank of the adapters")
+      .at_least(1)
+      .add("lora-alpha", student.adapter.alpha, "X", "adapters are scaled by alpha / rank")
+      .above(0)
+      .add("lora-targets", lora_targets_, "LIST",
+           "module names that get an adapter, or all-linear; routers adds those of a mixture");
+}
+
+inline void DistilCommand::add_objective() {
+  Options& o = options_;
+  RecipeObjective& s = settings_.objective;
+  o.group("Loss")
+      .add("loss", loss_, "NAME", "divergence of each answer token")
+      .choices({"forward_kl", "reverse_kl", "jsd"})
+      .add("beta", s.beta, "X", "jsd: weight of the teacher in the mixture; 0 and 1 are forward and reverse KL")
+      .at_least(0)
+      .at_most(1)
+      .add("temperature", s.temperature, "T", "of the loss: both models' logits are divided by it")
+      .above(0)
+      .add("t-squared", s.t_squared, "multiply loss and gradient by T^2 (auto: on where T is not 1)");
+}
+
+inline void DistilCommand::add_text() {
+  Options& o = options_;
+  RecipeText& s = settings_.text;
+  o.group("Text")
+      .add("lambda", s.lambda, "X",
+           "share of steps whose answers the student writes (on-policy); the others use given or teacher-written text")
+      .at_least(0)
+      .at_most(1)
+      .add("sample-temperature", s.sample_temperature, "T", "of the sampler that writes answers; 0: greedy")
+      .at_least(0)
+      .add("top-k", s.top_k, "N", "sampler: keep the N likeliest tokens; 0: all")
+      .at_least(0)
+      .add("top-p", s.top_p, "X", "sampler: keep the likeliest tokens up to this mass")
+      .above(0)
+      .at_most(1)
+      .add("min-p", s.min_p, "X", "sampler: drop tokens below this share of the likeliest")
+      .at_least(0)
+      .at_most(1)
+      .add("prompts", s.prompts.path, "FILE", "prompts, JSON lines (default: the bundled ones)")
+      .add("data", s.data.path, "FILE", "given text for the offline part, JSON lines (default: the teacher writes it)")
+      .add("validation", s.validation.path, "FILE", "held-out prompts or text, JSON lines (default: the bundled ones)")
+      .add("max-length", s.max_length, "N", "longest prompt and answer together", "tokens")
+      .at_least(2)
+      .add("max-new-tokens", s.max_new_tokens, "N", "longest answer", "tokens")
+      .at_least(1)
+      .add("replay-routing", s.replay_routing,
+           "mixtures of experts: train on student-written text with the experts that wrote it");
+}
+
+inline void DistilCommand::add_training() {
+  Options& o = options_;
+  RecipeTraining& s = settings_.training;
+  o.group("Training")
+      .add("steps", s.steps, "N", "optimiser steps")
+      .at_least(1)
+      .add("batch", s.batch, "N", "sequences of a micro-batch")
+      .at_least(1)
+      .add("micro-batches", s.micro_batches, "N", "micro-batches of a step; their gradients are summed")
+      .at_least(1)
+      .add("learning-rate", s.learning_rate, "X", "peak rate of AdamW")
+      .above(0)
+      .add("schedule", schedule_, "NAME", "course of the rate after the warm-up")
+      .choices({"constant", "linear", "cosine"})
+      .add("warmup", s.warmup, "N", "steps over which the rate rises to its peak", "steps")
+      .at_least(0)
+      .add("weight-decay", s.weight_decay, "X", "AdamW, on tensors of two or more dimensions")
+      .at_least(0)
+      .add("beta1", s.beta1, "X", "AdamW")
+      .at_least(0)
+      .at_most(0.999999)
+      .add("beta2", s.beta2, "X", "AdamW")
+      .at_least(0)
+      .at_most(0.999999999)
+      .add("clip", s.clip, "X", "largest global gradient norm; 0: no clipping")
+      .at_least(0)
+      .add("recompute", s.recompute, "run each layer again in the backward pass instead of keeping its activations")
+      .add("workspace", s.workspace, "N", "memory for chunks of logits", "MiB")
+      .at_least(1);
+}
+
+inline void DistilCommand::add_output() {
+  Options& o = options_;
+  RecipeOutput& s = settings_.output;
+  o.group("Output")
+      .add("out", s.folder, "DIR",
+           "folder for config.yaml, metrics.jsonl, checkpoints, adapter, report.html, result.json")
+      .add("save-every", s.save_every, "N", "checkpoint every N steps; 0: only at the end", "steps")
+      .at_least(0)
+      .add("keep", s.keep, "N", "newest checkpoints that are kept")
+      .at_least(1)
+      .add("evaluate-every", s.evaluate_every, "N", "held-out evaluation every N steps; 0: only before and after",
+           "steps")
+      .at_least(0)
+      .add("resume", resume_, "WHEN",
+           "auto: continue what --out holds; no: start over and remove what an earlier run left there")
+      .choices({"auto", "no"})
+      .add("dry-run", dry_run_, "print parameters, operations, predicted memory and time, and stop")
+      .add("device", device_, "NAME",
+           "cpu; of --dry-run also H100, H200, A100, L40S, RTX 4090 (data sheets; the CPU's rates are measured)")
+      .add("dtype", dtype_, "NAME", "scalar type of weights and activations; auto: the best that the device has")
+      .choices({"auto", "float32", "bfloat16"});
+}
+
+/// The presets of --help: `fast` is the defaults.
+inline void DistilCommand::apply_preset(const std::string& name) {
+  RecipeTraining& training = settings_.training;
+  if (name == "quality") {
+    training.steps = 300;
+    training.learning_rate = 3e-4;
+    training.warmup = 20;
+    settings_.student.format.group_size = 32;
+    settings_.output.save_every = 25;
+    settings_.output.evaluate_every = 50;
+  } else if (name == "lean") {
+    training.batch = 2;
+    training.micro_batches = 4;
+    training.recompute = true;
+    training.workspace = 32;
+  }
+}
+
+inline void DistilCommand::parse(int argc, const char* const* argv) {
+  options_.parse(argc, argv);
+  words_to_settings();
+  check();
+  record();
+  if (!settings_.models.teacher.empty()) check_recipe(settings_);
+}
+
+inline void DistilCommand::words_to_settings() {
+  RecipeStudent& student = settings_.student;
+  student.rounded = rounding_.rounds();
+  rounding_.apply(student.format);
+  student.trains = recipe_value<RecipeTrains>(train_);
+  student.straight_through = recipe_value<StraightThrough>(straight_through_);
+  student.adapter.targets = ModuleChoice();
+  student.adapter.routers = false;
+  for (const std::string& name : lora_targets_) {
+    if (name == "routers") student.adapter.routers = true;
+    else if (name == "all-linear") student.adapter.targets.all = true;
+    else student.adapter.targets.names.push_back(name);
+  }
+  settings_.objective.loss = recipe_value<RecipeLossKind>(loss_);
+  settings_.training.schedule = recipe_value<RecipeSchedule>(schedule_);
+  settings_.output.resume = recipe_value<RecipeResume>(resume_);
+}
+
+/// Options that were given although nothing would read them.
+inline void DistilCommand::check() const {
+  const Options& options = options_;
+  const RecipeStudent& s = settings_.student;
+  require<ConfigError>(
+      !(s.rounded && s.format.kind == PackedKind::mxfp4) || !options.given("group-size") || s.format.group_size == 32,
+      "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
+  require<ConfigError>(!options.given("straight-through") ||
+                           (s.rounded && (s.trains == RecipeTrains::qat_lora || s.trains == RecipeTrains::all)),
+                       "[distil] --straight-through belongs to --train qat_lora and all with --quantize");
+  require<ConfigError>(
+      s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
+      "[distil] --train ", train_, " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
+  require<ConfigError>(!options.given("beta") || loss_ == "jsd", "[distil] --beta belongs to --loss jsd, not to ",
+                       loss_);
+  require<ConfigError>(!for_data_sheet() || dtype_ != "float32", "[distil] --dry-run --device ", device_,
+                       " plans with the data sheet's bfloat16; leave out --dtype float32");
+}
+
+/// Everything that the recipe does not know is recorded with the run.
+inline void DistilCommand::record() {
+  settings_.recorded.clear();
+  const std::vector<DescribedSetting> known = describe(settings_);
+  for (const auto& [key, value] : options_.settings())
+    if (key != "config" &&
+        std::none_of(known.begin(), known.end(), [&key = key](const DescribedSetting& s) { return s.key == key; }))
+      settings_.recorded.emplace_back(key, value);
+}
+
+namespace detail {
+
+/// The file `name` that comes with the programs.
+inline TextFile bundled_text(const char* option, const char* name) {
+  std::vector<std::string> places;
+  if (const char* folder = std::getenv("KDLIB_DATA_DIR")) places.emplace_back(folder);
+#if defined(KDLIB_BUNDLED_DATA_DIR)
+  places.emplace_back(KDLIB_BUNDLED_DATA_DIR);
+#endif
+  for (const std::string& place : places)
+    if (path_exists(join_path(place, name))) return {join_path(place, name), true};
+  fail<ConfigError>("[distil] the bundled file ", name, " is not here; give ", option,
+                    " FILE or set KDLIB_DATA_DIR to the folder that holds it");
+}
+
+}  // namespace detail
+
+inline void fill_bundled_text(RecipeText& text) {
+  if (text.validation.empty()) text.validation = detail::bundled_text("--validation", "validation.jsonl");
+  if (text.writes() && text.prompts.empty()) text.prompts = detail::bundled_text("--prompts", "prompts.jsonl");
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
