@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // What `distil --quantize` leaves: base/ with adapter/, and packed/, give the trained student's logits bit for bit, and
 // the other programs find them.
-#include "kdlib/backend/cpu.hpp"
+#include "support/sessions.hpp"
+
 #include "kdlib/checkpoint/gguf_save.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/model/adapter.hpp"
-#include "kdlib/tools/distil.hpp"
+#include "kdlib/tools/distil_options.hpp"
 #include "support/catch.hpp"
 #include "support/run_program.hpp"
 #include "support/tolerance.hpp"

@@ -78,6 +78,13 @@ class SettingsWriter {
     list_.push_back({key, std::move(values), Form::list, ""});
     return *this;
   }
+  /// Switches and numbers stand without quotes.
+  SettingsWriter& recorded(const std::string& key, const std::string& value) {
+    const bool plain = value == "on" || value == "off" ||
+                       (!value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos);
+    list_.push_back({key, {value}, plain ? Form::plain : Form::text, ""});
+    return *this;
+  }
   std::vector<DescribedSetting> take() { return std::move(list_); }
 
  private:
@@ -190,7 +197,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("evaluate-every", s.output.evaluate_every, "steps")
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);
-  for (const auto& [key, value] : s.recorded) w.text(key.c_str(), value);
+  for (const auto& [key, value] : s.recorded) w.recorded(key, value);
   return w.take();
 }
 

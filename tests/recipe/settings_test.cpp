@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Settings of a recipe: the command line gives every one of them, config.yaml holds every one of them, and combinations
+// that make no sense are refused.
+#include <algorithm>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/recipe/run_folder.hpp"
+#include "kdlib/tools/distil_options.hpp"
+#include "support/catch.hpp"
+#include "support/shared.hpp"
+
+using namespace kdlib;
+using kdlib_tests::contains;
+using kdlib_tests::TemporaryDirectory;
+
+namespace {
+
+std::vector<std::string> sorted_lines(const std::string& text) {
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    lines.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  std::sort(lines.begin(), lines.end());
+  return lines;
+}
+
+/// Reads a command line into `command`.
+void parse(DistilCommand& command, const std::vector<std::string>& arguments) {
+  std::vector<const char*> argv{"distil", "--teacher", "t"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  command.parse(static_cast<int>(argv.size()), argv.data());
+}
+
+/// Every option that a setting stands behind, with a value other than its default.
+const std::vector<std::string> everything_changed{"--student=a model",
+                                                  "--quantize=nf4",
+                                                  "--group-size=128",
+                                                  "--double-quant",
+                                                  "--train=qat_lora",
+                                                  "--lora-rank=3",
+                                                  "--lora-alpha=0.1",
+                                                  "--lora-targets",
+                                                  "q_proj",
+                                                  "v_proj",
+                                                  "--loss=jsd",
+                                                  "--beta=0.25",
+                                                  "--temperature=1.5",
+                                                  "--t-squared=off",
+                                                  "--lambda=0.3",
+                                                  "--sample-temperature",
+                                                  "0.7",
+                                                  "--prompts=p \"q\".x",
+                                                  "--data=d#e",
+                                                  "--validation=v: w",
+                                                  "--max-length=77",
+                                                  "--max-new-tokens=11",
+                                                  "--replay-routing",
+                                                  "--steps=7",
+                                                  "--batch=2",
+                                                  "--micro-batches=3",
+                                                  "--learning-rate=1e-05",
+                                                  "--schedule=cosine",
+                                                  "--warmup=1",
+                                                  "--weight-decay=0.01",
+                                                  "--beta1=0.8",
+                                                  "--beta2=0.99",
+                                                  "--clip=0.5",
+                                                  "--recompute",
+                                                  "--workspace=3",
+                                                  "--out=o",
+                                                  "--save-every=2",
+                                                  "--keep=4",
+                                                  "--evaluate-every=9",
+                                                  "--resume=no",
+                                                  "--straight-through",
+                                                  "clipped",
+                                                  "--preset=lean",
+                                                  "--threads=2",
+                                                  "--seed=18446744073709551615"};
+
+}  // namespace
+
+TEST_CASE("config.yaml holds every option of the command line, with the value that was given", "[recipe]") {
+  for (const auto& arguments : {std::vector<std::string>{}, everything_changed}) {
+    DistilCommand command;
+    parse(command, arguments);
+    CHECK(sorted_lines(run_config_text(describe(command.settings()))) == sorted_lines(command.options().yaml()));
+  }
+}
+
+TEST_CASE("what config.yaml holds is read back, and a setting that differs is refused by name", "[recipe]") {
+  const TemporaryDirectory dir;
+  DistilCommand command, defaults;
+  parse(command, everything_changed);
+  parse(defaults, {});
+  const std::vector<DescribedSetting> all = describe(command.settings());
+  write_file_atomically(dir / "config.yaml", run_config_text(all));
+  const std::vector<DescribedSetting> back = read_run_config(dir / "config.yaml");
+  REQUIRE(back.size() == all.size());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    CHECK(back[i].key == all[i].key);
+    CHECK(back[i].values == all[i].values);
+  }
+  const RunFolder folder(dir.path());
+  CHECK_NOTHROW(folder.check_same(all));
+  const std::vector<DescribedSetting> plain = describe(defaults.settings());
+  int different = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (all[i].values == plain[i].values || free_recipe_setting(all[i].key)) continue;
+    ++different;
+    std::vector<DescribedSetting> changed = all;
+    changed[i].values = plain[i].values;
+    CHECK_THROWS_WITH(folder.check_same(changed), contains(all[i].key + ": " + all[i].text()));
+  }
+  CHECK(different > 30);
+}
+
+TEST_CASE("words of enumerations are read and written, and others are refused with the list", "[recipe]") {
+  for (const RecipeTrains value : {RecipeTrains::lora, RecipeTrains::qat_lora, RecipeTrains::all, RecipeTrains::scales})
+    CHECK(recipe_value<RecipeTrains>(recipe_word(value)) == value);
+  CHECK_THROWS_WITH(recipe_value<RecipeSchedule>("square"),
+                    contains("schedule is 'square'") && contains("constant, linear, cosine"));
+}
+
+TEST_CASE("a library call refuses what a command line would", "[recipe]") {
+  RecipeSettings s;
+  CHECK_THROWS_WITH(check_recipe(s), contains("no teacher"));
+  s.models.teacher = "t";
+  CHECK_NOTHROW(check_recipe(s));
+  s.output.folder = "";
+  CHECK_THROWS_WITH(check_recipe(s), contains("--out is empty"));
+  s.output.folder = "o";
+  s.student.merge = true;
+  s.student.rounded = false;
+  CHECK_THROWS_WITH(check_recipe(s), contains("--merge belongs"));
+  s.student.merge = false;
+  s.text.lambda = 0.5;
+  s.text.top_p = 0.9;
+  CHECK_THROWS_WITH(check_recipe(s), contains("--top-p"));
+}
