@@ -80,6 +80,36 @@ inline RowReference jensen_shannon(const Row& s, const Row& t, double beta, doub
   return finish(factor * value, a, w, temperature);
 }
 
+/// log(a p + b q) from log p and log q.
+inline double log_mixture(double a, double log_p, double b, double log_q) {
+  const double x = std::log(a) + log_p, y = std::log(b) + log_q, high = std::max(x, y);
+  return high + std::log1p(std::exp(std::min(x, y) - high));
+}
+
+inline RowReference skew_forward_kl(const Row& s, const Row& t, double lambda, double temperature = 1) {
+  const Row a = log_softmax(s, temperature), b = log_softmax(t, temperature);
+  double value = 0;
+  Row w;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double log_m = log_mixture(lambda, b[i], 1 - lambda, a[i]);
+    value += times(std::exp(b[i]), b[i] - log_m);
+    w.push_back(-(1 - lambda) * std::exp(a[i] + b[i] - log_m));  // -p_t (1 - lambda) p_s / m
+  }
+  return finish(value, a, w, temperature);
+}
+
+inline RowReference skew_reverse_kl(const Row& s, const Row& t, double lambda, double temperature = 1) {
+  const Row a = log_softmax(s, temperature), b = log_softmax(t, temperature);
+  double value = 0;
+  Row w;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double log_m = log_mixture(1 - lambda, b[i], lambda, a[i]), p = std::exp(a[i]);
+    value += times(p, a[i] - log_m);
+    w.push_back(times(p, a[i] - log_m) - lambda * std::exp(2 * a[i] - log_m));
+  }
+  return finish(value, a, w, temperature);
+}
+
 inline RowReference cross_entropy(const Row& s, std::int32_t label, double temperature = 1) {
   const Row a = log_softmax(s, temperature);
   Row w(s.size(), 0.0);

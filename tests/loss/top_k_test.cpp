@@ -21,7 +21,7 @@ struct Support {
     for (std::size_t i = 0; i < b.size(); ++i)
       if (std::find(ids.begin(), ids.end(), static_cast<std::int32_t>(i)) == ids.end()) tail += std::exp(b[i]);
     for (const std::int32_t id : ids)
-      log_probs.push_back(id < 0 ? T(0) : static_cast<T>(b[static_cast<std::size_t>(id)]));
+      log_probs.push_back(id < 0 ? static_cast<T>(0.0f) : static_cast<T>(b[static_cast<std::size_t>(id)]));
     log_tail.push_back(static_cast<T>(std::log(tail)));
   }
   TopKTargets<T, Cpu> targets(float temperature = 1) const {
@@ -138,6 +138,71 @@ TEMPLATE_TEST_CASE("C7: tails from 1e-3 to 1e-12 keep their value and gradient",
     INFO("depth " << depth << ": " << got.gradient.row(0)[0] << ", expected " << outside);
     CHECK(std::abs(got.gradient.row(0)[0] - outside) < 1e-5 * std::abs(outside));
   }
+}
+
+TEMPLATE_TEST_CASE("tails far below the smallest float keep their value and gradient", "[loss]", double, float, bf16) {
+  // One entry of the support stands `gap` above a flat outside of 999 entries: at T = 0.1 a gap of 10.5 is a tail of
+  // e^-98, at T = 0.01 one of 30 is e^-2993, which no double holds either.
+  struct Case {
+    float temperature;
+    double student_gap, teacher_gap;
+  };
+  for (const Case& c : {Case{0.1f, 10.5, 10.5},
+                        {0.1f, 12, 10},
+                        {0.1f, 10.5, 0.5},
+                        {0.1f, 30, 0.5},
+                        {0.01f, 30, 30},
+                        {0.01f, 32, 30},
+                        {1, 90, 5}})
+    for (const std::size_t peak : {std::size_t{0}, std::size_t{1100}}) {
+      INFO("T = " << c.temperature << ", gaps " << c.student_gap << " and " << c.teacher_gap);
+      const std::size_t v = peak + 1000;
+      const double temperature = static_cast<double>(c.temperature);
+      Row s(v, 0.0), t(v, 0.0);
+      s[peak] = c.student_gap, t[peak] = c.teacher_gap;
+      Support<TestType> a(t, {static_cast<std::int32_t>(peak)}, temperature);
+      const double others = static_cast<double>(v - 1), p = log_softmax(t, temperature)[peak],
+                   q = log_softmax(s, temperature)[peak];
+      const double log_rest_t = log_softmax(t, temperature)[peak == 0 ? 1 : 0] + std::log(others),
+                   log_rest_s = log_softmax(s, temperature)[peak == 0 ? 1 : 0] + std::log(others);
+      a.log_tail[0] = static_cast<TestType>(log_rest_t);
+      const auto got =
+          run<TestType>(TopKForwardKl{.temperature = c.temperature, .t_squared = false}, s, a, {}, c.temperature);
+      const double digits = std::is_same_v<TestType, bf16> ? 1e-2 : 1e-5;
+      CHECK(got.value() == Approx(std::exp(p) * (p - q) + std::exp(log_rest_t) * (log_rest_t - log_rest_s))
+                               .epsilon(digits)
+                               .margin(digits));
+      const double outside = (std::exp(log_rest_s) - std::exp(log_rest_t)) / others / temperature;
+      const Row gradient = got.gradient.row(0);
+      CHECK(gradient[peak] == Approx(-outside * others).epsilon(digits).margin(digits));
+      for (std::size_t i = 0; i < v; ++i)
+        if (i != peak && std::abs(gradient[i] - outside) > digits * std::abs(outside) + digits / others)
+          FAIL("entry " << i << ": " << gradient[i] << ", expected " << outside);
+      const auto reverse =
+          run<TestType>(TopKReverseKl<>{.temperature = c.temperature, .t_squared = false}, s, a, {}, c.temperature);
+      CHECK(reverse.value() == Approx(std::exp(q) * (q - p) + std::exp(log_rest_s) * (log_rest_s - log_rest_t))
+                                   .epsilon(digits)
+                                   .margin(digits));
+    }
+}
+
+TEMPLATE_TEST_CASE("supports beside columns that are masked leave value and gradient finite", "[loss]", double, float) {
+  // The student masks everything outside, an entry of the support, or the first blocks.
+  const Row t(1500, 1.0);
+  Row outside(1500, -INFINITY), inside(1500, 0.0), prefix(1500, -INFINITY);
+  outside[3] = 1, outside[1200] = 0, inside[1200] = -INFINITY;
+  for (std::size_t i = 1100; i < 1500; ++i) prefix[i] = 0.5;
+  for (const Row& s : {outside, inside, prefix}) {
+    const Support<TestType> a(t, {3, 1200});
+    for (const double value : {run<TestType>(tail, s, a).value(), run<TestType>(TopKReverseKl<>{}, s, a).value()}) {
+      CHECK(std::isfinite(value));
+      CHECK(value >= 0);
+    }
+    for (const double g : run<TestType>(tail, s, a).gradient.row(0)) REQUIRE(std::isfinite(g));
+  }
+  // The tail counts as e^-1e6: 1e6 nats times the teacher's mass outside.
+  CHECK(run<TestType>(tail, outside, Support<TestType>(t, {3, 1200})).value() ==
+        Approx(1e6 * 1498 / 1500.0).epsilon(1e-4));
 }
 
 TEST_CASE("top-k gradients equal finite differences under every rule and in sums", "[loss]") {

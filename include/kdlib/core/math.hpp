@@ -25,6 +25,16 @@ template <class P>
 concept Lane = PackLane<P> || ScalarLane<P>;
 
 template <ScalarLane P>
+KDLIB_INLINE P abs(P x) {
+  return x < P(0) ? -x : x;
+}
+/// a * b + c. One rounding where the hardware has it.
+template <ScalarLane P>
+KDLIB_INLINE P fma(P a, P b, P c) {
+  if constexpr (std::is_same_v<P, float>) return ::fmaf(a, b, c);
+  else return ::fma(a, b, c);
+}
+template <ScalarLane P>
 KDLIB_INLINE P exp(P x) {
   if constexpr (std::is_same_v<P, float>) return ::expf(x);
   else return ::exp(x);
@@ -44,20 +54,21 @@ KDLIB_INLINE P log1p(P x) {
   if constexpr (std::is_same_v<P, float>) return ::log1pf(x);
   else return ::log1p(x);
 }
+/// e^x - 1, exact near x = 0, and e^x itself in `exponential`, exact where it is small.
+template <ScalarLane P>
+KDLIB_INLINE P expm1(P x, P& exponential) {
+  exponential = exp(x);
+  return expm1(x);
+}
+/// log y, where `less_one` is y - 1 and more exact than y near y = 1.
+template <ScalarLane P>
+KDLIB_INLINE P log(P y, P less_one) {
+  return abs(less_one) < P(0.25) ? log1p(less_one) : log(y);
+}
 template <ScalarLane P>
 KDLIB_INLINE P sqrt(P x) {
   if constexpr (std::is_same_v<P, float>) return ::sqrtf(x);
   else return ::sqrt(x);
-}
-template <ScalarLane P>
-KDLIB_INLINE P abs(P x) {
-  return x < P(0) ? -x : x;
-}
-/// a * b + c. One rounding where the hardware has it.
-template <ScalarLane P>
-KDLIB_INLINE P fma(P a, P b, P c) {
-  if constexpr (std::is_same_v<P, float>) return ::fmaf(a, b, c);
-  else return ::fma(a, b, c);
 }
 /// The larger, the smaller. NaN in b stays NaN.
 template <ScalarLane P>
@@ -96,6 +107,14 @@ KDLIB_INLINE P log1p(const P& x) {
   return P::log1p(x);
 }
 template <PackLane P>
+KDLIB_INLINE P expm1(const P& x, P& exponential) {
+  return P::expm1(x, exponential);
+}
+template <PackLane P>
+KDLIB_INLINE P log(const P& y, const P& less_one) {
+  return P::log(y, less_one);
+}
+template <PackLane P>
 KDLIB_INLINE P sqrt(const P& x) {
   return P::sqrt(x);
 }
@@ -122,6 +141,24 @@ KDLIB_INLINE P where_not_negative(const P& x, const P& a, const P& b) {
 template <PackLane P>
 KDLIB_INLINE P sign(const P& x) {
   return P::sign(x);
+}
+
+/// (e^x - 1 - x) / x^2 for |x| <= 1/4 in float: the Taylor polynomial of degree 4, its last term spread over the lower
+/// ones (Chebyshev), relative error below 2e-6.
+template <class P>
+KDLIB_INLINE P exp_remainder_factor(const P& x) {
+  const P p = fma(P(8.3488343e-3f), x, P(4.1753472e-2f));
+  return fma(fma(p, x, P(1.6666642e-1f)), x, P(4.9999932e-1f));
+}
+/// e^x - 1 - x for |x| <= 1/4, exact relative to its own size: near x^2 / 2.
+template <ScalarLane P>
+KDLIB_INLINE P exp_remainder(P x) {
+  if constexpr (std::is_same_v<P, double>) return ::expm1(x) - x;
+  else return x * x * exp_remainder_factor<P>(x);
+}
+template <PackLane P>
+KDLIB_INLINE P exp_remainder(const P& x) {
+  return P::exp_remainder(x);
 }
 
 /// A number and its derivative with respect to one variable (forward mode). Losses of a single token are written with

@@ -6,6 +6,7 @@
 
 #include "kdlib/core/error.hpp"
 #include "kdlib/loss/concepts.hpp"
+#include "kdlib/loss/terms.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -24,8 +25,9 @@ struct AdaptiveKl {
 
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
-    const P forward = P(row.head_share), reverse = P(1 - row.head_share), d = x.p_s - x.p_t, h = x.p_s * x.log_ratio;
-    return {forward * (d - x.p_t * x.log_ratio) + reverse * (h - d), fma(reverse, h, forward * d)};
+    const P forward = P(row.head_share), reverse = P(1 - row.head_share);
+    return {forward * kl_term(x.p_t, x.p_s, x.log_ratio) + reverse * kl_term(x.p_s, x.p_t, -x.log_ratio),
+            fma(reverse, x.p_s * x.log_ratio, forward * (x.p_s - x.p_t))};
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const {
     return (1 - row.head_share) * row.reverse_kl;

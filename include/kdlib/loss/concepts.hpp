@@ -203,7 +203,7 @@ struct LabelPoint {
 /// where the derivatives go.
 struct SupportPoint {
   std::span<const double> log_p_t, log_p_s;  // [K]
-  double log_tail_t = 0, log_tail_s = 0;     // -infinity: nothing outside
+  double log_tail_t = 0, log_tail_s = 0;     // log_tail_s = -infinity: nothing outside
   std::span<double> derivative;  // [K] dL / d log p_s, up to one common multiple of p_s (also in tail_derivative)
   double tail_derivative = 0;    // dL / d log tail_s
   bool closed = false;           // the derivatives sum to 0 and nothing outside the support changes
@@ -245,6 +245,20 @@ constexpr bool gives_support = [] {
   if constexpr (requires { Targets::teacher_top_k; }) return Targets::teacher_top_k;
   else return false;
 }();
+/// Losses that lie in [0, largest()] say so by `largest() -> double`: a row's value is cut there, so that rounding of
+/// 1e-7 cannot make a divergence negative or larger than its bound. NaN stays. Terms of a Sum are not cut.
+template <class L>
+constexpr bool has_bounds = requires(const L& l) {
+  { l.largest() } -> std::same_as<double>;
+};
+template <class L>
+KDLIB_HOST_DEVICE double within_bounds(const L& l, double value, double weight = 1) {
+  if constexpr (has_bounds<L>) {
+    const double most = weight * l.largest();
+    return value < 0 ? 0 : (value > most ? most : value);
+  }
+  return value;
+}
 template <class L>
 constexpr bool has_derivative_sum = requires(const L& l, const RowStatistics& r) {
   { l.derivative_sum(r) } -> std::same_as<double>;

@@ -4,6 +4,7 @@
 #define KDLIB_LOSS_CONCEPTS_INL_HPP
 
 #include "kdlib/loss/concepts.hpp"
+#include "kdlib/loss/terms.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -32,18 +33,16 @@ constexpr double RowMetrics::*row_metric_fields[] = {&RowMetrics::weight,
 static_assert(sizeof(RowMetrics) == sizeof(row_metric_fields) / sizeof(row_metric_fields[0]) * sizeof(double),
               "a field of RowMetrics is not in the list");
 
-/// Sums the Jensen-Shannon divergence with beta = 1/2: log(p_s / m) = -log((1 + e^-D) / 2), from the side where e^ is
-/// at most 1.
+/// Sums the Jensen-Shannon divergence with beta = 1/2.
 struct JsEntry {
   static constexpr bool reads_teacher = true;
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
-    const P d = x.log_ratio, size = max(d, -d);
-    const P larger =
-        -log1p(P(0.5) * expm1(-size));  // log(p / m) of the larger of both; of the smaller one it is this - |D|
-    const P phi = where_not_negative(d, larger, larger - size), psi = where_not_negative(d, larger - size, larger);
-    return {P(0.5) * (x.p_s * phi + x.p_t * psi), P(0)};
+    const P half = P(0.5), s = half * x.p_s, t = half * x.p_t;
+    const auto logs = MixtureLogs<P>::of(half, half, s, t, x.log_ratio);
+    return {fma(t, logs.teacher, s * logs.student), P(0)};
   }
+  KDLIB_HOST_DEVICE double largest() const { return 0.6931471805599453; }  // log 2
 };
 }  // namespace detail
 

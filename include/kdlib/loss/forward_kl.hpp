@@ -4,12 +4,12 @@
 #define KDLIB_LOSS_FORWARD_KL_HPP
 
 #include "kdlib/loss/concepts.hpp"
+#include "kdlib/loss/terms.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 /// L = sum p_t (log p_t - log p_s), a true divergence: 0 at p_s = p_t, no constant dropped. Gradient (p_s - p_t) / T,
-/// times T^2 where t_squared. The value is summed as p_t (-D) + p_s - p_t, whose terms are never negative and whose
-/// extra part sums to 0.
+/// times T^2 where t_squared. The value is summed as p_t (e^D - 1 - D) (kl_term), whose terms are never negative.
 struct ForwardKl {
   static constexpr bool reads_teacher = true;
   float temperature = 1;  // > 0, of both models
@@ -17,8 +17,7 @@ struct ForwardKl {
 
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
-    const P h = x.p_s - x.p_t;
-    return {h - x.p_t * x.log_ratio, h};
+    return {kl_term(x.p_t, x.p_s, x.log_ratio), x.p_s - x.p_t};
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics&) const { return 0; }
 };

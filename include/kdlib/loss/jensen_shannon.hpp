@@ -22,6 +22,8 @@ struct JensenShannon {
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const;
   /// value * js_factor() is RowMetrics::js where it is not 0.
   KDLIB_HOST_DEVICE double js_factor() const { return temperature != 1 || beta != 0.5 ? 0 : (scaled ? 0.25 : 1); }
+  /// The entropy of (beta, 1 - beta), log 2 at beta = 1/2; infinite at beta = 0 and 1.
+  KDLIB_HOST_DEVICE double largest() const;
   void validate() const;
 };
 

@@ -8,6 +8,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// e^log_ratio and its derivative. A log-ratio above 60 counts as 60, so that a token which one model all but excludes
+/// leaves value and gradient finite.
+KDLIB_HOST_DEVICE inline Dual ratio_of(Dual log_ratio) {
+  const double e = ::exp(log_ratio.value > 60 ? 60 : log_ratio.value);
+  return {e, e * log_ratio.derivative};
+}
+
 /// Minimises -sg(A) rho(y) with A = log p_t(y) - log p_s(y) detached and rho = p_s(y) / mu(y), mu what drew y. For y ~
 /// mu the expected gradient is that of KL(p_s || p_t). The reported value is rho (log p_s - log p_t), whose expectation
 /// is the divergence; it is not the function whose gradient is taken, because A is a constant there.
@@ -62,7 +69,7 @@ struct SampledKl {
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const {
     const Dual log_r = -(point.log_prob - point.teacher_log_prob);
     if constexpr (Estimator == KlEstimator::k2) return 0.5 * (log_r * log_r);
-    else return exp(log_r) - 1.0 - log_r;
+    else return ratio_of(log_r) - 1.0 - log_r;
   }
 };
 

@@ -16,7 +16,7 @@ KDLIB_HOST_DEVICE inline Detached PolicyGradient::advantage(const LabelPoint& po
 
 KDLIB_HOST_DEVICE inline Dual PolicyGradient::ratio(const LabelPoint& point) const {
   if (!importance_ratio || !point.has_behaviour) return {1, 1};  // d rho / d log p_s = rho
-  const Dual rho = exp(point.log_prob - point.behaviour_log_prob);
+  const Dual rho = ratio_of(point.log_prob - point.behaviour_log_prob);
   const double limit = static_cast<double>(ratio_limit);
   // Truncated importance sampling keeps c * grad log p_s: the cut weight multiplies the score, it is not
   // differentiated.

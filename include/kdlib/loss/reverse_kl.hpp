@@ -4,11 +4,12 @@
 #define KDLIB_LOSS_REVERSE_KL_HPP
 
 #include "kdlib/loss/concepts.hpp"
+#include "kdlib/loss/terms.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 /// L = sum p_s D, D = log p_s - log p_t. Gradient p_s (D - L) / T, times T^2 where t_squared. The value is summed as
-/// p_s D + p_t - p_s.
+/// p_s (e^-D - 1 + D) (kl_term), whose terms are never negative.
 struct ReverseKl {
   static constexpr bool reads_teacher = true;
   static constexpr Moments moments = {.reverse_kl = true};
@@ -17,8 +18,7 @@ struct ReverseKl {
 
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
-    const P h = x.p_s * x.log_ratio;
-    return {h - (x.p_s - x.p_t), h};  // a difference that ForwardKl forms too: once in a Sum
+    return {kl_term(x.p_s, x.p_t, -x.log_ratio), x.p_s * x.log_ratio};
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return row.reverse_kl; }
 };

@@ -6,8 +6,16 @@
 
 #include "kdlib/core/error.hpp"
 #include "kdlib/loss/concepts.hpp"
+#include "kdlib/loss/terms.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+inline void require_skew(const char* loss, double lambda) {
+  require<ConfigError>(lambda == 0 || (lambda >= 1e-30 && lambda < 1), "[", loss, "] lambda is ", lambda,
+                       "; it must be 0 or lie in [1e-30, 1)");
+}
+}  // namespace detail
 
 /// L = KL(p_t || m), m = lambda p_t + (1 - lambda) p_s. lambda = 0 is the forward KL; L <= -log lambda.
 struct SkewForwardKl {
@@ -18,14 +26,13 @@ struct SkewForwardKl {
 
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
-    const P a = P(lambda), c = P(1 - lambda), h = x.p_s - x.p_t;
-    if (lambda <= 0) return {h - x.p_t * x.log_ratio, h};
-    const P psi = -log1p(c * expm1(min(x.log_ratio, P(60))));  // log(p_t / m); beyond e^60 p_t is nothing
-    return {x.p_t * psi + c * h, c * h + a * x.p_t * expm1(psi)};
+    if (lambda <= 0) return {kl_term(x.p_t, x.p_s, x.log_ratio), x.p_s - x.p_t};
+    const P c = P(1 - lambda);
+    const auto teacher = MixtureRatio<P>::of(P(lambda), c, x.log_ratio);
+    return {teacher.term(x.p_t, x.p_s, c, x.log_ratio), c * x.p_s * teacher.slope};
   }
-  void validate() const {
-    require<ConfigError>(lambda >= 0 && lambda < 1, "[SkewForwardKl] lambda is ", lambda, "; it must lie in [0, 1)");
-  }
+  KDLIB_HOST_DEVICE double largest() const { return -::log(lambda); }
+  void validate() const { detail::require_skew("SkewForwardKl", lambda); }
 };
 
 /// L = KL(p_s || m), m = (1 - lambda) p_t + lambda p_s. lambda = 0 is the reverse KL; L <= -log lambda.
@@ -37,14 +44,13 @@ struct SkewReverseKl {
 
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
-    const P a = P(lambda), c = P(1 - lambda), g = x.p_t - x.p_s;
-    if (lambda <= 0) return {x.p_s * x.log_ratio + g, x.p_s * x.log_ratio};
-    const P phi = -log1p(c * expm1(min(-x.log_ratio, P(60))));  // log(p_s / m)
-    return {x.p_s * phi + c * g, x.p_s * (phi - a * expm1(phi))};
+    if (lambda <= 0) return {kl_term(x.p_s, x.p_t, -x.log_ratio), x.p_s * x.log_ratio};
+    const P a = P(lambda), c = P(1 - lambda);
+    const auto student = MixtureRatio<P>::of(a, c, -x.log_ratio);
+    return {student.term(x.p_s, x.p_t, c, -x.log_ratio), x.p_s * fma(a, student.slope, student.log)};
   }
-  void validate() const {
-    require<ConfigError>(lambda >= 0 && lambda < 1, "[SkewReverseKl] lambda is ", lambda, "; it must lie in [0, 1)");
-  }
+  KDLIB_HOST_DEVICE double largest() const { return -::log(lambda); }
+  void validate() const { detail::require_skew("SkewReverseKl", lambda); }
 };
 
 KDLIB_NAMESPACE_END

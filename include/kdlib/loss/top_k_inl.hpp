@@ -47,7 +47,7 @@ KDLIB_HOST_DEVICE inline double TopKForwardKl::on_support(SupportPoint& point) c
     value += detail::mass_times(p, (mass == TopKMass::sampled ? 0 : point.log_p_t[k]) - point.log_p_s[k]);
     point.derivative[k] = -p;
   }
-  if (mass == TopKMass::tail) {
+  if (mass == TopKMass::tail && point.log_tail_s > -std::numeric_limits<double>::infinity()) {
     const double rest = std::exp(point.log_tail_t);
     point.tail_value = detail::mass_times(rest, point.log_tail_t - point.log_tail_s);
     value += point.tail_value;

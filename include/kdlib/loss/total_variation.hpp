@@ -19,6 +19,7 @@ struct TotalVariation {
     const P half_sign = P(0.5) * sign(x.p_s - x.p_t);
     return {half_sign * (x.p_s - x.p_t), half_sign * x.p_s};
   }
+  KDLIB_HOST_DEVICE double largest() const { return 1; }
 };
 
 KDLIB_NAMESPACE_END

@@ -18,7 +18,8 @@ struct PackFor<double> {
   using type = ScalarPack<double>;
 };
 
-/// Accumulators of one block of the first sweep; e_s and e_t are the last entries' exponentials.
+/// Accumulators of one block of the first sweep; e_s and e_t are the last entries' exponentials. Both cross sums are of
+/// x - y (student's less teacher's): the teacher's own minus the other's is the negative of cross_t.
 template <class P, bool Teacher, bool Sums>
 struct StatisticLanes {
   P sum_s{0}, sum_t{0}, first_s{0}, first_t{0}, cross_s{0}, cross_t{0}, e_s{0}, e_t{0};
@@ -84,38 +85,21 @@ struct Loops {
     }
     out.student = {base.student.anchor, lanes.sum_s.sum(), lanes.first_s.sum(), lanes.cross_s.sum()};
     if constexpr (Teacher)
-      out.teacher = {base.teacher.anchor, lanes.sum_t.sum(), lanes.first_t.sum(), lanes.cross_t.sum()};
+      out.teacher = {base.teacher.anchor, lanes.sum_t.sum(), lanes.first_t.sum(), -lanes.cross_t.sum()};
     if constexpr (Sums) out.student.largest = static_cast<double>(lanes.max_s.largest());
     if constexpr (Sums && Teacher) out.teacher.largest = static_cast<double>(lanes.max_t.largest());
   }
-
-  /// A block's factor of kept exponentials as a number near 1 and a power of two.
-  template <class P>
-  struct BlockFactor {
-    P near_one{1}, power{1};
-
-    template <class T, class C>
-    KDLIB_INLINE static BlockFactor of(const SideConstants<C>& side, std::int64_t block) {
-      BlockFactor out;
-      if constexpr (keeps_exponentials<C, T>) {
-        int exponent = 0;
-        out.near_one = P(std::frexp(side.block_factor[block], &exponent));
-        out.power = P(std::ldexp(C(1), exponent));
-      }
-      return out;
-    }
-  };
 
   /// p of entries [i, i + width) of one side, `last - i` of them where not whole; z are their logits about the anchor.
   /// The last operation is exact, so no contraction into a fused multiply-add can make p_s - p_t differ from 0 for
   /// equal logits.
   template <class T, class P, class C>
-  KDLIB_INLINE static P probability(const SideConstants<C>& side, const P& z, const BlockFactor<P>& factor,
-                                    std::int64_t i, std::int64_t last, const RowConstants<C>& c) {
+  KDLIB_INLINE static P probability(const SideConstants<C>& side, const P& z, std::int64_t i, std::int64_t last,
+                                    const RowConstants<C>& c) {
     if constexpr (keeps_exponentials<C, T>) {
       const P e =
           i + P::width <= last ? P::load(side.exponentials + i) : P::load_part(side.exponentials + i, last - i, C(0));
-      return e * factor.near_one * factor.power;
+      return e * P(side.near_one) * P(side.power);
     } else {
       return P::exp2(P::fma(z, P(c.log2_scale), -P(side.fraction)), P(side.offset));
     }
@@ -132,19 +116,17 @@ struct Loops {
     for (std::int64_t block = (n - 1) / row_block; block >= 0; --block) {
       const std::int64_t first = block * row_block, last = first + row_block < n ? first + row_block : n;
       P value{0}, derivative{0};
-      const auto factor_s = BlockFactor<P>::template of<T>(c.student, block),
-                 factor_t = BlockFactor<P>::template of<T>(teacher ? c.teacher : c.student, block);
       for (std::int64_t i = first; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
         Entry<P> x{P(0), P(0), P(0), P(0)};
         const P a = P::max(
             floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
-        x.p_s = probability<T>(c.student, a, factor_s, i, last, c);
+        x.p_s = probability<T>(c.student, a, i, last, c);
         x.log_p_s = P::fma(a, inverse, -P(c.student.log_sum));
         if constexpr (teacher) {
           const P b = P::max(
               floor, (whole ? P::load(t + i) : P::load_part(t + i, last - i, c.teacher.anchor)) - P(c.teacher.anchor));
-          x.p_t = probability<T>(c.teacher, b, factor_t, i, last, c);
+          x.p_t = probability<T>(c.teacher, b, i, last, c);
           x.log_ratio = P::fma(a - b, inverse, P(c.log_sum_difference));
         }
         EntryLoss<P> e = loss.entry(row, x);
@@ -173,12 +155,11 @@ struct Loops {
     const P scale{-c.scale * c.subtract}, floor{c.floor};
     for (std::int64_t block = 0; block * row_block < n; ++block) {
       const std::int64_t last = std::min(n, (block + 1) * row_block);
-      const auto factor = BlockFactor<P>::template of<T>(c.student, block);
       for (std::int64_t i = block * row_block; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
         const P a = P::max(
             floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
-        P g = probability<T>(c.student, a, factor, i, last, c) * scale;
+        P g = probability<T>(c.student, a, i, last, c) * scale;
         if (add != nullptr) g = g + (whole ? P::load(add + i) : P::load_part(add + i, last - i, C(0)));
         if (whole) g.store(out + i);
         else g.store_part(out + i, last - i);

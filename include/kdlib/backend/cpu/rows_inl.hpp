@@ -63,6 +63,10 @@ class RowWalker {
   template <class Loss, class O>
   void support_part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result);
   void support_sweep(double temperature);
+  bool add_blocks_outside(bool may_stop, double& inside);
+  const T* masked_block(std::int64_t first, std::int64_t count, std::size_t begin, std::size_t end);
+  double masked_sum(std::int64_t first, std::int64_t count, std::size_t begin, std::size_t end);
+  void sum_tail();
   void gather_support();
   template <class Loss, class O>
   double entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract, O* out, const C* add);
@@ -76,10 +80,10 @@ class RowWalker {
   void sweep();
   void start_sweep(double student, double teacher);
   template <bool Teacher, bool Sums>
-  RowSums block_sums(const T* s, const T* t, std::int64_t count, C* keep_s, C* keep_t) const;
+  bool add_blocks(bool may_stop);
+  bool too_high(const SideSums& side, const T* z, std::int64_t count, double sum) const;
   template <bool Teacher, bool Sums>
-  RowSums sum_block(const T* s, const T* t, std::int64_t count, std::int64_t first);
-  void end_sweep(double inverse_temperature);
+  RowSums block_sums(const T* s, const T* t, std::int64_t count, std::int64_t first) const;
   RowStatistics row_statistics() const;
   RowConstants<C> constants() const;
   void metrics(RowMetrics& m);
@@ -103,15 +107,22 @@ class RowWalker {
   Buffer<C, Cpu> exponentials_s_, exponentials_t_;  // of the last sweep
   C* kept_s_ = nullptr;
   C* kept_t_ = nullptr;
-  std::vector<C> factor_s_, factor_t_;                    // of each of its blocks
-  std::vector<double> anchor_s_, anchor_t_;               // of each of its blocks
   std::vector<std::pair<std::int32_t, double>> support_;  // id, log p_t; by id, each once
   std::vector<std::uint64_t> order_;                      // id and place in the targets, for sorting
   std::vector<double> support_log_t_, support_log_s_, support_p_s_, support_derivative_;
-  std::vector<T> masked_;               // a block without its support
-  std::vector<C> masked_exponentials_;  // which nobody reads
+  std::vector<T> masked_;  // a block without its support
+  SideSums tail_;          // the student's outside the support
   double log_tail_s_ = 0, above_label_ = 0;
 };
+
+/// NaN stays.
+inline double at_least_lowest(double log_prob) { return log_prob < lowest_log_prob ? lowest_log_prob : log_prob; }
+
+/// log p of the logit z about the row's anchor.
+template <class T>
+double log_prob_of(T z, const SideSums& side, double temperature) {
+  return at_least_lowest((static_cast<double>(z) - side.anchor) / temperature) - std::log(side.sum);
+}
 
 template <class C>
 C* at_least(Buffer<C, Cpu>& buffer, std::int64_t n) {
@@ -229,7 +240,7 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
   }
   if constexpr (has_entry<Loss>) {
     if constexpr (has_label_part<Loss>) h = loss.entry(row, at_label).derivative;
-    value += entries(loss, row, c, subtract, out, add);
+    value = within_bounds(loss, value + entries(loss, row, c, subtract, out, add));
     subtract = static_cast<double>(c.subtract);
   } else if (out != nullptr) {
     c.subtract = static_cast<C>(subtract);
@@ -281,10 +292,11 @@ template <class Loops, class C, class T>
 LabelPoint RowWalker<Loops, C, T>::label_point(const RowStatistics& row) const {
   const std::int64_t y = task_.labels[r_];
   LabelPoint point;
-  point.log_prob = {static_cast<double>(student_[y]) / row.temperature - row.student_lse, 1};
+  point.log_prob = {log_prob_of(student_[y], sums_.student, row.temperature), 1};
   if (teacher_ != nullptr && with_teacher_)
-    point.teacher_log_prob = static_cast<double>(teacher_[y]) / row.temperature - row.teacher_lse;
-  else if (task_.teacher_label != nullptr) point.teacher_log_prob = static_cast<double>(task_.teacher_label[r_]);
+    point.teacher_log_prob = log_prob_of(teacher_[y], sums_.teacher, row.temperature);
+  else if (task_.teacher_label != nullptr)
+    point.teacher_log_prob = at_least_lowest(static_cast<double>(task_.teacher_label[r_]));
   point.has_behaviour = task_.behaviour != nullptr;
   if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task_.behaviour[r_]);
   if (with_teacher_ && with_sums_) point.reverse_kl = row.reverse_kl;
@@ -293,14 +305,10 @@ LabelPoint RowWalker<Loops, C, T>::label_point(const RowStatistics& row) const {
 
 template <class Loops, class C, class T>
 Entry<double> RowWalker<Loops, C, T>::entry_of(std::int64_t i, double temperature) const {
-  const double floor = -1e6 * temperature;
-  const auto side = [&](const T* z, const SideSums& s) {
-    return std::max(floor, static_cast<double>(z[i]) - s.anchor) / temperature - std::log(s.sum);
-  };
-  Entry<double> e{0, 0, side(student_, sums_.student), 0};
+  Entry<double> e{0, 0, log_prob_of(student_[i], sums_.student, temperature), 0};
   e.p_s = std::exp(e.log_p_s);
   if (teacher_ != nullptr && with_teacher_) {
-    const double log_p_t = side(teacher_, sums_.teacher);
+    const double log_p_t = log_prob_of(teacher_[i], sums_.teacher, temperature);
     e.p_t = std::exp(log_p_t);
     e.log_ratio = e.log_p_s - log_p_t;
   }

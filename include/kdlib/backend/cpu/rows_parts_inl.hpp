@@ -49,7 +49,7 @@ void RowWalker<Loops, C, T>::metrics(RowMetrics& m) {
   if (task_.labels != nullptr) {
     const std::int64_t y = task_.labels[r_];
     m.label_weight = 1;
-    m.label_log_prob = static_cast<double>(student_[y]) - row.student_lse;
+    m.label_log_prob = log_prob_of(student_[y], sums_.student, 1.0);
     m.label_top1 = s.id[0] == y ? 1 : 0;
     m.label_rank = std::isnan(m.label_log_prob) ? m.label_log_prob : 1 + above_label_;
   }
@@ -62,7 +62,7 @@ void RowWalker<Loops, C, T>::js_metric(RowMetrics& m) {
                                                  static_cast<C*>(nullptr), static_cast<C*>(nullptr),
                                                  static_cast<const C*>(nullptr), sums);
   m.js_weight = 1;
-  m.js = sums.value < 0 ? 0 : sums.value;
+  m.js = within_bounds(JsEntry{}, sums.value);
 }
 
 /// The share of the head in sum |p_s - p_t|. Entries below (1 - head_mass) / V weigh less than 1 - head_mass together,
@@ -102,9 +102,10 @@ void RowWalker<Loops, C, T>::gather_support() {
   support_.clear();
   for (const std::uint64_t o : order_) {
     const auto id = static_cast<std::int32_t>(o >> 32);
-    const double log_p = static_cast<double>(task_.support_log_probs[at + static_cast<std::int64_t>(o & 0xFFFFFFFF)]);
+    const double log_p =
+        at_least_lowest(static_cast<double>(task_.support_log_probs[at + static_cast<std::int64_t>(o & 0xFFFFFFFF)]));
     if (!support_.empty() && support_.back().first == id)  // an id that comes twice has the mass of both
-      support_.back().second = std::log(std::exp(support_.back().second) + std::exp(log_p));
+      support_.back().second = log_of_both(support_.back().second, log_p);
     else support_.emplace_back(id, log_p);
   }
 }
@@ -116,58 +117,93 @@ template <class Loops, class C, class T>
 void RowWalker<Loops, C, T>::support_sweep(double temperature) {
   temperature_ = temperature;
   with_teacher_ = with_sums_ = false;
-  const double inverse = 1 / temperature, lowest = static_cast<double>(std::numeric_limits<C>::lowest());
-  double highest = std::max(lowest, Loops::template largest<C>(student_, std::min(n_, row_block)));
-  for (const auto& [id, log_p] : support_) highest = std::max(highest, static_cast<double>(student_[id]));
-  start_sweep(highest, 0);
+  double inside = 0;  // of the support, about the anchor
+  for (const std::int64_t count : {std::min(n_, row_block), n_}) {
+    double highest = std::max(lowest_logit<C>, Loops::template largest<C>(student_, count));
+    for (const auto& [id, log_p] : support_) highest = std::max(highest, static_cast<double>(student_[id]));
+    start_sweep(highest, 0);
+    inside = 0;
+    if ((highest > least_anchor || count == n_) && add_blocks_outside(count < n_, inside)) break;
+  }
   SideSums& side = sums_.student;
-  support_p_s_.clear();
-  const auto mass = [&](std::int32_t id) {
-    return std::exp(std::max(-1e6, (static_cast<double>(student_[id]) - side.anchor) * inverse));
-  };
-  double inside = 0;  // of the support, about side.anchor
+  tail_ = side;
+  side.sum += inside;
+  // Far below the support the exponentials of the outside are no normal numbers of C about the row's anchor.
+  if (tail_.sum < 1e-20 * side.sum && static_cast<std::int64_t>(support_.size()) < n_) sum_tail();
+  const double log_sum = std::log(side.sum);
+  log_tail_s_ = tail_.sum > 0 ? (tail_.anchor - side.anchor) / temperature + std::log(tail_.sum) - log_sum
+                              : -std::numeric_limits<double>::infinity();
+  if (static_cast<std::int64_t>(support_.size()) < n_) log_tail_s_ = at_least_lowest(log_tail_s_);
+  support_log_t_.clear(), support_log_s_.clear(), support_p_s_.clear();
+  for (const auto& [id, log_p] : support_) {
+    support_log_t_.push_back(log_p);
+    support_log_s_.push_back(log_prob_of(student_[id], side, temperature));
+    support_p_s_.push_back(std::exp(support_log_s_.back()));
+  }
+  support_derivative_.assign(support_.size(), 0.0);
+}
+
+/// Adds the mass outside the support to the student's sum and that of the support to `inside`. False where `may_stop`
+/// and an entry lies more than 20 T above the anchor.
+template <class Loops, class C, class T>
+bool RowWalker<Loops, C, T>::add_blocks_outside(bool may_stop, double& inside) {
+  SideSums& side = sums_.student;
   std::size_t next = 0;
   for (std::int64_t first = 0; first < n_; first += row_block) {
     const std::int64_t count = std::min(row_block, n_ - first);
-    const double before = side.anchor;
-    double outside = sum_block<false, false>(student_ + first, nullptr, count, first).student.sum, here = 0;
-    if (side.anchor !=
-        before) {  // moved by an entry outside the support: those of the support are at most the first anchor
-      const double scale = std::exp((before - side.anchor) * inverse);
-      inside *= scale;
-      for (double& p : support_p_s_) p *= scale;
-    }
+    double outside = block_sums<false, false>(student_ + first, nullptr, count, first).student.sum, here = 0;
+    if (may_stop && too_high(side, student_ + first, count, outside)) return false;
     const std::size_t begin = next;
-    for (; next < support_.size() && support_[next].first < first + count; ++next) {
-      support_p_s_.push_back(mass(support_[next].first));
-      here += support_p_s_.back();
-    }
-    if (here > 0.9 * outside) {
-      masked_.assign(student_ + first, student_ + first + count);
-      for (std::size_t k = begin; k < next; ++k)
-        masked_[static_cast<std::size_t>(support_[k].first - first)] =
-            static_cast<T>(-std::numeric_limits<float>::infinity());
-      if constexpr (keeps_exponentials<C, T>) masked_exponentials_.resize(static_cast<std::size_t>(row_block));
-      outside =
-          block_sums<false, false>(masked_.data(), nullptr, count, masked_exponentials_.data(), nullptr).student.sum;
-    } else {
-      outside -= here;
-    }
+    for (; next < support_.size() && support_[next].first < first + count; ++next)
+      here +=
+          std::exp(at_least_lowest((static_cast<double>(student_[support_[next].first]) - side.anchor) / temperature_));
+    if (here > 0.9 * outside) outside = masked_sum(first, count, begin, next);
+    else outside -= here;
     side.sum += outside;
     inside += here;
   }
-  const double tail = side.sum;
-  side.sum += inside;
-  end_sweep(inverse);
-  const double log_sum = std::log(side.sum);
-  log_tail_s_ = std::log(tail) - log_sum;
-  support_log_t_.clear(), support_log_s_.clear();
-  for (std::size_t k = 0; k < support_.size(); ++k) {
-    support_log_t_.push_back(support_[k].second);
-    support_log_s_.push_back((static_cast<double>(student_[support_[k].first]) - side.anchor) * inverse - log_sum);
-    support_p_s_[k] /= side.sum;
-  }
-  support_derivative_.assign(support_.size(), 0.0);
+  return true;
+}
+
+/// A block of the student's logits without those of support_[begin, end).
+template <class Loops, class C, class T>
+const T* RowWalker<Loops, C, T>::masked_block(std::int64_t first, std::int64_t count, std::size_t begin,
+                                              std::size_t end) {
+  masked_.assign(student_ + first, student_ + first + count);
+  for (std::size_t k = begin; k < end; ++k)
+    masked_[static_cast<std::size_t>(support_[k].first - first)] =
+        static_cast<T>(-std::numeric_limits<float>::infinity());
+  return masked_.data();
+}
+
+template <class Loops, class C, class T>
+double RowWalker<Loops, C, T>::masked_sum(std::int64_t first, std::int64_t count, std::size_t begin, std::size_t end) {
+  return block_sums<false, false>(masked_block(first, count, begin, end), nullptr, count, first).student.sum;
+}
+
+/// Sums the outside about its own largest entry, block by block.
+template <class Loops, class C, class T>
+void RowWalker<Loops, C, T>::sum_tail() {
+  const SideSums side = sums_.student;
+  tail_ = {};
+  tail_.anchor = lowest_logit<C>;
+  const auto over_blocks = [&](auto&& f) {
+    std::size_t next = 0;
+    for (std::int64_t first = 0; first < n_; first += row_block) {
+      const std::int64_t count = std::min(row_block, n_ - first);
+      const std::size_t begin = next;
+      while (next < support_.size() && support_[next].first < first + count) ++next;
+      f(first, count, begin, next);
+    }
+  };
+  over_blocks([&](std::int64_t first, std::int64_t count, std::size_t begin, std::size_t end) {
+    tail_.anchor = std::max(tail_.anchor, Loops::template largest<C>(masked_block(first, count, begin, end), count));
+  });
+  sums_.student.anchor = tail_.anchor;
+  over_blocks([&](std::int64_t first, std::int64_t count, std::size_t begin, std::size_t end) {
+    tail_.sum += masked_sum(first, count, begin, end);
+  });
+  sums_.student = side;
 }
 
 template <class Loops, class C, class T>
@@ -177,8 +213,8 @@ void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, 
   const double temperature = temperature_of(loss);
   gather_support();
   support_sweep(temperature);
-  SupportPoint point{support_log_t_, support_log_s_, static_cast<double>(task_.support_log_tail[r_]), log_tail_s_,
-                     support_derivative_};
+  SupportPoint point{support_log_t_, support_log_s_, at_least_lowest(static_cast<double>(task_.support_log_tail[r_])),
+                     log_tail_s_, support_derivative_};
   result.value += term_weight * factor_of(loss) * loss.on_support(point);
   if (task_.metrics) {
     RowMetrics& m = result.metrics;
@@ -189,16 +225,18 @@ void RowWalker<Loops, C, T>::support_part(const Loss& loss, double term_weight, 
     m.tail_loss += term_weight * factor_of(loss) * point.tail_value;
   }
   if (out == nullptr) return;
-  // dL/dz_j = d_j - p_j S on the support and p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the
-  // student's mass outside.
+  // dL/dz_j = d_j - p_j S on the support and q_j (d_tail - r_s S) outside, S the sum of all derivatives, r_s the
+  // student's mass outside and q_j = p_j / r_s the share of an entry in it.
   double sum = point.tail_derivative;
   for (const double d : support_derivative_) sum += d;
   if (point.closed) sum = 0;
-  const double outside = point.tail_derivative == 0 ? 0 : point.tail_derivative / std::exp(log_tail_s_);
   RowConstants<C> c = constants();
+  if (tail_.sum > 0) {
+    c.student = side_constants(tail_, kept_s_);
+    c.subtract = static_cast<C>(std::exp(log_tail_s_) * sum - point.tail_derivative);
+  }
   const double scale = task_.scale * weight_ * term_weight * factor_of(loss) / temperature;
   c.scale = static_cast<C>(scale);
-  c.subtract = static_cast<C>(sum - outside);
   for (std::size_t k = 0; k < support_.size(); ++k) {  // `add` may be `out`: taken before the sweep
     double& d = support_derivative_[k];
     d = scale * (d - support_p_s_[k] * sum) + (add == nullptr ? 0.0 : static_cast<double>(add[support_[k].first]));

@@ -17,6 +17,8 @@ namespace detail {
 constexpr std::int64_t row_block = 1024;  // entries: 4 KB of each stream, both in the first cache
 
 /// Sums over one model's logits z at x = z - anchor: sum of e^(x/T), of e x, and of e (x - y) with the other model's y.
+/// A row has one anchor a model. No sum is ever rewritten for another anchor, because an entry that was cut at the
+/// floor would move with it.
 struct SideSums {
   double anchor = 0, sum = 0, first = 0, cross = 0;
   double largest = 0;  // of a block, where asked for
@@ -25,32 +27,22 @@ struct RowSums {
   SideSums student, teacher;
 };
 
-/// Moves the student's (or teacher's) anchor to `anchor`: every sum is rewritten for the new x. The other side's cross
-/// sum changes as well.
-inline void move_anchor(SideSums& side, SideSums& other, double anchor, double inverse_temperature) {
-  const double shift = side.anchor - anchor;  // x' = x + shift
-  if (side.sum > 0) {
-    const double scale = std::exp(shift * inverse_temperature);
-    side.cross = scale * (side.cross + shift * side.sum);
-    side.first = scale * (side.first + shift * side.sum);
-    side.sum *= scale;
-  }
-  if (other.sum > 0) other.cross -= shift * other.sum;
-  side.anchor = anchor;
-}
+template <class C>
+constexpr double lowest_logit = static_cast<double>(std::numeric_limits<C>::lowest());
+constexpr double least_anchor = -1e30;    // of a part of a row: x = z - anchor of other entries is finite in float
+constexpr double lowest_log_prob = -1e6;  // what a logit of -infinity counts as, about its row's anchor
 
 /// Whether the second sweep takes the exponentials of the first from memory. It pays where logits are stored in 16
 /// bits; with float logits the sweeps wait for memory already (docs/performance.md).
 template <class C, class T>
 constexpr bool keeps_exponentials = sizeof(T) < sizeof(C);
 
-/// One side's numbers for the second sweep: p = 2^(x k - fraction + offset), or, kept, e^((z - anchor of its block) /
-/// T) * block_factor.
+/// One side's numbers for the second sweep: p = 2^(x k - fraction + offset), or, kept, e^(x / T) * near_one * power.
 template <class C>
 struct SideConstants {
   C anchor = 0, log_sum = 0, fraction = 0, offset = 0;
   const C* exponentials = nullptr;
-  const C* block_factor = nullptr;
+  C near_one = 1, power = 1;  // 1 / sum as a number in [1/2, 1) and a power of two
 };
 template <class C>
 struct RowConstants {

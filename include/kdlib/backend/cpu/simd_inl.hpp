@@ -72,6 +72,14 @@ struct ScalarPack : PackMath<ScalarPack<C>> {
   static ScalarPack exp2(const ScalarPack& t) { return ScalarPack(std::exp2(t.v)); }
   static ScalarPack exp(const ScalarPack& x) { return ScalarPack(std::exp(x.v)); }
   static ScalarPack expm1(const ScalarPack& x) { return ScalarPack(std::expm1(x.v)); }
+  static ScalarPack expm1(const ScalarPack& x, ScalarPack& exponential) {
+    exponential.v = std::exp(x.v);
+    return ScalarPack(std::expm1(x.v));
+  }
+  static ScalarPack log(const ScalarPack& y, const ScalarPack& less_one) {
+    return ScalarPack(kdlib::log(y.v, less_one.v));
+  }
+  static ScalarPack exp_remainder(const ScalarPack& x) { return ScalarPack(kdlib::exp_remainder(x.v)); }
   static ScalarPack log(const ScalarPack& x) { return ScalarPack(std::log(x.v)); }
   static ScalarPack log1p(const ScalarPack& x) { return ScalarPack(std::log1p(x.v)); }
 };

@@ -34,15 +34,25 @@ struct PackMath {
   }
   /// Accurate relative to its own size near 0; -1 far below 0.
   KDLIB_INLINE static P expm1(const P& x) {
+    P exponential;
+    return expm1(x, exponential);
+  }
+  /// The same, and e^x in `exponential`: accurate relative to its own size, e^-80 below x = -80.
+  KDLIB_INLINE static P expm1(const P& x, P& exponential) {
     const P y = P::max(P(-80.0f), x);
     const P n = P::round(y * P(1.44269504f));
     const P r = P::fma(n, P(2.12194440e-4f), P::fma(n, P(-6.93359375e-1f), y));
     const P q = P::fma(fraction(r), r * r, r);  // e^r - 1
     const P scale = P::scale2(P(1.0f), n);
+    exponential = P::fma(scale, q, scale);
     return P::fma(scale, q, scale - P(1.0f));
   }
   /// x positive and normal; 0 gives about -88.
   KDLIB_INLINE static P log(const P& x) { return log_of(x, x - P(1.0f)); }
+  /// log y with y - 1 more exactly known where y is near 1; y positive and normal.
+  KDLIB_INLINE static P log(const P& y, const P& less_one) { return log_of(y, less_one); }
+  /// e^x - 1 - x for |x| <= 1/4.
+  KDLIB_INLINE static P exp_remainder(const P& x) { return x * x * exp_remainder_factor(x); }
   /// x > -1.
   KDLIB_INLINE static P log1p(const P& x) { return log_of(x + P(1.0f), x); }
 

@@ -20,9 +20,14 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Sums of a part of a row of logits z about a running maximum: of e = e^(x / T) with x = z - top, of e x and of e (x -
-/// y) with the other model's y. Each pack of entries is summed in C and added in double: p_s - 1 of a sure label comes
-/// from what the sum holds beside 1.
+/// Where a row's logits are measured from, the same for all threads.
+struct BlockAnchors {
+  double s, t;
+};
+/// Sums of a part of a row of logits z at x = z - anchor: of e = e^(x / T), of e x and of e (x - y) with the other
+/// model's y; and the largest z. Each pack of entries is summed in C and added in double: p_s - 1 of a sure label comes
+/// from what the sum holds beside 1. The sums are never rewritten for another anchor, because an entry that was cut at
+/// the floor would move with it.
 struct BlockSide {
   double top, sum, first, cross;
 };
@@ -30,26 +35,16 @@ struct BlockState {
   BlockSide s, t;
 };
 
-/// Moves a side's top up; `u` is e^((old - new) / T). The other side's cross sum changes as well.
-KDLIB_HOST_DEVICE inline void raise_side(BlockSide& side, BlockSide& other, double top, double u) {
-  const double shift = side.top - top;  // x' = x + shift
-  side = {top, side.sum * u, (side.first + shift * side.sum) * u, (side.cross + shift * side.sum) * u};
-  other.cross -= shift * other.sum;
-}
-/// The cross sums of both sides are of (own - other), so that one rule serves both.
-KDLIB_HOST_DEVICE inline void merge_states(BlockState& a, BlockState b, bool teacher, double inverse) {
-  const auto level = [inverse](BlockState& x, BlockState& y, BlockSide BlockState::*side,
-                               BlockSide BlockState::*other) {
-    const double shift = ((x.*side).top - (y.*side).top) * inverse;
-    if (shift < 0) raise_side(x.*side, x.*other, (y.*side).top, exp(shift));
-    else if (shift > 0) raise_side(y.*side, y.*other, (x.*side).top, exp(-shift));
+KDLIB_HOST_DEVICE inline void merge_states(BlockState& a, const BlockState& b) {
+  const auto add = [](BlockSide& x, const BlockSide& y) {
+    x.top = max(x.top, y.top), x.sum += y.sum, x.first += y.first, x.cross += y.cross;
   };
-  const auto add = [](BlockSide& x, const BlockSide& y) { x.sum += y.sum, x.first += y.first, x.cross += y.cross; };
-  level(a, b, &BlockState::s, &BlockState::t);
-  if (teacher) level(a, b, &BlockState::t, &BlockState::s);
   add(a.s, b.s);
-  if (teacher) add(a.t, b.t);
+  add(a.t, b.t);
 }
+
+/// What a logit of -infinity counts as, about its row's anchor. NaN stays.
+KDLIB_HOST_DEVICE inline double at_least_lowest_log_prob(double log_prob) { return log_prob < -1e6 ? -1e6 : log_prob; }
 
 /// The five largest of a part of a row, lower ids first among equals; id -1: fewer than five. NaN is never among them.
 template <class C>
@@ -106,7 +101,7 @@ struct BlockTriple {
 /// A row's statistics at one temperature, and what entries are formed from.
 struct BlockStatistics {
   RowStatistics row;
-  double top_s = 0, top_t = 0, log_s = 0, log_t = 0;  // the largest logits, log of the sum about them
+  double top_s = 0, top_t = 0, log_s = 0, log_t = 0;  // the anchors, log of the sum about them
   double log_tail_s = 0;                              // log of the student's mass outside the support
 };
 
@@ -124,7 +119,8 @@ struct BlockLeaf {
 template <class X>
 struct BlockConstants {
   X top_s, top_t, inverse, floor, log_s, log_t, log_difference, scale, subtract, label_derivative, weight;
-  bool shares;  // the entry is that of the leaf before
+  X log_outside;  // log of the student's sum outside the support
+  bool shares;    // the entry is that of the leaf before
 
   KDLIB_HOST_DEVICE static BlockConstants of(const BlockLeaf& leaf, bool shares) {
     const RowStatistics& row = leaf.at.row;
@@ -139,6 +135,7 @@ struct BlockConstants {
             static_cast<X>(leaf.subtract),
             static_cast<X>(leaf.label_derivative),
             static_cast<X>(leaf.weight),
+            static_cast<X>(leaf.at.log_s + leaf.at.log_tail_s),
             shares};
   }
 };

@@ -28,22 +28,26 @@ class BlockRow {
   KDLIB_HOST_DEVICE void run(const Loss& loss, RowResult& result);
 
  private:
-  static constexpr C lowest = C(-1e30f);
+  static constexpr double lowest = -3.4e38;
+  static constexpr double least_anchor = -1e30;  // x = z - anchor of other entries is finite in float
   KDLIB_HOST_DEVICE bool leader() const { return block_.thread() == 0; }
 
   // rows_statistics_inl.hpp
-  KDLIB_HOST_DEVICE void set_anchors();
+  /// The largest of the row's first entries, those of the support left out.
+  template <bool Support>
+  KDLIB_HOST_DEVICE BlockAnchors first_anchors();
   /// One sweep: sums at a temperature, and the five largest. Student entries of the support are left out and added
   /// afterwards.
   template <bool Teacher, bool Sums, bool Support, bool Tops>
   KDLIB_HOST_DEVICE BlockStatistics statistics(double temperature, BlockTops<C>* tops, double* above_label);
-  KDLIB_HOST_DEVICE C raise(BlockSide& side, BlockSide& other, C top, const C (&z)[block_width<T>], unsigned counted,
-                            C inverse) const;
+  /// Every thread's sums and largest entries; counts the entries above the label's logit in `above`.
+  template <bool Teacher, bool Sums, bool Support, bool Tops>
+  KDLIB_HOST_DEVICE BlockState sweep(double temperature, const BlockAnchors& anchors, BlockTops<C>& best, int& above);
   template <bool Sums>
   KDLIB_HOST_DEVICE void push(BlockSide& side, const C (&x)[block_width<T>], const C (&y)[block_width<T>],
                               unsigned counted, C inverse) const;
   template <bool Sums>
-  KDLIB_HOST_DEVICE double add_support(BlockState& all, double inverse);
+  KDLIB_HOST_DEVICE double add_support(BlockSide& all, double inverse);
   KDLIB_HOST_DEVICE BlockStatistics from_sides(const BlockSide& s, const BlockSide& t, bool teacher, bool sums,
                                                double temperature) const;
   template <class Loss>
@@ -68,7 +72,10 @@ class BlockRow {
   KDLIB_HOST_DEVICE void prepare(const Loss& loss, double weight, int& index);
   template <class Loss>
   KDLIB_HOST_DEVICE void fill_leaf(const Loss& loss, double weight, const BlockStatistics& at, BlockLeaf& leaf);
-  KDLIB_HOST_DEVICE LabelPoint label_point(const RowStatistics& row) const;
+  KDLIB_HOST_DEVICE LabelPoint label_point(const BlockStatistics& at) const;
+  KDLIB_HOST_DEVICE double log_prob_of(T z, double top, double log_sum, double temperature) const {
+    return at_least_lowest_log_prob((static_cast<double>(static_cast<C>(z)) - top) / temperature) - log_sum;
+  }
   template <bool Teacher, class X>
   KDLIB_HOST_DEVICE Entry<X> entry(C s, C t, const BlockConstants<X>& c) const;
   template <class Loss>
@@ -92,7 +99,6 @@ class BlockRow {
   const T* t_ = nullptr;
   T* g_ = nullptr;
   RowResult* result_ = nullptr;  // written by the leader alone
-  C anchor_s_ = 0, anchor_t_ = 0;
   double weight_ = 1;
   int support_count_ = 0;
   bool known_ = false;  // the slot behind the leaves holds the statistics at T = 1
@@ -113,7 +119,6 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::run(const Loss& loss, RowResult& resu
     return;
   }
   if (!task_.metrics && !reads_teacher_rows<Loss>) t_ = nullptr;
-  set_anchors();
   if constexpr (reads_support<Loss>) gather_support();
   if (task_.metrics) metrics<Loss>(result.metrics);
   if (task_.metrics && t_ != nullptr) {

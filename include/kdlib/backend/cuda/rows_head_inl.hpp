@@ -79,7 +79,7 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::jensen_shannon(const BlockStatistic
       if (lanes.valid >> j & 1u) sum += js.entry(at.row, entry<true>(lanes.s[j], lanes.t[j], c)).value;
     mine += static_cast<double>(sum);
   });
-  return max(0.0, team_.add_up(mine));
+  return within_bounds(js, team_.add_up(mine));
 }
 
 }  // namespace detail

@@ -8,30 +8,19 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Where the running maxima begin: the largest of the row's first entries.
 template <class Block, class T>
-KDLIB_HOST_DEVICE void BlockRow<Block, T>::set_anchors() {
-  BlockTriple m{static_cast<double>(lowest), static_cast<double>(lowest), 0};
+template <bool Support>
+KDLIB_HOST_DEVICE BlockAnchors BlockRow<Block, T>::first_anchors() {
+  BlockTriple m{lowest, lowest, 0};
   for (std::int64_t i = block_.thread(); i < n_ && i < 4 * block_.size(); i += block_.size()) {
-    m.a = max(static_cast<double>(static_cast<C>(s_[i])), m.a);
+    bool counted = true;
+    if constexpr (Support)
+      for (int k = 0; k < support_count_; ++k) counted = counted && block_.shared().support.ids[k] != i;
+    if (counted) m.a = max(static_cast<double>(static_cast<C>(s_[i])), m.a);
     if (t_ != nullptr) m.b = max(static_cast<double>(static_cast<C>(t_[i])), m.b);
   }
   m = team_.largest(m);
-  anchor_s_ = m.a > static_cast<double>(lowest) ? static_cast<C>(m.a) : C(0);
-  anchor_t_ = m.b > static_cast<double>(lowest) ? static_cast<C>(m.b) : C(0);
-}
-
-template <class Block, class T>
-KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::raise(BlockSide& side, BlockSide& other, C top,
-                                                                           const C (&z)[block_width<T>],
-                                                                           unsigned counted, C inverse) const {
-  C highest = top;
-  KDLIB_UNROLL
-  for (int j = 0; j < block_width<T>; ++j)
-    if (z[j] > highest && (counted >> j & 1u)) highest = z[j];
-  if (highest > top)
-    raise_side(side, other, static_cast<double>(highest), static_cast<double>(exp((top - highest) * inverse)));
-  return highest;
+  return {m.a, m.b};
 }
 
 template <class Block, class T>
@@ -52,26 +41,25 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::push(BlockSide& side, const C (&x)[bl
 
 template <class Block, class T>
 template <bool Teacher, bool Sums, bool Support, bool Tops>
-KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperature, BlockTops<C>* tops,
-                                                                 double* above_label) {
+KDLIB_HOST_DEVICE BlockState BlockRow<Block, T>::sweep(double temperature, const BlockAnchors& anchors,
+                                                       BlockTops<C>& best, int& above) {
   const C inverse = static_cast<C>(1 / temperature), floor = static_cast<C>(-1e6 * temperature);
-  C top_s = anchor_s_, top_t = anchor_t_;
-  BlockState mine{{static_cast<double>(anchor_s_), 0, 0, 0}, {static_cast<double>(anchor_t_), 0, 0, 0}};
-  BlockTops<C> best{BlockTop<C>::none(), BlockTop<C>::none()};
+  const C anchor_s = static_cast<C>(anchors.s), anchor_t = static_cast<C>(anchors.t);
+  C top_s = C(lowest), top_t = C(lowest);
+  BlockState mine{{lowest, 0, 0, 0}, {lowest, 0, 0, 0}};
   const C label = Tops && task_.labels != nullptr ? static_cast<C>(s_[task_.labels[r_]]) : C(0);
-  int above = 0;
   const std::int32_t* ids = Support ? block_.shared().support.ids : nullptr;
   const T* teacher = t_ == nullptr ? s_ : t_;  // metrics without a teacher: compiled once for both
   team_.template tiles<Teacher, Support, false, C>(
       s_, teacher, static_cast<T*>(nullptr), n_, ids, support_count_, [&](auto& lanes) {
         const unsigned counted = lanes.valid & ~lanes.special;
         C x[block_width<T>], y[block_width<T>];
-        top_s = raise(mine.s, mine.t, top_s, lanes.s, counted, inverse);
-        if constexpr (Teacher) top_t = raise(mine.t, mine.s, top_t, lanes.t, lanes.valid, inverse);
         KDLIB_UNROLL
         for (int j = 0; j < block_width<T>; ++j) {
-          x[j] = max(floor, lanes.s[j] - top_s);
-          y[j] = Teacher ? max(floor, lanes.t[j] - top_t) : x[j];
+          if (counted >> j & 1u) top_s = max(lanes.s[j], top_s);
+          x[j] = max(floor, lanes.s[j] - anchor_s);
+          if (Teacher && (lanes.valid >> j & 1u)) top_t = max(lanes.t[j], top_t);
+          y[j] = Teacher ? max(floor, lanes.t[j] - anchor_t) : x[j];
         }
         push<Sums>(mine.s, x, y, counted, inverse);
         if constexpr (Teacher) push<Sums>(mine.t, y, x, lanes.valid, inverse);
@@ -85,8 +73,32 @@ KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperat
           }
         }
       });
-  BlockState all = team_.reduce(
-      mine, [temperature](BlockState& a, const BlockState& b) { merge_states(a, b, Teacher, 1 / temperature); });
+  mine.s.top = static_cast<double>(top_s), mine.t.top = static_cast<double>(top_t);
+  return mine;
+}
+
+/// The largest of the first entries is a good anchor for most rows. A row with an entry far above it is swept again
+/// about its own largest entries.
+template <class Block, class T>
+template <bool Teacher, bool Sums, bool Support, bool Tops>
+KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperature, BlockTops<C>* tops,
+                                                                 double* above_label) {
+  BlockAnchors anchors = first_anchors<Support>();
+  BlockTops<C> best;
+  BlockState all;
+  int above;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    best = {BlockTop<C>::none(), BlockTop<C>::none()};
+    above = 0;
+    all = team_.reduce(sweep<Teacher, Sums, Support, Tops>(temperature, anchors, best, above),
+                       [](BlockState& a, const BlockState& b) { merge_states(a, b); });
+    const auto fits = [temperature](double anchor, double top) {
+      return anchor > least_anchor && top - anchor <= 20 * temperature;
+    };
+    if (fits(anchors.s, all.s.top) && (!Teacher || fits(anchors.t, all.t.top))) break;
+    if (attempt == 0) anchors = {all.s.top, all.t.top};
+  }
+  all.s.top = anchors.s, all.t.top = anchors.t;  // from here on the anchor of the sums
   if constexpr (Tops) {
     *above_label = team_.add_up(static_cast<double>(above));
     *tops = team_.reduce(best, [](BlockTops<C>& a, const BlockTops<C>& b) {
@@ -95,34 +107,31 @@ KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperat
     });
   }
   double log_tail_s = 0;
-  if constexpr (Support) log_tail_s = add_support<Sums>(all, 1 / temperature);
+  if constexpr (Support) log_tail_s = add_support<Sums>(all.s, 1 / temperature);
   BlockStatistics out = from_sides(all.s, all.t, Teacher, Sums, temperature);
   out.log_tail_s = log_tail_s;
   return out;
 }
 
-/// Adds the support to the student's sums and returns the log of the mass outside, which is summed, not got by
-/// subtraction: a tail of 1e-12 is as exact as one of 0.1.
+/// Adds the support to the student's sums, about the larger of both parts' anchors, and returns the log of the mass
+/// outside. That mass was summed about its own anchor, not got by subtraction: a tail of e^-1000 is as exact as one of
+/// 0.1. A row with a support has no teacher's logits, so its cross sum is not read.
 template <class Block, class T>
 template <bool Sums>
-KDLIB_HOST_DEVICE double BlockRow<Block, T>::add_support(BlockState& all, double inverse) {
-  const double floor = -1e6 / inverse;
+KDLIB_HOST_DEVICE double BlockRow<Block, T>::add_support(BlockSide& all, double inverse) {
   const int threads = static_cast<int>(block_.size()), thread = static_cast<int>(block_.thread());
-  BlockTriple top{all.s.top, 0, 0}, sums{0, 0, 0};
+  BlockTriple top{all.top, 0, 0}, sums{0, 0, 0};
   for (int k = thread; k < support_count_; k += threads) top.a = max(top.a, support_logit(k));
   top = team_.largest(top);
-  if (top.a > all.s.top) raise_side(all.s, all.t, top.a, exp((all.s.top - top.a) * inverse));
   for (int k = thread; k < support_count_; k += threads) {
-    const double x = max(floor, support_logit(k) - top.a), e = exp(x * inverse);
-    sums.a += e, sums.b += e * x;
-    if (Sums && t_ != nullptr)
-      sums.c +=
-          e * (x - max(floor, static_cast<double>(static_cast<C>(t_[block_.shared().support.ids[k]])) - all.t.top));
+    const double x = at_least_lowest_log_prob((support_logit(k) - top.a) * inverse), e = exp(x);
+    sums.a += e, sums.b += e * x / inverse;
   }
   sums = team_.add_up(sums);
-  const double tail = all.s.sum;
-  all.s.sum += sums.a, all.s.first += sums.b, all.s.cross += sums.c;
-  return log(tail) - log(all.s.sum);
+  const double shift = all.top - top.a, u = exp(shift * inverse), tail = all.sum;
+  all = {top.a, tail * u + sums.a, tail > 0 ? (all.first + shift * tail) * u + sums.b : sums.b, 0};
+  const double log_tail = tail > 0 ? shift * inverse + log(tail) - log(all.sum) : log(0.0);
+  return support_count_ < n_ ? at_least_lowest_log_prob(log_tail) : log_tail;
 }
 
 template <class Block, class T>
@@ -175,7 +184,7 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::metrics(RowMetrics& out) {
   if (task_.labels != nullptr) {
     const std::int32_t y = task_.labels[r_];
     m.label_weight = 1;
-    m.label_log_prob = static_cast<double>(static_cast<C>(s_[y])) - row.student_lse;
+    m.label_log_prob = log_prob_of(s_[y], at.top_s, at.log_s, 1.0);
     m.label_rank = m.label_log_prob == m.label_log_prob ? 1 + above : m.label_log_prob;
     m.label_top1 = tops.s.id[0] == y ? 1 : 0;
   }

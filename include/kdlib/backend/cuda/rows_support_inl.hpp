@@ -29,10 +29,11 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
   for (int k = thread; k < size; k += threads) {
     if (first[k] == 0) continue;
     int rank = 0;
-    double log_p = static_cast<double>(static_cast<C>(log_probs[k]));
+    double log_p = at_least_lowest_log_prob(static_cast<double>(static_cast<C>(log_probs[k])));
     for (int j = 0; j < size; ++j) {
       rank += first[j] != 0 && ids[j] < ids[k] ? 1 : 0;
-      if (j > k && ids[j] == ids[k]) log_p = log(exp(log_p) + exp(static_cast<double>(static_cast<C>(log_probs[j]))));
+      if (j > k && ids[j] == ids[k])
+        log_p = log_of_both(log_p, at_least_lowest_log_prob(static_cast<double>(static_cast<C>(log_probs[j]))));
     }
     support.ids[rank] = ids[k];
     support.log_t[rank] = log_p;
@@ -41,9 +42,9 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
   block_.barrier();
 }
 
-/// Fills the leaf's value and tail, adds to the support's gradient and returns what is taken off elsewhere. dL/dz_j is
-/// d_j - p_j S on the support and p_j (d_tail / r_s - S) outside, S the sum of all derivatives, r_s the student's mass
-/// outside.
+/// Fills the leaf's value and tail, adds to the support's gradient and returns what is taken off elsewhere, by an
+/// entry's share. dL/dz_j is d_j - p_j S on the support and q_j (d_tail - r_s S) outside, S the sum of all derivatives,
+/// r_s the student's mass outside and q_j = p_j / r_s the share of an entry in it.
 template <class Block, class T>
 template <class Loss>
 KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, BlockLeaf& leaf) {
@@ -51,7 +52,7 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, Blo
   const int threads = static_cast<int>(block_.size()), thread = static_cast<int>(block_.thread());
   const double inverse = 1 / leaf.at.row.temperature;
   for (int k = thread; k < support_count_; k += threads) {
-    support.log_s[k] = (support_logit(k) - leaf.at.top_s) * inverse - leaf.at.log_s;
+    support.log_s[k] = at_least_lowest_log_prob((support_logit(k) - leaf.at.top_s) * inverse) - leaf.at.log_s;
     support.derivative[k] = 0;
   }
   block_.barrier();
@@ -59,7 +60,7 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, Blo
     const auto n = static_cast<std::size_t>(support_count_);
     SupportPoint point{{support.log_t, n},
                        {support.log_s, n},
-                       static_cast<double>(static_cast<C>(task_.support_log_tail[r_])),
+                       at_least_lowest_log_prob(static_cast<double>(static_cast<C>(task_.support_log_tail[r_]))),
                        leaf.at.log_tail_s,
                        {support.derivative, n}};
     leaf.value += loss.on_support(point);
@@ -79,11 +80,10 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, Blo
   for (int k = thread; k < support_count_; k += threads) mine += support.derivative[k];
   double sum = team_.add_up(mine) + leaf.tail_derivative;
   if (leaf.closed) sum = 0;
-  const double outside = leaf.tail_derivative == 0 ? 0 : leaf.tail_derivative / exp(leaf.at.log_tail_s);
   for (int k = thread; k < support_count_; k += threads)
     support.gradient[k] += leaf.scale * (support.derivative[k] - exp(support.log_s[k]) * sum);
   block_.barrier();
-  return sum - outside;
+  return leaf.at.log_tail_s > -1e6 ? exp(leaf.at.log_tail_s) * sum - leaf.tail_derivative : 0;
 }
 
 }  // namespace detail

@@ -56,7 +56,7 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::fill_leaf(const Loss& loss, double we
   leaf.weight = weight * factor_of(loss);
   leaf.scale = task_.scale * weight_ * leaf.weight / at.row.temperature;
   if constexpr (has_label_part<Loss>) {
-    LabelPoint point = label_point(at.row);
+    LabelPoint point = label_point(at);
     if (t_ != nullptr && moments_of<Loss>.any()) point.reverse_kl = at.row.reverse_kl;
     const Dual label = loss.at_label(point);
     if constexpr (has_clamp<Loss>)
@@ -75,13 +75,14 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::fill_leaf(const Loss& loss, double we
 }
 
 template <class Block, class T>
-KDLIB_HOST_DEVICE LabelPoint BlockRow<Block, T>::label_point(const RowStatistics& row) const {
+KDLIB_HOST_DEVICE LabelPoint BlockRow<Block, T>::label_point(const BlockStatistics& at) const {
   const std::int32_t y = task_.labels[r_];
   LabelPoint point;
-  point.log_prob = {static_cast<double>(static_cast<C>(s_[y])) / row.temperature - row.student_lse, 1};
-  if (t_ != nullptr)
-    point.teacher_log_prob = static_cast<double>(static_cast<C>(t_[y])) / row.temperature - row.teacher_lse;
-  else if (task_.teacher_label != nullptr) point.teacher_log_prob = static_cast<double>(task_.teacher_label[r_]);
+  const double temperature = at.row.temperature;
+  point.log_prob = {log_prob_of(s_[y], at.top_s, at.log_s, temperature), 1};
+  if (t_ != nullptr) point.teacher_log_prob = log_prob_of(t_[y], at.top_t, at.log_t, temperature);
+  else if (task_.teacher_label != nullptr)
+    point.teacher_log_prob = at_least_lowest_log_prob(static_cast<double>(task_.teacher_label[r_]));
   point.has_behaviour = task_.behaviour != nullptr;
   if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task_.behaviour[r_]);
   return point;
@@ -134,7 +135,10 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::add_terms(const Loss& loss, const Blo
     const BlockConstants<X>& c = constants[index];
     if (!c.shares) x = entry<Teacher>(s, t, c);
     if constexpr (has_support_part<Loss>) {
-      if (!on_support) gradient -= c.scale * (x.p_s * c.subtract);
+      if (!on_support) {  // by the entry's share of the mass outside, which may be far below any p of X
+        const X z = max(c.floor, static_cast<X>(s) - c.top_s);
+        gradient -= c.scale * (exp(fma(z, c.inverse, -c.log_outside)) * c.subtract);
+      }
     } else {
       X h = 0;
       if constexpr (has_entry<Loss>) {
@@ -221,8 +225,8 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::last_sweep(const Loss& loss) {
   double value = 0;
   if (g_ != nullptr) value = terms_sweep<true>(loss);
   else if constexpr (has_entry<Loss>) value = terms_sweep<false>(loss);
-  if constexpr (has_entry<Loss>) value = team_.add_up(value);
   const BlockLeaf* leaves = block_.shared().leaves;
+  if constexpr (has_entry<Loss>) value = within_bounds(loss, team_.add_up(value), leaves[0].weight);
   for (int k = 0; k < leaf_count<Loss>; ++k) value += leaves[k].weight * leaves[k].value;
   return value;
 }
