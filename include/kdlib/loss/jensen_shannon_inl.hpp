@@ -30,7 +30,7 @@ KDLIB_HOST_DEVICE inline double JensenShannon::largest() const {
 
 inline void JensenShannon::validate() const {
   require<ConfigError>(beta >= 0 && beta <= 1 && (beta == 0 || beta >= 1e-30), "[JensenShannon] beta is ", beta,
-                       "; it must be 0 or lie in [1e-30, 1]");
+                       "; it must lie in [0, 1], and be 0 where it is below 1e-30");
 }
 
 KDLIB_NAMESPACE_END

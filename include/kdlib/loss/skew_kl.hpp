@@ -13,7 +13,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 inline void require_skew(const char* loss, double lambda) {
   require<ConfigError>(lambda == 0 || (lambda >= 1e-30 && lambda < 1), "[", loss, "] lambda is ", lambda,
-                       "; it must be 0 or lie in [1e-30, 1)");
+                       "; it must lie in [0, 1), and be 0 where it is below 1e-30");
 }
 }  // namespace detail
 
