@@ -11,6 +11,15 @@
 #define KDLIB_HOST_DEVICE
 #endif
 
+// Codecs, samplers and file formats promise the bits of their formulas. These modes let the compiler replace a formula
+// by another one, drop the tests for NaN and infinity, and flush subnormal numbers in the whole program.
+#if !defined(KDLIB_ALLOW_FAST_MATH) && (defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
+                                        (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0))
+#error \
+    "kdlib: -ffast-math, -Ofast, -fassociative-math and -ffinite-math-only change results and hide NaN; compile \
+without them, or define KDLIB_ALLOW_FAST_MATH to give up the documented bits"
+#endif
+
 #define KDLIB_NAMESPACE_BEGIN \
   namespace kdlib {           \
   inline namespace v0 {

@@ -90,6 +90,27 @@ KDLIB_INLINE P sign(P x) {
   return P(x > P(0)) - P(x < P(0));
 }
 
+/// Returns x, a number or a vector of one register, as it was rounded. Compilers may fuse a product with the sum that
+/// uses it (GCC does so by default wherever the target has such an instruction), so that bits would depend on flags; a
+/// product that went through here stays as it is. Costs no instruction, but a loop with it is not made a vector loop by
+/// the compiler: write it with Lanes4. On a device, use __fmul_rn instead.
+template <class X>
+KDLIB_INLINE X rounded(X x) {
+#if !defined(__CUDA_ARCH__)
+#if defined(__x86_64__)
+  asm("" : "+x"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#else
+  asm("" : "+m"(x));
+#endif
+#endif
+  return x;
+}
+
+/// Four floats, for loops whose products are rounded().
+typedef float Lanes4 __attribute__((vector_size(16)));
+
 template <PackLane P>
 KDLIB_INLINE P exp(const P& x) {
   return P::exp(x);

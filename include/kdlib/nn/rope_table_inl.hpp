@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "kdlib/core/math.hpp"
 #include "kdlib/nn/rope_table.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -18,7 +19,7 @@ inline double llama3_frequency(const RopeSettings& s, double f) {
   if (wavelength < lo / s.high_frequency_factor) return f;
   if (wavelength > lo / s.low_frequency_factor) return f / s.factor;
   const double blend = (lo / wavelength - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
-  return (1 - blend) * f / s.factor + blend * f;
+  return (1 - blend) * f / s.factor + rounded(blend * f);
 }
 
 /// YaRN (Peng et al., 2023): a linear ramp over the pair index between the bounds of beta_fast and beta_slow.
@@ -34,7 +35,7 @@ inline void yarn_frequencies(const RopeSettings& s, double head_size, std::vecto
   for (std::size_t j = 0; j < f.size(); ++j) {
     double ramp = (static_cast<double>(j) - low) / (high - low);
     ramp = ramp < 0 ? 0 : (ramp > 1 ? 1 : ramp);
-    f[j] = f[j] / s.factor * ramp + f[j] * (1 - ramp);
+    f[j] = rounded(f[j] / s.factor * ramp) + rounded(f[j] * (1 - ramp));
   }
 }
 
@@ -59,7 +60,7 @@ inline std::vector<double> rope_frequencies(const RopeSettings& s, std::int64_t 
 inline double rope_table_scale(const RopeSettings& s) {
   if (s.kind != RopeScalingKind::yarn) return 1;
   if (s.attention_factor > 0) return s.attention_factor;
-  const auto m = [&](double scale) { return s.factor <= 1 ? 1.0 : 0.1 * scale * std::log(s.factor) + 1; };
+  const auto m = [&](double scale) { return s.factor <= 1 ? 1.0 : rounded(0.1 * scale * std::log(s.factor)) + 1; };
   if (s.mscale > 0 && s.mscale_all > 0) return m(s.mscale) / m(s.mscale_all);
   return m(1);
 }

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "kdlib/core/math.hpp"
 #include "kdlib/optim/schedule.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -26,7 +27,7 @@ inline SettingsList ConstantRate::describe() const {
 inline double WarmupLinear::operator()(std::int64_t step) const {
   const double left = detail::schedule_share_left("WarmupLinear", step, warmup, total);
   if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
-  return final + (peak - final) * left;
+  return final + rounded((peak - final) * left);
 }
 
 inline SettingsList WarmupLinear::describe() const {
@@ -41,7 +42,7 @@ inline double WarmupCosine::operator()(std::int64_t step) const {
   const double left = detail::schedule_share_left("WarmupCosine", step, warmup, total);
   if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
   const double pi = 3.14159265358979323846;
-  return final + (peak - final) * 0.5 * (1 + std::cos(pi * (1 - left)));
+  return final + rounded((peak - final) * 0.5 * (1 + std::cos(pi * (1 - left))));
 }
 
 inline SettingsList WarmupCosine::describe() const {

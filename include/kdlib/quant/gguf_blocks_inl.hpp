@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of quant/gguf_blocks.hpp. One function a format; q points behind the scales.
+// Bodies of quant/gguf_blocks.hpp. One function a format; q points behind the scales. Products of a code (at most 6
+// bits), a scale of 6 or 8 bits and a half (11 bits) have at most 24 bits: they are exact, so it does not matter to the
+// bits whether the compiler fuses them with the sum that follows.
 #ifndef KDLIB_QUANT_GGUF_BLOCKS_INL_HPP
 #define KDLIB_QUANT_GGUF_BLOCKS_INL_HPP
 

@@ -10,6 +10,7 @@
 
 #include "kdlib/core/dtype.hpp"
 #include "kdlib/core/error.hpp"
+#include "kdlib/quant/code_lanes_inl.hpp"
 #include "kdlib/quant/gguf_encode.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -24,40 +25,39 @@ inline void store_f16(std::uint8_t* at, float value) {
 }
 
 inline void encode_q8_0(const float* x, std::uint8_t* b) {
-  float largest = 0;
-  for (int j = 0; j < 32; ++j) largest = std::max(largest, std::fabs(x[j]));
+  const float largest = value_range(x, 32).magnitude();
   const float d = largest / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
   store_f16(b, d);
   for (int j = 0; j < 32; ++j)
-    b[2 + j] = static_cast<std::uint8_t>(static_cast<std::int8_t>(std::round(x[j] * inverse)));
+    b[2 + j] = static_cast<std::uint8_t>(static_cast<std::int8_t>(std::round(rounded(x[j] * inverse))));
 }
 
 /// Q4_0 and Q5_0: codes around 2^(bits - 1), the value of largest magnitude gets code 0.
 template <int Bits>
 void encode_symmetric(const float* x, float& d, std::uint8_t* codes) {
   constexpr int middle = 1 << (Bits - 1);
+  const ValueRange range = value_range(x, 32);
   float extreme = 0;
-  for (int j = 0; j < 32; ++j)
-    if (std::fabs(x[j]) > std::fabs(extreme)) extreme = x[j];
+  if (range.high != -range.low) extreme = range.high > -range.low ? range.high : range.low;
+  else if (range.high != 0)  // the first of those of largest magnitude
+    extreme = *std::find_if(x, x + 32, [&](float v) { return std::fabs(v) == range.high; });
   d = extreme / static_cast<float>(-middle);
   const float inverse = d != 0 ? 1.0f / d : 0.0f, shift = static_cast<float>(middle) + 0.5f;
-  for (int j = 0; j < 32; ++j) {
-    const int code = static_cast<int>(x[j] * inverse + shift);
-    codes[j] = static_cast<std::uint8_t>(code > 2 * middle - 1 ? 2 * middle - 1 : code);
-  }
+  clamped_codes(
+      x, 32, 0.0f, static_cast<float>(2 * middle - 1), [=](auto v) { return rounded(v * inverse) + shift; }, codes);
 }
 
 /// Q4_1 and Q5_1: codes from the smallest value up.
 template <int Bits>
 void encode_affine(const float* x, float& d, float& least, std::uint8_t* codes) {
   constexpr int top = (1 << Bits) - 1;
-  least = *std::min_element(x, x + 32);
-  d = (*std::max_element(x, x + 32) - least) / static_cast<float>(top);
+  const ValueRange range = value_range(x, 32);
+  least = range.low != 0 ? range.low : *std::min_element(x, x + 32);  // the sign of a zero is kept
+  d = (range.high - least) / static_cast<float>(top);
   const float inverse = d != 0 ? 1.0f / d : 0.0f;
-  for (int j = 0; j < 32; ++j) {
-    const int code = static_cast<int>((x[j] - least) * inverse + 0.5f);
-    codes[j] = static_cast<std::uint8_t>(code > top ? top : code);
-  }
+  clamped_codes(
+      x, 32, 0.0f, static_cast<float>(top),
+      [inverse, from = least](auto v) { return rounded((v - from) * inverse) + 0.5f; }, codes);
 }
 
 /// Low four bits: codes j and j + 16 share a byte.
@@ -93,11 +93,10 @@ void encode_affine_block(const float* x, std::uint8_t* b) {
 
 inline void encode_mxfp4(const float* x, std::uint8_t* b) {
   constexpr float values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};  // twice E2M1
-  float largest = 0;
-  for (int j = 0; j < 32; ++j) largest = std::max(largest, std::fabs(x[j]));
+  const float largest = value_range(x, 32).magnitude();
   const int e = largest > 0 ? static_cast<int>(std::floor(std::log2(largest))) - 2 + 127 : 0;
   b[0] = static_cast<std::uint8_t>(std::clamp(e, 0, 254));
-  const float scale = std::ldexp(1.0f, static_cast<int>(b[0]) - 128);
+  const float scale = std::ldexp(1.0f, static_cast<int>(b[0]) - 128);  // a power of two: its products are exact
   std::uint8_t codes[32];
   for (int j = 0; j < 32; ++j) {
     codes[j] = 0;

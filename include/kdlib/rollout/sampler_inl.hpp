@@ -6,10 +6,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <functional>
 #include <limits>
+#include <type_traits>
 
 #include "kdlib/core/dtype.hpp"
+#include "kdlib/core/math.hpp"
 #include "kdlib/rollout/sampler.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -29,50 +32,66 @@ namespace detail {
 
 constexpr std::int64_t sampler_block = 256;
 
-/// exp(x) for x <= 0 to about 1e-7 relative, 0 below -87.3. Plain arithmetic, so that loops over it become SIMD code.
-inline float exp_nonpositive(float x) {
-  const float y = x < -87.3f ? -87.3f : x;
-  const float shifted = y * 1.44269504f + 12582912.0f;  // the integer part in the low bits
-  const float n = shifted - 12582912.0f;
-  const float r = (y - n * 0.693145752f) - n * 1.42860677e-6f;
-  float p = 1.98756915e-4f;
-  p = p * r + 1.39819995e-3f;
-  p = p * r + 8.33345184e-3f;
-  p = p * r + 4.16657962e-2f;
-  p = p * r + 1.66666655e-1f;
-  p = p * r + 5.00000012e-1f;
-  p = p * r * r + r + 1.0f;
-  const float value = bits_float(float_bits(p) + (float_bits(shifted) << 23));
-  return x < -87.3f ? 0.0f : value;
+/// exp(x) for x <= 0 to about 1e-7 relative, 0 below -87.3. Every product is rounded: the tokens that a seed draws must
+/// not depend on compiler flags.
+inline Lanes4 exp_nonpositive(Lanes4 x) {
+  typedef std::uint32_t Bits __attribute__((vector_size(16)));
+  const Lanes4 least = -87.3f - Lanes4{}, y = x < least ? least : x;
+  const Lanes4 shifted = rounded(y * 1.44269504f) + 12582912.0f;  // the integer part in the low bits
+  const Lanes4 n = shifted - 12582912.0f;
+  const Lanes4 r = (y - rounded(n * 0.693145752f)) - rounded(n * 1.42860677e-6f);
+  Lanes4 p = rounded(r * 1.98756915e-4f) + 1.39819995e-3f;
+  p = rounded(p * r) + 8.33345184e-3f;
+  p = rounded(p * r) + 4.16657962e-2f;
+  p = rounded(p * r) + 1.66666655e-1f;
+  p = rounded(p * r) + 5.00000012e-1f;
+  p = rounded(p * r * r) + r + 1.0f;
+  Bits power, bits;
+  std::memcpy(&power, &shifted, sizeof power);
+  std::memcpy(&bits, &p, sizeof bits);
+  bits += power << 23;
+  std::memcpy(&p, &bits, sizeof p);
+  return x < least ? Lanes4{} : p;
 }
 
-inline float sampling_weight(double logit, double largest, double inverse_temperature) {
-  return exp_nonpositive(static_cast<float>((logit - largest) * inverse_temperature));
-}
-inline float sampling_weight(float logit, float largest, float inverse_temperature) {
-  return exp_nonpositive((logit - largest) * inverse_temperature);
+/// Weights of `count` <= 4 logits; the other lanes are those of logits at the maximum.
+template <class T>
+Lanes4 sampling_weights(const T* logits, std::int64_t count, T largest, T inverse_temperature) {
+  Lanes4 x{};
+  if constexpr (std::is_same_v<T, float>) {
+    if (count == 4) {
+      std::memcpy(&x, logits, sizeof x);
+      return exp_nonpositive(rounded((x - largest) * inverse_temperature));
+    }
+  }
+  for (std::int64_t k = 0; k < count; ++k)
+    x[k] = static_cast<float>(rounded((logits[k] - largest) * inverse_temperature));
+  return exp_nonpositive(x);
 }
 
-/// Writes the weights of [begin, end) (at most one block) and returns their sum. A fixed inner width lets -O2 use SIMD.
+/// Writes the weights of [begin, end) (at most one block) and returns their sum, added in 16 lanes.
 template <class T>
 double weigh_block(const T* logits, std::int64_t begin, std::int64_t end, T largest, T inverse_temperature,
                    float* weights) {
-  constexpr int width = 16;
-  float lanes[width] = {};
-  std::int64_t i = begin;
-  for (; i + width <= end; i += width)
-    for (int k = 0; k < width; ++k) {
-      const float w = sampling_weight(logits[i + k], largest, inverse_temperature);
-      if (weights != nullptr) weights[i + k] = w;
+  Lanes4 lanes[4] = {};
+  const std::int64_t whole = begin + (end - begin) / 16 * 16;
+  for (std::int64_t i = begin; i < whole; i += 16)
+    for (int k = 0; k < 4; ++k) {
+      const Lanes4 w = sampling_weights(logits + i + 4 * k, 4, largest, inverse_temperature);
+      if (weights != nullptr) std::memcpy(weights + i + 4 * k, &w, sizeof w);
       lanes[k] += w;
     }
   double sum = 0;
-  for (; i < end; ++i) {
-    const float w = sampling_weight(logits[i], largest, inverse_temperature);
-    if (weights != nullptr) weights[i] = w;
-    sum += static_cast<double>(w);
+  for (std::int64_t i = whole; i < end; i += 4) {
+    const std::int64_t count = std::min<std::int64_t>(4, end - i);
+    const Lanes4 w = sampling_weights(logits + i, count, largest, inverse_temperature);
+    for (std::int64_t k = 0; k < count; ++k) {
+      if (weights != nullptr) weights[i + k] = w[k];
+      sum += static_cast<double>(w[k]);
+    }
   }
-  for (const float lane : lanes) sum += static_cast<double>(lane);
+  for (const Lanes4& four : lanes)
+    for (int k = 0; k < 4; ++k) sum += static_cast<double>(four[k]);
   return sum;
 }
 
@@ -186,7 +205,7 @@ double truncate_weights(const Sampler& s, std::span<const T> logits, double larg
     total = cut_weights(logits, cutoff, w);
   }
   SamplingCutoff floor;
-  if (s.min_p > 0) floor.logit = largest + s.temperature.value() * std::log(s.min_p);
+  if (s.min_p > 0) floor.logit = largest + rounded(s.temperature.value() * std::log(s.min_p));
   if (s.top_p < 1) {
     // Tokens lighter than this have less than (1 - p) of the mass together: top-p keeps none of them. Nor can what
     // min-p cuts be needed.

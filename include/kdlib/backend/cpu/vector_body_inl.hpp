@@ -157,14 +157,29 @@ KDLIB_LANE T dot_lanes(const T* a, const T* b, std::int64_t n) {
   return sum<T>(s0 + s1);
 }
 
+/// Keeps a product from being fused with the sum that follows, where bits are documented: decoded values, the
+/// optimiser's step. Elsewhere compilers may fuse. The one of core/math.hpp cannot take vectors of these sizes.
+template <class X>
+KDLIB_LANE void rounded(X& x) {
+#if defined(__x86_64__)
+  asm("" : "+x"(x));
+#else
+  asm("" : "+m"(x));
+#endif
+}
+
 template <class T>
 KDLIB_LOOP void dot(const T* a, const T* b, std::int64_t n, T* out) {
   *out = dot_lanes(a, b, n);
 }
-/// y += alpha x
+/// y += alpha x, the product rounded.
 template <class T>
 KDLIB_LOOP void axpy(std::int64_t n, T alpha, const T* x, T* y) {
-  KDLIB_FOR_PACKS(T, i, n) put<T>(y, i, n, take(y, i, n) + alpha * take(x, i, n));
+  KDLIB_FOR_PACKS(T, i, n) {
+    V<T> product = alpha * take(x, i, n);
+    rounded(product);
+    put<T>(y, i, n, take(y, i, n) + product);
+  }
 }
 template <class T>
 KDLIB_LOOP void scale(std::int64_t n, T alpha, T* x) {
@@ -363,18 +378,27 @@ KDLIB_LOOP void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, 
           scaled = static_cast<T>(step.gradient_scale);
   const T rest1 = static_cast<T>(1.0 - step.beta1),
           rest2 = static_cast<T>(1.0 - step.beta2);  // 1 - float(0.999) is off by 1e-5
-  const T keep = static_cast<T>(1.0 - step.rate * step.weight_decay),
-          rate = static_cast<T>(step.rate / step.correction1);
+  double decay = step.rate * step.weight_decay;
+  rounded(decay);
+  const T keep = static_cast<T>(1.0 - decay), rate = static_cast<T>(step.rate / step.correction1);
   const T root = static_cast<T>(1.0 / std::sqrt(step.correction2)), epsilon = static_cast<T>(step.epsilon);
   KDLIB_FOR_PACKS(T, i, n) {
     const V<T> g = take(gradient, i, n) * scaled;
-    const V<T> m = b1 * take(first, i, n) + rest1 * g;
-    const V<T> v = b2 * take(second, i, n) + rest2 * (g * g);
+    V<T> m = b1 * take(first, i, n), m_new = rest1 * g;
+    rounded(m), rounded(m_new);
+    m += m_new;
+    V<T> v = b2 * take(second, i, n), v_new = rest2 * (g * g);
+    rounded(v), rounded(v_new);
+    v += v_new;
     V<T> denominator = v;
     for (std::int64_t j = 0; j < Pack<T>::lanes; ++j) denominator[j] = std::sqrt(denominator[j]);
+    denominator *= root;
+    rounded(denominator);
+    V<T> kept = take(value, i, n) * keep;
+    rounded(kept);
     put<T>(first, i, n, m);
     put<T>(second, i, n, v);
-    put<T>(value, i, n, take(value, i, n) * keep - rate * m / (denominator * root + epsilon));
+    put<T>(value, i, n, kept - rate * m / (denominator + epsilon));
   }
 }
 

@@ -3,16 +3,6 @@
 // each instruction set, hence no include guard.
 #ifdef KDLIB_VECTOR_SPACE
 
-/// Keeps a product from being fused with the sum that follows: decoded values are rounded twice, as the formats say.
-template <class X>
-KDLIB_LANE void rounded(X& x) {
-#if defined(__x86_64__)
-  asm("" : "+x"(x));
-#else
-  asm("" : "+m"(x));
-#endif
-}
-
 /// The scale of group i.
 KDLIB_LANE float coded_scale(const CodedRanges& w, std::int64_t i) {
   if (w.scale != nullptr) return w.scale[i];

@@ -95,20 +95,26 @@ KDLIB_LANE V<float> against(const Codes32& w, const float* x, V<float> first, V<
 }
 #endif
 
+/// out = code * scale, plus `low` where the format has a minimum: adding 0 would take the sign of a zero away.
+template <bool Minimum>
 KDLIB_LANE void put_scaled(V<float> code, V<float> scale, V<float> low, float* out) {
   V<float> v = code * scale;
-  rounded(v);
-  store<float>(out, v + low);
+  if constexpr (Minimum) {
+    rounded(v);
+    v += low;
+  }
+  store<float>(out, v);
 }
+template <bool Minimum>
 KDLIB_LANE void put_codes(const Codes32& w, V<float> first, V<float> second, V<float> low, float* out) {
   constexpr std::int64_t lanes = Pack<float>::lanes;
-  put_scaled(w.a, first, low, out);
+  put_scaled<Minimum>(w.a, first, low, out);
 #if KDLIB_VECTOR_BYTES == 64
-  put_scaled(w.b, second, low, out + lanes);
+  put_scaled<Minimum>(w.b, second, low, out + lanes);
 #else
-  put_scaled(w.b, first, low, out + lanes);
-  put_scaled(w.c, second, low, out + 2 * lanes);
-  put_scaled(w.d, second, low, out + 3 * lanes);
+  put_scaled<Minimum>(w.b, first, low, out + lanes);
+  put_scaled<Minimum>(w.c, second, low, out + 2 * lanes);
+  put_scaled<Minimum>(w.d, second, low, out + 3 * lanes);
 #endif
 }
 
@@ -409,8 +415,8 @@ KDLIB_LOOP void stored_rows_decode(const StoredRanges& w, std::int64_t begin, st
       for (int j = 0; j < F::units; ++j, out += 32) {
         const __m128 s = F::scales(b, scale + block, j);
         const V<float> first = broadcast_low(s);
-        put_codes(F::codes(b, j), first, F::two_scales ? broadcast_low(_mm_movehl_ps(s, s)) : first,
-                  F::minimum ? broadcast_low(_mm_shuffle_ps(s, s, 1)) : V<float>{}, out);
+        put_codes<F::minimum>(F::codes(b, j), first, F::two_scales ? broadcast_low(_mm_movehl_ps(s, s)) : first,
+                              F::minimum ? broadcast_low(_mm_shuffle_ps(s, s, 1)) : V<float>{}, out);
       }
     }
   }
