@@ -195,6 +195,7 @@ set(KDLIB_HEADERS
   include/kdlib/optim/schedule_inl.hpp
   include/kdlib/optim/sgd.hpp
   include/kdlib/optim/sgd_inl.hpp
+  include/kdlib/quant/code_lanes_inl.hpp
   include/kdlib/quant/coded_data.hpp
   include/kdlib/quant/coded_data_inl.hpp
   include/kdlib/quant/coded_matrix.hpp
