@@ -54,7 +54,7 @@ class RoundingCompensator final : public LinearObserver<D, T> {
  public:
   RoundingCompensator(Decoder<D, T>& student, const CompensateSettings& settings) : settings_(settings) {
     for (Linear<D, T>* l : student.linears())
-      if (l->lora != nullptr && l->packed != nullptr) maps_.emplace(l->path, l);
+      if (l->lora != nullptr && l->packed != nullptr && l->quantized == nullptr) maps_.emplace(l->path, l);
   }
   bool empty() const { return maps_.empty(); }
   const CompensateReport& report() const { return report_; }

@@ -33,7 +33,7 @@ struct RecipeResult {
   std::int64_t steps = 0;
   double seconds = 0;
   std::int64_t best_step = -1;
-  std::vector<EvaluationRow> rows;  // teacher, rounded (or: student before), distilled
+  std::vector<EvaluationRow> rows;  // teacher, rounded (or: student before), where it was: compensated, distilled
   std::vector<SampleAnswers> samples;
   std::vector<std::pair<std::string, std::string>> facts;
 };

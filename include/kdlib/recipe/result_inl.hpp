@@ -45,7 +45,7 @@ inline std::vector<std::string> evaluation_header() {
 /// "Held-out forward KL 0.5455 -> 0.2485 nats (54.4 % gone), ..."
 inline std::string result_summary(const RecipeResult& result) {
   if (result.rows.size() < 3) return "";
-  const EvaluationRow &before = result.rows[result.rows.size() - 2], &after = result.rows.back();
+  const EvaluationRow &before = result.rows[1], &after = result.rows.back();
   const double gone = before.forward_kl > 0 ? 100 * (1 - after.forward_kl / before.forward_kl) : 0;
   return concat("Held-out forward KL ", detail::number_text("%.4f", before.forward_kl), " -> ",
                 detail::number_text("%.4f", after.forward_kl), " nats (", detail::number_text("%.1f", gone),

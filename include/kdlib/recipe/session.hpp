@@ -16,6 +16,7 @@
 #include "kdlib/eval/agreement.hpp"
 #include "kdlib/eval/perplexity.hpp"
 #include "kdlib/loss/head_loss.hpp"
+#include "kdlib/model/compensate.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/optim/adamw.hpp"
 #include "kdlib/optim/clip.hpp"
@@ -86,6 +87,7 @@ class Session final : private RunHooks {
   static std::string environment_text();
 
  private:
+  void on_start(std::int64_t step, std::int64_t steps) override;
   void on_step(const StepReport& report) override;
   void on_message(const std::string& text) override { note(text); }
   Evaluation evaluate(std::int64_t step) override;
@@ -100,6 +102,8 @@ class Session final : private RunHooks {
   void round_student();
   EvaluationRow measure(const char* name);
   void measure_before();
+  void compensate();
+  void save_before() { write_file_atomically(path("before.json"), result_json(before_)); }
   RunSettings run_settings();
   RunResult train();
   RecipeResult finish(const RunResult& run);
@@ -125,6 +129,7 @@ class Session final : private RunHooks {
   mutable std::mutex status_mutex_;
   SessionStatus status_;
   std::optional<Model> teacher_, student_;
+  std::optional<Model> original_;  // the student before rounding, while the adapter's start is to be found
   std::optional<RecipeTexts<Model>> text_;
   std::optional<RememberedTeacher<Model>> held_out_teacher_;
   TokenBatch held_out_;

@@ -173,6 +173,7 @@ void Session<D, T>::prepare_student() {
   enter(SessionPhase::rounding);
   const RecipeTrains trains = s_.student.trains;
   if (trains == RecipeTrains::qat_lora) add_lora(*student_, s_.adapter());
+  if (s_.student.compensates()) original_.emplace(student_->share());
   if (s_.student.rounded) round_student();
   if (trains == RecipeTrains::all && !s_.student.rounded)
     for (const Linear<D, T>* l : student_->linears())

@@ -43,7 +43,28 @@ void Session<D, T>::measure_before() {
                                  by_student = text_->answers(*student_, shown);
   for (std::size_t i = 0; i < shown.size(); ++i)
     before_.samples.push_back({shown[i].text, {{"teacher", by_teacher[i]}, {name, by_student[i]}}});
-  write_file_atomically(path("before.json"), result_json(before_));
+  save_before();
+}
+
+/// Starts the adapter where it undoes most of the rounding, and measures that as a row of its own.
+template <class D, class T>
+void Session<D, T>::compensate() {
+  const TokenBatch text = text_->calibration(2048);
+  note(concat("the adapter starts where it undoes the rounding, for the inputs of ", text.tokens(), " tokens"));
+  const CompensateReport report = compensate_rounding(*student_, *original_, text, {.seed = s_.seed});
+  before_.rows.resize(2);  // an attempt that ended before its first checkpoint left a third
+  before_.rows.push_back(measure("compensated"));
+  save_before();
+  note(concat("rounding error of the outputs of ", report.maps,
+              " maps: ", detail::number_text("%.3f", 100 * report.error_before), " % -> ",
+              detail::number_text("%.3f", 100 * report.error_after), " % of their energy"));
+}
+
+/// The adapter of a run that goes on comes from its checkpoint.
+template <class D, class T>
+void Session<D, T>::on_start(std::int64_t step, std::int64_t) {
+  if (step == 0 && original_) compensate();
+  original_.reset();
 }
 
 template <class D, class T>

@@ -25,6 +25,12 @@ enum class RecipeTrains : std::uint8_t {
   all,       // every weight; linear maps through their codes where the student is rounded
   scales     // the scales of the codes
 };
+/// Where a new adapter starts.
+enum class RecipeAdapterStart : std::uint8_t {
+  automatic,  // compensate beside codes, else zero
+  zero,       // PEFT's: A random, B zero, so that the student is the model without it
+  compensate  // where it undoes most of the rounding (compensate_rounding)
+};
 /// The divergence of each answer token.
 enum class RecipeLossKind : std::uint8_t { forward_kl, reverse_kl, jsd };
 /// The course of the rate after the warm-up.
@@ -37,6 +43,7 @@ enum class RecipeResume : std::uint8_t {
 
 /// The word for each value, as command lines and config.yaml have it.
 const char* recipe_word(RecipeTrains value);
+const char* recipe_word(RecipeAdapterStart value);
 const char* recipe_word(RecipeLossKind value);
 const char* recipe_word(RecipeSchedule value);
 const char* recipe_word(RecipeResume value);
@@ -60,9 +67,12 @@ struct RecipeStudent {
   StraightThrough straight_through = StraightThrough::identity;  // of qat_lora and all
   bool merge = false;                                            // lora on codes: at the end also rounded together
   LoraSettings adapter{.rank = 16, .alpha = 32};                 // its seed is RecipeSettings::seed
+  RecipeAdapterStart start = RecipeAdapterStart::automatic;
 
   /// There is an adapter, beside the weights or inside the rounding.
   bool adapts() const { return trains == RecipeTrains::lora || trains == RecipeTrains::qat_lora; }
+  /// The adapter starts where it undoes most of the rounding.
+  bool compensates() const { return trains == RecipeTrains::lora && rounded && start != RecipeAdapterStart::zero; }
   /// The format as it is used: mxfp4 always has groups of 32.
   QuantizeSettings rounding() const;
 };

@@ -19,6 +19,11 @@ struct RecipeWords<RecipeTrains> {
   static constexpr const char* list[] = {"lora", "qat_lora", "all", "scales"};
 };
 template <>
+struct RecipeWords<RecipeAdapterStart> {
+  static constexpr const char* name = "lora-init";
+  static constexpr const char* list[] = {"auto", "zero", "compensate"};
+};
+template <>
 struct RecipeWords<RecipeLossKind> {
   static constexpr const char* name = "loss";
   static constexpr const char* list[] = {"forward_kl", "reverse_kl", "jsd"};
@@ -111,7 +116,8 @@ inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
       .flag("merge", student.merge)
       .number("lora-rank", student.adapter.rank)
       .number("lora-alpha", student.adapter.alpha)
-      .words("lora-targets", target_words(student.adapter));
+      .words("lora-targets", target_words(student.adapter))
+      .text("lora-init", recipe_word(student.start));
 }
 
 inline void describe_text(SettingsWriter& w, const RecipeText& t) {
@@ -147,6 +153,7 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
 }  // namespace detail
 
 inline const char* recipe_word(RecipeTrains value) { return detail::word_of(value); }
+inline const char* recipe_word(RecipeAdapterStart value) { return detail::word_of(value); }
 inline const char* recipe_word(RecipeLossKind value) { return detail::word_of(value); }
 inline const char* recipe_word(RecipeSchedule value) { return detail::word_of(value); }
 inline const char* recipe_word(RecipeResume value) { return detail::word_of(value); }
@@ -220,6 +227,9 @@ inline void check_recipe(const RecipeSettings& s) {
       "[distil] --train ", recipe_word(student.trains), " trains through codes; --quantize none has none");
   require<ConfigError>(student.trains != RecipeTrains::qat_lora || !student.adapter.routers,
                        "[distil] --lora-targets routers belongs to --train lora: routers are not rounded");
+  require<ConfigError>(student.start != RecipeAdapterStart::compensate || student.compensates(),
+                       "[distil] --lora-init compensate undoes a rounding beside which an adapter is trained: it "
+                       "belongs to --train lora with --quantize");
   require<ConfigError>(!student.merge || (lora && student.rounded),
                        "[distil] --merge belongs to --train lora with --quantize");
   require<ConfigError>(!text.replay_routing || text.lambda > 0,

@@ -51,6 +51,10 @@ class RecipeTexts {
   /// Held-out documents; prompts are answered by the teacher once and kept in the folder of the run.
   TokenBatch validation();
 
+  /// Text of the kind that the student is trained on, whole documents, about `tokens` tokens: of the offline part, or
+  /// the prompts alone where the student writes all text.
+  TokenBatch calibration(std::int64_t tokens);
+
   /// Held-out prompts whose answers the report shows: at most `count`, with their text.
   struct Shown {
     std::vector<std::int32_t> ids;

@@ -132,6 +132,22 @@ TokenBatch RecipeTexts<Model>::validation() {
 }
 
 template <class Model>
+TokenBatch RecipeTexts<Model>::calibration(std::int64_t tokens) {
+  TokenBatch text;
+  if (settings_.text.lambda >= 1) {
+    for (std::int64_t i = 0; i < prompts_->size() && text.tokens() < tokens; ++i) text.append((*prompts_)[i]);
+    return text;
+  }
+  OfflineText<Model> source = offline();
+  for (std::int64_t batches = 0; batches < tokens && text.tokens() < tokens; ++batches) {
+    const std::optional<TokenBatch> batch = source.next();
+    if (!batch) break;
+    for (std::int64_t b = 0; b < batch->documents(); ++b) detail::append_part(text, *batch, b, 0, batch->length(b));
+  }
+  return text;
+}
+
+template <class Model>
 std::string RecipeTexts<Model>::text_of(std::span<const std::int32_t> ids) const {
   if (tokenizer_) return tokenizer_->decode(ids);
   std::string out;

@@ -71,7 +71,7 @@ class DistilCommand {
 
   RecipeSettings settings_;
   RoundingWords rounding_;
-  std::string train_, straight_through_, loss_, schedule_, resume_;
+  std::string train_, straight_through_, lora_init_, loss_, schedule_, resume_;
   std::vector<std::string> lora_targets_;
   std::string preset_ = "fast", device_ = "cpu", dtype_ = "auto";
   bool dry_run_ = false;

@@ -30,6 +30,7 @@ inline DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings
   train_ = recipe_word(student.trains);
   straight_through_ = recipe_word(student.straight_through);
   lora_targets_ = detail::target_words(student.adapter);
+  lora_init_ = recipe_word(student.start);
   loss_ = recipe_word(settings_.objective.loss);
   schedule_ = recipe_word(settings_.training.schedule);
   resume_ = recipe_word(settings_.output.resume);
@@ -79,7 +80,12 @@ inline void DistilCommand::add_models(bool needs_teacher) {
       .add("lora-alpha", student.adapter.alpha, "X", "adapters are scaled by alpha / rank")
       .above(0)
       .add("lora-targets", lora_targets_, "LIST",
-           "module names that get an adapter, or all-linear; routers adds those of a mixture");
+           "module names that get an adapter, or all-linear; routers adds those of a mixture")
+      .add(
+          "lora-init", lora_init_, "START",
+          "where a new adapter starts: zero (B is zero: the student as it is), compensate (where it undoes most of the "
+          "rounding, for the inputs that text gives), auto: compensate beside codes")
+      .choices({"auto", "zero", "compensate"});
 }
 
 inline void DistilCommand::add_objective() {
@@ -211,6 +217,7 @@ inline void DistilCommand::words_to_settings() {
   rounding_.apply(student.format);
   student.trains = recipe_value<RecipeTrains>(train_);
   student.straight_through = recipe_value<StraightThrough>(straight_through_);
+  student.start = recipe_value<RecipeAdapterStart>(lora_init_);
   student.adapter.targets = ModuleChoice();
   student.adapter.routers = false;
   for (const std::string& name : lora_targets_) {
@@ -233,9 +240,10 @@ inline void DistilCommand::check() const {
   require<ConfigError>(!options.given("straight-through") ||
                            (s.rounded && (s.trains == RecipeTrains::qat_lora || s.trains == RecipeTrains::all)),
                        "[distil] --straight-through belongs to --train qat_lora and all with --quantize");
-  require<ConfigError>(
-      s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") || options.given("lora-alpha")),
-      "[distil] --train ", train_, " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
+  require<ConfigError>(s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") ||
+                                       options.given("lora-alpha") || options.given("lora-init")),
+                       "[distil] --train ", train_,
+                       " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
   require<ConfigError>(!options.given("beta") || loss_ == "jsd", "[distil] --beta belongs to --loss jsd, not to ",
                        loss_);
   require<ConfigError>(!for_data_sheet() || dtype_ != "float32", "[distil] --dry-run --device ", device_,

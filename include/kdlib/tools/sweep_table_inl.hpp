@@ -86,9 +86,9 @@ inline const std::vector<std::string>& sweep_metric_names() {
 inline SweepNumbers read_sweep_numbers(const std::string& folder) {
   const std::string path = join_path(folder, "result.json");
   const RecipeResult r = read_result_json(path);
-  require<FormatError>(r.rows.size() == 3, "[sweep] ", path, ": models has ", r.rows.size(),
+  require<FormatError>(r.rows.size() >= 3, "[sweep] ", path, ": models has ", r.rows.size(),
                        " entries; teacher, student before and distilled are needed");
-  const EvaluationRow &teacher = r.rows[0], &before = r.rows[1], &after = r.rows[2];
+  const EvaluationRow &teacher = r.rows[0], &before = r.rows[1], &after = r.rows.back();
   return {{before.forward_kl, after.forward_kl, detail::share(before.forward_kl - after.forward_kl, before.forward_kl),
            before.reverse_kl, after.reverse_kl, before.top1, after.top1,
            detail::share(after.top1 - before.top1, 1 - before.top1), teacher.perplexity, before.perplexity,
