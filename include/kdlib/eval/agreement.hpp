@@ -4,6 +4,7 @@
 #define KDLIB_EVAL_AGREEMENT_HPP
 
 #include "kdlib/eval/perplexity.hpp"
+#include "kdlib/loss/forward_kl.hpp"
 #include "kdlib/teacher/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -22,14 +23,16 @@ struct Agreement {
   double label_top1 = 0;  // share of rows whose next token is the student's most probable
   double forward_kl_error = 0, reverse_kl_error = 0, top1_error = 0,
          top5_error = 0;  // standard errors over documents (ratio_error)
+  double loss = 0;        // of the objective, a row of weight 1
+  double loss_error = 0;
 };
 
 /// Compares on documents with weights (text_lines.hpp, append_completion). The same numbers for the same documents,
 /// threads and backend; the teacher is any TeacherSource with whole rows (LiveTeacher). InputError for ids outside a
-/// vocabulary. No rows: zeros, perplexity 1.
-template <class Student, class Teacher>
+/// vocabulary. No rows: zeros, perplexity 1. `objective` is any row loss that needs no behaviour log-probabilities.
+template <class Student, class Teacher, class Objective = ForwardKl>
 Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& documents,
-                    const EvaluationSettings& settings = {});
+                    const EvaluationSettings& settings = {}, const Objective& objective = {});
 
 KDLIB_NAMESPACE_END
 

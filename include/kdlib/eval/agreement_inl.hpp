@@ -11,9 +11,12 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 /// Sums of each document.
 struct AgreementParts {
-  std::vector<double> weight, forward_kl, reverse_kl, top1, top5;
+  std::vector<double> weight, forward_kl, reverse_kl, top1, top5, loss, loss_weight;
 
-  void add(const RowMetrics& m) {
+  void add(const HeadLossResult& result) {
+    const RowMetrics& m = result.metrics;
+    loss.push_back(result.loss.sum);
+    loss_weight.push_back(result.loss.weight);
     weight.push_back(m.teacher_weight);
     forward_kl.push_back(m.forward_kl);
     reverse_kl.push_back(m.reverse_kl);
@@ -23,9 +26,9 @@ struct AgreementParts {
 };
 }  // namespace detail
 
-template <class Student, class Teacher>
-Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& documents,
-                    const EvaluationSettings& settings) {
+template <class Student, class Teacher, class Objective>
+Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& documents, const EvaluationSettings& settings,
+                    const Objective& objective) {
   static_assert(
       TeacherSource<Teacher>,
       "kdlib: the second argument of agreement is not a TeacherSource: wrap a model in kd::LiveTeacher{model}");
@@ -35,6 +38,7 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
   using D = typename Student::device_type;
   documents.check(student.vocab_size());
   RowMetrics m;
+  LossSum loss;
   detail::AgreementParts parts;
   detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
     const TokenBatch::Rows rows = group.rows();
@@ -49,14 +53,14 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
         ++last;
       if (last == first) continue;
       const auto at = static_cast<std::size_t>(first), count = static_cast<std::size_t>(last - first);
-      const RowMetrics one =
-          head_loss(ForwardKl{}, student.head(), hidden.rows(first, last - first), teacher.targets(first, last - first),
+      const HeadLossResult one =
+          head_loss(objective, student.head(), hidden.rows(first, last - first), teacher.targets(first, last - first),
                     RowInputs{std::span(rows.label).subspan(at, count), std::span(rows.weight).subspan(at, count), {}},
                     1.0, View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),
-                    {.workspace_bytes = settings.workspace_bytes, .metrics = true})
-              .metrics;
+                    {.workspace_bytes = settings.workspace_bytes, .metrics = true});
       parts.add(one);
-      m += one;
+      m += one.metrics;
+      loss += one.loss;
       first = last;
     }
   });
@@ -76,6 +80,8 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
   a.reverse_kl_error = ratio_error(parts.reverse_kl, parts.weight);
   a.top1_error = ratio_error(parts.top1, parts.weight);
   a.top5_error = ratio_error(parts.top5, parts.weight);
+  a.loss = loss.mean();
+  a.loss_error = ratio_error(parts.loss, parts.loss_weight);
   return a;
 }
 

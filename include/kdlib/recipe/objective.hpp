@@ -25,6 +25,17 @@ auto with_loss(const RecipeObjective& s, F&& f) {
   return f(JensenShannon{.beta = static_cast<float>(s.beta), .temperature = temperature, .t_squared = t_squared});
 }
 
+/// What is trained, as tables and reports name it: "forward_kl", "jsd(beta=0.5, temperature=2)".
+inline std::string objective_text(const RecipeObjective& s) {
+  const bool jsd = s.loss == RecipeLossKind::jsd && s.beta > 0 && s.beta < 1;
+  std::string name = jsd ? "jsd" : recipe_word(s.loss), fields;
+  if (s.loss == RecipeLossKind::jsd && !jsd) name = s.beta == 0 ? "forward_kl" : "reverse_kl";
+  if (jsd) fields = concat("beta=", detail::shortest_text(s.beta));
+  if (s.temperature != 1)
+    fields += concat(fields.empty() ? "" : ", ", "temperature=", detail::shortest_text(s.temperature));
+  return fields.empty() ? name : concat(name, "(", fields, ")");
+}
+
 /// The rate of a step, of any of the courses that the settings offer. A Schedule.
 struct RecipeRate {
   RecipeSchedule kind = RecipeSchedule::linear;

@@ -20,6 +20,8 @@ struct EvaluationRow {
   double perplexity = 0;                  // of the held-out text
   double student_entropy = 0, teacher_entropy = 0;
   double tokens = 0;
+  double objective = 0;  // held-out value of what is trained, nats
+  double forward_kl_error = 0, reverse_kl_error = 0, top1_error = 0, objective_error = 0;  // standard, over documents
 };
 
 /// Answers to one held-out prompt.
@@ -28,13 +30,22 @@ struct SampleAnswers {
   std::vector<std::pair<std::string, std::string>> answers;  // who, text
 };
 
+/// A held-out text with the student's distance from the teacher at each token: KL(teacher || student) in nats, NaN
+/// where the token is not part of the answer.
+struct TokenMap {
+  std::vector<std::string> tokens;  // texts; bytes of one letter that several ids share stand with the first of them
+  std::vector<std::pair<std::string, std::vector<double>>> values;  // which student, one value a token
+};
+
 /// Equal runs give equal results but for `seconds`.
 struct RecipeResult {
   std::int64_t steps = 0;
   double seconds = 0;
   std::int64_t best_step = -1;
-  std::vector<EvaluationRow> rows;  // teacher, rounded (or: student before), where it was: compensated, distilled
+  std::vector<EvaluationRow> rows;       // teacher, rounded (or: student before), where it was: compensated, distilled
+  std::string objective = "forward_kl";  // what `objective` of the rows is the value of
   std::vector<SampleAnswers> samples;
+  std::vector<TokenMap> token_maps;
   std::vector<std::pair<std::string, std::string>> facts;
 };
 
@@ -45,12 +56,12 @@ RecipeResult read_result_json(const std::string& path);
 /// The final table as plain text, aligned, with one line that says how much of the divergence is gone.
 std::string result_table(const RecipeResult& result);
 
-/// "Held-out forward KL 0.5455 -> 0.2485 nats (54.4 % gone), ..."; empty where there are not a row before and one
-/// after.
+/// One sentence about what was trained: "Held-out forward KL 0.5455 -> 0.2485 nats (54.4 % gone), ...", or that the
+/// student became worse; empty where there are not a row before and one after.
 std::string result_summary(const RecipeResult& result);
-/// The rows of the table as text, one cell a column, and the names of the columns.
-std::vector<std::string> evaluation_cells(const EvaluationRow& row);
-std::vector<std::string> evaluation_header();
+/// The table as text, one cell a column, the names of the columns first. A column for the objective where that is none
+/// of the divergences. Means stand with their 95 % interval over documents where that is known.
+std::vector<std::vector<std::string>> evaluation_table(const RecipeResult& result);
 
 KDLIB_NAMESPACE_END
 

@@ -26,31 +26,69 @@ inline constexpr EvaluationField evaluation_fields[] = {{"forward_kl", &Evaluati
                                                         {"perplexity", &EvaluationRow::perplexity},
                                                         {"student_entropy", &EvaluationRow::student_entropy},
                                                         {"teacher_entropy", &EvaluationRow::teacher_entropy},
-                                                        {"tokens", &EvaluationRow::tokens}};
+                                                        {"tokens", &EvaluationRow::tokens},
+                                                        {"objective", &EvaluationRow::objective},
+                                                        {"forward_kl_error", &EvaluationRow::forward_kl_error},
+                                                        {"reverse_kl_error", &EvaluationRow::reverse_kl_error},
+                                                        {"top1_agreement_error", &EvaluationRow::top1_error},
+                                                        {"objective_error", &EvaluationRow::objective_error}};
+
+/// "0.1847 ±0.0123": half the width of the 95 % interval, where the standard error is known.
+inline std::string with_interval(const char* format, double value, double error) {
+  std::string out = number_text(format, value);
+  if (std::isfinite(error) && error > 0) out += " \xC2\xB1" + number_text(format, 1.96 * error);
+  return out;
+}
+
+/// What the run is judged by: the objective's name and its value in a row.
+inline bool objective_is(const RecipeResult& result, const char* name) { return result.objective == name; }
+
+/// Letters of a UTF-8 text, for the widths of columns.
+inline std::size_t letters(const std::string& text) {
+  std::size_t n = 0;
+  for (const char c : text) n += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
+  return n;
+}
 
 }  // namespace detail
 
-inline std::vector<std::string> evaluation_cells(const EvaluationRow& row) {
-  return {row.model,
-          detail::number_text("%.4f", row.forward_kl),
-          detail::number_text("%.4f", row.reverse_kl),
-          detail::number_text("%.3f", row.top1),
-          detail::number_text("%.3f", row.top5),
-          detail::number_text("%.3f", row.perplexity)};
-}
-inline std::vector<std::string> evaluation_header() {
-  return {"model", "forward KL", "reverse KL", "top-1", "top-5", "perplexity"};
+inline std::vector<std::vector<std::string>> evaluation_table(const RecipeResult& result) {
+  const bool extra = !detail::objective_is(result, "forward_kl") && !detail::objective_is(result, "reverse_kl");
+  std::vector<std::vector<std::string>> table = {{"model"}};
+  if (extra) table[0].emplace_back("objective");
+  for (const char* name : {"forward KL", "reverse KL", "top-1", "top-5", "perplexity"}) table[0].emplace_back(name);
+  for (const EvaluationRow& row : result.rows) {
+    std::vector<std::string>& cells = table.emplace_back(std::vector<std::string>{row.model});
+    if (extra) cells.push_back(detail::with_interval("%.4f", row.objective, row.objective_error));
+    cells.push_back(detail::with_interval("%.4f", row.forward_kl, row.forward_kl_error));
+    cells.push_back(detail::with_interval("%.4f", row.reverse_kl, row.reverse_kl_error));
+    cells.push_back(detail::with_interval("%.3f", row.top1, row.top1_error));
+    cells.push_back(detail::number_text("%.3f", row.top5));
+    cells.push_back(detail::number_text("%.3f", row.perplexity));
+  }
+  return table;
 }
 
-/// "Held-out forward KL 0.5455 -> 0.2485 nats (54.4 % gone), ..."
 inline std::string result_summary(const RecipeResult& result) {
   if (result.rows.size() < 3) return "";
   const EvaluationRow &before = result.rows[1], &after = result.rows.back();
-  const double gone = before.forward_kl > 0 ? 100 * (1 - after.forward_kl / before.forward_kl) : 0;
-  return concat("Held-out forward KL ", detail::number_text("%.4f", before.forward_kl), " -> ",
-                detail::number_text("%.4f", after.forward_kl), " nats (", detail::number_text("%.1f", gone),
-                " % gone), top-1 agreement ", detail::number_text("%.3f", before.top1), " -> ",
-                detail::number_text("%.3f", after.top1), " after ", result.steps, " steps.");
+  const bool forward = detail::objective_is(result, "forward_kl"), reverse = detail::objective_is(result, "reverse_kl");
+  const double from = forward   ? before.forward_kl
+                      : reverse ? before.reverse_kl
+                                : before.objective,
+               to = forward   ? after.forward_kl
+                    : reverse ? after.reverse_kl
+                              : after.objective;
+  const std::string name = forward ? "forward KL" : reverse ? "reverse KL" : "objective (" + result.objective + ")";
+  const std::string values =
+      concat(detail::number_text("%.4f", from), " -> ", detail::number_text("%.4f", to), " nats");
+  const std::string rest = concat("top-1 agreement ", detail::number_text("%.3f", before.top1), " -> ",
+                                  detail::number_text("%.3f", after.top1), " after ", result.steps, " steps.");
+  if (!(to <= from))
+    return concat("The student became worse: held-out ", name, " ", values, ", ", rest,
+                  " Try a lower --learning-rate, more text or fewer steps.");
+  const std::string gone = from > 0 ? concat(" (", detail::number_text("%.1f", 100 * (1 - to / from)), " % gone)") : "";
+  return concat("Held-out ", name, " ", values, gone, ", ", rest);
 }
 
 inline std::string result_json(const RecipeResult& result) {
@@ -58,7 +96,8 @@ inline std::string result_json(const RecipeResult& result) {
   json.begin_object()
       .member("steps", result.steps)
       .member("seconds", result.seconds)
-      .member("best_step", result.best_step);
+      .member("best_step", result.best_step)
+      .member("objective", result.objective);
   json.key("models").begin_array();
   for (const EvaluationRow& row : result.rows) {
     json.begin_object().member("model", row.model);
@@ -69,6 +108,12 @@ inline std::string result_json(const RecipeResult& result) {
   for (const SampleAnswers& sample : result.samples) {
     json.begin_object().member("prompt", sample.prompt).key("answers").begin_object();
     for (const auto& answer : sample.answers) json.member(answer.first, answer.second);
+    json.end_object().end_object();
+  }
+  json.end_array().key("token_maps").begin_array();
+  for (const TokenMap& map : result.token_maps) {
+    json.begin_object().member("tokens", map.tokens).key("forward_kl").begin_object();
+    for (const auto& [who, values] : map.values) json.member(who, values);
     json.end_object().end_object();
   }
   json.end_array().key("facts").begin_object();
@@ -83,6 +128,7 @@ inline RecipeResult read_result_json(const std::string& path) {
   result.steps = json.at("steps").as_int();
   result.seconds = json.at("seconds").as_double();
   result.best_step = json.at("best_step").as_int();
+  if (const auto name = json.find_set("objective")) result.objective = name->as_string();
   for (const Json& entry : json.at("models")) {
     EvaluationRow row;
     row.model = entry.at("model").as_string();
@@ -96,20 +142,29 @@ inline RecipeResult read_result_json(const std::string& path) {
       sample.answers.emplace_back(answer.key, answer.value.as_string());
     result.samples.push_back(sample);
   }
+  if (const auto maps = json.find_set("token_maps"))
+    for (const Json& entry : *maps) {
+      TokenMap& map = result.token_maps.emplace_back();
+      for (const Json& token : entry.at("tokens")) map.tokens.emplace_back(token.as_string());
+      for (const JsonMember& row : entry.at("forward_kl").members()) {
+        std::vector<double> values;
+        for (const Json& value : row.value) values.push_back(value.is_null() ? std::nan("") : value.as_double());
+        map.values.emplace_back(row.key, std::move(values));
+      }
+    }
   for (const JsonMember& fact : json.at("facts").members()) result.facts.emplace_back(fact.key, fact.value.as_string());
   return result;
 }
 
 inline std::string result_table(const RecipeResult& result) {
-  std::vector<std::vector<std::string>> lines{evaluation_header()};
-  for (const EvaluationRow& row : result.rows) lines.push_back(evaluation_cells(row));
+  const std::vector<std::vector<std::string>> lines = evaluation_table(result);
   std::vector<std::size_t> widths(lines[0].size(), 0);
   for (const auto& line : lines)
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], detail::letters(line[i]));
   std::string out;
   for (const auto& line : lines) {
     for (std::size_t i = 0; i < line.size(); ++i) {
-      const std::string pad(widths[i] - line[i].size(), ' ');
+      const std::string pad(widths[i] - detail::letters(line[i]), ' ');
       out += i == 0 ? line[i] + pad : "  " + pad + line[i];
     }
     out += '\n';

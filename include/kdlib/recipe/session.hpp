@@ -15,6 +15,7 @@
 #include "kdlib/checkpoint/save.hpp"
 #include "kdlib/eval/agreement.hpp"
 #include "kdlib/eval/perplexity.hpp"
+#include "kdlib/eval/token_divergence.hpp"
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/model/compensate.hpp"
 #include "kdlib/model/quantize.hpp"
@@ -100,7 +101,9 @@ class Session final : private RunHooks {
   void load_models(std::optional<Tokenizer>& tokenizer);
   void prepare_student();
   void round_student();
-  EvaluationRow measure(const char* name);
+  EvaluationRow measure(const char* name, Model& model);
+  EvaluationRow measure_teacher();
+  void add_token_maps(RecipeResult& result, const char* name);
   void measure_before();
   void compensate();
   void save_before() { write_file_atomically(path("before.json"), result_json(before_)); }

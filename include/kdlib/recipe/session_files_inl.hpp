@@ -51,7 +51,7 @@ template <class D, class T>
 void Session<D, T>::write_merged(RecipeResult& result) {
   const double trained = result.rows.back().forward_kl;
   const QuantizeReport report = merge_into_codes(*student_);
-  const EvaluationRow row = measure("merged");
+  const EvaluationRow row = measure("merged", *student_);
   student_->save_pretrained(path("model"), {.dtype = "float32"});
   const std::string text =
       concat("held-out forward KL ", detail::number_text("%.4f", trained), " -> ",
@@ -70,11 +70,12 @@ RecipeResult Session<D, T>::finish(const RunResult& run) {
   result.steps = run.step;
   result.seconds = run.seconds;
   result.best_step = run.best_step;
-  result.rows.push_back(last_ && last_step_ == run.step ? *last_ : measure("distilled"));
+  result.rows.push_back(last_ && last_step_ == run.step ? *last_ : measure("distilled", *student_));
   result.rows.back().model = "distilled";
   const auto shown = text_->shown_prompts(3);
   const std::vector<std::string> answers = text_->answers(*student_, shown);
   for (std::size_t i = 0; i < answers.size(); ++i) result.samples[i].answers.emplace_back("distilled", answers[i]);
+  add_token_maps(result, "distilled");
   add_facts(result, run);
   write_student(folder_.path());
   const bool lora = s_.student.trains == RecipeTrains::lora, codes = s_.student.rounded;

@@ -16,10 +16,41 @@ std::string Session<D, T>::environment_text() {
 }
 
 template <class D, class T>
-EvaluationRow Session<D, T>::measure(const char* name) {
-  const Agreement a = agreement(*student_, *held_out_teacher_, held_out_, evaluation_settings());
-  return {name,         a.forward_kl,      a.reverse_kl,      a.top1,  a.top5,
-          a.perplexity, a.student_entropy, a.teacher_entropy, a.tokens};
+EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
+  const Agreement a = with_loss(s_.objective, [&](const auto& loss) {
+    return agreement(model, *held_out_teacher_, held_out_, evaluation_settings(), loss);
+  });
+  EvaluationRow row{name,         a.forward_kl,      a.reverse_kl,      a.top1,   a.top5,
+                    a.perplexity, a.student_entropy, a.teacher_entropy, a.tokens, a.loss};
+  row.forward_kl_error = a.forward_kl_error;
+  row.reverse_kl_error = a.reverse_kl_error;
+  row.top1_error = a.top1_error;
+  row.objective_error = a.loss_error;
+  return row;
+}
+
+/// The teacher beside itself: what is zero or one by definition is exactly that.
+template <class D, class T>
+EvaluationRow Session<D, T>::measure_teacher() {
+  EvaluationRow row = measure("teacher", *teacher_);
+  row.forward_kl = row.reverse_kl = row.forward_kl_error = row.reverse_kl_error = row.top1_error = 0;
+  row.top1 = row.top5 = 1;
+  if (objective_text(s_.objective) == "forward_kl" || objective_text(s_.objective) == "reverse_kl") row.objective = 0;
+  return row;
+}
+
+/// Adds the student's distance from the teacher at each token of the shown texts.
+template <class D, class T>
+void Session<D, T>::add_token_maps(RecipeResult& result, const char* name) {
+  const std::int64_t count = std::min<std::int64_t>(3, held_out_.documents());
+  for (std::int64_t b = 0; b < count; ++b) {
+    TokenBatch document;
+    detail::append_part(document, held_out_, b, 0, held_out_.length(b));
+    if (static_cast<std::int64_t>(result.token_maps.size()) <= b)
+      result.token_maps.push_back({text_->token_texts(document.ids), {}});
+    std::vector<double> values = token_divergence(*student_, *held_out_teacher_, document, evaluation_settings());
+    result.token_maps[static_cast<std::size_t>(b)].values.emplace_back(name, std::move(values));
+  }
 }
 
 /// Rows "teacher" and "rounded" (or "student before"), once in the life of the folder.
@@ -34,10 +65,9 @@ void Session<D, T>::measure_before() {
   }
   const char* name = s_.student.rounded ? "rounded" : "student before";
   note("measuring the student before training");
-  const EvaluationRow rounded = measure(name);
-  EvaluationRow teacher{"teacher", 0, 0, 1, 1, 0, rounded.teacher_entropy, rounded.teacher_entropy, rounded.tokens};
-  teacher.perplexity = perplexity(*teacher_, held_out_, evaluation_settings()).value();
-  before_.rows = {teacher, rounded};
+  before_.objective = objective_text(s_.objective);
+  before_.rows = {measure_teacher(), measure(name, *student_)};
+  add_token_maps(before_, name);
   const auto shown = text_->shown_prompts(3);
   const std::vector<std::string> by_teacher = text_->answers(*teacher_, shown),
                                  by_student = text_->answers(*student_, shown);
@@ -53,7 +83,7 @@ void Session<D, T>::compensate() {
   note(concat("the adapter starts where it undoes the rounding, for the inputs of ", text.tokens(), " tokens"));
   const CompensateReport report = compensate_rounding(*student_, *original_, text, {.seed = s_.seed});
   before_.rows.resize(2);  // an attempt that ended before its first checkpoint left a third
-  before_.rows.push_back(measure("compensated"));
+  before_.rows.push_back(measure("compensated", *student_));
   save_before();
   note(concat("rounding error of the outputs of ", report.maps,
               " maps: ", detail::number_text("%.3f", 100 * report.error_before), " % -> ",
@@ -69,17 +99,18 @@ void Session<D, T>::on_start(std::int64_t step, std::int64_t) {
 
 template <class D, class T>
 Evaluation Session<D, T>::evaluate(std::int64_t step) {
-  EvaluationRow row = step == 0 ? before_.rows.back() : measure("distilled");
-  note(concat("step ", step, ": held-out forward KL ", detail::number_text("%.4f", row.forward_kl),
-              ", top-1 agreement ", detail::number_text("%.3f", row.top1)));
+  EvaluationRow row = step == 0 ? before_.rows.back() : measure("distilled", *student_);
+  const bool plain = before_.objective == "forward_kl";
+  note(concat("step ", step, ": held-out ",
+              plain ? "" : concat(before_.objective, " ", detail::number_text("%.4f", row.objective), ", "),
+              "forward KL ", detail::number_text("%.4f", row.forward_kl), ", top-1 agreement ",
+              detail::number_text("%.3f", row.top1)));
   events_.on_evaluation(step, row);
   Evaluation out;
-  out.values = {{"evaluation/forward_kl", row.forward_kl},
-                {"evaluation/reverse_kl", row.reverse_kl},
-                {"evaluation/top1_agreement", row.top1},
-                {"evaluation/top5_overlap", row.top5},
-                {"evaluation/perplexity", row.perplexity}};
-  out.best_by = row.forward_kl;
+  out.values = {{"evaluation/objective", row.objective},   {"evaluation/forward_kl", row.forward_kl},
+                {"evaluation/reverse_kl", row.reverse_kl}, {"evaluation/top1_agreement", row.top1},
+                {"evaluation/top5_overlap", row.top5},     {"evaluation/perplexity", row.perplexity}};
+  out.best_by = row.objective;
   last_ = std::move(row);
   last_step_ = step;
   return out;

@@ -64,6 +64,9 @@ class RecipeTexts {
   /// Greedy answers to them.
   std::vector<std::string> answers(Model& model, const std::vector<Shown>& prompts) const;
 
+  /// The text of each id. Ids that share a letter's bytes: the first of them has the letter, the others are empty.
+  std::vector<std::string> token_texts(std::span<const std::int32_t> ids) const;
+
   double mean_prompt_tokens() const;
 
  private:

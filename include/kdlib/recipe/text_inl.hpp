@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kdlib/io/paths.hpp"
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/recipe/text.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -152,6 +153,19 @@ std::string RecipeTexts<Model>::text_of(std::span<const std::int32_t> ids) const
   if (tokenizer_) return tokenizer_->decode(ids);
   std::string out;
   for (const std::int32_t id : ids) out += (out.empty() ? "" : " ") + std::to_string(id);
+  return out;
+}
+
+template <class Model>
+std::vector<std::string> RecipeTexts<Model>::token_texts(std::span<const std::int32_t> ids) const {
+  std::vector<std::string> out(ids.size());
+  for (std::size_t first = 0, last = 1; first < ids.size(); first = last++) {
+    std::string text = text_of(ids.subspan(first, 1));
+    // A letter of several bytes may be spread over up to four ids.
+    while (find_invalid_utf8(text) != std::string::npos && last < ids.size() && last - first < 4)
+      text = text_of(ids.subspan(first, ++last - first));
+    out[first] = find_invalid_utf8(text) == std::string::npos ? text : printable(text);
+  }
   return out;
 }
 
