@@ -21,7 +21,7 @@ int run_session(RecipeSettings settings, After&& after) {
   const std::string& folder = session.settings().output.folder;
   const std::string report = join_path(folder, "report.html");
   if (!outcome.was_finished || !path_exists(report)) {
-    write_file_atomically(report, render_html(distil_report(outcome.result, join_path(folder, "metrics.jsonl"))));
+    write_file_atomically(report, render_html(distil_report(outcome.result, session.settings())));
     console.on_note(concat("wrote ", report));
   }
   std::fputs(result_table(outcome.result).c_str(), stdout);

@@ -3,7 +3,11 @@
 #ifndef KDLIB_TOOLS_DISTIL_REPORT_INL_HPP
 #define KDLIB_TOOLS_DISTIL_REPORT_INL_HPP
 
+#include <algorithm>
+#include <cmath>
+
 #include "kdlib/io/jsonl.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/tools/distil_report.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -28,6 +32,15 @@ inline void add_chart(RunReport& report, ReportChart chart) {
     if (!series.x.empty()) present.push_back(std::move(series));
   chart.series = std::move(present);
   if (!chart.series.empty()) report.charts.push_back(std::move(chart));
+}
+
+/// A path as a shell takes it: in quotes where it has other characters than names usually have.
+inline std::string shell_word(const std::string& path) {
+  const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@";
+  if (!path.empty() && path.find_first_not_of(plain) == std::string::npos) return path;
+  std::string out = "'";
+  for (const char c : path) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
 }
 
 /// The held-out value of what is trained.
@@ -61,9 +74,38 @@ inline void add_heat_maps(RunReport& report, const RecipeResult& result) {
 
 }  // namespace detail
 
-inline RunReport distil_report(const RecipeResult& result, const std::string& metrics_path) {
+inline std::vector<std::pair<std::string, std::string>> next_steps(const RecipeSettings& s) {
+  const std::string out = detail::shell_word(s.output.folder), gguf = "student.gguf";
+  std::vector<std::pair<std::string, std::string>> steps = {
+      {"Write with the student", "generate --model " + out + " --chat --prompt \"Why is the sky blue?\""}};
+  const char* python = "from transformers import AutoModelForCausalLM";
+  if (s.student.trains != RecipeTrains::lora) {
+    steps.emplace_back("One file for llama.cpp",
+                       "convert --model " + out + "/model --to gguf --type q8_0 --out " + gguf);
+    steps.emplace_back(
+        "Load it in transformers",
+        concat("python -c '", python, "\nmodel = AutoModelForCausalLM.from_pretrained(\"", out, "/model\")'"));
+    return steps;
+  }
+  const std::string base = s.student.rounded ? out + "/base" : detail::shell_word(s.models.student_path());
+  steps.emplace_back(
+      "One file for llama.cpp, adapter merged",
+      "convert --model " + base + " --adapter " + out + "/adapter --merge --to gguf --type q8_0 --out " + gguf);
+  const std::string plain = s.student.rounded ? out + "/base_values" : base;
+  const std::string decode =
+      s.student.rounded ? "convert --model " + base + " --to hf --dtype float32 --out " + plain + "\n" : "";
+  steps.emplace_back("Load the adapter in PEFT",
+                     concat(decode, "python -c '", python, "\nfrom peft import PeftModel\n",
+                            "model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(\"", plain,
+                            "\"), \"", out, "/adapter\")'"));
+  return steps;
+}
+
+inline RunReport distil_report(const RecipeResult& result, const RecipeSettings& settings) {
   std::vector<Json> lines;
-  for (JsonlReader reader(metrics_path); std::optional<Json> line = reader.next();) lines.push_back(*line);
+  for (JsonlReader reader(join_path(settings.output.folder, "metrics.jsonl"));
+       std::optional<Json> line = reader.next();)
+    lines.push_back(*line);
   RunReport report;
   report.title = "Distillation report";
   report.summary = result_summary(result);
@@ -99,6 +141,7 @@ inline RunReport distil_report(const RecipeResult& result, const std::string& me
                              {detail::metric_series(lines, "train/grad_norm", "gradient norm")}});
   detail::add_heat_maps(report, result);
   for (const SampleAnswers& sample : result.samples) report.samples.push_back({sample.prompt, sample.answers});
+  report.next_steps = next_steps(settings);
   report.facts = result.facts;
   return report;
 }
