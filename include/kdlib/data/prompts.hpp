@@ -20,6 +20,11 @@ class Prompts {
   /// Prompts that are ids already; none may be empty.
   Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids);
 
+  /// The first `count` of them (all where there are fewer), then each of those `times` times in a row, so that a source
+  /// writes several answers to it. ConfigError unless both are positive.
+  Prompts first(std::int64_t count) const;
+  Prompts repeated(std::int64_t times) const;
+
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
   std::span<const std::int32_t> operator[](std::int64_t i) const { return lines_[static_cast<std::size_t>(i)].ids; }
   const std::string& source(std::int64_t i) const { return lines_[static_cast<std::size_t>(i)].source; }
@@ -27,6 +32,7 @@ class Prompts {
   const Fingerprint& fingerprint() const { return fingerprint_; }
 
  private:
+  Prompts() = default;
   void take(std::vector<TextLine> lines);
 
   std::vector<TextLine> lines_;

@@ -30,6 +30,24 @@ inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<
   take(std::move(lines));
 }
 
+inline Prompts Prompts::first(std::int64_t count) const {
+  require<ConfigError>(count >= 1, "[Prompts] the first ", count, " prompts; at least one is needed");
+  Prompts out;
+  out.stop_ids_ = stop_ids_;
+  out.take({lines_.begin(), lines_.begin() + std::min(count, size())});
+  return out;
+}
+
+inline Prompts Prompts::repeated(std::int64_t times) const {
+  require<ConfigError>(times >= 1, "[Prompts] each prompt ", times, " times; at least once is needed");
+  Prompts out;
+  out.stop_ids_ = stop_ids_;
+  std::vector<TextLine> lines;
+  for (const TextLine& line : lines_) lines.insert(lines.end(), static_cast<std::size_t>(times), line);
+  out.take(std::move(lines));
+  return out;
+}
+
 inline void Prompts::take(std::vector<TextLine> lines) {
   lines_ = std::move(lines);
   for (const TextLine& line : lines_) {

@@ -4,6 +4,7 @@
 #define KDLIB_RECIPE_OBJECTIVE_HPP
 
 #include <algorithm>
+#include <cmath>
 
 #include "kdlib/loss/forward_kl.hpp"
 #include "kdlib/loss/jensen_shannon.hpp"
@@ -56,7 +57,8 @@ struct RecipeRate {
 };
 
 inline RecipeRate recipe_rate(const RecipeTraining& s) {
-  const std::int64_t warmup = std::min(s.warmup, s.steps);
+  const auto share = static_cast<std::int64_t>(std::ceil(s.warmup_ratio * static_cast<double>(s.steps)));
+  const std::int64_t warmup = std::min(s.warmup_ratio > 0 ? share : s.warmup, s.steps);
   return {s.schedule,
           {.peak = s.learning_rate, .warmup = warmup, .total = s.steps},
           {.peak = s.learning_rate, .warmup = warmup, .total = s.steps}};

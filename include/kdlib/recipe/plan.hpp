@@ -47,6 +47,8 @@ struct RecipePlan {
   double memory_bytes() const;
   bool fits() const { return machine.memory <= 0 || memory_bytes() <= machine.memory; }
   std::string text() const;
+  /// The same as one JSON object: numbers in bytes, seconds and operations.
+  std::string json() const;
 };
 
 /// What is planned besides the settings.

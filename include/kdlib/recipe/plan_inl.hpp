@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "kdlib/io/json_writer.hpp"
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/recipe/plan.hpp"
 #include "kdlib/tensor/tensor.hpp"
@@ -142,6 +143,27 @@ inline std::string RecipePlan::text() const {
          detail::plan_line("writing text", detail::number_text("%.2f s a step", writing_seconds)) +
          detail::plan_line("all steps, before evaluation", duration_text(total_seconds));
   return out;
+}
+
+inline std::string RecipePlan::json() const {
+  JsonWriter json(JsonStyle{2, NonFinite::null});
+  json.begin_object().key("parameters").begin_object();
+  json.member("teacher", teacher.parameters).member("student", student.parameters);
+  json.member("teacher_active", teacher.active).member("student_active", student.active);
+  json.member("trained", trained_parameters).end_object();
+  json.key("flops_per_counted_token").begin_object();
+  json.member("student_forward", student_flops).member("student_training", training_flops);
+  json.member("teacher_forward", teacher_flops).end_object();
+  json.key("memory_bytes").begin_object();
+  for (const auto& [part, bytes] : memory) json.member(part, bytes);
+  json.member("total", memory_bytes()).end_object();
+  json.key("machine").begin_object().member("name", machine.name).member("rates", machine.basis);
+  json.member("flops_per_s", machine.flops).member("bytes_per_s", machine.bandwidth);
+  json.member("memory_bytes", machine.memory).member("fits", fits()).end_object();
+  json.key("step").begin_object().member("tokens", step_tokens).member("counted_tokens", counted_tokens);
+  json.member("flops", step_flops).member("training_seconds", step_seconds);
+  json.member("writing_seconds", writing_seconds).end_object();
+  return json.member("total_seconds", total_seconds).end_object().text();
 }
 
 namespace detail {

@@ -12,6 +12,7 @@
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/packed_save.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
+#include "kdlib/checkpoint/peft_apply.hpp"
 #include "kdlib/checkpoint/save.hpp"
 #include "kdlib/eval/agreement.hpp"
 #include "kdlib/eval/perplexity.hpp"
@@ -100,6 +101,7 @@ class Session final : private RunHooks {
   void load();
   void load_models(std::optional<Tokenizer>& tokenizer);
   void prepare_student();
+  void add_adapter();
   void round_student();
   EvaluationRow measure(const char* name, Model& model);
   EvaluationRow measure_teacher();

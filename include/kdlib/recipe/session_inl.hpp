@@ -146,11 +146,18 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
   const RecipeModels& models = s_.models;
   const RecipeTrains trains = s_.student.trains;
   note(concat("loading ", models.teacher));
-  const bool shares = models.student_path() == models.teacher && trains != RecipeTrains::all;
+  const bool adapted = !models.teacher_adapter.empty();
+  const bool shares = models.student_path() == models.teacher && trains != RecipeTrains::all && !adapted;
   // What is trained through codes needs its weights in memory; a teacher that shares them has them there, too.
   const WeightStorage of_student = trains == RecipeTrains::lora ? WeightStorage::in_file : WeightStorage::decoded;
-  teacher_.emplace(Model::from_pretrained(
-      models.teacher, {.trainable = false, .weights = shares ? of_student : WeightStorage::in_file}));
+  teacher_.emplace(Model::from_pretrained(models.teacher, {.trainable = false,
+                                                           .weights = adapted  ? WeightStorage::decoded
+                                                                      : shares ? of_student
+                                                                               : WeightStorage::in_file}));
+  if (adapted) {
+    note(concat("merging the teacher's adapter ", models.teacher_adapter));
+    for (const std::string& text : apply_adapter(*teacher_, models.teacher_adapter)) note(text);
+  }
   tokenizer = find_model_tokenizer(models.teacher);
   if (tokenizer) check_tokenizer_fits(*tokenizer, teacher_->vocab_size());
   if (shares) {
@@ -172,15 +179,27 @@ template <class D, class T>
 void Session<D, T>::prepare_student() {
   enter(SessionPhase::rounding);
   const RecipeTrains trains = s_.student.trains;
-  if (trains == RecipeTrains::qat_lora) add_lora(*student_, s_.adapter());
-  if (s_.student.compensates()) original_.emplace(student_->share());
+  if (trains == RecipeTrains::qat_lora) add_adapter();
+  if (s_.compensates()) original_.emplace(student_->share());
   if (s_.student.rounded) round_student();
   if (trains == RecipeTrains::all && !s_.student.rounded)
     for (const Linear<D, T>* l : student_->linears())
       require<ConfigError>(l->packed == nullptr, "[distil] ", s_.models.student_path(), " holds ", l->path,
                            " packed: its weights cannot be trained; use --train lora");
-  if (trains == RecipeTrains::lora) add_lora(*student_, s_.adapter());
+  if (trains == RecipeTrains::lora) add_adapter();
   note(concat("trained: ", detail::trained_text(s_.student)));
+}
+
+/// A new adapter, or the user's.
+template <class D, class T>
+void Session<D, T>::add_adapter() {
+  const std::string& given = s_.models.student_adapter;
+  if (given.empty()) {
+    add_lora(*student_, s_.adapter());
+    return;
+  }
+  note(concat("the student's adapter is ", given));
+  for (const std::string& text : load_adapter(*student_, given)) note(text);
 }
 
 template <class D, class T>

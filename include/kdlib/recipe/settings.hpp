@@ -55,6 +55,9 @@ E recipe_value(const std::string& word);
 struct RecipeModels {
   std::string teacher;  // Hugging Face directory or GGUF file
   std::string student;  // empty: a copy of the teacher
+  // Folders in PEFT's form; empty: none. The teacher's (any kind that apply_adapter takes) is merged into its weights.
+  // The student's (any kind that load_adapter takes) is what is trained on, with its own rank, scale and targets.
+  std::string teacher_adapter, student_adapter;
 
   const std::string& student_path() const { return student.empty() ? teacher : student; }
 };
@@ -71,8 +74,6 @@ struct RecipeStudent {
 
   /// There is an adapter, beside the weights or inside the rounding.
   bool adapts() const { return trains == RecipeTrains::lora || trains == RecipeTrains::qat_lora; }
-  /// The adapter starts where it undoes most of the rounding.
-  bool compensates() const { return trains == RecipeTrains::lora && rounded && start != RecipeAdapterStart::zero; }
   /// The format as it is used: mxfp4 always has groups of 32.
   QuantizeSettings rounding() const;
 };
@@ -96,6 +97,8 @@ struct RecipeText {
   TextFile prompts;                // answered by the teacher or the student
   TextFile data;                   // given text for the offline part; empty: the teacher answers the prompts
   TextFile validation;             // held-out prompts or text
+  std::int64_t max_prompts = 0;    // only the first ones of the file; 0: all
+  std::int64_t samples = 1;        // answers to each prompt
   double lambda = 0;               // share of steps on student-written text, [0, 1]
   double sample_temperature = 1;   // of the sampler, >= 0
   std::int64_t top_k = 0;          // 0: off
@@ -115,6 +118,7 @@ struct RecipeTraining {
   double learning_rate = 1e-3;     // peak, > 0
   RecipeSchedule schedule = RecipeSchedule::linear;
   std::int64_t warmup = 4;  // steps
+  double warmup_ratio = 0;  // above 0: warm-up as a share of the steps, rounded up, instead of `warmup`
   double weight_decay = 0, beta1 = 0.9, beta2 = 0.999;
   double clip = 1;               // largest global gradient norm; 0: none
   bool recompute = false;        // layers run again in the backward pass instead of keeping activations
@@ -142,6 +146,11 @@ struct RecipeSettings {
   SettingsList recorded{};
 
   LoraSettings adapter() const;
+  /// A new adapter starts where it undoes most of the rounding.
+  bool compensates() const {
+    return student.trains == RecipeTrains::lora && student.rounded && models.student_adapter.empty() &&
+           student.start != RecipeAdapterStart::zero;
+  }
 };
 
 /// Refuses combinations that make no sense or are not built, naming the setting and what to do. ConfigError.

@@ -107,6 +107,8 @@ inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
   w.text("teacher", s.models.teacher)
       .text("student", s.models.student)
+      .text("teacher-adapter", s.models.teacher_adapter)
+      .text("student-adapter", s.models.student_adapter)
       .text("quantize", student.rounded ? packed_kind_name(student.format.kind) : "none")
       .text("quantize-rule", int4_rule_name(student.format.rule))
       .number("group-size", student.format.group_size)
@@ -128,6 +130,8 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .number("top-p", t.top_p)
       .number("min-p", t.min_p)
       .text("prompts", path(t.prompts))
+      .number("max-prompts", t.max_prompts)
+      .number("samples", t.samples)
       .text("data", path(t.data))
       .text("validation", path(t.validation))
       .number("max-length", t.max_length, "tokens")
@@ -142,6 +146,7 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
       .number("learning-rate", t.learning_rate)
       .text("schedule", recipe_word(t.schedule))
       .number("warmup", t.warmup, "steps")
+      .number("warmup-ratio", t.warmup_ratio)
       .number("weight-decay", t.weight_decay)
       .number("beta1", t.beta1)
       .number("beta2", t.beta2)
@@ -210,7 +215,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 
 inline bool free_recipe_setting(const std::string& key) {
   for (const char* name :
-       {"out", "threads", "keep", "save-every", "resume", "dry-run", "device", "dtype", "config", "preset"})
+       {"out", "threads", "keep", "save-every", "resume", "dry-run", "json", "device", "dtype", "config", "preset"})
     if (key == name) return true;
   return false;
 }
@@ -227,9 +232,18 @@ inline void check_recipe(const RecipeSettings& s) {
       "[distil] --train ", recipe_word(student.trains), " trains through codes; --quantize none has none");
   require<ConfigError>(student.trains != RecipeTrains::qat_lora || !student.adapter.routers,
                        "[distil] --lora-targets routers belongs to --train lora: routers are not rounded");
-  require<ConfigError>(student.start != RecipeAdapterStart::compensate || student.compensates(),
+  require<ConfigError>(student.start != RecipeAdapterStart::compensate || (lora && student.rounded),
                        "[distil] --lora-init compensate undoes a rounding beside which an adapter is trained: it "
                        "belongs to --train lora with --quantize");
+  require<ConfigError>(s.models.student_adapter.empty() || student.adapts(),
+                       "[distil] --student-adapter is trained on: it belongs to --train lora and qat_lora, not to ",
+                       recipe_word(student.trains));
+  require<ConfigError>(s.models.student_adapter.empty() || student.start != RecipeAdapterStart::compensate,
+                       "[distil] --student-adapter says where the adapter starts; leave out --lora-init compensate");
+  require<ConfigError>(text.samples >= 1 && s.training.batch % text.samples == 0, "[distil] --samples is ",
+                       text.samples, "; it must be 1 or more and divide --batch ", s.training.batch);
+  require<ConfigError>(s.training.warmup_ratio >= 0 && s.training.warmup_ratio <= 1, "[distil] --warmup-ratio is ",
+                       s.training.warmup_ratio, "; it must be from 0 to 1");
   require<ConfigError>(!student.merge || (lora && student.rounded),
                        "[distil] --merge belongs to --train lora with --quantize");
   require<ConfigError>(!text.replay_routing || text.lambda > 0,

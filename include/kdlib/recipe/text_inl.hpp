@@ -42,6 +42,7 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
     require<ConfigError>(!text.prompts.empty(), "[distil] no prompts are named; --prompts is needed");
     if (tokenizer_) prompts_.emplace(text.prompts.path, *tokenizer_, text_settings());
     else prompts_.emplace(text.prompts.path, stop_ids_of(model, tokenizer_, teacher.config().eos_ids), text_settings());
+    if (text.max_prompts > 0) prompts_.emplace(prompts_->first(text.max_prompts));
   } else {
     prompts_.emplace(std::vector<std::vector<std::int32_t>>{validation_.front().ids},
                      teacher.config().eos_ids);  // never written from: lambda is 0
@@ -83,7 +84,8 @@ OfflineText<Model> RecipeTexts<Model>::offline() {
   written.folder = join_path(settings_.output.folder, "text");
   written.teacher_name = settings_.models.teacher;
   written.progress = this->writing("the teacher writes");
-  return OfflineText<Model>(TeacherWritten<Model>(teacher_, *prompts_, sampler(), written));
+  return OfflineText<Model>(
+      TeacherWritten<Model>(teacher_, prompts_->repeated(settings_.text.samples), sampler(), written));
 }
 
 /// What generation calls after each of its steps.
@@ -97,7 +99,8 @@ std::function<void(const GenerationProgress&)> RecipeTexts<Model>::writing(const
 template <class Model>
 OnPolicySettings RecipeTexts<Model>::on_policy_settings() const {
   OnPolicySettings online;
-  online.prompts = settings_.training.batch;
+  online.samples = settings_.text.samples;
+  online.prompts = settings_.training.batch / online.samples;
   online.seed = settings_.seed;
   online.context_length = settings_.text.max_length;
   online.record_routing = settings_.text.replay_routing;

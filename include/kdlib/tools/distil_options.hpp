@@ -55,6 +55,7 @@ class DistilCommand {
   std::string session_device() const { return for_data_sheet() ? "cpu" : device_; }
   std::string session_dtype() const { return for_data_sheet() ? "auto" : dtype_; }
   bool dry_run() const { return dry_run_; }
+  bool json() const { return json_; }
   int threads() const { return threads_; }  // 0: all CPUs of the process
 
  private:
@@ -74,7 +75,7 @@ class DistilCommand {
   std::string train_, straight_through_, lora_init_, loss_, schedule_, resume_;
   std::vector<std::string> lora_targets_;
   std::string preset_ = "fast", device_ = "cpu", dtype_ = "auto";
-  bool dry_run_ = false;
+  bool dry_run_ = false, json_ = false;
   int threads_ = 0;
   Options options_;
 };

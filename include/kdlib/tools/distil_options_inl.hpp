@@ -55,6 +55,10 @@ inline void DistilCommand::add_models(bool needs_teacher) {
   if (needs_teacher) o.required();
   o.add("student", settings_.models.student, "MODEL",
         needs_teacher ? "student (default: a copy of the teacher)" : "student: Hugging Face directory")
+      .add("teacher-adapter", settings_.models.teacher_adapter, "DIR",
+           "adapter in PEFT's form that is merged into the teacher's weights")
+      .add("student-adapter", settings_.models.student_adapter, "DIR",
+           "adapter in PEFT's form that the student starts from and that is trained on (default: a new one)")
       .add("quantize", rounding_.kind, "KIND", "round the student's linear layers first")
       .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
       .add("quantize-rule", rounding_.rule, "RULE",
@@ -121,6 +125,10 @@ inline void DistilCommand::add_text() {
       .at_least(0)
       .at_most(1)
       .add("prompts", s.prompts.path, "FILE", "prompts, JSON lines (default: the bundled ones)")
+      .add("max-prompts", s.max_prompts, "N", "use the first N prompts alone, again and again; 0: all")
+      .at_least(0)
+      .add("samples", s.samples, "N", "answers to each prompt, written one after the other; must divide --batch")
+      .at_least(1)
       .add("data", s.data.path, "FILE", "given text for the offline part, JSON lines (default: the teacher writes it)")
       .add("validation", s.validation.path, "FILE", "held-out prompts or text, JSON lines (default: the bundled ones)")
       .add("max-length", s.max_length, "N", "longest prompt and answer together", "tokens")
@@ -147,6 +155,9 @@ inline void DistilCommand::add_training() {
       .choices({"constant", "linear", "cosine"})
       .add("warmup", s.warmup, "N", "steps over which the rate rises to its peak", "steps")
       .at_least(0)
+      .add("warmup-ratio", s.warmup_ratio, "X", "the same as a share of the steps, rounded up; 0: --warmup")
+      .at_least(0)
+      .at_most(1)
       .add("weight-decay", s.weight_decay, "X", "AdamW, on tensors of two or more dimensions")
       .at_least(0)
       .add("beta1", s.beta1, "X", "AdamW")
@@ -179,6 +190,7 @@ inline void DistilCommand::add_output() {
            "auto: continue what --out holds; no: start over and remove what an earlier run left there")
       .choices({"auto", "no"})
       .add("dry-run", dry_run_, "print parameters, operations, predicted memory and time, and stop")
+      .add("json", json_, "--dry-run: print one JSON object instead of text")
       .add("device", device_, "NAME",
            "cpu; of --dry-run also H100, H200, A100, L40S, RTX 4090 (data sheets; the CPU's rates are measured)")
       .add("dtype", dtype_, "NAME", "scalar type of weights and activations; auto: the best that the device has")
@@ -244,6 +256,12 @@ inline void DistilCommand::check() const {
                                        options.given("lora-alpha") || options.given("lora-init")),
                        "[distil] --train ", train_,
                        " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
+  require<ConfigError>(!json_ || dry_run_, "[distil] --json belongs to --dry-run; a run writes result.json");
+  for (const char* name : {"lora-rank", "lora-alpha", "lora-targets"})
+    require<ConfigError>(settings_.models.student_adapter.empty() || !options.given(name), "[distil] --", name,
+                         " is the adapter's own: leave it out with --student-adapter");
+  require<ConfigError>(!(options.given("warmup") && settings_.training.warmup_ratio > 0),
+                       "[distil] --warmup and --warmup-ratio say the same: give one of them");
   require<ConfigError>(!options.given("beta") || loss_ == "jsd", "[distil] --beta belongs to --loss jsd, not to ",
                        loss_);
   require<ConfigError>(!for_data_sheet() || dtype_ != "float32", "[distil] --dry-run --device ", device_,
