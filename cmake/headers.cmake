@@ -335,6 +335,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/sweep_runs_inl.hpp
   include/kdlib/tools/sweep_table.hpp
   include/kdlib/tools/sweep_table_inl.hpp
+  include/kdlib/tools/task_evaluation.hpp
+  include/kdlib/tools/task_evaluation_inl.hpp
   include/kdlib/tools/task_text.hpp
   include/kdlib/tools/task_text_inl.hpp
   include/kdlib/tools/yaml_settings.hpp

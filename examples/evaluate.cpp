@@ -12,6 +12,7 @@
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/progress.hpp>
+#include <kdlib/tools/task_evaluation.hpp>
 #include <kdlib/tools/task_text.hpp>
 
 #include <algorithm>
@@ -135,24 +136,10 @@ class Evaluation {
     return how;
   }
 
-  /// The token that begins a text without context: the tokenizer's bos, else its eos, else the model's own.
   kd::ScoringTokens scoring_tokens(const Subject& subject, bool needs_text) const {
     kd::require<kd::ConfigError>(subject.tokenizer.has_value() || !needs_text, "[evaluate] ", subject.result.model,
                                  " has no tokenizer: only lines of ids can be read");
-    kd::ScoringTokens tokens;
-    std::optional<std::int32_t> first;
-    if (subject.tokenizer) {
-      tokens.tokenizer = &*subject.tokenizer;
-      first = tokens.tokenizer->bos_id() ? tokens.tokenizer->bos_id() : tokens.tokenizer->eos_id();
-      tokens.bos = s_.bos == "on" || (s_.bos == "auto" && tokens.tokenizer->wants_bos());
-    }
-    const kd::DecoderConfig& config = subject.model->config();
-    if (!first && !config.bos_ids.empty()) first = config.bos_ids.front();
-    if (!first && !config.eos_ids.empty()) first = config.eos_ids.front();
-    kd::require<kd::ConfigError>(first.has_value(), "[evaluate] the files of ", subject.result.model,
-                                 " name neither a bos nor an eos token, so there is nothing to begin a text with");
-    tokens.first = *first;
-    return tokens;
+    return kd::scoring_tokens(subject.tokenizer, subject.model->config(), subject.result.model, s_.bos);
   }
 
   kd::TaskResult measure(Subject& subject, const std::string& task) {

@@ -22,6 +22,7 @@ struct EvaluationRow {
   double tokens = 0;
   double objective = 0;  // held-out value of what is trained, nats
   double forward_kl_error = 0, reverse_kl_error = 0, top1_error = 0, objective_error = 0;  // standard, over documents
+  std::vector<std::pair<std::string, double>> tasks{};  // what the caller measures besides: "hellaswag/acc"
 };
 
 /// Answers to one held-out prompt.

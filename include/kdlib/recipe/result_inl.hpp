@@ -57,6 +57,8 @@ inline std::vector<std::vector<std::string>> evaluation_table(const RecipeResult
   std::vector<std::vector<std::string>> table = {{"model"}};
   if (extra) table[0].emplace_back("objective");
   for (const char* name : {"forward KL", "reverse KL", "top-1", "top-5", "perplexity"}) table[0].emplace_back(name);
+  const auto& tasks = result.rows.empty() ? std::vector<std::pair<std::string, double>>() : result.rows[0].tasks;
+  for (const auto& task : tasks) table[0].push_back(task.first);
   for (const EvaluationRow& row : result.rows) {
     std::vector<std::string>& cells = table.emplace_back(std::vector<std::string>{row.model});
     if (extra) cells.push_back(detail::with_interval("%.4f", row.objective, row.objective_error));
@@ -65,6 +67,7 @@ inline std::vector<std::vector<std::string>> evaluation_table(const RecipeResult
     cells.push_back(detail::with_interval("%.3f", row.top1, row.top1_error));
     cells.push_back(detail::number_text("%.3f", row.top5));
     cells.push_back(detail::number_text("%.3f", row.perplexity));
+    for (const auto& task : row.tasks) cells.push_back(detail::number_text("%.3f", task.second));
   }
   return table;
 }
@@ -102,6 +105,11 @@ inline std::string result_json(const RecipeResult& result) {
   for (const EvaluationRow& row : result.rows) {
     json.begin_object().member("model", row.model);
     for (const detail::EvaluationField& field : detail::evaluation_fields) json.member(field.name, row.*field.member);
+    if (!row.tasks.empty()) {
+      json.key("tasks").begin_object();
+      for (const auto& [name, value] : row.tasks) json.member(name, value);
+      json.end_object();
+    }
     json.end_object();
   }
   json.end_array().key("samples").begin_array();
@@ -134,6 +142,8 @@ inline RecipeResult read_result_json(const std::string& path) {
     row.model = entry.at("model").as_string();
     for (const detail::EvaluationField& field : detail::evaluation_fields)
       row.*field.member = entry.double_or(field.name, std::nan(""));
+    if (const auto tasks = entry.find_set("tasks"))
+      for (const JsonMember& task : tasks->members()) row.tasks.emplace_back(task.key, task.value.as_double());
     result.rows.push_back(row);
   }
   for (const Json& entry : json.at("samples")) {

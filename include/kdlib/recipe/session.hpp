@@ -5,6 +5,7 @@
 #define KDLIB_RECIPE_SESSION_HPP
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -66,6 +67,11 @@ class Session final : private RunHooks {
   explicit Session(RecipeSettings settings, SessionEvents* events = nullptr);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
+
+  /// Something more to measure of the teacher and of the student wherever held-out text is: each value goes to the
+  /// metrics as "tasks/<name>" and into the rows of the result. It must depend on the model alone. Before run().
+  using Measurement = std::function<std::vector<std::pair<std::string, double>>(Model&)>;
+  void measure_also(Measurement measurement) { measurement_ = std::move(measurement); }
 
   /// What the run will need, on this machine (rates are measured) or on `machine`. Loads the models; writes nothing.
   RecipePlan plan(const Accelerator* machine = nullptr);
@@ -130,6 +136,7 @@ class Session final : private RunHooks {
   SessionEvents silent_;
   SessionEvents& events_;
   RunFolder folder_;
+  Measurement measurement_;
   std::atomic<bool> stop_{false};
   mutable std::mutex status_mutex_;
   SessionStatus status_;

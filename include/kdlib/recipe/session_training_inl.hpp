@@ -26,6 +26,7 @@ EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
   row.reverse_kl_error = a.reverse_kl_error;
   row.top1_error = a.top1_error;
   row.objective_error = a.loss_error;
+  if (measurement_) row.tasks = measurement_(model);
   return row;
 }
 
@@ -110,6 +111,7 @@ Evaluation Session<D, T>::evaluate(std::int64_t step) {
   out.values = {{"evaluation/objective", row.objective},   {"evaluation/forward_kl", row.forward_kl},
                 {"evaluation/reverse_kl", row.reverse_kl}, {"evaluation/top1_agreement", row.top1},
                 {"evaluation/top5_overlap", row.top5},     {"evaluation/perplexity", row.perplexity}};
+  for (const auto& [name, value] : row.tasks) out.values.emplace_back("tasks/" + name, value);
   out.best_by = row.objective;
   last_ = std::move(row);
   last_step_ = step;

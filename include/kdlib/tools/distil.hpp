@@ -18,10 +18,10 @@ KDLIB_NAMESPACE_BEGIN
 template <class... Types>
 int run_distil(int argc, const char* const* argv);
 
-/// Runs one session as a program does, with signals and the bar; prints the table, writes report.html and calls
-/// after(session) when it has finished. Answers the exit status.
-template <class D, class T, class After>
-int run_session(RecipeSettings settings, After&& after);
+/// Runs one session as a program does, with signals and the bar: before(session), run(), then the table, report.html
+/// and after(session) when it has finished. Answers the exit status.
+template <class D, class T, class Before, class After>
+int run_session(RecipeSettings settings, Before&& before, After&& after);
 
 /// Prints what the run of a command line would need.
 template <class D, class T>

@@ -6,14 +6,28 @@
 #include <cstdio>
 
 #include "kdlib/tools/distil.hpp"
+#include "kdlib/tools/task_evaluation.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-template <class D, class T, class After>
-int run_session(RecipeSettings settings, After&& after) {
+/// Scores the tasks of --evaluate-tasks wherever the session measures.
+template <class D, class T>
+void add_tasks(Session<D, T>& session, const DistilCommand& command) {
+  if (command.tasks().empty()) return;
+  const std::string& model = session.settings().models.student_path();
+  const std::optional<Tokenizer> tokenizer = find_model_tokenizer(model);
+  require<ConfigError>(tokenizer.has_value(), "[distil] --evaluate-tasks needs a tokenizer; ", model, " has none");
+  session.measure_also([tasks = TaskEvaluation(command.tasks(), command.task_data(), command.task_limit(),
+                                               scoring_tokens(tokenizer, DecoderConfig{}, model))](
+                           Decoder<D, T>& subject) { return tasks(subject); });
+}
+
+template <class D, class T, class Before, class After>
+int run_session(RecipeSettings settings, Before&& before, After&& after) {
   fill_bundled_text(settings.text);
   DistilConsole console;
   Session<D, T> session(std::move(settings), &console);
+  before(session);
   const StopSignals signals(&session.stop_flag());
   const SessionOutcome outcome = session.run();
   console.finish();
@@ -49,7 +63,9 @@ int run_distil(int argc, const char* const* argv) {
   return with_session_type<Types...>("distil", command.session_device(), command.session_dtype(), [&](auto type) {
     using D = typename decltype(type)::device_type;
     using T = typename decltype(type)::scalar_type;
-    if (!command.dry_run()) return run_session<D, T>(command.settings(), [](auto&) {});
+    if (!command.dry_run())
+      return run_session<D, T>(
+          command.settings(), [&command](auto& session) { add_tasks(session, command); }, [](auto&) {});
     return print_plan<D, T>(command), 0;
   });
 }

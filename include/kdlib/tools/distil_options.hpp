@@ -56,6 +56,9 @@ class DistilCommand {
   std::string session_dtype() const { return for_data_sheet() ? "auto" : dtype_; }
   bool dry_run() const { return dry_run_; }
   bool json() const { return json_; }
+  const std::vector<std::string>& tasks() const { return tasks_; }  // of --evaluate-tasks
+  const std::string& task_data() const { return task_data_; }
+  std::int64_t task_limit() const { return task_limit_; }
   int threads() const { return threads_; }  // 0: all CPUs of the process
 
  private:
@@ -73,7 +76,9 @@ class DistilCommand {
   RecipeSettings settings_;
   RoundingWords rounding_;
   std::string train_, straight_through_, lora_init_, loss_, schedule_, resume_;
-  std::vector<std::string> lora_targets_;
+  std::vector<std::string> lora_targets_, tasks_;
+  std::string task_data_;
+  std::int64_t task_limit_ = 100;
   std::string preset_ = "fast", device_ = "cpu", dtype_ = "auto";
   bool dry_run_ = false, json_ = false;
   int threads_ = 0;

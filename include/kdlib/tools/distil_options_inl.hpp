@@ -186,6 +186,11 @@ inline void DistilCommand::add_output() {
       .add("evaluate-every", s.evaluate_every, "N", "held-out evaluation every N steps; 0: only before and after",
            "steps")
       .at_least(0)
+      .add("evaluate-tasks", tasks_, "LIST",
+           "multiple-choice tasks scored at each evaluation: hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
+      .add("task-data", task_data_, "DIR", "folder of <task>.jsonl")
+      .add("task-limit", task_limit_, "N", "first documents of each task; 0: all")
+      .at_least(0)
       .add("resume", resume_, "WHEN",
            "auto: continue what --out holds; no: start over and remove what an earlier run left there")
       .choices({"auto", "no"})
@@ -257,6 +262,8 @@ inline void DistilCommand::check() const {
                        "[distil] --train ", train_,
                        " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
   require<ConfigError>(!json_ || dry_run_, "[distil] --json belongs to --dry-run; a run writes result.json");
+  require<ConfigError>(tasks_.empty() == task_data_.empty(),
+                       "[distil] --evaluate-tasks LIST and --task-data DIR belong together");
   for (const char* name : {"lora-rank", "lora-alpha", "lora-targets"})
     require<ConfigError>(settings_.models.student_adapter.empty() || !options.given(name), "[distil] --", name,
                          " is the adapter's own: leave it out with --student-adapter");

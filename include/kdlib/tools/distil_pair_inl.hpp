@@ -39,9 +39,11 @@ class PairRun {
     if (command_.dry_run()) return print_plan(), 0;
     require_memory();
     if (random_) make_random_models();
-    return run_session<D, T>(s_, [this](Session<D, T>& session) {
-      if (session.student() != nullptr) check_written(session);
-    });
+    return run_session<D, T>(
+        s_, [this](Session<D, T>& session) { add_tasks(session, command_); },
+        [this](Session<D, T>& session) {
+          if (session.student() != nullptr) check_written(session);
+        });
   }
 
  private:
