@@ -269,9 +269,14 @@ set(KDLIB_HEADERS
   include/kdlib/text/bpe_model_inl.hpp
   include/kdlib/text/byte_level_bpe.hpp
   include/kdlib/text/byte_level_bpe_inl.hpp
+  include/kdlib/text/chat_ids_inl.hpp
+  include/kdlib/text/chat_jinja.hpp
+  include/kdlib/text/chat_jinja_inl.hpp
+  include/kdlib/text/chat_learned_inl.hpp
   include/kdlib/text/chat_mask.hpp
   include/kdlib/text/chat_message.hpp
   include/kdlib/text/chat_message_inl.hpp
+  include/kdlib/text/chat_options.hpp
   include/kdlib/text/chat_template.hpp
   include/kdlib/text/chat_template_inl.hpp
   include/kdlib/text/chat_writer_inl.hpp
@@ -280,6 +285,28 @@ set(KDLIB_HEADERS
   include/kdlib/text/harmony_reader_inl.hpp
   include/kdlib/text/harmony_tools_inl.hpp
   include/kdlib/text/harmony_writer_inl.hpp
+  include/kdlib/text/jinja.hpp
+  include/kdlib/text/jinja_calls_inl.hpp
+  include/kdlib/text/jinja_expression_parser_inl.hpp
+  include/kdlib/text/jinja_expressions_inl.hpp
+  include/kdlib/text/jinja_filters_inl.hpp
+  include/kdlib/text/jinja_inl.hpp
+  include/kdlib/text/jinja_lexer_inl.hpp
+  include/kdlib/text/jinja_methods_inl.hpp
+  include/kdlib/text/jinja_operators_inl.hpp
+  include/kdlib/text/jinja_parser_inl.hpp
+  include/kdlib/text/jinja_print_inl.hpp
+  include/kdlib/text/jinja_program.hpp
+  include/kdlib/text/jinja_run.hpp
+  include/kdlib/text/jinja_statements_inl.hpp
+  include/kdlib/text/jinja_tables.hpp
+  include/kdlib/text/jinja_tests_inl.hpp
+  include/kdlib/text/jinja_text.hpp
+  include/kdlib/text/jinja_text_filters_inl.hpp
+  include/kdlib/text/jinja_text_inl.hpp
+  include/kdlib/text/jinja_token_reader_inl.hpp
+  include/kdlib/text/jinja_value.hpp
+  include/kdlib/text/jinja_value_inl.hpp
   include/kdlib/text/nfc.hpp
   include/kdlib/text/nfc_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp

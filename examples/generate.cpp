@@ -37,8 +37,9 @@ kd::Options make_options(Settings& s) {
       .add("prompt", s.prompt, "TEXT", "one prompt")
       .add("prompts", s.prompts, "FILE", "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}")
       .add("chat", s.chat, "a prompt is a user's turn of the model's chat template (no system turn is added)")
-      .add("template", s.chat_template, "NAME", "how turns are written; default: what the model's files say")
-      .choices({"chatml", "harmony"});
+      .add("template", s.chat_template, "NAME|FILE",
+           "how turns are written: a built-in name, a name in the model's files or a file with a Jinja template; "
+           "default: what the model's files say");
   options.group("Sampling")
       .add("max-new-tokens", s.max_new_tokens, "N", "longest text", "tokens")
       .at_least(1)

@@ -110,11 +110,15 @@ void inspect_tokenizer(Findings& found, const kd::Tokenizer& tokenizer, std::int
                        tokenizer.added_tokens().size(), " added tokens"));
   found.add(group, "end ids", joined(tokenizer.stop_ids()));
   found.add(group, "normalised", tokenizer.normalizes_nfc() ? "NFC" : "no");
-  if (tokenizer.chat_template().empty()) found.add(group, "chat template", "none");
+  if (tokenizer.chat_template().empty() && tokenizer.named_chat_templates().empty())
+    found.add(group, "chat template", "none");
   else
     guarded(found, [&] {
       (void)kd::ChatTemplate::of(tokenizer);
-      found.add(group, "chat template", "recognised");
+      std::string names = tokenizer.chat_template().empty() ? "" : "default";
+      for (const auto& [name, text] : tokenizer.named_chat_templates())
+        names += kd::concat(names.empty() ? "" : ", ", kd::printable(name));
+      found.add(group, "chat template", kd::concat("Jinja: ", names));
     });
   if (vocabulary > 0) guarded(found, [&] { kd::check_tokenizer_fits(tokenizer, vocabulary); });
 }

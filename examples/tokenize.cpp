@@ -36,7 +36,7 @@ kd::PastAnalysis past_analysis(const kd::Json& line) {
 }
 
 std::vector<std::int32_t> chat_ids(const kd::Json& line, const kd::Tokenizer& tokenizer, const Settings& s) {
-  const auto chat = kd::ChatTemplate::from_name(s.chat_template, tokenizer);
+  static const auto chat = kd::chat_template_from(s.chat_template, tokenizer);  // one for all lines
   const bool harmony = chat.flavour() == kd::ChatTemplate::Flavour::harmony;
   const std::string render = line.string_or("render", "conversation");
   if (render != "conversation" && render != "completion" && render != "training")
@@ -49,11 +49,12 @@ std::vector<std::int32_t> chat_ids(const kd::Json& line, const kd::Tokenizer& to
   options.past_analysis = past_analysis(line);
   if (const auto tools = line.find_set("tools"))
     for (const kd::Json& tool : *tools) options.tools.push_back(kd::python_json(tool));
+  options.documents = line.find_set("documents").value_or(kd::Json());
+  options.variables = line.find_set("chat_template_kwargs").value_or(kd::Json());
+  options.continue_final_message = line.bool_or("continue_final_message", false);
   // Harmony's contents are text, whatever they hold.
-  return chat
-      .render_ids(tokenizer, kd::chat_messages_from_json(line.at("messages")), options, {},
-                  harmony ? kd::SpecialTokens::plain : special_tokens(s))
-      .ids;
+  return chat.ids(tokenizer, kd::chat_messages_from_json(line.at("messages")), options,
+                  harmony ? kd::SpecialTokens::plain : special_tokens(s));
 }
 
 std::vector<std::int32_t> ids_of(const kd::Json& line) {
@@ -116,8 +117,7 @@ std::string answer(const kd::Json& line, const kd::Tokenizer& tokenizer, const S
 
 void run(const Settings& s) {
   const auto tokenizer = kd::Tokenizer::from_pretrained(s.tokenizer);
-  if (s.chat_template == "harmony")
-    kd::ChatTemplate::from_name(s.chat_template, tokenizer);  // refused before any line is read
+  if (!s.chat_template.empty()) kd::chat_template_from(s.chat_template, tokenizer);  // refused before any line is read
   if (s.check) kd::HarmonyTokens::of(tokenizer);
   char* buffer = nullptr;
   std::size_t capacity = 0;
@@ -153,10 +153,10 @@ int main(int argc, char** argv) try {
               "read special tokens in texts and contents as text; with --decode leave them out");
   options.add("plain", s.plain, "read all added tokens in texts and contents as text, also <think> and the like");
   options.add("check", s.check, "say whether Harmony texts (gpt-oss) are in order");
-  options
-      .add("template", s.chat_template, "NAME",
-           "how conversations are written; default: what the tokenizer's files say")
-      .choices({"chatml", "harmony"});
+  options.add(
+      "template", s.chat_template, "NAME|FILE",
+      "how conversations are written: a built-in name (chatml, smollm2, qwen2.5, qwen3, harmony), a name in the "
+      "tokenizer's files or a file with a Jinja template; default: what the tokenizer's files say");
   options.common(s.threads, s.seed);
   options.parse(argc, argv);
   run(s);

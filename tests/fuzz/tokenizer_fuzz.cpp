@@ -5,7 +5,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "kdlib/text/chat_template.hpp"
+#include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/jinja.hpp"
 #include "kdlib/text/nfc.hpp"
 
 using namespace kdlib;
@@ -57,7 +58,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const Error&) {
   }
   try {
-    ChatTemplate::recognise(text, "fuzz");
+    JinjaTemplate(text, "fuzz");
   } catch (const Error&) {
   }
   return 0;

@@ -4,6 +4,7 @@
 #define KDLIB_DATA_TEXT_LINES_HPP
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+class ChatTemplate;
+
 /// One line is one JSON object of one of these forms:
 ///   {"prompt": "..."}                        a prompt; one user turn (TextSettings::chat) or text to continue
-///   {"messages": [...]}                      a prompt, or given text where the last turn is the assistant's
+///   {"messages": [...]}                      a prompt, or given text where the last turn is the assistant's; may have
+///                                            "tools", "documents" and "chat_template_kwargs" (variables of the
+///                                            template)
 ///   {"prompt_ids": [1, 2, ...]}              a prompt in ids
 ///   {"text": "..."}                          given text; every token after the first counts
 ///   {"ids": [...], "loss_mask": [0, 1, ...]} given text in ids; loss_mask[i] says whether token i counts (was to be
@@ -27,7 +32,7 @@ enum class TextLineKind : std::uint8_t { prompt, given_text };
 struct TextSettings {
   bool chat = true;  // {"prompt"} becomes a user turn of the chat template; false: plain text to continue
   bool add_default_system = false;  // the template's own system turn where a conversation has none
-  std::string chat_template{};      // name for ChatTemplate::from_name; empty: the tokenizer's own
+  std::string chat_template{};      // name or file for chat_template_from; empty: the tokenizer's own
   std::int64_t context_length =
       0;  // tokens that prompt and answer, or a given text, may have together; 0: not checked here
   bool cut_longer_text = false;  // given text longer than the context loses its end; false: it is refused
@@ -45,7 +50,7 @@ struct TextLine {
 
 /// Turns lines into ids. Each error names file and line and says what to do: FormatError for broken JSON, unknown or
 /// missing keys and wrong types; InputError for empty prompts, ids outside the vocabulary, text longer than the
-/// context, text without a token that counts.
+/// context, text without a token that counts. The template is parsed once; one reader is for one thread.
 class TextLineReader {
  public:
   /// `tokenizer` is borrowed and may be nullptr: then only lines of ids can be read (ConfigError for others).
@@ -60,7 +65,8 @@ class TextLineReader {
  private:
   TextLine read_form(const Json& object, const std::string& source) const;
   TextLine prompt_text(const Json& value, const std::string& source) const;
-  TextLine conversation(const Json& value, const std::string& source) const;
+  TextLine conversation(const Json& object, const std::string& source) const;
+  const ChatTemplate& chat(const Tokenizer& tokenizer) const;
   TextLine given_text(const Json& value, const std::string& source) const;
   TextLine given_ids(const Json& object, const std::string& source) const;
   const Tokenizer& tokenizer(const std::string& source, const char* key) const;
@@ -69,6 +75,7 @@ class TextLineReader {
   std::string path_;
   const Tokenizer* tokenizer_;
   TextSettings settings_;
+  mutable std::shared_ptr<const ChatTemplate> chat_;  // made when the first line needs it
 };
 
 /// All lines of a file, prompts and given text alike (validation files).

@@ -11,6 +11,7 @@
 #include "kdlib/data/conversations.hpp"
 #include "kdlib/data/text_lines.hpp"
 #include "kdlib/io/jsonl.hpp"
+#include "kdlib/text/chat_jinja.hpp"
 #include "kdlib/text/chat_template.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -77,9 +78,9 @@ inline TextLine TextLineReader::read_form(const Json& object, const std::string&
     detail::check_keys(object, {"prompt"});
     return prompt_text(*prompt, source);
   }
-  if (const auto messages = object.find("messages")) {
-    detail::check_keys(object, {"messages"});
-    return conversation(*messages, source);
+  if (object.contains("messages")) {
+    detail::check_keys(object, {"messages", "tools", "documents", "chat_template_kwargs"});
+    return conversation(object, source);
   }
   if (const auto ids = object.find("prompt_ids")) {
     detail::check_keys(object, {"prompt_ids"});
@@ -111,10 +112,8 @@ inline TextLine TextLineReader::prompt_text(const Json& value, const std::string
   TextLine out;
   if (settings_.chat) {
     const std::vector<ChatMessage> messages = {ChatMessage{"user", std::string(text)}};
-    out.ids = ChatTemplate::from_name(settings_.chat_template, t)
-                  .render_ids(t, messages,
-                              {.add_generation_prompt = true, .add_default_system = settings_.add_default_system})
-                  .ids;
+    out.ids =
+        chat(t).ids(t, messages, {.add_generation_prompt = true, .add_default_system = settings_.add_default_system});
   } else {
     if (t.wants_bos() && t.bos_id()) out.ids.push_back(*t.bos_id());
     t.encode_append(text, out.ids);
@@ -122,14 +121,71 @@ inline TextLine TextLineReader::prompt_text(const Json& value, const std::string
   return out;
 }
 
-inline TextLine TextLineReader::conversation(const Json& value, const std::string& source) const {
+inline const ChatTemplate& TextLineReader::chat(const Tokenizer& tokenizer) const {
+  if (!chat_) chat_ = std::make_shared<const ChatTemplate>(chat_template_from(settings_.chat_template, tokenizer));
+  return *chat_;
+}
+
+namespace detail {
+
+/// Refuses what the template would leave out or misread without a word: unknown roles and keys, tools.
+inline void check_message(const Json& message, const ChatTemplate& chat) {
+  constexpr std::string_view roles[] = {"system", "developer", "user", "assistant", "tool", "function", "ipython"};
+  constexpr std::string_view keys[] = {"role",         "content",          "name",        "reasoning_content",
+                                       "thinking",     "reasoning",        "tool_calls",  "channel",
+                                       "recipient",    "content_type",     "effort",      "cutoff",
+                                       "date",         "identity",         "tools",       "functions",
+                                       "instructions", "response_formats", "tool_call_id"};
+  const auto among = [](const auto& list, std::string_view word) {
+    return std::find(std::begin(list), std::end(list), word) != std::end(list);
+  };
+  const std::string_view role = message.at("role").as_string();
+  if (!among(roles, role))
+    message.at("role").refuse(
+        concat("is \"", printable(role), "\", needed is system, developer, user, assistant or tool"));
+  for (const JsonMember& member : message.members())
+    if (!among(keys, member.key) && !(chat.flavour() == ChatTemplate::Flavour::jinja && chat.reads(member.key)))
+      member.value.refuse(
+          "is an unknown key of a message, and the chat template does not read it; remove or rename it");
+  if ((role == "tool" || message.find_set("tool_calls")) && !chat.reads("tool"))
+    message.refuse("calls a tool or answers for one, but the chat template has no place for tools");
+}
+
+/// Options of one line of data.
+inline RenderOptions line_options(const Json& object, const ChatTemplate& chat, bool add_default_system) {
+  RenderOptions options;
+  options.add_default_system = add_default_system;
+  if (const auto tools = object.find_set("tools")) {
+    if (!tools->is_array()) tools->refuse("is no array; give one object for each tool");
+    if (tools->size() > 0 && !chat.reads("tools")) tools->refuse("is given, but the chat template never reads tools");
+    for (const Json& tool : *tools) options.tools.push_back(python_json(tool));
+  }
+  options.documents = object.find_set("documents").value_or(Json());
+  options.variables = object.find_set("chat_template_kwargs").value_or(Json());
+  if (!options.variables.is_null() && !options.variables.is_object())
+    options.variables.refuse("is no object; give the template's variables by name");
+  if (chat.jinja_chat() == nullptr && (!options.documents.is_null() || !options.variables.is_null()))
+    object.refuse("has documents or chat_template_kwargs, which only templates of files read");
+  return options;
+}
+
+}  // namespace detail
+
+inline TextLine TextLineReader::conversation(const Json& object, const std::string& source) const {
   const Tokenizer& t = tokenizer(source, "messages");
-  const std::vector<ChatMessage> messages = chat_messages_from_json(value);
-  const ChatTemplate chat = ChatTemplate::from_name(settings_.chat_template, t);
+  const Json list = object.at("messages");
+  const std::vector<ChatMessage> messages = chat_messages_from_json(list);
+  const ChatTemplate& written = chat(t);
+  for (const Json& message : list) detail::check_message(message, written);
+  RenderOptions options = detail::line_options(object, written, settings_.add_default_system);
+  if (written.jinja_chat() != nullptr)
+    for (const Json& message : list)
+      options.join_parts = options.join_parts || message.find("content").value_or(Json()).is_array();
+  if (options.join_parts) options.join_parts = !written.jinja_chat()->takes_parts(options);
   TextLine out;
   if (messages.back().role == "assistant") {
-    ChatIds rendered =
-        chat.render_ids(t, messages, {.add_default_system = settings_.add_default_system, .training = true});
+    options.training = true;
+    ChatIds rendered = written.render_ids(t, messages, options);
     out = {TextLineKind::given_text, std::move(rendered.ids), std::move(rendered.loss_mask), {}};
     while (!out.mask.empty() && out.mask.back() == 0) {  // what stands behind the last counted token changes nothing
       out.mask.pop_back();
@@ -139,9 +195,11 @@ inline TextLine TextLineReader::conversation(const Json& value, const std::strin
         !out.ids.empty(), "[text] ", source,
         ": the assistant's turn is empty: write an answer, or remove the turn to make the line a prompt");
   } else {
-    out.ids = chat.render_ids(t, messages,
-                              {.add_generation_prompt = true, .add_default_system = settings_.add_default_system})
-                  .ids;
+    if (messages.back().role == "system" || messages.back().role == "developer")
+      list[list.size() - 1].refuse(
+          "ends the conversation with instructions; a user's or tool's turn is needed to answer");
+    options.add_generation_prompt = true;
+    out.ids = written.ids(t, messages, options);
   }
   return out;
 }

@@ -84,8 +84,10 @@ class Tokenizer {
   /// The files ask for bos_id() in front of every text. encode() never adds it.
   bool wants_bos() const;
 
-  /// The Jinja text of the chat template; empty where the files have none. chat_template.hpp recognises it.
+  /// The Jinja text of the chat template; empty where the files have none. chat_template.hpp runs it.
   const std::string& chat_template() const;
+  /// Further templates of the files with their names ("tool_use", "rag").
+  const std::vector<std::pair<std::string, std::string>>& named_chat_templates() const;
   PreTokenizer pre_tokenizer() const;
   bool normalizes_nfc() const;
   std::size_t merge_count() const;

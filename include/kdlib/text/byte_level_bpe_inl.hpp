@@ -261,6 +261,9 @@ inline std::optional<std::int32_t> Tokenizer::pad_id() const { return data_->pad
 inline const std::vector<std::int32_t>& Tokenizer::stop_ids() const { return data_->stop; }
 inline bool Tokenizer::wants_bos() const { return data_->wants_bos; }
 inline const std::string& Tokenizer::chat_template() const { return data_->chat_template; }
+inline const std::vector<std::pair<std::string, std::string>>& Tokenizer::named_chat_templates() const {
+  return data_->named_chat_templates;
+}
 inline PreTokenizer Tokenizer::pre_tokenizer() const { return data_->pre_tokenizer; }
 inline bool Tokenizer::normalizes_nfc() const { return data_->nfc; }
 inline bool Tokenizer::ignores_merges() const { return data_->model.ignore_merges; }

@@ -14,6 +14,7 @@ struct ChatMask {
   bool trailing_newline = false;     // ChatML: the newline behind <|im_end|>
   bool harmony_header = true;        // all of <|start|>assistant<|channel|>...<|message|>
   bool harmony_first_header = true;  // false: not the <|start|>assistant that a prompt gives
+  bool tool_text = false;            // what tools answered, too (templates of files; contents of role tool)
 };
 
 KDLIB_NAMESPACE_END

@@ -54,8 +54,8 @@ struct HarmonyDeveloper {
 };
 
 struct ChatMessage {
-  std::string role;  // system, developer, user, assistant, tool
-  std::string content;
+  std::string role;                           // system, developer, user, assistant, tool
+  std::string content;                        // parts of type text are joined
   std::optional<std::string> reasoning = {};  // `reasoning_content`: the thought before the answer
   std::vector<ToolCall> tool_calls = {};
   std::string name = {};  // of a tool or an author; ChatML does not write it
@@ -63,12 +63,16 @@ struct ChatMessage {
   std::string channel = {}, recipient = {}, content_type = {};
   std::optional<HarmonySystem> system = {};        // role system without a content
   std::optional<HarmonyDeveloper> developer = {};  // role developer without a content
+  /// The message as a data file has it, or null. A template sees all its keys; `role` and a `content` that is one
+  /// string come from the fields above. The built-in writers do not look at it.
+  Json source = {};
 };
 
-/// One element of `messages`: role, content (a string; null or missing only beside tool_calls), reasoning_content,
-/// tool_calls, name; for Harmony channel, recipient, content_type, or instead of a content: with role system effort,
-/// cutoff, date, identity, tools; with role developer instructions, functions, response_formats or nothing. FormatError
-/// naming the key for anything else, such as contents in parts.
+/// One element of `messages`: role, content (a string or parts {"type": "text", "text": ...}; null or missing only
+/// beside tool_calls), reasoning_content, tool_calls, name; for Harmony channel, recipient, content_type, or instead of
+/// a content: with role system effort, cutoff, date, identity, tools; with role developer instructions, functions,
+/// response_formats or nothing. FormatError naming the key for anything else, such as parts that are no text, and for
+/// a role that is not made of letters, digits, '_' and '-'.
 ChatMessage chat_message_from_json(const Json& message);
 
 /// All of an array of messages. FormatError when it is empty.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/text/chat_message.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -170,6 +171,25 @@ inline void read_harmony_keys(const Json& message, ChatMessage& out) {
   }
 }
 
+/// A content as one text: a string, or parts of type text.
+inline std::string content_text(const Json& content) {
+  if (!content.is_array()) return std::string(content.as_string());
+  std::string out;
+  for (const Json& part : content) {
+    if (part.string_or("type", "") != "text")
+      part.refuse("is a part of a content that is no text; kdlib reads {\"type\": \"text\", \"text\": ...}");
+    out += part.at("text").as_string();
+  }
+  return out;
+}
+
+inline bool is_role(std::string_view role) {
+  for (const char c : role)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
+      return false;
+  return !role.empty();
+}
+
 }  // namespace detail
 
 inline HarmonyFunction harmony_function_from_json(const Json& tool) {
@@ -188,7 +208,10 @@ inline std::string python_json(const Json& value) {
 inline ChatMessage chat_message_from_json(const Json& message) {
   if (!message.is_object()) message.refuse("must be an object with role and content");
   ChatMessage out;
+  out.source = message;
   out.role = message.at("role").as_string();
+  if (!detail::is_role(out.role))
+    message.at("role").refuse(concat("is \"", printable(out.role), "\", a role is letters, digits, '_' and '-'"));
   if (const auto calls = message.find_set("tool_calls"))
     for (const Json& call : *calls) out.tool_calls.push_back(detail::tool_call_from_json(call));
   detail::read_harmony_keys(message, out);
@@ -198,9 +221,8 @@ inline ChatMessage chat_message_from_json(const Json& message) {
     content->refuse(
         "stands beside keys that Harmony writes a content from (effort, cutoff, date, identity, tools, instructions, "
         "functions, response_formats)");
-  if (content && content->is_array()) content->refuse("is in parts; kdlib reads contents that are one string");
   if (content) {
-    out.content = content->as_string();
+    out.content = detail::content_text(*content);
   } else if (out.tool_calls.empty() && !out.system && !out.developer) {
     message.refuse("has no content");
   }

@@ -1,40 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Chat templates of the ChatML family (SmolLM2, Qwen2, Qwen2.5, Qwen3) and Harmony (gpt-oss): conversations as text and
-// as ids with a loss mask. A tokenizer's Jinja text is only recognised, never run.
+// Chat templates: conversations as text and as ids with a loss mask. Templates of files are Jinja and are run as they
+// are; ChatML (SmolLM2, Qwen2, Qwen2.5, Qwen3) and Harmony (gpt-oss) can be asked for by name.
 #ifndef KDLIB_TEXT_CHAT_TEMPLATE_HPP
 #define KDLIB_TEXT_CHAT_TEMPLATE_HPP
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/text/chat_mask.hpp"
 #include "kdlib/text/chat_message.hpp"
+#include "kdlib/text/chat_options.hpp"
+#include "kdlib/text/jinja.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Which messages on channel analysis (thoughts, calls of built-in tools and their answers) of a Harmony conversation
-/// are left out.
-enum class PastAnalysis {
-  off,          // none
-  reference,    // openai-harmony: those before the first final message, if the assistant's last message is on final
-  all_finished  // those of every turn that a final or a user's message ended; the turn of a training target is kept
-};
-
-/// How a conversation is written out.
-struct RenderOptions {
-  bool add_generation_prompt = false;   // end with the opening of an assistant turn
-  bool add_default_system = true;       // the template's own system turn where the conversation has none
-  bool enable_thinking = true;          // false: the generation prompt of Qwen3 closes an empty thought
-  std::vector<std::string> tools = {};  // one JSON text a tool, as python_json writes it (Qwen and Harmony)
-  // Harmony only:
-  bool training = false;  // a final message at the end is a training target: <|return|> ends it
-  PastAnalysis past_analysis = PastAnalysis::all_finished;
-  HarmonySystem system = {};  // what add_default_system writes
-};
+namespace detail {
+class JinjaChat;
+}
 
 /// Ids of a conversation. loss_mask[i] is 1 when token i counts as something the model should have written (weight i -
 /// 1 of a TokenBatch).
@@ -45,52 +33,68 @@ struct ChatIds {
 
 class ChatTemplate {
  public:
-  /// All but Harmony: the turns of ChatML are `<|im_start|>role\ncontent<|im_end|>\n`; the flavours differ in the rest.
+  /// The turns of ChatML are `<|im_start|>role\ncontent<|im_end|>\n`; its flavours differ in the rest.
   enum class Flavour {
     chatml,   // any role; perhaps a default system turn (SmolLM2, Qwen2)
     qwen2_5,  // default system turn, tools
     qwen3,    // tools and thoughts; thoughts of earlier turns are left out
-    harmony   // gpt-oss, as openai-harmony writes it; its own tokens, see harmony.hpp
+    harmony,  // gpt-oss, as openai-harmony writes it; its own tokens, see harmony.hpp
+    jinja     // a template of a file
   };
 
-  /// Plain ChatML without a default system turn: what `--template chatml` means for a model of unknown template.
+  /// Plain ChatML without a default system turn: what `--template chatml` means.
   static ChatTemplate chatml(std::string default_system = {});
   static ChatTemplate smollm2();
   static ChatTemplate qwen2_5();
   static ChatTemplate qwen3();
   static ChatTemplate harmony();
 
-  /// Recognises a Jinja text; `source` opens the message. ConfigError for templates that kdlib does not know, with what
-  /// to do.
-  static ChatTemplate recognise(std::string_view jinja, std::string_view source);
-  /// From the tokenizer's files.
-  static ChatTemplate of(const Tokenizer& tokenizer) {
-    return recognise(tokenizer.chat_template(), tokenizer.source());
-  }
-  /// From a program's --template: "chatml" takes the tokenizer's own flavour where it is recognised and plain ChatML
-  /// elsewhere; "harmony" needs a tokenizer with Harmony's tokens; "" is of(tokenizer). ConfigError for other names.
+  /// A Jinja template. `tokens` are the variables bos_token, eos_token and so on with the texts of these tokens;
+  /// `named` are chosen by name ("tool_use" where tools are given).
+  static ChatTemplate jinja(JinjaTemplate standard, std::vector<std::pair<std::string, std::string>> tokens = {},
+                            std::vector<std::pair<std::string, JinjaTemplate>> named = {});
+  /// The template of the tokenizer's files. ConfigError if they have none, JinjaError if it cannot be read.
+  static ChatTemplate of(const Tokenizer& tokenizer);
+  /// From a program's --template: see chat_template_from.
   static ChatTemplate from_name(std::string_view name, const Tokenizer& tokenizer);
 
-  /// The conversation as text. InputError: no messages; tools or tool calls or reasoning for a flavour that has no
-  /// place for them; a JSON schema that Harmony cannot write; a role that it does not have.
+  /// The conversation as text. InputError: no messages; for templates that are not Jinja tools, tool calls or reasoning
+  /// which the flavour has no place for, a JSON schema that Harmony cannot write, a role that it does not have.
+  /// JinjaError: the template refuses or needs what is not given.
   std::string render(std::span<const ChatMessage> messages, const RenderOptions& options = {}) const;
 
   /// The conversation as ids. The template's own tokens are ids; in contents `content` decides: by default special
   /// tokens there are text, so that no content can close its turn. SpecialTokens::parse gives the ids of render()'s
-  /// text. InputError as render(), and when the tokenizer lacks <|im_start|> or <|im_end|>, or Harmony's tokens.
+  /// text. InputError as render(), and when the tokenizer lacks <|im_start|> or <|im_end|>, or Harmony's tokens, or
+  /// when a Jinja template does something with special tokens in contents other than to print them.
+  std::vector<std::int32_t> ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
+                                const RenderOptions& options = {},
+                                SpecialTokens content = SpecialTokens::special_text) const;
+
+  /// The same with a mask of what the assistant wrote; nothing of a generation prompt counts. For Jinja templates the
+  /// parts are found as docs/formats.md says: InputError naming turn and template where they cannot be.
   ChatIds render_ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                      const RenderOptions& options = {}, ChatMask mask = {},
                      SpecialTokens content = SpecialTokens::special_text) const;
 
   Flavour flavour() const { return flavour_; }
   const std::string& default_system() const { return default_system_; }  // empty: none
+  const detail::JinjaChat* jinja_chat() const { return jinja_.get(); }   // nullptr for other flavours
+  /// False where tools (or tool calls) would vanish without a word because the template never reads them.
+  bool reads(std::string_view name) const;
 
  private:
   ChatTemplate(Flavour flavour, std::string default_system)
       : flavour_(flavour), default_system_(std::move(default_system)) {}
   Flavour flavour_;
   std::string default_system_;
+  std::shared_ptr<const detail::JinjaChat> jinja_;
 };
+
+/// What --template NAME|FILE means: "" is the template of the tokenizer's files; chatml, smollm2, qwen2.5, qwen3 and
+/// harmony (whose tokens the tokenizer must have) are built in; a name of a template in the tokenizer's files; or a
+/// file with a Jinja template. ConfigError, with all names, for anything else.
+ChatTemplate chat_template_from(std::string_view name_or_file, const Tokenizer& tokenizer);
 
 /// Loss mask of ChatML ids, found in the ids alone: from behind each `<|im_start|>assistant\n` to its <|im_end|>, or to
 /// the end of the ids when the turn is cut. A token that holds the header's newline and more counts as header.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of chat_template.hpp: recognition and ids. What the flavours write is in chat_writer_inl.hpp.
+// Bodies of chat_template.hpp. What the built-in flavours write is in chat_writer_inl.hpp.
 #ifndef KDLIB_TEXT_CHAT_TEMPLATE_INL_HPP
 #define KDLIB_TEXT_CHAT_TEMPLATE_INL_HPP
 
 #include <algorithm>
 
+#include "kdlib/io/paths.hpp"
+#include "kdlib/text/chat_ids_inl.hpp"
+#include "kdlib/text/chat_jinja.hpp"
 #include "kdlib/text/chat_template.hpp"
 #include "kdlib/text/chat_writer_inl.hpp"
 #include "kdlib/text/harmony.hpp"
@@ -17,66 +20,6 @@ inline constexpr std::string_view smollm2_system =
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 inline constexpr std::string_view qwen2_5_system =
     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
-inline constexpr std::string_view qwen_base_system = "You are a helpful assistant.";
-
-/// Jinja without what does not matter: white space outside quotes, trim marks, the kind of quotes and line feeds,
-/// m.role for m['role'].
-inline std::string squeeze_jinja(std::string_view jinja) {
-  std::string out;
-  char quote = 0;
-  for (std::size_t i = 0; i < jinja.size(); ++i) {
-    const char c = jinja[i];
-    if (quote == 0) {
-      if (c == '\'' || c == '"') quote = c;
-      if (c != ' ' && c != '\n' && c != '\r' && c != '\t') out += quote != 0 ? '\'' : c;
-    } else if (c == quote) {
-      quote = 0;
-      out += '\'';
-    } else if (c == '\n') {
-      out += "\\n";
-    } else {
-      out += c;
-      if (c == '\\' && i + 1 < jinja.size()) out += jinja[++i];
-    }
-  }
-  const auto replace = [&](std::string_view from, std::string_view to) {
-    for (std::size_t at = 0; (at = out.find(from, at)) != std::string::npos; at += to.size())
-      out.replace(at, from.size(), to);
-  };
-  replace("{%-", "{%");
-  replace("-%}", "%}");
-  replace("{{-", "{{");
-  replace("-}}", "}}");
-  replace("message.role", "message['role']");
-  replace("message.content", "message['content']");
-  replace("messages[0].role", "messages[0]['role']");
-  replace("'<|im_end|>'+'\\n'", "'<|im_end|>\\n'");
-  replace("{%ifnotadd_generation_promptisdefined%}{%setadd_generation_prompt=false%}{%endif%}", "");
-  return out;
-}
-
-/// Templates that are one loop over all turns, with or without a system turn before a conversation that has none.
-inline bool read_simple_chatml(std::string_view jinja, std::string& default_system) {
-  const std::string text = squeeze_jinja(jinja);
-  constexpr std::string_view head = "{%formessageinmessages%}";
-  constexpr std::string_view tail =
-      "{{'<|im_start|>'+message['role']+'\\n'+message['content']+'<|im_end|>\\n'}}{%endfor%}"
-      "{%ifadd_generation_prompt%}{{'<|im_start|>assistant\\n'}}{%endif%}";
-  constexpr std::string_view open = "{%ifloop.firstandmessages[0]['role']!='system'%}{{'<|im_start|>system\\n";
-  constexpr std::string_view close = "<|im_end|>\\n'}}{%endif%}";
-  if (text.size() < head.size() + tail.size() || text.compare(0, head.size(), head) != 0 ||
-      text.compare(text.size() - tail.size(), tail.size(), tail) != 0)
-    return false;
-  const std::string_view middle = std::string_view(text).substr(head.size(), text.size() - head.size() - tail.size());
-  default_system.clear();
-  if (middle.empty()) return true;
-  if (middle.size() <= open.size() + close.size() || middle.substr(0, open.size()) != open ||
-      middle.substr(middle.size() - close.size()) != close)
-    return false;
-  default_system = middle.substr(open.size(), middle.size() - open.size() - close.size());
-  return default_system.find_first_of("\\'\"{}") == std::string::npos;  // an escape or an expression would need Jinja
-}
-
 inline std::vector<ChatPart> write_chat(ChatTemplate::Flavour flavour, std::string_view default_system,
                                         std::span<const ChatMessage> messages, const RenderOptions& options) {
   if (flavour == ChatTemplate::Flavour::harmony) return HarmonyWriter(options).write(messages);
@@ -99,80 +42,141 @@ inline ChatTemplate ChatTemplate::qwen2_5() { return {Flavour::qwen2_5, std::str
 inline ChatTemplate ChatTemplate::qwen3() { return {Flavour::qwen3, {}}; }
 inline ChatTemplate ChatTemplate::harmony() { return {Flavour::harmony, {}}; }
 
-inline ChatTemplate ChatTemplate::recognise(std::string_view jinja, std::string_view source) {
-  constexpr std::string_view advice =
-      "; choose --template chatml (ChatTemplate::chatml()) if its turns are <|im_start|>role ... <|im_end|>, "
-      "--template harmony if they are <|start|>role<|message|> ... <|end|>";
-  const auto has = [&](std::string_view part) { return jinja.find(part) != std::string_view::npos; };
-  require<ConfigError>(!jinja.empty(), "[chat template] ", source, ": there is no chat template beside this tokenizer",
-                       advice);
-  if (has("<|start|>") && has("<|message|>") && has("<|channel|>")) return harmony();
-  std::string system;
-  if (detail::read_simple_chatml(jinja, system)) return chatml(system);
-  // Longer templates of Qwen: the parts that set the flavours apart, none of those that other relatives add.
-  const bool qwen = has("<|im_start|>") && has("# Tools") && has("<tool_call>\\n{\\\"name\\\": <function-name>") &&
-                    has("<tool_response>") && !has("image") && !has("xml_tools");
-  if (qwen && has("last_query_index") && has("reasoning_content") && has("enable_thinking is false")) return qwen3();
-  if (qwen && !has("think")) {
-    if (has(detail::qwen2_5_system)) return qwen2_5();
-    if (has(detail::qwen_base_system)) return {Flavour::qwen2_5, std::string(detail::qwen_base_system)};
-  }
-  fail<ConfigError>(
-      "[chat template] ", source,
-      ": this chat template is none that kdlib knows (SmolLM2, Qwen2, Qwen2.5, Qwen3, plain ChatML, Harmony)", advice);
+inline ChatTemplate ChatTemplate::jinja(JinjaTemplate standard, std::vector<std::pair<std::string, std::string>> tokens,
+                                        std::vector<std::pair<std::string, JinjaTemplate>> named) {
+  ChatTemplate out(Flavour::jinja, {});
+  out.jinja_ = std::make_shared<detail::JinjaChat>(std::move(standard), std::move(named), std::move(tokens));
+  return out;
+}
+
+namespace detail {
+
+/// The variables of templates that name tokens.
+inline std::vector<std::pair<std::string, std::string>> token_variables(const Tokenizer& tokenizer) {
+  std::vector<std::pair<std::string, std::string>> out;
+  const auto add = [&](const char* name, std::optional<std::int32_t> id) {
+    if (id) out.emplace_back(name, tokenizer.token_bytes(*id));
+  };
+  add("bos_token", tokenizer.bos_id());
+  add("eos_token", tokenizer.eos_id());
+  add("pad_token", tokenizer.pad_id());
+  add("unk_token", tokenizer.unknown_id());
+  return out;
+}
+
+inline std::string template_source(const Tokenizer& tokenizer, std::string_view name) {
+  return concat(tokenizer.source(), " (chat template", name.empty() ? "" : " ", name, ")");
+}
+
+}  // namespace detail
+
+inline ChatTemplate ChatTemplate::of(const Tokenizer& tokenizer) {
+  std::optional<JinjaTemplate> standard;
+  std::vector<std::pair<std::string, JinjaTemplate>> named;
+  if (!tokenizer.chat_template().empty())
+    standard.emplace(tokenizer.chat_template(), detail::template_source(tokenizer, ""));
+  for (const auto& [name, text] : tokenizer.named_chat_templates())
+    named.emplace_back(name, JinjaTemplate(text, detail::template_source(tokenizer, name)));
+  require<ConfigError>(standard || !named.empty(), "[chat template] ", tokenizer.source(),
+                       ": there is no chat template beside this tokenizer; choose --template chatml if its turns are "
+                       "<|im_start|>role ... <|im_end|>, --template harmony if they are <|start|>role<|message|> ... "
+                       "<|end|>, or --template FILE with a Jinja template");
+  ChatTemplate out(Flavour::jinja, {});
+  out.jinja_ =
+      std::make_shared<detail::JinjaChat>(std::move(standard), std::move(named), detail::token_variables(tokenizer));
+  return out;
 }
 
 inline ChatTemplate ChatTemplate::from_name(std::string_view name, const Tokenizer& tokenizer) {
-  if (name.empty()) return of(tokenizer);
+  return chat_template_from(name, tokenizer);
+}
+
+inline ChatTemplate chat_template_from(std::string_view name, const Tokenizer& tokenizer) {
+  if (name.empty()) return ChatTemplate::of(tokenizer);
+  if (name == "chatml") return ChatTemplate::chatml();
+  if (name == "smollm2") return ChatTemplate::smollm2();
+  if (name == "qwen2.5") return ChatTemplate::qwen2_5();
+  if (name == "qwen3") return ChatTemplate::qwen3();
   if (name == "harmony") {
     const std::string missing = detail::missing_harmony_tokens(tokenizer);
     require<ConfigError>(missing.empty(), "[chat template] ", tokenizer.source(),
                          ": --template harmony needs the tokens of gpt-oss, and this tokenizer has no ", missing);
-    return harmony();
+    return ChatTemplate::harmony();
   }
-  require<ConfigError>(name == "chatml", "[chat template] unknown template \"", name,
-                       "\"; kdlib knows chatml and harmony");
-  try {
-    return of(tokenizer);
-  } catch (const ConfigError&) {  // not one of ours: the caller says that it is ChatML
-    return chatml();
+  std::string names = "chatml, smollm2, qwen2.5, qwen3, harmony";
+  for (const auto& [own, text] : tokenizer.named_chat_templates()) {
+    if (own == name)
+      return ChatTemplate::jinja(JinjaTemplate(text, detail::template_source(tokenizer, own)),
+                                 detail::token_variables(tokenizer));
+    names += concat(", ", own);
   }
+  const std::string file(name);
+  require<ConfigError>(path_exists(file) && !is_directory(file), "[chat template] \"", printable(name),
+                       "\" is no template: kdlib knows ", names, " and files with a Jinja template");
+  return ChatTemplate::jinja(JinjaTemplate(read_file(file), file), detail::token_variables(tokenizer));
+}
+
+inline bool ChatTemplate::reads(std::string_view name) const {
+  if (flavour_ == Flavour::jinja) return jinja_->mentions(name);
+  return flavour_ != Flavour::chatml;
 }
 
 inline std::string ChatTemplate::render(std::span<const ChatMessage> messages, const RenderOptions& options) const {
+  if (jinja_) return jinja_->render(messages, options).text;
   std::string text;
   for (const detail::ChatPart& part : detail::write_chat(flavour_, default_system_, messages, options))
     text += part.text;
   return text;
 }
 
+namespace detail {
+
+/// Ids of what a built-in flavour writes.
+inline void encode_parts(const Tokenizer& tokenizer, const std::vector<ChatPart>& parts, SpecialTokens content,
+                         std::vector<std::int32_t>& ids) {
+  std::string text;
+  const auto flush = [&] {
+    tokenizer.encode_append(text, ids, {content, false});
+    text.clear();
+  };
+  for (const ChatPart& part : parts) {
+    const auto id = part.token && content != SpecialTokens::parse ? tokenizer.token_to_id(part.text) : std::nullopt;
+    if (!id) {  // a text, or a token name that this vocabulary writes as text (Qwen2.5: <tool_response>)
+      text += part.text;
+      continue;
+    }
+    flush();
+    ids.push_back(*id);
+  }
+  flush();
+}
+
+}  // namespace detail
+
+inline std::vector<std::int32_t> ChatTemplate::ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
+                                                   const RenderOptions& options, SpecialTokens content) const {
+  if (jinja_) return detail::jinja_ids(*jinja_, tokenizer, messages, options, content).ids;
+  return render_ids(tokenizer, messages, options, {}, content).ids;
+}
+
 inline ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                                         const RenderOptions& options, ChatMask mask, SpecialTokens content) const {
+  ChatIds out;
+  if (jinja_) {
+    detail::JinjaIds made = detail::jinja_ids(*jinja_, tokenizer, messages, options, content);
+    const auto learned = jinja_->learned(messages, options, made.output, mask, detail::turn_ends(tokenizer));
+    out.loss_mask = detail::mask_of_spans(tokenizer, made.output.text, learned, made.ids);
+    out.ids = std::move(made.ids);
+    return out;
+  }
   RenderOptions turns = options;
   turns.add_generation_prompt = false;
   if (flavour_ == Flavour::harmony) HarmonyTokens::of(tokenizer);
-  ChatIds out;
-  const auto encode = [&](const std::vector<detail::ChatPart>& parts) {
-    std::string text;
-    const auto flush = [&] {
-      tokenizer.encode_append(text, out.ids, {content, false});
-      text.clear();
-    };
-    for (const detail::ChatPart& part : parts) {
-      const auto id = part.token && content != SpecialTokens::parse ? tokenizer.token_to_id(part.text) : std::nullopt;
-      if (!id) {  // a text, or a token name that this vocabulary writes as text (Qwen2.5: <tool_response>)
-        text += part.text;
-        continue;
-      }
-      flush();
-      out.ids.push_back(*id);
-    }
-    flush();
-  };
-  encode(detail::write_chat(flavour_, default_system_, messages, turns));
+  detail::encode_parts(tokenizer, detail::write_chat(flavour_, default_system_, messages, turns), content, out.ids);
   out.loss_mask = flavour_ == Flavour::harmony ? harmony_masks(tokenizer, out.ids, mask).loss
                                                : chatml_loss_mask(tokenizer, out.ids, mask);
-  if (options.add_generation_prompt) encode(detail::write_chat_prompt(flavour_, default_system_, options));
+  if (options.add_generation_prompt)
+    detail::encode_parts(tokenizer, detail::write_chat_prompt(flavour_, default_system_, options), content, out.ids);
   out.loss_mask.resize(out.ids.size(), 0);
   return out;
 }

@@ -26,12 +26,12 @@ struct JinjaProgram;
 class JinjaError : public InputError {
  public:
   enum class Kind : std::uint8_t {
-    syntax,      // the template is not Jinja, or uses what the interpreter does not know
-    raised,      // the template called raise_exception: words() is its message
-    undefined,   // something is missing that the template needs
-    type,        // an operation that these values do not have
-    unknown,     // a filter, test, function or method that does not exist
-    limit        // too many steps, too much memory or too deep
+    syntax,     // the template is not Jinja, or uses what the interpreter does not know
+    raised,     // the template called raise_exception: words() is its message
+    undefined,  // something is missing that the template needs
+    type,       // an operation that these values do not have
+    unknown,    // a filter, test, function or method that does not exist
+    limit       // too many steps, too much memory or too deep
   };
   JinjaError(Kind kind, std::string words, std::string_view name, std::size_t line, std::size_t column)
       : InputError(concat("[jinja] ", name, ":", line, ":", column, ": ",
@@ -52,9 +52,9 @@ class JinjaError : public InputError {
 
 /// Bounds of one rendering. A template of four turns takes some hundred steps and a few kilobytes.
 struct JinjaLimits {
-  std::uint64_t steps = 20'000'000;       // nodes that are evaluated, and bytes / 16 that are searched
+  std::uint64_t steps = 20'000'000;            // nodes that are evaluated, and bytes / 16 that are searched
   std::size_t bytes = std::size_t{128} << 20;  // texts, lists and output, all that was ever made together
-  unsigned depth = 600;                   // expressions, statements and macro calls in each other
+  unsigned depth = 600;                        // expressions, statements and macro calls in each other
 };
 
 /// Date and time for strftime_now.

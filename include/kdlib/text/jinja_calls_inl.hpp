@@ -122,8 +122,7 @@ inline JinjaValue loop_attribute(JinjaRun& run, const JinjaLoop& loop, std::stri
   if (name == "nextitem" && loop.index + 1 < loop.items.size()) return loop.items[loop.index + 1];
   if (name == "previtem" || name == "nextitem")
     return run.heap().undefined(concat("loop.", name, ": there is no such element"));
-  if (name == "cycle" || name == "changed")
-    jinja_fail(JinjaError::Kind::unknown, "loop.", name, " is not known here");
+  if (name == "cycle" || name == "changed") jinja_fail(JinjaError::Kind::unknown, "loop.", name, " is not known here");
   return run.heap().undefined(concat("'loop' has no attribute '", name, "'"));
 }
 
@@ -150,8 +149,8 @@ inline std::string time_text(const JinjaClock& t, std::string_view form) {
   constexpr std::string_view months[] = {"January", "February", "March",     "April",   "May",      "June",
                                          "July",    "August",   "September", "October", "November", "December"};
   constexpr std::string_view days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
-  constexpr int shift[] = {0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4}, before[] = {0,   31,  59,  90,  120, 151,
-                                                                           181, 212, 243, 273, 304, 334};
+  constexpr int shift[] = {0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4},
+                before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
   const auto month = static_cast<std::size_t>(t.month - 1);
   const int year = t.month < 3 ? t.year - 1 : t.year;  // the day of the week by Sakamoto's method
   const auto day = static_cast<std::size_t>((year + year / 4 - year / 100 + year / 400 + shift[month] + t.day) % 7);
@@ -163,25 +162,62 @@ inline std::string time_text(const JinjaClock& t, std::string_view form) {
       continue;
     }
     switch (form[++i]) {
-      case 'Y': append_two(t.year, out, 4); break;
-      case 'y': append_two(t.year % 100, out); break;
-      case 'm': append_two(t.month, out); break;
-      case 'd': append_two(t.day, out); break;
-      case 'e': append_two(t.day, out, 2, ' '); break;
-      case 'j': append_two(before[month] + t.day + (leap && t.month > 2 ? 1 : 0), out, 3); break;
-      case 'H': append_two(t.hour, out); break;
-      case 'I': append_two((t.hour + 11) % 12 + 1, out); break;
-      case 'M': append_two(t.minute, out); break;
-      case 'S': append_two(t.second, out); break;
-      case 'p': out += t.hour < 12 ? "AM" : "PM"; break;
-      case 'B': out += months[month]; break;
-      case 'b': out += months[month].substr(0, 3); break;
-      case 'A': out += days[day]; break;
-      case 'a': out += days[day].substr(0, 3); break;
-      case 'F': out += time_text(t, "%Y-%m-%d"); break;
-      case 'T': out += time_text(t, "%H:%M:%S"); break;
-      case '%': out += '%'; break;
-      default: jinja_fail(JinjaError::Kind::unknown, "strftime_now: %", form[i], " is not known here");
+      case 'Y':
+        append_two(t.year, out, 4);
+        break;
+      case 'y':
+        append_two(t.year % 100, out);
+        break;
+      case 'm':
+        append_two(t.month, out);
+        break;
+      case 'd':
+        append_two(t.day, out);
+        break;
+      case 'e':
+        append_two(t.day, out, 2, ' ');
+        break;
+      case 'j':
+        append_two(before[month] + t.day + (leap && t.month > 2 ? 1 : 0), out, 3);
+        break;
+      case 'H':
+        append_two(t.hour, out);
+        break;
+      case 'I':
+        append_two((t.hour + 11) % 12 + 1, out);
+        break;
+      case 'M':
+        append_two(t.minute, out);
+        break;
+      case 'S':
+        append_two(t.second, out);
+        break;
+      case 'p':
+        out += t.hour < 12 ? "AM" : "PM";
+        break;
+      case 'B':
+        out += months[month];
+        break;
+      case 'b':
+        out += months[month].substr(0, 3);
+        break;
+      case 'A':
+        out += days[day];
+        break;
+      case 'a':
+        out += days[day].substr(0, 3);
+        break;
+      case 'F':
+        out += time_text(t, "%Y-%m-%d");
+        break;
+      case 'T':
+        out += time_text(t, "%H:%M:%S");
+        break;
+      case '%':
+        out += '%';
+        break;
+      default:
+        jinja_fail(JinjaError::Kind::unknown, "strftime_now: %", form[i], " is not known here");
     }
   }
   return out;

@@ -3,77 +3,18 @@
 #ifndef KDLIB_TEXT_JINJA_EXPRESSION_PARSER_INL_HPP
 #define KDLIB_TEXT_JINJA_EXPRESSION_PARSER_INL_HPP
 
-#include <initializer_list>
-#include <utility>
-
-#include "kdlib/text/jinja_program.hpp"
+#include "kdlib/text/jinja_token_reader_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-class JinjaExpressionParser {
+class JinjaExpressionParser : protected JinjaTokenReader {
+ public:
+  using JinjaTokenReader::JinjaTokenReader;
+
  protected:
-  using Token = JinjaToken;
   using Kind = JinjaNode::Kind;
   using Op = JinjaOp;
-  static constexpr int max_depth = 100;  // brackets and blocks in each other
-
-  explicit JinjaExpressionParser(JinjaProgram& program) : program_(program), tokens_(jinja_tokens(program)) {}
-
-  class Depth {
-   public:
-    explicit Depth(JinjaExpressionParser& parser) : parser_(parser) {
-      if (++parser_.depth_ > max_depth) {
-        --parser_.depth_;  // this object's destructor does not run
-        parser_.program_.fail(JinjaError::Kind::limit, concat("more than ", max_depth, " brackets or blocks in each other"),
-                              parser_.token().place);
-      }
-    }
-    ~Depth() { --parser_.depth_; }
-    Depth(const Depth&) = delete;
-    Depth& operator=(const Depth&) = delete;
-
-   private:
-    JinjaExpressionParser& parser_;
-  };
-
-  const Token& token(std::size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
-  const Token& next() { return tokens_[at_ + 1 < tokens_.size() ? at_++ : at_]; }
-  bool is_name(std::string_view name, std::size_t ahead = 0) const {
-    return token(ahead).kind == Token::Kind::name && token(ahead).text == name;
-  }
-  bool is_sign(std::string_view sign, std::size_t ahead = 0) const {
-    return token(ahead).kind == Token::Kind::sign && token(ahead).text == sign;
-  }
-  bool skip_name(std::string_view name) { return is_name(name) && (next(), true); }
-  bool skip_sign(std::string_view sign) { return is_sign(sign) && (next(), true); }
-  [[noreturn]] void fail(std::string words) const {
-    program_.fail(JinjaError::Kind::syntax, std::move(words), token().place);
-  }
-  [[noreturn]] void unexpected(std::string_view needed) const {
-    const bool end = token().kind == Token::Kind::end;
-    fail(concat(end ? "the template ends" : "found ", end ? "" : printable(token().text), ", needed is ", needed));
-  }
-  void expect(Token::Kind kind, std::string_view shown) {
-    if (token().kind != kind) unexpected(shown);
-    next();
-  }
-  void expect_sign(std::string_view sign) {
-    if (!skip_sign(sign)) unexpected(sign);
-  }
-
-  JinjaNode* node(Kind kind) const {
-    JinjaNode& out = program_.nodes.emplace_back();
-    out.kind = kind;
-    out.place = token().place;
-    return &out;
-  }
-  int name_number(std::string_view name) const { return program_.name_number(name); }
-  std::string_view store(std::string text) const { return program_.strings.emplace_back(std::move(text)); }
-  void undefined_name(JinjaNode* name) const {
-    name->value = JinjaValue::of(store(concat("'", program_.names[static_cast<std::size_t>(name->name)], "' is undefined")),
-                                 JinjaValue::Kind::undefined);
-  }
 
   /// One expression, or several with commas as a tuple.
   JinjaNode* tuple(bool conditionals = true) {
@@ -131,8 +72,9 @@ class JinjaExpressionParser {
   }
 
   Op comparing() const {
-    constexpr std::pair<std::string_view, Op> signs[] = {{"==", Op::equal},   {"!=", Op::not_equal}, {"<", Op::less},
-                                                         {"<=", Op::less_equal}, {">", Op::greater}, {">=", Op::greater_equal}};
+    constexpr std::pair<std::string_view, Op> signs[] = {{"==", Op::equal},  {"!=", Op::not_equal},
+                                                         {"<", Op::less},    {"<=", Op::less_equal},
+                                                         {">", Op::greater}, {">=", Op::greater_equal}};
     for (const auto& [sign, op] : signs)
       if (is_sign(sign)) return op;
     if (is_name("in")) return Op::in;
@@ -427,13 +369,7 @@ class JinjaExpressionParser {
            token().kind == Token::Kind::number || is_sign("[") || is_sign("{");
   }
 
-  JinjaProgram& program_;
   JinjaNode* macro_ = nullptr;  // whose body is parsed
-
- private:
-  std::vector<Token> tokens_;
-  std::size_t at_ = 0;
-  int depth_ = 0;
 };
 
 }  // namespace detail

@@ -140,8 +140,8 @@ inline JinjaValue JinjaRun::concatenate(const JinjaNode& node) {
 inline JinjaArguments JinjaRun::arguments(const JinjaNode& node, const JinjaValue* caller) {
   JinjaArguments out{node.value.is_string() ? node.value.view() : "the call", {}, {}};
   const std::size_t first = 1;
-  if (node.kids.size() == first && node.keywords.empty() && node.spread == nullptr &&
-      node.spread_keywords == nullptr && caller == nullptr)
+  if (node.kids.size() == first && node.keywords.empty() && node.spread == nullptr && node.spread_keywords == nullptr &&
+      caller == nullptr)
     return out;
   std::vector<JinjaValue> values;
   std::vector<JinjaNamed> named;
@@ -168,9 +168,9 @@ inline JinjaArguments JinjaRun::arguments(const JinjaNode& node, const JinjaValu
 
 inline JinjaValue JinjaRun::filter_node(const JinjaNode& node, const JinjaValue* subject) {
   const Depth depth(*this);
-  const JinjaValue v = node.kids[0] == nullptr                   ? *subject
+  const JinjaValue v = node.kids[0] == nullptr                                    ? *subject
                        : subject != nullptr && node.kids[0]->kind == Kind::filter ? filter_node(*node.kids[0], subject)
-                                                                 : value(*node.kids[0]);
+                                                                                  : value(*node.kids[0]);
   const JinjaArguments given = arguments(node);
   place_ = node.place;
   if (node.run_filter == nullptr) jinja_fail(JinjaError::Kind::unknown, "there is no filter named ", node.value.view());

@@ -87,7 +87,8 @@ JinjaValue extreme_filter(JinjaRun& run, const JinjaValue& v, const JinjaArgumen
   if (members.empty()) return run.heap().undefined("there is no element to choose from");
   std::size_t best = 0;
   for (std::size_t i = 1; i < members.size(); ++i)
-    if (largest ? less(run.heap(), members[best].key, members[i].key) : less(run.heap(), members[i].key, members[best].key))
+    if (largest ? less(run.heap(), members[best].key, members[i].key)
+                : less(run.heap(), members[i].key, members[best].key))
       best = i;
   return members[best].value;
 }
@@ -104,7 +105,8 @@ inline JinjaValue dictsort_filter(JinjaRun& run, const JinjaValue& v, const Jinj
   if (v.is(JinjaValue::Kind::undefined)) jinja_fail(JinjaError::Kind::undefined, v.view());
   if (!v.is_dict()) jinja_fail(JinjaError::Kind::type, "dictsort needs a dict, this is a ", type_name(v));
   const std::string_view by = given[1] == nullptr ? "key" : string_argument(*given[1], "dictsort");
-  if (by != "key" && by != "value") jinja_fail(JinjaError::Kind::type, "dictsort sorts by key or by value, not by ", by);
+  if (by != "key" && by != "value")
+    jinja_fail(JinjaError::Kind::type, "dictsort sorts by key or by value, not by ", by);
   std::vector<JinjaMember> members;
   for (const JinjaMember& m : v.dict->members()) {
     const JinjaValue pair[] = {m.key, m.value};
@@ -120,15 +122,16 @@ template <bool keeps, bool by_attribute>
 JinjaValue select_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   std::span<const JinjaValue> given = arguments.positional;
   if (!truth(v)) return run.heap().generator({});
-  if (by_attribute && given.empty()) jinja_fail(JinjaError::Kind::type, arguments.what, " needs the name of an attribute");
+  if (by_attribute && given.empty())
+    jinja_fail(JinjaError::Kind::type, arguments.what, " needs the name of an attribute");
   const JinjaValue path = by_attribute ? given[0] : JinjaValue();
   if (by_attribute) given = given.subspan(1);
   std::vector<JinjaValue> kept;
   for (const JinjaValue& element : run.elements(v)) {
     run.heap().step();
     const JinjaValue subject = by_attribute ? at_path(run, element, path) : element;
-    const bool holds = given.empty() ? truth(subject)
-                                     : run.test(string_argument(given[0], arguments.what), subject, given.subspan(1));
+    const bool holds =
+        given.empty() ? truth(subject) : run.test(string_argument(given[0], arguments.what), subject, given.subspan(1));
     if (holds == keeps) kept.push_back(element);
   }
   return run.heap().generator(kept);
@@ -138,7 +141,8 @@ inline JinjaValue map_filter(JinjaRun& run, const JinjaValue& v, const JinjaArgu
   std::vector<JinjaValue> made;
   if (!truth(v)) return run.heap().generator({});
   const bool by_attribute = arguments.positional.empty() && !arguments.named.empty();
-  if (arguments.positional.empty() && !by_attribute) jinja_fail(JinjaError::Kind::type, "map needs the name of a filter");
+  if (arguments.positional.empty() && !by_attribute)
+    jinja_fail(JinjaError::Kind::type, "map needs the name of a filter");
   for (const JinjaValue& element : run.elements(v)) {
     run.heap().step();
     if (by_attribute) {
@@ -178,8 +182,7 @@ JinjaValue end_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& 
 
 inline JinjaValue reverse_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
-  if (v.is_string())
-    return run.slice(v, JinjaValue::none(), JinjaValue::none(), JinjaValue::of(std::int64_t{-1}));
+  if (v.is_string()) return run.slice(v, JinjaValue::none(), JinjaValue::none(), JinjaValue::of(std::int64_t{-1}));
   const auto all = run.elements(v);
   return run.heap().generator(std::vector<JinjaValue>(all.rbegin(), all.rend()));
 }

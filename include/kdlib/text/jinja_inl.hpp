@@ -15,7 +15,8 @@ inline JinjaTemplate::JinjaTemplate(std::string source, std::string name) {
   program->name = std::move(name);
   program->source = detail::jinja_source(source);
   if (source.size() > max_source)
-    program->fail(JinjaError::Kind::limit, concat("the template has ", source.size(), " bytes, at most ", max_source, " are read"), 0);
+    program->fail(JinjaError::Kind::limit,
+                  concat("the template has ", source.size(), " bytes, at most ", max_source, " are read"), 0);
   if (const std::size_t bad = find_invalid_utf8(program->source); bad != std::string::npos)
     program->fail(JinjaError::Kind::syntax, "the template is not UTF-8", bad);
   detail::parse_jinja(*program);
@@ -26,10 +27,10 @@ inline JinjaTemplate::JinjaTemplate(std::string source, std::string name) {
 
 inline JinjaOutput JinjaTemplate::render(std::span<const JinjaVariable> variables, const JinjaClock& clock,
                                          const JinjaLimits& limits) const {
-  detail::JinjaRun run(*program_, clock, limits);
-  for (const JinjaVariable& v : variables)
-    if (program_->find_name(v.name) >= 0) run.set(v.name, run.heap().from_json(v.value));
-  return run.render();
+  return detail::JinjaRun(*program_, clock, limits).render([&](detail::JinjaRun& run) {
+    for (const JinjaVariable& v : variables)
+      if (program_->find_name(v.name) >= 0) run.set(v.name, run.heap().from_json(v.value));
+  });
 }
 
 inline const std::string& JinjaTemplate::name() const { return program_->name; }

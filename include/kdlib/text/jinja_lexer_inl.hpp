@@ -154,7 +154,8 @@ class JinjaLexer {
 
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }
   static bool is_word(char c) {
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<signed char>(c) < 0;
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+           static_cast<signed char>(c) < 0;
   }
 
   void token() {
@@ -202,7 +203,8 @@ class JinjaLexer {
       real = true;
     }
     const bool exponent = follows("e") || follows("E");
-    const std::size_t signed_at = at_ + 1 < source_.size() && (source_[at_ + 1] == '-' || source_[at_ + 1] == '+') ? 2 : 1;
+    const std::size_t signed_at =
+        at_ + 1 < source_.size() && (source_[at_ + 1] == '-' || source_[at_ + 1] == '+') ? 2 : 1;
     if (!after_dot && exponent && digit_at(at_ + signed_at)) {
       digits += source_.substr(at_, signed_at);
       at_ += signed_at;
@@ -227,7 +229,7 @@ class JinjaLexer {
     const std::string_view inner = source_.substr(begin + 1, at_ - begin - 1);
     ++at_;
     const bool plain = inner.find('\\') == inner.npos;
-    add(Kind::string, plain ? inner : program_.strings.emplace_back(unescaped(inner, begin)), begin);
+    add(Kind::string, plain ? inner : program_.store(unescaped(inner, begin)), begin);
   }
 
   /// Python's escapes; unknown ones keep the backslash.

@@ -50,7 +50,8 @@ inline JinjaValue split_method(JinjaRun& run, const JinjaValue& self, const Jinj
 
 template <Sides sides>
 JinjaValue strip_method(JinjaRun&, const JinjaValue& self, const JinjaArguments& arguments) {
-  JinjaValue out = JinjaValue::of(strip(self.view(), sides, optional_string(arguments.bind<1>({"chars"})[0], arguments.what)));
+  JinjaValue out =
+      JinjaValue::of(strip(self.view(), sides, optional_string(arguments.bind<1>({"chars"})[0], arguments.what)));
   out.markup = self.markup;
   return out;
 }
@@ -79,10 +80,10 @@ JinjaValue remove_method(JinjaRun&, const JinjaValue& self, const JinjaArguments
 
 inline JinjaValue replace_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"old", "new", "count"}, 2);
-  const std::int64_t count = given[2] == nullptr || given[2]->is(JinjaValue::Kind::none)
-                                 ? -1
-                                 : run.integer_of(*given[2], arguments.what);
-  const std::string_view from = string_argument(*given[0], arguments.what), to = string_argument(*given[1], arguments.what);
+  const std::int64_t count =
+      given[2] == nullptr || given[2]->is(JinjaValue::Kind::none) ? -1 : run.integer_of(*given[2], arguments.what);
+  const std::string_view from = string_argument(*given[0], arguments.what),
+                         to = string_argument(*given[1], arguments.what);
   run.heap().step(self.size / 16);
   // The longest result, before it is made.
   run.heap().charge(self.size + (self.size + std::size_t{1}) / std::max<std::size_t>(from.size(), 1) * to.size());
@@ -102,7 +103,8 @@ JinjaValue find_method(JinjaRun& run, const JinjaValue& self, const JinjaArgumen
   const std::string_view wanted = string_argument(*arguments.bind<1>({"sub"}, 1)[0], arguments.what);
   run.heap().step(self.size / 16);
   const std::size_t at = last ? self.view().rfind(wanted) : self.view().find(wanted);
-  if (at != std::string_view::npos) return JinjaValue::of(static_cast<std::int64_t>(code_points(self.view().substr(0, at))));
+  if (at != std::string_view::npos)
+    return JinjaValue::of(static_cast<std::int64_t>(code_points(self.view().substr(0, at))));
   if (arguments.what == "index" || arguments.what == "rindex")
     jinja_fail(JinjaError::Kind::type, arguments.what, ": the text is not found");
   return JinjaValue::of(std::int64_t{-1});
@@ -229,7 +231,8 @@ inline JinjaValue index_method(JinjaRun& run, const JinjaValue& self, const Jinj
   jinja_fail(JinjaError::Kind::type, "index: the value is not in the list");
 }
 
-inline constexpr JinjaMethodEntry list_methods[] = {{"copy", copy_method}, {"count", count_method}, {"index", index_method}};
+inline constexpr JinjaMethodEntry list_methods[] = {
+    {"copy", copy_method}, {"count", count_method}, {"index", index_method}};
 
 inline std::span<const JinjaMethodEntry> methods_of(const JinjaValue& v) {
   if (v.is_string()) return string_methods;
@@ -250,7 +253,9 @@ inline bool has_method(const JinjaValue& v, std::string_view name) { return find
 inline bool is_changing_method(const JinjaValue& v, std::string_view name) {
   constexpr std::string_view of_dicts[] = {"clear", "fromkeys", "pop", "popitem", "setdefault", "update"};
   constexpr std::string_view of_lists[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
-  const auto holds = [&](const auto& names) { return std::find(std::begin(names), std::end(names), name) != std::end(names); };
+  const auto holds = [&](const auto& names) {
+    return std::find(std::begin(names), std::end(names), name) != std::end(names);
+  };
   return (v.is_dict() && holds(of_dicts)) || (v.is(JinjaValue::Kind::list) && holds(of_lists));
 }
 

@@ -108,7 +108,8 @@ inline JinjaValue JinjaRun::add(const JinjaValue& a, const JinjaValue& b) {
 inline JinjaValue repeated(JinjaRun& run, const JinjaValue& a, std::int64_t count) {
   const auto times = static_cast<std::size_t>(std::max<std::int64_t>(count, 0));
   const std::size_t size = a.is_string() ? a.size : a.list->size * sizeof(JinjaValue);
-  if (size > 0 && times > (std::size_t{1} << 40) / size) jinja_fail(JinjaError::Kind::limit, "a repetition is too long");
+  if (size > 0 && times > (std::size_t{1} << 40) / size)
+    jinja_fail(JinjaError::Kind::limit, "a repetition is too long");
   run.heap().charge(size * times);
   if (a.is_string()) {
     std::string words;
@@ -185,10 +186,10 @@ inline JinjaValue JinjaRun::arithmetic(JinjaOp op, const JinjaValue& a, const Ji
   if (op == JinjaOp::multiply && repeats(a) && b.is_integer()) return repeated(*this, a, b.as_integer());
   if (op == JinjaOp::multiply && repeats(b) && a.is_integer()) return repeated(*this, b, a.as_integer());
   if (!a.is_number() || !b.is_number())
-    jinja_fail(JinjaError::Kind::type, "a ", type_name(a), " ", signs[static_cast<std::size_t>(op)], " a ", type_name(b),
-               " is not possible");
-  const bool whole = a.is_integer() && b.is_integer() && op != JinjaOp::divide &&
-                     (op != JinjaOp::power || b.as_integer() >= 0);
+    jinja_fail(JinjaError::Kind::type, "a ", type_name(a), " ", signs[static_cast<std::size_t>(op)], " a ",
+               type_name(b), " is not possible");
+  const bool whole =
+      a.is_integer() && b.is_integer() && op != JinjaOp::divide && (op != JinjaOp::power || b.as_integer() >= 0);
   if (whole) return integers(op, a.as_integer(), b.as_integer());
   return reals(op, a.as_real(), b.as_real());
 }

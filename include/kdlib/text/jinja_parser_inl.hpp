@@ -10,7 +10,7 @@ namespace detail {
 
 class JinjaParser : private JinjaExpressionParser {
  public:
-  explicit JinjaParser(JinjaProgram& program) : JinjaExpressionParser(program) {}
+  using JinjaExpressionParser::JinjaExpressionParser;
 
   void parse() {
     program_.root = body({});
@@ -74,7 +74,8 @@ class JinjaParser : private JinjaExpressionParser {
     else if (name == "break" || name == "continue") out = jump(name == "break");
     else
       program_.fail(JinjaError::Kind::syntax,
-                    concat("{% ", name, " %} is not known here; the interpreter knows if, for, set, macro, call, filter, "
+                    concat("{% ", name,
+                           " %} is not known here; the interpreter knows if, for, set, macro, call, filter, "
                            "generation, break, continue and raw"),
                     place);
     out->place = place;

@@ -3,7 +3,7 @@
 #ifndef KDLIB_TEXT_JINJA_PROGRAM_HPP
 #define KDLIB_TEXT_JINJA_PROGRAM_HPP
 
-#include <deque>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,8 +20,27 @@ using JinjaFilter = JinjaValue (*)(JinjaRun&, const JinjaValue& subject, const J
 using JinjaTest = bool (*)(JinjaRun&, const JinjaValue& subject, const JinjaArguments&);
 
 enum class JinjaOp : std::uint8_t {
-  none, add, subtract, multiply, divide, floor_divide, modulo, power, negate, plus, logical_not, logical_and,
-  logical_or, equal, not_equal, less, less_equal, greater, greater_equal, in, not_in
+  none,
+  add,
+  subtract,
+  multiply,
+  divide,
+  floor_divide,
+  modulo,
+  power,
+  negate,
+  plus,
+  logical_not,
+  logical_and,
+  logical_or,
+  equal,
+  not_equal,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  in,
+  not_in
 };
 
 /// One node. What `kids` holds stands behind the kind.
@@ -76,8 +95,8 @@ struct JinjaNode {
 
 struct JinjaProgram {
   std::string name, source;
-  std::deque<JinjaNode> nodes;      // addresses stay
-  std::deque<std::string> strings;  // literals with escapes, names, messages
+  std::vector<std::unique_ptr<JinjaNode>> nodes;
+  std::vector<std::unique_ptr<std::string>> strings;  // literals with escapes, names, messages
   std::vector<std::string_view> names;
   std::vector<bool> global;  // by name: read somewhere
   int loop_name = -1;        // number of "loop", -1 if the template never says it
@@ -88,6 +107,9 @@ struct JinjaProgram {
   JinjaProgram(const JinjaProgram&) = delete;
   JinjaProgram& operator=(const JinjaProgram&) = delete;
 
+  std::string_view store(std::string text) {
+    return *strings.emplace_back(std::make_unique<std::string>(std::move(text)));
+  }
   /// -1: the template has no such name.
   int find_name(std::string_view wanted) const {
     for (std::size_t i = 0; i < names.size(); ++i)
@@ -96,7 +118,7 @@ struct JinjaProgram {
   }
   int name_number(std::string_view wanted) {
     if (const int found = find_name(wanted); found >= 0) return found;
-    names.push_back(strings.emplace_back(wanted));
+    names.push_back(store(std::string(wanted)));
     return static_cast<int>(names.size()) - 1;
   }
   [[noreturn]] void fail(JinjaError::Kind kind, std::string words, std::size_t place) const {
@@ -112,7 +134,18 @@ struct JinjaProgram {
 
 /// Cuts the source into tokens. White space control is done here.
 struct JinjaToken {
-  enum class Kind : std::uint8_t { text, print_begin, print_end, block_begin, block_end, name, string, number, sign, end };
+  enum class Kind : std::uint8_t {
+    text,
+    print_begin,
+    print_end,
+    block_begin,
+    block_end,
+    name,
+    string,
+    number,
+    sign,
+    end
+  };
   Kind kind = Kind::end;
   std::string_view text = {};  // of a string: with its escapes replaced; of a number: its value is in `value`
   std::uint32_t place = 0;

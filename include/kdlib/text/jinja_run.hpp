@@ -38,7 +38,8 @@ class JinjaArguments {
       std::size_t i = 0;
       while (i < N && names[i] != n.name) ++i;
       if (i == N || out[i] != nullptr)
-        jinja_fail(JinjaError::Kind::type, what, i == N ? " has no parameter " : " is given twice the parameter ", n.name);
+        jinja_fail(JinjaError::Kind::type, what, i == N ? " has no parameter " : " is given twice the parameter ",
+                   n.name);
       out[i] = &n.value;
     }
     return out;
@@ -74,7 +75,9 @@ class JinjaRun {
   JinjaHeap& heap() { return heap_; }
   /// Sets a variable; names that the template does not have are left out.
   void set(std::string_view name, JinjaValue value);
-  JinjaOutput render();
+  /// Runs the template after `set_variables(*this)`. JinjaError names the template and the place.
+  template <class Variables>
+  JinjaOutput render(Variables&& set_variables);
 
   // For filters, tests and functions:
   JinjaValue text(std::string_view words, bool markup = false) {
@@ -141,10 +144,10 @@ class JinjaRun {
   JinjaHeap heap_;
   JinjaClock clock_;
   unsigned depth_ = 0, max_depth_;
-  std::vector<JinjaValue> top_;        // by name; what is not set is undefined and has no text
-  std::vector<JinjaBinding> locals_;   // of loops and macros, innermost last
-  std::size_t base_ = 0;               // where those of the macro that runs begin
-  bool inside_ = false;                // names are bound in locals_
+  std::vector<JinjaValue> top_;       // by name; what is not set is undefined and has no text
+  std::vector<JinjaBinding> locals_;  // of loops and macros, innermost last
+  std::size_t base_ = 0;              // where those of the macro that runs begin
+  bool inside_ = false;               // names are bound in locals_
   std::size_t loops_ = 0;
   std::string output_;
   std::string* out_ = &output_;

@@ -18,8 +18,10 @@ inline void JinjaRun::set(std::string_view name, JinjaValue value) {
   if (const int number = program_.find_name(name); number >= 0) top_[static_cast<std::size_t>(number)] = value;
 }
 
-inline JinjaOutput JinjaRun::render() {
+template <class Variables>
+JinjaOutput JinjaRun::render(Variables&& set_variables) {
   try {
+    set_variables(*this);
     run_body(*program_.root);
   } catch (const JinjaFailure& failure) {
     program_.fail(failure.kind, failure.words, place_);
@@ -145,7 +147,8 @@ inline void JinjaRun::assign(const JinjaNode& target, const JinjaValue& v) {
   if (target.kind == Kind::attribute) {
     const JinjaValue space = value(*target.kids[0]);
     if (!space.is(JinjaValue::Kind::space))
-      jinja_fail(JinjaError::Kind::type, "only a namespace has attributes that can be set; this is a ", type_name(space));
+      jinja_fail(JinjaError::Kind::type, "only a namespace has attributes that can be set; this is a ",
+                 type_name(space));
     set_member(heap_, *space.space, target.value, v);
     return;
   }

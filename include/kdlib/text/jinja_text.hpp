@@ -37,10 +37,10 @@ std::string replace_text(std::string_view text, std::string_view from, std::stri
 
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);
-std::string to_title(std::string_view text);         // str.title: every word, "it's" is It'S
-std::string capitalize(std::string_view text);       // first upper, others lower
-std::string title_words(std::string_view text);      // the filter `title`: "it's" is It's
-std::string escape_markup(std::string_view text);    // & < > " '
+std::string to_title(std::string_view text);       // str.title: every word, "it's" is It'S
+std::string capitalize(std::string_view text);     // first upper, others lower
+std::string title_words(std::string_view text);    // the filter `title`: "it's" is It's
+std::string escape_markup(std::string_view text);  // & < > " '
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

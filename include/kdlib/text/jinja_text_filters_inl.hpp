@@ -97,11 +97,10 @@ inline JinjaValue json_filter(JinjaRun& run, const JinjaValue& v, const JinjaArg
   form.sorted = given[3] != nullptr && truth(*given[3]);
   if (given[1] != nullptr && !given[1]->is(JinjaValue::Kind::none)) {
     form.item = ",";
-    form.indent = given[1]->is_string()
-                      ? std::string(given[1]->view())
-                      : std::string(static_cast<std::size_t>(
-                                        std::clamp<std::int64_t>(run.integer_of(*given[1], "tojson: indent"), 0, 1000)),
-                                    ' ');
+    form.indent = given[1]->is_string() ? std::string(given[1]->view())
+                                        : std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(
+                                                          run.integer_of(*given[1], "tojson: indent"), 0, 1000)),
+                                                      ' ');
   }
   if (given[2] != nullptr && !given[2]->is(JinjaValue::Kind::none)) {
     const auto two = run.elements(*given[2]);
@@ -218,7 +217,8 @@ inline PrintForm read_form(std::string_view form, std::size_t& at) {
 inline std::string number_text(JinjaRun& run, const PrintForm& form, const JinjaValue& v) {
   char words[1600];
   const std::string precision = form.precision < 0 ? std::string() : concat(".", form.precision);
-  const std::string start = concat("%", form.flags, form.width > 0 ? std::to_string(form.width) : std::string(), precision);
+  const std::string start =
+      concat("%", form.flags, form.width > 0 ? std::to_string(form.width) : std::string(), precision);
   const bool real = std::string_view("eEfFgG").find(form.type) != std::string_view::npos;
   if (!v.is_number()) jinja_fail(JinjaError::Kind::type, "%", form.type, " needs a number, this is a ", type_name(v));
   if (real) {

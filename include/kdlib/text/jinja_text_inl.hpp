@@ -15,8 +15,8 @@ namespace detail {
 /// The last range that begins at or before `c`, or nullptr.
 template <class Range, std::size_t N>
 const Range* range_at(const Range (&ranges)[N], char32_t c) {
-  const Range* end = std::upper_bound(std::begin(ranges), std::end(ranges), c,
-                                      [](char32_t x, const Range& r) { return x < r.first; });
+  const Range* end =
+      std::upper_bound(std::begin(ranges), std::end(ranges), c, [](char32_t x, const Range& r) { return x < r.first; });
   return end == std::begin(ranges) || c > (end - 1)->last ? nullptr : end - 1;
 }
 
@@ -110,8 +110,10 @@ inline std::vector<std::string_view> rsplit(std::string_view text, std::optional
   std::vector<std::string_view> all = split(text, separator, text.size() + 1);
   if (all.size() <= limit + 1 || (!separator && all.size() <= limit)) return all;
   const std::size_t joined = all.size() - limit - 1;  // the first parts stay one
-  std::string_view first(all[0].data(), static_cast<std::size_t>(all[joined].data() + all[joined].size() - all[0].data()));
-  if (!separator) first = std::string_view(text.data(), static_cast<std::size_t>(first.data() + first.size() - text.data()));
+  std::string_view first(all[0].data(),
+                         static_cast<std::size_t>(all[joined].data() + all[joined].size() - all[0].data()));
+  if (!separator)
+    first = std::string_view(text.data(), static_cast<std::size_t>(first.data() + first.size() - text.data()));
   all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(joined));
   all[0] = separator ? first : strip(first, Sides::right);
   return all;

@@ -193,7 +193,12 @@ class JinjaHeap {
   JinjaLoop* loop();
   JinjaValue method(JinjaValue self, std::string_view name);
   /// Strings are not copied: `json` must outlive the rendering.
-  JinjaValue from_json(const Json& json);
+  JinjaValue from_json(const Json& json) {
+    return from_json(json, [](std::string_view text) { return JinjaValue::of(text); });
+  }
+  /// The same with each string (not the keys) as `string(text)` makes it.
+  template <class String>
+  JinjaValue from_json(const Json& json, const String& string);
 
   template <class T>
   T* make() {

@@ -14,8 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 inline void JinjaHeap::charge(std::size_t bytes) {
-  if (bytes > left_)
-    jinja_fail(JinjaError::Kind::limit, "the rendering needs more than ", limits_.bytes, " bytes");
+  if (bytes > left_) jinja_fail(JinjaError::Kind::limit, "the rendering needs more than ", limits_.bytes, " bytes");
   left_ -= bytes;
 }
 
@@ -107,7 +106,8 @@ inline JinjaValue JinjaHeap::method(JinjaValue self, std::string_view name) {
   return out;
 }
 
-inline JinjaValue JinjaHeap::from_json(const Json& json) {
+template <class String>
+JinjaValue JinjaHeap::from_json(const Json& json, const String& string) {
   switch (json.kind()) {
     case Json::Kind::null:
       return JinjaValue::none();
@@ -125,18 +125,18 @@ inline JinjaValue JinjaHeap::from_json(const Json& json) {
     case Json::Kind::real:
       return JinjaValue::of(json.as_double());
     case Json::Kind::string:
-      return JinjaValue::of(json.as_string());
+      return string(json.as_string());
     case Json::Kind::array: {
       std::vector<JinjaValue> items;
       items.reserve(json.size());
-      for (const Json& element : json) items.push_back(from_json(element));  // at most Json::max_depth deep
+      for (const Json& element : json) items.push_back(from_json(element, string));  // at most Json::max_depth deep
       return list(items);
     }
     case Json::Kind::object: {  // Json refuses a key that occurs twice
       auto* dict = make<JinjaDict>();
       auto* to = static_cast<JinjaMember*>(allocate(json.size() * sizeof(JinjaMember)));
       for (const auto& [key, value] : json.members()) {
-        new (to + dict->size++) JinjaMember{JinjaValue::of(key), from_json(value)};
+        new (to + dict->size++) JinjaMember{JinjaValue::of(key), from_json(value, string)};
         dict->depth = depth_around(to[dict->size - 1].value, dict->depth);
       }
       dict->items = to;
@@ -234,8 +234,9 @@ inline bool less(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b) {
 }
 
 inline std::string_view type_name(const JinjaValue& v) {
-  constexpr std::string_view names[] = {"undefined value", "None", "bool", "int",  "int",   "float",  "str",     "list",
-                                        "tuple",           "dict", "namespace", "loop", "macro", "method", "function"};
+  constexpr std::string_view names[] = {"undefined value", "None", "bool",  "int",    "int",
+                                        "float",           "str",  "list",  "tuple",  "dict",
+                                        "namespace",       "loop", "macro", "method", "function"};
   if (v.is(JinjaValue::Kind::list) && v.list->generator) return "generator";
   return names[static_cast<std::size_t>(v.kind)];
 }

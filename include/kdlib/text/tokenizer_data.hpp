@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kdlib/text/added_tokens.hpp"
@@ -28,7 +29,8 @@ struct TokenizerData {
   std::optional<std::int32_t> bos, eos, pad;
   std::vector<std::int32_t> stop;
   bool wants_bos = false;
-  std::string chat_template;
+  std::string chat_template;                                              // of name "default"
+  std::vector<std::pair<std::string, std::string>> named_chat_templates;  // others: name, Jinja text
   std::uint64_t content_hash = 0;
 
   TokenizerData() = default;

@@ -226,14 +226,35 @@ inline std::optional<std::int32_t> read_named_token(const Json& config, std::str
   return id;
 }
 
-inline std::string read_template(const Json& config) {
+/// One Jinja text, or an array of texts with names.
+inline void read_templates(const Json& config, TokenizerData& data) {
   const auto value = config.find_set("chat_template");
-  if (!value) return {};
-  if (value->is_string()) return std::string(value->as_string());
+  if (!value) return;
+  if (value->is_string()) {
+    data.chat_template = value->as_string();
+    return;
+  }
   if (!value->is_array()) value->refuse("must be a string or an array of named templates");
-  for (const Json& entry : *value)
-    if (entry.at("name").as_string() == "default") return std::string(entry.at("template").as_string());
-  value->refuse("has no template named \"default\"");
+  for (const Json& entry : *value) {
+    std::string name(entry.at("name").as_string()), text(entry.at("template").as_string());
+    if (name == "default") data.chat_template = std::move(text);
+    else data.named_chat_templates.emplace_back(std::move(name), std::move(text));
+  }
+}
+
+/// chat_template.jinja and additional_chat_templates/NAME.jinja win over tokenizer_config.json.
+inline void read_template_files(const std::string& folder, TokenizerData& data) {
+  constexpr std::string_view suffix = ".jinja";
+  const std::string main = join_path(folder, "chat_template.jinja"),
+                    more = join_path(folder, "additional_chat_templates");
+  if (path_exists(main)) data.chat_template = read_file(main);
+  if (!is_directory(more)) return;
+  for (const std::string& file : list_directory(more)) {
+    if (file.size() <= suffix.size() || file.substr(file.size() - suffix.size()) != suffix) continue;
+    const std::string name = file.substr(0, file.size() - suffix.size());
+    std::erase_if(data.named_chat_templates, [&](const auto& entry) { return entry.first == name; });
+    data.named_chat_templates.emplace_back(name, read_file(join_path(more, file)));
+  }
 }
 
 /// eos_token_id of generation_config.json or config.json: one id or several.
@@ -259,9 +280,9 @@ inline void read_files_beside(const std::string& folder, TokenizerData& data) {
     data.eos = read_named_token(config, "eos_token", data);
     data.pad = read_named_token(config, "pad_token", data);
     data.wants_bos = config.bool_or("add_bos_token", data.wants_bos);
-    data.chat_template = read_template(config);
+    read_templates(config, data);
   }
-  if (path_exists(file("chat_template.jinja"))) data.chat_template = read_file(file("chat_template.jinja"));
+  read_template_files(folder, data);
 }
 
 }  // namespace detail

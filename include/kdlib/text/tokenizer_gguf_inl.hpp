@@ -148,6 +148,10 @@ inline void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
     if (const auto id = read_gguf_id(file, key, data)) data.stop.push_back(*id);
   data.wants_bos = file.bool_or("tokenizer.ggml.add_bos_token", false);
   data.chat_template = file.string_or("tokenizer.chat_template", "");
+  constexpr std::string_view named = "tokenizer.chat_template.";
+  for (const GgufValue& value : file.metadata())
+    if (value.key().substr(0, named.size()) == named)
+      data.named_chat_templates.emplace_back(value.key().substr(named.size()), value.as_string());
 }
 
 }  // namespace detail
