@@ -82,6 +82,8 @@ set(KDLIB_HEADERS
   include/kdlib/data/conversations_inl.hpp
   include/kdlib/data/document_dataset.hpp
   include/kdlib/data/document_dataset_inl.hpp
+  include/kdlib/data/line_split.hpp
+  include/kdlib/data/line_split_inl.hpp
   include/kdlib/data/order.hpp
   include/kdlib/data/order_inl.hpp
   include/kdlib/data/packed_dataset.hpp
@@ -105,6 +107,8 @@ set(KDLIB_HEADERS
   include/kdlib/fwd.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
+  include/kdlib/io/checksum.hpp
+  include/kdlib/io/checksum_inl.hpp
   include/kdlib/io/content_hash.hpp
   include/kdlib/io/content_hash_inl.hpp
   include/kdlib/io/gguf.hpp
@@ -211,6 +215,8 @@ set(KDLIB_HEADERS
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/quant/stored_matrix.hpp
   include/kdlib/recipe/events.hpp
+  include/kdlib/recipe/inputs.hpp
+  include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/machines.hpp
   include/kdlib/recipe/machines_inl.hpp
   include/kdlib/recipe/model_cost.hpp
@@ -338,12 +344,14 @@ set(KDLIB_HEADERS
   include/kdlib/tools/dot_plot_inl.hpp
   include/kdlib/tools/evaluation_table.hpp
   include/kdlib/tools/evaluation_table_inl.hpp
+  include/kdlib/tools/folder_lock.hpp
   include/kdlib/tools/known_configs.hpp
   include/kdlib/tools/known_configs_inl.hpp
   include/kdlib/tools/letter_case.hpp
   include/kdlib/tools/model_files.hpp
   include/kdlib/tools/model_folders.hpp
   include/kdlib/tools/model_folders_inl.hpp
+  include/kdlib/tools/option_values_inl.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
   include/kdlib/tools/progress.hpp
@@ -369,6 +377,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/train/checkpoint.hpp
+  include/kdlib/train/checkpoint_files_inl.hpp
   include/kdlib/train/checkpoint_inl.hpp
   include/kdlib/train/concepts.hpp
   include/kdlib/train/environment.hpp
@@ -388,10 +397,12 @@ set(KDLIB_HEADERS
   include/kdlib/train/stage.hpp
   include/kdlib/train/stage_inl.hpp
   include/kdlib/train/state.hpp
+  include/kdlib/train/step_metrics_inl.hpp
   include/kdlib/train/trainer.hpp
   include/kdlib/train/trainer_inl.hpp
   include/kdlib/train/training_run.hpp
   include/kdlib/train/training_run_inl.hpp
+  include/kdlib/train/training_start_inl.hpp
   include/kdlib/version.hpp
 )
 list(TRANSFORM KDLIB_HEADERS PREPEND "${PROJECT_SOURCE_DIR}/")

@@ -212,7 +212,7 @@ kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task)
 
 kd::TokenBatch Evaluation::held_out(const Subject& subject) const {
   const kd::TextSettings how{.context_length = s_.context > 0 ? s_.context : subject.model->config().context_length,
-                             .cut_longer_text = true,
+                             .too_long = kd::TooLong::cut,
                              .vocabulary = subject.model->vocab_size()};
   std::vector<kd::TextLine> lines =
       kd::read_text_lines(file("held_out.jsonl"), subject.tokenizer ? &*subject.tokenizer : nullptr, how);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // sweep: a grid of runs of `distil` from one YAML file, resumable, with one table, a plot and error bars over seeds.
-#include <kdlib/kdlib.hpp>
+#include <kdlib/core/parallel.hpp>
 
 #include <kdlib/tools/evaluation_table.hpp>
+#include <kdlib/tools/folder_lock.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/progress.hpp>
 #include <kdlib/tools/stop_signals.hpp>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <map>
 
 namespace kd = kdlib;
 
@@ -67,14 +69,10 @@ std::vector<const kd::SweepRun*> chosen_runs(const kd::SweepPlan& plan, const st
 
 /// Seconds that `distil --dry-run` predicts for the steps of a run; NaN and its message where it refuses.
 std::pair<double, std::string> predicted_seconds(const std::string& program, const kd::SweepPlan& plan,
-                                                 const kd::SweepRun& run) {
+                                                 const kd::SweepRun& run, const kd::StopSignals& signals) {
   std::vector<std::string> arguments = kd::sweep_arguments(plan, run);
   arguments.emplace_back("--dry-run");
-  const char* folder = std::getenv("TMPDIR");
-  const std::string log =
-      kd::concat(folder != nullptr ? folder : "/tmp", "/kdlib-sweep-", static_cast<long>(::getpid()), ".log");
-  const kd::ChildOutput answer = kd::run_child(program, arguments, log);
-  kd::remove_tree(log);
+  const kd::ChildOutput answer = kd::run_child(program, arguments, [&] { return signals.signal() != 0; });
   const std::string line = "all steps, before evaluation";  // and its time, at the end of the line
   const std::size_t at_line = answer.text.find(line),
                     end = at_line == std::string::npos ? at_line
@@ -94,48 +92,78 @@ std::pair<double, std::string> predicted_seconds(const std::string& program, con
   return {seconds + part, ""};
 }
 
-/// One line a run; the estimate of runs that differ in the seed alone is made once. Answers whether all can run.
-bool print_plan(const Settings& s, const kd::SweepPlan& plan) {
-  std::vector<std::pair<std::vector<std::string>, std::pair<double, std::string>>> known;
+/// Of a grid too large to be listed or run: its size and its first runs.
+void print_large_plan(const kd::SweepPlan& plan) {
+  for (const kd::SweepRun& run : plan.runs) std::printf("%s\n", kd::terminal_text(run.name).c_str());
+  std::printf("... %zu runs, before `except`: too many to list, and a sweep may have %zu at most\n", plan.grid_size,
+              kd::SweepPlan::max_runs);
+}
+
+void print_run(const Settings& s, const kd::SweepPlan& plan, const kd::SweepRun& run, const std::string& state) {
+  std::string command = s.program;
+  for (const std::string& word : kd::sweep_arguments(plan, run)) command += " " + word;
+  std::printf("%s  %s\n    %s\n", run.name.c_str(), kd::terminal_text(state).c_str(),
+              kd::terminal_text(command).c_str());
+}
+
+/// One line a run; the estimate of runs that differ in the seed alone is made once. Answers the exit status: 0 where
+/// all can run.
+int print_plan(const Settings& s, const kd::SweepPlan& plan) {
+  if (plan.too_large()) return print_large_plan(plan), 0;
+  const kd::StopSignals signals;
+  std::map<std::vector<std::string>, std::pair<double, std::string>> known;
   double total = 0;
   bool good = true;
-  for (const kd::SweepRun* run : chosen_runs(plan, s.only)) {
+  const std::vector<const kd::SweepRun*> runs = chosen_runs(plan, s.only);
+  for (const kd::SweepRun* run : runs) {
     std::vector<std::string> labels = run->labels;
     if (plan.seed_axis() < labels.size()) labels.erase(labels.begin() + static_cast<std::ptrdiff_t>(plan.seed_axis()));
-    auto at = std::find_if(known.begin(), known.end(), [&](const auto& k) { return k.first == labels; });
-    if (at == known.end()) at = known.insert(known.end(), {labels, predicted_seconds(s.program, plan, *run)});
+    auto at = known.find(labels);
+    if (at == known.end()) at = known.emplace(labels, predicted_seconds(s.program, plan, *run, signals)).first;
+    if (signals.signal() != 0) return 128 + signals.signal();
     const auto& [seconds, problem] = at->second;
     const bool done = kd::sweep_status(plan, *run).state == kd::SweepState::done;
-    std::string command = s.program;
-    for (const std::string& word : kd::sweep_arguments(plan, *run)) command += " " + word;
-    std::printf("%s  %s\n    %s\n", run->name.c_str(),
-                done              ? "done"
-                : problem.empty() ? ("about " + kd::duration_text(seconds)).c_str()
-                                  : problem.c_str(),
-                command.c_str());
+    print_run(s, plan, *run, done ? "done" : problem.empty() ? "about " + kd::duration_text(seconds) : problem);
     good = good && (done || problem.empty());
     if (!done && problem.empty()) total += seconds;
   }
   std::printf("%zu runs; about %s for the steps of those that are left, with %d at once, before evaluation\n",
-              chosen_runs(plan, s.only).size(), kd::duration_text(total / s.jobs).c_str(), s.jobs);
-  return good;
+              runs.size(), kd::duration_text(total / s.jobs).c_str(), s.jobs);
+  return good ? 0 : 1;
 }
 
 int finish(const kd::SweepPlan& plan) {
   const kd::SweepResult result = kd::collect_sweep(plan);
   kd::write_sweep_files(plan, result);
-  std::fputs(kd::sweep_markdown(plan, result).c_str(), stdout);
+  std::fputs(kd::terminal_text(kd::sweep_markdown(plan, result)).c_str(), stdout);
   const auto failed = std::count_if(result.statuses.begin(), result.statuses.end(),
                                     [](const kd::SweepStatus& x) { return x.state == kd::SweepState::failed; });
   return failed > 0 ? 1 : 0;
 }
 
+/// Keeps a second sweep out of the folder; processes of a job array (--only) share it, each run being locked by its
+/// log.
+void lock_folder(const Settings& s, const kd::SweepPlan& plan, kd::SharedFolderLock& lock) {
+  using Mode = kd::SharedFolderLock::Mode;
+  kd::make_directories(plan.out);
+  kd::require<kd::IoError>(
+      lock.try_take(plan.out, s.only.empty() ? Mode::alone : Mode::shared), "[sweep] ", plan.out,
+      ": another sweep is at work in this folder; wait for it, choose another `out`, or divide the "
+      "runs with --only I/N in both");
+}
+
 int run(const Settings& s, const kd::SweepPlan& plan) {
+  kd::require<kd::UsageError>(!plan.too_large(), plan.path, ": the grid has ", plan.grid_size,
+                              " runs; a sweep may have ", kd::SweepPlan::max_runs,
+                              " at most: leave out values, or split the file");
   kd::StopSignals signals;
   kd::Progress progress;
+  kd::SharedFolderLock lock;
+  lock_folder(s, plan, lock);
   std::vector<const kd::SweepRun*> left;
   std::size_t there = 0;
   for (const kd::SweepRun* r : chosen_runs(plan, s.only)) {
+    if (signals.signal() != 0) return 128 + signals.signal();
     const kd::SweepState state = kd::sweep_status(plan, *r).state;
     if (state != kd::SweepState::done) left.push_back(r);
     there += state == kd::SweepState::done;
@@ -144,7 +172,7 @@ int run(const Settings& s, const kd::SweepPlan& plan) {
   kd::require<kd::UsageError>(!begun || s.resume || !s.only.empty(), plan.out,
                               " holds runs already: --resume goes on with them; for others choose another `out`");
   if (there > 0) progress.note(kd::concat(there, " runs are done already"));
-  const kd::SweepSettings how{s.program, s.jobs, s.threads};
+  const kd::SweepSettings how{.program = s.program, .jobs = s.jobs, .threads = s.threads};
   const auto statuses = kd::run_sweep(
       plan, left, how, [&] { return signals.signal() != 0; },
       [&](const kd::SweepProgress& p) {
@@ -155,11 +183,11 @@ int run(const Settings& s, const kd::SweepPlan& plan) {
       });
   progress.finish();
   std::size_t failed = 0;
-  for (std::size_t i = 0; i < statuses.size(); ++i)
-    if (statuses[i].state == kd::SweepState::failed) {
-      ++failed;
-      progress.note(kd::concat(left[i]->name, ": ", statuses[i].error));
-    }
+  for (std::size_t i = 0; i < statuses.size(); ++i) {
+    if (statuses[i].state != kd::SweepState::failed) continue;
+    ++failed;
+    progress.note(kd::terminal_text(kd::concat(left[i]->name, ": ", statuses[i].error)));
+  }
   if (signals.signal() != 0) {
     progress.note("stopped; the runs have saved what they had: --resume goes on");
     return 128 + signals.signal();
@@ -176,10 +204,10 @@ int main(int argc, char** argv) try {
   kd::require<kd::UsageError>(::access(s.program.c_str(), X_OK) == 0, s.program,
                               " cannot be run: give --program PATH of distil");
   const kd::SweepPlan plan = kd::read_sweep(s.file);
-  if (s.dry_run) return print_plan(s, plan) ? 0 : 1;
-  if (s.table) return finish(plan);
+  if (s.dry_run) return kd::flushed_output(print_plan(s, plan));
+  if (s.table) return kd::flushed_output(finish(plan));
   if (s.threads == 0 && s.jobs > 1) s.threads = std::max(1, kd::thread_count() / s.jobs);
-  return run(s, plan);
+  return kd::flushed_output(run(s, plan));
 } catch (const std::exception& error) {
   return kd::report(error);
 }

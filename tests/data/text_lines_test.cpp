@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lines of prompt and data files: every form, its ids and masks, and errors that name file, line and remedy.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -147,17 +149,108 @@ TEST_CASE("bad lines name file, line and what to do", "[data]") {
   refuses(R"({"messages": [{"role": "user"}]})", "content");
   refuses(R"({"prompt_ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]})",
           "16 tokens and the context holds 16: shorten it", {.context_length = 16});
-  refuses(R"({"ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]})", "allow texts to be cut",
+  refuses(R"({"ids": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]})", "--too-long cut or drop",
           {.context_length = 16});
 }
 
-TEST_CASE("given text longer than the context is cut at its end where the caller allows it", "[data]") {
+namespace {
+
+/// A line of `count` ids of which those from `first_counted` on count.
+std::string line_of_ids(int count, int first_counted = 0) {
+  std::string ids, mask;
+  for (int i = 0; i < count; ++i) {
+    ids += concat(i == 0 ? "" : ", ", i % 50);
+    mask += concat(i == 0 ? "" : ", ", i >= first_counted ? 1 : 0);
+  }
+  return "{\"ids\": [" + ids + "], \"loss_mask\": [" + mask + "]}\n";
+}
+
+}  // namespace
+
+TEST_CASE("text longer than the context follows one rule: refused, cut or left out, and counted", "[data]") {
+  // Texts of 300 ids for a model of 256 positions: 255 rows each where they are cut.
   const Files f;
-  const TextLine line = f.read(R"({"ids": [1, 2, 3, 4, 5]})", {.context_length = 3, .cut_longer_text = true})[0];
-  REQUIRE(line.ids == Ids{1, 2, 3});
-  REQUIRE_THROWS_WITH(f.read(R"({"ids": [1, 2, 3, 4, 5], "loss_mask": [0, 0, 0, 0, 1]})",
-                             {.context_length = 3, .cut_longer_text = true}),
-                      contains("no token counts"));
+  const std::string file = line_of_ids(300) + line_of_ids(256) + line_of_ids(10) + line_of_ids(300, 270);
+  write_file_atomically(f.path(), file);
+  TextCounts counts;
+  const auto read = [&](TooLong rule) {
+    return read_text_lines(f.path(), &f.tokenizer, {.context_length = 256, .too_long = rule}, &counts);
+  };
+  CHECK_THROWS_WITH(
+      read(TooLong::refuse),
+      contains(f.path() + ":1: the text has 300 tokens and the context holds 256") && contains("--too-long"));
+  const std::vector<TextLine> cut = read(TooLong::cut);
+  REQUIRE(cut.size() == 3);  // of the last line no token that counts would stay
+  CHECK(cut[0].ids.size() == 256);
+  CHECK(cut[0].mask.size() == 256);
+  CHECK(cut[0].ids[255] == 255 % 50);
+  CHECK(cut[1].ids.size() == 256);
+  CHECK(cut[2].ids.size() == 10);
+  CHECK(counts.lines == 4);
+  CHECK(counts.cut == 1);
+  CHECK(counts.dropped == 1);
+  CHECK(counts.longest == 300);
+  CHECK(counts.note("d.jsonl", 256) ==
+        "d.jsonl: of 4 lines, those longer than 256 tokens were 1 cut, 1 left out (the longest has 300)");
+  TokenBatch batch;
+  append_line(batch, cut[0]);
+  append_line(batch, cut[1]);
+  CHECK(batch.weight() == 2 * 255);
+  const std::vector<TextLine> kept = read(TooLong::drop);
+  REQUIRE(kept.size() == 2);
+  CHECK(kept[0].source == f.path() + ":2");
+  CHECK(counts.cut == 0);
+  CHECK(counts.dropped == 2);
+  TextCounts of_documents;
+  CHECK(read_documents(f.path(), &f.tokenizer, {.context_length = 256, .too_long = TooLong::drop}, &of_documents)
+            .documents() == 2);
+  CHECK(of_documents.dropped == 2);
+  CHECK(TextCounts{}.note("d.jsonl", 256).empty());
+}
+
+TEST_CASE("a file of which nothing is short enough is refused, prompts are never cut, spans are cut with their text",
+          "[data]") {
+  const Files f;
+  CHECK_THROWS_WITH(f.read(line_of_ids(300) + line_of_ids(301), {.context_length = 256, .too_long = TooLong::drop}),
+                    contains("all 2 lines are longer than 256 tokens"));
+  const std::string prompts = "{\"prompt_ids\": [1, 2, 3, 4]}\n{\"prompt_ids\": [1, 2, 3]}\n";
+  CHECK_THROWS_WITH(f.read(prompts, {.context_length = 4, .too_long = TooLong::cut}),
+                    contains(":1: the prompt has 4 tokens and the context holds 4"));
+  const std::vector<TextLine> left = f.read(prompts, {.context_length = 4, .too_long = TooLong::drop});
+  REQUIRE(left.size() == 1);
+  CHECK(left[0].ids.size() == 3);
+  const TextLine line = f.read(R"({"ids": [1, 2, 3, 4, 5], "spans": [0, 0, 0, 1, 1]})",
+                               {.context_length = 3, .too_long = TooLong::cut})[0];
+  CHECK(line.ids == Ids{1, 2, 3});
+  CHECK(line.spans == Ids{0, 0, 0});
+  CHECK(too_long_rule("drop") == TooLong::drop);
+  CHECK(too_long_rule("cut") == TooLong::cut);
+  CHECK(too_long_rule("refuse") == TooLong::refuse);
+  CHECK_THROWS_WITH(too_long_rule("truncate"), contains("'truncate' is no rule"));
+}
+
+TEST_CASE("an id outside the vocabulary is told with its line, also where a batch is checked", "[data]") {
+  TokenBatch batch;
+  append_line(batch, {TextLineKind::given_text, {1, 2}, {1, 1}, "d.jsonl:1", {}});
+  append_line(batch, {TextLineKind::given_text, {3, 4, 77}, {1, 1, 1}, "d.jsonl:9", {}});
+  CHECK_THROWS_WITH(batch.check(50), contains("d.jsonl:9: token 2 has id 77, outside the vocabulary of 50"));
+  batch.sources.clear();
+  CHECK_THROWS_WITH(batch.check(50), contains("token 4 has id 77"));
+}
+
+TEST_CASE("a line that is longer than any text is refused with its place and without the memory for it", "[data]") {
+  const Files f;
+  const std::string long_line = "{\"text\": \"" + std::string(50'000'000, 'a') + "\"}\n";
+  write_file_atomically(f.path(), "{\"text\": \"short one\"}\n" + long_line);
+  const auto peak_kib = [] {
+    struct rusage usage {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss;
+  };
+  const long before = peak_kib();
+  CHECK_THROWS_WITH(read_text_lines(f.path(), &f.tokenizer),
+                    contains(f.path() + ":2: the line is longer than 16777216"));
+  CHECK(peak_kib() - before < 100 * 1024);
 }
 
 TEST_CASE("the span of a token is the span of the row that predicts it", "[data]") {

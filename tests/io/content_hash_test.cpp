@@ -62,6 +62,14 @@ TEST_CASE("the hash of a folder follows the files of a model and nothing else", 
   CHECK(content_hash(dir.path()) != before);
   rename_path(dir / "tokenizer.json", dir / "vocab.json");  // the same bytes under another name
   CHECK(content_hash(dir.path()) != before);
+  rename_path(dir / "vocab.json", dir / "vocab.md");
+  CHECK(content_hash(dir.path()) == before);
+  make_directories(dir / "adapter");  // of the folder of a run
+  write_file_atomically(dir / "adapter/adapter_model.safetensors", "1");
+  const std::string with_adapter = content_hash(dir.path());
+  CHECK(with_adapter != before);
+  write_file_atomically(dir / "adapter/adapter_model.safetensors", "2");
+  CHECK(content_hash(dir.path()) != with_adapter);
   // A folder of links, as download caches make them, is what the links lead to.
   make_directories(dir / "links");
   for (const char* name : {"config.json", "model.safetensors"})

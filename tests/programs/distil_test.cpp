@@ -64,10 +64,12 @@ struct Job {
     auto all = kdlib_tests::run_files(out());
     all["result.json"] = without_times(all["result.json"]);
     all["report.html"] = all.count("report.html") != 0 && !all["report.html"].empty() ? "a report" : "";
-    all.erase("config.yaml");       // says --resume
-    for (auto& [name, text] : all)  // settings and messages name the folder
+    all.erase("config.yaml");         // says --resume
+    for (auto& [name, text] : all) {  // settings and messages name the folder, and checksums follow them
+      if (name.find("checksums.json") != std::string::npos) text = "sums";
       for (std::size_t at = text.find(dir.path()); at != std::string::npos; at = text.find(dir.path(), at))
         text.replace(at, dir.path().size(), "DIR");
+    }
     return all;
   }
   /// The final table's numbers and the answers; seconds and facts of the machine aside.
@@ -197,6 +199,34 @@ TEST_CASE("changed settings are refused by name, and --resume no starts over", "
   const ProgramAnswer over = run_program(with_hook, job.arguments + " --resume no");
   CHECK(over.status == 0);
   CHECK(differences(job.files(), undisturbed(1)) == "");
+}
+
+TEST_CASE("what a run wrote is read back; changed inputs and damaged checkpoints are told", "[programs][distil]") {
+  const Job job("--threads 1 --lora-targets q_proj v_proj");
+  REQUIRE(run_program(with_hook, job.arguments).status == 0);
+  for (const std::string& again : {job.arguments, "--config " + job.out() + "/config.yaml"}) {
+    const ProgramAnswer found = run_program(with_hook, again);
+    INFO(found.error);
+    CHECK(found.status == 0);
+    CHECK_THAT(found.error, contains("this run is finished"));
+  }
+  const std::string file = job.dir / "validation.jsonl", text = kdlib::read_file(file);
+  kdlib::write_file_atomically(file, prompts(101, 4));
+  const ProgramAnswer changed = run_program(with_hook, job.arguments);
+  CHECK(changed.status == 1);
+  CHECK_THAT(changed.error, contains("--validation " + file + " has other text than when this run began"));
+  kdlib::write_file_atomically(file, text);
+
+  const std::string weights = job.out() + "/checkpoints/6/parameters.safetensors";
+  std::string bytes = kdlib::read_file(weights);
+  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 8);
+  kdlib::write_file_atomically(weights, bytes);
+  kdlib::remove_tree(job.out() + "/result.json");
+  const ProgramAnswer mended = run_program(with_hook, job.arguments);
+  INFO(mended.error);
+  CHECK(mended.status == 0);
+  CHECK_THAT(mended.error, contains("checkpoint 6 is damaged") && contains(weights) && contains("goes on from step 4"));
+  CHECK(kdlib::path_exists(job.out() + "/result.json"));
 }
 
 TEST_CASE("a full disk and an unwritable folder are errors that name the path", "[programs][distil]") {

@@ -9,6 +9,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "kdlib/io/json.hpp"
+#include "kdlib/tools/folder_lock.hpp"
 #include "support/catch.hpp"
 #include "support/run_program.hpp"
 
@@ -98,15 +99,52 @@ TEST_CASE("a killed sweep goes on where it was", "[programs]") {
   ::kill(child, SIGKILL);
   ::waitpid(child, &status, 0);
   const std::string result = kdlib::read_file(job.run_file("seed=1", "result.json"));
-  ProgramAnswer answer;
-  for (int attempt = 0; attempt < 20; ++attempt) {  // the orphan may still hold its folder while it saves
-    answer = run_program("sweep", job.file() + " --resume");
-    if (answer.status == 0) break;
-  }
+  // The orphan may still be saving: the sweep waits for the lock of its log.
+  const ProgramAnswer answer = run_program("sweep", job.file() + " --resume");
   INFO(answer.error);
   CHECK(answer.status == 0);
   CHECK(kdlib::read_file(job.run_file("seed=1", "result.json")) == result);
   CHECK(answer.out.find("have no result") == std::string::npos);
+}
+
+TEST_CASE("a second sweep in a folder at work is refused, and lost output is told", "[programs]") {
+  const Job job;
+  kdlib::make_directories(job.out());
+  kdlib::SharedFolderLock lock;
+  REQUIRE(lock.try_take(job.out(), kdlib::SharedFolderLock::Mode::alone));
+  for (const char* option : {"", " --resume", " --only 1/2"}) {
+    const ProgramAnswer refused = run_program("sweep", job.file() + option);
+    CHECK(refused.status == 1);
+    CHECK_THAT(refused.error, contains("another sweep is at work in this folder"));
+  }
+  CHECK_FALSE(kdlib::path_exists(job.out() + "/runs"));
+  for (const char* command : {" --table", " --dry-run", " --help"}) {
+    const std::string messages = job.dir / "messages";
+    const int status = ::system(
+        (kdlib_tests::program_path("sweep") + " " + job.file() + command + " > /dev/full 2> " + messages).c_str());
+    CHECK(WEXITSTATUS(status) == 1);
+    CHECK_THAT(kdlib::read_file(messages), contains("standard output could not be written"));
+  }
+}
+
+TEST_CASE("a grid of a million runs is told at once, a larger one refused", "[programs]") {
+  const auto axis = [](const char* name, int values) {
+    std::string text = kdlib::concat("  ", name, ": [1");
+    for (int v = 2; v <= values; ++v) text += kdlib::concat(", ", v);
+    return text + "]\n";
+  };
+  const Job million(axis("seed", 1000) + axis("steps", 1000));
+  const ProgramAnswer told = run_program("sweep", million.file() + " --dry-run");
+  CHECK(told.status == 0);
+  CHECK_THAT(told.out, contains("1000000 runs"));
+  CHECK(told.out.size() < 10'000);
+  const ProgramAnswer refused = run_program("sweep", million.file());
+  CHECK(refused.status == 2);
+  CHECK_THAT(refused.error, contains("50000 at most"));
+  const Job huge(axis("seed", 1000) + axis("steps", 1000) + axis("batch", 1000) + axis("warmup", 1000));
+  const ProgramAnswer never = run_program("sweep", huge.file() + " --dry-run");
+  CHECK(never.status == 2);
+  CHECK_THAT(never.error, contains("1000 x 1000 x 1000 x 1000 runs"));
 }
 
 TEST_CASE("--only shares the runs out and --table gathers them", "[programs]") {

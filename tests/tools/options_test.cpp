@@ -2,6 +2,10 @@
 // Command lines, presets and config files: who wins, what is refused and how it is said.
 #include "kdlib/tools/options.hpp"
 
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "kdlib/tools/args.hpp"
@@ -22,6 +26,8 @@ struct Flags {
   bool dry_run = false;
   std::optional<bool> t_squared;
   std::vector<std::string> models;
+  int rank = 16;
+  double share = 1;
 };
 
 Options make(Flags& f) {
@@ -35,6 +41,12 @@ Options make(Flags& f) {
       .at_least(1)
       .add("learning-rate", f.rate, "X", "peak rate")
       .above(0)
+      .add("rank", f.rank, "N", "rank")
+      .at_least(1)
+      .at_most(65535)
+      .add("share", f.share, "X", "share")
+      .above(0)
+      .at_most(1)
       .add("loss", f.loss, "NAME", "divergence")
       .choices({"forward_kl", "jsd"})
       .add("t-squared", f.t_squared, "multiply by T^2")
@@ -100,7 +112,12 @@ TEST_CASE("a command line that cannot be used is refused with the reason", "[too
   CHECK(refusal({"--teacher", "T", "--seed", "-1"}) == "--seed is '-1'; it must be a whole number >= 0");
   CHECK(refusal({"--teacher", "T", "--steps", "0"}) == "--steps is 0; it must be >= 1");
   CHECK(refusal({"--teacher", "T", "--learning-rate", "0"}) == "--learning-rate is 0; it must be > 0");
-  CHECK(refusal({"--teacher", "T", "--learning-rate", "nan"}).find("--learning-rate") == 0);
+  for (const char* number : {"nan", "inf", "-inf", "1e999"})
+    CHECK(refusal({"--teacher", "T", "--learning-rate", number}) ==
+          std::string("--learning-rate is '") + number + "'; it must be a number");
+  CHECK(refusal({"--teacher", "T", "--rank", "100000"}) == "--rank is 100000; it must be from 1 to 65535");
+  CHECK(refusal({"--teacher", "T", "--share", "0"}) == "--share is 0; it must be above 0 and at most 1");
+  CHECK(refusal({"--teacher", "T\xFF"}).find("--teacher is not UTF-8 text") == 0);
   CHECK(refusal({"--teacher", "T", "--loss", "kl"}) == "--loss is 'kl'; it must be one of forward_kl, jsd");
   CHECK(refusal({"--teacher", "T", "--preset", "slow"}) == "--preset is 'slow'; it must be one of fast, quality");
   CHECK(refusal({"--teacher"}) == "--teacher needs a value (MODEL)");
@@ -149,6 +166,47 @@ TEST_CASE("settings written as YAML read back as the same settings", "[tools]") 
   CHECK(again.yaml() == options.yaml());
 }
 
+TEST_CASE("a key of a config file counts as given where its value is not what it would be without", "[tools]") {
+  const kdlib_tests::TemporaryDirectory folder;
+  const std::string path = folder / "c.yaml";
+  write(path, "teacher: T\nsteps: 300\nlearning-rate: 1e-3\nloss: jsd\npreset: quality\nmodels: [a, b]\n");
+  Flags f;
+  Options options = make(f);
+  parse(options, {"--config", path.c_str(), "--seed", "1"});
+  CHECK(options.given("teacher"));
+  CHECK(options.given("loss"));
+  CHECK(options.given("models"));
+  CHECK(options.given("seed"));                 // typed, although it is the default
+  CHECK_FALSE(options.given("learning-rate"));  // the default in another spelling
+  CHECK_FALSE(options.given("steps"));          // the preset's
+}
+
+TEST_CASE("what a config file has otherwise is named; spellings of one value are equal", "[tools]") {
+  Flags f;
+  Options options = make(f);
+  parse(options, {"--teacher", "T", "--models", "q_proj", "v proj", "", "--learning-rate", "0.01"});
+  const std::vector<FileSetting> same{{"models", {"q_proj", "v proj", ""}},
+                                      {"learning-rate", {"1e-2"}},
+                                      {"dry-run", {"false"}},
+                                      {"t-squared", {"auto"}},
+                                      {"unknown", {"x"}},
+                                      {"seed", {"1"}}};
+  CHECK(options.differences(same).empty());
+  const auto different = options.differences(
+      {{"models", {"q_proj v", "proj", ""}}, {"steps", {"31"}}, {"dry-run", {"on"}}, {"t-squared", {"off"}}});
+  REQUIRE(different.size() == 4);
+  CHECK(different[0].name == "models");
+  CHECK(different[0].in_file == "\"q_proj v\" proj \"\"");
+  CHECK(different[0].now == "q_proj \"v proj\" \"\"");
+  CHECK(different[1].in_file == "31");
+  CHECK(different[1].now == "30");
+  CHECK(different[2].in_file == "on");
+  CHECK(different[3].now == "auto");
+  CHECK(f.models.size() == 3);  // looking changes nothing
+  CHECK(f.steps == 30);
+  CHECK_THROWS_AS(options.differences({{"steps", {"many"}}}), UsageError);
+}
+
 TEST_CASE("a broken config file is refused with file and line", "[tools]") {
   const kdlib_tests::TemporaryDirectory folder;
   const std::string path = folder / "c.yaml";
@@ -176,6 +234,43 @@ TEST_CASE("help names every option with its unit and default, and ends with stat
   CHECK_THAT(help, contains("--teacher MODEL"));
   CHECK_THAT(help, contains("forward_kl | jsd"));
   CHECK_THROWS_AS(parse(options, {"--help"}), HelpRequested);
+}
+
+TEST_CASE("control characters of unknown text do not reach a terminal", "[tools]") {
+  CHECK(terminal_text("a\x1b[31mred\x07\tb\nc\x7f") == "a\\x1b[31mred\\x07\tb\nc\\x7f");
+  CHECK(terminal_text("\xC2\x9B"
+                      "2J \xC3\xA9 \xE2\x82\xAC \xC2") == "\\x9b2J \xC3\xA9 \xE2\x82\xAC \xC2");
+}
+
+TEST_CASE("a program whose standard output is lost ends with status 1 and says so", "[tools]") {
+  const kdlib_tests::TemporaryDirectory folder;
+  const std::string long_text(100'000, 'h');  // more than stdio keeps: the loss shows before the last flush
+  for (const std::string& text : {std::string("short"), long_text}) {
+    for (const bool closed : {false, true}) {
+      const std::string messages = folder / "messages";
+      const pid_t child = ::fork();
+      if (child == 0) {
+        ::dup2(::open(messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), 2);
+        if (closed) ::close(1);
+        else ::dup2(::open("/dev/full", O_WRONLY), 1);
+        const int help = report(HelpRequested(text));
+        std::fputs(text.c_str(), stdout);
+        const int failed = flushed_output(130);  // a status that tells more stays
+        ::_exit(help == 1 && failed == 130 ? 0 : 9);
+      }
+      int status = -1;
+      REQUIRE(::waitpid(child, &status, 0) == child);
+      CHECK(status == 0);
+      std::FILE* file = std::fopen(messages.c_str(), "rb");
+      REQUIRE(file != nullptr);
+      char line[200] = {};
+      CHECK(std::fgets(line, sizeof line, file) != nullptr);
+      std::fclose(file);
+      CHECK_THAT(std::string(line), contains("standard output could not be written"));
+    }
+  }
+  CHECK(flushed_output(0) == 0);
+  CHECK(flushed_output(3) == 3);
 }
 
 TEST_CASE("an error ends a program with status 1, bad usage with 2, help with 0", "[tools]") {

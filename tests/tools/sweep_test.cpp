@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sweep files: the product of the axes, what is left out, errors with file and line; means, deviations and the plot.
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <cmath>
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/tools/distil_options.hpp"
+#include "kdlib/tools/folder_lock.hpp"
 #include "kdlib/tools/sweep_table.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
@@ -171,4 +175,132 @@ TEST_CASE("a folder that holds a run with other settings is refused", "[tools]")
   CHECK_THROWS_AS(sweep_status(plan, plan.runs[0]), ConfigError);
   write_file_atomically(config, "lora-targets: [q_proj, k_proj]\n");
   CHECK_THROWS_AS(sweep_status(plan, plan.runs[0]), ConfigError);
+}
+
+namespace {
+
+/// A grid of `axes` axes with `values` values each.
+std::string large_grid(int axes, int values) {
+  std::string text = "out: OUT\ngrid:\n";
+  for (int a = 0; a < axes; ++a) {
+    text += concat("  axis", a, ": [0");
+    for (int v = 1; v < values; ++v) text += concat(", ", v);
+    text += "]\n";
+  }
+  return text;
+}
+
+const auto go_on = [] { return false; };
+
+std::vector<const SweepRun*> all_runs(const SweepPlan& plan) {
+  std::vector<const SweepRun*> out;
+  for (const SweepRun& run : plan.runs) out.push_back(&run);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("a large grid tells its size and first runs, one that nobody could wait for is refused", "[tools]") {
+  const TemporaryDirectory dir;
+  const SweepPlan million = plan_of(dir, large_grid(2, 1000));
+  CHECK(million.grid_size == 1'000'000);
+  CHECK(million.too_large());
+  REQUIRE(million.runs.size() == SweepPlan::previewed_runs);
+  CHECK(million.runs[19].name == "axis0=0,axis1=19");
+  const SweepPlan small = plan_of(dir, large_grid(3, 10));
+  CHECK(small.grid_size == 1000);
+  CHECK(small.runs.size() == 1000);
+  CHECK_FALSE(small.too_large());
+  CHECK_THROWS_WITH(plan_of(dir, large_grid(4, 1000)),
+                    contains("1000 x 1000 x 1000 x 1000 runs") && contains("50000 at most"));
+  CHECK_THROWS_AS(plan_of(dir, large_grid(40, 1000)), UsageError);
+}
+
+TEST_CASE("labels are text in the table, whatever they hold", "[tools]") {
+  const TemporaryDirectory dir;
+  const SweepPlan plan =
+      plan_of(dir, "out: OUT\ngrid:\n  which:\n    \"a|b\\n\\x1b[31m<i>\": {steps: 1}\n    \"`c`\": {steps: 2}\n");
+  const std::string table = sweep_markdown(plan, collect_sweep(plan));
+  CHECK_THAT(table, contains("| a\\|b \\\\x1b[31m\\<i\\> |"));
+  CHECK_THAT(table, contains("| \\`c\\` |"));
+  CHECK(table.find('\x1b') == std::string::npos);
+}
+
+TEST_CASE("a run whose log is held is put off until the holder lets go", "[tools]") {
+  const TemporaryDirectory dir;
+  const SweepPlan plan = plan_of(dir, "out: OUT\ngrid: {seed: [1, 2]}\n");
+  make_directories(dir / "logs");
+  int held = ::open((dir / "logs/seed=1.log").c_str(), O_WRONLY | O_CREAT, 0600);
+  REQUIRE(held >= 0);
+  REQUIRE(::write(held, "of an earlier run\n", 18) == 18);
+  REQUIRE(::flock(held, LOCK_EX | LOCK_NB) == 0);
+  // The other run is done first; then the holder ends, as a child of a killed sweep does.
+  std::vector<std::size_t> finished;
+  const auto statuses =
+      run_sweep(plan, all_runs(plan), {.program = "/bin/true", .jobs = 2}, go_on, [&](const SweepProgress& p) {
+        finished.push_back(p.finished);
+        if (p.finished == 1 && held >= 0) {
+          CHECK(read_file(dir / "logs/seed=1.log") == "of an earlier run\n");
+          ::close(held);
+          held = -1;
+        }
+      });
+  CHECK(statuses[0].state == SweepState::done);
+  CHECK(statuses[1].state == SweepState::done);
+  CHECK(finished.back() == 2);
+  CHECK(read_file(dir / "logs/seed=1.log").empty());
+}
+
+TEST_CASE("a run that is held for longer than the patience fails with what to do, and its log stays", "[tools]") {
+  const TemporaryDirectory dir;
+  const SweepPlan plan = plan_of(dir, "out: OUT\ngrid: {seed: [1]}\n");
+  make_directories(dir / "logs");
+  write_file_atomically(dir / "logs/seed=1.log", "of the other\n");
+  const int held = ::open((dir / "logs/seed=1.log").c_str(), O_WRONLY);
+  REQUIRE(::flock(held, LOCK_EX | LOCK_NB) == 0);
+  const auto statuses =
+      run_sweep(plan, all_runs(plan), {.program = "/bin/true", .patience = 0}, go_on, [](const SweepProgress&) {});
+  CHECK(statuses[0].state == SweepState::failed);
+  CHECK_THAT(statuses[0].error,
+             contains("another process still writes") && contains("seed=1.log") && contains("--resume"));
+  CHECK(read_file(dir / "logs/seed=1.log") == "of the other\n");
+  ::close(held);
+}
+
+TEST_CASE("a planted link in place of a log is refused and its target left alone", "[tools]") {
+  const TemporaryDirectory dir;
+  const SweepPlan plan = plan_of(dir, "out: OUT\ngrid: {seed: [1]}\n");
+  make_directories(dir / "logs");
+  write_file_atomically(dir / "victim", "safe");
+  REQUIRE(::symlink("../victim", (dir / "logs/seed=1.log").c_str()) == 0);
+  CHECK_THROWS_AS(run_sweep(plan, all_runs(plan), {.program = "/bin/true"}, go_on, [](const SweepProgress&) {}),
+                  IoError);
+  CHECK(read_file(dir / "victim") == "safe");
+}
+
+TEST_CASE("the output of a child needs no file that others could take, and a stop ends it", "[tools]") {
+  const ChildOutput said = run_child("/bin/echo", {"two", "words"}, go_on);
+  CHECK(said.status == 0);
+  CHECK(said.text == "two words\n");
+  CHECK(run_child("/bin/false", {}, go_on).status == 1);
+  CHECK(run_child("/bin/sleep", {"1000"}, [] { return true; }).status == -1);
+  const ChildOutput none = run_child("/nowhere/program", {}, go_on);
+  CHECK(none.status == 127);
+  CHECK_THAT(none.text, contains("cannot run /nowhere/program"));
+}
+
+TEST_CASE("one sweep has a folder alone, or all that are there share it", "[tools]") {
+  using Mode = SharedFolderLock::Mode;
+  const TemporaryDirectory dir;
+  SharedFolderLock first, second, third;
+  {
+    SharedFolderLock alone;
+    CHECK(alone.try_take(dir.path(), Mode::alone));
+    CHECK_FALSE(first.try_take(dir.path(), Mode::alone));
+    CHECK_FALSE(first.try_take(dir.path(), Mode::shared));
+  }
+  CHECK(first.try_take(dir.path(), Mode::shared));
+  CHECK(second.try_take(dir.path(), Mode::shared));
+  CHECK_FALSE(third.try_take(dir.path(), Mode::alone));
+  CHECK_THROWS_AS(third.try_take(dir / "none", Mode::alone), IoError);
 }

@@ -24,6 +24,11 @@ TrainState state_at(std::int64_t step) {
   state.seconds = 12.5;
   state.best_step = 2;
   state.best_value = 1.0 / 3;
+  state.first_step = 1;
+  state.finish_reason = "good enough";
+  state.loss = 0.1 + 0.2;
+  state.evaluated_step = step - 1;
+  state.evaluation_pending = true;
   state.source_cursor = "documents 5 \"x\"";
   state.settings = {{"optimizer", "adamw"}, {"rate", "0.001"}};
   state.environment = {{"threads", "2"}};
@@ -49,6 +54,11 @@ TEST_CASE("a checkpoint gives back everything that was saved", "[train]") {
   CHECK(loaded->optimizer_steps == 6);
   CHECK(loaded->tokens == saved.tokens);
   CHECK(loaded->seconds == 12.5);
+  CHECK(loaded->first_step == 1);
+  CHECK(loaded->finish_reason == "good enough");
+  CHECK(loaded->loss == 0.1 + 0.2);
+  CHECK(loaded->evaluated_step == 6);
+  CHECK(loaded->evaluation_pending);
   CHECK(loaded->best_step == 2);
   CHECK(loaded->best_value == 1.0 / 3);
   CHECK(loaded->source_cursor == saved.source_cursor);
@@ -94,25 +104,104 @@ TEST_CASE("the keep limit removes the oldest, and a save clears what killed save
   CHECK(kdlib::list_directory(dir / "checkpoints") == std::vector<std::string>{"6", "8"});
 }
 
-TEST_CASE("a complete checkpoint that cannot be read is an error with its path, not a silent step back", "[train]") {
+TEST_CASE("a damaged newest checkpoint is named and the one before is used", "[train]") {
   const TemporaryDirectory dir;
   Directory store{dir.path()};
   store.save(state_at(1));
-  store.save(state_at(2));
-  SECTION("state.json is cut short") {
-    kdlib::write_file_atomically(dir / "checkpoints/2/state.json", "{\"format\": 1,");
-    CHECK_THROWS_WITH(store.latest(), contains("checkpoints/2/state.json"));
+  store.save(state_at(2), [](const std::string& folder) {
+    kdlib::make_directories(folder + "/adapter");
+    kdlib::write_file_atomically(folder + "/adapter/weights", "some bytes");
+  });
+  const std::string second = dir / "checkpoints/2/";
+  for (const std::string name : {"parameters.safetensors", "optimizer.safetensors", "state.json", "elapsed.json",
+                                 "checksums.json", "adapter/weights"}) {
+    const std::string bytes = kdlib::read_file(second + name);
+    std::vector<std::string> damages{"", bytes.substr(0, bytes.size() - 2)};
+    for (const std::size_t at : {std::size_t{0}, bytes.size() / 2, bytes.size() - 1}) {  // one bit
+      damages.push_back(bytes);
+      damages.back()[at] = static_cast<char>(damages.back()[at] ^ 4);
+    }
+    for (const std::string& damage : damages) {
+      INFO(name << " of " << damage.size() << " bytes");
+      kdlib::write_file_atomically(second + name, damage);
+      const auto found = store.latest();
+      REQUIRE(found);
+      CHECK(found->step == 1);
+      REQUIRE(store.notes().size() == 1);
+      CHECK_THAT(store.notes()[0], contains("checkpoint 2 is damaged") && contains("goes on from step 1"));
+      if (name != "checksums.json") CHECK_THAT(store.notes()[0], contains(second + name));
+      kdlib::write_file_atomically(second + name, bytes);
+      CHECK(store.latest()->step == 2);
+      CHECK(store.notes().empty());
+    }
+    kdlib::remove_tree(second + name);
+    if (name == "state.json") {  // without it the folder is not complete
+      CHECK(store.latest()->step == 1);
+      CHECK_THAT(store.notes().at(0), contains("is not complete"));
+    } else if (name == "checksums.json") {
+      CHECK(store.latest()->step == 1);
+    } else {
+      CHECK(store.latest()->step == 1);
+      CHECK_THAT(store.notes().at(0), contains("goes on from step 1"));
+    }
+    kdlib::write_file_atomically(second + name, bytes);
   }
-  SECTION("the weights are cut short") {
-    const std::string path = dir / "checkpoints/2/parameters.safetensors";
-    const std::string bytes = kdlib::read_file(path);
-    kdlib::write_file_atomically(path, bytes.substr(0, bytes.size() - 4));
-    CHECK_THROWS_WITH(store.latest(), contains("checkpoints/2/parameters.safetensors"));
+}
+
+TEST_CASE("where every checkpoint is damaged, all are named and nothing begins anew by itself", "[train]") {
+  const TemporaryDirectory dir;
+  Directory store{dir.path()};
+  for (const std::int64_t step : {1, 2}) {
+    store.save(state_at(step));
+    kdlib::write_file_atomically(dir / kdlib::concat("checkpoints/", step, "/optimizer.safetensors"), "");
   }
-  SECTION("another version wrote it") {
-    kdlib::write_file_atomically(dir / "checkpoints/2/state.json", "{\"format\": 9}");
-    CHECK_THROWS_WITH(store.latest(), contains("another version of kdlib"));
+  CHECK_THROWS_AS(store.latest(), kdlib::FormatError);
+  CHECK_THROWS_WITH(store.latest(), contains("checkpoint 2 is damaged") && contains("checkpoint 1 is damaged") &&
+                                        contains("start again"));
+}
+
+TEST_CASE("a damaged checkpoint is set aside, so that it does not push out a good one", "[train]") {
+  const TemporaryDirectory dir;
+  Directory store{dir.path()};
+  for (const std::int64_t step : {1, 2, 3}) store.save(state_at(step));
+  kdlib::write_file_atomically(dir / "checkpoints/3/state.json", "{\"format\": 2,");
+  CHECK(store.latest()->step == 2);
+  CHECK(store.steps() == std::vector<std::int64_t>{1, 2, 3});  // looking changes nothing
+  store.set_damaged_aside();
+  store.prune(1);
+  CHECK(store.steps() == std::vector<std::int64_t>{2});
+  CHECK(kdlib::list_directory(dir / "checkpoints") == std::vector<std::string>{"2", "3.damaged"});
+  CHECK(store.latest()->step == 2);
+  store.clear();
+  CHECK(kdlib::list_directory(dir.path()).empty());
+}
+
+TEST_CASE("a checkpoint of another version of kdlib is refused as such, not taken for a damaged one", "[train]") {
+  const TemporaryDirectory dir;
+  Directory store{dir.path()};
+  store.save(state_at(1));
+  kdlib::make_directories(dir / "checkpoints/2");  // the first format had no checksums
+  kdlib::write_file_atomically(dir / "checkpoints/2/state.json", "{\"format\": 1}");
+  CHECK_THROWS_AS(store.latest(), kdlib::ConfigError);
+  CHECK_THROWS_WITH(store.latest(), contains("another version of kdlib"));
+}
+
+TEST_CASE("a damaged best state is refused with its path", "[train]") {
+  const TemporaryDirectory dir;
+  Directory store{dir.path()};
+  store.save_best(state_at(4));
+  CHECK(store.best()->best_value == 1.0 / 3);
+  const std::string path = dir / "best/parameters.safetensors", bytes = kdlib::read_file(path);
+  for (const char* mark : {"0.3333", "\"2\""}) {  // the value and the step, which are in the header
+    std::string changed = bytes;
+    changed[changed.find(mark) + 1] = mark[0] == '0' ? '2' : '3';
+    kdlib::write_file_atomically(path, changed);
+    CHECK_THROWS_WITH(store.best(), contains(path));
   }
+  std::string flipped = bytes;
+  flipped.back() = static_cast<char>(flipped.back() ^ 1);
+  kdlib::write_file_atomically(path, flipped);
+  CHECK_THROWS_WITH(store.best(), contains(path) && contains("damaged"));
 }
 
 TEST_CASE("saving a step again replaces its checkpoint", "[train]") {
@@ -202,6 +291,34 @@ TEST_CASE("a difference of environments is a sentence for each key", "[train]") 
   REQUIRE(differences.size() == 2);
   CHECK_THAT(differences[0], contains("threads was 2 and is now 1"));
   CHECK_THAT(differences[1], contains("backend was (not set) and is now y"));
-  CHECK(kdlib::program_id() == kdlib::program_id());
+  const std::string self = "/proc/self/exe";
+  CHECK(kdlib::program_id() == kdlib::concat(kdlib::file_checksum(self), " (", kdlib::file_size(self), " bytes)"));
   CHECK_FALSE(kdlib::cpu_description().empty());
+}
+
+TEST_CASE("scalars of the step that a file of metrics ends with go into its line", "[train]") {
+  const TemporaryDirectory dir;
+  const std::string path = dir / "metrics.jsonl";
+  const std::string one = "{\"step\":1,\"a\":1.0}\n", two = "{\"step\":2,\"a\":1.0";
+  kdlib::write_file_atomically(path, one + two + "}\n{\"step\":3,\"a\":5.0}\n");
+  kdlib::JsonLines sink{path};
+  sink.rewind(2);
+  sink.scalar("late", 2, 0.5);
+  sink.flush();
+  CHECK(kdlib::read_file(path) == one + two + ",\"late\":0.5}\n");
+  sink.scalar("a", 3, 1);
+  sink.scalar("a", 4, 1);
+  sink.flush();
+  CHECK(kdlib::read_file(path) == one + two + ",\"late\":0.5}\n{\"step\":3,\"a\":1.0}\n{\"step\":4,\"a\":1.0}\n");
+}
+
+TEST_CASE("XXH64 gives the published values", "[io]") {
+  // From the test vectors of xxHash: the empty text, "a", "abc", and 0x9E3779B1-generated text is left to longer
+  // inputs.
+  CHECK(kdlib::checksum_text(std::string_view("")) == "xxh64:ef46db3751d8e999");
+  CHECK(kdlib::checksum_text(std::string_view("a")) == "xxh64:d24ec4f1a98c6e5b");
+  CHECK(kdlib::checksum_text(std::string_view("abc")) == "xxh64:44bc2cf5ad770999");
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "empty", "");
+  CHECK(kdlib::file_checksum(dir / "empty") == "xxh64:ef46db3751d8e999");
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kdlib/io/json.hpp"
@@ -29,15 +30,37 @@ class ChatTemplate;
 ///                                            numbers the span of each token (RunSettings::spans), -1 for none
 enum class TextLineKind : std::uint8_t { prompt, given_text };
 
+/// What becomes of a line that is longer than TextSettings::context_length: one rule for every program and source.
+enum class TooLong : std::uint8_t {
+  refuse,  // InputError that names the line and both lengths
+  cut,     // of given text the first tokens stay; where none of them counts the text is left out. Prompts: as refuse
+  drop     // the line is left out
+};
+
+/// "refuse", "cut" or "drop"; ConfigError for another word.
+TooLong too_long_rule(std::string_view word);
+
+/// What was done with the lines of a file. A program says so where `cut` or `dropped` is not 0.
+struct TextCounts {
+  std::int64_t lines = 0;    // in the file
+  std::int64_t cut = 0;      // given texts that lost their end
+  std::int64_t dropped = 0;  // lines that were left out
+  std::int64_t longest = 0;  // tokens of the longest line, before anything was done
+
+  /// "3 of 40 texts of d.jsonl are longer than 256 tokens and were cut, 1 was left out (the longest has 300)", or an
+  /// empty text where nothing was done.
+  std::string note(const std::string& path, std::int64_t limit) const;
+};
+
 struct TextSettings {
   bool chat = true;  // {"prompt"} becomes a user turn of the chat template; false: plain text to continue
   bool add_default_system = false;  // the template's own system turn where a conversation has none
   std::string chat_template{};      // name or file for chat_template_from; empty: the tokenizer's own
   std::int64_t context_length =
       0;  // tokens that prompt and answer, or a given text, may have together; 0: not checked here
-  bool cut_longer_text = false;  // given text longer than the context loses its end; false: it is refused
-  bool needs_rows = true;        // given text without a token that counts is refused
-  std::int64_t vocabulary = 0;   // ids of the model; 0: the tokenizer's, unchecked without one
+  TooLong too_long = TooLong::refuse;
+  bool needs_rows = true;       // given text without a token that counts is refused
+  std::int64_t vocabulary = 0;  // ids of the model; 0: the tokenizer's, unchecked without one
 };
 
 struct TextLine {
@@ -56,10 +79,15 @@ class TextLineReader {
   /// `tokenizer` is borrowed and may be nullptr: then only lines of ids can be read (ConfigError for others).
   TextLineReader(std::string path, const Tokenizer* tokenizer, TextSettings settings = {});
 
-  /// All lines; InputError when there is none.
-  std::vector<TextLine> read_all() const;
+  /// The longest line of a file of text, in bytes: far beyond every context, and what a broken file could cost in
+  /// memory.
+  static constexpr std::size_t max_line_bytes = std::size_t{16} << 20;
 
-  /// The line of one JSON object; `source` is its place.
+  /// All lines that the rule for long ones leaves; InputError when there is none. `counts` receives what was done.
+  std::vector<TextLine> read_all(TextCounts* counts = nullptr) const;
+
+  /// The line of one JSON object; `source` is its place. Where the rule for long lines is not `refuse`, its length is
+  /// the caller's to fit (fit_length).
   TextLine line(const Json& object, const std::string& source) const;
 
  private:
@@ -70,7 +98,7 @@ class TextLineReader {
   TextLine given_text(const Json& value, const std::string& source) const;
   TextLine given_ids(const Json& object, const std::string& source) const;
   const Tokenizer& tokenizer(const std::string& source, const char* key) const;
-  void check(TextLine& line) const;
+  void check(const TextLine& line) const;
 
   std::string path_;
   const Tokenizer* tokenizer_;
@@ -80,10 +108,15 @@ class TextLineReader {
 
 /// All lines of a file, prompts and given text alike (validation files).
 std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
-                                      const TextSettings& settings = {});
+                                      const TextSettings& settings = {}, TextCounts* counts = nullptr);
 
 /// Given text as documents with their row weights. InputError naming the line that is a prompt.
-TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings = {});
+TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings = {},
+                          TextCounts* counts = nullptr);
+
+/// Applies the rule for long lines to one line of `limit` tokens at most (a prompt: fewer, so that an answer fits; 0:
+/// no limit) and counts what it did. False: the line is to be left out. InputError as the rule says.
+bool fit_length(TextLine& line, std::int64_t limit, TooLong rule, TextCounts& counts);
 
 /// Adds a line of given text to a batch.
 void append_line(TokenBatch& batch, const TextLine& line);

@@ -44,15 +44,61 @@ inline TextLineReader::TextLineReader(std::string path, const Tokenizer* tokeniz
   if (settings_.vocabulary == 0 && tokenizer_ != nullptr) settings_.vocabulary = tokenizer_->vocab_size();
 }
 
-inline std::vector<TextLine> TextLineReader::read_all() const {
-  JsonlReader reader(path_);
+inline TooLong too_long_rule(std::string_view word) {
+  if (word == "refuse") return TooLong::refuse;
+  if (word == "cut") return TooLong::cut;
+  require<ConfigError>(word == "drop", "[text] '", word, "' is no rule for long text: refuse, cut or drop is needed");
+  return TooLong::drop;
+}
+
+inline std::string TextCounts::note(const std::string& path, std::int64_t limit) const {
+  if (cut == 0 && dropped == 0) return {};
+  std::string done = cut > 0 ? concat(cut, " cut") : std::string();
+  if (dropped > 0) done += concat(cut > 0 ? ", " : "", dropped, " left out");
+  return concat(path, ": of ", lines, " lines, those longer than ", limit, " tokens were ", done, " (the longest has ",
+                longest, ")");
+}
+
+inline bool fit_length(TextLine& line, std::int64_t limit, TooLong rule, TextCounts& counts) {
+  const auto length = static_cast<std::int64_t>(line.ids.size());
+  const bool prompt = line.kind == TextLineKind::prompt;
+  ++counts.lines;
+  counts.longest = std::max(counts.longest, length);
+  if (limit == 0 || length < limit || (!prompt && length == limit)) return true;
+  const bool cuts = rule == TooLong::cut && !prompt;
+  require<InputError>(rule == TooLong::drop || cuts, "[text] ", line.source, ": the ", prompt ? "prompt" : "text",
+                      " has ", length, " tokens and the context holds ", limit,
+                      prompt ? ": shorten it, or raise the length, so that at least one new token fits; or let long "
+                               "lines be dropped (--too-long drop)"
+                             : ": shorten it, raise the length, or let long text be cut or dropped (--too-long cut or "
+                               "drop)");
+  if (cuts) {
+    line.ids.resize(static_cast<std::size_t>(limit));
+    line.mask.resize(static_cast<std::size_t>(limit));
+    if (!line.spans.empty()) line.spans.resize(static_cast<std::size_t>(limit));
+    if (std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end()) {
+      ++counts.cut;
+      return true;
+    }
+  }
+  ++counts.dropped;
+  return false;
+}
+
+inline std::vector<TextLine> TextLineReader::read_all(TextCounts* counts) const {
+  JsonlReader reader(path_, max_line_bytes);
   std::vector<TextLine> lines;
+  TextCounts done;
   while (const auto object = reader.next()) {
     check_stop();
-    lines.push_back(line(*object, reader.place()));
+    TextLine next = line(*object, reader.place());
+    if (fit_length(next, settings_.context_length, settings_.too_long, done)) lines.push_back(std::move(next));
   }
-  require<InputError>(!lines.empty(), "[text] ", path_,
+  require<InputError>(done.lines > 0, "[text] ", path_,
                       " has no lines: write one JSON object a line, such as {\"prompt\": \"Why is the sky blue?\"}");
+  require<InputError>(!lines.empty(), "[text] ", path_, ": all ", done.lines, " lines are longer than ",
+                      settings_.context_length, " tokens and were left out; raise the length");
+  if (counts != nullptr) *counts = done;
   return lines;
 }
 
@@ -66,6 +112,9 @@ inline TextLine TextLineReader::line(const Json& object, const std::string& sour
     out = read_form(object, source);
     out.source = source;
     check(out);
+    TextCounts not_asked_for;
+    if (settings_.too_long == TooLong::refuse)
+      fit_length(out, settings_.context_length, settings_.too_long, not_asked_for);
   } catch (const InputError& error) {  // a tokenizer or template does not know which line it was given
     if (std::string_view(error.what()).find(source) != std::string_view::npos) throw;
     fail<InputError>("[text] ", source, ": ", error.what());
@@ -241,7 +290,7 @@ inline TextLine TextLineReader::given_ids(const Json& object, const std::string&
   return out;
 }
 
-inline void TextLineReader::check(TextLine& line) const {
+inline void TextLineReader::check(const TextLine& line) const {
   const char* what = line.kind == TextLineKind::prompt ? "prompt" : "text";
   require<InputError>(!line.ids.empty(), "[text] ", line.source, ": the ", what,
                       " is empty: give at least one token, or remove the line");
@@ -250,21 +299,7 @@ inline void TextLineReader::check(TextLine& line) const {
       require<InputError>(line.ids[i] < settings_.vocabulary, "[text] ", line.source, ": id ", line.ids[i],
                           " at position ", i, " is outside the vocabulary of ", settings_.vocabulary,
                           "; make the ids with this model's tokenizer");
-  const auto length = static_cast<std::int64_t>(line.ids.size()), limit = settings_.context_length;
-  if (line.kind == TextLineKind::prompt) {
-    require<InputError>(limit == 0 || length < limit, "[text] ", line.source, ": the prompt has ", length,
-                        " tokens and the context holds ", limit,
-                        ": shorten it, or raise the length, so that at least one new token fits");
-    return;
-  }
-  if (limit > 0 && length > limit) {
-    require<InputError>(settings_.cut_longer_text, "[text] ", line.source, ": the text has ", length,
-                        " tokens and the context holds ", limit,
-                        ": shorten it, raise the length, or allow texts to be cut");
-    line.ids.resize(static_cast<std::size_t>(limit));
-    line.mask.resize(static_cast<std::size_t>(limit));
-    if (!line.spans.empty()) line.spans.resize(static_cast<std::size_t>(limit));
-  }
+  if (line.kind == TextLineKind::prompt) return;
   require<InputError>(
       !settings_.needs_rows || std::find(line.mask.begin() + 1, line.mask.end(), std::uint8_t{1}) != line.mask.end(),
       "[text] ", line.source,
@@ -273,8 +308,8 @@ inline void TextLineReader::check(TextLine& line) const {
 }
 
 inline std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
-                                             const TextSettings& settings) {
-  return TextLineReader(path, tokenizer, settings).read_all();
+                                             const TextSettings& settings, TextCounts* counts) {
+  return TextLineReader(path, tokenizer, settings).read_all(counts);
 }
 
 inline void append_line(TokenBatch& batch, const TextLine& line) {
@@ -289,9 +324,10 @@ inline void append_line(TokenBatch& batch, const TextLine& line) {
   batch.sources.back() = line.source;
 }
 
-inline TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings) {
+inline TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings,
+                                 TextCounts* counts) {
   TokenBatch batch;
-  for (const TextLine& line : read_text_lines(path, tokenizer, settings)) append_line(batch, line);
+  for (const TextLine& line : read_text_lines(path, tokenizer, settings, counts)) append_line(batch, line);
   return batch;
 }
 

@@ -43,8 +43,8 @@ std::string sampled_file_hash(const std::string& path);
 /// What a program compares to learn whether an input changed: sampled_file_hash of a file; of a folder
 /// "sha256:<digest>" over the names and sampled_file_hash of those of its files that decide what a model, an adapter or
 /// a data set is
-/// (.safetensors, .gguf, .json, .jsonl, .jinja, .model, .txt), sorted by name, folders below it left out. IoError where
-/// nothing is there or nothing can be read.
+/// (.safetensors, .gguf, .json, .jsonl, .jinja, .model, .txt), sorted by name; of folders below it those that a run's
+/// folder has its model in (base, adapter, model, packed). IoError where nothing is there or nothing can be read.
 std::string content_hash(const std::string& path);
 
 KDLIB_NAMESPACE_END

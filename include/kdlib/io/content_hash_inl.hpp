@@ -140,16 +140,26 @@ inline std::string sampled_file_hash(const std::string& path) {
   return "sha256-sample:" + hash.digest();
 }
 
-inline std::string content_hash(const std::string& path) {
-  if (!is_directory(path)) return sampled_file_hash(path);
-  Sha256 hash;
+namespace detail {
+/// Adds the deciding files of a folder; answers their number.
+inline std::size_t hash_folder(Sha256& hash, const std::string& path, const std::string& prefix) {
   std::size_t files = 0;
   for (const std::string& name : list_directory(path)) {
     const std::string file = join_path(path, name);
-    if (!detail::decides_content(name) || !is_regular_file(file)) continue;
-    hash.add(concat(name, "\n", sampled_file_hash(file), "\n"));
+    const bool holds_model = name == "base" || name == "adapter" || name == "model" || name == "packed";
+    if (prefix.empty() && holds_model && is_directory(file)) files += hash_folder(hash, file, name + "/");
+    if (!decides_content(name) || !is_regular_file(file)) continue;
+    hash.add(concat(prefix, name, "\n", sampled_file_hash(file), "\n"));
     ++files;
   }
+  return files;
+}
+}  // namespace detail
+
+inline std::string content_hash(const std::string& path) {
+  if (!is_directory(path)) return sampled_file_hash(path);
+  Sha256 hash;
+  const std::size_t files = detail::hash_folder(hash, path, "");
   require<IoError>(files > 0, "[hash] ", path, " holds no file of a model or of data; check the path");
   return "sha256:" + hash.digest();
 }

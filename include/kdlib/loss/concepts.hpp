@@ -21,6 +21,7 @@
 #ifndef KDLIB_LOSS_CONCEPTS_HPP
 #define KDLIB_LOSS_CONCEPTS_HPP
 
+#include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <limits>
@@ -68,10 +69,24 @@ struct RowMetrics {
   RowMetrics& operator+=(const RowMetrics& o);
 };
 
+/// Mean, deviation and range of one value over weighted rows. Sums of parts give what one pass over all rows gives, up
+/// to rounding.
+struct RowSpread {
+  double weight = 0, mean = 0;
+  double squares = 0;                                      // sum of weight * (value - mean)^2
+  double least = std::numeric_limits<double>::infinity();  // over rows of weight > 0
+  double most = -std::numeric_limits<double>::infinity();
+
+  void add(double value, double row_weight);
+  RowSpread& operator+=(const RowSpread& o);
+  double deviation() const { return weight > 0 ? std::sqrt(squares / weight) : 0; }
+};
+
 /// What a fused pass gives back.
 struct HeadLossResult {
   LossSum loss;                    // sum of weight_r * value_r and of weight_r; `scale` is not in it
   RowMetrics metrics;              // zeros unless asked for
+  RowSpread kl;                    // of KL(teacher || student) at T = 1, with the metrics; empty without teacher rows
   std::vector<double> row_values;  // [R] value_r, unweighted, on request; 0 for rows of weight 0
 
   HeadLossResult& operator+=(const HeadLossResult& o);

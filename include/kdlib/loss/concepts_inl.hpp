@@ -3,6 +3,8 @@
 #ifndef KDLIB_LOSS_CONCEPTS_INL_HPP
 #define KDLIB_LOSS_CONCEPTS_INL_HPP
 
+#include <algorithm>
+
 #include "kdlib/loss/concepts.hpp"
 #include "kdlib/loss/terms.hpp"
 
@@ -51,9 +53,23 @@ inline RowMetrics& RowMetrics::operator+=(const RowMetrics& o) {
   return *this;
 }
 
+inline void RowSpread::add(double value, double row_weight) { *this += {row_weight, value, 0, value, value}; }
+
+inline RowSpread& RowSpread::operator+=(const RowSpread& o) {
+  if (o.weight <= 0) return *this;
+  const double total = weight + o.weight, step = o.mean - mean;
+  squares += o.squares + step * step * (weight * o.weight / total);
+  mean = weight > 0 ? mean + step * (o.weight / total) : o.mean;
+  weight = total;
+  least = std::min(least, o.least);
+  most = std::max(most, o.most);
+  return *this;
+}
+
 inline HeadLossResult& HeadLossResult::operator+=(const HeadLossResult& o) {
   loss += o.loss;
   metrics += o.metrics;
+  kl += o.kl;
   row_values.insert(row_values.end(), o.row_values.begin(), o.row_values.end());
   return *this;
 }

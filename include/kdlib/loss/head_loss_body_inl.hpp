@@ -150,6 +150,7 @@ inline void collect_rows(HeadLossResult& total, const std::vector<RowResult>& re
     if (w == 0) continue;
     total.loss += {w * row.value, w};
     if (settings.metrics) total.metrics += weighted(row.metrics, w);
+    if (settings.metrics && row.metrics.teacher_weight > 0) total.kl.add(row.metrics.forward_kl, w);
     if (settings.row_values)
       total.row_values[static_cast<std::size_t>(
           rows.all ? begin + i : rows.index[static_cast<std::size_t>(begin + i)])] = row.value;

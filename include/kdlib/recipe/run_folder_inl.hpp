@@ -165,8 +165,8 @@ inline void RunFolder::prepare(const std::vector<DescribedSetting>& settings, bo
   lock_.take(path_);
   detail::remove_temporary_files(path_);
   if (start_over)
-    for (const char* name : {"result.json", "report.html", "before.json", "config.yaml", "metrics.jsonl", "checkpoints",
-                             "best", "text", "validation_text", "adapter", "model", "base", "packed"})
+    for (const char* name : {"result.json", "report.html", "before.json", "config.yaml", "inputs.json", "metrics.jsonl",
+                             "checkpoints", "best", "text", "validation_text", "adapter", "model", "base", "packed"})
       remove_tree(file(name));
   if (!has("config.yaml")) write_file_atomically(file("config.yaml"), run_config_text(settings));
 }

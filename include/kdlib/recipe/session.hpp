@@ -24,6 +24,7 @@
 #include "kdlib/optim/adamw.hpp"
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/recipe/events.hpp"
+#include "kdlib/recipe/inputs.hpp"
 #include "kdlib/recipe/objective.hpp"
 #include "kdlib/recipe/plan.hpp"
 #include "kdlib/recipe/run_folder.hpp"
@@ -137,6 +138,7 @@ class Session final : private RunHooks {
   SessionEvents& events_;
   RunFolder folder_;
   Measurement measurement_;
+  SettingsList inputs_;  // content hashes, by option
   std::atomic<bool> stop_{false};
   mutable std::mutex status_mutex_;
   SessionStatus status_;

@@ -98,9 +98,11 @@ template <class D, class T>
 SessionOutcome Session<D, T>::run_phases() {
   SessionOutcome outcome;
   enter(SessionPhase::checking);
+  inputs_ = input_hashes(s_);
   if (finished_before(outcome)) return outcome;
   load();
   folder_.prepare(describe(s_), s_.output.resume == RecipeResume::no);  // after loading: a wrong path leaves nothing
+  if (!folder_.has("inputs.json")) write_file_atomically(path("inputs.json"), inputs_text(inputs_));
   measure_before();
   write_base();
   const RunResult run = train();
@@ -121,6 +123,7 @@ template <class D, class T>
 bool Session<D, T>::finished_before(SessionOutcome& outcome) {
   if (s_.output.resume == RecipeResume::no || !folder_.has("config.yaml")) return false;
   folder_.check_same(describe(s_));
+  if (folder_.has("inputs.json")) check_same_inputs(path("inputs.json"), inputs_, s_);
   if (!folder_.has("result.json")) return false;
   outcome.result = read_result_json(path("result.json"));
   outcome.finished = outcome.was_finished = true;

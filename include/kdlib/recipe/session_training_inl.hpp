@@ -100,6 +100,7 @@ void Session<D, T>::on_start(std::int64_t step, std::int64_t) {
 
 template <class D, class T>
 Evaluation Session<D, T>::evaluate(std::int64_t step) {
+  const StopScope scope(&stop_);  // an evaluation that is cut short is made good when the run goes on
   EvaluationRow row = step == 0 ? before_.rows.back() : measure("distilled", *student_);
   const bool plain = before_.objective == "forward_kl";
   note(concat("step ", step, ": held-out ",
@@ -152,6 +153,7 @@ RunSettings Session<D, T>::run_settings() {
   run.replay_routing = s_.text.replay_routing;
   for (const DescribedSetting& setting : describe(s_))
     if (!free_recipe_setting(setting.key)) run.settings.emplace_back("--" + setting.key, setting.text());
+  for (const auto& [name, hash] : inputs_) run.settings.emplace_back("content of --" + name, hash);
   run.hooks = this;
   run.stop = &stop_;
   return run;

@@ -53,7 +53,7 @@ template <class Model>
 TextSettings RecipeTexts<Model>::text_settings() const {
   TextSettings text;
   text.context_length = settings_.text.max_length;
-  text.cut_longer_text = true;
+  text.too_long = TooLong::cut;
   text.vocabulary = teacher_.vocab_size();
   return text;
 }

@@ -71,6 +71,10 @@ struct TokenBatch {
   static TokenBatch from_padded(std::span<const std::int64_t> ids, std::span<const std::int64_t> mask,
                                 std::int64_t batch, std::int64_t length, std::span<const std::int64_t> loss_mask = {});
 
+  /// Where a token stands, for messages: "data.jsonl:12: token 5" of its document where sources are known, else its
+  /// index in the batch, "token 95".
+  std::string place_of(std::int64_t token) const;
+
   /// Throws ShapeError / InputError when lengths disagree, a document is empty, an id lies outside [0, vocabulary) or a
   /// weight is negative or not finite.
   void check(std::int64_t vocabulary) const;

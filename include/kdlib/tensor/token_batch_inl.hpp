@@ -166,6 +166,13 @@ inline TokenBatch TokenBatch::from_padded(std::span<const std::int64_t> ids, std
   return out;
 }
 
+inline std::string TokenBatch::place_of(std::int64_t token) const {
+  const auto next = std::upper_bound(offsets.begin(), offsets.end(), token);
+  const auto b = static_cast<std::size_t>(next - offsets.begin()) - 1;
+  if (b >= sources.size() || sources[b].empty()) return concat("token ", token);
+  return concat(sources[b], ": token ", token - offsets[b]);
+}
+
 inline void TokenBatch::check(std::int64_t vocabulary) const {
   require<ShapeError>(!offsets.empty() && offsets.front() == 0 && offsets.back() == tokens(),
                       "[TokenBatch] offsets must run from 0 to ", tokens());
@@ -180,8 +187,8 @@ inline void TokenBatch::check(std::int64_t vocabulary) const {
   require<ShapeError>(spans.empty() || spans.size() == ids.size(), "[TokenBatch] ", spans.size(), " span numbers for ",
                       ids.size(), " tokens");
   for (std::size_t i = 0; i < ids.size(); ++i)
-    require<InputError>(ids[i] >= 0 && ids[i] < vocabulary, "[TokenBatch] token ", i, " has id ", ids[i],
-                        ", outside the vocabulary of ", vocabulary);
+    require<InputError>(ids[i] >= 0 && ids[i] < vocabulary, "[TokenBatch] ", place_of(static_cast<std::int64_t>(i)),
+                        " has id ", ids[i], ", outside the vocabulary of ", vocabulary);
   for (const float w : weights)
     require<InputError>(std::isfinite(w) && w >= 0, "[TokenBatch] a row weight is negative or not finite");
 }

@@ -81,6 +81,7 @@ inline void DistilCommand::add_models(bool needs_teacher) {
            "costs")
       .add("lora-rank", student.adapter.rank, "N", "rank of the adapters")
       .at_least(1)
+      .at_most(65535)
       .add("lora-alpha", student.adapter.alpha, "X", "adapters are scaled by alpha / rank")
       .above(0)
       .add("lora-targets", lora_targets_, "LIST",

@@ -22,6 +22,25 @@ struct FileSetting {
   std::vector<std::string> values;
 };
 
+/// An option whose value in a config file is not its present one, both as canonical texts.
+struct SettingDifference {
+  std::string name, in_file, now;
+};
+
+enum class OptionKind : std::uint8_t { text, boolean, optional_boolean, int32, int64, uint64, real32, real64, list };
+
+/// One option: its target holds the present value.
+struct OptionItem {
+  std::string name, value_name, help, unit, group, default_text;
+  OptionKind kind = OptionKind::text;
+  void* target = nullptr;            // a variable of the kind: std::string, bool, std::optional<bool>, int, ...
+  std::vector<std::string> choices;  // of a text; empty: any
+  std::optional<double> least, most, above;
+  bool required = false, positional = false;
+  bool set = false;    // the config file or the command line has it
+  bool given = false;  // the command line has it, or the config file with another value than without it
+};
+
 /// Example:
 ///
 ///     int steps = 30;  std::string loss = "forward_kl";  bool dry_run = false;
@@ -34,6 +53,7 @@ struct FileSetting {
 ///
 /// Written `--steps 5` or `--steps=5`; a bool is a switch (`--dry-run`, `--dry-run=off`), an optional<bool> takes on,
 /// off or auto, a list takes all values up to the next `--name` and may be repeated. Targets must outlive the Options.
+/// Numbers must be finite and texts UTF-8: what a run writes (config.yaml, checkpoints) must be readable again.
 class Options {
  public:
   Options(std::string program, std::string purpose);
@@ -75,38 +95,39 @@ class Options {
 
   void parse(int argc, const char* const* argv);
 
-  /// True when the config file or the command line set it.
+  /// True when somebody asked for it: the command line has it, or the config file has it with another value than the
+  /// default or preset. A config file of every option, as yaml() writes it, asks for what differs and for nothing else.
   bool given(std::string_view name) const;
 
-  /// Every option with its present value as text, in table order (numbers in their shortest exact form).
+  /// Every option with its present value as canonical text, in table order: numbers in their shortest exact form, on
+  /// and off, the values of a list with spaces between them (quoted where one holds a space or a quote, or is empty).
   std::vector<std::pair<std::string, std::string>> settings() const;
+
+  /// Options whose value in a config file is not the present one. Texts that mean the same are equal (1e-3 and 0.001,
+  /// on and true); keys that are no options are passed over. UsageError where a value cannot be read.
+  std::vector<SettingDifference> differences(const std::vector<FileSetting>& file) const;
 
   /// All settings as YAML that `--config` reads back.
   std::string yaml() const;
 
+  /// The table, in order of declaration.
+  const std::vector<OptionItem>& items() const { return items_; }
+
   std::string help() const;
 
  private:
-  enum class Kind : std::uint8_t { text, boolean, optional_boolean, int32, int64, uint64, real32, real64, list };
-  struct Item {
-    std::string name, value_name, help, unit, group, default_text;
-    Kind kind = Kind::text;
-    void* target = nullptr;
-    std::vector<std::string> choices;
-    std::optional<double> least, most, above;
-    bool required = false, positional = false, given = false;
-  };
+  using Kind = OptionKind;
+  using Item = OptionItem;
 
   Options& push(const char* name, Kind kind, void* target, const char* value_name, const char* help, const char* unit);
   Item& last();
   const Item* find(std::string_view name) const;
   Item& find_or_refuse(std::string_view name, const std::string& where);
   std::vector<FileSetting> read_command_line(int argc, const char* const* argv);
+  FileSetting read_option(int argc, const char* const* argv, int& i);
+  void apply_preset(const std::vector<FileSetting>& flags, const std::vector<FileSetting>& file,
+                    const std::string& where);
   void apply(const std::vector<FileSetting>& settings, const std::string& where);
-  void assign(Item& item, const std::vector<std::string>& values, const std::string& where);
-  void assign_number(Item& item, const std::string& value, const std::string& where);
-  void check_rules(const Item& item, const std::string& where) const;
-  static std::string text_of(const Item& item);
   std::string usage() const;
 
   std::string program_, purpose_, group_ = "Options", config_;

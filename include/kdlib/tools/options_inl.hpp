@@ -4,79 +4,11 @@
 #define KDLIB_TOOLS_OPTIONS_INL_HPP
 
 #include <algorithm>
-#include <charconv>
-#include <limits>
 
+#include "kdlib/tools/option_values_inl.hpp"
 #include "kdlib/tools/options.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-namespace detail {
-
-inline std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1] ? 1u : 0u)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-/// Shortest text that reads back as the same number.
-template <class N>
-std::string number_text(N number) {
-  char buffer[64];
-  const auto result = std::to_chars(buffer, buffer + sizeof buffer, number);
-  return std::string(buffer, result.ptr);
-}
-
-/// The whole text as a number, or false.
-template <class N>
-bool read_number(const std::string& text, N& number) {
-  const char* begin = text.data();
-  const char* end = begin + text.size();
-  if (begin != end && *begin == '+') ++begin;
-  const auto result = std::from_chars(begin, end, number);
-  return result.ec == std::errc() && result.ptr == end && begin != end;
-}
-
-inline bool read_switch(const std::string& text, bool& value) {
-  if (text == "on" || text == "true" || text == "yes" || text == "1") return value = true, true;
-  if (text == "off" || text == "false" || text == "no" || text == "0") return value = false, true;
-  return false;
-}
-
-/// A double-quoted YAML (and JSON) string.
-inline std::string quoted(std::string_view text) {
-  static constexpr char hex[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') (out += '\\') += c;
-    else if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else if (u < 0x20 || u == 0x7F) ((out += "\\u00") += hex[u >> 4]) += hex[u & 15u];
-    else out += c;
-  }
-  return out + "\"";
-}
-
-inline std::string joined(const std::vector<std::string>& parts, const char* separator) {
-  std::string out;
-  for (const std::string& part : parts) {
-    if (!out.empty()) out += separator;
-    out += part;
-  }
-  return out;
-}
-
-}  // namespace detail
 
 inline Options::Options(std::string program, std::string purpose)
     : program_(std::move(program)), purpose_(std::move(purpose)) {}
@@ -97,7 +29,7 @@ inline Options& Options::push(const char* name, Kind kind, void* target, const c
   item.help = help;
   item.unit = unit;
   item.group = group_;
-  item.default_text = text_of(item);
+  item.default_text = detail::option_text(item);
   items_.push_back(std::move(item));
   return *this;
 }
@@ -187,6 +119,29 @@ inline Options::Item& Options::find_or_refuse(std::string_view name, const std::
   fail<UsageError>(where, where.empty() ? "unknown option --" : "unknown key ", name, hint);
 }
 
+/// The option argv[i] with its values; i stays on the last word of it.
+inline FileSetting Options::read_option(int argc, const char* const* argv, int& i) {
+  const std::string word = argv[i];
+  const std::size_t equals = word.find('=');
+  const std::string name = word.substr(2, equals == std::string::npos ? std::string::npos : equals - 2);
+  const Item& item = find_or_refuse(name, "");
+  FileSetting setting{name, {}};
+  if (equals != std::string::npos) {
+    setting.values.push_back(word.substr(equals + 1));
+    return setting;
+  }
+  if (item.kind == Kind::boolean) {
+    setting.values.emplace_back("on");
+    return setting;
+  }
+  while (i + 1 < argc && std::string_view(argv[i + 1]).rfind("--", 0) != 0) {
+    setting.values.emplace_back(argv[++i]);
+    if (item.kind != Kind::list) break;
+  }
+  require<UsageError>(!setting.values.empty(), "--", name, " needs a value (", item.value_name, ")");
+  return setting;
+}
+
 inline std::vector<FileSetting> Options::read_command_line(int argc, const char* const* argv) {
   std::vector<FileSetting> out;
   std::vector<Item*> open;  // positional arguments not yet seen
@@ -201,21 +156,9 @@ inline std::vector<FileSetting> Options::read_command_line(int argc, const char*
       out.push_back({open[taken++]->name, {word}});
       continue;
     }
-    const std::size_t equals = word.find('=');
-    const std::string name = word.substr(2, equals == std::string::npos ? std::string::npos : equals - 2);
-    const Item& item = find_or_refuse(name, "");
-    FileSetting setting{name, {}};
-    if (equals != std::string::npos) {
-      setting.values.push_back(word.substr(equals + 1));
-    } else if (item.kind == Kind::boolean) {
-      setting.values.emplace_back("on");
-    } else {
-      while (i + 1 < argc && std::string_view(argv[i + 1]).rfind("--", 0) != 0) {
-        setting.values.emplace_back(argv[++i]);
-        if (item.kind != Kind::list) break;
-      }
-      require<UsageError>(!setting.values.empty(), "--", name, " needs a value (", item.value_name, ")");
-    }
+    FileSetting setting = read_option(argc, argv, i);
+    const std::string& name = setting.key;
+    const Item& item = *find(name);
     const auto same = std::find_if(out.begin(), out.end(), [&](const FileSetting& s) { return s.key == name; });
     if (same != out.end() && item.kind == Kind::list) {
       same->values.insert(same->values.end(), setting.values.begin(), setting.values.end());
@@ -227,38 +170,44 @@ inline std::vector<FileSetting> Options::read_command_line(int argc, const char*
   return out;
 }
 
+namespace detail {
+/// The only value of a key, or an empty text.
+inline std::string single_value(const std::vector<FileSetting>& all, const char* key) {
+  for (const FileSetting& s : all)
+    if (s.key == key && s.values.size() == 1) return s.values[0];
+  return {};
+}
+}  // namespace detail
+
 inline void Options::parse(int argc, const char* const* argv) {
   const std::vector<FileSetting> flags = read_command_line(argc, argv);
   std::vector<FileSetting> file;
-  const auto value_in = [](const std::vector<FileSetting>& all, const char* key) {
-    for (const FileSetting& s : all)
-      if (s.key == key && s.values.size() == 1) return s.values[0];
-    return std::string();
-  };
   std::string where;
-  if (const std::string path = value_in(flags, "config"); read_config_ != nullptr && !path.empty()) {
+  if (const std::string path = detail::single_value(flags, "config"); read_config_ != nullptr && !path.empty()) {
     where = path + ": ";
     file = read_config_(path);
   }
-  if (apply_preset_ != nullptr) {
-    std::string name = value_in(flags, "preset");
-    if (name.empty()) name = value_in(file, "preset");
-    if (name.empty()) name = *preset_;
-    if (!name.empty()) {
-      Item& item = find_or_refuse("preset", where);
-      const bool given = item.given;
-      assign(item, {name}, "");
-      item.given = given;
-      apply_preset_(preset_context_, name);
-    }
-  }
+  apply_preset(flags, file, where);
   apply(file, where);
   apply(flags, "");
   for (const Item& item : items_) {
-    require<UsageError>(!item.required || item.given, item.positional ? "missing argument " : "missing option --",
+    require<UsageError>(!item.required || item.set, item.positional ? "missing argument " : "missing option --",
                         item.name, "\n", usage());
-    check_rules(item, item.given ? "" : "default of ");
+    detail::check_option(item, item.set ? "" : "default of ");
   }
+}
+
+inline void Options::apply_preset(const std::vector<FileSetting>& flags, const std::vector<FileSetting>& file,
+                                  const std::string& where) {
+  if (apply_preset_ == nullptr) return;
+  std::string name = detail::single_value(flags, "preset");
+  if (name.empty()) name = detail::single_value(file, "preset");
+  if (name.empty()) name = *preset_;
+  if (name.empty()) return;
+  Item& item = find_or_refuse("preset", where);
+  detail::assign_option(item, {name}, "");
+  item.given = name != item.default_text;
+  apply_preset_(preset_context_, name);
 }
 
 inline void Options::apply(const std::vector<FileSetting>& settings, const std::string& where) {
@@ -266,102 +215,11 @@ inline void Options::apply(const std::vector<FileSetting>& settings, const std::
     const Item* known = find(setting.key);  // positional names are valid keys here: read_command_line has resolved them
     Item& item = known != nullptr && (known->positional || where.empty()) ? const_cast<Item&>(*known)
                                                                           : find_or_refuse(setting.key, where);
-    assign(item, setting.values, where);
-    item.given = true;
+    const std::string before = detail::option_text(item);
+    detail::assign_option(item, setting.values, where);
+    item.set = true;
+    item.given = item.given || where.empty() || detail::option_text(item) != before;
   }
-}
-
-inline void Options::assign(Item& item, const std::vector<std::string>& values, const std::string& where) {
-  if (item.kind == Kind::list) {
-    *static_cast<std::vector<std::string>*>(item.target) = values;
-    return check_rules(item, where);
-  }
-  require<UsageError>(values.size() == 1, where, "--", item.name, " takes one value, got ", values.size());
-  const std::string& value = values[0];
-  bool on = false;
-  switch (item.kind) {
-    case Kind::text:
-      *static_cast<std::string*>(item.target) = value;
-      break;
-    case Kind::boolean:
-      require<UsageError>(detail::read_switch(value, on), where, "--", item.name, " is '", value,
-                          "'; it must be on or off");
-      *static_cast<bool*>(item.target) = on;
-      break;
-    case Kind::optional_boolean:
-      if (value == "auto") static_cast<std::optional<bool>*>(item.target)->reset();
-      else {
-        require<UsageError>(detail::read_switch(value, on), where, "--", item.name, " is '", value,
-                            "'; it must be on, off or auto");
-        *static_cast<std::optional<bool>*>(item.target) = on;
-      }
-      break;
-    default:
-      assign_number(item, value, where);
-  }
-  check_rules(item, where);
-}
-
-inline void Options::assign_number(Item& item, const std::string& value, const std::string& where) {
-  bool ok = false;
-  const char* kind = "a whole number";
-  switch (item.kind) {
-    case Kind::int32:
-      ok = detail::read_number(value, *static_cast<int*>(item.target));
-      break;
-    case Kind::int64:
-      ok = detail::read_number(value, *static_cast<std::int64_t*>(item.target));
-      break;
-    case Kind::uint64:
-      ok = detail::read_number(value, *static_cast<std::uint64_t*>(item.target)), kind = "a whole number >= 0";
-      break;
-    case Kind::real32:
-      ok = detail::read_number(value, *static_cast<float*>(item.target)), kind = "a number";
-      break;
-    default:
-      ok = detail::read_number(value, *static_cast<double*>(item.target)), kind = "a number";
-      break;
-  }
-  require<UsageError>(ok, where, "--", item.name, " is '", value, "'; it must be ", kind);
-}
-
-inline void Options::check_rules(const Item& item, const std::string& where) const {
-  double value = 0;
-  switch (item.kind) {
-    case Kind::int32:
-      value = *static_cast<const int*>(item.target);
-      break;
-    case Kind::int64:
-      value = static_cast<double>(*static_cast<const std::int64_t*>(item.target));
-      break;
-    case Kind::uint64:
-      value = static_cast<double>(*static_cast<const std::uint64_t*>(item.target));
-      break;
-    case Kind::real32:
-      value = static_cast<double>(*static_cast<const float*>(item.target));
-      break;
-    case Kind::real64:
-      value = *static_cast<const double*>(item.target);
-      break;
-    case Kind::text: {
-      const std::string& text = *static_cast<const std::string*>(item.target);
-      if (item.choices.empty() || std::find(item.choices.begin(), item.choices.end(), text) != item.choices.end())
-        return;
-      if (text == item.default_text) return;  // an empty default: nothing chosen
-      fail<UsageError>(where, "--", item.name, " is '", text, "'; it must be one of ",
-                       detail::joined(item.choices, ", "));
-    }
-    default:
-      return;
-  }
-  const auto refuse = [&](const char* relation, double bound) {
-    fail<UsageError>(where, "--", item.name, " is ", detail::number_text(value), "; it must be ", relation,
-                     detail::number_text(bound));
-  };
-  require<UsageError>(value == value, where, "--", item.name, " is not a number");
-  if (item.least && value < *item.least) refuse(">= ", *item.least);
-  if (item.most && value > *item.most) refuse("<= ", *item.most);
-  if (item.above && !(value > *item.above)) refuse("> ", *item.above);
 }
 
 inline bool Options::given(std::string_view name) const {
@@ -370,35 +228,20 @@ inline bool Options::given(std::string_view name) const {
   return item->given;
 }
 
-inline std::string Options::text_of(const Item& item) {
-  switch (item.kind) {
-    case Kind::text:
-      return *static_cast<const std::string*>(item.target);
-    case Kind::boolean:
-      return *static_cast<const bool*>(item.target) ? "on" : "off";
-    case Kind::optional_boolean: {
-      const auto& value = *static_cast<const std::optional<bool>*>(item.target);
-      return !value ? "auto" : *value ? "on" : "off";
-    }
-    case Kind::int32:
-      return detail::number_text(*static_cast<const int*>(item.target));
-    case Kind::int64:
-      return detail::number_text(*static_cast<const std::int64_t*>(item.target));
-    case Kind::uint64:
-      return detail::number_text(*static_cast<const std::uint64_t*>(item.target));
-    case Kind::real32:
-      return detail::number_text(*static_cast<const float*>(item.target));
-    case Kind::real64:
-      return detail::number_text(*static_cast<const double*>(item.target));
-    case Kind::list:
-      return detail::joined(*static_cast<const std::vector<std::string>*>(item.target), " ");
-  }
-  return {};
-}
-
 inline std::vector<std::pair<std::string, std::string>> Options::settings() const {
   std::vector<std::pair<std::string, std::string>> out;
-  for (const Item& item : items_) out.emplace_back(item.name, text_of(item));
+  for (const Item& item : items_) out.emplace_back(item.name, detail::option_text(item));
+  return out;
+}
+
+inline std::vector<SettingDifference> Options::differences(const std::vector<FileSetting>& file) const {
+  std::vector<SettingDifference> out;
+  for (const FileSetting& setting : file) {
+    const Item* item = find(setting.key);
+    if (item == nullptr) continue;
+    std::string in_file = detail::canonical_option_text(*item, setting.values, ""), now = detail::option_text(*item);
+    if (in_file != now) out.push_back({item->name, std::move(in_file), std::move(now)});
+  }
   return out;
 }
 
@@ -413,7 +256,7 @@ inline std::string Options::yaml() const {
         parts.push_back(detail::quoted(part));
       out += "[" + detail::joined(parts, ", ") + "]";
     } else {
-      out += item.kind == Kind::text ? detail::quoted(text_of(item)) : text_of(item);
+      out += item.kind == Kind::text ? detail::quoted(detail::option_text(item)) : detail::option_text(item);
     }
     if (!item.unit.empty()) out += "  # " + item.unit;
     out += "\n";

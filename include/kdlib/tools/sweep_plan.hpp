@@ -21,9 +21,16 @@ struct SweepRun {
 /// Runs are the product of the axes in the order of the file, the last one fastest. The axis `seed` is what means are
 /// taken over.
 struct SweepPlan {
+  static constexpr std::size_t max_runs = 50'000;         // of a sweep that can be run
+  static constexpr std::size_t max_grid = 1'000'000'000;  // of one whose size can still be told
+  static constexpr std::size_t previewed_runs = 20;       // of a grid between the two
+
   std::string path, out;
   std::vector<std::string> axes;
-  std::vector<SweepRun> runs;
+  std::size_t grid_size = 0;   // product of the axes, before `except`
+  std::vector<SweepRun> runs;  // all of them; of a grid above max_runs the first ones alone
+
+  bool too_large() const { return grid_size > max_runs; }
 
   std::string folder(const SweepRun& run) const;  // out/runs/<name>
   /// Position of the axis `seed`; axes.size() where there is none.
@@ -35,7 +42,8 @@ struct SweepPlan {
 ///   settings   any settings of distil, for every run
 ///   grid       axis: a list of values of the setting of that name, or a mapping of labels to several settings
 ///   except     list of mappings axis: label (or list of labels); runs that fit one are left out
-/// `--out` and `--resume` belong to the sweep and are refused. UsageError names file and line.
+/// `--out` and `--resume` belong to the sweep and are refused, and so is a grid above max_grid. UsageError names file
+/// and line.
 SweepPlan read_sweep(const std::string& path);
 
 /// The command line of a run, without the program.

@@ -92,10 +92,9 @@ class SweepReader {
         for (const auto& value : entry.second) values.push_back({scalar(value, axis), {{axis, {value.Scalar()}}}});
       }
       check(!values.empty(), entry.second, axis + " has no values");
-      for (std::size_t i = 0; i < values.size(); ++i)
-        for (std::size_t j = 0; j < i; ++j)
-          check(values[i].label != values[j].label, entry.second,
-                axis + " has the value " + values[i].label + " twice");
+      std::set<std::string_view> labels;
+      for (const SweepValue& value : values)
+        check(labels.insert(value.label).second, entry.second, axis + " has the value " + value.label + " twice");
       plan_.axes.push_back(axis);
       axes_.push_back(std::move(values));
     }
@@ -164,19 +163,40 @@ class SweepReader {
     else *at = setting;
   }
 
+  /// The product of the axes, refused where nobody could wait for it.
+  std::size_t grid_size() const {
+    std::size_t size = 1;
+    std::string factors;
+    for (const auto& axis : axes_) {
+      factors += concat(factors.empty() ? "" : " x ", axis.size());
+      const bool fits = size <= SweepPlan::max_grid && axis.size() <= SweepPlan::max_grid / size;
+      size = fits ? size * axis.size() : SweepPlan::max_grid + 1;
+    }
+    require<UsageError>(size <= SweepPlan::max_grid, plan_.path, ": the grid has ", factors, " runs; a sweep may have ",
+                        SweepPlan::max_runs, " at most: leave out values, or split the file");
+    return size;
+  }
+
+  SweepRun run_at(const std::vector<std::size_t>& index) const {
+    SweepRun run;
+    for (const FileSetting& s : settings_) put(run.settings, s);
+    for (std::size_t a = 0; a < axes_.size(); ++a) {
+      const SweepValue& value = axes_[a][index[a]];
+      run.labels.push_back(value.label);
+      run.name += (a == 0 ? "" : ",") + folder_text(plan_.axes[a]) + "=" + folder_text(value.label);
+      for (const FileSetting& s : value.settings) put(run.settings, s);
+    }
+    return run;
+  }
+
   void multiply() {
     check_excluded();
+    plan_.grid_size = grid_size();
+    const std::size_t most = plan_.too_large() ? SweepPlan::previewed_runs : SweepPlan::max_runs;
     std::vector<std::size_t> index(axes_.size(), 0);
     std::set<std::string> names;
-    for (bool more = true; more;) {
-      SweepRun run;
-      for (const FileSetting& s : settings_) put(run.settings, s);
-      for (std::size_t a = 0; a < axes_.size(); ++a) {
-        const SweepValue& value = axes_[a][index[a]];
-        run.labels.push_back(value.label);
-        run.name += (a == 0 ? "" : ",") + folder_text(plan_.axes[a]) + "=" + folder_text(value.label);
-        for (const FileSetting& s : value.settings) put(run.settings, s);
-      }
+    for (bool more = true; more && plan_.runs.size() < most;) {
+      SweepRun run = run_at(index);
       if (!left_out(run)) {
         require<UsageError>(names.insert(run.name).second, plan_.path, ": two runs would have the folder ", run.name,
                             ": give their labels different letters");

@@ -26,6 +26,8 @@ struct SweepSettings {
   std::string program;  // distil
   int jobs = 1;         // children at once
   int threads = 0;      // of each child whose settings name none; 0: its own default
+  double patience =
+      60;  // seconds to wait for a process that still holds a run (one that is ending, or another sweep's)
 };
 
 /// Called when a run starts, while runs are going on (every second) and when one ends.
@@ -36,8 +38,9 @@ struct SweepProgress {
 };
 
 /// Starts the runs in order, `jobs` at a time, each with its output in out/logs/<name>.log, and waits for them. Answers
-/// the status of each. A child is asked to stop (SIGTERM: distil saves and ends) when `stop` says so or when this
-/// process dies; then the rest stays missing.
+/// the status of each. A log is locked for the life of its child, whatever becomes of this process: a run whose log is
+/// held is put off, and fails after `patience`. A child is asked to stop (SIGTERM: distil saves and ends) when `stop`
+/// says so or when this process dies; then the rest stays missing.
 std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs,
                                    const SweepSettings& settings, const std::function<bool()>& stop,
                                    const std::function<void(const SweepProgress&)>& progress);
@@ -47,7 +50,9 @@ struct ChildOutput {
   int status = -1;
   std::string text;
 };
-ChildOutput run_child(const std::string& program, const std::vector<std::string>& arguments, const std::string& log);
+/// The child is told to end when `stop` says so.
+ChildOutput run_child(const std::string& program, const std::vector<std::string>& arguments,
+                      const std::function<bool()>& stop);
 
 KDLIB_NAMESPACE_END
 

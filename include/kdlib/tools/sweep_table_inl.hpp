@@ -57,6 +57,23 @@ inline std::vector<std::string> sweep_cells(const SweepRow& row) {
   return out;
 }
 
+/// A label or message as one cell of a Markdown table: its own marks are no marks, control characters are visible.
+inline std::string markdown_text(std::string_view text) {
+  std::string out;
+  const std::string shown = terminal_text(text);
+  for (std::size_t i = 0; i < shown.size(); ++i) {
+    const char c = shown[i];
+    if (c == '\n' || c == '\t') {
+      out += ' ';
+      continue;
+    }
+    const bool ends_link_text = c == ']' && i + 1 < shown.size() && shown[i + 1] == '(';
+    if (ends_link_text || std::string_view("\\`*<>|&#~").find(c) != std::string_view::npos) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
 /// What is not there, with its reason: one line a run.
 inline std::vector<std::string> sweep_problems(const SweepPlan& plan, const SweepResult& result) {
   std::vector<std::string> out;
@@ -137,7 +154,7 @@ inline SweepResult collect_sweep(const SweepPlan& plan) {
 inline std::string sweep_markdown(const SweepPlan& plan, const SweepResult& result) {
   std::string out;
   const auto line = [&out](const std::vector<std::string>& cells) {
-    for (const std::string& cell : cells) out += "| " + cell + " ";
+    for (const std::string& cell : cells) out += "| " + detail::markdown_text(cell) + " ";
     out += "|\n";
   };
   const std::vector<std::string> header = detail::sweep_header(result);
@@ -148,7 +165,7 @@ inline std::string sweep_markdown(const SweepPlan& plan, const SweepResult& resu
   out += concat("\n", detail::sweep_note, "\n");
   const std::vector<std::string> problems = detail::sweep_problems(plan, result);
   if (!problems.empty()) out += concat("\n", problems.size(), " of ", plan.runs.size(), " runs have no result:\n\n");
-  for (const std::string& problem : problems) out += "- " + problem + "\n";
+  for (const std::string& problem : problems) out += "- " + detail::markdown_text(problem) + "\n";
   return out;
 }
 

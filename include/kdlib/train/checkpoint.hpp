@@ -20,9 +20,9 @@ struct NoExtraFiles {
 }  // namespace detail
 
 /// `<path>/checkpoints/<step>/` holds parameters.safetensors (those that were trained), optimizer.safetensors,
-/// elapsed.json (the one file in which two equal runs differ) and state.json; it is written as `<step>.partial` and
-/// renamed when all of it is on disk.
-/// `<path>/best/` holds parameters.safetensors of the best state, replaced in one rename.
+/// elapsed.json (the one file in which two equal runs differ), state.json and checksums.json (XXH64 of every other
+/// file); it is written as `<step>.partial` and renamed when all of it is on disk.
+/// `<path>/best/` holds parameters.safetensors of the best state, replaced in one rename, with a checksum in it.
 /// IoError, naming the path, where the disk is full or the folder refused: what was complete before stays as it was.
 class Directory {
  public:
@@ -32,15 +32,21 @@ class Directory {
   template <class Extra = detail::NoExtraFiles>
   void save(const TrainState& state, Extra&& extra = {});
 
-  /// The newest complete checkpoint. Folders that are not complete are passed over, see notes(). FormatError where a
-  /// complete one cannot be read: remove its folder to go on from the one before.
+  /// The newest complete checkpoint whose files have the bytes that were written. Damaged ones and folders that are not
+  /// complete are passed over and named in notes(). FormatError where there are checkpoints and all are damaged;
+  /// ConfigError where another version of kdlib wrote the newest.
   std::optional<TrainState> latest();
+
+  /// Renames the damaged checkpoints that the last latest() passed over to `<step>.damaged`, so that they are neither
+  /// kept in place of good ones nor read again.
+  void set_damaged_aside();
 
   /// Replaces the best state by the parameters of this one. `extra(folder)` may add files, each replaced atomically.
   template <class Extra = detail::NoExtraFiles>
   void save_best(const TrainState& state, Extra&& extra = {});
 
-  /// Step, value and parameters of the best state; the other members are empty.
+  /// Step, value and parameters of the best state; the other members are empty. FormatError where its bytes are not
+  /// those that were written.
   std::optional<TrainState> best() const;
 
   /// Removes all but the `keep` newest checkpoints; 0 keeps all.
@@ -64,6 +70,7 @@ class Directory {
 
   std::string path_;
   std::vector<std::string> notes_;
+  std::vector<std::int64_t> damaged_;  // found by the last latest()
 };
 
 /// For runs that nobody will continue.

@@ -12,8 +12,8 @@ KDLIB_NAMESPACE_BEGIN
 /// Name and vector instruction sets of this machine's CPU, as far as the system tells.
 std::string cpu_description();
 
-/// Size and a 64-bit hash of the running program's file: two builds differ, two runs of one build do not. "unknown"
-/// where the system does not show the file.
+/// Checksum (io/checksum.hpp) and size of the running program's file: two builds differ, two runs of one build do not.
+/// "unknown" where the system does not show the file.
 std::string program_id();
 
 /// "threads", "cpu", "program", "device", and "backend" where Kernels<D, T>::environment() names its libraries.

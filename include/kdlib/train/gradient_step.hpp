@@ -27,6 +27,7 @@ struct GradientSettings {
 struct StepSums {
   LossSum loss;
   RowMetrics metrics;
+  RowSpread kl;                    // of KL(teacher || student) over the step's rows; empty without teacher rows
   ExpertUse experts;               // empty where the student has no mixtures
   std::vector<LossSum> span_loss;  // of each span that has rows, by number
 };

@@ -3,6 +3,7 @@
 #ifndef KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
 #define KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
 
+#include "kdlib/loss/head_loss.hpp"
 #include "kdlib/train/gradient_step.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -42,19 +43,10 @@ auto record_forward(Student& student, const TokenBatch& batch, bool recompute, d
     return student.forward_training(batch);
   }
 }
-/// head_loss of kdlib/loss/head_loss.hpp, found where the program includes it: the trainer itself knows no loss.
-template <class Loss, class T, class D, class Targets>
-HeadLossResult student_loss(const Loss& loss, const HeadView<T, D>& head, View<const T, D> hidden,
-                            const Targets& targets, const RowInputs& rows, double scale, View<T, D> gradient,
-                            Parameter<T, D>* head_parameter, const GradientSettings& s) {
-  if (s.workspace_bytes > 0)
-    return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter,
-                     {.workspace_bytes = s.workspace_bytes,
-                      .metrics = true,
-                      .jensen_shannon = s.jensen_shannon,
-                      .row_values = s.spans});
-  return head_loss(loss, head, hidden, targets, rows, scale, gradient, head_parameter,
-                   {.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans});
+inline HeadLossSettings head_loss_settings(const GradientSettings& s) {
+  HeadLossSettings out{.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans};
+  if (s.workspace_bytes > 0) out.workspace_bytes = s.workspace_bytes;
+  return out;
 }
 
 /// Codes that follow trained parameters (Decoder::hold_codes) are made once for the micro-batches of a step.
@@ -149,10 +141,11 @@ void GradientStep<Student, Objective>::add_batch(Student& student, Objective& ob
   const View<T, D> row_gradient = buffer_.gradient(count, width);
   const RowInputs inputs{rows.label, rows.weight, rows.behaviour};
   const HeadLossResult result =
-      detail::student_loss(objective.loss(), student.head(), row_hidden, objective.teacher().targets(0, count), inputs,
-                           scale, row_gradient, student.head_parameter(), settings_);
+      head_loss(objective.loss(), student.head(), row_hidden, objective.teacher().targets(0, count), inputs, scale,
+                row_gradient, student.head_parameter(), detail::head_loss_settings(settings_));
   sums.loss += result.loss;
   sums.metrics += result.metrics;
+  sums.kl += result.kl;
   if (settings_.spans) detail::add_span_losses(sums.span_loss, rows, result.row_values);
   student.backward(buffer_.scatter(row_gradient, rows.token, batch.tokens()));
 }

@@ -15,9 +15,20 @@ KDLIB_NAMESPACE_BEGIN
 template <class T, class D>
 HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor);
 
-/// Overwrites the tensor's elements. ConfigError, naming the tensor, where type or shape differ.
+/// The tensor of this name, or nullptr.
+const HostTensor* find_tensor(const std::vector<HostTensor>& tensors, const std::string& name);
+
+/// ConfigError, naming the tensor, where type or shape differ.
+template <class T, class D>
+void check_host_tensor(const HostTensor& from, const Tensor<T, D>& to);
+
+/// Overwrites the tensor's elements. Errors as check_host_tensor.
 template <class T, class D>
 void from_host_tensor(const HostTensor& from, Tensor<T, D>& to);
+
+/// What load_parameters would refuse, without touching the parameters.
+template <class T, class D>
+void check_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to);
 
 /// Overwrites the parameters of these names: the way to load Directory::best() into a model. ConfigError where the
 /// model has no parameter of a name, or another shape.

@@ -3,7 +3,6 @@
 #ifndef KDLIB_TRAIN_HOST_TENSORS_INL_HPP
 #define KDLIB_TRAIN_HOST_TENSORS_INL_HPP
 
-#include <algorithm>
 #include <type_traits>
 
 #include "kdlib/train/host_tensors.hpp"
@@ -28,23 +27,43 @@ HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor) {
   return out;
 }
 
+inline const HostTensor* find_tensor(const std::vector<HostTensor>& tensors, const std::string& name) {
+  for (const HostTensor& tensor : tensors)
+    if (tensor.name == name) return &tensor;
+  return nullptr;
+}
+
 template <class T, class D>
-void from_host_tensor(const HostTensor& from, Tensor<T, D>& to) {
+void check_host_tensor(const HostTensor& from, const Tensor<T, D>& to) {
   require<ConfigError>(from.dtype == dtype_of<T>() && from.shape == to.shape(), "[resume] ", from.name, " is ",
                        from.shape, " in the checkpoint and ", to.shape(),
                        " here (or has another scalar type): the checkpoint belongs to another model");
+}
+
+template <class T, class D>
+void from_host_tensor(const HostTensor& from, Tensor<T, D>& to) {
+  check_host_tensor(from, to);
   Memory<D>::from_host(to.data(), from.data.get(), from.bytes);
+}
+
+namespace detail {
+template <class T, class D>
+Parameter<T, D>& parameter_of(const HostTensor& tensor, const std::vector<Parameter<T, D>*>& all) {
+  for (Parameter<T, D>* p : all)
+    if (p->name == tensor.name) return *p;
+  fail<ConfigError>("[resume] the model has no parameter ", tensor.name,
+                    ": the checkpoint belongs to another model or adapter");
+}
+}  // namespace detail
+
+template <class T, class D>
+void check_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to) {
+  for (const HostTensor& tensor : from) check_host_tensor(tensor, detail::parameter_of(tensor, to).value);
 }
 
 template <class T, class D>
 void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to) {
-  for (const HostTensor& tensor : from) {
-    const auto at =
-        std::find_if(to.begin(), to.end(), [&](const Parameter<T, D>* p) { return p->name == tensor.name; });
-    require<ConfigError>(at != to.end(), "[resume] the model has no parameter ", tensor.name,
-                         ": the checkpoint belongs to another model or adapter");
-    from_host_tensor(tensor, (*at)->value);
-  }
+  for (const HostTensor& tensor : from) from_host_tensor(tensor, detail::parameter_of(tensor, to).value);
 }
 
 KDLIB_NAMESPACE_END

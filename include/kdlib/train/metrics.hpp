@@ -13,6 +13,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+/// The last line of a file of metrics: its step (-1: none), where it begins and its text.
+struct LastMetricsLine {
+  std::int64_t step = -1;
+  std::uint64_t begin = 0, end = 0;
+  std::string text;
+};
+}  // namespace detail
+
 /// One object a line: {"step":20,"time":3.25,"tokens":1024.0,"train/loss":0.51}. Values keep the order in which they
 /// came; numbers have the fewest digits that read back exactly; NaN and infinities are null. The file is appended to
 /// and synced at each flush(). "time" and keys that end in _seconds or _per_s are the only values in which two equal
@@ -25,8 +34,9 @@ class JsonLines {
   void scalar(std::string_view name, std::int64_t step, double value);
   void flush();
 
-  /// Cuts every line behind `step` (-1: all) and what a killed process left of a line. FormatError when a line that
-  /// stays is not one of this class: the file belongs to something else and is not touched.
+  /// Cuts every line behind `step` (-1: all) and what a killed process left of a line. Scalars of `step` itself that
+  /// follow at once are added to its line. FormatError when a line that stays is not one of this class: the file
+  /// belongs to something else and is not touched.
   void rewind(std::int64_t step);
 
   const std::string& path() const { return file_.path(); }
@@ -37,6 +47,7 @@ class JsonLines {
   AppendFile file_;
   std::string line_;
   std::int64_t step_ = -1;
+  detail::LastMetricsLine last_;  // of the file after rewind(), while it may still grow
 };
 
 /// Keeps everything; for programs that draw curves, and tests.

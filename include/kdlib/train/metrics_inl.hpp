@@ -17,10 +17,10 @@ inline AppendFile open_metrics(const std::string& path) {
   return AppendFile(path);
 }
 
-/// Bytes of the lines up to and including `step`; a last line without its end is cut.
-inline std::uint64_t metrics_bytes_up_to(const std::string& path, std::int64_t step) {
+/// The last line of `step` or before it; a line without its end is passed over.
+inline LastMetricsLine last_metrics_line(const std::string& path, std::int64_t step) {
   const std::uint64_t total = file_size(path);
-  std::uint64_t keep = 0;
+  LastMetricsLine last;
   LineReader lines(path);
   while (const auto line = lines.next()) {
     const std::uint64_t end = lines.line_offset() + line->size() + 1;
@@ -28,10 +28,11 @@ inline std::uint64_t metrics_bytes_up_to(const std::string& path, std::int64_t s
     constexpr std::string_view head = "{\"step\":";
     require<FormatError>(line->substr(0, head.size()) == head, "[metrics] ", lines.place(),
                          ": not a line of metrics; move this file away or choose another folder");
-    if (Json::parse(std::string(*line), lines.place()).at("step").as_int() > step) break;
-    keep = end;
+    const std::int64_t found = Json::parse(std::string(*line), lines.place()).at("step").as_int();
+    if (found > step) break;
+    last = {found, lines.line_offset(), end, std::string(*line)};
   }
-  return keep;
+  return last;
 }
 }  // namespace detail
 
@@ -41,7 +42,7 @@ inline void JsonLines::scalar(std::string_view name, std::int64_t step, double v
   if (step != step_ || line_.empty()) {
     end_line();
     step_ = step;
-    line_ = concat("{\"step\":", step);
+    line_ = step == last_.step ? last_.text.substr(0, last_.text.rfind('}')) : concat("{\"step\":", step);
   }
   JsonWriter text(JsonStyle{0, NonFinite::null});
   text.begin_object().member(name, value).end_object();
@@ -51,6 +52,8 @@ inline void JsonLines::scalar(std::string_view name, std::int64_t step, double v
 
 inline void JsonLines::end_line() {
   if (line_.empty()) return;
+  if (step_ == last_.step) file_.truncate(last_.begin);  // the longer line takes its place
+  last_ = {};
   file_.write_line(line_ + "}");
   line_.clear();
 }
@@ -62,8 +65,8 @@ inline void JsonLines::flush() {
 
 inline void JsonLines::rewind(std::int64_t step) {
   flush();
-  const std::uint64_t keep = detail::metrics_bytes_up_to(file_.path(), step);
-  if (keep < file_.size()) file_.truncate(keep);
+  last_ = detail::last_metrics_line(file_.path(), step);
+  if (last_.end < file_.size()) file_.truncate(last_.end);
   step_ = -1;
 }
 

@@ -44,8 +44,11 @@ class RunHooks {
   /// Once, before the first step: where the run starts (0: from the beginning).
   virtual void on_start(std::int64_t step, std::int64_t steps) { static_cast<void>(step), static_cast<void>(steps); }
   virtual void on_step(const StepReport& report) { static_cast<void>(report); }
+  /// Asked after on_step. A sentence ends the run here as finished: it is stored, and a later run of the same store
+  /// finds a finished run and trains no step more, whatever its `steps`. Empty: go on.
+  virtual std::string finish_reason(const StepReport& report) { return static_cast<void>(report), std::string(); }
   /// Every `evaluate_every` steps and after the last one. Must depend on the student and fixed data only, or a resumed
-  /// run differs.
+  /// run differs. It may throw StopRequested: the run saves and ends, and evaluates when it is started again.
   virtual Evaluation evaluate(std::int64_t step) { return static_cast<void>(step), Evaluation{}; }
   /// Adds files to a checkpoint before it becomes visible, or to the folder of the best state (`best` is true; each
   /// file must then be replaced atomically).
@@ -58,13 +61,21 @@ class RunHooks {
   virtual void on_message(const std::string& text) { static_cast<void>(text); }
 };
 
+/// Which state a run leaves in the student, for a program to export, and which checkpoints stay.
+enum class SaveRule : std::uint8_t {
+  last,  // the state after the last step
+  best,  // the one with the lowest Evaluation::best_by; checkpoints still hold the last ones, so that a run can go on
+  all    // the last; and no checkpoint is removed, whatever `keep` says
+};
+
 /// Settings of one run.
 struct RunSettings {
-  std::int64_t steps = 0;           // > 0
-  std::int64_t micro_batches = 1;   // batches taken from the source for one step
-  double clip_norm = 0;             // limit of the global gradient norm; 0 = no clipping
-  std::int64_t save_every = 0;      // steps between checkpoints; 0 = only at the end and when stopped
-  std::int64_t keep = 2;            // newest checkpoints that stay; 0 = all
+  std::int64_t steps = 0;          // > 0
+  std::int64_t micro_batches = 1;  // batches taken from the source for one step
+  double clip_norm = 0;            // limit of the global gradient norm; 0 = no clipping
+  std::int64_t save_every = 0;     // steps between checkpoints; 0 = only at the end and when stopped
+  std::int64_t keep = 2;           // newest checkpoints that stay; 0 = all
+  SaveRule save = SaveRule::last;
   std::int64_t evaluate_every = 0;  // steps between calls of hooks->evaluate; 0 = never
   bool evaluate_first = false;      // also before the first step
   bool recompute = false;  // activations of each layer are computed again in the backward pass: less memory, more time
@@ -90,7 +101,9 @@ struct RunResult {
   double seconds = 0;           // spent in run(), earlier attempts included
   std::int64_t best_step = -1;  // -1: no evaluation has chosen one
   double best_value = 0;
-  bool finished = false;                // all steps are done
+  std::int64_t student_step = 0;        // the step whose parameters the student holds now (SaveRule)
+  bool finished = false;                // all steps are done, or there is a reason
+  std::string finish_reason{};          // of RunHooks::finish_reason
   bool stopped = false;                 // `stop` was set: run again to go on
   bool exhausted = false;               // the source ended before the steps did
   bool was_finished = false;            // nothing was left to do: the store held the finished run

@@ -72,9 +72,14 @@ class Pipeline {
   std::vector<RunResult> run(Sink&& sink, Store&& store);
 
  private:
-  /// Index of the stage to run first, from the store's newest checkpoint.
+  /// Where to begin: a stage, and the step at which it starts or started.
+  struct Opening {
+    std::size_t stage = 0;
+    std::int64_t first_step = 0;
+  };
+  /// From the store's newest checkpoint.
   template <class Store>
-  std::size_t open_stage(Store& store);
+  Opening open_stage(Store& store);
   template <class F>
   void each_stage(F&& f);
 

@@ -27,15 +27,20 @@ struct HostTensor {
 /// updates. Random numbers need no state: they are functions of seed and position (core/rng.hpp), and the seeds are
 /// among the settings.
 struct TrainState {
-  std::string stage;      // empty outside a pipeline
-  bool finished = false;  // the stage has taken all its steps
+  std::string stage;            // empty outside a pipeline
+  std::int64_t first_step = 0;  // where the stage began
+  bool finished = false;        // the stage has taken all its steps, or has the reason below
+  std::string finish_reason;    // of RunHooks::finish_reason; empty: none
   std::int64_t step = 0;
   std::int64_t skipped_steps = 0;  // of weight 0
   std::int64_t optimizer_steps = 0;
   double tokens = 0;            // weight of all rows trained on
   double seconds = 0;           // spent in run(), all attempts together
+  double loss = 0;              // of the last step
   std::int64_t best_step = -1;  // -1: no evaluation has chosen one
   double best_value = 0;
+  std::int64_t evaluated_step = -1;  // newest step whose evaluation is complete
+  bool evaluation_pending = false;   // this step's evaluation was due and was cut short by a request to stop
   std::string source_cursor;
   SettingsList settings;     // must be equal in a resumed run
   SettingsList environment;  // a difference is reported: results may then differ in the last bits
@@ -46,8 +51,8 @@ struct TrainState {
 /// A leg's place in a pipeline; the default is a run on its own.
 struct StageContext {
   std::string name;
-  std::int64_t first_step = 0;       // steps of the stages before
-  std::vector<std::string> carried;  // parameters that earlier stages trained: saved here too, or they would be lost
+  std::int64_t first_step = 0;         // steps of the stages before
+  std::vector<std::string> carried{};  // parameters that earlier stages trained: saved here too, or they would be lost
 };
 
 KDLIB_NAMESPACE_END

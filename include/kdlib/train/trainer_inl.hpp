@@ -98,6 +98,8 @@ inline void check_settings(const RunSettings& s) {
   require<ConfigError>(s.clip_norm >= 0, "[run] clip_norm is ", s.clip_norm, "; it must be 0 (no clipping) or above");
   require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0,
                        "[run] save_every, keep and evaluate_every must be 0 or above");
+  require<ConfigError>(s.save != SaveRule::best || (s.hooks != nullptr && s.evaluate_every > 0),
+                       "[run] save is best and nothing chooses it: set hooks and evaluate_every");
 }
 }  // namespace detail
 
@@ -117,6 +119,9 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
                 "0 = frozen); use "
                 "kd::only(\"*.mlp.*\"), kd::everything() or kd::ParameterGroups");
   detail::check_settings(settings);
+  require<ConfigError>(
+      settings.save != SaveRule::best || requires { store.best()->parameters; },
+      "[run] save is best and the store keeps no best state; use kd::Directory{path}");
   const detail::TrainableScope<T, D> scope(student_.parameters(), selection);
   require<ConfigError>(!scope.trained().empty(),
                        "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select "
@@ -142,10 +147,10 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
       require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first,
                            " is given twice; rename the one in RunSettings::settings");
   auto state = optimizer_.template state<T, D>(scope.trained(), scope.rates());
-  detail::TrainingRun<Student, SourceType, Objective, Schedule, decltype(state), std::remove_reference_t<Sink>,
-                      std::remove_reference_t<Store>>
-      run(student_, source_, objective_, schedule_, state, sink, store, settings, context, scope.trained(),
-          std::move(list));
+  using Types = detail::RunTypes<Student, SourceType, Objective, Schedule, decltype(state),
+                                 std::remove_reference_t<Sink>, std::remove_reference_t<Store>>;
+  const detail::RunParts<Types> parts{student_, source_, objective_, schedule_, state, sink, store};
+  detail::TrainingRun<Types> run(parts, settings, context, scope.trained(), std::move(list));
   return run.run();
 }
 

@@ -19,33 +19,48 @@ namespace detail {
 /// Seconds of a clock that only goes forward.
 double monotonic_seconds();
 
+/// The types of one run.
 template <class Student, class Source, class Objective, class Schedule, class OptimizerState, class Sink, class Store>
+struct RunTypes {
+  using StudentType = Student;
+  using SourceType = Source;
+  using ObjectiveType = Objective;
+  using ScheduleType = Schedule;
+  using StateType = OptimizerState;
+  using SinkType = Sink;
+  using StoreType = Store;
+};
+
+/// What a run works on; all of it is borrowed.
+template <class Types>
+struct RunParts {
+  typename Types::StudentType& student;
+  typename Types::SourceType& source;
+  typename Types::ObjectiveType& objective;
+  const typename Types::ScheduleType& schedule;
+  typename Types::StateType& state;
+  typename Types::SinkType& sink;
+  typename Types::StoreType& store;
+};
+
+template <class Types>
 class TrainingRun {
+  using Student = typename Types::StudentType;
+  using Source = typename Types::SourceType;
+  using Objective = typename Types::ObjectiveType;
   using T = typename Student::scalar_type;
   using D = typename Student::device_type;
 
-  static_assert(
-      requires(const std::vector<Parameter<T, D>*>& p) { measure_clip(p, 1.0); },
-      "kdlib: the gradient norm is missing: include kdlib/optim/clip.hpp (kdlib/kdlib.hpp does)");
-  static_assert(
-      requires(View<T, D> rows, const typename Objective::loss_type& loss, Student& s,
-               const typename Objective::teacher_type::targets_type& t) {
-        head_loss(loss, s.head(), View<const T, D>(rows), t, RowInputs{}, 1.0, rows, s.head_parameter(),
-                  {.metrics = true});
-      },
-      "kdlib: the fused head and loss is missing: include kdlib/loss/head_loss.hpp (kdlib/kdlib.hpp does)");
-
  public:
-  TrainingRun(Student& student, Source& source, Objective& objective, const Schedule& schedule, OptimizerState& state,
-              Sink& sink, Store& store, const RunSettings& settings, const StageContext& context,
+  TrainingRun(const RunParts<Types>& parts, const RunSettings& settings, const StageContext& context,
               const std::vector<Parameter<T, D>*>& trained, SettingsList list)
-      : student_(student),
-        source_(source),
-        objective_(objective),
-        schedule_(schedule),
-        state_(state),
-        sink_(sink),
-        store_(store),
+      : student_(parts.student),
+        source_(parts.source),
+        objective_(parts.objective),
+        schedule_(parts.schedule),
+        state_(parts.state),
+        sink_(parts.sink),
+        store_(parts.store),
         settings_(settings),
         context_(context),
         trained_(trained),
@@ -67,17 +82,22 @@ class TrainingRun {
 
   void start();
   void resume(const TrainState& saved);
+  void check_fits(const TrainState& saved);
   void check_same_settings(const TrainState& saved) const;
+  void check_tensors(const TrainState& saved);
+  void take_over(const TrainState& saved);
   void rewind_sink(std::int64_t step);
+  bool goes_on();
   bool take_step();
   bool fetch();
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
-  void log_metrics(const RowMetrics& m);
-  void log_experts(const ExpertUse& use);
+  void log_step(const StepReport& r, const StepTimes& times, const StepSums& sums);
   void scalar(std::string_view name, double value) { sink_.scalar(name, step_, value); }
   void evaluate_if_due(bool last);
   void save(bool finished);
+  void prune();
+  void give_best();
   TrainState capture(bool finished, bool with_moments) const;
   void message(std::string text);
   std::int64_t last_step() const { return context_.first_step + settings_.steps; }
@@ -87,10 +107,10 @@ class TrainingRun {
   Student& student_;
   Source& source_;
   Objective& objective_;
-  const Schedule& schedule_;
-  OptimizerState& state_;
-  Sink& sink_;
-  Store& store_;
+  const typename Types::ScheduleType& schedule_;
+  typename Types::StateType& state_;
+  typename Types::SinkType& sink_;
+  typename Types::StoreType& store_;
   const RunSettings& settings_;
   const StageContext& context_;
   const std::vector<Parameter<T, D>*>& trained_;
@@ -101,6 +121,8 @@ class TrainingRun {
   double step_tokens_ = 0;  // weight of this step's rows, before spans_
   RunResult result_;
   std::int64_t step_ = 0, saved_step_ = -1, evaluated_step_ = -1;
+  bool saved_finished_ = false;      // of the checkpoint of saved_step_
+  bool evaluation_pending_ = false;  // TrainState::evaluation_pending
   double tokens_ = 0, seconds_before_ = 0, started_ = 0;
 };
 

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Values of options: read from text, checked against their rules, written as canonical text.
+#ifndef KDLIB_TOOLS_OPTION_VALUES_INL_HPP
+#define KDLIB_TOOLS_OPTION_VALUES_INL_HPP
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "kdlib/io/utf8.hpp"
+#include "kdlib/tools/options.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1] ? 1u : 0u)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+/// Shortest text that reads back as the same number.
+template <class N>
+std::string number_text(N number) {
+  char buffer[64];
+  const auto result = std::to_chars(buffer, buffer + sizeof buffer, number);
+  return std::string(buffer, result.ptr);
+}
+
+/// The whole text as a number, or false.
+template <class N>
+bool read_number(const std::string& text, N& number) {
+  const char* begin = text.data();
+  const char* end = begin + text.size();
+  if (begin != end && *begin == '+') ++begin;
+  const auto result = std::from_chars(begin, end, number);
+  if constexpr (std::is_floating_point_v<N>)
+    if (!std::isfinite(number)) return false;
+  return result.ec == std::errc() && result.ptr == end && begin != end;
+}
+
+inline bool read_switch(const std::string& text, bool& value) {
+  if (text == "on" || text == "true" || text == "yes" || text == "1") return value = true, true;
+  if (text == "off" || text == "false" || text == "no" || text == "0") return value = false, true;
+  return false;
+}
+
+/// A double-quoted YAML (and JSON) string.
+inline std::string quoted(std::string_view text) {
+  static constexpr char hex[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto u = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') (out += '\\') += c;
+    else if (c == '\n') out += "\\n";
+    else if (c == '\t') out += "\\t";
+    else if (u < 0x20 || u == 0x7F) ((out += "\\u00") += hex[u >> 4]) += hex[u & 15u];
+    else out += c;
+  }
+  return out + "\"";
+}
+
+/// The values of a list as one text from which they can be told apart.
+inline std::string list_text(const std::vector<std::string>& values) {
+  std::string out;
+  for (const std::string& value : values) {
+    if (!out.empty()) out += ' ';
+    out += value.empty() || value.find_first_of(" \"\\\n\t") != std::string::npos ? quoted(value) : value;
+  }
+  return out;
+}
+
+inline std::string joined(const std::vector<std::string>& parts, const char* separator) {
+  std::string out;
+  for (const std::string& part : parts) {
+    if (!out.empty()) out += separator;
+    out += part;
+  }
+  return out;
+}
+
+inline std::string option_text(const OptionItem& item) {
+  switch (item.kind) {
+    case OptionKind::text:
+      return *static_cast<const std::string*>(item.target);
+    case OptionKind::boolean:
+      return *static_cast<const bool*>(item.target) ? "on" : "off";
+    case OptionKind::optional_boolean: {
+      const auto& value = *static_cast<const std::optional<bool>*>(item.target);
+      return !value ? "auto" : *value ? "on" : "off";
+    }
+    case OptionKind::int32:
+      return number_text(*static_cast<const int*>(item.target));
+    case OptionKind::int64:
+      return number_text(*static_cast<const std::int64_t*>(item.target));
+    case OptionKind::uint64:
+      return number_text(*static_cast<const std::uint64_t*>(item.target));
+    case OptionKind::real32:
+      return number_text(*static_cast<const float*>(item.target));
+    case OptionKind::real64:
+      return number_text(*static_cast<const double*>(item.target));
+    case OptionKind::list:
+      return list_text(*static_cast<const std::vector<std::string>*>(item.target));
+  }
+  return {};
+}
+
+/// The number of an option, for its rules.
+inline std::optional<double> option_number(const OptionItem& item) {
+  switch (item.kind) {
+    case OptionKind::int32:
+      return *static_cast<const int*>(item.target);
+    case OptionKind::int64:
+      return static_cast<double>(*static_cast<const std::int64_t*>(item.target));
+    case OptionKind::uint64:
+      return static_cast<double>(*static_cast<const std::uint64_t*>(item.target));
+    case OptionKind::real32:
+      return static_cast<double>(*static_cast<const float*>(item.target));
+    case OptionKind::real64:
+      return *static_cast<const double*>(item.target);
+    default:
+      return std::nullopt;
+  }
+}
+
+/// "from 1 to 65535", "above 0 and at most 1", ">= 1".
+inline std::string option_range(const OptionItem& item) {
+  const auto text = [](const std::optional<double>& bound) { return number_text(*bound); };
+  if (item.least && item.most) return "from " + text(item.least) + " to " + text(item.most);
+  if (item.above && item.most) return "above " + text(item.above) + " and at most " + text(item.most);
+  if (item.least) return ">= " + text(item.least);
+  if (item.above) return "> " + text(item.above);
+  return item.most ? "<= " + text(item.most) : std::string();
+}
+
+inline void check_option(const OptionItem& item, const std::string& where) {
+  if (item.kind == OptionKind::text) {
+    const std::string& text = *static_cast<const std::string*>(item.target);
+    const bool known = std::find(item.choices.begin(), item.choices.end(), text) != item.choices.end();
+    require<UsageError>(known || item.choices.empty() || text == item.default_text, where, "--", item.name, " is '",
+                        text, "'; it must be one of ", joined(item.choices, ", "));
+    return;
+  }
+  const std::optional<double> value = option_number(item);
+  if (!value) return;
+  const bool good = (!item.least || *value >= *item.least) && (!item.most || *value <= *item.most) &&
+                    (!item.above || *value > *item.above);
+  require<UsageError>(good, where, "--", item.name, " is ", option_text(item), "; it must be ", option_range(item));
+}
+
+template <class N>
+void read_option_number(OptionItem& item, const std::string& value, const std::string& where, const char* needed) {
+  require<UsageError>(read_number(value, *static_cast<N*>(item.target)), where, "--", item.name, " is '", value,
+                      "'; it must be ", needed);
+}
+
+inline void read_option_switch(OptionItem& item, const std::string& value, const std::string& where) {
+  const bool optional = item.kind == OptionKind::optional_boolean;
+  if (optional && value == "auto") return static_cast<std::optional<bool>*>(item.target)->reset();
+  bool on = false;
+  require<UsageError>(read_switch(value, on), where, "--", item.name, " is '", value, "'; it must be ",
+                      optional ? "on, off or auto" : "on or off");
+  if (optional) *static_cast<std::optional<bool>*>(item.target) = on;
+  else *static_cast<bool*>(item.target) = on;
+}
+
+/// Reads the values into the option's target and checks them.
+inline void assign_option(OptionItem& item, const std::vector<std::string>& values, const std::string& where) {
+  for (const std::string& value : values)
+    require<UsageError>(find_invalid_utf8(value) == std::string_view::npos, where, "--", item.name,
+                        " is not UTF-8 text, so that no file of the run could hold it; use another name");
+  if (item.kind == OptionKind::list) {
+    *static_cast<std::vector<std::string>*>(item.target) = values;
+    return;
+  }
+  require<UsageError>(values.size() == 1, where, "--", item.name, " takes one value, got ", values.size());
+  const std::string& value = values[0];
+  switch (item.kind) {
+    case OptionKind::boolean:
+    case OptionKind::optional_boolean:
+      read_option_switch(item, value, where);
+      break;
+    case OptionKind::int32:
+      read_option_number<int>(item, value, where, "a whole number");
+      break;
+    case OptionKind::int64:
+      read_option_number<std::int64_t>(item, value, where, "a whole number");
+      break;
+    case OptionKind::uint64:
+      read_option_number<std::uint64_t>(item, value, where, "a whole number >= 0");
+      break;
+    case OptionKind::real32:
+      read_option_number<float>(item, value, where, "a number");
+      break;
+    case OptionKind::real64:
+      read_option_number<double>(item, value, where, "a number");
+      break;
+    default:
+      *static_cast<std::string*>(item.target) = value;
+  }
+  check_option(item, where);
+}
+
+/// The canonical text that the option would have with these values; its target is not touched.
+inline std::string canonical_option_text(OptionItem item, const std::vector<std::string>& values,
+                                         const std::string& where) {
+  std::string text;
+  std::vector<std::string> list;
+  std::optional<bool> choice;
+  bool on = false;
+  double real64 = 0;
+  float real32 = 0;
+  std::int64_t int64 = 0;
+  std::uint64_t uint64 = 0;
+  int int32 = 0;
+  void* const of_kind[] = {&text, &on, &choice, &int32, &int64, &uint64, &real32, &real64, &list};
+  item.target = of_kind[static_cast<std::size_t>(item.kind)];
+  assign_option(item, values, where);
+  return option_text(item);
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The numbers of a step under the names that sinks get.
+#ifndef KDLIB_TRAIN_STEP_METRICS_INL_HPP
+#define KDLIB_TRAIN_STEP_METRICS_INL_HPP
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/train/expert_use.hpp"
+#include "kdlib/train/gradient_step.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+using NamedValues = std::vector<std::pair<std::string, double>>;
+
+/// Means over the rows that have each value; what no row has is left out.
+inline void append_row_metrics(NamedValues& out, const RowMetrics& m) {
+  const auto mean = [&out](const char* name, double sum, double weight) {
+    if (weight > 0) out.emplace_back(name, sum / weight);
+  };
+  mean("train/student_entropy", m.student_entropy, m.weight);
+  mean("train/teacher_entropy", m.teacher_entropy, m.teacher_weight);
+  mean("train/forward_kl", m.forward_kl, m.teacher_weight);
+  mean("train/reverse_kl", m.reverse_kl, m.teacher_weight);
+  mean("train/top1_agreement", m.top1_agreement, m.teacher_weight);
+  mean("train/top5_overlap", m.top5_overlap, m.teacher_weight);
+  mean("train/top5_contains", m.top5_contains, m.teacher_weight);
+  mean("train/label_log_prob", m.label_log_prob, m.label_weight);
+  mean("train/label_top1", m.label_top1, m.label_weight);
+  if (m.label_rank > 0) mean("train/label_rank", m.label_rank, m.label_weight);
+  mean("train/js", m.js, m.js_weight);
+  mean("train/teacher_support_mass", m.teacher_support_mass, m.support_weight);
+  mean("train/student_support_mass", m.student_support_mass, m.support_weight);
+  mean("train/tail_loss", m.tail_loss, m.support_weight);
+  mean("train/clamp_fraction", m.clamped, m.clamp_weight);
+}
+
+/// How KL(teacher || student) is spread over the step's rows; its mean is train/forward_kl.
+inline void append_kl_spread(NamedValues& out, const RowSpread& kl) {
+  if (kl.weight <= 0) return;
+  out.emplace_back("train/kl_std", kl.deviation());
+  out.emplace_back("train/kl_min", kl.least);
+  out.emplace_back("train/kl_max", kl.most);
+}
+
+inline void append_expert_use(NamedValues& out, const ExpertUse& use) {
+  if (use.empty()) return;
+  out.emplace_back("experts/entropy", use.entropy());
+  out.emplace_back("experts/max_share", use.max_share());
+  const auto loads = use.loads();
+  for (std::size_t i = 0; i < loads.size(); ++i)
+    out.emplace_back(concat("experts/", ExpertUse::load_names[i]), loads[i]);
+  if (!use.regularised) return;
+  out.emplace_back("experts/balance", use.balance);
+  out.emplace_back("experts/z", use.z);
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif

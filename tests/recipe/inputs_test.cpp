@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inputs of a run by content: what changed under the same path is named by its option.
+#include "kdlib/recipe/inputs.hpp"
+
+#include "kdlib/io/atomic_file.hpp"
+#include "support/catch.hpp"
+#include "support/shared.hpp"
+
+using namespace kdlib;
+using kdlib_tests::TemporaryDirectory;
+
+TEST_CASE("another content under the same path is refused by the option's name, another place of the same is not",
+          "[recipe]") {
+  const TemporaryDirectory dir;
+  make_directories(dir / "model");
+  write_file_atomically(dir / "model/config.json", "{}");
+  write_file_atomically(dir / "model/model.safetensors", "weights");
+  write_file_atomically(dir / "d.jsonl", "{\"ids\": [1, 2]}\n");
+  write_file_atomically(dir / "v.jsonl", "{\"ids\": [3, 4]}\n");
+  RecipeSettings settings;
+  settings.models.teacher = dir / "model";
+  settings.text.data.path = dir / "d.jsonl";
+  settings.text.validation.path = dir / "v.jsonl";
+  const SettingsList first = input_hashes(settings);
+  REQUIRE(first.size() == 3);
+  CHECK(first[0].first == "teacher");
+  CHECK(first[0].second.rfind("sha256:", 0) == 0);
+  const std::string file = dir / "inputs.json";
+  write_file_atomically(file, inputs_text(first));
+  check_same_inputs(file, input_hashes(settings), settings);
+  const auto refuses = [&](const char* path, const char* text, const char* option, const char* what) {
+    const std::string before = read_file(dir / path);
+    write_file_atomically(dir / path, text);
+    CHECK_THROWS_AS(check_same_inputs(file, input_hashes(settings), settings), ConfigError);
+    CHECK_THROWS_WITH(check_same_inputs(file, input_hashes(settings), settings),
+                      contains(std::string("--") + option) && contains(what) && contains("than when this run began"));
+    write_file_atomically(dir / path, before);
+    check_same_inputs(file, input_hashes(settings), settings);
+  };
+  refuses("model/model.safetensors", "weightS", "teacher", "other weights or files");
+  refuses("model/config.json", "{\"a\": 1}", "teacher", "other weights or files");
+  refuses("d.jsonl", "{\"ids\": [1, 3]}\n", "data", "other text");
+  refuses("v.jsonl", "{\"ids\": [3, 4]}\n\n", "validation", "other text");
+  rename_path(dir / "model", dir / "moved");  // where an input stands is the settings' business
+  settings.models.teacher = dir / "moved";
+  check_same_inputs(file, input_hashes(settings), settings);
+}
+
+TEST_CASE("an input that is not there is left to whoever loads it", "[recipe]") {
+  RecipeSettings settings;
+  settings.models.teacher = "/nowhere/model";
+  CHECK(recipe_inputs(settings).size() == 1);
+  CHECK(input_hashes(settings).empty());
+}
