@@ -5,7 +5,7 @@
 #include "kdlib/backend/cpu.hpp"
 
 int main(int argc, char** argv) try {
-  return kdlib::flushed_output(kdlib::run_distil<kdlib::SessionType<kdlib::Cpu, float>>(argc, argv));
+  return kdlib::finish(kdlib::run_distil<kdlib::SessionType<kdlib::Cpu, float>>(argc, argv));
 } catch (const std::exception& error) {
   return kdlib::report(error);
 }

@@ -237,9 +237,9 @@ TEST_CASE("help names every option with its unit and default, and ends with stat
 }
 
 TEST_CASE("control characters of unknown text do not reach a terminal", "[tools]") {
-  CHECK(terminal_text("a\x1b[31mred\x07\tb\nc\x7f") == "a\\x1b[31mred\\x07\tb\nc\\x7f");
+  CHECK(terminal_text("a\x1b[31mred\x07\tb\nc\x7f") == "a\\x1B[31mred\\x07\\x09b\nc\\x7F");
   CHECK(terminal_text("\xC2\x9B"
-                      "2J \xC3\xA9 \xE2\x82\xAC \xC2") == "\\x9b2J \xC3\xA9 \xE2\x82\xAC \xC2");
+                      "2J \xC3\xA9 \xE2\x82\xAC \xC2") == "\\xC2\\x9B2J \xC3\xA9 \xE2\x82\xAC \\xC2");
 }
 
 TEST_CASE("a program whose standard output is lost ends with status 1 and says so", "[tools]") {
@@ -255,7 +255,7 @@ TEST_CASE("a program whose standard output is lost ends with status 1 and says s
         else ::dup2(::open("/dev/full", O_WRONLY), 1);
         const int help = report(HelpRequested(text));
         std::fputs(text.c_str(), stdout);
-        const int failed = flushed_output(130);  // a status that tells more stays
+        const int failed = finish(130);  // a status that tells more stays
         ::_exit(help == 1 && failed == 130 ? 0 : 9);
       }
       int status = -1;
@@ -269,8 +269,8 @@ TEST_CASE("a program whose standard output is lost ends with status 1 and says s
       CHECK_THAT(std::string(line), contains("standard output could not be written"));
     }
   }
-  CHECK(flushed_output(0) == 0);
-  CHECK(flushed_output(3) == 3);
+  CHECK(finish(0) == 0);
+  CHECK(finish(3) == 3);
 }
 
 TEST_CASE("an error ends a program with status 1, bad usage with 2, help with 0", "[tools]") {
