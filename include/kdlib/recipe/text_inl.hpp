@@ -96,6 +96,7 @@ std::function<void(const GenerationProgress&)> RecipeTexts<Model>::writing(const
 template <class Model>
 OnPolicySettings RecipeTexts<Model>::on_policy_settings() const {
   OnPolicySettings online;
+  online.accept_truncated_text = settings_.text.accept_truncated_text;
   online.prompts = settings_.training.batch;
   online.seed = settings_.seed;
   online.context_length = settings_.text.max_length;
