@@ -80,6 +80,9 @@ set(KDLIB_HEADERS
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
+  include/kdlib/core/fields.hpp
+  include/kdlib/core/fields_inl.hpp
+  include/kdlib/core/fingerprint.hpp
   include/kdlib/core/math.hpp
   include/kdlib/core/parallel.hpp
   include/kdlib/core/parallel_inl.hpp
@@ -149,6 +152,10 @@ set(KDLIB_HEADERS
   include/kdlib/io/utf8_inl.hpp
   include/kdlib/kdlib.hpp
   include/kdlib/loss/adaptive_kl.hpp
+  include/kdlib/loss/any_loss.hpp
+  include/kdlib/loss/any_loss_inl.hpp
+  include/kdlib/loss/any_sum.hpp
+  include/kdlib/loss/any_sum_inl.hpp
   include/kdlib/loss/concepts.hpp
   include/kdlib/loss/concepts_inl.hpp
   include/kdlib/loss/cross_entropy.hpp
@@ -159,6 +166,8 @@ set(KDLIB_HEADERS
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
   include/kdlib/loss/losses.hpp
+  include/kdlib/loss/mixes.hpp
+  include/kdlib/loss/mixes_inl.hpp
   include/kdlib/loss/policy_gradient.hpp
   include/kdlib/loss/policy_gradient_inl.hpp
   include/kdlib/loss/regularisers.hpp
@@ -226,6 +235,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/events.hpp
   include/kdlib/recipe/inputs.hpp
   include/kdlib/recipe/inputs_inl.hpp
+  include/kdlib/recipe/loss_expression.hpp
+  include/kdlib/recipe/loss_expression_inl.hpp
   include/kdlib/recipe/machines.hpp
   include/kdlib/recipe/machines_inl.hpp
   include/kdlib/recipe/model_cost.hpp
@@ -263,6 +274,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/teacher_written_inl.hpp
   include/kdlib/teacher/cached.hpp
   include/kdlib/teacher/concepts.hpp
+  include/kdlib/teacher/describe.hpp
   include/kdlib/teacher/live.hpp
   include/kdlib/teacher/live_inl.hpp
   include/kdlib/teacher/remembered.hpp
@@ -392,6 +404,7 @@ set(KDLIB_HEADERS
   include/kdlib/train/checkpoint_files_inl.hpp
   include/kdlib/train/checkpoint_inl.hpp
   include/kdlib/train/concepts.hpp
+  include/kdlib/train/described_parts_inl.hpp
   include/kdlib/train/environment.hpp
   include/kdlib/train/environment_inl.hpp
   include/kdlib/train/expert_use.hpp

@@ -163,7 +163,8 @@ template <class D, class T>
 RunResult Session<D, T>::train() {
   enter(SessionPhase::training);
   const RecipeTraining& t = s_.training;
-  return with_loss(s_.objective, [&](const auto& loss) {
+  using Targets = typename LiveTeacher<Model>::targets_type;
+  return with_loss<Targets>(s_.objective.loss.terms, [&](const auto& loss) {  // the choice becomes a type here alone
     Trainer trainer{*student_, text_->source(), Objective{LiveTeacher{*teacher_}, loss},
                     AdamW{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay}, recipe_rate(t)};
     return trainer.run(run_settings(), JsonLines{path("metrics.jsonl")}, Directory{folder_.path()});

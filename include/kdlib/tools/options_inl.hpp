@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/tools/option_values_inl.hpp"
 #include "kdlib/tools/options.hpp"
 

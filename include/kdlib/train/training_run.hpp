@@ -83,7 +83,6 @@ class TrainingRun {
   void start();
   void resume(const TrainState& saved);
   void check_fits(const TrainState& saved);
-  void check_same_settings(const TrainState& saved) const;
   void check_tensors(const TrainState& saved);
   void take_over(const TrainState& saved);
   void rewind_sink(std::int64_t step);

@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "kdlib/optim/clip.hpp"
+#include "kdlib/train/environment.hpp"
 #include "kdlib/train/step_metrics_inl.hpp"
 #include "kdlib/train/training_run.hpp"
 #include "kdlib/train/training_start_inl.hpp"

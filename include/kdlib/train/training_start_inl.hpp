@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kdlib/train/described_parts_inl.hpp"
 #include "kdlib/train/environment.hpp"
 #include "kdlib/train/training_run.hpp"
 
@@ -61,23 +62,9 @@ void TrainingRun<Types>::check_fits(const TrainState& saved) {
                          saved.step, " of stage '", saved.stage, "', this run is stage '", context_.name,
                          "' from step ", context_.first_step, "; use the program that wrote it, or another folder");
   } else {
-    check_same_settings(saved);
+    check_same_settings(saved.settings, list_);
   }
   check_tensors(saved);
-}
-
-template <class Types>
-void TrainingRun<Types>::check_same_settings(const TrainState& saved) const {
-  for (const auto& entry : list_) {
-    const std::string before = setting_or_not_set(saved.settings, entry.first);
-    require<ConfigError>(before == entry.second, "[resume] ", entry.first, " was ", before, " and is now ",
-                         entry.second,
-                         ": go on with the old value, choose another folder, or start again without resuming");
-  }
-  for (const auto& entry : saved.settings)
-    require<ConfigError>(std::any_of(list_.begin(), list_.end(), [&](const auto& e) { return e.first == entry.first; }),
-                         "[resume] ", entry.first, " was ", entry.second,
-                         " and is now (not set): go on with the old value, choose another folder, or start again");
 }
 
 template <class Types>
@@ -97,6 +84,10 @@ void TrainingRun<Types>::check_tensors(const TrainState& saved) {
 
 template <class Types>
 void TrainingRun<Types>::take_over(const TrainState& saved) {
+  if constexpr (!requires { source_.describe(); })
+    message("the source offers no describe(): whether it is the first run's is not checked");
+  if constexpr (!requires { objective_.teacher().describe(); })
+    message("the teacher offers no describe(): whether it is the first run's is not checked");
   for (std::string& difference : environment_differences(saved.environment, environment_))
     message(std::move(difference));
   for (auto& [name, tensor] : state_.tensors()) from_host_tensor(*find_tensor(saved.moments, name), tensor);
