@@ -251,6 +251,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/result_inl.hpp
   include/kdlib/recipe/run_folder.hpp
   include/kdlib/recipe/run_folder_inl.hpp
+  include/kdlib/recipe/run_place.hpp
+  include/kdlib/recipe/run_place_inl.hpp
   include/kdlib/recipe/session.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
@@ -378,6 +380,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/options_inl.hpp
   include/kdlib/tools/output_lock.hpp
   include/kdlib/tools/output_lock_inl.hpp
+  include/kdlib/tools/process_start.hpp
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/report.hpp

@@ -18,6 +18,8 @@ inline std::vector<std::pair<std::string, std::string>> recipe_inputs(const Reci
   };
   add("teacher", s.models.teacher);
   add("student", s.models.student);
+  add("teacher-adapter", s.models.teacher_adapter);
+  add("student-adapter", s.models.student_adapter);
   add("prompts", s.text.prompts.path);
   add("data", s.text.data.path);
   add("validation", s.text.validation.path);
