@@ -12,8 +12,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What is trained, as tables and reports name it: "forward_kl", "jsd(temperature=2)".
-inline std::string objective_text(const RecipeObjective& s) { return s.loss.text(); }
+/// The loss whose held-out value judges a run: the one that is trained, or forward KL where a term is about tokens that
+/// the student drew, since held-out text has none.
+inline LossExpression judging_loss(const RecipeObjective& s) {
+  for (const AnyTerm& term : s.loss.terms)
+    if (term.loss.needs() == LossNeeds::sampled_tokens) return LossExpression{};
+  return s.loss;
+}
+
+/// Its name in tables and reports: "forward_kl", "jsd(temperature=2)".
+inline std::string objective_text(const RecipeObjective& s) { return judging_loss(s).text(); }
 
 /// The rate of a step, of any of the courses that the settings offer. A Schedule.
 struct RecipeRate {

@@ -17,7 +17,9 @@ std::string Session<D, T>::environment_text() {
 
 template <class D, class T>
 EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
-  const Agreement a = with_loss(s_.objective, [&](const auto& loss) {
+  using Targets = typename RememberedTeacher<Model>::targets_type;
+  const LossExpression judge = judging_loss(s_.objective);
+  const Agreement a = with_loss<Targets>(judge.terms, [&](const auto& loss) {
     return agreement(model, *held_out_teacher_, held_out_, evaluation_settings(), loss);
   });
   EvaluationRow row{name,         a.forward_kl,      a.reverse_kl,      a.top1,   a.top5,

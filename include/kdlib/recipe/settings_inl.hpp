@@ -5,8 +5,8 @@
 
 #include <charconv>
 
-#include "kdlib/loss/any_sum.hpp"
 #include "kdlib/io/utf8.hpp"
+#include "kdlib/loss/any_sum.hpp"
 #include "kdlib/recipe/settings.hpp"
 #include "kdlib/rollout/sampler.hpp"
 
