@@ -71,6 +71,9 @@ set(KDLIB_HEADERS
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
+  include/kdlib/core/fields.hpp
+  include/kdlib/core/fields_inl.hpp
+  include/kdlib/core/fingerprint.hpp
   include/kdlib/core/math.hpp
   include/kdlib/core/parallel.hpp
   include/kdlib/core/parallel_inl.hpp
@@ -248,6 +251,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/teacher_written_inl.hpp
   include/kdlib/teacher/cached.hpp
   include/kdlib/teacher/concepts.hpp
+  include/kdlib/teacher/describe.hpp
   include/kdlib/teacher/live.hpp
   include/kdlib/teacher/live_inl.hpp
   include/kdlib/teacher/remembered.hpp
@@ -371,6 +375,7 @@ set(KDLIB_HEADERS
   include/kdlib/train/checkpoint.hpp
   include/kdlib/train/checkpoint_inl.hpp
   include/kdlib/train/concepts.hpp
+  include/kdlib/train/described_parts_inl.hpp
   include/kdlib/train/environment.hpp
   include/kdlib/train/environment_inl.hpp
   include/kdlib/train/expert_use.hpp

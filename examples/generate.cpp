@@ -57,7 +57,9 @@ kd::Options make_options(Settings& s) {
       .at_least(1);
   options.group("Output")
       .add("ids", s.ids, "print token ids instead of text")
-      .add("json", s.json, "one JSON object a prompt: prompt_ids, ids, log_probs, stopped, text");
+      .add("json", s.json,
+           "one JSON object a prompt: prompt_ids, ids, log_probs (as drawn), full_log_probs (whole softmax), stopped, "
+           "text");
   return options.common(s.threads, s.seed);
 }
 
@@ -110,6 +112,7 @@ std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Comp
       .member("prompt_ids", prompt.ids)
       .member("ids", text.ids)
       .member("log_probs", text.log_probs)
+      .member("full_log_probs", text.full_log_probs)
       .member("stopped", text.stopped);
   if (tokenizer != nullptr && !s.ids) out.member("text", tokenizer->decode(text.ids, true));
   return out.end_object().text();

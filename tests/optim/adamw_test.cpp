@@ -113,3 +113,34 @@ TEST_CASE("the gradient norm counts all parameters and clipping never raises it"
   CHECK(kdlib_tests::near(kdlib::measure_clip(all, 1.0).factor, 1.0 / (5.0 + 1e-6),
                           kdlib_tests::Tolerance<double>::elementwise));
 }
+
+TEST_CASE("an optimizer's state leaves out what is not trainable, and its rate with it", "[optim]") {
+  auto frozen = parameter<float>("frozen", {2, 2}, {1, 2, 3, 4}), trained = parameter<float>("trained", {1}, {1});
+  frozen.trainable = false;
+  auto state = kdlib::AdamW{.weight_decay = 0.5}.state<float, Cpu>({&frozen, &trained}, {1.0, 0.5});
+  CHECK(state.tensors().size() == 2);  // both moments of one parameter
+  CHECK(state.tensors().front().first == "first_moment.trained");
+  set_gradient(trained, {2});
+  state.step(0.5);
+  CHECK(frozen.value.data()[3] == 4.0f);  // no decay
+  CHECK_FALSE(frozen.gradient);
+  CHECK(std::abs(trained.value.data()[0] - 0.75f) < 1e-6f);  // one step of 0.5 * 0.5
+  auto sgd = kdlib::Sgd{}.state<float, Cpu>({&frozen, &trained}, {1.0, 0.5});
+  sgd.step(0.5);
+  CHECK(trained.value.data()[0] < 0.5f);
+  CHECK_FALSE(frozen.gradient);
+  CHECK_THROWS_WITH((kdlib::AdamW{}.state<float, Cpu>({&frozen})), contains("none of the 1 parameters is trainable"));
+  CHECK_THROWS_WITH((kdlib::Sgd{}.state<float, Cpu>({&frozen})), contains("none of the 1 parameters is trainable"));
+}
+
+TEST_CASE("trainable_parameters gives what a model marks, in its order", "[optim]") {
+  struct Model {
+    std::vector<kdlib::Parameter<float, Cpu>> all;
+    std::vector<kdlib::Parameter<float, Cpu>*> parameters() { return {&all[0], &all[1], &all[2]}; }
+  } model{{parameter<float>("a", {1}, {0}), parameter<float>("b", {1}, {0}), parameter<float>("c", {1}, {0})}};
+  model.all[1].trainable = false;
+  const auto trained = kdlib::trainable_parameters(model);
+  REQUIRE(trained.size() == 2);
+  CHECK(trained[0]->name == "a");
+  CHECK(trained[1]->name == "c");
+}

@@ -35,3 +35,16 @@ TEST_CASE("a negative multiplier and an empty pattern are refused", "[optim]") {
   CHECK_THROWS_WITH((kdlib::ParameterGroups({{"a", -1.0}})), contains("rate multiplier of a"));
   CHECK_THROWS_AS((kdlib::ParameterGroups({{"", 1.0}})), kdlib::ConfigError);
 }
+
+TEST_CASE("a pattern that fits no parameter is refused with the nearest names", "[optim]") {
+  const std::vector<std::string> names{"model.embed_tokens.weight",         "model.layers.0.input_layernorm.weight",
+                                       "model.layers.0.mlp.up_proj.weight", "model.layers.1.input_layernorm.weight",
+                                       "model.layers.1.mlp.up_proj.weight", "model.norm.weight"};
+  CHECK_NOTHROW(kdlib::everything().check_names(names));
+  CHECK_NOTHROW(kdlib::only("*.mlp.*", "*norm.weight").check_names(names));
+  CHECK_THROWS_WITH(kdlib::only("*.mlp.*", "*.norn.weight").check_names(names),
+                    contains("the pattern *.norn.weight fits none of the 6 parameters") &&
+                        contains("the nearest are model.norm.weight"));
+  CHECK_THROWS_WITH(kdlib::only("*.mlp.up_porj.*").check_names(names),
+                    contains("the nearest are model.layers.0.mlp.up_proj.weight"));
+}

@@ -43,3 +43,9 @@ TEST_CASE("a warm-up longer than the run is refused", "[optim]") {
   CHECK_THROWS_AS((kdlib::WarmupLinear{.warmup = 5, .total = 4}(0)), kdlib::ConfigError);
   CHECK_THROWS_WITH((kdlib::WarmupCosine{.warmup = 5, .total = 4}(0)), contains("warmup is 5 steps, total 4"));
 }
+
+TEST_CASE("a schedule whose total is not set is refused instead of giving rate 0 at every step", "[optim]") {
+  CHECK_THROWS_WITH((kdlib::WarmupLinear{.peak = 1e-3}(0)), contains("[WarmupLinear] total is 0 steps"));
+  CHECK_THROWS_WITH((kdlib::WarmupCosine{.peak = 1e-3}(0)), contains("[WarmupCosine] total is 0 steps"));
+  CHECK_THROWS_WITH((kdlib::WarmupCosine{.peak = 1e-3, .total = -4}(9)), contains("total is -4 steps"));
+}

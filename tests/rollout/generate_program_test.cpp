@@ -36,7 +36,9 @@ TEST_CASE("generate prints ids or JSON in the order of the prompts, and speeds o
   REQUIRE(first.at("prompt_ids").size() == 3);
   REQUIRE(second.at("prompt_ids").size() == 2);
   REQUIRE(first.at("ids").size() == first.at("log_probs").size());
+  REQUIRE(first.at("ids").size() == first.at("full_log_probs").size());
   for (const kdlib::Json& x : first.at("log_probs")) REQUIRE(x.as_double() <= 0);
+  for (const kdlib::Json& x : first.at("full_log_probs")) REQUIRE(x.as_double() < 0);
   REQUIRE_THAT(json.error, contains("prompt: 5 tokens") && contains("decoding: ") && contains("tokens/s"));
 
   const ProgramAnswer again =

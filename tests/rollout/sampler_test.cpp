@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "kdlib/loss/losses.hpp"
 #include "kdlib/rollout/sampler.hpp"
 #include "support/catch.hpp"
 #include "support/tolerance.hpp"
@@ -303,4 +304,35 @@ TEST_CASE("the ratio q / mu of the two log-probabilities makes tempered draws un
     begin += mu[i];
   }
   REQUIRE(std::abs(estimate - expected) < 10 * Tolerance<float>::loss);
+}
+
+TEMPLATE_TEST_CASE("the smallest temperatures draw the largest logit, ties alike, and no NaN", "[rollout]", float,
+                   double) {
+  const std::vector<TestType> logits{TestType(1), TestType(3), TestType(-2), TestType(3)};
+  for (const double t : {1e-30, 1e-39, 1e-45, 1e-300, 5e-324}) {
+    const Sampler s{.temperature = t};
+    const auto p = kdlib::sampling_distribution(s, std::span<const TestType>(logits));
+    REQUIRE(p == std::vector<double>{0, 0.5, 0, 0.5});
+    kdlib::SamplerWorkspace workspace;
+    const SampledToken token = kdlib::sample_token(s, std::span<const TestType>(logits), 0.75, workspace);
+    REQUIRE(token.id == 3);
+    REQUIRE(std::abs(token.log_prob - std::log(0.5f)) < 1e-6f);
+    REQUIRE(std::isfinite(token.full_log_prob));
+  }
+}
+
+TEST_CASE("what a loss does with sampled text follows from its parts (C37)", "[rollout][C37]") {
+  using kdlib::Term;
+  CHECK_FALSE(kdlib::sampled_text_use(kdlib::ReverseKl{}).reads_sampled_tokens);
+  CHECK(kdlib::sampled_text_use(kdlib::SampledKl<kdlib::KlEstimator::k2>{}).reads_sampled_tokens);
+  CHECK_FALSE(kdlib::sampled_text_use(kdlib::SampledKl<kdlib::KlEstimator::k2>{}).corrects_by_ratio);
+  CHECK(kdlib::sampled_text_use(kdlib::PolicyGradient{}).corrects_by_ratio);
+  CHECK_FALSE(kdlib::sampled_text_use(kdlib::PolicyGradient{.importance_ratio = false}).corrects_by_ratio);
+  const auto mixed = kdlib::sampled_text_use(kdlib::Sum{Term{1.0, kdlib::PolicyGradient{}},
+                                                        Term{1.0, kdlib::SampledKl<kdlib::KlEstimator::k3>{}},
+                                                        Term{1.0, kdlib::ForwardKl{}}});
+  CHECK(mixed.reads_sampled_tokens);
+  CHECK_FALSE(mixed.corrects_by_ratio);  // one of its terms does not
+  CHECK(kdlib::sampled_text_use(kdlib::Sum{Term{1.0, kdlib::BaselinePolicyGradient{}}, Term{1.0, kdlib::ForwardKl{}}})
+            .corrects_by_ratio);
 }

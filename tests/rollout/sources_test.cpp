@@ -306,3 +306,30 @@ TEST_CASE("prompts that the teacher cannot answer are refused before anything is
                       contains("outside the model's vocabulary of 10"));
   REQUIRE_THROWS_WITH(TeacherWritten(brief, seven_prompts(), Sampler{}), contains("the context holds 3"));
 }
+
+TEST_CASE("a source that samples refuses losses that its sampler does not fit (C37)", "[rollout][C37]") {
+  const SampledTextUse whole{}, ratio{.reads_sampled_tokens = true, .corrects_by_ratio = true},
+      drawn{.reads_sampled_tokens = true};
+  const Sampler filtered{.top_p = 0.5}, tempered{.temperature = 0.3};
+  CHECK_NOTHROW(OnPolicy(seven_prompts(), Sampler{}).check_loss(drawn));
+  CHECK_THROWS_WITH(OnPolicy(seven_prompts(), filtered).check_loss(drawn), contains("cuts tokens off"));
+  CHECK_THROWS_WITH(OnPolicy(seven_prompts(), filtered).check_loss(ratio), contains("cuts tokens off"));
+  CHECK_THROWS_WITH(OnPolicy(seven_prompts(), tempered).check_loss(drawn), contains("temperature 0.3"));
+  CHECK_NOTHROW(OnPolicy(seven_prompts(), tempered).check_loss(ratio));
+  CHECK_THROWS_WITH(OnPolicy(seven_prompts(), filtered).check_loss(whole), contains("accept truncated text"));
+  CHECK_NOTHROW(OnPolicy(seven_prompts(), filtered, {.accept_truncated_text = true}).check_loss(whole));
+  CHECK_THROWS_WITH(OnPolicy(seven_prompts(), filtered, {.accept_truncated_text = true}).check_loss(ratio),
+                    contains("cuts tokens off"));
+
+  Model teacher;
+  const TeacherWritten written(teacher, seven_prompts(), filtered), whole_text(teacher, seven_prompts(), Sampler{});
+  CHECK_NOTHROW(written.check_loss(whole));  // given text, however it was drawn
+  CHECK_THROWS_WITH(written.check_loss(ratio), contains("cuts tokens off"));
+  CHECK_THROWS_WITH(whole_text.check_loss(drawn), contains("the teacher wrote the text"));
+  CHECK_NOTHROW(whole_text.check_loss(ratio));
+
+  OnPolicy online(seven_prompts(), filtered);
+  DocumentDataset offline(given(3));
+  CHECK_THROWS_WITH(Mixed(offline, online, {.lambda = 0.1}).check_loss(drawn), contains("cuts tokens off"));
+  CHECK_NOTHROW(Mixed(offline, online, {.lambda = 0}).check_loss(drawn));  // the student never writes
+}

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/tensor/token_batch.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -19,7 +20,7 @@ KDLIB_NAMESPACE_BEGIN
 using SourceCursor = std::string;
 
 /// What a source is, as (key, value) texts that a checkpoint compares. A source may offer it as `describe()`.
-using SourceDescription = std::vector<std::pair<std::string, std::string>>;
+using SourceDescription = SettingsList;
 
 /// Text that exists. `next()` is empty at the end; after `seek(cursor())` of an equal source the same batches follow,
 /// bit for bit.

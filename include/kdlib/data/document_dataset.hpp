@@ -11,6 +11,13 @@ struct DocumentSettings {
   std::int64_t batch = 8;   // documents a batch
   std::uint64_t seed = 1;   // of the order
   std::int64_t epochs = 0;  // times through the documents; 0: without end. The last batch may be smaller
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"batch", "", ">= 1", "documents a batch"}, self.batch);
+    f(FieldInfo{"seed", "", "", "of the order of the documents"}, self.seed);
+    f(FieldInfo{"epochs", "", ">= 0", "times through the documents; 0: without end"}, self.epochs);
+  }
 };
 
 /// A DataSource of the documents of one TokenBatch (read_documents makes it from a file), with their weights.

@@ -58,11 +58,10 @@ inline std::optional<TokenBatch> DocumentDataset::next() {
 }
 
 inline SourceDescription DocumentDataset::describe() const {
-  return {{"source", "documents"},
-          {"source.text", fingerprint_.text()},
-          {"source.batch", concat(settings_.batch)},
-          {"source.seed", concat(settings_.seed)},
-          {"source.epochs", concat(settings_.epochs)}};
+  SourceDescription list = {{"source", "documents"}};
+  append_fields(list, "source", settings_);
+  list.emplace_back("source.text", fingerprint_.text());  // behind its parts: a refusal names the part
+  return list;
 }
 
 KDLIB_NAMESPACE_END

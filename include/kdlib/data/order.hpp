@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kdlib/core/fingerprint.hpp"
 #include "kdlib/data/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -34,20 +35,6 @@ class ShuffledOrder {
   std::uint64_t seed_;
   std::vector<std::uint32_t> permutation_;
   std::vector<std::uint32_t> inverse_;  // of epoch 0
-};
-
-/// Adds bytes to a 64-bit FNV-1a hash: tells apart the texts that cursors belong to.
-class Fingerprint {
- public:
-  void add(const void* data, std::size_t bytes);
-  void add(std::int64_t number) { add(&number, sizeof number); }
-  void add(std::span<const std::int32_t> ids);
-  void add(std::string_view text);
-  std::uint64_t value() const { return hash_; }
-  std::string text() const;  // 16 hexadecimal digits
-
- private:
-  std::uint64_t hash_ = 14695981039346656037ull;
 };
 
 /// "<kind> <fingerprint> <next>": where a source stands.

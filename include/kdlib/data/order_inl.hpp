@@ -43,27 +43,6 @@ inline std::int64_t ShuffledOrder::first_ordinal(std::int64_t item) {
   return inverse_[static_cast<std::size_t>(item)];
 }
 
-inline void Fingerprint::add(const void* data, std::size_t bytes) {
-  const auto* p = static_cast<const unsigned char*>(data);
-  for (std::size_t i = 0; i < bytes; ++i) hash_ = (hash_ ^ p[i]) * 1099511628211ull;
-}
-
-inline void Fingerprint::add(std::span<const std::int32_t> ids) {
-  add(static_cast<std::int64_t>(ids.size()));
-  add(ids.data(), ids.size_bytes());
-}
-
-inline void Fingerprint::add(std::string_view text) {
-  add(static_cast<std::int64_t>(text.size()));
-  add(text.data(), text.size());
-}
-
-inline std::string Fingerprint::text() const {
-  std::string out(16, '0');
-  for (int i = 0; i < 16; ++i) out[static_cast<std::size_t>(i)] = "0123456789abcdef"[(hash_ >> (60 - 4 * i)) & 15];
-  return out;
-}
-
 inline SourceCursor make_cursor(std::string_view kind, const Fingerprint& fingerprint, std::int64_t next) {
   return concat(kind, " ", fingerprint.text(), " ", next);
 }

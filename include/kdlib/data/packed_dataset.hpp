@@ -12,6 +12,14 @@ struct PackedSettings {
   std::int64_t length = 1024;  // tokens a window, >= 2
   std::uint64_t seed = 1;      // of the order
   std::int64_t epochs = 0;     // times through the stream; 0: without end. The last batch may be smaller
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"batch", "", ">= 1", "windows a batch"}, self.batch);
+    f(FieldInfo{"length", "tokens", ">= 2", "of a window"}, self.length);
+    f(FieldInfo{"seed", "", "", "of the order of the windows"}, self.seed);
+    f(FieldInfo{"epochs", "", ">= 0", "times through the stream; 0: without end"}, self.epochs);
+  }
 };
 
 /// A DataSource. Neighbouring windows share one token, so every pair (token, next token of the same document) is a row

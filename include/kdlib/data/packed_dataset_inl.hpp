@@ -70,12 +70,10 @@ inline std::optional<TokenBatch> PackedDataset::next() {
 }
 
 inline SourceDescription PackedDataset::describe() const {
-  return {{"source", "packed"},
-          {"source.text", fingerprint_.text()},
-          {"source.batch", concat(settings_.batch)},
-          {"source.length", concat(settings_.length)},
-          {"source.seed", concat(settings_.seed)},
-          {"source.epochs", concat(settings_.epochs)}};
+  SourceDescription list = {{"source", "packed"}};
+  append_fields(list, "source", settings_);
+  list.emplace_back("source.text", fingerprint_.text());  // behind its parts: a refusal names the part
+  return list;
 }
 
 KDLIB_NAMESPACE_END

@@ -23,6 +23,14 @@ struct AdaptiveKl {
   float temperature = 1;   // > 0, of both models
   bool t_squared = true;
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"head_mass", "", "in (0, 1)", "mass of the teacher's most probable entries that form the head"},
+      self.head_mass);
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+  }
+
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
     const P forward = P(row.head_share), reverse = P(1 - row.head_share);

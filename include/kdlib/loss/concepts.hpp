@@ -27,10 +27,17 @@
 #include <span>
 #include <vector>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/core/math.hpp"
 #include "kdlib/tensor/view.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// Fields that most losses have, for their lists (core/fields.hpp).
+constexpr FieldInfo temperature_field{"temperature", "", "> 0", "the logits of both models are divided by it"};
+constexpr FieldInfo t_squared_field{"t_squared", "", "", "multiply value and gradient by temperature^2"};
+}  // namespace detail
 
 /// A loss is a sum and the weight it is summed over. Only logging divides the two.
 struct LossSum {

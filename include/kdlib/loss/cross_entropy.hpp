@@ -12,6 +12,12 @@ struct CrossEntropy {
   float temperature = 1;  // > 0
   bool t_squared = true;
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+  }
+
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const { return -point.log_prob; }
 };
 

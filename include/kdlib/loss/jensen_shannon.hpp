@@ -18,6 +18,15 @@ struct JensenShannon {
   bool t_squared = true;
   bool scaled = false;
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"beta", "", "in [0, 1]", "weight of the teacher in the mixture; 0 and 1: forward and reverse KL"},
+      self.beta);
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+    f(FieldInfo{"scaled", "", "", "divide by beta (1 - beta)"}, self.scaled);
+  }
+
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const;
   /// value * js_factor() is RowMetrics::js where it is not 0.

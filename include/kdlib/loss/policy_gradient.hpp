@@ -4,6 +4,8 @@
 #ifndef KDLIB_LOSS_POLICY_GRADIENT_HPP
 #define KDLIB_LOSS_POLICY_GRADIENT_HPP
 
+#include <array>
+
 #include "kdlib/loss/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -26,6 +28,15 @@ struct PolicyGradient {
                           // its own); 0: no limit
   float advantage_limit = 0;  // > 0: A is clipped to [-limit, limit]; 0: no limit
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"importance_ratio", "", "", "weight by the ratio to the probability that the token was drawn with"},
+      self.importance_ratio);
+    f(FieldInfo{"ratio_limit", "", ">= 0", "the ratio is cut there; 0: no limit"}, self.ratio_limit);
+    f(FieldInfo{"advantage_limit", "nats", ">= 0", "the advantage is clipped to it; 0: no limit"},
+      self.advantage_limit);
+  }
+
   /// A - baseline, cut to advantage_limit.
   KDLIB_HOST_DEVICE Detached advantage(const LabelPoint& point, double baseline = 0) const;
   /// rho, cut to ratio_limit; 1 without importance_ratio.
@@ -33,6 +44,7 @@ struct PolicyGradient {
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
   KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const { return clamped(point, 0); }
   KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point, double baseline) const;
+  bool corrects_by_ratio() const { return importance_ratio; }
   void validate() const;
   void check_inputs(const RowInputs& rows) const;
 };
@@ -46,8 +58,14 @@ struct BaselinePolicyGradient {
   static constexpr Moments moments = {.reverse_kl = true};
   PolicyGradient sampled{};
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    PolicyGradient::visit_fields(self.sampled, f);
+  }
+
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
   KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const { return sampled.clamped(point, -point.reverse_kl); }
+  bool corrects_by_ratio() const { return sampled.importance_ratio; }
   void validate() const { sampled.validate(); }
   void check_inputs(const RowInputs& rows) const { sampled.check_inputs(rows); }
 };
@@ -55,6 +73,7 @@ struct BaselinePolicyGradient {
 /// The estimators of KL(p_s || p_t) from one token y ~ p_s, with r = p_t(y) / p_s(y) (Schulman, 2020): k1 = -log r, k2
 /// = (log r)^2 / 2, k3 = r - 1 - log r.
 enum class KlEstimator { k1, k2, k3 };
+constexpr std::array<const char*, 3> enum_names(KlEstimator) { return {"k1", "k2", "k3"}; }
 
 /// An estimator used as a loss. The expected gradient of k2 is that of the reverse KL, of k3 that of the FORWARD KL; k1
 /// is refused.
@@ -65,6 +84,13 @@ struct SampledKl {
                 "kdlib::PolicyGradient, which takes k1 as a "
                 "detached advantage.");
   static constexpr bool reads_teacher_label = true;
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    static_cast<void>(self);
+    constexpr KlEstimator estimator = Estimator;
+    f(FieldInfo{"estimator", "", "k2 or k3", "of the reverse KL from one drawn token", true}, estimator);
+  }
 
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const {
     const Dual log_r = -(point.log_prob - point.teacher_log_prob);

@@ -14,6 +14,12 @@ struct NegativeEntropy {
   float temperature = 1;  // > 0
   bool t_squared = true;
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+  }
+
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
     return {x.p_s * x.log_p_s, x.p_s * x.log_p_s};
@@ -27,6 +33,12 @@ struct UniformCrossEntropy {
   float temperature = 1;  // > 0
   bool t_squared = true;
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+  }
+
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
     const P h = P(-1 / row.columns);
@@ -37,6 +49,11 @@ struct UniformCrossEntropy {
 
 /// L = (log sum e^z)^2, which keeps logits near a normalised scale (PaLM; ST-MoE). Gradient 2 (log sum e^z) p_s.
 struct ZLoss {
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    static_cast<void>(self), static_cast<void>(f);
+  }
+
   KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const {
     return {row.student_lse * row.student_lse, 2 * row.student_lse};
   }

@@ -24,6 +24,13 @@ struct SkewForwardKl {
   float temperature = 1;  // > 0, of both models
   bool t_squared = true;
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"lambda", "", "in [0, 1)", "share of the teacher mixed into the student"}, self.lambda);
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+  }
+
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
     if (lambda <= 0) return {kl_term(x.p_t, x.p_s, x.log_ratio), x.p_s - x.p_t};
@@ -41,6 +48,13 @@ struct SkewReverseKl {
   double lambda = 0.1;    // in [0, 1)
   float temperature = 1;  // > 0, of both models
   bool t_squared = true;
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"lambda", "", "in [0, 1)", "share of the student mixed into the teacher"}, self.lambda);
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+  }
 
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {

@@ -4,6 +4,8 @@
 #ifndef KDLIB_LOSS_TOP_K_HPP
 #define KDLIB_LOSS_TOP_K_HPP
 
+#include <array>
+
 #include "kdlib/core/error.hpp"
 #include "kdlib/loss/concepts.hpp"
 
@@ -34,6 +36,7 @@ enum class TopKMass {
   sampled        // K draws from p_t with weights that add up to 1: -sum w log p_s, whose expected gradient is the whole
                  // forward KL's
 };
+constexpr std::array<const char*, 4> enum_names(TopKMass) { return {"tail", "renormalised", "raw", "sampled"}; }
 
 /// KL(teacher || student) over the teacher's K tokens and, by `mass`, the rest. Gradients (without T^2): tail: p_s -
 /// p_t on the K, p_s (1 - r_t / r_s) elsewhere (r: mass outside); renormalised: difference of both softmaxes over the
@@ -42,6 +45,14 @@ struct TopKForwardKl {
   float temperature = 1;  // > 0, that of the targets
   bool t_squared = true;
   TopKMass mass = TopKMass::tail;
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+    f(FieldInfo{"mass", "", "tail, renormalised, raw or sampled", "what becomes of the mass outside the K tokens"},
+      self.mass);
+  }
 
   KDLIB_HOST_DEVICE double on_support(SupportPoint& point) const;
   void check_support(std::int64_t size) const;
@@ -57,6 +68,14 @@ struct TopKReverseKl {
                 "(default) or TopKMass::renormalised.");
   float temperature = 1;  // > 0, that of the targets
   bool t_squared = true;
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+    constexpr TopKMass mass = Mass;
+    f(FieldInfo{"mass", "", "tail or renormalised", "what becomes of the mass outside the K tokens", true}, mass);
+  }
 
   KDLIB_HOST_DEVICE double on_support(SupportPoint& point) const;
   void check_support(std::int64_t size) const;

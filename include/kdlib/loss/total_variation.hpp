@@ -14,6 +14,12 @@ struct TotalVariation {
   float temperature = 1;  // > 0, of both models
   bool t_squared = true;
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(detail::temperature_field, self.temperature);
+    f(detail::t_squared_field, self.t_squared);
+  }
+
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
     const P half_sign = P(0.5) * sign(x.p_s - x.p_t);

@@ -3,8 +3,10 @@
 #ifndef KDLIB_MODEL_ADAPTER_INL_HPP
 #define KDLIB_MODEL_ADAPTER_INL_HPP
 
+#include <algorithm>
 #include <cmath>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/model/adapter.hpp"
 
@@ -56,6 +58,44 @@ std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings
   return list;
 }
 
+/// Refuses what stands in the settings and has no effect on this model, naming the nearest module names: a list in
+/// which one name is misspelt would otherwise adapt fewer maps than was asked for.
+template <class D, class T>
+void check_lora_names(const Decoder<D, T>& model, const LoraSettings& settings,
+                      const std::vector<Linear<D, T>*>& targets) {
+  std::vector<std::string> names;
+  for (const Linear<D, T>* l : model.linears()) {
+    const std::string name = l->path.substr(l->path.rfind('.') + 1);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  const auto check = [&](const char* what, const std::vector<std::string>& listed) {
+    for (const std::string& name : listed) {
+      bool found = false;
+      for (const Linear<D, T>* l : model.linears()) found = found || ends_with_module(l->path, name);
+      require<ConfigError>(found, "[add_lora] ", what, " holds ", name, ", which is no linear map of the model",
+                           did_you_mean(name.substr(name.rfind('.') + 1), names), " (it has ", all, ")");
+    }
+  };
+  check("targets", settings.targets.names);
+  check("exclude", settings.exclude.names);
+  const auto layers = static_cast<std::int64_t>(model.blocks().size());
+  for (const std::int64_t layer : settings.layers)
+    require<ConfigError>(layer >= 0 && layer < layers, "[add_lora] layers holds ", layer,
+                         "; the model has the layers 0 to ", layers - 1);
+  const auto check_patterns = [&](const char* what, const auto& patterns) {
+    for (const auto& entry : patterns) {
+      bool found = false;
+      for (const Linear<D, T>* l : targets) found = found || find_pattern(std::vector{entry}, l->path) != nullptr;
+      require<ConfigError>(found, "[add_lora] ", what, " has the key ", entry.first, ", which fits no adapted map",
+                           did_you_mean(entry.first.substr(entry.first.rfind('.') + 1), names));
+    }
+  };
+  check_patterns("rank_pattern", settings.rank_pattern);
+  check_patterns("alpha_pattern", settings.alpha_pattern);
+}
+
 }  // namespace detail
 
 template <class D, class T>
@@ -69,6 +109,7 @@ std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings) {
   const std::size_t modules = targets.size();
   if (settings.routers)
     for (Linear<D, T>* l : model.routers()) targets.push_back(l);
+  detail::check_lora_names(model, settings, targets);
   model.set_trainable(false);
   std::uint32_t module = 0;
   for (Linear<D, T>* l : targets) {

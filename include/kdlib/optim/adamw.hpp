@@ -25,14 +25,21 @@ struct AdamW {
   double epsilon = 1e-8;    // > 0
   double weight_decay = 0;  // >= 0
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"beta1", "", "in [0, 1)", "decay of the first moment"}, self.beta1);
+    f(FieldInfo{"beta2", "", "in [0, 1)", "decay of the second moment"}, self.beta2);
+    f(FieldInfo{"epsilon", "", "> 0", "added to the root of the second moment"}, self.epsilon);
+    f(FieldInfo{"weight_decay", "", ">= 0", "of tensors of two or more dimensions"}, self.weight_decay);
+  }
+
   template <class T, class D>
   class State;
 
-  /// Moments of zero for these parameters; `rates` multiplies the rate of each (empty: 1).
+  /// Moments of zero for those of the parameters that are trainable (trainable_parameters(model) gives them); `rates`
+  /// multiplies the rate of each (empty: 1). ConfigError where none is trainable.
   template <class T, class D>
   State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const;
-
-  SettingsList describe() const;
 };
 
 template <class T, class D>

@@ -15,19 +15,10 @@ AdamW::State<T, D> AdamW::state(std::vector<Parameter<T, D>*> parameters, std::v
   return State<T, D>(*this, std::move(parameters), std::move(rates));
 }
 
-inline SettingsList AdamW::describe() const {
-  return {{"optimizer", "adamw"},
-          {"optimizer.beta1", setting_text(beta1)},
-          {"optimizer.beta2", setting_text(beta2)},
-          {"optimizer.epsilon", setting_text(epsilon)},
-          {"optimizer.weight_decay", setting_text(weight_decay)}};
-}
-
 template <class T, class D>
 AdamW::State<T, D>::State(const AdamW& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates)
-    : settings_(settings),
-      parameters_(std::move(parameters)),
-      rates_(detail::checked_rates("AdamW", parameters_, std::move(rates))) {
+    : settings_(settings), parameters_(std::move(parameters)), rates_(std::move(rates)) {
+  detail::keep_trainable("AdamW", parameters_, rates_);
   require<ConfigError>(settings.beta1 >= 0 && settings.beta1 < 1, "[AdamW] beta1 is ", settings.beta1,
                        "; it must lie in [0, 1)");
   require<ConfigError>(settings.beta2 >= 0 && settings.beta2 < 1, "[AdamW] beta2 is ", settings.beta2,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an optimizer and a schedule must offer, and the text form of settings that checkpoints compare.
+// What an optimizer and a schedule must offer.
 #ifndef KDLIB_OPTIM_CONCEPTS_HPP
 #define KDLIB_OPTIM_CONCEPTS_HPP
 
@@ -9,17 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/tensor/parameter.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// Settings as (key, value) texts. A checkpoint keeps them; a later run with another value is refused, naming the key.
-using SettingsList = std::vector<std::pair<std::string, std::string>>;
-
-/// The text of a setting; numbers in the shortest form that reads back as the same number.
-std::string setting_text(double value);
-std::string setting_text(std::int64_t value);
-std::string setting_text(bool value);
 
 /// A rate for each step: a pure function, asked with the number of steps already taken.
 template <class S>
@@ -28,7 +21,8 @@ concept Schedule = requires(const S& schedule, std::int64_t step) {
 };
 
 /// Settings are copyable and know nothing of types; `state` is made for the parameters that a run trains.
-/// `rates` holds one multiplier of the rate a parameter, or nothing for 1 everywhere.
+/// `rates` holds one multiplier of the rate a parameter, or nothing for 1 everywhere. Parameters that are not marked
+/// as trainable are left out of the state.
 /// state.step(rate, gradient_scale) makes one update; state.tensors() are what a checkpoint must keep (they share
 /// memory with the state); state.steps() counts step() calls.
 template <class O, class T, class D>
@@ -40,6 +34,14 @@ concept Optimizer = std::copy_constructible<O> &&
   { settings.template state<T, D>(parameters, rates).steps() } -> std::convertible_to<std::int64_t>;
   settings.template state<T, D>(parameters, rates).set_steps(std::int64_t{});
 };
+
+/// The parameters that a model marks as trainable, in its order.
+template <class Model>
+auto trainable_parameters(Model& model) {
+  auto parameters = model.parameters();
+  std::erase_if(parameters, [](const auto* p) { return !p->trainable; });
+  return parameters;
+}
 
 /// Which parameters a run trains: select(name) is the multiplier of the rate, 0 = frozen.
 template <class S>

@@ -3,29 +3,27 @@
 #ifndef KDLIB_OPTIM_CONCEPTS_INL_HPP
 #define KDLIB_OPTIM_CONCEPTS_INL_HPP
 
-#include <charconv>
-
 #include "kdlib/optim/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::string setting_text(double value) {
-  char text[40];
-  const auto end = std::to_chars(text, text + sizeof text, value);
-  return std::string(text, end.ptr);
-}
-inline std::string setting_text(std::int64_t value) { return std::to_string(value); }
-inline std::string setting_text(bool value) { return value ? "true" : "false"; }
-
 namespace detail {
-/// Checks the multipliers against the parameters; nothing given means 1 for all.
+/// Checks the multipliers against the parameters (nothing given means 1 for all) and leaves out what is not trainable.
 template <class T, class D>
-std::vector<double> checked_rates(const char* name, const std::vector<Parameter<T, D>*>& parameters,
-                                  std::vector<double> rates) {
+void keep_trainable(const char* name, std::vector<Parameter<T, D>*>& parameters, std::vector<double>& rates) {
   if (rates.empty()) rates.assign(parameters.size(), 1.0);
   require<ShapeError>(rates.size() == parameters.size(), "[", name, "] ", rates.size(), " rate multipliers for ",
                       parameters.size(), " parameters");
-  return rates;
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    if (!parameters[i]->trainable) continue;
+    parameters[kept] = parameters[i];
+    rates[kept++] = rates[i];
+  }
+  require<ConfigError>(kept > 0 || parameters.empty(), "[", name, "] none of the ", parameters.size(),
+                       " parameters is trainable: mark some (Decoder::set_trainable, add_lora) before state() is made");
+  parameters.resize(kept);
+  rates.resize(kept);
 }
 }  // namespace detail
 

@@ -29,7 +29,10 @@ class ParameterGroups {
   /// The multiplier of the rate for this parameter, 0 = frozen.
   double operator()(std::string_view name) const;
   const std::vector<ParameterGroup>& groups() const { return groups_; }
+  /// The groups as checkpoints compare them: "<pattern>=<rate> ..."
   SettingsList describe() const;
+  /// ConfigError for a pattern that fits none of the names, with the nearest ones. Trainer calls it.
+  void check_names(const std::vector<std::string>& names) const;
 
  private:
   std::vector<ParameterGroup> groups_;

@@ -3,6 +3,7 @@
 #ifndef KDLIB_OPTIM_PARAM_GROUPS_INL_HPP
 #define KDLIB_OPTIM_PARAM_GROUPS_INL_HPP
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -29,6 +30,37 @@ inline bool matches_pattern(std::string_view pattern, std::string_view name) {
   return p == pattern.size();
 }
 
+namespace detail {
+/// "; the nearest names are ...": parameters that hold the pattern's longest piece between stars, or else are the
+/// fewest edits away from its text without stars. Numbers of layers count as equal, so that one name stands for all
+/// layers.
+inline std::string nearest_to_pattern(std::string_view pattern, const std::vector<std::string>& names) {
+  std::string piece, longest, plain;
+  for (const char c : std::string(pattern) + "*") {
+    if (c != '*' && c != '?') {
+      piece += c, plain += c;
+      continue;
+    }
+    if (piece.size() > longest.size()) longest = piece;
+    piece.clear();
+  }
+  std::vector<std::pair<std::size_t, std::string>> near;
+  std::vector<std::string> seen;
+  for (const std::string& name : names) {
+    std::string shape;
+    for (const char c : name) shape += c >= '0' && c <= '9' ? '#' : c;
+    if (std::find(seen.begin(), seen.end(), shape) != seen.end()) continue;
+    seen.push_back(shape);
+    // The pattern's pieces may stand anywhere: what of the name is left over costs nothing, what is not found does.
+    near.emplace_back(partial_distance(longest.empty() ? plain : longest, name), name);
+  }
+  std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::string out;
+  for (std::size_t i = 0; i < near.size() && i < 3; ++i) out += (i == 0 ? "; the nearest are " : ", ") + near[i].second;
+  return out;
+}
+}  // namespace detail
+
 inline ParameterGroups::ParameterGroups(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
   for (const ParameterGroup& group : groups_) {
     require<ConfigError>(!group.pattern.empty(),
@@ -42,6 +74,15 @@ inline double ParameterGroups::operator()(std::string_view name) const {
   for (const ParameterGroup& group : groups_)
     if (matches_pattern(group.pattern, name)) return group.rate;
   return 0;
+}
+
+inline void ParameterGroups::check_names(const std::vector<std::string>& names) const {
+  for (const ParameterGroup& group : groups_) {
+    bool fits = false;
+    for (const std::string& name : names) fits = fits || matches_pattern(group.pattern, name);
+    require<ConfigError>(fits, "[ParameterGroups] the pattern ", group.pattern, " fits none of the ", names.size(),
+                         " parameters", detail::nearest_to_pattern(group.pattern, names));
+  }
 }
 
 inline SettingsList ParameterGroups::describe() const {

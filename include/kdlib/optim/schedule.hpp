@@ -10,24 +10,42 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+/// The fields of both schedules with a warm-up.
+template <class Self, class F>
+void visit_warmup_fields(Self& self, F&& f) {
+  f(FieldInfo{"peak", "", "> 0", "rate after the warm-up"}, self.peak);
+  f(FieldInfo{"warmup", "steps", "in [0, total]", "the rate rises to its peak over them"}, self.warmup);
+  f(FieldInfo{"total", "steps", "> 0", "the rate reaches `final` there: the steps of the run"}, self.total);
+  f(FieldInfo{"final", "", ">= 0", "rate at step `total` and behind it"}, self.final);
+}
+}  // namespace detail
+
 /// The same rate at every step.
 struct ConstantRate {
   double rate = 1e-3;  // > 0
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"rate", "", "> 0", "of every step"}, self.rate);
+  }
   double operator()(std::int64_t) const { return rate; }
-  SettingsList describe() const;
 };
 
 /// peak * (step + 1) / warmup while step < warmup, then from peak in a straight line to `final` at step `total`:
-/// final + (peak - final) * (total - step) / (total - warmup). Behind `total` it stays at `final`.
+/// final + (peak - final) * (total - step) / (total - warmup). Behind `total` it stays at `final`. ConfigError where
+/// total is not set, or warmup is outside [0, total].
 struct WarmupLinear {
   double peak = 1e-3;       // > 0
   std::int64_t warmup = 0;  // steps, 0 <= warmup <= total
-  std::int64_t total = 0;   // steps
+  std::int64_t total = 0;   // steps, > 0: must be set
   double final = 0;         // rate at step `total`
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    detail::visit_warmup_fields(self, f);
+  }
   double operator()(std::int64_t step) const;
-  SettingsList describe() const;
 };
 
 /// The same warm-up, then half a cosine: final + (peak - final) * (1 + cos(pi * (step - warmup) / (total - warmup)))
@@ -35,11 +53,14 @@ struct WarmupLinear {
 struct WarmupCosine {
   double peak = 1e-3;       // > 0
   std::int64_t warmup = 0;  // steps, 0 <= warmup <= total
-  std::int64_t total = 0;   // steps
+  std::int64_t total = 0;   // steps, > 0: must be set
   double final = 0;         // rate at step `total`
 
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    detail::visit_warmup_fields(self, f);
+  }
   double operator()(std::int64_t step) const;
-  SettingsList describe() const;
 };
 
 KDLIB_NAMESPACE_END

@@ -13,6 +13,8 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 /// Share of the way from the end of the warm-up to `total` that is still to go, in [0, 1].
 inline double schedule_share_left(const char* name, std::int64_t step, std::int64_t warmup, std::int64_t total) {
+  require<ConfigError>(total > 0, "[", name, "] total is ", total,
+                       " steps, which would make the rate 0 at every step; set it to the steps of the run");
   require<ConfigError>(warmup >= 0 && total >= warmup, "[", name, "] warmup is ", warmup, " steps, total ", total,
                        " steps; it needs 0 <= warmup <= total");
   if (step >= total) return 0;
@@ -20,22 +22,10 @@ inline double schedule_share_left(const char* name, std::int64_t step, std::int6
 }
 }  // namespace detail
 
-inline SettingsList ConstantRate::describe() const {
-  return {{"schedule", "constant"}, {"schedule.rate", setting_text(rate)}};
-}
-
 inline double WarmupLinear::operator()(std::int64_t step) const {
   const double left = detail::schedule_share_left("WarmupLinear", step, warmup, total);
   if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
   return final + rounded((peak - final) * left);
-}
-
-inline SettingsList WarmupLinear::describe() const {
-  return {{"schedule", "warmup_linear"},
-          {"schedule.peak", setting_text(peak)},
-          {"schedule.warmup", setting_text(warmup)},
-          {"schedule.total", setting_text(total)},
-          {"schedule.final", setting_text(final)}};
 }
 
 inline double WarmupCosine::operator()(std::int64_t step) const {
@@ -43,14 +33,6 @@ inline double WarmupCosine::operator()(std::int64_t step) const {
   if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
   const double pi = 3.14159265358979323846;
   return final + rounded((peak - final) * 0.5 * (1 + std::cos(pi * (1 - left))));
-}
-
-inline SettingsList WarmupCosine::describe() const {
-  return {{"schedule", "warmup_cosine"},
-          {"schedule.peak", setting_text(peak)},
-          {"schedule.warmup", setting_text(warmup)},
-          {"schedule.total", setting_text(total)},
-          {"schedule.final", setting_text(final)}};
 }
 
 KDLIB_NAMESPACE_END

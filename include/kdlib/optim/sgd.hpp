@@ -17,10 +17,14 @@ struct Sgd {
   template <class T, class D>
   class State;
 
+  /// Of those of the parameters that are trainable. ConfigError where none is.
   template <class T, class D>
   State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const;
 
-  SettingsList describe() const { return {{"optimizer", "sgd"}}; }
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    static_cast<void>(self), static_cast<void>(f);
+  }
 };
 
 template <class T, class D>

@@ -14,7 +14,9 @@ Sgd::State<T, D> Sgd::state(std::vector<Parameter<T, D>*> parameters, std::vecto
 
 template <class T, class D>
 Sgd::State<T, D>::State(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates)
-    : parameters_(std::move(parameters)), rates_(detail::checked_rates("Sgd", parameters_, std::move(rates))) {}
+    : parameters_(std::move(parameters)), rates_(std::move(rates)) {
+  detail::keep_trainable("Sgd", parameters_, rates_);
+}
 
 template <class T, class D>
 void Sgd::State<T, D>::step(double rate, double gradient_scale) {

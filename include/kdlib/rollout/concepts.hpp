@@ -9,17 +9,48 @@
 #include <span>
 
 #include "kdlib/data/concepts.hpp"
+#include "kdlib/loss/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Text that the student writes. The batch carries the log-probabilities under which its tokens were drawn. A call that
-/// does not return leaves the cursor where it was: a batch cut short is written again, whole.
+/// Text that the student writes. A source that knows its sampler may offer check_loss(SampledTextUse), which throws
+/// ConfigError where the loss and the sampler do not fit; Trainer calls it before the first step. The batch carries the
+/// log-probabilities under which its tokens were drawn. A call that does not return leaves the cursor where it was: a
+/// batch cut short is written again, whole.
 template <class S, class Student>
 concept RolloutSource = requires(S& source, const S& constant, Student& student, const SourceCursor& cursor) {
   { source.next(student) } -> std::same_as<std::optional<TokenBatch>>;
   { constant.cursor() } -> std::convertible_to<SourceCursor>;
   source.seek(cursor);
 };
+
+/// What a loss does with text that was sampled.
+struct SampledTextUse {
+  bool reads_sampled_tokens =
+      false;  // the loss estimates from the drawn token (policy gradient), not from the whole vocabulary
+  bool corrects_by_ratio = false;       // it multiplies by q / mu, mu the recorded behaviour probability
+  bool accepts_truncated_text = false;  // the user wants the full-vocabulary loss on text from a truncated distribution
+};
+
+/// What a loss, or a term of a sum, does with sampled text. A loss reads the drawn token where it reads the teacher's
+/// log-probability of the label; a member `corrects_by_ratio()` says that it multiplies by q / mu.
+template <class Loss>
+SampledTextUse sampled_text_use(const Loss& loss) {
+  SampledTextUse use{.corrects_by_ratio = true};
+  if constexpr (is_loss_sum<Loss>) {
+    loss.for_each([&](double, const auto& term) {
+      const SampledTextUse one = sampled_text_use(term);
+      if (!one.reads_sampled_tokens) return;
+      use.reads_sampled_tokens = true;
+      use.corrects_by_ratio = use.corrects_by_ratio && one.corrects_by_ratio;
+    });
+  } else {
+    use.reads_sampled_tokens = reads_teacher_label<Loss>;
+    if constexpr (requires { loss.corrects_by_ratio(); }) use.corrects_by_ratio = loss.corrects_by_ratio();
+    else use.corrects_by_ratio = false;
+  }
+  return use;
+}
 
 /// A model that writes with a key-value cache. `decode(cache, batch, slots)` continues sequence slots[b] by document b
 /// and returns the hidden states of its tokens [N, H]; `cache.truncate(slot, 0)` makes a slot empty again; `head()`

@@ -5,6 +5,7 @@
 
 #include <type_traits>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/rollout/concepts.hpp"
 
@@ -14,6 +15,13 @@ struct MixedSettings {
   double lambda = 0.5;             // [0, 1]: share of steps on student-written text
   std::uint64_t seed = 1;          // of the coin
   std::int64_t micro_batches = 1;  // batches of one step: they share one coin
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"lambda", "", "in [0, 1]", "share of steps on student-written text"}, self.lambda);
+    f(FieldInfo{"seed", "", "", "of the coin"}, self.seed);
+    f(FieldInfo{"micro_batches", "", ">= 1", "batches of one step, which share one coin"}, self.micro_batches);
+  }
 };
 
 /// The coin of a step: a function of seed and step alone, the same in every process and after a resume. lambda = 0 is
@@ -40,6 +48,13 @@ class Mixed {
   void seek(const SourceCursor& cursor);
   SourceDescription describe() const;
 
+  /// ConfigError where the loss does not fit what a part of the mix writes; a part that is never taken does not count.
+  void check_loss(const SampledTextUse& use) const {
+    if constexpr (requires { offline_.check_loss(use); })
+      if (settings_.lambda < 1) offline_.check_loss(use);
+    if constexpr (requires { online_.check_loss(use); })
+      if (settings_.lambda > 0) online_.check_loss(use);
+  }
   /// Of the student's part, where it can tell.
   bool records_routing() const {
     if constexpr (requires { online_.records_routing(); }) return online_.records_routing();

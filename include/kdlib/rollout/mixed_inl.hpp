@@ -61,10 +61,8 @@ void Mixed<Offline, Online>::seek(const SourceCursor& cursor) {
 
 template <class Offline, class Online>
 SourceDescription Mixed<Offline, Online>::describe() const {
-  SourceDescription list = {{"source", "mixed"},
-                            {"source.lambda", concat(settings_.lambda)},
-                            {"source.coin_seed", concat(settings_.seed)},
-                            {"source.micro_batches", concat(settings_.micro_batches)}};
+  SourceDescription list = {{"source", "mixed"}};
+  append_fields(list, "source", settings_);
   const auto take = [&list](const char* prefix, const auto& part) {
     if constexpr (requires { part.describe(); })
       for (const auto& [key, value] : part.describe()) list.emplace_back(prefix + key, value);

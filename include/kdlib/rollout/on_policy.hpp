@@ -10,14 +10,32 @@
 KDLIB_NAMESPACE_BEGIN
 
 struct OnPolicySettings {
-  std::int64_t prompts = 8;         // prompts a batch
-  std::int64_t samples = 1;         // texts a prompt
-  std::uint64_t seed = 1;           // of the order of the prompts; the sampler has its own
-  std::int64_t epochs = 0;          // times through the prompts; 0: without end. The last batch may be smaller
-  std::int64_t decode_batch = 16;   // sequences decoded together
-  std::int64_t context_length = 0;  // tokens of prompt and text together; 0: the student's
-  bool record_routing = false;      // batches carry the experts of each token, for RunSettings::replay_routing
+  std::int64_t prompts = 8;            // prompts a batch
+  std::int64_t samples = 1;            // texts a prompt
+  std::uint64_t seed = 1;              // of the order of the prompts; the sampler has its own
+  std::int64_t epochs = 0;             // times through the prompts; 0: without end. The last batch may be smaller
+  std::int64_t decode_batch = 16;      // sequences decoded together
+  std::int64_t context_length = 0;     // tokens of prompt and text together; 0: the student's
+  bool record_routing = false;         // batches carry the experts of each token, for RunSettings::replay_routing
+  bool accept_truncated_text = false;  // a loss over the whole vocabulary may read text drawn with top-k, top-p, min-p
   std::function<void(const GenerationProgress&)> progress{};
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"prompts", "", ">= 1", "prompts a batch"}, self.prompts);
+    f(FieldInfo{"samples", "", ">= 1", "texts a prompt"}, self.samples);
+    f(FieldInfo{"seed", "", "", "of the order of the prompts"}, self.seed);
+    f(FieldInfo{"epochs", "", ">= 0", "times through the prompts; 0: without end"}, self.epochs);
+    f(FieldInfo{"decode_batch", "", ">= 1",
+                "sequences decoded together: another number changes the last bits of logits"},
+      self.decode_batch);
+    f(FieldInfo{"context_length", "tokens", ">= 0", "of prompt and text together; 0: the model's"},
+      self.context_length);
+    f(FieldInfo{"record_routing", "", "", "batches carry the experts of each token"}, self.record_routing);
+    f(FieldInfo{"accept_truncated_text", "", "", "let a loss over the whole vocabulary read text drawn with filters"},
+      self.accept_truncated_text);
+    f(FieldInfo{"progress", "", "", "called while text is written", false, false}, self.progress);
+  }
 };
 
 /// A RolloutSource. The n-th prompt drawn since the start (over all epochs) is written with the random numbers of
@@ -35,6 +53,11 @@ class OnPolicy {
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "on_policy", fingerprint_); }
   SourceDescription describe() const;
 
+  /// ConfigError where the loss does not fit the sampler (check_sampling_matches_loss, decision 004).
+  void check_loss(SampledTextUse use) const {
+    use.accepts_truncated_text = settings_.accept_truncated_text;
+    check_sampling_matches_loss(sampler_, use);
+  }
   bool records_routing() const { return settings_.record_routing; }
   const Sampler& sampler() const { return sampler_; }
   const Prompts& prompts() const { return prompts_; }
@@ -47,9 +70,6 @@ class OnPolicy {
   Fingerprint fingerprint_;
   std::int64_t next_ = 0;  // ordinal of the next prompt
 };
-
-/// A sampler's settings as checkpoints compare them.
-void append_description(SourceDescription& list, const Sampler& sampler);
 
 KDLIB_NAMESPACE_END
 

@@ -9,15 +9,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void append_description(SourceDescription& list, const Sampler& s) {
-  list.emplace_back("sampler.temperature", concat(s.temperature.value()));
-  list.emplace_back("sampler.top_k", concat(s.top_k));
-  list.emplace_back("sampler.top_p", concat(s.top_p));
-  list.emplace_back("sampler.min_p", concat(s.min_p));
-  list.emplace_back("sampler.max_new_tokens", concat(s.max_new_tokens));
-  list.emplace_back("sampler.seed", concat(s.seed));
-}
-
 inline OnPolicy::OnPolicy(Prompts prompts, Sampler sampler, OnPolicySettings settings)
     : prompts_(std::move(prompts)),
       sampler_(std::move(sampler)),
@@ -59,12 +50,9 @@ std::optional<TokenBatch> OnPolicy::next(Student& student) {
 }
 
 inline SourceDescription OnPolicy::describe() const {
-  SourceDescription list = {{"source", "on_policy"},
-                            {"source.prompts", prompts_.fingerprint().text()},
-                            {"source.batch", concat(settings_.prompts, " x ", settings_.samples)},
-                            {"source.seed", concat(settings_.seed)},
-                            {"source.epochs", concat(settings_.epochs)}};
-  append_description(list, sampler_);
+  SourceDescription list = {{"source", "on_policy"}, {"source.text", prompts_.fingerprint().text()}};
+  append_fields(list, "source", settings_);
+  append_fields(list, "sampler", sampler_);
   return list;
 }
 

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/core/fields.hpp"
 #include "kdlib/core/rng.hpp"
+#include "kdlib/rollout/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -41,6 +43,17 @@ struct Sampler {
   std::uint64_t seed = 1;
   std::vector<std::int32_t>
       stop_ids{};  // a sequence ends with the first of these, which is kept; empty: those of the text's source
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"temperature", "", ">= 0", "of drawing tokens; 0: the most probable one"}, self.temperature);
+    f(FieldInfo{"top_k", "tokens", ">= 0", "the likeliest that are kept; 0: all"}, self.top_k);
+    f(FieldInfo{"top_p", "", "in (0, 1]", "the likeliest tokens up to this mass are kept; 1: all"}, self.top_p);
+    f(FieldInfo{"min_p", "", "in [0, 1]", "tokens below this share of the likeliest are cut; 0: none"}, self.min_p);
+    f(FieldInfo{"max_new_tokens", "tokens", ">= 1", "longest text"}, self.max_new_tokens);
+    f(FieldInfo{"seed", "", "", "of the draws"}, self.seed);
+    f(FieldInfo{"stop_ids", "", "", "a sequence ends with the first of these"}, self.stop_ids);
+  }
 
   bool greedy() const { return temperature.value() == 0; }
   bool truncates() const { return top_k > 0 || top_p < 1 || min_p > 0; }
@@ -80,14 +93,6 @@ SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, dou
 /// The probabilities [V] that sample_token draws from: for tests and displays.
 template <class T>
 std::vector<double> sampling_distribution(const Sampler& sampler, std::span<const T> logits);
-
-/// What a loss does with text that was sampled.
-struct SampledTextUse {
-  bool reads_sampled_tokens =
-      false;  // the loss estimates from the drawn token (policy gradient), not from the whole vocabulary
-  bool corrects_by_ratio = false;       // it multiplies by q / mu, mu the recorded behaviour probability
-  bool accepts_truncated_text = false;  // the user wants the full-vocabulary loss on text from a truncated distribution
-};
 
 /// Refuses pairs of sampler and loss whose gradient is not that of the stated objective (ConfigError that says what to
 /// set): an estimate from drawn tokens needs tokens of the model's own distribution, or the ratio q / mu with a mu that

@@ -250,9 +250,11 @@ double weigh_row(std::span<const T> logits, T largest, double temperature, Sampl
   w.weights.resize(logits.size());
   w.block_sums.resize(static_cast<std::size_t>((count + sampler_block - 1) / sampler_block));
   double total = 0;
+  // Finite for the smallest temperatures too: 0 * infinity would make the weight of the largest logit NaN.
+  const T inverse = static_cast<T>(std::min(1.0 / temperature, static_cast<double>(std::numeric_limits<T>::max())));
   for (std::int64_t begin = 0, block = 0; begin < count; begin += sampler_block, ++block) {
-    const double sum = weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest,
-                                   static_cast<T>(1.0 / temperature), w.weights.data());
+    const double sum =
+        weigh_block(logits.data(), begin, std::min(begin + sampler_block, count), largest, inverse, w.weights.data());
     w.block_sums[static_cast<std::size_t>(block)] = sum;
     total += sum;
   }

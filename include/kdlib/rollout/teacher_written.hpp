@@ -17,6 +17,22 @@ struct TeacherWrittenSettings {
   std::string folder{};             // blocks are kept here as teacher_text-<block>.jsonl; empty: in memory alone
   std::string teacher_name{};       // who writes; another name refuses the kept blocks
   std::function<void(const GenerationProgress&)> progress{};
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"prompts", "", ">= 1", "prompts a batch"}, self.prompts);
+    f(FieldInfo{"seed", "", "", "of the order of the prompts"}, self.seed);
+    f(FieldInfo{"epochs", "", ">= 0", "times through the prompts; 0: without end"}, self.epochs);
+    f(FieldInfo{"ahead", "", ">= 1", "prompts written at once: a block"}, self.ahead);
+    f(FieldInfo{"decode_batch", "", ">= 1",
+                "sequences decoded together: another number changes the last bits of logits"},
+      self.decode_batch);
+    f(FieldInfo{"context_length", "tokens", ">= 0", "of prompt and text together; 0: the model's"},
+      self.context_length);
+    f(FieldInfo{"folder", "", "", "where blocks are kept", false, false}, self.folder);
+    f(FieldInfo{"teacher_name", "", "", "who writes"}, self.teacher_name);
+    f(FieldInfo{"progress", "", "", "called while text is written", false, false}, self.progress);
+  }
 };
 
 /// A DataSource. Each prompt is answered once; later epochs see the same text. Blocks follow the order of the first
@@ -42,6 +58,11 @@ class TeacherWritten {
   SourceCursor cursor() const { return make_cursor("teacher_written", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "teacher_written", fingerprint_); }
   SourceDescription describe() const;
+
+  /// ConfigError for a loss that reads the drawn token as if the student had drawn it: the teacher did. With the ratio
+  /// to the recorded probabilities it may, unless the sampler cuts tokens off. Losses over the whole vocabulary may
+  /// read this text however it was drawn, as they may any given text.
+  void check_loss(SampledTextUse use) const;
 
   /// Writes (or reads) every block now.
   void write_all();

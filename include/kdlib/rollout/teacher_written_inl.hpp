@@ -34,21 +34,15 @@ TeacherWritten<Teacher>::TeacherWritten(Teacher& teacher, Prompts prompts, Sampl
   for (std::int64_t i = 0; i < prompts_.size(); ++i)
     check_prompt(prompts_[i], prompts_.source(i), teacher_.head().columns(), context);
   for (const auto& [key, value] : describe())
-    if (key != "source.batch" && key != "source.epochs") fingerprint_.add(std::string_view(value));
-  fingerprint_.add(std::span<const std::int32_t>(sampler_.stop_ids));
+    if (key != "source.prompts" && key != "source.epochs") fingerprint_.add(std::string_view(value));
   fingerprint_.add(context);
 }
 
 template <class Teacher>
 SourceDescription TeacherWritten<Teacher>::describe() const {
-  SourceDescription list = {{"source", "teacher_written"},
-                            {"source.prompts", prompts_.fingerprint().text()},
-                            {"source.teacher", settings_.teacher_name},
-                            {"source.batch", concat(settings_.prompts)},
-                            {"source.seed", concat(settings_.seed)},
-                            {"source.epochs", concat(settings_.epochs)},
-                            {"source.ahead", concat(settings_.ahead)}};
-  append_description(list, sampler_);
+  SourceDescription list = {{"source", "teacher_written"}, {"source.text", prompts_.fingerprint().text()}};
+  append_fields(list, "source", settings_);
+  append_fields(list, "sampler", sampler_);
   return list;
 }
 
@@ -71,6 +65,17 @@ const Completion& TeacherWritten<Teacher>::text(std::int64_t prompt) {
   const Completion& completion = texts_.at(static_cast<std::size_t>(prompt));
   if (completion.ids.empty()) require_block(first_epoch_.first_ordinal(prompt) / settings_.ahead);
   return completion;
+}
+
+template <class Teacher>
+void TeacherWritten<Teacher>::check_loss(SampledTextUse use) const {
+  require<ConfigError>(
+      !use.reads_sampled_tokens || use.corrects_by_ratio,
+      "[TeacherWritten] the loss reads each token as one that the student drew, but the teacher wrote "
+      "the text. Correct by the ratio to the recorded probabilities (PolicyGradient's importance_ratio), "
+      "let the student write (OnPolicy), or use a loss over the whole vocabulary");
+  use.accepts_truncated_text = true;
+  check_sampling_matches_loss(sampler_, use);
 }
 
 template <class Teacher>

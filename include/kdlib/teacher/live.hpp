@@ -6,6 +6,7 @@
 
 #include "kdlib/loss/concepts.hpp"
 #include "kdlib/teacher/concepts.hpp"
+#include "kdlib/teacher/describe.hpp"
 #include "kdlib/tensor/tensor.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -49,6 +50,10 @@ class LiveTeacher {
 
   /// Rows of the prepared batch.
   std::int64_t rows() const { return rows_; }
+
+  /// The vocabulary and a fingerprint of the weights (the ends of every tensor), so that a run does not go on with
+  /// another teacher.
+  SettingsList describe() const { return describe_teacher(*model_, "live"); }
 
  private:
   M* model_;

@@ -42,6 +42,9 @@ class RememberedTeacher {
     return kept_[current_].teacher.targets(begin, count);
   }
 
+  /// As LiveTeacher's: both give the same targets.
+  SettingsList describe() const { return describe_teacher(*model_, "live"); }
+
  private:
   struct Kept {
     TokenBatch batch;

@@ -7,26 +7,12 @@
 #include <charconv>
 #include <limits>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/tools/options.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-
-inline std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1] ? 1u : 0u)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
 
 /// Shortest text that reads back as the same number.
 template <class N>

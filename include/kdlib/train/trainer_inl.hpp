@@ -5,6 +5,7 @@
 
 #include <string_view>
 
+#include "kdlib/train/described_parts_inl.hpp"
 #include "kdlib/train/trainer.hpp"
 #include "kdlib/train/training_run.hpp"
 
@@ -34,6 +35,7 @@ class TrainableScope {
     for (std::size_t i = 0; i < all_.size(); ++i) all_[i]->trainable = before_[i];
   }
 
+  const std::vector<Parameter<T, D>*>& all() const { return all_; }
   const std::vector<Parameter<T, D>*>& trained() const { return trained_; }
   const std::vector<double>& rates() const { return rates_; }
 
@@ -42,55 +44,6 @@ class TrainableScope {
   std::vector<bool> before_;
   std::vector<double> rates_;
 };
-
-template <class X>
-void append_settings_of(SettingsList& list, const X& x) {
-  if constexpr (requires {
-                  { x.describe() } -> std::convertible_to<SettingsList>;
-                })
-    for (auto& entry : x.describe()) list.push_back(std::move(entry));
-}
-
-/// "ReverseKl" for kdlib::ReverseKl: the type's own name without namespaces and template arguments, the same from g++
-/// and clang.
-template <class X>
-std::string plain_type_name() {
-  std::string_view text = __PRETTY_FUNCTION__;
-  text = text.substr(text.find("X = ") + 4);
-  text = text.substr(0, text.find_first_of(";<]"));
-  const std::size_t colon = text.rfind(':');
-  return std::string(colon == std::string_view::npos ? text : text.substr(colon + 1));
-}
-
-/// Name, temperature, T^2, beta and the like of a loss and, for a sum, of its terms.
-template <class L>
-void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
-  if constexpr (is_loss_sum<L>) {
-    int i = 0;
-    loss.for_each([&](double weight, const auto& term) {
-      const std::string name = concat(prefix, ".", i++);
-      list.emplace_back(name + ".weight", setting_text(weight));
-      append_loss(list, name, term);
-    });
-  } else {
-    list.emplace_back(prefix, plain_type_name<L>());
-    if constexpr (requires { loss.temperature; })
-      list.emplace_back(prefix + ".temperature", setting_text(static_cast<double>(loss.temperature)));
-    if constexpr (requires { loss.t_squared; })
-      list.emplace_back(prefix + ".t_squared", setting_text(static_cast<bool>(loss.t_squared)));
-    if constexpr (requires { loss.beta; })
-      list.emplace_back(prefix + ".beta", setting_text(static_cast<double>(loss.beta)));
-    if constexpr (requires { loss.scaled; })
-      list.emplace_back(prefix + ".scaled", setting_text(static_cast<bool>(loss.scaled)));
-    if constexpr (requires { loss.importance_ratio; })
-      list.emplace_back(prefix + ".importance_ratio", setting_text(static_cast<bool>(loss.importance_ratio)));
-    if constexpr (requires { loss.ratio_limit; })
-      list.emplace_back(prefix + ".ratio_limit", setting_text(static_cast<double>(loss.ratio_limit)));
-    if constexpr (requires { loss.advantage_limit; })
-      list.emplace_back(prefix + ".advantage_limit", setting_text(static_cast<double>(loss.advantage_limit)));
-    append_settings_of(list, loss);
-  }
-}
 
 inline void check_settings(const RunSettings& s) {
   require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
@@ -117,7 +70,15 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
                 "0 = frozen); use "
                 "kd::only(\"*.mlp.*\"), kd::everything() or kd::ParameterGroups");
   detail::check_settings(settings);
+  detail::check_rates(schedule_, settings.steps);
+  if constexpr (requires { source_.check_loss(SampledTextUse{}); })
+    source_.check_loss(sampled_text_use(objective_.loss()));
   const detail::TrainableScope<T, D> scope(student_.parameters(), selection);
+  if constexpr (requires { selection.check_names(std::vector<std::string>{}); }) {
+    std::vector<std::string> names;
+    for (const auto* parameter : scope.all()) names.push_back(parameter->name);
+    selection.check_names(names);
+  }
   require<ConfigError>(!scope.trained().empty(),
                        "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select "
                        "some with kd::only(pattern)");
@@ -130,11 +91,12 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
                          "[run] replay_routing is set, but the source does not record the routing of what it writes; "
                          "set OnPolicySettings::record_routing");
   if (settings.replay_routing) list.emplace_back("replay_routing", "true");
-  detail::append_settings_of(list, optimizer_);
-  detail::append_settings_of(list, schedule_);
-  detail::append_settings_of(list, selection);
+  detail::append_optimizer(list, optimizer_);
+  detail::append_schedule(list, schedule_);
+  detail::append_selection(list, selection, scope);
   detail::append_loss(list, "loss", objective_.loss());
-  detail::append_settings_of(list, source_);
+  detail::append_described(list, source_);
+  detail::append_described(list, objective_.teacher());
   for (const Span& span : settings.spans) list.emplace_back("span." + span.name, setting_text(span.weight));
   for (const auto& entry : settings.settings) list.push_back(entry);
   for (std::size_t i = 0; i < list.size(); ++i)

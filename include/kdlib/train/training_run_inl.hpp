@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kdlib/train/described_parts_inl.hpp"
 #include "kdlib/train/environment.hpp"
 #include "kdlib/train/training_run.hpp"
 
@@ -93,6 +94,10 @@ KDLIB_TRAINING_RUN(void)::resume(const TrainState& saved) {
     return;
   }
   check_same_settings(saved);
+  if constexpr (!requires { source_.describe(); })
+    message("the source offers no describe(): whether it is the first run's is not checked");
+  if constexpr (!requires { objective_.teacher().describe(); })
+    message("the teacher offers no describe(): whether it is the first run's is not checked");
   for (std::string& difference : environment_differences(saved.environment, environment_))
     message(std::move(difference));
   for (const Parameter<T, D>* p : trained_)
@@ -119,16 +124,7 @@ KDLIB_TRAINING_RUN(void)::resume(const TrainState& saved) {
 }
 
 KDLIB_TRAINING_RUN(void)::check_same_settings(const TrainState& saved) const {
-  for (const auto& entry : list_) {
-    const std::string before = setting_or_not_set(saved.settings, entry.first);
-    require<ConfigError>(before == entry.second, "[resume] ", entry.first, " was ", before, " and is now ",
-                         entry.second,
-                         ": go on with the old value, choose another folder, or start again without resuming");
-  }
-  for (const auto& entry : saved.settings)
-    require<ConfigError>(std::any_of(list_.begin(), list_.end(), [&](const auto& e) { return e.first == entry.first; }),
-                         "[resume] ", entry.first, " was ", entry.second,
-                         " and is now (not set): go on with the old value, choose another folder, or start again");
+  detail::check_same_settings(saved.settings, list_);
 }
 
 KDLIB_TRAINING_RUN(bool)::fetch() {
