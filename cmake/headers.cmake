@@ -139,6 +139,10 @@ set(KDLIB_HEADERS
   include/kdlib/io/utf8_inl.hpp
   include/kdlib/kdlib.hpp
   include/kdlib/loss/adaptive_kl.hpp
+  include/kdlib/loss/any_loss.hpp
+  include/kdlib/loss/any_loss_inl.hpp
+  include/kdlib/loss/any_sum.hpp
+  include/kdlib/loss/any_sum_inl.hpp
   include/kdlib/loss/concepts.hpp
   include/kdlib/loss/concepts_inl.hpp
   include/kdlib/loss/cross_entropy.hpp
@@ -149,6 +153,8 @@ set(KDLIB_HEADERS
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
   include/kdlib/loss/losses.hpp
+  include/kdlib/loss/mixes.hpp
+  include/kdlib/loss/mixes_inl.hpp
   include/kdlib/loss/policy_gradient.hpp
   include/kdlib/loss/policy_gradient_inl.hpp
   include/kdlib/loss/regularisers.hpp

@@ -9,7 +9,7 @@ namespace kd = kdlib;
 template <class D, class T>
 double distil(kd::Decoder<D, T>& teacher, kd::Decoder<D, T>& student, const kd::TokenBatch& batch, int steps) {
   kd::LiveTeacher live{teacher};
-  auto optimizer = kd::AdamW{.beta2 = 0.95}.state<T, D>(student.parameters());
+  auto optimizer = kd::AdamW{.beta2 = 0.95}.state<T, D>(kd::trainable_parameters(student));
   const kd::WarmupLinear schedule{.peak = 5e-3, .warmup = 2, .total = steps};
   const auto rows = batch.rows();  // tokens whose next token counts
   const auto count = static_cast<std::int64_t>(rows.token.size());

@@ -131,6 +131,10 @@ void visit_fields(X& x, F&& f) {
 template <class X>
 void append_fields(SettingsList& list, const std::string& prefix, const X& x);
 
+/// {role, the type's name} and its fields as "<role>.<field>".
+template <class X>
+SettingsList named_fields(const std::string& role, const X& x);
+
 /// "ReverseKl" for kdlib::ReverseKl: the type's own name without namespaces and template arguments, the same from g++
 /// and clang.
 template <class X>

@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 template <class N>
-std::string shortest_text(N value) {
+std::string shortest_number_text(N value) {
   char text[48];
   return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
 }
@@ -96,8 +96,8 @@ void append_value(SettingsList& list, const std::string& key, const V& value) {
 
 }  // namespace detail
 
-inline std::string setting_text(double value) { return detail::shortest_text(value); }
-inline std::string setting_text(float value) { return detail::shortest_text(value); }
+inline std::string setting_text(double value) { return detail::shortest_number_text(value); }
+inline std::string setting_text(float value) { return detail::shortest_number_text(value); }
 inline std::string setting_text(bool value) { return value ? "true" : "false"; }
 template <std::integral I>
 std::string setting_text(const std::vector<I>& values) {
@@ -134,6 +134,13 @@ void append_fields(SettingsList& list, const std::string& prefix, const X& x) {
     detail::visit_members(
         x, [&](const auto& member) { detail::append_value(list, concat(prefix, ".member_", place++), member); });
   }
+}
+
+template <class X>
+SettingsList named_fields(const std::string& role, const X& x) {
+  SettingsList list = {{role, plain_type_name<X>()}};
+  append_fields(list, role, x);
+  return list;
 }
 
 template <class X>

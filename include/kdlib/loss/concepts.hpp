@@ -305,6 +305,30 @@ constexpr Moments moments_of = [] {
   else return Moments{};
 }();
 
+/// A sum whose parts the engine walks one after the other, each with its own statistics.
+template <class L>
+constexpr bool walked_by_groups = [] {
+  if constexpr (requires { L::walked_by_groups; }) return L::walked_by_groups;
+  else return false;
+}();
+
+// What a loss needs of a row: the static members above, unless its terms are known at run time only (mixes.hpp).
+template <class L>
+KDLIB_HOST_DEVICE bool needs_moments(const L& l) {
+  if constexpr (requires { l.needs_moments(); }) return l.needs_moments();
+  else return moments_of<L>.any();
+}
+template <class L>
+KDLIB_HOST_DEVICE bool needs_teacher(const L& l) {
+  if constexpr (requires { l.needs_teacher(); }) return l.needs_teacher();
+  else return reads_teacher<L> || reads_teacher_label<L>;
+}
+template <class L>
+KDLIB_HOST_DEVICE bool has_limits(const L& l) {
+  if constexpr (requires { l.has_limits(); }) return l.has_limits();
+  else return has_clamp<L>;
+}
+
 template <class L>
 KDLIB_HOST_DEVICE double temperature_of(const L& l) {
   if constexpr (requires { l.temperature; }) return static_cast<double>(l.temperature);

@@ -45,7 +45,8 @@ SampledTextUse sampled_text_use(const Loss& loss) {
       use.corrects_by_ratio = use.corrects_by_ratio && one.corrects_by_ratio;
     });
   } else {
-    use.reads_sampled_tokens = reads_teacher_label<Loss>;
+    if constexpr (requires { loss.reads_sampled_tokens(); }) use.reads_sampled_tokens = loss.reads_sampled_tokens();
+    else use.reads_sampled_tokens = reads_teacher_label<Loss>;
     if constexpr (requires { loss.corrects_by_ratio(); }) use.corrects_by_ratio = loss.corrects_by_ratio();
     else use.corrects_by_ratio = false;
   }

@@ -33,11 +33,10 @@ void append_described(SettingsList& list, const X& x) {
     for (auto& entry : x.describe()) list.push_back(std::move(entry));
 }
 
-/// "<role>": the type's name, and its fields.
+/// Name and fields of a part.
 template <class X>
 void append_part(SettingsList& list, const std::string& role, const X& x) {
-  list.emplace_back(role, plain_type_name<X>());
-  append_fields(list, role, x);
+  for (auto& entry : named_fields(role, x)) list.push_back(std::move(entry));
 }
 
 template <class O>
@@ -96,11 +95,13 @@ template <class L>
 void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
   if constexpr (is_loss_sum<L>) {
     int i = 0;
-    loss.for_each([&](double weight, const auto& term) {
+    const auto append = [&](double weight, const auto& term) {
       const std::string name = concat(prefix, ".", i++);
       list.emplace_back(name + ".weight", setting_text(weight));
       append_loss(list, name, term);
-    });
+    };
+    if constexpr (requires { loss.for_each_term(append); }) loss.for_each_term(append);  // as the user gave them
+    else loss.for_each(append);
   } else if constexpr (Described<L>) {
     list.emplace_back(prefix, plain_type_name<L>());
     append_described(list, loss);

@@ -175,7 +175,8 @@ void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& r
     if (js) js_metric(result.metrics);
   }
   constexpr bool apart =
-      is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss>);  // these terms have numbers of their own
+      is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss> ||
+                            walked_by_groups<Loss>);  // these terms have numbers of their own
   if constexpr (is_loss_sum<Loss>) {
     if (apart || !loss.has_temperature(shared_temperature(loss))) {
       int left = count_terms(loss);
@@ -208,9 +209,8 @@ template <class Loops, class C, class T>
 template <class Loss, class O>
 void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result) {
   if constexpr (has_support_part<Loss>) return support_part(loss, term_weight, out, add, result);
-  constexpr bool teacher = reads_teacher<Loss> || reads_teacher_label<Loss>;
   const double temperature = shared_temperature(loss);
-  statistics(temperature, teacher && teacher_ != nullptr, moments_of<Loss>.any());
+  statistics(temperature, teacher_ != nullptr && needs_teacher(loss), needs_moments(loss));
   RowStatistics row = row_statistics();
   RowConstants<C> c = constants();
   if constexpr (reads_head_share<Loss>) row.head_share = head_share(loss.head_mass, c);
@@ -225,7 +225,7 @@ void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, 
     const LabelPoint point = label_point(row);
     label = loss.at_label(point);
     if constexpr (has_clamp<Loss>)
-      if (task_.metrics)
+      if (task_.metrics && has_limits(loss))
         result.metrics.clamp_weight = 1,
         result.metrics.clamped += loss.clamped(point) && result.metrics.clamped == 0 ? 1 : 0;
     at_label = label_entry(row);
