@@ -46,11 +46,10 @@ struct LossTypes {
 };
 
 /// Every loss of docs/losses.md.
-using AllLosses =
-    LossTypes<CrossEntropy, ForwardKl, ReverseKl, JensenShannon, SkewForwardKl, SkewReverseKl, TotalVariation,
-              AdaptiveKl, NegativeEntropy, UniformCrossEntropy, ZLoss, PolicyGradient, BaselinePolicyGradient,
-              SampledKl<KlEstimator::k2>, SampledKl<KlEstimator::k3>, TopKForwardKl, TopKReverseKl<TopKMass::tail>,
-              TopKReverseKl<TopKMass::renormalised>>;
+using AllLosses = LossTypes<CrossEntropy, ForwardKl, ReverseKl, JensenShannon, SkewForwardKl, SkewReverseKl,
+                            TotalVariation, AdaptiveKl, NegativeEntropy, UniformCrossEntropy, ZLoss, PolicyGradient,
+                            BaselinePolicyGradient, SampledKl<KlEstimator::k2>, SampledKl<KlEstimator::k3>,
+                            TopKForwardKl, TopKReverseKl<TopKMass::tail>, TopKReverseKl<TopKMass::renormalised>>;
 
 /// The kind of targets that a loss needs.
 enum class LossNeeds {

@@ -65,8 +65,9 @@ class AnySum {
 };
 
 /// Calls f(loss) with the loss of a list of terms: a lone divergence over the vocabulary (forward KL, reverse KL,
-/// Jensen-Shannon) of weight 1 as its own type, everything else as the AnySum of the targets; answers what f does. `Targets` is what
-/// the teacher gives: losses that need more are refused with a sentence, and f is compiled for what can occur alone.
+/// Jensen-Shannon) of weight 1 as its own type, everything else as the AnySum of the targets; answers what f does.
+/// `Targets` is what the teacher gives: losses that need more are refused with a sentence, and f is compiled for what
+/// can occur alone.
 template <class Targets, class F>
 auto with_loss(std::span<const AnyTerm> terms, F&& f);
 

@@ -174,9 +174,8 @@ void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& r
     if constexpr (requires { loss.js_factor(); }) js = js && loss.js_factor() == 0;  // else part() has it
     if (js) js_metric(result.metrics);
   }
-  constexpr bool apart =
-      is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss> ||
-                            walked_by_groups<Loss>);  // these terms have numbers of their own
+  constexpr bool apart = is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss> ||
+                                               walked_by_groups<Loss>);  // these terms have numbers of their own
   if constexpr (is_loss_sum<Loss>) {
     if (apart || !loss.has_temperature(shared_temperature(loss))) {
       int left = count_terms(loss);
