@@ -190,6 +190,8 @@ TEST_CASE("a run-time sum refuses what it cannot hold and checks the settings of
   CHECK_THROWS_WITH(AnySum<LossNeeds::labels>(kl), contains("forward_kl reads the teacher's whole distribution"));
   const Rows<double> data;
   CHECK_THROWS_WITH(answer<double>(Whole(wrong), data, data.targets()), contains("lambda is 2"));
+  CHECK_THROWS_WITH(row_loss(Whole(kl), data.view(data.student), data.targets(), {}, 1.0, View<double, Cpu>{}),
+                    contains("the loss reads labels and none are given"));
   std::vector<AnyTerm> zero{{0, ForwardKl{}}};
   const auto got = answer<double>(Whole(zero), data, data.targets());
   CHECK(got.result.loss.sum == 0);

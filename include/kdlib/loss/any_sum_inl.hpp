@@ -83,6 +83,47 @@ KDLIB_HOST_DEVICE void AnySum<Needs>::for_each(F&& f) const {
       });
 }
 
+template <LossNeeds Needs>
+template <class P>
+KDLIB_INLINE EntryLoss<P> AnySum<Needs>::entry(const RowStatistics& row, const Entry<P>& x) const {
+  EntryLoss<P> total{P(0), P(0)};
+  for_each([&]<class L>(double weight, const L& l) {
+    if constexpr (has_entry<L>) {
+      const EntryLoss<P> e = l.entry(row, x);
+      total.value = fma(P(weight * factor_of(l)), e.value, total.value);
+      total.derivative = fma(P(weight * factor_of(l)), e.derivative, total.derivative);
+    }
+  });
+  return total;
+}
+
+template <LossNeeds Needs>
+KDLIB_HOST_DEVICE Dual AnySum<Needs>::at_label(const LabelPoint& point) const {
+  Dual total;
+  for_each([&]<class L>(double weight, const L& l) {
+    if constexpr (has_label_part<L>) total = total + weight * factor_of(l) * l.at_label(point);
+  });
+  return total;
+}
+
+template <LossNeeds Needs>
+KDLIB_HOST_DEVICE Dual AnySum<Needs>::at_normaliser(const RowStatistics& row) const {
+  Dual total;
+  for_each([&]<class L>(double weight, const L& l) {
+    if constexpr (has_normaliser_part<L>) total = total + weight * factor_of(l) * l.at_normaliser(row);
+  });
+  return total;
+}
+
+template <LossNeeds Needs>
+KDLIB_HOST_DEVICE bool AnySum<Needs>::clamped(const LabelPoint& point) const {
+  bool any = false;
+  for_each([&]<class L>(double, const L& l) {
+    if constexpr (has_clamp<L>) any = any || l.clamped(point);
+  });
+  return any;
+}
+
 template <class Targets, class F>
 auto with_loss(std::span<const AnyTerm> terms, F&& f) {
   constexpr LossNeeds have = detail::targets_tell<Targets>;

@@ -71,6 +71,13 @@ struct LabelMix : MixTerms {
   }
   void validate() const;
   void check_inputs(const RowInputs& rows) const;
+
+ protected:
+  template <class P>
+  KDLIB_INLINE static void add(double weight, const EntryLoss<P>& e, EntryLoss<P>& total) {
+    total.value = fma(P(weight), e.value, total.value);
+    total.derivative = fma(P(weight), e.derivative, total.derivative);
+  }
 };
 
 struct StudentMix : LabelMix {
@@ -87,11 +94,6 @@ struct StudentMix : LabelMix {
   }
 
  protected:
-  template <class P>
-  KDLIB_INLINE static void add(double weight, const EntryLoss<P>& e, EntryLoss<P>& total) {
-    total.value = fma(P(weight), e.value, total.value);
-    total.derivative = fma(P(weight), e.derivative, total.derivative);
-  }
   template <class P>
   KDLIB_INLINE void add_student(const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total) const {
     if (negative_entropy != 0) add(negative_entropy, NegativeEntropy{}.entry(row, x), total);

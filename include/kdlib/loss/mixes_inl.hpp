@@ -79,18 +79,14 @@ inline void LabelMix::check_inputs(const RowInputs& rows) const {
 template <class P>
 KDLIB_INLINE EntryLoss<P> OpenMix::entry(const RowStatistics& row, const Entry<P>& x) const {
   EntryLoss<P> total{P(0), P(0)};
-  const auto add = [&total](double weight, const EntryLoss<P>& e) __attribute__((always_inline)) {
-    total.value = fma(P(weight), e.value, total.value);
-    total.derivative = fma(P(weight), e.derivative, total.derivative);
-  };
-  if (forward != 0) add(forward, ForwardKl{}.entry(row, x));
-  if (reverse != 0) add(reverse, ReverseKl{}.entry(row, x));
-  if (negative_entropy != 0) add(negative_entropy, NegativeEntropy{}.entry(row, x));
-  if (uniform != 0) add(uniform, UniformCrossEntropy{}.entry(row, x));
-  if (variation != 0) add(variation, TotalVariation{}.entry(row, x));
-  if (jensen != 0) add(jensen, jensen_loss.entry(row, x));
-  if (skew_forward != 0) add(skew_forward, skew_forward_loss.entry(row, x));
-  if (skew_reverse != 0) add(skew_reverse, skew_reverse_loss.entry(row, x));
+  if (forward != 0) add(forward, ForwardKl{}.entry(row, x), total);
+  if (reverse != 0) add(reverse, ReverseKl{}.entry(row, x), total);
+  if (negative_entropy != 0) add(negative_entropy, NegativeEntropy{}.entry(row, x), total);
+  if (uniform != 0) add(uniform, UniformCrossEntropy{}.entry(row, x), total);
+  if (variation != 0) add(variation, TotalVariation{}.entry(row, x), total);
+  if (jensen != 0) add(jensen, jensen_loss.entry(row, x), total);
+  if (skew_forward != 0) add(skew_forward, skew_forward_loss.entry(row, x), total);
+  if (skew_reverse != 0) add(skew_reverse, skew_reverse_loss.entry(row, x), total);
   return total;
 }
 

@@ -55,6 +55,8 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static constexpr bool reads_support = (kdlib::reads_support<Ls> || ...);
   static constexpr bool reads_head_share = (kdlib::reads_head_share<Ls> || ...);
 
+  static constexpr bool walked_by_groups = (kdlib::walked_by_groups<Ls> || ...);
+
   explicit Sum(Term<Ls>... terms) : Slots(terms...) {}
 
   /// True where every term (and term of a term) has this temperature.

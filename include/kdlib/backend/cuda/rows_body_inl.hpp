@@ -132,6 +132,8 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::run(const Loss& loss, RowResult& resu
   }
   int index = 0;
   prepare<Loss>(loss, 1.0, index);
+  if (leader())  // a sum that is known at run time may have fewer; last_sweep() waits before it reads them
+    for (; index < leaf_count<Loss>; ++index) block_.shared().leaves[index] = BlockLeaf{};
   const double value = last_sweep(loss);
   if (leader()) result.value = value;
 }

@@ -60,7 +60,7 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::fill_leaf(const Loss& loss, double we
     if (t_ != nullptr && moments_of<Loss>.any()) point.reverse_kl = at.row.reverse_kl;
     const Dual label = loss.at_label(point);
     if constexpr (has_clamp<Loss>)
-      if (task_.metrics) {
+      if (task_.metrics && has_limits(loss)) {
         result_->metrics.clamp_weight = 1;
         if (loss.clamped(point)) result_->metrics.clamped = 1;
       }
