@@ -220,6 +220,8 @@ set(KDLIB_HEADERS
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/quant/stored_matrix.hpp
   include/kdlib/recipe/events.hpp
+  include/kdlib/recipe/loss_expression.hpp
+  include/kdlib/recipe/loss_expression_inl.hpp
   include/kdlib/recipe/machines.hpp
   include/kdlib/recipe/machines_inl.hpp
   include/kdlib/recipe/model_cost.hpp

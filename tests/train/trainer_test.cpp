@@ -91,6 +91,8 @@ TEST_CASE("a selection trains its parameters alone and the marks come back", "[t
   CHECK(s.student.parameters()[0]->trainable);
   CHECK_FALSE(s.student.parameters()[1]->trainable);
   CHECK_THROWS_WITH(trainer.run({.steps = 2}, kdlib::NoMetrics{}, store, kdlib::only("lora")),
+                    contains("the pattern lora fits none of the"));
+  CHECK_THROWS_WITH(trainer.run({.steps = 2}, kdlib::NoMetrics{}, store, kdlib::ParameterGroups({{"*", 0}})),
                     contains("no parameter is trainable"));
 }
 
@@ -248,7 +250,7 @@ TEST_CASE("a changed loss, source or optimizer is refused by name, more steps ar
                        kdlib::ConstantRate{0.1}};
   CHECK_THROWS_WITH(other.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("source.seed was 1 and is now 2"));
   kdlib::Trainer plain{s.student, RaggedDocuments{{}}, s.objective(), kdlib::Sgd{}, kdlib::ConstantRate{0.1}};
-  CHECK_THROWS_WITH(plain.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("optimizer was adamw and is now sgd"));
+  CHECK_THROWS_WITH(plain.run({.steps = 4}, kdlib::NoMetrics{}, store), contains("optimizer was AdamW and is now Sgd"));
   CHECK(plain.run({.steps = 4, .resume = false}, kdlib::NoMetrics{}, store).step ==
         4);  // starts over: the old checkpoints are removed
   CHECK(store.steps() == std::vector<std::int64_t>{4});
