@@ -321,7 +321,7 @@ TEST_CASE("a source that samples refuses losses that its sampler does not fit (C
   CHECK_THROWS_WITH(OnPolicy(seven_prompts(), filtered, {.accept_truncated_text = true}).check_loss(ratio),
                     contains("cuts tokens off"));
 
-  Model teacher;
+  Model teacher(30, 6, 4);
   const TeacherWritten written(teacher, seven_prompts(), filtered), whole_text(teacher, seven_prompts(), Sampler{});
   CHECK_NOTHROW(written.check_loss(whole));  // given text, however it was drawn
   CHECK_THROWS_WITH(written.check_loss(ratio), contains("cuts tokens off"));
