@@ -20,27 +20,44 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Where a row's logits are measured from, the same for all threads.
+/// Where the running maxima of all threads begin.
 struct BlockAnchors {
   double s, t;
 };
-/// Sums of a part of a row of logits z at x = z - anchor: of e = e^(x / T), of e x and of e (x - y) with the other
-/// model's y; and the largest z. Each pack of entries is summed in C and added in double: p_s - 1 of a sure label comes
-/// from what the sum holds beside 1. The sums are never rewritten for another anchor, because an entry that was cut at
-/// the floor would move with it.
+/// Sums of a part of a row of logits z about a running maximum: of e = e^(x / T) with x = z - top, of e x and of e (x -
+/// y) with the other model's y. Each pack of entries is summed in C and added in double: p_s - 1 of a sure label comes
+/// from what the sum holds beside 1.
 struct BlockSide {
   double top, sum, first, cross;
 };
+/// `cut` is not 0 where an entry was cut at the floor, or a maximum rose so far that entries before it lie below the
+/// floor now: the cross sums moved such entries with their maximum.
 struct BlockState {
   BlockSide s, t;
+  double cut;
 };
 
-KDLIB_HOST_DEVICE inline void merge_states(BlockState& a, const BlockState& b) {
-  const auto add = [](BlockSide& x, const BlockSide& y) {
-    x.top = max(x.top, y.top), x.sum += y.sum, x.first += y.first, x.cross += y.cross;
+/// Moves a side's top up; `u` is e^((old - new) / T). The other side's cross sum changes as well.
+KDLIB_HOST_DEVICE inline void raise_side(BlockSide& side, BlockSide& other, double top, double u) {
+  const double shift = side.top - top;  // x' = x + shift
+  side = {top, side.sum * u, (side.first + shift * side.sum) * u, (side.cross + shift * side.sum) * u};
+  other.cross -= shift * other.sum;
+}
+/// The cross sums of both sides are of (own - other), so that one rule serves both.
+KDLIB_HOST_DEVICE inline void merge_states(BlockState& a, BlockState b, bool teacher, double inverse) {
+  const auto level = [inverse](BlockState& x, BlockState& y, BlockSide BlockState::*side,
+                               BlockSide BlockState::*other) {
+    const double shift = ((x.*side).top - (y.*side).top) * inverse;
+    if (shift < 0) raise_side(x.*side, x.*other, (y.*side).top, exp(shift));
+    else if (shift > 0) raise_side(y.*side, y.*other, (x.*side).top, exp(-shift));
+    if (fabs(shift) > 1e5) x.cut += 1;
   };
+  const auto add = [](BlockSide& x, const BlockSide& y) { x.sum += y.sum, x.first += y.first, x.cross += y.cross; };
+  level(a, b, &BlockState::s, &BlockState::t);
+  if (teacher) level(a, b, &BlockState::t, &BlockState::s);
   add(a.s, b.s);
-  add(a.t, b.t);
+  if (teacher) add(a.t, b.t);
+  a.cut += b.cut;
 }
 
 /// What a logit of -infinity counts as, about its row's anchor. NaN stays.
@@ -101,7 +118,7 @@ struct BlockTriple {
 /// A row's statistics at one temperature, and what entries are formed from.
 struct BlockStatistics {
   RowStatistics row;
-  double top_s = 0, top_t = 0, log_s = 0, log_t = 0;  // the anchors, log of the sum about them
+  double top_s = 0, top_t = 0, log_s = 0, log_t = 0;  // the largest logits, log of the sum about them
   double log_tail_s = 0;                              // log of the student's mass outside the support
 };
 

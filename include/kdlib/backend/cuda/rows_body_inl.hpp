@@ -29,7 +29,6 @@ class BlockRow {
 
  private:
   static constexpr double lowest = -3.4e38;
-  static constexpr double least_anchor = -1e30;  // x = z - anchor of other entries is finite in float
   KDLIB_HOST_DEVICE bool leader() const { return block_.thread() == 0; }
 
   // rows_statistics_inl.hpp
@@ -40,7 +39,9 @@ class BlockRow {
   /// afterwards.
   template <bool Teacher, bool Sums, bool Support, bool Tops>
   KDLIB_HOST_DEVICE BlockStatistics statistics(double temperature, BlockTops<C>* tops, double* above_label);
-  /// Every thread's sums and largest entries; counts the entries above the label's logit in `above`.
+  KDLIB_HOST_DEVICE C raise(BlockState& mine, BlockSide BlockState::*side, BlockSide BlockState::*other, C top,
+                            const C (&z)[block_width<T>], unsigned counted, double inverse) const;
+  /// A thread's sums and largest entries; counts the entries above the label's logit in `above`.
   template <bool Teacher, bool Sums, bool Support, bool Tops>
   KDLIB_HOST_DEVICE BlockState sweep(double temperature, const BlockAnchors& anchors, BlockTops<C>& best, int& above);
   template <bool Sums>

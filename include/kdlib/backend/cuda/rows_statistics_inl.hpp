@@ -40,13 +40,31 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::push(BlockSide& side, const C (&x)[bl
 }
 
 template <class Block, class T>
+KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::raise(BlockState& mine,
+                                                                           BlockSide BlockState::*side,
+                                                                           BlockSide BlockState::*other, C top,
+                                                                           const C (&z)[block_width<T>],
+                                                                           unsigned counted, double inverse) const {
+  C highest = top;
+  KDLIB_UNROLL
+  for (int j = 0; j < block_width<T>; ++j)
+    if (z[j] > highest && (counted >> j & 1u)) highest = z[j];
+  if (highest > top) {
+    const double shift = (static_cast<double>(top) - static_cast<double>(highest)) * inverse;
+    raise_side(mine.*side, mine.*other, static_cast<double>(highest), exp(shift));
+    if (shift < -1e5) mine.cut += 1;
+  }
+  return highest;
+}
+
+template <class Block, class T>
 template <bool Teacher, bool Sums, bool Support, bool Tops>
 KDLIB_HOST_DEVICE BlockState BlockRow<Block, T>::sweep(double temperature, const BlockAnchors& anchors,
                                                        BlockTops<C>& best, int& above) {
-  const C inverse = static_cast<C>(1 / temperature), floor = static_cast<C>(-1e6 * temperature);
-  const C anchor_s = static_cast<C>(anchors.s), anchor_t = static_cast<C>(anchors.t);
-  C top_s = C(lowest), top_t = C(lowest);
-  BlockState mine{{lowest, 0, 0, 0}, {lowest, 0, 0, 0}};
+  const double inverse = 1 / temperature;
+  const C inverse_c = static_cast<C>(inverse), floor = static_cast<C>(-1e6 * temperature);
+  C top_s = static_cast<C>(anchors.s), top_t = static_cast<C>(anchors.t);
+  BlockState mine{{anchors.s, 0, 0, 0}, {anchors.t, 0, 0, 0}, 0};
   const C label = Tops && task_.labels != nullptr ? static_cast<C>(s_[task_.labels[r_]]) : C(0);
   const std::int32_t* ids = Support ? block_.shared().support.ids : nullptr;
   const T* teacher = t_ == nullptr ? s_ : t_;  // metrics without a teacher: compiled once for both
@@ -54,15 +72,19 @@ KDLIB_HOST_DEVICE BlockState BlockRow<Block, T>::sweep(double temperature, const
       s_, teacher, static_cast<T*>(nullptr), n_, ids, support_count_, [&](auto& lanes) {
         const unsigned counted = lanes.valid & ~lanes.special;
         C x[block_width<T>], y[block_width<T>];
+        top_s = raise(mine, &BlockState::s, &BlockState::t, top_s, lanes.s, counted, inverse);
+        if constexpr (Teacher)
+          top_t = raise(mine, &BlockState::t, &BlockState::s, top_t, lanes.t, lanes.valid, inverse);
+        bool cut = false;
         KDLIB_UNROLL
         for (int j = 0; j < block_width<T>; ++j) {
-          if (counted >> j & 1u) top_s = max(lanes.s[j], top_s);
-          x[j] = max(floor, lanes.s[j] - anchor_s);
-          if (Teacher && (lanes.valid >> j & 1u)) top_t = max(lanes.t[j], top_t);
-          y[j] = Teacher ? max(floor, lanes.t[j] - anchor_t) : x[j];
+          x[j] = max(floor, lanes.s[j] - top_s);
+          y[j] = Teacher ? max(floor, lanes.t[j] - top_t) : x[j];
+          if (Teacher && Sums) cut = cut || ((lanes.valid >> j & 1u) && (x[j] == floor || y[j] == floor));
         }
-        push<Sums>(mine.s, x, y, counted, inverse);
-        if constexpr (Teacher) push<Sums>(mine.t, y, x, lanes.valid, inverse);
+        if (cut) mine.cut += 1;
+        push<Sums>(mine.s, x, y, counted, inverse_c);
+        if constexpr (Teacher) push<Sums>(mine.t, y, x, lanes.valid, inverse_c);
         if constexpr (Tops) {
           KDLIB_UNROLL
           for (int j = 0; j < block_width<T>; ++j) {
@@ -73,12 +95,11 @@ KDLIB_HOST_DEVICE BlockState BlockRow<Block, T>::sweep(double temperature, const
           }
         }
       });
-  mine.s.top = static_cast<double>(top_s), mine.t.top = static_cast<double>(top_t);
   return mine;
 }
 
-/// The largest of the first entries is a good anchor for most rows. A row with an entry far above it is swept again
-/// about its own largest entries.
+/// A row of which entries were cut at the floor is swept again from its largest entries, so that no maximum moves after
+/// an entry was cut.
 template <class Block, class T>
 template <bool Teacher, bool Sums, bool Support, bool Tops>
 KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperature, BlockTops<C>* tops,
@@ -86,19 +107,16 @@ KDLIB_HOST_DEVICE BlockStatistics BlockRow<Block, T>::statistics(double temperat
   BlockAnchors anchors = first_anchors<Support>();
   BlockTops<C> best;
   BlockState all;
-  int above;
+  int above = 0;
   for (int attempt = 0; attempt < 2; ++attempt) {
     best = {BlockTop<C>::none(), BlockTop<C>::none()};
     above = 0;
-    all = team_.reduce(sweep<Teacher, Sums, Support, Tops>(temperature, anchors, best, above),
-                       [](BlockState& a, const BlockState& b) { merge_states(a, b); });
-    const auto fits = [temperature](double anchor, double top) {
-      return anchor > least_anchor && top - anchor <= 20 * temperature;
-    };
-    if (fits(anchors.s, all.s.top) && (!Teacher || fits(anchors.t, all.t.top))) break;
-    if (attempt == 0) anchors = {all.s.top, all.t.top};
+    all = team_.reduce(
+        sweep<Teacher, Sums, Support, Tops>(temperature, anchors, best, above),
+        [temperature](BlockState& a, const BlockState& b) { merge_states(a, b, Teacher, 1 / temperature); });
+    if (all.cut == 0 || (all.s.top == anchors.s && all.t.top == anchors.t)) break;
+    anchors = {all.s.top, all.t.top};
   }
-  all.s.top = anchors.s, all.t.top = anchors.t;  // from here on the anchor of the sums
   if constexpr (Tops) {
     *above_label = team_.add_up(static_cast<double>(above));
     *tops = team_.reduce(best, [](BlockTops<C>& a, const BlockTops<C>& b) {
