@@ -72,6 +72,9 @@ class AnySum {
   int count_ = 0, mix_count_ = 0;
 };
 
+/// ConfigError, naming the loss and what it reads, where targets that tell `have` are not enough for one of the terms.
+void require_targets(LossNeeds have, std::span<const AnyTerm> terms);
+
 /// Calls f(loss) with the loss of a list of terms: a lone divergence over the vocabulary (forward KL, reverse KL,
 /// Jensen-Shannon) of weight 1 as its own type, everything else as the AnySum of the targets; answers what f does.
 /// `Targets` is what the teacher gives: losses that need more are refused with a sentence, and f is compiled for what

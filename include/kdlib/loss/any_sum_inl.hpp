@@ -124,14 +124,18 @@ KDLIB_HOST_DEVICE bool AnySum<Needs>::clamped(const LabelPoint& point) const {
   return any;
 }
 
-template <class Targets, class F>
-auto with_loss(std::span<const AnyTerm> terms, F&& f) {
-  constexpr LossNeeds have = detail::targets_tell<Targets>;
+inline void require_targets(LossNeeds have, std::span<const AnyTerm> terms) {
   LossNeeds needs = LossNeeds::labels;
   for (const AnyTerm& term : terms) needs = combined_needs(needs, term.loss.needs());
   for (const AnyTerm& term : terms)
     require<ConfigError>(detail::tells(have, term.loss.needs()), "[loss] ", term.loss.name(), " reads ",
-                         detail::needs_text(term.loss.needs()), ". Here the targets tell ", detail::needs_text(have));
+                         detail::needs_text(term.loss.needs()), ". Here there is ", detail::needs_text(have));
+}
+
+template <class Targets, class F>
+auto with_loss(std::span<const AnyTerm> terms, F&& f) {
+  constexpr LossNeeds have = detail::targets_tell<Targets>;
+  require_targets(have, terms);
   if constexpr (have == LossNeeds::vocabulary) {
     if (terms.size() == 1 && terms[0].weight == 1) {
       const AnyLoss& loss = terms[0].loss;

@@ -6,35 +6,39 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kdlib/loss/forward_kl.hpp"
-#include "kdlib/loss/jensen_shannon.hpp"
-#include "kdlib/loss/reverse_kl.hpp"
+#include "kdlib/loss/any_sum.hpp"
 #include "kdlib/optim/schedule.hpp"
 #include "kdlib/recipe/settings.hpp"
+#include "kdlib/rollout/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Calls f(loss) with the loss that the settings name; this is the only place where the choice becomes a type.
-template <class F>
-auto with_loss(const RecipeObjective& s, F&& f) {
-  const auto temperature = static_cast<float>(s.temperature);
-  const bool t_squared = s.t_squared.value_or(s.temperature != 1), jsd = s.loss == RecipeLossKind::jsd;
-  if (s.loss == RecipeLossKind::forward_kl || (jsd && s.beta == 0))
-    return f(ForwardKl{.temperature = temperature, .t_squared = t_squared});
-  if (s.loss == RecipeLossKind::reverse_kl || (jsd && s.beta == 1))
-    return f(ReverseKl{.temperature = temperature, .t_squared = t_squared});
-  return f(JensenShannon{.beta = static_cast<float>(s.beta), .temperature = temperature, .t_squared = t_squared});
+/// The objective as it is measured on held-out text, which no student drew: an estimate from drawn tokens is measured
+/// by the reverse KL that it estimates, and a jsd at its ends is the divergence that it is there.
+inline LossExpression measured_objective(const LossExpression& trained) {
+  LossExpression out = trained;
+  for (AnyTerm& term : out.terms) {
+    bool sampled = false;
+    term.loss.visit([&](const auto& loss) { sampled = sampled_text_use(loss).reads_sampled_tokens; });
+    if (sampled) {
+      term.loss = ReverseKl{};
+    } else if (term.loss.is<JensenShannon>()) {
+      const auto jsd = term.loss.as<JensenShannon>();
+      if (jsd.beta == 0) term.loss = ForwardKl{.temperature = jsd.temperature, .t_squared = jsd.t_squared};
+      if (jsd.beta == 1) term.loss = ReverseKl{.temperature = jsd.temperature, .t_squared = jsd.t_squared};
+    }
+  }
+  return out;
 }
 
-/// What is trained, as tables and reports name it: "forward_kl", "jsd(beta=0.5, temperature=2)".
-inline std::string objective_text(const RecipeObjective& s) {
-  const bool jsd = s.loss == RecipeLossKind::jsd && s.beta > 0 && s.beta < 1;
-  std::string name = jsd ? "jsd" : recipe_word(s.loss), fields;
-  if (s.loss == RecipeLossKind::jsd && !jsd) name = s.beta == 0 ? "forward_kl" : "reverse_kl";
-  if (jsd) fields = concat("beta=", detail::shortest_text(s.beta));
-  if (s.temperature != 1)
-    fields += concat(fields.empty() ? "" : ", ", "temperature=", detail::shortest_text(s.temperature));
-  return fields.empty() ? name : concat(name, "(", fields, ")");
+/// What is measured, as tables and reports name it: "forward_kl", "0.8 reverse_kl(temperature=2) + 0.2 cross_entropy".
+inline std::string objective_text(const RecipeObjective& s) { return measured_objective(s.loss).text(); }
+
+/// The measured objective is 0 where student and teacher are equal.
+inline bool is_divergence(const RecipeObjective& s) {
+  const LossExpression measured = measured_objective(s.loss);
+  return std::all_of(measured.terms.begin(), measured.terms.end(),
+                     [](const AnyTerm& term) { return term.loss.needs() == LossNeeds::vocabulary; });
 }
 
 /// The rate of a step, of any of the courses that the settings offer. A Schedule.

@@ -15,6 +15,7 @@
 #include "kdlib/nn/quantized_weight.hpp"
 #include "kdlib/optim/concepts.hpp"
 #include "kdlib/quant/coded_data.hpp"
+#include "kdlib/recipe/loss_expression.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -31,8 +32,6 @@ enum class RecipeAdapterStart : std::uint8_t {
   zero,       // PEFT's: A random, B zero, so that the student is the model without it
   compensate  // where it undoes most of the rounding (compensate_rounding)
 };
-/// The divergence of each answer token.
-enum class RecipeLossKind : std::uint8_t { forward_kl, reverse_kl, jsd };
 /// The course of the rate after the warm-up.
 enum class RecipeSchedule : std::uint8_t { constant, linear, cosine };
 /// What becomes of an earlier run in the folder.
@@ -44,7 +43,6 @@ enum class RecipeResume : std::uint8_t {
 /// The word for each value, as command lines and config.yaml have it.
 const char* recipe_word(RecipeTrains value);
 const char* recipe_word(RecipeAdapterStart value);
-const char* recipe_word(RecipeLossKind value);
 const char* recipe_word(RecipeSchedule value);
 const char* recipe_word(RecipeResume value);
 const char* recipe_word(StraightThrough value);
@@ -79,10 +77,7 @@ struct RecipeStudent {
 };
 
 struct RecipeObjective {
-  RecipeLossKind loss = RecipeLossKind::forward_kl;
-  double beta = 0.5;                // jsd: weight of the teacher in the mixture, [0, 1]
-  double temperature = 1;           // both models' logits are divided by it, > 0
-  std::optional<bool> t_squared{};  // loss and gradient times T^2; empty: where the temperature is not 1
+  LossExpression loss{};  // of each answer token: forward_kl, or a weighted sum
 };
 
 /// A file of JSON lines (data/text_lines.hpp).
@@ -105,7 +100,8 @@ struct RecipeText {
   double top_p = 1, min_p = 0;     // 1 and 0: off
   std::int64_t max_length = 1024;  // tokens of prompt and answer
   std::int64_t max_new_tokens = 112;
-  bool replay_routing = false;  // student-written text is trained on with the experts that wrote it
+  bool accept_truncated_text = false;  // top_k, top_p and min_p may cut what the student writes (decision 004)
+  bool replay_routing = false;         // student-written text is trained on with the experts that wrote it
 
   /// Prompts are read and answered.
   bool writes() const { return data.empty() || lambda > 0; }

@@ -5,7 +5,9 @@
 
 #include <charconv>
 
+#include "kdlib/loss/any_sum.hpp"
 #include "kdlib/recipe/settings.hpp"
+#include "kdlib/rollout/sampler.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -22,11 +24,6 @@ template <>
 struct RecipeWords<RecipeAdapterStart> {
   static constexpr const char* name = "lora-init";
   static constexpr const char* list[] = {"auto", "zero", "compensate"};
-};
-template <>
-struct RecipeWords<RecipeLossKind> {
-  static constexpr const char* name = "loss";
-  static constexpr const char* list[] = {"forward_kl", "reverse_kl", "jsd"};
 };
 template <>
 struct RecipeWords<RecipeSchedule> {
@@ -129,6 +126,7 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .number("top-k", t.top_k)
       .number("top-p", t.top_p)
       .number("min-p", t.min_p)
+      .flag("accept-truncated-text", t.accept_truncated_text)
       .text("prompts", path(t.prompts))
       .number("max-prompts", t.max_prompts)
       .number("samples", t.samples)
@@ -159,7 +157,6 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
 
 inline const char* recipe_word(RecipeTrains value) { return detail::word_of(value); }
 inline const char* recipe_word(RecipeAdapterStart value) { return detail::word_of(value); }
-inline const char* recipe_word(RecipeLossKind value) { return detail::word_of(value); }
 inline const char* recipe_word(RecipeSchedule value) { return detail::word_of(value); }
 inline const char* recipe_word(RecipeResume value) { return detail::word_of(value); }
 inline const char* recipe_word(StraightThrough value) { return detail::word_of(value); }
@@ -197,10 +194,7 @@ inline std::string DescribedSetting::text() const {
 inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
   detail::SettingsWriter w;
   detail::describe_models(w, s);
-  w.text("loss", recipe_word(s.objective.loss))
-      .number("beta", s.objective.beta)
-      .number("temperature", s.objective.temperature)
-      .flag("t-squared", s.objective.t_squared);
+  w.words("loss", {s.objective.loss.text()});
   detail::describe_text(w, s.text);
   detail::describe_training(w, s.training);
   w.text("out", s.output.folder)
@@ -219,6 +213,25 @@ inline bool free_recipe_setting(const std::string& key) {
     if (key == name) return true;
   return false;
 }
+
+namespace detail {
+
+/// Refuses pairs of sampler and loss that teach another objective than the stated one (decision 004).
+inline void check_written_text(const RecipeSettings& s) {
+  const RecipeText& text = s.text;
+  SampledTextUse use{.corrects_by_ratio = true, .accepts_truncated_text = text.accept_truncated_text};
+  for (const AnyTerm& term : s.objective.loss.terms)
+    term.loss.visit([&](const auto& loss) { add_use(use, sampled_text_use(loss)); });
+  const Sampler sampler{
+      .temperature = text.sample_temperature, .top_k = text.top_k, .top_p = text.top_p, .min_p = text.min_p};
+  require<ConfigError>(use.reads_sampled_tokens || use.accepts_truncated_text || !sampler.truncates(),
+                       "[distil] --top-k, --top-p and --min-p change the distribution that the student writes from, "
+                       "while the loss is over the whole one: it would be averaged over other contexts than the "
+                       "student's own. Leave them out, or say --accept-truncated-text");
+  check_sampling_matches_loss(sampler, use);
+}
+
+}  // namespace detail
 
 inline void check_recipe(const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
@@ -253,9 +266,8 @@ inline void check_recipe(const RecipeSettings& s) {
                        " leaves no room for a prompt within --max-length ", text.max_length);
   require<ConfigError>(text.data.empty() || text.lambda < 1,
                        "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
-  require<ConfigError>(text.lambda == 0 || (text.top_k == 0 && text.top_p == 1 && text.min_p == 0),
-                       "[distil] --top-k, --top-p and --min-p change the distribution that the student writes from, "
-                       "while the loss scores the full one (trap C37); with --lambda above 0 leave them out");
+  require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
+  if (text.lambda > 0) detail::check_written_text(s);
 }
 
 KDLIB_NAMESPACE_END

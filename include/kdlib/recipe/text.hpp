@@ -31,6 +31,13 @@ class OfflineText {
   SourceCursor cursor() const { return documents_ ? documents_->cursor() : written_->cursor(); }
   void seek(const SourceCursor& cursor) { documents_ ? documents_->seek(cursor) : written_->seek(cursor); }
   SourceDescription describe() const { return documents_ ? documents_->describe() : written_->describe(); }
+  /// ConfigError for losses that take each token as one that the student drew.
+  void check_loss(const SampledTextUse& use) const {
+    if (written_) return written_->check_loss(use);
+    require<ConfigError>(!use.reads_sampled_tokens,
+                         "[distil] the loss reads each token as one that the student drew, but --data is given text: "
+                         "say --lambda 1, or use a loss over the whole vocabulary");
+  }
 
  private:
   std::optional<DocumentDataset> documents_;

@@ -99,6 +99,7 @@ std::function<void(const GenerationProgress&)> RecipeTexts<Model>::writing(const
 template <class Model>
 OnPolicySettings RecipeTexts<Model>::on_policy_settings() const {
   OnPolicySettings online;
+  online.accept_truncated_text = settings_.text.accept_truncated_text;
   online.samples = settings_.text.samples;
   online.prompts = settings_.training.batch / online.samples;
   online.seed = settings_.seed;

@@ -32,23 +32,24 @@ struct SampledTextUse {
   bool accepts_truncated_text = false;  // the user wants the full-vocabulary loss on text from a truncated distribution
 };
 
+/// Adds a term's use to that of its sum: the sum corrects by the ratio where each of its sampled terms does.
+inline void add_use(SampledTextUse& sum, const SampledTextUse& term) {
+  sum.reads_sampled_tokens = sum.reads_sampled_tokens || term.reads_sampled_tokens;
+  sum.corrects_by_ratio = sum.corrects_by_ratio && (term.corrects_by_ratio || !term.reads_sampled_tokens);
+}
+
 /// What a loss, or a term of a sum, does with sampled text. A loss reads the drawn token where it reads the teacher's
 /// log-probability of the label; a member `corrects_by_ratio()` says that it multiplies by q / mu.
 template <class Loss>
 SampledTextUse sampled_text_use(const Loss& loss) {
   SampledTextUse use{.corrects_by_ratio = true};
   if constexpr (is_loss_sum<Loss>) {
-    loss.for_each([&](double, const auto& term) {
-      const SampledTextUse one = sampled_text_use(term);
-      if (!one.reads_sampled_tokens) return;
-      use.reads_sampled_tokens = true;
-      use.corrects_by_ratio = use.corrects_by_ratio && one.corrects_by_ratio;
-    });
+    loss.for_each([&](double, const auto& term) { add_use(use, sampled_text_use(term)); });
   } else {
     if constexpr (requires { loss.reads_sampled_tokens(); }) use.reads_sampled_tokens = loss.reads_sampled_tokens();
     else use.reads_sampled_tokens = reads_teacher_label<Loss>;
     if constexpr (requires { loss.corrects_by_ratio(); }) use.corrects_by_ratio = loss.corrects_by_ratio();
-    else use.corrects_by_ratio = false;
+    else use.corrects_by_ratio = !use.reads_sampled_tokens;
   }
   return use;
 }

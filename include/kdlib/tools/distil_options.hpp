@@ -4,6 +4,7 @@
 #define KDLIB_TOOLS_DISTIL_OPTIONS_HPP
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,9 @@ struct RoundingWords {
 struct DistilProgram {
   std::string name = "distil";
   std::string purpose =
-      "Distils a student from a frozen teacher: forward or reverse KL or JSD of every answer token, on text that the "
-      "teacher or the student writes.";
+      "Distils a student from a frozen teacher: a divergence or a weighted sum of losses of every answer token, on "
+      "text "
+      "that the teacher or the student writes.";
   bool needs_teacher = true;
 };
 
@@ -75,8 +77,11 @@ class DistilCommand {
 
   RecipeSettings settings_;
   RoundingWords rounding_;
-  std::string train_, straight_through_, lora_init_, loss_, schedule_, resume_;
+  std::string train_, straight_through_, lora_init_, schedule_, resume_;
   std::vector<std::string> lora_targets_, tasks_;
+  std::vector<std::string> loss_;  // terms
+  double beta_ = 0.5, temperature_ = 1;
+  std::optional<bool> t_squared_{};
   std::string task_data_;
   std::int64_t task_limit_ = 100;
   std::string preset_ = "fast", device_ = "cpu", dtype_ = "auto";

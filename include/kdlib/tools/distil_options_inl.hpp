@@ -31,7 +31,7 @@ inline DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings
   straight_through_ = recipe_word(student.straight_through);
   lora_targets_ = detail::target_words(student.adapter);
   lora_init_ = recipe_word(student.start);
-  loss_ = recipe_word(settings_.objective.loss);
+  loss_ = {settings_.objective.loss.text()};
   schedule_ = recipe_word(settings_.training.schedule);
   resume_ = recipe_word(settings_.output.resume);
   add_models(program.needs_teacher);
@@ -94,16 +94,18 @@ inline void DistilCommand::add_models(bool needs_teacher) {
 
 inline void DistilCommand::add_objective() {
   Options& o = options_;
-  RecipeObjective& s = settings_.objective;
   o.group("Loss")
-      .add("loss", loss_, "NAME", "divergence of each answer token")
-      .choices({"forward_kl", "reverse_kl", "jsd"})
-      .add("beta", s.beta, "X", "jsd: weight of the teacher in the mixture; 0 and 1 are forward and reverse KL")
+      .add(
+          "loss", loss_, "SUM",
+          "loss of each answer token, or a weighted sum: \"0.8 reverse_kl(temperature=2) + 0.2 cross_entropy\", a list "
+          "of terms in YAML; names and fields: docs/losses.md")
+      .add("beta", beta_, "X",
+           "of a jsd that leaves it open: weight of the teacher; 0 and 1 are forward and reverse KL")
       .at_least(0)
       .at_most(1)
-      .add("temperature", s.temperature, "T", "of the loss: both models' logits are divided by it")
+      .add("temperature", temperature_, "T", "of divergences that leave it open: both models' logits are divided by it")
       .above(0)
-      .add("t-squared", s.t_squared, "multiply loss and gradient by T^2 (auto: on where T is not 1)");
+      .add("t-squared", t_squared_, "of divergences that leave it open: multiply loss and gradient by T^2 (auto: on)");
 }
 
 inline void DistilCommand::add_text() {
@@ -124,6 +126,9 @@ inline void DistilCommand::add_text() {
       .add("min-p", s.min_p, "X", "sampler: drop tokens below this share of the likeliest")
       .at_least(0)
       .at_most(1)
+      .add("accept-truncated-text", s.accept_truncated_text,
+           "with --lambda above 0: let the sampler's filters cut the student's text under a loss over the whole "
+           "vocabulary")
       .add("prompts", s.prompts.path, "FILE", "prompts, JSON lines (default: the bundled ones)")
       .add("max-prompts", s.max_prompts, "N", "use the first N prompts alone, again and again; 0: all")
       .at_least(0)
@@ -242,7 +247,12 @@ inline void DistilCommand::words_to_settings() {
     else if (name == "all-linear") student.adapter.targets.all = true;
     else student.adapter.targets.names.push_back(name);
   }
-  settings_.objective.loss = recipe_value<RecipeLossKind>(loss_);
+  OpenLossFields open;
+  if (options_.given("temperature")) open.temperature = temperature_;
+  if (options_.given("beta")) open.beta = beta_;
+  open.t_squared = t_squared_;
+  settings_.objective.loss = parse_loss(loss_, open);
+  loss_ = {settings_.objective.loss.text()};
   settings_.training.schedule = recipe_value<RecipeSchedule>(schedule_);
   settings_.output.resume = recipe_value<RecipeResume>(resume_);
 }
@@ -269,8 +279,6 @@ inline void DistilCommand::check() const {
                          " is the adapter's own: leave it out with --student-adapter");
   require<ConfigError>(!(options.given("warmup") && settings_.training.warmup_ratio > 0),
                        "[distil] --warmup and --warmup-ratio say the same: give one of them");
-  require<ConfigError>(!options.given("beta") || loss_ == "jsd", "[distil] --beta belongs to --loss jsd, not to ",
-                       loss_);
   require<ConfigError>(!for_data_sheet() || dtype_ != "float32", "[distil] --dry-run --device ", device_,
                        " plans with the data sheet's bfloat16; leave out --dtype float32");
 }
@@ -280,7 +288,7 @@ inline void DistilCommand::record() {
   settings_.recorded.clear();
   const std::vector<DescribedSetting> known = describe(settings_);
   for (const auto& [key, value] : options_.settings())
-    if (key != "config" &&
+    if (key != "config" && key != "beta" && key != "temperature" && key != "t-squared" &&  // they are in the loss
         std::none_of(known.begin(), known.end(), [&key = key](const DescribedSetting& s) { return s.key == key; }))
       settings_.recorded.emplace_back(key, value);
 }
