@@ -9,19 +9,37 @@
 #include "kdlib/loss/any_sum.hpp"
 #include "kdlib/optim/schedule.hpp"
 #include "kdlib/recipe/settings.hpp"
+#include "kdlib/rollout/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The loss whose held-out value judges a run: the one that is trained, or forward KL where a term is about tokens that
-/// the student drew, since held-out text has none.
-inline LossExpression judging_loss(const RecipeObjective& s) {
-  for (const AnyTerm& term : s.loss.terms)
-    if (term.loss.needs() == LossNeeds::sampled_tokens) return LossExpression{};
-  return s.loss;
+/// The objective as it is measured on held-out text, which no student drew: an estimate from drawn tokens is measured
+/// by the reverse KL that it estimates, and a jsd at its ends is the divergence that it is there.
+inline LossExpression measured_objective(const LossExpression& trained) {
+  LossExpression out = trained;
+  for (AnyTerm& term : out.terms) {
+    bool sampled = false;
+    term.loss.visit([&](const auto& loss) { sampled = sampled_text_use(loss).reads_sampled_tokens; });
+    if (sampled) {
+      term.loss = ReverseKl{};
+    } else if (term.loss.is<JensenShannon>()) {
+      const auto jsd = term.loss.as<JensenShannon>();
+      if (jsd.beta == 0) term.loss = ForwardKl{.temperature = jsd.temperature, .t_squared = jsd.t_squared};
+      if (jsd.beta == 1) term.loss = ReverseKl{.temperature = jsd.temperature, .t_squared = jsd.t_squared};
+    }
+  }
+  return out;
 }
 
-/// Its name in tables and reports: "forward_kl", "jsd(temperature=2)".
-inline std::string objective_text(const RecipeObjective& s) { return judging_loss(s).text(); }
+/// What is measured, as tables and reports name it: "forward_kl", "0.8 reverse_kl(temperature=2) + 0.2 cross_entropy".
+inline std::string objective_text(const RecipeObjective& s) { return measured_objective(s.loss).text(); }
+
+/// The measured objective is 0 where student and teacher are equal.
+inline bool is_divergence(const RecipeObjective& s) {
+  const LossExpression measured = measured_objective(s.loss);
+  return std::all_of(measured.terms.begin(), measured.terms.end(),
+                     [](const AnyTerm& term) { return term.loss.needs() == LossNeeds::vocabulary; });
+}
 
 /// The rate of a step, of any of the courses that the settings offer. A Schedule.
 struct RecipeRate {

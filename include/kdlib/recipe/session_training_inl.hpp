@@ -17,9 +17,9 @@ std::string Session<D, T>::environment_text() {
 
 template <class D, class T>
 EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
-  using Targets = typename RememberedTeacher<Model>::targets_type;
-  const LossExpression judge = judging_loss(s_.objective);
-  const Agreement a = with_loss<Targets>(judge.terms, [&](const auto& loss) {
+  using Targets = typename LiveTeacher<Model>::targets_type;
+  const LossExpression measured = measured_objective(s_.objective.loss);
+  const Agreement a = with_loss<Targets>(measured.terms, [&](const auto& loss) {
     return agreement(model, *held_out_teacher_, held_out_, evaluation_settings(), loss);
   });
   EvaluationRow row{name,         a.forward_kl,      a.reverse_kl,      a.top1,   a.top5,
@@ -38,7 +38,7 @@ EvaluationRow Session<D, T>::measure_teacher() {
   EvaluationRow row = measure("teacher", *teacher_);
   row.forward_kl = row.reverse_kl = row.forward_kl_error = row.reverse_kl_error = row.top1_error = 0;
   row.top1 = row.top5 = 1;
-  if (objective_text(s_.objective) == "forward_kl" || objective_text(s_.objective) == "reverse_kl") row.objective = 0;
+  if (is_divergence(s_.objective)) row.objective = 0;
   return row;
 }
 

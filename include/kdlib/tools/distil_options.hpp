@@ -78,10 +78,10 @@ class DistilCommand {
   RecipeSettings settings_;
   RoundingWords rounding_;
   std::string train_, straight_through_, lora_init_, schedule_, resume_;
+  std::vector<std::string> lora_targets_, tasks_;
   std::vector<std::string> loss_;  // terms
   double beta_ = 0.5, temperature_ = 1;
   std::optional<bool> t_squared_{};
-  std::vector<std::string> lora_targets_, tasks_;
   std::string task_data_;
   std::int64_t task_limit_ = 100;
   std::string preset_ = "fast", device_ = "cpu", dtype_ = "auto";
