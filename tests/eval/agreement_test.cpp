@@ -190,3 +190,59 @@ TEST_CASE("documents without rows give zeros, ids outside the vocabulary are ref
   REQUIRE_THROWS_WITH(agreement(student, teacher, outside), contains("id 40"));
   REQUIRE_THROWS_WITH(perplexity(student, outside), contains("id 40"));
 }
+
+namespace {
+
+/// A model that keeps the batches it was given and which routing it was told to follow.
+struct WatchedModel : ToyModel<float> {
+  using ToyModel<float>::ToyModel;
+  std::vector<TokenBatch> seen;
+  std::vector<std::int32_t> followed;  // first choice of each group's routing, -1 without
+  const RoutingRecord* replay = nullptr;
+
+  void set_routing(RoutingRecord*, const RoutingRecord* to_follow) { replay = to_follow; }
+  std::int64_t experts() const { return 4; }
+  Tensor<float, Cpu> forward(const TokenBatch& batch) {
+    seen.push_back(batch);
+    followed.push_back(replay == nullptr ? -1 : replay->ids.at(0).at(0));
+    return ToyModel<float>::forward(batch);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("evaluation hands positions, spans, sources and routing of the documents on, and follows routing on request",
+          "[eval]") {
+  TokenBatch documents = three_documents();
+  documents.positions = {4, 5, 6, 7, 8, 9, 2, 30, 31, 32};
+  documents.spans = std::vector<std::int32_t>(10, 3);
+  documents.sources = {"a", "b", "c"};
+  documents.routing.tokens = 10, documents.routing.active = 1;
+  documents.routing.ids = {{0, 1, 2, 3, 0, 1, 2, 3, 1, 0}};
+  WatchedModel student(40, 6, 1), teacher_model(40, 6, 2);
+  LiveTeacher teacher{teacher_model};
+  for (const bool replay : {false, true}) {
+    const EvaluationSettings settings{.tokens = 7, .replay_routing = replay};  // groups of two documents and of one
+    student.seen.clear(), student.followed.clear(), teacher_model.seen.clear(), teacher_model.followed.clear();
+    perplexity(student, documents, settings);
+    token_log_probs(student, documents, settings);
+    agreement(student, teacher, documents, settings);
+    REQUIRE(student.seen.size() == 6);
+    REQUIRE(teacher_model.seen.size() == 2);
+    for (std::size_t i = 0; i < 6; ++i) {
+      for (const TokenBatch& got : {student.seen[i], teacher_model.seen[i % 2]}) {
+        const TokenBatch right = i % 2 == 0 ? documents.part(0, 2) : documents.document(2);
+        CHECK(got.ids == right.ids);
+        CHECK(got.positions == right.positions);
+        CHECK(got.spans == right.spans);
+        CHECK(got.sources == right.sources);
+        CHECK(got.routing.ids == right.routing.ids);
+      }
+      CHECK(student.followed[i] == (!replay ? -1 : i % 2 == 0 ? 0 : 3));
+    }
+    CHECK(teacher_model.followed == std::vector<std::int32_t>{-1, -1});
+    CHECK(student.replay == nullptr);
+  }
+  ToyModel<float> without(40, 6, 1);
+  CHECK_THROWS_WITH(perplexity(without, documents, {.replay_routing = true}), contains("replay_routing"));
+}

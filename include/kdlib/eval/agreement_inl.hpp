@@ -44,7 +44,8 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
     teacher.prepare(group);
-    const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(student.forward(group)), rows.token);
+    const Tensor<T, D> hidden =
+        detail::hidden_rows(detail::evaluated(student, group, settings.replay_routing), rows.token);
     for (std::int64_t first = 0, document = 0; document < group.documents();
          ++document) {  // each by itself: its sums give the standard errors
       std::int64_t last = first;

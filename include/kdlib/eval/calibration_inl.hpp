@@ -44,7 +44,8 @@ Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins
   detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
-    const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
+    const Tensor<T, D> hidden =
+        detail::hidden_rows(detail::evaluated(model, group, settings.replay_routing), rows.token);
     const auto count = static_cast<std::int64_t>(rows.token.size());
     for (std::int64_t begin = 0; begin < count; begin += chunk) {
       const std::int64_t size = std::min(chunk, count - begin);

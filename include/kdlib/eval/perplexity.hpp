@@ -11,6 +11,8 @@ KDLIB_NAMESPACE_BEGIN
 struct EvaluationSettings {
   std::int64_t tokens = 2048;                              // run together; a longer document still runs as a whole
   std::int64_t workspace_bytes = std::int64_t{256} << 20;  // for chunks of logits
+  bool replay_routing = false;  // tokens go to the experts that the documents' routing names, where they have one; a
+                                // teacher's router chooses itself. ConfigError: the model has no mixture of experts
 };
 
 struct Perplexity {

@@ -23,15 +23,31 @@ void each_group(const TokenBatch& documents, std::int64_t tokens, F&& f) {
     const auto begin = documents.offsets[static_cast<std::size_t>(first)];
     while (last < documents.documents() && documents.offsets[static_cast<std::size_t>(last + 1)] - begin <= tokens)
       ++last;
-    const auto end = documents.offsets[static_cast<std::size_t>(last)];
-    TokenBatch group;
-    group.ids.assign(documents.ids.begin() + begin, documents.ids.begin() + end);
-    if (!documents.weights.empty())
-      group.weights.assign(documents.weights.begin() + begin, documents.weights.begin() + end);
-    for (std::int64_t b = first + 1; b <= last; ++b)
-      group.offsets.push_back(documents.offsets[static_cast<std::size_t>(b)] - begin);
+    TokenBatch group = documents.part(first, last - first);
     f(group);
     first = last;
+  }
+}
+
+/// The hidden states [N, H] of a group; with EvaluationSettings::replay_routing of the recorded experts.
+template <class M>
+Tensor<typename M::scalar_type, typename M::device_type> evaluated(M& model, const TokenBatch& group, bool replay) {
+  using Hidden = Tensor<typename M::scalar_type, typename M::device_type>;
+  if (!replay) return Hidden(model.forward(group));
+  if constexpr (requires(RoutingRecord * none) {
+                  model.set_routing(none, &group.routing);
+                  model.experts();
+                }) {
+    require<ConfigError>(model.experts() > 0,
+                         "[evaluate] replay_routing is set, but the model has no mixture of experts; unset it");
+    struct Scope {
+      M& model;
+      ~Scope() { model.set_routing(nullptr, nullptr); }
+    } const scope{model};
+    model.set_routing(nullptr, group.routing.empty() ? nullptr : &group.routing);
+    return Hidden(model.forward(group));
+  } else {
+    fail<ConfigError>("[evaluate] replay_routing is set, but the model has no set_routing(); unset it");
   }
 }
 
@@ -74,7 +90,8 @@ Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSet
   detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
-    const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
+    const Tensor<T, D> hidden =
+        detail::hidden_rows(detail::evaluated(model, group, settings.replay_routing), rows.token);
     sum +=
         head_loss(CrossEntropy{}, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0,
                   View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
@@ -93,7 +110,8 @@ std::vector<double> token_log_probs(M& model, const TokenBatch& documents, const
     group.weights.clear();  // every token that has one before it
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
-    const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(model.forward(group)), rows.token);
+    const Tensor<T, D> hidden =
+        detail::hidden_rows(detail::evaluated(model, group, settings.replay_routing), rows.token);
     const std::vector<double> part =
         row_log_probs(model.head(), View<const T, D>(hidden), std::span<const std::int32_t>(rows.label), settings);
     out.insert(out.end(), part.begin(), part.end());

@@ -31,7 +31,8 @@ std::vector<double> token_divergence(Student& student, Teacher& teacher, const T
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
     teacher.prepare(group);
-    const Tensor<T, D> hidden = detail::hidden_rows(Tensor<T, D>(student.forward(group)), rows.token);
+    const Tensor<T, D> hidden =
+        detail::hidden_rows(detail::evaluated(student, group, settings.replay_routing), rows.token);
     const std::vector<double> values =
         head_loss(ForwardKl{}, student.head(), hidden.view(), teacher.targets(0, hidden[0]),
                   RowInputs{rows.label, {}, {}}, 1.0, View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),

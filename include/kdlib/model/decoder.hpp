@@ -162,6 +162,12 @@ class Decoder {
   void parameters_changed() { codes_old_ = true; }
   /// Makes codes follow now; passes and save_pretrained call it.
   void refresh_codes() const;
+  /// While held, passes use the codes of that moment: the micro-batches of a step change no parameter, so codes are
+  /// made once for all of them. hold_codes(true) makes them follow first; after hold_codes(false) passes do so again.
+  void hold_codes(bool held) {
+    if (held) refresh_codes();
+    codes_held_ = held;
+  }
 
   /// A second, frozen model over the same memory, without LoRA (its own may be added, its linear maps may be
   /// quantised). Neither may train what they share.
@@ -199,6 +205,7 @@ class Decoder {
   RopeTable<T, D> rope_;
   bool adapter_enabled_ = true;
   mutable bool codes_old_ = false;    // parameters may have changed since refresh_codes()
+  bool codes_held_ = false;           // hold_codes()
   std::int64_t real_vocabulary_ = 0;  // 0: all rows of the head
   std::vector<std::string> notes_;
   RouterPolicy router_policy_;

@@ -204,7 +204,7 @@ void Decoder<D, T>::ensure_rope(std::int64_t positions) {
 
 template <class D, class T>
 LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span<const std::int64_t> past) {
-  refresh_codes();
+  if (!codes_held_) refresh_codes();
   batch.check(config_.vocab_size);
   require<InputError>(batch.tokens() > 0, "[decoder] the batch holds no tokens");
   std::vector<std::int32_t> positions = batch.positions;

@@ -24,8 +24,8 @@ template <class D, class T>
 Decoder<D, T> upcycle(Decoder<D, T>&& dense, const UpcycleSettings& settings = {}) {
   static_cast<void>(dense);
   fail<Error>("[upcycle] turning a dense model into ", settings.experts,
-              " experts is not built yet in this version; it comes with the mixture-of-experts layers. Train the dense "
-              "student meanwhile");
+              " experts is not built yet in this version. Train the dense student, or a student that is a mixture "
+              "already (Qwen2-MoE, Qwen3-MoE, gpt-oss)");
 }
 
 KDLIB_NAMESPACE_END

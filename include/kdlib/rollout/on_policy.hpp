@@ -39,9 +39,13 @@ struct OnPolicySettings {
 };
 
 /// A RolloutSource. The n-th prompt drawn since the start (over all epochs) is written with the random numbers of
-/// (sampler.seed, n, sample), so the text does not depend on how prompts are divided into batches. The batch carries
-/// the log-probs of its draws; every written token counts once, the end token included, and nothing of the prompt does.
-/// A batch that fails or is cut short leaves the cursor where it was.
+/// (sampler.seed, n, sample), whatever batch it falls into. The text is that of the same settings, program, thread
+/// count, matrix library and CPU type bit for bit. It may differ where other sequences are decoded beside it
+/// (`prompts`, `samples`, `decode_batch`): products add in an order that depends on the number of rows, logits differ
+/// by rounding (about 1e-6), and a draw or a greedy choice between near-equal tokens can fall on the other one. Both
+/// texts are draws of the same model, and the recorded log-probs are those of the text that was written. The batch
+/// carries the log-probs of its draws; every written token counts once, the end token included, and nothing of the
+/// prompt does. A batch that fails or is cut short leaves the cursor where it was.
 class OnPolicy {
  public:
   /// Without stop ids in the sampler those of the prompts' tokenizer are taken. ConfigError for settings out of range.

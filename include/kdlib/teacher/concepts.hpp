@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an objective asks of a teacher: one preparation a micro-batch, then targets for chunks of its rows.
+// What an objective asks of a teacher: one preparation for each micro-batch, then targets for its rows.
 #ifndef KDLIB_TEACHER_CONCEPTS_HPP
 #define KDLIB_TEACHER_CONCEPTS_HPP
 
@@ -10,9 +10,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// `prepare(batch)` sees the whole micro-batch once. `targets(begin, count)` then gives the teacher's signal for rows
-/// [begin, begin + count) of `batch.rows()`; its type says which losses can read it. `vocab_size()` is compared with
-/// the student's.
+/// `prepare(batch)` sees a whole micro-batch, with its positions and routing, before the student runs.
+/// `targets(begin, count)` then gives the teacher's signal for rows [begin, begin + count) of `batch.rows()`: a step
+/// asks once for all rows and cuts the answer into chunks itself (the targets' `rows`), evaluation asks once for each
+/// document. The type of the answer says which losses can read it. `vocab_size()` is compared with the student's.
 template <class S>
 concept TeacherSource = requires(S& source, const S& constant, const TokenBatch& batch, std::int64_t n) {
   typename S::targets_type;

@@ -39,9 +39,19 @@ struct TokenBatch {
   }
 
   /// Appends one document; `document_weights` as long as `document` or empty for "every token but the last";
-  /// `document_spans` as long or empty (-1).
+  /// `document_spans` as long or empty (-1). Positions and sources, where the batch has them, go on with 0, 1, ... and
+  /// an empty name; log-probs and routing are the caller's to append.
   void append(std::span<const std::int32_t> document, std::span<const float> document_weights = {},
               std::span<const std::int32_t> document_spans = {});
+  /// Appends all documents of another batch with everything that belongs to them. What only one of the two has gets its
+  /// default for the other: weights, positions, spans, sources, unknown experts. ShapeError: one has log-probs and the
+  /// other has documents without, or their routing is of different models.
+  void append(const TokenBatch& other);
+
+  /// Document b as a batch of its own, with everything that belongs to it. ShapeError: there is none.
+  TokenBatch document(std::int64_t b) const { return part(b, 1); }
+  /// The same of documents [first, first + count).
+  TokenBatch part(std::int64_t first, std::int64_t count) const;
 
   /// Rows whose weight is not 0, with their next token: what the loss and the teacher's head look at.
   struct Rows {

@@ -22,12 +22,98 @@ inline void TokenBatch::append(std::span<const std::int32_t> document, std::span
     spans.insert(spans.end(), document_spans.begin(), document_spans.end());
     spans.resize(ids.size() + document.size(), -1);
   }
+  for (std::size_t i = 0; !positions.empty() && i < document.size(); ++i)
+    positions.push_back(static_cast<std::int32_t>(i));
+  if (!sources.empty()) sources.emplace_back();
   ids.insert(ids.end(), document.begin(), document.end());
   for (std::size_t i = 0; i < document.size(); ++i) {
     const bool last = i + 1 == document.size();
     weights.push_back(last ? 0.0f : (document_weights.empty() ? 1.0f : document_weights[i]));
   }
   offsets.push_back(static_cast<std::int64_t>(ids.size()));
+}
+
+namespace detail {
+
+/// Makes the values that an empty list stands for: 1 but 0 at the end of each document, and 0, 1, ... in each.
+inline void spell_out_weights(TokenBatch& batch) {
+  if (!batch.weights.empty()) return;
+  batch.weights.assign(batch.ids.size(), 1.0f);
+  for (std::size_t b = 1; b < batch.offsets.size(); ++b)
+    batch.weights[static_cast<std::size_t>(batch.offsets[b] - 1)] = 0.0f;
+}
+inline void spell_out_positions(TokenBatch& batch) {
+  if (!batch.positions.empty()) return;
+  for (std::int64_t b = 0; b < batch.documents(); ++b)
+    for (std::int64_t i = 0; i < batch.length(b); ++i) batch.positions.push_back(static_cast<std::int32_t>(i));
+}
+/// Gives both the lists that one of them has.
+inline void give_same_lists(TokenBatch& a, TokenBatch& b) {
+  if (!a.weights.empty() || !b.weights.empty()) spell_out_weights(a), spell_out_weights(b);
+  if (!a.positions.empty() || !b.positions.empty()) spell_out_positions(a), spell_out_positions(b);
+  if (!a.spans.empty() || !b.spans.empty()) a.spans.resize(a.ids.size(), -1), b.spans.resize(b.ids.size(), -1);
+  if (!a.sources.empty() || !b.sources.empty()) {
+    a.sources.resize(static_cast<std::size_t>(a.documents()));
+    b.sources.resize(static_cast<std::size_t>(b.documents()));
+  }
+  for (TokenBatch* batch : {&a, &b}) {
+    const RoutingRecord& other = (batch == &a ? b : a).routing;
+    if (!batch->routing.empty() || other.empty()) continue;
+    batch->routing.append(other, 0, 0);  // takes the number of layers and experts
+    batch->routing.append_unknown(batch->tokens());
+  }
+}
+template <class E>
+void append_list(std::vector<E>& to, const std::vector<E>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+template <class E>
+std::vector<E> list_part(const std::vector<E>& list, std::int64_t begin, std::int64_t end) {
+  if (list.empty()) return {};
+  return std::vector<E>(list.begin() + begin, list.begin() + end);
+}
+
+}  // namespace detail
+
+inline void TokenBatch::append(const TokenBatch& other) {
+  if (other.documents() == 0) return;
+  if (documents() == 0) {
+    *this = TokenBatch(other);
+    return;
+  }
+  require<ShapeError>(behaviour_log_probs.empty() == other.behaviour_log_probs.empty(),
+                      "[TokenBatch::append] one batch has the log-probs of drawn tokens, the other has not: draws of "
+                      "which nothing is known cannot be weighted");
+  TokenBatch rest = other;
+  detail::give_same_lists(*this, rest);
+  routing.append(rest.routing, 0, rest.routing.tokens);
+  const std::int64_t before = tokens();
+  detail::append_list(ids, rest.ids);
+  for (std::int64_t b = 1; b <= rest.documents(); ++b)
+    offsets.push_back(before + rest.offsets[static_cast<std::size_t>(b)]);
+  detail::append_list(weights, rest.weights);
+  detail::append_list(behaviour_log_probs, rest.behaviour_log_probs);
+  detail::append_list(positions, rest.positions);
+  detail::append_list(spans, rest.spans);
+  detail::append_list(sources, rest.sources);
+}
+
+inline TokenBatch TokenBatch::part(std::int64_t first, std::int64_t count) const {
+  require<ShapeError>(first >= 0 && count >= 0 && first + count <= documents(), "[TokenBatch] documents ", first,
+                      " to ", first + count, " of ", documents());
+  const std::int64_t begin = offsets[static_cast<std::size_t>(first)],
+                     end = offsets[static_cast<std::size_t>(first + count)];
+  TokenBatch out;
+  out.ids = detail::list_part(ids, begin, end);
+  for (std::int64_t b = first + 1; b <= first + count; ++b)
+    out.offsets.push_back(offsets[static_cast<std::size_t>(b)] - begin);
+  out.weights = detail::list_part(weights, begin, end);
+  out.behaviour_log_probs = detail::list_part(behaviour_log_probs, begin, end);
+  out.positions = detail::list_part(positions, begin, end);
+  out.spans = detail::list_part(spans, begin, end);
+  out.sources = detail::list_part(sources, first, first + count);
+  if (!routing.empty()) out.routing.append(routing, begin, end - begin);
+  return out;
 }
 
 inline TokenBatch::Rows TokenBatch::rows() const {

@@ -57,6 +57,22 @@ HeadLossResult student_loss(const Loss& loss, const HeadView<T, D>& head, View<c
                    {.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans});
 }
 
+/// Codes that follow trained parameters (Decoder::hold_codes) are made once for the micro-batches of a step.
+template <class Student>
+class HeldCodes {
+ public:
+  explicit HeldCodes(Student& student) : student_(student) { hold(true); }
+  HeldCodes(const HeldCodes&) = delete;
+  HeldCodes& operator=(const HeldCodes&) = delete;
+  ~HeldCodes() { hold(false); }
+
+ private:
+  void hold(bool held) {
+    if constexpr (requires { student_.hold_codes(held); }) student_.hold_codes(held);
+  }
+  Student& student_;
+};
+
 inline void add_span_losses(std::vector<LossSum>& sums, const TokenBatch::Rows& rows,
                             const std::vector<double>& values) {
   for (std::size_t r = 0; r < rows.span.size(); ++r) {
@@ -112,6 +128,7 @@ StepSums GradientStep<Student, Objective>::operator()(Student& student, Objectiv
   StepSums sums;
   const double total = total_weight(batches);
   if (total <= 0) return sums;
+  const detail::HeldCodes<Student> held(student);
   for (const TokenBatch& batch : batches)
     add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
   if (settings_.spans) sums.loss.weight = 1;  // the weights hold the denominators
