@@ -132,7 +132,7 @@ std::string save_codes(const Settings& s, Model& model, std::int64_t shard) {
 double packed_bytes(const kd::DecoderConfig& c, const kd::QuantizeSettings& q, double bytes_each) {
   const double tables = static_cast<double>(c.vocab_size * c.hidden_size) * (c.tied_head ? 1 : 2),
                maps = static_cast<double>(c.parameter_count()) - tables;
-  const double bits = q.kind == kd::PackedKind::int8 ? 8 : q.kind == kd::PackedKind::int3 ? 3 : 4;
+  const double bits = kd::code_bits(q.kind);
   const double factor = q.kind == kd::PackedKind::mxfp4 || q.double_quantized ? 1
                         : q.rule == kd::Int4Rule::symmetric                   ? 4
                                                                               : 8;

@@ -168,6 +168,23 @@ TEST_CASE("the time of a step grows with what is trained, and a packed student i
   CHECK(plan_recipe(s, {config, config}, machine).writing_seconds > 0);
 }
 
+TEST_CASE("weights that stay in their files are planned with their bytes there, once", "[tools][plan]") {
+  const DecoderConfig config = golden_config(Family::llama);
+  PlanMachine machine;
+  machine.flops = machine.bandwidth = 1e9;
+  RecipeSettings s;
+  s.student.rounded = false;
+  const RecipePlan decoded = plan_recipe(s, {config, config}, machine);
+  PlannedModels models{config, config};
+  models.teacher_file = {1000, 2000};  // bfloat16
+  models.student_file = {800, 450};    // blocks of 32 values in 18 bytes
+  const RecipePlan mapped = plan_recipe(s, models, machine);
+  CHECK(part(decoded, "teacher's weights, mapped") == -1);
+  CHECK(part(mapped, "teacher's weights, mapped from its file") == 2000);
+  CHECK(part(mapped, "student's weights, mapped from its file") == 450);
+  CHECK(mapped.memory_bytes() == decoded.memory_bytes() - 4 * 1800 + 2450);
+}
+
 TEST_CASE("the memory of this machine is known", "[tools][plan]") {
   CHECK(available_memory() > 1e6);
   CHECK(free_disk("/nowhere/at/all") > 0);

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <optional>
 
 #include "kdlib/checkpoint/packed_load_inl.hpp"
 #include "kdlib/checkpoint/packed_save.hpp"
@@ -262,6 +264,25 @@ std::vector<std::pair<std::string, const CodedMatrix<T, D>*>> coded_maps(const D
   return coded;
 }
 
+/// The codes of a matrix on the host, copied once for the tensors that are made of them and freed behind the last.
+template <class D, class T>
+class CodesOnHost {
+ public:
+  CodesOnHost(const CodedMatrix<T, D>& matrix, std::size_t uses) : matrix_(&matrix), uses_(uses) {}
+  template <class F>
+  auto use(F&& make) {
+    if (!data_) data_ = matrix_->data();
+    auto out = make(*data_);
+    if (++used_ % uses_ == 0) data_.reset();
+    return out;
+  }
+
+ private:
+  const CodedMatrix<T, D>* matrix_;
+  std::size_t uses_, used_ = 0;
+  std::optional<CodedData> data_;
+};
+
 template <class D, class T>
 SavedUnit packed_unit(const std::string& module, const CodedMatrix<T, D>* matrix, PackedForm form) {
   const QuantizeSettings& settings = matrix->settings();
@@ -274,10 +295,11 @@ SavedUnit packed_unit(const std::string& module, const CodedMatrix<T, D>* matrix
     unit.names.push_back(module + part.suffix);
     unit.bytes += part.shape.count() * static_cast<std::int64_t>(dtype_bits(part.dtype) / 8);
   }
-  unit.add = [module, matrix, parts = std::move(parts)](SafetensorsWriter& writer) {
+  const auto codes = std::make_shared<CodesOnHost<D, T>>(*matrix, parts.size());
+  unit.add = [module, codes, parts = std::move(parts)](SafetensorsWriter& writer) {
     for (const PackedPart& part : parts)
-      writer.add_from(module + part.suffix, part.dtype, part.shape, [matrix, make = part.bytes](AtomicFile& file) {
-        const std::vector<std::uint8_t> bytes = make(matrix->data());
+      writer.add_from(module + part.suffix, part.dtype, part.shape, [codes, make = part.bytes](AtomicFile& file) {
+        const std::vector<std::uint8_t> bytes = codes->use(make);
         file.write(bytes.data(), bytes.size());
       });
   };

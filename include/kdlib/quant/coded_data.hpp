@@ -16,6 +16,8 @@ KDLIB_NAMESPACE_BEGIN
 
 enum class PackedKind : std::uint8_t { int4, nf4, fp4, mxfp4, int8, int3 };
 const char* packed_kind_name(PackedKind kind);
+/// Bits of a code: 3, 4 or 8.
+constexpr int code_bits(PackedKind kind) { return kind == PackedKind::int3 ? 3 : kind == PackedKind::int8 ? 8 : 4; }
 /// ConfigError: no such kind.
 PackedKind packed_kind(const std::string& name);
 
@@ -54,7 +56,7 @@ struct CodedData {
   std::vector<float> nested_map, nested_scale;
   float nested_offset = 0;
 
-  int bits() const { return settings.kind == PackedKind::int3 ? 3 : settings.kind == PackedKind::int8 ? 8 : 4; }
+  int bits() const { return code_bits(settings.kind); }
   /// Groups are counted through the flattened matrix, as bitsandbytes does, and cross row ends.
   bool crossing() const {
     return (settings.kind == PackedKind::nf4 || settings.kind == PackedKind::fp4) && columns % settings.group_size != 0;

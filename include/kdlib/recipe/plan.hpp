@@ -51,12 +51,18 @@ struct RecipePlan {
   std::string json() const;
 };
 
+/// Weights of a model that stay in its mapped file (WeightStorage::in_file): how many, and their bytes there.
+struct WeightsInFile {
+  double weights = 0, bytes = 0;
+};
+
 /// What is planned besides the settings.
 struct PlannedModels {
   const DecoderConfig& teacher;
   const DecoderConfig& student;
   bool shared_weights = false;  // the student's other weights are the teacher's
   double prompt_tokens = 64;    // mean length of a rendered prompt
+  WeightsInFile teacher_file = {}, student_file = {};
 };
 
 RecipePlan plan_recipe(const RecipeSettings& settings, const PlannedModels& models, const PlanMachine& machine);

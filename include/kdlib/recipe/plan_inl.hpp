@@ -20,10 +20,7 @@ constexpr double student_writers = 16,
 
 /// Bytes of a weight in codes, its share of scales and zeros included.
 inline double packed_bytes(const QuantizeSettings& s) {
-  const double bits = s.kind == PackedKind::int3   ? 3
-                      : s.kind == PackedKind::int8 ? 8
-                                                   : 4,
-               scale = s.kind == PackedKind::mxfp4 || s.double_quantized ? 1 : 4;
+  const double bits = code_bits(s.kind), scale = s.kind == PackedKind::mxfp4 || s.double_quantized ? 1 : 4;
   return bits / 8 + scale * (s.rule == Int4Rule::symmetric ? 1 : 2) / static_cast<double>(s.group_size);
 }
 
@@ -175,7 +172,13 @@ inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const Planned
   const double tokens = s.training.batch * sequence,
                rows = static_cast<double>(s.training.batch) * s.text.max_new_tokens, b = m.scalar_bytes;
   auto& memory = plan.memory;
-  memory.emplace_back("teacher's weights", (t.linears + t.others) * b + t.experts * m.teacher_expert_bytes);
+  // A part of the weights is mapped as its file holds it; the other part is in memory as numbers.
+  const auto weights = [&](const char* name, const char* mapped, double all, const WeightsInFile& file) {
+    memory.emplace_back(name, std::max(0.0, all - file.weights * b));
+    if (file.bytes > 0) memory.emplace_back(mapped, file.bytes);
+  };
+  weights("teacher's weights", "teacher's weights, mapped from its file",
+          (t.linears + t.others) * b + t.experts * m.teacher_expert_bytes, models.teacher_file);
   if (packed)
     memory.emplace_back(concat("student's linear layers, ", packed_kind_name(s.student.format.kind)),
                         c.linears * linear_bytes(s, m));
@@ -183,8 +186,8 @@ inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const Planned
   if (packed && s.student.trains == RecipeTrains::qat_lora && !models.shared_weights)
     memory.emplace_back("student's linear layers, under the adapters", c.linears * b);
   if (!models.shared_weights)
-    memory.emplace_back(packed ? "student's other weights" : "student's weights",
-                        (packed ? c.others + c.experts : c.parameters) * b);
+    weights(packed ? "student's other weights" : "student's weights", "student's weights, mapped from its file",
+            (packed ? c.others + c.experts : c.parameters) * b, models.student_file);
   if (lora) memory.emplace_back("adapters", plan.trained_parameters * b);
   memory.emplace_back("gradients", plan.trained_parameters * b);
   memory.emplace_back("optimiser (two moments)", 2 * plan.trained_parameters * m.moment_bytes);

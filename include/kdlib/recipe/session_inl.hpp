@@ -4,6 +4,7 @@
 #ifndef KDLIB_RECIPE_SESSION_INL_HPP
 #define KDLIB_RECIPE_SESSION_INL_HPP
 
+#include "kdlib/quant/stored_matrix.hpp"
 #include "kdlib/recipe/session.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -25,6 +26,18 @@ inline std::string trained_text(const RecipeStudent& s) {
 
 inline std::string mebibytes_text(std::int64_t bytes) {
   return number_text("%.1f", static_cast<double>(bytes) / 1048576.0);
+}
+
+template <class D, class T>
+WeightsInFile weights_in_file(const Decoder<D, T>& model) {
+  WeightsInFile sum;
+  for (const PackedWeight<D, T>& w : model.packed_weights()) {
+    const auto* stored = dynamic_cast<const StoredMatrix<T, D>*>(w.matrix);
+    if (stored == nullptr) continue;
+    sum.weights += static_cast<double>(stored->rows() * stored->columns());
+    sum.bytes += static_cast<double>(stored->bytes());
+  }
+  return sum;
 }
 
 }  // namespace detail
@@ -123,7 +136,12 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   if (!text_) load();
   const DecoderConfig& teacher = teacher_->config();
   const PlanMachine where = machine == nullptr ? measured_machine<D, T>(teacher) : assumed_machine(*machine, teacher);
-  return plan_recipe(s_, {teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()}, where);
+  PlannedModels models{teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()};
+  if (machine == nullptr) {  // another machine would hold its own copies
+    models.teacher_file = detail::weights_in_file(*teacher_);
+    models.student_file = detail::weights_in_file(*student_);
+  }
+  return plan_recipe(s_, models, where);
 }
 
 template <class D, class T>

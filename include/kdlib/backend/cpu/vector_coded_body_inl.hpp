@@ -3,6 +3,12 @@
 // each instruction set, hence no include guard.
 #ifdef KDLIB_VECTOR_SPACE
 
+/// The bits of the float 2^(s - 127), of a number or a vector; 2^-127 is subnormal.
+template <class Bits>
+KDLIB_LANE Bits exponent_bits(Bits s) {
+  return s == 0u ? 0x00400000u - Bits{} : s << 23;
+}
+
 /// The scale of group i.
 KDLIB_LANE float coded_scale(const CodedRanges& w, std::int64_t i) {
   if (w.scale != nullptr) return w.scale[i];
@@ -11,7 +17,7 @@ KDLIB_LANE float coded_scale(const CodedRanges& w, std::int64_t i) {
     rounded(product);
     return product + w.nested_offset;
   }
-  const std::uint32_t s = w.small_scale[i], bits = s == 0 ? 0x00400000u : s << 23;  // 2^-127 is subnormal
+  const std::uint32_t bits = exponent_bits<std::uint32_t>(w.small_scale[i]);
   float value;
   __builtin_memcpy(&value, &bits, sizeof value);
   return value;

@@ -210,11 +210,11 @@ KDLIB_LANE void spread_exponents(const std::uint8_t* p, std::int64_t count, floa
   for (; g + width <= count; g += width) {
     Bytes b;
     __builtin_memcpy(&b, p + g, sizeof b);
-    const Bits s = __builtin_convertvector(b, Bits), bits = s == 0u ? 0x00400000u - Bits{} : s << 23;
+    const Bits bits = exponent_bits(__builtin_convertvector(b, Bits));
     __builtin_memcpy(out + g, &bits, sizeof bits);
   }
   for (; g < count; ++g) {
-    const std::uint32_t s = p[g], bits = s == 0 ? 0x00400000u : s << 23;
+    const std::uint32_t bits = exponent_bits<std::uint32_t>(p[g]);
     __builtin_memcpy(out + g, &bits, sizeof bits);
   }
 }
