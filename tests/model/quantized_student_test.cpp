@@ -258,3 +258,23 @@ TEST_CASE("students that cannot be are refused", "[model][quant]") {
   CHECK_THROWS_WITH(quantize_student(m, {.group_size = 32}, {.trains = TrainedPart::weights}),
                     contains("remove_adapter(model) first"));
 }
+
+TEST_CASE("held codes stay as they were when they were held, and follow the weights afterwards", "[model][quant]") {
+  const ReferenceModel r("llama");
+  const TokenBatch batch = r.tokens();
+  Model student = make_student(r.path, "all", {.group_size = 32});
+  Parameter<float, Cpu>& weight = *student.linears()[0]->weight;
+  const auto change = [&](float factor) {
+    for (std::int64_t i = 0; i < weight.value.count(); ++i) weight.value.data()[i] *= factor;
+    student.parameters_changed();
+  };
+  change(1.5f);  // held codes are those of the moment, not of the last pass
+  student.hold_codes(true);
+  const auto first = student.forward(batch).clone();
+  change(2.0f);
+  CHECK(worst(first, student.forward(batch)) == 0);
+  student.hold_codes(false);
+  CHECK(worst(first, student.forward(batch)) > 1e-4);
+  change(0.5f);
+  CHECK(worst(first, student.forward(batch)) == 0);
+}

@@ -283,3 +283,43 @@ TEST_CASE("named spans without span numbers, or with a number too large, are ref
   CHECK_THROWS_WITH(run({tokens_with_loss(2, 3)}), contains("does not say which span"));
   CHECK_THROWS_AS(run(reasoning_and_answer(1)), kdlib::InputError);
 }
+
+namespace {
+
+/// A model that makes codes where they are not held, as Decoder does, and counts how often.
+struct CodedModel : kdlib_tests::ToyModel<double> {
+  using Base = kdlib_tests::ToyModel<double>;
+  using Base::Base;
+  int made = 0, passes = 0;
+  bool held = false, breaks = false;
+
+  void hold_codes(bool hold) {
+    if (hold) ++made;
+    held = hold;
+  }
+  kdlib::Tensor<double, kdlib::Cpu> forward_training(const TokenBatch& batch) {
+    if (!held) ++made;
+    ++passes;
+    if (breaks && passes == 2) throw kdlib::Error("broken");
+    return Base::forward_training(batch);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("codes that follow parameters are made once for all micro-batches of a step", "[train]") {
+  const std::vector<TokenBatch> batches(5, tokens_with_loss(1, 2));
+  kdlib::Objective objective{NoTeacher{}, kdlib::CrossEntropy{}};
+  kdlib::GradientStep<CodedModel, decltype(objective)> step;
+  CodedModel model(4, 1, 1);
+  step(model, objective, batches);
+  CHECK(model.passes == 5);
+  CHECK(model.made == 1);
+  step(model, objective, batches);
+  CHECK(model.made == 2);
+  CHECK_FALSE(model.held);
+  CodedModel broken(4, 1, 1);
+  broken.breaks = true;
+  CHECK_THROWS_AS(step(broken, objective, batches), kdlib::Error);
+  CHECK_FALSE(broken.held);
+}
