@@ -18,8 +18,9 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/rows.hpp
   include/kdlib/backend/cpu/rows_body_inl.hpp
   include/kdlib/backend/cpu/rows_inl.hpp
-  include/kdlib/backend/cpu/rows_parts_inl.hpp
-  include/kdlib/backend/cpu/rows_sweep_inl.hpp
+  include/kdlib/backend/cpu/rows_metrics_inl.hpp
+  include/kdlib/backend/cpu/rows_statistics_inl.hpp
+  include/kdlib/backend/cpu/rows_support_inl.hpp
   include/kdlib/backend/cpu/rows_types_inl.hpp
   include/kdlib/backend/cpu/simd_inl.hpp
   include/kdlib/backend/cpu/simd_math_inl.hpp
@@ -163,6 +164,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/head_loss.hpp
   include/kdlib/loss/head_loss_body_inl.hpp
   include/kdlib/loss/head_loss_inl.hpp
+  include/kdlib/loss/head_loss_rows_inl.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
   include/kdlib/loss/losses.hpp

@@ -292,6 +292,26 @@ TEST_CASE("C13: a loss at another temperature than its targets is refused", "[lo
   CHECK(run<double>(TopKForwardKl{.temperature = 2, .t_squared = false}, example_student(), a, {}, 2.0f).value() > 0);
 }
 
+TEMPLATE_TEST_CASE("terms beside a top-k term see the whole row, in sums of one temperature too", "[loss]", double,
+                   float, bf16) {
+  // The support holds most of the mass of its block, which is then summed again without it.
+  Normal random(65);
+  const Row s = Logits<TestType>({random.row(2000, 2)}).row(0), t = random.row(2000, 2);
+  const Support<TestType> a(s, {3, 40, 700, 1500});
+  const std::int32_t label[] = {40};
+  Row sure = s;
+  for (const std::int32_t id : a.ids) sure[static_cast<std::size_t>(id)] = 12;
+  for (const Row& z : {s, sure}) {
+    const double digits = std::is_same_v<TestType, double> ? 1e-12 : (std::is_same_v<TestType, bf16> ? 4e-3 : 1e-5);
+    const auto sum = run<TestType>(Sum{Term{1, TopKForwardKl{}}, Term{1, CrossEntropy{}}}, z, a, {.labels = label});
+    const auto k = run<TestType>(tail, z, a), ce = run<TestType>(CrossEntropy{}, z, a, {.labels = label});
+    CHECK(sum.value() == Approx(k.value() + ce.value()).epsilon(1e-6));
+    const Row g = sum.gradient.row(0), g_k = k.gradient.row(0), g_ce = ce.gradient.row(0);
+    for (std::size_t i = 0; i < g.size(); ++i)
+      if (std::abs(g[i] - g_k[i] - g_ce[i]) > digits) FAIL("entry " << i << ": " << g[i] << ", " << g_k[i] + g_ce[i]);
+  }
+}
+
 TEST_CASE("the fused pass on top-k targets equals rows of logits, with masked rows and chunks of one", "[loss]") {
   Normal random(64);
   constexpr std::int64_t rows = 4, v = 50, h = 5;

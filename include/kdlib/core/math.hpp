@@ -164,6 +164,54 @@ KDLIB_INLINE P sign(const P& x) {
   return P::sign(x);
 }
 
+namespace detail {  // where the packs are, so that a loss outside of kdlib finds them
+// A number beside a pack stands for itself in every entry.
+#define KDLIB_PACK_AND_NUMBER(op)                                                                    \
+  template <PackLane P, class A>                                                                     \
+  requires std::is_arithmetic_v<A> KDLIB_INLINE P operator op(A a, const P& b) { return P(a) op b; } \
+  template <PackLane P, class A>                                                                     \
+  requires std::is_arithmetic_v<A> KDLIB_INLINE P operator op(const P& a, A b) { return a op P(b); }
+KDLIB_PACK_AND_NUMBER(+)
+KDLIB_PACK_AND_NUMBER(-)
+KDLIB_PACK_AND_NUMBER(*)
+KDLIB_PACK_AND_NUMBER(/)
+#undef KDLIB_PACK_AND_NUMBER
+
+template <class... A>
+constexpr bool refuse_comparison() {
+  static_assert(sizeof...(A) == 0,
+                "a pack of entries cannot be compared; write where_not_negative(a - b, x, y) for (a >= b ? x : y), or "
+                "max, min, abs, sign");
+  return false;
+}
+#define KDLIB_PACK_COMPARISON(op)                                                       \
+  template <class A, class B>                                                           \
+  requires(PackLane<A> || PackLane<B>) constexpr bool operator op(const A&, const B&) { \
+    return refuse_comparison<A, B>();                                                   \
+  }
+KDLIB_PACK_COMPARISON(<)
+KDLIB_PACK_COMPARISON(>)
+KDLIB_PACK_COMPARISON(<=)
+KDLIB_PACK_COMPARISON(>=)
+#undef KDLIB_PACK_COMPARISON
+
+template <class P, class A>
+P refuse_power(const P& x, const A&) {
+  static_assert(sizeof(A) == 0,
+                "there is no pow; write x * x, kdlib::sqrt(x), or kdlib::exp(P(y) * kdlib::log(x)) for x > 0");
+  return x;
+}
+template <PackLane P, class A>
+P pow(const P& x, const A& y) {
+  return refuse_power(x, y);
+}
+}  // namespace detail
+using detail::pow;
+template <ScalarLane P, class A>
+P pow(const P& x, const A& y) {
+  return detail::refuse_power(x, y);
+}
+
 /// (e^x - 1 - x) / x^2 for |x| <= 1/4 in float: the Taylor polynomial of degree 4, its last term spread over the lower
 /// ones (Chebyshev), relative error below 2e-6.
 template <class P>

@@ -57,8 +57,8 @@ class AnySum {
 
   // The parts of a row loss, as of a Sum: they say to engines what there may be. The CPU engine walks the mixes
   // instead.
-  template <class P>
-  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const;
+  template <template <class> class E, class P>
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const E<P>& x) const;
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
   KDLIB_HOST_DEVICE Dual at_normaliser(const RowStatistics& row) const;
   KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const;

@@ -84,12 +84,13 @@ KDLIB_HOST_DEVICE void AnySum<Needs>::for_each(F&& f) const {
 }
 
 template <LossNeeds Needs>
-template <class P>
-KDLIB_INLINE EntryLoss<P> AnySum<Needs>::entry(const RowStatistics& row, const Entry<P>& x) const {
+template <template <class> class E, class P>
+KDLIB_INLINE EntryLoss<P> AnySum<Needs>::entry(const RowStatistics& row, const E<P>& x) const {
   EntryLoss<P> total{P(0), P(0)};
   for_each([&]<class L>(double weight, const L& l) {
     if constexpr (has_entry<L>) {
-      const EntryLoss<P> e = l.entry(row, x);
+      const EntryOf<L, P>& own = x;
+      const EntryLoss<P> e = l.entry(row, own);
       total.value = fma(P(weight * factor_of(l)), e.value, total.value);
       total.derivative = fma(P(weight * factor_of(l)), e.derivative, total.derivative);
     }

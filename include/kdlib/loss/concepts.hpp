@@ -167,18 +167,35 @@ struct HiddenTargets {
   HiddenTargets rows(std::int64_t begin, std::int64_t count) const { return {hidden.rows(begin, count), head}; }
 };
 
+/// Targets of one's own (an ensemble of teachers, a teacher on another machine): logits that are written into a chunk
+/// of rows when the loss comes to it, so that [R, V] never exists. Beside `teacher_rows = true` and `teacher_label =
+/// true`:
+///   row_count()        R
+///   vocabulary()       V_t, the width of the teacher's logits
+///   real_vocabulary()  as in HeadView; 0: all V_t
+///   write_logits(begin, end, out)  writes the teacher's logits of rows [begin, end) into out [end - begin, columns],
+///                      columns the ids that both models have, at most V_t. A chunk is written in one call for each run
+///                      of rows of positive weight, in order.
+template <class X, class T, class D>
+concept WritesTeacherLogits = X::teacher_rows && requires(const X& x, std::int64_t row, View<T, D> out) {
+  { x.row_count() } -> std::convertible_to<std::int64_t>;
+  { x.vocabulary() } -> std::convertible_to<std::int64_t>;
+  { x.real_vocabulary() } -> std::convertible_to<std::int64_t>;
+  x.write_logits(row, row, out);
+};
+
 // ---- what a loss functor sees
 // ---------------------------------------------------------------------------------------------------
 
-/// Statistics of one row at the loss's temperature. Fields that no term asked for are 0.
+/// Statistics of one row at the loss's temperature. Fields that no term asked for are NaN.
 struct RowStatistics {
+  static constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
   double temperature = 1;
-  double columns = 0;                       // V
-  double student_lse = 0, teacher_lse = 0;  // log sum exp(z / T)
-  double student_entropy = 0, teacher_entropy = 0;
-  double forward_kl = 0, reverse_kl = 0;
-  double head_share = std::numeric_limits<double>::quiet_NaN();  // AdaptiveKl's weight of the forward part, for losses
-                                                                 // with `head_mass`; NaN elsewhere
+  double columns = 0;                                   // V
+  double student_lse = unknown, teacher_lse = unknown;  // log sum exp(z / T)
+  double student_entropy = unknown, teacher_entropy = unknown;
+  double forward_kl = unknown, reverse_kl = unknown;
+  double head_share = unknown;  // AdaptiveKl's weight of the forward part, for losses with `head_mass`
 };
 
 /// Which first-sweep sums a loss needs beyond the two log-sum-exps: `static constexpr Moments moments = {.reverse_kl =
@@ -199,9 +216,14 @@ struct Moments {
 /// One vocabulary entry in lanes of type P (float, double or a SIMD pack). Logits more than 1e6 below the row's largest
 /// (-inf too) count as 1e6 below it, so that every field is finite.
 template <class P>
-struct Entry {
-  P p_s, p_t;  // probabilities; p_t and log_ratio only where the loss reads the teacher
+struct StudentEntry {
+  P p_s;  // probability
   P log_p_s;
+};
+/// The same with the teacher's side, for losses that say `static constexpr bool reads_teacher = true`.
+template <class P>
+struct Entry : StudentEntry<P> {
+  P p_t;
   P log_ratio;  // D = log p_s - log p_t, from logits
 };
 
@@ -213,12 +235,11 @@ struct EntryLoss {
 
 /// One row's label.
 struct LabelPoint {
-  Dual log_prob;                  // log p_s(label) at the loss's temperature; the derivative is by itself, 1
-  double teacher_log_prob = 0;    // log p_t(label) at that temperature, where the loss reads it
-  double behaviour_log_prob = 0;  // log mu(label), where given
+  Dual log_prob;  // log p_s(label) at the loss's temperature; the derivative is by itself, 1
+  double teacher_log_prob = RowStatistics::unknown;    // log p_t(label) at that temperature, where the loss reads it
+  double behaviour_log_prob = RowStatistics::unknown;  // log mu(label), where given
   bool has_behaviour = false;
-  double reverse_kl = std::numeric_limits<double>::quiet_NaN();  // KL(p_s || p_t) of the row, where the loss's moments
-                                                                 // ask for it; NaN elsewhere
+  double reverse_kl = RowStatistics::unknown;  // KL(p_s || p_t) of the row, where the loss's moments ask for it
 };
 
 /// One row of the teacher's top-k: the log-probabilities of the support under both models, of the mass outside it, and
@@ -236,8 +257,25 @@ struct SupportPoint {
 // ---------------------------------------------------------------------------------------------
 
 template <class L>
-constexpr bool has_entry = requires(const L& l, const RowStatistics& r, const Entry<double>& x) {
+constexpr bool reads_teacher = [] {
+  if constexpr (requires { L::reads_teacher; }) return L::reads_teacher;
+  else return false;
+}();
+/// What entry() of the loss is given: without reads_teacher there are no teacher's fields to read.
+template <class L, class P>
+using EntryOf = std::conditional_t<reads_teacher<L>, Entry<P>, StudentEntry<P>>;
+template <class L, class P>
+KDLIB_INLINE const EntryOf<L, P>& as_entry_of(const Entry<P>& x) {
+  return x;
+}
+template <class L>
+constexpr bool has_entry = requires(const L& l, const RowStatistics& r, const EntryOf<L, double>& x) {
   { l.entry(r, x) } -> std::same_as<EntryLoss<double>>;
+};
+/// entry() takes an Entry, and the loss does not say that it reads the teacher.
+template <class L>
+constexpr bool hides_teacher = !has_entry<L> && requires(const L& l, const RowStatistics& r, const Entry<double>& x) {
+  l.entry(r, x);
 };
 template <class L>
 constexpr bool has_label_part = requires(const L& l, const LabelPoint& p) {
@@ -297,11 +335,6 @@ constexpr int leaf_count = [] {
   else return 1;
 }();
 
-template <class L>
-constexpr bool reads_teacher = [] {
-  if constexpr (requires { L::reads_teacher; }) return L::reads_teacher;
-  else return false;
-}();
 template <class L>
 constexpr bool reads_teacher_label = [] {
   if constexpr (requires { L::reads_teacher_label; }) return L::reads_teacher_label;

@@ -25,7 +25,9 @@ struct HeadLossSettings {
 ///
 ///   student          head of the student, [V, H]
 ///   hidden           [R, H] hidden states after the final norm, one row a predicted token
-///   targets          NoTargets, SampledTargets, LogitTargets or HiddenTargets of the same R rows
+///   targets          NoTargets, SampledTargets, LogitTargets, HiddenTargets or TopKTargets of the same R rows, or
+///   targets
+///                    of your own (WritesTeacherLogits)
 ///   rows             labels, weights, behaviour log-probs of the R rows
 ///   scale            multiplies the gradient alone: 1 / (weight of the whole step)
 ///   hidden_gradient  [R, H], written; empty: no gradient is formed (evaluation)
@@ -47,6 +49,12 @@ template <class Loss, class T, class D, class Targets>
 HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>> student, const Targets& targets,
                         const RowInputs& rows, double scale, View<T, D> gradient,
                         const HeadLossSettings& settings = {});
+
+/// Writes the logits of one head for a few rows, softcap(logit_scale * (hidden W^T + bias)): hidden [n, H], out
+/// [n, columns] with columns at most V. What targets of your own are made of.
+template <class T, class D>
+void write_head_logits(const HeadView<T, D>& head, std::type_identity_t<View<const T, D>> hidden,
+                       std::type_identity_t<View<T, D>> out);
 
 /// Rows a chunk of head_loss takes: as many as the workspace holds, then split evenly. `copies` buffers of [rows,
 /// vocabulary].

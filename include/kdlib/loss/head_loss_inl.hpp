@@ -31,6 +31,9 @@ void check_settings(const Loss& loss, const RowInputs& rows) {
 
 template <class Loss, class Targets>
 constexpr void check_types() {
+  static_assert(!hides_teacher<Loss>,
+                "entry(row, x) takes an Entry, which holds p_t and log_ratio of the teacher, but the loss does not say "
+                "`static constexpr bool reads_teacher = true`; say so, or take a StudentEntry");
   static_assert(RowLossShape<Loss>,
                 "this is no row loss: an aggregate with entry(row, x) -> EntryLoss<P>, at_label(point) -> Dual or "
                 "at_normaliser(row) -> Dual is needed, see kdlib/loss/concepts.hpp");

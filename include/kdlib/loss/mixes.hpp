@@ -84,18 +84,18 @@ struct StudentMix : LabelMix {
   using LabelMix::LabelMix;
 
   template <class P>
-  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const StudentEntry<P>& x) const {
     EntryLoss<P> total{P(0), P(0)};
     add_student(row, x, total);
     return total;
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const {
-    return -negative_entropy * row.student_entropy - uniform;
+    return (negative_entropy != 0 ? -negative_entropy * row.student_entropy : 0) - uniform;
   }
 
  protected:
   template <class P>
-  KDLIB_INLINE void add_student(const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total) const {
+  KDLIB_INLINE void add_student(const RowStatistics& row, const StudentEntry<P>& x, EntryLoss<P>& total) const {
     if (negative_entropy != 0) add(negative_entropy, NegativeEntropy{}.entry(row, x), total);
     if (uniform != 0) add(uniform, UniformCrossEntropy{}.entry(row, x), total);
   }
@@ -112,7 +112,7 @@ struct TeacherMix : StudentMix {
     return total;
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const {
-    return StudentMix::derivative_sum(row) + reverse * row.reverse_kl;
+    return StudentMix::derivative_sum(row) + (reverse != 0 ? reverse * row.reverse_kl : 0);
   }
 
  protected:

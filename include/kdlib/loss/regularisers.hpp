@@ -21,7 +21,7 @@ struct NegativeEntropy {
   }
 
   template <class P>
-  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const {
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const StudentEntry<P>& x) const {
     return {x.p_s * x.log_p_s, x.p_s * x.log_p_s};
   }
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return -row.student_entropy; }
@@ -40,7 +40,7 @@ struct UniformCrossEntropy {
   }
 
   template <class P>
-  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x) const {
+  KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const StudentEntry<P>& x) const {
     const P h = P(-1 / row.columns);
     return {h * x.log_p_s, h};
   }

@@ -41,6 +41,9 @@ struct SumSlots<std::index_sequence<I...>, Ls...> : SumSlot<I, Ls>... {
 template <class... Ls>
 class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static_assert(sizeof...(Ls) > 0, "a Sum needs at least one Term");
+  static_assert(!(hides_teacher<Ls> || ...),
+                "entry(row, x) of a Term's loss takes an Entry, which holds p_t and log_ratio of the teacher, but the "
+                "loss does not say `static constexpr bool reads_teacher = true`; say so, or take a StudentEntry");
   static_assert((RowLossShape<Ls> && ...),
                 "each Term of a Sum holds a row loss: an aggregate with entry(row, x) or at_label(point) or "
                 "at_normaliser(row), see kdlib/loss/concepts.hpp");
@@ -71,8 +74,8 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
 
   // The parts of a row loss, for terms of one temperature: T^2 is in each term's weight, since the flags may differ.
   static constexpr Moments moments = (Moments{} | ... | moments_of<Ls>);
-  template <class P>
-  requires(has_entry<Ls> || ...) KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const Entry<P>& x)
+  template <template <class> class E, class P>
+  requires(has_entry<Ls> || ...) KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const E<P>& x)
   const {
     EntryLoss<P> total{P(0), P(0)};
     add_entries(row, x, total, std::index_sequence_for<Ls...>{});
@@ -117,18 +120,19 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   }
 
  private:
-  template <std::size_t I, class L, class P>
-  KDLIB_INLINE static void add_entry(const detail::SumSlot<I, L>& slot, const RowStatistics& row, const Entry<P>& x,
+  template <std::size_t I, class L, class E, class P>
+  KDLIB_INLINE static void add_entry(const detail::SumSlot<I, L>& slot, const RowStatistics& row, const E& x,
                                      EntryLoss<P>& total) {
     if constexpr (has_entry<L>) {
-      const EntryLoss<P> e = slot.slot_loss.entry(row, x);
+      const EntryOf<L, P>& own = x;
+      const EntryLoss<P> e = slot.slot_loss.entry(row, own);
       const P w = P(slot.slot_weight * factor_of(slot.slot_loss));
       total.value = fma(w, e.value, total.value);
       total.derivative = fma(w, e.derivative, total.derivative);
     }
   }
-  template <class P, std::size_t... I>
-  KDLIB_INLINE void add_entries(const RowStatistics& row, const Entry<P>& x, EntryLoss<P>& total,
+  template <class E, class P, std::size_t... I>
+  KDLIB_INLINE void add_entries(const RowStatistics& row, const E& x, EntryLoss<P>& total,
                                 std::index_sequence<I...>) const {
     (add_entry<I, Ls>(*this, row, x, total), ...);
   }

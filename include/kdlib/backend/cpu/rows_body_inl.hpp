@@ -118,7 +118,7 @@ struct Loops {
       P value{0}, derivative{0};
       for (std::int64_t i = first; i < last; i += P::width) {
         const bool whole = i + P::width <= last;
-        Entry<P> x{P(0), P(0), P(0), P(0)};
+        Entry<P> x{{P(0), P(0)}, P(0), P(0)};
         const P a = P::max(
             floor, (whole ? P::load(s + i) : P::load_part(s + i, last - i, c.student.anchor)) - P(c.student.anchor));
         x.p_s = probability<T>(c.student, a, i, last, c);
@@ -129,7 +129,7 @@ struct Loops {
           x.p_t = probability<T>(c.teacher, b, i, last, c);
           x.log_ratio = P::fma(a - b, inverse, P(c.log_sum_difference));
         }
-        EntryLoss<P> e = loss.entry(row, x);
+        EntryLoss<P> e = loss.entry(row, as_entry_of<Loss>(x));
         if (!whole) e.value = e.value * P::first(last - i), e.derivative = e.derivative * P::first(last - i);
         value = value + e.value;
         if constexpr (Kind == Sweep::retain) {

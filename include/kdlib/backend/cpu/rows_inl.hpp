@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The row walker: statistics, value, gradient and metrics of one row after another, and the choice of the instruction
-// set.
+// Value, gradient and metrics of one row after another, and the choice of the instruction set.
 #ifndef KDLIB_BACKEND_CPU_ROWS_INL_HPP
 #define KDLIB_BACKEND_CPU_ROWS_INL_HPP
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -43,284 +43,223 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// One thread's walk over rows. C is the type sums are formed in, T the storage, Loops the instruction set.
+/// Where the gradient of a term goes: to `out` (nullptr: value only), plus `add` where that is given.
+template <class C, class O>
+struct TermOutput {
+  O* out = nullptr;
+  const C* add = nullptr;
+  bool last = true;  // no later term reads the row
+};
+
+/// f(weight, loss) of each loss of a sum and its sums.
+template <class Loss, class F>
+void for_each_leaf(const Loss& loss, double weight, F&& f) {
+  if constexpr (is_loss_sum<Loss>) loss.for_each([&](double w, const auto& l) { for_each_leaf(l, weight * w, f); });
+  else f(weight, loss);
+}
+
+template <class Loss>
+double first_temperature(const Loss& loss) {
+  double first = 0;
+  for_each_leaf(loss, 1.0, [&](double, const auto& l) { first = first == 0 ? temperature_of(l) : first; });
+  return first;
+}
+
+/// One thread's rows. C is the type sums are formed in, T the storage, Loops the instruction set. The members are
+/// memory that rows use one after the other: no call reads what an earlier one left there.
 template <class Loops, class C, class T>
 class RowWalker {
  public:
-  explicit RowWalker(const RowTask<T>& task) : task_(task), n_(task.columns) {}
-
   template <class Loss>
-  void walk(const Loss& loss, std::int64_t r, RowResult& result);
+  void walk(const Loss& loss, const TaskRow<T>& row, RowResult& result);
 
  private:
-  /// Losses of one temperature. The gradient goes to out (nullptr: value only), plus `add` where given.
-  template <class Loss, class O>
-  void part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result);
-  /// A sum whose temperatures differ: term after term, added up in C, rounded by the last.
+  using Sweeps = RowSweeps<Loops, C, T>;
+
   template <class Loss>
-  void parts(const Loss& loss, double term_weight, int& left, RowResult& result);
-  /// Losses on the teacher's top-k.
+  void metrics(const Loss& loss, const TaskRow<T>& row, Sweeps& sweeps, RowMetrics& m) const;
+  /// The terms of a sum one after the other, added up in C and rounded by the last.
+  template <class Loss>
+  void terms(const Loss& loss, const TaskRow<T>& row, Sweeps& sweeps, RowResult& result);
+  /// A loss, or a sum whose terms share a temperature.
   template <class Loss, class O>
-  void support_part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result);
-  void support_sweep(double temperature);
-  bool add_blocks_outside(bool may_stop, double& inside);
-  const T* masked_block(std::int64_t first, std::int64_t count, std::size_t begin, std::size_t end);
-  double masked_sum(std::int64_t first, std::int64_t count, std::size_t begin, std::size_t end);
-  void sum_tail();
-  void gather_support();
+  void term(const Loss& loss, double weight, const TaskRow<T>& row, Sweeps& sweeps, const TermOutput<C, O>& output,
+            RowResult& result);
+  /// A loss on the teacher's top-k.
   template <class Loss, class O>
-  double entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract, O* out, const C* add);
-  LabelPoint label_point(const RowStatistics& row) const;
-  Entry<double> label_entry(const RowStatistics& row) const { return entry_of(task_.labels[r_], row.temperature); }
-  Entry<double> entry_of(std::int64_t i, double temperature) const;
-  double head_share(double head_mass, const RowConstants<C>& c) const;
+  void support_term(const Loss& loss, double weight, const TaskRow<T>& row, Sweeps& sweeps,
+                    const TermOutput<C, O>& output, RowResult& result);
+  /// The second sweep, and the third; returns the value and sets c.subtract to `subtract` + sum h.
+  template <class Loss, class O>
+  double entries(const Loss& loss, const RowStatistics& statistics, double subtract, const TaskRow<T>& row,
+                 const TermOutput<C, O>& output, RowConstants<C>& c);
 
-  void statistics(double temperature, bool teacher, bool sums);
-  template <bool Teacher, bool Sums>
-  void sweep();
-  void start_sweep(double student, double teacher);
-  template <bool Teacher, bool Sums>
-  bool add_blocks(bool may_stop);
-  bool too_high(const SideSums& side, const T* z, std::int64_t count, double sum) const;
-  template <bool Teacher, bool Sums>
-  RowSums block_sums(const T* s, const T* t, std::int64_t count, std::int64_t first) const;
-  RowStatistics row_statistics() const;
-  RowConstants<C> constants() const;
-  void metrics(RowMetrics& m);
-  void js_metric(RowMetrics& m);
-  TopFive top_five(const T* z, const std::vector<C>& maxima) const;
-
-  const RowTask<T>& task_;
-  std::int64_t n_;
-  std::int64_t r_ = 0;
-  double weight_ = 1;
-  const T* student_ = nullptr;
-  const T* teacher_ = nullptr;
-  T* gradient_ = nullptr;
-  double temperature_ = 0;  // of sums_; 0: none yet
-  bool with_teacher_ = false, with_sums_ = false;
-  bool open_ = false;  // total_ holds the sum of the row's earlier terms
-  bool last_ = true;   // no later term reads this row
-  RowSums sums_;
-  std::vector<C> maxima_s_, maxima_t_;  // of each block, for the metrics
+  std::deque<RowSweep<C>> sweeps_;
   Buffer<C, Cpu> keep_p_, keep_h_, total_;
-  Buffer<C, Cpu> exponentials_s_, exponentials_t_;  // of the last sweep
-  C* kept_s_ = nullptr;
-  C* kept_t_ = nullptr;
-  std::vector<std::pair<std::int32_t, double>> support_;  // id, log p_t; by id, each once
-  std::vector<std::uint64_t> order_;                      // id and place in the targets, for sorting
-  std::vector<double> support_log_t_, support_log_s_, support_p_s_, support_derivative_;
-  std::vector<T> masked_;  // a block without its support
-  SideSums tail_;          // the student's outside the support
-  double log_tail_s_ = 0, above_label_ = 0;
+  SupportRow support_;
+  std::vector<std::uint64_t> order_;
+  std::vector<T> masked_;
 };
 
-/// NaN stays.
-inline double at_least_lowest(double log_prob) { return log_prob < lowest_log_prob ? lowest_log_prob : log_prob; }
-
-/// log p of the logit z about the row's anchor.
-template <class T>
-double log_prob_of(T z, const SideSums& side, double temperature) {
-  return at_least_lowest((static_cast<double>(z) - side.anchor) / temperature) - std::log(side.sum);
-}
-
-template <class C>
-C* at_least(Buffer<C, Cpu>& buffer, std::int64_t n) {
-  if (buffer.count() < n) buffer = Buffer<C, Cpu>(n);
-  return buffer.data();
-}
-
-template <class Loss>
-double shared_temperature(const Loss& loss) {
-  if constexpr (is_loss_sum<Loss>) {
-    double first = 0;
-    loss.for_each([&](double, const auto& l) {
-      if (first == 0) first = shared_temperature(l);
-    });
-    return first;
-  } else {
-    return temperature_of(loss);
-  }
-}
-
-template <class Loss>
-int count_terms(const Loss& loss) {
-  if constexpr (is_loss_sum<Loss>) {
-    int count = 0;
-    loss.for_each([&](double, const auto& l) { count += count_terms(l); });
-    return count;
-  } else {
-    return 1;
-  }
-}
-
 template <class Loops, class C, class T>
 template <class Loss>
-void RowWalker<Loops, C, T>::walk(const Loss& loss, std::int64_t r, RowResult& result) {
-  r_ = r;
-  weight_ = task_.weights == nullptr ? 1.0 : static_cast<double>(task_.weights[r]);
-  student_ = task_.student + r * task_.student_stride;
-  teacher_ = task_.teacher == nullptr ? nullptr : task_.teacher + r * task_.teacher_stride;
-  gradient_ = task_.gradient == nullptr ? nullptr : task_.gradient + r * task_.gradient_stride;
-  if (weight_ == 0) {
-    if (gradient_ != nullptr) std::memset(static_cast<void*>(gradient_), 0, static_cast<std::size_t>(n_) * sizeof(T));
+void RowWalker<Loops, C, T>::walk(const Loss& loss, const TaskRow<T>& row, RowResult& result) {
+  if (row.weight == 0) {
+    if (row.gradient != nullptr)
+      std::memset(static_cast<void*>(row.gradient), 0, static_cast<std::size_t>(row.columns) * sizeof(T));
     return;
   }
-  temperature_ = 0;
-  if (task_.metrics) {
-    statistics(1.0, teacher_ != nullptr, true);
-    metrics(result.metrics);
-    bool js = task_.jensen_shannon && teacher_ != nullptr;
-    if constexpr (requires { loss.js_factor(); }) js = js && loss.js_factor() == 0;  // else part() has it
-    if (js) js_metric(result.metrics);
-  }
-  constexpr bool apart = is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss> ||
-                                               walked_by_groups<Loss>);  // these terms have numbers of their own
+  Sweeps sweeps(row, sweeps_);
+  if (row.task.metrics) metrics(loss, row, sweeps, result.metrics);
+  // Terms on a support or with a head have numbers of their own; others can share all exponentials of one temperature.
+  constexpr bool apart = is_loss_sum<Loss> && (reads_support<Loss> || reads_head_share<Loss> || walked_by_groups<Loss>);
   if constexpr (is_loss_sum<Loss>) {
-    if (apart || !loss.has_temperature(shared_temperature(loss))) {
-      int left = count_terms(loss);
-      open_ = false;
-      return parts(loss, 1.0, left, result);
-    }
+    if (apart || !loss.has_temperature(first_temperature(loss))) return terms(loss, row, sweeps, result);
   }
-  if constexpr (!apart) part(loss, 1.0, gradient_, static_cast<const C*>(nullptr), result);
+  if constexpr (!apart) term(loss, 1.0, row, sweeps, TermOutput<C, T>{row.gradient}, result);
 }
 
 template <class Loops, class C, class T>
 template <class Loss>
-void RowWalker<Loops, C, T>::parts(const Loss& loss, double term_weight, int& left, RowResult& result) {
-  loss.for_each([&](double w, const auto& l) {
-    if constexpr (is_loss_sum<std::decay_t<decltype(l)>>) {
-      parts(l, term_weight * w, left, result);
-    } else {
-      const C* add = open_ ? total_.data() : nullptr;
-      open_ = true;
-      last_ = --left == 0;
-      if (gradient_ == nullptr)
-        part(l, term_weight * w, static_cast<C*>(nullptr), static_cast<const C*>(nullptr), result);
-      else if (last_) part(l, term_weight * w, gradient_, add, result);
-      else part(l, term_weight * w, at_least(total_, n_), add, result);
-    }
+void RowWalker<Loops, C, T>::metrics(const Loss& loss, const TaskRow<T>& row, Sweeps& sweeps, RowMetrics& m) const {
+  const bool teacher = row.teacher != nullptr;
+  const RowSweep<C>& sweep = sweeps.at({.temperature = 1, .teacher = teacher, .moments = true, .maxima = true});
+  row_metrics<Loops>(row, sweep, m);
+  bool js = row.task.jensen_shannon && teacher;
+  if constexpr (requires { loss.js_factor(); }) js = js && loss.js_factor() == 0;  // else term() has it
+  if (js) js_metric<Loops>(row, sweep, m);
+}
+
+template <class Loops, class C, class T>
+template <class Loss>
+void RowWalker<Loops, C, T>::terms(const Loss& loss, const TaskRow<T>& row, Sweeps& sweeps, RowResult& result) {
+  int count = 0, index = 0;
+  for_each_leaf(loss, 1.0, [&](double, const auto&) { ++count; });
+  for_each_leaf(loss, 1.0, [&](double weight, const auto& l) {
+    const C* add = index == 0 || row.gradient == nullptr ? nullptr : total_.data();
+    const bool last = ++index == count;
+    if (last) return term(l, weight, row, sweeps, TermOutput<C, T>{row.gradient, add}, result);
+    C* out = row.gradient == nullptr ? nullptr : at_least(total_, row.columns);
+    term(l, weight, row, sweeps, TermOutput<C, C>{out, add, false}, result);
   });
 }
 
-template <class Loops, class C, class T>
-template <class Loss, class O>
-void RowWalker<Loops, C, T>::part(const Loss& loss, double term_weight, O* out, const C* add, RowResult& result) {
-  if constexpr (has_support_part<Loss>) return support_part(loss, term_weight, out, add, result);
-  const double temperature = shared_temperature(loss);
-  statistics(temperature, teacher_ != nullptr && needs_teacher(loss), needs_moments(loss));
-  RowStatistics row = row_statistics();
-  RowConstants<C> c = constants();
-  if constexpr (reads_head_share<Loss>) row.head_share = head_share(loss.head_mass, c);
-  c.scale = static_cast<C>(task_.scale * weight_ * term_weight * factor_of(loss) / temperature);
-  double value = 0;
-  Dual label;
-  Entry<double> at_label{0, 0, 0, 0};
-  std::int64_t y = 0;
-  double add_at_label = 0;
-  if constexpr (has_label_part<Loss>) {  // before the sweep that may overwrite the logits, and `add` where it is `out`
-    y = task_.labels[r_];
-    const LabelPoint point = label_point(row);
-    label = loss.at_label(point);
-    if constexpr (has_clamp<Loss>)
-      if (task_.metrics && has_limits(loss))
-        result.metrics.clamp_weight = 1,
-        result.metrics.clamped += loss.clamped(point) && result.metrics.clamped == 0 ? 1 : 0;
-    at_label = label_entry(row);
-    if (add != nullptr) add_at_label = static_cast<double>(add[y]);
-    value += label.value;
-  }
-  double subtract = label.derivative, h = 0;  // gradient scale * (h - p_s * subtract), and the derivative at the label
-  if constexpr (has_normaliser_part<Loss>) {
-    const Dual normaliser = loss.at_normaliser(row);
-    value += normaliser.value;
-    subtract -= normaliser.derivative;
-  }
-  if constexpr (has_entry<Loss>) {
-    if constexpr (has_label_part<Loss>) h = loss.entry(row, at_label).derivative;
-    value = within_bounds(loss, value + entries(loss, row, c, subtract, out, add));
-    subtract = static_cast<double>(c.subtract);
-  } else if (out != nullptr) {
-    c.subtract = static_cast<C>(subtract);
-    Loops::template probabilities<C>(c, student_, n_, out, add);
-  }
-  if constexpr (has_label_part<Loss>) {
-    if (out != nullptr)
-      out[y] = static_cast<O>(static_cast<C>(
-          static_cast<double>(c.scale) * (h - at_label.p_s * subtract + label.derivative) + add_at_label));
-  }
-  if constexpr (requires { loss.js_factor(); })
-    if (task_.metrics && loss.js_factor() != 0)
-      result.metrics.js_weight = 1, result.metrics.js = std::max(0.0, value * loss.js_factor());
-  result.value += term_weight * factor_of(loss) * value;
-}
-
-template <class Loops, class C, class T>
-template <class Loss, class O>
-double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& row, RowConstants<C>& c, double subtract,
-                                       O* out, const C* add) {
-  EntrySums sums;
-  if (out == nullptr) {
-    Loops::template entries<C, T, C, Sweep::value>(loss, row, c, student_, teacher_, n_, static_cast<C*>(nullptr),
-                                                   static_cast<C*>(nullptr), static_cast<const C*>(nullptr), sums);
-  } else if constexpr (has_derivative_sum<Loss>) {
-    c.subtract = static_cast<C>(loss.derivative_sum(row) + subtract);
-    Loops::template entries<C, T, O, Sweep::gradient>(loss, row, c, student_, teacher_, n_, out,
-                                                      static_cast<C*>(nullptr), add, sums);
-  } else {
-    C* h = nullptr;
-    if constexpr (std::is_same_v<O, C>) {
-      if (add != out) h = out;  // f and h of an entry are written after its logits are read
-    }
-    if (h == nullptr) h = at_least(keep_h_, n_);
-    C* p = nullptr;
-    if constexpr (std::is_same_v<T, C>) {
-      if (task_.teacher_is_scratch && last_ && teacher_ != gradient_) p = const_cast<C*>(teacher_);
-    }
-    if (p == nullptr) p = at_least(keep_p_, n_);
-    Loops::template entries<C, T, C, Sweep::retain>(loss, row, c, student_, teacher_, n_, h, p,
-                                                    static_cast<const C*>(nullptr), sums);
-    c.subtract = static_cast<C>(sums.derivative + subtract);
-    Loops::template finish<C, O>(c, h, p, n_, out, add);
-  }
-  return sums.value;
-}
-
-template <class Loops, class C, class T>
-LabelPoint RowWalker<Loops, C, T>::label_point(const RowStatistics& row) const {
-  const std::int64_t y = task_.labels[r_];
+template <class T>
+LabelPoint label_point(const TaskRow<T>& row, const SideSums& student, const SideSums* teacher,
+                       const RowStatistics& statistics) {
+  const RowTask<T>& task = row.task;
   LabelPoint point;
-  point.log_prob = {log_prob_of(student_[y], sums_.student, row.temperature), 1};
-  if (teacher_ != nullptr && with_teacher_)
-    point.teacher_log_prob = log_prob_of(teacher_[y], sums_.teacher, row.temperature);
-  else if (task_.teacher_label != nullptr)
-    point.teacher_log_prob = at_least_lowest(static_cast<double>(task_.teacher_label[r_]));
-  point.has_behaviour = task_.behaviour != nullptr;
-  if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task_.behaviour[r_]);
-  if (with_teacher_ && with_sums_) point.reverse_kl = row.reverse_kl;
+  point.log_prob = {log_prob_of(row.student[row.label()], student, statistics.temperature), 1};
+  if (teacher != nullptr)
+    point.teacher_log_prob = log_prob_of(row.teacher[row.label()], *teacher, statistics.temperature);
+  else if (task.teacher_label != nullptr)
+    point.teacher_log_prob = at_least_lowest(static_cast<double>(task.teacher_label[row.index]));
+  point.has_behaviour = task.behaviour != nullptr;
+  if (point.has_behaviour) point.behaviour_log_prob = static_cast<double>(task.behaviour[row.index]);
+  point.reverse_kl = statistics.reverse_kl;
   return point;
 }
 
+/// A term's label: value and derivative of its label part, and the label's entry in double.
+struct LabelTerm {
+  Dual part;
+  Entry<double> entry{};
+  double add = 0;  // the gradient of earlier terms there
+};
+
+/// Read before the sweep that may overwrite the logits, and `add` where it is the same memory as the gradient.
+template <class Loss, class C, class T>
+LabelTerm label_term(const Loss& loss, const TaskRow<T>& row, const RowSweep<C>& sweep, const RowStatistics& statistics,
+                     const C* add, RowMetrics& m) {
+  const SideSums* teacher = sweep.needs.teacher ? &sweep.sums.teacher : nullptr;
+  const LabelPoint point = label_point(row, sweep.sums.student, teacher, statistics);
+  if constexpr (has_clamp<Loss>)
+    if (row.task.metrics && has_limits(loss)) m.clamp_weight = 1, m.clamped = loss.clamped(point) ? 1 : m.clamped;
+  return {loss.at_label(point), sweep.entry(row, row.label()),
+          add == nullptr ? 0.0 : static_cast<double>(add[row.label()])};
+}
+
 template <class Loops, class C, class T>
-Entry<double> RowWalker<Loops, C, T>::entry_of(std::int64_t i, double temperature) const {
-  Entry<double> e{0, 0, log_prob_of(student_[i], sums_.student, temperature), 0};
-  e.p_s = std::exp(e.log_p_s);
-  if (teacher_ != nullptr && with_teacher_) {
-    const double log_p_t = log_prob_of(teacher_[i], sums_.teacher, temperature);
-    e.p_t = std::exp(log_p_t);
-    e.log_ratio = e.log_p_s - log_p_t;
+template <class Loss, class O>
+void RowWalker<Loops, C, T>::term(const Loss& loss, double weight, const TaskRow<T>& row, Sweeps& sweeps,
+                                  const TermOutput<C, O>& output, RowResult& result) {
+  if constexpr (has_support_part<Loss>) return support_term(loss, weight, row, sweeps, output, result);
+  const double temperature = first_temperature(loss);
+  const bool teacher = row.teacher != nullptr && needs_teacher(loss);
+  const RowSweep<C>& sweep =
+      sweeps.at({.temperature = temperature, .teacher = teacher, .moments = needs_moments(loss)});
+  RowStatistics statistics = sweep.statistics(row.columns);
+  if constexpr (reads_head_share<Loss>) statistics.head_share = head_share<Loops>(loss.head_mass, row, sweep);
+  LabelTerm label;
+  if constexpr (has_label_part<Loss>) label = label_term(loss, row, sweep, statistics, output.add, result.metrics);
+  double value = label.part.value, subtract = label.part.derivative;  // the gradient is scale * (h - p_s * subtract)
+  if constexpr (has_normaliser_part<Loss>) {
+    const Dual normaliser = loss.at_normaliser(statistics);
+    value += normaliser.value, subtract -= normaliser.derivative;
   }
-  return e;
+  RowConstants<C> c = sweep.constants();
+  c.scale = static_cast<C>(row.task.scale * row.weight * weight * factor_of(loss) / temperature);
+  c.subtract = static_cast<C>(subtract);
+  double h = 0;  // the derivative at the label
+  if constexpr (has_entry<Loss>) {
+    if constexpr (has_label_part<Loss>) h = loss.entry(statistics, as_entry_of<Loss>(label.entry)).derivative;
+    value = within_bounds(loss, value + entries(loss, statistics, subtract, row, output, c));
+    subtract = static_cast<double>(c.subtract);
+  } else if (output.out != nullptr) {
+    Loops::template probabilities<C>(c, row.student, row.columns, output.out, output.add);
+  }
+  if constexpr (has_label_part<Loss>) {
+    if (output.out != nullptr)
+      output.out[row.label()] = static_cast<O>(static_cast<C>(
+          static_cast<double>(c.scale) * (h - label.entry.p_s * subtract + label.part.derivative) + label.add));
+  }
+  if constexpr (requires { loss.js_factor(); })
+    if (row.task.metrics && loss.js_factor() != 0)
+      result.metrics.js_weight = 1, result.metrics.js = value * loss.js_factor();
+  result.value += weight * factor_of(loss) * value;
+}
+
+template <class Loops, class C, class T>
+template <class Loss, class O>
+double RowWalker<Loops, C, T>::entries(const Loss& loss, const RowStatistics& statistics, double subtract,
+                                       const TaskRow<T>& row, const TermOutput<C, O>& output, RowConstants<C>& c) {
+  EntrySums sums;
+  constexpr C* none = nullptr;
+  constexpr const C* nothing = nullptr;
+  const std::int64_t n = row.columns;
+  if (output.out == nullptr) {
+    Loops::template entries<C, T, C, Sweep::value>(loss, statistics, c, row.student, row.teacher, n, none, none,
+                                                   nothing, sums);
+  } else if constexpr (has_derivative_sum<Loss>) {
+    c.subtract = static_cast<C>(loss.derivative_sum(statistics) + subtract);
+    Loops::template entries<C, T, O, Sweep::gradient>(loss, statistics, c, row.student, row.teacher, n, output.out,
+                                                      none, output.add, sums);
+  } else {
+    C* h = nullptr;
+    if constexpr (std::is_same_v<O, C>) {
+      if (output.add != output.out) h = output.out;  // f and h of an entry are written after its logits are read
+    }
+    if (h == nullptr) h = at_least(keep_h_, n);
+    C* p = nullptr;
+    if constexpr (std::is_same_v<T, C>) {
+      if (row.task.teacher_is_scratch && output.last && row.teacher != row.gradient) p = const_cast<C*>(row.teacher);
+    }
+    if (p == nullptr) p = at_least(keep_p_, n);
+    Loops::template entries<C, T, C, Sweep::retain>(loss, statistics, c, row.student, row.teacher, n, h, p, nothing,
+                                                    sums);
+    c.subtract = static_cast<C>(sums.derivative + subtract);
+    Loops::template finish<C, O>(c, h, p, n, output.out, output.add);
+  }
+  return sums.value;
 }
 
 template <class Loops, class T, class Loss>
 void walk_rows(const Loss& loss, const RowTask<T>& task, RowResult* results) {
   parallel_for(task.rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    RowWalker<Loops, accumulate_t<T>, T> walker(task);
+    RowWalker<Loops, accumulate_t<T>, T> walker;
     for (std::int64_t r = begin; r < end; ++r) {
       results[r] = {};
-      walker.walk(loss, r, results[r]);
+      walker.walk(loss, TaskRow<T>(task, r), results[r]);
     }
   });
 }
@@ -339,9 +278,44 @@ void RowKernels<Cpu, T>::run(const Loss& loss, const RowTask<T>& task, RowResult
   detail::walk_rows<detail::rows_portable::Loops>(loss, task, results);
 }
 
+template <class T>
+requires(std::is_same_v<T, float> || std::is_same_v<T, double> ||
+         std::is_same_v<T, bf16>) void RowKernels<Cpu, T>::modify_logits(const T* bias, T scale, float softcap,
+                                                                         std::int64_t rows, std::int64_t columns,
+                                                                         T* z) {
+  using C = accumulate_t<T>;
+  if (bias == nullptr && !(softcap > 0)) return;
+  const C cap = static_cast<C>(softcap), factor = static_cast<C>(scale);
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r)
+      for (std::int64_t i = 0; i < columns; ++i) {
+        C x = static_cast<C>(z[r * columns + i]);
+        if (bias != nullptr) x += factor * static_cast<C>(bias[i]);
+        if (cap > 0) x = cap * std::tanh(x / cap);
+        z[r * columns + i] = static_cast<T>(x);
+      }
+  });
+}
+
+template <class T>
+requires(std::is_same_v<T, float> || std::is_same_v<T, double> ||
+         std::is_same_v<T, bf16>) void RowKernels<Cpu, T>::softcap_backward(float softcap, std::int64_t rows,
+                                                                            std::int64_t columns, const T* z,
+                                                                            T* gradient) {
+  using C = accumulate_t<T>;
+  const C inverse = 1 / static_cast<C>(softcap);
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin * columns; i < end * columns; ++i) {
+      const C y = static_cast<C>(z[i]) * inverse;
+      gradient[i] = static_cast<T>(static_cast<C>(gradient[i]) * (1 - y * y));
+    }
+  });
+}
+
 KDLIB_NAMESPACE_END
 
-#include "kdlib/backend/cpu/rows_parts_inl.hpp"
-#include "kdlib/backend/cpu/rows_sweep_inl.hpp"
+#include "kdlib/backend/cpu/rows_metrics_inl.hpp"
+#include "kdlib/backend/cpu/rows_statistics_inl.hpp"
+#include "kdlib/backend/cpu/rows_support_inl.hpp"
 
 #endif

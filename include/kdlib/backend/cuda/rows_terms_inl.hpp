@@ -93,7 +93,7 @@ template <class Block, class T>
 template <bool Teacher, class X>
 KDLIB_HOST_DEVICE Entry<X> BlockRow<Block, T>::entry(C s, C t, const BlockConstants<X>& c) const {
   const X x = max(c.floor, static_cast<X>(s) - c.top_s);
-  Entry<X> e{0, 0, fma(x, c.inverse, -c.log_s), 0};
+  Entry<X> e{{0, fma(x, c.inverse, -c.log_s)}, 0, 0};
   e.p_s = exp(e.log_p_s);
   if constexpr (Teacher) {
     const X y = max(c.floor, static_cast<X>(t) - c.top_t);
@@ -115,7 +115,8 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::derivative_sweep(const Loss& loss, 
     KDLIB_UNROLL
     for (int j = 0; j < block_width<T>; ++j)
       if (lanes.valid >> j & 1u)
-        sum += loss.entry(leaf.at.row, entry<teacher>(lanes.s[j], teacher ? lanes.t[j] : C(0), c)).derivative;
+        sum += loss.entry(leaf.at.row, as_entry_of<Loss>(entry<teacher>(lanes.s[j], teacher ? lanes.t[j] : C(0), c)))
+                   .derivative;
     mine += static_cast<double>(sum);
   });
   return team_.add_up(mine);
@@ -142,7 +143,7 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::add_terms(const Loss& loss, const Blo
     } else {
       X h = 0;
       if constexpr (has_entry<Loss>) {
-        const EntryLoss<X> e = loss.entry(block_.shared().leaves[index].at.row, x);
+        const EntryLoss<X> e = loss.entry(block_.shared().leaves[index].at.row, as_entry_of<Loss>(x));
         value += c.weight * e.value;
         h = e.derivative;
       }
@@ -169,7 +170,7 @@ KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::special_ent
     for (int k = slot_begin; k < slot_end; ++k)
       if (shared.support.ids[k] == i) gradient += shared.support.gradient[k];
   int index = 0;
-  Entry<double> x{0, 0, 0, 0};
+  Entry<double> x{};
   add_terms<teacher>(loss, constants, index, static_cast<C>(s_[i]), teacher ? static_cast<C>(t_[i]) : C(0), is_label,
                      on_support, x, value, gradient);
   return static_cast<C>(gradient);
@@ -198,7 +199,7 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::terms_sweep(const Loss& loss) {
         for (int j = 0; j < block_width<T>; ++j) {
           C gradient = 0, part = 0;
           int index = 0;
-          Entry<C> x{0, 0, 0, 0};
+          Entry<C> x{};
           add_terms<teacher>(loss, constants, index, lanes.s[j], teacher ? lanes.t[j] : C(0), false, false, x, part,
                              gradient);
           lanes.out[j] = gradient;
