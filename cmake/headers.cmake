@@ -46,16 +46,21 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/rows_terms_inl.hpp
   include/kdlib/backend/instances.hpp
   include/kdlib/checkpoint/gguf_config_inl.hpp
+  include/kdlib/checkpoint/gguf_keys_inl.hpp
   include/kdlib/checkpoint/gguf_names_inl.hpp
+  include/kdlib/checkpoint/gguf_plan_inl.hpp
   include/kdlib/checkpoint/gguf_save.hpp
   include/kdlib/checkpoint/gguf_save_inl.hpp
   include/kdlib/checkpoint/hf_config.hpp
   include/kdlib/checkpoint/hf_config_inl.hpp
   include/kdlib/checkpoint/hf_config_text_inl.hpp
   include/kdlib/checkpoint/hf_experts_inl.hpp
-  include/kdlib/checkpoint/in_file_inl.hpp
+  include/kdlib/checkpoint/hf_keys_inl.hpp
+  include/kdlib/checkpoint/hf_plan_inl.hpp
   include/kdlib/checkpoint/load.hpp
   include/kdlib/checkpoint/load_inl.hpp
+  include/kdlib/checkpoint/load_plan.hpp
+  include/kdlib/checkpoint/load_plan_inl.hpp
   include/kdlib/checkpoint/packed_format.hpp
   include/kdlib/checkpoint/packed_format_inl.hpp
   include/kdlib/checkpoint/packed_load_inl.hpp
@@ -66,8 +71,12 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/peft_apply_inl.hpp
   include/kdlib/checkpoint/peft_load_inl.hpp
   include/kdlib/checkpoint/peft_save_inl.hpp
+  include/kdlib/checkpoint/plan_load_inl.hpp
   include/kdlib/checkpoint/save.hpp
   include/kdlib/checkpoint/save_inl.hpp
+  include/kdlib/checkpoint/save_model.hpp
+  include/kdlib/checkpoint/save_model_inl.hpp
+  include/kdlib/checkpoint/tensor_rows.hpp
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
@@ -259,6 +268,7 @@ set(KDLIB_HEADERS
   include/kdlib/tensor/parameter.hpp
   include/kdlib/tensor/routing_record.hpp
   include/kdlib/tensor/routing_record_inl.hpp
+  include/kdlib/tensor/take_rows.hpp
   include/kdlib/tensor/tensor.hpp
   include/kdlib/tensor/token_batch.hpp
   include/kdlib/tensor/token_batch_inl.hpp
@@ -346,6 +356,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/model_folders_inl.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
+  include/kdlib/tools/output_lock.hpp
+  include/kdlib/tools/output_lock_inl.hpp
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/report.hpp

@@ -11,6 +11,7 @@
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
+#include <kdlib/tools/output_lock.hpp>
 
 #include <cstdio>
 
@@ -69,7 +70,9 @@ Settings parse(int argc, char** argv) {
                               "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
   kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
                               "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
-  kd::require<kd::UsageError>(s.out != s.model, "--out is --model: choose another path");
+  kd::require<kd::UsageError>(!kd::same_place(s.out, s.model), "--out is --model: choose another path");
+  kd::require<kd::UsageError>(s.adapter.empty() || !kd::same_place(s.out, s.adapter),
+                              "--out is --adapter: choose another path");
   kd::require<kd::UsageError>(
       !s.packed || (s.to == "hf" && r.rounds() && !s.merge),
       "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
@@ -113,13 +116,8 @@ std::string model_name(const Settings& s) {
 
 /// Packed weights as dense ones of the same values, to which an adapter can be added.
 void unpack(Model& model) {
-  for (kd::Linear<kd::Cpu, float>* l : model.linears()) {
-    if (l->packed == nullptr) continue;
-    kd::Linear<kd::Cpu, float> dense(l->path, l->in, l->out, false);
-    dense.weight->value = l->packed->decode_all();
-    l->weight = std::move(dense.weight);
-    l->packed.reset();
-  }
+  for (kd::Linear<kd::Cpu, float>* l : model.linears())
+    if (const auto packed = l->packed()) l->set_dense(packed->decode_all());
 }
 
 std::string save_codes(const Settings& s, Model& model, std::int64_t shard) {
@@ -187,6 +185,8 @@ int main(int argc, char** argv) try {
   const std::optional<kd::Tokenizer> tokenizer = tokenizer_of(s, notes);
   print_plan(s, config, type);
   if (!s.dry_run) {
+    const auto lock =
+        s.to == "hf" ? kd::OutputLock::folder(s.out, "[convert] ") : kd::OutputLock::file(s.out, "[convert] ");
     Model model = load(s, notes);
     if (s.to == "gguf") {
       const std::vector<std::string> more =
@@ -198,9 +198,9 @@ int main(int argc, char** argv) try {
       kd::write_tokenizer_files(s.model, tokenizer, model.config().context_length, s.out);
     }
   }
-  for (const std::string& note : notes) std::printf("note: %s\n", note.c_str());
+  for (const std::string& note : notes) std::printf("note: %s\n", kd::terminal_text(note).c_str());
   std::printf(s.dry_run ? "nothing was written\n" : "written\n");
-  return 0;
+  return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);
 }

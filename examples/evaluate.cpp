@@ -114,7 +114,8 @@ class Evaluation {
     subject.tokenizer = kd::find_model_tokenizer(r.model);
     subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false, .weights = kd::WeightStorage::in_file}));
     if (subject.tokenizer) kd::check_tokenizer_fits(*subject.tokenizer, subject.model->vocab_size());
-    if (!r.adapter.empty()) kd::load_adapter(*subject.model, r.adapter);
+    kd::show_notes(subject.model->notes());
+    if (!r.adapter.empty()) kd::show_notes(kd::load_adapter(*subject.model, r.adapter));
     return subject;
   }
 
@@ -122,6 +123,7 @@ class Evaluation {
     reference_tokenizer_ = kd::find_model_tokenizer(s_.reference);
     reference_.emplace(
         Model::from_pretrained(s_.reference, {.trainable = false, .weights = kd::WeightStorage::in_file}));
+    kd::show_notes(reference_->notes());
     teacher_.emplace(*reference_);
   }
 
@@ -309,10 +311,9 @@ int main(int argc, char** argv) try {
   Evaluation evaluation(s);
   const std::vector<kd::ModelResult> results = evaluation.run();
   std::fputs(kd::evaluation_table(results).c_str(), stdout);
-  kd::require<kd::IoError>(std::fflush(stdout) == 0 && std::ferror(stdout) == 0, "[evaluate] stdout cannot be written");
   if (!s.json.empty()) kd::write_file_atomically(s.json, kd::evaluation_json(results, options.settings()));
   if (!s.items.empty()) kd::write_file_atomically(s.items, evaluation.items());
-  return 0;
+  return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);
 }

@@ -127,8 +127,10 @@ void run(const Settings& s) {
   const auto tokenizer = kd::find_model_tokenizer(s.model);
   auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(
       s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
+  kd::show_notes(model.notes());
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
-  if (!s.adapter.empty()) s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter);
+  if (!s.adapter.empty())
+    kd::show_notes(s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter));
   const kd::Tokenizer* text = tokenizer ? &*tokenizer : nullptr;
   const std::vector<kd::TextLine> prompts = read_prompts(s, text, model.config());
   kd::Sampler sampler{.temperature = s.temperature,
@@ -140,7 +142,6 @@ void run(const Settings& s) {
   sampler.stop_ids = kd::stop_ids_of(s.model, tokenizer, model.config().eos_ids);
   const std::vector<kd::Completion> texts = write(model, prompts, sampler, s.batch);
   for (std::size_t i = 0; i < texts.size(); ++i) std::printf("%s\n", answer(s, prompts[i], texts[i], text).c_str());
-  kd::require<kd::IoError>(std::fflush(stdout) == 0 && std::ferror(stdout) == 0, "[generate] stdout cannot be written");
 }
 
 }  // namespace
@@ -153,7 +154,7 @@ int main(int argc, char** argv) try {
   kd::require<kd::UsageError>(options.given("prompt") != options.given("prompts"),
                               "give either --prompt TEXT or --prompts FILE");
   run(s);
-  return 0;
+  return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);
 }

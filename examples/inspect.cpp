@@ -21,7 +21,7 @@ struct Fact {
   std::string group, name, value;
 };
 struct TensorRow {
-  std::string name, type, shape;
+  std::string name, type, shape, target;  // target: what the loader makes of the tensor
   std::uint64_t elements = 0, bytes = 0;
 };
 struct Findings {
@@ -123,10 +123,48 @@ void inspect_tokenizer(Findings& found, const kd::Tokenizer& tokenizer, std::int
   if (vocabulary > 0) guarded(found, [&] { kd::check_tokenizer_fits(tokenizer, vocabulary); });
 }
 
-void count_bad(Findings& found, const std::string& name, const std::vector<float>& values) {
+/// "[3, 17]" of an element in row-major order.
+std::string index_text(std::uint64_t at, const std::vector<std::uint64_t>& extents) {
+  std::string text;
+  for (std::size_t i = extents.size(); i-- > 0; at /= extents[i])
+    text = kd::concat(at % extents[i], text.empty() ? "" : ", ", text);
+  return "[" + text + "]";
+}
+
+/// Names the first elements that are NaN or infinite, and their number.
+void find_bad(Findings& found, const std::string& file, const std::string& name,
+              const std::vector<std::uint64_t>& extents, const std::vector<float>& values) {
+  constexpr std::uint64_t named = 8;
   std::uint64_t bad = 0;
-  for (const float x : values) bad += !std::isfinite(x);
-  if (bad > 0) found.problems.push_back(kd::concat("tensor ", name, " holds ", bad, " values that are not finite"));
+  std::string places;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (std::isfinite(values[i])) continue;
+    if (bad++ < named) places += kd::concat(bad == 1 ? "" : ", ", index_text(i, extents), " ", values[i]);
+  }
+  if (bad > 0)
+    found.problems.push_back(kd::concat(file, ": tensor \"", name, "\" holds ", bad,
+                                        bad == 1 ? " value that is" : " values that are", " not finite: ", places,
+                                        bad > named ? ", ..." : ""));
+}
+
+/// What the loader would do with each tensor, and what it refuses.
+template <class Config>
+void inspect_plan(Findings& found, Config&& config) {
+  guarded(found, [&] {
+    const kd::LoadPlan plan = kd::plan_load<kd::Cpu, float>(found.path);
+    config(plan.config);
+    const auto target = [&](const std::string& name) -> std::string& {
+      return std::find_if(found.tensors.begin(), found.tensors.end(),
+                          [&](const TensorRow& t) { return t.name == name; })
+          ->target;
+    };
+    for (const kd::PlannedWeight& w : plan.weights)
+      for (const kd::PlannedTensor& t : w.tensors) target(t.name) = kd::concat(w.name, ", ", t.text(w.row_count()));
+    for (const kd::IgnoredTensor& t : plan.ignored) target(t.name) = kd::concat("ignored: ", t.reason);
+    for (const std::string& note : plan.notes)
+      if (std::find(found.notes.begin(), found.notes.end(), note) == found.notes.end()) found.notes.push_back(note);
+    for (const kd::LoadProblem& problem : plan.problems) found.problems.push_back(problem.text);
+  });
 }
 
 void inspect_gguf(Findings& found, bool check) {
@@ -145,13 +183,14 @@ void inspect_gguf(Findings& found, bool check) {
     found.add("metadata", std::string(v.key()), text);
   }
   for (const kd::GgufTensor& t : file.tensors()) {
-    found.tensors.push_back({t.name, kd::gguf_type_name(t.type), t.shape.text(),
+    found.tensors.push_back({t.name, kd::gguf_type_name(t.type), t.shape.text(), "",
                              static_cast<std::uint64_t>(t.shape.count()), t.data.size()});
-    if (check) guarded(found, [&] { count_bad(found, t.name, kd::decode_tensor<float>(t)); });
+    std::vector<std::uint64_t> extents;
+    for (int i = 0; i < t.shape.rank(); ++i) extents.push_back(static_cast<std::uint64_t>(t.shape[i]));
+    if (check) guarded(found, [&] { find_bad(found, found.path, t.name, extents, kd::decode_tensor<float>(t)); });
   }
   std::int64_t vocabulary = 0;
-  guarded(found, [&] {
-    const kd::DecoderConfig config = kd::gguf_config(file);
+  inspect_plan(found, [&](const kd::DecoderConfig& config) {
     vocabulary = config.vocab_size;
     inspect_config(found, config);
   });
@@ -168,10 +207,11 @@ void inspect_safetensors(Findings& found, const std::string& path, bool check) {
   for (const kd::TensorInfo* t : files.tensors()) {
     std::string shape = "[";
     for (std::size_t i = 0; i < t->extents.size(); ++i) shape += kd::concat(i == 0 ? "" : ", ", t->extents[i]);
-    found.tensors.push_back({t->name, kd::dtype_name(t->dtype), shape + "]", t->count(), t->data.size()});
+    found.tensors.push_back({t->name, kd::dtype_name(t->dtype), shape + "]", "", t->count(), t->data.size()});
     const bool numbers = t->dtype == kd::DType::f16 || t->dtype == kd::DType::bf16 || t->dtype == kd::DType::f32 ||
                          t->dtype == kd::DType::f64;
-    if (check && numbers) guarded(found, [&] { count_bad(found, t->name, kd::read_as<float>(*t)); });
+    if (check && numbers)
+      guarded(found, [&] { find_bad(found, *t->file, t->name, t->extents, kd::read_as<float>(*t)); });
   }
 }
 
@@ -190,22 +230,21 @@ void inspect_directory(Findings& found, bool check) {
   }
   found.kind = "Hugging Face directory";
   std::int64_t vocabulary = 0;
-  guarded(found, [&] {
-    const kd::DecoderConfig config = kd::read_hf_config(found.path);
+  guarded(found, [&] { inspect_safetensors(found, found.path, check); });
+  inspect_plan(found, [&](const kd::DecoderConfig& config) {
     vocabulary = config.vocab_size;
     inspect_config(found, config);
   });
-  guarded(found, [&] { inspect_safetensors(found, found.path, check); });
   if (kd::path_exists(inside("tokenizer.json")))
     guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_pretrained(found.path), vocabulary); });
   else found.add("tokenizer", "state", "no tokenizer.json");
 }
 
-/// The loader's own checks: every tensor against the configuration.
+/// Loads the model: packed codes are read and compared with what they say of themselves.
 void check_model(Findings& found) {
   guarded(found, [&] {
-    const auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(found.path, {.trainable = false});
-    found.notes.insert(found.notes.end(), model.notes().begin(), model.notes().end());
+    (void)kd::Decoder<kd::Cpu, float>::from_pretrained(found.path,
+                                                       {.trainable = false, .weights = kd::WeightStorage::in_file});
   });
 }
 
@@ -224,12 +263,12 @@ std::vector<TypeSum> by_type(const std::vector<TensorRow>& tensors) {
 }
 
 void print_text(const Findings& found, bool tensors) {
-  std::printf("%s: %s\n", found.path.c_str(), found.kind.c_str());
+  std::printf("%s: %s\n", kd::terminal_text(found.path).c_str(), found.kind.c_str());
   std::string group;
   for (const Fact& f : found.facts) {
     if (f.group != group) std::printf("\n%s\n", f.group.c_str());
     group = f.group;
-    std::printf("  %-38s %s\n", f.name.c_str(), f.value.c_str());
+    std::printf("  %-38s %s\n", kd::printable(f.name).c_str(), kd::terminal_text(f.value).c_str());
   }
   std::printf("\ntensors\n");
   for (const TypeSum& s : by_type(found.tensors))
@@ -239,9 +278,10 @@ void print_text(const Findings& found, bool tensors) {
                 8.0 * static_cast<double>(s.bytes) / std::max(1.0, static_cast<double>(s.elements)));
   if (tensors)
     for (const TensorRow& t : found.tensors)
-      std::printf("  %-60s %-7s %s\n", t.name.c_str(), t.type.c_str(), t.shape.c_str());
-  for (const std::string& note : found.notes) std::printf("note: %s\n", note.c_str());
-  for (const std::string& problem : found.problems) std::printf("problem: %s\n", problem.c_str());
+      std::printf("  %-60s %-7s %-16s %s%s\n", kd::printable(t.name).c_str(), t.type.c_str(), t.shape.c_str(),
+                  t.target.empty() ? "" : "-> ", kd::terminal_text(t.target).c_str());
+  for (const std::string& note : found.notes) std::printf("note: %s\n", kd::terminal_text(note).c_str());
+  for (const std::string& problem : found.problems) std::printf("problem: %s\n", kd::terminal_text(problem).c_str());
 }
 
 void print_json(const Findings& found, bool tensors) {
@@ -271,6 +311,7 @@ void print_json(const Findings& found, bool tensors) {
           .member("type", t.type)
           .member("shape", t.shape)
           .member("bytes", t.bytes)
+          .member("target", t.target)
           .end_object();
     json.end_array();
   }
@@ -287,9 +328,8 @@ int main(int argc, char** argv) try {
                       "Prints what a model directory, GGUF file, safetensors file or PEFT adapter holds. Exit status 1 "
                       "where something is wrong."};
   options.positional("model", found.path, "directory, .gguf or .safetensors file")
-      .add("tensors", tensors, "list every tensor")
-      .add("check", check,
-           "read every value and load the model: tensors against the configuration, values that are not finite")
+      .add("tensors", tensors, "list every tensor and which parameter the loader makes of it")
+      .add("check", check, "read every value: names those that are not finite, and loads packed codes")
       .add("json", json, "one JSON object");
   options.parse(argc, argv);
   kd::require<kd::IoError>(kd::path_exists(found.path), "[inspect] ", found.path,
@@ -305,7 +345,7 @@ int main(int argc, char** argv) try {
   }
   if (check && !single && found.kind != "PEFT adapter" && found.problems.empty()) check_model(found);
   (json ? print_json : print_text)(found, tensors);
-  return found.problems.empty() ? 0 : 1;
+  return kd::finish(found.problems.empty() ? 0 : 1);
 } catch (const std::exception& error) {
   return kd::report(error);
 }

@@ -8,6 +8,7 @@
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
+#include <kdlib/tools/output_lock.hpp>
 #include <kdlib/tools/progress.hpp>
 
 #include <chrono>
@@ -111,6 +112,17 @@ void write_logits(const std::string& path, const Model& model, const std::vector
 }
 
 /// --model may be the folder of a run of distil: its model and adapter.
+/// Two answers in one file would leave one of them, and an answer over the input none.
+void check_places(const Settings& s) {
+  const std::pair<const char*, const std::string*> places[] = {
+      {"--input", &s.input}, {"--out", &s.out}, {"--logits", &s.logits}, {"--hidden", &s.hidden}};
+  for (const auto& a : places)
+    for (const auto& b : places)
+      kd::require<kd::UsageError>(
+          &a >= &b || a.second->empty() || b.second->empty() || !kd::same_place(*a.second, *b.second), a.first, " and ",
+          b.first, " are one file: ", *a.second);
+}
+
 void resolve(Settings& s) {
   const kd::ModelPlace place = kd::find_model(s.model, s.adapter);
   s.model = place.model;
@@ -121,8 +133,10 @@ void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model);
   auto model = Model::from_pretrained(s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
+  kd::show_notes(model.notes());
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
-  if (!s.adapter.empty()) s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter);
+  if (!s.adapter.empty())
+    kd::show_notes(s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter));
   const std::vector<kd::TextLine> lines = read_lines(s, tokenizer ? &*tokenizer : nullptr, model);
   std::vector<Hidden> hidden;
   const auto log_probs = score(model, lines, s.logits.empty() && s.hidden.empty() ? nullptr : &hidden);
@@ -142,9 +156,10 @@ void run(const Settings& s) {
 int main(int argc, char** argv) try {
   Settings s;
   make_options(s).parse(argc, argv);
+  check_places(s);
   resolve(s);
   run(s);
-  return 0;
+  return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);
 }

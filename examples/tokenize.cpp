@@ -132,7 +132,6 @@ void run(const Settings& s) {
   }
   std::free(buffer);
   kd::require<kd::IoError>(std::ferror(stdin) == 0, "[tokenize] stdin cannot be read");
-  kd::require<kd::IoError>(std::fflush(stdout) == 0 && std::ferror(stdout) == 0, "[tokenize] stdout cannot be written");
 }
 
 }  // namespace
@@ -160,7 +159,7 @@ int main(int argc, char** argv) try {
   options.common(s.threads, s.seed);
   options.parse(argc, argv);
   run(s);
-  return 0;
+  return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);
 }

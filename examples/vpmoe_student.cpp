@@ -24,7 +24,7 @@ int main(int argc, char** argv) try {
   pair.defaults.training.learning_rate = 3e-4;
   pair.defaults.text.max_new_tokens = 512;
   pair.defaults.training.recompute = true;
-  return kd::run_distil_pair<kd::SessionType<kd::Cpu, float>>(argc, argv, pair);
+  return kd::finish(kd::run_distil_pair<kd::SessionType<kd::Cpu, float>>(argc, argv, pair));
 } catch (const std::exception& error) {
   return kd::report(error);
 }

@@ -217,3 +217,42 @@ TEST_CASE("llama3 scaling keeps short wavelengths, slows long ones and blends be
   const double wavelength = detail::two_pi / g[1], blend = (32 / wavelength - 1) / 3;  // 18.8
   CHECK(std::abs(f[1] - ((1 - blend) * g[1] / 8 + blend * g[1])) < 1e-15);
 }
+
+TEST_CASE("keys that would change the function are refused by name, neutral values are not", "[model][config]") {
+  struct Key {
+    const char *type, *odd, *neutral;
+  };
+  for (const Key& k : {Key{"llama", R"("attn_logit_softcapping":50.0)", R"("attn_logit_softcapping":null)"},
+                       Key{"llama", R"("final_logit_softcapping":30)", R"("final_logit_softcapping":0)"},
+                       Key{"qwen2", R"("logit_scale":0.25)", R"("logit_scale":1.0)"},
+                       Key{"llama", R"("logits_scaling":8.0)", R"("logits_scaling":1)"},
+                       Key{"llama", R"("embedding_multiplier":12.0)", R"("embedding_multiplier":1.0)"},
+                       Key{"llama", R"("residual_multiplier":0.22)", R"("residual_multiplier":1)"},
+                       Key{"llama", R"("attention_multiplier":0.5)", R"("attention_multiplier":0.35355339059327373)"},
+                       Key{"llama", R"("query_pre_attn_scalar":224)", R"("query_pre_attn_scalar":8)"},
+                       Key{"llama", R"("partial_rotary_factor":0.5)", R"("partial_rotary_factor":1.0)"},
+                       Key{"llama", R"("rotary_pct":0.25)", R"("rotary_pct":1.0)"},
+                       Key{"llama", R"("rope_interleaved":true)", R"("rope_interleaved":false)"},
+                       Key{"llama", R"("alibi":true)", R"("alibi":false)"},
+                       Key{"llama", R"("use_parallel_residual":true)", R"("use_parallel_residual":false)"},
+                       Key{"llama", R"("clip_qkv":8.0)", R"("clip_qkv":null)"},
+                       Key{"llama", R"("no_rope_layers":[1,1,1,0])", R"("no_rope_layers":[])"},
+                       Key{"llama", R"("qkv_bias":true)", R"("qkv_bias":false)"},
+                       Key{"llama", R"("use_bias":true)", R"("use_bias":false)"},
+                       Key{"qwen3", R"("mlp_bias":true)", R"("mlp_bias":false)"},
+                       Key{"qwen2", R"("qkv_bias":false)", R"("qkv_bias":true)"},
+                       Key{"qwen2", R"("use_qk_norm":true)", R"("use_qk_norm":false)"},
+                       Key{"qwen3", R"("use_qk_norm":false)", R"("use_qk_norm":true)"},
+                       Key{"llama", R"("num_local_experts":8)", R"("num_local_experts":0)"},
+                       Key{"llama", R"("hidden_activation":"gelu")", R"("hidden_activation":"silu")"},
+                       Key{"llama", R"("is_causal":false)", R"("is_causal":true)"},
+                       Key{"llama", R"("position_embedding_type":"alibi")", R"("position_embedding_type":"rope")"},
+                       Key{"qwen2", R"("rope_scaling":{"type":"default","mrope_section":[1,1,2]})",
+                           R"("rope_scaling":{"type":"default"})"}}) {
+    CAPTURE(k.odd);
+    const std::string odd = k.odd, key = odd.substr(1, odd.find('"', 1) - 1);
+    CHECK_THAT(refusal(k.type, concat(",", odd)), contains(key == "rope_scaling" ? "mrope_section" : key));
+    CHECK(refusal(k.type, concat(",", k.neutral)) == "nothing was refused");
+  }
+  CHECK(refusal("llama", R"(,"my_own_key":3)") == "nothing was refused");
+}

@@ -2,6 +2,7 @@
 // GGUF files of models that are wrong in one place: the message names the file, the key or tensor, what is expected and
 // what is there.
 #include <cstring>
+#include <tuple>
 
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
@@ -126,8 +127,6 @@ TEST_CASE("tensors of experts that are missing, turned or of a type that is not 
              contains("blk.0.ffn_down_exps.weight (F32 [4, 6, 8]): the metadata ask for [4, 8, 6]"));
   CHECK_THAT(refusal(changed("qwen2moe", dir, {.tensor = "blk.0.ffn_gate_inp_shexp.weight", .shape = Shape{7}})),
              contains("blk.0.ffn_gate_inp_shexp.weight (F32 [7]): the metadata ask for [8]"));
-  const Model extra = Model::from_pretrained(changed("llama", dir, {.tensor = "nothing", .shape = Shape{1}}));
-  CHECK(extra.notes().empty());
 
   std::string bytes = read_file(reference_file("gguf/golden_qwen3moe.gguf"));
   const std::string name = "blk.1.ffn_up_exps.weight";
@@ -154,4 +153,31 @@ TEST_CASE("an architecture that kdlib does not know, an adapter and one shard of
       write("deepseek2", "model"),
       contains("architecture \"deepseek2\" is not supported; llama, qwen2, qwen3, qwen2moe, qwen3moe and gpt-oss are"));
   CHECK_THAT(write("llama", "adapter"), contains("general.type is \"adapter\"; a model is needed"));
+}
+
+TEST_CASE("metadata that would change the function are refused by key, neutral values are not", "[model][gguf]") {
+  const TemporaryDirectory dir;
+  for (const auto& [key, odd, neutral] :
+       {std::tuple{"llama.attn_logit_softcapping", 50u, 0u}, std::tuple{"llama.logit_scale", 16u, 1u},
+        std::tuple{"llama.embedding_scale", 12u, 1u}, std::tuple{"llama.residual_scale", 2u, 1u},
+        std::tuple{"llama.attention.scale", 1u, 0u}, std::tuple{"llama.attention.clamp_kqv", 8u, 0u},
+        std::tuple{"llama.attention.max_alibi_bias", 8u, 0u}, std::tuple{"llama.use_parallel_residual", 1u, 0u},
+        std::tuple{"llama.rope.dimension_count", 2u, 4u}}) {
+    CAPTURE(key);
+    CHECK_THAT(refusal(changed("llama", dir, {.key = key, .value = odd})), contains(key));
+    CHECK(refusal(changed("llama", dir, {.key = key, .value = neutral})) == "nothing was refused");
+  }
+}
+
+TEST_CASE("linear scaling of rotary angles is read under the older key and without a type", "[model][gguf]") {
+  const TemporaryDirectory dir;
+  for (const char* key : {"llama.rope.scale_linear", "llama.rope.scaling.factor"}) {
+    CAPTURE(key);
+    const RopeSettings four = Model::from_pretrained(changed("llama", dir, {.key = key, .value = 4})).config().rope;
+    CHECK(four.kind == RopeScalingKind::linear);
+    CHECK(four.factor == 4);
+    for (const std::uint32_t none : {0u, 1u})
+      CHECK(Model::from_pretrained(changed("llama", dir, {.key = key, .value = none})).config().rope.kind ==
+            RopeScalingKind::none);
+  }
 }

@@ -147,7 +147,7 @@ TEST_CASE("a merged adapter and packed weights are written as the model computes
   save_gguf(packed, nullptr, dir / "p.gguf", {.type = GgufType::f32});
   Model unpacked = Model::from_pretrained(dir / "p.gguf");
   for (const Linear<Cpu, float>* l : packed.linears()) {
-    const Tensor<float, Cpu> wanted = l->packed->decode_all();
+    const Tensor<float, Cpu> wanted = l->packed()->decode_all();
     CHECK(max_difference(wanted.data(), unpacked.find_parameter(l->path + ".weight")->value.data(),
                          static_cast<std::size_t>(wanted.count())) == 0);
   }

@@ -116,25 +116,6 @@ TEST_CASE("a config that contradicts its tensors is refused with key, expected a
   }
 }
 
-TEST_CASE("tensors that the model does not use are noted, known harmless ones are not", "[model][load]") {
-  const Model model = Model::from_config(golden_config(Family::llama), 1);
-  const TemporaryDirectory folder;
-  model.save_pretrained(folder.path());
-  const std::vector<float> values(128);
-  bool once = true;
-  rewrite(folder.path(), [&](SafetensorsWriter& w, const TensorInfo& t) {
-    w.add(t);
-    if (!std::exchange(once, false)) return;
-    w.add("lm_head.weight", Shape{16, 8}, std::span<const float>(values));
-    w.add("model.layers.0.self_attn.rotary_emb.inv_freq", Shape{2}, std::span<const float>(values).first(2));
-    w.add("extra", Shape{2}, std::span<const float>(values).first(2));
-  });
-  const Model again = Model::from_pretrained(folder.path());
-  REQUIRE(again.notes().size() == 2);
-  CHECK_THAT(again.notes()[0], contains("\"extra\" is not used"));
-  CHECK_THAT(again.notes()[1], contains("the head is tied to the embedding"));
-}
-
 TEST_CASE("a config that lies about its size is refused before memory is taken", "[model][load]") {
   const Model model = Model::from_config(golden_config(Family::llama), 1);
   const TemporaryDirectory folder;

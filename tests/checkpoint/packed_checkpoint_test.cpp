@@ -18,7 +18,7 @@ using Model = Decoder<Cpu, float>;
 namespace {
 
 const CodedMatrix<float, Cpu>& codes_of(const Linear<Cpu, float>& l) {
-  const auto* m = dynamic_cast<const CodedMatrix<float, Cpu>*>(l.packed.get());
+  const auto* m = dynamic_cast<const CodedMatrix<float, Cpu>*>(l.packed().get());
   REQUIRE(m != nullptr);
   return *m;
 }
@@ -46,7 +46,7 @@ void check_round_trip(Model& model, const std::string& folder, const TokenBatch&
     const auto a = model.linears(), b = back.linears();
     for (std::size_t i = 0; i < a.size(); ++i) {
       CAPTURE(a[i]->path);
-      CHECK(b[i]->weight == nullptr);
+      CHECK(b[i]->weight() == nullptr);
       check_equal(codes_of(*a[i]).data(), codes_of(*b[i]).data());
     }
     const auto got = back.forward(batch);
@@ -217,14 +217,13 @@ TEST_CASE("maps that stand unpacked in a packed directory are read as they are",
   Model dense = Model::from_pretrained(r.path), model = Model::from_pretrained(r.path);
   quantize_linear(model, {.kind = PackedKind::nf4});
   const std::string path = model.linears()[2]->path;
-  model.linears()[2]->packed.reset();
-  model.linears()[2]->weight = std::move(dense.linears()[2]->weight);
+  model.linears()[2]->set_dense(dense.linears()[2]->weight()->value);
   const TemporaryDirectory folder;
   CHECK(save_packed(model, folder.path()).matrices == 20);
   CHECK(Json::parse_file(folder / "config.json").at("quantization_config").at("llm_int8_skip_modules")[1].as_string() ==
         path);
   Model back = Model::from_pretrained(folder.path());
-  CHECK(back.linears()[2]->weight != nullptr);
+  CHECK(back.linears()[2]->weight() != nullptr);
   const auto a = model.forward(r.tokens()), b = back.forward(r.tokens());
   CHECK(max_difference(a.data(), b.data(), static_cast<std::size_t>(a.count())) == 0);
 }
@@ -335,7 +334,7 @@ TEST_CASE("16-bit dtypes of a state and of factors, and codes stored in another 
     CodedData data = codes_of(*l).data();
     for (std::vector<float>* factors : {&data.scale, &data.zero})
       for (float& x : *factors) x = static_cast<float>(bf16(x));
-    l->packed = std::make_shared<CodedMatrix<float, Cpu>>(data);
+    l->pack(std::make_shared<CodedMatrix<float, Cpu>>(data));
   }
   const TemporaryDirectory folder;
   save_packed(model, folder.path());
@@ -368,7 +367,7 @@ TEST_CASE("save_packed refuses what it cannot write exactly, by name", "[model][
                     contains("holds int4 affine, not nf4"));
   CHECK_THROWS_WITH(save_packed(nf4, folder.path(), {.form = PackedForm::kdlib}), contains("has that of bitsandbytes"));
   CHECK_THROWS_WITH(save_packed(nf4, folder.path(), {.dtype = "int8"}), contains("dtype int8"));
-  nf4.linears()[3]->packed = affine.linears()[3]->packed;
+  nf4.linears()[3]->pack(affine.linears()[3]->packed());
   CHECK_THROWS_WITH(save_packed(nf4, folder.path()), contains("one directory holds one kind"));
   CHECK(list_directory(folder.path()).empty());
 }

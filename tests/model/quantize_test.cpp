@@ -32,7 +32,8 @@ TEST_CASE("a packed model computes what a rounded dense model computes, gradient
     CHECK(packed.parameters().size() == parameters - 21);
     CHECK(report.relative_error > (format.kind == PackedKind::int8 ? 0.001 : 0.02));
     CHECK(report.relative_error < (format.kind == PackedKind::int3 ? 0.3 : 0.2));
-    for (std::size_t i = 0; i < 21; ++i) dense.linears()[i]->weight->value = packed.linears()[i]->packed->decode_all();
+    for (std::size_t i = 0; i < 21; ++i)
+      dense.linears()[i]->weight()->value = packed.linears()[i]->packed()->decode_all();
     std::vector<Model*> both = {&packed, &dense};
     std::vector<Tensor<float, Cpu>> hidden;
     const TokenBatch batch = r.tokens();

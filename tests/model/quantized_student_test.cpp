@@ -70,8 +70,8 @@ TEST_CASE("what a quantised student exports is what was trained, and what it wri
       student.save_pretrained(folder.path(), {.dtype = "float32"});
       Model exported = Model::from_pretrained(folder.path());
       for (std::size_t i = 0; i < exported.linears().size(); ++i) {
-        const auto values = student.linears()[i]->packed->decode_all();
-        CHECK(worst(values, exported.linears()[i]->weight->value) == 0);
+        const auto values = student.linears()[i]->packed()->decode_all();
+        CHECK(worst(values, exported.linears()[i]->weight()->value) == 0);
       }
       CHECK(worst(exported.forward(batch), trained) < Tolerance<float>::model);
       const std::vector<std::int32_t> prompt(batch.ids.begin(), batch.ids.begin() + 6);
@@ -95,7 +95,7 @@ TEST_CASE("straight-through gradients are those of the decoded weights, and of a
     cross_entropy_backward(student, hidden, batch.rows(), batch.weight());
     Model dense = Model::from_pretrained(r.path);  // all its weights are the codes' values: its weight gradient is G
     for (std::size_t i = 0; i < dense.linears().size(); ++i)
-      dense.linears()[i]->weight->value = student.linears()[i]->packed->decode_all();
+      dense.linears()[i]->weight()->value = student.linears()[i]->packed()->decode_all();
     cross_entropy_backward(dense, dense.forward_training(batch), batch.rows(), batch.weight());
     for (std::size_t i = 0; i < dense.linears().size(); ++i) {
       Linear<Cpu, float>&s = *student.linears()[i], &d = *dense.linears()[i];
@@ -152,19 +152,18 @@ TEST_CASE("clipped gradients equal torchao's quantisation-aware training", "[mod
     return t;
   };
   Linear<Cpu, float> l("map", file.at("weight").shape()[1], file.at("weight").shape()[0], false);
-  l.weight->value = tensor("weight");
-  l.weight->trainable = true;
-  l.quantized = std::make_unique<QuantizedWeight<Cpu, float>>(QuantizeSettings{}, TrainedPart::weights,
-                                                              StraightThrough::clipped, *l.weight, nullptr);
-  l.packed = l.quantized->codes();
-  CHECK(worst(l.packed->decode_all(), tensor("symmetric.fake_weight")) == 0);
+  l.weight()->value = tensor("weight");
+  l.weight()->trainable = true;
+  l.begin_student(std::make_unique<QuantizedWeight<Cpu, float>>(QuantizeSettings{}, TrainedPart::weights,
+                                                                StraightThrough::clipped, *l.weight(), nullptr));
+  CHECK(worst(l.packed()->decode_all(), tensor("symmetric.fake_weight")) == 0);
   Tape<float, Cpu> tape;
   const Var<float, Cpu> x = tape.variable(tensor("x"), true), y = linear(tape, l.operand(true), x);
   CHECK(scaled_difference(y.value.data(), tensor("symmetric.y").data(), static_cast<std::size_t>(y.value.count())) <
         Tolerance<float>::reduction);
   tape.backward(y, tensor("upstream"));
   const auto expected = tensor("symmetric.grad_weight"), expected_x = tensor("symmetric.grad_x");
-  CHECK(scaled_difference(l.weight->gradient_view().data(), expected.data(),
+  CHECK(scaled_difference(l.weight()->gradient_view().data(), expected.data(),
                           static_cast<std::size_t>(expected.count())) < Tolerance<float>::reduction);
   CHECK(scaled_difference(x.gradient->value.data(), expected_x.data(), static_cast<std::size_t>(expected_x.count())) <
         Tolerance<float>::reduction);
@@ -225,7 +224,7 @@ TEST_CASE("an adapter in the codes can be switched off: the dense weights are th
   Model teacher = Model::from_pretrained(r.path), student = teacher.share();
   add_lora(student, {.rank = 2, .alpha = 4});
   quantize_student(student, {.group_size = 32}, {.trains = TrainedPart::adapter});
-  CHECK(student.linears()[0]->weight->value.data() == teacher.linears()[0]->weight->value.data());  // one copy
+  CHECK(student.linears()[0]->weight()->value.data() == teacher.linears()[0]->weight()->value.data());  // one copy
   CHECK(worst(student.forward(batch), teacher.forward(batch)) > 1e-3);
   student.set_adapter_enabled(false);
   CHECK(worst(student.forward(batch), teacher.forward(batch)) == 0);

@@ -11,6 +11,7 @@
 #include "support/run_program.hpp"
 
 namespace {
+using kdlib_tests::contains;
 using kdlib_tests::ProgramAnswer;
 using kdlib_tests::reference_file;
 using kdlib_tests::run_program;
@@ -24,7 +25,8 @@ std::string all_problems(const ProgramAnswer& answer) {
 }
 
 /// A copy of the small Llama with some of its tensors changed.
-void copy_model(const std::string& to, const std::string& changed, float value, const std::string& left_out) {
+void copy_model(const std::string& to, const std::string& changed, float value, const std::string& left_out,
+                const std::vector<std::string>& added = {}) {
   const std::string from = reference_file("models/llama");
   kdlib::write_file_atomically(to + "/config.json", kdlib::read_file(from + "/config.json"));
   const kdlib::SafetensorsDirectory files(from);
@@ -37,6 +39,8 @@ void copy_model(const std::string& to, const std::string& changed, float value, 
     if (t->name == changed) values[1] = value;
     writer.add(t->name, t->shape(), std::span<const float>(values));
   }
+  const std::vector<float> two = {1, 2};
+  for (const std::string& name : added) writer.add(name, kdlib::Shape{2}, std::span<const float>(two));
   writer.commit();
 }
 }  // namespace
@@ -54,6 +58,25 @@ TEST_CASE("inspect says what a Hugging Face directory holds", "[programs]") {
   for (const kdlib::TensorInfo* t : files.tensors()) bytes += t->data.size();
   CHECK(json.at("types")[0].at("bytes").as_uint() == bytes);
   CHECK(json.at("problems").size() == 0);
+  for (const kdlib::Json& tensor : json.at("tensors"))
+    CHECK(tensor.at("target").as_string() == std::string(tensor.at("name").as_string()) + ", all rows");
+}
+
+TEST_CASE("inspect prints the loader's plan: targets, what is ignored, every problem", "[programs]") {
+  const ProgramAnswer gguf = run_program("inspect", reference_file("gguf/golden_qwen3moe.gguf") + " --tensors");
+  CHECK_THAT(gguf.out, contains("-> model.layers.0.mlp.experts.gate_up_proj, rows 6 to 11 of each expert"));
+  const ProgramAnswer llama = run_program("inspect", reference_file("gguf/golden_llama.gguf") + " --tensors");
+  CHECK_THAT(llama.out, contains("self_attn.q_proj.weight, interleaved by heads of 4"));
+
+  const TemporaryDirectory dir;
+  copy_model(dir.path(), "", 0, "model.norm.weight",
+             {"model.layers.0.self_attn.rotary_emb.inv_freq", "stray", "esc\x1b[31mape"});
+  const ProgramAnswer answer = run_program("inspect", dir.path() + " --tensors");
+  CHECK(answer.status == 1);
+  CHECK_THAT(answer.out, contains("-> ignored: rotary angles") && contains("\"model.norm.weight\" [64] is missing") &&
+                             contains("tensor \"stray\" [2] has no place"));
+  CHECK(answer.out.find('\x1b') == std::string::npos);
+  CHECK_THAT(answer.out, contains("esc\\x1B[31mape"));
 }
 
 TEST_CASE("inspect names values that are not finite, missing tensors and files that are not there", "[programs]") {
@@ -62,7 +85,10 @@ TEST_CASE("inspect names values that are not finite, missing tensors and files t
   CHECK(run_program("inspect", dir.path()).status == 0);  // values are only read with --check
   const ProgramAnswer bad = run_program("inspect", dir.path() + " --check --json");
   CHECK(bad.status == 1);
-  CHECK(all_problems(bad) == "tensor model.norm.weight holds 1 values that are not finite\n");
+  CHECK(all_problems(bad) ==
+        dir / "model.safetensors" + ": tensor \"model.norm.weight\" holds 1 value that is not finite: [1] nan\n");
+  copy_model(dir.path(), "model.layers.1.mlp.up_proj.weight", -std::numeric_limits<float>::infinity(), "");
+  CHECK_THAT(all_problems(run_program("inspect", dir.path() + " --check --json")), contains("[0, 1] -inf"));
 
   copy_model(dir.path(), "", 0, "model.norm.weight");
   const ProgramAnswer missing = run_program("inspect", dir.path() + " --check --json");

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "kdlib/checkpoint/gguf_keys_inl.hpp"
 #include "kdlib/checkpoint/gguf_names_inl.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/quant/gguf_blocks.hpp"
@@ -63,19 +64,24 @@ inline void recognise_llama3(RopeSettings& rope, std::int64_t head_size) {
 inline RopeSettings gguf_rope(const GgufFile& file, const std::string& a, std::int64_t head_size) {
   RopeSettings rope;
   rope.theta = gguf_real_or(file, a + ".rope.freq_base", 10000.0);
-  const std::string type = file.string_or(a + ".rope.scaling.type", "none");
+  // Files from before rope.scaling have the factor of linear scaling in rope.scale_linear; a factor of 0 is none.
+  double factor = gguf_real_or(file, a + ".rope.scaling.factor", 0);
+  if (factor == 0) factor = gguf_real_or(file, a + ".rope.scale_linear", 0);
+  const std::string type = file.string_or(a + ".rope.scaling.type", factor > 0 && factor != 1 ? "linear" : "none");
   require<ConfigError>(type == "none" || type == "linear" || type == "yarn", "[decoder] ", file.path(), ": ", a,
                        ".rope.scaling.type \"", type, "\" is not supported; none, linear and yarn are");
   rope.kind =
       type == "linear" ? RopeScalingKind::linear : (type == "yarn" ? RopeScalingKind::yarn : RopeScalingKind::none);
-  if (rope.kind != RopeScalingKind::none) rope.factor = gguf_real(file.at(a + ".rope.scaling.factor"));
+  if (rope.kind == RopeScalingKind::linear && (factor == 0 || factor == 1)) rope.kind = RopeScalingKind::none;
+  if (rope.kind == RopeScalingKind::yarn && factor == 0) (void)file.at(a + ".rope.scaling.factor");  // names the key
+  if (rope.kind != RopeScalingKind::none) rope.factor = factor;
   if (rope.kind == RopeScalingKind::yarn) {
     rope.original_length = file.at(a + ".rope.scaling.original_context_length").as_double();
     rope.beta_fast = gguf_real_or(file, a + ".rope.scaling.yarn_beta_fast", rope.beta_fast);
     rope.beta_slow = gguf_real_or(file, a + ".rope.scaling.yarn_beta_slow", rope.beta_slow);
     rope.truncate = a != "gpt-oss";  // the format has no key; gpt-oss was made without
-    const double factor = gguf_real_or(file, a + ".rope.scaling.attn_factor", 1);  // of what yarn itself multiplies by
-    if (factor != 1) rope.attention_factor = factor * rope_table_scale(rope);
+    const double more = gguf_real_or(file, a + ".rope.scaling.attn_factor", 1);  // of what yarn itself multiplies by
+    if (more != 1) rope.attention_factor = more * rope_table_scale(rope);
   }
   require<ConfigError>(file.int_or(a + ".rope.dimension_count", head_size) == head_size, "[decoder] ", file.path(),
                        ": ", a, ".rope.dimension_count differs from the head size ", head_size,
@@ -206,6 +212,7 @@ inline DecoderConfig gguf_config(const GgufFile& file) {
   require<ConfigError>(!biased || c.attention_bias, "[decoder] ", file.path(),
                        ": blk.0.attn_q.bias is missing; architecture ", a, " has it");
   c.check(file.path());
+  detail::refuse_gguf_keys(file, a, c.head_size);
   c.windows = detail::gguf_windows(file, a, c);
   c.rope = detail::gguf_rope(file, a, c.head_size);
   for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"})

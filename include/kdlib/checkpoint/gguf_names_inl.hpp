@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kdlib/checkpoint/tensor_rows.hpp"
 #include "kdlib/model/decoder_config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -73,23 +74,9 @@ inline std::string gguf_tensor_name(const std::string& name, Family family) {
 }
 
 /// One tensor of a GGUF file and the rows of the parameter [rows, width] that it holds. A vector has rows of one value.
-struct GgufPart {
+struct GgufPart : TensorRows {
   std::string name;
   Shape shape;  // as GgufTensor::shape
-  std::int64_t rows = 0, width = 0;
-  std::int64_t head = 0;   // > 0: rows of a head of this size are interleaved (q and k of architecture llama)
-  std::int64_t group = 0;  // > 0: an expert's rows in the parameter, of which this tensor has first, first + step, ...
-  std::int64_t first = 0, step = 1;
-
-  /// The parameter's row that is row `row` here.
-  std::int64_t source(std::int64_t row) const {
-    if (head > 0) {
-      const std::int64_t inside = row % head;
-      return row - inside + (inside % 2) * (head / 2) + inside / 2;
-    }
-    if (group > 0) return row / (group / 2) * group + first + row % (group / 2) * step;
-    return row;
-  }
 };
 
 /// The tensors that a parameter is in a file of this config's architecture: one, or gate and up of packed experts.

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "kdlib/checkpoint/hf_config.hpp"
+#include "kdlib/checkpoint/hf_keys_inl.hpp"
 #include "kdlib/checkpoint/packed_format.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
@@ -61,6 +62,7 @@ inline RopeSettings parse_rope(const Json& json, double context_length, const st
   require<FormatError>(r.is_object(), "[decoder] ", where, ": ", r.path(), " is not an object");
   for (const char* nested : {"full_attention", "sliding_attention"})
     require<ConfigError>(!r.contains(nested), "[decoder] ", where, ": rope_parameters by layer type are not supported");
+  refuse_rope_keys(r, where);
   rope.theta = r.double_or("rope_theta", rope.theta);
   const auto type = r.find_set("rope_type") ? r.find_set("rope_type") : r.find_set("type");
   rope.kind = type ? parse_rope_kind(r, std::string(type->as_string()), where) : RopeScalingKind::none;
@@ -163,8 +165,7 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   c.output_bias = c.family != Family::qwen2 && c.attention_bias;
   if (c.family == Family::qwen2_moe) c.attention_bias = json.bool_or("qkv_bias", true), c.output_bias = false;
   c.mlp_bias = c.family == Family::llama && json.bool_or("mlp_bias", false);
-  require<ConfigError>(!json.bool_or("rope_interleaved", false), "[decoder] ", where,
-                       ": rope_interleaved is not supported");
+  detail::refuse_other_functions(json, c, where);
   c.initializer_range = json.double_or("initializer_range", 0.02);
   c.bos_ids = detail::parse_ids(json, "bos_token_id");
   c.eos_ids = detail::parse_ids(json, "eos_token_id");

@@ -3,13 +3,9 @@
 #ifndef KDLIB_CHECKPOINT_LOAD_HPP
 #define KDLIB_CHECKPOINT_LOAD_HPP
 
-#include "kdlib/checkpoint/hf_config.hpp"
+#include "kdlib/checkpoint/load_plan.hpp"
 #include "kdlib/model/decoder.hpp"
 
-#include "kdlib/checkpoint/hf_experts_inl.hpp"
 #include "kdlib/checkpoint/load_inl.hpp"
-
-#include "kdlib/checkpoint/in_file_inl.hpp"
-#include "kdlib/checkpoint/packed_load_inl.hpp"
 
 #endif

@@ -6,7 +6,10 @@
 
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "kdlib/io/gguf_types.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/quant/coded_data.hpp"
 
@@ -24,6 +27,8 @@ const char* packed_form_name(PackedForm form);
 struct PackedFormat {
   PackedForm form = PackedForm::kdlib;
   QuantizeSettings settings;  // of the kdlib form; elsewhere each tensor says its own
+  /// Tables (embedding, head) that stand in blocks of GGUF: name and type. The tensor is U8 [rows, bytes of a row].
+  std::vector<std::pair<std::string, GgufType>> stored{};
 };
 
 /// Reads the object quantization_config of `where`; empty for other methods than the three above. ConfigError or

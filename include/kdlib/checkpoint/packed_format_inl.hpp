@@ -4,6 +4,8 @@
 #define KDLIB_CHECKPOINT_PACKED_FORMAT_INL_HPP
 
 #include "kdlib/checkpoint/packed_format.hpp"
+#include "kdlib/io/utf8.hpp"
+#include "kdlib/quant/gguf_blocks.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -11,9 +13,30 @@ inline const char* packed_form_name(PackedForm form) {
   return form == PackedForm::bitsandbytes ? "bitsandbytes" : form == PackedForm::torchao ? "torchao" : "kdlib";
 }
 
+namespace detail {
+/// The member kdlib_stored: {"model.embed_tokens.weight": "Q8_0"}.
+inline void parse_stored_tables(const Json& quantization, const std::string& where, PackedFormat& format) {
+  const auto stored = quantization.find_set("kdlib_stored");
+  if (!stored) return;
+  for (const auto& [name, value] : stored->members()) {
+    require<FormatError>(name == "model.embed_tokens.weight" || name == "lm_head.weight", "[decoder] ", where,
+                         ": quantization_config.kdlib_stored names ", printable(name),
+                         "; it can name model.embed_tokens.weight and lm_head.weight");
+    const std::string_view wanted = value.as_string();
+    std::optional<GgufType> type;
+    for (std::uint32_t i = 0; i < gguf_types_size; ++i)
+      if (gguf_types[i].name == wanted && can_decode(static_cast<GgufType>(i))) type = static_cast<GgufType>(i);
+    require<FormatError>(type.has_value(), "[decoder] ", where, ": quantization_config.kdlib_stored: the type ",
+                         printable(wanted), " is not decoded");
+    format.stored.emplace_back(name, *type);
+  }
+}
+}  // namespace detail
+
 inline std::optional<PackedFormat> parse_packed_format(const Json& quantization, const std::string& where) {
   const std::string method = quantization.string_or("quant_method", "?");
   PackedFormat format;
+  detail::parse_stored_tables(quantization, where, format);
   if (method == "torchao") {
     format.form = PackedForm::torchao;
     return format;

@@ -10,8 +10,8 @@
 
 #include "kdlib/checkpoint/packed_format.hpp"
 #include "kdlib/core/parallel.hpp"
+#include "kdlib/io/json.hpp"
 #include "kdlib/io/safetensors.hpp"
-#include "kdlib/model/decoder.hpp"
 #include "kdlib/quant/four_bit_floats.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -30,6 +30,9 @@ class PackedParts {
   /// "[decoder] FOLDER: MODULE.weight [12, 8]: "
   std::string place() const { return concat("[decoder] ", files_.path(), ": ", module_, ".weight ", shape_, ": "); }
   const SafetensorsDirectory& files() const { return files_; }
+  /// Everything is checked, but codes are not read.
+  void only_plan() { planning_ = true; }
+  bool planning() const { return planning_; }
 
   const TensorInfo& take(const std::string& suffix, const char* because) {
     const TensorInfo* t = files_.find(module_ + suffix);
@@ -73,6 +76,7 @@ class PackedParts {
   std::string module_;
   Shape shape_;
   std::vector<std::string>& names_;
+  bool planning_ = false;
 };
 
 /// Calls put(row, codes) for every row, in parallel; nibble(i) is code i of the flattened matrix. Fills data.codes.
@@ -165,6 +169,7 @@ inline std::optional<CodedData> read_bitsandbytes(PackedParts& parts) {
                          map[i], ", in ", packed_kind_name(kind), " it is ", levels[i]);
   if (state.contains("nested_offset") || state.contains("nested_blocksize")) read_nested_scales(parts, state, data);
   else data.scale = parts.take_numbers(".weight.absmax", Shape{data.groups()}, "the quant_state asks for it", true);
+  if (parts.planning()) return data;
   pack_rows(data, [&](std::int64_t i) {
     const auto byte = std::to_integer<std::uint8_t>(codes.data[static_cast<std::size_t>(i / 2)]);
     return static_cast<std::uint8_t>(i % 2 == 0 ? byte >> 4 : byte & 15);
@@ -218,6 +223,7 @@ inline std::optional<CodedData> read_torchao(PackedParts& parts) {
       data.scale[static_cast<std::size_t>(i)] = scale[static_cast<std::size_t>(g * data.rows + r)];
       data.zero[static_cast<std::size_t>(i)] = zero[static_cast<std::size_t>(g * data.rows + r)];
     }
+  if (parts.planning()) return data;
   pack_rows(data, [&](std::int64_t i) {
     const auto byte = std::to_integer<std::uint8_t>(codes.data[static_cast<std::size_t>(i / 2)]);
     return static_cast<std::uint8_t>(i % 2 == 0 ? byte & 15 : byte >> 4);
@@ -249,6 +255,7 @@ inline std::optional<CodedData> read_kdlib(PackedParts& parts, const QuantizeSet
   }
   if (is_integer_kind(settings.kind) && settings.rule != Int4Rule::symmetric)
     data.zero = parts.take_numbers(".weight.zero", factors, because);
+  if (parts.planning()) return data;
   data.codes.assign(static_cast<std::size_t>(data.rows * data.row_bytes()), 0);
   const int spare = static_cast<int>(width * 8 - data.columns * data.bits());
   for (std::int64_t r = 0; r < data.rows; ++r) {
@@ -277,21 +284,6 @@ inline void refuse_packed_table(const SafetensorsDirectory& files, const std::st
     require<FormatError>(files.find(concat(module, part)) == nullptr, "[decoder] ", files.path(), ": ", module,
                          " is packed (tensor \"", module, part,
                          "\"); packed linear maps of the layers are read, embedding and head must be F32, BF16 or F16");
-}
-
-/// Gives every map that the directory holds packed its codes; the others stay parameters. Names of what was taken are
-/// added to `names`.
-template <class D, class T>
-void read_packed_linears(const SafetensorsDirectory& files, const PackedFormat& format,
-                         const std::vector<Linear<D, T>*>& linears, std::vector<std::string>& names) {
-  for (const char* module : {"model.embed_tokens", "lm_head"}) refuse_packed_table(files, module);
-  for (Linear<D, T>* l : linears) {
-    PackedParts parts(files, l->path, l->out, l->in, names);
-    const std::optional<CodedData> data = read_packed(parts, format);
-    if (!data) continue;
-    l->packed = std::make_shared<CodedMatrix<T, D>>(*data);
-    l->weight.reset();
-  }
 }
 
 }  // namespace detail

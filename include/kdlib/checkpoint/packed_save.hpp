@@ -20,6 +20,10 @@ struct PackedSaveSettings {
   std::string dtype{};
   std::int64_t shard_bytes =
       std::int64_t{5} << 30;  // a file above this is split, with an index; the tensors of one weight stay together
+  /// Tables (embedding, head) that stand in blocks in the file the model came from (Q8_0, Q4_K, ...) and have the same
+  /// values still: true writes these blocks as they are (docs/formats.md, kdlib_stored), which transformers does not
+  /// read; false writes numbers. Empty: true in the form of kdlib, which transformers does not read anyway.
+  std::optional<bool> stored_tables{};
   /// An adapter beside the codes is left out: what is written is the base that the adapter belongs to. Else such a
   /// model is refused.
   bool without_adapter = false;
@@ -29,6 +33,7 @@ struct PackedSaveReport {
   PackedForm form = PackedForm::kdlib;
   std::string dtype;          // of what is not packed
   std::int64_t matrices = 0;  // that are packed
+  std::int64_t stored = 0;    // tables that are written in their file's blocks
   std::int64_t bytes = 0;     // of all tensors
 };
 

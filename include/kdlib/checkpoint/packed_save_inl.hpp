@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "kdlib/checkpoint/load_plan.hpp"
 #include "kdlib/checkpoint/packed_load_inl.hpp"
 #include "kdlib/checkpoint/packed_save.hpp"
 #include "kdlib/checkpoint/save_inl.hpp"
@@ -125,8 +126,10 @@ inline std::vector<PackedPart> kdlib_parts(const QuantizeSettings& settings, con
 }
 
 /// The object quantization_config; `plain` are modules that are not packed.
-inline std::string quantization_config_text(PackedForm form, const QuantizeSettings& settings,
-                                            const std::vector<std::string>& plain) {
+template <class D, class T>
+std::string quantization_config_text(PackedForm form, const QuantizeSettings& settings,
+                                     const std::vector<std::string>& plain,
+                                     const std::vector<SavedTensor<D, T>>& tensors) {
   JsonWriter out;
   out.begin_object().member("quant_method", packed_form_name(form));
   if (form == PackedForm::bitsandbytes) {
@@ -153,6 +156,12 @@ inline std::string quantization_config_text(PackedForm form, const QuantizeSetti
     out.member("kind", packed_kind_name(settings.kind)).member("group_size", settings.group_size);
     if (is_integer_kind(settings.kind)) out.member("rule", int4_rule_name(settings.rule));
     out.member("modules_to_not_convert", plain);
+  }
+  if (std::any_of(tensors.begin(), tensors.end(), [](const auto& t) { return !t.blocks.empty(); })) {
+    out.key("kdlib_stored").begin_object();
+    for (const SavedTensor<D, T>& t : tensors)
+      if (!t.blocks.empty()) out.member(t.name, gguf_type_name(t.block_type));
+    out.end_object();
   }
   return out.end_object().text();
 }
@@ -197,10 +206,11 @@ template <class S, class D, class T>
 bool keeps_values(const std::vector<SavedTensor<D, T>>& tensors) {
   bool kept = true;
   for (const SavedTensor<D, T>& t : tensors)
-    each_saved_piece(t, [&](const T* values, std::size_t count) {
-      for (std::size_t i = 0; i < count && kept; ++i)
-        kept = static_cast<T>(static_cast<float>(static_cast<S>(values[i]))) == values[i];
-    });
+    if (t.blocks.empty())
+      each_saved_piece(t, [&](const T* values, std::size_t count) {
+        for (std::size_t i = 0; i < count && kept; ++i)
+          kept = static_cast<T>(static_cast<float>(static_cast<S>(values[i]))) == values[i];
+      });
   return kept;
 }
 
@@ -215,6 +225,45 @@ std::string plain_dtype(const std::vector<SavedTensor<D, T>>& tensors, const std
   if (of_config == "bfloat16" && keeps_values<bf16>(tensors)) return of_config;
   if (of_config == "float16" && keeps_values<f16>(tensors)) return of_config;
   return "float32";
+}
+
+/// True where decoding `blocks` gives the values of `t` bit for bit.
+template <class D, class T>
+bool same_values(const SavedTensor<D, T>& t, GgufType type, std::span<const std::byte> blocks) {
+  const auto row_bytes = static_cast<std::int64_t>(blocks.size()) / t.shape[0];
+  std::int64_t row = 0;
+  bool same = true;
+  std::vector<T> decoded;
+  each_saved_piece(t, [&](const T* values, std::size_t count) {
+    if (!same) return;
+    decoded.resize(count);
+    decode_elements(type, blocks.data() + row * row_bytes, decoded.data(), count);
+    same = std::memcmp(decoded.data(), values, count * sizeof(T)) == 0;
+    row += static_cast<std::int64_t>(count) / t.shape[1];
+  });
+  return same;
+}
+
+/// Finds the blocks of tables in the file that the model came from; tables that changed since stay numbers. Answers how
+/// many were found.
+template <class D, class T>
+std::int64_t find_stored_tables(const Decoder<D, T>& model, std::vector<SavedTensor<D, T>>& tensors) {
+  const std::string& source = model.source();
+  if (source.empty() || !path_exists(source)) return 0;
+  const LoadPlan plan = plan_load<D, T>(source);
+  std::int64_t found = 0;
+  for (const PlannedWeight& w : plan.weights) {
+    if ((w.name != "model.embed_tokens.weight" && w.name != "lm_head.weight") || w.tensors.size() != 1) continue;
+    const PlannedTensor& stored = w.tensors[0];
+    const auto t = std::find_if(tensors.begin(), tensors.end(), [&](const auto& x) { return x.name == w.name; });
+    if (stored.decoding != TensorDecoding::elements || block_size(stored.elements) == 1 || t == tensors.end()) continue;
+    if (!(t->shape == w.shape) || !same_values(*t, stored.elements, stored.data)) continue;
+    t->blocks = stored.data;
+    t->block_type = stored.elements;
+    t->owner = plan.files;
+    ++found;
+  }
+  return found;
 }
 
 /// Which form holds these codes exactly, or a refusal of the one that was asked for.
@@ -244,7 +293,7 @@ std::vector<std::pair<std::string, const CodedMatrix<T, D>*>> coded_maps(const D
                                                                          bool without_adapter) {
   std::vector<std::pair<std::string, const CodedMatrix<T, D>*>> coded;
   for (const Linear<D, T>* l : model.linears()) {
-    const auto* matrix = dynamic_cast<const CodedMatrix<T, D>*>(l->packed.get());
+    const auto* matrix = dynamic_cast<const CodedMatrix<T, D>*>(l->packed().get());
     require<ConfigError>(l->lora == nullptr || l->adapter_in_codes() || (without_adapter && !l->merged()),
                          "[save_packed] ", l->path,
                          " has an adapter that is not in its codes: save the base alone (without_adapter) and "
@@ -307,6 +356,8 @@ PackedSaveReport save_packed(Decoder<D, T>& model, const std::string& directory,
                      [](const auto& t) { return dynamic_cast<const CodedMatrix<T, D>*>(t.packed) != nullptr; }),
       tensors.end());
   model.refresh_codes();
+  if (settings.stored_tables.value_or(report.form == PackedForm::kdlib))
+    report.stored = detail::find_stored_tables(model, tensors);
   report.dtype = detail::plain_dtype(tensors, settings.dtype, config.dtype);
   report.matrices = static_cast<std::int64_t>(coded.size());
   std::vector<detail::SavedUnit> units = detail::saved_units(tensors, report.dtype);
@@ -317,9 +368,9 @@ PackedSaveReport save_packed(Decoder<D, T>& model, const std::string& directory,
   for (const detail::SavedUnit& unit : units) report.bytes += unit.bytes;
   make_directories(directory);
   detail::write_weights(directory, units, settings.shard_bytes, metadata);
-  write_file_atomically(
-      join_path(directory, "config.json"),
-      hf_config_text(config, report.dtype, detail::quantization_config_text(report.form, kind, plain_maps)));
+  write_file_atomically(join_path(directory, "config.json"),
+                        hf_config_text(config, report.dtype,
+                                       detail::quantization_config_text<D, T>(report.form, kind, plain_maps, tensors)));
   return report;
 }
 

@@ -94,7 +94,7 @@ std::vector<AdapterSlot<D, T>> targeted_modules(Decoder<D, T>& model, const Peft
       list.push_back(std::move(s));
   }
   for (const Linear<D, T>* l : model.linears())
-    require<ConfigError>(l->packed == nullptr || !lora_targets(adapter.lora, l->path), "[apply_adapter] ", l->path,
+    require<ConfigError>(l->packed() == nullptr || !lora_targets(adapter.lora, l->path), "[apply_adapter] ", l->path,
                          " is packed; an adapter is merged into dense weights");
   return list;
 }

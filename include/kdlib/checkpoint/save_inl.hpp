@@ -25,8 +25,11 @@ struct SavedTensor {
   Shape shape;
   const T* data = nullptr;  // on the device
   const PackedMatrix<T, D>* packed = nullptr;
-  bool transposed = false;     // shape [E, in, out] of data [E, out, in]
-  std::int64_t first_row = 0;  // of `packed`, where the tensor begins
+  bool transposed = false;                      // shape [E, in, out] of data [E, out, in]
+  std::int64_t first_row = 0;                   // of `packed`, where the tensor begins
+  std::span<const std::byte> blocks{};          // GGUF's blocks of the same values, written as they are
+  GgufType block_type = GgufType::f32;          // of `blocks`
+  std::shared_ptr<const void> owner = nullptr;  // keeps `blocks` alive
 };
 
 /// Experts as their families' files hold them: a tensor an expert and map (Qwen), or gpt-oss's [E, in, out].
@@ -136,12 +139,23 @@ SavedUnit saved_unit(const SavedTensor<D, T>& t) {
   return {{t.name}, t.shape.count() * static_cast<std::int64_t>(sizeof(S)), add};
 }
 
+/// A tensor in GGUF's blocks: U8 [rows, bytes of a row].
+template <class D, class T>
+SavedUnit saved_blocks(const SavedTensor<D, T>& t) {
+  const auto bytes = static_cast<std::int64_t>(t.blocks.size());
+  const auto add = [&t, shape = Shape{t.shape[0], bytes / t.shape[0]}](SafetensorsWriter& writer) {
+    writer.add_from(t.name, DType::u8, shape, [&t](AtomicFile& f) { f.write(t.blocks.data(), t.blocks.size()); });
+  };
+  return {{t.name}, bytes, add};
+}
+
 /// The tensors as units of the element type `dtype` (checked before); `tensors` must outlive them.
 template <class D, class T>
 std::vector<SavedUnit> saved_units(const std::vector<SavedTensor<D, T>>& tensors, const std::string& dtype) {
   std::vector<SavedUnit> units;
   for (const SavedTensor<D, T>& t : tensors)
-    units.push_back(dtype == "float32"    ? saved_unit<float>(t)
+    units.push_back(!t.blocks.empty()     ? saved_blocks(t)
+                    : dtype == "float32"  ? saved_unit<float>(t)
                     : dtype == "bfloat16" ? saved_unit<bf16>(t)
                                           : saved_unit<f16>(t));
   return units;

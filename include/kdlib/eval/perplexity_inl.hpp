@@ -9,7 +9,7 @@
 #include "kdlib/eval/perplexity.hpp"
 #include "kdlib/loss/cross_entropy.hpp"
 #include "kdlib/loss/head_loss.hpp"
-#include "kdlib/tensor/tensor.hpp"
+#include "kdlib/tensor/take_rows.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -38,11 +38,8 @@ void each_group(const TokenBatch& documents, std::int64_t tokens, F&& f) {
 /// Rows of hidden states [N, H] as a tensor of their own: [R, H].
 template <class T, class D>
 Tensor<T, D> hidden_rows(const Tensor<T, D>& hidden, const std::vector<std::int64_t>& token) {
-  const std::int64_t width = hidden[1];
-  Tensor<T, D> out(Shape{static_cast<std::int64_t>(token.size()), width});
-  for (std::size_t r = 0; r < token.size(); ++r)
-    Memory<D>::copy(out.data() + static_cast<std::int64_t>(r) * width, hidden.data() + token[r] * width,
-                    static_cast<std::size_t>(width) * sizeof(T));
+  Tensor<T, D> out(Shape{static_cast<std::int64_t>(token.size()), hidden[1]});
+  take_rows<T, D>(hidden, token, out);
   return out;
 }
 

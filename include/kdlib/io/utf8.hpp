@@ -15,8 +15,9 @@ KDLIB_NAMESPACE_BEGIN
 /// U+10FFFF), or std::string_view::npos.
 std::size_t find_invalid_utf8(std::string_view text);
 
-/// A name from a file, for error messages: control bytes and invalid UTF-8 as \xHH, cut behind about 80 bytes.
-std::string printable(std::string_view name);
+/// A name from a file, for error messages and terminals: control characters (C0, DEL, C1), marks that turn the
+/// direction of writing and invalid UTF-8 as \xHH for each byte, cut behind about `limit` bytes.
+std::string printable(std::string_view name, std::size_t limit = 80);
 
 KDLIB_NAMESPACE_END
 

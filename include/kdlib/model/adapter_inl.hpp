@@ -91,11 +91,12 @@ void merge_adapter(Decoder<D, T>& model) {
   std::vector<std::pair<Linear<D, T>*, Tensor<T, D>>> merged;
   for (Linear<D, T>* l : linears) {
     if (l->lora == nullptr || l->merged()) continue;
-    require<ConfigError>(l->packed == nullptr, "[merge_adapter] ", l->path, " is packed (",
-                         l->packed == nullptr ? "" : l->packed->description(),
+    const auto packed = l->packed();
+    require<ConfigError>(packed == nullptr, "[merge_adapter] ", l->path, " is packed (",
+                         packed == nullptr ? "" : packed->description(),
                          "); rounding the sum again would give another function than the one that was trained. Merge "
                          "into the model loaded with decoded weights");
-    Tensor<T, D> sum = l->weight->value.clone();
+    Tensor<T, D> sum = l->weight()->value.clone();
     const LoraPair<D, T>& p = *l->lora;
     Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<T>(p.scale), p.b.value.data(), p.rank,
                         p.a.value.data(), l->in, T{1}, sum.data(), l->in);
@@ -104,16 +105,12 @@ void merge_adapter(Decoder<D, T>& model) {
     merged.emplace_back(l, std::move(sum));
   }
   require<ConfigError>(!merged.empty(), "[merge_adapter] the model has no adapter that is not merged");
-  for (auto& [l, sum] : merged) {
-    l->before_merge = l->weight->value;
-    l->weight->value = std::move(sum);
-  }
+  for (auto& [l, sum] : merged) l->merge(std::move(sum));
 }
 
 template <class D, class T>
 void unmerge_adapter(Decoder<D, T>& model) {
-  for (Linear<D, T>* l : model.adaptable())
-    if (l->merged()) l->weight->value = std::exchange(l->before_merge, Tensor<T, D>());
+  for (Linear<D, T>* l : model.adaptable()) l->unmerge();
 }
 
 KDLIB_NAMESPACE_END

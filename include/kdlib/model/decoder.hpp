@@ -69,6 +69,13 @@ struct DecoderBlock {
   void append_parameters(std::vector<Parameter<T, D>*>& out) const;
 };
 
+/// A weight that a file has to hold for a model.
+struct WeightSlot {
+  std::string name;
+  Shape shape;
+  bool packable = false;  // Decoder::pack_weight takes it
+};
+
 /// A weight that is no parameter.
 template <class D, class T>
 struct PackedWeight {
@@ -180,13 +187,23 @@ class Decoder {
   /// out, in].
   std::vector<PackedWeight<D, T>> packed_weights() const;
 
+  /// For loaders: a model whose parameters have names and shapes and no memory, so that a file can be compared with it
+  /// first.
+  static Decoder without_values(const DecoderConfig& config);
+  /// Every weight by name and shape, in the order of parameters(): matrices of linear maps, embedding, head and experts
+  /// are packable.
+  std::vector<WeightSlot> weight_slots();
+  /// Replaces a packable parameter by a matrix that is none. ConfigError: there is no such weight.
+  void pack_weight(const std::string& name, std::shared_ptr<const PackedMatrix<T, D>> matrix);
+  /// Where the weights came from, for messages; empty for random ones.
+  const std::string& source() const { return source_; }
+  void set_source(std::string path, std::vector<std::string> notes) {
+    source_ = std::move(path), notes_ = std::move(notes);
+  }
+
  private:
   Decoder() = default;
   void build();
-  void load_directory(const std::string& path, const LoadSettings& settings);
-  void load_gguf(const std::string& path, const LoadSettings& settings);
-  template <class Find>
-  void keep_in_file(Find&& find, const std::shared_ptr<const void>& owner, std::vector<std::string>& names);
   Var<T, D> embed(Tape<T, D>& tape, const TokenLayout<D>& layout);
   LayerContext<D, T> context_for(const TokenBatch& batch, std::span<const std::int64_t> past);
   void ensure_rope(std::int64_t positions);
@@ -200,6 +217,7 @@ class Decoder {
   bool adapter_enabled_ = true;
   mutable bool codes_old_ = false;    // parameters may have changed since refresh_codes()
   std::int64_t real_vocabulary_ = 0;  // 0: all rows of the head
+  std::string source_;
   std::vector<std::string> notes_;
   RouterPolicy router_policy_;
   std::unique_ptr<RouterSums> router_sums_ = std::make_unique<RouterSums>();  // the tape points to it

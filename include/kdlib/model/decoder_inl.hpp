@@ -134,11 +134,17 @@ void Decoder<D, T>::build() {
 }
 
 template <class D, class T>
-Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint64_t seed) {
-  config.check("from_config");
+Decoder<D, T> Decoder<D, T>::without_values(const DecoderConfig& config) {
   Decoder model;
   model.config_ = config;
   model.build();
+  return model;
+}
+
+template <class D, class T>
+Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint64_t seed) {
+  config.check("from_config");
+  Decoder model = without_values(config);
   std::uint32_t row = 0;
   detail::allocate_parameters<D, T>(model.parameters());
   for (Parameter<T, D>* p : model.parameters()) {
@@ -174,7 +180,7 @@ template <class D, class T>
 void Decoder<D, T>::refresh_codes() const {
   if (!std::exchange(codes_old_, false)) return;
   for (const Linear<D, T>* l : linears())
-    if (l->quantized != nullptr) l->quantized->refresh();
+    if (l->student() != nullptr) l->student()->refresh();
 }
 
 template <class D, class T>
@@ -309,7 +315,7 @@ template <class D, class T>
 void Decoder<D, T>::set_routers_trainable(bool trainable) {
   for (const DecoderBlock<D, T>& b : blocks_)
     if (auto* mixture = dynamic_cast<ExpertFeedForward<D, T>*>(b.feed_forward.get())) {
-      mixture->router().weight->trainable = trainable;
+      mixture->router().weight()->trainable = trainable;
       if (mixture->router().bias != nullptr) mixture->router().bias->trainable = trainable;
     }
 }
@@ -392,6 +398,7 @@ Decoder<D, T> Decoder<D, T>::share() const {
   Decoder copy;
   copy.config_ = config_;
   copy.notes_ = notes_;
+  copy.source_ = source_;
   copy.embedding_ = detail::share_parameter<D, T>(embedding_);
   copy.final_norm_ = detail::share_parameter<D, T>(final_norm_);
   copy.head_ = detail::share_parameter<D, T>(head_);

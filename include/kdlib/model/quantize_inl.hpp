@@ -43,11 +43,23 @@ void check_not_packed(const Decoder<D, T>& model, const char* where, bool in_fil
   require<ConfigError>(model.config().mixtures() == 0, where, "the experts of ", family_name(model.config().family),
                        " are not packed yet; dense models are");
   for (const Linear<D, T>* l : model.linears()) {
-    const bool stored = dynamic_cast<const StoredMatrix<T, D>*>(l->packed.get()) != nullptr;
+    const bool stored = dynamic_cast<const StoredMatrix<T, D>*>(l->packed().get()) != nullptr;
     require<ConfigError>(!stored || in_file, where, l->path, " stays in its file: load the model with decoded weights");
-    require<ConfigError>(l->packed == nullptr || stored, where, l->path, " is packed already");
+    require<ConfigError>(l->packed() == nullptr || stored, where, l->path, " is packed already");
     require<ConfigError>(!l->merged(), where, l->path,
                          " is merged with an adapter: unmerge_adapter or save and load first");
+  }
+}
+
+/// Runs f; what it refuses about values gets the model and the tensor in front.
+template <class D, class T, class F>
+auto naming_tensor(const Decoder<D, T>& model, const Linear<D, T>& l, F&& f) {
+  try {
+    return f();
+  } catch (const FormatError& error) {
+    const std::string& source = model.source();
+    fail<FormatError>(source, source.empty() ? "" : ": ", "tensor \"", l.path, ".weight\": ", error.what(),
+                      source.empty() ? std::string() : concat("; `inspect ", source, " --check` lists such values"));
   }
 }
 
@@ -67,11 +79,12 @@ QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& set
   detail::check_not_packed(model, "[quantize_linear] ", true);
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
-    const Tensor<T, D> weight = l->packed != nullptr ? l->packed->decode_all() : l->weight->value;
-    auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings));
+    const auto stored = l->packed();
+    const Tensor<T, D> weight = stored != nullptr ? stored->decode_all() : l->weight()->value;
+    const auto make = [&] { return std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings)); };
+    auto packed = detail::naming_tensor(model, *l, make);
     sums.add(weight, *packed);
-    l->packed = std::move(packed);
-    l->weight.reset();
+    l->pack(std::move(packed));
   }
   return sums.report();
 }
@@ -89,19 +102,17 @@ QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& se
   if (student.trains == TrainedPart::scales) model.set_trainable(false);
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
-    const Tensor<T, D> weight = l->weight->value;
-    if (student.trains == TrainedPart::adapter && l->lora == nullptr) {
-      l->packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings));
-      l->weight.reset();
-    } else if (student.trains == TrainedPart::scales) {
-      l->quantized = std::make_unique<QuantizedWeight<D, T>>(settings, l->path, *l->weight);
-      l->weight.reset();
-    } else {
-      l->quantized = std::make_unique<QuantizedWeight<D, T>>(settings, student.trains, student.straight_through,
-                                                             *l->weight, l->lora.get());
-    }
-    if (l->quantized != nullptr) l->packed = l->quantized->codes();
-    sums.add(l->lora != nullptr ? detail::with_adapter(weight.clone(), *l->lora) : weight, *l->packed);
+    const Tensor<T, D> weight = l->weight()->value;
+    detail::naming_tensor(model, *l, [&] {
+      if (student.trains == TrainedPart::adapter && l->lora == nullptr)
+        l->pack(std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings)));
+      else if (student.trains == TrainedPart::scales)
+        l->begin_student(std::make_unique<QuantizedWeight<D, T>>(settings, l->path, *l->weight()));
+      else
+        l->begin_student(std::make_unique<QuantizedWeight<D, T>>(settings, student.trains, student.straight_through,
+                                                                 *l->weight(), l->lora.get()));
+    });
+    sums.add(l->lora != nullptr ? detail::with_adapter(weight.clone(), *l->lora) : weight, *l->packed());
   }
   return sums.report();
 }
@@ -109,19 +120,19 @@ QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& se
 template <class D, class T>
 QuantizeReport merge_into_codes(Decoder<D, T>& model) {
   for (const Linear<D, T>* l : model.linears())
-    require<ConfigError>(l->quantized == nullptr &&
-                             (l->lora == nullptr || dynamic_cast<const CodedMatrix<T, D>*>(l->packed.get()) != nullptr),
-                         "[merge_into_codes] ", l->path,
-                         " is not an adapter on codes: merge_adapter(model) is for dense weights");
+    require<ConfigError>(
+        l->student() == nullptr &&
+            (l->lora == nullptr || dynamic_cast<const CodedMatrix<T, D>*>(l->packed().get()) != nullptr),
+        "[merge_into_codes] ", l->path, " is not an adapter on codes: merge_adapter(model) is for dense weights");
   require<ConfigError>(model.has_adapter(), "[merge_into_codes] the model has no adapter");
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
     if (l->lora == nullptr) continue;
-    const Tensor<T, D> sum = detail::with_adapter(l->packed->decode_all(), *l->lora);
-    auto packed = std::make_shared<CodedMatrix<T, D>>(
-        detail::encode_tensor(sum, static_cast<const CodedMatrix<T, D>&>(*l->packed).settings()));
+    const auto before = std::static_pointer_cast<const CodedMatrix<T, D>>(l->packed());
+    const Tensor<T, D> sum = detail::with_adapter(before->decode_all(), *l->lora);
+    auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(sum, before->settings()));
     sums.add(sum, *packed);
-    l->packed = std::move(packed);
+    l->pack(std::move(packed));
     l->lora.reset();
   }
   return sums.report();

@@ -4,12 +4,11 @@
 #ifndef KDLIB_RECIPE_MODEL_FILES_HPP
 #define KDLIB_RECIPE_MODEL_FILES_HPP
 
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/checkpoint/save_model.hpp"  // write_tokenizer_files
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -20,11 +19,6 @@ std::optional<Tokenizer> find_model_tokenizer(const std::string& model);
 /// or GGUF), else generation_config.json's, else `config_ids` of the model's own configuration.
 std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optional<Tokenizer>& tokenizer,
                                       const std::vector<std::int32_t>& config_ids);
-
-/// Puts the tokenizer of `model` (directory or GGUF file) into `directory`: files of a directory as they are, those of
-/// a GGUF file made anew from `tokenizer`, if there is one. `context_length`: its model_max_length.
-void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
-                           std::int64_t context_length, const std::string& directory);
 
 KDLIB_NAMESPACE_END
 

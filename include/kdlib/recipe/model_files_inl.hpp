@@ -8,7 +8,6 @@
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/model_files.hpp"
-#include "kdlib/text/tokenizer_writer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -38,18 +37,6 @@ inline std::vector<std::int32_t> stop_ids_of(const std::string& model, const std
     }
   }
   return config_ids;
-}
-
-inline void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
-                                  std::int64_t context_length, const std::string& directory) {
-  if (!is_directory(model)) {
-    if (tokenizer) save_tokenizer(*tokenizer, directory, context_length);
-    return;
-  }
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                           "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
-    if (const std::string from = join_path(model, name); path_exists(from))
-      write_file_atomically(join_path(directory, name), read_file(from));
 }
 
 KDLIB_NAMESPACE_END

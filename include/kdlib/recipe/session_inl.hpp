@@ -184,7 +184,7 @@ void Session<D, T>::prepare_student() {
   if (s_.student.rounded) round_student();
   if (trains == RecipeTrains::all && !s_.student.rounded)
     for (const Linear<D, T>* l : student_->linears())
-      require<ConfigError>(l->packed == nullptr, "[distil] ", s_.models.student_path(), " holds ", l->path,
+      require<ConfigError>(l->packed() == nullptr, "[distil] ", s_.models.student_path(), " holds ", l->path,
                            " packed: its weights cannot be trained; use --train lora");
   if (trains == RecipeTrains::lora) add_adapter();
   note(concat("trained: ", detail::trained_text(s_.student)));

@@ -10,6 +10,7 @@
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/rollout/generate.hpp"
 #include "kdlib/rollout/head_logits.hpp"
+#include "kdlib/tensor/take_rows.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -198,12 +199,11 @@ class Writer {
 
   Tensor<T, D> last_rows(const Tensor<T, D>& hidden, const TokenBatch& batch) const {
     if (batch.tokens() == batch.documents()) return hidden;
-    const std::int64_t width = hidden[1];
-    Tensor<T, D> rows(Shape{batch.documents(), width});
+    std::vector<std::int64_t> last;
     for (std::int64_t b = 0; b < batch.documents(); ++b)
-      Memory<D>::copy(rows.data() + b * width,
-                      hidden.data() + (batch.offsets[static_cast<std::size_t>(b + 1)] - 1) * width,
-                      static_cast<std::size_t>(width) * sizeof(T));
+      last.push_back(batch.offsets[static_cast<std::size_t>(b + 1)] - 1);
+    Tensor<T, D> rows(Shape{batch.documents(), hidden[1]});
+    take_rows<T, D>(hidden, last, rows);
     return rows;
   }
 

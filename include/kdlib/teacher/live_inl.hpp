@@ -4,6 +4,7 @@
 #define KDLIB_TEACHER_LIVE_INL_HPP
 
 #include "kdlib/teacher/live.hpp"
+#include "kdlib/tensor/take_rows.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -27,13 +28,7 @@ void LiveTeacher<M>::prepare(const TokenBatch& batch) {
     hidden_.reset();
     hidden_ = Tensor<T, D>(Shape{rows_, width});
   }
-  for (std::size_t begin = 0; begin < token.size();) {  // rows of one answer are neighbours: few copies
-    std::size_t end = begin + 1;
-    while (end < token.size() && token[end] == token[end - 1] + 1) ++end;
-    Memory<D>::copy(hidden_.data() + static_cast<std::int64_t>(begin) * width, hidden.data() + token[begin] * width,
-                    (end - begin) * static_cast<std::size_t>(width) * sizeof(T));
-    begin = end;
-  }
+  take_rows<T, D>(hidden, token, hidden_);
 }
 
 template <class M>

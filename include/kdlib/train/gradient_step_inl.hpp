@@ -3,23 +3,12 @@
 #ifndef KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
 #define KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
 
+#include "kdlib/tensor/take_rows.hpp"
 #include "kdlib/train/gradient_step.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// Calls copy(row, token, count) for each run of neighbouring tokens: answers are contiguous, so there are few.
-template <class F>
-void each_token_run(std::span<const std::int64_t> token, F&& copy) {
-  std::size_t begin = 0;
-  while (begin < token.size()) {
-    std::size_t end = begin + 1;
-    while (end < token.size() && token[end] == token[end - 1] + 1) ++end;
-    copy(static_cast<std::int64_t>(begin), token[begin], static_cast<std::int64_t>(end - begin));
-    begin = end;
-  }
-}
-
 /// A view of [rows, width] at the front of `memory`, which grows when it is too small.
 template <class T, class D>
 View<T, D> reserved(Tensor<T, D>& memory, std::int64_t rows, std::int64_t width) {
@@ -79,10 +68,7 @@ template <class T, class D>
 View<const T, D> RowBuffer<T, D>::gather(View<const T, D> hidden, std::span<const std::int64_t> token) {
   const std::int64_t width = hidden[1];
   const View<T, D> out = detail::reserved(rows_, static_cast<std::int64_t>(token.size()), width);
-  detail::each_token_run(token, [&](std::int64_t row, std::int64_t first, std::int64_t count) {
-    Memory<D>::copy(out.data() + row * width, hidden.data() + first * width,
-                    static_cast<std::size_t>(count * width) * sizeof(T));
-  });
+  take_rows<T, D>(hidden, token, out);
   return out;
 }
 
@@ -97,7 +83,7 @@ View<const T, D> RowBuffer<T, D>::scatter(View<const T, D> row_gradient, std::sp
   const std::int64_t width = row_gradient[1];
   const View<T, D> out = detail::reserved(hidden_gradient_, tokens, width);
   Memory<D>::fill_zero(out.data(), static_cast<std::size_t>(tokens * width) * sizeof(T));
-  detail::each_token_run(token, [&](std::int64_t row, std::int64_t first, std::int64_t count) {
+  each_row_run(token, [&](std::int64_t row, std::int64_t first, std::int64_t count) {
     Memory<D>::copy(out.data() + first * width, row_gradient.data() + row * width,
                     static_cast<std::size_t>(count * width) * sizeof(T));
   });
