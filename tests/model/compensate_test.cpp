@@ -71,8 +71,8 @@ double largest_eigenvalues(Matrix g, std::int64_t count) {
 
 /// W - codes - s B A of a student's map.
 Matrix remaining(const Linear<Cpu, double>& original, const Linear<Cpu, double>& map) {
-  Matrix e = rows_of(original.weight->value);
-  const Matrix codes = rows_of(map.packed->decode_all()), a = rows_of(map.lora->a.value),
+  Matrix e = rows_of(original.weight()->value);
+  const Matrix codes = rows_of(map.packed()->decode_all()), a = rows_of(map.lora->a.value),
                b = rows_of(map.lora->b.value);
   for (std::size_t i = 0; i < e.size(); ++i)
     for (std::size_t j = 0; j < e[i].size(); ++j) {
@@ -108,8 +108,8 @@ TEST_CASE("Compensating factors are the best approximation of their rank for the
   for (std::size_t i = 0; i < student.linears().size(); i += 3) {  // q, o, up and others
     const Linear<Cpu, double>&from = *original.linears()[i], &map = *student.linears()[i];
     CAPTURE(map.path);
-    Matrix error = rows_of(from.weight->value);
-    const Matrix codes = rows_of(map.packed->decode_all()), x = rows_of(inputs.seen.at(map.path));
+    Matrix error = rows_of(from.weight()->value);
+    const Matrix codes = rows_of(map.packed()->decode_all()), x = rows_of(inputs.seen.at(map.path));
     for (std::size_t k = 0; k < error.size(); ++k)
       for (std::size_t j = 0; j < error[k].size(); ++j) error[k][j] -= codes[k][j];
     const Matrix output = product(error, x);  // [out, N]
@@ -136,7 +136,7 @@ TEST_CASE("Factors of full rank undo a rounding altogether", "[model][quant]") {
     if (map.lora == nullptr) continue;
     CAPTURE(map.path);
     const double left = energy(remaining(*original.linears()[i], map));
-    CHECK(left < 1e-12 * energy(rows_of(original.linears()[i]->weight->value)));
+    CHECK(left < 1e-12 * energy(rows_of(original.linears()[i]->weight()->value)));
   }
 }
 

@@ -45,7 +45,7 @@ void orthonormalise(Tensor<T, D>& q) {
 /// The values of a map's weight, decoded where it is packed.
 template <class D, class T>
 Tensor<T, D> weight_values(const Linear<D, T>& l) {
-  return l.packed != nullptr ? l.packed->decode_all() : l.weight->value.clone();
+  return l.packed() != nullptr ? l.packed()->decode_all() : l.weight()->value.clone();
 }
 
 /// Finds the factors of each map as the original model's inputs pass by.
@@ -54,7 +54,7 @@ class RoundingCompensator final : public LinearObserver<D, T> {
  public:
   RoundingCompensator(Decoder<D, T>& student, const CompensateSettings& settings) : settings_(settings) {
     for (Linear<D, T>* l : student.linears())
-      if (l->lora != nullptr && l->packed != nullptr && l->quantized == nullptr) maps_.emplace(l->path, l);
+      if (l->lora != nullptr && l->state() == LinearState::packed) maps_.emplace(l->path, l);
   }
   bool empty() const { return maps_.empty(); }
   const CompensateReport& report() const { return report_; }
@@ -67,7 +67,7 @@ class RoundingCompensator final : public LinearObserver<D, T> {
                          map.out, ", ", map.in, "] and [", original.out, ", ", original.in, "] in the original");
     Tensor<T, D> error = weight_values(original);
     const double scale = energy(error, x);
-    const Tensor<T, D> codes = map.packed->decode_all();
+    const Tensor<T, D> codes = map.packed()->decode_all();
     K::axpy(error.count(), T(-1), codes.data(), error.data());
     const Tensor<T, D> basis = subspace(error, x, map.lora->rank);
     set_factors(*map.lora, error, basis);
