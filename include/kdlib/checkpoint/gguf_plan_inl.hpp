@@ -55,15 +55,15 @@ inline void plan_gguf(LoadPlan& plan, const GgufFile& file, PlanBuilder& builder
   }
   if (file.find_tensor("rope_freqs.weight") != nullptr)
     builder.ignore("rope_freqs.weight", "read with the metadata: divisors of the rotary frequencies");
-  builder.each_left(
-      file.tensors(), [](const GgufTensor& t) -> const std::string& { return t.name; },
-      [&](const GgufTensor& t) {
-        if (std::string reason = harmless_tensor(t.name, static_cast<std::size_t>(t.shape.rank())); !reason.empty())
-          return builder.ignore(t.name, std::move(reason));
-        builder.problem(LoadProblemKind::surplus, file.path(), ": tensor ", t.text(),
-                        " has no place in the model that the metadata describe. Running without it would give other "
-                        "logits; remove the tensor if they are meant");
-      });
+  for (const GgufTensor& t :
+       builder.left(file.tensors(), [](const GgufTensor& x) -> const std::string& { return x.name; })) {
+    std::string reason = harmless_tensor(t.name, static_cast<std::size_t>(t.shape.rank()));
+    if (!reason.empty()) builder.ignore(t.name, std::move(reason));
+    else
+      builder.problem(LoadProblemKind::surplus, file.path(), ": tensor ", t.text(),
+                      " has no place in the model that the metadata describe. Running without it would give other "
+                      "logits; remove the tensor if they are meant");
+  }
 }
 
 }  // namespace detail

@@ -182,8 +182,8 @@ inline void plan_surplus(PlanBuilder& builder, const LoadPlan& plan, const Tenso
   if (of_layer && layer >= plan.config.layers)
     return builder.problem(LoadProblemKind::surplus, join_path(plan.path, "config.json"), ": num_hidden_layers is ",
                            plan.config.layers, ", but the files hold layer ", layer, ": tensor \"", t.name, "\"");
-  builder.problem(LoadProblemKind::surplus, plan.path, ": tensor \"", t.name, "\" ", extents_text(t),
-                  " has no place in the model that config.json describes. "
+  builder.problem(LoadProblemKind::surplus, plan.path, ": tensor \"", t.name,
+                  "\" has no place in the model that config.json describes. "
                   "Correct the keys for biases, norms or experts "
                   "there, or remove the tensor");
 }
@@ -203,9 +203,9 @@ inline void plan_directory(LoadPlan& plan, const SafetensorsDirectory& files, Pl
     else if (!plan.packed || table || !slot.packable || !plan_packed(builder, w, files, *plan.packed))
       plan_dense(builder, w, files, slot.name == "model.embed_tokens.weight" ? embedding_name : slot.name);
   }
-  builder.each_left(
-      files.tensors(), [](const TensorInfo* t) -> const std::string& { return t->name; },
-      [&](const TensorInfo* t) { plan_surplus(builder, plan, *t); });
+  for (const TensorInfo* t :
+       builder.left(files.tensors(), [](const TensorInfo* x) -> const std::string& { return x->name; }))
+    plan_surplus(builder, plan, *t);
   plan.notes.insert(plan.notes.end(), files.warnings().begin(), files.warnings().end());
 }
 

@@ -95,12 +95,14 @@ class PlanBuilder {
     taken_.push_back(name);
     plan_.ignored.push_back({std::move(name), std::move(reason)});
   }
-  /// Calls f(name) for every name of `names` that nothing took.
-  template <class Tensors, class NameOf, class F>
-  void each_left(const Tensors& tensors, NameOf&& name_of, F&& f) {
+  /// The tensors that nothing took.
+  template <class Tensors, class NameOf>
+  auto left(const Tensors& tensors, NameOf&& name_of) {
     std::sort(taken_.begin(), taken_.end());
+    std::vector<std::decay_t<decltype(*std::begin(tensors))>> rest;
     for (const auto& t : tensors)
-      if (!std::binary_search(taken_.begin(), taken_.end(), name_of(t))) f(t);
+      if (!std::binary_search(taken_.begin(), taken_.end(), name_of(t))) rest.push_back(t);
+    return rest;
   }
   void finish() {
     std::stable_sort(plan_.problems.begin(), plan_.problems.end(),

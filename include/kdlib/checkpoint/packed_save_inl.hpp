@@ -227,7 +227,7 @@ std::string plain_dtype(const std::vector<SavedTensor<D, T>>& tensors, const std
   return "float32";
 }
 
-/// True where decoding `blocks` gives the values of `t` bit for bit.
+/// True where decoding `blocks` gives the values of `t`; zeros of either sign are equal.
 template <class D, class T>
 bool same_values(const SavedTensor<D, T>& t, GgufType type, std::span<const std::byte> blocks) {
   const auto row_bytes = static_cast<std::int64_t>(blocks.size()) / t.shape[0];
@@ -238,7 +238,7 @@ bool same_values(const SavedTensor<D, T>& t, GgufType type, std::span<const std:
     if (!same) return;
     decoded.resize(count);
     decode_elements(type, blocks.data() + row * row_bytes, decoded.data(), count);
-    same = std::memcmp(decoded.data(), values, count * sizeof(T)) == 0;
+    same = std::equal(decoded.begin(), decoded.end(), values);  // NaN: no
     row += static_cast<std::int64_t>(count) / t.shape[1];
   });
   return same;
