@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kdlib/checkpoint/load_plan.hpp"
+#include "kdlib/core/stop.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/quant/gguf_blocks.hpp"
 
@@ -78,6 +79,8 @@ class PlanBuilder {
     try {
       f();
       return true;
+    } catch (const StopRequested&) {
+      throw;
     } catch (const Error& error) {
       std::string text = error.what();
       constexpr std::string_view prefix = "[decoder] ";
