@@ -22,7 +22,8 @@ struct PackedSaveSettings {
       std::int64_t{5} << 30;  // a file above this is split, with an index; the tensors of one weight stay together
   /// Tables (embedding, head) that stand in blocks in the file the model came from (Q8_0, Q4_K, ...) and have the same
   /// values still: true writes these blocks as they are (docs/formats.md, kdlib_stored), which transformers does not
-  /// read; false writes numbers. Empty: true in the form of kdlib, which transformers does not read anyway.
+  /// read; false writes numbers. Empty: true in the form of kdlib, which transformers does not read anyway, without
+  /// dtype.
   std::optional<bool> stored_tables{};
   /// An adapter beside the codes is left out: what is written is the base that the adapter belongs to. Else such a
   /// model is refused.

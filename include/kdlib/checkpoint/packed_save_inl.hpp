@@ -356,7 +356,7 @@ PackedSaveReport save_packed(Decoder<D, T>& model, const std::string& directory,
                      [](const auto& t) { return dynamic_cast<const CodedMatrix<T, D>*>(t.packed) != nullptr; }),
       tensors.end());
   model.refresh_codes();
-  if (settings.stored_tables.value_or(report.form == PackedForm::kdlib))
+  if (settings.stored_tables.value_or(report.form == PackedForm::kdlib && settings.dtype.empty()))
     report.stored = detail::find_stored_tables(model, tensors);
   report.dtype = detail::plain_dtype(tensors, settings.dtype, config.dtype);
   report.matrices = static_cast<std::int64_t>(coded.size());

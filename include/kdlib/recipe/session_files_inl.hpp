@@ -18,8 +18,8 @@ template <class D, class T>
 std::string Session<D, T>::write_codes(const char* name, bool base) {
   const PackedSaveReport report = save_packed(*student_, path(name), {.without_adapter = base});
   write_tokenizer(name);
-  return concat("in the form of ", packed_form_name(report.form), ", ", detail::mebibytes_text(report.bytes),
-                " MiB, the rest in ", report.dtype);
+  return concat("in the form of ", packed_form_name(report.form), ", ", detail::mebibytes_text(report.bytes), " MiB, ",
+                report.stored > 0 ? "tables in the blocks of their file, " : "", "the rest in ", report.dtype);
 }
 
 /// The rounded student without its adapter: frozen, so it is there from the first step on, also for the adapters of
