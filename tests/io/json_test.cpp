@@ -282,4 +282,7 @@ TEST_CASE("invalid UTF-8 is found where it begins", "[io][utf8]") {
 TEST_CASE("names from files are shown without control bytes and at bounded length", "[io][utf8]") {
   CHECK(printable("a\n\xFF\xC3\xA9") == "a\\x0A\\xFF\xC3\xA9");
   CHECK(printable(std::string(100'000, 'x')).size() < 100);
+  CHECK(printable("\x1B[31m\x7F\xC2\x9B\xE2\x80\xAE\xE2\x81\xA6\xE2\x80\xA9") ==
+        "\\x1B[31m\\x7F\\xC2\\x9B\\xE2\\x80\\xAE\\xE2\\x81\\xA6\xE2\x80\xA9");
+  CHECK(printable(std::string(300, 'x'), std::string_view::npos).size() == 300);
 }

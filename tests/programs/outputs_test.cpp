@@ -109,7 +109,10 @@ TEST_CASE("a program whose stdout is lost does not end with 0", "[programs]") {
   CHECK(status_without_stdout("inspect", model() + " --json") == 1);
   CHECK(status_without_stdout("convert", "--model " + model() + " --to hf --out " + (dir / "o")) == 1);
   CHECK(status_without_stdout("convert", "--model " + model() + " --to hf --dry-run --out " + (dir / "o")) == 1);
-  CHECK(status_without_stdout("generate", "--model " + model() + " --prompts " + (dir / "in.jsonl")) == 1);
+  write_file_atomically(dir / "prompts.jsonl", "{\"prompt_ids\":[1,5,9]}\n");
+  const std::string generate = "--model " + model() + " --max-new-tokens 2 --prompts " + (dir / "prompts.jsonl");
+  CHECK(run_program("generate", generate).status == 0);
+  CHECK(status_without_stdout("generate", generate) == 1);
   for (const char* name : {"inspect", "convert", "generate", "score", "evaluate", "tokenize", "sweep"}) {
     CAPTURE(name);
     CHECK(status_without_stdout(name, "--help") == 1);
