@@ -222,6 +222,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/events.hpp
   include/kdlib/recipe/loss_expression.hpp
   include/kdlib/recipe/loss_expression_inl.hpp
+  include/kdlib/recipe/inputs.hpp
+  include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/machines.hpp
   include/kdlib/recipe/machines_inl.hpp
   include/kdlib/recipe/model_cost.hpp
@@ -236,6 +238,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/result_inl.hpp
   include/kdlib/recipe/run_folder.hpp
   include/kdlib/recipe/run_folder_inl.hpp
+  include/kdlib/recipe/run_place.hpp
+  include/kdlib/recipe/run_place_inl.hpp
   include/kdlib/recipe/session.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
@@ -358,6 +362,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/model_folders_inl.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
+  include/kdlib/tools/process_start.hpp
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/report.hpp

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "kdlib/io/atomic_file.hpp"
-#include "kdlib/recipe/run_folder.hpp"
+#include "kdlib/recipe/run_place.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
@@ -126,12 +126,19 @@ TEST_CASE("words of enumerations are read and written, and others are refused wi
 
 TEST_CASE("a library call refuses what a command line would", "[recipe]") {
   RecipeSettings s;
-  CHECK_THROWS_WITH(check_recipe(s), contains("no teacher"));
-  s.models.teacher = "t";
   CHECK_NOTHROW(check_recipe(s));
+  CHECK_THROWS_WITH(check_run_place(s), contains("no teacher"));
+  s.models.teacher = "t";
   s.output.folder = "";
-  CHECK_THROWS_WITH(check_recipe(s), contains("--out is empty"));
+  CHECK_THROWS_WITH(check_run_place(s), contains("--out is empty"));
   s.output.folder = "o";
+  s.text.prompts.path = "a\xff";
+  CHECK_THROWS_WITH(check_recipe(s), contains("--prompts") && contains("UTF-8"));
+  s.text.prompts.path = "a\xc3\xa4";
+  CHECK_NOTHROW(check_recipe(s));
+  s.student.adapter.rank = 65536;
+  CHECK_THROWS_WITH(check_recipe(s), contains("--lora-rank is 65536"));
+  s.student.adapter.rank = 4;
   s.student.merge = true;
   s.student.rounded = false;
   CHECK_THROWS_WITH(check_recipe(s), contains("--merge belongs"));

@@ -26,6 +26,11 @@ CpuLevel cpu_level();
 /// Lowers the level, for tests and comparisons; a level that the CPU lacks is refused with BackendError.
 void set_cpu_level(CpuLevel level);
 const char* cpu_level_name(CpuLevel level);
+namespace detail {
+/// Kernels<Cpu, T>::take_buffers().
+void take_blas_buffers();
+}  // namespace detail
+
 /// The matrix library behind gemm: "cblas (OpenBLAS 0.3.21 ...)" or "Eigen 3.4.0". Bit-equal runs need the same text.
 const char* cpu_blas_name();
 
@@ -213,6 +218,8 @@ requires(std::is_same_v<T, float> || std::is_same_v<T, double>) struct Kernels<C
                                                                                          detail::CpuAttention<T>,
                                                                                          detail::CpuExperts<T>,
                                                                                          detail::CpuPacked<T> {
+  /// Tries once whether the matrix library gets its memory for every thread, and lets it take it. BackendError.
+  static void take_buffers() { detail::take_blas_buffers(); }
   /// What bit-equal runs need to be the same besides thread count and program: matrix library and vector level.
   static std::string environment() { return std::string(cpu_blas_name()) + ", " + cpu_level_name(cpu_level()); }
 };

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -97,7 +98,12 @@ class ThreadPool {
     while (static_cast<int>(workers_.size()) < needed) {
       const int index = static_cast<int>(workers_.size()) + 1;
       const std::uint64_t seen = generation_;
-      workers_.emplace_back([this, index, seen] { work(index, seen); });
+      try {
+        workers_.emplace_back([this, index, seen] { work(index, seen); });
+      } catch (const std::system_error&) {
+        fail<Error>("[threads] cannot start ", needed + 1, " threads, ", workers_.size() + 1,
+                    " run: limit of processes or memory; use a smaller --threads (set_thread_count)");
+      }
     }
   }
 

@@ -79,6 +79,8 @@ inline const char* io_advice(int code) {
       return "; its symbolic links lead in a circle: remove them or choose another path";
     case EBUSY:
       return "; it is in use, perhaps as a mount point: choose another path";
+    case EFBIG:
+      return "; the file system or a limit (ulimit -f) allows no larger file";
     case ENXIO:
       return "; nothing reads from it: choose another path";
     case EMFILE:

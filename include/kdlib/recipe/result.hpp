@@ -4,6 +4,7 @@
 #define KDLIB_RECIPE_RESULT_HPP
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +54,9 @@ struct RecipeResult {
 std::string result_json(const RecipeResult& result);
 /// Reads what result_json wrote. FormatError names the file and the key.
 RecipeResult read_result_json(const std::string& path);
+/// The same for a file that can be made again: empty, with the reason in `damage`, where it cannot be read or has not
+/// `rows` rows or more.
+std::optional<RecipeResult> read_whole_result(const std::string& path, std::size_t rows, std::string& damage);
 
 /// The final table as plain text, aligned, with one line that says how much of the divergence is gone.
 std::string result_table(const RecipeResult& result);

@@ -166,6 +166,19 @@ inline RecipeResult read_result_json(const std::string& path) {
   return result;
 }
 
+inline std::optional<RecipeResult> read_whole_result(const std::string& path, std::size_t rows, std::string& damage) {
+  try {
+    RecipeResult result = read_result_json(path);
+    if (result.rows.size() >= rows) return result;
+    damage = concat(path, " has ", result.rows.size(), " models, ", rows, " or more are needed");
+  } catch (const FormatError& error) {
+    damage = error.what();
+  } catch (const IoError& error) {
+    damage = error.what();
+  }
+  return std::nullopt;
+}
+
 inline std::string result_table(const RecipeResult& result) {
   const std::vector<std::vector<std::string>> lines = evaluation_table(result);
   std::vector<std::size_t> widths(lines[0].size(), 0);

@@ -19,10 +19,11 @@ class FolderLock {
   FolderLock() = default;
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
-  ~FolderLock();
+  ~FolderLock() { release(); }
 
   /// IoError: the folder is not there, or someone holds it.
   void take(const std::string& folder);
+  void release();
 
  private:
   int fd_ = -1;
@@ -32,6 +33,9 @@ class FolderLock {
 std::string run_config_text(const std::vector<DescribedSetting>& settings);
 /// The settings of a config.yaml of that form. FormatError names the line that is not.
 std::vector<DescribedSetting> read_run_config(const std::string& path);
+
+/// The names below its folder that a run writes, replaces and, with RecipeResume::no, removes.
+const std::vector<std::string>& run_names();
 
 /// The folder of one run.
 class RunFolder {
@@ -46,9 +50,14 @@ class RunFolder {
   /// may differ.
   void check_same(const std::vector<DescribedSetting>& settings) const;
 
-  /// Makes the folder, locks it, clears what killed processes left, with `start_over` also what an earlier run wrote,
-  /// and writes config.yaml where there is none.
+  /// Makes the folder, locks it and clears what killed processes left of the run's own files. With `start_over`, what
+  /// an earlier run wrote is removed and its config.yaml replaced; else config.yaml is written where there is none. The
+  /// folder must have passed check_run_place.
   void prepare(const std::vector<DescribedSetting>& settings, bool start_over);
+  /// Lets another session have the folder.
+  void release() { lock_.release(); }
+  /// The names of an earlier run's files and folders that are there.
+  std::vector<std::string> earlier_files() const;
 
  private:
   std::string path_;

@@ -5,7 +5,12 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/recipe/run_folder.hpp"
@@ -90,19 +95,41 @@ class YamlValueReader {
   std::size_t at_ = 0;
 };
 
-/// Removes what killed processes left of files that were not complete. Only under the lock of the folder.
-inline void remove_temporary_files(const std::string& folder) {
+/// True when something has this name, a link to nothing included.
+inline bool name_is_taken(const std::string& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0;
+}
+
+/// Removes what killed processes left of a run's own files: temporary files of the folder's own names, and those in its
+/// own folders. Links are not followed, and nothing else is touched. Only under the lock of the folder.
+inline void remove_own_temporaries(const std::string& folder) {
   for (const std::string& name : list_directory(folder)) {
+    const bool own = std::any_of(run_names().begin(), run_names().end(),
+                                 [&](const std::string& known) { return name.rfind(known + ".tmp-", 0) == 0; });
     const std::string path = join_path(folder, name);
-    if (is_directory(path)) remove_temporary_files(path);
-    else if (name.find(".tmp-") != std::string::npos) remove_tree(path);
+    struct stat status {};
+    if (own && pid_of_temporary(name) > 0 && ::lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode))
+      remove_tree(path);
+  }
+  for (const std::string& name : run_names()) {
+    const std::string path = join_path(folder, name);
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) remove_stale_temporaries_below(path);
   }
 }
 
 }  // namespace detail
 
-inline FolderLock::~FolderLock() {
-  if (fd_ >= 0) ::close(fd_);
+inline const std::vector<std::string>& run_names() {
+  static const std::vector<std::string> names{
+      "result.json", "report.html",     "before.json", "metrics.jsonl", "checkpoints", "best",        "text",
+      "adapter",     "validation_text", "model",       "base",          "packed",      "inputs.json", "config.yaml"};
+  return names;
+}
+
+inline void FolderLock::release() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
 inline void FolderLock::take(const std::string& folder) {
@@ -160,15 +187,22 @@ inline void RunFolder::check_same(const std::vector<DescribedSetting>& settings)
   }
 }
 
+inline std::vector<std::string> RunFolder::earlier_files() const {
+  std::vector<std::string> found;
+  for (const std::string& name : run_names())
+    if (detail::name_is_taken(file(name.c_str()))) found.push_back(name);
+  return found;
+}
+
 inline void RunFolder::prepare(const std::vector<DescribedSetting>& settings, bool start_over) {
   make_directories(path_);
   lock_.take(path_);
-  detail::remove_temporary_files(path_);
+  detail::remove_own_temporaries(path_);
   if (start_over)
-    for (const char* name : {"result.json", "report.html", "before.json", "config.yaml", "metrics.jsonl", "checkpoints",
-                             "best", "text", "validation_text", "adapter", "model", "base", "packed"})
-      remove_tree(file(name));
-  if (!has("config.yaml")) write_file_atomically(file("config.yaml"), run_config_text(settings));
+    for (const std::string& name : run_names())
+      if (name != "config.yaml") remove_tree(file(name.c_str()));
+  // Replaced, never missing: the folder stays recognisable as a run's.
+  if (start_over || !has("config.yaml")) write_file_atomically(file("config.yaml"), run_config_text(settings));
 }
 
 KDLIB_NAMESPACE_END

@@ -24,9 +24,11 @@
 #include "kdlib/optim/adamw.hpp"
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/recipe/events.hpp"
+#include "kdlib/recipe/inputs.hpp"
 #include "kdlib/recipe/objective.hpp"
 #include "kdlib/recipe/plan.hpp"
 #include "kdlib/recipe/run_folder.hpp"
+#include "kdlib/recipe/run_place.hpp"
 #include "kdlib/recipe/text.hpp"
 #include "kdlib/teacher/live.hpp"
 #include "kdlib/teacher/remembered.hpp"
@@ -89,6 +91,7 @@ class Session final : private RunHooks {
   const RecipeSettings& settings() const { return s_; }
   /// What was trained; nullptr before it is loaded and where an earlier run had finished.
   Model* student() { return student_ ? &*student_ : nullptr; }
+  Model* teacher() { return teacher_ ? &*teacher_ : nullptr; }
   /// The text it is measured on; empty where an earlier run had finished.
   const TokenBatch& held_out() const { return held_out_; }
   /// "threads 2, device cpu, ...": what decides the last bits.
@@ -104,6 +107,7 @@ class Session final : private RunHooks {
 
   SessionOutcome run_phases();
   bool finished_before(SessionOutcome& outcome);
+  void prepare_folder();
   void load();
   void load_models(std::optional<Tokenizer>& tokenizer);
   void prepare_student();
@@ -137,6 +141,7 @@ class Session final : private RunHooks {
   SessionEvents& events_;
   RunFolder folder_;
   Measurement measurement_;
+  SettingsList inputs_;  // content hashes, by option
   std::atomic<bool> stop_{false};
   mutable std::mutex status_mutex_;
   SessionStatus status_;
@@ -148,6 +153,7 @@ class Session final : private RunHooks {
   RecipeResult before_;
   std::optional<EvaluationRow> last_;  // newest evaluation and its step
   std::int64_t last_step_ = -1;
+  bool ran_ = false;
   std::string rounded_, packed_;  // the format; the form of the files that hold it, empty where none do
   bool shares_weights_ = false;
 };

@@ -4,6 +4,10 @@
 #ifndef KDLIB_RECIPE_SESSION_INL_HPP
 #define KDLIB_RECIPE_SESSION_INL_HPP
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include "kdlib/recipe/session.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -25,6 +29,28 @@ inline std::string trained_text(const RecipeStudent& s) {
 
 inline std::string mebibytes_text(std::int64_t bytes) {
   return number_text("%.1f", static_cast<double>(bytes) / 1048576.0);
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// "model.layers.1.self_attn.q_proj.weight [0, 0..63] holds NaN" for the first weight of a linear map that is not
+/// finite; empty where all are. Columns by groups of 64.
+template <class D, class T>
+std::string first_not_finite(const Decoder<D, T>& model) {
+  for (const Linear<D, T>* l : model.linears()) {
+    if (l->weight == nullptr && l->packed == nullptr) continue;
+    const Tensor<T, D> weight = l->packed != nullptr ? l->packed->decode_all() : l->weight->value;
+    const std::int64_t columns = weight[1];
+    for (std::int64_t i = 0; i < weight.count(); ++i) {
+      if (std::isfinite(static_cast<double>(weight.data()[i]))) continue;
+      const std::int64_t column = i % columns / 64 * 64;
+      return concat(l->path, ".weight [", i / columns, ", ", column, "..", std::min(column + 64, columns) - 1,
+                    "] holds ", std::isnan(static_cast<double>(weight.data()[i])) ? "NaN" : "an infinity");
+    }
+  }
+  return "";
 }
 
 }  // namespace detail
@@ -60,7 +86,7 @@ void Session<D, T>::note(const std::string& text) {
 
 template <class D, class T>
 SessionOutcome Session<D, T>::run() {
-  require<Error>(status().phase == SessionPhase::waiting, "[Session] run() was called before: make another session");
+  require<Error>(!std::exchange(ran_, true), "[Session] run() was called before: make another session");
   const StopScope scope(&stop_);
   SessionOutcome outcome;
   try {
@@ -73,10 +99,12 @@ SessionOutcome Session<D, T>::run() {
              : "stopped before the first step; the same command starts again");
   } catch (...) {
     const StopScope shield(nullptr);
+    folder_.release();
     enter(SessionPhase::failed);
     throw;
   }
   const StopScope shield(nullptr);
+  folder_.release();
   enter(outcome.stopped ? SessionPhase::stopped : SessionPhase::finished);
   return outcome;
 }
@@ -85,9 +113,12 @@ template <class D, class T>
 SessionOutcome Session<D, T>::run_phases() {
   SessionOutcome outcome;
   enter(SessionPhase::checking);
+  check_run_place(s_);
+  if constexpr (requires { Kernels<D, T>::take_buffers(); }) Kernels<D, T>::take_buffers();
+  inputs_ = input_hashes(s_);
   if (finished_before(outcome)) return outcome;
   load();
-  folder_.prepare(describe(s_), s_.output.resume == RecipeResume::no);  // after loading: a wrong path leaves nothing
+  prepare_folder();  // after loading: a wrong path leaves nothing behind and removes nothing
   measure_before();
   write_base();
   const RunResult run = train();
@@ -103,13 +134,31 @@ SessionOutcome Session<D, T>::run_phases() {
   return outcome;
 }
 
+template <class D, class T>
+void Session<D, T>::prepare_folder() {
+  const bool start_over = s_.output.resume == RecipeResume::no;
+  std::string names;
+  if (start_over)
+    for (const std::string& name : folder_.earlier_files()) names += (names.empty() ? "" : ", ") + name;
+  if (!names.empty()) note(concat("--resume no removes what an earlier run left in ", folder_.path(), ": ", names));
+  folder_.prepare(describe(s_), start_over);
+  if (!folder_.has("inputs.json")) write_file_atomically(path("inputs.json"), inputs_text(inputs_));
+}
+
 /// Answers true, with the result, where the folder holds a finished run of these settings.
 template <class D, class T>
 bool Session<D, T>::finished_before(SessionOutcome& outcome) {
   if (s_.output.resume == RecipeResume::no || !folder_.has("config.yaml")) return false;
   folder_.check_same(describe(s_));
+  if (folder_.has("inputs.json")) check_same_inputs(path("inputs.json"), inputs_, s_);
   if (!folder_.has("result.json")) return false;
-  outcome.result = read_result_json(path("result.json"));
+  std::string damage;
+  std::optional<RecipeResult> result = read_whole_result(path("result.json"), 3, damage);
+  if (!result) {
+    note(concat(damage, ": it is made again from the last checkpoint"));
+    return false;
+  }
+  outcome.result = std::move(*result);
   outcome.finished = outcome.was_finished = true;
   outcome.step = outcome.result.steps;
   note(concat("this run is finished: ", folder_.path(), " (--resume no starts it over)"));

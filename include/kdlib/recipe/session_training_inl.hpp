@@ -60,21 +60,28 @@ void Session<D, T>::measure_before() {
   enter(SessionPhase::measuring);
   held_out_ = text_->validation();
   held_out_teacher_.emplace(*teacher_);
-  if (folder_.has("before.json")) {
-    before_ = read_result_json(path("before.json"));
-    return;
+  const auto shown = text_->shown_prompts(3);
+  const bool again = folder_.has("before.json");
+  if (again) {
+    std::string damage;
+    std::optional<RecipeResult> before = read_whole_result(path("before.json"), 2, damage);
+    if (before && before->samples.size() == shown.size()) {
+      before_ = std::move(*before);
+      return;
+    }
+    note(concat(before ? concat(path("before.json"), " has other samples") : damage, ": it is made again"));
   }
   const char* name = s_.student.rounded ? "rounded" : "student before";
   note("measuring the student before training");
   before_.objective = objective_text(s_.objective);
   before_.rows = {measure_teacher(), measure(name, *student_)};
   add_token_maps(before_, name);
-  const auto shown = text_->shown_prompts(3);
   const std::vector<std::string> by_teacher = text_->answers(*teacher_, shown),
                                  by_student = text_->answers(*student_, shown);
   for (std::size_t i = 0; i < shown.size(); ++i)
     before_.samples.push_back({shown[i].text, {{"teacher", by_teacher[i]}, {name, by_student[i]}}});
   save_before();
+  if (again && original_ && folder_.has("checkpoints")) compensate();  // a row that a run which goes on has not
 }
 
 /// Starts the adapter where it undoes most of the rounding, and measures that as a row of its own.
@@ -152,6 +159,7 @@ RunSettings Session<D, T>::run_settings() {
   run.replay_routing = s_.text.replay_routing;
   for (const DescribedSetting& setting : describe(s_))
     if (!free_recipe_setting(setting.key)) run.settings.emplace_back("--" + setting.key, setting.text());
+  for (const auto& [name, hash] : inputs_) run.settings.emplace_back("content of --" + name, hash);
   run.hooks = this;
   run.stop = &stop_;
   return run;

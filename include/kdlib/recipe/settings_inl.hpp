@@ -5,6 +5,7 @@
 
 #include <charconv>
 
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/recipe/settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -224,8 +225,14 @@ inline void check_recipe(const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
   const RecipeText& text = s.text;
   const bool lora = student.trains == RecipeTrains::lora;
-  require<ConfigError>(!s.models.teacher.empty(), "[distil] no teacher is named; --teacher is needed");
-  require<ConfigError>(!s.output.folder.empty(), "[distil] --out is empty; it must name a folder");
+  for (const DescribedSetting& setting : describe(s))
+    for (const std::string& value : setting.values) {
+      const std::size_t at = find_invalid_utf8(value);
+      require<ConfigError>(at == std::string_view::npos, "[distil] --", setting.key, " ", printable(value),
+                           " is not UTF-8 at byte ", at, ", which no file of a run can hold: rename it");
+    }
+  require<ConfigError>(!student.adapts() || (student.adapter.rank >= 1 && student.adapter.rank <= 65535),
+                       "[distil] --lora-rank is ", student.adapter.rank, "; it must be from 1 to 65535");
   if (student.rounded) check_quantize_settings(student.rounding());
   require<ConfigError>(
       (student.trains != RecipeTrains::qat_lora && student.trains != RecipeTrains::scales) || student.rounded,

@@ -8,6 +8,7 @@
 #include "kdlib/tools/distil_console.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "kdlib/tools/distil_report.hpp"
+#include "kdlib/tools/process_start.hpp"
 #include "kdlib/tools/session_types.hpp"
 #include "kdlib/tools/stop_signals.hpp"
 

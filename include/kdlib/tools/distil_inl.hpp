@@ -57,6 +57,7 @@ void print_plan(DistilCommand& command) {
 
 template <class... Types>
 int run_distil(int argc, const char* const* argv) {
+  start_process();
   DistilCommand command;
   command.parse(argc, argv);
   if (command.threads() > 0) set_thread_count(command.threads());

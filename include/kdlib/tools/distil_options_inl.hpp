@@ -225,7 +225,7 @@ inline void DistilCommand::parse(int argc, const char* const* argv) {
   words_to_settings();
   check();
   record();
-  if (!settings_.models.teacher.empty()) check_recipe(settings_);
+  check_recipe(settings_);
 }
 
 inline void DistilCommand::words_to_settings() {

@@ -186,19 +186,25 @@ std::string PairRun<D, T>::random_prompts(std::uint32_t row, std::int64_t count)
 
 template <class D, class T>
 void PairRun<D, T>::make_random_models() {
-  make_directories(random_path(""));
-  if (s_.output.resume == RecipeResume::no) remove_tree(random_path("")), make_directories(random_path(""));
+  RecipeSettings place = s_;
+  place.models.teacher = random_path("teacher");
+  check_run_place(place);
   const std::string made = concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"), note = random_path("made_with");
+  require<ConfigError>(!path_exists(random_path("")) || path_exists(note), tag(), random_path(""),
+                       " was not made by this program: it is not used or removed; choose another --out");
+  make_directories(s_.output.folder);
+  if (s_.output.resume == RecipeResume::no) remove_tree(random_path(""));
   require<ConfigError>(!path_exists(note) || read_file(note) == made, tag(), random_path(""),
                        " holds models of another scale or seed; use another --out, or --resume no");
   {
     FolderLock lock;
     lock.take(s_.output.folder);
+    make_directories(random_path(""));
+    write_file_atomically(note, made);
     make_model("teacher", teacher_, s_.seed);
     make_model("student", student_, s_.seed + 1);
     if (s_.text.prompts.empty()) write_file_atomically(random_path("prompts.jsonl"), random_prompts(0, 64));
     if (s_.text.validation.empty()) write_file_atomically(random_path("validation.jsonl"), random_prompts(1, 8));
-    write_file_atomically(note, made);
   }
   s_.models.teacher = random_path("teacher");
   s_.models.student = random_path("student");
@@ -236,6 +242,7 @@ void PairRun<D, T>::check_written(Session<D, T>& session) const {
 
 template <class... Types>
 int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair) {
+  start_process();
   DistilCommand command({pair.program, pair.purpose, false}, pair.defaults);
   detail::PairWords words;
   command.options()

@@ -3,6 +3,8 @@
 #ifndef KDLIB_BACKEND_CPU_GEMM_INL_HPP
 #define KDLIB_BACKEND_CPU_GEMM_INL_HPP
 
+#include <sys/mman.h>
+
 #include <vector>
 
 #include "kdlib/backend/cpu/isa_inl.hpp"
@@ -30,6 +32,34 @@ inline void use_one_blas_thread() {
   (void)done;
 }
 
+/// What OpenBLAS maps for every thread that multiplies, in bytes of address space (its BUFFER_SIZE on x86 and a rest).
+inline constexpr std::size_t openblas_buffer_bytes = std::size_t{136} << 20;
+
+/// Tries once whether the buffers that OpenBLAS takes for each thread can be had, and lets it take them: where they
+/// cannot, OpenBLAS itself would wait for them for ever. BackendError says how much is needed.
+inline void take_blas_buffers() {
+  if (&openblas_set_num_threads == nullptr) return;
+  use_one_blas_thread();
+  const int threads = thread_count();
+  std::vector<void*> mapped;
+  while (static_cast<int>(mapped.size()) < threads) {
+    void* at = ::mmap(nullptr, openblas_buffer_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) break;
+    mapped.push_back(at);
+  }
+  for (void* at : mapped) ::munmap(at, openblas_buffer_bytes);
+  require<BackendError>(static_cast<int>(mapped.size()) == threads, "[gemm] OpenBLAS takes ",
+                        openblas_buffer_bytes >> 20, " MiB of address space for each of ", threads,
+                        " threads; there is room for ", mapped.size(),
+                        ": raise the limit of memory (ulimit -v), or use a smaller --threads");
+  constexpr int n = 192;  // large enough for the way through the buffers
+  const std::vector<float> x(static_cast<std::size_t>(n) * n, 1.0f);
+  parallel_parts(threads, [&](int, int) {
+    std::vector<float> y(x.size());
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1.0f, x.data(), n, x.data(), n, 0.0f, y.data(), n);
+  });
+}
+
 template <class T>
 void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
                   std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
@@ -41,6 +71,7 @@ void library_gemm(bool ta, bool tb, std::int64_t m, std::int64_t n, std::int64_t
 }
 #else
 inline void use_one_blas_thread() {}
+inline void take_blas_buffers() {}  // Eigen works in memory that it takes and gives back
 
 template <class A, class B, class C, class T>
 void eigen_product(const A& a, const B& b, C& c, T alpha, T beta) {

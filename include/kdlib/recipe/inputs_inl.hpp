@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of recipe/inputs.hpp.
+#ifndef KDLIB_RECIPE_INPUTS_INL_HPP
+#define KDLIB_RECIPE_INPUTS_INL_HPP
+
+#include "kdlib/core/stop.hpp"
+#include "kdlib/io/content_hash.hpp"
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/recipe/inputs.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline std::vector<std::pair<std::string, std::string>> recipe_inputs(const RecipeSettings& s) {
+  std::vector<std::pair<std::string, std::string>> out;
+  const auto add = [&out](const char* name, const std::string& path) {
+    if (!path.empty()) out.emplace_back(name, path);
+  };
+  add("teacher", s.models.teacher);
+  add("student", s.models.student);
+  add("teacher-adapter", s.models.teacher_adapter);
+  add("student-adapter", s.models.student_adapter);
+  add("prompts", s.text.prompts.path);
+  add("data", s.text.data.path);
+  add("validation", s.text.validation.path);
+  return out;
+}
+
+inline SettingsList input_hashes(const RecipeSettings& settings) {
+  SettingsList out;
+  for (const auto& [name, path] : recipe_inputs(settings)) {
+    check_stop();
+    try {
+      out.emplace_back(name, content_hash(path));
+    } catch (const IoError&) {
+      continue;  // loading fails, too, and knows what it needs
+    }
+  }
+  return out;
+}
+
+inline std::string inputs_text(const SettingsList& hashes) {
+  JsonWriter json(JsonStyle{2, NonFinite::refuse});
+  json.begin_object();
+  for (const auto& [name, hash] : hashes) json.member(name, hash);
+  return json.end_object().text();
+}
+
+inline void check_same_inputs(const std::string& path, const SettingsList& hashes, const RecipeSettings& settings) {
+  const Json before = Json::parse_file(path);
+  const auto paths = recipe_inputs(settings);
+  for (const auto& [name, hash] : hashes) {
+    const auto old = before.find(name);
+    if (!old || old->as_string() == hash) continue;
+    std::string input = name;
+    for (const auto& [key, where] : paths)
+      if (key == name) input += " " + where;
+    const bool model = name == "teacher" || name == "student";
+    fail<ConfigError>("[distil] --", input, " has other ", model ? "weights or files" : "text",
+                      " than when this run began (", path,
+                      "): restore it, use another --out, or start over with "
+                      "--resume no");
+  }
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
