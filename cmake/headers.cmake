@@ -239,6 +239,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/loss_expression.hpp
   include/kdlib/recipe/loss_expression_inl.hpp
+  include/kdlib/recipe/inputs.hpp
+  include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/machines.hpp
   include/kdlib/recipe/machines_inl.hpp
   include/kdlib/recipe/model_cost.hpp
