@@ -14,6 +14,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/elementwise_inl.hpp
   include/kdlib/backend/cpu/experts_inl.hpp
   include/kdlib/backend/cpu/gemm_inl.hpp
+  include/kdlib/backend/cpu/instances.hpp
   include/kdlib/backend/cpu/isa_inl.hpp
   include/kdlib/backend/cpu/rows.hpp
   include/kdlib/backend/cpu/rows_body_inl.hpp

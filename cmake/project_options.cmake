@@ -30,10 +30,18 @@ if(PROJECT_IS_TOP_LEVEL)
   if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
     find_program(KDLIB_CCACHE ccache)
     if(KDLIB_CCACHE)
-      set(CMAKE_CXX_COMPILER_LAUNCHER "${KDLIB_CCACHE}")
+      # Without these two ccache refuses translation units with a precompiled header.
+      set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros
+        "${KDLIB_CCACHE}")
     endif()
   endif()
 endif()
+
+# Precompiled headers of programs and tests: CMake's own prologue would make every header in them a system header, without
+# warnings, and ccache needs the preprocessor to name them.
+set(CMAKE_PCH_PROLOGUE "")
+set(kdlib_precompiled_flags $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-fpch-preprocess>
+  "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:Clang>>:SHELL:-Xclang -fno-pch-timestamp>")
 
 # yaml-cpp reads the programs' config files; its target changed its name in 0.8.
 add_library(kdlib_program_libraries INTERFACE)
