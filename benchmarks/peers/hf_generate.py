@@ -24,7 +24,14 @@ import common
 def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--model", default=common.DEFAULT_MODEL, help="GGUF file or Hugging Face directory")
-    a.add_argument("--prompts", default=os.path.join(common.ROOT, "examples", "data", "validation.jsonl"), help="lines {\"prompt\"} or {\"prompt_ids\"}")
+    a.add_argument(
+    "--prompts",
+    default=os.path.join(
+        common.ROOT,
+        "examples",
+        "data",
+        "validation.jsonl"),
+         help="lines {\"prompt\"} or {\"prompt_ids\"}")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     a.add_argument("--max-new-tokens", type=int, default=128)
@@ -46,7 +53,11 @@ def prompt_ids(a, count):
             elif "prompt" in record:
                 if tokenizer is None:
                     folder, name = os.path.split(os.path.abspath(a.model))
-                    tokenizer = AutoTokenizer.from_pretrained(a.model) if os.path.isdir(a.model) else AutoTokenizer.from_pretrained(folder, gguf_file=name)
+                    tokenizer = AutoTokenizer.from_pretrained(
+    a.model) if os.path.isdir(
+        a.model) else AutoTokenizer.from_pretrained(
+            folder,
+             gguf_file=name)
                 text = f"<|im_start|>user\n{record['prompt']}<|im_end|>\n<|im_start|>assistant\n"
                 rows.append(tokenizer(text, add_special_tokens=False).input_ids)
             if len(rows) == count:
@@ -78,7 +89,15 @@ def main():
     def write(batch, tokens):
         ids, mask = padded(rows[:batch], 0)
         with torch.no_grad(), common.Clock() as clock:
-            result = model.generate(ids, attention_mask=mask, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, temperature=None, top_p=None, top_k=None)
+            result = model.generate(
+    ids,
+    attention_mask=mask,
+    max_new_tokens=tokens,
+    min_new_tokens=tokens,
+    do_sample=False,
+    temperature=None,
+    top_p=None,
+     top_k=None)
         return clock.seconds, result[:, ids.shape[1]:]
 
     write(1, 4)
@@ -91,10 +110,22 @@ def main():
     for batch in a.batch:
         first, total = statistics.median(prefill[batch]), statistics.median(whole[batch])
         real = sum(map(len, rows[:batch]))
-        common.emit(name="hf_generate", batch=batch, threads=a.threads, prompt_tokens=real, new_tokens=written[batch].numel(),
-                    prefill_tokens_per_s=round(real / first, 2), decode_tokens_per_s=round(batch * (a.max_new_tokens - 1) / (total - first), 2),
-                    tokens_per_s=round(written[batch].numel() / total, 2), seconds=round(total, 3), peak_rss_bytes=common.peak_rss_bytes(),
-                    repeats=a.repeats, versions=common.versions())
+        common.emit(name="hf_generate",
+    batch=batch,
+    threads=a.threads,
+    prompt_tokens=real,
+    new_tokens=written[batch].numel(),
+    prefill_tokens_per_s=round(real / first,
+    2),
+    decode_tokens_per_s=round(batch * (a.max_new_tokens - 1) / (total - first),
+    2),
+    tokens_per_s=round(written[batch].numel() / total,
+    2),
+    seconds=round(total,
+    3),
+    peak_rss_bytes=common.peak_rss_bytes(),
+    repeats=a.repeats,
+     versions=common.versions())
     if a.write_ids:
         with open(a.write_ids, "w", encoding="utf-8") as out:
             out.writelines(json.dumps({"ids": row}) + "\n" for row in written[max(a.batch)].tolist())

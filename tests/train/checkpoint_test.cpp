@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The folder of checkpoints and the file of metrics: complete or not there, the newest found, the rest cleared.
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdio>
 #include <limits>
+#include <string>
 
 #include "kdlib/train/checkpoint.hpp"
 #include "kdlib/train/environment.hpp"
@@ -202,6 +207,33 @@ TEST_CASE("a difference of environments is a sentence for each key", "[train]") 
   REQUIRE(differences.size() == 2);
   CHECK_THAT(differences[0], contains("threads was 2 and is now 1"));
   CHECK_THAT(differences[1], contains("backend was (not set) and is now y"));
-  CHECK(kdlib::program_id() == kdlib::program_id());
   CHECK_FALSE(kdlib::cpu_description().empty());
+}
+
+TEST_CASE("child that says its program's id", "[.][program-id-child]") {
+  std::printf("%s", kdlib::program_id().c_str());
+  std::fflush(stdout);
+  ::_exit(0);
+}
+
+TEST_CASE("the id of a program is that of its file: a copy has the same, one more byte another", "[train]") {
+  const kdlib_tests::TemporaryDirectory dir;
+  const std::string self = kdlib::read_file("/proc/self/exe"), program = dir / "program", answer = dir / "answer";
+  const auto id_of = [&](const std::string& bytes) {
+    kdlib::write_file_atomically(program, bytes);
+    const std::string command =
+        "chmod +x " + program + " && " + program + " \"child that says its program's id\" > " + answer + " 2>&1";
+    REQUIRE(::system(command.c_str()) == 0);
+    return kdlib::read_file(answer);
+  };
+  const std::string here = kdlib::program_id();
+  CHECK_THAT(here, contains("(" + std::to_string(self.size()) + " bytes)"));
+  CHECK(id_of(self) == here);
+  const std::string longer = id_of(self + '\0');  // the loader does not read behind the last section
+  CHECK_THAT(longer, contains("(" + std::to_string(self.size() + 1) + " bytes)"));
+  std::string other = self;
+  other.back() = static_cast<char>(other.back() ^ 1);  // a byte of the section table, which only debuggers read
+  const std::string changed = id_of(other);
+  CHECK_THAT(changed, contains("(" + std::to_string(self.size()) + " bytes)"));
+  CHECK(changed != here);
 }
