@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# kdlib::instances: the common explicit instantiations (kdlib/backend/instances.hpp) as one static library, compiled in the project that
-# uses it, with that project's compiler and flags. Used by kdlib's own tree and by the installed package.
+# kdlib::instances: the common explicit instantiations (kdlib/backend/instances.hpp) as one static library, compiled in
+# the project that uses it, with that project's compiler and flags. Used by kdlib's own tree and by the installed package.
 if(NOT TARGET kdlib::instances)
   if(KDLIB_SHARE_DIR)
     set(kdlib_instances_sources "${KDLIB_SHARE_DIR}/src")

@@ -14,10 +14,12 @@ if(KDLIB_NATIVE)
   endif()
 endif()
 if(KDLIB_SANITIZE)
-  target_compile_options(kdlib_project_options INTERFACE -fsanitize=${KDLIB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(kdlib_project_options INTERFACE
+    -fsanitize=${KDLIB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(kdlib_project_options INTERFACE -fsanitize=${KDLIB_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    target_compile_options(kdlib_project_options INTERFACE "-fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/tests/sanitizer_ignorelist.txt")
+    target_compile_options(kdlib_project_options INTERFACE
+      "-fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/tests/sanitizer_ignorelist.txt")
   endif()
 endif()
 
@@ -37,8 +39,8 @@ if(PROJECT_IS_TOP_LEVEL)
   endif()
 endif()
 
-# Precompiled headers of programs and tests: CMake's own prologue would make every header in them a system header, without
-# warnings, and ccache needs the preprocessor to name them.
+# Precompiled headers of tests: CMake's own prologue would make every header in them a system header, without warnings,
+# and ccache needs the preprocessor to name them.
 set(CMAKE_PCH_PROLOGUE "")
 set(kdlib_precompiled_flags $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-fpch-preprocess>
   "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:Clang>>:SHELL:-Xclang -fno-pch-timestamp>")
@@ -51,7 +53,8 @@ if(TARGET yaml-cpp::yaml-cpp)
 elseif(TARGET yaml-cpp)
   target_link_libraries(kdlib_program_libraries INTERFACE yaml-cpp)
 else()
-  message(FATAL_ERROR "kdlib: the programs and their tests need yaml-cpp (Debian and Ubuntu: apt-get install libyaml-cpp-dev); "
+  message(FATAL_ERROR "kdlib: the programs and their tests need yaml-cpp "
+    "(Debian and Ubuntu: apt-get install libyaml-cpp-dev); "
     "the library itself does not (-DKDLIB_BUILD_TESTS=OFF -DKDLIB_BUILD_EXAMPLES=OFF)")
 endif()
 
