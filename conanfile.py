@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conan 2 recipe of a header-only package: one package for every setting; options only change what is linked."""
+
 import os
 import re
 
@@ -39,7 +40,12 @@ class KdlibConan(ConanFile):
         copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
         copy(self, "*.hpp", os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
         copy(self, "*.cuh", os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
-        copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(self.package_folder, "share", "kdlib", "src"))
+        copy(
+            self,
+            "*",
+            os.path.join(self.source_folder, "src"),
+            os.path.join(self.package_folder, "share", "kdlib", "src"),
+        )
 
     def package_info(self):
         self.cpp_info.bindirs = []

@@ -14,6 +14,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/elementwise_inl.hpp
   include/kdlib/backend/cpu/experts_inl.hpp
   include/kdlib/backend/cpu/gemm_inl.hpp
+  include/kdlib/backend/cpu/instances.hpp
   include/kdlib/backend/cpu/isa_inl.hpp
   include/kdlib/backend/cpu/rows.hpp
   include/kdlib/backend/cpu/rows_body_inl.hpp
@@ -239,8 +240,6 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/loss_expression.hpp
   include/kdlib/recipe/loss_expression_inl.hpp
-  include/kdlib/recipe/inputs.hpp
-  include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/machines.hpp
   include/kdlib/recipe/machines_inl.hpp
   include/kdlib/recipe/model_cost.hpp

@@ -11,7 +11,8 @@ install(EXPORT kdlibCpuTargets NAMESPACE kdlib:: DESTINATION "${KDLIB_INSTALL_CM
 
 configure_package_config_file(cmake/kdlibConfig.cmake.in "${PROJECT_BINARY_DIR}/kdlibConfig.cmake"
   INSTALL_DESTINATION "${KDLIB_INSTALL_CMAKEDIR}" PATH_VARS KDLIB_INSTALL_SHAREDIR)
-write_basic_package_version_file("${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake" COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+write_basic_package_version_file("${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
+  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/kdlibConfig.cmake" "${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
   cmake/FindCBLAS.cmake cmake/FindRapidJSONHeaders.cmake cmake/kdlibCuda.cmake cmake/kdlibInstances.cmake
   DESTINATION "${KDLIB_INSTALL_CMAKEDIR}")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# kdlib::cuda: the CUDA backend's sources as one static library, compiled by nvcc in the project that uses it. Used by kdlib's own tree
-# and by the installed package; included at file scope, because enable_language must not be called from a function.
+# kdlib::cuda: the CUDA backend's sources as one static library, compiled by nvcc in the project that uses it. Used by
+# kdlib's own tree and by the installed package; included at file scope, because enable_language must not be called from a function.
 if(NOT TARGET kdlib::cuda)
   include(CheckLanguage)
   check_language(CUDA)

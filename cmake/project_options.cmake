@@ -14,10 +14,12 @@ if(KDLIB_NATIVE)
   endif()
 endif()
 if(KDLIB_SANITIZE)
-  target_compile_options(kdlib_project_options INTERFACE -fsanitize=${KDLIB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(kdlib_project_options INTERFACE
+    -fsanitize=${KDLIB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(kdlib_project_options INTERFACE -fsanitize=${KDLIB_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    target_compile_options(kdlib_project_options INTERFACE "-fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/tests/sanitizer_ignorelist.txt")
+    target_compile_options(kdlib_project_options INTERFACE
+      "-fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/tests/sanitizer_ignorelist.txt")
   endif()
 endif()
 
@@ -27,13 +29,22 @@ if(PROJECT_IS_TOP_LEVEL)
   if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
   endif()
+  message(STATUS "kdlib: build type ${CMAKE_BUILD_TYPE}")
   if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
     find_program(KDLIB_CCACHE ccache)
     if(KDLIB_CCACHE)
-      set(CMAKE_CXX_COMPILER_LAUNCHER "${KDLIB_CCACHE}")
+      # Without these two ccache refuses translation units with a precompiled header.
+      set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros
+        "${KDLIB_CCACHE}")
     endif()
   endif()
 endif()
+
+# Precompiled headers of tests: CMake's own prologue would make every header in them a system header, without warnings,
+# and ccache needs the preprocessor to name them.
+set(CMAKE_PCH_PROLOGUE "")
+set(kdlib_precompiled_flags $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-fpch-preprocess>
+  "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:Clang>>:SHELL:-Xclang -fno-pch-timestamp>")
 
 # yaml-cpp reads the programs' config files; its target changed its name in 0.8.
 add_library(kdlib_program_libraries INTERFACE)
@@ -43,7 +54,8 @@ if(TARGET yaml-cpp::yaml-cpp)
 elseif(TARGET yaml-cpp)
   target_link_libraries(kdlib_program_libraries INTERFACE yaml-cpp)
 else()
-  message(FATAL_ERROR "kdlib: the programs and their tests need yaml-cpp (Debian and Ubuntu: apt-get install libyaml-cpp-dev); "
+  message(FATAL_ERROR "kdlib: the programs and their tests need yaml-cpp "
+    "(Debian and Ubuntu: apt-get install libyaml-cpp-dev); "
     "the library itself does not (-DKDLIB_BUILD_TESTS=OFF -DKDLIB_BUILD_EXAMPLES=OFF)")
 endif()
 

@@ -20,7 +20,8 @@ target_link_libraries(kdlib INTERFACE RapidJSON::Headers Threads::Threads)
 # kdlib::cpu: Eigen 3.4 or later (its version files of 3.4 and 5 refuse each other's requests, so none is asked for).
 find_package(Eigen3 CONFIG QUIET)
 if(NOT Eigen3_FOUND)
-  message(FATAL_ERROR "kdlib: Eigen 3.4 or later is needed by kdlib::cpu (Debian and Ubuntu: apt-get install libeigen3-dev)")
+  message(FATAL_ERROR "kdlib: Eigen 3.4 or later is needed by kdlib::cpu "
+    "(Debian and Ubuntu: apt-get install libeigen3-dev)")
 endif()
 if(Eigen3_VERSION AND Eigen3_VERSION VERSION_LESS 3.4)
   message(FATAL_ERROR "kdlib: found Eigen ${Eigen3_VERSION}; kdlib::cpu needs 3.4 or later")

@@ -6,6 +6,7 @@
 
 Refuses a Python whose tables are not Unicode 14.0 (Python 3.11), so that the header cannot change by accident.
 """
+
 import sys
 import unicodedata
 
@@ -44,7 +45,9 @@ def table(name, rows):
 
 
 if unicodedata.unidata_version != VERSION:
-    sys.exit(f"make_case_tables: this Python has Unicode {unicodedata.unidata_version}, the tables are made with {VERSION} (Python 3.11)")
+    sys.exit(
+        f"make_case_tables: this Python has Unicode {unicodedata.unidata_version}, the tables are made with {VERSION} (Python 3.11)"
+    )
 longer = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000 and len(chr(c).title()) != 1]
 print("""// SPDX-License-Identifier: Apache-2.0
 // Lower and title case of single letters (Unicode 14.0). kdlib: generated table, by scripts/make_case_tables.py.
@@ -67,7 +70,7 @@ table("lower_case_ranges", ranges(str.lower))
 table("title_case_ranges", ranges(str.title))
 print("/// Their title case is two or three code points.")
 print("inline constexpr char32_t longer_title_case[] = {")
-print(",\n".join("    " + ", ".join("%#x" % c for c in longer[i:i + 12]) for i in range(0, len(longer), 12)) + "\n};")
+print(",\n".join("    " + ", ".join("%#x" % c for c in longer[i : i + 12]) for i in range(0, len(longer), 12)) + "\n};")
 print("""// clang-format on
 
 /// The code point's other case after a table, itself where it has none.

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes tests/reference/gguf/golden_*.gguf with the Python package gguf: one tiny model an architecture, weights from a hash (tests/model/golden.hpp).
 
-    build/peers/venv/bin/python scripts/make_gguf_reference.py [folder]
+build/peers/venv/bin/python scripts/make_gguf_reference.py [folder]
 """
+
 import pathlib
 import sys
 
@@ -81,12 +82,17 @@ def write(folder, arch, head, eps, theta, tied=False, bias=False, norms=False, m
         if arch == "gpt-oss":
             add(f"{out}.attn_output.bias", weights(f"{layer}.self_attn.o_proj.bias", H))
             add(f"{out}.attn_sinks.weight", weights(f"{layer}.self_attn.sinks", HEADS))
-        add(f"{out}.{'post_attention_norm' if arch == 'gpt-oss' else 'ffn_norm'}.weight", weights(f"{layer}.post_attention_layernorm.weight", H))
+        add(
+            f"{out}.{'post_attention_norm' if arch == 'gpt-oss' else 'ffn_norm'}.weight",
+            weights(f"{layer}.post_attention_layernorm.weight", H),
+        )
         mlp = f"{layer}.mlp"
         if arch == "gpt-oss":
             add(f"{out}.ffn_gate_inp.weight", weights(f"{mlp}.router.weight", 4, H))
             add(f"{out}.ffn_gate_inp.bias", weights(f"{mlp}.router.bias", 4))
-            both, both_bias = weights(f"{mlp}.experts.gate_up_proj", 4, 2 * moe, H), weights(f"{mlp}.experts.gate_up_proj_bias", 4, 2 * moe)
+            both, both_bias = weights(f"{mlp}.experts.gate_up_proj", 4, 2 * moe, H), weights(
+                f"{mlp}.experts.gate_up_proj_bias", 4, 2 * moe
+            )
             for first, name in enumerate(("gate", "up")):  # row by row
                 add(f"{out}.ffn_{name}_exps.weight", both[:, first::2])
                 add(f"{out}.ffn_{name}_exps.bias", both_bias[:, first::2])

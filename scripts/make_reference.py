@@ -8,6 +8,7 @@
 The collection is what the make_*.py scripts named in each folder's README write. Whole files are copied byte for byte. Of smollm2 the
 tensors are cut to ranges (see cut_smollm2); their bytes stay as they are.
 """
+
 import json
 import os
 import struct
@@ -15,9 +16,29 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TARGET = os.path.join(ROOT, "tests", "reference")
-MODELS = ("llama", "llama3_rope_bias", "qwen2", "qwen2_window", "qwen3", "qwen3_moe", "qwen2_moe", "gpt_oss", "gpt_oss_mxfp4")
-PEFT = ("llama_qv", "llama_all_linear", "llama_layers", "llama_dora", "qwen2_rslora", "qwen2_bias", "qwen2_lora_bias", "qwen3_patterns", "qwen3_regex",
-        "qwen3_moe_all_linear")
+MODELS = (
+    "llama",
+    "llama3_rope_bias",
+    "qwen2",
+    "qwen2_window",
+    "qwen3",
+    "qwen3_moe",
+    "qwen2_moe",
+    "gpt_oss",
+    "gpt_oss_mxfp4",
+)
+PEFT = (
+    "llama_qv",
+    "llama_all_linear",
+    "llama_layers",
+    "llama_dora",
+    "qwen2_rslora",
+    "qwen2_bias",
+    "qwen2_lora_bias",
+    "qwen3_patterns",
+    "qwen3_regex",
+    "qwen3_moe_all_linear",
+)
 LOGITS_KEPT = 4096  # entries 0 ... 4095 of each row of 49152
 
 
@@ -25,15 +46,22 @@ def wanted(collection):
     """Relative paths of the files that are copied whole."""
     folders = ["models/" + name for name in MODELS] + ["losses"] + ["peft/" + name for name in PEFT]
     paths = [f"{folder}/{name}" for folder in folders for name in sorted(os.listdir(os.path.join(collection, folder)))]
-    paths += [f"training/{run}.{ending}" for run in ("full_forward_kl", "lora_jsd", "moe_reverse_kl") for ending in ("json", "safetensors")]
+    paths += [
+        f"training/{run}.{ending}"
+        for run in ("full_forward_kl", "lora_jsd", "moe_reverse_kl")
+        for ending in ("json", "safetensors")
+    ]
     return paths + ["models/made_with.json", "smollm2/smollm2.json"]
 
 
 def read_safetensors(data):
-    size, = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8:8 + size])
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
     header.pop("__metadata__", None)
-    return {name: (t["dtype"], t["shape"], data[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]]) for name, t in header.items()}
+    return {
+        name: (t["dtype"], t["shape"], data[8 + size + t["data_offsets"][0] : 8 + size + t["data_offsets"][1]])
+        for name, t in header.items()
+    }
 
 
 def write_safetensors(tensors):
@@ -53,9 +81,9 @@ def cut_smollm2(data):
     for name, (dtype, shape, data) in read_safetensors(data).items():
         number, kind = name.split(".")
         if kind == "last_logits":
-            out[name] = (dtype, [LOGITS_KEPT], data[:4 * LOGITS_KEPT])
+            out[name] = (dtype, [LOGITS_KEPT], data[: 4 * LOGITS_KEPT])
         else:
-            out[number + ".last_hidden"] = (dtype, [shape[1]], data[-4 * shape[1]:])
+            out[number + ".last_hidden"] = (dtype, [shape[1]], data[-4 * shape[1] :])
     return write_safetensors(out)
 
 
@@ -72,7 +100,9 @@ def main():
     if not os.path.isdir(collection):
         sys.exit(f"no reference collection at {collection}")
     files = {path: read(os.path.join(collection, path)) for path in wanted(collection)}
-    files["smollm2/smollm2_cut.safetensors"] = cut_smollm2(read(os.path.join(collection, "smollm2", "smollm2.safetensors")))
+    files["smollm2/smollm2_cut.safetensors"] = cut_smollm2(
+        read(os.path.join(collection, "smollm2", "smollm2.safetensors"))
+    )
     for path, data in files.items():
         target = os.path.join(TARGET, path)
         if check:

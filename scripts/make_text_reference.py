@@ -9,6 +9,7 @@ VECTORS need on the way (gpt-oss: the Harmony conversations too), and all other 
 are those of the whole tokenizer.
 Needs tokenizers, gguf and the shared folder (data/tokenizers, reference/tokenizers).
 """
+
 import argparse
 import json
 import lzma
@@ -20,14 +21,52 @@ from tokenizers import Tokenizer
 FIRST = 1200  # so many tokens from the front of each vocabulary
 LONGEST = 48  # characters of a reference string that is taken over
 VECTORS = [
-    "Hello, world!", "Hello world", " Hello", "  two  spaces   end  ", "a\nb\n\nc\r\n d", "\t\ttabs", "3.14159 12345678", "I'm we'LL don't IT'S",
-    "caf\u00e9", "cafe\u0301", "日本語テスト。", "Привет мир", "\U0001f600\U0001f44d\U0001f3fd", "x=1;//c\n", "ＡＢＣ１２３", "naïve ½ ² Ⅻ",
-    "  \n  \n x", "camelCaseWORDSHere's", "\u00a0nbsp\u3000ideo", "\n\n\n", "<|im_start|>user\nHi<|im_end|>\n",
-    "user", "assistant", "system", "developer", "analysis", "final", "commentary", "low", "medium", "high",
-    "The quick brown fox jumps over the lazy dog.", "1234567890 + 3.14159", "  multiple   spaces  and\ttabs\n", " leading space", "trailing space ",
-    "don't can't won't I'm you're", "あ", "TypeScriptで実装したい", "```python\nprint('hello')\n```", "\U0001f600\U0001f680 emoji test \U0001f389",
-    "Mixed 日本語 and English in ONE sentence 123", "<|im_start|>user\nこんにちは、調子はどう?<|im_end|>\n", "",
-    "You are a helpful AI assistant named SmolLM, trained by Hugging Face", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
+    "Hello, world!",
+    "Hello world",
+    " Hello",
+    "  two  spaces   end  ",
+    "a\nb\n\nc\r\n d",
+    "\t\ttabs",
+    "3.14159 12345678",
+    "I'm we'LL don't IT'S",
+    "caf\u00e9",
+    "cafe\u0301",
+    "日本語テスト。",
+    "Привет мир",
+    "\U0001f600\U0001f44d\U0001f3fd",
+    "x=1;//c\n",
+    "ＡＢＣ１２３",
+    "naïve ½ ² Ⅻ",
+    "  \n  \n x",
+    "camelCaseWORDSHere's",
+    "\u00a0nbsp\u3000ideo",
+    "\n\n\n",
+    "<|im_start|>user\nHi<|im_end|>\n",
+    "user",
+    "assistant",
+    "system",
+    "developer",
+    "analysis",
+    "final",
+    "commentary",
+    "low",
+    "medium",
+    "high",
+    "The quick brown fox jumps over the lazy dog.",
+    "1234567890 + 3.14159",
+    "  multiple   spaces  and\ttabs\n",
+    " leading space",
+    "trailing space ",
+    "don't can't won't I'm you're",
+    "あ",
+    "TypeScriptで実装したい",
+    "```python\nprint('hello')\n```",
+    "\U0001f600\U0001f680 emoji test \U0001f389",
+    "Mixed 日本語 and English in ONE sentence 123",
+    "<|im_start|>user\nこんにちは、調子はどう?<|im_end|>\n",
+    "",
+    "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+    "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
 ]
 NAMES = ["qwen3", "gpt-oss", "smollm2"]
 
@@ -44,18 +83,46 @@ ALPHABET = byte_alphabet()
 def smollm2_json(path):
     """The tokenizer.json that the GGUF metadata stands for (tokenizer.ggml.pre = smollm)."""
     from gguf import GGUFReader
+
     fields = GGUFReader(path).fields
     field = lambda key: fields["tokenizer.ggml." + key].contents()
     tokens = field("tokens")
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    added = [{"id": i, "content": tokens[i], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-             for i, kind in enumerate(field("token_type")) if kind == 3]
-    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]},
-            "post_processor": None, "decoder": level,
-            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
-                      "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-                      "vocab": {t: i for i, t in enumerate(tokens)}, "merges": field("merges")}}
+    added = [
+        {
+            "id": i,
+            "content": tokens[i],
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for i, kind in enumerate(field("token_type"))
+        if kind == 3
+    ]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, level]},
+        "post_processor": None,
+        "decoder": level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": {t: i for i, t in enumerate(tokens)},
+            "merges": field("merges"),
+        },
+    }
 
 
 def tokens_on_the_way(full, data, texts):
@@ -76,7 +143,7 @@ def tokens_on_the_way(full, data, texts):
                 best = min(range(len(parts) - 1), key=lambda i: rank.get((parts[i], parts[i + 1]), len(rank)))
                 if (parts[best], parts[best + 1]) not in rank:
                     break
-                parts[best:best + 2] = [parts[best] + parts[best + 1]]
+                parts[best : best + 2] = [parts[best] + parts[best + 1]]
                 kept.add(parts[best])
     return kept
 
@@ -120,11 +187,20 @@ def cut(data, vectors):
     old = isinstance(model["merges"][0], str)
     halves = [m.split(" ") if old else m for m in model["merges"]]
     merges = [m for m in halves if m[0] in kept and m[1] in kept and m[0] + m[1] in kept]
-    small = {**data, "model": {**model, "vocab": {t: i for t, i in sorted(model["vocab"].items(), key=lambda x: x[1]) if t in kept},
-                               "merges": [" ".join(m) for m in merges] if old else merges}}
+    small = {
+        **data,
+        "model": {
+            **model,
+            "vocab": {t: i for t, i in sorted(model["vocab"].items(), key=lambda x: x[1]) if t in kept},
+            "merges": [" ".join(m) for m in merges] if old else merges,
+        },
+    }
     small_tokenizer = Tokenizer.from_str(json.dumps(library_json(small)))
     for text in vectors:
-        assert full.encode(text, add_special_tokens=False).ids == small_tokenizer.encode(text, add_special_tokens=False).ids, text
+        assert (
+            full.encode(text, add_special_tokens=False).ids
+            == small_tokenizer.encode(text, add_special_tokens=False).ids
+        ), text
     return small
 
 
@@ -174,14 +250,24 @@ def main():
     a.add_argument("--smollm2", help="without it the files of smollm2 stay as they are")
     a.add_argument("--out", required=True)
     a = a.parse_args()
-    strings = [r["text"] for r in load_lines(os.path.join(a.shared, "reference/tokenizers/strings.jsonl"))
-               if len(r["text"]) <= LONGEST and not r["class"].endswith(("newer than Unicode 14", "newer than Unicode 9"))]
+    strings = [
+        r["text"]
+        for r in load_lines(os.path.join(a.shared, "reference/tokenizers/strings.jsonl"))
+        if len(r["text"]) <= LONGEST and not r["class"].endswith(("newer than Unicode 14", "newer than Unicode 9"))
+    ]
     texts = list(dict.fromkeys(VECTORS + strings))
-    chats = [r for r in load_lines(os.path.join(a.shared, "reference/tokenizers/chat.jsonl"))
-             if r["template"] != "harmony" and not r["name"].startswith("random")]
-    harmony = [r for r in load_lines(os.path.join(a.shared, "reference/tokenizers/chat.jsonl"))
-               if r["template"] == "harmony" and not r["name"].startswith("random")
-               and (not r["name"].startswith("text") or (r["render"], r["auto_drop_analysis"]) == ("training", False))]
+    chats = [
+        r
+        for r in load_lines(os.path.join(a.shared, "reference/tokenizers/chat.jsonl"))
+        if r["template"] != "harmony" and not r["name"].startswith("random")
+    ]
+    harmony = [
+        r
+        for r in load_lines(os.path.join(a.shared, "reference/tokenizers/chat.jsonl"))
+        if r["template"] == "harmony"
+        and not r["name"].startswith("random")
+        and (not r["name"].startswith("text") or (r["render"], r["auto_drop_analysis"]) == ("training", False))
+    ]
     files = {}
     for name in NAMES:
         if name == "smollm2" and not a.smollm2:
@@ -194,7 +280,9 @@ def main():
         vectors = VECTORS
         if name == "gpt-oss":
             whole = Tokenizer.from_str(json.dumps(data))
-            vectors = VECTORS + sorted({g for r in harmony if not r["name"].startswith("text") for g in harmony_gaps(whole, r)[0]})
+            vectors = VECTORS + sorted(
+                {g for r in harmony if not r["name"].startswith("text") for g in harmony_gaps(whole, r)[0]}
+            )
         small = cut(data, vectors)
         files[f"{name}.tokenizer.json"] = json.dumps(small, ensure_ascii=False, separators=(",", ":"))
         full, reference = Tokenizer.from_str(json.dumps(data)), Reference(small)

@@ -7,16 +7,40 @@
 Character classes of Unicode 16 from the package unicodedata2 16.0.0, normalisation of Unicode 9 from Python's unicodedata. Refuses a Python
 whose tables are not Unicode 14.0 (Python 3.11 has these), so that the header cannot change by accident.
 """
+
 import sys
 import unicodedata as U
 
 import unicodedata2 as C
 
 VERSION, CLASS_VERSION = "14.0.0", "16.0.0"
-WHITE_SPACE = {*range(0x09, 0x0E), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000}
+WHITE_SPACE = {
+    *range(0x09, 0x0E),
+    0x20,
+    0x85,
+    0xA0,
+    0x1680,
+    *range(0x2000, 0x200B),
+    0x2028,
+    0x2029,
+    0x202F,
+    0x205F,
+    0x3000,
+}
 OTHER, UPPER, LOWER, LETTER, MARK, NUMBER, SPACE = range(7)  # UnicodeClass of unicode.hpp
-CLASS_OF = {"Lu": UPPER, "Lt": UPPER, "Ll": LOWER, "Lm": LETTER, "Lo": LETTER, "Mn": MARK, "Mc": MARK, "Me": MARK,
-            "Nd": NUMBER, "Nl": NUMBER, "No": NUMBER}
+CLASS_OF = {
+    "Lu": UPPER,
+    "Lt": UPPER,
+    "Ll": LOWER,
+    "Lm": LETTER,
+    "Lo": LETTER,
+    "Mn": MARK,
+    "Mc": MARK,
+    "Me": MARK,
+    "Nd": NUMBER,
+    "Nl": NUMBER,
+    "No": NUMBER,
+}
 TOP = 0x110000
 # To Unicode 9 these marks of Unicode 10 to 14 are starters that are never reordered, and U+11938 has no parts.
 LATE_MARKS = """07FD 0898-089F 08CA-08D3 09FE 0C3C 0D3B-0D3C 0EBA 1715 1ABF-1ACE 1DF6-1DFA A82C 10D24-10D27 10EAB-10EAC 10F46-10F50 10F82-10F85
@@ -59,9 +83,13 @@ def lines(numbers, width=118):
 
 def main():
     if U.unidata_version != VERSION:
-        sys.exit(f"make_unicode_tables: this Python has Unicode {U.unidata_version}, the tables are made with {VERSION} (Python 3.11)")
+        sys.exit(
+            f"make_unicode_tables: this Python has Unicode {U.unidata_version}, the tables are made with {VERSION} (Python 3.11)"
+        )
     if C.unidata_version != CLASS_VERSION:
-        sys.exit(f"make_unicode_tables: unicodedata2 has Unicode {C.unidata_version}, the classes are of {CLASS_VERSION}")
+        sys.exit(
+            f"make_unicode_tables: unicodedata2 has Unicode {C.unidata_version}, the classes are of {CLASS_VERSION}"
+        )
     parts = {c: d for c in range(TOP) if c not in LATE_COMPOSITIONS and (d := decomposition(c))}
     composes = {c for c, d in parts.items() if len(d) == 2 and U.normalize("NFC", chr(d[0]) + chr(d[1])) == chr(c)}
     seconds = {parts[c][1] for c in composes} | set(range(0x1161, 0x1176)) | set(range(0x11A8, 0x11C3))

@@ -58,15 +58,23 @@ find_nvcc() {
   fi
 }
 
-# configure_release [cmake arguments]: build/release, with kdlib::cuda where nvcc is.
+# cuda_wanted: the CUDA sources take ten minutes, so they are compiled where a GPU answers or where they are asked for.
+cuda_wanted() {
+  [ "${KDLIB_CUDA_SOURCES:-auto}" = on ] && return 0
+  [ "${KDLIB_CUDA_SOURCES:-auto}" = auto ] && command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1
+}
+
+# configure_release [cmake arguments]: build/release; with kdlib::cuda where nvcc is and cuda_wanted.
 configure_release() {
   local cuda=OFF nvcc
   nvcc=$(find_nvcc)
-  if [ -n "$nvcc" ]; then
+  if [ -z "$nvcc" ]; then
+    say "no nvcc here: the CUDA sources are not compiled"
+  elif cuda_wanted; then
     cuda=ON
     export PATH="$nvcc:$PATH"
   else
-    say "no nvcc here: the CUDA sources are not compiled"
+    say "no GPU here: the CUDA sources are not compiled (KDLIB_CUDA_SOURCES=on compiles them)"
   fi
   local log=build/configure.log
   mkdir -p build

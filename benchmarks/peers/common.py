@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the peer scripts share: the model, the token ids that both sides use, memory and JSON lines."""
+
 import ctypes
 import json
 import os
@@ -53,6 +54,7 @@ def load_model(path):
     """A Hugging Face directory or a GGUF file, float32, transformers' default (SDPA) attention."""
     import torch
     from transformers import AutoModelForCausalLM
+
     if os.path.isdir(path):
         return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
     if not os.path.exists(path):
@@ -64,6 +66,7 @@ def load_model(path):
 def round_int4(weight, group=64):
     """The main job's rule `symmetric`: scale = amax / 7.5 per group of a row, q = clamp(round-half-even(w * (1 / scale)), -8, 7)."""
     import torch
+
     rows, columns = weight.shape
     grouped = weight.float().reshape(rows, columns // group, group)
     scale = grouped.abs().amax(-1, keepdim=True) / 7.5
@@ -76,6 +79,7 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 def round_linear_weights(model, group=64):
     import torch
+
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(".weight") and name.split(".")[-2] in LINEAR:
@@ -94,6 +98,7 @@ def rss_bytes():
 def trim():
     """Gives freed pages back, so that what loading needed does not count as what training needs."""
     import gc
+
     gc.collect()
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -116,4 +121,5 @@ class Clock:
 
 def versions():
     import importlib.metadata as metadata
+
     return {name: metadata.version(name) for name in ("torch", "transformers", "trl", "peft")}

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peer of bench_tokenize: Hugging Face tokenizers on one thread, the same documents; tiktoken too where it is installed.
 
-    build/peers/venv/bin/python benchmarks/peers/hf_tokenize.py --tokenizer tokenizer.json --text FILE
+build/peers/venv/bin/python benchmarks/peers/hf_tokenize.py --tokenizer tokenizer.json --text FILE
 """
+
 import argparse
 import json
 import os
@@ -53,7 +54,12 @@ def tiktoken_of(path, pattern):
     byte_of.update({chr(256 + n): b for n, b in enumerate(b for b in range(256) if b not in printable)})
     with open(path, encoding="utf-8") as file:
         vocabulary = json.load(file)["model"]["vocab"]
-    return tiktoken.Encoding("peer", pat_str=pattern, mergeable_ranks={bytes(byte_of[c] for c in t): i for t, i in vocabulary.items()}, special_tokens={})
+    return tiktoken.Encoding(
+        "peer",
+        pat_str=pattern,
+        mergeable_ranks={bytes(byte_of[c] for c in t): i for t, i in vocabulary.items()},
+        special_tokens={},
+    )
 
 
 def main():
@@ -64,14 +70,19 @@ def main():
     a.add_argument("--document-bytes", type=int, default=4096)
     a = a.parse_args()
     from tokenizers import Tokenizer
+
     tokenizer = Tokenizer.from_file(a.tokenizer)
     with open(a.text, "rb") as file:
         data = file.read().decode("utf-8", "replace").encode()
     documents = documents_of(data, a.document_bytes)
     ids = [i for d in documents for i in tokenizer.encode(d, add_special_tokens=False).ids]
     result = {"impl": "tokenizers", "ids": len(ids), "fingerprint": fingerprint(ids), "text_bytes": len(data)}
-    result["encode_mb_per_s"] = median_rate(len(data), a.repeats, lambda: [tokenizer.encode(d, add_special_tokens=False).ids for d in documents])
-    result["decode_mb_per_s"] = median_rate(len(data), a.repeats, lambda: tokenizer.decode(ids, skip_special_tokens=False))
+    result["encode_mb_per_s"] = median_rate(
+        len(data), a.repeats, lambda: [tokenizer.encode(d, add_special_tokens=False).ids for d in documents]
+    )
+    result["decode_mb_per_s"] = median_rate(
+        len(data), a.repeats, lambda: tokenizer.decode(ids, skip_special_tokens=False)
+    )
     common.emit(**result)
     with open(a.tokenizer, encoding="utf-8") as file:
         parts = json.load(file)["pre_tokenizer"].get("pretokenizers", [])
@@ -79,9 +90,14 @@ def main():
     other = tiktoken_of(a.tokenizer, pattern) if pattern else None
     if other is not None:
         ids = [i for d in documents for i in other.encode_ordinary(d)]
-        common.emit(impl="tiktoken", ids=len(ids), fingerprint=fingerprint(ids), text_bytes=len(data),
-                    encode_mb_per_s=median_rate(len(data), a.repeats, lambda: [other.encode_ordinary(d) for d in documents]),
-                    decode_mb_per_s=median_rate(len(data), a.repeats, lambda: other.decode(ids)))
+        common.emit(
+            impl="tiktoken",
+            ids=len(ids),
+            fingerprint=fingerprint(ids),
+            text_bytes=len(data),
+            encode_mb_per_s=median_rate(len(data), a.repeats, lambda: [other.encode_ordinary(d) for d in documents]),
+            decode_mb_per_s=median_rate(len(data), a.repeats, lambda: other.decode(ids)),
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ For every tiny reference model and for SmolLM2-135M (float32):
 benchmarks/peers/interop_gguf.py adds the rows of llama.cpp where the package llama_cpp is installed.
 Prints a Markdown table; exit status 1 where a number is above its limit.
 """
+
 import argparse
 import json
 import os
@@ -37,10 +38,13 @@ class Proof:
 
     def close(self, name, got, want, limit):
         import torch
+
         if [list(x.shape) for x in got] != [list(x.shape) for x in want]:
             return self.add(name, "shapes differ", f"<= {limit:g}", False)
         worst = max(float((a.double() - b.double()).abs().max()) for a, b in zip(got, want))
-        self.add(name, f"{worst:.1e}", f"<= {limit:g}", all(bool(torch.isfinite(a).all()) for a in got) and worst <= limit)
+        self.add(
+            name, f"{worst:.1e}", f"<= {limit:g}", all(bool(torch.isfinite(a).all()) for a in got) and worst <= limit
+        )
 
     def guarded(self, name, check):
         """A step that breaks is a failed row, and the others still run."""
@@ -64,6 +68,7 @@ class Proof:
 
     def kdlib_logits(self, model, ids, adapter=None, merge=False):
         from safetensors.torch import load_file
+
         lines = self.path("score", "ids.jsonl")
         with open(lines, "w", encoding="utf-8") as out:
             out.writelines(json.dumps({"ids": x}) + "\n" for x in ids)
@@ -76,6 +81,7 @@ class Proof:
 
 def logits_of(network, ids):
     import torch
+
     with torch.no_grad():
         return [network(input_ids=torch.tensor([x]), use_cache=False).logits[0].float() for x in ids]
 
@@ -84,15 +90,21 @@ def load(path):
     """float32, and nothing else than the file's weights; MXFP4 is decoded."""
     import torch
     from transformers import AutoModelForCausalLM
+
     if not os.path.isdir(path):
         return common.load_model(path)
     options = {}
     with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
         if "quantization_config" in json.load(file):
             from transformers import Mxfp4Config
+
             options["quantization_config"] = Mxfp4Config(dequantize=True)
     network, info = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, output_loading_info=True, **options)
-    left = {key: sorted(value)[:3] for key, value in info.items() if key in ("missing_keys", "unexpected_keys", "mismatched_keys") and value}
+    left = {
+        key: sorted(value)[:3]
+        for key, value in info.items()
+        if key in ("missing_keys", "unexpected_keys", "mismatched_keys") and value
+    }
     if left:
         raise RuntimeError(f"loading {path}: {left}")
     return network.float().eval()
@@ -118,13 +130,16 @@ def check_written_adapter(proof, name, path, kind, ids, limit):
     """kdlib's adapter in PEFT: names, values, logits, PEFT's merge, kdlib's merge."""
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors.torch import load_file
+
     title = f"{name}: kdlib's adapter {kind}"
     adapter, merged = proof.path(name, kind), proof.path(name, kind + "-merged")
     proof.call("interop_writer", "--model", path, "--make", kind, "--out", adapter, "--seed", "3")
     base = load(path)
     plain = logits_of(base, ids)
     network = PeftModel.from_pretrained(base, adapter).eval()
-    file, memory = load_file(os.path.join(adapter, "adapter_model.safetensors")), get_peft_model_state_dict(network, save_embedding_layers=False)
+    file, memory = load_file(os.path.join(adapter, "adapter_model.safetensors")), get_peft_model_state_dict(
+        network, save_embedding_layers=False
+    )
     equal = set(file) == set(memory) and all(bool((file[n].float() == memory[n].float()).all()) for n in file)
     proof.add(f"{title}: tensors found by PEFT, with equal values", f"{len(file)} of {len(memory)}", "all", equal)
     active = logits_of(network, ids)
@@ -140,12 +155,17 @@ def check_written_adapter(proof, name, path, kind, ids, limit):
 def check_peft_adapter(proof, name, path, adapter, ids, limit):
     """PEFT's adapter merged by kdlib: kdlib's logits, and transformers' of the directory that kdlib writes."""
     from peft import PeftModel
+
     active = logits_of(PeftModel.from_pretrained(load(path), adapter).eval(), ids)
     kind = os.path.basename(adapter.rstrip("/"))
-    proof.close(f"{name}: PEFT's adapter {kind} in kdlib", proof.kdlib_logits(path, ids, adapter, merge=True), active, limit)
+    proof.close(
+        f"{name}: PEFT's adapter {kind} in kdlib", proof.kdlib_logits(path, ids, adapter, merge=True), active, limit
+    )
     merged = proof.path(name, kind + "-merged")
     proof.call("interop_writer", "--model", path, "--adapter", adapter, "--merge", "--out", merged)
-    proof.close(f"{name}: PEFT's adapter {kind} merged by kdlib, in transformers", logits_of(load(merged), ids), active, limit)
+    proof.close(
+        f"{name}: PEFT's adapter {kind} merged by kdlib, in transformers", logits_of(load(merged), ids), active, limit
+    )
     shutil.rmtree(merged)
 
 
@@ -154,7 +174,12 @@ def configs_for(family, tied):
     q, every = ["q_proj", "v_proj"], ["q_proj", "k_proj", "v_proj", "o_proj"]
     kinds = {
         "dora": dict(target_modules=every, use_dora=True),
-        "rslora_patterns": dict(target_modules=every, use_rslora=True, rank_pattern={"q_proj": 5}, alpha_pattern={r"layers\.[12]\.self_attn\.v_proj": 3.5}),
+        "rslora_patterns": dict(
+            target_modules=every,
+            use_rslora=True,
+            rank_pattern={"q_proj": 5},
+            alpha_pattern={r"layers\.[12]\.self_attn\.v_proj": 3.5},
+        ),
         "regex_layers": dict(target_modules=r".*\.(0|2)\.self_attn\.(q|o)_proj"),
         "norm_saved": dict(target_modules=q, modules_to_save=["norm"]),
         "head": dict(target_modules=q + ["lm_head"]),
@@ -163,10 +188,16 @@ def configs_for(family, tied):
     if family in ("qwen2", "qwen2_moe", "gpt_oss"):
         kinds["bias_all"] = dict(target_modules=q, bias="all")
     if family in ("qwen3_moe", "qwen2_moe"):
-        kinds["experts_and_router"] = dict(target_modules=q, target_parameters=["gate.weight", "experts.gate_up_proj", "experts.down_proj"])
+        kinds["experts_and_router"] = dict(
+            target_modules=q, target_parameters=["gate.weight", "experts.gate_up_proj", "experts.down_proj"]
+        )
     if family == "gpt_oss":
-        kinds["experts_and_router"] = dict(target_modules=q, target_parameters=["router.weight", "experts.gate_up_proj", "experts.down_proj"])
-        kinds["down_alone"] = dict(target_modules=q, target_parameters=["layers.1.mlp.experts.down_proj"], use_rslora=True)
+        kinds["experts_and_router"] = dict(
+            target_modules=q, target_parameters=["router.weight", "experts.gate_up_proj", "experts.down_proj"]
+        )
+        kinds["down_alone"] = dict(
+            target_modules=q, target_parameters=["layers.1.mlp.experts.down_proj"], use_rslora=True
+        )
     if family == "qwen2_moe":
         kinds["shared_expert"] = dict(target_modules=["gate_proj", "up_proj", "down_proj", "shared_expert_gate"])
     if not tied:
@@ -178,8 +209,11 @@ def make_peft_adapter(path, folder, options):
     """An adapter with seeded values everywhere, saved by PEFT."""
     import torch
     from peft import LoraConfig, get_peft_model
+
     torch.manual_seed(5)
-    network = get_peft_model(load(path), LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, task_type="CAUSAL_LM", **options))
+    network = get_peft_model(
+        load(path), LoraConfig(r=3, lora_alpha=6, lora_dropout=0.0, task_type="CAUSAL_LM", **options)
+    )
     with torch.no_grad():
         for parameter_name, parameter in network.named_parameters():
             if "magnitude" in parameter_name:
@@ -199,15 +233,23 @@ def check_tiny(proof, name, path, peft_folders):
     if "quantization_config" in config:
         path = proof.path(name, "model")  # adapters go onto what kdlib wrote decoded
     for kind in MADE_BY_KDLIB:
-        proof.guarded(f"{name}: kdlib's adapter {kind}", lambda: check_written_adapter(proof, name, path, kind, state["ids"], TINY))
+        proof.guarded(
+            f"{name}: kdlib's adapter {kind}",
+            lambda: check_written_adapter(proof, name, path, kind, state["ids"], TINY),
+        )
     for kind, options in configs_for(config["model_type"], config.get("tie_word_embeddings", False)).items():
+
         def one():
             folder = proof.path(name, "peft", kind)
             make_peft_adapter(path, folder, options)
             check_peft_adapter(proof, name, path, folder, state["ids"], TINY)
+
         proof.guarded(f"{name}: PEFT's adapter {kind}", one)
     for folder in peft_folders:
-        proof.guarded(f"{name}: PEFT's adapter {os.path.basename(folder)}", lambda: check_peft_adapter(proof, name, path, folder, state["ids"], TINY))
+        proof.guarded(
+            f"{name}: PEFT's adapter {os.path.basename(folder)}",
+            lambda: check_peft_adapter(proof, name, path, folder, state["ids"], TINY),
+        )
 
 
 def check_smollm2(proof, path):
@@ -216,12 +258,16 @@ def check_smollm2(proof, path):
     if "ids" not in state:
         return
     for kind in ("all-linear", "patterns"):
-        proof.guarded(f"{name}: kdlib's adapter {kind}", lambda: check_written_adapter(proof, name, path, kind, state["ids"], SMALL))
+        proof.guarded(
+            f"{name}: kdlib's adapter {kind}",
+            lambda: check_written_adapter(proof, name, path, kind, state["ids"], SMALL),
+        )
 
     def dora():
         folder = proof.path(name, "peft", "dora")
         make_peft_adapter(path, folder, dict(target_modules=["q_proj", "v_proj", "down_proj"], use_dora=True))
         check_peft_adapter(proof, name, path, folder, state["ids"], SMALL)
+
     proof.guarded(f"{name}: PEFT's adapter dora", dora)
 
 
@@ -239,26 +285,41 @@ def llama_cpp_rows(proof):
 
 def importlib_missing(package):
     import importlib.util
+
     return importlib.util.find_spec(package) is None
 
 
 def table(proof, notes):
     versions = {name: version for name, version in common.versions().items() if name != "trl"}
-    lines = ["# Interoperability", "", "Written by `scripts/interop`. kdlib, " + ", ".join(f"{k} {v}" for k, v in versions.items()) + ", float32 on a CPU; numbers are the largest difference of a logit.", ""]
+    lines = [
+        "# Interoperability",
+        "",
+        "Written by `scripts/interop`. kdlib, "
+        + ", ".join(f"{k} {v}" for k, v in versions.items())
+        + ", float32 on a CPU; numbers are the largest difference of a logit.",
+        "",
+    ]
     lines += [note for note in notes if note] + ([""] if any(notes) else [])
     lines += ["| check | measured | limit | result |", "|---|---|---|---|"]
-    lines += [f"| {name} | {measured} | {limit} | {'pass' if ok else '**fail**'} |" for name, measured, limit, ok in proof.rows]
+    lines += [
+        f"| {name} | {measured} | {limit} | {'pass' if ok else '**fail**'} |"
+        for name, measured, limit, ok in proof.rows
+    ]
     failed = sum(not row[3] for row in proof.rows)
     return "\n".join(lines + ["", f"{len(proof.rows) - failed} passed, {failed} failed"]) + "\n"
 
 
 def arguments():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts/interop")
+    a = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts/interop"
+    )
     shared = os.environ.get("KDLIB_SHARED_DIR", os.path.join(common.ROOT, "..", "shared"))
     reference = os.path.join(shared, "reference")
     if not os.path.isdir(os.path.join(reference, "models")):
         reference = os.path.join(common.ROOT, "tests", "reference")
-    a.add_argument("--bin", default=os.path.join(common.ROOT, "build", "release", "bin"), help="folder of score and interop_writer")
+    a.add_argument(
+        "--bin", default=os.path.join(common.ROOT, "build", "release", "bin"), help="folder of score and interop_writer"
+    )
     a.add_argument("--reference", default=reference, help="folder with models/ and peft/")
     a.add_argument("--smollm2", default=common.DEFAULT_MODEL, help="GGUF file or directory")
     a.add_argument("--only", default="", help="names of models, with commas between")
@@ -270,11 +331,17 @@ def arguments():
 def main():
     a = arguments()
     import torch
+
     torch.set_num_threads(a.threads)
     import transformers
+
     transformers.logging.set_verbosity_error()
     chosen = [x for x in a.only.split(",") if x]
-    models = sorted(x for x in os.listdir(os.path.join(a.reference, "models")) if os.path.isdir(os.path.join(a.reference, "models", x)))
+    models = sorted(
+        x
+        for x in os.listdir(os.path.join(a.reference, "models"))
+        if os.path.isdir(os.path.join(a.reference, "models", x))
+    )
     adapters = {}
     for folder in sorted(os.listdir(os.path.join(a.reference, "peft"))):
         full = os.path.join(a.reference, "peft", folder)
@@ -291,7 +358,9 @@ def main():
             if os.path.exists(a.smollm2):
                 check_smollm2(proof, a.smollm2)
             else:
-                notes.append(f"SmolLM2-135M was left out: {os.path.basename(a.smollm2)} is not there (scripts/demo fetches it).")
+                notes.append(
+                    f"SmolLM2-135M was left out: {os.path.basename(a.smollm2)} is not there (scripts/demo fetches it)."
+                )
         if not chosen or "llama.cpp" in chosen:
             notes.append(llama_cpp_rows(proof))
         text = table(proof, notes)

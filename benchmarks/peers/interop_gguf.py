@@ -10,6 +10,7 @@ For every tiny reference model and for SmolLM2-135M with a merged adapter:
   F16 and Q8_0: the same most likely token in both programs wherever the two best logits of kdlib are more than 1 apart;
   SmolLM2: the tokenizer in the file gives kdlib's ids in llama.cpp, and the directory made of the file is written back as equal tensors.
 """
+
 import argparse
 import json
 import os
@@ -22,7 +23,13 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TYPES = ["f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"]
 TINY = ["llama", "llama3_rope_bias", "qwen2", "qwen3", "qwen2_moe", "gpt_oss"]
-TEXTS = ["The capital of France is", "def fibonacci(n):\n    ", "It's 2024, isn't it? naïve café 日本語 🙂 x1234", "Once upon a time", "<|im_start|>user\nName three colours.<|im_end|>\n<|im_start|>assistant\n"]
+TEXTS = [
+    "The capital of France is",
+    "def fibonacci(n):\n    ",
+    "It's 2024, isn't it? naïve café 日本語 🙂 x1234",
+    "Once upon a time",
+    "<|im_start|>user\nName three colours.<|im_end|>\n<|im_start|>assistant\n",
+]
 
 
 def call(binary, program, *arguments, stdin=None):
@@ -34,6 +41,7 @@ def call(binary, program, *arguments, stdin=None):
 
 def kdlib_logits(binary, folder, model, rows):
     from safetensors.numpy import load_file
+
     lines, out, logits = (os.path.join(folder, x) for x in ("ids.jsonl", "scores.jsonl", "logits.safetensors"))
     with open(lines, "w", encoding="utf-8") as file:
         file.writelines(json.dumps({"ids": [int(x) for x in row]}) + "\n" for row in rows)
@@ -48,6 +56,7 @@ class LlamaCpp:
     def __init__(self, path, length=512, threads=2):
         import ctypes
         import llama_cpp as ll
+
         self.ll, self.quiet = ll, ll.llama_log_callback(lambda level, text, data: None)
         ll.llama_log_set(self.quiet, ctypes.c_void_p(0))
         ll.llama_backend_init()
@@ -58,7 +67,7 @@ class LlamaCpp:
         p.n_ctx = p.n_batch = p.n_ubatch = length
         p.n_threads = p.n_threads_batch = threads
         p.type_k = p.type_v = 0  # F32
-        p.flash_attn_type = 0    # disabled
+        p.flash_attn_type = 0  # disabled
         p.swa_full = True
         self.context = ll.llama_init_from_model(self.model, p)
         if not self.context:
@@ -83,7 +92,14 @@ class LlamaCpp:
                 batch.seq_id[i][0] = 0
             if self.ll.llama_decode(self.context, batch) != 0:
                 raise RuntimeError("llama_decode failed")
-            return np.stack([np.ctypeslib.as_array(self.ll.llama_get_logits_ith(self.context, i), (self.size,)).astype(np.float64) for i in range(len(ids))])
+            return np.stack(
+                [
+                    np.ctypeslib.as_array(self.ll.llama_get_logits_ith(self.context, i), (self.size,)).astype(
+                        np.float64
+                    )
+                    for i in range(len(ids))
+                ]
+            )
         finally:
             self.ll.llama_batch_free(batch)
 
@@ -101,6 +117,7 @@ class LlamaCpp:
 
     def tokens(self, text):
         import ctypes
+
         data = text.encode()
         out = (self.ll.llama_token * (len(data) + 8))()
         n = self.ll.llama_tokenize(self.vocab, data, len(data), out, len(out), False, True)
@@ -110,6 +127,7 @@ class LlamaCpp:
 def check_blocks(name, folder, paths):
     """Rows of the Python package's quantisers of the F32 file against what the other files hold."""
     import gguf
+
     base = {t.name: t for t in gguf.GGUFReader(paths["f32"]).tensors}
     for kind, path in paths.items():
         if kind == "f32":
@@ -118,12 +136,16 @@ def check_blocks(name, folder, paths):
         for t in other:
             x = np.array(base[t.name].data, np.float32)
             want = gguf.quants.quantize(x, t.tensor_type) if t.tensor_type != gguf.GGMLQuantizationType.F32 else x
-            same = np.array_equal(np.ascontiguousarray(want).view(np.uint8).ravel(), np.ascontiguousarray(t.data).view(np.uint8).ravel())
+            same = np.array_equal(
+                np.ascontiguousarray(want).view(np.uint8).ravel(), np.ascontiguousarray(t.data).view(np.uint8).ravel()
+            )
             blocks += t.tensor_type.name.lower() == kind
             if not same:
                 wrong.append(t.name)
         ok = not wrong and len(other) == len(base) and blocks > 0
-        yield f"{name} as {kind.upper()}: tensors equal to gguf-py's blocks", f"{len(other) - len(wrong)} of {len(base)}, {blocks} of the type" + (f"; {wrong[:2]}" if wrong else ""), "all", ok
+        yield f"{name} as {kind.upper()}: tensors equal to gguf-py's blocks", f"{len(other) - len(wrong)} of {len(base)}, {blocks} of the type" + (
+            f"; {wrong[:2]}" if wrong else ""
+        ), "all", ok
 
 
 def check_greedy(name, binary, folder, reference, path, prompts, count, limit=1e-3):
@@ -158,8 +180,12 @@ def check_margins(name, binary, folder, kind, path, rows):
                 decided += 1
                 equal += int(x.argmax()) == int(y.argmax())
     worst = max(float(np.abs(a - b).max()) for a, b in zip(theirs, ours))
-    yield (f"{name} as {kind.upper()}: equal argmax in llama.cpp where the margin is above 1", f"{equal} of {decided} ({positions} positions, logits differ by up to {worst:.1e})", "all",
-           equal == decided)
+    yield (
+        f"{name} as {kind.upper()}: equal argmax in llama.cpp where the margin is above 1",
+        f"{equal} of {decided} ({positions} positions, logits differ by up to {worst:.1e})",
+        "all",
+        equal == decided,
+    )
 
 
 def rows_of_ids(vocabulary, seed):
@@ -188,7 +214,9 @@ def check_tiny(binary, folder, name, model):
         values["rope_parameters"]["truncate"] = True
         with open(config, "w", encoding="utf-8") as file:
             json.dump(values, file)
-    with_rows = check_greedy(name, binary, folder, source, paths["f32"], rows_of_ids(300 if "golden" not in name else 16, 7), 24)
+    with_rows = check_greedy(
+        name, binary, folder, source, paths["f32"], rows_of_ids(300 if "golden" not in name else 16, 7), 24
+    )
     rows = yield from with_rows
     if name.startswith("gpt_oss"):
         return
@@ -208,16 +236,21 @@ def check_smollm2(binary, folder, model, adapter):
     network = LlamaCpp(paths["f32"])
     same = sum(network.tokens(t) == i for t, i in zip(TEXTS, ids))
     network.close()
-    yield f"{name}: texts with equal ids in llama.cpp (its file) and kdlib (the directory made of it)", f"{same} of {len(TEXTS)}", "all", same == len(TEXTS)
+    yield f"{name}: texts with equal ids in llama.cpp (its file) and kdlib (the directory made of it)", f"{same} of {len(TEXTS)}", "all", same == len(
+        TEXTS
+    )
     rows = yield from check_greedy(name, binary, folder, directory, paths["f32"], ids, 48, 0.02)
     for kind in ("f16", "q8_0"):
         yield from check_margins(name, binary, folder, kind, paths[kind], rows)
     again = os.path.join(folder, "again.gguf")
     call(binary, "convert", "--model", directory, "--to", "gguf", "--type", "f32", "--out", again)
     import gguf
+
     first, second = ({t.name: t.data for t in gguf.GGUFReader(p).tensors} for p in (paths["f32"], again))
     equal = sum(n in second and np.array_equal(x, second[n]) for n, x in first.items())
-    yield f"{name}: GGUF to directory to GGUF, equal tensors", f"{equal} of {len(first)}", "all", equal == len(first) == len(second)
+    yield f"{name}: GGUF to directory to GGUF, equal tensors", f"{equal} of {len(first)}", "all", equal == len(
+        first
+    ) == len(second)
 
 
 def run(binary, folder, reference=None, smollm2=None, adapter=None):
@@ -228,8 +261,19 @@ def run(binary, folder, reference=None, smollm2=None, adapter=None):
     for name in TINY:
         yield from check_tiny(binary, folder, name, os.path.join(reference, "models", name))
     # Tiny models of the reference set mix dense and sparse layers, which llama.cpp does not load for qwen3moe: this one is sparse throughout.
-    yield from check_greedy("golden qwen3moe", binary, folder, *[write_types(binary, folder, "golden_qwen3moe", os.path.join(reference, "gguf", "golden_qwen3moe.gguf"), [])["f32"]] * 2,
-                            rows_of_ids(16, 7), 24)
+    yield from check_greedy(
+        "golden qwen3moe",
+        binary,
+        folder,
+        *[
+            write_types(binary, folder, "golden_qwen3moe", os.path.join(reference, "gguf", "golden_qwen3moe.gguf"), [])[
+                "f32"
+            ]
+        ]
+        * 2,
+        rows_of_ids(16, 7),
+        24,
+    )
     if os.path.exists(smollm2):
         if adapter is None and os.path.exists(os.path.join(binary, "interop_writer")):
             adapter = os.path.join(folder, "adapter")

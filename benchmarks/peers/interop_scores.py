@@ -11,6 +11,7 @@ weights first, as the main job does for its student (rule symmetric, groups of N
   merge_and_unload gives the same logits.
 Prints one JSON line a check and a summary; exit status 1 where one is above --tolerance, 2 for bad usage.
 """
+
 import argparse
 import json
 import os
@@ -24,7 +25,9 @@ import common
 
 
 def arguments():
-    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts/interop --scores")
+    a = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="scripts/interop --scores"
+    )
     a.add_argument("--model", required=True)
     a.add_argument("--adapter")
     a.add_argument("--scores", required=True, help="what score --out wrote")
@@ -41,10 +44,13 @@ class Checks:
 
     def close(self, name, got, want):
         import torch
+
         if got.shape != want.shape:
             return self.result(name, False, shapes=[list(got.shape), list(want.shape)])
         difference = float((got.double() - want.double()).abs().max()) if got.numel() else 0.0
-        self.result(name, bool(torch.isfinite(got).all()) and difference <= self.tolerance, largest_difference=difference)
+        self.result(
+            name, bool(torch.isfinite(got).all()) and difference <= self.tolerance, largest_difference=difference
+        )
 
     def result(self, name, ok, **fields):
         self.done += 1
@@ -57,7 +63,9 @@ def read_scores(path):
         records = [json.loads(line) for line in lines if line.strip()]
     for number, record in enumerate(records):
         if len(record["log_probs"]) != max(0, len(record["ids"]) - 1):
-            sys.exit(f"{path}, line {number + 1}: {len(record['ids'])} ids need {len(record['ids']) - 1} log_probs, not {len(record['log_probs'])}")
+            sys.exit(
+                f"{path}, line {number + 1}: {len(record['ids'])} ids need {len(record['ids']) - 1} log_probs, not {len(record['log_probs'])}"
+            )
     if not records:
         sys.exit(f"{path} is empty")
     return records
@@ -67,10 +75,13 @@ def check_adapter_tensors(checks, model, folder):
     """Every tensor of the adapter's file is one of the PEFT model's, with equal values; none is left over on either side."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import load_file
+
     written = load_file(os.path.join(folder, "adapter_model.safetensors"))
     loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
     missing, extra = sorted(set(written) - set(loaded)), sorted(set(loaded) - set(written))
-    checks.result("adapter names", not missing and not extra, tensors=len(written), not_in_peft=missing[:5], not_in_file=extra[:5])
+    checks.result(
+        "adapter names", not missing and not extra, tensors=len(written), not_in_peft=missing[:5], not_in_file=extra[:5]
+    )
     different = [n for n in written if n in loaded and not (written[n].float() == loaded[n].float().cpu()).all()]
     checks.result("adapter values", not different, different=different[:5])
 
@@ -79,6 +90,7 @@ def main():
     a = arguments()
     import torch
     from safetensors.torch import load_file
+
     torch.set_num_threads(a.threads)
     records = read_scores(a.scores)
     stored = load_file(a.logits) if a.logits else {}
@@ -89,6 +101,7 @@ def main():
     model = base
     if a.adapter:
         from peft import PeftModel
+
         model = PeftModel.from_pretrained(base, a.adapter).eval()
         check_adapter_tensors(checks, model, a.adapter)
 
@@ -99,7 +112,11 @@ def main():
     active = [logits_of(model, record["ids"]) for record in records]
     for line, (record, logits) in enumerate(zip(records, active)):
         next_ids = torch.tensor(record["ids"][1:])
-        log_probs = torch.log_softmax(logits.double(), -1)[:-1].gather(-1, next_ids[:, None])[:, 0] if len(next_ids) else torch.zeros(0)
+        log_probs = (
+            torch.log_softmax(logits.double(), -1)[:-1].gather(-1, next_ids[:, None])[:, 0]
+            if len(next_ids)
+            else torch.zeros(0)
+        )
         checks.close(f"line {line} log_probs", torch.tensor(record["log_probs"], dtype=torch.float64), log_probs)
         if a.logits:
             if f"{line}.logits" in stored:

@@ -3,6 +3,7 @@
 """Greedy decoding of B sequences with llama.cpp (llama-cpp-python), all in one batch a step: the peer of bench_generate.
 
 Prints one JSON line: prompt and decoding speed in tokens/s. Prompts are lines of {"prompt_ids": [...]}."""
+
 import argparse
 import ctypes
 import json
@@ -28,6 +29,7 @@ def fill(batch, items):
 
 def argmax(context, index, size):
     import numpy
+
     return int(numpy.ctypeslib.as_array(api.llama_get_logits_ith(context, index), (size,)).argmax())
 
 
@@ -81,9 +83,20 @@ def main():
 
     run()  # first use of every page and buffer
     prefill, decode, written = run()
-    print(json.dumps({"name": "llama.cpp", "version": llama_cpp.__version__, "batch": args.batch, "load_seconds": load, "prompt_tokens": total,
-                      "prefill_tokens_per_s": total / prefill, "decode_tokens_per_s": args.batch * (args.new_tokens - 1) / decode,
-                      "ids": written[0][:16]}))
+    print(
+        json.dumps(
+            {
+                "name": "llama.cpp",
+                "version": llama_cpp.__version__,
+                "batch": args.batch,
+                "load_seconds": load,
+                "prompt_tokens": total,
+                "prefill_tokens_per_s": total / prefill,
+                "decode_tokens_per_s": args.batch * (args.new_tokens - 1) / decode,
+                "ids": written[0][:16],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

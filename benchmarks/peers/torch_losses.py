@@ -28,6 +28,7 @@ with relative errors; exit status 1 if a value is off by more than 1e-5 (bf16 2e
 reverse KL and JSD through a head reach 1e-5 to 4e-5 in float32. With --baseline the two bare projections of fused cases and a copy of the row
 cases' bytes are timed too. peak_extra_bytes: what a call needs above its inputs and the gradients that it returns.
 """
+
 import argparse
 import json
 import os
@@ -40,14 +41,24 @@ import common
 
 LOSSES = ("ce", "fkl", "rkl", "jsd0.5", "sum")
 ROW_SHAPES = ((128, 49152), (64, 151936), (32, 201088))
-FUSED_SHAPES = ((256, 49152, 576, 576), (1024, 49152, 576, 576), (256, 49152, 576, 2048), (1024, 49152, 576, 2048), (256, 151936, 896, 896),
-                (1024, 151936, 896, 896))
+FUSED_SHAPES = (
+    (256, 49152, 576, 576),
+    (1024, 49152, 576, 576),
+    (256, 49152, 576, 2048),
+    (1024, 49152, 576, 2048),
+    (256, 151936, 896, 896),
+    (1024, 151936, 896, 896),
+)
 
 
 def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--data", required=True)
-    a.add_argument("--make", action="store_true", help="write seeded data of the standard shapes first (only cases that --case selects)")
+    a.add_argument(
+        "--make",
+        action="store_true",
+        help="write seeded data of the standard shapes first (only cases that --case selects)",
+    )
     a.add_argument("--case", default="", help="only cases whose name contains this")
     a.add_argument("--loss", nargs="+", default=list(LOSSES), choices=LOSSES)
     a.add_argument("--impl", nargs="+", default=["eager", "compile", "trl"], choices=("eager", "compile", "trl"))
@@ -63,6 +74,7 @@ def arguments():
 def make(folder, only, seed=1):
     """Logits of standard deviation 3 with five peaks a row; the teacher is the student plus noise. Hidden states and heads give logits alike."""
     import numpy
+
     cases = []
     random = numpy.random.default_rng(seed)
 
@@ -73,7 +85,7 @@ def make(folder, only, seed=1):
         return {key: f"{name}/{key}.bin" for key in arrays}
 
     def normal(*shape, scale=1.0):
-        return (random.standard_normal(shape, dtype=numpy.float32) * numpy.float32(scale))
+        return random.standard_normal(shape, dtype=numpy.float32) * numpy.float32(scale)
 
     for rows, vocabulary in ROW_SHAPES:
         name = f"rows_{rows}x{vocabulary}"
@@ -81,19 +93,44 @@ def make(folder, only, seed=1):
             student = normal(rows, vocabulary, scale=3)
             for row in range(rows):
                 student[row, random.integers(0, vocabulary, 5)] += 8
-            files = write(name, student=student, teacher=student + normal(rows, vocabulary), labels=random.integers(0, vocabulary, rows).astype("<i4"))
+            files = write(
+                name,
+                student=student,
+                teacher=student + normal(rows, vocabulary),
+                labels=random.integers(0, vocabulary, rows).astype("<i4"),
+            )
             cases.append(dict(name=name, kind="rows", rows=rows, vocabulary=vocabulary, temperature=1.0, **files))
     for rows, vocabulary, student_width, teacher_width in FUSED_SHAPES:
         name = f"fused_{rows}_{vocabulary}_{student_width}_{teacher_width}"
         if only in name:
-            hidden, head = normal(rows, student_width), normal(vocabulary, student_width, scale=3 / student_width ** 0.5)
-            teacher_hidden, teacher_head = normal(rows, teacher_width), normal(vocabulary, teacher_width, scale=1 / teacher_width ** 0.5)
-            teacher_hidden[:, :student_width] = hidden + 0.3 * teacher_hidden[:, :student_width]  # related logits, as in distillation
+            hidden, head = normal(rows, student_width), normal(vocabulary, student_width, scale=3 / student_width**0.5)
+            teacher_hidden, teacher_head = normal(rows, teacher_width), normal(
+                vocabulary, teacher_width, scale=1 / teacher_width**0.5
+            )
+            teacher_hidden[:, :student_width] = (
+                hidden + 0.3 * teacher_hidden[:, :student_width]
+            )  # related logits, as in distillation
             teacher_head[:, :student_width] = head + 0.3 * teacher_head[:, :student_width]
-            files = write(name, student_hidden=hidden, student_head=head, teacher_hidden=teacher_hidden, teacher_head=teacher_head,
-                          labels=random.integers(0, vocabulary, rows).astype("<i4"))
-            cases.append(dict(name=name, kind="fused", rows=rows, vocabulary=vocabulary, student_width=student_width, teacher_width=teacher_width,
-                              temperature=1.0, **files))
+            files = write(
+                name,
+                student_hidden=hidden,
+                student_head=head,
+                teacher_hidden=teacher_hidden,
+                teacher_head=teacher_head,
+                labels=random.integers(0, vocabulary, rows).astype("<i4"),
+            )
+            cases.append(
+                dict(
+                    name=name,
+                    kind="fused",
+                    rows=rows,
+                    vocabulary=vocabulary,
+                    student_width=student_width,
+                    teacher_width=teacher_width,
+                    temperature=1.0,
+                    **files,
+                )
+            )
     with open(os.path.join(folder, "meta.json"), "w", encoding="utf-8") as out:
         json.dump(dict(seed=seed, cases=cases), out, indent=1)
 
@@ -101,8 +138,16 @@ def make(folder, only, seed=1):
 def load(folder, case):
     import numpy
     import torch
-    shapes = dict(student=("rows", "vocabulary"), teacher=("rows", "vocabulary"), labels=("rows",), student_hidden=("rows", "student_width"),
-                  student_head=("vocabulary", "student_width"), teacher_hidden=("rows", "teacher_width"), teacher_head=("vocabulary", "teacher_width"))
+
+    shapes = dict(
+        student=("rows", "vocabulary"),
+        teacher=("rows", "vocabulary"),
+        labels=("rows",),
+        student_hidden=("rows", "student_width"),
+        student_head=("vocabulary", "student_width"),
+        teacher_hidden=("rows", "teacher_width"),
+        teacher_head=("vocabulary", "teacher_width"),
+    )
     out = {}
     for key, sizes in shapes.items():
         if key in case:
@@ -120,6 +165,7 @@ def mean_loss(loss, s, t, labels, temperature):
     import math
     import torch
     import torch.nn.functional as F
+
     n = s.shape[0]
     if loss == "ce":
         return F.cross_entropy(s, labels)
@@ -149,6 +195,7 @@ def row_work(loss, function, data, temperature):
         value = function(loss, s, data["teacher"], data["labels"], temperature)
         value.backward()
         return value.detach(), [s.grad]
+
     return run
 
 
@@ -159,12 +206,22 @@ def fused_work(loss, function, data, temperature, head, trl):
         x.grad = w.grad = None
         if trl:
             from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
+
             beta = {"fkl": 0.0, "rkl": 1.0, "jsd0.5": 0.5}[loss]
-            value = ChunkedDivergenceFunction.apply(x, w, None, data["teacher_hidden"], data["teacher_head"], None, beta, temperature)[0].mean()
+            value = ChunkedDivergenceFunction.apply(
+                x, w, None, data["teacher_hidden"], data["teacher_head"], None, beta, temperature
+            )[0].mean()
         else:
-            value = function(loss, x @ w.t(), data["teacher_hidden"] @ data["teacher_head"].t() if loss != "ce" else None, data["labels"], temperature)
+            value = function(
+                loss,
+                x @ w.t(),
+                data["teacher_hidden"] @ data["teacher_head"].t() if loss != "ce" else None,
+                data["labels"],
+                temperature,
+            )
         value.backward()
         return value.detach(), [g.grad for g in (x, w) if g.grad is not None]
+
     return run
 
 
@@ -222,28 +279,41 @@ def work_of(case, loss, impl, compiled, data, head):
         return row_work(loss, compiled if impl == "compile" else mean_loss, data, case["temperature"])
     if impl == "trl" and loss in ("ce", "sum"):
         return None
-    return fused_work(loss, compiled if impl == "compile" else mean_loss, data, case["temperature"], head, impl == "trl")
+    return fused_work(
+        loss, compiled if impl == "compile" else mean_loss, data, case["temperature"], head, impl == "trl"
+    )
 
 
 def baseline(case, data, threads, repeats):
     import torch
+
     if case["kind"] == "fused":
+
         def run():
             return data["student_hidden"] @ data["student_head"].t(), data["teacher_hidden"] @ data["teacher_head"].t()
+
     else:
         target = torch.empty_like(data["student"])
 
         def run():
             target.copy_(data["student"])
             target.copy_(data["teacher"])
+
     seconds, _ = timed(run, repeats)
-    common.emit(case=case["name"], loss="projections" if case["kind"] == "fused" else "copy", impl="torch", threads=threads, median_seconds=round(seconds, 6))
+    common.emit(
+        case=case["name"],
+        loss="projections" if case["kind"] == "fused" else "copy",
+        impl="torch",
+        threads=threads,
+        median_seconds=round(seconds, 6),
+    )
 
 
 def main():
     a = arguments()
     import torch
     import torch._dynamo
+
     if a.make:
         make(a.data, a.case)
     with open(os.path.join(a.data, "meta.json"), encoding="utf-8") as file:
@@ -275,9 +345,21 @@ def main():
                         del check
                         run = work_of(case, loss, impl, compiled, data, a.head)
                         seconds, extra = timed(run, a.repeats)
-                        common.emit(case=case["name"], loss=loss, impl=impl, dtype=dtype, head=a.head and case["kind"] == "fused", threads=threads,
-                                    median_seconds=round(seconds, 6), ns_per_entry=round(seconds * 1e9 / (case["rows"] * case["vocabulary"]), 3),
-                                    peak_extra_bytes=extra, value=float(expected[0]), value_error=value, gradient_error=gradient, ok=ok)
+                        common.emit(
+                            case=case["name"],
+                            loss=loss,
+                            impl=impl,
+                            dtype=dtype,
+                            head=a.head and case["kind"] == "fused",
+                            threads=threads,
+                            median_seconds=round(seconds, 6),
+                            ns_per_entry=round(seconds * 1e9 / (case["rows"] * case["vocabulary"]), 3),
+                            peak_extra_bytes=extra,
+                            value=float(expected[0]),
+                            value_error=value,
+                            gradient_error=gradient,
+                            ok=ok,
+                        )
                         del run
                     del expected
     sys.exit(0 if good else 1)

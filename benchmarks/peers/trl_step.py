@@ -12,6 +12,7 @@ Prints one JSON line a step (measured steps only are counted; the first is warm-
   {"name", "tokens_per_s", "seconds", "peak_rss_bytes", "loss", ...}: seconds is the median of the measured steps.
 --ids F.jsonl is read if it exists and written if not; --save-adapter DIR writes the LoRA start values, from which another program can start.
 """
+
 import argparse
 import os
 import statistics
@@ -45,6 +46,7 @@ def arguments():
 def build(a):
     import torch
     from peft import LoraConfig, get_peft_model
+
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
     teacher = common.load_model(a.model)
@@ -52,7 +54,10 @@ def build(a):
     student = common.load_model(a.model)
     if not a.exact_student:
         common.round_linear_weights(student)
-    student = get_peft_model(student, LoraConfig(task_type="CAUSAL_LM", r=a.rank, lora_alpha=a.alpha, lora_dropout=0.0, target_modules="all-linear"))
+    student = get_peft_model(
+        student,
+        LoraConfig(task_type="CAUSAL_LM", r=a.rank, lora_alpha=a.alpha, lora_dropout=0.0, target_modules="all-linear"),
+    )
     if a.save_adapter:
         student.save_pretrained(a.save_adapter)
     student.train()
@@ -62,25 +67,32 @@ def build(a):
 def dense_loss(teacher, student, ids):
     import torch
     from trl.experimental.gkd import GKDTrainer
+
     with torch.no_grad():
         target = teacher(input_ids=ids, use_cache=False).logits[:, :-1]
     logits = student(input_ids=ids, use_cache=False).logits[:, :-1]
-    return GKDTrainer.generalized_jsd_loss(logits, target, labels=ids[:, 1:], beta=0.0, temperature=1.0, num_items_in_batch=ids[:, 1:].numel())
+    return GKDTrainer.generalized_jsd_loss(
+        logits, target, labels=ids[:, 1:], beta=0.0, temperature=1.0, num_items_in_batch=ids[:, 1:].numel()
+    )
 
 
 def chunked_loss(teacher, student, ids):
     import torch
     from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
+
     with torch.no_grad():
         h_t = teacher.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
     base = student.get_base_model()
     h_s = base.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1].flatten(0, 1)
-    rows, _ = ChunkedDivergenceFunction.apply(h_s, base.lm_head.weight, None, h_t, teacher.lm_head.weight, None, 0.0, 1.0)
+    rows, _ = ChunkedDivergenceFunction.apply(
+        h_s, base.lm_head.weight, None, h_t, teacher.lm_head.weight, None, 0.0, 1.0
+    )
     return rows.sum() / rows.numel()
 
 
 def measure(a):
     import torch
+
     teacher, student = build(a)
     common.trim()
     vocabulary = teacher.config.vocab_size
@@ -100,11 +112,25 @@ def measure(a):
             losses.append(loss.item())
         seconds.append(clock.seconds)
         del loss
-        common.emit(name="trl_" + a.impl, step=step, loss=losses[-1], grad_norm=float(norm), seconds=round(clock.seconds, 4))
+        common.emit(
+            name="trl_" + a.impl, step=step, loss=losses[-1], grad_norm=float(norm), seconds=round(clock.seconds, 4)
+        )
     median = statistics.median(seconds[1:])
-    common.emit(name="trl_" + a.impl, tokens_per_s=round(ids.numel() / median, 2), seconds=round(median, 4), peak_rss_bytes=common.peak_rss_bytes(),
-                loading_peak_rss_bytes=loading_peak, rss_before_steps_bytes=before, loss=losses[0], last_loss=losses[-1], threads=a.threads, batch=a.batch,
-                length=a.length, trained_parameters=sum(p.numel() for p in trained), versions=common.versions())
+    common.emit(
+        name="trl_" + a.impl,
+        tokens_per_s=round(ids.numel() / median, 2),
+        seconds=round(median, 4),
+        peak_rss_bytes=common.peak_rss_bytes(),
+        loading_peak_rss_bytes=loading_peak,
+        rss_before_steps_bytes=before,
+        loss=losses[0],
+        last_loss=losses[-1],
+        threads=a.threads,
+        batch=a.batch,
+        length=a.length,
+        trained_parameters=sum(p.numel() for p in trained),
+        versions=common.versions(),
+    )
 
 
 def main():

@@ -8,19 +8,19 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
 #include "support/catch.hpp"
+#include "support/fault_hook.hpp"
 #include "support/shared.hpp"
 
 using namespace kdlib;
 using kdlib_tests::TemporaryDirectory;
 
-#if defined(KDLIB_FAULT_HOOK)
 namespace {
 
 /// Sets KDLIB_FAULT for one scope and counts from zero.
 struct Fault {
   explicit Fault(const std::string& plan) {
     ::setenv("KDLIB_FAULT", plan.c_str(), 1);
-    detail::reset_fault_counts();
+    kdlib_tests::reset_fault_counts();
   }
   ~Fault() { ::unsetenv("KDLIB_FAULT"); }
 };
@@ -90,7 +90,7 @@ TEST_CASE("a full disk is reported with the path and advice, and the old file st
     {
       const Fault fault(plan);
       CHECK_THROWS_AS(write_new_text(path), IoError);
-      detail::reset_fault_counts();
+      kdlib_tests::reset_fault_counts();
       CHECK_THROWS_WITH(write_new_text(path),
                         contains(path) && contains("No space left") && contains("free some space"));
     }
@@ -136,8 +136,3 @@ TEST_CASE("a full disk while lines are appended is reported by flush", "[io]") {
   const Fault fault("write:1:enospc");
   CHECK_THROWS_WITH(file.flush(), contains("metrics.jsonl") && contains("No space left"));
 }
-#else
-TEST_CASE("the fault hook kills and refuses at the n-th call", "[io]") {
-  KDLIB_SKIP("this build has no KDLIB_FAULT_HOOK");
-}
-#endif

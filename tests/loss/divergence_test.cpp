@@ -154,12 +154,15 @@ TEMPLATE_TEST_CASE("D13 and C18: extreme and masked logits stay finite", "[loss]
   const auto finite = [](const auto& got) {
     CHECK(std::isfinite(got.value()));
     CHECK(got.value() >= 0);
-    double sum = 0;
+    double sum = 0, magnitude = 0;
     for (const double g : got.gradient.row(0)) {
       CHECK(std::isfinite(g));
       sum += g;
+      magnitude += std::abs(g);
     }
-    CHECK(std::abs(sum) < (std::is_same_v<TestType, bf16> ? 200.0 : 2e-3));
+    // A softmax loss's gradient sums to 0 but for the rounding of its entries and of the terms of the value.
+    const double entry = std::is_same_v<TestType, bf16> ? 1.0 / 256 : 1e-6;
+    CHECK(std::abs(sum) <= entry * magnitude + 1e-6 * (1 + got.value()));
   };
   const std::int32_t label[] = {2};
   for (const auto& [s, t] : cases) {

@@ -2,9 +2,12 @@
 // The program `sweep` on a tiny model: it skips what is done, survives a kill, names what fails, and shares its runs
 // out.
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include <yaml-cpp/yaml.h>
 
@@ -83,8 +86,11 @@ TEST_CASE("a run that fails is named in the table, the others go on", "[programs
 TEST_CASE("a killed sweep goes on where it was", "[programs]") {
   const Job job("  seed: [1, 2, 3]\n", "  save-every: 1\n");
   const std::string program = kdlib_tests::program_path("sweep"), file = job.file();
+  // The run inside of the killed sweep is orphaned: it becomes a child of this process and dies with its group.
+  REQUIRE(::prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
   const pid_t child = ::fork();
   if (child == 0) {
+    ::setpgid(0, 0);
     if (::freopen("/dev/null", "w", stderr) == nullptr || ::freopen("/dev/null", "w", stdout) == nullptr) ::_exit(126);
     ::execl(program.c_str(), program.c_str(), file.c_str(), static_cast<char*>(nullptr));
     ::_exit(127);

@@ -225,10 +225,9 @@ TEST_CASE("a plan loads the models, writes nothing, and run() goes on from there
 TEST_CASE("a session that another thread stops enters no later phase, and the same settings end as if undisturbed",
           "[recipe][session]") {
   const std::pair<const char*, const char*> cases[] = {
-      {"checking", "loading"},      {"loading", "rounding"},   {"rounding", "measuring"}, {"note", "measuring"},
-      {"writing", "training"},      {"measuring", "training"}, {"training", "finishing"}, {"step 1", "finishing"},
-      {"step 2", "finishing"},      {"step 3", "finishing"},   {"finishing", "finished"},
-      {"evaluation 2", "finishing"}};
+      {"checking", "loading"}, {"loading", "rounding"},   {"rounding", "measuring"}, {"note", "measuring"},
+      {"writing", "training"}, {"measuring", "training"}, {"training", "finishing"}, {"step 1", "finishing"},
+      {"step 2", "finishing"}, {"step 3", "finishing"},   {"finishing", "finished"}, {"evaluation 2", "finishing"}};
   for (const auto& [event, never] : cases) {
     CAPTURE(event);
     const Job job;

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The folder of checkpoints and the file of metrics: complete or not there, the newest found, the rest cleared.
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cstdio>
 #include <limits>
+#include <string>
 
 #include "kdlib/train/checkpoint.hpp"
 #include "kdlib/train/environment.hpp"

@@ -231,7 +231,8 @@ KDLIB_NAMESPACE_END
 #include "kdlib/backend/cpu/elementwise_inl.hpp"
 #include "kdlib/backend/cpu/experts_inl.hpp"
 #include "kdlib/backend/cpu/gemm_inl.hpp"
-#include "kdlib/backend/cpu/rows.hpp"
 #include "kdlib/backend/cpu/stored_inl.hpp"
+
+#include "kdlib/backend/cpu/rows.hpp"  // comes last: it declares what kdlib::instances holds
 
 #endif

@@ -16,45 +16,22 @@
 
 #include "kdlib/core/error.hpp"
 
-#if defined(KDLIB_FAULT_HOOK)
-#include <atomic>
-#include <csignal>
-#include <cstdlib>
-#include <cstring>
-#endif
-
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 
-#if defined(KDLIB_FAULT_HOOK)
-/// Calls counted so far, by kind: write, fsync, rename. Only in tests.
-inline std::atomic<long>* fault_counter(const char* kind) {
-  static std::atomic<long> counts[3];
-  if (std::strcmp(kind, "write") == 0) return &counts[0];
-  if (std::strcmp(kind, "fsync") == 0) return &counts[1];
-  return &counts[2];
+/// Stands before every system call that writes: gets "write", "fsync" or "rename" and answers 0, or the errno that the
+/// call must report without being made. No program sets one; tests do (tests/support/fault_hook.hpp), before the first
+/// write of the process.
+using FaultHook = int (*)(const char* kind);
+inline FaultHook& fault_hook() {
+  static FaultHook hook = nullptr;
+  return hook;
 }
-inline void reset_fault_counts() {
-  for (const char* kind : {"write", "fsync", "rename"}) *fault_counter(kind) = 0;
-}
-/// Environment KDLIB_FAULT = "kind:n:kill" kills the process with SIGKILL before the n-th call (from 1) of that kind;
-/// "kind:n:enospc" lets that call and all later ones of the kind answer ENOSPC, as a full disk does.
-/// Answers 0 or the errno that the call must report.
 inline int fault_point(const char* kind) {
-  const long call = ++*fault_counter(kind);
-  const char* plan = std::getenv("KDLIB_FAULT");
-  const std::size_t length = std::strlen(kind);
-  if (plan == nullptr || std::strncmp(plan, kind, length) != 0 || plan[length] != ':') return 0;
-  char* end = nullptr;
-  const long at = std::strtol(plan + length + 1, &end, 10);
-  if (std::strcmp(end, ":kill") == 0 && call == at) std::raise(SIGKILL);
-  if (std::strcmp(end, ":enospc") == 0 && call >= at) return ENOSPC;
-  return 0;
+  const FaultHook hook = fault_hook();
+  return hook == nullptr ? 0 : hook(kind);
 }
-#else
-inline int fault_point(const char*) { return 0; }
-#endif
 
 /// What a user can do about an errno; empty when nothing is sure to help.
 inline const char* io_advice(int code) {

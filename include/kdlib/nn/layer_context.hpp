@@ -27,10 +27,10 @@ struct LayerContext {
   RopeTable<T, D> rope;
   double norm_epsilon = 1e-6;
   bool adapter = true;
-  CacheRanges<T>* cache = nullptr;        // keys and values of the layer that runs
-  RouterSums* sums = nullptr;             // training passes: regularisers of routers
-  RoutingRecord* record = nullptr;        // written where set
-  const RoutingRecord* replay = nullptr;  // read where set
+  CacheRanges<T>* cache = nullptr;           // keys and values of the layer that runs
+  RouterSums* sums = nullptr;                // training passes: regularisers of routers
+  RoutingRecord* record = nullptr;           // written where set
+  const RoutingRecord* replay = nullptr;     // read where set
   LinearObserver<D, T>* observer = nullptr;  // forward passes only
 
   void observe(const Linear<D, T>& map, const Tensor<T, D>& x) const {

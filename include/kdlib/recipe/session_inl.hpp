@@ -44,7 +44,6 @@ WeightsInFile weights_in_file(const Decoder<D, T>& model) {
   return sum;
 }
 
-
 /// "model.layers.1.self_attn.q_proj.weight [0, 0..63] holds NaN" for the first weight of a linear map that is not
 /// finite; empty where all are. Columns by groups of 64.
 template <class D, class T>

@@ -34,4 +34,9 @@ KDLIB_NAMESPACE_END
 
 #include "kdlib/backend/cpu/rows_inl.hpp"
 
+// All kernels are defined here, so a target that links kdlib::instances learns which of them it need not compile.
+#if defined(KDLIB_USES_INSTANCES)
+#include "kdlib/backend/instances.hpp"
+#endif
+
 #endif
