@@ -282,6 +282,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/describe.hpp
   include/kdlib/teacher/live.hpp
   include/kdlib/teacher/live_inl.hpp
+  include/kdlib/teacher/none.hpp
   include/kdlib/teacher/remembered.hpp
   include/kdlib/teacher/top_k_cache.hpp
   include/kdlib/teacher/vocabulary.hpp

@@ -104,6 +104,7 @@
 #include "kdlib/teacher/concepts.hpp"
 #include "kdlib/teacher/describe.hpp"
 #include "kdlib/teacher/live.hpp"
+#include "kdlib/teacher/none.hpp"
 #include "kdlib/teacher/remembered.hpp"
 #include "kdlib/teacher/top_k_cache.hpp"
 #include "kdlib/teacher/vocabulary.hpp"

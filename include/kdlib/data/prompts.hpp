@@ -17,6 +17,8 @@ class Prompts {
   Prompts(const std::string& path, const Tokenizer& tokenizer, const TextSettings& settings = {});
   /// A file of {"prompt_ids": [...]} for a model without a tokenizer.
   Prompts(const std::string& path, std::vector<std::int32_t> stop_ids, const TextSettings& settings = {});
+  /// Lines that were read before; InputError for one that has an answer already, or where there is none.
+  Prompts(std::vector<TextLine> lines, std::vector<std::int32_t> stop_ids);
   /// Prompts that are ids already; none may be empty.
   Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids);
 

@@ -19,6 +19,12 @@ inline Prompts::Prompts(const std::string& path, std::vector<std::int32_t> stop_
   take(read_text_lines(path, nullptr, settings));
 }
 
+inline Prompts::Prompts(std::vector<TextLine> lines, std::vector<std::int32_t> stop_ids)
+    : stop_ids_(std::move(stop_ids)) {
+  require<InputError>(!lines.empty(), "[Prompts] there are no prompts: give at least one");
+  take(std::move(lines));
+}
+
 inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids)
     : stop_ids_(std::move(stop_ids)) {
   std::vector<TextLine> lines;

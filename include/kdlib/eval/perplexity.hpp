@@ -27,6 +27,10 @@ struct Perplexity {
 /// 1977, ch. 6). NaN for fewer than two documents.
 double ratio_error(std::span<const double> sums, std::span<const double> weights);
 
+/// The sum of a loss that reads the next token alone, over the rows that count.
+template <class M, class Loss>
+LossSum label_loss(M& model, const TokenBatch& documents, const Loss& loss, const EvaluationSettings& settings = {});
+
 /// Over the rows that count (documents with weights: the label of each row). Weight 0 is answered with zeros.
 template <class M>
 Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSettings& settings = {});

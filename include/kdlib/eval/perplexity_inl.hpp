@@ -78,8 +78,8 @@ inline double ratio_error(std::span<const double> sums, std::span<const double> 
 
 inline double Perplexity::value() const { return std::exp(-log_prob); }
 
-template <class M>
-Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSettings& settings) {
+template <class M, class Loss>
+LossSum label_loss(M& model, const TokenBatch& documents, const Loss& loss, const EvaluationSettings& settings) {
   using T = typename M::scalar_type;
   using D = typename M::device_type;
   documents.check(model.vocab_size());
@@ -90,10 +90,16 @@ Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSet
     const Tensor<T, D> hidden =
         detail::hidden_rows(detail::evaluated(model, group, settings.replay_routing), rows.token);
     sum +=
-        head_loss(CrossEntropy{}, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0,
+        head_loss(loss, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0,
                   View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
             .loss;
   });
+  return sum;
+}
+
+template <class M>
+Perplexity perplexity(M& model, const TokenBatch& documents, const EvaluationSettings& settings) {
+  const LossSum sum = label_loss(model, documents, CrossEntropy{}, settings);
   return {sum.weight, -sum.mean()};
 }
 

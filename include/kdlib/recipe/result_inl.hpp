@@ -43,6 +43,11 @@ inline std::string with_interval(const char* format, double value, double error)
 /// What the run is judged by: the objective's name and its value in a row.
 inline bool objective_is(const RecipeResult& result, const char* name) { return result.objective == name; }
 
+/// The first row is the teacher's, and the others are compared with it.
+inline bool has_teacher(const RecipeResult& result) {
+  return !result.rows.empty() && result.rows.front().model == "teacher";
+}
+
 /// Letters of a UTF-8 text, for the widths of columns.
 inline std::size_t letters(const std::string& text) {
   std::size_t n = 0;
@@ -55,17 +60,22 @@ inline std::size_t letters(const std::string& text) {
 inline std::vector<std::vector<std::string>> evaluation_table(const RecipeResult& result) {
   const bool extra = !detail::objective_is(result, "forward_kl") && !detail::objective_is(result, "reverse_kl");
   std::vector<std::vector<std::string>> table = {{"model"}};
+  const bool taught = detail::has_teacher(result);
   if (extra) table[0].emplace_back("objective");
-  for (const char* name : {"forward KL", "reverse KL", "top-1", "top-5", "perplexity"}) table[0].emplace_back(name);
+  for (const char* name : {"forward KL", "reverse KL", "top-1", "top-5"})
+    if (taught) table[0].emplace_back(name);
+  table[0].emplace_back("perplexity");
   const auto& tasks = result.rows.empty() ? std::vector<std::pair<std::string, double>>() : result.rows[0].tasks;
   for (const auto& task : tasks) table[0].push_back(task.first);
   for (const EvaluationRow& row : result.rows) {
     std::vector<std::string>& cells = table.emplace_back(std::vector<std::string>{row.model});
     if (extra) cells.push_back(detail::with_interval("%.4f", row.objective, row.objective_error));
-    cells.push_back(detail::with_interval("%.4f", row.forward_kl, row.forward_kl_error));
-    cells.push_back(detail::with_interval("%.4f", row.reverse_kl, row.reverse_kl_error));
-    cells.push_back(detail::with_interval("%.3f", row.top1, row.top1_error));
-    cells.push_back(detail::number_text("%.3f", row.top5));
+    if (taught) {
+      cells.push_back(detail::with_interval("%.4f", row.forward_kl, row.forward_kl_error));
+      cells.push_back(detail::with_interval("%.4f", row.reverse_kl, row.reverse_kl_error));
+      cells.push_back(detail::with_interval("%.3f", row.top1, row.top1_error));
+      cells.push_back(detail::number_text("%.3f", row.top5));
+    }
     cells.push_back(detail::number_text("%.3f", row.perplexity));
     for (const auto& task : row.tasks) cells.push_back(detail::number_text("%.3f", task.second));
   }
@@ -73,8 +83,9 @@ inline std::vector<std::vector<std::string>> evaluation_table(const RecipeResult
 }
 
 inline std::string result_summary(const RecipeResult& result) {
-  if (result.rows.size() < 3) return "";
-  const EvaluationRow &before = result.rows[1], &after = result.rows.back();
+  const std::size_t first = detail::has_teacher(result) ? 1 : 0;
+  if (result.rows.size() < first + 2) return "";
+  const EvaluationRow &before = result.rows[first], &after = result.rows.back();
   const bool forward = detail::objective_is(result, "forward_kl"), reverse = detail::objective_is(result, "reverse_kl");
   const double from = forward   ? before.forward_kl
                       : reverse ? before.reverse_kl
@@ -85,8 +96,12 @@ inline std::string result_summary(const RecipeResult& result) {
   const std::string name = forward ? "forward KL" : reverse ? "reverse KL" : "objective (" + result.objective + ")";
   const std::string values =
       concat(detail::number_text("%.4f", from), " -> ", detail::number_text("%.4f", to), " nats");
-  const std::string rest = concat("top-1 agreement ", detail::number_text("%.3f", before.top1), " -> ",
-                                  detail::number_text("%.3f", after.top1), " after ", result.steps, " steps.");
+  const auto change = [](const char* format, double a, double b) {
+    return concat(detail::number_text(format, a), " -> ", detail::number_text(format, b));
+  };
+  const std::string rest = concat(first == 1 ? "top-1 agreement " + change("%.3f", before.top1, after.top1)
+                                             : "perplexity " + change("%.3f", before.perplexity, after.perplexity),
+                                  " after ", result.steps, " steps.");
   if (!(to <= from))
     return concat("The student became worse: held-out ", name, " ", values, ", ", rest,
                   " Try a lower --learning-rate, more text or fewer steps.");

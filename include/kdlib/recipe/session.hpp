@@ -31,6 +31,7 @@
 #include "kdlib/recipe/run_place.hpp"
 #include "kdlib/recipe/text.hpp"
 #include "kdlib/teacher/live.hpp"
+#include "kdlib/teacher/none.hpp"
 #include "kdlib/teacher/remembered.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/train/trainer.hpp"
@@ -113,14 +114,21 @@ class Session final : private RunHooks {
   void prepare_student();
   void add_adapter();
   void round_student();
+  /// Who writes text and whose tokenizer it has.
+  Model& writer() { return teacher_ ? *teacher_ : *student_; }
+  std::int64_t context_length() const;
   EvaluationRow measure(const char* name, Model& model);
+  EvaluationRow measure_alone(const char* name, Model& model);
   EvaluationRow measure_teacher();
   void add_token_maps(RecipeResult& result, const char* name);
   void measure_before();
   void compensate();
   void save_before() { write_file_atomically(path("before.json"), result_json(before_)); }
   RunSettings run_settings();
+  template <class Teacher>
+  RunResult train_against(const Teacher& teacher);
   RunResult train();
+  void add_answers(RecipeResult& result, const char* who, Model& model);
   RecipeResult finish(const RunResult& run);
   void add_facts(RecipeResult& result, const RunResult& run) const;
   void write_student(const std::string& folder);

@@ -70,11 +70,9 @@ RecipeResult Session<D, T>::finish(const RunResult& run) {
   result.steps = run.step;
   result.seconds = run.seconds;
   result.best_step = run.best_step;
-  result.rows.push_back(last_ && last_step_ == run.step ? *last_ : measure("distilled", *student_));
+  result.rows.push_back(last_ && last_step_ == run.student_step ? *last_ : measure("distilled", *student_));
   result.rows.back().model = "distilled";
-  const auto shown = text_->shown_prompts(3);
-  const std::vector<std::string> answers = text_->answers(*student_, shown);
-  for (std::size_t i = 0; i < answers.size(); ++i) result.samples[i].answers.emplace_back("distilled", answers[i]);
+  add_answers(result, "distilled", *student_);
   add_token_maps(result, "distilled");
   add_facts(result, run);
   write_student(folder_.path());

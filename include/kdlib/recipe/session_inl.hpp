@@ -180,6 +180,9 @@ template <class D, class T>
 RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   const StopScope scope(&stop_);
   if (!text_) load();
+  require<ConfigError>(s_.models.taught(),
+                       "[distil] a plan of a run without a teacher is not built: --dry-run needs "
+                       "--teacher MODEL");
   const DecoderConfig& teacher = teacher_->config();
   const PlanMachine where = machine == nullptr ? measured_machine<D, T>(teacher) : assumed_machine(*machine, teacher);
   PlannedModels models{teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()};
@@ -196,20 +199,39 @@ void Session<D, T>::load() {
   enter(SessionPhase::loading);
   std::optional<Tokenizer> tokenizer;
   load_models(tokenizer);
-  for (const Model* model : {&*teacher_, &*student_})
-    for (const std::string& text : model->notes()) note(text);
+  for (const std::optional<Model>* model : {&teacher_, &student_})
+    if (*model)
+      for (const std::string& text : (*model)->notes()) note(text);
   prepare_student();
-  text_.emplace(s_, *teacher_, std::move(tokenizer), [this](const WritingReport& report) {
+  text_.emplace(s_, writer(), std::move(tokenizer), context_length(), [this](const WritingReport& report) {
     events_.on_writing(report);
     check_stop();
   });
+  for (const std::string& text : text_->notes()) note(text);
+}
+
+/// Tokens of a prompt and its answer: what the settings say, within what both models were made for.
+template <class D, class T>
+std::int64_t Session<D, T>::context_length() const {
+  std::int64_t length = s_.text.max_length;
+  for (const std::optional<Model>* model : {&teacher_, &student_})
+    if (*model && (*model)->config().context_length > 0) length = std::min(length, (*model)->config().context_length);
+  return length;
 }
 
 template <class D, class T>
 void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
   const RecipeModels& models = s_.models;
   const RecipeTrains trains = s_.student.trains;
-  note(concat("loading ", models.teacher));
+  note(concat("loading ", models.text_model()));
+  if (!models.taught()) {
+    student_.emplace(Model::from_pretrained(
+        models.student, {.trainable = trains == RecipeTrains::all,
+                         .weights = trains == RecipeTrains::lora ? WeightStorage::in_file : WeightStorage::decoded}));
+    tokenizer = find_model_tokenizer(models.student);
+    if (tokenizer) check_tokenizer_fits(*tokenizer, student_->vocab_size());
+    return;
+  }
   const bool adapted = !models.teacher_adapter.empty();
   const bool shares = models.student_path() == models.teacher && trains != RecipeTrains::all && !adapted;
   // What is trained through codes needs its weights in memory; a teacher that shares them has them there, too.

@@ -15,8 +15,24 @@ std::string Session<D, T>::environment_text() {
   return out;
 }
 
+/// Without a teacher: the objective and the perplexity; what compares with one is NaN.
+template <class D, class T>
+EvaluationRow Session<D, T>::measure_alone(const char* name, Model& model) {
+  const double none = std::numeric_limits<double>::quiet_NaN();
+  EvaluationRow row{name, none, none, none, none, 0, none, none, 0};
+  row.perplexity = perplexity(model, held_out_, evaluation_settings()).value();
+  const LossSum loss = with_loss<NoTargets>(s_.objective.loss.terms, [&](const auto& objective) {
+    return label_loss(model, held_out_, objective, evaluation_settings());
+  });
+  row.objective = loss.mean();
+  row.tokens = loss.weight;
+  if (measurement_) row.tasks = measurement_(model);
+  return row;
+}
+
 template <class D, class T>
 EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
+  if (!teacher_) return measure_alone(name, model);
   using Targets = typename LiveTeacher<Model>::targets_type;
   const LossExpression measured = measured_objective(s_.objective.loss);
   const Agreement a = with_loss<Targets>(measured.terms, [&](const auto& loss) {
@@ -45,6 +61,7 @@ EvaluationRow Session<D, T>::measure_teacher() {
 /// Adds the student's distance from the teacher at each token of the shown texts.
 template <class D, class T>
 void Session<D, T>::add_token_maps(RecipeResult& result, const char* name) {
+  if (!teacher_) return;
   const std::int64_t count = std::min<std::int64_t>(3, held_out_.documents());
   for (std::int64_t b = 0; b < count; ++b) {
     TokenBatch document;
@@ -56,17 +73,24 @@ void Session<D, T>::add_token_maps(RecipeResult& result, const char* name) {
   }
 }
 
+/// Adds a model's greedy answers to the shown prompts.
+template <class D, class T>
+void Session<D, T>::add_answers(RecipeResult& result, const char* who, Model& model) {
+  const std::vector<std::string> answers = text_->answers(model, text_->shown_prompts(3));
+  for (std::size_t i = 0; i < answers.size(); ++i) result.samples[i].answers.emplace_back(who, answers[i]);
+}
+
 /// Rows "teacher" and "rounded" (or "student before"), once in the life of the folder.
 template <class D, class T>
 void Session<D, T>::measure_before() {
   enter(SessionPhase::measuring);
   held_out_ = text_->validation();
-  held_out_teacher_.emplace(*teacher_);
+  if (teacher_) held_out_teacher_.emplace(*teacher_);
   const auto shown = text_->shown_prompts(3);
   const bool again = folder_.has("before.json");
   if (again) {
     std::string damage;
-    std::optional<RecipeResult> before = read_whole_result(path("before.json"), 2, damage);
+    std::optional<RecipeResult> before = read_whole_result(path("before.json"), teacher_ ? 2 : 1, damage);
     if (before && before->samples.size() == shown.size()) {
       before_ = std::move(*before);
       return;
@@ -76,12 +100,14 @@ void Session<D, T>::measure_before() {
   const char* name = s_.student.rounded ? "rounded" : "student before";
   note("measuring the student before training");
   before_.objective = objective_text(s_.objective);
-  before_.rows = {measure_teacher(), measure(name, *student_)};
+  before_.rows.clear();
+  if (teacher_) before_.rows.push_back(measure_teacher());
+  before_.rows.push_back(measure(name, *student_));
   add_token_maps(before_, name);
-  const std::vector<std::string> by_teacher = text_->answers(*teacher_, shown),
-                                 by_student = text_->answers(*student_, shown);
-  for (std::size_t i = 0; i < shown.size(); ++i)
-    before_.samples.push_back({shown[i].text, {{"teacher", by_teacher[i]}, {name, by_student[i]}}});
+  before_.samples.clear();
+  for (const auto& prompt : shown) before_.samples.push_back({prompt.text, {}});
+  if (teacher_) add_answers(before_, "teacher", *teacher_);
+  add_answers(before_, name, *student_);
   save_before();
   if (again && original_ && folder_.has("checkpoints")) compensate();  // a row that a run which goes on has not
 }
@@ -92,7 +118,7 @@ void Session<D, T>::compensate() {
   const TokenBatch text = text_->calibration(2048);
   note(concat("the adapter starts where it undoes the rounding, for the inputs of ", text.tokens(), " tokens"));
   const CompensateReport report = compensate_rounding(*student_, *original_, text, {.seed = s_.seed});
-  before_.rows.resize(2);  // an attempt that ended before its first checkpoint left a third
+  before_.rows.resize(teacher_ ? 2 : 1);  // an attempt that ended before its first checkpoint left a third
   before_.rows.push_back(measure("compensated", *student_));
   save_before();
   note(concat("rounding error of the outputs of ", report.maps,
@@ -114,13 +140,17 @@ Evaluation Session<D, T>::evaluate(std::int64_t step) {
   const bool plain = before_.objective == "forward_kl";
   note(concat("step ", step, ": held-out ",
               plain ? "" : concat(before_.objective, " ", detail::number_text("%.4f", row.objective), ", "),
-              "forward KL ", detail::number_text("%.4f", row.forward_kl), ", top-1 agreement ",
-              detail::number_text("%.3f", row.top1)));
+              teacher_ ? concat("forward KL ", detail::number_text("%.4f", row.forward_kl), ", top-1 agreement ",
+                                detail::number_text("%.3f", row.top1))
+                       : concat("perplexity ", detail::number_text("%.3f", row.perplexity))));
   events_.on_evaluation(step, row);
   Evaluation out;
-  out.values = {{"evaluation/objective", row.objective},   {"evaluation/forward_kl", row.forward_kl},
-                {"evaluation/reverse_kl", row.reverse_kl}, {"evaluation/top1_agreement", row.top1},
-                {"evaluation/top5_overlap", row.top5},     {"evaluation/perplexity", row.perplexity}};
+  out.values = {{"evaluation/objective", row.objective}, {"evaluation/perplexity", row.perplexity}};
+  if (teacher_)
+    out.values.insert(out.values.end(), {{"evaluation/forward_kl", row.forward_kl},
+                                         {"evaluation/reverse_kl", row.reverse_kl},
+                                         {"evaluation/top1_agreement", row.top1},
+                                         {"evaluation/top5_overlap", row.top5}});
   for (const auto& [name, value] : row.tasks) out.values.emplace_back("tasks/" + name, value);
   out.best_by = row.objective;
   last_ = std::move(row);
@@ -155,6 +185,7 @@ RunSettings Session<D, T>::run_settings() {
   run.clip_norm = t.clip;
   run.save_every = s_.output.save_every;
   run.keep = s_.output.keep;
+  run.save = s_.output.save;
   run.evaluate_every = s_.output.evaluate_every > 0 ? s_.output.evaluate_every : t.steps;
   run.evaluate_first = true;
   run.recompute = t.recompute;
@@ -168,16 +199,24 @@ RunSettings Session<D, T>::run_settings() {
   return run;
 }
 
+/// The training itself, against a teacher of any kind.
 template <class D, class T>
-RunResult Session<D, T>::train() {
-  enter(SessionPhase::training);
+template <class Teacher>
+RunResult Session<D, T>::train_against(const Teacher& teacher) {
   const RecipeTraining& t = s_.training;
-  using Targets = typename LiveTeacher<Model>::targets_type;
+  using Targets = typename Teacher::targets_type;
   return with_loss<Targets>(s_.objective.loss.terms, [&](const auto& loss) {  // the choice becomes a type here alone
-    Trainer trainer{*student_, text_->source(), Objective{LiveTeacher{*teacher_}, loss},
+    Trainer trainer{*student_, text_->source(), Objective{teacher, loss},
                     AdamW{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay}, recipe_rate(t)};
     return trainer.run(run_settings(), JsonLines{path("metrics.jsonl")}, Directory{folder_.path()});
   });
+}
+
+template <class D, class T>
+RunResult Session<D, T>::train() {
+  enter(SessionPhase::training);
+  if (!teacher_) return train_against(NoTeacher{student_->vocab_size()});
+  return train_against(LiveTeacher<Model>{*teacher_});
 }
 
 template <class D, class T>
@@ -189,8 +228,8 @@ std::string Session<D, T>::student_name() const {
 
 template <class D, class T>
 void Session<D, T>::add_facts(RecipeResult& result, const RunResult& run) const {
-  result.facts = {{"teacher", s_.models.teacher + " (weights decoded to " + (sizeof(T) == 4 ? "float32)" : "float64)")},
-                  {"student", student_name()}};
+  const std::string decoded = sizeof(T) == 4 ? " (weights decoded to float32)" : " (weights decoded to float64)";
+  result.facts = {{"teacher", s_.models.taught() ? s_.models.teacher + decoded : "none"}, {"student", student_name()}};
   for (const DescribedSetting& setting : describe(s_)) result.facts.emplace_back("--" + setting.key, setting.text());
   for (const auto& [key, value] : run_environment<D, T>()) result.facts.emplace_back(key, value);
   result.facts.emplace_back("wall time of the steps", duration_text(run.seconds));

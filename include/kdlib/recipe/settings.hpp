@@ -11,11 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/data/text_lines.hpp"
 #include "kdlib/nn/lora.hpp"
 #include "kdlib/nn/quantized_weight.hpp"
 #include "kdlib/optim/concepts.hpp"
 #include "kdlib/quant/coded_data.hpp"
 #include "kdlib/recipe/loss_expression.hpp"
+#include "kdlib/train/run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -46,18 +48,24 @@ const char* recipe_word(RecipeAdapterStart value);
 const char* recipe_word(RecipeSchedule value);
 const char* recipe_word(RecipeResume value);
 const char* recipe_word(StraightThrough value);
+const char* recipe_word(TooLong value);
+const char* recipe_word(SaveRule value);
 /// The value of a word. ConfigError lists the words there are.
 template <class E>
 E recipe_value(const std::string& word);
 
 struct RecipeModels {
-  std::string teacher;  // Hugging Face directory or GGUF file
+  std::string teacher;  // Hugging Face directory or GGUF file; empty: none
   std::string student;  // empty: a copy of the teacher
   // Folders in PEFT's form; empty: none. The teacher's (any kind that apply_adapter takes) is merged into its weights.
   // The student's (any kind that load_adapter takes) is what is trained on, with its own rank, scale and targets.
   std::string teacher_adapter, student_adapter;
 
   const std::string& student_path() const { return student.empty() ? teacher : student; }
+  /// Without a teacher the student learns the next token of given text alone: plain fine-tuning.
+  bool taught() const { return !teacher.empty(); }
+  /// Whose tokenizer and end tokens the text has.
+  const std::string& text_model() const { return taught() ? teacher : student; }
 };
 
 /// How the student is made from its model, and what of it is trained.
@@ -98,7 +106,10 @@ struct RecipeText {
   double sample_temperature = 1;   // of the sampler, >= 0
   std::int64_t top_k = 0;          // 0: off
   double top_p = 1, min_p = 0;     // 1 and 0: off
-  std::int64_t max_length = 1024;  // tokens of prompt and answer
+  double validation_share = 0;     // above 0: this share of `data`, else of `prompts`, chosen by prompt, is held out
+  std::string chat_template{};     // name or file (chat_template_from); empty: the tokenizer's own
+  std::int64_t max_length = 1024;  // tokens of prompt and answer, at most what both models were made for
+  TooLong too_long = TooLong::refuse;
   std::int64_t max_new_tokens = 112;
   bool accept_truncated_text = false;  // top_k, top_p and min_p may cut what the student writes (decision 004)
   bool replay_routing = false;         // student-written text is trained on with the experts that wrote it
@@ -126,6 +137,7 @@ struct RecipeOutput {
   std::int64_t save_every = 5;       // steps; 0: only at the end
   std::int64_t keep = 2;             // newest checkpoints
   std::int64_t evaluate_every = 10;  // steps; 0: only before and after
+  SaveRule save = SaveRule::last;    // which state is exported, which checkpoints stay
   RecipeResume resume = RecipeResume::automatic;
 };
 

@@ -37,6 +37,16 @@ struct RecipeWords<RecipeResume> {
   static constexpr const char* list[] = {"auto", "no"};
 };
 template <>
+struct RecipeWords<TooLong> {
+  static constexpr const char* name = "too-long";
+  static constexpr const char* list[] = {"refuse", "cut", "drop"};
+};
+template <>
+struct RecipeWords<SaveRule> {
+  static constexpr const char* name = "save";
+  static constexpr const char* list[] = {"last", "best", "all"};
+};
+template <>
 struct RecipeWords<StraightThrough> {
   static constexpr const char* name = "straight-through";
   static constexpr const char* list[] = {"identity", "clipped"};
@@ -133,7 +143,10 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .number("samples", t.samples)
       .text("data", path(t.data))
       .text("validation", path(t.validation))
+      .number("validation-share", t.validation_share)
+      .text("template", t.chat_template)
       .number("max-length", t.max_length, "tokens")
+      .text("too-long", recipe_word(t.too_long))
       .number("max-new-tokens", t.max_new_tokens, "tokens")
       .flag("replay-routing", t.replay_routing);
 }
@@ -161,6 +174,8 @@ inline const char* recipe_word(RecipeAdapterStart value) { return detail::word_o
 inline const char* recipe_word(RecipeSchedule value) { return detail::word_of(value); }
 inline const char* recipe_word(RecipeResume value) { return detail::word_of(value); }
 inline const char* recipe_word(StraightThrough value) { return detail::word_of(value); }
+inline const char* recipe_word(TooLong value) { return detail::word_of(value); }
+inline const char* recipe_word(SaveRule value) { return detail::word_of(value); }
 
 template <class E>
 E recipe_value(const std::string& word) {
@@ -202,6 +217,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("save-every", s.output.save_every, "steps")
       .number("keep", s.output.keep)
       .number("evaluate-every", s.output.evaluate_every, "steps")
+      .text("save", recipe_word(s.output.save))
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);
   for (const auto& [key, value] : s.recorded) w.recorded(key, value);
@@ -234,6 +250,21 @@ inline void check_written_text(const RecipeSettings& s) {
 
 }  // namespace detail
 
+namespace detail {
+/// Plain fine-tuning: what needs a teacher is refused.
+inline void check_untaught(const RecipeSettings& s) {
+  const auto needs = [](bool there, const auto&... what) {
+    require<ConfigError>(there, "[distil] no teacher is named (--teacher MODEL); without one ", what...);
+  };
+  needs(!s.models.student.empty(), "--student MODEL is needed: plain fine-tuning");
+  for (const AnyTerm& term : s.objective.loss.terms)
+    needs(term.loss.needs() == LossNeeds::labels, "the loss can be --loss cross_entropy, not ", term.loss.name());
+  needs(!s.text.data.empty(), "--data FILE is needed: given text");
+  needs(s.text.lambda == 0, "--lambda must be 0: nothing marks the student's own text");
+  needs(s.models.teacher_adapter.empty(), "there is no model for --teacher-adapter");
+}
+}  // namespace detail
+
 inline void check_recipe(const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
   const RecipeText& text = s.text;
@@ -246,6 +277,11 @@ inline void check_recipe(const RecipeSettings& s) {
     }
   require<ConfigError>(!student.adapts() || (student.adapter.rank >= 1 && student.adapter.rank <= 65535),
                        "[distil] --lora-rank is ", student.adapter.rank, "; it must be from 1 to 65535");
+  if (!s.models.taught()) detail::check_untaught(s);
+  require<ConfigError>(text.validation_share >= 0 && text.validation_share < 1, "[distil] --validation-share is ",
+                       text.validation_share, "; it must be 0 or above and below 1");
+  require<ConfigError>(text.validation_share == 0 || text.validation.empty() || text.validation.bundled,
+                       "[distil] --validation and --validation-share both say what is held out: give one of them");
   if (student.rounded) check_quantize_settings(student.rounding());
   require<ConfigError>(
       (student.trains != RecipeTrains::qat_lora && student.trains != RecipeTrains::scales) || student.rounded,
@@ -269,8 +305,8 @@ inline void check_recipe(const RecipeSettings& s) {
   require<ConfigError>(!text.replay_routing || text.lambda > 0,
                        "[distil] --replay-routing follows the experts that wrote the student's text; with --lambda 0 "
                        "the student writes none: leave it out, or --replay-routing=off");
-  require<ConfigError>(text.max_new_tokens < text.max_length, "[distil] --max-new-tokens ", text.max_new_tokens,
-                       " leaves no room for a prompt within --max-length ", text.max_length);
+  require<ConfigError>(!text.writes() || text.max_new_tokens < text.max_length, "[distil] --max-new-tokens ",
+                       text.max_new_tokens, " leaves no room for a prompt within --max-length ", text.max_length);
   require<ConfigError>(text.data.empty() || text.lambda < 1,
                        "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
   require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them

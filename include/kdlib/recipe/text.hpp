@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kdlib/data/document_dataset.hpp"
+#include "kdlib/data/line_split.hpp"
 #include "kdlib/data/text_lines.hpp"
 #include "kdlib/recipe/events.hpp"
 #include "kdlib/recipe/model_files.hpp"
@@ -50,7 +51,12 @@ class RecipeTexts {
  public:
   using Writing = std::function<void(const WritingReport&)>;
 
-  RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer, Writing writing);
+  /// `teacher`: who writes, or the student where there is none. `context_length`: tokens of a prompt and its answer.
+  RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
+              std::int64_t context_length, Writing writing);
+
+  /// What was odd in the files: lines that were cut or left out.
+  const std::vector<std::string>& notes() const { return notes_; }
 
   /// Source of the training batches: the offline and the student's part behind one coin.
   auto source() { return Mixed(offline(), OnPolicy(*prompts_, sampler(), on_policy_settings()), mixed_settings()); }
@@ -84,6 +90,7 @@ class RecipeTexts {
     return {settings_.text.lambda, settings_.seed, settings_.training.micro_batches};
   }
   TextSettings text_settings() const;
+  std::vector<TextLine> read_lines(const TextFile& file);
   std::function<void(const GenerationProgress&)> writing(const char* what) const;
   std::string text_of(std::span<const std::int32_t> ids) const;
 
@@ -92,7 +99,9 @@ class RecipeTexts {
   std::optional<Tokenizer> tokenizer_;
   Writing writing_;
   std::optional<Prompts> prompts_;
-  std::vector<TextLine> validation_;
+  std::int64_t context_length_;
+  std::vector<std::string> notes_;
+  std::vector<TextLine> data_, validation_;
 };
 
 KDLIB_NAMESPACE_END

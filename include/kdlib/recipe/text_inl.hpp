@@ -26,34 +26,60 @@ inline std::string strip_chat_markup(std::string text) {
 
 template <class Model>
 RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
-                                Writing writing)
-    : settings_(settings), teacher_(teacher), tokenizer_(std::move(tokenizer)), writing_(std::move(writing)) {
+                                std::int64_t context_length, Writing writing)
+    : settings_(settings),
+      teacher_(teacher),
+      tokenizer_(std::move(tokenizer)),
+      writing_(std::move(writing)),
+      context_length_(context_length) {
   const RecipeText& text = settings.text;
-  const std::string& model = settings.models.teacher;
+  const std::string& model = settings.models.text_model();
   require<ConfigError>(tokenizer_ || !(text.writes() && text.prompts.bundled), "[distil] ", model,
                        " has no tokenizer.json, so the bundled prompts cannot be read: give --prompts with lines of "
                        "{\"prompt_ids\": [...]} or --data with {\"ids\": [...]}");
-  require<ConfigError>(tokenizer_ || !text.validation.bundled, "[distil] ", model,
+  require<ConfigError>(tokenizer_ || text.validation_share > 0 || !text.validation.bundled, "[distil] ", model,
                        " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation "
                        "with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
-  require<ConfigError>(!text.validation.empty(), "[distil] no held-out text is named; --validation is needed");
-  validation_ = read_text_lines(text.validation.path, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
+  if (!text.data.empty()) data_ = read_lines(text.data);
+  std::vector<TextLine> prompts;
   if (text.writes()) {
     require<ConfigError>(!text.prompts.empty(), "[distil] no prompts are named; --prompts is needed");
-    if (tokenizer_) prompts_.emplace(text.prompts.path, *tokenizer_, text_settings());
-    else prompts_.emplace(text.prompts.path, stop_ids_of(model, tokenizer_, teacher.config().eos_ids), text_settings());
-    if (text.max_prompts > 0) prompts_.emplace(prompts_->first(text.max_prompts));
-  } else {
-    prompts_.emplace(std::vector<std::vector<std::int32_t>>{validation_.front().ids},
-                     teacher.config().eos_ids);  // never written from: lambda is 0
+    prompts = read_lines(text.prompts);
   }
+  if (text.validation_share > 0) {
+    std::vector<TextLine>& divided = data_.empty() ? prompts : data_;
+    LineSplit parts = split_lines(std::move(divided), text.validation_share);
+    divided = std::move(parts.train);
+    validation_ = std::move(parts.validation);
+  } else {
+    require<ConfigError>(!text.validation.empty(), "[distil] no held-out text is named; --validation is needed");
+    validation_ = read_lines(text.validation);
+  }
+  for (const TextLine& line : validation_)
+    require<InputError>(settings.models.taught() || line.kind == TextLineKind::given_text, "[distil] ", line.source,
+                        " is a prompt, and no teacher answers it: hold out given text, or use --validation-share");
+  const std::vector<std::int32_t> stop_ids = stop_ids_of(model, tokenizer_, teacher.config().eos_ids);
+  if (prompts.empty()) prompts.push_back({TextLineKind::prompt, validation_.front().ids, {}, "unused"});  // never read
+  prompts_.emplace(std::move(prompts), stop_ids);
+  if (text.max_prompts > 0) prompts_.emplace(prompts_->first(text.max_prompts));
+}
+
+/// The lines of a file; what was done with long ones goes to notes().
+template <class Model>
+std::vector<TextLine> RecipeTexts<Model>::read_lines(const TextFile& file) {
+  const TextSettings how = text_settings();
+  TextCounts counts;
+  std::vector<TextLine> lines = read_text_lines(file.path, tokenizer_ ? &*tokenizer_ : nullptr, how, &counts);
+  if (std::string note = counts.note(file.path, how.context_length); !note.empty()) notes_.push_back(std::move(note));
+  return lines;
 }
 
 template <class Model>
 TextSettings RecipeTexts<Model>::text_settings() const {
   TextSettings text;
-  text.context_length = settings_.text.max_length;
-  text.too_long = TooLong::cut;
+  text.context_length = context_length_;
+  text.too_long = settings_.text.too_long;
+  text.chat_template = settings_.text.chat_template;
   text.vocabulary = teacher_.vocab_size();
   return text;
 }
@@ -72,15 +98,15 @@ Sampler RecipeTexts<Model>::sampler() const {
 
 template <class Model>
 OfflineText<Model> RecipeTexts<Model>::offline() {
-  if (!settings_.text.data.empty()) {
-    TokenBatch documents =
-        read_documents(settings_.text.data.path, tokenizer_ ? &*tokenizer_ : nullptr, text_settings());
+  if (!data_.empty()) {
+    TokenBatch documents;
+    for (const TextLine& line : data_) append_line(documents, line);
     return OfflineText<Model>(DocumentDataset(std::move(documents), {settings_.training.batch, settings_.seed, 0}));
   }
   TeacherWrittenSettings written;
   written.prompts = settings_.training.batch;
   written.seed = settings_.seed;
-  written.context_length = settings_.text.max_length;
+  written.context_length = context_length_;
   written.folder = join_path(settings_.output.folder, "text");
   written.teacher_name = settings_.models.teacher;
   written.progress = this->writing("the teacher writes");
@@ -103,7 +129,7 @@ OnPolicySettings RecipeTexts<Model>::on_policy_settings() const {
   online.samples = settings_.text.samples;
   online.prompts = settings_.training.batch / online.samples;
   online.seed = settings_.seed;
-  online.context_length = settings_.text.max_length;
+  online.context_length = context_length_;
   online.record_routing = settings_.text.replay_routing;
   online.progress = this->writing("the student writes");
   return online;
@@ -123,7 +149,7 @@ TokenBatch RecipeTexts<Model>::validation() {
   written.seed = settings_.seed;
   written.epochs = 1;
   written.ahead = written.prompts;
-  written.context_length = settings_.text.max_length;
+  written.context_length = context_length_;
   written.folder = join_path(settings_.output.folder, "validation_text");
   written.teacher_name = settings_.models.teacher;
   written.progress = this->writing("the teacher writes held-out text");
@@ -191,7 +217,7 @@ std::vector<std::string> RecipeTexts<Model>::answers(Model& model, const std::ve
   greedy.temperature = 0;
   greedy.stop_ids = prompts_->stop_ids();
   GenerateSettings generation;
-  generation.context_length = settings_.text.max_length;
+  generation.context_length = context_length_;
   std::vector<std::string> out;
   for (const Completion& answer : generate(model, ids, greedy, generation)) {
     std::span<const std::int32_t> text = answer.ids;

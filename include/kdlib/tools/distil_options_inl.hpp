@@ -24,7 +24,7 @@ inline QuantizeSettings RoundingWords::format(QuantizeSettings numbers) const {
 }
 
 inline DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings defaults)
-    : settings_(std::move(defaults)), options_(program.name, program.purpose) {
+    : settings_(std::move(defaults)), needs_teacher_(program.needs_teacher), options_(program.name, program.purpose) {
   const RecipeStudent& student = settings_.student;
   rounding_ = {student.rounded ? packed_kind_name(student.format.kind) : "none", int4_rule_name(student.format.rule)};
   train_ = recipe_word(student.trains);
@@ -34,6 +34,8 @@ inline DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings
   loss_ = {settings_.objective.loss.text()};
   schedule_ = recipe_word(settings_.training.schedule);
   resume_ = recipe_word(settings_.output.resume);
+  too_long_ = recipe_word(settings_.text.too_long);
+  save_ = recipe_word(settings_.output.save);
   add_models(program.needs_teacher);
   add_objective();
   add_text();
@@ -51,15 +53,17 @@ inline void DistilCommand::add_models(bool needs_teacher) {
   Options& o = options_;
   RecipeStudent& student = settings_.student;
   o.group("Models").add("teacher", settings_.models.teacher, "MODEL",
-                        "frozen teacher: Hugging Face directory or GGUF file");
-  if (needs_teacher) o.required();
+                        needs_teacher ? "frozen teacher: Hugging Face directory or GGUF file; without one --student "
+                                        "learns --data by --loss cross_entropy: plain fine-tuning"
+                                      : "frozen teacher: Hugging Face directory or GGUF file");
   o.add("student", settings_.models.student, "MODEL",
         needs_teacher ? "student (default: a copy of the teacher)" : "student: Hugging Face directory")
       .add("teacher-adapter", settings_.models.teacher_adapter, "DIR",
            "adapter in PEFT's form that is merged into the teacher's weights")
       .add("student-adapter", settings_.models.student_adapter, "DIR",
            "adapter in PEFT's form that the student starts from and that is trained on (default: a new one)")
-      .add("quantize", rounding_.kind, "KIND", "round the student's linear layers first")
+      .add("quantize", rounding_.kind, "KIND",
+           "round the student's linear layers first (without a teacher: none unless given)")
       .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
       .add("quantize-rule", rounding_.rule, "RULE",
            "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an "
@@ -137,6 +141,14 @@ inline void DistilCommand::add_text() {
       .at_least(1)
       .add("data", s.data.path, "FILE", "given text for the offline part, JSON lines (default: the teacher writes it)")
       .add("validation", s.validation.path, "FILE", "held-out prompts or text, JSON lines (default: the bundled ones)")
+      .add("validation-share", s.validation_share, "X",
+           "hold out this share of --data, else of the prompts, chosen by prompt; 0: --validation")
+      .at_least(0)
+      .add("template", s.chat_template, "NAME|FILE", "chat template for turns (default: the tokenizer's)")
+      .add("too-long", too_long_, "RULE",
+           "given text longer than --max-length or the models' context: refuse it, cut its end off, or drop it; "
+           "prompts are refused or dropped")
+      .choices({"refuse", "cut", "drop"})
       .add("max-length", s.max_length, "N", "longest prompt and answer together", "tokens")
       .at_least(2)
       .add("max-new-tokens", s.max_new_tokens, "N", "longest answer", "tokens")
@@ -192,6 +204,10 @@ inline void DistilCommand::add_output() {
       .add("evaluate-every", s.evaluate_every, "N", "held-out evaluation every N steps; 0: only before and after",
            "steps")
       .at_least(0)
+      .add("save", save_, "WHICH",
+           "which state is exported at the end: last or best (by the held-out objective); all: the last, and every "
+           "checkpoint stays, whatever --keep says")
+      .choices({"last", "best", "all"})
       .add("evaluate-tasks", tasks_, "LIST",
            "multiple-choice tasks scored at each evaluation: hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
       .add("task-data", task_data_, "DIR", "folder of <task>.jsonl")
@@ -228,10 +244,16 @@ inline void DistilCommand::apply_preset(const std::string& name) {
 
 inline void DistilCommand::parse(int argc, const char* const* argv) {
   options_.parse(argc, argv);
+  const RecipeModels& models = settings_.models;
+  require<UsageError>(!needs_teacher_ || models.taught() || !models.student.empty(),
+                      "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
+  if (needs_teacher_ && !models.taught() && !options_.given("quantize")) rounding_.kind = "none";
   words_to_settings();
   check();
   record();
-  check_recipe(settings_);
+  RecipeSettings checked = settings_;
+  if (!needs_teacher_ && !models.taught()) checked.models.teacher = "the program's own";
+  check_recipe(checked);
 }
 
 inline void DistilCommand::words_to_settings() {
@@ -256,6 +278,8 @@ inline void DistilCommand::words_to_settings() {
   loss_ = {settings_.objective.loss.text()};
   settings_.training.schedule = recipe_value<RecipeSchedule>(schedule_);
   settings_.output.resume = recipe_value<RecipeResume>(resume_);
+  settings_.text.too_long = recipe_value<TooLong>(too_long_);
+  settings_.output.save = recipe_value<SaveRule>(save_);
 }
 
 /// Options that were given although nothing would read them.
