@@ -9,13 +9,13 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// Code points first, first + step, ... last have their other case `difference` away.
-struct CaseRange {
+struct LetterCaseRange {
   char32_t first, last;
   unsigned step;
   int difference;
 };
 // clang-format off
-inline constexpr CaseRange lower_case_ranges[] = {
+inline constexpr LetterCaseRange lower_case_ranges[] = {
     {0x41, 0x5a, 1, 32}, {0xc0, 0xd6, 1, 32}, {0xd8, 0xde, 1, 32}, {0x100, 0x12e, 2, 1}, {0x132, 0x136, 2, 1},
     {0x139, 0x147, 2, 1}, {0x14a, 0x176, 2, 1}, {0x178, 0x178, 1, -121}, {0x179, 0x17d, 2, 1}, {0x181, 0x181, 1, 210},
     {0x182, 0x184, 2, 1}, {0x186, 0x186, 1, 206}, {0x187, 0x187, 1, 1}, {0x189, 0x18a, 1, 205}, {0x18b, 0x18b, 1, 1},
@@ -61,7 +61,7 @@ inline constexpr CaseRange lower_case_ranges[] = {
     {0x10594, 0x10595, 1, 39}, {0x10c80, 0x10cb2, 1, 64}, {0x118a0, 0x118bf, 1, 32}, {0x16e40, 0x16e5f, 1, 32},
     {0x1e900, 0x1e921, 1, 34},
 };
-inline constexpr CaseRange title_case_ranges[] = {
+inline constexpr LetterCaseRange title_case_ranges[] = {
     {0x61, 0x7a, 1, -32}, {0xb5, 0xb5, 1, 743}, {0xe0, 0xf6, 1, -32}, {0xf8, 0xfe, 1, -32}, {0xff, 0xff, 1, 121},
     {0x101, 0x12f, 2, -1}, {0x131, 0x131, 1, -232}, {0x133, 0x137, 2, -1}, {0x13a, 0x148, 2, -1},
     {0x14b, 0x177, 2, -1}, {0x17a, 0x17e, 2, -1}, {0x17f, 0x17f, 1, -300}, {0x180, 0x180, 1, 195},
@@ -122,8 +122,8 @@ inline constexpr char32_t longer_title_case[] = {
 
 /// The code point's other case after a table, itself where it has none.
 template <unsigned long N>
-constexpr char32_t case_of(const CaseRange (&table)[N], char32_t c) {
-  for (const CaseRange& r : table)
+constexpr char32_t case_of(const LetterCaseRange (&table)[N], char32_t c) {
+  for (const LetterCaseRange& r : table)
     if (c >= r.first && c <= r.last) {
       if ((c - r.first) % r.step == 0) return static_cast<char32_t>(static_cast<int>(c) + r.difference);
     } else if (c < r.first) {
