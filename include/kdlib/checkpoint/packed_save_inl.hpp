@@ -320,8 +320,7 @@ class CodesOnHost {
   CodesOnHost(const CodedMatrix<T, D>& matrix, std::size_t uses) : matrix_(&matrix), uses_(uses) {}
   template <class F>
   auto use(F&& make) {
-    if (!data_) data_ = matrix_->data();
-    auto out = make(*data_);
+    auto out = make(data_ ? *data_ : data_.emplace(matrix_->data()));
     if (++used_ % uses_ == 0) data_.reset();
     return out;
   }
