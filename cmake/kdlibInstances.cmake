@@ -13,6 +13,6 @@ if(NOT TARGET kdlib::instances)
     add_library(kdlib::instances ALIAS kdlib_instances)
     target_link_libraries(kdlib_instances PUBLIC kdlib::cpu)
     # Linking it is enough: kdlib/backend/cpu.hpp then declares what the library holds.
-    target_compile_definitions(kdlib_instances INTERFACE KDLIB_USES_INSTANCES=1)
+    target_compile_definitions(kdlib_instances INTERFACE $<$<COMPILE_LANGUAGE:CXX>:KDLIB_USES_INSTANCES=1>)
   endif()
 endif()

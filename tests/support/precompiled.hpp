@@ -5,7 +5,11 @@
 
 #include "kdlib/kdlib.hpp"
 
+#include "kdlib/backend/cpu.hpp"
 #include "support/catch.hpp"
+
+#if defined(KDLIB_USES_INSTANCES)
 #include "support/instances.hpp"
+#endif
 
 #endif
