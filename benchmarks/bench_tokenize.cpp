@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text to ids and back on one thread, in megabytes of text a second. The peer is benchmarks/peers/hf_tokenize.py with
-// the same files. Checked before it is timed: the ids decode to the text (to its NFC where the tokenizer normalises).
+// Text to ids and back on one thread, in megabytes of text a second, and chat templates in microseconds for four turns.
+// The peer is benchmarks/peers/hf_tokenize.py with the same files. Checked before it is timed: the ids decode to the
+// text (to its NFC where the tokenizer normalises).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/mapped_file.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/chat_template.hpp"
 #include "kdlib/text/nfc.hpp"
 #include "kdlib/tools/options.hpp"
 
@@ -50,7 +52,29 @@ double median_seconds(int repeats, F&& work) {
   return seconds[seconds.size() / 2];
 }
 
-void run(const std::string& path, const std::string& file, int repeats, int document_bytes) {
+/// Microseconds to render four turns with the generation prompt; the template is parsed once.
+double template_microseconds(const kd::ChatTemplate& chat, int repeats) {
+  const std::vector<kd::ChatMessage> talk = {{"system", "You answer in one short sentence."},
+                                             {"user", "What is the boiling point of water at sea level?"},
+                                             {"assistant", "100 degrees Celsius, or 212 degrees Fahrenheit."},
+                                             {"user", "And on Mont Blanc?"}};
+  kd::RenderOptions options;
+  options.add_generation_prompt = true;
+  const std::string expected = chat.render(talk, options);
+  for (const kd::ChatMessage& m : talk)
+    kd::require<kd::FormatError>(expected.find(m.content) != std::string::npos,
+                                 "[bench_tokenize] a message is not in the rendered text: ", m.content);
+  constexpr int times = 1000;
+  bool same = true;
+  const double seconds = median_seconds(repeats, [&] {
+    for (int i = 0; i < times; ++i) same = chat.render(talk, options) == expected && same;
+  });
+  kd::require<kd::FormatError>(same, "[bench_tokenize] a second rendering is another text");
+  return seconds / times * 1e6;
+}
+
+void run(const std::string& path, const std::string& file, const std::string& chat_template, int repeats,
+         int document_bytes) {
   const auto tokenizer = kd::Tokenizer::from_pretrained(path);
   const kd::MappedFile mapped(file);
   const std::string text = kd::replace_invalid_utf8(
@@ -78,15 +102,17 @@ void run(const std::string& path, const std::string& file, int repeats, int docu
   out.member("ids", static_cast<std::int64_t>(all.size())).member("fingerprint", kd::concat(fingerprint(all)));
   out.member("first_mb_per_s", size / first)
       .member("encode_mb_per_s", size / encode)
-      .member("decode_mb_per_s", size / decode)
-      .end_object();
+      .member("decode_mb_per_s", size / decode);
+  if (!chat_template.empty() || !tokenizer.chat_template().empty())
+    out.member("template_us", template_microseconds(kd::chat_template_from(chat_template, tokenizer), repeats));
+  out.end_object();
   std::printf("%s\n", out.text().c_str());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
-  std::string tokenizer, text;
+  std::string tokenizer, text, chat_template;
   int repeats = 5, document_bytes = 4096, threads = 1;
   std::uint64_t seed = 0;
   kd::Options options{"bench_tokenize", "Measures encoding and decoding on one thread."};
@@ -94,10 +120,11 @@ int main(int argc, char** argv) try {
       .required()
       .add("text", text, "FILE", "UTF-8 text")
       .required()
+      .add("template", chat_template, "NAME|FILE", "chat template to time; default: the tokenizer's own, if it has one")
       .add("repeats", repeats, "N", "measured runs; the median counts")
       .add("document-bytes", document_bytes, "BYTES", "text is cut at the first line end behind so many bytes");
   options.common(threads, seed).parse(argc, argv);
-  run(tokenizer, text, repeats, document_bytes);
+  run(tokenizer, text, chat_template, repeats, document_bytes);
   return 0;
 } catch (const std::exception& error) {
   return kd::report(error);

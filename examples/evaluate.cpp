@@ -28,6 +28,7 @@ using Reference = kd::RememberedTeacher<Model>;
 
 struct Settings {
   std::vector<std::string> models, adapters, names, tasks;
+  std::string chat_template;
   std::string data, reference, json, items, bos = "auto";
   std::int64_t limit = 0, shots = 0, batch = 4096, context = 0;
   int threads = 0;
@@ -50,6 +51,9 @@ kd::Options make_options(Settings& s) {
       .add("data", s.data, "DIR",
            "folder of the tasks' files: <task>.jsonl; held_out.jsonl for kl, agreement and calibration")
       .required()
+      .add("template", s.chat_template, "NAME|FILE",
+           "how conversations of held_out.jsonl are written: a built-in name, a name in the model's files or a file "
+           "with a Jinja template; default: what the model's files say")
       .add("limit", s.limit, "N", "first documents of each task (mmlu: of each subject); 0: all")
       .at_least(0)
       .add("shots", s.shots, "N", "solved examples in front of each question, the first of <task>.fewshot.jsonl")
@@ -213,7 +217,8 @@ kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task)
 }
 
 kd::TokenBatch Evaluation::held_out(const Subject& subject) const {
-  const kd::TextSettings how{.context_length = s_.context > 0 ? s_.context : subject.model->config().context_length,
+  const kd::TextSettings how{.chat_template = s_.chat_template,
+                             .context_length = s_.context > 0 ? s_.context : subject.model->config().context_length,
                              .too_long = kd::TooLong::cut,
                              .vocabulary = subject.model->vocab_size()};
   std::vector<kd::TextLine> lines =

@@ -22,7 +22,7 @@ using Model = kd::Decoder<kd::Cpu, float>;
 using Hidden = kd::Tensor<float, kd::Cpu>;
 
 struct Settings {
-  std::string model, adapter, input, out, logits, hidden, weights = "file";
+  std::string model, adapter, input, out, logits, hidden, chat_template, weights = "file";
   bool merge = false;
   int threads = 0;
   std::uint64_t seed = 1;
@@ -39,8 +39,12 @@ kd::Options make_options(Settings& s) {
       .choices({"file", "memory"})
       .add("merge", s.merge,
            "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)")
-      .add("input", s.input, "FILE", "lines {\"ids\": [...]} or {\"text\": \"...\"}")
+      .add("input", s.input, "FILE",
+           "lines {\"ids\": [...]}, {\"text\": \"...\"} or {\"messages\": [...]} that end with the assistant")
       .required()
+      .add("template", s.chat_template, "NAME|FILE",
+           "how conversations are written: a built-in name, a name in the model's files or a file with a Jinja "
+           "template; default: what the model's files say")
       .add("out", s.out, "FILE", "the answer, JSON lines")
       .required()
       .add("logits", s.logits, "FILE", "safetensors file for <line, from 0>.logits [T, V], float32")
@@ -50,8 +54,10 @@ kd::Options make_options(Settings& s) {
 }
 
 std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tokenizer, const Model& model) {
-  const kd::TextSettings text{
-      .context_length = model.config().context_length, .needs_rows = false, .vocabulary = model.vocab_size()};
+  const kd::TextSettings text{.chat_template = s.chat_template,
+                              .context_length = model.config().context_length,
+                              .needs_rows = false,
+                              .vocabulary = model.vocab_size()};
   std::vector<kd::TextLine> lines = kd::read_text_lines(s.input, tokenizer, text);
   for (const kd::TextLine& line : lines)
     kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[score] ", line.source,

@@ -56,12 +56,11 @@ inline JinjaValue JinjaRun::call(const JinjaValue& callee, const JinjaArguments&
 inline JinjaValue JinjaRun::call_macro(const JinjaMacro& macro, const JinjaArguments& arguments) {
   const Depth depth(*this);
   const Scope scope(*this);
-  const std::size_t base = std::exchange(base_, locals_.size()), loops = std::exchange(loops_, 0);
+  const std::size_t base = std::exchange(base_, locals_.size());
   std::string words;
   std::string* around = std::exchange(out_, &words);
   const auto restore = [&] {
     base_ = base;
-    loops_ = loops;
     out_ = around;
   };
   try {
@@ -116,8 +115,8 @@ inline JinjaValue loop_attribute(JinjaRun& run, const JinjaLoop& loop, std::stri
   if (name == "length") return number(loop.items.size());
   if (name == "revindex") return number(loop.items.size() - loop.index);
   if (name == "revindex0") return number(loop.items.size() - loop.index - 1);
-  if (name == "depth") return number(loop.depth);
-  if (name == "depth0") return number(loop.depth - 1);
+  if (name == "depth") return number(1);  // of recursive loops
+  if (name == "depth0") return number(0);
   if (name == "previtem" && loop.index > 0) return loop.items[loop.index - 1];
   if (name == "nextitem" && loop.index + 1 < loop.items.size()) return loop.items[loop.index + 1];
   if (name == "previtem" || name == "nextitem")

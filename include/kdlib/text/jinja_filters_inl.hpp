@@ -18,15 +18,19 @@ inline JinjaValue JinjaRun::filter(std::string_view name, const JinjaValue& subj
   return body(*this, subject, {name, arguments, named});
 }
 
-/// The value at a path such as "function.name" or 0 inside an element.
-inline JinjaValue at_path(JinjaRun& run, const JinjaValue& element, const JinjaValue& path) {
-  if (!path.is_string()) return run.item(element, path);
+/// The value at a path such as "function.name" or 0 inside an element; `otherwise` for a part that is not there.
+inline JinjaValue at_path(JinjaRun& run, const JinjaValue& element, const JinjaValue& path,
+                          const JinjaValue* otherwise = nullptr) {
+  const auto found = [&](const JinjaValue& v) {
+    return otherwise != nullptr && v.is(JinjaValue::Kind::undefined) ? *otherwise : v;
+  };
+  if (!path.is_string()) return found(run.item(element, path));
   JinjaValue out = element;
   for (const std::string_view part : split(path.view(), ".", path.size + std::size_t{1})) {
     std::int64_t index = 0;
     const auto [end, ec] = std::from_chars(part.data(), part.data() + part.size(), index);
     const bool number = ec == std::errc() && end == part.data() + part.size() && part[0] != '-';
-    out = run.item(out, number ? JinjaValue::of(index) : JinjaValue::of(part));
+    out = found(run.item(out, number ? JinjaValue::of(index) : JinjaValue::of(part)));
   }
   return out;
 }
@@ -147,8 +151,7 @@ inline JinjaValue map_filter(JinjaRun& run, const JinjaValue& v, const JinjaArgu
     run.heap().step();
     if (by_attribute) {
       const auto given = arguments.bind<2>({"attribute", "default"}, 1);
-      const JinjaValue found = at_path(run, element, *given[0]);
-      made.push_back(found.is(JinjaValue::Kind::undefined) && given[1] != nullptr ? *given[1] : found);
+      made.push_back(at_path(run, element, *given[0], given[1]));
     } else {
       const std::string_view name = string_argument(arguments.positional[0], "map");
       if (name == "map") jinja_fail(JinjaError::Kind::limit, "map of map is not known here");  // no recursion

@@ -125,6 +125,7 @@ class JinjaLexer {
     if (stripped) skip_space();
     line_starts_ = source_[at_ - 1] == '\n';
     const std::size_t from = at_;
+    if (from == source_.size()) return true;  // Jinja misses no end where nothing follows
     for (std::size_t tag = at_; (tag = source_.find("{%", tag)) != source_.npos; tag += 2) {
       const char mark = sign(tag + 2);
       at_ = tag + 2 + (mark == ' ' ? 0 : 1);

@@ -253,7 +253,7 @@ inline JinjaValue JinjaRun::slice(const JinjaValue& object, const JinjaValue& st
   if (object.is(K::undefined)) jinja_fail(JinjaError::Kind::undefined, object.view());
   const std::int64_t by = step.is(K::none) ? 1 : integer_of(step, "a slice");
   if (!object.is_string() && (!object.is_sequence() || object.list->generator))
-    return heap_.undefined(concat("'", type_name(object), "' has no slices"));
+    jinja_fail(JinjaError::Kind::type, "a ", type_name(object), " has no slices");
   if (by == 0) jinja_fail(JinjaError::Kind::type, "the step of a slice is 0");
   const SliceRange r = slice_range(*this, static_cast<std::int64_t>(length(object)), start, stop, by);
   if (object.is_string() && by == 1) {

@@ -148,7 +148,6 @@ class JinjaRun {
   std::vector<JinjaBinding> locals_;  // of loops and macros, innermost last
   std::size_t base_ = 0;              // where those of the macro that runs begin
   bool inside_ = false;               // names are bound in locals_
-  std::size_t loops_ = 0;
   std::string output_;
   std::string* out_ = &output_;
   std::vector<std::pair<std::size_t, std::size_t>> spans_;

@@ -117,7 +117,6 @@ inline JinjaRun::Flow JinjaRun::loop(const JinjaNode& node) {
   }
   JinjaLoop* state = heap_.loop();
   state->items = items;
-  state->depth = ++loops_;
   JinjaValue loop_value = JinjaValue::of_kind(JinjaValue::Kind::loop);
   loop_value.loop = state;
   const int loop_name = program_.loop_name;
@@ -129,7 +128,6 @@ inline JinjaRun::Flow JinjaRun::loop(const JinjaNode& node) {
     assign(*node.kids[0], items[i]);
     if (run_body(*node.kids[3]) == Flow::leave) break;
   }
-  --loops_;
   return Flow::on;
 }
 

@@ -158,6 +158,17 @@ inline JinjaValue float_filter(JinjaRun&, const JinjaValue& v, const JinjaArgume
   return given[0] != nullptr ? *given[0] : JinjaValue::of(0.0);
 }
 
+/// To a multiple of 10^digits, halves to the even one.
+inline std::int64_t round_integer(std::int64_t n, int digits) {
+  if (digits > 18) return 0;
+  std::int64_t unit = 1;
+  for (int i = 0; i < digits; ++i) unit *= 10;
+  std::int64_t whole = n / unit;
+  const std::int64_t rest = n % unit < 0 ? -(n % unit) : n % unit;
+  if (rest > unit - rest || (rest == unit - rest && whole % 2 != 0)) whole += n < 0 ? -1 : 1;
+  return whole > INT64_MAX / unit || whole < INT64_MIN / unit ? n : whole * unit;
+}
+
 inline JinjaValue round_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<2>({"precision", "method"});
   const auto digits = static_cast<int>(
@@ -170,6 +181,7 @@ inline JinjaValue round_filter(JinjaRun& run, const JinjaValue& v, const JinjaAr
   if (method != "common")
     return JinjaValue::of((method == "ceil" ? std::ceil(d * scale) : std::floor(d * scale)) / scale);
   if (v.is_integer() && digits >= 0) return JinjaValue::of(v.as_integer());
+  if (v.is_integer()) return JinjaValue::of(round_integer(v.as_integer(), -digits));
   if (digits < 0) return JinjaValue::of(std::nearbyint(d * scale) / scale);
   char words[700];  // 300 digits behind the point and 309 before it
   std::snprintf(words, sizeof words, "%.*f", digits, d);

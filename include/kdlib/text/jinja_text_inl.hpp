@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "kdlib/text/jinja_tables.hpp"
 #include "kdlib/text/jinja_text.hpp"
@@ -95,7 +96,7 @@ inline std::vector<std::string_view> split(std::string_view text, std::optional<
   }
   for (std::size_t at = run_end(text, 0, true); at < text.size();) {
     if (out.size() == limit) {
-      out.push_back(strip(text.substr(at), Sides::right));
+      out.push_back(text.substr(at));
       break;
     }
     const std::size_t end = run_end(text, at, false);
@@ -188,17 +189,32 @@ inline std::string to_upper(std::string_view text) {
   return out;
 }
 
-/// Upper or lower case of each code point, chosen by `upper(previous code point)`.
-template <class Upper>
-std::string change_case(std::string_view text, Upper&& upper) {
+/// A letter at the front of a word: digraphs have a form of their own, and of several letters the first is upper.
+inline void append_title(char32_t c, std::string& out) {
+  if (c >= 0x1C4 && c <= 0x1CC) return append_utf8(out, 0x1C5 + (c - 0x1C4) / 3 * 3);
+  if (c >= 0x1F1 && c <= 0x1F3) return append_utf8(out, 0x1F2);
+  std::string upper;
+  append_upper(c, upper);
+  std::size_t at = 0;
+  append_utf8(out, next_code_point(upper.data(), at));
+  while (at < upper.size()) append_lower(next_code_point(upper.data(), at), out);
+}
+
+enum class CaseStep { lower, lower_apart, upper, title };  // apart: as if nothing stood before the letter
+
+/// The case of each code point as `step(previous code point)` says.
+template <class Step>
+std::string change_case(std::string_view text, Step&& step) {
   std::string out;
   char32_t previous = 0;
   for (std::size_t at = 0; at < text.size();) {
     const char32_t c = next_code_point(text.data(), at);
     std::size_t next = at;
     const bool ends = at == text.size() || !is_cased(next_code_point(text.data(), next));
-    if (upper(previous)) append_upper(c, out);
-    else if (c == 0x3A3 && is_cased(previous) && ends) out += "\xCF\x82";  // a sigma at the end of a word
+    const CaseStep how = step(previous);
+    if (how == CaseStep::upper) append_upper(c, out);
+    else if (how == CaseStep::title) append_title(c, out);
+    else if (c == 0x3A3 && how == CaseStep::lower && is_cased(previous) && ends) out += "\xCF\x82";  // a final sigma
     else append_lower(c, out);
     previous = c;
   }
@@ -206,18 +222,26 @@ std::string change_case(std::string_view text, Upper&& upper) {
 }
 
 inline std::string to_lower(std::string_view text) {
-  return change_case(text, [](char32_t) { return false; });
+  return change_case(text, [](char32_t) { return CaseStep::lower; });
 }
 inline std::string to_title(std::string_view text) {
-  return change_case(text, [](char32_t previous) { return previous == 0 || !is_cased(previous); });
+  return change_case(
+      text, [](char32_t previous) { return previous == 0 || !is_cased(previous) ? CaseStep::title : CaseStep::lower; });
 }
 inline std::string capitalize(std::string_view text) {
-  return change_case(text, [first = true](char32_t) mutable { return std::exchange(first, false); });
+  return change_case(text, [first = true](char32_t) mutable {
+    return std::exchange(first, false) ? CaseStep::title : CaseStep::lower;
+  });
 }
 inline std::string title_words(std::string_view text) {
-  return change_case(text, [first = true](char32_t previous) mutable {
-    return std::exchange(first, false) || is_python_space(previous) || previous == '-' || previous == '(' ||
-           previous == '{' || previous == '[' || previous == '<';
+  return change_case(text, [begins = true, second = false](char32_t previous) mutable {
+    begins = begins || is_python_space(previous) || previous == '-' || previous == '(' || previous == '{' ||
+             previous == '[' || previous == '<';
+    if (std::exchange(begins, false)) {
+      second = true;
+      return CaseStep::upper;
+    }
+    return std::exchange(second, false) ? CaseStep::lower_apart : CaseStep::lower;
   });
 }
 

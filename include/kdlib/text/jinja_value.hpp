@@ -155,7 +155,6 @@ struct JinjaSpace {
 struct JinjaLoop {
   std::span<const JinjaValue> items;
   std::size_t index = 0;  // from 0
-  std::size_t depth = 1;  // of loops in each other
 };
 
 struct JinjaMethod {
