@@ -157,13 +157,13 @@ inline std::string replace_text(std::string_view text, std::string_view from, st
 }
 
 template <std::size_t N, std::size_t M>
-void append_mapped(const LetterCaseRange (&ranges)[N], const CaseWord (&words)[M], char32_t c, std::string& out) {
+void append_mapped(const JinjaCaseRange (&ranges)[N], const CaseWord (&words)[M], char32_t c, std::string& out) {
   for (const CaseWord& word : words)
     if (word.from == c) {
       out += word.to;
       return;
     }
-  const LetterCaseRange* r = range_at(ranges, c);
+  const JinjaCaseRange* r = range_at(ranges, c);
   const bool hit = r != nullptr && (c - r->first) % static_cast<char32_t>(r->step) == 0;
   append_utf8(out, hit ? static_cast<char32_t>(static_cast<std::int32_t>(c) + r->delta) : c);
 }
