@@ -156,7 +156,7 @@ TEST_CASE("an --out that is no folder is refused before anything is loaded", "[p
   const std::pair<std::string, const char*> cases[] = {{job.dir / "file", "a file"},
                                                        {job.dir / "dangling", "a symbolic link to nothing"},
                                                        {job.dir / "file/below", "a file"},
-                                                       {"\"\"", "needs a value"},
+                                                       {"\"\"", "empty"},
                                                        {"/dev/null", "a file"}};
   for (const auto& [out, reason] : cases) {
     CAPTURE(out);

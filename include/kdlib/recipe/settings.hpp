@@ -129,6 +129,17 @@ struct RecipeOutput {
   RecipeResume resume = RecipeResume::automatic;
 };
 
+/// A setting as config.yaml has it.
+struct DescribedSetting {
+  std::string key;
+  std::vector<std::string> values;  // one, or those of a list
+  enum class Form : std::uint8_t { plain, text, list } form = Form::plain;
+  const char* unit = "";
+
+  /// The values with a blank between them.
+  std::string text() const;
+};
+
 struct RecipeSettings {
   RecipeModels models{};
   RecipeStudent student{};
@@ -139,7 +150,7 @@ struct RecipeSettings {
   std::uint64_t seed = 1;  // of the order of the text, the sampler, new adapters
   /// Settings of the caller that are recorded with the run: they stand in config.yaml and among the facts and, except
   /// those that change no number (free_recipe_setting), must be equal when the run is continued.
-  SettingsList recorded{};
+  std::vector<DescribedSetting> recorded{};
 
   LoraSettings adapter() const;
   /// A new adapter starts where it undoes most of the rounding.
@@ -152,16 +163,6 @@ struct RecipeSettings {
 /// Refuses combinations that make no sense or are not built, naming the setting and what to do. ConfigError.
 void check_recipe(const RecipeSettings& settings);
 
-/// A setting as config.yaml has it.
-struct DescribedSetting {
-  std::string key;
-  std::vector<std::string> values;  // one, or those of a list
-  enum class Form : std::uint8_t { plain, text, list } form = Form::plain;
-  const char* unit = "";
-
-  /// The values with a blank between them.
-  std::string text() const;
-};
 /// Every setting with its value, under the names of the program's options, in a fixed order; `recorded` comes last.
 std::vector<DescribedSetting> describe(const RecipeSettings& settings);
 /// True for settings that may differ between two attempts of one run, since they change no number of it.

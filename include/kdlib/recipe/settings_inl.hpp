@@ -81,11 +81,8 @@ class SettingsWriter {
     list_.push_back({key, std::move(values), Form::list, ""});
     return *this;
   }
-  /// Switches and numbers stand without quotes.
-  SettingsWriter& recorded(const std::string& key, const std::string& value) {
-    const bool plain = value == "on" || value == "off" ||
-                       (!value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos);
-    list_.push_back({key, {value}, plain ? Form::plain : Form::text, ""});
+  SettingsWriter& add(DescribedSetting setting) {
+    list_.push_back(std::move(setting));
     return *this;
   }
   std::vector<DescribedSetting> take() { return std::move(list_); }
@@ -204,7 +201,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("evaluate-every", s.output.evaluate_every, "steps")
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);
-  for (const auto& [key, value] : s.recorded) w.recorded(key, value);
+  for (const DescribedSetting& setting : s.recorded) w.add(setting);
   return w.take();
 }
 

@@ -286,12 +286,19 @@ inline void DistilCommand::check() const {
 
 /// Everything that the recipe does not know is recorded with the run.
 inline void DistilCommand::record() {
+  using Form = DescribedSetting::Form;
   settings_.recorded.clear();
   const std::vector<DescribedSetting> known = describe(settings_);
-  for (const auto& [key, value] : options_.settings())
-    if (key != "config" && key != "beta" && key != "temperature" && key != "t-squared" &&  // they are in the loss
-        std::none_of(known.begin(), known.end(), [&key = key](const DescribedSetting& s) { return s.key == key; }))
-      settings_.recorded.emplace_back(key, value);
+  for (const auto& [key, value] : options_.settings()) {
+    if (key == "config" || key == "beta" || key == "temperature" || key == "t-squared" ||  // these are in the loss
+        std::any_of(known.begin(), known.end(), [&key = key](const DescribedSetting& s) { return s.key == key; }))
+      continue;
+    // Switches and numbers stand without quotes.
+    const bool plain = value == "on" || value == "off" ||
+                       (!value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos);
+    if (key == "evaluate-tasks") settings_.recorded.push_back({key, tasks_, Form::list, ""});
+    else settings_.recorded.push_back({key, {value}, plain ? Form::plain : Form::text, ""});
+  }
 }
 
 namespace detail {
