@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a loss of the student alone is given has no teacher's fields, whatever type its entry() names.
 // expect: StudentEntry
-// expect: has no member named 'p_t'
+// expect: has no member named
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/loss/losses.hpp"
 
