@@ -55,7 +55,7 @@ inline void check_same_inputs(const std::string& path, const SettingsList& hashe
     std::string input = name;
     for (const auto& [key, where] : paths)
       if (key == name) input += " " + where;
-    const bool model = name == "teacher" || name == "student";
+    const bool model = name.rfind("teacher", 0) == 0 || name.rfind("student", 0) == 0;
     fail<ConfigError>("[distil] --", input, " has other ", model ? "weights or files" : "text",
                       " than when this run began (", path,
                       "): restore it, use another --out, or start over with "
