@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kdlib/core/parallel.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cstdio>
 #include <thread>
 #include <vector>
 
@@ -59,4 +63,27 @@ TEST_CASE("nested regions and regions from other threads run to the end", "[core
 
 TEST_CASE("a thread count below one is refused", "[core][parallel]") {
   CHECK_THROWS_AS(set_thread_count(0), ConfigError);
+}
+
+TEST_CASE("threads that the system refuses are an error that says so, and fewer work afterwards", "[core][parallel]") {
+  std::FILE* file = std::fopen("/proc/self/statm", "r");
+  if (file == nullptr) KDLIB_SKIP("/proc/self/statm is not here");
+  long pages = 0;
+  REQUIRE(std::fscanf(file, "%ld", &pages) == 1);
+  std::fclose(file);
+  struct rlimit before {};
+  REQUIRE(::getrlimit(RLIMIT_AS, &before) == 0);
+  struct rlimit limited = before;  // room for a few stacks, not for a thousand
+  limited.rlim_cur = static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{64} << 20);
+  REQUIRE(::setrlimit(RLIMIT_AS, &limited) == 0);
+  {
+    const Threads scope(1000);
+    CHECK_THROWS_WITH(parallel_parts(1000, [](int, int) {}),
+                      contains("cannot start 1000 threads") && contains("--threads"));
+  }
+  REQUIRE(::setrlimit(RLIMIT_AS, &before) == 0);
+  const Threads scope(3);
+  std::atomic<int> sum{0};
+  parallel_parts(3, [&](int part, int) { sum += part; });
+  CHECK(sum == 3);
 }
