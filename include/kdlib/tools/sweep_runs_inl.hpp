@@ -104,8 +104,17 @@ inline pid_t start_child(const std::string& program, const std::vector<std::stri
   std::vector<char*> words{const_cast<char*>(program.c_str())};
   for (const std::string& a : arguments) words.push_back(const_cast<char*>(a.c_str()));
   words.push_back(nullptr);
+  // Between fork and exec the child has this process's handlers: a request to end must not be lost in them.
+  sigset_t stops, before;
+  sigemptyset(&stops);
+  sigaddset(&stops, SIGTERM);
+  sigaddset(&stops, SIGINT);
+  ::sigprocmask(SIG_BLOCK, &stops, &before);
   const pid_t parent = ::getpid(), child = ::fork();
   if (child == 0) {
+    ::signal(SIGTERM, SIG_DFL);
+    ::signal(SIGINT, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(143);  // it died in between
     ::setpgid(0, 0);  // an interrupt at the terminal reaches the sweep alone, which passes it on once
@@ -117,6 +126,7 @@ inline pid_t start_child(const std::string& program, const std::vector<std::stri
     (void)!::write(2, message.data(), message.size());
     ::_exit(127);
   }
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
   require<IoError>(child > 0, "[sweep] cannot start ", program, ": ", std::strerror(errno));
   return child;
 }
