@@ -62,6 +62,7 @@
 #include "kdlib/loss/reverse_kl.hpp"
 #include "kdlib/loss/skew_kl.hpp"
 #include "kdlib/loss/sum.hpp"
+#include "kdlib/loss/targets.hpp"
 #include "kdlib/loss/terms.hpp"
 #include "kdlib/loss/top_k.hpp"
 #include "kdlib/loss/total_variation.hpp"
