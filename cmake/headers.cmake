@@ -187,6 +187,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/compensate.hpp
   include/kdlib/model/compensate_inl.hpp
   include/kdlib/model/decoder.hpp
+  include/kdlib/model/decoder_cache_inl.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
   include/kdlib/model/decoder_inl.hpp
