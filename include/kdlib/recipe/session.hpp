@@ -81,8 +81,8 @@ class Session final : private RunHooks {
   /// Once. IoError, ConfigError, InputError, FormatError, TrainingError as the parts throw them.
   SessionOutcome run();
 
-  /// From any thread, or a signal handler: run() and plan() end at the next kernel, line or piece of a file, during a
-  /// step after it, with everything saved. plan() then throws StopRequested.
+  /// From any thread, or a signal handler: run() and plan() end at the next kernel, line or piece of a file, with
+  /// everything saved; a step or an evaluation that had begun is made again later. plan() then throws StopRequested.
   void request_stop() noexcept { stop_.store(true); }
   /// What request_stop() sets.
   std::atomic<bool>& stop_flag() noexcept { return stop_; }

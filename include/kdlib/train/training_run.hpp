@@ -88,6 +88,8 @@ class TrainingRun {
   void rewind_sink(std::int64_t step);
   bool goes_on();
   bool take_step();
+  template <class Cursor>
+  StepSums gradient_or_give_back(const Cursor& before);
   bool fetch();
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);

@@ -78,16 +78,30 @@ bool TrainingRun<Types>::fetch() {
   return !batches_.empty();
 }
 
+/// The gradient of the step's batches. A request to stop in the middle of it gives back to the source what the step had
+/// taken: no weight has changed, and the step is taken again when the run goes on.
+template <class Types>
+template <class Cursor>
+StepSums TrainingRun<Types>::gradient_or_give_back(const Cursor& before) {
+  try {
+    return gradient_(student_, objective_, batches_);
+  } catch (const StopRequested&) {
+    source_.seek(before);
+    throw;
+  }
+}
+
 template <class Types>
 bool TrainingRun<Types>::take_step() {
   StepTimes times;
   times.begin = monotonic_seconds();
+  const auto before = source_.cursor();
   if (!fetch()) return false;
-  const StopScope shield(nullptr);  // from here on the step is taken whole
   times.fetched = monotonic_seconds();
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
-  const StepSums sums = gradient_(student_, objective_, batches_);
+  const StepSums sums = gradient_or_give_back(before);
+  const StopScope shield(nullptr);  // from here on the step is taken whole
   const GradientClip clip = measure_clip(trained_, settings_.clip_norm);
   const double rate = schedule_(step_ - context_.first_step);
   ++step_;
