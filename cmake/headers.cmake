@@ -68,6 +68,7 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/packed_load_inl.hpp
   include/kdlib/checkpoint/packed_save.hpp
   include/kdlib/checkpoint/packed_save_inl.hpp
+  include/kdlib/checkpoint/packed_tables_inl.hpp
   include/kdlib/checkpoint/peft_adapter.hpp
   include/kdlib/checkpoint/peft_apply.hpp
   include/kdlib/checkpoint/peft_apply_inl.hpp
