@@ -60,7 +60,6 @@ inline bool is_run_folder(const std::string& folder) {
 
 inline void check_run_place(const RecipeSettings& s) {
   const std::string& folder = s.output.folder;
-  require<ConfigError>(!s.models.teacher.empty(), "[distil] no teacher is named: --teacher is needed");
   require<ConfigError>(!folder.empty(), "[distil] --out is empty; name a folder");
   try {
     check_folder_path(folder);

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Students as users have them: fine-tuned without a teacher, then distilled from their own adapter.
+#include <cmath>
+#include <string>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/jsonl.hpp"
+#include "support/catch.hpp"
+#include "support/run_files.hpp"
+#include "support/run_program.hpp"
+#include "support/shared.hpp"
+
+using kdlib::Json;
+using kdlib_tests::ProgramAnswer;
+using kdlib_tests::reference_file;
+using kdlib_tests::run_program;
+using kdlib_tests::TemporaryDirectory;
+
+namespace {
+
+/// `count` texts of `length` ids that follow one rule, so that a model can learn them.
+std::string texts(int count, int length) {
+  std::string out;
+  for (int i = 0; i < count; ++i) {
+    out += "{\"ids\": [";
+    for (int j = 0; j < length; ++j) out += kdlib::concat(j == 0 ? "" : ", ", 3 + (7 * j + i % 3) % 40);
+    out += "]}\n";
+  }
+  return out;
+}
+
+std::string prompts(int first, int count) {
+  std::string out;
+  for (int i = first; i < first + count; ++i)
+    out += kdlib::concat("{\"prompt_ids\": [1, ", 10 + i, ", ", 40 + i, "]}\n");
+  return out;
+}
+
+Json result(const std::string& folder) { return Json::parse_file(folder + "/result.json"); }
+
+}  // namespace
+
+TEST_CASE("A student is fine-tuned without a teacher, then distilled from the adapter that came of it", "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "text.jsonl", texts(40, 16));
+  kdlib::write_file_atomically(dir / "prompts.jsonl", prompts(0, 8));
+  kdlib::write_file_atomically(dir / "held_out.jsonl", prompts(50, 3));
+  const std::string model = reference_file("models/llama"), tuned = dir / "tuned", out = dir / "out";
+
+  const ProgramAnswer first = run_program(
+      "distil", "--student " + model + " --loss cross_entropy --data " + (dir / "text.jsonl") +
+                    " --validation-share 0.2 --steps 12 --batch 8 --learning-rate 0.01 --lora-rank 4 --out " + tuned +
+                    " --evaluate-every 4 --save best");
+  INFO(first.error);
+  REQUIRE(first.status == 0);
+  CHECK(first.out.find("forward KL") == std::string::npos);
+  const Json models = result(tuned).at("models");
+  REQUIRE(models.size() == 2);  // no teacher's row
+  const double before = models[0].at("perplexity").as_double(), after = models[1].at("perplexity").as_double();
+  CHECK(after < 0.8 * before);
+  CHECK(models[0].at("forward_kl").is_null());
+  // The objective is the cross-entropy, whose exponential is the perplexity.
+  CHECK(std::fabs(std::exp(models[1].at("objective").as_double()) - after) < 1e-3 * after);
+
+  const ProgramAnswer second = run_program(
+      "distil", "--teacher " + model + " --student " + model + " --student-adapter " + tuned + "/adapter --prompts " +
+                    (dir / "prompts.jsonl") + " --validation " + (dir / "held_out.jsonl") +
+                    " --quantize none --steps 3 --batch 4 --samples 2 --max-new-tokens 8 --out " + out +
+                    " --loss \"0.8 reverse_kl(temperature=2) + 0.2 cross_entropy\"");
+  INFO(second.error);
+  REQUIRE(second.status == 0);
+  CHECK(second.out.find("objective") != std::string::npos);
+  // It starts as the tuned student, not as the model: far from the teacher before the first step.
+  CHECK(result(out).at("models")[1].at("forward_kl").as_double() > 0.05);
+  CHECK(result(out).at("objective").as_string().find("0.8 reverse_kl(temperature=2") == 0);
+  CHECK(Json::parse_file(out + "/adapter/adapter_config.json").at("r").as_int() == 4);
+}
+
+TEST_CASE("Without a teacher, what needs one is refused by name", "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "text.jsonl", texts(8, 8));
+  const std::string start = "--student " + reference_file("models/llama") + " --out " + (dir / "out");
+  const auto said = [&](const std::string& more) {
+    const ProgramAnswer answer = run_program("distil", start + more);
+    CHECK(answer.status != 0);
+    CHECK_FALSE(kdlib::path_exists(dir / "out"));
+    return answer.error;
+  };
+  const std::string data = " --data " + (dir / "text.jsonl");
+  CHECK_THAT(said(data), contains("not forward_kl"));
+  CHECK_THAT(said(" --loss cross_entropy"), contains("--data FILE is needed"));
+  CHECK_THAT(said(data + " --loss cross_entropy --lambda 0.5"), contains("--lambda must be 0"));
+  CHECK_THAT(said(data + " --loss cross_entropy --validation-share 1"), contains("--validation-share"));
+}
+
+TEST_CASE("Given text beyond the model's context is refused, cut or dropped, and never trained on silently",
+          "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "text.jsonl", texts(4, 300) + texts(6, 20));  // the context holds 256
+  kdlib::write_file_atomically(dir / "held_out.jsonl", texts(2, 20));
+  const std::string start = "--student " + reference_file("models/llama") + " --loss cross_entropy --steps 1 --data " +
+                            (dir / "text.jsonl") + " --validation " + (dir / "held_out.jsonl") + " --out ";
+  const auto tokens = [](const std::string& folder) {
+    double sum = 0;
+    for (kdlib::JsonlReader lines(folder + "/metrics.jsonl"); const std::optional<Json> line = lines.next();)
+      if (const auto value = line->find_set("train/tokens")) sum += value->as_double();
+    return sum;
+  };
+  const ProgramAnswer refused = run_program("distil", start + (dir / "a") + " --batch 10");
+  CHECK(refused.status == 1);
+  CHECK_THAT(refused.error, contains("text.jsonl:1") && contains("300 tokens") && contains("256"));
+  const ProgramAnswer cut = run_program("distil", start + (dir / "b") + " --too-long cut --batch 10");
+  CHECK(cut.status == 0);
+  CHECK_THAT(cut.error, contains("4 cut"));
+  CHECK(tokens(dir / "b") == 4 * 255 + 6 * 19);
+  const ProgramAnswer dropped = run_program("distil", start + (dir / "c") + " --too-long drop --batch 6");
+  CHECK(dropped.status == 0);
+  CHECK_THAT(dropped.error, contains("4 left out"));
+  CHECK(tokens(dir / "c") == 6 * 19);
+}
+
+TEST_CASE("A plan is answered as one JSON object", "[programs]") {
+  const ProgramAnswer answer = run_program("vpmoe_student", "--dry-run --json --device H200");
+  REQUIRE(answer.status == 0);
+  const Json plan = Json::parse(answer.out, "plan");
+  CHECK(plan.at("memory_bytes").at("total").as_double() > 1e9);
+  CHECK(plan.at("machine").at("name").as_string() == "H200");
+}
