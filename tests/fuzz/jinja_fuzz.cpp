@@ -19,8 +19,7 @@ const std::vector<ChatMessage>& talk() {
   static const std::vector<ChatMessage> messages = chat_messages_from_json(Json::parse(
       R"([{"role": "system", "content": "Be good."}, {"role": "user", "content": "2+2 \u00e9\ud83d\ude00?\n"},)"
       R"({"role": "assistant", "content": "<think>\nhm\n</think>\n\n4", "reasoning_content": "two", "tool_calls":)"
-      R"([{"id": "a", "type": "function", "function": {"name": "add", "arguments": {"a": 2,)"
-      R"("b": [1.5, null, true]}}}]},)"
+      R"([{"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": [1.5, null, true]}}}]},)"
       R"({"role": "tool", "content": "4", "name": "add"}, {"role": "assistant", "content": "four"},)"
       R"({"role": "user", "content": [{"type": "text", "text": "and 3?"}]}])",
       "talk"));
@@ -34,8 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   options.clock = JinjaClock{2026, 1, 15, 12, 0, 0};
   options.limits = {.steps = 200'000, .bytes = std::size_t{8} << 20, .depth = 200};
   options.add_generation_prompt = true;
-  options.tools = {
-      R"({"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}})"};
+  options.tools = {R"({"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {}}})"};
   try {
     const JinjaTemplate jinja(std::string(reinterpret_cast<const char*>(data), size), "fuzz");
     const detail::JinjaChat chat(jinja, {}, {{"bos_token", "<s>"}, {"eos_token", "</s>"}});
