@@ -3,6 +3,7 @@
 #ifndef KDLIB_TENSOR_TOKEN_BATCH_INL_HPP
 #define KDLIB_TENSOR_TOKEN_BATCH_INL_HPP
 
+#include <algorithm>
 #include <cmath>
 
 #include "kdlib/tensor/token_batch.hpp"
