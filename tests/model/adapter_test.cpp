@@ -161,8 +161,8 @@ TEST_CASE("adapters survive a round trip through files", "[model][adapter]") {
 TEST_CASE("LoRA's worked example: A = [[1, 2]], B = [[3], [-1]], W = I", "[model][adapter]") {
   // s = 2: dW = [[6, 12], [-2, -4]], x = [1, 1] gives [19, -5]
   Linear<Cpu, double> l("m", 2, 2, false);
-  l.weight->value = Tensor<double, Cpu>::zeros(Shape{2, 2});
-  l.weight->value.data()[0] = l.weight->value.data()[3] = 1;
+  l.weight()->value = Tensor<double, Cpu>::zeros(Shape{2, 2});
+  l.weight()->value.data()[0] = l.weight()->value.data()[3] = 1;
   auto pair = detail::make_lora_pair(l, {.rank = 1, .alpha = 2});
   pair->a.value.data()[0] = 1, pair->a.value.data()[1] = 2;
   pair->b.value.data()[0] = 3, pair->b.value.data()[1] = -1;

@@ -100,9 +100,9 @@ TEST_CASE("straight-through gradients are those of the decoded weights, and of a
     for (std::size_t i = 0; i < dense.linears().size(); ++i) {
       Linear<Cpu, float>&s = *student.linears()[i], &d = *dense.linears()[i];
       CAPTURE(s.path);
-      const float* g = d.weight->gradient_view().data();
+      const float* g = d.weight()->gradient_view().data();
       if (kind == "all") {
-        CHECK(scaled_difference(s.weight->gradient_view().data(), g, static_cast<std::size_t>(d.out * d.in)) <
+        CHECK(scaled_difference(s.weight()->gradient_view().data(), g, static_cast<std::size_t>(d.out * d.in)) <
               Tolerance<float>::gradient);
         continue;
       }
@@ -263,7 +263,7 @@ TEST_CASE("held codes stay as they were when they were held, and follow the weig
   const ReferenceModel r("llama");
   const TokenBatch batch = r.tokens();
   Model student = make_student(r.path, "all", {.group_size = 32});
-  Parameter<float, Cpu>& weight = *student.linears()[0]->weight;
+  Parameter<float, Cpu>& weight = *student.linears()[0]->weight();
   const auto change = [&](float factor) {
     for (std::int64_t i = 0; i < weight.value.count(); ++i) weight.value.data()[i] *= factor;
     student.parameters_changed();
