@@ -74,37 +74,37 @@ def main():
 KDLIB_NAMESPACE_BEGIN
 namespace detail {{
 
-struct CodeRange {{
+struct PythonCodeRange {{
   char32_t first, last;
 }};
 
 /// Every `step`-th code point from `first` to `last` becomes itself plus `delta`.
-struct CaseRange {{
+struct PythonCaseRange {{
   char32_t first, last;
   std::int32_t step, delta;
 }};
 
 /// A code point that becomes several.
-struct CaseWord {{
+struct PythonCaseWord {{
   char32_t from;
   const char* to;  // UTF-8
 }};
 
 // clang-format off
 /// What repr() escapes.
-inline constexpr CodeRange unprintable_ranges[] = {{
+inline constexpr PythonCodeRange python_unprintable_ranges[] = {{
 {lines(number(r) for r in unprintable)}
 }};
-inline constexpr CaseRange upper_ranges[] = {{
+inline constexpr PythonCaseRange python_upper_ranges[] = {{
 {lines(number(r) for r in upper)}
 }};
-inline constexpr CaseRange lower_ranges[] = {{
+inline constexpr PythonCaseRange python_lower_ranges[] = {{
 {lines(number(r) for r in lower)}
 }};
-inline constexpr CaseWord upper_words[] = {{
+inline constexpr PythonCaseWord python_upper_words[] = {{
 {lines(words(upper_special))}
 }};
-inline constexpr CaseWord lower_words[] = {{
+inline constexpr PythonCaseWord python_lower_words[] = {{
 {lines(words(lower_special))}
 }};
 // clang-format on

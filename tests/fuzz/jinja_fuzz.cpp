@@ -34,8 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   options.clock = JinjaClock{2026, 1, 15, 12, 0, 0};
   options.limits = {.steps = 200'000, .bytes = std::size_t{8} << 20, .depth = 200};
   options.add_generation_prompt = true;
-  options.tools = {
-      R"({"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {"type": "object"}}})"};
+  options.tools = {R"({"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": {}}})"};
   try {
     const JinjaTemplate jinja(std::string(reinterpret_cast<const char*>(data), size), "fuzz");
     const detail::JinjaChat chat(jinja, {}, {{"bos_token", "<s>"}, {"eos_token", "</s>"}});

@@ -10,25 +10,25 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-struct CodeRange {
+struct PythonCodeRange {
   char32_t first, last;
 };
 
 /// Every `step`-th code point from `first` to `last` becomes itself plus `delta`.
-struct JinjaCaseRange {
+struct PythonCaseRange {
   char32_t first, last;
   std::int32_t step, delta;
 };
 
 /// A code point that becomes several.
-struct CaseWord {
+struct PythonCaseWord {
   char32_t from;
   const char* to;  // UTF-8
 };
 
 // clang-format off
 /// What repr() escapes.
-inline constexpr CodeRange unprintable_ranges[] = {
+inline constexpr PythonCodeRange python_unprintable_ranges[] = {
   {0x0, 0x1f}, {0x7f, 0xa0}, {0xad, 0xad}, {0x378, 0x379}, {0x380, 0x383}, {0x38b, 0x38b}, {0x38d, 0x38d},
   {0x3a2, 0x3a2}, {0x530, 0x530}, {0x557, 0x558}, {0x58b, 0x58c}, {0x590, 0x590}, {0x5c8, 0x5cf}, {0x5eb, 0x5ee},
   {0x5f5, 0x605}, {0x61c, 0x61c}, {0x6dd, 0x6dd}, {0x70e, 0x70f}, {0x74b, 0x74c}, {0x7b2, 0x7bf}, {0x7fb, 0x7fc},
@@ -155,7 +155,7 @@ inline constexpr CodeRange unprintable_ranges[] = {
   {0x1fbfa, 0x1ffff}, {0x2a6e0, 0x2a6ff}, {0x2b739, 0x2b73f}, {0x2b81e, 0x2b81f}, {0x2cea2, 0x2ceaf},
   {0x2ebe1, 0x2f7ff}, {0x2fa1e, 0x2ffff}, {0x3134b, 0xe00ff}, {0xe01f0, 0x10ffff},
 };
-inline constexpr JinjaCaseRange upper_ranges[] = {
+inline constexpr PythonCaseRange python_upper_ranges[] = {
   {0x61, 0x7a, 1, -32}, {0xb5, 0xb5, 1, 743}, {0xe0, 0xf6, 1, -32}, {0xf8, 0xfe, 1, -32}, {0xff, 0xff, 1, 121},
   {0x101, 0x12f, 2, -1}, {0x131, 0x131, 1, -232}, {0x133, 0x137, 2, -1}, {0x13a, 0x148, 2, -1}, {0x14b, 0x177, 2, -1},
   {0x17a, 0x17e, 2, -1}, {0x17f, 0x17f, 1, -300}, {0x180, 0x180, 1, 195}, {0x183, 0x185, 2, -1},
@@ -203,7 +203,7 @@ inline constexpr JinjaCaseRange upper_ranges[] = {
   {0x10597, 0x105a1, 1, -39}, {0x105a3, 0x105b1, 1, -39}, {0x105b3, 0x105b9, 1, -39}, {0x105bb, 0x105bc, 1, -39},
   {0x10cc0, 0x10cf2, 1, -64}, {0x118c0, 0x118df, 1, -32}, {0x16e60, 0x16e7f, 1, -32}, {0x1e922, 0x1e943, 1, -34},
 };
-inline constexpr JinjaCaseRange lower_ranges[] = {
+inline constexpr PythonCaseRange python_lower_ranges[] = {
   {0x41, 0x5a, 1, 32}, {0xc0, 0xd6, 1, 32}, {0xd8, 0xde, 1, 32}, {0x100, 0x12e, 2, 1}, {0x132, 0x136, 2, 1},
   {0x139, 0x147, 2, 1}, {0x14a, 0x176, 2, 1}, {0x178, 0x178, 1, -121}, {0x179, 0x17d, 2, 1}, {0x181, 0x181, 1, 210},
   {0x182, 0x184, 2, 1}, {0x186, 0x186, 1, 206}, {0x187, 0x187, 1, 1}, {0x189, 0x18a, 1, 205}, {0x18b, 0x18b, 1, 1},
@@ -247,7 +247,7 @@ inline constexpr JinjaCaseRange lower_ranges[] = {
   {0x1058c, 0x10592, 1, 39}, {0x10594, 0x10595, 1, 39}, {0x10c80, 0x10cb2, 1, 64}, {0x118a0, 0x118bf, 1, 32},
   {0x16e40, 0x16e5f, 1, 32}, {0x1e900, 0x1e921, 1, 34},
 };
-inline constexpr CaseWord upper_words[] = {
+inline constexpr PythonCaseWord python_upper_words[] = {
   {0xdf, "\x53\x53"}, {0x149, "\xca\xbc\x4e"}, {0x1f0, "\x4a\xcc\x8c"}, {0x390, "\xce\x99\xcc\x88\xcc\x81"},
   {0x3b0, "\xce\xa5\xcc\x88\xcc\x81"}, {0x587, "\xd4\xb5\xd5\x92"}, {0x1e96, "\x48\xcc\xb1"},
   {0x1e97, "\x54\xcc\x88"}, {0x1e98, "\x57\xcc\x8a"}, {0x1e99, "\x59\xcc\x8a"}, {0x1e9a, "\x41\xca\xbe"},
@@ -282,7 +282,7 @@ inline constexpr CaseWord upper_words[] = {
   {0xfb13, "\xd5\x84\xd5\x86"}, {0xfb14, "\xd5\x84\xd4\xb5"}, {0xfb15, "\xd5\x84\xd4\xbb"},
   {0xfb16, "\xd5\x8e\xd5\x86"}, {0xfb17, "\xd5\x84\xd4\xbd"},
 };
-inline constexpr CaseWord lower_words[] = {
+inline constexpr PythonCaseWord python_lower_words[] = {
   {0x130, "\x69\xcc\x87"},
 };
 // clang-format on

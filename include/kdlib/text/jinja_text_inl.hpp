@@ -23,7 +23,7 @@ const Range* range_at(const Range (&ranges)[N], char32_t c) {
 
 inline bool is_printable(char32_t c) {
   if (c >= 0x20 && c < 0x7F) return true;
-  return range_at(unprintable_ranges, c) == nullptr;
+  return range_at(python_unprintable_ranges, c) == nullptr;
 }
 
 inline bool is_python_space(char32_t c) {
@@ -157,25 +157,25 @@ inline std::string replace_text(std::string_view text, std::string_view from, st
 }
 
 template <std::size_t N, std::size_t M>
-void append_mapped(const JinjaCaseRange (&ranges)[N], const CaseWord (&words)[M], char32_t c, std::string& out) {
-  for (const CaseWord& word : words)
+void append_mapped(const PythonCaseRange (&ranges)[N], const PythonCaseWord (&words)[M], char32_t c, std::string& out) {
+  for (const PythonCaseWord& word : words)
     if (word.from == c) {
       out += word.to;
       return;
     }
-  const JinjaCaseRange* r = range_at(ranges, c);
+  const PythonCaseRange* r = range_at(ranges, c);
   const bool hit = r != nullptr && (c - r->first) % static_cast<char32_t>(r->step) == 0;
   append_utf8(out, hit ? static_cast<char32_t>(static_cast<std::int32_t>(c) + r->delta) : c);
 }
 
 inline void append_upper(char32_t c, std::string& out) {
   if (c < 0x80) out += static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-  else append_mapped(upper_ranges, upper_words, c, out);
+  else append_mapped(python_upper_ranges, python_upper_words, c, out);
 }
 
 inline void append_lower(char32_t c, std::string& out) {
   if (c < 0x80) out += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-  else append_mapped(lower_ranges, lower_words, c, out);
+  else append_mapped(python_lower_ranges, python_lower_words, c, out);
 }
 
 inline bool is_cased(char32_t c) {
