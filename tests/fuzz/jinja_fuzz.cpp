@@ -19,7 +19,7 @@ const std::vector<ChatMessage>& talk() {
   static const std::vector<ChatMessage> messages = chat_messages_from_json(Json::parse(
       R"([{"role": "system", "content": "Be good."}, {"role": "user", "content": "2+2 \u00e9\ud83d\ude00?\n"},)"
       R"({"role": "assistant", "content": "<think>\nhm\n</think>\n\n4", "reasoning_content": "two", "tool_calls":)"
-      R"([{"id": "a", "type": "function", "function": {"name": "add", "arguments": {"a": 2,)"
+      R"([{"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": [1.5, null, true]}}}]},)"
       R"("b": [1.5, null, true]}}}]},)"
       R"({"role": "tool", "content": "4", "name": "add"}, {"role": "assistant", "content": "four"},)"
       R"({"role": "user", "content": [{"type": "text", "text": "and 3?"}]}])",
