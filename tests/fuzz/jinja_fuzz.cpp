@@ -20,7 +20,6 @@ const std::vector<ChatMessage>& talk() {
       R"([{"role": "system", "content": "Be good."}, {"role": "user", "content": "2+2 \u00e9\ud83d\ude00?\n"},)"
       R"({"role": "assistant", "content": "<think>\nhm\n</think>\n\n4", "reasoning_content": "two", "tool_calls":)"
       R"([{"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": [1.5, null, true]}}}]},)"
-      R"("b": [1.5, null, true]}}}]},)"
       R"({"role": "tool", "content": "4", "name": "add"}, {"role": "assistant", "content": "four"},)"
       R"({"role": "user", "content": [{"type": "text", "text": "and 3?"}]}])",
       "talk"));
