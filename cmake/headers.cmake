@@ -342,6 +342,7 @@ set(KDLIB_HEADERS
   include/kdlib/text/jinja_text_filters_inl.hpp
   include/kdlib/text/jinja_text_inl.hpp
   include/kdlib/text/jinja_token_reader_inl.hpp
+  include/kdlib/text/jinja_types.hpp
   include/kdlib/text/jinja_value.hpp
   include/kdlib/text/jinja_value_inl.hpp
   include/kdlib/text/nfc.hpp

@@ -12,6 +12,7 @@
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/output_lock.hpp>
+#include <kdlib/tools/process_start.hpp>
 
 #include <cstdio>
 
@@ -175,6 +176,7 @@ Model load(const Settings& s, std::vector<std::string>& notes) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::start_process();
   const Settings s = parse(argc, argv);
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const std::int64_t shard = bytes_of(s.shard);

@@ -11,6 +11,7 @@
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
+#include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
 #include <kdlib/tools/task_evaluation.hpp>
 #include <kdlib/tools/task_text.hpp>
@@ -308,6 +309,7 @@ void check(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::start_process();
   Settings s;
   kd::Options options = make_options(s);
   options.parse(argc, argv);

@@ -7,6 +7,7 @@
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
+#include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
 
 namespace kd = kdlib;
@@ -150,6 +151,7 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::start_process();
   Settings s;
   kd::Options options = make_options(s);
   options.parse(argc, argv);

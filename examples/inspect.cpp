@@ -8,6 +8,7 @@
 #include <kdlib/quant/gguf_blocks.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/options.hpp>
+#include <kdlib/tools/process_start.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -322,6 +323,7 @@ void print_json(const Findings& found, bool tensors) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::start_process();
   Findings found;
   bool tensors = false, check = false, json = false;
   kd::Options options{"inspect",

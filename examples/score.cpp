@@ -9,6 +9,7 @@
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/output_lock.hpp>
+#include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
 
 #include <chrono>
@@ -160,6 +161,7 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::start_process();
   Settings s;
   make_options(s).parse(argc, argv);
   check_places(s);

@@ -5,6 +5,7 @@
 #include <kdlib/tools/evaluation_table.hpp>
 #include <kdlib/tools/folder_lock.hpp>
 #include <kdlib/tools/options.hpp>
+#include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
 #include <kdlib/tools/stop_signals.hpp>
 #include <kdlib/tools/sweep_table.hpp>
@@ -198,6 +199,7 @@ int run(const Settings& s, const kd::SweepPlan& plan) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::start_process();
   Settings s;
   make_options(s).parse(argc, argv);
   if (s.program.empty()) s.program = beside_this_program("distil");

@@ -137,6 +137,7 @@ void run(const Settings& s) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::start_process();
   Settings s;
   kd::Options options{"tokenize",
                       "Turns lines of JSON on stdin into lines of JSON on stdout.\n"

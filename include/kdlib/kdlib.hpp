@@ -131,6 +131,7 @@
 #include "kdlib/text/jinja_run.hpp"
 #include "kdlib/text/jinja_tables.hpp"
 #include "kdlib/text/jinja_text.hpp"
+#include "kdlib/text/jinja_types.hpp"
 #include "kdlib/text/jinja_value.hpp"
 #include "kdlib/text/nfc.hpp"
 #include "kdlib/text/pre_tokenizer.hpp"

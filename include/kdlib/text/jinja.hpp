@@ -14,65 +14,13 @@
 #include <utility>
 #include <vector>
 
-#include "kdlib/io/json.hpp"
+#include "kdlib/text/jinja_types.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 struct JinjaProgram;
 }
-
-/// A template that cannot be read or rendered. what() is "[jinja] NAME:LINE:COLUMN: words".
-class JinjaError : public InputError {
- public:
-  enum class Kind : std::uint8_t {
-    syntax,     // the template is not Jinja, or uses what the interpreter does not know
-    raised,     // the template called raise_exception: words() is its message
-    undefined,  // something is missing that the template needs
-    type,       // an operation that these values do not have
-    unknown,    // a filter, test, function or method that does not exist
-    limit       // too many steps, too much memory or too deep
-  };
-  JinjaError(Kind kind, std::string words, std::string_view name, std::size_t line, std::size_t column)
-      : InputError(concat("[jinja] ", name, ":", line, ":", column, ": ",
-                          kind == Kind::raised ? "the template refuses: " : "", words)),
-        kind_(kind),
-        words_(std::move(words)),
-        line_(line) {}
-
-  Kind kind() const { return kind_; }
-  const std::string& words() const { return words_; }
-  std::size_t line() const { return line_; }
-
- private:
-  Kind kind_;
-  std::string words_;
-  std::size_t line_;
-};
-
-/// Bounds of one rendering. A template of four turns takes some hundred steps and a few kilobytes.
-struct JinjaLimits {
-  std::uint64_t steps = 20'000'000;            // nodes that are evaluated, and bytes / 16 that are searched
-  std::size_t bytes = std::size_t{128} << 20;  // texts, lists and output, all that was ever made together
-  unsigned depth = 600;                        // expressions, statements and macro calls in each other
-};
-
-/// Date and time for strftime_now.
-struct JinjaClock {
-  int year = 1970, month = 1, day = 1, hour = 0, minute = 0, second = 0;  // month and day from 1
-  static JinjaClock local_now();
-};
-
-struct JinjaVariable {
-  std::string_view name;
-  Json value;
-};
-
-struct JinjaOutput {
-  std::string text;
-  /// What {% generation %} blocks printed, [begin, end) in bytes of `text`.
-  std::vector<std::pair<std::size_t, std::size_t>> generation;
-};
 
 /// A parsed template. Copies share it; rendering may go on in several threads at once.
 class JinjaTemplate {

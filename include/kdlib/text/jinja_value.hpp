@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kdlib/io/json.hpp"
-#include "kdlib/text/jinja.hpp"
+#include "kdlib/text/jinja_types.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
