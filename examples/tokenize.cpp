@@ -10,6 +10,7 @@
 #include "kdlib/text/chat_template.hpp"
 #include "kdlib/text/harmony.hpp"
 #include "kdlib/tools/options.hpp"
+#include "kdlib/tools/process_start.hpp"
 
 namespace kd = kdlib;
 
