@@ -24,7 +24,7 @@ std::string texts(int count, int length) {
   std::string out;
   for (int i = 0; i < count; ++i) {
     out += "{\"ids\": [";
-    for (int j = 0; j < length; ++j) out += kdlib::concat(j == 0 ? "" : ", ", 3 + (7 * j + i % 3) % 40);
+    for (int j = 0; j < length; ++j) out += kdlib::concat(j == 0 ? "" : ", ", 3 + (7 * j + i) % 40);
     out += "]}\n";
   }
   return out;
