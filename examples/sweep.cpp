@@ -206,7 +206,7 @@ int main(int argc, char** argv) try {
   kd::require<kd::UsageError>(::access(s.program.c_str(), X_OK) == 0, s.program,
                               " cannot be run: give --program PATH of distil");
   const kd::SweepPlan plan = kd::read_sweep(s.file);
-  if (s.dry_run) return kd::finish(print_plan(s, plan) ? 0 : 1);
+  if (s.dry_run) return kd::finish(print_plan(s, plan));
   if (s.table) return kd::finish(finish(plan));
   if (s.threads == 0 && s.jobs > 1) s.threads = std::max(1, kd::thread_count() / s.jobs);
   return kd::finish(run(s, plan));

@@ -77,8 +77,8 @@ TEST_CASE("convert takes a directory to GGUF and back with its tokenizer", "[pro
     CHECK(after.stop_ids() == before.stop_ids());
     CHECK(after.chat_template() == "{{ messages }}");
     const ProgramAnswer inspected = run_program("inspect", (dir / "m.gguf") + " --check --json");
-    CHECK(inspected.status == 1);  // the one problem: nobody knows this chat template
-    CHECK(Json::parse(inspected.out, "inspect").at("problems").size() == 1);
+    CHECK(inspected.status == 0);
+    CHECK(Json::parse(inspected.out, "inspect").at("problems").size() == 0);
     CHECK(Json::parse(inspected.out, "inspect").at("architecture").contains("experts") == (name != "llama3_rope_bias"));
   }
 }

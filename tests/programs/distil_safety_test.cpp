@@ -166,7 +166,7 @@ TEST_CASE("an --out that is no folder is refused before anything is loaded", "[p
   }
   CHECK(job.still("file"));
   const ProgramAnswer bytes = run_program("distil", job.plain("--out " + (job.dir / "o\xff")));
-  CHECK(bytes.status == 1);
+  CHECK(bytes.status == 2);
   CHECK_THAT(bytes.error, contains("--out") && contains("UTF-8") && !contains("loading"));
 }
 
