@@ -245,7 +245,6 @@ TEST_CASE("killed again and again at different places, a run still ends as if no
     CHECK(differences(contents(dir), undisturbed(threads).files).empty());
   }
 }
-#endif
 
 TEST_CASE("SIGTERM saves, and the next run goes on to the same end", "[train][resume]") {
   const TemporaryDirectory dir;
