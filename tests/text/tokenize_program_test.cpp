@@ -85,7 +85,7 @@ TEST_CASE("tokenize ends with 1 on bad lines and files and with 2 on bad usage",
   CHECK(run("--help", "").status == 0);
   CHECK(run("", "").status == 2);
   CHECK(run(with("qwen3") + " --nonsense", "").status == 2);
-  CHECK(run(with("qwen3") + " --template llama", "").status == 2);
+  CHECK(run(with("qwen3") + " --template llama", "").status == 1);  // neither a name nor a file that is there
   const Answer line = run(with("qwen3"), "\"a\"\n7\n");
   CHECK(line.status == 1);
   CHECK_THAT(line.out, contains("{\"ids\":[64]}\n") && contains("stdin:2"));
