@@ -221,7 +221,7 @@ TEST_CASE("labels are text in the table, whatever they hold", "[tools]") {
   const SweepPlan plan =
       plan_of(dir, "out: OUT\ngrid:\n  which:\n    \"a|b\\n\\x1b[31m<i>\": {steps: 1}\n    \"`c`\": {steps: 2}\n");
   const std::string table = sweep_markdown(plan, collect_sweep(plan));
-  CHECK_THAT(table, contains("| a\\|b \\\\x1b[31m\\<i\\> |"));
+  CHECK_THAT(table, contains("| a\\|b \\\\x1B[31m\\<i\\> |"));
   CHECK_THAT(table, contains("| \\`c\\` |"));
   CHECK(table.find('\x1b') == std::string::npos);
 }
