@@ -16,11 +16,11 @@
 using namespace kdlib;
 using kdlib_tests::Tolerance;
 using kdlib_tests::ToyModel;
-using PromptList = std::vector<std::vector<std::int32_t>>;
+using IdLists = std::vector<std::vector<std::int32_t>>;
 
 namespace {
 
-const PromptList ragged = {{3}, {1, 2, 3, 4, 5, 6, 7}, {9, 9}, {0, 11, 12}, {5, 4, 3, 2}, {30, 31}, {8}, {8, 8, 8, 8, 8}};
+const IdLists ragged = {{3}, {1, 2, 3, 4, 5, 6, 7}, {9, 9}, {0, 11, 12}, {5, 4, 3, 2}, {30, 31}, {8}, {8, 8, 8, 8, 8}};
 
 /// Log-softmax of the logits after the last of `ids`, by the whole forward pass.
 template <class T>
@@ -96,7 +96,7 @@ TEMPLATE_TEST_CASE("texts are the same alone, in any batch, in any order and wit
 TEST_CASE("a sequence ends with the first stop id, which is kept and drawn from the model (C19)", "[rollout][C19]") {
   ToyModel<float> model(12, 4, 1);
   const Sampler sampler{.max_new_tokens = 40, .seed = 9, .stop_ids = {5, 7}};
-  PromptList prompts(64, {1, 2});
+  IdLists prompts(64, {1, 2});
   bool both[2] = {false, false};
   for (const Completion& c : generate(model, prompts, sampler, {.batch = 7})) {
     for (std::size_t k = 0; k + 1 < c.ids.size(); ++k) REQUIRE((c.ids[k] != 5 && c.ids[k] != 7));
@@ -127,7 +127,7 @@ TEST_CASE("equal prompts in different rows or steps get different texts, the sam
 
 TEST_CASE("finished sequences make room: the batch stays full while prompts wait", "[rollout]") {
   ToyModel<float> model(6, 4, 1, 0.3);  // a stop id in six: lengths differ a lot
-  const PromptList prompts(60, {1});
+  const IdLists prompts(60, {1});
   std::int64_t steps = 0, last = 0;
   GenerationProgress end;
   GenerateSettings settings{.batch = 5};
@@ -183,9 +183,9 @@ TEST_CASE("prompts that cannot be written after are refused with what to do", "[
   REQUIRE_THROWS_WITH(write({1, -1}), contains("id -1"));
   REQUIRE_THROWS_WITH(write({1, 1, 1, 1}), contains("4 tokens and the context holds 4") && contains("shorten"));
   REQUIRE(write({1, 1, 1})[0].ids.size() == 1);
-  REQUIRE_THROWS_WITH(generate(model, PromptList{{1}}, Sampler{}, {.batch = 0}), contains("batch is 0"));
-  REQUIRE_THROWS_AS(generate(model, PromptList{{1}}, Sampler{.top_p = 2}, {}), ConfigError);
-  REQUIRE(generate(model, PromptList{}, Sampler{}, {}).empty());
+  REQUIRE_THROWS_WITH(generate(model, IdLists{{1}}, Sampler{}, {.batch = 0}), contains("batch is 0"));
+  REQUIRE_THROWS_AS(generate(model, IdLists{{1}}, Sampler{.top_p = 2}, {}), ConfigError);
+  REQUIRE(generate(model, IdLists{}, Sampler{}, {}).empty());
 }
 
 TEST_CASE("a written document has one row for each written token and none for the prompt (C14, C31)",
