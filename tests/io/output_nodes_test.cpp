@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <iostream>
 #include <thread>
 
 #include "kdlib/io/atomic_file.hpp"
@@ -178,6 +180,8 @@ TEST_CASE("/dev/stdout and /dev/fd/N are the process's own descriptors, whatever
 
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
+  std::cout.flush();  // what the test's own report still buffers would go into the child's pipe
+  std::fflush(stdout);
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(ends[1], 1);
