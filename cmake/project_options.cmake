@@ -60,6 +60,16 @@ else()
 endif()
 
 # The instances are compiled like the project's own programs here; a consumer compiles them with its own flags.
-if(TARGET kdlib_instances)
-  target_link_libraries(kdlib_instances PRIVATE $<BUILD_INTERFACE:kdlib_project_options>)
+foreach(target kdlib_functions kdlib_instances)
+  if(TARGET ${target})
+    target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:kdlib_project_options>)
+  endif()
+endforeach()
+
+# kdlib_tool_functions: the same for kdlib/tools/, which no installed target offers.
+if(TARGET kdlib_functions)
+  add_library(kdlib_tool_functions STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/src/tools/functions.cpp")
+  target_link_libraries(kdlib_tool_functions PUBLIC kdlib_functions kdlib_program_libraries
+    PRIVATE kdlib_project_options)
+  target_compile_definitions(kdlib_tool_functions PUBLIC KDLIB_USES_TOOL_FUNCTIONS=1)
 endif()

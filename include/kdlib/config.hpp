@@ -20,6 +20,24 @@
 without them, or define KDLIB_ALLOW_FAST_MATH to give up the documented bits"
 #endif
 
+// Functions without template parameters are inline, so that a program needs headers alone. Where it links a library that
+// holds them compiled (kdlib::functions, which comes with kdlib::instances), it reads their declarations only.
+#if defined(KDLIB_USES_FUNCTIONS)
+#define KDLIB_HEADER_ONLY 0
+#define KDLIB_FUNC
+#else
+#define KDLIB_HEADER_ONLY 1
+#define KDLIB_FUNC inline
+#endif
+// The same for kdlib/tools/, which has optional dependencies of its own.
+#if defined(KDLIB_USES_TOOL_FUNCTIONS)
+#define KDLIB_TOOLS_HEADER_ONLY 0
+#define KDLIB_TOOLS_FUNC
+#else
+#define KDLIB_TOOLS_HEADER_ONLY 1
+#define KDLIB_TOOLS_FUNC inline
+#endif
+
 #define KDLIB_NAMESPACE_BEGIN \
   namespace kdlib {           \
   inline namespace v0 {

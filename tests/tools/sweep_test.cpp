@@ -7,6 +7,7 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
+#include "kdlib/recipe/result.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "kdlib/tools/folder_lock.hpp"
 #include "kdlib/tools/sweep_table.hpp"

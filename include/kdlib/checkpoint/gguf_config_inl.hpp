@@ -15,7 +15,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// A count that may be one number or one a layer; they must be equal then.
-inline std::int64_t gguf_count(const GgufFile& file, const std::string& key) {
+KDLIB_FUNC std::int64_t gguf_count(const GgufFile& file, const std::string& key) {
   const GgufValue& value = file.at(key);
   if (!value.is_array()) return value.as_int();
   const std::vector<std::int64_t> list = value.as_ints();
@@ -27,7 +27,7 @@ inline std::int64_t gguf_count(const GgufFile& file, const std::string& key) {
 }
 
 /// A number of the metadata; of a float the shortest decimal that is stored as it, so that 1e-5 is 1e-5 again.
-inline double gguf_real(const GgufValue& value) {
+KDLIB_FUNC double gguf_real(const GgufValue& value) {
   const double x = value.as_double();
   if (value.kind() != GgufValue::Kind::f32) return x;
   char text[32];
@@ -36,14 +36,14 @@ inline double gguf_real(const GgufValue& value) {
   std::from_chars(text, end.ptr, shortest);
   return shortest;
 }
-inline double gguf_real_or(const GgufFile& file, const std::string& key, double otherwise) {
+KDLIB_FUNC double gguf_real_or(const GgufFile& file, const std::string& key, double otherwise) {
   const GgufValue* value = file.find(key);
   return value == nullptr ? otherwise : gguf_real(*value);
 }
 
 /// Divisors that are a llama3 scaling become one again (factor: the largest; bounds 1 and 4, as every published model
 /// has them).
-inline void recognise_llama3(RopeSettings& rope, std::int64_t head_size) {
+KDLIB_FUNC void recognise_llama3(RopeSettings& rope, std::int64_t head_size) {
   RopeSettings plain = rope;
   plain.divisors.clear();
   const std::vector<double> base = rope_frequencies(plain, head_size);
@@ -61,7 +61,7 @@ inline void recognise_llama3(RopeSettings& rope, std::int64_t head_size) {
   }
 }
 
-inline RopeSettings gguf_rope(const GgufFile& file, const std::string& a, std::int64_t head_size) {
+KDLIB_FUNC RopeSettings gguf_rope(const GgufFile& file, const std::string& a, std::int64_t head_size) {
   RopeSettings rope;
   rope.theta = gguf_real_or(file, a + ".rope.freq_base", 10000.0);
   // Files from before rope.scaling have the factor of linear scaling in rope.scale_linear; a factor of 0 is none.
@@ -100,7 +100,7 @@ inline RopeSettings gguf_rope(const GgufFile& file, const std::string& a, std::i
 
 /// Layers that see a window: `sliding_window_pattern` (a flag a layer, or a period whose last layer sees all), else
 /// every other layer of gpt-oss from the first on. Of other architectures the file does not say which.
-inline std::vector<std::int64_t> gguf_windows(const GgufFile& file, const std::string& a, const DecoderConfig& c) {
+KDLIB_FUNC std::vector<std::int64_t> gguf_windows(const GgufFile& file, const std::string& a, const DecoderConfig& c) {
   const std::string key = a + ".attention.sliding_window", pattern_key = key + "_pattern";
   const std::int64_t window = c.family == Family::gpt_oss ? file.at(key).as_int() : file.int_or(key, 0);
   require<ConfigError>(window >= 0, "[decoder] ", file.path(), ": ", key, " is ", window, "; it must not be negative");
@@ -126,7 +126,7 @@ inline std::vector<std::int64_t> gguf_windows(const GgufFile& file, const std::s
 }
 
 /// What the mixtures are made of, and which layers they are: those with a router.
-inline void gguf_experts(const GgufFile& file, const std::string& a, DecoderConfig& c) {
+KDLIB_FUNC void gguf_experts(const GgufFile& file, const std::string& a, DecoderConfig& c) {
   ExpertSettings& e = c.moe;
   e.experts = file.at(a + ".expert_count").as_int();
   e.active = file.at(a + ".expert_used_count").as_int();
@@ -160,7 +160,7 @@ inline void gguf_experts(const GgufFile& file, const std::string& a, DecoderConf
   e.activation = {true, 1.702, 7.0};
 }
 
-inline Family gguf_family(const GgufFile& file, const std::string& a) {
+KDLIB_FUNC Family gguf_family(const GgufFile& file, const std::string& a) {
   for (const Family f :
        {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
     if (a == gguf_architecture(f)) return f;
@@ -168,13 +168,13 @@ inline Family gguf_family(const GgufFile& file, const std::string& a) {
                     "\" is not supported; llama, qwen2, qwen3, qwen2moe, qwen3moe and gpt-oss are");
 }
 
-inline bool gguf_is_mixture(Family f) {
-  return f == Family::qwen2_moe || f == Family::qwen3_moe || f == Family::gpt_oss;
+KDLIB_FUNC bool gguf_is_mixture(Family family) {
+  return family == Family::qwen2_moe || family == Family::qwen3_moe || family == Family::gpt_oss;
 }
 
 }  // namespace detail
 
-inline DecoderConfig gguf_config(const GgufFile& file) {
+KDLIB_FUNC DecoderConfig gguf_config(const GgufFile& file) {
   const std::string a(file.at("general.architecture").as_string());
   const std::string type = file.string_or("general.type", "model");
   require<ConfigError>(type == "model", "[decoder] ", file.path(), ": general.type is \"", type,

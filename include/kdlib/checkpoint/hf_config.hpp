@@ -27,11 +27,17 @@ std::string hf_config_text(const DecoderConfig& config, const std::string& dtype
 /// qwen3, qwen2moe, qwen3moe or gpt-oss. FormatError or ConfigError name the file and the key.
 DecoderConfig gguf_config(const GgufFile& file);
 
+namespace detail {
+/// True for the families that GGUF keeps expert tensors of.
+bool gguf_is_mixture(Family family);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/checkpoint/hf_config_inl.hpp"
 #include "kdlib/checkpoint/hf_config_text_inl.hpp"
-
 #include "kdlib/checkpoint/gguf_config_inl.hpp"
+#endif
 
 #endif

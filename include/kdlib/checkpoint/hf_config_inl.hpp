@@ -20,7 +20,7 @@ constexpr const char* class_names[] = {"LlamaForCausalLM",    "Qwen2ForCausalLM"
                                        "Qwen3MoeForCausalLM", "Qwen2MoeForCausalLM", "GptOssForCausalLM"};
 
 /// The family of a model_type; what is known but not built yet is refused by name.
-inline Family parse_family(const std::string& type, const std::string& where) {
+KDLIB_FUNC Family parse_family(const std::string& type, const std::string& where) {
   for (const Family f :
        {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
     if (type == family_name(f)) return f;
@@ -31,7 +31,7 @@ inline Family parse_family(const std::string& type, const std::string& where) {
                     " are supported");
 }
 
-inline std::string model_type_of(const Json& json, const std::string& where) {
+KDLIB_FUNC std::string model_type_of(const Json& json, const std::string& where) {
   if (const auto type = json.find_set("model_type")) return std::string(type->as_string());
   const auto list = json.find_set("architectures");
   require<ConfigError>(list && list->is_array() && list->size() > 0, "[decoder] ", where,
@@ -43,7 +43,7 @@ inline std::string model_type_of(const Json& json, const std::string& where) {
                     supported_models, " are supported");
 }
 
-inline RopeScalingKind parse_rope_kind(const Json& json, const std::string& type, const std::string& where) {
+KDLIB_FUNC RopeScalingKind parse_rope_kind(const Json& json, const std::string& type, const std::string& where) {
   if (type == "default") return RopeScalingKind::none;
   if (type == "linear") return RopeScalingKind::linear;
   if (type == "llama3") return RopeScalingKind::llama3;
@@ -52,7 +52,7 @@ inline RopeScalingKind parse_rope_kind(const Json& json, const std::string& type
                     "\" is not supported; default, linear, llama3 and yarn are");
 }
 
-inline RopeSettings parse_rope(const Json& json, double context_length, const std::string& where) {
+KDLIB_FUNC RopeSettings parse_rope(const Json& json, double context_length, const std::string& where) {
   RopeSettings rope;
   rope.theta = json.double_or("rope_theta", rope.theta);
   auto source = json.find_set("rope_parameters");
@@ -88,7 +88,7 @@ inline RopeSettings parse_rope(const Json& json, double context_length, const st
 }
 
 /// Which layers see a window of keys: layer_types where given, else use_sliding_window with max_window_layers (Qwen).
-inline std::vector<std::int64_t> parse_windows(const Json& json, const DecoderConfig& c, const std::string& where) {
+KDLIB_FUNC std::vector<std::int64_t> parse_windows(const Json& json, const DecoderConfig& c, const std::string& where) {
   std::vector<std::int64_t> windows(static_cast<std::size_t>(c.layers), 0);
   const std::int64_t window = json.int_or("sliding_window", 0);
   bool any = false;
@@ -114,7 +114,7 @@ inline std::vector<std::int64_t> parse_windows(const Json& json, const DecoderCo
   return any ? windows : std::vector<std::int64_t>();
 }
 
-inline std::vector<std::int32_t> parse_ids(const Json& json, const char* key) {
+KDLIB_FUNC std::vector<std::int32_t> parse_ids(const Json& json, const char* key) {
   std::vector<std::int32_t> ids;
   const auto value = json.find_set(key);
   if (!value) return ids;
@@ -129,7 +129,7 @@ void parse_experts(const Json& json, DecoderConfig& c, const std::string& where)
 void copy_json(const Json& v, JsonWriter& out);
 }  // namespace detail
 
-inline DecoderConfig parse_hf_config(const Json& json, const std::string& where) {
+KDLIB_FUNC DecoderConfig parse_hf_config(const Json& json, const std::string& where) {
   require<FormatError>(json.is_object(), "[decoder] ", where, ": the text is not a JSON object");
   DecoderConfig c;
   c.family = detail::parse_family(detail::model_type_of(json, where), where);
@@ -183,7 +183,7 @@ inline DecoderConfig parse_hf_config(const Json& json, const std::string& where)
   return c;
 }
 
-inline DecoderConfig read_hf_config(const std::string& directory) {
+KDLIB_FUNC DecoderConfig read_hf_config(const std::string& directory) {
   const std::string path = join_path(directory, "config.json");
   return parse_hf_config(Json::parse_file(path), path);
 }

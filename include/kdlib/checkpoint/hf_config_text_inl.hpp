@@ -9,7 +9,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::vector<std::uint8_t> parse_sparse_layers(const Json& json, const DecoderConfig& c,
+KDLIB_FUNC std::vector<std::uint8_t> parse_sparse_layers(const Json& json, const DecoderConfig& c,
                                                      const std::string& where) {
   std::vector<std::uint8_t> sparse;
   if (c.layers <= 0 || c.layers > 4096) return sparse;  // check() says so
@@ -28,7 +28,7 @@ inline std::vector<std::uint8_t> parse_sparse_layers(const Json& json, const Dec
 }
 
 /// Which layers are mixtures, and of what; left empty where none is.
-inline void parse_experts(const Json& json, DecoderConfig& c, const std::string& where) {
+KDLIB_FUNC void parse_experts(const Json& json, DecoderConfig& c, const std::string& where) {
   if (c.family != Family::qwen3_moe && c.family != Family::qwen2_moe && c.family != Family::gpt_oss) return;
   ExpertSettings& e = c.moe;
   e.experts = json.find_set("num_experts") ? json.at("num_experts").as_int() : json.at("num_local_experts").as_int();
@@ -54,7 +54,7 @@ inline void parse_experts(const Json& json, DecoderConfig& c, const std::string&
   if (e.experts != 0) c.sparse = parse_sparse_layers(json, c, where);
 }
 
-inline void write_experts(JsonWriter& out, const DecoderConfig& c) {
+KDLIB_FUNC void write_experts(JsonWriter& out, const DecoderConfig& c) {
   const ExpertSettings& e = c.moe;
   out.member("num_experts_per_tok", e.active);
   if (c.family == Family::gpt_oss) {
@@ -75,7 +75,7 @@ inline void write_experts(JsonWriter& out, const DecoderConfig& c) {
   out.end_array();
 }
 
-inline void copy_json(const Json& v, JsonWriter& out) {
+KDLIB_FUNC void copy_json(const Json& v, JsonWriter& out) {
   switch (v.kind()) {
     case Json::Kind::null:
       out.null();
@@ -111,13 +111,13 @@ inline void copy_json(const Json& v, JsonWriter& out) {
   }
 }
 
-inline void write_ids(JsonWriter& out, const char* key, const std::vector<std::int32_t>& ids) {
+KDLIB_FUNC void write_ids(JsonWriter& out, const char* key, const std::vector<std::int32_t>& ids) {
   if (ids.empty()) out.key(key).null();
   else if (ids.size() == 1) out.member(key, ids[0]);
   else out.member(key, ids);
 }
 
-inline void write_rope(JsonWriter& out, const RopeSettings& r) {
+KDLIB_FUNC void write_rope(JsonWriter& out, const RopeSettings& r) {
   out.key("rope_parameters").begin_object();
   const char* names[] = {"default", "linear", "llama3", "yarn"};
   out.member("rope_theta", r.theta).member("rope_type", names[static_cast<int>(r.kind)]);
@@ -135,7 +135,7 @@ inline void write_rope(JsonWriter& out, const RopeSettings& r) {
   out.end_object();
 }
 
-inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype,
+KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype,
                              const std::string& quantization) {
   out.begin_object();
   out.key("architectures").begin_array().value(class_names[static_cast<int>(c.family)]).end_array();
@@ -178,7 +178,7 @@ inline void write_new_config(JsonWriter& out, const DecoderConfig& c, const std:
 
 }  // namespace detail
 
-inline std::string hf_config_text(const DecoderConfig& config, const std::string& dtype,
+KDLIB_FUNC std::string hf_config_text(const DecoderConfig& config, const std::string& dtype,
                                   const std::string& quantization) {
   require<ConfigError>(config.rope.divisors.empty(),
                        "[save_pretrained] the frequency divisors of the GGUF file (rope_freqs.weight) are no llama3 "

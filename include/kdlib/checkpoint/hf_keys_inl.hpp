@@ -100,7 +100,7 @@ constexpr RefusedKey refused_keys[] = {
     {"use_expert_bias", Neutral::off},
 };
 
-inline bool is_neutral(const Json& value, Neutral neutral, double head_size) {
+KDLIB_FUNC bool is_neutral(const Json& value, Neutral neutral, double head_size) {
   if (value.is_bool()) return neutral == Neutral::off && !value.as_bool();
   if (value.is_number()) {
     const double x = value.as_double();
@@ -110,7 +110,7 @@ inline bool is_neutral(const Json& value, Neutral neutral, double head_size) {
   return neutral == Neutral::off && value.size() == 0;
 }
 
-inline std::string value_text(const Json& value) {
+KDLIB_FUNC std::string value_text(const Json& value) {
   if (value.is_string()) return concat("\"", value.as_string(), "\"");
   if (value.is_bool()) return value.as_bool() ? "true" : "false";
   if (value.is_number()) return concat(value.as_double());
@@ -118,7 +118,7 @@ inline std::string value_text(const Json& value) {
 }
 
 /// What only some families compute, compared with what this one does.
-inline void refuse_family_keys(const Json& json, const DecoderConfig& c, const std::string& where) {
+KDLIB_FUNC void refuse_family_keys(const Json& json, const DecoderConfig& c, const std::string& where) {
   const auto refuse = [&](bool odd, const char* key, const char* instead) {
     if (odd)
       fail<ConfigError>("[decoder] ", where, ": ", key, " is ", value_text(*json.find_set(key)), ", which model_type ",
@@ -161,7 +161,7 @@ inline void refuse_family_keys(const Json& json, const DecoderConfig& c, const s
 }
 
 /// ConfigError naming the first key whose value would change the function.
-inline void refuse_other_functions(const Json& json, const DecoderConfig& c, const std::string& where) {
+KDLIB_FUNC void refuse_other_functions(const Json& json, const DecoderConfig& c, const std::string& where) {
   for (const RefusedKey& refused : refused_keys) {
     const auto value = json.find_set(refused.key);
     require<ConfigError>(!value || is_neutral(*value, refused.neutral, static_cast<double>(c.head_size)), "[decoder] ",
@@ -179,7 +179,7 @@ inline void refuse_other_functions(const Json& json, const DecoderConfig& c, con
 }
 
 /// Keys of rope_scaling or rope_parameters that nothing here computes.
-inline void refuse_rope_keys(const Json& rope, const std::string& where) {
+KDLIB_FUNC void refuse_rope_keys(const Json& rope, const std::string& where) {
   constexpr std::string_view known[] = {"rope_type",
                                         "type",
                                         "rope_theta",

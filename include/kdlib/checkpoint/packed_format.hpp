@@ -37,6 +37,8 @@ std::optional<PackedFormat> parse_packed_format(const Json& quantization, const 
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/checkpoint/packed_format_inl.hpp"
+#endif
 
 #endif

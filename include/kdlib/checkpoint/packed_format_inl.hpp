@@ -9,13 +9,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline const char* packed_form_name(PackedForm form) {
+KDLIB_FUNC const char* packed_form_name(PackedForm form) {
   return form == PackedForm::bitsandbytes ? "bitsandbytes" : form == PackedForm::torchao ? "torchao" : "kdlib";
 }
 
 namespace detail {
 /// The member kdlib_stored: {"model.embed_tokens.weight": "Q8_0"}.
-inline void parse_stored_tables(const Json& quantization, const std::string& where, PackedFormat& format) {
+KDLIB_FUNC void parse_stored_tables(const Json& quantization, const std::string& where, PackedFormat& format) {
   const auto stored = quantization.find_set("kdlib_stored");
   if (!stored) return;
   for (const auto& [name, value] : stored->members()) {
@@ -33,7 +33,7 @@ inline void parse_stored_tables(const Json& quantization, const std::string& whe
 }
 }  // namespace detail
 
-inline std::optional<PackedFormat> parse_packed_format(const Json& quantization, const std::string& where) {
+KDLIB_FUNC std::optional<PackedFormat> parse_packed_format(const Json& quantization, const std::string& where) {
   const std::string method = quantization.string_or("quant_method", "?");
   PackedFormat format;
   detail::parse_stored_tables(quantization, where, format);

@@ -11,6 +11,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+/// Shortest text that reads back as the same number.
 template <class N>
 std::string shortest_number_text(N value) {
   char text[48];

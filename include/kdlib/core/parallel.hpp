@@ -57,6 +57,8 @@ void parallel_for(std::int64_t count, std::int64_t grain, F&& f) {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/core/parallel_inl.hpp"
+#endif
 
 #endif

@@ -168,15 +168,15 @@ class ThreadPool {
   bool stop_ = false;
 };
 
-inline void run_parts(int parts, void (*body)(void*, int), void* context) {
+KDLIB_FUNC void run_parts(int parts, void (*body)(void*, int), void* context) {
   ThreadPool::instance().run(parts, body, context);
 }
 
 }  // namespace detail
 
-inline int thread_count() { return detail::ThreadPool::instance().count(); }
+KDLIB_FUNC int thread_count() { return detail::ThreadPool::instance().count(); }
 
-inline void set_thread_count(int threads) {
+KDLIB_FUNC void set_thread_count(int threads) {
   require<ConfigError>(threads >= 1, "[set_thread_count] got ", threads, "; it must be at least 1");
   detail::ThreadPool::instance().resize(threads);
 }

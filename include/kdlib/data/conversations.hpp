@@ -36,6 +36,8 @@ std::span<const X> last_of(std::span<const X> values, std::size_t count) {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/data/conversations_inl.hpp"
+#endif
 
 #endif

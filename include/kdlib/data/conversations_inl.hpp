@@ -9,13 +9,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::vector<float> row_weights(std::span<const std::uint8_t> mask) {
+KDLIB_FUNC std::vector<float> row_weights(std::span<const std::uint8_t> mask) {
   std::vector<float> weights(mask.size(), 0.0f);
   for (std::size_t i = 0; i + 1 < mask.size(); ++i) weights[i] = mask[i + 1] != 0 ? 1.0f : 0.0f;
   return weights;
 }
 
-inline std::size_t answer_end(std::span<const std::int32_t> ids, std::size_t answer_begin,
+KDLIB_FUNC std::size_t answer_end(std::span<const std::int32_t> ids, std::size_t answer_begin,
                               std::span<const std::int32_t> end_ids) {
   require<ShapeError>(answer_begin <= ids.size(), "[answer_mask] the answer begins at ", answer_begin, " of ",
                       ids.size(), " tokens");
@@ -24,7 +24,7 @@ inline std::size_t answer_end(std::span<const std::int32_t> ids, std::size_t ans
   return static_cast<std::size_t>(end - ids.begin()) + (end == ids.end() ? 0 : 1);
 }
 
-inline std::vector<std::uint8_t> answer_mask(std::span<const std::int32_t> ids, std::size_t answer_begin,
+KDLIB_FUNC std::vector<std::uint8_t> answer_mask(std::span<const std::int32_t> ids, std::size_t answer_begin,
                                              std::span<const std::int32_t> end_ids) {
   const std::size_t end = answer_end(ids, answer_begin, end_ids);
   std::vector<std::uint8_t> mask(ids.size(), 0);

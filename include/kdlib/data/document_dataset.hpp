@@ -49,6 +49,8 @@ Fingerprint fingerprint_of(const TokenBatch& documents);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/data/document_dataset_inl.hpp"
+#endif
 
 #endif

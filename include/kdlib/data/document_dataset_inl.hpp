@@ -10,7 +10,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin,
+KDLIB_FUNC void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin,
                         std::int64_t end) {
   const std::int64_t first = from.offsets[static_cast<std::size_t>(b)] + begin;
   const auto length = static_cast<std::size_t>(end - begin);
@@ -24,7 +24,7 @@ inline void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t 
   batch.sources.back() = from.sources[static_cast<std::size_t>(b)];
 }
 
-inline Fingerprint fingerprint_of(const TokenBatch& documents) {
+KDLIB_FUNC Fingerprint fingerprint_of(const TokenBatch& documents) {
   Fingerprint f;
   f.add(std::span<const std::int32_t>(documents.ids));
   f.add(documents.offsets.data(), documents.offsets.size() * sizeof(std::int64_t));
@@ -35,7 +35,7 @@ inline Fingerprint fingerprint_of(const TokenBatch& documents) {
 
 }  // namespace detail
 
-inline DocumentDataset::DocumentDataset(TokenBatch documents, DocumentSettings settings)
+KDLIB_FUNC DocumentDataset::DocumentDataset(TokenBatch documents, DocumentSettings settings)
     : documents_(std::move(documents)),
       settings_(settings),
       order_(documents_.documents(), settings.seed),
@@ -46,7 +46,7 @@ inline DocumentDataset::DocumentDataset(TokenBatch documents, DocumentSettings s
   fingerprint_.add(static_cast<std::int64_t>(settings.seed));
 }
 
-inline std::optional<TokenBatch> DocumentDataset::next() {
+KDLIB_FUNC std::optional<TokenBatch> DocumentDataset::next() {
   TokenBatch batch;
   for (std::int64_t i = 0; i < settings_.batch; ++i) {
     if (settings_.epochs > 0 && next_ >= settings_.epochs * order_.count()) break;
@@ -57,7 +57,7 @@ inline std::optional<TokenBatch> DocumentDataset::next() {
   return batch;
 }
 
-inline SourceDescription DocumentDataset::describe() const {
+KDLIB_FUNC SourceDescription DocumentDataset::describe() const {
   SourceDescription list = {{"source", "documents"}};
   append_fields(list, "source", settings_);
   list.emplace_back("source.text", fingerprint_.text());  // behind its parts: a refusal names the part

@@ -25,6 +25,8 @@ LineSplit split_lines(std::vector<TextLine> lines, double share);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/data/line_split_inl.hpp"
+#endif
 
 #endif

@@ -12,7 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline double prompt_hash(const TextLine& line) {
+KDLIB_FUNC double prompt_hash(const TextLine& line) {
   const auto first = std::find(line.mask.begin(), line.mask.end(), std::uint8_t{1});
   auto count = static_cast<std::size_t>(first - line.mask.begin());
   if (line.kind == TextLineKind::prompt || count == 0) count = line.ids.size();
@@ -20,7 +20,7 @@ inline double prompt_hash(const TextLine& line) {
   return std::ldexp(static_cast<double>(hash >> 11), -53);
 }
 
-inline LineSplit split_lines(std::vector<TextLine> lines, double share) {
+KDLIB_FUNC LineSplit split_lines(std::vector<TextLine> lines, double share) {
   require<ConfigError>(share > 0 && share < 1, "[split_lines] the share of validation is ", share,
                        "; it must be above 0 and below 1");
   const std::size_t count = lines.size();

@@ -45,6 +45,8 @@ std::int64_t read_cursor(const SourceCursor& cursor, std::string_view kind, cons
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/data/order_inl.hpp"
+#endif
 
 #endif

@@ -12,12 +12,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline ShuffledOrder::ShuffledOrder(std::int64_t count, std::uint64_t seed) : count_(count), seed_(seed) {
+KDLIB_FUNC ShuffledOrder::ShuffledOrder(std::int64_t count, std::uint64_t seed) : count_(count), seed_(seed) {
   require<ConfigError>(count > 0 && count <= 0xFFFFFFFFll, "[ShuffledOrder] there are ", count,
                        " items; a source needs at least one");
 }
 
-inline void ShuffledOrder::make_epoch(std::int64_t epoch) {
+KDLIB_FUNC void ShuffledOrder::make_epoch(std::int64_t epoch) {
   if (epoch == epoch_) return;
   permutation_.resize(static_cast<std::size_t>(count_));
   for (std::size_t i = 0; i < permutation_.size(); ++i) permutation_[i] = static_cast<std::uint32_t>(i);
@@ -27,13 +27,13 @@ inline void ShuffledOrder::make_epoch(std::int64_t epoch) {
   epoch_ = epoch;
 }
 
-inline std::int64_t ShuffledOrder::at(std::int64_t ordinal) {
+KDLIB_FUNC std::int64_t ShuffledOrder::at(std::int64_t ordinal) {
   require(ordinal >= 0, "[ShuffledOrder] position ", ordinal, " is negative");
   make_epoch(ordinal / count_);
   return permutation_[static_cast<std::size_t>(ordinal % count_)];
 }
 
-inline std::int64_t ShuffledOrder::first_ordinal(std::int64_t item) {
+KDLIB_FUNC std::int64_t ShuffledOrder::first_ordinal(std::int64_t item) {
   require(item >= 0 && item < count_, "[ShuffledOrder] item ", item, " of ", count_);
   if (inverse_.empty()) {
     make_epoch(0);
@@ -43,11 +43,11 @@ inline std::int64_t ShuffledOrder::first_ordinal(std::int64_t item) {
   return inverse_[static_cast<std::size_t>(item)];
 }
 
-inline SourceCursor make_cursor(std::string_view kind, const Fingerprint& fingerprint, std::int64_t next) {
+KDLIB_FUNC SourceCursor make_cursor(std::string_view kind, const Fingerprint& fingerprint, std::int64_t next) {
   return concat(kind, " ", fingerprint.text(), " ", next);
 }
 
-inline std::int64_t read_cursor(const SourceCursor& cursor, std::string_view kind, const Fingerprint& fingerprint) {
+KDLIB_FUNC std::int64_t read_cursor(const SourceCursor& cursor, std::string_view kind, const Fingerprint& fingerprint) {
   const std::size_t first = cursor.find(' '), second = first == std::string::npos ? first : cursor.find(' ', first + 1);
   std::int64_t next = -1;
   const char* end = cursor.data() + cursor.size();

@@ -54,6 +54,8 @@ class PackedDataset {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/data/packed_dataset_inl.hpp"
+#endif
 
 #endif

@@ -10,14 +10,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline TokenBatch PackedDataset::one_document(std::span<const std::int32_t> tokens) {
+KDLIB_FUNC TokenBatch PackedDataset::one_document(std::span<const std::int32_t> tokens) {
   TokenBatch batch;
   if (!tokens.empty()) batch.append(tokens);
   return batch;
 }
 
 /// Windows start every length - 1 tokens; those in which no row counts are left out.
-inline std::vector<std::int64_t> PackedDataset::find_windows(const TokenBatch& documents, std::int64_t length) {
+KDLIB_FUNC std::vector<std::int64_t> PackedDataset::find_windows(const TokenBatch& documents, std::int64_t length) {
   require<ConfigError>(length >= 2, "[PackedDataset] length is ", length,
                        "; a window needs 2 or more tokens to have a row");
   std::vector<std::int64_t> starts;
@@ -31,7 +31,7 @@ inline std::vector<std::int64_t> PackedDataset::find_windows(const TokenBatch& d
   return starts;
 }
 
-inline PackedDataset::PackedDataset(TokenBatch documents, PackedSettings settings)
+KDLIB_FUNC PackedDataset::PackedDataset(TokenBatch documents, PackedSettings settings)
     : documents_(std::move(documents)),
       settings_(settings),
       starts_(find_windows(documents_, settings.length)),
@@ -44,10 +44,10 @@ inline PackedDataset::PackedDataset(TokenBatch documents, PackedSettings setting
   fingerprint_.add(static_cast<std::int64_t>(settings.seed));
 }
 
-inline PackedDataset::PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings)
+KDLIB_FUNC PackedDataset::PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings)
     : PackedDataset(one_document(tokens), settings) {}
 
-inline void PackedDataset::append_window(TokenBatch& batch, std::int64_t start) const {
+KDLIB_FUNC void PackedDataset::append_window(TokenBatch& batch, std::int64_t start) const {
   const auto& offsets = documents_.offsets;
   const std::int64_t end = std::min(start + settings_.length, documents_.tokens());
   auto b = std::upper_bound(offsets.begin(), offsets.end(), start) - offsets.begin() - 1;
@@ -59,7 +59,7 @@ inline void PackedDataset::append_window(TokenBatch& batch, std::int64_t start) 
   }
 }
 
-inline std::optional<TokenBatch> PackedDataset::next() {
+KDLIB_FUNC std::optional<TokenBatch> PackedDataset::next() {
   TokenBatch batch;
   for (std::int64_t i = 0; i < settings_.batch; ++i) {
     if (settings_.epochs > 0 && next_ >= settings_.epochs * order_.count()) break;
@@ -69,7 +69,7 @@ inline std::optional<TokenBatch> PackedDataset::next() {
   return batch;
 }
 
-inline SourceDescription PackedDataset::describe() const {
+KDLIB_FUNC SourceDescription PackedDataset::describe() const {
   SourceDescription list = {{"source", "packed"}};
   append_fields(list, "source", settings_);
   list.emplace_back("source.text", fingerprint_.text());  // behind its parts: a refusal names the part

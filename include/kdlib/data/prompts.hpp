@@ -44,6 +44,8 @@ class Prompts {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/data/prompts_inl.hpp"
+#endif
 
 #endif

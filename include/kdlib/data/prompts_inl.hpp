@@ -9,23 +9,23 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline Prompts::Prompts(const std::string& path, const Tokenizer& tokenizer, const TextSettings& settings)
+KDLIB_FUNC Prompts::Prompts(const std::string& path, const Tokenizer& tokenizer, const TextSettings& settings)
     : stop_ids_(tokenizer.stop_ids()) {
   take(read_text_lines(path, &tokenizer, settings));
 }
 
-inline Prompts::Prompts(const std::string& path, std::vector<std::int32_t> stop_ids, const TextSettings& settings)
+KDLIB_FUNC Prompts::Prompts(const std::string& path, std::vector<std::int32_t> stop_ids, const TextSettings& settings)
     : stop_ids_(std::move(stop_ids)) {
   take(read_text_lines(path, nullptr, settings));
 }
 
-inline Prompts::Prompts(std::vector<TextLine> lines, std::vector<std::int32_t> stop_ids)
+KDLIB_FUNC Prompts::Prompts(std::vector<TextLine> lines, std::vector<std::int32_t> stop_ids)
     : stop_ids_(std::move(stop_ids)) {
   require<InputError>(!lines.empty(), "[Prompts] there are no prompts: give at least one");
   take(std::move(lines));
 }
 
-inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids)
+KDLIB_FUNC Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<std::int32_t> stop_ids)
     : stop_ids_(std::move(stop_ids)) {
   std::vector<TextLine> lines;
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -36,7 +36,7 @@ inline Prompts::Prompts(std::vector<std::vector<std::int32_t>> ids, std::vector<
   take(std::move(lines));
 }
 
-inline Prompts Prompts::first(std::int64_t count) const {
+KDLIB_FUNC Prompts Prompts::first(std::int64_t count) const {
   require<ConfigError>(count >= 1, "[Prompts] the first ", count, " prompts; at least one is needed");
   Prompts out;
   out.stop_ids_ = stop_ids_;
@@ -44,7 +44,7 @@ inline Prompts Prompts::first(std::int64_t count) const {
   return out;
 }
 
-inline Prompts Prompts::repeated(std::int64_t times) const {
+KDLIB_FUNC Prompts Prompts::repeated(std::int64_t times) const {
   require<ConfigError>(times >= 1, "[Prompts] each prompt ", times, " times; at least once is needed");
   Prompts out;
   out.stop_ids_ = stop_ids_;
@@ -54,7 +54,7 @@ inline Prompts Prompts::repeated(std::int64_t times) const {
   return out;
 }
 
-inline void Prompts::take(std::vector<TextLine> lines) {
+KDLIB_FUNC void Prompts::take(std::vector<TextLine> lines) {
   lines_ = std::move(lines);
   for (const TextLine& line : lines_) {
     require<InputError>(

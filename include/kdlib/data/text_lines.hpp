@@ -123,6 +123,8 @@ void append_line(TokenBatch& batch, const TextLine& line);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/data/text_lines_inl.hpp"
+#endif
 
 #endif

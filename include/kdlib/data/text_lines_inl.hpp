@@ -17,7 +17,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::vector<std::int32_t> ids_of(const Json& array) {
+KDLIB_FUNC std::vector<std::int32_t> ids_of(const Json& array) {
   if (!array.is_array()) array.refuse("is not an array; a list of token ids is needed");
   std::vector<std::int32_t> ids;
   ids.reserve(array.size());
@@ -31,7 +31,7 @@ inline std::vector<std::int32_t> ids_of(const Json& array) {
 }
 
 /// Refuses keys other than those of the line's form, so that a misspelt key is not passed over.
-inline void check_keys(const Json& object, std::initializer_list<std::string_view> allowed) {
+KDLIB_FUNC void check_keys(const Json& object, std::initializer_list<std::string_view> allowed) {
   for (const JsonMember& member : object.members())
     if (std::find(allowed.begin(), allowed.end(), member.key) == allowed.end())
       member.value.refuse(concat("is an unknown key beside \"", *allowed.begin(), "\"; remove or rename it"));
@@ -39,19 +39,19 @@ inline void check_keys(const Json& object, std::initializer_list<std::string_vie
 
 }  // namespace detail
 
-inline TextLineReader::TextLineReader(std::string path, const Tokenizer* tokenizer, TextSettings settings)
+KDLIB_FUNC TextLineReader::TextLineReader(std::string path, const Tokenizer* tokenizer, TextSettings settings)
     : path_(std::move(path)), tokenizer_(tokenizer), settings_(std::move(settings)) {
   if (settings_.vocabulary == 0 && tokenizer_ != nullptr) settings_.vocabulary = tokenizer_->vocab_size();
 }
 
-inline TooLong too_long_rule(std::string_view word) {
+KDLIB_FUNC TooLong too_long_rule(std::string_view word) {
   if (word == "refuse") return TooLong::refuse;
   if (word == "cut") return TooLong::cut;
   require<ConfigError>(word == "drop", "[text] '", word, "' is no rule for long text: refuse, cut or drop is needed");
   return TooLong::drop;
 }
 
-inline std::string TextCounts::note(const std::string& path, std::int64_t limit) const {
+KDLIB_FUNC std::string TextCounts::note(const std::string& path, std::int64_t limit) const {
   if (cut == 0 && dropped == 0) return {};
   std::string done = cut > 0 ? concat(cut, " cut") : std::string();
   if (dropped > 0) done += concat(cut > 0 ? ", " : "", dropped, " left out");
@@ -59,7 +59,7 @@ inline std::string TextCounts::note(const std::string& path, std::int64_t limit)
                 longest, ")");
 }
 
-inline bool fit_length(TextLine& line, std::int64_t limit, TooLong rule, TextCounts& counts) {
+KDLIB_FUNC bool fit_length(TextLine& line, std::int64_t limit, TooLong rule, TextCounts& counts) {
   const auto length = static_cast<std::int64_t>(line.ids.size());
   const bool prompt = line.kind == TextLineKind::prompt;
   ++counts.lines;
@@ -85,7 +85,7 @@ inline bool fit_length(TextLine& line, std::int64_t limit, TooLong rule, TextCou
   return false;
 }
 
-inline std::vector<TextLine> TextLineReader::read_all(TextCounts* counts) const {
+KDLIB_FUNC std::vector<TextLine> TextLineReader::read_all(TextCounts* counts) const {
   JsonlReader reader(path_, max_line_bytes);
   std::vector<TextLine> lines;
   TextCounts done;
@@ -102,7 +102,7 @@ inline std::vector<TextLine> TextLineReader::read_all(TextCounts* counts) const 
   return lines;
 }
 
-inline TextLine TextLineReader::line(const Json& object, const std::string& source) const {
+KDLIB_FUNC TextLine TextLineReader::line(const Json& object, const std::string& source) const {
   if (!object.is_object())
     object.refuse(
         "is not an object; write {\"prompt\": \"...\"}, {\"messages\": [...]}, {\"text\": \"...\"} or {\"ids\": "
@@ -122,7 +122,7 @@ inline TextLine TextLineReader::line(const Json& object, const std::string& sour
   return out;
 }
 
-inline TextLine TextLineReader::read_form(const Json& object, const std::string& source) const {
+KDLIB_FUNC TextLine TextLineReader::read_form(const Json& object, const std::string& source) const {
   if (const auto prompt = object.find("prompt")) {
     detail::check_keys(object, {"prompt"});
     return prompt_text(*prompt, source);
@@ -146,14 +146,14 @@ inline TextLine TextLineReader::read_form(const Json& object, const std::string&
   object.refuse("has none of the keys prompt, messages, prompt_ids, text, ids: one of them is needed");
 }
 
-inline const Tokenizer& TextLineReader::tokenizer(const std::string& source, const char* key) const {
+KDLIB_FUNC const Tokenizer& TextLineReader::tokenizer(const std::string& source, const char* key) const {
   require<ConfigError>(
       tokenizer_ != nullptr, "[text] ", source, ": \"", key,
       "\" needs a tokenizer, and the model has none: give ids instead ({\"prompt_ids\": [...]} or {\"ids\": [...]})");
   return *tokenizer_;
 }
 
-inline TextLine TextLineReader::prompt_text(const Json& value, const std::string& source) const {
+KDLIB_FUNC TextLine TextLineReader::prompt_text(const Json& value, const std::string& source) const {
   const Tokenizer& t = tokenizer(source, "prompt");
   const std::string_view text = value.as_string();
   require<InputError>(!text.empty(), "[text] ", source,
@@ -170,7 +170,7 @@ inline TextLine TextLineReader::prompt_text(const Json& value, const std::string
   return out;
 }
 
-inline const ChatTemplate& TextLineReader::chat(const Tokenizer& tokenizer) const {
+KDLIB_FUNC const ChatTemplate& TextLineReader::chat(const Tokenizer& tokenizer) const {
   if (!chat_) chat_ = std::make_shared<const ChatTemplate>(chat_template_from(settings_.chat_template, tokenizer));
   return *chat_;
 }
@@ -178,7 +178,7 @@ inline const ChatTemplate& TextLineReader::chat(const Tokenizer& tokenizer) cons
 namespace detail {
 
 /// Refuses what the template would leave out or misread without a word: unknown roles and keys, tools.
-inline void check_message(const Json& message, const ChatTemplate& chat) {
+KDLIB_FUNC void check_message(const Json& message, const ChatTemplate& chat) {
   constexpr std::string_view roles[] = {"system", "developer", "user", "assistant", "tool", "function", "ipython"};
   constexpr std::string_view keys[] = {"role",         "content",          "name",        "reasoning_content",
                                        "thinking",     "reasoning",        "tool_calls",  "channel",
@@ -201,7 +201,7 @@ inline void check_message(const Json& message, const ChatTemplate& chat) {
 }
 
 /// Options of one line of data.
-inline RenderOptions line_options(const Json& object, const ChatTemplate& chat, bool add_default_system) {
+KDLIB_FUNC RenderOptions line_options(const Json& object, const ChatTemplate& chat, bool add_default_system) {
   RenderOptions options;
   options.add_default_system = add_default_system;
   if (const auto tools = object.find_set("tools")) {
@@ -220,7 +220,7 @@ inline RenderOptions line_options(const Json& object, const ChatTemplate& chat, 
 
 }  // namespace detail
 
-inline TextLine TextLineReader::conversation(const Json& object, const std::string& source) const {
+KDLIB_FUNC TextLine TextLineReader::conversation(const Json& object, const std::string& source) const {
   const Tokenizer& t = tokenizer(source, "messages");
   const Json list = object.at("messages");
   const std::vector<ChatMessage> messages = chat_messages_from_json(list);
@@ -253,7 +253,7 @@ inline TextLine TextLineReader::conversation(const Json& object, const std::stri
   return out;
 }
 
-inline TextLine TextLineReader::given_text(const Json& value, const std::string& source) const {
+KDLIB_FUNC TextLine TextLineReader::given_text(const Json& value, const std::string& source) const {
   const Tokenizer& t = tokenizer(source, "text");
   TextLine out{TextLineKind::given_text, {}, {}, {}};
   if (t.wants_bos() && t.bos_id()) out.ids.push_back(*t.bos_id());
@@ -262,7 +262,7 @@ inline TextLine TextLineReader::given_text(const Json& value, const std::string&
   return out;
 }
 
-inline TextLine TextLineReader::given_ids(const Json& object, const std::string& source) const {
+KDLIB_FUNC TextLine TextLineReader::given_ids(const Json& object, const std::string& source) const {
   TextLine out{TextLineKind::given_text, detail::ids_of(object.at("ids")), {}, {}};
   if (const auto spans = object.find("spans")) {
     if (!spans->is_array()) spans->refuse("is not an array; one number for each id is needed");
@@ -290,7 +290,7 @@ inline TextLine TextLineReader::given_ids(const Json& object, const std::string&
   return out;
 }
 
-inline void TextLineReader::check(const TextLine& line) const {
+KDLIB_FUNC void TextLineReader::check(const TextLine& line) const {
   const char* what = line.kind == TextLineKind::prompt ? "prompt" : "text";
   require<InputError>(!line.ids.empty(), "[text] ", line.source, ": the ", what,
                       " is empty: give at least one token, or remove the line");
@@ -307,12 +307,12 @@ inline void TextLineReader::check(const TextLine& line) const {
       "assistant's turn) marks");
 }
 
-inline std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
+KDLIB_FUNC std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
                                              const TextSettings& settings, TextCounts* counts) {
   return TextLineReader(path, tokenizer, settings).read_all(counts);
 }
 
-inline void append_line(TokenBatch& batch, const TextLine& line) {
+KDLIB_FUNC void append_line(TokenBatch& batch, const TextLine& line) {
   require<InputError>(line.kind == TextLineKind::given_text, "[text] ", line.source,
                       " is a prompt without an answer; given text is needed here: "
                       "{\"text\": ...}, {\"messages\": [...]} ending with the assistant, or {\"ids\": [...]}");
@@ -324,7 +324,7 @@ inline void append_line(TokenBatch& batch, const TextLine& line) {
   batch.sources.back() = line.source;
 }
 
-inline TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings,
+KDLIB_FUNC TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings,
                                  TextCounts* counts) {
   TokenBatch batch;
   for (const TextLine& line : read_text_lines(path, tokenizer, settings, counts)) append_line(batch, line);

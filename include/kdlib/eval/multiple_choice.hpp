@@ -37,6 +37,8 @@ MeanError pool(std::span<const MeanError> groups);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/eval/multiple_choice_inl.hpp"
+#endif
 
 #endif

@@ -10,7 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline ChoiceScore score_choice(std::span<const double> values, const ChoiceKey& key) {
+KDLIB_FUNC ChoiceScore score_choice(std::span<const double> values, const ChoiceKey& key) {
   require<ShapeError>(!values.empty() && values.size() == key.lengths.size(), "[score_choice] ", values.size(),
                       " log-likelihoods, ", key.lengths.size(), " lengths");
   require<InputError>(key.gold >= 0 && key.gold < static_cast<std::int64_t>(values.size()), "[score_choice] gold is ",
@@ -28,7 +28,7 @@ inline ChoiceScore score_choice(std::span<const double> values, const ChoiceKey&
   return {best == gold, best_norm == gold};
 }
 
-inline MeanError mean_and_error(std::span<const double> values) {
+KDLIB_FUNC MeanError mean_and_error(std::span<const double> values) {
   const auto n = static_cast<double>(values.size());
   MeanError out{0, std::numeric_limits<double>::quiet_NaN(), static_cast<std::int64_t>(values.size())};
   if (values.empty()) return out;
@@ -41,7 +41,7 @@ inline MeanError mean_and_error(std::span<const double> values) {
   return out;
 }
 
-inline MeanError pool(std::span<const MeanError> groups) {
+KDLIB_FUNC MeanError pool(std::span<const MeanError> groups) {
   MeanError out{0, std::numeric_limits<double>::quiet_NaN(), 0};
   double variance = 0;
   for (const MeanError& g : groups) {

@@ -98,8 +98,17 @@ class AppendFile {
   int fd_ = -1;
 };
 
+namespace detail {
+/// The process that a temporary file's name speaks of, 0 for other names.
+long pid_of_temporary(std::string_view name);
+/// Removes a temporary file of a process that is gone; false for any other file.
+bool remove_if_stale(const std::string& path);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/atomic_file_inl.hpp"
+#endif
 
 #endif

@@ -19,7 +19,7 @@ namespace detail {
 inline constexpr std::size_t write_buffer_bytes = std::size_t{1} << 18;
 
 /// "<target>.tmp-<process id>-<number>"; a file name that leaves no room for the ending is shortened in front of it.
-inline std::string temporary_name(const std::string& target) {
+KDLIB_FUNC std::string temporary_name(const std::string& target) {
   static std::atomic<unsigned> number{0};
   constexpr std::size_t longest_name = 255;  // bytes, of Linux' file systems
   const std::string ending = concat(".tmp-", static_cast<long>(::getpid()), "-", ++number);
@@ -30,7 +30,7 @@ inline std::string temporary_name(const std::string& target) {
 }
 
 /// Makes the temporary file beside the target. It must be new: a planted file or link of its name is never written to.
-inline FileDescriptor make_temporary(const std::string& target, std::string& name) {
+KDLIB_FUNC FileDescriptor make_temporary(const std::string& target, std::string& name) {
   FileDescriptor fd;
   for (int attempt = 0; attempt < 1000; ++attempt) {
     name = temporary_name(target);
@@ -41,7 +41,7 @@ inline FileDescriptor make_temporary(const std::string& target, std::string& nam
 }
 
 /// The number in "/dev/stdout", "/dev/fd/3" or "/proc/self/fd/3" where it is a descriptor of this process, or -1.
-inline int own_descriptor(const std::string& path) {
+KDLIB_FUNC int own_descriptor(const std::string& path) {
   char* folder = ::realpath(parent_path(path).c_str(), nullptr);
   const std::string place = folder == nullptr ? std::string() : folder;
   ::free(folder);
@@ -59,7 +59,7 @@ struct WriteTarget {
   int descriptor = -1;  // of this process, where the path names one
 };
 
-inline WriteTarget write_target(const std::string& path) {
+KDLIB_FUNC WriteTarget write_target(const std::string& path) {
   WriteTarget out;
   out.path = path;
   for (int links = 0; links <= 40; ++links) {
@@ -78,7 +78,7 @@ inline WriteTarget write_target(const std::string& path) {
 
 /// Gives a new file the permissions of the one that it replaces. Where the owner cannot be kept, bits that lend the
 /// owner's rights are not kept either.
-inline void keep_permissions(int fd, const struct stat& before, const std::string& path) {
+KDLIB_FUNC void keep_permissions(int fd, const struct stat& before, const std::string& path) {
   struct stat now {};
   if (::fstat(fd, &now) != 0) fail_io("write", path, errno);
   const bool same = now.st_uid == before.st_uid && now.st_gid == before.st_gid;
@@ -87,7 +87,7 @@ inline void keep_permissions(int fd, const struct stat& before, const std::strin
 }
 
 /// The process id in "name.tmp-<pid>-<n>", or 0 when the name has another form.
-inline long pid_of_temporary(std::string_view name) {
+KDLIB_FUNC long pid_of_temporary(std::string_view name) {
   const std::size_t mark = name.rfind(".tmp-");
   if (mark == std::string_view::npos) return 0;
   long pid = 0;
@@ -101,7 +101,7 @@ inline long pid_of_temporary(std::string_view name) {
 }
 }  // namespace detail
 
-inline AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
+KDLIB_FUNC AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   require<IoError>(!path_.empty(), "[write] the path is empty; name a file");
   const detail::WriteTarget target = detail::write_target(path_);
   target_ = target.path;
@@ -132,7 +132,7 @@ inline AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   fd_ = fd.release();
 }
 
-inline AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+KDLIB_FUNC AtomicFile::AtomicFile(AtomicFile&& other) noexcept
     : path_(std::move(other.path_)),
       target_(std::move(other.target_)),
       temporary_(std::move(other.temporary_)),
@@ -141,13 +141,13 @@ inline AtomicFile::AtomicFile(AtomicFile&& other) noexcept
       fd_(std::exchange(other.fd_, -1)),
       failed_(other.failed_) {}
 
-inline AtomicFile::~AtomicFile() {
+KDLIB_FUNC AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
   ::close(fd_);
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
-inline void AtomicFile::write(const void* data, std::size_t bytes) {
+KDLIB_FUNC void AtomicFile::write(const void* data, std::size_t bytes) {
   require<IoError>(fd_ >= 0, "[write] ", path_, ": the file is committed already");
   written_ += bytes;
   if (buffer_.size() + bytes >= detail::write_buffer_bytes) {
@@ -161,14 +161,14 @@ inline void AtomicFile::write(const void* data, std::size_t bytes) {
   }
 }
 
-inline void AtomicFile::write_through(const void* data, std::size_t bytes) {
+KDLIB_FUNC void AtomicFile::write_through(const void* data, std::size_t bytes) {
   require<IoError>(!failed_, "[write] ", path_, ": an earlier write failed, the file cannot be completed");
   failed_ = true;  // stays so when the next line throws: some of the bytes may be in the file
   detail::write_all("write", fd_, data, bytes, path_);
   failed_ = false;
 }
 
-inline void AtomicFile::commit() {
+KDLIB_FUNC void AtomicFile::commit() {
   require<IoError>(fd_ >= 0, "[write] ", path_, ": the file is committed already");
   write_through(buffer_.data(), buffer_.size());
   buffer_.clear();
@@ -179,13 +179,13 @@ inline void AtomicFile::commit() {
   detail::sync_folder("write", parent_path(target_));
 }
 
-inline void write_file_atomically(const std::string& path, std::string_view text) {
+KDLIB_FUNC void write_file_atomically(const std::string& path, std::string_view text) {
   AtomicFile file{path};
   file.write(text);
   file.commit();
 }
 
-inline std::string read_file(const std::string& path, std::uint64_t limit) {
+KDLIB_FUNC std::string read_file(const std::string& path, std::uint64_t limit) {
   std::size_t bytes = 0;
   const detail::FileDescriptor fd = detail::open_regular_file("read", path, bytes);
   require<IoError>(bytes <= limit, "[read] ", path, ": ", bytes, " bytes are above the limit of ", limit);
@@ -204,7 +204,7 @@ inline std::string read_file(const std::string& path, std::uint64_t limit) {
 
 namespace detail {
 /// Removes the file if it is what a process that has ended left of an AtomicFile.
-inline bool remove_if_stale(const std::string& path) {
+KDLIB_FUNC bool remove_if_stale(const std::string& path) {
   const long pid = pid_of_temporary(file_name(path));
   if (pid <= 0 || ::kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH) return false;
   struct stat status {};
@@ -212,20 +212,20 @@ inline bool remove_if_stale(const std::string& path) {
   remove_tree(path);
   return true;
 }
-inline bool is_folder_itself(const std::string& path) {
+KDLIB_FUNC bool is_folder_itself(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 }  // namespace detail
 
-inline std::vector<std::string> remove_stale_temporaries(const std::string& folder) {
+KDLIB_FUNC std::vector<std::string> remove_stale_temporaries(const std::string& folder) {
   std::vector<std::string> removed;
   for (const std::string& name : list_directory(folder))
     if (detail::remove_if_stale(join_path(folder, name))) removed.push_back(name);
   return removed;
 }
 
-inline std::vector<std::string> remove_stale_temporaries_below(const std::string& folder) {
+KDLIB_FUNC std::vector<std::string> remove_stale_temporaries_below(const std::string& folder) {
   std::vector<std::string> removed, open{folder};
   while (!open.empty()) {
     const std::string at = std::move(open.back());
@@ -239,7 +239,7 @@ inline std::vector<std::string> remove_stale_temporaries_below(const std::string
   return removed;
 }
 
-inline AppendFile::AppendFile(std::string path) : path_(std::move(path)) {
+KDLIB_FUNC AppendFile::AppendFile(std::string path) : path_(std::move(path)) {
   // NONBLOCK: a FIFO must not hang before it is refused.
   detail::FileDescriptor fd = detail::open_descriptor(path_, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK);
   require<IoError>(fd || errno != ENXIO, "[append] ", path_, ": not a regular file");
@@ -251,13 +251,13 @@ inline AppendFile::AppendFile(std::string path) : path_(std::move(path)) {
   fd_ = fd.release();
 }
 
-inline AppendFile::AppendFile(AppendFile&& other) noexcept
+KDLIB_FUNC AppendFile::AppendFile(AppendFile&& other) noexcept
     : path_(std::move(other.path_)),
       buffer_(std::move(other.buffer_)),
       size_(other.size_),
       fd_(std::exchange(other.fd_, -1)) {}
 
-inline AppendFile::~AppendFile() {
+KDLIB_FUNC AppendFile::~AppendFile() {
   if (fd_ < 0) return;
   try {
     write_buffer();
@@ -266,25 +266,25 @@ inline AppendFile::~AppendFile() {
   ::close(fd_);
 }
 
-inline void AppendFile::write_line(std::string_view text) {
+KDLIB_FUNC void AppendFile::write_line(std::string_view text) {
   require<InputError>(text.find('\n') == std::string_view::npos, "[append] ", path_, ": a line holds a line feed");
   buffer_.append(text).push_back('\n');
   size_ += text.size() + 1;
   if (buffer_.size() >= detail::write_buffer_bytes) write_buffer();
 }
 
-inline void AppendFile::write_buffer() {
+KDLIB_FUNC void AppendFile::write_buffer() {
   const std::string pending =
       std::exchange(buffer_, {});  // a failed write is reported once, not again by the destructor
   detail::write_all("append", fd_, pending.data(), pending.size(), path_);
 }
 
-inline void AppendFile::flush() {
+KDLIB_FUNC void AppendFile::flush() {
   write_buffer();
   detail::sync_descriptor("append", fd_, path_);
 }
 
-inline void AppendFile::truncate(std::uint64_t bytes) {
+KDLIB_FUNC void AppendFile::truncate(std::uint64_t bytes) {
   require<IoError>(bytes <= size_, "[append] ", path_, ": cannot cut to ", bytes, " bytes, it has only ", size_);
   write_buffer();
   int status = -1;

@@ -49,6 +49,8 @@ std::string content_hash(const std::string& path);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/content_hash_inl.hpp"
+#endif
 
 #endif

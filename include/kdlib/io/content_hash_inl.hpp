@@ -29,10 +29,10 @@ inline constexpr std::uint64_t hashed_whole_bytes = std::uint64_t{64} << 20;  //
 inline constexpr std::uint64_t sampled_blocks = 16384, sampled_block_bytes = 4096,
                                sampled_head_bytes = std::uint64_t{1} << 20;
 
-inline std::uint32_t rotated_right(std::uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
+KDLIB_FUNC std::uint32_t rotated_right(std::uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
 
 /// Reads [offset, offset + bytes) of an open file into the hash.
-inline void hash_range(Sha256& hash, int fd, std::uint64_t offset, std::uint64_t bytes, const std::string& path) {
+KDLIB_FUNC void hash_range(Sha256& hash, int fd, std::uint64_t offset, std::uint64_t bytes, const std::string& path) {
   std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(bytes, std::uint64_t{1} << 18)));
   while (bytes > 0) {
     const ssize_t got =
@@ -47,7 +47,7 @@ inline void hash_range(Sha256& hash, int fd, std::uint64_t offset, std::uint64_t
   }
 }
 
-inline bool decides_content(const std::string& name) {
+KDLIB_FUNC bool decides_content(const std::string& name) {
   if (name.front() == '.') return false;
   const std::size_t dot = name.rfind('.');
   if (dot == std::string::npos) return false;
@@ -58,7 +58,7 @@ inline bool decides_content(const std::string& name) {
 }
 }  // namespace detail
 
-inline void Sha256::add_block(const unsigned char* block) {
+KDLIB_FUNC void Sha256::add_block(const unsigned char* block) {
   using detail::rotated_right;
   std::uint32_t w[64];
   for (int i = 0; i < 16; ++i)
@@ -81,7 +81,7 @@ inline void Sha256::add_block(const unsigned char* block) {
   for (std::size_t i = 0; i < 8; ++i) state_[i] += sums[i];
 }
 
-inline Sha256& Sha256::add(const void* data, std::size_t bytes) {
+KDLIB_FUNC Sha256& Sha256::add(const void* data, std::size_t bytes) {
   const auto* at = static_cast<const unsigned char*>(data);
   std::size_t held = static_cast<std::size_t>(bytes_ % 64);
   bytes_ += bytes;
@@ -102,7 +102,7 @@ inline Sha256& Sha256::add(const void* data, std::size_t bytes) {
   return *this;
 }
 
-inline std::string Sha256::digest() const {
+KDLIB_FUNC std::string Sha256::digest() const {
   Sha256 copy = *this;
   const std::uint64_t bits = bytes_ * 8;
   const unsigned char one = 0x80, zeros[64] = {};
@@ -117,7 +117,7 @@ inline std::string Sha256::digest() const {
   return out;
 }
 
-inline std::string file_hash(const std::string& path) {
+KDLIB_FUNC std::string file_hash(const std::string& path) {
   std::size_t bytes = 0;
   const detail::FileDescriptor fd = detail::open_regular_file("hash", path, bytes);
   Sha256 hash;
@@ -125,7 +125,7 @@ inline std::string file_hash(const std::string& path) {
   return "sha256:" + hash.digest();
 }
 
-inline std::string sampled_file_hash(const std::string& path) {
+KDLIB_FUNC std::string sampled_file_hash(const std::string& path) {
   std::size_t size = 0;
   const detail::FileDescriptor fd = detail::open_regular_file("hash", path, size);
   if (size <= detail::hashed_whole_bytes) return file_hash(path);
@@ -142,7 +142,7 @@ inline std::string sampled_file_hash(const std::string& path) {
 
 namespace detail {
 /// Adds the deciding files of a folder; answers their number.
-inline std::size_t hash_folder(Sha256& hash, const std::string& path, const std::string& prefix) {
+KDLIB_FUNC std::size_t hash_folder(Sha256& hash, const std::string& path, const std::string& prefix) {
   std::size_t files = 0;
   for (const std::string& name : list_directory(path)) {
     const std::string file = join_path(path, name);
@@ -156,7 +156,7 @@ inline std::size_t hash_folder(Sha256& hash, const std::string& path, const std:
 }
 }  // namespace detail
 
-inline std::string content_hash(const std::string& path) {
+KDLIB_FUNC std::string content_hash(const std::string& path) {
   if (!is_directory(path)) return sampled_file_hash(path);
   Sha256 hash;
   const std::size_t files = detail::hash_folder(hash, path, "");

@@ -152,6 +152,8 @@ class JsonMembers {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/json_inl.hpp"
+#endif
 
 #endif

@@ -104,7 +104,7 @@ class JsonBuilder {
 
 /// True when a number that double cannot hold is too small rather than too large: its first significant digit stands
 /// behind the decimal point, the exponent counted in.
-inline bool json_underflows(std::string_view number) {
+KDLIB_FUNC bool json_underflows(std::string_view number) {
   const std::size_t mark = number.find_first_of("eE");
   const std::string_view digits = number.substr(number[0] == '-' ? 1 : 0, mark - (number[0] == '-' ? 1 : 0));
   if (mark != std::string_view::npos && number.size() - mark > 9)
@@ -120,7 +120,7 @@ inline bool json_underflows(std::string_view number) {
 }
 
 /// The grammar is checked by the reader; its own conversion is not used because it has undefined behaviour for "0e5".
-inline bool JsonBuilder::RawNumber(const char* s, rapidjson::SizeType length, bool) {
+KDLIB_FUNC bool JsonBuilder::RawNumber(const char* s, rapidjson::SizeType length, bool) {
   const char* end = s + length;
   JsonNode n;
   if (std::string_view(s, length).find_first_of(".eE") == std::string_view::npos) {
@@ -140,7 +140,7 @@ inline bool JsonBuilder::RawNumber(const char* s, rapidjson::SizeType length, bo
   return false;
 }
 
-inline bool JsonBuilder::String(const char* s, rapidjson::SizeType length, bool) {
+KDLIB_FUNC bool JsonBuilder::String(const char* s, rapidjson::SizeType length, bool) {
   // The text is valid UTF-8, but RapidJSON 1.1 encodes a lone \uDC00..\uDFFF escape into ED xx xx without complaint.
   if (std::memchr(s, 0xED, length) != nullptr && find_invalid_utf8({s, length}) != std::string_view::npos) {
     problem_ = "a string holds one half of a surrogate pair (\\uDC00 to \\uDFFF alone)";
@@ -149,7 +149,7 @@ inline bool JsonBuilder::String(const char* s, rapidjson::SizeType length, bool)
   return add(Json::Kind::string, static_cast<std::uint64_t>(s - document_.text.data()), length);
 }
 
-inline bool JsonBuilder::close(Json::Kind kind, std::uint32_t size) {
+KDLIB_FUNC bool JsonBuilder::close(Json::Kind kind, std::uint32_t size) {
   --depth_;
   const std::size_t children = std::size_t{size} * (kind == Json::Kind::object ? 2 : 1);
   std::vector<JsonNode>& nodes = document_.nodes;
@@ -164,14 +164,14 @@ inline bool JsonBuilder::close(Json::Kind kind, std::uint32_t size) {
   return true;
 }
 
-inline bool JsonBuilder::refuse_twice(std::uint32_t key_node) {
+KDLIB_FUNC bool JsonBuilder::refuse_twice(std::uint32_t key_node) {
   problem_ =
       concat("the key \"", printable(document_.text_of(document_.nodes[key_node])), "\" occurs twice in one object");
   return false;
 }
 
 /// Refuses keys that occur twice; sorts the keys of a large object for find().
-inline bool JsonBuilder::order_keys(std::uint32_t first, std::uint32_t members) {
+KDLIB_FUNC bool JsonBuilder::order_keys(std::uint32_t first, std::uint32_t members) {
   const auto key = [&](std::uint32_t i) { return document_.text_of(document_.nodes[first + 2 * i]); };
   if (members <= json_linear_members) {
     for (std::uint32_t i = 1; i < members; ++i)
@@ -205,7 +205,7 @@ inline constexpr const char* json_kind_names[] = {"null",     "a boolean", "an i
                                                   "a number", "a string",  "an array",   "an object"};
 
 /// Adds the way from node `at` down to node `target` to `path`; false when it is not below.
-inline bool json_path(const JsonDocument& document, std::uint32_t at, std::uint32_t target, std::string& path) {
+KDLIB_FUNC bool json_path(const JsonDocument& document, std::uint32_t at, std::uint32_t target, std::string& path) {
   if (at == target) return true;
   const JsonNode& n = document.nodes[at];
   const bool object = n.kind == Json::Kind::object;
@@ -226,7 +226,7 @@ inline bool json_path(const JsonDocument& document, std::uint32_t at, std::uint3
 
 }  // namespace detail
 
-inline Json Json::parse(std::string text, std::string name) {
+KDLIB_FUNC Json Json::parse(std::string text, std::string name) {
   constexpr unsigned flags =
       rapidjson::kParseIterativeFlag | rapidjson::kParseInsituFlag | rapidjson::kParseNumbersAsStringsFlag;
   const std::size_t bytes = text.size();
@@ -255,72 +255,72 @@ inline Json Json::parse(std::string text, std::string name) {
   return Json(std::move(document), root);
 }
 
-inline Json Json::parse_file(const std::string& path) { return parse(read_file(path), path); }
+KDLIB_FUNC Json Json::parse_file(const std::string& path) { return parse(read_file(path), path); }
 
-inline const detail::JsonNode& Json::node() const {
+KDLIB_FUNC const detail::JsonNode& Json::node() const {
   static const detail::JsonNode null_node{};
   return document_ ? document_->nodes[node_] : null_node;
 }
 
-inline Json::Kind Json::kind() const { return node().kind; }
+KDLIB_FUNC Json::Kind Json::kind() const { return node().kind; }
 
-inline std::string Json::path() const {
+KDLIB_FUNC std::string Json::path() const {
   if (!document_) return "(no document): the value";
   std::string way;
   detail::json_path(*document_, static_cast<std::uint32_t>(document_->nodes.size() - 1), node_, way);
   return document_->name + ": " + (way.empty() ? "the document" : way);
 }
 
-inline void Json::refuse(std::string_view problem) const { fail<FormatError>("[json] ", path(), " ", problem); }
+KDLIB_FUNC void Json::refuse(std::string_view problem) const { fail<FormatError>("[json] ", path(), " ", problem); }
 
-inline void Json::refuse_kind(const char* needed) const {
+KDLIB_FUNC void Json::refuse_kind(const char* needed) const {
   refuse(concat("is ", detail::json_kind_names[static_cast<int>(kind())], ", ", needed, " is needed"));
 }
 
-inline bool Json::as_bool() const {
+KDLIB_FUNC bool Json::as_bool() const {
   if (!is_bool()) refuse_kind("a boolean");
   return node().u != 0;
 }
 
-inline std::int64_t Json::as_int() const {
+KDLIB_FUNC std::int64_t Json::as_int() const {
   if (!is_integer()) refuse_kind("an integer");
   if (kind() == Kind::uint64) refuse(concat("is ", node().u, ", above the largest signed 64-bit integer"));
   return node().i;
 }
 
-inline std::uint64_t Json::as_uint() const {
+KDLIB_FUNC std::uint64_t Json::as_uint() const {
   if (!is_integer()) refuse_kind("an integer");
   if (kind() == Kind::int64 && node().i < 0) refuse(concat("is ", node().i, ", it must not be negative"));
   return node().u;
 }
 
-inline double Json::as_double() const {
+KDLIB_FUNC double Json::as_double() const {
   if (!is_number()) refuse_kind("a number");
   if (kind() == Kind::real) return node().d;
   return kind() == Kind::int64 ? static_cast<double>(node().i) : static_cast<double>(node().u);
 }
 
-inline std::string_view Json::as_string() const {
+KDLIB_FUNC std::string_view Json::as_string() const {
   if (!is_string()) refuse_kind("a string");
   return document_->text_of(node());
 }
 
-inline std::size_t Json::size() const { return is_array() || is_object() ? node().size : 0; }
+KDLIB_FUNC std::size_t Json::size() const { return is_array() || is_object() ? node().size : 0; }
 
-inline Json Json::operator[](std::size_t i) const {
+KDLIB_FUNC Json Json::operator[](std::size_t i) const {
   if (!is_array() && !is_object()) refuse_kind("an array");
   if (i >= size()) refuse(concat("has ", size(), " elements, element ", i, " is needed"));
   const auto at = static_cast<std::uint32_t>(i);
   return Json(document_, node().children.first + (is_object() ? 2 * at + 1 : at));
 }
 
-inline std::string_view Json::key(std::size_t i) const {
+KDLIB_FUNC std::string_view Json::key(std::size_t i) const {
   if (!is_object()) refuse_kind("an object");
   if (i >= size()) refuse(concat("has ", size(), " members, member ", i, " is needed"));
   return document_->text_of(document_->nodes[node().children.first + 2 * static_cast<std::uint32_t>(i)]);
 }
 
-inline std::optional<Json> Json::find(std::string_view wanted) const {
+KDLIB_FUNC std::optional<Json> Json::find(std::string_view wanted) const {
   if (!is_object()) return std::nullopt;
   const detail::JsonNode& object = node();
   const auto key_of = [&](std::uint32_t i) {
@@ -339,53 +339,53 @@ inline std::optional<Json> Json::find(std::string_view wanted) const {
   return value_of(*at);
 }
 
-inline std::optional<Json> Json::find_set(std::string_view wanted) const {
+KDLIB_FUNC std::optional<Json> Json::find_set(std::string_view wanted) const {
   std::optional<Json> found = find(wanted);
   if (found && found->is_null()) found.reset();
   return found;
 }
 
-inline Json Json::at(std::string_view wanted) const {
+KDLIB_FUNC Json Json::at(std::string_view wanted) const {
   if (!is_object()) refuse_kind("an object");
   if (std::optional<Json> found = find(wanted)) return *std::move(found);
   const bool root = document_->nodes.size() == node_ + std::size_t{1};
   fail<FormatError>("[json] ", root ? document_->name + ": " : path() + ".", printable(wanted), " is missing");
 }
 
-inline bool Json::bool_or(std::string_view key, bool otherwise) const {
+KDLIB_FUNC bool Json::bool_or(std::string_view key, bool otherwise) const {
   const std::optional<Json> found = find_set(key);
   return found ? found->as_bool() : otherwise;
 }
 
-inline std::int64_t Json::int_or(std::string_view key, std::int64_t otherwise) const {
+KDLIB_FUNC std::int64_t Json::int_or(std::string_view key, std::int64_t otherwise) const {
   const std::optional<Json> found = find_set(key);
   return found ? found->as_int() : otherwise;
 }
 
-inline double Json::double_or(std::string_view key, double otherwise) const {
+KDLIB_FUNC double Json::double_or(std::string_view key, double otherwise) const {
   const std::optional<Json> found = find_set(key);
   return found ? found->as_double() : otherwise;
 }
 
-inline std::string Json::string_or(std::string_view key, std::string_view otherwise) const {
+KDLIB_FUNC std::string Json::string_or(std::string_view key, std::string_view otherwise) const {
   const std::optional<Json> found = find_set(key);
   return std::string(found ? found->as_string() : otherwise);
 }
 
-inline Json::Iterator Json::begin() const {
+KDLIB_FUNC Json::Iterator Json::begin() const {
   if (size() == 0) return {Json(), 1};
   return {Json(document_, node().children.first + (is_object() ? 1u : 0u)), is_object() ? 2u : 1u};
 }
 
-inline Json::Iterator Json::end() const {
+KDLIB_FUNC Json::Iterator Json::end() const {
   if (size() == 0) return {Json(), 1};
   const detail::JsonNode& n = node();
   return {Json(document_, n.children.first + (is_object() ? 2 * n.size + 1 : n.size)), 1};
 }
 
-inline JsonMembers Json::members() const { return JsonMembers(*this); }
+KDLIB_FUNC JsonMembers Json::members() const { return JsonMembers(*this); }
 
-inline JsonMember JsonMembers::Iterator::operator*() const { return {object_->key(at_), (*object_)[at_]}; }
+KDLIB_FUNC JsonMember JsonMembers::Iterator::operator*() const { return {object_->key(at_), (*object_)[at_]}; }
 
 KDLIB_NAMESPACE_END
 

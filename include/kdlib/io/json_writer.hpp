@@ -91,6 +91,8 @@ class JsonWriter {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/json_writer_inl.hpp"
+#endif
 
 #endif

@@ -11,13 +11,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void JsonWriter::new_line() {
+KDLIB_FUNC void JsonWriter::new_line() {
   if (style_.indent == 0) return;
   out_ += '\n';
   out_.append(open_.size() * static_cast<std::size_t>(style_.indent), ' ');
 }
 
-inline void JsonWriter::before_value() {
+KDLIB_FUNC void JsonWriter::before_value() {
   require<FormatError>(!done_ || !open_.empty(), "[json] a second value behind the finished text");
   if (open_.empty()) {
     done_ = true;
@@ -31,7 +31,7 @@ inline void JsonWriter::before_value() {
   first_ = false;
 }
 
-inline JsonWriter& JsonWriter::key(std::string_view name) {
+KDLIB_FUNC JsonWriter& JsonWriter::key(std::string_view name) {
   require<FormatError>(!open_.empty() && open_.back() == '{' && !has_key_, "[json] key \"", printable(name),
                        "\" stands where a value or nothing may stand");
   if (!first_) out_ += ',';
@@ -43,7 +43,7 @@ inline JsonWriter& JsonWriter::key(std::string_view name) {
   return *this;
 }
 
-inline JsonWriter& JsonWriter::begin(char bracket) {
+KDLIB_FUNC JsonWriter& JsonWriter::begin(char bracket) {
   before_value();
   out_ += bracket;
   open_ += bracket;
@@ -51,7 +51,7 @@ inline JsonWriter& JsonWriter::begin(char bracket) {
   return *this;
 }
 
-inline JsonWriter& JsonWriter::end(char bracket) {
+KDLIB_FUNC JsonWriter& JsonWriter::end(char bracket) {
   const char opening = bracket == '}' ? '{' : '[';
   require<FormatError>(!open_.empty() && open_.back() == opening && !has_key_, "[json] '", bracket,
                        "' does not close what is open");
@@ -62,18 +62,18 @@ inline JsonWriter& JsonWriter::end(char bracket) {
   return *this;
 }
 
-inline JsonWriter& JsonWriter::null() { return raw("null"); }
-inline JsonWriter& JsonWriter::boolean(bool b) { return raw(b ? "true" : "false"); }
-inline JsonWriter& JsonWriter::integer(std::int64_t i) { return raw(std::to_string(i)); }
-inline JsonWriter& JsonWriter::natural(std::uint64_t u) { return raw(std::to_string(u)); }
+KDLIB_FUNC JsonWriter& JsonWriter::null() { return raw("null"); }
+KDLIB_FUNC JsonWriter& JsonWriter::boolean(bool b) { return raw(b ? "true" : "false"); }
+KDLIB_FUNC JsonWriter& JsonWriter::integer(std::int64_t i) { return raw(std::to_string(i)); }
+KDLIB_FUNC JsonWriter& JsonWriter::natural(std::uint64_t u) { return raw(std::to_string(u)); }
 
-inline JsonWriter& JsonWriter::raw(std::string_view json) {
+KDLIB_FUNC JsonWriter& JsonWriter::raw(std::string_view json) {
   before_value();
   out_.append(json);
   return *this;
 }
 
-inline JsonWriter& JsonWriter::real(double d) {
+KDLIB_FUNC JsonWriter& JsonWriter::real(double d) {
   if (!std::isfinite(d)) {
     require<FormatError>(style_.non_finite == NonFinite::null, "[json] ", d,
                          " is not a finite number, JSON cannot hold it");
@@ -86,13 +86,13 @@ inline JsonWriter& JsonWriter::real(double d) {
   return raw(text);
 }
 
-inline JsonWriter& JsonWriter::value(std::string_view text) {
+KDLIB_FUNC JsonWriter& JsonWriter::value(std::string_view text) {
   before_value();
   quote(text);
   return *this;
 }
 
-inline void JsonWriter::quote(std::string_view text) {
+KDLIB_FUNC void JsonWriter::quote(std::string_view text) {
   constexpr char digits[] = "0123456789abcdef";
   const std::size_t invalid = find_invalid_utf8(text);
   require<FormatError>(invalid == std::string_view::npos, "[json] the text \"", printable(text),
@@ -110,7 +110,7 @@ inline void JsonWriter::quote(std::string_view text) {
   out_ += '"';
 }
 
-inline const std::string& JsonWriter::text() {
+KDLIB_FUNC const std::string& JsonWriter::text() {
   require<FormatError>(done_ && open_.empty(),
                        "[json] the text is not finished: ", open_.empty() ? "no value" : "brackets are open");
   if (style_.indent != 0 && out_.back() != '\n') out_ += '\n';

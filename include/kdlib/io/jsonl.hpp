@@ -65,6 +65,8 @@ class JsonlReader {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/jsonl_inl.hpp"
+#endif
 
 #endif

@@ -15,12 +15,12 @@ namespace detail {
 inline constexpr std::size_t read_piece_bytes = std::size_t{1} << 16;
 }
 
-inline LineReader::LineReader(std::string path, std::size_t max_line) : path_(std::move(path)), max_line_(max_line) {
+KDLIB_FUNC LineReader::LineReader(std::string path, std::size_t max_line) : path_(std::move(path)), max_line_(max_line) {
   std::size_t bytes = 0;
   fd_ = detail::open_regular_file("open", path_, bytes).release();
 }
 
-inline LineReader::LineReader(LineReader&& o) noexcept
+KDLIB_FUNC LineReader::LineReader(LineReader&& o) noexcept
     : path_(std::move(o.path_)),
       buffer_(std::move(o.buffer_)),
       max_line_(o.max_line_),
@@ -31,12 +31,12 @@ inline LineReader::LineReader(LineReader&& o) noexcept
       fd_(std::exchange(o.fd_, -1)),
       ended_(o.ended_) {}
 
-inline LineReader::~LineReader() {
+KDLIB_FUNC LineReader::~LineReader() {
   if (fd_ >= 0) ::close(fd_);
 }
 
 /// Reads one more piece behind what is buffered; false at the end of the file.
-inline bool LineReader::fill() {
+KDLIB_FUNC bool LineReader::fill() {
   if (ended_) return false;
   buffer_.erase(0, std::exchange(begin_, 0));
   const std::size_t kept = buffer_.size();
@@ -50,7 +50,7 @@ inline bool LineReader::fill() {
   return !ended_;
 }
 
-inline std::optional<std::string_view> LineReader::next() {
+KDLIB_FUNC std::optional<std::string_view> LineReader::next() {
   std::size_t searched = 0;
   std::size_t end = std::string::npos;
   while ((end = buffer_.find('\n', begin_ + searched)) == std::string::npos) {
@@ -71,7 +71,7 @@ inline std::optional<std::string_view> LineReader::next() {
 }
 
 /// Goes behind the line, whose end is at `end` or not read yet, without keeping it; then throws.
-inline void LineReader::refuse_long_line(std::size_t end) {
+KDLIB_FUNC void LineReader::refuse_long_line(std::size_t end) {
   while (end == std::string::npos) {
     next_offset_ += buffer_.size() - begin_;
     begin_ = buffer_.size();
@@ -84,9 +84,9 @@ inline void LineReader::refuse_long_line(std::size_t end) {
   fail<FormatError>("[read] ", place(), ": the line is longer than ", max_line_, " bytes");
 }
 
-inline std::string LineReader::place() const { return concat(path_, ":", line_); }
+KDLIB_FUNC std::string LineReader::place() const { return concat(path_, ":", line_); }
 
-inline std::optional<Json> JsonlReader::next() {
+KDLIB_FUNC std::optional<Json> JsonlReader::next() {
   while (const std::optional<std::string_view> line = lines_.next()) {
     if (line->find_first_not_of(" \t\r") == std::string_view::npos) continue;
     return Json::parse(std::string(*line), lines_.place());

@@ -38,6 +38,8 @@ class MappedFile {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/mapped_file_inl.hpp"
+#endif
 
 #endif

@@ -12,7 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
+KDLIB_FUNC MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   std::size_t bytes = 0;
   const detail::FileDescriptor fd = detail::open_regular_file("open", path_, bytes);
   require<IoError>(bytes != 0, "[open] ", path_, ": the file is empty; fetch or write it again");
@@ -22,10 +22,10 @@ inline MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
   size_ = bytes;
 }
 
-inline MappedFile::MappedFile(MappedFile&& other) noexcept
+KDLIB_FUNC MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 
-inline MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+KDLIB_FUNC MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this == &other) return *this;
   unmap();
   path_ = std::move(other.path_);
@@ -34,9 +34,9 @@ inline MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-inline MappedFile::~MappedFile() { unmap(); }
+KDLIB_FUNC MappedFile::~MappedFile() { unmap(); }
 
-inline void MappedFile::unmap() noexcept {
+KDLIB_FUNC void MappedFile::unmap() noexcept {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
   data_ = nullptr;
   size_ = 0;

@@ -48,6 +48,8 @@ void remove_tree(const std::string& path);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/paths_inl.hpp"
+#endif
 
 #endif

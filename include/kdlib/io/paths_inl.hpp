@@ -13,7 +13,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-inline std::string_view without_end_slashes(std::string_view path) {
+KDLIB_FUNC std::string_view without_end_slashes(std::string_view path) {
   while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
   return path;
 }
@@ -22,7 +22,7 @@ inline std::string_view without_end_slashes(std::string_view path) {
   const char* what = path_exists(path) ? "a file, and a folder is needed" : "a symbolic link to nothing";
   fail<IoError>("[", operation, "] ", path, " is ", what, ": choose another path, or remove it");
 }
-inline void make_one_directory(const std::string& path) {
+KDLIB_FUNC void make_one_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0777) == 0) return;
   const int code = errno;
   if (code == EEXIST && is_directory(path)) return;
@@ -32,49 +32,49 @@ inline void make_one_directory(const std::string& path) {
 }
 }  // namespace detail
 
-inline std::string join_path(std::string_view folder, std::string_view name) {
+KDLIB_FUNC std::string join_path(std::string_view folder, std::string_view name) {
   if (folder.empty() || (!name.empty() && name.front() == '/')) return std::string(name);
   std::string out(folder);
   if (out.back() != '/') out += '/';
   return out.append(name);
 }
 
-inline std::string parent_path(std::string_view path) {
+KDLIB_FUNC std::string parent_path(std::string_view path) {
   path = detail::without_end_slashes(path);
   const std::size_t slash = path.rfind('/');
   if (slash == std::string_view::npos) return ".";
   return std::string(detail::without_end_slashes(path.substr(0, slash == 0 ? 1 : slash)));
 }
 
-inline std::string file_name(std::string_view path) {
+KDLIB_FUNC std::string file_name(std::string_view path) {
   path = detail::without_end_slashes(path);
   const std::size_t slash = path.rfind('/');
   return std::string(slash == std::string_view::npos ? path : path.substr(slash + 1));
 }
 
-inline bool path_exists(const std::string& path) {
+KDLIB_FUNC bool path_exists(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0;
 }
 
-inline bool is_directory(const std::string& path) {
+KDLIB_FUNC bool is_directory(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-inline bool is_regular_file(const std::string& path) {
+KDLIB_FUNC bool is_regular_file(const std::string& path) {
   struct stat status {};
   return ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
 }
 
-inline std::uint64_t file_size(const std::string& path) {
+KDLIB_FUNC std::uint64_t file_size(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) detail::fail_io("file_size", path, errno);
   require<IoError>(S_ISREG(status.st_mode), "[file_size] ", path, ": not a regular file");
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-inline std::vector<std::string> list_directory(const std::string& path) {
+KDLIB_FUNC std::vector<std::string> list_directory(const std::string& path) {
   DIR* folder = ::opendir(path.c_str());
   if (folder == nullptr) detail::fail_io("list_directory", path, errno);
   std::vector<std::string> names;
@@ -91,7 +91,7 @@ inline std::vector<std::string> list_directory(const std::string& path) {
   return names;
 }
 
-inline void make_directories(const std::string& path) {
+KDLIB_FUNC void make_directories(const std::string& path) {
   require<IoError>(!path.empty(), "[make_directories] the path is empty; name a folder");
   for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     if (path[slash - 1] != '/') detail::make_one_directory(path.substr(0, slash));
@@ -99,7 +99,7 @@ inline void make_directories(const std::string& path) {
   if (path.back() != '/') detail::make_one_directory(path);
 }
 
-inline void check_folder_path(const std::string& path) {
+KDLIB_FUNC void check_folder_path(const std::string& path) {
   require<IoError>(!path.empty(), "[folder] the path is empty; name a folder");
   for (std::size_t end = 0; end < path.size();) {
     end = std::min(path.find('/', end + 1), path.size());
@@ -113,12 +113,12 @@ inline void check_folder_path(const std::string& path) {
   }
 }
 
-inline void rename_path(const std::string& from, const std::string& to) {
+KDLIB_FUNC void rename_path(const std::string& from, const std::string& to) {
   detail::rename_file("rename_path", from, to);
   detail::sync_folder("rename_path", parent_path(to));
 }
 
-inline void remove_tree(const std::string& path) {
+KDLIB_FUNC void remove_tree(const std::string& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return;

@@ -21,6 +21,8 @@ std::string printable(std::string_view name, std::size_t limit = 80);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/utf8_inl.hpp"
+#endif
 
 #endif

@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 /// Bytes of the code point at the front of `text` (not empty), or 0 when it is not valid.
-inline std::size_t utf8_length(std::string_view text) {
+KDLIB_FUNC std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned lead = byte(0);
   if (lead < 0x80) return 1;
@@ -29,7 +29,7 @@ inline std::size_t utf8_length(std::string_view text) {
 }
 }  // namespace detail
 
-inline std::size_t find_invalid_utf8(std::string_view text) {
+KDLIB_FUNC std::size_t find_invalid_utf8(std::string_view text) {
   std::size_t at = 0;
   while (at < text.size()) {
     std::uint64_t eight = 0;
@@ -49,7 +49,7 @@ inline std::size_t find_invalid_utf8(std::string_view text) {
 
 namespace detail {
 /// A character that a terminal would obey: C0, DEL, C1, or a mark that turns the direction of writing.
-inline bool is_control(std::string_view character) {
+KDLIB_FUNC bool is_control(std::string_view character) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(character[i]); };
   if (character.size() == 1) return byte(0) < 0x20 || byte(0) == 0x7F;
   if (character.size() == 2) return byte(0) == 0xC2 && byte(1) < 0xA0;
@@ -60,7 +60,7 @@ inline bool is_control(std::string_view character) {
 }
 }  // namespace detail
 
-inline std::string printable(std::string_view name, std::size_t limit) {
+KDLIB_FUNC std::string printable(std::string_view name, std::size_t limit) {
   constexpr char digits[] = "0123456789ABCDEF";
   std::string out;
   while (!name.empty()) {

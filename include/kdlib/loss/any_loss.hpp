@@ -136,6 +136,8 @@ LossNeeds combined_needs(LossNeeds a, LossNeeds b);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/loss/any_loss_inl.hpp"
+#endif
 
 #endif

@@ -9,7 +9,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline LossNeeds combined_needs(LossNeeds a, LossNeeds b) {
+KDLIB_FUNC LossNeeds combined_needs(LossNeeds a, LossNeeds b) {
   const LossNeeds more = std::max(a, b), less = std::min(a, b);
   require<ConfigError>(
       more != LossNeeds::top_k || less == LossNeeds::top_k || less == LossNeeds::labels,

@@ -156,6 +156,7 @@ class SupportChunk {
 template <class T, class D>
 class GatheredRows {
  public:
+  GatheredRows() = default;  // of nothing
   GatheredRows(View<const T, D> all, const PackedRows& rows, std::int64_t chunk) : all_(all), rows_(&rows) {
     if (!rows.all) buffer_ = Buffer<T, D>(chunk * width());
   }
@@ -168,7 +169,7 @@ class GatheredRows {
 
  private:
   View<const T, D> all_;
-  const PackedRows* rows_;
+  const PackedRows* rows_ = nullptr;
   Buffer<T, D> buffer_;
 };
 
@@ -191,22 +192,22 @@ class TeacherChunks {
   /// `wanted`: the loss or the metrics read the teacher's rows.
   TeacherChunks(const Targets& targets, const PackedRows& rows, std::int64_t chunk, std::int64_t columns, bool wanted)
       : targets_(targets), rows_(rows), columns_(columns) {
-    if constexpr (is_logit_targets<Targets>) stored_.emplace(targets.logits, rows, chunk);
+    if constexpr (is_logit_targets<Targets>) stored_ = GatheredRows<T, D>(targets.logits, rows, chunk);
     if (!makes_logits || !wanted) return;
     made_ = Buffer<T, D>(chunk * columns);
-    if constexpr (is_hidden_targets<Targets>) stored_.emplace(targets.hidden, rows, chunk);
+    if constexpr (is_hidden_targets<Targets>) stored_ = GatheredRows<T, D>(targets.hidden, rows, chunk);
   }
   /// The buffer of made logits, nullptr without one.
   T* memory() { return made_.count() > 0 ? made_.data() : nullptr; }
 
   void fill(RowTask<T>& task, std::int64_t begin, std::int64_t count) {
     if constexpr (is_logit_targets<Targets>) {
-      task.teacher = stored_->take(begin, count);
-      task.teacher_stride = stored_->width();
+      task.teacher = stored_.take(begin, count);
+      task.teacher_stride = stored_.width();
     }
     if (memory() == nullptr) return;
     if constexpr (is_hidden_targets<Targets>)
-      head_logits(targets_.head, stored_->take(begin, count), count, columns_, memory());
+      head_logits(targets_.head, stored_.take(begin, count), count, columns_, memory());
     else if constexpr (makes_logits) write_runs(begin, count);
     task.teacher = memory();
     task.teacher_stride = columns_;
@@ -226,7 +227,7 @@ class TeacherChunks {
   const Targets& targets_;
   const PackedRows& rows_;
   std::int64_t columns_;
-  std::optional<GatheredRows<T, D>> stored_;  // logits or hidden states
+  GatheredRows<T, D> stored_;  // logits or hidden states
   Buffer<T, D> made_;
 };
 

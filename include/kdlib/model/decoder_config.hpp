@@ -60,6 +60,8 @@ struct DecoderConfig {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/model/decoder_config_inl.hpp"
+#endif
 
 #endif

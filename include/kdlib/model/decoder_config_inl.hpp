@@ -7,7 +7,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline const char* family_name(Family family) {
+KDLIB_FUNC const char* family_name(Family family) {
   switch (family) {
     case Family::qwen2:
       return "qwen2";
@@ -24,13 +24,13 @@ inline const char* family_name(Family family) {
   }
 }
 
-inline std::int64_t DecoderConfig::mixtures() const {
+KDLIB_FUNC std::int64_t DecoderConfig::mixtures() const {
   std::int64_t n = 0;
   for (const std::uint8_t flag : sparse) n += flag;
   return n;
 }
 
-inline std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const {
+KDLIB_FUNC std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const {
   const std::int64_t q = query_heads * head_size, kv = kv_heads * head_size, h = hidden_size, i = intermediate_size;
   std::int64_t attention = 2 * q * h + 2 * kv * h + 2 * h;
   if (attention_bias) attention += q + 2 * kv;
@@ -45,10 +45,10 @@ inline std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const 
          vocab_size * h * (tied_head ? 1 : 2);
 }
 
-inline std::int64_t DecoderConfig::parameter_count() const { return count_parameters(moe.experts); }
-inline std::int64_t DecoderConfig::active_parameter_count() const { return count_parameters(moe.active); }
+KDLIB_FUNC std::int64_t DecoderConfig::parameter_count() const { return count_parameters(moe.experts); }
+KDLIB_FUNC std::int64_t DecoderConfig::active_parameter_count() const { return count_parameters(moe.active); }
 
-inline void DecoderConfig::check(const std::string& where) const {
+KDLIB_FUNC void DecoderConfig::check(const std::string& where) const {
   struct Field {
     const char* name;
     std::int64_t value, limit;

@@ -53,6 +53,8 @@ class PathPattern {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/nn/path_pattern_inl.hpp"
+#endif
 
 #endif

@@ -10,7 +10,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// \d, \w, \s and complements over bytes; false for another letter.
-inline bool class_of(char letter, std::bitset<256>& set) {
+KDLIB_FUNC bool class_of(char letter, std::bitset<256>& set) {
   const char lower = static_cast<char>(letter | 32);
   if (lower != 'd' && lower != 'w' && lower != 's') return false;
   std::bitset<256> s;
@@ -25,22 +25,22 @@ inline bool class_of(char letter, std::bitset<256>& set) {
 
 }  // namespace detail
 
-inline PathPattern::PathPattern(std::string_view pattern) : text_(pattern) {
+KDLIB_FUNC PathPattern::PathPattern(std::string_view pattern) : text_(pattern) {
   code_ = alternatives();
   if (at_ != text_.size()) refuse("has a closing parenthesis too many");
   code_.push_back({Kind::match});
 }
 
-inline void PathPattern::refuse(std::string_view what) const {
+KDLIB_FUNC void PathPattern::refuse(std::string_view what) const {
   fail<ConfigError>("[lora] the pattern \"", text_, "\" ", what, " (at character ", at_, ")");
 }
 
-inline PathPattern::Code PathPattern::set_of(const std::bitset<256>& set) {
+KDLIB_FUNC PathPattern::Code PathPattern::set_of(const std::bitset<256>& set) {
   sets_.push_back(set);
   return {{Kind::set, static_cast<int>(sets_.size()) - 1, 0}};
 }
 
-inline PathPattern::Code PathPattern::alternatives() {
+KDLIB_FUNC PathPattern::Code PathPattern::alternatives() {
   if (++depth_ > 100) refuse("is nested too deeply");
   Code left = sequence();
   while (at_ < text_.size() && text_[at_] == '|') {
@@ -56,7 +56,7 @@ inline PathPattern::Code PathPattern::alternatives() {
   return left;
 }
 
-inline PathPattern::Code PathPattern::sequence() {
+KDLIB_FUNC PathPattern::Code PathPattern::sequence() {
   Code code;
   while (at_ < text_.size() && text_[at_] != '|' && text_[at_] != ')') {
     const Code next = repeated();
@@ -66,7 +66,7 @@ inline PathPattern::Code PathPattern::sequence() {
   return code;
 }
 
-inline bool PathPattern::read_braces(int& least, int& most) {
+KDLIB_FUNC bool PathPattern::read_braces(int& least, int& most) {
   std::size_t i = at_ + 1;
   const auto number = [&](int& out) {
     const std::size_t start = i;
@@ -90,7 +90,7 @@ inline bool PathPattern::read_braces(int& least, int& most) {
   return true;
 }
 
-inline PathPattern::Code PathPattern::repeated() {
+KDLIB_FUNC PathPattern::Code PathPattern::repeated() {
   const Code one = atom();
   int least = 1, most = 1;
   if (at_ >= text_.size()) return one;
@@ -105,7 +105,7 @@ inline PathPattern::Code PathPattern::repeated() {
   return repeat(one, least, most);
 }
 
-inline PathPattern::Code PathPattern::repeat(const Code& one, int least, int most) {
+KDLIB_FUNC PathPattern::Code PathPattern::repeat(const Code& one, int least, int most) {
   Code code;
   if ((static_cast<std::size_t>(least > most ? least : most) + 1) * (one.size() + 1) > 20000) refuse("is too large");
   for (int i = 0; i < least; ++i) code.insert(code.end(), one.begin(), one.end());
@@ -122,7 +122,7 @@ inline PathPattern::Code PathPattern::repeat(const Code& one, int least, int mos
   return code;
 }
 
-inline PathPattern::Code PathPattern::atom() {
+KDLIB_FUNC PathPattern::Code PathPattern::atom() {
   const char c = text_[at_];
   switch (c) {
     case '(':
@@ -157,7 +157,7 @@ inline PathPattern::Code PathPattern::atom() {
   return set_of(one);
 }
 
-inline PathPattern::Code PathPattern::group() {
+KDLIB_FUNC PathPattern::Code PathPattern::group() {
   ++at_;
   if (at_ < text_.size() && text_[at_] == '?') {
     if (text_.compare(at_, 2, "?:") == 0) at_ += 2;
@@ -171,7 +171,7 @@ inline PathPattern::Code PathPattern::group() {
   return code;
 }
 
-inline PathPattern::Code PathPattern::escape() {
+KDLIB_FUNC PathPattern::Code PathPattern::escape() {
   if (++at_ >= text_.size()) refuse("ends with a backslash");
   const char c = text_[at_++];
   std::bitset<256> set;
@@ -183,7 +183,7 @@ inline PathPattern::Code PathPattern::escape() {
   return set_of(set);
 }
 
-inline PathPattern::Code PathPattern::bracket() {
+KDLIB_FUNC PathPattern::Code PathPattern::bracket() {
   ++at_;
   std::bitset<256> set;
   const bool negated = at_ < text_.size() && text_[at_] == '^';
@@ -212,7 +212,7 @@ inline PathPattern::Code PathPattern::bracket() {
   return set_of(negated ? ~set : set);
 }
 
-inline void PathPattern::reach(int state, std::size_t at, std::size_t size, std::vector<char>& seen,
+KDLIB_FUNC void PathPattern::reach(int state, std::size_t at, std::size_t size, std::vector<char>& seen,
                                std::vector<int>& list) const {
   std::vector<int> open = {state};
   while (!open.empty()) {
@@ -240,7 +240,7 @@ inline void PathPattern::reach(int state, std::size_t at, std::size_t size, std:
   }
 }
 
-inline bool PathPattern::matches(std::string_view text) const {
+KDLIB_FUNC bool PathPattern::matches(std::string_view text) const {
   std::vector<int> now, next;
   std::vector<char> seen(code_.size(), 0);
   reach(0, 0, text.size(), seen, now);

@@ -49,6 +49,8 @@ inline ParameterGroups everything() { return only("*"); }
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/optim/param_groups_inl.hpp"
+#endif
 
 #endif

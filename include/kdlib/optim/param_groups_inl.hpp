@@ -11,7 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline bool matches_pattern(std::string_view pattern, std::string_view name) {
+KDLIB_FUNC bool matches_pattern(std::string_view pattern, std::string_view name) {
   std::size_t p = 0, n = 0, star = std::string_view::npos, retry = 0;
   while (n < name.size()) {
     if (p < pattern.size() && pattern[p] == '*') {
@@ -34,7 +34,7 @@ namespace detail {
 /// "; the nearest names are ...": parameters that hold the pattern's longest piece between stars, or else are the
 /// fewest edits away from its text without stars. Numbers of layers count as equal, so that one name stands for all
 /// layers.
-inline std::string nearest_to_pattern(std::string_view pattern, const std::vector<std::string>& names) {
+KDLIB_FUNC std::string nearest_to_pattern(std::string_view pattern, const std::vector<std::string>& names) {
   std::string piece, longest, plain;
   for (const char c : std::string(pattern) + "*") {
     if (c != '*' && c != '?') {
@@ -61,7 +61,7 @@ inline std::string nearest_to_pattern(std::string_view pattern, const std::vecto
 }
 }  // namespace detail
 
-inline ParameterGroups::ParameterGroups(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
+KDLIB_FUNC ParameterGroups::ParameterGroups(std::vector<ParameterGroup> groups) : groups_(std::move(groups)) {
   for (const ParameterGroup& group : groups_) {
     require<ConfigError>(!group.pattern.empty(),
                          "[ParameterGroups] a pattern is empty; name parameters, as in \"*.mlp.*\"");
@@ -70,13 +70,13 @@ inline ParameterGroups::ParameterGroups(std::vector<ParameterGroup> groups) : gr
   }
 }
 
-inline double ParameterGroups::operator()(std::string_view name) const {
+KDLIB_FUNC double ParameterGroups::operator()(std::string_view name) const {
   for (const ParameterGroup& group : groups_)
     if (matches_pattern(group.pattern, name)) return group.rate;
   return 0;
 }
 
-inline void ParameterGroups::check_names(const std::vector<std::string>& names) const {
+KDLIB_FUNC void ParameterGroups::check_names(const std::vector<std::string>& names) const {
   for (const ParameterGroup& group : groups_) {
     bool fits = false;
     for (const std::string& name : names) fits = fits || matches_pattern(group.pattern, name);
@@ -85,7 +85,7 @@ inline void ParameterGroups::check_names(const std::vector<std::string>& names) 
   }
 }
 
-inline SettingsList ParameterGroups::describe() const {
+KDLIB_FUNC SettingsList ParameterGroups::describe() const {
   std::string text;
   for (const ParameterGroup& group : groups_)
     text += (text.empty() ? "" : " ") + group.pattern + "=" + setting_text(group.rate);

@@ -68,6 +68,8 @@ struct WarmupCosine {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/optim/schedule_inl.hpp"
+#endif
 
 #endif

@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 /// Share of the way from the end of the warm-up to `total` that is still to go, in [0, 1].
-inline double schedule_share_left(const char* name, std::int64_t step, std::int64_t warmup, std::int64_t total) {
+KDLIB_FUNC double schedule_share_left(const char* name, std::int64_t step, std::int64_t warmup, std::int64_t total) {
   require<ConfigError>(total > 0, "[", name, "] total is ", total,
                        " steps, which would make the rate 0 at every step; set it to the steps of the run");
   require<ConfigError>(warmup >= 0 && total >= warmup, "[", name, "] warmup is ", warmup, " steps, total ", total,
@@ -22,13 +22,13 @@ inline double schedule_share_left(const char* name, std::int64_t step, std::int6
 }
 }  // namespace detail
 
-inline double WarmupLinear::operator()(std::int64_t step) const {
+KDLIB_FUNC double WarmupLinear::operator()(std::int64_t step) const {
   const double left = detail::schedule_share_left("WarmupLinear", step, warmup, total);
   if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
   return final + rounded((peak - final) * left);
 }
 
-inline double WarmupCosine::operator()(std::int64_t step) const {
+KDLIB_FUNC double WarmupCosine::operator()(std::int64_t step) const {
   const double left = detail::schedule_share_left("WarmupCosine", step, warmup, total);
   if (step < warmup) return peak * (static_cast<double>(step + 1) / static_cast<double>(warmup));
   const double pi = 3.14159265358979323846;

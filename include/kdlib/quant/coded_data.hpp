@@ -68,6 +68,11 @@ struct CodedData {
   }
 };
 
+namespace detail {
+/// True for the kinds whose codes are integers: int3, int4 and int8.
+bool is_integer_kind(PackedKind kind);
+}  // namespace detail
+
 /// Encodes w [rows, columns] in parallel, each step rounded to float. ConfigError: settings that no format has;
 /// FormatError: a weight is not finite.
 CodedData encode_weights(const float* w, std::int64_t rows, std::int64_t columns, const QuantizeSettings& settings);
@@ -81,6 +86,8 @@ void unpack_codes(const std::uint8_t* row, int bits, std::span<std::uint8_t> cod
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/quant/coded_data_inl.hpp"
+#endif
 
 #endif

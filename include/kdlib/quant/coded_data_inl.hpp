@@ -15,11 +15,11 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 inline constexpr const char* packed_kind_names[] = {"int4", "nf4", "fp4", "mxfp4", "int8", "int3"};
-inline bool is_integer_kind(PackedKind kind) {
+KDLIB_FUNC bool is_integer_kind(PackedKind kind) {
   return kind == PackedKind::int3 || kind == PackedKind::int4 || kind == PackedKind::int8;
 }
 
-inline void check_finite(const float* w, std::int64_t count, std::int64_t place, std::int64_t columns) {
+KDLIB_FUNC void check_finite(const float* w, std::int64_t count, std::int64_t place, std::int64_t columns) {
   bool finite = true;
   for (std::int64_t i = 0; i < count; ++i) finite = finite && std::isfinite(w[i]);
   require<FormatError>(finite, "[encode_weights] a weight is not finite, in the ", count, " from row ", place / columns,
@@ -27,7 +27,7 @@ inline void check_finite(const float* w, std::int64_t count, std::int64_t place,
 }
 
 /// Codes and factors of one group; returns its scale byte where the kind has one.
-inline std::uint8_t encode_group(const float* w, std::int64_t count, bool last, const CodedData& data,
+KDLIB_FUNC std::uint8_t encode_group(const float* w, std::int64_t count, bool last, const CodedData& data,
                                  std::uint8_t* codes, GroupFactors& factors) {
   switch (data.settings.kind) {
     case PackedKind::nf4:
@@ -44,14 +44,14 @@ inline std::uint8_t encode_group(const float* w, std::int64_t count, bool last, 
   }
 }
 
-inline void put_group(CodedData& data, std::int64_t at, std::uint8_t small, const GroupFactors& factors) {
+KDLIB_FUNC void put_group(CodedData& data, std::int64_t at, std::uint8_t small, const GroupFactors& factors) {
   const auto i = static_cast<std::size_t>(at);
   if (data.settings.kind == PackedKind::mxfp4) data.small_scale[i] = small;
   else data.scale[i] = factors.scale;
   if (!data.zero.empty()) data.zero[i] = factors.zero;
 }
 
-inline void encode_rows(const float* w, CodedData& data, std::int64_t begin, std::int64_t end) {
+KDLIB_FUNC void encode_rows(const float* w, CodedData& data, std::int64_t begin, std::int64_t end) {
   const std::int64_t k = data.columns, group = data.settings.group_size, groups = data.row_groups();
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(k));
   for (std::int64_t r = begin; r < end; ++r) {
@@ -68,7 +68,7 @@ inline void encode_rows(const float* w, CodedData& data, std::int64_t begin, std
 }
 
 /// Groups through the flattened matrix, codes by row afterwards.
-inline void encode_crossing(const float* w, CodedData& data) {
+KDLIB_FUNC void encode_crossing(const float* w, CodedData& data) {
   const std::int64_t n = data.rows * data.columns, group = data.settings.group_size;
   std::vector<std::uint8_t> codes(static_cast<std::size_t>(n));
   parallel_for(data.groups(), 64, [&](std::int64_t begin, std::int64_t end) {
@@ -88,19 +88,19 @@ inline void encode_crossing(const float* w, CodedData& data) {
 
 }  // namespace detail
 
-inline const char* packed_kind_name(PackedKind kind) {
+KDLIB_FUNC const char* packed_kind_name(PackedKind kind) {
   return detail::packed_kind_names[static_cast<std::size_t>(kind)];
 }
-inline PackedKind packed_kind(const std::string& name) {
+KDLIB_FUNC PackedKind packed_kind(const std::string& name) {
   for (std::uint8_t k = 0; k < 6; ++k)
     if (name == detail::packed_kind_names[k]) return static_cast<PackedKind>(k);
   fail<ConfigError>("[packed_kind] \"", name, "\" is unknown; it can be int4, nf4, fp4, mxfp4, int8 or int3");
 }
-inline const char* int4_rule_name(Int4Rule rule) {
+KDLIB_FUNC const char* int4_rule_name(Int4Rule rule) {
   return rule == Int4Rule::symmetric ? "symmetric" : rule == Int4Rule::affine ? "affine" : "asymmetric";
 }
 
-inline void check_quantize_settings(const QuantizeSettings& s) {
+KDLIB_FUNC void check_quantize_settings(const QuantizeSettings& s) {
   const bool integer = detail::is_integer_kind(s.kind);
   require<ConfigError>(s.group_size > 0, "[quantize] groups of ", s.group_size, " are not possible");
   require<ConfigError>(integer || s.rule == Int4Rule::symmetric, "[quantize] the rule ", int4_rule_name(s.rule),
@@ -115,14 +115,14 @@ inline void check_quantize_settings(const QuantizeSettings& s) {
                        packed_kind_name(s.kind));
 }
 
-inline std::string describe(const QuantizeSettings& s) {
+KDLIB_FUNC std::string describe(const QuantizeSettings& s) {
   std::string out = packed_kind_name(s.kind);
   if (detail::is_integer_kind(s.kind)) out += std::string(" ") + int4_rule_name(s.rule);
   out += ", group " + std::to_string(s.group_size);
   return s.double_quantized ? out + ", scales in 8 bits" : out;
 }
 
-inline std::array<float, 16> code_levels(PackedKind kind) {
+KDLIB_FUNC std::array<float, 16> code_levels(PackedKind kind) {
   switch (kind) {
     case PackedKind::nf4:
       return nf4_levels();
@@ -137,7 +137,7 @@ inline std::array<float, 16> code_levels(PackedKind kind) {
   }
 }
 
-inline void pack_codes(std::span<const std::uint8_t> codes, int bits, std::uint8_t* row) {
+KDLIB_FUNC void pack_codes(std::span<const std::uint8_t> codes, int bits, std::uint8_t* row) {
   for (std::size_t begin = 0; begin < codes.size(); begin += 8, row += bits) {
     std::uint64_t word = 0;
     for (std::size_t i = 0; i < 8 && begin + i < codes.size(); ++i)
@@ -145,7 +145,7 @@ inline void pack_codes(std::span<const std::uint8_t> codes, int bits, std::uint8
     for (int b = 0; b < bits; ++b) row[b] = static_cast<std::uint8_t>(word >> (8 * b));
   }
 }
-inline void unpack_codes(const std::uint8_t* row, int bits, std::span<std::uint8_t> codes) {
+KDLIB_FUNC void unpack_codes(const std::uint8_t* row, int bits, std::span<std::uint8_t> codes) {
   for (std::size_t begin = 0; begin < codes.size(); begin += 8, row += bits) {
     std::uint64_t word = 0;
     for (int b = 0; b < bits; ++b) word |= static_cast<std::uint64_t>(row[b]) << (8 * b);
@@ -154,7 +154,7 @@ inline void unpack_codes(const std::uint8_t* row, int bits, std::span<std::uint8
   }
 }
 
-inline CodedData encode_weights(const float* w, std::int64_t rows, std::int64_t columns,
+KDLIB_FUNC CodedData encode_weights(const float* w, std::int64_t rows, std::int64_t columns,
                                 const QuantizeSettings& settings) {
   check_quantize_settings(settings);
   CodedData out;

@@ -42,6 +42,8 @@ std::uint8_t encode_mxfp4_block(const float* w, std::int64_t count, MxScale rule
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/quant/four_bit_floats_inl.hpp"
+#endif
 
 #endif

@@ -11,7 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline const std::array<float, 16>& nf4_levels() {
+KDLIB_FUNC const std::array<float, 16>& nf4_levels() {
   static constexpr std::array<float, 16> levels = {-1.0f,
                                                    -0.6961928009986877f,
                                                    -0.5250730514526367f,
@@ -30,13 +30,13 @@ inline const std::array<float, 16>& nf4_levels() {
                                                    1.0f};
   return levels;
 }
-inline const std::array<float, 16>& fp4_levels() {
+KDLIB_FUNC const std::array<float, 16>& fp4_levels() {
   static constexpr std::array<float, 16> levels = {
       0.0f,  0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
       -0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f};
   return levels;
 }
-inline const std::array<float, 16>& e2m1_levels() {
+KDLIB_FUNC const std::array<float, 16>& e2m1_levels() {
   static constexpr std::array<float, 16> levels = {0.0f,  0.5f,  1.0f,  1.5f,  2.0f,  3.0f,  4.0f,  6.0f,
                                                    -0.0f, -0.5f, -1.0f, -1.5f, -2.0f, -3.0f, -4.0f, -6.0f};
   return levels;
@@ -62,7 +62,7 @@ struct SortedLevels {
   }
 };
 
-inline float encode_table_block(const SortedLevels& table, const float* w, std::int64_t count, bool last,
+KDLIB_FUNC float encode_table_block(const SortedLevels& table, const float* w, std::int64_t count, bool last,
                                 std::uint8_t* codes) {
   float largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = std::fabs(w[i]) > largest ? std::fabs(w[i]) : largest;
@@ -75,10 +75,10 @@ inline float encode_table_block(const SortedLevels& table, const float* w, std::
 }
 
 /// floor(log2 x) of a positive x; -127 for subnormals, as the exponent's bits say.
-inline int stored_exponent(float x) { return static_cast<int>(std::bit_cast<std::uint32_t>(x) >> 23 & 255) - 127; }
-inline bool is_power_of_two(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7FFFFF) == 0; }
+KDLIB_FUNC int stored_exponent(float x) { return static_cast<int>(std::bit_cast<std::uint32_t>(x) >> 23 & 255) - 127; }
+KDLIB_FUNC bool is_power_of_two(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7FFFFF) == 0; }
 
-inline int mx_exponent(float largest, MxScale rule) {
+KDLIB_FUNC int mx_exponent(float largest, MxScale rule) {
   switch (rule) {
     case MxScale::floor:
       return stored_exponent(largest) - 2;
@@ -93,7 +93,7 @@ inline int mx_exponent(float largest, MxScale rule) {
   }
 }
 
-inline std::uint8_t e2m1_code(float x) {
+KDLIB_FUNC std::uint8_t e2m1_code(float x) {
   const float a = std::fabs(x);
   const std::uint8_t sign = std::signbit(x) ? 8 : 0;
   if (a <= 2.5f) {  // steps of a half up to 2, of one to 4
@@ -108,16 +108,16 @@ inline std::uint8_t e2m1_code(float x) {
 
 }  // namespace detail
 
-inline float encode_nf4_block(const float* w, std::int64_t count, bool last, std::uint8_t* codes) {
+KDLIB_FUNC float encode_nf4_block(const float* w, std::int64_t count, bool last, std::uint8_t* codes) {
   static const detail::SortedLevels table(nf4_levels());
   return detail::encode_table_block(table, w, count, last, codes);
 }
-inline float encode_fp4_block(const float* w, std::int64_t count, bool last, std::uint8_t* codes) {
+KDLIB_FUNC float encode_fp4_block(const float* w, std::int64_t count, bool last, std::uint8_t* codes) {
   static const detail::SortedLevels table(fp4_levels());
   return detail::encode_table_block(table, w, count, last, codes);
 }
 
-inline const std::array<float, 256>& dynamic_map() {
+KDLIB_FUNC const std::array<float, 256>& dynamic_map() {
   static const std::array<float, 256> map = [] {
     std::array<float, 256> values{};
     std::size_t at = 0;
@@ -144,7 +144,7 @@ inline const std::array<float, 256>& dynamic_map() {
   return map;
 }
 
-inline NestedScales nest_scales(std::span<const float> scale) {
+KDLIB_FUNC NestedScales nest_scales(std::span<const float> scale) {
   NestedScales out;
   double total = 0;
   for (const float s : scale) total += static_cast<double>(s);
@@ -166,7 +166,7 @@ inline NestedScales nest_scales(std::span<const float> scale) {
   return out;
 }
 
-inline std::uint8_t encode_mxfp4_block(const float* w, std::int64_t count, MxScale rule, std::uint8_t* codes) {
+KDLIB_FUNC std::uint8_t encode_mxfp4_block(const float* w, std::int64_t count, MxScale rule, std::uint8_t* codes) {
   float largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = std::fabs(w[i]) > largest ? std::fabs(w[i]) : largest;
   const int e = std::clamp(largest == 0 ? -127 : detail::mx_exponent(largest, rule), -127, 127);

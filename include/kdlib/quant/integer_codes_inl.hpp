@@ -17,12 +17,12 @@ struct GroupFactors {
   float scale = 0, zero = 0;
 };
 
-inline float clamp_code(float q, float lowest, float highest) {
+KDLIB_FUNC float clamp_code(float q, float lowest, float highest) {
   return q < lowest ? lowest : (q > highest ? highest : q);
 }
 
 /// n = 2^(bits - 1).
-inline GroupFactors encode_symmetric(const float* w, std::int64_t count, float n, std::int8_t* q) {
+KDLIB_FUNC GroupFactors encode_symmetric(const float* w, std::int64_t count, float n, std::int8_t* q) {
   const float largest = value_range(w, count).magnitude();
   const float scale = std::fmax(largest / (n - 0.5f), std::numeric_limits<float>::min()), inverse = 1.0f / scale;
   clamped_codes(
@@ -30,7 +30,7 @@ inline GroupFactors encode_symmetric(const float* w, std::int64_t count, float n
   return {scale, 0.0f};
 }
 
-inline GroupFactors encode_affine(const float* w, std::int64_t count, float n, std::int8_t* q) {
+KDLIB_FUNC GroupFactors encode_affine(const float* w, std::int64_t count, float n, std::int8_t* q) {
   const auto [low, high] = value_range(w, count);
   const float scale = std::fmax(high - low, 1e-6f) / (2 * n - 1);
   clamped_codes(
@@ -38,7 +38,7 @@ inline GroupFactors encode_affine(const float* w, std::int64_t count, float n, s
   return {scale, low + rounded(n * scale)};
 }
 
-inline GroupFactors encode_asymmetric(const float* w, std::int64_t count, float n, std::int8_t* q) {
+KDLIB_FUNC GroupFactors encode_asymmetric(const float* w, std::int64_t count, float n, std::int8_t* q) {
   const ValueRange range = value_range(w, count);
   const float low = range.low < 0 ? range.low : 0.0f, high = range.high > 0 ? range.high : 0.0f;
   const float scale = std::fmax((high - low) / (2 * n - 1), std::numeric_limits<float>::min()), inverse = 1.0f / scale;
@@ -48,7 +48,7 @@ inline GroupFactors encode_asymmetric(const float* w, std::int64_t count, float 
   return {scale, zero};
 }
 
-inline GroupFactors encode_integers(const float* w, std::int64_t count, int bits, Int4Rule rule, std::int8_t* q) {
+KDLIB_FUNC GroupFactors encode_integers(const float* w, std::int64_t count, int bits, Int4Rule rule, std::int8_t* q) {
   const float n = static_cast<float>(1 << (bits - 1));
   switch (rule) {
     case Int4Rule::symmetric:

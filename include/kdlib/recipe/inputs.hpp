@@ -26,6 +26,8 @@ void check_same_inputs(const std::string& path, const SettingsList& hashes, cons
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/inputs_inl.hpp"
+#endif
 
 #endif

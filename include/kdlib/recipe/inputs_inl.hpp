@@ -11,7 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::vector<std::pair<std::string, std::string>> recipe_inputs(const RecipeSettings& s) {
+KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const RecipeSettings& s) {
   std::vector<std::pair<std::string, std::string>> out;
   const auto add = [&out](const char* name, const std::string& path) {
     if (!path.empty()) out.emplace_back(name, path);
@@ -26,7 +26,7 @@ inline std::vector<std::pair<std::string, std::string>> recipe_inputs(const Reci
   return out;
 }
 
-inline SettingsList input_hashes(const RecipeSettings& settings) {
+KDLIB_FUNC SettingsList input_hashes(const RecipeSettings& settings) {
   SettingsList out;
   for (const auto& [name, path] : recipe_inputs(settings)) {
     check_stop();
@@ -39,14 +39,14 @@ inline SettingsList input_hashes(const RecipeSettings& settings) {
   return out;
 }
 
-inline std::string inputs_text(const SettingsList& hashes) {
+KDLIB_FUNC std::string inputs_text(const SettingsList& hashes) {
   JsonWriter json(JsonStyle{2, NonFinite::refuse});
   json.begin_object();
   for (const auto& [name, hash] : hashes) json.member(name, hash);
   return json.end_object().text();
 }
 
-inline void check_same_inputs(const std::string& path, const SettingsList& hashes, const RecipeSettings& settings) {
+KDLIB_FUNC void check_same_inputs(const std::string& path, const SettingsList& hashes, const RecipeSettings& settings) {
   const Json before = Json::parse_file(path);
   const auto paths = recipe_inputs(settings);
   for (const auto& [name, hash] : hashes) {

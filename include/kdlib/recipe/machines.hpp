@@ -32,6 +32,8 @@ double free_disk(const std::string& path);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/machines_inl.hpp"
+#endif
 
 #endif

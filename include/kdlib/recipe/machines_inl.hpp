@@ -16,7 +16,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string plain_name(std::string_view name) {
+KDLIB_FUNC std::string plain_name(std::string_view name) {
   std::string out;
   for (const char c : name)
     if (c != ' ' && c != '-' && c != '_') out += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -25,7 +25,7 @@ inline std::string plain_name(std::string_view name) {
 
 /// The number behind `key` in a small text file of the kernel (the first number where key is empty); -1: the file or
 /// the number is not there.
-inline double kernel_number(const char* path, const char* key) {
+KDLIB_FUNC double kernel_number(const char* path, const char* key) {
   std::FILE* file = std::fopen(path, "r");
   if (file == nullptr) return -1;
   char line[256];
@@ -39,7 +39,7 @@ inline double kernel_number(const char* path, const char* key) {
 
 }  // namespace detail
 
-inline const std::vector<Accelerator>& accelerators() {
+KDLIB_FUNC const std::vector<Accelerator>& accelerators() {
   static const std::vector<Accelerator> table = {{"H100", 989e12, 3.35e12, 80e9},
                                                  {"H200", 989e12, 4.8e12, 141e9},
                                                  {"A100", 312e12, 2.039e12, 80e9},
@@ -48,7 +48,7 @@ inline const std::vector<Accelerator>& accelerators() {
   return table;
 }
 
-inline const Accelerator& find_accelerator(std::string_view name) {
+KDLIB_FUNC const Accelerator& find_accelerator(std::string_view name) {
   std::string names;
   for (const Accelerator& a : accelerators()) {
     if (detail::plain_name(a.name) == detail::plain_name(name)) return a;
@@ -57,7 +57,7 @@ inline const Accelerator& find_accelerator(std::string_view name) {
   fail<ConfigError>("[device] '", name, "' is not in the table; expected cpu or one of ", names);
 }
 
-inline double available_memory() {
+KDLIB_FUNC double available_memory() {
   double available = detail::kernel_number("/proc/meminfo", "MemAvailable:") * 1024;
   if (available < 0) available = 0;
   const std::pair<const char*, const char*> groups[] = {
@@ -71,7 +71,7 @@ inline double available_memory() {
   return available;
 }
 
-inline double free_disk(const std::string& path) {
+KDLIB_FUNC double free_disk(const std::string& path) {
   std::string folder = path;
   while (!path_exists(folder) && parent_path(folder) != folder) folder = parent_path(folder);
   struct statvfs info {};

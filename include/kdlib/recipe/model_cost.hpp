@@ -55,6 +55,8 @@ double layer_activations(const DecoderConfig& config, std::int64_t layer, bool a
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/model_cost_inl.hpp"
+#endif
 
 #endif

@@ -10,7 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::vector<LinearShape> linear_shapes(const DecoderConfig& c) {
+KDLIB_FUNC std::vector<LinearShape> linear_shapes(const DecoderConfig& c) {
   std::vector<LinearShape> list;
   const std::int64_t h = c.hidden_size, q = c.query_heads * c.head_size, kv = c.kv_heads * c.head_size;
   const auto gated = [&](const std::string& path, std::int64_t inner) {
@@ -34,7 +34,7 @@ inline std::vector<LinearShape> linear_shapes(const DecoderConfig& c) {
   return list;
 }
 
-inline std::int64_t lora_parameter_count(const DecoderConfig& config, const LoraSettings& settings) {
+KDLIB_FUNC std::int64_t lora_parameter_count(const DecoderConfig& config, const LoraSettings& settings) {
   std::int64_t sum = 0;
   for (const LinearShape& l : linear_shapes(config))
     if (lora_targets(settings, l.path)) sum += lora_rank(settings, l.path) * (l.in + l.out);
@@ -45,7 +45,7 @@ inline std::int64_t lora_parameter_count(const DecoderConfig& config, const Lora
   return sum;
 }
 
-inline ModelCost model_cost(const DecoderConfig& c) {
+KDLIB_FUNC ModelCost model_cost(const DecoderConfig& c) {
   ModelCost m;
   const double h = static_cast<double>(c.hidden_size), mixtures = static_cast<double>(c.mixtures());
   m.parameters = static_cast<double>(c.parameter_count());
@@ -67,7 +67,7 @@ inline ModelCost model_cost(const DecoderConfig& c) {
   return m;
 }
 
-inline double ModelCost::layer_flops(double length) const {
+KDLIB_FUNC double ModelCost::layer_flops(double length) const {
   double flops = 2 * products;
   for (std::size_t i = 0; i < window.size(); ++i) {
     const double w = window[i] > 0 ? std::min(window[i], length) : length;
@@ -77,11 +77,11 @@ inline double ModelCost::layer_flops(double length) const {
   return flops;
 }
 
-inline double ModelCost::touched_experts(double tokens) const {
+KDLIB_FUNC double ModelCost::touched_experts(double tokens) const {
   return experts * (1 - std::pow(1 - active_fraction, tokens));
 }
 
-inline double layer_activations(const DecoderConfig& c, std::int64_t layer, bool adapters) {
+KDLIB_FUNC double layer_activations(const DecoderConfig& c, std::int64_t layer, bool adapters) {
   const double h = static_cast<double>(c.hidden_size), q = static_cast<double>(c.query_heads * c.head_size),
                kv = static_cast<double>(c.kv_heads * c.head_size);
   const double attention = 4 * h + 2 * q + 2 * kv;

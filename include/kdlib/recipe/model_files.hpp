@@ -22,6 +22,8 @@ std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optio
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/model_files_inl.hpp"
+#endif
 
 #endif

@@ -11,7 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
+KDLIB_FUNC std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
   require<IoError>(path_exists(model), "[model] ", model,
                    " is not there: give a Hugging Face directory or a GGUF file");
   if (is_directory(model)) {
@@ -23,7 +23,7 @@ inline std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
   return Tokenizer::from_gguf(file);
 }
 
-inline std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optional<Tokenizer>& tokenizer,
+KDLIB_FUNC std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optional<Tokenizer>& tokenizer,
                                              const std::vector<std::int32_t>& config_ids) {
   if (tokenizer && !tokenizer->stop_ids().empty()) return tokenizer->stop_ids();
   const std::string path = join_path(model, "generation_config.json");

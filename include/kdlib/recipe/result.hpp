@@ -70,6 +70,8 @@ std::vector<std::vector<std::string>> evaluation_table(const RecipeResult& resul
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/result_inl.hpp"
+#endif
 
 #endif

@@ -34,22 +34,22 @@ inline constexpr EvaluationField evaluation_fields[] = {{"forward_kl", &Evaluati
                                                         {"objective_error", &EvaluationRow::objective_error}};
 
 /// "0.1847 ±0.0123": half the width of the 95 % interval, where the standard error is known.
-inline std::string with_interval(const char* format, double value, double error) {
+KDLIB_FUNC std::string with_interval(const char* format, double value, double error) {
   std::string out = number_text(format, value);
   if (std::isfinite(error) && error > 0) out += " \xC2\xB1" + number_text(format, 1.96 * error);
   return out;
 }
 
 /// What the run is judged by: the objective's name and its value in a row.
-inline bool objective_is(const RecipeResult& result, const char* name) { return result.objective == name; }
+KDLIB_FUNC bool objective_is(const RecipeResult& result, const char* name) { return result.objective == name; }
 
 /// The first row is the teacher's, and the others are compared with it.
-inline bool has_teacher(const RecipeResult& result) {
+KDLIB_FUNC bool has_teacher(const RecipeResult& result) {
   return !result.rows.empty() && result.rows.front().model == "teacher";
 }
 
 /// Letters of a UTF-8 text, for the widths of columns.
-inline std::size_t letters(const std::string& text) {
+KDLIB_FUNC std::size_t letters(const std::string& text) {
   std::size_t n = 0;
   for (const char c : text) n += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
   return n;
@@ -57,7 +57,7 @@ inline std::size_t letters(const std::string& text) {
 
 }  // namespace detail
 
-inline std::vector<std::vector<std::string>> evaluation_table(const RecipeResult& result) {
+KDLIB_FUNC std::vector<std::vector<std::string>> evaluation_table(const RecipeResult& result) {
   const bool extra = !detail::objective_is(result, "forward_kl") && !detail::objective_is(result, "reverse_kl");
   std::vector<std::vector<std::string>> table = {{"model"}};
   const bool taught = detail::has_teacher(result);
@@ -82,7 +82,7 @@ inline std::vector<std::vector<std::string>> evaluation_table(const RecipeResult
   return table;
 }
 
-inline std::string result_summary(const RecipeResult& result) {
+KDLIB_FUNC std::string result_summary(const RecipeResult& result) {
   const std::size_t first = detail::has_teacher(result) ? 1 : 0;
   if (result.rows.size() < first + 2) return "";
   const EvaluationRow &before = result.rows[first], &after = result.rows.back();
@@ -109,7 +109,7 @@ inline std::string result_summary(const RecipeResult& result) {
   return concat("Held-out ", name, " ", values, gone, ", ", rest);
 }
 
-inline std::string result_json(const RecipeResult& result) {
+KDLIB_FUNC std::string result_json(const RecipeResult& result) {
   JsonWriter json(JsonStyle{2, NonFinite::null});
   json.begin_object()
       .member("steps", result.steps)
@@ -145,7 +145,7 @@ inline std::string result_json(const RecipeResult& result) {
   return json.text();
 }
 
-inline RecipeResult read_result_json(const std::string& path) {
+KDLIB_FUNC RecipeResult read_result_json(const std::string& path) {
   const Json json = Json::parse_file(path);
   RecipeResult result;
   result.steps = json.at("steps").as_int();
@@ -181,7 +181,7 @@ inline RecipeResult read_result_json(const std::string& path) {
   return result;
 }
 
-inline std::optional<RecipeResult> read_whole_result(const std::string& path, std::size_t rows, std::string& damage) {
+KDLIB_FUNC std::optional<RecipeResult> read_whole_result(const std::string& path, std::size_t rows, std::string& damage) {
   try {
     RecipeResult result = read_result_json(path);
     if (result.rows.size() >= rows) return result;
@@ -194,7 +194,7 @@ inline std::optional<RecipeResult> read_whole_result(const std::string& path, st
   return std::nullopt;
 }
 
-inline std::string result_table(const RecipeResult& result) {
+KDLIB_FUNC std::string result_table(const RecipeResult& result) {
   const std::vector<std::vector<std::string>> lines = evaluation_table(result);
   std::vector<std::size_t> widths(lines[0].size(), 0);
   for (const auto& line : lines)

@@ -66,6 +66,8 @@ class RunFolder {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/run_folder_inl.hpp"
+#endif
 
 #endif

@@ -19,7 +19,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// A double-quoted YAML scalar.
-inline std::string yaml_quoted(std::string_view text) {
+KDLIB_FUNC std::string yaml_quoted(std::string_view text) {
   static constexpr char hex[] = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : text) {
@@ -96,14 +96,14 @@ class YamlValueReader {
 };
 
 /// True when something has this name, a link to nothing included.
-inline bool name_is_taken(const std::string& path) {
+KDLIB_FUNC bool name_is_taken(const std::string& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;
 }
 
 /// Removes what killed processes left of a run's own files: temporary files of the folder's own names, and those in its
 /// own folders. Links are not followed, and nothing else is touched. Only under the lock of the folder.
-inline void remove_own_temporaries(const std::string& folder) {
+KDLIB_FUNC void remove_own_temporaries(const std::string& folder) {
   for (const std::string& name : list_directory(folder)) {
     const bool own = std::any_of(run_names().begin(), run_names().end(),
                                  [&](const std::string& known) { return name.rfind(known + ".tmp-", 0) == 0; });
@@ -121,25 +121,25 @@ inline void remove_own_temporaries(const std::string& folder) {
 
 }  // namespace detail
 
-inline const std::vector<std::string>& run_names() {
+KDLIB_FUNC const std::vector<std::string>& run_names() {
   static const std::vector<std::string> names{
       "result.json", "report.html",     "before.json", "metrics.jsonl", "checkpoints", "best",        "text",
       "adapter",     "validation_text", "model",       "base",          "packed",      "inputs.json", "config.yaml"};
   return names;
 }
 
-inline void FolderLock::release() {
+KDLIB_FUNC void FolderLock::release() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
-inline void FolderLock::take(const std::string& folder) {
+KDLIB_FUNC void FolderLock::take(const std::string& folder) {
   fd_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   require<IoError>(fd_ >= 0, "[distil] ", folder, " cannot be opened as a folder");
   require<IoError>(::flock(fd_, LOCK_EX | LOCK_NB) == 0, "[distil] ", folder,
                    " is in use by another process; wait for it or choose another --out");
 }
 
-inline std::string run_config_text(const std::vector<DescribedSetting>& settings) {
+KDLIB_FUNC std::string run_config_text(const std::vector<DescribedSetting>& settings) {
   std::string out;
   for (const DescribedSetting& s : settings) {
     out += s.key + ": ";
@@ -155,7 +155,7 @@ inline std::string run_config_text(const std::vector<DescribedSetting>& settings
   return out;
 }
 
-inline std::vector<DescribedSetting> read_run_config(const std::string& path) {
+KDLIB_FUNC std::vector<DescribedSetting> read_run_config(const std::string& path) {
   const std::string text = read_file(path, std::uint64_t{1} << 20);
   std::vector<DescribedSetting> out;
   std::int64_t number = 0;
@@ -175,7 +175,7 @@ inline std::vector<DescribedSetting> read_run_config(const std::string& path) {
   return out;
 }
 
-inline void RunFolder::check_same(const std::vector<DescribedSetting>& settings) const {
+KDLIB_FUNC void RunFolder::check_same(const std::vector<DescribedSetting>& settings) const {
   const std::string path = file("config.yaml");
   const std::vector<DescribedSetting> before = read_run_config(path);
   for (const DescribedSetting& now : settings) {
@@ -187,14 +187,14 @@ inline void RunFolder::check_same(const std::vector<DescribedSetting>& settings)
   }
 }
 
-inline std::vector<std::string> RunFolder::earlier_files() const {
+KDLIB_FUNC std::vector<std::string> RunFolder::earlier_files() const {
   std::vector<std::string> found;
   for (const std::string& name : run_names())
     if (detail::name_is_taken(file(name.c_str()))) found.push_back(name);
   return found;
 }
 
-inline void RunFolder::prepare(const std::vector<DescribedSetting>& settings, bool start_over) {
+KDLIB_FUNC void RunFolder::prepare(const std::vector<DescribedSetting>& settings, bool start_over) {
   make_directories(path_);
   lock_.take(path_);
   detail::remove_own_temporaries(path_);

@@ -20,6 +20,8 @@ void check_run_place(const RecipeSettings& settings);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/run_place_inl.hpp"
+#endif
 
 #endif

@@ -17,7 +17,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// The path without links, "." and "..", also where its last parts are not there yet.
-inline std::string resolved_path(const std::string& path) {
+KDLIB_FUNC std::string resolved_path(const std::string& path) {
   char buffer[PATH_MAX];
   if (::realpath(path.c_str(), buffer) != nullptr) return buffer;
   const std::string above = parent_path(path);
@@ -26,12 +26,12 @@ inline std::string resolved_path(const std::string& path) {
 }
 
 /// True when `path` is `folder` or lies below it. Both are resolved.
-inline bool lies_in(const std::string& path, const std::string& folder) {
+KDLIB_FUNC bool lies_in(const std::string& path, const std::string& folder) {
   return path == folder || (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 &&
                             (path[folder.size()] == '/' || folder == "/"));
 }
 
-inline void check_inputs_are_safe(const RecipeSettings& s) {
+KDLIB_FUNC void check_inputs_are_safe(const RecipeSettings& s) {
   for (const auto& [name, path] : recipe_inputs(s)) {
     const std::string input = resolved_path(path);
     for (const std::string& own : run_names()) {
@@ -44,7 +44,7 @@ inline void check_inputs_are_safe(const RecipeSettings& s) {
 
 }  // namespace detail
 
-inline bool is_run_folder(const std::string& folder) {
+KDLIB_FUNC bool is_run_folder(const std::string& folder) {
   const std::string path = join_path(folder, "config.yaml");
   if (!is_regular_file(path)) return false;
   try {
@@ -58,7 +58,7 @@ inline bool is_run_folder(const std::string& folder) {
   }
 }
 
-inline void check_run_place(const RecipeSettings& s) {
+KDLIB_FUNC void check_run_place(const RecipeSettings& s) {
   const std::string& folder = s.output.folder;
   require<ConfigError>(!folder.empty(), "[distil] --out is empty; name a folder");
   try {

@@ -57,14 +57,6 @@ const char* word_of(E value) {
   return RecipeWords<E>::list[static_cast<std::size_t>(value)];
 }
 
-/// Shortest text that reads back as the same number.
-template <class N>
-std::string shortest_text(N number) {
-  char buffer[64];
-  const auto result = std::to_chars(buffer, buffer + sizeof buffer, number);
-  return std::string(buffer, result.ptr);
-}
-
 /// Collects the settings in the order of config.yaml.
 class SettingsWriter {
  public:
@@ -76,7 +68,7 @@ class SettingsWriter {
   }
   template <class N>
   SettingsWriter& number(const char* key, N value, const char* unit = "") {
-    list_.push_back({key, {shortest_text(value)}, Form::plain, unit});
+    list_.push_back({key, {shortest_number_text(value)}, Form::plain, unit});
     return *this;
   }
   SettingsWriter& flag(const char* key, bool value) {

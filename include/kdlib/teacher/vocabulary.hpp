@@ -25,6 +25,8 @@ void check_tokenizer_fits(const Tokenizer& tokenizer, std::int64_t rows);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/teacher/vocabulary_inl.hpp"
+#endif
 
 #endif

@@ -11,7 +11,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string vocabulary_text(const VocabularySide& side) {
+KDLIB_FUNC std::string vocabulary_text(const VocabularySide& side) {
   if (side.tokenizer == nullptr) return concat(side.rows, " rows and no tokenizer");
   std::string hash(16, '0');
   for (int i = 0; i < 16; ++i)
@@ -22,13 +22,13 @@ inline std::string vocabulary_text(const VocabularySide& side) {
 
 }  // namespace detail
 
-inline void check_tokenizer_fits(const Tokenizer& tokenizer, std::int64_t rows) {
+KDLIB_FUNC void check_tokenizer_fits(const Tokenizer& tokenizer, std::int64_t rows) {
   require<ConfigError>(tokenizer.vocab_size() <= rows, "[vocabulary] the tokenizer ", tokenizer.source(),
                        " has ids up to ", tokenizer.vocab_size() - 1, ", the model's embedding and head have ", rows,
                        " rows (vocab_size): use the tokenizer that belongs to the model");
 }
 
-inline std::int64_t common_vocabulary(const VocabularySide& teacher, const VocabularySide& student) {
+KDLIB_FUNC std::int64_t common_vocabulary(const VocabularySide& teacher, const VocabularySide& student) {
   for (const VocabularySide* side : {&teacher, &student})
     if (side->tokenizer != nullptr) check_tokenizer_fits(*side->tokenizer, side->rows);
   const bool both = teacher.tokenizer != nullptr && student.tokenizer != nullptr;

@@ -37,6 +37,8 @@ std::vector<std::vector<std::int64_t>> expert_histogram(const RoutingRecord& rec
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/tensor/routing_record_inl.hpp"
+#endif
 
 #endif

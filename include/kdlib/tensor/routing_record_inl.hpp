@@ -7,7 +7,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void RoutingRecord::append(const RoutingRecord& from, std::int64_t begin, std::int64_t count) {
+KDLIB_FUNC void RoutingRecord::append(const RoutingRecord& from, std::int64_t begin, std::int64_t count) {
   from.check(from.tokens);
   require<ShapeError>(begin >= 0 && count >= 0 && begin + count <= from.tokens, "[RoutingRecord] tokens ", begin,
                       " to ", begin + count, " of ", from.tokens);
@@ -23,7 +23,7 @@ inline void RoutingRecord::append(const RoutingRecord& from, std::int64_t begin,
   tokens += count;
 }
 
-inline void RoutingRecord::append_unknown(std::int64_t count) {
+KDLIB_FUNC void RoutingRecord::append_unknown(std::int64_t count) {
   require<ShapeError>(!ids.empty(),
                       "[RoutingRecord] an empty record does not tell the number of layers: append known tokens first");
   for (std::vector<std::int32_t>& layer : ids)
@@ -31,7 +31,7 @@ inline void RoutingRecord::append_unknown(std::int64_t count) {
   tokens += count;
 }
 
-inline void RoutingRecord::check(std::int64_t count) const {
+KDLIB_FUNC void RoutingRecord::check(std::int64_t count) const {
   if (empty()) return;
   require<ShapeError>(tokens == count, "[RoutingRecord] routing of ", tokens, " tokens for ", count);
   for (std::size_t m = 0; m < ids.size(); ++m)
@@ -40,7 +40,7 @@ inline void RoutingRecord::check(std::int64_t count) const {
                         tokens * active);
 }
 
-inline std::vector<std::vector<std::int64_t>> expert_histogram(const RoutingRecord& record, std::int64_t experts) {
+KDLIB_FUNC std::vector<std::vector<std::int64_t>> expert_histogram(const RoutingRecord& record, std::int64_t experts) {
   std::vector<std::vector<std::int64_t>> counts;
   for (std::size_t m = 0; m < record.ids.size(); ++m) {
     std::vector<std::int64_t>& row = counts.emplace_back(static_cast<std::size_t>(experts), 0);

@@ -58,6 +58,8 @@ class AddedTokenMatcher {
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/added_tokens_inl.hpp"
+#endif
 
 #endif

@@ -10,16 +10,16 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void AddedTokenMatcher::add(std::string_view needle, const AddedToken* token) {
+KDLIB_FUNC void AddedTokenMatcher::add(std::string_view needle, const AddedToken* token) {
   needles_.push_back({std::string(needle), token});
   first_byte_[static_cast<unsigned char>(needle[0])] = true;
 }
 
-inline void AddedTokenMatcher::finish() {
+KDLIB_FUNC void AddedTokenMatcher::finish() {
   std::sort(needles_.begin(), needles_.end(), [](const Needle& a, const Needle& b) { return a.text < b.text; });
 }
 
-inline AddedTokenMatcher::Match AddedTokenMatcher::find(std::string_view text, std::size_t from) const {
+KDLIB_FUNC AddedTokenMatcher::Match AddedTokenMatcher::find(std::string_view text, std::size_t from) const {
   for (std::size_t at = from; at < text.size(); ++at) {
     if (!first_byte_[static_cast<unsigned char>(text[at])]) continue;
     // Narrow the sorted needles byte by byte; the last complete one on the way is the longest.

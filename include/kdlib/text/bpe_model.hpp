@@ -96,6 +96,8 @@ struct BpeModel {
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/bpe_model_inl.hpp"
+#endif
 
 #endif

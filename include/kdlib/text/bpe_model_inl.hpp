@@ -11,7 +11,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void MergeTable::reserve(std::size_t merges) {
+KDLIB_FUNC void MergeTable::reserve(std::size_t merges) {
   std::size_t size = 64;
   while (size * 2 < merges * 3) size *= 2;  // at most two thirds full
   std::vector<Slot> old(size);
@@ -20,25 +20,25 @@ inline void MergeTable::reserve(std::size_t merges) {
     if (s.key != empty) slots_[slot(s.key)] = s;
 }
 
-inline std::size_t MergeTable::slot(std::uint64_t key) const {
+KDLIB_FUNC std::size_t MergeTable::slot(std::uint64_t key) const {
   const std::size_t mask = slots_.size() - 1;
   std::size_t at = (key * 0x9E3779B97F4A7C15u ^ key >> 17) * 0xD6E8FEB86659FD93u >> 32 & mask;
   while (slots_[at].key != key && slots_[at].key != empty) at = (at + 1) & mask;
   return at;
 }
 
-inline void MergeTable::add(std::int32_t left, std::int32_t right, Merge merge) {
+KDLIB_FUNC void MergeTable::add(std::int32_t left, std::int32_t right, Merge merge) {
   if ((used_ + 1) * 3 > slots_.size() * 2) reserve(used_ * 2 + 64);
   Slot& s = slots_[slot(key_of(left, right))];
   if (s.key == empty) ++used_;
   s = {key_of(left, right), merge};
 }
 
-inline Merge MergeTable::find(std::int32_t left, std::int32_t right) const {
+KDLIB_FUNC Merge MergeTable::find(std::int32_t left, std::int32_t right) const {
   return slots_.empty() ? Merge{no_rank, 0} : slots_[slot(key_of(left, right))].merge;
 }
 
-inline std::vector<std::pair<std::int32_t, std::int32_t>> MergeTable::pairs() const {
+KDLIB_FUNC std::vector<std::pair<std::int32_t, std::int32_t>> MergeTable::pairs() const {
   std::vector<Slot> used;
   for (const Slot& s : slots_)
     if (s.key != empty) used.push_back(s);
@@ -50,9 +50,9 @@ inline std::vector<std::pair<std::int32_t, std::int32_t>> MergeTable::pairs() co
   return list;
 }
 
-inline PieceCache::PieceCache() : entries_(std::size_t{1} << 15) {}
+KDLIB_FUNC PieceCache::PieceCache() : entries_(std::size_t{1} << 15) {}
 
-inline const PieceCache::Entry* PieceCache::find(std::string_view piece, std::uint64_t hash) {
+KDLIB_FUNC const PieceCache::Entry* PieceCache::find(std::string_view piece, std::uint64_t hash) {
   Entry* pair = &entries_[hash & (entries_.size() - 2)];
   for (int way = 0; way < 2; ++way)
     if (pair[way].length == piece.size() && std::memcmp(pair[way].key, piece.data(), piece.size()) == 0)
@@ -60,7 +60,7 @@ inline const PieceCache::Entry* PieceCache::find(std::string_view piece, std::ui
   return nullptr;
 }
 
-inline void PieceCache::insert(std::string_view piece, std::uint64_t hash, const std::int32_t* ids, std::size_t count) {
+KDLIB_FUNC void PieceCache::insert(std::string_view piece, std::uint64_t hash, const std::int32_t* ids, std::size_t count) {
   if (piece.size() > max_bytes || count > max_ids) return;
   Entry* pair = &entries_[hash & (entries_.size() - 2)];
   pair[1] = pair[0];
@@ -70,14 +70,14 @@ inline void PieceCache::insert(std::string_view piece, std::uint64_t hash, const
   pair[0].count = static_cast<std::uint32_t>(count);
 }
 
-inline void BpeModel::set_byte_tokens() {
+KDLIB_FUNC void BpeModel::set_byte_tokens() {
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(static_cast<unsigned char>(b));
     byte_token[b] = vocabulary.find(std::string_view(&byte, 1));
   }
 }
 
-inline void BpeModel::encode_piece(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& out) const {
+KDLIB_FUNC void BpeModel::encode_piece(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& out) const {
   const bool cacheable = piece.size() <= PieceCache::max_bytes;
   const std::uint64_t hash = cacheable ? hash_bytes(piece) : 0;
   if (cacheable) {
@@ -112,7 +112,7 @@ inline void BpeModel::encode_piece(std::string_view piece, BpeScratch& scratch, 
   out.insert(out.end(), ids.begin(), ids.end());
 }
 
-inline void BpeModel::merge_short(std::vector<std::int32_t>& ids) const {
+KDLIB_FUNC void BpeModel::merge_short(std::vector<std::int32_t>& ids) const {
   Merge pairs[64];  // pairs[i]: joining ids[i] and ids[i + 1]
   std::size_t n = ids.size();
   for (std::size_t i = 0; i + 1 < n; ++i) pairs[i] = merges.find(ids[i], ids[i + 1]);
@@ -134,7 +134,7 @@ inline void BpeModel::merge_short(std::vector<std::int32_t>& ids) const {
 }
 
 /// A linked list of symbols and a heap of candidate pairs: O(n log n) for pieces of any length.
-inline void BpeModel::merge_long(BpeScratch& scratch) const {
+KDLIB_FUNC void BpeModel::merge_long(BpeScratch& scratch) const {
   constexpr std::uint32_t end = 0xFFFFFFFFu;
   constexpr std::int32_t gone = -1;
   std::vector<std::int32_t>& ids = scratch.ids;

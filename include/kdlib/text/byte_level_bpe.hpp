@@ -127,6 +127,8 @@ class StreamDecoder {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/byte_level_bpe_inl.hpp"
+#endif
 
 #endif

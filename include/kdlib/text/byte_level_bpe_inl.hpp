@@ -163,7 +163,7 @@ class EncodeRun {
 };
 
 /// Appends the certain part of `held` + `bytes` to `out` and leaves the rest, at most three bytes, in `held`.
-inline void stream_utf8(std::string& held, std::string_view bytes, std::string& out) {
+KDLIB_FUNC void stream_utf8(std::string& held, std::string_view bytes, std::string& out) {
   held.append(bytes);
   std::string_view rest = held;
   while (!rest.empty()) {
@@ -181,17 +181,17 @@ inline void stream_utf8(std::string& held, std::string_view bytes, std::string& 
 
 }  // namespace detail
 
-inline Tokenizer::Tokenizer(std::shared_ptr<const detail::TokenizerData> data)
+KDLIB_FUNC Tokenizer::Tokenizer(std::shared_ptr<const detail::TokenizerData> data)
     : data_(std::move(data)), scratch_(std::make_shared<detail::ScratchPool>()) {}
 
-inline std::vector<std::int32_t> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
+KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
   std::vector<std::int32_t> ids;
   ids.reserve(text.size() / 4 + 1);
   encode_append(text, ids, {special, false});
   return ids;
 }
 
-inline std::uint64_t Tokenizer::encode_append(std::string_view text, std::vector<std::int32_t>& ids,
+KDLIB_FUNC std::uint64_t Tokenizer::encode_append(std::string_view text, std::vector<std::int32_t>& ids,
                                               EncodeOptions options) const {
   const std::size_t bad = find_invalid_utf8(text);
   require<InputError>(bad == std::string_view::npos, "[tokenizer] ", data_->source,
@@ -209,7 +209,7 @@ inline std::uint64_t Tokenizer::encode_append(std::string_view text, std::vector
   return dropped;
 }
 
-inline std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view bytes) const {
+KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view bytes) const {
   for (std::size_t i = 0; i < bytes.size(); ++i)
     require<InputError>(data_->model.byte_token[static_cast<unsigned char>(bytes[i])] != detail::Vocabulary::none,
                         "[tokenizer] ", data_->source, ": byte ",
@@ -222,55 +222,55 @@ inline std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view bytes)
   return ids;
 }
 
-inline std::string Tokenizer::decode_bytes(std::span<const std::int32_t> ids, bool skip_special) const {
+KDLIB_FUNC std::string Tokenizer::decode_bytes(std::span<const std::int32_t> ids, bool skip_special) const {
   std::string out;
   for (const std::int32_t id : ids)
     if (!skip_special || !is_special(id)) out.append(token_bytes(id));
   return out;
 }
 
-inline std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
+KDLIB_FUNC std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {
   return replace_invalid_utf8(decode_bytes(ids, skip_special));
 }
 
-inline void Tokenizer::check_ids(std::span<const std::int32_t> ids) const {
+KDLIB_FUNC void Tokenizer::check_ids(std::span<const std::int32_t> ids) const {
   for (std::size_t i = 0; i < ids.size(); ++i)
     require<InputError>(has_token(ids[i]), "[tokenizer] ", data_->source, ": id ", ids[i], " at position ", i,
                         " has no token; ids end at ", vocab_size() - 1);
 }
 
-inline std::int32_t Tokenizer::vocab_size() const { return data_->model.vocabulary.size(); }
-inline std::string_view Tokenizer::token_bytes(std::int32_t id) const { return data_->model.vocabulary.bytes(id); }
-inline bool Tokenizer::has_token(std::int32_t id) const { return data_->model.vocabulary.has(id); }
-inline bool Tokenizer::is_special(std::int32_t id) const {
+KDLIB_FUNC std::int32_t Tokenizer::vocab_size() const { return data_->model.vocabulary.size(); }
+KDLIB_FUNC std::string_view Tokenizer::token_bytes(std::int32_t id) const { return data_->model.vocabulary.bytes(id); }
+KDLIB_FUNC bool Tokenizer::has_token(std::int32_t id) const { return data_->model.vocabulary.has(id); }
+KDLIB_FUNC bool Tokenizer::is_special(std::int32_t id) const {
   return id >= 0 && static_cast<std::size_t>(id) < data_->special.size() &&
          data_->special[static_cast<std::size_t>(id)];
 }
 
-inline std::optional<std::int32_t> Tokenizer::token_to_id(std::string_view token) const {
+KDLIB_FUNC std::optional<std::int32_t> Tokenizer::token_to_id(std::string_view token) const {
   for (const AddedToken& added : data_->added)
     if (added.content == token) return added.id;
   const std::int32_t id = data_->model.vocabulary.find(token);
   return id == detail::Vocabulary::none ? std::nullopt : std::optional(id);
 }
 
-inline const std::vector<AddedToken>& Tokenizer::added_tokens() const { return data_->added; }
-inline std::optional<std::int32_t> Tokenizer::bos_id() const { return data_->bos; }
-inline std::optional<std::int32_t> Tokenizer::eos_id() const { return data_->eos; }
-inline std::optional<std::int32_t> Tokenizer::pad_id() const { return data_->pad; }
-inline const std::vector<std::int32_t>& Tokenizer::stop_ids() const { return data_->stop; }
-inline bool Tokenizer::wants_bos() const { return data_->wants_bos; }
-inline const std::string& Tokenizer::chat_template() const { return data_->chat_template; }
-inline const std::vector<std::pair<std::string, std::string>>& Tokenizer::named_chat_templates() const {
+KDLIB_FUNC const std::vector<AddedToken>& Tokenizer::added_tokens() const { return data_->added; }
+KDLIB_FUNC std::optional<std::int32_t> Tokenizer::bos_id() const { return data_->bos; }
+KDLIB_FUNC std::optional<std::int32_t> Tokenizer::eos_id() const { return data_->eos; }
+KDLIB_FUNC std::optional<std::int32_t> Tokenizer::pad_id() const { return data_->pad; }
+KDLIB_FUNC const std::vector<std::int32_t>& Tokenizer::stop_ids() const { return data_->stop; }
+KDLIB_FUNC bool Tokenizer::wants_bos() const { return data_->wants_bos; }
+KDLIB_FUNC const std::string& Tokenizer::chat_template() const { return data_->chat_template; }
+KDLIB_FUNC const std::vector<std::pair<std::string, std::string>>& Tokenizer::named_chat_templates() const {
   return data_->named_chat_templates;
 }
-inline PreTokenizer Tokenizer::pre_tokenizer() const { return data_->pre_tokenizer; }
-inline bool Tokenizer::normalizes_nfc() const { return data_->nfc; }
-inline bool Tokenizer::ignores_merges() const { return data_->model.ignore_merges; }
-inline std::vector<std::pair<std::int32_t, std::int32_t>> Tokenizer::merges() const {
+KDLIB_FUNC PreTokenizer Tokenizer::pre_tokenizer() const { return data_->pre_tokenizer; }
+KDLIB_FUNC bool Tokenizer::normalizes_nfc() const { return data_->nfc; }
+KDLIB_FUNC bool Tokenizer::ignores_merges() const { return data_->model.ignore_merges; }
+KDLIB_FUNC std::vector<std::pair<std::int32_t, std::int32_t>> Tokenizer::merges() const {
   return data_->model.merges.pairs();
 }
-inline std::optional<std::int32_t> Tokenizer::unknown_id() const {
+KDLIB_FUNC std::optional<std::int32_t> Tokenizer::unknown_id() const {
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
     const std::int32_t id = data_->model.byte_token[b];
@@ -278,17 +278,17 @@ inline std::optional<std::int32_t> Tokenizer::unknown_id() const {
   }
   return std::nullopt;
 }
-inline std::size_t Tokenizer::merge_count() const { return data_->model.merges.size(); }
-inline const std::string& Tokenizer::source() const { return data_->source; }
-inline std::uint64_t Tokenizer::content_hash() const { return data_->content_hash; }
+KDLIB_FUNC std::size_t Tokenizer::merge_count() const { return data_->model.merges.size(); }
+KDLIB_FUNC const std::string& Tokenizer::source() const { return data_->source; }
+KDLIB_FUNC std::uint64_t Tokenizer::content_hash() const { return data_->content_hash; }
 
-inline std::string StreamDecoder::push(std::int32_t id) {
+KDLIB_FUNC std::string StreamDecoder::push(std::int32_t id) {
   std::string out;
   if (!skip_special_ || !tokenizer_.is_special(id)) detail::stream_utf8(held_, tokenizer_.token_bytes(id), out);
   return out;
 }
 
-inline std::string StreamDecoder::flush() {
+KDLIB_FUNC std::string StreamDecoder::flush() {
   std::string out = held_.empty() ? "" : "\xEF\xBF\xBD";
   held_.clear();
   return out;

@@ -13,7 +13,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// Where marks stood in a text (bytes of the text without them); nothing if it is another text without them.
-inline std::optional<std::vector<std::size_t>> mark_places(std::string_view marked, std::string_view plain,
+KDLIB_FUNC std::optional<std::vector<std::size_t>> mark_places(std::string_view marked, std::string_view plain,
                                                            std::string_view mark) {
   std::vector<std::size_t> out;
   std::string text;
@@ -28,7 +28,7 @@ inline std::optional<std::vector<std::size_t>> mark_places(std::string_view mark
 
 /// Ids of a text in which the tokens at `places` (inside their names) are words. White space that a token swallows
 /// goes.
-inline std::vector<std::int32_t> encode_apart(const Tokenizer& tokenizer, std::string_view text,
+KDLIB_FUNC std::vector<std::int32_t> encode_apart(const Tokenizer& tokenizer, std::string_view text,
                                               std::span<const std::size_t> places, SpecialTokens content) {
   AddedTokenMatcher matcher;
   for (const AddedToken& token : tokenizer.added_tokens())
@@ -58,7 +58,7 @@ inline std::vector<std::int32_t> encode_apart(const Tokenizer& tokenizer, std::s
 
 /// Which part of `text` each id stands for: the ids' bytes are looked for one behind the other. White space that added
 /// tokens swallow, a space that the tokenizer adds in front and bytes without a token are stepped over.
-inline std::vector<TextSpan> token_spans(const Tokenizer& tokenizer, std::string_view text,
+KDLIB_FUNC std::vector<TextSpan> token_spans(const Tokenizer& tokenizer, std::string_view text,
                                          std::span<const std::int32_t> ids) {
   constexpr std::size_t reach = 64;  // bytes that may be stepped over
   std::vector<TextSpan> out;
@@ -84,9 +84,9 @@ inline std::vector<TextSpan> token_spans(const Tokenizer& tokenizer, std::string
 }
 
 /// Where byte `at` of a text lies in its NFC, which a tokenizer encodes instead.
-inline std::size_t place_in_nfc(std::string_view text, std::size_t at) { return nfc(text.substr(0, at)).size(); }
+KDLIB_FUNC std::size_t place_in_nfc(std::string_view text, std::size_t at) { return nfc(text.substr(0, at)).size(); }
 
-inline std::vector<std::uint8_t> mask_of_spans(const Tokenizer& tokenizer, std::string_view text,
+KDLIB_FUNC std::vector<std::uint8_t> mask_of_spans(const Tokenizer& tokenizer, std::string_view text,
                                                std::vector<TextSpan> learned, std::span<const std::int32_t> ids) {
   std::string composed;
   if (tokenizer.normalizes_nfc() && !is_surely_nfc(text)) {
@@ -102,7 +102,7 @@ inline std::vector<std::uint8_t> mask_of_spans(const Tokenizer& tokenizer, std::
   return out;
 }
 
-inline TurnEnds turn_ends(const Tokenizer& tokenizer) {
+KDLIB_FUNC TurnEnds turn_ends(const Tokenizer& tokenizer) {
   TurnEnds out;
   for (const std::int32_t id : tokenizer.stop_ids()) out.stop.emplace_back(tokenizer.token_bytes(id));
   for (const AddedToken& token : tokenizer.added_tokens())
@@ -115,7 +115,7 @@ struct JinjaIds {
   std::vector<std::int32_t> ids;
 };
 
-inline JinjaIds jinja_ids(const JinjaChat& chat, const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
+KDLIB_FUNC JinjaIds jinja_ids(const JinjaChat& chat, const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                           const RenderOptions& options, SpecialTokens content) {
   JinjaIds out{chat.render(messages, options), {}};
   const std::string& text = out.output.text;

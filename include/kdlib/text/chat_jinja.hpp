@@ -123,7 +123,9 @@ class JinjaChat {
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/chat_jinja_inl.hpp"
 #include "kdlib/text/chat_learned_inl.hpp"
+#endif
 
 #endif

@@ -11,14 +11,14 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline TokenGuard::TokenGuard(std::span<const AddedToken> tokens, bool plain, std::string mark)
+KDLIB_FUNC TokenGuard::TokenGuard(std::span<const AddedToken> tokens, bool plain, std::string mark)
     : mark_(std::move(mark)) {
   for (const AddedToken& token : tokens)
     if ((plain || token.special) && !token.content.empty()) matcher_.add(token.content, &token);
   matcher_.finish();
 }
 
-inline std::optional<std::string> TokenGuard::broken(std::string_view text) const {
+KDLIB_FUNC std::optional<std::string> TokenGuard::broken(std::string_view text) const {
   AddedTokenMatcher::Match match = matcher_.find(text, 0);
   if (match.token == nullptr) return std::nullopt;
   std::string out;
@@ -117,7 +117,7 @@ class ChatValues {
   std::vector<Json> texts_;  // the values' strings lie in them
 };
 
-inline const JinjaTemplate& JinjaChat::chosen(const RenderOptions& options) const {
+KDLIB_FUNC const JinjaTemplate& JinjaChat::chosen(const RenderOptions& options) const {
   if (!options.tools.empty())
     for (const auto& [name, named] : named_)
       if (name == "tool_use") return named;
@@ -128,14 +128,14 @@ inline const JinjaTemplate& JinjaChat::chosen(const RenderOptions& options) cons
   return *standard_;
 }
 
-inline bool JinjaChat::mentions(std::string_view word) const {
+KDLIB_FUNC bool JinjaChat::mentions(std::string_view word) const {
   const auto holds = [&](const JinjaTemplate& t) { return t.source().find(word) != std::string::npos; };
   for (const auto& [name, named] : named_)
     if (holds(named)) return true;
   return standard_ && holds(*standard_);
 }
 
-inline bool JinjaChat::takes_parts(const RenderOptions& options) const {
+KDLIB_FUNC bool JinjaChat::takes_parts(const RenderOptions& options) const {
   ChatMessage message{"user", {}};
   message.source = Json::parse(R"({"role": "user", "content": [{"type": "text", "text": "kdlib?"}]})", "a message");
   RenderOptions bare = options;
@@ -146,7 +146,7 @@ inline bool JinjaChat::takes_parts(const RenderOptions& options) const {
          text->find("\"type\"") == std::string::npos;
 }
 
-inline JinjaOutput JinjaChat::run(std::span<const ChatMessage> messages, const RenderOptions& options,
+KDLIB_FUNC JinjaOutput JinjaChat::run(std::span<const ChatMessage> messages, const RenderOptions& options,
                                   const TokenGuard* guard) const {
   const JinjaTemplate& jinja = chosen(options);
   std::vector<Json> tools;
@@ -171,7 +171,7 @@ inline JinjaOutput JinjaChat::run(std::span<const ChatMessage> messages, const R
   });
 }
 
-inline std::optional<std::string> JinjaChat::attempt(std::span<const ChatMessage> messages,
+KDLIB_FUNC std::optional<std::string> JinjaChat::attempt(std::span<const ChatMessage> messages,
                                                      const RenderOptions& options, const TokenGuard* guard) const {
   try {
     return render(messages, options, guard).text;
@@ -180,7 +180,7 @@ inline std::optional<std::string> JinjaChat::attempt(std::span<const ChatMessage
   }
 }
 
-inline JinjaOutput JinjaChat::render(std::span<const ChatMessage> messages, const RenderOptions& options,
+KDLIB_FUNC JinjaOutput JinjaChat::render(std::span<const ChatMessage> messages, const RenderOptions& options,
                                      const TokenGuard* guard) const {
   require<InputError>(!messages.empty(), "[chat template] a conversation needs at least one message");
   if (options.continue_final_message) return continued(messages, options, guard);
@@ -202,7 +202,7 @@ inline JinjaOutput JinjaChat::render(std::span<const ChatMessage> messages, cons
 }
 
 /// The default system turn is what a system message renders as, with other words: the same text before and behind them.
-inline std::size_t JinjaChat::default_system(std::span<const ChatMessage> messages, const RenderOptions& options,
+KDLIB_FUNC std::size_t JinjaChat::default_system(std::span<const ChatMessage> messages, const RenderOptions& options,
                                              const TokenGuard* guard, std::string_view text) const {
   const std::string mark = "\xEE\x80\x80";  // U+E000
   RenderOptions bare = options;
@@ -227,7 +227,7 @@ inline std::size_t JinjaChat::default_system(std::span<const ChatMessage> messag
 }
 
 /// transformers: a tag at the end of the last content says where the text is cut.
-inline JinjaOutput JinjaChat::continued(std::span<const ChatMessage> messages, const RenderOptions& options,
+KDLIB_FUNC JinjaOutput JinjaChat::continued(std::span<const ChatMessage> messages, const RenderOptions& options,
                                         const TokenGuard* guard) const {
   constexpr std::string_view tag = "CONTINUE_FINAL_MESSAGE_TAG ", bare = tag.substr(0, tag.size() - 1);
   std::vector<ChatMessage> tagged(messages.begin(), messages.end());

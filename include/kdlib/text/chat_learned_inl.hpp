@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// Characters of the private use area that none of the texts holds: a text of one character each.
-inline std::vector<std::string> unused_marks(std::span<const std::string_view> texts, std::size_t count) {
+KDLIB_FUNC std::vector<std::string> unused_marks(std::span<const std::string_view> texts, std::size_t count) {
   std::vector<std::string> out;
   for (char32_t c = 0xE000; c < 0xF900 && out.size() < count; ++c) {
     std::string mark;
@@ -63,7 +63,7 @@ class MarkReader {
   std::vector<ContentPlace> found_;
 };
 
-inline std::vector<ContentPlace> JinjaChat::contents(std::span<const ChatMessage> messages,
+KDLIB_FUNC std::vector<ContentPlace> JinjaChat::contents(std::span<const ChatMessage> messages,
                                                      const RenderOptions& options, std::string_view text,
                                                      std::string_view role) const {
   std::vector<std::string_view> texts{text};
@@ -91,10 +91,10 @@ inline std::vector<ContentPlace> JinjaChat::contents(std::span<const ChatMessage
   return out;
 }
 
-inline bool begins_with(std::string_view text, std::string_view front) { return text.substr(0, front.size()) == front; }
+KDLIB_FUNC bool begins_with(std::string_view text, std::string_view front) { return text.substr(0, front.size()) == front; }
 
 /// The end of an end token that stands at `at`, perhaps behind white space; `at` if there is none.
-inline std::size_t behind_end_token(std::string_view text, std::size_t at, std::span<const std::string> ends) {
+KDLIB_FUNC std::size_t behind_end_token(std::string_view text, std::size_t at, std::span<const std::string> ends) {
   const std::size_t token = text.size() - strip(text.substr(at), Sides::left).size();
   std::size_t longest = 0;
   for (const std::size_t place : {at, token})  // an end token may begin with white space itself
@@ -104,14 +104,14 @@ inline std::size_t behind_end_token(std::string_view text, std::size_t at, std::
 }
 
 /// Where the thought of a message begins if it stands in front of its content, else where the content does.
-inline std::size_t thought_begin(const ChatMessage& m, std::string_view text, std::size_t content) {
+KDLIB_FUNC std::size_t thought_begin(const ChatMessage& m, std::string_view text, std::size_t content) {
   const std::string_view thought = m.reasoning ? strip(*m.reasoning) : std::string_view();
   if (thought.empty() || content < thought.size()) return content;
   const std::size_t at = text.rfind(thought, content - thought.size());
   return at == text.npos ? content : at;
 }
 
-inline std::optional<std::size_t> JinjaChat::opening(std::span<const ChatMessage> messages, std::size_t i,
+KDLIB_FUNC std::optional<std::size_t> JinjaChat::opening(std::span<const ChatMessage> messages, std::size_t i,
                                                      const RenderOptions& options, std::string_view text,
                                                      std::size_t limit) const {
   if (i == 0) return std::nullopt;
@@ -134,7 +134,7 @@ inline std::optional<std::size_t> JinjaChat::opening(std::span<const ChatMessage
   return at;
 }
 
-inline std::optional<std::size_t> JinjaChat::next_end(std::span<const ChatMessage> messages, std::size_t i,
+KDLIB_FUNC std::optional<std::size_t> JinjaChat::next_end(std::span<const ChatMessage> messages, std::size_t i,
                                                       const RenderOptions& options, std::string_view text,
                                                       std::size_t begin, const TurnEnds& ends) const {
   std::size_t limit = text.size(), next = i + 1;
@@ -160,14 +160,14 @@ inline std::optional<std::size_t> JinjaChat::next_end(std::span<const ChatMessag
 }
 
 /// The end without an end token that stands there.
-inline std::size_t before_end_token(std::string_view text, TextSpan span, const TurnEnds& ends) {
+KDLIB_FUNC std::size_t before_end_token(std::string_view text, TextSpan span, const TurnEnds& ends) {
   for (const std::string& end : ends.stop)
     if (span.end - span.begin >= end.size() && text.substr(span.end - end.size(), end.size()) == end)
       return span.end - end.size();
   return span.end;
 }
 
-inline std::optional<TextSpan> JinjaChat::turn(std::span<const ChatMessage> messages, std::size_t i,
+KDLIB_FUNC std::optional<TextSpan> JinjaChat::turn(std::span<const ChatMessage> messages, std::size_t i,
                                                const RenderOptions& options, std::string_view text,
                                                const ContentPlace& content, const ChatMask& mask,
                                                const TurnEnds& ends) const {
@@ -202,7 +202,7 @@ inline std::optional<TextSpan> JinjaChat::turn(std::span<const ChatMessage> mess
   return out;
 }
 
-inline std::optional<std::string> JinjaChat::closing_token(const RenderOptions& options,
+KDLIB_FUNC std::optional<std::string> JinjaChat::closing_token(const RenderOptions& options,
                                                            std::span<const std::string> special) const {
   const std::string mark = "\xEE\x80\x80";  // U+E000
   RenderOptions closed = options;
@@ -217,7 +217,7 @@ inline std::optional<std::string> JinjaChat::closing_token(const RenderOptions& 
   return longest;
 }
 
-inline std::vector<TextSpan> JinjaChat::learned(std::span<const ChatMessage> messages, const RenderOptions& options,
+KDLIB_FUNC std::vector<TextSpan> JinjaChat::learned(std::span<const ChatMessage> messages, const RenderOptions& options,
                                                 const JinjaOutput& output, const ChatMask& mask,
                                                 const TurnEnds& ends) const {
   std::vector<TextSpan> out;

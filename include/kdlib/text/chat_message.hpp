@@ -87,6 +87,8 @@ std::string python_json(const Json& value);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/chat_message_inl.hpp"
+#endif
 
 #endif

@@ -13,7 +13,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline ToolCall tool_call_from_json(const Json& entry) {
+KDLIB_FUNC ToolCall tool_call_from_json(const Json& entry) {
   const Json call = entry.find_set("function").value_or(entry);
   ToolCall out;
   out.name = call.at("name").as_string();
@@ -23,7 +23,7 @@ inline ToolCall tool_call_from_json(const Json& entry) {
   return out;
 }
 
-inline void append_python_string(std::string_view text, std::string& out) {
+KDLIB_FUNC void append_python_string(std::string_view text, std::string& out) {
   out += '"';
   for (const char c : text) {
     switch (c) {
@@ -62,7 +62,7 @@ inline void append_python_string(std::string_view text, std::string& out) {
 }
 
 /// Python's repr of a float: the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
-inline void append_python_float(double value, std::string& out) {
+KDLIB_FUNC void append_python_float(double value, std::string& out) {
   char buffer[400];
   const double size = std::fabs(value);
   const bool exponent = value != 0 && (size < 1e-4 || size >= 1e16);
@@ -74,7 +74,7 @@ inline void append_python_float(double value, std::string& out) {
   if (!exponent && text.find('.') == std::string_view::npos) out += ".0";
 }
 
-inline void append_python_json(const Json& value, std::string& out) {
+KDLIB_FUNC void append_python_json(const Json& value, std::string& out) {
   switch (value.kind()) {
     case Json::Kind::null:
       out += "null";
@@ -110,14 +110,14 @@ inline void append_python_json(const Json& value, std::string& out) {
   }
 }
 
-inline std::vector<HarmonyFunction> harmony_functions_from_json(const Json& functions) {
+KDLIB_FUNC std::vector<HarmonyFunction> harmony_functions_from_json(const Json& functions) {
   if (!functions.is_array() || functions.size() == 0) functions.refuse("must be an array of at least one function");
   std::vector<HarmonyFunction> list;
   for (const Json& function : functions) list.push_back(harmony_function_from_json(function));
   return list;
 }
 
-inline std::vector<HarmonyTools> harmony_tools_from_json(const Json& tools) {
+KDLIB_FUNC std::vector<HarmonyTools> harmony_tools_from_json(const Json& tools) {
   if (!tools.is_array() || tools.size() == 0)
     tools.refuse("must be an array of at least one {name, description, functions}");
   std::vector<HarmonyTools> list;
@@ -131,7 +131,7 @@ inline std::vector<HarmonyTools> harmony_tools_from_json(const Json& tools) {
   return list;
 }
 
-inline std::vector<HarmonyFormat> harmony_formats_from_json(const Json& formats) {
+KDLIB_FUNC std::vector<HarmonyFormat> harmony_formats_from_json(const Json& formats) {
   if (!formats.is_array() || formats.size() == 0)
     formats.refuse("must be an array of at least one {name, description, schema}");
   std::vector<HarmonyFormat> list;
@@ -143,7 +143,7 @@ inline std::vector<HarmonyFormat> harmony_formats_from_json(const Json& formats)
   return list;
 }
 
-inline void read_harmony_keys(const Json& message, ChatMessage& out) {
+KDLIB_FUNC void read_harmony_keys(const Json& message, ChatMessage& out) {
   out.name = message.string_or("name", "");
   out.channel = message.string_or("channel", "");
   out.recipient = message.string_or("recipient", "");
@@ -172,7 +172,7 @@ inline void read_harmony_keys(const Json& message, ChatMessage& out) {
 }
 
 /// A content as one text: a string, or parts of type text.
-inline std::string content_text(const Json& content) {
+KDLIB_FUNC std::string content_text(const Json& content) {
   if (!content.is_array()) return std::string(content.as_string());
   std::string out;
   for (const Json& part : content) {
@@ -183,7 +183,7 @@ inline std::string content_text(const Json& content) {
   return out;
 }
 
-inline bool is_role(std::string_view role) {
+KDLIB_FUNC bool is_role(std::string_view role) {
   for (const char c : role)
     if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
       return false;
@@ -192,20 +192,20 @@ inline bool is_role(std::string_view role) {
 
 }  // namespace detail
 
-inline HarmonyFunction harmony_function_from_json(const Json& tool) {
+KDLIB_FUNC HarmonyFunction harmony_function_from_json(const Json& tool) {
   const Json function = tool.find_set("function").value_or(tool);
   const Json parameters = function.find_set("parameters").value_or(Json());
   if (!parameters.is_null() && !parameters.is_object()) parameters.refuse("must be an object: a JSON schema");
   return {std::string(function.at("name").as_string()), function.string_or("description", ""), parameters};
 }
 
-inline std::string python_json(const Json& value) {
+KDLIB_FUNC std::string python_json(const Json& value) {
   std::string out;
   detail::append_python_json(value, out);
   return out;
 }
 
-inline ChatMessage chat_message_from_json(const Json& message) {
+KDLIB_FUNC ChatMessage chat_message_from_json(const Json& message) {
   if (!message.is_object()) message.refuse("must be an object with role and content");
   ChatMessage out;
   out.source = message;
@@ -230,7 +230,7 @@ inline ChatMessage chat_message_from_json(const Json& message) {
   return out;
 }
 
-inline std::vector<ChatMessage> chat_messages_from_json(const Json& messages) {
+KDLIB_FUNC std::vector<ChatMessage> chat_messages_from_json(const Json& messages) {
   if (!messages.is_array() || messages.size() == 0) messages.refuse("must be an array of at least one message");
   std::vector<ChatMessage> out;
   for (const Json& message : messages) out.push_back(chat_message_from_json(message));

@@ -104,6 +104,8 @@ std::vector<std::uint8_t> chatml_loss_mask(const Tokenizer& tokenizer, std::span
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/chat_template_inl.hpp"
+#endif
 
 #endif

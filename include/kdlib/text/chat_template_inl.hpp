@@ -20,13 +20,13 @@ inline constexpr std::string_view smollm2_system =
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
 inline constexpr std::string_view qwen2_5_system =
     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
-inline std::vector<ChatPart> write_chat(ChatTemplate::Flavour flavour, std::string_view default_system,
+KDLIB_FUNC std::vector<ChatPart> write_chat(ChatTemplate::Flavour flavour, std::string_view default_system,
                                         std::span<const ChatMessage> messages, const RenderOptions& options) {
   if (flavour == ChatTemplate::Flavour::harmony) return HarmonyWriter(options).write(messages);
   return ChatWriter(flavour, default_system, options).write(messages);
 }
 
-inline std::vector<ChatPart> write_chat_prompt(ChatTemplate::Flavour flavour, std::string_view default_system,
+KDLIB_FUNC std::vector<ChatPart> write_chat_prompt(ChatTemplate::Flavour flavour, std::string_view default_system,
                                                const RenderOptions& options) {
   if (flavour == ChatTemplate::Flavour::harmony) return HarmonyWriter(options).write_prompt();
   return ChatWriter(flavour, default_system, options).write_prompt();
@@ -34,15 +34,15 @@ inline std::vector<ChatPart> write_chat_prompt(ChatTemplate::Flavour flavour, st
 
 }  // namespace detail
 
-inline ChatTemplate ChatTemplate::chatml(std::string default_system) {
+KDLIB_FUNC ChatTemplate ChatTemplate::chatml(std::string default_system) {
   return {Flavour::chatml, std::move(default_system)};
 }
-inline ChatTemplate ChatTemplate::smollm2() { return chatml(std::string(detail::smollm2_system)); }
-inline ChatTemplate ChatTemplate::qwen2_5() { return {Flavour::qwen2_5, std::string(detail::qwen2_5_system)}; }
-inline ChatTemplate ChatTemplate::qwen3() { return {Flavour::qwen3, {}}; }
-inline ChatTemplate ChatTemplate::harmony() { return {Flavour::harmony, {}}; }
+KDLIB_FUNC ChatTemplate ChatTemplate::smollm2() { return chatml(std::string(detail::smollm2_system)); }
+KDLIB_FUNC ChatTemplate ChatTemplate::qwen2_5() { return {Flavour::qwen2_5, std::string(detail::qwen2_5_system)}; }
+KDLIB_FUNC ChatTemplate ChatTemplate::qwen3() { return {Flavour::qwen3, {}}; }
+KDLIB_FUNC ChatTemplate ChatTemplate::harmony() { return {Flavour::harmony, {}}; }
 
-inline ChatTemplate ChatTemplate::jinja(JinjaTemplate standard, std::vector<std::pair<std::string, std::string>> tokens,
+KDLIB_FUNC ChatTemplate ChatTemplate::jinja(JinjaTemplate standard, std::vector<std::pair<std::string, std::string>> tokens,
                                         std::vector<std::pair<std::string, JinjaTemplate>> named) {
   ChatTemplate out(Flavour::jinja, {});
   out.jinja_ = std::make_shared<detail::JinjaChat>(std::move(standard), std::move(named), std::move(tokens));
@@ -52,7 +52,7 @@ inline ChatTemplate ChatTemplate::jinja(JinjaTemplate standard, std::vector<std:
 namespace detail {
 
 /// The variables of templates that name tokens.
-inline std::vector<std::pair<std::string, std::string>> token_variables(const Tokenizer& tokenizer) {
+KDLIB_FUNC std::vector<std::pair<std::string, std::string>> token_variables(const Tokenizer& tokenizer) {
   std::vector<std::pair<std::string, std::string>> out;
   const auto add = [&](const char* name, std::optional<std::int32_t> id) {
     if (id) out.emplace_back(name, tokenizer.token_bytes(*id));
@@ -64,13 +64,13 @@ inline std::vector<std::pair<std::string, std::string>> token_variables(const To
   return out;
 }
 
-inline std::string template_source(const Tokenizer& tokenizer, std::string_view name) {
+KDLIB_FUNC std::string template_source(const Tokenizer& tokenizer, std::string_view name) {
   return concat(tokenizer.source(), " (chat template", name.empty() ? "" : " ", name, ")");
 }
 
 }  // namespace detail
 
-inline ChatTemplate ChatTemplate::of(const Tokenizer& tokenizer) {
+KDLIB_FUNC ChatTemplate ChatTemplate::of(const Tokenizer& tokenizer) {
   std::optional<JinjaTemplate> standard;
   std::vector<std::pair<std::string, JinjaTemplate>> named;
   if (!tokenizer.chat_template().empty())
@@ -87,11 +87,11 @@ inline ChatTemplate ChatTemplate::of(const Tokenizer& tokenizer) {
   return out;
 }
 
-inline ChatTemplate ChatTemplate::from_name(std::string_view name, const Tokenizer& tokenizer) {
+KDLIB_FUNC ChatTemplate ChatTemplate::from_name(std::string_view name, const Tokenizer& tokenizer) {
   return chat_template_from(name, tokenizer);
 }
 
-inline ChatTemplate chat_template_from(std::string_view name, const Tokenizer& tokenizer) {
+KDLIB_FUNC ChatTemplate chat_template_from(std::string_view name, const Tokenizer& tokenizer) {
   if (name.empty()) return ChatTemplate::of(tokenizer);
   if (name == "chatml") return ChatTemplate::chatml();
   if (name == "smollm2") return ChatTemplate::smollm2();
@@ -116,12 +116,12 @@ inline ChatTemplate chat_template_from(std::string_view name, const Tokenizer& t
   return ChatTemplate::jinja(JinjaTemplate(read_file(file), file), detail::token_variables(tokenizer));
 }
 
-inline bool ChatTemplate::reads(std::string_view name) const {
+KDLIB_FUNC bool ChatTemplate::reads(std::string_view name) const {
   if (flavour_ == Flavour::jinja) return jinja_->mentions(name);
   return flavour_ != Flavour::chatml;
 }
 
-inline std::string ChatTemplate::render(std::span<const ChatMessage> messages, const RenderOptions& options) const {
+KDLIB_FUNC std::string ChatTemplate::render(std::span<const ChatMessage> messages, const RenderOptions& options) const {
   if (jinja_) return jinja_->render(messages, options).text;
   std::string text;
   for (const detail::ChatPart& part : detail::write_chat(flavour_, default_system_, messages, options))
@@ -132,7 +132,7 @@ inline std::string ChatTemplate::render(std::span<const ChatMessage> messages, c
 namespace detail {
 
 /// Ids of what a built-in flavour writes.
-inline void encode_parts(const Tokenizer& tokenizer, const std::vector<ChatPart>& parts, SpecialTokens content,
+KDLIB_FUNC void encode_parts(const Tokenizer& tokenizer, const std::vector<ChatPart>& parts, SpecialTokens content,
                          std::vector<std::int32_t>& ids) {
   std::string text;
   const auto flush = [&] {
@@ -153,13 +153,13 @@ inline void encode_parts(const Tokenizer& tokenizer, const std::vector<ChatPart>
 
 }  // namespace detail
 
-inline std::vector<std::int32_t> ChatTemplate::ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
+KDLIB_FUNC std::vector<std::int32_t> ChatTemplate::ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                                                    const RenderOptions& options, SpecialTokens content) const {
   if (jinja_) return detail::jinja_ids(*jinja_, tokenizer, messages, options, content).ids;
   return render_ids(tokenizer, messages, options, {}, content).ids;
 }
 
-inline ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
+KDLIB_FUNC ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                                         const RenderOptions& options, ChatMask mask, SpecialTokens content) const {
   ChatIds out;
   if (jinja_) {
@@ -181,7 +181,7 @@ inline ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::span<co
   return out;
 }
 
-inline std::vector<std::uint8_t> chatml_loss_mask(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+KDLIB_FUNC std::vector<std::uint8_t> chatml_loss_mask(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
                                                   ChatMask mask) {
   const auto start = tokenizer.token_to_id("<|im_start|>"), end = tokenizer.token_to_id("<|im_end|>");
   require<InputError>(start && end, "[chat template] ", tokenizer.source(),

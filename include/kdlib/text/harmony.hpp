@@ -112,6 +112,8 @@ HarmonyMasks harmony_masks(const Tokenizer& tokenizer, std::span<const std::int3
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/harmony_inl.hpp"
+#endif
 
 #endif

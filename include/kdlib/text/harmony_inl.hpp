@@ -15,7 +15,7 @@ inline constexpr std::string_view harmony_names[] = {"<|start|>", "<|message|>",
                                                      "<|end|>",   "<|call|>",    "<|return|>"};
 
 /// "<|start|>, <|call|>"; empty when the tokenizer has all of them.
-inline std::string missing_harmony_tokens(const Tokenizer& tokenizer) {
+KDLIB_FUNC std::string missing_harmony_tokens(const Tokenizer& tokenizer) {
   std::string out;
   for (const std::string_view name : harmony_names)
     if (!tokenizer.token_to_id(name)) out += concat(out.empty() ? "" : ", ", name);
@@ -130,7 +130,7 @@ class HarmonyRules {
 };
 
 /// Sorts the problems and gives each its byte offset.
-inline void place_problems(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+KDLIB_FUNC void place_problems(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
                            std::vector<HarmonyProblem>& problems) {
   std::stable_sort(problems.begin(), problems.end(),
                    [](const HarmonyProblem& a, const HarmonyProblem& b) { return a.position < b.position; });
@@ -143,7 +143,7 @@ inline void place_problems(const Tokenizer& tokenizer, std::span<const std::int3
 
 }  // namespace detail
 
-inline HarmonyTokens HarmonyTokens::of(const Tokenizer& tokenizer) {
+KDLIB_FUNC HarmonyTokens HarmonyTokens::of(const Tokenizer& tokenizer) {
   const std::string missing = detail::missing_harmony_tokens(tokenizer);
   require<InputError>(missing.empty(), "[harmony] ", tokenizer.source(), ": the tokenizer has no ", missing,
                       "; Harmony needs the tokens of gpt-oss");
@@ -152,22 +152,22 @@ inline HarmonyTokens HarmonyTokens::of(const Tokenizer& tokenizer) {
           id("<|call|>"),  id("<|return|>"),  id("<|endoftext|>"), id("<|startoftext|>")};
 }
 
-inline std::string_view harmony_code_name(HarmonyCode code) {
+KDLIB_FUNC std::string_view harmony_code_name(HarmonyCode code) {
   constexpr std::string_view names[] = {"",       "E_START", "E_HEADER", "E_ROLE", "E_CHANNEL", "E_RECIPIENT",
                                         "E_TERM", "E_ORDER", "E_TRUNC",  "E_EOD",  "E_CONTENT"};
   return names[static_cast<std::size_t>(code)];
 }
 
-inline std::string HarmonyProblem::text() const {
+KDLIB_FUNC std::string HarmonyProblem::text() const {
   return concat(harmony_code_name(code), " at token ", position, " (byte ", byte, "): expected ", expected, "; found ",
                 found);
 }
 
-inline std::optional<std::size_t> HarmonyReport::error_position() const {
+KDLIB_FUNC std::optional<std::size_t> HarmonyReport::error_position() const {
   return problems.empty() ? std::nullopt : std::optional(problems.front().position);
 }
 
-inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+KDLIB_FUNC HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
                                    const HarmonyCheckOptions& options) {
   detail::HarmonyReader reader(tokenizer, ids, options);
   reader.read();
@@ -195,20 +195,20 @@ inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<const s
   return report;
 }
 
-inline HarmonyReport check_harmony(const Tokenizer& tokenizer, std::string_view text,
+KDLIB_FUNC HarmonyReport check_harmony(const Tokenizer& tokenizer, std::string_view text,
                                    const HarmonyCheckOptions& options) {
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
   return check_harmony(tokenizer, std::span<const std::int32_t>(ids), options);
 }
 
-inline std::vector<HarmonyMessage> parse_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
+KDLIB_FUNC std::vector<HarmonyMessage> parse_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
                                                  std::string_view source, const HarmonyCheckOptions& options) {
   HarmonyReport report = check_harmony(tokenizer, ids, options);
   if (!report.ok) fail<FormatError>("[harmony] ", source, ": ", report.problems.front().text());
   return std::move(report.messages);
 }
 
-inline ChatMessage chat_message_of(const HarmonyMessage& message) {
+KDLIB_FUNC ChatMessage chat_message_of(const HarmonyMessage& message) {
   ChatMessage out{message.role, message.content};
   out.name = message.name;
   out.channel = message.channel;
@@ -217,7 +217,7 @@ inline ChatMessage chat_message_of(const HarmonyMessage& message) {
   return out;
 }
 
-inline HarmonyMasks harmony_masks(const Tokenizer& tokenizer, std::span<const std::int32_t> ids, ChatMask mask) {
+KDLIB_FUNC HarmonyMasks harmony_masks(const Tokenizer& tokenizer, std::span<const std::int32_t> ids, ChatMask mask) {
   HarmonyCheckOptions options;
   options.lenient = true;
   detail::HarmonyReader reader(tokenizer, ids, options);

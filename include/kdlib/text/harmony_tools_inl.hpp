@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// A number as Rust's serde_json writes it: shortest digits, an exponent below 1e-5 and from 1e16 on.
-inline void append_short_float(double value, std::string& out) {
+KDLIB_FUNC void append_short_float(double value, std::string& out) {
   char buffer[400];
   const double size = std::fabs(value);
   const bool exponent = value != 0 && (size < 1e-5 || size >= 1e16);
@@ -32,7 +32,7 @@ inline void append_short_float(double value, std::string& out) {
   out += text;
 }
 
-inline void append_compact_json(const Json& value, std::string& out) {
+KDLIB_FUNC void append_compact_json(const Json& value, std::string& out) {
   if (value.kind() == Json::Kind::real) return append_short_float(value.as_double(), out);
   if (!value.is_object() && !value.is_array()) return append_python_json(value, out);
   out += value.is_object() ? '{' : '[';
@@ -199,7 +199,7 @@ class TypeScriptWriter {
 };
 
 /// Each line of a text behind "// ".
-inline std::string commented(std::string_view text) {
+KDLIB_FUNC std::string commented(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
@@ -210,7 +210,7 @@ inline std::string commented(std::string_view text) {
 }
 
 /// "namespace NAME { ... } // namespace NAME".
-inline std::string write_namespace(std::string_view name, const std::vector<HarmonyFunction>& functions) {
+KDLIB_FUNC std::string write_namespace(std::string_view name, const std::vector<HarmonyFunction>& functions) {
   std::string out = concat("namespace ", name, " {\n\n");
   for (const HarmonyFunction& function : functions) {
     out += concat(commented(function.description), "type ", function.name, " = (");
@@ -225,12 +225,12 @@ inline std::string write_namespace(std::string_view name, const std::vector<Harm
 }
 
 /// The tools section of a developer message.
-inline std::string write_functions(const std::vector<HarmonyFunction>& functions) {
+KDLIB_FUNC std::string write_functions(const std::vector<HarmonyFunction>& functions) {
   return "# Tools\n\n## functions\n\n" + write_namespace("functions", functions);
 }
 
 /// The tools section of a system message.
-inline std::string write_tools(std::vector<HarmonyTools> tools) {
+KDLIB_FUNC std::string write_tools(std::vector<HarmonyTools> tools) {
   std::stable_sort(tools.begin(), tools.end(),
                    [](const HarmonyTools& a, const HarmonyTools& b) { return a.name < b.name; });
   std::string out = "# Tools";
@@ -244,7 +244,7 @@ inline std::string write_tools(std::vector<HarmonyTools> tools) {
 }
 
 /// The section of a developer message that shows the forms of answers.
-inline std::string write_formats(const std::vector<HarmonyFormat>& formats) {
+KDLIB_FUNC std::string write_formats(const std::vector<HarmonyFormat>& formats) {
   std::string out = "# Response Formats";
   for (const HarmonyFormat& f : formats) {
     out += concat("\n\n## ", f.name, "\n\n", commented(f.description));

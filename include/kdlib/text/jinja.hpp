@@ -48,6 +48,8 @@ class JinjaTemplate {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/jinja_inl.hpp"
+#endif
 
 #endif

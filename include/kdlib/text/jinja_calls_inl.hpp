@@ -10,7 +10,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline JinjaValue JinjaRun::call_node(const JinjaNode& node, const JinjaValue* caller) {
+KDLIB_FUNC JinjaValue JinjaRun::call_node(const JinjaNode& node, const JinjaValue* caller) {
   const Depth depth(*this);
   const JinjaNode& callee = *node.kids[0];
   if (callee.kind == Kind::attribute) {  // object.name(...)
@@ -38,7 +38,7 @@ inline JinjaValue JinjaRun::call_node(const JinjaNode& node, const JinjaValue* c
   return call(function, given);
 }
 
-inline JinjaValue JinjaRun::call(const JinjaValue& callee, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue JinjaRun::call(const JinjaValue& callee, const JinjaArguments& arguments) {
   switch (callee.kind) {
     case JinjaValue::Kind::macro:
       return call_macro(*callee.macro, arguments);
@@ -53,7 +53,7 @@ inline JinjaValue JinjaRun::call(const JinjaValue& callee, const JinjaArguments&
   }
 }
 
-inline JinjaValue JinjaRun::call_macro(const JinjaMacro& macro, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue JinjaRun::call_macro(const JinjaMacro& macro, const JinjaArguments& arguments) {
   const Depth depth(*this);
   const Scope scope(*this);
   const std::size_t base = std::exchange(base_, locals_.size());
@@ -76,7 +76,7 @@ inline JinjaValue JinjaRun::call_macro(const JinjaMacro& macro, const JinjaArgum
   return text(words);
 }
 
-inline void JinjaRun::bind_parameters(const JinjaNode& node, const JinjaArguments& arguments) {
+KDLIB_FUNC void JinjaRun::bind_parameters(const JinjaNode& node, const JinjaArguments& arguments) {
   const std::size_t count = node.parameters.size(), plain = count - (node.kids.size() - 1);
   const std::string_view name = program_.names[static_cast<std::size_t>(node.name)];
   std::vector<const JinjaValue*> given(count, nullptr);
@@ -106,7 +106,7 @@ inline void JinjaRun::bind_parameters(const JinjaNode& node, const JinjaArgument
   if (node.kwargs) bind(program_.find_name("kwargs"), heap_.dict(rest));
 }
 
-inline JinjaValue loop_attribute(JinjaRun& run, const JinjaLoop& loop, std::string_view name) {
+KDLIB_FUNC JinjaValue loop_attribute(JinjaRun& run, const JinjaLoop& loop, std::string_view name) {
   const auto number = [](std::size_t n) { return JinjaValue::of(static_cast<std::int64_t>(n)); };
   if (name == "index") return number(loop.index + 1);
   if (name == "index0") return number(loop.index);
@@ -125,7 +125,7 @@ inline JinjaValue loop_attribute(JinjaRun& run, const JinjaLoop& loop, std::stri
   return run.heap().undefined(concat("'loop' has no attribute '", name, "'"));
 }
 
-inline void set_member(JinjaHeap& heap, JinjaSpace& space, const JinjaValue& name, const JinjaValue& value) {
+KDLIB_FUNC void set_member(JinjaHeap& heap, JinjaSpace& space, const JinjaValue& name, const JinjaValue& value) {
   if (name.view().substr(0, 1) == "_")
     jinja_fail(JinjaError::Kind::type, "the namespace attribute ", name.view(), " begins with an underscore");
   for (JinjaMember& m : space.members)
@@ -137,14 +137,14 @@ inline void set_member(JinjaHeap& heap, JinjaSpace& space, const JinjaValue& nam
   space.members.push_back({name, value});
 }
 
-inline void append_two(int n, std::string& out, int width = 2, char fill = '0') {
+KDLIB_FUNC void append_two(int n, std::string& out, int width = 2, char fill = '0') {
   const std::string digits = std::to_string(n);
   for (int i = static_cast<int>(digits.size()); i < width; ++i) out += fill;
   out += digits;
 }
 
 /// strftime in the C locale.
-inline std::string time_text(const JinjaClock& t, std::string_view form) {
+KDLIB_FUNC std::string time_text(const JinjaClock& t, std::string_view form) {
   constexpr std::string_view months[] = {"January", "February", "March",     "April",   "May",      "June",
                                          "July",    "August",   "September", "October", "November", "December"};
   constexpr std::string_view days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
@@ -222,7 +222,7 @@ inline std::string time_text(const JinjaClock& t, std::string_view form) {
   return out;
 }
 
-inline JinjaValue range_function(JinjaRun& run, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue range_function(JinjaRun& run, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"start", "stop", "step"}, 1);
   std::int64_t start = 0, stop = run.integer_of(*given[0], "range"), step = 1;
   if (given[1] != nullptr) start = std::exchange(stop, run.integer_of(*given[1], "range"));
@@ -237,7 +237,7 @@ inline JinjaValue range_function(JinjaRun& run, const JinjaArguments& arguments)
   return run.heap().list(items);
 }
 
-inline JinjaValue members_function(JinjaRun& run, bool space, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue members_function(JinjaRun& run, bool space, const JinjaArguments& arguments) {
   if (arguments.positional.size() > 1)
     jinja_fail(JinjaError::Kind::type, arguments.what, " takes one argument without a name");
   std::vector<JinjaMember> members;
@@ -259,12 +259,12 @@ inline JinjaValue members_function(JinjaRun& run, bool space, const JinjaArgumen
   return out;
 }
 
-inline bool is_function(std::string_view name) {
+KDLIB_FUNC bool is_function(std::string_view name) {
   return name == "range" || name == "dict" || name == "namespace" || name == "raise_exception" ||
          name == "strftime_now";
 }
 
-inline JinjaValue call_function(JinjaRun& run, std::string_view name, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue call_function(JinjaRun& run, std::string_view name, const JinjaArguments& arguments) {
   if (name == "range") return range_function(run, arguments);
   if (name == "dict" || name == "namespace") return members_function(run, name == "namespace", arguments);
   const bool raises = name == "raise_exception";
@@ -276,7 +276,7 @@ inline JinjaValue call_function(JinjaRun& run, std::string_view name, const Jinj
 
 }  // namespace detail
 
-inline JinjaClock JinjaClock::local_now() {
+KDLIB_FUNC JinjaClock JinjaClock::local_now() {
   const std::time_t seconds = std::time(nullptr);
   std::tm parts{};
   localtime_r(&seconds, &parts);

@@ -8,7 +8,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline JinjaValue JinjaRun::value(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::value(const JinjaNode& node) {
   if (node.kind == Kind::constant) return node.value;
   if (node.kind == Kind::name) return name(node);
   const Depth depth(*this);
@@ -61,14 +61,14 @@ inline JinjaValue JinjaRun::value(const JinjaNode& node) {
   }
 }
 
-inline JinjaValue JinjaRun::name(const JinjaNode& node) const {
+KDLIB_FUNC JinjaValue JinjaRun::name(const JinjaNode& node) const {
   for (std::size_t i = locals_.size(); i-- > base_;)
     if (locals_[i].name == node.name) return locals_[i].value;
   const JinjaValue& found = top_[static_cast<std::size_t>(node.name)];
   return found.is(JinjaValue::Kind::undefined) && found.text == nullptr ? node.value : found;
 }
 
-inline JinjaValue JinjaRun::collection(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::collection(const JinjaNode& node) {
   std::vector<JinjaValue> values;
   values.reserve(node.kids.size());
   for (const JinjaNode* kid : node.kids) values.push_back(value(*kid));
@@ -79,7 +79,7 @@ inline JinjaValue JinjaRun::collection(const JinjaNode& node) {
   return heap_.dict(members);
 }
 
-inline JinjaValue JinjaRun::unary(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::unary(const JinjaNode& node) {
   const JinjaValue v = value(*node.kids[0]);
   place_ = node.place;
   if (node.op == JinjaOp::logical_not) return JinjaValue::of(!truth(v));
@@ -90,7 +90,7 @@ inline JinjaValue JinjaRun::unary(const JinjaNode& node) {
   return arithmetic(node.op == JinjaOp::negate ? JinjaOp::subtract : JinjaOp::add, JinjaValue::of(std::int64_t{0}), v);
 }
 
-inline JinjaValue JinjaRun::binary(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::binary(const JinjaNode& node) {
   const JinjaValue left = value(*node.kids[0]);
   if (node.op == JinjaOp::logical_and) return truth(left) ? value(*node.kids[1]) : left;
   if (node.op == JinjaOp::logical_or) return truth(left) ? left : value(*node.kids[1]);
@@ -99,7 +99,7 @@ inline JinjaValue JinjaRun::binary(const JinjaNode& node) {
   return node.op == JinjaOp::add ? add(left, right) : arithmetic(node.op, left, right);
 }
 
-inline JinjaValue JinjaRun::compare(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::compare(const JinjaNode& node) {
   JinjaValue left = value(*node.kids[0]);
   for (std::size_t i = 1; i < node.kids.size(); ++i) {
     const JinjaValue right = value(*node.kids[i]->kids[0]);
@@ -110,7 +110,7 @@ inline JinjaValue JinjaRun::compare(const JinjaNode& node) {
   return JinjaValue::of(true);
 }
 
-inline bool JinjaRun::compare(JinjaOp op, const JinjaValue& a, const JinjaValue& b) {
+KDLIB_FUNC bool JinjaRun::compare(JinjaOp op, const JinjaValue& a, const JinjaValue& b) {
   switch (op) {
     case JinjaOp::equal:
       return equal(heap_, a, b);
@@ -131,13 +131,13 @@ inline bool JinjaRun::compare(JinjaOp op, const JinjaValue& a, const JinjaValue&
   }
 }
 
-inline JinjaValue JinjaRun::concatenate(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::concatenate(const JinjaNode& node) {
   std::string words;
   for (const JinjaNode* kid : node.kids) append_str(heap_, value(*kid), words);
   return text(words);
 }
 
-inline JinjaArguments JinjaRun::arguments(const JinjaNode& node, const JinjaValue* caller) {
+KDLIB_FUNC JinjaArguments JinjaRun::arguments(const JinjaNode& node, const JinjaValue* caller) {
   JinjaArguments out{node.value.is_string() ? node.value.view() : "the call", {}, {}};
   const std::size_t first = 1;
   if (node.kids.size() == first && node.keywords.empty() && node.spread == nullptr && node.spread_keywords == nullptr &&
@@ -166,7 +166,7 @@ inline JinjaArguments JinjaRun::arguments(const JinjaNode& node, const JinjaValu
   return out;
 }
 
-inline JinjaValue JinjaRun::filter_node(const JinjaNode& node, const JinjaValue* subject) {
+KDLIB_FUNC JinjaValue JinjaRun::filter_node(const JinjaNode& node, const JinjaValue* subject) {
   const Depth depth(*this);
   const JinjaValue v = node.kids[0] == nullptr                                    ? *subject
                        : subject != nullptr && node.kids[0]->kind == Kind::filter ? filter_node(*node.kids[0], subject)

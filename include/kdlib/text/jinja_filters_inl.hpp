@@ -11,7 +11,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline JinjaValue JinjaRun::filter(std::string_view name, const JinjaValue& subject,
+KDLIB_FUNC JinjaValue JinjaRun::filter(std::string_view name, const JinjaValue& subject,
                                    std::span<const JinjaValue> arguments, std::span<const JinjaNamed> named) {
   const JinjaFilter body = find_filter(name);
   if (body == nullptr) jinja_fail(JinjaError::Kind::unknown, "there is no filter named ", name);
@@ -19,7 +19,7 @@ inline JinjaValue JinjaRun::filter(std::string_view name, const JinjaValue& subj
 }
 
 /// The value at a path such as "function.name" or 0 inside an element; `otherwise` for a part that is not there.
-inline JinjaValue at_path(JinjaRun& run, const JinjaValue& element, const JinjaValue& path,
+KDLIB_FUNC JinjaValue at_path(JinjaRun& run, const JinjaValue& element, const JinjaValue& path,
                           const JinjaValue* otherwise = nullptr) {
   const auto found = [&](const JinjaValue& v) {
     return otherwise != nullptr && v.is(JinjaValue::Kind::undefined) ? *otherwise : v;
@@ -36,14 +36,14 @@ inline JinjaValue at_path(JinjaRun& run, const JinjaValue& element, const JinjaV
 }
 
 /// Strings in lower case: how sort, unique, min and max compare unless told otherwise.
-inline JinjaValue without_case(JinjaRun& run, const JinjaValue& v, bool exact) {
+KDLIB_FUNC JinjaValue without_case(JinjaRun& run, const JinjaValue& v, bool exact) {
   if (exact || !v.is_string()) return v;
   run.heap().step(v.size);
   return run.text(to_lower(v.view()));
 }
 
 /// Elements with what they are compared by.
-inline std::vector<JinjaMember> keyed(JinjaRun& run, const JinjaValue& v, const JinjaValue* path, bool exact) {
+KDLIB_FUNC std::vector<JinjaMember> keyed(JinjaRun& run, const JinjaValue& v, const JinjaValue* path, bool exact) {
   std::vector<JinjaMember> out;
   const bool whole = path == nullptr || path->is(JinjaValue::Kind::none);
   for (const JinjaValue& element : run.elements(v))
@@ -51,22 +51,22 @@ inline std::vector<JinjaMember> keyed(JinjaRun& run, const JinjaValue& v, const 
   return out;
 }
 
-inline bool flag(const JinjaValue* v) { return v != nullptr && truth(*v); }
+KDLIB_FUNC bool flag(const JinjaValue* v) { return v != nullptr && truth(*v); }
 
-inline void sort_keyed(JinjaRun& run, std::vector<JinjaMember>& members, bool reverse) {
+KDLIB_FUNC void sort_keyed(JinjaRun& run, std::vector<JinjaMember>& members, bool reverse) {
   const auto order = [&](const JinjaMember& a, const JinjaMember& b) { return less(run.heap(), a.key, b.key); };
   if (reverse) std::reverse(members.begin(), members.end());  // equal elements keep their order
   std::stable_sort(members.begin(), members.end(), order);
   if (reverse) std::reverse(members.begin(), members.end());
 }
 
-inline JinjaValue values_of(JinjaRun& run, const std::vector<JinjaMember>& members) {
+KDLIB_FUNC JinjaValue values_of(JinjaRun& run, const std::vector<JinjaMember>& members) {
   std::vector<JinjaValue> items;
   for (const JinjaMember& m : members) items.push_back(m.value);
   return run.heap().list(items);
 }
 
-inline JinjaValue sort_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue sort_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"reverse", "case_sensitive", "attribute"});
   if (given[2] != nullptr && given[2]->is_string() && given[2]->view().find(',') != std::string_view::npos)
     jinja_fail(JinjaError::Kind::unknown, "sort by several attributes is not known here");
@@ -75,7 +75,7 @@ inline JinjaValue sort_filter(JinjaRun& run, const JinjaValue& v, const JinjaArg
   return values_of(run, members);
 }
 
-inline JinjaValue unique_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue unique_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<2>({"case_sensitive", "attribute"});
   std::vector<JinjaMember> kept;
   for (const JinjaMember& m : keyed(run, v, given[1], flag(given[0])))
@@ -97,14 +97,14 @@ JinjaValue extreme_filter(JinjaRun& run, const JinjaValue& v, const JinjaArgumen
   return members[best].value;
 }
 
-inline JinjaValue sum_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue sum_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<2>({"attribute", "start"});
   JinjaValue out = given[1] != nullptr ? *given[1] : JinjaValue::of(std::int64_t{0});
   for (const JinjaMember& m : keyed(run, v, given[0], true)) out = run.add(out, m.key);
   return out;
 }
 
-inline JinjaValue dictsort_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue dictsort_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"case_sensitive", "by", "reverse"});
   if (v.is(JinjaValue::Kind::undefined)) jinja_fail(JinjaError::Kind::undefined, v.view());
   if (!v.is_dict()) jinja_fail(JinjaError::Kind::type, "dictsort needs a dict, this is a ", type_name(v));
@@ -141,7 +141,7 @@ JinjaValue select_filter(JinjaRun& run, const JinjaValue& v, const JinjaArgument
   return run.heap().generator(kept);
 }
 
-inline JinjaValue map_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue map_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   std::vector<JinjaValue> made;
   if (!truth(v)) return run.heap().generator({});
   const bool by_attribute = arguments.positional.empty() && !arguments.named.empty();
@@ -161,12 +161,12 @@ inline JinjaValue map_filter(JinjaRun& run, const JinjaValue& v, const JinjaArgu
   return run.heap().generator(made);
 }
 
-inline JinjaValue list_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue list_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   return run.heap().list(run.elements(v));
 }
 
-inline JinjaValue items_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue items_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   if (v.is(JinjaValue::Kind::undefined)) return run.heap().generator({});
   if (!v.is_dict()) jinja_fail(JinjaError::Kind::type, "items needs a dict, this is a ", type_name(v));
@@ -183,25 +183,25 @@ JinjaValue end_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& 
   return last ? all.back() : all.front();
 }
 
-inline JinjaValue reverse_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue reverse_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   if (v.is_string()) return run.slice(v, JinjaValue::none(), JinjaValue::none(), JinjaValue::of(std::int64_t{-1}));
   const auto all = run.elements(v);
   return run.heap().generator(std::vector<JinjaValue>(all.rbegin(), all.rend()));
 }
 
-inline JinjaValue length_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue length_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   return JinjaValue::of(static_cast<std::int64_t>(run.length(v)));
 }
 
-inline JinjaValue default_filter(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue default_filter(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<2>({"default_value", "boolean"});
   if (!v.is(JinjaValue::Kind::undefined) && (!flag(given[1]) || truth(v))) return v;
   return given[0] != nullptr ? *given[0] : JinjaValue::of(std::string_view());
 }
 
-inline JinjaValue attribute_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue attribute_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const std::string_view name = string_argument(*arguments.bind<1>({"name"}, 1)[0], "attr");
   if (v.is_dict() && !has_method(v, name))
     return run.heap().undefined(concat("'dict' has no attribute '", name, "'"));  // attr looks at no keys
@@ -253,7 +253,7 @@ inline constexpr JinjaFilterEntry jinja_filters[] = {{"abs", abs_filter},
                                                      {"unique", unique_filter},
                                                      {"upper", case_filter<to_upper>}};
 
-inline JinjaFilter find_filter(std::string_view name) {
+KDLIB_FUNC JinjaFilter find_filter(std::string_view name) {
   for (const JinjaFilterEntry& entry : jinja_filters)
     if (entry.name == name) return entry.body;
   return nullptr;

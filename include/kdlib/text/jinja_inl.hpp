@@ -10,7 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline JinjaTemplate::JinjaTemplate(std::string source, std::string name) {
+KDLIB_FUNC JinjaTemplate::JinjaTemplate(std::string source, std::string name) {
   auto program = std::make_shared<detail::JinjaProgram>();
   program->name = std::move(name);
   program->source = detail::jinja_source(source);
@@ -25,7 +25,7 @@ inline JinjaTemplate::JinjaTemplate(std::string source, std::string name) {
   program_ = std::move(program);
 }
 
-inline JinjaOutput JinjaTemplate::render(std::span<const JinjaVariable> variables, const JinjaClock& clock,
+KDLIB_FUNC JinjaOutput JinjaTemplate::render(std::span<const JinjaVariable> variables, const JinjaClock& clock,
                                          const JinjaLimits& limits) const {
   return detail::JinjaRun(*program_, clock, limits).render([&](detail::JinjaRun& run) {
     for (const JinjaVariable& v : variables)
@@ -33,10 +33,10 @@ inline JinjaOutput JinjaTemplate::render(std::span<const JinjaVariable> variable
   });
 }
 
-inline const std::string& JinjaTemplate::name() const { return program_->name; }
-inline const std::string& JinjaTemplate::source() const { return program_->source; }
-inline bool JinjaTemplate::has_generation() const { return program_->has_generation; }
-inline bool JinjaTemplate::reads(std::string_view variable) const {
+KDLIB_FUNC const std::string& JinjaTemplate::name() const { return program_->name; }
+KDLIB_FUNC const std::string& JinjaTemplate::source() const { return program_->source; }
+KDLIB_FUNC bool JinjaTemplate::has_generation() const { return program_->has_generation; }
+KDLIB_FUNC bool JinjaTemplate::reads(std::string_view variable) const {
   const int number = program_->find_name(variable);
   return number >= 0 && program_->global[static_cast<std::size_t>(number)];
 }

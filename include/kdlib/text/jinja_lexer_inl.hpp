@@ -13,7 +13,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// \r\n and \r become \n, and one line end at the end of the source is dropped.
-inline std::string jinja_source(std::string_view text) {
+KDLIB_FUNC std::string jinja_source(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -283,7 +283,7 @@ class JinjaLexer {
   std::vector<JinjaToken> out_;
 };
 
-inline std::vector<JinjaToken> jinja_tokens(JinjaProgram& program) { return JinjaLexer(program).tokens(); }
+KDLIB_FUNC std::vector<JinjaToken> jinja_tokens(JinjaProgram& program) { return JinjaLexer(program).tokens(); }
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

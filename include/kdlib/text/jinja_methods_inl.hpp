@@ -18,19 +18,19 @@ struct JinjaMethodEntry {
   JinjaMethodBody body;
 };
 
-inline std::string_view string_argument(const JinjaValue& v, std::string_view what) {
+KDLIB_FUNC std::string_view string_argument(const JinjaValue& v, std::string_view what) {
   if (v.is(JinjaValue::Kind::undefined)) jinja_fail(JinjaError::Kind::undefined, v.view());
   if (!v.is_string()) jinja_fail(JinjaError::Kind::type, what, " needs a string, this is a ", type_name(v));
   return v.view();
 }
 
-inline std::optional<std::string_view> optional_string(const JinjaValue* v, std::string_view what) {
+KDLIB_FUNC std::optional<std::string_view> optional_string(const JinjaValue* v, std::string_view what) {
   if (v == nullptr || v->is(JinjaValue::Kind::none)) return std::nullopt;
   return string_argument(*v, what);
 }
 
 /// Parts of a text as a list, without copies.
-inline JinjaValue parts_list(JinjaRun& run, const JinjaValue& self, const std::vector<std::string_view>& parts) {
+KDLIB_FUNC JinjaValue parts_list(JinjaRun& run, const JinjaValue& self, const std::vector<std::string_view>& parts) {
   std::vector<JinjaValue> items;
   for (const std::string_view part : parts) {
     items.push_back(JinjaValue::of(part));
@@ -39,7 +39,7 @@ inline JinjaValue parts_list(JinjaRun& run, const JinjaValue& self, const std::v
   return run.heap().list(items);
 }
 
-inline JinjaValue split_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments, bool right) {
+KDLIB_FUNC JinjaValue split_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments, bool right) {
   const auto given = arguments.bind<2>({"sep", "maxsplit"});
   const auto separator = optional_string(given[0], arguments.what);
   if (separator && separator->empty()) jinja_fail(JinjaError::Kind::type, "split: the separator is empty");
@@ -78,7 +78,7 @@ JinjaValue remove_method(JinjaRun&, const JinjaValue& self, const JinjaArguments
   return JinjaValue::of(words);
 }
 
-inline JinjaValue replace_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue replace_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"old", "new", "count"}, 2);
   const std::int64_t count =
       given[2] == nullptr || given[2]->is(JinjaValue::Kind::none) ? -1 : run.integer_of(*given[2], arguments.what);
@@ -110,7 +110,7 @@ JinjaValue find_method(JinjaRun& run, const JinjaValue& self, const JinjaArgumen
   return JinjaValue::of(std::int64_t{-1});
 }
 
-inline JinjaValue count_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue count_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const JinjaValue& wanted = *arguments.bind<1>({"sub"}, 1)[0];
   std::int64_t count = 0;
   if (!self.is_string()) {
@@ -124,7 +124,7 @@ inline JinjaValue count_method(JinjaRun& run, const JinjaValue& self, const Jinj
   return JinjaValue::of(count);
 }
 
-inline JinjaValue join_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue join_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   std::string words;
   bool first = true;
   for (const JinjaValue& v : run.elements(*arguments.bind<1>({"iterable"}, 1)[0])) {
@@ -137,7 +137,7 @@ inline JinjaValue join_method(JinjaRun& run, const JinjaValue& self, const Jinja
 }
 
 /// isdigit, isalpha, isalnum, isspace, isupper, islower by the class of every character.
-inline JinjaValue class_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue class_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   arguments.none();
   run.heap().step(self.size);
   const std::string_view words = self.view(), what = arguments.what;
@@ -156,12 +156,12 @@ inline JinjaValue class_method(JinjaRun& run, const JinjaValue& self, const Jinj
   return JinjaValue::of(all && (cased || (what != "isupper" && what != "islower")));
 }
 
-inline JinjaValue lines_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue lines_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   arguments.none();
   return parts_list(run, self, split_lines(self.view()));
 }
 
-inline JinjaValue format_method(JinjaRun&, const JinjaValue&, const JinjaArguments&) {
+KDLIB_FUNC JinjaValue format_method(JinjaRun&, const JinjaValue&, const JinjaArguments&) {
   jinja_fail(JinjaError::Kind::unknown, "str.format is not known here; % and the filter format are");
 }
 
@@ -195,7 +195,7 @@ inline constexpr JinjaMethodEntry string_methods[] = {
     {"title", change_method<to_title>},
     {"upper", change_method<to_upper>}};
 
-inline JinjaValue get_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue get_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const auto given = arguments.bind<2>({"key", "default"}, 1);
   for (const JinjaMember& m : self.dict->members())
     if (equal(run.heap(), m.key, *given[0])) return m.value;
@@ -213,7 +213,7 @@ JinjaValue members_method(JinjaRun& run, const JinjaValue& self, const JinjaArgu
   return run.heap().list(items);
 }
 
-inline JinjaValue copy_method(JinjaRun&, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue copy_method(JinjaRun&, const JinjaValue& self, const JinjaArguments& arguments) {
   arguments.none();
   return self;
 }
@@ -224,7 +224,7 @@ inline constexpr JinjaMethodEntry dict_methods[] = {{"copy", copy_method},
                                                     {"keys", members_method<1>},
                                                     {"values", members_method<2>}};
 
-inline JinjaValue index_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue index_method(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const JinjaValue& wanted = *arguments.bind<1>({"value"}, 1)[0];
   for (std::size_t i = 0; i < self.list->size; ++i)
     if (equal(run.heap(), self.list->items[i], wanted)) return JinjaValue::of(static_cast<std::int64_t>(i));
@@ -234,7 +234,7 @@ inline JinjaValue index_method(JinjaRun& run, const JinjaValue& self, const Jinj
 inline constexpr JinjaMethodEntry list_methods[] = {
     {"copy", copy_method}, {"count", count_method}, {"index", index_method}};
 
-inline std::span<const JinjaMethodEntry> methods_of(const JinjaValue& v) {
+KDLIB_FUNC std::span<const JinjaMethodEntry> methods_of(const JinjaValue& v) {
   if (v.is_string()) return string_methods;
   if (v.is_dict()) return dict_methods;
   if (v.is(JinjaValue::Kind::list) && !v.list->generator) return list_methods;
@@ -242,15 +242,15 @@ inline std::span<const JinjaMethodEntry> methods_of(const JinjaValue& v) {
   return {};
 }
 
-inline const JinjaMethodEntry* find_method_entry(const JinjaValue& v, std::string_view name) {
+KDLIB_FUNC const JinjaMethodEntry* find_method_entry(const JinjaValue& v, std::string_view name) {
   for (const JinjaMethodEntry& entry : methods_of(v))
     if (entry.name == name) return &entry;
   return nullptr;
 }
 
-inline bool has_method(const JinjaValue& v, std::string_view name) { return find_method_entry(v, name) != nullptr; }
+KDLIB_FUNC bool has_method(const JinjaValue& v, std::string_view name) { return find_method_entry(v, name) != nullptr; }
 
-inline bool is_changing_method(const JinjaValue& v, std::string_view name) {
+KDLIB_FUNC bool is_changing_method(const JinjaValue& v, std::string_view name) {
   constexpr std::string_view of_dicts[] = {"clear", "fromkeys", "pop", "popitem", "setdefault", "update"};
   constexpr std::string_view of_lists[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
   const auto holds = [&](const auto& names) {
@@ -259,7 +259,7 @@ inline bool is_changing_method(const JinjaValue& v, std::string_view name) {
   return (v.is_dict() && holds(of_dicts)) || (v.is(JinjaValue::Kind::list) && holds(of_lists));
 }
 
-inline JinjaValue call_method(JinjaRun& run, const JinjaValue& self, std::string_view name,
+KDLIB_FUNC JinjaValue call_method(JinjaRun& run, const JinjaValue& self, std::string_view name,
                               const JinjaArguments& arguments) {
   JinjaArguments named = arguments;
   named.what = name;

@@ -10,25 +10,25 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void refuse_undefined(const JinjaValue& a, const JinjaValue& b) {
+KDLIB_FUNC void refuse_undefined(const JinjaValue& a, const JinjaValue& b) {
   for (const JinjaValue* v : {&a, &b})
     if (v->is(JinjaValue::Kind::undefined)) jinja_fail(JinjaError::Kind::undefined, v->view());
 }
 
-inline std::string_view JinjaRun::string_of(const JinjaValue& v) {
+KDLIB_FUNC std::string_view JinjaRun::string_of(const JinjaValue& v) {
   if (v.is_string()) return v.view();
   std::string words;
   append_str(heap_, v, words);
   return heap_.copy(words).view();
 }
 
-inline std::int64_t JinjaRun::integer_of(const JinjaValue& v, std::string_view what) const {
+KDLIB_FUNC std::int64_t JinjaRun::integer_of(const JinjaValue& v, std::string_view what) const {
   if (v.is(JinjaValue::Kind::undefined)) jinja_fail(JinjaError::Kind::undefined, v.view());
   if (!v.is_integer()) jinja_fail(JinjaError::Kind::type, what, " needs an integer, this is a ", type_name(v));
   return v.as_integer();
 }
 
-inline std::span<const JinjaValue> JinjaRun::elements(const JinjaValue& v) {
+KDLIB_FUNC std::span<const JinjaValue> JinjaRun::elements(const JinjaValue& v) {
   using K = JinjaValue::Kind;
   std::vector<JinjaValue> items;
   switch (v.kind) {
@@ -55,7 +55,7 @@ inline std::span<const JinjaValue> JinjaRun::elements(const JinjaValue& v) {
   return heap_.list(items).list->elements();
 }
 
-inline std::size_t JinjaRun::length(const JinjaValue& v) {
+KDLIB_FUNC std::size_t JinjaRun::length(const JinjaValue& v) {
   if (v.is(JinjaValue::Kind::undefined)) return 0;
   if (v.is_sequence() && !v.list->generator) return v.list->size;
   if (v.is_dict()) return v.dict->size;
@@ -64,7 +64,7 @@ inline std::size_t JinjaRun::length(const JinjaValue& v) {
   return code_points(v.view());
 }
 
-inline bool JinjaRun::contains(const JinjaValue& container, const JinjaValue& element) {
+KDLIB_FUNC bool JinjaRun::contains(const JinjaValue& container, const JinjaValue& element) {
   if (container.is_string()) {
     if (!element.is_string())
       jinja_fail(JinjaError::Kind::type, "only a string can be in a string, this is a ", type_name(element));
@@ -83,7 +83,7 @@ inline bool JinjaRun::contains(const JinjaValue& container, const JinjaValue& el
   return false;
 }
 
-inline JinjaValue JinjaRun::add(const JinjaValue& a, const JinjaValue& b) {
+KDLIB_FUNC JinjaValue JinjaRun::add(const JinjaValue& a, const JinjaValue& b) {
   refuse_undefined(a, b);
   if (a.is_string() && b.is_string()) {
     std::string escaped;
@@ -105,7 +105,7 @@ inline JinjaValue JinjaRun::add(const JinjaValue& a, const JinjaValue& b) {
   return arithmetic(JinjaOp::add, a, b);
 }
 
-inline JinjaValue repeated(JinjaRun& run, const JinjaValue& a, std::int64_t count) {
+KDLIB_FUNC JinjaValue repeated(JinjaRun& run, const JinjaValue& a, std::int64_t count) {
   const auto times = static_cast<std::size_t>(std::max<std::int64_t>(count, 0));
   const std::size_t size = a.is_string() ? a.size : a.list->size * sizeof(JinjaValue);
   if (size > 0 && times > (std::size_t{1} << 40) / size)
@@ -122,7 +122,7 @@ inline JinjaValue repeated(JinjaRun& run, const JinjaValue& a, std::int64_t coun
   return run.heap().list(items, a.kind);
 }
 
-inline JinjaValue integers(JinjaOp op, std::int64_t a, std::int64_t b) {
+KDLIB_FUNC JinjaValue integers(JinjaOp op, std::int64_t a, std::int64_t b) {
   std::int64_t out = 0;
   bool beyond = false;
   if ((op == JinjaOp::floor_divide || op == JinjaOp::modulo) && b == 0)
@@ -149,7 +149,7 @@ inline JinjaValue integers(JinjaOp op, std::int64_t a, std::int64_t b) {
   return JinjaValue::of(out);
 }
 
-inline JinjaValue reals(JinjaOp op, double a, double b) {
+KDLIB_FUNC JinjaValue reals(JinjaOp op, double a, double b) {
   if ((op == JinjaOp::divide || op == JinjaOp::floor_divide || op == JinjaOp::modulo) && b == 0)
     jinja_fail(JinjaError::Kind::type, "division by zero");
   switch (op) {
@@ -172,7 +172,7 @@ inline JinjaValue reals(JinjaOp op, double a, double b) {
   }
 }
 
-inline JinjaValue JinjaRun::arithmetic(JinjaOp op, const JinjaValue& a, const JinjaValue& b) {
+KDLIB_FUNC JinjaValue JinjaRun::arithmetic(JinjaOp op, const JinjaValue& a, const JinjaValue& b) {
   constexpr std::string_view signs[] = {"", "+", "-", "*", "/", "//", "%", "**"};
   refuse_undefined(a, b);
   if (op == JinjaOp::modulo && a.is_string()) {
@@ -194,7 +194,7 @@ inline JinjaValue JinjaRun::arithmetic(JinjaOp op, const JinjaValue& a, const Ji
   return reals(op, a.as_real(), b.as_real());
 }
 
-inline JinjaValue JinjaRun::attribute(const JinjaValue& object, std::string_view name) {
+KDLIB_FUNC JinjaValue JinjaRun::attribute(const JinjaValue& object, std::string_view name) {
   using K = JinjaValue::Kind;
   if (object.is(K::undefined)) jinja_fail(JinjaError::Kind::undefined, object.view());
   if (object.is(K::loop)) return loop_attribute(*this, *object.loop, name);
@@ -209,7 +209,7 @@ inline JinjaValue JinjaRun::attribute(const JinjaValue& object, std::string_view
   return heap_.undefined(concat("'", type_name(object), "' has no attribute '", name, "'"));
 }
 
-inline JinjaValue JinjaRun::item(const JinjaValue& object, const JinjaValue& key) {
+KDLIB_FUNC JinjaValue JinjaRun::item(const JinjaValue& object, const JinjaValue& key) {
   using K = JinjaValue::Kind;
   if (object.is(K::undefined)) jinja_fail(JinjaError::Kind::undefined, object.view());
   if (object.is_dict()) {
@@ -236,7 +236,7 @@ struct SliceRange {
   std::int64_t start, stop, step;
 };
 
-inline SliceRange slice_range(const JinjaRun& run, std::int64_t size, const JinjaValue& start, const JinjaValue& stop,
+KDLIB_FUNC SliceRange slice_range(const JinjaRun& run, std::int64_t size, const JinjaValue& start, const JinjaValue& stop,
                               std::int64_t step) {
   const auto bound = [&](const JinjaValue& v, std::int64_t otherwise) {
     if (v.is(JinjaValue::Kind::none)) return otherwise;
@@ -247,7 +247,7 @@ inline SliceRange slice_range(const JinjaRun& run, std::int64_t size, const Jinj
   return {bound(start, step < 0 ? size - 1 : 0), bound(stop, step < 0 ? -1 : size), step};
 }
 
-inline JinjaValue JinjaRun::slice(const JinjaValue& object, const JinjaValue& start, const JinjaValue& stop,
+KDLIB_FUNC JinjaValue JinjaRun::slice(const JinjaValue& object, const JinjaValue& start, const JinjaValue& stop,
                                   const JinjaValue& step) {
   using K = JinjaValue::Kind;
   if (object.is(K::undefined)) jinja_fail(JinjaError::Kind::undefined, object.view());

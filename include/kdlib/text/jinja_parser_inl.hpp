@@ -229,7 +229,7 @@ class JinjaParser : private JinjaExpressionParser {
   int loops_ = 0;
 };
 
-inline void parse_jinja(JinjaProgram& program) { JinjaParser(program).parse(); }
+KDLIB_FUNC void parse_jinja(JinjaProgram& program) { JinjaParser(program).parse(); }
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

@@ -14,19 +14,19 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void append_float(double value, std::string& out) {
+KDLIB_FUNC void append_float(double value, std::string& out) {
   if (std::isnan(value)) out += "nan";
   else if (std::isinf(value)) out += value < 0 ? "-inf" : "inf";
   else append_python_float(value, out);
 }
 
-inline void append_hex(const char* form, char32_t c, std::string& out) {
+KDLIB_FUNC void append_hex(const char* form, char32_t c, std::string& out) {
   char text[16];
   std::snprintf(text, sizeof text, form, static_cast<unsigned>(c));
   out += text;
 }
 
-inline void append_repr_text(std::string_view text, std::string& out) {
+KDLIB_FUNC void append_repr_text(std::string_view text, std::string& out) {
   const bool doubled = text.find('\'') != text.npos && text.find('"') == text.npos;
   const char quote = doubled ? '"' : '\'';
   out += quote;
@@ -43,7 +43,7 @@ inline void append_repr_text(std::string_view text, std::string& out) {
   out += quote;
 }
 
-inline void append_members(JinjaHeap& heap, std::span<const JinjaMember> members, std::string& out) {
+KDLIB_FUNC void append_members(JinjaHeap& heap, std::span<const JinjaMember> members, std::string& out) {
   out += '{';
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (i > 0) out += ", ";
@@ -54,7 +54,7 @@ inline void append_members(JinjaHeap& heap, std::span<const JinjaMember> members
   out += '}';
 }
 
-inline void append_elements(JinjaHeap& heap, const JinjaValue& v, std::string& out) {
+KDLIB_FUNC void append_elements(JinjaHeap& heap, const JinjaValue& v, std::string& out) {
   const bool tuple = v.is(JinjaValue::Kind::tuple);
   if (v.list->generator) {
     out += "<generator object>";
@@ -69,7 +69,7 @@ inline void append_elements(JinjaHeap& heap, const JinjaValue& v, std::string& o
   out += tuple ? ')' : ']';
 }
 
-inline void append_repr(JinjaHeap& heap, const JinjaValue& v, std::string& out) {
+KDLIB_FUNC void append_repr(JinjaHeap& heap, const JinjaValue& v, std::string& out) {
   using Kind = JinjaValue::Kind;
   heap.step(1 + (v.is_string() ? v.size / 16 : 0));
   heap.charge(v.is_string() ? v.size : 8);
@@ -112,14 +112,14 @@ inline void append_repr(JinjaHeap& heap, const JinjaValue& v, std::string& out) 
   }
 }
 
-inline void append_str(JinjaHeap& heap, const JinjaValue& v, std::string& out) {
+KDLIB_FUNC void append_str(JinjaHeap& heap, const JinjaValue& v, std::string& out) {
   if (v.is(JinjaValue::Kind::undefined)) return;
   if (!v.is_string()) return append_repr(heap, v, out);
   heap.charge(v.size);
   out += v.view();
 }
 
-inline void append_json_text(std::string_view text, bool ascii, std::string& out) {
+KDLIB_FUNC void append_json_text(std::string_view text, bool ascii, std::string& out) {
   const std::size_t begin = out.size();
   append_python_string(text, out);
   if (!ascii) return;
@@ -138,7 +138,7 @@ inline void append_json_text(std::string_view text, bool ascii, std::string& out
   }
 }
 
-inline void append_json_scalar(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std::string& out) {
+KDLIB_FUNC void append_json_scalar(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std::string& out) {
   using Kind = JinjaValue::Kind;
   switch (v.kind) {
     case Kind::none:
@@ -166,7 +166,7 @@ inline void append_json_scalar(JinjaHeap& heap, const JinjaValue& v, const JsonF
   }
 }
 
-inline void append_json_key(JinjaHeap& heap, const JinjaValue& key, const JsonForm& form, std::string& out) {
+KDLIB_FUNC void append_json_key(JinjaHeap& heap, const JinjaValue& key, const JsonForm& form, std::string& out) {
   if (key.is_string()) return append_json_text(key.view(), form.ascii, out);
   if (key.is_sequence() || key.is_dict())
     jinja_fail(JinjaError::Kind::type, "tojson: a ", type_name(key), " cannot be the key of an object");
@@ -175,14 +175,14 @@ inline void append_json_key(JinjaHeap& heap, const JinjaValue& key, const JsonFo
   out += '"';
 }
 
-inline void append_json_break(const JsonForm& form, unsigned level, JinjaHeap& heap, std::string& out) {
+KDLIB_FUNC void append_json_break(const JsonForm& form, unsigned level, JinjaHeap& heap, std::string& out) {
   if (!form.indent) return;
   heap.charge(level * form.indent->size());
   out += '\n';
   for (unsigned i = 0; i < level; ++i) out += *form.indent;
 }
 
-inline void append_json_dict(JinjaHeap& heap, const JinjaDict& dict, const JsonForm& form, std::string& out,
+KDLIB_FUNC void append_json_dict(JinjaHeap& heap, const JinjaDict& dict, const JsonForm& form, std::string& out,
                              unsigned level) {
   std::vector<JinjaMember> members(dict.members().begin(), dict.members().end());
   if (form.sorted)
@@ -200,7 +200,7 @@ inline void append_json_dict(JinjaHeap& heap, const JinjaDict& dict, const JsonF
   out += '}';
 }
 
-inline void append_json(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std::string& out, unsigned level) {
+KDLIB_FUNC void append_json(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std::string& out, unsigned level) {
   heap.step(1 + (v.is_string() ? v.size / 16 : 0));
   heap.charge(v.is_string() ? v.size : 8);
   if (v.is_dict()) return append_json_dict(heap, *v.dict, form, out, level);

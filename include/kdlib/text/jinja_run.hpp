@@ -201,6 +201,7 @@ JinjaValue loop_attribute(JinjaRun& run, const JinjaLoop& loop, std::string_view
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/jinja_calls_inl.hpp"
 #include "kdlib/text/jinja_expressions_inl.hpp"
 #include "kdlib/text/jinja_filters_inl.hpp"
@@ -208,5 +209,6 @@ KDLIB_NAMESPACE_END
 #include "kdlib/text/jinja_operators_inl.hpp"
 #include "kdlib/text/jinja_statements_inl.hpp"
 #include "kdlib/text/jinja_tests_inl.hpp"
+#endif
 
 #endif

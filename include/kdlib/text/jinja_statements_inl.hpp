@@ -8,13 +8,13 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline JinjaRun::JinjaRun(const JinjaProgram& program, const JinjaClock& clock, const JinjaLimits& limits)
+KDLIB_FUNC JinjaRun::JinjaRun(const JinjaProgram& program, const JinjaClock& clock, const JinjaLimits& limits)
     : program_(program), heap_(limits), clock_(clock), max_depth_(limits.depth), top_(program.names.size()) {
   for (std::size_t i = 0; i < top_.size(); ++i)
     if (is_function(program.names[i])) top_[i] = JinjaValue::of(program.names[i], JinjaValue::Kind::function);
 }
 
-inline void JinjaRun::set(std::string_view name, JinjaValue value) {
+KDLIB_FUNC void JinjaRun::set(std::string_view name, JinjaValue value) {
   if (const int number = program_.find_name(name); number >= 0) top_[static_cast<std::size_t>(number)] = value;
 }
 
@@ -29,24 +29,24 @@ JinjaOutput JinjaRun::render(Variables&& set_variables) {
   return {std::move(output_), std::move(spans_)};
 }
 
-inline void JinjaRun::write(std::string_view words) {
+KDLIB_FUNC void JinjaRun::write(std::string_view words) {
   heap_.charge(words.size());
   *out_ += words;
 }
 
-inline void JinjaRun::print(const JinjaValue& v) {
+KDLIB_FUNC void JinjaRun::print(const JinjaValue& v) {
   if (v.is_string()) write(v.view());
   else append_str(heap_, v, *out_);
 }
 
-inline JinjaRun::Flow JinjaRun::run_body(const JinjaNode& node) {
+KDLIB_FUNC JinjaRun::Flow JinjaRun::run_body(const JinjaNode& node) {
   const Depth depth(*this);
   for (const JinjaNode* kid : node.kids)
     if (const Flow flow = statement(*kid); flow != Flow::on) return flow;
   return Flow::on;
 }
 
-inline JinjaRun::Flow JinjaRun::statement(const JinjaNode& node) {
+KDLIB_FUNC JinjaRun::Flow JinjaRun::statement(const JinjaNode& node) {
   heap_.step();
   place_ = node.place;
   switch (node.kind) {
@@ -91,13 +91,13 @@ inline JinjaRun::Flow JinjaRun::statement(const JinjaNode& node) {
   return Flow::on;
 }
 
-inline JinjaRun::Flow JinjaRun::branches(const JinjaNode& node) {
+KDLIB_FUNC JinjaRun::Flow JinjaRun::branches(const JinjaNode& node) {
   for (std::size_t i = 0; i + 1 < node.kids.size(); i += 2)
     if (truth(value(*node.kids[i]))) return run_body(*node.kids[i + 1]);
   return node.kids.size() % 2 == 1 ? run_body(*node.kids.back()) : Flow::on;
 }
 
-inline std::vector<JinjaValue> JinjaRun::kept(const JinjaNode& node, std::span<const JinjaValue> items) {
+KDLIB_FUNC std::vector<JinjaValue> JinjaRun::kept(const JinjaNode& node, std::span<const JinjaValue> items) {
   std::vector<JinjaValue> out;
   for (const JinjaValue& item : items) {
     const Scope scope(*this);
@@ -107,7 +107,7 @@ inline std::vector<JinjaValue> JinjaRun::kept(const JinjaNode& node, std::span<c
   return out;
 }
 
-inline JinjaRun::Flow JinjaRun::loop(const JinjaNode& node) {
+KDLIB_FUNC JinjaRun::Flow JinjaRun::loop(const JinjaNode& node) {
   std::span<const JinjaValue> items = elements(value(*node.kids[1]));
   if (node.kids[2] != nullptr) items = heap_.list(kept(node, items)).list->elements();
   if (items.empty()) {
@@ -131,7 +131,7 @@ inline JinjaRun::Flow JinjaRun::loop(const JinjaNode& node) {
   return Flow::on;
 }
 
-inline void JinjaRun::bind(int name, const JinjaValue& value) {
+KDLIB_FUNC void JinjaRun::bind(int name, const JinjaValue& value) {
   if (!inside_) {
     top_[static_cast<std::size_t>(name)] = value;
     return;
@@ -140,7 +140,7 @@ inline void JinjaRun::bind(int name, const JinjaValue& value) {
   locals_.push_back({name, value});
 }
 
-inline void JinjaRun::assign(const JinjaNode& target, const JinjaValue& v) {
+KDLIB_FUNC void JinjaRun::assign(const JinjaNode& target, const JinjaValue& v) {
   if (target.kind == Kind::name) return bind(target.name, v);
   if (target.kind == Kind::attribute) {
     const JinjaValue space = value(*target.kids[0]);
@@ -157,7 +157,7 @@ inline void JinjaRun::assign(const JinjaNode& target, const JinjaValue& v) {
   for (std::size_t i = 0; i < parts.size(); ++i) assign(*target.kids[i], parts[i]);
 }
 
-inline JinjaValue JinjaRun::captured(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::captured(const JinjaNode& node) {
   const Scope scope(*this);
   std::string words;
   std::string* around = std::exchange(out_, &words);
@@ -172,13 +172,13 @@ inline JinjaValue JinjaRun::captured(const JinjaNode& node) {
 }
 
 /// As transformers counts: the text printed so far at the top, and what the block printed.
-inline void JinjaRun::generation(const JinjaNode& node) {
+KDLIB_FUNC void JinjaRun::generation(const JinjaNode& node) {
   const JinjaValue words = captured(*node.kids[0]);
   spans_.emplace_back(output_.size(), output_.size() + words.size);
   write(words.view());
 }
 
-inline JinjaValue JinjaRun::macro_value(const JinjaNode& node) {
+KDLIB_FUNC JinjaValue JinjaRun::macro_value(const JinjaNode& node) {
   auto* macro = heap_.make<JinjaMacro>();
   macro->node = &node;
   if (const std::size_t count = locals_.size() - base_; inside_ && count > 0) {

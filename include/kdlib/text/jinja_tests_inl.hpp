@@ -22,23 +22,23 @@ bool constant_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& argumen
   return v.is(JinjaKind::boolean) && v.boolean == wanted;
 }
 
-inline bool defined_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC bool defined_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   return !v.is(JinjaKind::undefined);
 }
 
-inline bool number_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC bool number_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   return v.is_number();
 }
 
-inline bool iterable_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC bool iterable_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   return v.is_string() || v.is_sequence() || v.is_dict() || v.is(JinjaKind::undefined);
 }
 
 /// Python can ask these for their length and an element.
-inline bool sequence_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC bool sequence_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   return v.is_string() || v.is_dict() || v.is(JinjaKind::undefined) || (v.is_sequence() && !v.list->generator);
 }
@@ -78,17 +78,17 @@ bool compare_test(JinjaRun& run, const JinjaValue& v, const JinjaArguments& argu
   }
 }
 
-inline bool same_test(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC bool same_test(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const JinjaValue& other = *arguments.bind<1>({"other"}, 1)[0];
   if (v.is_sequence() || v.is_dict()) return v.kind == other.kind && v.text == other.text;  // the same object
   return v.kind == other.kind && equal(run.heap(), v, other);
 }
 
-inline bool divisible_test(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC bool divisible_test(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   return run.arithmetic(JinjaOp::modulo, v, *arguments.bind<1>({"num"}, 1)[0]).as_real() == 0;
 }
 
-inline bool callable_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC bool callable_test(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   // An undefined value is an object with a call operator that fails.
   return v.is(JinjaKind::macro) || v.is(JinjaKind::method) || v.is(JinjaKind::function) || v.is(JinjaKind::undefined);
@@ -136,13 +136,13 @@ inline constexpr JinjaTestEntry jinja_tests[] = {{"defined", defined_test},
                                                  {"ge", compare_test<JinjaOp::greater_equal>},
                                                  {">=", compare_test<JinjaOp::greater_equal>}};
 
-inline JinjaTest find_test(std::string_view name) {
+KDLIB_FUNC JinjaTest find_test(std::string_view name) {
   for (const JinjaTestEntry& entry : jinja_tests)
     if (entry.name == name) return entry.body;
   return nullptr;
 }
 
-inline bool JinjaRun::test(std::string_view name, const JinjaValue& subject, std::span<const JinjaValue> arguments) {
+KDLIB_FUNC bool JinjaRun::test(std::string_view name, const JinjaValue& subject, std::span<const JinjaValue> arguments) {
   const JinjaTest body = find_test(name);
   if (body == nullptr) jinja_fail(JinjaError::Kind::unknown, "there is no test named ", name);
   return body(*this, subject, {name, arguments, {}});

@@ -45,6 +45,8 @@ std::string escape_markup(std::string_view text);  // & < > " '
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/jinja_text_inl.hpp"
+#endif
 
 #endif

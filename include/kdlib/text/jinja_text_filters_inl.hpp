@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// A value as a string; markup stays markup.
-inline JinjaValue soft_string(JinjaRun& run, const JinjaValue& v) {
+KDLIB_FUNC JinjaValue soft_string(JinjaRun& run, const JinjaValue& v) {
   return v.is_string() ? v : JinjaValue::of(run.string_of(v));
 }
 
@@ -23,36 +23,36 @@ JinjaValue case_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments&
   return change_method<change>(run, soft_string(run, v), arguments);
 }
 
-inline JinjaValue trim_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue trim_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   return strip_method<Sides::both>(run, soft_string(run, v), arguments);
 }
 
-inline JinjaValue string_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue string_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   return soft_string(run, v);
 }
 
-inline JinjaValue safe_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue safe_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   JinjaValue out = soft_string(run, v);
   out.markup = true;
   return out;
 }
 
-inline JinjaValue escape_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue escape_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   const JinjaValue words = soft_string(run, v);
   return words.markup ? words : run.text(escape_markup(words.view()), true);
 }
 
-inline JinjaValue replace_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue replace_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"old", "new", "count"}, 2);
   const JinjaValue values[] = {JinjaValue::of(run.string_of(*given[0])), JinjaValue::of(run.string_of(*given[1])),
                                given[2] == nullptr ? JinjaValue::none() : *given[2]};
   return replace_method(run, JinjaValue::of(run.string_of(v)), {"replace", values, {}});
 }
 
-inline JinjaValue join_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue join_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<2>({"d", "attribute"});
   const std::string_view between = given[0] == nullptr ? std::string_view() : run.string_of(*given[0]);
   std::string words;
@@ -67,7 +67,7 @@ inline JinjaValue join_filter(JinjaRun& run, const JinjaValue& v, const JinjaArg
   return run.text(words);
 }
 
-inline JinjaValue indent_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue indent_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"width", "first", "blank"});
   const std::string_view text = string_argument(v, "indent");
   std::string by(4, ' ');
@@ -90,7 +90,7 @@ inline JinjaValue indent_filter(JinjaRun& run, const JinjaValue& v, const JinjaA
   return run.text(words, v.markup);
 }
 
-inline JinjaValue json_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue json_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<4>({"ensure_ascii", "indent", "separators", "sort_keys"});
   JsonForm form;
   form.ascii = given[0] != nullptr && truth(*given[0]);
@@ -113,25 +113,25 @@ inline JinjaValue json_filter(JinjaRun& run, const JinjaValue& v, const JinjaArg
   return run.text(words);
 }
 
-inline JinjaValue abs_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue abs_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   arguments.none();
   if (v.is(JinjaValue::Kind::real)) return JinjaValue::of(std::fabs(v.real));
   const std::int64_t n = run.integer_of(v, "abs");
   return n < 0 ? run.arithmetic(JinjaOp::subtract, JinjaValue::of(std::int64_t{0}), v) : JinjaValue::of(n);
 }
 
-inline bool reads_real(std::string_view words, double& out) {
+KDLIB_FUNC bool reads_real(std::string_view words, double& out) {
   if (!words.empty() && words[0] == '+') words.remove_prefix(1);
   const auto [end, ec] = std::from_chars(words.data(), words.data() + words.size(), out);
   return ec == std::errc() && end == words.data() + words.size() && !words.empty();
 }
 
-inline JinjaValue real_to_integer(double d, const JinjaValue& otherwise) {
+KDLIB_FUNC JinjaValue real_to_integer(double d, const JinjaValue& otherwise) {
   if (!(d > -9.2e18 && d < 9.2e18)) return otherwise;
   return JinjaValue::of(static_cast<std::int64_t>(d));
 }
 
-inline JinjaValue int_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue int_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<3>({"default", "base"});
   const JinjaValue otherwise = given[0] != nullptr ? *given[0] : JinjaValue::of(std::int64_t{0});
   const std::int64_t base = given[1] != nullptr ? run.integer_of(*given[1], "int") : 10;
@@ -149,7 +149,7 @@ inline JinjaValue int_filter(JinjaRun& run, const JinjaValue& v, const JinjaArgu
   return reads_real(words, d) ? real_to_integer(d, otherwise) : otherwise;
 }
 
-inline JinjaValue float_filter(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue float_filter(JinjaRun&, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<1>({"default"});
   if (v.is(JinjaValue::Kind::undefined)) jinja_fail(JinjaError::Kind::undefined, v.view());
   if (v.is_number()) return JinjaValue::of(v.as_real());
@@ -159,7 +159,7 @@ inline JinjaValue float_filter(JinjaRun&, const JinjaValue& v, const JinjaArgume
 }
 
 /// To a multiple of 10^digits, halves to the even one.
-inline std::int64_t round_integer(std::int64_t n, int digits) {
+KDLIB_FUNC std::int64_t round_integer(std::int64_t n, int digits) {
   if (digits > 18) return 0;
   std::int64_t unit = 1;
   for (int i = 0; i < digits; ++i) unit *= 10;
@@ -169,7 +169,7 @@ inline std::int64_t round_integer(std::int64_t n, int digits) {
   return whole > INT64_MAX / unit || whole < INT64_MIN / unit ? n : whole * unit;
 }
 
-inline JinjaValue round_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue round_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   const auto given = arguments.bind<2>({"precision", "method"});
   const auto digits = static_cast<int>(
       std::clamp<std::int64_t>(given[0] != nullptr ? run.integer_of(*given[0], "round") : 0, -300, 300));
@@ -188,7 +188,7 @@ inline JinjaValue round_filter(JinjaRun& run, const JinjaValue& v, const JinjaAr
   return JinjaValue::of(std::strtod(words, nullptr));
 }
 
-inline JinjaValue format_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
+KDLIB_FUNC JinjaValue format_filter(JinjaRun& run, const JinjaValue& v, const JinjaArguments& arguments) {
   return run.format(soft_string(run, v), arguments);
 }
 
@@ -201,7 +201,7 @@ struct PrintForm {
   char type = 0;
 };
 
-inline PrintForm read_form(std::string_view form, std::size_t& at) {
+KDLIB_FUNC PrintForm read_form(std::string_view form, std::size_t& at) {
   PrintForm out;
   const auto number = [&](int& to) {
     to = 0;
@@ -226,7 +226,7 @@ inline PrintForm read_form(std::string_view form, std::size_t& at) {
   return out;
 }
 
-inline std::string number_text(JinjaRun& run, const PrintForm& form, const JinjaValue& v) {
+KDLIB_FUNC std::string number_text(JinjaRun& run, const PrintForm& form, const JinjaValue& v) {
   char words[1600];
   const std::string precision = form.precision < 0 ? std::string() : concat(".", form.precision);
   const std::string start =
@@ -245,7 +245,7 @@ inline std::string number_text(JinjaRun& run, const PrintForm& form, const Jinja
   return words;
 }
 
-inline std::string form_text(JinjaRun& run, const PrintForm& form, const JinjaValue& v) {
+KDLIB_FUNC std::string form_text(JinjaRun& run, const PrintForm& form, const JinjaValue& v) {
   if (std::string_view("diuxXoeEfFgG").find(form.type) != std::string_view::npos) return number_text(run, form, v);
   if (form.type != 's' && form.type != 'r') jinja_fail(JinjaError::Kind::unknown, "%", form.type, " is not known here");
   std::string words;
@@ -257,7 +257,7 @@ inline std::string form_text(JinjaRun& run, const PrintForm& form, const JinjaVa
   return form.flags.find('-') != std::string::npos ? words + pad : pad + words;
 }
 
-inline JinjaValue JinjaRun::format(const JinjaValue& form, const JinjaArguments& values) {
+KDLIB_FUNC JinjaValue JinjaRun::format(const JinjaValue& form, const JinjaArguments& values) {
   const std::string_view text_form = form.view();
   std::string words;
   std::size_t next = 0;

@@ -21,23 +21,23 @@ const Range* range_at(const Range (&ranges)[N], char32_t c) {
   return end == std::begin(ranges) || c > (end - 1)->last ? nullptr : end - 1;
 }
 
-inline bool is_printable(char32_t c) {
+KDLIB_FUNC bool is_printable(char32_t c) {
   if (c >= 0x20 && c < 0x7F) return true;
   return range_at(python_unprintable_ranges, c) == nullptr;
 }
 
-inline bool is_python_space(char32_t c) {
+KDLIB_FUNC bool is_python_space(char32_t c) {
   if (c < 0x80) return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20);
   return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
          c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-inline std::size_t code_points(std::string_view text) {
+KDLIB_FUNC std::size_t code_points(std::string_view text) {
   return static_cast<std::size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-inline std::size_t byte_of(std::string_view text, std::size_t index) {
+KDLIB_FUNC std::size_t byte_of(std::string_view text, std::size_t index) {
   std::size_t at = 0;
   for (; at < text.size(); ++at)
     if ((static_cast<unsigned char>(text[at]) & 0xC0) != 0x80 && index-- == 0) break;
@@ -45,13 +45,13 @@ inline std::size_t byte_of(std::string_view text, std::size_t index) {
 }
 
 /// Where the code point before byte `at` begins; at > 0.
-inline std::size_t before(std::string_view text, std::size_t at) {
+KDLIB_FUNC std::size_t before(std::string_view text, std::size_t at) {
   do --at;
   while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
   return at;
 }
 
-inline std::string_view strip(std::string_view text, Sides sides, std::optional<std::string_view> set) {
+KDLIB_FUNC std::string_view strip(std::string_view text, Sides sides, std::optional<std::string_view> set) {
   const auto goes = [&](std::size_t begin, std::size_t end) {
     std::size_t at = begin;
     return set ? set->find(text.substr(begin, end - begin)) != set->npos
@@ -73,7 +73,7 @@ inline std::string_view strip(std::string_view text, Sides sides, std::optional<
 }
 
 /// The end of the run of code points from `at` on that are (or are not) white space.
-inline std::size_t run_end(std::string_view text, std::size_t at, bool space) {
+KDLIB_FUNC std::size_t run_end(std::string_view text, std::size_t at, bool space) {
   while (at < text.size()) {
     std::size_t next = at;
     if (is_python_space(next_code_point(text.data(), next)) != space) break;
@@ -82,7 +82,7 @@ inline std::size_t run_end(std::string_view text, std::size_t at, bool space) {
   return at;
 }
 
-inline std::vector<std::string_view> split(std::string_view text, std::optional<std::string_view> separator,
+KDLIB_FUNC std::vector<std::string_view> split(std::string_view text, std::optional<std::string_view> separator,
                                            std::size_t limit) {
   std::vector<std::string_view> out;
   if (separator) {
@@ -106,7 +106,7 @@ inline std::vector<std::string_view> split(std::string_view text, std::optional<
   return out;
 }
 
-inline std::vector<std::string_view> rsplit(std::string_view text, std::optional<std::string_view> separator,
+KDLIB_FUNC std::vector<std::string_view> rsplit(std::string_view text, std::optional<std::string_view> separator,
                                             std::size_t limit) {
   std::vector<std::string_view> all = split(text, separator, text.size() + 1);
   if (all.size() <= limit + 1 || (!separator && all.size() <= limit)) return all;
@@ -120,7 +120,7 @@ inline std::vector<std::string_view> rsplit(std::string_view text, std::optional
   return all;
 }
 
-inline std::vector<std::string_view> split_lines(std::string_view text) {
+KDLIB_FUNC std::vector<std::string_view> split_lines(std::string_view text) {
   std::vector<std::string_view> out;
   std::size_t begin = 0;
   for (std::size_t at = 0; at < text.size();) {
@@ -135,7 +135,7 @@ inline std::vector<std::string_view> split_lines(std::string_view text) {
   return out;
 }
 
-inline std::string replace_text(std::string_view text, std::string_view from, std::string_view to, std::size_t limit) {
+KDLIB_FUNC std::string replace_text(std::string_view text, std::string_view from, std::string_view to, std::size_t limit) {
   std::string out;
   if (from.empty()) {  // `to` before every code point and at the end
     std::size_t at = 0;
@@ -168,29 +168,29 @@ void append_mapped(const PythonCaseRange (&ranges)[N], const PythonCaseWord (&wo
   append_utf8(out, hit ? static_cast<char32_t>(static_cast<std::int32_t>(c) + r->delta) : c);
 }
 
-inline void append_upper(char32_t c, std::string& out) {
+KDLIB_FUNC void append_upper(char32_t c, std::string& out) {
   if (c < 0x80) out += static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
   else append_mapped(python_upper_ranges, python_upper_words, c, out);
 }
 
-inline void append_lower(char32_t c, std::string& out) {
+KDLIB_FUNC void append_lower(char32_t c, std::string& out) {
   if (c < 0x80) out += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
   else append_mapped(python_lower_ranges, python_lower_words, c, out);
 }
 
-inline bool is_cased(char32_t c) {
+KDLIB_FUNC bool is_cased(char32_t c) {
   const UnicodeClass kind = unicode_class(c);
   return kind == UnicodeClass::upper || kind == UnicodeClass::lower;
 }
 
-inline std::string to_upper(std::string_view text) {
+KDLIB_FUNC std::string to_upper(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) append_upper(next_code_point(text.data(), at), out);
   return out;
 }
 
 /// A letter at the front of a word: digraphs have a form of their own, and of several letters the first is upper.
-inline void append_title(char32_t c, std::string& out) {
+KDLIB_FUNC void append_title(char32_t c, std::string& out) {
   if (c >= 0x1C4 && c <= 0x1CC) return append_utf8(out, 0x1C5 + (c - 0x1C4) / 3 * 3);
   if (c >= 0x1F1 && c <= 0x1F3) return append_utf8(out, 0x1F2);
   std::string upper;
@@ -221,19 +221,19 @@ std::string change_case(std::string_view text, Step&& step) {
   return out;
 }
 
-inline std::string to_lower(std::string_view text) {
+KDLIB_FUNC std::string to_lower(std::string_view text) {
   return change_case(text, [](char32_t) { return CaseStep::lower; });
 }
-inline std::string to_title(std::string_view text) {
+KDLIB_FUNC std::string to_title(std::string_view text) {
   return change_case(
       text, [](char32_t previous) { return previous == 0 || !is_cased(previous) ? CaseStep::title : CaseStep::lower; });
 }
-inline std::string capitalize(std::string_view text) {
+KDLIB_FUNC std::string capitalize(std::string_view text) {
   return change_case(text, [first = true](char32_t) mutable {
     return std::exchange(first, false) ? CaseStep::title : CaseStep::lower;
   });
 }
-inline std::string title_words(std::string_view text) {
+KDLIB_FUNC std::string title_words(std::string_view text) {
   return change_case(text, [begins = true, second = false](char32_t previous) mutable {
     begins = begins || is_python_space(previous) || previous == '-' || previous == '(' || previous == '{' ||
              previous == '[' || previous == '<';
@@ -245,7 +245,7 @@ inline std::string title_words(std::string_view text) {
   });
 }
 
-inline std::string escape_markup(std::string_view text) {
+KDLIB_FUNC std::string escape_markup(std::string_view text) {
   std::string out;
   for (const char c : text) {
     if (c == '&') out += "&amp;";

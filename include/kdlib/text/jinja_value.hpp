@@ -192,9 +192,7 @@ class JinjaHeap {
   JinjaLoop* loop();
   JinjaValue method(JinjaValue self, std::string_view name);
   /// Strings are not copied: `json` must outlive the rendering.
-  JinjaValue from_json(const Json& json) {
-    return from_json(json, [](std::string_view text) { return JinjaValue::of(text); });
-  }
+  JinjaValue from_json(const Json& json);
   /// The same with each string (not the keys) as `string(text)` makes it.
   template <class String>
   JinjaValue from_json(const Json& json, const String& string);
@@ -238,7 +236,9 @@ void append_json(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/jinja_print_inl.hpp"
 #include "kdlib/text/jinja_value_inl.hpp"
+#endif
 
 #endif

@@ -13,12 +13,12 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void JinjaHeap::charge(std::size_t bytes) {
+KDLIB_FUNC void JinjaHeap::charge(std::size_t bytes) {
   if (bytes > left_) jinja_fail(JinjaError::Kind::limit, "the rendering needs more than ", limits_.bytes, " bytes");
   left_ -= bytes;
 }
 
-inline void* JinjaHeap::allocate(std::size_t bytes) {
+KDLIB_FUNC void* JinjaHeap::allocate(std::size_t bytes) {
   charge(bytes);
   bytes = (bytes + 15) / 16 * 16;
   if (bytes > room_) {
@@ -33,7 +33,7 @@ inline void* JinjaHeap::allocate(std::size_t bytes) {
   return out;
 }
 
-inline JinjaValue JinjaHeap::copy(std::string_view text) {
+KDLIB_FUNC JinjaValue JinjaHeap::copy(std::string_view text) {
   if (text.empty()) return JinjaValue::of(std::string_view());
   char* to = static_cast<char*>(allocate(text.size()));
   std::memcpy(to, text.data(), text.size());
@@ -41,14 +41,14 @@ inline JinjaValue JinjaHeap::copy(std::string_view text) {
 }
 
 /// Depth of what holds `v`.
-inline unsigned depth_around(const JinjaValue& v, unsigned depth) {
+KDLIB_FUNC unsigned depth_around(const JinjaValue& v, unsigned depth) {
   const unsigned inner = v.is_sequence() ? v.list->depth : v.is_dict() ? v.dict->depth : 0;
   if (inner >= jinja_max_depth)
     jinja_fail(JinjaError::Kind::limit, "lists and dicts lie more than ", jinja_max_depth, " deep in each other");
   return std::max(depth, inner + 1);
 }
 
-inline JinjaValue JinjaHeap::list(std::span<const JinjaValue> items, JinjaValue::Kind kind) {
+KDLIB_FUNC JinjaValue JinjaHeap::list(std::span<const JinjaValue> items, JinjaValue::Kind kind) {
   auto* list = make<JinjaList>();
   if (!items.empty()) {
     auto* to = static_cast<JinjaValue*>(allocate(items.size() * sizeof(JinjaValue)));
@@ -62,13 +62,13 @@ inline JinjaValue JinjaHeap::list(std::span<const JinjaValue> items, JinjaValue:
   return out;
 }
 
-inline JinjaValue JinjaHeap::generator(std::span<const JinjaValue> items) {
+KDLIB_FUNC JinjaValue JinjaHeap::generator(std::span<const JinjaValue> items) {
   JinjaValue out = list(items);
   const_cast<JinjaList*>(out.list)->generator = true;  // made two lines above
   return out;
 }
 
-inline JinjaValue JinjaHeap::dict(std::span<const JinjaMember> members) {
+KDLIB_FUNC JinjaValue JinjaHeap::dict(std::span<const JinjaMember> members) {
   auto* dict = make<JinjaDict>();
   if (!members.empty()) {
     auto* to = static_cast<JinjaMember*>(allocate(members.size() * sizeof(JinjaMember)));
@@ -88,7 +88,7 @@ inline JinjaValue JinjaHeap::dict(std::span<const JinjaMember> members) {
   return out;
 }
 
-inline JinjaValue JinjaHeap::space() {
+KDLIB_FUNC JinjaValue JinjaHeap::space() {
   charge(sizeof(JinjaSpace));
   spaces_.push_back(std::make_unique<JinjaSpace>());
   JinjaValue out = JinjaValue::of_kind(JinjaValue::Kind::space);
@@ -96,9 +96,9 @@ inline JinjaValue JinjaHeap::space() {
   return out;
 }
 
-inline JinjaLoop* JinjaHeap::loop() { return make<JinjaLoop>(); }
+KDLIB_FUNC JinjaLoop* JinjaHeap::loop() { return make<JinjaLoop>(); }
 
-inline JinjaValue JinjaHeap::method(JinjaValue self, std::string_view name) {
+KDLIB_FUNC JinjaValue JinjaHeap::method(JinjaValue self, std::string_view name) {
   auto* method = make<JinjaMethod>();
   *method = {self, name};
   JinjaValue out = JinjaValue::of_kind(JinjaValue::Kind::method);
@@ -148,7 +148,11 @@ JinjaValue JinjaHeap::from_json(const Json& json, const String& string) {
   return {};
 }
 
-inline bool truth(const JinjaValue& v) {
+KDLIB_FUNC JinjaValue JinjaHeap::from_json(const Json& json) {
+  return from_json(json, [](std::string_view text) { return JinjaValue::of(text); });
+}
+
+KDLIB_FUNC bool truth(const JinjaValue& v) {
   using Kind = JinjaValue::Kind;
   switch (v.kind) {
     case Kind::undefined:
@@ -172,7 +176,7 @@ inline bool truth(const JinjaValue& v) {
   }
 }
 
-inline bool equal_dicts(JinjaHeap& heap, const JinjaDict& a, const JinjaDict& b) {
+KDLIB_FUNC bool equal_dicts(JinjaHeap& heap, const JinjaDict& a, const JinjaDict& b) {
   if (a.size != b.size) return false;
   for (const JinjaMember& m : a.members()) {
     bool found = false;
@@ -184,7 +188,7 @@ inline bool equal_dicts(JinjaHeap& heap, const JinjaDict& a, const JinjaDict& b)
 }
 
 /// As deep as jinja_max_depth.
-inline bool equal(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b) {
+KDLIB_FUNC bool equal(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b) {
   using Kind = JinjaValue::Kind;
   heap.step();
   if (a.is_number() && b.is_number()) {
@@ -215,7 +219,7 @@ inline bool equal(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b) {
   }
 }
 
-inline bool less(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b) {
+KDLIB_FUNC bool less(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b) {
   heap.step();
   if (a.is_number() && b.is_number()) {
     if (a.is_integer() && b.is_integer()) return a.as_integer() < b.as_integer();
@@ -233,7 +237,7 @@ inline bool less(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b) {
   jinja_fail(JinjaError::Kind::type, "a ", type_name(a), " and a ", type_name(b), " have no order");
 }
 
-inline std::string_view type_name(const JinjaValue& v) {
+KDLIB_FUNC std::string_view type_name(const JinjaValue& v) {
   constexpr std::string_view names[] = {"undefined value", "None", "bool",  "int",    "int",
                                         "float",           "str",  "list",  "tuple",  "dict",
                                         "namespace",       "loop", "macro", "method", "function"};

@@ -19,6 +19,8 @@ std::string nfc(std::string_view text);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/nfc_inl.hpp"
+#endif
 
 #endif

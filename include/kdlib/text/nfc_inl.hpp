@@ -81,7 +81,7 @@ struct ClassedPoint {
   std::uint8_t combining_class;
 };
 
-inline void append_decomposed(char32_t c, const NfcTables& tables, std::vector<ClassedPoint>& out) {
+KDLIB_FUNC void append_decomposed(char32_t c, const NfcTables& tables, std::vector<ClassedPoint>& out) {
   if (c >= hangul_s && c < hangul_s + hangul_l_count * hangul_v_count * hangul_t_count) {
     const char32_t s = c - hangul_s, t = s % hangul_t_count;
     out.push_back({hangul_l + s / (hangul_v_count * hangul_t_count), 0});
@@ -95,7 +95,7 @@ inline void append_decomposed(char32_t c, const NfcTables& tables, std::vector<C
   }
 }
 
-inline char32_t compose_pair(char32_t a, char32_t b, const NfcTables& tables) {
+KDLIB_FUNC char32_t compose_pair(char32_t a, char32_t b, const NfcTables& tables) {
   if (a >= hangul_l && a < hangul_l + hangul_l_count && b >= hangul_v && b < hangul_v + hangul_v_count)
     return hangul_s + ((a - hangul_l) * hangul_v_count + (b - hangul_v)) * hangul_t_count;
   const bool syllable = a >= hangul_s && a < hangul_s + hangul_l_count * hangul_v_count * hangul_t_count;
@@ -105,7 +105,7 @@ inline char32_t compose_pair(char32_t a, char32_t b, const NfcTables& tables) {
 }
 
 /// Normalises one stretch that begins at a boundary (or at the start of the text) and ends before the next one.
-inline void append_nfc_stretch(std::string_view text, std::vector<ClassedPoint>& points, std::string& out) {
+KDLIB_FUNC void append_nfc_stretch(std::string_view text, std::vector<ClassedPoint>& points, std::string& out) {
   const NfcTables& tables = NfcTables::get();
   points.clear();
   for (std::size_t at = 0; at < text.size();) append_decomposed(next_code_point(text.data(), at), tables, points);
@@ -140,7 +140,7 @@ inline void append_nfc_stretch(std::string_view text, std::vector<ClassedPoint>&
 
 /// Offset of the first character at or behind `at` that NFC may touch (`flagged`) or surely leaves (`!flagged`), or the
 /// text's size.
-inline std::size_t find_nfc_flag(std::string_view text, std::size_t at, bool flagged) {
+KDLIB_FUNC std::size_t find_nfc_flag(std::string_view text, std::size_t at, bool flagged) {
   const UnicodeTables& tables = UnicodeTables::get();
   while (at < text.size()) {
     const std::size_t before = at;
@@ -156,9 +156,9 @@ inline std::size_t find_nfc_flag(std::string_view text, std::size_t at, bool fla
 
 }  // namespace detail
 
-inline bool is_surely_nfc(std::string_view text) { return detail::find_nfc_flag(text, 0, true) == text.size(); }
+KDLIB_FUNC bool is_surely_nfc(std::string_view text) { return detail::find_nfc_flag(text, 0, true) == text.size(); }
 
-inline std::string nfc(std::string_view text) {
+KDLIB_FUNC std::string nfc(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   std::vector<detail::ClassedPoint> points;

@@ -39,6 +39,8 @@ std::vector<std::string_view> split_pieces(PreTokenizer kind, std::string_view t
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/pre_tokenizer_inl.hpp"
+#endif
 
 #endif

@@ -172,7 +172,7 @@ class Scanner {
   const UnicodeTables& tables_;
 };
 
-inline std::size_t scan_piece(PreTokenizer kind, const Scanner& scanner, std::size_t begin) {
+KDLIB_FUNC std::size_t scan_piece(PreTokenizer kind, const Scanner& scanner, std::size_t begin) {
   switch (kind) {
     case PreTokenizer::qwen:
       return scanner.qwen(begin);
@@ -185,7 +185,7 @@ inline std::size_t scan_piece(PreTokenizer kind, const Scanner& scanner, std::si
 
 }  // namespace detail
 
-inline std::string_view pre_tokenizer_name(PreTokenizer kind) {
+KDLIB_FUNC std::string_view pre_tokenizer_name(PreTokenizer kind) {
   switch (kind) {
     case PreTokenizer::gpt2:
       return "gpt2";
@@ -198,7 +198,7 @@ inline std::string_view pre_tokenizer_name(PreTokenizer kind) {
   }
 }
 
-inline std::string_view pre_tokenizer_regex(PreTokenizer kind) {
+KDLIB_FUNC std::string_view pre_tokenizer_regex(PreTokenizer kind) {
   switch (kind) {
     case PreTokenizer::gpt2:
       return R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
@@ -216,7 +216,7 @@ inline std::string_view pre_tokenizer_regex(PreTokenizer kind) {
   }
 }
 
-inline PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_view file) {
+KDLIB_FUNC PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_view file) {
   if (pre == "gpt-2") return PreTokenizer::gpt2;
   if (pre == "smollm") return PreTokenizer::gpt2_digits;
   if (pre == "qwen2") return PreTokenizer::qwen;
@@ -225,11 +225,11 @@ inline PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_vi
                     "\"; kdlib knows gpt-2, smollm, qwen2 and gpt-4o");
 }
 
-inline std::size_t next_piece(PreTokenizer kind, std::string_view text, std::size_t begin) {
+KDLIB_FUNC std::size_t next_piece(PreTokenizer kind, std::string_view text, std::size_t begin) {
   return detail::scan_piece(kind, detail::Scanner(text), begin);
 }
 
-inline std::vector<std::string_view> split_pieces(PreTokenizer kind, std::string_view text) {
+KDLIB_FUNC std::vector<std::string_view> split_pieces(PreTokenizer kind, std::string_view text) {
   std::vector<std::string_view> pieces;
   const detail::Scanner scanner(text);
   for (std::size_t at = 0; at < text.size();) {

@@ -51,6 +51,8 @@ struct TokenizerData {
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/tokenizer_data_inl.hpp"
+#endif
 
 #endif

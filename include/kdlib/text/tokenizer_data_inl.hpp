@@ -12,7 +12,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string TokenizerData::add_merge(std::string_view left_bytes, std::string_view right_bytes,
+KDLIB_FUNC std::string TokenizerData::add_merge(std::string_view left_bytes, std::string_view right_bytes,
                                             std::uint32_t rank) {
   const std::int32_t left = model.vocabulary.find(left_bytes), right = model.vocabulary.find(right_bytes);
   if (left == Vocabulary::none) return "has a left part that is no token of the vocabulary";
@@ -25,7 +25,7 @@ inline std::string TokenizerData::add_merge(std::string_view left_bytes, std::st
   return {};
 }
 
-inline void TokenizerData::limit_ids(std::int64_t rows, std::string_view config) {
+KDLIB_FUNC void TokenizerData::limit_ids(std::int64_t rows, std::string_view config) {
   for (std::size_t i = added.size(); i-- > 0;) {
     const AddedToken& token = added[i];
     if (token.id < rows || token.content.rfind("<|reserved_", 0) != 0 ||
@@ -39,7 +39,7 @@ inline void TokenizerData::limit_ids(std::int64_t rows, std::string_view config)
                        "; the tokenizer does not belong to this model");
 }
 
-inline void TokenizerData::finish() {
+KDLIB_FUNC void TokenizerData::finish() {
   std::sort(added.begin(), added.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
   special.assign(static_cast<std::size_t>(model.vocabulary.size()), false);
   for (const AddedToken& token : added) {

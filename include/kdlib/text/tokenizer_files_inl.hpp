@@ -16,16 +16,16 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::int32_t read_token_id(const Json& value) {
+KDLIB_FUNC std::int32_t read_token_id(const Json& value) {
   const std::int64_t id = value.as_int();
   if (id < 0 || id > Vocabulary::max_id)
     value.refuse(concat("is ", id, "; a token id lies in [0, ", Vocabulary::max_id, "]"));
   return static_cast<std::int32_t>(id);
 }
 
-inline std::string type_of(const Json& object) { return std::string(object.at("type").as_string()); }
+KDLIB_FUNC std::string type_of(const Json& object) { return std::string(object.at("type").as_string()); }
 
-inline void read_added_tokens(const Json& list, TokenizerData& data) {
+KDLIB_FUNC void read_added_tokens(const Json& list, TokenizerData& data) {
   if (!list.is_array() && !list.is_null()) list.refuse("must be an array");
   for (const Json& entry : list) {
     AddedToken token;
@@ -41,7 +41,7 @@ inline void read_added_tokens(const Json& list, TokenizerData& data) {
   }
 }
 
-inline void read_vocabulary(const Json& vocab, const Json& added_list, TokenizerData& data) {
+KDLIB_FUNC void read_vocabulary(const Json& vocab, const Json& added_list, TokenizerData& data) {
   if (!vocab.is_object() || vocab.size() == 0) vocab.refuse("must be an object that maps tokens to ids");
   std::unordered_map<std::string_view, std::int32_t> added;
   for (std::size_t i = 0; i < data.added.size(); ++i)
@@ -72,7 +72,7 @@ inline void read_vocabulary(const Json& vocab, const Json& added_list, Tokenizer
   }
 }
 
-inline void read_merges(const Json& merges, TokenizerData& data) {
+KDLIB_FUNC void read_merges(const Json& merges, TokenizerData& data) {
   if (!merges.is_array()) merges.refuse("must be an array of pairs");
   std::string left, right;
   std::uint32_t rank = 0;
@@ -95,7 +95,7 @@ inline void read_merges(const Json& merges, TokenizerData& data) {
   }
 }
 
-inline void require_unset(const Json& model, std::string_view key) {
+KDLIB_FUNC void require_unset(const Json& model, std::string_view key) {
   const auto value = model.find_set(key);
   if (!value) return;
   if (value->is_string() && value->as_string().empty()) return;
@@ -104,7 +104,7 @@ inline void require_unset(const Json& model, std::string_view key) {
   value->refuse("is set; kdlib reads byte-level BPE without it");
 }
 
-inline void read_model(const Json& root, TokenizerData& data) {
+KDLIB_FUNC void read_model(const Json& root, TokenizerData& data) {
   const Json model = root.at("model");
   if (type_of(model) != "BPE")
     model.at("type").refuse(concat("is \"", type_of(model), "\"; kdlib reads byte-level BPE (\"BPE\")"));
@@ -124,7 +124,7 @@ inline void read_model(const Json& root, TokenizerData& data) {
   }
 }
 
-inline void read_normalizer(const Json& normalizer, TokenizerData& data) {
+KDLIB_FUNC void read_normalizer(const Json& normalizer, TokenizerData& data) {
   if (normalizer.is_null()) return;
   const std::string type = type_of(normalizer);
   if (type == "Sequence") {
@@ -138,7 +138,7 @@ inline void read_normalizer(const Json& normalizer, TokenizerData& data) {
 
 /// One step of a pre_tokenizer as a letter: D(igits), G B(yteLevel with and without GPT-2's regex), or the Split
 /// regexes g q o.
-inline char read_split_step(const Json& step) {
+KDLIB_FUNC char read_split_step(const Json& step) {
   const std::string type = type_of(step);
   if (type == "Digits") {
     if (!step.bool_or("individual_digits", false))
@@ -161,7 +161,7 @@ inline char read_split_step(const Json& step) {
       concat("is not one of the regexes that kdlib has scanners for (GPT-2, Qwen2, o200k): ", regex.as_string()));
 }
 
-inline void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
+KDLIB_FUNC void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
   if (pre.is_null()) pre.refuse("is null; a byte-level tokenizer needs a ByteLevel step");
   std::string steps;
   if (type_of(pre) == "Sequence") {
@@ -183,7 +183,7 @@ inline void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
 }
 
 /// Nothing here changes ids, but a decoder of another kind would mean another alphabet.
-inline void check_decoder(const Json& root, TokenizerData& data) {
+KDLIB_FUNC void check_decoder(const Json& root, TokenizerData& data) {
   const auto decoder = root.find_set("decoder");
   if (decoder && type_of(*decoder) != "ByteLevel")
     decoder->at("type").refuse(concat("is \"", type_of(*decoder), "\"; kdlib reads ByteLevel"));
@@ -203,7 +203,7 @@ inline void check_decoder(const Json& root, TokenizerData& data) {
     if (type_of(step) == "TemplateProcessing") data.wants_bos = template_in_front(step);
 }
 
-inline void read_tokenizer_json(const Json& root, TokenizerData& data) {
+KDLIB_FUNC void read_tokenizer_json(const Json& root, TokenizerData& data) {
   if (!root.is_object()) root.refuse("must be an object");
   if (root.at("version").as_string() != "1.0")
     root.at("version").refuse(concat("is \"", root.at("version").as_string(), "\"; kdlib reads \"1.0\""));
@@ -214,7 +214,7 @@ inline void read_tokenizer_json(const Json& root, TokenizerData& data) {
 }
 
 /// A token named in tokenizer_config.json: a string or an object with a content; null and missing give nothing.
-inline std::optional<std::int32_t> read_named_token(const Json& config, std::string_view key,
+KDLIB_FUNC std::optional<std::int32_t> read_named_token(const Json& config, std::string_view key,
                                                     const TokenizerData& data) {
   const auto value = config.find_set(key);
   if (!value) return std::nullopt;
@@ -227,7 +227,7 @@ inline std::optional<std::int32_t> read_named_token(const Json& config, std::str
 }
 
 /// One Jinja text, or an array of texts with names.
-inline void read_templates(const Json& config, TokenizerData& data) {
+KDLIB_FUNC void read_templates(const Json& config, TokenizerData& data) {
   const auto value = config.find_set("chat_template");
   if (!value) return;
   if (value->is_string()) {
@@ -243,7 +243,7 @@ inline void read_templates(const Json& config, TokenizerData& data) {
 }
 
 /// chat_template.jinja and additional_chat_templates/NAME.jinja win over tokenizer_config.json.
-inline void read_template_files(const std::string& folder, TokenizerData& data) {
+KDLIB_FUNC void read_template_files(const std::string& folder, TokenizerData& data) {
   constexpr std::string_view suffix = ".jinja";
   const std::string main = join_path(folder, "chat_template.jinja"),
                     more = join_path(folder, "additional_chat_templates");
@@ -258,7 +258,7 @@ inline void read_template_files(const std::string& folder, TokenizerData& data) 
 }
 
 /// eos_token_id of generation_config.json or config.json: one id or several.
-inline void add_stop_ids(const Json& config, TokenizerData& data) {
+KDLIB_FUNC void add_stop_ids(const Json& config, TokenizerData& data) {
   const auto value = config.find_set("eos_token_id");
   if (!value) return;
   if (!value->is_array()) data.stop.push_back(read_token_id(*value));
@@ -266,7 +266,7 @@ inline void add_stop_ids(const Json& config, TokenizerData& data) {
     for (const Json& id : *value) data.stop.push_back(read_token_id(id));
 }
 
-inline void read_files_beside(const std::string& folder, TokenizerData& data) {
+KDLIB_FUNC void read_files_beside(const std::string& folder, TokenizerData& data) {
   const auto file = [&](const char* name) { return join_path(folder, name); };
   if (path_exists(file("config.json"))) {
     const Json config = Json::parse_file(file("config.json"));
@@ -287,7 +287,7 @@ inline void read_files_beside(const std::string& folder, TokenizerData& data) {
 
 }  // namespace detail
 
-inline Tokenizer Tokenizer::from_json_text(std::string text, std::string name) {
+KDLIB_FUNC Tokenizer Tokenizer::from_json_text(std::string text, std::string name) {
   auto data = std::make_shared<detail::TokenizerData>();
   data->source = name;
   detail::read_tokenizer_json(Json::parse(std::move(text), std::move(name)), *data);
@@ -295,7 +295,7 @@ inline Tokenizer Tokenizer::from_json_text(std::string text, std::string name) {
   return Tokenizer(data);
 }
 
-inline Tokenizer Tokenizer::from_pretrained(const std::string& path) {
+KDLIB_FUNC Tokenizer Tokenizer::from_pretrained(const std::string& path) {
   const bool folder = is_directory(path);
   const std::string file = folder ? join_path(path, "tokenizer.json") : path;
   require<IoError>(
@@ -313,7 +313,7 @@ inline Tokenizer Tokenizer::from_pretrained(const std::string& path) {
   return Tokenizer(data);
 }
 
-inline Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
+KDLIB_FUNC Tokenizer Tokenizer::from_gguf(const GgufFile& file) {
   auto data = std::make_shared<detail::TokenizerData>();
   data->source = file.path();
   detail::read_gguf_tokenizer(file, *data);

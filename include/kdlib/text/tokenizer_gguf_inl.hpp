@@ -15,7 +15,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// "left right" with exactly one space.
-inline bool split_merge(std::string_view text, std::string_view& left, std::string_view& right) {
+KDLIB_FUNC bool split_merge(std::string_view text, std::string_view& left, std::string_view& right) {
   const std::size_t space = text.find(' ');
   if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) return false;
   left = text.substr(0, space);
@@ -23,7 +23,7 @@ inline bool split_merge(std::string_view text, std::string_view& left, std::stri
   return true;
 }
 
-inline void finish_stop_ids(TokenizerData& data) {
+KDLIB_FUNC void finish_stop_ids(TokenizerData& data) {
   if (data.eos) data.stop.push_back(*data.eos);
   // gpt-oss: <|return|> and <|call|> end an answer. <|end|>, which GGUF files may name as end of turn, does not: more
   // messages follow.
@@ -42,7 +42,7 @@ inline void finish_stop_ids(TokenizerData& data) {
   data.stop.erase(std::unique(data.stop.begin(), data.stop.end()), data.stop.end());
 }
 
-inline bool begins_as_gguf(const std::string& path) {
+KDLIB_FUNC bool begins_as_gguf(const std::string& path) {
   const MappedFile file(path);
   return file.bytes().size() >= 4 && std::memcmp(file.bytes().data(), "GGUF", 4) == 0;
 }
@@ -57,7 +57,7 @@ enum class GgufTokenType : std::int64_t {
   byte = 6
 };
 
-inline void read_gguf_tokens(const GgufFile& file, TokenizerData& data) {
+KDLIB_FUNC void read_gguf_tokens(const GgufFile& file, TokenizerData& data) {
   const auto refuse = [&](std::size_t i, std::string_view problem) {
     fail<FormatError>("[tokenizer] ", file.path(), ": tokenizer.ggml.tokens[", i, "] ", problem);
   };
@@ -101,7 +101,7 @@ inline void read_gguf_tokens(const GgufFile& file, TokenizerData& data) {
                        twice == contents.end() ? std::string() : printable(*twice), "\" twice");
 }
 
-inline void read_gguf_merges(const GgufFile& file, TokenizerData& data) {
+KDLIB_FUNC void read_gguf_merges(const GgufFile& file, TokenizerData& data) {
   std::string left, right;
   const std::vector<std::string_view> merges = file.at("tokenizer.ggml.merges").as_strings();
   data.model.merges.reserve(merges.size());
@@ -118,7 +118,7 @@ inline void read_gguf_merges(const GgufFile& file, TokenizerData& data) {
   }
 }
 
-inline std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::string_view key, const TokenizerData& data) {
+KDLIB_FUNC std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::string_view key, const TokenizerData& data) {
   const GgufValue* value = file.find(key);
   if (value == nullptr) return std::nullopt;
   const std::uint64_t id = value->as_uint();
@@ -128,7 +128,7 @@ inline std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::strin
   return static_cast<std::int32_t>(id);
 }
 
-inline void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
+KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
   const std::string_view model = file.at("tokenizer.ggml.model").as_string();
   require<FormatError>(model == "gpt2", "[tokenizer] ", file.path(), ": tokenizer.ggml.model is \"", printable(model),
                        "\"; kdlib reads byte-level BPE (\"gpt2\")");

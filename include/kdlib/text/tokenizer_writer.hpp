@@ -26,6 +26,8 @@ void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory, st
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/tokenizer_writer_inl.hpp"
+#endif
 
 #endif

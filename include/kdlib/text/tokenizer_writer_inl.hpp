@@ -14,7 +14,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline const char* gguf_pre_name(PreTokenizer kind) {
+KDLIB_FUNC const char* gguf_pre_name(PreTokenizer kind) {
   switch (kind) {
     case PreTokenizer::gpt2_digits:
       return "smollm";
@@ -28,7 +28,7 @@ inline const char* gguf_pre_name(PreTokenizer kind) {
 }
 
 /// The added token of an id, or nullptr. Added tokens are sorted by id.
-inline const AddedToken* find_added(const Tokenizer& tokenizer, std::int32_t id) {
+KDLIB_FUNC const AddedToken* find_added(const Tokenizer& tokenizer, std::int32_t id) {
   const std::vector<AddedToken>& list = tokenizer.added_tokens();
   const auto at = std::lower_bound(list.begin(), list.end(), id,
                                    [](const AddedToken& t, std::int32_t wanted) { return t.id < wanted; });
@@ -36,12 +36,12 @@ inline const AddedToken* find_added(const Tokenizer& tokenizer, std::int32_t id)
 }
 
 /// A token as vocabulary files write it: added ones literally, others in the byte-level alphabet.
-inline std::string token_text(const Tokenizer& tokenizer, std::int32_t id) {
+KDLIB_FUNC std::string token_text(const Tokenizer& tokenizer, std::int32_t id) {
   const AddedToken* added = find_added(tokenizer, id);
   return added != nullptr ? added->content : to_alphabet(tokenizer.token_bytes(id));
 }
 
-inline void note_added_tokens(const Tokenizer& tokenizer, std::vector<std::string>& notes) {
+KDLIB_FUNC void note_added_tokens(const Tokenizer& tokenizer, std::vector<std::string>& notes) {
   for (const AddedToken& t : tokenizer.added_tokens())
     if (t.lstrip || t.rstrip || t.single_word)
       notes.push_back(
@@ -50,7 +50,7 @@ inline void note_added_tokens(const Tokenizer& tokenizer, std::vector<std::strin
 }
 
 /// eos, then at most two others as end of turn and end of message.
-inline void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, std::vector<std::string>& notes) {
+KDLIB_FUNC void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, std::vector<std::string>& notes) {
   const auto id = [&](const char* key, std::int32_t value) { writer.u32(key, static_cast<std::uint32_t>(value)); };
   if (const auto bos = tokenizer.bos_id()) id("tokenizer.ggml.bos_token_id", *bos);
   std::vector<std::int32_t> stop = tokenizer.stop_ids();
@@ -71,7 +71,7 @@ inline void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, std::
   if (const auto unknown = tokenizer.unknown_id()) id("tokenizer.ggml.unknown_token_id", *unknown);
 }
 
-inline void write_pre_tokenizer(const Tokenizer& tokenizer, JsonWriter& out) {
+KDLIB_FUNC void write_pre_tokenizer(const Tokenizer& tokenizer, JsonWriter& out) {
   const auto byte_level = [&](bool regex) {
     out.begin_object()
         .member("type", "ByteLevel")
@@ -99,7 +99,7 @@ inline void write_pre_tokenizer(const Tokenizer& tokenizer, JsonWriter& out) {
   out.end_array().end_object();
 }
 
-inline void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out) {
+KDLIB_FUNC void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out) {
   out.key("post_processor");
   if (!tokenizer.wants_bos() || !tokenizer.bos_id()) {
     out.begin_object()
@@ -133,7 +133,7 @@ inline void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out) {
 }
 
 /// Ids from this on are added tokens without a gap: they need no entry in the vocabulary to keep their ids.
-inline std::int32_t first_id_behind_vocabulary(const Tokenizer& tokenizer) {
+KDLIB_FUNC std::int32_t first_id_behind_vocabulary(const Tokenizer& tokenizer) {
   std::int32_t first = tokenizer.vocab_size();
   while (first > 0 && find_added(tokenizer, first - 1) != nullptr) --first;
   for (std::int32_t id = 0; id < first; ++id)
@@ -143,7 +143,7 @@ inline std::int32_t first_id_behind_vocabulary(const Tokenizer& tokenizer) {
 
 }  // namespace detail
 
-inline std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
+KDLIB_FUNC std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
                                                      GgufWriter& writer) {
   const PreTokenizer pre = tokenizer.pre_tokenizer();
   require<ConfigError>(tokenizer.vocab_size() <= rows, "[tokenizer] ", tokenizer.source(), ": the highest token id is ",
@@ -174,7 +174,7 @@ inline std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer,
   return notes;
 }
 
-inline std::string tokenizer_json(const Tokenizer& tokenizer) {
+KDLIB_FUNC std::string tokenizer_json(const Tokenizer& tokenizer) {
   const std::int32_t behind = detail::first_id_behind_vocabulary(tokenizer);
   JsonWriter out(JsonStyle{2, NonFinite::refuse});
   out.begin_object()
@@ -226,7 +226,7 @@ inline std::string tokenizer_json(const Tokenizer& tokenizer) {
   return out.text();
 }
 
-inline void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory, std::int64_t context_length) {
+KDLIB_FUNC void save_tokenizer(const Tokenizer& tokenizer, const std::string& directory, std::int64_t context_length) {
   make_directories(directory);
   write_file_atomically(join_path(directory, "tokenizer.json"), tokenizer_json(tokenizer));
   JsonWriter config(JsonStyle{2, NonFinite::refuse}), generation(JsonStyle{2, NonFinite::refuse});

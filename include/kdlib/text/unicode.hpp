@@ -80,6 +80,8 @@ Utf8Step utf8_step(std::string_view bytes);  // bytes not empty
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/unicode_inl.hpp"
+#endif
 
 #endif

@@ -11,7 +11,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline UnicodeTables::UnicodeTables() {
+KDLIB_FUNC UnicodeTables::UnicodeTables() {
   std::string page(128, '\0');
   std::size_t at = 0, next_page = 0;
   const auto end_page = [&] {
@@ -33,12 +33,12 @@ inline UnicodeTables::UnicodeTables() {
   }
 }
 
-inline const UnicodeTables& UnicodeTables::get() {
+KDLIB_FUNC const UnicodeTables& UnicodeTables::get() {
   static const UnicodeTables tables;
   return tables;
 }
 
-inline Utf8Step utf8_step(std::string_view bytes) {
+KDLIB_FUNC Utf8Step utf8_step(std::string_view bytes) {
   using Kind = Utf8Step::Kind;
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(bytes[i]); };
   const std::uint8_t first = byte(0);
@@ -58,11 +58,11 @@ inline Utf8Step utf8_step(std::string_view bytes) {
 
 }  // namespace detail
 
-inline UnicodeClass unicode_class(char32_t c) {
+KDLIB_FUNC UnicodeClass unicode_class(char32_t c) {
   return static_cast<UnicodeClass>(detail::UnicodeTables::get().value(c) & 7);
 }
 
-inline std::string replace_invalid_utf8(std::string_view bytes) {
+KDLIB_FUNC std::string replace_invalid_utf8(std::string_view bytes) {
   std::string out;
   out.reserve(bytes.size());
   while (!bytes.empty()) {
@@ -76,7 +76,7 @@ inline std::string replace_invalid_utf8(std::string_view bytes) {
   return out;
 }
 
-inline void append_utf8(std::string& out, char32_t c) {
+KDLIB_FUNC void append_utf8(std::string& out, char32_t c) {
   const auto put = [&](char32_t byte) { out.push_back(static_cast<char>(static_cast<unsigned char>(byte))); };
   if (c < 0x80) {
     put(c);

@@ -69,6 +69,8 @@ std::string to_alphabet(std::string_view bytes);
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/text/vocabulary_inl.hpp"
+#endif
 
 #endif

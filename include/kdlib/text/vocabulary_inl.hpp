@@ -11,7 +11,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::uint64_t hash_bytes(std::string_view bytes) {
+KDLIB_FUNC std::uint64_t hash_bytes(std::string_view bytes) {
   constexpr std::uint64_t multiplier = 0x9E3779B97F4A7C15u;
   std::uint64_t h = bytes.size() * multiplier;
   const auto mix = [&](std::uint64_t word) {
@@ -34,7 +34,7 @@ inline std::uint64_t hash_bytes(std::string_view bytes) {
   return h ^ h >> 32;
 }
 
-inline void Vocabulary::reserve(std::size_t tokens) {
+KDLIB_FUNC void Vocabulary::reserve(std::size_t tokens) {
   std::size_t size = 64;
   while (size < tokens * 2) size *= 2;
   std::vector<std::int32_t> old(size, none);
@@ -43,14 +43,14 @@ inline void Vocabulary::reserve(std::size_t tokens) {
     if (id != none) slots_[slot(bytes(id))] = id;
 }
 
-inline std::size_t Vocabulary::slot(std::string_view wanted) const {
+KDLIB_FUNC std::size_t Vocabulary::slot(std::string_view wanted) const {
   const std::size_t mask = slots_.size() - 1;
   std::size_t at = hash_bytes(wanted) & mask;
   while (slots_[at] != none && bytes(slots_[at]) != wanted) at = (at + 1) & mask;
   return at;
 }
 
-inline bool Vocabulary::add(std::string_view bytes, std::int32_t id) {
+KDLIB_FUNC bool Vocabulary::add(std::string_view bytes, std::int32_t id) {
   if ((used_ + 1) * 2 > slots_.size()) reserve(used_ * 2 + 32);
   const std::size_t at = slot(bytes);
   if (slots_[at] != none || !add_hidden(bytes, id)) return false;
@@ -59,7 +59,7 @@ inline bool Vocabulary::add(std::string_view bytes, std::int32_t id) {
   return true;
 }
 
-inline bool Vocabulary::add_hidden(std::string_view bytes, std::int32_t id) {
+KDLIB_FUNC bool Vocabulary::add_hidden(std::string_view bytes, std::int32_t id) {
   const auto index = static_cast<std::size_t>(id);
   if (has(id) || bytes.size() >= missing - block_.size()) return false;
   if (index >= spans_.size()) spans_.resize(index + 1);
@@ -68,17 +68,17 @@ inline bool Vocabulary::add_hidden(std::string_view bytes, std::int32_t id) {
   return true;
 }
 
-inline std::int32_t Vocabulary::find(std::string_view bytes) const {
+KDLIB_FUNC std::int32_t Vocabulary::find(std::string_view bytes) const {
   return slots_.empty() ? none : slots_[slot(bytes)];
 }
 
-inline std::string_view Vocabulary::bytes(std::int32_t id) const {
+KDLIB_FUNC std::string_view Vocabulary::bytes(std::int32_t id) const {
   if (!has(id)) return {};
   const Span span = spans_[static_cast<std::size_t>(id)];
   return std::string_view(block_).substr(span.begin, span.length);
 }
 
-inline void Vocabulary::remove(std::int32_t id) {
+KDLIB_FUNC void Vocabulary::remove(std::int32_t id) {
   spans_[static_cast<std::size_t>(id)] = {};
   while (!spans_.empty() && spans_.back().begin == missing) spans_.pop_back();
 }
@@ -102,7 +102,7 @@ struct ByteAlphabet {
   }
 };
 
-inline bool append_alphabet_bytes(std::string_view token, std::string& out) {
+KDLIB_FUNC bool append_alphabet_bytes(std::string_view token, std::string& out) {
   const ByteAlphabet& alphabet = ByteAlphabet::get();
   const std::size_t size = out.size();
   if (find_invalid_utf8(token) != std::string_view::npos) return false;
@@ -117,7 +117,7 @@ inline bool append_alphabet_bytes(std::string_view token, std::string& out) {
   return true;
 }
 
-inline std::string to_alphabet(std::string_view bytes) {
+KDLIB_FUNC std::string to_alphabet(std::string_view bytes) {
   std::string out;
   for (const char b : bytes) append_utf8(out, ByteAlphabet::get().of_byte[static_cast<unsigned char>(b)]);
   return out;

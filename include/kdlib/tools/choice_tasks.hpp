@@ -76,6 +76,8 @@ class ChoiceSummary {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/choice_tasks_inl.hpp"
+#endif
 
 #endif

@@ -21,14 +21,14 @@ struct ChoiceLine {
   std::string description;  // opens the context
 };
 
-inline void add_choice(ChoiceDocument& d, std::string context, std::string_view choice) {
+KDLIB_TOOLS_FUNC void add_choice(ChoiceDocument& d, std::string context, std::string_view choice) {
   d.contexts.push_back(std::move(context));
   d.continuations.push_back(" " + std::string(choice));
   d.key.lengths.push_back(count_characters(choice));
 }
 
 /// An index that may be written as a number or as text.
-inline std::int64_t choice_index(const Json& value, std::int64_t count) {
+KDLIB_TOOLS_FUNC std::int64_t choice_index(const Json& value, std::int64_t count) {
   std::int64_t index = -1;
   if (value.is_integer()) {
     index = value.as_int();
@@ -41,7 +41,7 @@ inline std::int64_t choice_index(const Json& value, std::int64_t count) {
   return index;
 }
 
-inline ChoiceLine hellaswag_line(const Json& json) {
+KDLIB_TOOLS_FUNC ChoiceLine hellaswag_line(const Json& json) {
   ChoiceLine line;
   const std::string ctx = concat(json.at("activity_label").as_string(), ": ", json.at("ctx_a").as_string(), " ",
                                  capitalize(json.at("ctx_b").as_string()));
@@ -54,7 +54,7 @@ inline ChoiceLine hellaswag_line(const Json& json) {
   return line;
 }
 
-inline ChoiceLine arc_line(const Json& json) {
+KDLIB_TOOLS_FUNC ChoiceLine arc_line(const Json& json) {
   ChoiceLine line;
   const std::string query = concat("Question: ", json.at("question").as_string(), "\nAnswer:");
   const Json labels = json.at("choices").at("label"), texts = json.at("choices").at("text"),
@@ -73,7 +73,7 @@ inline ChoiceLine arc_line(const Json& json) {
 }
 
 /// The options stand in the context; the same rest of the sentence is scored behind each.
-inline ChoiceLine winogrande_line(const Json& json) {
+KDLIB_TOOLS_FUNC ChoiceLine winogrande_line(const Json& json) {
   ChoiceLine line;
   const Json sentence = json.at("sentence");
   const std::string_view text = sentence.as_string();
@@ -93,7 +93,7 @@ inline ChoiceLine winogrande_line(const Json& json) {
   return line;
 }
 
-inline ChoiceLine mmlu_line(const Json& json) {
+KDLIB_TOOLS_FUNC ChoiceLine mmlu_line(const Json& json) {
   ChoiceLine line;
   line.document.subject = json.at("subject").as_string();
   const Json choices = json.at("choices");
@@ -115,7 +115,7 @@ struct ChoiceRule {
   ChoiceReader read;
   bool normalised;
 };
-inline ChoiceRule choice_rule(const std::string& name) {
+KDLIB_TOOLS_FUNC ChoiceRule choice_rule(const std::string& name) {
   if (name == "hellaswag") return {hellaswag_line, true};
   if (name == "arc_easy" || name == "arc_challenge") return {arc_line, true};
   if (name == "winogrande") return {winogrande_line, false};
@@ -125,7 +125,7 @@ inline ChoiceRule choice_rule(const std::string& name) {
 }
 
 /// Solved examples, one text a subject ("" for tasks without).
-inline std::map<std::string, std::vector<std::string>> read_examples(const std::string& path, ChoiceReader read) {
+KDLIB_TOOLS_FUNC std::map<std::string, std::vector<std::string>> read_examples(const std::string& path, ChoiceReader read) {
   require<IoError>(path_exists(path), "[evaluate] ", path,
                    " is not there: with --shots it holds the solved examples, in the format of the task");
   std::map<std::string, std::vector<std::string>> out;
@@ -138,12 +138,12 @@ inline std::map<std::string, std::vector<std::string>> read_examples(const std::
 
 }  // namespace detail
 
-inline const std::vector<std::string>& choice_task_names() {
+KDLIB_TOOLS_FUNC const std::vector<std::string>& choice_task_names() {
   static const std::vector<std::string> names{"hellaswag", "arc_easy", "arc_challenge", "winogrande", "mmlu"};
   return names;
 }
 
-inline ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
+KDLIB_TOOLS_FUNC ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
                                    const ChoiceTaskSettings& settings) {
   const detail::ChoiceRule rule = detail::choice_rule(name);
   const std::string path = join_path(folder, name + ".jsonl");
@@ -172,7 +172,7 @@ inline ChoiceTask read_choice_task(const std::string& name, const std::string& f
   return task;
 }
 
-inline ScoredText encode_pair(const ScoringTokens& tokens, std::string context, std::string continuation) {
+KDLIB_TOOLS_FUNC ScoredText encode_pair(const ScoringTokens& tokens, std::string context, std::string continuation) {
   const Tokenizer& t = *tokens.tokenizer;
   ScoredText out;
   if (context.empty()) {
@@ -195,7 +195,7 @@ inline ScoredText encode_pair(const ScoringTokens& tokens, std::string context, 
   return out;
 }
 
-inline std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& tokens, const ChoiceTask& task) {
+KDLIB_TOOLS_FUNC std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& tokens, const ChoiceTask& task) {
   std::vector<std::vector<ScoredText>> out;
   for (const ChoiceDocument& d : task.documents) {
     std::vector<ScoredText>& texts = out.emplace_back();
@@ -208,7 +208,7 @@ inline std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& 
   return out;
 }
 
-inline ChoiceScore ChoiceSummary::add(std::size_t i, std::span<const double> log_likelihoods) {
+KDLIB_TOOLS_FUNC ChoiceScore ChoiceSummary::add(std::size_t i, std::span<const double> log_likelihoods) {
   const ChoiceDocument& d = task_->documents[i];
   const ChoiceScore score = score_choice(log_likelihoods, d.key);
   auto at = std::find_if(scores_.begin(), scores_.end(), [&d](const Scores& s) { return s.subject == d.subject; });
@@ -221,7 +221,7 @@ inline ChoiceScore ChoiceSummary::add(std::size_t i, std::span<const double> log
   return score;
 }
 
-inline MeanError ChoiceSummary::pooled(int which) const {
+KDLIB_TOOLS_FUNC MeanError ChoiceSummary::pooled(int which) const {
   std::vector<MeanError> parts;
   for (const Scores& s : scores_) parts.push_back(mean_and_error(s.values[which]));
   return parts.size() == 1 ? parts[0] : pool(parts);

@@ -98,6 +98,8 @@ void fill_bundled_text(RecipeText& text);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/distil_options_inl.hpp"
+#endif
 
 #endif

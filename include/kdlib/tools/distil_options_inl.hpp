@@ -12,18 +12,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void RoundingWords::apply(QuantizeSettings& format) const {
+KDLIB_TOOLS_FUNC void RoundingWords::apply(QuantizeSettings& format) const {
   if (rounds()) format.kind = packed_kind(kind);
   format.rule = rule == "affine" ? Int4Rule::affine : rule == "asymmetric" ? Int4Rule::asymmetric : Int4Rule::symmetric;
 }
 
-inline QuantizeSettings RoundingWords::format(QuantizeSettings numbers) const {
+KDLIB_TOOLS_FUNC QuantizeSettings RoundingWords::format(QuantizeSettings numbers) const {
   RecipeStudent student{.rounded = rounds(), .format = numbers};
   apply(student.format);
   return student.rounding();
 }
 
-inline DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings defaults)
+KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings defaults)
     : settings_(std::move(defaults)), needs_teacher_(program.needs_teacher), options_(program.name, program.purpose) {
   const RecipeStudent& student = settings_.student;
   rounding_ = {student.rounded ? packed_kind_name(student.format.kind) : "none", int4_rule_name(student.format.rule)};
@@ -49,7 +49,7 @@ inline DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings
       .common(threads_, settings_.seed);
 }
 
-inline void DistilCommand::add_models(bool needs_teacher) {
+KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
   Options& o = options_;
   RecipeStudent& student = settings_.student;
   o.group("Models").add("teacher", settings_.models.teacher, "MODEL",
@@ -97,7 +97,7 @@ inline void DistilCommand::add_models(bool needs_teacher) {
       .choices({"auto", "zero", "compensate"});
 }
 
-inline void DistilCommand::add_objective() {
+KDLIB_TOOLS_FUNC void DistilCommand::add_objective() {
   Options& o = options_;
   o.group("Loss")
       .add(
@@ -113,7 +113,7 @@ inline void DistilCommand::add_objective() {
       .add("t-squared", t_squared_, "of divergences that leave it open: multiply loss and gradient by T^2 (auto: on)");
 }
 
-inline void DistilCommand::add_text() {
+KDLIB_TOOLS_FUNC void DistilCommand::add_text() {
   Options& o = options_;
   RecipeText& s = settings_.text;
   o.group("Text")
@@ -157,7 +157,7 @@ inline void DistilCommand::add_text() {
            "mixtures of experts: train on student-written text with the experts that wrote it");
 }
 
-inline void DistilCommand::add_training() {
+KDLIB_TOOLS_FUNC void DistilCommand::add_training() {
   Options& o = options_;
   RecipeTraining& s = settings_.training;
   o.group("Training")
@@ -191,7 +191,7 @@ inline void DistilCommand::add_training() {
       .at_least(1);
 }
 
-inline void DistilCommand::add_output() {
+KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
   Options& o = options_;
   RecipeOutput& s = settings_.output;
   o.group("Output")
@@ -225,7 +225,7 @@ inline void DistilCommand::add_output() {
 }
 
 /// The presets of --help: `fast` is the defaults.
-inline void DistilCommand::apply_preset(const std::string& name) {
+KDLIB_TOOLS_FUNC void DistilCommand::apply_preset(const std::string& name) {
   RecipeTraining& training = settings_.training;
   if (name == "quality") {
     training.steps = 300;
@@ -242,7 +242,7 @@ inline void DistilCommand::apply_preset(const std::string& name) {
   }
 }
 
-inline void DistilCommand::parse(int argc, const char* const* argv) {
+KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   options_.parse(argc, argv);
   const RecipeModels& models = settings_.models;
   require<UsageError>(!needs_teacher_ || models.taught() || !models.student.empty(),
@@ -256,7 +256,7 @@ inline void DistilCommand::parse(int argc, const char* const* argv) {
   check_recipe(checked);
 }
 
-inline void DistilCommand::words_to_settings() {
+KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   RecipeStudent& student = settings_.student;
   student.rounded = rounding_.rounds();
   rounding_.apply(student.format);
@@ -283,7 +283,7 @@ inline void DistilCommand::words_to_settings() {
 }
 
 /// Options that were given although nothing would read them.
-inline void DistilCommand::check() const {
+KDLIB_TOOLS_FUNC void DistilCommand::check() const {
   const Options& options = options_;
   const RecipeStudent& s = settings_.student;
   require<ConfigError>(
@@ -309,7 +309,7 @@ inline void DistilCommand::check() const {
 }
 
 /// Everything that the recipe does not know is recorded with the run.
-inline void DistilCommand::record() {
+KDLIB_TOOLS_FUNC void DistilCommand::record() {
   using Form = DescribedSetting::Form;
   settings_.recorded.clear();
   const std::vector<DescribedSetting> known = describe(settings_);
@@ -328,7 +328,7 @@ inline void DistilCommand::record() {
 namespace detail {
 
 /// The file `name` that comes with the programs.
-inline TextFile bundled_text(const char* option, const char* name) {
+KDLIB_TOOLS_FUNC TextFile bundled_text(const char* option, const char* name) {
   std::vector<std::string> places;
   if (const char* folder = std::getenv("KDLIB_DATA_DIR")) places.emplace_back(folder);
 #if defined(KDLIB_BUNDLED_DATA_DIR)
@@ -342,7 +342,7 @@ inline TextFile bundled_text(const char* option, const char* name) {
 
 }  // namespace detail
 
-inline void fill_bundled_text(RecipeText& text) {
+KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
   if (text.validation.empty()) text.validation = detail::bundled_text("--validation", "validation.jsonl");
   if (text.writes() && text.prompts.empty()) text.prompts = detail::bundled_text("--prompts", "prompts.jsonl");
 }

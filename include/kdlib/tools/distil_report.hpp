@@ -22,6 +22,8 @@ std::vector<std::pair<std::string, std::string>> next_steps(const RecipeSettings
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/distil_report_inl.hpp"
+#endif
 
 #endif

@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// Curves of metrics.jsonl by name.
-inline ReportSeries metric_series(const std::vector<Json>& lines, const char* key, const char* name,
+KDLIB_TOOLS_FUNC ReportSeries metric_series(const std::vector<Json>& lines, const char* key, const char* name,
                                   bool points = false) {
   ReportSeries series{name, {}, {}, points};
   for (const Json& line : lines) {
@@ -26,7 +26,7 @@ inline ReportSeries metric_series(const std::vector<Json>& lines, const char* ke
   return series;
 }
 
-inline void add_chart(RunReport& report, ReportChart chart) {
+KDLIB_TOOLS_FUNC void add_chart(RunReport& report, ReportChart chart) {
   std::vector<ReportSeries> present;
   for (ReportSeries& series : chart.series)
     if (!series.x.empty()) present.push_back(std::move(series));
@@ -35,7 +35,7 @@ inline void add_chart(RunReport& report, ReportChart chart) {
 }
 
 /// A path as a shell takes it: in quotes where it has other characters than names usually have.
-inline std::string shell_word(const std::string& path) {
+KDLIB_TOOLS_FUNC std::string shell_word(const std::string& path) {
   const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@";
   if (!path.empty() && path.find_first_not_of(plain) == std::string::npos) return path;
   std::string out = "'";
@@ -44,14 +44,14 @@ inline std::string shell_word(const std::string& path) {
 }
 
 /// The held-out value of what is trained.
-inline ReportSeries objective_curve(const std::vector<Json>& lines, const RecipeResult& result) {
+KDLIB_TOOLS_FUNC ReportSeries objective_curve(const std::vector<Json>& lines, const RecipeResult& result) {
   const std::string name = "held-out " + (result.objective == "forward_kl" ? "forward KL" : result.objective);
   return metric_series(lines, "evaluation/objective", name.c_str(), true);
 }
 
 /// The student's distance from the teacher on held-out answers; the strongest ground is the 95th percentile before
 /// training.
-inline void add_heat_maps(RunReport& report, const RecipeResult& result) {
+KDLIB_TOOLS_FUNC void add_heat_maps(RunReport& report, const RecipeResult& result) {
   std::vector<double> all;
   for (const TokenMap& map : result.token_maps)
     for (const double value : map.values.front().second)
@@ -74,7 +74,7 @@ inline void add_heat_maps(RunReport& report, const RecipeResult& result) {
 
 }  // namespace detail
 
-inline std::vector<std::pair<std::string, std::string>> next_steps(const RecipeSettings& s) {
+KDLIB_TOOLS_FUNC std::vector<std::pair<std::string, std::string>> next_steps(const RecipeSettings& s) {
   const std::string out = detail::shell_word(s.output.folder), gguf = "student.gguf";
   std::vector<std::pair<std::string, std::string>> steps = {
       {"Write with the student", "generate --model " + out + " --chat --prompt \"Why is the sky blue?\""}};
@@ -101,7 +101,7 @@ inline std::vector<std::pair<std::string, std::string>> next_steps(const RecipeS
   return steps;
 }
 
-inline RunReport distil_report(const RecipeResult& result, const RecipeSettings& settings) {
+KDLIB_TOOLS_FUNC RunReport distil_report(const RecipeResult& result, const RecipeSettings& settings) {
   std::vector<Json> lines;
   for (JsonlReader reader(join_path(settings.output.folder, "metrics.jsonl"));
        std::optional<Json> line = reader.next();)

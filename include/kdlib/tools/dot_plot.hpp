@@ -33,6 +33,8 @@ std::string dot_plot_svg(const DotPlot& plot);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/dot_plot_inl.hpp"
+#endif
 
 #endif

@@ -6,14 +6,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kdlib/recipe/number_text.hpp"
 #include "kdlib/tools/dot_plot.hpp"
+#include "kdlib/tools/report_chart_inl.hpp"
 #include "kdlib/tools/report_html.hpp"
 #include "kdlib/tools/task_text.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string dot_plot_style() {
+KDLIB_TOOLS_FUNC std::string dot_plot_style() {
   return R"css(<style>
 .kp{--bg:#fff;--ink:#1a1a19;--soft:#5f5e5a;--rule:#e2e1dc;--c0:#2a78d6;--c1:#eb6834;--c2:#1baf7a;--c3:#b07a00;
 --c4:#8a5cd0;--c5:#d04a7a;font:12.5px system-ui,sans-serif}
@@ -152,7 +154,7 @@ class DotPlotWriter {
 
 }  // namespace detail
 
-inline std::string dot_plot_svg(const DotPlot& plot) { return detail::DotPlotWriter(plot).render(); }
+KDLIB_TOOLS_FUNC std::string dot_plot_svg(const DotPlot& plot) { return detail::DotPlotWriter(plot).render(); }
 
 KDLIB_NAMESPACE_END
 

@@ -42,6 +42,8 @@ std::string evaluation_json(const std::vector<ModelResult>& models,
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/evaluation_table_inl.hpp"
+#endif
 
 #endif

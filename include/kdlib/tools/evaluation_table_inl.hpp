@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kdlib/io/json_writer.hpp"
+#include "kdlib/recipe/number_text.hpp"
 #include "kdlib/tools/evaluation_table.hpp"
 #include "kdlib/tools/report_html.hpp"
 #include "kdlib/tools/task_text.hpp"
@@ -15,7 +16,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// Text in columns: the first to the left, the others to the right, two spaces between.
-inline std::string aligned_table(const std::vector<std::vector<std::string>>& lines) {
+KDLIB_TOOLS_FUNC std::string aligned_table(const std::vector<std::vector<std::string>>& lines) {
   std::vector<std::int64_t> widths;
   for (const auto& line : lines)
     for (std::size_t i = 0; i < line.size(); ++i) {
@@ -34,7 +35,7 @@ inline std::string aligned_table(const std::vector<std::vector<std::string>>& li
   return out;
 }
 
-inline std::string task_cell(const TaskNumber& n) {
+KDLIB_TOOLS_FUNC std::string task_cell(const TaskNumber& n) {
   if (!std::isfinite(n.value)) return "-";
   const std::string text = number_text(n.format, n.value);
   return std::isfinite(n.error) ? text + " \xC2\xB1 " + number_text(n.format, n.error) : text;
@@ -42,7 +43,7 @@ inline std::string task_cell(const TaskNumber& n) {
 
 }  // namespace detail
 
-inline std::string evaluation_table(const std::vector<ModelResult>& models) {
+KDLIB_TOOLS_FUNC std::string evaluation_table(const std::vector<ModelResult>& models) {
   std::vector<std::vector<std::string>> lines{{""}};
   for (const ModelResult& m : models) lines[0].push_back(m.name);
   if (models.empty()) return "";
@@ -55,7 +56,7 @@ inline std::string evaluation_table(const std::vector<ModelResult>& models) {
   return detail::aligned_table(lines);
 }
 
-inline std::string evaluation_json(const std::vector<ModelResult>& models,
+KDLIB_TOOLS_FUNC std::string evaluation_json(const std::vector<ModelResult>& models,
                                    const std::vector<std::pair<std::string, std::string>>& settings) {
   JsonWriter json(JsonStyle{2, NonFinite::null});
   json.begin_object().key("models").begin_array();

@@ -29,6 +29,8 @@ DecoderConfig tiny_config(const DecoderConfig& config);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/known_configs_inl.hpp"
+#endif
 
 #endif

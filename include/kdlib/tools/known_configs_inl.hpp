@@ -10,7 +10,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline DecoderConfig qwen2_5_config(std::int64_t layers, std::int64_t hidden, std::int64_t intermediate,
+KDLIB_TOOLS_FUNC DecoderConfig qwen2_5_config(std::int64_t layers, std::int64_t hidden, std::int64_t intermediate,
                                     std::int64_t query_heads, std::int64_t kv_heads) {
   DecoderConfig c;
   c.family = Family::qwen2;
@@ -31,7 +31,7 @@ inline DecoderConfig qwen2_5_config(std::int64_t layers, std::int64_t hidden, st
   return c;
 }
 
-inline DecoderConfig gpt_oss_config(std::int64_t layers, std::int64_t experts) {
+KDLIB_TOOLS_FUNC DecoderConfig gpt_oss_config(std::int64_t layers, std::int64_t experts) {
   DecoderConfig c;
   c.family = Family::gpt_oss;
   c.vocab_size = 201088;
@@ -64,12 +64,12 @@ inline DecoderConfig gpt_oss_config(std::int64_t layers, std::int64_t experts) {
 
 }  // namespace detail
 
-inline DecoderConfig qwen2_5_32b_config() { return detail::qwen2_5_config(64, 5120, 27648, 40, 8); }
-inline DecoderConfig qwen2_5_7b_config() { return detail::qwen2_5_config(28, 3584, 18944, 28, 4); }
-inline DecoderConfig gpt_oss_20b_config() { return detail::gpt_oss_config(24, 32); }
-inline DecoderConfig gpt_oss_120b_config() { return detail::gpt_oss_config(36, 128); }
+KDLIB_TOOLS_FUNC DecoderConfig qwen2_5_32b_config() { return detail::qwen2_5_config(64, 5120, 27648, 40, 8); }
+KDLIB_TOOLS_FUNC DecoderConfig qwen2_5_7b_config() { return detail::qwen2_5_config(28, 3584, 18944, 28, 4); }
+KDLIB_TOOLS_FUNC DecoderConfig gpt_oss_20b_config() { return detail::gpt_oss_config(24, 32); }
+KDLIB_TOOLS_FUNC DecoderConfig gpt_oss_120b_config() { return detail::gpt_oss_config(36, 128); }
 
-inline DecoderConfig vpmoe_config() {
+KDLIB_TOOLS_FUNC DecoderConfig vpmoe_config() {
   DecoderConfig c;
   c.family = Family::qwen2_moe;
   c.vocab_size = 201088;
@@ -93,7 +93,7 @@ inline DecoderConfig vpmoe_config() {
   return c;
 }
 
-inline DecoderConfig tiny_config(const DecoderConfig& config) {
+KDLIB_TOOLS_FUNC DecoderConfig tiny_config(const DecoderConfig& config) {
   DecoderConfig c = config;
   const std::int64_t layers = 3, hidden = 64;
   const auto scaled = [&](std::int64_t width) {

@@ -21,6 +21,8 @@ ModelPlace find_model(const std::string& path, const std::string& adapter = "");
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/model_folders_inl.hpp"
+#endif
 
 #endif

@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// The model that adapter/ of a run belongs to.
-inline std::string base_of_run(const std::string& run, const std::string& adapter) {
+KDLIB_TOOLS_FUNC std::string base_of_run(const std::string& run, const std::string& adapter) {
   const std::string base = join_path(run, "base");
   if (path_exists(join_path(base, "config.json"))) return base;
   for (const FileSetting& s : read_yaml_settings(join_path(run, "config.yaml")))
@@ -27,7 +27,7 @@ inline std::string base_of_run(const std::string& run, const std::string& adapte
 
 }  // namespace detail
 
-inline ModelPlace find_model(const std::string& path, const std::string& adapter) {
+KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::string& adapter) {
   const auto inside = [&](const char* name) { return join_path(path, name); };
   if (!is_directory(path) || path_exists(inside("config.json")) || !path_exists(inside("config.yaml")))
     return {path, adapter};

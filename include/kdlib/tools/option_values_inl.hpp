@@ -16,14 +16,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Shortest text that reads back as the same number.
-template <class N>
-std::string number_text(N number) {
-  char buffer[64];
-  const auto result = std::to_chars(buffer, buffer + sizeof buffer, number);
-  return std::string(buffer, result.ptr);
-}
-
 /// The whole text as a number, or false.
 template <class N>
 bool read_number(const std::string& text, N& number) {
@@ -87,15 +79,15 @@ inline std::string option_text(const OptionItem& item) {
       return !value ? "auto" : *value ? "on" : "off";
     }
     case OptionKind::int32:
-      return number_text(*static_cast<const int*>(item.target));
+      return shortest_number_text(*static_cast<const int*>(item.target));
     case OptionKind::int64:
-      return number_text(*static_cast<const std::int64_t*>(item.target));
+      return shortest_number_text(*static_cast<const std::int64_t*>(item.target));
     case OptionKind::uint64:
-      return number_text(*static_cast<const std::uint64_t*>(item.target));
+      return shortest_number_text(*static_cast<const std::uint64_t*>(item.target));
     case OptionKind::real32:
-      return number_text(*static_cast<const float*>(item.target));
+      return shortest_number_text(*static_cast<const float*>(item.target));
     case OptionKind::real64:
-      return number_text(*static_cast<const double*>(item.target));
+      return shortest_number_text(*static_cast<const double*>(item.target));
     case OptionKind::list:
       return list_text(*static_cast<const std::vector<std::string>*>(item.target));
   }
@@ -122,7 +114,7 @@ inline std::optional<double> option_number(const OptionItem& item) {
 
 /// "from 1 to 65535", "above 0 and at most 1", ">= 1".
 inline std::string option_range(const OptionItem& item) {
-  const auto text = [](const std::optional<double>& bound) { return number_text(*bound); };
+  const auto text = [](const std::optional<double>& bound) { return shortest_number_text(*bound); };
   if (item.least && item.most) return "from " + text(item.least) + " to " + text(item.most);
   if (item.above && item.most) return "above " + text(item.above) + " and at most " + text(item.most);
   if (item.least) return ">= " + text(item.least);

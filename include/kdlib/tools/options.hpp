@@ -140,6 +140,8 @@ class Options {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/options_inl.hpp"
+#endif
 
 #endif

@@ -11,15 +11,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline Options::Options(std::string program, std::string purpose)
+KDLIB_TOOLS_FUNC Options::Options(std::string program, std::string purpose)
     : program_(std::move(program)), purpose_(std::move(purpose)) {}
 
-inline Options& Options::group(std::string title) {
+KDLIB_TOOLS_FUNC Options& Options::group(std::string title) {
   group_ = std::move(title);
   return *this;
 }
 
-inline Options& Options::push(const char* name, Kind kind, void* target, const char* value_name, const char* help,
+KDLIB_TOOLS_FUNC Options& Options::push(const char* name, Kind kind, void* target, const char* value_name, const char* help,
                               const char* unit) {
   require<Error>(find(name) == nullptr, "[Options] --", name, " is declared twice");
   Item item;
@@ -35,63 +35,63 @@ inline Options& Options::push(const char* name, Kind kind, void* target, const c
   return *this;
 }
 
-inline Options& Options::add(const char* n, std::string& t, const char* v, const char* h, const char* u) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, std::string& t, const char* v, const char* h, const char* u) {
   return push(n, Kind::text, &t, v, h, u);
 }
-inline Options& Options::add(const char* n, int& t, const char* v, const char* h, const char* u) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, int& t, const char* v, const char* h, const char* u) {
   return push(n, Kind::int32, &t, v, h, u);
 }
-inline Options& Options::add(const char* n, std::int64_t& t, const char* v, const char* h, const char* u) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, std::int64_t& t, const char* v, const char* h, const char* u) {
   return push(n, Kind::int64, &t, v, h, u);
 }
-inline Options& Options::add(const char* n, std::uint64_t& t, const char* v, const char* h, const char* u) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, std::uint64_t& t, const char* v, const char* h, const char* u) {
   return push(n, Kind::uint64, &t, v, h, u);
 }
-inline Options& Options::add(const char* n, float& t, const char* v, const char* h, const char* u) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, float& t, const char* v, const char* h, const char* u) {
   return push(n, Kind::real32, &t, v, h, u);
 }
-inline Options& Options::add(const char* n, double& t, const char* v, const char* h, const char* u) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, double& t, const char* v, const char* h, const char* u) {
   return push(n, Kind::real64, &t, v, h, u);
 }
-inline Options& Options::add(const char* n, std::optional<bool>& t, const char* h) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, std::optional<bool>& t, const char* h) {
   return push(n, Kind::optional_boolean, &t, "on|off|auto", h, "");
 }
-inline Options& Options::add(const char* n, std::vector<std::string>& t, const char* v, const char* h) {
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, std::vector<std::string>& t, const char* v, const char* h) {
   return push(n, Kind::list, &t, v, h, "");
 }
-inline Options& Options::add(const char* n, bool& t, const char* h) { return push(n, Kind::boolean, &t, "", h, ""); }
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, bool& t, const char* h) { return push(n, Kind::boolean, &t, "", h, ""); }
 
-inline Options& Options::positional(const char* name, std::string& target, const char* help) {
+KDLIB_TOOLS_FUNC Options& Options::positional(const char* name, std::string& target, const char* help) {
   push(name, Kind::text, &target, "", help, "");
   last().positional = last().required = true;
   return *this;
 }
 
-inline Options::Item& Options::last() {
+KDLIB_TOOLS_FUNC Options::Item& Options::last() {
   require<Error>(!items_.empty(), "[Options] a rule without an option before it");
   return items_.back();
 }
-inline Options& Options::required() { return last().required = true, *this; }
-inline Options& Options::at_least(double bound) { return last().least = bound, *this; }
-inline Options& Options::at_most(double bound) { return last().most = bound, *this; }
-inline Options& Options::above(double bound) { return last().above = bound, *this; }
-inline Options& Options::choices(std::initializer_list<const char*> allowed) {
+KDLIB_TOOLS_FUNC Options& Options::required() { return last().required = true, *this; }
+KDLIB_TOOLS_FUNC Options& Options::at_least(double bound) { return last().least = bound, *this; }
+KDLIB_TOOLS_FUNC Options& Options::at_most(double bound) { return last().most = bound, *this; }
+KDLIB_TOOLS_FUNC Options& Options::above(double bound) { return last().above = bound, *this; }
+KDLIB_TOOLS_FUNC Options& Options::choices(std::initializer_list<const char*> allowed) {
   last().choices.assign(allowed.begin(), allowed.end());
   return *this;
 }
 
-inline Options& Options::common(int& threads, std::uint64_t& seed) {
+KDLIB_TOOLS_FUNC Options& Options::common(int& threads, std::uint64_t& seed) {
   return add("threads", threads, "N", "threads; 0: all CPUs that the process may use")
       .at_least(0)
       .add("seed", seed, "N", "seed of every random number of the run");
 }
 
-inline Options& Options::config_file(std::vector<FileSetting> (*read)(const std::string& path)) {
+KDLIB_TOOLS_FUNC Options& Options::config_file(std::vector<FileSetting> (*read)(const std::string& path)) {
   read_config_ = read;
   return add("config", config_, "FILE", "YAML file whose keys are these option names; the command line wins");
 }
 
-inline Options& Options::presets(std::string& target, std::initializer_list<const char*> names,
+KDLIB_TOOLS_FUNC Options& Options::presets(std::string& target, std::initializer_list<const char*> names,
                                  void (*set)(void*, const std::string&), void* context) {
   preset_ = &target;
   apply_preset_ = set;
@@ -99,13 +99,13 @@ inline Options& Options::presets(std::string& target, std::initializer_list<cons
   return add("preset", target, "NAME", "a set of defaults; config file and command line win over it").choices(names);
 }
 
-inline const Options::Item* Options::find(std::string_view name) const {
+KDLIB_TOOLS_FUNC const Options::Item* Options::find(std::string_view name) const {
   for (const Item& item : items_)
     if (item.name == name) return &item;
   return nullptr;
 }
 
-inline Options::Item& Options::find_or_refuse(std::string_view name, const std::string& where) {
+KDLIB_TOOLS_FUNC Options::Item& Options::find_or_refuse(std::string_view name, const std::string& where) {
   if (const Item* item = find(name); item != nullptr && !(item->positional && where.empty()))
     return const_cast<Item&>(*item);
   const Item* nearest = nullptr;
@@ -121,7 +121,7 @@ inline Options::Item& Options::find_or_refuse(std::string_view name, const std::
 }
 
 /// The option argv[i] with its values; i stays on the last word of it.
-inline FileSetting Options::read_option(int argc, const char* const* argv, int& i) {
+KDLIB_TOOLS_FUNC FileSetting Options::read_option(int argc, const char* const* argv, int& i) {
   const std::string word = argv[i];
   const std::size_t equals = word.find('=');
   const std::string name = word.substr(2, equals == std::string::npos ? std::string::npos : equals - 2);
@@ -143,7 +143,7 @@ inline FileSetting Options::read_option(int argc, const char* const* argv, int& 
   return setting;
 }
 
-inline std::vector<FileSetting> Options::read_command_line(int argc, const char* const* argv) {
+KDLIB_TOOLS_FUNC std::vector<FileSetting> Options::read_command_line(int argc, const char* const* argv) {
   std::vector<FileSetting> out;
   std::vector<Item*> open;  // positional arguments not yet seen
   for (Item& item : items_)
@@ -173,14 +173,14 @@ inline std::vector<FileSetting> Options::read_command_line(int argc, const char*
 
 namespace detail {
 /// The only value of a key, or an empty text.
-inline std::string single_value(const std::vector<FileSetting>& all, const char* key) {
+KDLIB_TOOLS_FUNC std::string single_value(const std::vector<FileSetting>& all, const char* key) {
   for (const FileSetting& s : all)
     if (s.key == key && s.values.size() == 1) return s.values[0];
   return {};
 }
 }  // namespace detail
 
-inline void Options::parse(int argc, const char* const* argv) {
+KDLIB_TOOLS_FUNC void Options::parse(int argc, const char* const* argv) {
   const std::vector<FileSetting> flags = read_command_line(argc, argv);
   std::vector<FileSetting> file;
   std::string where;
@@ -198,7 +198,7 @@ inline void Options::parse(int argc, const char* const* argv) {
   }
 }
 
-inline void Options::apply_preset(const std::vector<FileSetting>& flags, const std::vector<FileSetting>& file,
+KDLIB_TOOLS_FUNC void Options::apply_preset(const std::vector<FileSetting>& flags, const std::vector<FileSetting>& file,
                                   const std::string& where) {
   if (apply_preset_ == nullptr) return;
   std::string name = detail::single_value(flags, "preset");
@@ -211,7 +211,7 @@ inline void Options::apply_preset(const std::vector<FileSetting>& flags, const s
   apply_preset_(preset_context_, name);
 }
 
-inline void Options::apply(const std::vector<FileSetting>& settings, const std::string& where) {
+KDLIB_TOOLS_FUNC void Options::apply(const std::vector<FileSetting>& settings, const std::string& where) {
   for (const FileSetting& setting : settings) {
     const Item* known = find(setting.key);  // positional names are valid keys here: read_command_line has resolved them
     Item& item = known != nullptr && (known->positional || where.empty()) ? const_cast<Item&>(*known)
@@ -223,19 +223,19 @@ inline void Options::apply(const std::vector<FileSetting>& settings, const std::
   }
 }
 
-inline bool Options::given(std::string_view name) const {
+KDLIB_TOOLS_FUNC bool Options::given(std::string_view name) const {
   const Item* item = find(name);
   require<Error>(item != nullptr, "[Options] no option is called --", name);
   return item->given;
 }
 
-inline std::vector<std::pair<std::string, std::string>> Options::settings() const {
+KDLIB_TOOLS_FUNC std::vector<std::pair<std::string, std::string>> Options::settings() const {
   std::vector<std::pair<std::string, std::string>> out;
   for (const Item& item : items_) out.emplace_back(item.name, detail::option_text(item));
   return out;
 }
 
-inline std::vector<SettingDifference> Options::differences(const std::vector<FileSetting>& file) const {
+KDLIB_TOOLS_FUNC std::vector<SettingDifference> Options::differences(const std::vector<FileSetting>& file) const {
   std::vector<SettingDifference> out;
   for (const FileSetting& setting : file) {
     const Item* item = find(setting.key);
@@ -246,7 +246,7 @@ inline std::vector<SettingDifference> Options::differences(const std::vector<Fil
   return out;
 }
 
-inline std::string Options::yaml() const {
+KDLIB_TOOLS_FUNC std::string Options::yaml() const {
   std::string out;
   for (const Item& item : items_) {
     if (item.name == "config") continue;  // what it said is in the other lines
@@ -265,14 +265,14 @@ inline std::string Options::yaml() const {
   return out;
 }
 
-inline std::string Options::usage() const {
+KDLIB_TOOLS_FUNC std::string Options::usage() const {
   std::string out = "usage: " + program_;
   for (const Item& item : items_)
     if (item.required) out += item.positional ? " <" + item.name + ">" : " --" + item.name + " " + item.value_name;
   return out + " [options]; see --help";
 }
 
-inline std::string Options::help() const {
+KDLIB_TOOLS_FUNC std::string Options::help() const {
   std::string out = program_ + ": " + purpose_ + "\n\n" + usage().substr(0, usage().find(';')) + "\n";
   std::string group;
   for (const Item& item : items_) {
@@ -283,9 +283,9 @@ inline std::string Options::help() const {
     std::vector<std::string> notes;
     if (!item.unit.empty()) notes.push_back(item.unit);
     if (!item.choices.empty()) notes.push_back(detail::joined(item.choices, " | "));
-    if (item.least) notes.push_back(">= " + detail::number_text(*item.least));
-    if (item.above) notes.push_back("> " + detail::number_text(*item.above));
-    if (item.most) notes.push_back("<= " + detail::number_text(*item.most));
+    if (item.least) notes.push_back(">= " + detail::shortest_number_text(*item.least));
+    if (item.above) notes.push_back("> " + detail::shortest_number_text(*item.above));
+    if (item.most) notes.push_back("<= " + detail::shortest_number_text(*item.most));
     if (item.required) notes.push_back("required");
     else if (!item.default_text.empty()) notes.push_back("default " + item.default_text);
     out += left + item.help + (notes.empty() ? "" : " (" + detail::joined(notes, "; ") + ")") + "\n";

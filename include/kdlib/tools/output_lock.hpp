@@ -36,6 +36,8 @@ class OutputLock {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/output_lock_inl.hpp"
+#endif
 
 #endif

@@ -16,7 +16,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline bool same_place(const std::string& a, const std::string& b) {
+KDLIB_TOOLS_FUNC bool same_place(const std::string& a, const std::string& b) {
   struct stat x {
   }, y{};
   const bool has_a = ::stat(a.c_str(), &x) == 0, has_b = ::stat(b.c_str(), &y) == 0;
@@ -27,7 +27,7 @@ inline bool same_place(const std::string& a, const std::string& b) {
   return same();
 }
 
-inline OutputLock OutputLock::folder(const std::string& path, const std::string& program) {
+KDLIB_TOOLS_FUNC OutputLock OutputLock::folder(const std::string& path, const std::string& program) {
   make_directories(path);
   OutputLock lock;
   lock.fd_ = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -38,7 +38,7 @@ inline OutputLock OutputLock::folder(const std::string& path, const std::string&
   return lock;
 }
 
-inline OutputLock OutputLock::file(const std::string& path, const std::string& program) {
+KDLIB_TOOLS_FUNC OutputLock OutputLock::file(const std::string& path, const std::string& program) {
   OutputLock lock;
   struct stat target {};
   const bool there = ::stat(path.c_str(), &target) == 0;
@@ -64,10 +64,10 @@ inline OutputLock OutputLock::file(const std::string& path, const std::string& p
   return lock;
 }
 
-inline OutputLock::OutputLock(OutputLock&& other) noexcept
+KDLIB_TOOLS_FUNC OutputLock::OutputLock(OutputLock&& other) noexcept
     : lock_file_(std::exchange(other.lock_file_, {})), fd_(std::exchange(other.fd_, -1)) {}
 
-inline OutputLock::~OutputLock() {
+KDLIB_TOOLS_FUNC OutputLock::~OutputLock() {
   if (!lock_file_.empty()) ::unlink(lock_file_.c_str());
   if (fd_ >= 0) ::close(fd_);
 }

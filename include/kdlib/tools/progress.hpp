@@ -50,6 +50,8 @@ class Progress {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/progress_inl.hpp"
+#endif
 
 #endif

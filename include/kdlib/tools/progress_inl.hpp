@@ -14,24 +14,24 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-inline int terminal_width(std::FILE* stream) {
+KDLIB_TOOLS_FUNC int terminal_width(std::FILE* stream) {
   struct winsize size {};
   if (::ioctl(::fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 20) return size.ws_col;
   return 80;
 }
 
 /// A number with `digits` behind the point.
-inline std::string fixed_text(double value, int digits) {
+KDLIB_TOOLS_FUNC std::string fixed_text(double value, int digits) {
   char text[64];
   std::snprintf(text, sizeof text, "%.*f", digits, value);
   return text;
 }
 }  // namespace detail
 
-inline Progress::Progress(std::FILE* stream, double seconds_between)
+KDLIB_TOOLS_FUNC Progress::Progress(std::FILE* stream, double seconds_between)
     : stream_(stream), terminal_(::isatty(::fileno(stream)) == 1), seconds_between_(seconds_between) {}
 
-inline std::string Progress::line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail,
+KDLIB_TOOLS_FUNC std::string Progress::line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail,
                                   int width) {
   const double share = total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0.0;
   const std::string head = concat(done, "/", total, " ");
@@ -48,7 +48,7 @@ inline std::string Progress::line(std::int64_t done, std::int64_t total, double 
   return out;
 }
 
-inline double Progress::seconds_left(std::int64_t done, std::int64_t total, double seconds) {
+KDLIB_TOOLS_FUNC double Progress::seconds_left(std::int64_t done, std::int64_t total, double seconds) {
   if (first_done_ < 0 || done < first_done_) {
     first_done_ = done;
     first_seconds_ = seconds;
@@ -60,7 +60,7 @@ inline double Progress::seconds_left(std::int64_t done, std::int64_t total, doub
   return steps > 0 ? spent / steps * static_cast<double>(total - done) : -1;
 }
 
-inline void Progress::show(std::int64_t done, std::int64_t total, double seconds, std::string_view detail) {
+KDLIB_TOOLS_FUNC void Progress::show(std::int64_t done, std::int64_t total, double seconds, std::string_view detail) {
   const double left = seconds_left(done, total, seconds);
   if (terminal_) {
     std::fprintf(stream_, "\r\033[K%s", line(done, total, left, detail, detail::terminal_width(stream_)).c_str());
@@ -75,20 +75,20 @@ inline void Progress::show(std::int64_t done, std::int64_t total, double seconds
   std::fflush(stream_);
 }
 
-inline void Progress::show(const StepReport& report) {
+KDLIB_TOOLS_FUNC void Progress::show(const StepReport& report) {
   show(report.step, report.steps, report.seconds,
        concat("loss ", detail::fixed_text(report.loss, 4), "  ",
               detail::fixed_text(report.tokens_per_s, report.tokens_per_s < 100 ? 1 : 0), " tokens/s"));
 }
 
-inline void Progress::note(std::string_view text) {
+KDLIB_TOOLS_FUNC void Progress::note(std::string_view text) {
   if (terminal_ && open_) std::fputs("\r\033[K", stream_);
   open_ = false;
   std::fprintf(stream_, "%.*s\n", static_cast<int>(text.size()), text.data());
   std::fflush(stream_);
 }
 
-inline void Progress::finish() {
+KDLIB_TOOLS_FUNC void Progress::finish() {
   if (terminal_ && open_) std::fputc('\n', stream_);
   open_ = false;
   std::fflush(stream_);

@@ -14,7 +14,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string html_escape(const std::string& text) {
+KDLIB_TOOLS_FUNC std::string html_escape(const std::string& text) {
   std::string out;
   out.reserve(text.size() + text.size() / 8);
   for (const char c : text) {

@@ -64,8 +64,15 @@ struct RunReport {
 /// The page as UTF-8 text. Everything that comes from outside is escaped.
 std::string render_html(const RunReport& report);
 
+namespace detail {
+/// `text` with the characters that mean something in HTML written as entities.
+std::string html_escape(const std::string& text);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/report_html_inl.hpp"
+#endif
 
 #endif

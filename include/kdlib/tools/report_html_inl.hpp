@@ -10,7 +10,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string render_table(const ReportTable& table) {
+KDLIB_TOOLS_FUNC std::string render_table(const ReportTable& table) {
   std::string out =
       "<h2>" + html_escape(table.title) + "</h2>\n<div class=\"card\"><div class=\"scroll\"><table><thead><tr>";
   for (const std::string& cell : table.header) out += "<th scope=\"col\">" + html_escape(cell) + "</th>";
@@ -26,7 +26,7 @@ inline std::string render_table(const ReportTable& table) {
 }
 
 /// Text of a token as it is shown: line ends become visible, what is no printable text is replaced.
-inline std::string shown_token(const std::string& text) {
+KDLIB_TOOLS_FUNC std::string shown_token(const std::string& text) {
   std::string out;
   for (const char c : html_escape(text)) {
     if (c == '\n') out += "\xE2\x86\xB5\n";
@@ -36,7 +36,7 @@ inline std::string shown_token(const std::string& text) {
 }
 
 /// One row of a heat map: each token on a ground that is the stronger, the larger its value.
-inline std::string render_heat_row(const ReportHeatMap& map, std::size_t row) {
+KDLIB_TOOLS_FUNC std::string render_heat_row(const ReportHeatMap& map, std::size_t row) {
   std::string out = "<h3>" + html_escape(map.rows[row]) + "</h3><p>";
   for (const ReportToken& token : map.tokens) {
     const double value = row < token.values.size() ? token.values[row] : std::nan("");
@@ -51,7 +51,7 @@ inline std::string render_heat_row(const ReportHeatMap& map, std::size_t row) {
   return out + "</p>";
 }
 
-inline std::string render_heat_maps(const std::vector<ReportHeatMap>& maps) {
+KDLIB_TOOLS_FUNC std::string render_heat_maps(const std::vector<ReportHeatMap>& maps) {
   std::string out = "<h2>" + html_escape(maps.front().title) + "</h2>\n";
   for (const ReportHeatMap& map : maps) {
     out += "<div class=\"card heat\"><p class=\"note\">0<span class=\"scale\"></span>" + number_text("%.3g", map.full) +
@@ -62,14 +62,14 @@ inline std::string render_heat_maps(const std::vector<ReportHeatMap>& maps) {
   return out;
 }
 
-inline std::string render_next_steps(const std::vector<std::pair<std::string, std::string>>& steps) {
+KDLIB_TOOLS_FUNC std::string render_next_steps(const std::vector<std::pair<std::string, std::string>>& steps) {
   std::string out = "<h2>Next steps</h2>\n<div class=\"card next\">";
   for (const auto& [what, command] : steps)
     out += "<p>" + html_escape(what) + "</p><pre>" + html_escape(command) + "</pre>";
   return out + "</div>\n";
 }
 
-inline std::string render_samples(const std::vector<ReportSample>& samples) {
+KDLIB_TOOLS_FUNC std::string render_samples(const std::vector<ReportSample>& samples) {
   std::string out = "<h2>Answers side by side</h2>\n";
   for (const ReportSample& sample : samples) {
     out +=
@@ -83,7 +83,7 @@ inline std::string render_samples(const std::vector<ReportSample>& samples) {
 
 }  // namespace detail
 
-inline std::string render_html(const RunReport& report) {
+KDLIB_TOOLS_FUNC std::string render_html(const RunReport& report) {
   std::string out =
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width,initial-scale=1\">\n"

@@ -10,7 +10,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string report_style() {
+KDLIB_TOOLS_FUNC std::string report_style() {
   return R"css(<style>
 :root{--bg:#f7f7f5;--card:#fff;--ink:#1a1a19;--soft:#5f5e5a;--rule:#e2e1dc;--c0:#2a78d6;--c1:#eb6834;--c2:#1baf7a;
 --c3:#b07a00;--c4:#8a5cd0;--c5:#d04a7a}
@@ -60,7 +60,7 @@ dd{margin:0;overflow-wrap:anywhere}
 }
 
 /// Shows the values of all curves at the step under the pointer. Without scripts each point keeps its own title.
-inline std::string report_script() {
+KDLIB_TOOLS_FUNC std::string report_script() {
   return R"js(<script>
 document.querySelectorAll('.charts figure').forEach(f => {
   const svg = f.querySelector('svg'), tip = f.querySelector('.tip'), at = f.querySelector('line.at');

@@ -51,6 +51,8 @@ std::vector<std::string> sweep_arguments(const SweepPlan& plan, const SweepRun& 
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/sweep_plan_inl.hpp"
+#endif
 
 #endif

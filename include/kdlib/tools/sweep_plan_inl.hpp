@@ -218,15 +218,15 @@ class SweepReader {
 
 }  // namespace detail
 
-inline std::string SweepPlan::folder(const SweepRun& run) const { return join_path(join_path(out, "runs"), run.name); }
+KDLIB_TOOLS_FUNC std::string SweepPlan::folder(const SweepRun& run) const { return join_path(join_path(out, "runs"), run.name); }
 
-inline std::size_t SweepPlan::seed_axis() const {
+KDLIB_TOOLS_FUNC std::size_t SweepPlan::seed_axis() const {
   return static_cast<std::size_t>(std::find(axes.begin(), axes.end(), "seed") - axes.begin());
 }
 
-inline SweepPlan read_sweep(const std::string& path) { return detail::SweepReader(path).read(); }
+KDLIB_TOOLS_FUNC SweepPlan read_sweep(const std::string& path) { return detail::SweepReader(path).read(); }
 
-inline std::vector<std::string> sweep_arguments(const SweepPlan& plan, const SweepRun& run) {
+KDLIB_TOOLS_FUNC std::vector<std::string> sweep_arguments(const SweepPlan& plan, const SweepRun& run) {
   std::vector<std::string> out;
   for (const FileSetting& s : run.settings) {
     if (s.values.size() == 1) {

@@ -56,6 +56,8 @@ ChildOutput run_child(const std::string& program, const std::vector<std::string>
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/sweep_runs_inl.hpp"
+#endif
 
 #endif

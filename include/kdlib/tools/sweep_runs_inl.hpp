@@ -29,12 +29,12 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string sweep_log(const SweepPlan& plan, const SweepRun& run) {
+KDLIB_TOOLS_FUNC std::string sweep_log(const SweepPlan& plan, const SweepRun& run) {
   return join_path(join_path(plan.out, "logs"), run.name + ".log");
 }
 
 /// "1e-3" and "0.001", "on" and "true" are the same setting.
-inline bool same_value(const std::string& a, const std::string& b) {
+KDLIB_TOOLS_FUNC bool same_value(const std::string& a, const std::string& b) {
   if (a == b) return true;
   const auto truth = [](const std::string& s) {
     return s == "on" || s == "true" || s == "yes" ? 1 : s == "off" || s == "false" || s == "no" ? 0 : -1;
@@ -46,7 +46,7 @@ inline bool same_value(const std::string& a, const std::string& b) {
          static_cast<float>(x) == static_cast<float>(y);
 }
 
-inline std::vector<std::string> list_elements(const FileSetting& s) {
+KDLIB_TOOLS_FUNC std::vector<std::string> list_elements(const FileSetting& s) {
   std::vector<std::string> out;
   for (const std::string& value : s.values) {  // config.yaml may hold a list as one text with commas
     std::size_t at = 0;
@@ -57,7 +57,7 @@ inline std::vector<std::string> list_elements(const FileSetting& s) {
   return out;
 }
 
-inline void check_same_run(const std::string& config, const SweepRun& run) {
+KDLIB_TOOLS_FUNC void check_same_run(const std::string& config, const SweepRun& run) {
   const std::vector<FileSetting> before = read_yaml_settings(config);
   for (const FileSetting& wanted : run.settings) {
     if (wanted.key == "threads" || wanted.key == "preset" || wanted.key == "config" || wanted.key == "keep" ||
@@ -76,7 +76,7 @@ inline void check_same_run(const std::string& config, const SweepRun& run) {
 }
 
 /// Last line that begins with "error:".
-inline std::string last_error(const std::string& log) {
+KDLIB_TOOLS_FUNC std::string last_error(const std::string& log) {
   std::string found;
   if (!path_exists(log)) return found;
   for (LineReader lines(log); const auto line = lines.next();)
@@ -86,7 +86,7 @@ inline std::string last_error(const std::string& log) {
 
 /// Opens the log of a run and locks it; empty where another process holds it. The lock passes to the child with its
 /// outputs and lasts until that has ended.
-inline FileDescriptor open_log(const std::string& log) {
+KDLIB_TOOLS_FUNC FileDescriptor open_log(const std::string& log) {
   FileDescriptor out = open_descriptor(log, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
   if (!out) fail_io("sweep", log, errno);
   struct stat status {};
@@ -98,7 +98,7 @@ inline FileDescriptor open_log(const std::string& log) {
 }
 
 /// Starts a child with stdin from nowhere and both outputs in `out`; it is told to stop when this process dies.
-inline pid_t start_child(const std::string& program, const std::vector<std::string>& arguments, int out) {
+KDLIB_TOOLS_FUNC pid_t start_child(const std::string& program, const std::vector<std::string>& arguments, int out) {
   const FileDescriptor in = open_descriptor("/dev/null", O_RDONLY);
   if (!in) fail_io("sweep", "/dev/null", errno);
   std::vector<char*> words{const_cast<char*>(program.c_str())};
@@ -131,12 +131,12 @@ inline pid_t start_child(const std::string& program, const std::vector<std::stri
   return child;
 }
 
-inline void pause_milliseconds(long milliseconds) {
+KDLIB_TOOLS_FUNC void pause_milliseconds(long milliseconds) {
   const struct timespec pause { milliseconds / 1000, milliseconds % 1000 * 1000000 };
   ::nanosleep(&pause, nullptr);
 }
 
-inline std::string ending_of(int status) {
+KDLIB_TOOLS_FUNC std::string ending_of(int status) {
   return WIFEXITED(status) ? concat("exit status ", WEXITSTATUS(status)) : concat("ended by signal ", WTERMSIG(status));
 }
 
@@ -264,7 +264,7 @@ class SweepRunner {
 
 }  // namespace detail
 
-inline SweepStatus sweep_status(const SweepPlan& plan, const SweepRun& run) {
+KDLIB_TOOLS_FUNC SweepStatus sweep_status(const SweepPlan& plan, const SweepRun& run) {
   const std::string folder = plan.folder(run), config = join_path(folder, "config.yaml");
   if (path_exists(config)) detail::check_same_run(config, run);
   if (path_exists(join_path(folder, "result.json"))) return {SweepState::done, ""};
@@ -272,14 +272,14 @@ inline SweepStatus sweep_status(const SweepPlan& plan, const SweepRun& run) {
   return error.empty() ? SweepStatus{} : SweepStatus{SweepState::failed, error};
 }
 
-inline std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs,
+KDLIB_TOOLS_FUNC std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs,
                                           const SweepSettings& settings, const std::function<bool()>& stop,
                                           const std::function<void(const SweepProgress&)>& progress) {
   make_directories(join_path(plan.out, "logs"));
   return detail::SweepRunner(plan, runs, settings, progress).run(stop);
 }
 
-inline ChildOutput run_child(const std::string& program, const std::vector<std::string>& arguments,
+KDLIB_TOOLS_FUNC ChildOutput run_child(const std::string& program, const std::vector<std::string>& arguments,
                              const std::function<bool()>& stop) {
   std::FILE* output = std::tmpfile();  // has no name that somebody could have taken
   require<IoError>(output != nullptr, "[sweep] no temporary file: ", std::strerror(errno));

@@ -54,6 +54,8 @@ void write_sweep_files(const SweepPlan& plan, const SweepResult& result);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/sweep_table_inl.hpp"
+#endif
 
 #endif

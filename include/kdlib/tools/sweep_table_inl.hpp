@@ -14,14 +14,14 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline double share(double part, double whole) { return whole != 0 ? part / whole : std::nan(""); }
+KDLIB_TOOLS_FUNC double share(double part, double whole) { return whole != 0 ? part / whole : std::nan(""); }
 
-inline std::size_t metric_index(const char* name) {
+KDLIB_TOOLS_FUNC std::size_t metric_index(const char* name) {
   const auto& names = sweep_metric_names();
   return static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin());
 }
 
-inline std::string mean_text(const SweepRow& row, const char* metric, const char* format, double factor = 1) {
+KDLIB_TOOLS_FUNC std::string mean_text(const SweepRow& row, const char* metric, const char* format, double factor = 1) {
   const std::size_t m = metric_index(metric);
   if (row.finished == 0 || !std::isfinite(row.means[m])) return "\xE2\x80\x93";
   std::string out = number_text(format, factor * row.means[m]);
@@ -42,14 +42,14 @@ inline constexpr SweepColumn sweep_columns[] = {{"forward KL rounded", "forward_
                                                 {"perplexity", "perplexity", "%.3f", 1},
                                                 {"seconds", "seconds", "%.1f", 1}};
 
-inline std::vector<std::string> sweep_header(const SweepResult& result) {
+KDLIB_TOOLS_FUNC std::vector<std::string> sweep_header(const SweepResult& result) {
   std::vector<std::string> out = result.axes;
   out.emplace_back("runs");
   for (const SweepColumn& c : sweep_columns) out.emplace_back(c.title);
   return out;
 }
 
-inline std::vector<std::string> sweep_cells(const SweepRow& row) {
+KDLIB_TOOLS_FUNC std::vector<std::string> sweep_cells(const SweepRow& row) {
   std::vector<std::string> out = row.labels;
   out.push_back(row.finished == row.runs.size() ? std::to_string(row.finished)
                                                 : concat(row.finished, " of ", row.runs.size()));
@@ -58,7 +58,7 @@ inline std::vector<std::string> sweep_cells(const SweepRow& row) {
 }
 
 /// A label or message as one cell of a Markdown table: its own marks are no marks, control characters are visible.
-inline std::string markdown_text(std::string_view text) {
+KDLIB_TOOLS_FUNC std::string markdown_text(std::string_view text) {
   std::string out;
   const std::string shown = terminal_text(text);
   for (std::size_t i = 0; i < shown.size(); ++i) {
@@ -75,7 +75,7 @@ inline std::string markdown_text(std::string_view text) {
 }
 
 /// What is not there, with its reason: one line a run.
-inline std::vector<std::string> sweep_problems(const SweepPlan& plan, const SweepResult& result) {
+KDLIB_TOOLS_FUNC std::vector<std::string> sweep_problems(const SweepPlan& plan, const SweepResult& result) {
   std::vector<std::string> out;
   for (std::size_t r = 0; r < plan.runs.size(); ++r)
     if (result.statuses[r].state != SweepState::done)
@@ -92,7 +92,7 @@ inline const char* const sweep_note =
 
 }  // namespace detail
 
-inline const std::vector<std::string>& sweep_metric_names() {
+KDLIB_TOOLS_FUNC const std::vector<std::string>& sweep_metric_names() {
   static const std::vector<std::string> names{
       "forward_kl_before", "forward_kl", "forward_kl_gone", "reverse_kl_before",  "reverse_kl",
       "top1_before",       "top1",       "top1_recovered",  "perplexity_teacher", "perplexity_before",
@@ -100,7 +100,7 @@ inline const std::vector<std::string>& sweep_metric_names() {
   return names;
 }
 
-inline SweepNumbers read_sweep_numbers(const std::string& folder) {
+KDLIB_TOOLS_FUNC SweepNumbers read_sweep_numbers(const std::string& folder) {
   const std::string path = join_path(folder, "result.json");
   const RecipeResult r = read_result_json(path);
   require<FormatError>(r.rows.size() >= 3, "[sweep] ", path, ": models has ", r.rows.size(),
@@ -112,7 +112,7 @@ inline SweepNumbers read_sweep_numbers(const std::string& folder) {
            after.perplexity, r.seconds}};
 }
 
-inline SweepResult collect_sweep(const SweepPlan& plan) {
+KDLIB_TOOLS_FUNC SweepResult collect_sweep(const SweepPlan& plan) {
   SweepResult out;
   const std::size_t seed = plan.seed_axis();
   for (std::size_t a = 0; a < plan.axes.size(); ++a)
@@ -151,7 +151,7 @@ inline SweepResult collect_sweep(const SweepPlan& plan) {
   return out;
 }
 
-inline std::string sweep_markdown(const SweepPlan& plan, const SweepResult& result) {
+KDLIB_TOOLS_FUNC std::string sweep_markdown(const SweepPlan& plan, const SweepResult& result) {
   std::string out;
   const auto line = [&out](const std::vector<std::string>& cells) {
     for (const std::string& cell : cells) out += "| " + detail::markdown_text(cell) + " ";
@@ -169,7 +169,7 @@ inline std::string sweep_markdown(const SweepPlan& plan, const SweepResult& resu
   return out;
 }
 
-inline std::string sweep_json(const SweepPlan& plan, const SweepResult& result) {
+KDLIB_TOOLS_FUNC std::string sweep_json(const SweepPlan& plan, const SweepResult& result) {
   JsonWriter json(JsonStyle{1, NonFinite::null});
   const auto& names = sweep_metric_names();
   json.begin_object().member("file", file_name(plan.path)).member("axes", result.axes).key("rows").begin_array();
@@ -206,7 +206,7 @@ inline std::string sweep_json(const SweepPlan& plan, const SweepResult& result) 
   return json.end_array().end_object().text();
 }
 
-inline DotPlot sweep_plot(const SweepPlan& plan, const SweepResult& result) {
+KDLIB_TOOLS_FUNC DotPlot sweep_plot(const SweepPlan& plan, const SweepResult& result) {
   DotPlot plot{"Held-out forward KL", "nats a token", "distilled", "rounded", {}, {}};
   std::size_t axis = result.axes.size(), fewest = 7;
   for (std::size_t a = 0; a < result.axes.size(); ++a) {
@@ -239,7 +239,7 @@ inline DotPlot sweep_plot(const SweepPlan& plan, const SweepResult& result) {
   return plot;
 }
 
-inline std::string sweep_html(const SweepPlan& plan, const SweepResult& result) {
+KDLIB_TOOLS_FUNC std::string sweep_html(const SweepPlan& plan, const SweepResult& result) {
   RunReport report;
   report.title = "Sweep " + file_name(plan.path);
   const std::vector<std::string> problems = detail::sweep_problems(plan, result);
@@ -256,7 +256,7 @@ inline std::string sweep_html(const SweepPlan& plan, const SweepResult& result) 
   return render_html(report);
 }
 
-inline void write_sweep_files(const SweepPlan& plan, const SweepResult& result) {
+KDLIB_TOOLS_FUNC void write_sweep_files(const SweepPlan& plan, const SweepResult& result) {
   write_file_atomically(join_path(plan.out, "table.md"), sweep_markdown(plan, result));
   write_file_atomically(join_path(plan.out, "sweep.json"), sweep_json(plan, result));
   write_file_atomically(join_path(plan.out, "plot.svg"), dot_plot_svg(sweep_plot(plan, result)));

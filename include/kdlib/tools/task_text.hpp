@@ -33,6 +33,8 @@ std::string wikitext_text(std::string_view page);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/task_text_inl.hpp"
+#endif
 
 #endif

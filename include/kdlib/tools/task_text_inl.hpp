@@ -11,10 +11,10 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline bool python_space(char32_t c) { return (c >= 0x1C && c <= 0x1F) || unicode_class(c) == UnicodeClass::space; }
+KDLIB_TOOLS_FUNC bool python_space(char32_t c) { return (c >= 0x1C && c <= 0x1F) || unicode_class(c) == UnicodeClass::space; }
 
 /// Code point that ends at `end`; moves `end` in front of it.
-inline char32_t previous_code_point(std::string_view text, std::size_t& end) {
+KDLIB_TOOLS_FUNC char32_t previous_code_point(std::string_view text, std::size_t& end) {
   std::size_t begin = end - 1;
   while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
   end = begin;
@@ -22,7 +22,7 @@ inline char32_t previous_code_point(std::string_view text, std::size_t& end) {
   return next_code_point(text.data(), at);
 }
 
-inline std::size_t leading_space(std::string_view text) {
+KDLIB_TOOLS_FUNC std::size_t leading_space(std::string_view text) {
   std::size_t at = 0;
   while (at < text.size()) {
     std::size_t next = at;
@@ -33,7 +33,7 @@ inline std::size_t leading_space(std::string_view text) {
 }
 
 /// re.sub(open \s* ([^close]*?) \s* close, open \1 close).
-inline std::string strip_inside(std::string_view text, char open, char close) {
+KDLIB_TOOLS_FUNC std::string strip_inside(std::string_view text, char open, char close) {
   std::string out;
   std::size_t at = 0;
   while (at < text.size()) {
@@ -48,7 +48,7 @@ inline std::string strip_inside(std::string_view text, char open, char close) {
 }
 
 /// re.sub(r"/' [0-9]/", r"/'[0-9]/", text): the harness's rule as it stands.
-inline std::string wikitext_contraction(std::string_view text) {
+KDLIB_TOOLS_FUNC std::string wikitext_contraction(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     if (text.size() - at >= 5 && text.substr(at, 3) == "/' " && text[at + 3] >= '0' && text[at + 3] <= '9' &&
@@ -64,7 +64,7 @@ inline std::string wikitext_contraction(std::string_view text) {
 
 }  // namespace detail
 
-inline std::size_t trailing_space(std::string_view text) {
+KDLIB_TOOLS_FUNC std::size_t trailing_space(std::string_view text) {
   std::size_t end = text.size();
   while (end > 0) {
     std::size_t begin = end;
@@ -74,19 +74,19 @@ inline std::size_t trailing_space(std::string_view text) {
   return text.size() - end;
 }
 
-inline std::string_view strip(std::string_view text) {
+KDLIB_TOOLS_FUNC std::string_view strip(std::string_view text) {
   text.remove_prefix(detail::leading_space(text));
   text.remove_suffix(trailing_space(text));
   return text;
 }
 
-inline std::int64_t count_characters(std::string_view text) {
+KDLIB_TOOLS_FUNC std::int64_t count_characters(std::string_view text) {
   std::int64_t count = 0;
   for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
   return count;
 }
 
-inline std::int64_t count_words(std::string_view text) {
+KDLIB_TOOLS_FUNC std::int64_t count_words(std::string_view text) {
   std::int64_t count = 1;
   bool inside = false;  // of white space
   for (std::size_t at = 0; at < text.size();) {
@@ -97,7 +97,7 @@ inline std::int64_t count_words(std::string_view text) {
   return count;
 }
 
-inline std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+KDLIB_TOOLS_FUNC std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
   for (std::size_t at = 0;;) {
     const std::size_t found = text.find(from, at);
@@ -108,7 +108,7 @@ inline std::string replace_all(std::string_view text, std::string_view from, std
   }
 }
 
-inline std::string capitalize(std::string_view text) {
+KDLIB_TOOLS_FUNC std::string capitalize(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
     const bool first = at == 0;
@@ -123,7 +123,7 @@ inline std::string capitalize(std::string_view text) {
   return out;
 }
 
-inline std::string hellaswag_text(std::string_view text) {
+KDLIB_TOOLS_FUNC std::string hellaswag_text(std::string_view text) {
   const std::string titles = replace_all(strip(text), " [title]", ". ");
   std::string out;  // re.sub(r"\[.*?\]", "", text): a bracket closes on its own line
   for (std::size_t at = 0; at < titles.size();) {
@@ -134,7 +134,7 @@ inline std::string hellaswag_text(std::string_view text) {
   return replace_all(out, "  ", " ");
 }
 
-inline std::string wikitext_text(std::string_view page) {
+KDLIB_TOOLS_FUNC std::string wikitext_text(std::string_view page) {
   std::string text = detail::wikitext_contraction(replace_all(page, "s '", "s'"));
   const auto replace = [&text](std::string_view from, std::string_view to) { text = replace_all(text, from, to); };
   replace(" @-@ ", "-");

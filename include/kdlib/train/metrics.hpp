@@ -81,6 +81,8 @@ struct NoMetrics {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/train/metrics_inl.hpp"
+#endif
 
 #endif

@@ -12,13 +12,13 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-inline AppendFile open_metrics(const std::string& path) {
+KDLIB_FUNC AppendFile open_metrics(const std::string& path) {
   make_directories(parent_path(path));
   return AppendFile(path);
 }
 
 /// The last line of `step` or before it; a line without its end is passed over.
-inline LastMetricsLine last_metrics_line(const std::string& path, std::int64_t step) {
+KDLIB_FUNC LastMetricsLine last_metrics_line(const std::string& path, std::int64_t step) {
   const std::uint64_t total = file_size(path);
   LastMetricsLine last;
   LineReader lines(path);
@@ -36,9 +36,9 @@ inline LastMetricsLine last_metrics_line(const std::string& path, std::int64_t s
 }
 }  // namespace detail
 
-inline JsonLines::JsonLines(const std::string& path) : file_(detail::open_metrics(path)) {}
+KDLIB_FUNC JsonLines::JsonLines(const std::string& path) : file_(detail::open_metrics(path)) {}
 
-inline void JsonLines::scalar(std::string_view name, std::int64_t step, double value) {
+KDLIB_FUNC void JsonLines::scalar(std::string_view name, std::int64_t step, double value) {
   if (step != step_ || line_.empty()) {
     end_line();
     step_ = step;
@@ -50,7 +50,7 @@ inline void JsonLines::scalar(std::string_view name, std::int64_t step, double v
   line_.append(text.text(), 1, text.text().size() - 2);
 }
 
-inline void JsonLines::end_line() {
+KDLIB_FUNC void JsonLines::end_line() {
   if (line_.empty()) return;
   if (step_ == last_.step) file_.truncate(last_.begin);  // the longer line takes its place
   last_ = {};
@@ -58,24 +58,24 @@ inline void JsonLines::end_line() {
   line_.clear();
 }
 
-inline void JsonLines::flush() {
+KDLIB_FUNC void JsonLines::flush() {
   end_line();
   file_.flush();
 }
 
-inline void JsonLines::rewind(std::int64_t step) {
+KDLIB_FUNC void JsonLines::rewind(std::int64_t step) {
   flush();
   last_ = detail::last_metrics_line(file_.path(), step);
   if (last_.end < file_.size()) file_.truncate(last_.end);
   step_ = -1;
 }
 
-inline void MemoryMetrics::rewind(std::int64_t step) {
+KDLIB_FUNC void MemoryMetrics::rewind(std::int64_t step) {
   entries_.erase(std::remove_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.step > step; }),
                  entries_.end());
 }
 
-inline std::vector<std::pair<std::int64_t, double>> MemoryMetrics::series(std::string_view name) const {
+KDLIB_FUNC std::vector<std::pair<std::int64_t, double>> MemoryMetrics::series(std::string_view name) const {
   std::vector<std::pair<std::int64_t, double>> out;
   for (const Entry& e : entries_)
     if (e.name == name) out.emplace_back(e.step, e.value);

@@ -73,6 +73,8 @@ class SpanWeights {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/train/spans_inl.hpp"
+#endif
 
 #endif

@@ -11,12 +11,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-inline double weight_or_one(std::span<const float> weights, std::size_t r) {
+KDLIB_FUNC double weight_or_one(std::span<const float> weights, std::size_t r) {
   return weights.empty() ? 1.0 : static_cast<double>(weights[r]);
 }
 }  // namespace detail
 
-inline SpanWeights::SpanWeights(std::vector<Span> spans) {
+KDLIB_FUNC SpanWeights::SpanWeights(std::vector<Span> spans) {
   require<ConfigError>(!spans.empty(), "[spans] no span is given");
   for (Span& span : spans) {
     require<ConfigError>(!span.name.empty(), "[spans] a span has no name");
@@ -28,12 +28,12 @@ inline SpanWeights::SpanWeights(std::vector<Span> spans) {
   }
 }
 
-inline void SpanWeights::begin_step() {
+KDLIB_FUNC void SpanWeights::begin_step() {
   for (SpanLoss& span : spans_) span.loss = {};
   fixed_ = false;
 }
 
-inline std::size_t SpanWeights::checked(std::span<const std::int32_t> span_of_row,
+KDLIB_FUNC std::size_t SpanWeights::checked(std::span<const std::int32_t> span_of_row,
                                         std::span<const float> row_weights) const {
   require<ShapeError>(row_weights.empty() || row_weights.size() == span_of_row.size(), "[spans] ", span_of_row.size(),
                       " span numbers and ", row_weights.size(), " weights");
@@ -46,7 +46,7 @@ inline std::size_t SpanWeights::checked(std::span<const std::int32_t> span_of_ro
   return span_of_row.size();
 }
 
-inline void SpanWeights::count(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights) {
+KDLIB_FUNC void SpanWeights::count(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights) {
   require<ConfigError>(!fixed_,
                        "[spans] count() after weights(): all rows of a step are counted before its first pass; "
                        "begin_step() starts the next");
@@ -56,7 +56,7 @@ inline void SpanWeights::count(std::span<const std::int32_t> span_of_row, std::s
       spans_[static_cast<std::size_t>(span_of_row[r])].loss.weight += detail::weight_or_one(row_weights, r);
 }
 
-inline std::vector<float> SpanWeights::weights(std::span<const std::int32_t> span_of_row,
+KDLIB_FUNC std::vector<float> SpanWeights::weights(std::span<const std::int32_t> span_of_row,
                                                std::span<const float> row_weights) {
   fixed_ = true;
   const std::size_t n = checked(span_of_row, row_weights);
@@ -72,7 +72,7 @@ inline std::vector<float> SpanWeights::weights(std::span<const std::int32_t> spa
   return out;
 }
 
-inline void SpanWeights::add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights,
+KDLIB_FUNC void SpanWeights::add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights,
                              std::span<const double> row_values) {
   const std::size_t n = checked(span_of_row, row_weights);
   require<ShapeError>(row_values.size() == n, "[spans] ", n, " span numbers and ", row_values.size(),
@@ -83,7 +83,7 @@ inline void SpanWeights::add(std::span<const std::int32_t> span_of_row, std::spa
   }
 }
 
-inline void SpanWeights::weigh(std::span<TokenBatch> step) {
+KDLIB_FUNC void SpanWeights::weigh(std::span<TokenBatch> step) {
   begin_step();
   for (TokenBatch& batch : step) {
     require<InputError>(batch.spans.size() == batch.ids.size(), "[spans] ", spans_.size(), " spans are named, but ",
@@ -100,7 +100,7 @@ inline void SpanWeights::weigh(std::span<TokenBatch> step) {
   for (TokenBatch& batch : step) batch.weights = weights(batch.spans, batch.weights);
 }
 
-inline double SpanWeights::loss() const {
+KDLIB_FUNC double SpanWeights::loss() const {
   double total = 0;
   for (const SpanLoss& span : spans_) total += span.weight * span.loss.mean();
   return total;
