@@ -3,6 +3,7 @@
 add_library(kdlib_project_options INTERFACE)
 target_compile_options(kdlib_project_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow>)
+target_compile_definitions(kdlib_project_options INTERFACE KDLIB_ALLOW_UNOPTIMIZED=1)  # tests at -O0
 if(KDLIB_WERROR)
   target_compile_options(kdlib_project_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()

@@ -77,7 +77,7 @@ TEST_CASE("a small aggregate without a list is written by the places of its memb
                                                      {"it.member_4.member_1", "false"}});
   CHECK(kdlib::has_comparable_fields<Unlisted>);
   CHECK_FALSE(kdlib::has_comparable_fields<Closed>);
-  const int captured = 3;
+  int captured = 3;
   const auto lambda = [captured](int x) { return x + captured; };
   CHECK_FALSE(kdlib::has_comparable_fields<decltype(lambda)>);
   STATIC_REQUIRE(kdlib::detail::member_count<Unlisted>() == 5);

@@ -97,7 +97,14 @@ TEST_CASE("several models and adapters stand in one table, compared with a refer
   CHECK(models[1].at("tasks").at("kl").at("tokens").as_double() == 8);
   CHECK(models[0].at("tasks").at("perplexity").at("byte_perplexity").is_null());  // ids have no bytes
   CHECK(models[0].at("tasks").at("perplexity").at("token_perplexity").as_double() > 1);
-  CHECK(models[0].at("tasks").at("calibration").at("error").as_double() >= 0);
+  // The error of bins is at least that of all tokens together.
+  const Json calibration = models[0].at("tasks").at("calibration");
+  const double confidence = calibration.at("confidence").as_double(), accuracy = calibration.at("accuracy").as_double();
+  CHECK(calibration.at("error").as_double() >= std::fabs(confidence - accuracy) - 1e-12);
+  CHECK(calibration.at("error").as_double() <= 1);
+  CHECK(confidence > 1.0 / 64);
+  CHECK(confidence <= 1);
+  CHECK(std::round(accuracy * 8) == accuracy * 8);  // of eight tokens
 }
 
 TEST_CASE("--limit takes the first documents of a task and of each subject", "[programs]") {

@@ -9,7 +9,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 template <class D, class T>
-struct Linear;
+class Linear;
 
 /// Sees what enters linear maps while a model runs forward: calibration of roundings and adapters.
 template <class D, class T>

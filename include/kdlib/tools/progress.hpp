@@ -48,6 +48,16 @@ class Progress {
   double first_seconds_ = 0;
 };
 
+/// Hooks of a run (RunSettings::hooks) that show its steps and sentences on stderr.
+class ShowProgress : public RunHooks {
+ public:
+  void on_step(const StepReport& report) override { progress_.show(report); }
+  void on_message(const std::string& text) override { progress_.note(text); }
+
+ private:
+  Progress progress_;
+};
+
 KDLIB_NAMESPACE_END
 
 #if KDLIB_TOOLS_HEADER_ONLY
