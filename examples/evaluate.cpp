@@ -30,7 +30,7 @@ using Reference = kd::RememberedTeacher<Model>;
 struct Settings {
   std::vector<std::string> models, adapters, names, tasks;
   std::string chat_template;
-  std::string data, reference, json, items, bos = "auto";
+  std::string data, reference, json, items, bos = "auto", too_long = "refuse";
   std::int64_t limit = 0, shots = 0, batch = 4096, context = 0;
   int threads = 0;
   std::uint64_t seed = 1;
@@ -55,6 +55,10 @@ kd::Options make_options(Settings& s) {
       .add("template", s.chat_template, "NAME|FILE",
            "how conversations of held_out.jsonl are written: a built-in name, a name in the model's files or a file "
            "with a Jinja template; default: what the model's files say")
+      .add("too-long", s.too_long, "RULE",
+           "held-out text longer than --context: refuse it, cut its end off, or drop it (the others' texts are read in "
+           "windows, as the harness does)")
+      .choices({"refuse", "cut", "drop"})
       .add("limit", s.limit, "N", "first documents of each task (mmlu: of each subject); 0: all")
       .at_least(0)
       .add("shots", s.shots, "N", "solved examples in front of each question, the first of <task>.fewshot.jsonl")
@@ -160,7 +164,7 @@ class Evaluation {
   kd::TaskResult compare(Subject& subject, const std::string& task);
   kd::TaskResult calibrate(Subject& subject);
   kd::TaskResult choose(Subject& subject, const std::string& task);
-  kd::TokenBatch held_out(const Subject& subject) const;
+  kd::TokenBatch held_out(const Subject& subject);
 
   const Settings& s_;
   kd::Progress progress_;
@@ -217,13 +221,16 @@ kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task)
            {"bytes", ids_alone ? 0 : bytes}}};
 }
 
-kd::TokenBatch Evaluation::held_out(const Subject& subject) const {
+kd::TokenBatch Evaluation::held_out(const Subject& subject) {
   const kd::TextSettings how{.chat_template = s_.chat_template,
                              .context_length = s_.context > 0 ? s_.context : subject.model->config().context_length,
-                             .too_long = kd::TooLong::cut,
+                             .too_long = kd::too_long_rule(s_.too_long),
                              .vocabulary = subject.model->vocab_size()};
+  kd::TextCounts counts;
+  const std::string path = file("held_out.jsonl");
   std::vector<kd::TextLine> lines =
-      kd::read_text_lines(file("held_out.jsonl"), subject.tokenizer ? &*subject.tokenizer : nullptr, how);
+      kd::read_text_lines(path, subject.tokenizer ? &*subject.tokenizer : nullptr, how, &counts);
+  if (const std::string note = counts.note(path, how.context_length); !note.empty()) progress_.note(note);
   if (s_.limit > 0 && static_cast<std::int64_t>(lines.size()) > s_.limit)
     lines.resize(static_cast<std::size_t>(s_.limit));
   kd::TokenBatch documents;

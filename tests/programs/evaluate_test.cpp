@@ -12,6 +12,7 @@
 
 namespace {
 using kdlib::Json;
+using kdlib_tests::contains;
 using kdlib_tests::near;
 using kdlib_tests::ProgramAnswer;
 using kdlib_tests::reference_file;
@@ -105,6 +106,25 @@ TEST_CASE("several models and adapters stand in one table, compared with a refer
   CHECK(confidence > 1.0 / 64);
   CHECK(confidence <= 1);
   CHECK(std::round(accuracy * 8) == accuracy * 8);  // of eight tokens
+}
+
+TEST_CASE("held-out text longer than the context follows --too-long", "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "held_out.jsonl", "{\"ids\":[5,9,33,2,7,8]}\n{\"ids\":[5,9,33]}\n");
+  const std::string command = "--models " + reference_file("models/llama") + " --data " + dir.path() +
+                              " --tasks calibration --context 4 --json " + (dir / "e.json");
+  const ProgramAnswer refused = run_program("evaluate", command);
+  CHECK(refused.status == 1);
+  CHECK_THAT(refused.error, contains("held_out.jsonl:1") && contains("6") && contains("4"));
+  const auto counted = [&](const char* rule) {
+    const ProgramAnswer answer = run_program("evaluate", command + " --too-long " + rule);
+    INFO(answer.error);
+    REQUIRE(answer.status == 0);
+    CHECK_THAT(answer.error, contains("longer than 4 tokens"));
+    return Json::parse_file(dir / "e.json").at("models")[0].at("tasks").at("calibration").at("tokens").as_double();
+  };
+  CHECK(counted("cut") == 3 + 2);
+  CHECK(counted("drop") == 2);
 }
 
 TEST_CASE("--limit takes the first documents of a task and of each subject", "[programs]") {
