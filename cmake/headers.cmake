@@ -83,6 +83,7 @@ set(KDLIB_HEADERS
   include/kdlib/config.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
+  include/kdlib/core/error_inl.hpp
   include/kdlib/core/fields.hpp
   include/kdlib/core/fields_inl.hpp
   include/kdlib/core/fingerprint.hpp

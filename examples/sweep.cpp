@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sweep: a grid of runs of `distil` from one YAML file, resumable, with one table, a plot and error bars over seeds.
 #include <kdlib/core/parallel.hpp>
+#include <kdlib/io/paths.hpp>
 
 #include <kdlib/tools/evaluation_table.hpp>
 #include <kdlib/tools/folder_lock.hpp>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // kdlib::functions: the functions without template parameters of everything between text/ and recipe/.
+#include "kdlib/checkpoint/gguf_config_inl.hpp"
 #include "kdlib/checkpoint/hf_config_inl.hpp"
 #include "kdlib/checkpoint/hf_config_text_inl.hpp"
-#include "kdlib/checkpoint/gguf_config_inl.hpp"
 #include "kdlib/checkpoint/packed_format_inl.hpp"
 #include "kdlib/data/conversations_inl.hpp"
 #include "kdlib/data/document_dataset_inl.hpp"
@@ -21,5 +21,6 @@
 #include "kdlib/quant/four_bit_floats_inl.hpp"
 #include "kdlib/teacher/vocabulary_inl.hpp"
 #include "kdlib/tensor/routing_record_inl.hpp"
+#include "kdlib/tensor/token_batch_inl.hpp"
 #include "kdlib/train/metrics_inl.hpp"
 #include "kdlib/train/spans_inl.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kdlib::functions: the functions without template parameters of recipe/.
 #include "kdlib/recipe/inputs_inl.hpp"
+#include "kdlib/recipe/loss_expression_inl.hpp"
 #include "kdlib/recipe/machines_inl.hpp"
 #include "kdlib/recipe/model_cost_inl.hpp"
 #include "kdlib/recipe/model_files_inl.hpp"

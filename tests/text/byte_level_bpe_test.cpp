@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tokenizers against the Hugging Face library on cut-down files (tests/reference/text), and the ids that are published.
 #include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/vocabulary.hpp"
 
 #include <thread>
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "kdlib/text/chat_jinja.hpp"
+#include "kdlib/text/jinja_text.hpp"
 #include "support/catch.hpp"
 #include "text/reference_files.hpp"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tokenizer files: Hugging Face folders, GGUF metadata, the rules for added tokens, and what is refused.
 #include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/vocabulary.hpp"
 
 #include <sys/stat.h>
 

@@ -4,6 +4,8 @@
 #ifndef KDLIB_CORE_ERROR_HPP
 #define KDLIB_CORE_ERROR_HPP
 
+#include <cstddef>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -57,43 +59,80 @@ class InputError : public Error {
 };
 
 namespace detail {
-inline void append(std::string& out, std::string_view text) { out.append(text); }
-inline void append(std::string& out, char c) { out.push_back(c); }
-template <class B>
-requires std::is_same_v<B, bool>  // a template, so that string literals do not decay to bool
-void append(std::string& out, B b) { out.append(b ? "true" : "false"); }
-template <class N>
-requires(std::is_arithmetic_v<N> && !std::is_same_v<N, bool> && !std::is_same_v<N, char>) void append(std::string& out,
-                                                                                                      N n) {
-  out.append(std::to_string(n));
-}
-template <class X>
-requires requires(const X& x) { x.text(); }
-void append(std::string& out, const X& x) {  // Shape and the like
-  out.append(x.text());
+/// One part of a message, borrowed: text, a number, or what has text() (Shape and the like). It keeps templates small:
+/// string literals of all lengths become one type.
+class MessagePart {
+ public:
+  MessagePart(std::string_view text) : kind_(Kind::text), text_{text.data(), text.size()} {}
+  MessagePart(const std::string& text) : MessagePart(std::string_view(text)) {}
+  MessagePart(const char* text) : MessagePart(std::string_view(text)) {}
+  MessagePart(char c) : kind_(Kind::character), integer_(c) {}
+  template <class N>
+  requires(std::is_arithmetic_v<N>) MessagePart(N n) {
+    if constexpr (std::is_same_v<N, bool>) *this = MessagePart(n ? "true" : "false");
+    else if constexpr (std::is_floating_point_v<N>) kind_ = Kind::real, real_ = static_cast<double>(n);
+    else if constexpr (std::is_signed_v<N>) kind_ = Kind::integer, integer_ = n;
+    else kind_ = Kind::natural, natural_ = n;
+  }
+  template <class X>
+  requires requires(const X& x) { x.text(); }
+  MessagePart(const X& x) : kind_(Kind::object) {
+    object_.it = &x;
+    object_.append = [](const void* it, std::string& out) { out.append(static_cast<const X*>(it)->text()); };
+  }
+
+  void append_to(std::string& out) const;
+
+ private:
+  enum class Kind : unsigned char { text, character, integer, natural, real, object };
+  struct Text {
+    const char* data;
+    std::size_t size;
+  };
+  struct Object {
+    const void* it;
+    void (*append)(const void*, std::string&);
+  };
+  Kind kind_ = Kind::integer;
+  union {
+    Text text_;
+    long long integer_ = 0;
+    unsigned long long natural_;
+    double real_;
+    Object object_;
+  };
+};
+
+std::string joined(std::initializer_list<MessagePart> parts);
+
+template <class E>
+[[noreturn]] void fail_joined(std::initializer_list<MessagePart> parts) {
+  throw E(joined(parts));
 }
 }  // namespace detail
 
 /// Joins text and numbers: `concat("[matmul] a is [", 8, ", ", 64, "]")`. Numbers as std::to_string prints them.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
-  std::string out;
-  (detail::append(out, parts), ...);
-  return out;
+  return detail::joined({detail::MessagePart(parts)...});
 }
 
 /// Throws E with the joined message: `fail<ShapeError>("[rope] head size ", d, " is odd; it must be even")`.
 template <class E = Error, class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
-  throw E(concat(parts...));
+  detail::fail_joined<E>({detail::MessagePart(parts)...});
 }
 
 /// `require<ShapeError>(a == b, "[op] ", a, " != ", b)`. The message is only built when it is needed.
 template <class E = Error, class... Parts>
 void require(bool condition, const Parts&... parts) {
-  if (!condition) fail<E>(parts...);
+  if (!condition) detail::fail_joined<E>({detail::MessagePart(parts)...});
 }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/core/error_inl.hpp"
+#endif
 
 #endif

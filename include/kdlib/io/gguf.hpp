@@ -77,6 +77,8 @@ class GgufFile {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/gguf_inl.hpp"
+#endif
 
 #endif

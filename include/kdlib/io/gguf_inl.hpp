@@ -78,7 +78,7 @@ class GgufParser {
   GgufHeader header_;
 };
 
-inline std::string_view GgufParser::take_string(const char* what) {
+KDLIB_FUNC std::string_view GgufParser::take_string(const char* what) {
   const std::uint64_t at = at_;
   const auto length = take<std::uint64_t>(what);
   if (length > left()) refuse(at, what, " says it has ", length, " bytes, only ", left(), " follow");
@@ -87,14 +87,14 @@ inline std::string_view GgufParser::take_string(const char* what) {
   return text;
 }
 
-inline GgufValue::Kind GgufParser::take_kind() {
+KDLIB_FUNC GgufValue::Kind GgufParser::take_kind() {
   const std::uint64_t at = at_;
   const auto id = take<std::uint32_t>("a value's type");
   if (id >= gguf_kind_count) refuse(at, "unknown value type ", id);
   return static_cast<GgufValue::Kind>(id);
 }
 
-inline void GgufParser::skip_values(GgufValue::Kind kind, std::uint64_t count, std::string_view key) {
+KDLIB_FUNC void GgufParser::skip_values(GgufValue::Kind kind, std::uint64_t count, std::string_view key) {
   if (kind == GgufValue::Kind::string) {
     if (count > left() / 8)
       refuse(at_, "key \"", printable(key), "\" says it has ", count, " strings, more than the file can hold");
@@ -113,7 +113,7 @@ inline void GgufParser::skip_values(GgufValue::Kind kind, std::uint64_t count, s
   at_ += count * bytes;
 }
 
-inline GgufValue GgufParser::take_pair() {
+KDLIB_FUNC GgufValue GgufParser::take_pair() {
   GgufValue value;
   const std::uint64_t entry = at_;
   value.file_ = name_;
@@ -136,7 +136,7 @@ inline GgufValue GgufParser::take_pair() {
 }
 
 /// Reads the extents, answers the number of values.
-inline std::uint64_t GgufParser::take_extents(GgufTensor& tensor, std::uint64_t entry) {
+KDLIB_FUNC std::uint64_t GgufParser::take_extents(GgufTensor& tensor, std::uint64_t entry) {
   const auto rank = take<std::uint32_t>("a tensor's rank");
   if (rank == 0 || rank > 4)
     refuse(entry, "tensor \"", printable(tensor.name), "\" has ", rank, " axes, 1 to 4 are possible");
@@ -152,7 +152,7 @@ inline std::uint64_t GgufParser::take_extents(GgufTensor& tensor, std::uint64_t 
   return static_cast<std::uint64_t>(values);
 }
 
-inline GgufTensor GgufParser::take_tensor(RawTensor& raw) {
+KDLIB_FUNC GgufTensor GgufParser::take_tensor(RawTensor& raw) {
   GgufTensor tensor;
   raw.at = at_;
   tensor.name = take_string("a tensor's name");
@@ -177,7 +177,7 @@ inline GgufTensor GgufParser::take_tensor(RawTensor& raw) {
   return tensor;
 }
 
-inline void GgufParser::read_version() {
+KDLIB_FUNC void GgufParser::read_version() {
   if (file_.size() < 4 || std::memcmp(file_.data(), "GGUF", 4) != 0)
     refuse(0, "the file does not begin with \"GGUF\"; it is not a GGUF file");
   at_ = 4;
@@ -188,7 +188,7 @@ inline void GgufParser::read_version() {
   header_.version = version;
 }
 
-inline void GgufParser::read_alignment() {
+KDLIB_FUNC void GgufParser::read_alignment() {
   for (const GgufValue& value : header_.metadata) {
     if (value.key() != "general.alignment") continue;
     if (value.kind() != GgufValue::Kind::u32) value.refuse("u32");
@@ -199,7 +199,7 @@ inline void GgufParser::read_alignment() {
 }
 
 /// Data of tensor i begin where those of tensor i-1 end, rounded up to the alignment.
-inline void GgufParser::place_tensors(const std::vector<RawTensor>& raw) {
+KDLIB_FUNC void GgufParser::place_tensors(const std::vector<RawTensor>& raw) {
   const std::uint64_t mask = header_.alignment - 1;
   header_.data_start = (at_ + mask) & ~mask;
   std::uint64_t expected = 0, end = header_.data_start;
@@ -232,7 +232,7 @@ void GgufParser::refuse_twice(const List& list, const Name& name_of, const char*
   }
 }
 
-inline GgufHeader GgufParser::parse() {
+KDLIB_FUNC GgufHeader GgufParser::parse() {
   read_version();
   const auto tensors = take<std::uint64_t>("the number of tensors");
   const auto pairs = take<std::uint64_t>("the number of metadata keys");
@@ -252,15 +252,16 @@ inline GgufHeader GgufParser::parse() {
 
 }  // namespace detail
 
-inline std::string GgufTensor::text() const {
+KDLIB_FUNC std::string GgufTensor::text() const {
   return concat(printable(name), " (", gguf_type_name(type), " ", shape, ")");
 }
 
-inline GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name) {
+KDLIB_FUNC GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name) {
   return detail::GgufParser(file, name).parse();
 }
 
-inline GgufFile::GgufFile(std::string path) : file_(std::move(path)), header_(parse_gguf(file_.bytes(), file_.path())) {
+KDLIB_FUNC GgufFile::GgufFile(std::string path)
+    : file_(std::move(path)), header_(parse_gguf(file_.bytes(), file_.path())) {
   keys_by_name_ = detail::gguf_order(header_.metadata, detail::gguf_key_of);
   tensors_by_name_ = detail::gguf_order(header_.tensors, detail::gguf_name_of);
   const std::int64_t shards = int_or("split.count", 1);
@@ -268,40 +269,40 @@ inline GgufFile::GgufFile(std::string path) : file_(std::move(path)), header_(pa
                        ", the model lies in several files, which is not read yet; merge them into one file first");
 }
 
-inline const GgufValue* GgufFile::find(std::string_view key) const {
+KDLIB_FUNC const GgufValue* GgufFile::find(std::string_view key) const {
   return detail::gguf_find(header_.metadata, keys_by_name_, key, detail::gguf_key_of);
 }
 
-inline const GgufValue& GgufFile::at(std::string_view key) const {
+KDLIB_FUNC const GgufValue& GgufFile::at(std::string_view key) const {
   if (const GgufValue* found = find(key)) return *found;
   fail<FormatError>("[gguf] ", path(), ": the metadata key \"", printable(key), "\" is missing");
 }
 
-inline bool GgufFile::bool_or(std::string_view key, bool otherwise) const {
+KDLIB_FUNC bool GgufFile::bool_or(std::string_view key, bool otherwise) const {
   const GgufValue* found = find(key);
   return found != nullptr ? found->as_bool() : otherwise;
 }
 
-inline std::int64_t GgufFile::int_or(std::string_view key, std::int64_t otherwise) const {
+KDLIB_FUNC std::int64_t GgufFile::int_or(std::string_view key, std::int64_t otherwise) const {
   const GgufValue* found = find(key);
   return found != nullptr ? found->as_int() : otherwise;
 }
 
-inline double GgufFile::double_or(std::string_view key, double otherwise) const {
+KDLIB_FUNC double GgufFile::double_or(std::string_view key, double otherwise) const {
   const GgufValue* found = find(key);
   return found != nullptr ? found->as_double() : otherwise;
 }
 
-inline std::string GgufFile::string_or(std::string_view key, std::string_view otherwise) const {
+KDLIB_FUNC std::string GgufFile::string_or(std::string_view key, std::string_view otherwise) const {
   const GgufValue* found = find(key);
   return std::string(found != nullptr ? found->as_string() : otherwise);
 }
 
-inline const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
+KDLIB_FUNC const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
   return detail::gguf_find(header_.tensors, tensors_by_name_, name, detail::gguf_name_of);
 }
 
-inline const GgufTensor& GgufFile::tensor(std::string_view name) const {
+KDLIB_FUNC const GgufTensor& GgufFile::tensor(std::string_view name) const {
   if (const GgufTensor* found = find_tensor(name)) return *found;
   fail<FormatError>("[gguf] ", path(), ": tensor \"", printable(name), "\" is missing among its ",
                     header_.tensors.size(), " tensors");

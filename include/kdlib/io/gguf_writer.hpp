@@ -96,6 +96,8 @@ class GgufWriter {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/gguf_writer_inl.hpp"
+#endif
 
 #endif

@@ -12,7 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline GgufWriter::GgufWriter(std::string path, std::uint32_t alignment)
+KDLIB_FUNC GgufWriter::GgufWriter(std::string path, std::uint32_t alignment)
     : path_(std::move(path)), alignment_(alignment) {
   require<FormatError>(std::has_single_bit(alignment) && alignment >= 8, "[gguf] ", path_, ": the alignment is ",
                        alignment, "; it must be a power of two from 8 on");
@@ -24,18 +24,18 @@ void GgufWriter::put(N number) {
   pairs_.append(reinterpret_cast<const char*>(&number), sizeof number);
 }
 
-inline void GgufWriter::put_text(std::string_view text) {
+KDLIB_FUNC void GgufWriter::put_text(std::string_view text) {
   require<FormatError>(find_invalid_utf8(text) == std::string_view::npos, "[gguf] ", path_, ": key \"", keys_.back(),
                        "\" has a text that is no UTF-8");
   put(static_cast<std::uint64_t>(text.size()));
   pairs_.append(text);
 }
 
-inline bool GgufWriter::has(std::string_view key) const {
+KDLIB_FUNC bool GgufWriter::has(std::string_view key) const {
   return std::find(keys_.begin(), keys_.end(), key) != keys_.end();
 }
 
-inline void GgufWriter::begin_value(std::string_view key, GgufValue::Kind kind) {
+KDLIB_FUNC void GgufWriter::begin_value(std::string_view key, GgufValue::Kind kind) {
   require<FormatError>(!committed_, "[gguf] ", path_, ": the file is committed already");
   require<FormatError>(!key.empty() && key.size() <= 65535, "[gguf] ", path_, ": a key has ", key.size(),
                        " bytes, 1 to 65535 are possible");
@@ -45,7 +45,7 @@ inline void GgufWriter::begin_value(std::string_view key, GgufValue::Kind kind) 
   put(static_cast<std::uint32_t>(kind));
 }
 
-inline void GgufWriter::begin_array(std::string_view key, GgufValue::Kind element, std::size_t count) {
+KDLIB_FUNC void GgufWriter::begin_array(std::string_view key, GgufValue::Kind element, std::size_t count) {
   require<FormatError>(count > 0, "[gguf] ", path_, ": key \"", printable(key),
                        "\" has an empty array, which not every reader takes");
   begin_value(key, GgufValue::Kind::array);
@@ -53,48 +53,48 @@ inline void GgufWriter::begin_array(std::string_view key, GgufValue::Kind elemen
   put(static_cast<std::uint64_t>(count));
 }
 
-inline GgufWriter& GgufWriter::u32(std::string_view key, std::uint32_t value) {
+KDLIB_FUNC GgufWriter& GgufWriter::u32(std::string_view key, std::uint32_t value) {
   return begin_value(key, GgufValue::Kind::u32), put(value), *this;
 }
-inline GgufWriter& GgufWriter::i32(std::string_view key, std::int32_t value) {
+KDLIB_FUNC GgufWriter& GgufWriter::i32(std::string_view key, std::int32_t value) {
   return begin_value(key, GgufValue::Kind::i32), put(value), *this;
 }
-inline GgufWriter& GgufWriter::f32(std::string_view key, float value) {
+KDLIB_FUNC GgufWriter& GgufWriter::f32(std::string_view key, float value) {
   return begin_value(key, GgufValue::Kind::f32), put(value), *this;
 }
-inline GgufWriter& GgufWriter::boolean(std::string_view key, bool value) {
+KDLIB_FUNC GgufWriter& GgufWriter::boolean(std::string_view key, bool value) {
   return begin_value(key, GgufValue::Kind::boolean), put(static_cast<std::uint8_t>(value)), *this;
 }
-inline GgufWriter& GgufWriter::string(std::string_view key, std::string_view value) {
+KDLIB_FUNC GgufWriter& GgufWriter::string(std::string_view key, std::string_view value) {
   return begin_value(key, GgufValue::Kind::string), put_text(value), *this;
 }
 
-inline GgufWriter& GgufWriter::strings(std::string_view key, const std::vector<std::string>& values) {
+KDLIB_FUNC GgufWriter& GgufWriter::strings(std::string_view key, const std::vector<std::string>& values) {
   begin_array(key, GgufValue::Kind::string, values.size());
   for (const std::string& v : values) put_text(v);
   return *this;
 }
 
-inline GgufWriter& GgufWriter::i32s(std::string_view key, const std::vector<std::int32_t>& values) {
+KDLIB_FUNC GgufWriter& GgufWriter::i32s(std::string_view key, const std::vector<std::int32_t>& values) {
   begin_array(key, GgufValue::Kind::i32, values.size());
   for (const std::int32_t v : values) put(v);
   return *this;
 }
 
-inline GgufWriter& GgufWriter::booleans(std::string_view key, const std::vector<bool>& values) {
+KDLIB_FUNC GgufWriter& GgufWriter::booleans(std::string_view key, const std::vector<bool>& values) {
   begin_array(key, GgufValue::Kind::boolean, values.size());
   for (const bool v : values) put(static_cast<std::uint8_t>(v));
   return *this;
 }
 
-inline GgufWriter& GgufWriter::copy(const GgufValue& value) {
+KDLIB_FUNC GgufWriter& GgufWriter::copy(const GgufValue& value) {
   if (value.is_array()) begin_array(value.key(), value.element_kind(), value.size());
   else begin_value(value.key(), value.kind());
   pairs_.append(reinterpret_cast<const char*>(value.bytes().data()), value.bytes().size());
   return *this;
 }
 
-inline GgufWriter::Entry& GgufWriter::add_entry(std::string name, GgufType type, const Shape& shape) {
+KDLIB_FUNC GgufWriter::Entry& GgufWriter::add_entry(std::string name, GgufType type, const Shape& shape) {
   require<FormatError>(!committed_, "[gguf] ", path_, ": the file is committed already");
   require<FormatError>(!name.empty() && name.size() < 64 && find_invalid_utf8(name) == std::string_view::npos,
                        "[gguf] ", path_, ": a tensor's name \"", printable(name), "\" must be UTF-8 of 1 to 63 bytes");
@@ -113,14 +113,14 @@ inline GgufWriter::Entry& GgufWriter::add_entry(std::string name, GgufType type,
   return entry;
 }
 
-inline void GgufWriter::add(std::string name, GgufType type, const Shape& shape, std::span<const std::byte> data) {
+KDLIB_FUNC void GgufWriter::add(std::string name, GgufType type, const Shape& shape, std::span<const std::byte> data) {
   Entry& entry = add_entry(std::move(name), type, shape);
   require<ShapeError>(entry.bytes == data.size(), "[gguf] ", path_, ": tensor \"", entry.name, "\" ", shape, " needs ",
                       entry.bytes, " bytes, it got ", data.size());
   entry.data = data;
 }
 
-inline std::string GgufWriter::tensor_list() const {
+KDLIB_FUNC std::string GgufWriter::tensor_list() const {
   std::string out;
   const auto put_number = [&](auto number) { out.append(reinterpret_cast<const char*>(&number), sizeof number); };
   for (const Entry& entry : entries_) {
@@ -135,7 +135,7 @@ inline std::string GgufWriter::tensor_list() const {
   return out;
 }
 
-inline void GgufWriter::commit() {
+KDLIB_FUNC void GgufWriter::commit() {
   require<FormatError>(!committed_, "[gguf] ", path_, ": the file is committed already");
   std::vector<std::string_view> names;
   for (const Entry& entry : entries_) names.push_back(entry.name);

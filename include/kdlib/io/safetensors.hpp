@@ -84,6 +84,8 @@ class SafetensorsDirectory {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/safetensors_inl.hpp"
+#endif
 
 #endif

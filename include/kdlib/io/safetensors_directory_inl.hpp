@@ -8,14 +8,14 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-inline bool is_plain_file_name(std::string_view name) {
+KDLIB_FUNC bool is_plain_file_name(std::string_view name) {
   constexpr std::string_view separators("/\\\0", 3);
   return !name.empty() && name != "." && name.find("..") == std::string_view::npos &&
          name.find_first_of(separators) == std::string_view::npos;
 }
 }  // namespace detail
 
-inline SafetensorsDirectory::SafetensorsDirectory(const std::string& path) : path_(path) {
+KDLIB_FUNC SafetensorsDirectory::SafetensorsDirectory(const std::string& path) : path_(path) {
   if (!is_directory(path)) {
     if (std::string_view(path).ends_with(".index.json")) open_shards(path);
     else files_.emplace_back(path);
@@ -25,7 +25,7 @@ inline SafetensorsDirectory::SafetensorsDirectory(const std::string& path) : pat
   collect();
 }
 
-inline void SafetensorsDirectory::open_folder() {
+KDLIB_FUNC void SafetensorsDirectory::open_folder() {
   const std::string single = join_path(path_, "model.safetensors"),
                     index = join_path(path_, "model.safetensors.index.json");
   if (path_exists(single)) {
@@ -43,7 +43,7 @@ inline void SafetensorsDirectory::open_folder() {
   open_shards(index);
 }
 
-inline void SafetensorsDirectory::open_shards(const std::string& index_path) {
+KDLIB_FUNC void SafetensorsDirectory::open_shards(const std::string& index_path) {
   const Json index = Json::parse_file(index_path);
   const Json weight_map = index.at("weight_map");
   if (!weight_map.is_object()) weight_map.refuse("is not an object");
@@ -79,7 +79,7 @@ inline void SafetensorsDirectory::open_shards(const std::string& index_path) {
     warnings_.push_back(concat(index_path, ": metadata.total_size is not ", bytes, ", the bytes of all tensors"));
 }
 
-inline void SafetensorsDirectory::collect() {
+KDLIB_FUNC void SafetensorsDirectory::collect() {
   for (const SafetensorsFile& file : files_)
     for (const TensorInfo& tensor : file.tensors()) by_name_.push_back(&tensor);
   std::stable_sort(by_name_.begin(), by_name_.end(),
@@ -91,13 +91,13 @@ inline void SafetensorsDirectory::collect() {
   }
 }
 
-inline const TensorInfo* SafetensorsDirectory::find(std::string_view name) const {
+KDLIB_FUNC const TensorInfo* SafetensorsDirectory::find(std::string_view name) const {
   const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name,
                                    [](const TensorInfo* t, std::string_view n) { return t->name < n; });
   return at != by_name_.end() && (*at)->name == name ? *at : nullptr;
 }
 
-inline const TensorInfo& SafetensorsDirectory::at(std::string_view name) const {
+KDLIB_FUNC const TensorInfo& SafetensorsDirectory::at(std::string_view name) const {
   if (const TensorInfo* found = find(name)) return *found;
   detail::fail_missing_tensor(path_, name, by_name_.size(), by_name_.empty() ? "" : by_name_.front()->name);
 }

@@ -29,7 +29,7 @@ template <class... Parts>
 }
 
 /// {"dtype":..., "shape":[...], "data_offsets":[begin, end]} and nothing else. Type errors come from Json.
-inline SafetensorsEntry read_safetensors_entry(std::string_view tensor, const Json& json) {
+KDLIB_FUNC SafetensorsEntry read_safetensors_entry(std::string_view tensor, const Json& json) {
   SafetensorsEntry entry;
   entry.info.name = tensor;
   for (const auto& [key, value] : json.members())
@@ -46,8 +46,8 @@ inline SafetensorsEntry read_safetensors_entry(std::string_view tensor, const Js
   return entry;
 }
 
-inline std::vector<SafetensorsEntry> read_safetensors_header(std::string_view text, const std::string& name,
-                                                             SafetensorsHeader& header) {
+KDLIB_FUNC std::vector<SafetensorsEntry> read_safetensors_header(std::string_view text, const std::string& name,
+                                                                 SafetensorsHeader& header) {
   std::vector<SafetensorsEntry> entries;
   try {
     const Json json = Json::parse(std::string(text), "header");
@@ -67,8 +67,8 @@ inline std::vector<SafetensorsEntry> read_safetensors_header(std::string_view te
 }
 
 /// Checks one tensor against the end of the one before it; answers its own end.
-inline std::uint64_t check_safetensors_entry(const SafetensorsEntry& e, std::uint64_t expected_begin,
-                                             const std::string& name) {
+KDLIB_FUNC std::uint64_t check_safetensors_entry(const SafetensorsEntry& e, std::uint64_t expected_begin,
+                                                 const std::string& name) {
   const auto place = [&] {
     return concat("tensor \"", printable(e.info.name), "\" at [", e.begin, ", ", e.end, "): ");
   };
@@ -107,7 +107,7 @@ std::vector<std::uint32_t> order_by_name(std::size_t n, const Get& name_of) {
 
 }  // namespace detail
 
-inline SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& name) {
+KDLIB_FUNC SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::string& name) {
   using detail::fail_safetensors;
   if (file.size() < 8)
     fail_safetensors(name, "HeaderTooSmall", file.size(), " bytes are too few, the length alone takes 8");
@@ -147,25 +147,25 @@ inline SafetensorsHeader parse_safetensors(std::span<const std::byte> file, cons
   return header;
 }
 
-inline SafetensorsFile::SafetensorsFile(std::string path)
+KDLIB_FUNC SafetensorsFile::SafetensorsFile(std::string path)
     : file_(std::move(path)),
       header_(parse_safetensors(file_.bytes(), file_.path())),
       by_name_(detail::order_by_name(header_.tensors.size(),
                                      [&](std::uint32_t i) { return std::string_view(header_.tensors[i].name); })) {}
 
-inline const TensorInfo* SafetensorsFile::find(std::string_view name) const {
+KDLIB_FUNC const TensorInfo* SafetensorsFile::find(std::string_view name) const {
   const auto at = std::lower_bound(by_name_.begin(), by_name_.end(), name,
                                    [&](std::uint32_t i, std::string_view n) { return header_.tensors[i].name < n; });
   return at != by_name_.end() && header_.tensors[*at].name == name ? &header_.tensors[*at] : nullptr;
 }
 
-inline const TensorInfo& SafetensorsFile::at(std::string_view name) const {
+KDLIB_FUNC const TensorInfo& SafetensorsFile::at(std::string_view name) const {
   if (const TensorInfo* found = find(name)) return *found;
   detail::fail_missing_tensor(path(), name, header_.tensors.size(),
                               header_.tensors.empty() ? "" : header_.tensors.front().name);
 }
 
-inline std::optional<std::string_view> SafetensorsFile::metadata(std::string_view key) const {
+KDLIB_FUNC std::optional<std::string_view> SafetensorsFile::metadata(std::string_view key) const {
   for (const auto& [k, v] : header_.metadata)
     if (k == key) return v;
   return std::nullopt;

@@ -52,6 +52,8 @@ std::string loss_help();
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/loss_expression_inl.hpp"
+#endif
 
 #endif

@@ -15,10 +15,10 @@ namespace detail {
 constexpr std::size_t most_loss_terms = 8;  // as AnySum takes
 
 /// The word for a loss: that of its type, but jsd.
-inline std::string loss_word(const std::string& name) { return name == "jensen_shannon" ? "jsd" : name; }
+KDLIB_FUNC std::string loss_word(const std::string& name) { return name == "jensen_shannon" ? "jsd" : name; }
 
 /// Every word that begins a term.
-inline std::vector<std::string> loss_words() {
+KDLIB_FUNC std::vector<std::string> loss_words() {
   std::vector<std::string> words{"jsd", "label_smoothing"};
   AllLosses::for_each([&]<class L>(const L&) {
     const std::string name = snake_case(plain_type_name<L>());
@@ -84,7 +84,7 @@ class LossParser {
 };
 
 /// What stands at the place, for messages.
-inline std::string LossParser::next_text() const {
+KDLIB_FUNC std::string LossParser::next_text() const {
   if (at_ >= text_.size()) return "the end of the text";
   std::size_t end = at_;
   const auto in_word = [](char c) {
@@ -94,7 +94,7 @@ inline std::string LossParser::next_text() const {
   return concat("'", std::string(text_.substr(at_, std::max<std::size_t>(1, end - at_))), "'");
 }
 
-inline std::string LossParser::word(const char* what) {
+KDLIB_FUNC std::string LossParser::word(const char* what) {
   skip_blanks();
   std::size_t end = at_;
   while (end < text_.size() && ((text_[end] >= 'a' && text_[end] <= 'z') || (text_[end] >= 'A' && text_[end] <= 'Z') ||
@@ -107,7 +107,7 @@ inline std::string LossParser::word(const char* what) {
 }
 
 /// A number before a name, or 1.
-inline double LossParser::weight() {
+KDLIB_FUNC double LossParser::weight() {
   skip_blanks();
   const bool number = at_ < text_.size() && ((text_[at_] >= '0' && text_[at_] <= '9') || text_[at_] == '.');
   if (!number) return 1;
@@ -119,7 +119,7 @@ inline double LossParser::weight() {
   return value;
 }
 
-inline std::vector<WrittenField> LossParser::fields() {
+KDLIB_FUNC std::vector<WrittenField> LossParser::fields() {
   std::vector<WrittenField> out;
   if (!take('(')) return out;
   if (take(')')) return out;
@@ -215,7 +215,7 @@ AnyLoss LossParser::filled(L loss, const std::string& name, std::vector<WrittenF
   return loss;
 }
 
-inline void LossParser::add_label_smoothing(double weight, std::vector<WrittenField>& fields, std::size_t at) {
+KDLIB_FUNC void LossParser::add_label_smoothing(double weight, std::vector<WrittenField>& fields, std::size_t at) {
   double epsilon = 0.1;
   for (WrittenField& written : fields) {
     if (written.name != "epsilon")
@@ -228,8 +228,8 @@ inline void LossParser::add_label_smoothing(double weight, std::vector<WrittenFi
   out_.terms.push_back({weight * epsilon, UniformCrossEntropy{}});
 }
 
-inline void LossParser::add_named(double weight, const std::string& name, std::vector<WrittenField>& fields,
-                                  std::size_t at) {
+KDLIB_FUNC void LossParser::add_named(double weight, const std::string& name, std::vector<WrittenField>& fields,
+                                      std::size_t at) {
   const std::string type = name == "jsd" ? "jensen_shannon" : name;
   bool known = false, added = false;
   std::string fixed_name, fixed_values;  // of types that differ in a template argument
@@ -262,7 +262,7 @@ inline void LossParser::add_named(double weight, const std::string& name, std::v
   refuse(at, name, " needs its ", fixed_name, ": ", fixed_values);
 }
 
-inline void LossParser::term(double sign) {
+KDLIB_FUNC void LossParser::term(double sign) {
   const double factor = sign * weight();
   skip_blanks();
   const std::size_t at = at_;
@@ -273,7 +273,7 @@ inline void LossParser::term(double sign) {
   if (out_.terms.size() > most_loss_terms) refuse(at, "a sum has at most ", most_loss_terms, " terms");
 }
 
-inline void LossParser::check_open() const {
+KDLIB_FUNC void LossParser::check_open() const {
   const auto require_taken = [&](bool given, bool taken, const char* option, const char* what) {
     require<ConfigError>(!given || taken, "[loss] --", option, " is given, but no ", what, " of \"", std::string(text_),
                          "\" leaves its ", option, " open");
@@ -283,7 +283,7 @@ inline void LossParser::check_open() const {
   require_taken(open_.beta.has_value(), took_beta_, "beta", "jsd");
 }
 
-inline LossExpression LossParser::parse() {
+KDLIB_FUNC LossExpression LossParser::parse() {
   skip_blanks();
   if (at_ >= text_.size()) refuse(at_, "the text is empty; give a loss, as in forward_kl");
   bool first = true;
@@ -302,7 +302,7 @@ inline LossExpression LossParser::parse() {
 }
 
 /// "reverse_kl(temperature=2)": what differs from the type's defaults, and what is fixed.
-inline std::string loss_text(const AnyLoss& any) {
+KDLIB_FUNC std::string loss_text(const AnyLoss& any) {
   std::string fields;
   any.visit([&]<class L>(const L& loss) {
     const L usual;
@@ -321,11 +321,11 @@ inline std::string loss_text(const AnyLoss& any) {
 
 }  // namespace detail
 
-inline LossExpression parse_loss(std::string_view text, const OpenLossFields& open) {
+KDLIB_FUNC LossExpression parse_loss(std::string_view text, const OpenLossFields& open) {
   return detail::LossParser(text, open).parse();
 }
 
-inline LossExpression parse_loss(const std::vector<std::string>& terms, const OpenLossFields& open) {
+KDLIB_FUNC LossExpression parse_loss(const std::vector<std::string>& terms, const OpenLossFields& open) {
   std::string text;
   for (const std::string& term : terms) {
     const std::size_t begin = term.find_first_not_of(" \t\n");
@@ -335,13 +335,13 @@ inline LossExpression parse_loss(const std::vector<std::string>& terms, const Op
   return parse_loss(text, open);
 }
 
-inline LossNeeds LossExpression::needs() const {
+KDLIB_FUNC LossNeeds LossExpression::needs() const {
   LossNeeds needs = LossNeeds::labels;
   for (const AnyTerm& term : terms) needs = combined_needs(needs, term.loss.needs());
   return needs;
 }
 
-inline std::vector<std::string> LossExpression::term_texts() const {
+KDLIB_FUNC std::vector<std::string> LossExpression::term_texts() const {
   std::vector<std::string> out;
   for (const AnyTerm& term : terms)
     out.push_back(
@@ -349,7 +349,7 @@ inline std::vector<std::string> LossExpression::term_texts() const {
   return out;
 }
 
-inline std::string LossExpression::text() const {
+KDLIB_FUNC std::string LossExpression::text() const {
   std::string out;
   for (const std::string& term : term_texts()) {
     const bool minus = term[0] == '-';
@@ -358,7 +358,7 @@ inline std::string LossExpression::text() const {
   return out;
 }
 
-inline SettingsList LossExpression::describe() const {
+KDLIB_FUNC SettingsList LossExpression::describe() const {
   SettingsList list;
   for (std::size_t i = 0; i < terms.size(); ++i) {
     const std::string name = concat("loss.", i);
@@ -369,7 +369,7 @@ inline SettingsList LossExpression::describe() const {
   return list;
 }
 
-inline std::string loss_help() {
+KDLIB_FUNC std::string loss_help() {
   std::string out;
   std::vector<std::string> seen;
   AllLosses::for_each([&]<class L>(const L& loss) {

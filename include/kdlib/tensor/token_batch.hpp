@@ -82,6 +82,8 @@ struct TokenBatch {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/tensor/token_batch_inl.hpp"
+#endif
 
 #endif

@@ -10,8 +10,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void TokenBatch::append(std::span<const std::int32_t> document, std::span<const float> document_weights,
-                               std::span<const std::int32_t> document_spans) {
+KDLIB_FUNC void TokenBatch::append(std::span<const std::int32_t> document, std::span<const float> document_weights,
+                                   std::span<const std::int32_t> document_spans) {
   require<InputError>(!document.empty(), "[TokenBatch::append] the document has no tokens");
   require<ShapeError>(document_weights.empty() || document_weights.size() == document.size(), "[TokenBatch::append] ",
                       document_weights.size(), " weights for ", document.size(), " tokens");
@@ -37,19 +37,19 @@ inline void TokenBatch::append(std::span<const std::int32_t> document, std::span
 namespace detail {
 
 /// Makes the values that an empty list stands for: 1 but 0 at the end of each document, and 0, 1, ... in each.
-inline void spell_out_weights(TokenBatch& batch) {
+KDLIB_FUNC void spell_out_weights(TokenBatch& batch) {
   if (!batch.weights.empty()) return;
   batch.weights.assign(batch.ids.size(), 1.0f);
   for (std::size_t b = 1; b < batch.offsets.size(); ++b)
     batch.weights[static_cast<std::size_t>(batch.offsets[b] - 1)] = 0.0f;
 }
-inline void spell_out_positions(TokenBatch& batch) {
+KDLIB_FUNC void spell_out_positions(TokenBatch& batch) {
   if (!batch.positions.empty()) return;
   for (std::int64_t b = 0; b < batch.documents(); ++b)
     for (std::int64_t i = 0; i < batch.length(b); ++i) batch.positions.push_back(static_cast<std::int32_t>(i));
 }
 /// Gives both the lists that one of them has.
-inline void give_same_lists(TokenBatch& a, TokenBatch& b) {
+KDLIB_FUNC void give_same_lists(TokenBatch& a, TokenBatch& b) {
   if (!a.weights.empty() || !b.weights.empty()) spell_out_weights(a), spell_out_weights(b);
   if (!a.positions.empty() || !b.positions.empty()) spell_out_positions(a), spell_out_positions(b);
   if (!a.spans.empty() || !b.spans.empty()) a.spans.resize(a.ids.size(), -1), b.spans.resize(b.ids.size(), -1);
@@ -76,7 +76,7 @@ std::vector<E> list_part(const std::vector<E>& list, std::int64_t begin, std::in
 
 }  // namespace detail
 
-inline void TokenBatch::append(const TokenBatch& other) {
+KDLIB_FUNC void TokenBatch::append(const TokenBatch& other) {
   if (other.documents() == 0) return;
   if (documents() == 0) {
     *this = TokenBatch(other);
@@ -99,7 +99,7 @@ inline void TokenBatch::append(const TokenBatch& other) {
   detail::append_list(sources, rest.sources);
 }
 
-inline TokenBatch TokenBatch::part(std::int64_t first, std::int64_t count) const {
+KDLIB_FUNC TokenBatch TokenBatch::part(std::int64_t first, std::int64_t count) const {
   require<ShapeError>(first >= 0 && count >= 0 && first + count <= documents(), "[TokenBatch] documents ", first,
                       " to ", first + count, " of ", documents());
   const std::int64_t begin = offsets[static_cast<std::size_t>(first)],
@@ -117,7 +117,7 @@ inline TokenBatch TokenBatch::part(std::int64_t first, std::int64_t count) const
   return out;
 }
 
-inline TokenBatch::Rows TokenBatch::rows() const {
+KDLIB_FUNC TokenBatch::Rows TokenBatch::rows() const {
   Rows r;
   for (std::int64_t b = 0; b < documents(); ++b) {
     for (std::int64_t i = offsets[static_cast<std::size_t>(b)]; i + 1 < offsets[static_cast<std::size_t>(b + 1)]; ++i) {
@@ -134,7 +134,7 @@ inline TokenBatch::Rows TokenBatch::rows() const {
   return r;
 }
 
-inline double TokenBatch::weight() const {
+KDLIB_FUNC double TokenBatch::weight() const {
   double sum = 0;
   for (std::int64_t b = 0; b < documents(); ++b)
     for (std::int64_t i = offsets[static_cast<std::size_t>(b)]; i + 1 < offsets[static_cast<std::size_t>(b + 1)]; ++i)
@@ -142,9 +142,9 @@ inline double TokenBatch::weight() const {
   return sum;
 }
 
-inline TokenBatch TokenBatch::from_padded(std::span<const std::int64_t> ids, std::span<const std::int64_t> mask,
-                                          std::int64_t batch, std::int64_t length,
-                                          std::span<const std::int64_t> loss_mask) {
+KDLIB_FUNC TokenBatch TokenBatch::from_padded(std::span<const std::int64_t> ids, std::span<const std::int64_t> mask,
+                                              std::int64_t batch, std::int64_t length,
+                                              std::span<const std::int64_t> loss_mask) {
   const auto n = static_cast<std::size_t>(batch * length);
   require<ShapeError>(ids.size() == n && mask.size() == n && (loss_mask.empty() || loss_mask.size() == n),
                       "[TokenBatch::from_padded] ids ", ids.size(), ", mask ", mask.size(), ", loss_mask ",
@@ -167,14 +167,14 @@ inline TokenBatch TokenBatch::from_padded(std::span<const std::int64_t> ids, std
   return out;
 }
 
-inline std::string TokenBatch::place_of(std::int64_t token) const {
+KDLIB_FUNC std::string TokenBatch::place_of(std::int64_t token) const {
   const auto next = std::upper_bound(offsets.begin(), offsets.end(), token);
   const auto b = static_cast<std::size_t>(next - offsets.begin()) - 1;
   if (b >= sources.size() || sources[b].empty()) return concat("token ", token);
   return concat(sources[b], ": token ", token - offsets[b]);
 }
 
-inline void TokenBatch::check(std::int64_t vocabulary) const {
+KDLIB_FUNC void TokenBatch::check(std::int64_t vocabulary) const {
   require<ShapeError>(!offsets.empty() && offsets.front() == 0 && offsets.back() == tokens(),
                       "[TokenBatch] offsets must run from 0 to ", tokens());
   for (std::size_t b = 0; b + 1 < offsets.size(); ++b)

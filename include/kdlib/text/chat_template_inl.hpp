@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/text/chat_ids_inl.hpp"
 #include "kdlib/text/chat_jinja.hpp"
@@ -21,13 +22,13 @@ inline constexpr std::string_view smollm2_system =
 inline constexpr std::string_view qwen2_5_system =
     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
 KDLIB_FUNC std::vector<ChatPart> write_chat(ChatTemplate::Flavour flavour, std::string_view default_system,
-                                        std::span<const ChatMessage> messages, const RenderOptions& options) {
+                                            std::span<const ChatMessage> messages, const RenderOptions& options) {
   if (flavour == ChatTemplate::Flavour::harmony) return HarmonyWriter(options).write(messages);
   return ChatWriter(flavour, default_system, options).write(messages);
 }
 
 KDLIB_FUNC std::vector<ChatPart> write_chat_prompt(ChatTemplate::Flavour flavour, std::string_view default_system,
-                                               const RenderOptions& options) {
+                                                   const RenderOptions& options) {
   if (flavour == ChatTemplate::Flavour::harmony) return HarmonyWriter(options).write_prompt();
   return ChatWriter(flavour, default_system, options).write_prompt();
 }
@@ -42,8 +43,9 @@ KDLIB_FUNC ChatTemplate ChatTemplate::qwen2_5() { return {Flavour::qwen2_5, std:
 KDLIB_FUNC ChatTemplate ChatTemplate::qwen3() { return {Flavour::qwen3, {}}; }
 KDLIB_FUNC ChatTemplate ChatTemplate::harmony() { return {Flavour::harmony, {}}; }
 
-KDLIB_FUNC ChatTemplate ChatTemplate::jinja(JinjaTemplate standard, std::vector<std::pair<std::string, std::string>> tokens,
-                                        std::vector<std::pair<std::string, JinjaTemplate>> named) {
+KDLIB_FUNC ChatTemplate ChatTemplate::jinja(JinjaTemplate standard,
+                                            std::vector<std::pair<std::string, std::string>> tokens,
+                                            std::vector<std::pair<std::string, JinjaTemplate>> named) {
   ChatTemplate out(Flavour::jinja, {});
   out.jinja_ = std::make_shared<detail::JinjaChat>(std::move(standard), std::move(named), std::move(tokens));
   return out;
@@ -133,7 +135,7 @@ namespace detail {
 
 /// Ids of what a built-in flavour writes.
 KDLIB_FUNC void encode_parts(const Tokenizer& tokenizer, const std::vector<ChatPart>& parts, SpecialTokens content,
-                         std::vector<std::int32_t>& ids) {
+                             std::vector<std::int32_t>& ids) {
   std::string text;
   const auto flush = [&] {
     tokenizer.encode_append(text, ids, {content, false});
@@ -153,14 +155,15 @@ KDLIB_FUNC void encode_parts(const Tokenizer& tokenizer, const std::vector<ChatP
 
 }  // namespace detail
 
-KDLIB_FUNC std::vector<std::int32_t> ChatTemplate::ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
-                                                   const RenderOptions& options, SpecialTokens content) const {
+KDLIB_FUNC std::vector<std::int32_t> ChatTemplate::ids(const Tokenizer& tokenizer,
+                                                       std::span<const ChatMessage> messages,
+                                                       const RenderOptions& options, SpecialTokens content) const {
   if (jinja_) return detail::jinja_ids(*jinja_, tokenizer, messages, options, content).ids;
   return render_ids(tokenizer, messages, options, {}, content).ids;
 }
 
 KDLIB_FUNC ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
-                                        const RenderOptions& options, ChatMask mask, SpecialTokens content) const {
+                                            const RenderOptions& options, ChatMask mask, SpecialTokens content) const {
   ChatIds out;
   if (jinja_) {
     detail::JinjaIds made = detail::jinja_ids(*jinja_, tokenizer, messages, options, content);
@@ -182,7 +185,7 @@ KDLIB_FUNC ChatIds ChatTemplate::render_ids(const Tokenizer& tokenizer, std::spa
 }
 
 KDLIB_FUNC std::vector<std::uint8_t> chatml_loss_mask(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
-                                                  ChatMask mask) {
+                                                      ChatMask mask) {
   const auto start = tokenizer.token_to_id("<|im_start|>"), end = tokenizer.token_to_id("<|im_end|>");
   require<InputError>(start && end, "[chat template] ", tokenizer.source(),
                       ": the tokenizer has no <|im_start|> and <|im_end|>; ChatML needs them");

@@ -222,6 +222,8 @@ bool less(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b);
 std::string_view type_name(const JinjaValue& v);
 
 /// As Python's str() and repr() show values.
+/// Python's repr of a text.
+void append_repr_text(std::string_view text, std::string& out);
 void append_str(JinjaHeap& heap, const JinjaValue& v, std::string& out);
 void append_repr(JinjaHeap& heap, const JinjaValue& v, std::string& out);
 
