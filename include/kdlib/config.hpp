@@ -20,8 +20,8 @@
 without them, or define KDLIB_ALLOW_FAST_MATH to give up the documented bits"
 #endif
 
-// Functions without template parameters are inline, so that a program needs headers alone. Where it links a library that
-// holds them compiled (kdlib::functions, which comes with kdlib::instances), it reads their declarations only.
+// Functions without template parameters are inline, so that a program needs headers alone. Where it links a library
+// that holds them compiled (kdlib::functions, which comes with kdlib::instances), it reads their declarations only.
 #if defined(KDLIB_USES_FUNCTIONS)
 #define KDLIB_HEADER_ONLY 0
 #define KDLIB_FUNC

@@ -35,9 +35,9 @@ bool gguf_is_mixture(Family family);
 KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/gguf_config_inl.hpp"
 #include "kdlib/checkpoint/hf_config_inl.hpp"
 #include "kdlib/checkpoint/hf_config_text_inl.hpp"
-#include "kdlib/checkpoint/gguf_config_inl.hpp"
 #endif
 
 #endif

@@ -10,7 +10,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 KDLIB_FUNC std::vector<std::uint8_t> parse_sparse_layers(const Json& json, const DecoderConfig& c,
-                                                     const std::string& where) {
+                                                         const std::string& where) {
   std::vector<std::uint8_t> sparse;
   if (c.layers <= 0 || c.layers > 4096) return sparse;  // check() says so
   const std::int64_t step = json.int_or("decoder_sparse_step", 1);
@@ -136,7 +136,7 @@ KDLIB_FUNC void write_rope(JsonWriter& out, const RopeSettings& r) {
 }
 
 KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype,
-                             const std::string& quantization) {
+                                 const std::string& quantization) {
   out.begin_object();
   out.key("architectures").begin_array().value(class_names[static_cast<int>(c.family)]).end_array();
   if (c.family != Family::qwen2 && c.family != Family::qwen2_moe) out.member("attention_bias", c.attention_bias);
@@ -179,7 +179,7 @@ KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const 
 }  // namespace detail
 
 KDLIB_FUNC std::string hf_config_text(const DecoderConfig& config, const std::string& dtype,
-                                  const std::string& quantization) {
+                                      const std::string& quantization) {
   require<ConfigError>(config.rope.divisors.empty(),
                        "[save_pretrained] the frequency divisors of the GGUF file (rope_freqs.weight) are no llama3 "
                        "scaling that config.json has keys for");

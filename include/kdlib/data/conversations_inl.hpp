@@ -16,7 +16,7 @@ KDLIB_FUNC std::vector<float> row_weights(std::span<const std::uint8_t> mask) {
 }
 
 KDLIB_FUNC std::size_t answer_end(std::span<const std::int32_t> ids, std::size_t answer_begin,
-                              std::span<const std::int32_t> end_ids) {
+                                  std::span<const std::int32_t> end_ids) {
   require<ShapeError>(answer_begin <= ids.size(), "[answer_mask] the answer begins at ", answer_begin, " of ",
                       ids.size(), " tokens");
   const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(answer_begin);
@@ -25,7 +25,7 @@ KDLIB_FUNC std::size_t answer_end(std::span<const std::int32_t> ids, std::size_t
 }
 
 KDLIB_FUNC std::vector<std::uint8_t> answer_mask(std::span<const std::int32_t> ids, std::size_t answer_begin,
-                                             std::span<const std::int32_t> end_ids) {
+                                                 std::span<const std::int32_t> end_ids) {
   const std::size_t end = answer_end(ids, answer_begin, end_ids);
   std::vector<std::uint8_t> mask(ids.size(), 0);
   for (std::size_t i = answer_begin; i < end; ++i) mask[i] = 1;

@@ -11,7 +11,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 KDLIB_FUNC void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin,
-                        std::int64_t end) {
+                            std::int64_t end) {
   const std::int64_t first = from.offsets[static_cast<std::size_t>(b)] + begin;
   const auto length = static_cast<std::size_t>(end - begin);
   batch.append(std::span(from.ids).subspan(static_cast<std::size_t>(first), length),

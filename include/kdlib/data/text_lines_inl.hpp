@@ -308,7 +308,7 @@ KDLIB_FUNC void TextLineReader::check(const TextLine& line) const {
 }
 
 KDLIB_FUNC std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
-                                             const TextSettings& settings, TextCounts* counts) {
+                                                 const TextSettings& settings, TextCounts* counts) {
   return TextLineReader(path, tokenizer, settings).read_all(counts);
 }
 
@@ -325,7 +325,7 @@ KDLIB_FUNC void append_line(TokenBatch& batch, const TextLine& line) {
 }
 
 KDLIB_FUNC TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings,
-                                 TextCounts* counts) {
+                                     TextCounts* counts) {
   TokenBatch batch;
   for (const TextLine& line : read_text_lines(path, tokenizer, settings, counts)) append_line(batch, line);
   return batch;

@@ -15,7 +15,8 @@ namespace detail {
 inline constexpr std::size_t read_piece_bytes = std::size_t{1} << 16;
 }
 
-KDLIB_FUNC LineReader::LineReader(std::string path, std::size_t max_line) : path_(std::move(path)), max_line_(max_line) {
+KDLIB_FUNC LineReader::LineReader(std::string path, std::size_t max_line)
+    : path_(std::move(path)), max_line_(max_line) {
   std::size_t bytes = 0;
   fd_ = detail::open_regular_file("open", path_, bytes).release();
 }

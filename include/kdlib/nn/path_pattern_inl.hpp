@@ -213,7 +213,7 @@ KDLIB_FUNC PathPattern::Code PathPattern::bracket() {
 }
 
 KDLIB_FUNC void PathPattern::reach(int state, std::size_t at, std::size_t size, std::vector<char>& seen,
-                               std::vector<int>& list) const {
+                                   std::vector<int>& list) const {
   std::vector<int> open = {state};
   while (!open.empty()) {
     const int s = open.back();

@@ -28,7 +28,7 @@ KDLIB_FUNC void check_finite(const float* w, std::int64_t count, std::int64_t pl
 
 /// Codes and factors of one group; returns its scale byte where the kind has one.
 KDLIB_FUNC std::uint8_t encode_group(const float* w, std::int64_t count, bool last, const CodedData& data,
-                                 std::uint8_t* codes, GroupFactors& factors) {
+                                     std::uint8_t* codes, GroupFactors& factors) {
   switch (data.settings.kind) {
     case PackedKind::nf4:
       factors.scale = encode_nf4_block(w, count, last, codes);
@@ -155,7 +155,7 @@ KDLIB_FUNC void unpack_codes(const std::uint8_t* row, int bits, std::span<std::u
 }
 
 KDLIB_FUNC CodedData encode_weights(const float* w, std::int64_t rows, std::int64_t columns,
-                                const QuantizeSettings& settings) {
+                                    const QuantizeSettings& settings) {
   check_quantize_settings(settings);
   CodedData out;
   out.settings = settings;

@@ -63,7 +63,7 @@ struct SortedLevels {
 };
 
 KDLIB_FUNC float encode_table_block(const SortedLevels& table, const float* w, std::int64_t count, bool last,
-                                std::uint8_t* codes) {
+                                    std::uint8_t* codes) {
   float largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = std::fabs(w[i]) > largest ? std::fabs(w[i]) : largest;
   const float divisor = std::fmax(largest, 1e-38f), inverse = 1.0f / divisor;

@@ -24,7 +24,7 @@ KDLIB_FUNC std::optional<Tokenizer> find_model_tokenizer(const std::string& mode
 }
 
 KDLIB_FUNC std::vector<std::int32_t> stop_ids_of(const std::string& model, const std::optional<Tokenizer>& tokenizer,
-                                             const std::vector<std::int32_t>& config_ids) {
+                                                 const std::vector<std::int32_t>& config_ids) {
   if (tokenizer && !tokenizer->stop_ids().empty()) return tokenizer->stop_ids();
   const std::string path = join_path(model, "generation_config.json");
   if (is_directory(model) && path_exists(path)) {

@@ -181,7 +181,8 @@ KDLIB_FUNC RecipeResult read_result_json(const std::string& path) {
   return result;
 }
 
-KDLIB_FUNC std::optional<RecipeResult> read_whole_result(const std::string& path, std::size_t rows, std::string& damage) {
+KDLIB_FUNC std::optional<RecipeResult> read_whole_result(const std::string& path, std::size_t rows,
+                                                         std::string& damage) {
   try {
     RecipeResult result = read_result_json(path);
     if (result.rows.size() >= rows) return result;

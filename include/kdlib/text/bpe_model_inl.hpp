@@ -60,7 +60,8 @@ KDLIB_FUNC const PieceCache::Entry* PieceCache::find(std::string_view piece, std
   return nullptr;
 }
 
-KDLIB_FUNC void PieceCache::insert(std::string_view piece, std::uint64_t hash, const std::int32_t* ids, std::size_t count) {
+KDLIB_FUNC void PieceCache::insert(std::string_view piece, std::uint64_t hash, const std::int32_t* ids,
+                                   std::size_t count) {
   if (piece.size() > max_bytes || count > max_ids) return;
   Entry* pair = &entries_[hash & (entries_.size() - 2)];
   pair[1] = pair[0];
@@ -77,7 +78,8 @@ KDLIB_FUNC void BpeModel::set_byte_tokens() {
   }
 }
 
-KDLIB_FUNC void BpeModel::encode_piece(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& out) const {
+KDLIB_FUNC void BpeModel::encode_piece(std::string_view piece, BpeScratch& scratch,
+                                       std::vector<std::int32_t>& out) const {
   const bool cacheable = piece.size() <= PieceCache::max_bytes;
   const std::uint64_t hash = cacheable ? hash_bytes(piece) : 0;
   if (cacheable) {

@@ -192,7 +192,7 @@ KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode(std::string_view text, Sp
 }
 
 KDLIB_FUNC std::uint64_t Tokenizer::encode_append(std::string_view text, std::vector<std::int32_t>& ids,
-                                              EncodeOptions options) const {
+                                                  EncodeOptions options) const {
   const std::size_t bad = find_invalid_utf8(text);
   require<InputError>(bad == std::string_view::npos, "[tokenizer] ", data_->source,
                       ": the text to encode is not UTF-8 at byte ", bad, " of ", text.size(),

@@ -14,7 +14,7 @@ namespace detail {
 
 /// Where marks stood in a text (bytes of the text without them); nothing if it is another text without them.
 KDLIB_FUNC std::optional<std::vector<std::size_t>> mark_places(std::string_view marked, std::string_view plain,
-                                                           std::string_view mark) {
+                                                               std::string_view mark) {
   std::vector<std::size_t> out;
   std::string text;
   for (std::size_t at = 0, next; at < marked.size(); at = next + mark.size()) {
@@ -29,7 +29,7 @@ KDLIB_FUNC std::optional<std::vector<std::size_t>> mark_places(std::string_view 
 /// Ids of a text in which the tokens at `places` (inside their names) are words. White space that a token swallows
 /// goes.
 KDLIB_FUNC std::vector<std::int32_t> encode_apart(const Tokenizer& tokenizer, std::string_view text,
-                                              std::span<const std::size_t> places, SpecialTokens content) {
+                                                  std::span<const std::size_t> places, SpecialTokens content) {
   AddedTokenMatcher matcher;
   for (const AddedToken& token : tokenizer.added_tokens())
     if (!token.content.empty()) matcher.add(token.content, &token);
@@ -59,7 +59,7 @@ KDLIB_FUNC std::vector<std::int32_t> encode_apart(const Tokenizer& tokenizer, st
 /// Which part of `text` each id stands for: the ids' bytes are looked for one behind the other. White space that added
 /// tokens swallow, a space that the tokenizer adds in front and bytes without a token are stepped over.
 KDLIB_FUNC std::vector<TextSpan> token_spans(const Tokenizer& tokenizer, std::string_view text,
-                                         std::span<const std::int32_t> ids) {
+                                             std::span<const std::int32_t> ids) {
   constexpr std::size_t reach = 64;  // bytes that may be stepped over
   std::vector<TextSpan> out;
   std::size_t at = 0;
@@ -87,7 +87,7 @@ KDLIB_FUNC std::vector<TextSpan> token_spans(const Tokenizer& tokenizer, std::st
 KDLIB_FUNC std::size_t place_in_nfc(std::string_view text, std::size_t at) { return nfc(text.substr(0, at)).size(); }
 
 KDLIB_FUNC std::vector<std::uint8_t> mask_of_spans(const Tokenizer& tokenizer, std::string_view text,
-                                               std::vector<TextSpan> learned, std::span<const std::int32_t> ids) {
+                                                   std::vector<TextSpan> learned, std::span<const std::int32_t> ids) {
   std::string composed;
   if (tokenizer.normalizes_nfc() && !is_surely_nfc(text)) {
     for (TextSpan& span : learned) span = {place_in_nfc(text, span.begin), place_in_nfc(text, span.end)};
@@ -116,7 +116,7 @@ struct JinjaIds {
 };
 
 KDLIB_FUNC JinjaIds jinja_ids(const JinjaChat& chat, const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
-                          const RenderOptions& options, SpecialTokens content) {
+                              const RenderOptions& options, SpecialTokens content) {
   JinjaIds out{chat.render(messages, options), {}};
   const std::string& text = out.output.text;
   std::vector<std::size_t> places;

@@ -147,7 +147,7 @@ KDLIB_FUNC bool JinjaChat::takes_parts(const RenderOptions& options) const {
 }
 
 KDLIB_FUNC JinjaOutput JinjaChat::run(std::span<const ChatMessage> messages, const RenderOptions& options,
-                                  const TokenGuard* guard) const {
+                                      const TokenGuard* guard) const {
   const JinjaTemplate& jinja = chosen(options);
   std::vector<Json> tools;
   for (std::size_t i = 0; i < options.tools.size(); ++i)
@@ -172,7 +172,7 @@ KDLIB_FUNC JinjaOutput JinjaChat::run(std::span<const ChatMessage> messages, con
 }
 
 KDLIB_FUNC std::optional<std::string> JinjaChat::attempt(std::span<const ChatMessage> messages,
-                                                     const RenderOptions& options, const TokenGuard* guard) const {
+                                                         const RenderOptions& options, const TokenGuard* guard) const {
   try {
     return render(messages, options, guard).text;
   } catch (const JinjaError&) {  // a part of a conversation may be no conversation to the template
@@ -181,7 +181,7 @@ KDLIB_FUNC std::optional<std::string> JinjaChat::attempt(std::span<const ChatMes
 }
 
 KDLIB_FUNC JinjaOutput JinjaChat::render(std::span<const ChatMessage> messages, const RenderOptions& options,
-                                     const TokenGuard* guard) const {
+                                         const TokenGuard* guard) const {
   require<InputError>(!messages.empty(), "[chat template] a conversation needs at least one message");
   if (options.continue_final_message) return continued(messages, options, guard);
   JinjaOutput out = run(messages, options, guard);
@@ -203,7 +203,7 @@ KDLIB_FUNC JinjaOutput JinjaChat::render(std::span<const ChatMessage> messages, 
 
 /// The default system turn is what a system message renders as, with other words: the same text before and behind them.
 KDLIB_FUNC std::size_t JinjaChat::default_system(std::span<const ChatMessage> messages, const RenderOptions& options,
-                                             const TokenGuard* guard, std::string_view text) const {
+                                                 const TokenGuard* guard, std::string_view text) const {
   const std::string mark = "\xEE\x80\x80";  // U+E000
   RenderOptions bare = options;
   bare.add_generation_prompt = false;
@@ -228,7 +228,7 @@ KDLIB_FUNC std::size_t JinjaChat::default_system(std::span<const ChatMessage> me
 
 /// transformers: a tag at the end of the last content says where the text is cut.
 KDLIB_FUNC JinjaOutput JinjaChat::continued(std::span<const ChatMessage> messages, const RenderOptions& options,
-                                        const TokenGuard* guard) const {
+                                            const TokenGuard* guard) const {
   constexpr std::string_view tag = "CONTINUE_FINAL_MESSAGE_TAG ", bare = tag.substr(0, tag.size() - 1);
   std::vector<ChatMessage> tagged(messages.begin(), messages.end());
   ChatMessage& last = tagged.back();

@@ -64,8 +64,8 @@ class MarkReader {
 };
 
 KDLIB_FUNC std::vector<ContentPlace> JinjaChat::contents(std::span<const ChatMessage> messages,
-                                                     const RenderOptions& options, std::string_view text,
-                                                     std::string_view role) const {
+                                                         const RenderOptions& options, std::string_view text,
+                                                         std::string_view role) const {
   std::vector<std::string_view> texts{text};
   for (const ChatMessage& m : messages) texts.push_back(m.content);
   const std::vector<std::string> marks = unused_marks(texts, 2);
@@ -91,7 +91,9 @@ KDLIB_FUNC std::vector<ContentPlace> JinjaChat::contents(std::span<const ChatMes
   return out;
 }
 
-KDLIB_FUNC bool begins_with(std::string_view text, std::string_view front) { return text.substr(0, front.size()) == front; }
+KDLIB_FUNC bool begins_with(std::string_view text, std::string_view front) {
+  return text.substr(0, front.size()) == front;
+}
 
 /// The end of an end token that stands at `at`, perhaps behind white space; `at` if there is none.
 KDLIB_FUNC std::size_t behind_end_token(std::string_view text, std::size_t at, std::span<const std::string> ends) {
@@ -112,8 +114,8 @@ KDLIB_FUNC std::size_t thought_begin(const ChatMessage& m, std::string_view text
 }
 
 KDLIB_FUNC std::optional<std::size_t> JinjaChat::opening(std::span<const ChatMessage> messages, std::size_t i,
-                                                     const RenderOptions& options, std::string_view text,
-                                                     std::size_t limit) const {
+                                                         const RenderOptions& options, std::string_view text,
+                                                         std::size_t limit) const {
   if (i == 0) return std::nullopt;
   RenderOptions prompt = options;
   prompt.add_generation_prompt = true;
@@ -135,8 +137,8 @@ KDLIB_FUNC std::optional<std::size_t> JinjaChat::opening(std::span<const ChatMes
 }
 
 KDLIB_FUNC std::optional<std::size_t> JinjaChat::next_end(std::span<const ChatMessage> messages, std::size_t i,
-                                                      const RenderOptions& options, std::string_view text,
-                                                      std::size_t begin, const TurnEnds& ends) const {
+                                                          const RenderOptions& options, std::string_view text,
+                                                          std::size_t begin, const TurnEnds& ends) const {
   std::size_t limit = text.size(), next = i + 1;
   while (next < messages.size() && messages[next].role != "assistant") ++next;
   if (next < messages.size()) {
@@ -168,9 +170,9 @@ KDLIB_FUNC std::size_t before_end_token(std::string_view text, TextSpan span, co
 }
 
 KDLIB_FUNC std::optional<TextSpan> JinjaChat::turn(std::span<const ChatMessage> messages, std::size_t i,
-                                               const RenderOptions& options, std::string_view text,
-                                               const ContentPlace& content, const ChatMask& mask,
-                                               const TurnEnds& ends) const {
+                                                   const RenderOptions& options, std::string_view text,
+                                                   const ContentPlace& content, const ChatMask& mask,
+                                                   const TurnEnds& ends) const {
   RenderOptions closed = options;
   closed.add_generation_prompt = false;
   const std::size_t first = std::min(content.begin.value_or(text.npos), content.end.value_or(text.npos));
@@ -203,7 +205,7 @@ KDLIB_FUNC std::optional<TextSpan> JinjaChat::turn(std::span<const ChatMessage> 
 }
 
 KDLIB_FUNC std::optional<std::string> JinjaChat::closing_token(const RenderOptions& options,
-                                                           std::span<const std::string> special) const {
+                                                               std::span<const std::string> special) const {
   const std::string mark = "\xEE\x80\x80";  // U+E000
   RenderOptions closed = options;
   closed.add_generation_prompt = false;
@@ -218,8 +220,8 @@ KDLIB_FUNC std::optional<std::string> JinjaChat::closing_token(const RenderOptio
 }
 
 KDLIB_FUNC std::vector<TextSpan> JinjaChat::learned(std::span<const ChatMessage> messages, const RenderOptions& options,
-                                                const JinjaOutput& output, const ChatMask& mask,
-                                                const TurnEnds& ends) const {
+                                                    const JinjaOutput& output, const ChatMask& mask,
+                                                    const TurnEnds& ends) const {
   std::vector<TextSpan> out;
   const std::string_view text = output.text;
   if (mask.tool_text)

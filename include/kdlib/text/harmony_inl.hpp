@@ -131,7 +131,7 @@ class HarmonyRules {
 
 /// Sorts the problems and gives each its byte offset.
 KDLIB_FUNC void place_problems(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
-                           std::vector<HarmonyProblem>& problems) {
+                               std::vector<HarmonyProblem>& problems) {
   std::stable_sort(problems.begin(), problems.end(),
                    [](const HarmonyProblem& a, const HarmonyProblem& b) { return a.position < b.position; });
   std::size_t at = 0, bytes = 0;
@@ -168,7 +168,7 @@ KDLIB_FUNC std::optional<std::size_t> HarmonyReport::error_position() const {
 }
 
 KDLIB_FUNC HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
-                                   const HarmonyCheckOptions& options) {
+                                       const HarmonyCheckOptions& options) {
   detail::HarmonyReader reader(tokenizer, ids, options);
   reader.read();
   detail::HarmonyRules(reader, options).check();
@@ -196,13 +196,13 @@ KDLIB_FUNC HarmonyReport check_harmony(const Tokenizer& tokenizer, std::span<con
 }
 
 KDLIB_FUNC HarmonyReport check_harmony(const Tokenizer& tokenizer, std::string_view text,
-                                   const HarmonyCheckOptions& options) {
+                                       const HarmonyCheckOptions& options) {
   const std::vector<std::int32_t> ids = tokenizer.encode(text);
   return check_harmony(tokenizer, std::span<const std::int32_t>(ids), options);
 }
 
 KDLIB_FUNC std::vector<HarmonyMessage> parse_harmony(const Tokenizer& tokenizer, std::span<const std::int32_t> ids,
-                                                 std::string_view source, const HarmonyCheckOptions& options) {
+                                                     std::string_view source, const HarmonyCheckOptions& options) {
   HarmonyReport report = check_harmony(tokenizer, ids, options);
   if (!report.ok) fail<FormatError>("[harmony] ", source, ": ", report.problems.front().text());
   return std::move(report.messages);

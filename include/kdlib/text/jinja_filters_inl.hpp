@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 KDLIB_FUNC JinjaValue JinjaRun::filter(std::string_view name, const JinjaValue& subject,
-                                   std::span<const JinjaValue> arguments, std::span<const JinjaNamed> named) {
+                                       std::span<const JinjaValue> arguments, std::span<const JinjaNamed> named) {
   const JinjaFilter body = find_filter(name);
   if (body == nullptr) jinja_fail(JinjaError::Kind::unknown, "there is no filter named ", name);
   return body(*this, subject, {name, arguments, named});
@@ -20,7 +20,7 @@ KDLIB_FUNC JinjaValue JinjaRun::filter(std::string_view name, const JinjaValue& 
 
 /// The value at a path such as "function.name" or 0 inside an element; `otherwise` for a part that is not there.
 KDLIB_FUNC JinjaValue at_path(JinjaRun& run, const JinjaValue& element, const JinjaValue& path,
-                          const JinjaValue* otherwise = nullptr) {
+                              const JinjaValue* otherwise = nullptr) {
   const auto found = [&](const JinjaValue& v) {
     return otherwise != nullptr && v.is(JinjaValue::Kind::undefined) ? *otherwise : v;
   };

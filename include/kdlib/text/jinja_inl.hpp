@@ -26,7 +26,7 @@ KDLIB_FUNC JinjaTemplate::JinjaTemplate(std::string source, std::string name) {
 }
 
 KDLIB_FUNC JinjaOutput JinjaTemplate::render(std::span<const JinjaVariable> variables, const JinjaClock& clock,
-                                         const JinjaLimits& limits) const {
+                                             const JinjaLimits& limits) const {
   return detail::JinjaRun(*program_, clock, limits).render([&](detail::JinjaRun& run) {
     for (const JinjaVariable& v : variables)
       if (program_->find_name(v.name) >= 0) run.set(v.name, run.heap().from_json(v.value));

@@ -260,7 +260,7 @@ KDLIB_FUNC bool is_changing_method(const JinjaValue& v, std::string_view name) {
 }
 
 KDLIB_FUNC JinjaValue call_method(JinjaRun& run, const JinjaValue& self, std::string_view name,
-                              const JinjaArguments& arguments) {
+                                  const JinjaArguments& arguments) {
   JinjaArguments named = arguments;
   named.what = name;
   return find_method_entry(self, name)->body(run, self, named);

@@ -236,8 +236,8 @@ struct SliceRange {
   std::int64_t start, stop, step;
 };
 
-KDLIB_FUNC SliceRange slice_range(const JinjaRun& run, std::int64_t size, const JinjaValue& start, const JinjaValue& stop,
-                              std::int64_t step) {
+KDLIB_FUNC SliceRange slice_range(const JinjaRun& run, std::int64_t size, const JinjaValue& start,
+                                  const JinjaValue& stop, std::int64_t step) {
   const auto bound = [&](const JinjaValue& v, std::int64_t otherwise) {
     if (v.is(JinjaValue::Kind::none)) return otherwise;
     std::int64_t at = run.integer_of(v, "a slice");
@@ -248,7 +248,7 @@ KDLIB_FUNC SliceRange slice_range(const JinjaRun& run, std::int64_t size, const 
 }
 
 KDLIB_FUNC JinjaValue JinjaRun::slice(const JinjaValue& object, const JinjaValue& start, const JinjaValue& stop,
-                                  const JinjaValue& step) {
+                                      const JinjaValue& step) {
   using K = JinjaValue::Kind;
   if (object.is(K::undefined)) jinja_fail(JinjaError::Kind::undefined, object.view());
   const std::int64_t by = step.is(K::none) ? 1 : integer_of(step, "a slice");

@@ -183,7 +183,7 @@ KDLIB_FUNC void append_json_break(const JsonForm& form, unsigned level, JinjaHea
 }
 
 KDLIB_FUNC void append_json_dict(JinjaHeap& heap, const JinjaDict& dict, const JsonForm& form, std::string& out,
-                             unsigned level) {
+                                 unsigned level) {
   std::vector<JinjaMember> members(dict.members().begin(), dict.members().end());
   if (form.sorted)
     std::stable_sort(members.begin(), members.end(),
@@ -200,7 +200,8 @@ KDLIB_FUNC void append_json_dict(JinjaHeap& heap, const JinjaDict& dict, const J
   out += '}';
 }
 
-KDLIB_FUNC void append_json(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std::string& out, unsigned level) {
+KDLIB_FUNC void append_json(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std::string& out,
+                            unsigned level) {
   heap.step(1 + (v.is_string() ? v.size / 16 : 0));
   heap.charge(v.is_string() ? v.size : 8);
   if (v.is_dict()) return append_json_dict(heap, *v.dict, form, out, level);

@@ -142,7 +142,8 @@ KDLIB_FUNC JinjaTest find_test(std::string_view name) {
   return nullptr;
 }
 
-KDLIB_FUNC bool JinjaRun::test(std::string_view name, const JinjaValue& subject, std::span<const JinjaValue> arguments) {
+KDLIB_FUNC bool JinjaRun::test(std::string_view name, const JinjaValue& subject,
+                               std::span<const JinjaValue> arguments) {
   const JinjaTest body = find_test(name);
   if (body == nullptr) jinja_fail(JinjaError::Kind::unknown, "there is no test named ", name);
   return body(*this, subject, {name, arguments, {}});

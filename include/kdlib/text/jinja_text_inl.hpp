@@ -83,7 +83,7 @@ KDLIB_FUNC std::size_t run_end(std::string_view text, std::size_t at, bool space
 }
 
 KDLIB_FUNC std::vector<std::string_view> split(std::string_view text, std::optional<std::string_view> separator,
-                                           std::size_t limit) {
+                                               std::size_t limit) {
   std::vector<std::string_view> out;
   if (separator) {
     std::size_t begin = 0, at;
@@ -107,7 +107,7 @@ KDLIB_FUNC std::vector<std::string_view> split(std::string_view text, std::optio
 }
 
 KDLIB_FUNC std::vector<std::string_view> rsplit(std::string_view text, std::optional<std::string_view> separator,
-                                            std::size_t limit) {
+                                                std::size_t limit) {
   std::vector<std::string_view> all = split(text, separator, text.size() + 1);
   if (all.size() <= limit + 1 || (!separator && all.size() <= limit)) return all;
   const std::size_t joined = all.size() - limit - 1;  // the first parts stay one
@@ -135,7 +135,8 @@ KDLIB_FUNC std::vector<std::string_view> split_lines(std::string_view text) {
   return out;
 }
 
-KDLIB_FUNC std::string replace_text(std::string_view text, std::string_view from, std::string_view to, std::size_t limit) {
+KDLIB_FUNC std::string replace_text(std::string_view text, std::string_view from, std::string_view to,
+                                    std::size_t limit) {
   std::string out;
   if (from.empty()) {  // `to` before every code point and at the end
     std::size_t at = 0;

@@ -13,7 +13,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 KDLIB_FUNC std::string TokenizerData::add_merge(std::string_view left_bytes, std::string_view right_bytes,
-                                            std::uint32_t rank) {
+                                                std::uint32_t rank) {
   const std::int32_t left = model.vocabulary.find(left_bytes), right = model.vocabulary.find(right_bytes);
   if (left == Vocabulary::none) return "has a left part that is no token of the vocabulary";
   if (right == Vocabulary::none) return "has a right part that is no token of the vocabulary";

@@ -215,7 +215,7 @@ KDLIB_FUNC void read_tokenizer_json(const Json& root, TokenizerData& data) {
 
 /// A token named in tokenizer_config.json: a string or an object with a content; null and missing give nothing.
 KDLIB_FUNC std::optional<std::int32_t> read_named_token(const Json& config, std::string_view key,
-                                                    const TokenizerData& data) {
+                                                        const TokenizerData& data) {
   const auto value = config.find_set(key);
   if (!value) return std::nullopt;
   const std::string_view name = value->is_object() ? value->at("content").as_string() : value->as_string();

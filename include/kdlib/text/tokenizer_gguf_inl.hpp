@@ -118,7 +118,8 @@ KDLIB_FUNC void read_gguf_merges(const GgufFile& file, TokenizerData& data) {
   }
 }
 
-KDLIB_FUNC std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::string_view key, const TokenizerData& data) {
+KDLIB_FUNC std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::string_view key,
+                                                    const TokenizerData& data) {
   const GgufValue* value = file.find(key);
   if (value == nullptr) return std::nullopt;
   const std::uint64_t id = value->as_uint();

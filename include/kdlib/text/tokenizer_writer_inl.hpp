@@ -144,7 +144,7 @@ KDLIB_FUNC std::int32_t first_id_behind_vocabulary(const Tokenizer& tokenizer) {
 }  // namespace detail
 
 KDLIB_FUNC std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
-                                                     GgufWriter& writer) {
+                                                         GgufWriter& writer) {
   const PreTokenizer pre = tokenizer.pre_tokenizer();
   require<ConfigError>(tokenizer.vocab_size() <= rows, "[tokenizer] ", tokenizer.source(), ": the highest token id is ",
                        tokenizer.vocab_size() - 1, ", the model has ", rows, " rows");

@@ -125,7 +125,8 @@ KDLIB_TOOLS_FUNC ChoiceRule choice_rule(const std::string& name) {
 }
 
 /// Solved examples, one text a subject ("" for tasks without).
-KDLIB_TOOLS_FUNC std::map<std::string, std::vector<std::string>> read_examples(const std::string& path, ChoiceReader read) {
+KDLIB_TOOLS_FUNC std::map<std::string, std::vector<std::string>> read_examples(const std::string& path,
+                                                                               ChoiceReader read) {
   require<IoError>(path_exists(path), "[evaluate] ", path,
                    " is not there: with --shots it holds the solved examples, in the format of the task");
   std::map<std::string, std::vector<std::string>> out;
@@ -144,7 +145,7 @@ KDLIB_TOOLS_FUNC const std::vector<std::string>& choice_task_names() {
 }
 
 KDLIB_TOOLS_FUNC ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
-                                   const ChoiceTaskSettings& settings) {
+                                             const ChoiceTaskSettings& settings) {
   const detail::ChoiceRule rule = detail::choice_rule(name);
   const std::string path = join_path(folder, name + ".jsonl");
   require<IoError>(
@@ -195,7 +196,8 @@ KDLIB_TOOLS_FUNC ScoredText encode_pair(const ScoringTokens& tokens, std::string
   return out;
 }
 
-KDLIB_TOOLS_FUNC std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& tokens, const ChoiceTask& task) {
+KDLIB_TOOLS_FUNC std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& tokens,
+                                                                     const ChoiceTask& task) {
   std::vector<std::vector<ScoredText>> out;
   for (const ChoiceDocument& d : task.documents) {
     std::vector<ScoredText>& texts = out.emplace_back();

@@ -15,7 +15,7 @@ namespace detail {
 
 /// Curves of metrics.jsonl by name.
 KDLIB_TOOLS_FUNC ReportSeries metric_series(const std::vector<Json>& lines, const char* key, const char* name,
-                                  bool points = false) {
+                                            bool points = false) {
   ReportSeries series{name, {}, {}, points};
   for (const Json& line : lines) {
     const std::optional<Json> value = line.find_set(key);

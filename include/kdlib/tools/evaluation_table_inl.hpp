@@ -57,7 +57,7 @@ KDLIB_TOOLS_FUNC std::string evaluation_table(const std::vector<ModelResult>& mo
 }
 
 KDLIB_TOOLS_FUNC std::string evaluation_json(const std::vector<ModelResult>& models,
-                                   const std::vector<std::pair<std::string, std::string>>& settings) {
+                                             const std::vector<std::pair<std::string, std::string>>& settings) {
   JsonWriter json(JsonStyle{2, NonFinite::null});
   json.begin_object().key("models").begin_array();
   for (const ModelResult& m : models) {

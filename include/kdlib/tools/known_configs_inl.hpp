@@ -11,7 +11,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 KDLIB_TOOLS_FUNC DecoderConfig qwen2_5_config(std::int64_t layers, std::int64_t hidden, std::int64_t intermediate,
-                                    std::int64_t query_heads, std::int64_t kv_heads) {
+                                              std::int64_t query_heads, std::int64_t kv_heads) {
   DecoderConfig c;
   c.family = Family::qwen2;
   c.vocab_size = 152064;

@@ -19,8 +19,8 @@ KDLIB_TOOLS_FUNC Options& Options::group(std::string title) {
   return *this;
 }
 
-KDLIB_TOOLS_FUNC Options& Options::push(const char* name, Kind kind, void* target, const char* value_name, const char* help,
-                              const char* unit) {
+KDLIB_TOOLS_FUNC Options& Options::push(const char* name, Kind kind, void* target, const char* value_name,
+                                        const char* help, const char* unit) {
   require<Error>(find(name) == nullptr, "[Options] --", name, " is declared twice");
   Item item;
   item.name = name;
@@ -59,7 +59,9 @@ KDLIB_TOOLS_FUNC Options& Options::add(const char* n, std::optional<bool>& t, co
 KDLIB_TOOLS_FUNC Options& Options::add(const char* n, std::vector<std::string>& t, const char* v, const char* h) {
   return push(n, Kind::list, &t, v, h, "");
 }
-KDLIB_TOOLS_FUNC Options& Options::add(const char* n, bool& t, const char* h) { return push(n, Kind::boolean, &t, "", h, ""); }
+KDLIB_TOOLS_FUNC Options& Options::add(const char* n, bool& t, const char* h) {
+  return push(n, Kind::boolean, &t, "", h, "");
+}
 
 KDLIB_TOOLS_FUNC Options& Options::positional(const char* name, std::string& target, const char* help) {
   push(name, Kind::text, &target, "", help, "");
@@ -92,7 +94,7 @@ KDLIB_TOOLS_FUNC Options& Options::config_file(std::vector<FileSetting> (*read)(
 }
 
 KDLIB_TOOLS_FUNC Options& Options::presets(std::string& target, std::initializer_list<const char*> names,
-                                 void (*set)(void*, const std::string&), void* context) {
+                                           void (*set)(void*, const std::string&), void* context) {
   preset_ = &target;
   apply_preset_ = set;
   preset_context_ = context;
@@ -199,7 +201,7 @@ KDLIB_TOOLS_FUNC void Options::parse(int argc, const char* const* argv) {
 }
 
 KDLIB_TOOLS_FUNC void Options::apply_preset(const std::vector<FileSetting>& flags, const std::vector<FileSetting>& file,
-                                  const std::string& where) {
+                                            const std::string& where) {
   if (apply_preset_ == nullptr) return;
   std::string name = detail::single_value(flags, "preset");
   if (name.empty()) name = detail::single_value(file, "preset");

@@ -31,8 +31,8 @@ KDLIB_TOOLS_FUNC std::string fixed_text(double value, int digits) {
 KDLIB_TOOLS_FUNC Progress::Progress(std::FILE* stream, double seconds_between)
     : stream_(stream), terminal_(::isatty(::fileno(stream)) == 1), seconds_between_(seconds_between) {}
 
-KDLIB_TOOLS_FUNC std::string Progress::line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail,
-                                  int width) {
+KDLIB_TOOLS_FUNC std::string Progress::line(std::int64_t done, std::int64_t total, double seconds_left,
+                                            std::string_view detail, int width) {
   const double share = total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 0.0;
   const std::string head = concat(done, "/", total, " ");
   std::string tail = seconds_left >= 0 ? concat("  left ", duration_text(seconds_left)) : std::string();

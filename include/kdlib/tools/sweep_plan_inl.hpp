@@ -218,7 +218,9 @@ class SweepReader {
 
 }  // namespace detail
 
-KDLIB_TOOLS_FUNC std::string SweepPlan::folder(const SweepRun& run) const { return join_path(join_path(out, "runs"), run.name); }
+KDLIB_TOOLS_FUNC std::string SweepPlan::folder(const SweepRun& run) const {
+  return join_path(join_path(out, "runs"), run.name);
+}
 
 KDLIB_TOOLS_FUNC std::size_t SweepPlan::seed_axis() const {
   return static_cast<std::size_t>(std::find(axes.begin(), axes.end(), "seed") - axes.begin());

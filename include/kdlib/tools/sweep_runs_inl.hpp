@@ -273,14 +273,14 @@ KDLIB_TOOLS_FUNC SweepStatus sweep_status(const SweepPlan& plan, const SweepRun&
 }
 
 KDLIB_TOOLS_FUNC std::vector<SweepStatus> run_sweep(const SweepPlan& plan, const std::vector<const SweepRun*>& runs,
-                                          const SweepSettings& settings, const std::function<bool()>& stop,
-                                          const std::function<void(const SweepProgress&)>& progress) {
+                                                    const SweepSettings& settings, const std::function<bool()>& stop,
+                                                    const std::function<void(const SweepProgress&)>& progress) {
   make_directories(join_path(plan.out, "logs"));
   return detail::SweepRunner(plan, runs, settings, progress).run(stop);
 }
 
 KDLIB_TOOLS_FUNC ChildOutput run_child(const std::string& program, const std::vector<std::string>& arguments,
-                             const std::function<bool()>& stop) {
+                                       const std::function<bool()>& stop) {
   std::FILE* output = std::tmpfile();  // has no name that somebody could have taken
   require<IoError>(output != nullptr, "[sweep] no temporary file: ", std::strerror(errno));
   const pid_t child = detail::start_child(program, arguments, ::fileno(output));

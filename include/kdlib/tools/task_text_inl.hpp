@@ -11,7 +11,9 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-KDLIB_TOOLS_FUNC bool python_space(char32_t c) { return (c >= 0x1C && c <= 0x1F) || unicode_class(c) == UnicodeClass::space; }
+KDLIB_TOOLS_FUNC bool python_space(char32_t c) {
+  return (c >= 0x1C && c <= 0x1F) || unicode_class(c) == UnicodeClass::space;
+}
 
 /// Code point that ends at `end`; moves `end` in front of it.
 KDLIB_TOOLS_FUNC char32_t previous_code_point(std::string_view text, std::size_t& end) {

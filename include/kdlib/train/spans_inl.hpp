@@ -34,7 +34,7 @@ KDLIB_FUNC void SpanWeights::begin_step() {
 }
 
 KDLIB_FUNC std::size_t SpanWeights::checked(std::span<const std::int32_t> span_of_row,
-                                        std::span<const float> row_weights) const {
+                                            std::span<const float> row_weights) const {
   require<ShapeError>(row_weights.empty() || row_weights.size() == span_of_row.size(), "[spans] ", span_of_row.size(),
                       " span numbers and ", row_weights.size(), " weights");
   for (std::size_t r = 0; r < span_of_row.size(); ++r) {
@@ -57,7 +57,7 @@ KDLIB_FUNC void SpanWeights::count(std::span<const std::int32_t> span_of_row, st
 }
 
 KDLIB_FUNC std::vector<float> SpanWeights::weights(std::span<const std::int32_t> span_of_row,
-                                               std::span<const float> row_weights) {
+                                                   std::span<const float> row_weights) {
   fixed_ = true;
   const std::size_t n = checked(span_of_row, row_weights);
   std::vector<float> out(n, 0.0f);
@@ -73,7 +73,7 @@ KDLIB_FUNC std::vector<float> SpanWeights::weights(std::span<const std::int32_t>
 }
 
 KDLIB_FUNC void SpanWeights::add(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights,
-                             std::span<const double> row_values) {
+                                 std::span<const double> row_values) {
   const std::size_t n = checked(span_of_row, row_weights);
   require<ShapeError>(row_values.size() == n, "[spans] ", n, " span numbers and ", row_values.size(),
                       " row values; ask head_loss for .row_values = true");
