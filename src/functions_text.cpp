@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // kdlib::functions: the functions without template parameters of tokenizers.
-#include "kdlib/text/added_tokens_inl.hpp"
-#include "kdlib/text/bpe_model_inl.hpp"
-#include "kdlib/text/byte_level_bpe_inl.hpp"
+// clang-format off: later files use helpers of earlier ones.
+#include "kdlib/text/unicode_inl.hpp"
 #include "kdlib/text/nfc_inl.hpp"
+#include "kdlib/text/vocabulary_inl.hpp"
+#include "kdlib/text/added_tokens_inl.hpp"
 #include "kdlib/text/pre_tokenizer_inl.hpp"
 #include "kdlib/text/tokenizer_data_inl.hpp"
+#include "kdlib/text/bpe_model_inl.hpp"
+#include "kdlib/text/byte_level_bpe_inl.hpp"
 #include "kdlib/text/tokenizer_writer_inl.hpp"
-#include "kdlib/text/unicode_inl.hpp"
-#include "kdlib/text/vocabulary_inl.hpp"
+// clang-format on
