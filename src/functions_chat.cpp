@@ -3,7 +3,9 @@
 #include "kdlib/text/chat_template.hpp"
 #include "kdlib/text/jinja_run.hpp"
 
-// clang-format off: later files use helpers of earlier ones.
+// Later files use helpers of earlier ones.
+// clang-format off
+#include "kdlib/text/chat_message_inl.hpp"
 #include "kdlib/text/jinja_text_inl.hpp"
 #include "kdlib/text/jinja_value_inl.hpp"
 #include "kdlib/text/jinja_print_inl.hpp"
@@ -15,7 +17,6 @@
 #include "kdlib/text/jinja_calls_inl.hpp"
 #include "kdlib/text/jinja_statements_inl.hpp"
 #include "kdlib/text/jinja_inl.hpp"
-#include "kdlib/text/chat_message_inl.hpp"
 #include "kdlib/text/chat_jinja_inl.hpp"
 #include "kdlib/text/chat_learned_inl.hpp"
 #include "kdlib/text/harmony_inl.hpp"

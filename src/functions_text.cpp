@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // kdlib::functions: the functions without template parameters of tokenizers.
-// clang-format off: later files use helpers of earlier ones.
+// Later files use helpers of earlier ones.
+// clang-format off
 #include "kdlib/text/unicode_inl.hpp"
 #include "kdlib/text/nfc_inl.hpp"
 #include "kdlib/text/vocabulary_inl.hpp"
