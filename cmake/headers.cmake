@@ -129,6 +129,9 @@ set(KDLIB_HEADERS
   include/kdlib/io/content_hash_inl.hpp
   include/kdlib/io/gguf.hpp
   include/kdlib/io/gguf_inl.hpp
+  include/kdlib/io/gguf_parts_inl.hpp
+  include/kdlib/io/gguf_split.hpp
+  include/kdlib/io/gguf_split_inl.hpp
   include/kdlib/io/gguf_types.hpp
   include/kdlib/io/gguf_value.hpp
   include/kdlib/io/gguf_value_inl.hpp

@@ -111,6 +111,7 @@ std::string model_name(const Settings& s) {
   if (!s.name.empty()) return s.name;
   std::string path = s.model;
   while (path.size() > 1 && path.back() == '/') path.pop_back();
+  if (const auto part = kd::gguf_part_name(path)) path = part->prefix;
   const std::string name(kd::file_name(path));
   return name.ends_with(".gguf") ? name.substr(0, name.size() - 5) : name;
 }

@@ -170,6 +170,12 @@ void inspect_plan(Findings& found, Config&& config) {
 
 void inspect_gguf(Findings& found, bool check) {
   const kd::GgufFile file(found.path);
+  const std::vector<std::string> parts = file.paths();
+  for (std::size_t i = 0; parts.size() > 1 && i < parts.size(); ++i) {
+    const auto held = std::count_if(file.tensors().begin(), file.tensors().end(),
+                                    [&](const kd::GgufTensor& t) { return t.part == i; });
+    found.add("files", parts[i], kd::concat(held, " tensors"));
+  }
   for (const kd::GgufValue& v : file.metadata()) {
     using Kind = kd::GgufValue::Kind;
     std::string text;
@@ -188,7 +194,7 @@ void inspect_gguf(Findings& found, bool check) {
                              static_cast<std::uint64_t>(t.shape.count()), t.data.size()});
     std::vector<std::uint64_t> extents;
     for (int i = 0; i < t.shape.rank(); ++i) extents.push_back(static_cast<std::uint64_t>(t.shape[i]));
-    if (check) guarded(found, [&] { find_bad(found, found.path, t.name, extents, kd::decode_tensor<float>(t)); });
+    if (check) guarded(found, [&] { find_bad(found, file.path_of(t), t.name, extents, kd::decode_tensor<float>(t)); });
   }
   std::int64_t vocabulary = 0;
   inspect_plan(found, [&](const kd::DecoderConfig& config) {

@@ -39,9 +39,9 @@ def experts(path, name, count, *shape):
     return np.stack([weights(f"{path}.experts.{e}.{name}.weight", *shape) for e in range(count)])
 
 
-def write(folder, arch, head, eps, theta, tied=False, bias=False, norms=False, moe=0, shared=0):
-    path = folder / f"golden_{arch.replace('-', '_')}.gguf"
-    w = gguf.GGUFWriter(str(path), arch)
+def write(folder, arch, head, eps, theta, tied=False, bias=False, norms=False, moe=0, shared=0, split=0):
+    path = folder / f"{'split' if split else 'golden'}_{arch.replace('-', '_')}.gguf"
+    w = gguf.GGUFWriter(str(path), arch, split_max_tensors=split)
     w.add_block_count(LAYERS)
     w.add_embedding_length(H)
     w.add_context_length(2048)
@@ -126,3 +126,4 @@ write(folder, "qwen3", 6, 1e-6, 1e6, tied=True, norms=True)
 write(folder, "qwen2moe", 4, 1e-6, 1e6, bias=True, moe=6, shared=10)
 write(folder, "qwen3moe", 4, 1e-6, 1e6, norms=True, moe=6)
 write(folder, "gpt-oss", 16, 1e-5, 150000.0, bias=True, moe=8)
+write(folder, "llama", 4, 1e-5, 1e4, tied=True, split=8)

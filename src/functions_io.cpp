@@ -5,6 +5,8 @@
 #include "kdlib/io/atomic_file_inl.hpp"
 #include "kdlib/io/content_hash_inl.hpp"
 #include "kdlib/io/gguf_inl.hpp"
+#include "kdlib/io/gguf_parts_inl.hpp"
+#include "kdlib/io/gguf_split_inl.hpp"
 #include "kdlib/io/gguf_writer_inl.hpp"
 #include "kdlib/io/json_inl.hpp"
 #include "kdlib/io/json_writer_inl.hpp"

@@ -42,6 +42,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/checksum.hpp"
 #include "kdlib/io/gguf.hpp"
+#include "kdlib/io/gguf_split.hpp"
 #include "kdlib/io/gguf_types.hpp"
 #include "kdlib/io/gguf_value.hpp"
 #include "kdlib/io/json.hpp"

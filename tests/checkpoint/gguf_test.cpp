@@ -6,8 +6,10 @@
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/save.hpp"
+#include "kdlib/io/gguf_writer.hpp"
 #include "model/reference_models.hpp"
 #include "support/catch.hpp"
+#include "support/refusal.hpp"
 #include "support/tolerance.hpp"
 
 using namespace kdlib;
@@ -107,4 +109,34 @@ TEST_CASE("files of the Python package gguf give the parameters of every archite
     CHECK(c.moe.shared == config.moe.shared);
     for (std::int64_t i = 0; i < c.layers; ++i) CHECK(c.window(i) == config.window(i));
   }
+}
+
+TEST_CASE("a model in several GGUF files is the model of the one file, and problems name the part", "[model][gguf]") {
+  const std::string whole_path = reference_file("gguf/golden_llama.gguf");
+  Model whole = Model::from_pretrained(whole_path);
+  for (int part = 1; part <= 3; ++part) {
+    Model model = Model::from_pretrained(reference_file(concat("gguf/split_llama-0000", part, "-of-00003.gguf")));
+    REQUIRE(model.parameters().size() == whole.parameters().size());
+    for (const Parameter<float, Cpu>* p : whole.parameters())
+      CHECK(max_difference(p->value.data(), model.find_parameter(p->name)->value.data(),
+                           static_cast<std::size_t>(p->value.count())) == 0);
+  }
+  // A part of a model that differs in the width of one tensor only.
+  const TemporaryDirectory dir;
+  const auto path = [&](int part) { return dir / concat("m-0000", part, "-of-00002.gguf"); };
+  const GgufFile file(whole_path);
+  for (std::uint32_t part = 0; part < 2; ++part) {
+    GgufWriter writer(path(static_cast<int>(part) + 1));
+    for (const GgufValue& v : file.metadata())
+      if (part == 0) writer.copy(v);
+    writer.u32("split.no", part).u32("split.count", 2);
+    for (const GgufTensor& t : file.tensors()) {
+      const bool odd = t.name == "blk.1.ffn_up.weight";
+      if ((t.name.rfind("blk.1.", 0) == 0) != (part == 1)) continue;
+      writer.add(t.name, t.type, odd ? Shape{11, 8} : t.shape, odd ? t.data.first(11 * 8 * 4) : t.data);
+    }
+    writer.commit();
+  }
+  CHECK_THAT(refusal([&] { Model::from_pretrained(path(1)); }),
+             contains("m-00002-of-00002.gguf: blk.1.ffn_up.weight") && contains("the metadata ask for [12, 8]"));
 }

@@ -303,11 +303,3 @@ TEST_CASE("every cut of a valid GGUF file is refused", "[io][gguf]") {
   CHECK(message(bytes.substr(0, 292)) == "accepted");
   CHECK(message(bytes + "x") != "accepted");
 }
-
-TEST_CASE("one shard of several is refused, naming split.count", "[io][gguf]") {
-  const TemporaryDirectory dir;
-  write_file_atomically(dir / "a.gguf", GgufBytes().pair("split.count", 2, le(std::uint16_t{3})).file());
-  CHECK_THROWS_WITH(GgufFile{dir / "a.gguf"}, contains("split.count is 3") && contains("merge"));
-  write_file_atomically(dir / "b.gguf", GgufBytes().pair("split.count", 2, le(std::uint16_t{1})).file());
-  CHECK_NOTHROW(GgufFile{dir / "b.gguf"});
-}

@@ -87,11 +87,11 @@ KDLIB_FUNC RopeSettings gguf_rope(const GgufFile& file, const std::string& a, st
                        ": ", a, ".rope.dimension_count differs from the head size ", head_size,
                        "; partial rotation is not supported");
   if (const GgufTensor* t = file.find_tensor("rope_freqs.weight")) {
-    require<FormatError>(t->shape.count() == head_size / 2, "[decoder] ", file.path(), ": ", t->text(), " must have ",
-                         head_size / 2, " elements");
+    require<FormatError>(t->shape.count() == head_size / 2, "[decoder] ", file.path_of(*t), ": ", t->text(),
+                         " must have ", head_size / 2, " elements");
     rope.divisors = decode_tensor<double>(*t);
     for (const double d : rope.divisors)
-      require<FormatError>(d > 0 && std::isfinite(d), "[decoder] ", file.path(), ": ", t->text(), " holds ", d,
+      require<FormatError>(d > 0 && std::isfinite(d), "[decoder] ", file.path_of(*t), ": ", t->text(), " holds ", d,
                            "; divisors are positive");
     if (rope.kind == RopeScalingKind::none) recognise_llama3(rope, head_size);
   }

@@ -20,13 +20,13 @@ inline const GgufTensor* planned_find(PlanBuilder& plan, const GgufFile& file, c
   }
   plan.taken(part.name);
   if (!can_decode(t->type)) {
-    plan.problem(LoadProblemKind::unfit, file.path(), ": ", t->text(), ": this element type is not decoded");
+    plan.problem(LoadProblemKind::unfit, file.path_of(*t), ": ", t->text(), ": this element type is not decoded");
     return nullptr;
   }
   const bool as_row =
       part.shape.rank() == 1 && t->shape == Shape{1, part.shape[0]};  // a gate of one row, written with two axes
   if (t->shape == part.shape || as_row) return t;
-  plan.problem(LoadProblemKind::unfit, file.path(), ": ", t->text(), ": the metadata ask for ", part.shape);
+  plan.problem(LoadProblemKind::unfit, file.path_of(*t), ": ", t->text(), ": the metadata ask for ", part.shape);
   return nullptr;
 }
 
@@ -48,7 +48,7 @@ inline void plan_gguf(LoadPlan& plan, const GgufFile& file, PlanBuilder& builder
       const GgufTensor* t = planned_find(builder, file, part);
       if (t == nullptr) continue;
       PlannedTensor planned{
-          t->name, file.path(), gguf_type_name(t->type), t->shape.text(), t->type, TensorDecoding::elements,
+          t->name, file.path_of(*t), gguf_type_name(t->type), t->shape.text(), t->type, TensorDecoding::elements,
           part,    t->data};
       builder.take(w, std::move(planned));
     }
@@ -60,7 +60,7 @@ inline void plan_gguf(LoadPlan& plan, const GgufFile& file, PlanBuilder& builder
     std::string reason = harmless_tensor(t.name, static_cast<std::size_t>(t.shape.rank()));
     if (!reason.empty()) builder.ignore(t.name, std::move(reason));
     else
-      builder.problem(LoadProblemKind::surplus, file.path(), ": tensor ", t.text(),
+      builder.problem(LoadProblemKind::surplus, file.path_of(t), ": tensor ", t.text(),
                       " has no place in the model that the metadata describe. Running without it would give other "
                       "logits; remove the tensor if they are meant");
   }

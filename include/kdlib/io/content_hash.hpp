@@ -40,7 +40,8 @@ std::string file_hash(const std::string& path);
 /// between two blocks is not.
 std::string sampled_file_hash(const std::string& path);
 
-/// What a program compares to learn whether an input changed: sampled_file_hash of a file; of a folder
+/// What a program compares to learn whether an input changed: sampled_file_hash of a file; of a part of a split GGUF
+/// file "sha256:<digest>" over that of all its parts; of a folder
 /// "sha256:<digest>" over the names and sampled_file_hash of those of its files that decide what a model, an adapter or
 /// a data set is
 /// (.safetensors, .gguf, .json, .jsonl, .jinja, .model, .txt), sorted by name; of folders below it those that a run's

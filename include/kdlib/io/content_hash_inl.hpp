@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kdlib/io/content_hash.hpp"
+#include "kdlib/io/gguf_split.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/system_inl.hpp"
 
@@ -157,8 +158,13 @@ KDLIB_FUNC std::size_t hash_folder(Sha256& hash, const std::string& path, const 
 }  // namespace detail
 
 KDLIB_FUNC std::string content_hash(const std::string& path) {
-  if (!is_directory(path)) return sampled_file_hash(path);
   Sha256 hash;
+  if (!is_directory(path)) {
+    const std::vector<std::string> parts = gguf_part_paths(path);
+    if (parts.size() == 1) return sampled_file_hash(path);
+    for (const std::string& part : parts) hash.add(concat(sampled_file_hash(part), "\n"));
+    return "sha256:" + hash.digest();
+  }
   const std::size_t files = detail::hash_folder(hash, path, "");
   require<IoError>(files > 0, "[hash] ", path, " holds no file of a model or of data; check the path");
   return "sha256:" + hash.digest();

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kdlib/core/shape.hpp"
+#include "kdlib/io/gguf_split.hpp"
 #include "kdlib/io/gguf_types.hpp"
 #include "kdlib/io/gguf_value.hpp"
 #include "kdlib/io/mapped_file.hpp"
@@ -23,7 +24,8 @@ struct GgufTensor {
   std::string name;
   GgufType type = GgufType::f32;
   Shape shape;                      // rank 1 to 4, no extent is 0
-  std::uint64_t offset = 0;         // of the data, from the start of the file
+  std::uint32_t part = 0;           // index of the file that holds the tensor, GgufFile::paths()
+  std::uint64_t offset = 0;         // of the data, from the start of that file
   std::span<const std::byte> data;  // blocks; a row (the last axis) is a whole number of them
   std::string text() const;         // "blk.0.attn_q.weight (Q4_K [576, 576])"
 };
@@ -45,7 +47,12 @@ struct GgufHeader {
 /// that is no power of two. Memory is bounded by a small multiple of the header's true size, whatever its counts say.
 GgufHeader parse_gguf(std::span<const std::byte> file, const std::string& name);
 
-/// One mapped GGUF file. Moving it keeps keys, texts and data valid. A file that is one of several shards is refused.
+/// One mapped GGUF file, or all parts of a split one. Moving it keeps keys, texts and data valid.
+///
+/// A split file (split.count above 1, NAME-00001-of-00003.gguf) may be opened by the path of any part. Keys are those
+/// of the first part, tensors those of all. FormatError, naming the files: a name that is not that of a part or
+/// disagrees with split.no and split.count, parts that are missing, one part twice, a part whose keys differ from those
+/// of the first (another model), a tensor in two parts, a number of tensors other than split.tensors.count.
 class GgufFile {
  public:
   explicit GgufFile(std::string path);
@@ -65,13 +72,23 @@ class GgufFile {
   const GgufTensor* find_tensor(std::string_view name) const;
   const GgufTensor& tensor(std::string_view name) const;
 
-  std::uint64_t alignment() const { return header_.alignment; }
-  std::uint64_t data_start() const { return header_.data_start; }
-  const std::string& path() const { return file_.path(); }
+  std::uint64_t alignment() const { return header_.alignment; }    // of the first part
+  std::uint64_t data_start() const { return header_.data_start; }  // in the first part
+
+  /// The file that holds the keys: the only one, or the first part.
+  const std::string& path() const { return files_.front().path(); }
+  /// The file that holds the tensor.
+  const std::string& path_of(const GgufTensor& tensor) const { return files_[tensor.part].path(); }
+  /// All files, in the order of the parts.
+  std::vector<std::string> paths() const;
 
  private:
-  MappedFile file_;
-  GgufHeader header_;
+  void index_names();
+  void open_other_parts();
+  void add_part(const std::string& path, std::int64_t number);
+
+  std::vector<MappedFile> files_;  // in the order of the parts
+  GgufHeader header_;              // keys of the first part, tensors of all
   std::vector<std::uint32_t> keys_by_name_, tensors_by_name_;
 };
 
@@ -79,6 +96,7 @@ KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY
 #include "kdlib/io/gguf_inl.hpp"
+#include "kdlib/io/gguf_parts_inl.hpp"
 #endif
 
 #endif

@@ -260,13 +260,16 @@ KDLIB_FUNC GgufHeader parse_gguf(std::span<const std::byte> file, const std::str
   return detail::GgufParser(file, name).parse();
 }
 
-KDLIB_FUNC GgufFile::GgufFile(std::string path)
-    : file_(std::move(path)), header_(parse_gguf(file_.bytes(), file_.path())) {
+KDLIB_FUNC GgufFile::GgufFile(std::string path) {
+  files_.emplace_back(std::move(path));
+  header_ = parse_gguf(files_.front().bytes(), files_.front().path());
+  index_names();
+  if (int_or("split.count", 1) > 1) open_other_parts();
+}
+
+KDLIB_FUNC void GgufFile::index_names() {
   keys_by_name_ = detail::gguf_order(header_.metadata, detail::gguf_key_of);
   tensors_by_name_ = detail::gguf_order(header_.tensors, detail::gguf_name_of);
-  const std::int64_t shards = int_or("split.count", 1);
-  require<FormatError>(shards <= 1, "[gguf] ", file_.path(), ": split.count is ", shards,
-                       ", the model lies in several files, which is not read yet; merge them into one file first");
 }
 
 KDLIB_FUNC const GgufValue* GgufFile::find(std::string_view key) const {
