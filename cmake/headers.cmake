@@ -351,12 +351,16 @@ set(KDLIB_HEADERS
   include/kdlib/text/jinja_value_inl.hpp
   include/kdlib/text/nfc.hpp
   include/kdlib/text/nfc_inl.hpp
+  include/kdlib/text/post_processor.hpp
+  include/kdlib/text/post_processor_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp
   include/kdlib/text/pre_tokenizer_inl.hpp
   include/kdlib/text/tokenizer_data.hpp
   include/kdlib/text/tokenizer_data_inl.hpp
   include/kdlib/text/tokenizer_files_inl.hpp
   include/kdlib/text/tokenizer_gguf_inl.hpp
+  include/kdlib/text/tokenizer_reading.hpp
+  include/kdlib/text/tokenizer_side_files_inl.hpp
   include/kdlib/text/tokenizer_writer.hpp
   include/kdlib/text/tokenizer_writer_inl.hpp
   include/kdlib/text/unicode.hpp

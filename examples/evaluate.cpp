@@ -195,7 +195,7 @@ kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task)
       const std::string_view text = json->at(task == "wikitext" ? "page" : "text").as_string();
       words += static_cast<double>(kd::count_words(text));
       bytes += static_cast<double>(text.size());
-      if (scoring.bos) ids.push_back(scoring.first);
+      ids = scoring.begin;
       scoring.tokenizer->encode_append(task == "wikitext" ? kd::wikitext_text(text) : std::string(text), ids);
     }
     tokens += static_cast<double>(ids.size());

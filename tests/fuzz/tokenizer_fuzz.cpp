@@ -23,7 +23,7 @@ void as_text(const std::string& text) {
   must(nfc(composed) == composed);
   if (is_surely_nfc(text)) must(composed == text);
   for (const PreTokenizer kind :
-       {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k}) {
+       {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k, PreTokenizer::llama3}) {
     std::size_t bytes = 0;
     for (const std::string_view piece : split_pieces(kind, text)) {
       must(!piece.empty());

@@ -50,6 +50,17 @@ TEST_CASE("o200k gives back what backtracking gives back", "[text]") {
   CHECK(o200k("\u0301\u0301") == Pieces{"\u0301\u0301"});
 }
 
+// Computed with Python's regex module, as above.
+TEST_CASE("llama3 cuts as qwen does, with up to three digits a piece", "[text]") {
+  const auto llama = [](const char* text) { return split_pieces(PreTokenizer::llama3, text); };
+  CHECK(llama("12345 6") == Pieces{"123", "45", " ", "6"});
+  CHECK(llama("it'S 1234567\u00bd\u2167x") == Pieces{"it", "'S", " ", "123", "456", "7\u00bd\u2167", "x"});
+  CHECK(llama("\"(hi\" //\n/z") == Pieces{"\"(", "hi", "\"", " //\n", "/z"});
+  CHECK(llama("x \n\n  y") == Pieces{"x", " \n\n", " ", " y"});
+  CHECK(llama("e\u0301A\u0301b") == Pieces{"e", "\u0301A", "\u0301b"});
+  CHECK(llama("\u0663\u0664\u0665\u0666") == Pieces{"\u0663\u0664\u0665", "\u0666"});
+}
+
 TEST_CASE("an apostrophe with U+017F is a contraction where case is folded", "[text]") {
   CHECK(split_pieces(PreTokenizer::qwen, "a'\u017Fb") == Pieces{"a", "'\u017F", "b"});
   CHECK(split_pieces(PreTokenizer::gpt2, "a'Sb") == Pieces{"a", "'", "Sb"});
@@ -68,7 +79,7 @@ TEST_CASE("pieces together are the text", "[text]") {
   std::string text;
   for (char32_t c = 0; c < 0x3100; ++c) append_utf8(text, c);
   for (const PreTokenizer kind :
-       {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k}) {
+       {PreTokenizer::gpt2, PreTokenizer::gpt2_digits, PreTokenizer::qwen, PreTokenizer::o200k, PreTokenizer::llama3}) {
     std::string joined;
     for (const std::string_view piece : split_pieces(kind, text)) {
       CHECK_FALSE(piece.empty());
@@ -79,7 +90,20 @@ TEST_CASE("pieces together are the text", "[text]") {
 }
 
 TEST_CASE("an unknown tokenizer.ggml.pre is refused by name", "[text]") {
-  CHECK(pre_tokenizer_from_gguf("smollm", "m.gguf") == PreTokenizer::gpt2_digits);
-  CHECK(pre_tokenizer_from_gguf("qwen2", "m.gguf") == PreTokenizer::qwen);
-  CHECK_THROWS_WITH(pre_tokenizer_from_gguf("llama-bpe", "m.gguf"), contains("m.gguf") && contains("llama-bpe"));
+  CHECK(gguf_pre_tokenizer("smollm", "m.gguf").kind == PreTokenizer::gpt2_digits);
+  CHECK(gguf_pre_tokenizer("qwen2", "m.gguf").kind == PreTokenizer::qwen);
+  for (const char* name : {"llama-bpe", "llama3", "llama-v3"}) {
+    const GgufPreTokenizer& llama = gguf_pre_tokenizer(name, "m.gguf");
+    CHECK(llama.kind == PreTokenizer::llama3);
+    CHECK(llama.ignores_merges);
+    CHECK(llama.adds_bos);
+    CHECK_FALSE(llama.nfc);
+  }
+  CHECK_THROWS_WITH(gguf_pre_tokenizer("dbrx", "m.gguf"),
+                    contains("m.gguf") && contains("\"dbrx\"") && contains("llama-bpe") && contains("qwen2"));
+  for (const char* name : {"gpt-2", "olmo", "smollm", "command-r", "qwen2", "gpt-4o", "llama-bpe"}) {
+    const GgufPreTokenizer& pre = gguf_pre_tokenizer(name, "m.gguf");
+    CHECK(gguf_pre_tokenizer_name(pre.kind, pre.nfc, pre.ignores_merges) == name);
+  }
+  CHECK(gguf_pre_tokenizer_name(PreTokenizer::qwen, false, false).empty());
 }

@@ -164,7 +164,7 @@ TEST_CASE("a Hugging Face folder gives special ids, the template and the stop id
   CHECK(full.pad_id() == 0);
   CHECK(full.stop_ids() == Ids{1, 4});
   CHECK(full.chat_template() == "{{ 1 }}");
-  CHECK_FALSE(full.wants_bos());
+  CHECK(full.prefix_ids().empty());
 
   write("chat_template.jinja", "{{ 2 }}");
   CHECK(Tokenizer::from_pretrained(folder.path()).chat_template() == "{{ 2 }}");
@@ -252,7 +252,8 @@ TEST_CASE("broken tokenizer.json files are refused with file and key", "[text]")
        "pre_tokenizer.behavior"},
       {regex, R"({"type":"Digits","individual_digits":false},"post)", "individual_digits"},
       {"\"decoder\":{\"type\":\"ByteLevel\"", "\"decoder\":{\"type\":\"WordPiece\"", "decoder.type"},
-      {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}", "post_processor.type"},
+      {"\"post_processor\":null", "\"post_processor\":{\"type\":\"BertProcessing\"}", "post_processor.cls"},
+      {"\"post_processor\":null", "\"post_processor\":{\"type\":\"Other\"}", "post_processor.type"},
       {"{\"version\"", "[{\"version\"", "tokenizer.json"},
       {"\"merges\"", "\"merge\"", "model.merges is missing"},
   };
@@ -265,11 +266,11 @@ TEST_CASE("broken tokenizer.json files are refused with file and key", "[text]")
   for (std::size_t n = 0; n < whole.size(); n += 13) CHECK_THROWS_AS(load(whole.substr(0, n)), FormatError);
 }
 
-TEST_CASE("a template behind the model that adds a token in front is reported, not applied", "[text]") {
-  const Tokenizer tokenizer =
-      load(tiny("\"post_processor\":null",
-                R"("post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<e>","type_id":0}},)"
-                R"({"Sequence":{"id":"A","type_id":0}}]})"));
-  CHECK(tokenizer.wants_bos());
+TEST_CASE("a template behind the model is applied where it is asked for", "[text]") {
+  const Tokenizer tokenizer = load(tiny(
+      "\"post_processor\":null",
+      R"("post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<e>","type_id":0}},)"
+      R"({"Sequence":{"id":"A","type_id":0}}],"special_tokens":{"<e>":{"id":"<e>","ids":[4],"tokens":["<e>"]}}})"));
+  CHECK(tokenizer.prefix_ids() == Ids{4});
   CHECK(tokenizer.encode("ab") == Ids{3});
 }

@@ -164,7 +164,7 @@ KDLIB_FUNC TextLine TextLineReader::prompt_text(const Json& value, const std::st
     out.ids =
         chat(t).ids(t, messages, {.add_generation_prompt = true, .add_default_system = settings_.add_default_system});
   } else {
-    if (t.wants_bos() && t.bos_id()) out.ids.push_back(*t.bos_id());
+    out.ids = t.prefix_ids();  // a post-processor's tokens behind a text would end the prompt
     t.encode_append(text, out.ids);
   }
   return out;
@@ -256,8 +256,7 @@ KDLIB_FUNC TextLine TextLineReader::conversation(const Json& object, const std::
 KDLIB_FUNC TextLine TextLineReader::given_text(const Json& value, const std::string& source) const {
   const Tokenizer& t = tokenizer(source, "text");
   TextLine out{TextLineKind::given_text, {}, {}, {}};
-  if (t.wants_bos() && t.bos_id()) out.ids.push_back(*t.bos_id());
-  t.encode_append(value.as_string(), out.ids);
+  t.encode_append(value.as_string(), out.ids, {.add_special_tokens = true});
   out.mask.assign(out.ids.size(), 1);
   return out;
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kdlib/text/added_tokens.hpp"
+#include "kdlib/text/post_processor.hpp"
 #include "kdlib/text/pre_tokenizer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -27,14 +28,16 @@ struct ScratchPool;
 /// How a text becomes ids.
 struct EncodeOptions {
   SpecialTokens special = SpecialTokens::parse;
-  bool strict = false;  // a byte without a token throws InputError; otherwise it vanishes and is counted
+  bool strict = false;              // a byte without a token throws InputError; otherwise it vanishes and is counted
+  bool add_special_tokens = false;  // puts around the text what the files' post-processor says
 };
 
 /// A loaded tokenizer. Copies share the tables. All const members may be called from several threads at once.
 ///
 /// encode: added tokens are cut out of the text (leftmost-longest), the gaps are normalised (NFC for Qwen), cut into
-/// pieces and merged. Nothing is ever added in front or behind. Speed: tens of megabytes a second on one thread for
-/// ordinary text; memory and time grow as n log n at worst, also for one long piece.
+/// pieces and merged. Nothing is added in front or behind unless add_special_tokens asks for it. Speed: tens of
+/// megabytes a second on one thread for ordinary text; memory and time grow as n log n at worst, also for one long
+/// piece.
 class Tokenizer {
  public:
   /// A Hugging Face directory (tokenizer.json; tokenizer_config.json, chat_template.jinja, generation_config.json and
@@ -81,8 +84,12 @@ class Tokenizer {
   std::optional<std::int32_t> pad_id() const;
   /// Ids that end an answer: eos and those of generation_config.json, or GGUF's eot and eom. Sorted.
   const std::vector<std::int32_t>& stop_ids() const;
-  /// The files ask for bos_id() in front of every text. encode() never adds it.
-  bool wants_bos() const;
+  /// What the files put around a text. encode() adds it only where it is told to.
+  const PostProcessor& post_processor() const;
+  /// Ids that the post-processor puts in front of a text: a prompt begins with them. Often bos_id() alone, often none.
+  std::vector<std::int32_t> prefix_ids() const;
+  /// Ids that the post-processor puts behind a text.
+  std::vector<std::int32_t> suffix_ids() const;
 
   /// The Jinja text of the chat template; empty where the files have none. chat_template.hpp runs it.
   const std::string& chat_template() const;

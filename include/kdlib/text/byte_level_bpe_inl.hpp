@@ -62,7 +62,10 @@ class ScratchLease {
 class EncodeRun {
  public:
   EncodeRun(const TokenizerData& data, SpecialTokens special, BpeScratch& scratch, std::vector<std::int32_t>& ids)
-      : data_(data), special_(special), scratch_(scratch), ids_(ids) {}
+      : data_(data),
+        special_(special == SpecialTokens::parse && data.splits_special ? SpecialTokens::special_text : special),
+        scratch_(scratch),
+        ids_(ids) {}
 
   void text(std::string_view text) {
     cut(data_.raw_matcher, text, [this](std::string_view gap) { normalized(gap); });
@@ -199,7 +202,16 @@ KDLIB_FUNC std::uint64_t Tokenizer::encode_append(std::string_view text, std::ve
                       "; replace_invalid_utf8() puts U+FFFD there");
   const std::size_t before = ids.size();
   detail::ScratchLease scratch(*scratch_);
-  detail::EncodeRun(*data_, options.special, *scratch, ids).text(text);
+  detail::EncodeRun run(*data_, options.special, *scratch, ids);
+  const std::vector<TemplatePiece>& pieces = data_->post_processor.single;
+  if (!options.add_special_tokens || pieces.empty()) {
+    run.text(text);
+  } else {
+    for (const TemplatePiece& piece : pieces) {
+      ids.insert(ids.end(), piece.ids.begin(), piece.ids.end());
+      if (piece.kind == TemplatePiece::Kind::text) run.text(text);
+    }
+  }
   const std::uint64_t dropped = (*scratch).dropped_bytes;
   if (options.strict && dropped > 0) {
     ids.resize(before);
@@ -259,7 +271,9 @@ KDLIB_FUNC std::optional<std::int32_t> Tokenizer::bos_id() const { return data_-
 KDLIB_FUNC std::optional<std::int32_t> Tokenizer::eos_id() const { return data_->eos; }
 KDLIB_FUNC std::optional<std::int32_t> Tokenizer::pad_id() const { return data_->pad; }
 KDLIB_FUNC const std::vector<std::int32_t>& Tokenizer::stop_ids() const { return data_->stop; }
-KDLIB_FUNC bool Tokenizer::wants_bos() const { return data_->wants_bos; }
+KDLIB_FUNC const PostProcessor& Tokenizer::post_processor() const { return data_->post_processor; }
+KDLIB_FUNC std::vector<std::int32_t> Tokenizer::prefix_ids() const { return data_->post_processor.prefix_ids(); }
+KDLIB_FUNC std::vector<std::int32_t> Tokenizer::suffix_ids() const { return data_->post_processor.suffix_ids(); }
 KDLIB_FUNC const std::string& Tokenizer::chat_template() const { return data_->chat_template; }
 KDLIB_FUNC const std::vector<std::pair<std::string, std::string>>& Tokenizer::named_chat_templates() const {
   return data_->named_chat_templates;

@@ -19,16 +19,30 @@ KDLIB_NAMESPACE_BEGIN
 /// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ o200k:       two alternatives of capitalised and lower-case words
 /// with a contraction behind, \p{N}{1,3},
 ///               ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ (gpt-oss)
-enum class PreTokenizer { gpt2, gpt2_digits, qwen, o200k };
+///
+/// llama3:      qwen with \p{N}{1,3} in the place of \p{N}
+enum class PreTokenizer { gpt2, gpt2_digits, qwen, o200k, llama3 };
+
+/// What a name in GGUF's `tokenizer.ggml.pre` stands for. The file does not say the last three: they belong to the
+/// name.
+struct GgufPreTokenizer {
+  std::string_view name;
+  PreTokenizer kind;
+  bool nfc;             // texts are normalised to form C
+  bool ignores_merges;  // a piece that is a token as a whole is that token
+  bool adds_bos;        // where tokenizer.ggml.add_bos_token is not there
+};
 
 std::string_view pre_tokenizer_name(PreTokenizer kind);
 
 /// The published regex as it stands in tokenizer.json; empty for gpt2_digits, which is two steps.
 std::string_view pre_tokenizer_regex(PreTokenizer kind);
 
-/// From GGUF's `tokenizer.ggml.pre`: "gpt-2", "smollm", "qwen2", "gpt-4o". FormatError naming the value and `file` for
-/// others.
-PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_view file);
+/// From GGUF's `tokenizer.ggml.pre`. FormatError with the value, `file` and the names that kdlib knows for others.
+const GgufPreTokenizer& gguf_pre_tokenizer(std::string_view pre, std::string_view file);
+
+/// The name under which GGUF has these rules; empty where it has none.
+std::string_view gguf_pre_tokenizer_name(PreTokenizer kind, bool nfc, bool ignores_merges);
 
 /// End of the piece that begins at `begin`. `text` must be well-formed UTF-8 and begin < text.size().
 /// Linear in the text as a whole; gpt2 with `digits` treats numbers as a cut.

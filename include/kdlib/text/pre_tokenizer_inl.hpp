@@ -48,7 +48,8 @@ class Scanner {
     return white_space(begin, false, cut);
   }
 
-  std::size_t qwen(std::size_t begin) const {
+  /// `digits`: the longest piece of numbers, 1 (qwen) or 3 (llama3).
+  std::size_t qwen(std::size_t begin, int digits) const {
     if (text_[begin] == '\'') {
       const std::size_t end = contraction(begin, true);
       if (end != begin) return end;
@@ -56,7 +57,7 @@ class Scanner {
     std::size_t at = begin;
     const ClassSet first = take(at);
     if ((first & any_letter) != 0) return run(at, any_letter);
-    if ((first & in_number) != 0) return at;
+    if ((first & in_number) != 0) return numbers(at, digits - 1);
     if (!is_newline(begin) && at < text_.size()) {
       std::size_t behind = at;
       if ((take(behind) & any_letter) != 0) return run(behind, any_letter);
@@ -79,14 +80,7 @@ class Scanner {
         if (end != start) return lower ? contraction(end, true) : contraction(run(end, lower_set), true);
       }
     }
-    if ((first & in_number) != 0) {
-      for (int more = 0; more < 2 && at < text_.size(); ++more) {
-        std::size_t behind = at;
-        if ((take(behind) & in_number) == 0) break;
-        at = behind;
-      }
-      return at;
-    }
+    if ((first & in_number) != 0) return numbers(at, 2);
     const std::size_t end = symbols(begin, at, first);
     if (end == begin) return white_space(begin, true, 0);
     return newlines(end, true);
@@ -105,6 +99,16 @@ class Scanner {
     while (at < text_.size()) {
       std::size_t behind = at;
       if ((take(behind) & set) == 0) break;
+      at = behind;
+    }
+    return at;
+  }
+
+  /// Behind at most `most` characters of \p{N}.
+  std::size_t numbers(std::size_t at, int most) const {
+    for (; most > 0 && at < text_.size(); --most) {
+      std::size_t behind = at;
+      if ((take(behind) & in_number) == 0) break;
       at = behind;
     }
     return at;
@@ -175,7 +179,9 @@ class Scanner {
 KDLIB_FUNC std::size_t scan_piece(PreTokenizer kind, const Scanner& scanner, std::size_t begin) {
   switch (kind) {
     case PreTokenizer::qwen:
-      return scanner.qwen(begin);
+      return scanner.qwen(begin, 1);
+    case PreTokenizer::llama3:
+      return scanner.qwen(begin, 3);
     case PreTokenizer::o200k:
       return scanner.o200k(begin);
     default:
@@ -193,6 +199,8 @@ KDLIB_FUNC std::string_view pre_tokenizer_name(PreTokenizer kind) {
       return "gpt2_digits";
     case PreTokenizer::qwen:
       return "qwen";
+    case PreTokenizer::llama3:
+      return "llama3";
     default:
       return "o200k";
   }
@@ -205,6 +213,9 @@ KDLIB_FUNC std::string_view pre_tokenizer_regex(PreTokenizer kind) {
     case PreTokenizer::qwen:
       return R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
              R"(\s+(?!\S)|\s+)";
+    case PreTokenizer::llama3:
+      return R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
+             R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
     case PreTokenizer::o200k:
       return R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|)"
              R"('ll|'d)?)"
@@ -216,13 +227,46 @@ KDLIB_FUNC std::string_view pre_tokenizer_regex(PreTokenizer kind) {
   }
 }
 
-KDLIB_FUNC PreTokenizer pre_tokenizer_from_gguf(std::string_view pre, std::string_view file) {
-  if (pre == "gpt-2") return PreTokenizer::gpt2;
-  if (pre == "smollm") return PreTokenizer::gpt2_digits;
-  if (pre == "qwen2") return PreTokenizer::qwen;
-  if (pre == "gpt-4o") return PreTokenizer::o200k;
-  fail<FormatError>("[tokenizer] ", file, ": tokenizer.ggml.pre is \"", printable(pre),
-                    "\"; kdlib knows gpt-2, smollm, qwen2 and gpt-4o");
+namespace detail {
+
+/// Names that llama.cpp reads with the same regexes. The first name of a set of rules is the one that is written.
+inline constexpr GgufPreTokenizer gguf_pre_tokenizers[] = {
+    {"gpt-2", PreTokenizer::gpt2, false, false, false},
+    {"phi-2", PreTokenizer::gpt2, false, false, false},
+    {"olmo", PreTokenizer::gpt2, true, false, false},
+    {"mpt", PreTokenizer::gpt2, true, false, false},
+    {"smollm", PreTokenizer::gpt2_digits, false, false, false},
+    {"starcoder", PreTokenizer::gpt2_digits, false, false, false},
+    {"refact", PreTokenizer::gpt2_digits, false, false, false},
+    {"command-r", PreTokenizer::gpt2_digits, true, false, false},
+    {"qwen2", PreTokenizer::qwen, true, false, false},
+    {"gpt-4o", PreTokenizer::o200k, false, true, false},
+    {"llama4", PreTokenizer::o200k, false, true, false},
+    {"llama-bpe", PreTokenizer::llama3, false, true, true},
+    {"llama3", PreTokenizer::llama3, false, true, true},
+    {"llama-v3", PreTokenizer::llama3, false, true, true},
+    {"falcon3", PreTokenizer::llama3, false, true, true},
+    {"falcon-h1", PreTokenizer::llama3, false, true, true},
+    {"pixtral", PreTokenizer::llama3, false, true, true},
+    {"midm-2.0", PreTokenizer::llama3, false, true, true},
+    {"lfm2", PreTokenizer::llama3, false, true, true},
+};
+
+}  // namespace detail
+
+KDLIB_FUNC const GgufPreTokenizer& gguf_pre_tokenizer(std::string_view pre, std::string_view file) {
+  std::string names;
+  for (const GgufPreTokenizer& known : detail::gguf_pre_tokenizers) {
+    if (known.name == pre) return known;
+    names += concat(names.empty() ? "" : ", ", known.name);
+  }
+  fail<FormatError>("[tokenizer] ", file, ": tokenizer.ggml.pre is \"", printable(pre), "\"; kdlib knows ", names);
+}
+
+KDLIB_FUNC std::string_view gguf_pre_tokenizer_name(PreTokenizer kind, bool nfc, bool ignores_merges) {
+  for (const GgufPreTokenizer& known : detail::gguf_pre_tokenizers)
+    if (known.kind == kind && known.nfc == nfc && known.ignores_merges == ignores_merges) return known.name;
+  return {};
 }
 
 KDLIB_FUNC std::size_t next_piece(PreTokenizer kind, std::string_view text, std::size_t begin) {

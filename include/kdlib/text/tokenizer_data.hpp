@@ -13,6 +13,7 @@
 
 #include "kdlib/text/added_tokens.hpp"
 #include "kdlib/text/bpe_model.hpp"
+#include "kdlib/text/post_processor.hpp"
 #include "kdlib/text/pre_tokenizer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -28,14 +29,18 @@ struct TokenizerData {
   bool nfc = false;
   std::optional<std::int32_t> bos, eos, pad;
   std::vector<std::int32_t> stop;
-  bool wants_bos = false;
-  std::string chat_template;                                              // of name "default"
+  PostProcessor post_processor;
+  bool splits_special = false;  // special tokens in a text are text, unless asked for otherwise
+  std::string chat_template;    // of name "default"
   std::vector<std::pair<std::string, std::string>> named_chat_templates;  // others: name, Jinja text
   std::uint64_t content_hash = 0;
 
   TokenizerData() = default;
   TokenizerData(const TokenizerData&) = delete;  // the matchers point into `added`
   TokenizerData& operator=(const TokenizerData&) = delete;
+
+  /// The id of a token as vocabulary files write it (in the byte-level alphabet), or Vocabulary::none.
+  std::int32_t find_written(std::string_view token) const;
 
   /// Joins left and right in the order of the calls. Empty when all three tokens exist, else what is wrong.
   std::string add_merge(std::string_view left_bytes, std::string_view right_bytes, std::uint32_t rank);

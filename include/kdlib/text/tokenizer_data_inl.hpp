@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/text/nfc.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 
@@ -23,6 +24,11 @@ KDLIB_FUNC std::string TokenizerData::add_merge(std::string_view left_bytes, std
   if (joined == Vocabulary::none) return "joins to something that is no token of the vocabulary";
   model.merges.add(left, right, {rank, joined});
   return {};
+}
+
+KDLIB_FUNC std::int32_t TokenizerData::find_written(std::string_view token) const {
+  std::string bytes;
+  return append_alphabet_bytes(token, bytes) ? model.vocabulary.find(bytes) : Vocabulary::none;
 }
 
 KDLIB_FUNC void TokenizerData::limit_ids(std::int64_t rows, std::string_view config) {
@@ -50,6 +56,11 @@ KDLIB_FUNC void TokenizerData::finish() {
       (token.normalized ? normalized_matcher : raw_matcher).add(token.content, &token);
     }
   }
+  for (const auto& pieces : {post_processor.single, post_processor.pair})
+    for (const TemplatePiece& piece : pieces)
+      for (const std::int32_t id : piece.ids)
+        require<FormatError>(model.vocabulary.has(id), "[tokenizer] ", source, ": post_processor adds the id ", id,
+                             " (", printable(piece.name), "), which no token has");
   raw_matcher.finish();
   normalized_matcher.finish();
   std::uint64_t hash = 0x6B646C6962746F6Bu;  // an arbitrary start

@@ -12,6 +12,8 @@
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_gguf_inl.hpp"
+#include "kdlib/text/tokenizer_reading.hpp"
+#include "kdlib/text/tokenizer_side_files_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -137,7 +139,7 @@ KDLIB_FUNC void read_normalizer(const Json& normalizer, TokenizerData& data) {
 }
 
 /// One step of a pre_tokenizer as a letter: D(igits), G B(yteLevel with and without GPT-2's regex), or the Split
-/// regexes g q o.
+/// regexes g q o l.
 KDLIB_FUNC char read_split_step(const Json& step) {
   const std::string type = type_of(step);
   if (type == "Digits") {
@@ -157,8 +159,9 @@ KDLIB_FUNC char read_split_step(const Json& step) {
   if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::gpt2)) return 'g';
   if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::qwen)) return 'q';
   if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::o200k)) return 'o';
-  regex.refuse(
-      concat("is not one of the regexes that kdlib has scanners for (GPT-2, Qwen2, o200k): ", regex.as_string()));
+  if (regex.as_string() == pre_tokenizer_regex(PreTokenizer::llama3)) return 'l';
+  regex.refuse(concat("is not one of the regexes that kdlib has scanners for (GPT-2, Qwen2, o200k, Llama 3): ",
+                      regex.as_string()));
 }
 
 KDLIB_FUNC void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
@@ -171,7 +174,8 @@ KDLIB_FUNC void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
   }
   const std::pair<std::string_view, PreTokenizer> known[] = {
       {"G", PreTokenizer::gpt2},          {"gB", PreTokenizer::gpt2}, {"DG", PreTokenizer::gpt2_digits},
-      {"DgB", PreTokenizer::gpt2_digits}, {"qB", PreTokenizer::qwen}, {"oB", PreTokenizer::o200k}};
+      {"DgB", PreTokenizer::gpt2_digits}, {"qB", PreTokenizer::qwen}, {"oB", PreTokenizer::o200k},
+      {"lB", PreTokenizer::llama3}};
   for (const auto& [order, kind] : known) {
     if (order != steps) continue;
     data.pre_tokenizer = kind;
@@ -182,25 +186,11 @@ KDLIB_FUNC void read_pre_tokenizer(const Json& pre, TokenizerData& data) {
       "ByteLevel");
 }
 
-/// Nothing here changes ids, but a decoder of another kind would mean another alphabet.
-KDLIB_FUNC void check_decoder(const Json& root, TokenizerData& data) {
+/// A decoder changes no id, but one of another kind would mean another alphabet.
+KDLIB_FUNC void check_decoder(const Json& root) {
   const auto decoder = root.find_set("decoder");
   if (decoder && type_of(*decoder) != "ByteLevel")
     decoder->at("type").refuse(concat("is \"", type_of(*decoder), "\"; kdlib reads ByteLevel"));
-  const auto post = root.find_set("post_processor");
-  if (!post) return;
-  const std::string type = type_of(*post);
-  if (type == "ByteLevel") return;
-  if (type != "TemplateProcessing" && type != "Sequence")
-    post->at("type").refuse(concat("is \"", type, "\"; kdlib knows ByteLevel and TemplateProcessing"));
-  const Json steps = type == "Sequence" ? post->at("processors") : Json();
-  const auto template_in_front = [](const Json& step) {
-    const Json single = step.at("single");
-    return single.size() > 0 && single[0].contains("SpecialToken");
-  };
-  if (type == "TemplateProcessing") data.wants_bos = template_in_front(*post);
-  for (const Json& step : steps)
-    if (type_of(step) == "TemplateProcessing") data.wants_bos = template_in_front(step);
 }
 
 KDLIB_FUNC void read_tokenizer_json(const Json& root, TokenizerData& data) {
@@ -210,79 +200,8 @@ KDLIB_FUNC void read_tokenizer_json(const Json& root, TokenizerData& data) {
   read_model(root, data);
   read_normalizer(root.find_set("normalizer").value_or(Json()), data);
   read_pre_tokenizer(root.at("pre_tokenizer"), data);
-  check_decoder(root, data);
-}
-
-/// A token named in tokenizer_config.json: a string or an object with a content; null and missing give nothing.
-KDLIB_FUNC std::optional<std::int32_t> read_named_token(const Json& config, std::string_view key,
-                                                        const TokenizerData& data) {
-  const auto value = config.find_set(key);
-  if (!value) return std::nullopt;
-  const std::string_view name = value->is_object() ? value->at("content").as_string() : value->as_string();
-  for (const AddedToken& token : data.added)
-    if (token.content == name) return token.id;
-  const std::int32_t id = data.model.vocabulary.find(name);
-  if (id == Vocabulary::none) value->refuse(concat("names \"", name, "\", which is no token of ", data.source));
-  return id;
-}
-
-/// One Jinja text, or an array of texts with names.
-KDLIB_FUNC void read_templates(const Json& config, TokenizerData& data) {
-  const auto value = config.find_set("chat_template");
-  if (!value) return;
-  if (value->is_string()) {
-    data.chat_template = value->as_string();
-    return;
-  }
-  if (!value->is_array()) value->refuse("must be a string or an array of named templates");
-  for (const Json& entry : *value) {
-    std::string name(entry.at("name").as_string()), text(entry.at("template").as_string());
-    if (name == "default") data.chat_template = std::move(text);
-    else data.named_chat_templates.emplace_back(std::move(name), std::move(text));
-  }
-}
-
-/// chat_template.jinja and additional_chat_templates/NAME.jinja win over tokenizer_config.json.
-KDLIB_FUNC void read_template_files(const std::string& folder, TokenizerData& data) {
-  constexpr std::string_view suffix = ".jinja";
-  const std::string main = join_path(folder, "chat_template.jinja"),
-                    more = join_path(folder, "additional_chat_templates");
-  if (path_exists(main)) data.chat_template = read_file(main);
-  if (!is_directory(more)) return;
-  for (const std::string& file : list_directory(more)) {
-    if (file.size() <= suffix.size() || file.substr(file.size() - suffix.size()) != suffix) continue;
-    const std::string name = file.substr(0, file.size() - suffix.size());
-    std::erase_if(data.named_chat_templates, [&](const auto& entry) { return entry.first == name; });
-    data.named_chat_templates.emplace_back(name, read_file(join_path(more, file)));
-  }
-}
-
-/// eos_token_id of generation_config.json or config.json: one id or several.
-KDLIB_FUNC void add_stop_ids(const Json& config, TokenizerData& data) {
-  const auto value = config.find_set("eos_token_id");
-  if (!value) return;
-  if (!value->is_array()) data.stop.push_back(read_token_id(*value));
-  else
-    for (const Json& id : *value) data.stop.push_back(read_token_id(id));
-}
-
-KDLIB_FUNC void read_files_beside(const std::string& folder, TokenizerData& data) {
-  const auto file = [&](const char* name) { return join_path(folder, name); };
-  if (path_exists(file("config.json"))) {
-    const Json config = Json::parse_file(file("config.json"));
-    if (const auto rows = config.find_set("vocab_size")) data.limit_ids(rows->as_int(), file("config.json"));
-    if (!path_exists(file("generation_config.json"))) add_stop_ids(config, data);
-  }
-  if (path_exists(file("generation_config.json"))) add_stop_ids(Json::parse_file(file("generation_config.json")), data);
-  if (path_exists(file("tokenizer_config.json"))) {
-    const Json config = Json::parse_file(file("tokenizer_config.json"));
-    data.bos = read_named_token(config, "bos_token", data);
-    data.eos = read_named_token(config, "eos_token", data);
-    data.pad = read_named_token(config, "pad_token", data);
-    data.wants_bos = config.bool_or("add_bos_token", data.wants_bos);
-    read_templates(config, data);
-  }
-  read_template_files(folder, data);
+  check_decoder(root);
+  if (const auto post = root.find_set("post_processor")) data.post_processor = read_post_processor(*post);
 }
 
 }  // namespace detail

@@ -10,6 +10,7 @@
 #include "kdlib/io/mapped_file.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
+#include "kdlib/text/tokenizer_reading.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -129,14 +130,29 @@ KDLIB_FUNC std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::s
   return static_cast<std::int32_t>(id);
 }
 
+/// add_bos_token (`adds_bos` where the file has none) and add_eos_token.
+KDLIB_FUNC void read_gguf_post_processor(const GgufFile& file, bool adds_bos, TokenizerData& data) {
+  const auto pieces = [&](std::string_view flag, bool otherwise, std::string_view name,
+                          std::optional<std::int32_t> id) {
+    std::vector<TemplatePiece> out;
+    if (!file.bool_or(flag, otherwise)) return out;
+    require<FormatError>(id.has_value(), "[tokenizer] ", file.path(), ": ", flag, " is true, but there is no ", name);
+    out.push_back({TemplatePiece::Kind::tokens, std::string(data.model.vocabulary.bytes(*id)), {*id}, 0});
+    return out;
+  };
+  data.post_processor =
+      PostProcessor::around(pieces("tokenizer.ggml.add_bos_token", adds_bos, "tokenizer.ggml.bos_token_id", data.bos),
+                            pieces("tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id", data.eos));
+}
+
 KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
   const std::string_view model = file.at("tokenizer.ggml.model").as_string();
   require<FormatError>(model == "gpt2", "[tokenizer] ", file.path(), ": tokenizer.ggml.model is \"", printable(model),
                        "\"; kdlib reads byte-level BPE (\"gpt2\")");
-  data.pre_tokenizer = pre_tokenizer_from_gguf(file.at("tokenizer.ggml.pre").as_string(), file.path());
-  // The file does not say these two; they belong to the pre-tokenizer's name.
-  data.nfc = data.pre_tokenizer == PreTokenizer::qwen;
-  data.model.ignore_merges = data.pre_tokenizer == PreTokenizer::o200k;
+  const GgufPreTokenizer& pre = gguf_pre_tokenizer(file.at("tokenizer.ggml.pre").as_string(), file.path());
+  data.pre_tokenizer = pre.kind;
+  data.nfc = pre.nfc;
+  data.model.ignore_merges = pre.ignores_merges;
   require<FormatError>(!file.bool_or("tokenizer.ggml.add_space_prefix", false), "[tokenizer] ", file.path(),
                        ": tokenizer.ggml.add_space_prefix is true; kdlib adds no space in front of a text");
   read_gguf_tokens(file, data);
@@ -147,7 +163,7 @@ KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
   data.pad = read_gguf_id(file, "tokenizer.ggml.padding_token_id", data);
   for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
     if (const auto id = read_gguf_id(file, key, data)) data.stop.push_back(*id);
-  data.wants_bos = file.bool_or("tokenizer.ggml.add_bos_token", false);
+  read_gguf_post_processor(file, pre.adds_bos && data.bos, data);
   data.chat_template = file.string_or("tokenizer.chat_template", "");
   constexpr std::string_view named = "tokenizer.chat_template.";
   for (const GgufValue& value : file.metadata())

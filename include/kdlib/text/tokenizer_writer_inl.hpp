@@ -14,19 +14,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-KDLIB_FUNC const char* gguf_pre_name(PreTokenizer kind) {
-  switch (kind) {
-    case PreTokenizer::gpt2_digits:
-      return "smollm";
-    case PreTokenizer::qwen:
-      return "qwen2";
-    case PreTokenizer::o200k:
-      return "gpt-4o";
-    default:
-      return "gpt-2";
-  }
-}
-
 /// The added token of an id, or nullptr. Added tokens are sorted by id.
 KDLIB_FUNC const AddedToken* find_added(const Tokenizer& tokenizer, std::int32_t id) {
   const std::vector<AddedToken>& list = tokenizer.added_tokens();
@@ -99,9 +86,21 @@ KDLIB_FUNC void write_pre_tokenizer(const Tokenizer& tokenizer, JsonWriter& out)
   out.end_array().end_object();
 }
 
+KDLIB_FUNC void write_template(const char* key, const std::vector<TemplatePiece>& pieces, JsonWriter& out) {
+  out.key(key).begin_array();
+  for (const TemplatePiece& piece : pieces) {
+    const bool tokens = piece.kind == TemplatePiece::Kind::tokens;
+    out.begin_object().key(tokens ? "SpecialToken" : "Sequence").begin_object();
+    out.member("id", tokens ? std::string_view(piece.name) : piece.kind == TemplatePiece::Kind::text ? "A" : "B");
+    out.member("type_id", piece.type_id).end_object().end_object();
+  }
+  out.end_array();
+}
+
 KDLIB_FUNC void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out) {
+  const PostProcessor& post = tokenizer.post_processor();
   out.key("post_processor");
-  if (!tokenizer.wants_bos() || !tokenizer.bos_id()) {
+  if (post.single.empty()) {
     out.begin_object()
         .member("type", "ByteLevel")
         .member("add_prefix_space", false)
@@ -110,26 +109,40 @@ KDLIB_FUNC void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out
         .end_object();
     return;
   }
-  const std::string bos = token_text(tokenizer, *tokenizer.bos_id());
-  const auto step = [&](const char* kind, std::string_view id, int type) {
-    out.begin_object().key(kind).begin_object().member("id", id).member("type_id", type).end_object().end_object();
+  out.begin_object().member("type", "TemplateProcessing");
+  write_template("single", post.single, out);
+  write_template("pair", post.pair, out);
+  out.key("special_tokens").begin_object();
+  std::vector<std::string_view> written;
+  for (const auto* pieces : {&post.single, &post.pair}) {
+    for (const TemplatePiece& piece : *pieces) {
+      if (piece.kind != TemplatePiece::Kind::tokens ||
+          std::find(written.begin(), written.end(), piece.name) != written.end())
+        continue;
+      written.push_back(piece.name);
+      out.key(piece.name).begin_object().member("id", piece.name).member("ids", piece.ids).key("tokens").begin_array();
+      for (const std::int32_t id : piece.ids) out.value(token_text(tokenizer, id));
+      out.end_array().end_object();
+    }
+  }
+  out.end_object().end_object();
+}
+
+/// add_bos_token and add_eos_token. ConfigError for a template that says more.
+KDLIB_FUNC void write_gguf_post_processor(const Tokenizer& tokenizer, GgufWriter& writer) {
+  const std::vector<std::int32_t> prefix = tokenizer.prefix_ids(), suffix = tokenizer.suffix_ids();
+  const auto is = [](const std::vector<std::int32_t>& ids, std::optional<std::int32_t> id) {
+    return ids.empty() || (id && ids.size() == 1 && ids[0] == *id);
   };
-  out.begin_object().member("type", "TemplateProcessing").key("single").begin_array();
-  step("SpecialToken", bos, 0), step("Sequence", "A", 0);
-  out.end_array().key("pair").begin_array();
-  step("SpecialToken", bos, 0), step("Sequence", "A", 0), step("SpecialToken", bos, 1), step("Sequence", "B", 1);
-  out.end_array().key("special_tokens").begin_object().key(bos).begin_object().member("id", bos);
-  out.key("ids")
-      .begin_array()
-      .value(*tokenizer.bos_id())
-      .end_array()
-      .key("tokens")
-      .begin_array()
-      .value(bos)
-      .end_array()
-      .end_object()
-      .end_object()
-      .end_object();
+  const std::size_t texts = static_cast<std::size_t>(
+      std::count_if(tokenizer.post_processor().single.begin(), tokenizer.post_processor().single.end(),
+                    [](const TemplatePiece& piece) { return piece.kind == TemplatePiece::Kind::text; }));
+  require<ConfigError>(texts <= 1 && is(prefix, tokenizer.bos_id()) && is(suffix, tokenizer.eos_id()), "[tokenizer] ",
+                       tokenizer.source(),
+                       ": post_processor puts other tokens around a text than bos_token in front and eos_token behind, "
+                       "for which GGUF has no place; this tokenizer cannot be written");
+  writer.boolean("tokenizer.ggml.add_bos_token", !prefix.empty());
+  writer.boolean("tokenizer.ggml.add_eos_token", !suffix.empty());
 }
 
 /// Ids from this on are added tokens without a gap: they need no entry in the vocabulary to keep their ids.
@@ -148,9 +161,8 @@ KDLIB_FUNC std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokeni
   const PreTokenizer pre = tokenizer.pre_tokenizer();
   require<ConfigError>(tokenizer.vocab_size() <= rows, "[tokenizer] ", tokenizer.source(), ": the highest token id is ",
                        tokenizer.vocab_size() - 1, ", the model has ", rows, " rows");
-  require<ConfigError>(tokenizer.normalizes_nfc() == (pre == PreTokenizer::qwen) &&
-                           tokenizer.ignores_merges() == (pre == PreTokenizer::o200k),
-                       "[tokenizer] ", tokenizer.source(),
+  const std::string_view name = gguf_pre_tokenizer_name(pre, tokenizer.normalizes_nfc(), tokenizer.ignores_merges());
+  require<ConfigError>(!name.empty(), "[tokenizer] ", tokenizer.source(),
                        ": normalizer and ignore_merges do not go with the pre-tokenizer ", pre_tokenizer_name(pre),
                        " as GGUF's names of pre-tokenizers have them; this tokenizer cannot be written");
   std::vector<std::string> notes, tokens, merges;
@@ -164,11 +176,13 @@ KDLIB_FUNC std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokeni
   for (const auto& [left, right] : tokenizer.merges())
     merges.push_back(detail::to_alphabet(tokenizer.token_bytes(left)) + " " +
                      detail::to_alphabet(tokenizer.token_bytes(right)));
-  writer.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", detail::gguf_pre_name(pre));
+  writer.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", name);
   writer.strings("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", types);
-  if (!merges.empty()) writer.strings("tokenizer.ggml.merges", merges);
+  require<ConfigError>(!merges.empty(), "[tokenizer] ", tokenizer.source(),
+                       ": there are no merges, which readers of GGUF files want; this tokenizer cannot be written");
+  writer.strings("tokenizer.ggml.merges", merges);
   detail::write_gguf_ids(tokenizer, writer, notes);
-  writer.boolean("tokenizer.ggml.add_bos_token", tokenizer.wants_bos());
+  detail::write_gguf_post_processor(tokenizer, writer);
   if (!tokenizer.chat_template().empty()) writer.string("tokenizer.chat_template", tokenizer.chat_template());
   detail::note_added_tokens(tokenizer, notes);
   return notes;
@@ -230,7 +244,7 @@ KDLIB_FUNC void save_tokenizer(const Tokenizer& tokenizer, const std::string& di
   make_directories(directory);
   write_file_atomically(join_path(directory, "tokenizer.json"), tokenizer_json(tokenizer));
   JsonWriter config(JsonStyle{2, NonFinite::refuse}), generation(JsonStyle{2, NonFinite::refuse});
-  config.begin_object().member("add_bos_token", tokenizer.wants_bos()).member("add_prefix_space", false);
+  config.begin_object().member("add_prefix_space", false);
   generation.begin_object();
   const auto named = [&](const char* token, const char* id, std::optional<std::int32_t> value) {
     if (value) config.member(token, detail::token_text(tokenizer, *value)), generation.member(id, *value);

@@ -45,8 +45,8 @@ ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
 /// How texts become ids for scoring.
 struct ScoringTokens {
   const Tokenizer* tokenizer = nullptr;
-  std::int32_t first = 0;  // begins a text without context: bos, else eos
-  bool bos = false;        // `first` opens every text
+  std::int32_t first = 0;           // begins a text without context: what opens every text, else bos, else eos
+  std::vector<std::int32_t> begin;  // opens every text; often empty
 };
 
 /// White space at the end of the context belongs to the continuation; both are encoded together and cut where the

@@ -177,7 +177,7 @@ KDLIB_TOOLS_FUNC ScoredText encode_pair(const ScoringTokens& tokens, std::string
   const Tokenizer& t = *tokens.tokenizer;
   ScoredText out;
   if (context.empty()) {
-    out.context = {tokens.first};
+    out.context = tokens.begin.empty() ? std::vector<std::int32_t>{tokens.first} : tokens.begin;
     out.continuation = t.encode(continuation);
     if (!out.continuation.empty() && out.continuation.front() == tokens.first)
       out.continuation.erase(out.continuation.begin());
@@ -186,10 +186,9 @@ KDLIB_TOOLS_FUNC ScoredText encode_pair(const ScoringTokens& tokens, std::string
   const std::size_t space = trailing_space(context);
   continuation.insert(0, context, context.size() - space);
   context.resize(context.size() - space);
-  if (tokens.bos) out.context.push_back(tokens.first);
+  out.context = tokens.begin;
   t.encode_append(context, out.context);
-  std::vector<std::int32_t> whole;
-  if (tokens.bos) whole.push_back(tokens.first);
+  std::vector<std::int32_t> whole = tokens.begin;
   t.encode_append(context + continuation, whole);
   if (out.context.size() < whole.size())
     out.continuation.assign(whole.begin() + static_cast<std::ptrdiff_t>(out.context.size()), whole.end());

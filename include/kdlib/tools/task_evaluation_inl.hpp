@@ -18,13 +18,15 @@ inline ScoringTokens scoring_tokens(const std::optional<Tokenizer>& tokenizer, c
   if (tokenizer) {
     tokens.tokenizer = &*tokenizer;
     first = tokenizer->bos_id() ? tokenizer->bos_id() : tokenizer->eos_id();
-    tokens.bos = bos == "on" || (bos == "auto" && tokenizer->wants_bos());
+    if (bos == "auto") tokens.begin = tokenizer->prefix_ids();
+    if (!tokens.begin.empty()) first = tokens.begin.front();
   }
   if (!first && !config.bos_ids.empty()) first = config.bos_ids.front();
   if (!first && !config.eos_ids.empty()) first = config.eos_ids.front();
   require<ConfigError>(first.has_value(), "[evaluate] the files of ", model,
                        " name neither a bos nor an eos token, so there is nothing to begin a text with");
   tokens.first = *first;
+  if (tokenizer && bos == "on") tokens.begin = {*first};
   return tokens;
 }
 

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The readers of tokenizer files, for one another: each fills a part of TokenizerData. Every refusal is a FormatError
+// that names the file and the key.
+#ifndef KDLIB_TEXT_TOKENIZER_READING_HPP
+#define KDLIB_TEXT_TOKENIZER_READING_HPP
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "kdlib/config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+class GgufFile;
+class Json;
+
+namespace detail {
+struct TokenizerData;
+
+/// An id in [0, Vocabulary::max_id].
+std::int32_t read_token_id(const Json& value);
+/// The member `type` of a step.
+std::string type_of(const Json& object);
+/// Splits "left right", which must have exactly one space.
+bool split_merge(std::string_view text, std::string_view& left, std::string_view& right);
+
+void read_tokenizer_json(const Json& root, TokenizerData& data);
+void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data);
+/// tokenizer_config.json, special_tokens_map.json, added_tokens.json, generation_config.json, config.json and chat
+/// templates of a folder, behind its tokenizer.json.
+void read_files_beside(const std::string& folder, TokenizerData& data);
+/// Puts eos among the ids that end an answer, and the ids that gpt-oss ends with.
+void finish_stop_ids(TokenizerData& data);
+bool begins_as_gguf(const std::string& path);
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif
