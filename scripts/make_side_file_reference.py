@@ -4,7 +4,7 @@
 
     python scripts/make_side_file_reference.py --out tests/reference/text/side_files.jsonl
 
-Each line holds the files of a folder, a text, its ids without and with the tokens of the post-processor, and the text of
+Each line holds files of a folder, a text, its ids without and with the tokens of the post-processor, and the text of
 the ids without special tokens. Needs transformers (5.24.0 made the file that is checked in); no network.
 """
 
