@@ -15,10 +15,13 @@ class KdlibConan(ConanFile):
     description = "Header-only C++20 library that distils language models"
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"with_openblas": [True, False]}
-    default_options = {"with_openblas": False}
+    # with_openblas: matrix products by OpenBLAS, else by Eigen. with_cuda: the target kdlib::cuda, compiled by nvcc in
+    # the consumer's project, which finds the CUDA toolkit itself.
+    options = {"with_openblas": [True, False], "with_cuda": [True, False]}
+    default_options = {"with_openblas": False, "with_cuda": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
+    test_package_folder = "tests/package/conan/test_package"
 
     def set_version(self):
         header = load(self, os.path.join(self.recipe_folder, "include", "kdlib", "version.hpp"))
@@ -36,21 +39,30 @@ class KdlibConan(ConanFile):
     def package_id(self):
         self.info.clear()
 
+    @property
+    def _modules(self):
+        modules = ["kdlibInstances.cmake"]
+        if self.options.with_cuda:
+            modules.append("kdlibCuda.cmake")
+        return modules
+
     def package(self):
+        share = os.path.join(self.package_folder, "share")
         copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
-        copy(self, "*.hpp", os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
-        copy(self, "*.cuh", os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
-        copy(
-            self,
-            "*",
-            os.path.join(self.source_folder, "src"),
-            os.path.join(self.package_folder, "share", "kdlib", "src"),
-        )
+        for pattern in ("*.hpp", "*.cuh"):
+            copy(self, pattern, os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
+        copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
+        # The sources lie where the modules look for them: beside the folder above their own.
+        for module in ("kdlibInstances.cmake", "kdlibCuda.cmake"):
+            copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
 
     def package_info(self):
         self.cpp_info.bindirs = []
         self.cpp_info.libdirs = []
         self.cpp_info.set_property("cmake_file_name", "kdlib")
+        # kdlib::instances, kdlib::functions and kdlib::cuda are compiled in the consumer's project, with its flags.
+        folder = os.path.join(self.package_folder, "share", "kdlib", "cmake")
+        self.cpp_info.set_property("cmake_build_modules", [os.path.join(folder, module) for module in self._modules])
         core = self.cpp_info.components["kdlib"]
         core.set_property("cmake_target_name", "kdlib::kdlib")
         core.requires = ["rapidjson::rapidjson"]
