@@ -49,8 +49,9 @@ class KdlibConan(ConanFile):
     def package(self):
         share = os.path.join(self.package_folder, "share")
         copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
+        include = os.path.join(self.package_folder, "include")
         for pattern in ("*.hpp", "*.cuh"):
-            copy(self, pattern, os.path.join(self.source_folder, "include"), os.path.join(self.package_folder, "include"))
+            copy(self, pattern, os.path.join(self.source_folder, "include"), include)
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
         for module in ("kdlibInstances.cmake", "kdlibCuda.cmake"):

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 set(VCPKG_BUILD_TYPE release) # header-only
 
-vcpkg_from_github(
-    OUT_SOURCE_PATH SOURCE_PATH
-    REPO kdlib/kdlib
-    REF "v${VERSION}"
-    SHA512 0
-    HEAD_REF main
-)
+# KDLIB_SOURCE_TREE in the environment: the port installs that folder. A release names its tag and the archive's SHA512
+# here; until there is one, the port says so.
+if(DEFINED ENV{KDLIB_SOURCE_TREE})
+    get_filename_component(SOURCE_PATH "$ENV{KDLIB_SOURCE_TREE}" ABSOLUTE)
+    if(NOT EXISTS "${SOURCE_PATH}/include/kdlib/version.hpp")
+        message(FATAL_ERROR "kdlib: KDLIB_SOURCE_TREE is ${SOURCE_PATH}, which holds no include/kdlib/version.hpp")
+    endif()
+else()
+    message(FATAL_ERROR "kdlib: version ${VERSION} has no release yet: its tag and the SHA512 of its archive are "
+        "missing in this port. Set KDLIB_SOURCE_TREE to a checkout of kdlib to install that, with "
+        "VCPKG_KEEP_ENV_VARS=KDLIB_SOURCE_TREE.")
+endif()
 
 vcpkg_check_features(OUT_FEATURE_OPTIONS FEATURE_OPTIONS FEATURES blas KDLIB_PORT_BLAS)
 if(KDLIB_PORT_BLAS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RapidJSON, which lies in /usr/include, of the system as a Conan package, so that kdlib's recipe can be tested without a Conan remote."""
+"""RapidJSON of the system (/usr/include) as a Conan package, so that kdlib's recipe can be tested without a remote."""
 
 from conan import ConanFile
 
