@@ -12,8 +12,8 @@ namespace kd = kdlib;
 
 int main() {
   kd::Tensor<float, kd::Cpu> teacher(kd::Shape{1, 2}), student(kd::Shape{1, 2}), gradient(kd::Shape{1, 2});
-  teacher.data()[0] = teacher.data()[1] = 0;                           // probabilities 1/2, 1/2
-  student.data()[0] = 0, student.data()[1] = std::log(3.0f);           // 1/4, 3/4
+  teacher.data()[0] = teacher.data()[1] = 0;                          // probabilities 1/2, 1/2
+  student.data()[0] = 0, student.data()[1] = std::log(3.0f);          // 1/4, 3/4
   const double expected = (std::log(2.0) + std::log(2.0 / 3.0)) / 2;  // sum of p log(p / q)
   const std::int32_t labels[] = {0};
   const auto divergence = [&] {
