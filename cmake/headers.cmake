@@ -284,16 +284,36 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/sampler_inl.hpp
   include/kdlib/rollout/teacher_written.hpp
   include/kdlib/rollout/teacher_written_inl.hpp
+  include/kdlib/teacher/any_hidden.hpp
+  include/kdlib/teacher/cache_head.hpp
+  include/kdlib/teacher/cache_head_inl.hpp
+  include/kdlib/teacher/cache_rows.hpp
+  include/kdlib/teacher/cache_settings.hpp
+  include/kdlib/teacher/cache_settings_inl.hpp
+  include/kdlib/teacher/cache_writer.hpp
+  include/kdlib/teacher/cache_writer_inl.hpp
   include/kdlib/teacher/cached.hpp
+  include/kdlib/teacher/cached_hidden.hpp
+  include/kdlib/teacher/cached_hidden_inl.hpp
+  include/kdlib/teacher/cached_inl.hpp
+  include/kdlib/teacher/compare_cache.hpp
   include/kdlib/teacher/concepts.hpp
   include/kdlib/teacher/describe.hpp
   include/kdlib/teacher/live.hpp
   include/kdlib/teacher/live_inl.hpp
   include/kdlib/teacher/none.hpp
   include/kdlib/teacher/remembered.hpp
+  include/kdlib/teacher/teacher_cache.hpp
+  include/kdlib/teacher/teacher_cache_inl.hpp
+  include/kdlib/teacher/teacher_cache_rows_inl.hpp
   include/kdlib/teacher/top_k_cache.hpp
+  include/kdlib/teacher/top_k_cache_inl.hpp
+  include/kdlib/teacher/top_k_row.hpp
+  include/kdlib/teacher/top_k_row_inl.hpp
   include/kdlib/teacher/vocabulary.hpp
   include/kdlib/teacher/vocabulary_inl.hpp
+  include/kdlib/teacher/write_cache.hpp
+  include/kdlib/teacher/write_cache_inl.hpp
   include/kdlib/tensor/buffer.hpp
   include/kdlib/tensor/device.hpp
   include/kdlib/tensor/parameter.hpp

@@ -92,13 +92,34 @@ TEST_CASE("on_policy runs four steps on a toy model, and a run that is continued
   CHECK(continued.at("checkpoints/4/optimizer.safetensors") == files.at("checkpoints/4/optimizer.safetensors"));
 }
 
-TEST_CASE("offline_kd says that the cache on disk is not built yet", "[recipe]") {
-  if (!exists(program_path("offline_kd"))) KDLIB_SKIP("the program offline_kd is not built (KDLIB_BIN_DIR)");
+TEST_CASE("offline_kd learns from a cache that cache_logits wrote", "[recipe]") {
+  for (const char* program : {"offline_kd", "cache_logits"})
+    if (!exists(program_path(program)))
+      KDLIB_SKIP("the programs offline_kd and cache_logits are not built (KDLIB_BIN_DIR)");
   const Toy toy;
-  const ProgramAnswer answer =
-      run_program("offline_kd", toy.model + " " + (toy.folder / "cache") + " " + (toy.folder / "out"));
-  CHECK(answer.status == 1);
-  CHECK_THAT(answer.error, contains("top-k cache is not built yet") && contains("LiveTeacher"));
+  const std::string text = toy.folder / "text.jsonl", cache = toy.folder / "cache";
+  std::string lines;
+  for (int i = 0; i < 40; ++i)
+    lines += "{\"ids\":[86,100,124,35," + std::to_string(40 + i) + ",60," + std::to_string(100 + i % 7) + "]}\n";
+  kdlib::write_file_atomically(text, lines);
+  const ProgramAnswer made =
+      run_program("cache_logits", "--teacher " + reference_file("models/llama3_rope_bias") + " --data " + text +
+                                      " --out " + cache + " --top-k 8 --temperatures 2 --verify 3");
+  CAPTURE(made.error);
+  REQUIRE(made.status == 0);
+  CHECK_THAT(made.out, contains("40 texts, 240 rows, complete") && contains("verified: all checksums"));
+
+  const std::string models = toy.model + " " + cache + " ";
+  const std::string whole = toy.folder / "whole", halves = toy.folder / "halves";
+  const ProgramAnswer answer = run_program("offline_kd", models + "6 " + whole);
+  CAPTURE(answer.error);
+  REQUIRE(answer.status == 0);
+  auto files = run_files(whole);
+  CHECK(std::count(files.at("metrics.jsonl").begin(), files.at("metrics.jsonl").end(), '\n') == 6);
+  CHECK_THAT(files.at("metrics.jsonl"), contains("train/teacher_support_mass=") && contains("train/tail_loss="));
+  CHECK(files.at("model.safetensors") != kdlib::read_file(toy.model + "/model.safetensors"));
+  CHECK_THAT(run_program("offline_kd", toy.model + " " + (toy.folder / "none") + " 6 " + halves).error,
+             contains("holds no meta.json: it is no teacher's cache"));
 }
 
 TEST_CASE("moe_stages says that upcycling is not built yet", "[recipe]") {

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Teachers: the live one keeps the right rows and borrows its model; the cached one exists and says that it is not
-// built.
+// The live teacher keeps the right rows and borrows its model.
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "kdlib/backend/cpu.hpp"
-#include "kdlib/loss/cross_entropy.hpp"
-#include "kdlib/loss/sum.hpp"
-#include "kdlib/teacher/cached.hpp"
 #include "kdlib/teacher/live.hpp"
 #include "support/catch.hpp"
 #include "support/toy_model.hpp"
@@ -86,23 +82,10 @@ TEST_CASE("ids outside the teacher's vocabulary are refused", "[teacher]") {
   REQUIRE_THROWS_WITH(teacher.prepare(batch), contains("id 20") && contains("vocabulary of 20"));
 }
 
-TEST_CASE("teachers reject temporaries, constant ones too", "[teacher]") {
+TEST_CASE("a live teacher rejects temporaries, constant ones too", "[teacher]") {
   using Model = ToyModel<float>;
   static_assert(std::is_constructible_v<LiveTeacher<Model>, Model&>);
   static_assert(!std::is_constructible_v<LiveTeacher<Model>, Model&&>);
   static_assert(!std::is_constructible_v<LiveTeacher<Model>, const Model&&>);
-  static_assert(std::is_constructible_v<CachedTeacher<Cpu>, const TopKCache&>);
-  static_assert(!std::is_constructible_v<CachedTeacher<Cpu>, TopKCache&&>);
-  static_assert(!std::is_constructible_v<CachedTeacher<Cpu>, const TopKCache&&>);
   SUCCEED();
-}
-
-TEST_CASE("the top-k cache has its whole shape and says that it is not built yet", "[teacher]") {
-  static_assert(TeacherSource<CachedTeacher<Cpu>>);
-  static_assert(RowLoss<TopKForwardKl, CachedTeacher<Cpu>::targets_type>);
-  static_assert(RowLoss<Sum<TopKForwardKl, CrossEntropy>, CachedTeacher<Cpu>::targets_type>);
-  static_assert(std::is_same_v<decltype(std::declval<const TopKCache&>().tokens()), const TokenBatch&>);
-  REQUIRE_THROWS_AS(TopKCache::open("folder"), Error);
-  REQUIRE_THROWS_WITH(TopKCache::open("folder"),
-                      contains("folder") && contains("not built yet") && contains("LiveTeacher"));
 }

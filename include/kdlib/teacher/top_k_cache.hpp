@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher's top-k log-probabilities on disk. The format is not built yet: open() refuses and says so.
+// A teacher's top-k log-probabilities on disk: a cache of kind logprobs (cache_settings.hpp).
 #ifndef KDLIB_TEACHER_TOP_K_CACHE_HPP
 #define KDLIB_TEACHER_TOP_K_CACHE_HPP
 
 #include <string>
+#include <vector>
 
-#include "kdlib/tensor/token_batch.hpp"
+#include "kdlib/teacher/teacher_cache.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Documents with, for each of their tokens, the teacher's K most probable next tokens, their log-probabilities and the
-/// log-sum-exp.
+/// Documents with, for each of their tokens that counts, the teacher's K most probable next tokens, their
+/// log-probabilities, and the mass of all others at each temperature that was asked for.
 class TopKCache {
  public:
-  /// Opens a cache that was written before. Throws Error: not built yet.
+  /// Opens a folder that cache_logits (or CacheWriter) made. As TeacherCache's constructor; ConfigError for a cache of
+  /// another kind.
   static TopKCache open(const std::string& path);
 
   const TokenBatch& tokens() const { return tokens_; }
-  std::int64_t top_k() const { return top_k_; }
-  std::int64_t vocab_size() const { return vocab_size_; }
-  double temperature() const { return temperature_; }
-  const std::string& path() const { return path_; }
+  std::int64_t top_k() const { return cache_.meta().settings.top_k; }
+  std::int64_t vocab_size() const { return cache_.meta().facts.vocabulary; }
+  /// Where the tail's mass is known.
+  const std::vector<double>& temperatures() const { return cache_.meta().settings.temperatures; }
+  const std::string& path() const { return cache_.folder(); }
+  const TeacherCache& files() const { return cache_; }
 
  private:
-  TopKCache() = default;
+  explicit TopKCache(const std::string& path) : cache_(path) {}
 
+  TeacherCache cache_;
   TokenBatch tokens_;
-  std::int64_t top_k_ = 0, vocab_size_ = 0;
-  double temperature_ = 1;
-  std::string path_;
 };
 
-inline TopKCache TopKCache::open(const std::string& path) {
-  fail<Error>(
-      "[TopKCache] ", path,
-      ": the on-disk top-k cache is not built yet in this version; run the teacher beside the student (LiveTeacher)");
-}
-
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/top_k_cache_inl.hpp"
+#endif
 
 #endif

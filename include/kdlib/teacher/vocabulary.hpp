@@ -4,6 +4,7 @@
 #define KDLIB_TEACHER_VOCABULARY_HPP
 
 #include <cstdint>
+#include <string>
 
 #include "kdlib/text/byte_level_bpe.hpp"
 
@@ -19,6 +20,9 @@ struct VocabularySide {
 /// number of rows. ConfigError, naming both sizes and both tokenizers: other tokens, or unequal sizes without
 /// tokenizers.
 std::int64_t common_vocabulary(const VocabularySide& teacher, const VocabularySide& student);
+
+/// A tokenizer's content_hash in 16 hexadecimal digits, as caches keep it.
+std::string tokenizer_hash(const Tokenizer& tokenizer);
 
 /// ConfigError when a tokenizer makes ids that the model has no row for.
 void check_tokenizer_fits(const Tokenizer& tokenizer, std::int64_t rows);

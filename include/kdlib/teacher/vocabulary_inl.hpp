@@ -9,15 +9,20 @@
 #include "kdlib/teacher/vocabulary.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+KDLIB_FUNC std::string tokenizer_hash(const Tokenizer& tokenizer) {
+  std::string hash(16, '0');
+  for (int i = 0; i < 16; ++i)
+    hash[static_cast<std::size_t>(i)] = "0123456789abcdef"[(tokenizer.content_hash() >> (60 - 4 * i)) & 15];
+  return hash;
+}
+
 namespace detail {
 
 KDLIB_FUNC std::string vocabulary_text(const VocabularySide& side) {
   if (side.tokenizer == nullptr) return concat(side.rows, " rows and no tokenizer");
-  std::string hash(16, '0');
-  for (int i = 0; i < 16; ++i)
-    hash[static_cast<std::size_t>(i)] = "0123456789abcdef"[(side.tokenizer->content_hash() >> (60 - 4 * i)) & 15];
   return concat(side.rows, " rows and the tokenizer ", side.tokenizer->source(), " (", side.tokenizer->vocab_size(),
-                " ids, hash ", hash, ")");
+                " ids, hash ", tokenizer_hash(*side.tokenizer), ")");
 }
 
 }  // namespace detail

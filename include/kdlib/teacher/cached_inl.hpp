@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of cached.hpp.
+#ifndef KDLIB_TEACHER_CACHED_INL_HPP
+#define KDLIB_TEACHER_CACHED_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kdlib/teacher/cache_rows.hpp"
+#include "kdlib/teacher/cached.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Reads rows of a top-k cache one after the other and checks each.
+class TopKReader {
+ public:
+  TopKReader(const TeacherCache& cache, std::int64_t temperature, std::int64_t top_k)
+      : cache_(cache),
+        temperature_(cache.meta().settings.temperatures[static_cast<std::size_t>(temperature)]),
+        place_(temperature),
+        all_(cache.meta().settings.top_k),
+        temperatures_(static_cast<std::int64_t>(cache.meta().settings.temperatures.size())),
+        used_(top_k),
+        slack_(cache.meta().settings.store == CacheStore::f16 ? 5e-3 : 1e-3),
+        values_(static_cast<std::size_t>(all_)),
+        all_ids_(static_cast<std::size_t>(all_)) {}
+
+  /// log p at the temperature of the K tokens that are used, their ids, and the log of the mass of all others.
+  template <class T>
+  void read(const TeacherCache::Place& at, std::int32_t* ids, T* log_probs, T* log_tail) {
+    if (at.segment != segment_) open(at.segment);
+    float norm = 0, tail = 0;
+    require(at, read_values(*values_info_, at.row * all_, all_, values_.data()), "values holds NaN or an infinity");
+    require(at, read_values(*norm_info_, at.row * temperatures_ + place_, 1, &norm),
+            "log_norm holds NaN or an infinity");
+    read_values(*tail_info_, at.row * temperatures_ + place_, 1, &tail);  // -infinity: no mass
+    require(at, tail <= 0, "tail_logmass is above 0 or NaN");
+    std::memcpy(all_ids_.data(), ids_info_->data.data() + static_cast<std::size_t>(at.row * all_) * 4,
+                all_ids_.size() * 4);
+    check_ids(at);
+    double mass = std::exp(static_cast<double>(tail)), rest = mass;
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      require(at, i == 0 || values_[i] <= values_[i - 1], "values do not fall");
+      const double p = values_[i] / temperature_ - norm;
+      mass += std::exp(p);
+      if (static_cast<std::int64_t>(i) < used_) log_probs[i] = static_cast<T>(p), ids[i] = all_ids_[i];
+      else rest += std::exp(p);
+    }
+    require(at, std::abs(mass - 1) <= slack_, concat("the masses at temperature ", temperature_, " add up to ", mass));
+    *log_tail = used_ == all_ ? static_cast<T>(tail)
+                : rest > 0    ? static_cast<T>(std::log(rest))
+                              : -std::numeric_limits<T>::infinity();
+  }
+
+ private:
+  void open(std::int32_t segment) {
+    segment_ = segment;
+    values_info_ = &cache_.column(segment, "values");
+    ids_info_ = &cache_.column(segment, "indices");
+    norm_info_ = &cache_.column(segment, "log_norm");
+    tail_info_ = &cache_.column(segment, "tail_logmass");
+  }
+  void require(const TeacherCache::Place& at, bool condition, const std::string& what) const {
+    if (!condition) fail<FormatError>("[teacher cache] ", cache_.place_text(at), ": ", what);
+  }
+  void check_ids(const TeacherCache::Place& at) {
+    sorted_ = all_ids_;
+    std::sort(sorted_.begin(), sorted_.end());
+    require(at, sorted_.front() >= 0 && sorted_.back() < cache_.meta().facts.columns(),
+            concat("indices reach from ", sorted_.front(), " to ", sorted_.back(), ", the vocabulary has ",
+                   cache_.meta().facts.columns()));
+    const auto twice = std::adjacent_find(sorted_.begin(), sorted_.end());
+    require(at, twice == sorted_.end(), "indices holds a token twice");
+  }
+
+  const TeacherCache& cache_;
+  double temperature_;
+  std::int64_t place_, all_, temperatures_, used_;
+  double slack_;
+  std::vector<float> values_;
+  std::vector<std::int32_t> all_ids_, sorted_;
+  std::int32_t segment_ = -1;
+  const TensorInfo *values_info_ = nullptr, *ids_info_ = nullptr, *norm_info_ = nullptr, *tail_info_ = nullptr;
+};
+
+}  // namespace detail
+
+template <class D, class T>
+CachedTeacher<D, T>::CachedTeacher(const TopKCache& cache, CachedTeacherSettings settings) : cache_(&cache) {
+  const std::vector<double>& known = cache.temperatures();
+  const std::string list = detail::temperatures_text(known), file = cache.path() + "/meta.json";
+  kdlib::require<ConfigError>(settings.temperature != 0 || known.size() == 1, "[CachedTeacher] ", file,
+                              ": temperatures are ", list, ": say which one the loss has");
+  temperature_ = settings.temperature != 0 ? settings.temperature : known.front();
+  const auto at = std::find(known.begin(), known.end(), temperature_);
+  kdlib::require<ConfigError>(at != known.end(), "[CachedTeacher] ", file, ": temperatures are ", list,
+                              ", the loss has ", temperature_,
+                              ": a softmax at another temperature cannot be made from ", cache.top_k(),
+                              " tokens; cache again with --temperatures");
+  place_ = at - known.begin();
+  top_k_ = settings.top_k > 0 ? settings.top_k : cache.top_k();
+  kdlib::require<ConfigError>(settings.top_k >= 0 && top_k_ <= cache.top_k(), "[CachedTeacher] ", file, ": top_k is ",
+                              cache.top_k(), ", ", settings.top_k, " tokens are asked for");
+}
+
+template <class D, class T>
+CachedTeacher<D, T>::CachedTeacher(const CachedTeacher& other)
+    : cache_(other.cache_), temperature_(other.temperature_), place_(other.place_), top_k_(other.top_k_) {}
+
+template <class D, class T>
+CachedTeacher<D, T>& CachedTeacher<D, T>::operator=(const CachedTeacher& other) {
+  return *this = CachedTeacher(other);
+}
+
+template <class D, class T>
+void CachedTeacher<D, T>::prepare(const TokenBatch& batch) {
+  const std::vector<TeacherCache::Place> places = cache_->files().find_rows(batch);
+  rows_ = static_cast<std::int64_t>(places.size());
+  if (rows_ == 0) return;
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(rows_ * top_k_));
+  std::vector<T> log_probs(ids.size()), log_tail(places.size());
+  detail::TopKReader reader(cache_->files(), place_, top_k_);
+  for (std::size_t r = 0; r < places.size(); ++r) {
+    const std::size_t at = r * static_cast<std::size_t>(top_k_);
+    reader.read(places[r], ids.data() + at, log_probs.data() + at, &log_tail[r]);
+  }
+  if (!ids_ || ids_[0] < rows_) {
+    ids_ = Tensor<std::int32_t, D>(Shape{rows_, top_k_});
+    log_probs_ = Tensor<T, D>(Shape{rows_, top_k_});
+    log_tail_ = Tensor<T, D>(Shape{rows_});
+  }
+  Memory<D>::from_host(ids_.data(), ids.data(), ids.size() * sizeof(std::int32_t));
+  Memory<D>::from_host(log_probs_.data(), log_probs.data(), log_probs.size() * sizeof(T));
+  Memory<D>::from_host(log_tail_.data(), log_tail.data(), log_tail.size() * sizeof(T));
+}
+
+template <class D, class T>
+typename CachedTeacher<D, T>::targets_type CachedTeacher<D, T>::targets(std::int64_t begin, std::int64_t count) const {
+  kdlib::require<ShapeError>(begin >= 0 && count >= 0 && begin + count <= rows_, "[CachedTeacher] rows ", begin, " to ",
+                             begin + count, " of ", rows_,
+                             ": prepare(batch) comes first, targets stay within its rows");
+  const auto temperature = static_cast<float>(temperature_);
+  if (!ids_)
+    return {View<const std::int32_t, D>(nullptr, Shape{0, top_k_}), View<const T, D>(nullptr, Shape{0, top_k_}),
+            View<const T, D>(nullptr, Shape{0}), temperature};
+  return {std::as_const(ids_).rows(begin, count), std::as_const(log_probs_).rows(begin, count),
+          std::as_const(log_tail_).rows(begin, count), temperature};
+}
+
+template <class D, class T>
+SettingsList CachedTeacher<D, T>::describe() const {
+  return {{"teacher", "cached top-k"},
+          {"teacher.vocabulary", setting_text(vocab_size())},
+          {"teacher.top_k", setting_text(top_k_)},
+          {"teacher.temperature", setting_text(temperature_)},
+          {"teacher.cache", cache_->files().meta().run_hash()}};
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of write_cache.hpp.
+#ifndef KDLIB_TEACHER_WRITE_CACHE_INL_HPP
+#define KDLIB_TEACHER_WRITE_CACHE_INL_HPP
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/loss/head_loss.hpp"
+#include "kdlib/teacher/cache_head.hpp"
+#include "kdlib/teacher/top_k_row.hpp"
+#include "kdlib/teacher/write_cache.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Appends values in the type of a column.
+template <class Stored, class T>
+void append_values(std::vector<std::byte>& out, const T* values, std::int64_t count) {
+  const std::size_t before = out.size();
+  out.resize(before + static_cast<std::size_t>(count) * sizeof(Stored));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Stored value(values[i]);
+    std::memcpy(out.data() + before + static_cast<std::size_t>(i) * sizeof value, &value, sizeof value);
+  }
+}
+template <class T>
+void append_values(std::vector<std::byte>& out, DType dtype, const T* values, std::int64_t count) {
+  if (dtype == DType::bf16) return append_values<bf16>(out, values, count);
+  if (dtype == DType::f16) return append_values<f16>(out, values, count);
+  append_values<float>(out, values, count);
+}
+
+/// "document 3 of the text (d.jsonl:4)": where row `row` of a batch stands.
+inline std::string row_place(const TokenBatch& batch, std::int64_t row) {
+  return batch.place_of(batch.rows().token[static_cast<std::size_t>(row)]);
+}
+
+template <class T>
+void check_finite_rows(const std::vector<T>& values, std::int64_t width, const TokenBatch& batch, const char* what) {
+  for (std::size_t i = 0; i < values.size(); ++i)
+    require<Error>(std::isfinite(static_cast<double>(values[i])), "[teacher cache] the teacher's ", what, " at ",
+                   row_place(batch, static_cast<std::int64_t>(i) / width),
+                   " is not a finite number: nothing that holds it is written");
+}
+
+/// The columns of kind logprobs for the rows of one batch.
+template <class T, class D>
+void append_top_k(const HeadView<T, D>& head, View<const T, D> hidden, const TokenBatch& batch, const CacheMeta& meta,
+                  std::int64_t workspace_bytes, std::vector<std::vector<std::byte>>& columns) {
+  const TokenBatch::Rows rows = batch.rows();
+  const CacheSettings& s = meta.settings;
+  const std::int64_t V = meta.facts.columns(), R = hidden[0];
+  const std::int64_t chunk = head_loss_chunk(R, V, 2, sizeof(T), workspace_bytes);
+  Tensor<T, D> logits(Shape{std::min(chunk, R), V});
+  const DType store = store_dtype(s.store);
+  for (std::int64_t begin = 0; begin < R; begin += chunk) {
+    const std::int64_t count = std::min(chunk, R - begin);
+    write_head_logits<T, D>(head, hidden.rows(begin, count), logits.rows(0, count));
+    std::vector<T> host(static_cast<std::size_t>(count * V));
+    Memory<D>::to_host(host.data(), logits.data(), host.size() * sizeof(T));
+    std::vector<TopKRow> found(static_cast<std::size_t>(count));
+    parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t r = first; r < last; ++r)
+        found[static_cast<std::size_t>(r)] =
+            top_k_row(std::span(host).subspan(static_cast<std::size_t>(r * V), static_cast<std::size_t>(V)), s.top_k,
+                      s.temperatures, rows.label[static_cast<std::size_t>(begin + r)]);
+    });
+    for (std::int64_t r = 0; r < count; ++r) {
+      const TopKRow& row = found[static_cast<std::size_t>(r)];
+      require<Error>(row.finite, "[teacher cache] a logit of the teacher at ", row_place(batch, begin + r),
+                     " is not a finite number: nothing that holds it is written");
+      append_values(columns[0], store, row.log_probs.data(), s.top_k);
+      append_values<std::int32_t>(columns[1], row.ids.data(), s.top_k);
+      const auto temperatures = static_cast<std::int64_t>(s.temperatures.size());
+      append_values<float>(columns[2], row.log_norm.data(), temperatures);
+      append_values<float>(columns[3], row.log_tail.data(), temperatures);
+      append_values<float>(columns[4], &row.label_log_prob, 1);
+    }
+  }
+}
+
+/// The columns of one batch.
+template <class M>
+void append_batch(LiveTeacher<M>& teacher, const TokenBatch& batch, const CacheMeta& meta, std::int64_t workspace_bytes,
+                  std::vector<std::vector<std::byte>>& columns) {
+  using T = typename M::scalar_type;
+  using D = typename M::device_type;
+  teacher.prepare(batch);
+  if (teacher.rows() == 0) return;
+  const HiddenTargets<T, D> targets = teacher.targets(0, teacher.rows());
+  if (meta.settings.kind == CacheKind::logprobs)
+    return append_top_k<T, D>(targets.head, targets.hidden, batch, meta, workspace_bytes, columns);
+  const std::vector<T> host = host_copy<T, D>(targets.hidden);
+  check_finite_rows(host, targets.hidden[1], batch, "hidden state");
+  append_values(columns[0], store_dtype(meta.settings.store), host.data(), static_cast<std::int64_t>(host.size()));
+}
+
+}  // namespace detail
+
+template <class M>
+CacheFacts facts_of(const M& model) {
+  CacheFacts facts;
+  const auto head = model.head();
+  facts.vocabulary = model.vocab_size();
+  facts.real_vocabulary = head.real_vocabulary == head.weight[0] ? 0 : head.real_vocabulary;
+  facts.hidden_size = head.weight[1];
+  facts.scalar = dtype_name(dtype_of<typename M::scalar_type>());
+  return facts;
+}
+
+template <class M>
+CacheProgress write_teacher_cache(M& model, CacheWriter& writer, std::int64_t worker,
+                                  const WriteCacheSettings& settings) {
+  const CacheMeta& meta = writer.meta();
+  const CacheFacts facts = facts_of(model);
+  require<ConfigError>(facts.vocabulary == meta.facts.vocabulary && facts.hidden_size == meta.facts.hidden_size,
+                       "[teacher cache] ", writer.folder(), " is for a teacher of ", meta.facts.vocabulary,
+                       " tokens and hidden size ", meta.facts.hidden_size, ", this one has ", facts.vocabulary, " and ",
+                       facts.hidden_size);
+  const auto start = std::chrono::steady_clock::now();
+  const std::string head = join_path(writer.folder(), "head.safetensors");
+  if (meta.settings.kind == CacheKind::hidden && !path_exists(head)) write_cache_head(head, model.head());
+  const std::vector<std::int64_t> open = writer.open_segments(worker);
+  CacheProgress progress;
+  for (const std::int64_t s : open)
+    progress.documents += static_cast<std::int64_t>(writer.documents_of(worker, s).size());
+  LiveTeacher<M> teacher{model};
+  for (const std::int64_t s : open) {
+    std::vector<std::vector<std::byte>> columns(cache_columns(meta).size());
+    for (const TokenBatch& batch : writer.batches_of(worker, s)) {
+      check_stop();
+      detail::append_batch(teacher, batch, meta, settings.workspace_bytes, columns);
+      progress.done += batch.documents();
+      progress.tokens += batch.tokens();
+      progress.rows += teacher.rows();
+      progress.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      if (settings.progress) settings.progress(progress);
+    }
+    for (const std::vector<std::byte>& column : columns) progress.bytes += static_cast<std::int64_t>(column.size());
+    writer.write_segment(worker, s, columns);
+  }
+  writer.finish();
+  progress.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return progress;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
