@@ -246,10 +246,12 @@ kd::TaskResult Evaluation::compare(Subject& subject, const std::string& task) {
   if (!compared_) {
     Model& model = *subject.model;
     const auto tokenizer = [](const std::optional<kd::Tokenizer>& t) { return t ? &*t : nullptr; };
-    const std::int64_t ids = kd::common_vocabulary({reference_->vocab_size(), tokenizer(reference_tokenizer_)},
-                                                   {model.vocab_size(), tokenizer(subject.tokenizer)});
-    reference_->set_real_vocabulary(ids);
-    model.set_real_vocabulary(ids);
+    const kd::SharedVocabulary shared =
+        kd::share_vocabulary({reference_->vocab_size(), tokenizer(reference_tokenizer_)},
+                             {model.vocab_size(), tokenizer(subject.tokenizer)});
+    kd::show_notes(shared.notes);
+    reference_->set_real_vocabulary(shared.ids);
+    model.set_real_vocabulary(shared.ids);
     compared_ = kd::agreement(model, *teacher_, held_out(subject));
     model.set_real_vocabulary(model.vocab_size());  // other tasks look at every row of the head, as the harness does
   }

@@ -254,10 +254,11 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
   student_.emplace(
       Model::from_pretrained(models.student_path(), {.trainable = trains == RecipeTrains::all, .weights = of_student}));
   const std::optional<Tokenizer> other = find_model_tokenizer(models.student_path());
-  const std::int64_t ids = common_vocabulary({teacher_->vocab_size(), tokenizer ? &*tokenizer : nullptr},
-                                             {student_->vocab_size(), other ? &*other : nullptr});
-  teacher_->set_real_vocabulary(ids);
-  student_->set_real_vocabulary(ids);
+  const SharedVocabulary shared = share_vocabulary({teacher_->vocab_size(), tokenizer ? &*tokenizer : nullptr},
+                                                   {student_->vocab_size(), other ? &*other : nullptr});
+  for (const std::string& text : shared.notes) note(text);
+  teacher_->set_real_vocabulary(shared.ids);
+  student_->set_real_vocabulary(shared.ids);
 }
 
 /// Rounds and adapts the student as the settings say.

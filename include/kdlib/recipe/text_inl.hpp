@@ -80,7 +80,7 @@ TextSettings RecipeTexts<Model>::text_settings() const {
   text.context_length = context_length_;
   text.too_long = settings_.text.too_long;
   text.chat_template = settings_.text.chat_template;
-  text.vocabulary = teacher_.vocab_size();
+  text.vocabulary = teacher_.head().real_vocabulary;  // what teacher and student share
   return text;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kdlib/text/byte_level_bpe.hpp"
 
@@ -16,9 +17,20 @@ struct VocabularySide {
   const Tokenizer* tokenizer = nullptr;
 };
 
-/// The ids both models share: the tokenizer's where both have one (heads may be padded differently), else the common
-/// number of rows. ConfigError, naming both sizes and both tokenizers: other tokens, or unequal sizes without
-/// tokenizers.
+/// What two models have in common.
+struct SharedVocabulary {
+  std::int64_t ids = 0;            // ids [0, ids) are compared; every id that both tokenizers have is below
+  std::vector<std::string> notes;  // what differs and does no harm, one sentence each
+};
+
+/// Compares token by token. Of models of one family these may differ, with a note: padding rows of the heads, added
+/// tokens that one side alone has (or holds as a reserved name, such as "<|reserved_special_token_0|>"), and which
+/// tokens are special. Without two tokenizers the numbers of rows must be equal.
+/// ConfigError naming both sides and the first id that does not fit: one id for two tokens, one added token under two
+/// ids, tokens of the base vocabulary that one side lacks, more ids than rows.
+SharedVocabulary share_vocabulary(const VocabularySide& teacher, const VocabularySide& student);
+
+/// The ids of share_vocabulary() alone.
 std::int64_t common_vocabulary(const VocabularySide& teacher, const VocabularySide& student);
 
 /// A tokenizer's content_hash in 16 hexadecimal digits, as caches keep it.
