@@ -16,9 +16,10 @@ class KdlibConan(ConanFile):
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
     # with_openblas: matrix products by OpenBLAS, else by Eigen. with_cuda: the target kdlib::cuda, compiled by nvcc in
-    # the consumer's project, which finds the CUDA toolkit itself.
-    options = {"with_openblas": [True, False], "with_cuda": [True, False]}
-    default_options = {"with_openblas": False, "with_cuda": False}
+    # the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that are not
+    # regular.
+    options = {"with_openblas": [True, False], "with_cuda": [True, False], "with_pcre2": [True, False]}
+    default_options = {"with_openblas": False, "with_cuda": False, "with_pcre2": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
     test_package_folder = "tests/package/conan/test_package"
@@ -32,6 +33,9 @@ class KdlibConan(ConanFile):
         self.requires("rapidjson/[>=1.1]", transitive_headers=True)
         if self.options.with_openblas:
             self.requires("openblas/[>=0.3.20]", transitive_headers=True, transitive_libs=True)
+
+        if self.options.with_pcre2:
+            self.requires("pcre2/[>=10.40]", transitive_headers=True, transitive_libs=True)
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -68,6 +72,9 @@ class KdlibConan(ConanFile):
         core.set_property("cmake_target_name", "kdlib::kdlib")
         core.requires = ["rapidjson::rapidjson"]
         core.system_libs = ["pthread"]
+        if self.options.with_pcre2:
+            core.requires.append("pcre2::pcre2-8")
+            core.defines = ["KDLIB_WITH_PCRE2=1", "PCRE2_CODE_UNIT_WIDTH=8"]
         cpu = self.cpp_info.components["cpu"]
         cpu.set_property("cmake_target_name", "kdlib::cpu")
         cpu.requires = ["kdlib", "eigen::eigen"]

@@ -212,6 +212,7 @@ set(KDLIB_HEADERS
   include/kdlib/nn/lora_inl.hpp
   include/kdlib/nn/path_pattern.hpp
   include/kdlib/nn/path_pattern_inl.hpp
+  include/kdlib/nn/path_pattern_pcre2_inl.hpp
   include/kdlib/nn/quantized_weight.hpp
   include/kdlib/nn/quantized_weight_inl.hpp
   include/kdlib/nn/rope_table.hpp

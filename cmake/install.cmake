@@ -14,7 +14,8 @@ configure_package_config_file(cmake/kdlibConfig.cmake.in "${PROJECT_BINARY_DIR}/
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/kdlibConfig.cmake" "${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
-  cmake/FindCBLAS.cmake cmake/FindRapidJSONHeaders.cmake cmake/kdlibCuda.cmake cmake/kdlibInstances.cmake
+  cmake/FindCBLAS.cmake cmake/FindPCRE2.cmake cmake/FindRapidJSONHeaders.cmake cmake/kdlibCuda.cmake
+  cmake/kdlibInstances.cmake
   DESTINATION "${KDLIB_INSTALL_CMAKEDIR}")
 if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/src")
   install(DIRECTORY src/ DESTINATION "${KDLIB_INSTALL_SHAREDIR}/src")
@@ -26,6 +27,10 @@ set(KDLIB_PC_DEFINES "")
 if(KDLIB_BLAS_VENDOR STREQUAL "OpenBLAS")
   set(KDLIB_PC_REQUIRES ", openblas")
   set(KDLIB_PC_DEFINES " -DKDLIB_WITH_CBLAS=1 -DKDLIB_WITH_OPENBLAS=1")
+endif()
+if(KDLIB_WITH_PCRE2)
+  string(APPEND KDLIB_PC_REQUIRES ", libpcre2-8")
+  string(APPEND KDLIB_PC_DEFINES " -DKDLIB_WITH_PCRE2=1 -DPCRE2_CODE_UNIT_WIDTH=8")
 endif()
 configure_file(cmake/kdlib.pc.in "${PROJECT_BINARY_DIR}/kdlib.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/kdlib.pc" DESTINATION "${CMAKE_INSTALL_DATADIR}/pkgconfig")

@@ -17,6 +17,22 @@ target_sources(kdlib INTERFACE FILE_SET HEADERS
 find_package(Threads REQUIRED)
 target_link_libraries(kdlib INTERFACE RapidJSON::Headers Threads::Threads)
 
+set(KDLIB_WITH_PCRE2 OFF)
+if(NOT KDLIB_PCRE2 MATCHES "^(auto|ON|OFF)$")
+  message(FATAL_ERROR "kdlib: KDLIB_PCRE2 is '${KDLIB_PCRE2}'; it must be auto, ON or OFF")
+endif()
+if(KDLIB_PCRE2)
+  find_package(PCRE2 QUIET MODULE)
+  if(PCRE2_FOUND)
+    set(KDLIB_WITH_PCRE2 ON)
+    target_link_libraries(kdlib INTERFACE PCRE2::8BIT)
+    target_compile_definitions(kdlib INTERFACE KDLIB_WITH_PCRE2=1 PCRE2_CODE_UNIT_WIDTH=8)
+  elseif(NOT KDLIB_PCRE2 STREQUAL "auto")
+    message(FATAL_ERROR "kdlib: KDLIB_PCRE2=ON is asked for and PCRE2 is not found; use KDLIB_PCRE2=OFF to go without "
+      "(Debian and Ubuntu: apt-get install libpcre2-dev)")
+  endif()
+endif()
+
 # kdlib::cpu: Eigen 3.4 or later (its version files of 3.4 and 5 refuse each other's requests, so none is asked for).
 find_package(Eigen3 CONFIG QUIET)
 if(NOT Eigen3_FOUND)

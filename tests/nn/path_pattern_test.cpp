@@ -8,11 +8,14 @@
 
 using namespace kdlib;
 
+namespace {
+struct Row {
+  const char *pattern, *text;
+  bool matches;
+};
+}  // namespace
+
 TEST_CASE("path patterns match as Python's re.fullmatch does", "[nn][lora]") {
-  struct Row {
-    const char *pattern, *text;
-    bool matches;
-  };
   for (const Row& r : std::initializer_list<Row>{
            {"abc", "abc", true},
            {"abc", "abcd", false},
@@ -39,13 +42,104 @@ TEST_CASE("path patterns match as Python's re.fullmatch does", "[nn][lora]") {
   }
 }
 
-TEST_CASE("path patterns refuse what is not regular or not well formed", "[nn][lora]") {
-  for (const char* pattern :
-       {"(a", "a)", "[a", "a**", "*a", "(?=a)", "(?i)a", "\\1", "\\bq", "a\\", "[z-a]", "a{3,2}", "a{2000}"}) {
+TEST_CASE("path patterns refuse what Python refuses", "[nn][lora]") {
+  for (const char* pattern : {"(a", "a)", "[a", "a**", "a*?+", "*a", "a\\", "[z-a]", "a{3,2}", "a{2000}"}) {
     CAPTURE(pattern);
     CHECK_THROWS_AS(PathPattern(pattern), ConfigError);
   }
 }
+
+/// Answers of Python 3.11's re.fullmatch, listed by the loop
+///   for p, t in rows: print(bool(re.fullmatch(p, t)))
+const std::initializer_list<Row> irregular_rows = {
+    {".*\\bq_proj", "model.layers.0.self_attn.q_proj", true},
+    {".*\\bq_proj", "model.layers.0.self_attn.xq_proj", false},
+    {".*\\Bq_proj", "model.layers.0.self_attn.xq_proj", true},
+    {"\\Amodel\\.layers\\.\\d\\.mlp\\.up_proj\\Z", "model.layers.3.mlp.up_proj", true},
+    {"(?i).*\\.Q_PROJ", "model.layers.0.self_attn.q_proj", true},
+    {"(?i:Q)_proj", "q_proj", true},
+    {"(?i:Q)_PROJ", "q_proj", false},
+    {"(?ax)  .* \\. q_proj  # a comment", "self_attn.q_proj", true},
+    {"(?s).*", "a\nb", true},
+    {"(?!.*layers\\.0\\.).*q_proj", "model.layers.1.self_attn.q_proj", true},
+    {"(?!.*layers\\.0\\.).*q_proj", "model.layers.0.self_attn.q_proj", false},
+    {"(?=.*mlp).*_proj", "model.layers.0.mlp.up_proj", true},
+    {"(?=.*mlp).*_proj", "model.layers.0.self_attn.q_proj", false},
+    {".*(?<=mlp\\.)up_proj", "model.layers.0.mlp.up_proj", true},
+    {".*(?<!mlp\\.)up_proj", "model.layers.0.mlp.up_proj", false},
+    {"(a|b)\\1", "aa", true},
+    {"(a|b)\\1", "ab", false},
+    {"(?P<n>a|b)(?P=n)", "bb", true},
+    {"(?P<n>a|b)(?P=n)", "ba", false},
+    {"a++a", "aaa", false},
+    {"a?+a", "a", false},
+    {"a{2}+b", "aab", true},
+    {"(?>a|ab)c", "abc", false},
+    {"(a)?(?(1)b|c)", "ab", true},
+    {"(a)?(?(1)b|c)", "c", true},
+    {"(a)?(?(1)b|c)", "ac", false},
+    {"\\b[[:alpha:]]", "a]", true},  // Python's class has the letters of "[:alph"
+    {"\\b[[:alpha:]]", "b]", false},
+    {"\\ba{,2}", "aa", true},
+    {"\\ba{,2}", "a{,2}", false},
+    {"\\ba{x}", "a{x}", true},
+    {"a\\v", "a\x0b", true},
+    {"a\\v", "a\n", false},
+    {"\\x61\\u0062", "ab", true},
+    {"[^]\\n]+\\b", "abc", true},
+};
+const char* const irregular_errors[] = {"a(?i)b",  "(?<n>a)",   "\\Qa",   "\\ba\\K", "(*ACCEPT)\\b",
+                                        "(?R)\\b", "\\R",       "\\p{L}", "\\x6",    "\\b(a",
+                                        "(?L)a",   "(?P>n)\\b", "(?|a)",  "[\\h]",   "\\N{DIGIT ONE}"};
+
+#if defined(KDLIB_WITH_PCRE2)
+TEST_CASE("path patterns that are not regular match as Python's re.fullmatch does", "[nn][lora]") {
+  for (const Row& r : irregular_rows) {
+    CAPTURE(r.pattern, r.text);
+    CHECK(PathPattern(r.pattern).matches(r.text) == r.matches);
+  }
+  for (const char* pattern : irregular_errors) {
+    CAPTURE(pattern);
+    CHECK_THROWS_AS(PathPattern(pattern), ConfigError);
+  }
+}
+
+TEST_CASE("a path pattern that backtracks without end is refused after a bounded number of steps", "[nn][lora]") {
+  const PathPattern pattern("(a|aa|a.)*\\b[cd]");
+  CHECK_THROWS_WITH(pattern.matches(std::string(60, 'a') + "b"), contains("limit exceeded"));
+}
+
+TEST_CASE("lists of layers may be regular expressions, as PEFT reads them", "[nn][lora]") {
+  LoraSettings s;
+  s.targets = {"q_proj"};
+  s.layers = {2};
+  s.layer_lists = {"(?:layers|h)"};
+  CHECK(lora_targets(s, "model.layers.2.self_attn.q_proj"));
+  CHECK(lora_targets(s, "transformer.h.2.self_attn.q_proj"));
+  CHECK_FALSE(lora_targets(s, "model.layers.1.self_attn.q_proj"));
+  CHECK_FALSE(lora_targets(s, "model.blocks.2.self_attn.q_proj"));
+  s.layer_lists = {"(layers|h)"};  // group 1 is not the number: int() fails in Python
+  CHECK_THROWS_WITH(lora_targets(s, "model.layers.2.self_attn.q_proj"), contains("a number is needed"));
+  s.rank_pattern = {{"(?!q)._proj", 3}};
+  CHECK(lora_rank(s, "model.layers.0.self_attn.v_proj") == 3);
+  CHECK(lora_rank(s, "model.layers.0.self_attn.q_proj") == s.rank);
+  s.rank_pattern = {{"(?i)V_PROJ", 3}};  // not at the start of PEFT's own expression: an error in Python, too
+  CHECK_THROWS_WITH(lora_rank(s, "model.layers.0.self_attn.v_proj"), contains("global flags"));
+}
+#else
+TEST_CASE("without PCRE2 path patterns that are not regular are refused by name", "[nn][lora]") {
+  for (const Row& r : irregular_rows) {
+    CAPTURE(r.pattern);
+    CHECK_THROWS_WITH(PathPattern(r.pattern), contains("needs PCRE2") && contains("KDLIB_PCRE2=ON"));
+  }
+  for (const char* pattern : irregular_errors) CHECK_THROWS_AS(PathPattern(pattern), ConfigError);
+  LoraSettings s;
+  s.targets = {"q_proj"};
+  s.layers = {2};
+  s.layer_lists = {"(?:layers|h)"};
+  CHECK_THROWS_WITH(lora_targets(s, "model.layers.2.self_attn.q_proj"), contains("need PCRE2"));
+}
+#endif
 
 TEST_CASE("layers are chosen by the number behind the list's name", "[nn][lora]") {
   LoraSettings s;

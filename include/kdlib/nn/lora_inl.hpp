@@ -42,6 +42,19 @@ inline std::int64_t layer_index(std::string_view path, std::string_view list) {
   return -1;
 }
 
+/// layer_index() of a list that may be a regular expression, as PEFT puts it into its own. ConfigError: the first group
+/// of the expression is not the number.
+inline std::int64_t listed_layer_index(std::string_view path, const std::string& list) {
+  if (list.find_first_of(".*+?[](){}|\\^$") == std::string::npos) return layer_index(path, list);
+  const auto number = PathPattern::first_group(concat("(?:^|.*?\\.)", list, "\\.(\\d+)\\."), path);
+  if (!number) return -1;
+  require<ConfigError>(all_digits(*number), "[lora] layers_pattern \"", list, "\": its first group is \"", *number,
+                       "\" for ", path, "; a number is needed, so write groups as (?:...)");
+  std::int64_t n = 0;
+  for (const char c : *number) n = n * 10 + (c - '0');
+  return n;
+}
+
 /// The value of the first pattern that fits the path: (.*\.)?(KEY)$, from the start.
 template <class Value>
 const Value* find_pattern(const std::vector<std::pair<std::string, Value>>& patterns, std::string_view path) {
@@ -68,15 +81,12 @@ inline bool lora_targets(const LoraSettings& s, std::string_view path) {
     if (path == name) return true;  // listed by its full path
   require<ConfigError>(s.targets.pattern.empty(),
                        "[lora] layers_to_transform works with a list of target modules, not with a regular expression");
-  const auto chosen = [&](std::string_view list) {
-    require<ConfigError>(list.find_first_of("*+?[](){}|\\^$") == std::string_view::npos, "[lora] layers_pattern \"",
-                         list, "\" is a regular expression; a plain name such as layers is supported");
-    const std::int64_t index = detail::layer_index(path, list);
+  const auto chosen = [&](std::int64_t index) {
     return index >= 0 && std::find(s.layers.begin(), s.layers.end(), index) != s.layers.end();
   };
-  if (s.layer_lists.empty()) return chosen({});
+  if (s.layer_lists.empty()) return chosen(detail::layer_index(path, {}));
   for (const std::string& list : s.layer_lists)
-    if (detail::layer_index(path, list) >= 0 || &list == &s.layer_lists.back()) return chosen(list);
+    if (const std::int64_t index = detail::listed_layer_index(path, list); index >= 0) return chosen(index);
   return false;
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Regular expressions over module paths, as PEFT's adapter_config.json has them: the part of Python's syntax that is
-// regular, matched without backtracking. <regex> would cost every includer most of a second.
+// Regular expressions over module paths, as PEFT's adapter_config.json has them: Python's syntax. What is regular is
+// matched without backtracking by own code; the rest is PCRE2's, where the library is built with it (KDLIB_WITH_PCRE2).
 #ifndef KDLIB_NN_PATH_PATTERN_HPP
 #define KDLIB_NN_PATH_PATTERN_HPP
 
 #include <bitset>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,14 +16,20 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Literals, ., classes, \d \w \s and their complements, groups, |, * + ? {m,n} greedy or lazy, ^ $. What needs
-/// backtracking (references, look-around), flags and \b are refused by name with ConfigError.
+/// Literals, ., classes, \d \w \s and their complements, groups, |, * + ? {m,n} greedy or lazy, ^ $ are matched in
+/// time linear in the text. Flags, \b and the other escapes of Python, look-around, references, possessive and atomic
+/// parts need PCRE2: without it they are refused by name. ConfigError: what Python's re refuses, patterns that are too
+/// large, and, when matching, patterns that backtrack beyond a fixed number of steps.
 class PathPattern {
  public:
   explicit PathPattern(std::string_view pattern);
 
   /// Python's re.fullmatch.
   bool matches(std::string_view text) const;
+
+  /// Python's re.match(pattern, text).group(1): the first group of a match that begins at the front, "" where the group
+  /// took no part; nothing where the text does not match. ConfigError without PCRE2.
+  static std::optional<std::string> first_group(std::string_view pattern, std::string_view text);
 
  private:
   enum class Kind : std::uint8_t { set, split, jump, begin, end, match };
@@ -42,6 +50,7 @@ class PathPattern {
   Code repeat(const Code& one, int least, int most);  // most < 0: no limit
   bool read_braces(int& least, int& most);
   [[noreturn]] void refuse(std::string_view what) const;
+  [[noreturn]] void refuse_irregular(std::string_view what) const;
   void reach(int state, std::size_t at, std::size_t size, std::vector<char>& seen, std::vector<int>& list) const;
 
   std::string text_;
@@ -49,6 +58,7 @@ class PathPattern {
   int depth_ = 0;
   Code code_;
   std::vector<std::bitset<256>> sets_;
+  std::shared_ptr<const void> engine_;  // detail::Pcre2Pattern, for a pattern that is not regular
 };
 
 KDLIB_NAMESPACE_END

@@ -5,9 +5,13 @@
 #define KDLIB_NN_PATH_PATTERN_INL_HPP
 
 #include "kdlib/nn/path_pattern.hpp"
+#include "kdlib/nn/path_pattern_pcre2_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
+
+/// Thrown by the parser where a pattern is none of its own, and caught by the constructor.
+struct IrregularPattern {};
 
 /// \d, \w, \s and complements over bytes; false for another letter.
 KDLIB_FUNC bool class_of(char letter, std::bitset<256>& set) {
@@ -26,9 +30,36 @@ KDLIB_FUNC bool class_of(char letter, std::bitset<256>& set) {
 }  // namespace detail
 
 KDLIB_FUNC PathPattern::PathPattern(std::string_view pattern) : text_(pattern) {
+#if defined(KDLIB_WITH_PCRE2)
+  try {
+    code_ = alternatives();
+  } catch (const detail::IrregularPattern&) {
+    engine_ = std::make_shared<const detail::Pcre2Pattern>(text_);
+    return;
+  }
+#else
   code_ = alternatives();
+#endif
   if (at_ != text_.size()) refuse("has a closing parenthesis too many");
   code_.push_back({Kind::match});
+}
+
+KDLIB_FUNC void PathPattern::refuse_irregular([[maybe_unused]] std::string_view what) const {
+#if defined(KDLIB_WITH_PCRE2)
+  throw detail::IrregularPattern{};
+#else
+  refuse(concat(what, ", which needs PCRE2: build with KDLIB_PCRE2=ON (Debian and Ubuntu: libpcre2-dev)"));
+#endif
+}
+
+KDLIB_FUNC std::optional<std::string> PathPattern::first_group(std::string_view pattern,
+                                                               [[maybe_unused]] std::string_view text) {
+#if defined(KDLIB_WITH_PCRE2)
+  return detail::Pcre2Pattern(std::string(pattern)).first_group(text);
+#else
+  fail<ConfigError>("[lora] the groups of the pattern \"", pattern,
+                    "\" need PCRE2: build with KDLIB_PCRE2=ON (Debian and Ubuntu: libpcre2-dev)");
+#endif
 }
 
 KDLIB_FUNC void PathPattern::refuse(std::string_view what) const {
@@ -99,9 +130,11 @@ KDLIB_FUNC PathPattern::Code PathPattern::repeated() {
   else if (c == '+') least = 1, most = -1, ++at_;
   else if (c == '?') least = 0, most = 1, ++at_;
   else if (c != '{' || !read_braces(least, most)) return one;
-  if (at_ < text_.size() && text_[at_] == '?') ++at_;  // lazy: the same language
-  if (at_ < text_.size() && (text_[at_] == '*' || text_[at_] == '+'))
-    refuse("has a possessive or multiple repeat, which is not supported");
+  const bool lazy = at_ < text_.size() && text_[at_] == '?';  // the same language
+  if (lazy) ++at_;
+  if (at_ < text_.size() && text_[at_] == '+' && !lazy) refuse_irregular("has a possessive repeat");
+  if (at_ < text_.size() && (text_[at_] == '*' || text_[at_] == '+' || (text_[at_] == '?' && lazy)))
+    refuse("has a multiple repeat");
   return repeat(one, least, most);
 }
 
@@ -163,7 +196,7 @@ KDLIB_FUNC PathPattern::Code PathPattern::group() {
     if (text_.compare(at_, 2, "?:") == 0) at_ += 2;
     else if (text_.compare(at_, 3, "?P<") == 0 && text_.find('>', at_) != std::string::npos)
       at_ = text_.find('>', at_) + 1;
-    else refuse("uses look-around, flags or a conditional group, which are not supported");
+    else refuse_irregular("uses look-around, flags, an atomic or a conditional group");
   }
   Code code = alternatives();
   if (at_ >= text_.size()) refuse("has an opening parenthesis too many");
@@ -177,8 +210,8 @@ KDLIB_FUNC PathPattern::Code PathPattern::escape() {
   std::bitset<256> set;
   if (detail::class_of(c, set)) return set_of(set);
   const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), digit = c >= '0' && c <= '9';
-  if (digit) refuse("uses a back-reference or octal escape, which are not supported");
-  if (letter) refuse("uses an escape that is not supported (\\d \\w \\s and escaped punctuation are)");
+  if (digit) refuse_irregular("uses a back-reference or octal escape");
+  if (letter) refuse_irregular("uses an escape other than \\d \\w \\s and escaped punctuation");
   set[static_cast<unsigned char>(c)] = true;
   return set_of(set);
 }
@@ -197,7 +230,7 @@ KDLIB_FUNC PathPattern::Code PathPattern::bracket() {
       low = text_[at_++];
       if (detail::class_of(low, set)) continue;
       if ((low >= 'a' && low <= 'z') || (low >= 'A' && low <= 'Z') || (low >= '0' && low <= '9'))
-        refuse("uses an escape in [] that is not supported");
+        refuse_irregular("uses an escape in [] other than \\d \\w \\s and escaped punctuation");
     }
     char high = low;
     if (at_ + 1 < text_.size() && text_[at_] == '-' && text_[at_ + 1] != ']') {
@@ -241,6 +274,9 @@ KDLIB_FUNC void PathPattern::reach(int state, std::size_t at, std::size_t size, 
 }
 
 KDLIB_FUNC bool PathPattern::matches(std::string_view text) const {
+#if defined(KDLIB_WITH_PCRE2)
+  if (engine_ != nullptr) return static_cast<const detail::Pcre2Pattern*>(engine_.get())->matches(text);
+#endif
   std::vector<int> now, next;
   std::vector<char> seen(code_.size(), 0);
   reach(0, 0, text.size(), seen, now);
