@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/text/chat_jinja.hpp"
 
 using namespace kdlib;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/recipe/run_folder.hpp"
 #include "kdlib/recipe/run_place.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "support/catch.hpp"
