@@ -234,6 +234,7 @@ TEST_CASE("help names every option with its unit and default, and ends with stat
   CHECK_THAT(help, contains("--teacher MODEL"));
   CHECK_THAT(help, contains("forward_kl | jsd"));
   CHECK_THROWS_AS(parse(options, {"--help"}), HelpRequested);
+  CHECK_THROWS_WITH(parse(options, {"--version"}), contains("kdlib " KDLIB_VERSION_STRING));
 }
 
 TEST_CASE("control characters of unknown text do not reach a terminal", "[tools]") {

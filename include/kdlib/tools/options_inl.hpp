@@ -154,6 +154,7 @@ KDLIB_TOOLS_FUNC std::vector<FileSetting> Options::read_command_line(int argc, c
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--help" || word == "-h") throw HelpRequested(help());
+    if (word == "--version") throw HelpRequested(concat(program_, " of kdlib ", KDLIB_VERSION_STRING, "\n"));
     if (word.rfind("--", 0) != 0) {
       require<UsageError>(taken < open.size(), "unexpected argument '", word, "'\n", usage());
       out.push_back({open[taken++]->name, {word}});
@@ -292,7 +293,8 @@ KDLIB_TOOLS_FUNC std::string Options::help() const {
     else if (!item.default_text.empty()) notes.push_back("default " + item.default_text);
     out += left + item.help + (notes.empty() ? "" : " (" + detail::joined(notes, "; ") + ")") + "\n";
   }
-  return out + "\n  --help                        this text\n\nExit status: 0 done, 1 failed, 2 bad usage.\n";
+  return out + "\n  --help                        this text\n"
+               "  --version                     the version of kdlib\n\nExit status: 0 done, 1 failed, 2 bad usage.\n";
 }
 
 KDLIB_NAMESPACE_END
