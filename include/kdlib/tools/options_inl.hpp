@@ -293,8 +293,9 @@ KDLIB_TOOLS_FUNC std::string Options::help() const {
     else if (!item.default_text.empty()) notes.push_back("default " + item.default_text);
     out += left + item.help + (notes.empty() ? "" : " (" + detail::joined(notes, "; ") + ")") + "\n";
   }
-  return out + "\n  --help                        this text\n"
-               "  --version                     the version of kdlib\n\nExit status: 0 done, 1 failed, 2 bad usage.\n";
+  return out +
+         "\n  --help                        this text\n"
+         "  --version                     the version of kdlib\n\nExit status: 0 done, 1 failed, 2 bad usage.\n";
 }
 
 KDLIB_NAMESPACE_END
