@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kdlib/core/error.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/mapped_file.hpp"
 #include "support/catch.hpp"

@@ -159,7 +159,8 @@ TEST_CASE("missing, doubled and foreign parts of a split GGUF file are named", "
 
 TEST_CASE("a split GGUF file under a name that is not that of a part is refused with the name it needs", "[io][gguf]") {
   const TemporaryDirectory dir;
-  Part part{dir / "whole.gguf"};
+  Part part;
+  part.path = dir / "whole.gguf";
   write(part);
   CHECK_THROWS_WITH(GgufFile(part.path), contains("split.count is 3") && contains("NAME-00001-of-0000N.gguf"));
   part.path = dir / "m-00001-of-00003.gguf";

@@ -122,9 +122,10 @@ KDLIB_FUNC void remove_own_temporaries(const std::string& folder) {
 }  // namespace detail
 
 KDLIB_FUNC const std::vector<std::string>& run_names() {
-  static const std::vector<std::string> names{
-      "result.json", "report.html",     "before.json", "metrics.jsonl", "checkpoints", "best",        "text",
-      "adapter",     "validation_text", "model",       "base",          "packed",      "inputs.json", "config.yaml"};
+  static const std::vector<std::string> names{"result.json",     "report.html", "before.json", "metrics.jsonl",
+                                              "checkpoints",     "best",        "text",        "adapter",
+                                              "validation_text", "model",       "base",        "packed",
+                                              "model.gguf",      "inputs.json", "config.yaml"};
   return names;
 }
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "kdlib/checkpoint/gguf_save.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/packed_save.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
@@ -136,6 +137,7 @@ class Session final : private RunHooks {
   std::string write_codes(const char* name, bool base);
   void write_tokenizer(const char* name);
   void write_merged(RecipeResult& result);
+  std::vector<std::string> write_gguf();
   std::string student_name() const;
   EvaluationSettings evaluation_settings() const {
     return {.workspace_bytes = std::int64_t{s_.training.workspace} << 20};

@@ -63,6 +63,26 @@ void Session<D, T>::write_merged(RecipeResult& result) {
   result.facts.emplace_back("model/, adapter rounded into the codes", text);
 }
 
+/// What was trained as one file: codes and adapter become values, which the file holds in 16 bits. Answers notes.
+template <class D, class T>
+std::vector<std::string> Session<D, T>::write_gguf() {
+  const bool lora = s_.student.trains == RecipeTrains::lora;
+  const std::string weights = !lora ? path("model") : s_.student.rounded ? path("base") : s_.models.student_path();
+  if (lora && s_.student.rounded && packed_.empty())
+    return {"model.gguf is not written: its weights would come from base/, which is not there"};
+  Model merged = Model::from_pretrained(weights, {.trainable = false});
+  std::vector<std::string> notes;
+  if (lora) {
+    for (Linear<D, T>* linear : merged.linears())
+      if (const auto packed = linear->packed()) linear->set_dense(packed->decode_all());
+    notes = apply_adapter(merged, path("adapter"));
+  }
+  const std::optional<Tokenizer> tokenizer = find_model_tokenizer(s_.models.student_path());
+  const std::vector<std::string> more = save_gguf(merged, tokenizer ? &*tokenizer : nullptr, path("model.gguf"));
+  notes.insert(notes.end(), more.begin(), more.end());
+  return notes;
+}
+
 template <class D, class T>
 RecipeResult Session<D, T>::finish(const RunResult& run) {
   enter(SessionPhase::finishing);
@@ -83,6 +103,8 @@ RecipeResult Session<D, T>::finish(const RunResult& run) {
     result.facts.emplace_back(lora ? "base/, the student's codes" : "packed/, the student's codes",
                               packed_.empty() ? "not written" : packed_);
   if (s_.student.merge) write_merged(result);
+  if (s_.output.gguf)
+    for (const std::string& text : write_gguf()) note(text);
   write_file_atomically(path("result.json"), result_json(result));
   note(concat("wrote ", path(lora ? "adapter" : "model"), ", ",
               packed_.empty() ? "" : path(lora ? "base" : "packed") + ", ", path("metrics.jsonl"), ", ",

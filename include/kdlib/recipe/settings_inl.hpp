@@ -207,6 +207,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("keep", s.output.keep)
       .number("evaluate-every", s.output.evaluate_every, "steps")
       .text("save", recipe_word(s.output.save))
+      .text("export", s.output.gguf ? "gguf" : "none")
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);
   for (const DescribedSetting& setting : s.recorded) w.add(setting);
@@ -214,8 +215,8 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 }
 
 inline bool free_recipe_setting(const std::string& key) {
-  for (const char* name :
-       {"out", "threads", "keep", "save-every", "resume", "dry-run", "json", "device", "dtype", "config", "preset"})
+  for (const char* name : {"out", "threads", "keep", "save-every", "resume", "export", "dry-run", "json", "device",
+                           "dtype", "config", "preset"})
     if (key == name) return true;
   return false;
 }

@@ -78,7 +78,7 @@ class DistilCommand {
   RecipeSettings settings_;
   bool needs_teacher_ = true;
   RoundingWords rounding_;
-  std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_;
+  std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_;
   std::vector<std::string> lora_targets_, tasks_;
   std::vector<std::string> loss_;  // terms
   double beta_ = 0.5, temperature_ = 1;

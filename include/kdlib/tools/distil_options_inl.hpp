@@ -36,6 +36,7 @@ KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, Reci
   resume_ = recipe_word(settings_.output.resume);
   too_long_ = recipe_word(settings_.text.too_long);
   save_ = recipe_word(settings_.output.save);
+  export_ = settings_.output.gguf ? "gguf" : "none";
   add_models(program.needs_teacher);
   add_objective();
   add_text();
@@ -208,6 +209,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
            "which state is exported at the end: last or best (by the held-out objective); all: the last, and every "
            "checkpoint stays, whatever --keep says")
       .choices({"last", "best", "all"})
+      .add("export", export_, "FORMAT",
+           "gguf: at the end also model.gguf for llama.cpp, the adapter merged, matrices as F16")
+      .choices({"none", "gguf"})
       .add("evaluate-tasks", tasks_, "LIST",
            "multiple-choice tasks scored at each evaluation: hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
       .add("task-data", task_data_, "DIR", "folder of <task>.jsonl")
@@ -280,6 +284,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   settings_.output.resume = recipe_value<RecipeResume>(resume_);
   settings_.text.too_long = recipe_value<TooLong>(too_long_);
   settings_.output.save = recipe_value<SaveRule>(save_);
+  settings_.output.gguf = export_ == "gguf";
 }
 
 /// Options that were given although nothing would read them.
