@@ -11,6 +11,7 @@
 #include <iostream>
 #include <thread>
 
+#include "kdlib/core/error.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
