@@ -9,6 +9,7 @@
 #include "kdlib/text/pre_tokenizer_inl.hpp"
 #include "kdlib/text/post_processor_inl.hpp"
 #include "kdlib/text/tokenizer_data_inl.hpp"
+#include "kdlib/text/gguf_end_tokens_inl.hpp"
 #include "kdlib/text/bpe_model_inl.hpp"
 #include "kdlib/text/byte_level_bpe_inl.hpp"
 #include "kdlib/text/tokenizer_writer_inl.hpp"

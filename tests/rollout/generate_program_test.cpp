@@ -103,3 +103,18 @@ TEST_CASE("generate refuses a tokenizer that has more ids than the model has row
   REQUIRE(answer.status == 1);
   REQUIRE_THAT(answer.error, contains("320"));
 }
+
+TEST_CASE("an answer ends at the end of a turn that a GGUF file's metadata do not name", "[rollout][program]") {
+  if (!exists(program_path("generate"))) KDLIB_SKIP("the program generate is not built (KDLIB_BIN_DIR)");
+  const auto path = shared_file("reference/field_cases/12-gguf-end-of-turn/eos_is_endoftext.gguf");
+  if (!path) KDLIB_SKIP("reference/field_cases/12-gguf-end-of-turn is not here (set KDLIB_SHARED_DIR)");
+  // llama.cpp: <|im_end|> (318) ends generation although eos_token_id is <|endoftext|> (319).
+  const ProgramAnswer answer =
+      generate("--model " + *path + " --chat --prompt the --temperature 0 --max-new-tokens 6 --json");
+  CAPTURE(answer.error);
+  REQUIRE(answer.status == 0);
+  const kdlib::Json line = kdlib::Json::parse(answer.out.substr(0, answer.out.find('\n')), "answer");
+  REQUIRE(line.at("ids").size() == 1);
+  CHECK(line.at("ids")[0].as_int() == 318);
+  CHECK(line.at("stopped").as_bool());
+}

@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "support/catch.hpp"
@@ -109,8 +110,13 @@ TEST_CASE("GGUF metadata give the tokenizer that tokenizer.json gives", "[text]"
     CHECK(gguf.pre_tokenizer() == json.pre_tokenizer());
     CHECK(gguf.normalizes_nfc() == json.normalizes_nfc());
     CHECK(gguf.eos_id() == gguf.added_tokens()[0].id);
-    Ids stop{gguf.added_tokens()[0].id};
-    if (name == "gpt-oss") stop.insert(stop.end(), {200002, 200012});  // <|return|> and <|call|>
+    Ids stop{gguf.added_tokens()[0].id};  // eos; the others are found by their texts, <|end|> of gpt-oss is none
+    for (const char* text : {"<|endoftext|>", "<|im_end|>", "<|return|>", "<|call|>", "<|fim_pad|>", "<|repo_name|>",
+                             "<reponame>", "<|file_sep|>"})
+      if (const auto id = gguf.token_to_id(text)) stop.push_back(*id);
+    std::sort(stop.begin(), stop.end());
+    stop.erase(std::unique(stop.begin(), stop.end()), stop.end());
+    CHECK(stop.size() >= 2);
     CHECK(gguf.stop_ids() == stop);
     CHECK(gguf.chat_template() == "{{ x }}");
     for (const Json& row : read_json_lines(reference_file("text/" + name + ".jsonl")))
@@ -273,4 +279,12 @@ TEST_CASE("a template behind the model is applied where it is asked for", "[text
       R"({"Sequence":{"id":"A","type_id":0}}],"special_tokens":{"<e>":{"id":"<e>","ids":[4],"tokens":["<e>"]}}})"));
   CHECK(tokenizer.prefix_ids() == Ids{4});
   CHECK(tokenizer.encode("ab") == Ids{3});
+}
+
+TEST_CASE("tokens whose texts end answers are found beside those that GGUF metadata name", "[text]") {
+  const auto path = shared_file("reference/field_cases/12-gguf-end-of-turn/eos_is_endoftext.gguf");
+  if (!path) KDLIB_SKIP("reference/field_cases/12-gguf-end-of-turn is not here (set KDLIB_SHARED_DIR)");
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(*path);
+  CHECK(tokenizer.eos_id() == 319);
+  CHECK(tokenizer.stop_ids() == Ids{318, 319});  // <|im_end|>, <|endoftext|>
 }

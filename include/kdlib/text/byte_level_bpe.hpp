@@ -82,7 +82,8 @@ class Tokenizer {
   std::optional<std::int32_t> bos_id() const;
   std::optional<std::int32_t> eos_id() const;
   std::optional<std::int32_t> pad_id() const;
-  /// Ids that end an answer: eos and those of generation_config.json, or GGUF's eot and eom. Sorted.
+  /// Ids that end an answer: eos and those of generation_config.json, or of GGUF those that the
+  /// metadata or the texts of tokens name (gguf_end_tokens.hpp). Sorted.
   const std::vector<std::int32_t>& stop_ids() const;
   /// What the files put around a text. encode() adds it only where it is told to.
   const PostProcessor& post_processor() const;

@@ -9,6 +9,7 @@
 #include "kdlib/io/gguf.hpp"
 #include "kdlib/io/mapped_file.hpp"
 #include "kdlib/io/utf8.hpp"
+#include "kdlib/text/gguf_end_tokens.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_reading.hpp"
 
@@ -163,6 +164,10 @@ KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
   data.pad = read_gguf_id(file, "tokenizer.ggml.padding_token_id", data);
   for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
     if (const auto id = read_gguf_id(file, key, data)) data.stop.push_back(*id);
+  for (const char* key :
+       {"tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id"})
+    if (const auto id = read_gguf_id(file, key, data)) data.stop.push_back(*id);
+  add_gguf_end_tokens(data);
   read_gguf_post_processor(file, pre.adds_bos && data.bos, data);
   data.chat_template = file.string_or("tokenizer.chat_template", "");
   constexpr std::string_view named = "tokenizer.chat_template.";

@@ -8,6 +8,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/text/gguf_end_tokens.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_writer.hpp"
 
@@ -36,7 +37,7 @@ KDLIB_FUNC void note_added_tokens(const Tokenizer& tokenizer, std::vector<std::s
                  "\" has lstrip, rstrip or single_word set, for which GGUF has no place: it is written without"));
 }
 
-/// eos, then at most two others as end of turn and end of message.
+/// eos, then at most two others as end of turn and end of message; gguf_end_tokens.hpp has those that need no key.
 KDLIB_FUNC void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, std::vector<std::string>& notes) {
   const auto id = [&](const char* key, std::int32_t value) { writer.u32(key, static_cast<std::uint32_t>(value)); };
   if (const auto bos = tokenizer.bos_id()) id("tokenizer.ggml.bos_token_id", *bos);
@@ -48,9 +49,12 @@ KDLIB_FUNC void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, s
     stop.erase(std::remove(stop.begin(), stop.end(), *eos), stop.end());
   }
   const char* const others[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+  // Readers find some ends by their texts: the keys are first for those that need one.
+  const auto found = [&](std::int32_t end) { return detail::is_gguf_end_text(tokenizer.token_bytes(end)); };
+  std::stable_partition(stop.begin(), stop.end(), [&](std::int32_t end) { return !found(end); });
   for (std::size_t i = 0; i < stop.size(); ++i) {
     if (i < 2) id(others[i], stop[i]);
-    else
+    else if (!found(stop[i]))
       notes.push_back(
           concat("id ", stop[i], " ends an answer, but GGUF has place for three such ids only: it is left out"));
   }
