@@ -48,11 +48,13 @@ TEST_CASE("older and newer rope keys mean the same", "[model][config]") {
 }
 
 TEST_CASE("what a family means for biases, norms and heads", "[model][config]") {
-  CHECK_FALSE(parse("llama").attention_bias);
-  CHECK(parse("qwen2").attention_bias);
-  CHECK_FALSE(parse("qwen2", R"(,"attention_bias":true)").output_bias);
-  CHECK(parse("llama", R"(,"attention_bias":true,"mlp_bias":true)").output_bias);
-  CHECK(parse("llama", R"(,"mlp_bias":true)").mlp_bias);
+  CHECK(parse("llama").biases == BiasSettings{});
+  CHECK(parse("qwen2").biases == BiasSettings{.q = true, .k = true, .v = true});
+  CHECK(parse("qwen2", R"(,"attention_bias":true)").biases == BiasSettings{.q = true, .k = true, .v = true});
+  const BiasSettings attention{.q = true, .k = true, .v = true, .o = true};
+  CHECK(parse("llama", R"(,"attention_bias":true)").biases == attention);
+  CHECK(parse("qwen3", R"(,"attention_bias":true)").biases == attention);
+  CHECK(parse("llama", R"(,"mlp_bias":true)").biases == BiasSettings{.gate = true, .up = true, .down = true});
   CHECK(parse("qwen3").head_norm());
   CHECK(parse("qwen3", R"(,"head_dim":24)").head_size == 24);
   CHECK(parse("llama", R"(,"head_dim":null)").head_size == 8);
@@ -124,13 +126,13 @@ TEST_CASE("which layers are mixtures, and of what", "[model][config]") {
       parse("qwen3_moe", R"(,"num_local_experts":8,"num_experts_per_tok":2,"moe_intermediate_size":24)").moe.experts ==
       8);
   CHECK(parse("qwen2_moe", experts + R"(,"shared_expert_intermediate_size":40)").moe.shared == 40);
-  CHECK(parse("qwen2_moe", experts + R"(,"shared_expert_intermediate_size":40)").attention_bias);
+  CHECK(parse("qwen2_moe", experts + R"(,"shared_expert_intermediate_size":40)").biases ==
+        BiasSettings{.q = true, .k = true, .v = true});
   const DecoderConfig oss = parse("gpt_oss", R"(,"num_local_experts":4,"experts_per_token":2,"sliding_window":8)");
   CHECK(oss.windows == std::vector<std::int64_t>{8, 0, 8, 0});
   CHECK(oss.moe.activation.limit == 7);
   CHECK(oss.moe.activation.alpha == 1.702);
-  CHECK(oss.attention_bias);
-  CHECK(oss.output_bias);
+  CHECK(oss.biases == BiasSettings{.q = true, .k = true, .v = true, .o = true});
   CHECK(oss.mixtures() == 4);
 }
 

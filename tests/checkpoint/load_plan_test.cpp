@@ -226,7 +226,7 @@ TEST_CASE("a stray tensor in a GGUF file is refused by name, an equal output.wei
   const TemporaryDirectory dir;
   std::vector<float> ones(256, 1.0f);
   const auto bytes = [&](std::size_t n) { return std::as_bytes(std::span(ones).first(n)); };
-  for (const char* name : {"blk.0.attn_q.scale", "blk.1.attn_output.bias", "blk.2.attn_norm.weight", "output.bias",
+  for (const char* name : {"blk.0.attn_q.scale", "blk.1.attn_norm.bias", "blk.2.attn_norm.weight", "output.bias",
                            "rope_factors_long.weight", "nothing"}) {
     CAPTURE(name);
     write(dir / "m.gguf", name, Shape{8}, bytes(8));

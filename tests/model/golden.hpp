@@ -56,7 +56,8 @@ inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
   c.norm_epsilon = family == Family::llama || family == Family::gpt_oss ? 1e-5 : 1e-6;
   c.rope.theta = family == Family::llama ? 1e4 : 1e6;
   c.tied_head = family == Family::llama || family == Family::qwen3;
-  c.attention_bias = family == Family::qwen2 || family == Family::qwen2_moe || family == Family::gpt_oss;
+  c.biases.q = family == Family::qwen2 || family == Family::qwen2_moe || family == Family::gpt_oss;
+  c.biases.k = c.biases.v = c.biases.q;
   if (family == Family::llama || family == Family::qwen2 || family == Family::qwen3) return c;
   c.sparse = {1, 1};
   c.moe.experts = 4;
@@ -65,7 +66,7 @@ inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
   c.moe.over_chosen = family != Family::qwen2_moe;
   if (family == Family::qwen2_moe) c.moe.shared = 10;
   if (family != Family::gpt_oss) return c;
-  c.output_bias = true;
+  c.biases.o = true;
   c.intermediate_size = c.moe.intermediate = 8;
   c.moe.biases = true;
   c.moe.router = "router";

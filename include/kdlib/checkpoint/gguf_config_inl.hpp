@@ -168,6 +168,17 @@ KDLIB_FUNC Family gguf_family(const GgufFile& file, const std::string& a) {
                     "\" is not supported; llama, qwen2, qwen3, qwen2moe, qwen3moe and gpt-oss are");
 }
 
+/// The biases that the file holds in at least one layer. The metadata have no keys for biases.
+KDLIB_FUNC BiasSettings gguf_biases(const GgufFile& file, std::int64_t layers) {
+  const auto held = [&](const char* name) {
+    for (std::int64_t i = 0; i < layers; ++i)
+      if (file.find_tensor(concat("blk.", i, ".", name, ".bias")) != nullptr) return true;
+    return false;
+  };
+  return {held("attn_q"),   held("attn_k"), held("attn_v"),  held("attn_output"),
+          held("ffn_gate"), held("ffn_up"), held("ffn_down")};
+}
+
 KDLIB_FUNC bool gguf_is_mixture(Family family) {
   return family == Family::qwen2_moe || family == Family::qwen3_moe || family == Family::gpt_oss;
 }
@@ -205,12 +216,7 @@ KDLIB_FUNC DecoderConfig gguf_config(const GgufFile& file) {
   c.context_length = file.int_or(a + ".context_length", 2048);
   c.vocab_size = file.tensor("token_embd.weight").shape[0];
   c.tied_head = file.find_tensor("output.weight") == nullptr;
-  c.attention_bias = file.find_tensor("blk.0.attn_q.bias") != nullptr;
-  c.output_bias = file.find_tensor("blk.0.attn_output.bias") != nullptr;
-  c.mlp_bias = file.find_tensor("blk.0.ffn_down.bias") != nullptr;
-  const bool biased = c.family == Family::qwen2 || c.family == Family::gpt_oss;
-  require<ConfigError>(!biased || c.attention_bias, "[decoder] ", file.path(),
-                       ": blk.0.attn_q.bias is missing; architecture ", a, " has it");
+  c.biases = detail::gguf_biases(file, c.layers);
   c.check(file.path());
   detail::refuse_gguf_keys(file, a, c.head_size);
   c.windows = detail::gguf_windows(file, a, c);

@@ -40,11 +40,22 @@ inline void settle_gguf_head(PlanBuilder& builder, LoadPlan& plan, const GgufFil
   builder.ignore(h->name, "it equals the embedding: the head is tied");
 }
 
+/// True for the bias of a linear map of a dense layer, which a GGUF file may leave out in any layer.
+inline bool is_optional_gguf_bias(std::string_view tensor) {
+  return ends_with_any(tensor, {".attn_q.bias", ".attn_k.bias", ".attn_v.bias", ".attn_output.bias", ".ffn_gate.bias",
+                                ".ffn_up.bias", ".ffn_down.bias"});
+}
+
 inline void plan_gguf(LoadPlan& plan, const GgufFile& file, PlanBuilder& builder,
                       const std::vector<WeightSlot>& slots) {
   for (const WeightSlot& slot : slots) {
     PlannedWeight& w = plan.weights.emplace_back(PlannedWeight{slot.name, slot.shape, slot.packable, {}});
     for (const GgufPart& part : gguf_parts(slot.name, slot.shape, plan.config)) {
+      if (is_optional_gguf_bias(part.name) && file.find_tensor(part.name) == nullptr) {
+        w.zero = true;
+        plan.notes.push_back(concat(file.path(), ": ", part.name, " is not there, other layers have it: it is 0"));
+        continue;
+      }
       const GgufTensor* t = planned_find(builder, file, part);
       if (t == nullptr) continue;
       PlannedTensor planned{

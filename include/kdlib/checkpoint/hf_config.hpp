@@ -30,6 +30,11 @@ DecoderConfig gguf_config(const GgufFile& file);
 namespace detail {
 /// True for the families that GGUF keeps expert tensors of.
 bool gguf_is_mixture(Family family);
+/// The biases that config.json of a family asks for.
+BiasSettings parse_biases(const Json& json, Family family);
+/// The biases of a Hugging Face directory of this model: its keys know groups of them only, so that a directory may
+/// hold biases of zeros which the model does not have. ConfigError: a bias that the family's keys have no place for.
+BiasSettings hf_biases(const DecoderConfig& config);
 }  // namespace detail
 
 KDLIB_NAMESPACE_END

@@ -123,6 +123,19 @@ KDLIB_FUNC std::vector<std::int32_t> parse_ids(const Json& json, const char* key
   return ids;
 }
 
+/// The biases that the keys of a family ask for. plan_load() leaves out those that the files do not hold.
+KDLIB_FUNC BiasSettings parse_biases(const Json& json, Family family) {
+  BiasSettings b;
+  const bool qkv = family == Family::qwen2
+                       ? true
+                       : (family == Family::qwen2_moe ? json.bool_or("qkv_bias", true)
+                                                      : json.bool_or("attention_bias", family == Family::gpt_oss));
+  b.q = b.k = b.v = qkv;
+  b.o = qkv && family != Family::qwen2 && family != Family::qwen2_moe;
+  b.gate = b.up = b.down = family == Family::llama && json.bool_or("mlp_bias", false);
+  return b;
+}
+
 /// Which layers are mixtures, and of what; left empty where none is.
 void parse_experts(const Json& json, DecoderConfig& c, const std::string& where);
 /// Writes a value as it was read.
@@ -161,10 +174,7 @@ KDLIB_FUNC DecoderConfig parse_hf_config(const Json& json, const std::string& wh
   c.context_length = json.int_or("max_position_embeddings", 2048);
   c.rope = detail::parse_rope(json, static_cast<double>(c.context_length), where);
   c.tied_head = json.bool_or("tie_word_embeddings", false);
-  c.attention_bias = c.family == Family::qwen2 || json.bool_or("attention_bias", c.family == Family::gpt_oss);
-  c.output_bias = c.family != Family::qwen2 && c.attention_bias;
-  if (c.family == Family::qwen2_moe) c.attention_bias = json.bool_or("qkv_bias", true), c.output_bias = false;
-  c.mlp_bias = c.family == Family::llama && json.bool_or("mlp_bias", false);
+  c.biases = detail::parse_biases(json, c.family);
   detail::refuse_other_functions(json, c, where);
   c.initializer_range = json.double_or("initializer_range", 0.02);
   c.bos_ids = detail::parse_ids(json, "bos_token_id");

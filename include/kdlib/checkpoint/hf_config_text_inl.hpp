@@ -67,7 +67,7 @@ KDLIB_FUNC void write_experts(JsonWriter& out, const DecoderConfig& c) {
       .member("moe_intermediate_size", e.intermediate)
       .member("norm_topk_prob", e.over_chosen);
   if (c.family == Family::qwen2_moe)
-    out.member("shared_expert_intermediate_size", e.shared).member("qkv_bias", c.attention_bias);
+    out.member("shared_expert_intermediate_size", e.shared).member("qkv_bias", c.biases.attention());
   out.member("decoder_sparse_step", std::int64_t{1});
   out.key("mlp_only_layers").begin_array();
   for (std::int64_t i = 0; i < c.layers; ++i)
@@ -139,7 +139,7 @@ KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const 
                                  const std::string& quantization) {
   out.begin_object();
   out.key("architectures").begin_array().value(class_names[static_cast<int>(c.family)]).end_array();
-  if (c.family != Family::qwen2 && c.family != Family::qwen2_moe) out.member("attention_bias", c.attention_bias);
+  if (c.family != Family::qwen2 && c.family != Family::qwen2_moe) out.member("attention_bias", c.biases.attention());
   out.member("attention_dropout", 0.0);
   write_ids(out, "bos_token_id", c.bos_ids);
   out.member("dtype", dtype);
@@ -154,7 +154,7 @@ KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const 
     out.end_array();
   }
   out.member("max_position_embeddings", c.context_length);
-  if (c.family == Family::llama) out.member("mlp_bias", c.mlp_bias);
+  if (c.family == Family::llama) out.member("mlp_bias", c.biases.feed_forward());
   out.member("model_type", family_name(c.family)).member("num_attention_heads", c.query_heads);
   out.member("num_hidden_layers", c.layers).member("num_key_value_heads", c.kv_heads);
   if (c.pad_id >= 0) out.member("pad_token_id", c.pad_id);
@@ -176,6 +176,21 @@ KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const 
   out.end_object();
 }
 
+KDLIB_FUNC BiasSettings hf_biases(const DecoderConfig& config) {
+  const Family f = config.family;
+  const bool qwen2 = f == Family::qwen2 || f == Family::qwen2_moe;
+  BiasSettings b;
+  b.q = b.k = b.v = f == Family::qwen2 || config.biases.attention();
+  b.o = b.q && !qwen2;
+  b.gate = b.up = b.down = f == Family::llama && config.biases.feed_forward();
+  require<ConfigError>(b.o || !config.biases.o, "[save_pretrained] o_proj has biases, for which model_type ",
+                       family_name(f), " has no place in a Hugging Face directory; save_gguf keeps them");
+  require<ConfigError>(b.gate || !config.biases.feed_forward(),
+                       "[save_pretrained] the feed-forward maps have biases, for which model_type ", family_name(f),
+                       " has no place in a Hugging Face directory; save_gguf keeps them");
+  return b;
+}
+
 }  // namespace detail
 
 KDLIB_FUNC std::string hf_config_text(const DecoderConfig& config, const std::string& dtype,
@@ -189,17 +204,24 @@ KDLIB_FUNC std::string hf_config_text(const DecoderConfig& config, const std::st
     return out.text();
   }
   const Json json = Json::parse(config.source_json, "config.json");
-  bool has_dtype = false, has_tie = false;
+  // Of a bias that config.json asks for and no file holds, the key would be wrong.
+  const bool other_keys = detail::parse_biases(json, config.family) != detail::hf_biases(config);
+  bool has_dtype = false, has_tie = false, has_bias = false;
   out.begin_object();
   for (std::size_t i = 0; i < json.size(); ++i) {
     const std::string_view key = json.key(i);
     if (key == "quantization_config") continue;  // the old one: weights are written decoded, or packed anew
     out.key(key);
     if (key == "dtype" || key == "torch_dtype") out.value(dtype), has_dtype = true;
+    else if (other_keys && (key == "attention_bias" || key == "qkv_bias"))
+      out.value(config.biases.attention()), has_bias = true;
+    else if (other_keys && key == "mlp_bias") out.value(config.biases.feed_forward());
     else if (key == "tie_word_embeddings") out.value(config.tied_head), has_tie = true;  // untie_head() changes it
     else detail::copy_json(json[i], out);
   }
   if (!has_dtype) out.member("torch_dtype", dtype);
+  if (other_keys && !has_bias)
+    out.member(config.family == Family::qwen2_moe ? "qkv_bias" : "attention_bias", config.biases.attention());
   if (!has_tie) out.member("tie_word_embeddings", config.tied_head);
   if (!quantization.empty())
     detail::copy_json(Json::parse(quantization, "quantization_config"), out.key("quantization_config"));

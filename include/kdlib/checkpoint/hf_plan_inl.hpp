@@ -170,6 +170,26 @@ inline std::string settle_tied_head(PlanBuilder& builder, LoadPlan& plan, const 
   return embedding;
 }
 
+/// Biases that config.json asks for and that no layer of the files holds: the model has none, which is the function
+/// that transformers computes, too (it starts missing biases at 0).
+inline void settle_biases(LoadPlan& plan, const SafetensorsDirectory& files) {
+  BiasSettings& b = plan.config.biases;
+  std::string none;
+  const auto settle = [&](bool& asked, const char* module) {
+    if (!asked) return;
+    for (std::int64_t i = 0; i < plan.config.layers; ++i)
+      if (files.find(concat("model.layers.", i, ".", module, ".bias")) != nullptr) return;
+    asked = false;
+    none += concat(none.empty() ? "" : ", ", module);
+  };
+  settle(b.q, "self_attn.q_proj"), settle(b.k, "self_attn.k_proj"), settle(b.v, "self_attn.v_proj");
+  settle(b.o, "self_attn.o_proj");
+  settle(b.gate, "mlp.gate_proj"), settle(b.up, "mlp.up_proj"), settle(b.down, "mlp.down_proj");
+  if (none.empty()) return;
+  plan.notes.push_back(concat(plan.path, ": config.json asks for biases of ", none,
+                              ", and no layer of the files has one: the model is read without them"));
+}
+
 /// A tensor that no weight takes: the configuration speaks of another model, and running without the tensor would give
 /// other logits.
 inline void plan_surplus(PlanBuilder& builder, const LoadPlan& plan, const TensorInfo& t) {

@@ -146,7 +146,7 @@ void carry_out(const LoadPlan& plan, Decoder<D, T>& model, WeightStorage storage
   std::vector<const PlannedWeight*> in_memory;
   for (const PlannedWeight& w : plan.weights) {
     std::shared_ptr<const PackedMatrix<T, D>> packed;
-    if (w.tensors.front().decoding == TensorDecoding::codes) packed = read_codes<D, T>(plan, w);
+    if (!w.zero && w.tensors.front().decoding == TensorDecoding::codes) packed = read_codes<D, T>(plan, w);
     else if (w.packable && storage == WeightStorage::in_file)
       if (std::optional<StoredParts> parts = stored_parts(w))
         packed = std::make_shared<StoredMatrix<T, D>>(std::move(*parts), plan.files);
@@ -159,6 +159,7 @@ void carry_out(const LoadPlan& plan, Decoder<D, T>& model, WeightStorage storage
   std::size_t next = 0;
   for (const PlannedWeight* w : in_memory) {  // both lists are in the order of parameters()
     while (parameters[next]->name != w->name) ++next;
+    if (w->zero) parameters[next]->value.fill_zero();
     append_pieces<D, T>(pieces, *w, *parameters[next]);
   }
   read_pieces<D, T>(pieces);

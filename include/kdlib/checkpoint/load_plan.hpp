@@ -45,6 +45,7 @@ struct PlannedWeight {
   Shape shape;
   bool packable = false;
   std::vector<PlannedTensor> tensors;
+  bool zero = false;  // no tensor: a bias that the file holds in other layers only
 
   std::int64_t row_count() const { return shape.count() / shape[shape.rank() - 1]; }
 };

@@ -330,8 +330,7 @@ PackedSaveReport save_packed(Decoder<D, T>& model, const std::string& directory,
   PackedSaveReport report;
   report.form = detail::choose_packed_form(settings.form, kind, cut == coded.end() ? "" : cut->first,
                                            cut == coded.end() ? 0 : cut->second->columns());
-  auto tensors =
-      detail::tensors_to_save<D, T>(model.parameters(), model.linears(), model.packed_weights(), config.family);
+  auto tensors = detail::tensors_to_save<D, T>(model.parameters(), model.linears(), model.packed_weights(), config);
   tensors.erase(
       std::remove_if(tensors.begin(), tensors.end(),
                      [](const auto& t) { return dynamic_cast<const CodedMatrix<T, D>*>(t.packed) != nullptr; }),

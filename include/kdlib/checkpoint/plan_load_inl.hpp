@@ -23,6 +23,7 @@ LoadPlan plan_load(const std::string& path) {
     const auto files = std::make_shared<const SafetensorsDirectory>(path);
     plan.files = files;
     const std::string embedding = detail::settle_tied_head(builder, plan, *files);
+    detail::settle_biases(plan, *files);
     const auto slots = Decoder<D, T>::without_values(plan.config).weight_slots();
     detail::plan_directory(plan, *files, builder, slots, embedding);
   } else {

@@ -29,7 +29,7 @@ struct SavedTensor {
   std::int64_t first_row = 0;                   // of `packed`, where the tensor begins
   std::span<const std::byte> blocks{};          // GGUF's blocks of the same values, written as they are
   GgufType block_type = GgufType::f32;          // of `blocks`
-  std::shared_ptr<const void> owner = nullptr;  // keeps `blocks` alive
+  std::shared_ptr<const void> owner = nullptr;  // keeps `blocks` or `data` alive
 };
 
 /// Experts as their families' files hold them: a tensor an expert and map (Qwen), or gpt-oss's [E, in, out].
@@ -60,16 +60,41 @@ std::vector<SavedTensor<D, T>> weights_to_save(const std::vector<Parameter<T, D>
   return list;
 }
 
+/// Biases of zeros that the keys of config.json ask for and the model does not have.
+template <class D, class T>
+void append_zero_biases(std::vector<SavedTensor<D, T>>& list, const DecoderConfig& config) {
+  const BiasSettings kept = hf_biases(config), &own = config.biases;
+  const std::int64_t q = config.query_heads * config.head_size, kv = config.kv_heads * config.head_size;
+  const auto add = [&](bool missing, const char* module, std::int64_t size) {
+    if (!missing) return;
+    const auto zeros = std::make_shared<Tensor<T, D>>(Tensor<T, D>::zeros(Shape{size}));
+    for (std::int64_t i = 0; i < config.layers; ++i) {
+      SavedTensor<D, T>& t = list.emplace_back();
+      t.name = concat("model.layers.", i, ".", module, ".bias");
+      t.shape = Shape{size};
+      t.data = zeros->data();
+      t.owner = zeros;
+    }
+  };
+  add(kept.q && !own.q, "self_attn.q_proj", q), add(kept.k && !own.k, "self_attn.k_proj", kv);
+  add(kept.v && !own.v, "self_attn.v_proj", kv), add(kept.o && !own.o, "self_attn.o_proj", config.hidden_size);
+  add(kept.gate && !own.gate, "mlp.gate_proj", config.intermediate_size);
+  add(kept.up && !own.up, "mlp.up_proj", config.intermediate_size);
+  add(kept.down && !own.down, "mlp.down_proj", config.hidden_size);
+}
+
 /// The same as tensors of a Hugging Face directory, by name.
 template <class D, class T>
 std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>*>& parameters,
                                                const std::vector<Linear<D, T>*>& linears,
-                                               const std::vector<PackedWeight<D, T>>& packed, Family family) {
+                                               const std::vector<PackedWeight<D, T>>& packed,
+                                               const DecoderConfig& config) {
   std::vector<SavedTensor<D, T>> list;
   for (const SavedTensor<D, T>& w : weights_to_save<D, T>(parameters, linears, packed)) {
-    if (is_expert_tensor(w.name)) append_expert_tensors(list, w.name, w.shape, w.data, w.packed, family);
+    if (is_expert_tensor(w.name)) append_expert_tensors(list, w.name, w.shape, w.data, w.packed, config.family);
     else list.push_back(w);
   }
+  append_zero_biases(list, config);
   std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return list;
 }
@@ -231,8 +256,8 @@ void Decoder<D, T>::save_pretrained(const std::string& directory, const SaveSett
   const std::string dtype = settings.dtype.empty() ? config_.dtype : settings.dtype;
   detail::check_saved_dtype(dtype, "[save_pretrained] ");
   make_directories(directory);
-  const auto list = detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), packed_weights(),
-                                                  config_.family);
+  const auto list =
+      detail::tensors_to_save<D, T>(const_cast<Decoder*>(this)->parameters(), linears(), packed_weights(), config_);
   refresh_codes();
   detail::write_weights(directory, detail::saved_units(list, dtype), settings.shard_bytes);
   write_file_atomically(join_path(directory, "config.json"), hf_config_text(config_, dtype));

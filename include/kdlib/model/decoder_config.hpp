@@ -16,6 +16,16 @@ KDLIB_NAMESPACE_BEGIN
 enum class Family { llama, qwen2, qwen3, qwen3_moe, qwen2_moe, gpt_oss };
 const char* family_name(Family family);  // config.json's model_type
 
+/// Which linear maps of the layers have a bias vector; each is optional by itself. Experts: ExpertSettings::biases.
+struct BiasSettings {
+  bool q = false, k = false, v = false, o = false;  // attention
+  bool gate = false, up = false, down = false;      // the dense feed-forward part
+
+  bool attention() const { return q || k || v || o; }
+  bool feed_forward() const { return gate || up || down; }
+  bool operator==(const BiasSettings&) const = default;
+};
+
 struct DecoderConfig {
   Family family = Family::llama;
   std::int64_t vocab_size = 0;         // rows of the embedding; may exceed the tokenizer's ids
@@ -29,9 +39,7 @@ struct DecoderConfig {
   RopeSettings rope;
   std::int64_t context_length = 2048;  // tokens the model was made for (advisory)
   bool tied_head = false;              // the head is the embedding
-  bool attention_bias = false;         // q, k, v
-  bool output_bias = false;            // o
-  bool mlp_bias = false;
+  BiasSettings biases;
   std::vector<std::int64_t> windows;  // [layers] keys a query sees, 0 = all; empty = all 0
   ExpertSettings moe;                 // of the sparse layers; moe.experts = 0: there are none
   std::vector<std::uint8_t> sparse;   // [layers] 1 = mixture of experts, or empty: none is

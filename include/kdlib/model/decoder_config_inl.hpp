@@ -33,11 +33,10 @@ KDLIB_FUNC std::int64_t DecoderConfig::mixtures() const {
 KDLIB_FUNC std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const {
   const std::int64_t q = query_heads * head_size, kv = kv_heads * head_size, h = hidden_size, i = intermediate_size;
   std::int64_t attention = 2 * q * h + 2 * kv * h + 2 * h;
-  if (attention_bias) attention += q + 2 * kv;
-  if (output_bias) attention += h;
+  attention += (biases.q ? q : 0) + (biases.k ? kv : 0) + (biases.v ? kv : 0) + (biases.o ? h : 0);
   if (head_norm()) attention += 2 * head_size;
   if (has_sinks()) attention += query_heads;
-  const std::int64_t dense = 3 * h * i + (mlp_bias ? 2 * i + h : 0);
+  const std::int64_t dense = 3 * h * i + (biases.gate ? i : 0) + (biases.up ? i : 0) + (biases.down ? h : 0);
   std::int64_t mixture = moe.experts * (h + (moe.biases ? 1 : 0)) +
                          experts * (3 * h * moe.intermediate + (moe.biases ? 2 * moe.intermediate + h : 0));
   if (moe.shared > 0) mixture += 3 * h * moe.shared + h;

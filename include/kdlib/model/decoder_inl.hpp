@@ -115,10 +115,10 @@ void Decoder<D, T>::build() {
     DecoderBlock<D, T>& b = blocks_.emplace_back();
     b.input_norm = detail::make_parameter<D, T>(layer + ".input_layernorm.weight", Shape{h});
     b.post_norm = detail::make_parameter<D, T>(layer + ".post_attention_layernorm.weight", Shape{h});
-    b.attention.q = Linear<D, T>(attention + ".q_proj", h, q, c.attention_bias);
-    b.attention.k = Linear<D, T>(attention + ".k_proj", h, kv, c.attention_bias);
-    b.attention.v = Linear<D, T>(attention + ".v_proj", h, kv, c.attention_bias);
-    b.attention.o = Linear<D, T>(attention + ".o_proj", q, h, c.output_bias);
+    b.attention.q = Linear<D, T>(attention + ".q_proj", h, q, c.biases.q);
+    b.attention.k = Linear<D, T>(attention + ".k_proj", h, kv, c.biases.k);
+    b.attention.v = Linear<D, T>(attention + ".v_proj", h, kv, c.biases.v);
+    b.attention.o = Linear<D, T>(attention + ".o_proj", q, h, c.biases.o);
     if (c.head_norm()) {
       b.attention.q_norm = detail::make_parameter<D, T>(attention + ".q_norm.weight", Shape{c.head_size});
       b.attention.k_norm = detail::make_parameter<D, T>(attention + ".k_norm.weight", Shape{c.head_size});
@@ -127,7 +127,9 @@ void Decoder<D, T>::build() {
                          1.0 / std::sqrt(static_cast<double>(c.head_size))};
     if (c.has_sinks()) b.attention.sinks = detail::make_parameter<D, T>(attention + ".sinks", Shape{c.query_heads});
     if (c.is_sparse(i)) b.feed_forward = std::make_unique<ExpertFeedForward<D, T>>(layer + ".mlp", h, c.moe, mixture++);
-    else b.feed_forward = std::make_unique<GatedFeedForward<D, T>>(layer + ".mlp", h, c.intermediate_size, c.mlp_bias);
+    else
+      b.feed_forward = std::make_unique<GatedFeedForward<D, T>>(
+          layer + ".mlp", h, c.intermediate_size, FeedForwardBias{c.biases.gate, c.biases.up, c.biases.down});
   }
   final_norm_ = detail::make_parameter<D, T>("model.norm.weight", Shape{h});
   if (!c.tied_head) head_ = detail::make_parameter<D, T>("lm_head.weight", Shape{c.vocab_size, h});

@@ -23,7 +23,8 @@ ExpertFeedForward<D, T>::ExpertFeedForward(const std::string& path, std::int64_t
     down_bias_ = detail::make_parameter<D, T>(path + ".experts.down_proj_bias", Shape{e, hidden});
   }
   if (settings.shared == 0) return;
-  shared_ = std::make_unique<GatedFeedForward<D, T>>(path + ".shared_expert", hidden, settings.shared, false);
+  shared_ =
+      std::make_unique<GatedFeedForward<D, T>>(path + ".shared_expert", hidden, settings.shared, FeedForwardBias{});
   shared_gate_ = Linear<D, T>(path + ".shared_expert_gate", hidden, 1, false);
 }
 

@@ -26,16 +26,21 @@ class FeedForward {
   virtual std::unique_ptr<FeedForward> share() const = 0;
 };
 
+/// Which maps of a dense feed-forward part have a bias vector.
+struct FeedForwardBias {
+  bool gate = false, up = false, down = false;
+};
+
 /// down(silu(gate(x)) * up(x)).
 template <class D, class T>
 class GatedFeedForward final : public FeedForward<D, T> {
  public:
   GatedFeedForward() = default;
   /// `path` as in model.layers.0.mlp.
-  GatedFeedForward(const std::string& path, std::int64_t hidden, std::int64_t intermediate, bool bias)
-      : gate_(path + ".gate_proj", hidden, intermediate, bias),
-        up_(path + ".up_proj", hidden, intermediate, bias),
-        down_(path + ".down_proj", intermediate, hidden, bias) {}
+  GatedFeedForward(const std::string& path, std::int64_t hidden, std::int64_t intermediate, const FeedForwardBias& bias)
+      : gate_(path + ".gate_proj", hidden, intermediate, bias.gate),
+        up_(path + ".up_proj", hidden, intermediate, bias.up),
+        down_(path + ".down_proj", intermediate, hidden, bias.down) {}
 
   Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
                     const LayerContext<D, T>& context) const override {

@@ -24,7 +24,7 @@ KDLIB_TOOLS_FUNC DecoderConfig qwen2_5_config(std::int64_t layers, std::int64_t 
   c.norm_epsilon = 1e-6;
   c.rope.theta = 1e6;
   c.context_length = 32768;
-  c.attention_bias = true;
+  c.biases.q = c.biases.k = c.biases.v = true;
   c.bos_ids = {151643};
   c.eos_ids = {151645};
   c.dtype = "bfloat16";
@@ -47,7 +47,7 @@ KDLIB_TOOLS_FUNC DecoderConfig gpt_oss_config(std::int64_t layers, std::int64_t 
   c.rope.original_length = 4096;
   c.rope.truncate = false;
   c.context_length = 131072;
-  c.attention_bias = c.output_bias = true;
+  c.biases.q = c.biases.k = c.biases.v = c.biases.o = true;
   for (std::int64_t i = 0; i < layers; ++i) c.windows.push_back(i % 2 == 0 ? 128 : 0);
   c.sparse.assign(static_cast<std::size_t>(layers), 1);
   c.moe.experts = experts;
