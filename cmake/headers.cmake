@@ -47,6 +47,8 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/rows_support_inl.hpp
   include/kdlib/backend/cuda/rows_terms_inl.hpp
   include/kdlib/backend/instances.hpp
+  include/kdlib/checkpoint/gguf_adapter.hpp
+  include/kdlib/checkpoint/gguf_adapter_inl.hpp
   include/kdlib/checkpoint/gguf_config_inl.hpp
   include/kdlib/checkpoint/gguf_keys_inl.hpp
   include/kdlib/checkpoint/gguf_names_inl.hpp
@@ -342,6 +344,8 @@ set(KDLIB_HEADERS
   include/kdlib/text/chat_template.hpp
   include/kdlib/text/chat_template_inl.hpp
   include/kdlib/text/chat_writer_inl.hpp
+  include/kdlib/text/gguf_end_tokens.hpp
+  include/kdlib/text/gguf_end_tokens_inl.hpp
   include/kdlib/text/harmony.hpp
   include/kdlib/text/harmony_inl.hpp
   include/kdlib/text/harmony_reader_inl.hpp

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// convert: a model from one format into another, with an adapter merged or linear layers rounded on the way.
+// convert: a model from one format into another, with an adapter merged or linear layers rounded on the way; or an
+// adapter alone.
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
@@ -29,6 +30,7 @@ struct Settings {
   bool merge = false, packed = false, dry_run = false;
   int threads = 0;
   std::uint64_t seed = 0;
+  bool adapter_alone() const { return !adapter.empty() && !merge; }
 };
 
 Settings parse(int argc, char** argv) {
@@ -37,7 +39,8 @@ Settings parse(int argc, char** argv) {
   kd::Options o{"convert", "Writes a model as a Hugging Face directory or a GGUF file."};
   o.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file")
       .required()
-      .add("adapter", s.adapter, "DIR", "adapter in PEFT's format; needs --merge")
+      .add("adapter", s.adapter, "PATH",
+           "adapter: PEFT's directory or llama.cpp's GGUF file; without --merge it is written alone")
       .add("merge", s.merge, "merge the adapter into the weights (any kind of LoRA that PEFT writes)")
       .add("quantize", r.kind, "KIND",
            "round the linear layers first, as distil rounds its student; the rounded values are written")
@@ -64,9 +67,13 @@ Settings parse(int argc, char** argv) {
       .add("dry-run", s.dry_run, "say what would be written and stop")
       .common(s.threads, s.seed);
   o.parse(argc, argv);
-  kd::require<kd::UsageError>(s.adapter.empty() || s.merge,
-                              "--adapter needs --merge: a written model has no place for a separate adapter");
-  kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter DIR");
+  kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter PATH");
+  kd::require<kd::UsageError>(!s.adapter_alone() || (!r.rounds() && !s.packed && !o.given("max-shard-size")),
+                              "an adapter is written alone (--adapter without --merge): --quantize, --packed and "
+                              "--max-shard-size are for models");
+  if (s.adapter_alone() && !o.given("type")) s.type = "f32";
+  kd::require<kd::UsageError>(!s.adapter_alone() || s.type == "f32" || s.type == "f16" || s.type == "bf16",
+                              "--type of an adapter is f32, f16 or bf16");
   kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf",
                               "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
   kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
@@ -159,6 +166,21 @@ kd::DecoderConfig config_of(const std::string& path) {
   return kd::is_directory(path) ? kd::read_hf_config(path) : kd::gguf_config(kd::GgufFile(path));
 }
 
+/// The adapter alone, for the model that it belongs to.
+void convert_adapter(const Settings& s, std::vector<std::string>& notes) {
+  const auto append = [&](const std::vector<std::string>& more) {
+    notes.insert(notes.end(), more.begin(), more.end());
+  };
+  Model model = Model::from_pretrained(s.model, {.trainable = false, .weights = kd::WeightStorage::in_file});
+  append(kd::load_adapter(model, s.adapter));
+  if (s.to == "hf") {
+    kd::save_adapter(model, s.out, {s.dtype.empty() ? "float32" : s.dtype, s.model});
+    return;
+  }
+  const char* dtype = s.type == "f32" ? "float32" : (s.type == "f16" ? "float16" : "bfloat16");
+  append(kd::save_gguf_adapter(model, s.out, {dtype, s.name}));
+}
+
 Model load(const Settings& s, std::vector<std::string>& notes) {
   Model model = Model::from_pretrained(s.model, {.trainable = false});
   if (s.rounding.rounds()) {
@@ -183,11 +205,17 @@ int main(int argc, char** argv) try {
   const std::int64_t shard = bytes_of(s.shard);
   const kd::GgufType type = kd::gguf_type_from_name(s.type);
   const kd::DecoderConfig config = config_of(s.model);
-  if (s.to == "gguf") kd::check_gguf_config(config);
+  if (s.to == "gguf" && !s.adapter_alone()) kd::check_gguf_config(config);
   std::vector<std::string> notes;
-  const std::optional<kd::Tokenizer> tokenizer = tokenizer_of(s, notes);
-  print_plan(s, config, type);
-  if (!s.dry_run) {
+  const std::optional<kd::Tokenizer> tokenizer =
+      s.adapter_alone() ? std::optional<kd::Tokenizer>() : tokenizer_of(s, notes);
+  if (s.adapter_alone()) std::printf("%s: adapter %s alone: %s\n", s.model.c_str(), s.adapter.c_str(), s.out.c_str());
+  else print_plan(s, config, type);
+  if (s.adapter_alone() && !s.dry_run) {
+    const auto lock =
+        s.to == "hf" ? kd::OutputLock::folder(s.out, "[convert] ") : kd::OutputLock::file(s.out, "[convert] ");
+    convert_adapter(s, notes);
+  } else if (!s.dry_run) {
     const auto lock =
         s.to == "hf" ? kd::OutputLock::folder(s.out, "[convert] ") : kd::OutputLock::file(s.out, "[convert] ");
     Model model = load(s, notes);

@@ -196,6 +196,7 @@ void inspect_gguf(Findings& found, bool check) {
     for (int i = 0; i < t.shape.rank(); ++i) extents.push_back(static_cast<std::uint64_t>(t.shape[i]));
     if (check) guarded(found, [&] { find_bad(found, file.path_of(t), t.name, extents, kd::decode_tensor<float>(t)); });
   }
+  if (file.string_or("general.type", "model") == "adapter") return;  // it belongs to a model that is not here
   std::int64_t vocabulary = 0;
   inspect_plan(found, [&](const kd::DecoderConfig& config) {
     vocabulary = config.vocab_size;

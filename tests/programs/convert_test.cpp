@@ -157,7 +157,8 @@ TEST_CASE("convert --dry-run writes nothing and names what would stop it", "[pro
   refused(llama + " --to hf --type f16", 2, "--type belongs to --to gguf");
   refused(llama + " --to gguf --dtype float16", 2, "belong to --to hf");
   refused(llama + " --to hf --max-shard-size 5TB", 2, "5TB");
-  refused(llama + " --to hf --adapter x", 2, "--adapter needs --merge");
+  refused(llama + " --to hf --adapter x --quantize int4", 2, "an adapter is written alone");
+  refused(llama + " --to gguf --adapter x --type q8_0", 2, "--type of an adapter is f32, f16 or bf16");
   refused(llama + " --to onnx", 2, "onnx");
   CHECK_FALSE(kdlib_tests::exists(dir / "x"));
 }

@@ -22,7 +22,7 @@ void save_adapter(Decoder<D, T>& model, const std::string& directory, const Adap
 /// Reads an adapter that PEFT or save_adapter wrote; the factors are trainable, all else is frozen. Answers notes
 /// (settings that only matter elsewhere). FormatError or ConfigError name file, key and rule: kinds of adapters that
 /// are not plain LoRA (apply_adapter in checkpoint/peft_apply.hpp merges more kinds), tensors that are missing,
-/// unknown, of a wrong shape or not finite.
+/// unknown, of a wrong shape or not finite. The path of a file is read as llama.cpp's form (load_gguf_adapter).
 template <class D, class T>
 std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& directory);
 

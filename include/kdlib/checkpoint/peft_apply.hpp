@@ -23,7 +23,9 @@ struct ApplySettings {
 /// (bias all or lora_only) and modules_to_save (both replace the model's), the embedding and the head, routers and
 /// experts (target_parameters: A [rE, in] by expert, B [out, rE] with the expert as the fastest index; or a pair an
 /// expert and map). Answers notes. FormatError or ConfigError name file, key, what is expected and what was found; no
-/// weight has changed then, except where a sum is not finite: load the model again.
+/// weight has changed then, except where a sum is not finite: load the model again. The path of a file is read as
+/// llama.cpp's form (gguf_adapter.hpp): linear maps, routers, the head where it is a tensor of its own, and Qwen's
+/// experts.
 template <class D, class T>
 std::vector<std::string> apply_adapter(Decoder<D, T>& model, const std::string& directory,
                                        const ApplySettings& settings = {});

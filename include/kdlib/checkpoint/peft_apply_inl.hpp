@@ -314,6 +314,48 @@ void carry_out(const AdapterPlan<D, T>& plan, Decoder<D, T>& model) {
   }
 }
 
+/// The deltas of one tensor of a GGUF adapter's file: one, or one an expert.
+template <class D, class T>
+void append_gguf_deltas(AdapterPlan<D, T>& plan, Parameter<T, D>& p, const GgufPart& part, GgufAdapterFile& file) {
+  const Shape& shape = part.shape;
+  const bool stacked = shape.rank() == 3;
+  const std::int64_t experts = stacked ? shape[0] : 1, out = stacked ? shape[1] : (shape.rank() == 1 ? 1 : shape[0]),
+                     in = shape[shape.rank() - 1];
+  // Gate and up of an expert follow each other in the parameter.
+  const std::int64_t rows = part.group > 0 ? part.group : out;
+  for (std::int64_t e = 0; e < experts; ++e) {
+    GgufFactors<T> f = file.template take<T>(part, e);
+    AdapterDelta<D, T> d;
+    d.slot.parameter = &p;
+    d.slot.path = d.slot.stored = module_of(p.name);
+    d.slot.offset = (e * rows + part.first) * in;
+    d.slot.out = out;
+    d.slot.in = in;
+    d.rank = f.rank;
+    d.scale = f.alpha / static_cast<double>(f.rank);
+    d.a = std::move(f.a);
+    d.b = std::move(f.b);
+    plan.deltas.push_back(std::move(d));
+  }
+}
+
+template <class D, class T>
+std::vector<std::string> apply_gguf_adapter(Decoder<D, T>& model, const std::string& path) {
+  const DecoderConfig& config = model.config();
+  GgufAdapterFile file("[apply_adapter] ", path, config);
+  AdapterPlan<D, T> plan;
+  for (Parameter<T, D>* p : model.parameters()) {
+    const bool experts = is_expert_tensor(p->name) && p->value.shape().rank() == 3;
+    if ((p->value.shape().rank() != 2 && !experts) || p->name == "model.embed_tokens.weight") continue;
+    for (const GgufPart& part : gguf_parts(p->name, p->value.shape(), config))
+      if (part.step == 1 && file.holds(part.name)) append_gguf_deltas(plan, *p, part, file);
+  }
+  file.require_all_taken(model_text(model));
+  require<FormatError>(!plan.deltas.empty(), "[apply_adapter] ", path, ": the file holds no factors");
+  carry_out(plan, model);
+  return {};
+}
+
 }  // namespace detail
 
 template <class D, class T>
@@ -325,6 +367,7 @@ std::vector<std::string> apply_adapter(Decoder<D, T>& model, const std::string& 
                        "the model has an adapter already: remove_adapter(model) first");
   require<ConfigError>(model.head().packed == nullptr, operation,
                        "the model's matrices stay in their file; load it with decoded weights to merge into them");
+  if (is_regular_file(directory)) return detail::apply_gguf_adapter(model, directory);
   const detail::PeftAdapter adapter = detail::read_adapter_config(
       operation, join_path(directory, "adapter_config.json"), model.config().mixtures() > 0, notes);
   detail::AdapterTensors tensors(operation, directory);

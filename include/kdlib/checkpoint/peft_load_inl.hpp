@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kdlib/checkpoint/gguf_adapter.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
@@ -237,6 +238,7 @@ std::vector<Linear<D, T>*> lora_weights(Decoder<D, T>& model, const PeftAdapter&
 
 template <class D, class T>
 std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& directory) {
+  if (is_regular_file(directory)) return load_gguf_adapter(model, directory);
   std::vector<std::string> notes;
   const std::string operation = "[load_adapter] ";
   const detail::PeftAdapter adapter = detail::read_adapter_config(
