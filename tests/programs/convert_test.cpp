@@ -116,6 +116,22 @@ TEST_CASE("convert merges an adapter, rounds, and splits into shards", "[program
   CHECK_FALSE(equal_weights(dir / "both", dir / "merged"));
 }
 
+TEST_CASE("convert writes an adapter alone, as GGUF and as PEFT's directory", "[programs]") {
+  const TemporaryDirectory dir;
+  const std::string model = "--model " + reference_file("models/llama"), peft = reference_file("peft/llama_all_linear"),
+                    gguf = dir / "a.gguf", back = dir / "back";
+  CHECK_THAT(convert(model + " --adapter " + peft + " --to gguf --out " + gguf).out, contains("written"));
+  CHECK(GgufFile(gguf).at("general.type").as_string() == "adapter");
+  CHECK_THAT(run_program("inspect", gguf).out, contains("adapter.lora.alpha"));
+  convert(model + " --adapter " + gguf + " --to hf --out " + back);
+  const SafetensorsFile before(peft + "/adapter_model.safetensors"), after(back + "/adapter_model.safetensors");
+  REQUIRE(after.tensors().size() == before.tensors().size());
+  for (const TensorInfo& t : before.tensors()) CHECK(read_as<float>(t) == read_as<float>(after.at(t.name)));
+  for (const std::string& adapter : {peft, gguf})
+    convert(model + " --adapter " + adapter + " --merge --to hf --out " + (adapter == peft ? dir / "p" : dir / "g"));
+  CHECK(equal_weights(dir / "p", dir / "g"));
+}
+
 TEST_CASE("convert --packed writes codes whose values are those of convert --quantize", "[programs]") {
   const TemporaryDirectory dir;
   const std::string model = reference_file("models/llama3_rope_bias");
