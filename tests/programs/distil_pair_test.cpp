@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Teacher and student as public pairs are: GGUF files of one family whose chat templates differ by two braces, whose
 // heads are padded differently or whose tokenizers differ in added tokens. The plain command distils them.
+#include "kdlib/backend/cpu.hpp"
 #include "kdlib/checkpoint/gguf_save.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
