@@ -80,9 +80,20 @@ KDLIB_FUNC RopeSettings gguf_rope(const GgufFile& file, const std::string& a, st
     rope.beta_fast = gguf_real_or(file, a + ".rope.scaling.yarn_beta_fast", rope.beta_fast);
     rope.beta_slow = gguf_real_or(file, a + ".rope.scaling.yarn_beta_slow", rope.beta_slow);
     rope.truncate = a != "gpt-oss";  // the format has no key; gpt-oss was made without
-    const double more = gguf_real_or(file, a + ".rope.scaling.attn_factor", 1);  // of what yarn itself multiplies by
+    const double ext = gguf_real_or(file, a + ".rope.scaling.yarn_ext_factor", 1),
+                 log_multiplier = gguf_real_or(file, a + ".rope.scaling.yarn_log_multiplier", 0);
+    require<ConfigError>(ext == 1 || ext < 0, "[decoder] ", file.path(), ": ", a, ".rope.scaling.yarn_ext_factor is ",
+                         ext, ", which is not supported; 1 is");
+    require<ConfigError>(log_multiplier == 0, "[decoder] ", file.path(), ": ", a,
+                         ".rope.scaling.yarn_log_multiplier is ", log_multiplier, ", which is not supported; 0 is");
+    const double more = gguf_real_or(file, a + ".rope.scaling.attn_factor", 1) *  // of what yarn itself multiplies by
+                        gguf_real_or(file, a + ".rope.scaling.yarn_attn_factor", 1);
     if (more != 1) rope.attention_factor = more * rope_table_scale(rope);
   }
+  const double sliding_theta = gguf_real_or(file, a + ".rope.freq_base_swa", rope.theta);
+  require<ConfigError>(sliding_theta == rope.theta || file.find(a + ".attention.sliding_window") == nullptr,
+                       "[decoder] ", file.path(), ": ", a, ".rope.freq_base_swa is ", sliding_theta,
+                       ", another base than that of full attention (", rope.theta, "), which is not supported");
   require<ConfigError>(file.int_or(a + ".rope.dimension_count", head_size) == head_size, "[decoder] ", file.path(),
                        ": ", a, ".rope.dimension_count differs from the head size ", head_size,
                        "; partial rotation is not supported");
