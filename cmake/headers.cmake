@@ -376,6 +376,12 @@ set(KDLIB_HEADERS
   include/kdlib/text/jinja_value_inl.hpp
   include/kdlib/text/nfc.hpp
   include/kdlib/text/nfc_inl.hpp
+  include/kdlib/text/piece_files_inl.hpp
+  include/kdlib/text/piece_gguf_inl.hpp
+  include/kdlib/text/piece_model.hpp
+  include/kdlib/text/piece_model_inl.hpp
+  include/kdlib/text/piece_unigram_inl.hpp
+  include/kdlib/text/piece_writer_inl.hpp
   include/kdlib/text/post_processor.hpp
   include/kdlib/text/post_processor_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp

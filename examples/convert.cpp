@@ -107,6 +107,12 @@ std::optional<kd::Tokenizer> tokenizer_of(const Settings& s, std::vector<std::st
   try {
     const std::optional<kd::Tokenizer> found = kd::find_model_tokenizer(s.model);
     if (!found) notes.emplace_back("the model has no tokenizer: none is written");
+    const bool pieces = found && found->model() != kd::TokenizerModel::byte_level_bpe;
+    if (pieces && s.to == "gguf" && kd::is_directory(s.model)) {
+      notes.emplace_back(
+          "the tokenizer is not written: GGUF wants the scores of SentencePiece's pieces, which tokenizer.json lacks");
+      return std::nullopt;
+    }
     return found;
   } catch (const kd::FormatError& error) {
     notes.push_back(kd::concat("the tokenizer is not written: ", error.what()));

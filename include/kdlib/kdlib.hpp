@@ -148,6 +148,7 @@
 #include "kdlib/text/jinja_types.hpp"
 #include "kdlib/text/jinja_value.hpp"
 #include "kdlib/text/nfc.hpp"
+#include "kdlib/text/piece_model.hpp"
 #include "kdlib/text/post_processor.hpp"
 #include "kdlib/text/pre_tokenizer.hpp"
 #include "kdlib/text/tokenizer_data.hpp"

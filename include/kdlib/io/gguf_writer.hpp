@@ -52,6 +52,7 @@ class GgufWriter {
   GgufWriter& string(std::string_view key, std::string_view value);
   GgufWriter& strings(std::string_view key, const std::vector<std::string>& values);
   GgufWriter& i32s(std::string_view key, const std::vector<std::int32_t>& values);
+  GgufWriter& f32s(std::string_view key, const std::vector<float>& values);
   GgufWriter& booleans(std::string_view key, const std::vector<bool>& values);
   /// A value of another file, as it is, under its own key.
   GgufWriter& copy(const GgufValue& value);

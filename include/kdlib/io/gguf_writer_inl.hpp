@@ -81,6 +81,12 @@ KDLIB_FUNC GgufWriter& GgufWriter::i32s(std::string_view key, const std::vector<
   return *this;
 }
 
+KDLIB_FUNC GgufWriter& GgufWriter::f32s(std::string_view key, const std::vector<float>& values) {
+  begin_array(key, GgufValue::Kind::f32, values.size());
+  for (const float v : values) put(v);
+  return *this;
+}
+
 KDLIB_FUNC GgufWriter& GgufWriter::booleans(std::string_view key, const std::vector<bool>& values) {
   begin_array(key, GgufValue::Kind::boolean, values.size());
   for (const bool v : values) put(static_cast<std::uint8_t>(v));

@@ -5,6 +5,7 @@
 #define KDLIB_TEXT_BPE_MODEL_HPP
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -75,6 +76,13 @@ struct BpeScratch {
   std::vector<std::int32_t> ids;
   std::vector<std::uint32_t> next, before;
   std::vector<Candidate> heap;
+  struct PathNode {  // the best segmentation that ends here (Unigram)
+    double sum = 0;
+    std::uint32_t begin = 0;
+    std::int32_t id = Vocabulary::none;
+  };
+  std::vector<PathNode> path;
+  std::string text, spare, part;  // normalised text
   std::uint64_t dropped_bytes = 0;
 };
 
@@ -87,11 +95,12 @@ struct BpeModel {
   void set_byte_tokens();
   /// Appends the ids of one piece. Bytes without a token are added to scratch.dropped_bytes.
   void encode_piece(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
-
- private:
-  void merge_short(std::vector<std::int32_t>& ids) const;
-  void merge_long(BpeScratch& scratch) const;
 };
+
+/// Joins `ids`, at most 64: the pair of the lowest rank first, the leftmost of equals.
+void merge_short(const MergeTable& merges, std::vector<std::int32_t>& ids);
+/// The same for scratch.ids, of any length: a linked list of symbols and a heap of candidate pairs, O(n log n).
+void merge_long(const MergeTable& merges, BpeScratch& scratch);
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

@@ -104,9 +104,9 @@ KDLIB_FUNC void BpeModel::encode_piece(std::string_view piece, BpeScratch& scrat
       }
     }
     if (ids.size() <= 64) {
-      merge_short(ids);
+      merge_short(merges, ids);
     } else {
-      merge_long(scratch);
+      merge_long(merges, scratch);
     }
   }
   scratch.dropped_bytes += dropped;
@@ -114,7 +114,7 @@ KDLIB_FUNC void BpeModel::encode_piece(std::string_view piece, BpeScratch& scrat
   out.insert(out.end(), ids.begin(), ids.end());
 }
 
-KDLIB_FUNC void BpeModel::merge_short(std::vector<std::int32_t>& ids) const {
+KDLIB_FUNC void merge_short(const MergeTable& merges, std::vector<std::int32_t>& ids) {
   Merge pairs[64];  // pairs[i]: joining ids[i] and ids[i + 1]
   std::size_t n = ids.size();
   for (std::size_t i = 0; i + 1 < n; ++i) pairs[i] = merges.find(ids[i], ids[i + 1]);
@@ -135,8 +135,7 @@ KDLIB_FUNC void BpeModel::merge_short(std::vector<std::int32_t>& ids) const {
   ids.resize(n);
 }
 
-/// A linked list of symbols and a heap of candidate pairs: O(n log n) for pieces of any length.
-KDLIB_FUNC void BpeModel::merge_long(BpeScratch& scratch) const {
+KDLIB_FUNC void merge_long(const MergeTable& merges, BpeScratch& scratch) {
   constexpr std::uint32_t end = 0xFFFFFFFFu;
   constexpr std::int32_t gone = -1;
   std::vector<std::int32_t>& ids = scratch.ids;

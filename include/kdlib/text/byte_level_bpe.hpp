@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-level BPE tokenizers: text to ids and back, from a Hugging Face tokenizer.json or from GGUF metadata.
+// Tokenizers (byte-level BPE, SentencePiece's BPE and Unigram): text to ids and back, from a Hugging Face
+// tokenizer.json or from GGUF metadata.
 #ifndef KDLIB_TEXT_BYTE_LEVEL_BPE_HPP
 #define KDLIB_TEXT_BYTE_LEVEL_BPE_HPP
 
@@ -19,11 +20,19 @@
 KDLIB_NAMESPACE_BEGIN
 
 class GgufFile;
+class GgufWriter;
 
 namespace detail {
 struct TokenizerData;
 struct ScratchPool;
 }  // namespace detail
+
+/// The model that a tokenizer's files describe.
+enum class TokenizerModel {
+  byte_level_bpe,  // byte pairs within pieces that a pre-tokenizer cuts (GPT-2, Qwen, Llama 3, gpt-oss)
+  character_bpe,   // SentencePiece's BPE over characters, mostly with byte fallback (Llama 2, Mistral, Gemma)
+  unigram          // SentencePiece's Unigram
+};
 
 /// How a text becomes ids.
 struct EncodeOptions {
@@ -96,6 +105,8 @@ class Tokenizer {
   const std::string& chat_template() const;
   /// Further templates of the files with their names ("tool_use", "rag").
   const std::vector<std::pair<std::string, std::string>>& named_chat_templates() const;
+  TokenizerModel model() const;
+  /// byte_level_bpe alone.
   PreTokenizer pre_tokenizer() const;
   bool normalizes_nfc() const;
   std::size_t merge_count() const;
@@ -113,6 +124,10 @@ class Tokenizer {
   std::uint64_t content_hash() const;
 
  private:
+  friend class StreamDecoder;
+  friend std::string tokenizer_json(const Tokenizer& tokenizer);
+  friend std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
+                                                       GgufWriter& writer);
   explicit Tokenizer(std::shared_ptr<const detail::TokenizerData> data);
   std::shared_ptr<const detail::TokenizerData> data_;
   std::shared_ptr<detail::ScratchPool> scratch_;
@@ -131,6 +146,7 @@ class StreamDecoder {
   Tokenizer tokenizer_;
   std::string held_;
   bool skip_special_;
+  bool begun_ = false;
 };
 
 KDLIB_NAMESPACE_END

@@ -43,6 +43,12 @@ class ScratchLease {
       scratch_->before = {};
       scratch_->heap = {};
     }
+    if (scratch_->text.capacity() > keep) {
+      scratch_->text = {};
+      scratch_->spare = {};
+      scratch_->part = {};
+      scratch_->path = {};
+    }
     try {
       const std::lock_guard lock(pool_.mutex);
       pool_.free.push_back(std::move(scratch_));
@@ -68,6 +74,7 @@ class EncodeRun {
         ids_(ids) {}
 
   void text(std::string_view text) {
+    whole_ = text;
     cut(data_.raw_matcher, text, [this](std::string_view gap) { normalized(gap); });
   }
 
@@ -85,7 +92,20 @@ class EncodeRun {
   }
 
  private:
+  /// The same for a model over characters.
+  void normalized_characters(std::string_view gap) {
+    const PieceModel& model = *data_.pieces;
+    const bool first = gap.data() == whole_.data();
+    const std::string_view text = model.rules.normalize(gap, scratch_.text, scratch_.spare);
+    cut(data_.normalized_matcher, text, [&](std::string_view part) {
+      const bool at_begin = first && part.data() == text.data();
+      model.rules.add_metaspace(at_begin, part, scratch_.part);
+      model.encode(part, scratch_, ids_);
+    });
+  }
+
   void normalized(std::string_view gap) {
+    if (data_.pieces != nullptr) return normalized_characters(gap);
     std::string composed;
     if (data_.nfc && !is_surely_nfc(gap)) {
       composed = nfc(gap);
@@ -160,6 +180,7 @@ class EncodeRun {
   }
 
   const TokenizerData& data_;
+  std::string_view whole_;
   SpecialTokens special_;
   BpeScratch& scratch_;
   std::vector<std::int32_t>& ids_;
@@ -221,7 +242,38 @@ KDLIB_FUNC std::uint64_t Tokenizer::encode_append(std::string_view text, std::ve
   return dropped;
 }
 
+namespace detail {
+
+/// Text without U+2581 goes through the model, other bytes are written one by one.
+KDLIB_FUNC void encode_character_bytes(const PieceModel& model, std::string_view bytes, BpeScratch& scratch,
+                                       std::vector<std::int32_t>& ids) {
+  if (model.strip != DecoderStrip::none) {  // decoding takes this one away
+    const std::int32_t space = model.pieces.find(metaspace);
+    if (space != Vocabulary::none) ids.push_back(space);
+  }
+  while (!bytes.empty()) {
+    const std::size_t valid = std::min({find_invalid_utf8(bytes), bytes.find(metaspace), bytes.size()});
+    scratch.part.clear();
+    append_replaced(bytes.substr(0, valid), " ", metaspace, scratch.part);
+    model.encode(scratch.part, scratch, ids);
+    bytes.remove_prefix(valid);
+    if (bytes.empty()) break;
+    model.append_bytes(bytes.substr(0, 1), ids);
+    bytes.remove_prefix(1);
+  }
+}
+
+}  // namespace detail
+
 KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view bytes) const {
+  if (data_->pieces != nullptr) {
+    std::vector<std::int32_t> ids;
+    detail::ScratchLease scratch(*scratch_);
+    detail::encode_character_bytes(*data_->pieces, bytes, *scratch, ids);
+    require<InputError>(decode_bytes(ids) == bytes, "[tokenizer] ", data_->source, ": these ", bytes.size(),
+                        " bytes cannot be written with this vocabulary");
+    return ids;
+  }
   for (std::size_t i = 0; i < bytes.size(); ++i)
     require<InputError>(data_->model.byte_token[static_cast<unsigned char>(bytes[i])] != detail::Vocabulary::none,
                         "[tokenizer] ", data_->source, ": byte ",
@@ -236,8 +288,9 @@ KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view by
 
 KDLIB_FUNC std::string Tokenizer::decode_bytes(std::span<const std::int32_t> ids, bool skip_special) const {
   std::string out;
+  bool begun = false;
   for (const std::int32_t id : ids)
-    if (!skip_special || !is_special(id)) out.append(token_bytes(id));
+    if (!skip_special || !is_special(id)) data_->append_decoded(id, begun, out);
   return out;
 }
 
@@ -262,6 +315,12 @@ KDLIB_FUNC bool Tokenizer::is_special(std::int32_t id) const {
 KDLIB_FUNC std::optional<std::int32_t> Tokenizer::token_to_id(std::string_view token) const {
   for (const AddedToken& added : data_->added)
     if (added.content == token) return added.id;
+  std::string piece;
+  if (data_->pieces != nullptr) {  // pieces are known under U+2581
+    detail::append_replaced(token, " ", detail::metaspace, piece);
+    const std::int32_t known = data_->pieces->pieces.find(piece);
+    return known == detail::Vocabulary::none ? std::nullopt : std::optional(known);
+  }
   const std::int32_t id = data_->model.vocabulary.find(token);
   return id == detail::Vocabulary::none ? std::nullopt : std::optional(id);
 }
@@ -280,11 +339,20 @@ KDLIB_FUNC const std::vector<std::pair<std::string, std::string>>& Tokenizer::na
 }
 KDLIB_FUNC PreTokenizer Tokenizer::pre_tokenizer() const { return data_->pre_tokenizer; }
 KDLIB_FUNC bool Tokenizer::normalizes_nfc() const { return data_->nfc; }
-KDLIB_FUNC bool Tokenizer::ignores_merges() const { return data_->model.ignore_merges; }
+KDLIB_FUNC bool Tokenizer::ignores_merges() const {
+  return data_->pieces != nullptr ? data_->pieces->ignore_merges : data_->model.ignore_merges;
+}
+KDLIB_FUNC TokenizerModel Tokenizer::model() const {
+  if (data_->pieces == nullptr) return TokenizerModel::byte_level_bpe;
+  return data_->pieces->kind == detail::PieceModel::Kind::unigram ? TokenizerModel::unigram
+                                                                  : TokenizerModel::character_bpe;
+}
 KDLIB_FUNC std::vector<std::pair<std::int32_t, std::int32_t>> Tokenizer::merges() const {
-  return data_->model.merges.pairs();
+  return data_->pieces != nullptr ? data_->pieces->merges.pairs() : data_->model.merges.pairs();
 }
 KDLIB_FUNC std::optional<std::int32_t> Tokenizer::unknown_id() const {
+  if (data_->pieces != nullptr)
+    return data_->pieces->unknown == detail::Vocabulary::none ? std::nullopt : std::optional(data_->pieces->unknown);
   for (int b = 0; b < 256; ++b) {
     const char byte = static_cast<char>(b);
     const std::int32_t id = data_->model.byte_token[b];
@@ -292,19 +360,23 @@ KDLIB_FUNC std::optional<std::int32_t> Tokenizer::unknown_id() const {
   }
   return std::nullopt;
 }
-KDLIB_FUNC std::size_t Tokenizer::merge_count() const { return data_->model.merges.size(); }
+KDLIB_FUNC std::size_t Tokenizer::merge_count() const { return merges().size(); }
 KDLIB_FUNC const std::string& Tokenizer::source() const { return data_->source; }
 KDLIB_FUNC std::uint64_t Tokenizer::content_hash() const { return data_->content_hash; }
 
 KDLIB_FUNC std::string StreamDecoder::push(std::int32_t id) {
   std::string out;
-  if (!skip_special_ || !tokenizer_.is_special(id)) detail::stream_utf8(held_, tokenizer_.token_bytes(id), out);
+  if (skip_special_ && tokenizer_.is_special(id)) return out;
+  std::string bytes;
+  tokenizer_.data_->append_decoded(id, begun_, bytes);
+  detail::stream_utf8(held_, bytes, out);
   return out;
 }
 
 KDLIB_FUNC std::string StreamDecoder::flush() {
   std::string out = held_.empty() ? "" : "\xEF\xBF\xBD";
   held_.clear();
+  begun_ = false;
   return out;
 }
 

@@ -26,7 +26,8 @@ KDLIB_FUNC void add_gguf_end_tokens(TokenizerData& data) {
   const auto id_of = [&](std::string_view text) {
     for (const AddedToken& token : data.added)
       if (token.content == text) return token.id;
-    return data.model.vocabulary.find(text);  // a file may give an end token the type of a normal one
+    // A file may give an end token the type of a normal one.
+    return data.pieces != nullptr ? data.pieces->pieces.find(text) : data.model.vocabulary.find(text);
   };
   const auto has = [&](std::string_view text) { return id_of(text) != Vocabulary::none; };
   const bool messages_follow_end = (has("<|call|>") || has("<|calls|>")) && (has("<|return|>") || has("<|flush|>"));

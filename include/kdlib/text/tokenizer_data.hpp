@@ -13,6 +13,7 @@
 
 #include "kdlib/text/added_tokens.hpp"
 #include "kdlib/text/bpe_model.hpp"
+#include "kdlib/text/piece_model.hpp"
 #include "kdlib/text/post_processor.hpp"
 #include "kdlib/text/pre_tokenizer.hpp"
 
@@ -20,9 +21,10 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 struct TokenizerData {
-  std::string source;  // file or name, opens messages
-  BpeModel model;
-  std::vector<AddedToken> added;  // sorted by id
+  std::string source;                  // file or name, opens messages
+  BpeModel model;                      // its vocabulary has the bytes of all tokens, whichever model finds them
+  std::unique_ptr<PieceModel> pieces;  // set: this model finds the tokens
+  std::vector<AddedToken> added;       // sorted by id
   AddedTokenMatcher raw_matcher, normalized_matcher;
   std::vector<bool> special;  // by id
   PreTokenizer pre_tokenizer = PreTokenizer::gpt2;
@@ -38,6 +40,9 @@ struct TokenizerData {
   TokenizerData() = default;
   TokenizerData(const TokenizerData&) = delete;  // the matchers point into `added`
   TokenizerData& operator=(const TokenizerData&) = delete;
+
+  /// Appends the bytes of a token as decoding has them; `begun`: it is not the first one that is decoded.
+  void append_decoded(std::int32_t id, bool& begun, std::string& out) const;
 
   /// The id of a token as vocabulary files write it (in the byte-level alphabet), or Vocabulary::none.
   std::int32_t find_written(std::string_view token) const;

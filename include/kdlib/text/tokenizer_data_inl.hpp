@@ -26,7 +26,22 @@ KDLIB_FUNC std::string TokenizerData::add_merge(std::string_view left_bytes, std
   return {};
 }
 
+KDLIB_FUNC void TokenizerData::append_decoded(std::int32_t id, bool& begun, std::string& out) const {
+  std::string_view bytes = model.vocabulary.bytes(id);
+  if (bytes.empty()) return;
+  const DecoderStrip strip = begun || pieces == nullptr ? DecoderStrip::none : pieces->strip;
+  begun = true;
+  if (strip == DecoderStrip::one_space && bytes[0] == ' ') bytes.remove_prefix(1);
+  if (strip != DecoderStrip::spaces_of_first_token) {
+    out.append(bytes);
+    return;
+  }
+  for (const char c : bytes)
+    if (c != ' ') out.push_back(c);
+}
+
 KDLIB_FUNC std::int32_t TokenizerData::find_written(std::string_view token) const {
+  if (pieces != nullptr) return pieces->pieces.find(token);
   std::string bytes;
   return append_alphabet_bytes(token, bytes) ? model.vocabulary.find(bytes) : Vocabulary::none;
 }
@@ -50,17 +65,21 @@ KDLIB_FUNC void TokenizerData::finish() {
   special.assign(static_cast<std::size_t>(model.vocabulary.size()), false);
   for (const AddedToken& token : added) {
     special[static_cast<std::size_t>(token.id)] = token.special;
-    if (token.normalized && nfc) {
+    if (token.normalized && pieces != nullptr) {
+      std::string work, spare;
+      normalized_matcher.add(pieces->rules.normalize(token.content, work, spare), &token);
+    } else if (token.normalized && nfc) {
       normalized_matcher.add(kdlib::nfc(token.content), &token);
     } else {
       (token.normalized ? normalized_matcher : raw_matcher).add(token.content, &token);
     }
   }
-  for (const auto& pieces : {post_processor.single, post_processor.pair})
-    for (const TemplatePiece& piece : pieces)
+  for (const auto& steps : {post_processor.single, post_processor.pair})
+    for (const TemplatePiece& piece : steps)
       for (const std::int32_t id : piece.ids)
         require<FormatError>(model.vocabulary.has(id), "[tokenizer] ", source, ": post_processor adds the id ", id,
                              " (", printable(piece.name), "), which no token has");
+  if (pieces != nullptr) pieces->finish();
   raw_matcher.finish();
   normalized_matcher.finish();
   std::uint64_t hash = 0x6B646C6962746F6Bu;  // an arbitrary start

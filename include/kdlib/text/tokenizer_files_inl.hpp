@@ -10,6 +10,7 @@
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/text/piece_files_inl.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_gguf_inl.hpp"
 #include "kdlib/text/tokenizer_reading.hpp"
@@ -197,10 +198,14 @@ KDLIB_FUNC void read_tokenizer_json(const Json& root, TokenizerData& data) {
   if (!root.is_object()) root.refuse("must be an object");
   if (root.at("version").as_string() != "1.0")
     root.at("version").refuse(concat("is \"", root.at("version").as_string(), "\"; kdlib reads \"1.0\""));
-  read_model(root, data);
-  read_normalizer(root.find_set("normalizer").value_or(Json()), data);
-  read_pre_tokenizer(root.at("pre_tokenizer"), data);
-  check_decoder(root);
+  if (!is_byte_level(root)) {
+    read_piece_tokenizer(root, data);
+  } else {
+    read_model(root, data);
+    read_normalizer(root.find_set("normalizer").value_or(Json()), data);
+    read_pre_tokenizer(root.at("pre_tokenizer"), data);
+    check_decoder(root);
+  }
   if (const auto post = root.find_set("post_processor")) data.post_processor = read_post_processor(*post);
 }
 

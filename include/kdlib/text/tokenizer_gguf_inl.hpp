@@ -10,6 +10,7 @@
 #include "kdlib/io/mapped_file.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/text/gguf_end_tokens.hpp"
+#include "kdlib/text/piece_gguf_inl.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_reading.hpp"
 
@@ -146,10 +147,8 @@ KDLIB_FUNC void read_gguf_post_processor(const GgufFile& file, bool adds_bos, To
                             pieces("tokenizer.ggml.add_eos_token", false, "tokenizer.ggml.eos_token_id", data.eos));
 }
 
-KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
-  const std::string_view model = file.at("tokenizer.ggml.model").as_string();
-  require<FormatError>(model == "gpt2", "[tokenizer] ", file.path(), ": tokenizer.ggml.model is \"", printable(model),
-                       "\"; kdlib reads byte-level BPE (\"gpt2\")");
+/// Tokens, merges and rules of byte-level BPE. Answers whether bos stands in front where the file does not say so.
+KDLIB_FUNC bool read_gguf_byte_level(const GgufFile& file, TokenizerData& data) {
   const GgufPreTokenizer& pre = gguf_pre_tokenizer(file.at("tokenizer.ggml.pre").as_string(), file.path());
   data.pre_tokenizer = pre.kind;
   data.nfc = pre.nfc;
@@ -159,6 +158,16 @@ KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
   read_gguf_tokens(file, data);
   read_gguf_merges(file, data);
   data.model.set_byte_tokens();
+  return pre.adds_bos;
+}
+
+KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
+  const std::string_view model = file.at("tokenizer.ggml.model").as_string();
+  require<FormatError>(model == "gpt2" || model == "llama", "[tokenizer] ", file.path(), ": tokenizer.ggml.model is \"",
+                       printable(model), "\"; kdlib reads byte-level BPE (\"gpt2\") and SentencePiece BPE (\"llama\")");
+  bool adds_bos = true;
+  if (model == "llama") read_gguf_pieces(file, data);
+  else adds_bos = read_gguf_byte_level(file, data);
   data.bos = read_gguf_id(file, "tokenizer.ggml.bos_token_id", data);
   data.eos = read_gguf_id(file, "tokenizer.ggml.eos_token_id", data);
   data.pad = read_gguf_id(file, "tokenizer.ggml.padding_token_id", data);
@@ -168,7 +177,7 @@ KDLIB_FUNC void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data) {
        {"tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id"})
     if (const auto id = read_gguf_id(file, key, data)) data.stop.push_back(*id);
   add_gguf_end_tokens(data);
-  read_gguf_post_processor(file, pre.adds_bos && data.bos, data);
+  read_gguf_post_processor(file, adds_bos && data.bos, data);
   data.chat_template = file.string_or("tokenizer.chat_template", "");
   constexpr std::string_view named = "tokenizer.chat_template.";
   for (const GgufValue& value : file.metadata())

@@ -5,6 +5,7 @@
 #define KDLIB_TEXT_TOKENIZER_READING_HPP
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,18 @@ struct TokenizerData;
 std::int32_t read_token_id(const Json& value);
 /// The member `type` of a step.
 std::string type_of(const Json& object);
+/// Refuses a member that is set to anything but null, false, 0 or "".
+void require_unset(const Json& model, std::string_view key);
+/// tokenizer.json's added_tokens, to data.added.
+void read_added_tokens(const Json& list, TokenizerData& data);
+/// The value of a key that names a token's id.
+std::optional<std::int32_t> read_gguf_id(const GgufFile& file, std::string_view key, const TokenizerData& data);
+/// The tokens of a file whose model is "llama".
+void read_gguf_pieces(const GgufFile& file, TokenizerData& data);
+/// A tokenizer.json has a step of the byte-level alphabet.
+bool is_byte_level(const Json& root);
+/// Model, normaliser, pre-tokenizer and decoder of a tokenizer.json that is not byte-level.
+void read_piece_tokenizer(const Json& root, TokenizerData& data);
 /// Splits "left right", which must have exactly one space.
 bool split_merge(std::string_view text, std::string_view& left, std::string_view& right);
 

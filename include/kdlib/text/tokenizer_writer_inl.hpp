@@ -9,6 +9,7 @@
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/text/gguf_end_tokens.hpp"
+#include "kdlib/text/piece_writer_inl.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_writer.hpp"
 
@@ -104,6 +105,10 @@ KDLIB_FUNC void write_template(const char* key, const std::vector<TemplatePiece>
 KDLIB_FUNC void write_post_processor(const Tokenizer& tokenizer, JsonWriter& out) {
   const PostProcessor& post = tokenizer.post_processor();
   out.key("post_processor");
+  if (post.single.empty() && tokenizer.model() != TokenizerModel::byte_level_bpe) {
+    out.null();
+    return;
+  }
   if (post.single.empty()) {
     out.begin_object()
         .member("type", "ByteLevel")
@@ -160,31 +165,41 @@ KDLIB_FUNC std::int32_t first_id_behind_vocabulary(const Tokenizer& tokenizer) {
 
 }  // namespace detail
 
-KDLIB_FUNC std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
-                                                         GgufWriter& writer) {
+namespace detail {
+
+/// Tokens and merges of byte-level BPE. ConfigError: rules that no name of the format stands for, or no merges.
+KDLIB_FUNC void write_gguf_byte_level(const Tokenizer& tokenizer, std::int64_t rows, GgufWriter& writer) {
   const PreTokenizer pre = tokenizer.pre_tokenizer();
-  require<ConfigError>(tokenizer.vocab_size() <= rows, "[tokenizer] ", tokenizer.source(), ": the highest token id is ",
-                       tokenizer.vocab_size() - 1, ", the model has ", rows, " rows");
   const std::string_view name = gguf_pre_tokenizer_name(pre, tokenizer.normalizes_nfc(), tokenizer.ignores_merges());
   require<ConfigError>(!name.empty(), "[tokenizer] ", tokenizer.source(),
                        ": normalizer and ignore_merges do not go with the pre-tokenizer ", pre_tokenizer_name(pre),
                        " as GGUF's names of pre-tokenizers have them; this tokenizer cannot be written");
-  std::vector<std::string> notes, tokens, merges;
+  std::vector<std::string> tokens, merges;
   std::vector<std::int32_t> types;
   for (std::int32_t id = 0; id < rows; ++id) {
-    const AddedToken* added = detail::find_added(tokenizer, id);
+    const AddedToken* added = find_added(tokenizer, id);
     const bool known = tokenizer.has_token(id);
-    tokens.push_back(known ? detail::token_text(tokenizer, id) : concat("[PAD", id, "]"));
+    tokens.push_back(known ? token_text(tokenizer, id) : concat("[PAD", id, "]"));
     types.push_back(!known ? 5 : added == nullptr ? 1 : added->special ? 3 : 4);
   }
   for (const auto& [left, right] : tokenizer.merges())
-    merges.push_back(detail::to_alphabet(tokenizer.token_bytes(left)) + " " +
-                     detail::to_alphabet(tokenizer.token_bytes(right)));
+    merges.push_back(to_alphabet(tokenizer.token_bytes(left)) + " " + to_alphabet(tokenizer.token_bytes(right)));
   writer.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", name);
   writer.strings("tokenizer.ggml.tokens", tokens).i32s("tokenizer.ggml.token_type", types);
   require<ConfigError>(!merges.empty(), "[tokenizer] ", tokenizer.source(),
                        ": there are no merges, which readers of GGUF files want; this tokenizer cannot be written");
   writer.strings("tokenizer.ggml.merges", merges);
+}
+
+}  // namespace detail
+
+KDLIB_FUNC std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
+                                                         GgufWriter& writer) {
+  require<ConfigError>(tokenizer.vocab_size() <= rows, "[tokenizer] ", tokenizer.source(), ": the highest token id is ",
+                       tokenizer.vocab_size() - 1, ", the model has ", rows, " rows");
+  if (tokenizer.data_->pieces != nullptr) detail::write_gguf_pieces(*tokenizer.data_, rows, writer);
+  else detail::write_gguf_byte_level(tokenizer, rows, writer);
+  std::vector<std::string> notes;
   detail::write_gguf_ids(tokenizer, writer, notes);
   detail::write_gguf_post_processor(tokenizer, writer);
   if (!tokenizer.chat_template().empty()) writer.string("tokenizer.chat_template", tokenizer.chat_template());
@@ -211,7 +226,13 @@ KDLIB_FUNC std::string tokenizer_json(const Tokenizer& tokenizer) {
         .member("lstrip", t.lstrip);
     out.member("rstrip", t.rstrip).member("normalized", t.normalized).member("special", t.special).end_object();
   }
-  out.end_array().key("normalizer");
+  out.end_array();
+  if (tokenizer.data_->pieces != nullptr) {
+    detail::write_post_processor(tokenizer, out);
+    detail::write_piece_model(*tokenizer.data_, out);
+    return out.end_object().text();
+  }
+  out.key("normalizer");
   if (tokenizer.normalizes_nfc()) out.begin_object().member("type", "NFC").end_object();
   else out.null();
   detail::write_pre_tokenizer(tokenizer, out);
