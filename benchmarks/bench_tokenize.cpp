@@ -84,16 +84,21 @@ void run(const std::string& path, const std::string& file, const std::string& ch
   const double first = median_seconds(1, [&] {
     for (const std::string_view d : documents) tokenizer.encode_append(d, all);
   });
-  std::string expected;
-  for (const std::string_view d : documents) expected += tokenizer.normalizes_nfc() ? kd::nfc(d) : std::string(d);
-  const bool whole = tokenizer.decode_bytes(all) == expected;
+  bool whole = true;
+  for (const std::string_view d : documents) {
+    // SentencePiece writes U+2581 and a space alike.
+    if (tokenizer.model() != kd::TokenizerModel::byte_level_bpe && d.find("\u2581") != d.npos) continue;
+    whole = whole &&
+            tokenizer.decode_bytes(tokenizer.encode(d)) == (tokenizer.normalizes_nfc() ? kd::nfc(d) : std::string(d));
+  }
   kd::require<kd::FormatError>(whole || !tokenizer.has_token(0), "[bench_tokenize] the ids do not decode to the text");
   const double encode = median_seconds(repeats, [&] {
     ids.clear();
     for (const std::string_view d : documents) tokenizer.encode_append(d, ids);
   });
   kd::require<kd::FormatError>(ids == all, "[bench_tokenize] a second run gives other ids");
-  const double decode = median_seconds(repeats, [&] { expected = tokenizer.decode_bytes(all); });
+  std::string decoded;
+  const double decode = median_seconds(repeats, [&] { decoded = tokenizer.decode_bytes(all); });
   const double size = static_cast<double>(text.size()) * 1e-6;
   kd::JsonWriter out;
   out.begin_object()
