@@ -120,6 +120,7 @@ set(KDLIB_HEADERS
   include/kdlib/eval/multiple_choice_inl.hpp
   include/kdlib/eval/perplexity.hpp
   include/kdlib/eval/perplexity_inl.hpp
+  include/kdlib/eval/teacher_loss.hpp
   include/kdlib/eval/token_divergence.hpp
   include/kdlib/eval/token_divergence_inl.hpp
   include/kdlib/fwd.hpp
@@ -267,6 +268,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/run_place.hpp
   include/kdlib/recipe/run_place_inl.hpp
   include/kdlib/recipe/session.hpp
+  include/kdlib/recipe/session_cache_inl.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
   include/kdlib/recipe/session_training_inl.hpp
@@ -283,6 +285,8 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/mixed_inl.hpp
   include/kdlib/rollout/on_policy.hpp
   include/kdlib/rollout/on_policy_inl.hpp
+  include/kdlib/rollout/response_cache.hpp
+  include/kdlib/rollout/response_cache_inl.hpp
   include/kdlib/rollout/sampler.hpp
   include/kdlib/rollout/sampler_inl.hpp
   include/kdlib/rollout/teacher_written.hpp
@@ -400,6 +404,8 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
+  include/kdlib/tools/cache_command.hpp
+  include/kdlib/tools/cache_command_inl.hpp
   include/kdlib/tools/choice_tasks.hpp
   include/kdlib/tools/choice_tasks_inl.hpp
   include/kdlib/tools/distil.hpp

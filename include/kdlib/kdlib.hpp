@@ -104,6 +104,7 @@
 #include "kdlib/rollout/head_logits.hpp"
 #include "kdlib/rollout/mixed.hpp"
 #include "kdlib/rollout/on_policy.hpp"
+#include "kdlib/rollout/response_cache.hpp"
 #include "kdlib/rollout/sampler.hpp"
 #include "kdlib/rollout/teacher_written.hpp"
 #include "kdlib/teacher/cache_head.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The functions without template parameters of kdlib/tools/, for the programs and their tests.
+#include "kdlib/tools/cache_command_inl.hpp"
 #include "kdlib/tools/choice_tasks_inl.hpp"
 #include "kdlib/tools/distil_options_inl.hpp"
 #include "kdlib/tools/distil_report_inl.hpp"

@@ -173,7 +173,7 @@ TEST_CASE("with_loss keeps plain divergences their own types and says what targe
   CHECK(type({{1, ForwardKl{}}, {1, CrossEntropy{}}}) == "AnySum");
   const auto ignore = [](const auto&) {};
   CHECK_THROWS_WITH(with_loss<NoTargets>(std::vector<AnyTerm>{{1, ForwardKl{}}}, ignore),
-                    contains("forward_kl reads the teacher's whole distribution: a live teacher"));
+                    contains("forward_kl reads the teacher's whole distribution: a live teacher, or a cache"));
   CHECK_THROWS_WITH((with_loss<LogitTargets<float, Cpu>>(std::vector<AnyTerm>{{1, TopKForwardKl{}}}, ignore)),
                     contains("top_k_forward_kl reads the teacher's top-k"));
   CHECK_THROWS_WITH(

@@ -24,7 +24,7 @@ inline const char* needs_text(LossNeeds needs) {
     case LossNeeds::sampled_tokens:
       return "the teacher's log-probability of each token that was drawn: a live teacher, or text that was rescored";
     case LossNeeds::vocabulary:
-      return "the teacher's whole distribution: a live teacher";
+      return "the teacher's whole distribution: a live teacher, or a cache of its hidden states";
     default:
       return "the teacher's top-k of each row with its log-probabilities: a teacher that is cached as top-k";
   }

@@ -20,6 +20,8 @@ KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const 
   add("student", s.models.student);
   add("teacher-adapter", s.models.teacher_adapter);
   add("student-adapter", s.models.student_adapter);
+  add("cache", s.models.cache.folder);
+  add("validation-cache", s.models.cache.validation);
   add("prompts", s.text.prompts.path);
   add("data", s.text.data.path);
   add("validation", s.text.validation.path);

@@ -31,6 +31,45 @@ inline LossExpression measured_objective(const LossExpression& trained) {
   return out;
 }
 
+/// The objective for a teacher's top-k: forward and reverse KL become the forms that read it. The other terms stay;
+/// what reads the whole vocabulary is refused where the targets are known (with_loss). ConfigError: reverse KL with the
+/// mass rule raw.
+inline LossExpression top_k_objective(const LossExpression& trained, TopKMass mass) {
+  LossExpression out = trained;
+  for (AnyTerm& term : out.terms) {
+    if (term.loss.is<ForwardKl>()) {
+      const auto kl = term.loss.as<ForwardKl>();
+      term.loss = TopKForwardKl{.temperature = kl.temperature, .t_squared = kl.t_squared, .mass = mass};
+    } else if (term.loss.is<ReverseKl>()) {
+      const auto kl = term.loss.as<ReverseKl>();
+      require<ConfigError>(mass == TopKMass::tail || mass == TopKMass::renormalised, "[distil] --mass ",
+                           recipe_word(mass),
+                           " with reverse_kl is no loss: it is smallest where the student leaves "
+                           "the teacher's tokens; use tail or renormalised");
+      if (mass == TopKMass::tail)
+        term.loss = TopKReverseKl<TopKMass::tail>{.temperature = kl.temperature, .t_squared = kl.t_squared};
+      else term.loss = TopKReverseKl<TopKMass::renormalised>{.temperature = kl.temperature, .t_squared = kl.t_squared};
+    }
+  }
+  return out;
+}
+
+/// The temperature of all terms on the teacher's top-k; 0: there is none. ConfigError where they differ: a cached row
+/// is read at one.
+inline double top_k_temperature(const LossExpression& objective) {
+  double found = 0;
+  for (const AnyTerm& term : objective.terms)
+    term.loss.visit([&found]<class L>(const L& loss) {
+      if constexpr (reads_support<L>) {
+        require<ConfigError>(found == 0 || found == temperature_of(loss),
+                             "[distil] the loss has terms at temperatures ", found, " and ", temperature_of(loss),
+                             "; from a top-k cache all have one");
+        found = temperature_of(loss);
+      }
+    });
+  return found;
+}
+
 /// What is measured, as tables and reports name it: "forward_kl", "0.8 reverse_kl(temperature=2) + 0.2 cross_entropy".
 inline std::string objective_text(const RecipeObjective& s) { return measured_objective(s.loss).text(); }
 

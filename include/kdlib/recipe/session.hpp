@@ -18,6 +18,7 @@
 #include "kdlib/checkpoint/save.hpp"
 #include "kdlib/eval/agreement.hpp"
 #include "kdlib/eval/perplexity.hpp"
+#include "kdlib/eval/teacher_loss.hpp"
 #include "kdlib/eval/token_divergence.hpp"
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/model/compensate.hpp"
@@ -31,6 +32,9 @@
 #include "kdlib/recipe/run_folder.hpp"
 #include "kdlib/recipe/run_place.hpp"
 #include "kdlib/recipe/text.hpp"
+#include "kdlib/teacher/any_hidden.hpp"
+#include "kdlib/teacher/cached.hpp"
+#include "kdlib/teacher/cached_hidden.hpp"
 #include "kdlib/teacher/live.hpp"
 #include "kdlib/teacher/none.hpp"
 #include "kdlib/teacher/remembered.hpp"
@@ -38,6 +42,17 @@
 #include "kdlib/train/trainer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// A cache of either kind.
+struct OpenedCache {
+  std::optional<TeacherCache> hidden{};
+  std::optional<TopKCache> top_k{};
+
+  static OpenedCache open(const std::string& folder);
+  const TeacherCache& files() const { return top_k ? top_k->files() : *hidden; }
+};
+}  // namespace detail
 
 /// How run() ended.
 struct SessionOutcome {
@@ -112,6 +127,13 @@ class Session final : private RunHooks {
   void prepare_folder();
   void load();
   void load_models(std::optional<Tokenizer>& tokenizer);
+  void open_cache(const std::optional<Tokenizer>& tokenizer);
+  CachedText cached_text() const;
+  void find_held_out_signals();
+  CachedTeacher<D, T> top_k_teacher(const TopKCache& cache) const;
+  LossExpression top_k_terms() const { return top_k_objective(s_.objective.loss, s_.models.cache.mass); }
+  AnyHiddenTeacher<D, T> hidden_teacher(const TeacherCache& cache) const;
+  LossSum held_out_loss(Model& model);
   void prepare_student();
   void add_adapter();
   void round_student();
@@ -127,7 +149,7 @@ class Session final : private RunHooks {
   void save_before() { write_file_atomically(path("before.json"), result_json(before_)); }
   RunSettings run_settings();
   template <class Teacher>
-  RunResult train_against(const Teacher& teacher);
+  RunResult train_against(const Teacher& teacher, const LossExpression& objective);
   RunResult train();
   void add_answers(RecipeResult& result, const char* who, Model& model);
   RecipeResult finish(const RunResult& run);
@@ -158,7 +180,10 @@ class Session final : private RunHooks {
   std::optional<Model> teacher_, student_;
   std::optional<Model> original_;  // the student before rounding, while the adapter's start is to be found
   std::optional<RecipeTexts<Model>> text_;
-  std::optional<RememberedTeacher<Model>> held_out_teacher_;
+  std::optional<detail::OpenedCache> cache_, validation_cache_;
+  std::optional<AnyHiddenTeacher<D, T>> held_out_teacher_;  // whole distributions on the held-out text
+  std::optional<CachedTeacher<D, T>> held_out_top_k_;       // or the top-k alone
+  std::int64_t real_vocabulary_ = 0;                        // of a hidden cache's head; 0: as it says
   TokenBatch held_out_;
   RecipeResult before_;
   std::optional<EvaluationRow> last_;  // newest evaluation and its step

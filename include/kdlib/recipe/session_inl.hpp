@@ -181,8 +181,8 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   const StopScope scope(&stop_);
   if (!text_) load();
   require<ConfigError>(s_.models.taught(),
-                       "[distil] a plan of a run without a teacher is not built: --dry-run needs "
-                       "--teacher MODEL");
+                       "[distil] a plan of a run without a teacher in memory is not built: --dry-run needs "
+                       "--teacher MODEL and no --cache");
   const DecoderConfig& teacher = teacher_->config();
   const PlanMachine where = machine == nullptr ? measured_machine<D, T>(teacher) : assumed_machine(*machine, teacher);
   PlannedModels models{teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()};
@@ -203,10 +203,11 @@ void Session<D, T>::load() {
     if (*model)
       for (const std::string& text : (*model)->notes()) note(text);
   prepare_student();
-  text_.emplace(s_, writer(), std::move(tokenizer), context_length(), [this](const WritingReport& report) {
+  const auto writing = [this](const WritingReport& report) {
     events_.on_writing(report);
     check_stop();
-  });
+  };
+  text_.emplace(s_, writer(), std::move(tokenizer), context_length(), writing, cached_text());
   for (const std::string& text : text_->notes()) note(text);
 }
 
@@ -226,10 +227,12 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
   note(concat("loading ", models.text_model()));
   if (!models.taught()) {
     student_.emplace(Model::from_pretrained(
-        models.student, {.trainable = trains == RecipeTrains::all,
-                         .weights = trains == RecipeTrains::lora ? WeightStorage::in_file : WeightStorage::decoded}));
-    tokenizer = find_model_tokenizer(models.student);
+        models.student_path(),
+        {.trainable = trains == RecipeTrains::all,
+         .weights = trains == RecipeTrains::lora ? WeightStorage::in_file : WeightStorage::decoded}));
+    tokenizer = find_model_tokenizer(models.student_path());
     if (tokenizer) check_tokenizer_fits(*tokenizer, student_->vocab_size());
+    if (models.cached()) open_cache(tokenizer);
     return;
   }
   const bool adapted = !models.teacher_adapter.empty();
@@ -306,6 +309,7 @@ void Session<D, T>::round_student() {
 
 KDLIB_NAMESPACE_END
 
+#include "kdlib/recipe/session_cache_inl.hpp"
 #include "kdlib/recipe/session_files_inl.hpp"
 #include "kdlib/recipe/session_training_inl.hpp"
 

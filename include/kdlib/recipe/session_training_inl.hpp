@@ -15,15 +15,13 @@ std::string Session<D, T>::environment_text() {
   return out;
 }
 
-/// Without a teacher: the objective and the perplexity; what compares with one is NaN.
+/// Without whole distributions to compare with: the objective and the perplexity; what compares is NaN.
 template <class D, class T>
 EvaluationRow Session<D, T>::measure_alone(const char* name, Model& model) {
   const double none = std::numeric_limits<double>::quiet_NaN();
   EvaluationRow row{name, none, none, none, none, 0, none, none, 0};
   row.perplexity = perplexity(model, held_out_, evaluation_settings()).value();
-  const LossSum loss = with_loss<NoTargets>(s_.objective.loss.terms, [&](const auto& objective) {
-    return label_loss(model, held_out_, objective, evaluation_settings());
-  });
+  const LossSum loss = held_out_loss(model);
   row.objective = loss.mean();
   row.tokens = loss.weight;
   if (measurement_) row.tasks = measurement_(model);
@@ -32,8 +30,8 @@ EvaluationRow Session<D, T>::measure_alone(const char* name, Model& model) {
 
 template <class D, class T>
 EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
-  if (!teacher_) return measure_alone(name, model);
-  using Targets = typename LiveTeacher<Model>::targets_type;
+  if (!held_out_teacher_) return measure_alone(name, model);
+  using Targets = HiddenTargets<T, D>;
   const LossExpression measured = measured_objective(s_.objective.loss);
   const Agreement a = with_loss<Targets>(measured.terms, [&](const auto& loss) {
     return agreement(model, *held_out_teacher_, held_out_, evaluation_settings(), loss);
@@ -61,7 +59,7 @@ EvaluationRow Session<D, T>::measure_teacher() {
 /// Adds the student's distance from the teacher at each token of the shown texts.
 template <class D, class T>
 void Session<D, T>::add_token_maps(RecipeResult& result, const char* name) {
-  if (!teacher_) return;
+  if (!held_out_teacher_) return;
   const std::int64_t count = std::min<std::int64_t>(3, held_out_.documents());
   for (std::int64_t b = 0; b < count; ++b) {
     TokenBatch document;
@@ -85,7 +83,7 @@ template <class D, class T>
 void Session<D, T>::measure_before() {
   enter(SessionPhase::measuring);
   held_out_ = text_->validation();
-  if (teacher_) held_out_teacher_.emplace(*teacher_);
+  find_held_out_signals();
   const auto shown = text_->shown_prompts(3);
   const bool again = folder_.has("before.json");
   if (again) {
@@ -99,7 +97,8 @@ void Session<D, T>::measure_before() {
   }
   const char* name = s_.student.rounded ? "rounded" : "student before";
   note("measuring the student before training");
-  before_.objective = objective_text(s_.objective);
+  const bool measurable = held_out_teacher_ || held_out_top_k_ || !s_.models.cached();
+  before_.objective = measurable ? objective_text(s_.objective) : "cross_entropy";
   before_.rows.clear();
   if (teacher_) before_.rows.push_back(measure_teacher());
   before_.rows.push_back(measure(name, *student_));
@@ -140,18 +139,22 @@ Evaluation Session<D, T>::evaluate(std::int64_t step) {
   const bool plain = before_.objective == "forward_kl";
   note(concat("step ", step, ": held-out ",
               plain ? "" : concat(before_.objective, " ", detail::number_text("%.4f", row.objective), ", "),
-              teacher_ ? concat("forward KL ", detail::number_text("%.4f", row.forward_kl), ", top-1 agreement ",
-                                detail::number_text("%.3f", row.top1))
-                       : concat("perplexity ", detail::number_text("%.3f", row.perplexity))));
+              held_out_teacher_ ? concat("forward KL ", detail::number_text("%.4f", row.forward_kl),
+                                         ", top-1 agreement ", detail::number_text("%.3f", row.top1))
+                                : concat("perplexity ", detail::number_text("%.3f", row.perplexity))));
   events_.on_evaluation(step, row);
   Evaluation out;
   out.values = {{"evaluation/objective", row.objective}, {"evaluation/perplexity", row.perplexity}};
-  if (teacher_)
+  if (held_out_teacher_)
     out.values.insert(out.values.end(), {{"evaluation/forward_kl", row.forward_kl},
                                          {"evaluation/reverse_kl", row.reverse_kl},
                                          {"evaluation/top1_agreement", row.top1},
                                          {"evaluation/top5_overlap", row.top5}});
   for (const auto& [name, value] : row.tasks) out.values.emplace_back("tasks/" + name, value);
+  if (const ResponseUse* use = text_->answers_use())
+    out.values.insert(out.values.end(), {{"teacher_cache/hit_rate", use->hit_rate()},
+                                         {"teacher_cache/saved_seconds", use->saved_seconds}});
+  for (const std::string& text : text_->take_answer_notes()) note(text);
   out.best_by = row.objective;
   last_ = std::move(row);
   last_step_ = step;
@@ -202,10 +205,10 @@ RunSettings Session<D, T>::run_settings() {
 /// The training itself, against a teacher of any kind.
 template <class D, class T>
 template <class Teacher>
-RunResult Session<D, T>::train_against(const Teacher& teacher) {
+RunResult Session<D, T>::train_against(const Teacher& teacher, const LossExpression& objective) {
   const RecipeTraining& t = s_.training;
   using Targets = typename Teacher::targets_type;
-  return with_loss<Targets>(s_.objective.loss.terms, [&](const auto& loss) {  // the choice becomes a type here alone
+  return with_loss<Targets>(objective.terms, [&](const auto& loss) {  // the choice becomes a type here alone
     Trainer trainer{*student_, text_->source(), Objective{teacher, loss},
                     AdamW{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay}, recipe_rate(t)};
     return trainer.run(run_settings(), JsonLines{path("metrics.jsonl")}, Directory{folder_.path()});
@@ -215,8 +218,11 @@ RunResult Session<D, T>::train_against(const Teacher& teacher) {
 template <class D, class T>
 RunResult Session<D, T>::train() {
   enter(SessionPhase::training);
-  if (!teacher_) return train_against(NoTeacher{student_->vocab_size()});
-  return train_against(LiveTeacher<Model>{*teacher_});
+  const LossExpression& loss = s_.objective.loss;
+  if (cache_ && cache_->top_k) return train_against(top_k_teacher(*cache_->top_k), top_k_terms());
+  if (cache_) return train_against(hidden_teacher(*cache_->hidden), loss);
+  if (!teacher_) return train_against(NoTeacher{student_->vocab_size()}, loss);
+  return train_against(AnyHiddenTeacher<D, T>{LiveTeacher<Model>{*teacher_}}, loss);
 }
 
 template <class D, class T>
@@ -229,10 +235,12 @@ std::string Session<D, T>::student_name() const {
 template <class D, class T>
 void Session<D, T>::add_facts(RecipeResult& result, const RunResult& run) const {
   const std::string decoded = sizeof(T) == 4 ? " (weights decoded to float32)" : " (weights decoded to float64)";
-  result.facts = {{"teacher", s_.models.taught() ? s_.models.teacher + decoded : "none"}, {"student", student_name()}};
+  const std::string teacher = s_.models.taught() ? s_.models.teacher + decoded : "none";
+  result.facts = {{"teacher", cache_ ? detail::cache_text(cache_->files()) : teacher}, {"student", student_name()}};
   for (const DescribedSetting& setting : describe(s_)) result.facts.emplace_back("--" + setting.key, setting.text());
   for (const auto& [key, value] : run_environment<D, T>()) result.facts.emplace_back(key, value);
   result.facts.emplace_back("wall time of the steps", duration_text(run.seconds));
+  if (const ResponseUse* use = text_->answers_use()) result.facts.emplace_back("teacher's answers", use->text());
 }
 
 KDLIB_NAMESPACE_END

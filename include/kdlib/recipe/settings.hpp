@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kdlib/data/text_lines.hpp"
+#include "kdlib/loss/top_k.hpp"
 #include "kdlib/nn/lora.hpp"
 #include "kdlib/nn/quantized_weight.hpp"
 #include "kdlib/optim/concepts.hpp"
@@ -50,9 +51,19 @@ const char* recipe_word(RecipeResume value);
 const char* recipe_word(StraightThrough value);
 const char* recipe_word(TooLong value);
 const char* recipe_word(SaveRule value);
+const char* recipe_word(TopKMass value);
 /// The value of a word. ConfigError lists the words there are.
 template <class E>
 E recipe_value(const std::string& word);
+
+/// A teacher's signal on disk (cache_logits) that the student learns from; the teacher itself is not loaded.
+struct RecipeCache {
+  std::string folder{};            // empty: none
+  std::string validation{};        // a cache of the held-out text; empty: `folder`, where it holds that text
+  bool skip_missing = false;       // given text that the cache does not hold is left out, not refused
+  std::int64_t top_k = 0;          // tokens of a row that are used of a cache of kind logprobs; 0: all it has
+  TopKMass mass = TopKMass::tail;  // how forward_kl and reverse_kl treat the mass outside them
+};
 
 struct RecipeModels {
   std::string teacher;  // Hugging Face directory or GGUF file; empty: none
@@ -60,12 +71,16 @@ struct RecipeModels {
   // Folders in PEFT's form; empty: none. The teacher's (any kind that apply_adapter takes) is merged into its weights.
   // The student's (any kind that load_adapter takes) is what is trained on, with its own rank, scale and targets.
   std::string teacher_adapter, student_adapter;
+  RecipeCache cache{};
 
   const std::string& student_path() const { return student.empty() ? teacher : student; }
-  /// Without a teacher the student learns the next token of given text alone: plain fine-tuning.
-  bool taught() const { return !teacher.empty(); }
+  /// The student learns from what a cache holds. A teacher that is named is compared with it, and not loaded.
+  bool cached() const { return !cache.folder.empty(); }
+  /// A teacher is loaded. Without one, and without a cache, the student learns the next token of given text alone:
+  /// plain fine-tuning.
+  bool taught() const { return !teacher.empty() && !cached(); }
   /// Whose tokenizer and end tokens the text has.
-  const std::string& text_model() const { return taught() ? teacher : student; }
+  const std::string& text_model() const { return taught() ? teacher : student_path(); }
 };
 
 /// How the student is made from its model, and what of it is trained.
@@ -98,7 +113,9 @@ struct TextFile {
 
 struct RecipeText {
   TextFile prompts;                // answered by the teacher or the student
-  TextFile data;                   // given text for the offline part; empty: the teacher answers the prompts
+  TextFile data;                   // given text for the offline part; empty: the teacher answers the prompts, or
+                                   // `from_cache`
+  bool from_cache = false;         // without `data`: the text of RecipeModels::cache
   TextFile validation;             // held-out prompts or text
   std::int64_t max_prompts = 0;    // only the first ones of the file; 0: all
   std::int64_t samples = 1;        // answers to each prompt
@@ -112,10 +129,12 @@ struct RecipeText {
   TooLong too_long = TooLong::refuse;
   std::int64_t max_new_tokens = 112;
   bool accept_truncated_text = false;  // top_k, top_p and min_p may cut what the student writes (decision 004)
+  std::string answers{};               // folder where the teacher's answers are kept for other runs; empty: none
+  std::int64_t answers_mb = 1024;      // its limit, MiB; the least recently used are removed
   bool replay_routing = false;         // student-written text is trained on with the experts that wrote it
 
   /// Prompts are read and answered.
-  bool writes() const { return data.empty() || lambda > 0; }
+  bool writes() const { return (data.empty() && !from_cache) || lambda > 0; }
 };
 
 struct RecipeTraining {

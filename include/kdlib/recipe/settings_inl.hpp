@@ -52,6 +52,12 @@ struct RecipeWords<StraightThrough> {
   static constexpr const char* list[] = {"identity", "clipped"};
 };
 
+template <>
+struct RecipeWords<TopKMass> {
+  static constexpr const char* name = "mass";
+  static constexpr const char* list[] = {"tail", "renormalised", "raw", "sampled"};
+};
+
 template <class E>
 const char* word_of(E value) {
   return RecipeWords<E>::list[static_cast<std::size_t>(value)];
@@ -106,6 +112,11 @@ inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
       .text("student", s.models.student)
       .text("teacher-adapter", s.models.teacher_adapter)
       .text("student-adapter", s.models.student_adapter)
+      .text("cache", s.models.cache.folder)
+      .text("validation-cache", s.models.cache.validation)
+      .text("missing", s.models.cache.skip_missing ? "skip" : "error")
+      .number("teacher-top-k", s.models.cache.top_k)
+      .text("mass", recipe_word(s.models.cache.mass))
       .text("quantize", student.rounded ? packed_kind_name(student.format.kind) : "none")
       .text("quantize-rule", int4_rule_name(student.format.rule))
       .number("group-size", student.format.group_size)
@@ -137,6 +148,8 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .number("max-length", t.max_length, "tokens")
       .text("too-long", recipe_word(t.too_long))
       .number("max-new-tokens", t.max_new_tokens, "tokens")
+      .text("teacher-cache", t.answers.empty() ? "off" : t.answers)
+      .number("teacher-cache-mb", t.answers_mb, "MiB")
       .flag("replay-routing", t.replay_routing);
 }
 
@@ -165,6 +178,7 @@ inline const char* recipe_word(RecipeResume value) { return detail::word_of(valu
 inline const char* recipe_word(StraightThrough value) { return detail::word_of(value); }
 inline const char* recipe_word(TooLong value) { return detail::word_of(value); }
 inline const char* recipe_word(SaveRule value) { return detail::word_of(value); }
+inline const char* recipe_word(TopKMass value) { return detail::word_of(value); }
 
 template <class E>
 E recipe_value(const std::string& word) {
@@ -216,7 +230,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 
 inline bool free_recipe_setting(const std::string& key) {
   for (const char* name : {"out", "threads", "keep", "save-every", "resume", "export", "dry-run", "json", "device",
-                           "dtype", "config", "preset"})
+                           "dtype", "config", "preset", "teacher-cache", "teacher-cache-mb"})
     if (key == name) return true;
   return false;
 }
@@ -253,6 +267,19 @@ inline void check_untaught(const RecipeSettings& s) {
   needs(s.text.lambda == 0, "--lambda must be 0: nothing marks the student's own text");
   needs(s.models.teacher_adapter.empty(), "there is no model for --teacher-adapter");
 }
+
+/// From a cache: what only a teacher in memory could do is refused. Which losses the cache can serve is known when it
+/// is opened.
+inline void check_cached(const RecipeSettings& s) {
+  const auto needs = [](bool there, const auto&... what) {
+    require<ConfigError>(there, "[distil] --cache stands for the teacher; ", what...);
+  };
+  needs(!s.models.student_path().empty(), "--student MODEL is needed");
+  needs(s.text.lambda == 0, "--lambda must be 0: nothing marks the student's own text");
+  needs(s.models.teacher_adapter.empty(), "--teacher-adapter belongs to cache_logits");
+  needs(s.text.from_cache || !s.text.data.empty(), "--data FILE is needed, or the text of the cache (from_cache)");
+  needs(s.models.cache.mass != TopKMass::sampled, "--mass sampled belongs to caches of drawn tokens");
+}
 }  // namespace detail
 
 inline void check_recipe(const RecipeSettings& s) {
@@ -267,7 +294,10 @@ inline void check_recipe(const RecipeSettings& s) {
     }
   require<ConfigError>(!student.adapts() || (student.adapter.rank >= 1 && student.adapter.rank <= 65535),
                        "[distil] --lora-rank is ", student.adapter.rank, "; it must be from 1 to 65535");
-  if (!s.models.taught()) detail::check_untaught(s);
+  if (s.models.cached()) detail::check_cached(s);
+  else if (!s.models.taught()) detail::check_untaught(s);
+  require<ConfigError>(s.models.cached() || (s.models.cache.validation.empty() && !s.text.from_cache),
+                       "[distil] --validation-cache belongs to --cache");
   require<ConfigError>(text.validation_share >= 0 && text.validation_share < 1, "[distil] --validation-share is ",
                        text.validation_share, "; it must be 0 or above and below 1");
   require<ConfigError>(text.validation_share == 0 || text.validation.empty() || text.validation.bundled,
@@ -297,9 +327,11 @@ inline void check_recipe(const RecipeSettings& s) {
                        "the student writes none: leave it out, or --replay-routing=off");
   require<ConfigError>(!text.writes() || text.max_new_tokens < text.max_length, "[distil] --max-new-tokens ",
                        text.max_new_tokens, " leaves no room for a prompt within --max-length ", text.max_length);
+  require<ConfigError>(text.answers_mb >= 1, "[distil] --teacher-cache-mb is ", text.answers_mb,
+                       "; it must be 1 or more");
   require<ConfigError>(text.data.empty() || text.lambda < 1,
                        "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
-  require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
+  if (!s.models.cached()) require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
   if (text.lambda > 0) detail::check_written_text(s);
 }
 

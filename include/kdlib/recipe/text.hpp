@@ -45,6 +45,12 @@ class OfflineText {
   std::optional<TeacherWritten<Teacher>> written_;
 };
 
+/// Text that a teacher's cache brings along, and which given text it can serve.
+struct CachedText {
+  std::vector<TextLine> data{}, validation{};   // empty: from the files that the settings name
+  std::function<bool(const TextLine&)> keep{};  // of the data: false leaves the line out; what it throws refuses it
+};
+
 /// Everything that is read or written before the first step. Settings and teacher are borrowed.
 template <class Model>
 class RecipeTexts {
@@ -53,7 +59,7 @@ class RecipeTexts {
 
   /// `teacher`: who writes, or the student where there is none. `context_length`: tokens of a prompt and its answer.
   RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
-              std::int64_t context_length, Writing writing);
+              std::int64_t context_length, Writing writing, CachedText cached = {});
 
   /// What was odd in the files: lines that were cut or left out.
   const std::vector<std::string>& notes() const { return notes_; }
@@ -82,15 +88,24 @@ class RecipeTexts {
 
   double mean_prompt_tokens() const;
 
+  /// What the cache of answers did; nullptr: there is none.
+  const ResponseUse* answers_use() const { return answers_ ? &answers_->use() : nullptr; }
+  /// Its sentences since the last call.
+  std::vector<std::string> take_answer_notes() {
+    return answers_ ? answers_->take_notes() : std::vector<std::string>();
+  }
+
  private:
   OfflineText<Model> offline();
   Sampler sampler() const;
+  void open_answers();
   OnPolicySettings on_policy_settings() const;
   MixedSettings mixed_settings() const {
     return {settings_.text.lambda, settings_.seed, settings_.training.micro_batches};
   }
   TextSettings text_settings() const;
   std::vector<TextLine> read_lines(const TextFile& file);
+  void take_cached(CachedText cached);
   std::function<void(const GenerationProgress&)> writing(const char* what) const;
   std::string text_of(std::span<const std::int32_t> ids) const;
 
@@ -99,6 +114,8 @@ class RecipeTexts {
   std::optional<Tokenizer> tokenizer_;
   Writing writing_;
   std::optional<Prompts> prompts_;
+  std::shared_ptr<ResponseCache> answers_;
+  std::string model_hash_;  // of the teacher and its adapter
   std::int64_t context_length_;
   std::vector<std::string> notes_;
   std::vector<TextLine> data_, validation_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/recipe/text.hpp"
@@ -26,7 +27,7 @@ inline std::string strip_chat_markup(std::string text) {
 
 template <class Model>
 RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
-                                std::int64_t context_length, Writing writing)
+                                std::int64_t context_length, Writing writing, CachedText cached)
     : settings_(settings),
       teacher_(teacher),
       tokenizer_(std::move(tokenizer)),
@@ -41,6 +42,7 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
                        " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation "
                        "with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
   if (!text.data.empty()) data_ = read_lines(text.data);
+  take_cached(std::move(cached));
   std::vector<TextLine> prompts;
   if (text.writes()) {
     require<ConfigError>(!text.prompts.empty(), "[distil] no prompts are named; --prompts is needed");
@@ -51,7 +53,7 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
     LineSplit parts = split_lines(std::move(divided), text.validation_share);
     divided = std::move(parts.train);
     validation_ = std::move(parts.validation);
-  } else {
+  } else if (validation_.empty()) {
     require<ConfigError>(!text.validation.empty(), "[distil] no held-out text is named; --validation is needed");
     validation_ = read_lines(text.validation);
   }
@@ -62,6 +64,21 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
   if (prompts.empty()) prompts.push_back({TextLineKind::prompt, validation_.front().ids, {}, "unused"});  // never read
   prompts_.emplace(std::move(prompts), stop_ids);
   if (text.max_prompts > 0) prompts_.emplace(prompts_->first(text.max_prompts));
+  open_answers();
+}
+
+/// The cache's own text where none is named, without what the cache cannot serve.
+template <class Model>
+void RecipeTexts<Model>::take_cached(CachedText cached) {
+  if (data_.empty()) data_ = std::move(cached.data);
+  if (settings_.text.validation.empty() || settings_.text.validation.bundled)
+    validation_ = std::move(cached.validation);
+  if (!cached.keep) return;
+  const std::size_t before = data_.size();
+  std::erase_if(data_, [&cached](const TextLine& line) { return !cached.keep(line); });
+  if (data_.size() == before) return;
+  notes_.push_back(concat(before - data_.size(), " of ", before, " texts are not in the cache and are left out"));
+  require<InputError>(!data_.empty(), "[distil] the cache holds none of the ", before, " texts");
 }
 
 /// The lines of a file; what was done with long ones goes to notes().
@@ -82,6 +99,16 @@ TextSettings RecipeTexts<Model>::text_settings() const {
   text.chat_template = settings_.text.chat_template;
   text.vocabulary = teacher_.head().real_vocabulary;  // what teacher and student share
   return text;
+}
+
+/// The teacher's answers of other runs, told apart by the content of its files.
+template <class Model>
+void RecipeTexts<Model>::open_answers() {
+  const RecipeModels& models = settings_.models;
+  if (settings_.text.answers.empty() || !models.taught()) return;
+  answers_ = std::make_shared<ResponseCache>(settings_.text.answers, settings_.text.answers_mb << 20);
+  model_hash_ = content_hash(models.teacher);
+  if (!models.teacher_adapter.empty()) model_hash_ += " " + content_hash(models.teacher_adapter);
 }
 
 template <class Model>
@@ -110,8 +137,9 @@ OfflineText<Model> RecipeTexts<Model>::offline() {
   written.folder = join_path(settings_.output.folder, "text");
   written.teacher_name = settings_.models.teacher;
   written.progress = this->writing("the teacher writes");
-  return OfflineText<Model>(
-      TeacherWritten<Model>(teacher_, prompts_->repeated(settings_.text.samples), sampler(), written));
+  TeacherWritten<Model> source(teacher_, prompts_->repeated(settings_.text.samples), sampler(), written);
+  if (answers_) source.keep_answers_in(*answers_, model_hash_);
+  return OfflineText<Model>(std::move(source));
 }
 
 /// What generation calls after each of its steps.
@@ -156,6 +184,7 @@ TokenBatch RecipeTexts<Model>::validation() {
   Sampler held_out = sampler();
   held_out.seed = settings_.seed + 1;  // not the numbers of the training text
   TeacherWritten<Model> answers(teacher_, Prompts(std::move(prompts), prompts_->stop_ids()), held_out, written);
+  if (answers_) answers.keep_answers_in(*answers_, model_hash_);
   const std::optional<TokenBatch> batch = answers.next();
   for (std::int64_t b = 0; batch && b < batch->documents(); ++b)
     detail::append_part(documents, *batch, b, 0, batch->length(b));

@@ -4,6 +4,7 @@
 #define KDLIB_ROLLOUT_TEACHER_WRITTEN_HPP
 
 #include "kdlib/rollout/on_policy.hpp"
+#include "kdlib/rollout/response_cache.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -70,11 +71,17 @@ class TeacherWritten {
   const Completion& text(std::int64_t prompt);
   const Prompts& prompts() const { return prompts_; }
 
+  /// From now on answers that other runs wrote are read from `cache`, and new ones kept there. It is borrowed.
+  /// `model_hash` tells teachers apart: content_hash of the model's files (with its adapter's). ConfigError: empty.
+  void keep_answers_in(ResponseCache& cache, std::string model_hash);
+
  private:
   void require_block(std::int64_t block);
   void read_block(const std::string& path, const std::vector<std::int64_t>& items);
   void write_block(const std::string& path, const std::vector<std::int64_t>& items);
   std::string block_key(const std::vector<std::int64_t>& items) const;
+  std::vector<Completion> answer(std::span<const WritingRequest> requests);
+  std::string answer_key(const WritingRequest& request) const;
 
   Teacher& teacher_;
   Prompts prompts_;
@@ -85,6 +92,8 @@ class TeacherWritten {
   Fingerprint fingerprint_;        // prompts, sampler, seeds, teacher
   std::vector<Completion> texts_;  // by prompt; no ids: not written yet
   std::int64_t next_ = 0;
+  ResponseCache* answers_ = nullptr;
+  std::string model_hash_;
 };
 
 KDLIB_NAMESPACE_END

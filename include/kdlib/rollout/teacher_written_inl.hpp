@@ -4,11 +4,13 @@
 #define KDLIB_ROLLOUT_TEACHER_WRITTEN_INL_HPP
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/jsonl.hpp"
+#include "kdlib/io/tensor_info.hpp"
 #include "kdlib/rollout/teacher_written.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -134,15 +136,65 @@ void TeacherWritten<Teacher>::read_block(const std::string& path, const std::vec
 }
 
 template <class Teacher>
-void TeacherWritten<Teacher>::write_block(const std::string& path, const std::vector<std::int64_t>& items) {
-  std::vector<WritingRequest> requests;
-  for (const std::int64_t item : items)
-    requests.push_back({prompts_[item], static_cast<std::uint32_t>(item), 0, prompts_.source(item)});
+void TeacherWritten<Teacher>::keep_answers_in(ResponseCache& cache, std::string model_hash) {
+  require<ConfigError>(!model_hash.empty(),
+                       "[TeacherWritten] answers of other runs are told apart by the teacher's content_hash, which is "
+                       "empty");
+  answers_ = &cache;
+  model_hash_ = std::move(model_hash);
+}
+
+template <class Teacher>
+std::string TeacherWritten<Teacher>::answer_key(const WritingRequest& request) const {
+  return ResponseCache::key(
+      model_hash_, request, sampler_,
+      {{"purpose", setting_text(static_cast<std::int64_t>(RngPurpose::sample_teacher))},
+       {"context_length", setting_text(detail::context_length_of(teacher_, settings_.context_length))},
+       {"decode_batch", setting_text(settings_.decode_batch)},
+       {"scalar", dtype_name(dtype_of<typename Teacher::scalar_type>())}});
+}
+
+/// Answers in the order of the requests: those that other runs have kept, and the others written now and kept.
+template <class Teacher>
+std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingRequest> requests) {
+  std::vector<Completion> texts(requests.size());
+  std::vector<WritingRequest> missing;
+  std::vector<std::size_t> place;
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    std::optional<Completion> kept;
+    if (answers_ != nullptr) kept = answers_->find(answer_key(requests[i]), teacher_.head().columns());
+    if (kept) {
+      texts[i] = std::move(*kept);
+    } else {
+      missing.push_back(requests[i]);
+      place.push_back(i);
+    }
+  }
+  if (missing.empty()) return texts;
   GenerateSettings how{.batch = settings_.decode_batch,
                        .context_length = settings_.context_length,
                        .purpose = RngPurpose::sample_teacher};
   how.progress = settings_.progress;
-  std::vector<Completion> texts = generate(teacher_, std::span<const WritingRequest>(requests), sampler_, how);
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<Completion> written = generate(teacher_, std::span<const WritingRequest>(missing), sampler_, how);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  double tokens = 0;
+  for (const Completion& text : written) tokens += static_cast<double>(text.ids.size());
+  for (std::size_t k = 0; k < written.size(); ++k) {
+    if (answers_ != nullptr)
+      answers_->store(answer_key(missing[k]), written[k],
+                      seconds * static_cast<double>(written[k].ids.size()) / tokens);
+    texts[place[k]] = std::move(written[k]);
+  }
+  return texts;
+}
+
+template <class Teacher>
+void TeacherWritten<Teacher>::write_block(const std::string& path, const std::vector<std::int64_t>& items) {
+  std::vector<WritingRequest> requests;
+  for (const std::int64_t item : items)
+    requests.push_back({prompts_[item], static_cast<std::uint32_t>(item), 0, prompts_.source(item)});
+  std::vector<Completion> texts = answer(requests);
   if (!path.empty()) {
     make_directories(settings_.folder);
     remove_stale_temporaries(settings_.folder);  // of a run that was killed while it wrote

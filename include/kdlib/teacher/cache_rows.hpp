@@ -46,9 +46,9 @@ void read_cached_rows(const TeacherCache& cache, const char* column, std::int64_
   const TensorInfo* info = nullptr;
   for (std::size_t i = 0; i < places.size(); ++i) {
     if (info == nullptr || places[i].segment != places[i - 1].segment) info = &cache.column(places[i].segment, column);
-    require<FormatError>(
-        detail::read_values(*info, places[i].row * width, width, out.data() + i * static_cast<std::size_t>(width)),
-        "[teacher cache] ", cache.place_text(places[i]), ": ", column, " holds NaN or an infinity");
+    T* row = out.data() + i * static_cast<std::size_t>(width);
+    if (!detail::read_values(*info, places[i].row * width, width, row))  // the place costs a search: only for a message
+      fail<FormatError>("[teacher cache] ", cache.place_text(places[i]), ": ", column, " holds NaN or an infinity");
   }
 }
 

@@ -48,7 +48,7 @@ class TopKReader {
       if (static_cast<std::int64_t>(i) < used_) log_probs[i] = static_cast<T>(p), ids[i] = all_ids_[i];
       else rest += std::exp(p);
     }
-    require(at, std::abs(mass - 1) <= slack_, concat("the masses at temperature ", temperature_, " add up to ", mass));
+    require(at, std::abs(mass - 1) <= slack_, "the masses at temperature ", temperature_, " add up to ", mass);
     *log_tail = used_ == all_ ? static_cast<T>(tail)
                 : rest > 0    ? static_cast<T>(std::log(rest))
                               : -std::numeric_limits<T>::infinity();
@@ -62,15 +62,15 @@ class TopKReader {
     norm_info_ = &cache_.column(segment, "log_norm");
     tail_info_ = &cache_.column(segment, "tail_logmass");
   }
-  void require(const TeacherCache::Place& at, bool condition, const std::string& what) const {
-    if (!condition) fail<FormatError>("[teacher cache] ", cache_.place_text(at), ": ", what);
+  template <class... Parts>
+  void require(const TeacherCache::Place& at, bool condition, const Parts&... what) const {
+    if (!condition) fail<FormatError>("[teacher cache] ", cache_.place_text(at), ": ", what...);
   }
   void check_ids(const TeacherCache::Place& at) {
     sorted_ = all_ids_;
     std::sort(sorted_.begin(), sorted_.end());
-    require(at, sorted_.front() >= 0 && sorted_.back() < cache_.meta().facts.columns(),
-            concat("indices reach from ", sorted_.front(), " to ", sorted_.back(), ", the vocabulary has ",
-                   cache_.meta().facts.columns()));
+    require(at, sorted_.front() >= 0 && sorted_.back() < cache_.meta().facts.columns(), "indices reach from ",
+            sorted_.front(), " to ", sorted_.back(), ", the vocabulary has ", cache_.meta().facts.columns());
     const auto twice = std::adjacent_find(sorted_.begin(), sorted_.end());
     require(at, twice == sorted_.end(), "indices holds a token twice");
   }

@@ -147,8 +147,9 @@ KDLIB_FUNC TokenBatch TeacherCache::tokens() const {
     for (std::int32_t r = 0; r < d.rows; ++r) {
       float w = 0;
       std::memcpy(&w, info.data.data() + static_cast<std::size_t>(d.row + r) * sizeof w, sizeof w);
-      require<FormatError>(std::isfinite(w) && w > 0, "[teacher cache] ", place_text({d.segment, d.row + r}),
-                           " has weight ", w, "; it must be above 0");
+      if (!(std::isfinite(w) && w > 0))
+        fail<FormatError>("[teacher cache] ", place_text({d.segment, d.row + r}), " has weight ", w,
+                          "; it must be above 0");
       weights[static_cast<std::size_t>(row_positions_[static_cast<std::size_t>(d.rows_begin + r)])] = w;
     }
     out.append(ids_of(d), weights);

@@ -41,9 +41,10 @@ inline std::string row_place(const TokenBatch& batch, std::int64_t row) {
 template <class T>
 void check_finite_rows(const std::vector<T>& values, std::int64_t width, const TokenBatch& batch, const char* what) {
   for (std::size_t i = 0; i < values.size(); ++i)
-    require<Error>(std::isfinite(static_cast<double>(values[i])), "[teacher cache] the teacher's ", what, " at ",
-                   row_place(batch, static_cast<std::int64_t>(i) / width),
-                   " is not a finite number: nothing that holds it is written");
+    if (!std::isfinite(static_cast<double>(values[i])))
+      fail<Error>("[teacher cache] the teacher's ", what, " at ",
+                  row_place(batch, static_cast<std::int64_t>(i) / width),
+                  " is not a finite number: nothing that holds it is written");
 }
 
 /// The columns of kind logprobs for the rows of one batch.
@@ -70,8 +71,9 @@ void append_top_k(const HeadView<T, D>& head, View<const T, D> hidden, const Tok
     });
     for (std::int64_t r = 0; r < count; ++r) {
       const TopKRow& row = found[static_cast<std::size_t>(r)];
-      require<Error>(row.finite, "[teacher cache] a logit of the teacher at ", row_place(batch, begin + r),
-                     " is not a finite number: nothing that holds it is written");
+      if (!row.finite)
+        fail<Error>("[teacher cache] a logit of the teacher at ", row_place(batch, begin + r),
+                    " is not a finite number: nothing that holds it is written");
       append_values(columns[0], store, row.log_probs.data(), s.top_k);
       append_values<std::int32_t>(columns[1], row.ids.data(), s.top_k);
       const auto temperatures = static_cast<std::int64_t>(s.temperatures.size());

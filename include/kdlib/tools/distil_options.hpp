@@ -65,6 +65,7 @@ class DistilCommand {
 
  private:
   void add_models(bool needs_teacher);
+  void add_cache();
   void add_objective();
   void add_text();
   void add_training();
@@ -78,7 +79,7 @@ class DistilCommand {
   RecipeSettings settings_;
   bool needs_teacher_ = true;
   RoundingWords rounding_;
-  std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_;
+  std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_, missing_, mass_;
   std::vector<std::string> lora_targets_, tasks_;
   std::vector<std::string> loss_;  // terms
   double beta_ = 0.5, temperature_ = 1;

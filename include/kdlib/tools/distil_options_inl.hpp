@@ -37,7 +37,10 @@ KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, Reci
   too_long_ = recipe_word(settings_.text.too_long);
   save_ = recipe_word(settings_.output.save);
   export_ = settings_.output.gguf ? "gguf" : "none";
+  missing_ = settings_.models.cache.skip_missing ? "skip" : "error";
+  mass_ = recipe_word(settings_.models.cache.mass);
   add_models(program.needs_teacher);
+  add_cache();
   add_objective();
   add_text();
   add_training();
@@ -98,6 +101,26 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
       .choices({"auto", "zero", "compensate"});
 }
 
+KDLIB_TOOLS_FUNC void DistilCommand::add_cache() {
+  RecipeCache& cache = settings_.models.cache;
+  options_.group("Cache of the teacher")
+      .add("cache", cache.folder, "DIR",
+           "learn from what cache_logits wrote: no teacher is loaded; one that is named is compared with the cache. "
+           "Without --data its text is learned")
+      .add("validation-cache", cache.validation, "DIR",
+           "a cache of the held-out text (default: --cache, where it holds that text; else perplexity alone is "
+           "measured)")
+      .add("missing", missing_, "RULE", "given text that the cache does not hold: error, or skip (leave it out)")
+      .choices({"error", "skip"})
+      .add("teacher-top-k", cache.top_k, "N", "tokens of a row that are used of a top-k cache; 0: all")
+      .at_least(0)
+      .add("mass", mass_, "RULE",
+           "from a top-k cache, where forward_kl and reverse_kl mean their top-k forms: what becomes of the mass "
+           "outside "
+           "it")
+      .choices({"tail", "renormalised", "raw"});
+}
+
 KDLIB_TOOLS_FUNC void DistilCommand::add_objective() {
   Options& o = options_;
   o.group("Loss")
@@ -145,6 +168,10 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_text() {
       .add("validation-share", s.validation_share, "X",
            "hold out this share of --data, else of the prompts, chosen by prompt; 0: --validation")
       .at_least(0)
+      .add("teacher-cache", s.answers, "DIR",
+           "keep the teacher's answers there for other runs with the same teacher, prompts and sampler; off: none")
+      .add("teacher-cache-mb", s.answers_mb, "N", "its limit; the least recently used answers are removed", "MiB")
+      .at_least(1)
       .add("template", s.chat_template, "NAME|FILE", "chat template for turns (default: the tokenizer's)")
       .add("too-long", too_long_, "RULE",
            "given text longer than --max-length or the models' context: refuse it, cut its end off, or drop it; "
@@ -249,14 +276,15 @@ KDLIB_TOOLS_FUNC void DistilCommand::apply_preset(const std::string& name) {
 KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   options_.parse(argc, argv);
   const RecipeModels& models = settings_.models;
-  require<UsageError>(!needs_teacher_ || models.taught() || !models.student.empty(),
+  require<UsageError>(!needs_teacher_ || models.taught() || !models.student_path().empty(),
                       "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
-  if (needs_teacher_ && !models.taught() && !options_.given("quantize")) rounding_.kind = "none";
+  const bool alone = !models.taught() && !models.cached();
+  if (needs_teacher_ && alone && !options_.given("quantize")) rounding_.kind = "none";
   words_to_settings();
   check();
   record();
   RecipeSettings checked = settings_;
-  if (!needs_teacher_ && !models.taught()) checked.models.teacher = "the program's own";
+  if (!needs_teacher_ && alone) checked.models.teacher = "the program's own";
   check_recipe(checked);
 }
 
@@ -285,6 +313,11 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   settings_.text.too_long = recipe_value<TooLong>(too_long_);
   settings_.output.save = recipe_value<SaveRule>(save_);
   settings_.output.gguf = export_ == "gguf";
+  if (settings_.text.answers == "off") settings_.text.answers.clear();
+  RecipeCache& cache = settings_.models.cache;
+  cache.skip_missing = missing_ == "skip";
+  cache.mass = recipe_value<TopKMass>(mass_);
+  settings_.text.from_cache = settings_.models.cached() && settings_.text.data.empty();
 }
 
 /// Options that were given although nothing would read them.
@@ -301,6 +334,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
                                        options.given("lora-alpha") || options.given("lora-init")),
                        "[distil] --train ", train_,
                        " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
+  for (const char* name : {"missing", "teacher-top-k", "mass"})
+    require<ConfigError>(settings_.models.cached() || !options.given(name), "[distil] --", name, " belongs to --cache");
   require<ConfigError>(!json_ || dry_run_, "[distil] --json belongs to --dry-run; a run writes result.json");
   require<ConfigError>(tasks_.empty() == task_data_.empty(),
                        "[distil] --evaluate-tasks LIST and --task-data DIR belong together");
@@ -348,7 +383,8 @@ KDLIB_TOOLS_FUNC TextFile bundled_text(const char* option, const char* name) {
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
-  if (text.validation.empty()) text.validation = detail::bundled_text("--validation", "validation.jsonl");
+  if (text.validation.empty() && !text.from_cache)
+    text.validation = detail::bundled_text("--validation", "validation.jsonl");
   if (text.writes() && text.prompts.empty()) text.prompts = detail::bundled_text("--prompts", "prompts.jsonl");
 }
 

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// cache_logits: a teacher's signal for given text on disk, for many students to learn from (distil --cache).
+#include <kdlib/kdlib.hpp>
+
+#include <kdlib/backend/cpu.hpp>
+#include <kdlib/io/content_hash.hpp>
+#include <kdlib/teacher/compare_cache.hpp>
+#include <kdlib/tools/cache_command.hpp>
+#include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/process_start.hpp>
+#include <kdlib/tools/progress.hpp>
+#include <kdlib/tools/stop_signals.hpp>
+
+namespace kd = kdlib;
+
+namespace {
+
+using Model = kd::Decoder<kd::Cpu, float>;
+
+/// The text as documents, with the lengths that the teacher can read.
+kd::TokenBatch read_text(const kd::CacheCommand& s, const kd::Tokenizer* tokenizer, const Model& model) {
+  kd::TextSettings text{.chat_template = s.chat_template, .vocabulary = model.vocab_size()};
+  text.context_length = s.max_length;
+  if (model.config().context_length > 0) text.context_length = std::min(s.max_length, model.config().context_length);
+  text.too_long = kd::too_long_rule(s.too_long);
+  kd::TextCounts counts;
+  kd::TokenBatch documents = kd::read_documents(s.data, tokenizer, text, &counts);
+  if (const std::string note = counts.note(s.data, text.context_length); !note.empty())
+    std::fprintf(stderr, "%s\n", note.c_str());
+  if (s.max_samples > 0 && s.max_samples < documents.documents()) return documents.part(0, s.max_samples);
+  return documents;
+}
+
+kd::CacheFacts facts(const kd::CacheCommand& s, const std::optional<kd::Tokenizer>& tokenizer, const Model& model) {
+  kd::CacheFacts f = kd::facts_of(model);
+  f.teacher = s.teacher;
+  f.teacher_hash = kd::content_hash(s.teacher);
+  f.dataset = s.data;
+  f.dataset_hash = kd::content_hash(s.data);
+  if (!tokenizer) return f;
+  kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
+  f.tokenizer = kd::tokenizer_hash(*tokenizer);
+  const std::int64_t ids = tokenizer->vocab_size();
+  if (s.settings.kind == kd::CacheKind::logprobs && ids < model.vocab_size()) f.real_vocabulary = ids;
+  return f;
+}
+
+/// Writes what is missing of this worker's part; true when the whole cache is there.
+bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Tokenizer>& tokenizer) {
+  const kd::TokenBatch documents = read_text(s, tokenizer ? &*tokenizer : nullptr, model);
+  kd::CacheWriter writer(s.out, facts(s, tokenizer, model), s.settings, documents);
+  kd::Progress progress;
+  kd::WriteCacheSettings how{.workspace_bytes = s.workspace << 20};
+  how.progress = [&progress](const kd::CacheProgress& p) {
+    progress.show(p.done, p.documents, p.seconds,
+                  kd::concat(p.rows, " rows, ", static_cast<std::int64_t>(static_cast<double>(p.tokens) / p.seconds),
+                             " tokens/s"));
+  };
+  const kd::CacheProgress done = kd::write_teacher_cache(model, writer, s.worker, how);
+  progress.finish();
+  for (const std::string& note : writer.notes()) std::fprintf(stderr, "%s\n", note.c_str());
+  std::fputs(kd::cache_summary(writer.meta(), s.out, done).c_str(), stdout);
+  return writer.meta().complete;
+}
+
+void run(const kd::CacheCommand& s) {
+  if (s.threads > 0) kd::set_thread_count(s.threads);
+  if (s.check_alone()) return kd::TeacherCache(s.out).verify();
+  Model model = Model::from_pretrained(s.teacher, {.trainable = false, .weights = kd::WeightStorage::in_file});
+  for (const std::string& note : model.notes()) std::fprintf(stderr, "%s\n", note.c_str());
+  const std::optional<kd::Tokenizer> tokenizer = kd::find_model_tokenizer(s.teacher);
+  const bool complete = write(s, model, tokenizer);
+  if (!complete || s.verify == 0) return;
+  const kd::TeacherCache cache(s.out);
+  cache.verify();
+  const kd::CacheComparison c = kd::compare_with_teacher(model, cache, s.verify);
+  std::printf("verified: all checksums; %lld documents made again differ by at most %.3g (largest value %.3g)\n",
+              static_cast<long long>(c.documents), c.difference, c.largest);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  kd::start_process();
+  kd::CacheCommand command;
+  command.parse(argc, argv);
+  std::atomic<bool> stop{false};
+  const kd::StopSignals signals(&stop);
+  const kd::StopScope scope(&stop);
+  try {
+    run(command);
+  } catch (const kd::StopRequested&) {
+    std::fprintf(stderr, "stopped; whole segments are kept: the same command goes on\n");
+    return 128 + signals.signal();
+  }
+  return kd::finish();
+} catch (const std::exception& error) {
+  return kd::report(error);
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of recipe/session.hpp: a teacher's cache in the place of the teacher.
+#ifndef KDLIB_RECIPE_SESSION_CACHE_INL_HPP
+#define KDLIB_RECIPE_SESSION_CACHE_INL_HPP
+
+#include "kdlib/io/content_hash.hpp"
+#include "kdlib/recipe/session.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline OpenedCache OpenedCache::open(const std::string& folder) {
+  OpenedCache out;
+  if (CacheMeta::read(folder).settings.kind == CacheKind::hidden) out.hidden.emplace(folder);
+  else out.top_k.emplace(TopKCache::open(folder));
+  return out;
+}
+
+/// "models/teacher, from hidden states in cache/": for notes and reports.
+inline std::string cache_text(const TeacherCache& cache) {
+  const CacheMeta& meta = cache.meta();
+  const std::string& who = meta.facts.teacher;
+  return concat(who.empty() ? "unnamed" : who, ", from ",
+                meta.settings.kind == CacheKind::hidden ? std::string("hidden states")
+                                                        : concat("the ", meta.settings.top_k, " most probable tokens"),
+                " in ", cache.folder());
+}
+
+/// A document of a cache as a line of given text.
+inline std::vector<TextLine> lines_of(const TeacherCache& cache) {
+  const TokenBatch tokens = cache.tokens();
+  std::vector<TextLine> lines;
+  for (std::int64_t b = 0; b < tokens.documents(); ++b) {
+    TextLine line;
+    const auto begin = tokens.offsets[static_cast<std::size_t>(b)],
+               end = tokens.offsets[static_cast<std::size_t>(b + 1)];
+    line.kind = TextLineKind::given_text;
+    line.ids.assign(tokens.ids.begin() + begin, tokens.ids.begin() + end);
+    line.mask.assign(line.ids.size(), 0);
+    for (std::int64_t i = begin; i + 1 < end; ++i)
+      line.mask[static_cast<std::size_t>(i + 1 - begin)] = tokens.weights[static_cast<std::size_t>(i)] != 0 ? 1 : 0;
+    line.source = tokens.sources[static_cast<std::size_t>(b)];
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+}  // namespace detail
+
+/// Opens what the settings name and compares it with the student: tokenizer, vocabulary, context, the teacher if named.
+template <class D, class T>
+void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
+  const RecipeCache& named = s_.models.cache;
+  CacheUse use;
+  use.vocabulary = student_->vocab_size();
+  if (tokenizer) use.tokenizer = tokenizer_hash(*tokenizer);
+  if (!s_.models.teacher.empty()) use.teacher_hash = content_hash(s_.models.teacher);
+  cache_.emplace(detail::OpenedCache::open(named.folder));
+  if (s_.text.data.empty()) use.context_length = context_length();
+  cache_->files().check(use);
+  note(concat("the teacher is ", detail::cache_text(cache_->files()), ": ", cache_->files().meta().rows, " rows"));
+  if (!named.validation.empty()) {
+    validation_cache_.emplace(detail::OpenedCache::open(named.validation));
+    validation_cache_->files().check(use);
+  }
+  if (cache_->top_k) {  // what the loss cannot read is refused before anything is written
+    require_targets(LossNeeds::top_k, top_k_terms().terms);
+    static_cast<void>(top_k_teacher(*cache_->top_k));
+  } else {
+    require_targets(LossNeeds::vocabulary, s_.objective.loss.terms);
+  }
+  const CacheFacts& facts = cache_->files().meta().facts;
+  const bool padded = facts.vocabulary != student_->vocab_size();  // by one tokenizer: check() has compared
+  if (cache_->top_k) {
+    student_->set_real_vocabulary(std::min(facts.columns(), student_->vocab_size()));
+  } else if (padded) {
+    real_vocabulary_ = tokenizer->vocab_size();
+    student_->set_real_vocabulary(real_vocabulary_);
+  }
+}
+
+/// Text for the run from its caches, and the check of every line of --data.
+template <class D, class T>
+CachedText Session<D, T>::cached_text() const {
+  CachedText text;
+  if (!cache_) return text;
+  const TeacherCache& files = cache_->files();
+  if (s_.text.data.empty()) text.data = detail::lines_of(files);
+  if (validation_cache_) text.validation = detail::lines_of(validation_cache_->files());
+  text.keep = [&files, skip = s_.models.cache.skip_missing](const TextLine& line) {
+    TokenBatch one;
+    append_line(one, line);
+    one.sources = {line.source};
+    if (files.holds(one)) return true;
+    if (!skip) static_cast<void>(files.find_rows(one));
+    return false;
+  };
+  return text;
+}
+
+template <class D, class T>
+CachedTeacher<D, T> Session<D, T>::top_k_teacher(const TopKCache& cache) const {
+  const double temperature = top_k_temperature(top_k_terms());
+  return CachedTeacher<D, T>(cache, {.temperature = temperature > 0 ? temperature : cache.temperatures().front(),
+                                     .top_k = s_.models.cache.top_k});
+}
+
+template <class D, class T>
+AnyHiddenTeacher<D, T> Session<D, T>::hidden_teacher(const TeacherCache& cache) const {
+  CachedHiddenTeacher<D, T> teacher(cache);
+  if (real_vocabulary_ > 0) teacher.set_real_vocabulary(real_vocabulary_);
+  return AnyHiddenTeacher<D, T>(std::move(teacher));
+}
+
+/// What the held-out text is compared with: the teacher, or a cache where it holds that text.
+template <class D, class T>
+void Session<D, T>::find_held_out_signals() {
+  if (teacher_) held_out_teacher_.emplace(RememberedTeacher<Model>{*teacher_});
+  if (!cache_) return;
+  const detail::OpenedCache& cache = validation_cache_ ? *validation_cache_ : *cache_;
+  if (!cache.files().holds(held_out_)) {
+    note(concat(cache.files().folder(),
+                " does not hold the held-out text: its perplexity alone is measured "
+                "(--validation-cache DIR compares with the teacher)"));
+  } else if (cache.top_k) {
+    held_out_top_k_.emplace(top_k_teacher(*cache.top_k));
+  } else {
+    held_out_teacher_.emplace(hidden_teacher(*cache.hidden));
+  }
+}
+
+/// The objective on the held-out text where whole distributions are not there: against the cached top-k, or of the
+/// labels alone.
+template <class D, class T>
+LossSum Session<D, T>::held_out_loss(Model& model) {
+  if (held_out_top_k_)
+    return with_loss<TopKTargets<T, D>>(top_k_terms().terms, [&](const auto& loss) {
+      return teacher_loss(model, *held_out_top_k_, held_out_, loss, evaluation_settings());
+    });
+  if (cache_) return label_loss(model, held_out_, CrossEntropy{}, evaluation_settings());
+  return with_loss<NoTargets>(s_.objective.loss.terms, [&](const auto& loss) {
+    return label_loss(model, held_out_, loss, evaluation_settings());
+  });
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
