@@ -11,6 +11,7 @@
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
+#include <kdlib/tools/output_lock.hpp>
 #include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
 #include <kdlib/tools/task_evaluation.hpp>
@@ -315,6 +316,23 @@ void check(const Settings& s) {
                               " columns");
 }
 
+/// An answer over an input would leave none of it, two answers in one file would leave one.
+void check_places(const Settings& s) {
+  kd::require<kd::UsageError>(s.json.empty() || s.items.empty() || !kd::same_place(s.json, s.items),
+                              "--json and --items are one file: ", s.json);
+  for (const std::string& out : {s.json, s.items}) {
+    const auto check = [&out](const std::string& input) {
+      kd::require<kd::UsageError>(!kd::lies_in(out, input), "the output ", out, " lies in the input ", input,
+                                  ": choose another path");
+    };
+    for (const std::string& model : s.models) check(model);
+    for (const std::string& adapter : s.adapters) check(adapter);
+    check(s.reference);
+    for (const std::string& task : s.tasks) check(kd::join_path(s.data, task + ".jsonl"));
+    check(kd::join_path(s.data, "held_out.jsonl"));
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -323,7 +341,9 @@ int main(int argc, char** argv) try {
   kd::Options options = make_options(s);
   options.parse(argc, argv);
   check(s);
+  check_places(s);
   if (s.threads > 0) kd::set_thread_count(s.threads);
+  kd::Kernels<kd::Cpu, float>::take_buffers();
   Evaluation evaluation(s);
   const std::vector<kd::ModelResult> results = evaluation.run();
   std::fputs(kd::evaluation_table(results).c_str(), stdout);

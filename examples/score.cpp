@@ -128,6 +128,13 @@ void check_places(const Settings& s) {
       kd::require<kd::UsageError>(
           &a >= &b || a.second->empty() || b.second->empty() || !kd::same_place(*a.second, *b.second), a.first, " and ",
           b.first, " are one file: ", *a.second);
+  for (const auto& out : places) {
+    if (out.second == &s.input) continue;
+    kd::require<kd::UsageError>(!kd::lies_in(*out.second, s.model), out.first, " ", *out.second,
+                                " is --model or lies in it: choose another path");
+    kd::require<kd::UsageError>(!kd::lies_in(*out.second, s.adapter), out.first, " ", *out.second,
+                                " is --adapter or lies in it: choose another path");
+  }
 }
 
 void resolve(Settings& s) {
@@ -138,6 +145,7 @@ void resolve(Settings& s) {
 
 void run(const Settings& s) {
   if (s.threads > 0) kd::set_thread_count(s.threads);
+  kd::Kernels<kd::Cpu, float>::take_buffers();
   const auto tokenizer = kd::find_model_tokenizer(s.model);
   auto model = Model::from_pretrained(s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
   kd::show_notes(model.notes());

@@ -208,6 +208,7 @@ int main(int argc, char** argv) try {
                               " cannot be run: give --program PATH of distil");
   const kd::SweepPlan plan = kd::read_sweep(s.file);
   if (s.dry_run) return kd::finish(print_plan(s, plan));
+  kd::check_sweep_folder(plan);
   if (s.table) return kd::finish(finish(plan));
   if (s.threads == 0 && s.jobs > 1) s.threads = std::max(1, kd::thread_count() / s.jobs);
   return kd::finish(run(s, plan));

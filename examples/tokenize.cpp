@@ -107,7 +107,10 @@ std::string answer(const kd::Json& line, const kd::Tokenizer& tokenizer, const S
   out.begin_object();
   if (s.decode) {
     if (!line.is_array()) line.refuse("must be an array of ids with --decode");
-    const std::string bytes = tokenizer.decode_bytes(ids_of(line), s.no_special);
+    const std::vector<std::int32_t> ids = ids_of(line);
+    for (const std::int32_t id : ids)
+      if (!tokenizer.has_token(id)) line.refuse(kd::concat("holds the id ", id, ", which no token has"));
+    const std::string bytes = tokenizer.decode_bytes(ids, s.no_special);
     return out.member("text", kd::replace_invalid_utf8(bytes)).member("bytes", hex_of(bytes)).end_object().text();
   }
   if (line.contains("bytes"))

@@ -127,3 +127,31 @@ TEST_CASE("A plan is answered as one JSON object", "[programs]") {
   CHECK(plan.at("memory_bytes").at("total").as_double() > 1e9);
   CHECK(plan.at("machine").at("name").as_string() == "H200");
 }
+
+TEST_CASE("--save best exports the best state where training made the student worse", "[programs][distil]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "prompts.jsonl", prompts(0, 8));
+  kdlib::write_file_atomically(dir / "held_out.jsonl", prompts(50, 3));
+  const std::string model = reference_file("models/llama");
+  const auto run = [&](const std::string& out, const std::string& save) {
+    const ProgramAnswer answer = run_program(
+        "distil", "--teacher " + model + " --prompts " + (dir / "prompts.jsonl") + " --validation " +
+                      (dir / "held_out.jsonl") +
+                      " --steps 4 --batch 4 --max-new-tokens 8 --lora-rank 4 --learning-rate 1 --evaluate-every 2 " +
+                      save + " --out " + out);
+    INFO(answer.error);
+    REQUIRE(answer.status == 0);
+    const bool worse = answer.out.find("training made it worse") != std::string::npos ||
+                       answer.out.find("became worse") != std::string::npos;
+    CHECK(worse == (save == "--save last"));
+    return result(out);
+  };
+  CHECK(run(dir / "best", "--save best").at("best_step").as_int() == 0);
+  run(dir / "last", "--save last");
+  // What is exported is measured: the best state is the adapter's start, the last one is far from it.
+  const Json best = result(dir / "best").at("models"), last = result(dir / "last").at("models");
+  const double start = best[2].at("forward_kl").as_double();
+  CHECK(best[2].at("model").as_string() == "compensated");
+  CHECK(std::fabs(best[3].at("forward_kl").as_double() - start) < 1e-6);
+  CHECK(last[3].at("forward_kl").as_double() > 2 * start);
+}

@@ -87,12 +87,10 @@ KDLIB_FUNC std::string result_summary(const RecipeResult& result) {
   if (result.rows.size() < first + 2) return "";
   const EvaluationRow &before = result.rows[first], &after = result.rows.back();
   const bool forward = detail::objective_is(result, "forward_kl"), reverse = detail::objective_is(result, "reverse_kl");
-  const double from = forward   ? before.forward_kl
-                      : reverse ? before.reverse_kl
-                                : before.objective,
-               to = forward   ? after.forward_kl
-                    : reverse ? after.reverse_kl
-                              : after.objective;
+  const auto value = [&](const EvaluationRow& row) {
+    return forward ? row.forward_kl : reverse ? row.reverse_kl : row.objective;
+  };
+  const double from = value(before), to = value(after);
   const std::string name = forward ? "forward KL" : reverse ? "reverse KL" : "objective (" + result.objective + ")";
   const std::string values =
       concat(detail::number_text("%.4f", from), " -> ", detail::number_text("%.4f", to), " nats");
@@ -106,7 +104,12 @@ KDLIB_FUNC std::string result_summary(const RecipeResult& result) {
     return concat("The student became worse: held-out ", name, " ", values, ", ", rest,
                   " Try a lower --learning-rate, more text or fewer steps.");
   const std::string gone = from > 0 ? concat(" (", detail::number_text("%.1f", 100 * (1 - to / from)), " % gone)") : "";
-  return concat("Held-out ", name, " ", values, gone, ", ", rest);
+  const EvaluationRow& start = result.rows[result.rows.size() - 2];  // the adapter's, where it is not zero
+  std::string trained;
+  if (start.model == "compensated")
+    trained = concat(" The adapter started at ", detail::number_text("%.4f", value(start)),
+                     to > value(start) ? ": training made it worse. Try a lower --learning-rate or more text." : ".");
+  return concat("Held-out ", name, " ", values, gone, ", ", rest, trained);
 }
 
 KDLIB_FUNC std::string result_json(const RecipeResult& result) {

@@ -383,7 +383,7 @@ KDLIB_TOOLS_FUNC TextFile bundled_text(const char* option, const char* name) {
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
-  if (text.validation.empty() && !text.from_cache)
+  if (text.validation.empty() && text.validation_share == 0 && !text.from_cache)
     text.validation = detail::bundled_text("--validation", "validation.jsonl");
   if (text.writes() && text.prompts.empty()) text.prompts = detail::bundled_text("--prompts", "prompts.jsonl");
 }

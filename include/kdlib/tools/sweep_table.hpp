@@ -49,6 +49,9 @@ DotPlot sweep_plot(const SweepPlan& plan, const SweepResult& result);
 /// One self-contained page with the plot and the table.
 std::string sweep_html(const SweepPlan& plan, const SweepResult& result);
 
+/// UsageError where the folder holds files of these names and is no sweep's.
+void check_sweep_folder(const SweepPlan& plan);
+
 /// Writes table.md, sweep.json, plot.svg and report.html into the sweep's folder.
 void write_sweep_files(const SweepPlan& plan, const SweepResult& result);
 

@@ -256,6 +256,13 @@ KDLIB_TOOLS_FUNC std::string sweep_html(const SweepPlan& plan, const SweepResult
   return render_html(report);
 }
 
+KDLIB_TOOLS_FUNC void check_sweep_folder(const SweepPlan& plan) {
+  if (path_exists(join_path(plan.out, "runs"))) return;
+  for (const char* name : {"table.md", "sweep.json", "plot.svg", "report.html"})
+    require<UsageError>(!path_exists(join_path(plan.out, name)), join_path(plan.out, name),
+                        " is there already and no sweep's (there is no folder runs/ beside it): choose another `out`");
+}
+
 KDLIB_TOOLS_FUNC void write_sweep_files(const SweepPlan& plan, const SweepResult& result) {
   write_file_atomically(join_path(plan.out, "table.md"), sweep_markdown(plan, result));
   write_file_atomically(join_path(plan.out, "sweep.json"), sweep_json(plan, result));

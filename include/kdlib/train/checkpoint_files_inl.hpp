@@ -3,6 +3,8 @@
 #ifndef KDLIB_TRAIN_CHECKPOINT_FILES_INL_HPP
 #define KDLIB_TRAIN_CHECKPOINT_FILES_INL_HPP
 
+#include <algorithm>
+
 #include "kdlib/io/checksum.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
@@ -125,12 +127,16 @@ inline void check_format(const std::string& folder) {
                        ": this checkpoint was written by another version of kdlib; use that version, or start again");
 }
 
-/// Of the best state in memory: step, value, and names, shapes and bytes of its parameters.
+/// Of the best state in memory: step, value, and names, shapes and bytes of its parameters. Their order does not
+/// matter: a file holds them sorted by name, a model in the order of its layers.
 inline std::string best_checksum(const TrainState& state) {
-  std::string all = concat(state.best_step, " ", setting_text(state.best_value), "\n");
+  std::vector<std::string> lines;
   for (const HostTensor& t : state.parameters)
-    all += concat(t.name, " ", static_cast<int>(t.dtype), " ", t.shape, " ",
-                  checksum_text(std::span(static_cast<const std::byte*>(t.data.get()), t.bytes)), "\n");
+    lines.push_back(concat(t.name, " ", static_cast<int>(t.dtype), " ", t.shape, " ",
+                           checksum_text(std::span(static_cast<const std::byte*>(t.data.get()), t.bytes)), "\n"));
+  std::sort(lines.begin(), lines.end());
+  std::string all = concat(state.best_step, " ", setting_text(state.best_value), "\n");
+  for (const std::string& line : lines) all += line;
   return checksum_text(all);
 }
 
