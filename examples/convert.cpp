@@ -78,8 +78,10 @@ Settings parse(int argc, char** argv) {
                               "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
   kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
                               "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
-  kd::require<kd::UsageError>(!kd::lies_in(s.out, s.model), "--out is --model or lies in it: choose another path");
-  kd::require<kd::UsageError>(!kd::lies_in(s.out, s.adapter), "--out is --adapter or lies in it: choose another path");
+  kd::require<kd::UsageError>(!kd::would_replace(s.out, s.model),
+                              "--out is --model or lies in it: choose another path");
+  kd::require<kd::UsageError>(!kd::would_replace(s.out, s.adapter),
+                              "--out is --adapter or lies in it: choose another path");
   // What is left of another model (its tokenizer, its shards) would become part of this one.
   for (const char* name : {"config.json", "adapter_config.json", "tokenizer.json", "generation_config.json"})
     kd::require<kd::UsageError>(s.to != "hf" || !kd::path_exists(kd::join_path(s.out, name)), "--out ", s.out,

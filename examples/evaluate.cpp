@@ -322,7 +322,7 @@ void check_places(const Settings& s) {
                               "--json and --items are one file: ", s.json);
   for (const std::string& out : {s.json, s.items}) {
     const auto check = [&out](const std::string& input) {
-      kd::require<kd::UsageError>(!kd::lies_in(out, input), "the output ", out, " lies in the input ", input,
+      kd::require<kd::UsageError>(!kd::would_replace(out, input), "the output ", out, " lies in the input ", input,
                                   ": choose another path");
     };
     for (const std::string& model : s.models) check(model);

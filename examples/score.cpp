@@ -130,9 +130,9 @@ void check_places(const Settings& s) {
           b.first, " are one file: ", *a.second);
   for (const auto& out : places) {
     if (out.second == &s.input) continue;
-    kd::require<kd::UsageError>(!kd::lies_in(*out.second, s.model), out.first, " ", *out.second,
+    kd::require<kd::UsageError>(!kd::would_replace(*out.second, s.model), out.first, " ", *out.second,
                                 " is --model or lies in it: choose another path");
-    kd::require<kd::UsageError>(!kd::lies_in(*out.second, s.adapter), out.first, " ", *out.second,
+    kd::require<kd::UsageError>(!kd::would_replace(*out.second, s.adapter), out.first, " ", *out.second,
                                 " is --adapter or lies in it: choose another path");
   }
 }

@@ -46,6 +46,13 @@ void rename_path(const std::string& from, const std::string& to);
 /// Removes a file, or a folder with all that is in it. Links are removed, not followed. A missing path is no error.
 void remove_tree(const std::string& path);
 
+namespace detail {
+/// The path without links, "." and "..", also where its last parts are not there yet.
+std::string resolved_path(const std::string& path);
+/// True when `path` is `folder` or lies below it. Both are resolved.
+bool lies_in(const std::string& path, const std::string& folder);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY

@@ -4,6 +4,8 @@
 #define KDLIB_IO_PATHS_INL_HPP
 
 #include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
 
 #include <algorithm>
 
@@ -132,6 +134,22 @@ KDLIB_FUNC void remove_tree(const std::string& path) {
   if (::rmdir(path.c_str()) != 0 && errno != ENOENT) detail::fail_io("remove_tree", path, errno);
 }
 
+namespace detail {
+
+KDLIB_FUNC std::string resolved_path(const std::string& path) {
+  char buffer[PATH_MAX];
+  if (::realpath(path.c_str(), buffer) != nullptr) return buffer;
+  const std::string above = parent_path(path);
+  if (above == path) return path;
+  return join_path(resolved_path(above), file_name(path));
+}
+
+KDLIB_FUNC bool lies_in(const std::string& path, const std::string& folder) {
+  return path == folder || (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 &&
+                            (path[folder.size()] == '/' || folder == "/"));
+}
+
+}  // namespace detail
 KDLIB_NAMESPACE_END
 
 #endif

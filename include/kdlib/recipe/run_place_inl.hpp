@@ -3,9 +3,6 @@
 #ifndef KDLIB_RECIPE_RUN_PLACE_INL_HPP
 #define KDLIB_RECIPE_RUN_PLACE_INL_HPP
 
-#include <limits.h>
-#include <stdlib.h>
-
 #include <algorithm>
 
 #include "kdlib/io/paths.hpp"
@@ -15,21 +12,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// The path without links, "." and "..", also where its last parts are not there yet.
-KDLIB_FUNC std::string resolved_path(const std::string& path) {
-  char buffer[PATH_MAX];
-  if (::realpath(path.c_str(), buffer) != nullptr) return buffer;
-  const std::string above = parent_path(path);
-  if (above == path) return path;
-  return join_path(resolved_path(above), file_name(path));
-}
-
-/// True when `path` is `folder` or lies below it. Both are resolved.
-KDLIB_FUNC bool lies_in(const std::string& path, const std::string& folder) {
-  return path == folder || (path.size() > folder.size() && path.compare(0, folder.size(), folder) == 0 &&
-                            (path[folder.size()] == '/' || folder == "/"));
-}
 
 KDLIB_FUNC void check_inputs_are_safe(const RecipeSettings& s) {
   for (const auto& [name, path] : recipe_inputs(s)) {

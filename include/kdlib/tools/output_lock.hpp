@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 /// and its name. Devices and FIFOs may be written to twice: they are not the same place.
 bool same_place(const std::string& a, const std::string& b);
 /// True where a file written at `path` would be `input` itself, or lie inside it.
-bool lies_in(const std::string& path, const std::string& input);
+bool would_replace(const std::string& path, const std::string& input);
 
 /// Held while a program writes an output. A second process that wants the same output is refused at once (IoError).
 /// A folder, which is made, is locked itself; a file by `path.lock`, which is gone afterwards.

@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "kdlib/io/atomic_file.hpp"
@@ -29,15 +27,9 @@ KDLIB_TOOLS_FUNC bool same_place(const std::string& a, const std::string& b) {
   return same();
 }
 
-KDLIB_TOOLS_FUNC bool lies_in(const std::string& path, const std::string& input) {
-  if (path.empty() || input.empty() || !path_exists(input)) return false;
-  std::error_code ignored;
-  const std::filesystem::path root = std::filesystem::canonical(input, ignored);
-  for (auto at = std::filesystem::weakly_canonical(path, ignored); !at.empty(); at = at.parent_path()) {
-    if (at == root) return true;
-    if (at == at.parent_path()) break;
-  }
-  return false;
+KDLIB_TOOLS_FUNC bool would_replace(const std::string& path, const std::string& input) {
+  return !path.empty() && !input.empty() && path_exists(input) &&
+         detail::lies_in(detail::resolved_path(path), detail::resolved_path(input));
 }
 
 KDLIB_TOOLS_FUNC OutputLock OutputLock::folder(const std::string& path, const std::string& program) {
