@@ -72,5 +72,7 @@ if(TARGET kdlib_functions)
   add_library(kdlib_tool_functions STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/src/tools/functions.cpp")
   target_link_libraries(kdlib_tool_functions PUBLIC kdlib_functions kdlib_program_libraries
     PRIVATE kdlib_project_options)
-  target_compile_definitions(kdlib_tool_functions PUBLIC KDLIB_USES_TOOL_FUNCTIONS=1)
+  # The main job's own prompts; programs look at $KDLIB_DATA_DIR first.
+  target_compile_definitions(kdlib_tool_functions PUBLIC KDLIB_USES_TOOL_FUNCTIONS=1
+    PRIVATE "KDLIB_BUNDLED_DATA_DIR=\"${PROJECT_SOURCE_DIR}/examples/data\"")
 endif()

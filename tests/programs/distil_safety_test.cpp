@@ -242,9 +242,8 @@ TEST_CASE("more threads than the system gives are an error that says so", "[prog
                               " --input " + (job.dir / "ids.jsonl") + " --out " + (job.dir / "s") + " 2> " +
                               (job.dir / "stderr") + "'";
   CHECK(::system(command.c_str()) != 0);
-  CHECK_THAT(kdlib::read_file(job.dir / "stderr"), contains("cannot start 1000 threads") &&
-                                                       contains("limit of processes or memory") &&
-                                                       contains("--threads"));
+  CHECK_THAT(kdlib::read_file(job.dir / "stderr"),
+             contains("1000 threads") && contains("limit of memory") && contains("--threads"));
 }
 
 TEST_CASE("a limit on the size of files is an error that names the file", "[programs][distil]") {

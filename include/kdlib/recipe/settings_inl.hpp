@@ -148,7 +148,7 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .number("max-length", t.max_length, "tokens")
       .text("too-long", recipe_word(t.too_long))
       .number("max-new-tokens", t.max_new_tokens, "tokens")
-      .text("teacher-cache", t.answers.empty() ? "off" : t.answers)
+      .text("teacher-cache", t.answers)
       .number("teacher-cache-mb", t.answers_mb, "MiB")
       .flag("replay-routing", t.replay_routing);
 }

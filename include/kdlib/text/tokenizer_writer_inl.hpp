@@ -272,13 +272,15 @@ KDLIB_FUNC void save_tokenizer(const Tokenizer& tokenizer, const std::string& di
   config.begin_object().member("add_prefix_space", false);
   generation.begin_object();
   const auto named = [&](const char* token, const char* id, std::optional<std::int32_t> value) {
-    if (value) config.member(token, detail::token_text(tokenizer, *value)), generation.member(id, *value);
+    // A name here makes an added token of what it names, which is found before pieces are joined: not for plain pieces.
+    if (value && detail::find_added(tokenizer, *value) != nullptr)
+      config.member(token, detail::token_text(tokenizer, *value));
     else config.key(token).null();
+    if (value && id != nullptr) generation.member(id, *value);
   };
   named("bos_token", "bos_token_id", tokenizer.bos_id());
   named("pad_token", "pad_token_id", tokenizer.pad_id());
-  if (const auto eos = tokenizer.eos_id()) config.member("eos_token", detail::token_text(tokenizer, *eos));
-  else config.key("eos_token").null();
+  named("eos_token", nullptr, tokenizer.eos_id());
   if (tokenizer.stop_ids().size() == 1) generation.member("eos_token_id", tokenizer.stop_ids()[0]);
   else if (!tokenizer.stop_ids().empty()) generation.member("eos_token_id", tokenizer.stop_ids());
   if (!tokenizer.chat_template().empty()) config.member("chat_template", tokenizer.chat_template());
