@@ -84,8 +84,8 @@ Settings parse(int argc, char** argv) {
                               "--out is --adapter or lies in it: choose another path");
   // What is left of another model (its tokenizer, its shards) would become part of this one.
   for (const char* name : {"config.json", "adapter_config.json", "tokenizer.json", "generation_config.json"})
-    kd::require<kd::UsageError>(s.to != "hf" || s.dry_run || !kd::path_exists(kd::join_path(s.out, name)), "--out ", s.out,
-                                " holds a model already (", name, "): remove it, or choose another path");
+    kd::require<kd::UsageError>(s.to != "hf" || s.dry_run || !kd::path_exists(kd::join_path(s.out, name)), "--out ",
+                                s.out, " holds a model already (", name, "): remove it, or choose another path");
   kd::require<kd::UsageError>(
       !s.packed || (s.to == "hf" && r.rounds() && !s.merge),
       "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
