@@ -8,7 +8,6 @@
 
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/tools/dot_plot.hpp"
-#include "kdlib/tools/report_chart_inl.hpp"
 #include "kdlib/tools/report_html.hpp"
 #include "kdlib/tools/task_text.hpp"
 
