@@ -60,6 +60,11 @@ else()
     "the library itself does not (-DKDLIB_BUILD_TESTS=OFF -DKDLIB_BUILD_EXAMPLES=OFF)")
 endif()
 
+# The main job's own prompts; programs look at $KDLIB_DATA_DIR first.
+add_library(kdlib_bundled_data INTERFACE)
+target_compile_definitions(kdlib_bundled_data INTERFACE
+  "KDLIB_BUNDLED_DATA_DIR=\"${PROJECT_SOURCE_DIR}/examples/data\"")
+
 # The instances are compiled like the project's own programs here; a consumer compiles them with its own flags.
 foreach(target kdlib_functions kdlib_instances)
   if(TARGET ${target})
@@ -71,8 +76,6 @@ endforeach()
 if(TARGET kdlib_functions)
   add_library(kdlib_tool_functions STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/src/tools/functions.cpp")
   target_link_libraries(kdlib_tool_functions PUBLIC kdlib_functions kdlib_program_libraries
-    PRIVATE kdlib_project_options)
-  # The main job's own prompts; programs look at $KDLIB_DATA_DIR first.
-  target_compile_definitions(kdlib_tool_functions PUBLIC KDLIB_USES_TOOL_FUNCTIONS=1
-    PRIVATE "KDLIB_BUNDLED_DATA_DIR=\"${PROJECT_SOURCE_DIR}/examples/data\"")
+    PRIVATE kdlib_project_options kdlib_bundled_data)
+  target_compile_definitions(kdlib_tool_functions PUBLIC KDLIB_USES_TOOL_FUNCTIONS=1)
 endif()

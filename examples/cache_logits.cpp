@@ -58,16 +58,16 @@ bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Toke
   };
   const kd::CacheProgress done = kd::write_teacher_cache(model, writer, s.worker, how);
   progress.finish();
-  for (const std::string& note : writer.notes()) std::fprintf(stderr, "%s\n", note.c_str());
+  kd::show_notes(writer.notes());
   std::fputs(kd::cache_summary(writer.meta(), s.out, done).c_str(), stdout);
   return writer.meta().complete;
 }
 
 void run(const kd::CacheCommand& s) {
-  if (s.threads > 0) kd::set_thread_count(s.threads);
+  kd::start_threads(s.threads);
   if (s.check_alone()) return kd::TeacherCache(s.out).verify();
   Model model = Model::from_pretrained(s.teacher, {.trainable = false, .weights = kd::WeightStorage::in_file});
-  for (const std::string& note : model.notes()) std::fprintf(stderr, "%s\n", note.c_str());
+  kd::show_notes(model.notes());
   const std::optional<kd::Tokenizer> tokenizer = kd::find_model_tokenizer(s.teacher);
   const bool complete = write(s, model, tokenizer);
   if (!complete || s.verify == 0) return;

@@ -134,12 +134,6 @@ std::string model_name(const Settings& s) {
   return name.ends_with(".gguf") ? name.substr(0, name.size() - 5) : name;
 }
 
-/// Packed weights as dense ones of the same values, to which an adapter can be added.
-void unpack(Model& model) {
-  for (kd::Linear<kd::Cpu, float>* l : model.linears())
-    if (const auto packed = l->packed()) l->set_dense(packed->decode_all());
-}
-
 std::string save_codes(const Settings& s, Model& model, std::int64_t shard) {
   const kd::PackedSaveReport report = kd::save_packed(model, s.out, {.dtype = s.dtype, .shard_bytes = shard});
   return kd::concat(report.matrices, " matrices are packed in the form of ", kd::packed_form_name(report.form),
@@ -195,11 +189,11 @@ void convert_adapter(const Settings& s, std::vector<std::string>& notes) {
 Model load(const Settings& s, std::vector<std::string>& notes) {
   Model model = Model::from_pretrained(s.model, {.trainable = false});
   if (s.rounding.rounds()) {
-    unpack(model);
+    kd::decode_linear(model);
     kd::quantize_linear(model, s.format);
   }
   if (!s.adapter.empty()) {
-    unpack(model);
+    kd::decode_linear(model);
     const std::vector<std::string> more = kd::apply_adapter(model, s.adapter);
     notes.insert(notes.end(), more.begin(), more.end());
   }

@@ -342,8 +342,7 @@ int main(int argc, char** argv) try {
   options.parse(argc, argv);
   check(s);
   check_places(s);
-  if (s.threads > 0) kd::set_thread_count(s.threads);
-  kd::Kernels<kd::Cpu, float>::take_buffers();
+  kd::start_threads(s.threads);
   Evaluation evaluation(s);
   const std::vector<kd::ModelResult> results = evaluation.run();
   std::fputs(kd::evaluation_table(results).c_str(), stdout);

@@ -144,8 +144,7 @@ void resolve(Settings& s) {
 }
 
 void run(const Settings& s) {
-  if (s.threads > 0) kd::set_thread_count(s.threads);
-  kd::Kernels<kd::Cpu, float>::take_buffers();
+  kd::start_threads(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model);
   auto model = Model::from_pretrained(s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
   kd::show_notes(model.notes());

@@ -148,8 +148,7 @@ double common_gguf_alpha(const std::vector<Linear<D, T>*>& adapted) {
 /// The values of a factor as floats, rows in the order of the file, times `factor`.
 template <class D, class T>
 std::vector<float> gguf_factor_values(const Parameter<T, D>& p, const GgufPart* order, double factor) {
-  std::vector<T> host(static_cast<std::size_t>(p.value.count()));
-  Memory<D>::to_host(host.data(), p.value.data(), host.size() * sizeof(T));
+  const std::vector<T> host = host_copy<T, D>(p.value);
   std::vector<float> out(host.size());
   const std::int64_t rows = p.value.shape()[0], width = p.value.shape()[1];
   for (std::int64_t r = 0; r < rows; ++r) {

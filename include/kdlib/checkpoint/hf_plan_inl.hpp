@@ -175,16 +175,16 @@ inline std::string settle_tied_head(PlanBuilder& builder, LoadPlan& plan, const 
 inline void settle_biases(LoadPlan& plan, const SafetensorsDirectory& files) {
   BiasSettings& b = plan.config.biases;
   std::string none;
-  const auto settle = [&](bool& asked, const char* module) {
-    if (!asked) return;
+  const auto held = [&](const char* module) {
     for (std::int64_t i = 0; i < plan.config.layers; ++i)
-      if (files.find(concat("model.layers.", i, ".", module, ".bias")) != nullptr) return;
-    asked = false;
-    none += concat(none.empty() ? "" : ", ", module);
+      if (files.find(concat("model.layers.", i, ".", module, ".bias")) != nullptr) return true;
+    return false;
   };
-  settle(b.q, "self_attn.q_proj"), settle(b.k, "self_attn.k_proj"), settle(b.v, "self_attn.v_proj");
-  settle(b.o, "self_attn.o_proj");
-  settle(b.gate, "mlp.gate_proj"), settle(b.up, "mlp.up_proj"), settle(b.down, "mlp.down_proj");
+  for (const NamedBias& bias : named_biases) {
+    if (!(b.*bias.flag) || held(bias.module)) continue;
+    b.*bias.flag = false;
+    none += concat(none.empty() ? "" : ", ", bias.module);
+  }
   if (none.empty()) return;
   plan.notes.push_back(concat(plan.path, ": config.json asks for biases of ", none,
                               ", and no layer of the files has one: the model is read without them"));

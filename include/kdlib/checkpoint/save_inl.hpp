@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <functional>
+#include <iterator>
 
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/hf_experts_inl.hpp"
@@ -63,24 +64,23 @@ std::vector<SavedTensor<D, T>> weights_to_save(const std::vector<Parameter<T, D>
 /// Biases of zeros that the keys of config.json ask for and the model does not have.
 template <class D, class T>
 void append_zero_biases(std::vector<SavedTensor<D, T>>& list, const DecoderConfig& config) {
-  const BiasSettings kept = hf_biases(config), &own = config.biases;
-  const std::int64_t q = config.query_heads * config.head_size, kv = config.kv_heads * config.head_size;
-  const auto add = [&](bool missing, const char* module, std::int64_t size) {
-    if (!missing) return;
-    const auto zeros = std::make_shared<Tensor<T, D>>(Tensor<T, D>::zeros(Shape{size}));
+  const BiasSettings kept = hf_biases(config);
+  const std::int64_t q = config.query_heads * config.head_size, kv = config.kv_heads * config.head_size,
+                     inner = config.intermediate_size;
+  const std::int64_t sizes[] = {q, kv, kv, config.hidden_size, inner, inner, config.hidden_size};
+  static_assert(std::size(sizes) == std::size(named_biases));
+  for (std::size_t k = 0; k < std::size(sizes); ++k) {
+    const NamedBias& bias = named_biases[k];
+    if (!(kept.*bias.flag) || config.biases.*bias.flag) continue;
+    const auto zeros = std::make_shared<Tensor<T, D>>(Tensor<T, D>::zeros(Shape{sizes[k]}));
     for (std::int64_t i = 0; i < config.layers; ++i) {
       SavedTensor<D, T>& t = list.emplace_back();
-      t.name = concat("model.layers.", i, ".", module, ".bias");
-      t.shape = Shape{size};
+      t.name = concat("model.layers.", i, ".", bias.module, ".bias");
+      t.shape = Shape{sizes[k]};
       t.data = zeros->data();
       t.owner = zeros;
     }
-  };
-  add(kept.q && !own.q, "self_attn.q_proj", q), add(kept.k && !own.k, "self_attn.k_proj", kv);
-  add(kept.v && !own.v, "self_attn.v_proj", kv), add(kept.o && !own.o, "self_attn.o_proj", config.hidden_size);
-  add(kept.gate && !own.gate, "mlp.gate_proj", config.intermediate_size);
-  add(kept.up && !own.up, "mlp.up_proj", config.intermediate_size);
-  add(kept.down && !own.down, "mlp.down_proj", config.hidden_size);
+  }
 }
 
 /// The same as tensors of a Hugging Face directory, by name.

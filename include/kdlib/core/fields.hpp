@@ -19,6 +19,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -62,6 +63,9 @@ concept NamedEnum = std::is_enum_v<E> && requires(E e) {
 };
 template <class E>
 requires std::is_enum_v<E> std::string setting_text(E value);
+/// The value of that name, if there is one.
+template <NamedEnum E>
+std::optional<E> enum_value(std::string_view name);
 
 namespace detail {
 struct VisitsNothing {

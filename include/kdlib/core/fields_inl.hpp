@@ -106,6 +106,13 @@ std::string setting_text(const std::vector<I>& values) {
   for (const I value : values) out += (out.empty() ? "" : " ") + std::to_string(value);
   return out;
 }
+template <NamedEnum E>
+std::optional<E> enum_value(std::string_view name) {
+  const auto names = enum_names(E{});
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return static_cast<E>(found - names.begin());
+}
 template <class E>
 requires std::is_enum_v<E> std::string setting_text(E value) {
   const auto number = static_cast<std::int64_t>(value);

@@ -13,6 +13,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// A number as 16 hexadecimal digits.
+inline std::string hex_digits(std::uint64_t number) {
+  std::string out(16, '0');
+  for (int i = 0; i < 16; ++i) out[static_cast<std::size_t>(i)] = "0123456789abcdef"[(number >> (60 - 4 * i)) & 15];
+  return out;
+}
+
 /// Adds bytes to a 64-bit FNV-1a hash: tells apart what a checkpoint belongs to.
 class Fingerprint {
  public:
@@ -42,11 +49,7 @@ inline void Fingerprint::add(std::string_view text) {
   add(text.data(), text.size());
 }
 
-inline std::string Fingerprint::text() const {
-  std::string out(16, '0');
-  for (int i = 0; i < 16; ++i) out[static_cast<std::size_t>(i)] = "0123456789abcdef"[(hash_ >> (60 - 4 * i)) & 15];
-  return out;
-}
+inline std::string Fingerprint::text() const { return hex_digits(hash_); }
 
 KDLIB_NAMESPACE_END
 

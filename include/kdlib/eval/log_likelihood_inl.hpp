@@ -189,6 +189,7 @@ inline std::vector<RollingWindow> rolling_windows(std::span<const std::int32_t> 
     w.targets.assign(ids.begin() + begin, ids.begin() + end);
     const std::int64_t from =
         begin == 0 ? 0 : std::max<std::int64_t>(0, end - length - 1);  // a later window has `length` inputs
+    w.input.reserve(static_cast<std::size_t>(end - from));
     if (begin == 0) w.input.push_back(first_token);
     w.input.insert(w.input.end(), ids.begin() + from, ids.begin() + (end - 1));
     windows.push_back(std::move(w));

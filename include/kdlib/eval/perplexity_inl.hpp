@@ -59,6 +59,27 @@ Tensor<T, D> hidden_rows(const Tensor<T, D>& hidden, const std::vector<std::int6
   return out;
 }
 
+/// The sum of a loss over the rows that count. `targets_of(group, count)` gives the targets of a group's rows.
+template <class M, class Loss, class TargetsOf>
+LossSum loss_of_rows(M& model, const TokenBatch& documents, const Loss& loss, const EvaluationSettings& settings,
+                     TargetsOf&& targets_of) {
+  using T = typename M::scalar_type;
+  using D = typename M::device_type;
+  documents.check(model.vocab_size());
+  LossSum sum;
+  each_group(documents, settings.tokens, [&](const TokenBatch& group) {
+    const TokenBatch::Rows rows = group.rows();
+    if (rows.token.empty()) return;
+    const auto targets = targets_of(group, static_cast<std::int64_t>(rows.token.size()));
+    const Tensor<T, D> hidden = hidden_rows(evaluated(model, group, settings.replay_routing), rows.token);
+    sum +=
+        head_loss(loss, model.head(), hidden.view(), targets, RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{},
+                  static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
+            .loss;
+  });
+  return sum;
+}
+
 }  // namespace detail
 
 inline double ratio_error(std::span<const double> sums, std::span<const double> weights) {
@@ -80,21 +101,8 @@ inline double Perplexity::value() const { return std::exp(-log_prob); }
 
 template <class M, class Loss>
 LossSum label_loss(M& model, const TokenBatch& documents, const Loss& loss, const EvaluationSettings& settings) {
-  using T = typename M::scalar_type;
-  using D = typename M::device_type;
-  documents.check(model.vocab_size());
-  LossSum sum;
-  detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
-    const TokenBatch::Rows rows = group.rows();
-    if (rows.token.empty()) return;
-    const Tensor<T, D> hidden =
-        detail::hidden_rows(detail::evaluated(model, group, settings.replay_routing), rows.token);
-    sum +=
-        head_loss(loss, model.head(), hidden.view(), NoTargets{}, RowInputs{rows.label, rows.weight, {}}, 1.0,
-                  View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
-            .loss;
-  });
-  return sum;
+  return detail::loss_of_rows(model, documents, loss, settings,
+                              [](const TokenBatch&, std::int64_t) { return NoTargets{}; });
 }
 
 template <class M>

@@ -13,22 +13,10 @@ KDLIB_NAMESPACE_BEGIN
 template <class M, TeacherSource Teacher, class Loss>
 LossSum teacher_loss(M& model, Teacher& teacher, const TokenBatch& documents, const Loss& loss,
                      const EvaluationSettings& settings = {}) {
-  using T = typename M::scalar_type;
-  using D = typename M::device_type;
-  documents.check(model.vocab_size());
-  LossSum sum;
-  detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
-    const TokenBatch::Rows rows = group.rows();
-    if (rows.token.empty()) return;
+  return detail::loss_of_rows(model, documents, loss, settings, [&](const TokenBatch& group, std::int64_t count) {
     teacher.prepare(group);
-    const Tensor<T, D> hidden =
-        detail::hidden_rows(detail::evaluated(model, group, settings.replay_routing), rows.token);
-    sum += head_loss(loss, model.head(), hidden.view(), teacher.targets(0, hidden[0]),
-                     RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),
-                     {.workspace_bytes = settings.workspace_bytes})
-               .loss;
+    return teacher.targets(0, count);
   });
-  return sum;
 }
 
 KDLIB_NAMESPACE_END

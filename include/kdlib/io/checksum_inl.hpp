@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "kdlib/core/fingerprint.hpp"
 #include "kdlib/io/checksum.hpp"
 #include "kdlib/io/mapped_file.hpp"
 #include "kdlib/io/paths.hpp"
@@ -57,12 +58,7 @@ inline std::uint64_t xxh64(std::span<const std::byte> bytes) {
   return detail::xxh_end(hash + bytes.size(), at, left);
 }
 
-inline std::string checksum_text(std::span<const std::byte> bytes) {
-  const std::uint64_t hash = xxh64(bytes);
-  std::string out = "xxh64:";
-  for (int shift = 60; shift >= 0; shift -= 4) out += "0123456789abcdef"[(hash >> shift) & 15u];
-  return out;
-}
+inline std::string checksum_text(std::span<const std::byte> bytes) { return "xxh64:" + hex_digits(xxh64(bytes)); }
 
 inline std::string checksum_text(std::string_view text) {
   return checksum_text(std::as_bytes(std::span(text.data(), text.size())));

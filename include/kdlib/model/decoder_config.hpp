@@ -25,6 +25,16 @@ struct BiasSettings {
   bool feed_forward() const { return gate || up || down; }
   bool operator==(const BiasSettings&) const = default;
 };
+/// A bias by the name of its map in Hugging Face's layers.
+struct NamedBias {
+  bool BiasSettings::*flag;
+  const char* module;
+};
+inline constexpr NamedBias named_biases[] = {
+    {&BiasSettings::q, "self_attn.q_proj"}, {&BiasSettings::k, "self_attn.k_proj"},
+    {&BiasSettings::v, "self_attn.v_proj"}, {&BiasSettings::o, "self_attn.o_proj"},
+    {&BiasSettings::gate, "mlp.gate_proj"}, {&BiasSettings::up, "mlp.up_proj"},
+    {&BiasSettings::down, "mlp.down_proj"}};
 
 struct DecoderConfig {
   Family family = Family::llama;

@@ -44,6 +44,10 @@ QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& se
 template <class D, class T>
 QuantizeReport merge_into_codes(Decoder<D, T>& model);
 
+/// Linear maps that hold codes hold the codes' values afterwards.
+template <class D, class T>
+void decode_linear(Decoder<D, T>& model);
+
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/quantize_inl.hpp"

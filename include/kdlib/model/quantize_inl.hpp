@@ -138,6 +138,12 @@ QuantizeReport merge_into_codes(Decoder<D, T>& model) {
   return sums.report();
 }
 
+template <class D, class T>
+void decode_linear(Decoder<D, T>& model) {
+  for (Linear<D, T>* l : model.linears())
+    if (const auto packed = l->packed()) l->set_dense(packed->decode_all());
+}
+
 KDLIB_NAMESPACE_END
 
 #endif

@@ -10,8 +10,7 @@ namespace detail {
 
 template <class D, class T>
 std::vector<float> floats_of(const Tensor<T, D>& t) {
-  std::vector<T> host(static_cast<std::size_t>(t.count()));
-  Memory<D>::to_host(host.data(), t.data(), host.size() * sizeof(T));
+  const std::vector<T> host = host_copy<T, D>(t);
   return {host.begin(), host.end()};
 }
 

@@ -153,12 +153,13 @@ void LossParser::read_value(const FieldInfo& field, WrittenField& written, V& va
     else if (text == "off" || text == "false" || text == "no") value = false;
     else refuse(written.value_at, field.name, " is '", text, "'; it must be on or off");
   } else if constexpr (std::is_enum_v<V>) {
-    std::vector<std::string> words;
-    for (const char* name : enum_names(value)) words.emplace_back(name);
-    const auto found = std::find(words.begin(), words.end(), text);
-    if (found == words.end())
-      refuse(written.value_at, field.name, " is '", text, "'; it must be ", field.range, did_you_mean(text, words));
-    value = static_cast<V>(found - words.begin());
+    const std::optional<V> named = enum_value<V>(text);
+    if (!named) {
+      const auto names = enum_names(value);
+      refuse(written.value_at, field.name, " is '", text, "'; it must be ", field.range,
+             did_you_mean(text, std::vector<std::string>(names.begin(), names.end())));
+    }
+    value = *named;
   } else {
     const char *begin = text.data(), *end = begin + text.size();
     const auto read = std::from_chars(begin, end, value);

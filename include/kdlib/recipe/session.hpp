@@ -127,6 +127,7 @@ class Session final : private RunHooks {
   void prepare_folder();
   void load();
   void load_models(std::optional<Tokenizer>& tokenizer);
+  std::string input_hash(std::string_view name, const std::string& place) const;
   void open_cache(const std::optional<Tokenizer>& tokenizer);
   CachedText cached_text() const;
   void find_held_out_signals();

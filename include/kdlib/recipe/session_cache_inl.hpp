@@ -54,7 +54,7 @@ void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
   CacheUse use;
   use.vocabulary = student_->vocab_size();
   if (tokenizer) use.tokenizer = tokenizer_hash(*tokenizer);
-  if (!s_.models.teacher.empty()) use.teacher_hash = content_hash(s_.models.teacher);
+  if (!s_.models.teacher.empty()) use.teacher_hash = input_hash("teacher", s_.models.teacher);
   cache_.emplace(detail::OpenedCache::open(named.folder));
   if (s_.text.data.empty()) use.context_length = context_length();
   cache_->files().check(use);

@@ -73,8 +73,7 @@ std::vector<std::string> Session<D, T>::write_gguf() {
   Model merged = Model::from_pretrained(weights, {.trainable = false});
   std::vector<std::string> notes;
   if (lora) {
-    for (Linear<D, T>* linear : merged.linears())
-      if (const auto packed = linear->packed()) linear->set_dense(packed->decode_all());
+    decode_linear(merged);
     notes = apply_adapter(merged, path("adapter"));
   }
   const std::optional<Tokenizer> tokenizer = find_model_tokenizer(s_.models.student_path());

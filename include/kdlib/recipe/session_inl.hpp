@@ -8,6 +8,7 @@
 #include <cmath>
 #include <utility>
 
+#include "kdlib/io/content_hash.hpp"
 #include "kdlib/quant/stored_matrix.hpp"
 #include "kdlib/recipe/session.hpp"
 
@@ -209,6 +210,19 @@ void Session<D, T>::load() {
   };
   text_.emplace(s_, writer(), std::move(tokenizer), context_length(), writing, cached_text());
   for (const std::string& text : text_->notes()) note(text);
+  const RecipeModels& models = s_.models;
+  if (s_.text.answers.empty() || !models.taught()) return;
+  std::string hash = input_hash("teacher", models.teacher);
+  if (!models.teacher_adapter.empty()) hash += " " + input_hash("teacher-adapter", models.teacher_adapter);
+  text_->keep_answers(std::move(hash));
+}
+
+/// The content_hash of an input: that of run(), where it was made.
+template <class D, class T>
+std::string Session<D, T>::input_hash(std::string_view name, const std::string& place) const {
+  for (const auto& [known, hash] : inputs_)
+    if (known == name) return hash;
+  return content_hash(place);
 }
 
 /// Tokens of a prompt and its answer: what the settings say, within what both models were made for.

@@ -88,6 +88,9 @@ class RecipeTexts {
 
   double mean_prompt_tokens() const;
 
+  /// The teacher's answers are read from and kept in RecipeText::answers, told apart by `model_hash`, the content_hash
+  /// of its files and its adapter's. Before the first text is written.
+  void keep_answers(std::string model_hash);
   /// What the cache of answers did; nullptr: there is none.
   const ResponseUse* answers_use() const { return answers_ ? &answers_->use() : nullptr; }
   /// Its sentences since the last call.
@@ -98,7 +101,6 @@ class RecipeTexts {
  private:
   OfflineText<Model> offline();
   Sampler sampler() const;
-  void open_answers();
   OnPolicySettings on_policy_settings() const;
   MixedSettings mixed_settings() const {
     return {settings_.text.lambda, settings_.seed, settings_.training.micro_batches};

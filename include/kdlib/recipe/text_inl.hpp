@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/recipe/text.hpp"
@@ -64,7 +63,6 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
   if (prompts.empty()) prompts.push_back({TextLineKind::prompt, validation_.front().ids, {}, "unused"});  // never read
   prompts_.emplace(std::move(prompts), stop_ids);
   if (text.max_prompts > 0) prompts_.emplace(prompts_->first(text.max_prompts));
-  open_answers();
 }
 
 /// The cache's own text where none is named, without what the cache cannot serve.
@@ -101,14 +99,10 @@ TextSettings RecipeTexts<Model>::text_settings() const {
   return text;
 }
 
-/// The teacher's answers of other runs, told apart by the content of its files.
 template <class Model>
-void RecipeTexts<Model>::open_answers() {
-  const RecipeModels& models = settings_.models;
-  if (settings_.text.answers.empty() || !models.taught()) return;
+void RecipeTexts<Model>::keep_answers(std::string model_hash) {
   answers_ = std::make_shared<ResponseCache>(settings_.text.answers, settings_.text.answers_mb << 20);
-  model_hash_ = content_hash(models.teacher);
-  if (!models.teacher_adapter.empty()) model_hash_ += " " + content_hash(models.teacher_adapter);
+  model_hash_ = std::move(model_hash);
 }
 
 template <class Model>

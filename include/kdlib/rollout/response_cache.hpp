@@ -8,9 +8,19 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/json_writer.hpp"
 #include "kdlib/rollout/generate.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// The members ids, log_probs, full_log_probs and stopped of an answer, in that order.
+void write_completion(JsonWriter& json, const Completion& answer);
+/// Reads them; nothing where there is no token or the lists have different lengths. FormatError: an id that is not
+/// below `vocabulary`, a member that is missing or of another type.
+std::optional<Completion> read_completion(const Json& json, std::int64_t vocabulary);
+}  // namespace detail
 
 /// What a cache of answers did since it was opened.
 struct ResponseUse {

@@ -22,11 +22,31 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+KDLIB_FUNC void write_completion(JsonWriter& json, const Completion& answer) {
+  json.member("ids", answer.ids).member("log_probs", answer.log_probs);
+  json.member("full_log_probs", answer.full_log_probs).member("stopped", answer.stopped);
+}
+
+KDLIB_FUNC std::optional<Completion> read_completion(const Json& json, std::int64_t vocabulary) {
+  const Json ids = json.at("ids"), log_probs = json.at("log_probs"), full = json.at("full_log_probs");
+  if (ids.size() == 0 || log_probs.size() != ids.size() || full.size() != ids.size()) return std::nullopt;
+  Completion out;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const std::int64_t id = ids[i].as_int();
+    if (id < 0 || id >= vocabulary) ids[i].refuse("is not an id of the teacher's vocabulary");
+    out.ids.push_back(static_cast<std::int32_t>(id));
+    out.log_probs.push_back(static_cast<float>(log_probs[i].as_double()));
+    out.full_log_probs.push_back(static_cast<float>(full[i].as_double()));
+  }
+  out.stopped = json.at("stopped").as_bool();
+  return out;
+}
+
 KDLIB_FUNC std::string response_json(const Completion& answer, double seconds) {
   JsonWriter w;
-  w.begin_object().member("ids", answer.ids).member("log_probs", answer.log_probs);
-  w.member("full_log_probs", answer.full_log_probs).member("stopped", answer.stopped).member("seconds", seconds);
-  return w.end_object().text();
+  w.begin_object();
+  write_completion(w, answer);
+  return w.member("seconds", seconds).end_object().text();
 }
 
 /// The answer and its seconds in the text of a file. FormatError: another checksum, lengths that differ, an id outside
@@ -38,20 +58,10 @@ KDLIB_FUNC std::pair<Completion, double> read_response(const std::string& path, 
   const std::string body = text.substr(end + 1), sum = checksum_text(std::string_view(body));
   require<FormatError>(text.substr(0, end) == sum, "[answers] ", path, " has the checksum ", sum, ", not ",
                        printable(std::string_view(text).substr(0, std::min<std::size_t>(end, 32))));
-  const Json json = Json::parse(body, path), ids = json.at("ids"), log_probs = json.at("log_probs"),
-             full = json.at("full_log_probs");
-  if (ids.size() == 0 || log_probs.size() != ids.size() || full.size() != ids.size())
-    json.refuse("has lists of different lengths");
-  Completion out;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::int64_t id = ids[i].as_int();
-    if (id < 0 || id >= vocabulary) ids[i].refuse("is not an id of the teacher's vocabulary");
-    out.ids.push_back(static_cast<std::int32_t>(id));
-    out.log_probs.push_back(static_cast<float>(log_probs[i].as_double()));
-    out.full_log_probs.push_back(static_cast<float>(full[i].as_double()));
-  }
-  out.stopped = json.at("stopped").as_bool();
-  return {std::move(out), json.at("seconds").as_double()};
+  const Json json = Json::parse(body, path);
+  std::optional<Completion> answer = read_completion(json, vocabulary);
+  if (!answer) json.refuse("has lists of different lengths");
+  return {std::move(*answer), json.at("seconds").as_double()};
 }
 
 struct KeptResponse {
@@ -132,14 +142,15 @@ KDLIB_FUNC std::optional<Completion> ResponseCache::find(const std::string& key,
 }
 
 KDLIB_FUNC void ResponseCache::store(const std::string& key, const Completion& answer, double seconds) {
-  const std::string body = detail::response_json(answer, seconds), path = path_of(key);
+  const std::string body = detail::response_json(answer, seconds), path = path_of(key),
+                    text = checksum_text(std::string_view(body)) + "\n" + body;
   make_directories(parent_path(path));
-  write_file_atomically(path, checksum_text(std::string_view(body)) + "\n" + body);
+  write_file_atomically(path, text);
   if (bytes_ < 0) {
     bytes_ = 0;
     for (const detail::KeptResponse& kept : detail::kept_responses(folder_)) bytes_ += kept.bytes;
   } else {
-    bytes_ += static_cast<std::int64_t>(body.size()) + 23;
+    bytes_ += static_cast<std::int64_t>(text.size());
   }
   if (bytes_ > most_bytes_) evict();
 }

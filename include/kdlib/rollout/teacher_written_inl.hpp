@@ -118,20 +118,10 @@ void TeacherWritten<Teacher>::read_block(const std::string& path, const std::vec
     const auto line = lines.next();
     require<FormatError>(line.has_value(), "[teacher text] ", path, " ends after ", lines.line_number(),
                          " lines: remove it, and the teacher writes it again");
-    Completion c;
-    const Json ids = line->at("ids"), log_probs = line->at("log_probs"), full = line->at("full_log_probs");
-    if (line->at("prompt").as_int() != item || ids.size() == 0 || log_probs.size() != ids.size() ||
-        full.size() != ids.size())
-      line->refuse("is not the block's next text: remove the file, and the teacher writes it again");
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      const std::int64_t id = ids[i].as_int();
-      if (id < 0 || id >= teacher_.head().columns()) ids[i].refuse("is not an id of the teacher's vocabulary");
-      c.ids.push_back(static_cast<std::int32_t>(id));
-      c.log_probs.push_back(static_cast<float>(log_probs[i].as_double()));
-      c.full_log_probs.push_back(static_cast<float>(full[i].as_double()));
-    }
-    c.stopped = line->at("stopped").as_bool();
-    texts_[static_cast<std::size_t>(item)] = std::move(c);
+    std::optional<Completion> answer;
+    if (line->at("prompt").as_int() == item) answer = detail::read_completion(*line, teacher_.head().columns());
+    if (!answer) line->refuse("is not the block's next text: remove the file, and the teacher writes it again");
+    texts_[static_cast<std::size_t>(item)] = std::move(*answer);
   }
 }
 
@@ -160,15 +150,17 @@ std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingR
   std::vector<Completion> texts(requests.size());
   std::vector<WritingRequest> missing;
   std::vector<std::size_t> place;
+  std::vector<std::string> keys(requests.size());  // of answers_
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    std::optional<Completion> kept;
-    if (answers_ != nullptr) kept = answers_->find(answer_key(requests[i]), teacher_.head().columns());
-    if (kept) {
-      texts[i] = std::move(*kept);
-    } else {
-      missing.push_back(requests[i]);
-      place.push_back(i);
+    if (answers_ != nullptr) {
+      keys[i] = answer_key(requests[i]);
+      if (std::optional<Completion> kept = answers_->find(keys[i], teacher_.head().columns())) {
+        texts[i] = std::move(*kept);
+        continue;
+      }
     }
+    missing.push_back(requests[i]);
+    place.push_back(i);
   }
   if (missing.empty()) return texts;
   GenerateSettings how{.batch = settings_.decode_batch,
@@ -182,8 +174,7 @@ std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingR
   for (const Completion& text : written) tokens += static_cast<double>(text.ids.size());
   for (std::size_t k = 0; k < written.size(); ++k) {
     if (answers_ != nullptr)
-      answers_->store(answer_key(missing[k]), written[k],
-                      seconds * static_cast<double>(written[k].ids.size()) / tokens);
+      answers_->store(keys[place[k]], written[k], seconds * static_cast<double>(written[k].ids.size()) / tokens);
     texts[place[k]] = std::move(written[k]);
   }
   return texts;
@@ -204,11 +195,9 @@ void TeacherWritten<Teacher>::write_block(const std::string& path, const std::ve
     file.write(header.text() + "\n");
     for (std::size_t i = 0; i < items.size(); ++i) {
       JsonWriter line;
-      line.begin_object()
-          .member("prompt", items[i])
-          .member("ids", texts[i].ids)
-          .member("log_probs", texts[i].log_probs);
-      line.member("full_log_probs", texts[i].full_log_probs).member("stopped", texts[i].stopped).end_object();
+      line.begin_object().member("prompt", items[i]);
+      detail::write_completion(line, texts[i]);
+      line.end_object();
       file.write(line.text() + "\n");
     }
     file.commit();

@@ -14,13 +14,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-template <class T, class D>
-std::vector<T> host_copy(View<const T, D> values) {
-  std::vector<T> out(static_cast<std::size_t>(values.count()));
-  Memory<D>::to_host(out.data(), values.data(), out.size() * sizeof(T));
-  return out;
-}
-
 /// The blocks of a head that lies in a mapped file in one piece, in the order of its rows; nullptr for others.
 template <class T, class D>
 const StoredRanges* plain_blocks(const HeadView<T, D>& head) {
@@ -73,11 +66,11 @@ void write_cache_head(const std::string& path, const HeadView<T, D>& head) {
              std::span(blocks->parts[0], static_cast<std::size_t>(blocks->rows * bytes)));
   } else {
     const Tensor<T, D> decoded = head.packed != nullptr ? head.packed->decode_all() : Tensor<T, D>();
-    weight = detail::host_copy<T, D>(decoded ? std::as_const(decoded).view() : head.weight);
+    weight = host_copy<T, D>(decoded ? std::as_const(decoded).view() : head.weight);
     file.add("weight", head.weight.shape(), std::span<const T>(weight));
   }
   if (!head.bias.empty()) {
-    bias = detail::host_copy<T, D>(head.bias);
+    bias = host_copy<T, D>(head.bias);
     file.add("bias", head.bias.shape(), std::span<const T>(bias));
   }
   file.commit();

@@ -18,14 +18,17 @@ namespace detail {
 template <class E>
 E named_value(const Json& json) {
   const std::string_view word = json.as_string();
+  if (const std::optional<E> value = enum_value<E>(word)) return *value;
   std::string words;
-  std::size_t at = 0;
-  for (const char* name : enum_names(E{})) {
-    if (word == name) return static_cast<E>(at);
-    words += concat(at == 0 ? "" : ", ", name);
-    ++at;
-  }
+  for (const char* name : enum_names(E{})) words += concat(words.empty() ? "" : ", ", name);
   json.refuse(concat("is \"", word, "\"; this version reads ", words));
+}
+
+/// The settings as files tell them: what the kind does not use is empty or 0.
+KDLIB_FUNC CacheSettings told_settings(CacheSettings s) {
+  if (s.kind == CacheKind::hidden) s.top_k = 0, s.temperatures.clear();
+  if (!s.shuffled) s.seed = 0;
+  return s;
 }
 
 KDLIB_FUNC std::string temperatures_text(const std::vector<double>& temperatures) {
@@ -105,14 +108,10 @@ KDLIB_FUNC void CacheSettings::check() const {
 
 KDLIB_FUNC SettingsList CacheMeta::describe() const {
   SettingsList list = {{"format", "kdcache"}, {"version", setting_text(version)}};
-  const bool hidden = settings.kind == CacheKind::hidden;
-  CacheSettings told = settings;
-  if (hidden) told.top_k = 0;
-  if (!told.shuffled) told.seed = 0;
-  CacheSettings::visit_fields(std::as_const(told), [&list](const FieldInfo& field, const auto& value) {
-    list.emplace_back(field.name, setting_text(value));
-  });
-  list.emplace_back("temperatures", hidden ? "" : detail::temperatures_text(settings.temperatures));
+  const CacheSettings told = detail::told_settings(settings);
+  CacheSettings::visit_fields(
+      told, [&list](const FieldInfo& field, const auto& value) { list.emplace_back(field.name, setting_text(value)); });
+  list.emplace_back("temperatures", detail::temperatures_text(told.temperatures));
   list.emplace_back("teacher_hash", facts.teacher_hash);
   list.emplace_back("tokenizer", facts.tokenizer);
   list.emplace_back("vocabulary", setting_text(facts.vocabulary));
@@ -135,13 +134,12 @@ KDLIB_FUNC std::string CacheMeta::run_hash() const {
 
 KDLIB_FUNC std::string CacheMeta::json() const {
   JsonWriter w(JsonStyle{2, NonFinite::refuse});
-  const bool hidden = settings.kind == CacheKind::hidden;
+  const CacheSettings told = detail::told_settings(settings);
   w.begin_object().member("format", "kdcache").member("version", version).member("alignment", "predicts_next");
-  w.member("kind", setting_text(settings.kind)).member("store", setting_text(settings.store));
-  w.member("top_k", hidden ? 0 : settings.top_k);
-  w.member("temperatures", hidden ? std::vector<double>() : settings.temperatures);
-  w.member("batch", settings.batch).member("segment", settings.segment).member("workers", settings.workers);
-  w.member("shuffled", settings.shuffled).member("seed", settings.shuffled ? settings.seed : 0);
+  w.member("kind", setting_text(told.kind)).member("store", setting_text(told.store)).member("top_k", told.top_k);
+  w.member("temperatures", told.temperatures);
+  w.member("batch", told.batch).member("segment", told.segment).member("workers", told.workers);
+  w.member("shuffled", told.shuffled).member("seed", told.seed);
   w.member("teacher", facts.teacher).member("teacher_hash", facts.teacher_hash).member("tokenizer", facts.tokenizer);
   w.member("vocabulary", facts.vocabulary).member("real_vocabulary", facts.real_vocabulary);
   w.member("hidden_size", facts.hidden_size).member("scalar", facts.scalar).member("dataset", facts.dataset);

@@ -75,6 +75,8 @@ class TeacherCache {
   std::span<const std::int32_t> ids_of(const Document& d) const;
   /// Cached documents that begin with `ids`, in lexicographic order.
   std::span<const std::int32_t> beginning_with(std::span<const std::int32_t> ids) const;
+  /// The places of a document's rows; false, with `out` as it was, where no cached document has them.
+  bool append_rows(const TokenBatch& batch, std::int64_t b, std::vector<Place>& out) const;
   bool append_places(const Document& d, std::span<const std::int32_t> wanted, std::vector<Place>& out) const;
   [[noreturn]] void refuse_document(const TokenBatch& batch, std::int64_t b) const;
 

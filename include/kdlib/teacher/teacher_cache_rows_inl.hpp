@@ -61,36 +61,33 @@ KDLIB_FUNC bool TeacherCache::append_places(const Document& d, std::span<const s
   return true;
 }
 
+KDLIB_FUNC bool TeacherCache::append_rows(const TokenBatch& batch, std::int64_t b, std::vector<Place>& out) const {
+  const auto wanted = detail::counted_tokens(batch, b);
+  if (wanted.empty()) return true;
+  const auto same = beginning_with(detail::ids_of_document(batch, b));
+  return std::any_of(same.begin(), same.end(), [&](std::int32_t n) {
+    return append_places(documents_[static_cast<std::size_t>(n)], wanted, out);
+  });
+}
+
 KDLIB_FUNC bool TeacherCache::holds(const TokenBatch& batch) const {
   std::vector<Place> places;
-  for (std::int64_t b = 0; b < batch.documents(); ++b) {
-    const auto same = beginning_with(detail::ids_of_document(batch, b));
-    const auto wanted = detail::counted_tokens(batch, b);
-    if (!wanted.empty() && std::none_of(same.begin(), same.end(), [&](std::int32_t n) {
-          return append_places(documents_[static_cast<std::size_t>(n)], wanted, places);
-        }))
-      return false;
-  }
+  for (std::int64_t b = 0; b < batch.documents(); ++b)
+    if (!append_rows(batch, b, places)) return false;
   return true;
 }
 
 KDLIB_FUNC std::vector<TeacherCache::Place> TeacherCache::find_rows(const TokenBatch& batch) const {
   std::vector<Place> places;
   for (std::int64_t b = 0; b < batch.documents(); ++b) {
-    const auto wanted = detail::counted_tokens(batch, b);
-    if (wanted.empty()) continue;
-    if (!batch.positions.empty())
+    if (!batch.positions.empty() && !detail::counted_tokens(batch, b).empty())
       for (std::int64_t i = 0; i < batch.length(b); ++i)
         require<InputError>(
             batch.positions[static_cast<std::size_t>(batch.offsets[static_cast<std::size_t>(b)] + i)] == i,
             "[teacher cache] ", folder_, ": document ", b,
             " of the batch has positions of its own; the cache was made with 0, 1, ... in each "
             "document");
-    const auto same = beginning_with(detail::ids_of_document(batch, b));
-    if (std::none_of(same.begin(), same.end(), [&](std::int32_t n) {
-          return append_places(documents_[static_cast<std::size_t>(n)], wanted, places);
-        }))
-      refuse_document(batch, b);
+    if (!append_rows(batch, b, places)) refuse_document(batch, b);
   }
   return places;
 }

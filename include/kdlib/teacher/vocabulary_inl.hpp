@@ -10,17 +10,13 @@
 #include <unordered_set>
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/core/fingerprint.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-KDLIB_FUNC std::string tokenizer_hash(const Tokenizer& tokenizer) {
-  std::string hash(16, '0');
-  for (int i = 0; i < 16; ++i)
-    hash[static_cast<std::size_t>(i)] = "0123456789abcdef"[(tokenizer.content_hash() >> (60 - 4 * i)) & 15];
-  return hash;
-}
+KDLIB_FUNC std::string tokenizer_hash(const Tokenizer& tokenizer) { return hex_digits(tokenizer.content_hash()); }
 
 namespace detail {
 

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "kdlib/tensor/buffer.hpp"
 #include "kdlib/tensor/view.hpp"
@@ -73,6 +74,14 @@ class Tensor {
   std::shared_ptr<T> data_;
   Shape shape_{0};
 };
+
+/// The values in host memory, in order.
+template <class T, class D>
+std::vector<T> host_copy(View<const T, D> values) {
+  std::vector<T> out(static_cast<std::size_t>(values.count()));
+  Memory<D>::to_host(out.data(), values.data(), out.size() * sizeof(T));
+  return out;
+}
 
 KDLIB_NAMESPACE_END
 

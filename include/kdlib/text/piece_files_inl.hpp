@@ -4,6 +4,7 @@
 #define KDLIB_TEXT_PIECE_FILES_INL_HPP
 
 #include <cmath>
+#include <unordered_set>
 
 #include "kdlib/core/error.hpp"
 #include "kdlib/io/json.hpp"
@@ -163,14 +164,7 @@ KDLIB_FUNC void read_piece_merges(const Json& list, PieceModel& model) {
   std::uint32_t rank = 0;
   std::string whole;
   for (const Json& entry : list) {
-    std::string_view first, second;
-    if (entry.is_array()) {
-      if (entry.size() != 2) entry.refuse("must have two parts");
-      first = entry[0].as_string();
-      second = entry[1].as_string();
-    } else if (!split_merge(entry.as_string(), first, second)) {
-      entry.refuse("must have two parts with one space between them");
-    }
+    const auto [first, second] = read_merge(entry);
     whole.assign(first).append(second);
     const std::int32_t left = model.pieces.find(first), right = model.pieces.find(second),
                        joined = model.pieces.find(whole);
@@ -216,10 +210,8 @@ KDLIB_FUNC void read_piece_bpe(const Json& json, PieceModel& model) {
   }
 }
 
-/// The bytes of every piece, under which the rest of the library knows tokens.
-KDLIB_FUNC void fill_vocabulary(TokenizerData& data) {
+KDLIB_FUNC void add_piece_bytes(TokenizerData& data) {
   const PieceModel& model = *data.pieces;
-  data.model.vocabulary = Vocabulary(static_cast<std::size_t>(model.pieces.size()));
   for (std::int32_t id = 0; id < model.pieces.size(); ++id)
     if (model.pieces.has(id)) data.model.vocabulary.add_hidden(model.decoded(model.pieces.bytes(id)), id);
 }
@@ -236,16 +228,16 @@ KDLIB_FUNC void read_piece_tokenizer(const Json& root, TokenizerData& data) {
   else read_piece_bpe(json, model);
   model.set_byte_tokens();
   model.byte_fallback = json.bool_or("byte_fallback", false);
-  bool all_bytes = model.byte_fallback;
-  for (const std::int32_t id : model.byte_token) all_bytes = all_bytes && id != Vocabulary::none;
-  if (model.unknown == Vocabulary::none && !all_bytes)
+  if (model.unknown == Vocabulary::none && !(model.byte_fallback && model.has_all_bytes()))
     json.refuse("has neither an unknown token nor a token for each byte, so some texts have no ids");
   read_piece_normalizer(root.find_set("normalizer").value_or(Json()), model.rules);
   read_piece_pre_tokenizer(root.find_set("pre_tokenizer").value_or(Json()), model.rules);
   read_piece_decoder(root.find_set("decoder").value_or(Json()), model);
-  fill_vocabulary(data);
+  data.model.vocabulary = Vocabulary(static_cast<std::size_t>(model.pieces.size()));
+  add_piece_bytes(data);
   const Json added_list = root.find_set("added_tokens").value_or(Json());
   read_added_tokens(added_list, data);
+  std::unordered_set<std::string_view> contents;
   for (std::size_t i = 0; i < data.added.size(); ++i) {
     const AddedToken& token = data.added[i];
     const std::int32_t known = model.pieces.find(token.content);
@@ -254,8 +246,7 @@ KDLIB_FUNC void read_piece_tokenizer(const Json& root, TokenizerData& data) {
       added_list[i].at("id").refuse(concat("is ", token.id, ", but model.vocab gives this token the id ", known));
     if (!data.model.vocabulary.add_hidden(token.content, token.id))
       added_list[i].at("id").refuse("is the id of another token");
-    for (std::size_t k = 0; k < i; ++k)
-      if (data.added[k].content == token.content) added_list[i].refuse("has the content of an earlier entry");
+    if (!contents.insert(token.content).second) added_list[i].refuse("has the content of an earlier entry");
   }
 }
 

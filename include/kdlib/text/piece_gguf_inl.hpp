@@ -80,12 +80,9 @@ KDLIB_FUNC void read_gguf_pieces(const GgufFile& file, TokenizerData& data) {
   model.decodes_bytes = true;
   const std::optional<std::int32_t> unknown = read_gguf_id(file, "tokenizer.ggml.unknown_token_id", data);
   if (unknown) model.unknown = *unknown;
-  bool all_bytes = true;
-  for (const std::int32_t id : model.byte_token) all_bytes = all_bytes && id != Vocabulary::none;
-  require<FormatError>(all_bytes || model.unknown != Vocabulary::none, "[tokenizer] ", file.path(),
+  require<FormatError>(model.has_all_bytes() || model.unknown != Vocabulary::none, "[tokenizer] ", file.path(),
                        ": tokenizer.ggml.tokens has neither an unknown token nor a token for each byte");
-  for (std::int32_t id = 0; id < model.pieces.size(); ++id)
-    if (model.pieces.has(id)) data.model.vocabulary.add_hidden(model.decoded(model.pieces.bytes(id)), id);
+  add_piece_bytes(data);
   model.merge_by_scores();
 }
 

@@ -89,6 +89,8 @@ struct PieceModel {
   void finish();
   /// Sets byte_token from the pieces <0xNN>.
   void set_byte_tokens();
+  /// There is a token for each byte.
+  bool has_all_bytes() const;
   /// Appends the ids of a text that `rules` has normalised.
   void encode(std::string_view text, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
   /// The bytes that a piece stands for in a text.

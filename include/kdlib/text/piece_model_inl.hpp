@@ -126,6 +126,10 @@ KDLIB_FUNC bool PieceModel::joins(char32_t left, char32_t right) const {
   return (joined_[slot >> 6] >> (slot & 63) & 1) != 0;
 }
 
+KDLIB_FUNC bool PieceModel::has_all_bytes() const {
+  return std::find(std::begin(byte_token), std::end(byte_token), Vocabulary::none) == std::end(byte_token);
+}
+
 KDLIB_FUNC void PieceModel::set_byte_tokens() {
   for (int b = 0; b < 256; ++b) {
     constexpr char digits[] = "0123456789ABCDEF";

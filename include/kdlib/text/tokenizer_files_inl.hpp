@@ -75,20 +75,22 @@ KDLIB_FUNC void read_vocabulary(const Json& vocab, const Json& added_list, Token
   }
 }
 
+KDLIB_FUNC std::pair<std::string_view, std::string_view> read_merge(const Json& entry) {
+  std::string_view first, second;
+  if (entry.is_array()) {
+    if (entry.size() != 2) entry.refuse("must have two parts");
+    return {entry[0].as_string(), entry[1].as_string()};
+  }
+  if (!split_merge(entry.as_string(), first, second)) entry.refuse("must have two parts with one space between them");
+  return {first, second};
+}
+
 KDLIB_FUNC void read_merges(const Json& merges, TokenizerData& data) {
   if (!merges.is_array()) merges.refuse("must be an array of pairs");
   std::string left, right;
   std::uint32_t rank = 0;
   for (const Json& entry : merges) {
-    std::string_view first, second;
-    if (entry.is_array()) {
-      if (entry.size() != 2) entry.refuse("must have two parts");
-      first = entry[0].as_string();
-      second = entry[1].as_string();
-    } else {
-      if (!split_merge(entry.as_string(), first, second))
-        entry.refuse("must have two parts with one space between them");
-    }
+    const auto [first, second] = read_merge(entry);
     left.clear();
     right.clear();
     if (!append_alphabet_bytes(first, left) || !append_alphabet_bytes(second, right))

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "kdlib/config.hpp"
 
@@ -36,6 +37,10 @@ bool is_byte_level(const Json& root);
 void read_piece_tokenizer(const Json& root, TokenizerData& data);
 /// Splits "left right", which must have exactly one space.
 bool split_merge(std::string_view text, std::string_view& left, std::string_view& right);
+/// The parts of a merge of tokenizer.json: ["left", "right"] or "left right".
+std::pair<std::string_view, std::string_view> read_merge(const Json& entry);
+/// Adds the bytes of every piece, under which the rest of the library knows tokens.
+void add_piece_bytes(TokenizerData& data);
 
 void read_tokenizer_json(const Json& root, TokenizerData& data);
 void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data);
