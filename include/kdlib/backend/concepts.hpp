@@ -131,11 +131,13 @@ struct AdamWStep {
   double gradient_scale = 1;                // clipping
 };
 
+/// A backend that has the matrix product of one device and scalar type (backend/cpu.hpp, gemm).
 template <class D, class T>
 concept HasMatmul = requires(const T* a, T* c) {
   Kernels<D, T>::gemm(false, true, 1, 1, 1, T{1}, a, 1, a, 1, T{0}, c, 1);
 };
 
+/// A backend that has attention over documents without a cache.
 template <class D, class T>
 concept HasAttention = requires(AttentionHeads h, DocumentRanges r, const T* q, T* o) {
   Kernels<D, T>::attention(h, r, q, q, q, o, o);

@@ -10,6 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How save_gguf_adapter writes.
 struct GgufAdapterSettings {
   std::string dtype = "float32";  // or bfloat16, float16
   std::string name{};             // general.name; empty: left out

@@ -12,6 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How save_gguf writes.
 struct GgufSaveSettings {
   /// Of matrices: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1, or MXFP4 for the experts of a mixture with BF16 for the rest.
   /// Vectors, norms, biases, routers and sinks are F32 always; a matrix whose rows do not divide into blocks is F16.

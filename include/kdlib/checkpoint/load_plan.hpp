@@ -18,6 +18,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How the bytes of a tensor in a file become rows of a weight.
 enum class TensorDecoding : std::uint8_t {
   elements,    // rows of an element type or of GGUF's blocks
   transposed,  // experts [E, in, out] of a parameter [E, out, in]
@@ -50,6 +51,7 @@ struct PlannedWeight {
   std::int64_t row_count() const { return shape.count() / shape[shape.rank() - 1]; }
 };
 
+/// A tensor of a file that no weight takes, and why this is harmless (one sentence).
 struct IgnoredTensor {
   std::string name, reason;
 };
@@ -61,6 +63,8 @@ struct LoadProblem {
   std::string text;  // one sentence with file, tensor, what is expected and what is there
 };
 
+/// What loading a model will do: the weights with the tensors that they are made of, what is left out, and what does
+/// not fit.
 struct LoadPlan {
   std::string path;
   DecoderConfig config;  // tied_head as the files decide

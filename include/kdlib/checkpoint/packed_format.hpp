@@ -24,6 +24,7 @@ enum class PackedForm : std::uint8_t {
 /// The quant_method.
 const char* packed_form_name(PackedForm form);
 
+/// The packed form of a model directory, as quantization_config of its config.json tells.
 struct PackedFormat {
   PackedForm form = PackedForm::kdlib;
   QuantizeSettings settings;  // of the kdlib form; elsewhere each tensor says its own

@@ -12,6 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How save_packed writes.
 struct PackedSaveSettings {
   /// Empty: bitsandbytes for nf4 and fp4; torchao for int4 affine where groups divide every row; else kdlib.
   std::optional<PackedForm> form{};
@@ -30,6 +31,7 @@ struct PackedSaveSettings {
   bool without_adapter = false;
 };
 
+/// What save_packed wrote.
 struct PackedSaveReport {
   PackedForm form = PackedForm::kdlib;
   std::string dtype;          // of what is not packed

@@ -10,6 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How save_adapter writes.
 struct AdapterSaveSettings {
   std::string dtype = "float32";          // or bfloat16, float16
   std::string base_model_name_or_path{};  // for readers; empty: null

@@ -11,6 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How apply_adapter merges.
 struct ApplySettings {
   /// Of a model whose head is the embedding: an adapter on one of them gives the head a tensor of its own, so that
   /// logits are those of the active adapter. false: they stay one tensor and what is added to one is added to both, as

@@ -129,6 +129,7 @@ enum class DType : std::uint8_t {
   u64
 };
 
+/// The element type of T: float, double, bf16, f16 or an integer type. Another type does not compile.
 template <class T>
 constexpr DType dtype_of() {
   if constexpr (std::is_same_v<T, float>) return DType::f32;

@@ -24,6 +24,7 @@ concept ScalarLane = std::is_same_v<P, float> || std::is_same_v<P, double>;
 template <class P>
 concept Lane = PackLane<P> || ScalarLane<P>;
 
+/// The absolute value, lane by lane.
 template <ScalarLane P>
 KDLIB_INLINE P abs(P x) {
   return x < P(0) ? -x : x;
@@ -111,54 +112,67 @@ KDLIB_INLINE X rounded(X x) {
 /// Four floats, for loops whose products are rounded().
 typedef float Lanes4 __attribute__((vector_size(16)));
 
+/// e^x of each lane. Keep x below 80.
 template <PackLane P>
 KDLIB_INLINE P exp(const P& x) {
   return P::exp(x);
 }
+/// e^x - 1 of each lane, exact near 0. With a second argument: e^x there, too.
 template <PackLane P>
 KDLIB_INLINE P expm1(const P& x) {
   return P::expm1(x);
 }
+/// The natural logarithm of each lane. With a second argument: log(y) where `less_one` is y - 1, exact near 1.
 template <PackLane P>
 KDLIB_INLINE P log(const P& x) {
   return P::log(x);
 }
+/// log(1 + x) of each lane, exact near 0.
 template <PackLane P>
 KDLIB_INLINE P log1p(const P& x) {
   return P::log1p(x);
 }
+/// e^x - 1 of each lane, exact near 0. With a second argument: e^x there, too.
 template <PackLane P>
 KDLIB_INLINE P expm1(const P& x, P& exponential) {
   return P::expm1(x, exponential);
 }
+/// The natural logarithm of each lane. With a second argument: log(y) where `less_one` is y - 1, exact near 1.
 template <PackLane P>
 KDLIB_INLINE P log(const P& y, const P& less_one) {
   return P::log(y, less_one);
 }
+/// The square root of each lane.
 template <PackLane P>
 KDLIB_INLINE P sqrt(const P& x) {
   return P::sqrt(x);
 }
+/// The absolute value, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P abs(const P& x) {
   return P::abs(x);
 }
+/// a * b + c of each lane, rounded once.
 template <PackLane P>
 KDLIB_INLINE P fma(const P& a, const P& b, const P& c) {
   return P::fma(a, b, c);
 }
+/// The larger of two, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P max(const P& a, const P& b) {
   return P::max(a, b);
 }
+/// The smaller of two, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P min(const P& a, const P& b) {
   return P::min(a, b);
 }
+/// a where x >= 0, else b, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P where_not_negative(const P& x, const P& a, const P& b) {
   return P::where_not_negative(x, a, b);
 }
+/// -1, 0 or 1 of each lane.
 template <PackLane P>
 KDLIB_INLINE P sign(const P& x) {
   return P::sign(x);
@@ -207,6 +221,7 @@ P pow(const P& x, const A& y) {
 }
 }  // namespace detail
 using detail::pow;
+/// Refused with a sentence that names what to write instead: packs have no power.
 template <ScalarLane P, class A>
 P pow(const P& x, const A& y) {
   return detail::refuse_power(x, y);

@@ -21,6 +21,7 @@ enum class RngPurpose : std::uint32_t {
   test = 7
 };
 
+/// Four random words of 32 bits.
 struct PhiloxBlock {
   std::uint32_t word[4];
 };

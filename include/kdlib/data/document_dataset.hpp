@@ -7,6 +7,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Batches and order of DocumentDataset.
 struct DocumentSettings {
   std::int64_t batch = 8;   // documents a batch
   std::uint64_t seed = 1;   // of the order

@@ -9,6 +9,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// The lines of a file in two parts, by prompt.
 struct LineSplit {
   std::vector<TextLine> train, validation;  // each in the order of the file
 };

@@ -7,6 +7,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Windows, batches and order of PackedDataset.
 struct PackedSettings {
   std::int64_t batch = 8;      // windows a batch
   std::int64_t length = 1024;  // tokens a window, >= 2

@@ -52,6 +52,7 @@ struct TextCounts {
   std::string note(const std::string& path, std::int64_t limit) const;
 };
 
+/// How lines become ids.
 struct TextSettings {
   bool chat = true;  // {"prompt"} becomes a user turn of the chat template; false: plain text to continue
   bool add_default_system = false;  // the template's own system turn where a conversation has none
@@ -63,6 +64,7 @@ struct TextSettings {
   std::int64_t vocabulary = 0;  // ids of the model; 0: the tokenizer's, unchecked without one
 };
 
+/// One line of a text file in ids.
 struct TextLine {
   TextLineKind kind = TextLineKind::prompt;
   std::vector<std::int32_t> ids;

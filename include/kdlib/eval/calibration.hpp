@@ -12,6 +12,7 @@ struct CalibrationBin {
   double weight = 0, confidence = 0, accuracy = 0;
 };
 
+/// How well the probabilities of a model fit how often it is right.
 struct Calibration {
   double tokens = 0;      // weight of the rows
   double error = 0;       // expected calibration error: sum over bins of weight share * |accuracy - confidence|

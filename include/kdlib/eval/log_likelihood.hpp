@@ -16,6 +16,7 @@ struct ScoredText {
   std::vector<std::int32_t> context, continuation;
 };
 
+/// How log_likelihoods runs its texts.
 struct LikelihoodSettings {
   std::int64_t tokens = 4096;       // places of the cache: how much is run together; a longer text still runs
   std::int64_t context_length = 0;  // longest input; 0: the model's. What is longer loses its beginning

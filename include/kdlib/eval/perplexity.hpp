@@ -8,6 +8,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How perplexity, agreement and calibration run their documents.
 struct EvaluationSettings {
   std::int64_t tokens = 2048;                              // run together; a longer document still runs as a whole
   std::int64_t workspace_bytes = std::int64_t{256} << 20;  // for chunks of logits
@@ -15,6 +16,7 @@ struct EvaluationSettings {
                                 // teacher's router chooses itself. ConfigError: the model has no mixture of experts
 };
 
+/// The log-probability of held-out text.
 struct Perplexity {
   double tokens = 0;    // weight of the rows
   double log_prob = 0;  // natural, mean over rows: sum of weight * log p / weight

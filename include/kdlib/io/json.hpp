@@ -100,6 +100,7 @@ class Json {
   std::uint32_t node_ = 0;
 };
 
+/// Walks over the elements of an array or the values of an object.
 class Json::Iterator {
  public:
   const Json& operator*() const { return at_; }

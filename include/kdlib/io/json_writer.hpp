@@ -17,6 +17,7 @@ KDLIB_NAMESPACE_BEGIN
 /// What becomes of NaN and infinities, which JSON does not have.
 enum class NonFinite : std::uint8_t { refuse, null };
 
+/// How JsonWriter sets its text.
 struct JsonStyle {
   int indent = 0;  // spaces a level; 0: compact, on one line
   NonFinite non_finite = NonFinite::refuse;

@@ -62,6 +62,7 @@ constexpr std::array<const char*, 4> enum_names(LossNeeds) {
   return {"labels", "sampled_tokens", "vocabulary", "top_k"};
 }
 
+/// What a loss of type L asks of its targets.
 template <class L>
 constexpr LossNeeds needs_of = reads_support<L>         ? LossNeeds::top_k
                                : reads_teacher<L>       ? LossNeeds::vocabulary

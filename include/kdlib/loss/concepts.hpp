@@ -178,6 +178,7 @@ struct SupportPoint {
 // ---- what the engine asks of a loss
 // ---------------------------------------------------------------------------------------------
 
+/// True where L::entry reads the teacher's distribution (`static constexpr bool reads_teacher = true`).
 template <class L>
 constexpr bool reads_teacher = [] {
   if constexpr (requires { L::reads_teacher; }) return L::reads_teacher;
@@ -257,6 +258,7 @@ constexpr int leaf_count = [] {
   else return 1;
 }();
 
+/// True where L::at_label reads the teacher's log-probability of the label.
 template <class L>
 constexpr bool reads_teacher_label = [] {
   if constexpr (requires { L::reads_teacher_label; }) return L::reads_teacher_label;
@@ -299,6 +301,7 @@ KDLIB_HOST_DEVICE bool has_limits(const L& l) {
   else return has_clamp<L>;
 }
 
+/// The loss's field `temperature`, 1 where it has none.
 template <class L>
 KDLIB_HOST_DEVICE double temperature_of(const L& l) {
   if constexpr (requires { l.temperature; }) return static_cast<double>(l.temperature);

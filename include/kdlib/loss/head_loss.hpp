@@ -11,6 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Memory of a fused pass and what it reports besides the loss.
 struct HeadLossSettings {
   std::int64_t workspace_bytes =
       std::int64_t{256}

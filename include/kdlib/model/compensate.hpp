@@ -7,6 +7,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How compensate_rounding searches the factors of an adapter.
 struct CompensateSettings {
   std::int64_t iterations = 8;  // of the subspace iteration, > 0
   std::uint64_t seed = 0;       // of its start

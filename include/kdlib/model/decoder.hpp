@@ -19,11 +19,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Where the matrices of a loaded model lie.
 enum class WeightStorage : std::uint8_t {
   decoded,  // every matrix in memory, in the model's scalar type
   in_file   // matrices stay in the mapped file in its element type or blocks and are decoded where a product needs them
 };
 
+/// How from_pretrained loads.
 struct LoadSettings {
   bool trainable = true;  // every parameter may be trained (add_lora freezes them)
   /// in_file: linear maps, embedding, head and experts are no parameters but packed weights (frozen; LoRA may be
@@ -32,11 +34,13 @@ struct LoadSettings {
   WeightStorage weights = WeightStorage::decoded;
 };
 
+/// How save_pretrained writes.
 struct SaveSettings {
   std::string dtype;                                 // float32, bfloat16, float16; empty: as config().dtype says
   std::int64_t shard_bytes = std::int64_t{5} << 30;  // a file above this is split, with an index
 };
 
+/// How one training pass runs.
 struct TrainingSettings {
   bool recompute = false;  // keep one tensor a layer and run the layer again in the backward pass
   double share =
@@ -84,6 +88,9 @@ struct PackedWeight {
   const PackedMatrix<T, D>* matrix = nullptr;  // [rows, columns], experts one under the other
 };
 
+/// A causal language model on device D with scalar type T: embedding, layers of attention and feed-forward part, norm
+/// and head. docs/design.md lists who calls what. One thread at a time; copies are not possible, share() gives a
+/// frozen second one over the same memory.
 template <class D, class T>
 class Decoder {
  public:

@@ -13,6 +13,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// The published architectures that a Decoder can be.
 enum class Family { llama, qwen2, qwen3, qwen3_moe, qwen2_moe, gpt_oss };
 const char* family_name(Family family);  // config.json's model_type
 
@@ -36,6 +37,7 @@ inline constexpr NamedBias named_biases[] = {
     {&BiasSettings::gate, "mlp.gate_proj"}, {&BiasSettings::up, "mlp.up_proj"},
     {&BiasSettings::down, "mlp.down_proj"}};
 
+/// The sizes and choices of a decoder, whatever file they come from. H, I, V and L are those of docs/design.md.
 struct DecoderConfig {
   Family family = Family::llama;
   std::int64_t vocab_size = 0;         // rows of the embedding; may exceed the tokenizer's ids

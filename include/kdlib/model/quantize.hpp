@@ -8,6 +8,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// What rounding weights cost.
 struct QuantizeReport {
   std::int64_t matrices = 0, weights = 0;
   std::int64_t bytes = 0;        // codes, scales and zeros

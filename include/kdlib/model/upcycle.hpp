@@ -9,6 +9,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How a dense model becomes a mixture of experts.
 struct UpcycleSettings {
   std::int64_t experts = 8;      // copies of each feed-forward block
   std::int64_t active = 2;       // experts a token goes through, 1 <= active <= experts

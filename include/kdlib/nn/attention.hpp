@@ -8,6 +8,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// The attention of one layer: maps q, k, v and o, norms of heads, sinks.
 template <class D, class T>
 class SelfAttention {
  public:

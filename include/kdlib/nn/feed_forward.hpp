@@ -9,6 +9,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// The feed-forward part of one layer: dense (GatedFeedForward) or a mixture of experts.
 template <class D, class T>
 class FeedForward {
  public:

@@ -42,6 +42,7 @@ struct ModuleChoice {
 /// Every linear map of every layer; the head is not among them.
 inline const ModuleChoice all_linear = ModuleChoice::all_linear();
 
+/// Which linear maps get an adapter, with which rank and scale; the rules are PEFT's.
 struct LoraSettings {
   std::int64_t rank = 8;  // > 0
   double alpha = 16;      // scale s = alpha / rank

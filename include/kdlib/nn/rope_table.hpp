@@ -10,6 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How rotary angles are stretched for longer texts.
 enum class RopeScalingKind { none, linear, llama3, yarn };
 
 /// Numbers of config.json's rope_parameters (or rope_scaling). Unused ones keep their defaults.

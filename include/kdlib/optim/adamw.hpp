@@ -42,6 +42,7 @@ struct AdamW {
   State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const;
 };
 
+/// The moments of every trainable parameter and the number of steps done.
 template <class T, class D>
 class AdamW::State {
  public:

@@ -32,6 +32,8 @@ struct GradientClip {
   double norm = 0, factor = 1;
 };
 
+/// The norm of all gradients together and the factor that brings it to `limit`. The gradients stay as they are: the
+/// optimiser's step takes the factor.
 template <class T, class D>
 GradientClip measure_clip(const std::vector<Parameter<T, D>*>& parameters, double limit) {
   const double norm = gradient_norm(parameters);

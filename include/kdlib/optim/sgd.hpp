@@ -27,6 +27,7 @@ struct Sgd {
   }
 };
 
+/// The number of steps done.
 template <class T, class D>
 class Sgd::State {
  public:

@@ -14,7 +14,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Formats of packed weights; the bits are those of docs/formats.md.
 enum class PackedKind : std::uint8_t { int4, nf4, fp4, mxfp4, int8, int3 };
+/// int4, nf4, fp4, mxfp4, int8 or int3.
 const char* packed_kind_name(PackedKind kind);
 /// Bits of a code: 3, 4 or 8.
 constexpr int code_bits(PackedKind kind) { return kind == PackedKind::int3 ? 3 : kind == PackedKind::int8 ? 8 : 4; }
@@ -34,6 +36,7 @@ enum class Int4Rule : std::uint8_t {
 };
 const char* int4_rule_name(Int4Rule rule);
 
+/// The format that weights are rounded to.
 struct QuantizeSettings {
   PackedKind kind = PackedKind::int4;
   std::int64_t group_size = 64;  // weights that share a scale: columns of a row (the last group may be short), for nf4

@@ -12,6 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// A frozen matrix of integer or four-bit floating codes with scales; products read the codes.
 template <class T, class D>
 class CodedMatrix final : public PackedMatrix<T, D> {
  public:

@@ -55,6 +55,7 @@ class SessionEvents {
   virtual void on_result(const RecipeResult& result) { static_cast<void>(result); }
 };
 
+/// The phase in one word, for displays.
 inline const char* session_phase_name(SessionPhase phase) {
   constexpr const char* names[] = {"waiting",  "checking",  "loading",  "rounding", "measuring",
                                    "training", "finishing", "finished", "stopped",  "failed"};

@@ -47,6 +47,7 @@ struct ModelCost {
   std::vector<double> window;           // [layers] 0: all
 };
 
+/// The cost of a decoder, counted from its configuration alone.
 ModelCost model_cost(const DecoderConfig& config);
 
 /// Values that a layer keeps of one token for the backward pass: residuals and norms, q, k, v and the heads' output,

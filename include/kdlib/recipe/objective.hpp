@@ -99,6 +99,7 @@ struct RecipeRate {
   }
 };
 
+/// The learning rate of a recipe's steps: the warm-up of `warmup` or `warmup_ratio`, then the schedule.
 inline RecipeRate recipe_rate(const RecipeTraining& s) {
   const auto share = static_cast<std::int64_t>(std::ceil(s.warmup_ratio * static_cast<double>(s.steps)));
   const std::int64_t warmup = std::min(s.warmup_ratio > 0 ? share : s.warmup, s.steps);

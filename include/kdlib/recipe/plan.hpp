@@ -33,6 +33,7 @@ PlanMachine measured_machine(const DecoderConfig& config);
 /// gpt-oss experts as published (MXFP4).
 PlanMachine assumed_machine(const Accelerator& accelerator, const DecoderConfig& teacher);
 
+/// What a run will need, before anything is loaded: operations of a token and a step, bytes by part, seconds.
 struct RecipePlan {
   ModelCost teacher, student;
   double trained_parameters = 0;
@@ -65,6 +66,7 @@ struct PlannedModels {
   WeightsInFile teacher_file = {}, student_file = {};
 };
 
+/// Counts a run of these settings on a machine of these rates.
 RecipePlan plan_recipe(const RecipeSettings& settings, const PlannedModels& models, const PlanMachine& machine);
 
 KDLIB_NAMESPACE_END

@@ -51,6 +51,7 @@ struct RecipeResult {
   std::vector<std::pair<std::string, std::string>> facts;
 };
 
+/// The text of result.json (docs/formats.md).
 std::string result_json(const RecipeResult& result);
 /// Reads what result_json wrote. FormatError names the file and the key.
 RecipeResult read_result_json(const std::string& path);

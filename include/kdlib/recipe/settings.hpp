@@ -65,6 +65,7 @@ struct RecipeCache {
   TopKMass mass = TopKMass::tail;  // how forward_kl and reverse_kl treat the mass outside them
 };
 
+/// Teacher, student, adapters and caches.
 struct RecipeModels {
   std::string teacher;  // Hugging Face directory or GGUF file; empty: none
   std::string student;  // empty: a copy of the teacher
@@ -99,6 +100,7 @@ struct RecipeStudent {
   QuantizeSettings rounding() const;
 };
 
+/// What is minimised.
 struct RecipeObjective {
   LossExpression loss{};  // of each answer token: forward_kl, or a weighted sum
 };
@@ -111,6 +113,7 @@ struct TextFile {
   bool empty() const { return path.empty(); }
 };
 
+/// What the student learns from and is measured on.
 struct RecipeText {
   TextFile prompts;                // answered by the teacher or the student
   TextFile data;                   // given text for the offline part; empty: the teacher answers the prompts, or
@@ -137,6 +140,7 @@ struct RecipeText {
   bool writes() const { return (data.empty() && !from_cache) || lambda > 0; }
 };
 
+/// Steps, batches and the optimiser.
 struct RecipeTraining {
   std::int64_t steps = 30;
   std::int64_t batch = 8;          // sequences of a micro-batch
@@ -151,6 +155,7 @@ struct RecipeTraining {
   std::int64_t workspace = 256;  // MiB for chunks of logits
 };
 
+/// What the run leaves, where, and how often it saves.
 struct RecipeOutput {
   std::string folder = "distilled";
   std::int64_t save_every = 5;       // steps; 0: only at the end
@@ -172,6 +177,7 @@ struct DescribedSetting {
   std::string text() const;
 };
 
+/// All settings of a distillation; the names of describe() are those of the command line.
 struct RecipeSettings {
   RecipeModels models{};
   RecipeStudent student{};

@@ -31,12 +31,14 @@ struct Completion {
   RoutingRecord routing{};  // with record_routing: of every token that was run: the prompt and all ids but the last
 };
 
+/// How far generate() has come.
 struct GenerationProgress {
   std::int64_t sequences = 0, finished = 0;
   std::int64_t prompt_tokens = 0, new_tokens = 0;   // so far
   double prompt_seconds = 0, decoding_seconds = 0;  // the first new token of a sequence counts as part of its prompt
 };
 
+/// How generate() puts sequences together.
 struct GenerateSettings {
   std::int64_t batch = 16;            // sequences decoded together, >= 1
   std::int64_t prompt_tokens = 1024;  // prompt tokens run together (one longer prompt still runs as a whole)

@@ -11,6 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// The coin of Mixed: student-written or given text.
 struct MixedSettings {
   double lambda = 0.5;             // [0, 1]: share of steps on student-written text
   std::uint64_t seed = 1;          // of the coin

@@ -9,6 +9,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Prompts, batches and order of OnPolicy.
 struct OnPolicySettings {
   std::int64_t prompts = 8;            // prompts a batch
   std::int64_t samples = 1;            // texts a prompt

@@ -8,6 +8,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Prompts, batches and order of TeacherWritten, and where its text is kept.
 struct TeacherWrittenSettings {
   std::int64_t prompts = 8;         // prompts a batch
   std::uint64_t seed = 1;           // of the order of the prompts; the sampler has its own

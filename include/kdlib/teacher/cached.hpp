@@ -10,6 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Which part of a top-k cache is used.
 struct CachedTeacherSettings {
   double temperature = 0;  // one of the cache's, that of the loss; 0: the cache's only one
   std::int64_t top_k = 0;  // tokens that are used of each row, at most the cache's; 0: all. The tail takes the others

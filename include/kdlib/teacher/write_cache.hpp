@@ -20,6 +20,7 @@ struct CacheProgress {
 };
 using CacheObserver = std::function<void(const CacheProgress&)>;
 
+/// How write_teacher_cache runs.
 struct WriteCacheSettings {
   std::int64_t workspace_bytes = std::int64_t{256} << 20;  // for chunks of logits, of kind logprobs
   CacheObserver progress{};

@@ -26,6 +26,7 @@ struct MemoryUse {
   void reset_peak() { peak.store(now.load()); }
 };
 
+/// Counts the bytes of all tensors on device D in this process.
 template <class D>
 MemoryUse& memory_use() {
   static MemoryUse use;

@@ -10,6 +10,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Data of a shape that someone else owns: a pointer and a Shape, row-major. Cheap to copy; the owner must outlive
+/// it.
 template <class T, class D>
 class View {
  public:

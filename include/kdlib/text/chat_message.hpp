@@ -53,6 +53,7 @@ struct HarmonyDeveloper {
   std::vector<HarmonyFormat> formats = {};
 };
 
+/// One turn of a conversation.
 struct ChatMessage {
   std::string role;                           // system, developer, user, assistant, tool
   std::string content;                        // parts of type text are joined

@@ -31,6 +31,7 @@ struct ChatIds {
   std::vector<std::uint8_t> loss_mask;
 };
 
+/// Renders conversations as the tokenizer's model expects them, and finds what the assistant wrote.
 class ChatTemplate {
  public:
   /// The turns of ChatML are `<|im_start|>role\ncontent<|im_end|>\n`; its flavours differ in the rest.

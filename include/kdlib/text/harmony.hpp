@@ -45,6 +45,7 @@ enum class HarmonyCode : std::uint8_t {
 };
 std::string_view harmony_code_name(HarmonyCode code);  // "E_START"; "" for none
 
+/// The first violation that check_harmony found.
 struct HarmonyProblem {
   HarmonyCode code = HarmonyCode::none;
   std::size_t position = 0;  // index into the ids; their number: at the end
@@ -53,8 +54,10 @@ struct HarmonyProblem {
   std::string text() const;  // "E_TRUNC at token 5 (byte 28): expected <|end|>, ..., found the end of the ids"
 };
 
+/// The token that ends a message: <|end|>, <|return|> or <|call|>.
 enum class HarmonyTerminator : std::uint8_t { none, end, ret, call };
 
+/// One message that check_harmony read, with its place.
 struct HarmonyMessage {
   std::string role;  // system, developer, user, assistant, tool
   std::string name;  // a tool's full name, or what stands behind the colon of role:name
@@ -65,6 +68,7 @@ struct HarmonyMessage {
   bool has_message_token = false;
 };
 
+/// What check_harmony allows and asks for.
 struct HarmonyCheckOptions {
   bool completion = false;  // the ids go on behind a prompt's <|start|>assistant
   bool lenient =

@@ -57,11 +57,13 @@ struct JinjaClock {
   static JinjaClock local_now();
 };
 
+/// A name that a template may read, and its value.
 struct JinjaVariable {
   std::string_view name;
   Json value;
 };
 
+/// What a template printed.
 struct JinjaOutput {
   std::string text;
   /// What {% generation %} blocks printed, [begin, end) in bytes of `text`.

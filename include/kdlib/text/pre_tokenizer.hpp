@@ -33,6 +33,7 @@ struct GgufPreTokenizer {
   bool adds_bos;        // where tokenizer.ggml.add_bos_token is not there
 };
 
+/// The name of a pre-tokenizer in messages.
 std::string_view pre_tokenizer_name(PreTokenizer kind);
 
 /// The published regex as it stands in tokenizer.json; empty for gpt2_digits, which is two steps.

@@ -24,6 +24,7 @@ enum class UnicodeClass : std::uint8_t {
   space    // White_Space
 };
 
+/// The class of a code point (Unicode 16).
 UnicodeClass unicode_class(char32_t c);
 
 /// The text with one U+FFFD for each maximal invalid part (Unicode 14, table 3-8), as Python and Rust replace.

@@ -23,6 +23,7 @@ struct ChoiceDocument {
   std::string source;   // "hellaswag.jsonl:12"
 };
 
+/// The documents of one multiple-choice task.
 struct ChoiceTask {
   std::string name;
   bool normalised = false;  // acc_norm is one of its metrics
@@ -32,6 +33,7 @@ struct ChoiceTask {
 /// hellaswag, arc_easy, arc_challenge, winogrande, mmlu.
 const std::vector<std::string>& choice_task_names();
 
+/// How many documents and solved examples are read.
 struct ChoiceTaskSettings {
   std::int64_t limit = 0;  // first documents of the task (mmlu: of each subject); 0: all
   std::int64_t shots = 0;  // solved examples in front: the first ones of <task>.fewshot.jsonl (mmlu: of the subject)

@@ -21,6 +21,7 @@ struct DotPlotRow {
   int color = 0;  // 0 to 5, as ReportSeries has them
 };
 
+/// A plot of means with deviations, one row a setting.
 struct DotPlot {
   std::string title, x_label, mean_name, before_name;
   std::vector<std::string> colors;  // names of colours 0, 1, ... in the legend; empty: none

@@ -20,12 +20,14 @@ struct TaskNumber {
   const char* format = "%.4f";
 };
 
+/// The numbers of one task.
 struct TaskResult {
   std::string task;
   std::vector<TaskNumber> numbers;
   std::vector<std::pair<std::string, double>> counts;  // documents, tokens: JSON alone
 };
 
+/// The numbers of one model, for evaluation_table.
 struct ModelResult {
   std::string name, model, adapter;
   double seconds = 0;

@@ -27,6 +27,7 @@ struct SettingDifference {
   std::string name, in_file, now;
 };
 
+/// The type of an option's variable.
 enum class OptionKind : std::uint8_t { text, boolean, optional_boolean, int32, int64, uint64, real32, real64, list };
 
 /// One option: its target holds the present value.

@@ -18,6 +18,7 @@ struct ReportSeries {
   bool points = false;       // draw markers too: for values that were measured only now and then
 };
 
+/// Curves over one axis.
 struct ReportChart {
   std::string title, x_label, y_label;
   std::vector<ReportSeries> series;  // at most six
@@ -31,6 +32,7 @@ struct ReportTable {
   std::vector<std::vector<std::string>> rows;
 };
 
+/// A prompt with the answers of several models.
 struct ReportSample {
   std::string prompt;
   std::vector<std::pair<std::string, std::string>> answers;  // who, text
@@ -50,6 +52,7 @@ struct ReportHeatMap {
   double full = 1;  // the value of the strongest ground, > 0
 };
 
+/// The parts of report.html.
 struct RunReport {
   std::string title, summary;
   std::vector<std::pair<std::string, std::string>> facts;  // name, value: settings and the machine

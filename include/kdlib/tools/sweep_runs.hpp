@@ -11,6 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// What became of one run of a sweep.
 enum class SweepState { missing, done, failed };
 
 /// What stands in the folder of a run: done where result.json is there, failed where its log ends with an error.
@@ -22,6 +23,7 @@ struct SweepStatus {
 /// ConfigError, naming the key, where the folder holds a run with other settings.
 SweepStatus sweep_status(const SweepPlan& plan, const SweepRun& run);
 
+/// How run_sweep starts its children.
 struct SweepSettings {
   std::string program;  // distil
   int jobs = 1;         // children at once

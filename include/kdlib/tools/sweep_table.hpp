@@ -32,6 +32,7 @@ struct SweepRow {
   std::size_t finished = 0;
 };
 
+/// The runs of a sweep and their means over seeds.
 struct SweepResult {
   std::vector<std::string> axes;  // but the seed
   std::vector<SweepRow> rows;
@@ -39,6 +40,7 @@ struct SweepResult {
   std::vector<SweepNumbers> numbers;  // by run; empty where it is not finished
 };
 
+/// Reads result.json of every run. Runs that are not finished have empty numbers.
 SweepResult collect_sweep(const SweepPlan& plan);
 
 /// A table of rows, then every run that is not there with its reason.

@@ -14,6 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 
 // All texts are UTF-8; "white space" is what Python's str.isspace() says.
 
+/// The text without white space at both ends.
 std::string_view strip(std::string_view text);
 /// Bytes of white space at the end.
 std::size_t trailing_space(std::string_view text);

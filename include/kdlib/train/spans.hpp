@@ -14,6 +14,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// A named part of the text with its weight in the step's loss.
 struct Span {
   std::string name;   // for reports; not empty, each once
   double weight = 1;  // >= 0
