@@ -21,7 +21,7 @@ MEMBERS_WITHOUT_COMMENT = {  # their meaning is that of every type that has them
 
 @dataclasses.dataclass
 class Declaration:
-    kind: str  # type, enum, function, value, alias, concept, macro
+    kind: str  # type, enum, function, constructor, value, alias, concept, macro
     name: str  # without namespace; members carry their type's name in front: Trainer::run
     header: str  # kdlib/train/trainer.hpp
     line: int
@@ -345,9 +345,9 @@ def classify(text, owner):
         if plain[:function.start()].rstrip().endswith("::"):
             return "", []  # the body of a member
         name = re.sub(r"\s", "", function.group(1))
-        if name.startswith("~") or name == owner or re.search(r"=\s*(?:delete|default)", plain):
+        if name.startswith("~") or re.search(r"=\s*(?:delete|default)", plain):
             return "", []
-        return "function", [name]
+        return ("constructor" if name == owner else "function"), [name]
     names = []
     for part in plain.split(","):
         found = re.search(r"([A-Za-z_]\w*)\s*(?:\[~*\]\s*)*(?:=[^=].*|\{.*|:\s*\d+.*)?$", part.strip().rstrip("{}"))
@@ -415,7 +415,7 @@ def undocumented(declaration):
     for member in declaration.members:
         name = member.name.split("::")[-1]
         base = re.match(r"operator|\w+", name).group(0)
-        if member.comment or base in MEMBERS_WITHOUT_COMMENT or re.search(rf"\b{re.escape(name)}\b", said):
+        if member.kind == "constructor" or member.comment or base in MEMBERS_WITHOUT_COMMENT or re.search(rf"\b{re.escape(name)}\b", said):
             pass
         elif declaration.kind != "enum" and member.kind == "function" and fields.get(name):
             pass
