@@ -415,7 +415,9 @@ def undocumented(declaration):
     for member in declaration.members:
         name = member.name.split("::")[-1]
         base = re.match(r"operator|\w+", name).group(0)
-        if member.kind == "constructor" or member.comment or base in MEMBERS_WITHOUT_COMMENT or re.search(rf"\b{re.escape(name)}\b", said):
+        if member.kind == "constructor" or member.comment or base in MEMBERS_WITHOUT_COMMENT:
+            pass
+        elif re.search(rf"\b{re.escape(name)}\b", said):
             pass
         elif declaration.kind != "enum" and member.kind == "function" and fields.get(name):
             pass
