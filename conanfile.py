@@ -58,7 +58,7 @@ class KdlibConan(ConanFile):
             copy(self, pattern, os.path.join(self.source_folder, "include"), include)
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
-        for module in ("kdlibInstances.cmake", "kdlibCuda.cmake"):
+        for module in ("kdlibInstances.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake"):
             copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
 
     def package_info(self):

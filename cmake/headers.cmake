@@ -35,8 +35,21 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/vector_panel_body_inl.hpp
   include/kdlib/backend/cpu/vector_stored_body_inl.hpp
   include/kdlib/backend/cuda.hpp
+  include/kdlib/backend/cuda/attention_backward_body_inl.hpp
+  include/kdlib/backend/cuda/attention_body_inl.hpp
+  include/kdlib/backend/cuda/attention_inl.hpp
+  include/kdlib/backend/cuda/block.hpp
   include/kdlib/backend/cuda/context.cuh
-  include/kdlib/backend/cuda/gemm.cuh
+  include/kdlib/backend/cuda/device_block.cuh
+  include/kdlib/backend/cuda/each_inl.hpp
+  include/kdlib/backend/cuda/elementwise_body_inl.hpp
+  include/kdlib/backend/cuda/elementwise_inl.hpp
+  include/kdlib/backend/cuda/emulated/block.hpp
+  include/kdlib/backend/cuda/emulated/device.hpp
+  include/kdlib/backend/cuda/emulated/launch.hpp
+  include/kdlib/backend/cuda/emulated/threads.hpp
+  include/kdlib/backend/cuda/launch.hpp
+  include/kdlib/backend/cuda/reductions_body_inl.hpp
   include/kdlib/backend/cuda/row_parts_inl.hpp
   include/kdlib/backend/cuda/rows.cuh
   include/kdlib/backend/cuda/rows.hpp
@@ -46,6 +59,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/rows_statistics_inl.hpp
   include/kdlib/backend/cuda/rows_support_inl.hpp
   include/kdlib/backend/cuda/rows_terms_inl.hpp
+  include/kdlib/backend/cuda/runtime.hpp
   include/kdlib/backend/instances.hpp
   include/kdlib/checkpoint/gguf_adapter.hpp
   include/kdlib/checkpoint/gguf_adapter_inl.hpp

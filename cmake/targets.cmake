@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# kdlib::kdlib, kdlib::cpu, kdlib::cuda, kdlib::instances. No -m flag, warning or optimisation ever goes into them.
+# kdlib::kdlib, kdlib::cpu, kdlib::cuda, kdlib::cuda_emulated, kdlib::instances. No -m flag, warning or optimisation
+# ever goes into them.
 include(${CMAKE_CURRENT_LIST_DIR}/headers.cmake)
 include(GNUInstallDirs)
 
@@ -84,6 +85,7 @@ if(PROJECT_IS_TOP_LEVEL)
 endif()
 
 include(${CMAKE_CURRENT_LIST_DIR}/kdlibInstances.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/kdlibCudaEmulated.cmake)
 if(KDLIB_CUDA)
   find_package(CUDAToolkit QUIET)
   if(NOT CUDAToolkit_FOUND)

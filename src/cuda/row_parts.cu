@@ -1,39 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // The small kernels that head_loss needs beside products and the row engine: gathering rows, bias and softcap of a
 // head.
+#include "kdlib/backend/cuda/each_inl.hpp"
 #include "kdlib/backend/cuda/row_parts_inl.hpp"
 #include "kdlib/backend/cuda/rows.cuh"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-template <class F>
-__global__ void each_kernel(const F f, std::int64_t count) {
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-       i += static_cast<std::int64_t>(gridDim.x) * blockDim.x)
-    f(i);
-}
-template <class F>
-void for_each_element(const F& f, std::int64_t count, const char* what) {
-  if (count <= 0) return;
-  constexpr std::int64_t threads = 256, most_blocks = 65535;
-  const std::int64_t blocks = (count + threads - 1) / threads;
-  each_kernel<<<static_cast<unsigned>(blocks < most_blocks ? blocks : most_blocks), static_cast<unsigned>(threads)>>>(
-      f, count);
-  check_cuda(cudaGetLastError(), what);
-}
-
 template <class T>
 void CudaRowCopies<T>::gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
                                    T* out) {
   const Uploaded<std::int64_t> index(rows, count);
-  for_each_element(GatherRow<T>{x, index.data(), width, out}, count * width, "gather_rows");
+  for_each_element(GatherRow<T>{x, index.data(), width, out}, count * width);
 }
 template <class T>
 void CudaRowCopies<T>::scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
                                         T* y) {
   const Uploaded<std::int64_t> index(rows, count);
-  for_each_element(ScatterAddRow<T>{x, index.data(), width, y}, count * width, "scatter_add_rows");
+  for_each_element(ScatterAddRow<T>{x, index.data(), width, y}, count * width);
 }
 
 template struct CudaRowCopies<float>;
@@ -47,14 +32,13 @@ void RowKernels<Cuda, T>::modify_logits(const T* bias, T scale, float softcap, s
   using C = accumulate_t<T>;
   if (bias == nullptr && !(softcap > 0)) return;
   detail::for_each_element(detail::ModifyLogit<T>{bias, static_cast<C>(scale), static_cast<C>(softcap), columns, z},
-                           rows * columns, "modify_logits");
+                           rows * columns);
 }
 template <class T>
 void RowKernels<Cuda, T>::softcap_backward(float softcap, std::int64_t rows, std::int64_t columns, const T* z,
                                            T* gradient) {
   using C = accumulate_t<T>;
-  detail::for_each_element(detail::SoftcapBackward<T>{1 / static_cast<C>(softcap), z, gradient}, rows * columns,
-                           "softcap_backward");
+  detail::for_each_element(detail::SoftcapBackward<T>{1 / static_cast<C>(softcap), z, gradient}, rows * columns);
 }
 
 template void RowKernels<Cuda, float>::modify_logits(const float*, float, float, std::int64_t, std::int64_t, float*);

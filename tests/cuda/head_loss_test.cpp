@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fused pass on a device with each kind of target. The file links everywhere, which proves the instances of
-// src/cuda; the same cases run without a device in tests/loss/cuda_targets_emulation_test.cpp.
+// src/cuda.
 #include "cuda/target_cases.hpp"
 #include "kdlib/backend/cuda/rows.hpp"
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the threads of a block share while they walk one row of the CUDA row engine: partial sums, reductions in a fixed
-// tree, tiles of entries. Written against a Block (thread index, warp, barrier, shuffle, shared memory) so that nvcc
-// compiles it for the device and a test runs the same code on the host.
+// tree, tiles of entries.
 #ifndef KDLIB_BACKEND_CUDA_ROWS_BLOCK_INL_HPP
 #define KDLIB_BACKEND_CUDA_ROWS_BLOCK_INL_HPP
 
@@ -9,13 +8,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "kdlib/backend/cuda/block.hpp"
 #include "kdlib/loss/concepts.hpp"
-
-#if defined(__CUDACC__)
-#define KDLIB_UNROLL _Pragma("unroll")
-#else
-#define KDLIB_UNROLL
-#endif
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -158,26 +152,40 @@ struct BlockConstants {
 };
 
 /// The teacher's top-k of the row, by id, each id once. K slots of each.
+template <class B>
 struct BlockSupport {
-  double* log_t;
-  double* log_s;
-  double* derivative;
-  double* gradient;
-  std::int32_t* ids;
-
-  static constexpr std::int64_t slot_bytes = 4 * sizeof(double) + sizeof(std::int32_t);
-  KDLIB_HOST_DEVICE static BlockSupport at(double* memory, std::int64_t k) {
-    return {memory, memory + k, memory + 2 * k, memory + 3 * k, reinterpret_cast<std::int32_t*>(memory + 4 * k)};
-  }
+  SharedArray<double, B> log_t, log_s, derivative, gradient;
+  SharedArray<std::int32_t, B> ids;
 };
 
-constexpr int block_slot_bytes = 128;  // of a warp's part of a reduction
+constexpr std::int64_t support_slot_bytes = 4 * sizeof(double) + sizeof(std::int32_t);
+constexpr int block_slot_bytes = 128;                             // of a warp's part of a reduction
+constexpr std::int64_t block_slots_bytes = 8 * block_slot_bytes;  // of 256 threads
 
-/// What the threads of a block share: one reduction slot a warp, the leaves, the support.
+constexpr std::int64_t block_shared_bytes(std::int64_t leaves, std::int64_t k) {
+  return block_slots_bytes + leaves * static_cast<std::int64_t>(sizeof(BlockLeaf)) +
+         (k * support_slot_bytes + 7) / 8 * 8;
+}
+
+/// The shared memory of a row: one reduction slot a warp, the leaves, the support.
+template <class B>
 struct BlockShared {
-  unsigned char* slots;
-  BlockLeaf* leaves;
-  BlockSupport support;
+  SharedArray<BlockLeaf, B> leaves;
+  BlockSupport<B> support;
+
+  KDLIB_HOST_DEVICE static BlockShared of(B& block, std::int64_t leaf_count, std::int64_t k) {
+    BlockShared s;
+    s.leaves = block.template shared<BlockLeaf>(block_slots_bytes, leaf_count);
+    std::int64_t at = block_slots_bytes + leaf_count * static_cast<std::int64_t>(sizeof(BlockLeaf));
+    const auto next = [&] {
+      const auto array = block.template shared<double>(at, k);
+      at += k * static_cast<std::int64_t>(sizeof(double));
+      return array;
+    };
+    s.support.log_t = next(), s.support.log_s = next(), s.support.derivative = next(), s.support.gradient = next();
+    s.support.ids = block.template shared<std::int32_t>(at, k);
+    return s;
+  }
 };
 
 /// W neighbouring numbers, loaded and stored at once.
@@ -210,24 +218,8 @@ class BlockTeam {
   /// combine(a, b) adds b to a. Every thread gets the whole.
   template <class X, class F>
   KDLIB_HOST_DEVICE X reduce(X mine, F combine) {
-    static_assert(sizeof(X) <= block_slot_bytes && std::is_trivially_copyable_v<X>);
-    const int warp = block_.warp_size();
-    for (int offset = warp / 2; offset > 0; offset /= 2) {
-      const X other = block_.shuffle_down(mine, offset);
-      combine(mine, other);
-    }
-    unsigned char* slots = block_.shared().slots;
-    const int thread = static_cast<int>(block_.thread());
-    if (thread % warp == 0) memcpy(slots + thread / warp * block_slot_bytes, &mine, sizeof(X));
-    block_.barrier();
-    X all, part;
-    memcpy(&all, slots, sizeof(X));
-    for (int w = 1; w < static_cast<int>(block_.size()) / warp; ++w) {
-      memcpy(&part, slots + w * block_slot_bytes, sizeof(X));
-      combine(all, part);
-    }
-    block_.barrier();
-    return all;
+    static_assert(sizeof(X) <= block_slot_bytes);
+    return reduce_block(block_, mine, 0, combine);
   }
   KDLIB_HOST_DEVICE double add_up(double mine) {
     return reduce(mine, [](double& a, const double& b) { a += b; });
@@ -245,7 +237,8 @@ class BlockTeam {
   /// the support, in order. Rows of odd length start anywhere: packs lie where s is aligned, and the first and the last
   /// may be cut.
   template <bool Teacher, bool Support, bool Write, class C, class T, class F>
-  KDLIB_HOST_DEVICE void tiles(const T* s, const T* t, T* g, std::int64_t n, const std::int32_t* ids, int count, F f) {
+  KDLIB_HOST_DEVICE void tiles(const T* s, const T* t, T* g, std::int64_t n,
+                               const SharedArray<std::int32_t, Block>& ids, int count, F f) {
     constexpr int W = block_width<T>;
     constexpr std::uintptr_t bytes = sizeof(T) * W;
     const std::int64_t start = -static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(s) % bytes / sizeof(T));

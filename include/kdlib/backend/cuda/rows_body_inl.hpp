@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One row of the CUDA row engine, as one thread block walks it, on the device or on the host (see rows_block_inl.hpp).
+// One row of the CUDA row engine, as one thread block walks it (see block.hpp).
 //
 // Sweeps over the row: one online sweep a temperature for the log-sum-exps and moments (metrics share the one at T =
 // 1); one more for each loss whose sum of h is not known from them; a last one that forms all terms' gradients, adds
@@ -17,8 +17,14 @@ class BlockRow {
  public:
   using C = accumulate_t<T>;
 
-  KDLIB_HOST_DEVICE BlockRow(Block& block, const RowTask<T>& task, std::int64_t r)
-      : block_(block), team_(block), task_(task), r_(r), n_(task.columns) {
+  /// `leaves`: leaf_count of the loss, and one for the statistics of the metrics.
+  KDLIB_HOST_DEVICE BlockRow(Block& block, const RowTask<T>& task, std::int64_t r, std::int64_t leaves)
+      : block_(block),
+        shared_(BlockShared<Block>::of(block, leaves, task.support_size)),
+        team_(block),
+        task_(task),
+        r_(r),
+        n_(task.columns) {
     s_ = task.student + r * task.student_stride;
     t_ = task.teacher == nullptr ? nullptr : task.teacher + r * task.teacher_stride;
     g_ = task.gradient == nullptr ? nullptr : task.gradient + r * task.gradient_stride;
@@ -62,10 +68,10 @@ class BlockRow {
   // rows_support_inl.hpp
   KDLIB_HOST_DEVICE void gather_support();
   KDLIB_HOST_DEVICE double support_logit(int k) const {
-    return static_cast<double>(static_cast<C>(s_[block_.shared().support.ids[k]]));
+    return static_cast<double>(static_cast<C>(s_[shared_.support.ids.read(k)]));
   }
   template <class Loss>
-  KDLIB_HOST_DEVICE double support_terms(const Loss& loss, BlockLeaf& leaf);
+  KDLIB_HOST_DEVICE double support_terms(const Loss& loss, int leaf_index);
 
   // rows_terms_inl.hpp
   /// Statistics, label, normaliser and support parts and, where it is not known, the sum of h of every leaf.
@@ -93,6 +99,7 @@ class BlockRow {
                                     int slot_end, double& value) const;
 
   Block& block_;
+  BlockShared<Block> shared_;
   BlockTeam<Block> team_;
   const RowTask<T>& task_;
   std::int64_t r_, n_;
@@ -127,17 +134,39 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::run(const Loss& loss, RowResult& resu
     if constexpr (requires { loss.js_factor(); }) js = js || loss.js_factor() != 0;
     if (js) {
       block_.barrier();
-      const double value = jensen_shannon(block_.shared().leaves[leaf_count<Loss>].at);
+      const double value = jensen_shannon(shared_.leaves.read(leaf_count<Loss>).at);
       if (leader()) result.metrics.js_weight = 1, result.metrics.js = value;
     }
   }
   int index = 0;
   prepare<Loss>(loss, 1.0, index);
   if (leader())  // a sum that is known at run time may have fewer; last_sweep() waits before it reads them
-    for (; index < leaf_count<Loss>; ++index) block_.shared().leaves[index] = BlockLeaf{};
+    for (; index < leaf_count<Loss>; ++index) shared_.leaves.write(index) = BlockLeaf{};
   const double value = last_sweep(loss);
   if (leader()) result.value = value;
 }
+
+/// The row engine's kernel: a block a row.
+template <class Loss, class T>
+struct RowKernel {
+  static constexpr int threads = 256;
+  static constexpr std::int64_t leaves = leaf_count<Loss> + 1;
+  Loss loss;
+  RowTask<T> task;
+  RowResult* results;
+
+  std::int64_t shared_bytes() const { return block_shared_bytes(leaves, task.support_size); }
+  /// What of the arguments may be an address; a loss has none.
+  template <class F>
+  void each_argument(F f) const {
+    f(task), f(results);
+  }
+  template <class Block>
+  KDLIB_HOST_DEVICE void operator()(Block& block) const {
+    BlockRow<Block, T> row(block, task, block.block(), leaves);
+    row.run(loss, results[block.block()]);
+  }
+};
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

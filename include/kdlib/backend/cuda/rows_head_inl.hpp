@@ -28,7 +28,7 @@ KDLIB_HOST_DEVICE inline std::uint64_t order_of(double x) {
 template <class Block, class T>
 KDLIB_HOST_DEVICE BlockTriple BlockRow<Block, T>::head_sums(const BlockConstants<double>& c, std::uint64_t least) {
   BlockTriple mine{0, 0, 0};
-  team_.template tiles<true, false, false, C>(s_, t_, static_cast<T*>(nullptr), n_, nullptr, 0, [&](auto& lanes) {
+  team_.template tiles<true, false, false, C>(s_, t_, static_cast<T*>(nullptr), n_, {}, 0, [&](auto& lanes) {
     KDLIB_UNROLL
     for (int j = 0; j < block_width<T>; ++j) {
       if (!(lanes.valid >> j & 1u)) continue;
@@ -72,7 +72,7 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::jensen_shannon(const BlockStatistic
   const BlockConstants<C> c = BlockConstants<C>::of(leaf, false);
   const JsEntry js;
   double mine = 0;
-  team_.template tiles<true, false, false, C>(s_, t_, static_cast<T*>(nullptr), n_, nullptr, 0, [&](auto& lanes) {
+  team_.template tiles<true, false, false, C>(s_, t_, static_cast<T*>(nullptr), n_, {}, 0, [&](auto& lanes) {
     C sum = 0;
     KDLIB_UNROLL
     for (int j = 0; j < block_width<T>; ++j)

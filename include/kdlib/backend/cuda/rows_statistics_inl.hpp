@@ -15,7 +15,7 @@ KDLIB_HOST_DEVICE BlockAnchors BlockRow<Block, T>::first_anchors() {
   for (std::int64_t i = block_.thread(); i < n_ && i < 4 * block_.size(); i += block_.size()) {
     bool counted = true;
     if constexpr (Support)
-      for (int k = 0; k < support_count_; ++k) counted = counted && block_.shared().support.ids[k] != i;
+      for (int k = 0; k < support_count_; ++k) counted = counted && shared_.support.ids.read(k) != i;
     if (counted) m.a = max(static_cast<double>(static_cast<C>(s_[i])), m.a);
     if (t_ != nullptr) m.b = max(static_cast<double>(static_cast<C>(t_[i])), m.b);
   }
@@ -66,10 +66,9 @@ KDLIB_HOST_DEVICE BlockState BlockRow<Block, T>::sweep(double temperature, const
   C top_s = static_cast<C>(anchors.s), top_t = static_cast<C>(anchors.t);
   BlockState mine{{anchors.s, 0, 0, 0}, {anchors.t, 0, 0, 0}, 0};
   const C label = Tops && task_.labels != nullptr ? static_cast<C>(s_[task_.labels[r_]]) : C(0);
-  const std::int32_t* ids = Support ? block_.shared().support.ids : nullptr;
   const T* teacher = t_ == nullptr ? s_ : t_;  // metrics without a teacher: compiled once for both
   team_.template tiles<Teacher, Support, false, C>(
-      s_, teacher, static_cast<T*>(nullptr), n_, ids, support_count_, [&](auto& lanes) {
+      s_, teacher, static_cast<T*>(nullptr), n_, shared_.support.ids, support_count_, [&](auto& lanes) {
         const unsigned counted = lanes.valid & ~lanes.special;
         C x[block_width<T>], y[block_width<T>];
         top_s = raise(mine, &BlockState::s, &BlockState::t, top_s, lanes.s, counted, inverse);
@@ -181,7 +180,7 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::metrics(RowMetrics& out) {
   const BlockStatistics at = statistics<true, true, reads_support<Loss>, true>(1.0, &tops, &above);
   known_ = true;
   if (!leader()) return;
-  block_.shared().leaves[leaf_count<Loss>].at = at;
+  shared_.leaves.write(leaf_count<Loss>).at = at;
   const RowStatistics& row = at.row;
   RowMetrics m;
   m.weight = 1;

@@ -16,14 +16,14 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
             thread = static_cast<int>(block_.thread());
   const std::int32_t* ids = task_.support_ids + r_ * task_.support_size;
   const T* log_probs = task_.support_log_probs + r_ * task_.support_size;
-  const BlockSupport& support = block_.shared().support;
-  double* first = support.derivative;  // 1 where an id comes for the first time
+  const BlockSupport<Block>& support = shared_.support;
+  const auto& first = support.derivative;  // 1 where an id comes for the first time
   double mine = 0;
   for (int k = thread; k < size; k += threads) {
     bool is_first = ids[k] >= 0;
     for (int j = 0; j < k; ++j) is_first = is_first && ids[j] != ids[k];
     first[k] = is_first ? 1 : 0;
-    mine += first[k];
+    mine += is_first ? 1 : 0;
   }
   support_count_ = static_cast<int>(team_.add_up(mine));  // its barriers let every thread see `first`
   for (int k = thread; k < size; k += threads) {
@@ -47,22 +47,24 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
 /// r_s the student's mass outside and q_j = p_j / r_s the share of an entry in it.
 template <class Block, class T>
 template <class Loss>
-KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, BlockLeaf& leaf) {
-  const BlockSupport& support = block_.shared().support;
+KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, int leaf_index) {
+  const BlockSupport<Block>& support = shared_.support;
+  const BlockLeaf at_start = shared_.leaves.read(leaf_index);
   const int threads = static_cast<int>(block_.size()), thread = static_cast<int>(block_.thread());
-  const double inverse = 1 / leaf.at.row.temperature;
+  const double inverse = 1 / at_start.at.row.temperature;
   for (int k = thread; k < support_count_; k += threads) {
-    support.log_s[k] = at_least_lowest_log_prob((support_logit(k) - leaf.at.top_s) * inverse) - leaf.at.log_s;
+    support.log_s[k] = at_least_lowest_log_prob((support_logit(k) - at_start.at.top_s) * inverse) - at_start.at.log_s;
     support.derivative[k] = 0;
   }
   block_.barrier();
   if (leader()) {  // the loss sees the whole support at once, in double: K numbers
     const auto n = static_cast<std::size_t>(support_count_);
-    SupportPoint point{{support.log_t, n},
-                       {support.log_s, n},
+    BlockLeaf& leaf = shared_.leaves.write(leaf_index);
+    SupportPoint point{{support.log_t.read(0, support_count_), n},
+                       {support.log_s.read(0, support_count_), n},
                        at_least_lowest_log_prob(static_cast<double>(static_cast<C>(task_.support_log_tail[r_]))),
                        leaf.at.log_tail_s,
-                       {support.derivative, n}};
+                       {support.derivative.write(0, support_count_), n}};
     leaf.value += loss.on_support(point);
     leaf.tail_derivative = point.tail_derivative;
     leaf.closed = point.closed;
@@ -70,18 +72,19 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::support_terms(const Loss& loss, Blo
       RowMetrics& m = result_->metrics;
       m.support_weight = 1;
       m.teacher_support_mass = 0;
-      for (int k = 0; k < support_count_; ++k) m.teacher_support_mass += exp(support.log_t[k]);
+      for (int k = 0; k < support_count_; ++k) m.teacher_support_mass += exp(support.log_t.read(k));
       m.student_support_mass = -::expm1(leaf.at.log_tail_s);
       m.tail_loss += leaf.weight * point.tail_value;
     }
   }
   block_.barrier();
+  const BlockLeaf leaf = shared_.leaves.read(leaf_index);
   double mine = 0;
-  for (int k = thread; k < support_count_; k += threads) mine += support.derivative[k];
+  for (int k = thread; k < support_count_; k += threads) mine += support.derivative.read(k);
   double sum = team_.add_up(mine) + leaf.tail_derivative;
   if (leaf.closed) sum = 0;
   for (int k = thread; k < support_count_; k += threads)
-    support.gradient[k] += leaf.scale * (support.derivative[k] - exp(support.log_s[k]) * sum);
+    support.gradient[k] += leaf.scale * (support.derivative.read(k) - exp(support.log_s.read(k)) * sum);
   block_.barrier();
   return leaf.at.log_tail_s > -1e6 ? exp(leaf.at.log_tail_s) * sum - leaf.tail_derivative : 0;
 }

@@ -14,36 +14,35 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::prepare(const Loss& loss, double weig
   if constexpr (is_loss_sum<Loss>) {
     loss.for_each([&](double w, const auto& l) { prepare<Whole>(l, weight * w, index); });
   } else {
-    BlockLeaf* leaves = block_.shared().leaves;
+    const auto& leaves = shared_.leaves;
     const int mine = index++;
     const double temperature = temperature_of(loss);
     block_.barrier();  // the leaves before, and those of the metrics, are written
     int same = known_ && temperature == 1 ? leaf_count<Whole> : -1;
     for (int k = 0; k < mine; ++k)
-      if (leaves[k].at.row.temperature == temperature) same = k;
+      if (leaves.read(k).at.row.temperature == temperature) same = k;
     BlockStatistics at;
-    if (same >= 0) at = leaves[same].at;
+    if (same >= 0) at = leaves.read(same).at;
     else if (reads_teacher_rows<Whole> && t_ != nullptr)
       at = statistics<reads_teacher_rows<Whole>, moments_of<Whole>.any(), reads_support<Whole>, false>(
           temperature, nullptr, nullptr);
     else at = statistics<false, moments_of<Whole>.any(), reads_support<Whole>, false>(temperature, nullptr, nullptr);
-    if (leader()) fill_leaf(loss, weight, at, leaves[mine]);
+    if (leader()) fill_leaf(loss, weight, at, leaves.write(mine));
     block_.barrier();
-    BlockLeaf& leaf = leaves[mine];
     if constexpr (reads_head_share<Loss>) {
-      const double share = head_share(loss.head_mass, leaf);
+      const double share = head_share(loss.head_mass, leaves.read(mine));
       block_.barrier();
-      if (leader()) leaf.at.row.head_share = share;
+      if (leader()) leaves.write(mine).at.row.head_share = share;
       block_.barrier();
     }
-    double subtract = leaf.subtract;
-    if constexpr (has_support_part<Loss>) subtract += support_terms(loss, leaf);
+    double subtract = leaves.read(mine).subtract;
+    if constexpr (has_support_part<Loss>) subtract += support_terms(loss, mine);
     if constexpr (has_entry<Loss>) {
-      if constexpr (has_derivative_sum<Loss>) subtract += loss.derivative_sum(leaf.at.row);
-      else if (g_ != nullptr) subtract += derivative_sweep(loss, leaf);
+      if constexpr (has_derivative_sum<Loss>) subtract += loss.derivative_sum(leaves.read(mine).at.row);
+      else if (g_ != nullptr) subtract += derivative_sweep(loss, leaves.read(mine));
     }
     block_.barrier();  // every thread has read the leaf's old number
-    if (leader()) leaf.subtract = subtract;
+    if (leader()) leaves.write(mine).subtract = subtract;
   }
 }
 
@@ -110,7 +109,7 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::derivative_sweep(const Loss& loss, 
   constexpr bool teacher = reads_teacher<Loss>;
   const BlockConstants<C> c = BlockConstants<C>::of(leaf, false);
   double mine = 0;
-  team_.template tiles<teacher, false, false, C>(s_, t_, static_cast<T*>(nullptr), n_, nullptr, 0, [&](auto& lanes) {
+  team_.template tiles<teacher, false, false, C>(s_, t_, static_cast<T*>(nullptr), n_, {}, 0, [&](auto& lanes) {
     C sum = 0;
     KDLIB_UNROLL
     for (int j = 0; j < block_width<T>; ++j)
@@ -143,7 +142,7 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::add_terms(const Loss& loss, const Blo
     } else {
       X h = 0;
       if constexpr (has_entry<Loss>) {
-        const EntryLoss<X> e = loss.entry(block_.shared().leaves[index].at.row, as_entry_of<Loss>(x));
+        const EntryLoss<X> e = loss.entry(shared_.leaves.read(index).at.row, as_entry_of<Loss>(x));
         value += c.weight * e.value;
         h = e.derivative;
       }
@@ -161,14 +160,13 @@ KDLIB_HOST_DEVICE typename BlockRow<Block, T>::C BlockRow<Block, T>::special_ent
                                                                                    int slot_begin, int slot_end,
                                                                                    double& value) const {
   constexpr bool teacher = reads_teacher<Loss>;
-  const BlockShared& shared = block_.shared();
   BlockConstants<double> constants[leaf_count<Loss>];
   KDLIB_UNROLL
-  for (int k = 0; k < leaf_count<Loss>; ++k) constants[k] = BlockConstants<double>::of(shared.leaves[k], false);
+  for (int k = 0; k < leaf_count<Loss>; ++k) constants[k] = BlockConstants<double>::of(shared_.leaves.read(k), false);
   double gradient = 0;
   if (on_support)
     for (int k = slot_begin; k < slot_end; ++k)
-      if (shared.support.ids[k] == i) gradient += shared.support.gradient[k];
+      if (shared_.support.ids.read(k) == i) gradient += shared_.support.gradient.read(k);
   int index = 0;
   Entry<double> x{};
   add_terms<teacher>(loss, constants, index, static_cast<C>(s_[i]), teacher ? static_cast<C>(t_[i]) : C(0), is_label,
@@ -183,15 +181,15 @@ template <bool Write, class Loss>
 KDLIB_HOST_DEVICE double BlockRow<Block, T>::terms_sweep(const Loss& loss) {
   constexpr bool teacher = reads_teacher<Loss>, support = reads_support<Loss>;
   const std::int64_t y = has_label_part<Loss> ? task_.labels[r_] : -1;
-  const BlockShared& shared = block_.shared();
   BlockConstants<C> constants[leaf_count<Loss>];
   KDLIB_UNROLL
   for (int k = 0; k < leaf_count<Loss>; ++k)
-    constants[k] = BlockConstants<C>::of(
-        shared.leaves[k], k > 0 && shared.leaves[k].at.row.temperature == shared.leaves[k - 1].at.row.temperature);
+    constants[k] =
+        BlockConstants<C>::of(shared_.leaves.read(k), k > 0 && shared_.leaves.read(k).at.row.temperature ==
+                                                                   shared_.leaves.read(k - 1).at.row.temperature);
   double mine = 0;
   team_.template tiles<teacher, support, Write, C>(
-      s_, t_, g_, n_, shared.support.ids, support_count_, [&](auto& lanes) {
+      s_, t_, g_, n_, shared_.support.ids, support_count_, [&](auto& lanes) {
         unsigned special = lanes.special;
         if (y >= 0 && y >= lanes.first && y < lanes.first + block_width<T>) special |= 1u << (y - lanes.first);
         C value = 0;
@@ -226,9 +224,9 @@ KDLIB_HOST_DEVICE double BlockRow<Block, T>::last_sweep(const Loss& loss) {
   double value = 0;
   if (g_ != nullptr) value = terms_sweep<true>(loss);
   else if constexpr (has_entry<Loss>) value = terms_sweep<false>(loss);
-  const BlockLeaf* leaves = block_.shared().leaves;
-  if constexpr (has_entry<Loss>) value = within_bounds(loss, team_.add_up(value), leaves[0].weight);
-  for (int k = 0; k < leaf_count<Loss>; ++k) value += leaves[k].weight * leaves[k].value;
+  const auto& leaves = shared_.leaves;
+  if constexpr (has_entry<Loss>) value = within_bounds(loss, team_.add_up(value), leaves.read(0).weight);
+  for (int k = 0; k < leaf_count<Loss>; ++k) value += leaves.read(k).weight * leaves.read(k).value;
   return value;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows at the edges of float in the body of the CUDA row kernel, run on the host, against the reference in double.
-#include "cuda/host_block.hpp"
+// Rows at the edges of float in the CUDA row kernel, run on the emulated device, against the reference in double.
+#include "emulated/emulated_rows.hpp"
 #include "loss/row_reference.hpp"
 
 using namespace kdlib;
@@ -43,7 +43,7 @@ void check(const Loss& loss, const Row& s, const Row& t, const RowReference& wan
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("on CUDA metrics and losses do not depend on where the largest entries of a row stand", "[loss]",
+TEMPLATE_TEST_CASE("on CUDA metrics and losses do not depend on where the largest entries of a row stand", "[cuda]",
                    float, double) {
   constexpr std::size_t v = 1500;
   for (const double gap : {19.0, 25.0, 100.0})
@@ -57,7 +57,7 @@ TEMPLATE_TEST_CASE("on CUDA metrics and losses do not depend on where the larges
     }
 }
 
-TEMPLATE_TEST_CASE("on CUDA columns that one model or both mask count as documented", "[loss]", float, double) {
+TEMPLATE_TEST_CASE("on CUDA columns that one model or both mask count as documented", "[cuda]", float, double) {
   Normal random(5);
   Row full(1500), other(1500);
   for (double& x : full) x = static_cast<float>(random());
@@ -81,7 +81,7 @@ TEMPLATE_TEST_CASE("on CUDA columns that one model or both mask count as documen
     }
 }
 
-TEMPLATE_TEST_CASE("on CUDA mixtures keep value and gradient for weights from 1e-8 to 1 - 1e-8", "[loss]", float,
+TEMPLATE_TEST_CASE("on CUDA mixtures keep value and gradient for weights from 1e-8 to 1 - 1e-8", "[cuda]", float,
                    double) {
   for (const double lambda : {1e-8, 1e-3, 0.5, 1 - 1e-3, 1 - 1e-8})
     for (const auto& [s, t] : {std::pair<Row, Row>{{100, 0}, {0, 100}}, {{12, 0, 3}, {0, 12, -4}}}) {
@@ -92,7 +92,7 @@ TEMPLATE_TEST_CASE("on CUDA mixtures keep value and gradient for weights from 1e
     }
 }
 
-TEMPLATE_TEST_CASE("on CUDA bounded divergences stay within their bounds and small ones are not negative", "[loss]",
+TEMPLATE_TEST_CASE("on CUDA bounded divergences stay within their bounds and small ones are not negative", "[cuda]",
                    float, double, bf16) {
   for (const double apart : {30.0, 1000.0, 2e4, 1e5}) {
     const Emulated js = emulated<TestType>(JensenShannon{}, {apart, 0}, {0, apart});
@@ -115,7 +115,7 @@ TEMPLATE_TEST_CASE("on CUDA bounded divergences stay within their bounds and sma
   }
 }
 
-TEMPLATE_TEST_CASE("on CUDA labels that a model masks have the documented log-probability", "[loss]", float, double) {
+TEMPLATE_TEST_CASE("on CUDA labels that a model masks have the documented log-probability", "[cuda]", float, double) {
   const Row masked = {0, -INFINITY, 1}, open = {0, 0, 1};
   CHECK(emulated<TestType>(CrossEntropy{}, masked, open, 1).result.value == Approx(1e6).epsilon(1e-6));
   CHECK(emulated<TestType>(CrossEntropy{}, masked, open, 1).gradient[1] == -1);
@@ -127,7 +127,7 @@ TEMPLATE_TEST_CASE("on CUDA labels that a model masks have the documented log-pr
   for (const double g : policy.gradient) CHECK(std::isfinite(g));
 }
 
-TEMPLATE_TEST_CASE("on CUDA tails far below the smallest float keep their value and gradient", "[loss]", float,
+TEMPLATE_TEST_CASE("on CUDA tails far below the smallest float keep their value and gradient", "[cuda]", float,
                    double) {
   struct Case {
     float temperature;

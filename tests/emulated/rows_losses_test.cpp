@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The body of the CUDA row kernel, run on the host (tests/cuda/host_block.hpp) at small shapes against the CPU engine
+// The body of the CUDA row kernel, run on the emulated device at small shapes against the CPU engine
 // in double: every loss that reads the teacher's rows, labels or a sampled token, and sums. Losses on the teacher's
-// top-k: cuda_support_emulation_test.
-#include "cuda/host_block.hpp"
+// top-k: rows_support_test.
 #include "cuda/row_cases.hpp"
+#include "emulated/emulated_rows.hpp"
 
 using namespace kdlib;
 using namespace kdlib_tests;
@@ -27,7 +27,7 @@ void compare(const Loss& loss, bool teacher_rows = true, bool masked_columns = t
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: divergences", "[loss]", float, bf16) {
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: divergences", "[cuda]", float, bf16) {
   compare<TestType>(ForwardKl{.temperature = 2});
   compare<TestType>(ReverseKl{});
   compare<TestType>(JensenShannon{.beta = 0.3, .scaled = true});
@@ -39,13 +39,13 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: divergence
 }
 
 TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: a loss that weights by the teacher's head",
-                   "[loss]", float, bf16, double) {
+                   "[cuda]", float, bf16, double) {
   compare<TestType>(AdaptiveKl{});
   compare<TestType>(AdaptiveKl{.head_mass = 0.9, .temperature = 2});
   compare<TestType>(Sum{Term{1, AdaptiveKl{}}, Term{0.2, CrossEntropy{}}});
 }
 
-TEST_CASE("the CUDA row kernel takes lower ids first among equals at the edge of the teacher's head", "[loss]") {
+TEST_CASE("the CUDA row kernel takes lower ids first among equals at the edge of the teacher's head", "[cuda]") {
   for (const double mass : {0.2, 0.5, 0.7}) {
     Row s, t;
     for (int i = 0; i < 64; ++i)
@@ -60,7 +60,7 @@ TEST_CASE("the CUDA row kernel takes lower ids first among equals at the edge of
   }
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels and samples", "[loss]", float, bf16) {
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels and samples", "[cuda]", float, bf16) {
   compare<TestType>(CrossEntropy{.temperature = 1.5f});
   compare<TestType>(PolicyGradient{.ratio_limit = 2});
   compare<TestType>(PolicyGradient{}, false);
@@ -74,7 +74,7 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: labels and
 }
 
 TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums of one and of several temperatures",
-                   "[loss]", float, bf16) {
+                   "[cuda]", float, bf16) {
   compare<TestType>(Sum{Term{1, ForwardKl{}}, Term{0.5, ReverseKl{}}, Term{0.2, CrossEntropy{}}});
   compare<TestType>(
       Sum{Term{1, CrossEntropy{}}, Term{0.01, ZLoss{}}, Term{0.1, TotalVariation{}}, Term{0.2, SkewReverseKl{}}}, true,
@@ -83,11 +83,11 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums of on
                         Term{0.3, Sum{Term{1, CrossEntropy{}}, Term{0.1, ReverseKl{.temperature = 4}}}}});
 }
 
-TEST_CASE("the CUDA row kernel's body in double equals the CPU engine to 1e-12", "[loss]") {
+TEST_CASE("the CUDA row kernel's body in double equals the CPU engine to 1e-12", "[cuda]") {
   compare<double>(Sum{Term{1, ForwardKl{}}, Term{0.5, JensenShannon{.temperature = 2}}, Term{0.2, CrossEntropy{}}});
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel takes rows of any alignment, a gradient of its own memory, and none", "[loss]",
+TEMPLATE_TEST_CASE("the CUDA row kernel takes rows of any alignment, a gradient of its own memory, and none", "[cuda]",
                    float, bf16) {
   const Sum loss{Term{1, ForwardKl{}}, Term{0.2, CrossEntropy{}}};
   for (const std::int64_t padding : {0, 1, 2, 3, 7})
@@ -100,16 +100,15 @@ TEMPLATE_TEST_CASE("the CUDA row kernel takes rows of any alignment, a gradient 
   compare_rows<TestType>(CrossEntropy{}, {.columns = 131, .gradient = false}, emulated);
 }
 
-TEST_CASE("the CUDA row kernel gives the same for blocks and warps of other sizes", "[loss]") {
+TEST_CASE("the CUDA row kernel gives the same for blocks of every size", "[cuda]") {
   const Sum loss{Term{1, ReverseKl{}}, Term{0.2, CrossEntropy{}}};
-  for (const auto& [threads, warp] : {std::pair{8, 8}, std::pair{64, 32}, std::pair{16, 2}})
-    compare_rows<float>(loss, {.columns = 301},
-                        [threads = threads, warp = warp](const auto& l, const auto& task, RowResult* results) {
-                          emulate_rows(l, task, results, threads, warp);
-                        });
+  for (const int threads : {32, 128, 256})
+    compare_rows<float>(loss, {.columns = 301}, [threads](const auto& l, const auto& task, RowResult* results) {
+      emulate_rows(l, task, results, threads);
+    });
 }
 
-TEST_CASE("the CUDA row kernel's body gives exactly 0 at p = q", "[loss]") {
+TEST_CASE("the CUDA row kernel's body gives exactly 0 at p = q", "[cuda]") {
   Normal random(2);
   Logits<float> s({random.row(77, 3)}), g(1, 77);
   RowTask<float> task;
@@ -123,7 +122,7 @@ TEST_CASE("the CUDA row kernel's body gives exactly 0 at p = q", "[loss]") {
   for (const float x : g.values) CHECK(x == 0);
 }
 
-TEST_CASE("a row with NaN logits has loss NaN on CUDA too, and its neighbours keep theirs", "[loss]") {
+TEST_CASE("a row with NaN logits has loss NaN on CUDA too, and its neighbours keep theirs", "[cuda]") {
   Normal random(3);
   for (const std::size_t at : {std::size_t{0}, std::size_t{70}}) {
     Logits<float> s({random.row(77, 3), random.row(77, 3)}), t({random.row(77, 3), random.row(77, 3)}), g(2, 77);
@@ -137,13 +136,4 @@ TEST_CASE("a row with NaN logits has loss NaN on CUDA too, and its neighbours ke
     CHECK(std::isnan(result[0].value));
     CHECK(result[1].value == Approx(forward_kl(s.row(1), t.row(1)).value).epsilon(1e-5));
   }
-}
-
-TEST_CASE("the host's blocks notice a barrier that not every thread reaches", "[loss]") {
-  HostThreads threads(4, 4);
-  const auto divergent = [&](int thread) {
-    if (thread != 2) threads.wait(HostThreads::Point::barrier);
-    threads.wait(HostThreads::Point::shuffle);
-  };
-  CHECK_THROWS_AS(threads.run(divergent), std::logic_error);
 }

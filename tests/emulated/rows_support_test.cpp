@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses on the teacher's top-k in the body of the CUDA row kernel, run on the host, against the CPU engine in double.
-#include "cuda/host_block.hpp"
+// Losses on the teacher's top-k in the CUDA row kernel, run on the emulated device, against the CPU engine in double.
 #include "cuda/row_cases.hpp"
+#include "emulated/emulated_rows.hpp"
 
 using namespace kdlib;
 using namespace kdlib_tests;
@@ -22,7 +22,7 @@ void compare(const Loss& loss, double temperature = 1) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k forward KL under each mass rule", "[loss]",
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k forward KL under each mass rule", "[cuda]",
                    float, bf16) {
   compare<TestType>(TopKForwardKl{});
   compare<TestType>(TopKForwardKl{.temperature = 2}, 2);
@@ -31,23 +31,23 @@ TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k forw
   compare<TestType>(TopKForwardKl{.mass = TopKMass::sampled});
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k reverse KL under each mass rule", "[loss]",
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: top-k reverse KL under each mass rule", "[cuda]",
                    float, bf16) {
   compare<TestType>(TopKReverseKl<>{});
   compare<TestType>(TopKReverseKl<TopKMass::renormalised>{.temperature = 1.5f}, 1.5);
 }
 
-TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums with top-k terms", "[loss]", float, bf16) {
+TEMPLATE_TEST_CASE("the CUDA row kernel's body equals the CPU engine: sums with top-k terms", "[cuda]", float, bf16) {
   compare<TestType>(
       Sum{Term{0.9, TopKForwardKl{.temperature = 2}}, Term{0.1, CrossEntropy{}}, Term{0.05, NegativeEntropy{}}}, 2);
   compare<TestType>(Sum{Term{0.5, TopKForwardKl{}}, Term{0.5, TopKReverseKl<>{}}, Term{0.1, CrossEntropy{}}});
 }
 
-TEST_CASE("the CUDA row kernel's top-k in double equals the CPU engine to 1e-12", "[loss]") {
+TEST_CASE("the CUDA row kernel's top-k in double equals the CPU engine to 1e-12", "[cuda]") {
   compare<double>(Sum{Term{0.5, TopKForwardKl{}}, Term{0.1, CrossEntropy{}}});
 }
 
-TEST_CASE("a support of the whole vocabulary, of absent ids alone and of one id on CUDA", "[loss]") {
+TEST_CASE("a support of the whole vocabulary, of absent ids alone and of one id on CUDA", "[cuda]") {
   Normal random(9);
   const Row s = random.row(9, 2), t = random.row(9, 2), b = log_softmax(t);
   const auto run = [&](const auto& loss, const std::vector<std::int32_t>& ids, double log_tail) {
@@ -75,7 +75,7 @@ TEST_CASE("a support of the whole vocabulary, of absent ids alone and of one id 
   run(TopKReverseKl<TopKMass::renormalised>{}, {4, -1, 7, 4}, -1.0);
 }
 
-TEST_CASE("C7 on CUDA: tails from 1e-3 to 1e-12 keep their gradient in float", "[loss]") {
+TEST_CASE("C7 on CUDA: tails from 1e-3 to 1e-12 keep their gradient in float", "[cuda]") {
   for (const double depth : {5.0, 15.0, 26.0}) {
     Row s(3000, -depth - 8), t(3000, -depth - 7);  // two peaks and a flat tail of mass about e^-depth
     s[7] = 1, s[1500] = 0, t[7] = 0.5, t[1500] = 0.5;

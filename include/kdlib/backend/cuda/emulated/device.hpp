@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a test says to the emulated device of kdlib::cuda_emulated, and what it counts.
+#ifndef KDLIB_BACKEND_CUDA_EMULATED_DEVICE_HPP
+#define KDLIB_BACKEND_CUDA_EMULATED_DEVICE_HPP
+
+#include <cstdint>
+
+#include "kdlib/config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// The order in which the threads of a block, the blocks of a grid and the streams take their turns.
+enum class EmulatedOrder { forwards, backwards, shuffled };
+
+/// A device as the emulation answers. The order may be set from outside: KDLIB_EMULATED_ORDER=forwards, backwards or
+/// the seed of a shuffled order.
+struct EmulatedSettings {
+  int devices = 1;                                    // 0: no device answers
+  int major = 9, minor = 0;                           // compute capability: 8.0 or 9.0
+  std::int64_t memory_bytes = std::int64_t{4} << 30;  // allocations above it are refused
+  EmulatedOrder order = EmulatedOrder::forwards;
+  std::uint64_t seed = 1;
+};
+EmulatedSettings& emulated_settings();
+
+/// What the device did since the program began.
+struct EmulatedCounts {
+  std::int64_t launches = 0;   // kernels
+  std::int64_t products = 0;   // matrix products
+  std::int64_t copies = 0;     // of any kind
+  std::int64_t waits = 0;      // of the host for the device
+  std::int64_t allocated = 0;  // blocks of memory
+};
+const EmulatedCounts& emulated_counts();
+
+KDLIB_NAMESPACE_END
+
+#endif

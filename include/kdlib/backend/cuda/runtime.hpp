@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Streams, events, pinned memory and captured graphs of the CUDA backend, for every compiler. src/cuda/runtime.cpp
+// defines them over the CUDA runtime, src/cuda_emulated/ over the emulated device.
+//
+// All kernels, products and copies between tensors go to the compute stream, in order. The copy stream is for copies
+// beside it, which events order. Memory is given back in the order of the compute stream.
+#ifndef KDLIB_BACKEND_CUDA_RUNTIME_HPP
+#define KDLIB_BACKEND_CUDA_RUNTIME_HPP
+
+#include <cstddef>
+#include <memory>
+
+#include "kdlib/config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// A cudaStream_t, or the emulated device's stream.
+void* compute_stream();
+void* copy_stream();
+
+/// Waits on the host for all work of a stream.
+void synchronize_stream(void* stream);
+
+/// A point in a stream.
+class CudaEvent {
+ public:
+  CudaEvent();
+  ~CudaEvent();
+  CudaEvent(const CudaEvent&) = delete;
+  CudaEvent& operator=(const CudaEvent&) = delete;
+  void record(void* stream);
+  /// Later work of `stream` begins after the recorded point; the host does not wait.
+  void wait(void* stream) const;
+  void synchronize() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Host memory that copies of streams read and write. It must not change, or be read, before the copy has run.
+class PinnedMemory {
+ public:
+  explicit PinnedMemory(std::size_t bytes);
+  ~PinnedMemory();
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+  void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Copies between a device and pinned memory that are queued on a stream.
+void copy_to_device(void* to, const void* pinned, std::size_t bytes, void* stream);
+void copy_to_host(void* pinned, const void* from, std::size_t bytes, void* stream);
+
+/// While one lives, a call of this thread that would wait for the device is refused with BackendError: a training step
+/// and a decoding step wait where they say so and nowhere else.
+class NoSync {
+ public:
+  NoSync() { ++depth(); }
+  ~NoSync() { --depth(); }
+  NoSync(const NoSync&) = delete;
+  NoSync& operator=(const NoSync&) = delete;
+  static int& depth();
+};
+/// What every waiting call asks first; `what` names it.
+void check_may_wait(const char* what);
+
+/// Work of the compute stream that is recorded once and launched many times. While it is recorded nothing runs, and
+/// waiting, blocking copies and allocation are refused with BackendError.
+class CudaGraph {
+ public:
+  CudaGraph();
+  ~CudaGraph();
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+  void begin_capture();
+  void end_capture();
+  /// BackendError where memory that the recorded work reads or writes was given back.
+  void launch();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif

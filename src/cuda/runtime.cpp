@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device memory, streams, events, graphs and the texts of kdlib::cuda.
+#include "kdlib/backend/cuda/runtime.hpp"
+
+#include "kdlib/backend/cuda/context.cuh"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// A stream with the default flags: work of the legacy stream, a user's own kernels for example, keeps its order with
+/// it. It lives as long as the program.
+void* compute_stream() {
+  static cudaStream_t const stream = [] {
+    cudaStream_t made = nullptr;
+    check_cuda(cudaStreamCreate(&made), "the compute stream");
+    return made;
+  }();
+  return stream;
+}
+void* copy_stream() {
+  static cudaStream_t const stream = [] {
+    cudaStream_t made = nullptr;
+    check_cuda(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "the copy stream");
+    return made;
+  }();
+  return stream;
+}
+
+int& NoSync::depth() {
+  thread_local int depth = 0;
+  return depth;
+}
+void check_may_wait(const char* what) {
+  require<BackendError>(NoSync::depth() == 0, "[cuda] ", what,
+                        " waits for the device inside a NoSync guard; queue it, or wait where the step says so");
+}
+void synchronize_stream(void* stream) {
+  check_may_wait("synchronize_stream");
+  check_cuda(cudaStreamSynchronize(static_cast<cudaStream_t>(stream == nullptr ? compute_stream() : stream)),
+             "work of the device");
+}
+
+struct CudaEvent::State {
+  cudaEvent_t event = nullptr;
+  State() { check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate"); }
+  ~State() { cudaEventDestroy(event); }
+};
+CudaEvent::CudaEvent() : state_(std::make_unique<State>()) {}
+CudaEvent::~CudaEvent() = default;
+void CudaEvent::record(void* stream) {
+  check_cuda(cudaEventRecord(state_->event, static_cast<cudaStream_t>(stream)), "cudaEventRecord");
+}
+void CudaEvent::wait(void* stream) const {
+  check_cuda(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), state_->event, 0), "cudaStreamWaitEvent");
+}
+void CudaEvent::synchronize() const {
+  check_may_wait("CudaEvent::synchronize");
+  check_cuda(cudaEventSynchronize(state_->event), "work of the device");
+}
+
+PinnedMemory::PinnedMemory(std::size_t bytes) : bytes_(bytes) {
+  if (bytes != 0) check_cuda(cudaMallocHost(&data_, bytes), "pinned memory");
+}
+PinnedMemory::~PinnedMemory() {
+  if (data_ != nullptr) cudaFreeHost(data_);
+}
+void copy_to_device(void* to, const void* pinned, std::size_t bytes, void* stream) {
+  if (bytes == 0) return;
+  check_cuda(cudaMemcpyAsync(to, pinned, bytes, cudaMemcpyHostToDevice, static_cast<cudaStream_t>(stream)),
+             "a copy to the device");
+}
+void copy_to_host(void* pinned, const void* from, std::size_t bytes, void* stream) {
+  if (bytes == 0) return;
+  check_cuda(cudaMemcpyAsync(pinned, from, bytes, cudaMemcpyDeviceToHost, static_cast<cudaStream_t>(stream)),
+             "a copy to the host");
+}
+
+struct CudaGraph::State {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t program = nullptr;
+  ~State() {
+    if (program != nullptr) cudaGraphExecDestroy(program);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+  }
+};
+CudaGraph::CudaGraph() : state_(std::make_unique<State>()) {}
+CudaGraph::~CudaGraph() = default;
+void CudaGraph::begin_capture() {
+  state_ = std::make_unique<State>();
+  check_cuda(cudaStreamBeginCapture(static_cast<cudaStream_t>(compute_stream()), cudaStreamCaptureModeThreadLocal),
+             "cudaStreamBeginCapture");
+}
+void CudaGraph::end_capture() {
+  check_cuda(cudaStreamEndCapture(static_cast<cudaStream_t>(compute_stream()), &state_->graph), "cudaStreamEndCapture");
+  check_cuda(cudaGraphInstantiate(&state_->program, state_->graph, 0), "cudaGraphInstantiate");
+}
+void CudaGraph::launch() {
+  require<BackendError>(state_->program != nullptr, "[cuda] a graph is launched that was not captured");
+  check_cuda(cudaGraphLaunch(state_->program, static_cast<cudaStream_t>(compute_stream())), "cudaGraphLaunch");
+}
+
+}  // namespace detail
+
+int cuda_device_count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();  // forget it: no driver is an answer, not a failure
+  return 0;
+}
+
+std::string cuda_device_text() {
+  require<BackendError>(
+      cuda_device_count() > 0,
+      "[cuda] no device answers; run with the CPU backend (kdlib/backend/cpu.hpp) or on a machine with a GPU");
+  int device = 0;
+  detail::check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  cudaDeviceProp properties{};
+  detail::check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
+  return concat(static_cast<const char*>(properties.name), ", compute capability ", properties.major, ".",
+                properties.minor);
+}
+
+std::string cuda_library_text() {
+  int runtime = 0, major = 0, minor = 0, patch = 0;
+  detail::check_cuda(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
+  detail::check_cublas(cublasGetProperty(MAJOR_VERSION, &major), "cublasGetProperty");
+  detail::check_cublas(cublasGetProperty(MINOR_VERSION, &minor), "cublasGetProperty");
+  detail::check_cublas(cublasGetProperty(PATCH_LEVEL, &patch), "cublasGetProperty");
+  return concat("CUDA runtime ", runtime / 1000, ".", runtime % 1000 / 10, ", cuBLAS ", major, ".", minor, ".", patch);
+}
+
+void cuda_synchronize() {
+  detail::check_may_wait("cuda_synchronize");
+  detail::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+}
+
+void* Memory<Cuda>::allocate(std::size_t bytes) {
+  if (bytes == 0) return nullptr;
+  void* p = nullptr;
+  const cudaError_t status = cudaMalloc(&p, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    std::size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    fail<BackendError>("[cuda] cannot allocate ", bytes, " bytes: ", free, " of ", total,
+                       " are free; use a smaller batch, length or chunk");
+  }
+  detail::check_cuda(status, "cudaMalloc");
+  memory_use<Cuda>().add(static_cast<std::int64_t>(bytes));
+  return p;
+}
+
+void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
+  if (p == nullptr) return;
+  cudaFree(p);
+  memory_use<Cuda>().now.fetch_sub(static_cast<std::int64_t>(bytes));
+}
+
+void Memory<Cuda>::fill_zero(void* p, std::size_t bytes) {
+  if (bytes == 0) return;
+  detail::check_cuda(cudaMemsetAsync(p, 0, bytes, static_cast<cudaStream_t>(detail::compute_stream())), "cudaMemset");
+}
+void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  detail::check_cuda(
+      cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(detail::compute_stream())),
+      "a copy on the device");
+}
+void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  detail::check_may_wait("Memory<Cuda>::from_host");
+  detail::copy_to_device(to, from, bytes, detail::compute_stream());
+  detail::synchronize_stream(detail::compute_stream());
+}
+void Memory<Cuda>::to_host(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  detail::check_may_wait("Memory<Cuda>::to_host");
+  detail::copy_to_host(to, from, bytes, detail::compute_stream());
+  detail::synchronize_stream(detail::compute_stream());
+}
+
+KDLIB_NAMESPACE_END
