@@ -131,17 +131,84 @@ struct AdamWStep {
   double gradient_scale = 1;                // clipping
 };
 
+// The kernels of a backend, by group. C is the type of sums and factors.
+
 /// A backend that has the matrix product of one device and scalar type (backend/cpu.hpp, gemm).
 template <class D, class T>
-concept HasMatmul = requires(const T* a, T* c) {
-  Kernels<D, T>::gemm(false, true, 1, 1, 1, T{1}, a, 1, a, 1, T{0}, c, 1);
+concept HasMatmul = requires(const T* a, T* c, accumulate_t<T> x) {
+  Kernels<D, T>::gemm(false, true, 1, 1, 1, x, a, 1, a, 1, x, c, 1);
 };
 
-/// A backend that has attention over documents without a cache.
-template <class D, class T>
-concept HasAttention = requires(AttentionHeads h, DocumentRanges r, const T* q, T* o) {
-  Kernels<D, T>::attention(h, r, q, q, q, o, o);
+/// A backend that has the elementwise and summing kernels (backend/cpu.hpp, CpuElementwise).
+template <class D, class T, class C = accumulate_t<T>>
+concept HasElementwise = requires(const std::int32_t* ids, const std::int64_t* rows, const T* x, const C* s, T* y, C* z,
+                                  C alpha, AdamWStep step) {
+  Kernels<D, T>::embedding(ids, 1, 1, x, y);
+  Kernels<D, T>::embedding_backward(ids, 1, 1, x, z);
+  Kernels<D, T>::rms_norm(x, x, 1, 1, 1e-6, y, z);
+  Kernels<D, T>::rms_norm_backward(x, x, s, x, 1, 1, y, true, z);
+  Kernels<D, T>::rope(y, ids, 1, 1, 2, s, s, false);
+  Kernels<D, T>::swiglu(x, x, 1, y);
+  Kernels<D, T>::swiglu_backward(x, x, x, 1, y, y);
+  Kernels<D, T>::add(x, x, 1, y);
+  Kernels<D, T>::axpy(1, alpha, x, y);
+  Kernels<D, T>::scale(1, alpha, y);
+  Kernels<D, T>::add_bias(x, 1, 1, y);
+  Kernels<D, T>::add_column_sums(x, 1, 1, z);
+  Kernels<D, T>::gather_rows(x, rows, 1, 1, y);
+  Kernels<D, T>::scatter_add_rows(x, rows, 1, 1, y);
+  Kernels<D, T>::scale_each_row(x, 1, 1, y);
+  Kernels<D, T>::add_gated(x, x, 1, 1, y);
+  Kernels<D, T>::add_gated_backward(x, x, x, 1, 1, y, y);
+  Kernels<D, T>::sum_squares(x, 1);
+  Kernels<D, T>::adamw(step, 1, s, z, z, y);
 };
+
+/// A backend that has attention over documents and over a cache (backend/cpu.hpp, CpuAttention).
+template <class D, class T, class C = accumulate_t<T>>
+concept HasAttention = requires(AttentionHeads h, DocumentRanges r, CacheRanges<T> c, const T* x, const C* s, T* y,
+                                C* z) {
+  Kernels<D, T>::attention(h, r, x, x, x, y, z);
+  Kernels<D, T>::attention_backward(h, r, x, x, x, x, s, x, y, y, y);
+  Kernels<D, T>::attention_decode(h, r, c, x, x, x, y, z);
+  Kernels<D, T>::attention_sinks(1, 1, 2, x, y, z);
+  Kernels<D, T>::attention_sinks_backward(1, 1, 2, x, x, s, x, z);
+};
+
+/// A backend that routes tokens to experts and multiplies by expert (backend/cpu.hpp, CpuExperts).
+template <class D, class T>
+concept HasExperts = requires(RouterRule rule, ExpertRanges r, ExpertActivation activation, const T* x, T* y,
+                              accumulate_t<T>* z, std::int32_t* ids, std::int64_t* places, double* counts) {
+  Kernels<D, T>::route(rule, x, 1, ids, y);
+  Kernels<D, T>::route_again(rule, x, 1, ids, y);
+  Kernels<D, T>::route_backward(rule, x, ids, x, x, 1, y);
+  Kernels<D, T>::router_sums(rule, x, ids, 1, counts, counts);
+  Kernels<D, T>::router_sums_backward(rule, x, 1, counts, 1.0, y);
+  Kernels<D, T>::group_by_expert(rule, ids, 1, places, places, places);
+  Kernels<D, T>::expert_multiply(r, 1, 1, x, x, x, y);
+  Kernels<D, T>::expert_multiply_back(r, 1, 1, x, x, y);
+  Kernels<D, T>::expert_weight_gradient(r, 1, 1, x, x, z);
+  Kernels<D, T>::expert_bias_gradient(r, 1, x, z);
+  Kernels<D, T>::expert_activation(activation, x, 1, 1, y);
+  Kernels<D, T>::expert_activation_backward(activation, x, x, 1, 1, y);
+  Kernels<D, T>::combine_rows(x, places, x, 1, 1, 1, y);
+  Kernels<D, T>::expert_row_dots(r, 1, x, x, true, true, y);
+};
+
+/// A backend that reads weights in codes and in the formats of files (backend/cpu.hpp, CpuPacked).
+template <class D, class T>
+concept HasPackedWeights = requires(CodedRanges coded, StoredRanges stored, const T* x, T* y, accumulate_t<T> beta) {
+  Kernels<D, T>::coded_decode(coded, 0, 1, y);
+  Kernels<D, T>::coded_multiply_few(coded, 1, x, beta, y);
+  Kernels<D, T>::stored_decode(stored, 0, 1, y);
+  Kernels<D, T>::stored_multiply(stored, 0, 1, 1, x, beta, y, 1);
+};
+
+/// A backend that has everything that models need. As with HasKernels, asked once it keeps its answer for the
+/// translation unit.
+template <class D, class T>
+concept Backend =
+    HasMatmul<D, T> && HasElementwise<D, T> && HasAttention<D, T> && HasExperts<D, T> && HasPackedWeights<D, T>;
 
 KDLIB_NAMESPACE_END
 

@@ -4,8 +4,9 @@
 // kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is emulated on the host:
 // the same functions, no GPU and no toolkit, for tests.
 //
-// What exists: Memory<Cuda>, Kernels<Cuda, T>::gemm (cuBLAS) and what row_loss and head_loss need (float, bf16). Models
-// need more kernels than that: a Decoder<Cuda, T> does not compile yet, and the compiler names the missing kernel.
+// What exists: Memory<Cuda>, Kernels<Cuda, T>::gemm (cuBLAS), elementwise and attention kernels, and what row_loss and
+// head_loss need (float, bf16). Models need more kernels than that: a Decoder<Cuda, T> does not compile yet, and the
+// compiler names the missing kernel.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
 

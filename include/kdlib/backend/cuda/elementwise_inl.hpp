@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches of the elementwise and summing kernels.
+#ifndef KDLIB_BACKEND_CUDA_ELEMENTWISE_INL_HPP
+#define KDLIB_BACKEND_CUDA_ELEMENTWISE_INL_HPP
+
+#include <cmath>
+
+#include "kdlib/backend/cuda.hpp"
+#include "kdlib/backend/cuda/elementwise_body_inl.hpp"
+#include "kdlib/backend/cuda/reductions_body_inl.hpp"
+#include "kdlib/tensor/buffer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Packs are possible: rows are whole packs, and every array begins at one.
+template <class T, class... P>
+bool in_packs(std::int64_t width, const P*... arrays) {
+  return width % pack_width<T> == 0 && (is_aligned_16(arrays) && ...);
+}
+/// The same for arrays without rows, whose last elements are done one by one.
+template <class... P>
+bool aligned(const P*... arrays) {
+  return (is_aligned_16(arrays) && ...);
+}
+constexpr std::int64_t reduce_bytes = 8 * sizeof(double);  // a warp's slot of a block of 256
+
+template <class T>
+void CudaElementwise<T>::embedding(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* table,
+                                   T* out) {
+  for_each_pack<T>(EmbeddingElements<T>{ids, table, out, width}, n * width, in_packs<T>(width, table, out));
+}
+template <class T>
+void CudaElementwise<T>::embedding_backward(const std::int32_t* ids, std::int64_t n, std::int64_t width,
+                                            const T* gradient, C* table_gradient) {
+  if (n <= 0 || width <= 0) return;
+  launch(EmbeddingGradient<T>{ids, n, width, gradient, table_gradient}, {.blocks = n, .shared_bytes = reduce_bytes});
+}
+
+template <class T>
+void CudaElementwise<T>::rms_norm(const T* x, const T* weight, std::int64_t rows, std::int64_t width, double epsilon,
+                                  T* y, C* inverse_rms) {
+  if (rows <= 0) return;
+  const C e = static_cast<C>(epsilon);
+  if (width <= narrow_width)
+    launch(RmsNormRows<T, true>{x, weight, rows, width, e, y, inverse_rms}, {.blocks = (rows + 7) / 8});
+  else
+    launch(RmsNormRows<T, false>{x, weight, rows, width, e, y, inverse_rms},
+           {.blocks = rows, .shared_bytes = reduce_bytes});
+}
+
+/// Column sums of at most 264 chunks of rows, whose number depends on the rows alone.
+template <class T>
+void add_columns(const ColumnTerm<T>& term, std::int64_t rows, accumulate_t<T>* sums) {
+  using C = accumulate_t<T>;
+  if (rows <= 0 || term.width <= 0) return;
+  constexpr std::int64_t most_chunks = 264, least_rows = 32;
+  std::int64_t chunks = (rows + least_rows - 1) / least_rows;
+  if (chunks > most_chunks) chunks = most_chunks;
+  const std::int64_t chunk_rows = (rows + chunks - 1) / chunks;
+  const Buffer<C, Cuda> partial(chunks * term.width);
+  launch(ColumnPartials<T>{term, rows, chunk_rows, partial.data()},
+         {.blocks = (term.width + 255) / 256, .blocks_y = chunks});
+  for_each_element(ColumnTotals<C>{chunks, term.width, partial.data(), sums}, term.width);
+}
+
+template <class T>
+void CudaElementwise<T>::rms_norm_backward(const T* x, const T* weight, const C* inverse_rms, const T* gradient,
+                                           std::int64_t rows, std::int64_t width, T* x_gradient, bool accumulate,
+                                           C* weight_gradient) {
+  if (rows <= 0) return;
+  if (weight_gradient != nullptr) add_columns(ColumnTerm<T>{x, gradient, inverse_rms, width}, rows, weight_gradient);
+  if (x_gradient == nullptr) return;
+  if (width <= narrow_width)
+    launch(RmsNormGradient<T, true>{x, weight, inverse_rms, gradient, rows, width, x_gradient, accumulate},
+           {.blocks = (rows + 7) / 8});
+  else
+    launch(RmsNormGradient<T, false>{x, weight, inverse_rms, gradient, rows, width, x_gradient, accumulate},
+           {.blocks = rows, .shared_bytes = reduce_bytes});
+}
+
+template <class T>
+void CudaElementwise<T>::rope(T* x, const std::int32_t* positions, std::int64_t rows, std::int64_t heads,
+                              std::int64_t head_size, const C* cosine, const C* sine, bool inverse) {
+  const std::int64_t half = head_size / 2;
+  for_each_element(RopePairs<T>{x, positions, heads, half, cosine, sine, inverse ? C(-1) : C(1)}, rows * heads * half);
+}
+
+template <class T>
+void CudaElementwise<T>::swiglu(const T* gate, const T* up, std::int64_t n, T* y) {
+  for_each_pack<T>(SwigluElements<T>{gate, up, y}, n, aligned(gate, up, y));
+}
+template <class T>
+void CudaElementwise<T>::swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n,
+                                         T* gate_gradient, T* up_gradient) {
+  for_each_pack<T>(SwigluGradient<T>{gate, up, gradient, gate_gradient, up_gradient}, n,
+                   aligned(gate, up, gradient, gate_gradient, up_gradient));
+}
+
+template <class T>
+void CudaElementwise<T>::add(const T* a, const T* b, std::int64_t n, T* y) {
+  for_each_pack<T>(AddElements<T>{a, b, y}, n, aligned(a, b, y));
+}
+template <class T>
+void CudaElementwise<T>::axpy(std::int64_t n, C alpha, const T* x, T* y) {
+  for_each_pack<T>(AxpyElements<T>{alpha, x, y}, n, aligned(x, y));
+}
+template <class T>
+void CudaElementwise<T>::scale(std::int64_t n, C alpha, T* x) {
+  for_each_pack<T>(ScaleElements<T>{alpha, x}, n, aligned(x));
+}
+template <class T>
+void CudaElementwise<T>::add_bias(const T* bias, std::int64_t rows, std::int64_t width, T* y) {
+  for_each_pack<T>(AddBiasElements<T>{bias, width, y}, rows * width, in_packs<T>(width, bias, y));
+}
+template <class T>
+void CudaElementwise<T>::add_column_sums(const T* x, std::int64_t rows, std::int64_t width, C* sums) {
+  add_columns(ColumnTerm<T>{x, nullptr, nullptr, width}, rows, sums);
+}
+template <class T>
+void CudaElementwise<T>::scale_each_row(const T* factors, std::int64_t rows, std::int64_t width, T* x) {
+  for_each_pack<T>(ScaleRowElements<T>{factors, width, x}, rows * width, in_packs<T>(width, x));
+}
+template <class T>
+void CudaElementwise<T>::add_gated(const T* gate, const T* x, std::int64_t n, std::int64_t width, T* y) {
+  for_each_pack<T>(AddGatedElements<T>{gate, x, width, y}, n * width, in_packs<T>(width, x, y));
+}
+template <class T>
+void CudaElementwise<T>::add_gated_backward(const T* gate, const T* x, const T* y_gradient, std::int64_t n,
+                                            std::int64_t width, T* gate_gradient, T* x_gradient) {
+  if (n <= 0) return;
+  launch(AddGatedGradient<T>{gate, x, y_gradient, n, width, gate_gradient, x_gradient}, {.blocks = (n + 7) / 8});
+}
+
+template <class T>
+double CudaElementwise<T>::sum_squares(const T* x, std::int64_t n) {
+  if (n <= 0) return 0;
+  const std::int64_t chunks = (n + SquarePartials<T>::chunk - 1) / SquarePartials<T>::chunk;
+  const Buffer<double, Cuda> partial(chunks), total(1);
+  launch(SquarePartials<T>{x, n, partial.data()}, {.blocks = chunks, .shared_bytes = reduce_bytes});
+  launch(SquareTotal{chunks, partial.data(), total.data()}, {.shared_bytes = reduce_bytes});
+  double out = 0;
+  Memory<Cuda>::to_host(&out, total.data(), sizeof(out));
+  return out;
+}
+
+template <class T>
+void CudaElementwise<T>::adamw(const AdamWStep& step, std::int64_t n, const C* gradient, C* first, C* second,
+                               T* value) {
+  const AdamWElements<T> kernel{static_cast<C>(step.beta1),
+                                static_cast<C>(step.beta2),
+                                static_cast<C>(1.0 - step.beta1),
+                                static_cast<C>(1.0 - step.beta2),
+                                static_cast<C>(step.gradient_scale),
+                                static_cast<C>(1.0 - step.rate * step.weight_decay),
+                                static_cast<C>(step.rate / step.correction1),
+                                static_cast<C>(1.0 / std::sqrt(step.correction2)),
+                                static_cast<C>(step.epsilon),
+                                gradient,
+                                first,
+                                second,
+                                value};
+  for_each_element(kernel, n);
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif
