@@ -351,6 +351,8 @@ set(KDLIB_HEADERS
   include/kdlib/text/bpe_model_inl.hpp
   include/kdlib/text/byte_level_bpe.hpp
   include/kdlib/text/byte_level_bpe_inl.hpp
+  include/kdlib/text/chars_map.hpp
+  include/kdlib/text/chars_map_inl.hpp
   include/kdlib/text/chat_ids_inl.hpp
   include/kdlib/text/chat_jinja.hpp
   include/kdlib/text/chat_jinja_inl.hpp
@@ -364,6 +366,7 @@ set(KDLIB_HEADERS
   include/kdlib/text/chat_writer_inl.hpp
   include/kdlib/text/gguf_end_tokens.hpp
   include/kdlib/text/gguf_end_tokens_inl.hpp
+  include/kdlib/text/grapheme_tables.hpp
   include/kdlib/text/harmony.hpp
   include/kdlib/text/harmony_inl.hpp
   include/kdlib/text/harmony_reader_inl.hpp
@@ -398,6 +401,10 @@ set(KDLIB_HEADERS
   include/kdlib/text/piece_gguf_inl.hpp
   include/kdlib/text/piece_model.hpp
   include/kdlib/text/piece_model_inl.hpp
+  include/kdlib/text/piece_normalizer.hpp
+  include/kdlib/text/piece_normalizer_inl.hpp
+  include/kdlib/text/piece_protobuf_inl.hpp
+  include/kdlib/text/piece_types_inl.hpp
   include/kdlib/text/piece_unigram_inl.hpp
   include/kdlib/text/piece_writer_inl.hpp
   include/kdlib/text/post_processor.hpp

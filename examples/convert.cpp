@@ -113,7 +113,7 @@ std::optional<kd::Tokenizer> tokenizer_of(const Settings& s, std::vector<std::st
     const std::optional<kd::Tokenizer> found = kd::find_model_tokenizer(s.model);
     if (!found) notes.emplace_back("the model has no tokenizer: none is written");
     const bool pieces = found && found->model() != kd::TokenizerModel::byte_level_bpe;
-    if (pieces && s.to == "gguf" && kd::is_directory(s.model)) {
+    if (pieces && s.to == "gguf" && kd::path_exists(kd::join_path(s.model, "tokenizer.json"))) {
       notes.emplace_back(
           "the tokenizer is not written: GGUF wants the scores of SentencePiece's pieces, which tokenizer.json lacks");
       return std::nullopt;

@@ -11,6 +11,8 @@
 #include "kdlib/text/tokenizer_data_inl.hpp"
 #include "kdlib/text/gguf_end_tokens_inl.hpp"
 #include "kdlib/text/bpe_model_inl.hpp"
+#include "kdlib/text/chars_map_inl.hpp"
+#include "kdlib/text/piece_normalizer_inl.hpp"
 #include "kdlib/text/piece_model_inl.hpp"
 #include "kdlib/text/byte_level_bpe_inl.hpp"
 #include "kdlib/text/tokenizer_writer_inl.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tokenizers (byte-level BPE, SentencePiece's BPE and Unigram): text to ids and back, from a Hugging Face
-// tokenizer.json or from GGUF metadata.
+// tokenizer.json, from sentencepiece's tokenizer.model or from GGUF metadata.
 #ifndef KDLIB_TEXT_BYTE_LEVEL_BPE_HPP
 #define KDLIB_TEXT_BYTE_LEVEL_BPE_HPP
 
@@ -49,12 +49,14 @@ struct EncodeOptions {
 /// piece.
 class Tokenizer {
  public:
-  /// A Hugging Face directory (tokenizer.json; tokenizer_config.json, chat_template.jinja, generation_config.json and
-  /// config.json are used when they are there), a tokenizer.json or a GGUF file. IoError, or FormatError naming file
-  /// and key.
+  /// A Hugging Face directory (tokenizer.json, else tokenizer.model; tokenizer_config.json, chat_template.jinja,
+  /// generation_config.json and config.json are used when they are there), a tokenizer.json, a tokenizer.model or a
+  /// GGUF file. IoError, or FormatError naming file and key, or byte.
   static Tokenizer from_pretrained(const std::string& path);
   /// The text of a tokenizer.json; `name` opens the messages.
   static Tokenizer from_json_text(std::string text, std::string name);
+  /// The bytes of a tokenizer.model (sentencepiece).
+  static Tokenizer from_piece_bytes(std::string_view bytes, std::string name);
   /// `tokenizer.ggml.*` of an open GGUF file.
   static Tokenizer from_gguf(const GgufFile& file);
 

@@ -98,9 +98,13 @@ class EncodeRun {
     const bool first = gap.data() == whole_.data();
     const std::string_view text = model.rules.normalize(gap, scratch_.text, scratch_.spare);
     cut(data_.normalized_matcher, text, [&](std::string_view part) {
-      const bool at_begin = first && part.data() == text.data();
-      model.rules.add_metaspace(at_begin, part, scratch_.part);
-      model.encode(part, scratch_, ids_);
+      const auto one = [&](std::string_view words) {
+        const bool at_begin = first && words.data() == text.data();
+        model.rules.add_metaspace(at_begin, words, scratch_.part);
+        model.encode(words, scratch_, ids_);
+      };
+      if (model.rules.splits_space) for_words(part, one);
+      else one(part);
     });
   }
 

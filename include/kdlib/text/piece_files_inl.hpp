@@ -44,6 +44,13 @@ KDLIB_FUNC std::string read_pattern(const Json& step, bool* squeeze) {
   return text;
 }
 
+KDLIB_FUNC std::shared_ptr<const CharsMap> read_chars_map(const Json& normalizer) {
+  const Json text = normalizer.at("precompiled_charsmap");
+  std::string blob;
+  if (!decode_base64(text.as_string(), blob)) text.refuse("is no base64");
+  return std::make_shared<const CharsMap>(std::move(blob), normalizer.path());
+}
+
 KDLIB_FUNC void read_piece_normalizer(const Json& normalizer, PieceRules& rules) {
   constexpr std::size_t most = 64;
   if (normalizer.is_null()) return;
@@ -66,8 +73,19 @@ KDLIB_FUNC void read_piece_normalizer(const Json& normalizer, PieceRules& rules)
     step.from = read_pattern(normalizer, &squeeze);
     step.to = normalizer.at("content").as_string();
     step.kind = squeeze ? NormalizerStep::Kind::squeeze : NormalizerStep::Kind::replace;
+  } else if (type == "Precompiled") {
+    step.kind = NormalizerStep::Kind::map;
+    step.map = read_chars_map(normalizer);
+    if (step.map->empty()) return;
+  } else if (type == "Strip") {
+    const bool left = normalizer.at("strip_left").as_bool(), right = normalizer.at("strip_right").as_bool();
+    step.kind = NormalizerStep::Kind::strip_left;
+    if (left) rules.steps.push_back(step);
+    step.kind = NormalizerStep::Kind::strip_right;
+    if (!right) return;
   } else {
-    normalizer.at("type").refuse(concat("is \"", type, "\"; kdlib knows NFC, Prepend, Replace and Sequence"));
+    normalizer.at("type").refuse(
+        concat("is \"", type, "\"; kdlib knows NFC, Precompiled, Prepend, Replace, Strip and Sequence"));
   }
   if (rules.steps.size() == most) normalizer.refuse(concat("has more than ", most, " steps"));
   // Steps that lengthen a text could make it grow without bound when there are many.
@@ -99,6 +117,11 @@ KDLIB_FUNC void read_piece_pre_tokenizer(const Json& pre, PieceRules& rules) {
     }
     return;
   }
+  if (type == "WhitespaceSplit") {
+    if (rules.metaspace) pre.refuse("stands behind Metaspace; kdlib reads it in front");
+    rules.splits_space = true;
+    return;
+  }
   if (type == "Split") {
     // Gemma splits at spaces, of which its normaliser leaves none.
     const std::string at = read_pattern(pre, nullptr);
@@ -111,7 +134,9 @@ KDLIB_FUNC void read_piece_pre_tokenizer(const Json& pre, PieceRules& rules) {
     return;
   }
   if (type != "Metaspace")
-    pre.at("type").refuse(concat("is \"", type, "\"; kdlib knows Metaspace and none for this kind of tokenizer"));
+    pre.at("type").refuse(concat("is \"", type,
+                                 "\"; kdlib knows Metaspace, WhitespaceSplit in front of it, and none for this "
+                                 "kind of tokenizer"));
   if (rules.metaspace) pre.refuse("is the second Metaspace");
   require_metaspace(pre);
   rules.metaspace = true;

@@ -6,50 +6,13 @@
 #include <cmath>
 
 #include "kdlib/io/gguf.hpp"
-#include "kdlib/io/utf8.hpp"
 #include "kdlib/text/piece_model.hpp"
+#include "kdlib/text/piece_types_inl.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_reading.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// One token of the file: a piece, a byte, an added token or a row without one.
-KDLIB_FUNC void add_gguf_piece(const GgufFile& file, std::size_t i, std::string_view token, std::int64_t type,
-                               TokenizerData& data) {
-  const auto refuse = [&](std::string_view problem) {
-    fail<FormatError>("[tokenizer] ", file.path(), ": tokenizer.ggml.tokens[", i, "] ", problem);
-  };
-  const auto id = static_cast<std::int32_t>(i);
-  PieceModel& model = *data.pieces;
-  if (type == 5) return;  // unused: padding rows
-  if (type < 1 || type > 6) refuse(concat("has type ", type, "; known are 1 to 6"));
-  if (token.empty() || find_invalid_utf8(token) != std::string_view::npos) refuse("is empty or no UTF-8");
-  if (token.size() > PieceModel::longest_piece)
-    refuse(concat("has ", token.size(), " bytes; at most ", PieceModel::longest_piece, " are read"));
-  if (type == 1) {
-    if (!model.pieces.add(token, id)) refuse("is there twice");
-    return;
-  }
-  if (type == 6) {
-    unsigned byte = 0;
-    bool fits = token.size() == 6 && token.substr(0, 3) == "<0x" && token[5] == '>';
-    for (const char c : fits ? token.substr(3, 2) : std::string_view()) {
-      const std::size_t digit = std::string_view("0123456789ABCDEF").find(c);
-      fits = fits && digit != std::string_view::npos;
-      byte = byte * 16 + static_cast<unsigned>(digit & 15);
-    }
-    if (!fits) refuse("has type 6 but is not written as a byte (<0x0A>)");
-    if (model.byte_token[byte] != Vocabulary::none) refuse("is there twice");
-    model.byte_token[byte] = id;
-    const char bytes = static_cast<char>(static_cast<unsigned char>(byte));
-    data.model.vocabulary.add_hidden(std::string_view(&bytes, 1), id);
-    return;
-  }
-  if (type == 2) model.unknown = model.unknown == Vocabulary::none ? id : model.unknown;
-  data.model.vocabulary.add_hidden(token, id);
-  data.added.push_back({id, std::string(token), false, false, false, false, type != 4});
-}
 
 KDLIB_FUNC void read_gguf_pieces(const GgufFile& file, TokenizerData& data) {
   data.pieces = std::make_unique<PieceModel>();
@@ -68,7 +31,10 @@ KDLIB_FUNC void read_gguf_pieces(const GgufFile& file, TokenizerData& data) {
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     require<FormatError>(std::isfinite(model.scores[i]), "[tokenizer] ", file.path(), ": tokenizer.ggml.scores[", i,
                          "] is not finite");
-    add_gguf_piece(file, i, tokens[i], types[i], data);
+    const auto refuse = [&](std::string_view problem) {
+      fail<FormatError>("[tokenizer] ", file.path(), ": tokenizer.ggml.tokens[", i, "] ", problem);
+    };
+    add_typed_piece(i, tokens[i], types[i], refuse, data);
   }
   const bool prefix = file.bool_or("tokenizer.ggml.add_space_prefix", true);
   if (prefix) model.rules.steps.push_back({NormalizerStep::Kind::prepend, {}, " "});

@@ -11,57 +11,19 @@
 #include <vector>
 
 #include "kdlib/text/bpe_model.hpp"
+#include "kdlib/text/piece_normalizer.hpp"
 #include "kdlib/text/vocabulary.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline constexpr std::string_view metaspace = "\xE2\x96\x81";  // U+2581, which stands for a space in pieces
-
-/// Strings by their bytes, one step a byte.
-class ByteTrie {
- public:
-  static constexpr std::uint32_t no_node = 0;  // the root, which no step leads to
-  ByteTrie();
-  void add(std::string_view key, std::int32_t id);
-  std::uint32_t step(std::uint32_t node, char byte) const;  // no_node: no key goes on like this
-  std::int32_t id(std::uint32_t node) const { return ids_[node]; }
-  std::size_t nodes() const { return ids_.size(); }
-
- private:
-  struct Slot {
-    std::uint64_t key = 0;  // node * 256 + byte + 1; 0: free
-    std::uint32_t next = 0;
-  };
-  std::size_t slot(std::uint64_t key) const;
-  void grow();
-  std::vector<Slot> slots_;  // open addressing, size a power of two
-  std::vector<std::int32_t> ids_;
-  std::size_t used_ = 0;
-};
-
-/// One step of a normaliser, applied to a text that is not empty.
-struct NormalizerStep {
-  enum class Kind { nfc, prepend, replace, squeeze };
-  Kind kind = Kind::nfc;
-  std::string from, to;  // replace: every `from`; squeeze: two or more `from` in a row; prepend: `to`
-};
-
-/// How the text becomes pieces before the model runs.
-struct PieceRules {
-  enum class Prefix { never, first, always };  // U+2581 in front: of no text, of the input's first text, of all
-  std::vector<NormalizerStep> steps;
-  bool metaspace = false;         // spaces become U+2581, and `prefix` is obeyed
-  Prefix prefix = Prefix::never;  // not where the text begins with U+2581
-  bool split = false;             // each U+2581 begins a piece
-
-  /// `text` normalised; `first`: it stands at the beginning of the input. Results live in `work`, or are `text`.
-  std::string_view normalize(std::string_view text, std::string& work, std::string& spare) const;
-  void add_metaspace(bool first, std::string_view& text, std::string& work) const;
-};
-
 /// What decoding takes away at the beginning of a text.
-enum class DecoderStrip { none, one_space, spaces_of_first_token };
+enum class DecoderStrip {
+  none,
+  one_space,
+  spaces_of_first_token,
+  one_space_each  // of the first token, and of those behind tokens of which nothing else is left
+};
 
 struct PieceModel {
   enum class Kind { merges, unigram };
@@ -79,6 +41,9 @@ struct PieceModel {
   bool ignore_merges = false;
   MergeTable merges;           // merges; equal ranks go from left to right
   std::vector<double> scores;  // unigram: natural logarithms, by id
+  std::vector<bool> defined;   // by id, or empty: pieces that users have defined; nothing is joined with them (merges),
+                               // or they score more than their parts (unigram)
+  bool single_precision = false;  // unigram: sums are rounded to floats, as the sentencepiece library keeps them
   DecoderStrip strip = DecoderStrip::none;
   bool decodes_bytes = false, decodes_metaspace = false;
 
@@ -87,6 +52,9 @@ struct PieceModel {
   void merge_by_scores();
   /// After all pieces, merges and scores.
   void finish();
+  bool is_defined(std::int32_t id) const {
+    return static_cast<std::size_t>(id) < defined.size() && defined[static_cast<std::size_t>(id)];
+  }
   /// Sets byte_token from the pieces <0xNN>.
   void set_byte_tokens();
   /// There is a token for each byte.
@@ -110,6 +78,7 @@ struct PieceModel {
   void encode_merges(std::string_view text, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
   void encode_piece(std::string_view piece, bool may_fuse, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
   void merge_piece(std::string_view piece, BpeScratch& scratch) const;
+  void finish_unigram();
   void encode_unigram(std::string_view text, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
   void best_path(std::string_view text, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
 

@@ -9,75 +9,11 @@
 #include <numeric>
 
 #include "kdlib/core/error.hpp"
-#include "kdlib/text/nfc.hpp"
 #include "kdlib/text/piece_model.hpp"
 #include "kdlib/text/unicode.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// Bytes of the character that begins at `at`. The text is well-formed UTF-8.
-KDLIB_FUNC std::size_t character_bytes(std::string_view text, std::size_t at) {
-  const auto first = static_cast<unsigned char>(text[at]);
-  return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-}
-
-/// Appends `text` to `out`, every `from` as `to`.
-KDLIB_FUNC void append_replaced(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t found = std::min(text.find(from, at), text.size());
-    out.append(text.substr(at, found - at));
-    if (found == text.size()) break;
-    out.append(to);
-    at = found + from.size();
-  }
-}
-
-/// Appends `text` to `out`, two or more `from` in a row as one `to`.
-KDLIB_FUNC void append_squeezed(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t found = std::min(text.find(from, at), text.size());
-    out.append(text.substr(at, found - at));
-    std::size_t end = found;
-    while (end < text.size() && text.compare(end, from.size(), from) == 0) end += from.size();
-    if (end > found) out.append(end - found > from.size() ? to : from);
-    at = end;
-  }
-}
-
-KDLIB_FUNC std::string_view PieceRules::normalize(std::string_view text, std::string& work, std::string& spare) const {
-  for (const NormalizerStep& step : steps) {
-    if (text.empty()) break;
-    spare.clear();
-    switch (step.kind) {
-      case NormalizerStep::Kind::nfc:
-        if (is_surely_nfc(text)) continue;
-        spare = nfc(text);
-        break;
-      case NormalizerStep::Kind::prepend:
-        spare.append(step.to).append(text);
-        break;
-      case NormalizerStep::Kind::replace:
-        append_replaced(text, step.from, step.to, spare);
-        break;
-      default:
-        append_squeezed(text, step.from, step.to, spare);
-    }
-    work.swap(spare);
-    text = work;
-  }
-  return text;
-}
-
-KDLIB_FUNC void PieceRules::add_metaspace(bool first, std::string_view& text, std::string& work) const {
-  if (!metaspace || text.empty()) return;
-  const bool wanted = prefix == Prefix::always || (prefix == Prefix::first && first);
-  work.clear();
-  if (wanted && text[0] != ' ' && text.substr(0, detail::metaspace.size()) != detail::metaspace)
-    work.append(detail::metaspace);
-  append_replaced(text, " ", detail::metaspace, work);
-  text = work;
-}
 
 /// A number of a JSON file as the tokenizers library reads it: its digits are rounded to a double and then divided by a
 /// power of ten, which can give the neighbour of the nearest double. Which of two equal sums of scores is higher
@@ -164,14 +100,7 @@ KDLIB_FUNC void PieceModel::merge_by_scores() {
 }
 
 KDLIB_FUNC void PieceModel::finish() {
-  if (kind == Kind::unigram) {
-    for (std::int32_t id = 0; id < pieces.size(); ++id) {
-      trie_.add(pieces.bytes(id), id);
-      path_scores_.push_back(library_number(scores[static_cast<std::size_t>(id)]));
-    }
-    unknown_score_ = *std::min_element(path_scores_.begin(), path_scores_.end()) - 10;
-    return;
-  }
+  if (kind == Kind::unigram) return finish_unigram();
   joined_.assign(std::size_t{1} << (join_bits - 6), 0);
   const auto is_fallback = [&](std::int32_t id) {
     return id == unknown || std::find(std::begin(byte_token), std::end(byte_token), id) != std::end(byte_token);
@@ -276,6 +205,21 @@ KDLIB_FUNC void PieceModel::encode(std::string_view text, BpeScratch& scratch, s
     else encode_merges(piece, scratch, out);
   };
   if (text.empty()) return;
+  if (kind == Kind::merges && rules.library != nullptr && !rules.library->defined.empty()) {
+    std::size_t begin = 0;
+    for (std::size_t at = 0; at < text.size();) {
+      std::int32_t id = 0;
+      const std::size_t length = rules.library->defined.longest(text.substr(at), id);
+      if (length > 0) {
+        if (at > begin) one(text.substr(begin, at - begin));
+        out.push_back(id);
+        begin = at + length;
+      }
+      at += length > 0 ? length : character_bytes(text, at);
+    }
+    if (begin < text.size()) one(text.substr(begin));
+    return;
+  }
   if (!rules.split) return one(text);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find(detail::metaspace, begin + 1), text.size());

@@ -4,46 +4,31 @@
 #define KDLIB_TEXT_PIECE_UNIGRAM_INL_HPP
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "kdlib/text/piece_model.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-KDLIB_FUNC ByteTrie::ByteTrie() : slots_(1024), ids_{Vocabulary::none} {}
-
-KDLIB_FUNC std::size_t ByteTrie::slot(std::uint64_t key) const {
-  const std::size_t mask = slots_.size() - 1;
-  std::size_t at = static_cast<std::size_t>(key * 0x9E3779B97F4A7C15u >> 32) & mask;
-  while (slots_[at].key != key && slots_[at].key != 0) at = (at + 1) & mask;
-  return at;
-}
-
-KDLIB_FUNC void ByteTrie::grow() {
-  std::vector<Slot> old(slots_.size() * 2);
-  old.swap(slots_);
-  for (const Slot& s : old)
-    if (s.key != 0) slots_[slot(s.key)] = s;
-}
-
-KDLIB_FUNC void ByteTrie::add(std::string_view key, std::int32_t id) {
-  std::uint32_t node = 0;
-  for (const char c : key) {
-    if ((used_ + 1) * 2 > slots_.size()) grow();
-    const std::uint64_t edge = (std::uint64_t{node} << 8 | static_cast<unsigned char>(c)) + 1;
-    Slot& s = slots_[slot(edge)];
-    if (s.key == 0) {
-      s = {edge, static_cast<std::uint32_t>(ids_.size())};
-      ids_.push_back(Vocabulary::none);
-      ++used_;
-    }
-    node = s.next;
+KDLIB_FUNC void PieceModel::finish_unigram() {
+  double least = std::numeric_limits<double>::infinity();
+  for (std::int32_t id = 0; id < pieces.size(); ++id) {
+    const double score = static_cast<std::size_t>(id) < scores.size() ? scores[static_cast<std::size_t>(id)] : 0.0;
+    path_scores_.push_back(single_precision ? score : library_number(score));
+    if (!pieces.has(id)) continue;
+    trie_.add(pieces.bytes(id), id);
+    if (!is_defined(id)) least = std::min(least, path_scores_.back());
   }
-  ids_[node] = id;
-}
-
-KDLIB_FUNC std::uint32_t ByteTrie::step(std::uint32_t node, char byte) const {
-  return slots_[slot((std::uint64_t{node} << 8 | static_cast<unsigned char>(byte)) + 1)].next;
+  trie_.finish();
+  if (!std::isfinite(least)) least = 0;  // all pieces are defined by users
+  unknown_score_ = single_precision ? static_cast<double>(static_cast<float>(least) - 10.0f) : least - 10;
+  // sentencepiece 0.2.3 takes a tenth for each byte behind the first, whatever score the file has.
+  for (std::int32_t id = 0; id < pieces.size(); ++id)
+    if (is_defined(id))
+      path_scores_[static_cast<std::size_t>(id)] =
+          static_cast<double>(0.1f * static_cast<float>(pieces.bytes(id).size() - 1));
 }
 
 KDLIB_FUNC void PieceModel::encode_unigram(std::string_view text, BpeScratch& scratch,
@@ -53,14 +38,16 @@ KDLIB_FUNC void PieceModel::encode_unigram(std::string_view text, BpeScratch& sc
   out.insert(out.end(), scratch.ids.begin(), scratch.ids.end());
 }
 
-/// The library's rules: sums grow from the left in double precision, of equal sums the piece that begins first wins,
-/// and unknown characters side by side are looked up as one string.
+/// The tokenizers library's rules: sums grow from the left in double precision, of equal sums the piece that begins
+/// first wins, and unknown characters side by side are looked up as one string. sentencepiece keeps its sums in single
+/// precision and does not look up.
 KDLIB_FUNC void PieceModel::best_path(std::string_view text, BpeScratch& scratch,
                                       std::vector<std::int32_t>& out) const {
   std::vector<BpeScratch::PathNode>& path = scratch.path;
   path.assign(text.size() + 1, {});
   const auto offer = [&](std::size_t begin, std::size_t end, double sum, std::int32_t id) {
     BpeScratch::PathNode& node = path[end];
+    if (single_precision) sum = static_cast<double>(static_cast<float>(sum));
     if (node.id == Vocabulary::none || sum > node.sum) node = {sum, static_cast<std::uint32_t>(begin), id};
   };
   for (std::size_t begin = 0; begin < text.size();) {
@@ -88,7 +75,7 @@ KDLIB_FUNC void PieceModel::best_path(std::string_view text, BpeScratch& scratch
     } else {
       while (begin > 0 && path[begin].id == unknown) begin = path[begin].begin;
       const std::string_view bytes = text.substr(begin, end - begin);
-      const std::int32_t whole = pieces.find(bytes);
+      const std::int32_t whole = single_precision ? Vocabulary::none : pieces.find(bytes);
       run.clear();
       if (whole != Vocabulary::none) run.push_back(whole);
       else append_unknown(bytes, false, run);

@@ -32,9 +32,21 @@ KDLIB_FUNC void write_replace(JsonWriter& out, const char* kind, std::string_vie
 }
 
 KDLIB_FUNC void write_piece_normalizer(const PieceRules& rules, JsonWriter& out) {
+  using Kind = NormalizerStep::Kind;
   out.key("normalizer").begin_object().member("type", "Sequence").key("normalizers").begin_array();
   for (const NormalizerStep& step : rules.steps) {
-    if (step.kind == NormalizerStep::Kind::nfc) out.begin_object().member("type", "NFC").end_object();
+    if (step.kind == Kind::map)
+      out.begin_object()
+          .member("type", "Precompiled")
+          .member("precompiled_charsmap", encode_base64(step.map->blob()))
+          .end_object();
+    else if (step.kind == Kind::strip_left || step.kind == Kind::strip_right)
+      out.begin_object()
+          .member("type", "Strip")
+          .member("strip_left", step.kind == Kind::strip_left)
+          .member("strip_right", step.kind == Kind::strip_right)
+          .end_object();
+    else if (step.kind == Kind::nfc) out.begin_object().member("type", "NFC").end_object();
     else if (step.kind == NormalizerStep::Kind::prepend)
       out.begin_object().member("type", "Prepend").member("prepend", step.to).end_object();
     else if (step.kind == NormalizerStep::Kind::replace) write_replace(out, "String", step.from, step.to);
@@ -93,10 +105,20 @@ KDLIB_FUNC void write_piece_merges(const TokenizerData& data, JsonWriter& out) {
 /// pre_tokenizer, decoder and model; the caller has written what stands in front.
 KDLIB_FUNC void write_piece_model(const TokenizerData& data, JsonWriter& out) {
   const PieceModel& model = *data.pieces;
+  require<ConfigError>(model.rules.library == nullptr, "[tokenizer] ", data.source,
+                       " normalises text as only tokenizer.model can say; keep that file");
   write_piece_normalizer(model.rules, out);
   out.key("pre_tokenizer");
-  if (model.rules.metaspace) write_metaspace(model.rules, out);
-  else out.null();
+  if (model.rules.splits_space) {
+    out.begin_object().member("type", "Sequence").key("pretokenizers").begin_array();
+    out.begin_object().member("type", "WhitespaceSplit").end_object();
+    if (model.rules.metaspace) write_metaspace(model.rules, out);
+    out.end_array().end_object();
+  } else if (model.rules.metaspace) {
+    write_metaspace(model.rules, out);
+  } else {
+    out.null();
+  }
   write_piece_decoder(model, out);
   const bool unigram = model.kind == PieceModel::Kind::unigram;
   out.key("model").begin_object().member("type", unigram ? "Unigram" : "BPE");
@@ -123,10 +145,12 @@ KDLIB_FUNC void write_piece_model(const TokenizerData& data, JsonWriter& out) {
 /// Tokens, types and scores. ConfigError for a tokenizer that has no scores.
 KDLIB_FUNC void write_gguf_pieces(const TokenizerData& data, std::int64_t rows, GgufWriter& writer) {
   const PieceModel& model = *data.pieces;
-  require<ConfigError>(model.kind == PieceModel::Kind::merges && !model.scores.empty() && !model.rules.metaspace,
+  require<ConfigError>(model.kind == PieceModel::Kind::merges && !model.scores.empty() && !model.rules.metaspace &&
+                           (model.rules.library == nullptr ||
+                            (model.rules.library->map.empty() && !model.rules.library->remove_extra_spaces)),
                        "[tokenizer] ", data.source,
-                       ": GGUF wants the scores of SentencePiece's BPE, which only GGUF files have; this tokenizer "
-                       "cannot be written");
+                       ": GGUF wants the scores of SentencePiece's BPE, which GGUF files and tokenizer.model have, and "
+                       "no map of characters; this tokenizer cannot be written");
   std::vector<std::string> tokens;
   std::vector<std::int32_t> types;
   std::vector<float> scores;
@@ -136,7 +160,12 @@ KDLIB_FUNC void write_gguf_pieces(const TokenizerData& data, std::int64_t rows, 
         std::find(std::begin(model.byte_token), std::end(model.byte_token), id) != std::end(model.byte_token);
     const bool special = known && data.special[static_cast<std::size_t>(id)];
     tokens.push_back(known ? written_piece(data, id) : concat("[PAD", id, "]"));
-    types.push_back(!known ? 5 : piece ? 1 : byte ? 6 : id == model.unknown ? 2 : special ? 3 : 4);
+    types.push_back(!known                ? 5
+                    : piece               ? model.is_defined(id) ? 4 : 1
+                    : byte                ? 6
+                    : id == model.unknown ? 2
+                    : special             ? 3
+                                          : 4);
     scores.push_back(static_cast<std::size_t>(id) < model.scores.size()
                          ? static_cast<float>(model.scores[static_cast<std::size_t>(id)])
                          : 0.0F);

@@ -30,8 +30,9 @@ KDLIB_FUNC void TokenizerData::append_decoded(std::int32_t id, bool& begun, std:
   std::string_view bytes = model.vocabulary.bytes(id);
   if (bytes.empty()) return;
   const DecoderStrip strip = begun || pieces == nullptr ? DecoderStrip::none : pieces->strip;
-  begun = true;
-  if (strip == DecoderStrip::one_space && bytes[0] == ' ') bytes.remove_prefix(1);
+  if ((strip == DecoderStrip::one_space || strip == DecoderStrip::one_space_each) && bytes[0] == ' ')
+    bytes.remove_prefix(1);
+  begun = strip != DecoderStrip::one_space_each || !bytes.empty();
   if (strip != DecoderStrip::spaces_of_first_token) {
     out.append(bytes);
     return;

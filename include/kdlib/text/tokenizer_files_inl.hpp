@@ -11,6 +11,7 @@
 #include "kdlib/io/paths.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/text/piece_files_inl.hpp"
+#include "kdlib/text/piece_protobuf_inl.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_gguf_inl.hpp"
 #include "kdlib/text/tokenizer_reading.hpp"
@@ -211,6 +212,21 @@ KDLIB_FUNC void read_tokenizer_json(const Json& root, TokenizerData& data) {
   if (const auto post = root.find_set("post_processor")) data.post_processor = read_post_processor(*post);
 }
 
+/// A tokenizer.model and, if `folder` is not empty, the files beside it.
+KDLIB_FUNC std::shared_ptr<const TokenizerData> read_piece_file(std::string_view bytes, std::string name,
+                                                                const std::string& folder) {
+  auto data = std::make_shared<TokenizerData>();
+  data->source = std::move(name);
+  read_piece_protobuf(bytes, *data);
+  const std::string config = join_path(folder, "tokenizer_config.json");
+  const bool configured = !folder.empty() && path_exists(config);
+  if (!folder.empty()) read_files_beside(folder, *data);
+  read_piece_surroundings(configured ? Json::parse_file(config) : Json::parse("{}", data->source), *data);
+  finish_stop_ids(*data);
+  data->finish();
+  return data;
+}
+
 }  // namespace detail
 
 KDLIB_FUNC Tokenizer Tokenizer::from_json_text(std::string text, std::string name) {
@@ -221,14 +237,25 @@ KDLIB_FUNC Tokenizer Tokenizer::from_json_text(std::string text, std::string nam
   return Tokenizer(data);
 }
 
+KDLIB_FUNC Tokenizer Tokenizer::from_piece_bytes(std::string_view bytes, std::string name) {
+  return Tokenizer(detail::read_piece_file(bytes, std::move(name), {}));
+}
+
 KDLIB_FUNC Tokenizer Tokenizer::from_pretrained(const std::string& path) {
   const bool folder = is_directory(path);
-  const std::string file = folder ? join_path(path, "tokenizer.json") : path;
+  std::string file = folder ? join_path(path, "tokenizer.json") : path;
+  const auto ends_with = [&file](std::string_view end) {
+    return file.size() > end.size() && file.substr(file.size() - end.size()) == end;
+  };
+  if (folder && !path_exists(file) && path_exists(join_path(path, "tokenizer.model")))
+    file = join_path(path, "tokenizer.model");
+  if (path_exists(file) && (ends_with(".model") || ends_with(".spm")))
+    return Tokenizer(detail::read_piece_file(read_file(file), file, folder ? path : std::string()));
   require<IoError>(
       path_exists(file), "[tokenizer] ", file, " is not there",
-      folder
-          ? "; kdlib reads tokenizer.json (vocab.json with merges.txt: save the model's fast tokenizer) or a GGUF file"
-          : "");
+      folder ? "; kdlib reads tokenizer.json or tokenizer.model (vocab.json with merges.txt: save the model's fast "
+               "tokenizer) or a GGUF file"
+             : "");
   if (!folder && detail::begins_as_gguf(file)) return from_gguf(GgufFile(file));
   auto data = std::make_shared<detail::TokenizerData>();
   data->source = file;

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of piece_normalizer.hpp.
+#ifndef KDLIB_TEXT_PIECE_NORMALIZER_INL_HPP
+#define KDLIB_TEXT_PIECE_NORMALIZER_INL_HPP
+
+#include <algorithm>
+
+#include "kdlib/text/nfc.hpp"
+#include "kdlib/text/piece_normalizer.hpp"
+#include "kdlib/text/unicode.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+KDLIB_FUNC void ByteTrie::finish() {
+  std::sort(keys_.begin(), keys_.end());
+  struct Range {
+    std::size_t begin, end, depth;  // keys with the same first `depth` bytes
+  };
+  std::vector<Range> nodes{{0, keys_.size(), 0}};
+  labels_.assign(1, 0);
+  for (std::size_t node = 0; node < nodes.size(); ++node) {
+    auto [begin, end, depth] = nodes[node];
+    children_.push_back(static_cast<std::uint32_t>(nodes.size()));
+    ids_.push_back(Vocabulary::none);
+    if (begin < end && keys_[begin].first.size() == depth) ids_.back() = keys_[begin++].second;
+    while (begin < end) {
+      const char byte = keys_[begin].first[depth];
+      std::size_t behind = begin;
+      while (behind < end && keys_[behind].first[depth] == byte) ++behind;
+      if (node == root) first_[static_cast<unsigned char>(byte)] = static_cast<std::uint32_t>(nodes.size());
+      nodes.push_back({begin, behind, depth + 1});
+      labels_.push_back(byte);
+      begin = behind;
+    }
+  }
+  children_.push_back(static_cast<std::uint32_t>(nodes.size()));
+  keys_ = {};
+}
+
+KDLIB_FUNC std::size_t ByteTrie::longest(std::string_view text, std::int32_t& id) const {
+  std::size_t length = 0;
+  std::uint32_t node = root;
+  for (std::size_t at = 0; at < text.size();) {
+    node = step(node, text[at++]);
+    if (node == no_node) break;
+    if (ids_[node] == Vocabulary::none) continue;
+    length = at;
+    id = ids_[node];
+  }
+  return length;
+}
+
+/// What stands at the beginning of the text after the map; `length`: the bytes that it was.
+KDLIB_FUNC std::string_view SentencePieceRules::next(std::string_view text, std::size_t& length) const {
+  std::int32_t id = 0;
+  length = defined.longest(text, id);
+  if (length > 0) return text.substr(0, length);
+  const CharsMap::Match match = map.longest(text);
+  if (match.length > 0) {
+    length = match.length;
+    return match.text;
+  }
+  length = static_cast<unsigned char>(text[0]) < 0x80   ? 1
+           : static_cast<unsigned char>(text[0]) < 0xE0 ? 2
+           : static_cast<unsigned char>(text[0]) < 0xF0 ? 3
+                                                        : 4;
+  return text.substr(0, length);
+}
+
+KDLIB_FUNC void SentencePieceRules::append(std::string_view text, std::string& out) const {
+  const std::size_t start = out.size();
+  std::size_t length = 0;
+  while (remove_extra_spaces && !text.empty() && next(text, length) == " ") text.remove_prefix(length);
+  if (text.empty()) return;
+  if (dummy_prefix) out.append(metaspace);
+  for (bool behind_space = remove_extra_spaces; !text.empty(); text.remove_prefix(length)) {
+    std::string_view part = next(text, length);
+    while (behind_space && !part.empty() && part[0] == ' ') part.remove_prefix(1);
+    if (part.empty()) continue;
+    append_replaced(part, " ", metaspace, out);
+    behind_space = remove_extra_spaces && part.back() == ' ';
+  }
+  while (remove_extra_spaces && out.size() - start >= metaspace.size() &&
+         std::string_view(out).substr(out.size() - metaspace.size()) == metaspace)
+    out.resize(out.size() - metaspace.size());
+}
+
+/// The text without white space (Unicode) at one end.
+KDLIB_FUNC std::string_view without_space(std::string_view text, bool left) {
+  while (!text.empty()) {
+    std::size_t at = 0, behind = 0;
+    if (!left) {
+      at = text.size() - 1;
+      while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
+    }
+    behind = at;
+    if (unicode_class(next_code_point(text.data(), behind)) != UnicodeClass::space) break;
+    text = left ? text.substr(behind) : text.substr(0, at);
+  }
+  return text;
+}
+
+/// Bytes of the character that begins at `at`. The text is well-formed UTF-8.
+KDLIB_FUNC std::size_t character_bytes(std::string_view text, std::size_t at) {
+  const auto first = static_cast<unsigned char>(text[at]);
+  return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+}
+
+/// Appends `text` to `out`, every `from` as `to`.
+KDLIB_FUNC void append_replaced(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t found = std::min(text.find(from, at), text.size());
+    out.append(text.substr(at, found - at));
+    if (found == text.size()) break;
+    out.append(to);
+    at = found + from.size();
+  }
+}
+
+/// Appends `text` to `out`, two or more `from` in a row as one `to`.
+KDLIB_FUNC void append_squeezed(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t found = std::min(text.find(from, at), text.size());
+    out.append(text.substr(at, found - at));
+    std::size_t end = found;
+    while (end < text.size() && text.compare(end, from.size(), from) == 0) end += from.size();
+    if (end > found) out.append(end - found > from.size() ? to : from);
+    at = end;
+  }
+}
+
+KDLIB_FUNC std::string_view PieceRules::normalize(std::string_view text, std::string& work, std::string& spare) const {
+  if (library != nullptr) {
+    work.clear();
+    library->append(text, work);
+    return work;
+  }
+  for (const NormalizerStep& step : steps) {
+    if (text.empty()) break;
+    spare.clear();
+    switch (step.kind) {
+      case NormalizerStep::Kind::nfc:
+        if (is_surely_nfc(text)) continue;
+        spare = nfc(text);
+        break;
+      case NormalizerStep::Kind::prepend:
+        spare.append(step.to).append(text);
+        break;
+      case NormalizerStep::Kind::map:
+        step.map->append_mapped(text, spare);
+        break;
+      case NormalizerStep::Kind::strip_left:
+      case NormalizerStep::Kind::strip_right:
+        text = without_space(text, step.kind == NormalizerStep::Kind::strip_left);
+        continue;
+      case NormalizerStep::Kind::replace:
+        append_replaced(text, step.from, step.to, spare);
+        break;
+      case NormalizerStep::Kind::squeeze:
+        append_squeezed(text, step.from, step.to, spare);
+    }
+    work.swap(spare);
+    text = work;
+  }
+  return text;
+}
+
+KDLIB_FUNC void PieceRules::add_metaspace(bool first, std::string_view& text, std::string& work) const {
+  if (!metaspace || text.empty()) return;
+  const bool wanted = prefix == Prefix::always || (prefix == Prefix::first && first);
+  work.clear();
+  if (wanted && text[0] != ' ' && text.substr(0, detail::metaspace.size()) != detail::metaspace)
+    work.append(detail::metaspace);
+  append_replaced(text, " ", detail::metaspace, work);
+  text = work;
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif
