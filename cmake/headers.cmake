@@ -290,6 +290,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/settings_inl.hpp
   include/kdlib/recipe/text.hpp
   include/kdlib/recipe/text_inl.hpp
+  include/kdlib/rollout/calculator_inl.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp
@@ -305,6 +306,10 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/sampler_inl.hpp
   include/kdlib/rollout/teacher_written.hpp
   include/kdlib/rollout/teacher_written_inl.hpp
+  include/kdlib/rollout/tool_host.hpp
+  include/kdlib/rollout/tool_host_inl.hpp
+  include/kdlib/rollout/tool_turns.hpp
+  include/kdlib/rollout/tool_turns_inl.hpp
   include/kdlib/teacher/any_hidden.hpp
   include/kdlib/teacher/cache_head.hpp
   include/kdlib/teacher/cache_head_inl.hpp
@@ -411,6 +416,7 @@ set(KDLIB_HEADERS
   include/kdlib/text/post_processor_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp
   include/kdlib/text/pre_tokenizer_inl.hpp
+  include/kdlib/text/prompt_chat.hpp
   include/kdlib/text/tokenizer_data.hpp
   include/kdlib/text/tokenizer_data_inl.hpp
   include/kdlib/text/tokenizer_files_inl.hpp
@@ -419,6 +425,8 @@ set(KDLIB_HEADERS
   include/kdlib/text/tokenizer_side_files_inl.hpp
   include/kdlib/text/tokenizer_writer.hpp
   include/kdlib/text/tokenizer_writer_inl.hpp
+  include/kdlib/text/tool_calls.hpp
+  include/kdlib/text/tool_calls_inl.hpp
   include/kdlib/text/unicode.hpp
   include/kdlib/text/unicode_inl.hpp
   include/kdlib/text/unicode_tables.hpp

@@ -4,6 +4,7 @@
 
 #include <kdlib/backend/cpu.hpp>
 #include <kdlib/checkpoint/peft_apply.hpp>
+#include <kdlib/rollout/tool_turns.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
@@ -18,7 +19,8 @@ struct Settings {
   std::string model, adapter, prompt, prompts, chat_template, weights = "file";
   bool merge = false, chat = false, ids = false, json = false;
   double temperature = 1, top_p = 1, min_p = 0;
-  std::int64_t top_k = 0, max_new_tokens = 112, batch = 16;
+  std::int64_t top_k = 0, max_new_tokens = 112, batch = 16, tool_rounds = 4, tool_tokens = 256;
+  std::vector<std::string> tools;
   int threads = 0;
   std::uint64_t seed = 1;
 };
@@ -41,6 +43,14 @@ kd::Options make_options(Settings& s) {
       .add("template", s.chat_template, "NAME|FILE",
            "how turns are written: a built-in name, a name in the model's files or a file with a Jinja template; "
            "default: what the model's files say");
+  options.group("Tools")
+      .add("tools", s.tools, "LIST",
+           "what answers calls of tools, and is told to the chat template where a line has no tools: calculator, or "
+           "files of canned answers (docs/formats.md)")
+      .add("tool-rounds", s.tool_rounds, "N", "turns of a text whose calls are answered")
+      .at_least(1)
+      .add("tool-tokens", s.tool_tokens, "N", "longest answer of a tool; a longer one is cut", "tokens")
+      .at_least(1);
   options.group("Sampling")
       .add("max-new-tokens", s.max_new_tokens, "N", "longest text", "tokens")
       .at_least(1)
@@ -60,13 +70,15 @@ kd::Options make_options(Settings& s) {
       .add("ids", s.ids, "print token ids instead of text")
       .add("json", s.json,
            "one JSON object a prompt: prompt_ids, ids, log_probs (as drawn), full_log_probs (whole softmax), stopped, "
-           "text");
+           "text; with --tools also given: 1 where an id is a tool's answer or stands around it");
   return options.common(s.threads, s.seed);
 }
 
 std::vector<kd::TextLine> read_prompts(const Settings& s, const kd::Tokenizer* tokenizer,
-                                       const kd::DecoderConfig& config) {
+                                       const kd::DecoderConfig& config, const kd::ToolHost* tools) {
   const kd::TextSettings text{.chat = s.chat,
+                              .tools = tools != nullptr ? tools->tools() : std::vector<std::string>(),
+                              .keep_chats = tools != nullptr,
                               .chat_template = s.chat_template,
                               .context_length = config.context_length,
                               .vocabulary = config.vocab_size};
@@ -77,7 +89,7 @@ std::vector<kd::TextLine> read_prompts(const Settings& s, const kd::Tokenizer* t
 }
 
 std::vector<kd::Completion> write(kd::Decoder<kd::Cpu, float>& model, const std::vector<kd::TextLine>& prompts,
-                                  const kd::Sampler& sampler, std::int64_t batch) {
+                                  const kd::Sampler& sampler, std::int64_t batch, const kd::ToolTurns* tools) {
   std::vector<kd::WritingRequest> requests;
   for (const kd::TextLine& line : prompts) {
     kd::require<kd::InputError>(line.kind == kd::TextLineKind::prompt, "[generate] ", line.source,
@@ -87,6 +99,12 @@ std::vector<kd::Completion> write(kd::Decoder<kd::Cpu, float>& model, const std:
   kd::Progress progress;
   kd::GenerationProgress end;
   kd::GenerateSettings how{.batch = batch};
+  if (tools != nullptr) {
+    std::vector<std::shared_ptr<const kd::PromptChat>> chats;
+    for (const kd::TextLine& line : prompts) chats.push_back(line.chat);
+    how.reply = tools->replies(std::move(chats));
+    how.reply_tokens = tools->reply_tokens();
+  }
   how.progress = [&](const kd::GenerationProgress& p) {
     end = p;
     if (p.sequences > 1)
@@ -115,6 +133,7 @@ std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Comp
       .member("log_probs", text.log_probs)
       .member("full_log_probs", text.full_log_probs)
       .member("stopped", text.stopped);
+  if (!text.given.empty()) out.member("given", text.given);
   if (tokenizer != nullptr && !s.ids) out.member("text", tokenizer->decode(text.ids, true));
   return out.end_object().text();
 }
@@ -136,7 +155,12 @@ void run(const Settings& s) {
   if (!s.adapter.empty())
     kd::show_notes(s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter));
   const kd::Tokenizer* text = tokenizer ? &*tokenizer : nullptr;
-  const std::vector<kd::TextLine> prompts = read_prompts(s, text, model.config());
+  std::shared_ptr<kd::ToolHost> host;
+  if (!s.tools.empty()) {
+    kd::require<kd::ConfigError>(text != nullptr, "[generate] --tools needs a tokenizer, and ", s.model, " has none");
+    host = kd::make_tool_host(s.tools);
+  }
+  const std::vector<kd::TextLine> prompts = read_prompts(s, text, model.config(), host.get());
   kd::Sampler sampler{.temperature = s.temperature,
                       .top_k = s.top_k,
                       .top_p = s.top_p,
@@ -144,7 +168,11 @@ void run(const Settings& s) {
                       .max_new_tokens = s.max_new_tokens,
                       .seed = s.seed};
   sampler.stop_ids = kd::stop_ids_of(s.model, tokenizer, model.config().eos_ids);
-  const std::vector<kd::Completion> texts = write(model, prompts, sampler, s.batch);
+  std::optional<kd::ToolTurns> turns;
+  if (host)
+    turns.emplace(*text, host, sampler.stop_ids,
+                  kd::ToolLimits{.rounds = s.tool_rounds, .answer_tokens = s.tool_tokens});
+  const std::vector<kd::Completion> texts = write(model, prompts, sampler, s.batch, turns ? &*turns : nullptr);
   for (std::size_t i = 0; i < texts.size(); ++i) std::printf("%s\n", answer(s, prompts[i], texts[i], text).c_str());
 }
 
@@ -158,6 +186,8 @@ int main(int argc, char** argv) try {
   resolve(s);
   kd::require<kd::UsageError>(options.given("prompt") != options.given("prompts"),
                               "give either --prompt TEXT or --prompts FILE");
+  kd::require<kd::UsageError>(s.tools.empty() || s.chat || !s.prompts.empty(),
+                              "--tools needs conversations: give --chat or --prompts with {\"messages\": ...}");
   run(s);
   return kd::finish();
 } catch (const std::exception& error) {

@@ -21,4 +21,7 @@
 #include "kdlib/text/chat_learned_inl.hpp"
 #include "kdlib/text/harmony_inl.hpp"
 #include "kdlib/text/chat_template_inl.hpp"
+#include "kdlib/text/tool_calls_inl.hpp"
+#include "kdlib/rollout/tool_host_inl.hpp"
+#include "kdlib/rollout/tool_turns_inl.hpp"
 // clang-format on

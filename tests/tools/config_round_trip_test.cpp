@@ -150,3 +150,15 @@ TEST_CASE("a config file of every option at its default asks for nothing", "[too
   CHECK(third.settings().training.steps == 7);
   CHECK(third.options().given("lora-targets"));
 }
+
+TEST_CASE("options that nothing reads are no reason to refuse a run; tools answer written text alone", "[tools]") {
+  const std::vector<std::string> given{"--teacher=T", "--data=d", "--validation=v"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), given.begin(), given.end());
+    return refusal(more);
+  };
+  CHECK(with({"--max-length=32"}) == "");  // --max-new-tokens is 112, and no text is written
+  CHECK_THAT(refusal({"--teacher=T", "--max-length=32"}), contains("leaves no room for a prompt"));
+  CHECK(refusal({"--teacher=T", "--tools=calculator"}) == "");
+  CHECK_THAT(with({"--tools=calculator"}), contains("all text is given"));
+}

@@ -30,6 +30,10 @@ class Prompts {
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
   std::span<const std::int32_t> operator[](std::int64_t i) const { return lines_[static_cast<std::size_t>(i)].ids; }
   const std::string& source(std::int64_t i) const { return lines_[static_cast<std::size_t>(i)].source; }
+  /// The conversation of a prompt; nullptr: it is none, or TextSettings::keep_chats was off.
+  const std::shared_ptr<const PromptChat>& chat(std::int64_t i) const {
+    return lines_[static_cast<std::size_t>(i)].chat;
+  }
   const std::vector<std::int32_t>& stop_ids() const { return stop_ids_; }
   const Fingerprint& fingerprint() const { return fingerprint_; }
 

@@ -16,6 +16,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 class ChatTemplate;
+struct PromptChat;
+struct RenderOptions;
 
 /// One line is one JSON object of one of these forms:
 ///   {"prompt": "..."}                        a prompt; one user turn (TextSettings::chat) or text to continue
@@ -55,8 +57,10 @@ struct TextCounts {
 /// How lines become ids.
 struct TextSettings {
   bool chat = true;  // {"prompt"} becomes a user turn of the chat template; false: plain text to continue
-  bool add_default_system = false;  // the template's own system turn where a conversation has none
-  std::string chat_template{};      // name or file for chat_template_from; empty: the tokenizer's own
+  bool add_default_system = false;   // the template's own system turn where a conversation has none
+  std::vector<std::string> tools{};  // one JSON text each: what templates are told where a line has no "tools"
+  bool keep_chats = false;           // TextLine::chat of prompts that are conversations, for ToolTurns
+  std::string chat_template{};       // name or file for chat_template_from; empty: the tokenizer's own
   std::int64_t context_length =
       0;  // tokens that prompt and answer, or a given text, may have together; 0: not checked here
   TooLong too_long = TooLong::refuse;
@@ -68,9 +72,10 @@ struct TextSettings {
 struct TextLine {
   TextLineKind kind = TextLineKind::prompt;
   std::vector<std::int32_t> ids;
-  std::vector<std::uint8_t> mask;     // given text: 1 where token i counts; empty for a prompt
-  std::string source;                 // "prompts.jsonl:12"
-  std::vector<std::int32_t> spans{};  // given text in ids: span of token i; empty: not given
+  std::vector<std::uint8_t> mask;            // given text: 1 where token i counts; empty for a prompt
+  std::string source;                        // "prompts.jsonl:12"
+  std::vector<std::int32_t> spans{};         // given text in ids: span of token i; empty: not given
+  std::shared_ptr<const PromptChat> chat{};  // prompts: what they were rendered from, if it was asked for
 };
 
 /// Turns lines into ids. Each error names file and line and says what to do: FormatError for broken JSON, unknown or
@@ -97,6 +102,7 @@ class TextLineReader {
   TextLine prompt_text(const Json& value, const std::string& source) const;
   TextLine conversation(const Json& object, const std::string& source) const;
   const ChatTemplate& chat(const Tokenizer& tokenizer) const;
+  void add_tools(RenderOptions& options, const std::string& source) const;
   TextLine given_text(const Json& value, const std::string& source) const;
   TextLine given_ids(const Json& object, const std::string& source) const;
   const Tokenizer& tokenizer(const std::string& source, const char* key) const;

@@ -13,6 +13,7 @@
 #include "kdlib/io/jsonl.hpp"
 #include "kdlib/text/chat_jinja.hpp"
 #include "kdlib/text/chat_template.hpp"
+#include "kdlib/text/prompt_chat.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -161,8 +162,11 @@ KDLIB_FUNC TextLine TextLineReader::prompt_text(const Json& value, const std::st
   TextLine out;
   if (settings_.chat) {
     const std::vector<ChatMessage> messages = {ChatMessage{"user", std::string(text)}};
-    out.ids =
-        chat(t).ids(t, messages, {.add_generation_prompt = true, .add_default_system = settings_.add_default_system});
+    const ChatTemplate& written = chat(t);
+    RenderOptions options{.add_generation_prompt = true, .add_default_system = settings_.add_default_system};
+    add_tools(options, source);
+    out.ids = written.ids(t, messages, options);
+    if (settings_.keep_chats) out.chat = std::make_shared<const PromptChat>(PromptChat{chat_, messages, options});
   } else {
     out.ids = t.prefix_ids();  // a post-processor's tokens behind a text would end the prompt
     t.encode_append(text, out.ids);
@@ -220,6 +224,14 @@ KDLIB_FUNC RenderOptions line_options(const Json& object, const ChatTemplate& ch
 
 }  // namespace detail
 
+/// The settings' tools, where the line has none of its own.
+KDLIB_FUNC void TextLineReader::add_tools(RenderOptions& options, const std::string& source) const {
+  if (settings_.tools.empty() || !options.tools.empty()) return;
+  require<ConfigError>(chat_ && chat_->reads("tools"), "[text] ", source,
+                       ": there are tools, but the chat template never reads tools; choose another one (--template)");
+  options.tools = settings_.tools;
+}
+
 KDLIB_FUNC TextLine TextLineReader::conversation(const Json& object, const std::string& source) const {
   const Tokenizer& t = tokenizer(source, "messages");
   const Json list = object.at("messages");
@@ -227,6 +239,7 @@ KDLIB_FUNC TextLine TextLineReader::conversation(const Json& object, const std::
   const ChatTemplate& written = chat(t);
   for (const Json& message : list) detail::check_message(message, written);
   RenderOptions options = detail::line_options(object, written, settings_.add_default_system);
+  add_tools(options, source);
   if (written.jinja_chat() != nullptr)
     for (const Json& message : list)
       options.join_parts = options.join_parts || message.find("content").value_or(Json()).is_array();
@@ -249,6 +262,7 @@ KDLIB_FUNC TextLine TextLineReader::conversation(const Json& object, const std::
           "ends the conversation with instructions; a user's or tool's turn is needed to answer");
     options.add_generation_prompt = true;
     out.ids = written.ids(t, messages, options);
+    if (settings_.keep_chats) out.chat = std::make_shared<const PromptChat>(PromptChat{chat_, messages, options});
   }
   return out;
 }

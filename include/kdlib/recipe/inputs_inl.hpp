@@ -13,7 +13,7 @@ KDLIB_NAMESPACE_BEGIN
 
 KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const RecipeSettings& s) {
   std::vector<std::pair<std::string, std::string>> out;
-  const auto add = [&out](const char* name, const std::string& path) {
+  const auto add = [&out](const std::string& name, const std::string& path) {
     if (!path.empty()) out.emplace_back(name, path);
   };
   add("teacher", s.models.teacher);
@@ -25,6 +25,8 @@ KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const 
   add("prompts", s.text.prompts.path);
   add("data", s.text.data.path);
   add("validation", s.text.validation.path);
+  for (std::size_t i = 0; i < s.text.tools.size(); ++i)  // files of answers
+    if (s.text.tools[i] != "calculator") add(concat("tools-", i + 1), s.text.tools[i]);
   return out;
 }
 

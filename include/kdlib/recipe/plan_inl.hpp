@@ -227,7 +227,8 @@ inline RecipePlan plan_recipe(const RecipeSettings& s, const PlannedModels& mode
   else
     plan.trained_parameters =
         lora ? static_cast<double>(lora_parameter_count(models.student, s.adapter())) : c.parameters;
-  const double sequence = std::min<double>(models.prompt_tokens + s.text.max_new_tokens, s.text.max_length);
+  const double answered = s.text.tools.empty() ? 0.0 : static_cast<double>(s.text.tool_rounds * s.text.tool_tokens),
+               sequence = std::min<double>(models.prompt_tokens + s.text.max_new_tokens + answered, s.text.max_length);
   detail::plan_memory(plan, s, models, sequence);
 
   // A layer's backward pass costs its forward pass once for the inputs' gradient and, where weights are trained, once

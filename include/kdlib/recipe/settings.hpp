@@ -134,6 +134,9 @@ struct RecipeText {
   bool accept_truncated_text = false;  // top_k, top_p and min_p may cut what the student writes (decision 004)
   std::string answers{};               // folder where the teacher's answers are kept for other runs; empty: none
   std::int64_t answers_mb = 1024;      // its limit, MiB; the least recently used are removed
+  std::vector<std::string> tools{};    // what answers calls of tools in written text (make_tool_host); empty: nothing
+  std::int64_t tool_rounds = 4;        // turns of a text with calls that are answered
+  std::int64_t tool_tokens = 256;      // of one answer of a tool
   bool replay_routing = false;         // student-written text is trained on with the experts that wrote it
 
   /// Prompts are read and answered.

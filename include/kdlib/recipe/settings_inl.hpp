@@ -150,6 +150,9 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .number("max-new-tokens", t.max_new_tokens, "tokens")
       .text("teacher-cache", t.answers)
       .number("teacher-cache-mb", t.answers_mb, "MiB")
+      .words("tools", t.tools)
+      .number("tool-rounds", t.tool_rounds)
+      .number("tool-tokens", t.tool_tokens, "tokens")
       .flag("replay-routing", t.replay_routing);
 }
 
@@ -327,6 +330,10 @@ inline void check_recipe(const RecipeSettings& s) {
                        "the student writes none: leave it out, or --replay-routing=off");
   require<ConfigError>(!text.writes() || text.max_new_tokens < text.max_length, "[distil] --max-new-tokens ",
                        text.max_new_tokens, " leaves no room for a prompt within --max-length ", text.max_length);
+  require<ConfigError>(text.tools.empty() || text.writes(),
+                       "[distil] --tools answers what models write, and all text is given: leave it out");
+  require<ConfigError>(text.tool_rounds >= 1 && text.tool_tokens >= 1, "[distil] --tool-rounds is ", text.tool_rounds,
+                       ", --tool-tokens is ", text.tool_tokens, "; both must be 1 or more");
   require<ConfigError>(text.answers_mb >= 1, "[distil] --teacher-cache-mb is ", text.answers_mb,
                        "; it must be 1 or more");
   require<ConfigError>(text.data.empty() || text.lambda < 1,

@@ -17,6 +17,7 @@
 #include "kdlib/rollout/mixed.hpp"
 #include "kdlib/rollout/on_policy.hpp"
 #include "kdlib/rollout/teacher_written.hpp"
+#include "kdlib/rollout/tool_turns.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -65,7 +66,11 @@ class RecipeTexts {
   const std::vector<std::string>& notes() const { return notes_; }
 
   /// Source of the training batches: the offline and the student's part behind one coin.
-  auto source() { return Mixed(offline(), OnPolicy(*prompts_, sampler(), on_policy_settings()), mixed_settings()); }
+  auto source() {
+    OnPolicy online(*prompts_, sampler(), on_policy_settings());
+    use_tools(online);
+    return Mixed(offline(), std::move(online), mixed_settings());
+  }
 
   /// Held-out documents; prompts are answered by the teacher once and kept in the folder of the run.
   TokenBatch validation();
@@ -106,6 +111,9 @@ class RecipeTexts {
     return {settings_.text.lambda, settings_.seed, settings_.training.micro_batches};
   }
   TextSettings text_settings() const;
+  /// Written text of the source calls tools, if there are any.
+  template <class Source>
+  void use_tools(Source& source) const;
   std::vector<TextLine> read_lines(const TextFile& file);
   void take_cached(CachedText cached);
   std::function<void(const GenerationProgress&)> writing(const char* what) const;
@@ -116,6 +124,7 @@ class RecipeTexts {
   std::optional<Tokenizer> tokenizer_;
   Writing writing_;
   std::optional<Prompts> prompts_;
+  std::shared_ptr<ToolHost> tools_;
   std::shared_ptr<ResponseCache> answers_;
   std::string model_hash_;  // of the teacher and its adapter
   std::int64_t context_length_;

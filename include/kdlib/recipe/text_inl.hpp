@@ -40,6 +40,10 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
   require<ConfigError>(tokenizer_ || text.validation_share > 0 || !text.validation.bundled, "[distil] ", model,
                        " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation "
                        "with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
+  if (!text.tools.empty()) {
+    require<ConfigError>(tokenizer_.has_value(), "[distil] --tools needs a tokenizer, and ", model, " has none");
+    tools_ = make_tool_host(text.tools);
+  }
   if (!text.data.empty()) data_ = read_lines(text.data);
   take_cached(std::move(cached));
   std::vector<TextLine> prompts;
@@ -95,8 +99,29 @@ TextSettings RecipeTexts<Model>::text_settings() const {
   text.context_length = context_length_;
   text.too_long = settings_.text.too_long;
   text.chat_template = settings_.text.chat_template;
+  text.keep_chats = tools_ != nullptr;
+  if (tools_) text.tools = tools_->tools();
   text.vocabulary = teacher_.head().real_vocabulary;  // what teacher and student share
   return text;
+}
+
+template <class Model>
+template <class Source>
+void RecipeTexts<Model>::use_tools(Source& source) const {
+  if (!tools_) return;
+  const auto turns = std::make_shared<ToolTurns>(
+      *tokenizer_, tools_, prompts_->stop_ids(),
+      ToolLimits{.rounds = settings_.text.tool_rounds, .answer_tokens = settings_.text.tool_tokens});
+  source.reply_with(
+      [turns](const Prompts& prompts, std::span<const std::int64_t> items) {
+        std::vector<std::shared_ptr<const PromptChat>> chats;
+        for (const std::int64_t item : items) chats.push_back(prompts.chat(item));
+        return GenerateSettings::Reply(
+            [turns, reply = turns->replies(std::move(chats))](std::size_t request, const Completion& text) {
+              return reply(request, text);
+            });
+      },
+      turns->reply_tokens(), turns->fingerprint());
 }
 
 template <class Model>
@@ -132,6 +157,7 @@ OfflineText<Model> RecipeTexts<Model>::offline() {
   written.teacher_name = settings_.models.teacher;
   written.progress = this->writing("the teacher writes");
   TeacherWritten<Model> source(teacher_, prompts_->repeated(settings_.text.samples), sampler(), written);
+  use_tools(source);
   if (answers_) source.keep_answers_in(*answers_, model_hash_);
   return OfflineText<Model>(std::move(source));
 }
@@ -160,10 +186,10 @@ OnPolicySettings RecipeTexts<Model>::on_policy_settings() const {
 template <class Model>
 TokenBatch RecipeTexts<Model>::validation() {
   TokenBatch documents;
-  std::vector<std::vector<std::int32_t>> prompts;
+  std::vector<TextLine> prompts;
   for (const TextLine& line : validation_) {
     if (line.kind == TextLineKind::given_text) append_line(documents, line);
-    else prompts.push_back(line.ids);
+    else prompts.push_back(line);
   }
   if (prompts.empty()) return documents;
   TeacherWrittenSettings written;
@@ -178,6 +204,7 @@ TokenBatch RecipeTexts<Model>::validation() {
   Sampler held_out = sampler();
   held_out.seed = settings_.seed + 1;  // not the numbers of the training text
   TeacherWritten<Model> answers(teacher_, Prompts(std::move(prompts), prompts_->stop_ids()), held_out, written);
+  use_tools(answers);
   if (answers_) answers.keep_answers_in(*answers_, model_hash_);
   const std::optional<TokenBatch> batch = answers.next();
   for (std::int64_t b = 0; batch && b < batch->documents(); ++b)

@@ -24,10 +24,12 @@ struct WritingRequest {
 /// What was written after one prompt. Log-probabilities as in SampledToken; `stopped`: by a stop id, which is the last
 /// of `ids`.
 struct Completion {
-  std::vector<std::int32_t> ids;      // 1 to max_new_tokens
+  std::vector<std::int32_t> ids;      // 1 to max_new_tokens, and what was given
   std::vector<float> log_probs;       // under the distribution each id was drawn from
   std::vector<float> full_log_probs;  // under the model's own softmax at temperature 1
   bool stopped = false;
+  std::vector<std::uint8_t> given{};  // 1: id i was put there by GenerateSettings::reply, its log-probs are 0; empty:
+                                      // all ids were written
   RoutingRecord routing{};  // with record_routing: of every token that was run: the prompt and all ids but the last
 };
 
@@ -46,6 +48,12 @@ struct GenerateSettings {
   RngPurpose purpose = RngPurpose::sample_student;
   bool record_routing = false;  // keep the experts of each token (ConfigError where the model has no mixture); ends an
                                 // earlier set_routing
+  /// Called where a text has ended with a stop id: the ids that it answers are put behind the text and the model goes
+  /// on (the answers of tools: ToolTurns). No ids: the text is complete. It is complete, too, where they leave no room
+  /// for a new token or are more than what is left of `reply_tokens`, and after max_new_tokens written ones.
+  using Reply = std::function<std::vector<std::int32_t>(std::size_t request, const Completion& text)>;
+  Reply reply{};
+  std::int64_t reply_tokens = 0;  // most ids that `reply` may put into one text
   /// Called after each step of decoding. What it throws ends the writing; nothing is kept.
   std::function<void(const GenerationProgress&)> progress{};
 };

@@ -44,6 +44,7 @@ inline void append_completion(TokenBatch& batch, std::span<const std::int32_t> p
   std::vector<float> weights(document.size(), 0.0f), log_probs(document.size(), 0.0f);
   for (std::size_t i = 0; i < completion.ids.size();
        ++i) {  // token i of the text is predicted by the row one before it
+    if (!completion.given.empty() && completion.given[i] != 0) continue;
     weights[prompt.size() + i - 1] = 1.0f;
     log_probs[prompt.size() + i - 1] = completion.log_probs[i];
   }
@@ -128,6 +129,7 @@ class Writer {
   struct Running {
     std::size_t request;
     std::int32_t slot;
+    std::size_t waiting = 1;  // ids at the end of the text that are not run yet
   };
 
   std::int64_t vocabulary() const { return model_.head().columns(); }
@@ -137,7 +139,8 @@ class Writer {
     std::int64_t most = 0;
     for (const WritingRequest& r : requests_) {
       const auto prompt = static_cast<std::int64_t>(r.prompt.size());
-      most = std::max(most, prompt + std::min(sampler_.max_new_tokens, context_ - prompt) - 1);
+      const std::int64_t given = settings_.reply ? settings_.reply_tokens : 0;
+      most = std::max(most, prompt + std::min(sampler_.max_new_tokens + given, context_ - prompt) - 1);
     }
     return most;
   }
@@ -164,7 +167,8 @@ class Writer {
     TokenBatch batch;
     const std::vector<Running> all = std::move(running_);
     running_.clear();
-    for (const Running& r : all) batch.append(std::span<const std::int32_t>(&completions_[r.request].ids.back(), 1));
+    for (const Running& r : all)
+      batch.append(std::span<const std::int32_t>(completions_[r.request].ids).last(r.waiting));
     step(cache, batch, all);
     progress_.decoding_seconds += seconds_since(start);
   }
@@ -177,8 +181,9 @@ class Writer {
     if (settings_.record_routing) keep_routing(batch, sequences);
     const std::vector<SampledToken> tokens = draw(last_rows(hidden, batch), sequences);
     for (std::size_t i = 0; i < sequences.size(); ++i) {
-      const Running& r = sequences[i];
-      if (take(r, tokens[i])) {
+      Running r = sequences[i];
+      r.waiting = 1;
+      if (take(r, tokens[i]) || go_on(r)) {
         running_.push_back(r);
         continue;
       }
@@ -234,9 +239,36 @@ class Writer {
     c.log_probs.push_back(token.log_prob);
     c.full_log_probs.push_back(token.full_log_prob);
     c.stopped = std::find(sampler_.stop_ids.begin(), sampler_.stop_ids.end(), token.id) != sampler_.stop_ids.end();
-    const auto written = static_cast<std::int64_t>(c.ids.size());
-    return !c.stopped && written < sampler_.max_new_tokens &&
-           static_cast<std::int64_t>(requests_[r.request].prompt.size()) + written < context_;
+    if (!c.given.empty()) c.given.push_back(0);
+    return !c.stopped && has_room(r, 0);
+  }
+
+  /// A further token may be written behind `more` given ones.
+  bool has_room(const Running& r, std::int64_t more) const {
+    const Completion& c = completions_[r.request];
+    const auto given = std::count(c.given.begin(), c.given.end(), std::uint8_t{1});
+    const auto length = static_cast<std::int64_t>(c.ids.size());
+    return length - given < sampler_.max_new_tokens && (more == 0 || given + more <= settings_.reply_tokens) &&
+           static_cast<std::int64_t>(requests_[r.request].prompt.size()) + length + more < context_;
+  }
+
+  /// Puts the reply behind a text that has stopped; false where it is complete.
+  bool go_on(Running& r) {
+    Completion& c = completions_[r.request];
+    if (!settings_.reply || !c.stopped || !has_room(r, 0)) return false;
+    const std::vector<std::int32_t> reply = settings_.reply(r.request, c);
+    if (reply.empty() || !has_room(r, static_cast<std::int64_t>(reply.size()))) return false;
+    for (const std::int32_t id : reply)
+      require<InputError>(id >= 0 && id < vocabulary(), "[generate] a reply has the id ", id,
+                          ", outside the model's vocabulary of ", vocabulary());
+    c.given.resize(c.ids.size(), 0);
+    c.ids.insert(c.ids.end(), reply.begin(), reply.end());
+    c.given.resize(c.ids.size(), 1);
+    c.log_probs.resize(c.ids.size(), 0.0f);
+    c.full_log_probs.resize(c.ids.size(), 0.0f);
+    c.stopped = false;
+    r.waiting += reply.size();
+    return true;
   }
 
   static double seconds_since(std::chrono::steady_clock::time_point start) {

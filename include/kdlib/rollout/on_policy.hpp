@@ -9,6 +9,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Makes GenerateSettings::reply for texts behind these prompts (indices into Prompts), one request each.
+using ReplyMaker = std::function<GenerateSettings::Reply(const Prompts& prompts, std::span<const std::int64_t> items)>;
+
 /// Prompts, batches and order of OnPolicy.
 struct OnPolicySettings {
   std::int64_t prompts = 8;            // prompts a batch
@@ -63,6 +66,10 @@ class OnPolicy {
     use.accepts_truncated_text = settings_.accept_truncated_text;
     check_sampling_matches_loss(sampler_, use);
   }
+  /// Texts go on behind a turn as ReplyMaker says. `fingerprint` tells makers apart: text that was written with one
+  /// belongs to it. Before the first text.
+  void reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint);
+
   bool records_routing() const { return settings_.record_routing; }
   const Sampler& sampler() const { return sampler_; }
   const Prompts& prompts() const { return prompts_; }
@@ -74,6 +81,9 @@ class OnPolicy {
   ShuffledOrder order_;
   Fingerprint fingerprint_;
   std::int64_t next_ = 0;  // ordinal of the next prompt
+  ReplyMaker replies_{};
+  std::int64_t reply_tokens_ = 0;
+  std::string reply_fingerprint_;
 };
 
 KDLIB_NAMESPACE_END

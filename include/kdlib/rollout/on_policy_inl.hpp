@@ -24,16 +24,26 @@ inline OnPolicy::OnPolicy(Prompts prompts, Sampler sampler, OnPolicySettings set
   fingerprint_.add(static_cast<std::int64_t>(settings_.seed));
 }
 
+inline void OnPolicy::reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint) {
+  replies_ = std::move(maker);
+  reply_tokens_ = reply_tokens;
+  fingerprint_.add(std::string_view(fingerprint));
+  reply_fingerprint_ = std::move(fingerprint);
+}
+
 template <class Student>
 std::optional<TokenBatch> OnPolicy::next(Student& student) {
   std::vector<WritingRequest> requests;
+  std::vector<std::int64_t> items;
   std::int64_t ordinal = next_;
   for (std::int64_t i = 0; i < settings_.prompts; ++i, ++ordinal) {
     if (settings_.epochs > 0 && ordinal >= settings_.epochs * order_.count()) break;
     const std::int64_t item = order_.at(ordinal);
-    for (std::int64_t sample = 0; sample < settings_.samples; ++sample)
+    for (std::int64_t sample = 0; sample < settings_.samples; ++sample) {
       requests.push_back({prompts_[item], static_cast<std::uint32_t>(ordinal), static_cast<std::uint32_t>(sample),
                           prompts_.source(item)});
+      items.push_back(item);
+    }
   }
   if (requests.empty()) return std::nullopt;
   GenerateSettings how{.batch = settings_.decode_batch,
@@ -41,6 +51,8 @@ std::optional<TokenBatch> OnPolicy::next(Student& student) {
                        .purpose = RngPurpose::sample_student};
   how.record_routing = settings_.record_routing;
   how.progress = settings_.progress;
+  if (replies_) how.reply = replies_(prompts_, items);
+  how.reply_tokens = reply_tokens_;
   const std::vector<Completion> texts = generate(student, std::span<const WritingRequest>(requests), sampler_, how);
   TokenBatch batch;
   for (std::size_t i = 0; i < requests.size(); ++i)
@@ -53,6 +65,7 @@ inline SourceDescription OnPolicy::describe() const {
   SourceDescription list = {{"source", "on_policy"}, {"source.text", prompts_.fingerprint().text()}};
   append_fields(list, "source", settings_);
   append_fields(list, "sampler", sampler_);
+  if (!reply_fingerprint_.empty()) list.emplace_back("source.replies", reply_fingerprint_);
   return list;
 }
 

@@ -15,7 +15,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// The members ids, log_probs, full_log_probs and stopped of an answer, in that order.
+/// The members ids, log_probs, full_log_probs, stopped and, where there are given ids, given of an answer, in that
+/// order.
 void write_completion(JsonWriter& json, const Completion& answer);
 /// Reads them; nothing where there is no token or the lists have different lengths. FormatError: an id that is not
 /// below `vocabulary`, a member that is missing or of another type.

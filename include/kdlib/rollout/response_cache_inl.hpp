@@ -25,6 +25,7 @@ namespace detail {
 KDLIB_FUNC void write_completion(JsonWriter& json, const Completion& answer) {
   json.member("ids", answer.ids).member("log_probs", answer.log_probs);
   json.member("full_log_probs", answer.full_log_probs).member("stopped", answer.stopped);
+  if (!answer.given.empty()) json.member("given", answer.given);
 }
 
 KDLIB_FUNC std::optional<Completion> read_completion(const Json& json, std::int64_t vocabulary) {
@@ -39,6 +40,8 @@ KDLIB_FUNC std::optional<Completion> read_completion(const Json& json, std::int6
     out.full_log_probs.push_back(static_cast<float>(full[i].as_double()));
   }
   out.stopped = json.at("stopped").as_bool();
+  for (const Json& given : json.find_set("given").value_or(Json())) out.given.push_back(given.as_int() != 0 ? 1 : 0);
+  if (!out.given.empty() && out.given.size() != out.ids.size()) return std::nullopt;
   return out;
 }
 

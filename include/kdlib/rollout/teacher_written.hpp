@@ -72,6 +72,9 @@ class TeacherWritten {
   const Completion& text(std::int64_t prompt);
   const Prompts& prompts() const { return prompts_; }
 
+  /// As OnPolicy::reply_with. Before the first text.
+  void reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint);
+
   /// From now on answers that other runs wrote are read from `cache`, and new ones kept there. It is borrowed.
   /// `model_hash` tells teachers apart: content_hash of the model's files (with its adapter's). ConfigError: empty.
   void keep_answers_in(ResponseCache& cache, std::string model_hash);
@@ -81,7 +84,7 @@ class TeacherWritten {
   void read_block(const std::string& path, const std::vector<std::int64_t>& items);
   void write_block(const std::string& path, const std::vector<std::int64_t>& items);
   std::string block_key(const std::vector<std::int64_t>& items) const;
-  std::vector<Completion> answer(std::span<const WritingRequest> requests);
+  std::vector<Completion> answer(std::span<const WritingRequest> requests, std::span<const std::int64_t> items);
   std::string answer_key(const WritingRequest& request) const;
 
   Teacher& teacher_;
@@ -95,6 +98,9 @@ class TeacherWritten {
   std::int64_t next_ = 0;
   ResponseCache* answers_ = nullptr;
   std::string model_hash_;
+  ReplyMaker replies_{};
+  std::int64_t reply_tokens_ = 0;
+  std::string reply_fingerprint_;
 };
 
 KDLIB_NAMESPACE_END

@@ -45,6 +45,7 @@ SourceDescription TeacherWritten<Teacher>::describe() const {
   SourceDescription list = {{"source", "teacher_written"}, {"source.text", prompts_.fingerprint().text()}};
   append_fields(list, "source", settings_);
   append_fields(list, "sampler", sampler_);
+  if (!reply_fingerprint_.empty()) list.emplace_back("source.replies", reply_fingerprint_);
   return list;
 }
 
@@ -126,6 +127,14 @@ void TeacherWritten<Teacher>::read_block(const std::string& path, const std::vec
 }
 
 template <class Teacher>
+void TeacherWritten<Teacher>::reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint) {
+  replies_ = std::move(maker);
+  reply_tokens_ = reply_tokens;
+  fingerprint_.add(std::string_view(fingerprint));
+  reply_fingerprint_ = std::move(fingerprint);
+}
+
+template <class Teacher>
 void TeacherWritten<Teacher>::keep_answers_in(ResponseCache& cache, std::string model_hash) {
   require<ConfigError>(!model_hash.empty(),
                        "[TeacherWritten] answers of other runs are told apart by the teacher's content_hash, which is "
@@ -136,20 +145,22 @@ void TeacherWritten<Teacher>::keep_answers_in(ResponseCache& cache, std::string 
 
 template <class Teacher>
 std::string TeacherWritten<Teacher>::answer_key(const WritingRequest& request) const {
-  return ResponseCache::key(
-      model_hash_, request, sampler_,
-      {{"purpose", setting_text(static_cast<std::int64_t>(RngPurpose::sample_teacher))},
-       {"context_length", setting_text(detail::context_length_of(teacher_, settings_.context_length))},
-       {"decode_batch", setting_text(settings_.decode_batch)},
-       {"scalar", dtype_name(dtype_of<typename Teacher::scalar_type>())}});
+  SettingsList how = {{"purpose", setting_text(static_cast<std::int64_t>(RngPurpose::sample_teacher))},
+                      {"context_length", setting_text(detail::context_length_of(teacher_, settings_.context_length))},
+                      {"decode_batch", setting_text(settings_.decode_batch)},
+                      {"scalar", dtype_name(dtype_of<typename Teacher::scalar_type>())}};
+  if (!reply_fingerprint_.empty()) how.emplace_back("replies", reply_fingerprint_);
+  return ResponseCache::key(model_hash_, request, sampler_, how);
 }
 
 /// Answers in the order of the requests: those that other runs have kept, and the others written now and kept.
 template <class Teacher>
-std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingRequest> requests) {
+std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingRequest> requests,
+                                                        std::span<const std::int64_t> items) {
   std::vector<Completion> texts(requests.size());
   std::vector<WritingRequest> missing;
   std::vector<std::size_t> place;
+  std::vector<std::int64_t> missing_items;
   std::vector<std::string> keys(requests.size());  // of answers_
   for (std::size_t i = 0; i < requests.size(); ++i) {
     if (answers_ != nullptr) {
@@ -161,12 +172,15 @@ std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingR
     }
     missing.push_back(requests[i]);
     place.push_back(i);
+    missing_items.push_back(items[i]);
   }
   if (missing.empty()) return texts;
   GenerateSettings how{.batch = settings_.decode_batch,
                        .context_length = settings_.context_length,
                        .purpose = RngPurpose::sample_teacher};
   how.progress = settings_.progress;
+  if (replies_) how.reply = replies_(prompts_, missing_items);
+  how.reply_tokens = reply_tokens_;
   const auto start = std::chrono::steady_clock::now();
   std::vector<Completion> written = generate(teacher_, std::span<const WritingRequest>(missing), sampler_, how);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -185,7 +199,7 @@ void TeacherWritten<Teacher>::write_block(const std::string& path, const std::ve
   std::vector<WritingRequest> requests;
   for (const std::int64_t item : items)
     requests.push_back({prompts_[item], static_cast<std::uint32_t>(item), 0, prompts_.source(item)});
-  std::vector<Completion> texts = answer(requests);
+  std::vector<Completion> texts = answer(requests, items);
   if (!path.empty()) {
     make_directories(settings_.folder);
     remove_stale_temporaries(settings_.folder);  // of a run that was killed while it wrote

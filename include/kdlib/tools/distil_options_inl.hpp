@@ -172,6 +172,13 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_text() {
            "keep the teacher's answers there for other runs with the same teacher, prompts and sampler; off: none")
       .add("teacher-cache-mb", s.answers_mb, "N", "its limit; the least recently used answers are removed", "MiB")
       .at_least(1)
+      .add("tools", s.tools, "LIST",
+           "what answers calls of tools in written text, and is told to the chat template where a line has no tools: "
+           "calculator, or files of canned answers (docs/formats.md); answers never count in the loss")
+      .add("tool-rounds", s.tool_rounds, "N", "turns of a text whose calls are answered")
+      .at_least(1)
+      .add("tool-tokens", s.tool_tokens, "N", "longest answer of a tool; a longer one is cut", "tokens")
+      .at_least(1)
       .add("template", s.chat_template, "NAME|FILE", "chat template for turns (default: the tokenizer's)")
       .add("too-long", too_long_, "RULE",
            "given text longer than --max-length or the models' context: refuse it, cut its end off, or drop it; "
