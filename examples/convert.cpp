@@ -33,6 +33,9 @@ struct Settings {
   bool adapter_alone() const { return !adapter.empty() && !merge; }
 };
 
+constexpr const char* model_files[] = {"config.json", "adapter_config.json", "tokenizer.json", "tokenizer.model",
+                                       "generation_config.json"};
+
 Settings parse(int argc, char** argv) {
   Settings s;
   kd::RoundingWords& r = s.rounding;
@@ -83,7 +86,7 @@ Settings parse(int argc, char** argv) {
   kd::require<kd::UsageError>(!kd::would_replace(s.out, s.adapter),
                               "--out is --adapter or lies in it: choose another path");
   // What is left of another model (its tokenizer, its shards) would become part of this one.
-  for (const char* name : {"config.json", "adapter_config.json", "tokenizer.json", "generation_config.json"})
+  for (const char* name : model_files)
     kd::require<kd::UsageError>(s.to != "hf" || s.dry_run || !kd::path_exists(kd::join_path(s.out, name)), "--out ",
                                 s.out, " holds a model already (", name, "): remove it, or choose another path");
   kd::require<kd::UsageError>(

@@ -243,9 +243,9 @@ void inspect_directory(Findings& found, bool check) {
     vocabulary = config.vocab_size;
     inspect_config(found, config);
   });
-  if (kd::path_exists(inside("tokenizer.json")))
+  if (kd::path_exists(inside("tokenizer.json")) || kd::path_exists(inside("tokenizer.model")))
     guarded(found, [&] { inspect_tokenizer(found, kd::Tokenizer::from_pretrained(found.path), vocabulary); });
-  else found.add("tokenizer", "state", "no tokenizer.json");
+  else found.add("tokenizer", "state", "no tokenizer.json and no tokenizer.model");
 }
 
 /// Loads the model: packed codes are read and compared with what they say of themselves.

@@ -150,7 +150,9 @@ int main(int argc, char** argv) try {
                       "With --check a line is a Harmony text or an array of its ids; the answer is {\"ok\": ..., "
                       "\"messages\": count} and, for\n"
                       "the first problem, error, position, expected and found."};
-  options.add("tokenizer", s.tokenizer, "DIR|FILE", "a Hugging Face folder, a tokenizer.json or a GGUF file")
+  options
+      .add("tokenizer", s.tokenizer, "DIR|FILE",
+           "a Hugging Face folder, a tokenizer.json, a tokenizer.model or a GGUF file")
       .required();
   options.add("decode", s.decode, "from ids to text");
   options.add("no-special", s.no_special,

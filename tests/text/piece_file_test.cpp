@@ -92,9 +92,16 @@ TEST_CASE("a folder with tokenizer.model", "[text]") {
   CHECK(configured.prefix_ids().empty());
   CHECK(configured.suffix_ids() == Ids{2});
   CHECK(configured.chat_template() == "{{ messages[0].content }}");
+  for (const char* name : {"x.model.v3", "x.spm"}) {
+    write_file_atomically(folder / name, pieces() + trainer() + plain_normalizer());
+    CHECK(Tokenizer::from_pretrained(folder / name).encode("ab") == Ids{6});
+  }
   write_file_atomically(folder / "tokenizer_config.json", "{\"tokenizer_class\": \"T5Tokenizer\"}");
   CHECK(Tokenizer::from_pretrained(folder.path()).prefix_ids().empty());
   CHECK(Tokenizer::from_pretrained(folder.path()).suffix_ids() == Ids{2});
+  const TemporaryDirectory t5;
+  write_file_atomically(t5 / "spiece.model", pieces() + trainer(1));
+  CHECK(Tokenizer::from_pretrained(t5.path()).model() == TokenizerModel::unigram);
 }
 
 TEST_CASE("tokenizer.model as GGUF and as tokenizer.json", "[text]") {

@@ -16,8 +16,8 @@ inline void write_tokenizer_files(const std::string& model, const std::optional<
     return;
   }
   for (const char* name :
-       {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
+       {"tokenizer.json", "tokenizer.model", "spiece.model", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
     if (const std::string from = join_path(model, name); path_exists(from))
       write_file_atomically(join_path(directory, name), read_file(from));
 }

@@ -15,8 +15,8 @@ KDLIB_FUNC std::optional<Tokenizer> find_model_tokenizer(const std::string& mode
   require<IoError>(path_exists(model), "[model] ", model,
                    " is not there: give a Hugging Face directory or a GGUF file");
   if (is_directory(model)) {
-    if (!path_exists(join_path(model, "tokenizer.json")) && !path_exists(join_path(model, "tokenizer.model")))
-      return std::nullopt;
+    const auto has = [&](const char* name) { return path_exists(join_path(model, name)); };
+    if (!has("tokenizer.json") && !has("tokenizer.model") && !has("spiece.model")) return std::nullopt;
     return Tokenizer::from_pretrained(model);
   }
   const GgufFile file(model);

@@ -35,10 +35,10 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
   const RecipeText& text = settings.text;
   const std::string& model = settings.models.text_model();
   require<ConfigError>(tokenizer_ || !(text.writes() && text.prompts.bundled), "[distil] ", model,
-                       " has no tokenizer.json, so the bundled prompts cannot be read: give --prompts with lines of "
+                       " has no tokenizer, so the bundled prompts cannot be read: give --prompts with lines of "
                        "{\"prompt_ids\": [...]} or --data with {\"ids\": [...]}");
   require<ConfigError>(tokenizer_ || text.validation_share > 0 || !text.validation.bundled, "[distil] ", model,
-                       " has no tokenizer.json, so the bundled validation prompts cannot be read: give --validation "
+                       " has no tokenizer, so the bundled validation prompts cannot be read: give --validation "
                        "with lines of {\"prompt_ids\": [...]} or {\"ids\": [...]}");
   if (!text.tools.empty()) {
     require<ConfigError>(tokenizer_.has_value(), "[distil] --tools needs a tokenizer, and ", model, " has none");

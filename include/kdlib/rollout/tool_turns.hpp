@@ -44,6 +44,7 @@ class ToolTurns {
  private:
   struct State {
     std::vector<ChatMessage> messages;
+    ToolCallFormat format;
     std::int64_t rounds = 0;
   };
   std::vector<std::int32_t> reply(const PromptChat& chat, State& state, const Completion& text) const;

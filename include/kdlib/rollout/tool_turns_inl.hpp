@@ -64,12 +64,16 @@ KDLIB_FUNC std::string ToolTurns::fingerprint() const {
 }
 
 KDLIB_FUNC GenerateSettings::Reply ToolTurns::replies(std::vector<std::shared_ptr<const PromptChat>> chats) const {
+  const auto first = std::find_if(chats.begin(), chats.end(), [](const auto& chat) { return chat != nullptr; });
+  if (first != chats.end()) ToolCallFormat::of(*(*first)->chat, (*first)->options);  // refused before a text is written
   auto states = std::make_shared<std::map<std::size_t, State>>();
   return [this, chats = std::move(chats), states](std::size_t request, const Completion& text) {
     const std::shared_ptr<const PromptChat>& chat = chats.at(request);
     if (!chat) return std::vector<std::int32_t>();
-    State& state = states->try_emplace(request, State{chat->messages, 0}).first->second;
-    return reply(*chat, state, text);
+    auto state = states->find(request);
+    if (state == states->end())
+      state = states->emplace(request, State{chat->messages, ToolCallFormat::of(*chat->chat, chat->options)}).first;
+    return reply(*chat, state->second, text);
   };
 }
 
@@ -80,7 +84,7 @@ KDLIB_FUNC std::vector<std::int32_t> ToolTurns::reply(const PromptChat& chat, St
   while (begin > 0 && (text.given.empty() || text.given[begin - 1] == 0)) --begin;
   const std::span<const std::int32_t> ids(text.ids);
   const std::string words = tokenizer_.decode(ids.subspan(begin, text.ids.size() - 1 - begin));
-  const std::vector<WrittenCall> calls = ToolCallFormat::of(*chat.chat, chat.options).read(words);
+  const std::vector<WrittenCall> calls = state.format.read(words);
   if (calls.empty()) return {};
   const auto round = static_cast<std::size_t>(state.rounds++);
   std::vector<ChatMessage> before = state.messages;

@@ -4,7 +4,6 @@
 #define KDLIB_TEXT_PIECE_NORMALIZER_HPP
 
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,37 +19,38 @@ namespace detail {
 
 inline constexpr std::string_view metaspace = "\xE2\x96\x81";  // U+2581, which stands for a space in pieces
 
-/// Strings by their bytes. Nodes are numbered level by level, so the children of a node stand side by side.
+/// Strings by their bytes, as a double array: the child of a node for a byte stands at the node's offset ^ byte.
+/// Source: Aoe, "An efficient digital search algorithm by using a double-array structure" (1989).
 class ByteTrie {
  public:
   static constexpr std::uint32_t root = 0, no_node = 0;  // no step leads to the root
   /// No key twice, none empty. Before finish().
   void add(std::string_view key, std::int32_t id) { keys_.emplace_back(key, id); }
   void finish();
-  bool empty() const { return labels_.size() <= 1; }
+  bool empty() const { return nodes_ <= 1; }
 
   /// no_node: no key goes on like this.
   std::uint32_t step(std::uint32_t node, char byte) const {
-    if (node == root) return first_[static_cast<unsigned char>(byte)];
-    const std::uint32_t begin = children_[node], end = children_[node + 1];
-    if (end - begin > 8) {
-      const void* found = std::memchr(labels_.data() + begin, byte, end - begin);
-      return found == nullptr ? no_node : static_cast<std::uint32_t>(static_cast<const char*>(found) - labels_.data());
-    }
-    for (std::uint32_t child = begin; child < end; ++child)
-      if (labels_[child] == byte) return child;
-    return no_node;
+    const auto label = static_cast<unsigned char>(byte);
+    const std::uint32_t next = units_[node].offset ^ label;
+    return units_[next].label == label ? next : no_node;
   }
-  std::int32_t id(std::uint32_t node) const { return ids_[node]; }
+  std::int32_t id(std::uint32_t node) const { return units_[node].id; }
   /// Bytes of the longest key with which a text begins, and its id; 0: there is none.
   std::size_t longest(std::string_view text, std::int32_t& id) const;
 
  private:
+  struct Unit {
+    std::uint32_t offset = 0;  // of the children, another one for each node that has some; 0: none
+    std::int32_t id = Vocabulary::none;
+    std::int16_t label = -1;  // the byte that leads here; -1: free
+  };
+  std::uint32_t place(const std::vector<unsigned char>& labels);
+
   std::vector<std::pair<std::string, std::int32_t>> keys_;  // until finish()
-  std::vector<char> labels_;                                // by node: the byte that leads to it
-  std::vector<std::uint32_t> children_;                     // by node: the first child; the next node's behind the last
-  std::vector<std::int32_t> ids_;                           // by node: Vocabulary::none where no key ends
-  std::uint32_t first_[256] = {};                           // steps from the root
+  std::vector<Unit> units_ = std::vector<Unit>(256);        // blocks of 256
+  std::vector<bool> taken_;                                 // offsets, until finish()
+  std::size_t first_free_ = 1, nodes_ = 0;
 };
 
 /// One step of a normaliser, applied to a text that is not empty.

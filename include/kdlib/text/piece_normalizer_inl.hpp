@@ -12,30 +12,55 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+/// An offset with a free place for each label: the first one near the lowest free place, else that of a new block.
+KDLIB_FUNC std::uint32_t ByteTrie::place(const std::vector<unsigned char>& labels) {
+  constexpr std::size_t window = 512;
+  taken_.resize(units_.size());
+  while (first_free_ < units_.size() && units_[first_free_].label >= 0) ++first_free_;
+  const std::size_t end = std::min(first_free_ + window, units_.size());
+  for (std::size_t at = first_free_; at < end; ++at) {
+    const std::size_t offset = at ^ labels[0];
+    if (units_[at].label >= 0 || offset == 0 || taken_[offset]) continue;
+    const auto is_free = [&](unsigned char label) { return (offset ^ label) != 0 && units_[offset ^ label].label < 0; };
+    if (std::all_of(labels.begin(), labels.end(), is_free)) return static_cast<std::uint32_t>(offset);
+  }
+  if (labels.size() == 1) first_free_ = end;  // what is left there fits nothing
+  const std::size_t offset = units_.size();
+  units_.resize(offset + 256);
+  return static_cast<std::uint32_t>(offset);
+}
+
 KDLIB_FUNC void ByteTrie::finish() {
   std::sort(keys_.begin(), keys_.end());
-  struct Range {
+  struct Node {
     std::size_t begin, end, depth;  // keys with the same first `depth` bytes
+    std::uint32_t place;
   };
-  std::vector<Range> nodes{{0, keys_.size(), 0}};
-  labels_.assign(1, 0);
-  for (std::size_t node = 0; node < nodes.size(); ++node) {
-    auto [begin, end, depth] = nodes[node];
-    children_.push_back(static_cast<std::uint32_t>(nodes.size()));
-    ids_.push_back(Vocabulary::none);
-    if (begin < end && keys_[begin].first.size() == depth) ids_.back() = keys_[begin++].second;
-    while (begin < end) {
-      const char byte = keys_[begin].first[depth];
+  std::vector<Node> nodes{{0, keys_.size(), 0, root}};
+  std::vector<unsigned char> labels;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    auto [begin, end, depth, place_of] = nodes[i];
+    if (begin < end && keys_[begin].first.size() == depth) units_[place_of].id = keys_[begin++].second;
+    if (begin == end) continue;
+    labels.clear();
+    const auto byte = [&, at = depth](std::size_t k) { return static_cast<unsigned char>(keys_[k].first[at]); };
+    for (std::size_t k = begin; k < end; ++k)
+      if (labels.empty() || labels.back() != byte(k)) labels.push_back(byte(k));
+    const std::uint32_t offset = place(labels);
+    if (taken_.size() < units_.size()) taken_.resize(units_.size());
+    taken_[offset] = true;
+    units_[place_of].offset = offset;
+    for (const unsigned char label : labels) {
       std::size_t behind = begin;
-      while (behind < end && keys_[behind].first[depth] == byte) ++behind;
-      if (node == root) first_[static_cast<unsigned char>(byte)] = static_cast<std::uint32_t>(nodes.size());
-      nodes.push_back({begin, behind, depth + 1});
-      labels_.push_back(byte);
+      while (behind < end && byte(behind) == label) ++behind;
+      units_[offset ^ label].label = label;
+      nodes.push_back({begin, behind, depth + 1, offset ^ label});
       begin = behind;
     }
   }
-  children_.push_back(static_cast<std::uint32_t>(nodes.size()));
+  nodes_ = nodes.size();
   keys_ = {};
+  taken_ = {};
 }
 
 KDLIB_FUNC std::size_t ByteTrie::longest(std::string_view text, std::int32_t& id) const {
@@ -44,9 +69,9 @@ KDLIB_FUNC std::size_t ByteTrie::longest(std::string_view text, std::int32_t& id
   for (std::size_t at = 0; at < text.size();) {
     node = step(node, text[at++]);
     if (node == no_node) break;
-    if (ids_[node] == Vocabulary::none) continue;
+    if (units_[node].id == Vocabulary::none) continue;
     length = at;
-    id = ids_[node];
+    id = units_[node].id;
   }
   return length;
 }

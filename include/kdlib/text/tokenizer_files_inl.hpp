@@ -212,6 +212,13 @@ KDLIB_FUNC void read_tokenizer_json(const Json& root, TokenizerData& data) {
   if (const auto post = root.find_set("post_processor")) data.post_processor = read_post_processor(*post);
 }
 
+/// *.model and *.spm, also with a version behind (tokenizer.model.v3).
+KDLIB_FUNC bool is_piece_file_name(std::string_view path) {
+  const std::string_view name = path.substr(path.rfind('/') + 1);  // npos + 1 is 0
+  const std::size_t at = std::max(name.rfind(".model") + 1, name.rfind(".spm") + 1);
+  return at > 0 && (name.find('.', at) == name.npos || name.substr(name.find('.', at), 2) == ".v");
+}
+
 /// A tokenizer.model and, if `folder` is not empty, the files beside it.
 KDLIB_FUNC std::shared_ptr<const TokenizerData> read_piece_file(std::string_view bytes, std::string name,
                                                                 const std::string& folder) {
@@ -244,12 +251,10 @@ KDLIB_FUNC Tokenizer Tokenizer::from_piece_bytes(std::string_view bytes, std::st
 KDLIB_FUNC Tokenizer Tokenizer::from_pretrained(const std::string& path) {
   const bool folder = is_directory(path);
   std::string file = folder ? join_path(path, "tokenizer.json") : path;
-  const auto ends_with = [&file](std::string_view end) {
-    return file.size() > end.size() && file.substr(file.size() - end.size()) == end;
-  };
-  if (folder && !path_exists(file) && path_exists(join_path(path, "tokenizer.model")))
-    file = join_path(path, "tokenizer.model");
-  if (path_exists(file) && (ends_with(".model") || ends_with(".spm")))
+  if (folder && !path_exists(file))  // sentencepiece's names: Llama's, T5's
+    for (const char* name : {"tokenizer.model", "spiece.model"})
+      if (path_exists(join_path(path, name))) file = join_path(path, name);
+  if (path_exists(file) && detail::is_piece_file_name(file))
     return Tokenizer(detail::read_piece_file(read_file(file), file, folder ? path : std::string()));
   require<IoError>(
       path_exists(file), "[tokenizer] ", file, " is not there",
