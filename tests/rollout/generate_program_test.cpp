@@ -118,3 +118,14 @@ TEST_CASE("an answer ends at the end of a turn that a GGUF file's metadata do no
   CHECK(line.at("ids")[0].as_int() == 318);
   CHECK(line.at("stopped").as_bool());
 }
+
+TEST_CASE("generate --tools asks for conversations and a tokenizer", "[rollout][program]") {
+  if (!exists(program_path("generate"))) KDLIB_SKIP("the program generate is not built (KDLIB_BIN_DIR)");
+  const ProgramAnswer plain = generate(model() + " --prompt a --tools calculator");
+  CHECK(plain.status == 2);
+  CHECK_THAT(plain.error, contains("--tools needs conversations"));
+  const PromptFile prompts("{\"prompt_ids\":[1,2,3]}\n");
+  const ProgramAnswer bare = generate(model() + prompts.option() + " --tools calculator");
+  CHECK(bare.status == 1);
+  CHECK_THAT(bare.error, contains("--tools needs a tokenizer"));
+}
