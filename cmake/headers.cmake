@@ -206,18 +206,27 @@ set(KDLIB_HEADERS
   include/kdlib/loss/total_variation.hpp
   include/kdlib/model/adapter.hpp
   include/kdlib/model/adapter_inl.hpp
+  include/kdlib/model/align_experts_inl.hpp
   include/kdlib/model/compensate.hpp
   include/kdlib/model/compensate_inl.hpp
+  include/kdlib/model/compress_adam_inl.hpp
+  include/kdlib/model/compress_experts.hpp
+  include/kdlib/model/compress_experts_inl.hpp
   include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_cache_inl.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
   include/kdlib/model/decoder_inl.hpp
+  include/kdlib/model/dense_matrix.hpp
+  include/kdlib/model/dense_matrix_inl.hpp
   include/kdlib/model/kv_cache.hpp
   include/kdlib/model/packed_weights_inl.hpp
   include/kdlib/model/quantize.hpp
   include/kdlib/model/quantize_inl.hpp
+  include/kdlib/model/shared_core.hpp
+  include/kdlib/model/shared_core_inl.hpp
   include/kdlib/model/upcycle.hpp
+  include/kdlib/model/upcycle_inl.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/experts.hpp
   include/kdlib/nn/experts_inl.hpp

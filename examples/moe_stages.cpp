@@ -13,6 +13,8 @@ void moe_stages(const kd::Args& args) {
   auto student =
       kd::upcycle(Model::from_pretrained(args["dense"]), {.experts = 8, .active = 2, .balance_weight = 1e-2});
 
+  const std::int64_t steps = std::stoll(args["steps"]);  // of the experts' stage
+
   const auto tokenizer = kd::Tokenizer::from_pretrained(args["dense"]);
   const kd::Prompts prompts{args["prompts"], tokenizer};
   kd::TeacherWritten written{teacher, prompts, kd::Sampler{}, {.prompts = 8}};
@@ -21,17 +23,17 @@ void moe_stages(const kd::Args& args) {
 
   kd::Trainer router{student, written, objective, kd::AdamW{}, kd::ConstantRate{1e-3}};
   kd::Trainer experts{student, written, objective, kd::AdamW{.weight_decay = 0.1},
-                      kd::WarmupCosine{.peak = 3e-4, .warmup = 100, .total = 5000}};
+                      kd::WarmupCosine{.peak = 3e-4, .warmup = steps / 50, .total = steps}};
   kd::Trainer on_policy{student, rollouts, objective, kd::AdamW{}, kd::ConstantRate{1e-5}};
-  kd::Pipeline stages{kd::TrainStage{"router", router, {.steps = 500}, kd::only("*.mlp.gate.weight")},
-                      kd::TrainStage{"experts", experts, {.steps = 5000, .micro_batches = 4}, kd::only("*.mlp.*")},
-                      kd::TrainStage{"on_policy", on_policy, {.steps = 300}, kd::everything()}};
+  kd::Pipeline stages{kd::TrainStage{"router", router, {.steps = steps / 10 + 1}, kd::only("*.mlp.gate.weight")},
+                      kd::TrainStage{"experts", experts, {.steps = steps, .micro_batches = 4}, kd::only("*.mlp.*")},
+                      kd::TrainStage{"on_policy", on_policy, {.steps = steps / 20 + 1}, kd::everything()}};
   stages.run(kd::JsonLines{args["out"] + "/metrics.jsonl"}, kd::Directory{args["out"]});
   student.save_pretrained(args["out"]);
 }
 
 int main(int argc, char** argv) try {
-  moe_stages<kd::Cpu, float>({argc, argv, {"dense", "prompts", "out"}});
+  moe_stages<kd::Cpu, float>({argc, argv, {"dense", "prompts", "steps", "out"}});
 } catch (const kd::Error& error) {
   return kd::report(error);
 }

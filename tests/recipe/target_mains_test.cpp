@@ -122,12 +122,34 @@ TEST_CASE("offline_kd learns from a cache that cache_logits wrote", "[recipe]") 
              contains("holds no meta.json: it is no teacher's cache"));
 }
 
-TEST_CASE("moe_stages says that upcycling is not built yet", "[recipe]") {
+TEST_CASE("moe_stages makes a mixture of a dense model, trains it in three stages and goes on in the open one",
+          "[recipe]") {
   if (!exists(program_path("moe_stages"))) KDLIB_SKIP("the program moe_stages is not built (KDLIB_BIN_DIR)");
   const Toy toy;
-  const ProgramAnswer answer = run_program("moe_stages", toy.model + " " + toy.prompts + " " + (toy.folder / "out"));
-  CHECK(answer.status == 1);
-  CHECK_THAT(answer.error, contains("[upcycle]") && contains("not built yet"));
+  const std::string models = toy.model + " " + toy.prompts + " 4 ", out = toy.folder / "out";
+  const ProgramAnswer answer = run_program("moe_stages", models + out);
+  CAPTURE(answer.error);
+  REQUIRE(answer.status == 0);
+  auto files = run_files(out);
+  const std::string& metrics = files.at("metrics.jsonl");
+  CHECK(std::count(metrics.begin(), metrics.end(), '\n') == 1 + 4 + 1);
+  CHECK_THAT(metrics, contains("experts/balance=") && contains("experts/max_share="));
+  CHECK_THAT(files.at("config.json"), contains("\"model_type\": \"qwen2_moe\"") && contains("\"num_experts\": 8"));
+  CHECK_THAT(files.at("checkpoints/6/state.json"), contains("on_policy"));
+  CHECK(files.count("checkpoints/5/state.json") == 1);
+
+  // What a kill after the second stage leaves: the last stage is open, and is trained again from there.
+  kdlib::remove_tree(out + "/checkpoints/6");
+  kdlib::remove_tree(out + "/model.safetensors");
+  REQUIRE(run_program("moe_stages", models + out).status == 0);
+  CHECK(differences(run_files(out), files) == "");
+  kdlib::remove_tree(out + "/checkpoints/6");
+  kdlib::remove_tree(out + "/checkpoints/5");  // a kill in the last stage's first save: nothing is left to go on from
+  REQUIRE(run_program("moe_stages", models + out).status == 0);
+  CHECK(differences(run_files(out), files) == "");
+
+  CHECK_THAT(run_program("moe_stages", reference_file("models/qwen3_moe") + " " + toy.prompts + " 4 " + out).error,
+             contains("[upcycle] the model (qwen3_moe) is a mixture of"));
 }
 
 TEST_CASE("tiny_loop learns without a trainer", "[recipe]") {

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of compress_experts.hpp: experts permuted to look alike.
+#ifndef KDLIB_MODEL_ALIGN_EXPERTS_INL_HPP
+#define KDLIB_MODEL_ALIGN_EXPERTS_INL_HPP
+
+#include <algorithm>
+
+#include "kdlib/model/compress_experts.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+KDLIB_FUNC double gated_distance(const GatedExpert& a, const GatedExpert& b) {
+  double sum = 0;
+  for (const auto& [x, y] : {std::pair(&a.gate, &b.gate), {&a.up, &b.up}, {&a.down, &b.down}}) {
+    DenseMatrix rest = *x;
+    add_scaled(rest, -1, *y);
+    sum += rest.squares();
+  }
+  return sum;
+}
+
+KDLIB_FUNC GatedExpert permuted(const GatedExpert& expert, const std::vector<std::int64_t>& places,
+                                const std::vector<bool>& flips) {
+  GatedExpert out = expert;
+  for (std::int64_t i = 0; i < expert.gate.rows; ++i) {
+    const std::int64_t from = places[static_cast<std::size_t>(i)];
+    const double sign = flips[static_cast<std::size_t>(i)] ? -1 : 1;
+    for (std::int64_t j = 0; j < expert.gate.columns; ++j) {
+      out.gate(i, j) = expert.gate(from, j);
+      out.up(i, j) = sign * expert.up(from, j);
+    }
+    for (std::int64_t j = 0; j < expert.down.rows; ++j) out.down(j, i) = sign * expert.down(j, from);
+  }
+  return out;
+}
+
+/// True where the expert came nearer to the reference.
+KDLIB_FUNC bool align_one(GatedExpert& expert, const GatedExpert& reference) {
+  const DenseMatrix gates = multiply_by_transposed(reference.gate, expert.gate);
+  DenseMatrix signs = multiply_by_transposed(reference.up, expert.up);
+  add_scaled(signs, 1, multiply_transposed(reference.down, expert.down));
+  DenseMatrix gain = gates;
+  for (std::size_t i = 0; i < gain.values.size(); ++i) gain.values[i] += std::abs(signs.values[i]);
+  const std::vector<std::int64_t> places = best_assignment(gain);
+  std::vector<bool> flips;
+  bool moves = false;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    flips.push_back(signs(static_cast<std::int64_t>(i), places[i]) < 0);
+    moves = moves || flips.back() || places[i] != static_cast<std::int64_t>(i);
+  }
+  if (!moves) return false;
+  GatedExpert turned = permuted(expert, places, flips);
+  if (!(gated_distance(turned, reference) < gated_distance(expert, reference))) return false;
+  expert = std::move(turned);
+  return true;
+}
+
+KDLIB_FUNC GatedExpert mean_expert(const std::vector<GatedExpert>& experts) {
+  GatedExpert mean = experts[0];
+  for (DenseMatrix* m : {&mean.gate, &mean.up, &mean.down}) std::fill(m->values.begin(), m->values.end(), 0.0);
+  const double share = 1 / static_cast<double>(experts.size());
+  for (const GatedExpert& e : experts) {
+    add_scaled(mean.gate, share, e.gate);
+    add_scaled(mean.up, share, e.up);
+    add_scaled(mean.down, share, e.down);
+  }
+  return mean;
+}
+
+KDLIB_FUNC double spread_of(const std::vector<GatedExpert>& experts) {
+  const GatedExpert mean = mean_expert(experts);
+  double sum = 0;
+  for (const GatedExpert& e : experts) sum += gated_distance(e, mean);
+  return sum;
+}
+
+}  // namespace detail
+
+KDLIB_FUNC AlignReport align_experts(std::vector<GatedExpert>& experts, const std::vector<double>& weights) {
+  require<ShapeError>(!experts.empty() && experts.size() == weights.size(), "[align_experts] ", experts.size(),
+                      " experts and ", weights.size(), " weights; one weight an expert is needed");
+  for (std::size_t e = 0; e < experts.size(); ++e) {
+    const std::int64_t inner = experts[e].gate.rows, hidden = experts[e].gate.columns;
+    require<ShapeError>(inner == experts[0].gate.rows && hidden == experts[0].gate.columns &&
+                            experts[e].up.rows == inner && experts[e].up.columns == hidden &&
+                            experts[e].down.rows == hidden && experts[e].down.columns == inner,
+                        "[align_experts] expert ", e, " has maps of other shapes than gate [", experts[0].gate.rows,
+                        ", ", experts[0].gate.columns, "] of expert 0 asks for");
+  }
+  AlignReport report;
+  report.before = detail::spread_of(experts);
+  const std::size_t largest =
+      static_cast<std::size_t>(std::max_element(weights.begin(), weights.end()) - weights.begin());
+  std::vector<bool> moved(experts.size(), false);
+  const GatedExpert first = experts[largest];
+  for (std::size_t e = 0; e < experts.size(); ++e)
+    if (e != largest && detail::align_one(experts[e], first)) moved[e] = true;
+  const GatedExpert mean = detail::mean_expert(experts);
+  for (std::size_t e = 0; e < experts.size(); ++e)
+    if (detail::align_one(experts[e], mean)) moved[e] = true;
+  report.aligned = std::count(moved.begin(), moved.end(), true);
+  report.after = detail::spread_of(experts);
+  return report;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

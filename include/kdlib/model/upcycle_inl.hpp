@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of upcycle.hpp.
+#ifndef KDLIB_MODEL_UPCYCLE_INL_HPP
+#define KDLIB_MODEL_UPCYCLE_INL_HPP
+
+#include <algorithm>
+#include <cmath>
+
+#include "kdlib/core/fields.hpp"
+#include "kdlib/model/upcycle.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+inline DecoderConfig upcycled_config(const DecoderConfig& dense, const UpcycleSettings& s) {
+  const char* family = family_name(dense.family);
+  require<ConfigError>(dense.mixtures() == 0 && dense.family != Family::gpt_oss, "[upcycle] the model (", family,
+                       ") is a mixture of ", dense.moe.experts, " experts already; it needs a dense one");
+  require<ConfigError>(s.experts >= 1 && s.experts <= 65536, "[upcycle] experts is ", s.experts,
+                       "; it must be from 1 to 65536");
+  require<ConfigError>(s.active >= 1 && s.active <= s.experts, "[upcycle] active is ", s.active,
+                       "; it must be from 1 to experts ", s.experts);
+  require<ConfigError>(std::isfinite(s.noise) && s.noise >= 0, "[upcycle] noise is ", setting_text(s.noise),
+                       "; it must be 0 or above");
+  require<ConfigError>(std::isfinite(s.router_deviation) && s.router_deviation >= 0, "[upcycle] router_deviation is ",
+                       setting_text(s.router_deviation), "; it must be 0 or above");
+  const bool qwen3 = dense.family == Family::qwen3;
+  require<ConfigError>(!dense.biases.feed_forward(), "[upcycle] the feed-forward maps of the model (", family,
+                       ") have biases, for which the experts of ", qwen3 ? "qwen3_moe" : "qwen2_moe", " have no place");
+  require<ConfigError>(qwen3 || !dense.biases.o, "[upcycle] o_proj of the model (", family,
+                       ") has biases, for which qwen2_moe has no place");
+  DecoderConfig c = dense;
+  c.family = qwen3 ? Family::qwen3_moe : Family::qwen2_moe;
+  c.moe = {.experts = s.experts, .active = s.active, .intermediate = dense.intermediate_size};
+  if (!qwen3) c.moe.shared = dense.intermediate_size;
+  c.sparse.assign(static_cast<std::size_t>(dense.layers), s.layers.empty() ? 1 : 0);
+  for (const std::int64_t layer : s.layers) {
+    require<ConfigError>(layer >= 0 && layer < dense.layers, "[upcycle] layers names layer ", layer, " of ",
+                         dense.layers, "; they count from 0");
+    c.sparse[static_cast<std::size_t>(layer)] = 1;
+  }
+  c.source_json.clear();  // its keys describe the dense model
+  c.check("upcycle");
+  return c;
+}
+
+namespace detail {
+
+template <class D, class T>
+std::vector<T> host_values(const Tensor<T, D>& tensor) {
+  std::vector<T> values(static_cast<std::size_t>(tensor.count()));
+  Memory<D>::to_host(values.data(), tensor.data(), values.size() * sizeof(T));
+  return values;
+}
+
+template <class D, class T>
+void set_values(Tensor<T, D>& tensor, const std::vector<T>& values) {
+  Memory<D>::from_host(tensor.data(), values.data(), values.size() * sizeof(T));
+}
+
+/// Fills the parameters that the dense model does not have. One object a mixture; the streams of random numbers are
+/// counted through its layers.
+template <class D, class T>
+class UpcycleFiller {
+ public:
+  UpcycleFiller(Decoder<D, T>& dense, const UpcycleSettings& settings, bool shared)
+      : dense_(dense), settings_(settings), scale_(shared ? T{1} / 2 : T{1}) {}
+
+  void fill(Parameter<T, D>& p) {
+    const std::size_t mlp = p.name.find(".mlp.");
+    const std::string block = p.name.substr(0, mlp + 5), part = p.name.substr(mlp + 5);
+    const std::string shared = "shared_expert.";
+    if (part == "gate.weight") fill_normal(p.value, settings_.router_deviation, settings_.seed, stream_++);
+    else if (part == "experts.gate_up_proj") copies(p, {block + "gate_proj.weight", block + "up_proj.weight"}, T{1});
+    else if (part == "experts.down_proj") copies(p, {block + "down_proj.weight"}, scale_);
+    else if (part.starts_with(shared)) set_values(p.value, values_of(block + part.substr(shared.size())));
+    else if (part == "shared_expert_gate.weight") p.value.fill_zero();
+    else fail<Error>("[upcycle] the dense model has no ", p.name);
+  }
+
+ private:
+  std::vector<T> values_of(const std::string& name) {
+    const Parameter<T, D>* p = dense_.find_parameter(name);
+    require<Error>(p != nullptr, "[upcycle] the dense model has no ", name);
+    return host_values(p->value);
+  }
+
+  /// `maps`, one under the other, times `scale`, as each expert of `p` [E, out, in], and the noise of each.
+  void copies(Parameter<T, D>& p, const std::vector<std::string>& maps, T scale) {
+    std::vector<T> one;
+    std::vector<double> deviations;  // by element range of `one`
+    std::vector<std::size_t> ends;
+    for (const std::string& name : maps) {
+      double squares = 0;
+      const std::vector<T> map = values_of(name);
+      for (const T v : map) {
+        one.push_back(v * scale);
+        squares += static_cast<double>(one.back()) * static_cast<double>(one.back());
+      }
+      deviations.push_back(settings_.noise * std::sqrt(squares / static_cast<double>(map.size())));
+      ends.push_back(one.size());
+    }
+    std::vector<T> all;
+    all.reserve(static_cast<std::size_t>(p.value.count()));
+    for (std::int64_t e = 0; e < settings_.experts; ++e) all.insert(all.end(), one.begin(), one.end());
+    if (settings_.noise > 0) {
+      Tensor<T, D> normal(p.value.shape());
+      fill_normal(normal, 1.0, settings_.seed, stream_++);
+      const std::vector<T> numbers = host_values(normal);
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        const std::size_t map = i % one.size() < ends[0] ? 0 : 1;
+        all[i] += static_cast<T>(deviations[map] * static_cast<double>(numbers[i]));
+      }
+    }
+    set_values(p.value, all);
+  }
+
+  Decoder<D, T>& dense_;
+  const UpcycleSettings& settings_;
+  T scale_;
+  std::uint32_t stream_ = 0;
+};
+
+}  // namespace detail
+
+template <class D, class T>
+Decoder<D, T> upcycle(Decoder<D, T>&& dense, const UpcycleSettings& settings) {
+  const DecoderConfig config = upcycled_config(dense.config(), settings);
+  require<ConfigError>(!dense.has_adapter(),
+                       "[upcycle] the model has an adapter; merge_adapter(model) first, or add one to the mixture");
+  for (const Linear<D, T>* l : dense.linears())
+    require<ConfigError>(l->state() == LinearState::dense, "[upcycle] ", l->path,
+                         " is no dense matrix (codes, or it stays in its file); load the model with decoded weights");
+  require<ConfigError>(dense.packed_weights().empty(),
+                       "[upcycle] weights of the model stay in their file; load it with decoded weights");
+  Decoder<D, T> mixture = Decoder<D, T>::without_values(config);
+  detail::UpcycleFiller<D, T> filler(dense, settings, config.moe.shared > 0);
+  for (Parameter<T, D>* p : mixture.parameters()) {
+    p->trainable = true;
+    if (const Parameter<T, D>* same = dense.find_parameter(p->name); same != nullptr) {
+      p->value = same->value;
+      continue;
+    }
+    p->value = Tensor<T, D>(p->value.shape());
+    filler.fill(*p);
+  }
+  const std::int64_t real = dense.head().real_vocabulary;
+  if (real < config.vocab_size) mixture.set_real_vocabulary(real);
+  mixture.set_source(dense.source(), dense.notes());
+  mixture.set_router_policy({.balance = settings.balance_weight});
+  return mixture;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
