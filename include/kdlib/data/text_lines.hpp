@@ -27,9 +27,9 @@ struct RenderOptions;
 ///   {"prompt_ids": [1, 2, ...]}              a prompt in ids
 ///   {"text": "..."}                          given text; every token after the first counts
 ///   {"ids": [...], "loss_mask": [0, 1, ...]} given text in ids; loss_mask[i] says whether token i counts (was to be
-///   written by the model);
-///                                            without it every token after the first counts. "spans": [0, 0, 1, ...]
-///                                            numbers the span of each token (RunSettings::spans), -1 for none
+///                                            written by the model); without it every token after the first counts.
+///                                            "spans": [0, 0, 1, ...] numbers the span of each token
+///                                            (RunSettings::spans), -1 for none
 enum class TextLineKind : std::uint8_t { prompt, given_text };
 
 /// What becomes of a line that is longer than TextSettings::context_length: one rule for every program and source.

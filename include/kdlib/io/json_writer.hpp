@@ -24,9 +24,9 @@ struct JsonStyle {
 };
 
 /// Builds one JSON text. Values follow each other as the text has them:
-///   JsonWriter json;  json.begin_object().member("rank",
-///   16).key("targets").begin_array().value("q_proj").end_array().end_object(); write_file_atomically(path,
-///   json.text());
+///   JsonWriter json;
+///   json.begin_object().member("rank", 16).key("targets").begin_array().value("q_proj").end_array().end_object();
+///   write_file_atomically(path, json.text());
 /// Floating-point numbers are written with the fewest digits that read back to the same double, and always with a point
 /// or an exponent ("1.0"). FormatError: NaN or infinity (unless null is asked for), text that is not UTF-8, a key that
 /// is missing or too many, text() before all is closed.

@@ -6,15 +6,15 @@
 // log p_t.
 //
 // A ROW LOSS is an aggregate with up to five parts, all optional but one of the last four:
-//   float temperature = 1;  bool t_squared = true;   both models at T; T^2 multiplies value and gradient where the flag
-//   is set entry(row, x) -> EntryLoss<P>                     a sum over the vocabulary: f and h = df / d log p_s of one
-//   entry. Multiples of p_s may
-//                                                     be added to h freely (the softmax removes them); choose h so that
-//                                                     it is 0 where p_s = p_t
-//   at_label(point) -> Dual                           a function of log p_s(label): value and derivative
-//   on_support(point) -> double                       a function of log p_s on the teacher's top-k and of the rest's
-//   mass; fills its derivatives at_normaliser(row) -> Dual                        a function of the student's
-//   log-sum-exp: value and derivative
+//   float temperature = 1;          both models at T
+//   bool t_squared = true;          T^2 multiplies value and gradient
+//   entry(row, x) -> EntryLoss<P>   a sum over the vocabulary: f and h = df / d log p_s of one entry. Multiples of p_s
+//                                   may be added to h (the softmax removes them): choose h = 0 where p_s = p_t
+//   at_label(point) -> Dual         a function of log p_s(label): value and derivative
+//   on_support(point) -> double     a function of log p_s on the teacher's top-k and of the mass outside; fills its
+//                                   derivatives
+//   at_normaliser(row) -> Dual      a function of the student's log-sum-exp: value and derivative
+//
 // and says what it needs by static constexpr members: `reads_teacher` (p_t and D in entry), `reads_teacher_label`,
 // `moments`. Where sum h is known from the row's statistics, `derivative_sum(row)` gives it and saves a sweep. The
 // engine does the rest: softmax, its Jacobian, T, weights, masks, fusing with the head, metrics.
@@ -106,8 +106,8 @@ struct RowInputs {
   std::span<const float> behaviour_log_probs{};  // [R] log-probability under which the label was drawn
 };
 
-// ---- what a loss functor sees
-// ---------------------------------------------------------------------------------------------------
+// ---- what a loss functor sees ---------------------------------------------------------------------------------------
+//
 
 /// Statistics of one row at the loss's temperature. Fields that no term asked for are NaN.
 struct RowStatistics {
@@ -175,8 +175,8 @@ struct SupportPoint {
   double tail_value = 0;         // the part of the value that the mass outside makes, for the metrics
 };
 
-// ---- what the engine asks of a loss
-// ---------------------------------------------------------------------------------------------
+// ---- what the engine asks of a loss ---------------------------------------------------------------------------------
+//
 
 /// True where L::entry reads the teacher's distribution (`static constexpr bool reads_teacher = true`).
 template <class L>

@@ -26,9 +26,9 @@ struct HeadLossSettings {
 ///
 ///   student          head of the student, [V, H]
 ///   hidden           [R, H] hidden states after the final norm, one row a predicted token
-///   targets          NoTargets, SampledTargets, LogitTargets, HiddenTargets or TopKTargets of the same R rows, or
-///   targets
-///                    of your own (WritesTeacherLogits)
+///   targets          the teacher's signal of the same R rows: NoTargets, SampledTargets, LogitTargets,
+///                    HiddenTargets or TopKTargets,
+///                    or targets of your own (WritesTeacherLogits)
 ///   rows             labels, weights, behaviour log-probs of the R rows
 ///   scale            multiplies the gradient alone: 1 / (weight of the whole step)
 ///   hidden_gradient  [R, H], written; empty: no gradient is formed (evaluation)

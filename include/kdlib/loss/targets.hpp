@@ -30,8 +30,8 @@ struct HeadView {
   std::int64_t columns() const { return real_vocabulary > 0 ? real_vocabulary : weight[0]; }
 };
 
-// ---- targets: the teacher's signal as a type
-// --------------------------------------------------------------------------------------
+// ---- targets: the teacher's signal as a type ------------------------------------------------------------------------
+//
 
 /// Labels only.
 struct NoTargets {

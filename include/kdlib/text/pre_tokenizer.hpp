@@ -13,14 +13,14 @@ KDLIB_NAMESPACE_BEGIN
 
 /// The regexes that kdlib knows.
 ///
-/// gpt2:        's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-/// gpt2_digits: every \p{N} alone first, then gpt2 within the gaps (SmolLM2)
-/// qwen:        (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|
-/// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ o200k:       two alternatives of capitalised and lower-case words
-/// with a contraction behind, \p{N}{1,3},
-///               ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ (gpt-oss)
+///   gpt2:        's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+///   gpt2_digits: every \p{N} alone first, then gpt2 within the gaps (SmolLM2)
+///   qwen:        (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|
+///                 ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+///   o200k:       two alternatives of capitalised and lower-case words with a contraction behind, \p{N}{1,3},
+///                 ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ (gpt-oss)
+///   llama3:      qwen with \p{N}{1,3} in the place of \p{N}
 ///
-/// llama3:      qwen with \p{N}{1,3} in the place of \p{N}
 enum class PreTokenizer { gpt2, gpt2_digits, qwen, o200k, llama3 };
 
 /// What a name in GGUF's `tokenizer.ggml.pre` stands for. The file does not say the last three: they belong to the

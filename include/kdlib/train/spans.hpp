@@ -32,12 +32,12 @@ struct SpanLoss {
 /// the rows are cut into micro-batches changes nothing; a span without rows in a step adds 0. A step is:
 ///
 ///   spans.begin_step();
-///   for (each micro-batch) spans.count(span_of_row, row_weights);                  // every row of the step, before
-///   the first pass for (each micro-batch) {
-///     const std::vector<float> w = spans.weights(span_of_row, row_weights);        // weight_s a_r / denominator_s
-///     const auto result = head_loss(..., {.labels = ..., .weights = w}, 1.0, ..., {.row_values = true});   // scale 1:
-///     the denominators are in w spans.add(span_of_row, row_weights, result.row_values);                      // for
-///     losses(); may be left out
+///   for (each micro-batch) spans.count(span_of_row, row_weights);  // every row of the step, before its first pass
+///   for (each micro-batch) {
+///     const std::vector<float> w = spans.weights(span_of_row, row_weights);  // weight_s a_r / denominator_s
+///     // scale 1: the denominators are in w
+///     const auto result = head_loss(..., {.labels = ..., .weights = w}, 1.0, ..., {.row_values = true});
+///     spans.add(span_of_row, row_weights, result.row_values);  // for losses(); may be left out
 ///   }
 ///
 /// span_of_row [R] holds the number of each row's span, -1 for rows that do not count; row_weights [R] is empty where
