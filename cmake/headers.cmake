@@ -39,6 +39,8 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/attention_body_inl.hpp
   include/kdlib/backend/cuda/attention_inl.hpp
   include/kdlib/backend/cuda/block.hpp
+  include/kdlib/backend/cuda/coded_body_inl.hpp
+  include/kdlib/backend/cuda/coded_inl.hpp
   include/kdlib/backend/cuda/context.cuh
   include/kdlib/backend/cuda/device_block.cuh
   include/kdlib/backend/cuda/each_inl.hpp
@@ -48,8 +50,11 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/emulated/device.hpp
   include/kdlib/backend/cuda/emulated/launch.hpp
   include/kdlib/backend/cuda/emulated/threads.hpp
+  include/kdlib/backend/cuda/experts_body_inl.hpp
+  include/kdlib/backend/cuda/experts_inl.hpp
   include/kdlib/backend/cuda/launch.hpp
   include/kdlib/backend/cuda/reductions_body_inl.hpp
+  include/kdlib/backend/cuda/routing_body_inl.hpp
   include/kdlib/backend/cuda/row_parts_inl.hpp
   include/kdlib/backend/cuda/rows.cuh
   include/kdlib/backend/cuda/rows.hpp
@@ -61,6 +66,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/rows_terms_inl.hpp
   include/kdlib/backend/cuda/runtime.hpp
   include/kdlib/backend/instances.hpp
+  include/kdlib/backend/stored_row_inl.hpp
   include/kdlib/checkpoint/gguf_adapter.hpp
   include/kdlib/checkpoint/gguf_adapter_inl.hpp
   include/kdlib/checkpoint/gguf_config_inl.hpp

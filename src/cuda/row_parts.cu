@@ -8,16 +8,29 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+/// Indices of rows on the device; those that the host holds are copied there.
+class RowIndices {
+ public:
+  RowIndices(const std::int64_t* rows, std::int64_t count)
+      : copy_(count > 0 && !is_device_memory(rows) ? rows : nullptr, count),
+        data_(copy_.data() != nullptr ? copy_.data() : rows) {}
+  const std::int64_t* data() const { return data_; }
+
+ private:
+  Uploaded<std::int64_t> copy_;
+  const std::int64_t* data_;
+};
+
 template <class T>
 void CudaRowCopies<T>::gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
                                    T* out) {
-  const Uploaded<std::int64_t> index(rows, count);
+  const RowIndices index(rows, count);
   for_each_element(GatherRow<T>{x, index.data(), width, out}, count * width);
 }
 template <class T>
 void CudaRowCopies<T>::scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
                                         T* y) {
-  const Uploaded<std::int64_t> index(rows, count);
+  const RowIndices index(rows, count);
   for_each_element(ScatterAddRow<T>{x, index.data(), width, y}, count * width);
 }
 

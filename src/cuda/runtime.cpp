@@ -26,6 +26,12 @@ void* copy_stream() {
   return stream;
 }
 
+bool is_device_memory(const void* p) {
+  cudaPointerAttributes attributes{};
+  check_cuda(cudaPointerGetAttributes(&attributes, p), "cudaPointerGetAttributes");
+  return attributes.type == cudaMemoryTypeDevice;
+}
+
 int& NoSync::depth() {
   thread_local int depth = 0;
   return depth;

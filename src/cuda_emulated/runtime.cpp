@@ -144,6 +144,11 @@ void check_may_wait(const char* what) {
 
 void* compute_stream() { return &emulated_device().compute; }
 void* copy_stream() { return &emulated_device().copy; }
+bool is_device_memory(const void* p) {
+  EmulatedDevice& d = emulated_device();
+  const Lock lock(d.mutex);
+  return d.memory.holds(reinterpret_cast<std::uintptr_t>(p));
+}
 void synchronize_stream(void* stream) {
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);

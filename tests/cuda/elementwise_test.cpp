@@ -6,8 +6,10 @@ using namespace kdlib;
 using namespace kdlib_tests;
 
 static_assert(Backend<Cpu, float> && Backend<Cpu, double>, "the CPU has every kernel");
-static_assert(HasMatmul<Cuda, float> && HasElementwise<Cuda, float> && HasAttention<Cuda, float>);
-static_assert(HasMatmul<Cuda, bf16> && HasElementwise<Cuda, bf16> && HasAttention<Cuda, bf16>);
+static_assert(HasMatmul<Cuda, float> && HasElementwise<Cuda, float> && HasAttention<Cuda, float> &&
+              HasExperts<Cuda, float> && Backend<Cuda, float>);
+static_assert(HasMatmul<Cuda, bf16> && HasElementwise<Cuda, bf16> && HasAttention<Cuda, bf16> &&
+              HasExperts<Cuda, bf16> && Backend<Cuda, bf16>);
 
 namespace {
 using Reference = Kernels<Cpu, double>;

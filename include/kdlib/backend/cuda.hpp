@@ -4,9 +4,8 @@
 // kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is emulated on the host:
 // the same functions, no GPU and no toolkit, for tests.
 //
-// What exists: Memory<Cuda>, Kernels<Cuda, T>::gemm (cuBLAS), elementwise and attention kernels, and what row_loss and
-// head_loss need (float, bf16). Models need more kernels than that: a Decoder<Cuda, T> does not compile yet, and the
-// compiler names the missing kernel.
+// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLAS, and the loss
+// engine.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
 
@@ -39,6 +38,9 @@ struct Memory<Cuda> {
   static void to_host(void* to, const void* from, std::size_t bytes);
 };
 
+template <class T, class D>
+class PackedMatrix;
+
 namespace detail {
 /// Refuses sizes and leading dimensions that no product has.
 inline void check_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
@@ -60,7 +62,8 @@ struct CudaGemm {
 };
 template <class T>
 struct CudaRowCopies {
-  /// As Kernels<Cpu, T>: out[r, :] = x[rows[r], :] and y[rows[r], :] += x[r, :], `rows` on the host.
+  /// As Kernels<Cpu, T>: out[r, :] = x[rows[r], :] and y[rows[r], :] += x[r, :]. `rows` is on the device, or on the
+  /// host: then it is copied, which waits.
   static void gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* out);
   static void scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* y);
 };
@@ -112,20 +115,75 @@ struct CudaAttention {
   static void attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
                                        const T* out, const C* log_sum, const T* out_gradient, C* sinks_gradient);
 };
+/// As CpuExperts with every array on the device but those of the router's sums: `counts`, `probabilities` and `push`
+/// are on the host, and both functions wait. Gradients of weights are of C = accumulate_t<T>.
+template <class T>
+struct CudaExperts {
+  using C = accumulate_t<T>;
+  static void route(const RouterRule& rule, const T* logits, std::int64_t n, std::int32_t* ids, T* weights);
+  static void route_again(const RouterRule& rule, const T* logits, std::int64_t n, const std::int32_t* ids, T* weights);
+  static void route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights,
+                             const T* weights_gradient, std::int64_t n, T* logits_gradient);
+  static double router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                            double* counts, double* probabilities);
+  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
+                                   double square, T* logits_gradient);
+  static void group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n, std::int64_t* offsets,
+                              std::int64_t* token, std::int64_t* place);
+  static void expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x,
+                              const T* weight, const T* bias, T* y);
+  static void expert_multiply_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient,
+                                   const T* weight, T* x_gradient);
+  static void expert_weight_gradient(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* y_gradient,
+                                     const T* x, C* weight_gradient);
+  static void expert_bias_gradient(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient, C* bias_gradient);
+  static void expert_activation(const ExpertActivation& activation, const T* u, std::int64_t rows, std::int64_t inner,
+                                T* y);
+  static void expert_activation_backward(const ExpertActivation& activation, const T* u, const T* y_gradient,
+                                         std::int64_t rows, std::int64_t inner, T* u_gradient);
+  static void combine_rows(const T* rows, const std::int64_t* place, const T* weights, std::int64_t n,
+                           std::int64_t active, std::int64_t width, T* y);
+  static void expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b, bool by_expert,
+                              bool accumulate, T* dots);
+};
+/// As CpuPacked and the packed products of CpuExperts. Arrays and codes are on the device; decoded values have the
+/// CPU's bits before they are rounded to T. Rows of a file's format (StoredRanges) lie on the host: they are decoded
+/// there and copied at every use, which waits for the device and is slow; decode such weights when they are loaded
+/// where speed counts. Experts' packed weights are decoded whole, those of idle experts too.
+template <class T>
+struct CudaPacked {
+  using C = accumulate_t<T>;
+  static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
+  static void coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, C beta, T* y);
+  static void coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count,
+                                    const T* gradient, C* scale_gradient, C* zero_gradient);
+  static void coded_clip_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* gradient);
+  static void stored_decode(const StoredRanges& weight, std::int64_t begin, std::int64_t count, T* out);
+  static void stored_multiply(const StoredRanges& weight, std::int64_t begin, std::int64_t count, std::int64_t m,
+                              const T* x, C beta, T* y, std::int64_t ldy);
+  static void expert_multiply_packed(const ExpertRanges& ranges, std::int64_t out, const T* x,
+                                     const PackedMatrix<T, Cuda>& weight, const T* bias, T* y);
+  static void expert_multiply_back_packed(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient,
+                                          const PackedMatrix<T, Cuda>& weight, T* x_gradient);
+};
 }  // namespace detail
 
 template <>
 struct Kernels<Cuda, float> : detail::CudaGemm<float>,
                               detail::CudaRowCopies<float>,
                               detail::CudaElementwise<float>,
-                              detail::CudaAttention<float> {};
+                              detail::CudaAttention<float>,
+                              detail::CudaExperts<float>,
+                              detail::CudaPacked<float> {};
 template <>
 struct Kernels<Cuda, double> : detail::CudaGemm<double> {};
 template <>
 struct Kernels<Cuda, bf16> : detail::CudaGemm<bf16>,
                              detail::CudaRowCopies<bf16>,
                              detail::CudaElementwise<bf16>,
-                             detail::CudaAttention<bf16> {};
+                             detail::CudaAttention<bf16>,
+                             detail::CudaExperts<bf16>,
+                             detail::CudaPacked<bf16> {};
 template <>
 struct Kernels<Cuda, f16> : detail::CudaGemm<f16> {};
 

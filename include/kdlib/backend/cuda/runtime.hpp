@@ -19,6 +19,9 @@ namespace detail {
 void* compute_stream();
 void* copy_stream();
 
+/// True where p is an address of the device.
+bool is_device_memory(const void* p);
+
 /// Waits on the host for all work of a stream.
 void synchronize_stream(void* stream);
 

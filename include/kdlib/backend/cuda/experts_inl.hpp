@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Launches of the kernels of mixtures of experts.
+#ifndef KDLIB_BACKEND_CUDA_EXPERTS_INL_HPP
+#define KDLIB_BACKEND_CUDA_EXPERTS_INL_HPP
+
+#include <vector>
+
+#include "kdlib/backend/cuda.hpp"
+#include "kdlib/backend/cuda/experts_body_inl.hpp"
+#include "kdlib/backend/cuda/reductions_body_inl.hpp"
+#include "kdlib/backend/cuda/routing_body_inl.hpp"
+#include "kdlib/tensor/buffer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Blocks of 256 threads with a warp a row.
+inline LaunchShape warp_a_row(std::int64_t rows) { return {.blocks = (rows + 7) / 8}; }
+/// Tiles of rows that the experts have at most.
+inline std::int64_t most_tiles(const ExpertRanges& ranges) { return ranges.rows / attention_tile + ranges.experts; }
+inline std::int64_t column_tiles(std::int64_t columns) { return (columns + attention_tile - 1) / attention_tile; }
+
+template <class T>
+void CudaExperts<T>::route(const RouterRule& rule, const T* logits, std::int64_t n, std::int32_t* ids, T* weights) {
+  if (n > 0)
+    launch(RouteTokens<T>{logits, n, rule.experts, rule.active, rule.over_chosen, true, ids, weights}, warp_a_row(n));
+}
+template <class T>
+void CudaExperts<T>::route_again(const RouterRule& rule, const T* logits, std::int64_t n, const std::int32_t* ids,
+                                 T* weights) {
+  // Without `choose` the ids are not written.
+  if (n > 0)
+    launch(RouteTokens<T>{logits, n, rule.experts, rule.active, rule.over_chosen, false, const_cast<std::int32_t*>(ids),
+                          weights},
+           warp_a_row(n));
+}
+template <class T>
+void CudaExperts<T>::route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights,
+                                    const T* weights_gradient, std::int64_t n, T* logits_gradient) {
+  if (n > 0)
+    launch(RouteGradient<T>{logits, ids, weights, weights_gradient, n, rule.experts, rule.active, rule.over_chosen,
+                            logits_gradient},
+           warp_a_row(n));
+}
+
+template <class T>
+double CudaExperts<T>::router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                                   double* counts, double* probabilities) {
+  const std::int64_t width = 2 * rule.experts + 1, chunk = RouterPartials<T>::chunk, chunks = (n + chunk - 1) / chunk;
+  std::vector<double> host(static_cast<std::size_t>(width), 0.0);
+  if (n > 0) {
+    const Buffer<double, Cuda> partial(chunks * width), sums(width);
+    Memory<Cuda>::fill_zero(sums.data(), host.size() * sizeof(double));
+    launch(RouterPartials<T>{logits, ids, n, rule.experts, rule.active, partial.data()},
+           {.blocks = chunks, .shared_bytes = chunk * static_cast<std::int64_t>(sizeof(double))});
+    for_each_element(ColumnTotals<double>{chunks, width, partial.data(), sums.data()}, width);
+    Memory<Cuda>::to_host(host.data(), sums.data(), host.size() * sizeof(double));
+  }
+  for (std::int64_t e = 0; e < rule.experts; ++e) {
+    counts[e] = host[static_cast<std::size_t>(e)];
+    probabilities[e] = host[static_cast<std::size_t>(rule.experts + e)];
+  }
+  return host.back();
+}
+template <class T>
+void CudaExperts<T>::router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
+                                          double square, T* logits_gradient) {
+  if (n <= 0) return;
+  const Buffer<double, Cuda> device(rule.experts);
+  Memory<Cuda>::from_host(device.data(), push, static_cast<std::size_t>(rule.experts) * sizeof(double));
+  launch(RouterSumsGradient<T>{logits, n, rule.experts, device.data(), square, logits_gradient}, warp_a_row(n));
+}
+
+template <class T>
+void CudaExperts<T>::group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n,
+                                     std::int64_t* offsets, std::int64_t* token, std::int64_t* place) {
+  const std::int64_t choices = n * rule.active, chunks = (choices + group_chunk - 1) / group_chunk;
+  const Buffer<std::int64_t, Cuda> counts(chunks * rule.experts);
+  if (chunks > 0) launch(CountChoices{ids, choices, rule.experts, counts.data()}, {.blocks = chunks});
+  launch(ScanChoices{chunks, rule.experts, counts.data(), offsets},
+         {.shared_bytes = rule.experts * static_cast<std::int64_t>(sizeof(std::int64_t))});
+  if (chunks > 0)
+    launch(PlaceChoices{ids, choices, rule.experts, rule.active, counts.data(), token, place}, {.blocks = chunks});
+}
+
+template <class T>
+void CudaExperts<T>::expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x,
+                                     const T* weight, const T* bias, T* y) {
+  if (ranges.rows > 0)
+    launch(ExpertProduct<T, false>{ranges.offsets, ranges.experts, out, in, x, weight, bias, y},
+           {.blocks = most_tiles(ranges), .blocks_y = column_tiles(out), .shared_bytes = 2 * expert_tile_bytes<C>});
+}
+template <class T>
+void CudaExperts<T>::expert_multiply_back(const ExpertRanges& ranges, std::int64_t out, std::int64_t in,
+                                          const T* y_gradient, const T* weight, T* x_gradient) {
+  if (ranges.rows > 0)
+    launch(ExpertProduct<T, true>{ranges.offsets, ranges.experts, in, out, y_gradient, weight, nullptr, x_gradient},
+           {.blocks = most_tiles(ranges), .blocks_y = column_tiles(in), .shared_bytes = 2 * expert_tile_bytes<C>});
+}
+template <class T>
+void CudaExperts<T>::expert_weight_gradient(const ExpertRanges& ranges, std::int64_t out, std::int64_t in,
+                                            const T* y_gradient, const T* x, C* weight_gradient) {
+  if (ranges.rows > 0)
+    launch(ExpertWeightGradient<T>{ranges.offsets, out, in, y_gradient, x, weight_gradient},
+           {.blocks = ranges.experts * column_tiles(out),
+            .blocks_y = column_tiles(in),
+            .shared_bytes = 2 * expert_tile_bytes<C>});
+}
+template <class T>
+void CudaExperts<T>::expert_bias_gradient(const ExpertRanges& ranges, std::int64_t out, const T* y_gradient,
+                                          C* bias_gradient) {
+  for_each_element(ExpertBiasGradient<T>{ranges.offsets, out, y_gradient, bias_gradient},
+                   ranges.rows > 0 ? ranges.experts * out : 0);
+}
+
+template <class T>
+void CudaExperts<T>::expert_activation(const ExpertActivation& activation, const T* u, std::int64_t rows,
+                                       std::int64_t inner, T* y) {
+  for_each_element(ExpertActivations<T>{inner, activation.interleaved, static_cast<C>(activation.alpha),
+                                        static_cast<C>(activation.limit), u, nullptr, y},
+                   rows * inner);
+}
+template <class T>
+void CudaExperts<T>::expert_activation_backward(const ExpertActivation& activation, const T* u, const T* y_gradient,
+                                                std::int64_t rows, std::int64_t inner, T* u_gradient) {
+  for_each_element(ExpertActivations<T>{inner, activation.interleaved, static_cast<C>(activation.alpha),
+                                        static_cast<C>(activation.limit), u, y_gradient, u_gradient},
+                   rows * inner);
+}
+template <class T>
+void CudaExperts<T>::combine_rows(const T* rows, const std::int64_t* place, const T* weights, std::int64_t n,
+                                  std::int64_t active, std::int64_t width, T* y) {
+  for_each_pack<T>(CombineRowElements<T>{rows, place, weights, active, width, y}, n * width,
+                   width % pack_width<T> == 0 && is_aligned_16(rows) && is_aligned_16(y));
+}
+template <class T>
+void CudaExperts<T>::expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b,
+                                     bool by_expert, bool accumulate, T* dots) {
+  if (ranges.rows > 0)
+    launch(ExpertRowDots<T>{ranges.offsets, ranges.experts, ranges.rows, width, a, b, by_expert, accumulate, dots},
+           warp_a_row(ranges.rows));
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif
