@@ -97,14 +97,22 @@ double golden_gradient(kdlib::Decoder<D, T>& model, const std::string& name, std
   return std::nan("");
 }
 
+/// Numbers of the host on a device.
+template <class T, class D>
+kdlib::Buffer<T, D> placed(const std::vector<T>& host) {
+  kdlib::Buffer<T, D> out(static_cast<std::int64_t>(host.size()));
+  kdlib::Memory<D>::from_host(out.data(), host.data(), host.size() * sizeof(T));
+  return out;
+}
+
 /// logits [N, V] = hidden x head^T.
 template <class D, class T>
 std::vector<T> logits_of(const kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden) {
   const auto head = model.head();
   const std::int64_t n = hidden[0], v = head.weight[0];
-  std::vector<T> logits(static_cast<std::size_t>(n * v));
+  const kdlib::Tensor<T, D> logits({n, v});
   kdlib::detail::multiply_head(head, n, static_cast<const T*>(hidden.data()), v, T{1}, logits.data());
-  return logits;
+  return kdlib::host_copy(logits.view());
 }
 
 /// Mean over rows of -log softmax(logits)[label]; the gradient of the hidden states is handed to the model, the head's
@@ -131,9 +139,10 @@ double cross_entropy_backward(kdlib::Decoder<D, T>& model, const kdlib::Tensor<T
   if (!backward) return loss;
   kdlib::Tensor<T, D> dh(hidden.shape());
   using K = kdlib::Kernels<D, T>;
-  kdlib::detail::multiply_head_back(head, n, static_cast<const T*>(gradient.data()), v, T{1}, dh.data());
+  const kdlib::Buffer<T, D> dz = placed<T, D>(gradient);
+  kdlib::detail::multiply_head_back(head, n, static_cast<const T*>(dz.data()), v, T{1}, dh.data());
   if (kdlib::Parameter<T, D>* p = model.head_parameter())
-    K::gemm(true, false, v, h, n, T{1}, gradient.data(), v, hidden.data(), h, T{1}, p->gradient_view().data(), h);
+    K::gemm(true, false, v, h, n, T{1}, dz.data(), v, hidden.data(), h, T{1}, p->gradient_view().data(), h);
   model.backward(dh);
   return loss;
 }
