@@ -300,9 +300,12 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/session_cache_inl.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
+  include/kdlib/recipe/session_stages_inl.hpp
   include/kdlib/recipe/session_training_inl.hpp
   include/kdlib/recipe/settings.hpp
   include/kdlib/recipe/settings_inl.hpp
+  include/kdlib/recipe/stages.hpp
+  include/kdlib/recipe/stages_inl.hpp
   include/kdlib/recipe/text.hpp
   include/kdlib/recipe/text_inl.hpp
   include/kdlib/rollout/calculator_inl.hpp
@@ -453,6 +456,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/choice_tasks.hpp
   include/kdlib/tools/choice_tasks_inl.hpp
   include/kdlib/tools/distil.hpp
+  include/kdlib/tools/distil_checks_inl.hpp
   include/kdlib/tools/distil_console.hpp
   include/kdlib/tools/distil_inl.hpp
   include/kdlib/tools/distil_options.hpp
@@ -487,6 +491,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_style_inl.hpp
   include/kdlib/tools/session_instances.hpp
   include/kdlib/tools/session_types.hpp
+  include/kdlib/tools/stages_file.hpp
+  include/kdlib/tools/stages_file_inl.hpp
   include/kdlib/tools/stop_signals.hpp
   include/kdlib/tools/sweep_plan.hpp
   include/kdlib/tools/sweep_plan_inl.hpp

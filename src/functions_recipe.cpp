@@ -8,3 +8,4 @@
 #include "kdlib/recipe/result_inl.hpp"
 #include "kdlib/recipe/run_folder_inl.hpp"
 #include "kdlib/recipe/run_place_inl.hpp"
+#include "kdlib/recipe/stages_inl.hpp"

@@ -14,6 +14,7 @@
 #include "kdlib/tools/options_inl.hpp"
 #include "kdlib/tools/output_lock_inl.hpp"
 #include "kdlib/tools/progress_inl.hpp"
+#include "kdlib/tools/stages_file_inl.hpp"
 #include "kdlib/tools/sweep_plan_inl.hpp"
 #include "kdlib/tools/sweep_runs_inl.hpp"
 #include "kdlib/tools/sweep_table_inl.hpp"

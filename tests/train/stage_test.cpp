@@ -113,3 +113,47 @@ TEST_CASE("a checkpoint of a stage that the pipeline does not have is refused wi
 TEST_CASE("two stages of one name are refused", "[train]") {
   CHECK_THROWS_WITH(run_stages("/unused", -1, "head"), contains("two stages are called head"));
 }
+
+TEST_CASE("stages of one type in a list go on in the text of the stage before, also after a stop between them",
+          "[train]") {
+  const auto run = [](const std::string& folder, kdlib::StageData data, std::int64_t stop_at = -1) {
+    Model teacher{17, 6, 1}, student{17, 4, 2};
+    RaggedDocuments source{{.seed = 3}};
+    const kdlib::Objective objective{kdlib::LiveTeacher{teacher}, kdlib::ForwardKl{}};
+    StopAt hooks;
+    hooks.step = stop_at;
+    kdlib::Trainer one{student, source, objective, kdlib::AdamW{}, kdlib::ConstantRate{0.01}};
+    kdlib::Trainer two{student, source, objective, kdlib::AdamW{}, kdlib::ConstantRate{0.02}};
+    const kdlib::RunSettings settings{.steps = 2, .save_every = 1, .keep = 1, .hooks = &hooks, .stop = &hooks.stop};
+    using Stage = kdlib::TrainStage<decltype(one), kdlib::ParameterGroups>;
+    std::vector<Stage> list{{"one", one, settings, kdlib::only("head.*"), data},
+                            {"two", two, settings, kdlib::everything(), data}};
+    const auto results =
+        kdlib::StageList{std::move(list)}.run(kdlib::JsonLines{folder + "/metrics.jsonl"}, kdlib::Directory{folder});
+    if (stop_at < 0) CHECK(results.back().step == 4);
+    return kdlib_tests::all_values(student);
+  };
+  const TemporaryDirectory whole, restarted;
+  const auto expected = run(whole.path(), kdlib::StageData::go_on);
+  CHECK((run(restarted.path(), kdlib::StageData::restart) != expected));
+  for (const std::int64_t stop_at : {1, 2, 3}) {
+    INFO("stopped after step " << stop_at);
+    const TemporaryDirectory dir;
+    run(dir.path(), kdlib::StageData::go_on, stop_at);
+    CHECK((run(dir.path(), kdlib::StageData::go_on) == expected));
+    CHECK(kdlib_tests::differences(kdlib_tests::run_files(dir.path()), kdlib_tests::run_files(whole.path())).empty());
+  }
+}
+
+TEST_CASE("an empty list of stages and a best state before the last stage are refused", "[train]") {
+  Model teacher{17, 6, 1}, student{17, 4, 2};
+  const kdlib::Objective objective{kdlib::LiveTeacher{teacher}, kdlib::ForwardKl{}};
+  kdlib::Trainer one{student, RaggedDocuments{{.seed = 1}}, objective, kdlib::AdamW{}, kdlib::ConstantRate{0.01}};
+  using Stage = kdlib::TrainStage<decltype(one), kdlib::ParameterGroups>;
+  CHECK_THROWS_WITH(kdlib::StageList<Stage>({}), contains("[StageList] there is no stage"));
+  const Stage best{"first", one, {.steps = 1, .save = kdlib::SaveRule::best}, kdlib::everything()},
+      last{"last", one, {.steps = 1}, kdlib::everything()};
+  CHECK_THROWS_WITH((kdlib::StageList<Stage>({best, last})),
+                    contains("the stage first keeps its best state") && contains("only the last stage may"));
+  CHECK_NOTHROW(kdlib::StageList<Stage>({last, best}));
+}

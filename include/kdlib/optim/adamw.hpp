@@ -14,6 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 
 /// At step t = 1, 2, ... with rate r and gradient g, element by element:
 ///   w <- w (1 - r * weight_decay)                      only tensors of two or more dimensions whose `decays` is set
+///                                                      and that have neither "bias" nor "norm" in their names
 ///   m <- beta1 m + (1 - beta1) g;   v <- beta2 v + (1 - beta2) g^2
 ///   w <- w - r / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
 /// Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (arXiv 1711.05101), in the form and order of

@@ -4,11 +4,21 @@
 #define KDLIB_OPTIM_ADAMW_INL_HPP
 
 #include <cmath>
+#include <string_view>
 
 #include "kdlib/backend/concepts.hpp"
 #include "kdlib/optim/adamw.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// Biases and norms stay where they are drawn to, also those that are a matrix (the biases of all experts [E, out]).
+template <class T, class D>
+bool takes_decay(const Parameter<T, D>& p) {
+  const auto named = [&p](std::string_view word) { return p.name.find(word) != std::string::npos; };
+  return p.decays && p.value.shape().rank() >= 2 && !named("bias") && !named("norm");
+}
+}  // namespace detail
 
 template <class T, class D>
 AdamW::State<T, D> AdamW::state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates) const {
@@ -47,7 +57,7 @@ void AdamW::State<T, D>::step(double rate, double gradient_scale) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter<T, D>& p = *parameters_[i];
     step.rate = rate * rates_[i];
-    step.weight_decay = p.decays && p.value.shape().rank() >= 2 ? settings_.weight_decay : 0.0;
+    step.weight_decay = detail::takes_decay(p) ? settings_.weight_decay : 0.0;
     Kernels<D, T>::adamw(step, p.value.count(), p.gradient_view().data(), first_[i].data(), second_[i].data(),
                          p.value.data());
   }

@@ -14,6 +14,12 @@ KDLIB_NAMESPACE_BEGIN
 /// True when `name` fits `pattern` as a whole: `*` stands for any run of characters (dots too), `?` for one.
 bool matches_pattern(std::string_view pattern, std::string_view name);
 
+namespace detail {
+/// "; the nearest are ...": parameters that hold the pattern's longest piece between stars, or else are the fewest
+/// edits away from its text without stars. Numbers of layers count as equal, so that one name stands for all layers.
+std::string nearest_to_pattern(std::string_view pattern, const std::vector<std::string>& names);
+}  // namespace detail
+
 /// Parameters whose name fits `pattern` learn at `rate` times the schedule's rate; 0 freezes them.
 struct ParameterGroup {
   std::string pattern;

@@ -31,9 +31,6 @@ KDLIB_FUNC bool matches_pattern(std::string_view pattern, std::string_view name)
 }
 
 namespace detail {
-/// "; the nearest names are ...": parameters that hold the pattern's longest piece between stars, or else are the
-/// fewest edits away from its text without stars. Numbers of layers count as equal, so that one name stands for all
-/// layers.
 KDLIB_FUNC std::string nearest_to_pattern(std::string_view pattern, const std::vector<std::string>& names) {
   std::string piece, longest, plain;
   for (const char c : std::string(pattern) + "*") {

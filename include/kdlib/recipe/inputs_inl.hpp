@@ -27,6 +27,8 @@ KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const 
   add("validation", s.text.validation.path);
   for (std::size_t i = 0; i < s.text.tools.size(); ++i)  // files of answers
     if (s.text.tools[i] != "calculator") add(concat("tools-", i + 1), s.text.tools[i]);
+  add("groups", s.training.groups_file);
+  add("stages", s.training.stages_file);
   return out;
 }
 

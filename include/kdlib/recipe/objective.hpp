@@ -54,6 +54,20 @@ inline LossExpression top_k_objective(const LossExpression& trained, TopKMass ma
   return out;
 }
 
+/// alpha * loss + (1 - alpha) * cross_entropy, with alpha in (0, 1]; at 1 the loss itself. A factor T^2 is the
+/// divergence's own (t_squared). Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network"
+/// (arXiv 1503.02531), section 2.
+inline LossExpression blended_loss(LossExpression loss, double alpha) {
+  require<ConfigError>(alpha > 0 && alpha <= 1, "[blended_loss] alpha is ", alpha,
+                       "; it must be above 0 and at most 1");
+  if (alpha == 1) return loss;
+  for (AnyTerm& term : loss.terms) term.weight *= alpha;
+  loss.terms.insert(loss.terms.begin(), AnyTerm{1 - alpha, CrossEntropy{}});
+  require<ConfigError>(loss.terms.size() <= 8, "[blended_loss] the loss has ", loss.terms.size() - 1,
+                       " terms; with the labels' there may be 8");
+  return loss;
+}
+
 /// The temperature of all terms on the teacher's top-k; 0: there is none. ConfigError where they differ: a cached row
 /// is read at one.
 inline double top_k_temperature(const LossExpression& objective) {
@@ -98,6 +112,16 @@ struct RecipeRate {
     return list;
   }
 };
+
+/// The training settings of one stage of `steps` steps.
+inline RecipeTraining stage_training(const RecipeTraining& training, const RecipeStage& stage, std::int64_t steps) {
+  RecipeTraining out = training;
+  out.steps = steps;
+  out.learning_rate = stage.learning_rate.value_or(training.learning_rate);
+  out.schedule = stage.schedule.value_or(training.schedule);
+  if (stage.warmup) out.warmup = *stage.warmup, out.warmup_ratio = 0;
+  return out;
+}
 
 /// The learning rate of a recipe's steps: the warm-up of `warmup` or `warmup_ratio`, then the schedule.
 inline RecipeRate recipe_rate(const RecipeTraining& s) {

@@ -104,7 +104,7 @@ KDLIB_FUNC std::string result_summary(const RecipeResult& result) {
     return concat("The student became worse: held-out ", name, " ", values, ", ", rest,
                   " Try a lower --learning-rate, more text or fewer steps.");
   const std::string gone = from > 0 ? concat(" (", detail::number_text("%.1f", 100 * (1 - to / from)), " % gone)") : "";
-  const EvaluationRow& start = result.rows[result.rows.size() - 2];  // the adapter's, where it is not zero
+  const EvaluationRow& start = result.rows[first + 1];  // the adapter's, where it is not zero
   std::string trained;
   if (start.model == "compensated")
     trained = concat(" The adapter started at ", detail::number_text("%.4f", value(start)),

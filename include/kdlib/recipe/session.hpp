@@ -39,6 +39,7 @@
 #include "kdlib/teacher/none.hpp"
 #include "kdlib/teacher/remembered.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
+#include "kdlib/train/stage.hpp"
 #include "kdlib/train/trainer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -53,6 +54,16 @@ struct OpenedCache {
   const TeacherCache& files() const { return top_k ? top_k->files() : *hidden; }
 };
 }  // namespace detail
+
+/// A stage as a session runs it.
+struct SessionStage {
+  RecipeStage stage;                // without a name in a run that has no stages
+  std::int64_t steps = 0, end = 0;  // its own, and of the run up to its end
+  GroupSelection selection;
+
+  /// The name of the measurement at its end.
+  std::string row_name() const { return "after " + stage.name; }
+};
 
 /// How run() ended.
 struct SessionOutcome {
@@ -148,7 +159,11 @@ class Session final : private RunHooks {
   void measure_before();
   void compensate();
   void save_before() { write_file_atomically(path("before.json"), result_json(before_)); }
-  RunSettings run_settings();
+  void plan_stages();
+  std::int64_t total_steps() const { return stages_.back().end; }
+  void keep_stage_row(std::int64_t step, const EvaluationRow& measured);
+  void forget_stage_rows(std::int64_t step);
+  RunSettings run_settings(const SessionStage& stage);
   template <class Teacher>
   RunResult train_against(const Teacher& teacher, const LossExpression& objective);
   RunResult train();
@@ -185,6 +200,8 @@ class Session final : private RunHooks {
   std::optional<AnyHiddenTeacher<D, T>> held_out_teacher_;  // whole distributions on the held-out text
   std::optional<CachedTeacher<D, T>> held_out_top_k_;       // or the top-k alone
   std::int64_t real_vocabulary_ = 0;                        // of a hidden cache's head; 0: as it says
+  std::vector<SessionStage> stages_;                        // in order, at least one once the models are loaded
+  std::vector<std::string> trainable_;  // what checkpoints hold: a compensated start is not made twice
   TokenBatch held_out_;
   RecipeResult before_;
   std::optional<EvaluationRow> last_;  // newest evaluation and its step

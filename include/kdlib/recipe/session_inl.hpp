@@ -136,7 +136,7 @@ SessionOutcome Session<D, T>::run_phases() {
   outcome.step = run.step;
   outcome.stopped = run.stopped;
   if (run.stopped) {
-    note(concat("stopped at step ", run.step, " of ", s_.training.steps,
+    note(concat("stopped at step ", run.step, " of ", total_steps(),
                 "; everything is saved: the same command continues"));
     return outcome;
   }
@@ -191,7 +191,9 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
     models.teacher_file = detail::weights_in_file(*teacher_);
     models.student_file = detail::weights_in_file(*student_);
   }
-  return plan_recipe(s_, models, where);
+  RecipeSettings planned = s_;
+  planned.training.steps = total_steps();
+  return plan_recipe(planned, models, where);
 }
 
 template <class D, class T>
@@ -210,6 +212,7 @@ void Session<D, T>::load() {
   };
   text_.emplace(s_, writer(), std::move(tokenizer), context_length(), writing, cached_text());
   for (const std::string& text : text_->notes()) note(text);
+  plan_stages();
   const RecipeModels& models = s_.models;
   if (s_.text.answers.empty() || !models.taught()) return;
   std::string hash = input_hash("teacher", models.teacher);
@@ -325,6 +328,7 @@ KDLIB_NAMESPACE_END
 
 #include "kdlib/recipe/session_cache_inl.hpp"
 #include "kdlib/recipe/session_files_inl.hpp"
+#include "kdlib/recipe/session_stages_inl.hpp"
 #include "kdlib/recipe/session_training_inl.hpp"
 
 #endif

@@ -128,6 +128,7 @@ void Session<D, T>::compensate() {
 /// The adapter of a run that goes on comes from its checkpoint.
 template <class D, class T>
 void Session<D, T>::on_start(std::int64_t step, std::int64_t) {
+  forget_stage_rows(step);
   if (step == 0 && original_) compensate();
   original_.reset();
 }
@@ -156,13 +157,16 @@ Evaluation Session<D, T>::evaluate(std::int64_t step) {
                                          {"teacher_cache/saved_seconds", use->saved_seconds}});
   for (const std::string& text : text_->take_answer_notes()) note(text);
   out.best_by = row.objective;
+  keep_stage_row(step, row);
   last_ = std::move(row);
   last_step_ = step;
   return out;
 }
 
 template <class D, class T>
-void Session<D, T>::on_step(const StepReport& report) {
+void Session<D, T>::on_step(const StepReport& of_stage) {
+  StepReport report = of_stage;
+  report.steps = total_steps();
   {
     const std::lock_guard<std::mutex> lock(status_mutex_);
     status_.step = report.step;
@@ -177,42 +181,6 @@ void Session<D, T>::on_step(const StepReport& report) {
 template <class D, class T>
 void Session<D, T>::on_checkpoint(std::int64_t step) {
   events_.on_checkpoint(step);
-}
-
-template <class D, class T>
-RunSettings Session<D, T>::run_settings() {
-  const RecipeTraining& t = s_.training;
-  RunSettings run;
-  run.steps = t.steps;
-  run.micro_batches = t.micro_batches;
-  run.clip_norm = t.clip;
-  run.save_every = s_.output.save_every;
-  run.keep = s_.output.keep;
-  run.save = s_.output.save;
-  run.evaluate_every = s_.output.evaluate_every > 0 ? s_.output.evaluate_every : t.steps;
-  run.evaluate_first = true;
-  run.recompute = t.recompute;
-  run.workspace_bytes = t.workspace << 20;
-  run.replay_routing = s_.text.replay_routing;
-  for (const DescribedSetting& setting : describe(s_))
-    if (!free_recipe_setting(setting.key)) run.settings.emplace_back("--" + setting.key, setting.text());
-  for (const auto& [name, hash] : inputs_) run.settings.emplace_back("content of --" + name, hash);
-  run.hooks = this;
-  run.stop = &stop_;
-  return run;
-}
-
-/// The training itself, against a teacher of any kind.
-template <class D, class T>
-template <class Teacher>
-RunResult Session<D, T>::train_against(const Teacher& teacher, const LossExpression& objective) {
-  const RecipeTraining& t = s_.training;
-  using Targets = typename Teacher::targets_type;
-  return with_loss<Targets>(objective.terms, [&](const auto& loss) {  // the choice becomes a type here alone
-    Trainer trainer{*student_, text_->source(), Objective{teacher, loss},
-                    AdamW{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay}, recipe_rate(t)};
-    return trainer.run(run_settings(), JsonLines{path("metrics.jsonl")}, Directory{folder_.path()});
-  });
 }
 
 template <class D, class T>

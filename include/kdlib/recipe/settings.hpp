@@ -18,6 +18,7 @@
 #include "kdlib/optim/concepts.hpp"
 #include "kdlib/quant/coded_data.hpp"
 #include "kdlib/recipe/loss_expression.hpp"
+#include "kdlib/recipe/stages.hpp"
 #include "kdlib/train/run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -35,8 +36,6 @@ enum class RecipeAdapterStart : std::uint8_t {
   zero,       // PEFT's: A random, B zero, so that the student is the model without it
   compensate  // where it undoes most of the rounding (compensate_rounding)
 };
-/// The course of the rate after the warm-up.
-enum class RecipeSchedule : std::uint8_t { constant, linear, cosine };
 /// What becomes of an earlier run in the folder.
 enum class RecipeResume : std::uint8_t {
   automatic,  // it is continued, or its result is answered
@@ -153,9 +152,16 @@ struct RecipeTraining {
   std::int64_t warmup = 4;  // steps
   double warmup_ratio = 0;  // above 0: warm-up as a share of the steps, rounded up, instead of `warmup`
   double weight_decay = 0, beta1 = 0.9, beta2 = 0.999;
-  double clip = 1;               // largest global gradient norm; 0: none
-  bool recompute = false;        // layers run again in the backward pass instead of keeping activations
-  std::int64_t workspace = 256;  // MiB for chunks of logits
+  double clip = 1;                           // largest global gradient norm; 0: none
+  bool recompute = false;                    // layers run again in the backward pass instead of keeping activations
+  std::int64_t workspace = 256;              // MiB for chunks of logits
+  RateGroups groups{};                       // of a run without stages
+  std::vector<RecipeStage> stages{};         // one after the other, instead of `steps`; empty: none
+  std::string groups_file{}, stages_file{};  // where these were read from, for messages and config.yaml
+
+  /// How messages call the groups and the stages.
+  std::string groups_place() const { return groups_file.empty() ? std::string("groups") : groups_file; }
+  std::string stages_place() const { return stages_file.empty() ? std::string("stages") : stages_file; }
 };
 
 /// What the run leaves, where, and how often it saves.

@@ -169,7 +169,9 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
       .number("beta2", t.beta2)
       .number("clip", t.clip)
       .flag("recompute", t.recompute)
-      .number("workspace", t.workspace, "MiB");
+      .number("workspace", t.workspace, "MiB")
+      .text("groups", t.groups_file)
+      .text("stages", t.stages_file);
 }
 
 }  // namespace detail
@@ -306,6 +308,10 @@ inline void check_recipe(const RecipeSettings& s) {
   require<ConfigError>(text.validation_share == 0 || text.validation.empty() || text.validation.bundled,
                        "[distil] --validation and --validation-share both say what is held out: give one of them");
   if (student.rounded) check_quantize_settings(student.rounding());
+  require<ConfigError>(s.training.groups.empty() || s.training.stages.empty(),
+                       "[distil] --groups and --stages are both given: write the groups into the stages");
+  check_groups(s.training.groups, s.training.groups_place());
+  check_stages(s.training.stages, s.training.stages_place());
   require<ConfigError>(
       (student.trains != RecipeTrains::qat_lora && student.trains != RecipeTrains::scales) || student.rounded,
       "[distil] --train ", recipe_word(student.trains), " trains through codes; --quantize none has none");

@@ -92,6 +92,10 @@ class RecipeTexts {
   std::vector<std::string> token_texts(std::span<const std::int32_t> ids) const;
 
   double mean_prompt_tokens() const;
+  /// Texts of one pass over what is trained on: given ones, or answers to the prompts.
+  std::int64_t examples() const {
+    return data_.empty() ? prompts_->size() * settings_.text.samples : static_cast<std::int64_t>(data_.size());
+  }
 
   /// The teacher's answers are read from and kept in RecipeText::answers, told apart by `model_hash`, the content_hash
   /// of its files and its adapter's. Before the first text is written.

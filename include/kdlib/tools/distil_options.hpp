@@ -82,7 +82,7 @@ class DistilCommand {
   std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_, missing_, mass_;
   std::vector<std::string> lora_targets_, tasks_;
   std::vector<std::string> loss_;  // terms
-  double beta_ = 0.5, temperature_ = 1;
+  double beta_ = 0.5, temperature_ = 1, alpha_ = 1;
   std::optional<bool> t_squared_{};
   std::string task_data_;
   std::int64_t task_limit_ = 100;

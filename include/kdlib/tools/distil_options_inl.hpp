@@ -3,11 +3,12 @@
 #ifndef KDLIB_TOOLS_DISTIL_OPTIONS_INL_HPP
 #define KDLIB_TOOLS_DISTIL_OPTIONS_INL_HPP
 
-#include <algorithm>
 #include <cstdlib>
 
 #include "kdlib/io/paths.hpp"
+#include "kdlib/recipe/objective.hpp"
 #include "kdlib/tools/distil_options.hpp"
+#include "kdlib/tools/stages_file.hpp"
 #include "kdlib/tools/yaml_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -134,7 +135,10 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_objective() {
       .at_most(1)
       .add("temperature", temperature_, "T", "of divergences that leave it open: both models' logits are divided by it")
       .above(0)
-      .add("t-squared", t_squared_, "of divergences that leave it open: multiply loss and gradient by T^2 (auto: on)");
+      .add("t-squared", t_squared_, "of divergences that leave it open: multiply loss and gradient by T^2 (auto: on)")
+      .add("alpha", alpha_, "X", "blend with the labels: X times --loss and 1 - X times cross_entropy")
+      .above(0)
+      .at_most(1);
 }
 
 KDLIB_TOOLS_FUNC void DistilCommand::add_text() {
@@ -223,7 +227,11 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_training() {
       .at_least(0)
       .add("recompute", s.recompute, "run each layer again in the backward pass instead of keeping its activations")
       .add("workspace", s.workspace, "N", "memory for chunks of logits", "MiB")
-      .at_least(1);
+      .at_least(1)
+      .add("groups", s.groups_file, "F.yaml", "parameters by patterns with multipliers of the rate; 0 freezes")
+      .add("stages", s.stages_file, "F.yaml",
+           "trainings that follow each other, each with steps or epochs, patterns and a rate of its own; instead of "
+           "--steps");
 }
 
 KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
@@ -313,9 +321,12 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   if (options_.given("temperature")) open.temperature = temperature_;
   if (options_.given("beta")) open.beta = beta_;
   open.t_squared = t_squared_;
-  settings_.objective.loss = parse_loss(loss_, open);
+  settings_.objective.loss = blended_loss(parse_loss(loss_, open), alpha_);
   loss_ = {settings_.objective.loss.text()};
-  settings_.training.schedule = recipe_value<RecipeSchedule>(schedule_);
+  RecipeTraining& training = settings_.training;
+  training.schedule = recipe_value<RecipeSchedule>(schedule_);
+  if (!training.groups_file.empty()) training.groups = read_groups_file(training.groups_file);
+  if (!training.stages_file.empty()) training.stages = read_stages_file(training.stages_file);
   settings_.output.resume = recipe_value<RecipeResume>(resume_);
   settings_.text.too_long = recipe_value<TooLong>(too_long_);
   settings_.output.save = recipe_value<SaveRule>(save_);
@@ -325,51 +336,6 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   cache.skip_missing = missing_ == "skip";
   cache.mass = recipe_value<TopKMass>(mass_);
   settings_.text.from_cache = settings_.models.cached() && settings_.text.data.empty();
-}
-
-/// Options that were given although nothing would read them.
-KDLIB_TOOLS_FUNC void DistilCommand::check() const {
-  const Options& options = options_;
-  const RecipeStudent& s = settings_.student;
-  require<ConfigError>(
-      !(s.rounded && s.format.kind == PackedKind::mxfp4) || !options.given("group-size") || s.format.group_size == 32,
-      "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
-  require<ConfigError>(!options.given("straight-through") ||
-                           (s.rounded && (s.trains == RecipeTrains::qat_lora || s.trains == RecipeTrains::all)),
-                       "[distil] --straight-through belongs to --train qat_lora and all with --quantize");
-  require<ConfigError>(s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") ||
-                                       options.given("lora-alpha") || options.given("lora-init")),
-                       "[distil] --train ", train_,
-                       " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
-  for (const char* name : {"missing", "teacher-top-k", "mass"})
-    require<ConfigError>(settings_.models.cached() || !options.given(name), "[distil] --", name, " belongs to --cache");
-  require<ConfigError>(!json_ || dry_run_, "[distil] --json belongs to --dry-run; a run writes result.json");
-  require<ConfigError>(tasks_.empty() == task_data_.empty(),
-                       "[distil] --evaluate-tasks LIST and --task-data DIR belong together");
-  for (const char* name : {"lora-rank", "lora-alpha", "lora-targets"})
-    require<ConfigError>(settings_.models.student_adapter.empty() || !options.given(name), "[distil] --", name,
-                         " is the adapter's own: leave it out with --student-adapter");
-  require<ConfigError>(!(options.given("warmup") && settings_.training.warmup_ratio > 0),
-                       "[distil] --warmup and --warmup-ratio say the same: give one of them");
-  require<ConfigError>(!for_data_sheet() || dtype_ != "float32", "[distil] --dry-run --device ", device_,
-                       " plans with the data sheet's bfloat16; leave out --dtype float32");
-}
-
-/// Everything that the recipe does not know is recorded with the run.
-KDLIB_TOOLS_FUNC void DistilCommand::record() {
-  using Form = DescribedSetting::Form;
-  settings_.recorded.clear();
-  const std::vector<DescribedSetting> known = describe(settings_);
-  for (const auto& [key, value] : options_.settings()) {
-    if (key == "config" || key == "beta" || key == "temperature" || key == "t-squared" ||  // these are in the loss
-        std::any_of(known.begin(), known.end(), [&key = key](const DescribedSetting& s) { return s.key == key; }))
-      continue;
-    // Switches and numbers stand without quotes.
-    const bool plain = value == "on" || value == "off" ||
-                       (!value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos);
-    if (key == "evaluate-tasks") settings_.recorded.push_back({key, tasks_, Form::list, ""});
-    else settings_.recorded.push_back({key, {value}, plain ? Form::plain : Form::text, ""});
-  }
 }
 
 namespace detail {
@@ -396,5 +362,7 @@ KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
 }
 
 KDLIB_NAMESPACE_END
+
+#include "kdlib/tools/distil_checks_inl.hpp"
 
 #endif

@@ -13,21 +13,27 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile. Its source starts where it stood
-/// when this object was made, also where an earlier stage has read from the same source: a resumed pipeline could not
-/// know otherwise.
+/// Where the source of a stage begins.
+enum class StageData : std::uint8_t {
+  restart,  // where it stood when the TrainStage was made, also where an earlier stage has read from the same source
+  go_on     // where the stage before left its own: both read the same source, or an equal one
+};
+
+/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile.
 template <class TrainerType, class Selection>
 class TrainStage {
  public:
-  TrainStage(std::string name, TrainerType& trainer, RunSettings settings, Selection selection)
+  TrainStage(std::string name, TrainerType& trainer, RunSettings settings, Selection selection,
+             StageData data = StageData::restart)
       : name_(std::move(name)),
         trainer_(&trainer),
         settings_(std::move(settings)),
         selection_(std::move(selection)),
+        data_(data),
         start_(trainer.source().cursor()) {
     require<ConfigError>(!name_.empty(), "[TrainStage] the name is empty; checkpoints are told apart by it");
   }
-  TrainStage(std::string, const TrainerType&&, RunSettings, Selection) = delete;
+  TrainStage(std::string, const TrainerType&&, RunSettings, Selection, StageData = StageData::restart) = delete;
 
   const std::string& name() const { return name_; }
   RunSettings& settings() { return settings_; }
@@ -38,7 +44,7 @@ class TrainStage {
 
   template <class Sink, class Store>
   RunResult run(const StageContext& context, Sink& sink, Store& store) {
-    trainer_->source().seek(start_);
+    trainer_->source().seek(data_ == StageData::go_on && !context.cursor.empty() ? context.cursor : start_);
     return trainer_->run(settings_, sink, store, selection_, context);
   }
 
@@ -47,16 +53,29 @@ class TrainStage {
   TrainerType* trainer_;
   RunSettings settings_;
   Selection selection_;
+  StageData data_;
   SourceCursor start_;
 };
 
 template <class TrainerType, class Selection>
-TrainStage(const char*, TrainerType&, RunSettings, Selection) -> TrainStage<TrainerType, Selection>;
+TrainStage(const char*, TrainerType&, RunSettings, Selection, StageData = StageData::restart)
+    -> TrainStage<TrainerType, Selection>;
 template <class TrainerType, class Selection>
-TrainStage(std::string, TrainerType&, RunSettings, Selection) -> TrainStage<TrainerType, Selection>;
+TrainStage(std::string, TrainerType&, RunSettings, Selection, StageData = StageData::restart)
+    -> TrainStage<TrainerType, Selection>;
+
+namespace detail {
+/// Where a pipeline begins: a stage, the step at which it starts or started, and where the stage before left its text.
+struct StageOpening {
+  std::size_t stage = 0;
+  std::int64_t first_step = 0;
+  SourceCursor cursor{};
+};
+}  // namespace detail
 
 /// Runs its stages in order. Steps count on through the stages, so metrics.jsonl and the checkpoints' names keep one
-/// order. Every checkpoint also holds what earlier stages trained. All stages must train the same student.
+/// order. Every checkpoint also holds what earlier stages trained. All stages must train the same student. The best
+/// state (SaveRule::best) is chosen in the last stage alone: an earlier one would lack what later stages train.
 template <class... Stages>
 class Pipeline {
   static_assert(
@@ -72,18 +91,29 @@ class Pipeline {
   std::vector<RunResult> run(Sink&& sink, Store&& store);
 
  private:
-  /// Where to begin: a stage, and the step at which it starts or started.
-  struct Opening {
-    std::size_t stage = 0;
-    std::int64_t first_step = 0;
-  };
-  /// From the store's newest checkpoint.
-  template <class Store>
-  Opening open_stage(Store& store);
   template <class F>
   void each_stage(F&& f);
 
   std::tuple<Stages...> stages_;
+};
+
+/// The same for stages of one type, whose number is known at run time.
+template <class StageType>
+class StageList {
+ public:
+  /// ConfigError: no stage, or two of one name.
+  explicit StageList(std::vector<StageType> stages);
+
+  /// `carried`: parameters that every checkpoint holds from the beginning, whatever stages train, since the program has
+  /// given them values that it cannot give again.
+  template <class Sink, class Store>
+  std::vector<RunResult> run(Sink&& sink, Store&& store, std::vector<std::string> carried = {});
+
+ private:
+  template <class F>
+  void each_stage(F&& f);
+
+  std::vector<StageType> stages_;
 };
 
 KDLIB_NAMESPACE_END

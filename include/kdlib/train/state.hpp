@@ -50,9 +50,10 @@ struct TrainState {
 
 /// A leg's place in a pipeline; the default is a run on its own.
 struct StageContext {
-  std::string name;
+  std::string name{};
   std::int64_t first_step = 0;         // steps of the stages before
-  std::vector<std::string> carried{};  // parameters that earlier stages trained: saved here too, or they would be lost
+  std::vector<std::string> carried{};  // parameters that are saved here too, or what earlier stages made would be lost
+  std::string cursor{};                // where the stage before left its source; empty: there was none
 };
 
 KDLIB_NAMESPACE_END
