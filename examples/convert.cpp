@@ -8,6 +8,7 @@
 #include <kdlib/checkpoint/packed_save.hpp>
 #include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/model/quantize.hpp>
+#include <kdlib/text/tokenizer_writer.hpp>
 #include <kdlib/tools/distil_options.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
@@ -115,10 +116,10 @@ std::optional<kd::Tokenizer> tokenizer_of(const Settings& s, std::vector<std::st
   try {
     const std::optional<kd::Tokenizer> found = kd::find_model_tokenizer(s.model);
     if (!found) notes.emplace_back("the model has no tokenizer: none is written");
-    const bool pieces = found && found->model() != kd::TokenizerModel::byte_level_bpe;
-    if (pieces && s.to == "gguf" && kd::path_exists(kd::join_path(s.model, "tokenizer.json"))) {
+    if (found && s.to == "gguf" && !kd::has_gguf_form(*found)) {
       notes.emplace_back(
-          "the tokenizer is not written: GGUF wants the scores of SentencePiece's pieces, which tokenizer.json lacks");
+          "the tokenizer is not written: GGUF wants the scores of SentencePiece's BPE, which tokenizer.json lacks, and "
+          "has no place for Unigram or a map of characters");
       return std::nullopt;
     }
     return found;

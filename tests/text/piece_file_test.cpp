@@ -110,6 +110,7 @@ TEST_CASE("tokenizer.model as GGUF and as tokenizer.json", "[text]") {
   GgufWriter writer(folder / "x.gguf");
   write_gguf_tokenizer(from_file, from_file.vocab_size(), writer);
   writer.commit();
+  CHECK(has_gguf_form(from_file));
   const Tokenizer again = Tokenizer::from_pretrained(folder / "x.gguf");
   CHECK(again.content_hash() == from_file.content_hash());
   const std::string text = "for (int i = 0;  i < n; ++i) Gr\u00f6\u00dfe";
@@ -117,6 +118,7 @@ TEST_CASE("tokenizer.model as GGUF and as tokenizer.json", "[text]") {
   for (const char* name : {"model-unigram", "model-bpe"}) {
     const Tokenizer mapped = Tokenizer::from_pretrained(reference_file(std::string("text/pieces.") + name + ".model"));
     GgufWriter other(folder / "y.gguf");
+    CHECK_FALSE(has_gguf_form(mapped));
     CHECK_THROWS_WITH(write_gguf_tokenizer(mapped, mapped.vocab_size(), other), contains("no map of characters"));
     CHECK_THROWS_WITH(tokenizer_json(mapped), contains("only tokenizer.model can say"));
   }

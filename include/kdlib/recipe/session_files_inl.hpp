@@ -4,6 +4,7 @@
 #define KDLIB_RECIPE_SESSION_FILES_INL_HPP
 
 #include "kdlib/recipe/session.hpp"
+#include "kdlib/text/tokenizer_writer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -76,7 +77,12 @@ std::vector<std::string> Session<D, T>::write_gguf() {
     decode_linear(merged);
     notes = apply_adapter(merged, path("adapter"));
   }
-  const std::optional<Tokenizer> tokenizer = find_model_tokenizer(s_.models.student_path());
+  std::optional<Tokenizer> tokenizer = find_model_tokenizer(s_.models.student_path());
+  if (tokenizer && !has_gguf_form(*tokenizer)) {
+    notes.emplace_back(
+        "model.gguf has no tokenizer: the format wants the scores of SentencePiece's BPE, which tokenizer.json lacks");
+    tokenizer.reset();
+  }
   const std::vector<std::string> more = save_gguf(merged, tokenizer ? &*tokenizer : nullptr, path("model.gguf"));
   notes.insert(notes.end(), more.begin(), more.end());
   return notes;

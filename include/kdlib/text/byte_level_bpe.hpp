@@ -128,6 +128,7 @@ class Tokenizer {
  private:
   friend class StreamDecoder;
   friend std::string tokenizer_json(const Tokenizer& tokenizer);
+  friend bool has_gguf_form(const Tokenizer& tokenizer);
   friend std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows,
                                                        GgufWriter& writer);
   explicit Tokenizer(std::shared_ptr<const detail::TokenizerData> data);

@@ -142,13 +142,16 @@ KDLIB_FUNC void write_piece_model(const TokenizerData& data, JsonWriter& out) {
   out.end_object();
 }
 
+KDLIB_FUNC bool has_gguf_pieces(const PieceModel& model) {
+  const SentencePieceRules* const library = model.rules.library.get();
+  return model.kind == PieceModel::Kind::merges && !model.scores.empty() && !model.rules.metaspace &&
+         (library == nullptr || (library->map.empty() && !library->remove_extra_spaces));
+}
+
 /// Tokens, types and scores. ConfigError for a tokenizer that has no scores.
 KDLIB_FUNC void write_gguf_pieces(const TokenizerData& data, std::int64_t rows, GgufWriter& writer) {
   const PieceModel& model = *data.pieces;
-  require<ConfigError>(model.kind == PieceModel::Kind::merges && !model.scores.empty() && !model.rules.metaspace &&
-                           (model.rules.library == nullptr ||
-                            (model.rules.library->map.empty() && !model.rules.library->remove_extra_spaces)),
-                       "[tokenizer] ", data.source,
+  require<ConfigError>(has_gguf_pieces(model), "[tokenizer] ", data.source,
                        ": GGUF wants the scores of SentencePiece's BPE, which GGUF files and tokenizer.model have, and "
                        "no map of characters; this tokenizer cannot be written");
   std::vector<std::string> tokens;

@@ -17,6 +17,10 @@ KDLIB_NAMESPACE_BEGIN
 /// answer). ConfigError: ids from `rows` on, or rules that no pre-tokenizer name of the format stands for.
 std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokenizer, std::int64_t rows, GgufWriter& writer);
 
+/// False for SentencePiece tokenizers that the format has no place for: those without scores (from tokenizer.json),
+/// Unigram, and those with a map of characters. write_gguf_tokenizer refuses them.
+bool has_gguf_form(const Tokenizer& tokenizer);
+
 /// The text of a tokenizer.json that gives the same ids.
 std::string tokenizer_json(const Tokenizer& tokenizer);
 

@@ -207,6 +207,10 @@ KDLIB_FUNC std::vector<std::string> write_gguf_tokenizer(const Tokenizer& tokeni
   return notes;
 }
 
+KDLIB_FUNC bool has_gguf_form(const Tokenizer& tokenizer) {
+  return tokenizer.data_->pieces == nullptr || detail::has_gguf_pieces(*tokenizer.data_->pieces);
+}
+
 KDLIB_FUNC std::string tokenizer_json(const Tokenizer& tokenizer) {
   const std::int32_t behind = detail::first_id_behind_vocabulary(tokenizer);
   JsonWriter out(JsonStyle{2, NonFinite::refuse});
