@@ -489,6 +489,43 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
   include/kdlib/tools/report_style_inl.hpp
+  include/kdlib/tools/service/child_process.hpp
+  include/kdlib/tools/service/child_process_inl.hpp
+  include/kdlib/tools/service/compare.hpp
+  include/kdlib/tools/service/compare_inl.hpp
+  include/kdlib/tools/service/fields.hpp
+  include/kdlib/tools/service/fields_inl.hpp
+  include/kdlib/tools/service/flag_table.hpp
+  include/kdlib/tools/service/flag_table_inl.hpp
+  include/kdlib/tools/service/guard.hpp
+  include/kdlib/tools/service/guard_inl.hpp
+  include/kdlib/tools/service/http_server.hpp
+  include/kdlib/tools/service/http_server_inl.hpp
+  include/kdlib/tools/service/message.hpp
+  include/kdlib/tools/service/message_inl.hpp
+  include/kdlib/tools/service/metrics_tail.hpp
+  include/kdlib/tools/service/metrics_tail_inl.hpp
+  include/kdlib/tools/service/run_events.hpp
+  include/kdlib/tools/service/run_events_inl.hpp
+  include/kdlib/tools/service/run_queue.hpp
+  include/kdlib/tools/service/run_queue_inl.hpp
+  include/kdlib/tools/service/run_record.hpp
+  include/kdlib/tools/service/run_record_inl.hpp
+  include/kdlib/tools/service/run_store.hpp
+  include/kdlib/tools/service/run_store_inl.hpp
+  include/kdlib/tools/service/safe_path.hpp
+  include/kdlib/tools/service/safe_path_inl.hpp
+  include/kdlib/tools/service/service_api.hpp
+  include/kdlib/tools/service/service_api_inl.hpp
+  include/kdlib/tools/service/service_files_inl.hpp
+  include/kdlib/tools/service/service_runs_inl.hpp
+  include/kdlib/tools/service/service_settings.hpp
+  include/kdlib/tools/service/service_table_inl.hpp
+  include/kdlib/tools/service/socket_session_inl.hpp
+  include/kdlib/tools/service/start_request.hpp
+  include/kdlib/tools/service/start_request_inl.hpp
+  include/kdlib/tools/service/tar_stream.hpp
+  include/kdlib/tools/service/tar_stream_inl.hpp
   include/kdlib/tools/session_instances.hpp
   include/kdlib/tools/session_types.hpp
   include/kdlib/tools/stages_file.hpp

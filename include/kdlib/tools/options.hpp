@@ -116,6 +116,11 @@ class Options {
 
   std::string help() const;
 
+  /// The table as JSON, for other programs (`--schema`): {"program","purpose","options":[{"name","type","value","unit",
+  /// "help","group","default","choices"?,"at_least"?,"at_most"?,"above"?,"required","positional"}]}. Types are text,
+  /// switch, choice (on, off, auto), integer, number and list; defaults are canonical texts as settings() gives them.
+  std::string schema() const;
+
  private:
   using Kind = OptionKind;
   using Item = OptionItem;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kdlib/core/fields.hpp"
+#include "kdlib/io/json_writer.hpp"
 #include "kdlib/tools/option_values_inl.hpp"
 #include "kdlib/tools/options.hpp"
 
@@ -154,6 +155,7 @@ KDLIB_TOOLS_FUNC std::vector<FileSetting> Options::read_command_line(int argc, c
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--help" || word == "-h") throw HelpRequested(help());
+    if (word == "--schema") throw HelpRequested(schema() + "\n");
     if (word == "--version") throw HelpRequested(concat(program_, " of kdlib ", KDLIB_VERSION_STRING, "\n"));
     if (word.rfind("--", 0) != 0) {
       require<UsageError>(taken < open.size(), "unexpected argument '", word, "'\n", usage());
@@ -295,7 +297,44 @@ KDLIB_TOOLS_FUNC std::string Options::help() const {
   }
   return out +
          "\n  --help                        this text\n"
+         "  --schema                      these options as JSON, for other programs\n"
          "  --version                     the version of kdlib\n\nExit status: 0 done, 1 failed, 2 bad usage.\n";
+}
+
+namespace detail {
+KDLIB_TOOLS_FUNC const char* option_type_name(OptionKind kind) {
+  switch (kind) {
+    case OptionKind::text:
+      return "text";
+    case OptionKind::boolean:
+      return "switch";
+    case OptionKind::optional_boolean:
+      return "choice";
+    case OptionKind::list:
+      return "list";
+    case OptionKind::real32:
+    case OptionKind::real64:
+      return "number";
+    default:
+      return "integer";
+  }
+}
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC std::string Options::schema() const {
+  JsonWriter json;
+  json.begin_object().member("program", program_).member("purpose", purpose_).key("options").begin_array();
+  for (const Item& item : items_) {
+    json.begin_object().member("name", item.name).member("type", detail::option_type_name(item.kind));
+    json.member("value", item.value_name).member("unit", item.unit).member("help", item.help);
+    json.member("group", item.group).member("default", item.default_text);
+    if (!item.choices.empty()) json.member("choices", item.choices);
+    if (item.least) json.member("at_least", *item.least);
+    if (item.most) json.member("at_most", *item.most);
+    if (item.above) json.member("above", *item.above);
+    json.member("required", item.required).member("positional", item.positional).end_object();
+  }
+  return json.end_array().end_object().text();
 }
 
 KDLIB_NAMESPACE_END

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of child_process.hpp.
+#ifndef KDLIB_TOOLS_SERVICE_CHILD_PROCESS_INL_HPP
+#define KDLIB_TOOLS_SERVICE_CHILD_PROCESS_INL_HPP
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/system_inl.hpp"
+#include "kdlib/tools/service/child_process.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+
+KDLIB_TOOLS_FUNC double steady_seconds() {
+  struct timespec now {};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+KDLIB_TOOLS_FUNC std::vector<char*> exec_words(const std::string& program, const std::vector<std::string>& arguments) {
+  std::vector<char*> words{const_cast<char*>(program.c_str())};
+  for (const std::string& a : arguments) words.push_back(const_cast<char*>(a.c_str()));
+  words.push_back(nullptr);
+  return words;
+}
+
+/// Between fork and exec: usual signals, stdin from nowhere, no inherited descriptor from 3 on.
+KDLIB_TOOLS_FUNC void prepare_exec(int in, int out, int error) {
+  sigset_t none;
+  ::sigemptyset(&none);
+  for (const int number : {SIGTERM, SIGINT, SIGCHLD, SIGPIPE, SIGHUP}) ::signal(number, SIG_DFL);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::dup2(in, 0);
+  ::dup2(out, 1);
+  ::dup2(error, 2);
+}
+
+KDLIB_TOOLS_FUNC void read_some(struct pollfd& source, std::string& to) {
+  if (source.fd < 0 || source.revents == 0) return;
+  char buffer[1 << 14];
+  const ssize_t n = ::read(source.fd, buffer, sizeof buffer);
+  if (n > 0 && to.size() < (std::size_t{16} << 20)) to.append(buffer, static_cast<std::size_t>(n));
+  if (n == 0 || (n < 0 && errno != EINTR)) source.fd = -1;
+}
+
+/// The 22nd field of /proc/PID/stat: when the process began, in ticks since the machine's start. Empty: no process.
+KDLIB_TOOLS_FUNC std::string process_start(long pid) {
+  std::string text;
+  const FileDescriptor fd = open_descriptor(concat("/proc/", pid, "/stat"), O_RDONLY);
+  char buffer[1024];
+  const ssize_t n = fd ? ::read(fd.get(), buffer, sizeof buffer) : -1;
+  if (n <= 0) return {};
+  text.assign(buffer, static_cast<std::size_t>(n));
+  std::size_t at = text.rfind(')');  // the name before it may hold anything
+  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = text.find(' ', at + 1);
+  return at == std::string::npos ? std::string() : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
+}
+
+/// A number behind a word in a small file of the kernel; -1 where it is not there.
+KDLIB_TOOLS_FUNC double kernel_number(const char* path, std::string_view word) {
+  const FileDescriptor fd = open_descriptor(path, O_RDONLY);
+  char buffer[8192];
+  const ssize_t n = fd ? ::read(fd.get(), buffer, sizeof buffer - 1) : -1;
+  if (n <= 0) return -1;
+  buffer[n] = 0;
+  const char* at = buffer;
+  if (!word.empty()) {
+    at = std::strstr(buffer, std::string(word).c_str());
+    if (at == nullptr) return -1;
+    at += word.size();
+  }
+  char* end = nullptr;
+  const double value = std::strtod(at, &end);
+  return end == at ? -1 : value;
+}
+
+KDLIB_TOOLS_FUNC double oom_kills() { return kernel_number("/sys/fs/cgroup/memory.events", "oom_kill "); }
+
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC std::string boot_id() {
+  try {
+    std::string id(36, '\0');
+    const detail::FileDescriptor fd = detail::open_descriptor("/proc/sys/kernel/random/boot_id", O_RDONLY);
+    return fd && ::read(fd.get(), id.data(), id.size()) == 36 ? id : std::string("unknown");
+  } catch (const Error&) {
+    return "unknown";
+  }
+}
+
+KDLIB_TOOLS_FUNC double free_memory_share() {
+  const double all = detail::kernel_number("/proc/meminfo", "MemTotal:"),
+               available = detail::kernel_number("/proc/meminfo", "MemAvailable:");
+  double share = all > 0 && available >= 0 ? available / all : 1;
+  const double limit = detail::kernel_number("/sys/fs/cgroup/memory.max", ""),
+               used = detail::kernel_number("/sys/fs/cgroup/memory.current", ""),
+               files = detail::kernel_number("/sys/fs/cgroup/memory.stat", "inactive_file ");
+  if (limit > 0 && used >= 0) share = std::min(share, 1 - (used - std::max(files, 0.0)) / limit);
+  return share;
+}
+
+KDLIB_TOOLS_FUNC CapturedChild run_captured(const std::string& program, const std::vector<std::string>& arguments,
+                                            double seconds, const std::string& input) {
+  int out[2], error[2];
+  require<IoError>(::pipe2(out, O_CLOEXEC) == 0 && ::pipe2(error, O_CLOEXEC) == 0,
+                   "[serve] no pipe: ", std::strerror(errno));
+  const detail::FileDescriptor out_end(out[0]), error_end(error[0]);
+  const detail::FileDescriptor in = detail::open_descriptor(input, O_RDONLY);
+  if (!in) detail::fail_io("serve", input, errno);
+  std::vector<char*> words = detail::exec_words(program, arguments);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    detail::prepare_exec(in.get(), out[1], error[1]);
+    ::execv(program.c_str(), words.data());
+    ::_exit(127);
+  }
+  ::close(out[1]);
+  ::close(error[1]);
+  require<IoError>(child > 0, "[serve] cannot start ", program, ": ", std::strerror(errno));
+  CapturedChild result;
+  struct pollfd sources[2] = {{out[0], POLLIN, 0}, {error[0], POLLIN, 0}};
+  const double end = detail::steady_seconds() + seconds;
+  while (sources[0].fd >= 0 || sources[1].fd >= 0) {
+    const double left = end - detail::steady_seconds();
+    if (left <= 0 && !result.timed_out) {
+      result.timed_out = true;
+      ::kill(child, SIGKILL);
+    }
+    sources[0].revents = sources[1].revents = 0;
+    ::poll(sources, 2, left > 0 ? static_cast<int>(left * 1000) + 1 : 1000);
+    detail::read_some(sources[0], result.out);
+    detail::read_some(sources[1], result.error);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && !result.timed_out) result.status = WEXITSTATUS(status);
+  require<IoError>(result.status != 127, "[serve] ", program,
+                   " cannot be run; give the folder of the programs by --bin");
+  return result;
+}
+
+KDLIB_TOOLS_FUNC void start_keeper(const KeeperOrder& order) {
+  std::vector<std::string> words{"keep",           order.files.log,  order.files.lock,
+                                 order.files.pids, order.files.exit, std::to_string(order.memory_floor),
+                                 order.program};
+  words.insert(words.end(), order.arguments.begin(), order.arguments.end());
+  std::vector<char*> argv = detail::exec_words(order.self, words);
+  const detail::FileDescriptor null = detail::open_descriptor("/dev/null", O_RDWR);
+  int ready[2];  // closed by exec: the keeper has taken the lock once it writes here
+  require<IoError>(::pipe2(ready, 0) == 0, "[serve] no pipe: ", std::strerror(errno));
+  const detail::FileDescriptor answer(ready[0]);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::setsid();
+    if (::fork() != 0) ::_exit(0);  // nobody's child: it is not waited for
+    detail::prepare_exec(null.get(), null.get(), null.get());
+    ::dup2(ready[1], 3);
+    for (int fd = 4; fd < 1024; ++fd) ::close(fd);
+    ::execv(order.self.c_str(), argv.data());
+    ::_exit(127);
+  }
+  ::close(ready[1]);
+  require<IoError>(child > 0, "[serve] cannot start the keeper of a run: ", std::strerror(errno));
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  char word = 0;
+  ssize_t n = 0;
+  do n = ::read(answer.get(), &word, 1);
+  while (n < 0 && errno == EINTR);
+  require<IoError>(n == 1 && word == 'k', "[serve] the keeper of the run did not start; is ", order.files.lock,
+                   " writable, and does no other keeper hold it?");
+}
+
+KDLIB_TOOLS_FUNC bool is_kept(const std::string& lock) {
+  const detail::FileDescriptor fd = detail::open_descriptor(lock, O_RDONLY);
+  if (!fd) return false;
+  return ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+KDLIB_TOOLS_FUNC int signal_kept(const KeeperFiles& files, int number) {
+  if (!path_exists(files.pids)) return ESRCH;
+  const Json pids = Json::parse(read_file(files.pids, 4096), files.pids);
+  const long child = static_cast<long>(pids.at("child").as_int());
+  if (child <= 1 || detail::process_start(child) != pids.at("child_start").as_string()) return ESRCH;
+  return ::kill(static_cast<pid_t>(child), number) == 0 ? 0 : errno;
+}
+
+KDLIB_TOOLS_FUNC std::optional<KeeperExit> read_keeper_exit(const std::string& path) {
+  if (!path_exists(path)) return std::nullopt;
+  const Json json = Json::parse(read_file(path, 4096), path);
+  KeeperExit out;
+  out.status = static_cast<int>(json.at("status").as_int());
+  out.signal = static_cast<int>(json.at("signal").as_int());
+  out.out_of_memory = json.bool_or("out_of_memory", false);
+  out.memory_floor = json.bool_or("memory_floor", false);
+  return out;
+}
+
+namespace detail {
+
+/// Waits for the child; asks it to stop once where memory runs short.
+KDLIB_TOOLS_FUNC KeeperExit wait_kept(pid_t child, double floor) {
+  KeeperExit out;
+  const double kills_before = oom_kills();
+  int status = 0;
+  for (;;) {
+    const pid_t ended = ::waitpid(child, &status, WNOHANG);
+    if (ended == child || (ended < 0 && errno != EINTR)) break;
+    if (!out.memory_floor && floor > 0 && free_memory_share() < floor) {
+      out.memory_floor = true;
+      ::kill(child, SIGTERM);
+    }
+    sigset_t waited;
+    ::sigemptyset(&waited);
+    ::sigaddset(&waited, SIGCHLD);
+    const struct timespec second { 1, 0 };
+    ::sigtimedwait(&waited, nullptr, &second);
+  }
+  if (WIFEXITED(status)) out.status = WEXITSTATUS(status);
+  if (WIFSIGNALED(status)) out.signal = WTERMSIG(status);
+  out.out_of_memory = out.signal == SIGKILL && oom_kills() > kills_before && kills_before >= 0;
+  return out;
+}
+
+KDLIB_TOOLS_FUNC void write_pids(const char* path, pid_t child) {
+  JsonWriter json;
+  json.begin_object().member("keeper", static_cast<std::int64_t>(::getpid()));
+  json.member("keeper_start", process_start(::getpid())).member("child", static_cast<std::int64_t>(child));
+  json.member("child_start", process_start(child)).member("boot", boot_id()).end_object();
+  write_file_atomically(path, json.text());
+}
+
+KDLIB_TOOLS_FUNC void mark_for_oom() {
+  const FileDescriptor fd = open_descriptor("/proc/self/oom_score_adj", O_WRONLY);
+  if (fd) static_cast<void>(!::write(fd.get(), "500", 3));
+}
+
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC int keep_run(int argc, char** argv) {
+  if (argc < 8) return 2;
+  const char *log = argv[2], *lock = argv[3], *pids = argv[4], *exit_file = argv[5], *program = argv[7];
+  ::signal(SIGTERM, SIG_IGN);
+  ::signal(SIGINT, SIG_IGN);
+  ::signal(SIGHUP, SIG_IGN);
+  sigset_t blocked;
+  ::sigemptyset(&blocked);
+  ::sigaddset(&blocked, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
+  // Both the keeper and the program hold the lock: no CLOEXEC.
+  const int held = ::open(lock, O_RDWR | O_CREAT, 0600);
+  if (held < 0 || ::flock(held, LOCK_EX | LOCK_NB) != 0) return 1;
+  ::unlink(exit_file);
+  ::unlink(pids);
+  const int out = ::open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+  const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (out < 0) return 1;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    detail::mark_for_oom();
+    detail::prepare_exec(in, out, out);
+    ::close(3);
+    ::execv(program, argv + 7);
+    const std::string message = concat("error: cannot run ", program, ": ", std::strerror(errno), "\n");
+    static_cast<void>(!::write(2, message.data(), message.size()));
+    ::_exit(127);
+  }
+  if (child < 0) return 1;
+  detail::write_pids(pids, child);
+  static_cast<void>(!::write(3, "k", 1));
+  ::close(3);
+  const KeeperExit end = detail::wait_kept(child, std::strtod(argv[6], nullptr));
+  JsonWriter json;
+  json.begin_object().member("status", end.status).member("signal", end.signal);
+  json.member("out_of_memory", end.out_of_memory).member("memory_floor", end.memory_floor).end_object();
+  write_file_atomically(exit_file, json.text());
+  return 0;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options of distil as its own `--schema` tells them: what a request's settings are checked against.
+#ifndef KDLIB_TOOLS_SERVICE_FLAG_TABLE_HPP
+#define KDLIB_TOOLS_SERVICE_FLAG_TABLE_HPP
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/tools/service/message.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// One option of distil.
+struct FlagRule {
+  std::string name, type, value_name, unit, help, group, default_text;  // type: text, switch, choice, integer, ...
+  std::vector<std::string> choices;
+  std::optional<double> least, most, above;
+
+  /// True where the value names a file or a folder that is read: it must lie in an allowed root.
+  bool is_path() const;
+};
+
+/// All options that a request may set.
+class FlagTable {
+ public:
+  FlagTable() = default;
+  /// From the answer of `distil --schema`. FormatError names what is missing.
+  explicit FlagTable(const Json& schema);
+
+  const FlagRule* find(std::string_view name) const;
+  const std::vector<FlagRule>& flags() const { return flags_; }
+  /// Adds a problem for every unknown flag and every value that distil would refuse.
+  void check(const Json& settings, const std::string& field, std::vector<FieldProblem>& problems) const;
+  /// The values of one flag as words of a command line.
+  static std::vector<std::string> words(const FlagRule& rule, const Json& value);
+  void write_schema(JsonWriter& json) const;
+  /// For the page: flags with type, default, bounds, choices, unit, group and help.
+  std::string json() const;
+
+ private:
+  std::vector<FlagRule> flags_;
+};
+
+KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/service/flag_table_inl.hpp"
+#endif
+
+#endif

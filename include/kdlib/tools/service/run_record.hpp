@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the service knows of one run, in a file beside the folder of the run.
+#ifndef KDLIB_TOOLS_SERVICE_RUN_RECORD_HPP
+#define KDLIB_TOOLS_SERVICE_RUN_RECORD_HPP
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kdlib/io/json.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+enum class RunState : std::uint8_t { queued, starting, running, stopping, stopped, completed, failed, interrupted };
+const char* run_state_name(RunState state);
+/// The state of that name, or nothing.
+std::optional<RunState> run_state(std::string_view name);
+/// queued, starting, running or stopping.
+bool is_open(RunState state);
+/// starting, running or stopping: a process is there.
+bool is_active(RunState state);
+
+struct RunRecord {
+  std::string id, kind = "distil", label, session, device = "cpu", preset;
+  std::vector<std::string> tags, arguments, warnings;  // arguments: of distil, without --out
+  RunState state = RunState::queued;
+  std::string reason, detail;         // of an end: user, error, out_of_memory, disk_full, killed, host_restart
+  std::string idempotency_key, body;  // the request that made it
+  std::string boot;
+  std::int64_t order = 0;                      // place in the queue
+  std::int64_t attempts = 0;                   // how often it was started
+  double created = 0, started = 0, ended = 0;  // seconds since 1970; 0: not yet
+  bool stop_asked = false, force_asked = false;
+  std::string teacher, student, adapter;  // for lists
+  std::int64_t total_steps = 0;           // 0: not known
+
+  std::string json() const;
+  /// FormatError names file and key.
+  static RunRecord read(const std::string& path);
+};
+
+KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/service/run_record_inl.hpp"
+#endif
+
+#endif

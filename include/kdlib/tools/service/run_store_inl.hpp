@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of run_store.hpp.
+#ifndef KDLIB_TOOLS_SERVICE_RUN_STORE_INL_HPP
+#define KDLIB_TOOLS_SERVICE_RUN_STORE_INL_HPP
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/tools/service/message.hpp"
+#include "kdlib/tools/service/run_store.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+KDLIB_TOOLS_FUNC std::string file_end(const std::string& path, std::size_t bytes) {
+  const detail::FileDescriptor fd = detail::open_descriptor(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+  struct stat status {};
+  if (!fd || ::fstat(fd.get(), &status) != 0) return {};
+  const std::uint64_t size = static_cast<std::uint64_t>(status.st_size);
+  return detail::read_range(fd.get(), size > bytes ? size - bytes : 0, size);
+}
+
+KDLIB_TOOLS_FUNC std::string last_log_error(const std::string& log) {
+  const std::string text = "\n" + file_end(log, 1 << 16);
+  const std::size_t at = text.rfind("\nerror: ");
+  if (at == std::string::npos) return {};
+  const std::size_t begin = at + 8;
+  return text.substr(begin, text.find('\n', begin) - begin);
+}
+
+KDLIB_TOOLS_FUNC RunStore::RunStore(const ServiceSettings& settings)
+    : settings_(settings),
+      queue_(settings.devices, settings.jobs_per_device, static_cast<std::size_t>(settings.queue)) {
+  make_directories(join_path(settings.runs, ".service"));
+  runs_ = detail::resolved_path(settings.runs);
+  const std::string lock = join_path(runs_, ".service/lock");
+  lock_ = detail::open_descriptor(lock, O_RDWR | O_CREAT, 0600);
+  if (!lock_) detail::fail_io("serve", lock, errno);
+  require<IoError>(::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0, "[serve] another service holds ", runs_,
+                   "; stop it, or use another --runs");
+  load();
+}
+
+KDLIB_TOOLS_FUNC std::string RunStore::folder(const std::string& id) const { return join_path(runs_, id); }
+KDLIB_TOOLS_FUNC std::string RunStore::log_path(const std::string& id) const {
+  return join_path(folder(id), "log.txt");
+}
+KDLIB_TOOLS_FUNC std::string RunStore::service_file(const std::string& id, const char* ending) const {
+  return join_path(runs_, concat(".service/", id, ending));
+}
+KDLIB_TOOLS_FUNC KeeperFiles RunStore::files(const std::string& id) const {
+  return {log_path(id), service_file(id, ".lock"), service_file(id, ".pids"), service_file(id, ".exit")};
+}
+
+KDLIB_TOOLS_FUNC void RunStore::save(Entry& e) {
+  ++e.version;
+  write_file_atomically(service_file(e.record.id, ".json"), e.record.json());
+}
+
+KDLIB_TOOLS_FUNC void RunStore::load() {
+  const std::string place = join_path(runs_, ".service");
+  remove_stale_temporaries(place);
+  for (const std::string& name : list_directory(place)) {
+    if (name.size() < 6 || name.substr(name.size() - 5) != ".json") continue;
+    auto e = std::make_unique<Entry>();
+    e->record = RunRecord::read(join_path(place, name));
+    entries_.push_back(std::move(e));
+  }
+  std::sort(entries_.begin(), entries_.end(),
+            [](const auto& a, const auto& b) { return a->record.order < b->record.order; });
+  for (const auto& e : entries_) {
+    next_order_ = std::max(next_order_, e->record.order + 1);
+    take_over(*e);
+  }
+}
+
+KDLIB_TOOLS_FUNC void RunStore::take_over(Entry& e) {
+  RunRecord& r = e.record;
+  if (r.state == RunState::queued) {
+    if (!queue_.add(r.id, r.device)) {
+      r.state = RunState::interrupted;
+      r.detail = "the queue is shorter than before the restart";
+      save(e);
+    }
+  } else if (is_active(r.state)) {
+    if (is_kept(files(r.id).lock)) queue_.adopt(r.id, r.device);
+    else end(e);
+  }
+}
+
+KDLIB_TOOLS_FUNC RunStore::Entry& RunStore::entry(const std::string& id) {
+  for (const auto& e : entries_)
+    if (e->record.id == id) return *e;
+  throw ServiceProblem(404, "there is no run '" + valid_text(id) + "'", {{"run_id", "is no run"}});
+}
+KDLIB_TOOLS_FUNC const RunRecord* RunStore::find(const std::string& id) const {
+  for (const auto& e : entries_)
+    if (e->record.id == id) return &e->record;
+  return nullptr;
+}
+KDLIB_TOOLS_FUNC const RunRecord& RunStore::get(const std::string& id) const {
+  return const_cast<RunStore*>(this)->entry(id).record;
+}
+KDLIB_TOOLS_FUNC std::uint64_t RunStore::version(const std::string& id) const {
+  return const_cast<RunStore*>(this)->entry(id).version;
+}
+KDLIB_TOOLS_FUNC std::vector<const RunRecord*> RunStore::newest_first() const {
+  std::vector<const RunRecord*> out;
+  for (const auto& e : entries_) out.push_back(&e->record);
+  std::sort(out.begin(), out.end(), [](const RunRecord* a, const RunRecord* b) { return a->order > b->order; });
+  return out;
+}
+KDLIB_TOOLS_FUNC const RunRecord* RunStore::find_key(const std::string& key) const {
+  for (const auto& e : entries_)
+    if (!key.empty() && e->record.idempotency_key == key) return &e->record;
+  return nullptr;
+}
+
+KDLIB_TOOLS_FUNC std::string RunStore::free_id() const {
+  const time_t now = static_cast<time_t>(now_seconds());
+  struct tm parts {};
+  ::gmtime_r(&now, &parts);
+  char text[32];
+  ::strftime(text, sizeof text, "distil_%Y%m%d_%H%M%S", &parts);
+  std::string id = text;
+  for (int n = 2; find(id) != nullptr || path_exists(folder(id)); ++n) id = concat(text, "_", n);
+  return id;
+}
+
+KDLIB_TOOLS_FUNC const RunRecord& RunStore::create(RunRecord record) {
+  if (queue_.is_full())
+    throw ServiceProblem(429,
+                         concat("the queue is full: ", queue_.waiting(), " runs wait; try again when one has ended"));
+  struct statvfs disk {};
+  if (::statvfs(runs_.c_str(), &disk) == 0 &&
+      static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize) < 64e6)
+    throw ServiceProblem(507, "less than 64 MB are free in " + runs_ + "; a run needs room for its checkpoints");
+  if (record.id.empty()) record.id = free_id();
+  if (find(record.id) != nullptr || ::mkdir(folder(record.id).c_str(), 0777) != 0) {
+    if (find(record.id) == nullptr && errno != EEXIST) detail::fail_io("serve", folder(record.id), errno);
+    throw ServiceProblem(409, "a run or folder '" + record.id + "' is there already", {{"run_id", "is taken"}});
+  }
+  auto e = std::make_unique<Entry>();
+  e->record = std::move(record);
+  e->record.created = now_seconds();
+  e->record.order = next_order_++;
+  e->record.state = RunState::queued;
+  entries_.push_back(std::move(e));
+  save(*entries_.back());
+  const RunRecord& made = entries_.back()->record;
+  queue_.add(made.id, made.device);
+  return made;
+}
+
+KDLIB_TOOLS_FUNC void RunStore::start(Entry& e) {
+  RunRecord& r = e.record;
+  r.state = RunState::starting;
+  r.started = now_seconds();
+  r.ended = 0;
+  r.boot = boot_id();
+  r.reason.clear(), r.detail.clear();
+  r.stop_asked = r.force_asked = e.signalled = false;
+  ++r.attempts;
+  save(e);
+  try {
+    KeeperOrder order{settings_.self, join_path(settings_.programs, "distil"), r.arguments, files(r.id),
+                      settings_.memory_floor};
+    order.arguments.insert(order.arguments.begin(), {"--out=" + folder(r.id), "--resume=auto"});
+    start_keeper(order);
+    r.state = RunState::running;
+  } catch (const Error& error) {
+    queue_.remove(r.id);
+    r.state = RunState::failed;
+    r.reason = "error";
+    r.detail = error.what();
+    r.ended = now_seconds();
+  }
+  save(e);
+}
+
+KDLIB_TOOLS_FUNC void RunStore::tick(double now) {
+  for (const auto& e : entries_)
+    if (is_active(e->record.state)) look_after(*e, now);
+  for (std::string id; !(id = queue_.start_next()).empty();) start(entry(id));
+}
+
+KDLIB_TOOLS_FUNC void RunStore::look_after(Entry& e, double now) {
+  RunRecord& r = e.record;
+  const KeeperFiles f = files(r.id);
+  if (!is_kept(f.lock)) return end(e);
+  if (!r.stop_asked) return;
+  if (e.stop_deadline == 0) e.stop_deadline = now + settings_.stop_grace;
+  const bool force = r.force_asked || now > e.stop_deadline;
+  if (force) {
+    if (signal_kept(f, SIGKILL) == 0 && !r.force_asked) {
+      r.force_asked = true;
+      save(e);
+    }
+  } else if (!e.signalled) {
+    e.signalled = signal_kept(f, SIGTERM) == 0;
+  }
+}
+
+KDLIB_TOOLS_FUNC void RunStore::end(Entry& e) {
+  RunRecord& r = e.record;
+  const KeeperFiles f = files(r.id);
+  queue_.remove(r.id);
+  r.ended = now_seconds();
+  e.stop_deadline = 0;
+  const std::string error = last_log_error(f.log);
+  const auto exit = read_keeper_exit(f.exit);
+  const auto says = [&](RunState state, const char* reason, const std::string& detail) {
+    r.state = state, r.reason = reason, r.detail = valid_text(detail);
+    save(e);
+  };
+  const std::string go_on = "; resume it: it goes on from its last checkpoint";
+  if (!exit && path_exists(join_path(folder(r.id), "result.json")) &&
+      path_exists(join_path(folder(r.id), "report.html")))
+    return says(RunState::completed, "", "");
+  if (!exit) {
+    if (r.boot != boot_id()) return says(RunState::interrupted, "host_restart", "the machine was restarted" + go_on);
+    return says(RunState::interrupted, "killed", "the run and its keeper vanished" + go_on);
+  }
+  if (exit->status == 0) return says(RunState::completed, "", "");
+  if (exit->memory_floor && (exit->status == 143 || exit->signal != 0))
+    return says(RunState::stopped, "out_of_memory",
+                "memory ran short, so that the run was asked to save and stop; resume it with half the batch and twice "
+                "the micro-batches: the gradient is the same");
+  if (r.stop_asked && (exit->status == 143 || exit->status == 130)) return says(RunState::stopped, "user", "");
+  if (exit->signal != 0 && r.stop_asked) return says(RunState::stopped, "user", "ended by force" + go_on);
+  if (exit->out_of_memory)
+    return says(RunState::failed, "out_of_memory",
+                "the system killed the run for its memory; resume it with half the batch");
+  if (exit->signal != 0) return says(RunState::failed, "killed", concat("ended by signal ", exit->signal, go_on));
+  if (exit->status == 143 || exit->status == 130)
+    return says(RunState::stopped, "user", concat("asked to stop from outside of the service", go_on));
+  const bool full = error.find("No space left") != std::string::npos || error.find("quota") != std::string::npos;
+  const bool memory = error.find("bad_alloc") != std::string::npos || error.find("memory") != std::string::npos;
+  says(RunState::failed,
+       full     ? "disk_full"
+       : memory ? "out_of_memory"
+                : "error",
+       error.empty() ? concat("exit status ", exit->status, "; its log says more") : error);
+}
+
+KDLIB_TOOLS_FUNC void RunStore::stop(const std::string& id, bool force, double now) {
+  Entry& e = entry(id);
+  RunRecord& r = e.record;
+  if (r.state == RunState::queued) {
+    queue_.remove(id);
+    r.state = RunState::stopped;
+    r.reason = "user";
+    r.ended = now_seconds();
+    return save(e);
+  }
+  if (!is_active(r.state) || (r.stop_asked && (r.force_asked || !force))) return;
+  r.stop_asked = true;
+  r.force_asked = r.force_asked || force;
+  r.state = RunState::stopping;
+  save(e);
+  look_after(e, now);
+}
+
+KDLIB_TOOLS_FUNC void RunStore::resume(const std::string& id, const std::vector<std::string>& extra_arguments) {
+  Entry& e = entry(id);
+  RunRecord& r = e.record;
+  if (is_open(r.state) || r.state == RunState::completed)
+    throw ServiceProblem(409,
+                         concat("run ", id, " is ", run_state_name(r.state), "; only what has stopped is resumed"));
+  if (queue_.is_full()) throw ServiceProblem(429, "the queue is full; try again when a run has ended");
+  for (const std::string& argument : extra_arguments) {
+    const std::string flag = argument.substr(0, argument.find('=') + 1);
+    std::erase_if(r.arguments, [&](const std::string& a) { return a.compare(0, flag.size(), flag) == 0; });
+    r.arguments.push_back(argument);
+  }
+  r.state = RunState::queued;
+  r.order = next_order_++;
+  r.ended = 0;
+  r.stop_asked = r.force_asked = false;
+  save(e);
+  queue_.add(id, r.device);
+}
+
+KDLIB_TOOLS_FUNC void RunStore::remove(const std::string& id) {
+  Entry& e = entry(id);
+  if (is_open(e.record.state))
+    throw ServiceProblem(409, concat("run ", id, " is ", run_state_name(e.record.state), "; stop it first"));
+  const std::string trash = join_path(runs_, ".trash");
+  make_directories(trash);
+  std::string to = join_path(trash, id);
+  for (int n = 2; path_exists(to); ++n) to = join_path(trash, concat(id, "_", n));
+  if (path_exists(folder(id))) rename_path(folder(id), to);
+  for (const char* ending : {".json", ".lock", ".pids", ".exit"}) remove_tree(service_file(id, ending));
+  std::erase_if(entries_, [&](const auto& other) { return other.get() == &e; });
+}
+
+KDLIB_TOOLS_FUNC MetricsTail& RunStore::tail(const std::string& id) {
+  Entry& e = entry(id);
+  if (!e.tail) {
+    std::size_t open = 0;  // memory: the tails of a few runs
+    for (const auto& other : entries_) open += other->tail != nullptr;
+    for (const auto& other : entries_)
+      if (open > 32 && other->tail != nullptr && !is_open(other->record.state)) other->tail.reset(), --open;
+    e.tail = std::make_unique<MetricsTail>(join_path(folder(id), "metrics.jsonl"));
+  }
+  e.tail->refresh();
+  return *e.tail;
+}
+
+KDLIB_TOOLS_FUNC RunPhase RunStore::phase(const std::string& id) {
+  const RunRecord& r = get(id);
+  RunPhase out{"ended", 0, r.total_steps};
+  MetricsTail& metrics = tail(id);
+  if (metrics.size() > 0) out.done = std::max<std::int64_t>(0, metrics.step(metrics.size() - 1));
+  if (r.state == RunState::queued) out.name = "waiting";
+  if (!is_active(r.state)) return out;
+  if (out.done > 0) {
+    out.name = out.done >= r.total_steps && r.total_steps > 0 ? "finishing" : "training";
+    return out;
+  }
+  const std::string log = file_end(log_path(id), 4096);
+  const auto last = [&](const char* words) { return static_cast<std::ptrdiff_t>(log.rfind(words)); };
+  const std::ptrdiff_t writing = last("writes"), measuring = last("measuring");
+  out.name = writing < 0 && measuring < 0 ? "loading" : writing > measuring ? "writing" : "measuring";
+  return out;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// The interface of the service, free of sockets: a table of endpoints that dispatches, validates and documents.
+#ifndef KDLIB_TOOLS_SERVICE_SERVICE_API_HPP
+#define KDLIB_TOOLS_SERVICE_SERVICE_API_HPP
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kdlib/tools/service/compare.hpp"
+#include "kdlib/tools/service/fields.hpp"
+#include "kdlib/tools/service/flag_table.hpp"
+#include "kdlib/tools/service/guard.hpp"
+#include "kdlib/tools/service/message.hpp"
+#include "kdlib/tools/service/run_events.hpp"
+#include "kdlib/tools/service/run_store.hpp"
+#include "kdlib/tools/service/safe_path.hpp"
+#include "kdlib/tools/service/service_settings.hpp"
+#include "kdlib/tools/service/start_request.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+class ServiceApi;
+
+/// One request as a handler sees it: parts of the path, a checked query, a checked body.
+struct ApiCall {
+  const ServiceRequest& request;
+  std::vector<std::pair<std::string, std::string>> path;
+  Json body{};
+
+  std::string part(std::string_view name) const;
+  std::string query(std::string_view name, const std::string& otherwise = "") const;
+  std::int64_t query_int(std::string_view name, std::int64_t otherwise) const;
+};
+
+/// One line of the table.
+struct ApiEndpoint {
+  std::string method, path, summary;  // path: "/api/v1/runs/{id}/log"
+  std::vector<ApiField> query{};
+  bool has_body = false;
+  std::vector<ApiField> body{};
+  std::vector<int> statuses{};  // beside those that every request may get; the first is the usual one
+  std::string type = "application/json";
+  bool open = false;  // needs no token
+  ServiceAnswer (ServiceApi::*handler)(const ApiCall&) = nullptr;
+};
+
+/// A file of the page.
+struct PageFile {
+  const char *path, *type;
+  const unsigned char* data;
+  std::size_t size;
+};
+
+/// Everything but the sockets. Not for several threads; answers' `later` may run on others.
+class ServiceApi {
+ public:
+  /// `submit` runs work on another thread; `clock` gives seconds of a steady clock. IoError: the runs' folder, the
+  /// roots, the programs.
+  ServiceApi(const ServiceSettings& settings, std::vector<PageFile> page,
+             std::function<void(std::function<void()>)> submit, std::function<double()> clock);
+
+  /// Answers any request; never throws.
+  ServiceAnswer handle(const ServiceRequest& request);
+  void tick() { store_.tick(clock_()); }
+
+  /// For a WebSocket: 403 or 404 before it is opened, nothing where all is well.
+  std::optional<ServiceAnswer> check_socket(const ServiceRequest& request);
+  /// Its events after its first message {"token", "from_step"}; empty: the token is wrong or the message is none.
+  std::shared_ptr<RunEvents> open_socket(const ServiceRequest& request, const std::string& first_message);
+
+  std::string openapi() const;
+  const std::vector<ApiEndpoint>& endpoints() const { return endpoints_; }
+  RunStore& store() { return store_; }
+
+ private:
+  std::vector<ApiEndpoint> make_endpoints() const;
+  std::vector<ApiEndpoint> make_run_endpoints() const;
+  ServiceAnswer answer(const ServiceRequest& request);
+  ServiceAnswer dispatch(const ApiEndpoint& endpoint, ApiCall& call);
+  ServiceAnswer page(const ServiceRequest& request) const;
+
+  ServiceAnswer health(const ApiCall&);
+  ServiceAnswer document(const ApiCall&);
+  ServiceAnswer list_settings(const ApiCall&);
+  ServiceAnswer list_presets(const ApiCall&);
+  ServiceAnswer list_files(const ApiCall&);
+  ServiceAnswer start(const ApiCall&);
+  ServiceAnswer fine_tune(const ApiCall&);
+  ServiceAnswer estimate(const ApiCall&);
+  ServiceAnswer start_run(const ApiCall&, bool fine_tune);
+  ServiceAnswer stop(const ApiCall&);
+  ServiceAnswer resume(const ApiCall&);
+  ServiceAnswer status(const ApiCall&);
+  ServiceAnswer metrics(const ApiCall&);
+  ServiceAnswer list_runs(const ApiCall&);
+  ServiceAnswer show_run(const ApiCall&);
+  ServiceAnswer delete_run(const ApiCall&);
+  ServiceAnswer run_config(const ApiCall&);
+  ServiceAnswer run_log(const ApiCall&);
+  ServiceAnswer run_result(const ApiCall&);
+  ServiceAnswer run_files(const ApiCall&);
+  ServiceAnswer make_ticket(const ApiCall&);
+  ServiceAnswer download(const ApiCall&);
+  ServiceAnswer events(const ApiCall&);
+  ServiceAnswer series(const ApiCall&);
+  ServiceAnswer compare(const ApiCall&);
+  ServiceAnswer comparison(const ApiCall&);
+
+  std::string chosen_run(const std::string& asked) const;
+  void write_run(JsonWriter& json, const RunRecord& record);
+  StartContext context() const { return {flags_, roots_, settings_, store_.runs()}; }
+  ServiceAnswer file_answer(const std::string& path, const std::string& type, bool sandbox) const;
+
+  struct Ticket {
+    std::string id, run, path;
+    double until;
+  };
+
+  const ServiceSettings& settings_;
+  std::vector<PageFile> page_;
+  std::function<void(std::function<void()>)> submit_;
+  std::function<double()> clock_;
+  RunStore store_;
+  AllowedRoots roots_;
+  FlagTable flags_;
+  ServiceGuard guard_;
+  Comparisons comparisons_;
+  std::vector<Ticket> tickets_;
+  std::shared_ptr<std::atomic<int>> estimates_ = std::make_shared<std::atomic<int>>(0);
+  std::vector<ApiEndpoint> endpoints_;
+};
+
+/// One line of metrics.jsonl in the names of the interface, as the members of an object that is open.
+void write_interface_metrics(JsonWriter& json, const Json& line, bool reverse);
+
+KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/service/service_api_inl.hpp"
+#include "kdlib/tools/service/service_files_inl.hpp"
+#include "kdlib/tools/service/service_table_inl.hpp"
+#endif
+
+#endif

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+// Handlers of service_api.hpp that give out files, curves and events; the OpenAPI document.
+#ifndef KDLIB_TOOLS_SERVICE_SERVICE_FILES_INL_HPP
+#define KDLIB_TOOLS_SERVICE_SERVICE_FILES_INL_HPP
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/tools/service/service_api.hpp"
+#include "kdlib/tools/service/service_runs_inl.hpp"
+#include "kdlib/tools/service/tar_stream.hpp"
+#include "kdlib/version.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::list_files(const ApiCall& call) {
+  JsonWriter json;
+  roots_.list(json, static_cast<std::size_t>(call.query_int("root", 0)), call.query("path"));
+  return detail::json_answer(json);
+}
+
+namespace detail {
+/// A small text file of a run that need not be there.
+KDLIB_TOOLS_FUNC std::string run_text(const AllowedRoots& roots, const std::string& path, const char* what) {
+  std::uint64_t size = 0;
+  const FileDescriptor fd(roots.open_file(path, size));
+  if (size > (16u << 20)) throw ServiceProblem(404, concat(what, " is larger than 16 MiB"));
+  return read_range(fd.get(), 0, size);
+}
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::run_config(const ApiCall& call) {
+  const std::string id = store_.get(call.part("id")).id;
+  JsonWriter json;
+  json.begin_object().member("run_id", id);
+  json.member("config",
+              valid_text(detail::run_text(roots_, join_path(store_.folder(id), "config.yaml"), "config.yaml")))
+      .end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::run_result(const ApiCall& call) {
+  const std::string id = store_.get(call.part("id")).id;
+  ServiceAnswer out;
+  out.body = detail::run_text(roots_, join_path(store_.folder(id), "result.json"), "result.json");
+  return out;
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::run_log(const ApiCall& call) {
+  const std::string id = store_.get(call.part("id")).id;
+  std::uint64_t size = 0;
+  const detail::FileDescriptor fd(roots_.open_file(store_.log_path(id), size));
+  const std::uint64_t limit = static_cast<std::uint64_t>(call.query_int("limit", 65536));
+  const std::uint64_t end_default = size > limit ? size - limit : 0;
+  const std::uint64_t offset =
+      std::min(size, static_cast<std::uint64_t>(call.query_int("offset", static_cast<std::int64_t>(end_default))));
+  const std::string text = detail::read_range(fd.get(), offset, std::min(size, offset + limit));
+  JsonWriter json;
+  json.begin_object().member("run_id", id).member("offset", offset).member("next_offset", offset + text.size());
+  json.member("size", size).member("text", valid_text(text)).end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::run_files(const ApiCall& call) {
+  const std::string id = store_.get(call.part("id")).id;
+  JsonWriter json;
+  roots_.list(json, roots_.folders().size() - 1, id);
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::make_ticket(const ApiCall& call) {
+  const std::string id = store_.get(call.part("id")).id;
+  const std::string path(call.body.at("path").as_string());
+  if (path[0] == '/')
+    throw ServiceProblem(403, "path must be relative to the run's folder", {{"path", "must be relative"}});
+  const AllowedRoots run({store_.folder(id)});
+  run.checked(path);
+  const double now = clock_();
+  std::erase_if(tickets_, [&](const Ticket& t) { return t.until < now; });
+  if (tickets_.size() >= 1000) throw ServiceProblem(429, "a thousand tickets are open; wait a minute");
+  tickets_.push_back({random_hex(32), id, path, now + 60});
+  JsonWriter json;
+  json.begin_object().member("url", "/api/v1/downloads/" + tickets_.back().id).member("seconds", 60).end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::download(const ApiCall& call) {
+  const std::string asked = call.part("ticket");
+  const double now = clock_();
+  const auto at = std::find_if(tickets_.begin(), tickets_.end(),
+                               [&](const Ticket& t) { return same_secret(t.id, asked) && t.until >= now; });
+  if (at == tickets_.end()) throw ServiceProblem(404, "this address was used already, or is older than 60 seconds");
+  const Ticket ticket = *at;
+  tickets_.erase(at);
+  const AllowedRoots run({store_.folder(ticket.run)});
+  const std::string path = run.checked(ticket.path);
+  const std::string name = ticket.path == "." ? ticket.run : file_name(path);
+  std::string shown;
+  for (const char c : name) shown += is_plain_name(std::string("a") + c) ? c : '_';
+  ServiceAnswer out;
+  out.type = "application/octet-stream";
+  if (is_directory(path)) {
+    const auto tar = std::make_shared<TarStream>(path, ticket.run + "-" + shown);
+    out.type = "application/x-tar";
+    out.headers.emplace_back("Content-Disposition", "attachment; filename=\"" + ticket.run + "-" + shown + ".tar\"");
+    out.producer = [tar](std::string& piece) { return tar->next(piece); };
+    return out;
+  }
+  std::uint64_t size = 0;
+  const auto file = std::make_shared<detail::FileDescriptor>(run.open_file(ticket.path, size));
+  const bool html = name == "report.html";
+  if (html) {
+    out.type = "text/html; charset=utf-8";
+    out.headers.emplace_back(
+        "Content-Security-Policy",
+        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'");
+  } else {
+    out.headers.emplace_back("Content-Disposition", "attachment; filename=\"" + ticket.run + "-" + shown + "\"");
+  }
+  out.producer = [file, done = std::uint64_t{0}, size](std::string& piece) mutable {
+    piece = detail::read_range(file->get(), done, std::min<std::uint64_t>(size, done + (1 << 16)));
+    done += piece.size();
+    return !piece.empty();
+  };
+  return out;
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::events(const ApiCall& call) {
+  std::int64_t from = call.query_int("from_step", 0);
+  if (const std::string_view last = call.request.header("last-event-id"); !last.empty()) {
+    char* end = nullptr;
+    from = std::strtoll(std::string(last).c_str(), &end, 10);
+  }
+  ServiceAnswer out;
+  out.type = "text/event-stream";
+  out.events = std::make_shared<RunEvents>(store_, call.part("id"), from);
+  return out;
+}
+
+namespace detail {
+KDLIB_TOOLS_FUNC std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> out;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    if (end > begin) out.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return out;
+}
+
+/// All lines of a run from a step on, parsed; at most 64 MiB of text.
+KDLIB_TOOLS_FUNC std::vector<Json> metric_lines(MetricsTail& tail, std::int64_t from_step) {
+  std::vector<Json> out;
+  std::size_t line = from_step > 0 ? tail.find_step(from_step) : 0;
+  std::uint64_t total = 0;
+  while (line < tail.size() && total < (64u << 20)) {
+    std::string text = tail.text(line, line + 1);
+    if (text.empty()) break;
+    total += text.size();
+    out.push_back(Json::parse(std::move(text), concat("metrics.jsonl:", line + 1)));
+    ++line;
+  }
+  return out;
+}
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::metrics(const ApiCall& call) {
+  const RunRecord& r = store_.get(call.query("run_id"));
+  const bool reverse = detail::is_reverse(r);
+  std::vector<Json> lines = detail::metric_lines(store_.tail(r.id), call.query_int("from_step", 0));
+  double best = std::nan("");
+  std::int64_t best_step = -1;
+  std::vector<Json> training;
+  std::vector<double> values;
+  for (const Json& line : lines) {
+    const double kl = detail::metric(line, "evaluation/forward_kl");
+    if (std::isfinite(kl) && !(kl >= best)) best = kl, best_step = line.int_or("step", 0);
+    if (!line.contains("train/loss")) continue;
+    training.push_back(line);
+    values.push_back(detail::metric(line, reverse ? "train/reverse_kl" : "train/forward_kl"));
+  }
+  JsonWriter json(JsonStyle{0, NonFinite::null});
+  json.begin_object().member("run_id", r.id).member("total_steps", r.total_steps).key("metrics_history").begin_array();
+  for (const std::size_t i : keep_extremes(values, static_cast<std::size_t>(call.query_int("max_points", 1000000)))) {
+    const Json& line = training[i];
+    json.begin_object().member("step", line.int_or("step", 0));
+    write_interface_metrics(json, line, reverse);
+    const double time = detail::metric(line, "time");
+    json.key("timestamp");
+    if (std::isfinite(time) && r.started > 0) json.value(time_text(r.started + time));
+    else json.null();
+    json.key("values").begin_object();
+    for (const auto& [key, value] : line.members())
+      if (key != "step") json.member(key, detail::metric(line, key));
+    json.end_object().end_object();
+  }
+  json.end_array().key("best_checkpoint");
+  if (best_step < 0) json.null();
+  else
+    json.begin_object()
+        .member("step", best_step)
+        .member("val_kl_loss", best)
+        .member("path", valid_text(join_path(store_.folder(r.id), "best")))
+        .end_object();
+  json.end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::series(const ApiCall& call) {
+  const std::vector<std::string> names = detail::split_list(call.query("names"));
+  const std::size_t most = static_cast<std::size_t>(call.query_int("max_points", 2000));
+  JsonWriter json(JsonStyle{0, NonFinite::null});
+  json.begin_object().key("series").begin_array();
+  for (const std::string& id : detail::split_list(call.query("run_id"))) {
+    const std::vector<Json> lines = detail::metric_lines(store_.tail(store_.get(id).id), 0);
+    for (const std::string& name : names) {
+      std::vector<double> values, steps;
+      for (const Json& line : lines)
+        if (line.contains(name))
+          values.push_back(detail::metric(line, name)), steps.push_back(line.double_or("step", 0));
+      const std::vector<std::size_t> kept = keep_extremes(values, most);
+      json.begin_object().member("run_id", id).member("name", name).key("steps").begin_array();
+      for (const std::size_t i : kept) json.value(steps[i]);
+      json.end_array().key("values").begin_array();
+      for (const std::size_t i : kept) json.value(values[i]);
+      json.end_array().end_object();
+    }
+  }
+  json.end_array().end_object();
+  return detail::json_answer(json);
+}
+
+namespace detail {
+KDLIB_TOOLS_FUNC void write_parameters(JsonWriter& json, const ApiEndpoint& e, const FlagTable& flags) {
+  json.key("parameters").begin_array();
+  for (std::size_t at = 0; (at = e.path.find('{', at)) != std::string::npos; ++at) {
+    const std::string name = e.path.substr(at + 1, e.path.find('}', at) - at - 1);
+    json.begin_object().member("name", name).member("in", "path").member("required", true).key("schema");
+    json.begin_object()
+        .member("type", "string")
+        .member("minLength", 1)
+        .member("maxLength", 80)
+        .end_object()
+        .end_object();
+  }
+  for (const ApiField& f : e.query) {
+    json.begin_object().member("name", f.name).member("in", "query").member("required", f.required).key("schema");
+    write_field_schema(json, f, flags);
+    json.end_object();
+  }
+  json.end_array();
+}
+
+KDLIB_TOOLS_FUNC void write_responses(JsonWriter& json, const ApiEndpoint& e) {
+  std::vector<int> all = e.statuses;
+  for (const int s : {400, 401, 403, 404, 405, 406, 408, 413, 415, 422, 429, 431, 500, 503})
+    if (std::find(all.begin(), all.end(), s) == all.end()) all.push_back(s);
+  json.key("responses").begin_object();
+  for (const int s : all) {
+    const bool good = s < 300;
+    json.key(std::to_string(s)).begin_object().member("description", status_title(s)).key("content").begin_object();
+    json.key(good ? e.type : "application/problem+json").begin_object().key("schema").begin_object();
+    if (!good) json.member("$ref", "#/components/schemas/Problem");
+    else if (e.type == "application/json") json.member("type", "object");
+    else json.member("type", "string");
+    json.end_object().end_object();
+    if (good && e.path.find("/downloads/") != std::string::npos)
+      for (const char* other : {"application/x-tar", "text/html"})
+        json.key(other).begin_object().key("schema").begin_object().member("type", "string").end_object().end_object();
+    json.end_object().end_object();
+  }
+  json.end_object();
+}
+}  // namespace detail
+
+namespace detail {
+KDLIB_TOOLS_FUNC void write_components(JsonWriter& json) {
+  json.key("components").begin_object().key("securitySchemes").begin_object().key("bearer").begin_object();
+  json.member("type", "http")
+      .member("scheme", "bearer")
+      .end_object()
+      .end_object()
+      .key("schemas")
+      .begin_object()
+      .key("Problem");
+  json.begin_object()
+      .member("type", "object")
+      .key("required")
+      .begin_array()
+      .value("title")
+      .value("status")
+      .value("detail")
+      .end_array();
+  json.key("properties").begin_object();
+  for (const char* name : {"type", "title", "detail", "instance"})
+    json.key(name).begin_object().member("type", "string").end_object();
+  json.key("status").begin_object().member("type", "integer").end_object();
+  json.key("errors")
+      .begin_object()
+      .member("type", "array")
+      .key("items")
+      .begin_object()
+      .member("type", "object")
+      .end_object()
+      .end_object();
+  json.end_object().end_object().end_object().end_object();
+}
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC std::string ServiceApi::openapi() const {
+  JsonWriter json(JsonStyle{1});
+  json.begin_object()
+      .member("openapi", "3.0.3")
+      .key("info")
+      .begin_object()
+      .member("title", "kdlib serve")
+      .member("version", KDLIB_VERSION_STRING);
+  json.member("description", "Distillation on a machine of one's own: start, watch, compare, take home.").end_object();
+  json.key("security").begin_array().begin_object().key("bearer").begin_array().end_array().end_object().end_array();
+  json.key("paths").begin_object();
+  for (std::size_t i = 0; i < endpoints_.size(); ++i) {
+    const std::string& path = endpoints_[i].path;
+    if (std::any_of(endpoints_.begin(), endpoints_.begin() + static_cast<std::ptrdiff_t>(i),
+                    [&](const ApiEndpoint& e) { return e.path == path; }))
+      continue;
+    json.key(path).begin_object();
+    for (const ApiEndpoint& e : endpoints_) {
+      if (e.path != path) continue;
+      std::string method = e.method;
+      for (char& c : method) c = static_cast<char>(c - 'A' + 'a');
+      json.key(method).begin_object().member("summary", e.summary);
+      if (e.open) json.key("security").begin_array().end_array();
+      detail::write_parameters(json, e, flags_);
+      if (e.has_body) {
+        json.key("requestBody")
+            .begin_object()
+            .member("required", true)
+            .key("content")
+            .begin_object()
+            .key("application/json");
+        json.begin_object().key("schema");
+        write_schema(json, e.body, flags_);
+        json.end_object().end_object().end_object();
+      }
+      detail::write_responses(json, e);
+      json.end_object();
+    }
+    json.end_object();
+  }
+  json.end_object();
+  detail::write_components(json);
+  return json.end_object().text();
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+// Handlers of service_api.hpp that start, stop and list runs.
+#ifndef KDLIB_TOOLS_SERVICE_SERVICE_RUNS_INL_HPP
+#define KDLIB_TOOLS_SERVICE_SERVICE_RUNS_INL_HPP
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "kdlib/io/paths.hpp"
+#include "kdlib/tools/service/service_api.hpp"
+#include "kdlib/version.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+KDLIB_TOOLS_FUNC ServiceAnswer json_answer(JsonWriter& json, int status = 200) {
+  ServiceAnswer out;
+  out.status = status;
+  out.body = json.text();
+  return out;
+}
+
+KDLIB_TOOLS_FUNC void write_time(JsonWriter& json, const char* name, double seconds) {
+  json.key(name);
+  if (seconds > 0) json.value(time_text(seconds));
+  else json.null();
+}
+
+/// A number of a line of metrics; NaN where it is missing or null.
+KDLIB_TOOLS_FUNC double metric(const Json& line, std::string_view name) {
+  const auto value = line.find_set(name);
+  return value && value->is_number() ? value->as_double() : std::nan("");
+}
+
+/// The newest lines: of training and of held-out text.
+struct LastMetrics {
+  Json training, evaluation, best;
+  bool has_training = false;
+};
+
+KDLIB_TOOLS_FUNC LastMetrics last_metrics(MetricsTail& tail) {
+  LastMetrics out;
+  for (std::size_t n = tail.size(); n-- > 0 && (!out.has_training || out.evaluation.is_null());) {
+    if (tail.size() - n > 2000) break;
+    std::string text = tail.text(n, n + 1);
+    if (text.empty()) break;
+    const Json line = Json::parse(std::move(text), "metrics.jsonl");
+    if (!out.has_training && line.contains("train/loss")) out.training = line, out.has_training = true;
+    if (out.evaluation.is_null() && line.contains("evaluation/forward_kl")) out.evaluation = line;
+  }
+  return out;
+}
+
+KDLIB_TOOLS_FUNC bool is_reverse(const RunRecord& r) {
+  for (const std::string& a : r.arguments)
+    if (a.find("--loss=") == 0 && a.find("reverse_kl") != std::string::npos) return true;
+  return false;
+}
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC void write_interface_metrics(JsonWriter& json, const Json& line, bool reverse) {
+  const auto put = [&](const char* name, double value) {
+    json.key(name);
+    if (std::isfinite(value)) json.value(value);
+    else json.null();
+  };
+  put("kl_loss", detail::metric(line, reverse ? "train/reverse_kl" : "train/forward_kl"));
+  put("loss", detail::metric(line, "train/loss"));
+  put("token_agreement_pct", 100 * detail::metric(line, "train/top1_agreement"));
+  put("top5_agreement_pct", 100 * detail::metric(line, "train/top5_contains"));
+  put("student_entropy", detail::metric(line, "train/student_entropy"));
+  put("teacher_entropy", detail::metric(line, "train/teacher_entropy"));
+  put("kl_std", detail::metric(line, "train/kl_std"));
+  put("kl_min", detail::metric(line, "train/kl_min"));
+  put("kl_max", detail::metric(line, "train/kl_max"));
+  put("learning_rate", detail::metric(line, "train/rate"));
+  put("gradient_norm", detail::metric(line, "train/grad_norm"));
+  put("tokens_per_second", detail::metric(line, "train/tokens_per_s"));
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::health(const ApiCall&) {
+  JsonWriter json;
+  json.begin_object().member("status", "ok").member("kdlib", KDLIB_VERSION_STRING).member("api", "v1").end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::document(const ApiCall&) {
+  ServiceAnswer out;
+  out.body = openapi();
+  return out;
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::list_settings(const ApiCall&) {
+  JsonWriter json;
+  json.begin_object().key("settings").raw(flags_.json()).key("devices").value(settings_.devices);
+  json.key("roots").begin_array();
+  for (const std::string& root : roots_.folders()) json.value(valid_text(root));
+  json.end_array().end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::list_presets(const ApiCall&) {
+  JsonWriter json;
+  json.begin_object().key("presets").begin_array();
+  for (const ServicePreset& p : service_presets())
+    json.begin_object()
+        .member("name", p.name)
+        .member("help", p.help)
+        .member("of_distil", p.of_distil)
+        .key("settings")
+        .raw(p.settings)
+        .end_object();
+  json.end_array().end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::start(const ApiCall& call) { return start_run(call, false); }
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::fine_tune(const ApiCall& call) { return start_run(call, true); }
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::start_run(const ApiCall& call, bool fine_tune) {
+  const std::string key = valid_text(call.request.header("idempotency-key"));
+  RunRecord wanted = read_start(call.body, context(), fine_tune);
+  wanted.idempotency_key = key;
+  wanted.body = call.request.body;
+  const RunRecord* run = store_.find_key(key);
+  if (run != nullptr && run->body != call.request.body)
+    throw ServiceProblem(409, "Idempotency-Key '" + key + "' came before with another body");
+  if (run == nullptr) run = &store_.create(std::move(wanted));
+  store_.tick(clock_());
+  const std::size_t place = store_.queue_position(run->id);
+  JsonWriter json;
+  json.begin_object().member("status", "success").member("run_id", run->id).member("state", run_state_name(run->state));
+  json.member("message", place > 0 ? concat("run ", run->id, " waits at place ", place)
+                                   : concat("run ", run->id, " is ", run_state_name(run->state)));
+  json.member("queue_position", place).key("estimated_duration_minutes").null().key("memory_required_gb").null();
+  json.key("warnings").value(run->warnings).end_object();
+  return detail::json_answer(json, 202);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::estimate(const ApiCall& call) {
+  RunRecord wanted = read_start(call.body, context(), false);
+  if (*estimates_ >= 2) throw ServiceProblem(429, "two estimates are being made; try again in a minute");
+  std::vector<std::string> words = wanted.arguments;
+  words.insert(words.end(), {"--dry-run", "--json", "--out=" + join_path(store_.runs(), ".service/estimate")});
+  ServiceAnswer out;
+  ++*estimates_;
+  const std::shared_ptr<void> count(nullptr, [busy = estimates_](void*) { --*busy; });
+  out.later = [distil = join_path(settings_.programs, "distil"), words, count, path = call.request.path] {
+    const CapturedChild child = run_captured(distil, words, 60);
+    if (child.timed_out) return problem_answer(ServiceProblem(504, "the estimate took more than 60 seconds"), path);
+    if (child.status != 0) return problem_answer(ServiceProblem(422, detail::child_sentence(child)), path);
+    ServiceAnswer answer;
+    answer.body = child.out;
+    return answer;
+  };
+  return out;
+}
+
+KDLIB_TOOLS_FUNC std::string ServiceApi::chosen_run(const std::string& asked) const {
+  if (!asked.empty()) return store_.get(asked).id;
+  const std::vector<const RunRecord*> runs = store_.newest_first();
+  for (const RunRecord* r : runs)
+    if (is_active(r->state)) return r->id;
+  return runs.empty() ? std::string() : runs[0]->id;
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::stop(const ApiCall& call) {
+  const std::string id = chosen_run(call.body.string_or("run_id", ""));
+  if (id.empty() || (!is_open(store_.get(id).state) && !store_.get(id).stop_asked))
+    throw ServiceProblem(
+        409, id.empty() ? "no run is there"
+                        : concat("run ", id, " is ", run_state_name(store_.get(id).state), ": nothing to stop"));
+  store_.stop(id, call.body.bool_or("force", false), clock_());
+  store_.tick(clock_());
+  const RunRecord& r = store_.get(id);
+  const RunPhase phase = store_.phase(id);
+  const std::string checkpoint = join_path(store_.folder(id), concat("checkpoints/", phase.done));
+  JsonWriter json;
+  json.begin_object().member("status", is_open(r.state) ? "stopping" : "stopped").member("run_id", id);
+  json.member("final_step", phase.done).key("checkpoint_path");
+  if (path_exists(checkpoint)) json.value(valid_text(checkpoint));
+  else json.null();
+  json.member("message", is_open(r.state) ? "the run saves and stops; watch its state" : "the run has stopped")
+      .end_object();
+  return detail::json_answer(json, is_open(r.state) ? 202 : 200);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::resume(const ApiCall& call) {
+  const std::string id = store_.get(std::string(call.body.at("run_id").as_string())).id;
+  std::vector<std::string> words;
+  if (const auto settings = call.body.find("settings")) words = setting_words(*settings, context(), "settings");
+  store_.resume(id, words);
+  store_.tick(clock_());
+  JsonWriter json;
+  json.begin_object()
+      .member("status", "success")
+      .member("run_id", id)
+      .member("state", run_state_name(store_.get(id).state));
+  json.member("queue_position", store_.queue_position(id)).end_object();
+  return detail::json_answer(json, 202);
+}
+
+namespace detail {
+KDLIB_TOOLS_FUNC void write_status_metrics(JsonWriter& json, const LastMetrics& last, const RunRecord& r,
+                                           const RunPhase& phase) {
+  json.begin_object().member("step", phase.done).member("total_steps", r.total_steps);
+  json.member("progress_pct",
+              r.total_steps > 0 ? 100.0 * static_cast<double>(phase.done) / static_cast<double>(r.total_steps) : 0.0);
+  write_interface_metrics(json, last.training, is_reverse(r));
+  json.key("validation_kl");
+  const double kl = metric(last.evaluation, "evaluation/forward_kl");
+  if (std::isfinite(kl)) json.value(kl);
+  else json.null();
+  json.end_object();
+}
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::status(const ApiCall& call) {
+  const std::string id = chosen_run(call.query("run_id"));
+  JsonWriter json;
+  if (id.empty()) {
+    json.begin_object().member("state", "idle").key("run_id").null().key("metrics").null().end_object();
+    return detail::json_answer(json);
+  }
+  const RunRecord& r = store_.get(id);
+  const detail::LastMetrics last = detail::last_metrics(store_.tail(id));
+  const RunPhase phase = store_.phase(id);
+  json.begin_object()
+      .member("state", run_state_name(r.state))
+      .member("run_id", id)
+      .member("reason", r.reason)
+      .member("detail", r.detail);
+  json.key("metrics");
+  detail::write_status_metrics(json, last, r, phase);
+  const double time = detail::metric(last.training, "time");
+  json.key("estimated_time_remaining_seconds");
+  if (is_active(r.state) && phase.done > 0 && std::isfinite(time))
+    json.value(time / static_cast<double>(phase.done) *
+               static_cast<double>(std::max<std::int64_t>(0, r.total_steps - phase.done)));
+  else json.null();
+  const std::vector<std::string> kept = path_exists(join_path(store_.folder(id), "checkpoints"))
+                                            ? list_directory(join_path(store_.folder(id), "checkpoints"))
+                                            : std::vector<std::string>();
+  std::string newest;
+  for (const std::string& name : kept)
+    if (name.find_first_not_of("0123456789") == std::string::npos &&
+        (name.size() > newest.size() || (name.size() == newest.size() && name > newest)))
+      newest = name;
+  json.key("current_checkpoint");
+  if (newest.empty()) json.null();
+  else json.value(valid_text(join_path(store_.folder(id), "checkpoints/" + newest)));
+  json.key("phase")
+      .begin_object()
+      .member("name", phase.name)
+      .member("done", phase.done)
+      .member("total", phase.total)
+      .end_object();
+  json.member("queue_position", store_.queue_position(id)).key("teacher_cache").begin_object();
+  for (const char* name : {"hit_rate", "saved_seconds"}) {
+    const double value = detail::metric(last.evaluation, concat("teacher_cache/", name));
+    json.key(name);
+    if (std::isfinite(value)) json.value(value);
+    else json.null();
+  }
+  json.end_object().key("memory").begin_object().member("free_share", free_memory_share()).end_object();
+  json.key("warnings").value(r.warnings).end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC void ServiceApi::write_run(JsonWriter& json, const RunRecord& r) {
+  json.begin_object().member("run_id", r.id).member("kind", r.kind).member("status", run_state_name(r.state));
+  json.member("reason", r.reason).member("detail", r.detail);
+  detail::write_time(json, "created_at", r.created);
+  detail::write_time(json, "started_at", r.started);
+  detail::write_time(json, "completed_at", r.ended);
+  const detail::LastMetrics last = detail::last_metrics(store_.tail(r.id));
+  const double kl = detail::metric(last.evaluation, "evaluation/forward_kl");
+  json.key("final_kl_loss");
+  if (std::isfinite(kl)) json.value(kl);
+  else json.null();
+  json.member("teacher_model", valid_text(r.teacher)).member("student_model", valid_text(r.student));
+  json.member("student_adapter", valid_text(r.adapter)).member("label", r.label).key("tags").value(r.tags);
+  json.member("device", r.device)
+      .member("preset", r.preset)
+      .member("session_id", r.session)
+      .member("attempts", r.attempts);
+  json.member("total_steps", r.total_steps).member("queue_position", store_.queue_position(r.id)).end_object();
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::list_runs(const ApiCall& call) {
+  const std::string state = call.query("state"), tag = call.query("tag");
+  const std::int64_t limit = call.query_int("limit", 100), cursor = call.query_int("cursor", 0);
+  JsonWriter json;
+  json.begin_object().key("runs").begin_array();
+  std::int64_t shown = 0, next = 0;
+  for (const RunRecord* r : store_.newest_first()) {
+    if (cursor > 0 && r->order >= cursor) continue;
+    if (!state.empty() && state != run_state_name(r->state)) continue;
+    if (!tag.empty() && std::find(r->tags.begin(), r->tags.end(), tag) == r->tags.end()) continue;
+    if (shown++ == limit) break;
+    next = r->order;
+    write_run(json, *r);
+  }
+  json.end_array().key("next_cursor");
+  if (shown > limit) json.value(next);
+  else json.null();
+  json.end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::show_run(const ApiCall& call) {
+  const RunRecord& r = store_.get(call.part("id"));
+  JsonWriter json;
+  json.begin_object().key("run");
+  write_run(json, r);
+  json.key("arguments").begin_array();
+  for (const std::string& a : r.arguments) json.value(valid_text(a));
+  json.end_array().key("warnings").value(r.warnings).member("folder", valid_text(store_.folder(r.id))).end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::delete_run(const ApiCall& call) {
+  const std::string id = store_.get(call.part("id")).id;
+  store_.remove(id);
+  JsonWriter json;
+  json.begin_object().member("status", "removed").member("run_id", id).end_object();
+  return detail::json_answer(json);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::compare(const ApiCall& call) {
+  CompareRequest r;
+  for (const Json& m : call.body.at("models"))
+    r.models.push_back(
+        {std::string(m.at("name").as_string()), roots_.checked(std::string(m.at("model_path").as_string())),
+         m.contains("adapter_path") ? roots_.checked(std::string(m.at("adapter_path").as_string())) : ""});
+  for (std::size_t i = 0; i < r.models.size(); ++i)
+    for (std::size_t k = 0; k < i; ++k)
+      if (r.models[i].name == r.models[k].name)
+        throw ServiceProblem(422, "two models are called " + r.models[i].name, {{"models", "have one name twice"}});
+  r.reference = call.body.string_or("reference", "");
+  const bool known = r.reference.empty() || std::any_of(r.models.begin(), r.models.end(),
+                                                        [&](const ComparedModel& m) { return m.name == r.reference; });
+  if (!known)
+    throw ServiceProblem(422, "reference '" + r.reference + "' is the name of no model",
+                         {{"reference", "is no model"}});
+  if (call.body.contains("prompt") == call.body.contains("messages"))
+    throw ServiceProblem(422, "give a prompt or messages, one of them", {{"prompt", "is needed, or messages"}});
+  JsonWriter line;
+  if (const auto prompt = call.body.find("prompt"))
+    line.begin_object().member("prompt", prompt->as_string()).end_object();
+  else {
+    line.begin_object().key("messages").begin_array();
+    for (const Json& m : call.body.at("messages"))
+      line.begin_object()
+          .member("role", m.at("role").as_string())
+          .member("content", m.at("content").as_string())
+          .end_object();
+    line.end_array().end_object();
+  }
+  r.prompt_line = line.text();
+  r.chat = call.body.bool_or("chat", false);
+  for (const auto& [field, flag] :
+       {std::pair("max_new_tokens", "max-new-tokens"), std::pair("temperature", "temperature"),
+        std::pair("top_k", "top-k"), std::pair("top_p", "top-p"), std::pair("seed", "seed")})
+    if (const auto value = call.body.find(field)) {
+      const FlagRule rule{
+          flag, std::string(field) == "temperature" || std::string(field) == "top_p" ? "number" : "integer",
+          "",   "",
+          "",   "",
+          "",   {},
+          {},   {},
+          {}};
+      r.sampler.push_back(concat("--", flag, "=", FlagTable::words(rule, *value)[0]));
+    }
+  r.programs = settings_.programs;
+  r.folder = join_path(store_.runs(), ".service/compare");
+  auto [id, work] = comparisons_.add(std::move(r));
+  submit_(std::move(work));
+  JsonWriter json;
+  json.begin_object().member("status", "success").member("id", id).end_object();
+  return detail::json_answer(json, 202);
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::comparison(const ApiCall& call) {
+  ServiceAnswer out;
+  out.body = comparisons_.json(call.part("id"));
+  return out;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
