@@ -343,8 +343,13 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/compare_cache.hpp
   include/kdlib/teacher/concepts.hpp
   include/kdlib/teacher/describe.hpp
+  include/kdlib/teacher/distillkit.hpp
+  include/kdlib/teacher/distillkit_import_inl.hpp
+  include/kdlib/teacher/distillkit_inl.hpp
   include/kdlib/teacher/live.hpp
   include/kdlib/teacher/live_inl.hpp
+  include/kdlib/teacher/merge_cache.hpp
+  include/kdlib/teacher/merge_cache_inl.hpp
   include/kdlib/teacher/none.hpp
   include/kdlib/teacher/remembered.hpp
   include/kdlib/teacher/teacher_cache.hpp
@@ -465,6 +470,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/distil_pair_inl.hpp
   include/kdlib/tools/distil_report.hpp
   include/kdlib/tools/distil_report_inl.hpp
+  include/kdlib/tools/distillkit_file.hpp
+  include/kdlib/tools/distillkit_file_inl.hpp
   include/kdlib/tools/dot_plot.hpp
   include/kdlib/tools/dot_plot_inl.hpp
   include/kdlib/tools/evaluation_table.hpp

@@ -5,7 +5,9 @@
 #include <kdlib/backend/cpu.hpp>
 #include <kdlib/io/content_hash.hpp>
 #include <kdlib/teacher/compare_cache.hpp>
+#include <kdlib/teacher/merge_cache.hpp>
 #include <kdlib/tools/cache_command.hpp>
+#include <kdlib/tools/distillkit_file.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
@@ -65,6 +67,20 @@ bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Toke
 
 void run(const kd::CacheCommand& s) {
   kd::start_threads(s.threads);
+  if (!s.merge.empty()) {
+    const kd::CacheMeta meta = kd::merge_teacher_caches(s.merge, s.out, s.merge_segment);
+    std::fputs(kd::cache_summary(meta, s.out, {}).c_str(), stdout);
+    return;
+  }
+  if (!s.distillkit.empty()) {
+    kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
+    if (const auto tokenizer = s.tokenizer.empty() ? std::nullopt : kd::find_model_tokenizer(s.tokenizer))
+      facts.tokenizer = kd::tokenizer_hash(*tokenizer);
+    const kd::DistillKitFormat format = kd::read_distillkit_format(s.distillkit);
+    const kd::CacheMeta meta = kd::import_distillkit(s.data, format, s.out, facts, s.settings.segment);
+    std::fputs(kd::cache_summary(meta, s.out, {}).c_str(), stdout);
+    return;
+  }
   if (s.check_alone()) return kd::TeacherCache(s.out).verify();
   Model model = Model::from_pretrained(s.teacher, {.trainable = false, .weights = kd::WeightStorage::in_file});
   kd::show_notes(model.notes());

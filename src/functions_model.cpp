@@ -25,6 +25,8 @@
 #include "kdlib/rollout/response_cache_inl.hpp"
 #include "kdlib/teacher/cache_settings_inl.hpp"
 #include "kdlib/teacher/cache_writer_inl.hpp"
+#include "kdlib/teacher/distillkit_inl.hpp"
+#include "kdlib/teacher/merge_cache_inl.hpp"
 #include "kdlib/teacher/teacher_cache_inl.hpp"
 #include "kdlib/teacher/top_k_cache_inl.hpp"
 #include "kdlib/teacher/vocabulary_inl.hpp"

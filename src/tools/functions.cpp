@@ -7,6 +7,7 @@
 #include "kdlib/tools/choice_tasks_inl.hpp"
 #include "kdlib/tools/distil_options_inl.hpp"
 #include "kdlib/tools/distil_report_inl.hpp"
+#include "kdlib/tools/distillkit_file_inl.hpp"
 #include "kdlib/tools/dot_plot_inl.hpp"
 #include "kdlib/tools/evaluation_table_inl.hpp"
 #include "kdlib/tools/known_configs_inl.hpp"

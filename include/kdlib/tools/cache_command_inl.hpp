@@ -44,6 +44,13 @@ KDLIB_TOOLS_FUNC void add_cache_text(Options& o, CacheCommand& c, CacheWords& w)
       .add("data", c.data, "FILE", "given text, JSON lines: {\"text\"}, {\"messages\"}, {\"ids\", \"loss_mask\"}")
       .add("out", c.out, "DIR", "folder of the cache; what is there of the same settings is kept")
       .required()
+      .add("merge", c.merge, "LIST",
+           "complete caches of one teacher that become one in --out, in the order of their texts; no teacher is loaded")
+      .add("distillkit", c.distillkit, "F.yaml",
+           "--data holds rows of DistillKit's compressed logits as JSON lines, of this configuration: they become a "
+           "cache, and no teacher is loaded")
+      .add("tokenizer", c.tokenizer, "MODEL",
+           "of --distillkit's ids: recorded, so that a student's is compared with it")
       .add("max-length", c.max_length, "N", "longest text", "tokens")
       .at_least(2)
       .add("too-long", c.too_long, "RULE", "longer text: refuse it, cut its end off, or drop it")
@@ -113,7 +120,14 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
   detail::add_cache_signal(options, *this, words);
   options.group("General").common(threads, seed);
   options.parse(argc, argv);
-  require<UsageError>(teacher.empty() == data.empty(), "--teacher MODEL and --data FILE belong together");
+  require<UsageError>(teacher.empty() == (data.empty() || !distillkit.empty()),
+                      "--teacher MODEL and --data FILE belong together, or --distillkit and --data");
+  require<UsageError>(distillkit.empty() || (teacher.empty() && !data.empty()),
+                      "--distillkit reads what --data FILE holds of a teacher: leave out --teacher");
+  require<UsageError>(tokenizer.empty() || !distillkit.empty(), "--tokenizer belongs to --distillkit");
+  require<UsageError>(merge.empty() || teacher.empty(),
+                      "--merge makes a cache of caches: leave out --teacher and --data");
+  if (options.given("segment")) merge_segment = settings.segment;
   require<UsageError>(words.kind == "logprobs" || !(options.given("top-k") || options.given("temperatures")),
                       "--top-k and --temperatures belong to --kind logprobs");
   detail::words_to_cache(words, *this);
@@ -125,7 +139,7 @@ KDLIB_TOOLS_FUNC std::string cache_summary(const CacheMeta& meta, const std::str
   std::string out =
       concat(folder, ": ", setting_text(meta.settings.kind), ", ", meta.documents, " texts, ", meta.rows, " rows, ",
              meta.complete ? "complete" : "not complete yet: other workers' parts are missing", "\n");
-  if (done.documents == 0) return out + "nothing was missing\n";
+  if (done.documents == 0) return out + "no teacher was asked: nothing was missing\n";
   return out + concat("made now: ", done.done, " texts, ", done.tokens, " tokens in ",
                       detail::number_text("%.1f", done.seconds), " s, ",
                       detail::number_text("%.1f", static_cast<double>(done.tokens) / done.seconds), " tokens/s, ",

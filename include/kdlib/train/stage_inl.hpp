@@ -77,7 +77,7 @@ std::vector<RunResult> run_stages(Each&& each, std::size_t count, Sink& sink, St
 
 template <class... Stages>
 Pipeline<Stages...>::Pipeline(Stages... stages) : stages_(std::move(stages)...) {
-  detail::check_stage_list([this](auto&& f) { each_stage(f); });
+  detail::check_stage_list([this](auto&& f) { this->each_stage(f); });
 }
 
 template <class... Stages>
@@ -93,13 +93,13 @@ std::vector<RunResult> Pipeline<Stages...>::run(Sink&& sink, Store&& store) {
   static_assert((Stage<Stages, std::remove_reference_t<Sink>, std::remove_reference_t<Store>> && ...),
                 "kdlib: an argument of Pipeline is not a stage (name(), run(context, sink, store)); write "
                 "kd::TrainStage{name, trainer, settings, selection}");
-  return detail::run_stages([this](auto&& f) { each_stage(f); }, sizeof...(Stages), sink, store);
+  return detail::run_stages([this](auto&& f) { this->each_stage(f); }, sizeof...(Stages), sink, store);
 }
 
 template <class StageType>
 StageList<StageType>::StageList(std::vector<StageType> stages) : stages_(std::move(stages)) {
   require<ConfigError>(!stages_.empty(), "[StageList] there is no stage");
-  detail::check_stage_list([this](auto&& f) { each_stage(f); });
+  detail::check_stage_list([this](auto&& f) { this->each_stage(f); });
 }
 
 template <class StageType>
@@ -114,7 +114,7 @@ std::vector<RunResult> StageList<StageType>::run(Sink&& sink, Store&& store, std
   static_assert(Stage<StageType, std::remove_reference_t<Sink>, std::remove_reference_t<Store>>,
                 "kdlib: the elements of StageList are no stages (name(), run(context, sink, store)); use "
                 "kd::TrainStage");
-  return detail::run_stages([this](auto&& f) { each_stage(f); }, stages_.size(), sink, store, std::move(carried));
+  return detail::run_stages([this](auto&& f) { this->each_stage(f); }, stages_.size(), sink, store, std::move(carried));
 }
 
 KDLIB_NAMESPACE_END
