@@ -149,7 +149,7 @@ void FibreSet::changed_to([[maybe_unused]] void* fake, [[maybe_unused]] bool hom
 }
 
 void FibreSet::resume(int i) {
-  at_ = i, beginning = this;
+  beginning = this;
   void* fake = nullptr;
 #if defined(KDLIB_FIBRES_UNDER_ASAN)
   __sanitizer_start_switch_fiber(&fake, stacks_ + stride_ * static_cast<std::size_t>(i) + page_bytes, stack_bytes);

@@ -47,9 +47,8 @@ class FibreSet {
 #endif
   void (*entry_)(void*) = nullptr;
   void* argument_ = nullptr;
-  const void* home_bottom_ = nullptr;  // of the home stack, for the address sanitizer
-  std::size_t home_size_ = 0;
-  int at_ = 0;
+  [[maybe_unused]] const void* home_bottom_ = nullptr;  // of the home stack, for the address sanitizer
+  [[maybe_unused]] std::size_t home_size_ = 0;
 };
 
 }  // namespace detail

@@ -51,7 +51,6 @@ class EmulatedMemory {
 
  private:
   void reserve();
-  void install_handler();
   void open(EmulatedAllocation& a);
   void check_edges(const EmulatedAllocation& a) const;
 
