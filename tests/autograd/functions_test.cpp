@@ -57,6 +57,11 @@ TEST_CASE("rms_norm: gradients over rows and over heads of a row", "[autograd]")
     check({random(Shape{5, 12})}, {&w},
           [&](DoubleTape& t, const std::vector<Slot>& x) { return rms_norm(t, w, x[0], 1e-5); });
   }
+  Weight offset = weight("offset", Shape{4});
+  Real ones(Shape{6});
+  std::fill(ones.data(), ones.data() + 6, 1.0);
+  check({random(Shape{5, 12})}, {&offset},
+        [&](DoubleTape& t, const std::vector<Slot>& x) { return rms_norm(t, offset, x[0], 1e-5, ones); });
   Weight w = weight("w", Shape{4});
   check({Real::zeros(Shape{2, 4})}, {&w},
         [&](DoubleTape& t, const std::vector<Slot>& x) { return rms_norm(t, w, x[0], 1e-2); });
@@ -92,6 +97,16 @@ TEST_CASE("attention: gradients over ragged documents, grouped heads and a windo
     CAPTURE(window);
     const AttentionHeads heads{4, 2, 4, window, 0.5};
     check({random(Shape{77, 16}), random(Shape{77, 8}), random(Shape{77, 8})}, {},
+          [&](DoubleTape& t, const std::vector<Slot>& x) { return attention(t, heads, layout, x[0], x[1], x[2]); });
+  }
+}
+
+TEST_CASE("attention with soft caps: gradients", "[autograd]") {
+  const auto layout = layout_of({1, 66});  // 66 spans two blocks of queries
+  for (const std::int64_t window : {0, 5}) {
+    CAPTURE(window);
+    const AttentionHeads heads{2, 1, 4, window, 0.5, 0.7};
+    check({random(Shape{67, 8}), random(Shape{67, 4}), random(Shape{67, 4})}, {},
           [&](DoubleTape& t, const std::vector<Slot>& x) { return attention(t, heads, layout, x[0], x[1], x[2]); });
   }
 }
@@ -132,8 +147,15 @@ TEST_CASE("swiglu, gated_down and add: gradients", "[autograd]") {
   o.lora_a = &a;
   o.lora_b = &b;
   o.lora_scale = 1.5;
-  check({random(Shape{3, 11}, 4), random(Shape{3, 11}), random(Shape{3, 5})}, {&w, &a, &b},
-        [&](DoubleTape& t, const std::vector<Slot>& x) { return gated_down(t, o, x[0], x[1], x[2]); });
+  for (const GateActivation activation : {GateActivation::silu, GateActivation::gelu_tanh}) {
+    for (Weight* p : {&w, &a, &b}) p->zero_gradient();
+    check({random(Shape{3, 11}, 4), random(Shape{3, 11}), random(Shape{3, 5})}, {&w, &a, &b},
+          [&](DoubleTape& t, const std::vector<Slot>& x) { return gated_down(t, o, x[0], x[1], &x[2], activation); });
+    for (Weight* p : {&w, &a, &b}) p->zero_gradient();
+    check({random(Shape{3, 11}, 4), random(Shape{3, 11})}, {&w, &a, &b},
+          [&](DoubleTape& t, const std::vector<Slot>& x) { return gated_down(t, o, x[0], x[1], nullptr, activation); });
+  }
+  check({random(Shape{3, 4})}, {}, [](DoubleTape& t, const std::vector<Slot>& x) { return scaled(t, x[0], 2.5); });
   check({random(Shape{3, 4}), random(Shape{3, 4})}, {},
         [](DoubleTape& t, const std::vector<Slot>& x) { return add(t, x[0], x[1]); });
   check({random(Shape{3, 4})}, {}, [](DoubleTape& t, const std::vector<Slot>& x) { return add(t, x[0], x[0]); });

@@ -2,6 +2,7 @@
 // Kernels<Cpu, T> against plain loops in double, at every instruction set this CPU has and for several thread counts.
 #include "kdlib/backend/cpu.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -121,6 +122,99 @@ TEMPLATE_TEST_CASE("swiglu and its gradient equal the closed form, also far from
     gate[7] = static_cast<T>(NAN);
     K::swiglu(gate.data(), up.data(), n, y.data());
     CHECK(std::isnan(static_cast<double>(y[7])));
+  });
+}
+
+TEMPLATE_TEST_CASE("geglu and its gradient equal the closed form, also far from zero", "[backend][cpu]", float,
+                   double) {
+  using T = TestType;
+  using K = Kernels<Cpu, T>;
+  at_every_level([&] {
+    const std::int64_t n = 1003;
+    auto gate = random<T>(n, 1, 8);
+    gate[0] = 0, gate[1] = T(-1000), gate[2] = T(1000), gate[3] = T(-1e30), gate[4] = T(1e30);
+    const auto up = random<T>(n, 2), d = random<T>(n, 3);
+    std::vector<T> y(gate.size()), dg(gate.size()), du(gate.size());
+    K::geglu(gate.data(), up.data(), n, y.data());
+    K::geglu_backward(gate.data(), up.data(), d.data(), n, dg.data(), du.data());
+    for (std::size_t i = 0; i < gate.size(); ++i) {
+      const double g = static_cast<double>(gate[i]), u = static_cast<double>(up[i]), e = static_cast<double>(d[i]);
+      const double x = std::clamp(g, -50.0, 50.0), root = std::sqrt(2 / std::acos(-1.0));
+      const double t = std::tanh(root * (x + 0.044715 * x * x * x));
+      const double slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * root * (1 + 3 * 0.044715 * x * x);
+      CAPTURE(g);
+      REQUIRE(kdlib_tests::near(static_cast<double>(y[i]), 0.5 * g * (1 + t) * u, 2 * Tolerance<T>::elementwise));
+      REQUIRE(kdlib_tests::near(static_cast<double>(du[i]), 0.5 * g * (1 + t) * e, 2 * Tolerance<T>::elementwise));
+      REQUIRE(kdlib_tests::near(static_cast<double>(dg[i]), e * u * slope, 4 * Tolerance<T>::elementwise));
+    }
+    gate[7] = static_cast<T>(NAN);
+    K::geglu(gate.data(), up.data(), n, y.data());
+    CHECK(std::isnan(static_cast<double>(y[7])));
+  });
+}
+
+TEMPLATE_TEST_CASE("soft-capped logits equal cap tanh(z / cap), relative to their size, and so do their gradients",
+                   "[backend][cpu]", float, double) {
+  using T = TestType;
+  using R = RowKernels<Cpu, T>;
+  at_every_level([&] {
+    const std::int64_t rows = 3, columns = 401;
+    std::vector<T> z = random<T>(rows * columns, 1, 90);
+    for (std::size_t i = 0; i < 300; ++i) z[i] *= static_cast<T>(std::pow(0.9, static_cast<double>(i)));
+    z[300] = 0, z[301] = T(1e30), z[302] = T(-1e30), z[303] = T(18.75), z[304] = T(-18.7499);
+    const std::vector<T> before = z, d = random<T>(rows * columns, 2);
+    std::vector<T> gradient = d;
+    R::modify_logits(nullptr, T{1}, 30, rows, columns, z.data());
+    R::softcap_backward(30, rows, columns, z.data(), gradient.data());
+    for (std::size_t i = 0; i < z.size(); ++i) {
+      const double t = std::tanh(static_cast<double>(before[i]) / 30);
+      CAPTURE(before[i]);
+      REQUIRE(std::abs(static_cast<double>(z[i]) - 30 * t) <= Tolerance<T>::elementwise * std::abs(30 * t));
+      REQUIRE(kdlib_tests::near(static_cast<double>(gradient[i]), static_cast<double>(d[i]) * (1 - t * t),
+                                Tolerance<T>::elementwise));
+    }
+    z[5] = static_cast<T>(NAN);
+    R::modify_logits(nullptr, T{1}, 30, rows, columns, z.data());
+    CHECK(std::isnan(static_cast<double>(z[5])));
+  });
+}
+
+TEMPLATE_TEST_CASE("soft-capped attention in float and double, whole and one query at a time, equals the formula",
+                   "[backend][cpu]", float, double) {
+  using T = TestType;
+  at_every_level([&] {
+    const AttentionHeads heads{2, 1, 20, 9, 0.4, 1.5};
+    const std::int64_t n = 70, d = 20;
+    const auto q = random<T>(n * 2 * d, 1, 2), k = random<T>(n * d, 2, 2), v = random<T>(n * d, 3);
+    const std::vector<std::int64_t> offsets = {0, n};
+    std::vector<T> out(q.size()), step(q.size()), keys(k.size()), values(v.size());
+    Kernels<Cpu, T>::attention(heads, {offsets.data(), 1, n}, q.data(), k.data(), v.data(), out.data(), nullptr);
+    const std::vector<std::int64_t> one = {0, 1};
+    for (std::int64_t t = 0; t < n; ++t) {
+      const std::int32_t slot = 0;
+      Kernels<Cpu, T>::attention_decode(heads, {one.data(), 1, 1}, {keys.data(), values.data(), n, &slot, &t},
+                                        q.data() + t * 2 * d, k.data() + t * d, v.data() + t * d,
+                                        step.data() + t * 2 * d, nullptr);
+    }
+    for (std::int64_t t = 0; t < n; ++t)
+      for (std::int64_t h = 0; h < 2; ++h) {
+        std::vector<double> expected(static_cast<std::size_t>(d), 0.0);
+        double sum = 0;
+        for (std::int64_t s = std::max<std::int64_t>(0, t - 8); s <= t; ++s) {
+          double dot = 0;
+          for (std::int64_t i = 0; i < d; ++i)
+            dot += static_cast<double>(q[static_cast<std::size_t>((t * 2 + h) * d + i)]) *
+                   static_cast<double>(k[static_cast<std::size_t>(s * d + i)]);
+          const double p = std::exp(1.5 * std::tanh(0.4 * dot / 1.5));
+          sum += p;
+          for (std::int64_t i = 0; i < d; ++i)
+            expected[static_cast<std::size_t>(i)] += p * static_cast<double>(v[static_cast<std::size_t>(s * d + i)]);
+        }
+        for (double& e : expected) e /= sum;
+        const auto at = static_cast<std::size_t>((t * 2 + h) * d);
+        REQUIRE(max_difference(&out[at], expected.data(), expected.size()) < Tolerance<T>::reduction);
+        REQUIRE(max_difference(&step[at], expected.data(), expected.size()) < Tolerance<T>::reduction);
+      }
   });
 }
 

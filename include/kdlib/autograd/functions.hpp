@@ -5,6 +5,7 @@
 #define KDLIB_AUTOGRAD_FUNCTIONS_HPP
 
 #include <span>
+#include <type_traits>
 
 #include "kdlib/autograd/tape.hpp"
 #include "kdlib/backend/concepts.hpp"
@@ -73,8 +74,14 @@ Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var
                  const Var<T, D>* residual = nullptr);
 
 /// y = x / rms(x) * weight over the last axis of x [rows, width] (any split of N x H into rows). Keeps x and 1/rms.
+/// With `ones`, a vector of at least `width` ones, the factor is 1 + weight (Gemma).
 template <class T, class D>
-Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x, double epsilon);
+Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x, double epsilon,
+                   const Tensor<T, D>& ones = {});
+
+/// factor * x in x's own memory: x must not be used afterwards.
+template <class T, class D>
+Var<T, D> scaled(Tape<T, D>& tape, Var<T, D> x, T factor);
 
 /// Rotates x [N, heads * head_size] in its own memory: x must not be used afterwards.
 template <class T, class D>
@@ -87,10 +94,11 @@ template <class T, class D>
 Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q,
                     const Var<T, D>& k, const Var<T, D>& v, Parameter<T, D>* sinks = nullptr);
 
-/// y = residual + down(silu(gate) * up): the product is formed again in the backward pass. gate, up [N, I] to [N, H].
+/// y = residual + down(act(gate) * up): the product is formed again in the backward pass. gate, up [N, I] to [N, H];
+/// residual [N, H] or nullptr.
 template <class T, class D>
 Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Var<T, D>& gate, const Var<T, D>& up,
-                     const Var<T, D>& residual);
+                     const std::type_identity_t<Var<T, D>>* residual, GateActivation activation = GateActivation::silu);
 
 /// silu(gate) * up, [N, I].
 template <class T, class D>

@@ -102,6 +102,22 @@ T start_from(const Var<T, D>* residual, Tensor<T, D>& y) {
   return T{1};
 }
 
+/// act(gate) * up, and its gradients.
+template <class T, class D>
+void gate_product(GateActivation activation, const Var<T, D>& gate, const Var<T, D>& up, T* y) {
+  const std::int64_t n = gate.value.count();
+  if (activation == GateActivation::gelu_tanh) return Kernels<D, T>::geglu(gate.value.data(), up.value.data(), n, y);
+  Kernels<D, T>::swiglu(gate.value.data(), up.value.data(), n, y);
+}
+template <class T, class D>
+void gate_product_backward(GateActivation activation, const Var<T, D>& gate, const Var<T, D>& up, const T* gradient,
+                           T* gate_gradient, T* up_gradient) {
+  const std::int64_t n = gate.value.count();
+  if (activation == GateActivation::gelu_tanh)
+    return Kernels<D, T>::geglu_backward(gate.value.data(), up.value.data(), gradient, n, gate_gradient, up_gradient);
+  Kernels<D, T>::swiglu_backward(gate.value.data(), up.value.data(), gradient, n, gate_gradient, up_gradient);
+}
+
 template <class T, class D>
 std::shared_ptr<Gradient<T, D>> slot_of(const Var<T, D>* v) {
   return v == nullptr ? nullptr : v->gradient;
@@ -158,26 +174,45 @@ Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var
 }
 
 template <class T, class D>
-Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x, double epsilon) {
+Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x, double epsilon,
+                   const Tensor<T, D>& ones) {
   const std::int64_t width = weight.value.count(), rows = x.value.count() / width;
   require<ShapeError>(rows * width == x.value.count(), "[rms_norm] x ", x.value.shape(),
                       " has no whole number of rows of ", width);
   const bool wanted = tape.recording() && (x.requires_gradient() || weight.trainable);
   Tensor<T, D> out(x.value.shape());
   Tensor<T, D> inverse = wanted ? Tensor<T, D>(Shape{rows}) : Tensor<T, D>();
-  Kernels<D, T>::rms_norm(x.value.data(), weight.value.data(), rows, width, epsilon, out.data(), inverse.data());
+  Tensor<T, D> factor = weight.value;
+  if (ones) {
+    factor = Tensor<T, D>(weight.value.shape());
+    Kernels<D, T>::add(weight.value.data(), ones.data(), width, factor.data());
+  }
+  Kernels<D, T>::rms_norm(x.value.data(), factor.data(), rows, width, epsilon, out.data(), inverse.data());
   Var<T, D> y = tape.variable(std::move(out), wanted);
   if (!wanted) return y;
-  tape.record(
-      [&weight, input = x.value, inverse = std::move(inverse), rows, width, slot = y.gradient, to_x = x.gradient] {
-        if (!slot->value) return;
-        const Tensor<T, D> dy = slot->take();
-        typename Gradient<T, D>::Target target{nullptr, false};
-        if (to_x != nullptr) target = to_x->target();
-        Kernels<D, T>::rms_norm_backward(input.data(), weight.value.data(), inverse.data(), dy.data(), rows, width,
-                                         target.data, target.add,
-                                         weight.trainable ? weight.gradient_view().data() : nullptr);
-      });
+  tape.record([&weight, factor = std::move(factor), input = x.value, inverse = std::move(inverse), rows, width,
+               slot = y.gradient, to_x = x.gradient] {
+    if (!slot->value) return;
+    const Tensor<T, D> dy = slot->take();
+    typename Gradient<T, D>::Target target{nullptr, false};
+    if (to_x != nullptr) target = to_x->target();
+    Kernels<D, T>::rms_norm_backward(input.data(), factor.data(), inverse.data(), dy.data(), rows, width, target.data,
+                                     target.add, weight.trainable ? weight.gradient_view().data() : nullptr);
+  });
+  return y;
+}
+
+template <class T, class D>
+Var<T, D> scaled(Tape<T, D>& tape, Var<T, D> x, T factor) {
+  Kernels<D, T>::scale(x.value.count(), factor, x.value.data());
+  Var<T, D> y = tape.variable(std::move(x.value), x.requires_gradient());
+  if (y.requires_gradient())
+    tape.record([factor, slot = y.gradient, to_x = x.gradient] {
+      if (!slot->value) return;
+      Tensor<T, D> g = slot->take();
+      Kernels<D, T>::scale(g.count(), factor, g.data());
+      to_x->give(std::move(g));
+    });
   return y;
 }
 
@@ -232,31 +267,32 @@ Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLa
 
 template <class T, class D>
 Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Var<T, D>& gate, const Var<T, D>& up,
-                     const Var<T, D>& residual) {
-  detail::check_linear(down, gate, &residual);
+                     const std::type_identity_t<Var<T, D>>* residual, GateActivation activation) {
+  detail::check_linear(down, gate, residual);
   const std::int64_t n = gate.value[0];
   Tensor<T, D> product(gate.value.shape()), out(Shape{n, down.out()}), u;
-  Kernels<D, T>::swiglu(gate.value.data(), up.value.data(), product.count(), product.data());
-  const T beta = detail::start_from(&residual, out);
+  detail::gate_product(activation, gate, up, product.data());
+  const T beta = detail::start_from(residual, out);
   u = detail::linear_forward(down, n, product.data(), beta, out.data());
   const bool inner = gate.requires_gradient() || up.requires_gradient();
-  Var<T, D> y = tape.variable(std::move(out), inner || down.trains() || residual.requires_gradient());
+  const bool passes = residual != nullptr && residual->requires_gradient();
+  Var<T, D> y = tape.variable(std::move(out), inner || down.trains() || passes);
   if (!y.requires_gradient()) return y;
-  tape.record([down, n, gate, up, inner, u = std::move(u), slot = y.gradient, to_residual = residual.gradient] {
+  tape.record([down, n, gate, up, activation, inner, u = std::move(u), slot = y.gradient,
+               to_residual = detail::slot_of(residual)] {
     if (!slot->value) return;
     Tensor<T, D> dy = slot->take();
     const Shape shape = gate.value.shape();
     Tensor<T, D> input, dinput;
     if (down.needs_input()) {
       input = Tensor<T, D>(shape);
-      Kernels<D, T>::swiglu(gate.value.data(), up.value.data(), shape.count(), input.data());
+      detail::gate_product(activation, gate, up, input.data());
     }
     if (inner) dinput = Tensor<T, D>(shape);
     detail::linear_backward(down, n, input.data(), u, dy.data(), dinput.data(), false);
     if (inner) {
       Tensor<T, D> dup = input ? std::move(input) : Tensor<T, D>(shape);  // the product is not needed any more
-      Kernels<D, T>::swiglu_backward(gate.value.data(), up.value.data(), dinput.data(), shape.count(), dinput.data(),
-                                     dup.data());
+      detail::gate_product_backward(activation, gate, up, dinput.data(), dinput.data(), dup.data());
       if (gate.requires_gradient()) gate.gradient->give(std::move(dinput));
       if (up.requires_gradient()) up.gradient->give(std::move(dup));
     }

@@ -18,7 +18,11 @@ struct AttentionHeads {
   std::int64_t head_size = 0;  // even
   std::int64_t window = 0;     // keys a query sees, itself included; 0 = all before it
   double scale = 0;            // multiplies q.k, 1/sqrt(head_size) as a rule
+  double softcap = 0;          // c > 0: scaled scores s become c tanh(s / c); 0: they stay
 };
+
+/// What the gate of a gated feed-forward part goes through: x sigmoid(x), or GELU by tanh.
+enum class GateActivation : std::uint8_t { silu, gelu_tanh };
 
 /// Documents laid end to end: document b holds tokens [offsets[b], offsets[b+1]). `offsets` lies on the device.
 struct DocumentRanges {

@@ -85,6 +85,10 @@ struct CpuElementwise {
   /// gate_gradient, up_gradient [n] written; both may be the memory of `gradient`'s caller but not of gate or up.
   static void swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
                               T* up_gradient);
+  /// y = gelu(gate) * up, gelu(x) = x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2, and its gradients, as swiglu's.
+  static void geglu(const T* gate, const T* up, std::int64_t n, T* y);
+  static void geglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
+                             T* up_gradient);
 
   static void add(const T* a, const T* b, std::int64_t n, T* y);  // y = a + b
   static void axpy(std::int64_t n, T alpha, const T* x, T* y);    // y += alpha * x
@@ -105,8 +109,8 @@ struct CpuElementwise {
 
 template <class T>
 struct CpuAttention {
-  /// Causal softmax(q k^T * scale) v inside each document. q, out [tokens, query_heads, head_size]; k, v [tokens,
-  /// kv_heads, head_size]; log_sum [tokens, query_heads] is kept for the backward pass (may be nullptr).
+  /// Causal softmax(softcap(q k^T * scale)) v inside each document. q, out [tokens, query_heads, head_size]; k, v
+  /// [tokens, kv_heads, head_size]; log_sum [tokens, query_heads] is kept for the backward pass (may be nullptr).
   static void attention(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k,
                         const T* v, T* out, T* log_sum);
   /// Recomputes the probabilities from log_sum. Gradients are written, not added to.

@@ -13,16 +13,17 @@ template <class D, class T>
 class SelfAttention {
  public:
   Linear<D, T> q, k, v, o;
-  std::unique_ptr<Parameter<T, D>> q_norm, k_norm;  // [head_size] or null (Qwen3 only)
+  std::unique_ptr<Parameter<T, D>> q_norm, k_norm;  // [head_size] or null (Qwen3 and Gemma 3 only)
   std::unique_ptr<Parameter<T, D>> sinks;           // [query_heads] or null (gpt-oss only)
   AttentionHeads heads;
+  bool sliding_rope = false;  // rotates by LayerContext::sliding_rope
 
-  /// residual + o(attention(q(x), k(x), v(x))), x and residual [N, H].
-  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+  /// residual + o(attention(q(x), k(x), v(x))), x [N, H], residual [N, H] or nullptr.
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
                     const LayerContext<D, T>& context) const {
     const Var<T, D> mixed = mix(tape, x, context);
     context.observe(o, mixed.value);
-    return linear(tape, o.operand(context.adapter), mixed, &residual);
+    return linear(tape, o.operand(context.adapter), mixed, residual);
   }
 
  private:
@@ -30,8 +31,9 @@ class SelfAttention {
                     const LayerContext<D, T>& context) const {
     context.observe(map, x.value);
     Var<T, D> y = linear(tape, map.operand(context.adapter), x);
-    if (norm != nullptr) y = rms_norm(tape, *norm, y, context.norm_epsilon);
-    return rope(tape, std::move(y), context.rope, context.layout, heads.head_size);
+    if (norm != nullptr) y = rms_norm(tape, *norm, y, context.norm_epsilon, context.norm_ones);
+    return rope(tape, std::move(y), sliding_rope ? context.sliding_rope : context.rope, context.layout,
+                heads.head_size);
   }
 
   Var<T, D> mix(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const {

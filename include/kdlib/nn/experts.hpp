@@ -29,7 +29,7 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   /// `path` as in model.layers.0.mlp; `mixture`: number of this layer among those with routers.
   ExpertFeedForward(const std::string& path, std::int64_t hidden, const ExpertSettings& settings, std::int64_t mixture);
 
-  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
                     const LayerContext<D, T>& context) const override;
   /// The shared expert's maps and its gate.
   std::vector<Linear<D, T>*> linears() override;

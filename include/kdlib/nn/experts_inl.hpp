@@ -88,7 +88,7 @@ void ExpertFeedForward<D, T>::record(RoutingRecord& record, const Routing<T, D>&
 }
 
 template <class D, class T>
-Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
                                            const LayerContext<D, T>& context) const {
   const RouterRule rule{settings_.experts, settings_.active, settings_.over_chosen};
   context.observe(router_, x.value);
@@ -98,12 +98,12 @@ Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x,
   if (context.record != nullptr) record(*context.record, routing);
   const ExpertOperand<T, D> operand{gate_up_.get(),       gate_up_bias_.get(),   down_.get(),       down_bias_.get(),
                                     settings_.activation, packed_gate_up_.get(), packed_down_.get()};
-  const Var<T, D> routed = experts(tape, operand, routing, x, residual);
+  const Var<T, D> start = residual != nullptr ? *residual : tape.variable(Tensor<T, D>::zeros(x.value.shape()), false);
+  const Var<T, D> routed = experts(tape, operand, routing, x, start);
   if (shared_ == nullptr) return routed;
   context.observe(shared_gate_, x.value);
   const Var<T, D> gate = linear(tape, shared_gate_.operand(context.adapter), x);
-  const Var<T, D> zero = tape.variable(Tensor<T, D>::zeros(x.value.shape()), false);
-  return add_gated(tape, gate, shared_->forward(tape, x, zero, context), routed);
+  return add_gated(tape, gate, shared_->forward(tape, x, nullptr, context), routed);
 }
 
 template <class D, class T>

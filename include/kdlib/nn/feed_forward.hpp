@@ -14,8 +14,8 @@ template <class D, class T>
 class FeedForward {
  public:
   virtual ~FeedForward() = default;
-  /// residual + f(x), x and residual [N, H].
-  virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+  /// residual + f(x), x [N, H], residual [N, H] or nullptr.
+  virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
                             const LayerContext<D, T>& context) const = 0;
   /// Every linear map in it that LoRA and packing know, in file order: no routers, no packed experts.
   virtual std::vector<Linear<D, T>*> linears() = 0;
@@ -32,18 +32,20 @@ struct FeedForwardBias {
   bool gate = false, up = false, down = false;
 };
 
-/// down(silu(gate(x)) * up(x)).
+/// down(act(gate(x)) * up(x)).
 template <class D, class T>
 class GatedFeedForward final : public FeedForward<D, T> {
  public:
   GatedFeedForward() = default;
   /// `path` as in model.layers.0.mlp.
-  GatedFeedForward(const std::string& path, std::int64_t hidden, std::int64_t intermediate, const FeedForwardBias& bias)
+  GatedFeedForward(const std::string& path, std::int64_t hidden, std::int64_t intermediate, const FeedForwardBias& bias,
+                   GateActivation activation = GateActivation::silu)
       : gate_(path + ".gate_proj", hidden, intermediate, bias.gate),
         up_(path + ".up_proj", hidden, intermediate, bias.up),
-        down_(path + ".down_proj", intermediate, hidden, bias.down) {}
+        down_(path + ".down_proj", intermediate, hidden, bias.down),
+        activation_(activation) {}
 
-  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>& residual,
+  Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
                     const LayerContext<D, T>& context) const override {
     const bool adapter = context.adapter;
     context.observe(gate_, x.value);
@@ -52,10 +54,10 @@ class GatedFeedForward final : public FeedForward<D, T> {
     const Var<T, D> up = linear(tape, up_.operand(adapter), x);
     if (context.observer != nullptr) {
       Tensor<T, D> product(gate.value.shape());
-      Kernels<D, T>::swiglu(gate.value.data(), up.value.data(), product.count(), product.data());
+      detail::gate_product(activation_, gate, up, product.data());
       context.observe(down_, product);
     }
-    return gated_down(tape, down_.operand(adapter), gate, up, residual);
+    return gated_down(tape, down_.operand(adapter), gate, up, residual, activation_);
   }
   std::vector<Linear<D, T>*> linears() override { return {&gate_, &up_, &down_}; }
   void append_parameters(std::vector<Parameter<T, D>*>& list) const override {
@@ -66,11 +68,13 @@ class GatedFeedForward final : public FeedForward<D, T> {
     copy->gate_ = gate_.share();
     copy->up_ = up_.share();
     copy->down_ = down_.share();
+    copy->activation_ = activation_;
     return copy;
   }
 
  private:
   Linear<D, T> gate_, up_, down_;
+  GateActivation activation_ = GateActivation::silu;
 };
 
 KDLIB_NAMESPACE_END

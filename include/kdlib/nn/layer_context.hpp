@@ -25,7 +25,9 @@ template <class D, class T>
 struct LayerContext {
   TokenLayout<D> layout;
   RopeTable<T, D> rope;
+  RopeTable<T, D> sliding_rope;  // of layers with angles of their own (Gemma 3), else empty
   double norm_epsilon = 1e-6;
+  Tensor<T, D> norm_ones;  // ones where norms multiply by 1 + weight (Gemma), else empty: rms_norm()
   bool adapter = true;
   CacheRanges<T>* cache = nullptr;           // keys and values of the layer that runs
   RouterSums* sums = nullptr;                // training passes: regularisers of routers

@@ -46,7 +46,7 @@ void attend(const AttentionHeads& heads, std::int64_t queries, std::int64_t past
             const T* k, const T* v, std::int64_t kv_stride, T* out, T* log_sum, std::int64_t log_sum_stride,
             std::vector<T>& scratch) {
   const std::int64_t d = heads.head_size;
-  const T scale = static_cast<T>(heads.scale);
+  const T scale = static_cast<T>(heads.scale), cap = static_cast<T>(heads.softcap), factor = cap > 0 ? T{1} : scale;
   for (std::int64_t begin = 0; begin < queries; begin += query_block) {
     const std::int64_t rows = queries - begin < query_block ? queries - begin : query_block;
     const std::int64_t first = first_key(past + begin, heads.window), keys = past + begin + rows - first;
@@ -59,7 +59,8 @@ void attend(const AttentionHeads& heads, std::int64_t queries, std::int64_t past
                          high = position + 1 - first;
       T* row = s + r * keys;
       T sum;
-      KDLIB_VECTOR_CALL(softmax_row, row + low, high - low, scale, &sum);
+      if (cap > 0) KDLIB_VECTOR_CALL(softcap, row + low, high - low, scale / cap, cap, row + low);
+      KDLIB_VECTOR_CALL(softmax_row, row + low, high - low, factor, &sum);
       std::fill(row, row + low, T{0});
       std::fill(row + high, row + keys, T{0});
       if (log_sum != nullptr) log_sum[(begin + r) * log_sum_stride] = sum;
@@ -95,9 +96,9 @@ struct AttentionBackward {
   void block(std::int64_t begin, std::vector<T>& scratch) const {
     const std::int64_t d = heads.head_size, rows = length - begin < query_block ? length - begin : query_block;
     const std::int64_t first = first_key(begin, heads.window), keys = begin + rows - first;
-    const T scale = static_cast<T>(heads.scale);
-    grow_scratch(scratch, 2 * query_block * keys);
-    T *p = scratch.data(), *dp = p + query_block * keys;
+    const T scale = static_cast<T>(heads.scale), cap = static_cast<T>(heads.softcap), factor = cap > 0 ? T{1} : scale;
+    grow_scratch(scratch, 2 * query_block * keys + (cap > 0 ? keys : 0));
+    T *p = scratch.data(), *dp = p + query_block * keys, *capped = dp + query_block * keys;
     const T *qb = q + begin * q_stride, *db = dout + begin * q_stride, *kb = k + first * kv_stride,
             *vb = v + first * kv_stride;
     CpuGemm<T>::gemm_serial(false, true, rows, keys, d, T{1}, qb, q_stride, kb, kv_stride, T{0}, p, keys);
@@ -107,8 +108,13 @@ struct AttentionBackward {
                          high = position + 1 - first;
       T *prow = p + r * keys, *drow = dp + r * keys, delta;
       KDLIB_VECTOR_CALL(dot, db + r * q_stride, out + position * q_stride, d, &delta);
-      KDLIB_VECTOR_CALL(softmax_again, prow + low, high - low, scale, log_sum[position * heads.query_heads]);
-      KDLIB_VECTOR_CALL(softmax_backward, prow + low, high - low, delta, scale, drow + low);
+      if (cap > 0) {
+        KDLIB_VECTOR_CALL(softcap, prow + low, high - low, scale / cap, cap, prow + low);
+        std::copy(prow + low, prow + high, capped);
+      }
+      KDLIB_VECTOR_CALL(softmax_again, prow + low, high - low, factor, log_sum[position * heads.query_heads]);
+      KDLIB_VECTOR_CALL(softmax_backward, prow + low, high - low, delta, factor, drow + low);
+      if (cap > 0) KDLIB_VECTOR_CALL(softcap_backward, capped, high - low, T{1} / cap, scale, drow + low);
       for (T* row : {prow, drow}) {
         std::fill(row, row + low, T{0});
         std::fill(row + high, row + keys, T{0});
@@ -187,8 +193,8 @@ void CpuAttention<T>::attention_decode(const AttentionHeads& heads, const Docume
         const std::int64_t first = first_key(past + t, heads.window), seen = past + t + 1 - first;
         grow_scratch(scratch, seen);
         KDLIB_VECTOR_CALL(attend_one, q + at + t * q_stride, keys + first * kv_stride, values + first * kv_stride, seen,
-                          kv_stride, d, static_cast<T>(heads.scale), scratch.data(), out + at + t * q_stride,
-                          sums == nullptr ? nullptr : sums + t * heads.query_heads);
+                          kv_stride, d, static_cast<T>(heads.scale), static_cast<T>(heads.softcap), scratch.data(),
+                          out + at + t * q_stride, sums == nullptr ? nullptr : sums + t * heads.query_heads);
       }
     }
   });

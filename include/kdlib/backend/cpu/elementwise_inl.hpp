@@ -95,6 +95,22 @@ void CpuElementwise<T>::swiglu_backward(const T* gate, const T* up, const T* gra
 }
 
 template <class T>
+void CpuElementwise<T>::geglu(const T* gate, const T* up, std::int64_t n, T* y) {
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    KDLIB_VECTOR_CALL(geglu, gate + begin, up + begin, end - begin, y + begin);
+  });
+}
+
+template <class T>
+void CpuElementwise<T>::geglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
+                                       T* up_gradient) {
+  parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
+    KDLIB_VECTOR_CALL(geglu_backward, gate + begin, up + begin, gradient + begin, end - begin, gate_gradient + begin,
+                      up_gradient + begin);
+  });
+}
+
+template <class T>
 void CpuElementwise<T>::add(const T* a, const T* b, std::int64_t n, T* y) {
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     KDLIB_VECTOR_CALL(add, end - begin, a + begin, b + begin, y + begin);

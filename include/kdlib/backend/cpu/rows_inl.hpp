@@ -286,6 +286,11 @@ requires(std::is_same_v<T, float> || std::is_same_v<T, double> ||
   using C = accumulate_t<T>;
   if (bias == nullptr && !(softcap > 0)) return;
   const C cap = static_cast<C>(softcap), factor = static_cast<C>(scale);
+  if constexpr (!std::is_same_v<T, bf16>)
+    if (bias == nullptr)
+      return parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
+        KDLIB_VECTOR_CALL(softcap, z + begin * columns, (end - begin) * columns, 1 / cap, cap, z + begin * columns);
+      });
   parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r)
       for (std::int64_t i = 0; i < columns; ++i) {
