@@ -28,10 +28,12 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/simd_portable_inl.hpp
   include/kdlib/backend/cpu/simd_x86_inl.hpp
   include/kdlib/backend/cpu/stored_inl.hpp
+  include/kdlib/backend/cpu/vector_attention_body_inl.hpp
   include/kdlib/backend/cpu/vector_body_inl.hpp
   include/kdlib/backend/cpu/vector_coded_body_inl.hpp
   include/kdlib/backend/cpu/vector_coded_product_body_inl.hpp
   include/kdlib/backend/cpu/vector_few_rows_body_inl.hpp
+  include/kdlib/backend/cpu/vector_gate_body_inl.hpp
   include/kdlib/backend/cpu/vector_panel_body_inl.hpp
   include/kdlib/backend/cpu/vector_stored_body_inl.hpp
   include/kdlib/backend/cuda.hpp
@@ -78,6 +80,7 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/hf_config.hpp
   include/kdlib/checkpoint/hf_config_inl.hpp
   include/kdlib/checkpoint/hf_config_text_inl.hpp
+  include/kdlib/checkpoint/hf_defaults_inl.hpp
   include/kdlib/checkpoint/hf_experts_inl.hpp
   include/kdlib/checkpoint/hf_keys_inl.hpp
   include/kdlib/checkpoint/hf_plan_inl.hpp

@@ -20,7 +20,12 @@ FAMILIES = {
     "qwen3": dict(d=6, inner=12, eps=1e-6, theta=1e6, tied=True, qk_norm=True),
     "qwen3_moe": dict(d=4, inner=6, eps=1e-6, theta=1e6, qk_norm=True, moe=True),
     "qwen2_moe": dict(d=4, inner=6, eps=1e-6, theta=1e6, bias=True, moe=True, shared=10),
-    "gpt_oss": dict(d=16, inner=8, eps=1e-5, theta=150000.0, bias=True, moe=True, oss=True),
+    "gpt_oss": dict(d=16, inner=8, eps=1e-5, theta=150000.0, bias=True, moe=True, oss=True, windows=(3, 0)),
+    "mistral": dict(d=6, inner=12, eps=1e-5, theta=1e4, windows=(3, 3)),
+    "gemma2": dict(d=4, inner=12, eps=1e-6, theta=1e4, tied=True, gemma=True, scalar=7, windows=(3, 0), score_cap=0.8,
+                   logit_cap=1.5),
+    "gemma3": dict(d=6, inner=12, eps=1e-6, theta=1e6, tied=True, gemma=True, scalar=10, windows=(3, 0), qk_norm=True,
+                   factor=8, sliding_theta=1e4),
 }
 MASK = (1 << 64) - 1
 
@@ -37,15 +42,16 @@ def hash_value(name, i):
 
 
 class Weights:
-    """Tensors by name, made when first asked for; `moved` adds to one entry."""
+    """Tensors by name, made when first asked for; `moved` adds to one entry. Norms are 1 + the hash's value; Gemma adds
+    1 to its weights itself, which are the value alone."""
 
-    def __init__(self):
-        self.made, self.moved = {}, (None, 0, 0.0)
+    def __init__(self, gemma=False):
+        self.made, self.moved, self.norm = {}, (None, 0, 0.0), 0.0 if gemma else 1.0
 
     def __call__(self, name, *shape):
         count = math.prod(shape)
         if name not in self.made:
-            one = 1.0 if name.endswith("norm.weight") else 0.0
+            one = self.norm if name.endswith("norm.weight") else 0.0
             self.made[name] = [hash_value(name, i) + one for i in range(count)]
         values = self.made[name]
         if self.moved[0] == name:
@@ -60,9 +66,14 @@ def linear(x, weight, bias=None):
     return rows if bias is None else [a + b for a, b in zip(rows, bias)]
 
 
-def rms_norm(x, weight, eps):
-    scale = 1 / math.sqrt(sum(a * a for a in x) / len(x) + eps)
-    return [a * scale * w for a, w in zip(x, weight)]
+def rms_norm(x, weight, family):
+    scale = 1 / math.sqrt(sum(a * a for a in x) / len(x) + family["eps"])
+    one = 1 if family.get("gemma") else 0
+    return [a * scale * (one + w) for a, w in zip(x, weight)]
+
+
+def capped(x, cap):
+    return cap * math.tanh(x / cap) if cap else x
 
 
 def softmax(z, sink=None):
@@ -76,10 +87,13 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def rope(family):
-    """Angles of one position step and the factor of cosine and sine; YaRN for gpt_oss."""
+def rope(family, window):
+    """Angles of one position step and the factor of cosine and sine; YaRN for gpt_oss. Gemma 3's layers that slide have
+    a base of their own, and only the others divide by a factor."""
     d, theta = family["d"], family["theta"]
-    f = [theta ** (-2 * j / d) for j in range(d // 2)]
+    if window and family.get("sliding_theta"):
+        return [family["sliding_theta"] ** (-2 * j / d) for j in range(d // 2)], 1.0
+    f = [theta ** (-2 * j / d) / family.get("factor", 1) for j in range(d // 2)]
     if not family.get("oss"):
         return f, 1.0
     low, high = (d * math.log(4096 / (beta * 2 * math.pi)) / (2 * math.log(theta)) for beta in (32, 1))
@@ -98,7 +112,8 @@ def rotate(x, position, angles, scale):
 
 def attention(w, family, layer, x):
     d, name = family["d"], f"model.layers.{layer}.self_attn."
-    angles, scale = rope(family)
+    window = family.get("windows", (0, 0))[layer]
+    angles, scale = rope(family, window)
 
     def heads(kind, count, norm):
         bias = w(f"{name}{kind}_proj.bias", count * d) if family.get("bias") else None
@@ -107,19 +122,18 @@ def attention(w, family, layer, x):
             flat = linear(row, w(f"{name}{kind}_proj.weight", count * d, H), bias)
             parts = [flat[i * d:(i + 1) * d] for i in range(count)]
             if norm and family.get("qk_norm"):
-                parts = [rms_norm(p, w(f"{name}{kind}_norm.weight", d), family["eps"]) for p in parts]
+                parts = [rms_norm(p, w(f"{name}{kind}_norm.weight", d), family) for p in parts]
             rows.append([rotate(p, position, angles, scale) for p in parts] if norm else parts)
         return rows
 
     q, k, v = heads("q", HEADS, True), heads("k", KV_HEADS, True), heads("v", KV_HEADS, False)
-    window = 3 if family.get("oss") and layer == 0 else len(x)
-    out = []
+    out, root, cap = [], math.sqrt(family.get("scalar", d)), family.get("score_cap")
     for t in range(len(x)):
         row = []
-        keys = range(max(0, t - window + 1), t + 1)
+        keys = range(max(0, t - (window or len(x)) + 1), t + 1)
         for head in range(HEADS):
             group = head // (HEADS // KV_HEADS)
-            scores = [sum(a * b for a, b in zip(q[t][head], k[u][group])) / math.sqrt(d) for u in keys]
+            scores = [capped(sum(a * b for a, b in zip(q[t][head], k[u][group])) / root, cap) for u in keys]
             sink = w(name + "sinks", HEADS)[head] if family.get("oss") else None
             p = softmax(scores, sink)
             row += [sum(p[i] * v[u][group][j] for i, u in enumerate(keys)) for j in range(d)]
@@ -128,9 +142,18 @@ def attention(w, family, layer, x):
     return out
 
 
-def gated(w, name, x, inner):
+def silu(x):
+    return x * sigmoid(x)
+
+
+def gelu(x):
+    """GELU by tanh."""
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+
+
+def gated(w, name, x, inner, act=silu):
     gate, up = (linear(x, w(f"{name}.{kind}_proj.weight", inner, H)) for kind in ("gate", "up"))
-    return linear([g * sigmoid(g) * u for g, u in zip(gate, up)], w(name + ".down_proj.weight", H, inner))
+    return linear([act(g) * u for g, u in zip(gate, up)], w(name + ".down_proj.weight", H, inner))
 
 
 def clamped_expert(w, name, x, expert, inner):
@@ -148,7 +171,7 @@ def clamped_expert(w, name, x, expert, inner):
 def feed_forward(w, family, layer, x, routed):
     name, inner = f"model.layers.{layer}.mlp.", family["inner"]
     if not family.get("moe"):
-        return gated(w, name[:-1], x, inner)
+        return gated(w, name[:-1], x, inner, gelu if family.get("gemma") else silu)
     oss = family.get("oss")
     router = name + ("router" if oss else "gate")
     logits = linear(x, w(router + ".weight", 4, H), w(router + ".bias", 4) if oss else None)
@@ -168,17 +191,21 @@ def feed_forward(w, family, layer, x, routed):
 
 def forward(w, family):
     """Logits of the six positions, and each layer's and token's router probabilities and chosen experts."""
-    routed, eps = [], family["eps"]
+    routed, gemma = [], family.get("gemma")
     embedding = w("model.embed_tokens.weight", V, H)
-    x = [embedding[i * H:(i + 1) * H] for i in IDS]
+    x = [[a * (math.sqrt(H) if gemma else 1) for a in embedding[i * H:(i + 1) * H]] for i in IDS]
     for layer in range(LAYERS):
-        name = f"model.layers.{layer}."
-        seen = [rms_norm(row, w(name + "input_layernorm.weight", H), eps) for row in x]
-        x = [[a + b for a, b in zip(r, s)] for r, s in zip(x, attention(w, family, layer, seen))]
-        seen = [rms_norm(row, w(name + "post_attention_layernorm.weight", H), eps) for row in x]
-        x = [[a + b for a, b in zip(r, feed_forward(w, family, layer, s, routed))] for r, s in zip(x, seen)]
+        def norm(name, rows):
+            return [rms_norm(row, w(f"model.layers.{layer}.{name}_layernorm.weight", H), family) for row in rows]
+
+        y = attention(w, family, layer, norm("input", x))
+        x = [[a + b for a, b in zip(r, s)] for r, s in zip(x, norm("post_attention", y) if gemma else y)]
+        seen = norm("pre_feedforward" if gemma else "post_attention", x)
+        y = [feed_forward(w, family, layer, s, routed) for s in seen]
+        x = [[a + b for a, b in zip(r, s)] for r, s in zip(x, norm("post_feedforward", y) if gemma else y)]
     head = embedding if family.get("tied") else w("lm_head.weight", V, H)
-    return [linear(rms_norm(row, w("model.norm.weight", H), eps), head) for row in x], routed
+    logits = [linear(rms_norm(row, w("model.norm.weight", H), family), head) for row in x]
+    return [[capped(z, family.get("logit_cap")) for z in row] for row in logits], routed
 
 
 def loss_of(logits):
@@ -221,7 +248,8 @@ def main():
     path = sys.argv[2] if len(sys.argv) == 3 and sys.argv[1] == "--check" else "tests/model/golden_test.cpp"
     wrong = compared = 0
     for name, (numbers, entries, tail) in expected(path).items():
-        family, w = FAMILIES[name], Weights()
+        family = FAMILIES[name]
+        w = Weights(family.get("gemma"))
         logits, routed = forward(w, family)
         pairs = list(zip(["logits[5]"] * 8 + ["logits[0]"] * 3 + ["sum", "loss"],
                          logits[5][:8] + logits[0][:3] + [sum(map(sum, logits)), loss_of(logits)], numbers))

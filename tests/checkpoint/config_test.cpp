@@ -79,9 +79,8 @@ TEST_CASE("windows by layer_types, by max_window_layers, and off", "[model][conf
 
 TEST_CASE("configs that cannot be used are refused by key", "[model][config]") {
   CHECK_THAT(refusal("deepseek_v3", ""), contains("model_type deepseek_v3 is not supported yet"));
-  CHECK_THAT(
-      refusal("bert", ""),
-      contains("model_type \"bert\" is unknown; llama, qwen2, qwen3, qwen3_moe, qwen2_moe and gpt_oss are supported"));
+  CHECK_THAT(refusal("bert", ""), contains("model_type \"bert\" is unknown; llama, mistral, qwen2, qwen3, qwen3_moe, "
+                                           "qwen2_moe, gpt_oss, gemma2 and gemma3_text are supported"));
   CHECK_THAT(refusal("llama", R"(,"rope_scaling":{"rope_type":"dynamic","factor":2})"),
              contains("rope_type \"dynamic\""));
   CHECK_THAT(refusal("llama", R"(,"rope_scaling":{"rope_type":"llama3","factor":2})"),

@@ -149,9 +149,8 @@ TEST_CASE("an architecture that kdlib does not know, an adapter and one shard of
     writer.commit();
     return refusal(dir / "a.gguf");
   };
-  CHECK_THAT(
-      write("deepseek2", "model"),
-      contains("architecture \"deepseek2\" is not supported; llama, qwen2, qwen3, qwen2moe, qwen3moe and gpt-oss are"));
+  CHECK_THAT(write("deepseek2", "model"), contains("architecture \"deepseek2\" is not supported; llama, qwen2, qwen3, "
+                                                   "qwen2moe, qwen3moe, gpt-oss, gemma2 and gemma3 are"));
   CHECK_THAT(write("llama", "adapter"), contains("general.type is \"adapter\"; a model is needed"));
 }
 

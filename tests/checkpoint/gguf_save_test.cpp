@@ -18,8 +18,8 @@ using Model = Decoder<Cpu, float>;
 
 namespace {
 
-const std::vector<std::string> models = {"llama",     "llama3_rope_bias", "qwen2",   "qwen3",
-                                         "qwen2_moe", "qwen3_moe",        "gpt_oss", "gpt_oss_mxfp4"};
+const std::vector<std::string> models = {"llama",     "llama3_rope_bias", "qwen2",         "qwen3", "qwen2_moe",
+                                         "qwen3_moe", "gpt_oss",          "gpt_oss_mxfp4", "gemma2"};
 
 double largest_difference(Model& a, Model& b) {
   double worst = a.parameters().size() == b.parameters().size() ? 0 : 1e9;
@@ -80,7 +80,8 @@ TEST_CASE("a model as F32 comes back bit for bit and gives transformers' logits"
     CHECK(save_gguf(model, nullptr, dir / "m.gguf", {.type = GgufType::f32}).empty());
     Model again = Model::from_pretrained(dir / "m.gguf");
     CHECK(again.notes().empty());
-    CHECK(largest_difference(model, again) == 0);
+    const double rounding = name.starts_with("gemma") ? 6e-8 : 0;  // the file holds 1 + weight in float32
+    CHECK(largest_difference(model, again) <= rounding);
     CHECK(again.config().parameter_count() == model.config().parameter_count());
     CHECK(again.config().active_parameter_count() == model.config().active_parameter_count());
     CHECK(padded_difference(logits_of(again, again.forward(reference.tokens())), reference.floats("logits"),
@@ -88,7 +89,7 @@ TEST_CASE("a model as F32 comes back bit for bit and gives transformers' logits"
     // And as a directory again.
     again.save_pretrained(dir / "hf");
     Model third = Model::from_pretrained(dir / "hf");
-    CHECK(largest_difference(model, third) == 0);
+    CHECK(largest_difference(again, third) == 0);
     CHECK(padded_difference(logits_of(third, third.forward(reference.tokens())), reference.floats("logits"),
                             reference.mask) < Tolerance<float>::model);
   }

@@ -19,8 +19,8 @@ using Model = Decoder<Cpu, float>;
 
 namespace {
 
-const char* const names[] = {"llama",     "llama3_rope_bias", "qwen2",   "qwen2_window", "qwen3",
-                             "qwen3_moe", "qwen2_moe",        "gpt_oss", "gpt_oss_mxfp4"};
+const char* const names[] = {"llama",     "llama3_rope_bias", "qwen2",         "qwen2_window", "qwen3",  "qwen3_moe",
+                             "qwen2_moe", "gpt_oss",          "gpt_oss_mxfp4", "mistral",      "gemma2", "gemma3"};
 
 Model load(const std::string& path, WeightStorage weights) {
   return Model::from_pretrained(path, {.trainable = false, .weights = weights});

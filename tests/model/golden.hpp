@@ -24,7 +24,8 @@ inline double hash_value(const std::string& name, std::uint64_t i) {
   return static_cast<double>(z >> 40) / 16777216.0 - 0.5;
 }
 
-/// Sets every parameter of the model: norms 1 + value, all else value. Qwen's experts are named one by one.
+/// Sets every parameter of the model: norms 1 + value (Gemma's, to which 1 is added: value), all else value. Qwen's
+/// experts are named one by one.
 template <class D, class T>
 void fill_golden(kdlib::Decoder<D, T>& model) {
   for (kdlib::Parameter<T, D>* p : model.parameters()) {
@@ -36,10 +37,29 @@ void fill_golden(kdlib::Decoder<D, T>& model) {
           *out++ = static_cast<T>(hash_value(part.name, static_cast<std::uint64_t>(i)));
       continue;
     }
-    const bool norm = p->name.ends_with("norm.weight");
+    const bool norm = p->name.ends_with("norm.weight") && !model.config().is_gemma();
     for (std::int64_t i = 0; i < p->value.count(); ++i)
       p->value.data()[i] = static_cast<T>(hash_value(p->name, static_cast<std::uint64_t>(i)) + (norm ? 1.0 : 0.0));
   }
+}
+
+/// What Mistral and Gemma have besides: windows, soft caps that bend, scales and angles of their own.
+inline void set_golden_features(kdlib::DecoderConfig& c) {
+  using kdlib::Family;
+  c.windows = {3, c.family == Family::mistral ? 3 : 0};
+  if (c.family == Family::mistral) c.norm_epsilon = 1e-5;
+  if (c.family != Family::gemma3) c.rope.theta = 1e4;
+  c.tied_head = c.is_gemma();
+  if (c.family == Family::gemma2) {
+    c.query_scalar = 7;
+    c.attention_softcap = 0.8;
+    c.final_softcap = 1.5;
+  }
+  if (c.family != Family::gemma3) return;
+  c.query_scalar = 10;
+  c.rope.kind = kdlib::RopeScalingKind::linear;
+  c.rope.factor = 8;
+  c.sliding_rope.emplace().theta = 1e4;
 }
 
 inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
@@ -52,13 +72,15 @@ inline kdlib::DecoderConfig golden_config(kdlib::Family family) {
   c.layers = 2;
   c.query_heads = 4;
   c.kv_heads = 2;
-  c.head_size = family == Family::gpt_oss ? 16 : (family == Family::qwen3 ? 6 : 4);
+  const bool wide = family == Family::qwen3 || family == Family::mistral || family == Family::gemma3;
+  c.head_size = family == Family::gpt_oss ? 16 : (wide ? 6 : 4);
   c.norm_epsilon = family == Family::llama || family == Family::gpt_oss ? 1e-5 : 1e-6;
   c.rope.theta = family == Family::llama ? 1e4 : 1e6;
   c.tied_head = family == Family::llama || family == Family::qwen3;
   c.biases.q = family == Family::qwen2 || family == Family::qwen2_moe || family == Family::gpt_oss;
   c.biases.k = c.biases.v = c.biases.q;
-  if (family == Family::llama || family == Family::qwen2 || family == Family::qwen3) return c;
+  if (family == Family::mistral || c.is_gemma()) set_golden_features(c);
+  if (family == Family::llama || family == Family::qwen2 || family == Family::qwen3 || !c.windows.empty()) return c;
   c.sparse = {1, 1};
   c.moe.experts = 4;
   c.moe.active = 2;
@@ -105,14 +127,17 @@ kdlib::Buffer<T, D> placed(const std::vector<T>& host) {
   return out;
 }
 
-/// logits [N, V] = hidden x head^T.
+/// logits [N, V] = softcap(hidden x head^T).
 template <class D, class T>
 std::vector<T> logits_of(const kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden) {
   const auto head = model.head();
   const std::int64_t n = hidden[0], v = head.weight[0];
   const kdlib::Tensor<T, D> logits({n, v});
   kdlib::detail::multiply_head(head, n, static_cast<const T*>(hidden.data()), v, T{1}, logits.data());
-  return kdlib::host_copy(logits.view());
+  std::vector<T> host = kdlib::host_copy(logits.view());
+  if (head.softcap > 0)
+    for (T& z : host) z = static_cast<T>(head.softcap) * std::tanh(z / static_cast<T>(head.softcap));
+  return host;
 }
 
 /// Mean over rows of -log softmax(logits)[label]; the gradient of the hidden states is handed to the model, the head's
@@ -135,6 +160,10 @@ double cross_entropy_backward(kdlib::Decoder<D, T>& model, const kdlib::Tensor<T
     T* g = gradient.data() + rows.token[r] * v;
     for (std::int64_t i = 0; i < v; ++i) g[i] = static_cast<T>(w * std::exp(static_cast<double>(row[i]) - lse));
     g[rows.label[r]] -= static_cast<T>(w);
+    for (std::int64_t i = 0; i < v && head.softcap > 0; ++i) {
+      const T t = row[i] / static_cast<T>(head.softcap);
+      g[i] *= 1 - t * t;
+    }
   }
   if (!backward) return loss;
   kdlib::Tensor<T, D> dh(hidden.shape());

@@ -11,8 +11,9 @@ using namespace kdlib_tests;
 using Model = Decoder<Cpu, float>;
 
 namespace {
-const std::vector<std::string> names = {"llama", "llama3_rope_bias", "qwen2",     "qwen2_window",
-                                        "qwen3", "qwen3_moe",        "qwen2_moe", "gpt_oss"};
+const std::vector<std::string> names = {"llama",   "llama3_rope_bias", "qwen2",        "qwen2_window",
+                                        "qwen3",   "qwen3_moe",        "qwen2_moe",    "gpt_oss",
+                                        "mistral", "gemma2",           "gemma2_scale", "gemma3"};
 
 /// transformers keeps gpt-oss's experts [E, in, out].
 std::vector<float> expected_gradient(const ReferenceModel& r, const Parameter<float, Cpu>& p, Family family) {

@@ -91,9 +91,10 @@ KDLIB_FUNC RopeSettings gguf_rope(const GgufFile& file, const std::string& a, st
     if (more != 1) rope.attention_factor = more * rope_table_scale(rope);
   }
   const double sliding_theta = gguf_real_or(file, a + ".rope.freq_base_swa", rope.theta);
-  require<ConfigError>(sliding_theta == rope.theta || file.find(a + ".attention.sliding_window") == nullptr,
-                       "[decoder] ", file.path(), ": ", a, ".rope.freq_base_swa is ", sliding_theta,
-                       ", another base than that of full attention (", rope.theta, "), which is not supported");
+  require<ConfigError>(
+      a == "gemma3" || sliding_theta == rope.theta || file.find(a + ".attention.sliding_window") == nullptr,
+      "[decoder] ", file.path(), ": ", a, ".rope.freq_base_swa is ", sliding_theta,
+      ", another base than that of full attention (", rope.theta, "), which is not supported");
   require<ConfigError>(file.int_or(a + ".rope.dimension_count", head_size) == head_size, "[decoder] ", file.path(),
                        ": ", a, ".rope.dimension_count differs from the head size ", head_size,
                        "; partial rotation is not supported");
@@ -109,16 +110,25 @@ KDLIB_FUNC RopeSettings gguf_rope(const GgufFile& file, const std::string& a, st
   return rope;
 }
 
+/// The period of layers of which the last sees all keys, where the file has no sliding_window_pattern; 0: unknown.
+KDLIB_FUNC std::int64_t gguf_window_period(Family family) {
+  if (family == Family::gpt_oss || family == Family::gemma2) return 2;
+  return family == Family::gemma3 ? 6 : 0;
+}
+
 /// Layers that see a window: `sliding_window_pattern` (a flag a layer, or a period whose last layer sees all), else
-/// every other layer of gpt-oss from the first on. Of other architectures the file does not say which.
+/// every other layer of gpt-oss and Gemma 2 from the first on, all but every sixth of Gemma 3. Of other architectures
+/// the file does not say which.
 KDLIB_FUNC std::vector<std::int64_t> gguf_windows(const GgufFile& file, const std::string& a, const DecoderConfig& c) {
   const std::string key = a + ".attention.sliding_window", pattern_key = key + "_pattern";
-  const std::int64_t window = c.family == Family::gpt_oss ? file.at(key).as_int() : file.int_or(key, 0);
+  const std::int64_t window = c.family == Family::gpt_oss ? file.at(key).as_int()
+                                                          : file.int_or(key, c.family == Family::gemma2 ? 4096 : 0),
+                     usual = gguf_window_period(c.family);
   require<ConfigError>(window >= 0, "[decoder] ", file.path(), ": ", key, " is ", window, "; it must not be negative");
   const GgufValue* pattern = file.find(pattern_key);
-  if (window == 0 || (pattern == nullptr && c.family != Family::gpt_oss && window >= c.context_length)) return {};
+  if (window == 0 || (pattern == nullptr && usual == 0 && window >= c.context_length)) return {};
   require<ConfigError>(
-      pattern != nullptr || c.family == Family::gpt_oss, "[decoder] ", file.path(), ": ", key, " ", window,
+      pattern != nullptr || usual > 0, "[decoder] ", file.path(), ": ", key, " ", window,
       " is below the context length, and the file does not say for which layers; use the Hugging Face directory");
   std::vector<std::int64_t> windows(static_cast<std::size_t>(c.layers), 0);
   if (pattern != nullptr && pattern->is_array()) {
@@ -128,7 +138,7 @@ KDLIB_FUNC std::vector<std::int64_t> gguf_windows(const GgufFile& file, const st
     for (std::size_t i = 0; i < windows.size(); ++i) windows[i] = flags[i] ? window : 0;
     return windows;
   }
-  const std::int64_t period = pattern != nullptr ? pattern->as_int() : 2;
+  const std::int64_t period = pattern != nullptr ? pattern->as_int() : usual;
   require<ConfigError>(period >= 0, "[decoder] ", file.path(), ": ", pattern_key, " is ", period,
                        "; it must not be negative");
   for (std::int64_t i = 0; i < c.layers; ++i)
@@ -172,11 +182,24 @@ KDLIB_FUNC void gguf_experts(const GgufFile& file, const std::string& a, Decoder
 }
 
 KDLIB_FUNC Family gguf_family(const GgufFile& file, const std::string& a) {
-  for (const Family f :
-       {Family::llama, Family::qwen2, Family::qwen3, Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss})
+  for (const Family f : families)
     if (a == gguf_architecture(f)) return f;
   fail<ConfigError>("[decoder] ", file.path(), ": architecture \"", a,
-                    "\" is not supported; llama, qwen2, qwen3, qwen2moe, qwen3moe and gpt-oss are");
+                    "\" is not supported; llama, qwen2, qwen3, qwen2moe, qwen3moe, gpt-oss, gemma2 and gemma3 are");
+}
+
+/// The scale of the scores, for which the metadata have no key: readers know the models of 27 billion parameters by
+/// their number of layers and take the width of a head's share of the hidden states there, else the head's size.
+KDLIB_FUNC double gguf_query_scalar(const DecoderConfig& c) {
+  const bool largest = c.layers == (c.family == Family::gemma2 ? 46 : 62);
+  return static_cast<double>(largest ? c.hidden_size / c.query_heads : c.head_size);
+}
+
+KDLIB_FUNC void gguf_gemma(const GgufFile& file, const std::string& a, DecoderConfig& c) {
+  const bool second = c.family == Family::gemma2;
+  c.query_scalar = gguf_query_scalar(c);
+  c.final_softcap = gguf_real_or(file, a + ".final_logit_softcapping", second ? 30 : 0);
+  if (second) c.attention_softcap = gguf_real_or(file, a + ".attn_logit_softcapping", 50);
 }
 
 /// The biases that the file holds in at least one layer. The metadata have no keys for biases.
@@ -228,10 +251,15 @@ KDLIB_FUNC DecoderConfig gguf_config(const GgufFile& file) {
   c.vocab_size = file.tensor("token_embd.weight").shape[0];
   c.tied_head = file.find_tensor("output.weight") == nullptr;
   c.biases = detail::gguf_biases(file, c.layers);
+  if (c.is_gemma()) detail::gguf_gemma(file, a, c);
   c.check(file.path());
-  detail::refuse_gguf_keys(file, a, c.head_size);
+  detail::refuse_gguf_keys(file, a, c);
   c.windows = detail::gguf_windows(file, a, c);
   c.rope = detail::gguf_rope(file, a, c.head_size);
+  if (c.family == Family::gemma3 && !c.windows.empty()) {
+    c.sliding_rope.emplace();
+    c.sliding_rope->theta = detail::gguf_real_or(file, a + ".rope.freq_base_swa", 10000);
+  }
   for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"})
     if (const GgufValue* id = file.find(key))
       (key[15] == 'b' ? c.bos_ids : c.eos_ids).push_back(static_cast<std::int32_t>(id->as_int()));

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "kdlib/io/gguf.hpp"
+#include "kdlib/model/decoder_config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -46,8 +47,14 @@ constexpr RefusedGgufKey refused_gguf_keys[] = {
 
 inline bool gguf_is_number(const GgufValue& v) { return !v.is_array() && v.kind() != GgufValue::Kind::string; }
 
+/// True for keys of refused_gguf_keys that the family computes.
+inline bool gguf_computes(Family family, std::string_view key) {
+  if (key == ".attn_logit_softcapping") return family == Family::gemma2;
+  return key == ".final_logit_softcapping" && (family == Family::gemma2 || family == Family::gemma3);
+}
+
 /// ConfigError naming the first key whose value would change the function.
-inline void refuse_gguf_keys(const GgufFile& file, const std::string& a, std::int64_t head_size) {
+inline void refuse_gguf_keys(const GgufFile& file, const std::string& a, const DecoderConfig& c) {
   const auto number = [](const GgufValue& v) {
     return v.kind() == GgufValue::Kind::boolean ? (v.as_bool() ? 1.0 : 0.0) : v.as_double();
   };
@@ -57,12 +64,12 @@ inline void refuse_gguf_keys(const GgufFile& file, const std::string& a, std::in
   };
   for (const RefusedGgufKey& refused : refused_gguf_keys) {
     const GgufValue* v = file.find(a + refused.key);
-    if (v == nullptr) continue;
+    if (v == nullptr || gguf_computes(c.family, refused.key)) continue;
     const double x = gguf_is_number(*v) ? number(*v) : -1;
     refuse(x != refused.neutral && x != refused.other, a + refused.key, x);
   }
   if (const GgufValue* v = file.find(a + ".attention.scale"); v != nullptr && gguf_is_number(*v)) {
-    const double x = number(*v) * std::sqrt(static_cast<double>(head_size));
+    const double x = number(*v) / c.attention_scale();
     refuse(x != 0 && std::abs(x - 1) > 1e-5, a + ".attention.scale", number(*v));
   }
   if (const GgufValue* v = file.find(a + ".attention.causal"))

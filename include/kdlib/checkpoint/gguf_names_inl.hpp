@@ -27,7 +27,11 @@ inline const char* gguf_architecture(Family family) {
       return "qwen3moe";
     case Family::gpt_oss:
       return "gpt-oss";
-    default:
+    case Family::gemma2:
+      return "gemma2";
+    case Family::gemma3:
+      return "gemma3";
+    default:  // Mistral's files are of architecture llama
       return "llama";
   }
 }
@@ -47,7 +51,8 @@ inline std::string gguf_tensor_name(const std::string& name, Family family) {
   constexpr std::string_view prefix = "model.layers.";
   const std::size_t dot = name.find('.', prefix.size());
   const std::string number = name.substr(prefix.size(), dot - prefix.size()), rest = name.substr(dot + 1);
-  const char* post_norm = family == Family::gpt_oss ? "post_attention_norm." : "ffn_norm.";
+  const bool behind = family == Family::gpt_oss || family == Family::gemma2 || family == Family::gemma3;
+  const char* post_norm = behind ? "post_attention_norm." : "ffn_norm.";
   const std::string_view pairs[][2] = {{"input_layernorm.", "attn_norm."},
                                        {"self_attn.q_proj.", "attn_q."},
                                        {"self_attn.k_proj.", "attn_k."},
@@ -57,6 +62,8 @@ inline std::string gguf_tensor_name(const std::string& name, Family family) {
                                        {"self_attn.k_norm.", "attn_k_norm."},
                                        {"self_attn.sinks", "attn_sinks.weight"},
                                        {"post_attention_layernorm.", post_norm},
+                                       {"pre_feedforward_layernorm.", "ffn_norm."},
+                                       {"post_feedforward_layernorm.", "post_ffw_norm."},
                                        {"mlp.gate_proj.", "ffn_gate."},
                                        {"mlp.up_proj.", "ffn_up."},
                                        {"mlp.down_proj.", "ffn_down."},
@@ -103,7 +110,8 @@ inline std::vector<GgufPart> gguf_parts(const std::string& name, const Shape& sh
   }
   part.name = gguf_tensor_name(name, config.family);
   if (name.ends_with(".shared_expert_gate.weight")) part.shape = Shape{shape[1]};  // [1, H] is stored as [H]
-  if (config.family == Family::llama &&
+  if (config.is_gemma() && name.ends_with("norm.weight")) part.added = 1;
+  if ((config.family == Family::llama || config.family == Family::mistral) &&
       ends_with_any(name, {".q_proj.weight", ".q_proj.bias", ".k_proj.weight", ".k_proj.bias"}))
     part.head = config.head_size;
   return {part};

@@ -56,6 +56,24 @@ inline void write_gguf_rope(GgufWriter& out, const std::string& a, const Decoder
   if (factor != 1) out.f32(a + ".rope.scaling.attn_factor", static_cast<float>(factor));
 }
 
+/// Which layers slide; of the architecture's usual pattern the file has no key.
+inline void write_gguf_windows(GgufWriter& out, const std::string& a, const DecoderConfig& c) {
+  std::int64_t window = 0;
+  for (const std::int64_t w : c.windows) window = std::max(window, w);
+  std::vector<bool> slides;
+  bool usual = true;
+  const std::int64_t period = gguf_window_period(c.family);
+  for (std::int64_t i = 0; i < c.layers; ++i) {
+    require<ConfigError>(c.window(i) == 0 || c.window(i) == window,
+                         "[save_gguf] windows of different widths have no place in a GGUF file");
+    slides.push_back(c.window(i) > 0);
+    usual = usual && slides.back() == (i % period < period - 1);
+  }
+  if (window == 0 && c.family == Family::gemma3) return;  // without a window no layer slides
+  out.u32(a + ".attention.sliding_window", static_cast<std::uint32_t>(window > 0 ? window : c.context_length));
+  if (!usual) out.booleans(a + ".attention.sliding_window_pattern", slides);
+}
+
 inline void write_gguf_config(GgufWriter& out, const DecoderConfig& c) {
   const std::string a = gguf_architecture(c.family);
   const auto number = [&](const char* key, std::int64_t value) { out.u32(a + key, static_cast<std::uint32_t>(value)); };
@@ -72,19 +90,10 @@ inline void write_gguf_config(GgufWriter& out, const DecoderConfig& c) {
         number(".expert_feed_forward_length", c.moe.intermediate);
     if (c.moe.shared > 0) number(".expert_shared_feed_forward_length", c.moe.shared);
   }
-  if (c.family != Family::gpt_oss) return;
-  std::int64_t window = 0;
-  for (const std::int64_t w : c.windows) window = std::max(window, w);
-  std::vector<bool> slides;
-  bool alternate = true;
-  for (std::int64_t i = 0; i < c.layers; ++i) {
-    require<ConfigError>(c.window(i) == 0 || c.window(i) == window,
-                         "[save_gguf] windows of different widths have no place in a GGUF file");
-    slides.push_back(c.window(i) > 0);
-    alternate = alternate && slides.back() == (i % 2 == 0);
-  }
-  number(".attention.sliding_window", window > 0 ? window : c.context_length);
-  if (!alternate) out.booleans(a + ".attention.sliding_window_pattern", slides);
+  if (c.attention_softcap > 0) out.f32(a + ".attn_logit_softcapping", static_cast<float>(c.attention_softcap));
+  if (c.final_softcap > 0) out.f32(a + ".final_logit_softcapping", static_cast<float>(c.final_softcap));
+  if (c.sliding_rope) out.f32(a + ".rope.freq_base_swa", static_cast<float>(c.sliding_rope->theta));
+  if (gguf_window_period(c.family) > 0) write_gguf_windows(out, a, c);
 }
 
 template <class D, class T>
@@ -123,6 +132,8 @@ void write_gguf_rows(AtomicFile& file, const SavedTensor<D, T>& weight, const Gg
     Memory<D>::to_host(host.data(), weight.packed != nullptr ? decoded.data() : weight.data + from * part.width,
                        n * sizeof(T));
     for (std::size_t i = 0; i < n; ++i) values[i] = static_cast<float>(host[i]);
+    if (part.added != 0)
+      for (std::size_t i = 0; i < n; ++i) values[i] = static_cast<float>(host[i] + static_cast<T>(part.added));
     try {
       encode_row(type, values.data(), blocks.data(), n);
     } catch (const FormatError& error) {
@@ -155,11 +166,32 @@ inline void write_gguf_model_ids(GgufWriter& out, const DecoderConfig& c) {
 
 }  // namespace detail
 
+namespace detail {
+/// What readers of Gemma's architectures know without a key.
+inline void check_gguf_gemma(const DecoderConfig& c, const char* a) {
+  const double scalar = c.query_scalar > 0 ? c.query_scalar : static_cast<double>(c.head_size);
+  require<ConfigError>(scalar == gguf_query_scalar(c), "[save_gguf] query_pre_attn_scalar is ", scalar,
+                       "; readers of architecture ", a, " compute with ", gguf_query_scalar(c), " for ", c.layers,
+                       " layers");
+  require<ConfigError>(c.family == Family::gemma3 || (c.attention_softcap > 0 && c.final_softcap > 0),
+                       "[save_gguf] readers of architecture ", a, " cap scores and logits; the caps are ",
+                       c.attention_softcap, " and ", c.final_softcap);
+  require<ConfigError>(c.family == Family::gemma3 || c.tied_head, "[save_gguf] readers of architecture ", a,
+                       " take the embedding as the head; this model's head is a weight of its own");
+  require<ConfigError>(!c.biases.attention(), "[save_gguf] biases have no place in architecture ", a);
+  require<ConfigError>(!c.sliding_rope || c.sliding_rope->kind == RopeScalingKind::none,
+                       "[save_gguf] scaled angles of the layers that slide have no place in architecture ", a);
+  require<ConfigError>(c.family == Family::gemma3 || !c.sliding_rope || c.sliding_rope->theta == c.rope.theta,
+                       "[save_gguf] angles by layer type have no place in architecture ", a);
+}
+}  // namespace detail
+
 inline void check_gguf_config(const DecoderConfig& c) {
   const char* a = detail::gguf_architecture(c.family);
   std::int64_t widest = 0;
   for (const std::int64_t w : c.windows) widest = std::max(widest, w);
-  require<ConfigError>(c.family == Family::gpt_oss || widest == 0 || widest >= c.context_length,
+  if (c.is_gemma()) detail::check_gguf_gemma(c, a);
+  require<ConfigError>(detail::gguf_window_period(c.family) > 0 || widest == 0 || widest >= c.context_length,
                        "[save_gguf] sliding windows of ", widest, " keys have no place in a GGUF file of architecture ",
                        a, ": other readers would let every query see every key");
   if (c.mixtures() > 0 && c.family != Family::gpt_oss)
@@ -172,7 +204,7 @@ inline void check_gguf_config(const DecoderConfig& c) {
   const RopeSettings& r = c.rope;
   const bool scaled = r.kind == RopeScalingKind::llama3 || !r.divisors.empty();
   require<ConfigError>(
-      !scaled || c.family == Family::llama,
+      !scaled || c.family == Family::llama || c.family == Family::mistral,
       "[save_gguf] frequencies with divisors (rope_type llama3) have a place in architecture llama only, not in ", a);
   if (r.kind == RopeScalingKind::yarn)
     require<ConfigError>(r.truncate == (c.family != Family::gpt_oss), "[save_gguf] YaRN with truncate ",

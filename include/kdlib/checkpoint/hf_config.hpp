@@ -24,12 +24,16 @@ DecoderConfig read_hf_config(const std::string& directory);
 std::string hf_config_text(const DecoderConfig& config, const std::string& dtype, const std::string& quantization = "");
 
 /// From the metadata (and tensor list: head, biases, routers, rope_freqs) of a GGUF file of architecture llama, qwen2,
-/// qwen3, qwen2moe, qwen3moe or gpt-oss. FormatError or ConfigError name the file and the key.
+/// qwen3, qwen2moe, qwen3moe, gpt-oss, gemma2 or gemma3. FormatError or ConfigError name the file and the key.
 DecoderConfig gguf_config(const GgufFile& file);
 
 namespace detail {
 /// True for the families that GGUF keeps expert tensors of.
 bool gguf_is_mixture(Family family);
+/// The period of layers of which the last sees all keys, where a GGUF file does not say it; 0: there is none.
+std::int64_t gguf_window_period(Family family);
+/// What q.k is divided by the root of, in a GGUF file of Gemma: the metadata have no key for it.
+double gguf_query_scalar(const DecoderConfig& config);
 /// The biases that config.json of a family asks for.
 BiasSettings parse_biases(const Json& json, Family family);
 /// The biases of a Hugging Face directory of this model: its keys know groups of them only, so that a directory may

@@ -3,6 +3,8 @@
 #ifndef KDLIB_CHECKPOINT_HF_CONFIG_TEXT_INL_HPP
 #define KDLIB_CHECKPOINT_HF_CONFIG_TEXT_INL_HPP
 
+#include <cmath>
+
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/io/json_writer.hpp"
 
@@ -117,8 +119,8 @@ KDLIB_FUNC void write_ids(JsonWriter& out, const char* key, const std::vector<st
   else out.member(key, ids);
 }
 
-KDLIB_FUNC void write_rope(JsonWriter& out, const RopeSettings& r) {
-  out.key("rope_parameters").begin_object();
+KDLIB_FUNC void write_rope(JsonWriter& out, const char* key, const RopeSettings& r) {
+  out.key(key).begin_object();
   const char* names[] = {"default", "linear", "llama3", "yarn"};
   out.member("rope_theta", r.theta).member("rope_type", names[static_cast<int>(r.kind)]);
   if (r.kind != RopeScalingKind::none) out.member("factor", r.factor);
@@ -135,24 +137,54 @@ KDLIB_FUNC void write_rope(JsonWriter& out, const RopeSettings& r) {
   out.end_object();
 }
 
-KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype,
-                                 const std::string& quantization) {
-  out.begin_object();
-  out.key("architectures").begin_array().value(class_names[static_cast<int>(c.family)]).end_array();
-  if (c.family != Family::qwen2 && c.family != Family::qwen2_moe) out.member("attention_bias", c.biases.attention());
-  out.member("attention_dropout", 0.0);
-  write_ids(out, "bos_token_id", c.bos_ids);
-  out.member("dtype", dtype);
-  write_ids(out, "eos_token_id", c.eos_ids);
-  out.member("head_dim", c.head_size).member("hidden_act", "silu").member("hidden_size", c.hidden_size);
-  out.member("initializer_range", c.initializer_range).member("intermediate_size", c.intermediate_size);
+/// What only Gemma has.
+KDLIB_FUNC void write_gemma_keys(JsonWriter& out, const DecoderConfig& c) {
+  const auto cap = [&](const char* key, double value) {
+    if (value > 0) out.member(key, value);
+    else out.key(key).null();
+  };
+  cap("attn_logit_softcapping", c.attention_softcap);
+  cap("final_logit_softcapping", c.final_softcap);
+  out.member("hidden_activation", "gelu_pytorch_tanh");
+  const double scalar = c.query_scalar > 0 ? c.query_scalar : static_cast<double>(c.head_size);
+  if (scalar == std::floor(scalar)) out.member("query_pre_attn_scalar", static_cast<std::int64_t>(scalar));
+  else out.member("query_pre_attn_scalar", scalar);
+}
+
+/// layer_types and sliding_window, as the family has them.
+KDLIB_FUNC void write_windows(JsonWriter& out, const DecoderConfig& c) {
   std::int64_t window = 0;
   for (const std::int64_t w : c.windows) window = w > window ? w : window;
-  if (c.family != Family::llama) {
+  if (c.family == Family::llama) return;
+  for (std::int64_t i = 0; i < c.layers && c.family == Family::mistral; ++i)
+    require<ConfigError>(c.window(i) == window, "[save_pretrained] layer ", i, " sees ", c.window(i), " keys, others ",
+                         window, "; all layers of model_type mistral see the same window");
+  if (c.family != Family::mistral) {
     out.key("layer_types").begin_array();
     for (std::int64_t i = 0; i < c.layers; ++i) out.value(c.window(i) > 0 ? "sliding_attention" : "full_attention");
     out.end_array();
   }
+  if (window > 0) out.member("sliding_window", window);
+  else if (c.is_gemma()) out.member("sliding_window", std::int64_t{4096});  // no layer slides
+  else out.key("sliding_window").null();
+  if (c.family != Family::gpt_oss && c.family != Family::mistral && !c.is_gemma())
+    out.member("use_sliding_window", window > 0);
+}
+
+KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype,
+                                 const std::string& quantization) {
+  out.begin_object();
+  out.key("architectures").begin_array().value(class_names[static_cast<int>(c.family)]).end_array();
+  if (c.family != Family::qwen2 && c.family != Family::qwen2_moe && c.family != Family::mistral)
+    out.member("attention_bias", c.biases.attention());
+  out.member("attention_dropout", 0.0);
+  write_ids(out, "bos_token_id", c.bos_ids);
+  out.member("dtype", dtype);
+  write_ids(out, "eos_token_id", c.eos_ids);
+  out.member("head_dim", c.head_size).member("hidden_size", c.hidden_size);
+  if (c.is_gemma()) write_gemma_keys(out, c);
+  else out.member("hidden_act", "silu");
+  out.member("initializer_range", c.initializer_range).member("intermediate_size", c.intermediate_size);
   out.member("max_position_embeddings", c.context_length);
   if (c.family == Family::llama) out.member("mlp_bias", c.biases.feed_forward());
   out.member("model_type", family_name(c.family)).member("num_attention_heads", c.query_heads);
@@ -162,13 +194,16 @@ KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const 
   if (!quantization.empty())
     copy_json(Json::parse(quantization, "quantization_config"), out.key("quantization_config"));
   out.member("rms_norm_eps", c.norm_epsilon);
-  write_rope(out, c.rope);
-  if (c.moe.experts > 0) write_experts(out, c);
-  if (c.family != Family::llama) {
-    if (window > 0) out.member("sliding_window", window);
-    else out.key("sliding_window").null();
-    if (c.family != Family::gpt_oss) out.member("use_sliding_window", window > 0);
+  if (c.family == Family::gemma3) {
+    out.key("rope_parameters").begin_object();
+    write_rope(out, "full_attention", c.rope);
+    write_rope(out, "sliding_attention", c.sliding_rope ? *c.sliding_rope : RopeSettings());
+    out.end_object();
+  } else {
+    write_rope(out, "rope_parameters", c.rope);
   }
+  if (c.moe.experts > 0) write_experts(out, c);
+  write_windows(out, c);
   out.member("tie_word_embeddings", c.tied_head)
       .member("torch_dtype", dtype)
       .member("use_cache", true)
@@ -180,9 +215,12 @@ KDLIB_FUNC BiasSettings hf_biases(const DecoderConfig& config) {
   const Family f = config.family;
   const bool qwen2 = f == Family::qwen2 || f == Family::qwen2_moe;
   BiasSettings b;
-  b.q = b.k = b.v = f == Family::qwen2 || config.biases.attention();
+  b.q = b.k = b.v = f == Family::qwen2 || (f != Family::mistral && config.biases.attention());
   b.o = b.q && !qwen2;
   b.gate = b.up = b.down = f == Family::llama && config.biases.feed_forward();
+  require<ConfigError>(b.q || !config.biases.attention(),
+                       "[save_pretrained] the attention maps have biases, for which model_type ", family_name(f),
+                       " has no place in a Hugging Face directory; save_gguf keeps them");
   require<ConfigError>(b.o || !config.biases.o, "[save_pretrained] o_proj has biases, for which model_type ",
                        family_name(f), " has no place in a Hugging Face directory; save_gguf keeps them");
   require<ConfigError>(b.gate || !config.biases.feed_forward(),

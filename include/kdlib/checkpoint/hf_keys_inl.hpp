@@ -117,6 +117,14 @@ KDLIB_FUNC std::string value_text(const Json& value) {
   return "set";
 }
 
+/// True for keys of refused_keys that a family computes.
+KDLIB_FUNC bool family_computes(Family family, std::string_view key) {
+  const bool second = family == Family::gemma2, third = family == Family::gemma3;
+  if (key == "query_pre_attn_scalar" || key == "final_logit_softcapping") return second || third;
+  if (key == "attn_logit_softcapping") return second;
+  return key == "rope_local_base_freq" && third;
+}
+
 /// What only some families compute, compared with what this one does.
 KDLIB_FUNC void refuse_family_keys(const Json& json, const DecoderConfig& c, const std::string& where) {
   const auto refuse = [&](bool odd, const char* key, const char* instead) {
@@ -131,6 +139,7 @@ KDLIB_FUNC void refuse_family_keys(const Json& json, const DecoderConfig& c, con
   refuse(c.family != Family::llama && is_true("mlp_bias"), "mlp_bias", "false is what it has");
   refuse(c.family == Family::llama && is_true("qkv_bias"), "qkv_bias", "its key is attention_bias");
   refuse(c.family == Family::llama && is_true("bias"), "bias", "its keys are attention_bias and mlp_bias");
+  refuse(c.family == Family::mistral && is_true("attention_bias"), "attention_bias", "false is what it has");
   refuse(c.family == Family::qwen2 && json.find_set("qkv_bias") && !is_true("qkv_bias"), "qkv_bias",
          "q, k and v always have biases");
   for (const char* key : {"qk_norm", "use_qk_norm", "qk_layernorm"})
@@ -149,7 +158,7 @@ KDLIB_FUNC void refuse_family_keys(const Json& json, const DecoderConfig& c, con
   if (const auto causal = json.find_set("is_causal"); causal && causal->is_bool())
     refuse(!causal->as_bool(), "is_causal", "attention is causal");
   for (const char* key : {"hidden_activation", "activation_function", "mlp_act"})
-    if (const auto value = json.find_set(key); value && value->is_string())
+    if (const auto value = json.find_set(key); !c.is_gemma() && value && value->is_string())
       refuse(value->as_string() != "silu" && value->as_string() != "swiglu", key, "silu is what it has");
   for (const char* key : {"norm_type", "normalization", "normalization_type"})
     if (const auto value = json.find_set(key); value && value->is_string())
@@ -164,16 +173,17 @@ KDLIB_FUNC void refuse_family_keys(const Json& json, const DecoderConfig& c, con
 KDLIB_FUNC void refuse_other_functions(const Json& json, const DecoderConfig& c, const std::string& where) {
   for (const RefusedKey& refused : refused_keys) {
     const auto value = json.find_set(refused.key);
+    if (family_computes(c.family, refused.key)) continue;
     require<ConfigError>(!value || is_neutral(*value, refused.neutral, static_cast<double>(c.head_size)), "[decoder] ",
                          where, ": ", refused.key, " is ", value ? value_text(*value) : std::string(),
                          ", which is not supported: the model would ", "compute another function without it");
   }
   for (const char* key : {"attention_multiplier", "attention_scale", "softmax_scale"})
     if (const auto value = json.find_set(key)) {
-      const double usual = 1 / std::sqrt(static_cast<double>(c.head_size));
+      const double usual = c.attention_scale();
       require<ConfigError>(value->is_number() && std::abs(value->as_double() / usual - 1) < 1e-6, "[decoder] ", where,
-                           ": ", key, " is ", value_text(*value),
-                           ", which is not supported; 1 / sqrt(head_dim) = ", usual, " is");
+                           ": ", key, " is ", value_text(*value), ", which is not supported; 1 / sqrt(",
+                           c.query_scalar > 0 ? "query_pre_attn_scalar" : "head_dim", ") = ", usual, " is");
     }
   refuse_family_keys(json, c, where);
 }

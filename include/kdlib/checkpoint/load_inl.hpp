@@ -33,6 +33,8 @@ void read_rows(const ReadPiece<D, T>& piece) {
   std::vector<T> values(n);
   const std::size_t values_a_block = block_size(t.elements);
   decode_elements(t.elements, t.data.data() + skipped / values_a_block * block_bytes(t.elements), values.data(), n);
+  if (t.rows.added != 0)
+    for (T& value : values) value -= static_cast<T>(t.rows.added);
   T* to = piece.parameter->value.data();
   if (t.rows.consecutive())
     return Memory<D>::from_host(to + t.rows.source(piece.row) * t.rows.width, values.data(), n * sizeof(T));

@@ -17,6 +17,7 @@ struct TensorRows {
   std::int64_t head = 0;    // > 0: rows of a head of this size are interleaved (q and k of architecture llama)
   std::int64_t group = 0;   // > 0: an expert's rows in the parameter, of which the tensor has first, first + step, ...
   std::int64_t first = 0, step = 1;
+  int added = 0;  // values here are the parameter's and this (1 for Gemma's norms in GGUF, which hold 1 + weight)
 
   /// The parameter's row that is row `row` here.
   std::int64_t source(std::int64_t row) const;
@@ -39,6 +40,7 @@ inline std::string TensorRows::text(std::int64_t parameter_rows) const {
   if (head > 0) return concat("interleaved by heads of ", head);
   if (step == 2) return concat("every second row, from ", first, " on");
   if (group > 0) return concat("rows ", first, " to ", first + group / 2 - 1, " of each expert");
+  if (added != 0) return concat("all rows, less ", added);
   if (offset == 0 && (rows == parameter_rows || width == 1)) return "all rows";
   return concat("rows ", offset, " to ", offset + rows - 1);
 }

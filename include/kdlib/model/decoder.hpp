@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One decoder-only transformer for Llama (SmolLM2), Qwen2, Qwen3, Qwen2-MoE, Qwen3-MoE and gpt-oss: forward, training,
-// decoding with a cache. Files are read and written by checkpoint/.
+// One decoder-only transformer for Llama (SmolLM2), Mistral, Qwen2, Qwen3, Qwen2-MoE, Qwen3-MoE, gpt-oss, Gemma 2 and
+// Gemma 3: forward, training, decoding with a cache. Files are read and written by checkpoint/.
 #ifndef KDLIB_MODEL_DECODER_HPP
 #define KDLIB_MODEL_DECODER_HPP
 
@@ -60,10 +60,12 @@ struct RouterReport {
   double z = 0;
 };
 
-/// h = x + attention(norm(x)); y = h + feed_forward(norm(h)).
+/// h = x + attention(norm(x)); y = h + feed_forward(norm(h)). With norms of what is added (Gemma):
+/// h = x + norm(attention(norm(x))); y = h + norm(feed_forward(norm(h))).
 template <class D, class T>
 struct DecoderBlock {
-  std::unique_ptr<Parameter<T, D>> input_norm, post_norm;  // [H]
+  std::unique_ptr<Parameter<T, D>> input_norm, post_norm;                      // [H], of what the two parts read
+  std::unique_ptr<Parameter<T, D>> attention_out_norm, feed_forward_out_norm;  // [H] or null, of what they give
   SelfAttention<D, T> attention;
   std::unique_ptr<FeedForward<D, T>> feed_forward;
 
@@ -102,7 +104,8 @@ class Decoder {
   /// ConfigError or IoError name the file and the key; what is odd but harmless is in notes(). Defined in
   /// checkpoint/load.hpp.
   static Decoder from_pretrained(const std::string& path, const LoadSettings& settings = {});
-  /// Random weights: N(0, initializer_range^2), biases 0, norms 1, by Philox from `seed`.
+  /// Random weights: N(0, initializer_range^2), biases 0, norms 1 (Gemma's, to which 1 is added: 0), by Philox from
+  /// `seed`.
   static Decoder from_config(const DecoderConfig& config, std::uint64_t seed);
 
   Decoder(Decoder&&) noexcept = default;
@@ -226,7 +229,8 @@ class Decoder {
   std::unique_ptr<Parameter<T, D>> embedding_, final_norm_, head_;            // head_ is null where tied
   std::shared_ptr<const PackedMatrix<T, D>> packed_embedding_, packed_head_;  // instead of embedding_ and head_
   std::vector<DecoderBlock<D, T>> blocks_;
-  RopeTable<T, D> rope_;
+  RopeTable<T, D> rope_, sliding_rope_;
+  Tensor<T, D> norm_ones_;  // LayerContext::norm_ones
   bool adapter_enabled_ = true;
   mutable bool codes_old_ = false;    // parameters may have changed since refresh_codes()
   bool codes_held_ = false;           // hold_codes()

@@ -45,7 +45,7 @@ Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch
     h = blocks_[i].forward(tape, h, context);
   }
   for (std::int64_t b = 0; b < batch.documents(); ++b) cache.grow(slots[static_cast<std::size_t>(b)], batch.length(b));
-  return rms_norm(tape, *final_norm_, h, config_.norm_epsilon).value;
+  return rms_norm(tape, *final_norm_, h, config_.norm_epsilon, context.norm_ones).value;
 }
 
 template <class D, class T>
@@ -63,6 +63,8 @@ Decoder<D, T> Decoder<D, T>::share() const {
     DecoderBlock<D, T>& to = copy.blocks_.emplace_back();
     to.input_norm = detail::share_parameter<D, T>(from.input_norm);
     to.post_norm = detail::share_parameter<D, T>(from.post_norm);
+    to.attention_out_norm = detail::share_parameter<D, T>(from.attention_out_norm);
+    to.feed_forward_out_norm = detail::share_parameter<D, T>(from.feed_forward_out_norm);
     to.attention.q = from.attention.q.share();
     to.attention.k = from.attention.k.share();
     to.attention.v = from.attention.v.share();
@@ -71,6 +73,7 @@ Decoder<D, T> Decoder<D, T>::share() const {
     to.attention.k_norm = detail::share_parameter<D, T>(from.attention.k_norm);
     to.attention.sinks = detail::share_parameter<D, T>(from.attention.sinks);
     to.attention.heads = from.attention.heads;
+    to.attention.sliding_rope = from.attention.sliding_rope;
     to.feed_forward = from.feed_forward->share();
   }
   return copy;

@@ -4,6 +4,7 @@
 #define KDLIB_MODEL_DECODER_CONFIG_HPP
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,11 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// The published architectures that a Decoder can be.
-enum class Family { llama, qwen2, qwen3, qwen3_moe, qwen2_moe, gpt_oss };
+enum class Family { llama, qwen2, qwen3, qwen3_moe, qwen2_moe, gpt_oss, mistral, gemma2, gemma3 };
+/// In the order of their numbers.
+inline constexpr Family families[] = {Family::llama,     Family::qwen2,     Family::qwen3,
+                                      Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss,
+                                      Family::mistral,   Family::gemma2,    Family::gemma3};
 const char* family_name(Family family);  // config.json's model_type
 
 /// Which linear maps of the layers have a bias vector; each is optional by itself. Experts: ExpertSettings::biases.
@@ -49,8 +54,12 @@ struct DecoderConfig {
   std::int64_t head_size = 0;  // even; query_heads * head_size may differ from H
   double norm_epsilon = 1e-6;
   RopeSettings rope;
-  std::int64_t context_length = 2048;  // tokens the model was made for (advisory)
-  bool tied_head = false;              // the head is the embedding
+  std::optional<RopeSettings> sliding_rope;  // of the layers that see a window; none: rope (Gemma 3 has it)
+  double query_scalar = 0;                   // scores are q.k / sqrt(query_scalar); 0: head_size (Gemma has it)
+  double attention_softcap = 0;              // c > 0: scores s become c tanh(s / c) (Gemma 2); 0: they stay
+  double final_softcap = 0;                  // the same of the logits
+  std::int64_t context_length = 2048;        // tokens the model was made for (advisory)
+  bool tied_head = false;                    // the head is the embedding
   BiasSettings biases;
   std::vector<std::int64_t> windows;  // [layers] keys a query sees, 0 = all; empty = all 0
   ExpertSettings moe;                 // of the sparse layers; moe.experts = 0: there are none
@@ -61,13 +70,18 @@ struct DecoderConfig {
   std::string dtype = "float32";  // storage: float32, bfloat16 or float16
   std::string source_json;        // config.json as it was read: unknown keys are written back
 
-  bool head_norm() const { return family == Family::qwen3 || family == Family::qwen3_moe; }
+  /// Norms multiply by 1 + weight and stand behind attention and feed-forward part, too; embeddings are multiplied by
+  /// sqrt(hidden_size); gates go through GELU.
+  bool is_gemma() const { return family == Family::gemma2 || family == Family::gemma3; }
+  bool head_norm() const { return family == Family::qwen3 || family == Family::qwen3_moe || family == Family::gemma3; }
   bool has_sinks() const { return family == Family::gpt_oss; }
   bool is_sparse(std::int64_t layer) const { return !sparse.empty() && sparse[static_cast<std::size_t>(layer)] != 0; }
   std::int64_t mixtures() const;  // sparse layers
   std::int64_t window(std::int64_t layer) const {
     return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)];
   }
+  /// What q.k is multiplied by.
+  double attention_scale() const;
   std::int64_t parameter_count() const;
   /// Parameters that one token meets: of the experts only the active ones.
   std::int64_t active_parameter_count() const;

@@ -3,6 +3,8 @@
 #ifndef KDLIB_MODEL_DECODER_CONFIG_INL_HPP
 #define KDLIB_MODEL_DECODER_CONFIG_INL_HPP
 
+#include <cmath>
+
 #include "kdlib/model/decoder_config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -19,6 +21,12 @@ KDLIB_FUNC const char* family_name(Family family) {
       return "qwen2_moe";
     case Family::gpt_oss:
       return "gpt_oss";
+    case Family::mistral:
+      return "mistral";
+    case Family::gemma2:
+      return "gemma2";
+    case Family::gemma3:
+      return "gemma3_text";
     default:
       return "llama";
   }
@@ -30,9 +38,13 @@ KDLIB_FUNC std::int64_t DecoderConfig::mixtures() const {
   return n;
 }
 
+KDLIB_FUNC double DecoderConfig::attention_scale() const {
+  return 1.0 / std::sqrt(query_scalar > 0 ? query_scalar : static_cast<double>(head_size));
+}
+
 KDLIB_FUNC std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const {
   const std::int64_t q = query_heads * head_size, kv = kv_heads * head_size, h = hidden_size, i = intermediate_size;
-  std::int64_t attention = 2 * q * h + 2 * kv * h + 2 * h;
+  std::int64_t attention = 2 * q * h + 2 * kv * h + (is_gemma() ? 4 : 2) * h;
   attention += (biases.q ? q : 0) + (biases.k ? kv : 0) + (biases.v ? kv : 0) + (biases.o ? h : 0);
   if (head_norm()) attention += 2 * head_size;
   if (has_sinks()) attention += query_heads;
@@ -46,6 +58,21 @@ KDLIB_FUNC std::int64_t DecoderConfig::count_parameters(std::int64_t experts) co
 
 KDLIB_FUNC std::int64_t DecoderConfig::parameter_count() const { return count_parameters(moe.experts); }
 KDLIB_FUNC std::int64_t DecoderConfig::active_parameter_count() const { return count_parameters(moe.active); }
+
+namespace detail {
+
+KDLIB_FUNC void check_rope(const RopeSettings& rope, const std::string& where) {
+  require<ConfigError>(rope.theta > 0, "[decoder] ", where, ": rope_theta must be positive");
+  require<ConfigError>(rope.factor >= 1, "[decoder] ", where, ": the rope scaling's factor must be at least 1");
+  if (rope.kind == RopeScalingKind::llama3 || rope.kind == RopeScalingKind::yarn)
+    require<ConfigError>(rope.original_length > 0, "[decoder] ", where,
+                         ": original_max_position_embeddings must be positive");
+  if (rope.kind == RopeScalingKind::llama3)
+    require<ConfigError>(rope.low_frequency_factor > 0 && rope.high_frequency_factor > rope.low_frequency_factor,
+                         "[decoder] ", where, ": high_freq_factor must be above low_freq_factor, and both positive");
+}
+
+}  // namespace detail
 
 KDLIB_FUNC void DecoderConfig::check(const std::string& where) const {
   struct Field {
@@ -64,14 +91,11 @@ KDLIB_FUNC void DecoderConfig::check(const std::string& where) const {
   require<ConfigError>(head_size % 2 == 0, "[decoder] ", where, ": head_dim ", head_size, " is odd; it must be even");
   require<ConfigError>(norm_epsilon > 0 && norm_epsilon < 1, "[decoder] ", where,
                        ": rms_norm_eps must be between 0 and 1");
-  require<ConfigError>(rope.theta > 0, "[decoder] ", where, ": rope_theta must be positive");
-  require<ConfigError>(rope.factor >= 1, "[decoder] ", where, ": the rope scaling's factor must be at least 1");
-  if (rope.kind == RopeScalingKind::llama3 || rope.kind == RopeScalingKind::yarn)
-    require<ConfigError>(rope.original_length > 0, "[decoder] ", where,
-                         ": original_max_position_embeddings must be positive");
-  if (rope.kind == RopeScalingKind::llama3)
-    require<ConfigError>(rope.low_frequency_factor > 0 && rope.high_frequency_factor > rope.low_frequency_factor,
-                         "[decoder] ", where, ": high_freq_factor must be above low_freq_factor, and both positive");
+  detail::check_rope(rope, where);
+  if (sliding_rope) detail::check_rope(*sliding_rope, where);
+  require<ConfigError>(query_scalar >= 0, "[decoder] ", where, ": query_pre_attn_scalar must be positive");
+  require<ConfigError>(attention_softcap >= 0 && final_softcap >= 0, "[decoder] ", where,
+                       ": soft caps must not be negative");
   require<ConfigError>(windows.empty() || static_cast<std::int64_t>(windows.size()) == layers, "[decoder] ", where,
                        ": ", windows.size(), " layer types for ", layers, " layers");
   require<ConfigError>(sparse.empty() || static_cast<std::int64_t>(sparse.size()) == layers, "[decoder] ", where, ": ",

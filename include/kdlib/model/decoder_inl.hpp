@@ -54,13 +54,17 @@ Tensor<X, D> to_device(const std::vector<X>& values) {
 
 template <class D, class T>
 Var<T, D> DecoderBlock<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const LayerContext<D, T>& context) const {
-  Var<T, D> middle;
-  {
-    const Var<T, D> a = rms_norm(tape, *input_norm, x, context.norm_epsilon);
-    middle = attention.forward(tape, a, x, context);
+  const auto norm = [&](const std::unique_ptr<Parameter<T, D>>& weight, const Var<T, D>& y) {
+    return rms_norm(tape, *weight, y, context.norm_epsilon, context.norm_ones);
+  };
+  if (attention_out_norm != nullptr) {
+    const Var<T, D> mixed = attention.forward(tape, norm(input_norm, x), nullptr, context);
+    const Var<T, D> middle = add(tape, x, norm(attention_out_norm, mixed));
+    const Var<T, D> y = feed_forward->forward(tape, norm(post_norm, middle), nullptr, context);
+    return add(tape, middle, norm(feed_forward_out_norm, y));
   }
-  const Var<T, D> m = rms_norm(tape, *post_norm, middle, context.norm_epsilon);
-  return feed_forward->forward(tape, m, middle, context);
+  const Var<T, D> middle = attention.forward(tape, norm(input_norm, x), &x, context);
+  return feed_forward->forward(tape, norm(post_norm, middle), &middle, context);
 }
 
 template <class D, class T>
@@ -76,7 +80,8 @@ void DecoderBlock<D, T>::append_parameters(std::vector<Parameter<T, D>*>& list) 
   list.push_back(input_norm.get());
   for (const Linear<D, T>* l : {&attention.q, &attention.k, &attention.v, &attention.o}) l->append_parameters(list);
   feed_forward->append_parameters(list);
-  for (Parameter<T, D>* p : {attention.q_norm.get(), attention.k_norm.get(), attention.sinks.get(), post_norm.get()})
+  for (Parameter<T, D>* p : {attention.q_norm.get(), attention.k_norm.get(), attention.sinks.get(),
+                             attention_out_norm.get(), post_norm.get(), feed_forward_out_norm.get()})
     if (p != nullptr) list.push_back(p);
 }
 
@@ -113,8 +118,13 @@ void Decoder<D, T>::build() {
   for (std::int64_t i = 0; i < c.layers; ++i) {
     const std::string layer = concat("model.layers.", i), attention = layer + ".self_attn";
     DecoderBlock<D, T>& b = blocks_.emplace_back();
-    b.input_norm = detail::make_parameter<D, T>(layer + ".input_layernorm.weight", Shape{h});
-    b.post_norm = detail::make_parameter<D, T>(layer + ".post_attention_layernorm.weight", Shape{h});
+    const auto norm = [&](const char* name) { return detail::make_parameter<D, T>(layer + name, Shape{h}); };
+    b.input_norm = norm(".input_layernorm.weight");
+    b.post_norm = norm(c.is_gemma() ? ".pre_feedforward_layernorm.weight" : ".post_attention_layernorm.weight");
+    if (c.is_gemma()) {
+      b.attention_out_norm = norm(".post_attention_layernorm.weight");
+      b.feed_forward_out_norm = norm(".post_feedforward_layernorm.weight");
+    }
     b.attention.q = Linear<D, T>(attention + ".q_proj", h, q, c.biases.q);
     b.attention.k = Linear<D, T>(attention + ".k_proj", h, kv, c.biases.k);
     b.attention.v = Linear<D, T>(attention + ".v_proj", h, kv, c.biases.v);
@@ -123,13 +133,14 @@ void Decoder<D, T>::build() {
       b.attention.q_norm = detail::make_parameter<D, T>(attention + ".q_norm.weight", Shape{c.head_size});
       b.attention.k_norm = detail::make_parameter<D, T>(attention + ".k_norm.weight", Shape{c.head_size});
     }
-    b.attention.heads = {c.query_heads, c.kv_heads, c.head_size, c.window(i),
-                         1.0 / std::sqrt(static_cast<double>(c.head_size))};
+    b.attention.heads = {c.query_heads, c.kv_heads, c.head_size, c.window(i), c.attention_scale(), c.attention_softcap};
+    b.attention.sliding_rope = c.sliding_rope && c.window(i) > 0;
     if (c.has_sinks()) b.attention.sinks = detail::make_parameter<D, T>(attention + ".sinks", Shape{c.query_heads});
     if (c.is_sparse(i)) b.feed_forward = std::make_unique<ExpertFeedForward<D, T>>(layer + ".mlp", h, c.moe, mixture++);
     else
       b.feed_forward = std::make_unique<GatedFeedForward<D, T>>(
-          layer + ".mlp", h, c.intermediate_size, FeedForwardBias{c.biases.gate, c.biases.up, c.biases.down});
+          layer + ".mlp", h, c.intermediate_size, FeedForwardBias{c.biases.gate, c.biases.up, c.biases.down},
+          c.is_gemma() ? GateActivation::gelu_tanh : GateActivation::silu);
   }
   final_norm_ = detail::make_parameter<D, T>("model.norm.weight", Shape{h});
   if (!c.tied_head) head_ = detail::make_parameter<D, T>("lm_head.weight", Shape{c.vocab_size, h});
@@ -153,7 +164,7 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
     const bool bias = p->name.ends_with(".bias") || p->name.ends_with("_proj_bias");
     if ((p->value.shape().rank() > 1 && !bias) || p->name.ends_with(".sinks"))
       detail::fill_normal(p->value, config.initializer_range, seed, row);
-    else detail::fill_constant(p->value, bias ? T{0} : T{1});
+    else detail::fill_constant(p->value, bias || config.is_gemma() ? T{0} : T{1});
     p->trainable = true;
     ++row;
   }
@@ -208,6 +219,7 @@ void Decoder<D, T>::ensure_rope(std::int64_t positions) {
   std::int64_t size = 256;
   while (size < positions) size *= 2;
   rope_ = make_rope_table<D, T>(config_.rope, config_.head_size, size);
+  if (config_.sliding_rope) sliding_rope_ = make_rope_table<D, T>(*config_.sliding_rope, config_.head_size, size);
 }
 
 template <class D, class T>
@@ -229,7 +241,13 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   context.layout = {detail::to_device<D>(batch.ids), detail::to_device<D>(positions),
                     detail::to_device<D>(batch.offsets), batch.documents()};
   context.rope = rope_;
+  context.sliding_rope = sliding_rope_;
   context.norm_epsilon = config_.norm_epsilon;
+  if (config_.is_gemma() && !norm_ones_) {
+    norm_ones_ = Tensor<T, D>(Shape{std::max(config_.hidden_size, config_.head_size)});
+    detail::fill_constant(norm_ones_, T{1});
+  }
+  context.norm_ones = norm_ones_;
   context.adapter = adapter_enabled_;
   context.record = record_;
   context.replay = replay_;
@@ -264,7 +282,7 @@ Var<T, D> Decoder<D, T>::run(Tape<T, D>& tape, const LayerContext<D, T>& context
                            return y;
                          });
   }
-  return rms_norm(tape, *final_norm_, h, config_.norm_epsilon);
+  return rms_norm(tape, *final_norm_, h, config_.norm_epsilon, context.norm_ones);
 }
 
 template <class D, class T>
@@ -329,6 +347,7 @@ HeadView<T, D> Decoder<D, T>::head() const {
   if (view.packed != nullptr)
     view.weight = View<const T, D>(nullptr, Shape{view.packed->rows(), view.packed->columns()});
   else view.weight = std::as_const(head_ != nullptr ? head_->value : embedding_->value).view();
+  view.softcap = static_cast<float>(config_.final_softcap);
   view.real_vocabulary = real_vocabulary_ > 0 ? real_vocabulary_ : config_.vocab_size;
   return view;
 }

@@ -4,6 +4,7 @@
 #define KDLIB_MODEL_PACKED_WEIGHTS_INL_HPP
 
 #include <algorithm>
+#include <cmath>
 
 #include "kdlib/model/decoder.hpp"
 
@@ -11,8 +12,10 @@ KDLIB_NAMESPACE_BEGIN
 
 template <class D, class T>
 Var<T, D> Decoder<D, T>::embed(Tape<T, D>& tape, const TokenLayout<D>& layout) {
-  return packed_embedding_ != nullptr ? embedding(tape, *packed_embedding_, layout)
-                                      : embedding(tape, *embedding_, layout);
+  Var<T, D> rows =
+      packed_embedding_ != nullptr ? embedding(tape, *packed_embedding_, layout) : embedding(tape, *embedding_, layout);
+  if (!config_.is_gemma()) return rows;
+  return scaled(tape, std::move(rows), static_cast<T>(std::sqrt(static_cast<double>(config_.hidden_size))));
 }
 
 template <class D, class T>

@@ -84,7 +84,7 @@ KDLIB_FUNC double ModelCost::touched_experts(double tokens) const {
 KDLIB_FUNC double layer_activations(const DecoderConfig& c, std::int64_t layer, bool adapters) {
   const double h = static_cast<double>(c.hidden_size), q = static_cast<double>(c.query_heads * c.head_size),
                kv = static_cast<double>(c.kv_heads * c.head_size);
-  const double attention = 4 * h + 2 * q + 2 * kv;
+  const double attention = (c.is_gemma() ? 6 : 4) * h + 2 * q + 2 * kv;  // Gemma has two norms more
   if (!c.is_sparse(layer)) return attention + (adapters ? 3 : 2) * static_cast<double>(c.intermediate_size);
   const double routed = static_cast<double>(2 * c.moe.active * c.moe.intermediate + c.moe.experts + 4 * c.moe.active);
   return attention + routed + (c.moe.shared > 0 ? h + (adapters ? 3 : 2) * static_cast<double>(c.moe.shared) : 0);
