@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Proves with transformers and PEFT that models and adapters pass both ways with equal logits.
 
-For every tiny reference model and for SmolLM2-135M (float32):
+For every tiny reference model (those that only tests/reference holds, too) and for SmolLM2-135M (float32):
   transformers' directory -> kdlib; kdlib's directory -> transformers (no name missing, none left over);
   adapters that kdlib writes -> PEFT (names, values, logits; merged by PEFT; merged by kdlib and read by transformers);
   adapters that PEFT writes, of every kind -> kdlib (merged while they are read), and the merged directory -> transformers.
@@ -337,11 +337,9 @@ def main():
 
     transformers.logging.set_verbosity_error()
     chosen = [x for x in a.only.split(",") if x]
-    models = sorted(
-        x
-        for x in os.listdir(os.path.join(a.reference, "models"))
-        if os.path.isdir(os.path.join(a.reference, "models", x))
-    )
+    models = {}
+    for root in (os.path.join(common.ROOT, "tests", "reference", "models"), os.path.join(a.reference, "models")):
+        models.update((x, os.path.join(root, x)) for x in os.listdir(root) if os.path.isdir(os.path.join(root, x)))
     adapters = {}
     for folder in sorted(os.listdir(os.path.join(a.reference, "peft"))):
         full = os.path.join(a.reference, "peft", folder)
@@ -351,9 +349,9 @@ def main():
     notes = []
     with tempfile.TemporaryDirectory(prefix="kdlib_interop_") as work:
         proof = Proof(a.bin, work)
-        for name in models:
+        for name in sorted(models):
             if not chosen or name in chosen:
-                check_tiny(proof, name, os.path.join(a.reference, "models", name), adapters.get(name, []))
+                check_tiny(proof, name, models[name], adapters.get(name, []))
         if not chosen or "SmolLM2-135M" in chosen:
             if os.path.exists(a.smollm2):
                 check_smollm2(proof, a.smollm2)
