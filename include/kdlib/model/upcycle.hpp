@@ -26,12 +26,12 @@ struct UpcycleSettings {
 /// token's K experts sum to 1, so with noise 0 the mixture computes what the dense model does, to rounding. Everything
 /// else is the dense model's, in the same memory. Every parameter is trainable.
 ///
-/// Qwen3 becomes Qwen3-MoE; Qwen2 and Llama become Qwen2-MoE, whose file format has a shared expert: it is one copy
-/// more, its gate starts at 0 and so counts it by half, and the routed experts' down maps are halved (exactly).
+/// Qwen3 becomes Qwen3-MoE; Qwen2, Llama and Mistral become Qwen2-MoE, whose file format has a shared expert: it is one
+/// copy more, its gate starts at 0 and so counts it by half, and the routed experts' down maps are halved (exactly).
 ///
-/// ConfigError: the model is a mixture already, has biases for which those formats have no place, an adapter, or
-/// weights that are codes or stay in their file; settings outside their ranges. Source: Komatsuzaki et al., "Sparse
-/// upcycling" (arXiv 2212.05055).
+/// ConfigError: the model is a mixture already or a Gemma, has biases for which those formats have no place, an
+/// adapter, or weights that are codes or stay in their file; settings outside their ranges. Source: Komatsuzaki et al.,
+/// "Sparse upcycling" (arXiv 2212.05055).
 template <class D, class T>
 Decoder<D, T> upcycle(Decoder<D, T>&& dense, const UpcycleSettings& settings = {});
 

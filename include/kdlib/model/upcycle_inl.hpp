@@ -23,6 +23,8 @@ inline DecoderConfig upcycled_config(const DecoderConfig& dense, const UpcycleSe
                        "; it must be 0 or above");
   require<ConfigError>(std::isfinite(s.router_deviation) && s.router_deviation >= 0, "[upcycle] router_deviation is ",
                        setting_text(s.router_deviation), "; it must be 0 or above");
+  require<ConfigError>(!dense.is_gemma(), "[upcycle] the model (", family,
+                       ") has norms, gates and caps of which qwen2_moe has none");
   const bool qwen3 = dense.family == Family::qwen3;
   require<ConfigError>(!dense.biases.feed_forward(), "[upcycle] the feed-forward maps of the model (", family,
                        ") have biases, for which the experts of ", qwen3 ? "qwen3_moe" : "qwen2_moe", " have no place");

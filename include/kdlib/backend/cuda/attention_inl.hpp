@@ -17,6 +17,8 @@ inline void check_attention(const AttentionHeads& heads) {
   require<ShapeError>(heads.kv_heads > 0 && heads.query_heads % heads.kv_heads == 0 && heads.window >= 0,
                       "[attention] ", heads.query_heads, " query heads over ", heads.kv_heads,
                       " key/value heads, window ", heads.window);
+  require<BackendError>(heads.softcap == 0, "[attention] soft caps of scores (", heads.softcap,
+                        ") are not built for CUDA yet; use the CPU");
   require<ShapeError>(heads.head_size >= 1 && heads.head_size <= 256, "[attention] a head size of ", heads.head_size,
                       "; the CUDA kernels take 1 to 256");
 }
