@@ -140,7 +140,8 @@ class Socket:
         return out
 
     def message(self):
-        """The next event, or nothing once the other side has closed."""
+        """The next event, or nothing once the other side has closed. Long ones come in several frames."""
+        text = b""
         while True:
             try:
                 first, second = self.read(2)
@@ -152,8 +153,10 @@ class Socket:
             elif size == 127:
                 size = struct.unpack(">Q", self.read(8))[0]
             data = self.read(size)
-            if first & 15 == 1:
-                return json.loads(data)
+            if first & 15 <= 1:
+                text += data
+                if first & 0x80:
+                    return json.loads(text)
             if first & 15 == 8:
                 self.close_code = struct.unpack(">H", data[:2])[0] if len(data) >= 2 else 1005
                 return None
