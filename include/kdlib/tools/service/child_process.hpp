@@ -10,6 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How a program that was run to its end has ended, and what it printed.
 struct CapturedChild {
   int status = -1;  // exit status; -1: a signal or the time limit
   bool timed_out = false;

@@ -14,9 +14,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// A model of a comparison, with the name of its column.
 struct ComparedModel {
   std::string name, model, adapter;
 };
+/// The same prompt, answered by several models.
 struct CompareRequest {
   std::vector<ComparedModel> models;  // 2 to 4
   std::string reference;              // name of the model that the others are compared with; empty: none

@@ -14,6 +14,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// The type of a field of the interface.
 enum class FieldType : std::uint8_t { text, name, path, integer, number, boolean, texts, messages, models, settings };
 
 /// One field of a body or a query. `name` fields are identifiers: a letter or digit, then letters, digits, "_", "-",

@@ -12,7 +12,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// The state of a run.
 enum class RunState : std::uint8_t { queued, starting, running, stopping, stopped, completed, failed, interrupted };
+/// The state in one word, as the interface writes it.
 const char* run_state_name(RunState state);
 /// The state of that name, or nothing.
 std::optional<RunState> run_state(std::string_view name);
@@ -21,6 +23,7 @@ bool is_open(RunState state);
 /// starting, running or stopping: a process is there.
 bool is_active(RunState state);
 
+/// What the service keeps about one run.
 struct RunRecord {
   std::string id, kind = "distil", label, session, device = "cpu", preset;
   std::vector<std::string> tags, arguments, warnings;  // arguments: of distil, without --out

@@ -11,6 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// How the service listens, what it may read, and its limits.
 struct ServiceSettings {
   std::vector<std::string> roots;        // folders that may be read
   std::string runs = "runs";             // folder of the runs; it may be read, too
