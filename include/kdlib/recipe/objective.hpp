@@ -58,7 +58,7 @@ inline LossExpression top_k_objective(const LossExpression& trained, TopKMass ma
 /// divergence's own (t_squared). Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network"
 /// (arXiv 1503.02531), section 2.
 inline LossExpression blended_loss(LossExpression loss, double alpha) {
-  require<ConfigError>(alpha > 0 && alpha <= 1, "[blended_loss] alpha is ", alpha,
+  require<ConfigError>(alpha > 0 && alpha <= 1, "[blended_loss] alpha is ", setting_text(alpha),
                        "; it must be above 0 and at most 1");
   if (alpha == 1) return loss;
   for (AnyTerm& term : loss.terms) term.weight *= alpha;
