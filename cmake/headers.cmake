@@ -116,6 +116,7 @@ set(KDLIB_HEADERS
   include/kdlib/core/parallel.hpp
   include/kdlib/core/parallel_inl.hpp
   include/kdlib/core/rng.hpp
+  include/kdlib/core/settings_error.hpp
   include/kdlib/core/shape.hpp
   include/kdlib/core/stop.hpp
   include/kdlib/data/concepts.hpp
@@ -183,6 +184,8 @@ set(KDLIB_HEADERS
   include/kdlib/io/tensor_info_inl.hpp
   include/kdlib/io/utf8.hpp
   include/kdlib/io/utf8_inl.hpp
+  include/kdlib/io/writable_folder.hpp
+  include/kdlib/io/writable_folder_inl.hpp
   include/kdlib/kdlib.hpp
   include/kdlib/loss/adaptive_kl.hpp
   include/kdlib/loss/any_loss.hpp
@@ -283,6 +286,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/loss_expression.hpp
   include/kdlib/recipe/loss_expression_inl.hpp
+  include/kdlib/recipe/loss_text_inl.hpp
   include/kdlib/recipe/machines.hpp
   include/kdlib/recipe/machines_inl.hpp
   include/kdlib/recipe/model_cost.hpp
@@ -297,6 +301,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/result_inl.hpp
   include/kdlib/recipe/run_folder.hpp
   include/kdlib/recipe/run_folder_inl.hpp
+  include/kdlib/recipe/run_outputs.hpp
+  include/kdlib/recipe/run_outputs_inl.hpp
   include/kdlib/recipe/run_place.hpp
   include/kdlib/recipe/run_place_inl.hpp
   include/kdlib/recipe/session.hpp
@@ -486,9 +492,12 @@ set(KDLIB_HEADERS
   include/kdlib/tools/model_files.hpp
   include/kdlib/tools/model_folders.hpp
   include/kdlib/tools/model_folders_inl.hpp
+  include/kdlib/tools/model_options.hpp
+  include/kdlib/tools/model_options_inl.hpp
   include/kdlib/tools/option_values_inl.hpp
   include/kdlib/tools/options.hpp
   include/kdlib/tools/options_inl.hpp
+  include/kdlib/tools/options_schema_inl.hpp
   include/kdlib/tools/output_lock.hpp
   include/kdlib/tools/output_lock_inl.hpp
   include/kdlib/tools/process_start.hpp

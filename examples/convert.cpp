@@ -37,6 +37,41 @@ struct Settings {
 constexpr const char* model_files[] = {"config.json", "adapter_config.json", "tokenizer.json", "tokenizer.model",
                                        "generation_config.json"};
 
+/// Options that exclude or need each other, and an output over an input.
+void check(const Settings& s, const kd::Options& o) {
+  const kd::RoundingWords& r = s.rounding;
+  const std::string& kind = r.kind;
+  kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter PATH");
+  kd::require<kd::UsageError>(!s.adapter_alone() || (!r.rounds() && !s.packed && !o.given("max-shard-size")),
+                              "an adapter is written alone (--adapter without --merge): --quantize, --packed and "
+                              "--max-shard-size are for models");
+  kd::require<kd::UsageError>(!s.adapter_alone() || s.type == "f32" || s.type == "f16" || s.type == "bf16",
+                              "--type of an adapter is f32, f16 or bf16");
+  kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf",
+                              "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
+  o.check_needs({{{"name"}, s.to == "gguf", "a Hugging Face directory has no general.name"},
+                 {{"quantize-rule", "group-size", "double-quant"}, r.rounds(), "--quantize KIND says what is rounded"},
+                 {{"quantize-rule"},
+                  kind == "int3" || kind == "int4" || kind == "int8",
+                  "it is the rule of --quantize int3, int4 and int8"},
+                 {{"double-quant"}, kind == "nf4" || kind == "fp4", "it belongs to --quantize nf4 and fp4"}});
+  kd::require<kd::UsageError>(kind != "mxfp4" || !o.given("group-size") || s.format.group_size == 32,
+                              "--quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
+  kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
+                              "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
+  kd::require<kd::UsageError>(!kd::would_replace(s.out, s.model),
+                              "--out is --model or lies in it: choose another path");
+  kd::require<kd::UsageError>(!kd::would_replace(s.out, s.adapter),
+                              "--out is --adapter or lies in it: choose another path");
+  // What is left of another model (its tokenizer, its shards) would become part of this one.
+  for (const char* name : model_files)
+    kd::require<kd::UsageError>(s.to != "hf" || s.dry_run || !kd::path_exists(kd::join_path(s.out, name)), "--out ",
+                                s.out, " holds a model already (", name, "): remove it, or choose another path");
+  kd::require<kd::UsageError>(
+      !s.packed || (s.to == "hf" && r.rounds() && !s.merge),
+      "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
+}
+
 Settings parse(int argc, char** argv) {
   Settings s;
   kd::RoundingWords& r = s.rounding;
@@ -71,30 +106,10 @@ Settings parse(int argc, char** argv) {
       .add("dry-run", s.dry_run, "say what would be written and stop")
       .common(s.threads, s.seed);
   o.parse(argc, argv);
-  kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter PATH");
-  kd::require<kd::UsageError>(!s.adapter_alone() || (!r.rounds() && !s.packed && !o.given("max-shard-size")),
-                              "an adapter is written alone (--adapter without --merge): --quantize, --packed and "
-                              "--max-shard-size are for models");
   if (s.adapter_alone() && !o.given("type")) s.type = "f32";
-  kd::require<kd::UsageError>(!s.adapter_alone() || s.type == "f32" || s.type == "f16" || s.type == "bf16",
-                              "--type of an adapter is f32, f16 or bf16");
-  kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf",
-                              "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
-  kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
-                              "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");
-  kd::require<kd::UsageError>(!kd::would_replace(s.out, s.model),
-                              "--out is --model or lies in it: choose another path");
-  kd::require<kd::UsageError>(!kd::would_replace(s.out, s.adapter),
-                              "--out is --adapter or lies in it: choose another path");
-  // What is left of another model (its tokenizer, its shards) would become part of this one.
-  for (const char* name : model_files)
-    kd::require<kd::UsageError>(s.to != "hf" || s.dry_run || !kd::path_exists(kd::join_path(s.out, name)), "--out ",
-                                s.out, " holds a model already (", name, "): remove it, or choose another path");
-  kd::require<kd::UsageError>(
-      !s.packed || (s.to == "hf" && r.rounds() && !s.merge),
-      "--packed needs --to hf and --quantize KIND, and no --merge: an adapter on top of codes is no code");
+  check(s, o);
   s.format = r.format(s.format);
-  if (r.rounds()) kd::check_quantize_settings(s.format);
+  if (r.rounds()) kd::checking_settings([&s] { kd::check_quantize_settings(s.format); });
   return s;
 }
 
@@ -212,7 +227,7 @@ int main(int argc, char** argv) try {
   const Settings s = parse(argc, argv);
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const std::int64_t shard = bytes_of(s.shard);
-  const kd::GgufType type = kd::gguf_type_from_name(s.type);
+  const kd::GgufType type = kd::checking_settings([&s] { return kd::gguf_type_from_name(s.type); });
   const kd::DecoderConfig config = config_of(s.model);
   if (s.to == "gguf" && !s.adapter_alone()) kd::check_gguf_config(config);
   std::vector<std::string> notes;

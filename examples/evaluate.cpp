@@ -10,6 +10,7 @@
 #include <kdlib/tools/evaluation_table.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/model_folders.hpp>
+#include <kdlib/tools/model_options.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/output_lock.hpp>
 #include <kdlib/tools/process_start.hpp>
@@ -52,10 +53,8 @@ kd::Options make_options(Settings& s) {
       .required()
       .add("data", s.data, "DIR",
            "folder of the tasks' files: <task>.jsonl; held_out.jsonl for kl, agreement and calibration")
-      .required()
-      .add("template", s.chat_template, "NAME|FILE",
-           "how conversations of held_out.jsonl are written: a built-in name, a name in the model's files or a file "
-           "with a Jinja template; default: what the model's files say")
+      .required();
+  kd::add_template_option(o, s.chat_template)
       .add("too-long", s.too_long, "RULE",
            "held-out text longer than --context: refuse it, cut its end off, or drop it (the others' texts are read in "
            "windows, as the harness does)")
@@ -85,11 +84,11 @@ struct Subject {
 
 class Evaluation {
  public:
-  explicit Evaluation(const Settings& s) : s_(s) {}
+  Evaluation(const Settings& s, std::vector<std::string> columns) : s_(s), columns_(std::move(columns)) {}
 
   std::vector<kd::ModelResult> run() {
     if (wants("kl") || wants("agreement")) load_reference();
-    const std::size_t columns = std::max(s_.models.size(), s_.adapters.size());
+    const std::size_t columns = columns_.size();
     std::vector<kd::ModelResult> results;
     for (std::size_t i = 0; i < columns; ++i) {
       Subject subject = load(i);
@@ -118,9 +117,7 @@ class Evaluation {
     const kd::ModelPlace place = kd::find_model(path, asked);
     r.model = place.model;
     r.adapter = place.adapter;
-    r.name = !s_.names.empty() ? s_.names[i]
-             : asked.empty()   ? kd::file_name(path)
-                               : kd::concat(kd::file_name(path), "+", kd::file_name(asked));
+    r.name = columns_[i];
     subject.tokenizer = kd::find_model_tokenizer(r.model);
     subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false, .weights = kd::WeightStorage::in_file}));
     if (subject.tokenizer) kd::check_tokenizer_fits(*subject.tokenizer, subject.model->vocab_size());
@@ -168,6 +165,7 @@ class Evaluation {
   kd::TokenBatch held_out(const Subject& subject);
 
   const Settings& s_;
+  const std::vector<std::string> columns_;  // names
   kd::Progress progress_;
   std::chrono::steady_clock::time_point start_;
   std::optional<kd::Tokenizer> reference_tokenizer_;
@@ -297,6 +295,24 @@ kd::TaskResult Evaluation::choose(Subject& subject, const std::string& name) {
   return result;
 }
 
+/// Options that no task of the list reads.
+void check_needs(const Settings& s, const kd::Options& options) {
+  const auto any = [&s](std::initializer_list<const char*> tasks) {
+    return std::any_of(s.tasks.begin(), s.tasks.end(), [&](const std::string& task) {
+      return std::any_of(tasks.begin(), tasks.end(), [&](const char* name) { return task == name; });
+    });
+  };
+  const auto& choices = kd::choice_task_names();
+  const bool choose = std::any_of(s.tasks.begin(), s.tasks.end(), [&](const std::string& task) {
+    return std::find(choices.begin(), choices.end(), task) != choices.end();
+  });
+  const bool held_out = any({"kl", "agreement", "calibration"}), windows = choose || any({"perplexity", "wikitext"});
+  options.check_needs({{{"reference"}, any({"kl", "agreement"}), "it belongs to --tasks kl and agreement"},
+                       {{"template", "too-long"}, held_out, "it belongs to --tasks kl, agreement and calibration"},
+                       {{"shots", "items"}, choose, "no task of --tasks is multiple choice"},
+                       {{"bos", "batch"}, windows, "it belongs to perplexity, wikitext and multiple choice"}});
+}
+
 void check(const Settings& s) {
   for (const std::string& task : s.tasks) {
     bool known = false;
@@ -311,9 +327,8 @@ void check(const Settings& s) {
   kd::require<kd::UsageError>(s.adapters.empty() || s.models.size() == 1 || s.adapters.size() == s.models.size(),
                               "--adapters: ", s.adapters.size(), " for ", s.models.size(),
                               " models; give one for each (`none` for none), or several for one model");
-  kd::require<kd::UsageError>(s.names.empty() || s.names.size() == std::max(s.models.size(), s.adapters.size()),
-                              "--names: ", s.names.size(), " for ", std::max(s.models.size(), s.adapters.size()),
-                              " columns");
+  const std::string task = kd::doubled_value(s.tasks);
+  kd::require<kd::UsageError>(task.empty(), "--tasks has ", task, " twice");
 }
 
 /// An answer over an input would leave none of it, two answers in one file would leave one.
@@ -341,9 +356,14 @@ int main(int argc, char** argv) try {
   kd::Options options = make_options(s);
   options.parse(argc, argv);
   check(s);
+  check_needs(s, options);
   check_places(s);
+  std::vector<std::string> columns = kd::column_names(s.models, s.adapters, s.names);
+  std::vector<kd::OutputLock> locks;  // what cannot be written is refused before any model is read
+  for (const std::string& out : {s.json, s.items})
+    if (!out.empty()) locks.push_back(kd::OutputLock::file(out, "[evaluate] "));
   kd::start_threads(s.threads);
-  Evaluation evaluation(s);
+  Evaluation evaluation(s, std::move(columns));
   const std::vector<kd::ModelResult> results = evaluation.run();
   std::fputs(kd::evaluation_table(results).c_str(), stdout);
   if (!s.json.empty()) kd::write_file_atomically(s.json, kd::evaluation_json(results, options.settings()));

@@ -3,10 +3,8 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/rollout/tool_turns.hpp>
-#include <kdlib/tools/model_files.hpp>
-#include <kdlib/tools/model_folders.hpp>
+#include <kdlib/tools/model_options.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
@@ -16,8 +14,9 @@ namespace kd = kdlib;
 namespace {
 
 struct Settings {
-  std::string model, adapter, prompt, prompts, chat_template, weights = "file";
-  bool merge = false, chat = false, ids = false, json = false;
+  kd::ModelOptions model;
+  std::string prompt, prompts, chat_template;
+  bool chat = false, ids = false, json = false;
   double temperature = 1, top_p = 1, min_p = 0;
   std::int64_t top_k = 0, max_new_tokens = 112, batch = 16, tool_rounds = 4, tool_tokens = 256;
   std::vector<std::string> tools;
@@ -28,21 +27,12 @@ struct Settings {
 kd::Options make_options(Settings& s) {
   kd::Options options{"generate",
                       "Writes text after prompts, in the order of the prompts, on stdout; speeds go to stderr."};
-  options.group("Model")
-      .add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil")
-      .required()
-      .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
-      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")
-      .choices({"file", "memory"})
-      .add("merge", s.merge,
-           "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
+  s.model.add_to(options.group("Model"));
   options.group("Prompts")
       .add("prompt", s.prompt, "TEXT", "one prompt")
       .add("prompts", s.prompts, "FILE", "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}")
-      .add("chat", s.chat, "a prompt is a user's turn of the model's chat template (no system turn is added)")
-      .add("template", s.chat_template, "NAME|FILE",
-           "how turns are written: a built-in name, a name in the model's files or a file with a Jinja template; "
-           "default: what the model's files say");
+      .add("chat", s.chat, "a prompt is a user's turn of the model's chat template (no system turn is added)");
+  kd::add_template_option(options, s.chat_template);
   options.group("Tools")
       .add("tools", s.tools, "LIST",
            "what answers calls of tools, and is told to the chat template where a line has no tools: calculator, or "
@@ -138,26 +128,15 @@ std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Comp
   return out.end_object().text();
 }
 
-/// --model may be the folder of a run of distil: its model and adapter.
-void resolve(Settings& s) {
-  const kd::ModelPlace place = kd::find_model(s.model, s.adapter);
-  s.model = place.model;
-  s.adapter = place.adapter;
-}
-
 void run(const Settings& s) {
   kd::start_threads(s.threads);
-  const auto tokenizer = kd::find_model_tokenizer(s.model);
-  auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(
-      s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
-  kd::show_notes(model.notes());
-  if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
-  if (!s.adapter.empty())
-    kd::show_notes(s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter));
+  const auto tokenizer = kd::find_model_tokenizer(s.model.model);
+  auto model = kd::load_model<kd::Decoder<kd::Cpu, float>>(s.model, tokenizer);
   const kd::Tokenizer* text = tokenizer ? &*tokenizer : nullptr;
   std::shared_ptr<kd::ToolHost> host;
   if (!s.tools.empty()) {
-    kd::require<kd::ConfigError>(text != nullptr, "[generate] --tools needs a tokenizer, and ", s.model, " has none");
+    kd::require<kd::ConfigError>(text != nullptr, "[generate] --tools needs a tokenizer, and ", s.model.model,
+                                 " has none");
     host = kd::make_tool_host(s.tools);
   }
   const std::vector<kd::TextLine> prompts = read_prompts(s, text, model.config(), host.get());
@@ -167,7 +146,7 @@ void run(const Settings& s) {
                       .min_p = s.min_p,
                       .max_new_tokens = s.max_new_tokens,
                       .seed = s.seed};
-  sampler.stop_ids = kd::stop_ids_of(s.model, tokenizer, model.config().eos_ids);
+  sampler.stop_ids = kd::stop_ids_of(s.model.model, tokenizer, model.config().eos_ids);
   std::optional<kd::ToolTurns> turns;
   if (host)
     turns.emplace(*text, host, sampler.stop_ids,
@@ -183,11 +162,16 @@ int main(int argc, char** argv) try {
   Settings s;
   kd::Options options = make_options(s);
   options.parse(argc, argv);
-  resolve(s);
   kd::require<kd::UsageError>(options.given("prompt") != options.given("prompts"),
                               "give either --prompt TEXT or --prompts FILE");
   kd::require<kd::UsageError>(s.tools.empty() || s.chat || !s.prompts.empty(),
                               "--tools needs conversations: give --chat or --prompts with {\"messages\": ...}");
+  options.check_needs(
+      {{{"template"}, s.chat || !s.prompts.empty(), "--prompt is plain text without --chat"},
+       {{"top-k", "top-p", "min-p"}, s.temperature > 0, "--temperature 0 takes the most probable token"},
+       {{"batch"}, !s.prompts.empty(), "there is one prompt"},
+       {{"tool-rounds", "tool-tokens"}, !s.tools.empty(), "it belongs to --tools"}});
+  s.model.resolve(options);
   run(s);
   return kd::finish();
 } catch (const std::exception& error) {

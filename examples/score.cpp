@@ -3,10 +3,8 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/eval/perplexity.hpp>
-#include <kdlib/tools/model_files.hpp>
-#include <kdlib/tools/model_folders.hpp>
+#include <kdlib/tools/model_options.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/output_lock.hpp>
 #include <kdlib/tools/process_start.hpp>
@@ -23,8 +21,8 @@ using Model = kd::Decoder<kd::Cpu, float>;
 using Hidden = kd::Tensor<float, kd::Cpu>;
 
 struct Settings {
-  std::string model, adapter, input, out, logits, hidden, chat_template, weights = "file";
-  bool merge = false;
+  kd::ModelOptions model;
+  std::string input, out, logits, hidden, chat_template;
   int threads = 0;
   std::uint64_t seed = 1;
 };
@@ -33,19 +31,12 @@ kd::Options make_options(Settings& s) {
   kd::Options options{"score",
                       "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log "
                       "probability of every token after the first."};
-  options.add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil")
-      .required()
-      .add("adapter", s.adapter, "DIR", "LoRA adapter in PEFT's format")
-      .add("weights", s.weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")
-      .choices({"file", "memory"})
-      .add("merge", s.merge,
-           "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)")
+  s.model.add_to(options);
+  options
       .add("input", s.input, "FILE",
            "lines {\"ids\": [...]}, {\"text\": \"...\"} or {\"messages\": [...]} that end with the assistant")
-      .required()
-      .add("template", s.chat_template, "NAME|FILE",
-           "how conversations are written: a built-in name, a name in the model's files or a file with a Jinja "
-           "template; default: what the model's files say")
+      .required();
+  kd::add_template_option(options, s.chat_template)
       .add("out", s.out, "FILE", "the answer, JSON lines")
       .required()
       .add("logits", s.logits, "FILE", "safetensors file for <line, from 0>.logits [T, V], float32")
@@ -118,7 +109,6 @@ void write_logits(const std::string& path, const Model& model, const std::vector
   writer.commit();
 }
 
-/// --model may be the folder of a run of distil: its model and adapter.
 /// Two answers in one file would leave one of them, and an answer over the input none.
 void check_places(const Settings& s) {
   const std::pair<const char*, const std::string*> places[] = {
@@ -130,27 +120,20 @@ void check_places(const Settings& s) {
           b.first, " are one file: ", *a.second);
   for (const auto& out : places) {
     if (out.second == &s.input) continue;
-    kd::require<kd::UsageError>(!kd::would_replace(*out.second, s.model), out.first, " ", *out.second,
+    kd::require<kd::UsageError>(!kd::would_replace(*out.second, s.model.model), out.first, " ", *out.second,
                                 " is --model or lies in it: choose another path");
-    kd::require<kd::UsageError>(!kd::would_replace(*out.second, s.adapter), out.first, " ", *out.second,
+    kd::require<kd::UsageError>(!kd::would_replace(*out.second, s.model.adapter), out.first, " ", *out.second,
                                 " is --adapter or lies in it: choose another path");
   }
 }
 
-void resolve(Settings& s) {
-  const kd::ModelPlace place = kd::find_model(s.model, s.adapter);
-  s.model = place.model;
-  s.adapter = place.adapter;
-}
-
 void run(const Settings& s) {
+  std::vector<kd::OutputLock> locks;  // what cannot be written is refused before the model is read
+  for (const std::string& out : {s.out, s.logits, s.hidden})
+    if (!out.empty()) locks.push_back(kd::OutputLock::file(out, "[score] "));
   kd::start_threads(s.threads);
-  const auto tokenizer = kd::find_model_tokenizer(s.model);
-  auto model = Model::from_pretrained(s.model, {.trainable = false, .weights = kd::weight_storage(s.weights, s.merge)});
-  kd::show_notes(model.notes());
-  if (tokenizer) kd::check_tokenizer_fits(*tokenizer, model.vocab_size());
-  if (!s.adapter.empty())
-    kd::show_notes(s.merge ? kd::apply_adapter(model, s.adapter) : kd::load_adapter(model, s.adapter));
+  const auto tokenizer = kd::find_model_tokenizer(s.model.model);
+  auto model = kd::load_model<Model>(s.model, tokenizer);
   const std::vector<kd::TextLine> lines = read_lines(s, tokenizer ? &*tokenizer : nullptr, model);
   std::vector<Hidden> hidden;
   const auto log_probs = score(model, lines, s.logits.empty() && s.hidden.empty() ? nullptr : &hidden);
@@ -170,9 +153,10 @@ void run(const Settings& s) {
 int main(int argc, char** argv) try {
   kd::start_process();
   Settings s;
-  make_options(s).parse(argc, argv);
+  kd::Options options = make_options(s);
+  options.parse(argc, argv);
   check_places(s);
-  resolve(s);
+  s.model.resolve(options);
   run(s);
   return kd::finish();
 } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 // sweep: a grid of runs of `distil` from one YAML file, resumable, with one table, a plot and error bars over seeds.
 #include <kdlib/core/parallel.hpp>
 #include <kdlib/io/paths.hpp>
+#include <kdlib/io/writable_folder.hpp>
 
 #include <kdlib/tools/evaluation_table.hpp>
 #include <kdlib/tools/folder_lock.hpp>
@@ -147,6 +148,7 @@ int finish(const kd::SweepPlan& plan) {
 /// log.
 void lock_folder(const Settings& s, const kd::SweepPlan& plan, kd::SharedFolderLock& lock) {
   using Mode = kd::SharedFolderLock::Mode;
+  kd::check_writable_folder(plan.out, "[sweep] out");
   kd::make_directories(plan.out);
   kd::require<kd::IoError>(
       lock.try_take(plan.out, s.only.empty() ? Mode::alone : Mode::shared), "[sweep] ", plan.out,
@@ -202,7 +204,9 @@ int run(const Settings& s, const kd::SweepPlan& plan) {
 int main(int argc, char** argv) try {
   kd::start_process();
   Settings s;
-  make_options(s).parse(argc, argv);
+  kd::Options options = make_options(s);
+  options.parse(argc, argv);
+  options.check_needs({{{"jobs", "only", "program", "dry-run"}, !s.table, "--table runs nothing"}});
   if (s.program.empty()) s.program = beside_this_program("distil");
   kd::require<kd::UsageError>(::access(s.program.c_str(), X_OK) == 0, s.program,
                               " cannot be run: give --program PATH of distil");

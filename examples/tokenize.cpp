@@ -165,6 +165,9 @@ int main(int argc, char** argv) try {
       "tokenizer's files or a file with a Jinja template; default: what the tokenizer's files say");
   options.common(s.threads, s.seed);
   options.parse(argc, argv);
+  options.check_needs({{{"decode", "no-special", "plain", "template"}, !s.check, "--check reads Harmony texts alone"},
+                       {{"plain", "template"}, !s.decode, "--decode goes from ids to text"},
+                       {{"no-special"}, !s.plain, "--plain reads special tokens as text, too"}});
   run(s);
   return kd::finish();
 } catch (const std::exception& error) {

@@ -7,5 +7,6 @@
 #include "kdlib/recipe/model_files_inl.hpp"
 #include "kdlib/recipe/result_inl.hpp"
 #include "kdlib/recipe/run_folder_inl.hpp"
+#include "kdlib/recipe/run_outputs_inl.hpp"
 #include "kdlib/recipe/run_place_inl.hpp"
 #include "kdlib/recipe/stages_inl.hpp"

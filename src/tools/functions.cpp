@@ -5,6 +5,7 @@
 
 #include "kdlib/tools/cache_command_inl.hpp"
 #include "kdlib/tools/choice_tasks_inl.hpp"
+#include "kdlib/tools/distil_checks_inl.hpp"
 #include "kdlib/tools/distil_options_inl.hpp"
 #include "kdlib/tools/distil_report_inl.hpp"
 #include "kdlib/tools/distillkit_file_inl.hpp"
@@ -12,7 +13,9 @@
 #include "kdlib/tools/evaluation_table_inl.hpp"
 #include "kdlib/tools/known_configs_inl.hpp"
 #include "kdlib/tools/model_folders_inl.hpp"
+#include "kdlib/tools/model_options_inl.hpp"
 #include "kdlib/tools/options_inl.hpp"
+#include "kdlib/tools/options_schema_inl.hpp"
 #include "kdlib/tools/output_lock_inl.hpp"
 #include "kdlib/tools/progress_inl.hpp"
 #include "kdlib/tools/stages_file_inl.hpp"

@@ -30,7 +30,7 @@ std::string chat_template(bool two_braces) {
 
 /// A GGUF file of a tiny Qwen2 with Qwen's tokenizer, to which tokens may be added.
 void write_model(const std::string& path, std::uint64_t seed, bool two_braces, std::int64_t padding,
-                 const std::vector<std::string>& added = {}) {
+                 const std::vector<std::string>& added = {}, bool has_template = true) {
   const TemporaryDirectory dir;
   std::string tokenizer_json = read_file(reference_file("text/qwen3.tokenizer.json"));
   std::int32_t ids = Tokenizer::from_pretrained(reference_file("text/qwen3.tokenizer.json")).vocab_size();
@@ -44,7 +44,7 @@ void write_model(const std::string& path, std::uint64_t seed, bool two_braces, s
   tokenizer_json.insert(tokenizer_json.find('[', list) + 1, entries);
   write_file_atomically(dir / "tokenizer.json", tokenizer_json);
   write_file_atomically(dir / "tokenizer_config.json", R"({"eos_token":"<|endoftext|>"})");
-  write_file_atomically(dir / "chat_template.jinja", chat_template(two_braces));
+  if (has_template) write_file_atomically(dir / "chat_template.jinja", chat_template(two_braces));
   DecoderConfig config;
   config.family = Family::qwen2;
   config.biases.q = config.biases.k = config.biases.v = true;
@@ -107,4 +107,25 @@ TEST_CASE("text with a token that the student lacks is refused by line", "[progr
                        " --lambda 0 --steps 1 --batch 1 --threads 1 --quantize none"));
   CHECK(answer.status == 1);
   CHECK_THAT(answer.error, contains("data.jsonl:1") && contains("outside the vocabulary"));
+}
+
+TEST_CASE("a base model without a chat template is told what to give, and distils raw prompts", "[programs][distil]") {
+  const TemporaryDirectory dir;
+  write_model(dir / "base.gguf", 3, true, 0, {}, false);
+  const std::string start = concat("--teacher ", dir / "base.gguf", " --out ", dir / "out",
+                                   " --steps 2 --batch 1 --max-new-tokens 4 --threads 1 --quantize none ");
+  write_file_atomically(dir / "p.jsonl", "{\"prompt\": \"Hello, world!\"}\n");
+  const std::string own = concat("--prompts ", dir / "p.jsonl", " --validation ", dir / "p.jsonl");
+  for (const std::string& more : {std::string(), own}) {
+    const ProgramAnswer answer = run_program("distil", start + more);
+    CHECK(answer.status == 1);
+    CHECK_THAT(answer.error, contains((dir / "base.gguf") + " has no chat template") && contains("--template chatml") &&
+                                 contains("--raw") && contains("--data FILE") &&
+                                 contains(more.empty() ? "the bundled " : "p.jsonl"));
+    CHECK_FALSE(path_exists(dir / "out"));
+  }
+  const ProgramAnswer raw = run_program("distil", start + own + " --raw");
+  INFO(raw.error);
+  CHECK(raw.status == 0);
+  CHECK(run_program("distil", start + own + " --template chatml --resume no").status == 0);
 }

@@ -152,6 +152,9 @@ TEST_CASE("evaluate refuses what it cannot measure", "[programs]") {
   refuses(front + "--tasks kl", 2, "needs --reference");
   refuses(front + "--tasks mmlu --adapters a b --models y z", 2, "--adapters: 2 for 3 models");
   refuses(front + "--tasks mmlu --names a b", 2, "--names: 2 for 1 columns");
+  refuses(front + "--tasks mmlu --models b --names a a", 2, "--names has a twice");
+  refuses(front + "--tasks mmlu --models " + model(), 2, "--models has " + model() + " twice");
+  refuses(front + "--tasks mmlu mmlu", 2, "--tasks has mmlu twice");
   refuses(front + "--tasks arc_challenge --shots 1", 1, "arc_challenge.fewshot.jsonl is not there");
   refuses(front + "--tasks mmlu --shots 3", 1, "--shots asks for 3");
   refuses(front + "--tasks calibration", 1, "held_out.jsonl");

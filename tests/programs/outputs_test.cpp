@@ -2,6 +2,8 @@
 // Outputs of the programs: two for one place, a place in use, what killed runs left, an stdout that is lost, notes.
 #include <unistd.h>
 
+#include <array>
+
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/safetensors.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
@@ -140,4 +142,80 @@ TEST_CASE("every program shows what was odd about a model", "[programs]") {
   CHECK_THAT(run_program("inspect", dir / "m").out, contains(note));
   CHECK_THAT(run_program("convert", "--model " + (dir / "m") + " --to hf --out " + (dir / "h")).out, contains(note));
   CHECK_THAT(read_file(dir / "h/config.json"), contains("\"tie_word_embeddings\": false"));
+}
+
+TEST_CASE("outputs that cannot be written are refused before any model is read", "[programs]") {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "in.jsonl", "{\"ids\":[1,5,9]}\n");
+  write_file_atomically(dir / "file", "");
+  make_directories(dir / "folder");
+  // No model is there: whoever names the output has not looked for one.
+  const std::string score = "--model /no/such/model --input " + (dir / "in.jsonl"),
+                    evaluate = "--models /no/such/model --tasks mmlu --data " + dir.path(),
+                    cache = "--teacher /no/such/model --data " + (dir / "in.jsonl");
+  for (const std::string& place : {dir / "missing/x", dir / "file/x", dir / "folder"}) {
+    CAPTURE(place);
+    for (const auto& [program, arguments] : {std::pair<std::string, std::string>{"score", score + " --out " + place},
+                                             {"score", score + " --out " + (dir / "o") + " --logits " + place},
+                                             {"score", score + " --out " + (dir / "o") + " --hidden " + place},
+                                             {"evaluate", evaluate + " --json " + place},
+                                             {"evaluate", evaluate + " --items " + place}}) {
+      CAPTURE(arguments);
+      const ProgramAnswer answer = run_program(program, arguments);
+      CHECK(answer.status == 1);
+      CHECK_THAT(answer.error, contains(place) && !contains("/no/such/model"));
+    }
+  }
+  for (const std::string& place : {dir / "file", dir / "file/x"}) {
+    const ProgramAnswer answer = run_program("cache_logits", cache + " --out " + place);
+    CHECK(answer.status == 1);
+    CHECK_THAT(answer.error, contains("--out " + place) && !contains("/no/such/model"));
+  }
+  CHECK(list_directory(dir.path()) == std::vector<std::string>{"file", "folder", "in.jsonl"});
+  const ProgramAnswer folder = run_program("convert", "--model " + model() + " --to gguf --out " + (dir / "folder"));
+  CHECK(folder.status == 1);
+  CHECK_THAT(folder.error, contains(dir / "folder"));
+}
+
+TEST_CASE("a program clears what a killed one left of its own outputs", "[programs]") {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "in.jsonl", "{\"ids\":[1,5,9]}\n");
+  const std::string ending = concat(".tmp-", ended_process(), "-0");
+  for (const char* name : {"o.jsonl", "l.safetensors", "other"}) write_file_atomically(dir / name + ending, "x");
+  write_file_atomically(dir / "o.jsonl.lock", "");
+  CHECK(run_program("score", "--model " + model() + " --input " + (dir / "in.jsonl") + " --out " + (dir / "o.jsonl") +
+                                 " --logits " + (dir / "l.safetensors"))
+            .status == 0);
+  CHECK(list_directory(dir.path()) ==
+        std::vector<std::string>{"in.jsonl", "l.safetensors", "o.jsonl", "other" + ending});
+}
+
+TEST_CASE("options that nothing would read are refused by every program", "[programs]") {
+  const std::string m = " --model " + model();
+  for (const auto& [program, arguments, option] : std::vector<std::array<std::string, 3>>{
+           {"generate", m + " --prompt a --template chatml", "--template"},
+           {"generate", m + " --prompt a --temperature 0 --top-p 0.5", "--top-p"},
+           {"generate", m + " --prompt a --batch 4", "--batch"},
+           {"generate", m + " --prompt a --merge", "--merge"},
+           {"score", m + " --input i --out o --merge", "--merge"},
+           {"convert", m + " --to hf --out o --name n", "--name"},
+           {"convert", m + " --to hf --out o --group-size 32", "--group-size"},
+           {"convert", m + " --to hf --out o --quantize nf4 --quantize-rule affine", "--quantize-rule"},
+           {"convert", m + " --to hf --out o --quantize int4 --double-quant", "--double-quant"},
+           {"evaluate", "--models a --data d --tasks perplexity --reference r", "--reference"},
+           {"evaluate", "--models a --data d --tasks perplexity --template chatml", "--template"},
+           {"evaluate", "--models a --data d --tasks perplexity --shots 2", "--shots"},
+           {"evaluate", "--models a --data d --tasks perplexity --items i", "--items"},
+           {"evaluate", "--models a --data d --tasks calibration --bos on", "--bos"},
+           {"cache_logits", "--out o --max-length 5", "--max-length"},
+           {"cache_logits", "--out o --teacher t --data d --kind hidden --top-k 3", "--top-k"},
+           {"tokenize", "--tokenizer t --check --plain", "--plain"},
+           {"tokenize", "--tokenizer t --decode --template chatml", "--template"},
+           {"tokenize", "--tokenizer t --plain --no-special", "--no-special"},
+           {"sweep", "s.yaml --table --jobs 2", "--jobs"}}) {
+    CAPTURE(program, arguments);
+    const ProgramAnswer answer = run_program(program, arguments);
+    CHECK(answer.status == 2);
+    CHECK_THAT(answer.error, contains("[" + program + "] " + option + " would have no effect: "));
+  }
 }

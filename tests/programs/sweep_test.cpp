@@ -72,12 +72,12 @@ TEST_CASE("a sweep runs its grid, writes its files and skips what is done", "[pr
 }
 
 TEST_CASE("a run that fails is named in the table, the others go on", "[programs]") {
-  const Job job("  quantize: [int4, none]\n  train: [lora, all]\n",
+  const Job job("  quantize: [int4, nf4]\n  train: [lora, all]\n",
                 "  lora-alpha: 4\n");  // --train all takes no adapter options
   const ProgramAnswer answer = run_program("sweep", job.file());
   CHECK(answer.status == 1);
   CHECK(answer.out.find("2 of 4 runs have no result") != std::string::npos);
-  CHECK(answer.out.find("- quantize=none,train=all: failed, error: [distil]") != std::string::npos);
+  CHECK(answer.out.find("- quantize=nf4,train=all: failed, error: [distil]") != std::string::npos);
   const Json runs = Json::parse_file(job.out() + "/sweep.json").at("runs");
   CHECK(runs[0].at("state").as_string() == "done");
   CHECK(runs[1].at("state").as_string() == "failed");

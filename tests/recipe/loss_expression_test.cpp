@@ -66,7 +66,9 @@ TEST_CASE("sums have weights, signs and blanks anywhere", "[recipe]") {
   CHECK(e.needs() == LossNeeds::vocabulary);
   CHECK(again("  2*forward_kl-1e-2   negative_entropy ( temperature = 2 , t_squared = off )") ==
         "2 forward_kl - 0.01 negative_entropy(temperature=2, t_squared=off)");
-  CHECK(again("-0.5 forward_kl") == "-0.5 forward_kl");
+  CHECK(again("forward_kl + 0.5 negative_entropy") == "forward_kl + 0.5 negative_entropy");
+  CHECK(again("label_smoothing(epsilon=0)") == "cross_entropy");
+  CHECK(again("label_smoothing(epsilon=1)") == "uniform_cross_entropy");
   CHECK(again("jensen_shannon(beta=.25)") == "jsd(beta=0.25)");
   CHECK(again("label_smoothing(epsilon=0.25)") == "0.75 cross_entropy + 0.25 uniform_cross_entropy");
   CHECK(parse_loss({"0.8 reverse_kl(temperature=2)", "0.2 cross_entropy", "-0.1 negative_entropy"}).text() ==
@@ -122,6 +124,13 @@ TEST_CASE("errors name the place, what stands there and the nearest names", "[re
   refused("forward_kl(temperature=2", "')' or ',' is needed");
   refused("forward_kl()x", "'+' is needed");
   refused("1e999 forward_kl", "is no weight");
+  refused("inf forward_kl", "'inf' is no weight: give a finite number");
+  refused("nan * forward_kl", "'nan' is no weight");
+  refused("-0.5 forward_kl", "the weight of forward_kl is -0.5; it must be finite and above 0");
+  refused("forward_kl - 2 jsd", "at character 16 of \"forward_kl - 2 jsd\": the weight of jsd is -2");
+  refused("forward_kl + 0 cross_entropy", "the weight of cross_entropy is 0; it must be finite and above 0: leave the");
+  refused("forward_kl - 0 negative_entropy", "the weight of negative_entropy is -0; it must be finite and not 0");
+  refused("-1 label_smoothing", "the weight of uniform_cross_entropy is -0.1");
   refused("sampled_kl", "sampled_kl needs its estimator: k2 or k3");
   refused("sampled_kl(estimator=k1)", "The gradient of k1 as a loss is 0 in expectation");
   refused("top_k_reverse_kl(mass=raw)", "mass of top_k_reverse_kl is 'raw'; it must be tail or renormalised");

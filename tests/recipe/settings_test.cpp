@@ -2,8 +2,10 @@
 // Settings of a recipe: the command line gives every one of them, config.yaml holds every one of them, and combinations
 // that make no sense are refused.
 #include <algorithm>
+#include <cmath>
 
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/recipe/objective.hpp"
 #include "kdlib/recipe/run_folder.hpp"
 #include "kdlib/recipe/run_place.hpp"
 #include "kdlib/tools/distil_options.hpp"
@@ -164,8 +166,84 @@ TEST_CASE("a library call refuses what a command line would", "[recipe]") {
   s.objective.loss = parse_loss("sampled_kl(estimator=k2)");
   CHECK_THROWS_WITH(check_recipe(s), contains("drawn at temperature 0.7"));
   s.text.lambda = 0;
+  s.objective.loss = parse_loss("forward_kl");
+  s.training.steps = 20;
+  s.training.warmup = 20;
+  CHECK_NOTHROW(check_recipe(s));
+  s.training.warmup = 21;
+  CHECK_THROWS_WITH(check_recipe(s), contains("--warmup is 21 of --steps 20"));
+  CHECK_THROWS_AS(check_recipe(s), SettingsError);
+  s.training.warmup_ratio = 0.5;  // then `warmup` is not read
+  CHECK_NOTHROW(check_recipe(s));
+  CHECK(warmup_steps(s.training) == 10);
+  s.training.warmup_ratio = 1.5;
+  CHECK_THROWS_WITH(check_recipe(s), contains("--warmup-ratio is 1.5; it must be from 0 to 1"));
+  s.training.warmup_ratio = 0;
+  s.training.warmup = 4;
+  for (const double weight : {0.0, -1.0, static_cast<double>(INFINITY), std::nan("")}) {
+    s.objective.loss.terms[0].weight = weight;
+    CHECK_THROWS_WITH(check_recipe(s), contains("--loss: the weight of forward_kl is " + setting_text(weight)));
+  }
   s.objective.loss = parse_loss("top_k_forward_kl");
   CHECK_THROWS_WITH(check_recipe(s), contains("top_k_forward_kl reads the teacher's top-k"));
+}
+
+TEST_CASE("a warm-up that is not asked for fits the steps, a share is rounded up by what it is in decimals",
+          "[recipe]") {
+  DistilCommand few, asked, share;
+  parse(few, {"--steps", "2"});
+  CHECK(few.settings().training.warmup == 2);
+  CHECK_THROWS_WITH(parse(asked, {"--steps", "2", "--warmup", "3"}), contains("--warmup is 3 of --steps 2"));
+  parse(share, {"--steps", "3", "--warmup-ratio", "0.5"});
+  CHECK(warmup_steps(share.settings().training) == 2);
+  // 0.07 * 100 is 7.000000000000001 in doubles.
+  CHECK(warmup_steps({.steps = 100, .warmup_ratio = 0.07}) == 7);
+  CHECK(warmup_steps({.steps = 100, .warmup_ratio = 0.071}) == 8);
+  CHECK(warmup_steps({.steps = 100, .warmup_ratio = 1}) == 100);
+}
+
+TEST_CASE("options of distil that nothing would read are refused by name", "[recipe]") {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "prompts.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
+  write_file_atomically(dir / "given.jsonl",
+                        "{\"ids\": [1, 2, 3]}\n{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}\n");
+  const auto said = [](const std::vector<std::string>& words) {
+    DistilCommand command;
+    try {
+      parse(command, words);
+    } catch (const Error& error) {
+      return std::string(is_usage_error(error) ? "" : "status 1: ") + error.what();
+    }
+    return std::string();
+  };
+  const std::string data = "--data=" + (dir / "given.jsonl"), given = "--validation=" + (dir / "given.jsonl"),
+                    asks = "--validation=" + (dir / "prompts.jsonl");
+  for (const char* word : {"--prompts=p", "--max-prompts=3", "--samples=2"})
+    CHECK_THAT(said({data, word}),
+               contains("would have no effect: with given text and --lambda 0 no prompts are read"));
+  for (const char* word : {"--sample-temperature=0.5", "--top-k=3", "--top-p=0.9", "--min-p=0.1", "--max-new-tokens=5",
+                           "--teacher-cache=c"}) {
+    INFO(word);
+    CHECK_THAT(said({data, given, word}), contains("would have no effect: all text is given (--data)"));
+    CHECK_THAT(said({data, "--validation-share=0.5", word}), contains("would have no effect"));
+    CHECK(said({data, asks, word}) == "");  // the teacher answers the held-out prompts
+    CHECK(said({data, word}) == "");        // those of the program
+  }
+  CHECK(said({data, "--lambda=0.5", "--prompts=p", "--max-new-tokens=5"}) == "");
+  CHECK_THAT(said({"--sample-temperature=0", "--top-k=3"}), contains("--top-k would have no effect: at"));
+  CHECK_THAT(said({"--accept-truncated-text"}), contains("would have no effect: with --lambda 0"));
+  CHECK_THAT(said({"--replay-routing"}), contains("would have no effect: with --lambda 0"));
+  CHECK(said({"--replay-routing=off"}) == "");
+  CHECK_THAT(said({"--teacher-cache-mb=5"}), contains("it belongs to --teacher-cache DIR"));
+  CHECK_THAT(said({"--task-limit=5"}), contains("it belongs to --evaluate-tasks"));
+  CHECK_THAT(said({"--json"}), contains("it belongs to --dry-run"));
+  CHECK_THAT(said({"--mass=raw"}), contains("it belongs to --cache"));
+  CHECK_THAT(said({"--quantize=none", "--group-size=32"}), contains("--quantize none rounds nothing"));
+  CHECK_THAT(said({"--quantize=nf4", "--quantize-rule=affine"}), contains("it is the rule of --quantize int3, int4"));
+  CHECK_THAT(said({"--double-quant"}), contains("it belongs to --quantize nf4 and fp4"));
+  CHECK_THAT(said({"--straight-through=clipped"}), contains("it belongs to --train qat_lora and all"));
+  CHECK_THAT(said({"--train=all", "--lora-alpha=3"}), contains("--train all has no adapter"));
+  CHECK_THAT(said({"--student-adapter=a", "--lora-rank=3"}), contains("has its own"));
 }
 
 TEST_CASE("the loss of a command line is a name or a sum, whose open fields the options fill", "[recipe]") {

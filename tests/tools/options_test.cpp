@@ -277,7 +277,46 @@ TEST_CASE("a program whose standard output is lost ends with status 1 and says s
 TEST_CASE("an error ends a program with status 1, bad usage with 2, help with 0", "[tools]") {
   CHECK(report(IoError("disk full")) == 1);
   CHECK(report(UsageError("no such flag")) == 2);
+  CHECK(report(SettingsError("settings that do not fit")) == 2);
+  CHECK(report(ConfigError("a model's config.json")) == 1);
   CHECK(report(HelpRequested("")) == 0);
+  try {
+    checking_settings([] { fail<ConfigError>("[quantize] groups of 0 are not possible"); });
+    FAIL("nothing was thrown");
+  } catch (const SettingsError& error) {
+    CHECK(std::string(error.what()) == "[quantize] groups of 0 are not possible");
+  }
+  CHECK_THROWS_AS(checking_settings([] { fail<IoError>("disk full"); }), IoError);
+  CHECK(checking_settings([] { return 3; }) == 3);
+}
+
+TEST_CASE("an option that nothing would read is refused by name, one that asks for nothing is not", "[tools]") {
+  const auto said = [](const std::vector<std::string>& words) {
+    std::string rule = "plain";
+    std::int64_t rank = 4;
+    bool merge = false;
+    std::optional<bool> squared;
+    Options o{"prog", "Does it."};
+    o.add("rule", rule, "RULE", "of codes").add("rank", rank, "N", "of the adapter").add("merge", merge, "join them");
+    o.add("squared", squared, "or not");
+    std::vector<const char*> argv{"prog"};
+    for (const std::string& word : words) argv.push_back(word.c_str());
+    o.parse(static_cast<int>(argv.size()), argv.data());
+    try {
+      o.check_needs({{{"rule"}, true, "never said"}, {{"rank", "merge", "squared"}, false, "there is no adapter"}});
+    } catch (const UsageError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK(said({}) == "");
+  CHECK(said({"--rule", "other"}) == "");
+  CHECK(said({"--rank", "8"}) == "[prog] --rank would have no effect: there is no adapter");
+  CHECK(said({"--rank", "4"}) == "[prog] --rank would have no effect: there is no adapter");  // asked for all the same
+  CHECK(said({"--merge"}) == "[prog] --merge would have no effect: there is no adapter");
+  CHECK(said({"--merge=off"}) == "");
+  CHECK(said({"--squared", "on"}) != "");
+  CHECK(said({"--squared", "auto"}) == "");
 }
 
 TEST_CASE("named arguments are taken in order and counted", "[tools]") {

@@ -41,11 +41,15 @@ struct LossExpression {
 };
 
 /// ConfigError names the place (characters from 1 on), what stands there, and the nearest names: unknown losses and
-/// fields, values outside their range, terms that need targets which exclude each other, more than 8 terms, a value of
-/// `open` that no term takes.
+/// fields, weights that are 0 or negative, values outside their range, terms that need targets which exclude each
+/// other, more than 8 terms, a value of `open` that no term takes.
 LossExpression parse_loss(std::string_view text, const OpenLossFields& open = {});
 /// Terms one by one, as a list in YAML has them.
 LossExpression parse_loss(const std::vector<std::string>& terms, const OpenLossFields& open = {});
+
+/// Refuses weights that no run could mean, naming the loss: 0, not finite, or below 0 where the loss is not the
+/// entropy, which may be wanted either way. parse_loss() does so itself. ConfigError.
+void check_weights(const LossExpression& loss);
 
 /// A line for each loss with its fields and ranges: for --help and messages.
 std::string loss_help();

@@ -8,14 +8,12 @@
 #include <cmath>
 
 #include "kdlib/recipe/loss_expression.hpp"
+#include "kdlib/recipe/loss_text_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 constexpr std::size_t most_loss_terms = 8;  // as AnySum takes
-
-/// The word for a loss: that of its type, but jsd.
-KDLIB_FUNC std::string loss_word(const std::string& name) { return name == "jensen_shannon" ? "jsd" : name; }
 
 /// Every word that begins a term.
 KDLIB_FUNC std::vector<std::string> loss_words() {
@@ -25,13 +23,6 @@ KDLIB_FUNC std::vector<std::string> loss_words() {
     if (std::find(words.begin(), words.end(), name) == words.end()) words.push_back(name);
   });
   return words;
-}
-
-/// The text of a value as this grammar has it: switches are on and off.
-template <class V>
-std::string loss_value_text(const V& value) {
-  if constexpr (std::is_same_v<V, bool>) return value ? "on" : "off";
-  else return setting_text(value);
 }
 
 /// A field that was written, with its place.
@@ -110,6 +101,9 @@ KDLIB_FUNC std::string LossParser::word(const char* what) {
 KDLIB_FUNC double LossParser::weight() {
   skip_blanks();
   const bool number = at_ < text_.size() && ((text_[at_] >= '0' && text_[at_] <= '9') || text_[at_] == '.');
+  const std::string next = next_text();
+  if (next == "'inf'" || next == "'infinity'" || next == "'nan'")
+    refuse(at_, next, " is no weight: give a finite number");
   if (!number) return 1;
   double value = 0;
   const auto end = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
@@ -225,8 +219,8 @@ KDLIB_FUNC void LossParser::add_label_smoothing(double weight, std::vector<Writt
   }
   if (epsilon < 0 || epsilon > 1)
     refuse(at, "label_smoothing: epsilon is ", setting_text(epsilon), "; it must lie in [0, 1]");
-  out_.terms.push_back({weight * (1 - epsilon), CrossEntropy{}});
-  out_.terms.push_back({weight * epsilon, UniformCrossEntropy{}});
+  if (epsilon < 1) out_.terms.push_back({weight * (1 - epsilon), CrossEntropy{}});
+  if (epsilon > 0) out_.terms.push_back({weight * epsilon, UniformCrossEntropy{}});
 }
 
 KDLIB_FUNC void LossParser::add_named(double weight, const std::string& name, std::vector<WrittenField>& fields,
@@ -271,6 +265,8 @@ KDLIB_FUNC void LossParser::term(double sign) {
   std::vector<WrittenField> written = fields();
   if (name == "label_smoothing") add_label_smoothing(factor, written, at);
   else add_named(factor, name, written, at);
+  const std::string problem = weight_problem(out_.terms.back().weight, out_.terms.back().loss);
+  if (!problem.empty()) refuse(at, problem);
   if (out_.terms.size() > most_loss_terms) refuse(at, "a sum has at most ", most_loss_terms, " terms");
 }
 
@@ -302,24 +298,6 @@ KDLIB_FUNC LossExpression LossParser::parse() {
   return std::move(out_);
 }
 
-/// "reverse_kl(temperature=2)": what differs from the type's defaults, and what is fixed.
-KDLIB_FUNC std::string loss_text(const AnyLoss& any) {
-  std::string fields;
-  any.visit([&]<class L>(const L& loss) {
-    const L usual;
-    SettingsList before;
-    visit_fields(usual,
-                 [&](const FieldInfo& field, auto& value) { before.emplace_back(field.name, loss_value_text(value)); });
-    std::size_t i = 0;
-    visit_fields(loss, [&](const FieldInfo& field, auto& value) {
-      const std::string text = loss_value_text(value);
-      if (before[i++].second != text || field.fixed)
-        fields += concat(fields.empty() ? "" : ", ", field.name, "=", text);
-    });
-  });
-  return loss_word(any.name()) + (fields.empty() ? "" : "(" + fields + ")");
-}
-
 }  // namespace detail
 
 KDLIB_FUNC LossExpression parse_loss(std::string_view text, const OpenLossFields& open) {
@@ -334,57 +312,6 @@ KDLIB_FUNC LossExpression parse_loss(const std::vector<std::string>& terms, cons
     text += (text.empty() || sign ? "" : " + ") + term;
   }
   return parse_loss(text, open);
-}
-
-KDLIB_FUNC LossNeeds LossExpression::needs() const {
-  LossNeeds needs = LossNeeds::labels;
-  for (const AnyTerm& term : terms) needs = combined_needs(needs, term.loss.needs());
-  return needs;
-}
-
-KDLIB_FUNC std::vector<std::string> LossExpression::term_texts() const {
-  std::vector<std::string> out;
-  for (const AnyTerm& term : terms)
-    out.push_back(
-        concat(term.weight == 1 ? std::string() : setting_text(term.weight) + " ", detail::loss_text(term.loss)));
-  return out;
-}
-
-KDLIB_FUNC std::string LossExpression::text() const {
-  std::string out;
-  for (const std::string& term : term_texts()) {
-    const bool minus = term[0] == '-';
-    out += out.empty() ? term : minus ? " - " + term.substr(1) : " + " + term;
-  }
-  return out;
-}
-
-KDLIB_FUNC SettingsList LossExpression::describe() const {
-  SettingsList list;
-  for (std::size_t i = 0; i < terms.size(); ++i) {
-    const std::string name = concat("loss.", i);
-    list.emplace_back(name, detail::loss_word(terms[i].loss.name()));
-    list.emplace_back(name + ".weight", setting_text(terms[i].weight));
-    terms[i].loss.visit([&](const auto& loss) { append_fields(list, name, loss); });
-  }
-  return list;
-}
-
-KDLIB_FUNC std::string loss_help() {
-  std::string out;
-  std::vector<std::string> seen;
-  AllLosses::for_each([&]<class L>(const L& loss) {
-    const std::string name = detail::loss_word(snake_case(plain_type_name<L>()));
-    if (std::find(seen.begin(), seen.end(), name) != seen.end()) return;
-    seen.push_back(name);
-    std::string fields;
-    visit_fields(loss, [&](const FieldInfo& field, auto&) {
-      fields +=
-          concat(fields.empty() ? "" : ", ", field.name, *field.range != 0 ? concat(" ", field.range) : std::string());
-    });
-    out += concat("  ", name, fields.empty() ? "" : "(" + fields + ")", "; reads ", setting_text(needs_of<L>), "\n");
-  });
-  return out + "  label_smoothing(epsilon in [0, 1]); reads labels\n";
 }
 
 KDLIB_NAMESPACE_END

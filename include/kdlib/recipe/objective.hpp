@@ -120,13 +120,20 @@ inline RecipeTraining stage_training(const RecipeTraining& training, const Recip
   out.learning_rate = stage.learning_rate.value_or(training.learning_rate);
   out.schedule = stage.schedule.value_or(training.schedule);
   if (stage.warmup) out.warmup = *stage.warmup, out.warmup_ratio = 0;
+  out.warmup = std::min(out.warmup, steps);
   return out;
 }
 
-/// The learning rate of a recipe's steps: the warm-up of `warmup` or `warmup_ratio`, then the schedule.
+/// Steps of the warm-up: `warmup`, or that share of the steps, rounded up. A product that is whole but for the rounding
+/// of doubles (0.07 * 100) is taken as whole.
+inline std::int64_t warmup_steps(const RecipeTraining& s) {
+  if (s.warmup_ratio <= 0) return s.warmup;
+  return static_cast<std::int64_t>(std::ceil(s.warmup_ratio * static_cast<double>(s.steps) * (1 - 1e-12)));
+}
+
+/// The course of the rate. The settings have passed check_recipe.
 inline RecipeRate recipe_rate(const RecipeTraining& s) {
-  const auto share = static_cast<std::int64_t>(std::ceil(s.warmup_ratio * static_cast<double>(s.steps)));
-  const std::int64_t warmup = std::min(s.warmup_ratio > 0 ? share : s.warmup, s.steps);
+  const std::int64_t warmup = warmup_steps(s);
   return {s.schedule,
           {.peak = s.learning_rate, .warmup = warmup, .total = s.steps},
           {.peak = s.learning_rate, .warmup = warmup, .total = s.steps}};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kdlib/io/paths.hpp"
+#include "kdlib/recipe/run_outputs.hpp"
 #include "kdlib/recipe/settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -34,19 +35,16 @@ std::string run_config_text(const std::vector<DescribedSetting>& settings);
 /// The settings of a config.yaml of that form. FormatError names the line that is not.
 std::vector<DescribedSetting> read_run_config(const std::string& path);
 
-/// The names below its folder that a run writes, replaces and, with RecipeResume::no, removes.
-const std::vector<std::string>& run_names();
-
 /// The folder of one run.
 class RunFolder {
  public:
-  explicit RunFolder(std::string path) : path_(std::move(path)) {}
+  explicit RunFolder(std::string path) : path_(std::move(path)), outputs_(path_) {}
 
   const std::string& path() const { return path_; }
   std::string file(const char* name) const { return join_path(path_, name); }
   bool has(const char* name) const { return path_exists(file(name)); }
 
-  /// ConfigError names the first setting that the folder's config.yaml has otherwise. Settings that change no number
+  /// SettingsError names the first setting that the folder's config.yaml has otherwise. Settings that change no number
   /// may differ.
   void check_same(const std::vector<DescribedSetting>& settings) const;
 
@@ -54,14 +52,19 @@ class RunFolder {
   /// an earlier run wrote is removed and its config.yaml replaced; else config.yaml is written where there is none. The
   /// folder must have passed check_run_place.
   void prepare(const std::vector<DescribedSetting>& settings, bool start_over);
+  /// Locks the folder, which is there, and clears what killed processes left, for whoever writes into a finished run.
+  void open();
   /// Lets another session have the folder.
   void release() { lock_.release(); }
-  /// The names of an earlier run's files and folders that are there.
+  /// The names of an earlier run's files and folders that are there: what starting over removes.
   std::vector<std::string> earlier_files() const;
+  /// What the run has written. Between prepare() and release(), claim() before a name is written.
+  RunOutputs& outputs() { return outputs_; }
 
  private:
   std::string path_;
   FolderLock lock_;
+  RunOutputs outputs_;
 };
 
 KDLIB_NAMESPACE_END

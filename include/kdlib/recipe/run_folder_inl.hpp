@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/recipe/run_folder.hpp"
 
@@ -95,12 +96,6 @@ class YamlValueReader {
   std::size_t at_ = 0;
 };
 
-/// True when something has this name, a link to nothing included.
-KDLIB_FUNC bool name_is_taken(const std::string& path) {
-  struct stat status {};
-  return ::lstat(path.c_str(), &status) == 0;
-}
-
 /// Removes what killed processes left of a run's own files: temporary files of the folder's own names, and those in its
 /// own folders. Links are not followed, and nothing else is touched. Only under the lock of the folder.
 KDLIB_FUNC void remove_own_temporaries(const std::string& folder) {
@@ -121,19 +116,12 @@ KDLIB_FUNC void remove_own_temporaries(const std::string& folder) {
 
 }  // namespace detail
 
-KDLIB_FUNC const std::vector<std::string>& run_names() {
-  static const std::vector<std::string> names{"result.json",     "report.html", "before.json", "metrics.jsonl",
-                                              "checkpoints",     "best",        "text",        "adapter",
-                                              "validation_text", "model",       "base",        "packed",
-                                              "model.gguf",      "inputs.json", "config.yaml"};
-  return names;
-}
-
 KDLIB_FUNC void FolderLock::release() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
 KDLIB_FUNC void FolderLock::take(const std::string& folder) {
+  release();
   fd_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   require<IoError>(fd_ >= 0, "[distil] ", folder, " cannot be opened as a folder");
   require<IoError>(::flock(fd_, LOCK_EX | LOCK_NB) == 0, "[distil] ", folder,
@@ -182,26 +170,32 @@ KDLIB_FUNC void RunFolder::check_same(const std::vector<DescribedSetting>& setti
   for (const DescribedSetting& now : settings) {
     if (free_recipe_setting(now.key)) continue;
     for (const DescribedSetting& old : before)
-      require<ConfigError>(old.key != now.key || old.text() == now.text(), "[distil] ", path, " has ", now.key, ": ",
-                           old.text(), ", this command has ", now.text(),
-                           ": continue with the old value, use another --out, or start over with --resume no");
+      require<SettingsError>(old.key != now.key || old.text() == now.text(), "[distil] ", path, " has ", now.key, ": ",
+                             old.text(), ", this command has ", now.text(),
+                             ": continue with the old value, use another --out, or start over with --resume no");
   }
 }
 
 KDLIB_FUNC std::vector<std::string> RunFolder::earlier_files() const {
   std::vector<std::string> found;
-  for (const std::string& name : run_names())
-    if (detail::name_is_taken(file(name.c_str()))) found.push_back(name);
+  const RunOutputs outputs = RunOutputs::read(path_);
+  for (const std::string& name : outputs.names())
+    if (name != "outputs.json" && detail::name_is_taken(file(name.c_str()))) found.push_back(name);
   return found;
+}
+
+KDLIB_FUNC void RunFolder::open() {
+  lock_.take(path_);
+  detail::remove_own_temporaries(path_);
+  outputs_ = RunOutputs::read(path_);
 }
 
 KDLIB_FUNC void RunFolder::prepare(const std::vector<DescribedSetting>& settings, bool start_over) {
   make_directories(path_);
-  lock_.take(path_);
-  detail::remove_own_temporaries(path_);
-  if (start_over)
-    for (const std::string& name : run_names())
-      if (name != "config.yaml") remove_tree(file(name.c_str()));
+  open();
+  if (start_over) outputs_.remove_all();
+  outputs_.forget_missing();
+  outputs_.claim({"outputs.json", "config.yaml", "inputs.json"});
   // Replaced, never missing: the folder stays recognisable as a run's.
   if (start_over || !has("config.yaml")) write_file_atomically(file("config.yaml"), run_config_text(settings));
 }

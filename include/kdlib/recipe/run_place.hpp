@@ -13,9 +13,9 @@ KDLIB_NAMESPACE_BEGIN
 /// True where config.yaml of the folder is one that a run wrote. A file that cannot be read is not.
 bool is_run_folder(const std::string& folder);
 
-/// Refuses, without touching anything: a folder that is a file, a link to nothing or cannot be made (IoError); a
-/// config.yaml of something else, or files of a run's names in a folder without one (ConfigError): they are not this
-/// program's to replace; an input at or below a path that the run writes (ConfigError). Links are followed.
+/// Refuses, without touching anything: what check_writable_folder refuses (IoError); what has a name of a run's and is
+/// not listed in the folder's outputs.json as written by one (SettingsError): it is not this program's to replace or
+/// remove; an input at or below a path that the run writes (SettingsError). Links are followed.
 void check_run_place(const RecipeSettings& settings);
 
 KDLIB_NAMESPACE_END

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/io/utf8.hpp"
+#include "kdlib/io/writable_folder.hpp"
 #include "kdlib/recipe/inputs.hpp"
 #include "kdlib/recipe/run_folder.hpp"
 #include "kdlib/recipe/run_place.hpp"
@@ -18,8 +21,8 @@ KDLIB_FUNC void check_inputs_are_safe(const RecipeSettings& s) {
     const std::string input = resolved_path(path);
     for (const std::string& own : run_names()) {
       const std::string written = join_path(s.output.folder, own);
-      require<ConfigError>(!lies_in(input, resolved_path(written)), "[distil] --", name, " ", path,
-                           " lies where the run writes ", written, ", and would be replaced: choose another --out");
+      require<SettingsError>(!lies_in(input, resolved_path(written)), "[distil] --", name, " ", path,
+                             " lies where the run writes ", written, ", and would be replaced: choose another --out");
     }
   }
 }
@@ -40,20 +43,54 @@ KDLIB_FUNC bool is_run_folder(const std::string& folder) {
   }
 }
 
+namespace detail {
+
+KDLIB_FUNC std::string joined_names(const std::vector<std::string>& names) {
+  std::string out;
+  for (std::size_t i = 0; i < names.size() && i < 8; ++i) out += (i == 0 ? "" : ", ") + printable(names[i]);
+  return names.size() > 8 ? concat(out, " and ", names.size() - 8, " more") : out;
+}
+
+/// The list of what a run wrote; empty where what has its name is somebody else's.
+KDLIB_FUNC RunOutputs known_outputs(const std::string& folder) {
+  try {
+    return RunOutputs::read(folder);
+  } catch (const FormatError&) {
+    return RunOutputs(folder);
+  }
+}
+
+/// What has a name of a run's in the folder is the run's own where its list says so.
+KDLIB_FUNC void check_names_are_own(const RecipeSettings& s) {
+  const std::string& folder = s.output.folder;
+  const RunOutputs outputs = known_outputs(folder);
+  const bool begun = outputs.lists("outputs.json") && !name_is_taken(join_path(folder, "config.yaml"));  // and killed
+  const bool own = is_run_folder(folder) || begun, start_over = s.output.resume == RecipeResume::no;
+  const std::vector<std::string> written = names_written(s);
+  std::vector<std::string> strangers;
+  for (const std::string& name : run_names()) {
+    if (!name_is_taken(join_path(folder, name)) || (own && outputs.lists(name))) continue;
+    const bool needed = std::find(written.begin(), written.end(), name) != written.end();
+    if (!own || start_over || needed) strangers.push_back(name);
+  }
+  require<SettingsError>(strangers.empty(), "[distil] --out ", folder, " holds ", joined_names(strangers),
+                         ", which no run of distil wrote: not replaced or removed; choose another --out, or move "
+                         "what is yours away");
+  if (!start_over || !own) return;
+  const std::vector<std::string> foreign = outputs.foreign();
+  require<SettingsError>(foreign.empty(), "[distil] --resume no would remove ", joined_names(foreign), " in ", folder,
+                         ", which no run of distil wrote: not replaced or removed; choose another --out, or move what "
+                         "is yours away");
+}
+
+}  // namespace detail
+
 KDLIB_FUNC void check_run_place(const RecipeSettings& s) {
   const std::string& folder = s.output.folder;
-  require<ConfigError>(!folder.empty(), "[distil] --out is empty; name a folder");
-  try {
-    check_folder_path(folder);
-  } catch (const IoError& error) {
-    fail<IoError>("[distil] --out ", folder, " cannot be the folder of a run: ", error.what());
-  }
-  if (!is_run_folder(folder))
-    for (const std::string& name : run_names())
-      require<ConfigError>(
-          !detail::name_is_taken(join_path(folder, name)), "[distil] --out ", folder, " holds ", name,
-          name == "config.yaml" ? ", which no run of distil wrote" : ", but no config.yaml of a run of distil",
-          ": it is not replaced or removed; choose another --out, or move it away");
+  require<SettingsError>(!folder.empty(), "[distil] --out is empty; name a folder");
+  check_writable_folder(folder, "[distil] --out");
+  if (!s.text.answers.empty()) check_writable_folder(s.text.answers, "[distil] --teacher-cache");
+  detail::check_names_are_own(s);
   detail::check_inputs_are_safe(s);
 }
 

@@ -135,6 +135,7 @@ class Session final : private RunHooks {
 
   SessionOutcome run_phases();
   bool finished_before(SessionOutcome& outcome);
+  bool exports_are_whole();
   void prepare_folder();
   void load();
   void load_models(std::optional<Tokenizer>& tokenizer);

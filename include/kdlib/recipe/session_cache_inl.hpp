@@ -63,6 +63,10 @@ void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
     validation_cache_.emplace(detail::OpenedCache::open(named.validation));
     validation_cache_->files().check(use);
   }
+  const bool for_top_k = named.top_k != 0 || named.mass != TopKMass::tail;
+  require<SettingsError>(cache_->top_k || !for_top_k,
+                         "[distil] --teacher-top-k and --mass belong to caches of the most ", "probable tokens; ",
+                         named.folder, " holds hidden states: leave them out");
   if (cache_->top_k) {  // what the loss cannot read is refused before anything is written
     require_targets(LossNeeds::top_k, top_k_terms().terms);
     static_cast<void>(top_k_teacher(*cache_->top_k));

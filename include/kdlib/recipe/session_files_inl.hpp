@@ -31,6 +31,7 @@ void Session<D, T>::write_base() {
   if (s_.student.trains != RecipeTrains::lora || !s_.student.rounded) return;
   try {
     packed_ = write_codes("base", true);
+    folder_.outputs().record({"base"});
   } catch (const ConfigError& error) {
     remove_tree(path("base"));
     note(concat("base/ is not written, adapter/ alone will be: ", error.what()));
@@ -100,8 +101,13 @@ RecipeResult Session<D, T>::finish(const RunResult& run) {
   add_answers(result, "distilled", *student_);
   add_token_maps(result, "distilled");
   add_facts(result, run);
-  write_student(folder_.path());
   const bool lora = s_.student.trains == RecipeTrains::lora, codes = s_.student.rounded;
+  std::vector<std::string> exports{lora ? "adapter" : "model"};
+  if (!lora && codes) exports.emplace_back("packed");
+  if (s_.student.merge) exports.emplace_back("model");
+  if (s_.output.gguf) exports.emplace_back("model.gguf");
+  folder_.outputs().claim(exports);
+  write_student(folder_.path());
   if (!lora) write_tokenizer("model");
   if (!lora && codes) packed_ = write_codes("packed", false);
   if (codes)
@@ -110,6 +116,8 @@ RecipeResult Session<D, T>::finish(const RunResult& run) {
   if (s_.student.merge) write_merged(result);
   if (s_.output.gguf)
     for (const std::string& text : write_gguf()) note(text);
+  folder_.outputs().record(exports);
+  folder_.outputs().claim({"result.json"});
   write_file_atomically(path("result.json"), result_json(result));
   note(concat("wrote ", path(lora ? "adapter" : "model"), ", ",
               packed_.empty() ? "" : path(lora ? "base" : "packed") + ", ", path("metrics.jsonl"), ", ",

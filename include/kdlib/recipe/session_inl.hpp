@@ -153,6 +153,13 @@ void Session<D, T>::prepare_folder() {
     for (const std::string& name : folder_.earlier_files()) names += (names.empty() ? "" : ", ") + name;
   if (!names.empty()) note(concat("--resume no removes what an earlier run left in ", folder_.path(), ": ", names));
   folder_.prepare(describe(s_), start_over);
+  std::vector<std::string> early = names_written(s_);
+  std::erase_if(early, [](const std::string& name) {
+    for (const char* late : {"adapter", "model", "packed", "model.gguf", "result.json", "report.html"})
+      if (name == late) return true;
+    return false;
+  });
+  folder_.outputs().claim(early);
   if (!folder_.has("inputs.json")) write_file_atomically(path("inputs.json"), inputs_text(inputs_));
 }
 
@@ -163,6 +170,8 @@ bool Session<D, T>::finished_before(SessionOutcome& outcome) {
   folder_.check_same(describe(s_));
   if (folder_.has("inputs.json")) check_same_inputs(path("inputs.json"), inputs_, s_);
   if (!folder_.has("result.json")) return false;
+  folder_.open();
+  if (!exports_are_whole()) return false;
   std::string damage;
   std::optional<RecipeResult> result = read_whole_result(path("result.json"), 3, damage);
   if (!result) {
@@ -175,6 +184,28 @@ bool Session<D, T>::finished_before(SessionOutcome& outcome) {
   note(concat("this run is finished: ", folder_.path(), " (--resume no starts it over)"));
   events_.on_result(outcome.result);
   return true;
+}
+
+/// Whether what a finished run exported has the bytes that it wrote. What is missing is written again from the last
+/// checkpoint; what has other bytes may be somebody's work and is left alone. FormatError.
+template <class D, class T>
+bool Session<D, T>::exports_are_whole() {
+  const RunOutputs::Damage damage = folder_.outputs().damage();
+  const auto first = [this](const std::vector<std::string>& files) {
+    return concat(path(files[0].c_str()),
+                  files.size() > 1 ? concat(" and ", files.size() - 1, " more files") : std::string());
+  };
+  require<FormatError>(
+      damage.changed.empty(), "[distil] this run is finished, but ",
+      damage.changed.empty() ? "" : first(damage.changed),
+      " has other bytes than were written (damaged or edited): move it away and give the same command; "
+      "it is written again from the last checkpoint");
+  if (damage.missing.empty()) return true;
+  require<FormatError>(!Directory(folder_.path()).steps().empty(), "[distil] ", first(damage.missing),
+                       " of this finished run is missing, and so are the checkpoints from which it could be written "
+                       "again: --resume no makes the run again");
+  note(concat(first(damage.missing), " is missing: it is written again from the last checkpoint"));
+  return false;
 }
 
 template <class D, class T>

@@ -127,6 +127,7 @@ struct RecipeText {
   double top_p = 1, min_p = 0;     // 1 and 0: off
   double validation_share = 0;     // above 0: this share of `data`, else of `prompts`, chosen by prompt, is held out
   std::string chat_template{};     // name or file (chat_template_from); empty: the tokenizer's own
+  bool raw = false;                // {"prompt"} is text to continue, not a turn of the chat template
   std::int64_t max_length = 1024;  // tokens of prompt and answer, at most what both models were made for
   TooLong too_long = TooLong::refuse;
   std::int64_t max_new_tokens = 112;
@@ -149,7 +150,7 @@ struct RecipeTraining {
   std::int64_t micro_batches = 1;  // of a step
   double learning_rate = 1e-3;     // peak, > 0
   RecipeSchedule schedule = RecipeSchedule::linear;
-  std::int64_t warmup = 4;  // steps
+  std::int64_t warmup = 4;  // steps, at most `steps`
   double warmup_ratio = 0;  // above 0: warm-up as a share of the steps, rounded up, instead of `warmup`
   double weight_decay = 0, beta1 = 0.9, beta2 = 0.999;
   double clip = 1;                           // largest global gradient norm; 0: none
@@ -207,7 +208,7 @@ struct RecipeSettings {
   }
 };
 
-/// Refuses combinations that make no sense or are not built, naming the setting and what to do. ConfigError.
+/// Refuses combinations that make no sense or are not built, naming the setting and what to do. SettingsError.
 void check_recipe(const RecipeSettings& settings);
 
 /// Every setting with its value, under the names of the program's options, in a fixed order; `recorded` comes last.

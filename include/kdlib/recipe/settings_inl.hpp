@@ -5,6 +5,7 @@
 
 #include <charconv>
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/loss/any_sum.hpp"
 #include "kdlib/recipe/settings.hpp"
@@ -145,6 +146,7 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .text("validation", path(t.validation))
       .number("validation-share", t.validation_share)
       .text("template", t.chat_template)
+      .flag("raw", t.raw)
       .number("max-length", t.max_length, "tokens")
       .text("too-long", recipe_word(t.too_long))
       .number("max-new-tokens", t.max_new_tokens, "tokens")
@@ -283,11 +285,21 @@ inline void check_cached(const RecipeSettings& s) {
   needs(s.text.lambda == 0, "--lambda must be 0: nothing marks the student's own text");
   needs(s.models.teacher_adapter.empty(), "--teacher-adapter belongs to cache_logits");
   needs(s.text.from_cache || !s.text.data.empty(), "--data FILE is needed, or the text of the cache (from_cache)");
+  needs(s.models.cache.validation.empty() || s.text.validation_share == 0,
+        "--validation-cache and --validation-share both say what is held out: give one of them");
   needs(s.models.cache.mass != TopKMass::sampled, "--mass sampled belongs to caches of drawn tokens");
 }
 }  // namespace detail
 
-inline void check_recipe(const RecipeSettings& s) {
+namespace detail {
+inline void check_course(const RecipeTraining& t) {
+  require<ConfigError>(t.warmup_ratio >= 0 && t.warmup_ratio <= 1, "[distil] --warmup-ratio is ",
+                       setting_text(t.warmup_ratio), "; it must be from 0 to 1");
+  require<ConfigError>(t.warmup >= 0 && (t.warmup <= t.steps || t.warmup_ratio > 0), "[distil] --warmup is ", t.warmup,
+                       " of --steps ", t.steps, "; it must be from 0 to the number of steps");
+}
+
+inline void check_rules(const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
   const RecipeText& text = s.text;
   const bool lora = student.trains == RecipeTrains::lora;
@@ -299,8 +311,8 @@ inline void check_recipe(const RecipeSettings& s) {
     }
   require<ConfigError>(!student.adapts() || (student.adapter.rank >= 1 && student.adapter.rank <= 65535),
                        "[distil] --lora-rank is ", student.adapter.rank, "; it must be from 1 to 65535");
-  if (s.models.cached()) detail::check_cached(s);
-  else if (!s.models.taught()) detail::check_untaught(s);
+  if (s.models.cached()) check_cached(s);
+  else if (!s.models.taught()) check_untaught(s);
   require<ConfigError>(s.models.cached() || (s.models.cache.validation.empty() && !s.text.from_cache),
                        "[distil] --validation-cache belongs to --cache");
   require<ConfigError>(text.validation_share >= 0 && text.validation_share < 1, "[distil] --validation-share is ",
@@ -327,8 +339,8 @@ inline void check_recipe(const RecipeSettings& s) {
                        "[distil] --student-adapter says where the adapter starts; leave out --lora-init compensate");
   require<ConfigError>(text.samples >= 1 && s.training.batch % text.samples == 0, "[distil] --samples is ",
                        text.samples, "; it must be 1 or more and divide --batch ", s.training.batch);
-  require<ConfigError>(s.training.warmup_ratio >= 0 && s.training.warmup_ratio <= 1, "[distil] --warmup-ratio is ",
-                       s.training.warmup_ratio, "; it must be from 0 to 1");
+  check_course(s.training);
+  check_weights(s.objective.loss);
   require<ConfigError>(!student.merge || (lora && student.rounded),
                        "[distil] --merge belongs to --train lora with --quantize");
   require<ConfigError>(!text.replay_routing || text.lambda > 0,
@@ -345,7 +357,12 @@ inline void check_recipe(const RecipeSettings& s) {
   require<ConfigError>(text.data.empty() || text.lambda < 1,
                        "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
   if (!s.models.cached()) require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
-  if (text.lambda > 0) detail::check_written_text(s);
+  if (text.lambda > 0) check_written_text(s);
+}
+}  // namespace detail
+
+inline void check_recipe(const RecipeSettings& s) {
+  checking_settings([&s] { detail::check_rules(s); });
 }
 
 KDLIB_NAMESPACE_END

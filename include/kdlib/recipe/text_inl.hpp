@@ -88,7 +88,19 @@ template <class Model>
 std::vector<TextLine> RecipeTexts<Model>::read_lines(const TextFile& file) {
   const TextSettings how = text_settings();
   TextCounts counts;
-  std::vector<TextLine> lines = read_text_lines(file.path, tokenizer_ ? &*tokenizer_ : nullptr, how, &counts);
+  std::vector<TextLine> lines;
+  try {
+    lines = read_text_lines(file.path, tokenizer_ ? &*tokenizer_ : nullptr, how, &counts);
+  } catch (const ConfigError& error) {
+    const bool none = tokenizer_ && how.chat_template.empty() && tokenizer_->chat_template().empty() &&
+                      tokenizer_->named_chat_templates().empty();
+    if (!none) throw;
+    fail<ConfigError>("[distil] ", settings_.models.text_model(), " has no chat template, and ",
+                      file.bundled ? "the bundled " : "", file.path,
+                      " holds turns of a chat. Say how they are written: --template chatml, another name or a FILE; or "
+                      "give text without turns: --raw with {\"prompt\": ...} in --prompts FILE and --validation FILE, "
+                      "or lines {\"text\": ...} in --data FILE and --validation FILE");
+  }
   if (std::string note = counts.note(file.path, how.context_length); !note.empty()) notes_.push_back(std::move(note));
   return lines;
 }
@@ -98,6 +110,7 @@ TextSettings RecipeTexts<Model>::text_settings() const {
   TextSettings text;
   text.context_length = context_length_;
   text.too_long = settings_.text.too_long;
+  text.chat = !settings_.text.raw;
   text.chat_template = settings_.text.chat_template;
   text.keep_chats = tools_ != nullptr;
   if (tools_) text.tools = tools_->tools();

@@ -4,10 +4,12 @@
 #define KDLIB_TOOLS_CACHE_COMMAND_INL_HPP
 
 #include <algorithm>
-#include <charconv>
 
+#include "kdlib/core/settings_error.hpp"
+#include "kdlib/io/writable_folder.hpp"
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/tools/cache_command.hpp"
+#include "kdlib/tools/option_values_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -21,9 +23,7 @@ struct CacheWords {
 template <class N>
 N cache_number(const std::string& text, const char* option) {
   N value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  require<UsageError>(error == std::errc() && end == text.data() + text.size(), option, " has '", text,
-                      "', which is no number");
+  require<UsageError>(read_number(text, value), option, " has '", text, "', which is no number");
   return value;
 }
 
@@ -128,9 +128,16 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
   require<UsageError>(merge.empty() || teacher.empty(),
                       "--merge makes a cache of caches: leave out --teacher and --data");
   if (options.given("segment")) merge_segment = settings.segment;
-  require<UsageError>(words.kind == "logprobs" || !(options.given("top-k") || options.given("temperatures")),
-                      "--top-k and --temperatures belong to --kind logprobs");
-  detail::words_to_cache(words, *this);
+  std::vector<const char*> making;  // what only counts where something is made
+  for (const OptionItem& item : options.items())
+    if (item.name != "out" && item.name != "threads" && item.name != "seed") making.push_back(item.name.c_str());
+  options.check_needs(
+      {{making, !(check_alone() && merge.empty()),
+        "without --teacher and --data the checksums of --out are compared, and "
+        "nothing is made"},
+       {{"top-k", "temperatures", "workspace"}, words.kind == "logprobs", "it belongs to --kind logprobs"}});
+  checking_settings([&] { detail::words_to_cache(words, *this); });
+  if (!check_alone() || !merge.empty()) check_writable_folder(out, "[cache_logits] --out");
 }
 
 KDLIB_TOOLS_FUNC std::string cache_summary(const CacheMeta& meta, const std::string& folder,

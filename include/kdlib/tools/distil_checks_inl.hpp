@@ -1,39 +1,123 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of distil_options.hpp: which options go together, and what is recorded with the run.
+// Bodies of distil_options.hpp: options that would have no effect or do not go together, what is recorded with
+// the run, the losses of the schema.
 #ifndef KDLIB_TOOLS_DISTIL_CHECKS_INL_HPP
 #define KDLIB_TOOLS_DISTIL_CHECKS_INL_HPP
 
 #include <algorithm>
 
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/jsonl.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/tools/distil_options.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+namespace detail {
 
-/// Options that were given although nothing would read them.
+/// False where a file of text is known to hold no prompt, which somebody would answer. A file that cannot be read is
+/// left to whoever reads it.
+KDLIB_TOOLS_FUNC bool may_hold_prompts(const TextFile& file) {
+  if (file.empty() || file.bundled) return true;
+  try {
+    for (JsonlReader lines(file.path); const std::optional<Json> line = lines.next();) {
+      if (line->contains("prompt") || line->contains("prompt_ids")) return true;
+      const std::optional<Json> turns = line->find_set("messages");
+      if (turns && (turns->size() == 0 || (*turns)[turns->size() - 1].string_or("role", "") != "assistant"))
+        return true;
+    }
+    return false;
+  } catch (const Error&) {
+    return true;
+  }
+}
+
+/// The sampler, and who writes with it. `asked`: an option of the sampler was given, so that a file may be looked into.
+KDLIB_TOOLS_FUNC std::vector<OptionNeeds> text_needs(const RecipeSettings& s, bool asked) {
+  const RecipeText& t = s.text;
+  const bool held_out_prompts = s.models.taught() && t.validation_share == 0;
+  const bool written = t.writes() || (held_out_prompts && (!asked || may_hold_prompts(t.validation)));
+  const bool read = !t.from_cache || (t.validation_share == 0 && !t.validation.empty());
+  const std::string nobody = s.models.taught() ? "all text is given (--data), and nobody writes any"
+                                               : "without a teacher in memory nobody writes text";
+  return {{{"prompts", "max-prompts", "samples"}, t.writes(), "with given text and --lambda 0 no prompts are read"},
+          {{"sample-temperature", "top-k", "top-p", "min-p", "max-new-tokens"}, written, nobody},
+          {{"top-k", "top-p", "min-p"},
+           t.sample_temperature > 0,
+           "at --sample-temperature 0 the most probable token is taken, whatever they leave"},
+          {{"accept-truncated-text", "replay-routing"}, t.lambda > 0, "with --lambda 0 the student writes no text"},
+          {{"teacher-cache"}, t.answers.empty() || (s.models.taught() && written), nobody},
+          {{"tool-rounds", "tool-tokens"}, !t.tools.empty(), "it belongs to --tools"},
+          {{"teacher-cache-mb"}, !t.answers.empty(), "it belongs to --teacher-cache DIR"},
+          {{"template", "raw", "too-long"}, read, "the text of the cache is ids, and no other text is read"}};
+}
+
+KDLIB_TOOLS_FUNC std::vector<OptionNeeds> student_needs(const RecipeSettings& s, const std::string& train) {
+  const RecipeStudent& student = s.student;
+  const PackedKind kind = student.format.kind;
+  const bool integer = kind == PackedKind::int3 || kind == PackedKind::int4 || kind == PackedKind::int8;
+  const bool floats = kind == PackedKind::nf4 || kind == PackedKind::fp4;
+  const bool through_codes =
+      student.rounded && (student.trains == RecipeTrains::qat_lora || student.trains == RecipeTrains::all);
+  const std::string own = "the adapter of --student-adapter has its own";
+  return {
+      {{"group-size", "quantize-rule", "double-quant"}, student.rounded, "--quantize none rounds nothing"},
+      {{"quantize-rule"}, integer, "it is the rule of --quantize int3, int4 and int8"},
+      {{"double-quant"}, floats, "it belongs to --quantize nf4 and fp4"},
+      {{"straight-through"}, through_codes, "it belongs to --train qat_lora and all with --quantize"},
+      {{"lora-rank", "lora-alpha", "lora-targets", "lora-init"},
+       student.adapts(),
+       concat("--train ", train, " has no adapter; leave out the --lora-* options or use --train lora or qat_lora")},
+      {{"lora-rank", "lora-alpha", "lora-targets"}, s.models.student_adapter.empty(), own}};
+}
+
+/// Names, fields and ranges of every loss that --loss takes.
+KDLIB_TOOLS_FUNC void schema_of_losses(JsonWriter& json) {
+  json.key("$defs").begin_object().key("losses").begin_object();
+  std::vector<std::string> seen;
+  AllLosses::for_each([&]<class L>(const L& loss) {
+    const std::string type = snake_case(plain_type_name<L>()), name = type == "jensen_shannon" ? "jsd" : type;
+    if (std::find(seen.begin(), seen.end(), name) != seen.end()) return;
+    seen.push_back(name);
+    json.key(name).begin_object().member("type", "object").member("x-reads", setting_text(needs_of<L>));
+    json.member("additionalProperties", false).key("properties").begin_object();
+    visit_fields(loss, [&json](const FieldInfo& field, auto& value) {
+      using V = std::remove_cvref_t<decltype(value)>;
+      constexpr bool is_number = std::is_arithmetic_v<V> && !std::is_same_v<V, bool>;
+      json.key(field.name).begin_object();
+      json.member("type", std::is_same_v<V, bool> ? "boolean" : is_number ? "number" : "string");
+      if constexpr (is_number || std::is_same_v<V, bool>) json.key("default").raw(setting_text(value));
+      else if (!field.fixed) json.member("default", setting_text(value));
+      if (*field.range != 0) json.member("x-range", field.range);
+      if (*field.unit != 0) json.member("x-unit", field.unit);
+      json.member("description", field.help).end_object();
+    });
+    json.end_object().end_object();
+  });
+  json.end_object().end_object();
+}
+
+}  // namespace detail
+
+/// Options that were given although nothing would read them, and values that exclude each other.
 KDLIB_TOOLS_FUNC void DistilCommand::check() const {
   const Options& options = options_;
   const RecipeStudent& s = settings_.student;
   require<ConfigError>(
       !(s.rounded && s.format.kind == PackedKind::mxfp4) || !options.given("group-size") || s.format.group_size == 32,
       "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
-  require<ConfigError>(!options.given("straight-through") ||
-                           (s.rounded && (s.trains == RecipeTrains::qat_lora || s.trains == RecipeTrains::all)),
-                       "[distil] --straight-through belongs to --train qat_lora and all with --quantize");
-  require<ConfigError>(s.adapts() || !(options.given("lora-rank") || options.given("lora-targets") ||
-                                       options.given("lora-alpha") || options.given("lora-init")),
-                       "[distil] --train ", train_,
-                       " has no adapter; leave out the --lora-* options or use --train lora or qat_lora");
-  for (const char* name : {"missing", "teacher-top-k", "mass"})
-    require<ConfigError>(settings_.models.cached() || !options.given(name), "[distil] --", name, " belongs to --cache");
+  options.check_needs(detail::student_needs(settings_, train_));
+  bool asked = false;
+  for (const char* name : {"sample-temperature", "top-k", "top-p", "min-p", "max-new-tokens", "teacher-cache"})
+    asked = asked || options.given(name);
+  options.check_needs(detail::text_needs(settings_, asked));
+  options.check_needs({{{"missing", "teacher-top-k", "mass"}, settings_.models.cached(), "it belongs to --cache"},
+                       {{"json"}, dry_run_, "it belongs to --dry-run; a run writes result.json"},
+                       {{"task-limit"}, !tasks_.empty(), "it belongs to --evaluate-tasks"}});
   require<ConfigError>(settings_.training.stages.empty() || !options.given("steps"),
                        "[distil] --steps is the length of a run without stages; ", settings_.training.stages_file,
                        " says how long each stage is: leave out one of them");
-  require<ConfigError>(!json_ || dry_run_, "[distil] --json belongs to --dry-run; a run writes result.json");
   require<ConfigError>(tasks_.empty() == task_data_.empty(),
                        "[distil] --evaluate-tasks LIST and --task-data DIR belong together");
-  for (const char* name : {"lora-rank", "lora-alpha", "lora-targets"})
-    require<ConfigError>(settings_.models.student_adapter.empty() || !options.given(name), "[distil] --", name,
-                         " is the adapter's own: leave it out with --student-adapter");
   require<ConfigError>(!(options.given("warmup") && settings_.training.warmup_ratio > 0),
                        "[distil] --warmup and --warmup-ratio say the same: give one of them");
   require<ConfigError>(!for_data_sheet() || dtype_ != "float32", "[distil] --dry-run --device ", device_,

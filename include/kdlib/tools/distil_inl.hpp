@@ -16,7 +16,7 @@ void add_tasks(Session<D, T>& session, const DistilCommand& command) {
   if (command.tasks().empty()) return;
   const std::string& model = session.settings().models.student_path();
   const std::optional<Tokenizer> tokenizer = find_model_tokenizer(model);
-  require<ConfigError>(tokenizer.has_value(), "[distil] --evaluate-tasks needs a tokenizer; ", model, " has none");
+  require<SettingsError>(tokenizer.has_value(), "[distil] --evaluate-tasks needs a tokenizer; ", model, " has none");
   session.measure_also([tasks = TaskEvaluation(command.tasks(), command.task_data(), command.task_limit(),
                                                scoring_tokens(tokenizer, DecoderConfig{}, model))](
                            Decoder<D, T>& subject) { return tasks(subject); });
@@ -35,6 +35,9 @@ int run_session(RecipeSettings settings, Before&& before, After&& after) {
   const std::string& folder = session.settings().output.folder;
   const std::string report = join_path(folder, "report.html");
   if (!outcome.was_finished || !path_exists(report)) {
+    RunFolder run(folder);
+    run.open();
+    run.outputs().claim({"report.html"});
     write_file_atomically(report, render_html(distil_report(outcome.result, session.settings())));
     console.on_note(concat("wrote ", report));
   }

@@ -45,8 +45,8 @@ class DistilCommand {
   /// For options of the program's own, which are recorded with the run; before parse().
   Options& options() { return options_; }
 
-  /// UsageError, HelpRequested as Options::parse; ConfigError for combinations that make no sense or are not built,
-  /// naming the option and what to do.
+  /// UsageError, HelpRequested as Options::parse; UsageError for options that nothing would read; SettingsError for
+  /// combinations that make no sense or are not built, naming the option and what to do.
   void parse(int argc, const char* const* argv);
 
   RecipeSettings& settings() { return settings_; }
@@ -100,6 +100,7 @@ void fill_bundled_text(RecipeText& text);
 KDLIB_NAMESPACE_END
 
 #if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/distil_checks_inl.hpp"
 #include "kdlib/tools/distil_options_inl.hpp"
 #endif
 

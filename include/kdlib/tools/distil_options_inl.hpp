@@ -3,6 +3,7 @@
 #ifndef KDLIB_TOOLS_DISTIL_OPTIONS_INL_HPP
 #define KDLIB_TOOLS_DISTIL_OPTIONS_INL_HPP
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "kdlib/io/paths.hpp"
@@ -12,6 +13,10 @@
 #include "kdlib/tools/yaml_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+void schema_of_losses(JsonWriter& json);
+}  // namespace detail
 
 KDLIB_TOOLS_FUNC void RoundingWords::apply(QuantizeSettings& format) const {
   if (rounds()) format.kind = packed_kind(kind);
@@ -46,6 +51,7 @@ KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, Reci
   add_text();
   add_training();
   add_output();
+  options_.schema_also(detail::schema_of_losses);
   options_.group("General")
       .presets(
           preset_, {"fast", "quality", "lean"},
@@ -184,6 +190,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_text() {
       .add("tool-tokens", s.tool_tokens, "N", "longest answer of a tool; a longer one is cut", "tokens")
       .at_least(1)
       .add("template", s.chat_template, "NAME|FILE", "chat template for turns (default: the tokenizer's)")
+      .add("raw", s.raw,
+           "{\"prompt\"} is plain text to continue, not a user's turn: for models without a chat template")
       .add("too-long", too_long_, "RULE",
            "given text longer than --max-length or the models' context: refuse it, cut its end off, or drop it; "
            "prompts are refused or dropped")
@@ -210,7 +218,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_training() {
       .above(0)
       .add("schedule", schedule_, "NAME", "course of the rate after the warm-up")
       .choices({"constant", "linear", "cosine"})
-      .add("warmup", s.warmup, "N", "steps over which the rate rises to its peak", "steps")
+      .add("warmup", s.warmup, "N", "steps over which the rate rises to its peak, at most --steps", "steps")
       .at_least(0)
       .add("warmup-ratio", s.warmup_ratio, "X", "the same as a share of the steps, rounded up; 0: --warmup")
       .at_least(0)
@@ -290,13 +298,17 @@ KDLIB_TOOLS_FUNC void DistilCommand::apply_preset(const std::string& name) {
 
 KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   options_.parse(argc, argv);
+  RecipeTraining& training = settings_.training;
+  if (!options_.given("warmup")) training.warmup = std::min(training.warmup, training.steps);  // a default fits
   const RecipeModels& models = settings_.models;
   require<UsageError>(!needs_teacher_ || models.taught() || !models.student_path().empty(),
                       "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
   const bool alone = !models.taught() && !models.cached();
   if (needs_teacher_ && alone && !options_.given("quantize")) rounding_.kind = "none";
-  words_to_settings();
-  check();
+  checking_settings([this] {
+    words_to_settings();
+    check();
+  });
   record();
   RecipeSettings checked = settings_;
   if (!needs_teacher_ && alone) checked.models.teacher = "the program's own";

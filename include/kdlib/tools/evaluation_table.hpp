@@ -34,6 +34,15 @@ struct ModelResult {
   std::vector<TaskResult> tasks;
 };
 
+/// The first value that stands twice in a list, or an empty text.
+std::string doubled_value(std::vector<std::string> list);
+
+/// A name for each column, one a model or one an adapter of a single model ("none": the model itself): `given`, else
+/// the last parts of the paths, else, where two of these are equal, the whole paths. UsageError: another number of
+/// names, an empty name, a name that two columns would have.
+std::vector<std::string> column_names(const std::vector<std::string>& models, const std::vector<std::string>& adapters,
+                                      const std::vector<std::string>& given);
+
 /// Lines are task and number, columns are the models; "value ± standard error".
 std::string evaluation_table(const std::vector<ModelResult>& models);
 

@@ -7,8 +7,10 @@
 #include <cmath>
 
 #include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/tools/evaluation_table.hpp"
+#include "kdlib/tools/report.hpp"
 #include "kdlib/tools/report_html.hpp"
 #include "kdlib/tools/task_text.hpp"
 
@@ -42,6 +44,42 @@ KDLIB_TOOLS_FUNC std::string task_cell(const TaskNumber& n) {
 }
 
 }  // namespace detail
+
+KDLIB_TOOLS_FUNC std::string doubled_value(std::vector<std::string> list) {
+  std::sort(list.begin(), list.end());
+  const auto at = std::adjacent_find(list.begin(), list.end());
+  return at == list.end() ? std::string() : *at;
+}
+
+KDLIB_TOOLS_FUNC std::vector<std::string> column_names(const std::vector<std::string>& models,
+                                                       const std::vector<std::string>& adapters,
+                                                       const std::vector<std::string>& given) {
+  const std::size_t count = std::max(models.size(), adapters.size());
+  const auto check = [&](const std::vector<std::string>& names, const char* what) {
+    const std::string twice = doubled_value(names);
+    require<UsageError>(twice.empty(), what, " ", twice, " twice; each column of the table needs a name of its own");
+    return names;
+  };
+  if (!given.empty()) {
+    require<UsageError>(given.size() == count, "--names: ", given.size(), " for ", count,
+                        " columns (one for each model, or for each adapter of one model)");
+    for (const std::string& name : given)
+      require<UsageError>(!name.empty(), "--names has an empty name; each column of the table needs one");
+    return check(given, "--names has");
+  }
+  const auto names = [&](bool whole) {
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string& model = models[models.size() == 1 ? 0 : i];
+      out.push_back(whole ? model : file_name(model));
+      if (!adapters.empty() && adapters[i] != "none")
+        out.back() += "+" + (whole ? adapters[i] : file_name(adapters[i]));
+    }
+    return out;
+  };
+  const std::vector<std::string> last = names(false);
+  return doubled_value(last).empty() ? last : check(names(true), "--models has");
+}
 
 KDLIB_TOOLS_FUNC std::string evaluation_table(const std::vector<ModelResult>& models) {
   std::vector<std::vector<std::string>> lines{{""}};

@@ -5,6 +5,7 @@
 #define KDLIB_TOOLS_OPTIONS_HPP
 
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -15,6 +16,8 @@
 #include "kdlib/tools/report.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+class JsonWriter;
 
 /// One key of a config file with its value (a scalar) or values (a list).
 struct FileSetting {
@@ -40,6 +43,13 @@ struct OptionItem {
   bool required = false, positional = false;
   bool set = false;    // the config file or the command line has it
   bool given = false;  // the command line has it, or the config file with another value than without it
+};
+
+/// What options need so that anything reads them: a line of a program's table.
+struct OptionNeeds {
+  std::vector<const char*> names;
+  bool met = false;       // by the other options
+  std::string otherwise;  // why nothing would read them: "it belongs to --cache"
 };
 
 /// Example:
@@ -96,6 +106,10 @@ class Options {
 
   void parse(int argc, const char* const* argv);
 
+  /// Refuses options that somebody asked for although nothing would read them, by the lines of the table whose need is
+  /// not met. A switch that is off, or auto, asks for nothing. UsageError names the option and the reason.
+  void check_needs(const std::vector<OptionNeeds>& table) const;
+
   /// True when somebody asked for it: the command line has it, or the config file has it with another value than the
   /// default or preset. A config file of every option, as yaml() writes it, asks for what differs and for nothing else.
   bool given(std::string_view name) const;
@@ -120,6 +134,11 @@ class Options {
   /// "help","group","default","choices"?,"at_least"?,"at_most"?,"above"?,"required","positional"}]}. Types are text,
   /// switch, choice (on, off, auto), integer, number and list; defaults are canonical texts as settings() gives them.
   std::string schema() const;
+  /// The table as JSON Schema (draft 2020-12) of a config file: types, defaults, bounds, choices; `x-unit` and
+  /// `x-group` besides. What `--json-schema` prints.
+  std::string json_schema() const;
+  /// Adds members to the object of json_schema(): definitions that a program's options speak of.
+  Options& schema_also(std::function<void(JsonWriter&)> members) { return schema_also_ = std::move(members), *this; }
 
  private:
   using Kind = OptionKind;
@@ -142,12 +161,14 @@ class Options {
   void (*apply_preset_)(void*, const std::string&) = nullptr;
   void* preset_context_ = nullptr;
   std::string* preset_ = nullptr;
+  std::function<void(JsonWriter&)> schema_also_;
 };
 
 KDLIB_NAMESPACE_END
 
 #if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/options_inl.hpp"
+#include "kdlib/tools/options_schema_inl.hpp"
 #endif
 
 #endif

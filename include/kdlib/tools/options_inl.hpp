@@ -157,6 +157,7 @@ KDLIB_TOOLS_FUNC std::vector<FileSetting> Options::read_command_line(int argc, c
     if (word == "--help" || word == "-h") throw HelpRequested(help());
     if (word == "--schema") throw HelpRequested(schema() + "\n");
     if (word == "--version") throw HelpRequested(concat(program_, " of kdlib ", KDLIB_VERSION_STRING, "\n"));
+    if (word == "--json-schema") throw HelpRequested(json_schema());
     if (word.rfind("--", 0) != 0) {
       require<UsageError>(taken < open.size(), "unexpected argument '", word, "'\n", usage());
       out.push_back({open[taken++]->name, {word}});
@@ -234,6 +235,19 @@ KDLIB_TOOLS_FUNC bool Options::given(std::string_view name) const {
   return item->given;
 }
 
+KDLIB_TOOLS_FUNC void Options::check_needs(const std::vector<OptionNeeds>& table) const {
+  for (const OptionNeeds& line : table) {
+    if (line.met) continue;
+    for (const char* name : line.names) {
+      const Item* item = find(name);
+      require<Error>(item != nullptr, "[Options] no option is called --", name);
+      const bool is_switch = item->kind == Kind::boolean || item->kind == Kind::optional_boolean;
+      const bool asked = item->given && !(is_switch && detail::option_text(*item) != "on");
+      require<UsageError>(!asked, "[", program_, "] --", name, " would have no effect: ", line.otherwise);
+    }
+  }
+}
+
 KDLIB_TOOLS_FUNC std::vector<std::pair<std::string, std::string>> Options::settings() const {
   std::vector<std::pair<std::string, std::string>> out;
   for (const Item& item : items_) out.emplace_back(item.name, detail::option_text(item));
@@ -297,8 +311,11 @@ KDLIB_TOOLS_FUNC std::string Options::help() const {
   }
   return out +
          "\n  --help                        this text\n"
+         "  --version                     the version of kdlib\n"
          "  --schema                      these options as JSON, for other programs\n"
-         "  --version                     the version of kdlib\n\nExit status: 0 done, 1 failed, 2 bad usage.\n";
+         "  --json-schema                 the options as JSON Schema of a config file\n\n"
+         "Exit status: 0 done, 1 failed while working, 2 the command line, a config file or settings cannot be used; "
+         "128 + N stopped by signal N.\n";
 }
 
 namespace detail {

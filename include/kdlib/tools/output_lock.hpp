@@ -20,7 +20,8 @@ bool would_replace(const std::string& path, const std::string& input);
 /// A folder, which is made, is locked itself; a file by `path.lock`, which is gone afterwards.
 class OutputLock {
  public:
-  /// `program` as in "[convert] ", for the message. Removes what killed processes left of this output.
+  /// `program` as in "[convert] ", for the message. Removes what killed processes left of this output. IoError where
+  /// the output could not be written: a missing folder, a folder in place of a file, no permission.
   static OutputLock folder(const std::string& path, const std::string& program);
   static OutputLock file(const std::string& path, const std::string& program);
   OutputLock(OutputLock&& other) noexcept;

@@ -47,7 +47,13 @@ KDLIB_TOOLS_FUNC OutputLock OutputLock::file(const std::string& path, const std:
   OutputLock lock;
   struct stat target {};
   const bool there = ::stat(path.c_str(), &target) == 0;
-  if (there && !S_ISREG(target.st_mode)) return lock;  // devices, FIFOs and descriptors have no place to mix in
+  if (there && (S_ISFIFO(target.st_mode) || S_ISCHR(target.st_mode))) {  // no place to mix in
+    require<IoError>(::access(path.c_str(), W_OK) == 0, program, path, " cannot be written; choose another path");
+    return lock;
+  }
+  const std::string place = detail::resolved_path(parent_path(path)) + "/";
+  if (place.starts_with("/dev/") || place.starts_with("/proc/")) return lock;  // a descriptor, as /dev/stdout
+  if (there && !S_ISREG(target.st_mode)) AtomicFile refused(path);             // says what it is instead of a file
   lock.lock_file_ = path + ".lock";
   for (;;) {
     lock.fd_ = ::open(lock.lock_file_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -66,6 +72,7 @@ KDLIB_TOOLS_FUNC OutputLock OutputLock::file(const std::string& path, const std:
   const std::string folder = parent_path(path), prefix = file_name(path) + ".tmp-";
   for (const std::string& name : list_directory(folder))
     if (name.starts_with(prefix)) detail::remove_if_stale(join_path(folder, name));
+  const AtomicFile probe(path);  // what cannot be written is refused now, not after the work
   return lock;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a program ends: whether its output arrived, and on an error the message on stderr and the exit status 1 (failed)
-// or 2 (bad usage).
+// How a program ends: whether its output arrived, and on an error the message on stderr and the exit status: 2 where
+// the command line, a config file or settings cannot be used, 1 for what failed while working.
 #ifndef KDLIB_TOOLS_REPORT_HPP
 #define KDLIB_TOOLS_REPORT_HPP
 
@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "kdlib/core/error.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/utf8.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -57,6 +57,11 @@ inline void show_notes(const std::vector<std::string>& notes) {
   for (const std::string& note : notes) std::fprintf(stderr, "note: %s\n", terminal_text(note).c_str());
 }
 
+/// True for errors of usage and settings, found before any work began.
+inline bool is_usage_error(const std::exception& error) {
+  return dynamic_cast<const UsageError*>(&error) != nullptr || dynamic_cast<const SettingsError*>(&error) != nullptr;
+}
+
 /// Prints the error and returns the exit status: `catch (const kd::Error& error) { return kd::report(error); }`.
 inline int report(const std::exception& error) {
   if (dynamic_cast<const HelpRequested*>(&error) != nullptr) {
@@ -64,7 +69,7 @@ inline int report(const std::exception& error) {
     return finish();
   }
   std::fprintf(stderr, "error: %s\n", terminal_text(error.what()).c_str());
-  return dynamic_cast<const UsageError*>(&error) != nullptr ? 2 : 1;
+  return is_usage_error(error) ? 2 : 1;
 }
 
 KDLIB_NAMESPACE_END

@@ -7,7 +7,7 @@
 #include <string>
 #include <type_traits>
 
-#include "kdlib/core/error.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/fwd.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -25,7 +25,7 @@ struct SessionType {
 };
 
 /// Calls f(SessionType<D, T>{}) for the type of the list that the words name; auto takes the device's first.
-/// ConfigError says what the program has instead.
+/// SettingsError says what the program has instead.
 template <class... Types, class F>
 int with_session_type(const std::string& program, const std::string& device, const std::string& dtype, F&& f) {
   std::string devices, dtypes;
@@ -40,10 +40,10 @@ int with_session_type(const std::string& program, const std::string& device, con
     return true;
   };
   if ((consider(Types{}) || ...)) return status;
-  require<ConfigError>(!dtypes.empty(), "[", program, "] --device ", device,
-                       " is for --dry-run alone: this program trains whole models on ", devices);
-  fail<ConfigError>("[", program, "] --dtype ", dtype, " is not there on --device ", device, ": this program has ",
-                    dtypes, "; give one of these, or auto");
+  require<SettingsError>(!dtypes.empty(), "[", program, "] --device ", device,
+                         " is for --dry-run alone: this program trains whole models on ", devices);
+  fail<SettingsError>("[", program, "] --dtype ", dtype, " is not there on --device ", device, ": this program has ",
+                      dtypes, "; give one of these, or auto");
 }
 
 KDLIB_NAMESPACE_END

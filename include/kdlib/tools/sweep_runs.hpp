@@ -20,7 +20,7 @@ struct SweepStatus {
   std::string error;  // last line of the log that begins with "error:", or how the process ended
 };
 
-/// ConfigError, naming the key, where the folder holds a run with other settings.
+/// SettingsError, naming the key, where the folder holds a run with other settings.
 SweepStatus sweep_status(const SweepPlan& plan, const SweepRun& run);
 
 /// How run_sweep starts its children.

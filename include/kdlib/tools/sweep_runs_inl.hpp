@@ -69,8 +69,8 @@ KDLIB_TOOLS_FUNC void check_same_run(const std::string& config, const SweepRun& 
       bool same = a.size() == b.size();
       for (std::size_t i = 0; same && i < a.size(); ++i) same = same_value(a[i], b[i]);
       const auto text = [](const FileSetting& s) { return s.values.empty() ? std::string() : s.values[0]; };
-      require<ConfigError>(same, "[sweep] ", config, " has ", wanted.key, ": ", text(old), ", the sweep's file has ",
-                           text(wanted), ": use another `out`, or remove that folder");
+      require<SettingsError>(same, "[sweep] ", config, " has ", wanted.key, ": ", text(old), ", the sweep's file has ",
+                             text(wanted), ": use another `out`, or remove that folder");
     }
   }
 }
