@@ -32,13 +32,13 @@ KDLIB_FUNC bool is_own_directory(const std::string& path) {
 }
 
 /// Every file of `name` by its path in the folder; links stand as they are.
-KDLIB_FUNC void list_files(const std::string& folder, const std::string& name, std::vector<std::string>& out) {
+KDLIB_FUNC void list_own_files(const std::string& folder, const std::string& name, std::vector<std::string>& out) {
   const std::string path = join_path(folder, name);
   if (!is_own_directory(path)) {
     if (name_is_taken(path)) out.push_back(name);
     return;
   }
-  for (const std::string& inside : list_directory(path)) list_files(folder, name + "/" + inside, out);
+  for (const std::string& inside : list_directory(path)) list_own_files(folder, name + "/" + inside, out);
 }
 
 /// True for "teacher_text-<number>.jsonl".
@@ -134,7 +134,7 @@ KDLIB_FUNC void RunOutputs::record(const std::vector<std::string>& names) {
     std::erase_if(checksums_,
                   [&name](const auto& entry) { return entry.first == name || entry.first.starts_with(name + "/"); });
     std::vector<std::string> files;
-    detail::list_files(folder_, name, files);
+    detail::list_own_files(folder_, name, files);
     for (const std::string& file : files)
       if (is_regular_file(join_path(folder_, file)) &&
           std::find(strangers_.begin(), strangers_.end(), file) == strangers_.end())
@@ -186,7 +186,7 @@ KDLIB_FUNC void RunOutputs::add_foreign(const std::string& name, std::vector<std
   };
   if (!recorded([&](const std::string& file) { return file.starts_with(name + "/"); })) return;  // a killed run's
   std::vector<std::string> files;
-  detail::list_files(folder_, name, files);
+  detail::list_own_files(folder_, name, files);
   for (const std::string& file : files)
     if (detail::pid_of_temporary(file) == 0 && !recorded([&](const std::string& own) { return own == file; }))
       found.push_back(file);
