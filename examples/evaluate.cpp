@@ -50,6 +50,7 @@ kd::Options make_options(Settings& s) {
   o.group("Tasks")
       .add("tasks", s.tasks, "NAME",
            "perplexity, wikitext, kl, agreement, calibration, hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
+      .names()
       .required()
       .add("data", s.data, "DIR",
            "folder of the tasks' files: <task>.jsonl; held_out.jsonl for kl, agreement and calibration")

@@ -225,6 +225,18 @@ TEST_CASE("a broken config file is refused with file and line", "[tools]") {
   CHECK_THROWS_AS(parse(options, {"--config", "/nonexistent/x.yaml"}), IoError);
 }
 
+TEST_CASE("a list of names takes spaces and commas, a list of paths keeps its commas", "[tools]") {
+  std::vector<std::string> tasks, models;
+  Options options{"evaluate", "Measures."};
+  options.add("tasks", tasks, "LIST", "tasks").names().add("models", models, "MODEL", "models");
+  parse(options, {"--tasks", "a,b", "c", "--models", "x,y", "--tasks", "d"});
+  CHECK(tasks == std::vector<std::string>{"a", "b", "c", "d"});
+  CHECK(models == std::vector<std::string>{"x,y"});
+  CHECK(options.differences({{"tasks", {"a", "b,c,d"}}, {"models", {"x", "y"}}}).size() == 1);
+  CHECK_THROWS_AS(parse(options, {"--tasks", "a,,b"}), UsageError);
+  CHECK_THROWS_AS(parse(options, {"--tasks", "a,"}), UsageError);
+}
+
 TEST_CASE("help names every option with its unit and default, and ends with status 0", "[tools]") {
   Flags f;
   Options options = make(f);

@@ -80,7 +80,7 @@ TEST_CASE("config files among the examples and what runs write keep to the schem
                                    {"steps: many", "steps is no number"},
                                    {"steps: [1, 2]", "steps is no list"},
                                    {"lambda: 1.5", "lambda is above the maximum"},
-                                   {"learning-rate: 0", "learning-rate is not above"},
+                                   {"temperature: 0", "temperature is not above"},
                                    {"schedule: curved", "schedule is none of the words"},
                                    {"merge: perhaps", "merge is none of the words"},
                                    {"merge: on", ""},
@@ -111,7 +111,7 @@ TEST_CASE("the schema holds every option with default, unit, group and help", "[
     CHECK(rule.contains("default"));
   }
   CHECK(properties.at("steps").at("default").as_int() == 30);
-  CHECK(properties.at("learning-rate").at("default").as_double() == 1e-3);
+  CHECK(properties.at("sample-temperature").at("default").as_double() == 1);
   CHECK(properties.at("merge").at("default").as_bool() == false);
   CHECK(properties.at("t-squared").at("default").as_string() == "auto");
   CHECK(properties.at("lora-targets").at("default")[0].as_string() == "all-linear");

@@ -113,8 +113,10 @@ struct RecipeRate {
   }
 };
 
-/// The training settings of one stage of `steps` steps.
+/// The training settings of one stage of `steps` steps. SettingsError: its own warm-up is longer than the stage.
 inline RecipeTraining stage_training(const RecipeTraining& training, const RecipeStage& stage, std::int64_t steps) {
+  require<SettingsError>(!stage.warmup || *stage.warmup <= steps, "[distil] stage ", stage.name, ": warmup is ",
+                         stage.warmup.value_or(0), " and the stage has ", steps, " steps; warm-up steps are among them");
   RecipeTraining out = training;
   out.steps = steps;
   out.learning_rate = stage.learning_rate.value_or(training.learning_rate);
@@ -131,7 +133,7 @@ inline std::int64_t warmup_steps(const RecipeTraining& s) {
   return static_cast<std::int64_t>(std::ceil(s.warmup_ratio * static_cast<double>(s.steps) * (1 - 1e-12)));
 }
 
-/// The course of the rate. The settings have passed check_recipe.
+/// The course of the rate, whose peak is set. The settings have passed check_recipe.
 inline RecipeRate recipe_rate(const RecipeTraining& s) {
   const std::int64_t warmup = warmup_steps(s);
   return {s.schedule,

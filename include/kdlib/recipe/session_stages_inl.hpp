@@ -89,7 +89,8 @@ RunResult Session<D, T>::train_against(const Teacher& teacher, const LossExpress
   auto source = text_->source();
   JsonLines sink{path("metrics.jsonl")};
   Directory store{folder_.path()};
-  const RecipeTraining& t = s_.training;
+  RecipeTraining t = s_.training;
+  t.learning_rate = s_.peak_rate();
   const AdamW optimizer{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay};
   return with_loss<Targets>(objective.terms, [&](const auto& loss) {  // the choice becomes a type here alone
     const auto trainer_of = [&](const SessionStage& stage) {

@@ -148,7 +148,7 @@ struct RecipeTraining {
   std::int64_t steps = 30;
   std::int64_t batch = 8;          // sequences of a micro-batch
   std::int64_t micro_batches = 1;  // of a step
-  double learning_rate = 1e-3;     // peak, > 0
+  double learning_rate = 0;        // peak, >= 0; 0: RecipeSettings::peak_rate() chooses
   RecipeSchedule schedule = RecipeSchedule::linear;
   std::int64_t warmup = 4;  // steps, at most `steps`
   double warmup_ratio = 0;  // above 0: warm-up as a share of the steps, rounded up, instead of `warmup`
@@ -205,6 +205,12 @@ struct RecipeSettings {
   bool compensates() const {
     return student.trains == RecipeTrains::lora && student.rounded && models.student_adapter.empty() &&
            student.start != RecipeAdapterStart::zero;
+  }
+  /// The peak of the learning rate: the one that is set, else 1e-3, and 2e-4 where the adapter starts compensated: a
+  /// student that is near its teacher already is thrown off by large steps (docs/decisions/008).
+  double peak_rate() const {
+    if (training.learning_rate > 0) return training.learning_rate;
+    return compensates() ? 2e-4 : 1e-3;
   }
 };
 

@@ -101,6 +101,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
       .above(0)
       .add("lora-targets", lora_targets_, "LIST",
            "module names that get an adapter, or all-linear; routers adds those of a mixture")
+      .names()
       .add(
           "lora-init", lora_init_, "START",
           "where a new adapter starts: zero (B is zero: the student as it is), compensate (where it undoes most of the "
@@ -214,8 +215,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_training() {
       .at_least(1)
       .add("micro-batches", s.micro_batches, "N", "micro-batches of a step; their gradients are summed")
       .at_least(1)
-      .add("learning-rate", s.learning_rate, "X", "peak rate of AdamW")
-      .above(0)
+      .add("learning-rate", s.learning_rate, "X",
+           "peak rate of AdamW; 0: 0.001, or 0.0002 where the adapter starts compensated (--lora-init)")
+      .at_least(0)
       .add("schedule", schedule_, "NAME", "course of the rate after the warm-up")
       .choices({"constant", "linear", "cosine"})
       .add("warmup", s.warmup, "N", "steps over which the rate rises to its peak, at most --steps", "steps")
@@ -264,6 +266,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
       .choices({"none", "gguf"})
       .add("evaluate-tasks", tasks_, "LIST",
            "multiple-choice tasks scored at each evaluation: hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
+      .names()
       .add("task-data", task_data_, "DIR", "folder of <task>.jsonl")
       .add("task-limit", task_limit_, "N", "first documents of each task; 0: all")
       .at_least(0)

@@ -153,13 +153,29 @@ inline void read_option_switch(OptionItem& item, const std::string& value, const
   else *static_cast<bool*>(item.target) = on;
 }
 
+/// The names in values that hold one or, separated by commas, several.
+inline std::vector<std::string> separated_names(const std::vector<std::string>& values) {
+  std::vector<std::string> names;
+  for (const std::string& value : values)
+    for (std::size_t begin = 0; begin <= value.size();) {
+      const std::size_t end = std::min(value.find(',', begin), value.size());
+      names.push_back(value.substr(begin, end - begin));
+      begin = end + 1;
+    }
+  return names;
+}
+
 /// Reads the values into the option's target and checks them.
 inline void assign_option(OptionItem& item, const std::vector<std::string>& values, const std::string& where) {
   for (const std::string& value : values)
     require<UsageError>(find_invalid_utf8(value) == std::string_view::npos, where, "--", item.name,
                         " is not UTF-8 text, so that no file of the run could hold it; use another name");
   if (item.kind == OptionKind::list) {
-    *static_cast<std::vector<std::string>*>(item.target) = values;
+    auto& list = *static_cast<std::vector<std::string>*>(item.target);
+    list = item.names ? separated_names(values) : values;
+    for (const std::string& name : list)
+      require<UsageError>(!item.names || !name.empty(), where, "--", item.name, " is '", joined(values, " "),
+                          "'; it holds an empty name");
     return;
   }
   require<UsageError>(values.size() == 1, where, "--", item.name, " takes one value, got ", values.size());

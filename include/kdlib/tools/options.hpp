@@ -41,6 +41,7 @@ struct OptionItem {
   std::vector<std::string> choices;  // of a text; empty: any
   std::optional<double> least, most, above;
   bool required = false, positional = false;
+  bool names = false;  // of a list: commas separate values, too
   bool set = false;    // the config file or the command line has it
   bool given = false;  // the command line has it, or the config file with another value than without it
 };
@@ -92,6 +93,8 @@ class Options {
   Options& at_most(double bound);
   Options& above(double bound);
   Options& choices(std::initializer_list<const char*> allowed);
+  /// The values of a list are names: `--tasks a,b` means `--tasks a b`.
+  Options& names();
 
   /// `--threads N` (0: all CPUs of the process) and `--seed N`, which every program has.
   Options& common(int& threads, std::uint64_t& seed);

@@ -83,6 +83,12 @@ KDLIB_TOOLS_FUNC Options& Options::choices(std::initializer_list<const char*> al
   return *this;
 }
 
+KDLIB_TOOLS_FUNC Options& Options::names() {
+  last().names = true;
+  last().help += " (separated by spaces or commas)";
+  return *this;
+}
+
 KDLIB_TOOLS_FUNC Options& Options::common(int& threads, std::uint64_t& seed) {
   return add("threads", threads, "N", "threads; 0: all CPUs that the process may use")
       .at_least(0)
