@@ -263,3 +263,14 @@ TEST_CASE("the loss of a command line is a name or a sum, whose open fields the 
   DistilCommand other;
   CHECK_THROWS_WITH(parse(other, {"--loss", "revers_kl"}), contains("did you mean reverse_kl?"));
 }
+
+TEST_CASE("a rate that is not set is smaller where the adapter starts compensated", "[recipe]") {
+  RecipeSettings s;
+  s.student.trains = RecipeTrains::lora;
+  s.student.rounded = true;
+  CHECK(s.peak_rate() == 2e-4);
+  s.student.start = RecipeAdapterStart::zero;
+  CHECK(s.peak_rate() == 1e-3);
+  s.training.learning_rate = 5e-4;
+  CHECK(s.peak_rate() == 5e-4);
+}

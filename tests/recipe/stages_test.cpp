@@ -165,6 +165,8 @@ TEST_CASE("a stage's length is its steps, or its passes over the text rounded up
   CHECK(rate(1) == 3e-4);
   CHECK(rate(9) == 0);
   CHECK(rate.kind == RecipeSchedule::cosine);
+  CHECK(refusal([&] { stage_training(t, {.name = "a", .warmup = 10}, 9); }) ==
+        "[distil] stage a: warmup is 10 and the stage has 9 steps; warm-up steps are among them");
 }
 
 TEST_CASE("stages that cannot be meant are refused with the stage and the value", "[recipe][stages]") {

@@ -116,7 +116,8 @@ struct RecipeRate {
 /// The training settings of one stage of `steps` steps. SettingsError: its own warm-up is longer than the stage.
 inline RecipeTraining stage_training(const RecipeTraining& training, const RecipeStage& stage, std::int64_t steps) {
   require<SettingsError>(!stage.warmup || *stage.warmup <= steps, "[distil] stage ", stage.name, ": warmup is ",
-                         stage.warmup.value_or(0), " and the stage has ", steps, " steps; warm-up steps are among them");
+                         stage.warmup.value_or(0), " and the stage has ", steps,
+                         " steps; warm-up steps are among them");
   RecipeTraining out = training;
   out.steps = steps;
   out.learning_rate = stage.learning_rate.value_or(training.learning_rate);
