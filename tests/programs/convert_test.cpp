@@ -139,18 +139,18 @@ TEST_CASE("convert --packed writes codes whose values are those of convert --qua
        {"--quantize nf4 --double-quant", "--quantize int4 --group-size 32 --quantize-rule affine",
         "--quantize int8 --group-size 32"}) {
     CAPTURE(how);
-    const TemporaryDirectory dir;
+    const TemporaryDirectory made;
     const ProgramAnswer packed =
-        convert("--model " + model + " " + how + " --packed --to hf --out " + (dir / "packed"));
+        convert("--model " + model + " " + how + " --packed --to hf --out " + (made / "packed"));
     CHECK_THAT(packed.out, contains("matrices are packed in the form of"));
-    convert("--model " + (dir / "packed") + " --to hf --dtype float32 --out " + (dir / "back"));
-    convert("--model " + model + " " + how + " --to hf --dtype float32 --out " + (dir / "values"));
-    CHECK(equal_weights(dir / "back", dir / "values"));
-    const ProgramAnswer again = run_program("convert", "--model " + model + " --to hf --out " + (dir / "values"));
+    convert("--model " + (made / "packed") + " --to hf --dtype float32 --out " + (made / "back"));
+    convert("--model " + model + " " + how + " --to hf --dtype float32 --out " + (made / "values"));
+    CHECK(equal_weights(made / "back", made / "values"));
+    const ProgramAnswer again = run_program("convert", "--model " + model + " --to hf --out " + (made / "values"));
     CHECK(again.status == 2);
     CHECK_THAT(again.error, contains("holds a model already"));
     const ProgramAnswer inside =
-        run_program("convert", "--model " + (dir / "back") + " --to gguf --out " + (dir / "back/model.safetensors"));
+        run_program("convert", "--model " + (made / "back") + " --to gguf --out " + (made / "back/model.safetensors"));
     CHECK(inside.status == 2);
     CHECK_THAT(inside.error, contains("lies in it"));
   }
