@@ -95,7 +95,8 @@ TEST_CASE("config.yaml holds every option of the command line, with the value th
     parse(command, arguments);
     std::vector<std::string> options = sorted_lines(command.options().yaml());
     std::erase_if(options, [](const std::string& line) {  // they are in the text of the loss
-      return line.starts_with("beta:") || line.starts_with("temperature:") || line.starts_with("t-squared:");
+      return line.starts_with("alpha:") || line.starts_with("beta:") || line.starts_with("temperature:") ||
+             line.starts_with("t-squared:");
     });
     CHECK(sorted_lines(run_config_text(describe(command.settings()))) == options);
   }

@@ -53,6 +53,7 @@ std::vector<std::vector<std::string>> other_values(const OptionItem& item) {
           out.push_back({text});
       return out;
     case OptionKind::list:
+      if (item.names) return {{"a"}, {"b,c"}, {"a \"e\" #", "b", "c"}};  // commas separate them
       return {{"q_proj", "v_proj"}, {"q_proj"}, {"a b", "c,d", "", "\"e\""}};
     case OptionKind::boolean:
       return {{item.default_text == "on" ? "off" : "on"}};
