@@ -176,7 +176,7 @@ TEST_CASE("convert --dry-run writes nothing and names what would stop it", "[pro
   refused("--model " + reference_file("models/qwen2_window") + " --to gguf --dry-run --out " + (dir / "w.gguf"), 1,
           "sliding windows of 5 keys");
   refused("--model " + (dir / "none") + " --to gguf --out " + (dir / "w.gguf"), 1, "is not there");
-  refused(llama + " --to gguf --type q4_k", 1, "it can be F32, F16");
+  refused(llama + " --to gguf --type q4_k", 2, "it can be F32, F16");
   refused(llama + " --to gguf --type mxfp4", 1, "llama has none");
   refused(llama + " --to hf --type f16", 2, "--type belongs to --to gguf");
   refused(llama + " --to gguf --dtype float16", 2, "belong to --to hf");

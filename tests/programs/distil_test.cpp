@@ -265,7 +265,7 @@ TEST_CASE("training through codes survives a kill bit for bit, and the exported 
     REQUIRE(run_program(with_hook, killed.arguments).status == 0);
     CHECK(differences(killed.files(), left.files()) == "");
     // Read back as another run's student: its first row is the same held-out text.
-    const Job back("--threads 1 --quantize none --steps 1 --student " + left.out() + "/model");
+    const Job back("--threads 1 --quantize none --steps 1 --warmup 1 --student " + left.out() + "/model");
     const ProgramAnswer second = run_program(with_hook, back.arguments);
     INFO(second.error);
     REQUIRE(second.status == 0);
