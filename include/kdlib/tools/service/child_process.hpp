@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/config.hpp"
+
 KDLIB_NAMESPACE_BEGIN
 
 /// How a program that was run to its end has ended, and what it printed.

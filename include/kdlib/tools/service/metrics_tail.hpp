@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/config.hpp"
+
 KDLIB_NAMESPACE_BEGIN
 
 /// One whole line of the file.

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/config.hpp"
+
 KDLIB_NAMESPACE_BEGIN
 
 /// The queue of runs over devices. Runs of one device start in the order they came; a full device holds up no other.
