@@ -248,8 +248,16 @@ KDLIB_FUNC std::size_t ToolCallFormat::read_named(std::string_view text, std::si
   return end == text.npos ? at : end;
 }
 
-KDLIB_FUNC std::vector<WrittenCall> ToolCallFormat::read(std::string_view text) const {
+KDLIB_FUNC std::vector<WrittenCall> ToolCallFormat::read(std::string_view written) const {
   std::vector<WrittenCall> calls;
+  // A model may write any bytes: those that are no UTF-8 are read as question marks.
+  std::string text_of_bytes(written);
+  std::size_t bad = 0, valid = 0;
+  while ((bad = find_invalid_utf8(std::string_view(text_of_bytes).substr(valid))) != std::string_view::npos) {
+    valid += bad;
+    text_of_bytes[valid] = '?';
+  }
+  const std::string_view text = text_of_bytes;
   if (opening_.empty()) {
     constexpr std::string_view tag = "<|python_tag|>";  // Llama 3.1 may put this before a call
     std::size_t at = detail::skip_space(text, 0);
