@@ -32,14 +32,6 @@ bool is_device_memory(const void* p) {
   return attributes.type == cudaMemoryTypeDevice;
 }
 
-int& NoSync::depth() {
-  thread_local int depth = 0;
-  return depth;
-}
-void check_may_wait(const char* what) {
-  require<BackendError>(NoSync::depth() == 0, "[cuda] ", what,
-                        " waits for the device inside a NoSync guard; queue it, or wait where the step says so");
-}
 void synchronize_stream(void* stream) {
   check_may_wait("synchronize_stream");
   check_cuda(cudaStreamSynchronize(static_cast<cudaStream_t>(stream == nullptr ? compute_stream() : stream)),

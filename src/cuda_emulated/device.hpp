@@ -51,7 +51,8 @@ class EmulatedDevice {
   EmulatedCapture* capture = nullptr;
 
   EmulatedStream& stream(void* handle) { return handle == nullptr ? compute : *static_cast<EmulatedStream*>(handle); }
-  /// Queues work of a stream, or records it in the graph that is being captured. `touched` are addresses that it uses.
+  /// Queues work of a stream, or records it in the graph that is being captured. `memory`: serial numbers of the
+  /// allocations that it uses.
   void enqueue(void* stream, std::function<void()> run, const std::vector<std::uint64_t>& memory);
   /// Runs queued work, in the order of the settings, until `done`. The caller holds the mutex.
   void run_until(EmulatedStream* wanted, const std::function<bool()>& done);

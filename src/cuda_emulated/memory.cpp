@@ -178,7 +178,7 @@ void EmulatedMemory::end_work() {
 void EmulatedMemory::check_edges(const EmulatedAllocation& a) const {
   const auto* bytes = reinterpret_cast<unsigned char*>(a.data);
   for (std::size_t i = a.bytes; a.data + i < a.end; ++i)
-    require<BackendError>(bytes[i] == edge, "[cuda emulated] word ", i, " behind ", a.text(), " was written");
+    require<BackendError>(bytes[i] == edge, "[cuda emulated] byte ", i - a.bytes, " behind ", a.text(), " was written");
   const std::size_t before = a.data - a.pages < front_edge ? a.data - a.pages : front_edge;
   for (std::size_t i = 1; i <= before; ++i)
     require<BackendError>(bytes[-static_cast<std::ptrdiff_t>(i)] == edge, "[cuda emulated] the byte ", i, " before ",

@@ -41,7 +41,7 @@ class EmulatedMemory {
   std::vector<std::uint64_t> scan(const std::vector<std::uint64_t>& words, const std::string& what);
   bool alive(std::uint64_t serial) const;
 
-  /// Device code runs between the two; close() checks what was written beside the allocations.
+  /// Device code runs between the two; end_work() checks what was written beside the allocations.
   void begin_work();
   void end_work();
   /// What a page fault at `address` means; true where the access may go on. Called by the signal's handler.

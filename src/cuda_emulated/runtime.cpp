@@ -133,15 +133,6 @@ void EmulatedDevice::wait_for(EmulatedStream& s) {
 }
 void EmulatedDevice::wait_for_all() { wait_for(compute), wait_for(copy); }
 
-int& NoSync::depth() {
-  thread_local int depth = 0;
-  return depth;
-}
-void check_may_wait(const char* what) {
-  require<BackendError>(NoSync::depth() == 0, "[cuda] ", what,
-                        " waits for the device inside a NoSync guard; queue it, or wait where the step says so");
-}
-
 void* compute_stream() { return &emulated_device().compute; }
 void* copy_stream() { return &emulated_device().copy; }
 bool is_device_memory(const void* p) {

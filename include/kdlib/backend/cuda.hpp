@@ -4,8 +4,8 @@
 // kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is emulated on the host:
 // the same functions, no GPU and no toolkit, for tests.
 //
-// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLAS, and the loss
-// engine.
+// What exists: Memory<Cuda>, the kernels of Kernels<Cpu, T> but those of GELU gates and soft caps of scores, in float
+// and bf16, products by cuBLAS, and the loss engine.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
 

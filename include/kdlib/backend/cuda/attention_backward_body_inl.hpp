@@ -21,12 +21,11 @@ struct AttentionDelta {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t row = (block.block() * block.size() + block.thread()) / warp_threads,
-                       lane = block.thread() % warp_threads;
+    const std::int64_t row = warp_row(block), lane = warp_lane(block);
     C sum = 0;
     for (std::int64_t c = lane; row < rows && c < d; c += warp_threads)
       sum += static_cast<C>(out_gradient[row * d + c]) * static_cast<C>(out[row * d + c]);
-    sum = reduce_warp(block, sum, [](C& a, const C& b) { a += b; });
+    sum = sum_of_warp(block, sum);
     if (row < rows && lane == 0) delta[row] = sum;
   }
 };

@@ -268,7 +268,7 @@ struct DecodeSplits {
         C part = 0;
         for (std::int64_t c = lane; c < d; c += warp_threads)
           part += qs.read(g * d + c) * static_cast<C>(keys[kv + j * shape.kv_stride() + c]);
-        part = reduce_warp(block, part, [](C& a, const C& b) { a += b; });
+        part = sum_of_warp(block, part);
         if (lane == 0) ps[g * decode_split + j] = part * shape.scale;
       }
     block.barrier();
@@ -281,7 +281,7 @@ struct DecodeSplits {
         ps[g * decode_split + j] = p;
         total += p;
       }
-      total = reduce_warp(block, total, [](C& a, const C& b) { a += b; });
+      total = sum_of_warp(block, total);
       if (lane == 0) tops[first + g * splits] = top, totals[first + g * splits] = total;
     }
     block.barrier();
@@ -309,8 +309,7 @@ struct MergeSplits {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t row = (block.block() * block.size() + block.thread()) / warp_threads,
-                       lane = block.thread() % warp_threads;
+    const std::int64_t row = warp_row(block), lane = warp_lane(block);
     if (row >= rows) return;
     C top = static_cast<C>(attention_lowest), total = 0;
     for (std::int64_t s = 0; s < splits; ++s) top = max(top, tops[row * splits + s]);
@@ -338,8 +337,7 @@ struct AddSinks {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t row = (block.block() * block.size() + block.thread()) / warp_threads,
-                       lane = block.thread() % warp_threads;
+    const std::int64_t row = warp_row(block), lane = warp_lane(block);
     const bool here = row < rows;
     const C sink = here ? static_cast<C>(sinks[row % heads]) : C(0), sum = here ? log_sum[row] : C(0);
     const C top = max(sum, sink), with_sink = top + log(exp(sum - top) + exp(sink - top));
@@ -376,7 +374,7 @@ struct SinksGradient {
         product += static_cast<C>(out_gradient[row * d + c]) * static_cast<C>(out[row * d + c]);
       total -= static_cast<double>(exp(sink - log_sum[row]) * product);
     }
-    total = reduce_block(block, total, 0, [](double& a, const double& b) { a += b; });
+    total = sum_of_block(block, total);
     if (block.thread() == 0) sinks_gradient[head] += static_cast<C>(total);
   }
 };

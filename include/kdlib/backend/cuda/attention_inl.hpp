@@ -67,7 +67,7 @@ void CudaAttention<T>::attention_backward(const AttentionHeads& heads, const Doc
   if (documents.tokens <= 0) return;
   const std::int64_t rows = documents.tokens * heads.query_heads;
   const Buffer<C, Cuda> delta(rows);
-  launch(AttentionDelta<T>{rows, heads.head_size, out, out_gradient, delta.data()}, {.blocks = (rows + 3) / 4});
+  for_each_warp(AttentionDelta<T>{rows, heads.head_size, out, out_gradient, delta.data()}, rows);
   const AttentionGradientInputs<T> in{
       attention_shape<T>(heads, documents), q, k, v, out_gradient, log_sum, delta.data()};
   with_columns(heads.head_size, [&](auto columns) {
@@ -107,15 +107,15 @@ void CudaAttention<T>::attention_decode(const AttentionHeads& heads, const Docum
                                sums.data()};
   launch(kernel,
          {.blocks = documents.tokens * splits, .blocks_y = heads.kv_heads, .shared_bytes = kernel.shared_bytes()});
-  launch(MergeSplits<T>{rows, heads.head_size, splits, tops.data(), totals.data(), sums.data(), out, log_sum},
-         {.blocks = (rows + 3) / 4});
+  for_each_warp(MergeSplits<T>{rows, heads.head_size, splits, tops.data(), totals.data(), sums.data(), out, log_sum},
+                rows);
 }
 
 template <class T>
 void CudaAttention<T>::attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
                                        T* out, C* log_sum) {
   const std::int64_t rows = tokens * heads;
-  if (rows > 0) launch(AddSinks<T>{rows, heads, head_size, sinks, out, log_sum}, {.blocks = (rows + 3) / 4});
+  for_each_warp(AddSinks<T>{rows, heads, head_size, sinks, out, log_sum}, rows);
 }
 template <class T>
 void CudaAttention<T>::attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size,
@@ -123,7 +123,7 @@ void CudaAttention<T>::attention_sinks_backward(std::int64_t tokens, std::int64_
                                                 C* sinks_gradient) {
   if (tokens <= 0) return;
   launch(SinksGradient<T>{tokens, heads, head_size, sinks, out, log_sum, out_gradient, sinks_gradient},
-         {.blocks = heads, .shared_bytes = 8 * static_cast<std::int64_t>(sizeof(double))});
+         {.blocks = heads, .shared_bytes = reduce_bytes});
 }
 
 }  // namespace detail

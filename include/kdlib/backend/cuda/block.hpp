@@ -95,6 +95,33 @@ KDLIB_HOST_DEVICE X reduce_block(B& block, X mine, std::int64_t offset, F combin
   return all;
 }
 
+/// The sum over a warp, or over a block with `reduce_bytes` of shared memory from its beginning on.
+template <class B, class X>
+KDLIB_HOST_DEVICE X sum_of_warp(B& block, X mine) {
+  return reduce_warp(block, mine, [](X& a, const X& b) { a += b; });
+}
+template <class B, class X>
+KDLIB_HOST_DEVICE X sum_of_block(B& block, X mine) {
+  return reduce_block(block, mine, 0, [](X& a, const X& b) { a += b; });
+}
+constexpr std::int64_t reduce_bytes = 8 * sizeof(double);  // a warp's slot of a block of 256
+
+/// The row of a warp where every warp has one, and the thread's place in the warp.
+template <class B>
+KDLIB_HOST_DEVICE std::int64_t warp_row(B& block) {
+  return (block.block() * block.size() + block.thread()) / warp_threads;
+}
+template <class B>
+KDLIB_HOST_DEVICE std::int64_t warp_lane(B& block) {
+  return block.thread() % warp_threads;
+}
+
+/// W neighbouring numbers, loaded and stored at once.
+template <class T, int W>
+struct alignas(sizeof(T) * W) BlockPack {
+  T v[W];
+};
+
 }  // namespace detail
 KDLIB_NAMESPACE_END
 

@@ -85,8 +85,7 @@ struct CodedProduct {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t row = (block.block() * block.size() + block.thread()) / warp_threads,
-                       lane = block.thread() % warp_threads, columns = reader.w.columns, rows = reader.w.rows;
+    const std::int64_t row = warp_row(block), lane = warp_lane(block), columns = reader.w.columns, rows = reader.w.rows;
     if (row >= rows) return;
     for (std::int64_t first = 0; first < m; first += together) {
       C sums[together];
@@ -100,7 +99,7 @@ struct CodedProduct {
       }
       KDLIB_UNROLL
       for (int j = 0; j < together; ++j) {
-        const C sum = reduce_warp(block, sums[j], [](C& a, const C& b) { a += b; });
+        const C sum = sum_of_warp(block, sums[j]);
         if (first + j >= m || lane != 0) continue;
         T& to = y[(first + j) * rows + row];
         to = T(beta != 0 ? sum + beta * static_cast<C>(to) : sum);
@@ -122,8 +121,7 @@ struct CodedFactorGradient {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t unit = (block.block() * block.size() + block.thread()) / warp_threads,
-                       lane = block.thread() % warp_threads, row = unit / reader.row_groups,
+    const std::int64_t unit = warp_row(block), lane = warp_lane(block), row = unit / reader.row_groups,
                        group = unit % reader.row_groups;
     if (row >= count) return;
     const std::int64_t at = (begin + row) * reader.row_groups + group, columns = reader.w.columns;
@@ -135,9 +133,8 @@ struct CodedFactorGradient {
       scale += g * static_cast<C>(reader.level(reader.code(begin + row, c)) - shift);
       zero += g;
     }
-    const auto add = [](C& a, const C& b) { a += b; };
-    scale = reduce_warp(block, scale, add);
-    zero = reduce_warp(block, zero, add);
+    scale = sum_of_warp(block, scale);
+    zero = sum_of_warp(block, zero);
     if (lane != 0) return;
     if (scale_gradient != nullptr) scale_gradient[at] += scale;
     if (zero_gradient != nullptr) zero_gradient[at] += zero;

@@ -20,16 +20,15 @@ void CudaPacked<T>::coded_decode(const CodedRanges& weight, std::int64_t begin, 
 }
 template <class T>
 void CudaPacked<T>::coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, C beta, T* y) {
-  if (m > 0 && weight.rows > 0)
-    launch(CodedProduct<T>{CodeReader::of(weight), m, x, beta, y}, {.blocks = (weight.rows + 3) / 4});
+  if (m > 0) for_each_warp(CodedProduct<T>{CodeReader::of(weight), m, x, beta, y}, weight.rows);
 }
 template <class T>
 void CudaPacked<T>::coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count,
                                           const T* gradient, C* scale_gradient, C* zero_gradient) {
   require<ConfigError>(!weight.crossing, "[coded_factor_gradient] groups cross row ends");
   if (count > 0)
-    launch(CodedFactorGradient<T>{CodeReader::of(weight), begin, count, gradient, scale_gradient, zero_gradient},
-           {.blocks = (count * weight.row_groups() + 3) / 4});
+    for_each_warp(CodedFactorGradient<T>{CodeReader::of(weight), begin, count, gradient, scale_gradient, zero_gradient},
+                  count * weight.row_groups());
 }
 template <class T>
 void CudaPacked<T>::coded_clip_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count,

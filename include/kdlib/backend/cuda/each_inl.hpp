@@ -5,33 +5,29 @@
 
 #include <cstdint>
 
+#include "kdlib/backend/cuda/block.hpp"
 #include "kdlib/backend/cuda/launch.hpp"
 #include "kdlib/core/dtype.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// W neighbouring numbers, loaded and stored at once.
-template <class T, int W>
-struct alignas(sizeof(T) * W) Pack16 {
-  T v[W];
-};
 /// Numbers in 16 bytes.
 template <class T>
 constexpr int pack_width = static_cast<int>(16 / sizeof(T));
 
 template <int W, class T, class C>
 KDLIB_HOST_DEVICE inline void load_pack(const T* from, C (&to)[W]) {
-  const auto pack = *reinterpret_cast<const Pack16<T, W>*>(from);
+  const auto pack = *reinterpret_cast<const BlockPack<T, W>*>(from);
   KDLIB_UNROLL
   for (int j = 0; j < W; ++j) to[j] = static_cast<C>(pack.v[j]);
 }
 template <int W, class T, class C>
 KDLIB_HOST_DEVICE inline void store_pack(T* to, const C (&from)[W]) {
-  Pack16<T, W> pack;
+  BlockPack<T, W> pack;
   KDLIB_UNROLL
   for (int j = 0; j < W; ++j) pack.v[j] = T(from[j]);
-  *reinterpret_cast<Pack16<T, W>*>(to) = pack;
+  *reinterpret_cast<BlockPack<T, W>*>(to) = pack;
 }
 
 template <class F>
@@ -76,7 +72,25 @@ void for_each_element(const F& f, std::int64_t count) {
   launch(EachKernel<F>{f, count}, each_shape(count));
 }
 
+/// A kernel with a warp a row, on the compute stream.
+template <class Kernel>
+void for_each_warp(const Kernel& kernel, std::int64_t rows) {
+  constexpr std::int64_t warps = Kernel::threads / warp_threads;
+  if (rows > 0) launch(kernel, {.blocks = (rows + warps - 1) / warps});
+}
+
 inline bool is_aligned_16(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
+
+/// Every array begins at a pack.
+template <class... P>
+bool aligned(const P*... arrays) {
+  return (is_aligned_16(arrays) && ...);
+}
+/// Rows are whole packs, too.
+template <class T, class... P>
+bool in_packs(std::int64_t width, const P*... arrays) {
+  return width % pack_width<T> == 0 && aligned(arrays...);
+}
 
 /// f.at<W>(i) for every pack; `packs` says that every array is aligned and every row a whole number of packs.
 template <class T, class F>

@@ -13,18 +13,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Packs are possible: rows are whole packs, and every array begins at one.
-template <class T, class... P>
-bool in_packs(std::int64_t width, const P*... arrays) {
-  return width % pack_width<T> == 0 && (is_aligned_16(arrays) && ...);
-}
-/// The same for arrays without rows, whose last elements are done one by one.
-template <class... P>
-bool aligned(const P*... arrays) {
-  return (is_aligned_16(arrays) && ...);
-}
-constexpr std::int64_t reduce_bytes = 8 * sizeof(double);  // a warp's slot of a block of 256
-
 template <class T>
 void CudaElementwise<T>::embedding(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* table,
                                    T* out) {
@@ -42,8 +30,7 @@ void CudaElementwise<T>::rms_norm(const T* x, const T* weight, std::int64_t rows
                                   T* y, C* inverse_rms) {
   if (rows <= 0) return;
   const C e = static_cast<C>(epsilon);
-  if (width <= narrow_width)
-    launch(RmsNormRows<T, true>{x, weight, rows, width, e, y, inverse_rms}, {.blocks = (rows + 7) / 8});
+  if (width <= narrow_width) for_each_warp(RmsNormRows<T, true>{x, weight, rows, width, e, y, inverse_rms}, rows);
   else
     launch(RmsNormRows<T, false>{x, weight, rows, width, e, y, inverse_rms},
            {.blocks = rows, .shared_bytes = reduce_bytes});
@@ -72,8 +59,8 @@ void CudaElementwise<T>::rms_norm_backward(const T* x, const T* weight, const C*
   if (weight_gradient != nullptr) add_columns(ColumnTerm<T>{x, gradient, inverse_rms, width}, rows, weight_gradient);
   if (x_gradient == nullptr) return;
   if (width <= narrow_width)
-    launch(RmsNormGradient<T, true>{x, weight, inverse_rms, gradient, rows, width, x_gradient, accumulate},
-           {.blocks = (rows + 7) / 8});
+    for_each_warp(RmsNormGradient<T, true>{x, weight, inverse_rms, gradient, rows, width, x_gradient, accumulate},
+                  rows);
   else
     launch(RmsNormGradient<T, false>{x, weight, inverse_rms, gradient, rows, width, x_gradient, accumulate},
            {.blocks = rows, .shared_bytes = reduce_bytes});
@@ -128,8 +115,7 @@ void CudaElementwise<T>::add_gated(const T* gate, const T* x, std::int64_t n, st
 template <class T>
 void CudaElementwise<T>::add_gated_backward(const T* gate, const T* x, const T* y_gradient, std::int64_t n,
                                             std::int64_t width, T* gate_gradient, T* x_gradient) {
-  if (n <= 0) return;
-  launch(AddGatedGradient<T>{gate, x, y_gradient, n, width, gate_gradient, x_gradient}, {.blocks = (n + 7) / 8});
+  for_each_warp(AddGatedGradient<T>{gate, x, y_gradient, n, width, gate_gradient, x_gradient}, n);
 }
 
 template <class T>

@@ -217,14 +217,13 @@ struct ExpertRowDots {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t r = (block.block() * block.size() + block.thread()) / warp_threads,
-                       lane = block.thread() % warp_threads;
+    const std::int64_t r = warp_row(block), lane = warp_lane(block);
     if (r >= rows) return;
     const std::int64_t other = by_expert ? document_of(offsets, experts, r) : r;
     C sum = 0;
     for (std::int64_t c = lane; c < width; c += warp_threads)
       sum += static_cast<C>(a[r * width + c]) * static_cast<C>(b[other * width + c]);
-    sum = reduce_warp(block, sum, [](C& x, const C& y) { x += y; });
+    sum = sum_of_warp(block, sum);
     if (lane == 0) dots[r] = T(accumulate ? static_cast<C>(dots[r]) + sum : sum);
   }
 };

@@ -14,33 +14,28 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Blocks of 256 threads with a warp a row.
-inline LaunchShape warp_a_row(std::int64_t rows) { return {.blocks = (rows + 7) / 8}; }
 /// Tiles of rows that the experts have at most.
 inline std::int64_t most_tiles(const ExpertRanges& ranges) { return ranges.rows / attention_tile + ranges.experts; }
 inline std::int64_t column_tiles(std::int64_t columns) { return (columns + attention_tile - 1) / attention_tile; }
 
 template <class T>
 void CudaExperts<T>::route(const RouterRule& rule, const T* logits, std::int64_t n, std::int32_t* ids, T* weights) {
-  if (n > 0)
-    launch(RouteTokens<T>{logits, n, rule.experts, rule.active, rule.over_chosen, true, ids, weights}, warp_a_row(n));
+  for_each_warp(RouteTokens<T>{logits, n, rule.experts, rule.active, rule.over_chosen, true, ids, weights}, n);
 }
 template <class T>
 void CudaExperts<T>::route_again(const RouterRule& rule, const T* logits, std::int64_t n, const std::int32_t* ids,
                                  T* weights) {
   // Without `choose` the ids are not written.
-  if (n > 0)
-    launch(RouteTokens<T>{logits, n, rule.experts, rule.active, rule.over_chosen, false, const_cast<std::int32_t*>(ids),
-                          weights},
-           warp_a_row(n));
+  for_each_warp(RouteTokens<T>{logits, n, rule.experts, rule.active, rule.over_chosen, false,
+                               const_cast<std::int32_t*>(ids), weights},
+                n);
 }
 template <class T>
 void CudaExperts<T>::route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights,
                                     const T* weights_gradient, std::int64_t n, T* logits_gradient) {
-  if (n > 0)
-    launch(RouteGradient<T>{logits, ids, weights, weights_gradient, n, rule.experts, rule.active, rule.over_chosen,
-                            logits_gradient},
-           warp_a_row(n));
+  for_each_warp(RouteGradient<T>{logits, ids, weights, weights_gradient, n, rule.experts, rule.active, rule.over_chosen,
+                                 logits_gradient},
+                n);
 }
 
 template <class T>
@@ -68,7 +63,7 @@ void CudaExperts<T>::router_sums_backward(const RouterRule& rule, const T* logit
   if (n <= 0) return;
   const Buffer<double, Cuda> device(rule.experts);
   Memory<Cuda>::from_host(device.data(), push, static_cast<std::size_t>(rule.experts) * sizeof(double));
-  launch(RouterSumsGradient<T>{logits, n, rule.experts, device.data(), square, logits_gradient}, warp_a_row(n));
+  for_each_warp(RouterSumsGradient<T>{logits, n, rule.experts, device.data(), square, logits_gradient}, n);
 }
 
 template <class T>
@@ -131,14 +126,13 @@ template <class T>
 void CudaExperts<T>::combine_rows(const T* rows, const std::int64_t* place, const T* weights, std::int64_t n,
                                   std::int64_t active, std::int64_t width, T* y) {
   for_each_pack<T>(CombineRowElements<T>{rows, place, weights, active, width, y}, n * width,
-                   width % pack_width<T> == 0 && is_aligned_16(rows) && is_aligned_16(y));
+                   in_packs<T>(width, rows, y));
 }
 template <class T>
 void CudaExperts<T>::expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b,
                                      bool by_expert, bool accumulate, T* dots) {
-  if (ranges.rows > 0)
-    launch(ExpertRowDots<T>{ranges.offsets, ranges.experts, ranges.rows, width, a, b, by_expert, accumulate, dots},
-           warp_a_row(ranges.rows));
+  for_each_warp(ExpertRowDots<T>{ranges.offsets, ranges.experts, ranges.rows, width, a, b, by_expert, accumulate, dots},
+                ranges.rows);
 }
 
 }  // namespace detail

@@ -19,17 +19,15 @@ struct RowThreads {
   template <class B>
   KDLIB_HOST_DEVICE static RowThreads of(B& block) {
     if constexpr (Narrow) {
-      const std::int64_t warps = block.size() / warp_threads;
-      return {block.block() * warps + block.thread() / warp_threads, block.thread() % warp_threads, warp_threads};
+      return {warp_row(block), warp_lane(block), warp_threads};
     } else {
       return {block.block(), block.thread(), block.size()};
     }
   }
   template <class B, class C>
   KDLIB_HOST_DEVICE static C sum(B& block, C mine) {
-    const auto add = [](C& a, const C& b) { a += b; };
-    if constexpr (Narrow) return reduce_warp(block, mine, add);
-    else return reduce_block(block, mine, 0, add);
+    if constexpr (Narrow) return sum_of_warp(block, mine);
+    else return sum_of_block(block, mine);
   }
 };
 constexpr std::int64_t narrow_width = 256;
@@ -162,7 +160,7 @@ struct SquarePartials {
       const double v = static_cast<double>(static_cast<accumulate_t<T>>(x[i]));
       sum += v * v;
     }
-    sum = reduce_block(block, sum, 0, [](double& a, const double& b) { a += b; });
+    sum = sum_of_block(block, sum);
     if (block.thread() == 0) partial[block.block()] = sum;
   }
 };
@@ -177,7 +175,7 @@ struct SquareTotal {
   KDLIB_HOST_DEVICE void operator()(B& block) const {
     double sum = 0;
     for (std::int64_t i = block.thread(); i < count; i += block.size()) sum += partial[i];
-    sum = reduce_block(block, sum, 0, [](double& a, const double& b) { a += b; });
+    sum = sum_of_block(block, sum);
     if (block.thread() == 0) total[0] = sum;
   }
 };

@@ -10,12 +10,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The token of a warp in blocks of 256 threads.
-template <class B>
-KDLIB_HOST_DEVICE std::int64_t warp_row(B& block) {
-  return (block.block() * block.size() + block.thread()) / warp_threads;
-}
-
 /// A logit's place in the order of experts: larger first, equal ones by lower id, NaN last.
 template <class C>
 struct RoutedLogit {
@@ -39,7 +33,7 @@ KDLIB_HOST_DEVICE double router_log_sum(B& block, const T* z, std::int64_t count
   top = reduce_warp(block, top, [](C& a, const C& b) { a = max(a, b); });
   double sum = 0;
   for (std::int64_t e = lane; e < count; e += warp_threads) sum += exp(static_cast<double>(static_cast<C>(z[e]) - top));
-  sum = reduce_warp(block, sum, [](double& a, const double& b) { a += b; });
+  sum = sum_of_warp(block, sum);
   return static_cast<double>(top) + log(sum);
 }
 
@@ -56,7 +50,7 @@ struct RouteTokens {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t token = warp_row(block), lane = block.thread() % warp_threads;
+    const std::int64_t token = warp_row(block), lane = warp_lane(block);
     if (token >= n) return;
     const T* const z = logits + token * experts;
     std::int32_t* const mine = ids + token * active;
@@ -98,7 +92,7 @@ struct RouteGradient {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t token = warp_row(block), lane = block.thread() % warp_threads;
+    const std::int64_t token = warp_row(block), lane = warp_lane(block);
     if (token >= n) return;
     const T* const z = logits + token * experts;
     const T* const w = weights + token * active;
@@ -166,14 +160,14 @@ struct RouterSumsGradient {
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
-    const std::int64_t token = warp_row(block), lane = block.thread() % warp_threads;
+    const std::int64_t token = warp_row(block), lane = warp_lane(block);
     if (token >= n) return;
     const T* const z = logits + token * experts;
     const double sum = router_log_sum(block, z, experts, lane);
     double mean = 0;
     for (std::int64_t e = lane; e < experts; e += warp_threads)
       mean += push[e] * exp(static_cast<double>(static_cast<C>(z[e])) - sum);
-    mean = reduce_warp(block, mean, [](double& a, const double& b) { a += b; });
+    mean = sum_of_warp(block, mean);
     for (std::int64_t e = lane; e < experts; e += warp_threads) {
       const double p = exp(static_cast<double>(static_cast<C>(z[e])) - sum);
       T& to = logits_gradient[token * experts + e];

@@ -188,12 +188,6 @@ struct BlockShared {
   }
 };
 
-/// W neighbouring numbers, loaded and stored at once.
-template <class T, int W>
-struct alignas(sizeof(T) * W) BlockPack {
-  T v[W];
-};
-
 /// W entries of a row, from `first` on. Bit j of `valid` marks those that the row has, of `special` those on the
 /// support, whose slots are [slot_begin, slot_end).
 template <class C, int W>

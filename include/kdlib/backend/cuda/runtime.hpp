@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <memory>
 
-#include "kdlib/config.hpp"
+#include "kdlib/core/error.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -69,10 +69,16 @@ class NoSync {
   ~NoSync() { --depth(); }
   NoSync(const NoSync&) = delete;
   NoSync& operator=(const NoSync&) = delete;
-  static int& depth();
+  static int& depth() {
+    thread_local int depth = 0;
+    return depth;
+  }
 };
 /// What every waiting call asks first; `what` names it.
-void check_may_wait(const char* what);
+inline void check_may_wait(const char* what) {
+  require<BackendError>(NoSync::depth() == 0, "[cuda] ", what,
+                        " waits for the device inside a NoSync guard; queue it, or wait where the step says so");
+}
 
 /// Work of the compute stream that is recorded once and launched many times. While it is recorded nothing runs, and
 /// waiting, blocking copies and allocation are refused with BackendError.

@@ -49,7 +49,7 @@ class EmulatedThreads {
   EmulatedThreads(const EmulatedThreads&) = delete;
   EmulatedThreads& operator=(const EmulatedThreads&) = delete;
 
-  /// Runs one block; `order` gives the order of the threads. What goes wrong in a thread is a BackendError.
+  /// Runs one block. What goes wrong in a thread is a BackendError.
   void run(const Body& body, const LaunchShape& shape, std::int64_t block, std::int64_t block_y);
 
   // What the threads call.
