@@ -36,6 +36,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/vector_gate_body_inl.hpp
   include/kdlib/backend/cpu/vector_panel_body_inl.hpp
   include/kdlib/backend/cpu/vector_stored_body_inl.hpp
+  include/kdlib/backend/cpu/vector_stored_formats_body_inl.hpp
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/attention_backward_body_inl.hpp
   include/kdlib/backend/cuda/attention_body_inl.hpp
@@ -560,6 +561,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/task_evaluation_inl.hpp
   include/kdlib/tools/task_text.hpp
   include/kdlib/tools/task_text_inl.hpp
+  include/kdlib/tools/yaml_file.hpp
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/train/checkpoint.hpp

@@ -309,7 +309,9 @@ KDLIB_LOOP void softmax_backward(const T* p, std::int64_t n, T delta, T factor, 
 #include "kdlib/backend/cpu/vector_coded_product_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_few_rows_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_panel_body_inl.hpp"
-#include "kdlib/backend/cpu/vector_stored_body_inl.hpp"
+#include "kdlib/backend/cpu/vector_stored_formats_body_inl.hpp"
+
+#include "kdlib/backend/cpu/vector_stored_body_inl.hpp"  // with those
 
 #include "kdlib/backend/cpu/vector_attention_body_inl.hpp"  // after what it calls
 
