@@ -21,7 +21,7 @@ using kdlib_tests::TemporaryDirectory;
 
 TEST_CASE("ten thousand random events: one run a device, none lost, first come first served", "[service]") {
   std::mt19937_64 rng(7);
-  RunQueue queue({"a", "b"}, 1, 3);
+  RunQueue queue(1, 3);
   std::vector<std::string> waiting[2], running[2];
   int made = 0, ended = 0, refused = 0;
   for (int i = 0; i < 10000; ++i) {

@@ -30,6 +30,12 @@ double available_memory();
 /// Free bytes of the file system that `path` (or the nearest folder above it) lies on. 0: unknown.
 double free_disk(const std::string& path);
 
+namespace detail {
+/// The number behind `key` at the front of a line in a small text file of the kernel (the first number where key is
+/// empty); -1: the file or the number is not there.
+double kernel_number(const char* path, const char* key);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY

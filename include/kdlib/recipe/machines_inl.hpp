@@ -23,8 +23,6 @@ KDLIB_FUNC std::string plain_name(std::string_view name) {
   return out;
 }
 
-/// The number behind `key` in a small text file of the kernel (the first number where key is empty); -1: the file or
-/// the number is not there.
 KDLIB_FUNC double kernel_number(const char* path, const char* key) {
   std::FILE* file = std::fopen(path, "r");
   if (file == nullptr) return -1;

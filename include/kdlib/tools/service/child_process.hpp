@@ -12,6 +12,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+namespace detail {
+/// Seconds of the steady clock.
+double steady_seconds();
+}  // namespace detail
+
 /// How a program that was run to its end has ended, and what it printed.
 struct CapturedChild {
   int status = -1;  // exit status; -1: a signal or the time limit

@@ -22,6 +22,7 @@
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/system_inl.hpp"
+#include "kdlib/recipe/machines.hpp"
 #include "kdlib/tools/service/child_process.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -73,24 +74,6 @@ KDLIB_TOOLS_FUNC std::string process_start(long pid) {
   if (at == std::string::npos || at + 2 >= text.size() || text[at + 2] == 'Z' || text[at + 2] == 'X') return {};
   for (int field = 2; field < 22 && at != std::string::npos; ++field) at = text.find(' ', at + 1);
   return at == std::string::npos ? std::string() : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
-}
-
-/// A number behind a word in a small file of the kernel; -1 where it is not there.
-KDLIB_TOOLS_FUNC double kernel_number(const char* path, std::string_view word) {
-  const FileDescriptor fd = open_descriptor(path, O_RDONLY);
-  char buffer[8192];
-  const ssize_t n = fd ? ::read(fd.get(), buffer, sizeof buffer - 1) : -1;
-  if (n <= 0) return -1;
-  buffer[n] = 0;
-  const char* at = buffer;
-  if (!word.empty()) {
-    at = std::strstr(buffer, std::string(word).c_str());
-    if (at == nullptr) return -1;
-    at += word.size();
-  }
-  char* end = nullptr;
-  const double value = std::strtod(at, &end);
-  return end == at ? -1 : value;
 }
 
 KDLIB_TOOLS_FUNC double oom_kills() { return kernel_number("/sys/fs/cgroup/memory.events", "oom_kill "); }

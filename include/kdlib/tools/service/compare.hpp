@@ -38,11 +38,10 @@ class Comparisons {
 
  private:
   struct Job {
-    std::string id, state = "running", answer;
+    std::string id, answer;  // the answer is empty while the comparison runs
   };
   mutable std::mutex mutex_;
   std::vector<std::shared_ptr<Job>> jobs_;
-  int running_ = 0;
 };
 
 /// Does the work and answers the members after "state" as JSON text. IoError, Error with the sentence of a child.

@@ -11,6 +11,7 @@
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/child_process.hpp"
 #include "kdlib/tools/service/compare.hpp"
 
@@ -32,7 +33,7 @@ KDLIB_TOOLS_FUNC std::string child_sentence(const CapturedChild& child) {
   if (child.timed_out) return "it took longer than its time limit";
   const std::size_t at = child.error.rfind("error: ");
   if (at == std::string::npos) return concat("it ended with status ", child.status);
-  return valid_text(child.error.substr(at + 7, child.error.find('\n', at) - at - 7));
+  return replace_invalid_utf8(child.error.substr(at + 7, child.error.find('\n', at) - at - 7));
 }
 
 KDLIB_TOOLS_FUNC std::vector<std::string> model_words(const ComparedModel& m) {
@@ -145,10 +146,10 @@ KDLIB_TOOLS_FUNC void write_compared(JsonWriter& json, const ComparedModel& mode
       .member("name", model.name)
       .member("model_path", model.model)
       .member("adapter_path", model.adapter);
-  json.member("problem", a.problem).member("text", valid_text(a.text)).member("stopped", a.stopped);
+  json.member("problem", a.problem).member("text", replace_invalid_utf8(a.text)).member("stopped", a.stopped);
   json.member("prompt_tokens", a.prompt_ids.size()).member("prompt_tokens_per_second", a.prompt_speed);
   json.member("tokens_per_second", a.speed).key("ids").value(a.ids).key("tokens").begin_array();
-  for (const std::string& token : a.tokens) json.value(valid_text(token));
+  for (const std::string& token : a.tokens) json.value(replace_invalid_utf8(token));
   json.end_array().key("log_probs").begin_object();
   for (const auto& [name, values] : a.log_probs) {
     json.key(name).begin_array();
@@ -171,7 +172,7 @@ KDLIB_TOOLS_FUNC std::string compare_models(const CompareRequest& r) {
     try {
       if (answers[m].problem.empty()) detail::score_answers(r, r.models[m], answers);
     } catch (const Error& error) {
-      answers[m].problem = valid_text(error.what());
+      answers[m].problem = replace_invalid_utf8(error.what());
     }
   }
   JsonWriter json(JsonStyle{0, NonFinite::null});
@@ -183,8 +184,8 @@ KDLIB_TOOLS_FUNC std::string compare_models(const CompareRequest& r) {
 
 KDLIB_TOOLS_FUNC std::pair<std::string, std::function<void()>> Comparisons::add(CompareRequest request) {
   const std::lock_guard<std::mutex> hold(mutex_);
-  if (running_ > 0) throw ServiceProblem(429, "another comparison is running; try again when it has ended");
-  ++running_;
+  if (std::any_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job->answer.empty(); }))
+    throw ServiceProblem(429, "another comparison is running; try again when it has ended");
   if (jobs_.size() >= 32) jobs_.erase(jobs_.begin());
   auto job = std::make_shared<Job>();
   job->id = random_hex(8);
@@ -198,11 +199,10 @@ KDLIB_TOOLS_FUNC std::pair<std::string, std::function<void()>> Comparisons::add(
               const std::string models = compare_models(r);
               json.member("state", "done").member("reference", r.reference).key("models").raw(models);
             } catch (const std::exception& error) {
-              json.member("state", "failed").member("detail", valid_text(error.what()));
+              json.member("state", "failed").member("detail", replace_invalid_utf8(error.what()));
             }
             const std::lock_guard<std::mutex> hold_end(mutex_);
             job->answer = json.end_object().text();
-            --running_;
           }};
 }
 
@@ -214,7 +214,7 @@ KDLIB_TOOLS_FUNC std::string Comparisons::json(const std::string& id) const {
     JsonWriter json;
     return json.begin_object().member("id", id).member("state", "running").end_object().text();
   }
-  throw ServiceProblem(404, "there is no comparison '" + valid_text(id) + "'");
+  throw ServiceProblem(404, "there is no comparison '" + replace_invalid_utf8(id) + "'");
 }
 
 KDLIB_NAMESPACE_END

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/guard.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -31,15 +32,16 @@ KDLIB_TOOLS_FUNC std::optional<ServiceProblem> ServiceGuard::check_place(const S
   std::vector<std::string> ours{"localhost", "127.0.0.1", "[::1]", settings_.host};
   ours.insert(ours.end(), settings_.allow_hosts.begin(), settings_.allow_hosts.end());
   if (!detail::split_host(host, name, port) || std::find(ours.begin(), ours.end(), name) == ours.end())
-    return ServiceProblem(
-        403, concat("Host is '", valid_text(host), "'; serve answers to its own names and to those of --allow-host"));
+    return ServiceProblem(403, concat("Host is '", replace_invalid_utf8(host),
+                                      "'; serve answers to its own names and to those of --allow-host"));
   const std::string_view origin = request.header("origin");
   if (!origin.empty() && origin != "http://" + std::string(host) && origin != "https://" + std::string(host))
-    return ServiceProblem(403, concat("Origin is '", valid_text(origin), "'; only the service's own page may ask"));
+    return ServiceProblem(
+        403, concat("Origin is '", replace_invalid_utf8(origin), "'; only the service's own page may ask"));
   const std::string_view site = request.header("sec-fetch-site");
   if (!site.empty() && site != "same-origin" && site != "none" && request.path != "/")
-    return ServiceProblem(403,
-                          concat("Sec-Fetch-Site is '", valid_text(site), "'; only the service's own page may ask"));
+    return ServiceProblem(
+        403, concat("Sec-Fetch-Site is '", replace_invalid_utf8(site), "'; only the service's own page may ask"));
   return std::nullopt;
 }
 

@@ -212,7 +212,7 @@ int run_http_server(const ServiceSettings& settings, std::vector<PageFile> page,
   ServiceApi api(
       settings, std::move(page),
       [&server](std::function<void()> work) { boost::asio::post(server.comparer, std::move(work)); },
-      detail::steady_now);
+      detail::steady_seconds);
   server.api = &api;
   detail::beast::error_code error;
   const auto address = boost::asio::ip::make_address(settings.host, error);

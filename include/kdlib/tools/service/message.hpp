@@ -69,8 +69,6 @@ bool read_target(std::string_view target, ServiceRequest& request);
 std::string time_text(double seconds);
 /// Seconds since 1970, of the system's clock.
 double now_seconds();
-/// The text with every byte that is no part of valid UTF-8 as U+FFFD.
-std::string valid_text(std::string_view bytes);
 /// `bytes` random bytes of the system in hexadecimal.
 std::string random_hex(int bytes);
 /// Compares in a time that depends on the lengths alone.

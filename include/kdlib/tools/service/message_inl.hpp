@@ -10,6 +10,7 @@
 
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/utf8.hpp"
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/message.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -78,10 +79,13 @@ KDLIB_TOOLS_FUNC const char* status_title(int status) {
 KDLIB_TOOLS_FUNC ServiceAnswer problem_answer(const ServiceProblem& problem, std::string_view instance) {
   JsonWriter json;
   json.begin_object().member("type", "about:blank").member("title", status_title(problem.status()));
-  json.member("status", problem.status()).member("detail", valid_text(problem.what()));
-  json.member("instance", valid_text(instance)).key("errors").begin_array();
+  json.member("status", problem.status()).member("detail", replace_invalid_utf8(problem.what()));
+  json.member("instance", replace_invalid_utf8(instance)).key("errors").begin_array();
   for (const FieldProblem& f : problem.fields())
-    json.begin_object().member("field", valid_text(f.field)).member("message", valid_text(f.message)).end_object();
+    json.begin_object()
+        .member("field", replace_invalid_utf8(f.field))
+        .member("message", replace_invalid_utf8(f.message))
+        .end_object();
   ServiceAnswer answer;
   answer.status = problem.status();
   answer.type = "application/problem+json";
@@ -121,13 +125,6 @@ KDLIB_TOOLS_FUNC double now_seconds() {
   struct timespec now {};
   ::clock_gettime(CLOCK_REALTIME, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-KDLIB_TOOLS_FUNC std::string valid_text(std::string_view bytes) {
-  std::string out;
-  for (std::size_t bad; (bad = find_invalid_utf8(bytes)) != std::string_view::npos; bytes.remove_prefix(bad + 1))
-    out.append(bytes.substr(0, bad)).append("\xEF\xBF\xBD");
-  return out.append(bytes);
 }
 
 KDLIB_TOOLS_FUNC std::string random_hex(int bytes) {

@@ -50,6 +50,11 @@ class MetricsTail {
   std::vector<std::size_t> cuts_;  // lines left by the cut that began generation i + 1
 };
 
+namespace detail {
+/// Bytes [begin, end) of a file, fewer where it ends before.
+std::string read_range(int fd, std::uint64_t begin, std::uint64_t end);
+}  // namespace detail
+
 /// Indices of at most `most` points that keep the smallest and the largest value of every stretch, first and last.
 std::vector<std::size_t> keep_extremes(const std::vector<double>& values, std::size_t most);
 

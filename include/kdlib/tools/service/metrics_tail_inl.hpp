@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <span>
 
+#include "kdlib/io/checksum.hpp"
 #include "kdlib/io/system_inl.hpp"
 #include "kdlib/tools/service/metrics_tail.hpp"
 
@@ -18,11 +20,7 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 
-KDLIB_TOOLS_FUNC std::uint64_t line_hash(std::string_view text) {  // FNV-1a
-  std::uint64_t h = 1469598103934665603ull;
-  for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return h;
-}
+KDLIB_TOOLS_FUNC std::uint64_t line_hash(std::string_view text) { return xxh64(std::as_bytes(std::span(text))); }
 
 /// The number behind {"step": of a line; -1 where the line does not begin so.
 KDLIB_TOOLS_FUNC std::int64_t line_step(std::string_view line) {

@@ -9,7 +9,9 @@
 #include <algorithm>
 
 #include "kdlib/io/json_writer.hpp"
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/message.hpp"
+#include "kdlib/tools/service/metrics_tail.hpp"
 #include "kdlib/tools/service/run_events.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -98,7 +100,11 @@ KDLIB_TOOLS_FUNC bool RunEvents::next_log(RunEvent& event) {
   if (size == log_at_) return false;
   const std::string text = detail::read_range(fd.get(), log_at_, std::min(size, log_at_ + 16384));
   JsonWriter json;
-  json.begin_object().member("type", "log").member("offset", log_at_).member("text", valid_text(text)).end_object();
+  json.begin_object()
+      .member("type", "log")
+      .member("offset", log_at_)
+      .member("text", replace_invalid_utf8(text))
+      .end_object();
   log_at_ += text.size();
   event = {"log", json.text(), -1};
   return !text.empty();
@@ -113,9 +119,8 @@ KDLIB_TOOLS_FUNC RunEvents::Next RunEvents::next(RunEvent& event) {
   }
   MetricsTail& tail = store_.tail(id_);
   if (version_ == ~std::uint64_t{0} && next_state(event)) return Next::message;
-  const bool open = is_open(store_.get(id_).state);
   if (next_metrics(event, tail) || next_state(event) || next_log(event)) return Next::message;
-  if (open || is_open(store_.get(id_).state)) return Next::nothing;
+  if (is_open(store_.get(id_).state)) return Next::nothing;
   ended_ = true;
   event = {"end", run_state_json(store_, store_.get(id_), "end"), -1};
   return Next::message;

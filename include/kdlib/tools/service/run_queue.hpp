@@ -15,10 +15,8 @@ KDLIB_NAMESPACE_BEGIN
 class RunQueue {
  public:
   /// Waiting runs are `limit` at most.
-  RunQueue(std::vector<std::string> devices, int jobs_per_device, std::size_t limit)
-      : devices_(std::move(devices)), jobs_(jobs_per_device), limit_(limit) {}
+  RunQueue(int jobs_per_device, std::size_t limit) : jobs_(jobs_per_device), limit_(limit) {}
 
-  bool has_device(const std::string& device) const;
   bool is_full() const { return waiting_.size() >= limit_; }
   /// Puts a run at the end; false where the queue is full.
   bool add(const std::string& id, const std::string& device);
@@ -37,7 +35,6 @@ class RunQueue {
   struct Entry {
     std::string id, device;
   };
-  std::vector<std::string> devices_;
   int jobs_;
   std::size_t limit_;
   std::vector<Entry> waiting_, running_;

@@ -9,10 +9,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-KDLIB_TOOLS_FUNC bool RunQueue::has_device(const std::string& device) const {
-  return std::find(devices_.begin(), devices_.end(), device) != devices_.end();
-}
-
 KDLIB_TOOLS_FUNC bool RunQueue::add(const std::string& id, const std::string& device) {
   if (is_full()) return false;
   waiting_.push_back({id, device});

@@ -3,17 +3,22 @@
 #ifndef KDLIB_TOOLS_SERVICE_RUN_RECORD_HPP
 #define KDLIB_TOOLS_SERVICE_RUN_RECORD_HPP
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/io/json.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 /// The state of a run.
 enum class RunState : std::uint8_t { queued, starting, running, stopping, stopped, completed, failed, interrupted };
+constexpr std::array<const char*, 8> enum_names(RunState) {
+  return {"queued", "starting", "running", "stopping", "stopped", "completed", "failed", "interrupted"};
+}
 /// The state in one word, as the interface writes it.
 const char* run_state_name(RunState state);
 /// The state of that name, or nothing.

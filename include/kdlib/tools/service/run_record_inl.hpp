@@ -9,20 +9,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-namespace detail {
-inline constexpr const char* run_state_names[] = {"queued",  "starting",  "running", "stopping",
-                                                  "stopped", "completed", "failed",  "interrupted"};
-}  // namespace detail
-
 KDLIB_TOOLS_FUNC const char* run_state_name(RunState state) {
-  return detail::run_state_names[static_cast<std::size_t>(state)];
+  return enum_names(state)[static_cast<std::size_t>(state)];
 }
 
-KDLIB_TOOLS_FUNC std::optional<RunState> run_state(std::string_view name) {
-  for (std::size_t i = 0; i < std::size(detail::run_state_names); ++i)
-    if (name == detail::run_state_names[i]) return static_cast<RunState>(i);
-  return std::nullopt;
-}
+KDLIB_TOOLS_FUNC std::optional<RunState> run_state(std::string_view name) { return enum_value<RunState>(name); }
 
 KDLIB_TOOLS_FUNC bool is_active(RunState s) {
   return s == RunState::starting || s == RunState::running || s == RunState::stopping;

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,7 +16,10 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/recipe/machines.hpp"
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/message.hpp"
+#include "kdlib/tools/service/metrics_tail.hpp"
 #include "kdlib/tools/service/run_store.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -39,8 +41,7 @@ KDLIB_TOOLS_FUNC std::string last_log_error(const std::string& log) {
 }
 
 KDLIB_TOOLS_FUNC RunStore::RunStore(const ServiceSettings& settings)
-    : settings_(settings),
-      queue_(settings.devices, settings.jobs_per_device, static_cast<std::size_t>(settings.queue)) {
+    : settings_(settings), queue_(settings.jobs_per_device, static_cast<std::size_t>(settings.queue)) {
   make_directories(join_path(settings.runs, ".service"));
   runs_ = detail::resolved_path(settings.runs);
   const std::string lock = join_path(runs_, ".service/lock");
@@ -101,7 +102,7 @@ KDLIB_TOOLS_FUNC void RunStore::take_over(Entry& e) {
 KDLIB_TOOLS_FUNC RunStore::Entry& RunStore::entry(const std::string& id) {
   for (const auto& e : entries_)
     if (e->record.id == id) return *e;
-  throw ServiceProblem(404, "there is no run '" + valid_text(id) + "'", {{"run_id", "is no run"}});
+  throw ServiceProblem(404, "there is no run '" + replace_invalid_utf8(id) + "'", {{"run_id", "is no run"}});
 }
 KDLIB_TOOLS_FUNC const RunRecord* RunStore::find(const std::string& id) const {
   for (const auto& e : entries_)
@@ -141,9 +142,7 @@ KDLIB_TOOLS_FUNC const RunRecord& RunStore::create(RunRecord record) {
   if (queue_.is_full())
     throw ServiceProblem(429,
                          concat("the queue is full: ", queue_.waiting(), " runs wait; try again when one has ended"));
-  struct statvfs disk {};
-  if (::statvfs(runs_.c_str(), &disk) == 0 &&
-      static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize) < 64e6)
+  if (free_disk(runs_) < 64e6)
     throw ServiceProblem(507, "less than 64 MB are free in " + runs_ + "; a run needs room for its checkpoints");
   if (record.id.empty()) record.id = free_id();
   if (find(record.id) != nullptr || ::mkdir(folder(record.id).c_str(), 0777) != 0) {
@@ -220,7 +219,7 @@ KDLIB_TOOLS_FUNC void RunStore::end(Entry& e) {
   const std::string error = last_log_error(f.log);
   const auto exit = read_keeper_exit(f.exit);
   const auto says = [&](RunState state, const char* reason, const std::string& detail) {
-    r.state = state, r.reason = reason, r.detail = valid_text(detail);
+    r.state = state, r.reason = reason, r.detail = replace_invalid_utf8(detail);
     save(e);
   };
   const std::string go_on = "; resume it: it goes on from its last checkpoint";

@@ -16,6 +16,7 @@
 
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/system_inl.hpp"
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/message.hpp"
 #include "kdlib/tools/service/safe_path.hpp"
 
@@ -40,15 +41,12 @@ KDLIB_TOOLS_FUNC std::size_t AllowedRoots::find_root(const std::string& path, st
   }
   for (std::size_t r = 0; r < roots_.size(); ++r) {
     const std::string& root = roots_[r];
-    if (path == root) return rest = ".", r;
-    const std::string prefix = root == "/" ? root : root + "/";
-    if (path.compare(0, prefix.size(), prefix) == 0) {
-      const std::size_t begin = path.find_first_not_of('/', prefix.size());
-      rest = begin == std::string::npos ? "." : path.substr(begin);
-      return r;
-    }
+    if (!detail::lies_in(path, root)) continue;
+    const std::size_t begin = path.find_first_not_of('/', root.size());
+    rest = begin == std::string::npos ? "." : path.substr(begin);
+    return r;
   }
-  throw ServiceProblem(403, concat("'", valid_text(path), "' is in no folder that serve may read (--root)"));
+  throw ServiceProblem(403, concat("'", replace_invalid_utf8(path), "' is in no folder that serve may read (--root)"));
 }
 
 KDLIB_TOOLS_FUNC int AllowedRoots::open_below(std::size_t root, const std::string& rest, const std::string& asked,
@@ -62,7 +60,7 @@ KDLIB_TOOLS_FUNC int AllowedRoots::open_below(std::size_t root, const std::strin
   do fd = ::syscall(SYS_openat2, folder.get(), rest.c_str(), &how, sizeof how);
   while (fd < 0 && (errno == EINTR || errno == EAGAIN));
   if (fd >= 0) return static_cast<int>(fd);
-  const std::string shown = "'" + valid_text(asked) + "'";
+  const std::string shown = "'" + replace_invalid_utf8(asked) + "'";
   if (errno == EXDEV || errno == ELOOP || errno == EACCES || errno == EPERM)
     throw ServiceProblem(403, concat(shown, " leaves the allowed folder ", roots_[root], " or may not be read"));
   if (errno == ENOSYS) throw ServiceProblem(503, "this kernel has no openat2: serve reads no files for requests");
@@ -82,7 +80,7 @@ KDLIB_TOOLS_FUNC int AllowedRoots::open_file(const std::string& path, std::uint6
   detail::FileDescriptor fd(open_below(root, rest, path, O_RDONLY | O_NONBLOCK));
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode))
-    throw ServiceProblem(404, concat("'", valid_text(path), "' is no regular file"));
+    throw ServiceProblem(404, concat("'", replace_invalid_utf8(path), "' is no regular file"));
   size = static_cast<std::uint64_t>(status.st_size);
   return fd.release();
 }
@@ -122,7 +120,10 @@ KDLIB_TOOLS_FUNC void AllowedRoots::list(JsonWriter& json, std::size_t root, con
   if (rest[0] == '/') throw ServiceProblem(403, "path must be relative to the root", {{"path", "must be relative"}});
   const detail::FileDescriptor folder(open_below(root, rest, path, O_RDONLY | O_DIRECTORY));
   const std::string place = rest == "." ? roots_[root] : join_path(roots_[root], rest);
-  json.begin_object().member("root", root).member("folder", valid_text(roots_[root])).member("path", valid_text(path));
+  json.begin_object()
+      .member("root", root)
+      .member("folder", replace_invalid_utf8(roots_[root]))
+      .member("path", replace_invalid_utf8(path));
   json.key("entries").begin_array();
   std::size_t shown = 0;
   for (const std::string& name : list_directory(concat("/proc/self/fd/", folder.get()))) {
@@ -130,9 +131,9 @@ KDLIB_TOOLS_FUNC void AllowedRoots::list(JsonWriter& json, std::size_t root, con
     if (name[0] == '.' || ::fstatat(folder.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
     const bool is_folder = S_ISDIR(status.st_mode);
     if (!is_folder && !S_ISREG(status.st_mode)) continue;
-    if (valid_text(name) != name || ++shown > 1000) continue;
+    if (replace_invalid_utf8(name) != name || ++shown > 1000) continue;
     const std::string kind = kind_of_path(join_path(place, name), is_folder);
-    json.begin_object().member("name", name).member("path", valid_text(join_path(place, name)));
+    json.begin_object().member("name", name).member("path", replace_invalid_utf8(join_path(place, name)));
     json.member("folder", is_folder).member("kind", kind).member("bytes", is_folder ? 0 : status.st_size);
     if (kind == "prompts") json.member("lines", detail::count_lines(folder.get(), name.c_str()));
     json.end_object();

@@ -73,8 +73,6 @@ class ServiceApi {
   std::shared_ptr<RunEvents> open_socket(const ServiceRequest& request, const std::string& first_message);
 
   std::string openapi() const;
-  const std::vector<ApiEndpoint>& endpoints() const { return endpoints_; }
-  RunStore& store() { return store_; }
 
  private:
   std::vector<ApiEndpoint> make_endpoints() const;

@@ -8,6 +8,7 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/service_api.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -84,7 +85,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::page(const ServiceRequest& request) c
                                      : read_file(join_path(settings_.web, path.substr(1)), 4 << 20);
     return out;
   }
-  throw ServiceProblem(404, "there is nothing at " + valid_text(request.path));
+  throw ServiceProblem(404, "there is nothing at " + replace_invalid_utf8(request.path));
 }
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::answer(const ServiceRequest& request) {
@@ -107,7 +108,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::answer(const ServiceRequest& request)
   if (endpoint == nullptr || !endpoint->open)
     if (auto refused = guard_.check_token(ServiceGuard::bearer(request), clock_())) throw *refused;
   if (endpoint == nullptr && allowed.empty())
-    throw ServiceProblem(404, "there is nothing at " + valid_text(request.path));
+    throw ServiceProblem(404, "there is nothing at " + replace_invalid_utf8(request.path));
   if (endpoint == nullptr) {
     ServiceAnswer refused =
         problem_answer(ServiceProblem(405, asked.method + " is not allowed here; allowed: " + allowed), request.path);
@@ -122,7 +123,8 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::dispatch(const ApiEndpoint& endpoint,
   if (endpoint.has_body) {
     const std::string_view type = call.request.header("content-type");
     if (type.substr(0, type.find(';')) != "application/json")
-      throw ServiceProblem(415, concat("Content-Type is '", valid_text(type), "'; it must be application/json"));
+      throw ServiceProblem(415,
+                           concat("Content-Type is '", replace_invalid_utf8(type), "'; it must be application/json"));
     try {
       call.body = Json::parse(call.request.body, "the body");
     } catch (const FormatError& error) {

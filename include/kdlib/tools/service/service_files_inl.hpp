@@ -10,6 +10,8 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/text/unicode.hpp"
+#include "kdlib/tools/service/metrics_tail.hpp"
 #include "kdlib/tools/service/service_api.hpp"
 #include "kdlib/tools/service/service_runs_inl.hpp"
 #include "kdlib/tools/service/tar_stream.hpp"
@@ -37,8 +39,8 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::run_config(const ApiCall& call) {
   const std::string id = store_.get(call.part("id")).id;
   JsonWriter json;
   json.begin_object().member("run_id", id);
-  json.member("config",
-              valid_text(detail::run_text(roots_, join_path(store_.folder(id), "config.yaml"), "config.yaml")))
+  json.member("config", replace_invalid_utf8(
+                            detail::run_text(roots_, join_path(store_.folder(id), "config.yaml"), "config.yaml")))
       .end_object();
   return detail::json_answer(json);
 }
@@ -61,7 +63,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::run_log(const ApiCall& call) {
   const std::string text = detail::read_range(fd.get(), offset, std::min(size, offset + limit));
   JsonWriter json;
   json.begin_object().member("run_id", id).member("offset", offset).member("next_offset", offset + text.size());
-  json.member("size", size).member("text", valid_text(text)).end_object();
+  json.member("size", size).member("text", replace_invalid_utf8(text)).end_object();
   return detail::json_answer(json);
 }
 
@@ -153,18 +155,11 @@ KDLIB_TOOLS_FUNC std::vector<std::string> split_list(const std::string& text) {
 }
 
 /// All lines of a run from a step on, parsed; at most 64 MiB of text.
-KDLIB_TOOLS_FUNC std::vector<Json> metric_lines(MetricsTail& tail, std::int64_t from_step) {
-  std::vector<Json> out;
-  std::size_t line = from_step > 0 ? tail.find_step(from_step) : 0;
-  std::uint64_t total = 0;
-  while (line < tail.size() && total < (64u << 20)) {
-    std::string text = tail.text(line, line + 1);
-    if (text.empty()) break;
-    total += text.size();
-    out.push_back(Json::parse(std::move(text), concat("metrics.jsonl:", line + 1)));
-    ++line;
-  }
-  return out;
+KDLIB_TOOLS_FUNC std::vector<Json> metric_lines(const MetricsTail& tail, std::int64_t from_step) {
+  const std::size_t first = from_step > 0 ? tail.find_step(from_step) : 0;
+  std::size_t last = first;
+  while (last < tail.size() && tail.bytes(first, last) < (64u << 20)) ++last;
+  return parsed_lines(tail, first, last);
 }
 }  // namespace detail
 
@@ -204,7 +199,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::metrics(const ApiCall& call) {
     json.begin_object()
         .member("step", best_step)
         .member("val_kl_loss", best)
-        .member("path", valid_text(join_path(store_.folder(r.id), "best")))
+        .member("path", replace_invalid_utf8(join_path(store_.folder(r.id), "best")))
         .end_object();
   json.end_object();
   return detail::json_answer(json);

@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "kdlib/io/paths.hpp"
+#include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/service/service_api.hpp"
 #include "kdlib/version.hpp"
 
@@ -35,21 +36,33 @@ KDLIB_TOOLS_FUNC double metric(const Json& line, std::string_view name) {
   return value && value->is_number() ? value->as_double() : std::nan("");
 }
 
+/// Lines [first, last) of a run, parsed, with one read; none where the file is shorter by now.
+KDLIB_TOOLS_FUNC std::vector<Json> parsed_lines(const MetricsTail& tail, std::size_t first, std::size_t last) {
+  std::vector<Json> out;
+  const std::string text = tail.text(first, last);
+  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
+    out.push_back(Json::parse(text.substr(begin, end - begin), concat("metrics.jsonl:", first + out.size() + 1)));
+  return out;
+}
+
 /// The newest lines: of training and of held-out text.
 struct LastMetrics {
-  Json training, evaluation, best;
-  bool has_training = false;
+  Json training, evaluation;
 };
 
-KDLIB_TOOLS_FUNC LastMetrics last_metrics(MetricsTail& tail) {
+/// They are looked for among the last 2000 lines.
+KDLIB_TOOLS_FUNC LastMetrics last_metrics(const MetricsTail& tail) {
   LastMetrics out;
-  for (std::size_t n = tail.size(); n-- > 0 && (!out.has_training || out.evaluation.is_null());) {
-    if (tail.size() - n > 2000) break;
-    std::string text = tail.text(n, n + 1);
-    if (text.empty()) break;
-    const Json line = Json::parse(std::move(text), "metrics.jsonl");
-    if (!out.has_training && line.contains("train/loss")) out.training = line, out.has_training = true;
-    if (out.evaluation.is_null() && line.contains("evaluation/forward_kl")) out.evaluation = line;
+  std::size_t last = tail.size();
+  while (last > 0 && tail.size() - last < 2000 && (out.training.is_null() || out.evaluation.is_null())) {
+    const std::size_t first = last > 50 ? last - 50 : 0;
+    const std::vector<Json> lines = parsed_lines(tail, first, last);
+    if (lines.empty()) break;
+    for (std::size_t i = lines.size(); i-- > 0;) {
+      if (out.training.is_null() && lines[i].contains("train/loss")) out.training = lines[i];
+      if (out.evaluation.is_null() && lines[i].contains("evaluation/forward_kl")) out.evaluation = lines[i];
+    }
+    last = first;
   }
   return out;
 }
@@ -62,23 +75,18 @@ KDLIB_TOOLS_FUNC bool is_reverse(const RunRecord& r) {
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC void write_interface_metrics(JsonWriter& json, const Json& line, bool reverse) {
-  const auto put = [&](const char* name, double value) {
-    json.key(name);
-    if (std::isfinite(value)) json.value(value);
-    else json.null();
-  };
-  put("kl_loss", detail::metric(line, reverse ? "train/reverse_kl" : "train/forward_kl"));
-  put("loss", detail::metric(line, "train/loss"));
-  put("token_agreement_pct", 100 * detail::metric(line, "train/top1_agreement"));
-  put("top5_agreement_pct", 100 * detail::metric(line, "train/top5_contains"));
-  put("student_entropy", detail::metric(line, "train/student_entropy"));
-  put("teacher_entropy", detail::metric(line, "train/teacher_entropy"));
-  put("kl_std", detail::metric(line, "train/kl_std"));
-  put("kl_min", detail::metric(line, "train/kl_min"));
-  put("kl_max", detail::metric(line, "train/kl_max"));
-  put("learning_rate", detail::metric(line, "train/rate"));
-  put("gradient_norm", detail::metric(line, "train/grad_norm"));
-  put("tokens_per_second", detail::metric(line, "train/tokens_per_s"));
+  json.member("kl_loss", detail::metric(line, reverse ? "train/reverse_kl" : "train/forward_kl"));
+  json.member("loss", detail::metric(line, "train/loss"));
+  json.member("token_agreement_pct", 100 * detail::metric(line, "train/top1_agreement"));
+  json.member("top5_agreement_pct", 100 * detail::metric(line, "train/top5_contains"));
+  json.member("student_entropy", detail::metric(line, "train/student_entropy"));
+  json.member("teacher_entropy", detail::metric(line, "train/teacher_entropy"));
+  json.member("kl_std", detail::metric(line, "train/kl_std"));
+  json.member("kl_min", detail::metric(line, "train/kl_min"));
+  json.member("kl_max", detail::metric(line, "train/kl_max"));
+  json.member("learning_rate", detail::metric(line, "train/rate"));
+  json.member("gradient_norm", detail::metric(line, "train/grad_norm"));
+  json.member("tokens_per_second", detail::metric(line, "train/tokens_per_s"));
 }
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::health(const ApiCall&) {
@@ -97,7 +105,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::list_settings(const ApiCall&) {
   JsonWriter json;
   json.begin_object().key("settings").raw(flags_.json()).key("devices").value(settings_.devices);
   json.key("roots").begin_array();
-  for (const std::string& root : roots_.folders()) json.value(valid_text(root));
+  for (const std::string& root : roots_.folders()) json.value(replace_invalid_utf8(root));
   json.end_array().end_object();
   return detail::json_answer(json);
 }
@@ -121,7 +129,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::start(const ApiCall& call) { return s
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::fine_tune(const ApiCall& call) { return start_run(call, true); }
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::start_run(const ApiCall& call, bool fine_tune) {
-  const std::string key = valid_text(call.request.header("idempotency-key"));
+  const std::string key = replace_invalid_utf8(call.request.header("idempotency-key"));
   RunRecord wanted = read_start(call.body, context(), fine_tune);
   wanted.idempotency_key = key;
   wanted.body = call.request.body;
@@ -181,7 +189,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::stop(const ApiCall& call) {
   JsonWriter json;
   json.begin_object().member("status", is_open(r.state) ? "stopping" : "stopped").member("run_id", id);
   json.member("final_step", phase.done).key("checkpoint_path");
-  if (path_exists(checkpoint)) json.value(valid_text(checkpoint));
+  if (path_exists(checkpoint)) json.value(replace_invalid_utf8(checkpoint));
   else json.null();
   json.member("message", is_open(r.state) ? "the run saves and stops; watch its state" : "the run has stopped")
       .end_object();
@@ -210,17 +218,13 @@ KDLIB_TOOLS_FUNC void write_status_metrics(JsonWriter& json, const LastMetrics& 
   json.member("progress_pct",
               r.total_steps > 0 ? 100.0 * static_cast<double>(phase.done) / static_cast<double>(r.total_steps) : 0.0);
   write_interface_metrics(json, last.training, is_reverse(r));
-  json.key("validation_kl");
-  const double kl = metric(last.evaluation, "evaluation/forward_kl");
-  if (std::isfinite(kl)) json.value(kl);
-  else json.null();
-  json.end_object();
+  json.member("validation_kl", metric(last.evaluation, "evaluation/forward_kl")).end_object();
 }
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::status(const ApiCall& call) {
   const std::string id = chosen_run(call.query("run_id"));
-  JsonWriter json;
+  JsonWriter json(JsonStyle{0, NonFinite::null});
   if (id.empty()) {
     json.begin_object().member("state", "idle").key("run_id").null().key("metrics").null().end_object();
     return detail::json_answer(json);
@@ -251,7 +255,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::status(const ApiCall& call) {
       newest = name;
   json.key("current_checkpoint");
   if (newest.empty()) json.null();
-  else json.value(valid_text(join_path(store_.folder(id), "checkpoints/" + newest)));
+  else json.value(replace_invalid_utf8(join_path(store_.folder(id), "checkpoints/" + newest)));
   json.key("phase")
       .begin_object()
       .member("name", phase.name)
@@ -259,12 +263,8 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::status(const ApiCall& call) {
       .member("total", phase.total)
       .end_object();
   json.member("queue_position", store_.queue_position(id)).key("teacher_cache").begin_object();
-  for (const char* name : {"hit_rate", "saved_seconds"}) {
-    const double value = detail::metric(last.evaluation, concat("teacher_cache/", name));
-    json.key(name);
-    if (std::isfinite(value)) json.value(value);
-    else json.null();
-  }
+  for (const char* name : {"hit_rate", "saved_seconds"})
+    json.member(name, detail::metric(last.evaluation, concat("teacher_cache/", name)));
   json.end_object().key("memory").begin_object().member("free_share", free_memory_share()).end_object();
   json.key("warnings").value(r.warnings).end_object();
   return detail::json_answer(json);
@@ -277,12 +277,10 @@ KDLIB_TOOLS_FUNC void ServiceApi::write_run(JsonWriter& json, const RunRecord& r
   detail::write_time(json, "started_at", r.started);
   detail::write_time(json, "completed_at", r.ended);
   const detail::LastMetrics last = detail::last_metrics(store_.tail(r.id));
-  const double kl = detail::metric(last.evaluation, "evaluation/forward_kl");
-  json.key("final_kl_loss");
-  if (std::isfinite(kl)) json.value(kl);
-  else json.null();
-  json.member("teacher_model", valid_text(r.teacher)).member("student_model", valid_text(r.student));
-  json.member("student_adapter", valid_text(r.adapter)).member("label", r.label).key("tags").value(r.tags);
+  json.member("final_kl_loss", detail::metric(last.evaluation, "evaluation/forward_kl"));
+  json.member("teacher_model", replace_invalid_utf8(r.teacher))
+      .member("student_model", replace_invalid_utf8(r.student));
+  json.member("student_adapter", replace_invalid_utf8(r.adapter)).member("label", r.label).key("tags").value(r.tags);
   json.member("device", r.device)
       .member("preset", r.preset)
       .member("session_id", r.session)
@@ -293,7 +291,7 @@ KDLIB_TOOLS_FUNC void ServiceApi::write_run(JsonWriter& json, const RunRecord& r
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::list_runs(const ApiCall& call) {
   const std::string state = call.query("state"), tag = call.query("tag");
   const std::int64_t limit = call.query_int("limit", 100), cursor = call.query_int("cursor", 0);
-  JsonWriter json;
+  JsonWriter json(JsonStyle{0, NonFinite::null});
   json.begin_object().key("runs").begin_array();
   std::int64_t shown = 0, next = 0;
   for (const RunRecord* r : store_.newest_first()) {
@@ -313,12 +311,16 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::list_runs(const ApiCall& call) {
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::show_run(const ApiCall& call) {
   const RunRecord& r = store_.get(call.part("id"));
-  JsonWriter json;
+  JsonWriter json(JsonStyle{0, NonFinite::null});
   json.begin_object().key("run");
   write_run(json, r);
   json.key("arguments").begin_array();
-  for (const std::string& a : r.arguments) json.value(valid_text(a));
-  json.end_array().key("warnings").value(r.warnings).member("folder", valid_text(store_.folder(r.id))).end_object();
+  for (const std::string& a : r.arguments) json.value(replace_invalid_utf8(a));
+  json.end_array()
+      .key("warnings")
+      .value(r.warnings)
+      .member("folder", replace_invalid_utf8(store_.folder(r.id)))
+      .end_object();
   return detail::json_answer(json);
 }
 

@@ -8,10 +8,10 @@
 KDLIB_NAMESPACE_BEGIN
 
 KDLIB_TOOLS_FUNC std::vector<ApiEndpoint> ServiceApi::make_endpoints() const {
+  const auto states = enum_names(RunState{});
   using A = ServiceApi;
   using T = FieldType;
   const std::string at = "/api/v1";
-  std::vector<ApiField> estimated = distil_fields();
   std::vector<ApiEndpoint> out = {
       {"GET",
        at + "/health",
@@ -123,13 +123,7 @@ KDLIB_TOOLS_FUNC std::vector<ApiEndpoint> ServiceApi::make_endpoints() const {
       {"GET",
        at + "/opd/runs",
        "All runs, the newest first.",
-       {{"state",
-         T::text,
-         "one state",
-         false,
-         {},
-         {},
-         {"queued", "starting", "running", "stopping", "stopped", "completed", "failed", "interrupted"}},
+       {{"state", T::text, "one state", false, {}, {}, {states.begin(), states.end()}},
         {"tag", T::text, "one tag", false, {}, {}, {}, 200},
         {"limit", T::integer, "at most so many", false, 1, 1000},
         {"cursor", T::integer, "next_cursor of the answer before", false, 0, 1e15}},

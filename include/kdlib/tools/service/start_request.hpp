@@ -37,7 +37,7 @@ struct StartContext {
 /// The run that a checked body asks for, without its folder. ServiceProblem 403, 404: a path; 422: fields that do not
 /// go together.
 RunRecord read_start(const Json& body, const StartContext& context, bool fine_tune);
-/// Settings of a request as words `--flag=value`; paths are checked. `set`: flags that have a value already.
+/// Settings of a request as words `--flag=value`; paths are checked.
 std::vector<std::string> setting_words(const Json& settings, const StartContext& context, const std::string& field);
 
 KDLIB_NAMESPACE_END

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "kdlib/io/paths.hpp"
+#include "kdlib/tools/service/metrics_tail.hpp"
 #include "kdlib/tools/service/tar_stream.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -64,12 +65,9 @@ KDLIB_TOOLS_FUNC bool TarStream::next(std::string& piece) {
   piece.clear();
   if (ended_) return false;
   if (left_ > 0) {
-    const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(left_, 1 << 16));
-    piece.resize(wanted);
-    const ssize_t n = ::read(file_.get(), piece.data(), wanted);
-    if (n < static_cast<ssize_t>(wanted))
-      std::memset(piece.data() + std::max<ssize_t>(n, 0), 0,
-                  wanted - static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+    const std::uint64_t wanted = std::min<std::uint64_t>(left_, 1 << 16), done = entries_[at_ - 1].size - left_;
+    piece = detail::read_range(file_.get(), done, done + wanted);
+    piece.resize(static_cast<std::size_t>(wanted));  // a file that has shrunk is filled with zeros
     left_ -= wanted;
     if (left_ == 0) piece.append(static_cast<std::size_t>(padding_), '\0');
     return true;
