@@ -40,7 +40,6 @@ constexpr const char* model_files[] = {"config.json", "adapter_config.json", "to
 /// Options that exclude or need each other, and an output over an input.
 void check(const Settings& s, const kd::Options& o) {
   const kd::RoundingWords& r = s.rounding;
-  const std::string& kind = r.kind;
   kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter PATH");
   kd::require<kd::UsageError>(!s.adapter_alone() || (!r.rounds() && !s.packed && !o.given("max-shard-size")),
                               "an adapter is written alone (--adapter without --merge): --quantize, --packed and "
@@ -49,13 +48,9 @@ void check(const Settings& s, const kd::Options& o) {
                               "--type of an adapter is f32, f16 or bf16");
   kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf",
                               "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
-  o.check_needs({{{"name"}, s.to == "gguf", "a Hugging Face directory has no general.name"},
-                 {{"quantize-rule", "group-size", "double-quant"}, r.rounds(), "--quantize KIND says what is rounded"},
-                 {{"quantize-rule"},
-                  kind == "int3" || kind == "int4" || kind == "int8",
-                  "it is the rule of --quantize int3, int4 and int8"},
-                 {{"double-quant"}, kind == "nf4" || kind == "fp4", "it belongs to --quantize nf4 and fp4"}});
-  kd::require<kd::UsageError>(kind != "mxfp4" || !o.given("group-size") || s.format.group_size == 32,
+  o.check_needs({{{"name"}, s.to == "gguf", "a Hugging Face directory has no general.name"}});
+  o.check_needs(r.needs("--quantize KIND says what is rounded"));
+  kd::require<kd::UsageError>(r.kind != "mxfp4" || !o.given("group-size") || s.format.group_size == 32,
                               "--quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
   kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
                               "--dtype and --max-shard-size belong to --to hf; --type sets the type of a GGUF file");

@@ -58,8 +58,7 @@ inline void write_gguf_rope(GgufWriter& out, const std::string& a, const Decoder
 
 /// Which layers slide; of the architecture's usual pattern the file has no key.
 inline void write_gguf_windows(GgufWriter& out, const std::string& a, const DecoderConfig& c) {
-  std::int64_t window = 0;
-  for (const std::int64_t w : c.windows) window = std::max(window, w);
+  const std::int64_t window = c.widest_window();
   std::vector<bool> slides;
   bool usual = true;
   const std::int64_t period = gguf_window_period(c.family);
@@ -169,7 +168,7 @@ inline void write_gguf_model_ids(GgufWriter& out, const DecoderConfig& c) {
 namespace detail {
 /// What readers of Gemma's architectures know without a key.
 inline void check_gguf_gemma(const DecoderConfig& c, const char* a) {
-  const double scalar = c.query_scalar > 0 ? c.query_scalar : static_cast<double>(c.head_size);
+  const double scalar = c.score_divisor();
   require<ConfigError>(scalar == gguf_query_scalar(c), "[save_gguf] query_pre_attn_scalar is ", scalar,
                        "; readers of architecture ", a, " compute with ", gguf_query_scalar(c), " for ", c.layers,
                        " layers");
@@ -188,8 +187,7 @@ inline void check_gguf_gemma(const DecoderConfig& c, const char* a) {
 
 inline void check_gguf_config(const DecoderConfig& c) {
   const char* a = detail::gguf_architecture(c.family);
-  std::int64_t widest = 0;
-  for (const std::int64_t w : c.windows) widest = std::max(widest, w);
+  const std::int64_t widest = c.widest_window();
   if (c.is_gemma()) detail::check_gguf_gemma(c, a);
   require<ConfigError>(detail::gguf_window_period(c.family) > 0 || widest == 0 || widest >= c.context_length,
                        "[save_gguf] sliding windows of ", widest, " keys have no place in a GGUF file of architecture ",

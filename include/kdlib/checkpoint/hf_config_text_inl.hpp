@@ -146,15 +146,14 @@ KDLIB_FUNC void write_gemma_keys(JsonWriter& out, const DecoderConfig& c) {
   cap("attn_logit_softcapping", c.attention_softcap);
   cap("final_logit_softcapping", c.final_softcap);
   out.member("hidden_activation", "gelu_pytorch_tanh");
-  const double scalar = c.query_scalar > 0 ? c.query_scalar : static_cast<double>(c.head_size);
+  const double scalar = c.score_divisor();
   if (scalar == std::floor(scalar)) out.member("query_pre_attn_scalar", static_cast<std::int64_t>(scalar));
   else out.member("query_pre_attn_scalar", scalar);
 }
 
 /// layer_types and sliding_window, as the family has them.
 KDLIB_FUNC void write_windows(JsonWriter& out, const DecoderConfig& c) {
-  std::int64_t window = 0;
-  for (const std::int64_t w : c.windows) window = w > window ? w : window;
+  const std::int64_t window = c.widest_window();
   if (c.family == Family::llama) return;
   for (std::int64_t i = 0; i < c.layers && c.family == Family::mistral; ++i)
     require<ConfigError>(c.window(i) == window, "[save_pretrained] layer ", i, " sees ", c.window(i), " keys, others ",

@@ -11,12 +11,6 @@ namespace detail {
 
 constexpr double full_turn = 6.283185307179586476925286766559;  // 2 pi
 
-/// The parts of an expert that hold numbers.
-template <class Part>
-auto part_matrices(Part& p) {
-  return std::array{&p.input_u, &p.input_v, &p.output_u, &p.output_v, &p.a, &p.b};
-}
-
 /// Adam with the usual constants (0.9, 0.999, 1e-8) on one matrix.
 struct AdamMoments {
   DenseMatrix first, second;

@@ -146,8 +146,7 @@ KDLIB_FUNC void ExpertCompressor::fit_left(std::size_t e) {
   ExpertPart& p = map_.experts[e];
   const ExpertPart before = p;
   const double error_before = error_of(e);
-  DenseMatrix t = map_.core;
-  add_scaled(t, 1, multiply_by_transposed(multiply(map_.core, p.input_u), p.input_v));
+  const DenseMatrix t = wrapped_behind(map_.core, p.input_u, p.input_v);
   const ThinSvd of_t = thin_svd(t);
   DenseMatrix rest = experts_[e];
   add_scaled(rest, -1, t);
@@ -193,19 +192,16 @@ KDLIB_FUNC void ExpertCompressor::fit() {
 /// L^T m R^T.
 KDLIB_FUNC DenseMatrix ExpertCompressor::around(std::size_t e, const DenseMatrix& m) const {
   const ExpertPart& p = map_.experts[e];
-  DenseMatrix out = m;
-  add_scaled(out, 1, multiply_by_transposed(multiply(m, p.input_v), p.input_u));
-  return wrapped(p.output_v, p.output_u, out);
+  return wrapped(p.output_v, p.output_u, wrapped_behind(m, p.input_v, p.input_u));
 }
 
 /// sum_e f_e L^T L C R R^T.
 KDLIB_FUNC DenseMatrix ExpertCompressor::normal_product(const DenseMatrix& core) const {
   DenseMatrix out(core.rows, core.columns);
-  SharedCore probe;
-  probe.core = core;
   for (std::size_t e = 0; e < experts_.size(); ++e) {
-    probe.experts = {map_.experts[e]};
-    add_scaled(out, weights_[e], around(e, probe.weight(0)));
+    const ExpertPart& p = map_.experts[e];
+    add_scaled(out, weights_[e],
+               around(e, wrapped(p.output_u, p.output_v, wrapped_behind(core, p.input_u, p.input_v))));
   }
   return out;
 }

@@ -80,6 +80,14 @@ struct DecoderConfig {
   std::int64_t window(std::int64_t layer) const {
     return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)];
   }
+  /// The largest window of a layer; 0: all layers see all keys.
+  std::int64_t widest_window() const {
+    std::int64_t widest = 0;
+    for (const std::int64_t w : windows) widest = w > widest ? w : widest;
+    return widest;
+  }
+  /// Scores are q.k / sqrt of this.
+  double score_divisor() const { return query_scalar > 0 ? query_scalar : static_cast<double>(head_size); }
   /// What q.k is multiplied by.
   double attention_scale() const;
   std::int64_t parameter_count() const;

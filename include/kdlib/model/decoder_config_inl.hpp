@@ -38,9 +38,7 @@ KDLIB_FUNC std::int64_t DecoderConfig::mixtures() const {
   return n;
 }
 
-KDLIB_FUNC double DecoderConfig::attention_scale() const {
-  return 1.0 / std::sqrt(query_scalar > 0 ? query_scalar : static_cast<double>(head_size));
-}
+KDLIB_FUNC double DecoderConfig::attention_scale() const { return 1.0 / std::sqrt(score_divisor()); }
 
 KDLIB_FUNC std::int64_t DecoderConfig::count_parameters(std::int64_t experts) const {
   const std::int64_t q = query_heads * head_size, kv = kv_heads * head_size, h = hidden_size, i = intermediate_size;

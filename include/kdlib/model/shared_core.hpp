@@ -63,6 +63,13 @@ std::int64_t rank_for_share(double share, std::int64_t experts, std::int64_t out
 namespace detail {
 /// x + u (v^T x).
 DenseMatrix wrapped(const DenseMatrix& u, const DenseMatrix& v, const DenseMatrix& x);
+/// x + (x u) v^T.
+DenseMatrix wrapped_behind(const DenseMatrix& x, const DenseMatrix& u, const DenseMatrix& v);
+/// The matrices of an expert's part, those of the other form empty.
+template <class Part>
+auto part_matrices(Part& p) {
+  return std::array{&p.input_u, &p.input_v, &p.output_u, &p.output_v, &p.a, &p.b};
+}
 }  // namespace detail
 
 KDLIB_NAMESPACE_END

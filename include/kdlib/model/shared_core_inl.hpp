@@ -17,6 +17,12 @@ KDLIB_FUNC DenseMatrix wrapped(const DenseMatrix& u, const DenseMatrix& v, const
   return out;
 }
 
+KDLIB_FUNC DenseMatrix wrapped_behind(const DenseMatrix& x, const DenseMatrix& u, const DenseMatrix& v) {
+  DenseMatrix out = x;
+  add_scaled(out, 1, multiply_by_transposed(multiply(x, u), v));
+  return out;
+}
+
 }  // namespace detail
 
 KDLIB_FUNC DenseMatrix SharedCore::apply(std::size_t expert, const DenseMatrix& x) const {
@@ -32,20 +38,18 @@ KDLIB_FUNC DenseMatrix SharedCore::apply(std::size_t expert, const DenseMatrix& 
 /// Wrappers: T = C + (C Ui) Vi^T, W = T + Uo (Vo^T T).
 KDLIB_FUNC DenseMatrix SharedCore::weight(std::size_t expert) const {
   const ExpertPart& p = experts[expert];
-  DenseMatrix out = core;
   if (form == CoreForm::residual) {
+    DenseMatrix out = core;
     add_scaled(out, 1, multiply_by_transposed(p.a, p.b));
     return out;
   }
-  add_scaled(out, 1, multiply_by_transposed(multiply(core, p.input_u), p.input_v));
-  return detail::wrapped(p.output_u, p.output_v, out);
+  return detail::wrapped(p.output_u, p.output_v, detail::wrapped_behind(core, p.input_u, p.input_v));
 }
 
 KDLIB_FUNC std::int64_t SharedCore::parameters() const {
   std::int64_t sum = core.rows * core.columns;
   for (const ExpertPart& p : experts)
-    for (const DenseMatrix* m : {&p.input_u, &p.input_v, &p.output_u, &p.output_v, &p.a, &p.b})
-      sum += m->rows * m->columns;
+    for (const DenseMatrix* m : detail::part_matrices(p)) sum += m->rows * m->columns;
   return sum;
 }
 

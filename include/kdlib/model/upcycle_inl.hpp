@@ -48,13 +48,6 @@ inline DecoderConfig upcycled_config(const DecoderConfig& dense, const UpcycleSe
 namespace detail {
 
 template <class D, class T>
-std::vector<T> host_values(const Tensor<T, D>& tensor) {
-  std::vector<T> values(static_cast<std::size_t>(tensor.count()));
-  Memory<D>::to_host(values.data(), tensor.data(), values.size() * sizeof(T));
-  return values;
-}
-
-template <class D, class T>
 void set_values(Tensor<T, D>& tensor, const std::vector<T>& values) {
   Memory<D>::from_host(tensor.data(), values.data(), values.size() * sizeof(T));
 }
@@ -83,7 +76,7 @@ class UpcycleFiller {
   std::vector<T> values_of(const std::string& name) {
     const Parameter<T, D>* p = dense_.find_parameter(name);
     require<Error>(p != nullptr, "[upcycle] the dense model has no ", name);
-    return host_values(p->value);
+    return host_copy<T, D>(p->value);
   }
 
   /// `maps`, one under the other, times `scale`, as each expert of `p` [E, out, in], and the noise of each.
@@ -107,7 +100,7 @@ class UpcycleFiller {
     if (settings_.noise > 0) {
       Tensor<T, D> normal(p.value.shape());
       fill_normal(normal, 1.0, settings_.seed, stream_++);
-      const std::vector<T> numbers = host_values(normal);
+      const std::vector<T> numbers = host_copy<T, D>(normal);
       for (std::size_t i = 0; i < all.size(); ++i) {
         const std::size_t map = i % one.size() < ends[0] ? 0 : 1;
         all[i] += static_cast<T>(deviations[map] * static_cast<double>(numbers[i]));

@@ -54,6 +54,23 @@ void check_weights(const LossExpression& loss);
 /// A line for each loss with its fields and ranges: for --help and messages.
 std::string loss_help();
 
+namespace detail {
+/// The word for a loss: that of its type, but jsd.
+std::string loss_word(const std::string& name);
+
+/// f(word, loss) for every word that --loss takes, with a loss at its defaults.
+template <class F>
+void each_named_loss(F&& f) {
+  std::vector<std::string> seen;
+  AllLosses::for_each([&]<class L>(const L& loss) {
+    std::string word = loss_word(snake_case(plain_type_name<L>()));
+    if (std::find(seen.begin(), seen.end(), word) != seen.end()) return;
+    f(word, loss);
+    seen.push_back(std::move(word));
+  });
+}
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY

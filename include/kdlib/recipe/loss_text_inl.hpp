@@ -12,7 +12,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The word for a loss: that of its type, but jsd.
 KDLIB_FUNC std::string loss_word(const std::string& name) { return name == "jensen_shannon" ? "jsd" : name; }
 
 /// The text of a value as this grammar has it: switches are on and off.
@@ -98,11 +97,7 @@ KDLIB_FUNC SettingsList LossExpression::describe() const {
 
 KDLIB_FUNC std::string loss_help() {
   std::string out;
-  std::vector<std::string> seen;
-  AllLosses::for_each([&]<class L>(const L& loss) {
-    const std::string name = detail::loss_word(snake_case(plain_type_name<L>()));
-    if (std::find(seen.begin(), seen.end(), name) != seen.end()) return;
-    seen.push_back(name);
+  detail::each_named_loss([&]<class L>(const std::string& name, const L& loss) {
     std::string fields;
     visit_fields(loss, [&](const FieldInfo& field, auto&) {
       fields +=

@@ -14,7 +14,11 @@ KDLIB_NAMESPACE_BEGIN
 
 /// The names below its folder that a run may write: files, and folders with all that is in them.
 const std::vector<std::string>& run_names();
-/// Those of them that a run of these settings writes.
+/// Those of them that a run of these settings writes: before and while it trains,
+std::vector<std::string> names_while_training(const RecipeSettings& settings);
+/// the student in every form that it is left in, when training has ended,
+std::vector<std::string> exported_names(const RecipeSettings& settings);
+/// and all, the result and the report among them.
 std::vector<std::string> names_written(const RecipeSettings& settings);
 
 namespace detail {

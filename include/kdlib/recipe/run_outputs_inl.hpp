@@ -67,21 +67,29 @@ KDLIB_FUNC const std::vector<std::string>& run_names() {
   return names;
 }
 
+KDLIB_FUNC std::vector<std::string> names_while_training(const RecipeSettings& s) {
+  std::vector<std::string> names{"outputs.json",  "config.yaml", "inputs.json", "before.json",
+                                 "metrics.jsonl", "checkpoints", "best"};
+  if (s.models.taught() && s.text.writes() && s.text.lambda < 1) names.emplace_back("text");
+  if (s.models.taught() && s.text.validation_share == 0) names.emplace_back("validation_text");
+  if (s.student.trains == RecipeTrains::lora && s.student.rounded) names.emplace_back("base");
+  return names;
+}
+
+KDLIB_FUNC std::vector<std::string> exported_names(const RecipeSettings& s) {
+  const bool lora = s.student.trains == RecipeTrains::lora;
+  std::vector<std::string> names;
+  if (lora) names.emplace_back("adapter");
+  if (!lora || s.student.merge) names.emplace_back("model");
+  if (!lora && s.student.rounded) names.emplace_back("packed");
+  if (s.output.gguf) names.emplace_back("model.gguf");
+  return names;
+}
+
 KDLIB_FUNC std::vector<std::string> names_written(const RecipeSettings& s) {
-  const RecipeStudent& student = s.student;
-  const bool lora = student.trains == RecipeTrains::lora;
-  std::vector<std::string> names{"outputs.json", "config.yaml", "inputs.json", "before.json", "metrics.jsonl",
-                                 "checkpoints",  "best",        "result.json", "report.html"};
-  const auto add = [&names](bool writes, const char* name) {
-    if (writes) names.emplace_back(name);
-  };
-  add(s.models.taught() && s.text.writes() && s.text.lambda < 1, "text");
-  add(s.models.taught() && s.text.validation_share == 0, "validation_text");
-  add(lora, "adapter");
-  add(lora && student.rounded, "base");
-  add(!lora || student.merge, "model");
-  add(!lora && student.rounded, "packed");
-  add(s.output.gguf, "model.gguf");
+  std::vector<std::string> names = names_while_training(s);
+  for (std::string& name : exported_names(s)) names.push_back(std::move(name));
+  for (const char* name : {"result.json", "report.html"}) names.emplace_back(name);
   return names;
 }
 

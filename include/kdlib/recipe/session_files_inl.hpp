@@ -102,10 +102,7 @@ RecipeResult Session<D, T>::finish(const RunResult& run) {
   add_token_maps(result, "distilled");
   add_facts(result, run);
   const bool lora = s_.student.trains == RecipeTrains::lora, codes = s_.student.rounded;
-  std::vector<std::string> exports{lora ? "adapter" : "model"};
-  if (!lora && codes) exports.emplace_back("packed");
-  if (s_.student.merge) exports.emplace_back("model");
-  if (s_.output.gguf) exports.emplace_back("model.gguf");
+  const std::vector<std::string> exports = exported_names(s_);
   folder_.outputs().claim(exports);
   write_student(folder_.path());
   if (!lora) write_tokenizer("model");

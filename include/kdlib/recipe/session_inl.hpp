@@ -153,13 +153,7 @@ void Session<D, T>::prepare_folder() {
     for (const std::string& name : folder_.earlier_files()) names += (names.empty() ? "" : ", ") + name;
   if (!names.empty()) note(concat("--resume no removes what an earlier run left in ", folder_.path(), ": ", names));
   folder_.prepare(describe(s_), start_over);
-  std::vector<std::string> early = names_written(s_);
-  std::erase_if(early, [](const std::string& name) {
-    for (const char* late : {"adapter", "model", "packed", "model.gguf", "result.json", "report.html"})
-      if (name == late) return true;
-    return false;
-  });
-  folder_.outputs().claim(early);
+  folder_.outputs().claim(names_while_training(s_));
   if (!folder_.has("inputs.json")) write_file_atomically(path("inputs.json"), inputs_text(inputs_));
 }
 

@@ -45,7 +45,6 @@ enum class RecipeResume : std::uint8_t {
 /// The word for each value, as command lines and config.yaml have it.
 const char* recipe_word(RecipeTrains value);
 const char* recipe_word(RecipeAdapterStart value);
-const char* recipe_word(RecipeSchedule value);
 const char* recipe_word(RecipeResume value);
 const char* recipe_word(StraightThrough value);
 const char* recipe_word(TooLong value);

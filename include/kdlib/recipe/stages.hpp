@@ -18,6 +18,8 @@ KDLIB_NAMESPACE_BEGIN
 
 /// The course of the rate after the warm-up.
 enum class RecipeSchedule : std::uint8_t { constant, linear, cosine };
+/// Its word on the command line and in config.yaml.
+const char* recipe_word(RecipeSchedule value);
 
 /// Parameters in whose name `pattern` is found (Python's re.search) learn at `rate` times the schedule's rate; 0
 /// freezes them: they have no gradient and no moments.

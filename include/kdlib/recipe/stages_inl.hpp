@@ -8,14 +8,11 @@
 #include <cmath>
 
 #include "kdlib/nn/path_pattern.hpp"
+#include "kdlib/recipe/settings.hpp"
 #include "kdlib/recipe/stages.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-KDLIB_FUNC const char* schedule_name(RecipeSchedule schedule) {
-  return schedule == RecipeSchedule::constant ? "constant" : schedule == RecipeSchedule::linear ? "linear" : "cosine";
-}
 
 /// Python's re.search as a full match.
 KDLIB_FUNC PathPattern searched_pattern(const std::string& pattern) { return PathPattern(".*(?:" + pattern + ").*"); }
@@ -48,7 +45,7 @@ KDLIB_FUNC std::string stages_text(const std::vector<RecipeStage>& stages) {
                   s.steps > 0 ? concat(s.steps, " steps") : concat(setting_text(s.epochs), " epochs"));
     if (!s.groups.empty()) out += ", " + s.groups.text();
     if (s.learning_rate) out += ", rate " + setting_text(*s.learning_rate);
-    if (s.schedule) out += concat(", ", detail::schedule_name(*s.schedule));
+    if (s.schedule) out += concat(", ", recipe_word(*s.schedule));
     if (s.warmup) out += concat(", warm-up ", *s.warmup);
     if (s.restart_text) out += ", text from its beginning";
   }

@@ -50,8 +50,8 @@ class ToolTurns {
   std::vector<std::int32_t> reply(const PromptChat& chat, State& state, const Completion& text) const;
   std::string answer(const WrittenCall& call, std::size_t index) const;
   std::string shortened(const std::string& answer) const;
-  std::vector<std::int32_t> behind_turn(const PromptChat& chat, const std::vector<ChatMessage>& before,
-                                        const std::vector<ChatMessage>& after) const;
+  std::vector<std::int32_t> behind_turn(const PromptChat& chat, std::span<const ChatMessage> messages,
+                                        std::size_t called) const;
 
   Tokenizer tokenizer_;
   std::shared_ptr<ToolHost> host_;

@@ -87,13 +87,13 @@ KDLIB_FUNC std::vector<std::int32_t> ToolTurns::reply(const PromptChat& chat, St
   const std::vector<WrittenCall> calls = state.format.read(words);
   if (calls.empty()) return {};
   const auto round = static_cast<std::size_t>(state.rounds++);
-  std::vector<ChatMessage> before = state.messages;
-  before.push_back(detail::calling_message(calls, round));
-  std::vector<ChatMessage> after = before;
+  std::vector<ChatMessage> messages = state.messages;
+  messages.push_back(detail::calling_message(calls, round));
+  const std::size_t called = messages.size();
   for (std::size_t i = 0; i < calls.size(); ++i)
-    after.push_back(detail::answering_message(calls[i], shortened(answer(calls[i], i)), round, i));
-  std::vector<std::int32_t> out = behind_turn(chat, before, after);
-  state.messages = std::move(after);
+    messages.push_back(detail::answering_message(calls[i], shortened(answer(calls[i], i)), round, i));
+  std::vector<std::int32_t> out = behind_turn(chat, messages, called);
+  state.messages = std::move(messages);
   return out;
 }
 
@@ -124,17 +124,17 @@ KDLIB_FUNC std::string ToolTurns::shortened(const std::string& answer) const {
   return out + " [...]";
 }
 
-/// Both conversations are written out. The turn that calls ends with the stop id that is the last of the first one; in
-/// the second one that is the stop id of the same number, and what stands in front of both is the call's end. (Earlier
-/// turns may differ: templates drop thoughts of turns that are not the last.)
+/// The conversation is written out up to the call and as a whole. The turn that calls ends with the stop id that is the
+/// last of the first one; in the second one that is the stop id of the same number, and what stands in front of both is
+/// the call's end. (Earlier turns may differ: templates drop thoughts of turns that are not the last.)
 KDLIB_FUNC std::vector<std::int32_t> ToolTurns::behind_turn(const PromptChat& chat,
-                                                            const std::vector<ChatMessage>& before,
-                                                            const std::vector<ChatMessage>& after) const {
+                                                            std::span<const ChatMessage> messages,
+                                                            std::size_t called) const {
   RenderOptions options = chat.options;
   options.add_generation_prompt = false;
-  const std::vector<std::int32_t> turn = chat.chat->ids(tokenizer_, before, options);
+  const std::vector<std::int32_t> turn = chat.chat->ids(tokenizer_, messages.first(called), options);
   options.add_generation_prompt = true;
-  const std::vector<std::int32_t> whole = chat.chat->ids(tokenizer_, after, options);
+  const std::vector<std::int32_t> whole = chat.chat->ids(tokenizer_, messages, options);
   const auto stops = [this](std::int32_t id) {
     return std::find(stop_ids_.begin(), stop_ids_.end(), id) != stop_ids_.end();
   };

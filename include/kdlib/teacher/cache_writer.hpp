@@ -5,6 +5,7 @@
 #define KDLIB_TEACHER_CACHE_WRITER_HPP
 
 #include <cstddef>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,27 @@
 #include "kdlib/teacher/cache_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Appends values in the type of a column.
+template <class Stored, class T>
+void append_values(std::vector<std::byte>& out, const T* values, std::int64_t count) {
+  const std::size_t before = out.size();
+  out.resize(before + static_cast<std::size_t>(count) * sizeof(Stored));
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Stored value(values[i]);
+    std::memcpy(out.data() + before + static_cast<std::size_t>(i) * sizeof value, &value, sizeof value);
+  }
+}
+template <class T>
+void append_values(std::vector<std::byte>& out, DType dtype, const T* values, std::int64_t count) {
+  if (dtype == DType::bf16) return append_values<bf16>(out, values, count);
+  if (dtype == DType::f16) return append_values<f16>(out, values, count);
+  append_values<float>(out, values, count);
+}
+
+}  // namespace detail
 
 /// A tensor of every segment with one line for each row: [R, width], or [R] where width is 0.
 struct CacheColumn {

@@ -93,10 +93,6 @@ KDLIB_FUNC DistillKitText distillkit_text(const DistillKitFormat& f, const Json&
 /// The columns of one row: cache_columns() of kind logprobs in float32 at temperature 1.
 KDLIB_FUNC void append_distillkit_row(const DistillKitRow& row, std::int32_t label,
                                       std::vector<std::vector<std::byte>>& columns) {
-  const auto append = [&columns](std::size_t c, const void* data, std::size_t bytes) {
-    const auto* from = static_cast<const std::byte*>(data);
-    columns[c].insert(columns[c].end(), from, from + bytes);
-  };
   double mass = 0;
   float of_label = std::numeric_limits<float>::quiet_NaN();
   for (std::size_t i = 0; i < row.ids.size(); ++i) {
@@ -105,11 +101,12 @@ KDLIB_FUNC void append_distillkit_row(const DistillKitRow& row, std::int32_t lab
   }
   const float norm = 0,
               tail = mass < 1 ? static_cast<float>(std::log1p(-mass)) : -std::numeric_limits<float>::infinity();
-  append(0, row.log_probs.data(), row.log_probs.size() * sizeof(float));
-  append(1, row.ids.data(), row.ids.size() * sizeof(std::int32_t));
-  append(2, &norm, sizeof norm);
-  append(3, &tail, sizeof tail);
-  append(4, &of_label, sizeof of_label);
+  const auto k = static_cast<std::int64_t>(row.ids.size());
+  append_values<float>(columns[0], row.log_probs.data(), k);
+  append_values<std::int32_t>(columns[1], row.ids.data(), k);
+  append_values<float>(columns[2], &norm, 1);
+  append_values<float>(columns[3], &tail, 1);
+  append_values<float>(columns[4], &of_label, 1);
 }
 
 }  // namespace detail

@@ -125,14 +125,18 @@ KDLIB_FUNC std::vector<double> decode_distillkit_values(const DistillKitFormat& 
   for (std::int64_t i = 0; i < f.exact_k; ++i) out.push_back(in.number(f.exact));
   const std::int64_t rest = f.top_k - f.exact_k;
   std::vector<double> coefficients;
-  for (std::size_t t = 0; t < f.terms.size(); ++t) coefficients.push_back(in.number(f.term));
+  std::vector<int> powers;
+  for (const std::string& term : f.terms) {
+    coefficients.push_back(in.number(f.term));
+    powers.push_back(detail::distillkit_power(term));
+  }
   for (std::int64_t i = 0; i < rest; ++i) {
     const double x = !f.normalize_t ? static_cast<double>(i)
                      : rest > 1     ? static_cast<double>(i) / static_cast<double>(rest - 1)
                                     : 0.0;
     double value = 0;
     for (std::size_t t = 0; t < f.terms.size(); ++t) {
-      const int power = detail::distillkit_power(f.terms[t]);
+      const int power = powers[t];
       value += coefficients[t] * (power == -1 ? std::sqrt(x) : power == -2 ? std::exp(x) : std::pow(x, power));
     }
     out.push_back(value);

@@ -52,12 +52,13 @@ KDLIB_FUNC std::vector<std::vector<std::byte>> merged_columns(const std::vector<
   std::vector<std::vector<std::byte>> out(columns.size());
   for (const std::int64_t b : wanted) {
     const TeacherCache& cache = *caches[cache_of[static_cast<std::size_t>(b)]];
-    for (const TeacherCache::Place& place : cache.find_rows(documents.document(b)))
-      for (std::size_t c = 0; c < columns.size(); ++c) {
-        const std::int64_t size = columns[c].row_bytes();
-        const std::byte* from = cache.column(place.segment, columns[c].name.c_str()).data.data() + place.row * size;
-        out[c].insert(out[c].end(), from, from + size);
-      }
+    const std::vector<TeacherCache::Place> places = cache.find_rows(documents.document(b));  // all in one segment
+    for (std::size_t c = 0; c < columns.size() && !places.empty(); ++c) {
+      const std::int64_t size = columns[c].row_bytes();
+      const std::byte* data = cache.column(places.front().segment, columns[c].name.c_str()).data.data();
+      for (const TeacherCache::Place& place : places)
+        out[c].insert(out[c].end(), data + place.row * size, data + (place.row + 1) * size);
+    }
   }
   return out;
 }

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstring>
 
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/loss/head_loss.hpp"
@@ -15,23 +14,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// Appends values in the type of a column.
-template <class Stored, class T>
-void append_values(std::vector<std::byte>& out, const T* values, std::int64_t count) {
-  const std::size_t before = out.size();
-  out.resize(before + static_cast<std::size_t>(count) * sizeof(Stored));
-  for (std::int64_t i = 0; i < count; ++i) {
-    const Stored value(values[i]);
-    std::memcpy(out.data() + before + static_cast<std::size_t>(i) * sizeof value, &value, sizeof value);
-  }
-}
-template <class T>
-void append_values(std::vector<std::byte>& out, DType dtype, const T* values, std::int64_t count) {
-  if (dtype == DType::bf16) return append_values<bf16>(out, values, count);
-  if (dtype == DType::f16) return append_values<f16>(out, values, count);
-  append_values<float>(out, values, count);
-}
 
 /// "document 3 of the text (d.jsonl:4)": where row `row` of a batch stands.
 inline std::string row_place(const TokenBatch& batch, std::int64_t row) {

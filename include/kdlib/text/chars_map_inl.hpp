@@ -95,6 +95,9 @@ KDLIB_FUNC unsigned grapheme_class(char32_t c) {
 
 KDLIB_FUNC std::size_t grapheme_end(std::string_view text, std::size_t at) {
   if (text.substr(at, 2) == "\r\n") return at + 2;
+  // Printable ASCII never joins with more of it: most text ends here, without a search in the table.
+  const auto plain = [&](std::size_t i) { return text[i] >= ' ' && text[i] <= '~'; };
+  if (plain(at) && (at + 1 == text.size() || plain(at + 1))) return at + 1;
   unsigned kind = grapheme_class(next_code_point(text.data(), at));
   if (kind == 3) return at;
   while (at < text.size()) {

@@ -86,10 +86,7 @@ KDLIB_FUNC std::string_view SentencePieceRules::next(std::string_view text, std:
     length = match.length;
     return match.text;
   }
-  length = static_cast<unsigned char>(text[0]) < 0x80   ? 1
-           : static_cast<unsigned char>(text[0]) < 0xE0 ? 2
-           : static_cast<unsigned char>(text[0]) < 0xF0 ? 3
-                                                        : 4;
+  length = character_bytes(text, 0);
   return text.substr(0, length);
 }
 
@@ -126,13 +123,11 @@ KDLIB_FUNC std::string_view without_space(std::string_view text, bool left) {
   return text;
 }
 
-/// Bytes of the character that begins at `at`. The text is well-formed UTF-8.
 KDLIB_FUNC std::size_t character_bytes(std::string_view text, std::size_t at) {
   const auto first = static_cast<unsigned char>(text[at]);
   return first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
 }
 
-/// Appends `text` to `out`, every `from` as `to`.
 KDLIB_FUNC void append_replaced(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t found = std::min(text.find(from, at), text.size());

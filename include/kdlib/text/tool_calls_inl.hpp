@@ -11,6 +11,7 @@
 #include "kdlib/text/chat_jinja.hpp"
 #include "kdlib/text/jinja_text.hpp"
 #include "kdlib/text/tool_calls.hpp"
+#include "kdlib/text/unicode.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -248,16 +249,10 @@ KDLIB_FUNC std::size_t ToolCallFormat::read_named(std::string_view text, std::si
   return end == text.npos ? at : end;
 }
 
-KDLIB_FUNC std::vector<WrittenCall> ToolCallFormat::read(std::string_view written) const {
+KDLIB_FUNC std::vector<WrittenCall> ToolCallFormat::read(std::string_view text) const {
   std::vector<WrittenCall> calls;
-  // A model may write any bytes: those that are no UTF-8 are read as question marks.
-  std::string text_of_bytes(written);
-  std::size_t bad = 0, valid = 0;
-  while ((bad = find_invalid_utf8(std::string_view(text_of_bytes).substr(valid))) != std::string_view::npos) {
-    valid += bad;
-    text_of_bytes[valid] = '?';
-  }
-  const std::string_view text = text_of_bytes;
+  std::string repaired;  // what reads the text expects UTF-8, and a model may write any bytes
+  if (find_invalid_utf8(text) != text.npos) text = repaired = replace_invalid_utf8(text);
   if (opening_.empty()) {
     constexpr std::string_view tag = "<|python_tag|>";  // Llama 3.1 may put this before a call
     std::size_t at = detail::skip_space(text, 0);

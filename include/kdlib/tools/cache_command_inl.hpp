@@ -29,12 +29,7 @@ N cache_number(const std::string& text, const char* option) {
 
 KDLIB_TOOLS_FUNC std::vector<double> temperature_list(const std::vector<std::string>& words) {
   std::vector<double> out;
-  for (const std::string& word : words)
-    for (std::size_t begin = 0; begin <= word.size();) {
-      const std::size_t end = std::min(word.find(',', begin), word.size());
-      out.push_back(cache_number<double>(word.substr(begin, end - begin), "--temperatures"));
-      begin = end + 1;
-    }
+  for (const std::string& word : separated_names(words)) out.push_back(cache_number<double>(word, "--temperatures"));
   return out;
 }
 

@@ -53,16 +53,10 @@ KDLIB_TOOLS_FUNC std::vector<OptionNeeds> text_needs(const RecipeSettings& s, bo
 
 KDLIB_TOOLS_FUNC std::vector<OptionNeeds> student_needs(const RecipeSettings& s, const std::string& train) {
   const RecipeStudent& student = s.student;
-  const PackedKind kind = student.format.kind;
-  const bool integer = kind == PackedKind::int3 || kind == PackedKind::int4 || kind == PackedKind::int8;
-  const bool floats = kind == PackedKind::nf4 || kind == PackedKind::fp4;
   const bool through_codes =
       student.rounded && (student.trains == RecipeTrains::qat_lora || student.trains == RecipeTrains::all);
   const std::string own = "the adapter of --student-adapter has its own";
   return {
-      {{"group-size", "quantize-rule", "double-quant"}, student.rounded, "--quantize none rounds nothing"},
-      {{"quantize-rule"}, integer, "it is the rule of --quantize int3, int4 and int8"},
-      {{"double-quant"}, floats, "it belongs to --quantize nf4 and fp4"},
       {{"straight-through"}, through_codes, "it belongs to --train qat_lora and all with --quantize"},
       {{"lora-rank", "lora-alpha", "lora-targets", "lora-init"},
        student.adapts(),
@@ -73,11 +67,7 @@ KDLIB_TOOLS_FUNC std::vector<OptionNeeds> student_needs(const RecipeSettings& s,
 /// Names, fields and ranges of every loss that --loss takes.
 KDLIB_TOOLS_FUNC void schema_of_losses(JsonWriter& json) {
   json.key("$defs").begin_object().key("losses").begin_object();
-  std::vector<std::string> seen;
-  AllLosses::for_each([&]<class L>(const L& loss) {
-    const std::string type = snake_case(plain_type_name<L>()), name = type == "jensen_shannon" ? "jsd" : type;
-    if (std::find(seen.begin(), seen.end(), name) != seen.end()) return;
-    seen.push_back(name);
+  each_named_loss([&json]<class L>(const std::string& name, const L& loss) {
     json.key(name).begin_object().member("type", "object").member("x-reads", setting_text(needs_of<L>));
     json.member("additionalProperties", false).key("properties").begin_object();
     visit_fields(loss, [&json](const FieldInfo& field, auto& value) {
@@ -105,6 +95,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
   require<ConfigError>(
       !(s.rounded && s.format.kind == PackedKind::mxfp4) || !options.given("group-size") || s.format.group_size == 32,
       "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
+  options.check_needs(rounding_.needs("--quantize none rounds nothing"));
   options.check_needs(detail::student_needs(settings_, train_));
   bool asked = false;
   for (const char* name : {"sample-temperature", "top-k", "top-p", "min-p", "max-new-tokens", "teacher-cache"})

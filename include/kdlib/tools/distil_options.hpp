@@ -23,6 +23,8 @@ struct RoundingWords {
   void apply(QuantizeSettings& format) const;
   /// The format that words and numbers give: mxfp4 always has groups of 32.
   QuantizeSettings format(QuantizeSettings numbers) const;
+  /// What --group-size, --quantize-rule and --double-quant need; `unrounded` says why none is read without a rounding.
+  std::vector<OptionNeeds> needs(const char* unrounded) const;
 };
 
 /// Who asks: the program `distil`, or one that brings its own models and needs no --teacher.

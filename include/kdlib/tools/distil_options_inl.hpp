@@ -29,6 +29,13 @@ KDLIB_TOOLS_FUNC QuantizeSettings RoundingWords::format(QuantizeSettings numbers
   return student.rounding();
 }
 
+KDLIB_TOOLS_FUNC std::vector<OptionNeeds> RoundingWords::needs(const char* unrounded) const {
+  const bool integer = kind == "int3" || kind == "int4" || kind == "int8", floats = kind == "nf4" || kind == "fp4";
+  return {{{"quantize-rule", "group-size", "double-quant"}, rounds(), unrounded},
+          {{"quantize-rule"}, integer, "it is the rule of --quantize int3, int4 and int8"},
+          {{"double-quant"}, floats, "it belongs to --quantize nf4 and fp4"}};
+}
+
 KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, RecipeSettings defaults)
     : settings_(std::move(defaults)), needs_teacher_(program.needs_teacher), options_(program.name, program.purpose) {
   const RecipeStudent& student = settings_.student;

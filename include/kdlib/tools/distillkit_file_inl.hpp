@@ -4,12 +4,12 @@
 #define KDLIB_TOOLS_DISTILLKIT_FILE_INL_HPP
 
 #include "kdlib/tools/distillkit_file.hpp"
-#include "kdlib/tools/stages_file_inl.hpp"
+#include "kdlib/tools/yaml_file.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-KDLIB_TOOLS_FUNC DType distillkit_dtype(const StageYaml& file, const YAML::Node& node, const char* key) {
+KDLIB_TOOLS_FUNC DType distillkit_dtype(const YamlFile& file, const YAML::Node& node, const char* key) {
   const std::string word = file.text(node, key);
   for (const auto& [name, type] :
        {std::pair("float64", DType::f64), {"float32", DType::f32}, {"float16", DType::f16}, {"bfloat16", DType::bf16}})
@@ -20,7 +20,7 @@ KDLIB_TOOLS_FUNC DType distillkit_dtype(const StageYaml& file, const YAML::Node&
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC DistillKitFormat read_distillkit_format(const std::string& path) {
-  const detail::StageYaml file(path);
+  const detail::YamlFile file(path);
   const YAML::Node root = file.load();
   file.check_keys(root, "the file",
                   {"d", "k", "exact_k", "exact_dtype", "polynomial_terms", "term_dtype", "residual_bins",
