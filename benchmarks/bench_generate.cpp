@@ -119,76 +119,99 @@ double check_ids(Model& model, const std::vector<Ids>& prompts, const Run& run) 
   return equal / count;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) try {
-  std::string model_path, prompts_path, quantize = "none", weights = "file";
+struct Settings {
+  std::string model, prompts, quantize = "none", weights = "file";
   std::vector<std::string> batches;
   int new_tokens = 128, prompt_tokens = 32, threads = 0, repeats = 3;
   std::uint64_t seed = 1;
-  kd::Options options{"bench_generate", "Times greedy generation; prints a JSON line for each batch size."};
-  options.add("model", model_path, "MODEL", "Hugging Face directory or GGUF file")
-      .required()
-      .add("prompts", prompts_path, "FILE",
-           "lines of {\"prompt_ids\": [...]} (default: --prompt-tokens pseudo-random ids)")
-      .add("prompt-tokens", prompt_tokens, "N", "length of the made-up prompts")
-      .at_least(1)
-      .add("new-tokens", new_tokens, "N", "tokens that each sequence writes")
-      .at_least(2)
-      .add("batch", batches, "N", "batch sizes (default: 1 16)")
-      .add("quantize", quantize, "KIND", "round the linear maps")
-      .choices({"none", "int4"})
-      .add("weights", weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")
-      .choices({"file", "memory"})
-      .add("repeats", repeats, "N", "the best is printed")
-      .at_least(1)
-      .common(threads, seed);
-  options.parse(argc, argv);
-  if (threads > 0) kd::set_thread_count(threads);
-  if (batches.empty()) batches = {"1", "16"};
+
+  Settings(int argc, char** argv) {
+    kd::Options options{"bench_generate", "Times greedy generation; prints a JSON line for each batch size."};
+    options.add("model", model, "MODEL", "Hugging Face directory or GGUF file")
+        .required()
+        .add("prompts", prompts, "FILE",
+             "lines of {\"prompt_ids\": [...]} (default: --prompt-tokens pseudo-random ids)")
+        .add("prompt-tokens", prompt_tokens, "N", "length of the made-up prompts")
+        .at_least(1)
+        .add("new-tokens", new_tokens, "N", "tokens that each sequence writes")
+        .at_least(2)
+        .add("batch", batches, "N", "batch sizes (default: 1 16)")
+        .add("quantize", quantize, "KIND", "round the linear maps")
+        .choices({"none", "int4"})
+        .add("weights", weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")
+        .choices({"file", "memory"})
+        .add("repeats", repeats, "N", "the best is printed")
+        .at_least(1)
+        .common(threads, seed);
+    options.parse(argc, argv);
+    if (batches.empty()) batches = {"1", "16"};
+  }
+};
+
+/// `size` prompts of the file, again from its beginning where it has fewer; without a file they are made up.
+std::vector<Ids> prompts_of(const Settings& settings, int size, std::int64_t vocabulary) {
+  std::vector<Ids> given, out;
+  if (!settings.prompts.empty()) {
+    kd::JsonlReader reader(settings.prompts);
+    while (const auto line = reader.next()) {
+      Ids& ids = given.emplace_back();
+      for (const kd::Json& id : line->at("prompt_ids")) ids.push_back(static_cast<std::int32_t>(id.as_int()));
+    }
+    kd::require<kd::ConfigError>(!given.empty(), "[bench_generate] ", settings.prompts, " has no line");
+  }
+  for (int b = 0; b < size; ++b) {
+    if (!given.empty()) {
+      out.push_back(given[static_cast<std::size_t>(b) % given.size()]);
+      continue;
+    }
+    Ids& ids = out.emplace_back();
+    for (int i = 0; i < settings.prompt_tokens; ++i)
+      ids.push_back(static_cast<std::int32_t>((b * 7919 + i * 104729 + static_cast<int>(settings.seed)) % vocabulary));
+  }
+  return out;
+}
+
+/// The fastest of --repeats generations, the first of which is checked.
+Run best_of(Model& model, const std::vector<Ids>& prompts, const Settings& settings, double& agreement) {
+  Run best = generate(model, prompts, settings.new_tokens);
+  agreement = check_ids(model, prompts, best);
+  kd::require<kd::Error>(agreement > 0.98, "[bench_generate] only ", agreement,
+                         " of the ids are the argmax of the full forward pass");
+  for (int r = 1; r < settings.repeats; ++r) {
+    Run run = generate(model, prompts, settings.new_tokens);
+    if (run.decode + run.prefill < best.decode + best.prefill) best = std::move(run);
+  }
+  return best;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const Settings settings(argc, argv);
+  if (settings.threads > 0) kd::set_thread_count(settings.threads);
   const double start = now();
-  Model model = Model::from_pretrained(model_path, {.trainable = false, .weights = kd::weight_storage(weights, false)});
+  Model model = Model::from_pretrained(settings.model,
+                                       {.trainable = false, .weights = kd::weight_storage(settings.weights, false)});
   const double load_seconds = now() - start;
   const double bandwidth = read_bandwidth();
-  if (quantize == "int4") kd::quantize_linear(model);
-  std::vector<Ids> given;
-  if (!prompts_path.empty()) {
-    kd::JsonlReader reader(prompts_path);
-    while (const auto line = reader.next()) {
-      Ids ids;
-      for (const kd::Json& id : line->at("prompt_ids")) ids.push_back(static_cast<std::int32_t>(id.as_int()));
-      given.push_back(ids);
-    }
-  }
-  for (const std::string& text : batches) {
+  if (settings.quantize == "int4") kd::quantize_linear(model);
+  for (const std::string& text : settings.batches) {
     const int size = std::atoi(text.c_str());
     kd::require<kd::ConfigError>(size > 0, "[bench_generate] --batch ", text, " is not a positive number");
-    std::vector<Ids> prompts;
-    for (int b = 0; b < size; ++b) {
-      Ids ids;
-      for (int i = 0; i < prompt_tokens; ++i)
-        ids.push_back(static_cast<std::int32_t>((b * 7919 + i * 104729 + static_cast<int>(seed)) % model.vocab_size()));
-      prompts.push_back(given.empty() ? ids : given[static_cast<std::size_t>(b) % given.size()]);
-    }
-    Run best = generate(model, prompts, new_tokens);
-    const double agreement = check_ids(model, prompts, best);
-    kd::require<kd::Error>(agreement > 0.98, "[bench_generate] only ", agreement,
-                           " of the ids are the argmax of the full forward pass");
-    for (int r = 1; r < repeats; ++r) {
-      Run run = generate(model, prompts, new_tokens);
-      if (run.decode + run.prefill < best.decode + best.prefill) best = std::move(run);
-    }
+    const std::vector<Ids> prompts = prompts_of(settings, size, model.vocab_size());
+    double agreement = 0;
+    const Run best = best_of(model, prompts, settings, agreement);
     std::int64_t prompt_count = 0;
     for (const Ids& p : prompts) prompt_count += static_cast<std::int64_t>(p.size());
-    const double written = static_cast<double>(size) * new_tokens, steps = new_tokens - 1;
+    const double written = static_cast<double>(size) * settings.new_tokens, steps = settings.new_tokens - 1;
     std::printf(
         "{\"name\":\"kdlib\",\"batch\":%d,\"quantize\":\"%s\",\"weights\":\"%s\",\"load_seconds\":%.3f,\"prompt_"
         "tokens\":%lld,\"new_tokens\":%d,\"prefill_tokens_per_s\":%.1f,"
         "\"decode_tokens_per_s\":%.1f,\"tokens_per_s\":%.1f,\"weights_read_gb_per_s\":%.2f,\"read_bandwidth_gb_per_s\":"
         "%.2f,"
         "\"equal_to_full_forward\":%.4f}\n",
-        size, quantize.c_str(), weights.c_str(), load_seconds, static_cast<long long>(prompt_count), new_tokens,
-        static_cast<double>(prompt_count) / best.prefill, size * steps / best.decode,
+        size, settings.quantize.c_str(), settings.weights.c_str(), load_seconds, static_cast<long long>(prompt_count),
+        settings.new_tokens, static_cast<double>(prompt_count) / best.prefill, size * steps / best.decode,
         written / (best.decode + best.prefill), step_bytes(model) * steps / best.decode * 1e-9, bandwidth * 1e-9,
         agreement);
   }

@@ -79,120 +79,175 @@ double reference_loss(const Model& teacher, const Model& student, const kd::Tens
   return sum / static_cast<double>(rows);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) try {
-  std::string model_path, ids_path, student_kind = "float32";
+struct Settings {
+  std::string model, ids, student = "float32";
   int steps = 4, batch = 4, length = 256, rank = 16, threads = 0;
   double rate = 1e-3, alpha = 32;
   bool recompute = false;
   std::uint64_t seed = 1;
-  kd::Options options{"bench_step", "Times one training step; prints a JSON line a step and a summary."};
-  options.add("model", model_path, "MODEL", "teacher and student")
-      .required()
-      .add("ids", ids_path, "FILE",
-           "lines of {\"ids\": [...]}, the same at every step (default: the formula of peers/common.py)")
-      .add("student", student_kind, "KIND", "how the rounded student's weights are kept")
-      .choices({"float32", "int4"})
-      .add("steps", steps, "N", "measured steps, after one warm-up")
-      .at_least(1)
-      .add("batch", batch, "N", "sequences")
-      .at_least(1)
-      .add("length", length, "N", "tokens of a sequence")
-      .at_least(2)
-      .add("rank", rank, "N", "LoRA rank")
-      .at_least(1)
-      .add("alpha", alpha, "X", "LoRA alpha")
-      .above(0)
-      .add("rate", rate, "X", "learning rate")
-      .at_least(0)
-      .add("recompute", recompute, "activation recomputation")
-      .common(threads, seed);
-  options.parse(argc, argv);
-  if (threads > 0) kd::set_thread_count(threads);
 
+  Settings(int argc, char** argv) {
+    kd::Options options{"bench_step", "Times one training step; prints a JSON line a step and a summary."};
+    options.add("model", model, "MODEL", "teacher and student")
+        .required()
+        .add("ids", ids, "FILE",
+             "lines of {\"ids\": [...]}, the same at every step (default: the formula of peers/common.py)")
+        .add("student", student, "KIND", "how the rounded student's weights are kept")
+        .choices({"float32", "int4"})
+        .add("steps", steps, "N", "measured steps, after one warm-up")
+        .at_least(1)
+        .add("batch", batch, "N", "sequences")
+        .at_least(1)
+        .add("length", length, "N", "tokens of a sequence")
+        .at_least(2)
+        .add("rank", rank, "N", "LoRA rank")
+        .at_least(1)
+        .add("alpha", alpha, "X", "LoRA alpha")
+        .above(0)
+        .add("rate", rate, "X", "learning rate")
+        .at_least(0)
+        .add("recompute", recompute, "activation recomputation")
+        .common(threads, seed);
+    options.parse(argc, argv);
+  }
+};
+
+kd::TokenBatch batch_of(const Settings& settings, std::int64_t vocabulary) {
+  if (!settings.ids.empty()) return kd::read_documents(settings.ids, nullptr, {.vocabulary = vocabulary});
+  kd::TokenBatch tokens;
+  std::vector<std::int32_t> row(static_cast<std::size_t>(settings.length));
+  for (int b = 0; b < settings.batch; ++b) {
+    for (int i = 0; i < settings.length; ++i)
+      row[static_cast<std::size_t>(i)] = peer_id(settings.seed, b * settings.length + i, vocabulary);
+    tokens.append(row);
+  }
+  return tokens;
+}
+
+/// The seconds of a step's parts.
+struct StepTimes {
+  double teacher = 0, forward = 0, loss = 0, backward = 0, update = 0;
+  double total() const { return teacher + forward + loss + backward + update; }
+};
+
+/// One training step, in parts that can be timed, always on the same batch.
+class Step {
+ public:
+  Step(Model& teacher, Model& student, const Settings& settings)
+      : teacher_(teacher),
+        student_(student),
+        settings_(settings),
+        tokens_(batch_of(settings, teacher.vocab_size())),
+        rows_(tokens_.rows()),
+        optimizer_(kd::AdamW{}.state<float, kd::Cpu>(trained_of(student))) {}
+
+  std::int64_t tokens() const { return tokens_.tokens(); }
+  double loss() const { return loss_; }
+  double norm() const { return norm_; }
+
+  StepTimes run() {
+    StepTimes times;
+    student_.zero_gradients();
+    double begin = now();
+    const auto lap = [&begin] {
+      const double last = std::exchange(begin, now());
+      return begin - last;
+    };
+    teacher_rows_ = counted_rows(teacher_.forward(tokens_));
+    times.teacher = lap();
+    student_rows_ = counted_rows(student_.forward_training(tokens_, {.recompute = settings_.recompute}));
+    times.forward = lap();
+    Tensor gradient_rows(student_rows_.shape());
+    loss_ = kd::head_loss(kd::ForwardKl{}, student_.head(), std::as_const(student_rows_).view(),
+                          kd::HiddenTargets<float, kd::Cpu>{std::as_const(teacher_rows_).view(), teacher_.head()},
+                          {rows_.label, rows_.weight, {}}, 1.0 / tokens_.weight(), gradient_rows.view(),
+                          student_.head_parameter(), head_settings)
+                .loss.mean();
+    times.loss = lap();
+    Tensor gradient = Tensor::zeros({tokens_.tokens(), student_.hidden_size()});
+    Kernels::scatter_add_rows(gradient_rows.data(), rows_.token.data(), gradient_rows[0], gradient_rows[1],
+                              gradient.data());
+    student_.backward(std::as_const(gradient).view());
+    times.backward = lap();
+    norm_ = kd::gradient_norm(trained_of(student_));
+    optimizer_.step(settings_.rate, norm_ > 1 ? 1 / norm_ : 1);
+    times.update = lap();
+    return times;
+  }
+
+  /// Compares the loss of the last step's last four rows with float64.
+  void check() const {
+    constexpr std::int64_t checked = 4;
+    const std::int64_t first = student_rows_[0] - checked;
+    const auto got =
+        kd::head_loss(kd::ForwardKl{}, student_.head(), student_rows_.rows(first, checked),
+                      kd::HiddenTargets<float, kd::Cpu>{teacher_rows_.rows(first, checked), teacher_.head()},
+                      {std::span<const std::int32_t>(rows_.label).last(checked),
+                       std::span<const float>(rows_.weight).last(checked),
+                       {}},
+                      1.0, kd::View<float, kd::Cpu>{}, static_cast<kd::Parameter<float, kd::Cpu>*>(nullptr),
+                      head_settings)
+            .loss.mean();
+    const double expected = reference_loss(teacher_, student_, teacher_rows_, student_rows_, checked);
+    kd::require<kd::Error>(std::fabs(got - expected) <= 1e-5 * std::fabs(expected) + 1e-6, "[bench_step] the loss is ",
+                           got, ", float64 says ", expected);
+  }
+
+ private:
+  using Tensor = kd::Tensor<float, kd::Cpu>;
+  using Kernels = kd::Kernels<kd::Cpu, float>;
+  static constexpr kd::HeadLossSettings head_settings{
+      .workspace_bytes = std::int64_t{128} << 20, .metrics = true, .row_values = false};
+
+  static std::vector<kd::Parameter<float, kd::Cpu>*> trained_of(Model& student) {
+    std::vector<kd::Parameter<float, kd::Cpu>*> trained;
+    for (auto* p : student.parameters())
+      if (p->trainable) trained.push_back(p);
+    return trained;
+  }
+
+  Tensor counted_rows(const Tensor& hidden) const {
+    Tensor rows({static_cast<std::int64_t>(rows_.token.size()), hidden[1]});
+    Kernels::gather_rows(hidden.data(), rows_.token.data(), rows[0], rows[1], rows.data());
+    return rows;
+  }
+
+  Model& teacher_;
+  Model& student_;
+  const Settings& settings_;
+  kd::TokenBatch tokens_;
+  kd::TokenBatch::Rows rows_;
+  decltype(kd::AdamW{}.state<float, kd::Cpu>({})) optimizer_;
+  Tensor teacher_rows_, student_rows_;
+  double loss_ = 0, norm_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const Settings settings(argc, argv);
+  if (settings.threads > 0) kd::set_thread_count(settings.threads);
   const double load_begin = now();
-  Model teacher = Model::from_pretrained(model_path);
+  Model teacher = Model::from_pretrained(settings.model);
   teacher.set_trainable(false);
   std::printf("{\"name\":\"load\",\"seconds\":%.3f}\n", now() - load_begin);
-  Model student = Model::from_pretrained(model_path);
-  if (student_kind == "int4") kd::quantize_linear(student, {});
+  Model student = Model::from_pretrained(settings.model);
+  if (settings.student == "int4") kd::quantize_linear(student, {});
   else round_linear_weights(student);
-  kd::add_lora(student, {.rank = rank, .alpha = alpha, .seed = seed});
+  kd::add_lora(student, {.rank = settings.rank, .alpha = settings.alpha, .seed = settings.seed});
 
-  kd::TokenBatch tokens;
-  if (!ids_path.empty()) {
-    tokens = kd::read_documents(ids_path, nullptr, {.vocabulary = teacher.vocab_size()});
-  } else {
-    std::vector<std::int32_t> row(static_cast<std::size_t>(length));
-    for (int b = 0; b < batch; ++b) {
-      for (int i = 0; i < length; ++i)
-        row[static_cast<std::size_t>(i)] = peer_id(seed, b * length + i, teacher.vocab_size());
-      tokens.append(row);
-    }
-  }
-  const kd::TokenBatch::Rows rows = tokens.rows();
-  const double scale = 1.0 / tokens.weight();
-  const kd::RowInputs inputs{rows.label, rows.weight, {}};
-  const std::int64_t h = student.hidden_size(), r = static_cast<std::int64_t>(rows.token.size());
-  const kd::HeadLossSettings settings{.workspace_bytes = std::int64_t{128} << 20, .metrics = true, .row_values = false};
-
-  std::vector<kd::Parameter<float, kd::Cpu>*> trained;
-  for (auto* p : student.parameters())
-    if (p->trainable) trained.push_back(p);
-  auto optimizer = kd::AdamW{}.state<float, kd::Cpu>(trained);
-  using K = kd::Kernels<kd::Cpu, float>;
+  Step step(teacher, student, settings);
   std::vector<double> seconds;
-  double last = 0;
-  for (int step = 0; step <= steps; ++step) {
-    const double begin = now();
-    student.zero_gradients();
-    kd::Tensor<float, kd::Cpu> teacher_rows({r, h}), student_rows({r, h}), gradient_rows({r, h});
-    {
-      const kd::Tensor<float, kd::Cpu> hidden = teacher.forward(tokens);
-      K::gather_rows(hidden.data(), rows.token.data(), r, h, teacher_rows.data());
-    }
-    const double after_teacher = now();
-    {
-      const kd::Tensor<float, kd::Cpu> hidden = student.forward_training(tokens, {.recompute = recompute});
-      K::gather_rows(hidden.data(), rows.token.data(), r, h, student_rows.data());
-    }
-    const double after_student = now();
-    const kd::HiddenTargets<float, kd::Cpu> targets{std::as_const(teacher_rows).view(), teacher.head()};
-    const kd::HeadLossResult result =
-        kd::head_loss(kd::ForwardKl{}, student.head(), std::as_const(student_rows).view(), targets, inputs, scale,
-                      gradient_rows.view(), student.head_parameter(), settings);
-    const double after_loss = now();
-    if (step == 0) {
-      kd::TokenBatch::Rows tail = rows;
-      const std::int64_t checked = 4;
-      const auto few = [&](const kd::Tensor<float, kd::Cpu>& x) { return x.rows(r - checked, checked); };
-      const std::span<const float> ones = std::span<const float>(rows.weight).last(checked);
-      const kd::HeadLossResult part =
-          kd::head_loss(kd::ForwardKl{}, student.head(), few(student_rows),
-                        kd::HiddenTargets<float, kd::Cpu>{few(teacher_rows), teacher.head()},
-                        kd::RowInputs{std::span<const std::int32_t>(rows.label).last(checked), ones, {}}, 1.0,
-                        kd::View<float, kd::Cpu>{}, static_cast<kd::Parameter<float, kd::Cpu>*>(nullptr), settings);
-      const double expected = reference_loss(teacher, student, teacher_rows, student_rows, checked),
-                   got = part.loss.mean();
-      kd::require<kd::Error>(std::fabs(got - expected) <= 1e-5 * std::fabs(expected) + 1e-6,
-                             "[bench_step] the loss is ", got, ", float64 says ", expected);
-    }
-    kd::Tensor<float, kd::Cpu> gradient = kd::Tensor<float, kd::Cpu>::zeros({tokens.tokens(), h});
-    K::scatter_add_rows(gradient_rows.data(), rows.token.data(), r, h, gradient.data());
-    student.backward(std::as_const(gradient).view());
-    const double after_backward = now();
-    const double norm = kd::gradient_norm(trained);
-    optimizer.step(rate, norm > 1 ? 1 / norm : 1);
-    const double taken = now() - begin;
-    last = result.loss.mean();
+  for (int i = 0; i <= settings.steps; ++i) {
+    const StepTimes times = step.run();
+    if (i == 0) step.check();
+    else seconds.push_back(times.total());
     std::printf(
         "{\"step\":%d,\"loss\":%.7f,\"seconds\":%.3f,\"teacher\":%.3f,\"forward\":%.3f,\"loss_seconds\":%.3f,"
         "\"backward\":%.3f,\"update\":%.3f,\"grad_norm\":%.5f}\n",
-        step, last, taken, after_teacher - begin, after_student - after_teacher, after_loss - after_student,
-        after_backward - after_loss, now() - after_backward, norm);
+        i, step.loss(), times.total(), times.teacher, times.forward, times.loss, times.backward, times.update,
+        step.norm());
     std::fflush(stdout);
-    if (step > 0) seconds.push_back(taken);
   }
   std::sort(seconds.begin(), seconds.end());
   const double median = seconds[seconds.size() / 2];
@@ -200,9 +255,9 @@ int main(int argc, char** argv) try {
       "{\"name\":\"kdlib "
       "%s\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f,\"peak_rss_bytes\":%lld,\"peak_tensor_bytes\":%lld,"
       "\"loss\":%.7f,\"backend\":\"%s\"}\n",
-      student_kind.c_str(), kd::thread_count(), static_cast<double>(tokens.tokens()) / median, median,
-      static_cast<long long>(peak_rss_bytes()), static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()), last,
-      kd::cpu_blas_name());
+      settings.student.c_str(), kd::thread_count(), static_cast<double>(step.tokens()) / median, median,
+      static_cast<long long>(peak_rss_bytes()), static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()),
+      step.loss(), kd::cpu_blas_name());
   return 0;
 } catch (const std::exception& error) {
   return kd::report(error);

@@ -190,69 +190,87 @@ TEST_CASE("metrics are weighted sums, and rows of weight 0 stay out", "[loss]") 
   CHECK(m.label_weight == 0);
 }
 
-TEST_CASE("C26: softcap, bias and logit scale of both heads enter value and gradient", "[loss]") {
-  Normal random(31);
-  const std::int64_t rows = 3, v = 19, h = 6;
-  const auto tensor = [&](Shape shape, double deviation) {
+namespace {
+/// Two heads with bias, softcap and logit scale, and hidden rows for them.
+struct CappedHeads {
+  Normal random{31};
+  std::int64_t rows = 3, v = 19, h = 6;
+  Tensor<double, Cpu> bias = tensor({v}), teacher_bias = tensor({v}), teacher_weight = tensor({v, h}),
+                      teacher_hidden = tensor({rows, h}), hidden = tensor({rows, h});
+  Parameter<double, Cpu> head{.name = "lm_head.weight", .value = tensor({v, h}), .gradient = {}, .trainable = true};
+
+  Tensor<double, Cpu> tensor(Shape shape) {
     Tensor<double, Cpu> t(shape);
-    for (std::int64_t i = 0; i < t.count(); ++i) t.data()[i] = deviation * random();
+    for (std::int64_t i = 0; i < t.count(); ++i) t.data()[i] = random();
     return t;
-  };
-  const Tensor<double, Cpu> bias = tensor({v}, 1), teacher_bias = tensor({v}, 1), teacher_weight = tensor({v, h}, 1),
-                            teacher_hidden = tensor({rows, h}, 1);
-  Tensor<double, Cpu> hidden = tensor({rows, h}, 1);
-  Parameter<double, Cpu> head{.name = "lm_head.weight", .value = tensor({v, h}, 1), .gradient = {}, .trainable = true};
-  const HeadView<double, Cpu> student{
-      .weight = std::as_const(head.value).view(), .bias = bias.view(), .softcap = 3, .logit_scale = 0.7f};
-  const HiddenTargets<double, Cpu> targets{
-      teacher_hidden.view(),
-      {.weight = teacher_weight.view(), .bias = teacher_bias.view(), .softcap = 5, .logit_scale = 1.3f}};
-  const std::int32_t labels[] = {0, 7, 18};
-  const auto check = [&](const auto& loss, const auto& some_targets) {
-    const auto value = [&] {
-      return head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, {}, nullptr).loss.sum;
-    };
-    Tensor<double, Cpu> gradient(hidden.shape());
-    head.zero_gradient();
-    head_loss(loss, student, hidden.view(), some_targets, {.labels = labels}, 1.0, gradient.view(), &head,
-              {.workspace_bytes = 2 * 3 * v * 8});
-    const double step = Tolerance<double>::difference_step;
-    const auto differences = [&](double* x, const double* want, std::int64_t n) {
-      std::vector<double> numeric;
-      for (std::int64_t i = 0; i < n; ++i) {
-        const double x0 = x[i];
-        x[i] = x0 + step;
-        const double up = value();
-        x[i] = x0 - step;
-        numeric.push_back((up - value()) / (2 * step));
-        x[i] = x0;
-      }
-      CHECK(scaled_difference(want, numeric.data(), numeric.size()) < Tolerance<double>::finite_difference);
-    };
-    differences(hidden.data(), gradient.data(), hidden.count());
-    differences(head.value.data(), head.gradient.data(), head.value.count());
-  };
-  check(Sum{Term{1, JensenShannon{.beta = 0.4}}, Term{0.3, CrossEntropy{}}}, targets);
-  check(ForwardKl{.temperature = 2}, targets);
-  check(CrossEntropy{}, NoTargets{});
-  // and the value is that of the formula
-  std::vector<Row> s, t;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    Row a, b;
-    for (std::int64_t i = 0; i < v; ++i) {
-      double x = bias.data()[i], y = teacher_bias.data()[i];
-      for (std::int64_t k = 0; k < h; ++k) {
-        x += head.value.data()[i * h + k] * hidden.data()[r * h + k];
-        y += teacher_weight.data()[i * h + k] * teacher_hidden.data()[r * h + k];
-      }
-      a.push_back(3 * std::tanh(static_cast<double>(0.7f) * x / 3)),
-          b.push_back(5 * std::tanh(static_cast<double>(1.3f) * y / 5));
-    }
-    s.push_back(a), t.push_back(b);
   }
+  HeadView<double, Cpu> student() const {
+    return {.weight = head.value.view(), .bias = bias.view(), .softcap = 3, .logit_scale = 0.7f};
+  }
+  HiddenTargets<double, Cpu> targets() const {
+    return {teacher_hidden.view(),
+            {.weight = teacher_weight.view(), .bias = teacher_bias.view(), .softcap = 5, .logit_scale = 1.3f}};
+  }
+  /// The logits of a row by the formula cap tanh(scale (W x + b) / cap).
+  Row logits(const Tensor<double, Cpu>& w, const Tensor<double, Cpu>& b, const double* x, double scale,
+             double cap) const {
+    Row out;
+    for (std::int64_t i = 0; i < v; ++i) {
+      double z = b.data()[i];
+      for (std::int64_t k = 0; k < h; ++k) z += w.data()[i * h + k] * x[k];
+      out.push_back(cap * std::tanh(scale * z / cap));
+    }
+    return out;
+  }
+};
+
+/// Gradients of hidden rows and head against central differences of the loss.
+template <class Loss, class Targets>
+void check_gradients(CappedHeads& heads, const Loss& loss, const Targets& targets) {
+  const std::int32_t labels[] = {0, 7, 18};
+  const auto value = [&] {
+    return head_loss(loss, heads.student(), heads.hidden.view(), targets, {.labels = labels}, 1.0, {}, nullptr)
+        .loss.sum;
+  };
+  Tensor<double, Cpu> gradient(heads.hidden.shape());
+  heads.head.zero_gradient();
+  head_loss(loss, heads.student(), heads.hidden.view(), targets, {.labels = labels}, 1.0, gradient.view(), &heads.head,
+            {.workspace_bytes = 2 * 3 * heads.v * 8});
+  const double step = Tolerance<double>::difference_step;
+  const auto differences = [&](double* x, const double* want, std::int64_t n) {
+    std::vector<double> numeric;
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double x0 = x[i];
+      x[i] = x0 + step;
+      const double up = value();
+      x[i] = x0 - step;
+      numeric.push_back((up - value()) / (2 * step));
+      x[i] = x0;
+    }
+    CHECK(scaled_difference(want, numeric.data(), numeric.size()) < Tolerance<double>::finite_difference);
+  };
+  differences(heads.hidden.data(), gradient.data(), heads.hidden.count());
+  differences(heads.head.value.data(), heads.head.gradient.data(), heads.head.value.count());
+}
+}  // namespace
+
+TEST_CASE("C26: softcap, bias and logit scale of both heads enter the gradient", "[loss]") {
+  CappedHeads heads;
+  check_gradients(heads, Sum{Term{1, JensenShannon{.beta = 0.4}}, Term{0.3, CrossEntropy{}}}, heads.targets());
+  check_gradients(heads, ForwardKl{.temperature = 2}, heads.targets());
+  check_gradients(heads, CrossEntropy{}, NoTargets{});
+}
+
+TEST_CASE("C26: softcap, bias and logit scale of both heads enter the value", "[loss]") {
+  const CappedHeads heads;
   double want = 0;
-  for (std::size_t r = 0; r < 3; ++r) want += forward_kl(s[r], t[r]).value;
-  CHECK(head_loss(ForwardKl{}, student, hidden.view(), targets, {}, 1.0, {}, nullptr).loss.sum ==
+  for (std::int64_t r = 0; r < heads.rows; ++r)
+    want += forward_kl(heads.logits(heads.head.value, heads.bias, heads.hidden.data() + r * heads.h,
+                                    static_cast<double>(0.7f), 3),
+                       heads.logits(heads.teacher_weight, heads.teacher_bias, heads.teacher_hidden.data() + r * heads.h,
+                                    static_cast<double>(1.3f), 5))
+                .value;
+  CHECK(head_loss(ForwardKl{}, heads.student(), heads.hidden.view(), heads.targets(), {}, 1.0, {}, nullptr).loss.sum ==
         Approx(want).epsilon(1e-12));
 }
 

@@ -60,16 +60,19 @@ std::string file_name(std::string name) {
   return name;
 }
 
-template <class Loss>
-void compare(const std::string& name, Model& student, Model& teacher, Loss loss, bool has_start,
-             double limit = loss_tolerance) {
-  const Reference reference(name);
-  const kdlib::Json settings = reference.json.at("settings"), history = reference.json.at("history");
-  std::map<std::string, std::vector<float>> start, end;
-  for (const auto& info : reference.tensors.tensors()) {
-    if (info.name.rfind("start.", 0) == 0) start[file_name(info.name.substr(6))] = kdlib::read_as<float>(info);
-    if (info.name.rfind("end.", 0) == 0) end[file_name(info.name.substr(4))] = kdlib::read_as<float>(info);
-  }
+using Values = std::map<std::string, std::vector<float>>;
+
+/// The trained parameters with the reference's values of `prefix` ("start." or "end.").
+Values values_of(const Reference& reference, const std::string& prefix) {
+  Values values;
+  for (const auto& info : reference.tensors.tensors())
+    if (info.name.rfind(prefix, 0) == 0)
+      values[file_name(info.name.substr(prefix.size()))] = kdlib::read_as<float>(info);
+  return values;
+}
+
+/// Trained parameters begin at `start`; `has_start`: they must be there already.
+void set_start(Model& student, Values& start, bool has_start) {
   std::size_t trained = 0;
   for (auto* p : student.parameters()) {
     if (!p->trainable) continue;
@@ -81,6 +84,31 @@ void compare(const std::string& name, Model& student, Model& teacher, Loss loss,
     else std::copy(start[p->name].begin(), start[p->name].end(), p->value.data());
   }
   REQUIRE(trained == start.size());
+}
+
+/// Distance from the reference's last values over the distance that they moved.
+double movement_error(Model& student, Values& start, Values& end) {
+  double difference = 0, movement = 0;
+  for (auto* p : student.parameters()) {
+    if (!p->trainable) continue;
+    for (std::size_t i = 0; i < start[p->name].size(); ++i) {
+      const double moved = static_cast<double>(end[p->name][i]) - static_cast<double>(start[p->name][i]);
+      const double error = static_cast<double>(p->value.data()[i]) - static_cast<double>(end[p->name][i]);
+      difference += error * error;
+      movement += moved * moved;
+    }
+  }
+  CHECK(movement > 0);
+  return std::sqrt(difference / movement);
+}
+
+template <class Loss>
+void compare(const std::string& name, Model& student, Model& teacher, Loss loss, bool has_start,
+             double limit = loss_tolerance) {
+  const Reference reference(name);
+  const kdlib::Json settings = reference.json.at("settings"), history = reference.json.at("history");
+  Values start = values_of(reference, "start."), end = values_of(reference, "end.");
+  set_start(student, start, has_start);
 
   const std::int64_t steps = settings.at("steps").as_int();
   kdlib::Trainer trainer{
@@ -108,20 +136,10 @@ void compare(const std::string& name, Model& student, Model& teacher, Loss loss,
   CHECK(worst_loss < limit);
   CHECK(worst_norm < std::max(limit, norm_tolerance));
 
-  double difference = 0, movement = 0;
-  for (auto* p : student.parameters()) {
-    if (!p->trainable) continue;
-    for (std::size_t i = 0; i < start[p->name].size(); ++i) {
-      const double moved = static_cast<double>(end[p->name][i]) - static_cast<double>(start[p->name][i]);
-      const double error = static_cast<double>(p->value.data()[i]) - static_cast<double>(end[p->name][i]);
-      difference += error * error;
-      movement += moved * moved;
-    }
-  }
-  CHECK(movement > 0);
-  CHECK(std::sqrt(difference / movement) < movement_tolerance);
+  const double moved = movement_error(student, start, end);
+  CHECK(moved < movement_tolerance);
   std::printf("[reference] %s: loss %.2e, gradient norm %.2e, movement %.2e\n", name.c_str(), worst_loss, worst_norm,
-              std::sqrt(difference / movement));
+              moved);
 }
 }  // namespace
 

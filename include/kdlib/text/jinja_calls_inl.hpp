@@ -143,8 +143,8 @@ KDLIB_FUNC void append_two(int n, std::string& out, int width = 2, char fill = '
   out += digits;
 }
 
-/// strftime in the C locale.
-KDLIB_FUNC std::string time_text(const JinjaClock& t, std::string_view form) {
+/// The value of one field of strftime in the C locale: what stands behind `%`, without the composed F and T.
+KDLIB_FUNC void append_time_field(const JinjaClock& t, char field, std::string& out) {
   constexpr std::string_view months[] = {"January", "February", "March",     "April",   "May",      "June",
                                          "July",    "August",   "September", "October", "November", "December"};
   constexpr std::string_view days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
@@ -154,70 +154,33 @@ KDLIB_FUNC std::string time_text(const JinjaClock& t, std::string_view form) {
   const int year = t.month < 3 ? t.year - 1 : t.year;  // the day of the week by Sakamoto's method
   const auto day = static_cast<std::size_t>((year + year / 4 - year / 100 + year / 400 + shift[month] + t.day) % 7);
   const bool leap = (t.year % 4 == 0 && t.year % 100 != 0) || t.year % 400 == 0;
+  if (field == 'Y') append_two(t.year, out, 4);
+  else if (field == 'y') append_two(t.year % 100, out);
+  else if (field == 'm') append_two(t.month, out);
+  else if (field == 'd') append_two(t.day, out);
+  else if (field == 'e') append_two(t.day, out, 2, ' ');
+  else if (field == 'j') append_two(before[month] + t.day + (leap && t.month > 2 ? 1 : 0), out, 3);
+  else if (field == 'H') append_two(t.hour, out);
+  else if (field == 'I') append_two((t.hour + 11) % 12 + 1, out);
+  else if (field == 'M') append_two(t.minute, out);
+  else if (field == 'S') append_two(t.second, out);
+  else if (field == 'p') out += t.hour < 12 ? "AM" : "PM";
+  else if (field == 'B') out += months[month];
+  else if (field == 'b') out += months[month].substr(0, 3);
+  else if (field == 'A') out += days[day];
+  else if (field == 'a') out += days[day].substr(0, 3);
+  else if (field == '%') out += '%';
+  else jinja_fail(JinjaError::Kind::unknown, "strftime_now: %", field, " is not known here");
+}
+
+/// strftime in the C locale.
+KDLIB_FUNC std::string time_text(const JinjaClock& t, std::string_view form) {
   std::string out;
   for (std::size_t i = 0; i < form.size(); ++i) {
-    if (form[i] != '%' || i + 1 == form.size()) {
-      out += form[i];
-      continue;
-    }
-    switch (form[++i]) {
-      case 'Y':
-        append_two(t.year, out, 4);
-        break;
-      case 'y':
-        append_two(t.year % 100, out);
-        break;
-      case 'm':
-        append_two(t.month, out);
-        break;
-      case 'd':
-        append_two(t.day, out);
-        break;
-      case 'e':
-        append_two(t.day, out, 2, ' ');
-        break;
-      case 'j':
-        append_two(before[month] + t.day + (leap && t.month > 2 ? 1 : 0), out, 3);
-        break;
-      case 'H':
-        append_two(t.hour, out);
-        break;
-      case 'I':
-        append_two((t.hour + 11) % 12 + 1, out);
-        break;
-      case 'M':
-        append_two(t.minute, out);
-        break;
-      case 'S':
-        append_two(t.second, out);
-        break;
-      case 'p':
-        out += t.hour < 12 ? "AM" : "PM";
-        break;
-      case 'B':
-        out += months[month];
-        break;
-      case 'b':
-        out += months[month].substr(0, 3);
-        break;
-      case 'A':
-        out += days[day];
-        break;
-      case 'a':
-        out += days[day].substr(0, 3);
-        break;
-      case 'F':
-        out += time_text(t, "%Y-%m-%d");
-        break;
-      case 'T':
-        out += time_text(t, "%H:%M:%S");
-        break;
-      case '%':
-        out += '%';
-        break;
-      default:
-        jinja_fail(JinjaError::Kind::unknown, "strftime_now: %", form[i], " is not known here");
-    }
+    if (form[i] != '%' || i + 1 == form.size()) out += form[i];
+    else if (form[++i] == 'F') out += time_text(t, "%Y-%m-%d");
+    else if (form[i] == 'T') out += time_text(t, "%H:%M:%S");
+    else append_time_field(t, form[i], out);
   }
   return out;
 }
