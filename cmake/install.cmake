@@ -20,6 +20,12 @@ install(FILES "${PROJECT_BINARY_DIR}/kdlibConfig.cmake" "${PROJECT_BINARY_DIR}/k
 if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/src")
   install(DIRECTORY src/ DESTINATION "${KDLIB_INSTALL_SHAREDIR}/src")
 endif()
+# Component benchmarks: what downstream projects time their own losses with.
+install(FILES benchmarks/loss_benchmarks.hpp benchmarks/loss_data.hpp benchmarks/bench_losses.cpp
+  DESTINATION "${KDLIB_INSTALL_SHAREDIR}/benchmarks")
+# The programs' sources, to begin one's own from: "${kdlib_EXAMPLES_DIR}/on_policy.cpp".
+file(GLOB kdlib_installed_examples "${PROJECT_SOURCE_DIR}/examples/*.cpp")
+install(FILES ${kdlib_installed_examples} DESTINATION "${KDLIB_INSTALL_SHAREDIR}/examples")
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DATADIR}/doc/kdlib")
 
 set(KDLIB_PC_REQUIRES "")
