@@ -302,6 +302,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/result_inl.hpp
   include/kdlib/recipe/run_folder.hpp
   include/kdlib/recipe/run_folder_inl.hpp
+  include/kdlib/recipe/run_metrics.hpp
   include/kdlib/recipe/run_outputs.hpp
   include/kdlib/recipe/run_outputs_inl.hpp
   include/kdlib/recipe/run_place.hpp
@@ -509,6 +510,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
   include/kdlib/tools/report_style_inl.hpp
+  include/kdlib/tools/run_export.hpp
+  include/kdlib/tools/run_export_inl.hpp
   include/kdlib/tools/service/child_process.hpp
   include/kdlib/tools/service/child_process_inl.hpp
   include/kdlib/tools/service/compare.hpp
@@ -587,6 +590,8 @@ set(KDLIB_HEADERS
   include/kdlib/train/stage_inl.hpp
   include/kdlib/train/state.hpp
   include/kdlib/train/step_metrics_inl.hpp
+  include/kdlib/train/tensorboard.hpp
+  include/kdlib/train/tensorboard_inl.hpp
   include/kdlib/train/trainer.hpp
   include/kdlib/train/trainer_inl.hpp
   include/kdlib/train/training_run.hpp

@@ -9,6 +9,7 @@
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/process_start.hpp>
+#include <kdlib/tools/run_export.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -327,20 +328,51 @@ void print_json(const Findings& found, bool tensors) {
   std::printf("%s\n", json.text().c_str());
 }
 
+int export_metrics(const std::string& run, const std::string& to, const std::string& out, const std::string& id) {
+  const kd::RunExportForm form = to == "tensorboard" ? kd::RunExportForm::tensorboard
+                                 : to == "csv"       ? kd::RunExportForm::csv
+                                                     : kd::RunExportForm::mlflow;
+  const kd::RunExportResult done = kd::export_run(run, form, out, id);
+  std::printf("%lld steps, %lld values in %s", static_cast<long long>(done.steps), static_cast<long long>(done.values),
+              done.path.c_str());
+  if (done.files > 1) std::printf(" and %lld files more", static_cast<long long>(done.files - 1));
+  if (done.not_finite > 0) std::printf("; left out: %lld that are not finite", static_cast<long long>(done.not_finite));
+  std::printf("\n");
+  return kd::finish(0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
   kd::start_process();
   Findings found;
   bool tensors = false, check = false, json = false;
+  std::string to = "none", out, run_id;
   kd::Options options{"inspect",
-                      "Prints what a model directory, GGUF file, safetensors file or PEFT adapter holds. Exit status 1 "
-                      "where something is wrong."};
-  options.positional("model", found.path, "directory, .gguf or .safetensors file")
+                      "Prints what a model directory, GGUF file, safetensors file or PEFT adapter holds; with --to, "
+                      "writes the metrics of a run of distil for other tools. Exit status 1 where something is wrong."};
+  options.positional("model", found.path, "directory, .gguf or .safetensors file; with --to, the folder of a run")
       .add("tensors", tensors, "list every tensor and which parameter the loader makes of it")
       .add("check", check, "read every value: names those that are not finite, and loads packed codes")
-      .add("json", json, "one JSON object");
+      .add("json", json, "one JSON object")
+      .group("A run's metrics for other tools")
+      .add(
+          "to", to, "FORM",
+          "tensorboard: an event file; csv: a row a step, a column a metric; mlflow: bodies of runs/log-batch for curl")
+      .choices({"none", "tensorboard", "csv", "mlflow"})
+      .add("out", out, "DIR", "where --to writes")
+      .add("run-id", run_id, "ID", "--to mlflow: the run of MLflow that takes the metrics");
   options.parse(argc, argv);
+  const bool exports = to != "none";
+  options.check_needs({{{"tensors", "check", "json"}, !exports, "--to prints nothing of a model"},
+                       {{"out"}, exports, "nothing is written without --to"},
+                       {{"run-id"}, to == "mlflow", "it belongs to --to mlflow"}});
+  if (exports) {
+    kd::require<kd::UsageError>(!out.empty(), "[inspect] --to ", to, " needs --out DIR");
+    kd::require<kd::UsageError>(to != "mlflow" || !run_id.empty(), "[inspect] --to mlflow needs --run-id ID: MLflow's ",
+                                "answer to runs/create");
+    return export_metrics(found.path, to, out, run_id);
+  }
   kd::require<kd::IoError>(kd::path_exists(found.path), "[inspect] ", found.path,
                            " is not there: give a Hugging Face directory, a GGUF or safetensors file, or an adapter");
   const bool single = found.path.size() > 12 && found.path.ends_with(".safetensors");

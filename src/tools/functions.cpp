@@ -18,6 +18,7 @@
 #include "kdlib/tools/options_schema_inl.hpp"
 #include "kdlib/tools/output_lock_inl.hpp"
 #include "kdlib/tools/progress_inl.hpp"
+#include "kdlib/tools/run_export_inl.hpp"
 #include "kdlib/tools/stages_file_inl.hpp"
 #include "kdlib/tools/sweep_plan_inl.hpp"
 #include "kdlib/tools/sweep_runs_inl.hpp"

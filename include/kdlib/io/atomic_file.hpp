@@ -67,8 +67,8 @@ std::vector<std::string> remove_stale_temporaries(const std::string& folder);
 /// The same in `folder` and in every folder below it; symbolic links are not followed. Answers paths.
 std::vector<std::string> remove_stale_temporaries_below(const std::string& folder);
 
-/// A regular file that lines are appended to (metrics.jsonl), or a link to one. Lines are buffered; flush() writes and
-/// syncs them. The destructor writes what is buffered but cannot report a failure: flush() before.
+/// A regular file that lines or bytes are appended to (metrics.jsonl), or a link to one. They are buffered; flush()
+/// writes and syncs them. The destructor writes what is buffered but cannot report a failure: flush() before.
 class AppendFile {
  public:
   explicit AppendFile(std::string path);
@@ -80,6 +80,8 @@ class AppendFile {
 
   /// Adds the text and a line feed. The text itself must not hold one.
   void write_line(std::string_view text);
+  /// Adds the bytes and nothing else.
+  void write_bytes(std::string_view bytes);
   void flush();
 
   /// Bytes in the file plus those still buffered.

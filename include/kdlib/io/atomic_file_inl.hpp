@@ -273,6 +273,12 @@ KDLIB_FUNC void AppendFile::write_line(std::string_view text) {
   if (buffer_.size() >= detail::write_buffer_bytes) write_buffer();
 }
 
+KDLIB_FUNC void AppendFile::write_bytes(std::string_view bytes) {
+  buffer_.append(bytes);
+  size_ += bytes.size();
+  if (buffer_.size() >= detail::write_buffer_bytes) write_buffer();
+}
+
 KDLIB_FUNC void AppendFile::write_buffer() {
   const std::string pending =
       std::exchange(buffer_, {});  // a failed write is reported once, not again by the destructor

@@ -5,6 +5,7 @@
 
 #include <deque>
 
+#include "kdlib/recipe/run_metrics.hpp"
 #include "kdlib/recipe/session.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -87,7 +88,7 @@ template <class Teacher>
 RunResult Session<D, T>::train_against(const Teacher& teacher, const LossExpression& objective) {
   using Targets = typename Teacher::targets_type;
   auto source = text_->source();
-  JsonLines sink{path("metrics.jsonl")};
+  RunMetrics sink(path("metrics.jsonl"), s_.output.tensorboard);
   Directory store{folder_.path()};
   RecipeTraining t = s_.training;
   t.learning_rate = s_.peak_rate();

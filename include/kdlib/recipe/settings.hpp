@@ -172,6 +172,7 @@ struct RecipeOutput {
   std::int64_t evaluate_every = 10;  // steps; 0: only before and after
   SaveRule save = SaveRule::last;    // which state is exported, which checkpoints stay
   bool gguf = false;                 // at the end also model.gguf: the adapter merged, matrices as F16
+  std::string tensorboard{};         // folder of TensorBoard's event files; empty: none
   RecipeResume resume = RecipeResume::automatic;
 };
 

@@ -229,6 +229,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("evaluate-every", s.output.evaluate_every, "steps")
       .text("save", recipe_word(s.output.save))
       .text("export", s.output.gguf ? "gguf" : "none")
+      .text("tensorboard", s.output.tensorboard)
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);
   for (const DescribedSetting& setting : s.recorded) w.add(setting);
@@ -237,7 +238,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 
 inline bool free_recipe_setting(const std::string& key) {
   for (const char* name : {"out", "threads", "keep", "save-every", "resume", "export", "dry-run", "json", "device",
-                           "dtype", "config", "preset", "teacher-cache", "teacher-cache-mb"})
+                           "dtype", "config", "preset", "teacher-cache", "teacher-cache-mb", "tensorboard"})
     if (key == name) return true;
   return false;
 }

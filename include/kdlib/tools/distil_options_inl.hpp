@@ -271,6 +271,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
       .add("export", export_, "FORMAT",
            "gguf: at the end also model.gguf for llama.cpp, the adapter merged, matrices as F16")
       .choices({"none", "gguf"})
+      .add("tensorboard", s.tensorboard, "DIR", "folder in which metrics also stand as TensorBoard's event files")
       .add("evaluate-tasks", tasks_, "LIST",
            "multiple-choice tasks scored at each evaluation: hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
       .names()
