@@ -107,6 +107,9 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/save_model_inl.hpp
   include/kdlib/checkpoint/tensor_rows.hpp
   include/kdlib/config.hpp
+  include/kdlib/core/byte_pack.hpp
+  include/kdlib/core/communicator.hpp
+  include/kdlib/core/communicator_inl.hpp
   include/kdlib/core/dtype.hpp
   include/kdlib/core/error.hpp
   include/kdlib/core/error_inl.hpp
@@ -339,6 +342,8 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/tool_host_inl.hpp
   include/kdlib/rollout/tool_turns.hpp
   include/kdlib/rollout/tool_turns_inl.hpp
+  include/kdlib/rollout/write_in_groups.hpp
+  include/kdlib/rollout/write_in_groups_inl.hpp
   include/kdlib/teacher/any_hidden.hpp
   include/kdlib/teacher/cache_head.hpp
   include/kdlib/teacher/cache_head_inl.hpp
@@ -583,6 +588,13 @@ set(KDLIB_HEADERS
   include/kdlib/train/metrics.hpp
   include/kdlib/train/metrics_inl.hpp
   include/kdlib/train/objective.hpp
+  include/kdlib/train/ranked_step.hpp
+  include/kdlib/train/ranked_step_inl.hpp
+  include/kdlib/train/ranked_store.hpp
+  include/kdlib/train/ranked_store_inl.hpp
+  include/kdlib/train/ranks.hpp
+  include/kdlib/train/reduce.hpp
+  include/kdlib/train/reduce_inl.hpp
   include/kdlib/train/run.hpp
   include/kdlib/train/spans.hpp
   include/kdlib/train/spans_inl.hpp
@@ -594,6 +606,7 @@ set(KDLIB_HEADERS
   include/kdlib/train/tensorboard_inl.hpp
   include/kdlib/train/trainer.hpp
   include/kdlib/train/trainer_inl.hpp
+  include/kdlib/train/training_ranks_inl.hpp
   include/kdlib/train/training_run.hpp
   include/kdlib/train/training_run_inl.hpp
   include/kdlib/train/training_start_inl.hpp

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kdlib::functions: the functions without template parameters of core/ and io/.
+#include "kdlib/core/communicator_inl.hpp"
 #include "kdlib/core/error_inl.hpp"
 #include "kdlib/core/parallel_inl.hpp"
 #include "kdlib/io/atomic_file_inl.hpp"

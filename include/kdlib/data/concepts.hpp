@@ -31,6 +31,14 @@ concept DataSource = requires(S& source, const S& constant, const SourceCursor& 
   source.seek(cursor);
 };
 
+/// A source that can pass over a batch without making it: what ranks do with batches of other ranks. `skip()` moves the
+/// cursor as next() would and is false at the end. Text that all ranks need (a block that a teacher writes) is made by
+/// both in the same order.
+template <class S>
+concept SkippableSource = requires(S& source) {
+  { source.skip() } -> std::same_as<bool>;
+};
+
 KDLIB_NAMESPACE_END
 
 #endif

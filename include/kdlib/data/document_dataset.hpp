@@ -28,6 +28,8 @@ class DocumentDataset {
   explicit DocumentDataset(TokenBatch documents, DocumentSettings settings = {});
 
   std::optional<TokenBatch> next();
+  /// Passes over one batch; false at the end.
+  bool skip();
   SourceCursor cursor() const { return make_cursor("documents", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "documents", fingerprint_); }
   SourceDescription describe() const;

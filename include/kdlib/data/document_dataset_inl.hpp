@@ -48,13 +48,18 @@ KDLIB_FUNC DocumentDataset::DocumentDataset(TokenBatch documents, DocumentSettin
 
 KDLIB_FUNC std::optional<TokenBatch> DocumentDataset::next() {
   TokenBatch batch;
-  for (std::int64_t i = 0; i < settings_.batch; ++i) {
-    if (settings_.epochs > 0 && next_ >= settings_.epochs * order_.count()) break;
+  const std::int64_t end = end_of_batch(next_, settings_.batch, settings_.epochs, order_.count());
+  while (next_ < end) {
     const std::int64_t b = order_.at(next_++);
     detail::append_part(batch, documents_, b, 0, documents_.length(b));
   }
   if (batch.documents() == 0) return std::nullopt;
   return batch;
+}
+
+KDLIB_FUNC bool DocumentDataset::skip() {
+  const std::int64_t end = end_of_batch(next_, settings_.batch, settings_.epochs, order_.count());
+  return std::exchange(next_, end) < end;
 }
 
 KDLIB_FUNC SourceDescription DocumentDataset::describe() const {

@@ -37,6 +37,10 @@ class ShuffledOrder {
   std::vector<std::uint32_t> inverse_;  // of epoch 0
 };
 
+/// The first ordinal behind a batch of `batch` items that begins at `next`: smaller at the end of the last epoch;
+/// `epochs` 0: without end.
+std::int64_t end_of_batch(std::int64_t next, std::int64_t batch, std::int64_t epochs, std::int64_t count);
+
 /// "<kind> <fingerprint> <next>": where a source stands.
 SourceCursor make_cursor(std::string_view kind, const Fingerprint& fingerprint, std::int64_t next);
 /// The number in it. FormatError when it is not such a text, ConfigError when it belongs to another kind of source or

@@ -3,6 +3,7 @@
 #ifndef KDLIB_DATA_ORDER_INL_HPP
 #define KDLIB_DATA_ORDER_INL_HPP
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -41,6 +42,11 @@ KDLIB_FUNC std::int64_t ShuffledOrder::first_ordinal(std::int64_t item) {
     for (std::size_t i = 0; i < permutation_.size(); ++i) inverse_[permutation_[i]] = static_cast<std::uint32_t>(i);
   }
   return inverse_[static_cast<std::size_t>(item)];
+}
+
+KDLIB_FUNC std::int64_t end_of_batch(std::int64_t next, std::int64_t batch, std::int64_t epochs, std::int64_t count) {
+  const std::int64_t end = next + batch;
+  return epochs > 0 ? std::max(next, std::min(end, epochs * count)) : end;
 }
 
 KDLIB_FUNC SourceCursor make_cursor(std::string_view kind, const Fingerprint& fingerprint, std::int64_t next) {

@@ -35,6 +35,8 @@ class PackedDataset {
   explicit PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings = {});
 
   std::optional<TokenBatch> next();
+  /// Passes over one batch; false at the end.
+  bool skip();
   SourceCursor cursor() const { return make_cursor("packed", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "packed", fingerprint_); }
   SourceDescription describe() const;

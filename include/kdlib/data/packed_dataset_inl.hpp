@@ -61,12 +61,15 @@ KDLIB_FUNC void PackedDataset::append_window(TokenBatch& batch, std::int64_t sta
 
 KDLIB_FUNC std::optional<TokenBatch> PackedDataset::next() {
   TokenBatch batch;
-  for (std::int64_t i = 0; i < settings_.batch; ++i) {
-    if (settings_.epochs > 0 && next_ >= settings_.epochs * order_.count()) break;
-    append_window(batch, starts_[static_cast<std::size_t>(order_.at(next_++))]);
-  }
+  const std::int64_t end = end_of_batch(next_, settings_.batch, settings_.epochs, order_.count());
+  while (next_ < end) append_window(batch, starts_[static_cast<std::size_t>(order_.at(next_++))]);
   if (batch.documents() == 0) return std::nullopt;
   return batch;
+}
+
+KDLIB_FUNC bool PackedDataset::skip() {
+  const std::int64_t end = end_of_batch(next_, settings_.batch, settings_.epochs, order_.count());
+  return std::exchange(next_, end) < end;
 }
 
 KDLIB_FUNC SourceDescription PackedDataset::describe() const {

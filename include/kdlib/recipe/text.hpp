@@ -31,6 +31,7 @@ class OfflineText {
 
   std::optional<TokenBatch> next() { return documents_ ? documents_->next() : written_->next(); }
   SourceCursor cursor() const { return documents_ ? documents_->cursor() : written_->cursor(); }
+  bool skip() { return documents_ ? documents_->skip() : written_->skip(); }
   void seek(const SourceCursor& cursor) { documents_ ? documents_->seek(cursor) : written_->seek(cursor); }
   SourceDescription describe() const { return documents_ ? documents_->describe() : written_->describe(); }
   /// ConfigError for losses that take each token as one that the student drew.

@@ -5,6 +5,7 @@
 
 #include <type_traits>
 
+#include "kdlib/core/communicator.hpp"
 #include "kdlib/core/fields.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/rollout/concepts.hpp"
@@ -45,6 +46,11 @@ class Mixed {
 
   template <class Student>
   std::optional<TokenBatch> next(Student& student);
+  /// Passes over one batch; false at the end. The part that the coin chose must be a SkippableSource.
+  bool skip();
+  /// OnPolicy::write_step of those of the next `batches` batches that the student writes.
+  template <class Student>
+  void write_step(Student& student, std::int64_t batches, std::int64_t group, AnyCommunicator& ranks);
   SourceCursor cursor() const;
   void seek(const SourceCursor& cursor);
   SourceDescription describe() const;
@@ -62,11 +68,13 @@ class Mixed {
     else return true;
   }
   /// Whether the student writes the batch that comes next.
-  bool next_is_student_written() const {
-    return student_writes(settings_.lambda, settings_.seed, batches_ / settings_.micro_batches);
-  }
+  bool next_is_student_written() const { return is_student_written(0); }
 
  private:
+  bool is_student_written(std::int64_t ahead) const {
+    return student_writes(settings_.lambda, settings_.seed, (batches_ + ahead) / settings_.micro_batches);
+  }
+
   Offline offline_;
   Online online_;
   MixedSettings settings_;

@@ -36,6 +36,32 @@ std::optional<TokenBatch> Mixed<Offline, Online>::next(Student& student) {
   return batch;
 }
 
+template <class Offline, class Online>
+bool Mixed<Offline, Online>::skip() {
+  const auto pass = [](auto& part) {
+    if constexpr (SkippableSource<std::remove_reference_t<decltype(part)>>) {
+      return part.skip();
+    } else {
+      fail<ConfigError>("[Mixed] a part of the mix has no skip(): ranks cannot share it; see kdlib/data/concepts.hpp");
+      return false;
+    }
+  };
+  const bool there = next_is_student_written() ? pass(online_) : pass(offline_);
+  if (there) ++batches_;
+  return there;
+}
+
+template <class Offline, class Online>
+template <class Student>
+void Mixed<Offline, Online>::write_step(Student& student, std::int64_t batches, std::int64_t group,
+                                        AnyCommunicator& ranks) {
+  std::int64_t online = 0;
+  for (std::int64_t i = 0; i < batches; ++i) online += is_student_written(i) ? 1 : 0;
+  if (online == 0) return;
+  if constexpr (requires { online_.write_step(student, online, group, ranks); })
+    online_.write_step(student, online, group, ranks);
+}
+
 /// "mixed <batches>|<offline>|<online>"
 template <class Offline, class Online>
 SourceCursor Mixed<Offline, Online>::cursor() const {

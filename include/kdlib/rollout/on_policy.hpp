@@ -5,7 +5,7 @@
 #define KDLIB_ROLLOUT_ON_POLICY_HPP
 
 #include "kdlib/data/prompts.hpp"
-#include "kdlib/rollout/generate.hpp"
+#include "kdlib/rollout/write_in_groups.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -57,8 +57,17 @@ class OnPolicy {
 
   template <class Student>
   std::optional<TokenBatch> next(Student& student);
+  /// Passes over one batch without writing it; false at the end.
+  bool skip();
+  /// Writes the texts of the next `batches` batches now, in groups of `group` texts (write_in_groups); next() then
+  /// hands them out. Called by every rank, before each step: what an earlier step left is dropped.
+  template <class Student>
+  void write_step(Student& student, std::int64_t batches, std::int64_t group, AnyCommunicator& ranks);
   SourceCursor cursor() const { return make_cursor("on_policy", fingerprint_, next_); }
-  void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "on_policy", fingerprint_); }
+  void seek(const SourceCursor& cursor) {
+    next_ = read_cursor(cursor, "on_policy", fingerprint_);
+    written_.clear();
+  }
   SourceDescription describe() const;
 
   /// ConfigError where the loss does not fit the sampler (check_sampling_matches_loss, decision 004).
@@ -75,11 +84,24 @@ class OnPolicy {
   const Prompts& prompts() const { return prompts_; }
 
  private:
+  struct Requests {
+    std::vector<WritingRequest> texts;
+    std::vector<std::int64_t> items;  // index of each one's prompt
+  };
+  /// Of the prompts drawn as number `begin` to `end` - 1.
+  Requests requests(std::int64_t begin, std::int64_t end);
+  GenerateSettings how(std::span<const std::int64_t> items) const;
+  std::int64_t end_of_next(std::int64_t batches) const {
+    return end_of_batch(next_, batches * settings_.prompts, settings_.epochs, order_.count());
+  }
+
   Prompts prompts_;
   Sampler sampler_;
   OnPolicySettings settings_;
   ShuffledOrder order_;
   Fingerprint fingerprint_;
+  std::vector<Completion> written_;  // by write_step, from the prompt drawn as number written_begin_
+  std::int64_t written_begin_ = 0;
   std::int64_t next_ = 0;  // ordinal of the next prompt
   ReplyMaker replies_{};
   std::int64_t reply_tokens_ = 0;

@@ -31,21 +31,20 @@ inline void OnPolicy::reply_with(ReplyMaker maker, std::int64_t reply_tokens, st
   reply_fingerprint_ = std::move(fingerprint);
 }
 
-template <class Student>
-std::optional<TokenBatch> OnPolicy::next(Student& student) {
-  std::vector<WritingRequest> requests;
-  std::vector<std::int64_t> items;
-  std::int64_t ordinal = next_;
-  for (std::int64_t i = 0; i < settings_.prompts; ++i, ++ordinal) {
-    if (settings_.epochs > 0 && ordinal >= settings_.epochs * order_.count()) break;
+inline OnPolicy::Requests OnPolicy::requests(std::int64_t begin, std::int64_t end) {
+  Requests out;
+  for (std::int64_t ordinal = begin; ordinal < end; ++ordinal) {
     const std::int64_t item = order_.at(ordinal);
     for (std::int64_t sample = 0; sample < settings_.samples; ++sample) {
-      requests.push_back({prompts_[item], static_cast<std::uint32_t>(ordinal), static_cast<std::uint32_t>(sample),
-                          prompts_.source(item)});
-      items.push_back(item);
+      out.texts.push_back({prompts_[item], static_cast<std::uint32_t>(ordinal), static_cast<std::uint32_t>(sample),
+                           prompts_.source(item)});
+      out.items.push_back(item);
     }
   }
-  if (requests.empty()) return std::nullopt;
+  return out;
+}
+
+inline GenerateSettings OnPolicy::how(std::span<const std::int64_t> items) const {
   GenerateSettings how{.batch = settings_.decode_batch,
                        .context_length = settings_.context_length,
                        .purpose = RngPurpose::sample_student};
@@ -53,12 +52,41 @@ std::optional<TokenBatch> OnPolicy::next(Student& student) {
   how.progress = settings_.progress;
   if (replies_) how.reply = replies_(prompts_, items);
   how.reply_tokens = reply_tokens_;
-  const std::vector<Completion> texts = generate(student, std::span<const WritingRequest>(requests), sampler_, how);
+  return how;
+}
+
+template <class Student>
+std::optional<TokenBatch> OnPolicy::next(Student& student) {
+  const std::int64_t end = end_of_next(1);
+  const Requests all = requests(next_, end);
+  if (all.texts.empty()) return std::nullopt;
+  const std::int64_t before = (next_ - written_begin_) * settings_.samples;
+  const bool is_written =
+      before >= 0 && before + static_cast<std::int64_t>(all.texts.size()) <= static_cast<std::int64_t>(written_.size());
+  std::vector<Completion> now;
+  if (!is_written) now = generate(student, std::span<const WritingRequest>(all.texts), sampler_, how(all.items));
   TokenBatch batch;
-  for (std::size_t i = 0; i < requests.size(); ++i)
-    append_completion(batch, requests[i].prompt, texts[i], requests[i].source);
-  next_ = ordinal;  // only now: a batch cut short is written again, whole
+  for (std::size_t i = 0; i < all.texts.size(); ++i)
+    append_completion(batch, all.texts[i].prompt, is_written ? written_[static_cast<std::size_t>(before) + i] : now[i],
+                      all.texts[i].source);
+  next_ = end;  // only now: a batch cut short is written again, whole
   return batch;
+}
+
+inline bool OnPolicy::skip() {
+  const std::int64_t end = end_of_next(1);
+  return std::exchange(next_, end) < end;
+}
+
+template <class Student>
+void OnPolicy::write_step(Student& student, std::int64_t batches, std::int64_t group, AnyCommunicator& ranks) {
+  written_.clear();
+  const Requests all = requests(next_, end_of_next(batches));
+  const auto how_of = [&](std::size_t first, std::size_t count) {
+    return how(std::span(all.items).subspan(first, count));
+  };
+  written_ = write_in_groups(student, std::span<const WritingRequest>(all.texts), sampler_, group, ranks, how_of);
+  written_begin_ = next_;
 }
 
 inline SourceDescription OnPolicy::describe() const {

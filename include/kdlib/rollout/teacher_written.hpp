@@ -57,6 +57,9 @@ class TeacherWritten {
   /// IoError, FormatError or ConfigError name a kept block that cannot be read or belongs to other settings, and what
   /// to do.
   std::optional<TokenBatch> next();
+  /// Passes over one batch; false at the end. With share_with() its block is written or read all the same, since every
+  /// rank takes part.
+  bool skip();
   SourceCursor cursor() const { return make_cursor("teacher_written", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "teacher_written", fingerprint_); }
   SourceDescription describe() const;
@@ -72,6 +75,10 @@ class TeacherWritten {
   const Completion& text(std::int64_t prompt);
   const Prompts& prompts() const { return prompts_; }
 
+  /// Ranks make each block together: in groups of `group` texts (write_in_groups), or, where `group` is 0 or answers of
+  /// other runs are kept, the first rank alone. The first rank reads and writes the files. Before the first text.
+  void share_with(AnyCommunicator ranks, std::int64_t group);
+
   /// As OnPolicy::reply_with. Before the first text.
   void reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint);
 
@@ -81,8 +88,12 @@ class TeacherWritten {
 
  private:
   void require_block(std::int64_t block);
+  void share_block(const std::string& path, const std::vector<std::int64_t>& items);
   void read_block(const std::string& path, const std::vector<std::int64_t>& items);
   void write_block(const std::string& path, const std::vector<std::int64_t>& items);
+  std::vector<WritingRequest> requests_of(const std::vector<std::int64_t>& items) const;
+  void keep_block(const std::string& path, const std::vector<std::int64_t>& items, std::vector<Completion> texts);
+  GenerateSettings how(std::span<const std::int64_t> items) const;
   std::string block_key(const std::vector<std::int64_t>& items) const;
   std::vector<Completion> answer(std::span<const WritingRequest> requests, std::span<const std::int64_t> items);
   std::string answer_key(const WritingRequest& request) const;
@@ -96,6 +107,9 @@ class TeacherWritten {
   Fingerprint fingerprint_;        // prompts, sampler, seeds, teacher
   std::vector<Completion> texts_;  // by prompt; no ids: not written yet
   std::int64_t next_ = 0;
+  AnyCommunicator ranks_;
+  std::int64_t group_ = 0;
+  bool shared_ = false;
   ResponseCache* answers_ = nullptr;
   std::string model_hash_;
   ReplyMaker replies_{};

@@ -52,15 +52,31 @@ SourceDescription TeacherWritten<Teacher>::describe() const {
 template <class Teacher>
 std::optional<TokenBatch> TeacherWritten<Teacher>::next() {
   TokenBatch batch;
-  std::int64_t ordinal = next_;
-  for (std::int64_t i = 0; i < settings_.prompts; ++i, ++ordinal) {
-    if (settings_.epochs > 0 && ordinal >= settings_.epochs * order_.count()) break;
+  const std::int64_t end = end_of_batch(next_, settings_.prompts, settings_.epochs, order_.count());
+  for (std::int64_t ordinal = next_; ordinal < end; ++ordinal) {
     const std::int64_t item = order_.at(ordinal);
     append_completion(batch, prompts_[item], text(item), prompts_.source(item));
   }
-  next_ = ordinal;
+  next_ = end;
   if (batch.documents() == 0) return std::nullopt;
   return batch;
+}
+
+template <class Teacher>
+bool TeacherWritten<Teacher>::skip() {
+  const std::int64_t end = end_of_batch(next_, settings_.prompts, settings_.epochs, order_.count());
+  if (shared_)
+    for (std::int64_t ordinal = next_; ordinal < end; ++ordinal) static_cast<void>(text(order_.at(ordinal)));
+  return std::exchange(next_, end) < end;
+}
+
+template <class Teacher>
+void TeacherWritten<Teacher>::share_with(AnyCommunicator ranks, std::int64_t group) {
+  require<ConfigError>(group >= 0, "[TeacherWritten] a group has ", group, " texts; it must be 0 or more");
+  ranks_ = std::move(ranks);
+  group_ = group;
+  shared_ = true;
+  if (group > 0) fingerprint_.add(std::string_view(concat("groups of ", group)));
 }
 
 template <class Teacher>
@@ -94,8 +110,39 @@ void TeacherWritten<Teacher>::require_block(std::int64_t block) {
     items.push_back(first_epoch_.at(i));
   const std::string path =
       settings_.folder.empty() ? std::string() : join_path(settings_.folder, concat("teacher_text-", block, ".jsonl"));
-  if (!path.empty() && path_exists(path)) read_block(path, items);
+  if (shared_) share_block(path, items);
+  else if (!path.empty() && path_exists(path)) read_block(path, items);
   else write_block(path, items);
+}
+
+/// The first rank has the files; what it reads or writes alone goes to the others.
+template <class Teacher>
+void TeacherWritten<Teacher>::share_block(const std::string& path, const std::vector<std::int64_t>& items) {
+  const bool kept = ranks_.any(ranks_.leads() && !path.empty() && path_exists(path));
+  if (!kept && group_ > 0 && answers_ == nullptr) {
+    const std::vector<WritingRequest> requests = requests_of(items);
+    const auto how_of = [&](std::size_t first, std::size_t count) {
+      return how(std::span(items).subspan(first, count));
+    };
+    std::vector<Completion> texts =
+        write_in_groups(teacher_, std::span<const WritingRequest>(requests), sampler_, group_, ranks_, how_of);
+    return keep_block(ranks_.leads() ? path : std::string(), items, std::move(texts));
+  }
+  BytePacker packed;
+  bool stopped = false;
+  if (ranks_.leads()) {
+    try {
+      if (kept) read_block(path, items);
+      else write_block(path, items);
+      for (const std::int64_t item : items) pack_completion(packed, texts_[static_cast<std::size_t>(item)]);
+    } catch (const StopRequested&) {
+      stopped = true;
+    }
+  }
+  if (ranks_.any(stopped)) throw StopRequested("stopped on request");
+  const Bytes bytes = ranks_.broadcast_bytes(packed.take());
+  ByteUnpacker in(bytes);
+  for (const std::int64_t item : items) texts_[static_cast<std::size_t>(item)] = unpack_completion(in);
 }
 
 /// What a block depends on, as text.
@@ -153,6 +200,17 @@ std::string TeacherWritten<Teacher>::answer_key(const WritingRequest& request) c
   return ResponseCache::key(model_hash_, request, sampler_, how);
 }
 
+template <class Teacher>
+GenerateSettings TeacherWritten<Teacher>::how(std::span<const std::int64_t> items) const {
+  GenerateSettings how{.batch = settings_.decode_batch,
+                       .context_length = settings_.context_length,
+                       .purpose = RngPurpose::sample_teacher};
+  how.progress = settings_.progress;
+  if (replies_) how.reply = replies_(prompts_, items);
+  how.reply_tokens = reply_tokens_;
+  return how;
+}
+
 /// Answers in the order of the requests: those that other runs have kept, and the others written now and kept.
 template <class Teacher>
 std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingRequest> requests,
@@ -175,14 +233,9 @@ std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingR
     missing_items.push_back(items[i]);
   }
   if (missing.empty()) return texts;
-  GenerateSettings how{.batch = settings_.decode_batch,
-                       .context_length = settings_.context_length,
-                       .purpose = RngPurpose::sample_teacher};
-  how.progress = settings_.progress;
-  if (replies_) how.reply = replies_(prompts_, missing_items);
-  how.reply_tokens = reply_tokens_;
   const auto start = std::chrono::steady_clock::now();
-  std::vector<Completion> written = generate(teacher_, std::span<const WritingRequest>(missing), sampler_, how);
+  std::vector<Completion> written =
+      generate(teacher_, std::span<const WritingRequest>(missing), sampler_, how(missing_items));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   double tokens = 0;
   for (const Completion& text : written) tokens += static_cast<double>(text.ids.size());
@@ -195,11 +248,21 @@ std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingR
 }
 
 template <class Teacher>
-void TeacherWritten<Teacher>::write_block(const std::string& path, const std::vector<std::int64_t>& items) {
+std::vector<WritingRequest> TeacherWritten<Teacher>::requests_of(const std::vector<std::int64_t>& items) const {
   std::vector<WritingRequest> requests;
   for (const std::int64_t item : items)
     requests.push_back({prompts_[item], static_cast<std::uint32_t>(item), 0, prompts_.source(item)});
-  std::vector<Completion> texts = answer(requests, items);
+  return requests;
+}
+
+template <class Teacher>
+void TeacherWritten<Teacher>::write_block(const std::string& path, const std::vector<std::int64_t>& items) {
+  keep_block(path, items, answer(requests_of(items), items));
+}
+
+template <class Teacher>
+void TeacherWritten<Teacher>::keep_block(const std::string& path, const std::vector<std::int64_t>& items,
+                                         std::vector<Completion> texts) {
   if (!path.empty()) {
     make_directories(settings_.folder);
     remove_stale_temporaries(settings_.folder);  // of a run that was killed while it wrote

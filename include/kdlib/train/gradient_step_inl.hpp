@@ -114,6 +114,27 @@ StepSums GradientStep<Student, Objective>::operator()(Student& student, Objectiv
 }
 
 template <class Student, class Objective>
+template <class Taken>
+void GradientStep<Student, Objective>::slices(Student& student, Objective& objective,
+                                              std::span<const TokenBatch> batches, double total, bool each_alone,
+                                              Taken&& taken) {
+  const auto parameters = student.parameters();
+  const auto set_to_zero = [&] {
+    for (Parameter<T, D>* p : parameters)
+      if (p->trainable) p->zero_gradient();
+  };
+  set_to_zero();
+  const detail::HeldCodes<Student> held(student);
+  for (const TokenBatch& batch : batches) {
+    if (each_alone) set_to_zero();
+    StepSums sums;
+    add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
+    taken(sums);
+  }
+  if (batches.empty() || each_alone) set_to_zero();
+}
+
+template <class Student, class Objective>
 void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch,
                                                  double scale, double share, StepSums& sums) {
   const TokenBatch::Rows rows = batch.rows();

@@ -12,6 +12,7 @@
 
 #include "kdlib/core/stop.hpp"
 #include "kdlib/optim/concepts.hpp"
+#include "kdlib/train/ranks.hpp"
 #include "kdlib/train/spans.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -68,7 +69,8 @@ enum class SaveRule : std::uint8_t {
   all    // the last; and no checkpoint is removed, whatever `keep` says
 };
 
-/// Settings of one run.
+/// Settings of one run. With several ranks (`ranks`) every rank gives the same ones: hooks of each are started, told of
+/// steps and asked to evaluate, and the first rank's answers count; it alone is asked for files.
 struct RunSettings {
   std::int64_t steps = 0;          // > 0
   std::int64_t micro_batches = 1;  // batches taken from the source for one step
@@ -88,6 +90,7 @@ struct RunSettings {
   bool resume = true;           // go on from the store's newest checkpoint; false: what the store holds is removed
   SettingsList settings{};      // of the program, in addition to what the parts describe themselves: compared on resume
   RunHooks* hooks = nullptr;    // borrowed
+  RankSettings ranks{};         // who shares the steps; left out: nobody
   const std::atomic<bool>* stop =
       nullptr;  // set it (a signal handler may): the run saves after the current step and returns
 };

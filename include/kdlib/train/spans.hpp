@@ -60,12 +60,18 @@ class SpanWeights {
   /// mean. InputError: a batch without span numbers.
   void weigh(std::span<TokenBatch> step);
 
+  /// The parts of weigh() for a step that several ranks share: each span's sum of weights in one batch, made ready for
+  /// weigh_by (InputError as weigh); then its weights by the sums of the whole step.
+  std::vector<double> sums_of(TokenBatch& batch);
+  void weigh_by(std::span<const double> sums, std::span<TokenBatch> mine);
+
   /// The spans in order, with what count() and add() saw of this step.
   const std::vector<SpanLoss>& losses() const { return spans_; }
   /// The step's loss: sum over spans of weight * loss.mean().
   double loss() const;
 
  private:
+  void count_batch(TokenBatch& batch);
   std::size_t checked(std::span<const std::int32_t> span_of_row, std::span<const float> row_weights) const;
 
   std::vector<SpanLoss> spans_;

@@ -83,20 +83,37 @@ KDLIB_FUNC void SpanWeights::add(std::span<const std::int32_t> span_of_row, std:
   }
 }
 
+KDLIB_FUNC void SpanWeights::count_batch(TokenBatch& batch) {
+  require<InputError>(batch.spans.size() == batch.ids.size(), "[spans] ", spans_.size(), " spans are named, but ",
+                      batch.sources.empty() ? std::string("a batch") : batch.sources.front(),
+                      " does not say which span its tokens are in (TokenBatch::spans; \"spans\" in a line of ids)");
+  if (batch.weights.empty()) {
+    batch.weights.assign(batch.ids.size(), 1.0f);
+    for (std::int64_t d = 0; d < batch.documents(); ++d)  // nothing follows a document's last token
+      if (batch.length(d) > 0)
+        batch.weights[static_cast<std::size_t>(batch.offsets[static_cast<std::size_t>(d + 1)] - 1)] = 0;
+  }
+  count(batch.spans, batch.weights);
+}
+
+KDLIB_FUNC std::vector<double> SpanWeights::sums_of(TokenBatch& batch) {
+  begin_step();
+  count_batch(batch);
+  std::vector<double> sums;
+  for (const SpanLoss& span : spans_) sums.push_back(span.loss.weight);
+  return sums;
+}
+
+KDLIB_FUNC void SpanWeights::weigh_by(std::span<const double> sums, std::span<TokenBatch> mine) {
+  require<ShapeError>(sums.size() == spans_.size(), "[spans] ", sums.size(), " sums for ", spans_.size(), " spans");
+  begin_step();
+  for (std::size_t i = 0; i < sums.size(); ++i) spans_[i].loss.weight = sums[i];
+  for (TokenBatch& batch : mine) batch.weights = weights(batch.spans, batch.weights);
+}
+
 KDLIB_FUNC void SpanWeights::weigh(std::span<TokenBatch> step) {
   begin_step();
-  for (TokenBatch& batch : step) {
-    require<InputError>(batch.spans.size() == batch.ids.size(), "[spans] ", spans_.size(), " spans are named, but ",
-                        batch.sources.empty() ? std::string("a batch") : batch.sources.front(),
-                        " does not say which span its tokens are in (TokenBatch::spans; \"spans\" in a line of ids)");
-    if (batch.weights.empty()) {
-      batch.weights.assign(batch.ids.size(), 1.0f);
-      for (std::int64_t d = 0; d < batch.documents(); ++d)  // nothing follows a document's last token
-        if (batch.length(d) > 0)
-          batch.weights[static_cast<std::size_t>(batch.offsets[static_cast<std::size_t>(d + 1)] - 1)] = 0;
-    }
-    count(batch.spans, batch.weights);
-  }
+  for (TokenBatch& batch : step) count_batch(batch);
   for (TokenBatch& batch : step) batch.weights = weights(batch.spans, batch.weights);
 }
 

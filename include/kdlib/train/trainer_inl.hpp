@@ -45,12 +45,47 @@ class TrainableScope {
   std::vector<double> rates_;
 };
 
+/// A sink or store that several ranks may hold at once: one of ranks, or one without files.
+template <class X>
+inline constexpr bool is_of_ranks = requires {
+  requires X::is_of_ranks;
+}
+|| !requires(const X& x) { x.path(); };
+
+template <class Source, class Sink, class Store>
+void check_shareable(const RunSettings& s) {
+  require<ConfigError>(is_of_ranks<Sink> && is_of_ranks<Store>, "[run] ", s.ranks.communicator.size(),
+                       " ranks would write the same files: give kd::RankedSink<kd::JsonLines>{communicator, path} and "
+                       "kd::RankedStore<kd::Directory>{communicator, path}");
+  require<ConfigError>(DataSource<Source> || SkippableSource<Source>,
+                       "[run] the source has no skip(): ranks cannot share it; see kdlib/data/concepts.hpp");
+}
+
+/// Settings of ranks that change what a run computes, for its checkpoints.
+inline void append_ranks(SettingsList& list, const RankSettings& ranks) {
+  if (ranks.tree()) list.emplace_back("reduce", "tree");
+  if (ranks.write_batch > 0) list.emplace_back("write_batch", std::to_string(ranks.write_batch));
+}
+
+template <class Source>
+void append_replay(SettingsList& list, const RunSettings& s, const Source& source) {
+  if constexpr (requires {
+                  { source.records_routing() } -> std::convertible_to<bool>;
+                })
+    require<ConfigError>(!s.replay_routing || source.records_routing(),
+                         "[run] replay_routing is set, but the source does not record the routing of what it writes; "
+                         "set OnPolicySettings::record_routing");
+  if (s.replay_routing) list.emplace_back("replay_routing", "true");
+}
+
 inline void check_settings(const RunSettings& s) {
   require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
   require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
   require<ConfigError>(s.clip_norm >= 0, "[run] clip_norm is ", s.clip_norm, "; it must be 0 (no clipping) or above");
   require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0,
                        "[run] save_every, keep and evaluate_every must be 0 or above");
+  require<ConfigError>(s.ranks.write_batch >= 0, "[run] write_batch is ", s.ranks.write_batch,
+                       "; it must be 0 (each micro-batch alone) or above");
   require<ConfigError>(s.save != SaveRule::best || (s.hooks != nullptr && s.evaluate_every > 0),
                        "[run] save is best and nothing chooses it: set hooks and evaluate_every");
 }
@@ -78,6 +113,8 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
   detail::check_rates(schedule_, settings.steps);
   if constexpr (requires { source_.check_loss(SampledTextUse{}); })
     source_.check_loss(sampled_text_use(objective_.loss()));
+  if (settings.ranks.communicator.size() > 1)
+    detail::check_shareable<SourceType, std::remove_reference_t<Sink>, std::remove_reference_t<Store>>(settings);
   const detail::TrainableScope<T, D> scope(student_.parameters(), selection);
   if constexpr (requires { selection.check_names(std::vector<std::string>{}); }) {
     std::vector<std::string> names;
@@ -89,13 +126,8 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
                        "some with kd::only(pattern)");
   SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)},
                     {"clip_norm", setting_text(settings.clip_norm)}};
-  if constexpr (requires {
-                  { source_.records_routing() } -> std::convertible_to<bool>;
-                })
-    require<ConfigError>(!settings.replay_routing || source_.records_routing(),
-                         "[run] replay_routing is set, but the source does not record the routing of what it writes; "
-                         "set OnPolicySettings::record_routing");
-  if (settings.replay_routing) list.emplace_back("replay_routing", "true");
+  detail::append_replay(list, settings, source_);
+  detail::append_ranks(list, settings.ranks);
   detail::append_optimizer(list, optimizer_);
   detail::append_schedule(list, schedule_);
   detail::append_selection(list, selection, scope);

@@ -11,6 +11,7 @@
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/gradient_step.hpp"
 #include "kdlib/train/host_tensors.hpp"
+#include "kdlib/train/ranked_step.hpp"
 #include "kdlib/train/run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -71,6 +72,7 @@ class TrainingRun {
                                    .jensen_shannon = settings.jensen_shannon,
                                    .spans = !settings.spans.empty()}) {
     if (!settings.spans.empty()) spans_.emplace(settings.spans);
+    if (settings.ranks.active()) ranks_.emplace(settings.ranks, settings.micro_batches, trained);
   }
 
   RunResult run();
@@ -80,7 +82,22 @@ class TrainingRun {
     double begin = 0, fetched = 0, end = 0;
   };
 
+  /// Of one step on several ranks.
+  struct Agreed {
+    double total = 0;  // weight of the rows of all slices: the normaliser
+    bool stop = false;
+  };
+
   void start();
+  void start_ranks();
+  bool take_ranked_step();
+  std::int64_t fetch_slices(bool& stop);
+  Agreed agree(bool stop);
+  RankedSums ranked_gradient(double total, double source_seconds);
+  bool leads() const { return !ranks_ || settings_.ranks.communicator.leads(); }
+  bool any_rank(bool mine) { return ranks_ ? ranks_->communicator().any(mine) : mine; }
+  Evaluation evaluation_of_first(Evaluation mine);
+  std::string text_of_first(std::string mine);
   void resume(const TrainState& saved);
   void check_fits(const TrainState& saved);
   void check_tensors(const TrainState& saved);
@@ -119,7 +136,9 @@ class TrainingRun {
   GradientStep<Student, Objective> gradient_;
   std::vector<TokenBatch> batches_;
   std::optional<SpanWeights> spans_;
-  double step_tokens_ = 0;  // weight of this step's rows, before spans_
+  std::optional<RankedStep<T, D>> ranks_;
+  std::vector<std::pair<std::string, double>> rank_values_;  // of this step, for the sink
+  double step_tokens_ = 0;                                   // weight of this step's rows, before spans_
   RunResult result_;
   std::int64_t step_ = 0, saved_step_ = -1, evaluated_step_ = -1;
   bool saved_finished_ = false;      // of the checkpoint of saved_step_

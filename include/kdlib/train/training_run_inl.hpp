@@ -11,6 +11,7 @@
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/train/environment.hpp"
 #include "kdlib/train/step_metrics_inl.hpp"
+#include "kdlib/train/training_ranks_inl.hpp"
 #include "kdlib/train/training_run.hpp"
 #include "kdlib/train/training_start_inl.hpp"
 
@@ -54,7 +55,7 @@ RunResult TrainingRun<Types>::run() {
 template <class Types>
 bool TrainingRun<Types>::goes_on() {
   if (step_ >= last_step() || result_.exhausted || result_.stopped || !result_.finish_reason.empty()) return false;
-  result_.stopped = stop_requested();
+  if (!ranks_) result_.stopped = stop_requested();  // ranks agree on it in the step
   return !result_.stopped;
 }
 
@@ -93,6 +94,7 @@ StepSums TrainingRun<Types>::gradient_or_give_back(const Cursor& before) {
 
 template <class Types>
 bool TrainingRun<Types>::take_step() {
+  if (ranks_) return take_ranked_step();
   StepTimes times;
   times.begin = monotonic_seconds();
   const auto before = source_.cursor();
@@ -153,7 +155,7 @@ void TrainingRun<Types>::report(const StepSums& sums, double norm, double rate, 
   sink_.flush();
   if (settings_.hooks == nullptr) return;
   settings_.hooks->on_step(r);
-  result_.finish_reason = settings_.hooks->finish_reason(r);
+  result_.finish_reason = text_of_first(settings_.hooks->finish_reason(r));
 }
 
 template <class Types>
@@ -174,6 +176,7 @@ void TrainingRun<Types>::log_step(const StepReport& r, const StepTimes& times, c
   for (std::size_t i = 0; i < sums.span_loss.size(); ++i)
     if (sums.span_loss[i].weight > 0)
       values.emplace_back("train/loss/" + settings_.spans[i].name, sums.span_loss[i].mean());
+  values.insert(values.end(), rank_values_.begin(), rank_values_.end());
   for (const auto& [name, value] : values) scalar(name, value);
 }
 
@@ -184,12 +187,17 @@ void TrainingRun<Types>::evaluate_if_due(bool last) {
   last = last || step_ == last_step();
   if (!last && step_ % settings_.evaluate_every != 0) return;
   Evaluation evaluation;
+  bool stopped = false;
   try {
     evaluation = settings_.hooks->evaluate(step_);
   } catch (const StopRequested&) {
+    stopped = true;
+  }
+  if (any_rank(stopped)) {
     evaluation_pending_ = result_.stopped = true;
     return;
   }
+  evaluation = evaluation_of_first(std::move(evaluation));
   evaluation_pending_ = false;
   evaluated_step_ = step_;
   for (const auto& [name, value] : evaluation.values) scalar(name, value);
@@ -197,6 +205,7 @@ void TrainingRun<Types>::evaluate_if_due(bool last) {
   result_.best_step = step_;
   result_.best_value = evaluation.best_by;
   const auto extra = [&](const std::string& folder) { settings_.hooks->write_files(folder, step_, true); };
+  // A RankedStore calls `extra` on the first rank alone.
   if constexpr (requires { store_.save_best(capture(false, false), extra); })
     store_.save_best(capture(false, false), extra);
 }
@@ -243,7 +252,7 @@ void TrainingRun<Types>::save(bool finished) {
   saved_step_ = step_;
   saved_finished_ = finished;
   prune();
-  if (settings_.hooks != nullptr) settings_.hooks->on_checkpoint(step_);
+  if (settings_.hooks != nullptr && leads()) settings_.hooks->on_checkpoint(step_);
 }
 
 template <class Types>

@@ -17,6 +17,7 @@ void TrainingRun<Types>::start() {
   step_ = context_.first_step;
   environment_ = run_environment<D, T>();
   environment_.emplace_back("workspace_bytes", std::to_string(settings_.workspace_bytes));
+  start_ranks();
   if (!settings_.resume) {
     rewind_sink(-1);  // first: it refuses a file that is not of metrics before anything is removed
     if constexpr (requires { store_.clear(); }) store_.clear();

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Numbers and texts as one run of bytes and back: what ranks of one program tell each other. Not a file format: the
+// bytes are those of this machine.
+#ifndef KDLIB_CORE_BYTE_PACK_HPP
+#define KDLIB_CORE_BYTE_PACK_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "kdlib/core/error.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What ranks send each other.
+using Bytes = std::vector<std::byte>;
+
+/// Appends values to a run of bytes.
+class BytePacker {
+ public:
+  template <class X>
+  requires std::is_trivially_copyable_v<X> BytePacker& add(const X& x) { return append(&x, sizeof x); }
+  BytePacker& add(std::string_view text) { return add(text.size()).append(text.data(), text.size()); }
+  template <class X>
+  BytePacker& add_list(const std::vector<X>& list) {
+    return add(list.size()).append(list.data(), list.size() * sizeof(X));
+  }
+  BytePacker& append(const void* data, std::size_t count) {
+    const auto* p = static_cast<const std::byte*>(data);
+    bytes_.insert(bytes_.end(), p, p + count);
+    return *this;
+  }
+  Bytes take() { return std::move(bytes_); }
+
+ private:
+  Bytes bytes_;
+};
+
+/// Reads them in the same order. FormatError where they end too early: the other side is another program.
+class ByteUnpacker {
+ public:
+  explicit ByteUnpacker(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  template <class X>
+  requires std::is_trivially_copyable_v<X> X get() {
+    X x;
+    std::memcpy(&x, next(sizeof x), sizeof x);
+    return x;
+  }
+  std::string text() {
+    const auto size = get<std::size_t>();
+    return std::string(reinterpret_cast<const char*>(next(size)), size);
+  }
+  template <class X>
+  std::vector<X> list() {
+    const auto size = get<std::size_t>();
+    require<FormatError>(size <= bytes_.size() / sizeof(X), "[ranks] a message of ", bytes_.size(),
+                         " bytes announces a list of ", size);
+    std::vector<X> out(size);
+    if (size > 0) std::memcpy(out.data(), next(size * sizeof(X)), size * sizeof(X));
+    return out;
+  }
+  const std::byte* next(std::size_t count) {
+    require<FormatError>(count <= bytes_.size(), "[ranks] a message ends ", count - bytes_.size(),
+                         " bytes too early: the ranks run different programs");
+    const std::byte* at = bytes_.data();
+    bytes_ = bytes_.subspan(count);
+    return at;
+  }
+  bool empty() const { return bytes_.empty(); }
+
+ private:
+  std::span<const std::byte> bytes_;
+};
+
+KDLIB_NAMESPACE_END
+
+#endif

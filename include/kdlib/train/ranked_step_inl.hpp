@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of ranked_step.hpp.
+#ifndef KDLIB_TRAIN_RANKED_STEP_INL_HPP
+#define KDLIB_TRAIN_RANKED_STEP_INL_HPP
+
+#include <algorithm>
+#include <tuple>
+
+#include "kdlib/train/environment.hpp"
+#include "kdlib/train/ranked_step.hpp"
+#include "kdlib/train/ranked_store.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+inline void pack_sums(BytePacker& out, const StepSums& sums) {
+  out.add(sums.loss).add(sums.metrics).add(sums.kl).add_list(sums.span_loss);
+  out.add(sums.experts.balance).add(sums.experts.z).add(sums.experts.regularised).add(sums.experts.counts.size());
+  for (const std::vector<std::int64_t>& counts : sums.experts.counts) out.add_list(counts);
+}
+
+inline StepSums unpack_sums(ByteUnpacker& in) {
+  StepSums sums;
+  sums.loss = in.get<LossSum>();
+  sums.metrics = in.get<RowMetrics>();
+  sums.kl = in.get<RowSpread>();
+  sums.span_loss = in.list<LossSum>();
+  sums.experts.balance = in.get<double>();
+  sums.experts.z = in.get<double>();
+  sums.experts.regularised = in.get<bool>();
+  const auto mixtures = in.get<std::size_t>();
+  for (std::size_t m = 0; m < mixtures; ++m) sums.experts.counts.push_back(in.list<std::int64_t>());
+  return sums;
+}
+
+inline void add_sums(StepSums& sums, const StepSums& more) {
+  sums.loss += more.loss;
+  sums.metrics += more.metrics;
+  sums.kl += more.kl;
+  if (sums.span_loss.size() < more.span_loss.size()) sums.span_loss.resize(more.span_loss.size());
+  for (std::size_t s = 0; s < more.span_loss.size(); ++s) sums.span_loss[s] += more.span_loss[s];
+  ExpertUse& use = sums.experts;
+  if (use.counts.empty()) use.counts.resize(more.experts.counts.size());
+  for (std::size_t m = 0; m < more.experts.counts.size(); ++m) {
+    const std::vector<std::int64_t>& from = more.experts.counts[m];
+    use.counts[m].resize(from.size());
+    for (std::size_t e = 0; e < from.size(); ++e) use.counts[m][e] += from[e];
+  }
+  use.balance += more.experts.balance;
+  use.z += more.experts.z;
+  use.regularised = use.regularised || more.experts.regularised;
+}
+
+template <class T, class D>
+std::int64_t elements_of(const std::vector<Parameter<T, D>*>& parameters) {
+  std::int64_t sum = 0;
+  for (const Parameter<T, D>* p : parameters) sum += p->value.count();
+  return sum;
+}
+
+template <class T, class D>
+RankedStep<T, D>::RankedStep(const RankSettings& settings, std::int64_t slices, std::vector<Parameter<T, D>*> trained)
+    : communicator_(settings.communicator),
+      tree_(settings.tree()),
+      slices_(slices),
+      trained_(std::move(trained)),
+      flat_(static_cast<std::size_t>(elements_of(trained_))),
+      sum_(communicator_, tree_ ? slices : communicator_.size(), static_cast<std::int64_t>(flat_.size())) {
+  const int ranks = communicator_.size();
+  require<ConfigError>(slices >= ranks, "[ranks] ", ranks, " ranks share ", slices,
+                       " micro-batches a step: a rank would have none; use fewer ranks, or more micro-batches");
+  std::tie(begin_, end_) = leaves_of_rank(slices, communicator_.rank(), ranks);
+}
+
+template <class T, class D>
+std::vector<double> RankedStep<T, D>::gather_slices(std::span<const double> mine, std::int64_t width) {
+  const int ranks = communicator_.size();
+  const std::int64_t most = (slices_ + ranks - 1) / ranks;
+  std::vector<double> block(static_cast<std::size_t>(most * width)),
+      all(block.size() * static_cast<std::size_t>(ranks));
+  std::copy(mine.begin(), mine.end(), block.begin());
+  communicator_.gather_all(std::as_bytes(std::span(block)), std::as_writable_bytes(std::span(all)));
+  std::vector<double> out;
+  for (int r = 0; r < ranks; ++r) {
+    const auto [begin, end] = leaves_of_rank(slices_, r, ranks);
+    const auto first = all.begin() + static_cast<std::ptrdiff_t>(r * most * width);
+    out.insert(out.end(), first, first + static_cast<std::ptrdiff_t>((end - begin) * width));
+  }
+  return out;
+}
+
+template <class T, class D>
+void RankedStep<T, D>::collect() {
+  std::vector<T> host;
+  std::size_t at = 0;
+  for (Parameter<T, D>* p : trained_) {
+    const View<T, D> gradient = p->gradient_view();
+    const auto count = static_cast<std::size_t>(gradient.count());
+    if constexpr (std::is_same_v<T, A>) {
+      Memory<D>::to_host(flat_.data() + at, gradient.data(), count * sizeof(T));
+    } else {
+      host.resize(count);
+      Memory<D>::to_host(host.data(), gradient.data(), count * sizeof(T));
+      for (std::size_t i = 0; i < count; ++i) flat_[at + i] = static_cast<A>(host[i]);
+    }
+    at += count;
+  }
+}
+
+template <class T, class D>
+void RankedStep<T, D>::put_back(std::span<const A> values) {
+  std::vector<T> host;
+  std::size_t at = 0;
+  for (Parameter<T, D>* p : trained_) {
+    const auto count = static_cast<std::size_t>(p->value.count());
+    if constexpr (std::is_same_v<T, A>) {
+      Memory<D>::from_host(p->gradient_view().data(), values.data() + at, count * sizeof(T));
+    } else {
+      host.resize(count);
+      for (std::size_t i = 0; i < count; ++i) host[i] = static_cast<T>(values[at + i]);
+      Memory<D>::from_host(p->gradient_view().data(), host.data(), count * sizeof(T));
+    }
+    at += count;
+  }
+}
+
+template <class T, class D>
+void RankedStep<T, D>::take_slice() {
+  if (!tree_) return;
+  collect();
+  sum_.add(flat_);
+}
+
+template <class T, class D>
+double RankedStep<T, D>::reduce() {
+  if (!tree_) {
+    collect();
+    sum_.add(flat_);
+  }
+  sum_.finish(flat_);
+  put_back(flat_);
+  return block_norm(std::span<const A>(flat_));
+}
+
+template <class T, class D>
+RankedSums RankedStep<T, D>::gather_sums(const std::vector<StepSums>& mine, const RankTimes& times) {
+  BytePacker packed;
+  packed.add(times).add(mine.size());
+  for (const StepSums& sums : mine) pack_sums(packed, sums);
+  RankedSums out;
+  for (const Bytes& part : communicator_.gather_parts(packed.take())) {
+    ByteUnpacker in(part);
+    out.ranks.push_back(in.get<RankTimes>());
+    const auto count = in.get<std::size_t>();
+    for (std::size_t i = 0; i < count; ++i) add_sums(out.sums, unpack_sums(in));
+  }
+  return out;
+}
+
+inline void check_equal_ranks(AnyCommunicator& communicator, const SettingsList& mine) {
+  if (communicator.size() == 1) return;
+  BytePacker packed;
+  pack_settings(packed, mine);
+  const std::vector<Bytes> parts = communicator.gather_parts(packed.take());
+  ByteUnpacker first_in(parts.front());
+  const SettingsList first = unpack_settings(first_in);
+  for (std::size_t r = 1; r < parts.size(); ++r) {
+    ByteUnpacker in(parts[r]);
+    const SettingsList other = unpack_settings(in);
+    for (std::size_t i = 0; i < std::max(first.size(), other.size()); ++i) {
+      const auto& known = i < first.size() ? first[i] : other[i];
+      const std::string a = i < first.size() ? first[i].second : "(not set)";
+      const std::string b = setting_or_not_set(other, known.first);
+      require<ConfigError>(a == b, "[ranks] ", known.first, " is ", a, " on rank 0 and ", b, " on rank ", r,
+                           ": all ranks need the same program, settings and files");
+    }
+  }
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif

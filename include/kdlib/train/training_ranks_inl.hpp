@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of training_run.hpp: a step whose micro-batches several ranks share. Every rank calls each function.
+#ifndef KDLIB_TRAIN_TRAINING_RANKS_INL_HPP
+#define KDLIB_TRAIN_TRAINING_RANKS_INL_HPP
+
+#include <algorithm>
+
+#include "kdlib/io/checksum.hpp"
+#include "kdlib/optim/clip.hpp"
+#include "kdlib/train/step_metrics_inl.hpp"
+#include "kdlib/train/training_run.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Ranks that would not train the same thing are refused before anything is written.
+template <class Types>
+void TrainingRun<Types>::start_ranks() {
+  if (!ranks_) return;
+  AnyCommunicator& communicator = ranks_->communicator();
+  if (!settings_.ranks.tree()) environment_.emplace_back("ranks", std::to_string(communicator.size()));
+  if (communicator.size() == 1) return;
+  SettingsList mine = list_;
+  for (const auto& [key, value] : environment_)
+    if (key == "program") mine.emplace_back(key, value);
+  const auto number = [&mine](const char* key, std::int64_t value) { mine.emplace_back(key, std::to_string(value)); };
+  number("steps", settings_.steps);
+  number("first step", context_.first_step);
+  number("save_every", settings_.save_every);
+  number("evaluate_every", settings_.evaluate_every);
+  number("save", static_cast<std::int64_t>(settings_.save));
+  number("resume", settings_.resume ? 1 : 0);
+  number("hooks", settings_.hooks != nullptr ? 1 : 0);
+  number("recompute", settings_.recompute ? 1 : 0);
+  mine.emplace_back("the source's place", std::string(source_.cursor()));
+  for (const Parameter<T, D>* p : trained_) {
+    const std::vector<T> values = host_copy(std::as_const(p->value).view());
+    mine.emplace_back("the checksum of " + p->name, hex_digits(xxh64(std::as_bytes(std::span(values)))));
+  }
+  check_equal_ranks(communicator, mine);
+}
+
+/// Takes the step's batches from the source: own ones are made, others passed over. Answers how many there are.
+template <class Types>
+std::int64_t TrainingRun<Types>::fetch_slices(bool& stop) {
+  batches_.clear();
+  std::int64_t slice = 0;
+  try {
+    check_stop();
+    if (settings_.ranks.write_batch > 0)
+      if constexpr (requires { source_.write_step(student_, slice, slice, ranks_->communicator()); })
+        source_.write_step(student_, settings_.micro_batches, settings_.ranks.write_batch, ranks_->communicator());
+    for (; slice < settings_.micro_batches; ++slice) {
+      if (!ranks_->owns(slice)) {
+        bool there = false;
+        if constexpr (SkippableSource<Source>) there = source_.skip();
+        else if constexpr (DataSource<Source>) there = source_.next().has_value();
+        if (!there) break;
+        continue;
+      }
+      std::optional<TokenBatch> batch;
+      if constexpr (DataSource<Source>) batch = source_.next();
+      else batch = source_.next(student_);
+      if (!batch) break;
+      batch->check(student_.vocab_size());
+      batches_.push_back(std::move(*batch));
+    }
+  } catch (const StopRequested&) {
+    stop = true;
+  }
+  return slice;
+}
+
+/// The normaliser, in the order of slices, and whether any rank was asked to stop. Spans are weighed on the way.
+template <class Types>
+typename TrainingRun<Types>::Agreed TrainingRun<Types>::agree(bool stop) {
+  const std::size_t spans = settings_.spans.size(), width = 2 + spans;
+  std::vector<double> mine(static_cast<std::size_t>(ranks_->own_slices()) * width, 0.0);
+  mine[0] = stop || stop_requested() ? 1 : 0;
+  if (mine[0] == 0)
+    for (std::size_t i = 0; i < batches_.size(); ++i) {
+      mine[i * width + 1] = batches_[i].weight();
+      if (!spans_) continue;
+      const std::vector<double> sums = spans_->sums_of(batches_[i]);
+      std::copy(sums.begin(), sums.end(), mine.begin() + static_cast<std::ptrdiff_t>(i * width + 2));
+    }
+  const std::vector<double> all = ranks_->gather_slices(mine, static_cast<std::int64_t>(width));
+  Agreed agreed;
+  std::vector<double> span_sums(spans, 0.0);
+  for (std::size_t i = 0; i < all.size(); i += width) {
+    agreed.stop = agreed.stop || all[i] != 0;
+    agreed.total += all[i + 1];
+    for (std::size_t s = 0; s < spans; ++s) span_sums[s] += all[i + 2 + s];
+  }
+  step_tokens_ = agreed.total;
+  if (!spans_ || agreed.stop) return agreed;
+  spans_->weigh_by(span_sums, batches_);
+  std::vector<double> weights(static_cast<std::size_t>(ranks_->own_slices()), 0.0);
+  for (std::size_t i = 0; i < batches_.size(); ++i) weights[i] = batches_[i].weight();
+  agreed.total = 0;
+  for (const double weight : ranks_->gather_slices(weights, 1)) agreed.total += weight;
+  return agreed;
+}
+
+template <class Types>
+RankedSums TrainingRun<Types>::ranked_gradient(double total, double source_seconds) {
+  RankTimes times{source_seconds, monotonic_seconds(), 0};
+  std::vector<StepSums> mine;
+  gradient_.slices(student_, objective_, batches_, total, ranks_->tree(), [&](const StepSums& sums) {
+    mine.push_back(sums);
+    ranks_->take_slice();
+  });
+  for (auto i = static_cast<std::int64_t>(batches_.size()); i < ranks_->own_slices(); ++i)
+    ranks_->take_slice();  // none
+  for (const TokenBatch& batch : batches_) times.tokens += static_cast<double>(batch.tokens());
+  times.gradient_seconds = monotonic_seconds() - times.gradient_seconds;
+  RankedSums all = ranks_->gather_sums(mine, times);
+  if (spans_) all.sums.loss.weight = 1;  // the weights hold the denominators
+  return all;
+}
+
+/// Where the time of the step went; nothing on one rank.
+inline NamedValues rank_values(const RankedSums& all, double reduce_seconds) {
+  if (all.ranks.size() < 2) return {};
+  double most = 0, sum = 0, slowest_seconds = 0, source_seconds = 0;
+  std::size_t slowest = 0;
+  for (std::size_t r = 0; r < all.ranks.size(); ++r) {
+    const RankTimes& times = all.ranks[r];
+    most = std::max(most, times.tokens);
+    sum += times.tokens;
+    source_seconds = std::max(source_seconds, times.source_seconds);
+    const double seconds = times.source_seconds + times.gradient_seconds;
+    if (seconds > slowest_seconds) slowest = r, slowest_seconds = seconds;
+  }
+  NamedValues values{{"dp/ranks", static_cast<double>(all.ranks.size())},
+                     {"dp/write_seconds", source_seconds},
+                     {"dp/reduce_seconds", reduce_seconds},
+                     {"dp/slowest_rank", static_cast<double>(slowest)}};
+  if (sum > 0) values.emplace_back("dp/imbalance", most * static_cast<double>(all.ranks.size()) / sum);
+  return values;
+}
+
+template <class Types>
+bool TrainingRun<Types>::take_ranked_step() {
+  StepTimes times;
+  times.begin = monotonic_seconds();
+  const auto before = source_.cursor();
+  bool stop = false;
+  const std::int64_t slices = fetch_slices(stop);
+  times.fetched = monotonic_seconds();
+  const StopScope shield(nullptr);  // one rank must not leave a step that others take
+  const Agreed agreed = agree(stop);
+  if (agreed.stop) {
+    source_.seek(before);
+    throw StopRequested("stopped on request");
+  }
+  if (slices == 0) return false;
+  RankedSums all;
+  double norm = 0, reduce_seconds = 0;
+  if (agreed.total > 0) {
+    all = ranked_gradient(agreed.total, times.fetched - times.begin);
+    reduce_seconds = -monotonic_seconds();
+    norm = ranks_->reduce();
+    reduce_seconds += monotonic_seconds();
+  }
+  const double rate = schedule_(step_ - context_.first_step);
+  ++step_;
+  update(all.sums, norm, clip_factor(norm, settings_.clip_norm), rate);
+  times.end = monotonic_seconds();
+  rank_values_ = rank_values(all, reduce_seconds);
+  report(all.sums, norm, rate, times);
+  return true;
+}
+
+/// The first rank's answers: another rank's may differ in their last bits where its processor does.
+template <class Types>
+Evaluation TrainingRun<Types>::evaluation_of_first(Evaluation mine) {
+  if (!ranks_ || ranks_->communicator().size() == 1) return mine;
+  BytePacker out;
+  out.add(mine.best_by).add(mine.values.size());
+  for (const auto& [name, value] : mine.values) out.add(std::string_view(name)).add(value);
+  const Bytes bytes = ranks_->communicator().broadcast_bytes(out.take());
+  ByteUnpacker in(bytes);
+  Evaluation first;
+  first.best_by = in.get<double>();
+  first.values.resize(in.get<std::size_t>());
+  for (auto& [name, value] : first.values) name = in.text(), value = in.get<double>();
+  return first;
+}
+
+template <class Types>
+std::string TrainingRun<Types>::text_of_first(std::string mine) {
+  if (!ranks_ || ranks_->communicator().size() == 1) return mine;
+  const Bytes bytes = ranks_->communicator().broadcast_bytes(BytePacker().add(std::string_view(mine)).take());
+  return ByteUnpacker(bytes).text();
+}
+
+}  // namespace detail
+KDLIB_NAMESPACE_END
+
+#endif
