@@ -33,5 +33,5 @@
 #include "kdlib/tensor/routing_record_inl.hpp"
 #include "kdlib/tensor/token_batch_inl.hpp"
 #include "kdlib/train/metrics_inl.hpp"
-#include "kdlib/train/tensorboard_inl.hpp"
 #include "kdlib/train/spans_inl.hpp"
+#include "kdlib/train/tensorboard_inl.hpp"

@@ -58,8 +58,7 @@ int main() try {
   kd::Trainer trainer{student, text, kd::Objective{kd::LiveTeacher{teacher}, kd::ForwardKl{}}, kd::AdamW{},
                       kd::ConstantRate{1e-3}};
   trainer.run({.steps = 1}, metrics);
-  const double reported = metrics.series("train/loss").at(0).second,
-               after = by_formula(teacher, student, text.batch);
+  const double reported = metrics.series("train/loss").at(0).second, after = by_formula(teacher, student, text.batch);
   std::printf("kdlib %s: forward KL %.6f (%.6f by the formula), after a step %.6f\n", KDLIB_VERSION_STRING, reported,
               before, after);
   return std::fabs(reported - before) < 1e-5 * before && after < before ? 0 : 1;
