@@ -17,9 +17,10 @@ class KdlibConan(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     # with_openblas: matrix products by OpenBLAS, else by Eigen. with_cuda: the target kdlib::cuda, compiled by nvcc in
     # the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that are not
-    # regular.
-    options = {"with_openblas": [True, False], "with_cuda": [True, False], "with_pcre2": [True, False]}
-    default_options = {"with_openblas": False, "with_cuda": False, "with_pcre2": False}
+    # regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl.
+    options = {"with_openblas": [True, False], "with_cuda": [True, False], "with_pcre2": [True, False],
+               "with_remote": [True, False]}
+    default_options = {"with_openblas": False, "with_cuda": False, "with_pcre2": False, "with_remote": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
     test_package_folder = "tests/package/conan/test_package"
@@ -36,6 +37,8 @@ class KdlibConan(ConanFile):
 
         if self.options.with_pcre2:
             self.requires("pcre2/[>=10.40]", transitive_headers=True, transitive_libs=True)
+        if self.options.with_remote:
+            self.requires("libcurl/[>=7.68 <9]", transitive_headers=True, transitive_libs=True)
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -81,3 +84,8 @@ class KdlibConan(ConanFile):
         if self.options.with_openblas:
             cpu.requires.append("openblas::openblas")
             cpu.defines = ["KDLIB_WITH_CBLAS=1", "KDLIB_WITH_OPENBLAS=1"]
+        if self.options.with_remote:
+            remote = self.cpp_info.components["remote"]
+            remote.set_property("cmake_target_name", "kdlib::remote")
+            remote.requires = ["kdlib", "libcurl::libcurl"]
+            remote.defines = ["KDLIB_WITH_REMOTE=1"]

@@ -368,6 +368,19 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/merge_cache_inl.hpp
   include/kdlib/teacher/none.hpp
   include/kdlib/teacher/remembered.hpp
+  include/kdlib/teacher/remote.hpp
+  include/kdlib/teacher/remote_answers.hpp
+  include/kdlib/teacher/remote_answers_inl.hpp
+  include/kdlib/teacher/remote_calls.hpp
+  include/kdlib/teacher/remote_calls_inl.hpp
+  include/kdlib/teacher/remote_client_inl.hpp
+  include/kdlib/teacher/remote_curl_inl.hpp
+  include/kdlib/teacher/remote_dialects_inl.hpp
+  include/kdlib/teacher/remote_inl.hpp
+  include/kdlib/teacher/remote_probes.hpp
+  include/kdlib/teacher/remote_probes_inl.hpp
+  include/kdlib/teacher/remote_settings.hpp
+  include/kdlib/teacher/remote_settings_inl.hpp
   include/kdlib/teacher/teacher_cache.hpp
   include/kdlib/teacher/teacher_cache_inl.hpp
   include/kdlib/teacher/teacher_cache_rows_inl.hpp
@@ -554,6 +567,9 @@ set(KDLIB_HEADERS
   include/kdlib/tools/service/start_request_inl.hpp
   include/kdlib/tools/service/tar_stream.hpp
   include/kdlib/tools/service/tar_stream_inl.hpp
+  include/kdlib/tools/service/teacher_engine.hpp
+  include/kdlib/tools/service/teacher_server.hpp
+  include/kdlib/tools/service/teacher_server_inl.hpp
   include/kdlib/tools/session_instances.hpp
   include/kdlib/tools/session_types.hpp
   include/kdlib/tools/stages_file.hpp

@@ -46,9 +46,13 @@ set(kdlib_page_header "${PROJECT_BINARY_DIR}/service/service_page.hpp")
 add_custom_command(OUTPUT "${kdlib_page_header}" DEPENDS ${kdlib_page} "${PROJECT_SOURCE_DIR}/cmake/embed_page.cmake"
   COMMAND "${CMAKE_COMMAND}" "-DFILES=${kdlib_page}" "-DOUT=${kdlib_page_header}"
     -P "${PROJECT_SOURCE_DIR}/cmake/embed_page.cmake" VERBATIM)
-add_executable(serve "${PROJECT_SOURCE_DIR}/examples/serve/serve.cpp" "${kdlib_page_header}")
+add_executable(serve "${PROJECT_SOURCE_DIR}/examples/serve/serve.cpp"
+  "${PROJECT_SOURCE_DIR}/examples/serve/serve_teacher.cpp" "${kdlib_page_header}")
 target_include_directories(serve PRIVATE "${PROJECT_BINARY_DIR}/service")
-target_link_libraries(serve PRIVATE kdlib_service kdlib_project_options)
+target_link_libraries(serve PRIVATE kdlib_service kdlib::cpu kdlib_project_options)
+if(KDLIB_INSTANCES)
+  target_link_libraries(serve PRIVATE kdlib::instances)
+endif()
 set_property(GLOBAL APPEND PROPERTY KDLIB_PROGRAMS serve)
 if(KDLIB_INSTALL)
   install(TARGETS serve RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT serve EXCLUDE_FROM_ALL)

@@ -34,6 +34,26 @@ if(KDLIB_PCRE2)
   endif()
 endif()
 
+# kdlib::remote: teachers on other machines (kdlib/teacher/remote.hpp), by libcurl.
+if(NOT KDLIB_REMOTE MATCHES "^(auto|ON|OFF)$")
+  message(FATAL_ERROR "kdlib: KDLIB_REMOTE is '${KDLIB_REMOTE}'; it must be auto, ON or OFF")
+endif()
+if(KDLIB_REMOTE)
+  find_package(CURL 7.68 QUIET)
+  if(CURL_FOUND)
+    add_library(kdlib_remote INTERFACE)
+    add_library(kdlib::remote ALIAS kdlib_remote)
+    set_target_properties(kdlib_remote PROPERTIES EXPORT_NAME remote)
+    target_link_libraries(kdlib_remote INTERFACE kdlib CURL::libcurl)
+    target_compile_definitions(kdlib_remote INTERFACE KDLIB_WITH_REMOTE=1)
+  elseif(KDLIB_REMOTE STREQUAL "ON")
+    message(FATAL_ERROR "kdlib: KDLIB_REMOTE=ON is asked for and libcurl 7.68 or later is not found; use "
+      "KDLIB_REMOTE=OFF to go without (Debian and Ubuntu: apt-get install libcurl4-openssl-dev)")
+  elseif(PROJECT_IS_TOP_LEVEL)
+    message(STATUS "kdlib: no libcurl, so programs refuse teachers on other machines")
+  endif()
+endif()
+
 # kdlib::cpu: Eigen 3.4 or later (its version files of 3.4 and 5 refuse each other's requests, so none is asked for).
 find_package(Eigen3 CONFIG QUIET)
 if(NOT Eigen3_FOUND)

@@ -16,14 +16,25 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "serve_teacher.hpp"
 #include "service_page.hpp"  // made by CMake from web/
 
 namespace kd = kdlib;
 
 namespace {
 
-kd::Options make_options(kd::ServiceSettings& s, std::string& token_file, bool& print_api) {
-  kd::Options o{"serve", "Serves a page and an interface that start, watch and compare distillations on this machine."};
+kd::Options make_options(kd::ServiceSettings& s, TeacherOptions& teacher, std::string& token_file, bool& print_api) {
+  kd::Options o{"serve",
+                "Serves a page and an interface that start, watch and compare distillations on this machine; or, with "
+                "--teacher, a model that scores text for distillations on other machines."};
+  o.group("A teacher, instead of the page")
+      .add("teacher", teacher.model, "MODEL",
+           "Hugging Face directory, GGUF file, or the folder of a finished run of distil: distil --teacher "
+           "http://HOST:PORT learns from it")
+      .add("teacher-adapter", teacher.adapter, "DIR", "adapter in PEFT's format that is merged into the teacher")
+      .add("teacher-name", teacher.name, "NAME", "what clients call it (default: the name of its file or folder)")
+      .add("threads", teacher.threads, "N", "threads; 0: all CPUs that the process may use")
+      .at_least(0);
   o.group("Folders")
       .add("root", s.roots, "DIR...",
            "folders with models and prompts that may be read (the folder of the runs always may)")
@@ -90,18 +101,39 @@ void check_host(const kd::ServiceSettings& s, const std::string& token_file) {
                               "put a proxy with TLS in front; or use ssh -L and leave --host alone");
 }
 
+std::string address_of(const kd::ServiceSettings& s, int port) {
+  const bool six = s.host.find(':') != std::string::npos;
+  return kd::concat("http://", six ? "[" + s.host + "]" : s.host, ":", port);
+}
+
+int serve_a_teacher(const kd::ServiceSettings& s, const TeacherOptions& teacher, const std::string& token_file) {
+  const std::string file = token_file.empty() ? kd::join_path(s.runs, ".service/token") : token_file;
+  return serve_teacher(s, teacher, [&](int port) {
+    std::printf("%s scores text; clients need the key in %s\n", address_of(s, port).c_str(), file.c_str());
+    std::fflush(stdout);
+  });
+}
+
 int serve(int argc, char** argv) {
   kd::start_process();
   ::signal(SIGPIPE, SIG_IGN);
   kd::ServiceSettings s;
   std::string token_file;
   bool print_api = false;
-  make_options(s, token_file, print_api).parse(argc, argv);
+  TeacherOptions teacher;
+  kd::Options options = make_options(s, teacher, token_file, print_api);
+  options.parse(argc, argv);
+  options.check_needs(
+      {{{"teacher-adapter", "teacher-name", "threads"}, !teacher.model.empty(), "there is no --teacher MODEL"},
+       {{"root", "bin", "device", "jobs-per-device", "queue", "stop-grace", "memory-floor", "web", "print-api"},
+        teacher.model.empty(),
+        "with --teacher there is no page and there are no runs"}});
   s.self = this_program();
   if (s.programs.empty()) s.programs = kd::parent_path(s.self);
   check_host(s, token_file);
   kd::make_directories(s.runs);
   s.token = read_token(s, token_file);
+  if (!teacher.model.empty()) return serve_a_teacher(s, teacher, token_file);
   if (print_api) {
     const kd::ServiceApi api(
         s, {}, [](std::function<void()>) {}, [] { return 0.0; });
@@ -110,11 +142,10 @@ int serve(int argc, char** argv) {
   }
   const std::vector<kd::PageFile> page(std::begin(kdlib_page_files), std::end(kdlib_page_files));
   return kd::run_http_server(s, page, [&](int port) {
-    const bool six = s.host.find(':') != std::string::npos;
-    const std::string host = six ? "[" + s.host + "]" : s.host;
+    const std::string at = address_of(s, port);
     // The token stands behind #, which browsers send to nobody. A file that is given is not printed.
-    if (token_file.empty()) std::printf("http://%s:%d/#token=%s\n", host.c_str(), port, s.token.c_str());
-    else std::printf("http://%s:%d/#token=(what is in %s)\n", host.c_str(), port, token_file.c_str());
+    if (token_file.empty()) std::printf("%s/#token=%s\n", at.c_str(), s.token.c_str());
+    else std::printf("%s/#token=(what is in %s)\n", at.c_str(), token_file.c_str());
     std::fflush(stdout);
   });
 }

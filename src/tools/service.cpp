@@ -18,3 +18,4 @@
 #include "kdlib/tools/service/service_table_inl.hpp"
 #include "kdlib/tools/service/start_request_inl.hpp"
 #include "kdlib/tools/service/tar_stream_inl.hpp"
+#include "kdlib/tools/service/teacher_server_inl.hpp"

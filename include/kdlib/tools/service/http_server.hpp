@@ -17,6 +17,11 @@ KDLIB_NAMESPACE_BEGIN
 int run_http_server(const ServiceSettings& settings, std::vector<PageFile> page,
                     const std::function<void(int port)>& ready);
 
+/// The same for one function that answers everything (TeacherServer::handle); there are no pages, events or sockets of
+/// the web. `handle` is called by one thread, what it leaves for later by two.
+int run_http_server(const ServiceSettings& settings, std::function<ServiceAnswer(const ServiceRequest&)> handle,
+                    const std::function<void(int port)>& ready);
+
 KDLIB_NAMESPACE_END
 
 #endif

@@ -75,8 +75,8 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
     const auto target = from.target();
     if (!read_target({target.data(), target.size()}, request))
       return send(problem_answer(ServiceProblem(400, "the address is no path of valid UTF-8"), ""), alive, head);
-    if (websocket::is_upgrade(from)) return open_socket(std::move(request));
-    ServiceAnswer answer = server_.api->handle(request);
+    if (server_.api != nullptr && websocket::is_upgrade(from)) return open_socket(std::move(request));
+    ServiceAnswer answer = server_.handle(request);
     if (answer.later) return wait_for(std::move(answer), alive, head);
     send(std::move(answer), alive, head);
   }
@@ -204,6 +204,32 @@ inline void accept_next(HttpServer& server, tcp::acceptor& acceptor) {
   });
 }
 
+/// Listens and answers until the process is to end.
+inline int serve_until_signal(HttpServer& server, const ServiceSettings& settings,
+                              const std::function<void(int port)>& ready) {
+  beast::error_code error;
+  const auto address = boost::asio::ip::make_address(settings.host, error);
+  require<IoError>(!error, "[serve] --host ", settings.host, " is no address: ", error.message());
+  tcp::acceptor acceptor(server.io);
+  const tcp::endpoint place(address, static_cast<unsigned short>(settings.port));
+  acceptor.open(place.protocol());
+  acceptor.set_option(boost::asio::socket_base::reuse_address(true));
+  acceptor.bind(place, error);
+  require<IoError>(!error, "[serve] cannot listen on ", settings.host, ":", settings.port, ": ", error.message(),
+                   "; use another --port");
+  acceptor.listen(boost::asio::socket_base::max_listen_connections, error);
+  require<IoError>(!error, "[serve] cannot listen: ", error.message());
+  boost::asio::signal_set signals(server.io, SIGINT, SIGTERM);
+  signals.async_wait([&](beast::error_code, int) { server.io.stop(); });
+  accept_next(server, acceptor);
+  server.tick();
+  ready(acceptor.local_endpoint().port());
+  server.io.run();
+  server.workers.join();
+  server.comparer.join();
+  return 0;
+}
+
 }  // namespace detail
 
 int run_http_server(const ServiceSettings& settings, std::vector<PageFile> page,
@@ -214,27 +240,15 @@ int run_http_server(const ServiceSettings& settings, std::vector<PageFile> page,
       [&server](std::function<void()> work) { boost::asio::post(server.comparer, std::move(work)); },
       detail::steady_seconds);
   server.api = &api;
-  detail::beast::error_code error;
-  const auto address = boost::asio::ip::make_address(settings.host, error);
-  require<IoError>(!error, "[serve] --host ", settings.host, " is no address: ", error.message());
-  detail::tcp::acceptor acceptor(server.io);
-  const detail::tcp::endpoint place(address, static_cast<unsigned short>(settings.port));
-  acceptor.open(place.protocol());
-  acceptor.set_option(boost::asio::socket_base::reuse_address(true));
-  acceptor.bind(place, error);
-  require<IoError>(!error, "[serve] cannot listen on ", settings.host, ":", settings.port, ": ", error.message(),
-                   "; use another --port");
-  acceptor.listen(boost::asio::socket_base::max_listen_connections, error);
-  require<IoError>(!error, "[serve] cannot listen: ", error.message());
-  boost::asio::signal_set signals(server.io, SIGINT, SIGTERM);
-  signals.async_wait([&](detail::beast::error_code, int) { server.io.stop(); });
-  detail::accept_next(server, acceptor);
-  server.tick();
-  ready(acceptor.local_endpoint().port());
-  server.io.run();
-  server.workers.join();
-  server.comparer.join();
-  return 0;
+  server.handle = [&api](const ServiceRequest& request) { return api.handle(request); };
+  return detail::serve_until_signal(server, settings, ready);
+}
+
+int run_http_server(const ServiceSettings& settings, std::function<ServiceAnswer(const ServiceRequest&)> handle,
+                    const std::function<void(int port)>& ready) {
+  detail::HttpServer server;
+  server.handle = std::move(handle);
+  return detail::serve_until_signal(server, settings, ready);
 }
 
 KDLIB_NAMESPACE_END

@@ -39,7 +39,8 @@ struct HttpServer {
 
   net::io_context io{1};
   net::thread_pool workers{2}, comparer{1};
-  ServiceApi* api = nullptr;
+  ServiceApi* api = nullptr;  // nullptr: `handle` alone answers
+  std::function<ServiceAnswer(const ServiceRequest&)> handle{};
   std::vector<std::weak_ptr<Listener>> listeners;
   std::size_t connections = 0, ticks = 0;
   net::steady_timer timer{io};
@@ -52,7 +53,7 @@ struct HttpServer {
     timer.expires_after(std::chrono::milliseconds(100));
     timer.async_wait([this](beast::error_code error) {
       if (error) return;
-      if (ticks++ % 3 == 0) api->tick();
+      if (ticks++ % 3 == 0 && api != nullptr) api->tick();
       std::erase_if(listeners, [](const auto& l) { return l.expired(); });
       const std::vector<std::weak_ptr<Listener>> all = listeners;
       for (const auto& weak : all)

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// A language model of kdlib behind a TeacherServer.
+#ifndef KDLIB_TOOLS_SERVICE_TEACHER_ENGINE_HPP
+#define KDLIB_TOOLS_SERVICE_TEACHER_ENGINE_HPP
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/loss/head_loss.hpp"
+#include "kdlib/teacher/cache_head.hpp"
+#include "kdlib/teacher/live.hpp"
+#include "kdlib/text/byte_level_bpe.hpp"
+#include "kdlib/tools/service/teacher_server.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// A TeacherEngine over a model (a kd::Decoder), which is borrowed. Hidden states are those of a LiveTeacher for the
+/// same batch, bit for bit.
+template <class M>
+class ModelEngine final : public TeacherEngine {
+ public:
+  using T = typename M::scalar_type;
+  using D = typename M::device_type;
+
+  /// `facts`: vocabulary and hidden size are the model's. `workspace_bytes` for chunks of logits.
+  ModelEngine(M& model, std::optional<Tokenizer> tokenizer, ServedTeacher facts,
+              std::int64_t workspace_bytes = std::int64_t{256} << 20)
+      : model_(&model),
+        teacher_(model),
+        tokenizer_(std::move(tokenizer)),
+        facts_(std::move(facts)),
+        workspace_bytes_(workspace_bytes) {
+    facts_.vocabulary = model.vocab_size();
+    facts_.hidden_size = model.head().weight[1];
+  }
+
+  const ServedTeacher& facts() const override { return facts_; }
+
+  std::vector<float> hidden(const TokenBatch& batch) override {
+    teacher_.prepare(batch);
+    if (teacher_.rows() == 0) return {};
+    const std::vector<T> host = host_copy<T, D>(teacher_.targets(0, teacher_.rows()).hidden);
+    if constexpr (std::is_same_v<T, float>) return host;
+    else return std::vector<float>(host.begin(), host.end());
+  }
+
+  std::vector<ServedRow> rows(const TokenBatch& batch, std::int64_t top_k) override {
+    teacher_.prepare(batch);
+    const std::int64_t R = teacher_.rows();
+    std::vector<ServedRow> out(static_cast<std::size_t>(R));
+    if (R == 0) return out;
+    const std::vector<std::int32_t> labels = batch.rows().label;
+    const HiddenTargets<T, D> targets = teacher_.targets(0, R);
+    const std::int64_t V = targets.head.columns(),
+                       chunk = std::min(R, head_loss_chunk(R, V, 2, sizeof(T), workspace_bytes_));
+    Tensor<T, D> logits(Shape{chunk, V});
+    std::vector<T> host(static_cast<std::size_t>(chunk * V));
+    const std::vector<double> temperatures{1.0};
+    for (std::int64_t begin = 0; begin < R; begin += chunk) {
+      const std::int64_t count = std::min(chunk, R - begin);
+      write_head_logits<T, D>(targets.head, targets.hidden.rows(begin, count), logits.rows(0, count));
+      Memory<D>::to_host(host.data(), logits.data(), static_cast<std::size_t>(count * V) * sizeof(T));
+      parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t r = first; r < last; ++r) {
+          const std::span<T> row =
+              std::span(host).subspan(static_cast<std::size_t>(r * V), static_cast<std::size_t>(V));
+          ServedRow& to = out[static_cast<std::size_t>(begin + r)];
+          const std::int32_t label = labels[static_cast<std::size_t>(begin + r)];
+          const T z = row[static_cast<std::size_t>(label)];
+          for (const T other : row) to.label_rank += other > z ? 1 : 0;
+          ++to.label_rank;
+          to.top = top_k_row(row, std::min(top_k, V), temperatures, label);
+        }
+      });
+    }
+    return out;
+  }
+
+  void write_head(const std::string& path) override { write_cache_head(path, model_->head()); }
+
+  std::vector<std::int32_t> tokenize(const std::string& text) const override {
+    require<ConfigError>(tokenizer_.has_value(), "[serve] the teacher has no tokenizer: send ids");
+    return tokenizer_->encode(text);
+  }
+  std::string text_of(std::int32_t id) const override {
+    return tokenizer_ && id < tokenizer_->vocab_size() ? tokenizer_->decode(std::vector<std::int32_t>{id}, false) : "";
+  }
+
+ private:
+  M* model_;
+  LiveTeacher<M> teacher_;
+  std::optional<Tokenizer> tokenizer_;
+  ServedTeacher facts_;
+  std::int64_t workspace_bytes_;
+};
+
+KDLIB_NAMESPACE_END
+
+#endif
