@@ -124,10 +124,16 @@ set(KDLIB_HEADERS
   include/kdlib/core/shape.hpp
   include/kdlib/core/stop.hpp
   include/kdlib/data/concepts.hpp
+  include/kdlib/data/confidence.hpp
+  include/kdlib/data/confidence_inl.hpp
   include/kdlib/data/conversations.hpp
   include/kdlib/data/conversations_inl.hpp
+  include/kdlib/data/curriculum.hpp
+  include/kdlib/data/curriculum_inl.hpp
   include/kdlib/data/document_dataset.hpp
   include/kdlib/data/document_dataset_inl.hpp
+  include/kdlib/data/indexed_dataset.hpp
+  include/kdlib/data/indexed_dataset_inl.hpp
   include/kdlib/data/line_split.hpp
   include/kdlib/data/line_split_inl.hpp
   include/kdlib/data/order.hpp
@@ -136,8 +142,21 @@ set(KDLIB_HEADERS
   include/kdlib/data/packed_dataset_inl.hpp
   include/kdlib/data/prompts.hpp
   include/kdlib/data/prompts_inl.hpp
+  include/kdlib/data/reasoning_rows.hpp
+  include/kdlib/data/reasoning_rows_inl.hpp
+  include/kdlib/data/rescore.hpp
+  include/kdlib/data/rescore_inl.hpp
+  include/kdlib/data/rescored_mix.hpp
+  include/kdlib/data/rescored_mix_inl.hpp
+  include/kdlib/data/row_lines.hpp
   include/kdlib/data/text_lines.hpp
   include/kdlib/data/text_lines_inl.hpp
+  include/kdlib/data/token_files.hpp
+  include/kdlib/data/token_files_inl.hpp
+  include/kdlib/data/token_run.hpp
+  include/kdlib/data/token_run_inl.hpp
+  include/kdlib/data/token_shards.hpp
+  include/kdlib/data/token_shards_inl.hpp
   include/kdlib/eval/agreement.hpp
   include/kdlib/eval/agreement_inl.hpp
   include/kdlib/eval/calibration.hpp
@@ -154,6 +173,8 @@ set(KDLIB_HEADERS
   include/kdlib/fwd.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
+  include/kdlib/io/blake2b.hpp
+  include/kdlib/io/blake2b_inl.hpp
   include/kdlib/io/checksum.hpp
   include/kdlib/io/checksum_inl.hpp
   include/kdlib/io/content_hash.hpp
@@ -168,6 +189,8 @@ set(KDLIB_HEADERS
   include/kdlib/io/gguf_value_inl.hpp
   include/kdlib/io/gguf_writer.hpp
   include/kdlib/io/gguf_writer_inl.hpp
+  include/kdlib/io/indexed_file.hpp
+  include/kdlib/io/indexed_file_inl.hpp
   include/kdlib/io/json.hpp
   include/kdlib/io/json_inl.hpp
   include/kdlib/io/json_writer.hpp
@@ -332,6 +355,9 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/mixed_inl.hpp
   include/kdlib/rollout/on_policy.hpp
   include/kdlib/rollout/on_policy_inl.hpp
+  include/kdlib/rollout/plan_buffer.hpp
+  include/kdlib/rollout/plan_buffer_inl.hpp
+  include/kdlib/rollout/plan_state_inl.hpp
   include/kdlib/rollout/response_cache.hpp
   include/kdlib/rollout/response_cache_inl.hpp
   include/kdlib/rollout/sampler.hpp

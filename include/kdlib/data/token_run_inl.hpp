@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of token_run.hpp.
+#ifndef KDLIB_DATA_TOKEN_RUN_INL_HPP
+#define KDLIB_DATA_TOKEN_RUN_INL_HPP
+
+#include "kdlib/data/token_run.hpp"
+#include "kdlib/io/content_hash.hpp"
+#include "kdlib/io/paths.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+KDLIB_FUNC std::string numbered(std::string_view what, std::int64_t number, std::size_t digits) {
+  std::string text = std::to_string(number);
+  if (text.size() < digits) text.insert(0, digits - text.size(), '0');
+  return concat(what, "_", text);
+}
+KDLIB_FUNC std::string shard_name(std::int64_t k) { return numbered("shard", k, 2); }
+
+KDLIB_FUNC std::vector<std::string> shard_files(std::string_view split, std::int64_t k) {
+  std::vector<std::string> names;
+  for (const char* kind : {"_tokens", "_lossmask", "_span"})
+    for (const char* end : {".bin", ".idx"}) names.push_back(concat(split, "/", shard_name(k), kind, end));
+  names.push_back(concat(split, "/", shard_name(k), "_rows.jsonl"));
+  return names;
+}
+
+KDLIB_FUNC void write_file_hashes(JsonWriter& json, const std::string& root, const std::vector<std::string>& names) {
+  json.begin_object();
+  for (const std::string& name : names) json.member(name, file_hash(join_path(root, name)));
+  json.end_object();
+}
+
+KDLIB_FUNC bool files_are_whole(const std::string& root, const Json& files, std::string& problem) {
+  for (const auto& [name, hash] : files.members()) {
+    const std::string path = join_path(root, name);
+    if (!is_regular_file(path)) problem = concat(path, " is missing");
+    else if (file_hash(path) != hash.as_string()) problem = concat(path, " does not have the bytes of its hash");
+    if (!problem.empty()) return false;
+  }
+  return true;
+}
+
+KDLIB_FUNC std::string skip_text(const std::array<std::int64_t, 9>& skips) {
+  std::string text;
+  for (std::size_t i = 1; i < skips.size(); ++i)
+    if (skips[i] > 0) text += concat(text.empty() ? "" : ", ", skips[i], " ", enum_names(RowSkip::none)[i]);
+  return text;
+}
+
+KDLIB_FUNC void write_counts(JsonWriter& json, const TokenFileCounts& c) {
+  json.member("rows", c.rows).member("documents", c.documents).member("truncated", c.truncated);
+  for (std::size_t s = 0; s < 2; ++s)
+    json.key(split_names[s])
+        .begin_object()
+        .member("documents", c.split_documents[s])
+        .member("tokens", c.split_tokens[s])
+        .end_object();
+  json.key("skips").begin_object();
+  for (std::size_t i = 1; i < c.skips.size(); ++i) json.member(enum_names(RowSkip::none)[i], c.skips[i]);
+  json.end_object();
+}
+
+KDLIB_FUNC TokenFileCounts counts_of(const Json& json) {
+  TokenFileCounts c;
+  c.rows = json.at("rows").as_int();
+  c.documents = json.at("documents").as_int();
+  c.truncated = json.at("truncated").as_int();
+  for (std::size_t s = 0; s < 2; ++s) {
+    c.split_documents[s] = json.at(split_names[s]).at("documents").as_int();
+    c.split_tokens[s] = json.at(split_names[s]).at("tokens").as_int();
+  }
+  for (std::size_t i = 1; i < c.skips.size(); ++i)
+    c.skips[i] = json.at("skips").at(enum_names(RowSkip::none)[i]).as_int();
+  return c;
+}
+
+}  // namespace detail
+
+KDLIB_FUNC TokenFileCounts& TokenFileCounts::operator+=(const TokenFileCounts& o) {
+  rows += o.rows;
+  documents += o.documents;
+  truncated += o.truncated;
+  for (std::size_t s = 0; s < 2; ++s) {
+    split_documents[s] += o.split_documents[s];
+    split_tokens[s] += o.split_tokens[s];
+  }
+  for (std::size_t i = 0; i < skips.size(); ++i) skips[i] += o.skips[i];
+  return *this;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Texts that a student writes and a teacher scores while the student trains: plans of tickets, a bound on how old the
+// weights may be that write, and a state from which each ticket is trained on exactly once.
+#ifndef KDLIB_ROLLOUT_PLAN_BUFFER_HPP
+#define KDLIB_ROLLOUT_PLAN_BUFFER_HPP
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/data/curriculum.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// One text of a ticket.
+struct RolloutText {
+  std::vector<std::int32_t> ids;  // what was written, a stop id last where `stopped`
+  std::vector<float> log_probs;   // [ids] under the model that wrote, when it was drawn
+  std::vector<float> teacher;     // [ids] of the teacher; empty until it is scored
+  bool stopped = false;           // by a stop id, not by the cap
+};
+
+/// How far a ticket has come.
+enum class TicketState : std::uint8_t { open, written, scored };
+
+/// One prompt of a plan and its texts. `number` counts tickets from 0 over the stage: the prompt, the mode and all
+/// random numbers follow from it.
+struct RolloutTicket {
+  std::int64_t number = 0;
+  ReasoningMode mode = ReasoningMode::medium;
+  std::int64_t cap = 0;      // tokens of a text
+  std::int64_t samples = 1;  // texts
+  TicketState state = TicketState::open;
+  std::int64_t version = -1;  // of the weights that wrote it; -1: not written
+  std::vector<RolloutText> texts{};
+};
+
+/// The tickets that one optimizer step trains on.
+struct RolloutPlan {
+  std::int64_t step = 0;      // of the stage, from 0
+  std::int64_t version = -1;  // of the weights that write it: updates made; -1: not begun
+  CurriculumPoint point{};
+  int level = 0;  // of back-pressure when it was opened
+  std::vector<RolloutTicket> tickets{};
+  double write_seconds = 0, score_seconds = 0;
+};
+
+/// The work of the three parties. `write` and `take_weights` are called from one thread, `score` from another; they may
+/// throw, and should throw StopRequested soon after PlanBuffer::stopping() says so.
+struct RolloutWork {
+  /// The weights of this version write from now on.
+  std::function<void(std::int64_t version)> take_weights;
+  /// `ticket.samples` texts of at most `ticket.cap` tokens.
+  std::function<std::vector<RolloutText>(const RolloutTicket& ticket)> write;
+  /// The teacher's log-probability of each id of the text.
+  std::function<std::vector<float>(const RolloutTicket& ticket, const RolloutText& text)> score;
+  /// Versions below this one are not asked for any more. From the trainer's thread.
+  std::function<void(std::int64_t oldest)> forget{};
+  std::function<void(const std::string&)> message{};
+};
+
+/// Bounds and kinds of steps.
+struct PlanBufferSettings {
+  std::int64_t staleness = 1;   // eta, 0 to 8: step k trains on texts of weights k - eta or newer
+  std::int64_t sync_every = 1;  // weights are published after every so many updates, <= staleness + 1
+  double anchor_share = 0.15;   // of steps that train on given text instead
+  bool deterministic = false;   // step k trains on texts of the weights k - eta exactly; no back-pressure
+  double drain_seconds = 120;   // how long save() waits for open plans; without limit where deterministic
+  int score_attempts = 5;       // before a failing teacher ends the run
+
+  template <class Self, class F>
+  static void visit_fields(Self& self, F&& f) {
+    f(FieldInfo{"staleness", "updates", "0 to 8", "between the weights that wrote and those that train"},
+      self.staleness);
+    f(FieldInfo{"sync_every", "updates", ">= 1", "between two published weights"}, self.sync_every);
+    f(FieldInfo{"anchor_share", "", "in [0, 1]", "of steps on given text"}, self.anchor_share);
+    f(FieldInfo{"deterministic", "", "", "texts come from the oldest weights that are allowed"}, self.deterministic);
+    f(FieldInfo{"drain_seconds", "s", ">= 0", "a checkpoint waits for open plans", false, false}, self.drain_seconds);
+    f(FieldInfo{"score_attempts", "", ">= 1", "of a failing teacher", false, false}, self.score_attempts);
+  }
+};
+
+/// What the buffer did for a step.
+struct PlanBufferReport {
+  std::int64_t staleness = 0;        // updates between the weights that wrote and the step
+  std::int64_t ready = 0, open = 0;  // texts that wait scored, and that are not finished (0 where deterministic)
+  int level = 0;                     // of back-pressure
+  double wait_seconds = 0, write_seconds = 0, score_seconds = 0;
+};
+
+/// The plan of step k opens when weights of version k - staleness or newer are published, so texts never get too old
+/// and nothing is dropped: the writer waits instead. A plan freezes the curriculum, and one version of the weights
+/// writes all of it: the newest that is published when its first ticket starts (where deterministic the oldest
+/// allowed). Plans are served in order; a text is scored as soon as it is written.
+class PlanBuffer {
+ public:
+  /// ConfigError for settings out of range.
+  PlanBuffer(Curriculum curriculum, RolloutWork work, PlanBufferSettings settings = {});
+  PlanBuffer(const PlanBuffer&) = delete;
+  PlanBuffer& operator=(const PlanBuffer&) = delete;
+  /// Ends both threads; what is under way is given up.
+  ~PlanBuffer();
+
+  /// True where step k of the stage trains on own texts, false for an anchor step.
+  bool is_rollout_step(std::int64_t step) const { return !is_anchor(step); }
+
+  /// The trainer has made `version` updates and trained on `tokens` tokens of own text; where
+  /// wants_weights(version), take_weights(version) will find the weights. Opens plans. The first call starts the
+  /// threads.
+  void publish(std::int64_t version, double tokens);
+  bool wants_weights(std::int64_t version) const;
+
+  /// The plan of a step, all scored; waits for it. It stays takeable until finish_step(). Rethrows what a thread threw;
+  /// StopRequested where a score failed `score_attempts` times or a stop was asked for.
+  const RolloutPlan& take(std::int64_t step);
+  /// The step is trained: its plan is gone. `work_seconds` of the trainer, for back-pressure.
+  void finish_step(std::int64_t step, double work_seconds);
+
+  PlanBufferReport report() const { return report_; }
+  std::int64_t next_ticket() const { return next_ticket_; }
+  bool stopping() const;
+
+  /// Waits for open plans, then writes rollouts.json and rollouts.safetensors. Between two steps.
+  void save(const std::string& folder);
+  /// Takes a saved state over, before the first publish(). What was scored is used, what was written is scored, what
+  /// was open is written again from the same ticket. FormatError naming file and key.
+  void restore(const std::string& folder);
+
+ private:
+  struct Threads;
+  bool is_anchor(std::int64_t step) const;
+  void open_plans(std::int64_t version, double tokens);
+  void write_loop();
+  void score_loop();
+  bool write_one();
+  bool score_one();
+  void score_text(const RolloutTicket& ticket, RolloutText& text);
+  RolloutTicket* find(TicketState state, RolloutPlan** plan);
+  void stop_with(std::exception_ptr error);
+  void rethrow_error();
+  void drain();
+  void say(const std::string& text) const;
+
+  Curriculum curriculum_;
+  RolloutWork work_;
+  PlanBufferSettings settings_;
+  std::vector<std::unique_ptr<RolloutPlan>> plans_;  // by step; addresses stay while threads use them
+  std::int64_t next_ticket_ = 0, opened_ = -1, published_ = -1, writer_version_ = -1;
+  BackPressure pressure_;
+  PlanBufferReport report_;
+  std::unique_ptr<Threads> threads_;
+};
+
+KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/plan_buffer_inl.hpp"
+#endif
+
+#endif

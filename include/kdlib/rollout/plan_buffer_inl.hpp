@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of plan_buffer.hpp: plans, threads and waiting. plan_state_inl.hpp has what is saved.
+#ifndef KDLIB_ROLLOUT_PLAN_BUFFER_INL_HPP
+#define KDLIB_ROLLOUT_PLAN_BUFFER_INL_HPP
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "kdlib/core/stop.hpp"
+#include "kdlib/data/confidence.hpp"
+#include "kdlib/rollout/plan_buffer.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+KDLIB_FUNC double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+}  // namespace detail
+
+/// The lock guards every member of the buffer that both the trainer and a thread use.
+struct PlanBuffer::Threads {
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  std::atomic<bool> stop{false};
+  std::exception_ptr error;
+  std::thread writer, scorer;
+};
+
+KDLIB_FUNC PlanBuffer::PlanBuffer(Curriculum curriculum, RolloutWork work, PlanBufferSettings settings)
+    : curriculum_(std::move(curriculum)),
+      work_(std::move(work)),
+      settings_(settings),
+      threads_(std::make_unique<Threads>()) {
+  require<ConfigError>(settings.staleness >= 0 && settings.staleness <= 8, "[rollouts] the staleness is ",
+                       settings.staleness, "; it is 0 to 8 updates");
+  require<ConfigError>(settings.sync_every >= 1 && settings.sync_every <= settings.staleness + 1,
+                       "[rollouts] weights are published every ", settings.sync_every, " updates; with a staleness of ",
+                       settings.staleness, " it is 1 to ", settings.staleness + 1,
+                       ", or the trainer would wait for ever");
+  require<ConfigError>(!settings.deterministic || settings.sync_every == 1,
+                       "[rollouts] deterministic needs weights after every update (sync_every 1), not every ",
+                       settings.sync_every);
+  require<ConfigError>(settings.drain_seconds >= 0 && settings.score_attempts >= 1, "[rollouts] ",
+                       settings.drain_seconds, " s to drain and ", settings.score_attempts, " attempts to score");
+  is_anchor(0);  // refuses a share out of range
+}
+
+KDLIB_FUNC PlanBuffer::~PlanBuffer() {
+  threads_->stop = true;
+  threads_->changed.notify_all();
+  if (threads_->writer.joinable()) threads_->writer.join();
+  if (threads_->scorer.joinable()) threads_->scorer.join();
+}
+
+KDLIB_FUNC bool PlanBuffer::stopping() const { return threads_->stop; }
+
+/// The first call after a resume publishes whatever its version is: what was published before is not kept.
+KDLIB_FUNC bool PlanBuffer::wants_weights(std::int64_t version) const {
+  return version % settings_.sync_every == 0 || !threads_->writer.joinable();
+}
+
+KDLIB_FUNC bool PlanBuffer::is_anchor(std::int64_t step) const { return is_shared_step(step, settings_.anchor_share); }
+
+KDLIB_FUNC void PlanBuffer::say(const std::string& text) const {
+  if (work_.message) work_.message(text);
+}
+
+KDLIB_FUNC void PlanBuffer::publish(std::int64_t version, double tokens) {
+  {
+    const std::lock_guard<std::mutex> lock(threads_->mutex);
+    if (!wants_weights(version)) return;
+    published_ = version;
+    open_plans(version, tokens);
+    std::int64_t oldest = version;
+    for (const auto& plan : plans_)
+      if (plan->version >= 0) oldest = std::min(oldest, plan->version);
+    if (settings_.deterministic)  // plans that wait for their turn were opened by older weights
+      for (const auto& plan : plans_)
+        oldest = std::min(oldest, std::max<std::int64_t>(0, plan->step - settings_.staleness));
+    if (work_.forget) work_.forget(oldest);
+  }
+  threads_->changed.notify_all();
+  if (threads_->writer.joinable()) return;
+  threads_->writer = std::thread([this] { write_loop(); });
+  threads_->scorer = std::thread([this] { score_loop(); });
+}
+
+KDLIB_FUNC void PlanBuffer::open_plans(std::int64_t version, double tokens) {
+  for (; opened_ < version + settings_.staleness; ++opened_) {
+    const std::int64_t step = opened_ + 1;
+    if (is_anchor(step)) continue;
+    auto plan = std::make_unique<RolloutPlan>();
+    plan->step = step;
+    plan->level = pressure_.level();
+    plan->point = curriculum_.at(tokens, plan->level);
+    for (std::int64_t i = 0; i < plan->point.tickets; ++i) {
+      RolloutTicket ticket;
+      ticket.number = next_ticket_++;
+      ticket.mode = curriculum_.mode(ticket.number, plan->point.shares);
+      ticket.cap = plan->point.caps[static_cast<std::size_t>(ticket.mode)];
+      ticket.samples = plan->point.samples;
+      plan->tickets.push_back(std::move(ticket));
+    }
+    plans_.push_back(std::move(plan));
+  }
+}
+
+KDLIB_FUNC RolloutTicket* PlanBuffer::find(TicketState state, RolloutPlan** plan) {
+  for (const auto& p : plans_)
+    for (RolloutTicket& ticket : p->tickets)
+      if (ticket.state == state) return *plan = p.get(), &ticket;
+  return nullptr;
+}
+
+KDLIB_FUNC void PlanBuffer::stop_with(std::exception_ptr error) {
+  {
+    const std::lock_guard<std::mutex> lock(threads_->mutex);
+    if (!threads_->error) threads_->error = std::move(error);
+  }
+  threads_->changed.notify_all();
+}
+
+KDLIB_FUNC void PlanBuffer::rethrow_error() {
+  if (threads_->error) std::rethrow_exception(threads_->error);
+}
+
+KDLIB_FUNC void PlanBuffer::write_loop() {
+  try {
+    while (write_one()) continue;
+  } catch (...) {
+    if (!stopping()) stop_with(std::current_exception());
+  }
+}
+
+/// Writes the next open ticket; false when the buffer ends.
+KDLIB_FUNC bool PlanBuffer::write_one() {
+  RolloutPlan* plan = nullptr;
+  RolloutTicket* ticket = nullptr;
+  RolloutTicket order;
+  {
+    std::unique_lock<std::mutex> lock(threads_->mutex);
+    threads_->changed.wait(
+        lock, [&] { return stopping() || threads_->error || (ticket = find(TicketState::open, &plan)) != nullptr; });
+    if (stopping() || threads_->error) return false;
+    if (plan->version < 0)
+      plan->version =
+          settings_.deterministic ? std::max<std::int64_t>(0, plan->step - settings_.staleness) : published_;
+    order = *ticket;
+    order.version = plan->version;
+  }
+  if (writer_version_ != order.version) work_.take_weights(order.version);
+  writer_version_ = order.version;
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<RolloutText> texts = work_.write(order);
+  require<ShapeError>(static_cast<std::int64_t>(texts.size()) == order.samples, "[rollouts] ticket ", order.number,
+                      " has ", texts.size(), " texts; ", order.samples, " were asked for");
+  for (const RolloutText& text : texts)
+    require<ShapeError>(!text.ids.empty() && text.log_probs.size() == text.ids.size(), "[rollouts] a text of ticket ",
+                        order.number, " has ", text.ids.size(), " ids and ", text.log_probs.size(),
+                        " log-probabilities");
+  {
+    const std::lock_guard<std::mutex> lock(threads_->mutex);
+    plan->write_seconds += detail::seconds_since(begin);
+    ticket->texts = std::move(texts);
+    ticket->version = order.version;
+    ticket->state = TicketState::written;
+  }
+  threads_->changed.notify_all();
+  return true;
+}
+
+KDLIB_FUNC void PlanBuffer::score_loop() {
+  try {
+    while (score_one()) continue;
+  } catch (...) {
+    if (!stopping()) stop_with(std::current_exception());
+  }
+}
+
+KDLIB_FUNC bool PlanBuffer::score_one() {
+  RolloutPlan* plan = nullptr;
+  RolloutTicket* ticket = nullptr;
+  RolloutTicket order;
+  {
+    std::unique_lock<std::mutex> lock(threads_->mutex);
+    threads_->changed.wait(
+        lock, [&] { return stopping() || threads_->error || (ticket = find(TicketState::written, &plan)) != nullptr; });
+    if (stopping() || threads_->error) return false;
+    order = *ticket;
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  for (RolloutText& text : order.texts) score_text(order, text);
+  {
+    const std::lock_guard<std::mutex> lock(threads_->mutex);
+    plan->score_seconds += detail::seconds_since(begin);
+    ticket->texts = std::move(order.texts);
+    ticket->state = TicketState::scored;
+  }
+  threads_->changed.notify_all();
+  return true;
+}
+
+KDLIB_FUNC void PlanBuffer::score_text(const RolloutTicket& ticket, RolloutText& text) {
+  for (int attempt = 1;; ++attempt) {
+    try {
+      text.teacher = work_.score(ticket, text);
+      break;
+    } catch (const StopRequested&) {
+      throw;
+    } catch (const Error& error) {
+      const std::string what = concat("[rollouts] ticket ", ticket.number, " could not be scored (attempt ", attempt,
+                                      " of ", settings_.score_attempts, "): ", error.what());
+      say(what);
+      if (attempt >= settings_.score_attempts) throw StopRequested(what);
+    }
+  }
+  require<ShapeError>(text.teacher.size() == text.ids.size(), "[rollouts] the teacher gave ", text.teacher.size(),
+                      " log-probabilities for the ", text.ids.size(), " ids of a text of ticket ", ticket.number);
+  for (std::size_t i = 0; i < text.teacher.size(); ++i) {
+    require<FormatError>(std::isfinite(text.teacher[i]) && text.teacher[i] <= 1e-3f,
+                         "[rollouts] the teacher's log-probability of id ", i, " of a text of ticket ", ticket.number,
+                         " is ", text.teacher[i], "; a finite number, 0 at most, is needed");
+    text.teacher[i] = std::min(text.teacher[i], 0.0f);
+  }
+}
+
+KDLIB_FUNC const RolloutPlan& PlanBuffer::take(std::int64_t step) {
+  const auto begin = std::chrono::steady_clock::now();
+  std::unique_lock<std::mutex> lock(threads_->mutex);
+  require<ConfigError>(!plans_.empty() && plans_.front()->step == step, "[rollouts] step ", step,
+                       " is taken, but the next plan is of step ", plans_.empty() ? -1 : plans_.front()->step,
+                       "; publish() and finish_step() come between two steps");
+  RolloutPlan& plan = *plans_.front();
+  const auto scored = [](const RolloutTicket& t) { return t.state == TicketState::scored; };
+  while (!std::all_of(plan.tickets.begin(), plan.tickets.end(), scored)) {
+    rethrow_error();
+    check_stop();
+    threads_->changed.wait_for(lock, std::chrono::milliseconds(50));
+  }
+  report_.staleness = step - plan.version;
+  report_.ready = report_.open = 0;
+  if (!settings_.deterministic)
+    for (const auto& p : plans_)
+      for (const RolloutTicket& t : p->tickets)
+        if (p->step != step) (t.state == TicketState::scored ? report_.ready : report_.open) += t.samples;
+  report_.level = plan.level;
+  report_.wait_seconds = detail::seconds_since(begin);
+  report_.write_seconds = plan.write_seconds;
+  report_.score_seconds = plan.score_seconds;
+  return plan;
+}
+
+KDLIB_FUNC void PlanBuffer::finish_step(std::int64_t step, double work_seconds) {
+  std::size_t to_write = 0, to_score = 0;
+  int change = 0;
+  {
+    const std::lock_guard<std::mutex> lock(threads_->mutex);
+    require<ConfigError>(!plans_.empty() && plans_.front()->step == step, "[rollouts] step ", step, " was not taken");
+    plans_.erase(plans_.begin());
+    for (const auto& plan : plans_)
+      for (const RolloutTicket& t : plan->tickets)
+        if (t.state == TicketState::open) ++to_write;
+        else if (t.state == TicketState::written) ++to_score;
+    if (!settings_.deterministic) change = pressure_.add_step(report_.wait_seconds, work_seconds);
+  }
+  if (change == 0) return;
+  const int level = pressure_.level();
+  say(concat("[rollouts] step ", step, ": the trainer ", change > 0 ? "waits for texts" : "hardly waits",
+             "; back-pressure goes to level ", level,
+             level == 1   ? " (shorter texts)"
+             : level == 2 ? " (fewer of mode high)"
+                          : "",
+             level < 3             ? ""
+             : to_score > to_write ? ": a second teacher replica would help"
+                                   : ": writing is the bottleneck"));
+}
+
+KDLIB_FUNC void PlanBuffer::drain() {
+  const auto begin = std::chrono::steady_clock::now();
+  const bool running = threads_->writer.joinable();
+  std::unique_lock<std::mutex> lock(threads_->mutex);
+  const auto unfinished = [this] {
+    RolloutPlan* plan = nullptr;
+    return find(TicketState::open, &plan) != nullptr || find(TicketState::written, &plan) != nullptr;
+  };
+  while (running && unfinished() && !threads_->error &&
+         (settings_.deterministic || detail::seconds_since(begin) < settings_.drain_seconds))
+    threads_->changed.wait_for(lock, std::chrono::milliseconds(50));
+}
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/rollout/plan_state_inl.hpp"
+
+#endif
