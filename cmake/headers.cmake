@@ -32,11 +32,18 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/vector_body_inl.hpp
   include/kdlib/backend/cpu/vector_coded_body_inl.hpp
   include/kdlib/backend/cpu/vector_coded_product_body_inl.hpp
+  include/kdlib/backend/cpu/vector_convert_body_inl.hpp
   include/kdlib/backend/cpu/vector_few_rows_body_inl.hpp
   include/kdlib/backend/cpu/vector_gate_body_inl.hpp
   include/kdlib/backend/cpu/vector_panel_body_inl.hpp
   include/kdlib/backend/cpu/vector_stored_body_inl.hpp
   include/kdlib/backend/cpu/vector_stored_formats_body_inl.hpp
+  include/kdlib/backend/cpu/widened.hpp
+  include/kdlib/backend/cpu/widened_attention_inl.hpp
+  include/kdlib/backend/cpu/widened_elementwise_inl.hpp
+  include/kdlib/backend/cpu/widened_experts_inl.hpp
+  include/kdlib/backend/cpu/widened_gemm_inl.hpp
+  include/kdlib/backend/cpu/widened_packed_inl.hpp
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/attention_backward_body_inl.hpp
   include/kdlib/backend/cuda/attention_body_inl.hpp

@@ -5,7 +5,9 @@
 #include "kdlib/backend/cpu.hpp"
 
 int main(int argc, char** argv) try {
-  return kdlib::finish(kdlib::run_distil<kdlib::SessionType<kdlib::Cpu, float>>(argc, argv));
+  using Float = kdlib::SessionType<kdlib::Cpu, float>;
+  using Half = kdlib::SessionType<kdlib::Cpu, kdlib::bf16>;
+  return kdlib::finish(kdlib::run_distil<Float, Half>(argc, argv));
 } catch (const std::exception& error) {
   return kdlib::report(error);
 }

@@ -27,7 +27,9 @@ struct Settings {
 kd::Options make_options(Settings& s) {
   kd::Options options{"generate",
                       "Writes text after prompts, in the order of the prompts, on stdout; speeds go to stderr."};
-  s.model.add_to(options.group("Model"));
+  kd::Options& model = options.group("Model");
+  s.model.add_to(model);
+  s.model.add_dtype_to(model);
   options.group("Prompts")
       .add("prompt", s.prompt, "TEXT", "one prompt")
       .add("prompts", s.prompts, "FILE", "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}")
@@ -78,8 +80,9 @@ std::vector<kd::TextLine> read_prompts(const Settings& s, const kd::Tokenizer* t
   return {kd::TextLineReader("", tokenizer, text).line(kd::Json::parse(line.text(), "--prompt"), "--prompt")};
 }
 
-std::vector<kd::Completion> write(kd::Decoder<kd::Cpu, float>& model, const std::vector<kd::TextLine>& prompts,
-                                  const kd::Sampler& sampler, std::int64_t batch, const kd::ToolTurns* tools) {
+template <class Model>
+std::vector<kd::Completion> write(Model& model, const std::vector<kd::TextLine>& prompts, const kd::Sampler& sampler,
+                                  std::int64_t batch, const kd::ToolTurns* tools) {
   std::vector<kd::WritingRequest> requests;
   for (const kd::TextLine& line : prompts) {
     kd::require<kd::InputError>(line.kind == kd::TextLineKind::prompt, "[generate] ", line.source,
@@ -128,10 +131,11 @@ std::string answer(const Settings& s, const kd::TextLine& prompt, const kd::Comp
   return out.end_object().text();
 }
 
+template <class Model>
 void run(const Settings& s) {
   kd::start_threads(s.threads);
   const auto tokenizer = kd::find_model_tokenizer(s.model.model);
-  auto model = kd::load_model<kd::Decoder<kd::Cpu, float>>(s.model, tokenizer);
+  auto model = kd::load_model<Model>(s.model, tokenizer);
   const kd::Tokenizer* text = tokenizer ? &*tokenizer : nullptr;
   std::shared_ptr<kd::ToolHost> host;
   if (!s.tools.empty()) {
@@ -172,7 +176,7 @@ int main(int argc, char** argv) try {
        {{"batch"}, !s.prompts.empty(), "there is one prompt"},
        {{"tool-rounds", "tool-tokens"}, !s.tools.empty(), "it belongs to --tools"}});
   s.model.resolve(options);
-  run(s);
+  kd::with_model_type("generate", s.model, [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
   return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);

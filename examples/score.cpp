@@ -17,8 +17,9 @@ namespace kd = kdlib;
 
 namespace {
 
-using Model = kd::Decoder<kd::Cpu, float>;
-using Hidden = kd::Tensor<float, kd::Cpu>;
+/// Hidden states [T, H] of one line.
+template <class Model>
+using HiddenOf = kd::Tensor<typename Model::scalar_type, kd::Cpu>;
 
 struct Settings {
   kd::ModelOptions model;
@@ -32,6 +33,7 @@ kd::Options make_options(Settings& s) {
                       "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log "
                       "probability of every token after the first."};
   s.model.add_to(options);
+  s.model.add_dtype_to(options);
   options
       .add("input", s.input, "FILE",
            "lines {\"ids\": [...]}, {\"text\": \"...\"} or {\"messages\": [...]} that end with the assistant")
@@ -45,6 +47,7 @@ kd::Options make_options(Settings& s) {
   return options.common(s.threads, s.seed);
 }
 
+template <class Model>
 std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tokenizer, const Model& model) {
   const kd::TextSettings text{.chat_template = s.chat_template,
                               .context_length = model.config().context_length,
@@ -58,8 +61,9 @@ std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tok
 }
 
 /// Scores line by line and keeps hidden states where they are asked for.
+template <class Model>
 std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextLine>& lines,
-                                       std::vector<Hidden>* kept) {
+                                       std::vector<HiddenOf<Model>>* kept) {
   std::vector<std::vector<double>> log_probs;
   kd::Progress progress;
   const auto start = std::chrono::steady_clock::now();
@@ -68,7 +72,7 @@ std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextL
   for (const kd::TextLine& line : lines) {
     kd::TokenBatch batch;
     batch.append(line.ids);
-    const Hidden hidden = model.forward(batch);
+    const HiddenOf<Model> hidden = model.forward(batch);
     const kd::TokenBatch::Rows rows = batch.rows();
     log_probs.push_back(kd::row_log_probs(model.head(), hidden.rows(0, hidden[0] - 1), rows.label));
     if (kept != nullptr) kept->push_back(hidden);
@@ -85,23 +89,27 @@ std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextL
   return log_probs;
 }
 
+template <class Hidden>
 void write_hidden(const std::string& path, const std::vector<Hidden>& hidden) {
   kd::SafetensorsWriter writer{path};
   for (std::size_t i = 0; i < hidden.size(); ++i)
-    writer.add(kd::concat(i, ".hidden"), hidden[i].shape(),
-               std::span<const float>(hidden[i].data(), static_cast<std::size_t>(hidden[i].count())));
+    writer.add_from(kd::concat(i, ".hidden"), kd::DType::f32, hidden[i].shape(), [&rows = hidden[i]](auto& file) {
+      const std::vector<float> values(rows.data(), rows.data() + rows.count());
+      file.write(values.data(), values.size() * sizeof(float));
+    });
   writer.commit();
 }
 
 /// Logits are formed while they are written, some rows at a time: the file may be larger than memory.
-void write_logits(const std::string& path, const Model& model, const std::vector<Hidden>& hidden) {
+template <class Model>
+void write_logits(const std::string& path, const Model& model, const std::vector<HiddenOf<Model>>& hidden) {
   kd::SafetensorsWriter writer{path};
   for (std::size_t i = 0; i < hidden.size(); ++i)
     writer.add_from(kd::concat(i, ".logits"), kd::DType::f32, kd::Shape{hidden[i][0], model.head().columns()},
                     [&model, &rows = hidden[i]](kd::AtomicFile& file) {
                       constexpr std::int64_t chunk = 64;
                       for (std::int64_t begin = 0; begin < rows[0]; begin += chunk) {
-                        const Hidden logits =
+                        const auto logits =
                             kd::head_logits(model.head(), rows.rows(begin, std::min(chunk, rows[0] - begin)));
                         file.write(logits.data(), static_cast<std::size_t>(logits.bytes()));
                       }
@@ -127,6 +135,7 @@ void check_places(const Settings& s) {
   }
 }
 
+template <class Model>
 void run(const Settings& s) {
   std::vector<kd::OutputLock> locks;  // what cannot be written is refused before the model is read
   for (const std::string& out : {s.out, s.logits, s.hidden})
@@ -135,7 +144,7 @@ void run(const Settings& s) {
   const auto tokenizer = kd::find_model_tokenizer(s.model.model);
   auto model = kd::load_model<Model>(s.model, tokenizer);
   const std::vector<kd::TextLine> lines = read_lines(s, tokenizer ? &*tokenizer : nullptr, model);
-  std::vector<Hidden> hidden;
+  std::vector<HiddenOf<Model>> hidden;
   const auto log_probs = score(model, lines, s.logits.empty() && s.hidden.empty() ? nullptr : &hidden);
   if (!s.hidden.empty()) write_hidden(s.hidden, hidden);
   if (!s.logits.empty()) write_logits(s.logits, model, hidden);
@@ -157,7 +166,7 @@ int main(int argc, char** argv) try {
   options.parse(argc, argv);
   check_places(s);
   s.model.resolve(options);
-  run(s);
+  kd::with_model_type("score", s.model, [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
   return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);

@@ -129,14 +129,15 @@ kdlib::Buffer<T, D> placed(const std::vector<T>& host) {
 
 /// logits [N, V] = softcap(hidden x head^T).
 template <class D, class T>
-std::vector<T> logits_of(const kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden) {
+std::vector<kdlib::logit_t<D, T>> logits_of(const kdlib::Decoder<D, T>& model, const kdlib::Tensor<T, D>& hidden) {
+  using L = kdlib::logit_t<D, T>;
   const auto head = model.head();
   const std::int64_t n = hidden[0], v = head.weight[0];
-  const kdlib::Tensor<T, D> logits({n, v});
+  const kdlib::Tensor<L, D> logits({n, v});
   kdlib::detail::multiply_head(head, n, static_cast<const T*>(hidden.data()), v, T{1}, logits.data());
-  std::vector<T> host = kdlib::host_copy(logits.view());
+  std::vector<L> host = kdlib::host_copy(logits.view());
   if (head.softcap > 0)
-    for (T& z : host) z = static_cast<T>(head.softcap) * std::tanh(z / static_cast<T>(head.softcap));
+    for (L& z : host) z = static_cast<L>(head.softcap) * std::tanh(z / static_cast<L>(head.softcap));
   return host;
 }
 

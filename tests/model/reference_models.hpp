@@ -65,7 +65,7 @@ std::vector<std::int32_t> greedy(kdlib::Decoder<D, T>& model, const std::vector<
     kdlib::TokenBatch batch;
     batch.append(next);
     const auto hidden = model.decode(cache, batch, slots);
-    const std::vector<T> logits = logits_of(model, hidden);
+    const auto logits = logits_of(model, hidden);
     const std::size_t v = static_cast<std::size_t>(model.vocab_size()), last = logits.size() - v;
     std::size_t best = 0;
     for (std::size_t i = 1; i < v; ++i)

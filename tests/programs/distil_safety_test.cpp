@@ -263,11 +263,18 @@ TEST_CASE("values that cannot be are refused by the name of their option", "[pro
   const ProgramAnswer rank = run_program("distil", job.plain("--lora-rank 100000"));
   CHECK(rank.status != 0);
   CHECK_THAT(rank.error, contains("--lora-rank") && contains("100000") && contains("65535"));
-  const ProgramAnswer dtype = run_program("distil", job.plain("--dtype bfloat16"));
+  const ProgramAnswer dtype = run_program("distil", job.plain("--dtype float16"));
   CHECK(dtype.status == 2);
-  CHECK_THAT(dtype.error, contains("--dtype bfloat16") && contains("float32"));
+  CHECK_THAT(dtype.error, contains("--dtype float16") && contains("float32, bfloat16"));
   const ProgramAnswer device = run_program("distil", job.plain("--device cuda"));
   CHECK(device.status == 2);
   CHECK_THAT(device.error, contains("--device cuda") && contains("cpu"));
   CHECK(run_program("distil", job.plain("--dtype float32 --device cpu")).status == 0);
+  const std::string half = "--dtype bfloat16 --out " + (job.dir / "half");
+  const ProgramAnswer plan = run_program("distil", job.plain(half + " --dry-run"));
+  CHECK_THAT(plan.out, contains("in bfloat16") && contains("masters of what is trained"));
+  const ProgramAnswer run = run_program("distil", job.plain(half));
+  INFO(run.error);
+  CHECK(run.status == 0);
+  CHECK_THAT(kdlib::read_file(job.dir / "half/result.json"), contains("weights decoded to bfloat16"));
 }

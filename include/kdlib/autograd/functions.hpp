@@ -25,7 +25,7 @@ struct LinearOperand {
   Parameter<T, D>* bias = nullptr;    // [out] or nullptr
   Parameter<T, D>* lora_a = nullptr;  // [R, in] or nullptr
   Parameter<T, D>* lora_b = nullptr;  // [out, R]
-  T lora_scale{};                     // s = alpha / R as a rule
+  accumulate_t<T> lora_scale{};       // s = alpha / R as a rule
   bool lora_in_codes = false;
 
   std::int64_t out() const { return packed != nullptr ? packed->rows() : weight->value[0]; }
@@ -46,7 +46,7 @@ struct LinearOperand {
 /// Angles of rotary embeddings by position: cosine, sine [positions, head_size / 2].
 template <class T, class D>
 struct RopeTable {
-  Tensor<T, D> cosine, sine;
+  Tensor<accumulate_t<T>, D> cosine, sine;
 };
 
 /// Where the tokens of a batch stand, on the device. Shared by every layer and kept by the tape.
@@ -81,7 +81,7 @@ Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x
 
 /// factor * x in x's own memory: x must not be used afterwards.
 template <class T, class D>
-Var<T, D> scaled(Tape<T, D>& tape, Var<T, D> x, T factor);
+Var<T, D> scaled(Tape<T, D>& tape, Var<T, D> x, std::type_identity_t<accumulate_t<T>> factor);
 
 /// Rotates x [N, heads * head_size] in its own memory: x must not be used afterwards.
 template <class T, class D>

@@ -10,19 +10,19 @@ namespace detail {
 
 /// y[n, out] = x[n, in] W^T + beta * y.
 template <class T, class D>
-void multiply_weight(const LinearOperand<T, D>& w, std::int64_t n, const T* x, T beta, T* y) {
+void multiply_weight(const LinearOperand<T, D>& w, std::int64_t n, const T* x, accumulate_t<T> beta, T* y) {
   const std::int64_t out = w.out(), in = w.in();
   if (w.packed != nullptr) return w.packed->multiply(0, out, n, x, beta, y, out);
-  Kernels<D, T>::gemm(false, true, n, out, in, T{1}, x, in, w.weight->value.data(), in, beta, y, out);
+  Kernels<D, T>::gemm(false, true, n, out, in, 1, x, in, w.weight->value.data(), in, beta, y, out);
 }
 
 /// dx[n, in] = dy[n, out] W (+ dx).
 template <class T, class D>
 void multiply_weight_back(const LinearOperand<T, D>& w, std::int64_t n, const T* dy, bool accumulate, T* dx) {
   const std::int64_t out = w.out(), in = w.in();
-  const T beta = accumulate ? T{1} : T{0};
+  const accumulate_t<T> beta = accumulate ? 1 : 0;
   if (w.packed != nullptr) return w.packed->multiply_back(0, out, n, dy, out, beta, dx);
-  Kernels<D, T>::gemm(false, false, n, in, out, T{1}, dy, out, w.weight->value.data(), in, beta, dx, in);
+  Kernels<D, T>::gemm(false, false, n, in, out, 1, dy, out, w.weight->value.data(), in, beta, dx, in);
 }
 
 constexpr std::int64_t panel_elements = 1 << 22;  // of a gradient at a time: 16 MiB in float
@@ -32,28 +32,28 @@ template <class T, class D>
 void packed_weight_gradient(const LinearOperand<T, D>& w, std::int64_t n, const T* x, const T* dy) {
   using K = Kernels<D, T>;
   const std::int64_t out = w.out(), in = w.in();
-  if (T* whole = w.packed_gradient->target(); whole != nullptr)
-    return K::gemm(true, false, out, in, n, T{1}, dy, out, x, in, T{1}, whole, in);
+  if (gradient_t<T>* whole = w.packed_gradient->target(); whole != nullptr)
+    return K::gemm(true, false, out, in, n, 1, dy, out, x, in, 1, whole, in);
   const std::int64_t panel = panel_elements / in > out ? out : (panel_elements > in ? panel_elements / in : 1);
-  const Buffer<T, D> scratch(panel * in);
+  const Buffer<gradient_t<T>, D> scratch(panel * in);
   for (std::int64_t begin = 0; begin < out; begin += panel) {
     const std::int64_t count = out - begin < panel ? out - begin : panel;
-    K::gemm(true, false, count, in, n, T{1}, dy + begin, out, x, in, T{0}, scratch.data(), in);
+    K::gemm(true, false, count, in, n, 1, dy + begin, out, x, in, 0, scratch.data(), in);
     w.packed_gradient->add(begin, count, scratch.data());
   }
 }
 
 /// y = x W^T + b + s u B^T (+ beta y), gives u = x A^T [n, R] (empty without LoRA, or where the codes hold it).
 template <class T, class D>
-Tensor<T, D> linear_forward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, T beta, T* y) {
+Tensor<T, D> linear_forward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, accumulate_t<T> beta, T* y) {
   using K = Kernels<D, T>;
   multiply_weight(w, n, x, beta, y);
   if (w.bias != nullptr) K::add_bias(w.bias->value.data(), n, w.out(), y);
   if (!w.has_lora() || w.lora_in_codes) return {};
   const std::int64_t rank = w.lora_a->value[0], in = w.in(), out = w.out();
   Tensor<T, D> u(Shape{n, rank});
-  K::gemm(false, true, n, rank, in, T{1}, x, in, w.lora_a->value.data(), in, T{0}, u.data(), rank);
-  K::gemm(false, true, n, out, rank, w.lora_scale, u.data(), rank, w.lora_b->value.data(), rank, T{1}, y, out);
+  K::gemm(false, true, n, rank, in, 1, x, in, w.lora_a->value.data(), in, 0, u.data(), rank);
+  K::gemm(false, true, n, out, rank, w.lora_scale, u.data(), rank, w.lora_b->value.data(), rank, 1, y, out);
   return u;
 }
 
@@ -65,7 +65,7 @@ void linear_backward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, c
   using K = Kernels<D, T>;
   const std::int64_t in = w.in(), out = w.out();
   if (w.weight != nullptr && w.weight->trainable)
-    K::gemm(true, false, out, in, n, T{1}, dy, out, x, in, T{1}, w.weight->gradient_view().data(), in);
+    K::gemm(true, false, out, in, n, 1, dy, out, x, in, 1, w.weight->gradient_view().data(), in);
   if (w.bias != nullptr && w.bias->trainable) K::add_column_sums(dy, n, out, w.bias->gradient_view().data());
   if (w.gradient_of_codes()) packed_weight_gradient(w, n, x, dy);
   if (dx != nullptr) multiply_weight_back(w, n, dy, accumulate, dx);
@@ -74,16 +74,16 @@ void linear_backward(const LinearOperand<T, D>& w, std::int64_t n, const T* x, c
   Tensor<T, D> du(Shape{n, rank}), again;
   if (w.lora_in_codes && w.lora_b->trainable) {
     again = Tensor<T, D>(Shape{n, rank});
-    K::gemm(false, true, n, rank, in, T{1}, x, in, w.lora_a->value.data(), in, T{0}, again.data(), rank);
+    K::gemm(false, true, n, rank, in, 1, x, in, w.lora_a->value.data(), in, 0, again.data(), rank);
   }
-  K::gemm(false, false, n, rank, out, w.lora_scale, dy, out, w.lora_b->value.data(), rank, T{0}, du.data(), rank);
+  K::gemm(false, false, n, rank, out, w.lora_scale, dy, out, w.lora_b->value.data(), rank, 0, du.data(), rank);
   if (w.lora_b->trainable)
-    K::gemm(true, false, out, rank, n, w.lora_scale, dy, out, w.lora_in_codes ? again.data() : u.data(), rank, T{1},
+    K::gemm(true, false, out, rank, n, w.lora_scale, dy, out, w.lora_in_codes ? again.data() : u.data(), rank, 1,
             w.lora_b->gradient_view().data(), rank);
   if (w.lora_a->trainable)
-    K::gemm(true, false, rank, in, n, T{1}, du.data(), rank, x, in, T{1}, w.lora_a->gradient_view().data(), in);
+    K::gemm(true, false, rank, in, n, 1, du.data(), rank, x, in, 1, w.lora_a->gradient_view().data(), in);
   if (dx != nullptr && !w.lora_in_codes)
-    K::gemm(false, false, n, in, rank, T{1}, du.data(), rank, w.lora_a->value.data(), in, T{1}, dx, in);
+    K::gemm(false, false, n, in, rank, 1, du.data(), rank, w.lora_a->value.data(), in, 1, dx, in);
 }
 
 template <class T, class D>
@@ -96,10 +96,10 @@ void check_linear(const LinearOperand<T, D>& w, const Var<T, D>& x, const Var<T,
 
 /// The start of y: a copy of the residual, or nothing. beta to go with it.
 template <class T, class D>
-T start_from(const Var<T, D>* residual, Tensor<T, D>& y) {
-  if (residual == nullptr) return T{0};
+accumulate_t<T> start_from(const Var<T, D>* residual, Tensor<T, D>& y) {
+  if (residual == nullptr) return 0;
   Memory<D>::copy(y.data(), residual->value.data(), static_cast<std::size_t>(y.bytes()));
-  return T{1};
+  return 1;
 }
 
 /// The backend has kernels for gates that go through GELU; the concept Backend does not ask for them.
@@ -163,7 +163,7 @@ Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var
   detail::check_linear(operand, x, residual);
   const std::int64_t n = x.value[0];
   Tensor<T, D> out(Shape{n, operand.out()});
-  const T beta = detail::start_from(residual, out);
+  const accumulate_t<T> beta = detail::start_from(residual, out);
   Tensor<T, D> u = detail::linear_forward(operand, n, x.value.data(), beta, out.data());
   const bool wanted =
       x.requires_gradient() || operand.trains() || (residual != nullptr && residual->requires_gradient());
@@ -192,7 +192,8 @@ Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x
                       " has no whole number of rows of ", width);
   const bool wanted = tape.recording() && (x.requires_gradient() || weight.trainable);
   Tensor<T, D> out(x.value.shape());
-  Tensor<T, D> inverse = wanted ? Tensor<T, D>(Shape{rows}) : Tensor<T, D>();
+  Tensor<accumulate_t<T>, D> inverse;
+  if (wanted) inverse = Tensor<accumulate_t<T>, D>(Shape{rows});
   Tensor<T, D> factor = weight.value;
   if (ones) {
     factor = Tensor<T, D>(weight.value.shape());
@@ -214,7 +215,7 @@ Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x
 }
 
 template <class T, class D>
-Var<T, D> scaled(Tape<T, D>& tape, Var<T, D> x, T factor) {
+Var<T, D> scaled(Tape<T, D>& tape, Var<T, D> x, std::type_identity_t<accumulate_t<T>> factor) {
   Kernels<D, T>::scale(x.value.count(), factor, x.value.data());
   Var<T, D> y = tape.variable(std::move(x.value), x.requires_gradient());
   if (y.requires_gradient())
@@ -251,7 +252,8 @@ Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLa
   const bool inner = q.requires_gradient() || k.requires_gradient() || v.requires_gradient();
   const bool wanted = tape.recording() && (inner || (sinks != nullptr && sinks->trainable));
   Tensor<T, D> out(q.value.shape());
-  Tensor<T, D> sums = wanted || sinks != nullptr ? Tensor<T, D>(Shape{q.value[0], heads.query_heads}) : Tensor<T, D>();
+  Tensor<accumulate_t<T>, D> sums;
+  if (wanted || sinks != nullptr) sums = Tensor<accumulate_t<T>, D>(Shape{q.value[0], heads.query_heads});
   Kernels<D, T>::attention(heads, layout.ranges(), q.value.data(), k.value.data(), v.value.data(), out.data(),
                            sums.data());
   if (sinks != nullptr)
@@ -283,7 +285,7 @@ Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Va
   const std::int64_t n = gate.value[0];
   Tensor<T, D> product(gate.value.shape()), out(Shape{n, down.out()}), u;
   detail::gate_product(activation, gate, up, product.data());
-  const T beta = detail::start_from(residual, out);
+  const accumulate_t<T> beta = detail::start_from(residual, out);
   u = detail::linear_forward(down, n, product.data(), beta, out.data());
   const bool inner = gate.requires_gradient() || up.requires_gradient();
   const bool passes = residual != nullptr && residual->requires_gradient();

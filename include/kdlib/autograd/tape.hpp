@@ -29,7 +29,7 @@ struct Gradient {
   }
   /// Adds `g`; takes its memory over where there is nothing yet.
   void give(Tensor<T, D> g) {
-    if (value) Kernels<D, T>::axpy(g.count(), T{1}, g.data(), value.data());
+    if (value) Kernels<D, T>::axpy(g.count(), 1, g.data(), value.data());
     else value = std::move(g);
   }
   /// The finished gradient; the slot is empty afterwards.

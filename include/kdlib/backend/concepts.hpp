@@ -143,6 +143,17 @@ concept HasMatmul = requires(const T* a, T* c, accumulate_t<T> x) {
   Kernels<D, T>::gemm(false, true, 1, 1, 1, x, a, 1, a, 1, x, c, 1);
 };
 
+/// A backend whose products of 16-bit factors may also read and write sums of accumulate_t<T>, as gradients of
+/// parameters need, and that converts between the two (backend/cpu/widened.hpp). Never met where T has no other type
+/// of sums.
+template <class D, class T, class C = accumulate_t<T>>
+concept HasMixedMatmul = is_sixteen_bit<T> && requires(const T* a, const C* b, T* c, C* d, C x) {
+  Kernels<D, T>::gemm(false, true, 1, 1, 1, x, a, 1, a, 1, x, d, 1);
+  Kernels<D, T>::gemm(false, true, 1, 1, 1, x, b, 1, a, 1, x, c, 1);
+  Kernels<D, T>::widen(1, a, d);
+  Kernels<D, T>::narrow(1, b, c);
+};
+
 /// A backend that has the elementwise and summing kernels (backend/cpu.hpp, CpuElementwise).
 template <class D, class T, class C = accumulate_t<T>>
 concept HasElementwise = requires(const std::int32_t* ids, const std::int64_t* rows, const T* x, const C* s, T* y, C* z,

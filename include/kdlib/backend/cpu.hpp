@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kernels<Cpu, float> and Kernels<Cpu, double>: what models, losses and optimisers run on the host. All functions are
-// static, take row-major pointers and run on kdlib's thread pool; results repeat bit for bit for a fixed thread count,
-// BLAS and CPU type.
+// Kernels<Cpu, float>, Kernels<Cpu, double> and Kernels<Cpu, bf16> (backend/cpu/widened.hpp): what models, losses and
+// optimisers run on the host. All functions are static, take row-major pointers and run on kdlib's thread pool; results
+// repeat bit for bit for a fixed thread count, BLAS and CPU type.
 //
 // With KDLIB_WITH_CBLAS matrix products go to cblas_?gemm (one thread a call, inside kdlib's pool), else to Eigen.
 // Everything else is own code with AVX-512, AVX2 and portable bodies, chosen when the program runs
@@ -22,6 +22,7 @@ link kdlib::instances, or define KDLIB_ALLOW_UNOPTIMIZED"
 #include <type_traits>
 
 #include "kdlib/backend/concepts.hpp"
+#include "kdlib/backend/cpu/widened.hpp"
 #include "kdlib/tensor/buffer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -236,6 +237,16 @@ requires(std::is_same_v<T, float> || std::is_same_v<T, double>) struct Kernels<C
   static std::string environment() { return std::string(cpu_blas_name()) + ", " + cpu_level_name(cpu_level()); }
 };
 
+template <>
+struct Kernels<Cpu, bf16> : detail::WidenedGemm<bf16>,
+                            detail::WidenedElementwise<bf16>,
+                            detail::WidenedAttention<bf16>,
+                            detail::WidenedExperts<bf16>,
+                            detail::WidenedPacked<bf16> {
+  static void take_buffers() { detail::take_blas_buffers(); }
+  static std::string environment() { return Kernels<Cpu, float>::environment() + ", bf16 products in float"; }
+};
+
 KDLIB_NAMESPACE_END
 
 #include "kdlib/backend/cpu/attention_inl.hpp"
@@ -244,6 +255,12 @@ KDLIB_NAMESPACE_END
 #include "kdlib/backend/cpu/experts_inl.hpp"
 #include "kdlib/backend/cpu/gemm_inl.hpp"
 #include "kdlib/backend/cpu/stored_inl.hpp"
+
+#include "kdlib/backend/cpu/widened_attention_inl.hpp"
+#include "kdlib/backend/cpu/widened_elementwise_inl.hpp"
+#include "kdlib/backend/cpu/widened_experts_inl.hpp"
+#include "kdlib/backend/cpu/widened_gemm_inl.hpp"
+#include "kdlib/backend/cpu/widened_packed_inl.hpp"
 
 #include "kdlib/backend/cpu/rows.hpp"  // comes last: it declares what kdlib::instances holds
 

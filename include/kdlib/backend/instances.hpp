@@ -23,5 +23,7 @@ KDLIB_INSTANCES_OF_KERNELS(extern, float)
 KDLIB_INSTANCES_OF_PACKED(extern, float)
 KDLIB_INSTANCES_OF_MODEL(extern, float)
 KDLIB_INSTANCES_OF_ROWS(extern, float)
+KDLIB_INSTANCES_OF_WIDENED(extern, kdlib::bf16)
+KDLIB_INSTANCES_OF_MODEL(extern, kdlib::bf16)
 
 #endif

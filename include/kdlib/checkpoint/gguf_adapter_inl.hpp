@@ -148,7 +148,8 @@ double common_gguf_alpha(const std::vector<Linear<D, T>*>& adapted) {
 /// The values of a factor as floats, rows in the order of the file, times `factor`.
 template <class D, class T>
 std::vector<float> gguf_factor_values(const Parameter<T, D>& p, const GgufPart* order, double factor) {
-  const std::vector<T> host = host_copy<T, D>(p.value);
+  using C = gradient_t<T>;
+  const std::vector<C> host = host_copy<C, D>(p.trained_values());
   std::vector<float> out(host.size());
   const std::int64_t rows = p.value.shape()[0], width = p.value.shape()[1];
   for (std::int64_t r = 0; r < rows; ++r) {
@@ -217,13 +218,14 @@ std::vector<std::string> load_gguf_adapter(Decoder<D, T>& model, const std::stri
   for (Linear<D, T>* l : model.adaptable()) {
     const detail::GgufPart part = detail::gguf_part_of(*l, config);
     if (!file.holds(part.name)) continue;
-    const detail::GgufFactors<T> f = file.template take<T>(part);
+    using C = gradient_t<T>;
+    const detail::GgufFactors<C> f = file.template take<C>(part);
     LoraSettings settings;
     settings.rank = f.rank;
     settings.alpha = f.alpha;
     auto pair = detail::make_lora_pair(*l, settings);
-    Memory<D>::from_host(pair->a.value.data(), f.a.data(), f.a.size() * sizeof(T));
-    Memory<D>::from_host(pair->b.value.data(), f.b.data(), f.b.size() * sizeof(T));
+    detail::set_trained_values(pair->a, f.a);
+    detail::set_trained_values(pair->b, f.b);
     pairs.emplace_back(l, std::move(pair));
   }
   const std::string text =

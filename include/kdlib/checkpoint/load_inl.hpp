@@ -9,6 +9,7 @@
 #include "kdlib/checkpoint/load_plan.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/core/stop.hpp"
+#include "kdlib/io/mapped_file.hpp"
 #include "kdlib/quant/coded_matrix.hpp"
 #include "kdlib/quant/stored_matrix.hpp"
 
@@ -34,7 +35,7 @@ void read_rows(const ReadPiece<D, T>& piece) {
   const std::size_t values_a_block = block_size(t.elements);
   decode_elements(t.elements, t.data.data() + skipped / values_a_block * block_bytes(t.elements), values.data(), n);
   if (t.rows.added != 0)
-    for (T& value : values) value -= static_cast<T>(t.rows.added);
+    for (T& value : values) value = static_cast<T>(value - static_cast<accumulate_t<T>>(t.rows.added));
   T* to = piece.parameter->value.data();
   if (t.rows.consecutive())
     return Memory<D>::from_host(to + t.rows.source(piece.row) * t.rows.width, values.data(), n * sizeof(T));
@@ -85,6 +86,19 @@ void append_pieces(std::vector<ReadPiece<D, T>>& pieces, const PlannedWeight& w,
   }
 }
 
+/// The bytes of its file that a piece is read from.
+template <class D, class T>
+std::span<const std::byte> piece_bytes(const ReadPiece<D, T>& piece) {
+  const PlannedTensor& t = *piece.tensor;
+  if (t.decoding != TensorDecoding::elements) {
+    const std::size_t expert = t.data.size() / static_cast<std::size_t>(piece.parameter->value[0]);
+    return t.data.subspan(static_cast<std::size_t>(piece.row) * expert, expert);
+  }
+  const std::size_t width = static_cast<std::size_t>(t.rows.width), values = block_size(t.elements);
+  return t.data.subspan(static_cast<std::size_t>(piece.row) * width / values * block_bytes(t.elements),
+                        static_cast<std::size_t>(piece.rows) * width / values * block_bytes(t.elements));
+}
+
 template <class D, class T>
 void read_pieces(const std::vector<ReadPiece<D, T>>& pieces) {
   std::atomic<std::size_t> next{0};
@@ -95,6 +109,7 @@ void read_pieces(const std::vector<ReadPiece<D, T>>& pieces) {
       if (piece.tensor->decoding == TensorDecoding::transposed) read_transposed(piece);
       else if (piece.tensor->decoding == TensorDecoding::mxfp4) read_mxfp4(piece);
       else read_rows(piece);
+      release_pages(piece_bytes(piece));  // else the file would lie in memory twice
     }
   });
 }

@@ -51,6 +51,8 @@ inline GgufType stored_type(DType dtype) {
 template <class T>
 void decode_elements(GgufType type, const std::byte* bytes, T* out, std::size_t n) {
   if constexpr (std::is_same_v<T, float>) return decode_row(type, bytes, out, n);
+  if constexpr (std::is_same_v<T, bf16>)
+    if (type == GgufType::bf16) return static_cast<void>(std::memcpy(out, bytes, n * sizeof(T)));
   if (type == GgufType::f64) {
     for (std::size_t i = 0; i < n; ++i) {
       double x = 0;

@@ -33,7 +33,7 @@ struct AdapterDelta {
   AdapterSlot<D, T> slot;
   std::int64_t rank = 0;
   double scale = 0;
-  std::vector<T> a, b, magnitude, bias;
+  std::vector<gradient_t<T>> a, b, magnitude, bias;
 };
 
 template <class D, class T>
@@ -134,6 +134,7 @@ std::vector<AdapterSlot<D, T>> targeted_parameters(Decoder<D, T>& model, const P
 
 template <class D, class T>
 AdapterDelta<D, T> read_delta(const AdapterSlot<D, T>& slot, const PeftAdapter& adapter, AdapterTensors& tensors) {
+  using C = gradient_t<T>;
   AdapterDelta<D, T> d;
   d.slot = slot;
   d.rank = lora_rank(adapter.lora, slot.path);
@@ -145,16 +146,16 @@ AdapterDelta<D, T> read_delta(const AdapterSlot<D, T>& slot, const PeftAdapter& 
                        adapter.dora ? "use_dora" : "lora_bias", " on ", slot.path,
                        " is not supported; it is on linear maps");
   if (slot.form == SlotForm::embedding) {
-    d.a = tensors.take<T>(prefix + ".lora_embedding_A", Shape{d.rank, slot.out}, why);
-    d.b = tensors.take<T>(prefix + ".lora_embedding_B", Shape{slot.in, d.rank}, why);
+    d.a = tensors.take<C>(prefix + ".lora_embedding_A", Shape{d.rank, slot.out}, why);
+    d.b = tensors.take<C>(prefix + ".lora_embedding_B", Shape{slot.in, d.rank}, why);
     return d;
   }
-  d.a = tensors.take<T>(prefix + ".lora_A.weight", Shape{d.rank * slot.experts, slot.in}, why);
-  d.b = tensors.take<T>(prefix + ".lora_B.weight", Shape{slot.out, d.rank * slot.experts}, why);
-  if (adapter.lora_bias) d.bias = tensors.take<T>(prefix + ".lora_B.bias", Shape{slot.out}, "lora_bias");
+  d.a = tensors.take<C>(prefix + ".lora_A.weight", Shape{d.rank * slot.experts, slot.in}, why);
+  d.b = tensors.take<C>(prefix + ".lora_B.weight", Shape{slot.out, d.rank * slot.experts}, why);
+  if (adapter.lora_bias) d.bias = tensors.take<C>(prefix + ".lora_B.bias", Shape{slot.out}, "lora_bias");
   const std::string magnitude = prefix + ".lora_magnitude_vector";
   if (adapter.dora)
-    d.magnitude = tensors.take<T>(tensors.holds(magnitude + ".weight") ? magnitude + ".weight" : magnitude,
+    d.magnitude = tensors.take<C>(tensors.holds(magnitude + ".weight") ? magnitude + ".weight" : magnitude,
                                   Shape{slot.out}, "use_dora");
   return d;
 }
@@ -249,22 +250,23 @@ inline bool touches_tied_head(const PeftAdapter& a) {
 template <class D, class T>
 void add_factors(const AdapterDelta<D, T>& d, T* weight) {
   const AdapterSlot<D, T>& s = d.slot;
-  const T scale = static_cast<T>(d.scale);
-  Tensor<T, D> a(Shape{static_cast<std::int64_t>(d.a.size())}),
+  using C = gradient_t<T>;
+  const C scale = static_cast<C>(d.scale);
+  Tensor<C, D> a(Shape{static_cast<std::int64_t>(d.a.size())}),
       b(Shape{static_cast<std::int64_t>(d.b.size()) / s.experts});
   copy_values(a, d.a);
   if (s.form == SlotForm::embedding) {
     copy_values(b, d.b);
-    return Kernels<D, T>::gemm(true, true, s.out, s.in, d.rank, scale, a.data(), s.out, b.data(), d.rank, T{1}, weight,
+    return Kernels<D, T>::gemm(true, true, s.out, s.in, d.rank, scale, a.data(), s.out, b.data(), d.rank, 1, weight,
                                s.in);
   }
-  std::vector<T> own(static_cast<std::size_t>(s.out * d.rank));
+  std::vector<C> own(static_cast<std::size_t>(s.out * d.rank));
   for (std::int64_t e = 0; e < s.experts; ++e) {
     for (std::size_t i = 0; i < own.size(); ++i)
       own[i] = d.b[i * static_cast<std::size_t>(s.experts) + static_cast<std::size_t>(e)];
     copy_values(b, own);
     Kernels<D, T>::gemm(false, false, s.out, s.in, d.rank, scale, b.data(), d.rank, a.data() + e * d.rank * s.in, s.in,
-                        T{1}, weight + e * s.out * s.in, s.in);
+                        1, weight + e * s.out * s.in, s.in);
   }
 }
 
@@ -308,7 +310,8 @@ void carry_out(const AdapterPlan<D, T>& plan, Decoder<D, T>& model) {
     Parameter<T, D>& bias = *model.find_parameter(s.path + ".bias");
     std::vector<T> sum(d.bias.size());
     Memory<D>::to_host(sum.data(), bias.value.data(), sum.size() * sizeof(T));
-    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<T>(d.scale) * d.bias[i];
+    for (std::size_t i = 0; i < sum.size(); ++i)
+      sum[i] = static_cast<T>(sum[i] + static_cast<gradient_t<T>>(d.scale) * d.bias[i]);
     make_own(bias);
     copy_values(bias.value, sum);
   }
@@ -324,7 +327,7 @@ void append_gguf_deltas(AdapterPlan<D, T>& plan, Parameter<T, D>& p, const GgufP
   // Gate and up of an expert follow each other in the parameter.
   const std::int64_t rows = part.group > 0 ? part.group : out;
   for (std::int64_t e = 0; e < experts; ++e) {
-    GgufFactors<T> f = file.template take<T>(part, e);
+    GgufFactors<gradient_t<T>> f = file.template take<gradient_t<T>>(part, e);
     AdapterDelta<D, T> d;
     d.slot.parameter = &p;
     d.slot.path = d.slot.stored = module_of(p.name);

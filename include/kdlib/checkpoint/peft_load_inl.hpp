@@ -260,7 +260,8 @@ std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& d
   for (std::size_t i = 0; i < targets.size(); ++i) {
     pairs.push_back(detail::make_lora_pair(*targets[i], adapter.lora, i < modules ? "" : ".weight"));
     for (Parameter<T, D>* p : {&pairs.back()->a, &pairs.back()->b})
-      detail::copy_values(p->value, tensors.template take<T>(p->name, p->value.shape(), "adapter_config.json"));
+      detail::set_trained_values(
+          *p, tensors.template take<gradient_t<T>>(p->name, p->value.shape(), "adapter_config.json"));
   }
   tensors.require_all_taken(detail::model_text(model));
   model.set_trainable(false);

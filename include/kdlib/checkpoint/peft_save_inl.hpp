@@ -145,7 +145,7 @@ void save_adapter(Decoder<D, T>& model, const std::string& directory, const Adap
     if (l->lora == nullptr) continue;
     for (const Parameter<T, D>* p : {&l->lora->a, &l->lora->b}) {
       const auto write = [p](AtomicFile& file, auto zero) {
-        const std::vector<T> values = host_copy<T, D>(p->value);
+        const std::vector<gradient_t<T>> values = host_copy<gradient_t<T>, D>(p->trained_values());
         std::vector<decltype(zero)> stored(values.size());
         for (std::size_t i = 0; i < values.size(); ++i) stored[i] = static_cast<decltype(zero)>(values[i]);
         file.write(stored.data(), stored.size() * sizeof stored[0]);

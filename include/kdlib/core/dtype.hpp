@@ -35,6 +35,8 @@ struct bf16 {
   bf16() = default;
   KDLIB_HOST_DEVICE explicit bf16(float x) : bits(round(x)) {}
   KDLIB_HOST_DEVICE explicit bf16(double x) : bf16(static_cast<float>(x)) {}
+  template <class Integer>
+  requires std::is_integral_v<Integer> KDLIB_HOST_DEVICE explicit bf16(Integer x) : bf16(static_cast<float>(x)) {}
   KDLIB_HOST_DEVICE operator float() const { return detail::bits_float(std::uint32_t{bits} << 16); }
   KDLIB_HOST_DEVICE static bf16 from_bits(std::uint16_t b) {
     bf16 r;
@@ -57,6 +59,8 @@ struct f16 {
   f16() = default;
   KDLIB_HOST_DEVICE explicit f16(float x) : bits(round(x)) {}
   KDLIB_HOST_DEVICE explicit f16(double x) : f16(static_cast<float>(x)) {}
+  template <class Integer>
+  requires std::is_integral_v<Integer> KDLIB_HOST_DEVICE explicit f16(Integer x) : f16(static_cast<float>(x)) {}
   KDLIB_HOST_DEVICE operator float() const {
     const std::uint32_t sign = std::uint32_t{bits & 0x8000u} << 16;
     const std::uint32_t rest = bits & 0x7FFFu;
@@ -97,6 +101,14 @@ struct Accumulate<double> {
 };
 template <class T>
 using accumulate_t = typename Accumulate<T>::type;
+
+/// True for the types of 16 bits: sums over them, and whatever is trained of them, are kept in float.
+template <class T>
+inline constexpr bool is_sixteen_bit = std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
+
+/// The type of a parameter's gradient, and of what an optimiser changes (Parameter::master): float for 16-bit T.
+template <class T>
+using gradient_t = accumulate_t<T>;
 
 /// The closed list of scalar types.
 template <class T>
@@ -143,6 +155,13 @@ constexpr DType dtype_of() {
   else if constexpr (std::is_same_v<T, std::uint8_t>) return DType::u8;
   else if constexpr (std::is_same_v<T, std::int8_t>) return DType::i8;
   else static_assert(sizeof(T) == 0, "this type has no DType");
+}
+
+/// What options and files call a scalar type: "float32", "float64", "bfloat16" or "float16".
+template <class T>
+constexpr const char* dtype_text() {
+  constexpr DType type = dtype_of<T>();
+  return type == DType::f32 ? "float32" : type == DType::f64 ? "float64" : type == DType::bf16 ? "bfloat16" : "float16";
 }
 
 KDLIB_NAMESPACE_END

@@ -39,8 +39,8 @@ Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins
   Calibration out;
   out.bins.resize(static_cast<std::size_t>(bins));
   const std::int64_t columns = model.head().columns();
-  const std::int64_t chunk =
-      std::max<std::int64_t>(1, settings.workspace_bytes / (columns * static_cast<std::int64_t>(sizeof(T))));
+  const std::int64_t chunk = std::max<std::int64_t>(
+      1, settings.workspace_bytes / (columns * static_cast<std::int64_t>(sizeof(logit_t<D, T>))));
   detail::each_group(documents, settings.tokens, [&](const TokenBatch& group) {
     const TokenBatch::Rows rows = group.rows();
     if (rows.token.empty()) return;
@@ -49,7 +49,7 @@ Calibration calibration(M& model, const TokenBatch& documents, std::int64_t bins
     const auto count = static_cast<std::int64_t>(rows.token.size());
     for (std::int64_t begin = 0; begin < count; begin += chunk) {
       const std::int64_t size = std::min(chunk, count - begin);
-      const Tensor<T, Cpu> logits = head_logits(model.head(), View<const T, D>(hidden.rows(begin, size)));
+      const auto logits = head_logits(model.head(), View<const T, D>(hidden.rows(begin, size)));
       std::vector<detail::Confidence> found(static_cast<std::size_t>(size));
       parallel_for(size, 8, [&](std::int64_t from, std::int64_t to) {
         for (std::int64_t r = from; r < to; ++r)

@@ -36,6 +36,10 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// Gives the whole pages inside `bytes`, a part of a mapped file, back to the system. They are read from the file again
+/// when they are touched.
+void release_pages(std::span<const std::byte> bytes) noexcept;
+
 KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY

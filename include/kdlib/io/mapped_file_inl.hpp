@@ -4,7 +4,9 @@
 #define KDLIB_IO_MAPPED_FILE_INL_HPP
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <cstdint>
 #include <utility>
 
 #include "kdlib/io/mapped_file.hpp"
@@ -40,6 +42,13 @@ KDLIB_FUNC void MappedFile::unmap() noexcept {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
   data_ = nullptr;
   size_ = 0;
+}
+
+KDLIB_FUNC void release_pages(std::span<const std::byte> bytes) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page,
+             end = reinterpret_cast<std::uintptr_t>(bytes.data() + bytes.size()) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 KDLIB_NAMESPACE_END

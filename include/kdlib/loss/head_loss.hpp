@@ -55,7 +55,7 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
 /// [n, columns] with columns at most V. What targets of your own are made of.
 template <class T, class D>
 void write_head_logits(const HeadView<T, D>& head, std::type_identity_t<View<const T, D>> hidden,
-                       std::type_identity_t<View<T, D>> out);
+                       std::type_identity_t<View<logit_t<D, T>, D>> out);
 
 /// Rows a chunk of head_loss takes: as many as the workspace holds, then split evenly. `copies` buffers of [rows,
 /// vocabulary].

@@ -38,7 +38,7 @@ void check_head(const char* who, const HeadView<T, D>& head, const View<const T,
 
 /// The targets of `count` rows against a student's head of student_columns, student_real of them ids: the number of ids
 /// that both softmaxes run over.
-template <class T, class D, class Targets>
+template <class L, class D, class Targets>
 std::int64_t target_columns(const Targets& targets, std::int64_t count, std::int64_t student_columns,
                             std::int64_t student_real) {
   if constexpr (is_hidden_targets<Targets>) {
@@ -48,7 +48,7 @@ std::int64_t target_columns(const Targets& targets, std::int64_t count, std::int
     require<ShapeError>(targets.logits.rank() == 2 && targets.logits[0] == count, "[head_loss] teacher logits ",
                         targets.logits.shape(), " for ", count, " rows");
     return shared_columns(student_columns, student_real, targets.logits[1], targets.real_vocabulary);
-  } else if constexpr (WritesTeacherLogits<Targets, T, D>) {
+  } else if constexpr (WritesTeacherLogits<Targets, L, D>) {
     require<ShapeError>(targets.row_count() == count, "[head_loss] targets of ", targets.row_count(), " rows for ",
                         count, " rows");
     return shared_columns(student_columns, student_real, targets.vocabulary(), targets.real_vocabulary());
@@ -82,17 +82,19 @@ struct HeadLossPlan {
 };
 
 template <class Loss, class T, class D, class Targets>
-HeadLossPlan<T> plan_head_loss(const Loss& loss, const HeadView<T, D>& student, View<const T, D> hidden,
-                               const Targets& targets, const RowInputs& inputs, const View<T, D>& hidden_gradient,
-                               const Parameter<T, D>* head, const HeadLossSettings& settings) {
+HeadLossPlan<logit_t<D, T>> plan_head_loss(const Loss& loss, const HeadView<T, D>& student, View<const T, D> hidden,
+                                           const Targets& targets, const RowInputs& inputs,
+                                           const View<T, D>& hidden_gradient, const Parameter<T, D>* head,
+                                           const HeadLossSettings& settings) {
+  using L = logit_t<D, T>;
   const std::int64_t count = hidden[0];
   check_head("student", student, hidden, count);
-  HeadLossPlan<T> plan;
-  plan.columns = target_columns<T, D>(targets, count, student.weight[0], student.real_vocabulary);
+  HeadLossPlan<L> plan;
+  plan.columns = target_columns<L, D>(targets, count, student.weight[0], student.real_vocabulary);
   const std::span<const float> teacher_label = label_log_probs(targets, count);
   check_rows(inputs, count, plan.columns, has_label_part<Loss>);
   check_settings(loss, inputs);
-  plan.support = support_of<Loss, T>(loss, targets, count, plan.columns, plan.support_copy);
+  plan.support = support_of<Loss, L>(loss, targets, count, plan.columns, plan.support_copy);
   plan.backward = hidden_gradient.data() != nullptr && count > 0;
   require<ShapeError>(!plan.backward || hidden_gradient.shape() == hidden.shape(), "[head_loss] hidden_gradient ",
                       hidden_gradient.shape(), " is not ", hidden.shape());
@@ -105,7 +107,7 @@ HeadLossPlan<T> plan_head_loss(const Loss& loss, const HeadView<T, D>& student, 
   plan.reads_teacher = kdlib::reads_teacher<Loss> || reads_teacher_label<Loss> || settings.metrics;
   const bool makes_teacher = TeacherChunks<T, D, Targets>::makes_logits && plan.reads_teacher;
   const std::int64_t copies = 1 + (makes_teacher || plan.keeps_capped ? 1 : 0);
-  plan.chunk = head_loss_chunk(plan.rows.count, plan.columns, copies, static_cast<std::int64_t>(sizeof(T)),
+  plan.chunk = head_loss_chunk(plan.rows.count, plan.columns, copies, static_cast<std::int64_t>(sizeof(L)),
                                settings.workspace_bytes);
   return plan;
 }
@@ -127,9 +129,11 @@ RowTask<T> task_of(const PackedRows& rows, const SupportRows<T>& support, Suppor
 /// head.
 template <class T, class D>
 class HeadBackward {
+  using L = logit_t<D, T>;
+
  public:
   HeadBackward(const HeadView<T, D>& student, View<T, D> hidden_gradient, Parameter<T, D>* head,
-               const HeadLossPlan<T>& plan)
+               const HeadLossPlan<L>& plan)
       : student_(student), out_(hidden_gradient), head_(head), plan_(plan) {
     if (plan.rows.all) return;
     Memory<D>::fill_zero(out_.data(), static_cast<std::size_t>(out_.count()) * sizeof(T));
@@ -137,24 +141,32 @@ class HeadBackward {
   }
 
   /// `hidden` are the chunk's rows.
-  void run(std::int64_t begin, std::int64_t count, const T* gradient, const T* hidden) {
-    const T alpha = static_cast<T>(student_.logit_scale);
+  void run(std::int64_t begin, std::int64_t count, const L* gradient, const T* hidden) {
+    const auto alpha = static_cast<accumulate_t<T>>(student_.logit_scale);
     const bool all = plan_.rows.all;
     T* out = all ? out_.data() + begin * width() : packed_.data();
     multiply_head_back(student_, count, gradient, plan_.columns, alpha, out);
     if (!all) Kernels<D, T>::scatter_add_rows(out, plan_.rows.index.data() + begin, count, width(), out_.data());
-    if (head_ != nullptr)
-      Kernels<D, T>::gemm(true, false, plan_.columns, width(), count, alpha, gradient, plan_.columns, hidden, width(),
-                          T(1.0f), head_->gradient_view().data(), width());
+    if (head_ != nullptr) add_head_gradient(count, alpha, gradient, hidden);
   }
 
  private:
   std::int64_t width() const { return student_.weight[1]; }
 
+  void add_head_gradient(std::int64_t count, accumulate_t<T> alpha, const L* gradient, const T* hidden) {
+    gradient_t<T>* to = head_->gradient_view().data();
+    if constexpr (!is_sixteen_bit<T> || HasMixedMatmul<D, T>)
+      Kernels<D, T>::gemm(true, false, plan_.columns, width(), count, alpha, gradient, plan_.columns, hidden, width(),
+                          1, to, width());
+    else
+      fail<BackendError>("[head_loss] the gradient of a head of 16 bits is not built for ", D::name,
+                         " yet: freeze the head, or use float32");
+  }
+
   const HeadView<T, D>& student_;
   View<T, D> out_;
   Parameter<T, D>* head_;
-  const HeadLossPlan<T>& plan_;
+  const HeadLossPlan<L>& plan_;
   Buffer<T, D> packed_;
 };
 
@@ -171,7 +183,8 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
       "targets with teacher_rows are LogitTargets, HiddenTargets, or give row_count(), vocabulary(), "
       "real_vocabulary() and write_logits(begin, end, out), see WritesTeacherLogits in "
       "kdlib/loss/concepts.hpp");
-  const detail::HeadLossPlan<T> plan =
+  using L = logit_t<D, T>;
+  const detail::HeadLossPlan<L> plan =
       detail::plan_head_loss<Loss, T, D>(loss, student, hidden, targets, inputs, hidden_gradient, head, settings);
   HeadLossResult total;
   if (settings.row_values) total.row_values.assign(static_cast<std::size_t>(hidden[0]), 0.0);
@@ -182,26 +195,26 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
 
   detail::GatheredRows<T, D> student_rows(hidden, plan.rows, plan.chunk);
   detail::TeacherChunks<T, D, Targets> teacher(targets, plan.rows, plan.chunk, columns, plan.reads_teacher);
-  detail::SupportChunk<T> support_chunk;
-  Buffer<T, D> logits(plan.chunk * columns);
-  Buffer<T, D> apart(plan.keeps_capped && teacher.memory() == nullptr ? plan.chunk * columns : 0);
-  T* kept = teacher.memory() == nullptr ? apart.data() : teacher.memory();
-  T* gradient = plan.keeps_capped ? kept : logits.data();
+  detail::SupportChunk<L> support_chunk;
+  Buffer<L, D> logits(plan.chunk * columns);
+  Buffer<L, D> apart(plan.keeps_capped && teacher.memory() == nullptr ? plan.chunk * columns : 0);
+  L* kept = teacher.memory() == nullptr ? apart.data() : teacher.memory();
+  L* gradient = plan.keeps_capped ? kept : logits.data();
   std::vector<RowResult> results(static_cast<std::size_t>(plan.chunk));
 
   for (std::int64_t begin = 0; begin < plan.rows.count; begin += plan.chunk) {
     const std::int64_t n = std::min(plan.chunk, plan.rows.count - begin);
-    RowTask<T> task = detail::task_of(plan.rows, plan.support, support_chunk, begin, n, scale, settings);
+    RowTask<L> task = detail::task_of(plan.rows, plan.support, support_chunk, begin, n, scale, settings);
     task.columns = task.student_stride = task.gradient_stride = columns;
     const T* x = student_rows.take(begin, n);
     detail::head_logits(student, x, n, columns, logits.data());
     task.student = logits.data();
     teacher.fill(task, begin, n);
     task.gradient = plan.backward ? gradient : nullptr;
-    RowKernels<D, T>::run(loss, task, results.data());
+    RowKernels<D, L>::run(loss, task, results.data());
     detail::collect_rows(total, results, plan.rows, begin, n, settings);
     if (!plan.backward) continue;
-    if (plan.keeps_capped) RowKernels<D, T>::softcap_backward(student.softcap, n, columns, logits.data(), gradient);
+    if (plan.keeps_capped) RowKernels<D, L>::softcap_backward(student.softcap, n, columns, logits.data(), gradient);
     backward->run(begin, n, gradient, x);
   }
   return total;
@@ -251,7 +264,7 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
 
 template <class T, class D>
 void write_head_logits(const HeadView<T, D>& head, std::type_identity_t<View<const T, D>> hidden,
-                       std::type_identity_t<View<T, D>> out) {
+                       std::type_identity_t<View<logit_t<D, T>, D>> out) {
   detail::check_head("write_head_logits", head, hidden, hidden[0]);
   require<ShapeError>(out.rank() == 2 && out[0] == hidden[0] && out[1] <= head.weight[0], "[write_head_logits] out ",
                       out.shape(), " for hidden states ", hidden.shape(), " and a head ", head.weight.shape());

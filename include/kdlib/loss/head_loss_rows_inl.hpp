@@ -175,32 +175,36 @@ class GatheredRows {
 
 /// z[count, columns] = softcap(logit_scale * (hidden W^T + bias)).
 template <class T, class D>
-void head_logits(const HeadView<T, D>& head, const T* hidden, std::int64_t count, std::int64_t columns, T* z) {
-  const T scale = static_cast<T>(head.logit_scale);
+void head_logits(const HeadView<T, D>& head, const T* hidden, std::int64_t count, std::int64_t columns,
+                 logit_t<D, T>* z) {
+  using L = logit_t<D, T>;
+  const L scale = static_cast<L>(head.logit_scale);
   multiply_head(head, count, hidden, columns, scale, z);
-  RowKernels<D, T>::modify_logits(head.bias.empty() ? nullptr : head.bias.data(), scale, head.softcap, count, columns,
-                                  z);
+  const HeadBias<T, D> bias(head);
+  RowKernels<D, L>::modify_logits(bias.data(), scale, head.softcap, count, columns, z);
 }
 
 /// The teacher's logits of one chunk of rows after another: none, stored ones, or made in a buffer of [chunk, columns].
 template <class T, class D, class Targets>
 class TeacherChunks {
+  using L = logit_t<D, T>;
+
  public:
   /// Whether logits are made for each chunk; the engine may then overwrite them.
-  static constexpr bool makes_logits = is_hidden_targets<Targets> || WritesTeacherLogits<Targets, T, D>;
+  static constexpr bool makes_logits = is_hidden_targets<Targets> || WritesTeacherLogits<Targets, L, D>;
 
   /// `wanted`: the loss or the metrics read the teacher's rows.
   TeacherChunks(const Targets& targets, const PackedRows& rows, std::int64_t chunk, std::int64_t columns, bool wanted)
       : targets_(targets), rows_(rows), columns_(columns) {
-    if constexpr (is_logit_targets<Targets>) stored_ = GatheredRows<T, D>(targets.logits, rows, chunk);
+    if constexpr (is_logit_targets<Targets>) stored_ = GatheredRows<L, D>(targets.logits, rows, chunk);
     if (!makes_logits || !wanted) return;
-    made_ = Buffer<T, D>(chunk * columns);
+    made_ = Buffer<L, D>(chunk * columns);
     if constexpr (is_hidden_targets<Targets>) stored_ = GatheredRows<T, D>(targets.hidden, rows, chunk);
   }
   /// The buffer of made logits, nullptr without one.
-  T* memory() { return made_.count() > 0 ? made_.data() : nullptr; }
+  L* memory() { return made_.count() > 0 ? made_.data() : nullptr; }
 
-  void fill(RowTask<T>& task, std::int64_t begin, std::int64_t count) {
+  void fill(RowTask<L>& task, std::int64_t begin, std::int64_t count) {
     if constexpr (is_logit_targets<Targets>) {
       task.teacher = stored_.take(begin, count);
       task.teacher_stride = stored_.width();
@@ -220,15 +224,16 @@ class TeacherChunks {
     for (std::int64_t i = 0, next = 0; i < count; i = next) {
       const std::int64_t first = rows_.row(begin + i);
       for (next = i + 1; next < count && rows_.row(begin + next) == first + (next - i);) ++next;
-      targets_.write_logits(first, first + (next - i), View<T, D>(memory() + i * columns_, {next - i, columns_}));
+      targets_.write_logits(first, first + (next - i), View<L, D>(memory() + i * columns_, {next - i, columns_}));
     }
   }
 
   const Targets& targets_;
   const PackedRows& rows_;
   std::int64_t columns_;
-  GatheredRows<T, D> stored_;  // logits or hidden states
-  Buffer<T, D> made_;
+  // Logits, which are given in L, or hidden states.
+  GatheredRows<std::conditional_t<is_logit_targets<Targets>, L, T>, D> stored_;
+  Buffer<L, D> made_;
 };
 
 }  // namespace detail

@@ -31,15 +31,23 @@ std::unique_ptr<LoraPair<D, T>> make_lora_pair(const Linear<D, T>& l, const Lora
   return pair;
 }
 
+/// Gives a parameter that is to be trained these values.
+template <class T, class D>
+void set_trained_values(Parameter<T, D>& p, const std::vector<gradient_t<T>>& values) {
+  Memory<D>::from_host(p.values_to_write().data(), values.data(), values.size() * sizeof(values[0]));
+  p.values_changed();
+}
+
 template <class D, class T>
 void fill_lora_a(LoraPair<D, T>& pair, std::uint64_t seed, std::uint32_t module) {
   const std::int64_t n = pair.a.value.count();
   const double bound = 1.0 / std::sqrt(static_cast<double>(pair.a.value[1]));
   const Rng rng(seed, RngPurpose::initialise, 1, module);
-  std::vector<T> values(static_cast<std::size_t>(n));
+  using C = gradient_t<T>;
+  std::vector<C> values(static_cast<std::size_t>(n));
   for (std::size_t i = 0; i < values.size(); ++i)
-    values[i] = static_cast<T>((2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1) * bound);
-  Memory<D>::from_host(pair.a.value.data(), values.data(), values.size() * sizeof(T));
+    values[i] = static_cast<C>((2 * rng.uniform(static_cast<std::uint32_t>(i)) - 1) * bound);
+  set_trained_values(pair.a, values);
 }
 
 /// The linear maps that the settings target; the embedding and the head are refused where they are.
@@ -139,8 +147,9 @@ void merge_adapter(Decoder<D, T>& model) {
                          "into the model loaded with decoded weights");
     Tensor<T, D> sum = l->weight()->value.clone();
     const LoraPair<D, T>& p = *l->lora;
-    Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<T>(p.scale), p.b.value.data(), p.rank,
-                        p.a.value.data(), l->in, T{1}, sum.data(), l->in);
+    const auto a = p.a.trained_values(), b = p.b.trained_values();
+    Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<accumulate_t<T>>(p.scale), b.data(), p.rank,
+                        a.data(), l->in, 1, sum.data(), l->in);
     require<FormatError>(std::isfinite(Kernels<D, T>::sum_squares(sum.data(), sum.count())), "[merge_adapter] ",
                          l->path, ": the merged weight is not finite");
     merged.emplace_back(l, std::move(sum));

@@ -44,8 +44,8 @@ void orthonormalise(Tensor<T, D>& q) {
 
 /// The values of a map's weight, decoded where it is packed.
 template <class D, class T>
-Tensor<T, D> weight_values(const Linear<D, T>& l) {
-  return l.packed() != nullptr ? l.packed()->decode_all() : l.weight()->value.clone();
+Tensor<gradient_t<T>, D> weight_values(const Linear<D, T>& l) {
+  return widened(l.packed() != nullptr ? l.packed()->decode_all() : l.weight()->value.clone());
 }
 
 /// Finds the factors of each map as the original model's inputs pass by.
@@ -59,69 +59,75 @@ class RoundingCompensator final : public LinearObserver<D, T> {
   bool empty() const { return maps_.empty(); }
   const CompensateReport& report() const { return report_; }
 
-  void observe(const Linear<D, T>& original, const Tensor<T, D>& x) override {
+  void observe(const Linear<D, T>& original, const Tensor<T, D>& input) override {
     const auto found = maps_.find(original.path);
     if (found == maps_.end()) return;
     Linear<D, T>& map = *found->second;
     require<ConfigError>(map.in == original.in && map.out == original.out, "[compensate_rounding] ", map.path, " is [",
                          map.out, ", ", map.in, "] and [", original.out, ", ", original.in, "] in the original");
-    Tensor<T, D> error = weight_values(original);
+    const Tensor<C, D> x = widened(input);
+    Tensor<C, D> error = weight_values(original);
     const double scale = energy(error, x);
-    const Tensor<T, D> codes = map.packed()->decode_all();
-    K::axpy(error.count(), T(-1), codes.data(), error.data());
-    const Tensor<T, D> basis = subspace(error, x, map.lora->rank);
+    const Tensor<C, D> codes = widened(map.packed()->decode_all());
+    K::axpy(error.count(), C(-1), codes.data(), error.data());
+    const Tensor<C, D> basis = subspace(error, x, map.lora->rank);
     set_factors(*map.lora, error, basis);
     const double before = energy(error, x);
     const LoraPair<D, T>& p = *map.lora;
-    K::gemm(false, false, map.out, map.in, p.rank, static_cast<T>(-p.scale), p.b.value.data(), p.rank, p.a.value.data(),
-            map.in, T(1), error.data(), map.in);
+    const Tensor<C, D> a = p.a.trained_values(), b = p.b.trained_values();
+    K::gemm(false, false, map.out, map.in, p.rank, static_cast<C>(-p.scale), b.data(), p.rank, a.data(), map.in, C(1),
+            error.data(), map.in);
     ++report_.maps;
     report_.error_before += scale > 0 ? before / scale : 0;
     report_.error_after += scale > 0 ? energy(error, x) / scale : 0;
   }
 
  private:
-  using K = Kernels<D, T>;
+  using C = gradient_t<T>;
+  using K = Kernels<D, C>;
 
   /// |X M^T|^2 over at most 256 rows of x.
-  double energy(const Tensor<T, D>& m, const Tensor<T, D>& x) const {
+  double energy(const Tensor<C, D>& m, const Tensor<C, D>& x) const {
     const std::int64_t rows = x[0] < 256 ? x[0] : 256;
-    Tensor<T, D> y(Shape{rows, m[0]});
-    K::gemm(false, true, rows, m[0], m[1], T(1), x.data(), m[1], m.data(), m[1], T(0), y.data(), m[0]);
+    Tensor<C, D> y(Shape{rows, m[0]});
+    K::gemm(false, true, rows, m[0], m[1], C(1), x.data(), m[1], m.data(), m[1], C(0), y.data(), m[0]);
     return K::sum_squares(y.data(), y.count());
   }
 
   /// An orthonormal basis [out, rank] of the leading left singular vectors of E X^T.
-  Tensor<T, D> subspace(const Tensor<T, D>& error, const Tensor<T, D>& x, std::int64_t rank) const {
+  Tensor<C, D> subspace(const Tensor<C, D>& error, const Tensor<C, D>& x, std::int64_t rank) const {
     const std::int64_t out = error[0], in = error[1], n = x[0];
-    std::vector<T> start(static_cast<std::size_t>(out * rank));
+    std::vector<C> start(static_cast<std::size_t>(out * rank));
     const Rng rng(settings_.seed, RngPurpose::initialise, 2, static_cast<std::uint32_t>(report_.maps));
     for (std::size_t i = 0; i < start.size(); ++i)
-      start[i] = static_cast<T>(rng.uniform(static_cast<std::uint32_t>(i)) - 0.5);
-    Tensor<T, D> q(Shape{out, rank}), a(Shape{in, rank}), b(Shape{n, rank});
-    Memory<D>::from_host(q.data(), start.data(), start.size() * sizeof(T));
+      start[i] = static_cast<C>(rng.uniform(static_cast<std::uint32_t>(i)) - 0.5);
+    Tensor<C, D> q(Shape{out, rank}), a(Shape{in, rank}), b(Shape{n, rank});
+    Memory<D>::from_host(q.data(), start.data(), start.size() * sizeof(C));
     // A ridge keeps directions that no input of this text has: there E itself decides.
     const double ridge = 1e-6 * K::sum_squares(x.data(), x.count()) / static_cast<double>(in);
     for (std::int64_t i = 0; i < settings_.iterations; ++i) {
       orthonormalise(q);
-      K::gemm(true, false, in, rank, out, T(1), error.data(), in, q.data(), rank, T(0), a.data(), rank);
-      K::gemm(false, false, n, rank, in, T(1), x.data(), in, a.data(), rank, T(0), b.data(), rank);
-      K::gemm(true, false, in, rank, n, T(1), x.data(), in, b.data(), rank, static_cast<T>(ridge), a.data(), rank);
-      K::gemm(false, false, out, rank, in, T(1), error.data(), in, a.data(), rank, T(0), q.data(), rank);
+      K::gemm(true, false, in, rank, out, C(1), error.data(), in, q.data(), rank, C(0), a.data(), rank);
+      K::gemm(false, false, n, rank, in, C(1), x.data(), in, a.data(), rank, C(0), b.data(), rank);
+      K::gemm(true, false, in, rank, n, C(1), x.data(), in, b.data(), rank, static_cast<C>(ridge), a.data(), rank);
+      K::gemm(false, false, out, rank, in, C(1), error.data(), in, a.data(), rank, C(0), q.data(), rank);
     }
     orthonormalise(q);
     return q;
   }
 
   /// s B A = U U^T E, with A's elements as large as add_lora makes them.
-  void set_factors(LoraPair<D, T>& pair, const Tensor<T, D>& error, const Tensor<T, D>& basis) const {
+  void set_factors(LoraPair<D, T>& pair, const Tensor<C, D>& error, const Tensor<C, D>& basis) const {
     const std::int64_t out = error[0], in = error[1], rank = pair.rank;
-    K::gemm(true, false, rank, in, out, T(1), basis.data(), rank, error.data(), in, T(0), pair.a.value.data(), in);
-    const double mean_square = K::sum_squares(pair.a.value.data(), rank * in) / static_cast<double>(rank * in);
+    const Tensor<C, D> a = pair.a.values_to_write(), b = pair.b.values_to_write();
+    K::gemm(true, false, rank, in, out, C(1), basis.data(), rank, error.data(), in, C(0), a.data(), in);
+    const double mean_square = K::sum_squares(a.data(), rank * in) / static_cast<double>(rank * in);
     const double factor = mean_square > 0 ? std::sqrt(1.0 / (3.0 * static_cast<double>(in)) / mean_square) : 1;
-    K::scale(rank * in, static_cast<T>(factor), pair.a.value.data());
-    Memory<D>::copy(pair.b.value.data(), basis.data(), static_cast<std::size_t>(basis.bytes()));
-    K::scale(out * rank, static_cast<T>(1 / (factor * pair.scale)), pair.b.value.data());
+    K::scale(rank * in, static_cast<C>(factor), a.data());
+    Memory<D>::copy(b.data(), basis.data(), static_cast<std::size_t>(basis.bytes()));
+    K::scale(out * rank, static_cast<C>(1 / (factor * pair.scale)), b.data());
+    pair.a.values_changed();
+    pair.b.values_changed();
   }
 
   CompensateSettings settings_;

@@ -16,11 +16,12 @@ namespace detail {
 template <class D, class T>
 class RoundingSums {
  public:
-  void add(const Tensor<T, D>& weight, const PackedMatrix<T, D>& packed) {
-    Tensor<T, D> difference = packed.decode_all();
-    total_ += Kernels<D, T>::sum_squares(weight.data(), weight.count());
-    Kernels<D, T>::axpy(weight.count(), T{-1}, weight.data(), difference.data());
-    error_ += Kernels<D, T>::sum_squares(difference.data(), weight.count());
+  void add(const Tensor<gradient_t<T>, D>& weight, const PackedMatrix<T, D>& packed) {
+    using C = gradient_t<T>;
+    const Tensor<C, D> difference = widened(packed.decode_all());
+    total_ += Kernels<D, C>::sum_squares(weight.data(), weight.count());
+    Kernels<D, C>::axpy(weight.count(), C{-1}, weight.data(), difference.data());
+    error_ += Kernels<D, C>::sum_squares(difference.data(), weight.count());
     report_.bytes += packed.bytes();
     report_.weights += weight.count();
     ++report_.matrices;
@@ -65,9 +66,11 @@ auto naming_tensor(const Decoder<D, T>& model, const Linear<D, T>& l, F&& f) {
 
 /// W + s B A.
 template <class D, class T>
-Tensor<T, D> with_adapter(Tensor<T, D> weight, const LoraPair<D, T>& lora) {
-  Kernels<D, T>::gemm(false, false, weight[0], weight[1], lora.rank, static_cast<T>(lora.scale), lora.b.value.data(),
-                      lora.rank, lora.a.value.data(), weight[1], T{1}, weight.data(), weight[1]);
+Tensor<gradient_t<T>, D> with_adapter(Tensor<gradient_t<T>, D> weight, const LoraPair<D, T>& lora) {
+  using C = gradient_t<T>;
+  const Tensor<C, D> a = lora.a.trained_values(), b = lora.b.trained_values();
+  Kernels<D, C>::gemm(false, false, weight[0], weight[1], lora.rank, static_cast<C>(lora.scale), b.data(), lora.rank,
+                      a.data(), weight[1], C{1}, weight.data(), weight[1]);
   return weight;
 }
 
@@ -80,7 +83,7 @@ QuantizeReport quantize_linear(Decoder<D, T>& model, const QuantizeSettings& set
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
     const auto stored = l->packed();
-    const Tensor<T, D> weight = stored != nullptr ? stored->decode_all() : l->weight()->value;
+    const auto weight = stored != nullptr ? widened(stored->decode_all()) : l->weight()->trained_values();
     const auto make = [&] { return std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings)); };
     auto packed = detail::naming_tensor(model, *l, make);
     sums.add(weight, *packed);
@@ -102,7 +105,7 @@ QuantizeReport quantize_student(Decoder<D, T>& model, const QuantizeSettings& se
   if (student.trains == TrainedPart::scales) model.set_trainable(false);
   detail::RoundingSums<D, T> sums;
   for (Linear<D, T>* l : model.linears()) {
-    const Tensor<T, D> weight = l->weight()->value;
+    const auto weight = l->weight()->trained_values();
     detail::naming_tensor(model, *l, [&] {
       if (student.trains == TrainedPart::adapter && l->lora == nullptr)
         l->pack(std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(weight, settings)));
@@ -129,7 +132,7 @@ QuantizeReport merge_into_codes(Decoder<D, T>& model) {
   for (Linear<D, T>* l : model.linears()) {
     if (l->lora == nullptr) continue;
     const auto before = std::static_pointer_cast<const CodedMatrix<T, D>>(l->packed());
-    const Tensor<T, D> sum = detail::with_adapter(before->decode_all(), *l->lora);
+    const auto sum = detail::with_adapter(widened(before->decode_all()), *l->lora);
     auto packed = std::make_shared<CodedMatrix<T, D>>(detail::encode_tensor(sum, before->settings()));
     sums.add(sum, *packed);
     l->pack(std::move(packed));

@@ -56,16 +56,18 @@ void set_values(Tensor<T, D>& tensor, const std::vector<T>& values) {
 /// counted through its layers.
 template <class D, class T>
 class UpcycleFiller {
+  using C = accumulate_t<T>;
+
  public:
   UpcycleFiller(Decoder<D, T>& dense, const UpcycleSettings& settings, bool shared)
-      : dense_(dense), settings_(settings), scale_(shared ? T{1} / 2 : T{1}) {}
+      : dense_(dense), settings_(settings), scale_(shared ? C{1} / 2 : C{1}) {}
 
   void fill(Parameter<T, D>& p) {
     const std::size_t mlp = p.name.find(".mlp.");
     const std::string block = p.name.substr(0, mlp + 5), part = p.name.substr(mlp + 5);
     const std::string shared = "shared_expert.";
     if (part == "gate.weight") fill_normal(p.value, settings_.router_deviation, settings_.seed, stream_++);
-    else if (part == "experts.gate_up_proj") copies(p, {block + "gate_proj.weight", block + "up_proj.weight"}, T{1});
+    else if (part == "experts.gate_up_proj") copies(p, {block + "gate_proj.weight", block + "up_proj.weight"}, C{1});
     else if (part == "experts.down_proj") copies(p, {block + "down_proj.weight"}, scale_);
     else if (part.starts_with(shared)) set_values(p.value, values_of(block + part.substr(shared.size())));
     else if (part == "shared_expert_gate.weight") p.value.fill_zero();
@@ -80,7 +82,7 @@ class UpcycleFiller {
   }
 
   /// `maps`, one under the other, times `scale`, as each expert of `p` [E, out, in], and the noise of each.
-  void copies(Parameter<T, D>& p, const std::vector<std::string>& maps, T scale) {
+  void copies(Parameter<T, D>& p, const std::vector<std::string>& maps, C scale) {
     std::vector<T> one;
     std::vector<double> deviations;  // by element range of `one`
     std::vector<std::size_t> ends;
@@ -88,7 +90,7 @@ class UpcycleFiller {
       double squares = 0;
       const std::vector<T> map = values_of(name);
       for (const T v : map) {
-        one.push_back(v * scale);
+        one.push_back(static_cast<T>(v * scale));
         squares += static_cast<double>(one.back()) * static_cast<double>(one.back());
       }
       deviations.push_back(settings_.noise * std::sqrt(squares / static_cast<double>(map.size())));
@@ -103,7 +105,7 @@ class UpcycleFiller {
       const std::vector<T> numbers = host_copy<T, D>(normal);
       for (std::size_t i = 0; i < all.size(); ++i) {
         const std::size_t map = i % one.size() < ends[0] ? 0 : 1;
-        all[i] += static_cast<T>(deviations[map] * static_cast<double>(numbers[i]));
+        all[i] = static_cast<T>(all[i] + static_cast<C>(deviations[map] * static_cast<double>(numbers[i])));
       }
     }
     set_values(p.value, all);

@@ -42,8 +42,9 @@ class SelfAttention {
     context.observe(v, x.value);
     const Var<T, D> values = linear(tape, v.operand(context.adapter), x);
     if (context.cache == nullptr) return attention(tape, heads, context.layout, queries, keys, values, sinks.get());
-    Tensor<T, D> out(queries.value.shape()), sums;
-    if (sinks != nullptr) sums = Tensor<T, D>(Shape{queries.value[0], heads.query_heads});
+    Tensor<T, D> out(queries.value.shape());
+    Tensor<accumulate_t<T>, D> sums;
+    if (sinks != nullptr) sums = Tensor<accumulate_t<T>, D>(Shape{queries.value[0], heads.query_heads});
     Kernels<D, T>::attention_decode(heads, context.layout.ranges(), *context.cache, queries.value.data(),
                                     keys.value.data(), values.value.data(), out.data(), sums.data());
     if (sinks != nullptr)

@@ -107,7 +107,7 @@ LinearOperand<T, D> Linear<D, T>::operand(bool adapter) const {
   if (adapter && lora != nullptr && !merged()) {
     o.lora_a = &lora->a;
     o.lora_b = &lora->b;
-    o.lora_scale = static_cast<T>(lora->scale);
+    o.lora_scale = static_cast<accumulate_t<T>>(lora->scale);
   }
   return o;
 }

@@ -57,8 +57,8 @@ class QuantizedWeight final : public WeightGradient<T, D> {
   }
 
   bool wanted() const override;
-  T* target() override;
-  void add(std::int64_t begin, std::int64_t count, T* gradient) override;
+  gradient_t<T>* target() override;
+  void add(std::int64_t begin, std::int64_t count, gradient_t<T>* gradient) override;
 
  private:
   CodedData encode() const;

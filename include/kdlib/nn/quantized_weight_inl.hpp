@@ -26,9 +26,11 @@ template <class D, class T>
 std::unique_ptr<Parameter<T, D>> factor_parameter(std::string name, const std::vector<float>& values) {
   auto p = std::make_unique<Parameter<T, D>>();
   p->name = std::move(name);
-  const std::vector<T> host(values.begin(), values.end());
+  using C = gradient_t<T>;
+  const std::vector<C> host(values.begin(), values.end());
   p->value = Tensor<T, D>(Shape{static_cast<std::int64_t>(host.size())});
-  Memory<D>::from_host(p->value.data(), host.data(), host.size() * sizeof(T));
+  Memory<D>::from_host(p->values_to_write().data(), host.data(), host.size() * sizeof(C));
+  p->values_changed();
   p->trainable = true;
   p->decays = false;
   return p;
@@ -54,7 +56,7 @@ template <class D, class T>
 QuantizedWeight<D, T>::QuantizedWeight(const QuantizeSettings& settings, const std::string& path,
                                        const Parameter<T, D>& weight)
     : settings_(settings), trains_(TrainedPart::scales) {
-  const CodedData data = detail::encode_tensor(weight.value, settings);
+  const CodedData data = detail::encode_tensor<D, gradient_t<T>>(weight.trained_values(), settings);
   require<ConfigError>(!data.scale.empty(), "[quantize] the scales of ", describe(settings),
                        " are not numbers of their own and cannot be trained");
   require<ConfigError>(!data.crossing(), "[quantize] ", path, ": blocks of ", settings.group_size,
@@ -66,19 +68,25 @@ QuantizedWeight<D, T>::QuantizedWeight(const QuantizeSettings& settings, const s
 
 template <class D, class T>
 CodedData QuantizedWeight<D, T>::encode() const {
-  if (lora_ == nullptr) return detail::encode_tensor(weight_->value, settings_);
-  Tensor<T, D> sum = weight_->value.clone();
+  using C = gradient_t<T>;
+  const Tensor<C, D> weight = weight_->trained_values();
+  if (lora_ == nullptr) return detail::encode_tensor<D, C>(weight, settings_);
+  // A copy in float of 16-bit values is ours already.
+  const Tensor<C, D> sum = is_sixteen_bit<T> && !weight_->master ? weight : weight.clone();
+  const Tensor<C, D> a = lora_->a.trained_values(), b = lora_->b.trained_values();
   const std::int64_t out = sum[0], in = sum[1];
-  Kernels<D, T>::gemm(false, false, out, in, lora_->rank, static_cast<T>(lora_->scale), lora_->b.value.data(),
-                      lora_->rank, lora_->a.value.data(), in, T{1}, sum.data(), in);
-  return detail::encode_tensor(sum, settings_);
+  Kernels<D, C>::gemm(false, false, out, in, lora_->rank, static_cast<C>(lora_->scale), b.data(), lora_->rank, a.data(),
+                      in, C{1}, sum.data(), in);
+  return detail::encode_tensor<D, C>(sum, settings_);
 }
 
 template <class D, class T>
 void QuantizedWeight<D, T>::refresh() {
   if (trains_ != TrainedPart::scales) return codes_->assign(encode());
   const std::vector<float> kept = settings_.rule == Int4Rule::asymmetric ? codes_->data().zero : std::vector<float>();
-  codes_->assign_factors(detail::floats_of(scale_->value), zero_ != nullptr ? detail::floats_of(zero_->value) : kept);
+  using C = gradient_t<T>;
+  codes_->assign_factors(detail::floats_of<D, C>(scale_->trained_values()),
+                         zero_ != nullptr ? detail::floats_of<D, C>(zero_->trained_values()) : kept);
 }
 
 template <class D, class T>
@@ -100,14 +108,15 @@ bool QuantizedWeight<D, T>::wanted() const {
 }
 
 template <class D, class T>
-T* QuantizedWeight<D, T>::target() {
+gradient_t<T>* QuantizedWeight<D, T>::target() {
   return trains_ == TrainedPart::weights && rule_ == StraightThrough::identity ? weight_->gradient_view().data()
                                                                                : nullptr;
 }
 
 template <class D, class T>
-void QuantizedWeight<D, T>::add(std::int64_t begin, std::int64_t count, T* gradient) {
-  using K = Kernels<D, T>;
+void QuantizedWeight<D, T>::add(std::int64_t begin, std::int64_t count, gradient_t<T>* gradient) {
+  using C = gradient_t<T>;
+  using K = Kernels<D, C>;
   const std::int64_t in = codes_->columns();
   const auto slot = [](Parameter<T, D>* p) {
     return p != nullptr && p->trainable ? p->gradient_view().data() : nullptr;
@@ -116,13 +125,15 @@ void QuantizedWeight<D, T>::add(std::int64_t begin, std::int64_t count, T* gradi
   if (trains_ == TrainedPart::scales)
     return K::coded_factor_gradient(codes_->ranges(), begin, count, gradient, slot(scale_.get()), slot(zero_.get()));
   if (trains_ == TrainedPart::weights)
-    return K::axpy(count * in, T{1}, gradient, weight_->gradient_view().data() + begin * in);
-  const T s = static_cast<T>(lora_->scale);
+    return K::axpy(count * in, C{1}, gradient, weight_->gradient_view().data() + begin * in);
+  const C s = static_cast<C>(lora_->scale);
   const std::int64_t rank = lora_->rank;
-  if (T* a = slot(&lora_->a); a != nullptr)
-    K::gemm(true, false, rank, in, count, s, lora_->b.value.data() + begin * rank, rank, gradient, in, T{1}, a, in);
-  if (T* b = slot(&lora_->b); b != nullptr)
-    K::gemm(false, true, count, rank, in, s, gradient, in, lora_->a.value.data(), in, T{1}, b + begin * rank, rank);
+  if (C* a = slot(&lora_->a); a != nullptr)
+    K::gemm(true, false, rank, in, count, s, lora_->b.trained_values().data() + begin * rank, rank, gradient, in, C{1},
+            a, in);
+  if (C* b = slot(&lora_->b); b != nullptr)
+    K::gemm(false, true, count, rank, in, s, gradient, in, lora_->a.trained_values().data(), in, C{1}, b + begin * rank,
+            rank);
 }
 
 KDLIB_NAMESPACE_END

@@ -67,19 +67,20 @@ inline double rope_table_scale(const RopeSettings& s) {
 
 template <class D, class T>
 RopeTable<T, D> make_rope_table(const RopeSettings& settings, std::int64_t head_size, std::int64_t positions) {
+  using C = accumulate_t<T>;
   const std::vector<double> f = rope_frequencies(settings, head_size);
   const double scale = rope_table_scale(settings);
   const Shape shape{positions, head_size / 2};
-  std::vector<T> cosine(static_cast<std::size_t>(shape.count())), sine(cosine.size());
+  std::vector<C> cosine(static_cast<std::size_t>(shape.count())), sine(cosine.size());
   for (std::size_t p = 0, i = 0; p < static_cast<std::size_t>(positions); ++p)
     for (std::size_t j = 0; j < f.size(); ++j, ++i) {
       const double angle = static_cast<double>(p) * f[j];
-      cosine[i] = static_cast<T>(std::cos(angle) * scale);
-      sine[i] = static_cast<T>(std::sin(angle) * scale);
+      cosine[i] = static_cast<C>(std::cos(angle) * scale);
+      sine[i] = static_cast<C>(std::sin(angle) * scale);
     }
-  RopeTable<T, D> table{Tensor<T, D>(shape), Tensor<T, D>(shape)};
-  Memory<D>::from_host(table.cosine.data(), cosine.data(), cosine.size() * sizeof(T));
-  Memory<D>::from_host(table.sine.data(), sine.data(), sine.size() * sizeof(T));
+  RopeTable<T, D> table{Tensor<C, D>(shape), Tensor<C, D>(shape)};
+  Memory<D>::from_host(table.cosine.data(), cosine.data(), cosine.size() * sizeof(C));
+  Memory<D>::from_host(table.sine.data(), sine.data(), sine.size() * sizeof(C));
   return table;
 }
 

@@ -38,7 +38,8 @@ AdamW::State<T, D>::State(const AdamW& settings, std::vector<Parameter<T, D>*> p
                        "; it must be 0 or above");
   first_.reserve(parameters_.size());
   second_.reserve(parameters_.size());
-  for (const Parameter<T, D>* parameter : parameters_) {
+  for (Parameter<T, D>* parameter : parameters_) {
+    parameter->make_master();
     first_.push_back(Tensor<moment_type, D>::zeros(parameter->value.shape()));
     second_.push_back(Tensor<moment_type, D>::zeros(parameter->value.shape()));
   }
@@ -58,8 +59,11 @@ void AdamW::State<T, D>::step(double rate, double gradient_scale) {
     Parameter<T, D>& p = *parameters_[i];
     step.rate = rate * rates_[i];
     step.weight_decay = detail::takes_decay(p) ? settings_.weight_decay : 0.0;
-    Kernels<D, T>::adamw(step, p.value.count(), p.gradient_view().data(), first_[i].data(), second_[i].data(),
-                         p.value.data());
+    p.make_master();  // unless values were loaded without one
+    const Tensor<moment_type, D> values = p.values_to_write();
+    Kernels<D, moment_type>::adamw(step, values.count(), p.gradient_view().data(), first_[i].data(), second_[i].data(),
+                                   values.data());
+    p.values_changed();
   }
 }
 

@@ -15,7 +15,7 @@ template <class T, class D>
 double gradient_norm(const std::vector<Parameter<T, D>*>& parameters) {
   double sum = 0;
   for (const Parameter<T, D>* p : parameters)
-    if (p->gradient) sum += Kernels<D, T>::sum_squares(p->gradient.data(), p->gradient.count());
+    if (p->gradient) sum += Kernels<D, gradient_t<T>>::sum_squares(p->gradient.data(), p->gradient.count());
   return std::sqrt(sum);
 }
 

@@ -16,6 +16,7 @@ template <class T, class D>
 Sgd::State<T, D>::State(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates)
     : parameters_(std::move(parameters)), rates_(std::move(rates)) {
   detail::keep_trainable("Sgd", parameters_, rates_);
+  for (Parameter<T, D>* parameter : parameters_) parameter->make_master();
 }
 
 template <class T, class D>
@@ -23,8 +24,12 @@ void Sgd::State<T, D>::step(double rate, double gradient_scale) {
   ++steps_;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter<T, D>& p = *parameters_[i];
-    Kernels<D, T>::axpy(p.value.count(), static_cast<T>(-rate * rates_[i] * gradient_scale), p.gradient_view().data(),
-                        p.value.data());
+    using C = gradient_t<T>;
+    p.make_master();  // unless values were loaded without one
+    const Tensor<C, D> values = p.values_to_write();
+    Kernels<D, C>::axpy(values.count(), static_cast<C>(-rate * rates_[i] * gradient_scale), p.gradient_view().data(),
+                        values.data());
+    p.values_changed();
   }
 }
 

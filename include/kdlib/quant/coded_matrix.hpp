@@ -33,7 +33,7 @@ class CodedMatrix final : public PackedMatrix<T, D> {
   void decode(std::int64_t begin, std::int64_t count, T* out) const override {
     Kernels<D, T>::coded_decode(ranges_, begin, count, out);
   }
-  void multiply_few(std::int64_t m, const T* x, T beta, T* y) const override {
+  void multiply_few(std::int64_t m, const T* x, accumulate_t<T> beta, T* y) const override {
     Kernels<D, T>::coded_multiply_few(ranges_, m, x, beta, y);
   }
   std::int64_t few_rows() const override { return 24; }

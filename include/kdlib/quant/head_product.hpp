@@ -13,9 +13,9 @@ namespace detail {
 
 /// Packed heads need a kernel that scales; BackendError where the device has none yet.
 template <class T, class D>
-void scale_product(T alpha, std::int64_t n, T* x) {
+void scale_product(accumulate_t<T> alpha, std::int64_t n, T* x) {
   if constexpr (requires { Kernels<D, T>::scale(n, alpha, x); }) {
-    if (alpha != T(1.0f)) Kernels<D, T>::scale(n, alpha, x);
+    if (alpha != 1) Kernels<D, T>::scale(n, alpha, x);
   } else {
     fail<BackendError>("[head] packed heads are not built for ", D::name, " yet; load the model with decoded weights");
   }
@@ -23,26 +23,63 @@ void scale_product(T alpha, std::int64_t n, T* x) {
 
 /// z[n, columns] = alpha * hidden[n, H] W[0, columns)^T.
 template <class T, class D>
-void multiply_head(const HeadView<T, D>& head, std::int64_t n, const T* hidden, std::int64_t columns, T alpha, T* z) {
+void multiply_head(const HeadView<T, D>& head, std::int64_t n, const T* hidden, std::int64_t columns,
+                   accumulate_t<T> alpha, logit_t<D, T>* z) {
   const std::int64_t width = head.weight[1];
   if (head.packed == nullptr)
-    return Kernels<D, T>::gemm(false, true, n, columns, width, alpha, hidden, width, head.weight.data(), width, T(0.0f),
-                               z, columns);
-  head.packed->multiply(0, columns, n, hidden, T(0.0f), z, columns);
-  scale_product<T, D>(alpha, n * columns, z);
+    return Kernels<D, T>::gemm(false, true, n, columns, width, alpha, hidden, width, head.weight.data(), width, 0, z,
+                               columns);
+  if constexpr (std::is_same_v<logit_t<D, T>, T>) {
+    head.packed->multiply(0, columns, n, hidden, 0, z, columns);
+  } else {
+    const Buffer<T, D> product(n * columns);
+    head.packed->multiply(0, columns, n, hidden, 0, product.data(), columns);
+    Kernels<D, T>::widen(n * columns, product.data(), z);
+  }
+  scale_product<logit_t<D, T>, D>(alpha, n * columns, z);
 }
 
 /// hidden_gradient[n, H] = alpha * gradient[n, columns] W[0, columns).
 template <class T, class D>
-void multiply_head_back(const HeadView<T, D>& head, std::int64_t n, const T* gradient, std::int64_t columns, T alpha,
-                        T* hidden_gradient) {
+void multiply_head_back(const HeadView<T, D>& head, std::int64_t n, const logit_t<D, T>* gradient, std::int64_t columns,
+                        accumulate_t<T> alpha, T* hidden_gradient) {
   const std::int64_t width = head.weight[1];
   if (head.packed == nullptr)
-    return Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, head.weight.data(), width,
-                               T(0.0f), hidden_gradient, width);
-  head.packed->multiply_back(0, columns, n, gradient, columns, T(0.0f), hidden_gradient);
+    return Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, head.weight.data(), width, 0,
+                               hidden_gradient, width);
+  if constexpr (std::is_same_v<logit_t<D, T>, T>) {
+    head.packed->multiply_back(0, columns, n, gradient, columns, 0, hidden_gradient);
+  } else {
+    const Buffer<T, D> rounded(n * columns);
+    Kernels<D, T>::narrow(n * columns, gradient, rounded.data());
+    head.packed->multiply_back(0, columns, n, rounded.data(), columns, 0, hidden_gradient);
+  }
   scale_product<T, D>(alpha, n * width, hidden_gradient);
 }
+
+/// The bias of a head in the type of logits.
+template <class T, class D>
+class HeadBias {
+  using L = logit_t<D, T>;
+
+ public:
+  explicit HeadBias(const HeadView<T, D>& head) : view_(head.bias) {
+    if constexpr (!std::is_same_v<L, T>) {
+      if (view_.empty()) return;
+      widened_ = Buffer<L, D>(view_.count());
+      Kernels<D, T>::widen(view_.count(), view_.data(), widened_.data());
+    }
+  }
+  const L* data() const {
+    if (view_.empty()) return nullptr;
+    if constexpr (std::is_same_v<L, T>) return view_.data();
+    else return widened_.data();
+  }
+
+ private:
+  View<const T, D> view_;
+  Buffer<L, D> widened_;
+};
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

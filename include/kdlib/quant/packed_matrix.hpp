@@ -28,18 +28,18 @@ class PackedMatrix {
   /// out[count, columns] = rows [begin, begin + count), decoded.
   virtual void decode(std::int64_t begin, std::int64_t count, T* out) const = 0;
   /// y[m, rows] = x[m, columns] W^T + beta * y for m <= few_rows() without a decoded copy of W in memory.
-  virtual void multiply_few(std::int64_t m, const T* x, T beta, T* y) const = 0;
+  virtual void multiply_few(std::int64_t m, const T* x, accumulate_t<T> beta, T* y) const = 0;
   /// Largest m that multiply_few is made for.
   virtual std::int64_t few_rows() const = 0;
 
   /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y, decoded by panels for
   /// many rows of x.
-  virtual void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
+  virtual void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, accumulate_t<T> beta, T* y,
                         std::int64_t ldy) const;
   /// x_gradient[m, columns] = y_gradient[m, count] (leading dimension ldy) W[begin, begin + count) + beta * x_gradient,
   /// by panels.
   virtual void multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient,
-                             std::int64_t ldy, T beta, T* x_gradient) const;
+                             std::int64_t ldy, accumulate_t<T> beta, T* x_gradient) const;
   /// out[n, columns] = the rows named by `ids` [n]; this body reads ids on the host.
   virtual void gather(const std::int32_t* ids, std::int64_t n, T* out) const {
     for (std::int64_t i = 0; i < n; ++i) decode(ids[i], 1, out + i * columns());
@@ -72,21 +72,29 @@ void PackedMatrix<T, D>::each_panel(std::int64_t begin, std::int64_t count, F&& 
 }
 
 template <class T, class D>
-void PackedMatrix<T, D>::multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
-                                  std::int64_t ldy) const {
+void PackedMatrix<T, D>::multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x,
+                                  accumulate_t<T> beta, T* y, std::int64_t ldy) const {
   if (begin == 0 && count == rows() && ldy == count && m <= few_rows()) return multiply_few(m, x, beta, y);
   each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {
-    Kernels<D, T>::gemm(false, true, m, n, columns(), T(1.0f), x, columns(), w, columns(), beta, y + (row - begin),
-                        ldy);
+    Kernels<D, T>::gemm(false, true, m, n, columns(), 1, x, columns(), w, columns(), beta, y + (row - begin), ldy);
   });
 }
 
 template <class T, class D>
 void PackedMatrix<T, D>::multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient,
-                                       std::int64_t ldy, T beta, T* x_gradient) const {
+                                       std::int64_t ldy, accumulate_t<T> beta, T* x_gradient) const {
+  if constexpr (HasMixedMatmul<D, T>) {  // panels add in float, so that the result is rounded once
+    const Buffer<accumulate_t<T>, D> sum(m * columns());
+    if (beta != 0) Kernels<D, T>::widen(m * columns(), x_gradient, sum.data());
+    each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {
+      Kernels<D, T>::gemm(false, false, m, columns(), n, 1, y_gradient + (row - begin), ldy, w, columns(),
+                          row == begin ? beta : 1, sum.data(), columns());
+    });
+    return Kernels<D, T>::narrow(m * columns(), sum.data(), x_gradient);
+  }
   each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {
-    Kernels<D, T>::gemm(false, false, m, columns(), n, T(1.0f), y_gradient + (row - begin), ldy, w, columns(),
-                        row == begin ? beta : T(1.0f), x_gradient, columns());
+    Kernels<D, T>::gemm(false, false, m, columns(), n, 1, y_gradient + (row - begin), ldy, w, columns(),
+                        row == begin ? beta : 1, x_gradient, columns());
   });
 }
 
@@ -97,9 +105,9 @@ class WeightGradient {
   virtual ~WeightGradient() = default;
   virtual bool wanted() const = 0;
   /// Where the whole gradient [rows, columns] may be added to as it is, or nullptr: it comes to add().
-  virtual T* target() = 0;
+  virtual gradient_t<T>* target() = 0;
   /// gradient[count, columns] of rows [begin, begin + count); it may be overwritten.
-  virtual void add(std::int64_t begin, std::int64_t count, T* gradient) = 0;
+  virtual void add(std::int64_t begin, std::int64_t count, gradient_t<T>* gradient) = 0;
 };
 
 KDLIB_NAMESPACE_END

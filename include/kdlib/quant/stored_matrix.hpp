@@ -43,11 +43,11 @@ class StoredMatrix final : public PackedMatrix<T, D> {
   void decode(std::int64_t begin, std::int64_t count, T* out) const override {
     Kernels<D, T>::stored_decode(ranges_, begin, count, out);
   }
-  void multiply_few(std::int64_t m, const T* x, T beta, T* y) const override {
+  void multiply_few(std::int64_t m, const T* x, accumulate_t<T> beta, T* y) const override {
     Kernels<D, T>::stored_multiply(ranges_, 0, data_.rows, m, x, beta, y, data_.rows);
   }
   std::int64_t few_rows() const override { return 32; }
-  void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, T beta, T* y,
+  void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, accumulate_t<T> beta, T* y,
                 std::int64_t ldy) const override {
     Kernels<D, T>::stored_multiply(ranges_, begin, count, m, x, beta, y, ldy);
   }

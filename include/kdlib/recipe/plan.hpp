@@ -21,8 +21,12 @@ struct PlanMachine {
   double flops = 0;                 // per second, products of many rows
   double bandwidth = 0;             // bytes per second that weights are read with while text is written
   double memory = 0;                // bytes; 0: unknown
-  double scalar_bytes = 4;          // of weights, activations and gradients
+  std::string dtype = "float32";    // of weights and activations
+  double scalar_bytes = 4;          // of weights and activations
+  double gradient_bytes = 4;        // of a trained parameter's gradient
+  double master_bytes = 0;          // of a trained parameter's master, 0 where there is none
   double moment_bytes = 4;          // of each of AdamW's two
+  double logit_bytes = 4;           // between the head's product and the loss
   double teacher_expert_bytes = 4;  // of a routed expert's weight
 };
 

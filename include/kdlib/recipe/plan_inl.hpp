@@ -65,6 +65,16 @@ inline double writing_seconds(const ModelCost& model, double tokens, double toge
   return steps * std::max(bytes / m.bandwidth, flops / m.flops);
 }
 
+/// The sizes of what kdlib keeps of a model of T on device D.
+template <class D, class T>
+void set_scalar_type(PlanMachine& m) {
+  m.dtype = dtype_text<T>();
+  m.scalar_bytes = m.teacher_expert_bytes = static_cast<double>(sizeof(T));
+  m.gradient_bytes = m.moment_bytes = static_cast<double>(sizeof(gradient_t<T>));
+  m.master_bytes = is_sixteen_bit<T> ? static_cast<double>(sizeof(gradient_t<T>)) : 0.0;
+  m.logit_bytes = static_cast<double>(sizeof(logit_t<D, T>));
+}
+
 }  // namespace detail
 
 template <class D, class T>
@@ -85,7 +95,7 @@ PlanMachine measured_machine(const DecoderConfig& c) {
   m.basis = concat("measured: ", detail::number_text("%.0f", m.flops / 1e9), " GFLOP/s in large products, ",
                    detail::number_text("%.1f", m.bandwidth / 1e9), " GB/s of weights for 16 rows");
   m.memory = available_memory();
-  m.scalar_bytes = m.moment_bytes = m.teacher_expert_bytes = static_cast<double>(sizeof(T));
+  detail::set_scalar_type<D, T>(m);
   return m;
 }
 
@@ -96,7 +106,8 @@ inline PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& te
   m.flops = products * a.bf16_flops;
   m.bandwidth = reading * a.bandwidth;
   m.memory = a.memory;
-  m.scalar_bytes = 2;
+  m.dtype = "bfloat16";
+  m.scalar_bytes = m.gradient_bytes = m.logit_bytes = 2;
   m.moment_bytes = 4;
   m.teacher_expert_bytes = teacher.family == Family::gpt_oss ? 17.0 / 32 : 2;
   m.basis = concat("assumed: 40 % of ", detail::number_text("%.0f", a.bf16_flops / 1e12), " TFLOP/s bf16, 60 % of ",
@@ -126,7 +137,7 @@ inline std::string RecipePlan::text() const {
   out += "operations for a counted token\n" + detail::plan_line("student, forward", gflop(student_flops)) +
          detail::plan_line("student, training step", gflop(training_flops)) +
          detail::plan_line("teacher, forward", gflop(teacher_flops));
-  out += "predicted memory\n";
+  out += concat("predicted memory, weights and activations in ", machine.dtype, "\n");
   for (const auto& part : memory) out += detail::plan_line(part.first, gib(part.second));
   out += detail::plan_line("total", gib(memory_bytes()));
   if (machine.memory > 0)
@@ -151,6 +162,7 @@ inline std::string RecipePlan::json() const {
   json.key("flops_per_counted_token").begin_object();
   json.member("student_forward", student_flops).member("student_training", training_flops);
   json.member("teacher_forward", teacher_flops).end_object();
+  json.member("dtype", machine.dtype);
   json.key("memory_bytes").begin_object();
   for (const auto& [part, bytes] : memory) json.member(part, bytes);
   json.member("total", memory_bytes()).end_object();
@@ -189,7 +201,8 @@ inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const Planned
     weights(packed ? "student's other weights" : "student's weights", "student's weights, mapped from its file",
             (packed ? c.others + c.experts : c.parameters) * b, models.student_file);
   if (lora) memory.emplace_back("adapters", plan.trained_parameters * b);
-  memory.emplace_back("gradients", plan.trained_parameters * b);
+  if (m.master_bytes > 0) memory.emplace_back("masters of what is trained", plan.trained_parameters * m.master_bytes);
+  memory.emplace_back("gradients", plan.trained_parameters * m.gradient_bytes);
   memory.emplace_back("optimiser (two moments)", 2 * plan.trained_parameters * m.moment_bytes);
   double layers = 0, widest = 0;
   for (std::int64_t i = 0; i < models.student.layers; ++i) {
@@ -207,9 +220,10 @@ inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const Planned
   const double teacher_cache =
       s.text.data.empty() && s.text.lambda < 1 ? teacher_writers * length * t.kv_values * b : 0;
   memory.emplace_back("KV cache while text is written", std::max(student_cache, teacher_cache));
-  memory.emplace_back("loss workspace (at most)",
-                      std::min(s.training.workspace * 1048576.0,
-                               rows * static_cast<double>(models.teacher.vocab_size + models.student.vocab_size) * b));
+  memory.emplace_back(
+      "loss workspace (at most)",
+      std::min(s.training.workspace * 1048576.0,
+               rows * static_cast<double>(models.teacher.vocab_size + models.student.vocab_size) * m.logit_bytes));
 }
 
 }  // namespace detail

@@ -138,7 +138,7 @@ void Session<D, T>::find_held_out_signals() {
 template <class D, class T>
 LossSum Session<D, T>::held_out_loss(Model& model) {
   if (held_out_top_k_)
-    return with_loss<TopKTargets<T, D>>(top_k_terms().terms, [&](const auto& loss) {
+    return with_loss<typename CachedTeacher<D, T>::targets_type>(top_k_terms().terms, [&](const auto& loss) {
       return teacher_loss(model, *held_out_top_k_, held_out_, loss, evaluation_settings());
     });
   if (cache_) return label_loss(model, held_out_, CrossEntropy{}, evaluation_settings());

@@ -202,7 +202,7 @@ std::string Session<D, T>::student_name() const {
 
 template <class D, class T>
 void Session<D, T>::add_facts(RecipeResult& result, const RunResult& run) const {
-  const std::string decoded = sizeof(T) == 4 ? " (weights decoded to float32)" : " (weights decoded to float64)";
+  const std::string decoded = concat(" (weights decoded to ", dtype_text<T>(), ")");
   const std::string teacher = s_.models.taught() ? s_.models.teacher + decoded : "none";
   result.facts = {{"teacher", cache_ ? detail::cache_text(cache_->files()) : teacher}, {"student", student_name()}};
   for (const DescribedSetting& setting : describe(s_)) result.facts.emplace_back("--" + setting.key, setting.text());

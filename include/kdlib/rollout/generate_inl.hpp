@@ -214,7 +214,8 @@ class Writer {
 
   /// Each row is drawn by one thread from its own random number: the number of threads changes nothing.
   std::vector<SampledToken> draw(const Tensor<T, D>& hidden, const std::vector<Running>& sequences) {
-    const Tensor<T, Cpu> logits = head_logits(model_.head(), hidden.view());
+    using L = logit_t<D, T>;
+    const Tensor<L, Cpu> logits = head_logits(model_.head(), hidden.view());
     const auto columns = static_cast<std::size_t>(logits[1]);
     std::vector<SampledToken> tokens(sequences.size());
     workspaces_.resize(std::max(workspaces_.size(), sequences.size()));
@@ -225,7 +226,7 @@ class Writer {
         const Rng rng(sampler_.seed, settings_.purpose, requests_[request].step, requests_[request].row);
         const double uniform = rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size()));
         tokens[static_cast<std::size_t>(i)] =
-            sample_token(sampler_, std::span<const T>(logits.data() + static_cast<std::size_t>(i) * columns, columns),
+            sample_token(sampler_, std::span<const L>(logits.data() + static_cast<std::size_t>(i) * columns, columns),
                          uniform, workspace);
       }
     });

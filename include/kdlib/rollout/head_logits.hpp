@@ -12,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 /// softcap(logit_scale * (hidden W^T + bias)) on the host: [N, head.columns()], without the columns that are padding.
 /// hidden [N, H] on the device of the head. ShapeError when the widths differ.
 template <class T, class D>
-Tensor<T, Cpu> head_logits(const HeadView<T, D>& head, View<const T, D> hidden);
+Tensor<logit_t<D, T>, Cpu> head_logits(const HeadView<T, D>& head, View<const T, D> hidden);
 
 KDLIB_NAMESPACE_END
 

@@ -11,20 +11,21 @@
 KDLIB_NAMESPACE_BEGIN
 
 template <class T, class D>
-Tensor<T, Cpu> head_logits(const HeadView<T, D>& head, View<const T, D> hidden) {
+Tensor<logit_t<D, T>, Cpu> head_logits(const HeadView<T, D>& head, View<const T, D> hidden) {
+  using L = logit_t<D, T>;
   require<ShapeError>(hidden.rank() == 2 && head.weight.rank() == 2 && hidden[1] == head.weight[1],
                       "[head_logits] hidden is ", hidden.shape(), ", the head's weight is ", head.weight.shape(),
                       ": both must end in the same width");
   const std::int64_t rows = hidden[0], columns = head.columns();
-  Tensor<T, D> product(Shape{rows, columns});
-  if (rows == 0) return Tensor<T, Cpu>(Shape{rows, columns});
-  const T scale = static_cast<T>(head.logit_scale);
+  Tensor<L, D> product(Shape{rows, columns});
+  if (rows == 0) return Tensor<L, Cpu>(Shape{rows, columns});
+  const L scale = static_cast<L>(head.logit_scale);
   detail::multiply_head(head, rows, hidden.data(), columns, scale, product.data());
   if (!head.bias.empty() || head.softcap != 0)  // what scoring computes with, so that both give the same bits
-    RowKernels<D, T>::modify_logits(head.bias.empty() ? nullptr : head.bias.data(), scale, head.softcap, rows, columns,
+    RowKernels<D, L>::modify_logits(detail::HeadBias<T, D>(head).data(), scale, head.softcap, rows, columns,
                                     product.data());
   if constexpr (std::is_same_v<D, Cpu>) return product;
-  Tensor<T, Cpu> logits(product.shape());
+  Tensor<L, Cpu> logits(product.shape());
   Memory<D>::to_host(logits.data(), product.data(), static_cast<std::size_t>(product.bytes()));
   return logits;
 }

@@ -21,7 +21,8 @@ struct CachedTeacherSettings {
 template <class D, class T = float>
 class CachedTeacher {
  public:
-  using targets_type = TopKTargets<T, D>;
+  using scalar_type = logit_t<D, T>;  // of log-probabilities
+  using targets_type = TopKTargets<scalar_type, D>;
 
   /// ConfigError, with both values: a temperature that the cache does not have (a softmax at another one cannot be made
   /// from K tokens), more tokens than it has.
@@ -51,8 +52,8 @@ class CachedTeacher {
   double temperature_ = 1;
   std::int64_t place_ = 0;  // of the temperature in the cache's list
   std::int64_t top_k_ = 0;
-  Tensor<std::int32_t, D> ids_;        // [at least rows_, K]
-  Tensor<T, D> log_probs_, log_tail_;  // [the same, K] and [the same]
+  Tensor<std::int32_t, D> ids_;                  // [at least rows_, K]
+  Tensor<scalar_type, D> log_probs_, log_tail_;  // [the same, K] and [the same]
   std::int64_t rows_ = 0;
 };
 

@@ -120,7 +120,8 @@ void CachedTeacher<D, T>::prepare(const TokenBatch& batch) {
   rows_ = static_cast<std::int64_t>(places.size());
   if (rows_ == 0) return;
   std::vector<std::int32_t> ids(static_cast<std::size_t>(rows_ * top_k_));
-  std::vector<T> log_probs(ids.size()), log_tail(places.size());
+  using L = scalar_type;
+  std::vector<L> log_probs(ids.size()), log_tail(places.size());
   detail::TopKReader reader(cache_->files(), place_, top_k_);
   for (std::size_t r = 0; r < places.size(); ++r) {
     const std::size_t at = r * static_cast<std::size_t>(top_k_);
@@ -128,12 +129,12 @@ void CachedTeacher<D, T>::prepare(const TokenBatch& batch) {
   }
   if (!ids_ || ids_[0] < rows_) {
     ids_ = Tensor<std::int32_t, D>(Shape{rows_, top_k_});
-    log_probs_ = Tensor<T, D>(Shape{rows_, top_k_});
-    log_tail_ = Tensor<T, D>(Shape{rows_});
+    log_probs_ = Tensor<L, D>(Shape{rows_, top_k_});
+    log_tail_ = Tensor<L, D>(Shape{rows_});
   }
   Memory<D>::from_host(ids_.data(), ids.data(), ids.size() * sizeof(std::int32_t));
-  Memory<D>::from_host(log_probs_.data(), log_probs.data(), log_probs.size() * sizeof(T));
-  Memory<D>::from_host(log_tail_.data(), log_tail.data(), log_tail.size() * sizeof(T));
+  Memory<D>::from_host(log_probs_.data(), log_probs.data(), log_probs.size() * sizeof(L));
+  Memory<D>::from_host(log_tail_.data(), log_tail.data(), log_tail.size() * sizeof(L));
 }
 
 template <class D, class T>
@@ -143,8 +144,9 @@ typename CachedTeacher<D, T>::targets_type CachedTeacher<D, T>::targets(std::int
                              ": prepare(batch) comes first, targets stay within its rows");
   const auto temperature = static_cast<float>(temperature_);
   if (!ids_)
-    return {View<const std::int32_t, D>(nullptr, Shape{0, top_k_}), View<const T, D>(nullptr, Shape{0, top_k_}),
-            View<const T, D>(nullptr, Shape{0}), temperature};
+    return {View<const std::int32_t, D>(nullptr, Shape{0, top_k_}),
+            View<const scalar_type, D>(nullptr, Shape{0, top_k_}), View<const scalar_type, D>(nullptr, Shape{0}),
+            temperature};
   return {std::as_const(ids_).rows(begin, count), std::as_const(log_probs_).rows(begin, count),
           std::as_const(log_tail_).rows(begin, count), temperature};
 }

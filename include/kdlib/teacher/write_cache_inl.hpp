@@ -37,13 +37,14 @@ void append_top_k(const HeadView<T, D>& head, View<const T, D> hidden, const Tok
   const CacheSettings& s = meta.settings;
   const std::int64_t V = meta.facts.columns(), R = hidden[0];
   const std::int64_t chunk = head_loss_chunk(R, V, 2, sizeof(T), workspace_bytes);
-  Tensor<T, D> logits(Shape{std::min(chunk, R), V});
-  std::vector<T> host(static_cast<std::size_t>(std::min(chunk, R) * V));
+  using L = logit_t<D, T>;
+  Tensor<L, D> logits(Shape{std::min(chunk, R), V});
+  std::vector<L> host(static_cast<std::size_t>(std::min(chunk, R) * V));
   const DType store = store_dtype(s.store);
   for (std::int64_t begin = 0; begin < R; begin += chunk) {
     const std::int64_t count = std::min(chunk, R - begin);
     write_head_logits<T, D>(head, hidden.rows(begin, count), logits.rows(0, count));
-    Memory<D>::to_host(host.data(), logits.data(), static_cast<std::size_t>(count * V) * sizeof(T));
+    Memory<D>::to_host(host.data(), logits.data(), static_cast<std::size_t>(count * V) * sizeof(L));
     std::vector<TopKRow> found(static_cast<std::size_t>(count));
     parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t r = first; r < last; ++r)

@@ -27,6 +27,11 @@ struct Kernels;
 template <class D>
 struct Memory;
 
+/// The type of logits, and of their gradients, between a product and a loss: T, but float on the host for 16-bit T. The
+/// host's row engine computes in float, and the chunks of logits are small.
+template <class D, class T>
+using logit_t = std::conditional_t<std::is_same_v<D, Cpu> && is_sixteen_bit<T>, float, T>;
+
 /// True where a backend header for (D, T) has been included. Asked once it keeps its answer for the translation unit:
 /// kdlib.hpp never evaluates it for concrete types.
 template <class D, class T>

@@ -138,7 +138,7 @@ void PairRun<D, T>::require_memory() {
   machine.name = "this machine";
   machine.flops = machine.bandwidth = 1;
   machine.memory = available_memory();
-  machine.scalar_bytes = machine.moment_bytes = machine.teacher_expert_bytes = static_cast<double>(sizeof(T));
+  detail::set_scalar_type<D, T>(machine);
   const RecipePlan needed = plan(machine);
   if (!needed.fits()) {
     std::string parts;

@@ -10,15 +10,18 @@
 #include "kdlib/tools/model_files.hpp"
 #include "kdlib/tools/model_folders.hpp"
 #include "kdlib/tools/options.hpp"
+#include "kdlib/tools/session_types.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// --model, --adapter, --weights and --merge.
+/// --model, --adapter, --weights, --merge and, where a program offers scalar types, --dtype.
 struct ModelOptions {
-  std::string model, adapter, weights = "file";
+  std::string model, adapter, weights = "file", dtype = "auto";
   bool merge = false;
 
   void add_to(Options& options);
+  /// --dtype, for programs that are compiled for more than one scalar type.
+  void add_dtype_to(Options& options);
   /// Where --model is the folder of a run of distil: its model and adapter (find_model). UsageError for options that
   /// nothing would read.
   void resolve(const Options& options);
@@ -35,6 +38,16 @@ Model load_model(const ModelOptions& o, const std::optional<Tokenizer>& tokenize
   if (tokenizer) check_tokenizer_fits(*tokenizer, model.vocab_size());
   if (!o.adapter.empty()) show_notes(o.merge ? apply_adapter(model, o.adapter) : load_adapter(model, o.adapter));
   return model;
+}
+
+/// Calls f(std::type_identity<Decoder<Cpu, T>>{}) for the T that --dtype names; auto: float32.
+template <class F>
+void with_model_type(const std::string& program, const ModelOptions& o, F&& f) {
+  with_session_type<SessionType<Cpu, float>, SessionType<Cpu, bf16>>(program, Cpu::name, o.dtype, [&](auto type) {
+    using Type = decltype(type);
+    f(std::type_identity<Decoder<typename Type::device_type, typename Type::scalar_type>>{});
+    return 0;
+  });
 }
 
 KDLIB_NAMESPACE_END

@@ -17,6 +17,11 @@ KDLIB_TOOLS_FUNC void ModelOptions::add_to(Options& o) {
            "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
 }
 
+KDLIB_TOOLS_FUNC void ModelOptions::add_dtype_to(Options& o) {
+  o.add("dtype", dtype, "NAME", "scalar type of weights and activations; auto: float32 on the CPU")
+      .choices({"auto", "float32", "bfloat16"});
+}
+
 KDLIB_TOOLS_FUNC void ModelOptions::resolve(const Options& options) {
   const ModelPlace place = find_model(model, adapter);
   model = place.model;

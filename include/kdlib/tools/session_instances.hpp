@@ -5,13 +5,28 @@
 #define KDLIB_TOOLS_SESSION_INSTANCES_HPP
 
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/backend/cpu/instances.hpp"
 #include "kdlib/recipe/session.hpp"
+#include "kdlib/tools/task_evaluation.hpp"
 
-/// Every combination, with `extern` before it here and nothing where it is defined.
-#define KDLIB_SESSIONS(KDLIB_EXTERN) KDLIB_EXTERN template class kdlib::Session<kdlib::Cpu, float>;
+// Each list stands here with `extern` as its argument and is defined with none.
+
+/// The session of one scalar type on the host, and its answers to tasks.
+#define KDLIB_SESSION_OF(KDLIB_EXTERN, T)                                                              \
+  KDLIB_EXTERN template class kdlib::Session<kdlib::Cpu, T>;                                           \
+  KDLIB_EXTERN template std::vector<std::pair<std::string, double>> kdlib::TaskEvaluation::operator()( \
+      kdlib::Decoder<kdlib::Cpu, T>&) const;
+
+/// The loss rows of sessions on the host: logits are of float there, whatever the model's scalar type is.
+#define KDLIB_SESSION_ROWS(KDLIB_EXTERN)                                         \
+  KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, float, AnySum<kdlib::LossNeeds::labels>) \
+  KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, float, AnySum<kdlib::LossNeeds::top_k>)  \
+  KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, float, AnySum<kdlib::LossNeeds::vocabulary>)
 
 #if !defined(KDLIB_DEFINES_SESSIONS)
-KDLIB_SESSIONS(extern)
+KDLIB_SESSION_ROWS(extern)
+KDLIB_SESSION_OF(extern, float)
+KDLIB_SESSION_OF(extern, kdlib::bf16)
 #endif
 
 #endif

@@ -21,7 +21,7 @@ struct SessionType {
   /// "cpu", "cuda"
   static constexpr const char* device() { return D::name; }
   /// "float32", "bfloat16"
-  static constexpr const char* dtype() { return std::is_same_v<T, float> ? "float32" : "bfloat16"; }
+  static constexpr const char* dtype() { return dtype_text<T>(); }
 };
 
 /// Calls f(SessionType<D, T>{}) for the type of the list that the words name; auto takes the device's first.

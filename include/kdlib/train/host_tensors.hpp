@@ -15,6 +15,10 @@ KDLIB_NAMESPACE_BEGIN
 template <class T, class D>
 HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor);
 
+/// What is trained of a parameter: the master where there is one, else the value.
+template <class T, class D>
+HostTensor to_host_tensor(const Parameter<T, D>& parameter);
+
 /// The tensor of this name, or nullptr.
 const HostTensor* find_tensor(const std::vector<HostTensor>& tensors, const std::string& name);
 
@@ -30,7 +34,8 @@ void from_host_tensor(const HostTensor& from, Tensor<T, D>& to);
 template <class T, class D>
 void check_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to);
 
-/// Overwrites the parameters of these names: the way to load Directory::best() into a model. ConfigError where the
+/// Overwrites the parameters of these names, and their masters where the tensors are of float and the parameters of 16
+/// bits: the way to load Directory::best() into a model. ConfigError where the
 /// model has no parameter of a name, or another shape.
 template <class T, class D>
 void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to);

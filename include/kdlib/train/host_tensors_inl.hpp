@@ -27,6 +27,13 @@ HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor) {
   return out;
 }
 
+template <class T, class D>
+HostTensor to_host_tensor(const Parameter<T, D>& parameter) {
+  if constexpr (is_sixteen_bit<T>)
+    if (parameter.master) return to_host_tensor(parameter.name, parameter.master);
+  return to_host_tensor(parameter.name, parameter.value);
+}
+
 inline const HostTensor* find_tensor(const std::vector<HostTensor>& tensors, const std::string& name) {
   for (const HostTensor& tensor : tensors)
     if (tensor.name == name) return &tensor;
@@ -54,16 +61,33 @@ Parameter<T, D>& parameter_of(const HostTensor& tensor, const std::vector<Parame
   fail<ConfigError>("[resume] the model has no parameter ", tensor.name,
                     ": the checkpoint belongs to another model or adapter");
 }
+/// The tensor holds the parameter's master.
+template <class T, class D>
+bool is_master(const HostTensor& tensor, const Parameter<T, D>& p) {
+  return is_sixteen_bit<T> && tensor.dtype == dtype_of<gradient_t<T>>() && tensor.shape == p.value.shape();
+}
 }  // namespace detail
 
 template <class T, class D>
 void check_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to) {
-  for (const HostTensor& tensor : from) check_host_tensor(tensor, detail::parameter_of(tensor, to).value);
+  for (const HostTensor& tensor : from) {
+    const Parameter<T, D>& p = detail::parameter_of(tensor, to);
+    if (!detail::is_master(tensor, p)) check_host_tensor(tensor, p.value);
+  }
 }
 
 template <class T, class D>
 void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to) {
-  for (const HostTensor& tensor : from) from_host_tensor(tensor, detail::parameter_of(tensor, to).value);
+  for (const HostTensor& tensor : from) {
+    Parameter<T, D>& p = detail::parameter_of(tensor, to);
+    if (detail::is_master(tensor, p)) {
+      Memory<D>::from_host(p.values_to_write().data(), tensor.data.get(), tensor.bytes);
+      p.values_changed();
+    } else {
+      from_host_tensor(tensor, p.value);
+      p.drop_master();
+    }
+  }
 }
 
 KDLIB_NAMESPACE_END

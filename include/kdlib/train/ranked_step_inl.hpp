@@ -91,35 +91,21 @@ std::vector<double> RankedStep<T, D>::gather_slices(std::span<const double> mine
 
 template <class T, class D>
 void RankedStep<T, D>::collect() {
-  std::vector<T> host;
   std::size_t at = 0;
   for (Parameter<T, D>* p : trained_) {
-    const View<T, D> gradient = p->gradient_view();
+    const View<A, D> gradient = p->gradient_view();
     const auto count = static_cast<std::size_t>(gradient.count());
-    if constexpr (std::is_same_v<T, A>) {
-      Memory<D>::to_host(flat_.data() + at, gradient.data(), count * sizeof(T));
-    } else {
-      host.resize(count);
-      Memory<D>::to_host(host.data(), gradient.data(), count * sizeof(T));
-      for (std::size_t i = 0; i < count; ++i) flat_[at + i] = static_cast<A>(host[i]);
-    }
+    Memory<D>::to_host(flat_.data() + at, gradient.data(), count * sizeof(A));
     at += count;
   }
 }
 
 template <class T, class D>
 void RankedStep<T, D>::put_back(std::span<const A> values) {
-  std::vector<T> host;
   std::size_t at = 0;
   for (Parameter<T, D>* p : trained_) {
     const auto count = static_cast<std::size_t>(p->value.count());
-    if constexpr (std::is_same_v<T, A>) {
-      Memory<D>::from_host(p->gradient_view().data(), values.data() + at, count * sizeof(T));
-    } else {
-      host.resize(count);
-      for (std::size_t i = 0; i < count; ++i) host[i] = static_cast<T>(values[at + i]);
-      Memory<D>::from_host(p->gradient_view().data(), host.data(), count * sizeof(T));
-    }
+    Memory<D>::from_host(p->gradient_view().data(), values.data() + at, count * sizeof(A));
     at += count;
   }
 }

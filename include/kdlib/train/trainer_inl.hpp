@@ -128,6 +128,7 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
                     {"clip_norm", setting_text(settings.clip_norm)}};
   detail::append_replay(list, settings, source_);
   detail::append_ranks(list, settings.ranks);
+  if constexpr (is_sixteen_bit<T>) list.emplace_back("dtype", dtype_text<T>());
   detail::append_optimizer(list, optimizer_);
   detail::append_schedule(list, schedule_);
   detail::append_selection(list, selection, scope);

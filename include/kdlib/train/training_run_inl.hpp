@@ -236,7 +236,7 @@ TrainState TrainingRun<Types>::capture(bool finished, bool with_moments) const {
   for (Parameter<T, D>* p : student_.parameters()) {
     const bool carried = std::find(context_.carried.begin(), context_.carried.end(), p->name) != context_.carried.end();
     if (carried || std::find(trained_.begin(), trained_.end(), p) != trained_.end())
-      state.parameters.push_back(to_host_tensor(p->name, p->value));
+      state.parameters.push_back(to_host_tensor(*p));
   }
   if (with_moments)
     for (const auto& [name, tensor] : state_.tensors()) state.moments.push_back(to_host_tensor(name, tensor));

@@ -17,6 +17,14 @@
 /// Products with weights that stay in a coded or a file's format.
 #define KDLIB_INSTANCES_OF_PACKED(KDLIB_EXTERN, T) KDLIB_EXTERN template struct kdlib::detail::CpuPacked<T>;
 
+/// Kernels<Cpu, bf16>.
+#define KDLIB_INSTANCES_OF_WIDENED(KDLIB_EXTERN, T)                  \
+  KDLIB_EXTERN template struct kdlib::detail::WidenedGemm<T>;        \
+  KDLIB_EXTERN template struct kdlib::detail::WidenedElementwise<T>; \
+  KDLIB_EXTERN template struct kdlib::detail::WidenedAttention<T>;   \
+  KDLIB_EXTERN template struct kdlib::detail::WidenedExperts<T>;     \
+  KDLIB_EXTERN template struct kdlib::detail::WidenedPacked<T>;
+
 /// Rows of one loss.
 #define KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, T, KDLIB_LOSS)                           \
   KDLIB_EXTERN template void kdlib::RowKernels<kdlib::Cpu, T>::run<kdlib::KDLIB_LOSS>( \

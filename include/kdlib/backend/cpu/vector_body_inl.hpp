@@ -303,6 +303,7 @@ KDLIB_LOOP void softmax_backward(const T* p, std::int64_t n, T delta, T factor, 
   KDLIB_FOR_PACKS(T, i, n) put<T>(dp, i, n, take(p, i, n) * (take(dp, i, n) - delta) * factor);
 }
 
+#include "kdlib/backend/cpu/vector_convert_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_gate_body_inl.hpp"
 
 #include "kdlib/backend/cpu/vector_coded_body_inl.hpp"

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+// Definitions of one list of kdlib/backend/cpu/instances.hpp, compiled in the project that links
+// kdlib::instances, with its flags.
+#include "kdlib/backend/instances.hpp"
+
+KDLIB_INSTANCES_OF_WIDENED(, kdlib::bf16)
