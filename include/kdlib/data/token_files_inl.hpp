@@ -58,14 +58,14 @@ class ShardWriter {
 };
 
 /// A row of a block, from its line to its document.
-struct RowTask {
+struct RowWork {
   RowLines::Line line;
   ReasoningRow row;
   RowDocument document;
   RowSkip skip = RowSkip::none;
 };
 
-KDLIB_FUNC void render_task(const RowRenderer& renderer, const std::string& path, RowTask& task) {
+KDLIB_FUNC void render_task(const RowRenderer& renderer, const std::string& path, RowWork& task) {
   const std::string place = concat(path, ":", task.line.row);
   const bool utf8 = find_invalid_utf8(task.line.text) == std::string_view::npos;
   std::string text = utf8 ? std::move(task.line.text) : replace_invalid_utf8(task.line.text);
@@ -87,23 +87,23 @@ class ShardJob {
 
   TokenFileCounts make(RowLines& lines, std::int64_t rows) {
     constexpr std::int64_t block = 256;
-    std::vector<RowTask> tasks;
+    std::vector<RowWork> tasks;
     while (counts_.rows < rows) {
       check_stop();
       tasks.clear();
-      for (RowTask task; std::min(block, rows - counts_.rows) > static_cast<std::int64_t>(tasks.size());) {
+      for (RowWork task; std::min(block, rows - counts_.rows) > static_cast<std::int64_t>(tasks.size());) {
         if (!lines.next(task.line)) break;
         tasks.push_back(std::move(task));
-        task = RowTask{};
+        task = RowWork{};
       }
       if (tasks.empty()) break;
       parallel_for(static_cast<std::int64_t>(tasks.size()), 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
-          RowTask& task = tasks[static_cast<std::size_t>(i)];
+          RowWork& task = tasks[static_cast<std::size_t>(i)];
           render_task(renderer_, lines.path(task.line.file), task);
         }
       });
-      for (RowTask& task : tasks) add(task, lines);
+      for (RowWork& task : tasks) add(task, lines);
       if (settings_.progress) settings_.progress(static_cast<std::int64_t>(tasks.size()), lines.bytes());
     }
     for (auto& writer : writers_)
@@ -112,7 +112,7 @@ class ShardJob {
   }
 
  private:
-  void add(RowTask& task, const RowLines& lines) {
+  void add(RowWork& task, const RowLines& lines) {
     ++counts_.rows;
     if (task.skip != RowSkip::none) {
       ++counts_.skips[static_cast<std::size_t>(task.skip)];
