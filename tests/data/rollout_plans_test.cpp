@@ -12,7 +12,10 @@
 #include <thread>
 
 #include "kdlib/core/stop.hpp"
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/jsonl.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/rollout/plan_buffer.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
