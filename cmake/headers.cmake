@@ -331,6 +331,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/objective.hpp
   include/kdlib/recipe/plan.hpp
   include/kdlib/recipe/plan_inl.hpp
+  include/kdlib/recipe/remote_check_inl.hpp
   include/kdlib/recipe/result.hpp
   include/kdlib/recipe/result_inl.hpp
   include/kdlib/recipe/run_folder.hpp
@@ -344,6 +345,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/session_cache_inl.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
+  include/kdlib/recipe/session_remote_inl.hpp
   include/kdlib/recipe/session_stages_inl.hpp
   include/kdlib/recipe/session_training_inl.hpp
   include/kdlib/recipe/settings.hpp

@@ -60,6 +60,12 @@ else()
     "the library itself does not (-DKDLIB_BUILD_TESTS=OFF -DKDLIB_BUILD_EXAMPLES=OFF)")
 endif()
 
+# Of everything that reads recipe/session.hpp: teachers on other machines, where libcurl is.
+add_library(kdlib_session_libraries INTERFACE)
+if(TARGET kdlib_remote)
+  target_link_libraries(kdlib_session_libraries INTERFACE kdlib_remote)
+endif()
+
 # The main job's own prompts; programs look at $KDLIB_DATA_DIR first.
 add_library(kdlib_bundled_data INTERFACE)
 target_compile_definitions(kdlib_bundled_data INTERFACE

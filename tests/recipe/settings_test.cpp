@@ -10,6 +10,7 @@
 #include "kdlib/recipe/run_place.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "support/catch.hpp"
+#include "support/refusal.hpp"
 #include "support/shared.hpp"
 
 using namespace kdlib;
@@ -245,6 +246,41 @@ TEST_CASE("options of distil that nothing would read are refused by name", "[rec
   CHECK_THAT(said({"--straight-through=clipped"}), contains("it belongs to --train qat_lora and all"));
   CHECK_THAT(said({"--train=all", "--lora-alpha=3"}), contains("--train all has no adapter"));
   CHECK_THAT(said({"--student-adapter=a", "--lora-rank=3"}), contains("has its own"));
+}
+
+TEST_CASE("a teacher on another machine is a list of URLs, and what it cannot do is refused by name", "[recipe]") {
+  RecipeSettings s;
+  s.models.teacher = "http://10.0.0.5:8000,https://b";
+  CHECK(s.models.is_remote());
+  CHECK_FALSE(s.models.taught());
+  CHECK(s.models.remote_urls() == std::vector<std::string>{"http://10.0.0.5:8000", "https://b"});
+  const auto said = [](const RecipeSettings& settings) {
+    try {
+      check_recipe(settings);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  CHECK_THAT(said(s), contains("the teacher is on another machine; --student MODEL is needed"));
+  s.models.student = "s";
+  CHECK_THAT(said(s), contains("--data FILE is needed, or --lambda 1"));
+  s.text.data.path = "d";
+  CHECK(said(s) == "");
+  s.models.teacher_adapter = "a";
+  CHECK_THAT(said(s), contains("--teacher-adapter belongs to serve --teacher"));
+  s.models.teacher_adapter = "";
+  s.models.cache.folder = "c";
+  CHECK_THAT(said(s), contains("--cache stands for a teacher"));
+  s.models.cache.folder = "";
+  s.models.teacher = "http://10.0.0.5:8000/v1";
+  CHECK_THAT(said(s), contains("'http://10.0.0.5:8000/v1' is no address of a server"));
+  s.models.teacher = "t";
+  CHECK(s.models.taught());
+  CHECK(s.models.remote_urls().empty());
+  DistilCommand command;
+  const char* argv[] = {"distil", "--teacher=t", "--teacher-api=vllm"};
+  CHECK_THAT(kdlib_tests::refusal([&] { command.parse(3, argv); }), contains("it belongs to --teacher URL"));
 }
 
 TEST_CASE("the loss of a command line is a name or a sum, whose open fields the options fill", "[recipe]") {

@@ -16,7 +16,7 @@ KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const 
   const auto add = [&out](const std::string& name, const std::string& path) {
     if (!path.empty()) out.emplace_back(name, path);
   };
-  add("teacher", s.models.teacher);
+  if (!s.models.is_remote()) add("teacher", s.models.teacher);
   add("student", s.models.student);
   add("teacher-adapter", s.models.teacher_adapter);
   add("student-adapter", s.models.student_adapter);

@@ -86,7 +86,10 @@ KDLIB_FUNC std::string result_summary(const RecipeResult& result) {
   const std::size_t first = detail::has_teacher(result) ? 1 : 0;
   if (result.rows.size() < first + 2) return "";
   const EvaluationRow &before = result.rows[first], &after = result.rows.back();
-  const bool forward = detail::objective_is(result, "forward_kl"), reverse = detail::objective_is(result, "reverse_kl");
+  // Against the most probable tokens of a cache or a server there are no divergences over the whole vocabulary.
+  const bool whole = !std::isnan(before.forward_kl);
+  const bool forward = whole && detail::objective_is(result, "forward_kl"),
+             reverse = whole && detail::objective_is(result, "reverse_kl");
   const auto value = [&](const EvaluationRow& row) {
     return forward ? row.forward_kl : reverse ? row.reverse_kl : row.objective;
   };

@@ -38,6 +38,8 @@
 #include "kdlib/teacher/live.hpp"
 #include "kdlib/teacher/none.hpp"
 #include "kdlib/teacher/remembered.hpp"
+#include "kdlib/teacher/remote.hpp"
+#include "kdlib/teacher/remote_probes.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/train/stage.hpp"
 #include "kdlib/train/trainer.hpp"
@@ -92,6 +94,7 @@ template <class D, class T>
 class Session final : private RunHooks {
  public:
   using Model = Decoder<D, T>;
+  using TopKTeacher = AnyTeacher<TopKTargets<T, D>>;
 
   /// `events` is borrowed. ConfigError where the settings contradict each other.
   explicit Session(RecipeSettings settings, SessionEvents* events = nullptr);
@@ -141,9 +144,11 @@ class Session final : private RunHooks {
   void load_models(std::optional<Tokenizer>& tokenizer);
   std::string input_hash(std::string_view name, const std::string& place) const;
   void open_cache(const std::optional<Tokenizer>& tokenizer);
+  void open_remote(const std::optional<Tokenizer>& tokenizer);
+  RemoteTeacherSettings remote_settings(const std::optional<Tokenizer>& tokenizer);
   CachedText cached_text() const;
   void find_held_out_signals();
-  CachedTeacher<D, T> top_k_teacher(const TopKCache& cache) const;
+  TopKTeacher top_k_teacher(const TopKCache& cache) const;
   LossExpression top_k_terms() const { return top_k_objective(s_.objective.loss, s_.models.cache.mass); }
   AnyHiddenTeacher<D, T> hidden_teacher(const TeacherCache& cache) const;
   LossSum held_out_loss(Model& model);
@@ -199,9 +204,14 @@ class Session final : private RunHooks {
   std::optional<RecipeTexts<Model>> text_;
   std::optional<detail::OpenedCache> cache_, validation_cache_;
   std::optional<AnyHiddenTeacher<D, T>> held_out_teacher_;  // whole distributions on the held-out text
-  std::optional<CachedTeacher<D, T>> held_out_top_k_;       // or the top-k alone
-  std::int64_t real_vocabulary_ = 0;                        // of a hidden cache's head; 0: as it says
-  std::vector<SessionStage> stages_;                        // in order, at least one once the models are loaded
+  std::optional<TopKTeacher> held_out_top_k_;               // or the top-k alone
+  // A teacher on other machines: one of them.
+  std::optional<AnyHiddenTeacher<D, T>> remote_hidden_;
+  std::optional<TopKTeacher> remote_top_k_;
+  std::optional<RemoteTeacher<SampledTargets>> remote_sampled_;
+  std::string remote_name_;
+  std::int64_t real_vocabulary_ = 0;    // of a hidden cache's head; 0: as it says
+  std::vector<SessionStage> stages_;    // in order, at least one once the models are loaded
   std::vector<std::string> trainable_;  // what checkpoints hold: a compensated start is not made twice
   TokenBatch held_out_;
   RecipeResult before_;

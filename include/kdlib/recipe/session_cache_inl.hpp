@@ -103,10 +103,11 @@ CachedText Session<D, T>::cached_text() const {
 }
 
 template <class D, class T>
-CachedTeacher<D, T> Session<D, T>::top_k_teacher(const TopKCache& cache) const {
+typename Session<D, T>::TopKTeacher Session<D, T>::top_k_teacher(const TopKCache& cache) const {
   const double temperature = top_k_temperature(top_k_terms());
-  return CachedTeacher<D, T>(cache, {.temperature = temperature > 0 ? temperature : cache.temperatures().front(),
-                                     .top_k = s_.models.cache.top_k});
+  return TopKTeacher(CachedTeacher<D, T>(
+      cache,
+      {.temperature = temperature > 0 ? temperature : cache.temperatures().front(), .top_k = s_.models.cache.top_k}));
 }
 
 template <class D, class T>
@@ -120,6 +121,8 @@ AnyHiddenTeacher<D, T> Session<D, T>::hidden_teacher(const TeacherCache& cache) 
 template <class D, class T>
 void Session<D, T>::find_held_out_signals() {
   if (teacher_) held_out_teacher_.emplace(RememberedTeacher<Model>{*teacher_});
+  if (remote_hidden_) held_out_teacher_.emplace(*remote_hidden_);
+  if (remote_top_k_) held_out_top_k_.emplace(*remote_top_k_);
   if (!cache_) return;
   const detail::OpenedCache& cache = validation_cache_ ? *validation_cache_ : *cache_;
   if (!cache.files().holds(held_out_)) {
@@ -141,7 +144,7 @@ LossSum Session<D, T>::held_out_loss(Model& model) {
     return with_loss<typename CachedTeacher<D, T>::targets_type>(top_k_terms().terms, [&](const auto& loss) {
       return teacher_loss(model, *held_out_top_k_, held_out_, loss, evaluation_settings());
     });
-  if (cache_) return label_loss(model, held_out_, CrossEntropy{}, evaluation_settings());
+  if (cache_ || remote_sampled_) return label_loss(model, held_out_, CrossEntropy{}, evaluation_settings());
   return with_loss<NoTargets>(s_.objective.loss.terms, [&](const auto& loss) {
     return label_loss(model, held_out_, loss, evaluation_settings());
   });

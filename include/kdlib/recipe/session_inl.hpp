@@ -206,9 +206,10 @@ template <class D, class T>
 RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   const StopScope scope(&stop_);
   if (!text_) load();
-  require<ConfigError>(s_.models.taught(),
-                       "[distil] a plan of a run without a teacher in memory is not built: --dry-run needs "
-                       "--teacher MODEL and no --cache");
+  require<ConfigError>(s_.models.taught(), "[distil] ",
+                       remote_name_.empty() ? "" : concat("the teacher is ", remote_name_, "; "),
+                       "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
+                       "no --cache");
   const DecoderConfig& teacher = teacher_->config();
   const PlanMachine where = machine == nullptr ? measured_machine<D, T>(teacher) : assumed_machine(*machine, teacher);
   PlannedModels models{teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()};
@@ -275,6 +276,7 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
     tokenizer = find_model_tokenizer(models.student_path());
     if (tokenizer) check_tokenizer_fits(*tokenizer, student_->vocab_size());
     if (models.cached()) open_cache(tokenizer);
+    if (models.is_remote()) open_remote(tokenizer);
     return;
   }
   const bool adapted = !models.teacher_adapter.empty();
@@ -353,6 +355,7 @@ KDLIB_NAMESPACE_END
 
 #include "kdlib/recipe/session_cache_inl.hpp"
 #include "kdlib/recipe/session_files_inl.hpp"
+#include "kdlib/recipe/session_remote_inl.hpp"
 #include "kdlib/recipe/session_stages_inl.hpp"
 #include "kdlib/recipe/session_training_inl.hpp"
 

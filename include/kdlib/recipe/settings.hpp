@@ -19,6 +19,7 @@
 #include "kdlib/quant/coded_data.hpp"
 #include "kdlib/recipe/loss_expression.hpp"
 #include "kdlib/recipe/stages.hpp"
+#include "kdlib/teacher/remote_settings.hpp"
 #include "kdlib/train/run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -63,21 +64,36 @@ struct RecipeCache {
   TopKMass mass = TopKMass::tail;  // how forward_kl and reverse_kl treat the mass outside them
 };
 
+/// A teacher that servers have in memory, whose addresses stand in RecipeModels::teacher. What of a row is used:
+/// RecipeCache::top_k and mass, as of a cache.
+struct RecipeRemote {
+  Dialect dialect = Dialect::automatic;
+  std::string model{};         // as the server calls it; empty: its only one
+  std::string key{};           // the environment variable that holds the servers' key; empty: they need none
+  std::int64_t in_flight = 4;  // requests at once to each server
+  RemotePrecision precision = RemotePrecision::f32;  // of hidden states
+};
+
 /// Teacher, student, adapters and caches.
 struct RecipeModels {
-  std::string teacher;  // Hugging Face directory or GGUF file; empty: none
+  std::string teacher;  // Hugging Face directory or GGUF file, or URLs of servers with commas between; empty: none
   std::string student;  // empty: a copy of the teacher
   // Folders in PEFT's form; empty: none. The teacher's (any kind that apply_adapter takes) is merged into its weights.
   // The student's (any kind that load_adapter takes) is what is trained on, with its own rank, scale and targets.
   std::string teacher_adapter, student_adapter;
   RecipeCache cache{};
+  RecipeRemote remote{};
 
   const std::string& student_path() const { return student.empty() ? teacher : student; }
   /// The student learns from what a cache holds. A teacher that is named is compared with it, and not loaded.
   bool cached() const { return !cache.folder.empty(); }
-  /// A teacher is loaded. Without one, and without a cache, the student learns the next token of given text alone:
-  /// plain fine-tuning.
-  bool taught() const { return !teacher.empty() && !cached(); }
+  /// The teacher is on other machines.
+  bool is_remote() const { return teacher.rfind("http://", 0) == 0 || teacher.rfind("https://", 0) == 0; }
+  /// The servers of such a teacher.
+  std::vector<std::string> remote_urls() const;
+  /// A teacher is loaded. Without one, and without a cache or a server, the student learns the next token of given text
+  /// alone: plain fine-tuning.
+  bool taught() const { return !teacher.empty() && !cached() && !is_remote(); }
   /// Whose tokenizer and end tokens the text has.
   const std::string& text_model() const { return taught() ? teacher : student_path(); }
 };

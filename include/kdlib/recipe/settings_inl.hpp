@@ -8,6 +8,7 @@
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/loss/any_sum.hpp"
+#include "kdlib/recipe/remote_check_inl.hpp"
 #include "kdlib/recipe/settings.hpp"
 #include "kdlib/rollout/sampler.hpp"
 
@@ -113,6 +114,11 @@ inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
       .text("student", s.models.student)
       .text("teacher-adapter", s.models.teacher_adapter)
       .text("student-adapter", s.models.student_adapter)
+      .text("teacher-api", setting_text(s.models.remote.dialect))
+      .text("teacher-model", s.models.remote.model)
+      .text("teacher-key", s.models.remote.key)
+      .number("teacher-in-flight", s.models.remote.in_flight)
+      .text("teacher-dtype", setting_text(s.models.remote.precision))
       .text("cache", s.models.cache.folder)
       .text("validation-cache", s.models.cache.validation)
       .text("missing", s.models.cache.skip_missing ? "skip" : "error")
@@ -238,7 +244,8 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 
 inline bool free_recipe_setting(const std::string& key) {
   for (const char* name : {"out", "threads", "keep", "save-every", "resume", "export", "dry-run", "json", "device",
-                           "dtype", "config", "preset", "teacher-cache", "teacher-cache-mb", "tensorboard"})
+                           "dtype", "config", "preset", "teacher-cache", "teacher-cache-mb", "tensorboard",
+                           "teacher-api", "teacher-key", "teacher-in-flight"})
     if (key == name) return true;
   return false;
 }
@@ -300,6 +307,12 @@ inline void check_course(const RecipeTraining& t) {
                        " of --steps ", t.steps, "; it must be from 0 to the number of steps");
 }
 
+inline void check_models(const RecipeSettings& s) {
+  if (s.models.is_remote()) check_remote(s);
+  else if (s.models.cached()) check_cached(s);
+  else if (!s.models.taught()) check_untaught(s);
+}
+
 inline void check_rules(const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
   const RecipeText& text = s.text;
@@ -312,8 +325,7 @@ inline void check_rules(const RecipeSettings& s) {
     }
   require<ConfigError>(!student.adapts() || (student.adapter.rank >= 1 && student.adapter.rank <= 65535),
                        "[distil] --lora-rank is ", student.adapter.rank, "; it must be from 1 to 65535");
-  if (s.models.cached()) check_cached(s);
-  else if (!s.models.taught()) check_untaught(s);
+  check_models(s);
   require<ConfigError>(s.models.cached() || (s.models.cache.validation.empty() && !s.text.from_cache),
                        "[distil] --validation-cache belongs to --cache");
   require<ConfigError>(text.validation_share >= 0 && text.validation_share < 1, "[distil] --validation-share is ",
@@ -357,7 +369,8 @@ inline void check_rules(const RecipeSettings& s) {
                        "; it must be 1 or more");
   require<ConfigError>(text.data.empty() || text.lambda < 1,
                        "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
-  if (!s.models.cached()) require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
+  if (!s.models.cached() && !s.models.is_remote())
+    require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
   if (text.lambda > 0) check_written_text(s);
 }
 }  // namespace detail

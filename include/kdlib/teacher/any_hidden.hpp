@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher of hidden states whose kind is known at run time only: programs compile their training once for all of
-// them.
+// A teacher whose kind is known at run time only, by what it gives: programs compile their training once for all that
+// give the same.
 #ifndef KDLIB_TEACHER_ANY_HIDDEN_HPP
 #define KDLIB_TEACHER_ANY_HIDDEN_HPP
 
@@ -13,25 +13,27 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource with HiddenTargets around any other one (LiveTeacher, RememberedTeacher, CachedHiddenTeacher). A
-/// copy copies what is inside.
-template <class D, class T>
-class AnyHiddenTeacher {
+/// A TeacherSource around any other one with these targets (HiddenTargets: LiveTeacher, RememberedTeacher,
+/// CachedHiddenTeacher, RemoteTeacher; TopKTargets: CachedTeacher, RemoteTeacher). A copy copies what is inside.
+template <class Targets>
+class AnyTeacher {
  public:
-  using targets_type = HiddenTargets<T, D>;
+  using targets_type = Targets;
 
   template <class X>
   requires std::same_as<typename X::targets_type, targets_type>
-  explicit AnyHiddenTeacher(X teacher) : inside_(std::make_unique<Inside<X>>(std::move(teacher))) {}
-  AnyHiddenTeacher(const AnyHiddenTeacher& other) : inside_(other.inside_->copy()) {}
-  AnyHiddenTeacher& operator=(const AnyHiddenTeacher& other) {
+  explicit AnyTeacher(X teacher) : inside_(std::make_unique<Inside<X>>(std::move(teacher))) {}
+  AnyTeacher(const AnyTeacher& other) : inside_(other.inside_->copy()) {}
+  AnyTeacher& operator=(const AnyTeacher& other) {
     inside_ = other.inside_->copy();
     return *this;
   }
-  AnyHiddenTeacher(AnyHiddenTeacher&&) noexcept = default;
-  AnyHiddenTeacher& operator=(AnyHiddenTeacher&&) noexcept = default;
+  AnyTeacher(AnyTeacher&&) noexcept = default;
+  AnyTeacher& operator=(AnyTeacher&&) noexcept = default;
 
   std::int64_t vocab_size() const { return inside_->vocab_size(); }
+  /// Passed on to teachers that work ahead (RemoteTeacher).
+  void announce(const TokenBatch& batch) { inside_->announce(batch); }
   void prepare(const TokenBatch& batch) { inside_->prepare(batch); }
   targets_type targets(std::int64_t begin, std::int64_t count) const { return inside_->targets(begin, count); }
   SettingsList describe() const { return inside_->describe(); }
@@ -41,6 +43,7 @@ class AnyHiddenTeacher {
     virtual ~Base() = default;
     virtual std::unique_ptr<Base> copy() const = 0;
     virtual std::int64_t vocab_size() const = 0;
+    virtual void announce(const TokenBatch& batch) = 0;
     virtual void prepare(const TokenBatch& batch) = 0;
     virtual targets_type targets(std::int64_t begin, std::int64_t count) const = 0;
     virtual SettingsList describe() const = 0;
@@ -50,6 +53,9 @@ class AnyHiddenTeacher {
     explicit Inside(X teacher) : x(std::move(teacher)) {}
     std::unique_ptr<Base> copy() const override { return std::make_unique<Inside>(x); }
     std::int64_t vocab_size() const override { return x.vocab_size(); }
+    void announce(const TokenBatch& batch) override {
+      if constexpr (requires { x.announce(batch); }) x.announce(batch);
+    }
     void prepare(const TokenBatch& batch) override { x.prepare(batch); }
     targets_type targets(std::int64_t begin, std::int64_t count) const override { return x.targets(begin, count); }
     SettingsList describe() const override { return x.describe(); }
@@ -58,6 +64,10 @@ class AnyHiddenTeacher {
 
   std::unique_ptr<Base> inside_;
 };
+
+/// Any teacher of hidden states.
+template <class D, class T>
+using AnyHiddenTeacher = AnyTeacher<HiddenTargets<T, D>>;
 
 KDLIB_NAMESPACE_END
 

@@ -88,6 +88,21 @@ KDLIB_TOOLS_FUNC void schema_of_losses(JsonWriter& json) {
 
 }  // namespace detail
 
+KDLIB_TOOLS_FUNC void DistilCommand::add_remote() {
+  RecipeRemote& remote = settings_.models.remote;
+  options_.group("Teacher on another machine")
+      .add("teacher-api", teacher_api_, "NAME",
+           "what the servers of --teacher URL[,URL...] speak; auto asks them. vllm, sglang and llama_cpp give the most "
+           "probable tokens (--teacher-top-k, 20), kdlib (serve --teacher) hidden states, too")
+      .choices({"auto", "vllm", "sglang", "llama_cpp", "kdlib"})
+      .add("teacher-model", remote.model, "NAME", "what the server calls the teacher (default: its only model)")
+      .add("teacher-key", remote.key, "VARIABLE", "environment variable that holds the servers' key")
+      .add("teacher-in-flight", remote.in_flight, "N", "requests at once to each server")
+      .at_least(1)
+      .add("teacher-dtype", teacher_dtype_, "TYPE", "how hidden states travel; bf16 moves the loss by up to 0.002")
+      .choices({"f32", "bf16"});
+}
+
 /// Options that were given although nothing would read them, and values that exclude each other.
 KDLIB_TOOLS_FUNC void DistilCommand::check() const {
   const Options& options = options_;
@@ -101,9 +116,15 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
   for (const char* name : {"sample-temperature", "top-k", "top-p", "min-p", "max-new-tokens", "teacher-cache"})
     asked = asked || options.given(name);
   options.check_needs(detail::text_needs(settings_, asked));
-  options.check_needs({{{"missing", "teacher-top-k", "mass"}, settings_.models.cached(), "it belongs to --cache"},
-                       {{"json"}, dry_run_, "it belongs to --dry-run; a run writes result.json"},
-                       {{"task-limit"}, !tasks_.empty(), "it belongs to --evaluate-tasks"}});
+  const RecipeModels& models = settings_.models;
+  options.check_needs(
+      {{{"missing"}, models.cached(), "it belongs to --cache"},
+       {{"teacher-top-k", "mass"}, models.cached() || models.is_remote(), "it belongs to --cache and to --teacher URL"},
+       {{"teacher-api", "teacher-model", "teacher-key", "teacher-in-flight", "teacher-dtype"},
+        models.is_remote(),
+        "it belongs to --teacher URL"},
+       {{"json"}, dry_run_, "it belongs to --dry-run; a run writes result.json"},
+       {{"task-limit"}, !tasks_.empty(), "it belongs to --evaluate-tasks"}});
   require<ConfigError>(settings_.training.stages.empty() || !options.given("steps"),
                        "[distil] --steps is the length of a run without stages; ", settings_.training.stages_file,
                        " says how long each stage is: leave out one of them");

@@ -68,6 +68,7 @@ class DistilCommand {
  private:
   void add_models(bool needs_teacher);
   void add_cache();
+  void add_remote();
   void add_objective();
   void add_text();
   void add_training();
@@ -82,6 +83,7 @@ class DistilCommand {
   bool needs_teacher_ = true;
   RoundingWords rounding_;
   std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_, missing_, mass_;
+  std::string teacher_api_, teacher_dtype_;
   std::vector<std::string> lora_targets_, tasks_;
   std::vector<std::string> loss_;  // terms
   double beta_ = 0.5, temperature_ = 1, alpha_ = 1;

@@ -50,10 +50,13 @@ KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, Reci
   too_long_ = recipe_word(settings_.text.too_long);
   save_ = recipe_word(settings_.output.save);
   export_ = settings_.output.gguf ? "gguf" : "none";
+  teacher_api_ = setting_text(settings_.models.remote.dialect);
+  teacher_dtype_ = setting_text(settings_.models.remote.precision);
   missing_ = settings_.models.cache.skip_missing ? "skip" : "error";
   mass_ = recipe_word(settings_.models.cache.mass);
   add_models(program.needs_teacher);
   add_cache();
+  add_remote();
   add_objective();
   add_text();
   add_training();
@@ -71,9 +74,11 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
   Options& o = options_;
   RecipeStudent& student = settings_.student;
   o.group("Models").add("teacher", settings_.models.teacher, "MODEL",
-                        needs_teacher ? "frozen teacher: Hugging Face directory or GGUF file; without one --student "
-                                        "learns --data by --loss cross_entropy: plain fine-tuning"
-                                      : "frozen teacher: Hugging Face directory or GGUF file");
+                        needs_teacher
+                            ? "frozen teacher: Hugging Face directory, GGUF file, or URL[,URL...] of servers that "
+                              "have it; without one --student learns --data by --loss cross_entropy: plain "
+                              "fine-tuning"
+                            : "frozen teacher: Hugging Face directory or GGUF file");
   o.add("student", settings_.models.student, "MODEL",
         needs_teacher ? "student (default: a copy of the teacher)" : "student: Hugging Face directory")
       .add("teacher-adapter", settings_.models.teacher_adapter, "DIR",
@@ -127,7 +132,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_cache() {
            "measured)")
       .add("missing", missing_, "RULE", "given text that the cache does not hold: error, or skip (leave it out)")
       .choices({"error", "skip"})
-      .add("teacher-top-k", cache.top_k, "N", "tokens of a row that are used of a top-k cache; 0: all")
+      .add(
+          "teacher-top-k", cache.top_k, "N",
+          "tokens of a row that are used of a top-k cache, or asked of --teacher URL; 0: all, or what the server gives")
       .at_least(0)
       .add("mass", mass_, "RULE",
            "from a top-k cache, where forward_kl and reverse_kl mean their top-k forms: what becomes of the mass "
@@ -314,7 +321,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   const RecipeModels& models = settings_.models;
   require<UsageError>(!needs_teacher_ || models.taught() || !models.student_path().empty(),
                       "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
-  const bool alone = !models.taught() && !models.cached();
+  const bool alone = !models.taught() && !models.cached() && !models.is_remote();
   if (needs_teacher_ && alone && !options_.given("quantize")) rounding_.kind = "none";
   checking_settings([this] {
     words_to_settings();
@@ -333,6 +340,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   student.trains = recipe_value<RecipeTrains>(train_);
   student.straight_through = recipe_value<StraightThrough>(straight_through_);
   student.start = recipe_value<RecipeAdapterStart>(lora_init_);
+  settings_.models.remote.dialect = enum_value<Dialect>(teacher_api_).value();
+  settings_.models.remote.precision = enum_value<RemotePrecision>(teacher_dtype_).value();
   student.adapter.targets = ModuleChoice();
   student.adapter.routers = false;
   for (const std::string& name : lora_targets_) {

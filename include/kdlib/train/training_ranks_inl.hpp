@@ -64,6 +64,7 @@ std::int64_t TrainingRun<Types>::fetch_slices(bool& stop) {
       if (!batch) break;
       batch->check(student_.vocab_size());
       batches_.push_back(std::move(*batch));
+      announce(batches_.back());
     }
   } catch (const StopRequested&) {
     stop = true;

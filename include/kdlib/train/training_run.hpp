@@ -108,6 +108,10 @@ class TrainingRun {
   template <class Cursor>
   StepSums gradient_or_give_back(const Cursor& before);
   bool fetch();
+  /// A teacher on another machine works on this batch while the next one is made.
+  void announce(const TokenBatch& batch) {
+    if constexpr (requires { objective_.teacher().announce(batch); }) objective_.teacher().announce(batch);
+  }
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
   void log_step(const StepReport& r, const StepTimes& times, const StepSums& sums);

@@ -71,9 +71,7 @@ bool TrainingRun<Types>::fetch() {
       if (!batch) break;
       batch->check(student_.vocab_size());
       batches_.push_back(std::move(*batch));
-      // A teacher on another machine works on this batch while the next one is made.
-      if constexpr (requires { objective_.teacher().announce(batches_.back()); })
-        objective_.teacher().announce(batches_.back());
+      announce(batches_.back());
     }
   } catch (const StopRequested&) {
     source_.seek(before);

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bodies of recipe/session.hpp: a teacher on other machines.
+#ifndef KDLIB_RECIPE_SESSION_REMOTE_INL_HPP
+#define KDLIB_RECIPE_SESSION_REMOTE_INL_HPP
+
+#include "kdlib/recipe/session.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// The terms read at most the teacher's log-probabilities of the tokens themselves.
+inline bool reads_tokens_alone(const LossExpression& loss) {
+  return std::all_of(loss.terms.begin(), loss.terms.end(), [](const AnyTerm& term) {
+    return term.loss.needs() == LossNeeds::labels || term.loss.needs() == LossNeeds::sampled_tokens;
+  });
+}
+
+}  // namespace detail
+
+template <class D, class T>
+RemoteTeacherSettings Session<D, T>::remote_settings(const std::optional<Tokenizer>& tokenizer) {
+  const RecipeModels& models = s_.models;
+  RemoteTeacherSettings r;
+  r.urls = models.remote_urls();
+  r.dialect = models.remote.dialect;
+  r.model = models.remote.model;
+  r.key_environment = models.remote.key;
+  r.in_flight = models.remote.in_flight;
+  r.precision = models.remote.precision;
+  r.seed = s_.seed;
+  r.vocabulary = student_->vocab_size();
+  if (tokenizer) r.vocabulary = std::min<std::int64_t>(r.vocabulary, tokenizer->vocab_size());
+  if (models.cache.top_k > 0) r.top_k = models.cache.top_k;
+  if (r.dialect == Dialect::automatic) r.dialect = find_dialect(r);
+  return r;
+}
+
+/// Asks the servers and chooses what of a row they send: hidden states where they can, unless the loss reads less.
+template <class D, class T>
+void Session<D, T>::open_remote(const std::optional<Tokenizer>& tokenizer) {
+  const RemoteTeacherSettings r = remote_settings(tokenizer);
+  const LossExpression& loss = s_.objective.loss;
+  const auto take = [&](RemoteClient& client, const std::string& what) {
+    const RemoteProbe probe{tokenizer ? &*tokenizer : nullptr, student_->vocab_size(),
+                            stop_ids_of(s_.models.student_path(), tokenizer, student_->config().eos_ids)};
+    for (const std::string& text : probe_remote_teacher(client, probe)) note(text);
+    remote_name_ = client.name();
+    note(concat("the teacher is ", remote_name_, " (", setting_text(r.dialect), "): ", what));
+  };
+  if (detail::reads_tokens_alone(loss)) {
+    remote_sampled_.emplace(r);
+    take(remote_sampled_->client(), "its log-probability of each token");
+  } else if (r.dialect == Dialect::kdlib && s_.models.cache.top_k == 0) {
+    require_targets(LossNeeds::vocabulary, loss.terms);
+    RemoteTeacher<HiddenTargets<T, D>> teacher(r);
+    take(teacher.client(), "its hidden states and its head");
+    if (teacher.vocab_size() != student_->vocab_size()) {
+      teacher.set_real_vocabulary(r.vocabulary);
+      student_->set_real_vocabulary(r.vocabulary);
+    }
+    remote_hidden_.emplace(std::move(teacher));
+  } else {
+    const LossExpression terms = top_k_terms();
+    require_targets(LossNeeds::top_k, terms.terms);
+    const double temperature = top_k_temperature(terms);
+    require<ConfigError>(temperature == 0 || temperature == 1, "[distil] the loss has temperature ",
+                         setting_text(temperature),
+                         ", and servers give log-probabilities at temperature 1: a softmax at another one cannot be "
+                         "made from ",
+                         r.top_k, " tokens");
+    RemoteTeacher<TopKTargets<T, D>> teacher(r);
+    take(teacher.client(), concat("its ", r.top_k, " most probable tokens"));
+    student_->set_real_vocabulary(r.vocabulary);
+    remote_top_k_.emplace(std::move(teacher));
+  }
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
