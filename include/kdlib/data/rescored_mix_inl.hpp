@@ -41,7 +41,13 @@ KDLIB_FUNC RescoredMix::RescoredMix(IndexedDataset plain, IndexedDataset rescore
 }
 
 KDLIB_FUNC std::optional<TokenBatch> RescoredMix::next() {
-  if (batches_ % settings_.micro_batches == 0) step_.clear();
+  if (batches_ % settings_.micro_batches == 0) {
+    require<ConfigError>(step_.empty() || weighed_,
+                         "[RescoredMix] the rescored step before was trained without "
+                         "weigh_rows(): call it behind SpanWeights::weigh in every step");
+    step_.clear();
+    weighed_ = false;
+  }
   IndexedDataset& source = rescored_step() ? rescored_ : plain_;
   std::optional<TokenBatch> batch = source.next();
   if (!batch) return batch;
@@ -76,6 +82,7 @@ KDLIB_FUNC SourceDescription RescoredMix::describe() const {
 }
 
 KDLIB_FUNC void RescoredMix::weigh_rows(std::span<TokenBatch> step) {
+  weighed_ = true;
   metrics_ = {{"train/kind", step_.empty() ? 0.0 : 1.0}};
   if (step_.empty()) return;
   std::vector<float> log_probs;
