@@ -291,11 +291,13 @@ template <class D, class T>
 void carry_out(const AdapterPlan<D, T>& plan, Decoder<D, T>& model) {
   std::vector<const Parameter<T, D>*> own;  // their memory is shared with nobody
   const auto make_own = [&](Parameter<T, D>& p) {
+    p.drop_master();
     if (std::find(own.rbegin(), own.rend(), &p) == own.rend()) p.value = p.value.clone(), own.push_back(&p);
   };
   for (const auto& [p, values] : plan.replaced) {
     p->value = Tensor<T, D>(p->value.shape());
     copy_values(p->value, values);
+    p->drop_master();
     own.push_back(p);
   }
   for (const AdapterDelta<D, T>& d : plan.deltas) {
