@@ -94,7 +94,7 @@ template <class D, class T>
 class Session final : private RunHooks {
  public:
   using Model = Decoder<D, T>;
-  using TopKTeacher = AnyTeacher<TopKTargets<T, D>>;
+  using TopKTeacher = AnyTeacher<typename CachedTeacher<D, T>::targets_type>;
 
   /// `events` is borrowed. ConfigError where the settings contradict each other.
   explicit Session(RecipeSettings settings, SessionEvents* events = nullptr);

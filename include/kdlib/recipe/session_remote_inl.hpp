@@ -68,7 +68,7 @@ void Session<D, T>::open_remote(const std::optional<Tokenizer>& tokenizer) {
                          ", and servers give log-probabilities at temperature 1: a softmax at another one cannot be "
                          "made from ",
                          r.top_k, " tokens");
-    RemoteTeacher<TopKTargets<T, D>> teacher(r);
+    RemoteTeacher<typename TopKTeacher::targets_type> teacher(r);
     take(teacher.client(), concat("its ", r.top_k, " most probable tokens"));
     student_->set_real_vocabulary(r.vocabulary);
     remote_top_k_.emplace(std::move(teacher));
