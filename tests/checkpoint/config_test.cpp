@@ -77,6 +77,28 @@ TEST_CASE("windows by layer_types, by max_window_layers, and off", "[model][conf
              contains("layer_types[1] is \"x\""));
 }
 
+TEST_CASE("numbers of a config that do not fit are refused, not cut to 32 bits", "[model][config]") {
+  // 4294967301 = 2^32 + 5, 4294967552 = 2^32 + 256.
+  CHECK_THAT(refusal("llama", R"(,"eos_token_id":4294967301)"),
+             contains("config.json: eos_token_id is 4294967301; a token id lies in [0, 4194303]"));
+  CHECK_THAT(refusal("llama", R"(,"bos_token_id":[1,4294967301])"), contains("bos_token_id[1] is 4294967301"));
+  CHECK_THAT(refusal("llama", R"(,"pad_token_id":4294967301)"), contains("pad_token_id is 4294967301"));
+  CHECK_THAT(refusal("llama", R"(,"eos_token_id":18446744073709551615)"),
+             contains("eos_token_id is 18446744073709551615"));
+  const DecoderConfig none = parse("llama", R"(,"eos_token_id":-1,"pad_token_id":-1,"bos_token_id":[-1,3])");
+  CHECK(none.eos_ids.empty());
+  CHECK(none.pad_id == -1);
+  CHECK(none.bos_ids == std::vector<std::int32_t>{3});
+  CHECK_THAT(refusal("llama", R"(,"max_position_embeddings":4294967552)"),
+             contains("max_position_embeddings is 4294967552; it must be from 0 (unknown) to 2147483647"));
+  CHECK_THAT(refusal("llama", R"(,"max_position_embeddings":-1)"), contains("max_position_embeddings is -1"));
+  CHECK_THAT(refusal("mistral", R"(,"sliding_window":4294967552)"), contains("sliding_window is 4294967552"));
+  CHECK_THAT(refusal("llama", R"(,"rope_scaling":{"rope_type":"yarn","factor":2,)"
+                              R"("original_max_position_embeddings":1e300})"),
+             contains("original_max_position_embeddings is 1e+300"));
+  CHECK_THAT(refusal("gemma2", R"(,"query_pre_attn_scalar":1e300)"), contains("query_pre_attn_scalar is 1e+300"));
+}
+
 TEST_CASE("configs that cannot be used are refused by key", "[model][config]") {
   CHECK_THAT(refusal("deepseek_v3", ""), contains("model_type deepseek_v3 is not supported yet"));
   CHECK_THAT(refusal("bert", ""), contains("model_type \"bert\" is unknown; llama, mistral, qwen2, qwen3, qwen3_moe, "

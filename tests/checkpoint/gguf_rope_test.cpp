@@ -52,6 +52,7 @@ TEST_CASE("rotary keys of GGUF files are read", "[checkpoint][gguf]") {
   CHECK(rope({{"rope.scaling.factor", 8}}, "none").kind == RopeScalingKind::none);
   CHECK(rope({{"rope.scale_linear", 2}}).factor == 2);
   CHECK(rope({{"rope.scale_linear", 2}, {"rope.scaling.factor", 8}}).factor == 8);
+  CHECK(rope({{"rope.scale_linear", 2}, {"rope.scaling.factor", 0}}).kind == RopeScalingKind::none);  // as llama.cpp
   const RopeSettings y = yarn_with({{"rope.scaling.yarn_beta_fast", 16}, {"rope.scaling.yarn_beta_slow", 2}});
   CHECK(y.kind == RopeScalingKind::yarn);
   CHECK(y.factor == 4);
@@ -73,6 +74,11 @@ TEST_CASE("rotary keys of GGUF files that nothing computes are refused by name",
   const auto refused = [&](const Keys& keys, const std::string& type) { return refusal([&] { rope(keys, type); }); };
   const auto refused_yarn = [&](const char* key, double value) { return refusal([&] { yarn_with({{key, value}}); }); };
   CHECK_THAT(refused({}, "longrope"), contains("llama.rope.scaling.type \"longrope\""));
+  for (const char* key : {"rope.scaling.factor", "rope.scale_linear"}) {
+    CHECK_THAT(refused({{key, NAN}}, ""), contains(concat("llama.", key, " is nan; it must be a number from 1 on")));
+    CHECK_THAT(refused({{key, -4}}, ""), contains(concat("llama.", key, " is -4")));
+    CHECK_THAT(refused({{key, HUGE_VAL}}, ""), contains("is inf"));
+  }
   CHECK_THAT(refused({}, "yarn"), contains("llama.rope.scaling.factor"));
   CHECK_THAT(refused({{"rope.scaling.factor", 4}}, "yarn"), contains("llama.rope.scaling.original_context_length"));
   CHECK_THAT(refused({{"rope.dimension_count", 2}}, ""), contains("llama.rope.dimension_count"));

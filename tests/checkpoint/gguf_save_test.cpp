@@ -184,6 +184,28 @@ TEST_CASE("tokenizer and chat template travel in the file, and from it into a di
   }
 }
 
+TEST_CASE("ids that no token has are left out with a note, so that readers take the file", "[model][gguf]") {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "tokenizer.json", read_file(reference_file("text/qwen3.tokenizer.json")));
+  std::int32_t missing = 300;
+  while (Tokenizer::from_pretrained(dir / "tokenizer.json").has_token(missing)) ++missing;
+  write_file_atomically(dir / "generation_config.json", concat("{\"eos_token_id\":[151645,", missing, "]}"));
+  const Tokenizer tokenizer = Tokenizer::from_pretrained(dir.path());
+  DecoderConfig c = golden_config(Family::llama);
+  c.vocab_size = tokenizer.vocab_size();
+  c.pad_id = missing;
+  const std::vector<std::string> notes =
+      save_gguf(Model::from_config(c, 1), &tokenizer, dir / "m.gguf", {.type = GgufType::f32});
+  const std::string text = notes.empty() ? "" : concat(notes.front(), notes.back());
+  CHECK_THAT(text, contains(concat("id ", missing, " ends an answer, but no token has it")) &&
+                       contains(concat("padding_token_id of config.json is ", missing, ", which no token has")));
+  const Tokenizer back = Tokenizer::from_pretrained(dir / "m.gguf");
+  const std::vector<std::int32_t>& stop = back.stop_ids();
+  CHECK(std::count(stop.begin(), stop.end(), 151645) == 1);
+  CHECK(std::count(stop.begin(), stop.end(), missing) == 0);
+  CHECK(Model::from_pretrained(dir / "m.gguf").config().pad_id == -1);
+}
+
 TEST_CASE("what other readers would compute otherwise is not written", "[model][gguf]") {
   const TemporaryDirectory dir;
   const auto refused = [&](const Model& model, GgufType type = GgufType::f32) {

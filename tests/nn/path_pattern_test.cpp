@@ -104,6 +104,19 @@ TEST_CASE("path patterns that are not regular match as Python's re.fullmatch doe
   }
 }
 
+TEST_CASE("a pattern of many thousand characters and a rank beyond 65535 are refused", "[nn][lora]") {
+  std::string names = "q_proj";
+  while (names.size() < 16384) names += "|q_proj";
+  CHECK_THROWS_WITH(PathPattern(names), contains(concat("a pattern has ", names.size(), " characters; at most 16384")));
+  CHECK(PathPattern(names.substr(names.size() - 16000)).matches("q_proj"));
+  LoraSettings s;
+  for (const std::int64_t rank : {std::int64_t{0}, std::int64_t{65536}, (std::int64_t{1} << 32) + 4}) {
+    s.rank = rank;
+    CHECK_THROWS_WITH(detail::lora_rank(s, "a.q_proj"),
+                      contains(concat("rank ", rank, " of a.q_proj; it must be from 1 to 65535")));
+  }
+}
+
 TEST_CASE("a path pattern that backtracks without end is refused after a bounded number of steps", "[nn][lora]") {
   const PathPattern pattern("(a|aa|a.)*\\b[cd]");
   CHECK_THROWS_WITH(pattern.matches(std::string(60, 'a') + "b"), contains("limit exceeded"));

@@ -116,6 +116,14 @@ TEST_CASE("a cache with an incomplete meta.json, a missing, foreign or damaged s
     CHECK_THAT(made.opening(), contains("run_hash is") && contains("changed by hand"));
   }
   {
+    const Made made;  // a folder that promises more texts than its files have bytes
+    CacheMeta meta = CacheMeta::read(made.folder.path());
+    meta.documents = 1000000000000000;
+    meta.settings.segment = 400000000000000;
+    write_file_atomically(made.folder / "meta.json", meta.json());
+    CHECK_THAT(made.opening(), contains("meta.json: documents is 1000000000000000, the segments have "));
+  }
+  {
     const Made made;
     remove_tree(made.segment(1));
     CHECK_THAT(made.opening(), contains("000_000001.safetensors is missing"));

@@ -160,6 +160,17 @@ TEST_CASE("broken formats and rows are refused with file, line and numbers", "[t
              contains("has probabilities that add up to 1.5"));
   CHECK_THAT(refused("{\"input_ids\":[1,2],\"top_values\":[[-1,-2,-3,-4]],\"top_indices\":[[1,2,3,3]]}"),
              contains("has ids from 1 to 3; they must differ and be below d 8"));
+  const auto ids = [&](const std::string& last) {
+    return refused("{\"input_ids\":[1,2],\"top_values\":[[-1,-2,-3,-4]],\"top_indices\":[[1,2,3," + last + "]]}");
+  };
+  CHECK_THAT(ids("4294967301"), contains("d.jsonl:1") && contains("top_indices[0][3] is 4294967301, d is 8"));
+  CHECK_THAT(ids("-4294967291"), contains("is -4294967291, d is 8"));
+  CHECK_THAT(ids("8"), contains("is 8, d is 8"));
+  CHECK_THAT(refused("{\"input_ids\":[1,4294967298]," + rows + "}"), contains("is 4294967298, d is 8"));
+  CHECK_THAT(refused("{\"input_ids\":[1,2],\"top_values\":[[-1,-2,-3,-1e300]],\"top_indices\":[[1,2,3,4]]}"),
+             contains("holds -1e+300, which is no log-probability"));
+  CHECK_THAT(refused("{\"input_ids\":[1,2],\"loss_mask\":[0,4294967296]," + rows + "}"),
+             contains("loss_mask[1] is 4294967296, 0 or 1 is needed"));
   CHECK_THAT(refused("{\"input_ids\":[1,2],\"compressed_logprobs\":[[1,2,256]],\"bytepacked_indices\":[[1]]}"),
              contains("is 256, a byte is from 0 to 255"));
   CHECK_THAT(refused(""), contains("holds no line"));

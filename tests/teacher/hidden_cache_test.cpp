@@ -117,6 +117,20 @@ TEST_CASE("a head with a bias, a cap and a scale comes back whole", "[teacher][c
   CHECK(std::equal(weight.begin(), weight.end(), view.weight.data()));
   CHECK(std::equal(bias.begin(), bias.end(), view.bias.data()));
   CHECK_THAT(refusal([&] { read_cache_head<float, Cpu>(path, 3, 2); }), contains("weight") && contains("[3, 2]"));
+  const auto read = [&](const char* key, const char* value) {
+    SafetensorsWriter file(path);
+    for (const char* name : {"softcap", "logit_scale"})
+      file.metadata(name, std::string_view(name) == key ? value : "1");
+    if (std::string_view(key) == "type") file.metadata(key, value);
+    file.add("weight", Shape{2, 3}, std::span<const float>(weight));
+    file.commit();
+    return refusal([&] { read_cache_head<float, Cpu>(path, 2, 3); });
+  };
+  CHECK_THAT(read("softcap", "1e300"), contains("head.safetensors: softcap is inf"));
+  CHECK_THAT(read("softcap", "-2"), contains("softcap is -2"));
+  CHECK_THAT(read("logit_scale", "-1e39"), contains("logit_scale -inf"));
+  for (const char* type : {"1e300", "-1", "4294967296", "30.5"})
+    CHECK_THAT(read("type", type), contains("are no blocks of type"));
 }
 
 TEST_CASE("a head in the blocks of its file is kept in them", "[teacher][cache]") {

@@ -10,6 +10,7 @@
 #include "kdlib/checkpoint/gguf_names_inl.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/quant/gguf_blocks.hpp"
+#include "kdlib/text/vocabulary.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -24,6 +25,13 @@ KDLIB_FUNC std::int64_t gguf_count(const GgufFile& file, const std::string& key)
     require<ConfigError>(n == list[0], "[decoder] ", file.path(), ": ", key,
                          " differs from layer to layer, which is not supported");
   return list[0];
+}
+
+KDLIB_FUNC std::int32_t gguf_token_id(const GgufFile& file, const GgufValue& value) {
+  const std::uint64_t id = value.as_uint();
+  require<FormatError>(id <= static_cast<std::uint64_t>(Vocabulary::max_id), "[decoder] ", file.path(), ": ",
+                       value.key(), " is ", id, "; a token id lies in [0, ", Vocabulary::max_id, "]");
+  return static_cast<std::int32_t>(id);
 }
 
 /// A number of the metadata; of a float the shortest decimal that is stored as it, so that 1e-5 is 1e-5 again.
@@ -64,9 +72,12 @@ KDLIB_FUNC void recognise_llama3(RopeSettings& rope, std::int64_t head_size) {
 KDLIB_FUNC RopeSettings gguf_rope(const GgufFile& file, const std::string& a, std::int64_t head_size) {
   RopeSettings rope;
   rope.theta = gguf_real_or(file, a + ".rope.freq_base", 10000.0);
-  // Files from before rope.scaling have the factor of linear scaling in rope.scale_linear; a factor of 0 is none.
-  double factor = gguf_real_or(file, a + ".rope.scaling.factor", 0);
-  if (factor == 0) factor = gguf_real_or(file, a + ".rope.scale_linear", 0);
+  // Files from before rope.scaling have the factor of linear scaling in rope.scale_linear, which counts where there is
+  // no rope.scaling.factor; a factor of 0 is none.
+  const std::string newer = a + ".rope.scaling.factor", named = file.find(newer) ? newer : a + ".rope.scale_linear";
+  const double factor = gguf_real_or(file, named, 0);
+  require<ConfigError>(std::isfinite(factor) && factor >= 0, "[decoder] ", file.path(), ": ", named, " is ", factor,
+                       "; it must be a number from 1 on, or 0 for none");
   const std::string type = file.string_or(a + ".rope.scaling.type", factor > 0 && factor != 1 ? "linear" : "none");
   require<ConfigError>(type == "none" || type == "linear" || type == "yarn", "[decoder] ", file.path(), ": ", a,
                        ".rope.scaling.type \"", type, "\" is not supported; none, linear and yarn are");
@@ -262,8 +273,8 @@ KDLIB_FUNC DecoderConfig gguf_config(const GgufFile& file) {
   }
   for (const char* key : {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id"})
     if (const GgufValue* id = file.find(key))
-      (key[15] == 'b' ? c.bos_ids : c.eos_ids).push_back(static_cast<std::int32_t>(id->as_int()));
-  c.pad_id = static_cast<std::int32_t>(file.int_or("tokenizer.ggml.padding_token_id", -1));
+      (key[15] == 'b' ? c.bos_ids : c.eos_ids).push_back(detail::gguf_token_id(file, *id));
+  if (const GgufValue* id = file.find("tokenizer.ggml.padding_token_id")) c.pad_id = detail::gguf_token_id(file, *id);
   c.check(file.path());
   return c;
 }

@@ -154,9 +154,13 @@ inline std::vector<float> gguf_rope_divisors(const DecoderConfig& c) {
   return out;
 }
 
-inline void write_gguf_model_ids(GgufWriter& out, const DecoderConfig& c) {
+/// Ids of config.json that the tokenizer does not give. Readers refuse an id that no token has.
+inline void write_gguf_model_ids(GgufWriter& out, const DecoderConfig& c, const Tokenizer* tokenizer,
+                                 std::vector<std::string>& notes) {
   const auto id = [&](const char* key, std::int32_t value) {
-    if (value >= 0 && !out.has(key)) out.u32(key, static_cast<std::uint32_t>(value));
+    if (value < 0 || out.has(key)) return;
+    if (tokenizer == nullptr || tokenizer->has_token(value)) out.u32(key, static_cast<std::uint32_t>(value));
+    else notes.push_back(concat(key, " of config.json is ", value, ", which no token has: it is left out"));
   };
   id("tokenizer.ggml.bos_token_id", c.bos_ids.empty() ? -1 : c.bos_ids[0]);
   id("tokenizer.ggml.eos_token_id", c.eos_ids.empty() ? -1 : c.eos_ids[0]);
@@ -228,7 +232,7 @@ std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* 
   detail::write_gguf_config(writer, c);
   if (tokenizer != nullptr) notes = write_gguf_tokenizer(*tokenizer, c.vocab_size, writer);
   else writer.string("tokenizer.ggml.model", "none");
-  detail::write_gguf_model_ids(writer, c);
+  detail::write_gguf_model_ids(writer, c, tokenizer, notes);
   const std::vector<float> divisors = detail::gguf_rope_divisors(c);
   if (!divisors.empty())
     writer.add("rope_freqs.weight", GgufType::f32, Shape{c.head_size / 2}, std::as_bytes(std::span(divisors)));

@@ -13,6 +13,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/text/tokenizer_reading.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -160,14 +161,18 @@ KDLIB_FUNC std::vector<std::int64_t> parse_windows(const Json& json, const Decod
   return any ? windows : std::vector<std::int64_t>();
 }
 
-/// `otherwise`: the family's default where the key is missing; negative: none.
+/// `otherwise`: the family's default where the key is missing; negative: none. A negative id in the file is none, too.
 KDLIB_FUNC std::vector<std::int32_t> parse_ids(const Json& json, const char* key, std::int32_t otherwise) {
   std::vector<std::int32_t> ids;
   const auto value = json.find_set(key);
   if (!value && !json.contains(key) && otherwise >= 0) return {otherwise};
   if (!value) return ids;
-  if (!value->is_array()) return {static_cast<std::int32_t>(value->as_int())};
-  for (const Json& id : *value) ids.push_back(static_cast<std::int32_t>(id.as_int()));
+  const auto add = [&ids](const Json& id) {
+    if (id.kind() != Json::Kind::int64 || id.as_int() >= 0) ids.push_back(read_token_id(id));
+  };
+  if (!value->is_array()) add(*value);
+  else
+    for (const Json& id : *value) add(id);
   return ids;
 }
 
@@ -229,8 +234,8 @@ KDLIB_FUNC DecoderConfig parse_hf_config(const Json& json, const std::string& wh
   c.initializer_range = json.double_or("initializer_range", 0.02);
   c.bos_ids = detail::parse_ids(json, "bos_token_id", c.is_gemma() ? 2 : c.family == Family::mistral ? 1 : -1);
   c.eos_ids = detail::parse_ids(json, "eos_token_id", c.is_gemma() ? 1 : c.family == Family::mistral ? 2 : -1);
-  c.pad_id =
-      static_cast<std::int32_t>(json.int_or("pad_token_id", c.is_gemma() && !json.contains("pad_token_id") ? 0 : -1));
+  const auto pad = detail::parse_ids(json, "pad_token_id", c.is_gemma() ? 0 : -1);
+  c.pad_id = pad.empty() ? -1 : pad.front();
   c.dtype = json.string_or("dtype", json.string_or("torch_dtype", "float32"));
   detail::parse_experts(json, c, where);
   c.check(where);
@@ -239,6 +244,7 @@ KDLIB_FUNC DecoderConfig parse_hf_config(const Json& json, const std::string& wh
                        "\" is read for dense models; mixtures of experts (", family_name(c.family), ") are not");
   c.windows = detail::parse_windows(json, c, where);
   if (c.windows.empty()) c.sliding_rope.reset();
+  c.check(where);
   JsonWriter copy;
   detail::copy_json(json, copy);
   c.source_json = copy.text();

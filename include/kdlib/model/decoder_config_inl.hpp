@@ -4,7 +4,9 @@
 #define KDLIB_MODEL_DECODER_CONFIG_INL_HPP
 
 #include <cmath>
+#include <limits>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/model/decoder_config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -59,9 +61,18 @@ KDLIB_FUNC std::int64_t DecoderConfig::active_parameter_count() const { return c
 
 namespace detail {
 
+/// Positions are counted in 32 bits.
+constexpr std::int64_t longest_context = std::numeric_limits<std::int32_t>::max();
+
 KDLIB_FUNC void check_rope(const RopeSettings& rope, const std::string& where) {
-  require<ConfigError>(rope.theta > 0, "[decoder] ", where, ": rope_theta must be positive");
-  require<ConfigError>(rope.factor >= 1, "[decoder] ", where, ": the rope scaling's factor must be at least 1");
+  // NaN and infinities, which GGUF files can hold, are none of these numbers.
+  require<ConfigError>(rope.theta > 0 && std::isfinite(rope.theta), "[decoder] ", where, ": rope_theta is ",
+                       setting_text(rope.theta), "; it must be positive");
+  require<ConfigError>(rope.factor >= 1 && std::isfinite(rope.factor), "[decoder] ", where,
+                       ": the rope scaling's factor is ", setting_text(rope.factor), "; it must be at least 1");
+  require<ConfigError>(rope.original_length >= 0 && rope.original_length <= longest_context, "[decoder] ", where,
+                       ": original_max_position_embeddings is ", setting_text(rope.original_length),
+                       "; it must be from 0 to ", longest_context);
   if (rope.kind == RopeScalingKind::llama3 || rope.kind == RopeScalingKind::yarn)
     require<ConfigError>(rope.original_length > 0, "[decoder] ", where,
                          ": original_max_position_embeddings must be positive");
@@ -84,6 +95,12 @@ KDLIB_FUNC void DecoderConfig::check(const std::string& where) const {
                         Field{"head_dim", head_size, 65536}})
     require<ConfigError>(f.value > 0 && f.value <= f.limit, "[decoder] ", where, ": ", f.name, " is ", f.value,
                          "; it must be from 1 to ", f.limit);
+  require<ConfigError>(context_length >= 0 && context_length <= detail::longest_context, "[decoder] ", where,
+                       ": max_position_embeddings is ", context_length, "; it must be from 0 (unknown) to ",
+                       detail::longest_context);
+  for (const std::int64_t window : windows)
+    require<ConfigError>(window >= 0 && window <= detail::longest_context, "[decoder] ", where, ": sliding_window is ",
+                         window, "; it must be from 0 to ", detail::longest_context);
   require<ConfigError>(query_heads % kv_heads == 0, "[decoder] ", where, ": num_attention_heads ", query_heads,
                        " is not a multiple of num_key_value_heads ", kv_heads);
   require<ConfigError>(head_size % 2 == 0, "[decoder] ", where, ": head_dim ", head_size, " is odd; it must be even");
@@ -91,9 +108,11 @@ KDLIB_FUNC void DecoderConfig::check(const std::string& where) const {
                        ": rms_norm_eps must be between 0 and 1");
   detail::check_rope(rope, where);
   if (sliding_rope) detail::check_rope(*sliding_rope, where);
-  require<ConfigError>(query_scalar >= 0, "[decoder] ", where, ": query_pre_attn_scalar must be positive");
-  require<ConfigError>(attention_softcap >= 0 && final_softcap >= 0, "[decoder] ", where,
-                       ": soft caps must not be negative");
+  require<ConfigError>(query_scalar >= 0 && query_scalar <= 1e9, "[decoder] ", where, ": query_pre_attn_scalar is ",
+                       setting_text(query_scalar), "; it must be from 0 (head_dim) to 1e9");
+  require<ConfigError>(
+      attention_softcap >= 0 && final_softcap >= 0 && std::isfinite(attention_softcap) && std::isfinite(final_softcap),
+      "[decoder] ", where, ": soft caps must not be negative or infinite");
   require<ConfigError>(windows.empty() || static_cast<std::int64_t>(windows.size()) == layers, "[decoder] ", where,
                        ": ", windows.size(), " layer types for ", layers, " layers");
   require<ConfigError>(sparse.empty() || static_cast<std::int64_t>(sparse.size()) == layers, "[decoder] ", where, ": ",

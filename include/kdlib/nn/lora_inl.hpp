@@ -93,7 +93,7 @@ inline bool lora_targets(const LoraSettings& s, std::string_view path) {
 inline std::int64_t lora_rank(const LoraSettings& s, std::string_view path) {
   const std::int64_t* found = detail::find_pattern(s.rank_pattern, path);
   const std::int64_t rank = found != nullptr ? *found : s.rank;
-  require<ConfigError>(rank > 0 && rank < 65536, "[lora] rank ", rank, " of ", path, "; it must be positive");
+  require<ConfigError>(rank > 0 && rank < 65536, "[lora] rank ", rank, " of ", path, "; it must be from 1 to 65535");
   return rank;
 }
 

@@ -30,6 +30,9 @@ KDLIB_FUNC bool class_of(char letter, std::bitset<256>& set) {
 }  // namespace detail
 
 KDLIB_FUNC PathPattern::PathPattern(std::string_view pattern) : text_(pattern) {
+  constexpr std::size_t longest = 16384;  // the time for the code grows with the square
+  require<ConfigError>(pattern.size() <= longest, "[lora] a pattern has ", pattern.size(), " characters; at most ",
+                       longest, " are read");
 #if defined(KDLIB_WITH_PCRE2)
   try {
     code_ = alternatives();

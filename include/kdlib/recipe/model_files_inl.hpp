@@ -8,6 +8,7 @@
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/model_files.hpp"
+#include "kdlib/text/tokenizer_reading.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -32,8 +33,8 @@ KDLIB_FUNC std::vector<std::int32_t> stop_ids_of(const std::string& model, const
     if (const auto value = Json::parse_file(path).find_set("eos_token_id")) {
       std::vector<std::int32_t> ids;
       if (value->is_array())
-        for (const Json& id : *value) ids.push_back(static_cast<std::int32_t>(id.as_int()));
-      else ids.push_back(static_cast<std::int32_t>(value->as_int()));
+        for (const Json& id : *value) ids.push_back(detail::read_token_id(id));
+      else ids.push_back(detail::read_token_id(*value));
       return ids;
     }
   }

@@ -3,6 +3,7 @@
 #ifndef KDLIB_TEACHER_CACHE_HEAD_INL_HPP
 #define KDLIB_TEACHER_CACHE_HEAD_INL_HPP
 
+#include <cmath>
 #include <vector>
 
 #include "kdlib/io/json.hpp"
@@ -83,12 +84,16 @@ CachedHead<T, D> read_cache_head(const std::string& path, std::int64_t vocabular
   CachedHead<T, D> head;
   head.softcap = static_cast<float>(detail::metadata_number(*file, "softcap"));
   head.logit_scale = static_cast<float>(detail::metadata_number(*file, "logit_scale"));
+  require<FormatError>(head.softcap >= 0 && std::isfinite(head.softcap) && std::isfinite(head.logit_scale),
+                       "[teacher cache] ", path, ": softcap is ", head.softcap, " and logit_scale ", head.logit_scale,
+                       "; a cap of 0 or above and a scale are needed, both finite");
   head.shape = Shape{vocabulary, hidden_size};
   const auto rows = static_cast<std::uint64_t>(vocabulary), width = static_cast<std::uint64_t>(hidden_size);
   if (file->metadata("type")) {
-    const auto number = static_cast<std::int64_t>(detail::metadata_number(*file, "type"));
-    const auto type = static_cast<GgufType>(number);
-    const std::uint64_t block = number >= 0 && number < detail::gguf_types_size ? block_size(type) : 0;
+    const double number = detail::metadata_number(*file, "type");
+    const bool known = number >= 0 && number < detail::gguf_types_size && number == std::floor(number);
+    const auto type = known ? static_cast<GgufType>(number) : GgufType{};
+    const std::uint64_t block = known ? block_size(type) : 0;
     const std::uint64_t bytes = block == 0 ? 0 : width / block * block_bytes(type);
     require<FormatError>(block > 0 && width % block == 0 && weight.dtype == DType::u8 &&
                              weight.extents == std::vector<std::uint64_t>{rows, bytes},

@@ -31,6 +31,20 @@ KDLIB_FUNC std::vector<std::uint8_t> json_bytes(const Json& list) {
   return out;
 }
 
+KDLIB_FUNC std::int32_t distillkit_id(const DistillKitFormat& f, const Json& id) {
+  const std::int64_t value = id.as_int();
+  if (value < 0 || value >= f.vocabulary) id.refuse(concat("is ", value, ", d is ", f.vocabulary));
+  return static_cast<std::int32_t>(value);
+}
+
+/// true and 1, false and 0.
+KDLIB_FUNC bool distillkit_flag(const Json& flag) {
+  if (flag.is_bool()) return flag.as_bool();
+  const std::int64_t value = flag.as_int();
+  if (value != 0 && value != 1) flag.refuse(concat("is ", value, ", 0 or 1 is needed"));
+  return value == 1;
+}
+
 /// Values and ids of entry `i`, sorted; the sum of their probabilities is at most 1 afterwards.
 KDLIB_FUNC DistillKitRow distillkit_row(const DistillKitFormat& f, const Json& line, std::size_t i) {
   std::vector<double> values;
@@ -42,11 +56,13 @@ KDLIB_FUNC DistillKitRow distillkit_row(const DistillKitFormat& f, const Json& l
     ids = decode_distillkit_ids(f, json_bytes(line.at("bytepacked_indices")[i]));
   } else {
     for (const Json& v : place) values.push_back(v.as_double());
-    for (const Json& id : line.at("top_indices")[i]) ids.push_back(static_cast<std::int32_t>(id.as_int()));
+    for (const Json& id : line.at("top_indices")[i]) ids.push_back(distillkit_id(f, id));
   }
   const auto k = static_cast<std::size_t>(f.top_k);
   if (values.size() != k || ids.size() != k)
     place.refuse(concat("has ", values.size(), " values and ", ids.size(), " ids, k is ", f.top_k));
+  for (const double v : values)
+    if (!(v >= -1e30)) place.refuse(concat("holds ", setting_text(v), ", which is no log-probability"));
   std::vector<std::size_t> order(k);
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] > values[b]; });
@@ -68,11 +84,7 @@ KDLIB_FUNC DistillKitRow distillkit_row(const DistillKitFormat& f, const Json& l
 
 KDLIB_FUNC DistillKitText distillkit_text(const DistillKitFormat& f, const Json& line) {
   DistillKitText out;
-  for (const Json& id : line.at("input_ids")) {
-    const std::int64_t value = id.as_int();
-    if (value < 0 || value >= f.vocabulary) id.refuse(concat("is ", value, ", d is ", f.vocabulary));
-    out.ids.push_back(static_cast<std::int32_t>(value));
-  }
+  for (const Json& id : line.at("input_ids")) out.ids.push_back(distillkit_id(f, id));
   const std::size_t length = out.ids.size();
   if (length < 2) line.at("input_ids").refuse(concat("has ", length, " ids; a text needs two"));
   const Json entries = line.at(line.contains("compressed_logprobs") ? "compressed_logprobs" : "top_values");
@@ -84,7 +96,7 @@ KDLIB_FUNC DistillKitText distillkit_text(const DistillKitFormat& f, const Json&
   const std::optional<Json> mask = line.find_set("loss_mask");
   if (mask && mask->size() != length) mask->refuse(concat("has ", mask->size(), " values for ", length, " ids"));
   for (std::size_t i = 0; i + 1 < length; ++i) {
-    out.weights[i] = !mask || (*mask)[i + 1].as_int() != 0 ? 1.0f : 0.0f;
+    out.weights[i] = !mask || distillkit_flag((*mask)[i + 1]) ? 1.0f : 0.0f;
     out.rows.push_back(out.weights[i] != 0 ? distillkit_row(f, line, i) : DistillKitRow());
   }
   return out;

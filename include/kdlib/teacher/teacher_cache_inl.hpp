@@ -60,6 +60,11 @@ KDLIB_FUNC TeacherCache::TeacherCache(std::string folder)
                        join_path(folder_, names_.back()),
                        " is missing: run cache_logits again with the same settings, it makes what is missing");
     }
+  std::uint64_t bytes = 0;  // a text takes 8 of them and more: what meta.json says is no reason to fill the memory
+  for (const std::string& name : names_) bytes += file_size(join_path(folder_, name));
+  require<FormatError>(static_cast<std::uint64_t>(meta_.documents) <= bytes / 8, "[teacher cache] ",
+                       join_path(folder_, "meta.json"), ": documents is ", meta_.documents, ", the segments have ",
+                       bytes, " bytes");
   files_.resize(names_.size());
   documents_.resize(static_cast<std::size_t>(meta_.documents));
   for (std::size_t i = 0; i < names_.size(); ++i) {
@@ -165,7 +170,8 @@ KDLIB_FUNC void TeacherCache::check(const CacheUse& use) const {
   if (!use.tokenizer.empty() && !f.tokenizer.empty())
     require<ConfigError>(use.tokenizer == f.tokenizer, "[teacher cache] ", file, ": tokenizer is \"", f.tokenizer,
                          "\", the student's is \"", use.tokenizer,
-                         "\": token by token one learns only from a teacher with the same tokenizer");
+                         "\": token by token one learns only from a teacher with the same tokens; where the cache "
+                         "keeps its tokenizer (cache_logits writes tokenizer/), distil compares token by token");
   else if (use.vocabulary > 0)
     require<ConfigError>(use.vocabulary == f.vocabulary, "[teacher cache] ", file, ": vocabulary is ", f.vocabulary,
                          ", the student's is ", use.vocabulary, ", and not both have a tokenizer to compare");

@@ -104,7 +104,8 @@ KDLIB_FUNC std::vector<std::uint8_t> mask_of_spans(const Tokenizer& tokenizer, s
 
 KDLIB_FUNC TurnEnds turn_ends(const Tokenizer& tokenizer) {
   TurnEnds out;
-  for (const std::int32_t id : tokenizer.stop_ids()) out.stop.emplace_back(tokenizer.token_bytes(id));
+  for (const std::int32_t id : tokenizer.stop_ids())
+    if (tokenizer.has_token(id)) out.stop.emplace_back(tokenizer.token_bytes(id));
   for (const AddedToken& token : tokenizer.added_tokens())
     if (token.special) out.special.push_back(token.content);
   return out;

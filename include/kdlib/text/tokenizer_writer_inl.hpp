@@ -42,7 +42,10 @@ KDLIB_FUNC void note_added_tokens(const Tokenizer& tokenizer, std::vector<std::s
 KDLIB_FUNC void write_gguf_ids(const Tokenizer& tokenizer, GgufWriter& writer, std::vector<std::string>& notes) {
   const auto id = [&](const char* key, std::int32_t value) { writer.u32(key, static_cast<std::uint32_t>(value)); };
   if (const auto bos = tokenizer.bos_id()) id("tokenizer.ggml.bos_token_id", *bos);
-  std::vector<std::int32_t> stop = tokenizer.stop_ids();
+  std::vector<std::int32_t> stop;
+  for (const std::int32_t end : tokenizer.stop_ids())
+    if (tokenizer.has_token(end)) stop.push_back(end);
+    else notes.push_back(concat("id ", end, " ends an answer, but no token has it: it is left out"));
   std::optional<std::int32_t> eos = tokenizer.eos_id();
   if (!eos && !stop.empty()) eos = stop.front();
   if (eos) {
