@@ -47,10 +47,22 @@ kd::CacheFacts facts(const kd::CacheCommand& s, const std::optional<kd::Tokenize
   return f;
 }
 
+/// Puts the teacher's tokenizer into the cache, so that students whose tokenizer differs in added tokens are compared
+/// with it token by token. `rows` of the head: what a reader of tokenizer files leaves out behind them.
+void keep_tokenizer(const std::string& cache, const std::string& model, const std::optional<kd::Tokenizer>& tokenizer,
+                    std::int64_t context_length, std::int64_t rows) {
+  if (!tokenizer) return;
+  const std::string place = kd::join_path(cache, "tokenizer");
+  kd::make_directories(place);
+  kd::write_tokenizer_files(model, tokenizer, context_length, place);
+  kd::write_file_atomically(kd::join_path(place, "config.json"), kd::concat("{\"vocab_size\": ", rows, "}\n"));
+}
+
 /// Writes what is missing of this worker's part; true when the whole cache is there.
 bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Tokenizer>& tokenizer) {
   const kd::TokenBatch documents = read_text(s, tokenizer ? &*tokenizer : nullptr, model);
   kd::CacheWriter writer(s.out, facts(s, tokenizer, model), s.settings, documents);
+  keep_tokenizer(s.out, s.teacher, tokenizer, model.config().context_length, model.vocab_size());
   kd::Progress progress;
   kd::WriteCacheSettings how{.workspace_bytes = s.workspace << 20};
   how.progress = [&progress](const kd::CacheProgress& p) {
@@ -74,10 +86,12 @@ void run(const kd::CacheCommand& s) {
   }
   if (!s.distillkit.empty()) {
     kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
-    if (const auto tokenizer = s.tokenizer.empty() ? std::nullopt : kd::find_model_tokenizer(s.tokenizer))
-      facts.tokenizer = kd::tokenizer_hash(*tokenizer);
+    const auto tokenizer = s.tokenizer.empty() ? std::nullopt : kd::find_model_tokenizer(s.tokenizer);
+    if (tokenizer) facts.tokenizer = kd::tokenizer_hash(*tokenizer);
     const kd::DistillKitFormat format = kd::read_distillkit_format(s.distillkit);
+    if (tokenizer) kd::check_tokenizer_fits(*tokenizer, format.vocabulary);
     const kd::CacheMeta meta = kd::import_distillkit(s.data, format, s.out, facts, s.settings.segment);
+    keep_tokenizer(s.out, s.tokenizer, tokenizer, 0, format.vocabulary);
     std::fputs(kd::cache_summary(meta, s.out, {}).c_str(), stdout);
     return;
   }

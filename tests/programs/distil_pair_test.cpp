@@ -95,6 +95,48 @@ TEST_CASE("a pair whose tokenizers differ in added tokens and padding distils wi
                                contains("the heads are padded differently") && contains("ids are compared"));
 }
 
+TEST_CASE("caches of a teacher whose tokenizer differs in added tokens and padding distil with a note",
+          "[programs][distil][cache]") {
+  Pair pair;
+  write_model(pair.dir / "teacher.gguf", 1, true, 7, {"<|extra_mark|>"});
+  write_model(pair.dir / "student.gguf", 2, false, 40);
+  write_file_atomically(pair.dir / "data.jsonl", "{\"text\":\"Hello, world!\"}\n{\"text\":\"The words of a line.\"}\n");
+  const auto make = [&](const std::string& kind, const std::string& data) {
+    return run_program("cache_logits", concat("--teacher ", pair.dir / "teacher.gguf", " --data ", pair.dir / data,
+                                              " --out ", pair.dir / "cache", " --threads 1 ", kind));
+  };
+  const auto distil = [&](const std::string& more) {
+    return run_program("distil", concat("--student ", pair.dir / "student.gguf", " --cache ", pair.dir / "cache",
+                                        " --validation ", pair.dir / "data.jsonl", " --out ", pair.dir / "out",
+                                        " --steps 2 --batch 1 --threads 1 --quantize none --resume no ", more));
+  };
+  for (const std::string kind : {"--kind hidden", "--kind logprobs --top-k 16 --temperatures 1"}) {
+    CAPTURE(kind);
+    const ProgramAnswer made = make(kind, "data.jsonl");
+    INFO(made.error);
+    REQUIRE(made.status == 0);
+    const ProgramAnswer answer = distil("");
+    INFO(answer.error);
+    REQUIRE(answer.status == 0);
+    CHECK_THAT(answer.error, contains("only the teacher's tokenizer has") && contains("<|extra_mark|>") &&
+                                 contains("the heads are padded differently") && contains("ids are compared"));
+    // Without the teacher's tokenizer, or with another one, nothing is guessed.
+    const std::string kept = pair.dir / "cache/tokenizer/tokenizer.json";
+    const std::string text = read_file(kept);
+    write_file_atomically(kept, read_file(reference_file("text/qwen3.tokenizer.json")));
+    CHECK_THAT(distil("").error, contains("cache/tokenizer: the tokenizer has the hash"));
+    remove_tree(pair.dir / "cache/tokenizer");
+    CHECK_THAT(distil("").error, contains("tokenizer is \"") && contains("the student's is \""));
+    remove_tree(pair.dir / "cache");
+  }
+  // A cached text with the teacher's own token is refused by its place.
+  write_file_atomically(pair.dir / "more.jsonl", "{\"text\":\"Hello <|extra_mark|> world\"}\n");
+  REQUIRE(make("--kind hidden", "more.jsonl").status == 0);
+  const ProgramAnswer refused = distil("");
+  CHECK(refused.status == 1);
+  CHECK_THAT(refused.error, contains("text 1: id") && contains("that the teacher and the student share"));
+}
+
 TEST_CASE("text with a token that the student lacks is refused by line", "[programs][distil]") {
   Pair pair;
   write_model(pair.dir / "teacher.gguf", 1, true, 7, {"<|extra_mark|>"});

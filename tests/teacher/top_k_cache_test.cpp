@@ -147,6 +147,40 @@ TEST_CASE("fewer tokens than the cache has: what is left out goes to the tail", 
                            losses(TopKForwardKl{.temperature = 2}, own, five.documents)) < 1e-6);
 }
 
+TEST_CASE("tokens that the student lacks are absent from cached rows, and the others share their mass",
+          "[teacher][cache]") {
+  const Made made(top_k_settings(toy_vocabulary));  // K = V: every mass is known
+  const TopKCache cache = TopKCache::open(made.folder.path());
+  const std::int64_t shared = 12;
+  CachedTeacher<Cpu> whole{cache, {.temperature = 2}}, cut{cache, {.temperature = 2, .real_vocabulary = shared}},
+      few{cache, {.temperature = 2, .top_k = 6, .real_vocabulary = shared}};
+  for (CachedTeacher<Cpu>* teacher : {&whole, &cut, &few}) teacher->prepare(made.documents);
+  const auto rows = static_cast<std::int64_t>(made.documents.rows().token.size());
+  const auto all = whole.targets(0, rows), part = cut.targets(0, rows), least = few.targets(0, rows);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    double kept = 0, sum = 0, some = std::exp(static_cast<double>(least.log_tail.data()[r]));
+    for (std::int64_t i = 0; i < toy_vocabulary; ++i)
+      if (all.ids.data()[r * toy_vocabulary + i] < shared)
+        kept += std::exp(static_cast<double>(all.log_probs.data()[r * toy_vocabulary + i]));
+    for (std::int64_t i = 0; i < toy_vocabulary; ++i) {
+      const std::int64_t at = r * toy_vocabulary + i;
+      CHECK(part.ids.data()[at] == (all.ids.data()[at] < shared ? all.ids.data()[at] : -1));
+      if (part.ids.data()[at] < 0) continue;
+      const double p = std::exp(static_cast<double>(part.log_probs.data()[at]));
+      CHECK(p == Approx(std::exp(static_cast<double>(all.log_probs.data()[at])) / kept).epsilon(1e-5));
+      sum += p;
+    }
+    CHECK(sum == Approx(1).epsilon(1e-5));
+    CHECK(part.log_tail.data()[r] == -std::numeric_limits<float>::infinity());
+    for (std::int64_t i = 0; i < 6; ++i)
+      if (least.ids.data()[r * 6 + i] >= 0) some += std::exp(static_cast<double>(least.log_probs.data()[r * 6 + i]));
+    CHECK(some == Approx(1).epsilon(1e-5));
+  }
+  CHECK(cut.describe().back() == std::pair<std::string, std::string>("teacher.real_vocabulary", "12"));
+  CHECK_THAT(refusal([&] { CachedTeacher<Cpu>(cache, {.temperature = 1, .real_vocabulary = -1}); }),
+             contains("real_vocabulary is -1"));
+}
+
 TEST_CASE("a cache in f16 is within its rounding", "[teacher][cache][C22]") {
   CacheSettings settings = top_k_settings(5);
   settings.store = CacheStore::f16;

@@ -146,6 +146,8 @@ class Session final : private RunHooks {
   void open_cache(const std::optional<Tokenizer>& tokenizer);
   void open_remote(const std::optional<Tokenizer>& tokenizer);
   RemoteTeacherSettings remote_settings(const std::optional<Tokenizer>& tokenizer);
+  std::int64_t shared_with_cache(const Tokenizer& own, CacheUse& use);
+  std::vector<TextLine> lines_of_cache(const TeacherCache& cache) const;
   CachedText cached_text() const;
   void find_held_out_signals();
   TopKTeacher top_k_teacher(const TopKCache& cache) const;
@@ -210,7 +212,7 @@ class Session final : private RunHooks {
   std::optional<TopKTeacher> remote_top_k_;
   std::optional<RemoteTeacher<SampledTargets>> remote_sampled_;
   std::string remote_name_;
-  std::int64_t real_vocabulary_ = 0;    // of a hidden cache's head; 0: as it says
+  std::int64_t real_vocabulary_ = 0;    // ids of a cache that count; 0: all
   std::vector<SessionStage> stages_;    // in order, at least one once the models are loaded
   std::vector<std::string> trainable_;  // what checkpoints hold: a compensated start is not made twice
   TokenBatch held_out_;

@@ -16,6 +16,18 @@ inline OpenedCache OpenedCache::open(const std::string& folder) {
   return out;
 }
 
+/// The tokenizer that cache_logits has put beside a cache, if there is one.
+inline std::optional<Tokenizer> tokenizer_of_cache(const TeacherCache& cache) {
+  const std::string place = join_path(cache.folder(), "tokenizer");
+  if (!is_directory(place)) return std::nullopt;
+  std::optional<Tokenizer> found = find_model_tokenizer(place);
+  if (!found) return std::nullopt;
+  const std::string hash = tokenizer_hash(*found), &made_with = cache.meta().facts.tokenizer;
+  require<FormatError>(hash == made_with, "[teacher cache] ", place, ": the tokenizer has the hash ", hash,
+                       ", meta.json says ", made_with, ": it is another one; copy the teacher's files there again");
+  return found;
+}
+
 /// "models/teacher, from hidden states in cache/": for notes and reports.
 inline std::string cache_text(const TeacherCache& cache) {
   const CacheMeta& meta = cache.meta();
@@ -57,6 +69,7 @@ void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
   if (!s_.models.teacher.empty()) use.teacher_hash = input_hash("teacher", s_.models.teacher);
   cache_.emplace(detail::OpenedCache::open(named.folder));
   if (s_.text.data.empty()) use.context_length = context_length();
+  const std::int64_t shared = tokenizer ? shared_with_cache(*tokenizer, use) : 0;
   cache_->files().check(use);
   note(concat("the teacher is ", detail::cache_text(cache_->files()), ": ", cache_->files().meta().rows, " rows"));
   if (!named.validation.empty()) {
@@ -75,12 +88,38 @@ void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
   }
   const CacheFacts& facts = cache_->files().meta().facts;
   const bool padded = facts.vocabulary != student_->vocab_size();  // by one tokenizer: check() has compared
-  if (cache_->top_k) {
-    student_->set_real_vocabulary(std::min(facts.columns(), student_->vocab_size()));
-  } else if (padded) {
-    real_vocabulary_ = tokenizer->vocab_size();
-    student_->set_real_vocabulary(real_vocabulary_);
-  }
+  std::int64_t ids = shared > 0 ? shared : cache_->top_k ? std::min(facts.columns(), student_->vocab_size()) : 0;
+  if (ids == 0 && padded) ids = tokenizer->vocab_size();
+  if (ids == 0) return;
+  if (cache_->hidden || ids < facts.columns()) real_vocabulary_ = ids;
+  student_->set_real_vocabulary(ids);
+}
+
+/// Where the cache was made with another tokenizer and keeps it: compares both token by token, and gives how many ids
+/// they share. 0: one tokenizer, or nothing to compare.
+template <class D, class T>
+std::int64_t Session<D, T>::shared_with_cache(const Tokenizer& own, CacheUse& use) {
+  const CacheFacts& facts = cache_->files().meta().facts;
+  if (facts.tokenizer.empty() || facts.tokenizer == use.tokenizer) return 0;
+  const std::optional<Tokenizer> theirs = detail::tokenizer_of_cache(cache_->files());
+  if (!theirs) return 0;
+  const SharedVocabulary shared = share_vocabulary({facts.vocabulary, &*theirs}, {student_->vocab_size(), &own});
+  for (const std::string& text : shared.notes) note(text);
+  use.tokenizer = facts.tokenizer;  // of a validation cache, too
+  return shared.ids;
+}
+
+/// A cache's own text. InputError naming the text with a token that the student's tokenizer lacks.
+template <class D, class T>
+std::vector<TextLine> Session<D, T>::lines_of_cache(const TeacherCache& cache) const {
+  std::vector<TextLine> lines = detail::lines_of(cache);
+  const std::int64_t ids = student_->head().real_vocabulary;
+  if (ids > 0)
+    for (const TextLine& line : lines)
+      for (std::size_t i = 0; i < line.ids.size(); ++i)
+        require<InputError>(line.ids[i] < ids, "[distil] ", line.source, ": id ", line.ids[i], " at position ", i,
+                            " is outside the vocabulary of ", ids, " that the teacher and the student share");
+  return lines;
 }
 
 /// Text for the run from its caches, and the check of every line of --data.
@@ -89,8 +128,8 @@ CachedText Session<D, T>::cached_text() const {
   CachedText text;
   if (!cache_) return text;
   const TeacherCache& files = cache_->files();
-  if (s_.text.data.empty()) text.data = detail::lines_of(files);
-  if (validation_cache_) text.validation = detail::lines_of(validation_cache_->files());
+  if (s_.text.data.empty()) text.data = lines_of_cache(files);
+  if (validation_cache_) text.validation = lines_of_cache(validation_cache_->files());
   text.keep = [&files, skip = s_.models.cache.skip_missing](const TextLine& line) {
     TokenBatch one;
     append_line(one, line);
@@ -105,9 +144,10 @@ CachedText Session<D, T>::cached_text() const {
 template <class D, class T>
 typename Session<D, T>::TopKTeacher Session<D, T>::top_k_teacher(const TopKCache& cache) const {
   const double temperature = top_k_temperature(top_k_terms());
-  return TopKTeacher(CachedTeacher<D, T>(
-      cache,
-      {.temperature = temperature > 0 ? temperature : cache.temperatures().front(), .top_k = s_.models.cache.top_k}));
+  return TopKTeacher(
+      CachedTeacher<D, T>(cache, {.temperature = temperature > 0 ? temperature : cache.temperatures().front(),
+                                  .top_k = s_.models.cache.top_k,
+                                  .real_vocabulary = real_vocabulary_}));
 }
 
 template <class D, class T>

@@ -14,6 +14,9 @@ KDLIB_NAMESPACE_BEGIN
 struct CachedTeacherSettings {
   double temperature = 0;  // one of the cache's, that of the loss; 0: the cache's only one
   std::int64_t top_k = 0;  // tokens that are used of each row, at most the cache's; 0: all. The tail takes the others
+  /// Ids from it on, which the student's tokenizer lacks, are absent from the rows, and their mass is taken out of the
+  /// softmax as far as the rows show it; 0: every id of the cache is the student's, too.
+  std::int64_t real_vocabulary = 0;
 };
 
 /// A TeacherSource of the cached rows of documents, found by their content. The cache is borrowed; temporaries are
@@ -44,7 +47,8 @@ class CachedTeacher {
   /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare().
   targets_type targets(std::int64_t begin, std::int64_t count) const;
 
-  /// The vocabulary, K, the temperature and the cache's run hash, so that a run does not go on with another one.
+  /// The vocabulary (and how much of it counts), K, the temperature and the cache's run hash, so that a run does not go
+  /// on with another one.
   SettingsList describe() const;
 
  private:
@@ -52,6 +56,7 @@ class CachedTeacher {
   double temperature_ = 1;
   std::int64_t place_ = 0;  // of the temperature in the cache's list
   std::int64_t top_k_ = 0;
+  std::int64_t real_vocabulary_ = 0;             // 0: all
   Tensor<std::int32_t, D> ids_;                  // [at least rows_, K]
   Tensor<scalar_type, D> log_probs_, log_tail_;  // [the same, K] and [the same]
   std::int64_t rows_ = 0;

@@ -16,18 +16,20 @@ namespace detail {
 /// Reads rows of a top-k cache one after the other and checks each.
 class TopKReader {
  public:
-  TopKReader(const TeacherCache& cache, std::int64_t temperature, std::int64_t top_k)
+  TopKReader(const TeacherCache& cache, std::int64_t temperature, std::int64_t top_k, std::int64_t real_vocabulary)
       : cache_(cache),
         temperature_(cache.meta().settings.temperatures[static_cast<std::size_t>(temperature)]),
         place_(temperature),
         all_(cache.meta().settings.top_k),
         temperatures_(static_cast<std::int64_t>(cache.meta().settings.temperatures.size())),
         used_(top_k),
+        ids_(real_vocabulary > 0 ? real_vocabulary : cache.meta().facts.columns()),
         slack_(cache.meta().settings.store == CacheStore::f16 ? 5e-3 : 1e-3),
         values_(static_cast<std::size_t>(all_)),
         all_ids_(static_cast<std::size_t>(all_)) {}
 
-  /// log p at the temperature of the K tokens that are used, their ids, and the log of the mass of all others.
+  /// log p at the temperature of the K tokens that are used, their ids, and the log of the mass of all others. A token
+  /// that the student lacks is absent (-1), and the others share its mass.
   template <class T>
   void read(const TeacherCache::Place& at, std::int32_t* ids, T* log_probs, T* log_tail) {
     if (at.segment != segment_) open(at.segment);
@@ -40,21 +42,32 @@ class TopKReader {
     std::memcpy(all_ids_.data(), ids_info_->data.data() + static_cast<std::size_t>(at.row * all_) * 4,
                 all_ids_.size() * 4);
     check_ids(at);
-    double mass = std::exp(static_cast<double>(tail)), rest = mass;
+    double mass = std::exp(static_cast<double>(tail)), rest = mass, lost = 0;
     for (std::size_t i = 0; i < values_.size(); ++i) {
       require(at, i == 0 || values_[i] <= values_[i - 1], "values do not fall");
       const double p = values_[i] / temperature_ - norm;
+      const bool known = all_ids_[i] < ids_, used = static_cast<std::int64_t>(i) < used_;
       mass += std::exp(p);
-      if (static_cast<std::int64_t>(i) < used_) log_probs[i] = static_cast<T>(p), ids[i] = all_ids_[i];
-      else rest += std::exp(p);
+      if (!known) lost += std::exp(p);
+      else if (!used) rest += std::exp(p);
+      if (used) log_probs[i] = static_cast<T>(p), ids[i] = known ? all_ids_[i] : -1;
     }
     require(at, std::abs(mass - 1) <= slack_, "the masses at temperature ", temperature_, " add up to ", mass);
     *log_tail = used_ == all_ ? static_cast<T>(tail)
                 : rest > 0    ? static_cast<T>(std::log(rest))
                               : -std::numeric_limits<T>::infinity();
+    if (lost > 0) share_mass(at, mass, lost, log_probs, log_tail);
   }
 
  private:
+  /// Divides by what is left without the tokens that the student lacks.
+  template <class T>
+  void share_mass(const TeacherCache::Place& at, double mass, double lost, T* log_probs, T* log_tail) const {
+    require(at, lost < mass - slack_, "tokens that the student lacks have ", lost, " of the mass");
+    const double left = std::log1p(-lost / mass);
+    for (std::int64_t i = 0; i < used_; ++i) log_probs[i] = static_cast<T>(static_cast<double>(log_probs[i]) - left);
+    *log_tail = static_cast<T>(std::min(0.0, static_cast<double>(*log_tail) - left));
+  }
   void open(std::int32_t segment) {
     segment_ = segment;
     values_info_ = &cache_.column(segment, "values");
@@ -77,7 +90,7 @@ class TopKReader {
 
   const TeacherCache& cache_;
   double temperature_;
-  std::int64_t place_, all_, temperatures_, used_;
+  std::int64_t place_, all_, temperatures_, used_, ids_;
   double slack_;
   std::vector<float> values_;
   std::vector<std::int32_t> all_ids_, sorted_;
@@ -103,11 +116,19 @@ CachedTeacher<D, T>::CachedTeacher(const TopKCache& cache, CachedTeacherSettings
   top_k_ = settings.top_k > 0 ? settings.top_k : cache.top_k();
   kdlib::require<ConfigError>(settings.top_k >= 0 && top_k_ <= cache.top_k(), "[CachedTeacher] ", file, ": top_k is ",
                               cache.top_k(), ", ", settings.top_k, " tokens are asked for");
+  kdlib::require<ConfigError>(settings.real_vocabulary >= 0, "[CachedTeacher] real_vocabulary is ",
+                              settings.real_vocabulary, "; it must be 0 or more");
+  const bool cut = settings.real_vocabulary > 0 && settings.real_vocabulary < cache.files().meta().facts.columns();
+  real_vocabulary_ = cut ? settings.real_vocabulary : 0;
 }
 
 template <class D, class T>
 CachedTeacher<D, T>::CachedTeacher(const CachedTeacher& other)
-    : cache_(other.cache_), temperature_(other.temperature_), place_(other.place_), top_k_(other.top_k_) {}
+    : cache_(other.cache_),
+      temperature_(other.temperature_),
+      place_(other.place_),
+      top_k_(other.top_k_),
+      real_vocabulary_(other.real_vocabulary_) {}
 
 template <class D, class T>
 CachedTeacher<D, T>& CachedTeacher<D, T>::operator=(const CachedTeacher& other) {
@@ -122,7 +143,7 @@ void CachedTeacher<D, T>::prepare(const TokenBatch& batch) {
   std::vector<std::int32_t> ids(static_cast<std::size_t>(rows_ * top_k_));
   using L = scalar_type;
   std::vector<L> log_probs(ids.size()), log_tail(places.size());
-  detail::TopKReader reader(cache_->files(), place_, top_k_);
+  detail::TopKReader reader(cache_->files(), place_, top_k_, real_vocabulary_);
   for (std::size_t r = 0; r < places.size(); ++r) {
     const std::size_t at = r * static_cast<std::size_t>(top_k_);
     reader.read(places[r], ids.data() + at, log_probs.data() + at, &log_tail[r]);
@@ -153,11 +174,13 @@ typename CachedTeacher<D, T>::targets_type CachedTeacher<D, T>::targets(std::int
 
 template <class D, class T>
 SettingsList CachedTeacher<D, T>::describe() const {
-  return {{"teacher", "cached top-k"},
-          {"teacher.vocabulary", setting_text(vocab_size())},
-          {"teacher.top_k", setting_text(top_k_)},
-          {"teacher.temperature", setting_text(temperature_)},
-          {"teacher.cache", cache_->files().meta().run_hash()}};
+  SettingsList list{{"teacher", "cached top-k"},
+                    {"teacher.vocabulary", setting_text(vocab_size())},
+                    {"teacher.top_k", setting_text(top_k_)},
+                    {"teacher.temperature", setting_text(temperature_)},
+                    {"teacher.cache", cache_->files().meta().run_hash()}};
+  if (real_vocabulary_ > 0) list.emplace_back("teacher.real_vocabulary", setting_text(real_vocabulary_));
+  return list;
 }
 
 KDLIB_NAMESPACE_END

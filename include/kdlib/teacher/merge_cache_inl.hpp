@@ -97,6 +97,12 @@ KDLIB_FUNC CacheMeta merge_teacher_caches(const std::vector<std::string>& folder
   const std::string head = join_path(out, "head.safetensors");
   if (settings.kind == CacheKind::hidden && !path_exists(head))
     write_file_atomically(head, read_file(join_path(folders.front(), "head.safetensors"), std::uint64_t{1} << 40));
+  if (const std::string from = join_path(folders.front(), "tokenizer"); is_directory(from)) {
+    make_directories(join_path(out, "tokenizer"));
+    for (const std::string& name : list_directory(from))
+      write_file_atomically(join_path(join_path(out, "tokenizer"), name),
+                            read_file(join_path(from, name), std::uint64_t{1} << 32));
+  }
   for (const std::int64_t s : writer.open_segments(0)) {
     check_stop();
     writer.write_segment(
