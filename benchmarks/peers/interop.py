@@ -5,7 +5,7 @@ For every tiny reference model (those that only tests/reference holds, too) and 
   transformers' directory -> kdlib; kdlib's directory -> transformers (no name missing, none left over);
   adapters that kdlib writes -> PEFT (names, values, logits; merged by PEFT; merged by kdlib and read by transformers);
   adapters that PEFT writes, of every kind -> kdlib (merged while they are read), and the merged directory -> transformers.
-benchmarks/peers/interop_gguf.py adds the rows of llama.cpp where the package llama_cpp is installed.
+benchmarks/peers/interop_gguf.py adds the rows of llama.cpp where one of llama.cpp's packages is installed.
 Prints a Markdown table; exit status 1 where a number is above its limit.
 """
 
@@ -277,16 +277,10 @@ def llama_cpp_rows(proof):
         import interop_gguf
     except ImportError as problem:
         return f"llama.cpp was left out: {problem}"
-    if importlib_missing("llama_cpp"):
-        return "llama.cpp was left out: the Python package llama_cpp is not installed"
+    if interop_gguf.Binding.version() is None:
+        return "llama.cpp was left out: none of its Python packages is installed (scripts/peers --llama)"
     proof.guarded("llama.cpp", lambda: [proof.add(*row) for row in interop_gguf.run(proof.bin, proof.path("gguf"))])
     return None
-
-
-def importlib_missing(package):
-    import importlib.util
-
-    return importlib.util.find_spec(package) is None
 
 
 def table(proof, notes):
