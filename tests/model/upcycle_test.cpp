@@ -24,8 +24,11 @@ struct Case {
   const char* becomes;
 };
 /// Every dense family, and what its files need: windows, tied and untied heads, biases of q, k and v.
-const Case cases[] = {
-    {"llama", "qwen2_moe"}, {"qwen2", "qwen2_moe"}, {"qwen2_window", "qwen2_moe"}, {"qwen3", "qwen3_moe"}};
+const Case cases[] = {{"llama", "qwen2_moe"},
+                      {"mistral", "qwen2_moe"},
+                      {"qwen2", "qwen2_moe"},
+                      {"qwen2_window", "qwen2_moe"},
+                      {"qwen3", "qwen3_moe"}};
 
 std::vector<float> logits(Model& model, const TokenBatch& batch) { return logits_of(model, model.forward(batch)); }
 
@@ -164,6 +167,9 @@ TEST_CASE("what no mixture can be made of is refused by name", "[model][upcycle]
   CHECK_THAT(refused("qwen3_moe", {}), contains("[upcycle] the model (qwen3_moe) is a mixture of") &&
                                            contains("experts already; it needs a dense one"));
   CHECK_THAT(refused("gpt_oss", {}), contains("the model (gpt_oss) is a mixture of"));
+  for (const std::string family : {"gemma2", "gemma2_scale", "gemma3"})
+    CHECK_THAT(refused(family, {}), contains(family == "gemma3" ? "the model (gemma3_text)" : "the model (gemma2)") &&
+                                        contains("has norms, gates and caps of which qwen2_moe has none"));
   CHECK_THAT(refused("llama3_rope_bias", {}),
              contains("biases, for which") && contains("qwen2_moe") && contains("no place"));
   CHECK_THAT(refused("llama", {.experts = 0}), contains("experts is 0; it must be from 1 to 65536"));
