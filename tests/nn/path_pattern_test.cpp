@@ -112,7 +112,7 @@ TEST_CASE("a pattern of many thousand characters and a rank beyond 65535 are ref
   LoraSettings s;
   for (const std::int64_t rank : {std::int64_t{0}, std::int64_t{65536}, (std::int64_t{1} << 32) + 4}) {
     s.rank = rank;
-    CHECK_THROWS_WITH(detail::lora_rank(s, "a.q_proj"),
+    CHECK_THROWS_WITH(lora_rank(s, "a.q_proj"),
                       contains(concat("rank ", rank, " of a.q_proj; it must be from 1 to 65535")));
   }
 }
