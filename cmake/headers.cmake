@@ -273,6 +273,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/shared_core_inl.hpp
   include/kdlib/model/upcycle.hpp
   include/kdlib/model/upcycle_inl.hpp
+  include/kdlib/mpi.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/experts.hpp
   include/kdlib/nn/experts_inl.hpp
@@ -532,6 +533,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/distil_options_inl.hpp
   include/kdlib/tools/distil_pair.hpp
   include/kdlib/tools/distil_pair_inl.hpp
+  include/kdlib/tools/distil_ranks_inl.hpp
   include/kdlib/tools/distil_report.hpp
   include/kdlib/tools/distil_report_inl.hpp
   include/kdlib/tools/distillkit_file.hpp
@@ -558,6 +560,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/process_start.hpp
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
+  include/kdlib/tools/ranked_process.hpp
   include/kdlib/tools/report.hpp
   include/kdlib/tools/report_chart_inl.hpp
   include/kdlib/tools/report_html.hpp
@@ -565,6 +568,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_style_inl.hpp
   include/kdlib/tools/run_export.hpp
   include/kdlib/tools/run_export_inl.hpp
+  include/kdlib/tools/scale_plan.hpp
   include/kdlib/tools/service/child_process.hpp
   include/kdlib/tools/service/child_process_inl.hpp
   include/kdlib/tools/service/compare.hpp

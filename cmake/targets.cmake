@@ -54,6 +54,23 @@ if(KDLIB_REMOTE)
   endif()
 endif()
 
+# kdlib::mpi: ranks as the processes of an MPI job (kdlib/mpi.hpp).
+if(NOT KDLIB_MPI MATCHES "^(auto|ON|OFF)$")
+  message(FATAL_ERROR "kdlib: KDLIB_MPI is '${KDLIB_MPI}'; it must be auto, ON or OFF")
+endif()
+if(KDLIB_MPI)
+  find_package(MPI QUIET COMPONENTS CXX)
+  if(MPI_CXX_FOUND)
+    add_library(kdlib_mpi STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/src/mpi/mpi.cpp")
+    add_library(kdlib::mpi ALIAS kdlib_mpi)
+    target_link_libraries(kdlib_mpi PUBLIC kdlib PRIVATE MPI::MPI_CXX)
+    target_compile_definitions(kdlib_mpi INTERFACE KDLIB_WITH_MPI=1 PRIVATE OMPI_SKIP_MPICXX=1 MPICH_SKIP_MPICXX=1)
+  elseif(NOT KDLIB_MPI STREQUAL "auto")
+    message(FATAL_ERROR "kdlib: KDLIB_MPI=ON is asked for and MPI is not found; use KDLIB_MPI=OFF to go without "
+      "(Debian and Ubuntu: apt-get install libopenmpi-dev openmpi-bin)")
+  endif()
+endif()
+
 # kdlib::cpu: Eigen 3.4 or later (its version files of 3.4 and 5 refuse each other's requests, so none is asked for).
 find_package(Eigen3 CONFIG QUIET)
 if(NOT Eigen3_FOUND)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The law of ranks: checkpoints, moments, metrics (times and dp/ apart) and texts have the same bits for every number
 // of ranks, also where a run was stopped with one number and resumed with another. Ranks are threads here.
+#include <signal.h>
+
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -26,6 +28,9 @@
 #include "support/run_files.hpp"
 #include "support/shared.hpp"
 #include "support/training_parts.hpp"
+#if defined(KDLIB_WITH_MPI)
+#include "kdlib/mpi.hpp"
+#endif
 
 namespace {
 using kdlib::AnyCommunicator;
@@ -110,12 +115,15 @@ class Recorded {
 /// Asks rank `rank` to stop behind step `step`; fails there if it is to.
 struct Hooks : kdlib::RunHooks {
   std::int64_t stop_at = -1, fail_at = -1;
+  int fails_by = 0;  // a signal; 0: an exception
   std::atomic<bool> stop{false};
   Model* student = nullptr;
 
   void on_step(const kdlib::StepReport& report) override {
     if (report.step == stop_at) stop.store(true);
-    if (report.step == fail_at) throw kdlib::InputError("this rank fails");
+    if (report.step != fail_at) return;
+    if (fails_by != 0) ::raise(fails_by);
+    else throw kdlib::InputError("this rank fails");
   }
   kdlib::Evaluation evaluate(std::int64_t) override {
     const double value = student->parameters().back()->value.data()[0];
@@ -157,25 +165,34 @@ kdlib::RunResult train(const Case& c, AnyCommunicator ranks, const std::string& 
       .back();
 }
 
+/// One rank of a run, with models and a source of its own; `texts` gets what it wrote or read.
+kdlib::RunResult run_rank(const Case& c, const AnyCommunicator& communicator, const std::string& folder, Hooks& hooks,
+                          std::map<std::string, std::vector<std::int32_t>>& texts) {
+  Model teacher = Model::from_config(tiny_config(false), 1), student = Model::from_config(tiny_config(c.mixture), 2);
+  if (c.lora) kdlib::add_lora(student, {.rank = 2, .alpha = 4, .seed = 3});
+  if (c.mixture) student.set_router_policy({.balance = 1e-2, .z = 1e-3});
+  const std::vector<std::vector<std::int32_t>> prompts{{1, 2}, {3}, {4, 5, 6}, {7, 8}, {9}, {10, 11, 12}, {13, 14}};
+  Recorded source{
+      Text{kdlib::DocumentDataset{documents(c.spans), {.batch = 1, .epochs = c.epochs}},
+           kdlib::OnPolicy{
+               kdlib::Prompts{prompts, {0}}, kdlib::Sampler{.max_new_tokens = 6, .seed = 5}, {.prompts = 2, .seed = 6}},
+           {.lambda = c.lambda, .seed = 7, .micro_batches = 8}}};
+  kdlib::RunResult result = train(c, communicator, folder, hooks, source, student, teacher);
+  texts = source.texts();
+  return result;
+}
+
 Run run(const Case& c, int ranks, const std::string& folder, std::int64_t stop_at = -1, std::int64_t fail_at = -1) {
   Run out;
   std::mutex mutex;
   std::map<std::string, std::vector<std::int32_t>> texts;
   kdlib::run_ranks(ranks, [&](kdlib::ThreadCommunicator communicator) {
-    Model teacher = Model::from_config(tiny_config(false), 1), student = Model::from_config(tiny_config(c.mixture), 2);
-    if (c.lora) kdlib::add_lora(student, {.rank = 2, .alpha = 4, .seed = 3});
-    if (c.mixture) student.set_router_policy({.balance = 1e-2, .z = 1e-3});
-    const std::vector<std::vector<std::int32_t>> prompts{{1, 2}, {3}, {4, 5, 6}, {7, 8}, {9}, {10, 11, 12}, {13, 14}};
-    Recorded source{Text{
-        kdlib::DocumentDataset{documents(c.spans), {.batch = 1, .epochs = c.epochs}},
-        kdlib::OnPolicy{
-            kdlib::Prompts{prompts, {0}}, kdlib::Sampler{.max_new_tokens = 6, .seed = 5}, {.prompts = 2, .seed = 6}},
-        {.lambda = c.lambda, .seed = 7, .micro_batches = 8}}};
     Hooks hooks;
     if (communicator.rank() == communicator.size() - 1) hooks.stop_at = stop_at, hooks.fail_at = fail_at;
-    const kdlib::RunResult result = train(c, communicator, folder, hooks, source, student, teacher);
+    std::map<std::string, std::vector<std::int32_t>> mine;
+    const kdlib::RunResult result = run_rank(c, communicator, folder, hooks, mine);
     const std::lock_guard<std::mutex> lock(mutex);
-    for (const auto& [place, ids] : source.texts()) texts[place] = ids;
+    texts.insert(mine.begin(), mine.end());
     out.step = result.step;
     out.stopped = result.stopped;
   });
@@ -320,3 +337,42 @@ TEST_CASE("ranks that hold the same files are refused", "[train][ranks]") {
                                    }),
                   kdlib::ConfigError);
 }
+
+#if defined(KDLIB_WITH_MPI)
+// One process of an MPI job: tests/train/ranks_mpi starts it by scripts/launch/ranks. KDLIB_RANKS_CASE is the number of
+// the case, KDLIB_RANKS_FOLDER its folder, KDLIB_RANKS_FAIL what the last rank does behind step 7: kill, stop or throw.
+TEST_CASE("a rank of an MPI job", "[.][mpi]") {
+  const auto text_of = [](const char* name) {
+    const char* text = std::getenv(name);
+    return std::string(text != nullptr ? text : "");
+  };
+  const Case& c = cases.at(static_cast<std::size_t>(std::atoi(text_of("KDLIB_RANKS_CASE").c_str())));
+  AnyCommunicator ranks(kdlib::MpiCommunicator::world(5));
+  Hooks hooks;
+  const std::string fail = text_of("KDLIB_RANKS_FAIL");
+  if (!fail.empty() && ranks.rank() == ranks.size() - 1) hooks.fail_at = 7;
+  hooks.fails_by = fail == "kill" ? SIGKILL : fail == "stop" ? SIGSTOP : 0;
+  try {
+    std::map<std::string, std::vector<std::int32_t>> texts;
+    static_cast<void>(run_rank(c, ranks, text_of("KDLIB_RANKS_FOLDER"), hooks, texts));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "rank %d: %s\n", ranks.rank(), error.what());
+    std::fflush(nullptr);
+    ranks.abort(75);
+  }
+  kdlib::MpiCommunicator::finish();
+  if (!ranks.leads()) return;
+  const TemporaryDirectory alone;
+  const Run one = run(c, 1, alone.path());
+  auto many = kdlib_tests::run_files(text_of("KDLIB_RANKS_FOLDER"));
+  many["texts"] = one.files.at("texts");  // every process has its own part of them
+  if (text_of("KDLIB_RANKS_RESUMED").empty()) {
+    INFO("files that differ: " << differences(one.files, many));
+    CHECK(one.files == many);
+  } else {  // an older checkpoint may be another one
+    for (const char* name :
+         {"metrics.jsonl", "checkpoints/20/parameters.safetensors", "checkpoints/20/optimizer.safetensors"})
+      CHECK(many[name] == one.files.at(name));
+  }
+}
+#endif

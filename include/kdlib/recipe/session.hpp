@@ -41,6 +41,7 @@
 #include "kdlib/teacher/remote.hpp"
 #include "kdlib/teacher/remote_probes.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
+#include "kdlib/train/ranked_store.hpp"
 #include "kdlib/train/stage.hpp"
 #include "kdlib/train/trainer.hpp"
 
@@ -106,6 +107,12 @@ class Session final : private RunHooks {
   using Measurement = std::function<std::vector<std::pair<std::string, double>>(Model&)>;
   void measure_also(Measurement measurement) { measurement_ = std::move(measurement); }
 
+  /// This session is one of several ranks (RunSettings::ranks) that run the same settings, but for the folder: that of
+  /// the first rank is the run's, another one's is scratch, to be removed afterwards. Before run(). Every rank trains
+  /// and measures; the first one answers a result. A request to stop before the first step is a RankError, since other
+  /// ranks may wait: abort the communicator.
+  void share_with(AnyCommunicator ranks) { ranks_ = std::move(ranks); }
+
   /// What the run will need, on this machine (rates are measured) or on `machine`. Loads the models; writes nothing.
   RecipePlan plan(const Accelerator* machine = nullptr);
   /// Once. IoError, ConfigError, InputError, FormatError, TrainingError as the parts throw them.
@@ -138,6 +145,8 @@ class Session final : private RunHooks {
 
   SessionOutcome run_phases();
   bool finished_before(SessionOutcome& outcome);
+  bool any_rank_finished(SessionOutcome& outcome);
+  bool measured_before(std::size_t shown);
   bool exports_are_whole();
   void prepare_folder();
   void load();
@@ -197,6 +206,7 @@ class Session final : private RunHooks {
   SessionEvents& events_;
   RunFolder folder_;
   Measurement measurement_;
+  AnyCommunicator ranks_;
   SettingsList inputs_;  // content hashes, by option
   std::atomic<bool> stop_{false};
   mutable std::mutex status_mutex_;

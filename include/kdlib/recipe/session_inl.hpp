@@ -103,6 +103,8 @@ SessionOutcome Session<D, T>::run() {
   try {
     outcome = run_phases();
   } catch (const StopRequested&) {
+    require<RankError>(ranks_.size() == 1 || status().phase == SessionPhase::finishing,
+                       "[ranks] stopped on request before the first step; the same command starts again");
     outcome.stopped = true;
     outcome.step = status().step;
     note(status().phase == SessionPhase::finishing
@@ -127,11 +129,11 @@ SessionOutcome Session<D, T>::run_phases() {
   check_run_place(s_);
   if constexpr (requires { Kernels<D, T>::take_buffers(); }) Kernels<D, T>::take_buffers();
   inputs_ = input_hashes(s_);
-  if (finished_before(outcome)) return outcome;
+  if (any_rank_finished(outcome)) return outcome;
   load();
   prepare_folder();  // after loading: a wrong path leaves nothing behind and removes nothing
   measure_before();
-  write_base();
+  if (ranks_.leads()) write_base();
   const RunResult run = train();
   outcome.step = run.step;
   outcome.stopped = run.stopped;
@@ -140,9 +142,17 @@ SessionOutcome Session<D, T>::run_phases() {
                 "; everything is saved: the same command continues"));
     return outcome;
   }
-  outcome.result = finish(run);
+  if (ranks_.leads()) outcome.result = finish(run);
   outcome.finished = true;
   return outcome;
+}
+
+/// The first rank looks at its folder and tells the others.
+template <class D, class T>
+bool Session<D, T>::any_rank_finished(SessionOutcome& outcome) {
+  const bool finished = ranks_.any(ranks_.leads() && finished_before(outcome));
+  outcome.finished = outcome.was_finished = finished;
+  return finished;
 }
 
 template <class D, class T>
@@ -238,6 +248,8 @@ void Session<D, T>::load() {
   };
   text_.emplace(s_, writer(), std::move(tokenizer), context_length(), writing, cached_text());
   for (const std::string& text : text_->notes()) note(text);
+  if (ranks_.size() > 1 || s_.training.reduce == Reduction::tree || s_.training.write_batch > 0)
+    text_->share_with(ranks_, s_.training.write_batch);
   plan_stages();
   const RecipeModels& models = s_.models;
   if (s_.text.answers.empty() || !models.taught()) return;

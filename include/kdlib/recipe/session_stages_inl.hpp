@@ -78,6 +78,7 @@ RunSettings Session<D, T>::run_settings(const SessionStage& stage) {
   for (const auto& [name, hash] : inputs_) run.settings.emplace_back("content of --" + name, hash);
   if (!t.stages.empty()) run.settings.emplace_back("stages", stages_text(t.stages));
   run.hooks = this;
+  run.ranks = {ranks_, t.reduce, t.write_batch};
   run.stop = &stop_;
   return run;
 }
@@ -88,8 +89,8 @@ template <class Teacher>
 RunResult Session<D, T>::train_against(const Teacher& teacher, const LossExpression& objective) {
   using Targets = typename Teacher::targets_type;
   auto source = text_->source();
-  RunMetrics sink(path("metrics.jsonl"), s_.output.tensorboard);
-  Directory store{folder_.path()};
+  RankedSink<RunMetrics> sink(ranks_, path("metrics.jsonl"), s_.output.tensorboard);
+  RankedStore<Directory> store{ranks_, folder_.path()};
   RecipeTraining t = s_.training;
   t.learning_rate = s_.peak_rate();
   const AdamW optimizer{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay};

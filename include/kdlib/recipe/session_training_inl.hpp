@@ -78,6 +78,25 @@ void Session<D, T>::add_answers(RecipeResult& result, const char* who, Model& mo
   for (std::size_t i = 0; i < answers.size(); ++i) result.samples[i].answers.emplace_back(who, answers[i]);
 }
 
+/// Takes what an earlier attempt measured; other ranks take the first one's word for it. False where it is to be made
+/// again.
+template <class D, class T>
+bool Session<D, T>::measured_before(std::size_t shown) {
+  std::optional<RecipeResult> before;
+  if (ranks_.leads()) {
+    std::string damage;
+    before = read_whole_result(path("before.json"), teacher_ ? 2 : 1, damage);
+    const bool other = before && before->samples.size() != shown;
+    if (other || !before)
+      note(concat(other ? concat(path("before.json"), " has other samples") : damage, ": it is made again"));
+    if (other) before.reset();
+  }
+  if (!ranks_.any(before.has_value())) return false;
+  before_ = before ? std::move(*before) : RecipeResult{};
+  if (before_.rows.empty()) before_.rows.emplace_back();  // of another rank: the first one's values count
+  return true;
+}
+
 /// Rows "teacher" and "rounded" (or "student before"), once in the life of the folder.
 template <class D, class T>
 void Session<D, T>::measure_before() {
@@ -85,16 +104,8 @@ void Session<D, T>::measure_before() {
   held_out_ = text_->validation();
   find_held_out_signals();
   const auto shown = text_->shown_prompts(3);
-  const bool again = folder_.has("before.json");
-  if (again) {
-    std::string damage;
-    std::optional<RecipeResult> before = read_whole_result(path("before.json"), teacher_ ? 2 : 1, damage);
-    if (before && before->samples.size() == shown.size()) {
-      before_ = std::move(*before);
-      return;
-    }
-    note(concat(before ? concat(path("before.json"), " has other samples") : damage, ": it is made again"));
-  }
+  const bool again = ranks_.any(ranks_.leads() && folder_.has("before.json"));
+  if (again && measured_before(shown.size())) return;
   const char* name = s_.student.rounded ? "rounded" : "student before";
   note("measuring the student before training");
   const bool measurable = held_out_teacher_ || held_out_top_k_ || (!s_.models.cached() && !s_.models.is_remote());
@@ -108,7 +119,8 @@ void Session<D, T>::measure_before() {
   if (teacher_) add_answers(before_, "teacher", *teacher_);
   add_answers(before_, name, *student_);
   save_before();
-  if (again && original_ && folder_.has("checkpoints")) compensate();  // a row that a run which goes on has not
+  if (again && original_ && ranks_.any(ranks_.leads() && folder_.has("checkpoints")))
+    compensate();  // a row that a run which goes on has not
 }
 
 /// Starts the adapter where it undoes most of the rounding, and measures that as a row of its own.

@@ -51,6 +51,7 @@ const char* recipe_word(StraightThrough value);
 const char* recipe_word(TooLong value);
 const char* recipe_word(SaveRule value);
 const char* recipe_word(TopKMass value);
+const char* recipe_word(Reduction value);
 /// The value of a word. ConfigError lists the words there are.
 template <class E>
 E recipe_value(const std::string& word);
@@ -171,6 +172,8 @@ struct RecipeTraining {
   double clip = 1;                           // largest global gradient norm; 0: none
   bool recompute = false;                    // layers run again in the backward pass instead of keeping activations
   std::int64_t workspace = 256;              // MiB for chunks of logits
+  Reduction reduce = Reduction::automatic;   // order in which micro-batches are added: tree with several ranks
+  std::int64_t write_batch = 0;              // RankSettings::write_batch
   RateGroups groups{};                       // of a run without stages
   std::vector<RecipeStage> stages{};         // one after the other, instead of `steps`; empty: none
   std::string groups_file{}, stages_file{};  // where these were read from, for messages and config.yaml

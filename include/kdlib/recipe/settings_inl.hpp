@@ -55,6 +55,11 @@ struct RecipeWords<StraightThrough> {
 };
 
 template <>
+struct RecipeWords<Reduction> {
+  static constexpr const char* name = "reduce";
+  static constexpr const char* list[] = {"auto", "tree", "fast"};
+};
+template <>
 struct RecipeWords<TopKMass> {
   static constexpr const char* name = "mass";
   static constexpr const char* list[] = {"tail", "renormalised", "raw", "sampled"};
@@ -168,6 +173,8 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
   w.number("steps", t.steps)
       .number("batch", t.batch)
       .number("micro-batches", t.micro_batches)
+      .text("reduce", recipe_word(t.reduce))
+      .number("write-batch", t.write_batch)
       .number("learning-rate", t.learning_rate)
       .text("schedule", recipe_word(t.schedule))
       .number("warmup", t.warmup, "steps")
@@ -192,6 +199,7 @@ inline const char* recipe_word(StraightThrough value) { return detail::word_of(v
 inline const char* recipe_word(TooLong value) { return detail::word_of(value); }
 inline const char* recipe_word(SaveRule value) { return detail::word_of(value); }
 inline const char* recipe_word(TopKMass value) { return detail::word_of(value); }
+inline const char* recipe_word(Reduction value) { return detail::word_of(value); }
 
 template <class E>
 E recipe_value(const std::string& word) {
@@ -245,7 +253,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 inline bool free_recipe_setting(const std::string& key) {
   for (const char* name : {"out", "threads", "keep", "save-every", "resume", "export", "dry-run", "json", "device",
                            "dtype", "config", "preset", "teacher-cache", "teacher-cache-mb", "tensorboard",
-                           "teacher-api", "teacher-key", "teacher-in-flight"})
+                           "teacher-api", "teacher-key", "teacher-in-flight", "comm-timeout"})
     if (key == name) return true;
   return false;
 }
@@ -301,6 +309,8 @@ inline void check_cached(const RecipeSettings& s) {
 
 namespace detail {
 inline void check_course(const RecipeTraining& t) {
+  require<ConfigError>(t.write_batch >= 0, "[distil] --write-batch is ", t.write_batch,
+                       "; it must be 0 (a micro-batch's prompts) or more");
   require<ConfigError>(t.warmup_ratio >= 0 && t.warmup_ratio <= 1, "[distil] --warmup-ratio is ",
                        setting_text(t.warmup_ratio), "; it must be from 0 to 1");
   require<ConfigError>(t.warmup >= 0 && (t.warmup <= t.steps || t.warmup_ratio > 0), "[distil] --warmup is ", t.warmup,

@@ -9,20 +9,22 @@
 #include "kdlib/tools/distil_options.hpp"
 #include "kdlib/tools/distil_report.hpp"
 #include "kdlib/tools/process_start.hpp"
+#include "kdlib/tools/ranked_process.hpp"
 #include "kdlib/tools/session_types.hpp"
 #include "kdlib/tools/stop_signals.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 /// Types: the SessionType list that the program offers. Throws what stops it; returns the exit status: 0 done (or
-/// planned), 130 / 143 stopped by SIGINT / SIGTERM with everything saved.
+/// planned), 130 / 143 stopped by SIGINT / SIGTERM with everything saved, 75 another rank was lost (run_as_rank).
 template <class... Types>
 int run_distil(int argc, const char* const* argv);
 
 /// Runs one session as a program does, with signals and the bar: before(session), run(), then the table, report.html
-/// and after(session) when it has finished. Answers the exit status.
+/// and after(session) when it has finished. Answers the exit status. Of several ranks the first one prints and keeps
+/// the folder; the others have a scratch folder and are silent.
 template <class D, class T, class Before, class After>
-int run_session(RecipeSettings settings, Before&& before, After&& after);
+int run_session(RecipeSettings settings, Before&& before, After&& after, const AnyCommunicator& ranks = {});
 
 /// Prints what the run of a command line would need.
 template <class D, class T>

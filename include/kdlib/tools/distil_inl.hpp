@@ -3,6 +3,7 @@
 #ifndef KDLIB_TOOLS_DISTIL_INL_HPP
 #define KDLIB_TOOLS_DISTIL_INL_HPP
 
+#include <algorithm>
 #include <cstdio>
 
 #include "kdlib/tools/distil.hpp"
@@ -23,15 +24,20 @@ void add_tasks(Session<D, T>& session, const DistilCommand& command) {
 }
 
 template <class D, class T, class Before, class After>
-int run_session(RecipeSettings settings, Before&& before, After&& after) {
+int run_session(RecipeSettings settings, Before&& before, After&& after, const AnyCommunicator& ranks) {
   fill_bundled_text(settings.text);
+  settle_ranks(settings.training, ranks.size());
   DistilConsole console;
-  Session<D, T> session(std::move(settings), &console);
+  std::optional<ScratchFolder> scratch;
+  if (!ranks.leads()) settings.output.folder = scratch.emplace().path();
+  Session<D, T> session(std::move(settings), ranks.leads() ? &console : nullptr);
+  session.share_with(ranks);
   before(session);
   const StopSignals signals(&session.stop_flag());
   const SessionOutcome outcome = session.run();
+  if (!ranks.leads()) return outcome.stopped ? 128 + std::max(1, signals.signal()) : 0;
   console.finish();
-  if (outcome.stopped) return 128 + signals.signal();
+  if (outcome.stopped) return 128 + std::max(1, signals.signal());  // another rank's, perhaps
   const std::string& folder = session.settings().output.folder;
   const std::string report = join_path(folder, "report.html");
   if (!outcome.was_finished || !path_exists(report)) {
@@ -67,10 +73,11 @@ int run_distil(int argc, const char* const* argv) {
   return with_session_type<Types...>("distil", command.session_device(), command.session_dtype(), [&](auto type) {
     using D = typename decltype(type)::device_type;
     using T = typename decltype(type)::scalar_type;
-    if (!command.dry_run())
+    if (command.dry_run()) return print_plan<D, T>(command), 0;
+    return run_as_rank(command.comm_timeout(), [&](const AnyCommunicator& ranks) {
       return run_session<D, T>(
-          command.settings(), [&command](auto& session) { add_tasks(session, command); }, [](auto&) {});
-    return print_plan<D, T>(command), 0;
+          command.settings(), [&command](auto& session) { add_tasks(session, command); }, [](auto&) {}, ranks);
+    });
   });
 }
 

@@ -63,7 +63,8 @@ class DistilCommand {
   const std::vector<std::string>& tasks() const { return tasks_; }  // of --evaluate-tasks
   const std::string& task_data() const { return task_data_; }
   std::int64_t task_limit() const { return task_limit_; }
-  int threads() const { return threads_; }  // 0: all CPUs of the process
+  double comm_timeout() const { return comm_timeout_; }  // seconds, of ranks
+  int threads() const { return threads_; }               // 0: all CPUs of the process
 
  private:
   void add_models(bool needs_teacher);
@@ -72,6 +73,7 @@ class DistilCommand {
   void add_objective();
   void add_text();
   void add_training();
+  void add_ranks();
   void add_output();
   void apply_preset(const std::string& name);
   void words_to_settings();
@@ -83,7 +85,8 @@ class DistilCommand {
   bool needs_teacher_ = true;
   RoundingWords rounding_;
   std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_, missing_, mass_;
-  std::string teacher_api_, teacher_dtype_;
+  std::string teacher_api_, teacher_dtype_, reduce_;
+  double comm_timeout_ = 600;
   std::vector<std::string> lora_targets_, tasks_;
   std::vector<std::string> loss_;  // terms
   double beta_ = 0.5, temperature_ = 1, alpha_ = 1;

@@ -46,6 +46,7 @@ KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, Reci
   lora_init_ = recipe_word(student.start);
   loss_ = {settings_.objective.loss.text()};
   schedule_ = recipe_word(settings_.training.schedule);
+  reduce_ = recipe_word(settings_.training.reduce);
   resume_ = recipe_word(settings_.output.resume);
   too_long_ = recipe_word(settings_.text.too_long);
   save_ = recipe_word(settings_.output.save);
@@ -60,6 +61,7 @@ KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, Reci
   add_objective();
   add_text();
   add_training();
+  add_ranks();
   add_output();
   options_.schema_also(detail::schema_of_losses);
   options_.group("General")
@@ -357,6 +359,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   loss_ = {settings_.objective.loss.text()};
   RecipeTraining& training = settings_.training;
   training.schedule = recipe_value<RecipeSchedule>(schedule_);
+  training.reduce = recipe_value<Reduction>(reduce_);
   if (!training.groups_file.empty()) training.groups = read_groups_file(training.groups_file);
   if (!training.stages_file.empty()) training.stages = read_stages_file(training.stages_file);
   settings_.output.resume = recipe_value<RecipeResume>(resume_);
@@ -396,5 +399,6 @@ KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/tools/distil_checks_inl.hpp"
+#include "kdlib/tools/distil_ranks_inl.hpp"
 
 #endif

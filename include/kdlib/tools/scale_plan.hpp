@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long a step takes when students and teachers are divided among machines and a network lies between: from counts
+// and rates, before anything is started.
+#ifndef KDLIB_TOOLS_SCALE_PLAN_HPP
+#define KDLIB_TOOLS_SCALE_PLAN_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "kdlib/core/error.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What decides a step's time. Rates are those of one rank.
+struct ScaleInputs {
+  double ranks = 1, teacher_ranks = 1;  // W students, N teachers; >= 1
+  double tokens = 0, rows = 0;          // of a step over all ranks: run through the models; marked by the teacher
+  double written = 0;                   // of the rows: tokens that the student writes itself
+  double teacher_parameters = 0;        // active ones
+  double student_parameters = 0;        // active ones
+  double trained = 0;                   // numbers whose gradients are added
+  bool adapter = true;                  // the base is frozen: 4 operations a parameter and token, else 6
+  double teacher_flops = 0, student_flops = 0;  // a second, > 0
+  double write_rate = 0;                        // tokens a second; 0: nothing is written
+  double row_bytes = 0;                         // of the teacher's signal on the wire; 0: it is on the same machine
+  double link = 0;                              // bytes a second, > 0 where something goes over it
+  double latency = 0;                           // seconds, >= 0
+  double slices = 1;                            // micro-batches of a rank in a step, >= 1
+};
+
+/// Seconds of a step and what follows from them.
+struct ScalePlan {
+  double write = 0, score = 0, wire = 0, train = 0, reduce = 0;
+  double step = 0;
+  std::string bottleneck{};       // of these five
+  double teacher_idle = 0;        // share of the step in which the teachers wait
+  double student_idle = 0;        // share in which the students wait for the signal
+  double balanced_teachers = 0;   // ranks of the teacher at which scoring takes no longer than the students' part
+  double balanced_row_bytes = 0;  // payload at which the wire takes no longer than scoring; 0: no wire
+  double local_steps = 1;         // steps between reductions that bring them below a tenth of the time
+};
+
+/// t_write = written / (rate W); t_score = 2 P_t tokens / (F_t N); t_wire = rows b / B + latency;
+/// t_train = (6, adapter: 4) P_s tokens / (F_s W); t_reduce = 2 (W - 1) / W 4 G / B + 2 latency, 0 for one rank.
+/// The three first overlap, but for the first of m slices: max (1 + 1 / m). ConfigError for numbers out of range.
+inline ScalePlan plan_scale(const ScaleInputs& in) {
+  require<ConfigError>(in.ranks >= 1 && in.teacher_ranks >= 1 && in.slices >= 1, "[plan_scale] ", in.ranks, " ranks, ",
+                       in.teacher_ranks, " teacher ranks and ", in.slices, " slices; each must be 1 or more");
+  require<ConfigError>(in.teacher_flops > 0 && in.student_flops > 0, "[plan_scale] the rates of arithmetic are ",
+                       in.teacher_flops, " and ", in.student_flops, "; both must be above 0");
+  require<ConfigError>(in.link > 0 || (in.ranks == 1 && in.row_bytes == 0),
+                       "[plan_scale] something goes over a link of ", in.link, " bytes a second; give --link");
+  require<ConfigError>(in.latency >= 0, "[plan_scale] the latency is ", in.latency, "; it must be 0 or above");
+  ScalePlan p;
+  p.write = in.write_rate > 0 ? in.written / (in.write_rate * in.ranks) : 0;
+  p.score = 2 * in.teacher_parameters * in.tokens / (in.teacher_flops * in.teacher_ranks);
+  p.wire = in.row_bytes > 0 ? in.rows * in.row_bytes / in.link + in.latency : 0;
+  p.train = (in.adapter ? 4 : 6) * in.student_parameters * in.tokens / (in.student_flops * in.ranks);
+  p.reduce = in.ranks > 1 ? 2 * (in.ranks - 1) / in.ranks * 4 * in.trained / in.link + 2 * in.latency : 0;
+  const double waiting = std::max({p.write, p.score, p.wire}) * (1 + 1 / in.slices);
+  p.step = waiting + p.train + p.reduce;
+  const double most = std::max({p.write, p.score, p.wire, p.train, p.reduce});
+  p.bottleneck = most == p.write   ? "writing"
+                 : most == p.score ? "scoring"
+                 : most == p.wire  ? "the wire"
+                 : most == p.train ? "training"
+                                   : "the reduction";
+  if (p.step > 0) {
+    p.teacher_idle = 1 - p.score / p.step;
+    p.student_idle = std::max(0.0, waiting - p.write) / p.step;
+  }
+  const double students = std::max(p.write, p.train);
+  p.balanced_teachers = students > 0 ? std::max(1.0, std::ceil(p.score * in.teacher_ranks / students)) : 1;
+  if (in.row_bytes > 0 && in.rows > 0) p.balanced_row_bytes = std::max(0.0, p.score - in.latency) * in.link / in.rows;
+  const double rest = p.step - p.reduce;
+  if (rest > 0) p.local_steps = std::max(1.0, std::ceil(9 * p.reduce / rest));
+  return p;
+}
+
+/// Bytes a second of a word such as 100Mbit, 10Gbit or 1GB. ConfigError: another form.
+inline double link_bytes(const std::string& word) {
+  std::size_t end = 0;
+  double number = 0;
+  try {
+    number = std::stod(word, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  const std::string unit = word.substr(end);
+  const double factor = unit == "kbit"   ? 1e3 / 8
+                        : unit == "Mbit" ? 1e6 / 8
+                        : unit == "Gbit" ? 1e9 / 8
+                        : unit == "MB"   ? 1e6
+                        : unit == "GB"   ? 1e9
+                                         : 0;
+  require<ConfigError>(end > 0 && number > 0 && std::isfinite(number) && factor > 0, "[plan_scale] --link is '", word,
+                       "'; a number with kbit, Mbit, Gbit, MB or GB (a second) is needed, such as 100Mbit");
+  return number * factor;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
