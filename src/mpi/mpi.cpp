@@ -4,7 +4,9 @@
 
 #include <mpi.h>
 #include <sched.h>
+#include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -141,6 +143,8 @@ MpiCommunicator MpiCommunicator::split(int colour, int key) {
 }
 
 void MpiCommunicator::abort(int code) noexcept {
+  ::signal(SIGALRM, SIG_DFL);
+  ::alarm(10);  // MPI_Abort waits for mpirun, which may be out of reach
   if (is_running()) MPI_Abort(MPI_COMM_WORLD, code);
   std::_Exit(code);
 }
