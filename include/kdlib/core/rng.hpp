@@ -18,7 +18,9 @@ enum class RngPurpose : std::uint32_t {
   sample_teacher = 4,  // tokens that the teacher writes
   lambda_coin = 5,     // on-policy or given text
   dropout = 6,
-  test = 7
+  test = 7,
+  curriculum = 8,   // modes of tickets
+  retry_delay = 9,  // between two requests to a server
 };
 
 /// Four random words of 32 bits.

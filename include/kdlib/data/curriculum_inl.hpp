@@ -13,9 +13,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Modes of tickets; behind the last purpose of core/rng.hpp.
-inline constexpr RngPurpose curriculum_purpose{8};
-
 KDLIB_FUNC Curriculum::Curriculum(CurriculumSettings settings) : settings_(std::move(settings)) {
   const std::vector<CurriculumPhase>& phases = settings_.phases;
   require<ConfigError>(!phases.empty() && phases.front().begin == 0, "[curriculum] the first phase begins at ",
@@ -58,7 +55,7 @@ KDLIB_FUNC CurriculumPoint Curriculum::at(double trained, int level) const {
 }
 
 KDLIB_FUNC ReasoningMode Curriculum::mode(std::int64_t ticket, const std::array<double, 3>& shares) const {
-  const double u = Rng(settings_.seed, curriculum_purpose, static_cast<std::uint32_t>(ticket)).uniform(0);
+  const double u = Rng(settings_.seed, RngPurpose::curriculum, static_cast<std::uint32_t>(ticket)).uniform(0);
   return u < shares[0] ? ReasoningMode::low : u < shares[0] + shares[1] ? ReasoningMode::medium : ReasoningMode::high;
 }
 

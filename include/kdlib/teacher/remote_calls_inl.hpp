@@ -22,9 +22,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Of random numbers, beside those of core/rng.hpp.
-inline constexpr RngPurpose retry_delay_purpose{9};
-
 KDLIB_FUNC bool is_passing_status(int status) {
   return status == 408 || status == 429 || status == 500 || status == 502 || status == 503 || status == 504;
 }
@@ -110,7 +107,7 @@ class CallQueue {
 }  // namespace detail
 
 KDLIB_FUNC double retry_delay(std::uint64_t seed, std::uint64_t number, int attempt, double asked, double most) {
-  const Rng rng(seed, detail::retry_delay_purpose, static_cast<std::uint32_t>(number),
+  const Rng rng(seed, RngPurpose::retry_delay, static_cast<std::uint32_t>(number),
                 static_cast<std::uint32_t>(attempt));
   const double delay = std::ldexp(0.75 + 0.5 * rng.uniform(0), std::min(attempt - 2, 20));
   return std::min(std::max(delay, asked), most);

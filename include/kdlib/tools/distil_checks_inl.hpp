@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bodies of distil_options.hpp: options that would have no effect or do not go together, what is recorded with
-// the run, the losses of the schema.
+// the run, the losses of the schema, the text that comes with the programs.
 #ifndef KDLIB_TOOLS_DISTIL_CHECKS_INL_HPP
 #define KDLIB_TOOLS_DISTIL_CHECKS_INL_HPP
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/jsonl.hpp"
@@ -152,6 +153,29 @@ KDLIB_TOOLS_FUNC void DistilCommand::record() {
     if (key == "evaluate-tasks") settings_.recorded.push_back({key, tasks_, Form::list, ""});
     else settings_.recorded.push_back({key, {value}, plain ? Form::plain : Form::text, ""});
   }
+}
+
+namespace detail {
+
+/// The file `name` that comes with the programs.
+KDLIB_TOOLS_FUNC TextFile bundled_text(const char* option, const char* name) {
+  std::vector<std::string> places;
+  if (const char* folder = std::getenv("KDLIB_DATA_DIR")) places.emplace_back(folder);
+#if defined(KDLIB_BUNDLED_DATA_DIR)
+  places.emplace_back(KDLIB_BUNDLED_DATA_DIR);
+#endif
+  for (const std::string& place : places)
+    if (path_exists(join_path(place, name))) return {join_path(place, name), true};
+  fail<ConfigError>("[distil] the bundled file ", name, " is not here; give ", option,
+                    " FILE or set KDLIB_DATA_DIR to the folder that holds it");
+}
+
+}  // namespace detail
+
+KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
+  if (text.validation.empty() && text.validation_share == 0 && !text.from_cache)
+    text.validation = detail::bundled_text("--validation", "validation.jsonl");
+  if (text.writes() && text.prompts.empty()) text.prompts = detail::bundled_text("--prompts", "prompts.jsonl");
 }
 
 KDLIB_NAMESPACE_END

@@ -4,9 +4,7 @@
 #define KDLIB_TOOLS_DISTIL_OPTIONS_INL_HPP
 
 #include <algorithm>
-#include <cstdlib>
 
-#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/objective.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "kdlib/tools/stages_file.hpp"
@@ -371,29 +369,6 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   cache.skip_missing = missing_ == "skip";
   cache.mass = recipe_value<TopKMass>(mass_);
   settings_.text.from_cache = settings_.models.cached() && settings_.text.data.empty();
-}
-
-namespace detail {
-
-/// The file `name` that comes with the programs.
-KDLIB_TOOLS_FUNC TextFile bundled_text(const char* option, const char* name) {
-  std::vector<std::string> places;
-  if (const char* folder = std::getenv("KDLIB_DATA_DIR")) places.emplace_back(folder);
-#if defined(KDLIB_BUNDLED_DATA_DIR)
-  places.emplace_back(KDLIB_BUNDLED_DATA_DIR);
-#endif
-  for (const std::string& place : places)
-    if (path_exists(join_path(place, name))) return {join_path(place, name), true};
-  fail<ConfigError>("[distil] the bundled file ", name, " is not here; give ", option,
-                    " FILE or set KDLIB_DATA_DIR to the folder that holds it");
-}
-
-}  // namespace detail
-
-KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
-  if (text.validation.empty() && text.validation_share == 0 && !text.from_cache)
-    text.validation = detail::bundled_text("--validation", "validation.jsonl");
-  if (text.writes() && text.prompts.empty()) text.prompts = detail::bundled_text("--prompts", "prompts.jsonl");
 }
 
 KDLIB_NAMESPACE_END
