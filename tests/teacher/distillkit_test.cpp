@@ -14,16 +14,16 @@ using namespace kdlib_tests;
 
 namespace {
 
-using Bytes = std::vector<std::uint8_t>;
+using Octets = std::vector<std::uint8_t>;
 
 template <class N>
-void put(Bytes& out, N value) {
-  Bytes bytes(sizeof value);
+void put(Octets& out, N value) {
+  Octets bytes(sizeof value);
   std::memcpy(bytes.data(), &value, sizeof value);
   out.insert(out.end(), bytes.begin(), bytes.end());
 }
 
-std::string json_list(const Bytes& bytes) {
+std::string json_list(const Octets& bytes) {
   std::string out = "[";
   for (const std::uint8_t b : bytes) out += (out.size() > 1 ? "," : "") + std::to_string(b);
   return out + "]";
@@ -32,8 +32,8 @@ std::string json_list(const Bytes& bytes) {
 /// 4 of 8 tokens: two exact, two from a line in their number.
 DistillKitFormat small_format() { return {.vocabulary = 8, .top_k = 4, .exact_k = 2, .terms = {"0", "1"}}; }
 
-Bytes small_values(float first, float second, float offset, float slope) {
-  Bytes out;
+Octets small_values(float first, float second, float offset, float slope) {
+  Octets out;
   for (const float v : {first, second, offset, slope}) put(out, v);
   return out;
 }
@@ -42,11 +42,11 @@ Bytes small_values(float first, float second, float offset, float slope) {
 
 TEST_CASE("ids and codes are packed with the highest bit first", "[teacher][distillkit]") {
   const std::vector<std::uint32_t> two{5, 3}, nine{1, 0, 1, 1, 0, 1, 0, 0, 1};
-  CHECK((pack_bits(two, 3) == Bytes{0xAC}));
-  CHECK((pack_bits(nine, 1) == Bytes{0xB4, 0x80}));
-  CHECK((unpack_bits(Bytes{0xAC}, 3, 2) == two));
-  CHECK((unpack_bits(Bytes{0xB4, 0x80}, 1, 9) == nine));
-  CHECK_THROWS_WITH(unpack_bits(Bytes{0xAC}, 3, 3), contains("1 bytes hold no 3 values of 3 bits"));
+  CHECK((pack_bits(two, 3) == Octets{0xAC}));
+  CHECK((pack_bits(nine, 1) == Octets{0xB4, 0x80}));
+  CHECK((unpack_bits(Octets{0xAC}, 3, 2) == two));
+  CHECK((unpack_bits(Octets{0xB4, 0x80}, 1, 9) == nine));
+  CHECK_THROWS_WITH(unpack_bits(Octets{0xAC}, 3, 3), contains("1 bytes hold no 3 values of 3 bits"));
 }
 
 TEST_CASE("the configuration in use has 140 bytes of values and 288 of ids a token", "[teacher][distillkit]") {
@@ -63,15 +63,15 @@ TEST_CASE("values are exact ones, a polynomial and residuals, and differences wh
   DistillKitFormat f{.vocabulary = 100, .top_k = 7, .exact_k = 2, .terms = {"0", "1", "2", "sqrt", "exp"}};
   f.exact = DType::f16;
   f.bins = {{DType::f32, 3, 2}, {DType::bf16, 1, 2}};
-  Bytes bytes;
+  Octets bytes;
   put(bytes, f16(-0.5f)), put(bytes, f16(-1.25f));
   const float c[] = {-2, -0.5f, 0.125f, -0.25f, 0.0625f};
   for (const float v : c) put(bytes, v);
   put(bytes, 0.5f);
-  const Bytes three = pack_bits(std::vector<std::uint32_t>{5, 0}, 3);
+  const Octets three = pack_bits(std::vector<std::uint32_t>{5, 0}, 3);
   bytes.insert(bytes.end(), three.begin(), three.end());
   put(bytes, bf16(0.25f));
-  const Bytes one = pack_bits(std::vector<std::uint32_t>{1, 0}, 1);
+  const Octets one = pack_bits(std::vector<std::uint32_t>{1, 0}, 1);
   bytes.insert(bytes.end(), one.begin(), one.end());
   CHECK(static_cast<std::int64_t>(bytes.size()) == f.value_bytes());
   const auto curve = [&c](double x) {
@@ -102,7 +102,7 @@ TEST_CASE("a file of compressed rows becomes a cache that a student can learn fr
   const DistillKitFormat f = small_format();
   // log-probabilities of .4, .3, .15, .05 (the last two on a line in log-probability), ids 6, 1, 0, 7.
   const auto log = [](double p) { return static_cast<float>(std::log(p)); };
-  const Bytes values = small_values(log(.4), log(.3), log(.15), log(.05) - log(.15)),
+  const Octets values = small_values(log(.4), log(.3), log(.15), log(.05) - log(.15)),
               ids = pack_bits(std::vector<std::uint32_t>{6, 1, 0, 7}, 3);
   const std::string v = json_list(values), n = json_list(ids);
   write_file_atomically(dir / "d.jsonl",
