@@ -341,7 +341,9 @@ TEST_CASE("ranks that hold the same files are refused", "[train][ranks]") {
 #if defined(KDLIB_WITH_MPI)
 // One process of an MPI job: tests/train/ranks_mpi starts it by scripts/launch/ranks. KDLIB_RANKS_CASE is the number of
 // the case, KDLIB_RANKS_FOLDER its folder, KDLIB_RANKS_FAIL what the last rank does behind step 7: kill, stop or throw.
+// Alone it is no test: CTest's selection by file takes hidden cases, too.
 TEST_CASE("a rank of an MPI job", "[.][mpi]") {
+  if (std::getenv("KDLIB_RANKS_FOLDER") == nullptr) return;
   const auto text_of = [](const char* name) {
     const char* text = std::getenv(name);
     return std::string(text != nullptr ? text : "");
