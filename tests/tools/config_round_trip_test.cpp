@@ -63,7 +63,7 @@ std::vector<std::vector<std::string>> other_values(const OptionItem& item) {
       break;
   }
   const bool whole = item.kind != OptionKind::real32 && item.kind != OptionKind::real64;
-  const std::vector<const char*> whole_numbers{"3", "17", "1"}, others{"0.1", "0.30000000000000004", "1e-7"};
+  const std::vector<const char*> whole_numbers{"3", "17", "1"}, others{"0.1", "0.30000000000000004", "1e-7", "7200.5"};
   for (const char* number : whole ? whole_numbers : others) {
     const double value = std::stod(number);
     if ((!item.least || value >= *item.least) && (!item.most || value <= *item.most) &&

@@ -151,7 +151,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::record() {
     const bool plain = value == "on" || value == "off" ||
                        (!value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos);
     if (key == "evaluate-tasks") settings_.recorded.push_back({key, tasks_, Form::list, ""});
-    else settings_.recorded.push_back({key, {value}, plain ? Form::plain : Form::text, ""});
+    else
+      settings_.recorded.push_back(
+          {key, {value}, plain ? Form::plain : Form::text, key == "comm-timeout" ? "seconds" : ""});
   }
 }
 
