@@ -265,7 +265,7 @@ TEST_CASE("values that cannot be are refused by the name of their option", "[pro
   CHECK_THAT(rank.error, contains("--lora-rank") && contains("100000") && contains("65535"));
   const ProgramAnswer dtype = run_program("distil", job.plain("--dtype float16"));
   CHECK(dtype.status == 2);
-  CHECK_THAT(dtype.error, contains("--dtype float16") && contains("float32, bfloat16"));
+  CHECK_THAT(dtype.error, contains("--dtype is 'float16'") && contains("float32, bfloat16"));
   const ProgramAnswer device = run_program("distil", job.plain("--device cuda"));
   CHECK(device.status == 2);
   CHECK_THAT(device.error, contains("--device cuda") && contains("cpu"));
