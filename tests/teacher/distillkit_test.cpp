@@ -103,7 +103,7 @@ TEST_CASE("a file of compressed rows becomes a cache that a student can learn fr
   // log-probabilities of .4, .3, .15, .05 (the last two on a line in log-probability), ids 6, 1, 0, 7.
   const auto log = [](double p) { return static_cast<float>(std::log(p)); };
   const Octets values = small_values(log(.4), log(.3), log(.15), log(.05) - log(.15)),
-              ids = pack_bits(std::vector<std::uint32_t>{6, 1, 0, 7}, 3);
+               ids = pack_bits(std::vector<std::uint32_t>{6, 1, 0, 7}, 3);
   const std::string v = json_list(values), n = json_list(ids);
   write_file_atomically(dir / "d.jsonl",
                         "{\"input_ids\":[1,6,3],\"compressed_logprobs\":[" + v + "," + v + "," + v +

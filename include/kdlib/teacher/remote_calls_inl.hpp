@@ -107,8 +107,7 @@ class CallQueue {
 }  // namespace detail
 
 KDLIB_FUNC double retry_delay(std::uint64_t seed, std::uint64_t number, int attempt, double asked, double most) {
-  const Rng rng(seed, RngPurpose::retry_delay, static_cast<std::uint32_t>(number),
-                static_cast<std::uint32_t>(attempt));
+  const Rng rng(seed, RngPurpose::retry_delay, static_cast<std::uint32_t>(number), static_cast<std::uint32_t>(attempt));
   const double delay = std::ldexp(0.75 + 0.5 * rng.uniform(0), std::min(attempt - 2, 20));
   return std::min(std::max(delay, asked), most);
 }
