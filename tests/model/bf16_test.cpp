@@ -93,7 +93,7 @@ TEST_CASE("hidden states, logits and gradients in bf16 are near those in float32
 }
 
 TEST_CASE("bf16 repeats its bits, writes what its own logits say, and is nowhere apart from itself", "[model][bf16]") {
-  for (const std::string& name : {"llama", "qwen3_moe", "gpt_oss", "gemma2"}) {
+  for (const char* name : {"llama", "qwen3_moe", "gpt_oss", "gemma2"}) {
     CAPTURE(name);
     const ReferenceModel r(name);
     Half model = Half::from_pretrained(r.path, {.trainable = false}),
