@@ -70,8 +70,8 @@ struct CommunicatorBodyOf final : CommunicatorBody {
 class AnyCommunicator {
  public:
   AnyCommunicator() = default;
-  template <Communicator C>
-  requires(!std::same_as<C, AnyCommunicator>) AnyCommunicator(C c)  // NOLINT: implicit on purpose
+  template <class C>
+  requires(!std::same_as<C, AnyCommunicator> && Communicator<C>) AnyCommunicator(C c)  // NOLINT: implicit on purpose
       : rank_(c.rank()), size_(c.size()), body_(std::make_shared<detail::CommunicatorBodyOf<C>>(std::move(c))) {}
 
   int rank() const { return rank_; }
