@@ -55,7 +55,6 @@ KDLIB_TOOLS_FUNC std::vector<RunStep> read_run(const std::string& folder) {
 KDLIB_TOOLS_FUNC void write_events(const std::vector<RunStep>& steps, const std::string& out, RunExportResult& result) {
   TensorBoardEvents events(out);
   for (const RunStep& step : steps) {
-    events.flush();
     events.set_time(step.seconds);
     for (const auto& [name, value] : step.values) events.scalar(name, step.step, value);
     result.values += static_cast<std::int64_t>(step.values.size());
@@ -65,23 +64,31 @@ KDLIB_TOOLS_FUNC void write_events(const std::vector<RunStep>& steps, const std:
   result.files = 1;
 }
 
-KDLIB_TOOLS_FUNC std::string table_number(double value) { return JsonWriter().value(value).text(); }
-
 KDLIB_TOOLS_FUNC void write_table(const std::vector<RunStep>& steps, const std::string& out, RunExportResult& result) {
   std::vector<std::string> names;
-  for (const RunStep& step : steps)
-    for (const auto& [name, value] : step.values)
-      if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  const auto column = [&](const std::string& name) {
+    const auto at = std::find(names.begin(), names.end(), name);
+    if (at != names.end()) return static_cast<std::size_t>(at - names.begin());
+    names.push_back(name);
+    return names.size() - 1;
+  };
+  std::vector<std::vector<std::string>> rows;  // each as long as its last value needs
+  for (const RunStep& step : steps) {
+    std::vector<std::string>& row = rows.emplace_back();
+    for (const auto& [name, value] : step.values) {
+      const std::size_t at = column(name);
+      if (row.size() <= at) row.resize(at + 1);
+      row[at] = std::isfinite(value) ? JsonWriter().value(value).text() : "nan";
+      ++result.values;
+    }
+  }
   std::string text = "step";
   for (const std::string& name : names) text += "," + name;
   text += '\n';
-  for (const RunStep& step : steps) {
-    text += std::to_string(step.step);
-    for (const std::string& name : names) {
-      text += ',';
-      for (const auto& [key, value] : step.values)
-        if (key == name) text += std::isfinite(value) ? table_number(value) : "nan", ++result.values;
-    }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    rows[i].resize(names.size());
+    text += std::to_string(steps[i].step);
+    for (const std::string& cell : rows[i]) text += "," + cell;
     text += '\n';
   }
   result.path = join_path(out, "metrics.csv");

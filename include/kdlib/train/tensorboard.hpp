@@ -32,8 +32,8 @@ class TensorBoardEvents {
   /// What the folder's older files hold behind `step` (-1: all) is out of date: TensorBoard drops it.
   void rewind(std::int64_t step);
 
-  /// The time of the events that follow, in seconds since 1970; 0: that at which they come.
-  void set_time(double seconds) { seconds_ = seconds; }
+  /// The time of the steps that follow, in seconds since 1970; 0: that at which they come.
+  void set_time(double seconds);
 
   const std::string& path() const { return file_.path(); }
 

@@ -111,6 +111,11 @@ KDLIB_FUNC void TensorBoardEvents::write_event(std::int64_t step, int field, std
   file_.write_bytes(detail::event_record(event));
 }
 
+KDLIB_FUNC void TensorBoardEvents::set_time(double seconds) {
+  end_event();
+  seconds_ = seconds;
+}
+
 KDLIB_FUNC void TensorBoardEvents::flush() {
   end_event();
   file_.flush();
