@@ -148,17 +148,23 @@ struct Settings {
   }
 };
 
-/// `size` prompts of the file, again from its beginning where it has fewer; without a file they are made up.
-std::vector<Ids> prompts_of(const Settings& settings, int size, std::int64_t vocabulary) {
-  std::vector<Ids> given, out;
-  if (!settings.prompts.empty()) {
-    kd::JsonlReader reader(settings.prompts);
-    while (const auto line = reader.next()) {
-      Ids& ids = given.emplace_back();
-      for (const kd::Json& id : line->at("prompt_ids")) ids.push_back(static_cast<std::int32_t>(id.as_int()));
-    }
-    kd::require<kd::ConfigError>(!given.empty(), "[bench_generate] ", settings.prompts, " has no line");
+/// The prompts of the file; none without one.
+std::vector<Ids> read_prompts(const std::string& path) {
+  std::vector<Ids> prompts;
+  if (path.empty()) return prompts;
+  kd::JsonlReader reader(path);
+  while (const auto line = reader.next()) {
+    Ids& ids = prompts.emplace_back();
+    for (const kd::Json& id : line->at("prompt_ids")) ids.push_back(static_cast<std::int32_t>(id.as_int()));
   }
+  kd::require<kd::ConfigError>(!prompts.empty(), "[bench_generate] ", path, " has no line");
+  return prompts;
+}
+
+/// `size` of the given prompts, again from the first where there are fewer; where none is given they are made up.
+std::vector<Ids> prompts_of(const std::vector<Ids>& given, const Settings& settings, int size,
+                            std::int64_t vocabulary) {
+  std::vector<Ids> out;
   for (int b = 0; b < size; ++b) {
     if (!given.empty()) {
       out.push_back(given[static_cast<std::size_t>(b) % given.size()]);
@@ -189,6 +195,7 @@ Run best_of(Model& model, const std::vector<Ids>& prompts, const Settings& setti
 int main(int argc, char** argv) try {
   const Settings settings(argc, argv);
   if (settings.threads > 0) kd::set_thread_count(settings.threads);
+  const std::vector<Ids> given = read_prompts(settings.prompts);
   const double start = now();
   Model model = Model::from_pretrained(settings.model,
                                        {.trainable = false, .weights = kd::weight_storage(settings.weights, false)});
@@ -198,7 +205,7 @@ int main(int argc, char** argv) try {
   for (const std::string& text : settings.batches) {
     const int size = std::atoi(text.c_str());
     kd::require<kd::ConfigError>(size > 0, "[bench_generate] --batch ", text, " is not a positive number");
-    const std::vector<Ids> prompts = prompts_of(settings, size, model.vocab_size());
+    const std::vector<Ids> prompts = prompts_of(given, settings, size, model.vocab_size());
     double agreement = 0;
     const Run best = best_of(model, prompts, settings, agreement);
     std::int64_t prompt_count = 0;
