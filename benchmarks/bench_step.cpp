@@ -139,7 +139,8 @@ class Step {
         settings_(settings),
         tokens_(batch_of(settings, teacher.vocab_size())),
         rows_(tokens_.rows()),
-        optimizer_(kd::AdamW{}.state<float, kd::Cpu>(trained_of(student))) {}
+        trained_(kd::trainable_parameters(student)),
+        optimizer_(kd::AdamW{}.state<float, kd::Cpu>(trained_)) {}
 
   std::int64_t tokens() const { return tokens_.tokens(); }
   double loss() const { return loss_; }
@@ -169,7 +170,7 @@ class Step {
                               gradient.data());
     student_.backward(std::as_const(gradient).view());
     times.backward = lap();
-    norm_ = kd::gradient_norm(trained_of(student_));
+    norm_ = kd::gradient_norm(trained_);
     optimizer_.step(settings_.rate, norm_ > 1 ? 1 / norm_ : 1);
     times.update = lap();
     return times;
@@ -199,13 +200,6 @@ class Step {
   static constexpr kd::HeadLossSettings head_settings{
       .workspace_bytes = std::int64_t{128} << 20, .metrics = true, .row_values = false};
 
-  static std::vector<kd::Parameter<float, kd::Cpu>*> trained_of(Model& student) {
-    std::vector<kd::Parameter<float, kd::Cpu>*> trained;
-    for (auto* p : student.parameters())
-      if (p->trainable) trained.push_back(p);
-    return trained;
-  }
-
   Tensor counted_rows(const Tensor& hidden) const {
     Tensor rows({static_cast<std::int64_t>(rows_.token.size()), hidden[1]});
     Kernels::gather_rows(hidden.data(), rows_.token.data(), rows[0], rows[1], rows.data());
@@ -217,7 +211,8 @@ class Step {
   const Settings& settings_;
   kd::TokenBatch tokens_;
   kd::TokenBatch::Rows rows_;
-  decltype(kd::AdamW{}.state<float, kd::Cpu>({})) optimizer_;
+  std::vector<kd::Parameter<float, kd::Cpu>*> trained_;
+  kd::AdamW::State<float, kd::Cpu> optimizer_;
   Tensor teacher_rows_, student_rows_;
   double loss_ = 0, norm_ = 0;
 };
