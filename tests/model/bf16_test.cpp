@@ -139,8 +139,6 @@ TEST_CASE("a bf16 file is loaded without a change, and an adapter trained in bf1
   add_lora(model, {.rank = 4, .alpha = 8, .targets = {"q_proj", "down_proj"}});
   auto optimiser = AdamW{}.state<bf16, Cpu>(trainable_parameters(model));
   const TokenBatch batch = r.tokens();
-  const auto teacher = model.forward(batch);
-  std::vector<float> before;
   for (int step = 0; step < 3; ++step) {
     model.zero_gradients();
     const auto hidden = model.forward_training(batch);
