@@ -9,6 +9,7 @@
 #include "kdlib/quant/coded_matrix.hpp"
 #include "support/catch.hpp"
 #include "support/instances.hpp"
+#include "support/numbers.hpp"
 #include "support/tolerance.hpp"
 
 using namespace kdlib;
@@ -28,16 +29,8 @@ struct Values {
   std::vector<double> wide;
 
   Values(std::int64_t n, std::uint64_t seed, double spread = 1, double mean = 0) {
-    std::uint64_t state = seed * 2654435761u + 12345;
-    for (std::int64_t i = 0; i < n; ++i) {
-      double sum = 0;
-      for (int k = 0; k < 4; ++k) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        sum += static_cast<double>(state >> 33) / 2147483648.0 - 0.5;
-      }
-      real.push_back(static_cast<T>(mean + spread * 1.7 * sum));
-      wide.push_back(static_cast<double>(real.back()));
-    }
+    for (const double x : spread_numbers(n, seed, spread, mean)) real.push_back(static_cast<T>(x));
+    wide.assign(real.begin(), real.end());
   }
   T* r() { return real.data(); }
   double* d() { return wide.data(); }

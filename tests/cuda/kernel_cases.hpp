@@ -12,6 +12,7 @@
 #include "kdlib/backend/cuda.hpp"
 #include "kdlib/tensor/tensor.hpp"
 #include "support/catch.hpp"
+#include "support/numbers.hpp"
 #include "support/tolerance.hpp"
 
 namespace kdlib_tests {
@@ -25,19 +26,9 @@ inline constexpr double kernel_tolerance<kdlib::bf16> = 4e-3;
 template <class T>
 class Array {
  public:
-  /// `n` numbers about 0, spread about `spread`.
-  Array(std::int64_t n, std::uint64_t seed, double spread = 1, double mean = 0) : buffer_(n) {
-    std::uint64_t state = seed * 2654435761u + 12345;
-    for (std::int64_t i = 0; i < n; ++i) {
-      double sum = 0;
-      for (int k = 0; k < 4; ++k) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        sum += static_cast<double>(state >> 33) / 2147483648.0 - 0.5;
-      }
-      push(mean + spread * 1.7 * sum);
-    }
-    restore();
-  }
+  /// `n` numbers about `mean`, spread about `spread`.
+  Array(std::int64_t n, std::uint64_t seed, double spread = 1, double mean = 0)
+      : Array(spread_numbers(n, seed, spread, mean)) {}
   explicit Array(const std::vector<double>& values) : buffer_(static_cast<std::int64_t>(values.size())) {
     for (const double x : values) push(x);
     restore();
