@@ -25,15 +25,26 @@ struct ReadPiece {
   std::int64_t row, rows;
 };
 
+/// The bytes of its file that a piece is read from.
+template <class D, class T>
+std::span<const std::byte> piece_bytes(const ReadPiece<D, T>& piece) {
+  const PlannedTensor& t = *piece.tensor;
+  if (t.decoding != TensorDecoding::elements) {
+    const std::size_t expert = t.data.size() / static_cast<std::size_t>(piece.parameter->value[0]);
+    return t.data.subspan(static_cast<std::size_t>(piece.row) * expert, expert);
+  }
+  const std::size_t width = static_cast<std::size_t>(t.rows.width), values = block_size(t.elements);
+  return t.data.subspan(static_cast<std::size_t>(piece.row) * width / values * block_bytes(t.elements),
+                        static_cast<std::size_t>(piece.rows) * width / values * block_bytes(t.elements));
+}
+
 /// Rows of elements or blocks, put where they belong.
 template <class D, class T>
 void read_rows(const ReadPiece<D, T>& piece) {
   const PlannedTensor& t = *piece.tensor;
   const std::size_t width = static_cast<std::size_t>(t.rows.width), n = static_cast<std::size_t>(piece.rows) * width;
-  const std::size_t skipped = static_cast<std::size_t>(piece.row) * width;
   std::vector<T> values(n);
-  const std::size_t values_a_block = block_size(t.elements);
-  decode_elements(t.elements, t.data.data() + skipped / values_a_block * block_bytes(t.elements), values.data(), n);
+  decode_elements(t.elements, piece_bytes(piece).data(), values.data(), n);
   if (t.rows.added != 0)
     for (T& value : values) value = static_cast<T>(value - static_cast<accumulate_t<T>>(t.rows.added));
   T* to = piece.parameter->value.data();
@@ -52,7 +63,7 @@ void read_transposed(const ReadPiece<D, T>& piece) {
   const std::size_t out = static_cast<std::size_t>(shape[1]), in = static_cast<std::size_t>(shape[2]), n = out * in;
   const std::size_t e = static_cast<std::size_t>(piece.row);
   std::vector<T> across(n), values(n);
-  decode_elements(t.elements, t.data.data() + e * n * block_bytes(t.elements), across.data(), n);
+  decode_elements(t.elements, piece_bytes(piece).data(), across.data(), n);
   for (std::size_t i = 0; i < in; ++i)
     for (std::size_t o = 0; o < out; ++o) values[o * in + i] = across[i * out + o];
   Memory<D>::from_host(piece.parameter->value.data() + e * n, values.data(), n * sizeof(T));
@@ -64,8 +75,7 @@ void read_mxfp4(const ReadPiece<D, T>& piece) {
   const Shape& shape = piece.parameter->value.shape();
   const std::size_t n = static_cast<std::size_t>(shape[1] * shape[2]), e = static_cast<std::size_t>(piece.row);
   const std::vector<T> values =
-      decode_mxfp4_slice<T>(piece.tensor->data.subspan(e * (n / 2), n / 2),
-                            piece.scales->data.subspan(e * (n / 32), n / 32), piece.scales->name);
+      decode_mxfp4_slice<T>(piece_bytes(piece), piece.scales->data.subspan(e * (n / 32), n / 32), piece.scales->name);
   Memory<D>::from_host(piece.parameter->value.data() + e * n, values.data(), n * sizeof(T));
 }
 
@@ -84,19 +94,6 @@ void append_pieces(std::vector<ReadPiece<D, T>>& pieces, const PlannedWeight& w,
     for (std::int64_t row = 0; row < rows; row += step)
       pieces.push_back({&t, scales, &parameter, row, rows - row < step ? rows - row : step});
   }
-}
-
-/// The bytes of its file that a piece is read from.
-template <class D, class T>
-std::span<const std::byte> piece_bytes(const ReadPiece<D, T>& piece) {
-  const PlannedTensor& t = *piece.tensor;
-  if (t.decoding != TensorDecoding::elements) {
-    const std::size_t expert = t.data.size() / static_cast<std::size_t>(piece.parameter->value[0]);
-    return t.data.subspan(static_cast<std::size_t>(piece.row) * expert, expert);
-  }
-  const std::size_t width = static_cast<std::size_t>(t.rows.width), values = block_size(t.elements);
-  return t.data.subspan(static_cast<std::size_t>(piece.row) * width / values * block_bytes(t.elements),
-                        static_cast<std::size_t>(piece.rows) * width / values * block_bytes(t.elements));
 }
 
 template <class D, class T>
