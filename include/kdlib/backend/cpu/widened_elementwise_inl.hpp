@@ -32,6 +32,16 @@ struct WidenedPiece {
   WidenedPiece(const bf16* x, std::int64_t n) { widen_values(n, x, data); }
 };
 
+/// sums += x on this thread.
+template <class T>
+void add_widened(std::int64_t n, const T* x, float* sums) {
+  for (std::int64_t i = 0; i < n; i += widened_piece) {
+    const std::int64_t count = std::min(widened_piece, n - i);
+    const WidenedPiece piece(x + i, count);
+    KDLIB_VECTOR_CALL(axpy, count, 1.0f, piece.data, sums + i);
+  }
+}
+
 template <class T>
 void WidenedElementwise<T>::widen(std::int64_t n, const T* x, float* y) {
   parallel_for(n, elementwise_grain,
@@ -54,13 +64,8 @@ template <class T>
 void WidenedElementwise<T>::embedding_backward(const std::int32_t* ids, std::int64_t n, std::int64_t width,
                                                const T* gradient, float* table_gradient) {
   parallel_for(width, 64, [&](std::int64_t begin, std::int64_t end) {  // by columns: rows repeat
-    for (std::int64_t c = begin; c < end; c += widened_piece) {
-      const std::int64_t count = std::min(widened_piece, end - c);
-      for (std::int64_t i = 0; i < n; ++i) {
-        const WidenedPiece g(gradient + i * width + c, count);
-        KDLIB_VECTOR_CALL(axpy, count, 1.0f, g.data, table_gradient + std::int64_t{ids[i]} * width + c);
-      }
-    }
+    for (std::int64_t i = 0; i < n; ++i)
+      add_widened(end - begin, gradient + i * width + begin, table_gradient + std::int64_t{ids[i]} * width + begin);
   });
 }
 
@@ -217,13 +222,7 @@ void WidenedElementwise<T>::add_bias(const T* bias, std::int64_t rows, std::int6
 template <class T>
 void WidenedElementwise<T>::add_column_sums(const T* x, std::int64_t rows, std::int64_t width, float* sums) {
   parallel_for(width, 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t c = begin; c < end; c += widened_piece) {
-      const std::int64_t count = std::min(widened_piece, end - c);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const WidenedPiece row(x + r * width + c, count);
-        KDLIB_VECTOR_CALL(axpy, count, 1.0f, row.data, sums + c);
-      }
-    }
+    for (std::int64_t r = 0; r < rows; ++r) add_widened(end - begin, x + r * width + begin, sums + begin);
   });
 }
 

@@ -12,7 +12,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// n values as floats; null stays null.
+/// n values as floats.
 inline std::vector<float> widened_copy(const bf16* x, std::int64_t n) {
   std::vector<float> y(static_cast<std::size_t>(n));
   widen_values(n, x, y.data());
@@ -133,10 +133,8 @@ void WidenedExperts<T>::expert_bias_gradient(const ExpertRanges& ranges, std::in
                                              float* bias_gradient) {
   each_expert_block(
       ranges, out, [&](std::int64_t e, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
-        for (std::int64_t r = row; r < row + rows; ++r) {
-          const WidenedPiece g(y_gradient + r * out + column, columns);  // columns <= expert_block
-          KDLIB_VECTOR_CALL(axpy, columns, 1.0f, g.data, bias_gradient + e * out + column);
-        }
+        for (std::int64_t r = row; r < row + rows; ++r)
+          add_widened(columns, y_gradient + r * out + column, bias_gradient + e * out + column);
       });
 }
 
