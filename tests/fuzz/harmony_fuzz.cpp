@@ -58,6 +58,11 @@ void check(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids, con
     must(!problem.text().empty());
     before = problem.position;
   }
+  HarmonyCheckOptions brief = options;
+  brief.whole_contents = false;
+  const auto problems = check_harmony(tokenizer, std::span<const std::int32_t>(ids), brief).problems;
+  must(problems.size() == report.problems.size());
+  for (std::size_t i = 0; i < problems.size(); ++i) must(problems[i].text() == report.problems[i].text());
   before = 0;
   for (const HarmonyMessage& m : report.messages) {
     must(before <= m.begin && m.begin <= m.content_begin && m.content_begin <= m.content_end &&

@@ -248,7 +248,8 @@ KDLIB_FUNC bool RowRenderer::write_template(const ReasoningRow& row, RowDocument
 
 KDLIB_FUNC bool RowRenderer::is_valid(const RowDocument& document) const {
   if (template_) return true;  // write_template has looked
-  return check_harmony(tokenizer_, std::span<const std::int32_t>(document.ids), {.reasoning_row = true}).ok;
+  const HarmonyCheckOptions options{.reasoning_row = true, .whole_contents = false};
+  return check_harmony(tokenizer_, std::span<const std::int32_t>(document.ids), options).ok;
 }
 
 /// Takes tokens off the beginning of the thought, then of the question; one of each stays.

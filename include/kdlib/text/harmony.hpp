@@ -77,6 +77,8 @@ struct HarmonyCheckOptions {
       false;  // the assistant's messages must be analysis (one or more, not empty), then one final (not empty), last
   bool special_in_content =
       false;  // allowed, as openai-harmony allows it: a content ends with <|end|>, <|return|> or <|call|> only
+  bool whole_contents = true;  // false: the report holds contents up to their first token that is not white space,
+                               // which saves most of the time; the problems are the same
 };
 
 /// What a check found: for data rows, and for judging rollouts.

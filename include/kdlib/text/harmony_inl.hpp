@@ -101,8 +101,6 @@ class HarmonyRules {
     user_ = user_ || m.role == "user";
   }
 
-  static bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
-
   void reasoning_row() {
     const std::size_t end = reader_.messages.empty() ? 0 : reader_.messages.back().end;
     bool thought = false, answered = false;
@@ -116,7 +114,8 @@ class HarmonyRules {
       } else if (final && !thought) {
         reader_.problem(HarmonyCode::order, m.begin, "an analysis message before the final one");
       }
-      if (is_blank(m.content)) reader_.problem(HarmonyCode::order, m.content_begin, "a content that is not empty");
+      if (HarmonyReader::is_blank(m.content))
+        reader_.problem(HarmonyCode::order, m.content_begin, "a content that is not empty");
       thought = thought || m.channel == "analysis";
       answered = answered || final;
     }

@@ -50,6 +50,8 @@ class HarmonyReader {
     problems.push_back({code, position, 0, std::move(expected), show(position)});
   }
 
+  static bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
+
   std::string show(std::size_t position) const {
     if (position >= ids_.size()) return "the end of the ids";
     const std::string bytes(tokenizer_.token_bytes(ids_[position]));
@@ -108,7 +110,7 @@ class HarmonyReader {
         problem(HarmonyCode::content, at, "text, <|end|>, <|return|> or <|call|>");
         if (ids_[at] == tokens_.start) break;  // go on with what is most likely the next message
       }
-      m.content += tokenizer_.token_bytes(ids_[at]);
+      if (options_.whole_contents || is_blank(m.content)) m.content += tokenizer_.token_bytes(ids_[at]);
     }
     return at;
   }
