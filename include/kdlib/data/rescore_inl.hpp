@@ -64,30 +64,17 @@ KDLIB_FUNC float checked_log_prob(double x, const std::string& key, std::size_t 
 }
 
 KDLIB_FUNC std::string part_name(std::int64_t p) { return numbered("part", p, 5); }
-
-KDLIB_FUNC std::vector<std::string> part_files(std::int64_t p) {
-  std::vector<std::string> names;
-  for (const char* kind : {"_tokens", "_lossmask", "_span", "_teacherlogp"})
-    for (const char* end : {".bin", ".idx"}) names.push_back(concat("parts/", part_name(p), kind, end));
-  names.push_back(concat("parts/", part_name(p), "_rows.jsonl"));
-  return names;
-}
+KDLIB_FUNC std::string part_prefix(std::int64_t p) { return concat("parts/", part_name(p)); }
+KDLIB_FUNC std::vector<std::string> part_files(std::int64_t p) { return document_files(part_prefix(p), true); }
 
 /// The files of one part while it is made.
 class PartWriter {
  public:
-  PartWriter(const std::string& root, std::int64_t p, bool f32)
-      : PartWriter(join_path(root, concat("parts/", part_name(p))), f32) {}
   PartWriter(const std::string& prefix, bool f32)
-      : f32_(f32),
-        tokens_(prefix + "_tokens", IndexedType::i32),
-        lossmask_(prefix + "_lossmask", IndexedType::u8),
-        span_(prefix + "_span", IndexedType::u8),
-        log_probs_(prefix + "_teacherlogp", f32 ? IndexedType::f32 : IndexedType::u16),
-        rows_(prefix + "_rows.jsonl") {}
+      : f32_(f32), documents_(prefix), log_probs_(prefix + "_teacherlogp", f32 ? IndexedType::f32 : IndexedType::u16) {}
 
   /// `scores[t]` of token t + 1. Answers the tokens that count.
-  std::int64_t add(StoredDocument& d, const RowRecord& row, std::int32_t end, const std::vector<double>& scores) {
+  std::int64_t add(StoredDocument& d, RowRecord row, std::int32_t end, const std::vector<double>& scores) {
     const std::size_t n = d.ids.size();
     require<ShapeError>(scores.size() + 1 == n, "[rescore] the teacher gave ", scores.size(),
                         " log-probabilities for the ", n, " tokens of '", printable(row.key), "'");
@@ -106,9 +93,6 @@ class PartWriter {
     d.ids.push_back(end);
     d.loss.push_back(0);
     d.span.push_back(0);
-    tokens_.add(d.ids.data(), n + 1);
-    lossmask_.add(d.loss.data(), n + 1);
-    span_.add(d.span.data(), n + 1);
     if (f32_) {
       log_probs_.add(stored.data(), n + 1);
     } else {
@@ -116,26 +100,24 @@ class PartWriter {
       for (const float x : stored) bits.push_back(f16(x).bits);
       log_probs_.add(bits.data(), n + 1);
     }
+    row.effort = row.effort_at >= 0 ? "medium" : "";
     JsonWriter json;
-    json.begin_object().member("key", row.key).member("file", row.file).member("row", row.row);
-    json.member("language", row.language).member("exercise", row.exercise).member("tokens", row.tokens);
-    json.member("prompt", row.prompt).member("reasoning", row.reasoning).member("final", row.final);
-    json.member("effort", row.effort_at >= 0 ? "medium" : "").member("effort_at", row.effort_at);
-    json.member("truncated", 0).member("teacher_logp_mean", sum / static_cast<double>(count)).end_object();
-    rows_.write(json.text() + "\n");
+    write_record(json.begin_object(), row);
+    json.member("teacher_logp_mean", sum / static_cast<double>(count)).end_object();
+    documents_.add(d.ids, d.loss, d.span, json.text());
     return count;
   }
   void commit() {
-    rows_.commit();
-    for (IndexedWriter* writer : {&lossmask_, &span_, &log_probs_, &tokens_}) writer->commit();
+    log_probs_.commit();
+    documents_.commit();
   }
 
   std::array<SpanStatistics, 2> statistics{};
 
  private:
   bool f32_;
-  IndexedWriter tokens_, lossmask_, span_, log_probs_;
-  AtomicFile rows_;
+  DocumentWriter documents_;
+  IndexedWriter log_probs_;
 };
 
 /// The work of one worker.
@@ -158,7 +140,8 @@ class RescoreJob {
     result.selected = static_cast<std::int64_t>(chosen_.size());
     result.parts = (result.selected + settings_.part_documents - 1) / settings_.part_documents;
     make_directories(join_path(settings_.out, "parts"));
-    refuse_other_run();
+    refuse_other_run("[rescore] ", join_path(settings_.out, "parts"), run_hash_, "a part",
+                     "teacher, token files or selection");
     for (std::int64_t p = settings_.worker; p < result.parts; p += settings_.workers) {
       std::string problem;
       if (is_whole(p, problem)) continue;
@@ -211,20 +194,7 @@ class RescoreJob {
     run_hash_ = Sha256().add(description_).digest();
   }
 
-  std::string record_path(std::int64_t p) const {
-    return join_path(settings_.out, concat("parts/", part_name(p), ".json"));
-  }
-
-  void refuse_other_run() const {
-    for (const std::string& name : list_directory(join_path(settings_.out, "parts"))) {
-      if (name.size() != 15 || name.substr(10) != ".json") continue;
-      const std::string path = join_path(join_path(settings_.out, "parts"), name);
-      const std::string run{Json::parse_file(path).at("run").as_string()};
-      require<ConfigError>(run == run_hash_, "[rescore] ", path, " is a part of the run ", run.substr(0, 12),
-                           ", this run is ", run_hash_.substr(0, 12),
-                           ": its teacher, token files or selection are others; choose another --out, or remove it");
-    }
-  }
+  std::string record_path(std::int64_t p) const { return join_path(settings_.out, part_prefix(p) + ".json"); }
 
   bool is_whole(std::int64_t p, std::string& problem) const {
     const std::string path = record_path(p);
@@ -234,7 +204,7 @@ class RescoreJob {
   std::int64_t make(std::int64_t p) {
     remove_tree(record_path(p));
     for (const std::string& name : part_files(p)) remove_tree(join_path(settings_.out, name));
-    PartWriter writer(settings_.out, p, settings_.store_f32);
+    PartWriter writer(join_path(settings_.out, part_prefix(p)), settings_.store_f32);
     const std::int64_t begin = p * settings_.part_documents;
     const auto end = std::min(begin + settings_.part_documents, static_cast<std::int64_t>(chosen_.size()));
     std::int64_t scored = 0;

@@ -21,42 +21,6 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// The files of one shard and split; made when its first document comes.
-class ShardWriter {
- public:
-  explicit ShardWriter(std::string prefix)
-      : tokens_(prefix + "_tokens", IndexedType::i32),
-        lossmask_(prefix + "_lossmask", IndexedType::u8),
-        span_(prefix + "_span", IndexedType::u8),
-        rows_(prefix + "_rows.jsonl") {}
-
-  void add(const ReasoningRow& row, RowDocument& document, std::int32_t end, const std::string& file,
-           std::int64_t line) {
-    const std::vector<std::uint8_t> loss = label_aligned(document.loss), span = label_aligned(document.span);
-    document.ids.push_back(end);
-    tokens_.add(document.ids.data(), document.ids.size());
-    lossmask_.add(loss.data(), loss.size());
-    span_.add(span.data(), span.size());
-    JsonWriter json;
-    json.begin_object().member("key", row.key).member("file", file_name(file)).member("row", line);
-    json.member("language", row.language).member("exercise", row.exercise);
-    json.member("tokens", static_cast<std::int64_t>(document.ids.size())).member("prompt", document.prompt);
-    json.member("reasoning", document.reasoning).member("final", document.final).member("effort", document.effort);
-    json.member("effort_at", document.effort_at).member("truncated", document.truncated ? 1 : 0).end_object();
-    rows_.write(json.text() + "\n");
-  }
-  void commit() {
-    rows_.commit();
-    lossmask_.commit();
-    span_.commit();
-    tokens_.commit();
-  }
-
- private:
-  IndexedWriter tokens_, lossmask_, span_;
-  AtomicFile rows_;
-};
-
 /// A row of a block, from its line to its document.
 struct RowWork {
   RowLines::Line line;
@@ -77,6 +41,29 @@ KDLIB_FUNC void render_task(const RowRenderer& renderer, const std::string& path
   } catch (const InputError& error) {  // a template does not know which line it was given
     fail<InputError>("[synth] ", place, ": ", error.what());
   }
+}
+
+/// Its document goes to files, with the id that ends it.
+KDLIB_FUNC void write_document(DocumentWriter& writer, RowWork& task, const std::string& path, std::int32_t end) {
+  const ReasoningRow& row = task.row;
+  RowDocument& d = task.document;
+  const std::vector<std::uint8_t> loss = label_aligned(d.loss), span = label_aligned(d.span);
+  d.ids.push_back(end);
+  JsonWriter json;
+  json.begin_object();
+  write_record(json, {.key = row.key,
+                      .file = std::string(file_name(path)),
+                      .language = row.language,
+                      .exercise = row.exercise,
+                      .effort = d.effort,
+                      .row = task.line.row,
+                      .tokens = static_cast<std::int64_t>(d.ids.size()),
+                      .prompt = d.prompt,
+                      .reasoning = d.reasoning,
+                      .final = d.final,
+                      .effort_at = d.effort_at,
+                      .truncated = d.truncated});
+  writer.add(d.ids, loss, span, json.end_object().text());
 }
 
 /// Makes one shard: the next `rows` rows of the input.
@@ -130,7 +117,7 @@ class ShardJob {
       writers_[split].emplace(join_path(folder, name_));
     }
     counts_.truncated += task.document.truncated ? 1 : 0;
-    writers_[split]->add(task.row, task.document, renderer_.end_of_document(), path, task.line.row);
+    write_document(*writers_[split], task, path, renderer_.end_of_document());
     ++counts_.documents;
     ++counts_.split_documents[split];
     counts_.split_tokens[split] += static_cast<std::int64_t>(task.document.ids.size());
@@ -140,7 +127,7 @@ class ShardJob {
   const TokenFileSettings& settings_;
   const HashShare& validates_;
   std::string name_;
-  std::array<std::optional<ShardWriter>, 2> writers_;
+  std::array<std::optional<DocumentWriter>, 2> writers_;  // made when the first document comes
   std::unordered_map<std::uint64_t, std::pair<std::size_t, std::int64_t>> seen_;
   TokenFileCounts counts_;
 };
@@ -162,7 +149,8 @@ class TokenFileJob {
 
   TokenFileCounts run() {
     make_directories(join_path(settings_.out, "shards"));
-    refuse_other_run();
+    refuse_other_run("[synth] ", join_path(settings_.out, "shards"), run_hash_, "a shard",
+                     "input, tokenizer or settings");
     for (std::int64_t k = 0, done = 0; !lines_.at_end(); ++k) {
       std::int64_t rows = settings_.shard_rows;
       if (settings_.max_rows > 0) rows = std::min(rows, settings_.max_rows - done);
@@ -211,16 +199,8 @@ class TokenFileJob {
     return join_path(join_path(settings_.out, "shards"), shard_name(k) + ".json");
   }
 
-  /// Another run's records are not touched: the folder may be somebody's work of days.
-  void refuse_other_run() const {
-    for (const std::string& name : list_directory(join_path(settings_.out, "shards"))) {
-      if (name.size() < 5 || name.substr(name.size() - 5) != ".json") continue;
-      const std::string path = join_path(join_path(settings_.out, "shards"), name);
-      const std::string run{Json::parse_file(path).at("run").as_string()};
-      require<ConfigError>(run == run_hash_, "[synth] ", path, " is a shard of the run ", run.substr(0, 12),
-                           ", this run is ", run_hash_.substr(0, 12),
-                           ": its input, tokenizer or settings are others; choose another --out, or remove this one");
-    }
+  static std::vector<std::string> files_of(std::string_view split, std::int64_t k) {
+    return document_files(concat(split, "/", shard_name(k)), false);
   }
 
   Json shard(std::int64_t k, std::int64_t rows) {
@@ -238,7 +218,7 @@ class TokenFileJob {
       remove_tree(path);
     }
     for (const char* split : split_names)  // what a run that was cut off left of this shard
-      for (const std::string& name : shard_files(split, k)) remove_tree(join_path(settings_.out, name));
+      for (const std::string& name : files_of(split, k)) remove_tree(join_path(settings_.out, name));
     ShardJob job(renderer_, settings_, validates_, k);
     const TokenFileCounts counts = job.make(lines_, rows);
     write_file_atomically(path, record(k, counts));
@@ -252,7 +232,7 @@ class TokenFileJob {
     std::vector<std::string> names;
     for (std::size_t s = 0; s < 2; ++s)
       if (c.split_documents[s] > 0)
-        for (const std::string& name : shard_files(split_names[s], k)) names.push_back(name);
+        for (const std::string& name : files_of(split_names[s], k)) names.push_back(name);
     json.key("files");
     write_file_hashes(json, settings_.out, names);
     return json.end_object().text();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What shards of token files and rescored parts share: names, hashes of their files, counts as JSON.
+// What shards of token files and rescored parts share: how they are written, names, hashes of their files, counts as
+// JSON.
 #ifndef KDLIB_DATA_TOKEN_RUN_HPP
 #define KDLIB_DATA_TOKEN_RUN_HPP
 
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "kdlib/data/reasoning_rows.hpp"
+#include "kdlib/data/token_shards.hpp"
 #include "kdlib/io/json_writer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -29,15 +31,35 @@ inline constexpr const char* split_names[] = {"train", "valid"};
 /// "shard_07", "part_00012": the number with at least `digits` digits.
 std::string numbered(std::string_view what, std::int64_t number, std::size_t digits);
 std::string shard_name(std::int64_t k);
-/// The seven files of a shard and split, from the root on.
-std::vector<std::string> shard_files(std::string_view split, std::int64_t k);
+/// What a DocumentWriter of this prefix makes; `scored`: and the teacher's log-probabilities beside it.
+std::vector<std::string> document_files(const std::string& prefix, bool scored);
 /// {"train/shard_00_tokens.bin": "sha256:...", ...}
 void write_file_hashes(JsonWriter& json, const std::string& root, const std::vector<std::string>& names);
 /// Every file of such an object is there with its bytes; else `problem` says which is not.
 bool files_are_whole(const std::string& root, const Json& files, std::string& problem);
+/// ConfigError where a .json in `folder` is that of another run than `run`. It is not touched: it may be somebody's
+/// work of days. `what`: "a shard"; `inputs`: what its run may have had of its own.
+void refuse_other_run(std::string_view operation, const std::string& folder, const std::string& run,
+                      std::string_view what, std::string_view inputs);
 std::string skip_text(const std::array<std::int64_t, 9>& skips);
 void write_counts(JsonWriter& json, const TokenFileCounts& c);
 TokenFileCounts counts_of(const Json& json);
+/// A line of rows.jsonl, as TokenShards::records() reads it; more members may follow.
+void write_record(JsonWriter& json, const RowRecord& record);
+
+/// Tokens, masks and rows of documents while they are made; commit() gives them their names, the tokens last.
+class DocumentWriter {
+ public:
+  explicit DocumentWriter(const std::string& prefix);
+  /// A document with its end, and the label-aligned masks; all of one length. `row`: its line of rows.jsonl.
+  void add(const std::vector<std::int32_t>& ids, const std::vector<std::uint8_t>& loss,
+           const std::vector<std::uint8_t>& span, const std::string& row);
+  void commit();
+
+ private:
+  IndexedWriter tokens_, lossmask_, span_;
+  AtomicFile rows_;
+};
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

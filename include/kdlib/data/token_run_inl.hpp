@@ -17,11 +17,13 @@ KDLIB_FUNC std::string numbered(std::string_view what, std::int64_t number, std:
 }
 KDLIB_FUNC std::string shard_name(std::int64_t k) { return numbered("shard", k, 2); }
 
-KDLIB_FUNC std::vector<std::string> shard_files(std::string_view split, std::int64_t k) {
+KDLIB_FUNC std::vector<std::string> document_files(const std::string& prefix, bool scored) {
+  std::vector<const char*> kinds{"_tokens", "_lossmask", "_span"};
+  if (scored) kinds.push_back("_teacherlogp");
   std::vector<std::string> names;
-  for (const char* kind : {"_tokens", "_lossmask", "_span"})
-    for (const char* end : {".bin", ".idx"}) names.push_back(concat(split, "/", shard_name(k), kind, end));
-  names.push_back(concat(split, "/", shard_name(k), "_rows.jsonl"));
+  for (const char* kind : kinds)
+    for (const char* end : {".bin", ".idx"}) names.push_back(concat(prefix, kind, end));
+  names.push_back(prefix + "_rows.jsonl");
   return names;
 }
 
@@ -39,6 +41,18 @@ KDLIB_FUNC bool files_are_whole(const std::string& root, const Json& files, std:
     if (!problem.empty()) return false;
   }
   return true;
+}
+
+KDLIB_FUNC void refuse_other_run(std::string_view operation, const std::string& folder, const std::string& run,
+                                 std::string_view what, std::string_view inputs) {
+  for (const std::string& name : list_directory(folder)) {
+    if (!name.ends_with(".json")) continue;
+    const std::string path = join_path(folder, name);
+    const std::string other{Json::parse_file(path).at("run").as_string()};
+    require<ConfigError>(other == run, operation, path, " is ", what, " of the run ", other.substr(0, 12),
+                         ", this run is ", run.substr(0, 12), ": its ", inputs,
+                         " are others; choose another --out, or remove this one");
+  }
 }
 
 KDLIB_FUNC std::string skip_text(const std::array<std::int64_t, 9>& skips) {
@@ -73,6 +87,33 @@ KDLIB_FUNC TokenFileCounts counts_of(const Json& json) {
   for (std::size_t i = 1; i < c.skips.size(); ++i)
     c.skips[i] = json.at("skips").at(enum_names(RowSkip::none)[i]).as_int();
   return c;
+}
+
+KDLIB_FUNC void write_record(JsonWriter& json, const RowRecord& record) {
+  json.member("key", record.key).member("file", record.file).member("row", record.row);
+  json.member("language", record.language).member("exercise", record.exercise).member("tokens", record.tokens);
+  json.member("prompt", record.prompt).member("reasoning", record.reasoning).member("final", record.final);
+  json.member("effort", record.effort).member("effort_at", record.effort_at);
+  json.member("truncated", record.truncated ? 1 : 0);
+}
+
+KDLIB_FUNC DocumentWriter::DocumentWriter(const std::string& prefix)
+    : tokens_(prefix + "_tokens", IndexedType::i32),
+      lossmask_(prefix + "_lossmask", IndexedType::u8),
+      span_(prefix + "_span", IndexedType::u8),
+      rows_(prefix + "_rows.jsonl") {}
+
+KDLIB_FUNC void DocumentWriter::add(const std::vector<std::int32_t>& ids, const std::vector<std::uint8_t>& loss,
+                                    const std::vector<std::uint8_t>& span, const std::string& row) {
+  tokens_.add(ids.data(), ids.size());
+  lossmask_.add(loss.data(), loss.size());
+  span_.add(span.data(), span.size());
+  rows_.write(row + "\n");
+}
+
+KDLIB_FUNC void DocumentWriter::commit() {
+  rows_.commit();
+  for (IndexedWriter* writer : {&lossmask_, &span_, &tokens_}) writer->commit();
 }
 
 }  // namespace detail

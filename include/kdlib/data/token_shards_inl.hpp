@@ -8,10 +8,10 @@
 #include <utility>
 
 #include "kdlib/core/dtype.hpp"
-#include "kdlib/data/token_run.hpp"
 #include "kdlib/data/token_shards.hpp"
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/jsonl.hpp"
+#include "kdlib/io/paths.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
