@@ -4,6 +4,7 @@
 #ifndef KDLIB_ROLLOUT_PLAN_BUFFER_HPP
 #define KDLIB_ROLLOUT_PLAN_BUFFER_HPP
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,6 +26,7 @@ struct RolloutText {
 
 /// How far a ticket has come.
 enum class TicketState : std::uint8_t { open, written, scored };
+constexpr std::array<const char*, 3> enum_names(TicketState) { return {"open", "written", "scored"}; }
 
 /// One prompt of a plan and its texts. `number` counts tickets from 0 over the stage: the prompt, the mode and all
 /// random numbers follow from it.
@@ -131,14 +133,20 @@ class PlanBuffer {
 
  private:
   struct Threads;
+  struct Order {  // a ticket that a thread works on
+    RolloutPlan* plan = nullptr;
+    RolloutTicket* ticket = nullptr;
+    RolloutTicket copy{};
+  };
   bool is_anchor(std::int64_t step) const;
   void open_plans(std::int64_t version, double tokens);
-  void write_loop();
-  void score_loop();
+  void repeat(bool (PlanBuffer::*work)());
+  bool begin(TicketState state, Order& order);
+  void end(Order& order, TicketState state, double RolloutPlan::*time, double seconds);
   bool write_one();
   bool score_one();
   void score_text(const RolloutTicket& ticket, RolloutText& text);
-  RolloutTicket* find(TicketState state, RolloutPlan** plan);
+  bool find(TicketState state, Order& order);
   void stop_with(std::exception_ptr error);
   void rethrow_error();
   void drain();

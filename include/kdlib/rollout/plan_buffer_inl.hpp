@@ -88,8 +88,8 @@ KDLIB_FUNC void PlanBuffer::publish(std::int64_t version, double tokens) {
   }
   threads_->changed.notify_all();
   if (threads_->writer.joinable()) return;
-  threads_->writer = std::thread([this] { write_loop(); });
-  threads_->scorer = std::thread([this] { score_loop(); });
+  threads_->writer = std::thread([this] { repeat(&PlanBuffer::write_one); });
+  threads_->scorer = std::thread([this] { repeat(&PlanBuffer::score_one); });
 }
 
 KDLIB_FUNC void PlanBuffer::open_plans(std::int64_t version, double tokens) {
@@ -112,11 +112,11 @@ KDLIB_FUNC void PlanBuffer::open_plans(std::int64_t version, double tokens) {
   }
 }
 
-KDLIB_FUNC RolloutTicket* PlanBuffer::find(TicketState state, RolloutPlan** plan) {
-  for (const auto& p : plans_)
-    for (RolloutTicket& ticket : p->tickets)
-      if (ticket.state == state) return *plan = p.get(), &ticket;
-  return nullptr;
+KDLIB_FUNC bool PlanBuffer::find(TicketState state, Order& order) {
+  for (const auto& plan : plans_)
+    for (RolloutTicket& ticket : plan->tickets)
+      if (ticket.state == state) return order.plan = plan.get(), order.ticket = &ticket, true;
+  return false;
 }
 
 KDLIB_FUNC void PlanBuffer::stop_with(std::exception_ptr error) {
@@ -131,79 +131,64 @@ KDLIB_FUNC void PlanBuffer::rethrow_error() {
   if (threads_->error) std::rethrow_exception(threads_->error);
 }
 
-KDLIB_FUNC void PlanBuffer::write_loop() {
+/// What a thread does until the buffer ends.
+KDLIB_FUNC void PlanBuffer::repeat(bool (PlanBuffer::*work)()) {
   try {
-    while (write_one()) continue;
+    while ((this->*work)()) continue;
   } catch (...) {
     if (!stopping()) stop_with(std::current_exception());
   }
 }
 
-/// Writes the next open ticket; false when the buffer ends.
-KDLIB_FUNC bool PlanBuffer::write_one() {
-  RolloutPlan* plan = nullptr;
-  RolloutTicket* ticket = nullptr;
-  RolloutTicket order;
-  {
-    std::unique_lock<std::mutex> lock(threads_->mutex);
-    threads_->changed.wait(
-        lock, [&] { return stopping() || threads_->error || (ticket = find(TicketState::open, &plan)) != nullptr; });
-    if (stopping() || threads_->error) return false;
-    if (plan->version < 0)
-      plan->version =
-          settings_.deterministic ? std::max<std::int64_t>(0, plan->step - settings_.staleness) : published_;
-    order = *ticket;
-    order.version = plan->version;
-  }
-  if (writer_version_ != order.version) work_.take_weights(order.version);
-  writer_version_ = order.version;
-  const auto begin = std::chrono::steady_clock::now();
-  std::vector<RolloutText> texts = work_.write(order);
-  require<ShapeError>(static_cast<std::int64_t>(texts.size()) == order.samples, "[rollouts] ticket ", order.number,
-                      " has ", texts.size(), " texts; ", order.samples, " were asked for");
-  for (const RolloutText& text : texts)
-    require<ShapeError>(!text.ids.empty() && text.log_probs.size() == text.ids.size(), "[rollouts] a text of ticket ",
-                        order.number, " has ", text.ids.size(), " ids and ", text.log_probs.size(),
-                        " log-probabilities");
-  {
-    const std::lock_guard<std::mutex> lock(threads_->mutex);
-    plan->write_seconds += detail::seconds_since(begin);
-    ticket->texts = std::move(texts);
-    ticket->version = order.version;
-    ticket->state = TicketState::written;
-  }
-  threads_->changed.notify_all();
+/// Waits for a ticket of this state and copies it; false when the buffer ends.
+KDLIB_FUNC bool PlanBuffer::begin(TicketState state, Order& order) {
+  std::unique_lock<std::mutex> lock(threads_->mutex);
+  threads_->changed.wait(lock, [&] { return stopping() || threads_->error || find(state, order); });
+  if (stopping() || threads_->error) return false;
+  RolloutPlan& plan = *order.plan;
+  if (state == TicketState::open && plan.version < 0)
+    plan.version = settings_.deterministic ? std::max<std::int64_t>(0, plan.step - settings_.staleness) : published_;
+  order.copy = *order.ticket;
+  if (state == TicketState::open) order.copy.version = plan.version;
   return true;
 }
 
-KDLIB_FUNC void PlanBuffer::score_loop() {
-  try {
-    while (score_one()) continue;
-  } catch (...) {
-    if (!stopping()) stop_with(std::current_exception());
+/// The ticket becomes its copy, `seconds` of work later.
+KDLIB_FUNC void PlanBuffer::end(Order& order, TicketState state, double RolloutPlan::*time, double seconds) {
+  {
+    const std::lock_guard<std::mutex> lock(threads_->mutex);
+    order.plan->*time += seconds;
+    order.copy.state = state;
+    *order.ticket = std::move(order.copy);
   }
+  threads_->changed.notify_all();
+}
+
+KDLIB_FUNC bool PlanBuffer::write_one() {
+  Order order;
+  if (!begin(TicketState::open, order)) return false;
+  RolloutTicket& ticket = order.copy;
+  if (writer_version_ != ticket.version) work_.take_weights(ticket.version);
+  writer_version_ = ticket.version;
+  const auto start = std::chrono::steady_clock::now();
+  std::vector<RolloutText> texts = work_.write(ticket);
+  require<ShapeError>(static_cast<std::int64_t>(texts.size()) == ticket.samples, "[rollouts] ticket ", ticket.number,
+                      " has ", texts.size(), " texts; ", ticket.samples, " were asked for");
+  for (const RolloutText& text : texts)
+    require<ShapeError>(!text.ids.empty() && text.log_probs.size() == text.ids.size(), "[rollouts] a text of ticket ",
+                        ticket.number, " has ", text.ids.size(), " ids and ", text.log_probs.size(),
+                        " log-probabilities");
+  ticket.texts = std::move(texts);
+  end(order, TicketState::written, &RolloutPlan::write_seconds, detail::seconds_since(start));
+  return true;
 }
 
 KDLIB_FUNC bool PlanBuffer::score_one() {
-  RolloutPlan* plan = nullptr;
-  RolloutTicket* ticket = nullptr;
-  RolloutTicket order;
-  {
-    std::unique_lock<std::mutex> lock(threads_->mutex);
-    threads_->changed.wait(
-        lock, [&] { return stopping() || threads_->error || (ticket = find(TicketState::written, &plan)) != nullptr; });
-    if (stopping() || threads_->error) return false;
-    order = *ticket;
-  }
-  const auto begin = std::chrono::steady_clock::now();
-  for (RolloutText& text : order.texts) score_text(order, text);
-  {
-    const std::lock_guard<std::mutex> lock(threads_->mutex);
-    plan->score_seconds += detail::seconds_since(begin);
-    ticket->texts = std::move(order.texts);
-    ticket->state = TicketState::scored;
-  }
-  threads_->changed.notify_all();
+  Order order;
+  if (!begin(TicketState::written, order)) return false;
+  const auto start = std::chrono::steady_clock::now();
+  for (RolloutText& text : order.copy.texts) score_text(order.copy, text);
+  end(order, TicketState::scored, &RolloutPlan::score_seconds, detail::seconds_since(start));
   return true;
 }
 
@@ -287,8 +272,8 @@ KDLIB_FUNC void PlanBuffer::drain() {
   const bool running = threads_->writer.joinable();
   std::unique_lock<std::mutex> lock(threads_->mutex);
   const auto unfinished = [this] {
-    RolloutPlan* plan = nullptr;
-    return find(TicketState::open, &plan) != nullptr || find(TicketState::written, &plan) != nullptr;
+    Order order;
+    return find(TicketState::open, order) || find(TicketState::written, order);
   };
   while (running && unfinished() && !threads_->error &&
          (settings_.deterministic || detail::seconds_since(begin) < settings_.drain_seconds))

@@ -32,9 +32,8 @@ KDLIB_FUNC void write_ticket(JsonWriter& json, const RolloutTicket& t, RolloutAr
     arrays.teacher.resize(arrays.ids.size(), 0.0f);
     stopped.push_back(text.stopped ? 1 : 0);
   }
-  constexpr const char* states[] = {"open", "written", "scored"};
-  json.begin_object().member("number", t.number).member("mode", enum_names(t.mode)[static_cast<std::size_t>(t.mode)]);
-  json.member("cap", t.cap).member("samples", t.samples).member("state", states[static_cast<std::size_t>(t.state)]);
+  json.begin_object().member("number", t.number).member("mode", setting_text(t.mode));
+  json.member("cap", t.cap).member("samples", t.samples).member("state", setting_text(t.state));
   json.member("version", t.version).member("stopped", stopped).end_object();
 }
 
@@ -86,13 +85,13 @@ KDLIB_FUNC RolloutTicket read_ticket(const Json& json, RolloutArrayReader& texts
   t.mode = *mode;
   t.cap = json.at("cap").as_int();
   t.samples = json.at("samples").as_int();
-  const std::string_view state = json.at("state").as_string();
-  if (state != "open" && state != "written" && state != "scored") json.at("state").refuse("is no state of a ticket");
+  const auto state = enum_value<TicketState>(json.at("state").as_string());
+  if (!state) json.at("state").refuse("is no state of a ticket");
+  t.state = *state;
   const Json stopped = json.at("stopped");
-  for (const Json& flag : stopped) t.texts.push_back(texts.next(state == "scored", flag.as_int() != 0));
-  if (state == "open") return t;  // written again, perhaps by newer weights
+  for (const Json& flag : stopped) t.texts.push_back(texts.next(t.state == TicketState::scored, flag.as_int() != 0));
+  if (t.state == TicketState::open) return t;  // written again, perhaps by newer weights
   if (static_cast<std::int64_t>(t.texts.size()) != t.samples) stopped.refuse("has not a flag for each text");
-  t.state = state == "scored" ? TicketState::scored : TicketState::written;
   t.version = json.at("version").as_int();
   return t;
 }
