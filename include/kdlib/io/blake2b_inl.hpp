@@ -4,6 +4,7 @@
 #define KDLIB_IO_BLAKE2B_INL_HPP
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 
@@ -23,8 +24,6 @@ inline constexpr unsigned char blake2b_order[10][16] = {
     {12, 5, 1, 15, 14, 13, 4, 10, 0, 7, 6, 3, 9, 2, 8, 11}, {13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10},
     {6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5}, {10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0}};
 
-KDLIB_FUNC std::uint64_t turned_right(std::uint64_t x, int bits) { return (x >> bits) | (x << (64 - bits)); }
-
 /// One block of 128 bytes; `bytes` counts those of the text up to its end.
 KDLIB_FUNC void blake2b_block(std::array<std::uint64_t, 8>& h, const unsigned char* block, std::uint64_t bytes,
                               bool last) {
@@ -38,13 +37,13 @@ KDLIB_FUNC void blake2b_block(std::array<std::uint64_t, 8>& h, const unsigned ch
   if (last) v[14] = ~v[14];
   const auto mix = [&v](int a, int b, int c, int d, std::uint64_t x, std::uint64_t y) {
     v[a] += v[b] + x;
-    v[d] = turned_right(v[d] ^ v[a], 32);
+    v[d] = std::rotr(v[d] ^ v[a], 32);
     v[c] += v[d];
-    v[b] = turned_right(v[b] ^ v[c], 24);
+    v[b] = std::rotr(v[b] ^ v[c], 24);
     v[a] += v[b] + y;
-    v[d] = turned_right(v[d] ^ v[a], 16);
+    v[d] = std::rotr(v[d] ^ v[a], 16);
     v[c] += v[d];
-    v[b] = turned_right(v[b] ^ v[c], 63);
+    v[b] = std::rotr(v[b] ^ v[c], 63);
   };
   for (int round = 0; round < 12; ++round) {
     const unsigned char* s = blake2b_order[round % 10];
