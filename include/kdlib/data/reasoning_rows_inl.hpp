@@ -7,13 +7,14 @@
 #include <iterator>
 #include <utility>
 
+#include "kdlib/data/curriculum.hpp"
 #include "kdlib/data/reasoning_rows.hpp"
 #include "kdlib/io/utf8.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-inline constexpr const char* effort_words[] = {"low", "medium", "high"};
+inline constexpr auto effort_words = enum_names(ReasoningMode::low);
 
 /// Nothing but white space: ASCII's, and the spaces of U+0085, U+00A0, U+2000 to U+200A, U+2028, U+2029 and U+3000.
 KDLIB_FUNC bool is_blank(std::string_view text) {
@@ -64,9 +65,8 @@ struct RowRenderer::Parts {
 KDLIB_FUNC RowRenderer::RowRenderer(const Tokenizer& tokenizer, RowSettings settings)
     : tokenizer_(tokenizer), settings_(std::move(settings)) {
   const std::string& effort = settings_.effort;
-  require<ConfigError>(
-      effort.empty() || effort == "low" || effort == "medium" || effort == "high" || effort == "by-length",
-      "[rows] the effort is '", effort, "'; it is low, medium, high or by-length");
+  require<ConfigError>(effort.empty() || effort == "by-length" || enum_value<ReasoningMode>(effort),
+                       "[rows] the effort is '", effort, "'; it is low, medium, high or by-length");
   require<ConfigError>(
       effort != "by-length" || (settings_.low_below >= 0 && settings_.medium_below > settings_.low_below),
       "[rows] by-length needs two limits that rise, such as 128,512; they are ", settings_.low_below, " and ",
@@ -167,14 +167,13 @@ KDLIB_FUNC bool RowRenderer::fits_filters(const ReasoningRow& row) const {
 
 KDLIB_FUNC void RowRenderer::choose_effort(RowDocument& document, std::int64_t reasoning) const {
   if (effort_at_ < 0) return;
-  const bool by_length = settings_.effort == "by-length";
-  const std::size_t length = reasoning < settings_.low_below ? 0 : reasoning < settings_.medium_below ? 1 : 2;
-  for (std::size_t i = 0; i < 3; ++i) {
-    if (by_length ? i != length : settings_.effort != detail::effort_words[i]) continue;
-    document.effort = detail::effort_words[i];
-    document.effort_at = effort_at_;
-    document.ids[static_cast<std::size_t>(effort_at_)] = effort_ids_[i];
-  }
+  const ReasoningMode by_length = reasoning < settings_.low_below      ? ReasoningMode::low
+                                  : reasoning < settings_.medium_below ? ReasoningMode::medium
+                                                                       : ReasoningMode::high;
+  const auto word = static_cast<std::size_t>(enum_value<ReasoningMode>(settings_.effort).value_or(by_length));
+  document.effort = detail::effort_words[word];
+  document.effort_at = effort_at_;
+  document.ids[static_cast<std::size_t>(effort_at_)] = effort_ids_[word];
 }
 
 KDLIB_FUNC RowRenderer::Parts RowRenderer::write_harmony(const ReasoningRow& row, RowDocument& out) const {
