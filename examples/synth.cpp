@@ -93,16 +93,12 @@ void run(Settings& s) {
       std::fprintf(stderr, "%lld rows, %.1f MB\n", static_cast<long long>(rows), static_cast<double>(bytes) * 1e-6);
   };
   const kd::TokenFileCounts counts = kd::write_token_files(tokenizer, s.files);
-  std::string skips;
-  for (std::size_t i = 1; i < counts.skips.size(); ++i)
-    if (counts.skips[i] > 0)
-      skips +=
-          kd::concat(skips.empty() ? "; skipped: " : ", ", counts.skips[i], " ", kd::enum_names(kd::RowSkip::none)[i]);
-  std::printf("%s\n",
-              kd::concat(counts.rows, " rows, ", counts.documents, " documents (", counts.truncated, " cut): train ",
-                         counts.split_documents[0], " with ", counts.split_tokens[0], " tokens, valid ",
-                         counts.split_documents[1], " with ", counts.split_tokens[1], " tokens", skips)
-                  .c_str());
+  const std::string skips = counts.skipped();
+  std::printf("%s\n", kd::concat(counts.rows, " rows, ", counts.documents, " documents (", counts.truncated,
+                                 " cut): train ", counts.split_documents[0], " with ", counts.split_tokens[0],
+                                 " tokens, valid ", counts.split_documents[1], " with ", counts.split_tokens[1],
+                                 " tokens", skips.empty() ? "" : "; skipped: ", skips)
+                          .c_str());
 }
 
 }  // namespace

@@ -161,7 +161,7 @@ class TokenFileJob {
     }
     require<InputError>(total_.rows > 0, "[synth] ", files_.front(), " and the other inputs have no rows");
     require<InputError>(total_.documents > 0, "[synth] none of ", total_.rows,
-                        " rows gave a document: ", skip_text(total_.skips));
+                        " rows gave a document: ", total_.skipped());
     refuse_double_keys();
     write_file_atomically(join_path(settings_.out, "manifest.json"), manifest());
     return total_;

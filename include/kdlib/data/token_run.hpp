@@ -22,6 +22,7 @@ struct TokenFileCounts {
   std::array<std::int64_t, 2> split_documents{}, split_tokens{};  // train, valid; tokens with the ends of documents
   std::array<std::int64_t, 9> skips{};
   TokenFileCounts& operator+=(const TokenFileCounts& o);
+  std::string skipped() const;  // "3 no_id, 1 filtered"; empty where nothing was
 };
 
 namespace detail {
@@ -41,7 +42,6 @@ bool files_are_whole(const std::string& root, const Json& files, std::string& pr
 /// work of days. `what`: "a shard"; `inputs`: what its run may have had of its own.
 void refuse_other_run(std::string_view operation, const std::string& folder, const std::string& run,
                       std::string_view what, std::string_view inputs);
-std::string skip_text(const std::array<std::int64_t, 9>& skips);
 void write_counts(JsonWriter& json, const TokenFileCounts& c);
 TokenFileCounts counts_of(const Json& json);
 /// A line of rows.jsonl, as TokenShards::records() reads it; more members may follow.

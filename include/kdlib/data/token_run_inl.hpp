@@ -55,13 +55,6 @@ KDLIB_FUNC void refuse_other_run(std::string_view operation, const std::string& 
   }
 }
 
-KDLIB_FUNC std::string skip_text(const std::array<std::int64_t, 9>& skips) {
-  std::string text;
-  for (std::size_t i = 1; i < skips.size(); ++i)
-    if (skips[i] > 0) text += concat(text.empty() ? "" : ", ", skips[i], " ", enum_names(RowSkip::none)[i]);
-  return text;
-}
-
 KDLIB_FUNC void write_counts(JsonWriter& json, const TokenFileCounts& c) {
   json.member("rows", c.rows).member("documents", c.documents).member("truncated", c.truncated);
   for (std::size_t s = 0; s < 2; ++s)
@@ -128,6 +121,13 @@ KDLIB_FUNC TokenFileCounts& TokenFileCounts::operator+=(const TokenFileCounts& o
   }
   for (std::size_t i = 0; i < skips.size(); ++i) skips[i] += o.skips[i];
   return *this;
+}
+
+KDLIB_FUNC std::string TokenFileCounts::skipped() const {
+  std::string text;
+  for (std::size_t i = 1; i < skips.size(); ++i)
+    if (skips[i] > 0) text += concat(text.empty() ? "" : ", ", skips[i], " ", enum_names(RowSkip::none)[i]);
+  return text;
 }
 
 KDLIB_NAMESPACE_END
