@@ -3,7 +3,7 @@
 #ifndef KDLIB_DATA_RESCORED_MIX_INL_HPP
 #define KDLIB_DATA_RESCORED_MIX_INL_HPP
 
-#include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <utility>
 
@@ -62,13 +62,19 @@ KDLIB_FUNC SourceCursor RescoredMix::cursor() const {
 
 KDLIB_FUNC void RescoredMix::seek(const SourceCursor& cursor) {
   const std::vector<std::string> parts = detail::cursor_parts(cursor);
-  require<ConfigError>(parts.size() == 4 && parts[0].compare(0, 4, "mix ") == 0, "[cursor] '", cursor,
+  std::int64_t batches = -1;
+  const auto read = [&batches](std::string_view number) {
+    const char* end = number.data() + number.size();
+    return std::from_chars(number.data(), end, batches).ptr == end && batches >= 0;
+  };
+  require<ConfigError>(parts.size() == 4 && parts[0].starts_with("mix ") && read(std::string_view(parts[0]).substr(4)),
+                       "[cursor] '", cursor,
                        "' is no place in a mix of plain and rescored documents: resume with the settings of the first "
                        "run, or start in another folder");
   plain_.seek(parts[1]);
   rescored_.seek(parts[2]);
   weights_.restore(parts[3]);
-  batches_ = std::stoll(parts[0].substr(4));
+  batches_ = batches;
   step_.clear();
 }
 
