@@ -52,7 +52,7 @@ class RescoredMix {
 
  private:
   void measure(const std::vector<float>& log_probs, const std::vector<std::int32_t>& spans,
-               const std::vector<double>& example_means);
+               const std::vector<double>& weights, const std::vector<double>& example_means);
 
   IndexedDataset plain_, rescored_;
   RescoredMixSettings settings_;

@@ -115,22 +115,23 @@ KDLIB_FUNC void RescoredMix::weigh_rows(std::span<TokenBatch> step) {
     spans.push_back(batch.spans[token]);
   });
   weights_.begin_step(log_probs, spans);
+  std::vector<double> weights;
   each_row([&](TokenBatch& batch, std::size_t token, float x) {
-    batch.weights[token] *= static_cast<float>(weights_.weight(x, batch.spans[token]));
+    weights.push_back(weights_.weight(x, batch.spans[token]));
+    batch.weights[token] *= static_cast<float>(weights.back());
   });
-  measure(log_probs, spans, means);
+  measure(log_probs, spans, weights, means);
 }
 
 KDLIB_FUNC void RescoredMix::measure(const std::vector<float>& log_probs, const std::vector<std::int32_t>& spans,
-                                     const std::vector<double>& example_means) {
+                                     const std::vector<double>& weights, const std::vector<double>& example_means) {
   const auto put = [this](const std::string& name, double value) { metrics_.emplace_back(name, value); };
   const auto [example, example_sd] = detail::mean_and_deviation(example_means);
   put("teacher/example_logp", example);
   put("teacher/example_logp_sd", example_sd);
   double sum = 0, low = 0, high = 0;
   const ConfidenceSettings& c = settings_.confidence;
-  for (std::size_t r = 0; r < log_probs.size(); ++r) {
-    const double w = weights_.weight(log_probs[r], spans[r]);
+  for (const double w : weights) {
     sum += w;
     low += w <= c.least ? 1 : 0;
     high += w >= c.most ? 1 : 0;
