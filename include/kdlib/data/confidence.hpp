@@ -58,8 +58,7 @@ class ConfidenceWeights {
 };
 
 /// Whether step `step` (from 0) of a stage is of the kind that a share of all steps shall be, spread evenly:
-/// floor((step
-/// + 1) p) > floor(step p), p the share in whole millionths. ConfigError unless share is in [0, 1].
+/// floor((step + 1) p) > floor(step p), p the share in whole millionths. ConfigError unless share is in [0, 1].
 bool is_shared_step(std::int64_t step, double share);
 
 KDLIB_NAMESPACE_END
