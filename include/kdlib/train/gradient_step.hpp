@@ -65,8 +65,8 @@ class GradientStep {
   StepSums operator()(Student& student, Objective& objective, std::span<const TokenBatch> batches);
 
   /// The same for one rank's batches of a step whose weight over all ranks is `total` > 0: `taken(sums)` is called when
-  /// the gradients of a batch are in the parameters. With `each_alone` they are set to 0 before every batch, else only
-  /// before the first.
+  /// the gradients of a batch are in the parameters. With `each_alone` they are set to 0 before every batch and behind
+  /// the last, else only before the first.
   template <class Taken>
   void slices(Student& student, Objective& objective, std::span<const TokenBatch> batches, double total,
               bool each_alone, Taken&& taken);

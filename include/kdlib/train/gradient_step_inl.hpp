@@ -64,6 +64,12 @@ inline void add_span_losses(std::vector<LossSum>& sums, const TokenBatch::Rows& 
     sums[span].weight += static_cast<double>(rows.weight[r]);
   }
 }
+
+template <class Parameters>
+void zero_trained(const Parameters& parameters) {
+  for (auto* p : parameters)
+    if (p->trainable) p->zero_gradient();
+}
 }  // namespace detail
 
 inline double total_weight(std::span<const TokenBatch> batches) {
@@ -101,8 +107,7 @@ View<const T, D> RowBuffer<T, D>::scatter(View<const T, D> row_gradient, std::sp
 template <class Student, class Objective>
 StepSums GradientStep<Student, Objective>::operator()(Student& student, Objective& objective,
                                                       std::span<const TokenBatch> batches) {
-  for (Parameter<T, D>* p : student.parameters())
-    if (p->trainable) p->zero_gradient();
+  detail::zero_trained(student.parameters());
   StepSums sums;
   const double total = total_weight(batches);
   if (total <= 0) return sums;
@@ -119,19 +124,14 @@ void GradientStep<Student, Objective>::slices(Student& student, Objective& objec
                                               std::span<const TokenBatch> batches, double total, bool each_alone,
                                               Taken&& taken) {
   const auto parameters = student.parameters();
-  const auto set_to_zero = [&] {
-    for (Parameter<T, D>* p : parameters)
-      if (p->trainable) p->zero_gradient();
-  };
-  set_to_zero();
+  detail::zero_trained(parameters);
   const detail::HeldCodes<Student> held(student);
   for (const TokenBatch& batch : batches) {
-    if (each_alone) set_to_zero();
     StepSums sums;
     add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
     taken(sums);
+    if (each_alone) detail::zero_trained(parameters);
   }
-  if (batches.empty() || each_alone) set_to_zero();
 }
 
 template <class Student, class Objective>
