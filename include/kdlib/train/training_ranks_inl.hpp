@@ -40,6 +40,14 @@ void TrainingRun<Types>::start_ranks() {
   check_equal_ranks(communicator, mine);
 }
 
+/// Passes over a batch of another rank; false at the end.
+template <class Types>
+bool TrainingRun<Types>::pass_batch() {
+  if constexpr (SkippableSource<Source>) return source_.skip();
+  else if constexpr (DataSource<Source>) return source_.next().has_value();
+  else return false;  // refused by check_shareable
+}
+
 /// Takes the step's batches from the source: own ones are made, others passed over. Answers how many there are.
 template <class Types>
 std::int64_t TrainingRun<Types>::fetch_slices(bool& stop) {
@@ -50,22 +58,8 @@ std::int64_t TrainingRun<Types>::fetch_slices(bool& stop) {
     if (settings_.ranks.write_batch > 0)
       if constexpr (requires { source_.write_step(student_, slice, slice, ranks_->communicator()); })
         source_.write_step(student_, settings_.micro_batches, settings_.ranks.write_batch, ranks_->communicator());
-    for (; slice < settings_.micro_batches; ++slice) {
-      if (!ranks_->owns(slice)) {
-        bool there = false;
-        if constexpr (SkippableSource<Source>) there = source_.skip();
-        else if constexpr (DataSource<Source>) there = source_.next().has_value();
-        if (!there) break;
-        continue;
-      }
-      std::optional<TokenBatch> batch;
-      if constexpr (DataSource<Source>) batch = source_.next();
-      else batch = source_.next(student_);
-      if (!batch) break;
-      batch->check(student_.vocab_size());
-      batches_.push_back(std::move(*batch));
-      announce(batches_.back());
-    }
+    for (; slice < settings_.micro_batches; ++slice)
+      if (!(ranks_->owns(slice) ? take_batch() : pass_batch())) break;
   } catch (const StopRequested&) {
     stop = true;
   }
@@ -164,12 +158,8 @@ bool TrainingRun<Types>::take_ranked_step() {
     norm = ranks_->reduce();
     reduce_seconds += monotonic_seconds();
   }
-  const double rate = schedule_(step_ - context_.first_step);
-  ++step_;
-  update(all.sums, norm, clip_factor(norm, settings_.clip_norm), rate);
-  times.end = monotonic_seconds();
   rank_values_ = rank_values(all, reduce_seconds);
-  report(all.sums, norm, rate, times);
+  end_step(all.sums, norm, clip_factor(norm, settings_.clip_norm), times);
   return true;
 }
 

@@ -91,6 +91,7 @@ class TrainingRun {
   void start();
   void start_ranks();
   bool take_ranked_step();
+  bool pass_batch();
   std::int64_t fetch_slices(bool& stop);
   Agreed agree(bool stop);
   RankedSums ranked_gradient(double total, double source_seconds);
@@ -107,11 +108,9 @@ class TrainingRun {
   bool take_step();
   template <class Cursor>
   StepSums gradient_or_give_back(const Cursor& before);
+  bool take_batch();
   bool fetch();
-  /// A teacher on another machine works on this batch while the next one is made.
-  void announce(const TokenBatch& batch) {
-    if constexpr (requires { objective_.teacher().announce(batch); }) objective_.teacher().announce(batch);
-  }
+  void end_step(const StepSums& sums, double norm, double factor, StepTimes times);
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
   void log_step(const StepReport& r, const StepTimes& times, const StepSums& sums);

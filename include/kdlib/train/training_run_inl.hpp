@@ -59,20 +59,28 @@ bool TrainingRun<Types>::goes_on() {
   return !result_.stopped;
 }
 
+/// Adds the source's next batch to those of the step; false at the end.
+template <class Types>
+bool TrainingRun<Types>::take_batch() {
+  std::optional<TokenBatch> batch;
+  if constexpr (DataSource<Source>) batch = source_.next();
+  else batch = source_.next(student_);
+  if (!batch) return false;
+  batch->check(student_.vocab_size());
+  batches_.push_back(std::move(*batch));
+  // A teacher on another machine works on this batch while the next one is made.
+  if constexpr (requires { objective_.teacher().announce(batches_.back()); })
+    objective_.teacher().announce(batches_.back());
+  return true;
+}
+
 template <class Types>
 bool TrainingRun<Types>::fetch() {
   batches_.clear();
   const auto before = source_.cursor();
   try {
-    while (static_cast<std::int64_t>(batches_.size()) < settings_.micro_batches) {
-      std::optional<TokenBatch> batch;
-      if constexpr (DataSource<Source>) batch = source_.next();
-      else batch = source_.next(student_);
-      if (!batch) break;
-      batch->check(student_.vocab_size());
-      batches_.push_back(std::move(*batch));
-      announce(batches_.back());
-    }
+    while (static_cast<std::int64_t>(batches_.size()) < settings_.micro_batches)
+      if (!take_batch()) break;
   } catch (const StopRequested&) {
     source_.seek(before);
     throw;
@@ -106,12 +114,18 @@ bool TrainingRun<Types>::take_step() {
   const StepSums sums = gradient_or_give_back(before);
   const StopScope shield(nullptr);  // from here on the step is taken whole
   const GradientClip clip = measure_clip(trained_, settings_.clip_norm);
+  end_step(sums, clip.norm, clip.factor, times);
+  return true;
+}
+
+/// What follows when the gradient is there.
+template <class Types>
+void TrainingRun<Types>::end_step(const StepSums& sums, double norm, double factor, StepTimes times) {
   const double rate = schedule_(step_ - context_.first_step);
   ++step_;
-  update(sums, clip.norm, clip.factor, rate);
+  update(sums, norm, factor, rate);
   times.end = monotonic_seconds();
-  report(sums, clip.norm, rate, times);
-  return true;
+  report(sums, norm, rate, times);
 }
 
 template <class Types>
