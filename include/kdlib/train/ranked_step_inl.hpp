@@ -66,10 +66,7 @@ RankedStep<T, D>::RankedStep(const RankSettings& settings, std::int64_t slices, 
       trained_(std::move(trained)),
       flat_(static_cast<std::size_t>(elements_of(trained_))),
       sum_(communicator_, tree_ ? slices : communicator_.size(), static_cast<std::int64_t>(flat_.size())) {
-  const int ranks = communicator_.size();
-  require<ConfigError>(slices >= ranks, "[ranks] ", ranks, " ranks share ", slices,
-                       " micro-batches a step: a rank would have none; use fewer ranks, or more micro-batches");
-  std::tie(begin_, end_) = leaves_of_rank(slices, communicator_.rank(), ranks);
+  std::tie(begin_, end_) = leaves_of_rank(slices, communicator_.rank(), communicator_.size());
 }
 
 template <class T, class D>

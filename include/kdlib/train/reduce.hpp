@@ -14,6 +14,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// Leaves [begin, end) of rank `rank` of `ranks`: neighbours, and as many as its neighbours have, up to one.
+/// ConfigError: more ranks than leaves.
 std::pair<std::int64_t, std::int64_t> leaves_of_rank(std::int64_t leaves, int rank, int ranks);
 
 /// A subtree of the tree over `leaves` leaves: those in [index << level, (index + 1) << level) that exist. The tree is

@@ -13,6 +13,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 inline std::pair<std::int64_t, std::int64_t> leaves_of_rank(std::int64_t leaves, int rank, int ranks) {
+  require<ConfigError>(leaves >= ranks, "[ranks] ", ranks, " ranks share ", leaves,
+                       " slices: a rank would have none; use fewer ranks, or more micro-batches a step");
   return {leaves * rank / ranks, leaves * (rank + 1) / ranks};
 }
 
@@ -46,8 +48,6 @@ template <class A>
 TreeSum<A>::TreeSum(AnyCommunicator communicator, std::int64_t leaves, std::int64_t size)
     : communicator_(std::move(communicator)), leaves_(leaves), size_(size) {
   const int ranks = communicator_.size();
-  require<ConfigError>(leaves >= ranks, "[ranks] ", ranks, " ranks share ", leaves,
-                       " slices: a rank would have none; use fewer ranks, or more micro-batches a step");
   for (int r = 0; r < ranks; ++r) {
     const auto [begin, end] = leaves_of_rank(leaves, r, ranks);
     nodes_of_rank_.push_back(subtrees(begin, end, leaves));
