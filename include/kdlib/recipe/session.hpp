@@ -144,6 +144,7 @@ class Session final : private RunHooks {
   void on_checkpoint(std::int64_t step) override;
 
   SessionOutcome run_phases();
+  RankSettings rank_settings() const { return {ranks_, s_.training.reduce, s_.training.write_batch}; }
   bool finished_before(SessionOutcome& outcome);
   bool any_rank_finished(SessionOutcome& outcome);
   bool measured_before(std::size_t shown);

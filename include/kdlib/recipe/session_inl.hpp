@@ -167,7 +167,7 @@ void Session<D, T>::prepare_folder() {
   if (!folder_.has("inputs.json")) write_file_atomically(path("inputs.json"), inputs_text(inputs_));
 }
 
-/// Answers true, with the result, where the folder holds a finished run of these settings.
+/// Answers true, with result and step, where the folder holds a finished run of these settings.
 template <class D, class T>
 bool Session<D, T>::finished_before(SessionOutcome& outcome) {
   if (s_.output.resume == RecipeResume::no || !folder_.has("config.yaml")) return false;
@@ -183,7 +183,6 @@ bool Session<D, T>::finished_before(SessionOutcome& outcome) {
     return false;
   }
   outcome.result = std::move(*result);
-  outcome.finished = outcome.was_finished = true;
   outcome.step = outcome.result.steps;
   note(concat("this run is finished: ", folder_.path(), " (--resume no starts it over)"));
   events_.on_result(outcome.result);
@@ -248,8 +247,7 @@ void Session<D, T>::load() {
   };
   text_.emplace(s_, writer(), std::move(tokenizer), context_length(), writing, cached_text());
   for (const std::string& text : text_->notes()) note(text);
-  if (ranks_.size() > 1 || s_.training.reduce == Reduction::tree || s_.training.write_batch > 0)
-    text_->share_with(ranks_, s_.training.write_batch);
+  if (rank_settings().active()) text_->share_with(ranks_, s_.training.write_batch);
   plan_stages();
   const RecipeModels& models = s_.models;
   if (s_.text.answers.empty() || !models.taught()) return;

@@ -78,7 +78,7 @@ RunSettings Session<D, T>::run_settings(const SessionStage& stage) {
   for (const auto& [name, hash] : inputs_) run.settings.emplace_back("content of --" + name, hash);
   if (!t.stages.empty()) run.settings.emplace_back("stages", stages_text(t.stages));
   run.hooks = this;
-  run.ranks = {ranks_, t.reduce, t.write_batch};
+  run.ranks = rank_settings();
   run.stop = &stop_;
   return run;
 }
