@@ -42,6 +42,8 @@ concept Communicator = std::copy_constructible<C> &&
 namespace detail {
 struct CommunicatorBody {
   virtual ~CommunicatorBody() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
   virtual void exchange(std::span<const std::byte> in, std::span<std::byte> out) = 0;
   virtual void gather_all(std::span<const std::byte> in, std::span<std::byte> out) = 0;
   virtual void broadcast(std::span<std::byte> bytes, int root) = 0;
@@ -52,6 +54,8 @@ struct CommunicatorBody {
 template <class C>
 struct CommunicatorBodyOf final : CommunicatorBody {
   explicit CommunicatorBodyOf(C c) : communicator(std::move(c)) {}
+  int rank() const override { return communicator.rank(); }
+  int size() const override { return communicator.size(); }
   void exchange(std::span<const std::byte> in, std::span<std::byte> out) override { communicator.exchange(in, out); }
   void gather_all(std::span<const std::byte> in, std::span<std::byte> out) override {
     communicator.gather_all(in, out);

@@ -114,19 +114,11 @@ KDLIB_FUNC void AnyCommunicator::barrier() {
   if (body_) body_->barrier();
 }
 KDLIB_FUNC AnyCommunicator AnyCommunicator::split(int colour, int key) {
-  if (!body_) return {};
-  const int mine[2] = {colour, key};
-  std::vector<int> all(2 * static_cast<std::size_t>(size_));
-  gather_all(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all)));
   AnyCommunicator out;
-  out.size_ = 0;
-  for (int r = 0; r < size_; ++r) {
-    const auto at = 2 * static_cast<std::size_t>(r);
-    if (all[at] != colour) continue;
-    ++out.size_;
-    if (all[at + 1] < key || (all[at + 1] == key && r < rank_)) ++out.rank_;
-  }
+  if (!body_) return out;
   out.body_ = body_->split(colour, key);
+  out.rank_ = out.body_->rank();
+  out.size_ = out.body_->size();
   return out;
 }
 
