@@ -27,6 +27,7 @@
 #include "support/catch.hpp"
 #include "support/run_files.hpp"
 #include "support/shared.hpp"
+#include "support/tiny_decoder.hpp"
 #include "support/training_parts.hpp"
 #if defined(KDLIB_WITH_MPI)
 #include "kdlib/mpi.hpp"
@@ -50,16 +51,7 @@ struct Case {
 };
 
 kdlib::DecoderConfig tiny_config(bool mixture) {
-  kdlib::DecoderConfig config;
-  config.vocab_size = 41;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.layers = 2;
-  config.query_heads = 2;
-  config.kv_heads = 1;
-  config.head_size = 16;
-  config.tied_head = true;
-  config.initializer_range = 0.3;
+  kdlib::DecoderConfig config = kdlib_tests::tiny_decoder();
   if (mixture) {
     config.sparse = {1, 1};
     config.moe.experts = 4;

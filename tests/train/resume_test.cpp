@@ -32,6 +32,7 @@
 #include "support/fault_hook.hpp"
 #include "support/run_files.hpp"
 #include "support/shared.hpp"
+#include "support/tiny_decoder.hpp"
 #include "support/training_parts.hpp"
 
 namespace {
@@ -39,20 +40,7 @@ using kdlib_tests::differences;
 using Model = kdlib::Decoder<kdlib::Cpu, float>;
 using kdlib_tests::RaggedDocuments;
 using kdlib_tests::TemporaryDirectory;
-
-kdlib::DecoderConfig tiny_config() {
-  kdlib::DecoderConfig config;
-  config.vocab_size = 41;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.layers = 2;
-  config.query_heads = 2;
-  config.kv_heads = 1;
-  config.head_size = 16;
-  config.tied_head = true;
-  config.initializer_range = 0.3;
-  return config;
-}
+using kdlib_tests::tiny_decoder;
 
 /// Held-out forward KL, and an adapter in every checkpoint.
 struct ChildHooks : kdlib::RunHooks {
@@ -81,7 +69,7 @@ struct ChildHooks : kdlib::RunHooks {
 
 /// Twelve steps of two micro-batches, about half of them on text that the student writes; a checkpoint every third.
 int child(const std::string& out) try {
-  Model teacher = Model::from_config(tiny_config(), 1), student = Model::from_config(tiny_config(), 2);
+  Model teacher = Model::from_config(tiny_decoder(), 1), student = Model::from_config(tiny_decoder(), 2);
   kdlib::add_lora(student, {.rank = 2, .alpha = 4, .seed = 3});
   kdlib::LiveTeacher live{teacher};
   ChildHooks hooks;
