@@ -3,9 +3,7 @@
 # Boost.Beast. Without Boost's headers nothing of it is built, and the configuration says so.
 set(KDLIB_SERVE auto CACHE STRING "The program serve: auto (where Boost's headers are found), ON or OFF")
 set_property(CACHE KDLIB_SERVE PROPERTY STRINGS auto ON OFF)
-if(NOT KDLIB_SERVE MATCHES "^(auto|ON|OFF)$")
-  message(FATAL_ERROR "kdlib: KDLIB_SERVE is '${KDLIB_SERVE}'; it must be auto, ON or OFF")
-endif()
+kdlib_check_auto(KDLIB_SERVE)
 if(NOT KDLIB_SERVE)
   return()
 endif()

@@ -18,10 +18,15 @@ target_sources(kdlib INTERFACE FILE_SET HEADERS
 find_package(Threads REQUIRED)
 target_link_libraries(kdlib INTERFACE RapidJSON::Headers Threads::Threads)
 
+# Refuses a value of an option for an optional part that is none of auto (where it is found), ON and OFF.
+function(kdlib_check_auto option)
+  if(NOT ${option} MATCHES "^(auto|ON|OFF)$")
+    message(FATAL_ERROR "kdlib: ${option} is '${${option}}'; it must be auto, ON or OFF")
+  endif()
+endfunction()
+
 set(KDLIB_WITH_PCRE2 OFF)
-if(NOT KDLIB_PCRE2 MATCHES "^(auto|ON|OFF)$")
-  message(FATAL_ERROR "kdlib: KDLIB_PCRE2 is '${KDLIB_PCRE2}'; it must be auto, ON or OFF")
-endif()
+kdlib_check_auto(KDLIB_PCRE2)
 if(KDLIB_PCRE2)
   find_package(PCRE2 QUIET MODULE)
   if(PCRE2_FOUND)
@@ -35,9 +40,7 @@ if(KDLIB_PCRE2)
 endif()
 
 # kdlib::remote: teachers on other machines (kdlib/teacher/remote.hpp), by libcurl.
-if(NOT KDLIB_REMOTE MATCHES "^(auto|ON|OFF)$")
-  message(FATAL_ERROR "kdlib: KDLIB_REMOTE is '${KDLIB_REMOTE}'; it must be auto, ON or OFF")
-endif()
+kdlib_check_auto(KDLIB_REMOTE)
 if(KDLIB_REMOTE)
   find_package(CURL 7.68 QUIET)
   if(CURL_FOUND)
@@ -55,9 +58,7 @@ if(KDLIB_REMOTE)
 endif()
 
 # kdlib::mpi: ranks as the processes of an MPI job (kdlib/mpi.hpp).
-if(NOT KDLIB_MPI MATCHES "^(auto|ON|OFF)$")
-  message(FATAL_ERROR "kdlib: KDLIB_MPI is '${KDLIB_MPI}'; it must be auto, ON or OFF")
-endif()
+kdlib_check_auto(KDLIB_MPI)
 if(KDLIB_MPI)
   find_package(MPI QUIET COMPONENTS CXX)
   if(MPI_CXX_FOUND)
