@@ -35,9 +35,9 @@ int run_session(RecipeSettings settings, Before&& before, After&& after, const A
   before(session);
   const StopSignals signals(&session.stop_flag());
   const SessionOutcome outcome = session.run();
-  if (!ranks.leads()) return outcome.stopped ? 128 + std::max(1, signals.signal()) : 0;
-  console.finish();
+  if (ranks.leads()) console.finish();
   if (outcome.stopped) return 128 + std::max(1, signals.signal());  // another rank's, perhaps
+  if (!ranks.leads()) return 0;
   const std::string& folder = session.settings().output.folder;
   const std::string report = join_path(folder, "report.html");
   if (!outcome.was_finished || !path_exists(report)) {
