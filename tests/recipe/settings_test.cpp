@@ -91,7 +91,8 @@ const std::vector<std::string> everything_changed{"--student=a model",
 }  // namespace
 
 TEST_CASE("config.yaml holds every option of the command line, with the value that was given", "[recipe]") {
-  for (const auto& arguments : {std::vector<std::string>{}, everything_changed}) {
+  const std::vector<std::string> texts_like_numbers{"--evaluate-tasks=mmlu", "--task-data=2026", "--comm-timeout=1e21"};
+  for (const auto& arguments : {std::vector<std::string>{}, everything_changed, texts_like_numbers}) {
     DistilCommand command;
     parse(command, arguments);
     std::vector<std::string> options = sorted_lines(command.options().yaml());

@@ -139,7 +139,7 @@ KDLIB_FUNC std::string run_config_text(const std::vector<DescribedSetting>& sett
     } else {
       out += s.form == DescribedSetting::Form::text ? detail::yaml_quoted(s.text()) : s.text();
     }
-    out += (*s.unit != '\0' ? concat("  # ", s.unit) : std::string()) + "\n";
+    out += (s.unit.empty() ? std::string() : concat("  # ", s.unit)) + "\n";
   }
   return out;
 }

@@ -200,7 +200,7 @@ struct DescribedSetting {
   std::string key;
   std::vector<std::string> values;  // one, or those of a list
   enum class Form : std::uint8_t { plain, text, list } form = Form::plain;
-  const char* unit = "";
+  std::string unit{};
 
   /// The values with a blank between them.
   std::string text() const;

@@ -137,23 +137,24 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
                        " plans with the data sheet's bfloat16; leave out --dtype float32");
 }
 
-/// Everything that the recipe does not know is recorded with the run.
+/// Everything that the recipe does not know is recorded with the run, in the form of its option.
 KDLIB_TOOLS_FUNC void DistilCommand::record() {
   using Form = DescribedSetting::Form;
   settings_.recorded.clear();
   const std::vector<DescribedSetting> known = describe(settings_);
-  for (const auto& [key, value] : options_.settings()) {
-    if (key == "config" || key == "beta" || key == "temperature" || key == "t-squared" ||
-        key == "alpha" ||  // these are in the loss
-        std::any_of(known.begin(), known.end(), [&key = key](const DescribedSetting& s) { return s.key == key; }))
+  const std::vector<std::pair<std::string, std::string>> texts = options_.settings();  // one of each item
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const OptionItem& item = options_.items()[i];
+    if (item.name == "config" || item.name == "beta" || item.name == "temperature" || item.name == "t-squared" ||
+        item.name == "alpha" ||  // these are in the loss
+        std::any_of(known.begin(), known.end(), [&item](const DescribedSetting& s) { return s.key == item.name; }))
       continue;
-    // Switches and numbers stand without quotes.
-    const bool plain = value == "on" || value == "off" ||
-                       (!value.empty() && value.find_first_not_of("0123456789.-") == std::string::npos);
-    if (key == "evaluate-tasks") settings_.recorded.push_back({key, tasks_, Form::list, ""});
+    if (item.kind == OptionKind::list)
+      settings_.recorded.push_back(
+          {item.name, *static_cast<const std::vector<std::string>*>(item.target), Form::list, item.unit});
     else
       settings_.recorded.push_back(
-          {key, {value}, plain ? Form::plain : Form::text, key == "comm-timeout" ? "seconds" : ""});
+          {item.name, {texts[i].second}, item.kind == OptionKind::text ? Form::text : Form::plain, item.unit});
   }
 }
 
