@@ -247,7 +247,7 @@ void Session<D, T>::load() {
   };
   text_.emplace(s_, writer(), std::move(tokenizer), context_length(), writing, cached_text());
   for (const std::string& text : text_->notes()) note(text);
-  if (rank_settings().active()) text_->share_with(ranks_, s_.training.write_batch);
+  if (rank_settings().active()) text_->share_with(ranks_);
   plan_stages();
   const RecipeModels& models = s_.models;
   if (s_.text.answers.empty() || !models.taught()) return;

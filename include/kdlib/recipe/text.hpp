@@ -101,12 +101,9 @@ class RecipeTexts {
   /// The teacher's answers are read from and kept in RecipeText::answers, told apart by `model_hash`, the content_hash
   /// of its files and its adapter's. Before the first text is written.
   void keep_answers(std::string model_hash);
-  /// Ranks write the teacher's text together, in groups of `group` (TeacherWritten::share_with). Before the first text.
-  void share_with(AnyCommunicator ranks, std::int64_t group) {
-    ranks_ = std::move(ranks);
-    group_ = group;
-    shared_ = true;
-  }
+  /// Ranks write the teacher's text together, in groups of RecipeTraining::write_batch (TeacherWritten::share_with).
+  /// Before the first text.
+  void share_with(AnyCommunicator ranks) { ranks_ = std::move(ranks); }
   /// What the cache of answers did; nullptr: there is none.
   const ResponseUse* answers_use() const { return answers_ ? &answers_->use() : nullptr; }
   /// Its sentences since the last call.
@@ -138,9 +135,7 @@ class RecipeTexts {
   std::shared_ptr<ToolHost> tools_;
   std::shared_ptr<ResponseCache> answers_;
   std::string model_hash_;  // of the teacher and its adapter
-  AnyCommunicator ranks_;
-  std::int64_t group_ = 0;
-  bool shared_ = false;
+  std::optional<AnyCommunicator> ranks_;
   std::int64_t context_length_;
   std::vector<std::string> notes_;
   std::vector<TextLine> data_, validation_;

@@ -172,7 +172,7 @@ OfflineText<Model> RecipeTexts<Model>::offline() {
   TeacherWritten<Model> source(teacher_, prompts_->repeated(settings_.text.samples), sampler(), written);
   use_tools(source);
   if (answers_) source.keep_answers_in(*answers_, model_hash_);
-  if (shared_) source.share_with(ranks_, group_);
+  if (ranks_) source.share_with(*ranks_, settings_.training.write_batch);
   return OfflineText<Model>(std::move(source));
 }
 
@@ -220,7 +220,7 @@ TokenBatch RecipeTexts<Model>::validation() {
   TeacherWritten<Model> answers(teacher_, Prompts(std::move(prompts), prompts_->stop_ids()), held_out, written);
   use_tools(answers);
   if (answers_) answers.keep_answers_in(*answers_, model_hash_);
-  if (shared_) answers.share_with(ranks_, group_);
+  if (ranks_) answers.share_with(*ranks_, settings_.training.write_batch);
   const std::optional<TokenBatch> batch = answers.next();
   for (std::int64_t b = 0; batch && b < batch->documents(); ++b)
     detail::append_part(documents, *batch, b, 0, batch->length(b));
