@@ -217,9 +217,9 @@ KDLIB_FUNC HttpRequest kdlib_request(std::span<const ScoredDocument> documents, 
   json.begin_object().key("documents").begin_array();
   for (const ScoredDocument& document : documents)
     json.begin_object().member("ids", document.ids).member("rows", document.rows).end_object();
-  json.end_array().member("want", enum_names(needs.want)[static_cast<std::size_t>(needs.want)]);
+  json.end_array().member("want", setting_text(needs.want));
   if (needs.want == RemoteWant::top_k) json.member("top_k", needs.top_k);
-  json.member("dtype", enum_names(needs.precision)[static_cast<std::size_t>(needs.precision)]).end_object();
+  json.member("dtype", setting_text(needs.precision)).end_object();
   return {"POST", "/v1/teacher/rows", json.text()};
 }
 

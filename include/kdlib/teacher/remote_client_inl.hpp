@@ -105,7 +105,7 @@ KDLIB_FUNC void RemoteClient::read_kdlib_facts() {
 }
 
 KDLIB_FUNC void RemoteClient::check_wants() {
-  const char* dialect = enum_names(facts_.dialect)[static_cast<std::size_t>(facts_.dialect)];
+  const std::string dialect = setting_text(facts_.dialect);
   require<ConfigError>(needs_.want != RemoteWant::hidden || facts_.dialect == Dialect::kdlib, "[RemoteTeacher] ",
                        settings_.urls[0], " speaks ", dialect,
                        ", which sends no hidden states: use serve --teacher, or a loss on the teacher's top-k");

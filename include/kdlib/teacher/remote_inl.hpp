@@ -180,13 +180,11 @@ Targets RemoteTeacher<Targets>::targets(std::int64_t begin, std::int64_t count) 
 template <class Targets>
 SettingsList RemoteTeacher<Targets>::describe() const {
   const RemoteFacts& facts = client_->facts();
-  SettingsList list{{"teacher", concat("remote ", enum_names(want)[static_cast<std::size_t>(want)])},
+  SettingsList list{{"teacher", concat("remote ", setting_text(want))},
                     {"teacher.vocabulary", setting_text(vocab_size())},
                     {"teacher.model", facts.model_hash.empty() ? facts.model : facts.model_hash}};
   if constexpr (top_k) list.emplace_back("teacher.top_k", setting_text(client_->needs().top_k));
-  if constexpr (hidden)
-    list.emplace_back("teacher.precision",
-                      enum_names(client_->needs().precision)[static_cast<std::size_t>(client_->needs().precision)]);
+  if constexpr (hidden) list.emplace_back("teacher.precision", setting_text(client_->needs().precision));
   return list;
 }
 
