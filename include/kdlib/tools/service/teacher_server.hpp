@@ -68,7 +68,7 @@ class TeacherServer {
   ServiceAnswer head(const ServiceRequest& request) const;
   ServiceAnswer rows(const std::string& body);
   ServiceAnswer completions(const std::string& body);
-  ServiceAnswer tokenized(const std::string& body) const;
+  ServiceAnswer tokenized(const std::string& body);
   std::vector<ScoredDocument> documents_of(const Json& json) const;
   std::vector<std::vector<std::int32_t>> prompts_of(const Json& json) const;
   void check_length(std::size_t tokens) const;

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "kdlib/core/dtype.hpp"
+#include "kdlib/core/fields.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/tensor_info.hpp"
@@ -156,26 +157,26 @@ KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::answer(const ServiceRequest& reque
   }
   using Post = ServiceAnswer (TeacherServer::*)(const std::string&);
   const std::pair<const char*, Post> posts[] = {{"/v1/teacher/rows", &TeacherServer::rows},
-                                                {"/v1/completions", &TeacherServer::completions}};
+                                                {"/v1/completions", &TeacherServer::completions},
+                                                {"/tokenize", &TeacherServer::tokenized}};
   const bool get = request.method == "GET" || request.method == "HEAD";
   for (const char* path : {"/v1/teacher", "/v1/teacher/head", "/v1/models"})
     if (request.path == path && !get) throw ServiceProblem(405, concat(path, " is read by GET"));
   if (request.path == "/v1/teacher") return teacher();
   if (request.path == "/v1/models") return models();
   if (request.path == "/v1/teacher/head") return head(request);
-  const bool tokenizes = request.path == "/tokenize";
   Post post = nullptr;
   for (const auto& [path, handler] : posts)
     if (request.path == path) post = handler;
-  if (post == nullptr && !tokenizes)
+  if (post == nullptr)
     throw ServiceProblem(404, "there is no such place here: this server scores text (serve --teacher)");
   if (request.method != "POST") throw ServiceProblem(405, concat(request.path, " takes POST"));
   if (request.header("content-type").substr(0, 16) != "application/json")
     throw ServiceProblem(415, "the body must be application/json");
   ServiceAnswer later;
-  later.later = [this, post, tokenizes, body = request.body]() -> ServiceAnswer {
+  later.later = [this, post, body = request.body]() -> ServiceAnswer {
     try {
-      return tokenizes ? tokenized(body) : (this->*post)(body);
+      return (this->*post)(body);
     } catch (const ServiceProblem& problem) {
       return error_answer(problem.status(), problem.what());
     } catch (const FormatError& error) {
@@ -191,18 +192,18 @@ KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::answer(const ServiceRequest& reque
 
 KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::teacher() const {
   JsonWriter json;
-  json.begin_object().member("server", std::string("kdlib")).member("model", facts_.name);
+  json.begin_object().member("server", "kdlib").member("model", facts_.name);
   json.member("model_hash", facts_.model_hash).member("tokenizer_hash", facts_.tokenizer_hash);
   json.member("vocabulary", facts_.vocabulary).member("hidden_size", facts_.hidden_size);
-  json.member("context_length", facts_.context_length).member("dtype", std::string("F32"));
+  json.member("context_length", facts_.context_length).member("dtype", "F32");
   json.member("end_ids", facts_.end_ids).end_object();
   return {.body = json.text()};
 }
 
 KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::models() const {
   JsonWriter json;
-  json.begin_object().member("object", std::string("list")).key("data").begin_array().begin_object();
-  json.member("id", facts_.name).member("object", std::string("model")).member("owned_by", std::string("kdlib"));
+  json.begin_object().member("object", "list").key("data").begin_array().begin_object();
+  json.member("id", facts_.name).member("object", "model").member("owned_by", "kdlib");
   if (facts_.context_length > 0) json.member("max_model_len", facts_.context_length);
   json.end_object().end_array().end_object();
   return {.body = json.text()};
@@ -259,29 +260,29 @@ KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::rows(const std::string& body) {
   const Json json = Json::parse(body, "body");
   detail::refuse_unknown(json, {"documents", "want", "dtype", "top_k"});
   const std::vector<ScoredDocument> documents = documents_of(json);
-  const std::string want = json.string_or("want", "hidden"), dtype = json.string_or("dtype", "f32");
+  const std::string want_name = json.string_or("want", "hidden"), dtype = json.string_or("dtype", "f32");
+  const std::optional<RemoteWant> want = enum_value<RemoteWant>(want_name);
+  const std::optional<RemotePrecision> precision = enum_value<RemotePrecision>(dtype);
   const std::int64_t K = json.int_or("top_k", 20);
-  if (want != "hidden" && want != "top_k" && want != "sampled")
-    throw ServiceProblem(422, concat("want is '", printable(want), "'; it is hidden, top_k or sampled"));
-  if (dtype != "f32" && dtype != "bf16")
-    throw ServiceProblem(422, concat("dtype is '", printable(dtype), "'; it is f32 or bf16"));
-  if (want == "top_k" && (K < 1 || K > facts_.vocabulary))
+  if (!want) throw ServiceProblem(422, concat("want is '", printable(want_name), "'; it is hidden, top_k or sampled"));
+  if (!precision) throw ServiceProblem(422, concat("dtype is '", printable(dtype), "'; it is f32 or bf16"));
+  if (want == RemoteWant::top_k && (K < 1 || K > facts_.vocabulary))
     throw ServiceProblem(422, concat("top_k is ", K, "; it is 1 to ", facts_.vocabulary));
   const TokenBatch batch = detail::batch_of(documents);
   const auto R = static_cast<std::int64_t>(batch.rows().token.size());
   std::vector<detail::AnswerTensor> tensors;
-  if (want == "hidden") {
+  if (want == RemoteWant::hidden) {
     std::unique_lock<std::mutex> lock(model_mutex_);
     const std::vector<float> hidden = engine_->hidden(batch);
     lock.unlock();
     const std::vector<std::int64_t> shape{R, facts_.hidden_size};
-    if (dtype == "f32") tensors.push_back({"hidden", DType::f32, shape, detail::bytes_of(hidden)});
+    if (precision == RemotePrecision::f32) tensors.push_back({"hidden", DType::f32, shape, detail::bytes_of(hidden)});
     else
       tensors.push_back(
           {"hidden", DType::bf16, shape, detail::bytes_of(std::vector<bf16>(hidden.begin(), hidden.end()))});
   } else {
     std::unique_lock<std::mutex> lock(model_mutex_);
-    const std::vector<ServedRow> found = engine_->rows(batch, want == "top_k" ? K : 1);
+    const std::vector<ServedRow> found = engine_->rows(batch, want == RemoteWant::top_k ? K : 1);
     lock.unlock();
     std::vector<float> label, log_probs, tail;
     std::vector<std::int32_t> ids;
@@ -292,7 +293,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::rows(const std::string& body) {
       ids.insert(ids.end(), row.top.ids.begin(), row.top.ids.end());
       log_probs.insert(log_probs.end(), row.top.log_probs.begin(), row.top.log_probs.end());
     }
-    if (want == "top_k")
+    if (want == RemoteWant::top_k)
       tensors = {{"ids", DType::i32, {R, K}, detail::bytes_of(ids)},
                  {"log_probs", DType::f32, {R, K}, detail::bytes_of(log_probs)},
                  {"log_tail", DType::f32, {R}, detail::bytes_of(tail)}};
@@ -341,7 +342,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::completions(const std::string& bod
   const bool with_ids = json.bool_or("return_token_ids", false);
   const std::vector<std::vector<std::int32_t>> prompts = prompts_of(json.at("prompt"));
   JsonWriter out({.non_finite = NonFinite::null});
-  out.begin_object().member("id", concat("cmpl-", prompts.size())).member("object", std::string("text_completion"));
+  out.begin_object().member("id", concat("cmpl-", prompts.size())).member("object", "text_completion");
   out.member("model", facts_.name).key("choices").begin_array();
   std::size_t read = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -357,7 +358,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::completions(const std::string& bod
     if (!rows.back().top.finite) throw ServiceProblem(500, "a logit of the teacher is not finite");
     const std::int32_t next = rows.back().top.ids.front();
     out.begin_object().member("index", i).member("text", replace_invalid_utf8(engine_->text_of(next)));
-    out.member("finish_reason", std::string("length")).key("logprobs").null().key("prompt_logprobs");
+    out.member("finish_reason", "length").key("logprobs").null().key("prompt_logprobs");
     if (K == -2) out.null();
     else detail::write_prompt_logprobs(out, *engine_, prompts[i], rows, K == -1 ? facts_.vocabulary : K);
     if (with_ids) out.member("prompt_token_ids", prompts[i]).key("token_ids").begin_array().value(next).end_array();
@@ -369,7 +370,7 @@ KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::completions(const std::string& bod
   return {.body = out.text()};
 }
 
-KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::tokenized(const std::string& body) const {
+KDLIB_TOOLS_FUNC ServiceAnswer TeacherServer::tokenized(const std::string& body) {
   const Json json = Json::parse(body, "body");
   const std::vector<std::int32_t> ids = engine_->tokenize(std::string(json.at("prompt").as_string()));
   JsonWriter out;
