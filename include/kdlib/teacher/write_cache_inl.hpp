@@ -29,41 +29,50 @@ void check_finite_rows(const std::vector<T>& values, std::int64_t width, const T
                   " is not a finite number: nothing that holds it is written");
 }
 
+/// visit(row, its `columns` logits on the host, which it may overwrite) for each row of hidden states, by several
+/// threads at once. Logits are computed in chunks within the workspace.
+template <class T, class D, class F>
+void visit_logits(const HeadView<T, D>& head, View<const T, D> hidden, std::int64_t columns,
+                  std::int64_t workspace_bytes, F&& visit) {
+  using L = logit_t<D, T>;
+  const std::int64_t R = hidden[0], chunk = std::min(R, head_loss_chunk(R, columns, 2, sizeof(T), workspace_bytes));
+  const auto width = static_cast<std::size_t>(columns);
+  Tensor<L, D> logits(Shape{chunk, columns});
+  std::vector<L> host(static_cast<std::size_t>(chunk) * width);
+  for (std::int64_t begin = 0; begin < R; begin += chunk) {
+    const std::int64_t count = std::min(chunk, R - begin);
+    write_head_logits<T, D>(head, hidden.rows(begin, count), logits.rows(0, count));
+    Memory<D>::to_host(host.data(), logits.data(), static_cast<std::size_t>(count) * width * sizeof(L));
+    parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t r = first; r < last; ++r)
+        visit(begin + r, std::span(host).subspan(static_cast<std::size_t>(r) * width, width));
+    });
+  }
+}
+
 /// The columns of kind logprobs for the rows of one batch.
 template <class T, class D>
 void append_top_k(const HeadView<T, D>& head, View<const T, D> hidden, const TokenBatch& batch, const CacheMeta& meta,
                   std::int64_t workspace_bytes, std::vector<std::vector<std::byte>>& columns) {
   const TokenBatch::Rows rows = batch.rows();
   const CacheSettings& s = meta.settings;
-  const std::int64_t V = meta.facts.columns(), R = hidden[0];
-  const std::int64_t chunk = head_loss_chunk(R, V, 2, sizeof(T), workspace_bytes);
-  using L = logit_t<D, T>;
-  Tensor<L, D> logits(Shape{std::min(chunk, R), V});
-  std::vector<L> host(static_cast<std::size_t>(std::min(chunk, R) * V));
+  std::vector<TopKRow> found(static_cast<std::size_t>(hidden[0]));
+  visit_logits(head, hidden, meta.facts.columns(), workspace_bytes, [&](std::int64_t r, auto logits) {
+    const auto at = static_cast<std::size_t>(r);
+    found[at] = top_k_row(logits, s.top_k, s.temperatures, rows.label[at]);
+  });
   const DType store = store_dtype(s.store);
-  for (std::int64_t begin = 0; begin < R; begin += chunk) {
-    const std::int64_t count = std::min(chunk, R - begin);
-    write_head_logits<T, D>(head, hidden.rows(begin, count), logits.rows(0, count));
-    Memory<D>::to_host(host.data(), logits.data(), static_cast<std::size_t>(count * V) * sizeof(L));
-    std::vector<TopKRow> found(static_cast<std::size_t>(count));
-    parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t r = first; r < last; ++r)
-        found[static_cast<std::size_t>(r)] =
-            top_k_row(std::span(host).subspan(static_cast<std::size_t>(r * V), static_cast<std::size_t>(V)), s.top_k,
-                      s.temperatures, rows.label[static_cast<std::size_t>(begin + r)]);
-    });
-    for (std::int64_t r = 0; r < count; ++r) {
-      const TopKRow& row = found[static_cast<std::size_t>(r)];
-      if (!row.finite)
-        fail<Error>("[teacher cache] a logit of the teacher at ", row_place(batch, begin + r),
-                    " is not a finite number: nothing that holds it is written");
-      append_values(columns[0], store, row.log_probs.data(), s.top_k);
-      append_values<std::int32_t>(columns[1], row.ids.data(), s.top_k);
-      const auto temperatures = static_cast<std::int64_t>(s.temperatures.size());
-      append_values<float>(columns[2], row.log_norm.data(), temperatures);
-      append_values<float>(columns[3], row.log_tail.data(), temperatures);
-      append_values<float>(columns[4], &row.label_log_prob, 1);
-    }
+  const auto temperatures = static_cast<std::int64_t>(s.temperatures.size());
+  for (std::size_t r = 0; r < found.size(); ++r) {
+    const TopKRow& row = found[r];
+    if (!row.finite)
+      fail<Error>("[teacher cache] a logit of the teacher at ", row_place(batch, static_cast<std::int64_t>(r)),
+                  " is not a finite number: nothing that holds it is written");
+    append_values(columns[0], store, row.log_probs.data(), s.top_k);
+    append_values<std::int32_t>(columns[1], row.ids.data(), s.top_k);
+    append_values<float>(columns[2], row.log_norm.data(), temperatures);
+    append_values<float>(columns[3], row.log_tail.data(), temperatures);
+    append_values<float>(columns[4], &row.label_log_prob, 1);
   }
 }
 

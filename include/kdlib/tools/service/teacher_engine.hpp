@@ -3,16 +3,16 @@
 #ifndef KDLIB_TOOLS_SERVICE_TEACHER_ENGINE_HPP
 #define KDLIB_TOOLS_SERVICE_TEACHER_ENGINE_HPP
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "kdlib/core/parallel.hpp"
-#include "kdlib/loss/head_loss.hpp"
 #include "kdlib/teacher/cache_head.hpp"
 #include "kdlib/teacher/live.hpp"
+#include "kdlib/teacher/write_cache.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/tools/service/teacher_server.hpp"
 
@@ -55,28 +55,15 @@ class ModelEngine final : public TeacherEngine {
     if (R == 0) return out;
     const std::vector<std::int32_t> labels = batch.rows().label;
     const HiddenTargets<T, D> targets = teacher_.targets(0, R);
-    const std::int64_t V = targets.head.columns(),
-                       chunk = std::min(R, head_loss_chunk(R, V, 2, sizeof(T), workspace_bytes_));
-    Tensor<T, D> logits(Shape{chunk, V});
-    std::vector<T> host(static_cast<std::size_t>(chunk * V));
+    const std::int64_t V = targets.head.columns();
     const std::vector<double> temperatures{1.0};
-    for (std::int64_t begin = 0; begin < R; begin += chunk) {
-      const std::int64_t count = std::min(chunk, R - begin);
-      write_head_logits<T, D>(targets.head, targets.hidden.rows(begin, count), logits.rows(0, count));
-      Memory<D>::to_host(host.data(), logits.data(), static_cast<std::size_t>(count * V) * sizeof(T));
-      parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
-        for (std::int64_t r = first; r < last; ++r) {
-          const std::span<T> row =
-              std::span(host).subspan(static_cast<std::size_t>(r * V), static_cast<std::size_t>(V));
-          ServedRow& to = out[static_cast<std::size_t>(begin + r)];
-          const std::int32_t label = labels[static_cast<std::size_t>(begin + r)];
-          const T z = row[static_cast<std::size_t>(label)];
-          for (const T other : row) to.label_rank += other > z ? 1 : 0;
-          ++to.label_rank;
-          to.top = top_k_row(row, std::min(top_k, V), temperatures, label);
-        }
-      });
-    }
+    detail::visit_logits(targets.head, targets.hidden, V, workspace_bytes_, [&](std::int64_t r, auto logits) {
+      ServedRow& to = out[static_cast<std::size_t>(r)];
+      const std::int32_t label = labels[static_cast<std::size_t>(r)];
+      const auto z = logits[static_cast<std::size_t>(label)];
+      to.label_rank = 1 + std::count_if(logits.begin(), logits.end(), [z](auto other) { return other > z; });
+      to.top = top_k_row(logits, std::min(top_k, V), temperatures, label);
+    });
     return out;
   }
 
