@@ -214,6 +214,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/safetensors_writer.hpp
   include/kdlib/io/safetensors_writer_inl.hpp
   include/kdlib/io/system_inl.hpp
+  include/kdlib/io/temporary_folder.hpp
   include/kdlib/io/tensor_info.hpp
   include/kdlib/io/tensor_info_inl.hpp
   include/kdlib/io/utf8.hpp

@@ -4,6 +4,7 @@
 
 #include <kdlib/io/content_hash.hpp>
 #include <kdlib/io/paths.hpp>
+#include <kdlib/io/temporary_folder.hpp>
 #include <kdlib/model/decoder.hpp>
 #include <kdlib/recipe/model_files.hpp>
 #include <kdlib/teacher/vocabulary.hpp>
@@ -15,36 +16,11 @@
 #include <kdlib/tools/service/http_server.hpp>
 #include <kdlib/tools/service/teacher_engine.hpp>
 
-#include <stdlib.h>
-#include <unistd.h>
-
-#include <cstdio>
-
 namespace kd = kdlib;
 
 namespace {
 
 using Model = kd::Decoder<kd::Cpu, float>;
-
-/// A folder that is gone again at the end.
-class WorkFolder {
- public:
-  WorkFolder() {
-    const char* place = ::getenv("TMPDIR");
-    path_ = kd::concat(place != nullptr ? place : "/tmp", "/kdlib_serve_XXXXXX");
-    kd::require<kd::IoError>(::mkdtemp(path_.data()) != nullptr, "[serve] no folder can be made: ", path_);
-  }
-  WorkFolder(const WorkFolder&) = delete;
-  WorkFolder& operator=(const WorkFolder&) = delete;
-  ~WorkFolder() {
-    ::unlink(kd::join_path(path_, "head.safetensors").c_str());
-    ::rmdir(path_.c_str());
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// What clients compare: the weights, with the adapter that is merged into them.
 std::string hash_of(const kd::ModelOptions& o) {
@@ -70,7 +46,7 @@ int serve_teacher(const kd::ServiceSettings& settings, const TeacherOptions& opt
   facts.context_length = model.config().context_length;
   facts.end_ids = kd::stop_ids_of(o.model, tokenizer, model.config().eos_ids);
   if (tokenizer) facts.tokenizer_hash = kd::tokenizer_hash(*tokenizer);
-  const WorkFolder folder;
+  const kd::detail::TemporaryFolder folder("[serve] no folder can be made", "kdlib_serve");
   kd::TeacherServer server(settings, std::make_unique<kd::ModelEngine<Model>>(model, std::move(tokenizer), facts),
                            folder.path(), kd::detail::steady_seconds);
   return kd::run_http_server(

@@ -3,13 +3,11 @@
 #ifndef KDLIB_TEACHER_REMOTE_INL_HPP
 #define KDLIB_TEACHER_REMOTE_INL_HPP
 
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/temporary_folder.hpp"
 #include "kdlib/teacher/remote.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -38,26 +36,6 @@ std::vector<V> chosen_rows(const std::vector<V>& values, std::int64_t width, std
     out.insert(out.end(), values.begin() + r * width, values.begin() + (r + 1) * width);
   return out;
 }
-
-/// A folder that is gone again at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    const char* place = ::getenv("TMPDIR");
-    path_ = concat(place != nullptr ? place : "/tmp", "/kdlib_head_XXXXXX");
-    require<IoError>(::mkdtemp(path_.data()) != nullptr, "[RemoteTeacher] no folder can be made for the head: ", path_);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    ::unlink(file().c_str());
-    ::rmdir(path_.c_str());
-  }
-  std::string file() const { return path_ + "/head.safetensors"; }
-
- private:
-  std::string path_;
-};
 
 /// Where `wanted` stand in `have`, both rising; nothing where one is missing.
 inline std::vector<std::int64_t> places_of(std::span<const std::int64_t> wanted, std::span<const std::int64_t> have) {
@@ -92,9 +70,10 @@ RemoteTeacher<Targets>& RemoteTeacher<Targets>::operator=(const RemoteTeacher& o
 template <class Targets>
 void RemoteTeacher<Targets>::fetch_head() {
   const RemoteFacts& facts = client_->facts();
-  const detail::TemporaryFolder folder;
-  write_file_atomically(folder.file(), client_->ask({"GET", "/v1/teacher/head", {}}));
-  head_ = std::make_shared<CachedHead<T, D>>(read_cache_head<T, D>(folder.file(), facts.vocabulary, facts.hidden_size));
+  const detail::TemporaryFolder folder("[RemoteTeacher] no folder can be made for the head", "kdlib_head");
+  const std::string file = join_path(folder.path(), "head.safetensors");
+  write_file_atomically(file, client_->ask({"GET", "/v1/teacher/head", {}}));
+  head_ = std::make_shared<CachedHead<T, D>>(read_cache_head<T, D>(file, facts.vocabulary, facts.hidden_size));
 }
 
 template <class Targets>
