@@ -61,10 +61,6 @@ std::string lie(const std::string& what, const std::string& by, std::int64_t top
   const std::string body = replaced(teacher.vllm_body(document.ids, top_k), what, by);
   return refusal([&] { read_vllm(body, document, needs, "http://h:1/v1/completions"); });
 }
-bool says(const std::string& message, const std::string& part) {
-  INFO(message);
-  return message.find(part) != std::string::npos;
-}
 
 }  // namespace
 
@@ -129,46 +125,48 @@ TEST_CASE("an answer that lies is refused with its position", "[remote]") {
     const std::vector<double> p = teacher.log_probs(std::span(document.ids).first(2));
     return *std::max_element(p.begin(), p.end());
   }());
-  REQUIRE(says(lie(first, "NaN"), "token 2 of the document: a log-probability is NaN or null"));
-  REQUIRE(says(lie(first, "null"), "token 2 of the document: a log-probability is NaN or null"));
-  REQUIRE(says(lie(first, "0.01"), "a log-probability is 0.01; none is above 0"));
-  REQUIRE(says(lie(first, "0.0005"), "add up to"));
-  REQUIRE(says(lie("\"prompt_token_ids\":[3", "\"prompt_token_ids\":[7"), "the server read token 7; 3 was sent"));
-  REQUIRE(says(lie("\"prompt_token_ids\":[3,", "\"prompt_token_ids\":["), "the server read 7 tokens; 8 were sent"));
-  REQUIRE(says(lie("[null,", "[null,null,"), "there are 9 entries of prompt_logprobs; 8 tokens were sent"));
-  REQUIRE(says(lie("prompt_logprobs", "something_else"), "this server does not score prompts"));
-  REQUIRE(says(lie("\"choices\":[{", "\"choices\":[{},{"), "there are 2 choices; one was asked for"));
-  REQUIRE(says(lie("choices", "Choices"), "choices is missing"));
-  REQUIRE(says(lie("{\"logprob\":", "{\"log\":"), "logprob is missing"));
+  REQUIRE_THAT(lie(first, "NaN"), contains("token 2 of the document: a log-probability is NaN or null"));
+  REQUIRE_THAT(lie(first, "null"), contains("token 2 of the document: a log-probability is NaN or null"));
+  REQUIRE_THAT(lie(first, "0.01"), contains("a log-probability is 0.01; none is above 0"));
+  REQUIRE_THAT(lie(first, "0.0005"), contains("add up to"));
+  REQUIRE_THAT(lie("\"prompt_token_ids\":[3", "\"prompt_token_ids\":[7"),
+               contains("the server read token 7; 3 was sent"));
+  REQUIRE_THAT(lie("\"prompt_token_ids\":[3,", "\"prompt_token_ids\":["),
+               contains("the server read 7 tokens; 8 were sent"));
+  REQUIRE_THAT(lie("[null,", "[null,null,"), contains("there are 9 entries of prompt_logprobs; 8 tokens were sent"));
+  REQUIRE_THAT(lie("prompt_logprobs", "something_else"), contains("this server does not score prompts"));
+  REQUIRE_THAT(lie("\"choices\":[{", "\"choices\":[{},{"), contains("there are 2 choices; one was asked for"));
+  REQUIRE_THAT(lie("choices", "Choices"), contains("choices is missing"));
+  REQUIRE_THAT(lie("{\"logprob\":", "{\"log\":"), contains("logprob is missing"));
   // The echo is missing in older versions: then each position must hold the token that was sent.
   std::string body = replaced(teacher.vllm_body(document.ids, 3), "prompt_token_ids", "other");
   ScoredDocument other = document;  // ends with a token that is neither the one that was sent nor among the best 3
   const Ids rarest = FormulaTeacher::order(teacher.log_probs(std::span(document.ids).first(7)));
   other.ids.back() = rarest.back() != document.ids.back() ? rarest.back() : rarest[15];
   const RemoteNeeds three = needs_of(RemoteWant::top_k, 3), none = needs_of(RemoteWant::sampled);
-  REQUIRE(says(refusal([&] { read_vllm(body, other, three, "s"); }),
-               concat("token 7 of the document: token ", other.ids.back(), " was sent")));
+  REQUIRE_THAT(refusal([&] { read_vllm(body, other, three, "s"); }),
+               contains(concat("token 7 of the document: token ", other.ids.back(), " was sent")));
   // Fewer tokens than were asked for, and one that comes twice.
-  REQUIRE(says(
+  REQUIRE_THAT(
       refusal([&] { read_vllm(teacher.vllm_body(document.ids, 3), document, needs_of(RemoteWant::top_k, 5), "s"); }),
-      "were asked for"));
+      contains("were asked for"));
   body = teacher.sglang_body(document.ids, 1, 2);
-  REQUIRE(says(refusal([&] { read_sglang(replaced(body, ",4,null]", ",5,null]"), document, none, "s"); }),
-               "the server read token 5; 4 was sent"));
-  REQUIRE(says(
+  REQUIRE_THAT(refusal([&] { read_sglang(replaced(body, ",4,null]", ",5,null]"), document, none, "s"); }),
+               contains("the server read token 5; 4 was sent"));
+  REQUIRE_THAT(
       refusal([&] { read_sglang(replaced(body, "\"prompt_tokens\":8", "\"prompt_tokens\":9"), document, none, "s"); }),
-      "the server read 9 tokens; 8 were sent"));
-  REQUIRE(says(refusal([&] {
+      contains("the server read 9 tokens; 8 were sent"));
+  REQUIRE_THAT(refusal([&] {
                  read_sglang(replaced(body, "input_top_logprobs", "x"), document, needs_of(RemoteWant::top_k, 2), "s");
                }),
-               "input_top_logprobs is missing"));
-  REQUIRE(says(refusal([&] {
+               contains("input_top_logprobs is missing"));
+  REQUIRE_THAT(refusal([&] {
                  read_llama_cpp(teacher.llama_cpp_body({3, 1}, 1), document, 3, none, "s");
                }),
-               "the server read 2 tokens; 7 were sent"));
+               contains("the server read 2 tokens; 7 were sent"));
   // A token that an engine gives no probability cannot be a sampled one.
   const std::vector<double> p = teacher.log_probs(std::span(document.ids).first(2));
-  REQUIRE(says(lie(FormulaTeacher::number(p[4]), "-9999.0", 0), "token 4 has no probability"));
+  REQUIRE_THAT(lie(FormulaTeacher::number(p[4]), "-9999.0", 0), contains("token 4 has no probability"));
   // No JSON: transport may have cut the answer, so that the request is sent again.
   REQUIRE_THROWS_AS(read_vllm("{\"choices\":[", document, none, "s"), UnreadableAnswer);
   REQUIRE_THROWS_AS(read_kdlib("12345678abc", std::span(&document, 1), none, "s"), UnreadableAnswer);
@@ -186,18 +184,18 @@ TEST_CASE("batches become documents with rows, and positions of their own are re
   REQUIRE(documents[1].rows == std::vector<std::int64_t>{0, 1});
   REQUIRE(scored_hash(documents) != scored_hash(std::span(documents).first(1)));
   batch.positions = {0, 1, 2, 3, 0, 1, 5, 6, 7};
-  REQUIRE(says(refusal([&] { scored_documents(batch); }), "is at position 5"));
+  REQUIRE_THAT(refusal([&] { scored_documents(batch); }), contains("is at position 5"));
 }
 
 TEST_CASE("settings of remote teachers are checked by name", "[remote]") {
   const auto problem = [](RemoteTeacherSettings s) { return refusal([&] { check_remote_settings(s); }); };
-  REQUIRE(says(problem({}), "urls is empty"));
-  REQUIRE(says(problem({.urls = {"10.0.0.5:8000"}}), "must start with http:// or https://"));
-  REQUIRE(says(problem({.urls = {"http://h:1/v1"}}), "without a path"));
-  REQUIRE(says(problem({.urls = {"http://me:secret@h:1"}}), "name the key's variable"));
-  REQUIRE(says(problem({.urls = {"http://:80"}}), "it names no host"));
-  REQUIRE(says(problem({.urls = {"http://h"}, .top_k = 0}), "top_k is 0"));
-  REQUIRE(says(problem({.urls = {"http://h"}, .in_flight = 0}), "in_flight is 0"));
-  REQUIRE(says(problem({.urls = {"http://h"}, .attempts = 0}), "attempts is 0"));
+  REQUIRE_THAT(problem({}), contains("urls is empty"));
+  REQUIRE_THAT(problem({.urls = {"10.0.0.5:8000"}}), contains("must start with http:// or https://"));
+  REQUIRE_THAT(problem({.urls = {"http://h:1/v1"}}), contains("without a path"));
+  REQUIRE_THAT(problem({.urls = {"http://me:secret@h:1"}}), contains("name the key's variable"));
+  REQUIRE_THAT(problem({.urls = {"http://:80"}}), contains("it names no host"));
+  REQUIRE_THAT(problem({.urls = {"http://h"}, .top_k = 0}), contains("top_k is 0"));
+  REQUIRE_THAT(problem({.urls = {"http://h"}, .in_flight = 0}), contains("in_flight is 0"));
+  REQUIRE_THAT(problem({.urls = {"http://h"}, .attempts = 0}), contains("attempts is 0"));
   REQUIRE(problem({.urls = {"http://h", "https://[::1]:8000"}}) == "nothing was refused");
 }

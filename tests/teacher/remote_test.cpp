@@ -33,10 +33,6 @@ const FormulaTeacher formula(17);
 RemoteTeacherSettings settings_of(const FakeTeacherServer& server, Dialect dialect = Dialect::vllm) {
   return {.urls = {server.url()}, .dialect = dialect, .vocabulary = 17, .top_k = 3};
 }
-bool says(const std::string& message, const std::string& part) {
-  INFO(message);
-  return message.find(part) != std::string::npos;
-}
 
 TokenBatch small_batch(std::int32_t first = 1) {
   TokenBatch batch;
@@ -116,26 +112,26 @@ TEST_CASE("the server's dialect is found, and what it cannot give is refused", "
   REQUIRE(found.client().facts().model == "toy");
   auto s = settings_of(server);
   s.model = "other";
-  REQUIRE(says(refusal([&] { TopK{s}; }), "/v1/models has the models toy; there is no 'other'"));
+  REQUIRE_THAT(refusal([&] { TopK{s}; }), contains("/v1/models has the models toy; there is no 'other'"));
   s = settings_of(server);
   s.vocabulary = 0;
-  REQUIRE(says(refusal([&] { TopK{s}; }), "give the student's"));
+  REQUIRE_THAT(refusal([&] { TopK{s}; }), contains("give the student's"));
   s.vocabulary = 2;
-  REQUIRE(says(refusal([&] { TopK{s}; }), "top_k is 3, and the vocabulary has 2 tokens"));
-  REQUIRE(says(refusal([&] { RemoteTeacher<HiddenTargets<float, Cpu>>{settings_of(server)}; }),
-               "speaks vllm, which sends no hidden states"));
+  REQUIRE_THAT(refusal([&] { TopK{s}; }), contains("top_k is 3, and the vocabulary has 2 tokens"));
+  REQUIRE_THAT(refusal([&] { RemoteTeacher<HiddenTargets<float, Cpu>>{settings_of(server)}; }),
+               contains("speaks vllm, which sends no hidden states"));
   TokenBatch batch;
   batch.append(Ids(65, 1));
-  REQUIRE(says(refusal([&] { found.prepare(batch); }), "a document has 65 tokens; toy at"));
+  REQUIRE_THAT(refusal([&] { found.prepare(batch); }), contains("a document has 65 tokens; toy at"));
   FakeTeacherServer nobody([](const FakeRequest&) { return FakeReply{404, "nothing"}; });
-  REQUIRE(says(refusal([&] { TopK{settings_of(nobody, Dialect::automatic)}; }), "is no server that is known"));
+  REQUIRE_THAT(refusal([&] { TopK{settings_of(nobody, Dialect::automatic)}; }), contains("is no server that is known"));
 }
 
 TEST_CASE("statuses: passing ones are tried five times with growing delays, others once", "[remote]") {
   for (const int status : {408, 429, 500, 502, 503, 504}) {
     SteppedClock clock;
     const std::string message = failure_of([&](const FakeRequest&) { return FakeReply{status, "busy"}; }, clock);
-    REQUIRE(says(message, concat("the server answers ", status, ": busy (5 attempts)")));
+    REQUIRE_THAT(message, contains(concat("the server answers ", status, ": busy (5 attempts)")));
     REQUIRE(clock.pauses.size() == 4);
     for (std::size_t i = 0; i < 4; ++i) {
       const double whole = std::ldexp(1.0, static_cast<int>(i));
@@ -151,11 +147,12 @@ TEST_CASE("statuses: passing ones are tried five times with growing delays, othe
       return FakeReply{status, R"({"error":{"message":"prompt is too long"}})"};
     };
     const std::string message = failure_of(refuse, clock);
-    REQUIRE(says(message, concat("the server answers ", status, ": prompt is too long")));
-    REQUIRE(says(message, "attempts") == false);
+    REQUIRE_THAT(message, contains(concat("the server answers ", status, ": prompt is too long")));
+    REQUIRE_THAT(message, !contains("attempts"));
     REQUIRE(count == 1);
     REQUIRE(clock.pauses.empty());
-    REQUIRE(says(message, "the server wants a key") == (status == 401 || status == 403));
+    if (status == 401 || status == 403) REQUIRE_THAT(message, contains("the server wants a key"));
+    else REQUIRE_THAT(message, !contains("the server wants a key"));
   }
 }
 
@@ -298,23 +295,23 @@ TEST_CASE("servers that cannot be reached, keys and hosts that are not there: ea
     return refusal([&] { TopK(s, make_http_transport(s), clock.clock()); });
   };
   const std::string refused = start({.urls = {concat("http://127.0.0.1:", port)}});
-  REQUIRE(says(refused, concat("[RemoteTeacher] http://127.0.0.1:", port, "/v1/models: ")));
-  REQUIRE(says(refused, "(5 attempts)"));
-  REQUIRE(says(start({.urls = {"http://no-such-host.invalid:1"}, .attempts = 1}), "no-such-host.invalid"));
-  REQUIRE(says(start({.urls = {"http://h"}, .key_environment = "KDLIB_TEST_NO_KEY"}), "KDLIB_TEST_NO_KEY"));
+  REQUIRE_THAT(refused, contains(concat("[RemoteTeacher] http://127.0.0.1:", port, "/v1/models: ")));
+  REQUIRE_THAT(refused, contains("(5 attempts)"));
+  REQUIRE_THAT(start({.urls = {"http://no-such-host.invalid:1"}, .attempts = 1}), contains("no-such-host.invalid"));
+  REQUIRE_THAT(start({.urls = {"http://h"}, .key_environment = "KDLIB_TEST_NO_KEY"}), contains("KDLIB_TEST_NO_KEY"));
   FakeTeacherServer server([](const FakeRequest& r) {
     const bool known = r.head.find("Authorization: Bearer open sesame\r\n") != std::string::npos;
     return known ? formula.answer(r) : FakeReply{401, R"({"error":"Unauthorized"})"};
   });
-  REQUIRE(says(start({.urls = {server.url()}}), "401: Unauthorized; the server wants a key"));
+  REQUIRE_THAT(start({.urls = {server.url()}}), contains("401: Unauthorized; the server wants a key"));
   ::setenv("KDLIB_TEST_KEY", "wrong sesame", 1);
   const std::string wrong = start({.urls = {server.url()}, .key_environment = "KDLIB_TEST_KEY"});
-  REQUIRE(says(wrong, "the key in the environment variable is not the server's"));
-  REQUIRE(says(wrong, "sesame") == false);
+  REQUIRE_THAT(wrong, contains("the key in the environment variable is not the server's"));
+  REQUIRE_THAT(wrong, !contains("sesame"));
   ::setenv("KDLIB_TEST_KEY", "open sesame", 1);
   REQUIRE(start({.urls = {server.url()}, .key_environment = "KDLIB_TEST_KEY"}) == "nothing was refused");
-  REQUIRE(says(start({.urls = {server.url()}, .key_environment = "KDLIB_TEST_KEY", .answer_bytes = 10}),
-               "the answer is larger than 10 bytes"));
+  REQUIRE_THAT(start({.urls = {server.url()}, .key_environment = "KDLIB_TEST_KEY", .answer_bytes = 10}),
+               contains("the answer is larger than 10 bytes"));
 }
 
 TEST_CASE("without file descriptors a request fails by name", "[remote]") {
@@ -329,12 +326,12 @@ TEST_CASE("without file descriptors a request fails by name", "[remote]") {
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
   const std::string message = refusal([&] { TopK(s, std::move(transport), clock.clock()); });
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
-  REQUIRE(says(message, "no file descriptor is left"));
+  REQUIRE_THAT(message, contains("no file descriptor is left"));
 }
 
 #else
 TEST_CASE("without libcurl a remote teacher is refused by name", "[remote]") {
-  REQUIRE(says(refusal([] { TopK{RemoteTeacherSettings{.urls = {"http://h"}}}; }), "libcurl4-openssl-dev"));
+  REQUIRE_THAT(refusal([] { TopK{RemoteTeacherSettings{.urls = {"http://h"}}}; }), contains("libcurl4-openssl-dev"));
   std::puts("[kdlib-skip] libcurl is not here: remote teachers are not tested over sockets");
 }
 #endif

@@ -143,11 +143,6 @@ std::vector<float> trained(Teacher teacher, const Loss& loss) {
 using Hidden = RemoteTeacher<HiddenTargets<float, Cpu>>;
 using TopK = RemoteTeacher<TopKTargets<float, Cpu>>;
 
-bool says(const std::string& message, const std::string& part) {
-  INFO(message);
-  return message.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("f32 hidden states over a socket train bit for bit like a live teacher", "[remote]") {
@@ -207,7 +202,7 @@ TEST_CASE("a server that changes its teacher in the middle of a run is noticed",
   Hidden remote(served.settings());
   served.replaced_hash = "sha256:fox";
   const TokenBatch batch = RaggedDocuments{{}}.batch(0);
-  REQUIRE(says(refusal([&] { remote.prepare(batch); }), "the server has another teacher than at the start"));
+  REQUIRE_THAT(refusal([&] { remote.prepare(batch); }), contains("the server has another teacher than at the start"));
 }
 
 TEST_CASE("a teacher's server refuses what it cannot answer, each with its status and sentence", "[remote]") {
