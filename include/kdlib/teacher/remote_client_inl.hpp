@@ -4,6 +4,7 @@
 #define KDLIB_TEACHER_REMOTE_CLIENT_INL_HPP
 
 #include <algorithm>
+#include <utility>
 
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/utf8.hpp"
@@ -25,7 +26,7 @@ KDLIB_FUNC std::string ask_server(RemoteCalls& calls, const HttpRequest& request
     *status = s;
     return "";
   }
-  return *body;
+  return std::move(*body);
 }
 
 KDLIB_FUNC Dialect find_dialect(RemoteCalls& calls, const std::string& url) {
