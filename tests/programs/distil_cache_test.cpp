@@ -2,7 +2,6 @@
 // cache_logits, and distil --cache: students that learn without their teacher in memory.
 #include <cmath>
 
-#include "kdlib/io/jsonl.hpp"
 #include "support/catch.hpp"
 #include "support/run_files.hpp"
 #include "support/run_program.hpp"
@@ -53,13 +52,7 @@ struct Job {
     return kdlib::read_file(dir / (out + "/adapter/adapter_model.safetensors"));
   }
   /// A value of every step.
-  std::vector<double> metric(const std::string& out, const char* key) const {
-    std::vector<double> values;
-    kdlib::JsonlReader reader(dir / (out + "/metrics.jsonl"));
-    while (const auto line = reader.next())
-      if (const auto value = line->find(key)) values.push_back(value->as_double());
-    return values;
-  }
+  std::vector<double> metric(const std::string& out, const char* key) const { return metric_of_run(dir / out, key); }
 };
 
 #define KDLIB_NEEDS_PROGRAMS()                           \

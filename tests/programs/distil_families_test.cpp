@@ -9,6 +9,7 @@
 #include "kdlib/io/paths.hpp"
 #include "model/golden.hpp"
 #include "support/catch.hpp"
+#include "support/run_files.hpp"
 #include "support/run_program.hpp"
 #include "support/shared.hpp"
 #include "support/tolerance.hpp"
@@ -38,14 +39,6 @@ ProgramAnswer run(const std::string& program, const std::string& arguments) {
   INFO(program << " " << arguments << "\n" << answer.error);
   CHECK(answer.status == 0);
   return answer;
-}
-
-std::vector<double> metric(const std::string& folder, const char* key) {
-  std::vector<double> values;
-  JsonlReader reader(folder + "/metrics.jsonl");
-  while (const auto line = reader.next())
-    if (const auto value = line->find(key)) values.push_back(value->as_double());
-  return values;
 }
 
 /// Values of a parameter that are not 0: row, column, value.
@@ -102,7 +95,7 @@ TEST_CASE("tiny models of Mistral's and Gemma's families go through distil, gene
                          " --validation ", dir / "held_out.jsonl", " --out ", dir / "out",
                          " --raw --lambda 0.5 --steps 8 --batch 2 --max-new-tokens 6 --threads 1 --quantize none "
                          "--train all --learning-rate 0.01 --warmup 1"));
-    const std::vector<double> kl = metric(dir / "out", "evaluation/forward_kl");
+    const std::vector<double> kl = metric_of_run(dir / "out", "evaluation/forward_kl");
     REQUIRE(kl.size() >= 2);
     CHECK(kl.back() < kl.front());
     // The tokenizer has no scores, so that its GGUF file has none: ids.

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
@@ -13,6 +14,15 @@
 #include "kdlib/io/paths.hpp"
 
 namespace kdlib_tests {
+
+/// The values of one key in a run's metrics.jsonl, in order.
+inline std::vector<double> metric_of_run(const std::string& folder, const char* key) {
+  std::vector<double> values;
+  kdlib::JsonlReader reader(folder + "/metrics.jsonl");
+  while (const auto line = reader.next())
+    if (const auto value = line->find(key)) values.push_back(value->as_double());
+  return values;
+}
 
 /// A number as text that differs when a bit does.
 inline std::string exact(double value) {
