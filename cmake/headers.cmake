@@ -115,6 +115,7 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/tensor_rows.hpp
   include/kdlib/config.hpp
   include/kdlib/core/byte_pack.hpp
+  include/kdlib/core/clock.hpp
   include/kdlib/core/communicator.hpp
   include/kdlib/core/communicator_inl.hpp
   include/kdlib/core/dtype.hpp

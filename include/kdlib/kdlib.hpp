@@ -22,6 +22,7 @@
 #include "kdlib/checkpoint/tensor_rows.hpp"
 #include "kdlib/config.hpp"
 #include "kdlib/core/byte_pack.hpp"
+#include "kdlib/core/clock.hpp"
 #include "kdlib/core/communicator.hpp"
 #include "kdlib/core/dtype.hpp"
 #include "kdlib/core/error.hpp"

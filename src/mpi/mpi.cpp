@@ -5,21 +5,16 @@
 #include <mpi.h>
 #include <sched.h>
 #include <signal.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
 
+#include "kdlib/core/clock.hpp"
+
 KDLIB_NAMESPACE_BEGIN
 namespace {
-
-double seconds_now() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
 
 void check(int status, const char* what) {
   if (status == MPI_SUCCESS) return;
@@ -81,7 +76,7 @@ void MpiCommunicator::finish() {
 /// Polls: at first without a pause, then with longer and longer ones, so that ranks that share a core get on.
 void MpiCommunicator::wait(void* request, const char* what) {
   auto* pending = static_cast<MPI_Request*>(request);
-  const double deadline = seconds_now() + timeout_;
+  const double deadline = steady_seconds() + timeout_;
   for (std::int64_t polls = 0;; ++polls) {
     int done = 0;
     check(MPI_Test(pending, &done, MPI_STATUS_IGNORE), what);
@@ -91,8 +86,8 @@ void MpiCommunicator::wait(void* request, const char* what) {
       ::sched_yield();
       continue;
     }
-    require<RankError>(seconds_now() < deadline, "[ranks] lost rank: rank ", rank_, " of ", size_, " waited ", timeout_,
-                       " seconds for another in ", what,
+    require<RankError>(steady_seconds() < deadline, "[ranks] lost rank: rank ", rank_, " of ", size_, " waited ",
+                       timeout_, " seconds for another in ", what,
                        " (--comm-timeout); it was killed, is stopped, or its host cannot be reached");
     const timespec pause{0, 50'000 + std::min<std::int64_t>(polls, 20'000) * 25};
     ::nanosleep(&pause, nullptr);

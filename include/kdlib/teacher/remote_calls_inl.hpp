@@ -13,6 +13,7 @@
 #include <mutex>
 #include <thread>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/io/json.hpp"
@@ -134,7 +135,7 @@ KDLIB_FUNC CallQueue::~CallQueue() {
 
 KDLIB_FUNC double CallQueue::now() const {
   if (clock_.now) return clock_.now();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return steady_seconds();
 }
 
 KDLIB_FUNC std::uint64_t CallQueue::submit(HttpRequest request, AnswerReader read) {

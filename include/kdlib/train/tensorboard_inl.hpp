@@ -7,9 +7,9 @@
 
 #include <array>
 #include <bit>
-#include <chrono>
 #include <cstring>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/train/tensorboard.hpp"
 
@@ -66,10 +66,6 @@ KDLIB_FUNC std::string event_record(std::string_view event) {
   return length + masked(length) + std::string(event) + masked(event);
 }
 
-KDLIB_FUNC double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
-
 /// A name that no file in the folder has.
 KDLIB_FUNC std::string event_file(const std::string& folder, double seconds) {
   make_directories(folder);
@@ -82,7 +78,7 @@ KDLIB_FUNC std::string event_file(const std::string& folder, double seconds) {
 }  // namespace detail
 
 KDLIB_FUNC TensorBoardEvents::TensorBoardEvents(const std::string& folder, double seconds)
-    : file_(detail::event_file(folder, detail::seconds_now())), seconds_(seconds) {
+    : file_(detail::event_file(folder, now_seconds())), seconds_(seconds) {
   write_event(0, 3, "brain.Event:2");  // file_version
 }
 
@@ -104,7 +100,7 @@ KDLIB_FUNC void TensorBoardEvents::end_event() {
 KDLIB_FUNC void TensorBoardEvents::write_event(std::int64_t step, int field, std::string_view message) {
   std::string event;
   detail::append_field(1, 1, event);  // wall_time
-  event += detail::little_endian(seconds_ > 0 ? seconds_ : detail::seconds_now());
+  event += detail::little_endian(seconds_ > 0 ? seconds_ : now_seconds());
   detail::append_field(2, 0, event);  // step
   detail::append_varint(static_cast<std::uint64_t>(step), event);
   detail::append_bytes_field(field, message, event);

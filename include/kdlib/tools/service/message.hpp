@@ -67,8 +67,6 @@ const char* status_title(int status);
 bool read_target(std::string_view target, ServiceRequest& request);
 /// Seconds since 1970 as RFC 3339 in UTC, "2026-11-29T04:45:42Z".
 std::string time_text(double seconds);
-/// Seconds since 1970, of the system's clock.
-double now_seconds();
 /// `bytes` random bytes of the system in hexadecimal.
 std::string random_hex(int bytes);
 /// Compares in a time that depends on the lengths alone.

@@ -121,12 +121,6 @@ KDLIB_TOOLS_FUNC std::string time_text(double seconds) {
   return std::string(text, size);
 }
 
-KDLIB_TOOLS_FUNC double now_seconds() {
-  struct timespec now {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
 KDLIB_TOOLS_FUNC std::string random_hex(int bytes) {
   std::string raw(static_cast<std::size_t>(bytes), '\0'), out;
   require<Error>(::getrandom(raw.data(), raw.size(), 0) == static_cast<ssize_t>(raw.size()),

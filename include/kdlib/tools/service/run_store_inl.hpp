@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/machines.hpp"
