@@ -149,6 +149,25 @@ TEST_CASE("roles, keys and tools that a template would misread are refused", "[d
   REQUIRE(lines[0].chat->messages[0].content == "a");
 }
 
+TEST_CASE("a message of a role that the template never writes is refused, not left out", "[data]") {
+  const Files f;
+  const std::string developer = R"({"messages": [{"role": "developer", "content": "Be brief."}, )"
+                                R"({"role": "user", "content": "Hi"}]})";
+  for (const char* built_in : {"qwen2.5", "qwen3"})
+    REQUIRE_THROWS_WITH(f.read(developer, {.chat_template = built_in}),
+                        contains(":1") && contains("role is \"developer\"") && contains("writes nothing of such"));
+  REQUIRE(f.tokenizer.decode(f.read(developer)[0].ids).find("developer\nBe brief.") != std::string::npos);
+
+  const std::string mute = f.folder / "mute.jinja";
+  write_file_atomically(mute,
+                        "{% for m in messages if m.role in ['user', 'assistant'] %}"
+                        "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}");
+  REQUIRE_THROWS_WITH(f.read(developer, {.chat_template = mute}), contains("messages[0].role is \"developer\""));
+  const std::string empty =
+      R"({"messages": [{"role": "developer", "content": ""}, {"role": "user", "content": "Hi"}]})";
+  REQUIRE(!f.read(empty, {.chat_template = mute})[0].ids.empty());
+}
+
 TEST_CASE("bad lines name file, line and what to do", "[data]") {
   const Files f;
   const auto refuses = [&](const std::string& line, const std::string& part, const TextSettings& settings = {}) {

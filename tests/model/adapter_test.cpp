@@ -192,6 +192,9 @@ TEST_CASE("adapters that are not plain LoRA are refused by the key that says so"
   CHECK_THAT(refusal(R"({"peft_type":"IA3"})"), contains("peft_type is \"IA3\""));
   CHECK_THAT(refusal(config_with(R"(,"use_dora":true)")), contains("use_dora"));
   CHECK_THAT(refusal(config_with(R"(,"bias":"lora_only")")), contains("bias"));
+  CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"lora_alpha":1e308,"target_modules":["q_proj"]})"),
+             contains("lora_alpha is beyond the range of float32"));
+  CHECK_THAT(refusal(config_with(R"(,"alpha_pattern":{"q_proj":-1e39})")), contains("beyond the range of float32"));
   CHECK_THAT(refusal(config_with(R"(,"modules_to_save":["lm_head"])")), contains("modules_to_save"));
   CHECK_THAT(refusal(config_with(R"(,"lora_bias":true)")), contains("lora_bias"));
   CHECK_THAT(refusal(config_with(R"(,"target_parameters":["mlp.experts.gate_up_proj"])")),

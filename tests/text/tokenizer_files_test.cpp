@@ -171,6 +171,13 @@ TEST_CASE("a Hugging Face folder gives special ids, the template and the stop id
   CHECK(full.stop_ids() == Ids{1, 4});
   CHECK(full.chat_template() == "{{ 1 }}");
   CHECK(full.prefix_ids().empty());
+  for (const char* id : {"4294967297", "-1", "1.5", "[1, 4294967296]"}) {  // none is cut to 32 bits
+    CAPTURE(id);
+    write("generation_config.json", concat("{\"eos_token_id\":", id, "}"));
+    CHECK_THROWS_WITH(Tokenizer::from_pretrained(folder.path()),
+                      contains("generation_config.json") && contains("eos_token_id"));
+  }
+  write("generation_config.json", R"({"eos_token_id":[4,1]})");
 
   write("chat_template.jinja", "{{ 2 }}");
   CHECK(Tokenizer::from_pretrained(folder.path()).chat_template() == "{{ 2 }}");

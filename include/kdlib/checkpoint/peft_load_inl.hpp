@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kdlib/checkpoint/gguf_adapter.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
@@ -69,10 +70,18 @@ inline ModuleChoice parse_choice(const Json& json, const char* key) {
   return text == "all-linear" ? ModuleChoice::all_linear() : ModuleChoice::matching(text);
 }
 
+/// A number that float32, in which adapters are computed, can hold.
+inline double float_number(const Json& json) {
+  const double value = json.as_double();
+  if (!(std::abs(value) <= double{std::numeric_limits<float>::max()})) json.refuse("is beyond the range of float32");
+  return value;
+}
+
 inline LoraSettings parse_lora_settings(const Json& json) {
   LoraSettings s;
   s.rank = json.int_or("r", 8);
-  s.alpha = json.double_or("lora_alpha", 8);
+  if (const auto alpha = json.find_set("lora_alpha")) s.alpha = float_number(*alpha);
+  else s.alpha = 8;
   s.rslora = json.bool_or("use_rslora", false);
   s.targets = parse_choice(json, "target_modules");
   s.exclude = parse_choice(json, "exclude_modules");
@@ -85,7 +94,7 @@ inline LoraSettings parse_lora_settings(const Json& json) {
   if (const auto ranks = json.find_set("rank_pattern"))
     for (const auto& [key, value] : ranks->members()) s.rank_pattern.emplace_back(key, value.as_int());
   if (const auto alphas = json.find_set("alpha_pattern"))
-    for (const auto& [key, value] : alphas->members()) s.alpha_pattern.emplace_back(key, value.as_double());
+    for (const auto& [key, value] : alphas->members()) s.alpha_pattern.emplace_back(key, float_number(value));
   return s;
 }
 

@@ -244,6 +244,10 @@ KDLIB_FUNC TextLine TextLineReader::conversation(const Json& object, const std::
     for (const Json& message : list)
       options.join_parts = options.join_parts || message.find("content").value_or(Json()).is_array();
   if (options.join_parts) options.join_parts = !written.jinja_chat()->takes_parts(options);
+  if (const auto lost = written.unwritten(messages, options))
+    list[*lost].at("role").refuse(concat("is \"", messages[*lost].role,
+                                         "\", and the chat template writes nothing of such a message; remove the "
+                                         "message, give it another role, or choose another template (--template)"));
   TextLine out;
   if (messages.back().role == "assistant") {
     options.training = true;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -77,6 +78,10 @@ class ChatTemplate {
   ChatIds render_ids(const Tokenizer& tokenizer, std::span<const ChatMessage> messages,
                      const RenderOptions& options = {}, ChatMask mask = {},
                      SpecialTokens content = SpecialTokens::special_text) const;
+
+  /// The first message that would vanish without a word: it has a role other than system, user, assistant and tool, a
+  /// content that is one text, and the template writes nothing of it. Errors as render().
+  std::optional<std::size_t> unwritten(std::span<const ChatMessage> messages, const RenderOptions& options = {}) const;
 
   Flavour flavour() const { return flavour_; }
   const std::string& default_system() const { return default_system_; }  // empty: none

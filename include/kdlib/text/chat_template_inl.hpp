@@ -131,6 +131,22 @@ KDLIB_FUNC std::string ChatTemplate::render(std::span<const ChatMessage> message
   return text;
 }
 
+KDLIB_FUNC std::optional<std::size_t> ChatTemplate::unwritten(std::span<const ChatMessage> messages,
+                                                              const RenderOptions& options) const {
+  constexpr std::string_view common[] = {"system", "user", "assistant", "tool"};
+  if (flavour_ == Flavour::harmony) return std::nullopt;  // its writer refuses the roles that it does not have
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const ChatMessage& m = messages[i];
+    const bool in_parts = !options.join_parts && m.source.find("content").value_or(Json()).is_array();
+    if (m.content.empty() || in_parts || std::find(std::begin(common), std::end(common), m.role) != std::end(common))
+      continue;
+    std::vector<ChatMessage> changed(messages.begin(), messages.end());
+    changed[i].content += "\xEE\x80\x80";  // U+E000
+    if (render(changed, options) == render(messages, options)) return i;
+  }
+  return std::nullopt;
+}
+
 namespace detail {
 
 /// Ids of what a built-in flavour writes.
