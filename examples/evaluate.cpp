@@ -26,12 +26,9 @@ namespace kd = kdlib;
 
 namespace {
 
-using Model = kd::Decoder<kd::Cpu, float>;
-using Reference = kd::RememberedTeacher<Model>;
-
 struct Settings {
   std::vector<std::string> models, adapters, names, tasks;
-  std::string chat_template;
+  std::string chat_template, dtype = "auto";
   std::string data, reference, json, items, bos = "auto", too_long = "refuse";
   std::int64_t limit = 0, shots = 0, batch = 4096, context = 0;
   int threads = 0;
@@ -47,6 +44,7 @@ kd::Options make_options(Settings& s) {
            "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")
       .add("names", s.names, "NAME", "columns of the table (default: the last part of the path)")
       .add("reference", s.reference, "MODEL", "the model that kl and agreement compare with");
+  kd::add_dtype_option(o, s.dtype);
   o.group("Tasks")
       .add("tasks", s.tasks, "NAME",
            "perplexity, wikitext, kl, agreement, calibration, hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
@@ -77,14 +75,19 @@ kd::Options make_options(Settings& s) {
 }
 
 /// One column of the table, loaded.
-struct Subject {
+template <class Model>
+struct LoadedModel {
   kd::ModelResult result;
   std::optional<kd::Tokenizer> tokenizer;
   std::optional<Model> model;
 };
 
+template <class Model>
 class Evaluation {
  public:
+  using Subject = LoadedModel<Model>;
+  using Reference = kd::RememberedTeacher<Model>;
+
   Evaluation(const Settings& s, std::vector<std::string> columns) : s_(s), columns_(std::move(columns)) {}
 
   std::vector<kd::ModelResult> run() {
@@ -177,7 +180,8 @@ class Evaluation {
 };
 
 /// Rolling windows over each text; words and bytes are those of the text in the file, before it is detokenised.
-kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task) {
+template <class Model>
+kd::TaskResult Evaluation<Model>::perplexity(Subject& subject, const std::string& task) {
   const std::string path = file((task + ".jsonl").c_str());
   std::vector<std::vector<std::int32_t>> texts;
   double words = 0, bytes = 0, tokens = 0;
@@ -221,7 +225,8 @@ kd::TaskResult Evaluation::perplexity(Subject& subject, const std::string& task)
            {"bytes", ids_alone ? 0 : bytes}}};
 }
 
-kd::TokenBatch Evaluation::held_out(const Subject& subject) {
+template <class Model>
+kd::TokenBatch Evaluation<Model>::held_out(const Subject& subject) {
   const kd::TextSettings how{.chat_template = s_.chat_template,
                              .context_length = s_.context > 0 ? s_.context : subject.model->config().context_length,
                              .too_long = kd::too_long_rule(s_.too_long),
@@ -242,7 +247,8 @@ kd::TokenBatch Evaluation::held_out(const Subject& subject) {
   return documents;
 }
 
-kd::TaskResult Evaluation::compare(Subject& subject, const std::string& task) {
+template <class Model>
+kd::TaskResult Evaluation<Model>::compare(Subject& subject, const std::string& task) {
   if (!compared_) {
     Model& model = *subject.model;
     const auto tokenizer = [](const std::optional<kd::Tokenizer>& t) { return t ? &*t : nullptr; };
@@ -265,14 +271,16 @@ kd::TaskResult Evaluation::compare(Subject& subject, const std::string& task) {
           {{"tokens", a.tokens}}};
 }
 
-kd::TaskResult Evaluation::calibrate(Subject& subject) {
+template <class Model>
+kd::TaskResult Evaluation<Model>::calibrate(Subject& subject) {
   const kd::Calibration c = kd::calibration(*subject.model, held_out(subject));
   return {"calibration",
           {{"error", c.error}, {"confidence", c.confidence}, {"accuracy", c.accuracy}},
           {{"tokens", c.tokens}}};
 }
 
-kd::TaskResult Evaluation::choose(Subject& subject, const std::string& name) {
+template <class Model>
+kd::TaskResult Evaluation<Model>::choose(Subject& subject, const std::string& name) {
   const kd::ChoiceTask task = kd::read_choice_task(name, s_.data, {s_.limit, s_.shots});
   const std::vector<std::vector<kd::ScoredText>> texts = kd::encode_choices(scoring_tokens(subject, true), task);
   const auto values = kd::log_likelihoods(*subject.model, std::span<const std::vector<kd::ScoredText>>(texts),
@@ -364,11 +372,13 @@ int main(int argc, char** argv) try {
   for (const std::string& out : {s.json, s.items})
     if (!out.empty()) locks.push_back(kd::OutputLock::file(out, "[evaluate] "));
   kd::start_threads(s.threads);
-  Evaluation evaluation(s, std::move(columns));
-  const std::vector<kd::ModelResult> results = evaluation.run();
-  std::fputs(kd::evaluation_table(results).c_str(), stdout);
-  if (!s.json.empty()) kd::write_file_atomically(s.json, kd::evaluation_json(results, options.settings()));
-  if (!s.items.empty()) kd::write_file_atomically(s.items, evaluation.items());
+  kd::with_model_type("evaluate", s.dtype, [&]<class Model>(std::type_identity<Model>) {
+    Evaluation<Model> evaluation(s, std::move(columns));
+    const std::vector<kd::ModelResult> results = evaluation.run();
+    std::fputs(kd::evaluation_table(results).c_str(), stdout);
+    if (!s.json.empty()) kd::write_file_atomically(s.json, kd::evaluation_json(results, options.settings()));
+    if (!s.items.empty()) kd::write_file_atomically(s.items, evaluation.items());
+  });
   return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);

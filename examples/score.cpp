@@ -33,7 +33,7 @@ kd::Options make_options(Settings& s) {
                       "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log "
                       "probability of every token after the first."};
   s.model.add_to(options);
-  s.model.add_dtype_to(options);
+  kd::add_dtype_option(options, s.model.dtype);
   options
       .add("input", s.input, "FILE",
            "lines {\"ids\": [...]}, {\"text\": \"...\"} or {\"messages\": [...]} that end with the assistant")
@@ -166,7 +166,7 @@ int main(int argc, char** argv) try {
   options.parse(argc, argv);
   check_places(s);
   s.model.resolve(options);
-  kd::with_model_type("score", s.model, [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
+  kd::with_model_type("score", s.model.dtype, [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
   return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);

@@ -108,6 +108,27 @@ TEST_CASE("several models and adapters stand in one table, compared with a refer
   CHECK(std::round(accuracy * 8) == accuracy * 8);  // of eight tokens
 }
 
+TEST_CASE("evaluate in bfloat16: a model against itself is exactly 0, and perplexity is near float32's", "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "held_out.jsonl", "{\"ids\":[5,9,33,2,7,8]}\n");
+  kdlib::write_file_atomically(dir / "perplexity.jsonl", "{\"ids\":[5,9,33,2,7,8,11,3,60,1]}\n");
+  const std::string llama = reference_file("models/llama");
+  const auto measured = [&](const std::string& dtype) {
+    const ProgramAnswer answer =
+        run_program("evaluate", "--models " + llama + " --reference " + llama + " --data " + dir.path() +
+                                    " --tasks kl perplexity --json " + (dir / "e.json") + " --dtype " + dtype);
+    INFO(answer.error);
+    REQUIRE(answer.status == 0);
+    return Json::parse_file(dir / "e.json").at("models")[0].at("tasks");
+  };
+  const Json exact = measured("float32"), half = measured("bfloat16");
+  CHECK(half.at("kl").at("forward").as_double() == 0);
+  const double wide = exact.at("perplexity").at("log_likelihood").as_double(),
+               narrow = half.at("perplexity").at("log_likelihood").as_double();
+  CHECK(narrow != wide);
+  CHECK(std::fabs(narrow - wide) < 0.01 * std::fabs(wide));
+}
+
 TEST_CASE("held-out text longer than the context follows --too-long", "[programs]") {
   const TemporaryDirectory dir;
   kdlib::write_file_atomically(dir / "held_out.jsonl", "{\"ids\":[5,9,33,2,7,8]}\n{\"ids\":[5,9,33]}\n");

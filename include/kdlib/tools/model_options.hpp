@@ -20,12 +20,13 @@ struct ModelOptions {
   bool merge = false;
 
   void add_to(Options& options);
-  /// --dtype, for programs that are compiled for more than one scalar type.
-  void add_dtype_to(Options& options);
   /// Where --model is the folder of a run of distil: its model and adapter (find_model). UsageError for options that
   /// nothing would read.
   void resolve(const Options& options);
 };
+
+/// --dtype, for programs that are compiled for more than one scalar type.
+Options& add_dtype_option(Options& options, std::string& target);
 
 /// --template NAME|FILE.
 Options& add_template_option(Options& options, std::string& target);
@@ -42,8 +43,8 @@ Model load_model(const ModelOptions& o, const std::optional<Tokenizer>& tokenize
 
 /// Calls f(std::type_identity<Decoder<Cpu, T>>{}) for the T that --dtype names; auto: float32.
 template <class F>
-void with_model_type(const std::string& program, const ModelOptions& o, F&& f) {
-  with_session_type<SessionType<Cpu, float>, SessionType<Cpu, bf16>>(program, Cpu::name, o.dtype, [&](auto type) {
+void with_model_type(const std::string& program, const std::string& dtype, F&& f) {
+  with_session_type<SessionType<Cpu, float>, SessionType<Cpu, bf16>>(program, Cpu::name, dtype, [&](auto type) {
     using Type = decltype(type);
     f(std::type_identity<Decoder<typename Type::device_type, typename Type::scalar_type>>{});
     return 0;

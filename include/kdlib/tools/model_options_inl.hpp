@@ -17,8 +17,8 @@ KDLIB_TOOLS_FUNC void ModelOptions::add_to(Options& o) {
            "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
 }
 
-KDLIB_TOOLS_FUNC void ModelOptions::add_dtype_to(Options& o) {
-  o.add("dtype", dtype, "NAME", "scalar type of weights and activations; auto: float32 on the CPU")
+KDLIB_TOOLS_FUNC Options& add_dtype_option(Options& o, std::string& target) {
+  return o.add("dtype", target, "NAME", "scalar type of weights and activations; auto: float32 on the CPU")
       .choices({"auto", "float32", "bfloat16"});
 }
 
