@@ -235,6 +235,7 @@ kd::TokenBatch Evaluation<Model>::held_out(const Subject& subject) {
   const std::string path = file("held_out.jsonl");
   std::vector<kd::TextLine> lines =
       kd::read_text_lines(path, subject.tokenizer ? &*subject.tokenizer : nullptr, how, &counts);
+  kd::check_template_is_read("evaluate", s_.chat_template, counts.turns, path);
   if (const std::string note = counts.note(path, how.context_length); !note.empty()) progress_.note(note);
   if (s_.limit > 0 && static_cast<std::int64_t>(lines.size()) > s_.limit)
     lines.resize(static_cast<std::size_t>(s_.limit));

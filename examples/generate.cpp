@@ -74,7 +74,12 @@ std::vector<kd::TextLine> read_prompts(const Settings& s, const kd::Tokenizer* t
                               .chat_template = s.chat_template,
                               .context_length = config.context_length,
                               .vocabulary = config.vocab_size};
-  if (!s.prompts.empty()) return kd::read_text_lines(s.prompts, tokenizer, text);
+  if (!s.prompts.empty()) {
+    kd::TextCounts counts;
+    std::vector<kd::TextLine> lines = kd::read_text_lines(s.prompts, tokenizer, text, &counts);
+    kd::check_template_is_read("generate", s.chat_template, counts.turns, s.prompts);
+    return lines;
+  }
   kd::JsonWriter line;
   line.begin_object().member("prompt", s.prompt).end_object();
   return {kd::TextLineReader("", tokenizer, text).line(kd::Json::parse(line.text(), "--prompt"), "--prompt")};

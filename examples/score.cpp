@@ -53,7 +53,9 @@ std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tok
                               .context_length = model.config().context_length,
                               .needs_rows = false,
                               .vocabulary = model.vocab_size()};
-  std::vector<kd::TextLine> lines = kd::read_text_lines(s.input, tokenizer, text);
+  kd::TextCounts counts;
+  std::vector<kd::TextLine> lines = kd::read_text_lines(s.input, tokenizer, text, &counts);
+  kd::check_template_is_read("score", s.chat_template, counts.turns, s.input);
   for (const kd::TextLine& line : lines)
     kd::require<kd::InputError>(line.kind == kd::TextLineKind::given_text, "[score] ", line.source,
                                 " is a prompt without an answer: give {\"ids\": [...]} or {\"text\": \"...\"}");

@@ -219,3 +219,22 @@ TEST_CASE("options that nothing would read are refused by every program", "[prog
     CHECK_THAT(answer.error, contains("[" + program + "] " + option + " would have no effect: "));
   }
 }
+
+TEST_CASE("a chat template is refused where no line of the text has turns", "[programs]") {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "ids.jsonl", "{\"ids\": [5, 6, 7]}\n");
+  write_file_atomically(dir / "prompts.jsonl", "{\"prompt_ids\": [5, 6]}\n");
+  write_file_atomically(dir / "held_out.jsonl", "{\"ids\": [5, 6, 7]}\n");
+  const std::string m = " --model " + model() + " --template chatml ";
+  for (const auto& [program, arguments] : std::vector<std::array<std::string, 2>>{
+           {"generate", m + "--prompts " + (dir / "prompts.jsonl")},
+           {"score", m + "--input " + (dir / "ids.jsonl") + " --out " + (dir / "o")},
+           {"evaluate", "--template chatml --models " + model() + " --tasks calibration --data " + dir.path()},
+           {"distil", "--template chatml --teacher " + model() + " --student " + model() + " --data " +
+                          (dir / "ids.jsonl") + " --validation " + (dir / "ids.jsonl") + " --out " + (dir / "run")}}) {
+    CAPTURE(program, arguments);
+    const ProgramAnswer answer = run_program(program, arguments);
+    CHECK(answer.status != 0);
+    CHECK_THAT(answer.error, contains("[" + program + "] --template chatml is for turns of conversations"));
+  }
+}

@@ -48,6 +48,7 @@ struct TextCounts {
   std::int64_t cut = 0;      // given texts that lost their end
   std::int64_t dropped = 0;  // lines that were left out
   std::int64_t longest = 0;  // tokens of the longest line, before anything was done
+  bool turns = false;        // the chat template wrote a line at least
 
   /// "3 of 40 texts of d.jsonl are longer than 256 tokens and were cut, 1 was left out (the longest has 300)", or an
   /// empty text where nothing was done.
@@ -117,6 +118,11 @@ class TextLineReader {
 /// All lines of a file, prompts and given text alike (validation files).
 std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
                                       const TextSettings& settings = {}, TextCounts* counts = nullptr);
+
+/// ConfigError where a chat template was named (`chat_template`) and no line has `turns` for it; `paths` are what was
+/// read.
+void check_template_is_read(const std::string& program, const std::string& chat_template, bool turns,
+                            const std::string& paths);
 
 /// Given text as documents with their row weights. InputError naming the line that is a prompt.
 TokenBatch read_documents(const std::string& path, const Tokenizer* tokenizer, const TextSettings& settings = {},

@@ -99,6 +99,7 @@ KDLIB_FUNC std::vector<TextLine> TextLineReader::read_all(TextCounts* counts) co
                       " has no lines: write one JSON object a line, such as {\"prompt\": \"Why is the sky blue?\"}");
   require<InputError>(!lines.empty(), "[text] ", path_, ": all ", done.lines, " lines are longer than ",
                       settings_.context_length, " tokens and were left out; raise the length");
+  done.turns = chat_ != nullptr;
   if (counts != nullptr) *counts = done;
   return lines;
 }
@@ -327,6 +328,13 @@ KDLIB_FUNC void TextLineReader::check(const TextLine& line) const {
 KDLIB_FUNC std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
                                                  const TextSettings& settings, TextCounts* counts) {
   return TextLineReader(path, tokenizer, settings).read_all(counts);
+}
+
+KDLIB_FUNC void check_template_is_read(const std::string& program, const std::string& chat_template, bool turns,
+                                       const std::string& paths) {
+  require<ConfigError>(turns || chat_template.empty(), "[", program, "] --template ", chat_template,
+                       " is for turns of conversations, and ", paths,
+                       " has none: its lines are text or ids; leave the option out");
 }
 
 KDLIB_FUNC void append_line(TokenBatch& batch, const TextLine& line) {

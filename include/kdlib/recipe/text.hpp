@@ -138,6 +138,7 @@ class RecipeTexts {
   std::optional<AnyCommunicator> ranks_;
   std::int64_t context_length_;
   std::vector<std::string> notes_;
+  bool turns_ = false;  // a chat template wrote a line at least
   std::vector<TextLine> data_, validation_;
 };
 

@@ -63,6 +63,7 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
   for (const TextLine& line : validation_)
     require<InputError>(settings.models.taught() || line.kind == TextLineKind::given_text, "[distil] ", line.source,
                         " is a prompt, and no teacher answers it: hold out given text, or use --validation-share");
+  check_template_is_read("distil", text.chat_template, turns_, "the text of this run");
   const std::vector<std::int32_t> stop_ids = stop_ids_of(model, tokenizer_, teacher.config().eos_ids);
   if (prompts.empty()) prompts.push_back({TextLineKind::prompt, validation_.front().ids, {}, "unused"});  // never read
   prompts_.emplace(std::move(prompts), stop_ids);
@@ -101,6 +102,7 @@ std::vector<TextLine> RecipeTexts<Model>::read_lines(const TextFile& file) {
                       "give text without turns: --raw with {\"prompt\": ...} in --prompts FILE and --validation FILE, "
                       "or lines {\"text\": ...} in --data FILE and --validation FILE");
   }
+  turns_ = turns_ || counts.turns;
   if (std::string note = counts.note(file.path, how.context_length); !note.empty()) notes_.push_back(std::move(note));
   return lines;
 }
