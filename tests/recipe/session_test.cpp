@@ -252,6 +252,39 @@ TEST_CASE("a session that another thread stops enters no later phase, and the sa
   }
 }
 
+TEST_CASE("memory that runs short: one checkpoint with a warning, then an end with everything saved",
+          "[recipe][session]") {
+  const Job job;
+  RecipeSettings settings = job.settings();
+  settings.output.save_every = 0;
+  const auto run = [&](std::vector<double> shares, Recorder& events) {
+    Toy session(settings, &events);
+    session.watch_memory_by([shares, i = std::size_t{0}]() mutable { return shares.at(i++); });
+    return session.run();
+  };
+  Recorder first;
+  const SessionOutcome stopped = run({0.09, 0.05, 0.039}, first);
+  CHECK(stopped.stopped);
+  CHECK(stopped.low_memory);
+  CHECK(stopped.step == 3);
+  CHECK(first.checkpoints == std::vector<std::int64_t>{1, 3});  // one in time, and one at the end
+  std::size_t warnings = 0;
+  for (const std::string& note : first.notes) warnings += note.find("memory runs short") == 0 ? 1u : 0u;
+  CHECK(warnings == 2);
+
+  Recorder second;
+  const SessionOutcome done = run({0.5}, second);
+  CHECK(done.finished);
+  CHECK_FALSE(done.low_memory);
+  CHECK(second.steps == std::vector<std::int64_t>{4});
+  CHECK(differences(job.files(), undisturbed()) == "");
+
+  settings.output.folder = job.dir / "never";
+  settings.output.memory_floor = 0;
+  Recorder third;
+  CHECK(run({}, third).finished);  // nobody asks for the share
+}
+
 TEST_CASE("a stop that was asked for before run() ends it before anything is read", "[recipe][session]") {
   const Job job;
   Recorder sink;

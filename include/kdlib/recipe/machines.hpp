@@ -27,6 +27,8 @@ const Accelerator& find_accelerator(std::string_view name);
 /// Bytes that processes may still take without swapping: MemAvailable of /proc/meminfo, less where a control group
 /// allows less. 0: unknown.
 double available_memory();
+/// The same as a share of all memory, of the machine or of the control group if less: 0 to 1; 1 where it is unknown.
+double free_memory_share();
 /// Free bytes of the file system that `path` (or the nearest folder above it) lies on. 0: unknown.
 double free_disk(const std::string& path);
 

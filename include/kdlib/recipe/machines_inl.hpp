@@ -69,6 +69,17 @@ KDLIB_FUNC double available_memory() {
   return available;
 }
 
+KDLIB_FUNC double free_memory_share() {
+  const double all = detail::kernel_number("/proc/meminfo", "MemTotal:"),
+               available = detail::kernel_number("/proc/meminfo", "MemAvailable:");
+  double share = all > 0 && available >= 0 ? available / all : 1;
+  const double limit = detail::kernel_number("/sys/fs/cgroup/memory.max", ""),
+               used = detail::kernel_number("/sys/fs/cgroup/memory.current", ""),
+               files = detail::kernel_number("/sys/fs/cgroup/memory.stat", "inactive_file ");
+  if (limit > 0 && used >= 0) share = std::min(share, 1 - (used - std::max(files, 0.0)) / limit);
+  return share;
+}
+
 KDLIB_FUNC double free_disk(const std::string& path) {
   std::string folder = path;
   while (!path_exists(folder) && parent_path(folder) != folder) folder = parent_path(folder);

@@ -27,6 +27,7 @@
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/recipe/events.hpp"
 #include "kdlib/recipe/inputs.hpp"
+#include "kdlib/recipe/machines.hpp"
 #include "kdlib/recipe/objective.hpp"
 #include "kdlib/recipe/plan.hpp"
 #include "kdlib/recipe/run_folder.hpp"
@@ -73,6 +74,7 @@ struct SessionOutcome {
   bool finished = false;      // `result` is there
   bool was_finished = false;  // by an earlier run: nothing was left to do
   bool stopped = false;       // on request; a new session with the same settings goes on
+  bool low_memory = false;    // stopped because memory ran short (RecipeOutput::memory_floor)
   std::int64_t step = 0;      // steps done in all
   RecipeResult result{};
 };
@@ -113,6 +115,9 @@ class Session final : private RunHooks {
   /// ranks may wait: abort the communicator.
   void share_with(AnyCommunicator ranks) { ranks_ = std::move(ranks); }
 
+  /// Asked after each step instead of free_memory_share(). Before run().
+  void watch_memory_by(std::function<double()> share) { memory_share_ = std::move(share); }
+
   /// What the run will need, on this machine (rates are measured) or on `machine`. Loads the models; writes nothing.
   RecipePlan plan(const Accelerator* machine = nullptr);
   /// Once. IoError, ConfigError, InputError, FormatError, TrainingError as the parts throw them.
@@ -138,6 +143,7 @@ class Session final : private RunHooks {
  private:
   void on_start(std::int64_t step, std::int64_t steps) override;
   void on_step(const StepReport& report) override;
+  bool wants_checkpoint(const StepReport& report) override;
   void on_message(const std::string& text) override { note(text); }
   Evaluation evaluate(std::int64_t step) override;
   void write_files(const std::string& folder, std::int64_t, bool) override { write_student(folder); }
@@ -210,6 +216,8 @@ class Session final : private RunHooks {
   AnyCommunicator ranks_;
   SettingsList inputs_;  // content hashes, by option
   std::atomic<bool> stop_{false};
+  std::function<double()> memory_share_ = free_memory_share;
+  bool memory_warned_ = false, low_memory_ = false;
   mutable std::mutex status_mutex_;
   SessionStatus status_;
   std::optional<Model> teacher_, student_;

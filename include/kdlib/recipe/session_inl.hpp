@@ -116,6 +116,7 @@ SessionOutcome Session<D, T>::run() {
     enter(SessionPhase::failed);
     throw;
   }
+  outcome.low_memory = outcome.stopped && low_memory_;
   const StopScope shield(nullptr);
   folder_.release();
   enter(outcome.stopped ? SessionPhase::stopped : SessionPhase::finished);

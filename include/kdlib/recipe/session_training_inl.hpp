@@ -190,6 +190,26 @@ void Session<D, T>::on_step(const StepReport& of_stage) {
   events_.on_step(report);
 }
 
+/// Memory that runs short: one checkpoint and a warning, then an end with everything saved, before the system kills the
+/// process.
+template <class D, class T>
+bool Session<D, T>::wants_checkpoint(const StepReport& report) {
+  const double floor = s_.output.memory_floor, share = floor > 0 ? memory_share_() : 1;
+  if (share >= floor) return false;
+  const std::string less = "resume with half of --batch and twice --micro-batches: the gradient is the same";
+  if (share < 0.4 * floor) {
+    low_memory_ = true;
+    note(concat("memory runs short (", detail::number_text("%.1f", 100 * share),
+                " % free): the run saves and stops after step ", report.step, "; ", less));
+    request_stop();
+    return false;
+  }
+  if (std::exchange(memory_warned_, true)) return false;
+  note(concat("memory runs short (", detail::number_text("%.1f", 100 * share), " % free): saves step ", report.step,
+              ", and will stop below ", detail::number_text("%.1f", 40 * floor), " %; ", less));
+  return true;
+}
+
 template <class D, class T>
 void Session<D, T>::on_checkpoint(std::int64_t step) {
   events_.on_checkpoint(step);

@@ -191,7 +191,8 @@ struct RecipeOutput {
   std::int64_t evaluate_every = 10;  // steps; 0: only before and after
   SaveRule save = SaveRule::last;    // which state is exported, which checkpoints stay
   bool gguf = false;                 // at the end also model.gguf: the adapter merged, matrices as F16
-  std::string tensorboard{};         // folder of TensorBoard's event files; empty: none
+  double memory_floor = 0.1;  // share of memory below which a checkpoint is saved; at 0.4 of it the run stops; 0: never
+  std::string tensorboard{};  // folder of TensorBoard's event files; empty: none
   RecipeResume resume = RecipeResume::automatic;
 };
 

@@ -243,6 +243,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("evaluate-every", s.output.evaluate_every, "steps")
       .text("save", recipe_word(s.output.save))
       .text("export", s.output.gguf ? "gguf" : "none")
+      .number("memory-floor", s.output.memory_floor)
       .text("tensorboard", s.output.tensorboard)
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);
@@ -251,9 +252,16 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 }
 
 inline bool free_recipe_setting(const std::string& key) {
-  for (const char* name : {"out", "threads", "keep", "save-every", "resume", "export", "dry-run", "json", "device",
-                           "dtype", "config", "preset", "teacher-cache", "teacher-cache-mb", "tensorboard",
-                           "teacher-api", "teacher-key", "teacher-in-flight", "comm-timeout"})
+  for (const char* name : {"out",           "threads",
+                           "keep",          "save-every",
+                           "resume",        "export",
+                           "dry-run",       "json",
+                           "device",        "dtype",
+                           "config",        "preset",
+                           "teacher-cache", "teacher-cache-mb",
+                           "tensorboard",   "teacher-api",
+                           "teacher-key",   "teacher-in-flight",
+                           "comm-timeout",  "memory-floor"})
     if (key == name) return true;
   return false;
 }

@@ -16,7 +16,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// Types: the SessionType list that the program offers. Throws what stops it; returns the exit status: 0 done (or
-/// planned), 130 / 143 stopped by SIGINT / SIGTERM with everything saved, 75 another rank was lost (run_as_rank).
+/// planned), 130 / 143 stopped by SIGINT / SIGTERM with everything saved, 75 stopped with everything saved because
+/// memory ran short, or another rank was lost (run_as_rank).
 template <class... Types>
 int run_distil(int argc, const char* const* argv);
 

@@ -36,6 +36,7 @@ int run_session(RecipeSettings settings, Before&& before, After&& after, const A
   const StopSignals signals(&session.stop_flag());
   const SessionOutcome outcome = session.run();
   if (ranks.leads()) console.finish();
+  if (outcome.low_memory) return low_memory_status;
   if (outcome.stopped) return 128 + std::max(1, signals.signal());  // another rank's, perhaps
   if (!ranks.leads()) return 0;
   const std::string& folder = session.settings().output.folder;

@@ -268,6 +268,11 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
       .at_least(0)
       .add("keep", s.keep, "N", "newest checkpoints that are kept")
       .at_least(1)
+      .add("memory-floor", s.memory_floor, "X",
+           "share of free memory below which a checkpoint is saved with a warning; below 0.4 X the run saves and stops "
+           "with status 75; 0: never")
+      .at_least(0)
+      .at_most(1)
       .add("evaluate-every", s.evaluate_every, "N", "held-out evaluation every N steps; 0: only before and after",
            "steps")
       .at_least(0)

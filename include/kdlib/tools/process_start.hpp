@@ -11,6 +11,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Exit status of a run that saved and stopped because memory ran short (EX_TEMPFAIL).
+inline constexpr int low_memory_status = 75;
+
 /// Descriptors 0, 1 and 2 that the caller closed are opened on /dev/null: else the next file that is opened, the
 /// metrics perhaps, becomes stderr and gets its messages. A file-size limit (ulimit -f) becomes an error of write,
 /// which names the file, instead of a signal that ends the process without a word.

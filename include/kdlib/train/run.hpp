@@ -45,6 +45,8 @@ class RunHooks {
   /// Once, before the first step: where the run starts (0: from the beginning).
   virtual void on_start(std::int64_t step, std::int64_t steps) { static_cast<void>(step), static_cast<void>(steps); }
   virtual void on_step(const StepReport& report) { static_cast<void>(report); }
+  /// Asked after on_step: true saves a checkpoint of this step, whatever `save_every` says.
+  virtual bool wants_checkpoint(const StepReport& report) { return static_cast<void>(report), false; }
   /// Asked after on_step. A sentence ends the run here as finished: it is stored, and a later run of the same store
   /// finds a finished run and trains no step more, whatever its `steps`. Empty: go on.
   virtual std::string finish_reason(const StepReport& report) { return static_cast<void>(report), std::string(); }

@@ -144,6 +144,7 @@ class TrainingRun {
   double step_tokens_ = 0;                                   // weight of this step's rows, before spans_
   RunResult result_;
   std::int64_t step_ = 0, saved_step_ = -1, evaluated_step_ = -1;
+  bool save_asked_ = false;          // by the hooks, after this step
   bool saved_finished_ = false;      // of the checkpoint of saved_step_
   bool evaluation_pending_ = false;  // TrainState::evaluation_pending
   double tokens_ = 0, seconds_before_ = 0, started_ = 0;

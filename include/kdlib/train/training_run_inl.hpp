@@ -3,11 +3,10 @@
 #ifndef KDLIB_TRAIN_TRAINING_RUN_INL_HPP
 #define KDLIB_TRAIN_TRAINING_RUN_INL_HPP
 
-#include <time.h>
-
 #include <algorithm>
 #include <cmath>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/train/environment.hpp"
 #include "kdlib/train/step_metrics_inl.hpp"
@@ -18,15 +17,9 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline double monotonic_seconds() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
 template <class Types>
 RunResult TrainingRun<Types>::run() {
-  started_ = monotonic_seconds();
+  started_ = steady_seconds();
   {
     const StopScope shield(nullptr);
     start();
@@ -38,9 +31,8 @@ RunResult TrainingRun<Types>::run() {
       result_.stopped = true;
       break;
     }
-    if (settings_.save_every > 0 && step_ % settings_.save_every == 0 && step_ < last_step() && step_ != saved_step_ &&
-        result_.finish_reason.empty())
-      save(false);
+    const bool due = (settings_.save_every > 0 && step_ % settings_.save_every == 0) || save_asked_;
+    if (due && step_ < last_step() && step_ != saved_step_ && result_.finish_reason.empty()) save(false);
   }
   const StopScope shield(nullptr);
   if (!result_.stopped) evaluate_if_due(true);  // which may be stopped, too
@@ -105,10 +97,10 @@ template <class Types>
 bool TrainingRun<Types>::take_step() {
   if (ranks_) return take_ranked_step();
   StepTimes times;
-  times.begin = monotonic_seconds();
+  times.begin = steady_seconds();
   const auto before = source_.cursor();
   if (!fetch()) return false;
-  times.fetched = monotonic_seconds();
+  times.fetched = steady_seconds();
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
   const StepSums sums = gradient_or_give_back(before);
@@ -124,7 +116,7 @@ void TrainingRun<Types>::end_step(const StepSums& sums, double norm, double fact
   const double rate = schedule_(step_ - context_.first_step);
   ++step_;
   update(sums, norm, factor, rate);
-  times.end = monotonic_seconds();
+  times.end = steady_seconds();
   report(sums, norm, rate, times);
 }
 
@@ -170,6 +162,7 @@ void TrainingRun<Types>::report(const StepSums& sums, double norm, double rate, 
   sink_.flush();
   if (settings_.hooks == nullptr) return;
   settings_.hooks->on_step(r);
+  save_asked_ = settings_.hooks->wants_checkpoint(r) && leads();
   result_.finish_reason = text_of_first(settings_.hooks->finish_reason(r));
 }
 

@@ -59,8 +59,6 @@ int keep_run(int argc, char** argv);
 
 /// Identifies this start of the machine.
 std::string boot_id();
-/// Memory that programs may still take, as a share of all of it: of the machine, or of the control group if less.
-double free_memory_share();
 
 KDLIB_NAMESPACE_END
 

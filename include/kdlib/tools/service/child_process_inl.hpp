@@ -90,17 +90,6 @@ KDLIB_TOOLS_FUNC std::string boot_id() {
   }
 }
 
-KDLIB_TOOLS_FUNC double free_memory_share() {
-  const double all = detail::kernel_number("/proc/meminfo", "MemTotal:"),
-               available = detail::kernel_number("/proc/meminfo", "MemAvailable:");
-  double share = all > 0 && available >= 0 ? available / all : 1;
-  const double limit = detail::kernel_number("/sys/fs/cgroup/memory.max", ""),
-               used = detail::kernel_number("/sys/fs/cgroup/memory.current", ""),
-               files = detail::kernel_number("/sys/fs/cgroup/memory.stat", "inactive_file ");
-  if (limit > 0 && used >= 0) share = std::min(share, 1 - (used - std::max(files, 0.0)) / limit);
-  return share;
-}
-
 KDLIB_TOOLS_FUNC CapturedChild run_captured(const std::string& program, const std::vector<std::string>& arguments,
                                             double seconds, const std::string& input) {
   int out[2], error[2];

@@ -19,6 +19,7 @@
 #include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/machines.hpp"
 #include "kdlib/text/unicode.hpp"
+#include "kdlib/tools/process_start.hpp"
 #include "kdlib/tools/service/message.hpp"
 #include "kdlib/tools/service/metrics_tail.hpp"
 #include "kdlib/tools/service/run_store.hpp"
@@ -232,7 +233,7 @@ KDLIB_TOOLS_FUNC void RunStore::end(Entry& e) {
     return says(RunState::interrupted, "killed", "the run and its keeper vanished" + go_on);
   }
   if (exit->status == 0) return says(RunState::completed, "", "");
-  if (exit->memory_floor && (exit->status == 143 || exit->signal != 0))
+  if (exit->status == low_memory_status || (exit->memory_floor && (exit->status == 143 || exit->signal != 0)))
     return says(RunState::stopped, "out_of_memory",
                 "memory ran short, so that the run was asked to save and stop; resume it with half the batch and twice "
                 "the micro-batches: the gradient is the same");
