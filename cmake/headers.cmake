@@ -353,6 +353,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/session_training_inl.hpp
   include/kdlib/recipe/settings.hpp
   include/kdlib/recipe/settings_inl.hpp
+  include/kdlib/recipe/settings_text_inl.hpp
   include/kdlib/recipe/stages.hpp
   include/kdlib/recipe/stages_inl.hpp
   include/kdlib/recipe/text.hpp
