@@ -31,14 +31,6 @@ if(PROJECT_IS_TOP_LEVEL)
     set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
   endif()
   message(STATUS "kdlib: build type ${CMAKE_BUILD_TYPE}")
-  if(NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    find_program(KDLIB_CCACHE ccache)
-    if(KDLIB_CCACHE)
-      # Without these two ccache refuses translation units with a precompiled header.
-      set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env CCACHE_SLOPPINESS=pch_defines,time_macros
-        "${KDLIB_CCACHE}")
-    endif()
-  endif()
 endif()
 
 # Precompiled headers of tests: CMake's own prologue would make every header in them a system header, without warnings,
