@@ -572,6 +572,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/run_export.hpp
   include/kdlib/tools/run_export_inl.hpp
   include/kdlib/tools/scale_plan.hpp
+  include/kdlib/tools/scale_text.hpp
+  include/kdlib/tools/scale_text_inl.hpp
   include/kdlib/tools/service/child_process.hpp
   include/kdlib/tools/service/child_process_inl.hpp
   include/kdlib/tools/service/compare.hpp

@@ -19,6 +19,7 @@
 #include "kdlib/tools/output_lock_inl.hpp"
 #include "kdlib/tools/progress_inl.hpp"
 #include "kdlib/tools/run_export_inl.hpp"
+#include "kdlib/tools/scale_text_inl.hpp"
 #include "kdlib/tools/stages_file_inl.hpp"
 #include "kdlib/tools/sweep_plan_inl.hpp"
 #include "kdlib/tools/sweep_runs_inl.hpp"

@@ -240,6 +240,8 @@ TEST_CASE("options of distil that nothing would read are refused by name", "[rec
   CHECK_THAT(said({"--teacher-cache-mb=5"}), contains("it belongs to --teacher-cache DIR"));
   CHECK_THAT(said({"--task-limit=5"}), contains("it belongs to --evaluate-tasks"));
   CHECK_THAT(said({"--json"}), contains("it belongs to --dry-run"));
+  CHECK_THAT(said({"--ranks=2"}), contains("scripts/launch/ranks W starts ranks"));
+  CHECK_THAT(said({"--dry-run", "--link=1Gbit"}), contains("--link") && contains("--dry-run --ranks W"));
   CHECK_THAT(said({"--mass=raw"}), contains("it belongs to --cache"));
   CHECK_THAT(said({"--quantize=none", "--group-size=32"}), contains("--quantize none rounds nothing"));
   CHECK_THAT(said({"--quantize=nf4", "--quantize-rule=affine"}), contains("it is the rule of --quantize int3, int4"));

@@ -9,6 +9,7 @@
 #include "kdlib/model/adapter.hpp"
 #include "kdlib/recipe/plan.hpp"
 #include "kdlib/tools/known_configs.hpp"
+#include "kdlib/tools/scale_text.hpp"
 #include "model/golden.hpp"
 #include "support/catch.hpp"
 #include "support/tolerance.hpp"
@@ -189,4 +190,38 @@ TEST_CASE("weights that stay in their files are planned with their bytes there, 
 TEST_CASE("the memory of this machine is known", "[tools][plan]") {
   CHECK(available_memory() > 1e6);
   CHECK(free_disk("/nowhere/at/all") > 0);
+}
+
+TEST_CASE("a plan for ranks divides the plan for one, and says what the network costs", "[tools][plan]") {
+  const DecoderConfig teacher = qwen2_5_32b_config(), student = qwen2_5_7b_config();
+  RecipeSettings s;
+  s.student.rounded = false;
+  s.student.adapter.rank = 16;
+  s.training.micro_batches = 8;
+  s.text.lambda = 1;
+  const RecipePlan plan = plan_recipe(s, {teacher, student}, assumed_machine(find_accelerator("H200"), teacher));
+  const auto planned = [&](const ScaleWords& words) { return plan_scale(scale_inputs(plan, s, words)); };
+  const double training = plan.step_seconds * (1 - plan.teacher_step_flops / plan.step_flops),
+               scoring = plan.step_seconds - training;
+  const ScalePlan one = planned({});
+  CHECK(near(one.step, plan.step_seconds + plan.writing_seconds, 1e-12));
+  CHECK(one.reduce == 0);
+  // Two machines on a wire: half of the work each, and 4 bytes a trained number.
+  const ScalePlan two = planned({.ranks = 2, .link = "10Gbit", .latency = "1ms"});
+  CHECK(near(two.train, training / 2, 1e-12));
+  CHECK(near(two.score, scoring / 2, 1e-12));
+  CHECK(near(two.reduce, 4 * plan.trained_parameters / 1.25e9 + 0.002, 1e-12));
+  // On one machine they share its rate.
+  CHECK(near(planned({.ranks = 2}).train, training, 1e-12));
+  // Teachers apart: hidden states of 5120 numbers, and no weights of the teacher in a rank.
+  const ScaleWords apart{.ranks = 2, .teachers = 1, .link = "1Gbit", .latency = "0ms"};
+  const ScaleInputs in = scale_inputs(plan, s, apart);
+  CHECK(in.row_bytes == 5120 * 4);
+  CHECK(near(planned(apart).score, scoring, 1e-12));
+  CHECK(near(rank_memory(plan, in), plan.memory_bytes() - part(plan, "teacher's weights"), 1e-9));
+  CHECK_THAT(scale_text(plan, in, apart), contains("a step on 2 ranks and 1 that only hold the teacher") &&
+                                              contains("network of 1Gbit, 0ms") && contains("bounded by"));
+  CHECK(Json::parse(plan.json(scale_json(plan, in)), "plan").at("ranks").at("teachers_apart").as_double() == 1);
+  CHECK_THROWS_WITH(scale_inputs(plan, s, {.ranks = 9}), contains("--micro-batches 9 or more"));
+  CHECK_THROWS_WITH(scale_inputs(plan, s, {.teachers = 1}), contains("--link 1Gbit"));
 }

@@ -75,3 +75,24 @@ TEST_CASE("a link without a unit, and ranks without a link, are refused", "[tool
   in.ranks = 0;
   CHECK_THROWS_AS(plan_scale(in), kdlib::ConfigError);
 }
+
+TEST_CASE("where each rank has the teacher its passes take their turn between writing and training", "[tools]") {
+  ScaleInputs in = qwen();
+  in.teacher_apart = false;
+  in.ranks = 4;
+  in.link = link_bytes("10Gbit");
+  in.written = 4096;
+  in.write_rate = 100;
+  const kdlib::ScalePlan p = plan_scale(in);
+  CHECK(near(p.score, 2 * 32e9 * 4096 / (4 * 400e12)));
+  CHECK(near(p.write, 4096 / (4 * 100.0)));
+  CHECK(near(p.step, p.write + p.score + p.train + p.reduce));
+}
+
+TEST_CASE("a latency has a unit", "[tools]") {
+  CHECK(near(kdlib::latency_seconds("30ms"), 0.03));
+  CHECK(near(kdlib::latency_seconds("2us"), 2e-6));
+  CHECK(kdlib::latency_seconds("0s") == 0);
+  for (const char* word : {"", "30", "ms", "-1ms", "30 ms", "1h"})
+    CHECK_THROWS_AS(kdlib::latency_seconds(word), kdlib::ConfigError);
+}

@@ -34,6 +34,7 @@ struct ModelCost {
   double products = 0;         // weights a token is multiplied with in the layers: linears, routers, active experts
   double active_experts = 0;   // of these, the routed experts'
   double head = 0;             // V H
+  double hidden = 0;           // H
   double kv_values = 0;        // a token's keys and values, all layers
   double active_fraction = 1;  // K / E
 

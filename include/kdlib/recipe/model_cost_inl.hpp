@@ -61,6 +61,7 @@ KDLIB_FUNC ModelCost model_cost(const DecoderConfig& c) {
   m.others = m.parameters - m.linears - m.experts;
   m.products = m.linears + m.active_experts + (mixtures > 0 ? routers : 0);
   m.head = static_cast<double>(c.vocab_size) * h;
+  m.hidden = static_cast<double>(c.hidden_size);
   m.kv_values = static_cast<double>(2 * c.kv_heads * c.head_size * c.layers);
   m.attention_width.assign(static_cast<std::size_t>(c.layers), static_cast<double>(c.query_heads * c.head_size));
   for (std::int64_t i = 0; i < c.layers; ++i) m.window.push_back(static_cast<double>(c.window(i)));

@@ -45,6 +45,7 @@ struct RecipePlan {
   double student_flops = 0, training_flops = 0,
          teacher_flops = 0;  // of a counted token: forward; forward, backward and gradients; teacher's forward
   double step_flops = 0, step_tokens = 0, counted_tokens = 0;
+  double teacher_step_flops = 0;                 // of step_flops
   double step_seconds = 0, writing_seconds = 0;  // of training; of writing the text of one step
   double total_seconds = 0;
   PlanMachine machine;
@@ -52,8 +53,8 @@ struct RecipePlan {
   double memory_bytes() const;
   bool fits() const { return machine.memory <= 0 || memory_bytes() <= machine.memory; }
   std::string text() const;
-  /// The same as one JSON object: numbers in bytes, seconds and operations.
-  std::string json() const;
+  /// The same as one JSON object: numbers in bytes, seconds and operations; `ranks`: its member "ranks", as JSON.
+  std::string json(const std::string& ranks = {}) const;
 };
 
 /// Weights of a model that stay in its mapped file (WeightStorage::in_file): how many, and their bytes there.

@@ -153,7 +153,7 @@ inline std::string RecipePlan::text() const {
   return out;
 }
 
-inline std::string RecipePlan::json() const {
+inline std::string RecipePlan::json(const std::string& ranks) const {
   JsonWriter json(JsonStyle{2, NonFinite::null});
   json.begin_object().key("parameters").begin_object();
   json.member("teacher", teacher.parameters).member("student", student.parameters);
@@ -172,6 +172,7 @@ inline std::string RecipePlan::json() const {
   json.key("step").begin_object().member("tokens", step_tokens).member("counted_tokens", counted_tokens);
   json.member("flops", step_flops).member("training_seconds", step_seconds);
   json.member("writing_seconds", writing_seconds).end_object();
+  if (!ranks.empty()) json.key("ranks").raw(ranks);
   return json.member("total_seconds", total_seconds).end_object().text();
 }
 
@@ -258,6 +259,7 @@ inline RecipePlan plan_recipe(const RecipeSettings& s, const PlannedModels& mode
   plan.teacher_flops = teacher_layers + 2 * t.head;
   plan.step_tokens = s.training.batch * sequence * s.training.micro_batches;
   plan.counted_tokens = static_cast<double>(s.training.batch) * s.text.max_new_tokens * s.training.micro_batches;
+  plan.teacher_step_flops = plan.step_tokens * teacher_layers + plan.counted_tokens * 2 * t.head;
   plan.step_flops = plan.step_tokens * (teacher_layers + passes * student_layers + adapters) +
                     plan.counted_tokens * 2 * (t.head + (frozen_head ? 2 : 3) * c.head);
   plan.step_seconds = plan.step_flops / machine.flops;

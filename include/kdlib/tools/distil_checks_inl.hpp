@@ -124,6 +124,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
        {{"teacher-api", "teacher-model", "teacher-key", "teacher-in-flight", "teacher-dtype"},
         models.is_remote(),
         "it belongs to --teacher URL"},
+       {{"ranks", "teacher-ranks"}, dry_run_, "it belongs to --dry-run; scripts/launch/ranks W starts ranks"},
+       {{"link", "latency"}, dry_run_ && scale_.asked(), "it belongs to --dry-run --ranks W"},
        {{"json"}, dry_run_, "it belongs to --dry-run; a run writes result.json"},
        {{"task-limit"}, !tasks_.empty(), "it belongs to --evaluate-tasks"}});
   require<ConfigError>(settings_.training.stages.empty() || !options.given("steps"),

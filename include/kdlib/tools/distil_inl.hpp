@@ -61,8 +61,8 @@ void print_plan(DistilCommand& command) {
   Session<D, T> session(std::move(settings), &console);
   const std::string& device = command.device();
   const RecipePlan plan = session.plan(device == D::name ? nullptr : &find_accelerator(device));
-  if (command.json()) std::printf("%s\n", plan.json().c_str());
-  else std::printf("%s  %s\n", plan.text().c_str(), Session<D, T>::environment_text().c_str());
+  command.print(plan);
+  if (!command.json()) std::printf("  %s\n", Session<D, T>::environment_text().c_str());
 }
 
 template <class... Types>

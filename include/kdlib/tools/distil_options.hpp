@@ -10,6 +10,7 @@
 
 #include "kdlib/recipe/settings.hpp"
 #include "kdlib/tools/options.hpp"
+#include "kdlib/tools/scale_text.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -64,7 +65,9 @@ class DistilCommand {
   const std::string& task_data() const { return task_data_; }
   std::int64_t task_limit() const { return task_limit_; }
   double comm_timeout() const { return comm_timeout_; }  // seconds, of ranks
-  int threads() const { return threads_; }               // 0: all CPUs of the process
+  /// Prints a plan and, where --ranks or --teacher-ranks ask for one, how several ranks divide its step.
+  void print(const RecipePlan& plan) const;
+  int threads() const { return threads_; }  // 0: all CPUs of the process
 
  private:
   void add_models(bool needs_teacher);
@@ -87,6 +90,7 @@ class DistilCommand {
   std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_, missing_, mass_;
   std::string teacher_api_, teacher_dtype_, reduce_;
   double comm_timeout_ = 600;
+  ScaleWords scale_;
   std::vector<std::string> lora_targets_, tasks_;
   std::vector<std::string> loss_;  // terms
   double beta_ = 0.5, temperature_ = 1, alpha_ = 1;

@@ -119,17 +119,15 @@ void PairRun<D, T>::print_plan() {
   const PlanMachine machine = command_.device() == "cpu"
                                   ? measured_machine<D, T>(student_)
                                   : assumed_machine(find_accelerator(command_.device()), teacher_);
-  if (command_.json()) {
-    std::printf("%s\n", plan(machine).json().c_str());
-    return;
-  }
   const char* trains = recipe_word(s_.student.trains);
-  std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n%s", pair_.teacher_name.c_str(),
-              pair_.student_name.c_str(), scale_.c_str(),
-              (s_.student.adapts() ? concat("trained: ", trains, " rank ", s_.student.adapter.rank)
-                                   : concat("trained: ", trains))
-                  .c_str(),
-              prompt_tokens_, plan(machine).text().c_str());
+  if (!command_.json())
+    std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n", pair_.teacher_name.c_str(),
+                pair_.student_name.c_str(), scale_.c_str(),
+                (s_.student.adapts() ? concat("trained: ", trains, " rank ", s_.student.adapter.rank)
+                                     : concat("trained: ", trains))
+                    .c_str(),
+                prompt_tokens_);
+  command_.print(plan(machine));
 }
 
 template <class D, class T>

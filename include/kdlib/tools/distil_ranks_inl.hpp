@@ -3,6 +3,8 @@
 #ifndef KDLIB_TOOLS_DISTIL_RANKS_INL_HPP
 #define KDLIB_TOOLS_DISTIL_RANKS_INL_HPP
 
+#include <cstdio>
+
 #include "kdlib/tools/distil_options.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -20,7 +22,26 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_ranks() {
       .at_least(0)
       .add("comm-timeout", comm_timeout_, "N", "how long a rank waits for another before the run is given up",
            "seconds")
-      .at_least(1);
+      .at_least(1)
+      .add("ranks", scale_.ranks, "W", "--dry-run: plan for W ranks (scripts/launch/ranks starts them)")
+      .at_least(1)
+      .add("teacher-ranks", scale_.teachers, "N",
+           "--dry-run: plan for N machines that only hold the teacher (serve --teacher); 0: each rank has it")
+      .at_least(0)
+      .add("link", scale_.link, "RATE",
+           "--dry-run: the network between ranks, each a machine as the plan's: 100Mbit, 10Gbit, 1GB (a second); "
+           "default: they share this machine")
+      .add("latency", scale_.latency, "TIME", "--dry-run: of a message on that network, such as 30ms");
+}
+
+KDLIB_TOOLS_FUNC void DistilCommand::print(const RecipePlan& plan) const {
+  std::string ranks;
+  if (scale_.asked()) {
+    const ScaleInputs in = scale_inputs(plan, settings_, scale_);
+    ranks = json_ ? scale_json(plan, in) : scale_text(plan, in, scale_);
+  }
+  if (json_) std::printf("%s\n", plan.json(ranks).c_str());
+  else std::printf("%s%s", plan.text().c_str(), ranks.c_str());
 }
 
 KDLIB_NAMESPACE_END

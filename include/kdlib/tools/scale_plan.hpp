@@ -15,6 +15,7 @@ KDLIB_NAMESPACE_BEGIN
 /// What decides a step's time. Rates are those of one rank.
 struct ScaleInputs {
   double ranks = 1, teacher_ranks = 1;  // W students, N teachers; >= 1
+  bool teacher_apart = true;            // false: each student has the teacher, whose passes take their turn there
   double tokens = 0, rows = 0;          // of a step over all ranks: run through the models; marked by the teacher
   double written = 0;                   // of the rows: tokens that the student writes itself
   double teacher_parameters = 0;        // active ones
@@ -43,7 +44,8 @@ struct ScalePlan {
 
 /// t_write = written / (rate W); t_score = 2 P_t tokens / (F_t N); t_wire = rows b / B + latency;
 /// t_train = (6, adapter: 4) P_s tokens / (F_s W); t_reduce = 2 (W - 1) / W 4 G / B + 2 latency, 0 for one rank.
-/// The three first overlap, but for the first of m slices: max (1 + 1 / m). ConfigError for numbers out of range.
+/// The three first overlap, but for the first of m slices: max (1 + 1 / m). Without a teacher apart scoring is divided
+/// among the W students and overlaps with nothing. ConfigError for numbers out of range.
 inline ScalePlan plan_scale(const ScaleInputs& in) {
   require<ConfigError>(in.ranks >= 1 && in.teacher_ranks >= 1 && in.slices >= 1, "[plan_scale] ", in.ranks, " ranks, ",
                        in.teacher_ranks, " teacher ranks and ", in.slices, " slices; each must be 1 or more");
@@ -54,11 +56,13 @@ inline ScalePlan plan_scale(const ScaleInputs& in) {
   require<ConfigError>(in.latency >= 0, "[plan_scale] the latency is ", in.latency, "; it must be 0 or above");
   ScalePlan p;
   p.write = in.write_rate > 0 ? in.written / (in.write_rate * in.ranks) : 0;
-  p.score = 2 * in.teacher_parameters * in.tokens / (in.teacher_flops * in.teacher_ranks);
+  const double teachers = in.teacher_apart ? in.teacher_ranks : in.ranks;
+  p.score = 2 * in.teacher_parameters * in.tokens / (in.teacher_flops * teachers);
   p.wire = in.row_bytes > 0 ? in.rows * in.row_bytes / in.link + in.latency : 0;
   p.train = (in.adapter ? 4 : 6) * in.student_parameters * in.tokens / (in.student_flops * in.ranks);
   p.reduce = in.ranks > 1 ? 2 * (in.ranks - 1) / in.ranks * 4 * in.trained / in.link + 2 * in.latency : 0;
-  const double waiting = std::max({p.write, p.score, p.wire}) * (1 + 1 / in.slices);
+  const double waiting =
+      in.teacher_apart ? std::max({p.write, p.score, p.wire}) * (1 + 1 / in.slices) : p.write + p.score;
   p.step = waiting + p.train + p.reduce;
   const double most = std::max({p.write, p.score, p.wire, p.train, p.reduce});
   p.bottleneck = most == p.write   ? "writing"
@@ -68,14 +72,30 @@ inline ScalePlan plan_scale(const ScaleInputs& in) {
                                    : "the reduction";
   if (p.step > 0) {
     p.teacher_idle = 1 - p.score / p.step;
-    p.student_idle = std::max(0.0, waiting - p.write) / p.step;
+    p.student_idle = in.teacher_apart ? std::max(0.0, waiting - p.write) / p.step : 0;
   }
   const double students = std::max(p.write, p.train);
-  p.balanced_teachers = students > 0 ? std::max(1.0, std::ceil(p.score * in.teacher_ranks / students)) : 1;
+  p.balanced_teachers = students > 0 ? std::max(1.0, std::ceil(p.score * teachers / students)) : 1;
   if (in.row_bytes > 0 && in.rows > 0) p.balanced_row_bytes = std::max(0.0, p.score - in.latency) * in.link / in.rows;
   const double rest = p.step - p.reduce;
   if (rest > 0) p.local_steps = std::max(1.0, std::ceil(9 * p.reduce / rest));
   return p;
+}
+
+/// Seconds of a word such as 30ms or 0.5s. ConfigError: another form.
+inline double latency_seconds(const std::string& word) {
+  std::size_t end = 0;
+  double number = -1;
+  try {
+    number = std::stod(word, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  const std::string unit = word.substr(end);
+  const double factor = unit == "us" ? 1e-6 : unit == "ms" ? 1e-3 : unit == "s" ? 1 : 0;
+  require<ConfigError>(end > 0 && number >= 0 && std::isfinite(number) && factor > 0, "[plan_scale] --latency is '",
+                       word, "'; a number with us, ms or s is needed, such as 30ms");
+  return number * factor;
 }
 
 /// Bytes a second of a word such as 100Mbit, 10Gbit or 1GB. ConfigError: another form.
