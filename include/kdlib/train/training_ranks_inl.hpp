@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/io/checksum.hpp"
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/train/step_metrics_inl.hpp"
@@ -99,7 +100,7 @@ typename TrainingRun<Types>::Agreed TrainingRun<Types>::agree(bool stop) {
 
 template <class Types>
 RankedSums TrainingRun<Types>::ranked_gradient(double total, double source_seconds) {
-  RankTimes times{source_seconds, monotonic_seconds(), 0};
+  RankTimes times{source_seconds, steady_seconds(), 0};
   std::vector<StepSums> mine;
   gradient_.slices(student_, objective_, batches_, total, ranks_->tree(), [&](const StepSums& sums) {
     mine.push_back(sums);
@@ -108,7 +109,7 @@ RankedSums TrainingRun<Types>::ranked_gradient(double total, double source_secon
   for (auto i = static_cast<std::int64_t>(batches_.size()); i < ranks_->own_slices(); ++i)
     ranks_->take_slice();  // none
   for (const TokenBatch& batch : batches_) times.tokens += static_cast<double>(batch.tokens());
-  times.gradient_seconds = monotonic_seconds() - times.gradient_seconds;
+  times.gradient_seconds = steady_seconds() - times.gradient_seconds;
   RankedSums all = ranks_->gather_sums(mine, times);
   if (spans_) all.sums.loss.weight = 1;  // the weights hold the denominators
   return all;
@@ -138,11 +139,11 @@ inline NamedValues rank_values(const RankedSums& all, double reduce_seconds) {
 template <class Types>
 bool TrainingRun<Types>::take_ranked_step() {
   StepTimes times;
-  times.begin = monotonic_seconds();
+  times.begin = steady_seconds();
   const auto before = source_.cursor();
   bool stop = false;
   const std::int64_t slices = fetch_slices(stop);
-  times.fetched = monotonic_seconds();
+  times.fetched = steady_seconds();
   const StopScope shield(nullptr);  // one rank must not leave a step that others take
   const Agreed agreed = agree(stop);
   if (agreed.stop) {
@@ -154,9 +155,9 @@ bool TrainingRun<Types>::take_ranked_step() {
   double norm = 0, reduce_seconds = 0;
   if (agreed.total > 0) {
     all = ranked_gradient(agreed.total, times.fetched - times.begin);
-    reduce_seconds = -monotonic_seconds();
+    reduce_seconds = -steady_seconds();
     norm = ranks_->reduce();
-    reduce_seconds += monotonic_seconds();
+    reduce_seconds += steady_seconds();
   }
   rank_values_ = rank_values(all, reduce_seconds);
   end_step(all.sums, norm, clip_factor(norm, settings_.clip_norm), times);

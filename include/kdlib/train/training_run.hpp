@@ -17,9 +17,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Seconds of a clock that only goes forward.
-double monotonic_seconds();
-
 /// The types of one run.
 template <class Student, class Source, class Objective, class Schedule, class OptimizerState, class Sink, class Store>
 struct RunTypes {
