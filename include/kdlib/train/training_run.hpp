@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/gradient_step.hpp"
 #include "kdlib/train/host_tensors.hpp"
@@ -120,7 +121,7 @@ class TrainingRun {
   void message(std::string text);
   std::int64_t last_step() const { return context_.first_step + settings_.steps; }
   bool stop_requested() const { return settings_.stop != nullptr && settings_.stop->load(); }
-  double seconds() const { return seconds_before_ + monotonic_seconds() - started_; }
+  double seconds() const { return seconds_before_ + steady_seconds() - started_; }
 
   Student& student_;
   Source& source_;
