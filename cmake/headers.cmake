@@ -648,6 +648,8 @@ set(KDLIB_HEADERS
   include/kdlib/train/metrics.hpp
   include/kdlib/train/metrics_inl.hpp
   include/kdlib/train/objective.hpp
+  include/kdlib/train/optimizer_shard.hpp
+  include/kdlib/train/optimizer_shard_inl.hpp
   include/kdlib/train/ranked_step.hpp
   include/kdlib/train/ranked_step_inl.hpp
   include/kdlib/train/ranked_store.hpp

@@ -176,6 +176,7 @@
 #include "kdlib/train/host_tensors.hpp"
 #include "kdlib/train/metrics.hpp"
 #include "kdlib/train/objective.hpp"
+#include "kdlib/train/optimizer_shard.hpp"
 #include "kdlib/train/ranked_step.hpp"
 #include "kdlib/train/ranked_store.hpp"
 #include "kdlib/train/ranks.hpp"

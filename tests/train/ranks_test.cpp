@@ -48,6 +48,7 @@ struct Case {
   std::int64_t epochs = 0;       // 1: the text ends in the middle of a step
   std::int64_t write_batch = 0;  // texts that are written side by side
   kdlib::Reduction reduce = kdlib::Reduction::tree;
+  bool shard = false;  // moments divided among the ranks
 };
 
 kdlib::DecoderConfig tiny_config(bool mixture) {
@@ -139,7 +140,7 @@ kdlib::RunResult train(const Case& c, AnyCommunicator ranks, const std::string& 
                               .save_every = 5,
                               .evaluate_every = 4,
                               .hooks = &hooks,
-                              .ranks = {ranks, c.reduce, c.write_batch},
+                              .ranks = {ranks, c.reduce, c.write_batch, c.shard},
                               .stop = &hooks.stop};
   if (c.spans) settings.spans = {{"even", 1.0}, {"odd", 0.5}};
   kdlib::Trainer trainer{student, source, kdlib::Objective{kdlib::LiveTeacher{teacher}, kdlib::ForwardKl{}},
@@ -253,6 +254,24 @@ TEST_CASE("a run that is stopped with one number of ranks and resumed with anoth
     INFO(c.name << " differs in: " << differences(whole.files, rest.files));
     for (const auto& [name, bytes] : whole.files)
       if (name != "texts" && !name.starts_with("checkpoints/")) CHECK(rest.files[name] == bytes);
+    for (const char* name : {"checkpoints/20/parameters.safetensors", "checkpoints/20/optimizer.safetensors"})
+      CHECK(rest.files[name] == whole.files.at(name));
+  }
+}
+
+TEST_CASE("moments divided among ranks: the same checkpoints, and any number of ranks goes on from them",
+          "[train][ranks]") {
+  for (Case c : {cases[1], cases[4]}) {
+    const TemporaryDirectory alone, folder;
+    const Run whole = run(c, 1, alone.path());
+    c.shard = true;
+    const Run part = run(c, 4, folder.path(), 7);
+    CHECK(part.step == 7);
+    CHECK(run(c, 3, folder.path(), 13).step == 13);
+    c.shard = false;
+    Run rest = run(c, 2, folder.path());
+    INFO(c.name << " differs in: " << differences(whole.files, rest.files));
+    CHECK(rest.files["metrics.jsonl"] == whole.files.at("metrics.jsonl"));
     for (const char* name : {"checkpoints/20/parameters.safetensors", "checkpoints/20/optimizer.safetensors"})
       CHECK(rest.files[name] == whole.files.at(name));
   }

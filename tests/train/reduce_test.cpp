@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "kdlib/core/rng.hpp"
+#include "kdlib/train/optimizer_shard.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -106,4 +107,15 @@ TEST_CASE("the norm by blocks is that of one sum up to rounding", "[reduce]") {
   const double norm = kdlib::block_norm(std::span<const float>(values));
   CHECK(std::abs(norm / static_cast<double>(std::sqrt(sum)) - 1) < 1e-13);
   CHECK(kdlib::block_norm(std::span<const float>()) == 0);
+}
+
+TEST_CASE("parameters are divided into runs of neighbours of which none is larger than it must be", "[train][ranks]") {
+  using Bounds = std::vector<std::size_t>;
+  const std::vector<std::int64_t> sizes{5, 1, 1, 1, 8, 2, 2};
+  CHECK(kdlib::divided_evenly(sizes, 1) == Bounds{0, 7});
+  CHECK(kdlib::divided_evenly(sizes, 2) == Bounds{0, 4, 7});
+  CHECK(kdlib::divided_evenly(sizes, 3) == Bounds{0, 4, 5, 7});
+  CHECK(kdlib::divided_evenly(sizes, 7) == Bounds{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(kdlib::divided_evenly(std::vector<std::int64_t>{9, 1, 1, 1}, 4) == Bounds{0, 1, 2, 3, 4});
+  CHECK_THROWS_AS(kdlib::divided_evenly(sizes, 8), kdlib::ConfigError);
 }

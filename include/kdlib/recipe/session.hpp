@@ -150,7 +150,9 @@ class Session final : private RunHooks {
   void on_checkpoint(std::int64_t step) override;
 
   SessionOutcome run_phases();
-  RankSettings rank_settings() const { return {ranks_, s_.training.reduce, s_.training.write_batch}; }
+  RankSettings rank_settings() const {
+    return {ranks_, s_.training.reduce, s_.training.write_batch, s_.training.shard_optimizer};
+  }
   bool finished_before(SessionOutcome& outcome);
   bool any_rank_finished(SessionOutcome& outcome);
   bool measured_before(std::size_t shown);

@@ -174,6 +174,7 @@ struct RecipeTraining {
   std::int64_t workspace = 256;              // MiB for chunks of logits
   Reduction reduce = Reduction::automatic;   // order in which micro-batches are added: tree with several ranks
   std::int64_t write_batch = 0;              // RankSettings::write_batch
+  bool shard_optimizer = false;              // RankSettings::shard_optimizer
   RateGroups groups{};                       // of a run without stages
   std::vector<RecipeStage> stages{};         // one after the other, instead of `steps`; empty: none
   std::string groups_file{}, stages_file{};  // where these were read from, for messages and config.yaml

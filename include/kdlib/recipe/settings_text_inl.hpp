@@ -239,7 +239,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("evaluate-every", s.output.evaluate_every, "steps")
       .text("save", recipe_word(s.output.save))
       .text("export", s.output.gguf ? "gguf" : "none")
-      .number("memory-floor", s.output.memory_floor)
+      .number("memory-floor", "shard-optimizer", s.output.memory_floor)
       .text("tensorboard", s.output.tensorboard)
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);

@@ -20,6 +20,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_ranks() {
            "texts written side by side by one rank, the step's prompts cut into groups of N; 0: 16 with --reduce tree, "
            "else those of a micro-batch")
       .at_least(0)
+      .add("shard-optimizer", s.shard_optimizer,
+           "each rank keeps the moments of its part of the parameters alone (ZeRO-1): the same bits, less memory")
       .add("comm-timeout", comm_timeout_, "N", "how long a rank waits for another before the run is given up",
            "seconds")
       .at_least(1)

@@ -21,6 +21,7 @@ struct ScaleInputs {
   double teacher_parameters = 0;        // active ones
   double student_parameters = 0;        // active ones
   double trained = 0;                   // numbers whose gradients are added
+  bool shard_moments = false;           // among the ranks
   bool adapter = true;                  // the base is frozen: 4 operations a parameter and token, else 6
   double teacher_flops = 0, student_flops = 0;  // a second, > 0
   double write_rate = 0;                        // tokens a second; 0: nothing is written

@@ -24,7 +24,7 @@ struct ScaleWords {
 /// The plan of a run on one rank, divided among several. ConfigError: more ranks than micro-batches, teachers apart
 /// without a link, words of another form.
 ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSettings& settings, const ScaleWords& words);
-/// Bytes that a rank holds: without the teacher's weights where it is apart.
+/// Bytes that a rank holds: without the teacher's weights where it is apart, its share of moments that are divided.
 double rank_memory(const RecipePlan& plan, const ScaleInputs& in);
 
 /// Each part of a step in seconds, what bounds it, what waits, and what would balance it. Lines as RecipePlan::text.

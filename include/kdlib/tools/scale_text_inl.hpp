@@ -28,10 +28,13 @@ KDLIB_TOOLS_FUNC std::string seconds_line(const std::string& name, double second
 
 KDLIB_TOOLS_FUNC ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSettings& s, const ScaleWords& words) {
   const auto slices = static_cast<std::int64_t>(s.training.micro_batches);
-  require<ConfigError>(words.ranks <= slices, "[plan_scale] ", words.ranks, " ranks share the micro-batches of a step, "
-                       "and there are ", slices, ": give --micro-batches ", words.ranks, " or more");
-  require<ConfigError>(words.teachers == 0 || !words.link.empty(),
-                       "[plan_scale] teachers apart (--teacher-ranks ", words.teachers, ") answer over a network: give "
+  require<ConfigError>(words.ranks <= slices, "[plan_scale] ", words.ranks,
+                       " ranks share the micro-batches of a step, "
+                       "and there are ",
+                       slices, ": give --micro-batches ", words.ranks, " or more");
+  require<ConfigError>(words.teachers == 0 || !words.link.empty(), "[plan_scale] teachers apart (--teacher-ranks ",
+                       words.teachers,
+                       ") answer over a network: give "
                        "--link, such as --link 1Gbit");
   ScaleInputs in;
   in.ranks = static_cast<double>(words.ranks);
@@ -40,6 +43,7 @@ KDLIB_TOOLS_FUNC ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSe
   in.tokens = plan.step_tokens;
   in.rows = plan.counted_tokens;
   in.trained = plan.trained_parameters;
+  in.shard_moments = s.training.shard_optimizer;
   in.adapter = true;  // the plan's own counts of operations, put as parameters that 2 and 4 of them stand for
   in.teacher_parameters = plan.teacher_step_flops / (2 * plan.step_tokens);
   in.student_parameters = (plan.step_flops - plan.teacher_step_flops) / (4 * plan.step_tokens);
@@ -58,9 +62,10 @@ KDLIB_TOOLS_FUNC ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSe
 
 KDLIB_TOOLS_FUNC double rank_memory(const RecipePlan& plan, const ScaleInputs& in) {
   double bytes = plan.memory_bytes();
-  if (in.teacher_apart)
-    for (const auto& [part, size] : plan.memory)
-      if (part.rfind("teacher's weights", 0) == 0) bytes -= size;
+  for (const auto& [part, size] : plan.memory) {
+    if (in.teacher_apart && part.rfind("teacher's weights", 0) == 0) bytes -= size;
+    if (in.shard_moments && part.rfind("optimiser", 0) == 0) bytes -= size * (1 - 1 / in.ranks);
+  }
   return bytes;
 }
 

@@ -26,6 +26,9 @@ struct RankSettings {
   std::int64_t write_batch =
       0;  // texts that the student writes side by side: the step's prompts are cut into groups of
           // so many, group g is written by rank g mod W; 0: a micro-batch's prompts by its rank
+  bool shard_optimizer = false;  // ZeRO-1: a rank keeps the moments of its part of the parameters alone, and the ranks
+                                 // exchange updated values: the same bits, moments / W, 1.5 times the traffic. For
+                                 // optimizers that update each parameter from its own gradient
 
   bool tree() const { return reduce == Reduction::tree || (reduce == Reduction::automatic && communicator.size() > 1); }
   /// Whether steps go slice by slice; else a step is that of a run without ranks.

@@ -126,6 +126,9 @@ class Trainer {
   const Schedule& schedule() const { return schedule_; }
 
  private:
+  template <class Selection, class Scope>
+  SettingsList described(const RunSettings& settings, const Selection& selection, const Scope& scope);
+
   Student& student_;
   Source source_;
   Objective objective_;

@@ -78,6 +78,13 @@ void append_replay(SettingsList& list, const RunSettings& s, const Source& sourc
   if (s.replay_routing) list.emplace_back("replay_routing", "true");
 }
 
+template <class X>
+void keep_part(std::vector<X>& list, std::pair<std::size_t, std::size_t> part) {
+  if (list.empty()) return;  // rates that are all 1
+  list = std::vector<X>(list.begin() + static_cast<std::ptrdiff_t>(part.first),
+                        list.begin() + static_cast<std::ptrdiff_t>(part.second));
+}
+
 inline void check_settings(const RunSettings& s) {
   require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
   require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
@@ -90,6 +97,32 @@ inline void check_settings(const RunSettings& s) {
                        "[run] save is best and nothing chooses it: set hooks and evaluate_every");
 }
 }  // namespace detail
+
+/// What a resumed run must have, too.
+template <class Student, class Source, class Objective, class Optimizer, class Schedule>
+template <class Selection, class Scope>
+SettingsList Trainer<Student, Source, Objective, Optimizer, Schedule>::described(const RunSettings& settings,
+                                                                                 const Selection& selection,
+                                                                                 const Scope& scope) {
+  SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)},
+                    {"clip_norm", setting_text(settings.clip_norm)}};
+  detail::append_replay(list, settings, source_);
+  detail::append_ranks(list, settings.ranks);
+  if constexpr (is_sixteen_bit<T>) list.emplace_back("dtype", dtype_text<T>());
+  detail::append_optimizer(list, optimizer_);
+  detail::append_schedule(list, schedule_);
+  detail::append_selection(list, selection, scope);
+  detail::append_loss(list, "loss", objective_.loss());
+  detail::append_described(list, source_);
+  detail::append_described(list, objective_.teacher());
+  for (const Span& span : settings.spans) list.emplace_back("span." + span.name, setting_text(span.weight));
+  for (const auto& entry : settings.settings) list.push_back(entry);
+  for (std::size_t i = 0; i < list.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first,
+                           " is given twice; rename the one in RunSettings::settings");
+  return list;
+}
 
 template <class Student, class Source, class Objective, class Optimizer, class Schedule>
 template <class Sink, class Store, class Selection>
@@ -124,27 +157,20 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
   require<ConfigError>(!scope.trained().empty(),
                        "[run] no parameter is trainable; add an adapter (kd::add_lora), mark parameters, or select "
                        "some with kd::only(pattern)");
-  SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)},
-                    {"clip_norm", setting_text(settings.clip_norm)}};
-  detail::append_replay(list, settings, source_);
-  detail::append_ranks(list, settings.ranks);
-  if constexpr (is_sixteen_bit<T>) list.emplace_back("dtype", dtype_text<T>());
-  detail::append_optimizer(list, optimizer_);
-  detail::append_schedule(list, schedule_);
-  detail::append_selection(list, selection, scope);
-  detail::append_loss(list, "loss", objective_.loss());
-  detail::append_described(list, source_);
-  detail::append_described(list, objective_.teacher());
-  for (const Span& span : settings.spans) list.emplace_back("span." + span.name, setting_text(span.weight));
-  for (const auto& entry : settings.settings) list.push_back(entry);
-  for (std::size_t i = 0; i < list.size(); ++i)
-    for (std::size_t j = 0; j < i; ++j)
-      require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first,
-                           " is given twice; rename the one in RunSettings::settings");
-  auto state = optimizer_.template state<T, D>(scope.trained(), scope.rates());
+  SettingsList list = described(settings, selection, scope);
+  std::vector<Parameter<T, D>*> updated = scope.trained();
+  std::vector<double> rates = scope.rates();
+  std::optional<detail::OptimizerShard<T, D>> shard;
+  if (settings.ranks.shard_optimizer && settings.ranks.communicator.size() > 1) {
+    shard.emplace(settings.ranks.communicator, updated);
+    detail::keep_part(updated, shard->own());
+    detail::keep_part(rates, shard->own());
+  }
+  auto state = optimizer_.template state<T, D>(std::move(updated), std::move(rates));
   using Types = detail::RunTypes<Student, SourceType, Objective, Schedule, decltype(state),
                                  std::remove_reference_t<Sink>, std::remove_reference_t<Store>>;
-  const detail::RunParts<Types> parts{student_, source_, objective_, schedule_, state, sink, store};
+  const detail::RunParts<Types> parts{student_, source_, objective_, schedule_,
+                                      state,    sink,    store,      shard ? &*shard : nullptr};
   detail::TrainingRun<Types> run(parts, settings, context, scope.trained(), std::move(list));
   return run.run();
 }

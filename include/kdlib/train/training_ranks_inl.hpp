@@ -33,6 +33,7 @@ void TrainingRun<Types>::start_ranks() {
   number("resume", settings_.resume ? 1 : 0);
   number("hooks", settings_.hooks != nullptr ? 1 : 0);
   number("recompute", settings_.recompute ? 1 : 0);
+  number("shard_optimizer", settings_.ranks.shard_optimizer ? 1 : 0);
   mine.emplace_back("the source's place", std::string(source_.cursor()));
   for (const Parameter<T, D>* p : trained_) {
     const std::vector<T> values = host_copy(std::as_const(p->value).view());

@@ -12,6 +12,7 @@
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/gradient_step.hpp"
 #include "kdlib/train/host_tensors.hpp"
+#include "kdlib/train/optimizer_shard.hpp"
 #include "kdlib/train/ranked_step.hpp"
 #include "kdlib/train/run.hpp"
 
@@ -40,6 +41,7 @@ struct RunParts {
   typename Types::StateType& state;
   typename Types::SinkType& sink;
   typename Types::StoreType& store;
+  OptimizerShard<typename Types::StudentType::scalar_type, typename Types::StudentType::device_type>* shard = nullptr;
 };
 
 template <class Types>
@@ -60,6 +62,7 @@ class TrainingRun {
         state_(parts.state),
         sink_(parts.sink),
         store_(parts.store),
+        shard_(parts.shard),
         settings_(settings),
         context_(context),
         trained_(trained),
@@ -130,6 +133,7 @@ class TrainingRun {
   typename Types::StateType& state_;
   typename Types::SinkType& sink_;
   typename Types::StoreType& store_;
+  OptimizerShard<T, D>* shard_;  // nullptr: state_ holds the moments of everything that is trained
   const RunSettings& settings_;
   const StageContext& context_;
   const std::vector<Parameter<T, D>*>& trained_;

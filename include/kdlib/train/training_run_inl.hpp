@@ -142,6 +142,7 @@ void TrainingRun<Types>::update(const StepSums& sums, double norm, double factor
   }
   tokens_ += step_tokens_;
   state_.step(rate, factor);
+  if (shard_ != nullptr) shard_->share_values();
 }
 
 template <class Types>
@@ -162,7 +163,7 @@ void TrainingRun<Types>::report(const StepSums& sums, double norm, double rate, 
   sink_.flush();
   if (settings_.hooks == nullptr) return;
   settings_.hooks->on_step(r);
-  save_asked_ = settings_.hooks->wants_checkpoint(r) && leads();
+  save_asked_ = any_rank(settings_.hooks->wants_checkpoint(r));
   result_.finish_reason = text_of_first(settings_.hooks->finish_reason(r));
 }
 
@@ -245,6 +246,7 @@ TrainState TrainingRun<Types>::capture(bool finished, bool with_moments) const {
   }
   if (with_moments)
     for (const auto& [name, tensor] : state_.tensors()) state.moments.push_back(to_host_tensor(name, tensor));
+  if (with_moments && shard_ != nullptr) state.moments = shard_->gather(state.moments);
   return state;
 }
 
