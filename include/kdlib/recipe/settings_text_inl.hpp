@@ -239,7 +239,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
       .number("evaluate-every", s.output.evaluate_every, "steps")
       .text("save", recipe_word(s.output.save))
       .text("export", s.output.gguf ? "gguf" : "none")
-      .number("memory-floor", "shard-optimizer", s.output.memory_floor)
+      .number("memory-floor", s.output.memory_floor)
       .text("tensorboard", s.output.tensorboard)
       .text("resume", recipe_word(s.output.resume))
       .number("seed", s.seed);
@@ -248,18 +248,11 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 }
 
 inline bool free_recipe_setting(const std::string& key) {
-  for (const char* name : {"out",           "threads",
-                           "keep",          "save-every",
-                           "resume",        "export",
-                           "dry-run",       "json",
-                           "device",        "dtype",
-                           "config",        "preset",
-                           "teacher-cache", "teacher-cache-mb",
-                           "tensorboard",   "teacher-api",
-                           "teacher-key",   "teacher-in-flight",
-                           "comm-timeout",  "memory-floor"})
-    if (key == name) return true;
-  return false;
+  constexpr std::string_view words =
+      " out threads keep save-every resume export dry-run json device dtype config preset teacher-cache "
+      "teacher-cache-mb tensorboard teacher-api teacher-key teacher-in-flight comm-timeout memory-floor "
+      "shard-optimizer ranks teacher-ranks link latency ";
+  return words.find(concat(" ", key, " ")) != std::string_view::npos;
 }
 
 KDLIB_NAMESPACE_END
