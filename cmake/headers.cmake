@@ -157,6 +157,7 @@ set(KDLIB_HEADERS
   include/kdlib/data/rescored_mix.hpp
   include/kdlib/data/rescored_mix_inl.hpp
   include/kdlib/data/row_lines.hpp
+  include/kdlib/data/scored_texts.hpp
   include/kdlib/data/text_lines.hpp
   include/kdlib/data/text_lines_inl.hpp
   include/kdlib/data/token_files.hpp
@@ -224,6 +225,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/writable_folder_inl.hpp
   include/kdlib/kdlib.hpp
   include/kdlib/loss/adaptive_kl.hpp
+  include/kdlib/loss/anchored_policy_gradient.hpp
   include/kdlib/loss/any_loss.hpp
   include/kdlib/loss/any_loss_inl.hpp
   include/kdlib/loss/any_sum.hpp
@@ -358,6 +360,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/stages_inl.hpp
   include/kdlib/recipe/text.hpp
   include/kdlib/recipe/text_inl.hpp
+  include/kdlib/rollout/asynchronous.hpp
+  include/kdlib/rollout/asynchronous_inl.hpp
   include/kdlib/rollout/calculator_inl.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/generate.hpp
@@ -373,6 +377,8 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/plan_state_inl.hpp
   include/kdlib/rollout/response_cache.hpp
   include/kdlib/rollout/response_cache_inl.hpp
+  include/kdlib/rollout/rollout_prompts.hpp
+  include/kdlib/rollout/rollout_prompts_inl.hpp
   include/kdlib/rollout/sampler.hpp
   include/kdlib/rollout/sampler_inl.hpp
   include/kdlib/rollout/teacher_written.hpp
@@ -420,6 +426,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/remote_probes_inl.hpp
   include/kdlib/teacher/remote_settings.hpp
   include/kdlib/teacher/remote_settings_inl.hpp
+  include/kdlib/teacher/scored.hpp
   include/kdlib/teacher/teacher_cache.hpp
   include/kdlib/teacher/teacher_cache_inl.hpp
   include/kdlib/teacher/teacher_cache_rows_inl.hpp

@@ -12,3 +12,4 @@
 #include "kdlib/io/blake2b_inl.hpp"
 #include "kdlib/io/indexed_file_inl.hpp"
 #include "kdlib/rollout/plan_buffer_inl.hpp"
+#include "kdlib/rollout/rollout_prompts_inl.hpp"

@@ -29,8 +29,8 @@ struct RescoredMixSettings {
 /// A DataSource of two data sets with a cursor each. Step k is rescored iff is_shared_step(k, share). The training loop
 /// hands all batches of a step to weigh_rows() when SpanWeights has put 1 / (tokens of the span) into their weights:
 /// rows of a rescored step are multiplied by their ConfidenceWeights, so that w is a factor of the loss and not of its
-/// denominator. Trainer does not call it yet; next() refuses to go on behind a rescored step that was not weighed. The
-/// cursor holds the running sums exactly.
+/// denominator. Trainer does; next() refuses to go on behind a rescored step that was not weighed. The cursor holds the
+/// running sums exactly.
 class RescoredMix {
  public:
   /// `rescored` reads parts of `rescore`. ConfigError: it has no log-probabilities; a setting out of range.

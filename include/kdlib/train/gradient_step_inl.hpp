@@ -3,6 +3,7 @@
 #ifndef KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
 #define KDLIB_TRAIN_GRADIENT_STEP_INL_HPP
 
+#include "kdlib/loss/cross_entropy.hpp"
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/tensor/take_rows.hpp"
 #include "kdlib/train/gradient_step.hpp"
@@ -32,10 +33,30 @@ auto record_forward(Student& student, const TokenBatch& batch, bool recompute, d
     return student.forward_training(batch);
   }
 }
+/// A teacher that wants to know what the student makes of the labels.
+template <class Teacher>
+concept ObservesRows = requires(Teacher& teacher, const TokenBatch::Rows& rows, const std::vector<double>& log_probs) {
+  { teacher.observes() } -> std::same_as<bool>;
+  teacher.observe(rows, log_probs);
+};
+
 inline HeadLossSettings head_loss_settings(const GradientSettings& s) {
   HeadLossSettings out{.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans};
   if (s.workspace_bytes > 0) out.workspace_bytes = s.workspace_bytes;
   return out;
+}
+
+/// log p_s(label) of each row: one more product with the head.
+template <class T, class D>
+std::vector<double> student_log_probs(const HeadView<T, D>& head, View<const T, D> row_hidden,
+                                      const TokenBatch::Rows& rows, const GradientSettings& s) {
+  HeadLossSettings settings{.row_values = true};
+  if (s.workspace_bytes > 0) settings.workspace_bytes = s.workspace_bytes;
+  std::vector<double> values = head_loss(CrossEntropy{}, head, row_hidden, NoTargets{}, RowInputs{rows.label, {}, {}},
+                                         1.0, View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr), settings)
+                                   .row_values;
+  for (double& value : values) value = -value;
+  return values;
 }
 
 /// Codes that follow trained parameters (Decoder::hold_codes) are made once for the micro-batches of a step.
@@ -154,6 +175,9 @@ void GradientStep<Student, Objective>::add_batch(Student& student, Objective& ob
   sums.metrics += result.metrics;
   sums.kl += result.kl;
   if (settings_.spans) detail::add_span_losses(sums.span_loss, rows, result.row_values);
+  if constexpr (detail::ObservesRows<typename Objective::teacher_type>)
+    if (objective.teacher().observes())
+      objective.teacher().observe(rows, detail::student_log_probs(student.head(), row_hidden, rows, settings_));
   student.backward(buffer_.scatter(row_gradient, rows.token, batch.tokens()));
 }
 

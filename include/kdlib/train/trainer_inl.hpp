@@ -54,6 +54,10 @@ inline constexpr bool is_of_ranks = requires {
 
 template <class Source, class Sink, class Store>
 void check_shareable(const RunSettings& s) {
+  require<ConfigError>(!WeighsRows<Source>,
+                       "[run] the source weighs rows by what all batches of a step hold, and each "
+                       "of ",
+                       s.ranks.communicator.size(), " ranks has some of them: train on one rank");
   require<ConfigError>(is_of_ranks<Sink> && is_of_ranks<Store>, "[run] ", s.ranks.communicator.size(),
                        " ranks would write the same files: give kd::RankedSink<kd::JsonLines>{communicator, path} and "
                        "kd::RankedStore<kd::Directory>{communicator, path}");
@@ -146,6 +150,8 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
   detail::check_rates(schedule_, settings.steps);
   if constexpr (requires { source_.check_loss(SampledTextUse{}); })
     source_.check_loss(sampled_text_use(objective_.loss()));
+  require<ConfigError>(!detail::WeighsRows<SourceType> || !settings.spans.empty(),
+                       "[run] the source weighs rows behind the spans' denominators: name them in RunSettings::spans");
   if (settings.ranks.communicator.size() > 1)
     detail::check_shareable<SourceType, std::remove_reference_t<Sink>, std::remove_reference_t<Store>>(settings);
   const detail::TrainableScope<T, D> scope(student_.parameters(), selection);

@@ -92,6 +92,7 @@ typename TrainingRun<Types>::Agreed TrainingRun<Types>::agree(bool stop) {
   step_tokens_ = agreed.total;
   if (!spans_ || agreed.stop) return agreed;
   spans_->weigh_by(span_sums, batches_);
+  weigh_by_source();
   std::vector<double> weights(static_cast<std::size_t>(ranks_->own_slices()), 0.0);
   for (std::size_t i = 0; i < batches_.size(); ++i) weights[i] = batches_[i].weight();
   agreed.total = 0;

@@ -19,6 +19,12 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+/// A source that changes row weights once a step, when all its batches are there.
+template <class Source>
+concept WeighsRows = requires(Source& source, std::vector<TokenBatch>& batches) {
+  source.weigh_rows(batches);
+};
+
 /// The types of one run.
 template <class Student, class Source, class Objective, class Schedule, class OptimizerState, class Sink, class Store>
 struct RunTypes {
@@ -110,6 +116,7 @@ class TrainingRun {
   template <class Cursor>
   StepSums gradient_or_give_back(const Cursor& before);
   bool take_batch();
+  void weigh_by_source();
   bool fetch();
   void end_step(const StepSums& sums, double norm, double factor, StepTimes times);
   void update(const StepSums& sums, double norm, double factor, double rate);

@@ -66,6 +66,12 @@ bool TrainingRun<Types>::take_batch() {
   return true;
 }
 
+/// Factors of the source's own, behind the denominators.
+template <class Types>
+void TrainingRun<Types>::weigh_by_source() {
+  if constexpr (WeighsRows<Source>) source_.weigh_rows(batches_);
+}
+
 template <class Types>
 bool TrainingRun<Types>::fetch() {
   batches_.clear();
@@ -103,6 +109,7 @@ bool TrainingRun<Types>::take_step() {
   times.fetched = steady_seconds();
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
+  weigh_by_source();
   const StepSums sums = gradient_or_give_back(before);
   const StopScope shield(nullptr);  // from here on the step is taken whole
   const GradientClip clip = measure_clip(trained_, settings_.clip_norm);
@@ -182,10 +189,15 @@ void TrainingRun<Types>::log_step(const StepReport& r, const StepTimes& times, c
   append_row_metrics(values, sums.metrics);
   append_kl_spread(values, sums.kl);
   append_expert_use(values, sums.experts);
-  for (std::size_t i = 0; i < sums.span_loss.size(); ++i)
-    if (sums.span_loss[i].weight > 0)
-      values.emplace_back("train/loss/" + settings_.spans[i].name, sums.span_loss[i].mean());
+  for (std::size_t i = 0; i < sums.span_loss.size(); ++i) {
+    if (sums.span_loss[i].weight <= 0) continue;
+    // The rows' weights are those of the span over its denominator, times what the source made of them.
+    values.emplace_back("train/loss/" + settings_.spans[i].name, sums.span_loss[i].sum / settings_.spans[i].weight);
+    values.emplace_back("train/tokens/" + settings_.spans[i].name, spans_->losses()[i].loss.weight);
+  }
   values.insert(values.end(), rank_values_.begin(), rank_values_.end());
+  if constexpr (requires { source_.step_metrics(); })
+    for (const auto& [name, value] : source_.step_metrics()) values.emplace_back(name, value);
   for (const auto& [name, value] : values) scalar(name, value);
 }
 

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// A source of text that the student writes and a teacher scores while the student trains on what came before.
+#ifndef KDLIB_ROLLOUT_ASYNCHRONOUS_HPP
+#define KDLIB_ROLLOUT_ASYNCHRONOUS_HPP
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/data/indexed_dataset.hpp"
+#include "kdlib/data/rescore.hpp"
+#include "kdlib/data/scored_texts.hpp"
+#include "kdlib/rollout/generate.hpp"
+#include "kdlib/rollout/plan_buffer.hpp"
+#include "kdlib/rollout/rollout_prompts.hpp"
+#include "kdlib/tensor/parameter.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// What AsynchronousRollouts does.
+struct AsynchronousSettings {
+  PlanBufferSettings plans{};
+  CurriculumSettings curriculum{};
+  std::int64_t micro_batches = 1;         // batches a step: RunSettings::micro_batches
+  std::int64_t max_prompt_length = 1024;  // tokens; rows with longer prompts are not asked
+  std::int64_t context_length = 0;        // of prompt and text together; 0: the model's
+  std::uint64_t seed = 1;                 // of the order of prompts and of the draws
+};
+
+/// A RolloutSource. Step k is an anchor step on given text (IndexedDataset), or trains on the texts of a plan: prompts
+/// of token files in a shuffled order, each with its mode's word at the place of its effort, written by `writer`, a
+/// model of the student's shape and weights that gets a copy of the trained parameters when they are published, and
+/// scored by `score`. The random numbers of a text are those of (seed, sample_student, ticket, sample). Behaviour
+/// log-probs and spans (0 thought, 1 answer) come with the batch, the teacher's log-probs by ScoredTexts: train with
+/// Objective{ScoredTeacher, AnchoredPolicyGradient} and RunSettings::spans {reasoning, final}. Several ranks are
+/// refused (there is no skip()).
+///
+/// A checkpoint holds save()'s files beside the trainer's: call save() in RunHooks::write_files (not for the best
+/// state) and restore() in on_start, where the run goes on.
+template <class Student>
+class AsynchronousRollouts {
+  using T = typename Student::scalar_type;
+  using D = typename Student::device_type;
+
+ public:
+  /// `score` is called from one thread beside the trainer's, `writer` used in another. ConfigError: token files whose
+  /// rows name no effort, no prompt that is short enough, settings out of range.
+  AsynchronousRollouts(Student& writer, ScoreDocument score, IndexedDataset anchor, RolloutForm form,
+                       std::shared_ptr<ScoredTexts> scored, AsynchronousSettings settings = {},
+                       std::function<void(const std::string&)> message = {});
+
+  std::optional<TokenBatch> next(Student& student);
+  SourceCursor cursor() const;
+  void seek(const SourceCursor& cursor);
+  SourceDescription describe() const;
+  /// Of the step whose gradient was formed last: "train/kind" (1 own text, 0 given text); of own text
+  /// "train/gap/reasoning", "train/gap/final", "train/ratio", "train/mismatch", "curriculum/fraction",
+  /// RolloutCounts::metrics() and "buffer/..." (PlanBufferReport).
+  std::vector<std::pair<std::string, double>> step_metrics() const;
+
+  void save(const std::string& folder);
+  void restore(const std::string& folder) { buffer_->restore(folder); }
+  PlanBuffer& buffer() { return *buffer_; }
+  /// Tokens of own text that were trained on.
+  std::int64_t tokens() const { return tokens_ + (taken_is_trained() ? taken_tokens_ : 0); }
+
+ private:
+  using Weights = std::vector<Tensor<T, D>>;
+
+  std::vector<std::int32_t> prompt_of(const RolloutTicket& ticket, ShuffledOrder& order) const;
+  RolloutWork work(ScoreDocument score, std::function<void(const std::string&)> message);
+  void take_weights(std::int64_t version);
+  std::vector<RolloutText> write(const RolloutTicket& ticket);
+  void publish(Student& student, std::int64_t step);
+  void finish_taken();
+  bool taken_is_trained() const { return taken_ >= 0 && batches_ == (taken_ + 1) * settings_.micro_batches; }
+  std::optional<TokenBatch> anchor_batch();
+  TokenBatch batch_of(const RolloutPlan& plan);
+  void measure(const RolloutPlan& plan);
+
+  Student& writer_;
+  IndexedDataset anchor_;
+  RolloutForm form_;
+  std::shared_ptr<ScoredTexts> scored_;
+  AsynchronousSettings settings_;
+  Curriculum curriculum_;
+  RolloutPrompts prompts_;
+  ShuffledOrder writer_order_, trainer_order_;
+  std::mutex weights_mutex_;
+  std::vector<std::pair<std::int64_t, std::shared_ptr<const Weights>>> weights_;  // by version, which rises
+  std::int64_t batches_ = 0, taken_ = -1, tokens_ = 0, taken_tokens_ = 0;
+  std::chrono::steady_clock::time_point taken_at_{};
+  TokenBatch plan_batch_;
+  std::vector<std::pair<std::string, double>> metrics_;
+  std::unique_ptr<PlanBuffer> buffer_;  // last: its threads use the rest
+};
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/rollout/asynchronous_inl.hpp"
+
+#endif

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a student is asked to write from token files, and how its text is read: prompts with a mode of reasoning, spans,
+// whether the form is right.
+#ifndef KDLIB_ROLLOUT_ROLLOUT_PROMPTS_HPP
+#define KDLIB_ROLLOUT_ROLLOUT_PROMPTS_HPP
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kdlib/data/curriculum.hpp"
+#include "kdlib/data/token_shards.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// How a written text is read.
+struct RolloutForm {
+  std::vector<std::int32_t> prompt_end{};  // ids behind a row's stored prompt: Harmony's <|start|>assistant
+  std::vector<std::int32_t> stop_ids{};
+  /// [text] 0 where an id belongs to the thought, 1 where to the answer.
+  std::function<std::vector<std::int32_t>(std::span<const std::int32_t> text)> spans{};
+  std::function<bool(std::span<const std::int32_t> text)> valid{};
+
+  /// Harmony: the answer is the first message on final, from its <|start|> to its end; all other ids are the thought.
+  /// Valid: ends with <|return|> and passes check_harmony as the completion of a reasoning row. InputError: the
+  /// tokenizer has no Harmony tokens.
+  static RolloutForm harmony(const Tokenizer& tokenizer);
+};
+
+/// The questions of token files.
+class RolloutPrompts {
+ public:
+  /// ConfigError: documents that name no effort; none with a whole question of at most `max_length` ids.
+  RolloutPrompts(TokenShards shards, std::vector<std::int32_t> prompt_end, std::int64_t max_length);
+
+  std::int64_t count() const { return static_cast<std::int64_t>(prompts_.size()); }
+  /// The i-th prompt, with the word of this mode at the place of its effort. May be called from several threads.
+  std::vector<std::int32_t> at(std::int64_t i, ReasoningMode mode) const;
+
+ private:
+  struct Place {
+    std::int64_t document;
+    std::int32_t prompt, effort_at;
+  };
+  TokenShards shards_;
+  std::vector<std::int32_t> prompt_end_;
+  std::vector<Place> prompts_;
+};
+
+/// Counts of written texts, by mode.
+class RolloutCounts {
+ public:
+  void add(ReasoningMode mode, std::span<const std::int32_t> text, bool stopped, const RolloutForm& form);
+  double texts() const { return texts_[0] + texts_[1] + texts_[2]; }
+  /// Share of the texts that are valid.
+  double valid() const { return (valid_[0] + valid_[1] + valid_[2]) / texts(); }
+  /// "curriculum/MODE", "rollout/valid", "rollout/valid/MODE", "rollout/truncated", "rollout/length/MODE",
+  /// "rollout/length_reasoning/MODE" and "rollout/length_final/MODE"; modes without texts are left out.
+  std::vector<std::pair<std::string, double>> metrics() const;
+
+ private:
+  std::array<double, 3> texts_{}, valid_{}, tokens_{};
+  std::array<std::array<double, 2>, 3> spans_{};
+  double truncated_ = 0;
+};
+
+KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/rollout_prompts_inl.hpp"
+#endif
+
+#endif
