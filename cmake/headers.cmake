@@ -62,6 +62,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/emulated/threads.hpp
   include/kdlib/backend/cuda/experts_body_inl.hpp
   include/kdlib/backend/cuda/experts_inl.hpp
+  include/kdlib/backend/cuda/facts.hpp
   include/kdlib/backend/cuda/launch.hpp
   include/kdlib/backend/cuda/reductions_body_inl.hpp
   include/kdlib/backend/cuda/routing_body_inl.hpp

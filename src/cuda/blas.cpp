@@ -53,25 +53,41 @@ struct CublasType<f16> {
   static constexpr cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
 };
 
-}  // namespace
-
-/// cuBLAS is column-major: a row-major C = op(A) op(B) is its C' = op(B)' op(A)', with A and B changed over.
-template <class T>
-void CudaGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
-                       const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, T* c, std::int64_t ldc) {
+/// C of type Out. cuBLAS is column-major: a row-major C = op(A) op(B) is its C' = op(B)' op(A)', with A and B changed
+/// over.
+template <class T, class Out>
+void multiply(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, accumulate_t<T> alpha,
+              const T* a, std::int64_t lda, const T* b, std::int64_t ldb, accumulate_t<T> beta, Out* c,
+              std::int64_t ldc) {
   check_gemm(transpose_a, transpose_b, m, n, k, lda, ldb, ldc);
   if (m == 0 || n == 0) return;
   using Type = CublasType<T>;
-  check_cublas(cublasGemmEx_64(cublas_handle(), transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
-                               transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &alpha, b, Type::data, ldb, a,
-                               Type::data, lda, &beta, c, Type::data, ldc, Type::compute, CUBLAS_GEMM_DEFAULT),
-               "cublasGemmEx");
+  check_cublas(
+      cublasGemmEx_64(cublas_handle(), transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
+                      n, m, k, &alpha, b, Type::data, ldb, a, Type::data, lda, &beta, c, CublasType<Out>::data, ldc,
+                      Type::compute, CUBLAS_GEMM_DEFAULT),
+      "cublasGemmEx");
+}
+
+}  // namespace
+
+template <class T>
+void CudaGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
+                       const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, T* c, std::int64_t ldc) {
+  multiply(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+template <class T>
+void CudaMixed<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
+                        const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, C* c, std::int64_t ldc) {
+  multiply(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 template struct CudaGemm<float>;
 template struct CudaGemm<double>;
 template struct CudaGemm<bf16>;
 template struct CudaGemm<f16>;
+template void CudaMixed<bf16>::gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, float, const bf16*,
+                                    std::int64_t, const bf16*, std::int64_t, float, float*, std::int64_t);
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

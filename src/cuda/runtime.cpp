@@ -2,7 +2,11 @@
 // Device memory, streams, events, graphs and the texts of kdlib::cuda.
 #include "kdlib/backend/cuda/runtime.hpp"
 
+#include <mutex>
+
+#include "arena.hpp"
 #include "kdlib/backend/cuda/context.cuh"
+#include "kdlib/backend/cuda/facts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -106,6 +110,26 @@ int cuda_device_count() {
   return 0;
 }
 
+CudaFacts cuda_facts() {
+  CudaFacts f;
+  cudaRuntimeGetVersion(&f.runtime);
+  cudaDriverGetVersion(&f.driver);
+  f.devices = cuda_device_count();
+  int device = 0;
+  cudaDeviceProp properties{};
+  if (f.devices > 0 && cudaGetDevice(&device) == cudaSuccess &&
+      cudaGetDeviceProperties(&properties, device) == cudaSuccess) {
+    f.name = static_cast<const char*>(properties.name);
+    f.major = properties.major, f.minor = properties.minor;
+    f.has_kernels = detail::has_device_kernels();
+    std::size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) == cudaSuccess)
+      f.memory_bytes = static_cast<std::int64_t>(total), f.free_bytes = static_cast<std::int64_t>(free);
+  }
+  cudaGetLastError();  // answers, not failures
+  return f;
+}
+
 std::string cuda_device_text() {
   require<BackendError>(
       cuda_device_count() > 0,
@@ -132,25 +156,59 @@ void cuda_synchronize() {
   detail::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 
+void Memory<Cuda>::require_ready() { require_cuda_device(cuda_facts()); }
+namespace {
+
+/// The arena of all tensors, which outlives them. Copies of the copy stream use memory behind events alone.
+struct SharedArena {
+  std::mutex mutex;
+  detail::Arena arena{[](std::size_t bytes) -> void* {
+                        void* p = nullptr;
+                        const cudaError_t status = cudaMalloc(&p, bytes);
+                        if (status == cudaErrorMemoryAllocation) return cudaGetLastError(), nullptr;
+                        detail::check_cuda(status, "cudaMalloc");
+                        return p;
+                      },
+                      [](void* p) { cudaFree(p); }};
+};
+SharedArena& shared_arena() {
+  static SharedArena* const shared = new SharedArena;
+  return *shared;
+}
+
+}  // namespace
+
 void* Memory<Cuda>::allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
-  void* p = nullptr;
-  const cudaError_t status = cudaMalloc(&p, bytes);
-  if (status == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
+  SharedArena& shared = shared_arena();
+  const std::lock_guard<std::mutex> lock(shared.mutex);
+  void* p = shared.arena.allocate(bytes);
+  // Pieces of which nothing is in use make room for a larger one; cudaFree waits for the work that used them.
+  if (p == nullptr && shared.arena.trim() > 0) p = shared.arena.allocate(bytes);
+  if (p == nullptr) {
     std::size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
-    fail<BackendError>("[cuda] cannot allocate ", bytes, " bytes: ", free, " of ", total,
-                       " are free; use a smaller batch, length or chunk");
+    fail<BackendError>("[cuda] cannot allocate ", bytes, " bytes: ", free, " of ", total, " are free, and ",
+                       shared.arena.reserved() - shared.arena.used(),
+                       " in smaller holes; use a smaller batch, length or chunk");
   }
-  detail::check_cuda(status, "cudaMalloc");
   memory_use<Cuda>().add(static_cast<std::int64_t>(bytes));
   return p;
 }
 
+double Memory<Cuda>::available() {
+  std::size_t free = 0, total = 0;
+  detail::check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  SharedArena& shared = shared_arena();
+  const std::lock_guard<std::mutex> lock(shared.mutex);
+  return static_cast<double>(free + shared.arena.reserved() - shared.arena.used());
+}
+
 void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
   if (p == nullptr) return;
-  cudaFree(p);
+  SharedArena& shared = shared_arena();
+  const std::lock_guard<std::mutex> lock(shared.mutex);
+  shared.arena.release(p);
   memory_use<Cuda>().now.fetch_sub(static_cast<std::int64_t>(bytes));
 }
 

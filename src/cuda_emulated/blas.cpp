@@ -27,7 +27,7 @@ std::size_t extent(std::int64_t rows, std::int64_t columns, std::int64_t ld) {
   return rows == 0 || columns == 0 ? 0 : static_cast<std::size_t>((rows - 1) * ld + columns) * sizeof(T);
 }
 
-template <class T>
+template <class T, class Out>
 struct Product {
   bool transpose_a, transpose_b;
   std::int64_t m, n, k;
@@ -37,7 +37,7 @@ struct Product {
   const T* b;
   std::int64_t ldb;
   accumulate_t<T> beta;
-  T* c;
+  Out* c;
   std::int64_t ldc;
 
   void run() const {
@@ -51,29 +51,28 @@ struct Product {
         const C* y = right.data() + p * n;
         for (std::int64_t j = 0; j < n; ++j) row[static_cast<std::size_t>(j)] += x * y[j];
       }
-      T* out = c + i * ldc;
+      Out* out = c + i * ldc;
       for (std::int64_t j = 0; j < n; ++j) {
         C value = alpha * row[static_cast<std::size_t>(j)];
         if (beta != 0) value += beta * static_cast<C>(out[j]);
-        out[j] = T(value);
+        out[j] = Out(value);
       }
     }
   }
 };
 
-}  // namespace
-
-template <class T>
-void CudaGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
-                       const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, T* c, std::int64_t ldc) {
+template <class T, class Out>
+void multiply(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, accumulate_t<T> alpha,
+              const T* a, std::int64_t lda, const T* b, std::int64_t ldb, accumulate_t<T> beta, Out* c,
+              std::int64_t ldc) {
   check_gemm(transpose_a, transpose_b, m, n, k, lda, ldb, ldc);
   if (m == 0 || n == 0) return;
   require<BackendError>(emulated_settings().devices > 0, "[cuda] no device answers");
   EmulatedDevice& d = emulated_device();
   const std::lock_guard<std::recursive_mutex> lock(d.mutex);
   // The library chooses its algorithm for a shape once, which it cannot do while a graph is captured.
-  static std::set<std::tuple<bool, bool, std::int64_t, std::int64_t, std::int64_t, std::size_t>> warm;
-  const auto shape = std::tuple{transpose_a, transpose_b, m, n, k, sizeof(T)};
+  static std::set<std::tuple<bool, bool, std::int64_t, std::int64_t, std::int64_t>> warm;  // of these types
+  const auto shape = std::tuple{transpose_a, transpose_b, m, n, k};
   require<BackendError>(d.capture == nullptr || warm.count(shape) != 0, "[cuda] a product of ", m, " x ", n, " x ", k,
                         " is captured that never ran; run the work once before");
   warm.insert(shape);
@@ -83,16 +82,31 @@ void CudaGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::
   };
   range(a, transpose_a ? extent<T>(k, m, lda) : extent<T>(m, k, lda), "gemm's a");
   range(b, transpose_b ? extent<T>(n, k, ldb) : extent<T>(k, n, ldb), "gemm's b");
-  range(c, extent<T>(m, n, ldc), "gemm's c");
-  const Product<T> product{transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc};
+  range(c, extent<Out>(m, n, ldc), "gemm's c");
+  const Product<T, Out> product{transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc};
   d.enqueue(
       nullptr, [product, &d] { ++d.counts.products, product.run(); }, touched);
+}
+
+}  // namespace
+
+template <class T>
+void CudaGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
+                       const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, T* c, std::int64_t ldc) {
+  multiply(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+template <class T>
+void CudaMixed<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
+                        const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, C* c, std::int64_t ldc) {
+  multiply(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 template struct CudaGemm<float>;
 template struct CudaGemm<double>;
 template struct CudaGemm<bf16>;
 template struct CudaGemm<f16>;
+template void CudaMixed<bf16>::gemm(bool, bool, std::int64_t, std::int64_t, std::int64_t, float, const bf16*,
+                                    std::int64_t, const bf16*, std::int64_t, float, float*, std::int64_t);
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

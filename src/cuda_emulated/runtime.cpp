@@ -19,22 +19,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-EmulatedSettings& emulated_settings() {
-  static EmulatedSettings settings = [] {
-    EmulatedSettings s;
-    if (const char* order = std::getenv("KDLIB_EMULATED_ORDER"); order != nullptr && *order != '\0') {
-      if (std::strcmp(order, "backwards") == 0) s.order = EmulatedOrder::backwards;
-      else if (std::strcmp(order, "forwards") != 0) {
-        char* end = nullptr;
-        s.order = EmulatedOrder::shuffled, s.seed = std::strtoull(order, &end, 10);
-        require<ConfigError>(*end == '\0', "[cuda emulated] KDLIB_EMULATED_ORDER is '", order,
-                             "'; it must be forwards, backwards or the seed of a shuffled order");
-      }
-    }
-    return s;
-  }();
-  return settings;
-}
 const EmulatedCounts& emulated_counts() { return detail::emulated_device().counts; }
 
 namespace detail {

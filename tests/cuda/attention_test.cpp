@@ -20,15 +20,19 @@ struct Layout {
   }
   std::int64_t tokens() const { return offsets().back(); }
 };
-AttentionHeads heads_of(std::int64_t query, std::int64_t kv, std::int64_t d, std::int64_t window = 0) {
-  return {.query_heads = query, .kv_heads = kv, .head_size = d, .window = window, .scale = 1 / std::sqrt(double(d))};
+AttentionHeads heads_of(std::int64_t query, std::int64_t kv, std::int64_t d, std::int64_t window = 0,
+                        double softcap = 0) {
+  return {.query_heads = query,
+          .kv_heads = kv,
+          .head_size = d,
+          .window = window,
+          .scale = 1 / std::sqrt(double(d)),
+          .softcap = softcap};
 }
 std::vector<Layout> layouts() {
-  return {{{5}, heads_of(1, 1, 6)},
-          {{1, 0, 33, 20}, heads_of(4, 2, 16)},
-          {{70}, heads_of(2, 1, 12, 17)},
-          {{40, 3}, heads_of(2, 2, 72, 33)},
-          {{34}, heads_of(1, 1, 130)}};
+  return {{{5}, heads_of(1, 1, 6)},          {{1, 0, 33, 20}, heads_of(4, 2, 16)},
+          {{70}, heads_of(2, 1, 12, 17)},    {{3, 37}, heads_of(2, 1, 10, 9, 1.5)},  // scores that the cap bends
+          {{40, 3}, heads_of(2, 2, 72, 33)}, {{34}, heads_of(1, 1, 130)}};
 }
 
 DocumentRanges ranges(const Indices<std::int64_t>& offsets, bool device, const Layout& l) {
@@ -94,10 +98,11 @@ TEMPLATE_TEST_CASE("decoding on CUDA equals the CPU's: one token a document, sev
   struct Case {
     std::vector<std::int64_t> lengths, past;
     std::int64_t capacity, window;
+    double softcap = 0;
   };
-  for (const Case& c : {Case{{1, 1, 1}, {0, 5, 300}, 310, 0}, Case{{1, 1}, {290, 17}, 310, 40},
-                        Case{{2, 0, 3}, {9, 4, 0}, 20, 0}, Case{{40, 3}, {7, 20}, 50, 11}}) {
-    const AttentionHeads h = heads_of(4, 2, 10, c.window);
+  for (const Case& c : {Case{{1, 1, 1}, {0, 5, 300}, 310, 0}, Case{{1, 1}, {290, 17}, 310, 40, 1.5},
+                        Case{{2, 0, 3}, {9, 4, 0}, 20, 0}, Case{{40, 3}, {7, 20}, 50, 11, 1.5}}) {
+    const AttentionHeads h = heads_of(4, 2, 10, c.window, c.softcap);
     const Layout l{c.lengths, h};
     const std::int64_t n = l.tokens(), nq = n * 40, nk = n * 20, documents = static_cast<std::int64_t>(c.past.size());
     const std::int64_t slots_there = documents + 1;

@@ -9,7 +9,7 @@ static_assert(Backend<Cpu, float> && Backend<Cpu, double>, "the CPU has every ke
 static_assert(HasMatmul<Cuda, float> && HasElementwise<Cuda, float> && HasAttention<Cuda, float> &&
               HasExperts<Cuda, float> && Backend<Cuda, float>);
 static_assert(HasMatmul<Cuda, bf16> && HasElementwise<Cuda, bf16> && HasAttention<Cuda, bf16> &&
-              HasExperts<Cuda, bf16> && Backend<Cuda, bf16>);
+              HasExperts<Cuda, bf16> && Backend<Cuda, bf16> && HasMixedMatmul<Cuda, bf16>);
 
 namespace {
 using Reference = Kernels<Cpu, double>;
@@ -18,7 +18,7 @@ using Reference = Kernels<Cpu, double>;
 constexpr std::int64_t counts[] = {0, 1, 7, 64, 1031};
 }  // namespace
 
-TEMPLATE_TEST_CASE("add, axpy, scale and swiglu on CUDA equal the CPU's", "[cuda]", float, bf16) {
+TEMPLATE_TEST_CASE("add, axpy, scale, swiglu and geglu on CUDA equal the CPU's", "[cuda]", float, bf16) {
   KDLIB_NEEDS_DEVICE();
   using T = TestType;
   using K = Kernels<Cuda, T>;
@@ -31,6 +31,9 @@ TEMPLATE_TEST_CASE("add, axpy, scale and swiglu on CUDA equal the CPU's", "[cuda
     check_repeats([&] { K::swiglu(gate.device(), b.device(), n, product.device()); }, product);
     Reference::swiglu(gate.wide(), b.wide(), n, product.wide());
     CHECK(product.error() <= kernel_tolerance<T>);
+    check_repeats([&] { K::geglu(gate.device(), b.device(), n, product.device()); }, product);
+    Reference::geglu(gate.wide(), b.wide(), n, product.wide());
+    CHECK(product.error() <= kernel_tolerance<T>);
     check_repeats([&] { K::axpy(n, 0.25f, a.device(), b.device()); }, b);
     Reference::axpy(n, 0.25, a.wide(), b.wide());
     CHECK(b.error() <= kernel_tolerance<T>);
@@ -40,26 +43,49 @@ TEMPLATE_TEST_CASE("add, axpy, scale and swiglu on CUDA equal the CPU's", "[cuda
   }
 }
 
-TEMPLATE_TEST_CASE("swiglu's gradients on CUDA equal the CPU's, also over the memory of their gradient", "[cuda]",
-                   float, bf16) {
+TEMPLATE_TEST_CASE("swiglu's and geglu's gradients on CUDA equal the CPU's, also over the memory of their gradient",
+                   "[cuda]", float, bf16) {
   KDLIB_NEEDS_DEVICE();
   using T = TestType;
-  for (const std::int64_t n : counts) {
-    Array<T> gate(n, 1, 3), up(n, 2), gradient(n, 3), dgate(n, 4), dup(n, 5);
-    check_repeats(
-        [&] {
-          Kernels<Cuda, T>::swiglu_backward(gate.device(), up.device(), gradient.device(), n, dgate.device(),
-                                            dup.device());
-        },
-        dgate, dup);
-    Reference::swiglu_backward(gate.wide(), up.wide(), gradient.wide(), n, dgate.wide(), dup.wide());
-    CHECK(dgate.error() <= kernel_tolerance<T>);
-    CHECK(dup.error() <= kernel_tolerance<T>);
-    Kernels<Cuda, T>::swiglu_backward(gate.device(), up.device(), gradient.device(), n, gradient.device(),
-                                      dup.device());
-    CHECK(gradient.host().size() == dgate.host().size());
-    for (std::int64_t i = 0; i < n; i += 13) CHECK(gradient.at(i) == dgate.at(i));
-  }
+  using K = Kernels<Cuda, T>;
+  for (const auto& [on_device, on_host] : {std::pair{&K::swiglu_backward, &Reference::swiglu_backward},
+                                           std::pair{&K::geglu_backward, &Reference::geglu_backward}})
+    for (const std::int64_t n : counts) {
+      Array<T> gate(n, 1, 3), up(n, 2), gradient(n, 3), dgate(n, 4), dup(n, 5);
+      const auto run = [&, f = on_device](T* to) {
+        f(gate.device(), up.device(), gradient.device(), n, to, dup.device());
+      };
+      check_repeats([&] { run(dgate.device()); }, dgate, dup);
+      on_host(gate.wide(), up.wide(), gradient.wide(), n, dgate.wide(), dup.wide());
+      CHECK(dgate.error() <= kernel_tolerance<T>);
+      CHECK(dup.error() <= kernel_tolerance<T>);
+      run(gradient.device());
+      CHECK(gradient.host().size() == dgate.host().size());
+      for (std::int64_t i = 0; i < n; i += 13) CHECK(gradient.at(i) == dgate.at(i));
+    }
+}
+
+TEST_CASE("widening on CUDA is exact and narrowing rounds as the host does, NaN and infinities included", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  using K = Kernels<Cuda, bf16>;
+  for (const std::int64_t n : counts)
+    for (const std::int64_t at : {0, 1}) {  // from the beginning of a pack, and from inside one
+      if (n <= at) continue;
+      CAPTURE(n, at);
+      Array<float> wide(n, 1), back(n, 2);
+      Array<bf16> narrow(n, 3);
+      wide.set(n - 1, std::numeric_limits<double>::quiet_NaN());
+      if (n > 7) wide.set(3, std::numeric_limits<double>::infinity());
+      K::narrow(n - at, wide.device() + at, narrow.device() + at);
+      K::widen(n - at, narrow.device() + at, back.device() + at);
+      const std::vector<float> from = wide.host(), to = back.host();
+      const std::vector<bf16> rounded = narrow.host();
+      for (std::int64_t i = at; i < n; ++i) {
+        const auto k = static_cast<std::size_t>(i);
+        CHECK(rounded[k].bits == bf16(from[k]).bits);
+        CHECK(bf16(to[k]).bits == rounded[k].bits);
+      }
+    }
 }
 
 TEMPLATE_TEST_CASE("arrays that begin between packs are added one by one", "[cuda]", float, bf16) {

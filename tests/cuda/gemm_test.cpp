@@ -31,18 +31,20 @@ Buffer<T, Cuda> on_device(const std::vector<double>& values) {
   return out;
 }
 
-template <class T>
+/// Of C in type Out.
+template <class T, class Out = T>
 double product_error(bool transpose_a, bool transpose_b) {
   const std::int64_t m = 5, n = 7, k = 11, ldc = n + 2;
   const std::int64_t lda = (transpose_a ? m : k) + 1, ldb = (transpose_b ? k : n) + 3;
   const auto a = numbers((transpose_a ? k : m) * lda, 1), b = numbers((transpose_b ? n : k) * ldb, 2);
   auto c = numbers(m * ldc, 3);
-  auto da = on_device<T>(a), db = on_device<T>(b), dc = on_device<T>(c);
+  auto da = on_device<T>(a), db = on_device<T>(b);
+  auto dc = on_device<Out>(c);
   Kernels<Cuda, T>::gemm(transpose_a, transpose_b, m, n, k, T(0.5f), da.data(), lda, db.data(), ldb, T(2.0f), dc.data(),
                          ldc);
   Kernels<Cpu, double>::gemm(transpose_a, transpose_b, m, n, k, 0.5, a.data(), lda, b.data(), ldb, 2.0, c.data(), ldc);
-  std::vector<T> got(c.size());
-  Memory<Cuda>::to_host(got.data(), dc.data(), got.size() * sizeof(T));
+  std::vector<Out> got(c.size());
+  Memory<Cuda>::to_host(got.data(), dc.data(), got.size() * sizeof(Out));
   return kdlib_tests::normalised_square_error(got.data(), c.data(), c.size());
 }
 
@@ -67,6 +69,13 @@ TEMPLATE_TEST_CASE("a product on the device equals the host's in all four transp
       CAPTURE(transpose_a, transpose_b);
       CHECK(product_error<TestType>(transpose_a, transpose_b) < kdlib_tests::Tolerance<TestType>::normalised_square);
     }
+}
+
+TEST_CASE("a product of bf16 factors that is added up in float rounds nothing", "[cuda]") {
+  if (cuda_device_count() == 0) KDLIB_SKIP("CUDA products: no device answers");
+  for (const bool transpose_a : {false, true})
+    for (const bool transpose_b : {false, true})  // all numbers have few bits: float holds every sum
+      CHECK(product_error<bf16, float>(transpose_a, transpose_b) == 0);
 }
 
 TEST_CASE("leading dimensions below the row length are refused", "[cuda]") {

@@ -62,12 +62,7 @@ struct TargetResult {
   std::vector<double> hidden_gradient, head_gradient;
 };
 
-/// Whether the head's own gradient is built: bf16 on a device lacks products that end in float.
-template <class T, class D>
-constexpr bool trains_head = !kdlib::is_sixteen_bit<T> || kdlib::HasMixedMatmul<D, T>;
-
-/// make(batch, keep) gives the targets; softcap, bias and scale of the student's head are on. The head's gradient is
-/// empty where it is not built.
+/// make(batch, keep) gives the targets; softcap, bias and scale of the student's head are on.
 template <class T, class D, class Loss, class Make>
 TargetResult run_targets(const Loss& loss, const TargetBatch& b, Make&& make) {
   using namespace kdlib;
@@ -82,14 +77,12 @@ TargetResult run_targets(const Loss& loss, const TargetBatch& b, Make&& make) {
   TargetResult out;
   out.result = head_loss(
       loss, view, View<const T, D>{hidden.data(), {b.n, b.h}}, make(), b.rows(), 0.25,
-      View<T, D>{gradient.data(), {b.n, b.h}}, trains_head<T, D> ? &head : nullptr,
+      View<T, D>{gradient.data(), {b.n, b.h}}, &head,
       {.workspace_bytes = 3 * b.v * static_cast<std::int64_t>(sizeof(T)), .metrics = true, .row_values = true});
   out.hidden_gradient = gradient.host();
-  if constexpr (trains_head<T, D>) {
-    std::vector<gradient_t<T>> head_gradient(host.size());
-    Memory<D>::to_host(head_gradient.data(), head.gradient_view().data(), host.size() * sizeof(gradient_t<T>));
-    out.head_gradient.assign(head_gradient.begin(), head_gradient.end());
-  }
+  std::vector<gradient_t<T>> head_gradient(host.size());
+  Memory<D>::to_host(head_gradient.data(), head.gradient_view().data(), host.size() * sizeof(gradient_t<T>));
+  out.head_gradient.assign(head_gradient.begin(), head_gradient.end());
   return out;
 }
 
@@ -105,7 +98,7 @@ void check_same(const TargetResult& got, const TargetResult& want) {
     return scaled_difference(a.data(), b.data(), a.size());
   };
   CHECK(difference(got.hidden_gradient, want.hidden_gradient) <= Tolerance<T>::gradient);
-  if (!got.head_gradient.empty()) CHECK(difference(got.head_gradient, want.head_gradient) <= Tolerance<T>::gradient);
+  CHECK(difference(got.head_gradient, want.head_gradient) <= Tolerance<T>::gradient);
 }
 
 /// Every kind of target, and a sum of three, on D in T against the CPU in double.

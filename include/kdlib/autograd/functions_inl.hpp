@@ -102,30 +102,19 @@ accumulate_t<T> start_from(const Var<T, D>* residual, Tensor<T, D>& y) {
   return 1;
 }
 
-/// The backend has kernels for gates that go through GELU; the concept Backend does not ask for them.
-template <class T, class D>
-constexpr bool has_geglu = requires(const T* x, T* y) {
-  Kernels<D, T>::geglu(x, x, 1, y);
-  Kernels<D, T>::geglu_backward(x, x, x, 1, y, y);
-};
-
 /// act(gate) * up, and its gradients.
 template <class T, class D>
 void gate_product(GateActivation activation, const Var<T, D>& gate, const Var<T, D>& up, T* y) {
   const std::int64_t n = gate.value.count();
-  if (activation == GateActivation::gelu_tanh) {
-    if constexpr (has_geglu<T, D>) return Kernels<D, T>::geglu(gate.value.data(), up.value.data(), n, y);
-    else fail<BackendError>("[gated_down] GELU gates are not built for ", D::name, " yet; use the CPU");
-  }
+  if (activation == GateActivation::gelu_tanh) return Kernels<D, T>::geglu(gate.value.data(), up.value.data(), n, y);
   Kernels<D, T>::swiglu(gate.value.data(), up.value.data(), n, y);
 }
 template <class T, class D>
 void gate_product_backward(GateActivation activation, const Var<T, D>& gate, const Var<T, D>& up, const T* gradient,
                            T* gate_gradient, T* up_gradient) {
   const std::int64_t n = gate.value.count();
-  if constexpr (has_geglu<T, D>)
-    if (activation == GateActivation::gelu_tanh)
-      return Kernels<D, T>::geglu_backward(gate.value.data(), up.value.data(), gradient, n, gate_gradient, up_gradient);
+  if (activation == GateActivation::gelu_tanh)
+    return Kernels<D, T>::geglu_backward(gate.value.data(), up.value.data(), gradient, n, gate_gradient, up_gradient);
   Kernels<D, T>::swiglu_backward(gate.value.data(), up.value.data(), gradient, n, gate_gradient, up_gradient);
 }
 

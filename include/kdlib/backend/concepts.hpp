@@ -143,13 +143,14 @@ concept HasMatmul = requires(const T* a, T* c, accumulate_t<T> x) {
   Kernels<D, T>::gemm(false, true, 1, 1, 1, x, a, 1, a, 1, x, c, 1);
 };
 
-/// A backend whose products of 16-bit factors may also read and write sums of accumulate_t<T>, as gradients of
-/// parameters need, and that converts between the two (backend/cpu/widened.hpp). Never met where T has no other type
-/// of sums.
+/// A backend whose products of 16-bit factors may also end in sums of accumulate_t<T>, as gradients of parameters need,
+/// and that converts between the two (backend/cpu/widened.hpp, backend/cuda.hpp, CudaMixed). Where logits are of
+/// accumulate_t<T>, their gradients are factors, too. Never met where T has no other type of sums.
 template <class D, class T, class C = accumulate_t<T>>
-concept HasMixedMatmul = is_sixteen_bit<T> && requires(const T* a, const C* b, T* c, C* d, C x) {
+concept HasMixedMatmul = is_sixteen_bit<T> &&
+    requires(const T* a, const C* b, const logit_t<D, T>* z, T* c, C* d, C x) {
   Kernels<D, T>::gemm(false, true, 1, 1, 1, x, a, 1, a, 1, x, d, 1);
-  Kernels<D, T>::gemm(false, true, 1, 1, 1, x, b, 1, a, 1, x, c, 1);
+  Kernels<D, T>::gemm(false, true, 1, 1, 1, x, z, 1, a, 1, x, c, 1);
   Kernels<D, T>::widen(1, a, d);
   Kernels<D, T>::narrow(1, b, c);
 };
@@ -165,6 +166,8 @@ concept HasElementwise = requires(const std::int32_t* ids, const std::int64_t* r
   Kernels<D, T>::rope(y, ids, 1, 1, 2, s, s, false);
   Kernels<D, T>::swiglu(x, x, 1, y);
   Kernels<D, T>::swiglu_backward(x, x, x, 1, y, y);
+  Kernels<D, T>::geglu(x, x, 1, y);
+  Kernels<D, T>::geglu_backward(x, x, x, 1, y, y);
   Kernels<D, T>::add(x, x, 1, y);
   Kernels<D, T>::axpy(1, alpha, x, y);
   Kernels<D, T>::scale(1, alpha, y);

@@ -4,8 +4,8 @@
 // kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is emulated on the host:
 // the same functions, no GPU and no toolkit, for tests.
 //
-// What exists: Memory<Cuda>, the kernels of Kernels<Cpu, T> but those of GELU gates and soft caps of scores, in float
-// and bf16, products by cuBLAS, and the loss engine.
+// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLAS, and the loss
+// engine.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
 
@@ -36,6 +36,10 @@ struct Memory<Cuda> {
   static void copy(void* to, const void* from, std::size_t bytes);  // both on the device
   static void from_host(void* to, const void* from, std::size_t bytes);
   static void to_host(void* to, const void* from, std::size_t bytes);
+  /// BackendError where no work can be done here: require_cuda_device(cuda_facts()) of backend/cuda/facts.hpp.
+  static void require_ready();
+  /// Bytes that may still be allocated.
+  static double available();
 };
 
 template <class T, class D>
@@ -59,6 +63,17 @@ struct CudaGemm {
   /// round once. beta = 0 never reads C.
   static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
                    const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, T* c, std::int64_t ldc);
+};
+/// What 16-bit models need beside CudaGemm<T>: products whose sums stay in C = accumulate_t<T>, as gradients of
+/// parameters do over micro-batches, and the conversions between the two. T is bf16.
+template <class T>
+struct CudaMixed {
+  using C = accumulate_t<T>;
+  /// As CudaGemm<T>::gemm; nothing is rounded.
+  static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
+                   const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, C* c, std::int64_t ldc);
+  static void widen(std::int64_t n, const T* x, C* y);   // y = x
+  static void narrow(std::int64_t n, const C* x, T* y);  // y = x, rounded to the nearest
 };
 template <class T>
 struct CudaRowCopies {
@@ -84,6 +99,9 @@ struct CudaElementwise {
   static void swiglu(const T* gate, const T* up, std::int64_t n, T* y);
   static void swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
                               T* up_gradient);
+  static void geglu(const T* gate, const T* up, std::int64_t n, T* y);
+  static void geglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
+                             T* up_gradient);
   static void add(const T* a, const T* b, std::int64_t n, T* y);
   static void axpy(std::int64_t n, C alpha, const T* x, T* y);
   static void scale(std::int64_t n, C alpha, T* x);
@@ -179,11 +197,15 @@ template <>
 struct Kernels<Cuda, double> : detail::CudaGemm<double> {};
 template <>
 struct Kernels<Cuda, bf16> : detail::CudaGemm<bf16>,
+                             detail::CudaMixed<bf16>,
                              detail::CudaRowCopies<bf16>,
                              detail::CudaElementwise<bf16>,
                              detail::CudaAttention<bf16>,
                              detail::CudaExperts<bf16>,
-                             detail::CudaPacked<bf16> {};
+                             detail::CudaPacked<bf16> {
+  using detail::CudaGemm<bf16>::gemm;
+  using detail::CudaMixed<bf16>::gemm;
+};
 template <>
 struct Kernels<Cuda, f16> : detail::CudaGemm<f16> {};
 

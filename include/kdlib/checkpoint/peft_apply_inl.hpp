@@ -257,16 +257,15 @@ void add_factors(const AdapterDelta<D, T>& d, T* weight) {
   copy_values(a, d.a);
   if (s.form == SlotForm::embedding) {
     copy_values(b, d.b);
-    return Kernels<D, T>::gemm(true, true, s.out, s.in, d.rank, scale, a.data(), s.out, b.data(), d.rank, 1, weight,
-                               s.in);
+    return add_product<D, T>(true, s.out, s.in, d.rank, scale, a.data(), s.out, b.data(), d.rank, weight);
   }
   std::vector<C> own(static_cast<std::size_t>(s.out * d.rank));
   for (std::int64_t e = 0; e < s.experts; ++e) {
     for (std::size_t i = 0; i < own.size(); ++i)
       own[i] = d.b[i * static_cast<std::size_t>(s.experts) + static_cast<std::size_t>(e)];
     copy_values(b, own);
-    Kernels<D, T>::gemm(false, false, s.out, s.in, d.rank, scale, b.data(), d.rank, a.data() + e * d.rank * s.in, s.in,
-                        1, weight + e * s.out * s.in, s.in);
+    add_product<D, T>(false, s.out, s.in, d.rank, scale, b.data(), d.rank, a.data() + e * d.rank * s.in, s.in,
+                      weight + e * s.out * s.in);
   }
 }
 

@@ -104,6 +104,20 @@ void check_lora_names(const Decoder<D, T>& model, const LoraSettings& settings,
   check_patterns("alpha_pattern", settings.alpha_pattern);
 }
 
+/// weight[m, n] += alpha op(A) op(B) of factors in gradient_t<T>; the sum is rounded once.
+template <class D, class T, class C = gradient_t<T>>
+void add_product(bool transposed, std::int64_t m, std::int64_t n, std::int64_t k, C alpha, const C* a, std::int64_t lda,
+                 const C* b, std::int64_t ldb, T* weight) {
+  if constexpr (requires { Kernels<D, T>::gemm(false, false, m, n, k, alpha, a, lda, b, ldb, alpha, weight, n); }) {
+    Kernels<D, T>::gemm(transposed, transposed, m, n, k, alpha, a, lda, b, ldb, 1, weight, n);
+  } else {  // of 16 bits, on a device whose products take factors of one type
+    const Buffer<C, D> sum(m * n);
+    Kernels<D, T>::widen(m * n, weight, sum.data());
+    Kernels<D, C>::gemm(transposed, transposed, m, n, k, alpha, a, lda, b, ldb, 1, sum.data(), n);
+    Kernels<D, T>::narrow(m * n, sum.data(), weight);
+  }
+}
+
 }  // namespace detail
 
 template <class D, class T>
@@ -148,8 +162,8 @@ void merge_adapter(Decoder<D, T>& model) {
     Tensor<T, D> sum = l->weight()->value.clone();
     const LoraPair<D, T>& p = *l->lora;
     const auto a = p.a.trained_values(), b = p.b.trained_values();
-    Kernels<D, T>::gemm(false, false, l->out, l->in, p.rank, static_cast<accumulate_t<T>>(p.scale), b.data(), p.rank,
-                        a.data(), l->in, 1, sum.data(), l->in);
+    detail::add_product<D, T>(false, l->out, l->in, p.rank, static_cast<gradient_t<T>>(p.scale), b.data(), p.rank,
+                              a.data(), l->in, sum.data());
     require<FormatError>(std::isfinite(Kernels<D, T>::sum_squares(sum.data(), sum.count())), "[merge_adapter] ",
                          l->path, ": the merged weight is not finite");
     merged.emplace_back(l, std::move(sum));

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
+#include <vector>
 
 #include "kdlib/backend/concepts.hpp"
 #include "kdlib/tensor/tensor.hpp"
@@ -40,8 +42,14 @@ class PackedMatrix {
   /// by panels.
   virtual void multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient,
                              std::int64_t ldy, accumulate_t<T> beta, T* x_gradient) const;
-  /// out[n, columns] = the rows named by `ids` [n]; this body reads ids on the host.
+  /// out[n, columns] = the rows named by `ids` [n]; this body reads ids on the host, to which it copies those of
+  /// another device.
   virtual void gather(const std::int32_t* ids, std::int64_t n, T* out) const {
+    std::vector<std::int32_t> copy;
+    if constexpr (!std::is_same_v<D, Cpu>) {
+      copy = host_copy(View<const std::int32_t, D>(ids, Shape{n}));
+      ids = copy.data();
+    }
     for (std::int64_t i = 0; i < n; ++i) decode(ids[i], 1, out + i * columns());
   }
 

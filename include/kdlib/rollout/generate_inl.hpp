@@ -214,7 +214,7 @@ class Writer {
 
   /// Each row is drawn by one thread from its own random number: the number of threads changes nothing.
   std::vector<SampledToken> draw(const Tensor<T, D>& hidden, const std::vector<Running>& sequences) {
-    using L = logit_t<D, T>;
+    using L = accumulate_t<T>;
     const Tensor<L, Cpu> logits = head_logits(model_.head(), hidden.view());
     const auto columns = static_cast<std::size_t>(logits[1]);
     std::vector<SampledToken> tokens(sequences.size());

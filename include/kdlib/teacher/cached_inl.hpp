@@ -55,7 +55,7 @@ class TopKReader {
     require(at, std::abs(mass - 1) <= slack_, "the masses at temperature ", temperature_, " add up to ", mass);
     *log_tail = used_ == all_ ? static_cast<T>(tail)
                 : rest > 0    ? static_cast<T>(std::log(rest))
-                              : -std::numeric_limits<T>::infinity();
+                              : static_cast<T>(-std::numeric_limits<double>::infinity());
     if (lost > 0) share_mass(at, mass, lost, log_probs, log_tail);
   }
 

@@ -45,11 +45,12 @@ struct AttentionGradientInputs {
   KDLIB_HOST_DEVICE std::int64_t shared_bytes() const {
     return 4 * shape.tile_bytes() + 2 * AttentionShape<T>::score_bytes;
   }
-  /// Probability p of one pair and the gradient ds of its score before scaling.
+  /// Probability p of one pair and the gradient ds of its product query . key.
   KDLIB_HOST_DEVICE void pair(const C* query, const C* key, const C* value, const C* gradient, std::int64_t row, C& p,
                               C& ds) const {
-    p = exp(row_dot(query, key, shape.d) * shape.scale - log_sum[row]);
-    ds = p * (row_dot(gradient, value, shape.d) - delta[row]) * shape.scale;
+    const C score = shape.score(row_dot(query, key, shape.d));
+    p = exp(score - log_sum[row]);
+    ds = p * (row_dot(gradient, value, shape.d) - delta[row]) * shape.score_slope(score);
   }
 };
 

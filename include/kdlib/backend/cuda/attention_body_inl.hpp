@@ -54,7 +54,7 @@ template <class T>
 struct AttentionShape {
   using C = accumulate_t<T>;
   std::int64_t query_heads, kv_heads, d, window;
-  C scale;
+  C scale, softcap;  // softcap 0: none
   const std::int64_t* offsets;
   std::int64_t documents;
 
@@ -72,6 +72,17 @@ struct AttentionShape {
   }
   KDLIB_HOST_DEVICE bool sees(std::int64_t position, std::int64_t key) const {
     return key <= position && (window == 0 || position - key < window);
+  }
+  /// The score of a query and a key as the softmax takes it.
+  KDLIB_HOST_DEVICE C score(C product) const {
+    const C x = product * scale;
+    return softcap > 0 ? softcap * tanh(x / softcap) : x;
+  }
+  /// The derivative of score() by the product, from the score itself.
+  KDLIB_HOST_DEVICE C score_slope(C score) const {
+    if (!(softcap > 0)) return scale;
+    const C t = score / softcap;
+    return scale * (1 - t * t);
   }
   /// Copies `rows` rows of a head into a tile.
   template <class B, class Tile>
@@ -177,7 +188,7 @@ struct AttentionForward {
       const std::int64_t j = part + 4 * i;
       mine[i] = static_cast<C>(attention_lowest);
       if (j >= keys || !shape.sees(position, key + j)) continue;
-      mine[i] = row_dot(qs.read(row * stride, d), ks.read(j * stride, d), d) * shape.scale;
+      mine[i] = shape.score(row_dot(qs.read(row * stride, d), ks.read(j * stride, d), d));
       largest = max(largest, mine[i]);
     }
     largest = largest_of_four(block, largest);
@@ -269,7 +280,7 @@ struct DecodeSplits {
         for (std::int64_t c = lane; c < d; c += warp_threads)
           part += qs.read(g * d + c) * static_cast<C>(keys[kv + j * shape.kv_stride() + c]);
         part = sum_of_warp(block, part);
-        if (lane == 0) ps[g * decode_split + j] = part * shape.scale;
+        if (lane == 0) ps[g * decode_split + j] = shape.score(part);
       }
     block.barrier();
     for (std::int64_t g = warp; g < group; g += warps) {

@@ -17,16 +17,21 @@ inline void check_attention(const AttentionHeads& heads) {
   require<ShapeError>(heads.kv_heads > 0 && heads.query_heads % heads.kv_heads == 0 && heads.window >= 0,
                       "[attention] ", heads.query_heads, " query heads over ", heads.kv_heads,
                       " key/value heads, window ", heads.window);
-  require<BackendError>(heads.softcap == 0, "[attention] soft caps of scores (", heads.softcap,
-                        ") are not built for CUDA yet; use the CPU");
+  require<ShapeError>(heads.softcap >= 0, "[attention] a soft cap of ", heads.softcap, "; it must be 0 (none) or more");
   require<ShapeError>(heads.head_size >= 1 && heads.head_size <= 256, "[attention] a head size of ", heads.head_size,
                       "; the CUDA kernels take 1 to 256");
 }
 template <class T>
 AttentionShape<T> attention_shape(const AttentionHeads& heads, const DocumentRanges& documents) {
-  return {
-      heads.query_heads, heads.kv_heads,     heads.head_size, heads.window, static_cast<accumulate_t<T>>(heads.scale),
-      documents.offsets, documents.documents};
+  using C = accumulate_t<T>;
+  return {heads.query_heads,
+          heads.kv_heads,
+          heads.head_size,
+          heads.window,
+          static_cast<C>(heads.scale),
+          static_cast<C>(heads.softcap),
+          documents.offsets,
+          documents.documents};
 }
 /// Tiles that the documents have at most; their lengths are on the device.
 inline std::int64_t most_tiles(const DocumentRanges& documents) {

@@ -85,6 +85,15 @@ __global__ void __launch_bounds__(Kernel::threads) run_kernel(const __grid_const
   kernel(block);
 }
 
+/// Whether the current device can run the kernel: code, or PTX of a lower capability, was compiled for it.
+template <class Kernel>
+bool can_run() {
+  cudaFuncAttributes attributes{};
+  const bool can = cudaFuncGetAttributes(&attributes, run_kernel<Kernel>) == cudaSuccess;
+  cudaGetLastError();  // an answer, not a failure
+  return can;
+}
+
 /// Starts a kernel on a stream (nullptr: the compute stream) and does not wait. BackendError where it cannot start.
 template <class Kernel>
 void launch(const Kernel& kernel, const LaunchShape& shape, void* stream = nullptr) {

@@ -133,6 +133,58 @@ struct SwigluGradient {
   }
 };
 
+/// sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3). x sigmoid(2 u) is GELU by tanh (Hendrycks and Gimpel, 2016).
+/// `inner` is the derivative of 2 u. |x| is taken as at most 30, where the factor is 0 or 1 already; NaN stays.
+template <class C>
+KDLIB_HOST_DEVICE C gelu_factor(C x, C& inner) {
+  constexpr C slope = static_cast<C>(1.5957691216057308), cubic = static_cast<C>(0.044715);
+  const C low = x < C(-30) ? C(-30) : x, t = low > C(30) ? C(30) : low, square = t * t;
+  inner = slope + (3 * slope * cubic) * square;
+  return 1 / (1 + exp(-t * (slope + (slope * cubic) * square)));
+}
+
+/// gelu(gate) * up.
+template <class T>
+struct GegluElements {
+  using C = accumulate_t<T>;
+  const T* gate;
+  const T* up;
+  T* y;
+
+  template <int W>
+  KDLIB_HOST_DEVICE void at(std::int64_t i) const {
+    C g[W], u[W], inner;
+    load_pack<W>(gate + i, g), load_pack<W>(up + i, u);
+    KDLIB_UNROLL
+    for (int j = 0; j < W; ++j) u[j] *= g[j] * gelu_factor(g[j], inner);
+    store_pack<W>(y + i, u);
+  }
+};
+
+/// As SwigluGradient.
+template <class T>
+struct GegluGradient {
+  using C = accumulate_t<T>;
+  const T* gate;
+  const T* up;
+  const T* gradient;
+  T* gate_gradient;
+  T* up_gradient;
+
+  template <int W>
+  KDLIB_HOST_DEVICE void at(std::int64_t i) const {
+    C g[W], u[W], d[W], inner;
+    load_pack<W>(gate + i, g), load_pack<W>(up + i, u), load_pack<W>(gradient + i, d);
+    KDLIB_UNROLL
+    for (int j = 0; j < W; ++j) {
+      const C factor = gelu_factor(g[j], inner);
+      u[j] *= d[j] * (factor + g[j] * (factor * (1 - factor)) * inner);
+      g[j] *= factor * d[j];
+    }
+    store_pack<W>(up_gradient + i, g), store_pack<W>(gate_gradient + i, u);
+  }
+};
+
 template <class T>
 struct AddElements {
   const T* a;
@@ -145,6 +197,20 @@ struct AddElements {
     load_pack<W>(a + i, p), load_pack<W>(b + i, q);
     KDLIB_UNROLL
     for (int j = 0; j < W; ++j) p[j] += q[j];
+    store_pack<W>(y + i, p);
+  }
+};
+
+/// y = x in another type.
+template <class From, class To>
+struct ConvertElements {
+  const From* x;
+  To* y;
+
+  template <int W>
+  KDLIB_HOST_DEVICE void at(std::int64_t i) const {
+    accumulate_t<From> p[W];
+    load_pack<W>(x + i, p);
     store_pack<W>(y + i, p);
   }
 };

@@ -14,6 +14,15 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 template <class T>
+void CudaMixed<T>::widen(std::int64_t n, const T* x, C* y) {
+  for_each_pack<C>(ConvertElements<T, C>{x, y}, n, aligned(x, y));  // packs of the wider type: 16 bytes
+}
+template <class T>
+void CudaMixed<T>::narrow(std::int64_t n, const C* x, T* y) {
+  for_each_pack<C>(ConvertElements<C, T>{x, y}, n, aligned(x, y));
+}
+
+template <class T>
 void CudaElementwise<T>::embedding(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* table,
                                    T* out) {
   for_each_pack<T>(EmbeddingElements<T>{ids, table, out, width}, n * width, in_packs<T>(width, table, out));
@@ -81,6 +90,17 @@ template <class T>
 void CudaElementwise<T>::swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n,
                                          T* gate_gradient, T* up_gradient) {
   for_each_pack<T>(SwigluGradient<T>{gate, up, gradient, gate_gradient, up_gradient}, n,
+                   aligned(gate, up, gradient, gate_gradient, up_gradient));
+}
+
+template <class T>
+void CudaElementwise<T>::geglu(const T* gate, const T* up, std::int64_t n, T* y) {
+  for_each_pack<T>(GegluElements<T>{gate, up, y}, n, aligned(gate, up, y));
+}
+template <class T>
+void CudaElementwise<T>::geglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
+                                        T* up_gradient) {
+  for_each_pack<T>(GegluGradient<T>{gate, up, gradient, gate_gradient, up_gradient}, n,
                    aligned(gate, up, gradient, gate_gradient, up_gradient));
 }
 

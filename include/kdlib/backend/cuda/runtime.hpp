@@ -19,6 +19,9 @@ namespace detail {
 void* compute_stream();
 void* copy_stream();
 
+/// Whether the kernels of this program were compiled for the current device (src/cuda/elementwise.cu).
+bool has_device_kernels();
+
 /// True where p is an address of the device.
 bool is_device_memory(const void* p);
 

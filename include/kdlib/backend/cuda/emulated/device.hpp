@@ -12,14 +12,16 @@ KDLIB_NAMESPACE_BEGIN
 /// The order in which the threads of a block, the blocks of a grid and the streams take their turns.
 enum class EmulatedOrder { forwards, backwards, shuffled };
 
-/// A device as the emulation answers. The order may be set from outside: KDLIB_EMULATED_ORDER=forwards, backwards or
-/// the seed of a shuffled order.
+/// A device as the emulation answers. Some may be set from outside: KDLIB_EMULATED_ORDER=forwards, backwards or the
+/// seed of a shuffled order; KDLIB_EMULATED_DEVICES, KDLIB_EMULATED_DRIVER and KDLIB_EMULATED_MEMORY (bytes).
 struct EmulatedSettings {
   int devices = 1;                                    // 0: no device answers
   int major = 9, minor = 0;                           // compute capability: 8.0 or 9.0
   std::int64_t memory_bytes = std::int64_t{4} << 30;  // allocations above it are refused
   EmulatedOrder order = EmulatedOrder::forwards;
   std::uint64_t seed = 1;
+  int oldest_major = 8, oldest_minor = 0;  // the lowest capability that kernels "were compiled for"
+  int runtime = 13000, driver = 13000;     // CUDA versions; driver 0: none
 };
 EmulatedSettings& emulated_settings();
 

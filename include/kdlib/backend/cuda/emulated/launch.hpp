@@ -41,6 +41,13 @@ void append_words([[maybe_unused]] const X& x, [[maybe_unused]] std::vector<std:
 #endif
 }
 
+/// Whether the device can run kernels: EmulatedSettings says what they were compiled for.
+bool emulated_can_run();
+template <class Kernel>
+bool can_run() {
+  return emulated_can_run();
+}
+
 /// Starts a kernel on a stream (nullptr: the compute stream) and does not wait. BackendError where it cannot start.
 template <class Kernel>
 void launch(const Kernel& kernel, const LaunchShape& shape, void* stream = nullptr) {
