@@ -6,6 +6,8 @@ set(KDLIB_HEADERS
   include/kdlib/autograd/functions.hpp
   include/kdlib/autograd/functions_inl.hpp
   include/kdlib/autograd/grad_check.hpp
+  include/kdlib/autograd/low_rank_experts.hpp
+  include/kdlib/autograd/low_rank_experts_inl.hpp
   include/kdlib/autograd/tape.hpp
   include/kdlib/backend/concepts.hpp
   include/kdlib/backend/cpu.hpp
@@ -78,6 +80,11 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/runtime.hpp
   include/kdlib/backend/instances.hpp
   include/kdlib/backend/stored_row_inl.hpp
+  include/kdlib/checkpoint/compress_model.hpp
+  include/kdlib/checkpoint/compress_model_inl.hpp
+  include/kdlib/checkpoint/compress_statistics_inl.hpp
+  include/kdlib/checkpoint/compress_work.hpp
+  include/kdlib/checkpoint/compress_work_inl.hpp
   include/kdlib/checkpoint/gguf_adapter.hpp
   include/kdlib/checkpoint/gguf_adapter_inl.hpp
   include/kdlib/checkpoint/gguf_config_inl.hpp
@@ -86,6 +93,7 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/gguf_plan_inl.hpp
   include/kdlib/checkpoint/gguf_save.hpp
   include/kdlib/checkpoint/gguf_save_inl.hpp
+  include/kdlib/checkpoint/hf_compression_inl.hpp
   include/kdlib/checkpoint/hf_config.hpp
   include/kdlib/checkpoint/hf_config_inl.hpp
   include/kdlib/checkpoint/hf_config_text_inl.hpp
@@ -271,6 +279,8 @@ set(KDLIB_HEADERS
   include/kdlib/model/dense_matrix.hpp
   include/kdlib/model/dense_matrix_inl.hpp
   include/kdlib/model/kv_cache.hpp
+  include/kdlib/model/materialise.hpp
+  include/kdlib/model/materialise_inl.hpp
   include/kdlib/model/packed_weights_inl.hpp
   include/kdlib/model/quantize.hpp
   include/kdlib/model/quantize_inl.hpp
@@ -280,6 +290,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/upcycle_inl.hpp
   include/kdlib/mpi.hpp
   include/kdlib/nn/attention.hpp
+  include/kdlib/nn/core_form.hpp
   include/kdlib/nn/experts.hpp
   include/kdlib/nn/experts_inl.hpp
   include/kdlib/nn/feed_forward.hpp
@@ -295,6 +306,8 @@ set(KDLIB_HEADERS
   include/kdlib/nn/quantized_weight_inl.hpp
   include/kdlib/nn/rope_table.hpp
   include/kdlib/nn/rope_table_inl.hpp
+  include/kdlib/nn/shared_core_experts.hpp
+  include/kdlib/nn/shared_core_experts_inl.hpp
   include/kdlib/optim/adamw.hpp
   include/kdlib/optim/adamw_inl.hpp
   include/kdlib/optim/clip.hpp

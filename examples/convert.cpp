@@ -7,6 +7,7 @@
 #include <kdlib/checkpoint/gguf_save.hpp>
 #include <kdlib/checkpoint/packed_save.hpp>
 #include <kdlib/checkpoint/peft_apply.hpp>
+#include <kdlib/model/materialise.hpp>
 #include <kdlib/model/quantize.hpp>
 #include <kdlib/text/tokenizer_writer.hpp>
 #include <kdlib/tools/distil_options.hpp>
@@ -28,7 +29,7 @@ struct Settings {
   std::string model, adapter, to, out, type = "f16", dtype, name, shard = "5GB";
   kd::RoundingWords rounding{.kind = "none"};
   kd::QuantizeSettings format{};
-  bool merge = false, packed = false, dry_run = false;
+  bool merge = false, materialise = false, packed = false, dry_run = false;
   int threads = 0;
   std::uint64_t seed = 0;
   bool adapter_alone() const { return !adapter.empty() && !merge; }
@@ -41,9 +42,10 @@ constexpr const char* model_files[] = {"config.json", "adapter_config.json", "to
 void check(const Settings& s, const kd::Options& o) {
   const kd::RoundingWords& r = s.rounding;
   kd::require<kd::UsageError>(!s.merge || !s.adapter.empty(), "--merge needs --adapter PATH");
-  kd::require<kd::UsageError>(!s.adapter_alone() || (!r.rounds() && !s.packed && !o.given("max-shard-size")),
-                              "an adapter is written alone (--adapter without --merge): --quantize, --packed and "
-                              "--max-shard-size are for models");
+  kd::require<kd::UsageError>(
+      !s.adapter_alone() || (!r.rounds() && !s.packed && !s.materialise && !o.given("max-shard-size")),
+      "an adapter is written alone (--adapter without --merge): --quantize, --packed, --materialise and "
+      "--max-shard-size are for models");
   kd::require<kd::UsageError>(!s.adapter_alone() || s.type == "f32" || s.type == "f16" || s.type == "bf16",
                               "--type of an adapter is f32, f16 or bf16");
   kd::require<kd::UsageError>(!o.given("type") || s.to == "gguf",
@@ -76,6 +78,9 @@ Settings parse(int argc, char** argv) {
       .add("adapter", s.adapter, "PATH",
            "adapter: PEFT's directory or llama.cpp's GGUF file; without --merge it is written alone")
       .add("merge", s.merge, "merge the adapter into the weights (any kind of LoRA that PEFT writes)")
+      .add("materialise", s.materialise,
+           "a compressed mixture: write plain experts, at the size of the model that was compressed, for readers that "
+           "know the plain mixture alone")
       .add("quantize", r.kind, "KIND",
            "round the linear layers first, as distil rounds its student; the rounded values are written")
       .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
@@ -212,7 +217,17 @@ Model load(const Settings& s, std::vector<std::string>& notes) {
     notes.insert(notes.end(), more.begin(), more.end());
   }
   notes.insert(notes.end(), model.notes().begin(), model.notes().end());
+  if (s.materialise) return kd::materialise(std::move(model));
   return model;
+}
+
+/// The configuration of what is written.
+kd::DecoderConfig written_config(const Settings& s) {
+  kd::DecoderConfig config = config_of(s.model);
+  kd::require<kd::UsageError>(!s.materialise || config.moe.shares_cores(), "--materialise: ", s.model,
+                              " has no experts that share cores");
+  if (s.materialise) config.moe.core_rank = 0;
+  return config;
 }
 
 }  // namespace
@@ -223,7 +238,7 @@ int main(int argc, char** argv) try {
   if (s.threads > 0) kd::set_thread_count(s.threads);
   const std::int64_t shard = bytes_of(s.shard);
   const kd::GgufType type = kd::checking_settings([&s] { return kd::gguf_type_from_name(s.type); });
-  const kd::DecoderConfig config = config_of(s.model);
+  const kd::DecoderConfig config = written_config(s);
   if (s.to == "gguf" && !s.adapter_alone()) kd::check_gguf_config(config);
   std::vector<std::string> notes;
   const std::optional<kd::Tokenizer> tokenizer =

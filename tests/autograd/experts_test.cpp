@@ -4,6 +4,7 @@
 #include "kdlib/autograd/experts.hpp"
 
 #include "check.hpp"
+#include "kdlib/nn/shared_core_experts.hpp"
 
 using namespace kdlib_tests;
 using Limits = Tolerance<double>;
@@ -226,4 +227,38 @@ TEST_CASE("attention with sinks: the published probabilities, and gradients", "[
             return attention(t, heads, layout, x[0], x[1], x[2], &sinks);
           });
   }
+}
+
+TEST_CASE("experts that share cores: gradients of cores, factors, input and routing", "[autograd][experts]") {
+  const std::int64_t n = 7, h = 6, inner = 4, e = 4, k = 2;
+  for (const CoreForm form : {CoreForm::wrappers, CoreForm::residual}) {
+    CAPTURE(static_cast<int>(form));
+    const SharedCoreExperts<Cpu, double> cores("mlp.experts", e, h, inner, form, 3);
+    std::vector<Weight*> parameters;
+    cores.append_parameters(parameters);
+    CHECK(parameters.size() == (form == CoreForm::wrappers ? 15u : 9u));
+    for (Weight* p : parameters) p->value = random(p->value.shape()), p->trainable = true;
+    const auto run = [&](DoubleTape& t, const std::vector<Slot>& x) {
+      return cores.forward(t, route(t, RouterRule{e, k, true}, x[1]), x[0], x[2]);
+    };
+    check({random(Shape{n, h}), random(Shape{n, e}, 2), random(Shape{n, h})}, parameters, run);
+    // Frozen parts get nothing, and the others what they got before.
+    const std::string kept = form == CoreForm::wrappers ? "mlp.experts.up_shared_core.output_wrapper.V"
+                                                        : "mlp.experts.up_shared_core.residual.B";
+    for (Weight* p : parameters) p->trainable = p->name == kept, p->gradient.reset();
+    DoubleTape tape;
+    const Real x = random(Shape{n, h}), logits = random(Shape{n, e}, 2), start = random(Shape{n, h});
+    const Slot y = run(tape, {Slot{x, nullptr}, Slot{logits, nullptr}, Slot{start, nullptr}});
+    tape.backward(y, random(Shape{n, h}));
+    for (Weight* p : parameters) CHECK(static_cast<bool>(p->gradient) == (p->name == kept));
+  }
+}
+
+TEST_CASE("factors of another size than the rows are refused with the sizes", "[autograd][experts]") {
+  Weight up = weight("up", Shape{4, 5, 2}), down = weight("down", Shape{4, 6, 2});
+  DoubleTape tape(false);
+  const auto routing = route(tape, RouterRule{4, 2, true}, Slot{random(Shape{3, 4}), nullptr});
+  CHECK_THROWS_WITH(
+      add_low_rank(tape, routing, up, down, Slot{random(Shape{6, 6}), nullptr}, Slot{random(Shape{6, 4}), nullptr}),
+      contains("[add_low_rank] x is [6, 6], base [6, 4], up [4, 5, 2], down [4, 6, 2]"));
 }

@@ -298,11 +298,11 @@ TEST_CASE("aligned experts compute what they did, and lie nearer together", "[mo
   std::vector<GatedExpert> experts;
   const GatedExpert first{random_matrix(5, 7, 1), random_matrix(5, 7, 2), random_matrix(7, 5, 3)};
   for (std::uint64_t e = 0; e < 4; ++e) {
-    std::vector<std::int64_t> places{0, 1, 2, 3, 4};
-    std::vector<bool> flips(5, false);
+    ExpertOrder order = detail::unmoved(5);
+    std::vector<std::int64_t>& places = order.places;
     for (std::uint64_t k = 0; k < e; ++k) std::next_permutation(places.begin(), places.end());
-    if (e > 0) std::rotate(places.begin(), places.begin() + static_cast<int>(e), places.end()), flips[e] = true;
-    experts.push_back(detail::permuted(first, places, flips));
+    if (e > 0) std::rotate(places.begin(), places.begin() + static_cast<int>(e), places.end()), order.flips[e] = 1;
+    experts.push_back(detail::permuted(first, order));
     add_scaled(experts.back().gate, 0.01, random_matrix(5, 7, 40 + e));
     add_scaled(experts.back().up, 0.01, random_matrix(5, 7, 50 + e));
     add_scaled(experts.back().down, 0.01, random_matrix(7, 5, 60 + e));
@@ -316,10 +316,16 @@ TEST_CASE("aligned experts compute what they did, and lie nearer together", "[mo
   };
   std::vector<DenseMatrix> before;
   for (const GatedExpert& e : experts) before.push_back(output(e));
+  const std::vector<GatedExpert> given = experts;
   const AlignReport report = align_experts(experts, {1, 1, 1, 1});
   CHECK(report.aligned == 3);
   CHECK(report.after < 0.01 * report.before);
   for (std::size_t e = 0; e < 4; ++e) CHECK(largest_difference(output(experts[e]), before[e]) < 1e-12);
+  for (std::size_t e = 0; e < 4; ++e) {
+    const GatedExpert moved = detail::permuted(given[e], report.orders[e]);
+    CHECK(largest_difference(moved.up, experts[e].up) == 0);
+    CHECK(largest_difference(moved.down, experts[e].down) == 0);
+  }
   const AlignReport again = align_experts(experts, {1, 1, 1, 1});
   CHECK(again.aligned == 0);
   CHECK(again.after == again.before);

@@ -193,6 +193,10 @@ inline void check_gguf_config(const DecoderConfig& c) {
   const char* a = detail::gguf_architecture(c.family);
   const std::int64_t widest = c.widest_window();
   if (c.is_gemma()) detail::check_gguf_gemma(c, a);
+  require<ConfigError>(!c.moe.shares_cores(),
+                       "[save_gguf] experts that share cores have no place in a GGUF file of "
+                       "architecture ",
+                       a, "; materialise() makes plain experts of them (convert --materialise)");
   require<ConfigError>(detail::gguf_window_period(c.family) > 0 || widest == 0 || widest >= c.context_length,
                        "[save_gguf] sliding windows of ", widest, " keys have no place in a GGUF file of architecture ",
                        a, ": other readers would let every query see every key");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kdlib/checkpoint/hf_compression_inl.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/hf_defaults_inl.hpp"
 #include "kdlib/checkpoint/hf_keys_inl.hpp"
@@ -192,14 +193,13 @@ KDLIB_FUNC BiasSettings parse_biases(const Json& json, Family family) {
 
 /// Which layers are mixtures, and of what; left empty where none is.
 void parse_experts(const Json& json, DecoderConfig& c, const std::string& where);
-/// Writes a value as it was read.
-void copy_json(const Json& v, JsonWriter& out);
 }  // namespace detail
 
 KDLIB_FUNC DecoderConfig parse_hf_config(const Json& json, const std::string& where) {
   require<FormatError>(json.is_object(), "[decoder] ", where, ": the text is not a JSON object");
   DecoderConfig c;
-  c.family = detail::parse_family(detail::model_type_of(json, where), where);
+  const std::string type = detail::model_type_of(json, where);
+  c.family = detail::parse_family(detail::plain_model_type(type), where);
   const auto quantised = json.find_set("quantization_config");
   const bool packed = quantised && parse_packed_format(*quantised, where).has_value();
   if (quantised && !packed) {
@@ -238,6 +238,7 @@ KDLIB_FUNC DecoderConfig parse_hf_config(const Json& json, const std::string& wh
   c.pad_id = pad.empty() ? -1 : pad.front();
   c.dtype = json.string_or("dtype", json.string_or("torch_dtype", "float32"));
   detail::parse_experts(json, c, where);
+  detail::parse_compression(json, type, c, where);
   c.check(where);
   require<ConfigError>(!packed || c.mixtures() == 0, "[decoder] ", where, ": quant_method \"",
                        packed ? quantised->string_or("quant_method", "?") : "",

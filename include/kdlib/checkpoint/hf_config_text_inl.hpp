@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "kdlib/checkpoint/hf_compression_inl.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/io/json_writer.hpp"
 
@@ -173,11 +174,12 @@ KDLIB_FUNC void write_windows(JsonWriter& out, const DecoderConfig& c) {
 KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const std::string& dtype,
                                  const std::string& quantization) {
   out.begin_object();
-  out.key("architectures").begin_array().value(class_names[static_cast<int>(c.family)]).end_array();
+  out.key("architectures").begin_array().value(written_class(c, class_names[static_cast<int>(c.family)])).end_array();
   if (c.family != Family::qwen2 && c.family != Family::qwen2_moe && c.family != Family::mistral)
     out.member("attention_bias", c.biases.attention());
   out.member("attention_dropout", 0.0);
   write_ids(out, "bos_token_id", c.bos_ids);
+  write_compression(out, c);
   out.member("dtype", dtype);
   write_ids(out, "eos_token_id", c.eos_ids);
   out.member("head_dim", c.head_size).member("hidden_size", c.hidden_size);
@@ -186,7 +188,7 @@ KDLIB_FUNC void write_new_config(JsonWriter& out, const DecoderConfig& c, const 
   out.member("initializer_range", c.initializer_range).member("intermediate_size", c.intermediate_size);
   out.member("max_position_embeddings", c.context_length);
   if (c.family == Family::llama) out.member("mlp_bias", c.biases.feed_forward());
-  out.member("model_type", family_name(c.family)).member("num_attention_heads", c.query_heads);
+  out.member("model_type", written_model_type(c)).member("num_attention_heads", c.query_heads);
   out.member("num_hidden_layers", c.layers).member("num_key_value_heads", c.kv_heads);
   if (c.pad_id >= 0) out.member("pad_token_id", c.pad_id);
   else out.key("pad_token_id").null();
@@ -243,23 +245,33 @@ KDLIB_FUNC std::string hf_config_text(const DecoderConfig& config, const std::st
   const Json json = Json::parse(config.source_json, "config.json");
   // Of a bias that config.json asks for and no file holds, the key would be wrong.
   const bool other_keys = detail::parse_biases(json, config.family) != detail::hf_biases(config);
-  bool has_dtype = false, has_tie = false, has_bias = false;
+  const std::string type = detail::written_model_type(config);
+  const bool other_type = json.string_or("model_type", family_name(config.family)) != type;
+  bool has_dtype = false, has_tie = false, has_bias = false, has_type = false;
   out.begin_object();
   for (std::size_t i = 0; i < json.size(); ++i) {
     const std::string_view key = json.key(i);
     if (key == "quantization_config") continue;  // the old one: weights are written decoded, or packed anew
+    if (key == "compression_config") continue;   // written below as the experts are
     out.key(key);
     if (key == "dtype" || key == "torch_dtype") out.value(dtype), has_dtype = true;
     else if (other_keys && (key == "attention_bias" || key == "qkv_bias"))
       out.value(config.biases.attention()), has_bias = true;
     else if (other_keys && key == "mlp_bias") out.value(config.biases.feed_forward());
     else if (key == "tie_word_embeddings") out.value(config.tied_head), has_tie = true;  // untie_head() changes it
+    else if (key == "model_type") out.value(type), has_type = true;
+    else if (key == "architectures" && other_type)
+      out.begin_array()
+          .value(detail::written_class(config, detail::class_names[static_cast<int>(config.family)]))
+          .end_array();
     else detail::copy_json(json[i], out);
   }
   if (!has_dtype) out.member("torch_dtype", dtype);
   if (other_keys && !has_bias)
     out.member(config.family == Family::qwen2_moe ? "qkv_bias" : "attention_bias", config.biases.attention());
   if (!has_tie) out.member("tie_word_embeddings", config.tied_head);
+  if (!has_type && other_type) out.member("model_type", type);
+  detail::write_compression(out, config);
   if (!quantization.empty())
     detail::copy_json(Json::parse(quantization, "quantization_config"), out.key("quantization_config"));
   out.end_object();

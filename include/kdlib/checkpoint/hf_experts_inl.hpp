@@ -20,6 +20,20 @@ inline bool is_expert_tensor(std::string_view name) {
   return name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj");
 }
 
+/// Between the path of a map and its tensors, of experts that share cores.
+constexpr std::string_view core_marker = "_shared_core.";
+
+/// True for low-rank factors of experts that share cores, [E, width, rank] in memory.
+inline bool is_core_factor(std::string_view name) {
+  return name.find(core_marker) != std::string_view::npos && !name.ends_with(".core");
+}
+
+/// The name of one expert's factor [width, rank] in a file.
+inline std::string core_factor_name(const std::string& name, std::int64_t expert) {
+  const std::size_t at = name.find(core_marker) + core_marker.size();
+  return concat(name.substr(0, at), "experts.", expert, ".", name.substr(at));
+}
+
 inline ExpertForm expert_form(const SafetensorsDirectory& files, const std::string& name, Family family) {
   if (family == Family::gpt_oss)
     return files.find(name + "_blocks") != nullptr || files.find(name + "_scales") != nullptr ? ExpertForm::mxfp4

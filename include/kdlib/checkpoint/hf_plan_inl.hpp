@@ -90,6 +90,28 @@ inline void plan_experts(PlanBuilder& plan, PlannedWeight& w, const SafetensorsD
   }
 }
 
+inline void plan_dense(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
+                       const std::string& stored_name) {
+  const TensorInfo* t = planned_find(plan, files, stored_name, w.shape);
+  if (t == nullptr) return;
+  PlannedTensor planned = planned_tensor(*t, TensorDecoding::elements);
+  planned.rows = rows_of(w.shape, 0);
+  plan.take(w, std::move(planned));
+}
+
+/// Factors [E, width, rank] of experts that share cores: a tensor an expert, or one for all.
+inline void plan_core_factors(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files) {
+  if (files.find(w.name) != nullptr) return plan_dense(plan, w, files, w.name);
+  const Shape one{w.shape[1], w.shape[2]};
+  for (std::int64_t e = 0; e < w.shape[0]; ++e) {
+    const TensorInfo* t = planned_find(plan, files, core_factor_name(w.name, e), one);
+    if (t == nullptr) continue;
+    PlannedTensor planned = planned_tensor(*t, TensorDecoding::elements);
+    planned.rows = rows_of(one, e * one[0]);
+    plan.take(w, std::move(planned));
+  }
+}
+
 /// A linear map that the directory holds packed. Answers whether it does, or is refused.
 inline bool plan_packed(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
                         const PackedFormat& format) {
@@ -104,15 +126,6 @@ inline bool plan_packed(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDi
     plan.take(w, std::move(planned));
   }
   return packed || !readable;
-}
-
-inline void plan_dense(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
-                       const std::string& stored_name) {
-  const TensorInfo* t = planned_find(plan, files, stored_name, w.shape);
-  if (t == nullptr) return;
-  PlannedTensor planned = planned_tensor(*t, TensorDecoding::elements);
-  planned.rows = rows_of(w.shape, 0);
-  plan.take(w, std::move(planned));
 }
 
 /// A table that a packed directory holds in GGUF's blocks.
@@ -220,6 +233,7 @@ inline void plan_directory(LoadPlan& plan, const SafetensorsDirectory& files, Pl
     const bool table = slot.name == "model.embed_tokens.weight" || slot.name == "lm_head.weight";
     if (const auto type = stored_table_type(plan, w.name)) plan_stored_table(builder, w, files, *type);
     else if (is_expert_tensor(w.name)) plan_experts(builder, w, files, plan.config.family);
+    else if (is_core_factor(w.name)) plan_core_factors(builder, w, files);
     else if (!plan.packed || table || !slot.packable || !plan_packed(builder, w, files, *plan.packed))
       plan_dense(builder, w, files, slot.name == "model.embed_tokens.weight" ? embedding_name : slot.name);
   }

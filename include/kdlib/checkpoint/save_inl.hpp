@@ -46,6 +46,14 @@ void append_expert_tensors(std::vector<SavedTensor<D, T>>& list, const std::stri
   }
 }
 
+/// Factors of experts that share cores, [E, width, rank]: a tensor an expert.
+template <class D, class T>
+void append_core_factors(std::vector<SavedTensor<D, T>>& list, const SavedTensor<D, T>& all) {
+  const Shape one{all.shape[1], all.shape[2]};
+  for (std::int64_t e = 0; e < all.shape[0]; ++e)
+    list.push_back({core_factor_name(all.name, e), one, all.data + e * one.count()});
+}
+
 /// The weights of a model as it holds them: parameters but those of adapters and those behind codes, and packed
 /// matrices.
 template <class D, class T>
@@ -92,6 +100,7 @@ std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>
   std::vector<SavedTensor<D, T>> list;
   for (const SavedTensor<D, T>& w : weights_to_save<D, T>(parameters, linears, packed)) {
     if (is_expert_tensor(w.name)) append_expert_tensors(list, w.name, w.shape, w.data, w.packed, config.family);
+    else if (is_core_factor(w.name)) append_core_factors(list, w);
     else list.push_back(w);
   }
   append_zero_biases(list, config);

@@ -20,12 +20,18 @@ KDLIB_FUNC double gated_distance(const GatedExpert& a, const GatedExpert& b) {
   return sum;
 }
 
-KDLIB_FUNC GatedExpert permuted(const GatedExpert& expert, const std::vector<std::int64_t>& places,
-                                const std::vector<bool>& flips) {
+KDLIB_FUNC ExpertOrder unmoved(std::int64_t neurons) {
+  ExpertOrder order;
+  for (std::int64_t i = 0; i < neurons; ++i) order.places.push_back(i);
+  order.flips.assign(order.places.size(), 0);
+  return order;
+}
+
+KDLIB_FUNC GatedExpert permuted(const GatedExpert& expert, const ExpertOrder& order) {
   GatedExpert out = expert;
   for (std::int64_t i = 0; i < expert.gate.rows; ++i) {
-    const std::int64_t from = places[static_cast<std::size_t>(i)];
-    const double sign = flips[static_cast<std::size_t>(i)] ? -1 : 1;
+    const std::int64_t from = order.places[static_cast<std::size_t>(i)];
+    const double sign = order.flips[static_cast<std::size_t>(i)] != 0 ? -1 : 1;
     for (std::int64_t j = 0; j < expert.gate.columns; ++j) {
       out.gate(i, j) = expert.gate(from, j);
       out.up(i, j) = sign * expert.up(from, j);
@@ -35,24 +41,28 @@ KDLIB_FUNC GatedExpert permuted(const GatedExpert& expert, const std::vector<std
   return out;
 }
 
-/// True where the expert came nearer to the reference.
-KDLIB_FUNC bool align_one(GatedExpert& expert, const GatedExpert& reference) {
+/// True where the expert came nearer to the reference; then `whole`, its order so far, goes on.
+KDLIB_FUNC bool align_one(GatedExpert& expert, const GatedExpert& reference, ExpertOrder& whole) {
   const DenseMatrix gates = multiply_by_transposed(reference.gate, expert.gate);
   DenseMatrix signs = multiply_by_transposed(reference.up, expert.up);
   add_scaled(signs, 1, multiply_transposed(reference.down, expert.down));
   DenseMatrix gain = gates;
   for (std::size_t i = 0; i < gain.values.size(); ++i) gain.values[i] += std::abs(signs.values[i]);
-  const std::vector<std::int64_t> places = best_assignment(gain);
-  std::vector<bool> flips;
+  ExpertOrder order, sum;
+  order.places = best_assignment(gain);
   bool moves = false;
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    flips.push_back(signs(static_cast<std::int64_t>(i), places[i]) < 0);
-    moves = moves || flips.back() || places[i] != static_cast<std::int64_t>(i);
+  for (std::size_t i = 0; i < order.places.size(); ++i) {
+    const std::int64_t from = order.places[i];
+    order.flips.push_back(signs(static_cast<std::int64_t>(i), from) < 0 ? 1 : 0);
+    moves = moves || order.flips.back() != 0 || from != static_cast<std::int64_t>(i);
+    sum.places.push_back(whole.places[static_cast<std::size_t>(from)]);
+    sum.flips.push_back(static_cast<std::uint8_t>(order.flips.back() ^ whole.flips[static_cast<std::size_t>(from)]));
   }
   if (!moves) return false;
-  GatedExpert turned = permuted(expert, places, flips);
+  GatedExpert turned = permuted(expert, order);
   if (!(gated_distance(turned, reference) < gated_distance(expert, reference))) return false;
   expert = std::move(turned);
+  whole = std::move(sum);
   return true;
 }
 
@@ -90,15 +100,16 @@ KDLIB_FUNC AlignReport align_experts(std::vector<GatedExpert>& experts, const st
   }
   AlignReport report;
   report.before = detail::spread_of(experts);
+  report.orders.assign(experts.size(), detail::unmoved(experts[0].gate.rows));
   const std::size_t largest =
       static_cast<std::size_t>(std::max_element(weights.begin(), weights.end()) - weights.begin());
   std::vector<bool> moved(experts.size(), false);
   const GatedExpert first = experts[largest];
   for (std::size_t e = 0; e < experts.size(); ++e)
-    if (e != largest && detail::align_one(experts[e], first)) moved[e] = true;
+    if (e != largest && detail::align_one(experts[e], first, report.orders[e])) moved[e] = true;
   const GatedExpert mean = detail::mean_expert(experts);
   for (std::size_t e = 0; e < experts.size(); ++e)
-    if (detail::align_one(experts[e], mean)) moved[e] = true;
+    if (detail::align_one(experts[e], mean, report.orders[e])) moved[e] = true;
   report.aligned = std::count(moved.begin(), moved.end(), true);
   report.after = detail::spread_of(experts);
   return report;

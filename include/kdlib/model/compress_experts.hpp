@@ -71,9 +71,16 @@ double compression_error(const std::vector<DenseMatrix>& experts, const std::vec
 struct GatedExpert {
   DenseMatrix gate, up, down;
 };
+/// Where an expert's inner neurons went: neuron i of the result is places[i] of the expert that was given, its up row
+/// and down column negated where flips[i] is 1.
+struct ExpertOrder {
+  std::vector<std::int64_t> places;
+  std::vector<std::uint8_t> flips;
+};
 struct AlignReport {
   std::int64_t aligned = 0;      // experts that were permuted or flipped
   double before = 0, after = 0;  // sum over experts and maps of |W_e - mean|^2
+  std::vector<ExpertOrder> orders;
 };
 /// Permutes each expert's inner neurons, and flips signs of an up row with its down column, so that experts look alike:
 /// their functions stay the same (the numbers are moved, not changed but in sign). The reference is the expert of
@@ -81,9 +88,10 @@ struct AlignReport {
 AlignReport align_experts(std::vector<GatedExpert>& experts, const std::vector<double>& weights);
 
 namespace detail {
-/// The expert with its inner neuron places[i] at place i, up row and down column negated where flips[i] is true.
-GatedExpert permuted(const GatedExpert& expert, const std::vector<std::int64_t>& places,
-                     const std::vector<bool>& flips);
+/// The expert in that order.
+GatedExpert permuted(const GatedExpert& expert, const ExpertOrder& order);
+/// The order of one expert as it is.
+ExpertOrder unmoved(std::int64_t neurons);
 }  // namespace detail
 
 KDLIB_NAMESPACE_END

@@ -66,9 +66,11 @@ struct DecoderConfig {
   std::vector<std::uint8_t> sparse;   // [layers] 1 = mixture of experts, or empty: none is
   double initializer_range = 0.02;
   std::vector<std::int32_t> bos_ids, eos_ids;
-  std::int32_t pad_id = -1;       // -1: none
-  std::string dtype = "float32";  // storage: float32, bfloat16 or float16
-  std::string source_json;        // config.json as it was read: unknown keys are written back
+  std::int32_t pad_id = -1;         // -1: none
+  std::string dtype = "float32";    // storage: float32, bfloat16 or float16
+  std::string source_json;          // config.json as it was read: unknown keys are written back
+  std::string compression_json;     // compression_config of experts that share cores (moe.core_rank), as it was read
+  bool compression_by_key = false;  // config.json keeps the model_type of the plain mixture beside compression_config
 
   /// Norms multiply by 1 + weight and stand behind attention and feed-forward part, too; embeddings are multiplied by
   /// sqrt(hidden_size); gates go through GELU.

@@ -3,6 +3,7 @@
 #ifndef KDLIB_MODEL_DECODER_CONFIG_INL_HPP
 #define KDLIB_MODEL_DECODER_CONFIG_INL_HPP
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -49,8 +50,10 @@ KDLIB_FUNC std::int64_t DecoderConfig::count_parameters(std::int64_t experts) co
   if (head_norm()) attention += 2 * head_size;
   if (has_sinks()) attention += query_heads;
   const std::int64_t dense = 3 * h * i + (biases.gate ? i : 0) + (biases.up ? i : 0) + (biases.down ? h : 0);
+  const std::int64_t maps = 3 * h * moe.intermediate;
   std::int64_t mixture = moe.experts * (h + (moe.biases ? 1 : 0)) +
-                         experts * (3 * h * moe.intermediate + (moe.biases ? 2 * moe.intermediate + h : 0));
+                         (moe.shares_cores() ? maps + experts * moe.factor_values(h)
+                                             : experts * (maps + (moe.biases ? 2 * moe.intermediate + h : 0)));
   if (moe.shared > 0) mixture += 3 * h * moe.shared + h;
   return layers * attention + mixtures() * mixture + (layers - mixtures()) * dense + h +
          vocab_size * h * (tied_head ? 1 : 2);
@@ -126,6 +129,13 @@ KDLIB_FUNC void DecoderConfig::check(const std::string& where) const {
     require<ConfigError>(moe.active <= moe.experts, "[decoder] ", where, ": num_experts_per_tok ", moe.active,
                          " is above num_experts ", moe.experts);
     require<ConfigError>(moe.activation.limit >= 0, "[decoder] ", where, ": swiglu_limit must not be negative");
+    const std::int64_t largest_rank = std::min(hidden_size, moe.intermediate);
+    require<ConfigError>(moe.core_rank >= 0 && moe.core_rank <= largest_rank, "[decoder] ", where,
+                         ": compression_config.rank is ", moe.core_rank, "; experts [", moe.intermediate, ", ",
+                         hidden_size, "] allow 1 to ", largest_rank);
+    require<ConfigError>(!moe.shares_cores() || family == Family::qwen3_moe || family == Family::qwen2_moe,
+                         "[decoder] ", where, ": experts of model_type ", family_name(family),
+                         " cannot share cores; those of qwen3_moe and qwen2_moe can");
   }
   require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", "[decoder] ", where, ": dtype ",
                        dtype, " is not supported; it can be float32, bfloat16 or float16");

@@ -12,15 +12,9 @@
 #include <vector>
 
 #include "kdlib/model/dense_matrix.hpp"
+#include "kdlib/nn/core_form.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// Where an expert's own part stands.
-enum class CoreForm : std::uint8_t {
-  wrappers,  // around the core, rank r on both sides
-  residual   // beside the core, rank q; q = 2r takes as much memory
-};
-constexpr std::array<const char*, 2> enum_names(CoreForm) { return {"wrappers", "residual"}; }
 
 /// An expert's own part; members of the other form are empty.
 struct ExpertPart {

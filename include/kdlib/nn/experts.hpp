@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A mixture of experts as a feed-forward part: router, packed experts, and a shared expert behind a sigmoid gate where
-// the model has one.
+// A mixture of experts as a feed-forward part: router, packed experts or experts that share cores, and a shared expert
+// behind a sigmoid gate where the model has one.
 #ifndef KDLIB_NN_EXPERTS_HPP
 #define KDLIB_NN_EXPERTS_HPP
 
 #include "kdlib/nn/feed_forward.hpp"
+#include "kdlib/nn/shared_core_experts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -18,10 +19,20 @@ struct ExpertSettings {
   bool biases = false;            // router and experts have biases
   ExpertActivation activation{};
   std::string router = "gate";  // the router's name in the file: gate, or gpt-oss's router
+  CoreForm core_form{};         // of experts that share cores
+  std::int64_t core_rank = 0;   // their factors' inner width: r of wrappers, q of a residual; 0: plain experts
+
+  /// Each of the three maps of the experts is a core for all and low-rank factors for each.
+  bool shares_cores() const { return core_rank > 0; }
+  /// Numbers in the low-rank factors of one expert, all three maps, for models of width `hidden`.
+  std::int64_t factor_values(std::int64_t hidden) const {
+    return 3 * (core_form == CoreForm::wrappers ? 2 : 1) * core_rank * (hidden + intermediate);
+  }
 };
 
 /// residual + sum of weight * expert(x) over the K experts a router chooses (+ sigmoid(shared_gate(x)) * shared(x)).
-/// Experts are one tensor for all, as transformers' modules hold them: gate_up [E, 2I, H], down [E, H, I].
+/// Experts are one tensor for all, as transformers' modules hold them: gate_up [E, 2I, H], down [E, H, I]; or they
+/// share cores (ExpertSettings::core_rank).
 template <class D, class T>
 class ExpertFeedForward final : public FeedForward<D, T> {
  public:
@@ -45,11 +56,13 @@ class ExpertFeedForward final : public FeedForward<D, T> {
     packed_gate_up_ = std::move(packed), gate_up_.reset();
   }
   void pack_down(std::shared_ptr<const PackedMatrix<T, D>> packed) { packed_down_ = std::move(packed), down_.reset(); }
-  /// The parameter or the packed tensor; the other one is null.
+  /// The parameter or the packed tensor; the other one is null. Both are where the experts share cores.
   Parameter<T, D>* gate_up() const { return gate_up_.get(); }
   Parameter<T, D>* down() const { return down_.get(); }
   const PackedMatrix<T, D>* packed_gate_up() const { return packed_gate_up_.get(); }
   const PackedMatrix<T, D>* packed_down() const { return packed_down_.get(); }
+  /// The maps of experts that share cores, else null.
+  const SharedCoreExperts<D, T>* cores() const { return cores_.get(); }
 
  private:
   Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, const RouterRule& rule,
@@ -62,6 +75,7 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   Linear<D, T> router_;
   std::unique_ptr<Parameter<T, D>> gate_up_, gate_up_bias_, down_, down_bias_;
   std::shared_ptr<const PackedMatrix<T, D>> packed_gate_up_, packed_down_;
+  std::unique_ptr<SharedCoreExperts<D, T>> cores_;
   std::unique_ptr<GatedFeedForward<D, T>> shared_;
   Linear<D, T> shared_gate_;
 };

@@ -16,8 +16,13 @@ ExpertFeedForward<D, T>::ExpertFeedForward(const std::string& path, std::int64_t
       mixture_(mixture),
       router_(path + "." + settings.router, hidden, settings.experts, settings.biases) {
   const std::int64_t e = settings.experts, i = settings.intermediate;
-  gate_up_ = detail::make_parameter<D, T>(path + ".experts.gate_up_proj", Shape{e, 2 * i, hidden});
-  down_ = detail::make_parameter<D, T>(path + ".experts.down_proj", Shape{e, hidden, i});
+  if (settings.shares_cores()) {
+    cores_ = std::make_unique<SharedCoreExperts<D, T>>(path + ".experts", e, hidden, i, settings.core_form,
+                                                       settings.core_rank);
+  } else {
+    gate_up_ = detail::make_parameter<D, T>(path + ".experts.gate_up_proj", Shape{e, 2 * i, hidden});
+    down_ = detail::make_parameter<D, T>(path + ".experts.down_proj", Shape{e, hidden, i});
+  }
   if (settings.biases) {
     gate_up_bias_ = detail::make_parameter<D, T>(path + ".experts.gate_up_proj_bias", Shape{e, 2 * i});
     down_bias_ = detail::make_parameter<D, T>(path + ".experts.down_proj_bias", Shape{e, hidden});
@@ -99,7 +104,8 @@ Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x,
   const ExpertOperand<T, D> operand{gate_up_.get(),       gate_up_bias_.get(),   down_.get(),       down_bias_.get(),
                                     settings_.activation, packed_gate_up_.get(), packed_down_.get()};
   const Var<T, D> start = residual != nullptr ? *residual : tape.variable(Tensor<T, D>::zeros(x.value.shape()), false);
-  const Var<T, D> routed = experts(tape, operand, routing, x, start);
+  const Var<T, D> routed =
+      cores_ != nullptr ? cores_->forward(tape, routing, x, start) : experts(tape, operand, routing, x, start);
   if (shared_ == nullptr) return routed;
   context.observe(shared_gate_, x.value);
   const Var<T, D> gate = linear(tape, shared_gate_.operand(context.adapter), x);
@@ -119,6 +125,7 @@ void ExpertFeedForward<D, T>::append_parameters(std::vector<Parameter<T, D>*>& l
   router_.append_parameters(list);
   for (Parameter<T, D>* p : {gate_up_.get(), gate_up_bias_.get(), down_.get(), down_bias_.get()})
     if (p != nullptr) list.push_back(p);
+  if (cores_ != nullptr) cores_->append_parameters(list);
   if (shared_ == nullptr) return;
   shared_->append_parameters(list);
   shared_gate_.append_parameters(list);
@@ -136,6 +143,7 @@ std::unique_ptr<FeedForward<D, T>> ExpertFeedForward<D, T>::share() const {
   copy->gate_up_bias_ = detail::share_parameter<D, T>(gate_up_bias_);
   copy->down_ = detail::share_parameter<D, T>(down_);
   copy->down_bias_ = detail::share_parameter<D, T>(down_bias_);
+  if (cores_ != nullptr) copy->cores_ = cores_->share();
   if (shared_ == nullptr) return copy;
   copy->shared_.reset(static_cast<GatedFeedForward<D, T>*>(shared_->share().release()));
   copy->shared_gate_ = shared_gate_.share();

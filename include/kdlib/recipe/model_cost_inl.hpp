@@ -54,8 +54,10 @@ KDLIB_FUNC ModelCost model_cost(const DecoderConfig& c) {
   const double expert = 3 * h * static_cast<double>(c.moe.intermediate),
                routers = mixtures * h * static_cast<double>(c.moe.experts);
   if (mixtures > 0) {
-    m.experts = mixtures * static_cast<double>(c.moe.experts) * expert;
-    m.active_experts = mixtures * static_cast<double>(c.moe.active) * expert;
+    const double count = static_cast<double>(c.moe.experts), active = static_cast<double>(c.moe.active),
+                 factors = c.moe.shares_cores() ? static_cast<double>(c.moe.factor_values(c.hidden_size)) : 0;
+    m.experts = mixtures * (c.moe.shares_cores() ? expert + count * factors : count * expert);
+    m.active_experts = mixtures * active * (expert + factors);  // each row of an expert goes through the core
     m.active_fraction = static_cast<double>(c.moe.active) / static_cast<double>(c.moe.experts);
   }
   m.others = m.parameters - m.linears - m.experts;
@@ -87,7 +89,12 @@ KDLIB_FUNC double layer_activations(const DecoderConfig& c, std::int64_t layer, 
                kv = static_cast<double>(c.kv_heads * c.head_size);
   const double attention = (c.is_gemma() ? 6 : 4) * h + 2 * q + 2 * kv;  // Gemma has two norms more
   if (!c.is_sparse(layer)) return attention + (adapters ? 3 : 2) * static_cast<double>(c.intermediate_size);
-  const double routed = static_cast<double>(2 * c.moe.active * c.moe.intermediate + c.moe.experts + 4 * c.moe.active);
+  const double active = static_cast<double>(c.moe.active), inner = static_cast<double>(c.moe.intermediate),
+               rank = static_cast<double>(c.moe.core_rank);
+  const double kept = !c.moe.shares_cores()                   ? 2 * inner
+                      : c.moe.core_form == CoreForm::wrappers ? 5 * h + 6 * inner + 6 * rank
+                                                              : 2 * h + 3 * inner + 3 * rank;
+  const double routed = active * (kept + 4) + static_cast<double>(c.moe.experts);
   return attention + routed + (c.moe.shared > 0 ? h + (adapters ? 3 : 2) * static_cast<double>(c.moe.shared) : 0);
 }
 
