@@ -12,7 +12,9 @@
 #include "kdlib/core/fields.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/io/content_hash.hpp"
+#include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
