@@ -334,6 +334,9 @@ set(KDLIB_HEADERS
   include/kdlib/quant/integer_codes_inl.hpp
   include/kdlib/quant/packed_matrix.hpp
   include/kdlib/quant/stored_matrix.hpp
+  include/kdlib/recipe/canary.hpp
+  include/kdlib/recipe/canary_body_inl.hpp
+  include/kdlib/recipe/canary_inl.hpp
   include/kdlib/recipe/events.hpp
   include/kdlib/recipe/inputs.hpp
   include/kdlib/recipe/inputs_inl.hpp
@@ -585,6 +588,14 @@ set(KDLIB_HEADERS
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/ranked_process.hpp
+  include/kdlib/tools/reasoning_evaluation_inl.hpp
+  include/kdlib/tools/reasoning_plan_inl.hpp
+  include/kdlib/tools/reasoning_report_inl.hpp
+  include/kdlib/tools/reasoning_run.hpp
+  include/kdlib/tools/reasoning_run_inl.hpp
+  include/kdlib/tools/reasoning_settings.hpp
+  include/kdlib/tools/reasoning_settings_inl.hpp
+  include/kdlib/tools/reasoning_source.hpp
   include/kdlib/tools/report.hpp
   include/kdlib/tools/report_chart_inl.hpp
   include/kdlib/tools/report_html.hpp

@@ -11,5 +11,6 @@
 #include "kdlib/data/token_shards_inl.hpp"
 #include "kdlib/io/blake2b_inl.hpp"
 #include "kdlib/io/indexed_file_inl.hpp"
+#include "kdlib/recipe/canary_inl.hpp"
 #include "kdlib/rollout/plan_buffer_inl.hpp"
 #include "kdlib/rollout/rollout_prompts_inl.hpp"

@@ -40,7 +40,8 @@ inline std::string timeless(std::string_view line, const std::string& place) {
     const auto ends = [&](std::string_view end) {
       return key.size() >= end.size() && key.substr(key.size() - end.size()) == end;
     };
-    if (key == "time" || key.starts_with("dp/") || ends("_seconds") || ends("_per_s")) continue;
+    if (key == "time" || key.starts_with("dp/") || key.starts_with("device/") || ends("_seconds") || ends("_per_s"))
+      continue;
     out += std::string(key) + "=" + exact(member.value.as_double()) + " ";
   }
   return out + "\n";

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// A student that learns from rows of thoughts in three stages: vpmoe_student --stage.
+#ifndef KDLIB_TOOLS_REASONING_RUN_HPP
+#define KDLIB_TOOLS_REASONING_RUN_HPP
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/save.hpp"
+#include "kdlib/model/decoder.hpp"
+#include "kdlib/recipe/canary.hpp"
+#include "kdlib/tools/output_lock.hpp"
+#include "kdlib/tools/progress.hpp"
+#include "kdlib/tools/reasoning_settings.hpp"
+#include "kdlib/tools/reasoning_source.hpp"
+#include "kdlib/tools/stop_signals.hpp"
+#include "kdlib/train/run.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Measures a student between steps: held-out rows, answers to held-out questions, canary lines.
+template <class Model>
+class ReasoningEvaluation {
+ public:
+  ReasoningEvaluation(const ReasoningSettings& s, const Tokenizer& tokenizer, const TokenShards& train,
+                      std::function<void(const std::string&)> message);
+
+  /// "evaluation/synth_loss", "synth_reasoning", "synth_final" (the loss of stage 1), "valid"; "canary_..." where they
+  /// are due. `start`: the student before the first stage, whose canary loss is kept in `OUT/canary.json`.
+  Evaluation operator()(Model& student, std::int64_t step);
+  void remember_start(Model& student);
+
+ private:
+  void add_rows(Model& student, Evaluation& out);
+  void add_answers(Model& student, Evaluation& out);
+  void add_canary(Model& student, Evaluation& out);
+
+  const ReasoningSettings& s_;
+  RolloutForm form_;
+  std::vector<StoredDocument> rows_;
+  std::vector<std::vector<std::int32_t>> questions_;
+  CanaryLines canary_;
+  double canary_start_ = 0, best_valid_ = 0;
+  std::function<void(const std::string&)> message_;
+};
+
+/// The whole run. OUT/stage1, stage2 and stage3 hold metrics.jsonl, checkpoints/ and, once the stage is done, model/;
+/// OUT/rescored the parts of stage 2a, OUT/report.html the curves of all. A stage that is done is passed over, one that
+/// was cut off goes on, with texts under way (checkpoints/N/rollouts.*).
+template <class D, class T>
+class ReasoningRun {
+ public:
+  using Model = Decoder<D, T>;
+  explicit ReasoningRun(ReasoningSettings settings);
+  /// 0, or 3 where a signal has stopped it: run again to go on.
+  int run();
+
+ private:
+  void make_random_models();
+  void make_model(const char* name, const DecoderConfig& config, std::uint64_t seed) const;
+  std::string place(const std::string& name) const;
+  std::string start_of(int stage) const;
+  ScoreDocument scorer();
+  void rescore();
+  bool train(int stage);
+  AsynchronousSettings rollout_settings() const;
+  RunSettings run_settings(int stage, const std::string& start) const;
+  RunResult train_with(int stage, Model& student, ReasoningSource<Model>& source, RunSettings settings);
+  void write_model(int stage, Model& student, const RunResult& result);
+  void note(const std::string& text) { progress_.note("note: " + text); }
+
+  ReasoningSettings s_;
+  Progress progress_;
+  StopSignals signals_;
+  std::optional<Tokenizer> tokenizer_;
+  std::shared_ptr<ScoredTexts> scored_ = std::make_shared<ScoredTexts>();
+  std::optional<Model> teacher_;
+};
+
+/// OUT/report.html: for each stage every metric of its metrics.jsonl, six curves a chart.
+void write_reasoning_report(const std::string& out);
+
+KDLIB_NAMESPACE_END
+
+#include "kdlib/tools/reasoning_evaluation_inl.hpp"
+#include "kdlib/tools/reasoning_run_inl.hpp"
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/reasoning_report_inl.hpp"
+#endif
+
+#endif

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// vpmoe_student --stage: rows to token files to a student in three stages on toy models, every metric under its name, a
+// run that is killed again and again, the plan for the real thing, refusals.
+#include <signal.h>
+
+#include <set>
+
+#include "kdlib/core/clock.hpp"
+#include "kdlib/io/json.hpp"
+#include "support/catch.hpp"
+#include "support/run_files.hpp"
+#include "support/run_program.hpp"
+
+using namespace kdlib;
+using namespace kdlib_tests;
+
+namespace {
+
+const std::string examples = source_dir() + "/examples/data/";
+
+/// Token files of the bundled rows with the toy tokenizer.
+std::string make_files(const TemporaryDirectory& folder) {
+  const ProgramAnswer answer =
+      run_program("synth", "--input " + examples + "synth_rows.jsonl --tokenizer " + examples + "toy_harmony --out " +
+                               (folder / "files") + " --split 0.1 --identity Toy. --max-length 512");
+  CAPTURE(answer.error);
+  REQUIRE(answer.status == 0);
+  return folder / "files";
+}
+
+std::string arguments(const std::string& files, const std::string& out) {
+  return "--stage all --random-weights --tokenizer " + examples + "toy_harmony --data " + files + " --out " + out +
+         " --canary " + out +
+         ".canary.jsonl --steps 4,4,8 --batch-tokens 600 --fraction 0.2 --rescored-share 0.5 --rollouts 4 --caps "
+         "8,12,16 --opd-tokens 200 --anchor 0.25 --deterministic --warmup 1 --save-every 2 --evaluate-every 4 "
+         "--evaluate-documents 6 --evaluate-prompts 3 --evaluate-tokens 12 --threads 1";
+}
+
+void write_canary(const std::string& out) {
+  write_file_atomically(out + ".canary.jsonl", "{\"text\":\"The sea is salt.\"}\n{\"prompt\":\"What is 5 + 5?\"}\n");
+}
+
+/// Names in a stage's metrics.
+std::set<std::string> names_of(const std::string& folder) {
+  std::set<std::string> names;
+  JsonlReader reader(folder + "/metrics.jsonl");
+  while (const auto line = reader.next())
+    for (const auto& member : line->members()) names.insert(std::string(member.key));
+  return names;
+}
+
+void check_names(const std::string& folder, const std::vector<std::string>& expected) {
+  const std::set<std::string> names = names_of(folder);
+  for (const std::string& name : expected) {
+    CAPTURE(folder, name);
+    CHECK(names.count(name) == 1);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("three stages from rows to a student, every metric under its name, and the same bits after many kills",
+          "[programs][vpmoe]") {
+  const TemporaryDirectory folder;
+  const std::string files = make_files(folder), whole = folder / "whole", killed = folder / "killed";
+  write_canary(whole);
+  write_canary(killed);
+  const double begin = steady_seconds();
+  const ProgramAnswer answer = run_program("vpmoe_student", arguments(files, whole));
+  const double took = steady_seconds() - begin;
+  CAPTURE(answer.error);
+  REQUIRE(answer.status == 0);
+  const std::vector<std::string> always{
+      "train/tokens_per_s",         "device/busy_fraction",     "device/free_bytes",       "experts/entropy",
+      "experts/max_share",          "experts/balance",          "train/loss/reasoning",    "train/loss/final",
+      "train/tokens/reasoning",     "train/tokens/final",       "evaluation/synth_loss",   "evaluation/synth_final",
+      "evaluation/synth_reasoning", "evaluation/valid",         "evaluation/canary_loss",  "evaluation/canary_ratio",
+      "evaluation/canary_valid",    "evaluation/canary_length", "evaluation/canary_repeat"};
+  for (const char* stage : {"/stage1", "/stage2", "/stage3"}) check_names(whole + stage, always);
+  check_names(whole + "/stage2",
+              {"train/kind", "teacher/example_logp", "teacher/example_logp_sd", "teacher/logp/reasoning",
+               "teacher/logp_sd/final", "teacher/logp_bin7/final", "train/confidence_center", "train/confidence_mean",
+               "train/confidence_low", "train/confidence_high"});
+  check_names(whole + "/stage3",
+              {"train/kind", "curriculum/fraction", "train/gap/reasoning", "train/ratio", "train/clamp_fraction",
+               "train/mismatch", "rollout/valid", "rollout/truncated", "buffer/staleness", "buffer/ready",
+               "buffer/open", "buffer/level", "buffer/wait_seconds", "buffer/write_seconds", "buffer/score_seconds"});
+  std::set<std::string> modes;
+  for (const std::string& name : names_of(whole + "/stage3"))
+    if (name.starts_with("rollout/length_reasoning/")) modes.insert(name);
+  CHECK(!modes.empty());
+  const std::vector<double> loss = metric_of_run(whole + "/stage1", "train/loss");
+  CHECK(loss.back() < loss.front());
+  CHECK(metric_of_run(whole + "/stage1", "evaluation/canary_ratio").front() == Approx(1));
+  CHECK(path_exists(whole + "/report.html"));
+  CHECK_THAT(run_program("vpmoe_student", arguments(files, whole)).error, contains("stage 3 is done"));
+  int kills = 0;
+  for (const int place : {11, 37, 24, 52, 18, 45, 31, 60}) {  // percent of the time that all of it takes
+    const std::string command = "timeout -s KILL " + std::to_string(0.01 * place * took) + " " +
+                                program_path("vpmoe_student") + " " + arguments(files, killed) + " > /dev/null 2>&1";
+    const int status = ::system(command.c_str());
+    REQUIRE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 0) break;
+    REQUIRE(WEXITSTATUS(status) == 128 + SIGKILL);
+    ++kills;
+  }
+  CHECK(kills >= 2);
+  WARN("killed " << kills << " times");
+  REQUIRE(run_program("vpmoe_student", arguments(files, killed)).status == 0);
+  for (const char* stage : {"/stage1", "/stage2", "/stage3", "/rescored", "/random"}) {
+    CAPTURE(stage);
+    CHECK(differences(run_files(killed + stage), run_files(whole + stage)) == "");
+  }
+}
+
+TEST_CASE("the plan for the real thing shows its arithmetic; stages refuse what is not there", "[programs][vpmoe]") {
+  const ProgramAnswer plan = run_program("vpmoe_student", "--stage all --dry-run");
+  CHECK(plan.status == 0);
+  CHECK_THAT(plan.out, contains("1 H200 trains, 7 write and score") && contains("stage 3, 8.00 B tokens of own text"));
+  CHECK_THAT(plan.out, contains("1.00 B tokens x 6 x") && contains("device hours"));
+  const auto error = [](const std::string& arguments) { return run_program("vpmoe_student", arguments).error; };
+  CHECK_THAT(error("--stage 1"), contains("give --data"));
+  CHECK_THAT(error("--stage 1 --data x"), contains("give --student"));
+  CHECK_THAT(error("--stage 3 --data x"), contains("give --teacher"));
+  CHECK_THAT(error("--stage all --data x --random-weights"), contains("give --tokenizer"));
+  CHECK_THAT(error("--stage all --dry-run --steps 1,2"), contains("--steps is '1,2'; it takes 3 numbers"));
+  CHECK_THAT(error("--stage 4"), contains("--stage"));
+  const TemporaryDirectory folder;
+  const std::string files = make_files(folder), model = reference_file("models/llama");
+  CHECK_THAT(error("--stage 2b --data " + files + " --out " + (folder / "out")), contains("run stage 1 first"));
+  CHECK_THAT(error("--stage 1 --data " + files + " --student " + model + " --out " + (folder / "out")),
+             contains("tokenizer"));
+  CHECK_THAT(error("--stage 1 --data " + (folder / "none") + " --random-weights --tokenizer " + examples +
+                   "toy_harmony --out " + (folder / "out")),
+             contains("manifest.json"));
+  CHECK_THAT(error("--stage 2b --data " + files + " --random-weights --tokenizer " + examples + "toy_harmony --out " +
+                   (folder / "out")),
+             contains("stage 2a is not done"));
+  write_file_atomically(folder / "bad.jsonl", "{\"text\":\"a b\"}\n{\"words\":1}\n");
+  CHECK_THAT(error("--stage 1 --data " + files + " --random-weights --tokenizer " + examples + "toy_harmony --out " +
+                   (folder / "out") + " --canary " + (folder / "bad.jsonl")),
+             contains("bad.jsonl:2") && contains("\"text\" or \"prompt\""));
+}
