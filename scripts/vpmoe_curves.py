@@ -88,9 +88,9 @@ def main():
         body += panel(title, {k: v for k, v in lines.items() if v}, i * (HEIGHT + TOP + 24), span, bounds)
     height = len(charts) * (HEIGHT + TOP + 24) + 10
     if options.svg:
-        options.svg.write_text(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-                               'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>\n'
-                               + "\n".join(body) + "\n</svg>\n", encoding="utf-8")
+        head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
+                'font-size="12"><rect width="100%" height="100%" fill="white"/>\n')
+        options.svg.write_text(head + "\n".join(body) + "\n</svg>\n", encoding="utf-8")
     table(run)
 
 
