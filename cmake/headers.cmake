@@ -189,6 +189,9 @@ set(KDLIB_HEADERS
   include/kdlib/eval/token_divergence.hpp
   include/kdlib/eval/token_divergence_inl.hpp
   include/kdlib/fwd.hpp
+  include/kdlib/hdf5.hpp
+  include/kdlib/hdf5_inl.hpp
+  include/kdlib/hdf5_seed_inl.hpp
   include/kdlib/io/atomic_file.hpp
   include/kdlib/io/atomic_file_inl.hpp
   include/kdlib/io/blake2b.hpp
@@ -410,6 +413,8 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/cache_head.hpp
   include/kdlib/teacher/cache_head_inl.hpp
   include/kdlib/teacher/cache_rows.hpp
+  include/kdlib/teacher/cache_segment.hpp
+  include/kdlib/teacher/cache_segment_inl.hpp
   include/kdlib/teacher/cache_settings.hpp
   include/kdlib/teacher/cache_settings_inl.hpp
   include/kdlib/teacher/cache_writer.hpp

@@ -57,6 +57,22 @@ if(KDLIB_REMOTE)
   endif()
 endif()
 
+# kdlib::hdf5: teachers' caches in HDF5 (kdlib/hdf5.hpp).
+kdlib_check_auto(KDLIB_HDF5)
+if(KDLIB_HDF5)
+  find_package(HDF5C 1.10 QUIET MODULE)
+  if(HDF5C_FOUND)
+    add_library(kdlib_hdf5 INTERFACE)
+    add_library(kdlib::hdf5 ALIAS kdlib_hdf5)
+    set_target_properties(kdlib_hdf5 PROPERTIES EXPORT_NAME hdf5)
+    target_link_libraries(kdlib_hdf5 INTERFACE kdlib HDF5C::HDF5C)
+    target_compile_definitions(kdlib_hdf5 INTERFACE KDLIB_WITH_HDF5=1)
+  elseif(KDLIB_HDF5 STREQUAL "ON")
+    message(FATAL_ERROR "kdlib: KDLIB_HDF5=ON is asked for and HDF5 1.10 or later is not found; use KDLIB_HDF5=OFF to "
+      "go without (Debian and Ubuntu: apt-get install libhdf5-dev)")
+  endif()
+endif()
+
 # kdlib::mpi: ranks as the processes of an MPI job (kdlib/mpi.hpp).
 kdlib_check_auto(KDLIB_MPI)
 if(KDLIB_MPI)

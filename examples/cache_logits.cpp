@@ -3,6 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
+#include <kdlib/hdf5.hpp>
 #include <kdlib/io/content_hash.hpp>
 #include <kdlib/teacher/compare_cache.hpp>
 #include <kdlib/teacher/merge_cache.hpp>
@@ -77,6 +78,25 @@ bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Toke
   return writer.meta().complete;
 }
 
+#if defined(KDLIB_WITH_HDF5)
+void import_seed(const kd::CacheCommand& s) {
+  const auto tokenizer = s.tokenizer.empty() ? std::nullopt : kd::find_model_tokenizer(s.tokenizer);
+  kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
+  if (tokenizer) facts.tokenizer = kd::tokenizer_hash(*tokenizer);
+  kd::TextSettings text{.chat_template = s.chat_template, .vocabulary = std::numeric_limits<std::int32_t>::max()};
+  text.context_length = s.max_length;
+  text.too_long = kd::too_long_rule(s.too_long);
+  const kd::TokenBatch documents = kd::read_documents(s.data, tokenizer ? &*tokenizer : nullptr, text);
+  const auto order = kd::enum_value<kd::SeedOrder>(s.seed_order);
+  const kd::CacheMeta meta =
+      kd::import_seed_cache(s.seed_cache, *order, documents, s.out, facts, s.settings.temperatures, s.settings.segment);
+  keep_tokenizer(s.out, s.tokenizer, tokenizer, 0, meta.facts.vocabulary);
+  std::fputs(kd::cache_summary(meta, s.out, {}).c_str(), stdout);
+}
+#else
+void import_seed(const kd::CacheCommand& s) { static_cast<void>(kd::hdf5_functions(s.seed_cache)); }
+#endif
+
 void run(const kd::CacheCommand& s) {
   kd::start_threads(s.threads);
   if (!s.merge.empty()) {
@@ -84,6 +104,7 @@ void run(const kd::CacheCommand& s) {
     std::fputs(kd::cache_summary(meta, s.out, {}).c_str(), stdout);
     return;
   }
+  if (!s.seed_cache.empty()) return import_seed(s);
   if (!s.distillkit.empty()) {
     kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
     const auto tokenizer = s.tokenizer.empty() ? std::nullopt : kd::find_model_tokenizer(s.tokenizer);
@@ -112,6 +133,9 @@ void run(const kd::CacheCommand& s) {
 
 int main(int argc, char** argv) try {
   kd::start_process();
+#if defined(KDLIB_WITH_HDF5)
+  kd::use_hdf5_caches();
+#endif
   kd::CacheCommand command;
   command.parse(argc, argv);
   std::atomic<bool> stop{false};

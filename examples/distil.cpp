@@ -3,8 +3,12 @@
 // won back.
 #include "kdlib/tools/distil.hpp"
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/hdf5.hpp"
 
 int main(int argc, char** argv) try {
+#if defined(KDLIB_WITH_HDF5)
+  kdlib::use_hdf5_caches();
+#endif
   using Float = kdlib::SessionType<kdlib::Cpu, float>;
   using Half = kdlib::SessionType<kdlib::Cpu, kdlib::bf16>;
   return kdlib::finish(kdlib::run_distil<Float, Half>(argc, argv));

@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 # What the tests, programs and benchmarks are built with.
-KDLIB_PACKAGES=(git cmake ninja-build g++ ccache pkg-config python3 libeigen3-dev libopenblas-dev rapidjson-dev libpcre2-dev libyaml-cpp-dev libboost-dev libcurl4-openssl-dev catch2 libbenchmark-dev)
+KDLIB_PACKAGES=(git cmake ninja-build g++ ccache pkg-config python3 libeigen3-dev libopenblas-dev rapidjson-dev libpcre2-dev libyaml-cpp-dev libboost-dev libcurl4-openssl-dev libhdf5-dev catch2 libbenchmark-dev)
 
 # ccache, where used, recognises the same sources in another folder (a fresh clone builds from the cache).
 export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1

@@ -25,6 +25,7 @@
 #include "kdlib/quant/coded_data_inl.hpp"
 #include "kdlib/quant/four_bit_floats_inl.hpp"
 #include "kdlib/rollout/response_cache_inl.hpp"
+#include "kdlib/teacher/cache_segment_inl.hpp"
 #include "kdlib/teacher/cache_settings_inl.hpp"
 #include "kdlib/teacher/cache_writer_inl.hpp"
 #include "kdlib/teacher/distillkit_inl.hpp"

@@ -118,6 +118,7 @@
 #include "kdlib/rollout/write_in_groups.hpp"
 #include "kdlib/teacher/cache_head.hpp"
 #include "kdlib/teacher/cache_rows.hpp"
+#include "kdlib/teacher/cache_segment.hpp"
 #include "kdlib/teacher/cache_settings.hpp"
 #include "kdlib/teacher/cache_writer.hpp"
 #include "kdlib/teacher/cached.hpp"

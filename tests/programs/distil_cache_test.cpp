@@ -189,6 +189,17 @@ TEST_CASE("cache_logits goes on where it was stopped, shares work and checks wha
                                       (job.dir / "two") + " --top-k 9 --worker 1/2");
   CHECK(other.status == 1);
   CHECK_THAT(other.error, contains("top_k is \"8\", now it is \"9\""));
-  CHECK_THAT(run_program("cache_logits", "--out x --format hdf5 --teacher a --data b").error, contains("not built"));
+  CHECK_THAT(run_program("cache_logits", "--out x --compress 3 --teacher a --data b").error,
+             contains("belongs to --format hdf5"));
+  const ProgramAnswer hdf5 =
+      run_program("cache_logits", "--teacher " + job.teacher + " --data " + (job.dir / "data.jsonl") + " --out " +
+                                      (job.dir / "hdf5") + " --top-k 8 --segment 4 --format hdf5 --verify 5");
+  if (hdf5.error.find("component hdf5") == std::string::npos) {  // else built without
+    CHECK(hdf5.status == 0);
+    CHECK_THAT(hdf5.out, contains("verified: all checksums"));
+    CHECK(kdlib_tests::exists(job.dir / "hdf5/segments/000_000002.h5"));
+  } else {
+    CHECK_THAT(hdf5.error, contains("libhdf5-dev"));
+  }
   CHECK(run_program("cache_logits", "--out x --teacher a").status == 2);
 }

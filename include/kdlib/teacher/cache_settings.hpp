@@ -24,6 +24,13 @@ constexpr std::array<const char*, 2> enum_names(CacheKind) { return {"hidden", "
 enum class CacheStore : std::uint8_t { f32, bf16, f16 };
 constexpr std::array<const char*, 3> enum_names(CacheStore) { return {"f32", "bf16", "f16"}; }
 
+/// What the files of a cache are.
+enum class CacheContainer : std::uint8_t {
+  safetensors,  // mapped while it is read
+  hdf5          // compressed, read into memory; the program links the component hdf5 (kdlib/hdf5.hpp)
+};
+constexpr std::array<const char*, 2> enum_names(CacheContainer) { return {"safetensors", "hdf5"}; }
+
 /// How a cache is made. All of it decides bytes of the files and is part of the run hash.
 struct CacheSettings {
   CacheKind kind = CacheKind::logprobs;
@@ -35,6 +42,8 @@ struct CacheSettings {
   std::int64_t workers = 1;             // processes that share the documents: worker w takes places n mod W = w
   bool shuffled = false;                // documents are worked on in DocumentDataset's first order of `seed`
   std::uint64_t seed = 1;               // of that order
+  CacheContainer container = CacheContainer::safetensors;
+  int gzip = 4;  // of HDF5: 0 (none) to 9
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -46,6 +55,9 @@ struct CacheSettings {
     f(FieldInfo{"workers", "", "in [1, 1000]", "that share the documents"}, self.workers);
     f(FieldInfo{"shuffled", "", "", "the order is that of a run's first epoch"}, self.shuffled);
     f(FieldInfo{"seed", "", "", "of that order"}, self.seed);
+    if (self.container == CacheContainer::safetensors) return;  // caches from before have neither field
+    f(FieldInfo{"container", "", "", "safetensors or hdf5"}, self.container);
+    f(FieldInfo{"gzip", "", "in [0, 9]", "level of compression, of hdf5"}, self.gzip);
   }
   /// ConfigError naming the setting that is out of its range or does not fit the kind.
   void check() const;
@@ -96,8 +108,9 @@ struct CacheMeta {
 std::vector<std::int64_t> segment_places(const CacheMeta& meta, std::int64_t worker, std::int64_t segment);
 /// Segments of a worker.
 std::int64_t segment_count(const CacheMeta& meta, std::int64_t worker);
-/// "segments/000_000012.safetensors"
-std::string segment_name(std::int64_t worker, std::int64_t segment);
+/// "segments/000_000012.safetensors", or ….h5
+std::string segment_name(std::int64_t worker, std::int64_t segment,
+                         CacheContainer container = CacheContainer::safetensors);
 /// The text of all documents as meta.json compares it.
 std::string cached_text_hash(const TokenBatch& documents);
 

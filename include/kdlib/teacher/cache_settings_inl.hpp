@@ -74,6 +74,8 @@ KDLIB_FUNC CacheSettings cache_settings_from(const Json& json) {
   s.workers = number_from(json, "workers", 1);
   s.shuffled = json.at("shuffled").as_bool();
   s.seed = json.at("seed").as_uint();
+  if (const auto container = json.find_set("container")) s.container = named_value<CacheContainer>(*container);
+  if (s.container == CacheContainer::hdf5) s.gzip = static_cast<int>(number_from(json, "gzip", 0));
   s.check();
   return s;
 }
@@ -87,6 +89,7 @@ KDLIB_FUNC void CacheSettings::check() const {
   at_least_one("batch", batch);
   at_least_one("segment", segment);
   at_least_one("workers", workers);
+  require<ConfigError>(gzip >= 0 && gzip <= 9, "[teacher cache] gzip is ", gzip, "; it must be from 0 to 9");
   require<ConfigError>(workers <= 1000, "[teacher cache] workers is ", workers, "; it must be 1000 or less");
   if (kind == CacheKind::hidden) {
     require<ConfigError>(
@@ -140,6 +143,8 @@ KDLIB_FUNC std::string CacheMeta::json() const {
   w.member("temperatures", told.temperatures);
   w.member("batch", told.batch).member("segment", told.segment).member("workers", told.workers);
   w.member("shuffled", told.shuffled).member("seed", told.seed);
+  if (told.container == CacheContainer::hdf5)
+    w.member("container", setting_text(told.container)).member("gzip", told.gzip);
   w.member("teacher", facts.teacher).member("teacher_hash", facts.teacher_hash).member("tokenizer", facts.tokenizer);
   w.member("vocabulary", facts.vocabulary).member("real_vocabulary", facts.real_vocabulary);
   w.member("hidden_size", facts.hidden_size).member("scalar", facts.scalar).member("dataset", facts.dataset);
@@ -195,11 +200,11 @@ KDLIB_FUNC std::vector<std::int64_t> segment_places(const CacheMeta& meta, std::
   return places;
 }
 
-KDLIB_FUNC std::string segment_name(std::int64_t worker, std::int64_t segment) {
+KDLIB_FUNC std::string segment_name(std::int64_t worker, std::int64_t segment, CacheContainer container) {
   char text[64];
-  std::snprintf(text, sizeof text, "segments/%03lld_%06lld.safetensors", static_cast<long long>(worker),
+  std::snprintf(text, sizeof text, "segments/%03lld_%06lld", static_cast<long long>(worker),
                 static_cast<long long>(segment));
-  return text;
+  return std::string(text) + (container == CacheContainer::hdf5 ? ".h5" : ".safetensors");
 }
 
 KDLIB_FUNC std::string cached_text_hash(const TokenBatch& documents) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a teacher's cache: a folder of safetensors segments, each whole or not there, that several processes may fill
-// and that a killed one goes on with.
+// Writes a teacher's cache: a folder of segments (safetensors or HDF5), each whole or not there, that several processes
+// may fill and that a killed one goes on with.
 #ifndef KDLIB_TEACHER_CACHE_WRITER_HPP
 #define KDLIB_TEACHER_CACHE_WRITER_HPP
 
@@ -47,8 +47,8 @@ struct CacheColumn {
 /// "label_logprob" [R].
 std::vector<CacheColumn> cache_columns(const CacheMeta& meta);
 
-/// The folder: meta.json (CacheMeta), head.safetensors (kind hidden), segments/<worker>_<segment>.safetensors with
-/// offsets [n+1], token_ids [P], row_offsets [n+1], row_positions [R] (place of the row's token in its document),
+/// The folder: meta.json (CacheMeta), head.safetensors (kind hidden), segments/<worker>_<segment>.safetensors (or .h5)
+/// with offsets [n+1], token_ids [P], row_offsets [n+1], row_positions [R] (place of the row's token in its document),
 /// weights [R], ordinals [n] (number of the document) and the columns. Every file appears at once (AtomicFile). The
 /// finished folder is the same, byte for byte, however often its making was cut short.
 class CacheWriter {
@@ -81,6 +81,9 @@ class CacheWriter {
   void adopt_or_begin();
   bool segment_is_there(std::int64_t worker, std::int64_t segment);
   std::string path(const std::string& name) const;
+  std::string segment_file(std::int64_t worker, std::int64_t segment) const {
+    return segment_name(worker, segment, meta_.settings.container);
+  }
 
   std::string folder_;
   const TokenBatch& documents_;

@@ -11,8 +11,7 @@
 #include "kdlib/data/order.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/checksum.hpp"
-#include "kdlib/io/safetensors.hpp"
-#include "kdlib/io/safetensors_writer.hpp"
+#include "kdlib/teacher/cache_segment.hpp"
 #include "kdlib/teacher/cache_writer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -42,6 +41,9 @@ struct SegmentIndex {
 
 /// Refuses the folder of a cache that was made with other settings.
 KDLIB_FUNC void check_same_cache(const std::string& path, const CacheMeta& there, const CacheMeta& wanted) {
+  require<ConfigError>(there.settings.container == wanted.settings.container, "[teacher cache] ", path,
+                       ": the files are ", setting_text(there.settings.container), ", now --format is ",
+                       setting_text(wanted.settings.container), ": the folder holds another cache; use another folder");
   const SettingsList before = there.describe(), now = wanted.describe();
   for (std::size_t i = 0; i < now.size(); ++i)
     require<ConfigError>(before[i].second == now[i].second, "[teacher cache] ", path, ": ", now[i].first, " is \"",
@@ -73,6 +75,7 @@ KDLIB_FUNC CacheWriter::CacheWriter(std::string folder, CacheFacts facts, CacheS
                                     const TokenBatch& documents)
     : folder_(std::move(folder)), documents_(documents) {
   settings.check();
+  if (settings.container == CacheContainer::hdf5) static_cast<void>(hdf5_functions(folder_));
   require<ConfigError>(facts.vocabulary >= 1 && facts.hidden_size >= 1, "[teacher cache] the facts of ", folder_,
                        " have a vocabulary of ", facts.vocabulary, " and a hidden size of ", facts.hidden_size);
   require<ConfigError>(settings.kind == CacheKind::hidden || settings.top_k <= facts.columns(),
@@ -117,10 +120,10 @@ KDLIB_FUNC void CacheWriter::adopt_or_begin() {
 }
 
 KDLIB_FUNC bool CacheWriter::segment_is_there(std::int64_t worker, std::int64_t segment) {
-  const std::string name = segment_name(worker, segment);
+  const std::string name = segment_file(worker, segment);
   if (!path_exists(path(name))) return false;
   try {
-    const SafetensorsFile file(path(name));
+    const CacheSegment file(path(name));
     if (file.metadata("run_hash") == meta_.run_hash()) return true;
     notes_.push_back(concat(path(name), " is of another run: it is made again"));
   } catch (const FormatError& error) {
@@ -162,27 +165,32 @@ KDLIB_FUNC void CacheWriter::write_segment(std::int64_t worker, std::int64_t seg
   const std::vector<CacheColumn> wanted = cache_columns(meta_);
   require<ShapeError>(columns.size() == wanted.size(), "[CacheWriter] ", columns.size(), " columns, ", wanted.size(),
                       " are needed");
-  SafetensorsWriter file(path(segment_name(worker, segment)));
-  file.metadata("format", "kdcache");
-  file.metadata("version", setting_text(CacheMeta::version));
-  file.metadata("kind", setting_text(meta_.settings.kind));
-  file.metadata("run_hash", meta_.run_hash());
-  file.metadata("worker", setting_text(worker));
-  file.metadata("stride", setting_text(meta_.settings.workers));
-  file.add("offsets", {count + 1}, std::span<const std::int64_t>(index.offsets));
-  file.add("row_offsets", {count + 1}, std::span<const std::int64_t>(index.row_offsets));
-  file.add("ordinals", {count}, std::span<const std::int64_t>(index.ordinals));
-  file.add("token_ids", {static_cast<std::int64_t>(index.ids.size())}, std::span<const std::int32_t>(index.ids));
-  file.add("row_positions", {rows}, std::span<const std::int32_t>(index.row_positions));
-  file.add("weights", {rows}, std::span<const float>(index.weights));
+  CacheArrays file;
+  file.metadata = {{"format", "kdcache"},
+                   {"version", setting_text(CacheMeta::version)},
+                   {"kind", setting_text(meta_.settings.kind)},
+                   {"run_hash", meta_.run_hash()},
+                   {"worker", setting_text(worker)},
+                   {"stride", setting_text(meta_.settings.workers)}};
+  const auto add = [&file](const std::string& name, DType dtype, std::vector<std::int64_t> extents,
+                           std::span<const std::byte> data) {
+    file.tensors.push_back({name, dtype, {extents.begin(), extents.end()}, data, nullptr});
+  };
+  add("offsets", DType::i64, {count + 1}, std::as_bytes(std::span(index.offsets)));
+  add("row_offsets", DType::i64, {count + 1}, std::as_bytes(std::span(index.row_offsets)));
+  add("ordinals", DType::i64, {count}, std::as_bytes(std::span(index.ordinals)));
+  add("token_ids", DType::i32, {static_cast<std::int64_t>(index.ids.size())}, std::as_bytes(std::span(index.ids)));
+  add("row_positions", DType::i32, {rows}, std::as_bytes(std::span(index.row_positions)));
+  add("weights", DType::f32, {rows}, std::as_bytes(std::span(index.weights)));
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const CacheColumn& c = wanted[i];
     require<ShapeError>(static_cast<std::int64_t>(columns[i].size()) == rows * c.row_bytes(), "[CacheWriter] ", c.name,
                         ": ", columns[i].size(), " bytes for ", rows, " rows of ", c.row_bytes());
-    file.add(c.name, c.dtype, c.width > 0 ? Shape{rows, c.width} : Shape{rows}, std::span(columns[i]));
+    if (c.width > 0) add(c.name, c.dtype, {rows, c.width}, columns[i]);
+    else add(c.name, c.dtype, {rows}, columns[i]);
   }
-  file.commit();
-  written_.push_back(segment_name(worker, segment));
+  write_cache_segment(path(segment_file(worker, segment)), file, meta_.settings.gzip);
+  written_.push_back(segment_file(worker, segment));
 }
 
 /// Checksums of an earlier finish() stay where this object wrote no other file: damage since then must not be blessed.
@@ -190,7 +198,7 @@ KDLIB_FUNC bool CacheWriter::finish() {
   std::vector<std::string> names;
   if (meta_.settings.kind == CacheKind::hidden) names.emplace_back("head.safetensors");
   for (std::int64_t w = 0; w < meta_.settings.workers; ++w)
-    for (std::int64_t s = 0; s < segment_count(meta_, w); ++s) names.push_back(segment_name(w, s));
+    for (std::int64_t s = 0; s < segment_count(meta_, w); ++s) names.push_back(segment_file(w, s));
   for (const std::string& name : names)
     if (!path_exists(path(name))) return false;
   std::vector<CacheFile> files;

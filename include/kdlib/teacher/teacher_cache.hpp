@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kdlib/io/safetensors.hpp"
+#include "kdlib/teacher/cache_segment.hpp"
 #include "kdlib/teacher/cache_writer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -23,7 +23,8 @@ struct CacheUse {
 
 /// A complete cache, opened for reading. Documents are found by their ids alone: order, batches and what else is in a
 /// batch do not matter. A document that is the beginning of a cached one is found in it, because rows depend on the
-/// tokens before them alone. Memory: 4 bytes a token and a row; the segments are mapped. For one thread.
+/// tokens before them alone. Memory: 4 bytes a token and a row; segments are mapped, those of HDF5 read into memory, 16
+/// at a time. For one thread.
 class TeacherCache {
  public:
   /// IoError, FormatError or ConfigError, each naming file, key and both values: no cache, other format or version, not
@@ -70,7 +71,7 @@ class TeacherCache {
   };
 
   void open_segment(std::int32_t segment);
-  const SafetensorsFile& file(std::int32_t segment) const;
+  const CacheSegment& file(std::int32_t segment) const;
   std::string path(std::int32_t segment) const;
   std::span<const std::int32_t> ids_of(const Document& d) const;
   /// Cached documents that begin with `ids`, in lexicographic order.
@@ -82,9 +83,9 @@ class TeacherCache {
 
   std::string folder_;
   CacheMeta meta_;
-  std::vector<std::string> names_;                               // of the segments
-  mutable std::vector<std::unique_ptr<SafetensorsFile>> files_;  // mapped, or null
-  mutable std::vector<std::int32_t> mapped_;                     // in the order of mapping
+  std::vector<std::string> names_;                            // of the segments
+  mutable std::vector<std::unique_ptr<CacheSegment>> files_;  // mapped or in memory, or null
+  mutable std::vector<std::int32_t> mapped_;                  // in the order of mapping
   std::vector<std::int32_t> ids_, row_positions_;
   std::vector<Document> documents_;   // by ordinal
   std::vector<std::int32_t> sorted_;  // ordinals in lexicographic order of their ids

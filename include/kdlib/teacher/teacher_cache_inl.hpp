@@ -9,7 +9,6 @@
 #include "kdlib/core/stop.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/checksum.hpp"
-#include "kdlib/io/safetensors.hpp"
 #include "kdlib/teacher/teacher_cache.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -17,7 +16,7 @@ namespace detail {
 
 /// A tensor of a segment as numbers, of the type and shape that the format says.
 template <class T>
-std::vector<T> segment_numbers(const SafetensorsFile& file, const char* name, std::int64_t count = -1) {
+std::vector<T> segment_numbers(const CacheSegment& file, const char* name, std::int64_t count = -1) {
   const TensorInfo& info = file.at(name);
   require<FormatError>(info.dtype == dtype_of<T>() && info.extents.size() == 1 &&
                            (count < 0 || info.count() == static_cast<std::uint64_t>(count)),
@@ -27,7 +26,7 @@ std::vector<T> segment_numbers(const SafetensorsFile& file, const char* name, st
 }
 
 /// Offsets from 0 to `end` that do not fall.
-KDLIB_FUNC void check_offsets(const SafetensorsFile& file, const char* name, const std::vector<std::int64_t>& offsets,
+KDLIB_FUNC void check_offsets(const CacheSegment& file, const char* name, const std::vector<std::int64_t>& offsets,
                               std::uint64_t end) {
   const bool ascends = std::is_sorted(offsets.begin(), offsets.end());
   require<FormatError>(
@@ -35,7 +34,7 @@ KDLIB_FUNC void check_offsets(const SafetensorsFile& file, const char* name, con
       "[teacher cache] ", file.path(), ": ", name, " must ascend from 0 to ", end);
 }
 
-KDLIB_FUNC void check_columns(const SafetensorsFile& file, const CacheMeta& meta, std::int64_t rows) {
+KDLIB_FUNC void check_columns(const CacheSegment& file, const CacheMeta& meta, std::int64_t rows) {
   for (const CacheColumn& c : cache_columns(meta)) {
     const TensorInfo& info = file.at(c.name);
     std::vector<std::uint64_t> extents = {static_cast<std::uint64_t>(rows)};
@@ -55,14 +54,16 @@ KDLIB_FUNC TeacherCache::TeacherCache(std::string folder)
                        "what is missing");
   for (std::int64_t w = 0; w < meta_.settings.workers; ++w)
     for (std::int64_t s = 0; s < segment_count(meta_, w); ++s) {
-      names_.push_back(segment_name(w, s));
+      names_.push_back(segment_name(w, s, meta_.settings.container));
       require<IoError>(path_exists(join_path(folder_, names_.back())), "[teacher cache] ",
                        join_path(folder_, names_.back()),
                        " is missing: run cache_logits again with the same settings, it makes what is missing");
     }
   std::uint64_t bytes = 0;  // a text takes 8 of them and more: what meta.json says is no reason to fill the memory
   for (const std::string& name : names_) bytes += file_size(join_path(folder_, name));
-  require<FormatError>(static_cast<std::uint64_t>(meta_.documents) <= bytes / 8, "[teacher cache] ",
+  const bool packed = meta_.settings.container == CacheContainer::hdf5;  // gzip: 1032 to 1 at most
+  const std::uint64_t room = packed ? bytes * 128 : bytes / 8;
+  require<FormatError>(static_cast<std::uint64_t>(meta_.documents) <= room, "[teacher cache] ",
                        join_path(folder_, "meta.json"), ": documents is ", meta_.documents, ", the segments have ",
                        bytes, " bytes");
   files_.resize(names_.size());
@@ -88,21 +89,22 @@ KDLIB_FUNC std::string TeacherCache::path(std::int32_t segment) const {
   return join_path(folder_, names_[static_cast<std::size_t>(segment)]);
 }
 
-KDLIB_FUNC const SafetensorsFile& TeacherCache::file(std::int32_t segment) const {
-  constexpr std::size_t most_mapped = 1024;  // the system limits mappings of a process
+KDLIB_FUNC const CacheSegment& TeacherCache::file(std::int32_t segment) const {
+  // The system limits mappings of a process; what is in memory takes more than addresses.
+  const std::size_t most_mapped = meta_.settings.container == CacheContainer::hdf5 ? 16 : 1024;
   auto& slot = files_[static_cast<std::size_t>(segment)];
   if (slot) return *slot;
   if (mapped_.size() >= most_mapped) {
     files_[static_cast<std::size_t>(mapped_.front())].reset();
     mapped_.erase(mapped_.begin());
   }
-  slot = std::make_unique<SafetensorsFile>(path(segment));
+  slot = std::make_unique<CacheSegment>(path(segment));
   mapped_.push_back(segment);
   return *slot;
 }
 
 KDLIB_FUNC void TeacherCache::open_segment(std::int32_t segment) {
-  const SafetensorsFile& f = file(segment);
+  const CacheSegment& f = file(segment);
   const std::string run(f.metadata("run_hash").value_or(""));
   require<ConfigError>(run == meta_.run_hash(), "[teacher cache] ", f.path(), ": run_hash is \"", run,
                        "\", meta.json has \"", meta_.run_hash(), "\": the segment belongs to another cache");

@@ -21,11 +21,12 @@ struct CacheCommand {
   int threads = 0;
   std::uint64_t seed = 1;
   CacheSettings settings{};
-  std::int64_t worker = 0;           // from 0
-  std::string distillkit{};          // configuration of the data, which are DistillKit's rows
-  std::string tokenizer{};           // of those rows: a model's folder or file
-  std::vector<std::string> merge{};  // caches that become one in `out`
-  std::int64_t merge_segment = 0;    // documents of its files; 0: as the first cache has them
+  std::int64_t worker = 0;                              // from 0
+  std::string distillkit{};                             // configuration of the data, which are DistillKit's rows
+  std::string tokenizer{};                              // of those rows: a model's folder or file
+  std::string seed_cache{}, seed_order = "contiguous";  // folder of MoE_Factorize_Compress's files of the data
+  std::vector<std::string> merge{};                     // caches that become one in `out`
+  std::int64_t merge_segment = 0;                       // documents of its files; 0: as the first cache has them
 
   /// UsageError, HelpRequested as Options::parse; ConfigError for settings that do not fit or are not built.
   void parse(int argc, const char* const* argv);

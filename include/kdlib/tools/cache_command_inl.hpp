@@ -8,6 +8,7 @@
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/writable_folder.hpp"
 #include "kdlib/recipe/number_text.hpp"
+#include "kdlib/teacher/cache_segment.hpp"
 #include "kdlib/tools/cache_command.hpp"
 #include "kdlib/tools/option_values_inl.hpp"
 
@@ -44,8 +45,12 @@ KDLIB_TOOLS_FUNC void add_cache_text(Options& o, CacheCommand& c, CacheWords& w)
       .add("distillkit", c.distillkit, "F.yaml",
            "--data holds rows of DistillKit's compressed logits as JSON lines, of this configuration: they become a "
            "cache, and no teacher is loaded")
+      .add("seed-cache", c.seed_cache, "DIR",
+           "HDF5 files of MoE_Factorize_Compress for the text of --data: they become a cache, and no teacher is loaded")
+      .add("seed-order", c.seed_order, "ORDER", "how that program's workers shared the text")
+      .choices({"contiguous", "interleaved"})
       .add("tokenizer", c.tokenizer, "MODEL",
-           "of --distillkit's ids: recorded, so that a student's is compared with it")
+           "of --distillkit's or --seed-cache's ids: recorded, so that a student's is compared with it")
       .add("max-length", c.max_length, "N", "longest text", "tokens")
       .at_least(2)
       .add("too-long", c.too_long, "RULE", "longer text: refuse it, cut its end off, or drop it")
@@ -78,6 +83,9 @@ KDLIB_TOOLS_FUNC void add_cache_signal(Options& o, CacheCommand& c, CacheWords& 
       .add("worker", w.worker, "I/N", "makes the I-th of N parts (from 1): several processes share the work")
       .add("format", w.format, "NAME", "of the files")
       .choices({"safetensors", "hdf5"})
+      .add("compress", c.settings.gzip, "N", "hdf5: level of gzip; 0: none")
+      .at_least(0)
+      .at_most(9)
       .add("workspace", c.workspace, "N", "memory for chunks of logits", "MiB")
       .at_least(1)
       .add("verify", c.verify, "N",
@@ -87,9 +95,10 @@ KDLIB_TOOLS_FUNC void add_cache_signal(Options& o, CacheCommand& c, CacheWords& 
 
 KDLIB_TOOLS_FUNC void words_to_cache(const CacheWords& w, CacheCommand& c) {
   CacheSettings& s = c.settings;
-  require<ConfigError>(w.format == "safetensors",
-                       "[cache_logits] --format hdf5 is not built in this version; --format safetensors holds the same "
-                       "arrays");
+  if (w.format == "hdf5") {
+    s.container = CacheContainer::hdf5;
+    static_cast<void>(hdf5_functions("--format hdf5"));
+  }
   s.kind = w.kind == "hidden" ? CacheKind::hidden : CacheKind::logprobs;
   s.store = w.store == "bf16"                                                          ? CacheStore::bf16
             : w.store == "f16" || (w.store == "auto" && s.kind == CacheKind::logprobs) ? CacheStore::f16
@@ -115,11 +124,15 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
   detail::add_cache_signal(options, *this, words);
   options.group("General").common(threads, seed);
   options.parse(argc, argv);
-  require<UsageError>(teacher.empty() == (data.empty() || !distillkit.empty()),
+  require<UsageError>(teacher.empty() == (data.empty() || !distillkit.empty() || !seed_cache.empty()),
                       "--teacher MODEL and --data FILE belong together, or --distillkit and --data");
   require<UsageError>(distillkit.empty() || (teacher.empty() && !data.empty()),
                       "--distillkit reads what --data FILE holds of a teacher: leave out --teacher");
-  require<UsageError>(tokenizer.empty() || !distillkit.empty(), "--tokenizer belongs to --distillkit");
+  require<UsageError>(seed_cache.empty() || (teacher.empty() && !data.empty() && distillkit.empty()),
+                      "--seed-cache holds what a teacher said of --data FILE: leave out --teacher and --distillkit");
+  require<UsageError>(tokenizer.empty() || !distillkit.empty() || !seed_cache.empty(),
+                      "--tokenizer belongs to --distillkit and --seed-cache");
+  require<UsageError>(!options.given("seed-order") || !seed_cache.empty(), "--seed-order belongs to --seed-cache");
   require<UsageError>(merge.empty() || teacher.empty(),
                       "--merge makes a cache of caches: leave out --teacher and --data");
   if (options.given("segment")) merge_segment = settings.segment;
@@ -130,7 +143,8 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
       {{making, !(check_alone() && merge.empty()),
         "without --teacher and --data the checksums of --out are compared, and "
         "nothing is made"},
-       {{"top-k", "temperatures", "workspace"}, words.kind == "logprobs", "it belongs to --kind logprobs"}});
+       {{"top-k", "temperatures", "workspace"}, words.kind == "logprobs", "it belongs to --kind logprobs"},
+       {{"compress"}, words.format == "hdf5", "it belongs to --format hdf5"}});
   checking_settings([&] { detail::words_to_cache(words, *this); });
   if (!check_alone() || !merge.empty()) check_writable_folder(out, "[cache_logits] --out");
 }
