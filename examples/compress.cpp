@@ -56,10 +56,11 @@ void add_options(kd::Options& o, Command& c) {
   o.group("Size")
       .add("form", c.form, "FORM", "wrappers: factors on both sides of the core; residual: factors beside it")
       .choices({"wrappers", "residual"})
-      .add("rank", c.rank, "R", "of the factors; a residual of twice the rank is as large as wrappers")
-      .at_least(1)
+      .add("rank", c.rank, "R",
+           "of the factors (0: --share says it); a residual of twice the rank is as large as wrappers")
+      .at_least(0)
       .add("share", s.share, "X", "of the experts' parameters that is kept, instead of --rank")
-      .above(0)
+      .at_least(0)
       .at_most(1);
   o.group("Search")
       .add("init", c.init, "NAME", "als: alternating least squares; seed: mean core and Adam, for comparison")
