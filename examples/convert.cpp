@@ -120,7 +120,8 @@ std::int64_t bytes_of(const std::string& text) {
   const std::string unit = text.substr(digits);
   std::int64_t factor = 1;
   for (const char* const known : {"", "KB", "MB", "GB"}) {
-    if (unit == known && digits > 0 && digits < 10) return std::stoll(text.substr(0, digits)) * factor;
+    if (unit == known && digits > 0 && digits < 10 && std::stoll(text.substr(0, digits)) > 0)
+      return std::stoll(text.substr(0, digits)) * factor;
     factor *= 1000;
   }
   kd::fail<kd::UsageError>("--max-shard-size \"", text, "\": write bytes, or a number with KB, MB or GB behind it");

@@ -175,6 +175,7 @@ int run(const Settings& s, const kd::SweepPlan& plan) {
   const bool begun = kd::path_exists(kd::join_path(plan.out, "runs"));
   kd::require<kd::UsageError>(!begun || s.resume || !s.only.empty(), plan.out,
                               " holds runs already: --resume goes on with them; for others choose another `out`");
+  kd::mark_sweep_folder(plan);
   if (there > 0) progress.note(kd::concat(there, " runs are done already"));
   const kd::SweepSettings how{.program = s.program, .jobs = s.jobs, .threads = s.threads};
   const auto statuses = kd::run_sweep(

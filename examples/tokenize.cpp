@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "kdlib/data/text_lines.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/text/chat_template.hpp"
 #include "kdlib/text/harmony.hpp"
 #include "kdlib/tools/options.hpp"
 #include "kdlib/tools/process_start.hpp"
+#include "kdlib/tools/report.hpp"
 
 namespace kd = kdlib;
 
@@ -53,9 +55,12 @@ std::vector<std::int32_t> chat_ids(const kd::Json& line, const kd::Tokenizer& to
   options.documents = line.find_set("documents").value_or(kd::Json());
   options.variables = line.find_set("chat_template_kwargs").value_or(kd::Json());
   options.continue_final_message = line.bool_or("continue_final_message", false);
+  const std::vector<kd::ChatMessage> messages = kd::chat_messages_from_json(line.at("messages"));
+  if (const auto lost = chat.unwritten(messages, options))  // the ids are those of the template all the same
+    kd::show_notes(
+        {kd::concat("messages[", *lost, "]: the template writes nothing of a message of role ", messages[*lost].role)});
   // Harmony's contents are text, whatever they hold.
-  return chat.ids(tokenizer, kd::chat_messages_from_json(line.at("messages")), options,
-                  harmony ? kd::SpecialTokens::plain : special_tokens(s));
+  return chat.ids(tokenizer, messages, options, harmony ? kd::SpecialTokens::plain : special_tokens(s));
 }
 
 std::vector<std::int32_t> ids_of(const kd::Json& line) {
@@ -125,16 +130,20 @@ void run(const Settings& s) {
   if (s.check) kd::HarmonyTokens::of(tokenizer);
   char* buffer = nullptr;
   std::size_t capacity = 0;
+  bool turns = false;
   for (long number = 1;; ++number) {
     const ssize_t size = ::getline(&buffer, &capacity, stdin);
     if (size < 0) break;
     std::string text(buffer, static_cast<std::size_t>(size));
     if (text.find_first_not_of(" \t\r\n") == std::string::npos) continue;
-    const std::string out = answer(kd::Json::parse(std::move(text), kd::concat("stdin:", number)), tokenizer, s) + "\n";
+    const kd::Json line = kd::Json::parse(std::move(text), kd::concat("stdin:", number));
+    turns = turns || (line.is_object() && line.contains("messages"));
+    const std::string out = answer(line, tokenizer, s) + "\n";
     std::fwrite(out.data(), 1, out.size(), stdout);
     std::fflush(stdout);  // a program at the other end of two pipes may wait for each answer
   }
   std::free(buffer);
+  kd::check_template_is_read("tokenize", s.chat_template, turns, "stdin");
   kd::require<kd::IoError>(std::ferror(stdin) == 0, "[tokenize] stdin cannot be read");
 }
 

@@ -195,6 +195,19 @@ TEST_CASE("adapters that are not plain LoRA are refused by the key that says so"
   CHECK_THAT(refusal(R"({"peft_type":"LORA","r":4,"lora_alpha":1e308,"target_modules":["q_proj"]})"),
              contains("lora_alpha is beyond the range of float32"));
   CHECK_THAT(refusal(config_with(R"(,"alpha_pattern":{"q_proj":-1e39})")), contains("beyond the range of float32"));
+  {
+    Loaded x(cases[0]);
+    std::string config = read_file(x.folder + "/adapter_config.json");
+    config.insert(config.find('{') + 1, R"("zzz": 5, "rank_pattern": {"q_porj": 3}, "rank_pattern_": {}, )");
+    const std::size_t own = config.find("\"rank_pattern\"", config.find("rank_pattern_"));
+    if (own != std::string::npos) config.replace(own, 14, "\"rank_pattern__\"");
+    write(folder / "adapter_config.json", config);
+    write(folder / "adapter_model.safetensors", read_file(x.folder + "/adapter_model.safetensors"));
+    std::string notes;
+    for (const std::string& note : load_adapter(x.model, folder.path())) notes += note + "\n";
+    CHECK_THAT(notes, contains("the key zzz is unknown") && contains("rank_pattern \"q_porj\" fits no module"));
+    remove_tree(folder / "adapter_model.safetensors");
+  }
   CHECK_THAT(refusal(config_with(R"(,"modules_to_save":["lm_head"])")), contains("modules_to_save"));
   CHECK_THAT(refusal(config_with(R"(,"lora_bias":true)")), contains("lora_bias"));
   CHECK_THAT(refusal(config_with(R"(,"target_parameters":["mlp.experts.gate_up_proj"])")),

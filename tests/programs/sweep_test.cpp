@@ -71,6 +71,20 @@ TEST_CASE("a sweep runs its grid, writes its files and skips what is done", "[pr
         result);  // its seconds too: it was not run again
 }
 
+TEST_CASE("a sweep takes no folder of somebody else's, and none that its runs read", "[programs]") {
+  const Job job;
+  kdlib::make_directories(job.out() + "/runs");
+  for (const char* name : {"report.html", "table.md", "sweep.json"})
+    kdlib::write_file_atomically(job.out() + "/" + name, "MINE");
+  for (const char* how : {"", " --resume", " --table"}) {
+    const ProgramAnswer answer = run_program("sweep", job.file() + how);
+    CHECK(answer.status == 2);
+    CHECK_THAT(answer.error, contains("no sweep's"));
+  }
+  for (const char* name : {"report.html", "table.md", "sweep.json"})
+    CHECK(kdlib::read_file(job.out() + "/" + name) == "MINE");
+}
+
 TEST_CASE("a run that fails is named in the table, the others go on", "[programs]") {
   const Job job("  quantize: [int4, nf4]\n  train: [lora, all]\n",
                 "  lora-alpha: 4\n");  // --train all takes no adapter options

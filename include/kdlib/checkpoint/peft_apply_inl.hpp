@@ -365,15 +365,15 @@ std::vector<std::string> apply_gguf_adapter(Decoder<D, T>& model, const std::str
 template <class D, class T>
 std::vector<std::string> apply_adapter(Decoder<D, T>& model, const std::string& directory,
                                        const ApplySettings& settings) {
-  const std::string operation = "[apply_adapter] ";
-  std::vector<std::string> notes;
+  const char* const operation = "[apply_adapter] ";
   require<ConfigError>(!model.has_adapter(), operation,
                        "the model has an adapter already: remove_adapter(model) first");
   require<ConfigError>(model.head().packed == nullptr, operation,
                        "the model's matrices stay in their file; load it with decoded weights to merge into them");
   if (is_regular_file(directory)) return detail::apply_gguf_adapter(model, directory);
-  const detail::PeftAdapter adapter = detail::read_adapter_config(
-      operation, join_path(directory, "adapter_config.json"), model.config().mixtures() > 0, notes);
+  std::vector<std::string> notes;
+  const std::string config = join_path(directory, "adapter_config.json");
+  const auto adapter = detail::read_adapter_config(operation, config, model.config().mixtures() > 0, notes);
   detail::AdapterTensors tensors(operation, directory);
   const bool tied = model.config().tied_head;
   if (tied && (detail::touches_tied_head(adapter) || tensors.holds("base_model.model.lm_head.weight"))) {
@@ -390,6 +390,7 @@ std::vector<std::string> apply_adapter(Decoder<D, T>& model, const std::string& 
   for (const auto& d : plan.deltas)
     require<ConfigError>(d.bias.empty() || model.find_parameter(d.slot.path + ".bias") != nullptr, adapter.where,
                          ": lora_bias on ", d.slot.path, ", which has no bias to merge it into");
+  detail::note_unmatched_patterns(adapter, plan.deltas, notes);
   detail::carry_out(plan, model);
   return notes;
 }

@@ -42,6 +42,41 @@ inline void refuse_other_adapters(const Json& json, const std::string& where) {
   }
 }
 
+/// Keys that PEFT's LoraConfig (0.21) does not have: it ignores them, too.
+inline void note_unknown_keys(const Json& json, const std::string& where, std::vector<std::string>& notes) {
+  constexpr std::string_view known =
+      " alora_invocation_tokens alpha_pattern arrow_config auto_mapping base_model_name_or_path bias corda_config "
+      "ensure_weight_tying eva_config exclude_modules fan_in_fan_out inference_mode init_lora_weights kasa_config "
+      "layer_replication layers_pattern layers_to_transform loftq_config lora_alpha lora_bias lora_dropout "
+      "lora_ga_config megatron_config megatron_core modules_to_save monteclora_config peft_type peft_version "
+      "qalora_group_size r rank_pattern revision runtime_config target_modules target_parameters task_type "
+      "trainable_token_indices use_bdlora use_dora use_qalora use_rslora velora_config ";
+  for (const JsonMember& member : json.members())
+    if (known.find(concat(" ", member.key, " ")) == std::string_view::npos)
+      notes.push_back(concat(where, ": the key ", printable(member.key), " is unknown and ignored"));
+}
+
+/// A misspelt pattern would silently leave its modules with the rank and scale of the others. `modules`:
+/// pointers to Linear, or AdapterDelta.
+template <class Modules>
+void note_unmatched_patterns(const PeftAdapter& adapter, const Modules& modules, std::vector<std::string>& notes) {
+  const auto look = [&](const char* key, const auto& patterns) {
+    for (const auto& pattern : patterns) {
+      const std::remove_cvref_t<decltype(patterns)> one{pattern};
+      bool fits = false;
+      for (const auto& module : modules) {
+        if constexpr (requires { module->path; }) fits = fits || find_pattern(one, module->path) != nullptr;
+        else fits = fits || find_pattern(one, module.slot.path) != nullptr;
+      }
+      if (!fits)
+        notes.push_back(concat(adapter.where, ": ", key, " \"", printable(pattern.first),
+                               "\" fits no module of the adapter and changes nothing"));
+    }
+  };
+  look("rank_pattern", adapter.lora.rank_pattern);
+  look("alpha_pattern", adapter.lora.alpha_pattern);
+}
+
 /// Kinds that apply_adapter merges and load_adapter does not train.
 inline void require_trainable(const PeftAdapter& a) {
   const auto refuse = [&](bool set, std::string_view what) {
@@ -105,6 +140,7 @@ inline PeftAdapter parse_adapter_config(const Json& json, std::string where, boo
   a.where = std::move(where);
   require<FormatError>(json.is_object(), a.where, ": the text is not a JSON object");
   refuse_other_adapters(json, a.where);
+  note_unknown_keys(json, a.where, notes);
   a.lora = parse_lora_settings(json);
   a.bias = json.string_or("bias", "none");
   require<ConfigError>(a.bias == "none" || a.bias == "all" || a.bias == "lora_only", a.where, ": bias is \"", a.bias,
@@ -275,6 +311,7 @@ std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& d
   tensors.require_all_taken(detail::model_text(model));
   model.set_trainable(false);
   for (std::size_t i = 0; i < targets.size(); ++i) targets[i]->lora = std::move(pairs[i]);
+  detail::note_unmatched_patterns(adapter, targets, notes);
   return notes;
 }
 

@@ -49,10 +49,12 @@ KDLIB_FUNC DocumentDataset::DocumentDataset(TokenBatch documents, DocumentSettin
 KDLIB_FUNC std::optional<TokenBatch> DocumentDataset::next() {
   TokenBatch batch;
   const std::int64_t end = end_of_batch(next_, settings_.batch, settings_.epochs, order_.count());
-  while (next_ < end) {
-    const std::int64_t b = order_.at(next_++);
+  for (std::int64_t i = next_; i < end; ++i) {
+    if ((i - next_) % 256 == 0) check_stop();
+    const std::int64_t b = order_.at(i);
     detail::append_part(batch, documents_, b, 0, documents_.length(b));
   }
+  next_ = std::max(next_, end);
   if (batch.documents() == 0) return std::nullopt;
   return batch;
 }

@@ -119,7 +119,7 @@ class TextLineReader {
 std::vector<TextLine> read_text_lines(const std::string& path, const Tokenizer* tokenizer,
                                       const TextSettings& settings = {}, TextCounts* counts = nullptr);
 
-/// ConfigError where a chat template was named (`chat_template`) and no line has `turns` for it; `paths` are what was
+/// SettingsError where a chat template was named (`chat_template`) and no line has `turns` for it; `paths` are what was
 /// read.
 void check_template_is_read(const std::string& program, const std::string& chat_template, bool turns,
                             const std::string& paths);

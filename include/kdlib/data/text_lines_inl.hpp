@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/data/conversations.hpp"
 #include "kdlib/data/text_lines.hpp"
@@ -332,9 +333,9 @@ KDLIB_FUNC std::vector<TextLine> read_text_lines(const std::string& path, const 
 
 KDLIB_FUNC void check_template_is_read(const std::string& program, const std::string& chat_template, bool turns,
                                        const std::string& paths) {
-  require<ConfigError>(turns || chat_template.empty(), "[", program, "] --template ", chat_template,
-                       " is for turns of conversations, and ", paths,
-                       " has none: its lines are text or ids; leave the option out");
+  require<SettingsError>(turns || chat_template.empty(), "[", program, "] --template ", chat_template,
+                         " is for turns of conversations, and ", paths,
+                         " has none: its lines are text or ids; leave the option out");
 }
 
 KDLIB_FUNC void append_line(TokenBatch& batch, const TextLine& line) {

@@ -170,8 +170,9 @@ KDLIB_FUNC void RunFolder::check_same(const std::vector<DescribedSetting>& setti
   for (const DescribedSetting& now : settings) {
     if (free_recipe_setting(now.key)) continue;
     for (const DescribedSetting& old : before)
-      require<SettingsError>(old.key != now.key || old.text() == now.text(), "[distil] ", path, " has ", now.key, ": ",
-                             old.text(), ", this command has ", now.text(),
+      require<SettingsError>(old.key != now.key || old.text() == now.text() ||
+                                 (old.key == "dtype" && old.text() == "auto"),  // as earlier versions recorded it
+                             "[distil] ", path, " has ", now.key, ": ", old.text(), ", this command has ", now.text(),
                              ": continue with the old value, use another --out, or start over with --resume no");
   }
 }

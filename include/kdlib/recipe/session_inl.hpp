@@ -177,6 +177,10 @@ bool Session<D, T>::finished_before(SessionOutcome& outcome) {
   if (!folder_.has("result.json")) return false;
   folder_.open();
   if (!exports_are_whole()) return false;
+  if (s_.output.gguf && !folder_.has("model.gguf")) {
+    note(concat(path("model.gguf"), " is asked for now: it is written from the last checkpoint"));
+    return false;
+  }
   std::string damage;
   std::optional<RecipeResult> result = read_whole_result(path("result.json"), 3, damage);
   if (!result) {

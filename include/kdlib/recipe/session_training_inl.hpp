@@ -141,7 +141,13 @@ void Session<D, T>::compensate() {
 template <class D, class T>
 void Session<D, T>::on_start(std::int64_t step, std::int64_t) {
   forget_stage_rows(step);
-  if (step == 0 && original_) compensate();
+  if (step == 0 && original_) {
+    const StopScope scope(&stop_);
+    try {
+      compensate();
+    } catch (const StopRequested&) {  // the run ends before its first step, and the next start does it again
+    }
+  }
   original_.reset();
 }
 

@@ -249,7 +249,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
 
 inline bool free_recipe_setting(const std::string& key) {
   constexpr std::string_view words =
-      " out threads keep save-every resume export dry-run json device dtype config preset teacher-cache "
+      " out threads keep save-every resume export dry-run json device config preset teacher-cache "
       "teacher-cache-mb tensorboard teacher-api teacher-key teacher-in-flight comm-timeout memory-floor "
       "shard-optimizer ranks teacher-ranks link latency ";
   return words.find(concat(" ", key, " ")) != std::string_view::npos;

@@ -126,6 +126,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
         "it belongs to --teacher URL"},
        {{"ranks", "teacher-ranks"}, dry_run_, "it belongs to --dry-run; scripts/launch/ranks W starts ranks"},
        {{"link", "latency"}, dry_run_ && scale_.asked(), "it belongs to --dry-run --ranks W"},
+       {{"latency"}, !scale_.link.empty(), "without --link the ranks share this machine"},
        {{"json"}, dry_run_, "it belongs to --dry-run; a run writes result.json"},
        {{"task-limit"}, !tasks_.empty(), "it belongs to --evaluate-tasks"}});
   require<ConfigError>(settings_.training.stages.empty() || !options.given("steps"),
@@ -158,6 +159,11 @@ KDLIB_TOOLS_FUNC void DistilCommand::record() {
       settings_.recorded.push_back(
           {item.name, {texts[i].second}, item.kind == OptionKind::text ? Form::text : Form::plain, item.unit});
   }
+}
+
+KDLIB_TOOLS_FUNC void DistilCommand::settle_dtype(const char* dtype) {
+  for (DescribedSetting& setting : settings_.recorded)
+    if (setting.key == "dtype") setting.values = {dtype};
 }
 
 namespace detail {

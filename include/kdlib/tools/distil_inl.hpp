@@ -60,7 +60,9 @@ void print_plan(DistilCommand& command) {
   DistilConsole console;
   Session<D, T> session(std::move(settings), &console);
   const std::string& device = command.device();
-  const RecipePlan plan = session.plan(device == D::name ? nullptr : &find_accelerator(device));
+  const Accelerator* sheet = nullptr;
+  if (device != D::name) checking_settings([&] { sheet = &find_accelerator(device); });
+  const RecipePlan plan = session.plan(sheet);
   command.print(plan);
   if (!command.json()) std::printf("  %s\n", Session<D, T>::environment_text().c_str());
 }
@@ -75,6 +77,7 @@ int run_distil(int argc, const char* const* argv) {
     using D = typename decltype(type)::device_type;
     using T = typename decltype(type)::scalar_type;
     if (command.dry_run()) return print_plan<D, T>(command), 0;
+    command.settle_dtype(type.dtype());
     return run_as_rank(command.comm_timeout(), [&](const AnyCommunicator& ranks) {
       return run_session<D, T>(
           command.settings(), [&command](auto& session) { add_tasks(session, command); }, [](auto&) {}, ranks);

@@ -59,6 +59,8 @@ class DistilCommand {
   /// data sheet, this machine's.
   std::string session_device() const { return for_data_sheet() ? "cpu" : device_; }
   std::string session_dtype() const { return for_data_sheet() ? "auto" : dtype_; }
+  /// What `auto` of --dtype became: recorded with the run, which goes on with the same type alone.
+  void settle_dtype(const char* dtype);
   bool dry_run() const { return dry_run_; }
   bool json() const { return json_; }
   const std::vector<std::string>& tasks() const { return tasks_; }  // of --evaluate-tasks

@@ -27,9 +27,11 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_ranks() {
       .at_least(1)
       .add("ranks", scale_.ranks, "W", "--dry-run: plan for W ranks (scripts/launch/ranks starts them)")
       .at_least(1)
+      .at_most(1 << 20)
       .add("teacher-ranks", scale_.teachers, "N",
            "--dry-run: plan for N machines that only hold the teacher (serve --teacher); 0: each rank has it")
       .at_least(0)
+      .at_most(1 << 20)
       .add("link", scale_.link, "RATE",
            "--dry-run: the network between ranks, each a machine as the plan's: 100Mbit, 10Gbit, 1GB (a second); "
            "default: they share this machine")

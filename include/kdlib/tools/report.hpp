@@ -68,7 +68,10 @@ inline int report(const std::exception& error) {
     std::fputs(error.what(), stdout);
     return finish();
   }
-  std::fprintf(stderr, "error: %s\n", terminal_text(error.what()).c_str());
+  constexpr std::size_t most = 8000;  // a template, say, may raise megabytes
+  const std::string_view what = error.what();
+  const std::string left_out = what.size() > most ? concat(" ... (", what.size() - most, " bytes more)") : "";
+  std::fprintf(stderr, "error: %s%s\n", terminal_text(what.substr(0, most)).c_str(), left_out.c_str());
   return is_usage_error(error) ? 2 : 1;
 }
 

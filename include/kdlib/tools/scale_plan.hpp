@@ -8,7 +8,7 @@
 #include <cmath>
 #include <string>
 
-#include "kdlib/core/error.hpp"
+#include "kdlib/core/settings_error.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -48,13 +48,14 @@ struct ScalePlan {
 /// The three first overlap, but for the first of m slices: max (1 + 1 / m). Without a teacher apart scoring is divided
 /// among the W students and overlaps with nothing. ConfigError for numbers out of range.
 inline ScalePlan plan_scale(const ScaleInputs& in) {
-  require<ConfigError>(in.ranks >= 1 && in.teacher_ranks >= 1 && in.slices >= 1, "[plan_scale] ", in.ranks, " ranks, ",
-                       in.teacher_ranks, " teacher ranks and ", in.slices, " slices; each must be 1 or more");
-  require<ConfigError>(in.teacher_flops > 0 && in.student_flops > 0, "[plan_scale] the rates of arithmetic are ",
-                       in.teacher_flops, " and ", in.student_flops, "; both must be above 0");
-  require<ConfigError>(in.link > 0 || (in.ranks == 1 && in.row_bytes == 0),
-                       "[plan_scale] something goes over a link of ", in.link, " bytes a second; give --link");
-  require<ConfigError>(in.latency >= 0, "[plan_scale] the latency is ", in.latency, "; it must be 0 or above");
+  require<SettingsError>(in.ranks >= 1 && in.teacher_ranks >= 1 && in.slices >= 1, "[plan_scale] ", in.ranks,
+                         " ranks, ", in.teacher_ranks, " teacher ranks and ", in.slices,
+                         " slices; each must be 1 or more");
+  require<SettingsError>(in.teacher_flops > 0 && in.student_flops > 0, "[plan_scale] the rates of arithmetic are ",
+                         in.teacher_flops, " and ", in.student_flops, "; both must be above 0");
+  require<SettingsError>(in.link > 0 || (in.ranks == 1 && in.row_bytes == 0),
+                         "[plan_scale] something goes over a link of ", in.link, " bytes a second; give --link");
+  require<SettingsError>(in.latency >= 0, "[plan_scale] the latency is ", in.latency, "; it must be 0 or above");
   ScalePlan p;
   p.write = in.write_rate > 0 ? in.written / (in.write_rate * in.ranks) : 0;
   const double teachers = in.teacher_apart ? in.teacher_ranks : in.ranks;
@@ -94,8 +95,8 @@ inline double latency_seconds(const std::string& word) {
   }
   const std::string unit = word.substr(end);
   const double factor = unit == "us" ? 1e-6 : unit == "ms" ? 1e-3 : unit == "s" ? 1 : 0;
-  require<ConfigError>(end > 0 && number >= 0 && std::isfinite(number) && factor > 0, "[plan_scale] --latency is '",
-                       word, "'; a number with us, ms or s is needed, such as 30ms");
+  require<SettingsError>(end > 0 && number >= 0 && number * factor <= 3600 && factor > 0, "[plan_scale] --latency is '",
+                         word, "'; a number with us, ms or s is needed, an hour at most, such as 30ms");
   return number * factor;
 }
 
@@ -115,8 +116,8 @@ inline double link_bytes(const std::string& word) {
                         : unit == "MB"   ? 1e6
                         : unit == "GB"   ? 1e9
                                          : 0;
-  require<ConfigError>(end > 0 && number > 0 && std::isfinite(number) && factor > 0, "[plan_scale] --link is '", word,
-                       "'; a number with kbit, Mbit, Gbit, MB or GB (a second) is needed, such as 100Mbit");
+  require<SettingsError>(end > 0 && number > 0 && std::isfinite(number) && factor > 0, "[plan_scale] --link is '", word,
+                         "'; a number with kbit, Mbit, Gbit, MB or GB (a second) is needed, such as 100Mbit");
   return number * factor;
 }
 

@@ -28,14 +28,14 @@ KDLIB_TOOLS_FUNC std::string seconds_line(const std::string& name, double second
 
 KDLIB_TOOLS_FUNC ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSettings& s, const ScaleWords& words) {
   const auto slices = static_cast<std::int64_t>(s.training.micro_batches);
-  require<ConfigError>(words.ranks <= slices, "[plan_scale] ", words.ranks,
-                       " ranks share the micro-batches of a step, "
-                       "and there are ",
-                       slices, ": give --micro-batches ", words.ranks, " or more");
-  require<ConfigError>(words.teachers == 0 || !words.link.empty(), "[plan_scale] teachers apart (--teacher-ranks ",
-                       words.teachers,
-                       ") answer over a network: give "
-                       "--link, such as --link 1Gbit");
+  require<SettingsError>(words.ranks <= slices, "[plan_scale] ", words.ranks,
+                         " ranks share the micro-batches of a step, "
+                         "and there are ",
+                         slices, ": give --micro-batches ", words.ranks, " or more");
+  require<SettingsError>(words.teachers == 0 || !words.link.empty(), "[plan_scale] teachers apart (--teacher-ranks ",
+                         words.teachers,
+                         ") answer over a network: give "
+                         "--link, such as --link 1Gbit");
   ScaleInputs in;
   in.ranks = static_cast<double>(words.ranks);
   in.teacher_apart = words.teachers > 0;

@@ -53,6 +53,8 @@ std::string sweep_html(const SweepPlan& plan, const SweepResult& result);
 
 /// UsageError where the folder holds files of these names and is no sweep's.
 void check_sweep_folder(const SweepPlan& plan);
+/// Before the first run: a later call knows the folder as a sweep's by its sweep.json.
+void mark_sweep_folder(const SweepPlan& plan);
 
 /// Writes table.md, sweep.json, plot.svg and report.html into the sweep's folder.
 void write_sweep_files(const SweepPlan& plan, const SweepResult& result);

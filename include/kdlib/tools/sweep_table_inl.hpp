@@ -7,7 +7,9 @@
 #include <cmath>
 
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/result.hpp"
 #include "kdlib/tools/sweep_table.hpp"
 
@@ -256,11 +258,47 @@ KDLIB_TOOLS_FUNC std::string sweep_html(const SweepPlan& plan, const SweepResult
   return render_html(report);
 }
 
+namespace detail {
+
+/// A sweep writes sweep.json before anything else.
+KDLIB_TOOLS_FUNC bool is_sweep_folder(const std::string& folder) {
+  try {
+    const Json json = Json::parse_file(join_path(folder, "sweep.json"));
+    return json.is_object() && json.contains("axes") && json.contains("rows") && json.contains("runs");
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// Tables and logs do not go into a folder that a run reads.
+KDLIB_TOOLS_FUNC void check_out_is_no_model(const SweepPlan& plan) {
+  for (const SweepRun& run : plan.runs)
+    for (const FileSetting& setting : run.settings)
+      for (const char* key : {"teacher", "student", "teacher-adapter", "student-adapter", "cache", "validation-cache"})
+        for (const std::string& value : setting.values)
+          require<UsageError>(
+              setting.key != key || !is_directory(value) || !lies_in(resolved_path(plan.out), resolved_path(value)),
+              "out ", plan.out, " lies in the ", key, " ", value, " of a run: choose another `out`");
+}
+
+}  // namespace detail
+
 KDLIB_TOOLS_FUNC void check_sweep_folder(const SweepPlan& plan) {
-  if (path_exists(join_path(plan.out, "runs"))) return;
-  for (const char* name : {"table.md", "sweep.json", "plot.svg", "report.html"})
+  detail::check_out_is_no_model(plan);
+  if (detail::is_sweep_folder(plan.out)) return;
+  for (const char* name : {"table.md", "sweep.json", "plot.svg", "report.html", "runs", "logs"})
     require<UsageError>(!path_exists(join_path(plan.out, name)), join_path(plan.out, name),
-                        " is there already and no sweep's (there is no folder runs/ beside it): choose another `out`");
+                        " is there already and no sweep's (no sweep.json of a sweep lies beside it): choose another "
+                        "`out`, or move what is yours away");
+}
+
+KDLIB_TOOLS_FUNC void mark_sweep_folder(const SweepPlan& plan) {
+  const std::string path = join_path(plan.out, "sweep.json");
+  if (path_exists(path)) return;
+  JsonWriter json;
+  json.begin_object().member("file", file_name(plan.path)).member("axes", plan.axes).key("rows").begin_array();
+  json.end_array().key("runs").begin_array().end_array().end_object();
+  write_file_atomically(path, json.text() + "\n");
 }
 
 KDLIB_TOOLS_FUNC void write_sweep_files(const SweepPlan& plan, const SweepResult& result) {

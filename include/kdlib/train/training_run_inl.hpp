@@ -77,8 +77,10 @@ bool TrainingRun<Types>::fetch() {
   batches_.clear();
   const auto before = source_.cursor();
   try {
-    while (static_cast<std::int64_t>(batches_.size()) < settings_.micro_batches)
+    while (static_cast<std::int64_t>(batches_.size()) < settings_.micro_batches) {
+      check_stop();
       if (!take_batch()) break;
+    }
   } catch (const StopRequested&) {
     source_.seek(before);
     throw;
