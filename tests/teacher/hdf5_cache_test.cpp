@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "kdlib/core/parallel.hpp"
+#include "kdlib/io/json.hpp"
 #include "kdlib/teacher/merge_cache.hpp"
 #include "support/catch.hpp"
 #include "support/fault_hook.hpp"
@@ -252,6 +253,32 @@ TEST_CASE("the files of MoE_Factorize_Compress become a cache of their text, in 
       const TopKCache top = TopKCache::open(folder / "out");
       CHECK_NOTHROW(CachedTeacher<Cpu>(top, {.temperature = 2}));
     }
+}
+
+TEST_CASE("a file that h5py wrote in chunks of half precision reads as NumPy's numbers", "[teacher][cache]") {
+  use_hdf5_caches();
+  const Json expected = Json::parse_file(reference_file("hdf5/expected.json"));
+  TokenBatch documents;
+  for (const Json& text : expected.at("ids")) {
+    std::vector<std::int32_t> ids;
+    for (const Json& id : text) ids.push_back(static_cast<std::int32_t>(id.as_int()));
+    documents.append(ids);
+  }
+  const TemporaryDirectory folder;
+  import_seed_cache(reference_file("hdf5"), SeedOrder::contiguous, documents, folder / "out");
+  const TeacherCache cache(folder / "out");
+  const auto values = read_as<float>(cache.column(0, "values")), norms = read_as<float>(cache.column(0, "log_norm"));
+  const auto indices = read_as<std::int32_t>(cache.column(0, "indices"));
+  const Json rows = expected.at("rows");
+  REQUIRE(values.size() == 5 * rows.size());
+  for (std::size_t r = 0; r < rows.size(); ++r) {
+    CAPTURE(r);
+    CHECK(norms[2 * r + 1] == Approx(rows[r].at("log_norm_2").as_double()).epsilon(1e-5));
+    for (std::size_t i = 0; i < 5; ++i) {
+      CHECK(values[5 * r + i] == Approx(rows[r].at("log_probs")[i].as_double()).epsilon(1e-5).margin(1e-6));
+      CHECK(indices[5 * r + i] == rows[r].at("indices")[i].as_int());
+    }
+  }
 }
 
 TEST_CASE("files of MoE_Factorize_Compress that do not fit the text are refused by file and sample",
