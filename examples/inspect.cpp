@@ -122,7 +122,9 @@ void inspect_tokenizer(Findings& found, const kd::Tokenizer& tokenizer, std::int
         names += kd::concat(names.empty() ? "" : ", ", kd::printable(name));
       found.add(group, "chat template", kd::concat("Jinja: ", names));
     });
-  if (vocabulary > 0) guarded(found, [&] { kd::check_tokenizer_fits(tokenizer, vocabulary); });
+  if (vocabulary <= 0) return;
+  guarded(found, [&] { kd::check_tokenizer_fits(tokenizer, vocabulary); });
+  for (std::string& note : kd::end_token_notes(tokenizer, vocabulary)) found.notes.push_back(std::move(note));
 }
 
 /// "[3, 17]" of an element in row-major order.

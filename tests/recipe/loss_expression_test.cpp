@@ -126,10 +126,12 @@ TEST_CASE("errors name the place, what stands there and the nearest names", "[re
   refused("1e999 forward_kl", "is no weight");
   refused("inf forward_kl", "'inf' is no weight: give a finite number");
   refused("nan * forward_kl", "'nan' is no weight");
-  refused("-0.5 forward_kl", "the weight of forward_kl is -0.5; it must be finite and above 0");
+  refused("-0.5 forward_kl", "the weight of forward_kl is -0.5; it must be above 0 and at most 1e30");
   refused("forward_kl - 2 jsd", "at character 16 of \"forward_kl - 2 jsd\": the weight of jsd is -2");
-  refused("forward_kl + 0 cross_entropy", "the weight of cross_entropy is 0; it must be finite and above 0: leave the");
-  refused("forward_kl - 0 negative_entropy", "the weight of negative_entropy is -0; it must be finite and not 0");
+  refused("forward_kl + 0 cross_entropy",
+          "the weight of cross_entropy is 0; it must be above 0 and at most 1e30: leave the");
+  refused("forward_kl - 0 negative_entropy",
+          "the weight of negative_entropy is -0; it must be from -1e30 to 1e30 and not 0");
   refused("-1 label_smoothing", "the weight of uniform_cross_entropy is -0.1");
   refused("sampled_kl", "sampled_kl needs its estimator: k2 or k3");
   refused("sampled_kl(estimator=k1)", "The gradient of k1 as a loss is 0 in expectation");

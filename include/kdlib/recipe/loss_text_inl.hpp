@@ -25,9 +25,10 @@ std::string loss_value_text(const V& value) {
 /// divergence large; the entropy alone may be wanted either way.
 KDLIB_FUNC std::string weight_problem(double weight, const AnyLoss& loss) {
   const bool either = loss.is<NegativeEntropy>();
-  if (std::isfinite(weight) && weight != 0 && (weight > 0 || either)) return {};
+  constexpr double most = 1e30;  // sums of weighted terms stay within float32
+  if (std::abs(weight) <= most && weight != 0 && (weight > 0 || either)) return {};
   return concat("the weight of ", loss_word(loss.name()), " is ", setting_text(weight), "; it must be ",
-                either ? "finite and not 0" : "finite and above 0",
+                either ? "from -1e30 to 1e30 and not 0" : "above 0 and at most 1e30",
                 weight == 0             ? ": leave the term out"
                 : weight < 0 && !either ? ": a loss is made small, never large"
                                         : "");

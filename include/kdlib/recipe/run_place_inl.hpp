@@ -95,9 +95,10 @@ KDLIB_FUNC void check_run_place(const RecipeSettings& s) {
   if (s.output.tensorboard.empty()) return;
   check_writable_folder(s.output.tensorboard, "[distil] --tensorboard");
   for (const auto& [name, input] : recipe_inputs(s))
-    require<SettingsError>(!is_directory(input) || !lies_in(resolved_path(s.output.tensorboard), resolved_path(input)),
-                           "[distil] --tensorboard ", s.output.tensorboard, " lies in --", name, " ", input,
-                           ": choose another folder");
+    require<SettingsError>(
+        !is_directory(input) ||
+            !detail::lies_in(detail::resolved_path(s.output.tensorboard), detail::resolved_path(input)),
+        "[distil] --tensorboard ", s.output.tensorboard, " lies in --", name, " ", input, ": choose another folder");
 }
 
 KDLIB_NAMESPACE_END

@@ -38,6 +38,8 @@ std::string tokenizer_hash(const Tokenizer& tokenizer);
 
 /// ConfigError when a tokenizer makes ids that the model has no row for.
 void check_tokenizer_fits(const Tokenizer& tokenizer, std::int64_t rows);
+/// A sentence for each end token that the model has no row for, so that no text can end there.
+std::vector<std::string> end_token_notes(const Tokenizer& tokenizer, std::int64_t rows);
 
 KDLIB_NAMESPACE_END
 

@@ -138,6 +138,15 @@ KDLIB_FUNC void check_tokenizer_fits(const Tokenizer& tokenizer, std::int64_t ro
                        " rows (vocab_size): use the tokenizer that belongs to the model");
 }
 
+KDLIB_FUNC std::vector<std::string> end_token_notes(const Tokenizer& tokenizer, std::int64_t rows) {
+  std::vector<std::string> notes;
+  for (const std::int32_t id : tokenizer.stop_ids())
+    if (id >= rows)
+      notes.push_back(concat(tokenizer.source(), ": the end token ", id, " (eos_token_id) is none of the model's ",
+                             rows, " ids: no text ends there"));
+  return notes;
+}
+
 KDLIB_FUNC SharedVocabulary share_vocabulary(const VocabularySide& teacher, const VocabularySide& student) {
   for (const VocabularySide* side : {&teacher, &student})
     if (side->tokenizer != nullptr) check_tokenizer_fits(*side->tokenizer, side->rows);

@@ -36,7 +36,10 @@ template <class Model>
 Model load_model(const ModelOptions& o, const std::optional<Tokenizer>& tokenizer) {
   auto model = Model::from_pretrained(o.model, {.trainable = false, .weights = weight_storage(o.weights, o.merge)});
   show_notes(model.notes());
-  if (tokenizer) check_tokenizer_fits(*tokenizer, model.vocab_size());
+  if (tokenizer) {
+    check_tokenizer_fits(*tokenizer, model.vocab_size());
+    show_notes(end_token_notes(*tokenizer, model.vocab_size()));
+  }
   if (!o.adapter.empty()) show_notes(o.merge ? apply_adapter(model, o.adapter) : load_adapter(model, o.adapter));
   return model;
 }
