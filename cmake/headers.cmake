@@ -557,6 +557,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/cache_command_inl.hpp
   include/kdlib/tools/choice_tasks.hpp
   include/kdlib/tools/choice_tasks_inl.hpp
+  include/kdlib/tools/cuda_instances.hpp
   include/kdlib/tools/distil.hpp
   include/kdlib/tools/distil_checks_inl.hpp
   include/kdlib/tools/distil_console.hpp

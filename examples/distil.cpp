@@ -9,9 +9,8 @@ int main(int argc, char** argv) try {
 #if defined(KDLIB_WITH_HDF5)
   kdlib::use_hdf5_caches();
 #endif
-  using Float = kdlib::SessionType<kdlib::Cpu, float>;
-  using Half = kdlib::SessionType<kdlib::Cpu, kdlib::bf16>;
-  return kdlib::finish(kdlib::run_distil<Float, Half>(argc, argv));
+  return kdlib::finish(
+      kdlib::ProgramTypes::with([&]<class... Types>() { return kdlib::run_distil<Types...>(argc, argv); }));
 } catch (const std::exception& error) {
   return kdlib::report(error);
 }

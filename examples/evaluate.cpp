@@ -28,7 +28,7 @@ namespace {
 
 struct Settings {
   std::vector<std::string> models, adapters, names, tasks;
-  std::string chat_template, dtype = "auto";
+  std::string chat_template, device = "cpu", dtype = "auto";
   std::string data, reference, json, items, bos = "auto", too_long = "refuse";
   std::int64_t limit = 0, shots = 0, batch = 4096, context = 0;
   int threads = 0;
@@ -37,14 +37,14 @@ struct Settings {
 
 kd::Options make_options(Settings& s) {
   kd::Options o{"evaluate", "Measures models on local text and writes one table. Nothing is drawn at random."};
-  o.group("Models")
-      .add("models", s.models, "MODEL", "Hugging Face directories, GGUF files, or folders of finished runs of distil")
+  kd::Options& models = o.group("Models");
+  models.add("models", s.models, "MODEL", "Hugging Face directories, GGUF files, or folders of finished runs of distil")
       .required()
       .add("adapters", s.adapters, "DIR",
            "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")
       .add("names", s.names, "NAME", "columns of the table (default: the last part of the path)")
       .add("reference", s.reference, "MODEL", "the model that kl and agreement compare with");
-  kd::add_dtype_option(o, s.dtype);
+  kd::add_type_options(models, s.device, s.dtype);
   o.group("Tasks")
       .add("tasks", s.tasks, "NAME",
            "perplexity, wikitext, kl, agreement, calibration, hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
@@ -123,7 +123,8 @@ class Evaluation {
     r.adapter = place.adapter;
     r.name = columns_[i];
     subject.tokenizer = kd::find_model_tokenizer(r.model);
-    subject.model.emplace(Model::from_pretrained(r.model, {.trainable = false, .weights = kd::WeightStorage::in_file}));
+    subject.model.emplace(Model::from_pretrained(
+        r.model, {.trainable = false, .weights = kd::frozen_storage<typename Model::device_type>}));
     if (subject.tokenizer) kd::check_tokenizer_fits(*subject.tokenizer, subject.model->vocab_size());
     kd::show_notes(subject.model->notes());
     if (!r.adapter.empty()) kd::show_notes(kd::load_adapter(*subject.model, r.adapter));
@@ -132,8 +133,8 @@ class Evaluation {
 
   void load_reference() {
     reference_tokenizer_ = kd::find_model_tokenizer(s_.reference);
-    reference_.emplace(
-        Model::from_pretrained(s_.reference, {.trainable = false, .weights = kd::WeightStorage::in_file}));
+    reference_.emplace(Model::from_pretrained(
+        s_.reference, {.trainable = false, .weights = kd::frozen_storage<typename Model::device_type>}));
     kd::show_notes(reference_->notes());
     teacher_.emplace(*reference_);
   }
@@ -373,7 +374,7 @@ int main(int argc, char** argv) try {
   for (const std::string& out : {s.json, s.items})
     if (!out.empty()) locks.push_back(kd::OutputLock::file(out, "[evaluate] "));
   kd::start_threads(s.threads);
-  kd::with_model_type("evaluate", s.dtype, [&]<class Model>(std::type_identity<Model>) {
+  kd::with_model_type("evaluate", s.device, s.dtype, [&]<class Model>(std::type_identity<Model>) {
     Evaluation<Model> evaluation(s, std::move(columns));
     const std::vector<kd::ModelResult> results = evaluation.run();
     std::fputs(kd::evaluation_table(results).c_str(), stdout);

@@ -29,7 +29,7 @@ kd::Options make_options(Settings& s) {
                       "Writes text after prompts, in the order of the prompts, on stdout; speeds go to stderr."};
   kd::Options& model = options.group("Model");
   s.model.add_to(model);
-  kd::add_dtype_option(model, s.model.dtype);
+  kd::add_type_options(model, s.model.device, s.model.dtype);
   options.group("Prompts")
       .add("prompt", s.prompt, "TEXT", "one prompt")
       .add("prompts", s.prompts, "FILE", "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}")
@@ -181,7 +181,8 @@ int main(int argc, char** argv) try {
        {{"batch"}, !s.prompts.empty(), "there is one prompt"},
        {{"tool-rounds", "tool-tokens"}, !s.tools.empty(), "it belongs to --tools"}});
   s.model.resolve(options);
-  kd::with_model_type("generate", s.model.dtype, [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
+  kd::with_model_type("generate", s.model.device, s.model.dtype,
+                      [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
   return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);

@@ -20,7 +20,8 @@ int main(int argc, char** argv) try {
   pair.defaults.student.adapter.alpha = 64;
   pair.defaults.training.learning_rate = 2e-4;
   pair.defaults.text.max_new_tokens = 512;
-  return kd::finish(kd::run_distil_pair<kd::SessionType<kd::Cpu, float>>(argc, argv, pair));
+  return kd::finish(
+      kd::PlainProgramTypes::with([&]<class... Types>() { return kd::run_distil_pair<Types...>(argc, argv, pair); }));
 } catch (const std::exception& error) {
   return kd::report(error);
 }

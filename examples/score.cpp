@@ -19,7 +19,7 @@ namespace {
 
 /// Hidden states [T, H] of one line.
 template <class Model>
-using HiddenOf = kd::Tensor<typename Model::scalar_type, kd::Cpu>;
+using HiddenOf = kd::Tensor<typename Model::scalar_type, typename Model::device_type>;
 
 struct Settings {
   kd::ModelOptions model;
@@ -33,7 +33,7 @@ kd::Options make_options(Settings& s) {
                       "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log "
                       "probability of every token after the first."};
   s.model.add_to(options);
-  kd::add_dtype_option(options, s.model.dtype);
+  kd::add_type_options(options, s.model.device, s.model.dtype);
   options
       .add("input", s.input, "FILE",
            "lines {\"ids\": [...]}, {\"text\": \"...\"} or {\"messages\": [...]} that end with the assistant")
@@ -96,8 +96,9 @@ void write_hidden(const std::string& path, const std::vector<Hidden>& hidden) {
   kd::SafetensorsWriter writer{path};
   for (std::size_t i = 0; i < hidden.size(); ++i)
     writer.add_from(kd::concat(i, ".hidden"), kd::DType::f32, hidden[i].shape(), [&rows = hidden[i]](auto& file) {
-      const std::vector<float> values(rows.data(), rows.data() + rows.count());
-      file.write(values.data(), values.size() * sizeof(float));
+      const auto values = kd::host_copy(rows.view());
+      const std::vector<float> wide(values.begin(), values.end());
+      file.write(wide.data(), wide.size() * sizeof(float));
     });
   writer.commit();
 }
@@ -113,7 +114,8 @@ void write_logits(const std::string& path, const Model& model, const std::vector
                       for (std::int64_t begin = 0; begin < rows[0]; begin += chunk) {
                         const auto logits =
                             kd::head_logits(model.head(), rows.rows(begin, std::min(chunk, rows[0] - begin)));
-                        file.write(logits.data(), static_cast<std::size_t>(logits.bytes()));
+                        const std::vector<float> wide(logits.data(), logits.data() + logits.count());
+                        file.write(wide.data(), wide.size() * sizeof(float));
                       }
                     });
   writer.commit();
@@ -168,7 +170,8 @@ int main(int argc, char** argv) try {
   options.parse(argc, argv);
   check_places(s);
   s.model.resolve(options);
-  kd::with_model_type("score", s.model.dtype, [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
+  kd::with_model_type("score", s.model.device, s.model.dtype,
+                      [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
   return kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);

@@ -31,7 +31,7 @@ int run_pair(int argc, char** argv) {
   pair.defaults.training.learning_rate = 3e-4;
   pair.defaults.text.max_new_tokens = 512;
   pair.defaults.training.recompute = true;
-  return kd::run_distil_pair<kd::SessionType<kd::Cpu, float>>(argc, argv, pair);
+  return kd::PlainProgramTypes::with([&]<class... Types>() { return kd::run_distil_pair<Types...>(argc, argv, pair); });
 }
 
 int run_stages(int argc, char** argv) {

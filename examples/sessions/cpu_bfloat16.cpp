@@ -4,4 +4,4 @@
 #include "kdlib/tools/session_instances.hpp"
 
 KDLIB_SESSION_ROWS(extern)
-KDLIB_SESSION_OF(, kdlib::bf16)
+KDLIB_SESSION_OF(, kdlib::Cpu, kdlib::bf16)

@@ -5,4 +5,4 @@
 #include "kdlib/tools/session_instances.hpp"
 
 KDLIB_SESSION_ROWS()
-KDLIB_SESSION_OF(, float)
+KDLIB_SESSION_OF(, kdlib::Cpu, float)

@@ -266,9 +266,21 @@ TEST_CASE("values that cannot be are refused by the name of their option", "[pro
   const ProgramAnswer dtype = run_program("distil", job.plain("--dtype float16"));
   CHECK(dtype.status == 2);
   CHECK_THAT(dtype.error, contains("--dtype is 'float16'") && contains("float32, bfloat16"));
-  const ProgramAnswer device = run_program("distil", job.plain("--device cuda"));
-  CHECK(device.status == 2);
-  CHECK_THAT(device.error, contains("--device cuda") && contains("cpu"));
+#if !defined(KDLIB_TEST_PROGRAMS_CUDA)
+  const std::string model = reference_file("eval/model") + " --device cuda";
+  const std::pair<const char*, std::string> without_cuda[] = {
+      {"distil", job.plain("--device cuda")},
+      {"score", "--input " + (job.dir / "prompts.jsonl") + " --out " + (job.dir / "scores") + " --model " + model},
+      {"generate", "--prompt a --model " + model},
+      {"evaluate", "--tasks perplexity --data " + (job.dir / "none") + " --models " + model}};
+  for (const auto& [program, words] : without_cuda) {
+    const ProgramAnswer device = run_program(program, words);
+    CAPTURE(program, device.error);
+    CHECK(device.status == 2);
+    CHECK_THAT(device.error, contains("--device cuda: this program was built for cpu alone") &&
+                                 contains(std::string("cmake --build --preset cuda --target ") + program));
+  }
+#endif
   CHECK(run_program("distil", job.plain("--dtype float32 --device cpu")).status == 0);
   const std::string half = "--dtype bfloat16 --out " + (job.dir / "half");
   const ProgramAnswer plan = run_program("distil", job.plain(half + " --dry-run"));

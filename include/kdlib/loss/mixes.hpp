@@ -48,7 +48,7 @@ struct LabelMix : MixTerms {
   static constexpr bool reads_teacher_label = true;
   static constexpr Moments moments = {.student_entropy = true, .reverse_kl = true};
 
-  explicit LabelMix(const MixTerms& terms) : MixTerms(terms) {}
+  KDLIB_HOST_DEVICE explicit LabelMix(const MixTerms& terms) : MixTerms(terms) {}
 
   /// Of these terms; the static members say what terms of this kind may need.
   KDLIB_HOST_DEVICE bool needs_moments() const { return negative_entropy != 0 || reverse != 0 || baseline != 0; }

@@ -25,6 +25,11 @@ enum class WeightStorage : std::uint8_t {
   in_file   // matrices stay in the mapped file in its element type or blocks and are decoded where a product needs them
 };
 
+/// Where the frozen matrices of a model on D are best: in their file on the host. A device with memory of its own would
+/// wait for the host at every product, so they are decoded there.
+template <class D>
+constexpr WeightStorage frozen_storage = std::is_same_v<D, Cpu> ? WeightStorage::in_file : WeightStorage::decoded;
+
 /// How from_pretrained loads.
 struct LoadSettings {
   bool trainable = true;  // every parameter may be trained (add_lora freezes them)

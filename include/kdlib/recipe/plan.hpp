@@ -52,6 +52,8 @@ struct RecipePlan {
 
   double memory_bytes() const;
   bool fits() const { return machine.memory <= 0 || memory_bytes() <= machine.memory; }
+  /// ConfigError with the parts and `advice` unless it fits; `tag` stands in front.
+  void require_fit(const std::string& tag, const std::string& advice) const;
   std::string text() const;
   /// The same as one JSON object: numbers in bytes, seconds and operations; `ranks`: its member "ranks", as JSON.
   std::string json(const std::string& ranks = {}) const;

@@ -75,6 +75,13 @@ void set_scalar_type(PlanMachine& m) {
   m.logit_bytes = static_cast<double>(sizeof(logit_t<D, T>));
 }
 
+/// Bytes that this machine can still give to tensors of device D. 0: unknown.
+template <class D>
+double available_memory_of() {
+  if constexpr (requires { Memory<D>::available(); }) return Memory<D>::available();
+  else return available_memory();
+}
+
 }  // namespace detail
 
 template <class D, class T>
@@ -84,17 +91,22 @@ PlanMachine measured_machine(const DecoderConfig& c) {
   const std::int64_t v = std::min<std::int64_t>(c.vocab_size, (std::int64_t{1} << 25) / h);
   Tensor<T, D> x = Tensor<T, D>::zeros({rows, h}), w = Tensor<T, D>::zeros({i, h}), y({rows, i}),
                head = Tensor<T, D>::zeros({v, h}), z({batch, v});
-  const double many = detail::best_seconds(
-      4, [&] { Kernels<D, T>::gemm(false, true, rows, i, h, T{1}, x.data(), h, w.data(), h, T{0}, y.data(), i); });
-  const double few = detail::best_seconds(
-      3, [&] { Kernels<D, T>::gemm(false, true, batch, v, h, T{1}, x.data(), h, head.data(), h, T{0}, z.data(), v); });
+  T last;  // reading a number waits for the device
+  const double many = detail::best_seconds(4, [&] {
+    Kernels<D, T>::gemm(false, true, rows, i, h, 1, x.data(), h, w.data(), h, 0, y.data(), i);
+    Memory<D>::to_host(&last, y.data(), sizeof(last));
+  });
+  const double few = detail::best_seconds(3, [&] {
+    Kernels<D, T>::gemm(false, true, batch, v, h, 1, x.data(), h, head.data(), h, 0, z.data(), v);
+    Memory<D>::to_host(&last, z.data(), sizeof(last));
+  });
   PlanMachine m;
-  m.name = "this machine's CPU";
+  m.name = std::is_same_v<D, Cpu> ? "this machine's CPU" : concat("this machine's ", D::name, " device");
   m.flops = 2.0 * static_cast<double>(rows) * static_cast<double>(h) * static_cast<double>(i) / many;
   m.bandwidth = static_cast<double>(v) * static_cast<double>(h) * static_cast<double>(sizeof(T)) / few;
   m.basis = concat("measured: ", detail::number_text("%.0f", m.flops / 1e9), " GFLOP/s in large products, ",
                    detail::number_text("%.1f", m.bandwidth / 1e9), " GB/s of weights for 16 rows");
-  m.memory = available_memory();
+  m.memory = detail::available_memory_of<D>();
   detail::set_scalar_type<D, T>(m);
   return m;
 }
@@ -113,7 +125,7 @@ inline PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& te
   m.basis = concat("assumed: 40 % of ", detail::number_text("%.0f", a.bf16_flops / 1e12), " TFLOP/s bf16, 60 % of ",
                    detail::number_text("%.2f", a.bandwidth / 1e12), " TB/s; bf16 weights",
                    teacher.family == Family::gpt_oss ? ", the teacher's experts in MXFP4" : "",
-                   ". kdlib's models run on CPUs; on this device only its losses and products do");
+                   ". What kdlib does on this device has not been measured");
   return m;
 }
 
@@ -121,6 +133,15 @@ inline double RecipePlan::memory_bytes() const {
   double sum = 0;
   for (const auto& part : memory) sum += part.second;
   return sum;
+}
+
+inline void RecipePlan::require_fit(const std::string& tag, const std::string& advice) const {
+  if (fits()) return;
+  const auto gib = [](double bytes) { return detail::number_text("%.1f", bytes / detail::plan_gib); };
+  std::string parts;
+  for (const auto& part : memory) parts += concat(parts.empty() ? "" : ", ", part.first, " ", gib(part.second));
+  fail<ConfigError>(tag, "the run needs about ", gib(memory_bytes()), " GiB of memory, ", gib(machine.memory),
+                    " GiB are available (GiB: ", parts, "). ", advice);
 }
 
 inline std::string RecipePlan::text() const {

@@ -149,6 +149,8 @@ class Session final : private RunHooks {
   void write_files(const std::string& folder, std::int64_t, bool) override { write_student(folder); }
   void on_checkpoint(std::int64_t step) override;
 
+  RecipePlan plan_on(const PlanMachine& machine, bool here) const;
+  void require_memory(double available) const;
   SessionOutcome run_phases();
   RankSettings rank_settings() const {
     return {ranks_, s_.training.reduce, s_.training.write_batch, s_.training.shard_optimizer};

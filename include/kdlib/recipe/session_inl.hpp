@@ -53,12 +53,14 @@ std::string first_not_finite(const Decoder<D, T>& model) {
     const std::shared_ptr<const PackedMatrix<T, D>> packed = l->packed();
     if (l->weight() == nullptr && packed == nullptr) continue;
     const Tensor<T, D> weight = packed != nullptr ? packed->decode_all() : l->weight()->value;
+    const std::vector<T> values = host_copy<T, D>(weight);
     const std::int64_t columns = weight[1];
     for (std::int64_t i = 0; i < weight.count(); ++i) {
-      if (std::isfinite(static_cast<double>(weight.data()[i]))) continue;
+      const auto value = static_cast<double>(values[static_cast<std::size_t>(i)]);
+      if (std::isfinite(value)) continue;
       const std::int64_t column = i % columns / 64 * 64;
       return concat(l->path, ".weight [", i / columns, ", ", column, "..", std::min(column + 64, columns) - 1,
-                    "] holds ", std::isnan(static_cast<double>(weight.data()[i])) ? "NaN" : "an infinity");
+                    "] holds ", std::isnan(value) ? "NaN" : "an infinity");
     }
   }
   return "";
@@ -131,7 +133,10 @@ SessionOutcome Session<D, T>::run_phases() {
   if constexpr (requires { Kernels<D, T>::take_buffers(); }) Kernels<D, T>::take_buffers();
   inputs_ = input_hashes(s_);
   if (any_rank_finished(outcome)) return outcome;
+  double device_memory = 0;
+  if constexpr (requires { Memory<D>::available(); }) device_memory = Memory<D>::available();
   load();
+  require_memory(device_memory);
   prepare_folder();  // after loading: a wrong path leaves nothing behind and removes nothing
   measure_before();
   if (ranks_.leads()) write_base();
@@ -225,15 +230,8 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
                        "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
                        "no --cache");
   const DecoderConfig& teacher = teacher_->config();
-  const PlanMachine where = machine == nullptr ? measured_machine<D, T>(teacher) : assumed_machine(*machine, teacher);
-  PlannedModels models{teacher, student_->config(), shares_weights_, text_->mean_prompt_tokens()};
-  if (machine == nullptr) {  // another machine would hold its own copies
-    models.teacher_file = detail::weights_in_file(*teacher_);
-    models.student_file = detail::weights_in_file(*student_);
-  }
-  RecipeSettings planned = s_;
-  planned.training.steps = total_steps();
-  return plan_recipe(planned, models, where);
+  return machine == nullptr ? plan_on(measured_machine<D, T>(teacher), true)
+                            : plan_on(assumed_machine(*machine, teacher), false);
 }
 
 template <class D, class T>
@@ -285,9 +283,8 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
   note(concat("loading ", models.text_model()));
   if (!models.taught()) {
     student_.emplace(Model::from_pretrained(
-        models.student_path(),
-        {.trainable = trains == RecipeTrains::all,
-         .weights = trains == RecipeTrains::lora ? WeightStorage::in_file : WeightStorage::decoded}));
+        models.student_path(), {.trainable = trains == RecipeTrains::all,
+                                .weights = trains == RecipeTrains::lora ? frozen_storage<D> : WeightStorage::decoded}));
     tokenizer = find_model_tokenizer(models.student_path());
     if (tokenizer) check_tokenizer_fits(*tokenizer, student_->vocab_size());
     if (models.cached()) open_cache(tokenizer);
@@ -297,11 +294,11 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
   const bool adapted = !models.teacher_adapter.empty();
   const bool shares = models.student_path() == models.teacher && trains != RecipeTrains::all && !adapted;
   // What is trained through codes needs its weights in memory; a teacher that shares them has them there, too.
-  const WeightStorage of_student = trains == RecipeTrains::lora ? WeightStorage::in_file : WeightStorage::decoded;
+  const WeightStorage of_student = trains == RecipeTrains::lora ? frozen_storage<D> : WeightStorage::decoded;
   teacher_.emplace(Model::from_pretrained(models.teacher, {.trainable = false,
                                                            .weights = adapted  ? WeightStorage::decoded
                                                                       : shares ? of_student
-                                                                               : WeightStorage::in_file}));
+                                                                               : frozen_storage<D>}));
   if (adapted) {
     note(concat("merging the teacher's adapter ", models.teacher_adapter));
     for (const std::string& text : apply_adapter(*teacher_, models.teacher_adapter)) note(text);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of recipe/session.hpp: what is measured and how the training is set up.
+// Bodies of recipe/session.hpp: what is measured, how the training is set up, and what it will need.
 #ifndef KDLIB_RECIPE_SESSION_TRAINING_INL_HPP
 #define KDLIB_RECIPE_SESSION_TRAINING_INL_HPP
 
@@ -251,6 +251,35 @@ void Session<D, T>::add_facts(RecipeResult& result, const RunResult& run) const 
   for (const auto& [key, value] : run_environment<D, T>()) result.facts.emplace_back(key, value);
   result.facts.emplace_back("wall time of the steps", duration_text(run.seconds));
   if (const ResponseUse* use = text_->answers_use()) result.facts.emplace_back("teacher's answers", use->text());
+}
+
+/// `here`: the machine has the files mapped; another one would hold its own copies.
+template <class D, class T>
+RecipePlan Session<D, T>::plan_on(const PlanMachine& machine, bool here) const {
+  PlannedModels models{teacher_->config(), student_->config(), shares_weights_, text_->mean_prompt_tokens()};
+  if (here) {
+    models.teacher_file = detail::weights_in_file(*teacher_);
+    models.student_file = detail::weights_in_file(*student_);
+  }
+  RecipeSettings planned = s_;
+  planned.training.steps = total_steps();
+  return plan_recipe(planned, models, machine);
+}
+
+/// Refuses a run that a device with memory of its own cannot hold, of which `available` bytes were free before
+/// loading. The host's memory is the system's to give.
+template <class D, class T>
+void Session<D, T>::require_memory(double available) const {
+  if (available <= 0 || !s_.models.taught()) return;  // no plan is built of a run without a teacher in memory
+  PlanMachine machine;
+  machine.name = concat("this machine's ", D::name, " device");
+  machine.flops = machine.bandwidth = 1;  // rates do not matter here
+  machine.memory = available;
+  detail::set_scalar_type<D, T>(machine);
+  plan_on(machine, true)
+      .require_fit("[distil] ",
+                   "Give a smaller --batch (with more --micro-batches), --max-length or --workspace, or use a larger "
+                   "device; --dry-run shows the whole plan");
 }
 
 KDLIB_NAMESPACE_END

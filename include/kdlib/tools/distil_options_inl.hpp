@@ -296,7 +296,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
       .add("dry-run", dry_run_, "print parameters, operations, predicted memory and time, and stop")
       .add("json", json_, "--dry-run: print one JSON object instead of text")
       .add("device", device_, "NAME",
-           "cpu; of --dry-run also H100, H200, A100, L40S, RTX 4090 (data sheets; the CPU's rates are measured)")
+           "cpu, or cuda where the program was built with it; of --dry-run also H100, H200, A100, L40S, RTX 4090 (data "
+           "sheets; rates of this machine are measured)")
       .add("dtype", dtype_, "NAME", "scalar type of weights and activations; auto: the best that the device has")
       .choices({"auto", "float32", "bfloat16"});
 }

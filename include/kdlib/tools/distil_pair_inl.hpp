@@ -116,7 +116,7 @@ void PairRun<D, T>::check_directory(const std::string& path, const DecoderConfig
 
 template <class D, class T>
 void PairRun<D, T>::print_plan() {
-  const PlanMachine machine = command_.device() == "cpu"
+  const PlanMachine machine = command_.device() == D::name
                                   ? measured_machine<D, T>(student_)
                                   : assumed_machine(find_accelerator(command_.device()), teacher_);
   const char* trains = recipe_word(s_.student.trains);
@@ -135,18 +135,10 @@ void PairRun<D, T>::require_memory() {
   PlanMachine machine;  // rates do not matter here
   machine.name = "this machine";
   machine.flops = machine.bandwidth = 1;
-  machine.memory = available_memory();
+  machine.memory = available_memory_of<D>();
   detail::set_scalar_type<D, T>(machine);
-  const RecipePlan needed = plan(machine);
-  if (!needed.fits()) {
-    std::string parts;
-    for (const auto& part : needed.memory)
-      parts += concat(parts.empty() ? "" : ", ", part.first, " ", number_text("%.1f", part.second / plan_gib));
-    fail<ConfigError>(tag(), "the run needs about ", number_text("%.1f", needed.memory_bytes() / plan_gib),
-                      " GiB of memory, ", number_text("%.1f", machine.memory / plan_gib),
-                      " GiB are available (GiB: ", parts,
-                      "). Use a larger machine, or --scale tiny to see the program work; --dry-run plans for others");
-  }
+  plan(machine).require_fit(
+      tag(), "Use a larger machine, or --scale tiny to see the program work; --dry-run plans for others");
   if (!random_) return;
   const double disk =
                    (static_cast<double>(teacher_.parameter_count()) + static_cast<double>(student_.parameter_count())) *
@@ -222,11 +214,12 @@ void PairRun<D, T>::check_written(Session<D, T>& session) const {
   }
   Model again = Model::from_pretrained(lora ? s_.models.student : folder, {.trainable = false});
   if (lora) load_adapter(again, folder);
-  const Tensor<T, D> a = session.student()->forward(session.held_out()), b = again.forward(session.held_out());
+  const std::vector<T> a = host_copy<T, D>(session.student()->forward(session.held_out())),
+                       b = host_copy<T, D>(again.forward(session.held_out()));
   double worst = 0, largest = 0;
-  for (std::int64_t i = 0; i < a.count(); ++i) {
-    worst = std::max(worst, std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i])));
-    largest = std::max(largest, std::abs(static_cast<double>(a.data()[i])));
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+    largest = std::max(largest, std::abs(static_cast<double>(a[i])));
   }
   const double allowed = again.config().dtype == "float32" || lora ? 0 : 0.1;
   require<Error>(worst <= allowed * largest, tag(), folder,

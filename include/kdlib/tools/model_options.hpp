@@ -14,9 +14,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// --model, --adapter, --weights, --merge and, where a program offers scalar types, --dtype.
+/// --model, --adapter, --weights, --merge and, where a program offers them, --device and --dtype.
 struct ModelOptions {
-  std::string model, adapter, weights = "file", dtype = "auto";
+  std::string model, adapter, weights = "file", device = "cpu", dtype = "auto";
   bool merge = false;
 
   void add_to(Options& options);
@@ -25,8 +25,8 @@ struct ModelOptions {
   void resolve(const Options& options);
 };
 
-/// --dtype, for programs that are compiled for more than one scalar type.
-Options& add_dtype_option(Options& options, std::string& target);
+/// --device and --dtype, for programs that are compiled for ProgramTypes.
+Options& add_type_options(Options& options, std::string& device, std::string& dtype);
 
 /// --template NAME|FILE.
 Options& add_template_option(Options& options, std::string& target);
@@ -34,7 +34,9 @@ Options& add_template_option(Options& options, std::string& target);
 /// The model with its adapter; notes go to stderr. ConfigError where `tokenizer` has ids that the model lacks.
 template <class Model>
 Model load_model(const ModelOptions& o, const std::optional<Tokenizer>& tokenizer) {
-  auto model = Model::from_pretrained(o.model, {.trainable = false, .weights = weight_storage(o.weights, o.merge)});
+  const WeightStorage storage = weight_storage(o.weights, o.merge), best = frozen_storage<typename Model::device_type>;
+  auto model = Model::from_pretrained(
+      o.model, {.trainable = false, .weights = best == WeightStorage::in_file ? storage : WeightStorage::decoded});
   show_notes(model.notes());
   if (tokenizer) {
     check_tokenizer_fits(*tokenizer, model.vocab_size());
@@ -44,13 +46,16 @@ Model load_model(const ModelOptions& o, const std::optional<Tokenizer>& tokenize
   return model;
 }
 
-/// Calls f(std::type_identity<Decoder<Cpu, T>>{}) for the T that --dtype names; auto: float32.
+/// Calls f(std::type_identity<Decoder<D, T>>{}) for the D and T of ProgramTypes that --device and --dtype name; auto:
+/// float32 on the CPU, bfloat16 on CUDA.
 template <class F>
-void with_model_type(const std::string& program, const std::string& dtype, F&& f) {
-  with_session_type<SessionType<Cpu, float>, SessionType<Cpu, bf16>>(program, Cpu::name, dtype, [&](auto type) {
-    using Type = decltype(type);
-    f(std::type_identity<Decoder<typename Type::device_type, typename Type::scalar_type>>{});
-    return 0;
+void with_model_type(const std::string& program, const std::string& device, const std::string& dtype, F&& f) {
+  ProgramTypes::with([&]<class... Types>() {
+    return with_session_type<Types...>(program, device, dtype, [&](auto type) {
+      using Type = decltype(type);
+      f(std::type_identity<Decoder<typename Type::device_type, typename Type::scalar_type>>{});
+      return 0;
+    });
   });
 }
 

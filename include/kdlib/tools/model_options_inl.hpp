@@ -17,8 +17,10 @@ KDLIB_TOOLS_FUNC void ModelOptions::add_to(Options& o) {
            "merge the adapter on reading: also kinds that are not trained (DoRA, biases, embedding, head, experts)");
 }
 
-KDLIB_TOOLS_FUNC Options& add_dtype_option(Options& o, std::string& target) {
-  return o.add("dtype", target, "NAME", "scalar type of weights and activations; auto: float32 on the CPU")
+KDLIB_TOOLS_FUNC Options& add_type_options(Options& o, std::string& device, std::string& dtype) {
+  return o.add("device", device, "NAME", "where models run: cpu, or cuda where the program was built with it")
+      .choices({"cpu", "cuda"})
+      .add("dtype", dtype, "NAME", "scalar type of weights and activations; auto: float32 on the CPU, bfloat16 on CUDA")
       .choices({"auto", "float32", "bfloat16"});
 }
 
@@ -27,7 +29,10 @@ KDLIB_TOOLS_FUNC void ModelOptions::resolve(const Options& options) {
   model = place.model;
   adapter = place.adapter;
   options.check_needs({{{"merge"}, !adapter.empty(), "there is no adapter (--adapter DIR)"},
-                       {{"weights"}, !(merge && weights == "file"), "--merge needs the weights in memory"}});
+                       {{"weights"}, !(merge && weights == "file"), "--merge needs the weights in memory"},
+                       {{"weights"},
+                        !(device == "cuda" && weights == "file"),
+                        "--device cuda needs the weights in the device's memory"}});
 }
 
 KDLIB_TOOLS_FUNC Options& add_template_option(Options& o, std::string& target) {

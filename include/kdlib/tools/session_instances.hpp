@@ -6,16 +6,19 @@
 
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/backend/cpu/instances.hpp"
+#if defined(KDLIB_PROGRAMS_CUDA)
+#include "kdlib/tools/cuda_instances.hpp"
+#endif
 #include "kdlib/recipe/session.hpp"
 #include "kdlib/tools/task_evaluation.hpp"
 
 // Each list stands here with `extern` as its argument and is defined with none.
 
-/// The session of one scalar type on the host, and its answers to tasks.
-#define KDLIB_SESSION_OF(KDLIB_EXTERN, T)                                                              \
-  KDLIB_EXTERN template class kdlib::Session<kdlib::Cpu, T>;                                           \
+/// The session of one device and scalar type, and its answers to tasks.
+#define KDLIB_SESSION_OF(KDLIB_EXTERN, D, T)                                                           \
+  KDLIB_EXTERN template class kdlib::Session<D, T>;                                                    \
   KDLIB_EXTERN template std::vector<std::pair<std::string, double>> kdlib::TaskEvaluation::operator()( \
-      kdlib::Decoder<kdlib::Cpu, T>&) const;
+      kdlib::Decoder<D, T>&) const;
 
 /// The loss rows of sessions on the host: logits are of float there, whatever the model's scalar type is.
 #define KDLIB_SESSION_ROWS(KDLIB_EXTERN)                                         \
@@ -25,8 +28,12 @@
 
 #if !defined(KDLIB_DEFINES_SESSIONS)
 KDLIB_SESSION_ROWS(extern)
-KDLIB_SESSION_OF(extern, float)
-KDLIB_SESSION_OF(extern, kdlib::bf16)
+KDLIB_SESSION_OF(extern, kdlib::Cpu, float)
+KDLIB_SESSION_OF(extern, kdlib::Cpu, kdlib::bf16)
+#if defined(KDLIB_PROGRAMS_CUDA)
+KDLIB_SESSION_OF(extern, kdlib::Cuda, float)
+KDLIB_SESSION_OF(extern, kdlib::Cuda, kdlib::bf16)
+#endif
 #endif
 
 #endif

@@ -24,8 +24,49 @@ struct SessionType {
   static constexpr const char* dtype() { return dtype_text<T>(); }
 };
 
+/// A list of them.
+template <class... Types>
+struct SessionTypes {
+  /// f.operator()<Types...>()
+  template <class F>
+  static auto with(F&& f) {
+    return f.template operator()<Types...>();
+  }
+};
+
+/// What this project's programs run with. KDLIB_PROGRAMS_CUDA is defined where they are linked with the CUDA backend,
+/// the real one (-DKDLIB_CUDA=ON) or the emulated one of tests.
+#if defined(KDLIB_PROGRAMS_CUDA)
+using ProgramTypes =
+    SessionTypes<SessionType<Cpu, float>, SessionType<Cpu, bf16>, SessionType<Cuda, bf16>, SessionType<Cuda, float>>;
+using PlainProgramTypes = SessionTypes<SessionType<Cpu, float>, SessionType<Cuda, bf16>, SessionType<Cuda, float>>;
+#else
+using ProgramTypes = SessionTypes<SessionType<Cpu, float>, SessionType<Cpu, bf16>>;
+/// Of programs that are compiled for one scalar type on the CPU.
+using PlainProgramTypes = SessionTypes<SessionType<Cpu, float>>;
+#endif
+
+namespace detail {
+/// What to do about --device NAME where no type of the program has it. `devices` are those that it has.
+inline std::string missing_device_text(const std::string& program, const std::string& device,
+                                       const std::string& devices) {
+  if (device == "cuda")
+    return concat("[", program, "] --device cuda: this program was built for ", devices,
+                  " alone. Build it with CUDA (needs nvcc 12 or later): cmake --preset cuda && cmake --build --preset "
+                  "cuda --target ",
+                  program);
+  return concat("[", program, "] --device ", device, " is for --dry-run alone: this program trains whole models on ",
+                devices);
+}
+/// Refuses a device that cannot work here.
+template <class D>
+void require_ready() {
+  if constexpr (requires { Memory<D>::require_ready(); }) Memory<D>::require_ready();
+}
+}  // namespace detail
+
 /// Calls f(SessionType<D, T>{}) for the type of the list that the words name; auto takes the device's first.
-/// SettingsError says what the program has instead.
+/// SettingsError says what the program has instead; BackendError, what the device lacks.
 template <class... Types, class F>
 int with_session_type(const std::string& program, const std::string& device, const std::string& dtype, F&& f) {
   std::string devices, dtypes;
@@ -36,12 +77,12 @@ int with_session_type(const std::string& program, const std::string& device, con
     if (name != device) return false;
     dtypes += concat(dtypes.empty() ? "" : ", ", type.dtype());
     if (dtype != "auto" && dtype != type.dtype()) return false;
+    detail::require_ready<typename decltype(type)::device_type>();
     status = f(type);
     return true;
   };
   if ((consider(Types{}) || ...)) return status;
-  require<SettingsError>(!dtypes.empty(), "[", program, "] --device ", device,
-                         " is for --dry-run alone: this program trains whole models on ", devices);
+  require<SettingsError>(!dtypes.empty(), detail::missing_device_text(program, device, devices));
   fail<SettingsError>("[", program, "] --dtype ", dtype, " is not there on --device ", device, ": this program has ",
                       dtypes, "; give one of these, or auto");
 }
