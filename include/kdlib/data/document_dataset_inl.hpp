@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "kdlib/core/stop.hpp"
 #include "kdlib/data/document_dataset.hpp"
 
 KDLIB_NAMESPACE_BEGIN
