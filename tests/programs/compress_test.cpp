@@ -64,8 +64,9 @@ TEST_CASE("compress makes a model that distil trains and convert makes plain", "
                         "     groups: [{pattern: wrapper, rate: 1}, {pattern: '.*', rate: 0}]}\n"
                         "  - {name: all, steps: 1, learning_rate: 1e-4}\n");
   good("distil", "--teacher " + reference_file("models/qwen3_moe") + " --student " + (job.dir / "out") +
-                     " --quantize none --train all --data " + (job.dir / "data.jsonl") + " --stages " +
-                     (job.dir / "stages.yaml") + " --out " + (job.dir / "run") + " --batch 2 --threads 1");
+                     " --quantize none --train all --data " + (job.dir / "data.jsonl") + " --validation " +
+                     (job.dir / "data.jsonl") + " --stages " + (job.dir / "stages.yaml") + " --out " +
+                     (job.dir / "run") + " --batch 2 --threads 1");
   const SafetensorsDirectory before(job.dir / "out"), after(job.dir / "run/model");
   const auto changed = [&](const std::string& name) {
     return read_as<float>(before.at(name)) != read_as<float>(after.at(name));
