@@ -55,7 +55,7 @@ class ReasoningRun {
  public:
   using Model = Decoder<D, T>;
   explicit ReasoningRun(ReasoningSettings settings);
-  /// 0, or 3 where a signal has stopped it: run again to go on.
+  /// 0; 128 + N where signal N has stopped it, 1 where the teacher failed again and again: run again to go on.
   int run();
 
  private:
@@ -70,6 +70,7 @@ class ReasoningRun {
   RunSettings run_settings(int stage, const std::string& start) const;
   RunResult train_with(int stage, Model& student, ReasoningSource<Model>& source, RunSettings settings);
   void write_model(int stage, Model& student, const RunResult& result);
+  int stopped_status() const { return signals_.signal() > 0 ? 128 + signals_.signal() : 1; }
   void note(const std::string& text) { progress_.note("note: " + text); }
 
   ReasoningSettings s_;

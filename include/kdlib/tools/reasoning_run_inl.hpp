@@ -64,10 +64,10 @@ template <class D, class T>
 int ReasoningRun<D, T>::run() {
   const auto lock = OutputLock::folder(s_.out, "[vpmoe_student] ");
   if (s_.random_weights) make_random_models();
-  if (s_.has_stage("1") && !train(1)) return 3;
+  if (s_.has_stage("1") && !train(1)) return stopped_status();
   if (s_.has_stage("2a")) rescore();
-  if (s_.has_stage("2b") && !train(2)) return 3;
-  if (s_.has_stage("3") && !train(3)) return 3;
+  if (s_.has_stage("2b") && !train(2)) return stopped_status();
+  if (s_.has_stage("3") && !train(3)) return stopped_status();
   progress_.finish();
   write_reasoning_report(s_.out);
   return 0;
@@ -230,7 +230,7 @@ bool ReasoningRun<D, T>::train(int stage) {
   RunSettings settings = run_settings(stage, start);
   settings.hooks = &hooks;
   const RunResult result = train_with(stage, student, *source, std::move(settings));
-  if (result.stopped) return note("stopped on request; the same command goes on"), false;
+  if (result.stopped) return note("stopped; the same command goes on"), false;
   write_model(stage, student, result);
   return true;
 }
