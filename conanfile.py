@@ -17,10 +17,12 @@ class KdlibConan(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     # with_openblas: matrix products by OpenBLAS, else by Eigen. with_cuda: the target kdlib::cuda, compiled by nvcc in
     # the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that are not
-    # regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl.
+    # regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the target
+    # kdlib::hdf5, teachers' caches in HDF5.
     options = {"with_openblas": [True, False], "with_cuda": [True, False], "with_pcre2": [True, False],
-               "with_remote": [True, False]}
-    default_options = {"with_openblas": False, "with_cuda": False, "with_pcre2": False, "with_remote": False}
+               "with_remote": [True, False], "with_hdf5": [True, False]}
+    default_options = {"with_openblas": False, "with_cuda": False, "with_pcre2": False, "with_remote": False,
+                       "with_hdf5": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
     test_package_folder = "tests/package/conan/test_package"
@@ -39,6 +41,8 @@ class KdlibConan(ConanFile):
             self.requires("pcre2/[>=10.40]", transitive_headers=True, transitive_libs=True)
         if self.options.with_remote:
             self.requires("libcurl/[>=7.68 <9]", transitive_headers=True, transitive_libs=True)
+        if self.options.with_hdf5:
+            self.requires("hdf5/[>=1.10 <2]", transitive_headers=True, transitive_libs=True)
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -89,3 +93,8 @@ class KdlibConan(ConanFile):
             remote.set_property("cmake_target_name", "kdlib::remote")
             remote.requires = ["kdlib", "libcurl::libcurl"]
             remote.defines = ["KDLIB_WITH_REMOTE=1"]
+        if self.options.with_hdf5:
+            hdf5 = self.cpp_info.components["hdf5"]
+            hdf5.set_property("cmake_target_name", "kdlib::hdf5")
+            hdf5.requires = ["kdlib", "hdf5::hdf5"]
+            hdf5.defines = ["KDLIB_WITH_HDF5=1"]

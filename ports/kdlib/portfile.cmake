@@ -15,7 +15,7 @@ else()
 endif()
 
 vcpkg_check_features(OUT_FEATURE_OPTIONS FEATURE_OPTIONS FEATURES
-    blas KDLIB_PORT_BLAS pcre2 KDLIB_PORT_PCRE2 remote KDLIB_PORT_REMOTE)
+    blas KDLIB_PORT_BLAS pcre2 KDLIB_PORT_PCRE2 remote KDLIB_PORT_REMOTE hdf5 KDLIB_PORT_HDF5)
 if(KDLIB_PORT_BLAS)
     set(KDLIB_BLAS OpenBLAS)
 else()
@@ -31,6 +31,11 @@ if(KDLIB_PORT_REMOTE)
 else()
     set(KDLIB_REMOTE OFF)
 endif()
+if(KDLIB_PORT_HDF5)
+    set(KDLIB_HDF5 ON)
+else()
+    set(KDLIB_HDF5 OFF)
+endif()
 
 vcpkg_cmake_configure(
     SOURCE_PATH "${SOURCE_PATH}"
@@ -38,6 +43,8 @@ vcpkg_cmake_configure(
         -DKDLIB_BLAS=${KDLIB_BLAS}
         -DKDLIB_PCRE2=${KDLIB_PCRE2}
         -DKDLIB_REMOTE=${KDLIB_REMOTE}
+        -DKDLIB_HDF5=${KDLIB_HDF5}
+        -DKDLIB_MPI=OFF
         -DKDLIB_BUILD_TESTS=OFF
         -DKDLIB_BUILD_EXAMPLES=OFF
         -DKDLIB_BUILD_BENCHMARKS=OFF
