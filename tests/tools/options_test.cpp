@@ -222,7 +222,8 @@ TEST_CASE("a broken config file is refused with file and line", "[tools]") {
   CHECK(said("- a\n").find("the top level must be a mapping") != std::string::npos);
   Flags f;
   Options options = make(f);
-  CHECK_THROWS_AS(parse(options, {"--config", "/nonexistent/x.yaml"}), IoError);
+  CHECK_THROWS_WITH(parse(options, {"--config", "/nonexistent/x.yaml"}), contains("--config") && contains("x.yaml"));
+  CHECK_THROWS_AS(parse(options, {"--teacher", ""}), UsageError);
 }
 
 TEST_CASE("a list of names takes spaces and commas, a list of paths keeps its commas", "[tools]") {

@@ -152,12 +152,11 @@ KDLIB_TOOLS_FUNC FileSetting Options::read_option(int argc, const char* const* a
   return setting;
 }
 
-/// A value that a shell's unset variable left empty would silently mean "not given".
-inline void refuse_empty_values(const FileSetting& setting, OptionKind kind) {
-  const bool text = kind == OptionKind::text || kind == OptionKind::list;
-  for (const std::string& value : setting.values)
-    require<UsageError>(!text || !value.empty(), "--", setting.key,
-                        " is given an empty value; leave the option out (is a variable of the shell not set?)");
+/// A text that a shell's unset variable left empty would silently mean "not given". Lists may hold empty texts.
+inline void refuse_empty_text(const FileSetting& setting, OptionKind kind) {
+  require<UsageError>(kind != OptionKind::text || setting.values.empty() || !setting.values[0].empty(), "--",
+                      setting.key,
+                      " is given an empty value; leave the option out (is a variable of the shell not set?)");
 }
 
 KDLIB_TOOLS_FUNC std::vector<FileSetting> Options::read_command_line(int argc, const char* const* argv) {
@@ -180,7 +179,7 @@ KDLIB_TOOLS_FUNC std::vector<FileSetting> Options::read_command_line(int argc, c
     FileSetting setting = read_option(argc, argv, i);
     const std::string& name = setting.key;
     const Item& item = *find(name);
-    refuse_empty_values(setting, item.kind);
+    refuse_empty_text(setting, item.kind);
     const auto same = std::find_if(out.begin(), out.end(), [&](const FileSetting& s) { return s.key == name; });
     if (same != out.end() && item.kind == Kind::list) {
       same->values.insert(same->values.end(), setting.values.begin(), setting.values.end());
