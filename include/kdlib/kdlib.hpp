@@ -132,7 +132,6 @@
 #include "kdlib/teacher/top_k_cache.hpp"
 #include "kdlib/teacher/top_k_row.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
-#include "kdlib/teacher/write_cache.hpp"
 #include "kdlib/tensor/buffer.hpp"
 #include "kdlib/tensor/device.hpp"
 #include "kdlib/tensor/parameter.hpp"
