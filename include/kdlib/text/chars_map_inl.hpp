@@ -112,7 +112,19 @@ KDLIB_FUNC std::size_t grapheme_end(std::string_view text, std::size_t at) {
 }
 
 KDLIB_FUNC void CharsMap::append_mapped(std::string_view text, std::string& out) const {
+  // Printable ASCII characters that the map leaves alone: most of a long text is runs of them, each a cluster.
+  bool kept[128] = {};
+  if (text.size() >= 256)
+    for (char c = ' '; c <= '~'; ++c) kept[static_cast<unsigned char>(c)] = shortest({&c, 1}).length == 0;
+  const auto plain = [&](std::size_t i) { return text[i] >= ' ' && text[i] <= '~'; };
   for (std::size_t at = 0; at < text.size();) {
+    std::size_t run = at;
+    while (run < text.size() && plain(run) && kept[static_cast<unsigned char>(text[run])] &&
+           (run + 1 == text.size() || plain(run + 1)))
+      ++run;
+    out.append(text.substr(at, run - at));
+    at = run;
+    if (at == text.size()) break;
     const std::size_t end = grapheme_end(text, at);
     if (end - at < 6) {
       if (const Match match = shortest(text.substr(at, end - at)); match.length > 0) {
