@@ -130,7 +130,8 @@ KDLIB_FUNC std::size_t character_bytes(std::string_view text, std::size_t at) {
 
 KDLIB_FUNC void append_replaced(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t found = std::min(text.find(from, at), text.size());
+    const std::size_t next = from.size() == 1 ? text.find(from[0], at) : text.find(from, at);
+    const std::size_t found = std::min(next, text.size());
     out.append(text.substr(at, found - at));
     if (found == text.size()) break;
     out.append(to);
@@ -140,14 +141,20 @@ KDLIB_FUNC void append_replaced(std::string_view text, std::string_view from, st
 
 /// Appends `text` to `out`, two or more `from` in a row as one `to`.
 KDLIB_FUNC void append_squeezed(std::string_view text, std::string_view from, std::string_view to, std::string& out) {
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t found = std::min(text.find(from, at), text.size());
-    out.append(text.substr(at, found - at));
-    std::size_t end = found;
-    while (end < text.size() && text.compare(end, from.size(), from) == 0) end += from.size();
-    if (end > found) out.append(end - found > from.size() ? to : from);
-    at = end;
+  const auto find = [&](std::size_t at) {
+    return std::min(from.size() == 1 ? text.find(from[0], at) : text.find(from, at), text.size());
+  };
+  std::size_t copied = 0;  // one alone stays, so that long stretches are appended at once
+  for (std::size_t at = find(0); at < text.size();) {
+    std::size_t end = at + from.size();
+    while (end < text.size() && text[end] == from[0] && text.compare(end, from.size(), from) == 0) end += from.size();
+    if (end - at > from.size()) {
+      out.append(text.substr(copied, at - copied)).append(to);
+      copied = end;
+    }
+    at = find(end);
   }
+  out.append(text.substr(copied));
 }
 
 KDLIB_FUNC std::string_view PieceRules::normalize(std::string_view text, std::string& work, std::string& spare) const {
