@@ -20,12 +20,17 @@ namespace {
 
 using Model = kd::Decoder<kd::Cpu, float>;
 
+kd::TextSettings text_settings(const kd::CacheCommand& s, std::int64_t vocabulary) {
+  kd::TextSettings text{.chat_template = s.chat_template, .vocabulary = vocabulary};
+  text.context_length = s.max_length;
+  text.too_long = kd::too_long_rule(s.too_long);
+  return text;
+}
+
 /// The text as documents, with the lengths that the teacher can read.
 kd::TokenBatch read_text(const kd::CacheCommand& s, const kd::Tokenizer* tokenizer, const Model& model) {
-  kd::TextSettings text{.chat_template = s.chat_template, .vocabulary = model.vocab_size()};
-  text.context_length = s.max_length;
+  kd::TextSettings text = text_settings(s, model.vocab_size());
   if (model.config().context_length > 0) text.context_length = std::min(s.max_length, model.config().context_length);
-  text.too_long = kd::too_long_rule(s.too_long);
   kd::TextCounts counts;
   kd::TokenBatch documents = kd::read_documents(s.data, tokenizer, text, &counts);
   if (const std::string note = counts.note(s.data, text.context_length); !note.empty())
@@ -78,14 +83,29 @@ bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Toke
   return writer.meta().complete;
 }
 
+/// What is known of a signal that another program wrote; `tokenizer` receives that of --tokenizer.
+kd::CacheFacts imported_facts(const kd::CacheCommand& s, std::optional<kd::Tokenizer>& tokenizer) {
+  kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
+  if (!s.tokenizer.empty()) tokenizer = kd::find_model_tokenizer(s.tokenizer);
+  if (tokenizer) facts.tokenizer = kd::tokenizer_hash(*tokenizer);
+  return facts;
+}
+
+void import_distillkit(const kd::CacheCommand& s) {
+  std::optional<kd::Tokenizer> tokenizer;
+  const kd::CacheFacts facts = imported_facts(s, tokenizer);
+  const kd::DistillKitFormat format = kd::read_distillkit_format(s.distillkit);
+  if (tokenizer) kd::check_tokenizer_fits(*tokenizer, format.vocabulary);
+  const kd::CacheMeta meta = kd::import_distillkit(s.data, format, s.out, facts, s.settings.segment);
+  keep_tokenizer(s.out, s.tokenizer, tokenizer, 0, format.vocabulary);
+  std::fputs(kd::cache_summary(meta, s.out, {}).c_str(), stdout);
+}
+
 #if defined(KDLIB_WITH_HDF5)
 void import_seed(const kd::CacheCommand& s) {
-  const auto tokenizer = s.tokenizer.empty() ? std::nullopt : kd::find_model_tokenizer(s.tokenizer);
-  kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
-  if (tokenizer) facts.tokenizer = kd::tokenizer_hash(*tokenizer);
-  kd::TextSettings text{.chat_template = s.chat_template, .vocabulary = std::numeric_limits<std::int32_t>::max()};
-  text.context_length = s.max_length;
-  text.too_long = kd::too_long_rule(s.too_long);
+  std::optional<kd::Tokenizer> tokenizer;
+  const kd::CacheFacts facts = imported_facts(s, tokenizer);
+  const kd::TextSettings text = text_settings(s, std::numeric_limits<std::int32_t>::max());
   const kd::TokenBatch documents = kd::read_documents(s.data, tokenizer ? &*tokenizer : nullptr, text);
   const auto order = kd::enum_value<kd::SeedOrder>(s.seed_order);
   const kd::CacheMeta meta =
@@ -105,17 +125,7 @@ void run(const kd::CacheCommand& s) {
     return;
   }
   if (!s.seed_cache.empty()) return import_seed(s);
-  if (!s.distillkit.empty()) {
-    kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
-    const auto tokenizer = s.tokenizer.empty() ? std::nullopt : kd::find_model_tokenizer(s.tokenizer);
-    if (tokenizer) facts.tokenizer = kd::tokenizer_hash(*tokenizer);
-    const kd::DistillKitFormat format = kd::read_distillkit_format(s.distillkit);
-    if (tokenizer) kd::check_tokenizer_fits(*tokenizer, format.vocabulary);
-    const kd::CacheMeta meta = kd::import_distillkit(s.data, format, s.out, facts, s.settings.segment);
-    keep_tokenizer(s.out, s.tokenizer, tokenizer, 0, format.vocabulary);
-    std::fputs(kd::cache_summary(meta, s.out, {}).c_str(), stdout);
-    return;
-  }
+  if (!s.distillkit.empty()) return import_distillkit(s);
   if (s.check_alone()) return kd::TeacherCache(s.out).verify();
   Model model = Model::from_pretrained(s.teacher, {.trainable = false, .weights = kd::WeightStorage::in_file});
   kd::show_notes(model.notes());
@@ -138,16 +148,9 @@ int main(int argc, char** argv) try {
 #endif
   kd::CacheCommand command;
   command.parse(argc, argv);
-  std::atomic<bool> stop{false};
-  const kd::StopSignals signals(&stop);
-  const kd::StopScope scope(&stop);
-  try {
-    run(command);
-  } catch (const kd::StopRequested&) {
-    std::fprintf(stderr, "stopped; whole segments are kept: the same command goes on\n");
-    return 128 + signals.signal();
-  }
-  return kd::finish();
+  const int stopped =
+      kd::until_stopped([&command] { run(command); }, "stopped; whole segments are kept: the same command goes on");
+  return stopped != 0 ? stopped : kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);
 }

@@ -191,16 +191,9 @@ void run(const Command& c) {
 int main(int argc, char** argv) try {
   kd::start_process();
   const Command command = parse(argc, argv);
-  std::atomic<bool> stop{false};
-  const kd::StopSignals signals(&stop);
-  const kd::StopScope scope(&stop);
-  try {
-    run(command);
-  } catch (const kd::StopRequested&) {
-    std::fprintf(stderr, "stopped; finished maps are kept: the same command goes on\n");
-    return 128 + signals.signal();
-  }
-  return kd::finish();
+  const int stopped =
+      kd::until_stopped([&command] { run(command); }, "stopped; finished maps are kept: the same command goes on");
+  return stopped != 0 ? stopped : kd::finish();
 } catch (const std::exception& error) {
   return kd::report(error);
 }

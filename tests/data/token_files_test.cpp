@@ -231,8 +231,7 @@ TEST_CASE("a full disk or a kill at any call leaves only whole shards, and a rer
     s.split = "0";
     return s;
   };
-  const int threads = thread_count();
-  set_thread_count(1);  // the pool's threads would not be in the children
+  const OneThread threads;  // the pool's would not be in the children
   reset_fault_counts();
   write_token_files(cut_tokenizer(), settings("whole"));
   const std::map<std::string, long> calls = {
@@ -243,19 +242,14 @@ TEST_CASE("a full disk or a kill at any call leaves only whole shards, and a rer
     for (const char* how : {"kill", "enospc"})
       for (long n = 1; n <= count; n += 1 + count / 6) {
         CAPTURE(kind, n, how);
-        const pid_t child = ::fork();
-        if (child == 0) {
-          ::setenv("KDLIB_FAULT", concat(kind, ":", n, ":", how).c_str(), 1);
-          reset_fault_counts();
+        const int status = status_of_child([&, kind = kind] {
+          const Fault fault(concat(kind, ":", n, ":", how));
           try {
             write_token_files(cut_tokenizer(), settings("cut"));
           } catch (const IoError&) {
             ::_exit(3);
           }
-          ::_exit(0);
-        }
-        int status = 0;
-        REQUIRE(::waitpid(child, &status, 0) == child);
+        });
         if (std::string(how) == "kill") REQUIRE((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
         else REQUIRE((WIFEXITED(status) && WEXITSTATUS(status) == 3));
         for (const auto& [name, bytes] : contents(folder / "cut"))
@@ -266,7 +260,6 @@ TEST_CASE("a full disk or a kill at any call leaves only whole shards, and a rer
         remove_tree(folder / "cut");
       }
   }
-  set_thread_count(threads);
 }
 
 TEST_CASE("a data set of token files gives every document once an epoch, whole, within its budget",

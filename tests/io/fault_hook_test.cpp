@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A full disk and a killed process at every write, fsync and rename: what was there before is still there, whole.
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
@@ -12,32 +10,11 @@
 #include "support/shared.hpp"
 
 using namespace kdlib;
+using kdlib_tests::Fault;
+using kdlib_tests::status_of_child;
 using kdlib_tests::TemporaryDirectory;
 
 namespace {
-
-/// Sets KDLIB_FAULT for one scope and counts from zero.
-struct Fault {
-  explicit Fault(const std::string& plan) {
-    ::setenv("KDLIB_FAULT", plan.c_str(), 1);
-    kdlib_tests::reset_fault_counts();
-  }
-  ~Fault() { ::unsetenv("KDLIB_FAULT"); }
-};
-
-/// Runs f in a child process; answers its wait status.
-template <class F>
-int status_of_child(const F& f) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    f();
-    ::_exit(0);
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return status;
-}
 
 const std::string new_text(700'000, 'n');
 

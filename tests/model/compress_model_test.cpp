@@ -4,9 +4,7 @@
 #include "kdlib/checkpoint/compress_model.hpp"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <numeric>
 
@@ -83,13 +81,6 @@ struct RouterInputs final : LinearObserver<Cpu, float> {
   void observe(const Linear<Cpu, float>& map, const Tensor<float, Cpu>& value) override {
     if (map.path == "model.layers.0.mlp.gate") x.insert(x.end(), value.data(), value.data() + value.count());
   }
-};
-
-/// Threads of a child process are its own: work stays on the one that forked.
-struct OneThread {
-  int before = thread_count();
-  OneThread() { set_thread_count(1); }
-  ~OneThread() { set_thread_count(before); }
 };
 
 }  // namespace
@@ -199,15 +190,10 @@ TEST_CASE("a compression that is killed at any write goes on and ends with the s
   for (const char* kind : {"write", "fsync", "rename"})
     for (int n = 1; n <= 14; n += 3) {
       const std::string out = concat("out_", kind, n);
-      const pid_t child = ::fork();
-      if (child == 0) {
-        ::setenv("KDLIB_FAULT", concat(kind, ":", n, ":kill").c_str(), 1);
-        reset_fault_counts();
+      const int status = status_of_child([&] {
+        const Fault fault(concat(kind, ":", n, ":kill"));
         job.run(s, out);
-        ::_exit(0);
-      }
-      int status = 0;
-      REQUIRE(::waitpid(child, &status, 0) == child);
+      });
       killed += WIFSIGNALED(status) ? 1 : 0;
       const CompressModelReport report = job.run(s, out);
       CHECK(report.complete());
@@ -215,10 +201,10 @@ TEST_CASE("a compression that is killed at any write goes on and ends with the s
       CHECK(run_files(job.dir / out) == expected);
     }
   CHECK(killed >= 9);
-  ::setenv("KDLIB_FAULT", "write:4:enospc", 1);
-  reset_fault_counts();
-  const std::string full = refusal([&] { job.run(s, "full"); });
-  ::unsetenv("KDLIB_FAULT");
+  const std::string full = refusal([&] {
+    const Fault fault("write:4:enospc");
+    job.run(s, "full");
+  });
   CHECK_THAT(full, contains("full/work/"));
   CHECK(job.run(s, "full").complete());
   CHECK(run_files(job.dir / "full") == expected);

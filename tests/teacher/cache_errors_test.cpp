@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Caches that do not fit, are not whole or are damaged, each with its sentence; and making that is cut short.
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -203,15 +202,10 @@ TEST_CASE("making that is killed at any write, fsync or rename goes on to the sa
   for (const char* kind : {"write", "fsync", "rename"})
     for (int n = 1; n <= 9; ++n) {
       const TemporaryDirectory folder;
-      const pid_t child = ::fork();
-      if (child == 0) {
-        ::setenv("KDLIB_FAULT", concat(kind, ":", n, ":kill").c_str(), 1);
-        reset_fault_counts();
+      const int status = status_of_child([&] {
+        const Fault fault(concat(kind, ":", n, ":kill"));
         make_cache(model, folder.path(), hidden_settings(), documents);
-        ::_exit(0);
-      }
-      int status = 0;
-      REQUIRE(::waitpid(child, &status, 0) == child);
+      });
       killed += WIFSIGNALED(status) ? 1 : 0;
       make_cache(model, folder.path(), hidden_settings(), documents);
       INFO(kind << " " << n << ": " << differences(expected, run_files(folder.path())));
@@ -224,10 +218,10 @@ TEST_CASE("a full disk is an error, and room is all that is needed to go on", "[
   const TokenBatch documents = toy_documents();
   Toy model(toy_vocabulary, toy_width, 1);
   const TemporaryDirectory folder;
-  ::setenv("KDLIB_FAULT", "write:4:enospc", 1);
-  reset_fault_counts();
-  const std::string error = refusal([&] { make_cache(model, folder.path(), hidden_settings(), documents); });
-  ::unsetenv("KDLIB_FAULT");
+  const std::string error = refusal([&] {
+    const Fault fault("write:4:enospc");
+    make_cache(model, folder.path(), hidden_settings(), documents);
+  });
   CHECK_THAT(error, contains("segments/000_00000"));
   make_cache(model, folder.path(), hidden_settings(), documents);
   TeacherCache(folder.path()).verify();

@@ -3,14 +3,11 @@
 #include "kdlib/hdf5.hpp"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cmath>
 
-#include "kdlib/core/parallel.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/teacher/merge_cache.hpp"
 #include "support/catch.hpp"
@@ -63,13 +60,6 @@ void put(hid_t file, const char* name, hid_t stored, hid_t type, std::vector<hsi
   H5Dclose(set);
   H5Sclose(space);
 }
-
-/// Threads of a child process are its own: work stays on the one that forked.
-struct OneThread {
-  int before = thread_count();
-  OneThread() { set_thread_count(1); }
-  ~OneThread() { set_thread_count(before); }
-};
 
 constexpr std::int64_t seed_length = 4, seed_top_k = 3;
 
@@ -196,15 +186,10 @@ TEST_CASE("an HDF5 segment that is killed at a write, or finds no room, leaves w
   for (const char* kind : {"write", "fsync", "rename"})
     for (int n = 1; n <= 5; ++n) {  // meta.json twice, three segments
       const std::string out = folder / concat("killed_", kind, n);
-      const pid_t child = ::fork();
-      if (child == 0) {
-        ::setenv("KDLIB_FAULT", concat(kind, ":", n, ":kill").c_str(), 1);
-        reset_fault_counts();
+      const int status = status_of_child([&] {
+        const Fault fault(concat(kind, ":", n, ":kill"));
         make_cache(model, out, s, documents);
-        ::_exit(0);
-      }
-      int status = 0;
-      REQUIRE(::waitpid(child, &status, 0) == child);
+      });
       CHECK(WIFSIGNALED(status));
       make_cache(model, out, s, documents);
       CHECK(run_files(out) == expected);

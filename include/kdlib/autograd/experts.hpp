@@ -54,6 +54,12 @@ struct Routing {
   Tensor<std::int64_t, D> place;    // [N, K] sorted row of a choice
 
   ExpertRanges ranges() const { return {offsets.data(), rule.experts, token[0]}; }
+  /// The weight of each sorted row, [R].
+  Tensor<T, D> sorted_weights() const {
+    Tensor<T, D> sorted = Tensor<T, D>::zeros(Shape{token[0]});
+    Kernels<D, T>::scatter_add_rows(weights.value.data(), place.data(), token[0], 1, sorted.data());
+    return sorted;
+  }
 };
 
 /// Chooses experts by logits [N, E]. `given` [N, K]: these experts instead (replay), or an empty tensor. With `sums`

@@ -107,8 +107,7 @@ struct ExpertsBackward {
     K::expert_activation(w.activation, u.data(), r, i, a.data());
     multiply_experts_back(ranges, h, i, dys.data(), w.down, w.packed_down, da.data());
     weights_gradient(dys, a, da);
-    Tensor<T, D> sorted = Tensor<T, D>::zeros(Shape{r});
-    K::scatter_add_rows(routing.weights.value.data(), routing.place.data(), r, 1, sorted.data());
+    const Tensor<T, D> sorted = routing.sorted_weights();
     K::scale_each_row(sorted.data(), r, h, dys.data());
     if (w.down != nullptr && w.down->trainable)
       K::expert_weight_gradient(ranges, h, i, dys.data(), a.data(), w.down->gradient_view().data());

@@ -102,9 +102,7 @@ Var<T, D> combine_experts(Tape<T, D>& tape, const Routing<T, D>& routing, const 
         routing.weights.gradient->give(std::move(dw));
       }
       if (to_y != nullptr) {
-        Tensor<T, D> weights = Tensor<T, D>::zeros(Shape{rows});
-        K::scatter_add_rows(routing.weights.value.data(), routing.place.data(), rows, 1, weights.data());
-        K::scale_each_row(weights.data(), rows, h, sorted.data());
+        K::scale_each_row(routing.sorted_weights().data(), rows, h, sorted.data());
         to_y->give(std::move(sorted));
       }
     }

@@ -7,6 +7,7 @@
 
 #include "kdlib/checkpoint/compress_model.hpp"
 #include "kdlib/checkpoint/compress_statistics_inl.hpp"
+#include "kdlib/checkpoint/hf_experts_inl.hpp"
 #include "kdlib/core/clock.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/io/content_hash.hpp"
@@ -219,7 +220,7 @@ template <class D, class T>
 void ModelCompression<D, T>::fill_map(const SharedCoreMap<D, T>& map, std::int64_t layer, ExpertMap which) {
   const auto item = folder_.open_item(layer, which);
   for (Parameter<T, D>* p : map.parameters()) {
-    const std::string marker = "_shared_core.", name = p->name.substr(p->name.find(marker) + marker.size());
+    const std::string name = p->name.substr(p->name.find(core_marker) + core_marker.size());
     const TensorInfo& t = item->at(name);
     require<FormatError>(t.shape() == p->value.shape(), "[compress] ", t.text(), " must be ", p->value.shape());
     const std::vector<T> values = read_as<T>(t);

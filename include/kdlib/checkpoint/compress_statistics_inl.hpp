@@ -90,7 +90,7 @@ class MixtureStatistics final : public LinearObserver<D, T> {
   MixtureStatistics(const Decoder<D, T>& model, const std::vector<std::int64_t>& layers) {
     for (const std::int64_t layer : layers) {
       const auto& mixture = mixture_of(model, layer);
-      found_[const_cast<ExpertFeedForward<D, T>&>(mixture).routers()[0]] = {&mixture, layer};
+      found_[&mixture.router()] = {&mixture, layer};
       sums_[layer].uses.assign(static_cast<std::size_t>(mixture.settings().experts), 0.0);
     }
   }
@@ -141,9 +141,7 @@ class MixtureStatistics final : public LinearObserver<D, T> {
     multiply_experts<T, D>(routing.ranges(), 2 * inner, h, sorted.data(), mixture.gate_up(), mixture.packed_gate_up(),
                            nullptr, u.data());
     K::expert_activation(mixture.settings().activation, u.data(), rows, inner, a.data());
-    Tensor<T, D> weights = Tensor<T, D>::zeros(Shape{rows});
-    K::scatter_add_rows(routing.weights.value.data(), routing.place.data(), rows, 1, weights.data());
-    K::scale_each_row(weights.data(), rows, inner, a.data());
+    K::scale_each_row(routing.sorted_weights().data(), rows, inner, a.data());
     if (!sums.orders.empty()) reorder(routing, sums.orders, a);
     add_moments(a, sums.middle);
   }
@@ -180,9 +178,10 @@ template <class D, class T>
 class OutputErrors final : public LinearObserver<D, T> {
  public:
   OutputErrors(const Decoder<D, T>& plain, const Decoder<D, T>& compressed, const std::vector<std::int64_t>& layers) {
-    for (const std::int64_t layer : layers)
-      found_[const_cast<ExpertFeedForward<D, T>&>(mixture_of(plain, layer)).routers()[0]] = {
-          &mixture_of(plain, layer), &mixture_of(compressed, layer), layer};
+    for (const std::int64_t layer : layers) {
+      const auto& mixture = mixture_of(plain, layer);
+      found_[&mixture.router()] = {&mixture, &mixture_of(compressed, layer), layer};
+    }
   }
   void observe(const Linear<D, T>& map, const Tensor<T, D>& x) override {
     const auto found = found_.find(&map);

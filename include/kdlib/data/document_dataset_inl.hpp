@@ -3,6 +3,7 @@
 #ifndef KDLIB_DATA_DOCUMENT_DATASET_INL_HPP
 #define KDLIB_DATA_DOCUMENT_DATASET_INL_HPP
 
+#include <algorithm>
 #include <utility>
 
 #include "kdlib/core/stop.hpp"

@@ -50,6 +50,7 @@ class ExpertFeedForward final : public FeedForward<D, T> {
 
   const ExpertSettings& settings() const { return settings_; }
   Linear<D, T>& router() { return router_; }
+  const Linear<D, T>& router() const { return router_; }
 
   /// A tensor of all experts in a packed format, instead of the parameter: gate_up [E * 2I, H] or down [E * H, I].
   void pack_gate_up(std::shared_ptr<const PackedMatrix<T, D>> packed) {

@@ -3,7 +3,6 @@
 #ifndef KDLIB_ROLLOUT_ASYNCHRONOUS_HPP
 #define KDLIB_ROLLOUT_ASYNCHRONOUS_HPP
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -94,7 +93,7 @@ class AsynchronousRollouts {
   std::mutex weights_mutex_;
   std::vector<std::pair<std::int64_t, std::shared_ptr<const Weights>>> weights_;  // by version, which rises
   std::int64_t batches_ = 0, taken_ = -1, tokens_ = 0, taken_tokens_ = 0;
-  std::chrono::steady_clock::time_point taken_at_{};
+  double taken_at_ = 0;  // steady_seconds()
   TokenBatch plan_batch_;
   std::vector<std::pair<std::string, double>> metrics_;
   std::unique_ptr<PlanBuffer> buffer_;  // last: its threads use the rest

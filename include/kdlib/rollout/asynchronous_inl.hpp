@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/rollout/asynchronous.hpp"
 
@@ -120,7 +121,7 @@ void AsynchronousRollouts<Student>::publish(Student& student, std::int64_t step)
 template <class Student>
 void AsynchronousRollouts<Student>::finish_taken() {
   if (!taken_is_trained()) return;
-  buffer_->finish_step(taken_, std::chrono::duration<double>(std::chrono::steady_clock::now() - taken_at_).count());
+  buffer_->finish_step(taken_, steady_seconds() - taken_at_);
   tokens_ += taken_tokens_;
   taken_ = -1;
 }
@@ -141,7 +142,7 @@ std::optional<TokenBatch> AsynchronousRollouts<Student>::next(Student& student) 
     plan_batch_ = batch_of(plan);
     measure(plan);
     taken_ = step;
-    taken_at_ = std::chrono::steady_clock::now();
+    taken_at_ = steady_seconds();
   }
   const std::int64_t n = plan_batch_.documents(), begin = part * n / settings_.micro_batches,
                      end = (part + 1) * n / settings_.micro_batches;

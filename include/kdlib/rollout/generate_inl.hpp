@@ -4,9 +4,9 @@
 #define KDLIB_ROLLOUT_GENERATE_INL_HPP
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/rollout/generate.hpp"
 #include "kdlib/rollout/head_logits.hpp"
@@ -147,7 +147,7 @@ class Writer {
 
   /// Runs as many waiting prompts as there are free slots and the limit of tokens allows.
   void admit(Cache& cache) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = steady_seconds();
     TokenBatch batch;
     std::vector<Running> admitted;
     while (next_ < requests_.size() && !free_.empty()) {
@@ -159,18 +159,18 @@ class Writer {
     }
     progress_.prompt_tokens += batch.tokens();
     step(cache, batch, admitted);
-    progress_.prompt_seconds += seconds_since(start);
+    progress_.prompt_seconds += steady_seconds() - start;
   }
 
   void continue_all(Cache& cache) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = steady_seconds();
     TokenBatch batch;
     const std::vector<Running> all = std::move(running_);
     running_.clear();
     for (const Running& r : all)
       batch.append(std::span<const std::int32_t>(completions_[r.request].ids).last(r.waiting));
     step(cache, batch, all);
-    progress_.decoding_seconds += seconds_since(start);
+    progress_.decoding_seconds += steady_seconds() - start;
   }
 
   /// Decodes one batch, draws a token for each of its sequences, and keeps those that go on.
@@ -270,10 +270,6 @@ class Writer {
     c.stopped = false;
     r.waiting += reply.size();
     return true;
-  }
-
-  static double seconds_since(std::chrono::steady_clock::time_point start) {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
   M& model_;

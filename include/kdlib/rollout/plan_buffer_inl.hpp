@@ -12,17 +12,14 @@
 #include <mutex>
 #include <thread>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/data/confidence.hpp"
 #include "kdlib/rollout/plan_buffer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-namespace detail {
-KDLIB_FUNC double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-}  // namespace detail
+namespace detail {}  // namespace detail
 
 /// The lock guards every member of the buffer that both the trainer and a thread use.
 struct PlanBuffer::Threads {
@@ -170,7 +167,7 @@ KDLIB_FUNC bool PlanBuffer::write_one() {
   RolloutTicket& ticket = order.copy;
   if (writer_version_ != ticket.version) work_.take_weights(ticket.version);
   writer_version_ = ticket.version;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = steady_seconds();
   std::vector<RolloutText> texts = work_.write(ticket);
   require<ShapeError>(static_cast<std::int64_t>(texts.size()) == ticket.samples, "[rollouts] ticket ", ticket.number,
                       " has ", texts.size(), " texts; ", ticket.samples, " were asked for");
@@ -179,16 +176,16 @@ KDLIB_FUNC bool PlanBuffer::write_one() {
                         ticket.number, " has ", text.ids.size(), " ids and ", text.log_probs.size(),
                         " log-probabilities");
   ticket.texts = std::move(texts);
-  end(order, TicketState::written, &RolloutPlan::write_seconds, detail::seconds_since(start));
+  end(order, TicketState::written, &RolloutPlan::write_seconds, steady_seconds() - start);
   return true;
 }
 
 KDLIB_FUNC bool PlanBuffer::score_one() {
   Order order;
   if (!begin(TicketState::written, order)) return false;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = steady_seconds();
   for (RolloutText& text : order.copy.texts) score_text(order.copy, text);
-  end(order, TicketState::scored, &RolloutPlan::score_seconds, detail::seconds_since(start));
+  end(order, TicketState::scored, &RolloutPlan::score_seconds, steady_seconds() - start);
   return true;
 }
 
@@ -217,7 +214,7 @@ KDLIB_FUNC void PlanBuffer::score_text(const RolloutTicket& ticket, RolloutText&
 }
 
 KDLIB_FUNC const RolloutPlan& PlanBuffer::take(std::int64_t step) {
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = steady_seconds();
   std::unique_lock<std::mutex> lock(threads_->mutex);
   require<ConfigError>(!plans_.empty() && plans_.front()->step == step, "[rollouts] step ", step,
                        " is taken, but the next plan is of step ", plans_.empty() ? -1 : plans_.front()->step,
@@ -236,7 +233,7 @@ KDLIB_FUNC const RolloutPlan& PlanBuffer::take(std::int64_t step) {
       for (const RolloutTicket& t : p->tickets)
         if (p->step != step) (t.state == TicketState::scored ? report_.ready : report_.open) += t.samples;
   report_.level = plan.level;
-  report_.wait_seconds = detail::seconds_since(begin);
+  report_.wait_seconds = steady_seconds() - begin;
   report_.write_seconds = plan.write_seconds;
   report_.score_seconds = plan.score_seconds;
   return plan;
@@ -268,7 +265,7 @@ KDLIB_FUNC void PlanBuffer::finish_step(std::int64_t step, double work_seconds) 
 }
 
 KDLIB_FUNC void PlanBuffer::drain() {
-  const auto begin = std::chrono::steady_clock::now();
+  const double begin = steady_seconds();
   const bool running = threads_->writer.joinable();
   std::unique_lock<std::mutex> lock(threads_->mutex);
   const auto unfinished = [this] {
@@ -276,7 +273,7 @@ KDLIB_FUNC void PlanBuffer::drain() {
     return find(TicketState::open, order) || find(TicketState::written, order);
   };
   while (running && unfinished() && !threads_->error &&
-         (settings_.deterministic || detail::seconds_since(begin) < settings_.drain_seconds))
+         (settings_.deterministic || steady_seconds() - begin < settings_.drain_seconds))
     threads_->changed.wait_for(lock, std::chrono::milliseconds(50));
 }
 

@@ -4,9 +4,9 @@
 #define KDLIB_ROLLOUT_TEACHER_WRITTEN_INL_HPP
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/jsonl.hpp"
@@ -233,10 +233,10 @@ std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingR
     missing_items.push_back(items[i]);
   }
   if (missing.empty()) return texts;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = steady_seconds();
   std::vector<Completion> written =
       generate(teacher_, std::span<const WritingRequest>(missing), sampler_, how(missing_items));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double seconds = steady_seconds() - start;
   double tokens = 0;
   for (const Completion& text : written) tokens += static_cast<double>(text.ids.size());
   for (std::size_t k = 0; k < written.size(); ++k) {

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <string>
+#include <utility>
 
 #include "kdlib/core/settings_error.hpp"
 
@@ -46,7 +48,7 @@ struct ScalePlan {
 /// t_write = written / (rate W); t_score = 2 P_t tokens / (F_t N); t_wire = rows b / B + latency;
 /// t_train = (6, adapter: 4) P_s tokens / (F_s W); t_reduce = 2 (W - 1) / W 4 G / B + 2 latency, 0 for one rank.
 /// The three first overlap, but for the first of m slices: max (1 + 1 / m). Without a teacher apart scoring is divided
-/// among the W students and overlaps with nothing. ConfigError for numbers out of range.
+/// among the W students and overlaps with nothing. SettingsError for numbers out of range.
 inline ScalePlan plan_scale(const ScaleInputs& in) {
   require<SettingsError>(in.ranks >= 1 && in.teacher_ranks >= 1 && in.slices >= 1, "[plan_scale] ", in.ranks,
                          " ranks, ", in.teacher_ranks, " teacher ranks and ", in.slices,
@@ -84,41 +86,37 @@ inline ScalePlan plan_scale(const ScaleInputs& in) {
   return p;
 }
 
-/// Seconds of a word such as 30ms or 0.5s. ConfigError: another form.
-inline double latency_seconds(const std::string& word) {
-  std::size_t end = 0;
-  double number = -1;
-  try {
-    number = std::stod(word, &end);
-  } catch (const std::exception&) {
-    end = 0;
-  }
-  const std::string unit = word.substr(end);
-  const double factor = unit == "us" ? 1e-6 : unit == "ms" ? 1e-3 : unit == "s" ? 1 : 0;
-  require<SettingsError>(end > 0 && number >= 0 && number * factor <= 3600 && factor > 0, "[plan_scale] --latency is '",
-                         word, "'; a number with us, ms or s is needed, an hour at most, such as 30ms");
-  return number * factor;
-}
-
-/// Bytes a second of a word such as 100Mbit, 10Gbit or 1GB. ConfigError: another form.
-inline double link_bytes(const std::string& word) {
+namespace detail {
+/// A word's number times the factor of the unit behind it; NaN: another form.
+inline double number_with_unit(const std::string& word, std::initializer_list<std::pair<const char*, double>> factors) {
   std::size_t end = 0;
   double number = 0;
   try {
     number = std::stod(word, &end);
   } catch (const std::exception&) {
-    end = 0;
+    return std::nan("");
   }
-  const std::string unit = word.substr(end);
-  const double factor = unit == "kbit"   ? 1e3 / 8
-                        : unit == "Mbit" ? 1e6 / 8
-                        : unit == "Gbit" ? 1e9 / 8
-                        : unit == "MB"   ? 1e6
-                        : unit == "GB"   ? 1e9
-                                         : 0;
-  require<SettingsError>(end > 0 && number > 0 && std::isfinite(number) && factor > 0, "[plan_scale] --link is '", word,
+  for (const auto& [unit, factor] : factors)
+    if (word.compare(end, word.npos, unit) == 0) return number * factor;
+  return std::nan("");
+}
+}  // namespace detail
+
+/// Seconds of a word such as 30ms or 0.5s. SettingsError: another form.
+inline double latency_seconds(const std::string& word) {
+  const double seconds = detail::number_with_unit(word, {{"us", 1e-6}, {"ms", 1e-3}, {"s", 1}});
+  require<SettingsError>(seconds >= 0 && seconds <= 3600, "[plan_scale] --latency is '", word,
+                         "'; a number with us, ms or s is needed, an hour at most, such as 30ms");
+  return seconds;
+}
+
+/// Bytes a second of a word such as 100Mbit, 10Gbit or 1GB. SettingsError: another form.
+inline double link_bytes(const std::string& word) {
+  const double bytes = detail::number_with_unit(
+      word, {{"kbit", 1e3 / 8}, {"Mbit", 1e6 / 8}, {"Gbit", 1e9 / 8}, {"MB", 1e6}, {"GB", 1e9}});
+  require<SettingsError>(bytes > 0 && std::isfinite(bytes), "[plan_scale] --link is '", word,
                          "'; a number with kbit, Mbit, Gbit, MB or GB (a second) is needed, such as 100Mbit");
-  return number * factor;
+  return bytes;
 }
 
 KDLIB_NAMESPACE_END

@@ -21,7 +21,7 @@ struct ScaleWords {
   bool asked() const { return ranks > 1 || teachers > 0; }
 };
 
-/// The plan of a run on one rank, divided among several. ConfigError: more ranks than micro-batches, teachers apart
+/// The plan of a run on one rank, divided among several. SettingsError: more ranks than micro-batches, teachers apart
 /// without a link, words of another form.
 ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSettings& settings, const ScaleWords& words);
 /// Bytes that a rank holds: without the teacher's weights where it is apart, its share of moments that are divided.

@@ -6,8 +6,10 @@
 #include <signal.h>
 
 #include <atomic>
+#include <cstdio>
+#include <utility>
 
-#include "kdlib/config.hpp"
+#include "kdlib/core/stop.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -65,6 +67,22 @@ class StopSignals {
   struct sigaction interrupt_before_ {
   }, terminate_before_{};
 };
+
+/// Runs `work()`, which SIGINT and SIGTERM stop where it looks (check_stop). 0 when it ended by itself; else prints
+/// `sentence`, what is kept and how to go on, to stderr and answers 128 + the signal, the exit status of a program.
+template <class Work>
+int until_stopped(Work&& work, const char* sentence) {
+  std::atomic<bool> stop{false};
+  const StopSignals signals(&stop);
+  const StopScope scope(&stop);
+  try {
+    std::forward<Work>(work)();
+  } catch (const StopRequested&) {
+    std::fprintf(stderr, "%s\n", sentence);
+    return 128 + signals.signal();
+  }
+  return 0;
+}
 
 KDLIB_NAMESPACE_END
 

@@ -11,6 +11,7 @@
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/result.hpp"
+#include "kdlib/tools/output_lock.hpp"
 #include "kdlib/tools/sweep_table.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -276,9 +277,8 @@ KDLIB_TOOLS_FUNC void check_out_is_no_model(const SweepPlan& plan) {
     for (const FileSetting& setting : run.settings)
       for (const char* key : {"teacher", "student", "teacher-adapter", "student-adapter", "cache", "validation-cache"})
         for (const std::string& value : setting.values)
-          require<UsageError>(
-              setting.key != key || !is_directory(value) || !lies_in(resolved_path(plan.out), resolved_path(value)),
-              "out ", plan.out, " lies in the ", key, " ", value, " of a run: choose another `out`");
+          require<UsageError>(setting.key != key || !is_directory(value) || !would_replace(plan.out, value), "out ",
+                              plan.out, " lies in the ", key, " ", value, " of a run: choose another `out`");
 }
 
 }  // namespace detail

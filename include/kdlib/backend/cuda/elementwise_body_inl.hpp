@@ -92,8 +92,48 @@ struct RopePairs {
   }
 };
 
-template <class T>
-struct SwigluElements {
+/// sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3). x sigmoid(2 u) is GELU by tanh (Hendrycks and Gimpel, 2016).
+/// `inner` is the derivative of 2 u. |x| is taken as at most 30, where the factor is 0 or 1 already; NaN stays.
+template <class C>
+KDLIB_HOST_DEVICE C gelu_factor(C x, C& inner) {
+  constexpr C slope = static_cast<C>(1.5957691216057308), cubic = static_cast<C>(0.044715);
+  const C low = x < C(-30) ? C(-30) : x, t = low > C(30) ? C(30) : low, square = t * t;
+  inner = slope + (3 * slope * cubic) * square;
+  return 1 / (1 + exp(-t * (slope + (slope * cubic) * square)));
+}
+
+/// Gates: the activation of `g`, and the same with what its gradient needs: factor * g is the activation, `slope` its
+/// derivative.
+struct SwigluGate {
+  template <class C>
+  KDLIB_HOST_DEVICE static C value(C g) {
+    return g / (1 + exp(-g));
+  }
+  template <class C>
+  KDLIB_HOST_DEVICE static C factor(C g, C& slope) {
+    const C sigmoid = 1 / (1 + exp(-g));
+    slope = sigmoid * (1 + g * (1 - sigmoid));
+    return sigmoid;
+  }
+};
+struct GegluGate {
+  template <class C>
+  KDLIB_HOST_DEVICE static C value(C g) {
+    C inner;
+    return g * gelu_factor(g, inner);
+  }
+  template <class C>
+  KDLIB_HOST_DEVICE static C factor(C g, C& slope) {
+    C inner;
+    const C s = gelu_factor(g, inner);
+    slope = s + g * (s * (1 - s)) * inner;
+    return s;
+  }
+};
+
+/// Gate(gate) * up.
+template <class T, class Gate>
+struct GateElements {
   using C = accumulate_t<T>;
   const T* gate;
   const T* up;
@@ -104,14 +144,14 @@ struct SwigluElements {
     C g[W], u[W];
     load_pack<W>(gate + i, g), load_pack<W>(up + i, u);
     KDLIB_UNROLL
-    for (int j = 0; j < W; ++j) u[j] *= g[j] / (1 + exp(-g[j]));
+    for (int j = 0; j < W; ++j) u[j] *= Gate::value(g[j]);
     store_pack<W>(y + i, u);
   }
 };
 
 /// Either output may be the memory of `gradient`: a thread reads all it needs before it writes.
-template <class T>
-struct SwigluGradient {
+template <class T, class Gate>
+struct GateGradient {
   using C = accumulate_t<T>;
   const T* gate;
   const T* up;
@@ -125,61 +165,10 @@ struct SwigluGradient {
     load_pack<W>(gate + i, g), load_pack<W>(up + i, u), load_pack<W>(gradient + i, d);
     KDLIB_UNROLL
     for (int j = 0; j < W; ++j) {
-      const C sigmoid = 1 / (1 + exp(-g[j])), slope = sigmoid * (1 + g[j] * (1 - sigmoid));
-      g[j] *= sigmoid * d[j];
-      u[j] *= d[j] * slope;
-    }
-    store_pack<W>(up_gradient + i, g), store_pack<W>(gate_gradient + i, u);
-  }
-};
-
-/// sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3). x sigmoid(2 u) is GELU by tanh (Hendrycks and Gimpel, 2016).
-/// `inner` is the derivative of 2 u. |x| is taken as at most 30, where the factor is 0 or 1 already; NaN stays.
-template <class C>
-KDLIB_HOST_DEVICE C gelu_factor(C x, C& inner) {
-  constexpr C slope = static_cast<C>(1.5957691216057308), cubic = static_cast<C>(0.044715);
-  const C low = x < C(-30) ? C(-30) : x, t = low > C(30) ? C(30) : low, square = t * t;
-  inner = slope + (3 * slope * cubic) * square;
-  return 1 / (1 + exp(-t * (slope + (slope * cubic) * square)));
-}
-
-/// gelu(gate) * up.
-template <class T>
-struct GegluElements {
-  using C = accumulate_t<T>;
-  const T* gate;
-  const T* up;
-  T* y;
-
-  template <int W>
-  KDLIB_HOST_DEVICE void at(std::int64_t i) const {
-    C g[W], u[W], inner;
-    load_pack<W>(gate + i, g), load_pack<W>(up + i, u);
-    KDLIB_UNROLL
-    for (int j = 0; j < W; ++j) u[j] *= g[j] * gelu_factor(g[j], inner);
-    store_pack<W>(y + i, u);
-  }
-};
-
-/// As SwigluGradient.
-template <class T>
-struct GegluGradient {
-  using C = accumulate_t<T>;
-  const T* gate;
-  const T* up;
-  const T* gradient;
-  T* gate_gradient;
-  T* up_gradient;
-
-  template <int W>
-  KDLIB_HOST_DEVICE void at(std::int64_t i) const {
-    C g[W], u[W], d[W], inner;
-    load_pack<W>(gate + i, g), load_pack<W>(up + i, u), load_pack<W>(gradient + i, d);
-    KDLIB_UNROLL
-    for (int j = 0; j < W; ++j) {
-      const C factor = gelu_factor(g[j], inner);
-      u[j] *= d[j] * (factor + g[j] * (factor * (1 - factor)) * inner);
+      C slope;
+      const C factor = Gate::factor(g[j], slope);
       g[j] *= factor * d[j];
+      u[j] *= d[j] * slope;
     }
     store_pack<W>(up_gradient + i, g), store_pack<W>(gate_gradient + i, u);
   }

@@ -84,23 +84,23 @@ void CudaElementwise<T>::rope(T* x, const std::int32_t* positions, std::int64_t 
 
 template <class T>
 void CudaElementwise<T>::swiglu(const T* gate, const T* up, std::int64_t n, T* y) {
-  for_each_pack<T>(SwigluElements<T>{gate, up, y}, n, aligned(gate, up, y));
+  for_each_pack<T>(GateElements<T, SwigluGate>{gate, up, y}, n, aligned(gate, up, y));
 }
 template <class T>
 void CudaElementwise<T>::swiglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n,
                                          T* gate_gradient, T* up_gradient) {
-  for_each_pack<T>(SwigluGradient<T>{gate, up, gradient, gate_gradient, up_gradient}, n,
+  for_each_pack<T>(GateGradient<T, SwigluGate>{gate, up, gradient, gate_gradient, up_gradient}, n,
                    aligned(gate, up, gradient, gate_gradient, up_gradient));
 }
 
 template <class T>
 void CudaElementwise<T>::geglu(const T* gate, const T* up, std::int64_t n, T* y) {
-  for_each_pack<T>(GegluElements<T>{gate, up, y}, n, aligned(gate, up, y));
+  for_each_pack<T>(GateElements<T, GegluGate>{gate, up, y}, n, aligned(gate, up, y));
 }
 template <class T>
 void CudaElementwise<T>::geglu_backward(const T* gate, const T* up, const T* gradient, std::int64_t n, T* gate_gradient,
                                         T* up_gradient) {
-  for_each_pack<T>(GegluGradient<T>{gate, up, gradient, gate_gradient, up_gradient}, n,
+  for_each_pack<T>(GateGradient<T, GegluGate>{gate, up, gradient, gate_gradient, up_gradient}, n,
                    aligned(gate, up, gradient, gate_gradient, up_gradient));
 }
 
