@@ -18,11 +18,13 @@ class KdlibConan(ConanFile):
     # with_openblas: matrix products by OpenBLAS, else by Eigen. with_cuda: the target kdlib::cuda, compiled by nvcc in
     # the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that are not
     # regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the target
-    # kdlib::hdf5, teachers' caches in HDF5.
+    # kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
+    # consumer's project finds, which is its cluster's.
     options = {"with_openblas": [True, False], "with_cuda": [True, False], "with_pcre2": [True, False],
-               "with_remote": [True, False], "with_hdf5": [True, False]}
+               "with_remote": [True, False], "with_hdf5": [True, False],
+               "with_mpi": [True, False]}
     default_options = {"with_openblas": False, "with_cuda": False, "with_pcre2": False, "with_remote": False,
-                       "with_hdf5": False}
+                       "with_hdf5": False, "with_mpi": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
     test_package_folder = "tests/package/conan/test_package"
@@ -55,6 +57,8 @@ class KdlibConan(ConanFile):
         modules = ["kdlibInstances.cmake"]
         if self.options.with_cuda:
             modules.append("kdlibCuda.cmake")
+        if self.options.with_mpi:
+            modules.append("kdlibMpi.cmake")
         return modules
 
     def package(self):
@@ -65,7 +69,7 @@ class KdlibConan(ConanFile):
             copy(self, pattern, os.path.join(self.source_folder, "include"), include)
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
-        for module in ("kdlibInstances.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake"):
+        for module in ("kdlibInstances.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake", "kdlibMpi.cmake"):
             copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
 
     def package_info(self):

@@ -16,7 +16,7 @@ write_basic_package_version_file("${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake
 install(FILES "${PROJECT_BINARY_DIR}/kdlibConfig.cmake" "${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
   cmake/FindCBLAS.cmake cmake/FindHDF5C.cmake cmake/FindPCRE2.cmake cmake/FindRapidJSONHeaders.cmake
   cmake/kdlibCuda.cmake
-  cmake/kdlibCudaEmulated.cmake cmake/kdlibInstances.cmake
+  cmake/kdlibCudaEmulated.cmake cmake/kdlibInstances.cmake cmake/kdlibMpi.cmake
   DESTINATION "${KDLIB_INSTALL_CMAKEDIR}")
 if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/src")
   install(DIRECTORY src/ DESTINATION "${KDLIB_INSTALL_SHAREDIR}/src")
