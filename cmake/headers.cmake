@@ -410,6 +410,8 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/write_in_groups.hpp
   include/kdlib/rollout/write_in_groups_inl.hpp
   include/kdlib/teacher/any_hidden.hpp
+  include/kdlib/teacher/by_row.hpp
+  include/kdlib/teacher/by_row_inl.hpp
   include/kdlib/teacher/cache_head.hpp
   include/kdlib/teacher/cache_head_inl.hpp
   include/kdlib/teacher/cache_rows.hpp

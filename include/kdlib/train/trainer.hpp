@@ -51,7 +51,7 @@ concept NamesDevice = requires {
 /// denominators; several ranks are refused then. And step_metrics(): pairs (name, value) that are logged with the step.
 /// A teacher may offer observes() and observe(rows, log_probs): where the first is true, the second is told of each
 /// batch what the student makes of the labels before the update ([R] natural log-probabilities), for one more product
-/// with the head.
+/// with the head. And step_metrics(), as a source's; left out where several ranks train together.
 template <class Student, class Source, class Objective, class Optimizer, class Schedule>
 class Trainer {
   using SourceType = std::remove_reference_t<Source>;

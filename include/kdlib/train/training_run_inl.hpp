@@ -200,6 +200,11 @@ void TrainingRun<Types>::log_step(const StepReport& r, const StepTimes& times, c
   values.insert(values.end(), rank_values_.begin(), rank_values_.end());
   if constexpr (requires { source_.step_metrics(); })
     for (const auto& [name, value] : source_.step_metrics()) values.emplace_back(name, value);
+  if constexpr (requires { objective_.teacher().step_metrics(); }) {
+    // Of this rank's slices alone, so that with several ranks they would depend on the division.
+    if (!ranks_)
+      for (const auto& [name, value] : objective_.teacher().step_metrics()) values.emplace_back(name, value);
+  }
   for (const auto& [name, value] : values) scalar(name, value);
 }
 
