@@ -78,6 +78,8 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/rows_support_inl.hpp
   include/kdlib/backend/cuda/rows_terms_inl.hpp
   include/kdlib/backend/cuda/runtime.hpp
+  include/kdlib/backend/cuda/sampler_body_inl.hpp
+  include/kdlib/backend/cuda/sampler_inl.hpp
   include/kdlib/backend/instances.hpp
   include/kdlib/backend/stored_row_inl.hpp
   include/kdlib/checkpoint/compress_model.hpp

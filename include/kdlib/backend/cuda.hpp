@@ -164,6 +164,31 @@ struct CudaExperts {
   static void expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b, bool by_expert,
                               bool accumulate, T* dots);
 };
+/// How the token of a row is drawn: the numbers of Sampler (rollout/sampler.hpp), which says what they mean.
+struct SampleRule {
+  double temperature = 1;  // >= 0; 0: the most probable token
+  std::int64_t top_k = 0;  // 0: off
+  double top_p = 1;        // 1: off
+  double min_p = 0;        // 0: off
+
+  KDLIB_HOST_DEVICE bool truncates() const { return top_k > 0 || top_p < 1 || min_p > 0; }
+};
+/// A drawn token, as SampledToken, or why there is none.
+struct SampledRow {
+  enum Fault : std::int32_t { fine, not_finite, nothing };  // NaN or +inf was met; every logit is -inf
+  std::int32_t id;
+  float log_prob, full_log_prob;
+  Fault fault;
+};
+/// Draws a token for each of `rows` rows of logits [rows, columns] on the device; `uniform` [rows] in [0, 1) and `out`
+/// [rows] are on the host. The tokens of sample_token on the same logits in float, but where the uniform number or a
+/// filter's edge lies within rounding. Waits for the device.
+template <class T>
+struct CudaSampler {
+  using SampledRow = detail::SampledRow;
+  static void sample_rows(const SampleRule& rule, std::int64_t rows, std::int64_t columns, const T* logits,
+                          const double* uniform, SampledRow* out);
+};
 /// As CpuPacked and the packed products of CpuExperts. Arrays and codes are on the device; decoded values have the
 /// CPU's bits before they are rounded to T. Rows of a file's format (StoredRanges) lie on the host: they are decoded
 /// there and copied at every use, which waits for the device and is slow; decode such weights when they are loaded
@@ -192,7 +217,8 @@ struct Kernels<Cuda, float> : detail::CudaGemm<float>,
                               detail::CudaElementwise<float>,
                               detail::CudaAttention<float>,
                               detail::CudaExperts<float>,
-                              detail::CudaPacked<float> {};
+                              detail::CudaPacked<float>,
+                              detail::CudaSampler<float> {};
 template <>
 struct Kernels<Cuda, double> : detail::CudaGemm<double> {};
 template <>
@@ -202,7 +228,8 @@ struct Kernels<Cuda, bf16> : detail::CudaGemm<bf16>,
                              detail::CudaElementwise<bf16>,
                              detail::CudaAttention<bf16>,
                              detail::CudaExperts<bf16>,
-                             detail::CudaPacked<bf16> {
+                             detail::CudaPacked<bf16>,
+                             detail::CudaSampler<bf16> {
   using detail::CudaGemm<bf16>::gemm;
   using detail::CudaMixed<bf16>::gemm;
 };

@@ -212,8 +212,23 @@ class Writer {
     return rows;
   }
 
+  double uniform_for(std::size_t request) const {
+    const Rng rng(sampler_.seed, settings_.purpose, requests_[request].step, requests_[request].row);
+    return rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size()));
+  }
+
   /// Each row is drawn by one thread from its own random number: the number of threads changes nothing.
   std::vector<SampledToken> draw(const Tensor<T, D>& hidden, const std::vector<Running>& sequences) {
+    if constexpr (DrawsTokens<D, logit_t<D, T>>) {
+      std::vector<double> uniform;
+      for (const Running& r : sequences) uniform.push_back(uniform_for(r.request));
+      return sample_tokens(sampler_, std::as_const(device_head_logits(model_.head(), hidden.view())).view(), uniform);
+    } else {
+      return draw_on_host(hidden, sequences);
+    }
+  }
+
+  std::vector<SampledToken> draw_on_host(const Tensor<T, D>& hidden, const std::vector<Running>& sequences) {
     using L = accumulate_t<T>;
     const Tensor<L, Cpu> logits = head_logits(model_.head(), hidden.view());
     const auto columns = static_cast<std::size_t>(logits[1]);
@@ -223,11 +238,9 @@ class Writer {
       SamplerWorkspace& workspace = workspaces_[static_cast<std::size_t>(begin)];
       for (std::int64_t i = begin; i < end; ++i) {
         const std::size_t request = sequences[static_cast<std::size_t>(i)].request;
-        const Rng rng(sampler_.seed, settings_.purpose, requests_[request].step, requests_[request].row);
-        const double uniform = rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size()));
         tokens[static_cast<std::size_t>(i)] =
             sample_token(sampler_, std::span<const L>(logits.data() + static_cast<std::size_t>(i) * columns, columns),
-                         uniform, workspace);
+                         uniform_for(request), workspace);
       }
     });
     return tokens;

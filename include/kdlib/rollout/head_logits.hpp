@@ -9,6 +9,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// softcap(logit_scale * (hidden W^T + bias)) on the device of the head, as head_logits.
+template <class T, class D>
+Tensor<logit_t<D, T>, D> device_head_logits(const HeadView<T, D>& head, View<const T, D> hidden);
+
 /// softcap(logit_scale * (hidden W^T + bias)) on the host: [N, head.columns()], without the columns that are padding.
 /// hidden [N, H] on the device of the head. Numbers are those that losses see, widened where these have 16 bits.
 /// ShapeError when the widths differ.

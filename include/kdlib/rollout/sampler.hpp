@@ -11,6 +11,7 @@
 #include "kdlib/core/fields.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/rollout/concepts.hpp"
+#include "kdlib/tensor/view.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -89,6 +90,17 @@ struct SamplerWorkspace {
 template <class T>
 SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, double uniform,
                           SamplerWorkspace& workspace);
+
+/// A device that draws tokens where its logits are.
+template <class D, class T>
+concept DrawsTokens = requires(const T* logits, const double* uniform) {
+  Kernels<D, T>::sample_rows({}, std::int64_t{}, std::int64_t{}, logits, uniform, nullptr);
+};
+/// One token of each row of logits [R, V] on such a device, at uniform [R]: those of sample_token, but where the
+/// uniform number or a filter's edge lies within rounding. Waits for the device; Error as sample_token.
+template <class T, class D>
+requires DrawsTokens<D, T> std::vector<SampledToken> sample_tokens(const Sampler& sampler, View<const T, D> logits,
+                                                                   std::span<const double> uniform);
 
 /// The probabilities [V] that sample_token draws from: for tests and displays.
 template <class T>

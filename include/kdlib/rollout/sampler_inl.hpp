@@ -95,6 +95,11 @@ double weigh_block(const T* logits, std::int64_t begin, std::int64_t end, T larg
   return sum;
 }
 
+inline void check_drawable(bool finite, bool any) {
+  require(finite, "[sample] a logit is NaN or +inf: the model has diverged or its file is damaged");
+  require(any, "[sample] every logit is -inf: nothing can be drawn");
+}
+
 /// The largest logit and its lowest id; refuses what no distribution can be made of.
 template <class T>
 std::int64_t largest_logit(std::span<const T> logits) {
@@ -107,8 +112,7 @@ std::int64_t largest_logit(std::span<const T> logits) {
     best = x[i] > best ? x[i] : best;
     broken |= !(x[i] < std::numeric_limits<T>::infinity());
   }
-  require(!broken, "[sample] a logit is NaN or +inf: the model has diverged or its file is damaged");
-  require(best > -std::numeric_limits<T>::infinity(), "[sample] every logit is -inf: nothing can be drawn");
+  check_drawable(!broken, best > -std::numeric_limits<T>::infinity());
   return std::find(x, x + count, best) - x;
 }
 
@@ -296,6 +300,27 @@ SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, dou
   const double exponent =
       (static_cast<double>(logits[static_cast<std::size_t>(id)]) - static_cast<double>(largest)) / t;
   return {static_cast<std::int32_t>(id), static_cast<float>(exponent - std::log(kept)), full(id, log_total)};
+}
+
+template <class T, class D>
+requires DrawsTokens<D, T> std::vector<SampledToken> sample_tokens(const Sampler& sampler, View<const T, D> logits,
+                                                                   std::span<const double> uniform) {
+  using K = Kernels<D, T>;
+  require<ShapeError>(logits.rank() == 2 && logits[0] == static_cast<std::int64_t>(uniform.size()),
+                      "[sample] logits are ", logits.shape(), " and there are ", uniform.size(),
+                      " uniform numbers: one a row");
+  std::vector<typename K::SampledRow> rows(uniform.size());
+  K::sample_rows({.temperature = sampler.temperature.value(),
+                  .top_k = sampler.top_k,
+                  .top_p = sampler.top_p,
+                  .min_p = sampler.min_p},
+                 logits[0], logits[1], logits.data(), uniform.data(), rows.data());
+  std::vector<SampledToken> tokens;
+  for (const auto& row : rows) {
+    detail::check_drawable(row.fault != K::SampledRow::not_finite, row.fault != K::SampledRow::nothing);
+    tokens.push_back({row.id, row.log_prob, row.full_log_prob});
+  }
+  return tokens;
 }
 
 template <class T>

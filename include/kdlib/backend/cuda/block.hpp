@@ -17,7 +17,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "kdlib/config.hpp"
+#include "kdlib/core/math.hpp"
 
 #if defined(__CUDACC__)
 #define KDLIB_UNROLL _Pragma("unroll")
@@ -114,6 +114,15 @@ KDLIB_HOST_DEVICE std::int64_t warp_row(B& block) {
 template <class B>
 KDLIB_HOST_DEVICE std::int64_t warp_lane(B& block) {
   return block.thread() % warp_threads;
+}
+
+/// x * y rounded, whatever is done with it next.
+KDLIB_HOST_DEVICE inline float rounded_product(float x, float y) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(x, y);
+#else
+  return rounded(x * y);
+#endif
 }
 
 /// W neighbouring numbers, loaded and stored at once.

@@ -11,15 +11,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// x * y rounded, whatever is done with it next.
-KDLIB_HOST_DEVICE inline float rounded_product(float x, float y) {
-#if defined(__CUDA_ARCH__)
-  return __fmul_rn(x, y);
-#else
-  return rounded(x * y);
-#endif
-}
-
 /// Reads single values of a coded weight.
 struct CodeReader {
   CodedRanges w;
