@@ -90,8 +90,8 @@ TEMPLATE_TEST_CASE("filters on CUDA keep what the host keeps", "[cuda]", float, 
     for (const double top_p : {1.0, 0.9, 0.3})
       for (const double min_p : {0.0, 0.05}) {
         const double temperature = min_p > 0 ? 0.7 : 1.0;
-        differ += compare<TestType>(
-            Sampler{.temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p}, r);
+        differ +=
+            compare<TestType>(Sampler{.temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p}, r);
       }
   CHECK(differ == 0);
 }
@@ -132,7 +132,8 @@ TEST_CASE("-inf is never drawn on CUDA; NaN, +inf and rows of -inf are refused a
   std::fill(r.logits.begin(), r.logits.end(), -infinity);
   const Array<float> none(r.logits);
   CHECK(refusal([&] { drawn(Sampler{}, none, r); }).find("every logit is -inf") != std::string::npos);
-  CHECK(refusal([&] { sample_tokens(Sampler{}, View<const float, Cuda>(none.device(), Shape{3, 300}), {}); })
-            .find("one a row") != std::string::npos);
+  CHECK(refusal([&] {
+          sample_tokens(Sampler{}, View<const float, Cuda>(none.device(), Shape{3, 300}), {});
+        }).find("one a row") != std::string::npos);
   sample_tokens(Sampler{}, View<const float, Cuda>(none.device(), Shape{0, 300}), {});  // no row: nothing happens
 }

@@ -35,7 +35,7 @@ inline bool read_switch(const std::string& text, bool& value) {
 }
 
 /// A double-quoted YAML (and JSON) string.
-inline std::string quoted(std::string_view text) {
+inline std::string quoted_value(std::string_view text) {
   static constexpr char hex[] = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : text) {
@@ -54,7 +54,7 @@ inline std::string list_text(const std::vector<std::string>& values) {
   std::string out;
   for (const std::string& value : values) {
     if (!out.empty()) out += ' ';
-    out += value.empty() || value.find_first_of(" \"\\\n\t") != std::string::npos ? quoted(value) : value;
+    out += value.empty() || value.find_first_of(" \"\\\n\t") != std::string::npos ? quoted_value(value) : value;
   }
   return out;
 }

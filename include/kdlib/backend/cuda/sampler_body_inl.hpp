@@ -124,7 +124,8 @@ struct SampledLogits {
     for (std::int64_t b0 = 0; b0 < sums_count; b0 += groups) {
       const std::int64_t b = b0 + group;
       const bool here = b < sums_count;
-      const std::int64_t begin = b * block_width, end = here ? end_of(b) : begin, whole = begin + (end - begin) / 16 * 16;
+      const std::int64_t begin = b * block_width, end = here ? end_of(b) : begin,
+                         whole = begin + (end - begin) / 16 * 16;
       float mine = 0;
       for (std::int64_t i = begin + lane; i < whole; i += 16) mine += weight(i);
       double sum = 0;
