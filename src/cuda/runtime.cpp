@@ -7,6 +7,7 @@
 #include "arena.hpp"
 #include "kdlib/backend/cuda/context.cuh"
 #include "kdlib/backend/cuda/facts.hpp"
+#include "upload_ring.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -36,6 +37,13 @@ bool is_device_memory(const void* p) {
   return attributes.type == cudaMemoryTypeDevice;
 }
 
+void refuse_while_capturing(const char* what) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(static_cast<cudaStream_t>(compute_stream()), &status), "cudaStreamIsCapturing");
+  require<BackendError>(status == cudaStreamCaptureStatusNone, "[cuda] ", what,
+                        " while a graph is captured: copy before");
+}
+
 void synchronize_stream(void* stream) {
   check_may_wait("synchronize_stream");
   check_cuda(cudaStreamSynchronize(static_cast<cudaStream_t>(stream == nullptr ? compute_stream() : stream)),
@@ -58,6 +66,13 @@ void CudaEvent::wait(void* stream) const {
 void CudaEvent::synchronize() const {
   check_may_wait("CudaEvent::synchronize");
   check_cuda(cudaEventSynchronize(state_->event), "work of the device");
+}
+
+bool CudaEvent::reached() const {
+  const cudaError_t status = cudaEventQuery(state_->event);
+  if (status == cudaErrorNotReady) return cudaGetLastError(), false;
+  check_cuda(status, "cudaEventQuery");
+  return true;
 }
 
 PinnedMemory::PinnedMemory(std::size_t bytes) : bytes_(bytes) {
@@ -224,6 +239,10 @@ void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
 }
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
+  if (bytes <= detail::UploadRing::largest) {
+    detail::refuse_while_capturing("Memory<Cuda>::from_host");
+    return detail::upload_ring().copy(to, from, bytes);
+  }
   detail::check_may_wait("Memory<Cuda>::from_host");
   detail::copy_to_device(to, from, bytes, detail::compute_stream());
   detail::synchronize_stream(detail::compute_stream());

@@ -11,6 +11,7 @@
 #include <exception>
 #include <set>
 
+#include "../cuda/upload_ring.hpp"
 #include "device.hpp"
 #include "faults.hpp"
 #include "kdlib/backend/cuda.hpp"
@@ -124,6 +125,11 @@ bool is_device_memory(const void* p) {
   const Lock lock(d.mutex);
   return d.memory.holds(reinterpret_cast<std::uintptr_t>(p));
 }
+void refuse_while_capturing(const char* what) {
+  EmulatedDevice& d = emulated_device();
+  const Lock lock(d.mutex);
+  require<BackendError>(d.capture == nullptr, "[cuda] ", what, " while a graph is captured: copy before");
+}
 void synchronize_stream(void* stream) {
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
@@ -153,6 +159,11 @@ void CudaEvent::synchronize() const {
   const Lock lock(d.mutex);
   d.begin_wait("CudaEvent::synchronize");
   d.run_until(&d.compute, [&] { return state_->event->reached >= state_->event->recorded; });
+}
+
+bool CudaEvent::reached() const {
+  const Lock lock(emulated_device().mutex);
+  return state_->event->reached >= state_->event->recorded;
 }
 
 namespace {
@@ -327,14 +338,25 @@ void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
                       b = d.memory.require_range(from, bytes, "a copy's source").serial;
   d.enqueue(nullptr, [=, &d] { ++d.counts.copies, std::memcpy(to, from, bytes); }, {a, b});
 }
-void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
-  if (bytes == 0) return;
-  detail::EmulatedDevice& d = detail::emulated_device();
+namespace {
+void check_host_source(detail::EmulatedDevice& d, const void* to, const void* from, std::size_t bytes) {
   const detail::Lock lock(d.mutex);
-  d.begin_wait("Memory<Cuda>::from_host");
   d.memory.require_range(to, bytes, "from_host");
   require<BackendError>(!d.memory.holds(reinterpret_cast<std::uintptr_t>(from)),
                         "[cuda emulated] from_host: the source is device memory");
+}
+}  // namespace
+void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  detail::EmulatedDevice& d = detail::emulated_device();
+  if (bytes <= detail::UploadRing::largest) {
+    detail::refuse_while_capturing("Memory<Cuda>::from_host");
+    check_host_source(d, to, from, bytes);
+    return detail::upload_ring().copy(to, from, bytes);
+  }
+  const detail::Lock lock(d.mutex);
+  d.begin_wait("Memory<Cuda>::from_host");
+  check_host_source(d, to, from, bytes);
   d.wait_for(d.compute);
   const detail::Working working(d.memory);
   ++d.counts.copies;

@@ -249,6 +249,19 @@ TEMPLATE_TEST_CASE("the sum of squares on CUDA equals the CPU's", "[cuda]", floa
   }
 }
 
+TEMPLATE_TEST_CASE("sums of squares of several arrays on CUDA have the bits of one after the other", "[cuda]", float,
+                   bf16) {
+  KDLIB_NEEDS_DEVICE();
+  using K = Kernels<Cuda, TestType>;
+  const Array<TestType> a(1031, 1), b(7, 2), c(70000, 3);
+  double sums[4] = {-1, -1, -1, -1};
+  K::sum_squares_each({{a.device(), 1031}, {nullptr, 0}, {b.device(), 7}, {c.device(), 70000}}, sums);
+  CHECK(sums[0] == K::sum_squares(a.device(), 1031));
+  CHECK(sums[1] == 0);
+  CHECK(sums[2] == K::sum_squares(b.device(), 7));
+  CHECK(sums[3] == K::sum_squares(c.device(), 70000));
+}
+
 TEST_CASE("AdamW on CUDA equals the CPU's over three steps", "[cuda]") {
   KDLIB_NEEDS_DEVICE();
   constexpr std::int64_t n = 301;

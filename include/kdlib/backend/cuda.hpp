@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kdlib/backend/concepts.hpp"
 #include "kdlib/core/error.hpp"
@@ -34,6 +36,7 @@ struct Memory<Cuda> {
   static void release(void* p, std::size_t bytes) noexcept;
   static void fill_zero(void* p, std::size_t bytes);
   static void copy(void* to, const void* from, std::size_t bytes);  // both on the device
+  /// Up to 256 KiB are queued and not waited for; `from` may change when it returns. More waits.
   static void from_host(void* to, const void* from, std::size_t bytes);
   static void to_host(void* to, const void* from, std::size_t bytes);
   /// BackendError where no work can be done here: require_cuda_device(cuda_facts()) of backend/cuda/facts.hpp.
@@ -113,6 +116,8 @@ struct CudaElementwise {
                                  T* gate_gradient, T* x_gradient);
   /// Waits for the device.
   static double sum_squares(const T* x, std::int64_t n);
+  /// The sums of squares of several arrays (pointer, elements) with the bits of sum_squares; waits once.
+  static void sum_squares_each(const std::vector<std::pair<const T*, std::int64_t>>& arrays, double* out);
   static void adamw(const AdamWStep& step, std::int64_t n, const C* gradient, C* first, C* second, T* value);
 };
 

@@ -4,6 +4,7 @@
 #define KDLIB_OPTIM_CLIP_HPP
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "kdlib/tensor/parameter.hpp"
@@ -13,9 +14,19 @@ KDLIB_NAMESPACE_BEGIN
 /// sqrt of the sum of squares of all gradients, summed in double. A parameter without a gradient counts as zero.
 template <class T, class D>
 double gradient_norm(const std::vector<Parameter<T, D>*>& parameters) {
-  double sum = 0;
+  using G = gradient_t<T>;
+  std::vector<std::pair<const G*, std::int64_t>> arrays;
   for (const Parameter<T, D>* p : parameters)
-    if (p->gradient) sum += Kernels<D, gradient_t<T>>::sum_squares(p->gradient.data(), p->gradient.count());
+    if (p->gradient) arrays.emplace_back(p->gradient.data(), p->gradient.count());
+  std::vector<double> sums(arrays.size());
+  if constexpr (requires { Kernels<D, G>::sum_squares_each(arrays, sums.data()); }) {
+    Kernels<D, G>::sum_squares_each(arrays, sums.data());  // a device is waited for once
+  } else {
+    for (std::size_t i = 0; i < arrays.size(); ++i)
+      sums[i] = Kernels<D, G>::sum_squares(arrays[i].first, arrays[i].second);
+  }
+  double sum = 0;
+  for (const double x : sums) sum += x;
   return std::sqrt(sum);
 }
 

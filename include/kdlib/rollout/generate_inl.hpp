@@ -222,7 +222,8 @@ class Writer {
     if constexpr (DrawsTokens<D, logit_t<D, T>>) {
       std::vector<double> uniform;
       for (const Running& r : sequences) uniform.push_back(uniform_for(r.request));
-      return sample_tokens(sampler_, std::as_const(device_head_logits(model_.head(), hidden.view())).view(), uniform);
+      const Tensor<logit_t<D, T>, D> logits = device_head_logits(model_.head(), hidden.view());
+      return sample_tokens(sampler_, logits.view(), uniform);
     } else {
       return draw_on_host(hidden, sequences);
     }

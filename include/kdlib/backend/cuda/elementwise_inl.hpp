@@ -138,16 +138,31 @@ void CudaElementwise<T>::add_gated_backward(const T* gate, const T* x, const T* 
   for_each_warp(AddGatedGradient<T>{gate, x, y_gradient, n, width, gate_gradient, x_gradient}, n);
 }
 
+/// Queues the sum of n squares into total[0].
+template <class T>
+void queue_sum_squares(const T* x, std::int64_t n, double* total) {
+  const std::int64_t chunks = (n + SquarePartials<T>::chunk - 1) / SquarePartials<T>::chunk;
+  const Buffer<double, Cuda> partial(chunks);
+  launch(SquarePartials<T>{x, n, partial.data()}, {.blocks = chunks, .shared_bytes = reduce_bytes});
+  launch(SquareTotal{chunks, partial.data(), total}, {.shared_bytes = reduce_bytes});
+}
+
 template <class T>
 double CudaElementwise<T>::sum_squares(const T* x, std::int64_t n) {
-  if (n <= 0) return 0;
-  const std::int64_t chunks = (n + SquarePartials<T>::chunk - 1) / SquarePartials<T>::chunk;
-  const Buffer<double, Cuda> partial(chunks), total(1);
-  launch(SquarePartials<T>{x, n, partial.data()}, {.blocks = chunks, .shared_bytes = reduce_bytes});
-  launch(SquareTotal{chunks, partial.data(), total.data()}, {.shared_bytes = reduce_bytes});
   double out = 0;
-  Memory<Cuda>::to_host(&out, total.data(), sizeof(out));
+  sum_squares_each({{x, n}}, &out);
   return out;
+}
+
+template <class T>
+void CudaElementwise<T>::sum_squares_each(const std::vector<std::pair<const T*, std::int64_t>>& arrays, double* out) {
+  if (arrays.empty()) return;
+  const auto count = static_cast<std::int64_t>(arrays.size());
+  const Buffer<double, Cuda> totals(count);
+  Memory<Cuda>::fill_zero(totals.data(), arrays.size() * sizeof(double));
+  for (std::int64_t i = 0; i < count; ++i)
+    if (const auto& [x, n] = arrays[static_cast<std::size_t>(i)]; n > 0) queue_sum_squares(x, n, totals.data() + i);
+  Memory<Cuda>::to_host(out, totals.data(), arrays.size() * sizeof(double));
 }
 
 template <class T>

@@ -25,6 +25,9 @@ bool has_device_kernels();
 /// True where p is an address of the device.
 bool is_device_memory(const void* p);
 
+/// BackendError while the compute stream's work is recorded in a graph: `what` would copy once and be replayed.
+void refuse_while_capturing(const char* what);
+
 /// Waits on the host for all work of a stream.
 void synchronize_stream(void* stream);
 
@@ -39,6 +42,8 @@ class CudaEvent {
   /// Later work of `stream` begins after the recorded point; the host does not wait.
   void wait(void* stream) const;
   void synchronize() const;
+  /// The device has come past the recorded point, or none was recorded.
+  bool reached() const;
 
  private:
   struct State;
