@@ -291,10 +291,10 @@ KDLIB_TOOLS_FUNC std::string Options::yaml() const {
     if (item.kind == Kind::list) {
       std::vector<std::string> parts;
       for (const std::string& part : *static_cast<const std::vector<std::string>*>(item.target))
-        parts.push_back(detail::quoted(part));
+        parts.push_back(detail::quoted_value(part));
       out += "[" + detail::joined(parts, ", ") + "]";
     } else {
-      out += item.kind == Kind::text ? detail::quoted(detail::option_text(item)) : detail::option_text(item);
+      out += item.kind == Kind::text ? detail::quoted_value(detail::option_text(item)) : detail::option_text(item);
     }
     if (!item.unit.empty()) out += "  # " + item.unit;
     out += "\n";
