@@ -51,18 +51,21 @@ TEST_CASE("drawing tokens waits once a step of decoding, whatever the number of 
   CHECK(long_text - short_text == 4);
 }
 
-TEST_CASE("what a training step waits for does not grow with the number of parameters or rows", "[cuda]") {
+TEST_CASE("what a training step waits for does not grow with parameters, rows or layers", "[cuda]") {
   KDLIB_NEEDS_DEVICE();
-  const DecoderConfig config = golden_config(Family::qwen2);
-  using Model = Decoder<Cuda, float>;
-  Model teacher = Model::from_config(config, 1), student = Model::from_config(config, 2);
-  teacher.set_trainable(false);
-  const auto waits = [&](std::int64_t steps) {
-    Trainer trainer{student, RaggedDocuments{{.vocabulary = config.vocab_size, .seed = 5}},
-                    Objective{LiveTeacher{teacher}, ForwardKl{}}, AdamW{}, ConstantRate{1e-3}};
-    return waits_of([&] { trainer.run({.steps = steps, .micro_batches = 2}, NoMetrics{}, NoCheckpoints{}); });
-  };
-  const std::int64_t one = waits(1), three = waits(3);
-  INFO(one << " and " << three);
-  CHECK(three - one == 2 * (2 + 1));  // the rows' results of each micro-batch, and the norm
+  // Of each micro-batch the rows' results and, of mixtures, what the routers chose; then the norm.
+  for (const auto& [family, of_each] : {std::pair{Family::qwen2, 1}, std::pair{Family::qwen3_moe, 2}}) {
+    const DecoderConfig config = golden_config(family);
+    using Model = Decoder<Cuda, float>;
+    Model teacher = Model::from_config(config, 1), student = Model::from_config(config, 2);
+    teacher.set_trainable(false);
+    const auto waits = [&](std::int64_t steps) {
+      Trainer trainer{student, RaggedDocuments{{.vocabulary = config.vocab_size, .seed = 5}},
+                      Objective{LiveTeacher{teacher}, ForwardKl{}}, AdamW{}, ConstantRate{1e-3}};
+      return waits_of([&] { trainer.run({.steps = steps, .micro_batches = 2}, NoMetrics{}, NoCheckpoints{}); });
+    };
+    const std::int64_t one = waits(1), three = waits(3);
+    INFO(one << " and " << three);
+    CHECK(three - one == 2 * (2 * of_each + 1));
+  }
 }

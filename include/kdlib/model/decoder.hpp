@@ -245,6 +245,7 @@ class Decoder {
   RouterPolicy router_policy_;
   std::unique_ptr<RouterSums> router_sums_ = std::make_unique<RouterSums>();  // the tape points to it
   RoutingRecord* record_ = nullptr;
+  std::vector<Tensor<std::int32_t, D>> chosen_;  // by the routers of the pass that runs, where it is recorded
   const RoutingRecord* replay_ = nullptr;
   Tape<T, D> tape_;
   Var<T, D> result_;

@@ -249,7 +249,8 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   }
   context.norm_ones = norm_ones_;
   context.adapter = adapter_enabled_;
-  context.record = record_;
+  chosen_.clear();
+  context.chosen = record_ != nullptr ? &chosen_ : nullptr;
   context.replay = replay_;
   if (replay_ != nullptr)
     require<InputError>(static_cast<std::int64_t>(replay_->ids.size()) == config_.mixtures(),
@@ -278,10 +279,11 @@ Var<T, D> Decoder<D, T>::run(Tape<T, D>& tape, const LayerContext<D, T>& context
     h = kdlib::recompute(tape, h, trains,
                          [&block, own = LayerContext<D, T>(context)](Tape<T, D>& t, const Var<T, D>& x) mutable {
                            const Var<T, D> y = block.forward(t, x, own);
-                           own.record = nullptr;  // the second run chooses the same
+                           own.chosen = nullptr;  // the second run chooses the same
                            return y;
                          });
   }
+  if (context.chosen != nullptr) detail::record_choices(chosen_, *record_);
   return rms_norm(tape, *final_norm_, h, config_.norm_epsilon, context.norm_ones);
 }
 

@@ -69,7 +69,6 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, const RouterRule& rule,
                                    const Tensor<T, D>& logits) const;
   bool check_replay(const RoutingRecord& replay, std::int64_t tokens) const;
-  void record(RoutingRecord& record, const Routing<T, D>& routing) const;
 
   ExpertSettings settings_;
   std::int64_t mixture_ = 0;

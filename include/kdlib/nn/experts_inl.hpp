@@ -82,15 +82,24 @@ Tensor<std::int32_t, D> ExpertFeedForward<D, T>::replayed(const LayerContext<D, 
   return out;
 }
 
-template <class D, class T>
-void ExpertFeedForward<D, T>::record(RoutingRecord& record, const Routing<T, D>& routing) const {
-  const std::size_t at = static_cast<std::size_t>(mixture_);
-  record.tokens = routing.ids[0];
-  record.active = settings_.active;
-  if (record.ids.size() <= at) record.ids.resize(at + 1);
-  record.ids[at].resize(static_cast<std::size_t>(routing.ids.count()));
-  Memory<D>::to_host(record.ids[at].data(), routing.ids.data(), record.ids[at].size() * sizeof(std::int32_t));
+namespace detail {
+/// What the routers of a pass chose, copied to the host at once; `chosen` is empty then.
+template <class D>
+void record_choices(std::vector<Tensor<std::int32_t, D>>& chosen, RoutingRecord& record) {
+  if (chosen.empty()) return;
+  record.tokens = chosen[0][0], record.active = chosen[0][1];
+  const std::int64_t each = chosen[0].count(), layers = static_cast<std::int64_t>(chosen.size());
+  const auto bytes = [](std::int64_t n) { return static_cast<std::size_t>(n) * sizeof(std::int32_t); };
+  const Buffer<std::int32_t, D> all(each * layers);
+  for (std::int64_t l = 0; l < layers; ++l)
+    Memory<D>::copy(all.data() + l * each, chosen[static_cast<std::size_t>(l)].data(), bytes(each));
+  std::vector<std::int32_t> host(static_cast<std::size_t>(each * layers));
+  Memory<D>::to_host(host.data(), all.data(), bytes(each * layers));
+  for (std::int64_t l = 0; l < layers; ++l)
+    record.ids.emplace_back(host.begin() + l * each, host.begin() + (l + 1) * each);
+  chosen.clear();
 }
+}  // namespace detail
 
 template <class D, class T>
 Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
@@ -100,7 +109,11 @@ Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x,
   const Var<T, D> logits = linear(tape, router_.operand(context.adapter), x);
   const Routing<T, D> routing =
       route(tape, rule, logits, replayed(context, rule, logits.value), context.sums, mixture_);
-  if (context.record != nullptr) record(*context.record, routing);
+  if (context.chosen != nullptr) {
+    const auto at = static_cast<std::size_t>(mixture_);
+    if (context.chosen->size() <= at) context.chosen->resize(at + 1);
+    (*context.chosen)[at] = routing.ids;
+  }
   const ExpertOperand<T, D> operand{gate_up_.get(),       gate_up_bias_.get(),   down_.get(),       down_bias_.get(),
                                     settings_.activation, packed_gate_up_.get(), packed_down_.get()};
   const Var<T, D> start = residual != nullptr ? *residual : tape.variable(Tensor<T, D>::zeros(x.value.shape()), false);

@@ -29,9 +29,11 @@ struct LayerContext {
   double norm_epsilon = 1e-6;
   Tensor<T, D> norm_ones;  // ones where norms multiply by 1 + weight (Gemma), else empty: rms_norm()
   bool adapter = true;
-  CacheRanges<T>* cache = nullptr;           // keys and values of the layer that runs
-  RouterSums* sums = nullptr;                // training passes: regularisers of routers
-  RoutingRecord* record = nullptr;           // written where set
+  CacheRanges<T>* cache = nullptr;  // keys and values of the layer that runs
+  RouterSums* sums = nullptr;       // training passes: regularisers of routers
+  /// [mixtures] of [N, K], where set: the experts that routers choose. They stay on the device until the pass has
+  /// ended.
+  std::vector<Tensor<std::int32_t, D>>* chosen = nullptr;
   const RoutingRecord* replay = nullptr;     // read where set
   LinearObserver<D, T>* observer = nullptr;  // forward passes only
 
