@@ -386,6 +386,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/asynchronous_inl.hpp
   include/kdlib/rollout/calculator_inl.hpp
   include/kdlib/rollout/concepts.hpp
+  include/kdlib/rollout/decode_ahead_inl.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp
   include/kdlib/rollout/head_logits.hpp

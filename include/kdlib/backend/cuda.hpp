@@ -191,6 +191,11 @@ struct SampledRow {
 template <class T>
 struct CudaSampler {
   using SampledRow = detail::SampledRow;
+  using SampleRule = detail::SampleRule;
+  /// The same with `uniform` and `out` on the device; nothing is waited for. next [rows], where given, takes the ids (0
+  /// for a row that has no token).
+  static void queue_sample_rows(const SampleRule& rule, std::int64_t rows, std::int64_t columns, const T* logits,
+                                const double* uniform, SampledRow* out, std::int32_t* next);
   static void sample_rows(const SampleRule& rule, std::int64_t rows, std::int64_t columns, const T* logits,
                           const double* uniform, SampledRow* out);
 };

@@ -154,7 +154,9 @@ class Decoder {
   KvCache<T, D> make_cache(std::int64_t sequences, std::int64_t capacity) const;
   /// Document b of the batch continues slot slots[b] (distinct). Gives the hidden states [N, H] and keeps keys and
   /// values.
-  Tensor<T, D> decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots);
+  /// `ids` [N], where given: the tokens, which are on the device already; those of the batch are not looked at.
+  Tensor<T, D> decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots,
+                      const Tensor<std::int32_t, D>& ids = {});
 
   /// Regularisers of the routers in training passes; without routers only zeros are taken (ConfigError).
   void set_router_policy(const RouterPolicy& policy);

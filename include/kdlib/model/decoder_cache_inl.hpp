@@ -18,7 +18,8 @@ KvCache<T, D> Decoder<D, T>::make_cache(std::int64_t sequences, std::int64_t cap
 }
 
 template <class D, class T>
-Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots) {
+Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots,
+                                   const Tensor<std::int32_t, D>& ids) {
   require<ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[Decoder::decode] ", slots.size(),
                       " slots for ", batch.documents(), " documents");
   require<ShapeError>(cache.layers() == config_.layers, "[Decoder::decode] the cache was made for another model");
@@ -31,7 +32,10 @@ Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch
     require<ShapeError>(std::find(slots.begin(), slots.begin() + b, slot) == slots.begin() + b,
                         "[Decoder::decode] slot ", slot, " is named twice");
   }
+  require<ShapeError>(!ids || ids.count() == batch.tokens(), "[Decoder::decode] ", ids.count(),
+                      " ids on the device for ", batch.tokens(), " tokens");
   LayerContext<D, T> context = context_for(batch, past);
+  if (ids) context.layout.ids = ids;
   const Tensor<std::int32_t, D> slots_there =
       detail::to_device<D>(std::vector<std::int32_t>(slots.begin(), slots.end()));
   const Tensor<std::int64_t, D> past_there = detail::to_device<D>(past);
@@ -44,6 +48,7 @@ Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch
     ranges.values = cache.values(static_cast<std::int64_t>(i));
     h = blocks_[i].forward(tape, h, context);
   }
+  if (context.chosen != nullptr) detail::record_choices(chosen_, *record_);
   for (std::int64_t b = 0; b < batch.documents(); ++b) cache.grow(slots[static_cast<std::size_t>(b)], batch.length(b));
   return rms_norm(tape, *final_norm_, h, config_.norm_epsilon, context.norm_ones).value;
 }

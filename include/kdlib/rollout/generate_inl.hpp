@@ -8,6 +8,7 @@
 
 #include "kdlib/core/clock.hpp"
 #include "kdlib/core/parallel.hpp"
+#include "kdlib/rollout/decode_ahead_inl.hpp"
 #include "kdlib/rollout/generate.hpp"
 #include "kdlib/rollout/head_logits.hpp"
 #include "kdlib/tensor/take_rows.hpp"
@@ -100,7 +101,7 @@ class Writer {
     for (std::int64_t s = slots; s-- > 0;) free_.push_back(static_cast<std::int32_t>(s));
     while (next_ < requests_.size() || !running_.empty()) {
       while (next_ < requests_.size() && !free_.empty()) admit(cache);
-      if (!running_.empty()) continue_all(cache);
+      if (!running_.empty() && !continue_ahead(cache)) continue_all(cache);
       if (settings_.progress) settings_.progress(progress_);
     }
     return std::move(completions_);
@@ -162,6 +163,47 @@ class Writer {
     progress_.prompt_seconds += steady_seconds() - start;
   }
 
+  /// Where the device draws tokens: as many steps as every sequence has room for, at most `steps_ahead`, and one wait.
+  /// False where that is not possible or gains nothing.
+  bool continue_ahead(Cache& cache) {
+    if constexpr (DecodesAhead<M, Cache>) {
+      std::int64_t steps = settings_.record_routing ? 1 : steps_ahead;
+      for (const Running& r : running_) steps = r.waiting == 1 ? std::min(steps, room_of(r)) : 1;
+      if (steps < 2) return false;
+      const double start = steady_seconds();
+      const std::vector<Running> all = std::move(running_);
+      running_.clear();
+      std::vector<std::int32_t> last, slots;
+      for (const Running& r : all) last.push_back(completions_[r.request].ids.back()), slots.push_back(r.slot);
+      std::vector<double> uniform;
+      for (std::int64_t t = 0; t < steps; ++t)
+        for (const Running& r : all) uniform.push_back(uniform_for(r.request, t));
+      const auto rows = decode_ahead(model_, cache, sampler_, last, slots, uniform);
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        std::int64_t t = 0;
+        while (t < steps && take(all[i], token_of(rows[static_cast<std::size_t>(t) * all.size() + i]))) ++t;
+        progress_.new_tokens += std::min(t + 1, steps);
+        Running r = all[i];
+        if (t < steps && !go_on(r)) {
+          finish(cache, r);
+          continue;
+        }
+        if (t < steps) cache.truncate(r.slot, cache.length(r.slot) - steps + t + 1);  // what was run before the end
+        running_.push_back(r);
+      }
+      progress_.decoding_seconds += steady_seconds() - start;
+      return true;
+    } else {
+      return false;
+    }
+  }
+
+  void finish(Cache& cache, const Running& r) {
+    cache.truncate(r.slot, 0);
+    free_.push_back(r.slot);
+    ++progress_.finished;
+  }
+
   void continue_all(Cache& cache) {
     const double start = steady_seconds();
     TokenBatch batch;
@@ -183,13 +225,8 @@ class Writer {
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       Running r = sequences[i];
       r.waiting = 1;
-      if (take(r, tokens[i]) || go_on(r)) {
-        running_.push_back(r);
-        continue;
-      }
-      cache.truncate(r.slot, 0);
-      free_.push_back(r.slot);
-      ++progress_.finished;
+      if (take(r, tokens[i]) || go_on(r)) running_.push_back(r);
+      else finish(cache, r);
     }
     progress_.new_tokens += static_cast<std::int64_t>(sequences.size());
   }
@@ -212,9 +249,10 @@ class Writer {
     return rows;
   }
 
-  double uniform_for(std::size_t request) const {
+  /// The random number of the token that is written behind `later` others.
+  double uniform_for(std::size_t request, std::int64_t later = 0) const {
     const Rng rng(sampler_.seed, settings_.purpose, requests_[request].step, requests_[request].row);
-    return rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size()));
+    return rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size() + static_cast<std::size_t>(later)));
   }
 
   /// Each row is drawn by one thread from its own random number: the number of threads changes nothing.
@@ -256,6 +294,15 @@ class Writer {
     c.stopped = std::find(sampler_.stop_ids.begin(), sampler_.stop_ids.end(), token.id) != sampler_.stop_ids.end();
     if (!c.given.empty()) c.given.push_back(0);
     return !c.stopped && has_room(r, 0);
+  }
+
+  /// Tokens that a sequence may still write.
+  std::int64_t room_of(const Running& r) const {
+    const Completion& c = completions_[r.request];
+    const auto given = std::count(c.given.begin(), c.given.end(), std::uint8_t{1});
+    const auto length = static_cast<std::int64_t>(c.ids.size());
+    return std::min(sampler_.max_new_tokens - (length - given),
+                    context_ - length - static_cast<std::int64_t>(requests_[r.request].prompt.size()));
   }
 
   /// A further token may be written behind `more` given ones.

@@ -302,6 +302,19 @@ SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, dou
   return {static_cast<std::int32_t>(id), static_cast<float>(exponent - std::log(kept)), full(id, log_total)};
 }
 
+namespace detail {
+template <class Rule>
+Rule rule_of(const Sampler& s) {
+  return {.temperature = s.temperature.value(), .top_k = s.top_k, .top_p = s.top_p, .min_p = s.min_p};
+}
+/// What a device drew; Error where it had nothing to draw.
+template <class Row>
+SampledToken token_of(const Row& row) {
+  check_drawable(row.fault != Row::not_finite, row.fault != Row::nothing);
+  return {row.id, row.log_prob, row.full_log_prob};
+}
+}  // namespace detail
+
 template <class T, class D>
 requires DrawsTokens<D, T> std::vector<SampledToken> sample_tokens(const Sampler& sampler, View<const T, D> logits,
                                                                    std::span<const double> uniform) {
@@ -310,16 +323,10 @@ requires DrawsTokens<D, T> std::vector<SampledToken> sample_tokens(const Sampler
                       "[sample] logits are ", logits.shape(), " and there are ", uniform.size(),
                       " uniform numbers: one a row");
   std::vector<typename K::SampledRow> rows(uniform.size());
-  K::sample_rows({.temperature = sampler.temperature.value(),
-                  .top_k = sampler.top_k,
-                  .top_p = sampler.top_p,
-                  .min_p = sampler.min_p},
-                 logits[0], logits[1], logits.data(), uniform.data(), rows.data());
+  K::sample_rows(detail::rule_of<typename K::SampleRule>(sampler), logits[0], logits[1], logits.data(), uniform.data(),
+                 rows.data());
   std::vector<SampledToken> tokens;
-  for (const auto& row : rows) {
-    detail::check_drawable(row.fault != K::SampledRow::not_finite, row.fault != K::SampledRow::nothing);
-    tokens.push_back({row.id, row.log_prob, row.full_log_prob});
-  }
+  for (const auto& row : rows) tokens.push_back(detail::token_of(row));
   return tokens;
 }
 

@@ -240,6 +240,7 @@ struct SampleTokens {
   const double* uniform;  // [rows]
   double* sums;           // [rows, sums_count]
   SampledRow* out;        // [rows]
+  std::int32_t* next;     // [rows] or nullptr
 
   template <class B>
   KDLIB_HOST_DEVICE void operator()(B& block) const {
@@ -247,14 +248,14 @@ struct SampleTokens {
     SampledLogits<T, B> row{block, logits + r * columns, columns, sums_count, sums + r * sums_count};
     const LargestLogit best = row.find_largest();
     if (best.broken != 0 || !(best.value > -std::numeric_limits<float>::infinity())) {
-      if (block.thread() == 0) out[r] = {0, 0, 0, best.broken != 0 ? SampledRow::not_finite : SampledRow::nothing};
+      if (block.thread() == 0) put(r, {0, 0, 0, best.broken != 0 ? SampledRow::not_finite : SampledRow::nothing});
       return;
     }
     row.largest = best.value;
     double log_total = 0;
     if (rule.temperature != 1) log_total = log(row.weigh_all());  // of the whole softmax at temperature 1
     if (rule.temperature == 0) {
-      if (block.thread() == 0) out[r] = {best.id, 0, static_cast<float>(-log_total), SampledRow::fine};
+      if (block.thread() == 0) put(r, {best.id, 0, static_cast<float>(-log_total), SampledRow::fine});
       return;
     }
     row.inverse = inverse;
@@ -264,11 +265,16 @@ struct SampleTokens {
     if (block.thread() != 0) return;
     const std::int64_t id = row.invert(uniform[r] * kept);
     const double below = static_cast<double>(row.logit(id)) - static_cast<double>(row.largest);
-    out[r] = {static_cast<std::int32_t>(id), static_cast<float>(below / rule.temperature - log(kept)),
-              static_cast<float>(below - log_total), SampledRow::fine};
+    put(r, {static_cast<std::int32_t>(id), static_cast<float>(below / rule.temperature - log(kept)),
+            static_cast<float>(below - log_total), SampledRow::fine});
   }
 
  private:
+  KDLIB_HOST_DEVICE void put(std::int64_t r, const SampledRow& row) const {
+    out[r] = row;
+    if (next != nullptr) next[r] = row.id;
+  }
+
   /// Applies the filters and returns the mass that stays.
   template <class B>
   KDLIB_HOST_DEVICE double truncate(SampledLogits<T, B>& row, double total) const {
