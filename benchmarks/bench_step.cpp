@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A training step on a real model: live teacher, student (weights rounded to int4, kept as scalars), both in float32 or
-// bfloat16, with LoRA r = 16 on all linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. The peer is
-// benchmarks/peers/trl_step.py, which takes the same ids (--ids) and prints the same loss at step 0. Checked before it
-// is timed: the loss of head_loss against float64 on the last rows.
+// bfloat16, with LoRA r = 16 on all linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. The
+// peer is benchmarks/peers/trl_step.py, which takes the same ids (--ids) and prints the same loss at step 0. Checked
+// before it is timed: the loss of head_loss against float64 on the last rows.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -195,8 +195,7 @@ class Step {
                       {std::span<const std::int32_t>(rows_.label).last(checked),
                        std::span<const float>(rows_.weight).last(checked),
                        {}},
-                      1.0, kd::View<T, kd::Cpu>{}, static_cast<kd::Parameter<T, kd::Cpu>*>(nullptr),
-                      head_settings)
+                      1.0, kd::View<T, kd::Cpu>{}, static_cast<kd::Parameter<T, kd::Cpu>*>(nullptr), head_settings)
             .loss.mean();
     const double expected = reference_loss(teacher_, student_, teacher_rows_, student_rows_, checked);
     kd::require<kd::Error>(std::fabs(got - expected) <= 1e-5 * std::fabs(expected) + 1e-6, "[bench_step] the loss is ",
@@ -254,10 +253,11 @@ int bench(const Settings& settings) {
   const double median = seconds[seconds.size() / 2];
   std::printf(
       "{\"name\":\"kdlib "
-      "%s\",\"dtype\":\"%s\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f,\"peak_rss_bytes\":%lld,\"peak_tensor_bytes\":%lld,"
+      "%s\",\"dtype\":\"%s\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f,\"peak_rss_bytes\":%lld,\"peak_"
+      "tensor_bytes\":%lld,"
       "\"loss\":%.7f,\"backend\":\"%s\"}\n",
-      settings.student.c_str(), settings.dtype.c_str(), kd::thread_count(), static_cast<double>(step.tokens()) / median, median,
-      static_cast<long long>(peak_rss_bytes()), static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()),
+      settings.student.c_str(), settings.dtype.c_str(), kd::thread_count(), static_cast<double>(step.tokens()) / median,
+      median, static_cast<long long>(peak_rss_bytes()), static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()),
       step.loss(), kd::Kernels<kd::Cpu, T>::environment().c_str());
   return 0;
 }

@@ -149,7 +149,8 @@ if(KDLIB_ONEDNN)
     target_link_libraries(kdlib_cpu INTERFACE $<BUILD_INTERFACE:kdlib_onednn>)
   elseif(KDLIB_ONEDNN STREQUAL "ON")
     message(FATAL_ERROR "kdlib: KDLIB_ONEDNN=ON is asked for and oneDNN 2.6 or later, built with OpenMP, a thread pool "
-      "or no threads, is not found; use KDLIB_ONEDNN=OFF to go without (Debian and Ubuntu: apt-get install libdnnl-dev)")
+      "or no threads, is not found; use KDLIB_ONEDNN=OFF to go without "
+      "(Debian and Ubuntu: apt-get install libdnnl-dev)")
   endif()
 endif()
 if(PROJECT_IS_TOP_LEVEL)

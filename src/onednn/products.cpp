@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// kdlib/backend/cpu/onednn.hpp by oneDNN's C interface, versions 2.6 and later and 3. Compiled in the project that links
-// kdlib::cpu, where KDLIB_ONEDNN found the library.
+// kdlib/backend/cpu/onednn.hpp by oneDNN's C interface, versions 2.6 and later and 3. Compiled in the project that
+// links kdlib::cpu, where KDLIB_ONEDNN found the library.
 #include "kdlib/backend/cpu/onednn.hpp"
 
 #include <dlfcn.h>
@@ -18,7 +18,8 @@
 #if DNNL_CPU_THREADING_RUNTIME == DNNL_RUNTIME_THREADPOOL
 #include <dnnl_threadpool.h>
 #elif DNNL_CPU_THREADING_RUNTIME != DNNL_RUNTIME_OMP && DNNL_CPU_THREADING_RUNTIME != DNNL_RUNTIME_SEQ
-#error "kdlib: this oneDNN runs its threads by TBB or SYCL; one that is built with OpenMP, a thread pool or none is needed"
+#error \
+    "kdlib: this oneDNN runs its threads by TBB or SYCL; one that is built with OpenMP, a thread pool or none is needed"
 #endif
 
 KDLIB_NAMESPACE_BEGIN

@@ -27,14 +27,14 @@ inline NarrowUnit narrow_unit() {
 }
 
 #if defined(KDLIB_WITH_ONEDNN)
-constexpr std::int64_t narrow_work = 1 << 18;     // m n k below which the float code is faster than a call
-constexpr std::int64_t narrow_few = 8;            // rows of x that meet a weight faster without a call
-constexpr std::int64_t narrow_tokens = 256;       // tokens of a tile
-constexpr std::int64_t narrow_whole = 64;         // tokens below which a tile is filled up with zeros
-constexpr std::int64_t narrow_terms = 1024;       // terms of a tile whose factor is rounded, or is of tokens
-constexpr std::int64_t narrow_wide_rows = 2048;   // rows of a transposed factor that is rounded
-constexpr std::int64_t narrow_wide_columns = 512; // columns of a second factor that is rounded
-constexpr std::int64_t amx_terms = 32;            // terms that AMX multiplies at once
+constexpr std::int64_t narrow_work = 1 << 18;      // m n k below which the float code is faster than a call
+constexpr std::int64_t narrow_few = 8;             // rows of x that meet a weight faster without a call
+constexpr std::int64_t narrow_tokens = 256;        // tokens of a tile
+constexpr std::int64_t narrow_whole = 64;          // tokens below which a tile is filled up with zeros
+constexpr std::int64_t narrow_terms = 1024;        // terms of a tile whose factor is rounded, or is of tokens
+constexpr std::int64_t narrow_wide_rows = 2048;    // rows of a transposed factor that is rounded
+constexpr std::int64_t narrow_wide_columns = 512;  // columns of a second factor that is rounded
+constexpr std::int64_t amx_terms = 32;             // terms that AMX multiplies at once
 
 /// Tokens of the next tile where `rest` are left: a power of two up to `most`, or what is left below the smallest.
 inline std::int64_t narrow_tile(std::int64_t rest, std::int64_t most) {
@@ -42,9 +42,7 @@ inline std::int64_t narrow_tile(std::int64_t rest, std::int64_t most) {
   return std::min(most, rest);
 }
 /// With the zeros behind them.
-inline std::int64_t narrow_filled(std::int64_t tile) {
-  return tile < narrow_whole ? (tile + 15) / 16 * 16 : tile;
-}
+inline std::int64_t narrow_filled(std::int64_t tile) { return tile < narrow_whole ? (tile + 15) / 16 * 16 : tile; }
 
 /// At least n values of scratch that this thread keeps, on a cache line.
 template <int Use>
@@ -115,8 +113,8 @@ struct NarrowGemm {
     return terms < amx_terms && narrow_unit() == NarrowUnit::amx ? amx_terms : terms;
   }
 
-  /// C[i, j], rows x columns: in place, or by sums in scratch where there are zeros behind its rows, or where bf16 would
-  /// be rounded after each of several tiles of terms.
+  /// C[i, j], rows x columns: in place, or by sums in scratch where there are zeros behind its rows, or where bf16
+  /// would be rounded after each of several tiles of terms.
   void tile(std::int64_t i, std::int64_t rows, std::int64_t j, std::int64_t columns) const {
     const std::int64_t filled = ta ? rows : narrow_filled(rows);
     const Output target = c + (i * ldc + j);
