@@ -15,16 +15,17 @@ class KdlibConan(ConanFile):
     description = "Header-only C++20 library that distils language models"
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
-    # with_openblas: matrix products by OpenBLAS, else by Eigen. with_cuda: the target kdlib::cuda, compiled by nvcc in
-    # the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that are not
-    # regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the target
-    # kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
+    # with_openblas: matrix products by OpenBLAS, else by Eigen. with_onednn: products of bf16 by oneDNN on CPUs with
+    # BF16 instructions; one source is compiled in the consumer's project. with_cuda: the target kdlib::cuda, compiled
+    # by nvcc in the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that
+    # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the
+    # target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
     # consumer's project finds, which is its cluster's.
-    options = {"with_openblas": [True, False], "with_cuda": [True, False], "with_pcre2": [True, False],
-               "with_remote": [True, False], "with_hdf5": [True, False],
+    options = {"with_openblas": [True, False], "with_onednn": [True, False], "with_cuda": [True, False],
+               "with_pcre2": [True, False], "with_remote": [True, False], "with_hdf5": [True, False],
                "with_mpi": [True, False]}
-    default_options = {"with_openblas": False, "with_cuda": False, "with_pcre2": False, "with_remote": False,
-                       "with_hdf5": False, "with_mpi": False}
+    default_options = {"with_openblas": False, "with_onednn": False, "with_cuda": False, "with_pcre2": False,
+                       "with_remote": False, "with_hdf5": False, "with_mpi": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
     test_package_folder = "tests/package/conan/test_package"
@@ -38,7 +39,8 @@ class KdlibConan(ConanFile):
         self.requires("rapidjson/[>=1.1]", transitive_headers=True)
         if self.options.with_openblas:
             self.requires("openblas/[>=0.3.20]", transitive_headers=True, transitive_libs=True)
-
+        if self.options.with_onednn:
+            self.requires("onednn/[>=2.6 <4]", transitive_headers=True, transitive_libs=True)
         if self.options.with_pcre2:
             self.requires("pcre2/[>=10.40]", transitive_headers=True, transitive_libs=True)
         if self.options.with_remote:
@@ -55,6 +57,8 @@ class KdlibConan(ConanFile):
     @property
     def _modules(self):
         modules = ["kdlibInstances.cmake"]
+        if self.options.with_onednn:
+            modules.append("kdlibOneDnn.cmake")
         if self.options.with_cuda:
             modules.append("kdlibCuda.cmake")
         if self.options.with_mpi:
@@ -69,7 +73,8 @@ class KdlibConan(ConanFile):
             copy(self, pattern, os.path.join(self.source_folder, "include"), include)
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
-        for module in ("kdlibInstances.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake", "kdlibMpi.cmake"):
+        for module in ("kdlibInstances.cmake", "kdlibOneDnn.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake",
+                       "kdlibMpi.cmake"):
             copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
 
     def package_info(self):
@@ -92,6 +97,8 @@ class KdlibConan(ConanFile):
         if self.options.with_openblas:
             cpu.requires.append("openblas::openblas")
             cpu.defines = ["KDLIB_WITH_CBLAS=1", "KDLIB_WITH_OPENBLAS=1"]
+        if self.options.with_onednn:
+            cpu.requires.append("onednn::onednn")
         if self.options.with_remote:
             remote = self.cpp_info.components["remote"]
             remote.set_property("cmake_target_name", "kdlib::remote")

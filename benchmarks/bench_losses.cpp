@@ -6,7 +6,8 @@
 //
 // Names: rows/<loss>/<type>/<N>x<V>/threads:<n>[/metrics|/masked] and
 // fused/<loss>/<N>_<V>_<H>_<Ht>/<frozen|head>/threads:<n>[/metrics|/masked]; masked: every second row has weight 0; the
-// metrics of rows/ce read the teacher too, which rows/ce alone does not. topk/fkl/<type>/<N>x<V>/threads:<n> is
+// metrics of rows/ce read the teacher too, which rows/ce alone does not. fused_bf16/<fkl|ce>/..., projections_bf16/...:
+// hidden states and heads in bf16. topk/fkl/<type>/<N>x<V>/threads:<n> is
 // TopKForwardKl on K = 64 targets, to be held against rows/ce. projections/... are the bare products of a fused case.
 // Melem/s counts N x V; GB/s the bytes that must move (logits read once, gradient written once). --write-data writes
 // the inputs for benchmarks/peers/torch_losses.py (the format stands there).
@@ -91,23 +92,28 @@ void top_k_case(benchmark::State& state, const Shape& shape, int threads) {
 }
 
 /// The products of a fused case alone, in its chunks: what no fused pass can be faster than.
+template <class T>
 void projections_case(benchmark::State& state, const Shape& shape, int threads, bool with_head) {
   const Data& data = data_of(shape);
   kd::set_thread_count(threads);
-  using K = kd::Kernels<kd::Cpu, float>;
+  using K = kd::Kernels<kd::Cpu, T>;
   const std::int64_t v = shape.vocabulary, h = shape.width, ht = shape.teacher_width;
   const std::int64_t chunk = kd::head_loss_chunk(shape.rows, v, 2, 4, kd::HeadLossSettings{}.workspace_bytes);
-  kd::Tensor<float, kd::Cpu> s({chunk, v}), t({chunk, v}), dx({chunk, h}), dw({with_head ? v : 0, h});
+  const std::vector<T> xs = converted<T>(data.student.data(), shape.rows * h),
+                       xt = converted<T>(data.teacher.data(), shape.rows * ht),
+                       ws = converted<T>(data.student_head.data(), v * h),
+                       wt = converted<T>(data.teacher_head.data(), v * ht);
+  kd::Tensor<float, kd::Cpu> s({chunk, v}), t({chunk, v}), dw({with_head ? v : 0, h});
+  kd::Tensor<T, kd::Cpu> dx({chunk, h});
   for (auto _ : state) {
     for (std::int64_t begin = 0; begin < shape.rows; begin += chunk) {
       const std::int64_t n = std::min(chunk, shape.rows - begin);
-      const float* x = data.student.data() + begin * h;
-      K::gemm(false, true, n, v, h, 1, x, h, data.student_head.data(), h, 0, s.data(), v);
-      K::gemm(false, true, n, v, ht, 1, data.teacher.data() + begin * ht, ht, data.teacher_head.data(), ht, 0, t.data(),
-              v);
-      K::gemm(false, false, n, h, v, 1, s.data(), v, data.student_head.data(), h, 0, dx.data(), h);
+      const T* x = xs.data() + begin * h;
+      K::gemm(false, true, n, v, h, 1, x, h, ws.data(), h, 0, s.data(), v);
+      K::gemm(false, true, n, v, ht, 1, xt.data() + begin * ht, ht, wt.data(), ht, 0, t.data(), v);
+      K::gemm(false, false, n, h, v, 1, s.data(), v, ws.data(), h, 0, dx.data(), h);
       if (with_head) K::gemm(true, false, v, h, n, 1, s.data(), v, x, h, 1, dw.data(), h);
-      benchmark::DoNotOptimize(dx.data()[0]);
+      benchmark::DoNotOptimize(dx.data());
     }
   }
   const double nv = static_cast<double>(shape.rows * v);
@@ -140,10 +146,14 @@ void register_all() {
       add_case("topk/fkl/bf16/" + end, [=](benchmark::State& s) { top_k_case<kd::bf16>(s, shape, threads); });
     }
   for (const Shape& shape : loss_data::fused_shapes) {
-    for (const bool head : {false, true})
-      add_case("projections/" + shape.text() + (head ? "/head" : "/frozen") + "/threads:2",
-               [=](benchmark::State& s) { projections_case(s, shape, 2, head); });
+    for (const bool head : {false, true}) {
+      const std::string end = shape.text() + (head ? "/head" : "/frozen") + "/threads:2";
+      add_case("projections/" + end, [=](benchmark::State& s) { projections_case<float>(s, shape, 2, head); });
+      add_case("projections_bf16/" + end, [=](benchmark::State& s) { projections_case<kd::bf16>(s, shape, 2, head); });
+    }
     for_each_loss([&](const char* name, const auto& loss) { bench_fused(name, loss, {&shape, 1}); });
+    bench_fused<kd::bf16>("fkl", kd::ForwardKl{}, {&shape, 1});
+    bench_fused<kd::bf16>("ce", kd::CrossEntropy{}, {&shape, 1});
   }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A training step on a real model: live float32 teacher, float32 student (weights rounded to int4, kept in float32)
-// with LoRA r = 16 on all linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. The peer is
-// benchmarks/peers/trl_step.py, which takes the same ids (--ids) and prints the same loss at step 0. Checked before it
-// is timed: the loss of head_loss against float64 on the last rows.
+// A training step on a real model: live teacher, student (weights rounded to int4, kept as scalars), both in float32 or
+// bfloat16, with LoRA r = 16 on all linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. The
+// peer is benchmarks/peers/trl_step.py, which takes the same ids (--ids) and prints the same loss at step 0. Checked
+// before it is timed: the loss of head_loss against float64 on the last rows.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -17,7 +17,8 @@ namespace kd = kdlib;
 
 namespace {
 
-using Model = kd::Decoder<kd::Cpu, float>;
+template <class T>
+using Model = kd::Decoder<kd::Cpu, T>;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -37,18 +38,22 @@ std::int32_t peer_id(std::uint64_t seed, std::int64_t index, std::int64_t vocabu
 }
 
 /// Rounds every linear weight by the recipe's rule: groups of 64 columns, scale = max|w| / 7.5, codes -8 to 7.
-void round_linear_weights(Model& model) {
-  for (kd::Linear<kd::Cpu, float>* linear : model.linears()) {
-    kd::Parameter<float, kd::Cpu>* weight = model.find_parameter(linear->path + ".weight");
+template <class T>
+void round_linear_weights(Model<T>& model) {
+  for (kd::Linear<kd::Cpu, T>* linear : model.linears()) {
+    kd::Parameter<T, kd::Cpu>* weight = model.find_parameter(linear->path + ".weight");
     kd::require<kd::Error>(weight != nullptr, "[bench_step] no weight ", linear->path);
-    kd::Tensor<float, kd::Cpu> copy = weight->value.clone();
+    kd::Tensor<T, kd::Cpu> copy = weight->value.clone();
     kd::parallel_for(copy.count() / 64, 256, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t g = begin; g < end; ++g) {
-        float* w = copy.data() + g * 64;
+        T* w = copy.data() + g * 64;
         float largest = 0;
-        for (int i = 0; i < 64; ++i) largest = std::max(largest, std::fabs(w[i]));
+        for (int i = 0; i < 64; ++i) largest = std::max(largest, std::fabs(static_cast<float>(w[i])));
         const float scale = std::max(largest / 7.5f, 1.17549435e-38f), inverse = 1.0f / scale;
-        for (int i = 0; i < 64; ++i) w[i] = std::min(7.0f, std::max(-8.0f, std::nearbyintf(w[i] * inverse))) * scale;
+        for (int i = 0; i < 64; ++i) {
+          const float code = std::nearbyintf(static_cast<float>(w[i]) * inverse);
+          w[i] = static_cast<T>(std::min(7.0f, std::max(-8.0f, code)) * scale);
+        }
       }
     });
     weight->value = copy;
@@ -56,8 +61,9 @@ void round_linear_weights(Model& model) {
 }
 
 /// Mean forward KL of the last rows in double precision, from the same hidden states.
-double reference_loss(const Model& teacher, const Model& student, const kd::Tensor<float, kd::Cpu>& teacher_hidden,
-                      const kd::Tensor<float, kd::Cpu>& hidden, std::int64_t rows) {
+template <class T>
+double reference_loss(const Model<T>& teacher, const Model<T>& student, const kd::Tensor<T, kd::Cpu>& teacher_hidden,
+                      const kd::Tensor<T, kd::Cpu>& hidden, std::int64_t rows) {
   const std::int64_t v = teacher.vocab_size(), h = teacher.hidden_size(), first = hidden[0] - rows;
   double sum = 0;
   std::vector<double> t(static_cast<std::size_t>(v)), s(t.size());
@@ -80,7 +86,7 @@ double reference_loss(const Model& teacher, const Model& student, const kd::Tens
 }
 
 struct Settings {
-  std::string model, ids, student = "float32";
+  std::string model, ids, student = "rounded", dtype = "float32";
   int steps = 4, batch = 4, length = 256, rank = 16, threads = 0;
   double rate = 1e-3, alpha = 32;
   bool recompute = false;
@@ -92,8 +98,10 @@ struct Settings {
         .required()
         .add("ids", ids, "FILE",
              "lines of {\"ids\": [...]}, the same at every step (default: the formula of peers/common.py)")
-        .add("student", student, "KIND", "how the rounded student's weights are kept")
-        .choices({"float32", "int4"})
+        .add("student", student, "KIND", "the rounded student's weights: scalars, or codes")
+        .choices({"rounded", "float32", "int4"})
+        .add("dtype", dtype, "TYPE", "scalars of both models")
+        .choices({"float32", "bfloat16"})
         .add("steps", steps, "N", "measured steps, after one warm-up")
         .at_least(1)
         .add("batch", batch, "N", "sequences")
@@ -131,16 +139,17 @@ struct StepTimes {
 };
 
 /// One training step, in parts that can be timed, always on the same batch.
+template <class T>
 class Step {
  public:
-  Step(Model& teacher, Model& student, const Settings& settings)
+  Step(Model<T>& teacher, Model<T>& student, const Settings& settings)
       : teacher_(teacher),
         student_(student),
         settings_(settings),
         tokens_(batch_of(settings, teacher.vocab_size())),
         rows_(tokens_.rows()),
         trained_(kd::trainable_parameters(student)),
-        optimizer_(kd::AdamW{}.state<float, kd::Cpu>(trained_)) {}
+        optimizer_(kd::AdamW{}.template state<T, kd::Cpu>(trained_)) {}
 
   std::int64_t tokens() const { return tokens_.tokens(); }
   double loss() const { return loss_; }
@@ -160,7 +169,7 @@ class Step {
     times.forward = lap();
     Tensor gradient_rows(student_rows_.shape());
     loss_ = kd::head_loss(kd::ForwardKl{}, student_.head(), std::as_const(student_rows_).view(),
-                          kd::HiddenTargets<float, kd::Cpu>{std::as_const(teacher_rows_).view(), teacher_.head()},
+                          kd::HiddenTargets<T, kd::Cpu>{std::as_const(teacher_rows_).view(), teacher_.head()},
                           {rows_.label, rows_.weight, {}}, 1.0 / tokens_.weight(), gradient_rows.view(),
                           student_.head_parameter(), head_settings)
                 .loss.mean();
@@ -182,12 +191,11 @@ class Step {
     const std::int64_t first = student_rows_[0] - checked;
     const auto got =
         kd::head_loss(kd::ForwardKl{}, student_.head(), student_rows_.rows(first, checked),
-                      kd::HiddenTargets<float, kd::Cpu>{teacher_rows_.rows(first, checked), teacher_.head()},
+                      kd::HiddenTargets<T, kd::Cpu>{teacher_rows_.rows(first, checked), teacher_.head()},
                       {std::span<const std::int32_t>(rows_.label).last(checked),
                        std::span<const float>(rows_.weight).last(checked),
                        {}},
-                      1.0, kd::View<float, kd::Cpu>{}, static_cast<kd::Parameter<float, kd::Cpu>*>(nullptr),
-                      head_settings)
+                      1.0, kd::View<T, kd::Cpu>{}, static_cast<kd::Parameter<T, kd::Cpu>*>(nullptr), head_settings)
             .loss.mean();
     const double expected = reference_loss(teacher_, student_, teacher_rows_, student_rows_, checked);
     kd::require<kd::Error>(std::fabs(got - expected) <= 1e-5 * std::fabs(expected) + 1e-6, "[bench_step] the loss is ",
@@ -195,8 +203,8 @@ class Step {
   }
 
  private:
-  using Tensor = kd::Tensor<float, kd::Cpu>;
-  using Kernels = kd::Kernels<kd::Cpu, float>;
+  using Tensor = kd::Tensor<T, kd::Cpu>;
+  using Kernels = kd::Kernels<kd::Cpu, T>;
   static constexpr kd::HeadLossSettings head_settings{
       .workspace_bytes = std::int64_t{128} << 20, .metrics = true, .row_values = false};
 
@@ -206,32 +214,29 @@ class Step {
     return rows;
   }
 
-  Model& teacher_;
-  Model& student_;
+  Model<T>& teacher_;
+  Model<T>& student_;
   const Settings& settings_;
   kd::TokenBatch tokens_;
   kd::TokenBatch::Rows rows_;
-  std::vector<kd::Parameter<float, kd::Cpu>*> trained_;
-  kd::AdamW::State<float, kd::Cpu> optimizer_;
+  std::vector<kd::Parameter<T, kd::Cpu>*> trained_;
+  kd::AdamW::State<T, kd::Cpu> optimizer_;
   Tensor teacher_rows_, student_rows_;
   double loss_ = 0, norm_ = 0;
 };
 
-}  // namespace
-
-int main(int argc, char** argv) try {
-  const Settings settings(argc, argv);
-  if (settings.threads > 0) kd::set_thread_count(settings.threads);
+template <class T>
+int bench(const Settings& settings) {
   const double load_begin = now();
-  Model teacher = Model::from_pretrained(settings.model);
+  Model<T> teacher = Model<T>::from_pretrained(settings.model);
   teacher.set_trainable(false);
   std::printf("{\"name\":\"load\",\"seconds\":%.3f}\n", now() - load_begin);
-  Model student = Model::from_pretrained(settings.model);
+  Model<T> student = Model<T>::from_pretrained(settings.model);
   if (settings.student == "int4") kd::quantize_linear(student, {});
   else round_linear_weights(student);
   kd::add_lora(student, {.rank = settings.rank, .alpha = settings.alpha, .seed = settings.seed});
 
-  Step step(teacher, student, settings);
+  Step<T> step(teacher, student, settings);
   std::vector<double> seconds;
   for (int i = 0; i <= settings.steps; ++i) {
     const StepTimes times = step.run();
@@ -248,12 +253,21 @@ int main(int argc, char** argv) try {
   const double median = seconds[seconds.size() / 2];
   std::printf(
       "{\"name\":\"kdlib "
-      "%s\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f,\"peak_rss_bytes\":%lld,\"peak_tensor_bytes\":%lld,"
+      "%s\",\"dtype\":\"%s\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f,\"peak_rss_bytes\":%lld,\"peak_"
+      "tensor_bytes\":%lld,"
       "\"loss\":%.7f,\"backend\":\"%s\"}\n",
-      settings.student.c_str(), kd::thread_count(), static_cast<double>(step.tokens()) / median, median,
-      static_cast<long long>(peak_rss_bytes()), static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()),
-      step.loss(), kd::cpu_blas_name());
+      settings.student.c_str(), settings.dtype.c_str(), kd::thread_count(), static_cast<double>(step.tokens()) / median,
+      median, static_cast<long long>(peak_rss_bytes()), static_cast<long long>(kd::memory_use<kd::Cpu>().peak.load()),
+      step.loss(), kd::Kernels<kd::Cpu, T>::environment().c_str());
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  const Settings settings(argc, argv);
+  if (settings.threads > 0) kd::set_thread_count(settings.threads);
+  return settings.dtype == "bfloat16" ? bench<kd::bf16>(settings) : bench<float>(settings);
 } catch (const std::exception& error) {
   return kd::report(error);
 }

@@ -45,9 +45,9 @@ def machine():
     return f"{name}, {os.cpu_count()} cores, {'AVX-512' if 'avx512f' in cpu else 'AVX2' if 'avx2' in cpu else 'neither AVX2 nor AVX-512'}"
 
 
-def gemm_gflops(threads):
-    """What the same BLAS does on square products here: the machine's measured rate."""
-    rows = lines_of([os.path.join(BIN, "bench_gemm"), "--threads", str(threads)])
+def gemm_gflops(threads, dtype):
+    """What the same library does on its best product here: the machine's measured rate."""
+    rows = lines_of([os.path.join(BIN, "bench_gemm"), "--threads", str(threads), "--dtype", dtype])
     return max(row["gflop_per_s"] for row in rows if "gflop_per_s" in row)
 
 
@@ -55,7 +55,7 @@ def compare_step(args):
     threads, steps = str(args.threads), str(args.steps)
     runs = {}
     for _ in range(args.rounds):
-        for student in ("float32", "int4"):
+        for student in ("rounded", "int4"):
             summary = lines_of(
                 [
                     f"{BIN}/bench_step",
@@ -67,6 +67,8 @@ def compare_step(args):
                     steps,
                     "--student",
                     student,
+                    "--dtype",
+                    args.dtype,
                 ]
             )[-1]
             runs.setdefault(f"kdlib, {student} student", []).append(summary)
@@ -83,6 +85,8 @@ def compare_step(args):
                     steps,
                     "--impl",
                     impl,
+                    "--dtype",
+                    args.dtype,
                 ]
             )[-1]
             runs.setdefault(f"TRL {summary['versions']['trl']}, {impl}", []).append(summary)
@@ -90,7 +94,8 @@ def compare_step(args):
     memory = {name: max(r["peak_rss_bytes"] for r in rows) for name, rows in runs.items()}
     best = max((name for name in speed if name.startswith("TRL")), key=speed.get)
     print(
-        "| step of 4 x 256 tokens | tokens/s (median; least, most) | ratio | peak memory GB | ratio |\n|---|---|---|---|---|"
+        f"| step of 4 x 256 tokens, {args.dtype} | tokens/s (median; least, most) | ratio | peak memory GB | ratio |"
+        "\n|---|---|---|---|---|"
     )
     for name, rows in runs.items():
         values = [r["tokens_per_s"] for r in rows]
@@ -98,10 +103,11 @@ def compare_step(args):
             f"| {name} | {speed[name]:.1f} ({min(values):.1f}, {max(values):.1f}) | {speed[name] / speed[best]:.2f} | {memory[name] / 1e9:.2f} |"
             f" {memory[name] / memory[best]:.2f} |"
         )
-    rate = gemm_gflops(args.threads)
-    done = 870 * speed["kdlib, float32 student"] / 1024
+    rate = gemm_gflops(args.threads, args.dtype)
+    done = 870 * speed["kdlib, rounded student"] / 1024
     print(
-        f"\n870 GFLOP a step: kdlib {done:.0f} GFLOP/s, {100 * done / rate:.0f} % of the {rate:.0f} GFLOP/s that the BLAS reaches on its best shape here."
+        f"\n870 GFLOP a step: kdlib {done:.0f} GFLOP/s, {100 * done / rate:.0f} % of the {rate:.0f} GFLOP/s that the"
+        " library of products reaches on its best shape here."
     )
 
 
@@ -123,7 +129,7 @@ def compare_generate(args):
                 "--repeats",
                 "1",
             ]
-            peer += ["--max-new-tokens", str(args.new_tokens)]
+            peer += ["--max-new-tokens", str(args.new_tokens), "--dtype", args.dtype]
             if turn == 0:
                 peer += ["--write-prompts", prompts + batch]
             runs.setdefault(("transformers", batch), []).append(lines_of(peer)[-1])
@@ -141,7 +147,7 @@ def compare_generate(args):
                     "--quantize",
                     quantize,
                 ]
-                own += ["--new-tokens", str(args.new_tokens), "--prompts", prompts + batch]
+                own += ["--new-tokens", str(args.new_tokens), "--prompts", prompts + batch, "--dtype", args.dtype]
                 runs.setdefault(("kdlib" if quantize == "none" else "kdlib, int4 weights", batch), []).append(
                     lines_of(own)[-1]
                 )
@@ -210,7 +216,7 @@ def own_losses(kind, end, threads, suffix=""):
     """{loss: counters} of bench_losses: medians over repetitions, in milliseconds. kind: rows or fused; end: what follows the loss in a name."""
     command = [
         os.path.join(BIN, "bench_losses"),
-        f"--benchmark_filter=^{kind}.*{end}/threads:{threads}{suffix}/real_time$",
+        f"--benchmark_filter=^{kind}(/.*)?{end}/threads:{threads}{suffix}/real_time$",
     ]
     command += [
         "--benchmark_format=json",
@@ -228,7 +234,7 @@ def own_losses(kind, end, threads, suffix=""):
         if row.get("error_occurred"):
             sys.exit(f"{row['name']}: {row['error_message']}")
     return {
-        row["name"].split("/")[1 if kind != "projections" else 0]: row
+        row["name"].split("/")[0 if kind.startswith("projections") else 1]: row
         for row in rows
         if row["name"].endswith("_median")
     }
@@ -267,12 +273,15 @@ def compare_losses(args):
     for case in cases:
         rows = case["kind"] == "rows"
         shape = case["name"].split("_", 1)[1]
-        for dtype in ("float32", "bf16") if rows else ("float32",):
+        for dtype in ("float32", "bf16") if rows else ("bf16" if args.dtype == "bfloat16" else "float32",):
+            narrow = dtype == "bf16" and not rows
+            kind = "fused_bf16" if narrow else case["kind"]
+            products, mark = ("projections_bf16", " bf16") if narrow else ("projections", "")
             for threads in (1, 2) if rows else (args.threads,):
                 end = f"/{dtype}/{shape}" if rows else f"/{shape}/{head}"
-                before = own_losses(case["kind"], end, threads)
+                before = own_losses(kind, end, threads)
                 metrics = (
-                    own_losses(case["kind"], end, threads, "/metrics") if dtype == "float32" and not args.head else {}
+                    own_losses(kind, end, threads, "/metrics") if dtype == "float32" and not args.head else {}
                 )
                 peer = {}
                 impls = ["eager", "compile"] + ([] if rows else ["trl"])
@@ -294,14 +303,14 @@ def compare_losses(args):
                                 f"{case['name']} {dtype} {line['loss']} {line['impl']}: value off by {line['value_error']:.1e},"
                                 f" gradient by {line['gradient_error']:.1e}"
                             )
-                after = own_losses(case["kind"], end, threads)
+                after = own_losses(kind, end, threads)
                 for loss in before:
                     own = statistics.median([before[loss]["real_time"], after[loss]["real_time"]])
                     times = {impl: 1e3 * peer[loss, impl]["median_seconds"] for impl in impls if (loss, impl) in peer}
                     dense = min(times[impl] for impl in times if impl != "trl")
                     extra = max(peer[loss, impl].get("peak_extra_bytes") or 0 for impl in times) * 1e-6
                     cells = [
-                        f"{case['name']} {dtype if rows else head}, {threads} thr.",
+                        f"{case['name']} {dtype if rows else head + mark}, {threads} thr.",
                         loss,
                         f"{own:.1f}",
                         f"{before[loss]['Melem/s']:.0f}",
@@ -319,10 +328,10 @@ def compare_losses(args):
                         flush=True,
                     )
                 if not rows:
-                    bare = own_losses("projections", f"/{shape}/{head}", threads)
+                    bare = own_losses(products, f"/{shape}/{head}", threads)
                     for row in bare.values():
                         print(
-                            f"| {case['name']} {head}, {threads} thr. | bare products | {row['real_time']:.1f} | | | | | | | | | | |",
+                            f"| {case['name']} {head}{mark}, {threads} thr. | bare products | {row['real_time']:.1f} | | | | | | | | | | |",
                             flush=True,
                         )
     for line in sorted(set(inexact)):
@@ -403,6 +412,12 @@ def main():
         "--llama-python", default="", help="llama: a Python with llama-cpp-python, if it is another one"
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of both sides: step, generate, and the fused cases of losses",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="measured training steps of a run")
     parser.add_argument("--new-tokens", type=int, default=64)

@@ -113,21 +113,25 @@ void rows_case(benchmark::State& state, const Shape& shape, const Loss& loss, in
   state.counters["extra_MB"] = static_cast<double>(kd::memory_use<kd::Cpu>().peak.load() - before) * 1e-6;
 }
 
-template <class Loss>
+template <class T, class Loss>
 void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, int threads, bool with_head,
                 Extra extra) {
   const Data& data = data_of(shape);
   kd::set_thread_count(threads);
   const std::int64_t n = shape.rows, v = shape.vocabulary;
-  kd::Parameter<float, kd::Cpu> head;
-  head.value = kd::Tensor<float, kd::Cpu>({v, shape.width});
-  std::copy(data.student_head.begin(), data.student_head.end(), head.value.data());
+  const std::vector<T> x_all = converted<T>(data.student.data(), n * shape.width),
+                       xt_all = converted<T>(data.teacher.data(), n * shape.teacher_width),
+                       wt_all = converted<T>(data.teacher_head.data(), v * shape.teacher_width);
+  kd::Parameter<T, kd::Cpu> head;
+  head.value = kd::Tensor<T, kd::Cpu>({v, shape.width});
+  for (std::int64_t i = 0; i < v * shape.width; ++i)
+    head.value.data()[i] = static_cast<T>(data.student_head[static_cast<std::size_t>(i)]);
   if (with_head) head.gradient_view();
-  const kd::HeadView<float, kd::Cpu> student{.weight = std::as_const(head.value).view()};
-  const kd::HiddenTargets<float, kd::Cpu> targets{{data.teacher.data(), {n, shape.teacher_width}},
-                                                  {.weight = {data.teacher_head.data(), {v, shape.teacher_width}}}};
-  const kd::View<const float, kd::Cpu> hidden(data.student.data(), {n, shape.width});
-  kd::Tensor<float, kd::Cpu> gradient({n, shape.width});
+  const kd::HeadView<T, kd::Cpu> student{.weight = std::as_const(head.value).view()};
+  const kd::HiddenTargets<T, kd::Cpu> targets{{xt_all.data(), {n, shape.teacher_width}},
+                                              {.weight = {wt_all.data(), {v, shape.teacher_width}}}};
+  const kd::View<const T, kd::Cpu> hidden(x_all.data(), {n, shape.width});
+  kd::Tensor<T, kd::Cpu> gradient({n, shape.width});
   const double scale = 1.0 / static_cast<double>(n);
   const std::vector<float> weights = half_weights(n, extra == Extra::masked);
   const bool metrics = extra == Extra::metrics;
@@ -135,10 +139,10 @@ void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, i
     constexpr std::int64_t few = 4;
     const kd::RowInputs inputs{.labels = std::span<const std::int32_t>(data.labels).first(few),
                                .weights = std::span<const float>(weights).first(weights.empty() ? 0 : few)};
-    const std::vector<double> w = converted<double>(data.student_head.data(), v * shape.width),
-                              wt = converted<double>(data.teacher_head.data(), v * shape.teacher_width),
-                              x = converted<double>(data.student.data(), few * shape.width),
-                              xt = converted<double>(data.teacher.data(), few * shape.teacher_width);
+    const std::vector<double> w = converted<double>(head.value.data(), v * shape.width),
+                              wt = converted<double>(wt_all.data(), v * shape.teacher_width),
+                              x = converted<double>(x_all.data(), few * shape.width),
+                              xt = converted<double>(xt_all.data(), few * shape.teacher_width);
     std::vector<double> g(x.size());
     const auto want =
         kd::head_loss(loss, kd::HeadView<double, kd::Cpu>{.weight = {w.data(), {v, shape.width}}},
@@ -149,7 +153,7 @@ void fused_case(benchmark::State& state, const Shape& shape, const Loss& loss, i
     const auto got = kd::head_loss(loss, student, hidden.rows(0, few), targets.rows(0, few), inputs, scale,
                                    gradient.view().rows(0, few), nullptr);
     if (!passes(state, got.loss.sum, want.loss.sum, relative_error(gradient.data(), g.data(), few * shape.width),
-                false))
+                sizeof(T) == 2))
       return;
   }
   kd::memory_use<kd::Cpu>().reset_peak();
@@ -191,13 +195,15 @@ void bench_rows(const std::string& name, const Loss& loss, std::span<const Shape
 
 /// Registers fused/<name>/<N>_<V>_<H>_<Ht>/<frozen|head>/threads:2[/metrics|/masked]: hidden states of width H by a
 /// head of V rows, the teacher's of width Ht, with the gradients of the hidden states (frozen) or of the head, too.
-template <class Loss>
+/// With T = bf16 (hidden states and heads; logits are of float) the names begin with fused_bf16/.
+template <class T = float, class Loss>
 void bench_fused(const std::string& name, const Loss& loss, std::span<const Shape> shapes = loss_data::fused_shapes) {
   for (const Shape& shape : shapes)
     for (const bool head : {false, true}) {
-      const std::string text = "fused/" + name + "/" + shape.text() + (head ? "/head" : "/frozen") + "/threads:2";
+      const std::string text = (sizeof(T) == 2 ? "fused_bf16/" : "fused/") + name + "/" + shape.text() +
+                               (head ? "/head" : "/frozen") + "/threads:2";
       const auto add = [&](const std::string& full, Extra extra) {
-        add_case(full, [=](benchmark::State& s) { fused_case(s, shape, loss, 2, head, extra); });
+        add_case(full, [=](benchmark::State& s) { fused_case<T>(s, shape, loss, 2, head, extra); });
       };
       add(text, Extra::none);
       if (head) continue;

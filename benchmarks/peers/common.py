@@ -50,17 +50,21 @@ def load_or_make_ids(path, rows, length, vocabulary, seed=1):
     return ids
 
 
-def load_model(path):
-    """A Hugging Face directory or a GGUF file, float32, transformers' default (SDPA) attention."""
+DTYPES = ("float32", "bfloat16")
+
+
+def load_model(path, dtype="float32"):
+    """A Hugging Face directory or a GGUF file, in one of DTYPES, transformers' default (SDPA) attention."""
     import torch
     from transformers import AutoModelForCausalLM
 
+    scalar = getattr(torch, dtype)
     if os.path.isdir(path):
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        return AutoModelForCausalLM.from_pretrained(path, dtype=scalar).eval()
     if not os.path.exists(path):
         sys.exit(f"no model at {path}: run scripts/demo once, or give --model")
     folder, name = os.path.split(os.path.abspath(path))
-    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
+    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=scalar).eval()
 
 
 def round_int4(weight, group=64):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Greedy generation with transformers in float32 on the CPU, the peer of benchmarks/bench_generate.
+"""Greedy generation with transformers on the CPU (--dtype float32, bfloat16), the peer of benchmarks/bench_generate.
 
     build/peers/venv/bin/python benchmarks/peers/hf_generate.py --threads 2 --batch 1 16 --max-new-tokens 128
 
@@ -30,6 +30,7 @@ def arguments():
         default=os.path.join(common.ROOT, "examples", "data", "validation.jsonl"),
         help="lines {\"prompt\"} or {\"prompt_ids\"}",
     )
+    a.add_argument("--dtype", choices=common.DTYPES, default="float32", help="scalars of the model")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     a.add_argument("--max-new-tokens", type=int, default=128)
@@ -78,7 +79,7 @@ def main():
     import torch
 
     torch.set_num_threads(a.threads)
-    model = common.load_model(a.model)
+    model = common.load_model(a.model, a.dtype)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
     common.trim()
@@ -116,6 +117,7 @@ def main():
             name="hf_generate",
             batch=batch,
             threads=a.threads,
+            dtype=a.dtype,
             prompt_tokens=real,
             new_tokens=written[batch].numel(),
             prefill_tokens_per_s=round(real / first, 2),

@@ -3,9 +3,10 @@
 
     build/peers/venv/bin/python benchmarks/peers/trl_step.py --threads 2 --steps 4
 
-Live float32 teacher; student: the same model, its linear weights rounded to int4 (kept in float32, so that the loss is not 0), plus LoRA r=16,
+Live teacher; student: the same model, its linear weights rounded to int4 (kept as scalars: the loss is not 0), LoRA r=16,
 alpha=32 on all linear layers; batch 4 x 256; forward KL over every position that has a next token (255 a row); AdamW; clipping at 1.
-Two implementations of the loss, each in a process of its own so that the peak memory is its own:
+--dtype bfloat16: both models, the LoRA factors (PEFT would keep those in float32, which is slower) and the moments are
+of bfloat16; the losses are TRL's. Two implementations of the loss, each a process, so that the peak memory is its own:
   dense    both models' logits in full, TRL's generalized_jsd_loss with beta = 0
   chunked  hidden states and heads, TRL's ChunkedDivergenceFunction
 Prints one JSON line a step (measured steps only are counted; the first is warm-up) and a summary line:
@@ -29,6 +30,7 @@ def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--model", default=common.DEFAULT_MODEL, help="GGUF file or Hugging Face directory")
     a.add_argument("--impl", choices=("dense", "chunked", "both"), default="both")
+    a.add_argument("--dtype", choices=common.DTYPES, default="float32", help="of both models and the adapter")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--steps", type=int, default=4, help="measured steps, after one warm-up step")
     a.add_argument("--batch", type=int, default=4)
@@ -49,14 +51,15 @@ def build(a):
 
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
-    teacher = common.load_model(a.model)
+    teacher = common.load_model(a.model, a.dtype)
     teacher.requires_grad_(False)
-    student = common.load_model(a.model)
+    student = common.load_model(a.model, a.dtype)
     if not a.exact_student:
         common.round_linear_weights(student)
     student = get_peft_model(
         student,
         LoraConfig(task_type="CAUSAL_LM", r=a.rank, lora_alpha=a.alpha, lora_dropout=0.0, target_modules="all-linear"),
+        autocast_adapter_dtype=a.dtype == "float32",
     )
     if a.save_adapter:
         student.save_pretrained(a.save_adapter)
@@ -125,6 +128,7 @@ def measure(a):
         rss_before_steps_bytes=before,
         loss=losses[0],
         last_loss=losses[-1],
+        dtype=a.dtype,
         threads=a.threads,
         batch=a.batch,
         length=a.length,

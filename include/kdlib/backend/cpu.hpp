@@ -43,6 +43,10 @@ void take_blas_buffers();
 /// The matrix library behind gemm: "cblas (OpenBLAS 0.3.21 ...)" or "Eigen 3.4.0". Bit-equal runs need the same text.
 const char* cpu_blas_name();
 
+/// What multiplies bf16: "bf16 products by oneDNN 2.6.3 (AMX)", or "bf16 products in float" without oneDNN
+/// (KDLIB_WITH_ONEDNN), without BF16 instructions and below the level avx512. Bit-equal runs need the same text.
+std::string cpu_narrow_name();
+
 template <class T, class D>
 class PackedMatrix;
 
@@ -244,7 +248,7 @@ struct Kernels<Cpu, bf16> : detail::WidenedGemm<bf16>,
                             detail::WidenedExperts<bf16>,
                             detail::WidenedPacked<bf16> {
   static void take_buffers() { detail::take_blas_buffers(); }
-  static std::string environment() { return Kernels<Cpu, float>::environment() + ", bf16 products in float"; }
+  static std::string environment() { return Kernels<Cpu, float>::environment() + ", " + cpu_narrow_name(); }
 };
 
 KDLIB_NAMESPACE_END

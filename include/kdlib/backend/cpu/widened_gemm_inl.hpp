@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products with factors in bf16: tiles are widened to float in scratch of the thread and multiplied by the float
-// kernels.
+// Products with factors in bf16: by oneDNN where the CPU multiplies bf16, else tiles are widened to float in scratch of
+// the thread and multiplied by the float kernels.
 #ifndef KDLIB_BACKEND_CPU_WIDENED_GEMM_INL_HPP
 #define KDLIB_BACKEND_CPU_WIDENED_GEMM_INL_HPP
 
@@ -8,6 +8,7 @@
 
 #include "kdlib/backend/cpu/coded_inl.hpp"
 #include "kdlib/backend/cpu/gemm_inl.hpp"
+#include "kdlib/backend/cpu/narrow_gemm_inl.hpp"
 #include "kdlib/backend/cpu/stored_inl.hpp"
 #include "kdlib/backend/cpu/widened.hpp"
 
@@ -16,6 +17,7 @@ namespace detail {
 
 constexpr std::int64_t widened_rows = 512;    // of a tile of A, and columns of a tile of B
 constexpr std::int64_t widened_terms = 1536;  // terms of a tile: 3 MiB of floats for A, and as much for B
+constexpr std::int64_t narrow_part = 64;      // rows of A for each thread from which oneDNN gets whole rows of C
 constexpr std::int64_t widened_few = 48;      // columns of B's tile for few rows of A: a multiple of every tile's rows
 
 inline void widen_values(std::int64_t n, const bf16* x, float* y) { KDLIB_VECTOR_CALL(widen, n, x, y); }
@@ -52,6 +54,10 @@ template <class T>
 void WidenedGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
                                  float alpha, Input a, std::int64_t lda, Input b, std::int64_t ldb, float beta,
                                  Output c, std::int64_t ldc) {
+#if defined(KDLIB_WITH_ONEDNN)
+  if (m * n * k >= narrow_work && (m > narrow_few || transpose_a || !transpose_b) && narrow_unit() != NarrowUnit::none)
+    return NarrowGemm{transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc}.run();
+#endif
   const bool direct = c.wide != nullptr;
   const std::int64_t width = !transpose_a && transpose_b && m <= few_rows_limit ? widened_few : widened_rows;
   FloatTile at, bt;
@@ -109,7 +115,9 @@ void WidenedGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, st
     return gemm_serial(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   if (b.narrow != nullptr && !transpose_a && transpose_b && m <= few_rows_limit && ldb == k)
     return few_rows_widened(m, n, k, alpha, a, lda, b.narrow, beta, c, ldc);
-  const bool split_columns = n >= m;
+  // oneDNN is faster on whole rows of C, and reads B once a part.
+  const bool rows_first = narrow_unit() != NarrowUnit::none && !transpose_a && m >= narrow_part * thread_count();
+  const bool split_columns = n >= m && !rows_first;
   parallel_for(split_columns ? n : m, gemm_grain, [&](std::int64_t begin, std::int64_t end) {
     if (split_columns)
       gemm_serial(transpose_a, transpose_b, m, end - begin, k, alpha, a, lda, b + (transpose_b ? begin * ldb : begin),
@@ -121,6 +129,14 @@ void WidenedGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, st
 }
 
 }  // namespace detail
+
+inline std::string cpu_narrow_name() {
+#if defined(KDLIB_WITH_ONEDNN)
+  if (detail::narrow_unit() != detail::NarrowUnit::none) return "bf16 products by " + detail::onednn_name();
+#endif
+  return "bf16 products in float";
+}
+
 KDLIB_NAMESPACE_END
 
 #endif
