@@ -149,7 +149,7 @@ export async function showRun(main, [asked]) {
   const look = async () => {
     if (!looking) return;
     const status = await get('/opd/status?run_id=' + encodeURIComponent(id)).catch(() => null);  // the next look may succeed
-    memory = status && status.memory;
+    if (status && status.memory && status.memory.resident) memory = status.memory;
     showNumbers();
   };
   const looks = setInterval(look, 5000);
