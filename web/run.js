@@ -99,6 +99,15 @@ export async function showRun(main, [asked]) {
     }
     if (line['train/loss'] === null) warnings.append(el('li', {class: 'problem'}, `step ${line.step}: the loss is not a number`));
   }
+  let due = false;
+  function showSoon() {
+    if (due) return;
+    due = true;
+    setTimeout(() => {
+      due = false;
+      showNumbers();
+    }, 100);
+  }
   function showNumbers() {
     const step = newest.step || 0;
     bar.max = total || 1;
@@ -143,7 +152,7 @@ export async function showRun(main, [asked]) {
       log.textContent = logText;
       if (atEnd) log.scrollTop = log.scrollHeight;
     }
-    showNumbers();
+    showSoon();
   }
   let looking = true;
   const look = async () => {
