@@ -623,6 +623,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/service/child_process_inl.hpp
   include/kdlib/tools/service/compare.hpp
   include/kdlib/tools/service/compare_inl.hpp
+  include/kdlib/tools/service/connection_inl.hpp
   include/kdlib/tools/service/fields.hpp
   include/kdlib/tools/service/fields_inl.hpp
   include/kdlib/tools/service/flag_table.hpp
@@ -637,6 +638,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/service/metrics_tail_inl.hpp
   include/kdlib/tools/service/run_events.hpp
   include/kdlib/tools/service/run_events_inl.hpp
+  include/kdlib/tools/service/run_outcome_inl.hpp
   include/kdlib/tools/service/run_queue.hpp
   include/kdlib/tools/service/run_queue_inl.hpp
   include/kdlib/tools/service/run_record.hpp
@@ -648,8 +650,10 @@ set(KDLIB_HEADERS
   include/kdlib/tools/service/service_api.hpp
   include/kdlib/tools/service/service_api_inl.hpp
   include/kdlib/tools/service/service_files_inl.hpp
+  include/kdlib/tools/service/service_openapi_inl.hpp
   include/kdlib/tools/service/service_runs_inl.hpp
   include/kdlib/tools/service/service_settings.hpp
+  include/kdlib/tools/service/service_status_inl.hpp
   include/kdlib/tools/service/service_table_inl.hpp
   include/kdlib/tools/service/socket_session_inl.hpp
   include/kdlib/tools/service/start_request.hpp
@@ -663,6 +667,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/session_types.hpp
   include/kdlib/tools/stages_file.hpp
   include/kdlib/tools/stages_file_inl.hpp
+  include/kdlib/tools/status_file.hpp
   include/kdlib/tools/stop_signals.hpp
   include/kdlib/tools/sweep_plan.hpp
   include/kdlib/tools/sweep_plan_inl.hpp

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# The program `serve` (docs/service.md): kdlib_service holds kdlib/tools/service/ and the one unit that reads
-# Boost.Beast. Without Boost's headers nothing of it is built, and the configuration says so.
+# The program `serve` (docs/service.md): kdlib_service holds kdlib/tools/service/ and the units that read
+# Boost.Asio and Boost.Beast. Without Boost's headers nothing of it is built, and the configuration says so.
 set(KDLIB_SERVE auto CACHE STRING "The program serve: auto (where Boost's headers are found), ON or OFF")
 set_property(CACHE KDLIB_SERVE PROPERTY STRINGS auto ON OFF)
 kdlib_check_auto(KDLIB_SERVE)
@@ -30,7 +30,13 @@ if(kdlib_serve_missing)
 endif()
 
 add_library(kdlib_service STATIC EXCLUDE_FROM_ALL
-  "${PROJECT_SOURCE_DIR}/src/tools/service.cpp" "${PROJECT_SOURCE_DIR}/src/tools/service_http.cpp")
+  "${PROJECT_SOURCE_DIR}/src/tools/service.cpp" "${PROJECT_SOURCE_DIR}/src/tools/service_asio.cpp"
+  "${PROJECT_SOURCE_DIR}/src/tools/service_http.cpp" "${PROJECT_SOURCE_DIR}/src/tools/service_socket.cpp")
+# These wait for sockets: little is won by optimising Boost's templates, which takes most of their compile time.
+set_source_files_properties("${PROJECT_SOURCE_DIR}/src/tools/service_asio.cpp"
+  "${PROJECT_SOURCE_DIR}/src/tools/service_http.cpp" "${PROJECT_SOURCE_DIR}/src/tools/service_socket.cpp"
+  PROPERTIES COMPILE_OPTIONS -O1
+  COMPILE_DEFINITIONS "BOOST_ASIO_SEPARATE_COMPILATION;BOOST_BEAST_SEPARATE_COMPILATION")
 target_include_directories(kdlib_service SYSTEM PRIVATE "${KDLIB_BOOST_INCLUDE_DIR}")
 target_link_libraries(kdlib_service PUBLIC kdlib::kdlib kdlib_program_libraries PRIVATE kdlib_project_options)
 if(TARGET kdlib_tool_functions)

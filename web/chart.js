@@ -40,7 +40,7 @@ export class Chart {
     const s = this.line(name), last = s.x.length - 1;
     if (last >= 0 && s.x[last] === x) s.y[last] = y;
     else s.x.push(x), s.y.push(y);
-    this.later();
+    this.later(200);
   }
   set(name, x, y) {
     Object.assign(this.line(name), {x, y});
@@ -52,13 +52,16 @@ export class Chart {
     }
     this.later();
   }
-  later() {
+  // Draws soon: at once for hands, five times a second for new values.
+  later(pause = 0) {
     if (this.waiting) return;
     this.waiting = true;
-    requestAnimationFrame(() => {
+    const draw = () => requestAnimationFrame(() => {
       this.waiting = false;
       this.draw();
     });
+    if (pause) setTimeout(draw, pause);
+    else draw();
   }
 
   bounds() {

@@ -46,7 +46,9 @@ kd::Options make_options(kd::ServiceSettings& s, TeacherOptions& teacher, std::s
       .at_least(0)
       .at_most(65535)
       .add("allow-host", s.allow_hosts, "NAME...", "further names that browsers may use for this service")
-      .add("token-file", token_file, "FILE", "file that holds the token (default: one is made, RUNS/.service/token)");
+      .add("token-file", token_file, "FILE", "file that holds the token (default: one is made, RUNS/.service/token)")
+      .add("patience", s.patience, "S", "time that a request may take to come, and an answer to be taken", "seconds")
+      .at_least(0.1);
   o.group("Runs")
       .add("device", s.devices, "NAME...", "devices that runs may use")
       .add("jobs-per-device", s.jobs_per_device, "N", "runs at once on a device")

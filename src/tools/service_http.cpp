@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one translation unit that reads Boost.Beast.
+// The unit that reads Boost.Beast's HTTP.
 #include "kdlib/tools/service/http_server_inl.hpp"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A service under test, and a client of its HTTP and WebSocket interface, with the standard library alone."""
 import base64
+import concurrent.futures
 import http.client
 import json
 import os
@@ -78,6 +79,10 @@ class Service:
 
     def post(self, path, body, **more):
         return self.ask("POST", path, body, **more)
+
+    def post_later(self, path, body):
+        """The same on a thread of its own: a promise of status and document."""
+        return concurrent.futures.ThreadPoolExecutor(1).submit(self.post, path, body)
 
     def state(self, run):
         return self.get("opd/status?run_id=" + run)[1]["state"]

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Behaves as distil does towards the service: options, metrics, checkpoints, signals. Its seed chooses a fate:
-666 ends with an error, 667 ignores requests to stop, 668 finds the disk full, 669 writes a loss that is no number."""
+666 ends with an error, 667 ignores requests to stop, 668 finds the disk full, 669 writes a loss that is no number,
+670 and 671 end with an error that only the status file tells (no memory, a full disk), 672 with status 75."""
+import fcntl
 import json
 import os
 import pathlib
@@ -31,10 +33,35 @@ SCHEMA = {"program": "distil", "purpose": "fake", "options": [
     option("validation-share", "number", "0", "X", at_least=0, at_most=1), option("recompute", "switch", "off"),
     option("workspace", "integer", "256", "N", at_least=1), option("t-squared", "choice", "auto"),
     option("save", "text", "last", "WHICH", choices=["last", "best", "all"]), option("out", "text", value="DIR"),
-    option("device", "text", "cpu", "NAME"), option("resume", "text", "auto", "WHEN")]}
+    option("status-file", "text", value="FILE"), option("device", "text", "cpu", "NAME"),
+    option("resume", "text", "auto", "WHEN")]}
 PLAN = {"parameters": {"teacher": 1, "student": 1, "trained": 1}, "memory_bytes": {"weights": 100, "total": 100},
         "machine": {"name": "fake", "memory_bytes": 1000, "fits": True},
         "step": {"training_seconds": 0.1, "writing_seconds": 0.1}, "total_seconds": 6}
+
+
+class Status:
+    """Lines of --status-file."""
+
+    def __init__(self, flags):
+        self.path = flags.get("status-file")
+        if self.path:
+            open(self.path, "w").close()
+
+    def say(self, phase, **more):
+        if self.path:
+            with open(self.path, "a") as file:
+                file.write(json.dumps({"phase": phase, **more}) + "\n")
+
+
+def claim(out):
+    """Two processes of one run at once would be a fault of the service: the folder shows it."""
+    lock = open(out / ".fake_lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        (out / "two_at_once").write_text("")
+    return lock
 
 
 def main():
@@ -47,13 +74,26 @@ def main():
         return 0
     out = pathlib.Path(flags["out"])
     steps, seed = int(flags.get("steps", 30)), int(flags.get("seed", 1))
+    status, lock = Status(flags), claim(out)
     (out / "arguments.json").write_text(json.dumps(sys.argv[1:]))
     (out / "config.yaml").write_text("".join(f'{k}: "{v}"\n' for k, v in flags.items()))
     print("loading the fake teacher", flush=True)
+    status.say("loading", done=0, total=0)
     if seed in (666, 668):
         print("error: " + ("[distil] the fake teacher is broken" if seed == 666 else
                            "[write] out/metrics.jsonl: No space left on device; free some space"), flush=True)
         return 1
+    if seed in (670, 671):
+        more = {"error": "bad_alloc", "errno": 0} if seed == 670 else {"error": "IoError", "errno": 28}
+        status.say("ended", status=1, message="[write] it went wrong", **more)
+        return 1
+    if seed == 672:
+        return 75
+    if writing := float(os.environ.get("FAKE_WRITING", "0")):
+        print("the teacher writes", flush=True)
+        status.say("writing", done=3, total=8)
+        time.sleep(writing)
+    status.say("training", done=0, total=0)
     stop = []
     if seed == 667:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -63,7 +103,8 @@ def main():
     saved = sorted(int(p.name) for p in (out / "checkpoints").glob("*")) if (out / "checkpoints").exists() else []
     if saved:  # cuts what came after the last checkpoint
         done = saved[-1]
-        kept = [line for line in metrics.read_text().splitlines() if json.loads(line)["step"] <= done]
+        whole = metrics.read_text().rpartition("\n")[0].splitlines()  # a full disk leaves half a line
+        kept = [line for line in whole if json.loads(line)["step"] <= done and "evaluation/forward_kl" not in line]
         metrics.write_text("".join(line + "\n" for line in kept))
         print(f"goes on at step {done}", flush=True)
     with open(metrics, "a") as file:
@@ -71,7 +112,8 @@ def main():
             time.sleep(STEP_SECONDS)
             loss = "null" if seed == 669 and step == 3 else str(1.0 / step)
             file.write(f'{{"step":{step},"time":{step * STEP_SECONDS},"tokens":{64.0 * step},"train/loss":{loss},'
-                       f'"train/forward_kl":{1.0 / step},"train/top1_agreement":0.5,"train/tokens_per_s":100.0}}\n')
+                       f'"train/forward_kl":{1.0 / step},"train/top1_agreement":0.5,"train/tokens_per_s":100.0,'
+                       f'"train/sent":{time.clock_gettime(time.CLOCK_MONOTONIC)}}}\n')
             file.flush()
             if int(flags.get("save-every", 0)) and step % int(flags["save-every"]) == 0 or (stop and seed != 667):
                 (out / "checkpoints" / str(step)).mkdir(parents=True, exist_ok=True)
@@ -90,4 +132,8 @@ def main():
     return 0
 
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except OSError as error:
+    print(f"error: [write] {error.strerror}", flush=True)
+    sys.exit(1)

@@ -6,8 +6,11 @@
 #include "kdlib/tools/service/metrics_tail.hpp"
 #include "kdlib/tools/service/run_queue.hpp"
 #include "kdlib/tools/service/run_record.hpp"
+#include "kdlib/tools/service/run_store.hpp"
+#include "kdlib/tools/status_file.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -174,4 +177,40 @@ TEST_CASE("settings are checked against the options of distil", "[service]") {
                           R"({"loss":[]})", R"({"loss":"a"})", R"({"loss":[""]})", R"({"merge":1})",
                           R"({"out":"/tmp"})", R"({"unknown":1})", R"({"save":"a\u0000"})"})
     CHECK(problems(bad) == 1);
+}
+
+TEST_CASE("a status file tells the phase and the end of a run, whatever the disk says", "[service]") {
+  const TemporaryDirectory folder;
+  const std::string path = join_path(folder.path(), "status");
+  const auto last = [&] { return last_status(path); };
+  CHECK(last_status(path).is_null());
+  {
+    StatusFile file(path);
+    file.on_phase(SessionPhase::loading);
+    CHECK(last().string_or("phase", "") == "loading");
+    file.on_writing({"the teacher writes", 20, 3, 90, 1.0});
+    CHECK(last().string_or("phase", "") == "writing");
+    CHECK((last().int_or("done", 0) == 3 && last().int_or("total", 0) == 20));
+    for (int i = 4; i < 20; ++i) file.on_writing({"the teacher writes", 20, i, 90, 1.0});
+    CHECK(last().int_or("done", 0) == 3);  // once a second is enough
+    file.on_writing({"the teacher writes", 20, 20, 90, 1.0});
+    CHECK(last().string_or("phase", "") == "loading");
+    file.failed(IoError("[write] out/x: No space left on device; free some space"));
+    CHECK((last().string_or("error", "") == "IoError" && last().int_or("errno", 0) == ENOSPC));
+    CHECK(last().int_or("status", 0) == 1);
+  }
+  StatusFile again(path);
+  again.on_phase(SessionPhase::training);
+  const std::string text = read_file(path);
+  CHECK(std::count(text.begin(), text.end(), '\n') == 1);
+  write_file_atomically(path, text + "{\"phase\":\"fin");  // half a line is not read
+  CHECK(last().string_or("phase", "") == "training");
+  write_file_atomically(path, text + "no JSON\n");
+  CHECK(last().string_or("phase", "") == "training");
+  again.ended(0);
+  StatusFile full("/dev/full");
+  full.on_phase(SessionPhase::training);
+  full.ended(1);
+  CHECK_THROWS_AS(StatusFile(join_path(folder.path(), "none/status")), IoError);
+  CHECK(detail::error_kind(std::bad_alloc()) == std::string("bad_alloc"));
 }

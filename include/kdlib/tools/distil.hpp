@@ -11,6 +11,7 @@
 #include "kdlib/tools/process_start.hpp"
 #include "kdlib/tools/ranked_process.hpp"
 #include "kdlib/tools/session_types.hpp"
+#include "kdlib/tools/status_file.hpp"
 #include "kdlib/tools/stop_signals.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -23,9 +24,10 @@ int run_distil(int argc, const char* const* argv);
 
 /// Runs one session as a program does, with signals and the bar: before(session), run(), then the table, report.html
 /// and after(session) when it has finished. Answers the exit status. Of several ranks the first one prints and keeps
-/// the folder; the others have a scratch folder and are silent.
+/// the folder; the others have a scratch folder and are silent. `status_file`: of --status-file, empty: none.
 template <class D, class T, class Before, class After>
-int run_session(RecipeSettings settings, Before&& before, After&& after, const AnyCommunicator& ranks = {});
+int run_session(RecipeSettings settings, const std::string& status_file, Before&& before, After&& after,
+                const AnyCommunicator& ranks = {});
 
 /// Prints what the run of a command line would need.
 template <class D, class T>

@@ -127,6 +127,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
        {{"ranks", "teacher-ranks"}, dry_run_, "it belongs to --dry-run; scripts/launch/ranks W starts ranks"},
        {{"link", "latency"}, dry_run_ && scale_.asked(), "it belongs to --dry-run --ranks W"},
        {{"latency"}, !scale_.link.empty(), "without --link the ranks share this machine"},
+       {{"status-file"}, !dry_run_, "a dry run has no phases"},
        {{"json"}, dry_run_, "it belongs to --dry-run; a run writes result.json"},
        {{"task-limit"}, !tasks_.empty(), "it belongs to --evaluate-tasks"}});
   require<ConfigError>(settings_.training.stages.empty() || !options.given("steps"),
@@ -148,8 +149,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::record() {
   const std::vector<std::pair<std::string, std::string>> texts = options_.settings();  // one of each item
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const OptionItem& item = options_.items()[i];
-    if (item.name == "config" || item.name == "beta" || item.name == "temperature" || item.name == "t-squared" ||
-        item.name == "alpha" ||  // these are in the loss
+    if (item.name == "config" || item.name == "status-file" ||  // these change nothing
+        item.name == "beta" || item.name == "temperature" || item.name == "t-squared" || item.name == "alpha" ||
+        // what is above is in the loss
         std::any_of(known.begin(), known.end(), [&item](const DescribedSetting& s) { return s.key == item.name; }))
       continue;
     if (item.kind == OptionKind::list)

@@ -8,9 +8,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Events of a session on stderr.
+/// Events of a session on stderr, and for whoever else listens.
 class DistilConsole final : public SessionEvents {
  public:
+  explicit DistilConsole(SessionEvents* also = nullptr) : also_(also) {}
+
+  void on_phase(SessionPhase phase) override {
+    if (also_ != nullptr) also_->on_phase(phase);
+  }
   void on_note(const std::string& text) override { progress_.note(text); }
   void on_step(const StepReport& report) override { progress_.show(report); }
   void on_writing(const WritingReport& report) override;
@@ -19,10 +24,12 @@ class DistilConsole final : public SessionEvents {
   void finish() { progress_.finish(); }
 
  private:
+  SessionEvents* also_;
   Progress progress_;
 };
 
 inline void DistilConsole::on_writing(const WritingReport& r) {
+  if (also_ != nullptr) also_->on_writing(r);
   if (r.finished >= r.sequences) return progress_.finish();
   const double rate = r.seconds > 0 ? static_cast<double>(r.new_tokens) / r.seconds : 0;
   progress_.show(r.finished, r.sequences, r.seconds,

@@ -23,11 +23,13 @@ void add_tasks(Session<D, T>& session, const DistilCommand& command) {
                            Decoder<D, T>& subject) { return tasks(subject); });
 }
 
+namespace detail {
 template <class D, class T, class Before, class After>
-int run_session(RecipeSettings settings, Before&& before, After&& after, const AnyCommunicator& ranks) {
+int run_shown_session(RecipeSettings settings, StatusFile* status, Before&& before, After&& after,
+                      const AnyCommunicator& ranks) {
   fill_bundled_text(settings.text);
   settle_ranks(settings.training, ranks.size());
-  DistilConsole console;
+  DistilConsole console(status);
   std::optional<ScratchFolder> scratch;
   if (!ranks.leads()) settings.output.folder = scratch.emplace().path();
   Session<D, T> session(std::move(settings), ranks.leads() ? &console : nullptr);
@@ -51,6 +53,23 @@ int run_session(RecipeSettings settings, Before&& before, After&& after, const A
   std::fputs(result_table(outcome.result).c_str(), stdout);
   after(session);
   return 0;
+}
+}  // namespace detail
+
+template <class D, class T, class Before, class After>
+int run_session(RecipeSettings settings, const std::string& status_file, Before&& before, After&& after,
+                const AnyCommunicator& ranks) {
+  std::optional<StatusFile> status;
+  if (!status_file.empty() && ranks.leads()) status.emplace(status_file);
+  try {
+    const int ended =
+        detail::run_shown_session<D, T>(std::move(settings), status ? &*status : nullptr, before, after, ranks);
+    if (status) status->ended(ended);
+    return ended;
+  } catch (const std::exception& error) {
+    if (status) status->failed(error);
+    throw;
+  }
 }
 
 template <class D, class T>
@@ -80,7 +99,8 @@ int run_distil(int argc, const char* const* argv) {
     command.settle_dtype(type.dtype());
     return run_as_rank(command.comm_timeout(), [&](const AnyCommunicator& ranks) {
       return run_session<D, T>(
-          command.settings(), [&command](auto& session) { add_tasks(session, command); }, [](auto&) {}, ranks);
+          command.settings(), command.status_file(), [&command](auto& session) { add_tasks(session, command); },
+          [](auto&) {}, ranks);
     });
   });
 }

@@ -66,6 +66,7 @@ class DistilCommand {
   const std::vector<std::string>& tasks() const { return tasks_; }  // of --evaluate-tasks
   const std::string& task_data() const { return task_data_; }
   std::int64_t task_limit() const { return task_limit_; }
+  const std::string& status_file() const { return status_file_; }
   double comm_timeout() const { return comm_timeout_; }  // seconds, of ranks
   /// Prints a plan and, where --ranks or --teacher-ranks ask for one, how several ranks divide its step.
   void print(const RecipePlan& plan) const;
@@ -90,7 +91,7 @@ class DistilCommand {
   bool needs_teacher_ = true;
   RoundingWords rounding_;
   std::string train_, straight_through_, lora_init_, schedule_, resume_, too_long_, save_, export_, missing_, mass_;
-  std::string teacher_api_, teacher_dtype_, reduce_;
+  std::string teacher_api_, teacher_dtype_, reduce_, status_file_;
   double comm_timeout_ = 600;
   ScaleWords scale_;
   std::vector<std::string> lora_targets_, tasks_;

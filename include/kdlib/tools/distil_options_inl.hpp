@@ -284,6 +284,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
            "gguf: at the end also model.gguf for llama.cpp, the adapter merged, matrices as F16")
       .choices({"none", "gguf"})
       .add("tensorboard", s.tensorboard, "DIR", "folder in which metrics also stand as TensorBoard's event files")
+      .add("status-file", status_file_, "FILE",
+           "file in which other programs read the phase of the run and its end, as JSON lines")
       .add("evaluate-tasks", tasks_, "LIST",
            "multiple-choice tasks scored at each evaluation: hellaswag, arc_easy, arc_challenge, winogrande, mmlu")
       .names()

@@ -40,7 +40,7 @@ class PairRun {
     require_memory();
     if (random_) make_random_models();
     return run_session<D, T>(
-        s_, [this](Session<D, T>& session) { add_tasks(session, command_); },
+        s_, command_.status_file(), [this](Session<D, T>& session) { add_tasks(session, command_); },
         [this](Session<D, T>& session) {
           if (session.student() != nullptr) check_written(session);
         });

@@ -39,10 +39,13 @@ struct KeeperOrder {
   double memory_floor = 0.04;  // share of the memory below which the child is asked to save and stop; 0: never
 };
 /// Starts the keeper of a run: a session of its own that runs the program with its output in the log, survives the
-/// service, holds the lock as long as it or the program lives, and writes the end into `exit`. IoError.
+/// service, holds the lock as long as it or the program lives, and writes the end into `exit`, for which it keeps room
+/// on the disk. The lock passes from the service to the keeper without a gap. IoError.
 void start_keeper(const KeeperOrder& order);
 /// True while a keeper or its program lives: the kernel holds the lock for them.
 bool is_kept(const std::string& lock);
+/// The process id of the program of a run; 0: it is not there (any more).
+long kept_child(const KeeperFiles& files);
 /// Sends a signal to the program of a run: 0 where it was sent, else errno. The process is known by number and start.
 int signal_kept(const KeeperFiles& files, int number);
 
@@ -54,7 +57,8 @@ struct KeeperExit {
 };
 std::optional<KeeperExit> read_keeper_exit(const std::string& path);
 
-/// The body of `serve keep LOG LOCK PIDS EXIT FLOOR PROGRAM ARGUMENTS...`. Answers the exit status.
+/// The body of `serve keep LOG PIDS EXIT FLOOR PROGRAM ARGUMENTS...`, whose descriptor 3 is a pipe that it tells that
+/// it runs and whose descriptor 4 holds the lock. Answers the exit status.
 int keep_run(int argc, char** argv);
 
 /// Identifies this start of the machine.

@@ -132,22 +132,27 @@ KDLIB_TOOLS_FUNC CapturedChild run_captured(const std::string& program, const st
 }
 
 KDLIB_TOOLS_FUNC void start_keeper(const KeeperOrder& order) {
-  std::vector<std::string> words{"keep",           order.files.log,  order.files.lock,
-                                 order.files.pids, order.files.exit, std::to_string(order.memory_floor),
-                                 order.program};
+  std::vector<std::string> words{
+      "keep", order.files.log, order.files.pids, order.files.exit, std::to_string(order.memory_floor), order.program};
   words.insert(words.end(), order.arguments.begin(), order.arguments.end());
   std::vector<char*> argv = detail::exec_words(order.self, words);
   const detail::FileDescriptor null = detail::open_descriptor("/dev/null", O_RDWR);
-  int ready[2];  // closed by exec: the keeper has taken the lock once it writes here
-  require<IoError>(::pipe2(ready, 0) == 0, "[serve] no pipe: ", std::strerror(errno));
+  // The lock belongs to the open file, which the keeper inherits: whoever looks at it sees it held from now on.
+  const detail::FileDescriptor lock = detail::open_descriptor(order.files.lock, O_RDWR | O_CREAT, 0600);
+  if (!lock) detail::fail_io("serve", order.files.lock, errno);
+  require<IoError>(::flock(lock.get(), LOCK_EX | LOCK_NB) == 0, "[serve] another keeper holds ", order.files.lock);
+  int ready[2];  // the keeper writes here once the program runs
+  require<IoError>(::pipe2(ready, O_CLOEXEC) == 0, "[serve] no pipe: ", std::strerror(errno));
   const detail::FileDescriptor answer(ready[0]);
   const pid_t child = ::fork();
   if (child == 0) {
     ::setsid();
     if (::fork() != 0) ::_exit(0);  // nobody's child: it is not waited for
     detail::prepare_exec(null.get(), null.get(), null.get());
-    ::dup2(ready[1], 3);
-    for (int fd = 4; fd < 1024; ++fd) ::close(fd);
+    const int pipe = ::fcntl(ready[1], F_DUPFD, 10), held = ::fcntl(lock.get(), F_DUPFD, 10);
+    ::dup2(pipe, 3);
+    ::dup2(held, 4);
+    for (int fd = 5; fd < 1024; ++fd) ::close(fd);
     ::execv(order.self.c_str(), argv.data());
     ::_exit(127);
   }
@@ -160,8 +165,8 @@ KDLIB_TOOLS_FUNC void start_keeper(const KeeperOrder& order) {
   ssize_t n = 0;
   do n = ::read(answer.get(), &word, 1);
   while (n < 0 && errno == EINTR);
-  require<IoError>(n == 1 && word == 'k', "[serve] the keeper of the run did not start; is ", order.files.lock,
-                   " writable, and does no other keeper hold it?");
+  require<IoError>(n == 1 && word == 'k', "[serve] the keeper of the run did not start; can ", order.files.log,
+                   " and the files beside ", order.files.pids, " be written?");
 }
 
 KDLIB_TOOLS_FUNC bool is_kept(const std::string& lock) {
@@ -170,23 +175,36 @@ KDLIB_TOOLS_FUNC bool is_kept(const std::string& lock) {
   return ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
+KDLIB_TOOLS_FUNC long kept_child(const KeeperFiles& files) {
+  try {
+    if (!path_exists(files.pids)) return 0;
+    const Json pids = Json::parse(read_file(files.pids, 4096), files.pids);
+    const long child = static_cast<long>(pids.at("child").as_int());
+    return child > 1 && detail::process_start(child) == pids.at("child_start").as_string() ? child : 0;
+  } catch (const Error&) {  // damaged: nothing is known of the process
+    return 0;
+  }
+}
+
 KDLIB_TOOLS_FUNC int signal_kept(const KeeperFiles& files, int number) {
-  if (!path_exists(files.pids)) return ESRCH;
-  const Json pids = Json::parse(read_file(files.pids, 4096), files.pids);
-  const long child = static_cast<long>(pids.at("child").as_int());
-  if (child <= 1 || detail::process_start(child) != pids.at("child_start").as_string()) return ESRCH;
+  const long child = kept_child(files);
+  if (child == 0) return ESRCH;
   return ::kill(static_cast<pid_t>(child), number) == 0 ? 0 : errno;
 }
 
 KDLIB_TOOLS_FUNC std::optional<KeeperExit> read_keeper_exit(const std::string& path) {
   if (!path_exists(path)) return std::nullopt;
-  const Json json = Json::parse(read_file(path, 4096), path);
-  KeeperExit out;
-  out.status = static_cast<int>(json.at("status").as_int());
-  out.signal = static_cast<int>(json.at("signal").as_int());
-  out.out_of_memory = json.bool_or("out_of_memory", false);
-  out.memory_floor = json.bool_or("memory_floor", false);
-  return out;
+  try {
+    const Json json = Json::parse(read_file(path, 4096), path);
+    KeeperExit out;
+    out.status = static_cast<int>(json.at("status").as_int());
+    out.signal = static_cast<int>(json.at("signal").as_int());
+    out.out_of_memory = json.bool_or("out_of_memory", false);
+    out.memory_floor = json.bool_or("memory_floor", false);
+    return out;
+  } catch (const Error&) {  // damaged: as if it were not there
+    return std::nullopt;
+  }
 }
 
 namespace detail {
@@ -228,11 +246,43 @@ KDLIB_TOOLS_FUNC void mark_for_oom() {
   if (fd) static_cast<void>(!::write(fd.get(), "500", 3));
 }
 
+/// Room for the end of a run: a file whose bytes are overwritten in place, which a full disk allows.
+constexpr std::size_t exit_room = 512;
+
+KDLIB_TOOLS_FUNC std::string reserve_path(std::string exit_file) {
+  const std::size_t dot = exit_file.rfind(".exit");
+  return exit_file.replace(dot == std::string::npos ? exit_file.size() : dot, 5, ".reserve");
+}
+
+KDLIB_TOOLS_FUNC bool write_block(int fd, std::string text) {
+  text.resize(exit_room, '\n');
+  return fd >= 0 && ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()) && ::fsync(fd) == 0;
+}
+
+KDLIB_TOOLS_FUNC void write_exit(int reserved, const std::string& exit_file, const KeeperExit& end) {
+  JsonWriter json;
+  json.begin_object().member("status", end.status).member("signal", end.signal);
+  json.member("out_of_memory", end.out_of_memory).member("memory_floor", end.memory_floor).end_object();
+  if (write_block(reserved, json.text()) && ::rename(reserve_path(exit_file).c_str(), exit_file.c_str()) == 0) return;
+  write_file_atomically(exit_file, json.text());
+}
+
+/// The program of a run, with the keeper's lock and the log as its output.
+KDLIB_TOOLS_FUNC void become_program(char** words, int in, int out) {
+  mark_for_oom();
+  prepare_exec(in, out, out);
+  ::close(3);
+  ::execv(words[0], words);
+  const std::string message = concat("error: cannot run ", words[0], ": ", std::strerror(errno), "\n");
+  static_cast<void>(!::write(2, message.data(), message.size()));
+  ::_exit(127);
+}
+
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC int keep_run(int argc, char** argv) {
-  if (argc < 8) return 2;
-  const char *log = argv[2], *lock = argv[3], *pids = argv[4], *exit_file = argv[5], *program = argv[7];
+  if (argc < 7) return 2;
+  const char *log = argv[2], *pids = argv[3], *exit_file = argv[4];
   ::signal(SIGTERM, SIG_IGN);
   ::signal(SIGINT, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);
@@ -240,33 +290,27 @@ KDLIB_TOOLS_FUNC int keep_run(int argc, char** argv) {
   ::sigemptyset(&blocked);
   ::sigaddset(&blocked, SIGCHLD);
   ::sigprocmask(SIG_BLOCK, &blocked, nullptr);
-  // Both the keeper and the program hold the lock: no CLOEXEC.
-  const int held = ::open(lock, O_RDWR | O_CREAT, 0600);
-  if (held < 0 || ::flock(held, LOCK_EX | LOCK_NB) != 0) return 1;
+  // Both the keeper and the program hold the lock of descriptor 4: no CLOEXEC.
+  if (::flock(4, LOCK_EX | LOCK_NB) != 0) return 1;
   ::unlink(exit_file);
   ::unlink(pids);
   const int out = ::open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
   const int in = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (out < 0) return 1;
+  const std::string room = detail::reserve_path(exit_file);
+  const int reserved = ::open(room.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (out < 0 || !detail::write_block(reserved, "")) return 1;
   const pid_t child = ::fork();
-  if (child == 0) {
-    detail::mark_for_oom();
-    detail::prepare_exec(in, out, out);
-    ::close(3);
-    ::execv(program, argv + 7);
-    const std::string message = concat("error: cannot run ", program, ": ", std::strerror(errno), "\n");
-    static_cast<void>(!::write(2, message.data(), message.size()));
-    ::_exit(127);
-  }
+  if (child == 0) detail::become_program(argv + 6, in, out);
   if (child < 0) return 1;
-  detail::write_pids(pids, child);
+  try {
+    detail::write_pids(pids, child);
+  } catch (const Error&) {  // a program that nobody could stop must not run
+    ::kill(child, SIGKILL);
+    return 1;
+  }
   static_cast<void>(!::write(3, "k", 1));
   ::close(3);
-  const KeeperExit end = detail::wait_kept(child, std::strtod(argv[6], nullptr));
-  JsonWriter json;
-  json.begin_object().member("status", end.status).member("signal", end.signal);
-  json.member("out_of_memory", end.out_of_memory).member("memory_floor", end.memory_floor).end_object();
-  write_file_atomically(exit_file, json.text());
+  detail::write_exit(reserved, exit_file, detail::wait_kept(child, std::strtod(argv[5], nullptr)));
   return 0;
 }
 

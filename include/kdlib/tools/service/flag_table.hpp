@@ -40,9 +40,12 @@ class FlagTable {
   void write_schema(JsonWriter& json) const;
   /// For the page: flags with type, default, bounds, choices, unit, group and help.
   std::string json() const;
+  /// This distil has --status-file, which the service sets itself.
+  bool gives_status() const { return gives_status_; }
 
  private:
   std::vector<FlagRule> flags_;
+  bool gives_status_ = false;
 };
 
 KDLIB_NAMESPACE_END

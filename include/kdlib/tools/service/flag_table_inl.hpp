@@ -15,7 +15,8 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 /// What the service decides itself.
 KDLIB_TOOLS_FUNC bool is_own_flag(std::string_view name) {
-  for (const char* own : {"out", "config", "resume", "dry-run", "json", "device", "teacher-cache", "preset"})
+  for (const char* own :
+       {"out", "config", "resume", "dry-run", "json", "device", "teacher-cache", "preset", "status-file"})
     if (name == own) return true;
   return false;
 }
@@ -72,6 +73,7 @@ KDLIB_TOOLS_FUNC FlagTable::FlagTable(const Json& schema) {
   for (const Json& option : schema.at("options")) {
     FlagRule rule;
     rule.name = option.at("name").as_string();
+    gives_status_ = gives_status_ || rule.name == "status-file";
     if (detail::is_own_flag(rule.name)) continue;
     rule.type = option.at("type").as_string();
     rule.value_name = option.string_or("value", "");

@@ -4,18 +4,70 @@
 #ifndef KDLIB_TOOLS_SERVICE_HTTP_SERVER_INL_HPP
 #define KDLIB_TOOLS_SERVICE_HTTP_SERVER_INL_HPP
 
-#include <cstdio>
-#include <optional>
+#include "kdlib/core/fields.hpp"
+#include "kdlib/tools/service/connection_inl.hpp"
 
-#include "kdlib/tools/service/socket_session_inl.hpp"
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
+
+#include <csignal>
+#include <optional>
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+inline void copy_request(const SocketRequest& from, ServiceRequest& to) {
+  to.method = std::string(from.method_string());
+  to.body = from.body();
+  for (const auto& field : from) {
+    std::string name(field.name_string());
+    for (char& c : name)
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    to.headers.emplace_back(std::move(name), std::string(field.value()));
+  }
+}
+
+/// Status line and headers of an answer, which may replace those that every answer has. `framing`: how long the body
+/// is, as a header.
+inline std::string answer_head(const ServiceAnswer& answer, const std::string& framing, bool alive) {
+  static const std::pair<std::string, std::string> usual[] = {
+      {"X-Content-Type-Options", "nosniff"},
+      {"Referrer-Policy", "no-referrer"},
+      {"Cross-Origin-Opener-Policy", "same-origin"},
+      {"Cross-Origin-Resource-Policy", "same-origin"},
+      {"X-Frame-Options", "SAMEORIGIN"},
+      {"Cache-Control", "no-store"},
+      {"Content-Security-Policy",
+       "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
+       "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+       "require-trusted-types-for 'script'; trusted-types 'none'"}};
+  std::string out = concat("HTTP/1.1 ", answer.status, " ", status_title(answer.status), "\r\nServer: kdlib\r\n");
+  const auto add = [&](const std::string& name, const std::string& value) {
+    out += name + ": ";
+    for (const char c : value) out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;  // a value is one line
+    out += "\r\n";
+  };
+  add("Content-Type", answer.type);
+  for (const auto& [name, value] : usual) {
+    const bool own = std::any_of(answer.headers.begin(), answer.headers.end(),
+                                 [&n = name](const auto& header) { return header.first == n; });
+    if (!own) add(name, value);
+  }
+  for (const auto& [name, value] : answer.headers) add(name, value);
+  add("Connection", alive ? "keep-alive" : "close");
+  return out + framing + "\r\n\r\n";
+}
+
 /// One connection: requests one after the other, or an endless answer of events.
 class HttpSession final : public Listener, public std::enable_shared_from_this<HttpSession> {
  public:
-  HttpSession(HttpServer& server, tcp::socket socket) : server_(server), stream_(std::move(socket)) {
+  HttpSession(HttpServer& server, tcp::socket socket) : server_(server), socket_(std::move(socket)), timer_(server.io) {
     ++server_.connections;
   }
   ~HttpSession() override { --server_.connections; }
@@ -24,14 +76,17 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
     parser_.emplace();
     parser_->header_limit(HttpServer::max_header);
     parser_->body_limit(HttpServer::max_body);
-    stream_.expires_after(HttpServer::patience);
-    http::async_read(stream_, buffer_, *parser_, [self = shared_from_this()](beast::error_code error, std::size_t) {
+    // The whole request has this long. Then reading ends, and what came of it is answered.
+    limit(server_.patience, [](HttpSession& s) { s.late_ = true, s.cancel(); });
+    http::async_read(socket_, buffer_, *parser_, [self = shared_from_this()](beast::error_code error, std::size_t) {
+      self->unlimited();
       if (error) return self->refuse(error);
       self->answer_request();
     });
   }
 
   void pump() override {
+    if (ready_) return look();
     if (!events_ || writing_) return;
     std::string text;
     RunEvent event;
@@ -50,49 +105,89 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
   }
 
  private:
+  using Step = void (*)(HttpSession&);
+
+  /// Calls `late` after that time, unless unlimited() or another limit() comes before.
+  void limit(std::chrono::milliseconds time, Step late) {
+    const std::size_t turn = ++turn_;
+    timer_.expires_after(time);
+    timer_.async_wait([self = shared_from_this(), turn, late](beast::error_code error) {
+      if (!error && turn == self->turn_) late(*self);
+    });
+  }
+  void unlimited() {
+    ++turn_;
+    timer_.cancel();
+  }
+  void cancel() {
+    beast::error_code ignored;
+    socket_.cancel(ignored);
+  }
+  void close() {
+    beast::error_code ignored;
+    socket_.close(ignored);
+  }
+
   void refuse(beast::error_code error) {
+    const bool some = buffer_.size() > 0 || parser_->got_some();
     int status = 0;
     if (error == http::error::header_limit) status = 431;
     else if (error == http::error::body_limit) status = 413;
-    else if (error == beast::error::timeout) status = buffer_.size() > 0 ? 408 : 0;
+    else if (late_) status = some ? 408 : 0;
+    else if (error == http::error::buffer_overflow) status = 431;
     else if (error.category() == make_error_code(http::error::bad_method).category() &&
              error != http::error::end_of_stream && error != http::error::partial_message)
       status = 400;
-    if (status == 0) return shut();
-    stream_.expires_after(std::chrono::seconds(5));
-    const std::string why = status == 431   ? "the header is larger than 16 KiB"
-                            : status == 413 ? "the body is larger than 1 MiB"
-                            : status == 408 ? "the request took more than 30 seconds"
-                                            : "the request is no HTTP: " + error.message();
+    if (status == 0) return close();
+    const std::string why =
+        status == 431   ? "the header is larger than 16 KiB"
+        : status == 413 ? "the body is larger than 1 MiB"
+        : status == 408 ? concat("the request took more than ",
+                                 shortest_number_text(static_cast<double>(server_.patience.count()) / 1000), " seconds")
+                        : "the request is no HTTP: " + error.message();
     send(problem_answer(ServiceProblem(status, why), ""), false, false);
   }
 
   void answer_request() {
-    const http::request<http::string_body>& from = parser_->get();
+    const SocketRequest& from = parser_->get();
     ServiceRequest request;
     copy_request(from, request);
-    const bool alive = from.keep_alive(), head = from.method() == http::verb::head;
+    alive_ = from.keep_alive(), head_ = from.method() == http::verb::head;
     const auto target = from.target();
     if (!read_target({target.data(), target.size()}, request))
-      return send(problem_answer(ServiceProblem(400, "the address is no path of valid UTF-8"), ""), alive, head);
-    if (server_.api != nullptr && websocket::is_upgrade(from)) return open_socket(std::move(request));
+      return send(problem_answer(ServiceProblem(400, "the address is no path of valid UTF-8"), ""), alive_, head_);
+    if (server_.api != nullptr && beast::websocket::is_upgrade(from)) return open_socket(std::move(request));
     ServiceAnswer answer = server_.handle(request);
-    if (answer.later) return wait_for(std::move(answer), alive, head);
-    send(std::move(answer), alive, head);
+    if (answer.later) return wait_for(std::move(answer));
+    if (answer.ready) {
+      ready_ = std::move(answer.ready);
+      limit(std::chrono::seconds(60), [](HttpSession& s) { s.close(); });  // it holds the connection meanwhile
+      server_.add(shared_from_this());
+      return look();
+    }
+    send(std::move(answer), alive_, head_);
   }
 
   void open_socket(ServiceRequest request) {
     if (auto refused = server_.api->check_socket(request)) return send(std::move(*refused), false, false);
     if (server_.is_crowded()) return send(problem_answer(crowded(), request.path), false, false);
-    const http::request<http::string_body> from = parser_->release();
-    std::make_shared<SocketSession>(server_, std::move(stream_), std::move(request))->start(from);
+    const SocketRequest from = parser_->release();
+    open_web_socket(server_, std::move(socket_), std::move(request), from);
   }
 
   static ServiceProblem crowded() { return {503, "256 listeners are here already; try again later"}; }
 
-  void wait_for(ServiceAnswer answer, bool alive, bool head) {
-    stream_.expires_never();
-    net::post(server_.workers, [self = shared_from_this(), work = std::move(answer.later), alive, head]() mutable {
+  /// An answer that is asked for until it is there.
+  void look() {
+    ServiceAnswer answer;
+    if (!ready_(answer)) return;
+    ready_ = nullptr;
+    std::erase_if(server_.listeners, [this](const auto& l) { return l.lock().get() == this; });
+    send(std::move(answer), alive_, head_);
+  }
+
+  void wait_for(ServiceAnswer answer) {
+    net::post(server_.workers, [self = shared_from_this(), work = std::move(answer.later)]() mutable {
       auto out = std::make_shared<ServiceAnswer>();
       try {
         *out = work();
@@ -100,49 +195,42 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
         *out = problem_answer(ServiceProblem(500, error.what()), "");
       }
       work = nullptr;
-      net::post(self->server_.io, [self, out, alive, head] { self->send(std::move(*out), alive, head); });
+      net::post(self->server_.io, [self, out] { self->send(std::move(*out), self->alive_, self->head_); });
     });
+  }
+
+  /// Writes `out_` within the server's patience, then goes on; a client that takes nothing is let go.
+  void write(Step then) {
+    limit(server_.patience, [](HttpSession& s) { s.close(); });
+    net::async_write(socket_, net::buffer(out_),
+                     [self = shared_from_this(), then](beast::error_code error, std::size_t) {
+                       self->unlimited();
+                       if (error) self->events_ = nullptr, self->close();
+                       else then(*self);
+                     });
   }
 
   void send(ServiceAnswer answer, bool alive, bool head) {
     if (answer.events && server_.is_crowded()) answer = problem_answer(crowded(), "");
     if (answer.producer || answer.events) return send_pieces(std::move(answer), head);
-    auto out = std::make_shared<HttpAnswer>(static_cast<http::status>(answer.status), 11);
-    set_headers(*out, answer);
-    out->keep_alive(alive);
-    const std::size_t size = answer.body.size();
-    if (!head) out->body() = std::move(answer.body);
-    out->content_length(size);
-    stream_.expires_after(HttpServer::patience);
-    auto writer = std::make_shared<http::response_serializer<http::string_body>>(*out);
-    if (head) writer->split(true);
-    const auto done = [self = shared_from_this(), out, writer, alive](beast::error_code error, std::size_t) {
-      if (error || !alive) return self->shut();
-      self->read();
-    };
-    if (head) http::async_write_header(stream_, *writer, done);
-    else http::async_write(stream_, *writer, done);
+    out_ = answer_head(answer, concat("Content-Length: ", answer.body.size()), alive);
+    if (!head) out_ += answer.body;
+    write(alive ? Step([](HttpSession& s) { s.read(); }) : Step([](HttpSession& s) { s.shut(); }));
   }
 
   /// The header of a chunked answer; pieces follow.
   void send_pieces(ServiceAnswer answer, bool head) {
-    auto out = std::make_shared<http::response<http::empty_body>>(static_cast<http::status>(answer.status), 11);
-    set_headers(*out, answer);
-    out->chunked(true);
-    out->keep_alive(false);
-    auto writer = std::make_shared<http::response_serializer<http::empty_body>>(*out);
-    stream_.expires_after(HttpServer::patience);
-    auto kept = std::make_shared<ServiceAnswer>(std::move(answer));
-    http::async_write_header(
-        stream_, *writer, [self = shared_from_this(), out, writer, kept, head](beast::error_code error, std::size_t) {
-          if (error || head) return self->shut();
-          self->producer_ = std::move(kept->producer);
-          self->events_ = std::move(kept->events);
-          if (!self->events_) return self->next_piece();
-          self->stream_.expires_never();
-          self->server_.add(self);
-          self->pump();
-        });
+    out_ = answer_head(answer, "Transfer-Encoding: chunked", false);
+    if (head) return write([](HttpSession& s) { s.shut(); });
+    producer_ = std::move(answer.producer);
+    events_ = std::move(answer.events);
+    writing_ = true;
+    write([](HttpSession& s) {
+      s.writing_ = false;
+      if (!s.events_) return s.next_piece();
+      s.server_.add(s.shared_from_this());
+      s.pump();
+    });
   }
 
   void next_piece() {
@@ -158,39 +246,49 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
 
   void write_piece(std::string text, bool last) {
     writing_ = true;
-    piece_.clear();
+    out_.clear();
     if (!text.empty()) {
       char size[32];
       std::snprintf(size, sizeof size, "%zx\r\n", text.size());
-      piece_ = size + text + "\r\n";
+      out_ = size + text + "\r\n";
     }
-    if (last) piece_ += "0\r\n\r\n";
+    if (last) out_ += "0\r\n\r\n";
     // A listener that takes nothing for this long is let go; it comes back with the last step that it has.
-    stream_.expires_after(HttpServer::patience);
-    net::async_write(stream_, net::buffer(piece_),
-                     [self = shared_from_this(), last](beast::error_code error, std::size_t) {
-                       self->writing_ = false;
-                       if (error || last) return self->shut();
-                       self->stream_.expires_never();
-                       if (self->producer_) self->next_piece();
-                       else self->pump();
-                     });
+    write(last ? Step([](HttpSession& s) { s.shut(); }) : Step([](HttpSession& s) {
+      s.writing_ = false;
+      if (s.producer_) s.next_piece();
+      else s.pump();
+    }));
   }
 
+  /// Ends this side and takes what the other one still sends, for a while: closed at once, the answer might not arrive.
   void shut() {
     events_ = nullptr;
     beast::error_code ignored;
-    stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
+    socket_.shutdown(tcp::socket::shutdown_send, ignored);
+    limit(std::chrono::seconds(2), [](HttpSession& s) { s.close(); });
+    out_.assign(1 << 14, '\0');
+    drain();
+  }
+  void drain() {
+    socket_.async_read_some(net::buffer(out_), [self = shared_from_this()](beast::error_code error, std::size_t) {
+      if (!error) return self->drain();
+      self->unlimited();
+      self->close();
+    });
   }
 
   HttpServer& server_;
-  beast::tcp_stream stream_;
+  tcp::socket socket_;
+  net::steady_timer timer_;
+  std::size_t turn_ = 0;
   beast::flat_buffer buffer_{HttpServer::max_header + HttpServer::max_body};
   std::optional<http::request_parser<http::string_body>> parser_;
+  std::function<bool(ServiceAnswer&)> ready_;
   std::function<bool(std::string&)> producer_;
   std::shared_ptr<RunEvents> events_;
-  std::string piece_;
-  bool writing_ = false;
+  std::string out_;
+  bool alive_ = false, head_ = false, late_ = false, writing_ = false;
   std::size_t quiet_ = 0;
 };
 
@@ -199,7 +297,7 @@ inline void accept_next(HttpServer& server, tcp::acceptor& acceptor) {
   acceptor.async_accept([&](beast::error_code error, tcp::socket socket) {
     if (error == net::error::operation_aborted) return;
     if (!error && server.connections < HttpServer::max_connections)
-      std::make_shared<HttpSession>(server, std::move(socket))->read();
+      HttpServer::guarded([&] { std::make_shared<HttpSession>(server, std::move(socket))->read(); });
     accept_next(server, acceptor);
   });
 }
@@ -208,23 +306,24 @@ inline void accept_next(HttpServer& server, tcp::acceptor& acceptor) {
 inline int serve_until_signal(HttpServer& server, const ServiceSettings& settings,
                               const std::function<void(int port)>& ready) {
   beast::error_code error;
-  const auto address = boost::asio::ip::make_address(settings.host, error);
+  const auto address = net::ip::make_address(settings.host, error);
   require<IoError>(!error, "[serve] --host ", settings.host, " is no address: ", error.message());
   tcp::acceptor acceptor(server.io);
   const tcp::endpoint place(address, static_cast<unsigned short>(settings.port));
   acceptor.open(place.protocol());
-  acceptor.set_option(boost::asio::socket_base::reuse_address(true));
+  acceptor.set_option(net::socket_base::reuse_address(true));
   acceptor.bind(place, error);
   require<IoError>(!error, "[serve] cannot listen on ", settings.host, ":", settings.port, ": ", error.message(),
                    "; use another --port");
-  acceptor.listen(boost::asio::socket_base::max_listen_connections, error);
+  acceptor.listen(net::socket_base::max_listen_connections, error);
   require<IoError>(!error, "[serve] cannot listen: ", error.message());
-  boost::asio::signal_set signals(server.io, SIGINT, SIGTERM);
+  net::signal_set signals(server.io, SIGINT, SIGTERM);
   signals.async_wait([&](beast::error_code, int) { server.io.stop(); });
   accept_next(server, acceptor);
+  server.patience = std::chrono::milliseconds(static_cast<std::int64_t>(settings.patience * 1000));
   server.tick();
   ready(acceptor.local_endpoint().port());
-  server.io.run();
+  while (!server.io.stopped()) HttpServer::guarded([&] { server.io.run(); });
   server.workers.join();
   server.comparer.join();
   return 0;

@@ -28,7 +28,7 @@ struct ServiceRequest {
 
 class RunEvents;
 
-/// What is sent back. One of body, producer, later and events is used.
+/// What is sent back. One of body, producer, later, ready and events is used.
 struct ServiceAnswer {
   int status = 200;
   std::string type = "application/json";
@@ -36,6 +36,7 @@ struct ServiceAnswer {
   std::vector<std::pair<std::string, std::string>> headers{};
   std::function<bool(std::string&)> producer{};  // fills the next piece; false: that was the last one
   std::function<ServiceAnswer()> later{};        // slow: called on a thread of its own
+  std::function<bool(ServiceAnswer&)> ready{};   // asked ten times a second until it fills the answer and says true
   std::shared_ptr<RunEvents> events{};           // an endless answer of events
 };
 

@@ -82,8 +82,11 @@ KDLIB_TOOLS_FUNC bool RunEvents::next_state(RunEvent& event) {
     return true;
   }
   const RunPhase phase = store_.phase(id_);
-  if (phase.name == phase_) return false;
+  // Steps are told by metrics; of other work it is told how far it is.
+  const std::int64_t done = phase.name == "writing" ? phase.done : -1;
+  if (phase.name == phase_ && done == phase_done_) return false;
   phase_ = phase.name;
+  phase_done_ = done;
   JsonWriter json;
   json.begin_object().member("type", "phase").member("name", phase.name).member("done", phase.done);
   event = {"phase", json.member("total", phase.total).end_object().text(), -1};

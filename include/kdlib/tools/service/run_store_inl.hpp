@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "kdlib/core/clock.hpp"
@@ -25,22 +26,6 @@
 #include "kdlib/tools/service/run_store.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-KDLIB_TOOLS_FUNC std::string file_end(const std::string& path, std::size_t bytes) {
-  const detail::FileDescriptor fd = detail::open_descriptor(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-  struct stat status {};
-  if (!fd || ::fstat(fd.get(), &status) != 0) return {};
-  const std::uint64_t size = static_cast<std::uint64_t>(status.st_size);
-  return detail::read_range(fd.get(), size > bytes ? size - bytes : 0, size);
-}
-
-KDLIB_TOOLS_FUNC std::string last_log_error(const std::string& log) {
-  const std::string text = "\n" + file_end(log, 1 << 16);
-  const std::size_t at = text.rfind("\nerror: ");
-  if (at == std::string::npos) return {};
-  const std::size_t begin = at + 8;
-  return text.substr(begin, text.find('\n', begin) - begin);
-}
 
 KDLIB_TOOLS_FUNC RunStore::RunStore(const ServiceSettings& settings)
     : settings_(settings), queue_(settings.jobs_per_device, static_cast<std::size_t>(settings.queue)) {
@@ -65,9 +50,22 @@ KDLIB_TOOLS_FUNC KeeperFiles RunStore::files(const std::string& id) const {
   return {log_path(id), service_file(id, ".lock"), service_file(id, ".pids"), service_file(id, ".exit")};
 }
 
-KDLIB_TOOLS_FUNC void RunStore::save(Entry& e) {
+KDLIB_TOOLS_FUNC bool RunStore::save(Entry& e) {
   ++e.version;
-  write_file_atomically(service_file(e.record.id, ".json"), e.record.json());
+  try {
+    write_file_atomically(service_file(e.record.id, ".json"), e.record.json());
+    e.unsaved = false;
+  } catch (const IoError& error) {
+    if (!e.unsaved) std::fprintf(stderr, "[serve] the record of %s: %s\n", e.record.id.c_str(), error.what());
+    e.unsaved = true;
+  }
+  return !e.unsaved;
+}
+
+KDLIB_TOOLS_FUNC void RunStore::save_later(Entry& e, double now) {
+  if (!e.unsaved || now < e.save_again) return;
+  e.save_again = now + 1;
+  save(e);
 }
 
 KDLIB_TOOLS_FUNC void RunStore::load() {
@@ -76,7 +74,12 @@ KDLIB_TOOLS_FUNC void RunStore::load() {
   for (const std::string& name : list_directory(place)) {
     if (name.size() < 6 || name.substr(name.size() - 5) != ".json") continue;
     auto e = std::make_unique<Entry>();
-    e->record = RunRecord::read(join_path(place, name));
+    try {
+      e->record = RunRecord::read(join_path(place, name));
+    } catch (const Error& error) {  // one damaged record hides one run, not all of them
+      std::fprintf(stderr, "[serve] a run is left out: %s\n", error.what());
+      continue;
+    }
     entries_.push_back(std::move(e));
   }
   std::sort(entries_.begin(), entries_.end(),
@@ -89,7 +92,11 @@ KDLIB_TOOLS_FUNC void RunStore::load() {
 
 KDLIB_TOOLS_FUNC void RunStore::take_over(Entry& e) {
   RunRecord& r = e.record;
-  if (r.state == RunState::queued) {
+  if (r.state == RunState::queued && is_kept(files(r.id).lock)) {  // started, but that could not be written
+    r.state = RunState::running;
+    queue_.adopt(r.id, r.device);
+    save(e);
+  } else if (r.state == RunState::queued) {
     if (!queue_.add(r.id, r.device)) {
       r.state = RunState::interrupted;
       r.detail = "the queue is shorter than before the restart";
@@ -157,7 +164,12 @@ KDLIB_TOOLS_FUNC const RunRecord& RunStore::create(RunRecord record) {
   e->record.order = next_order_++;
   e->record.state = RunState::queued;
   entries_.push_back(std::move(e));
-  save(*entries_.back());
+  if (!save(*entries_.back())) {
+    const std::string place = folder(entries_.back()->record.id);
+    entries_.pop_back();
+    remove_tree(place);
+    throw ServiceProblem(507, "the record of the run cannot be written to " + runs_ + "; is the disk full?");
+  }
   const RunRecord& made = entries_.back()->record;
   queue_.add(made.id, made.device);
   return made;
@@ -165,6 +177,7 @@ KDLIB_TOOLS_FUNC const RunRecord& RunStore::create(RunRecord record) {
 
 KDLIB_TOOLS_FUNC void RunStore::start(Entry& e) {
   RunRecord& r = e.record;
+  for (const char* ending : {".exit", ".status"}) remove_tree(service_file(r.id, ending));  // of the attempt before
   r.state = RunState::starting;
   r.started = now_seconds();
   r.ended = 0;
@@ -172,11 +185,12 @@ KDLIB_TOOLS_FUNC void RunStore::start(Entry& e) {
   r.reason.clear(), r.detail.clear();
   r.stop_asked = r.force_asked = e.signalled = false;
   ++r.attempts;
-  save(e);
   try {
+    require<IoError>(save(e), "[serve] the record of ", r.id, " cannot be written; is the disk full?");
     KeeperOrder order{settings_.self, join_path(settings_.programs, "distil"), r.arguments, files(r.id),
                       settings_.memory_floor};
     order.arguments.insert(order.arguments.begin(), {"--out=" + folder(r.id), "--resume=auto"});
+    if (gives_status_) order.arguments.push_back("--status-file=" + service_file(r.id, ".status"));
     start_keeper(order);
     r.state = RunState::running;
   } catch (const Error& error) {
@@ -190,8 +204,10 @@ KDLIB_TOOLS_FUNC void RunStore::start(Entry& e) {
 }
 
 KDLIB_TOOLS_FUNC void RunStore::tick(double now) {
-  for (const auto& e : entries_)
+  for (const auto& e : entries_) {
     if (is_active(e->record.state)) look_after(*e, now);
+    save_later(*e, now);
+  }
   for (std::string id; !(id = queue_.start_next()).empty();) start(entry(id));
 }
 
@@ -212,48 +228,6 @@ KDLIB_TOOLS_FUNC void RunStore::look_after(Entry& e, double now) {
   }
 }
 
-KDLIB_TOOLS_FUNC void RunStore::end(Entry& e) {
-  RunRecord& r = e.record;
-  const KeeperFiles f = files(r.id);
-  queue_.remove(r.id);
-  r.ended = now_seconds();
-  e.stop_deadline = 0;
-  const std::string error = last_log_error(f.log);
-  const auto exit = read_keeper_exit(f.exit);
-  const auto says = [&](RunState state, const char* reason, const std::string& detail) {
-    r.state = state, r.reason = reason, r.detail = replace_invalid_utf8(detail);
-    save(e);
-  };
-  const std::string go_on = "; resume it: it goes on from its last checkpoint";
-  if (!exit && path_exists(join_path(folder(r.id), "result.json")) &&
-      path_exists(join_path(folder(r.id), "report.html")))
-    return says(RunState::completed, "", "");
-  if (!exit) {
-    if (r.boot != boot_id()) return says(RunState::interrupted, "host_restart", "the machine was restarted" + go_on);
-    return says(RunState::interrupted, "killed", "the run and its keeper vanished" + go_on);
-  }
-  if (exit->status == 0) return says(RunState::completed, "", "");
-  if (exit->status == low_memory_status || (exit->memory_floor && (exit->status == 143 || exit->signal != 0)))
-    return says(RunState::stopped, "out_of_memory",
-                "memory ran short, so that the run was asked to save and stop; resume it with half the batch and twice "
-                "the micro-batches: the gradient is the same");
-  if (r.stop_asked && (exit->status == 143 || exit->status == 130)) return says(RunState::stopped, "user", "");
-  if (exit->signal != 0 && r.stop_asked) return says(RunState::stopped, "user", "ended by force" + go_on);
-  if (exit->out_of_memory)
-    return says(RunState::failed, "out_of_memory",
-                "the system killed the run for its memory; resume it with half the batch");
-  if (exit->signal != 0) return says(RunState::failed, "killed", concat("ended by signal ", exit->signal, go_on));
-  if (exit->status == 143 || exit->status == 130)
-    return says(RunState::stopped, "user", concat("asked to stop from outside of the service", go_on));
-  const bool full = error.find("No space left") != std::string::npos || error.find("quota") != std::string::npos;
-  const bool memory = error.find("bad_alloc") != std::string::npos || error.find("memory") != std::string::npos;
-  says(RunState::failed,
-       full     ? "disk_full"
-       : memory ? "out_of_memory"
-                : "error",
-       error.empty() ? concat("exit status ", exit->status, "; its log says more") : error);
-}
-
 KDLIB_TOOLS_FUNC void RunStore::stop(const std::string& id, bool force, double now) {
   Entry& e = entry(id);
   RunRecord& r = e.record;
@@ -262,7 +236,8 @@ KDLIB_TOOLS_FUNC void RunStore::stop(const std::string& id, bool force, double n
     r.state = RunState::stopped;
     r.reason = "user";
     r.ended = now_seconds();
-    return save(e);
+    save(e);
+    return;
   }
   if (!is_active(r.state) || (r.stop_asked && (r.force_asked || !force))) return;
   r.stop_asked = true;
@@ -301,7 +276,8 @@ KDLIB_TOOLS_FUNC void RunStore::remove(const std::string& id) {
   std::string to = join_path(trash, id);
   for (int n = 2; path_exists(to); ++n) to = join_path(trash, concat(id, "_", n));
   if (path_exists(folder(id))) rename_path(folder(id), to);
-  for (const char* ending : {".json", ".lock", ".pids", ".exit"}) remove_tree(service_file(id, ending));
+  for (const char* ending : {".json", ".lock", ".pids", ".exit", ".reserve", ".status"})
+    remove_tree(service_file(id, ending));
   std::erase_if(entries_, [&](const auto& other) { return other.get() == &e; });
 }
 
@@ -316,24 +292,6 @@ KDLIB_TOOLS_FUNC MetricsTail& RunStore::tail(const std::string& id) {
   }
   e.tail->refresh();
   return *e.tail;
-}
-
-KDLIB_TOOLS_FUNC RunPhase RunStore::phase(const std::string& id) {
-  const RunRecord& r = get(id);
-  RunPhase out{"ended", 0, r.total_steps};
-  MetricsTail& metrics = tail(id);
-  if (metrics.size() > 0) out.done = std::max<std::int64_t>(0, metrics.step(metrics.size() - 1));
-  if (r.state == RunState::queued) out.name = "waiting";
-  if (!is_active(r.state)) return out;
-  if (out.done > 0) {
-    out.name = out.done >= r.total_steps && r.total_steps > 0 ? "finishing" : "training";
-    return out;
-  }
-  const std::string log = file_end(log_path(id), 4096);
-  const auto last = [&](const char* words) { return static_cast<std::ptrdiff_t>(log.rfind(words)); };
-  const std::ptrdiff_t writing = last("writes"), measuring = last("measuring");
-  out.name = writing < 0 && measuring < 0 ? "loading" : writing > measuring ? "writing" : "measuring";
-  return out;
 }
 
 KDLIB_NAMESPACE_END

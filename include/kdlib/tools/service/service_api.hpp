@@ -3,10 +3,10 @@
 #ifndef KDLIB_TOOLS_SERVICE_SERVICE_API_HPP
 #define KDLIB_TOOLS_SERVICE_SERVICE_API_HPP
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -91,6 +91,7 @@ class ServiceApi {
   ServiceAnswer estimate(const ApiCall&);
   ServiceAnswer start_run(const ApiCall&, bool fine_tune);
   ServiceAnswer stop(const ApiCall&);
+  ServiceAnswer stop_answer(const std::string& id);
   ServiceAnswer resume(const ApiCall&);
   ServiceAnswer status(const ApiCall&);
   ServiceAnswer metrics(const ApiCall&);
@@ -113,6 +114,17 @@ class ServiceApi {
   StartContext context() const { return {flags_, roots_, settings_, store_.runs()}; }
   ServiceAnswer file_answer(const std::string& path, const std::string& type, bool sandbox) const;
 
+  /// What estimates said of the last runs that were asked about: for the answer of a start with the same arguments.
+  struct Estimates {
+    struct Known {
+      std::vector<std::string> arguments;
+      double seconds, bytes;
+    };
+    std::mutex mutex{};
+    int running = 0;
+    std::vector<Known> known{};
+  };
+
   struct Ticket {
     std::string id, run, path;
     double until;
@@ -128,7 +140,7 @@ class ServiceApi {
   ServiceGuard guard_;
   Comparisons comparisons_;
   std::vector<Ticket> tickets_;
-  std::shared_ptr<std::atomic<int>> estimates_ = std::make_shared<std::atomic<int>>(0);
+  std::shared_ptr<Estimates> estimates_ = std::make_shared<Estimates>();
   std::vector<ApiEndpoint> endpoints_;
 };
 
@@ -140,6 +152,8 @@ KDLIB_NAMESPACE_END
 #if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/service/service_api_inl.hpp"
 #include "kdlib/tools/service/service_files_inl.hpp"
+#include "kdlib/tools/service/service_openapi_inl.hpp"
+#include "kdlib/tools/service/service_status_inl.hpp"
 #include "kdlib/tools/service/service_table_inl.hpp"
 #endif
 

@@ -43,6 +43,24 @@ KDLIB_TOOLS_FUNC FlagTable ask_for_flags(const std::string& programs) {
   return FlagTable(Json::parse(child.out, distil + " --schema"));
 }
 
+/// Whether an Accept header allows a type: "*/*", "application/*", the type itself; an empty one allows all.
+KDLIB_TOOLS_FUNC bool accepts(std::string_view header, std::string_view type) {
+  if (header.empty()) return true;
+  const std::string any = std::string(type.substr(0, type.find('/'))) + "/*";
+  while (!header.empty()) {
+    const std::size_t end = header.find(',');
+    std::string_view one = header.substr(0, end);
+    const bool refused = one.find(";q=0") != std::string_view::npos &&
+                         one.find_first_of("123456789", one.find(";q=0") + 4) == std::string_view::npos;
+    one = one.substr(0, one.find(';'));
+    while (!one.empty() && (one.front() == ' ' || one.front() == '\t')) one.remove_prefix(1);
+    while (!one.empty() && (one.back() == ' ' || one.back() == '\t')) one.remove_suffix(1);
+    if (!refused && (one == "*/*" || one == any || one == type)) return true;
+    header = end == std::string_view::npos ? std::string_view() : header.substr(end + 1);
+  }
+  return false;
+}
+
 KDLIB_TOOLS_FUNC bool match_path(std::string_view pattern, std::string_view path,
                                  std::vector<std::pair<std::string, std::string>>& parts) {
   parts.clear();
@@ -72,7 +90,9 @@ KDLIB_TOOLS_FUNC ServiceApi::ServiceApi(const ServiceSettings& settings, std::ve
       roots_(detail::with_runs(settings.roots, store_.runs())),
       flags_(detail::ask_for_flags(settings.programs)),
       guard_(settings),
-      endpoints_(make_endpoints()) {}
+      endpoints_(make_endpoints()) {
+  store_.give_status_files(flags_.gives_status());
+}
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::page(const ServiceRequest& request) const {
   const std::string path = request.path == "/" ? "/index.html" : request.path;
@@ -119,6 +139,9 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::answer(const ServiceRequest& request)
 }
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::dispatch(const ApiEndpoint& endpoint, ApiCall& call) {
+  const bool file = endpoint.type == "application/octet-stream";  // which one is known behind the ticket
+  if (const std::string_view accept = call.request.header("accept"); !file && !detail::accepts(accept, endpoint.type))
+    throw ServiceProblem(406, concat("Accept is '", replace_invalid_utf8(accept), "'; this is ", endpoint.type));
   check_query(call.request.query, endpoint.query);
   if (endpoint.has_body) {
     const std::string_view type = call.request.header("content-type");

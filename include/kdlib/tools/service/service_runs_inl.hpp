@@ -143,25 +143,48 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::start_run(const ApiCall& call, bool f
   json.begin_object().member("status", "success").member("run_id", run->id).member("state", run_state_name(run->state));
   json.member("message", place > 0 ? concat("run ", run->id, " waits at place ", place)
                                    : concat("run ", run->id, " is ", run_state_name(run->state)));
-  json.member("queue_position", place).key("estimated_duration_minutes").null().key("memory_required_gb").null();
+  double seconds = 0, bytes = 0;
+  {
+    const std::lock_guard<std::mutex> hold(estimates_->mutex);
+    for (const Estimates::Known& e : estimates_->known)
+      if (e.arguments == run->arguments) seconds = e.seconds, bytes = e.bytes;
+  }
+  json.member("queue_position", place).key("estimated_duration_minutes");
+  if (seconds > 0) json.value(seconds / 60);
+  else json.null();
+  json.key("memory_required_gb");
+  if (bytes > 0) json.value(bytes / 1e9);
+  else json.null();
   json.key("warnings").value(run->warnings).end_object();
   return detail::json_answer(json, 202);
 }
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::estimate(const ApiCall& call) {
   RunRecord wanted = read_start(call.body, context(), false);
-  if (*estimates_ >= 2) throw ServiceProblem(429, "two estimates are being made; try again in a minute");
   std::vector<std::string> words = wanted.arguments;
   words.insert(words.end(), {"--dry-run", "--json", "--out=" + join_path(store_.runs(), ".service/estimate")});
+  const std::shared_ptr<Estimates> all = estimates_;
+  {
+    const std::lock_guard<std::mutex> hold(all->mutex);
+    if (all->running >= 2) throw ServiceProblem(429, "two estimates are being made; try again in a minute");
+    ++all->running;
+  }
+  const std::shared_ptr<void> count(nullptr, [all](void*) {
+    const std::lock_guard<std::mutex> hold(all->mutex);
+    --all->running;
+  });
   ServiceAnswer out;
-  ++*estimates_;
-  const std::shared_ptr<void> count(nullptr, [busy = estimates_](void*) { --*busy; });
-  out.later = [distil = join_path(settings_.programs, "distil"), words, count, path = call.request.path] {
+  out.later = [distil = join_path(settings_.programs, "distil"), words, count, all, asked = wanted.arguments,
+               path = call.request.path] {
     const CapturedChild child = run_captured(distil, words, 60);
     if (child.timed_out) return problem_answer(ServiceProblem(504, "the estimate took more than 60 seconds"), path);
     if (child.status != 0) return problem_answer(ServiceProblem(422, detail::child_sentence(child)), path);
     ServiceAnswer answer;
     answer.body = child.out;
+    const Json plan = Json::parse(child.out, "distil --dry-run");
+    const std::lock_guard<std::mutex> hold(all->mutex);
+    if (all->known.size() >= 64) all->known.erase(all->known.begin());
+    all->known.push_back({asked, plan.double_or("total_seconds", 0), plan.at("memory_bytes").double_or("total", 0)});
     return answer;
   };
   return out;
@@ -183,12 +206,24 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::stop(const ApiCall& call) {
                         : concat("run ", id, " is ", run_state_name(store_.get(id).state), ": nothing to stop"));
   store_.stop(id, call.body.bool_or("force", false), clock_());
   store_.tick(clock_());
+  if (!is_open(store_.get(id).state)) return stop_answer(id);
+  ServiceAnswer out;  // a run needs a moment to save: whoever asks waits up to ten seconds for it
+  out.ready = [this, id, path = call.request.path, until = clock_() + 10](ServiceAnswer& answer) {
+    const RunRecord* run = store_.find(id);
+    if (run != nullptr && is_open(run->state) && clock_() < until) return false;
+    answer = run != nullptr ? stop_answer(id) : problem_answer(ServiceProblem(404, "the run was removed"), path);
+    return true;
+  };
+  return out;
+}
+
+KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::stop_answer(const std::string& id) {
   const RunRecord& r = store_.get(id);
   const RunPhase phase = store_.phase(id);
-  const std::string checkpoint = join_path(store_.folder(id), concat("checkpoints/", phase.done));
+  const std::string checkpoint = join_path(store_.folder(id), concat("checkpoints/", phase.step));
   JsonWriter json;
   json.begin_object().member("status", is_open(r.state) ? "stopping" : "stopped").member("run_id", id);
-  json.member("final_step", phase.done).key("checkpoint_path");
+  json.member("final_step", phase.step).key("checkpoint_path");
   if (path_exists(checkpoint)) json.value(replace_invalid_utf8(checkpoint));
   else json.null();
   json.member("message", is_open(r.state) ? "the run saves and stops; watch its state" : "the run has stopped")
@@ -209,65 +244,6 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::resume(const ApiCall& call) {
       .member("state", run_state_name(store_.get(id).state));
   json.member("queue_position", store_.queue_position(id)).end_object();
   return detail::json_answer(json, 202);
-}
-
-namespace detail {
-KDLIB_TOOLS_FUNC void write_status_metrics(JsonWriter& json, const LastMetrics& last, const RunRecord& r,
-                                           const RunPhase& phase) {
-  json.begin_object().member("step", phase.done).member("total_steps", r.total_steps);
-  json.member("progress_pct",
-              r.total_steps > 0 ? 100.0 * static_cast<double>(phase.done) / static_cast<double>(r.total_steps) : 0.0);
-  write_interface_metrics(json, last.training, is_reverse(r));
-  json.member("validation_kl", metric(last.evaluation, "evaluation/forward_kl")).end_object();
-}
-}  // namespace detail
-
-KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::status(const ApiCall& call) {
-  const std::string id = chosen_run(call.query("run_id"));
-  JsonWriter json(JsonStyle{0, NonFinite::null});
-  if (id.empty()) {
-    json.begin_object().member("state", "idle").key("run_id").null().key("metrics").null().end_object();
-    return detail::json_answer(json);
-  }
-  const RunRecord& r = store_.get(id);
-  const detail::LastMetrics last = detail::last_metrics(store_.tail(id));
-  const RunPhase phase = store_.phase(id);
-  json.begin_object()
-      .member("state", run_state_name(r.state))
-      .member("run_id", id)
-      .member("reason", r.reason)
-      .member("detail", r.detail);
-  json.key("metrics");
-  detail::write_status_metrics(json, last, r, phase);
-  const double time = detail::metric(last.training, "time");
-  json.key("estimated_time_remaining_seconds");
-  if (is_active(r.state) && phase.done > 0 && std::isfinite(time))
-    json.value(time / static_cast<double>(phase.done) *
-               static_cast<double>(std::max<std::int64_t>(0, r.total_steps - phase.done)));
-  else json.null();
-  const std::vector<std::string> kept = path_exists(join_path(store_.folder(id), "checkpoints"))
-                                            ? list_directory(join_path(store_.folder(id), "checkpoints"))
-                                            : std::vector<std::string>();
-  std::string newest;
-  for (const std::string& name : kept)
-    if (name.find_first_not_of("0123456789") == std::string::npos &&
-        (name.size() > newest.size() || (name.size() == newest.size() && name > newest)))
-      newest = name;
-  json.key("current_checkpoint");
-  if (newest.empty()) json.null();
-  else json.value(replace_invalid_utf8(join_path(store_.folder(id), "checkpoints/" + newest)));
-  json.key("phase")
-      .begin_object()
-      .member("name", phase.name)
-      .member("done", phase.done)
-      .member("total", phase.total)
-      .end_object();
-  json.member("queue_position", store_.queue_position(id)).key("teacher_cache").begin_object();
-  for (const char* name : {"hit_rate", "saved_seconds"})
-    json.member(name, detail::metric(last.evaluation, concat("teacher_cache/", name)));
-  json.end_object().key("memory").begin_object().member("free_share", free_memory_share()).end_object();
-  json.key("warnings").value(r.warnings).end_object();
-  return detail::json_answer(json);
 }
 
 KDLIB_TOOLS_FUNC void ServiceApi::write_run(JsonWriter& json, const RunRecord& r) {

@@ -26,6 +26,7 @@ struct ServiceSettings {
   int jobs_per_device = 1;
   std::int64_t queue = 32;     // waiting runs
   double stop_grace = 120;     // seconds from a request to stop to the end by force
+  double patience = 30;        // seconds a request may take to come, and an answer may wait to be taken
   double memory_floor = 0.04;  // share of free memory below which a run is asked to save and stop
 };
 

@@ -113,6 +113,7 @@ KDLIB_TOOLS_FUNC std::vector<ApiEndpoint> ServiceApi::make_endpoints() const {
        "The course of a run.",
        {{"run_id", T::name, "the run", true},
         {"from_step", T::integer, "first step", false, 0, 1e15},
+        {"names", T::text, "native names in `values`, with commas (default: all)", false, {}, {}, {}, 4096},
         {"max_points", T::integer, "keep the extremes of so many points", false, 3, 1000000}},
        false,
        {},

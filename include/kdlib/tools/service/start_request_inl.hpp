@@ -170,7 +170,8 @@ KDLIB_TOOLS_FUNC const std::vector<ApiField>& distil_fields() {
         {"generation_temperature", T::number, "of the sampler; 0: greedy", false, 0, 1000},
         {"use_cache", T::boolean, "keep the teacher's answers for other runs"},
         {"cache_dir", T::name, "name of a cache below the runs (default: answers)"},
-        {"keep_teacher_loaded", T::boolean, "read and not used: the teacher stays loaded"}};
+        {"keep_teacher_loaded", T::boolean,
+         "false, which is how it is: the teacher is in memory as long as its run, whose every step needs it"}};
     for (ApiField& f : detail::shared_fields()) out.push_back(std::move(f));
     return out;
   }();
@@ -247,8 +248,8 @@ KDLIB_TOOLS_FUNC void add_derived_words(std::vector<std::string>& words, RunReco
     words.push_back(fine_tune ? "--validation-share=0.1" : "--validation-share=0.2");
   if (body.contains("mixed_precision"))
     record.warnings.push_back("mixed_precision is not used: the scalar type is --dtype auto");
-  if (body.contains("keep_teacher_loaded"))
-    record.warnings.push_back("keep_teacher_loaded is not used: the teacher stays loaded");
+  if (body.bool_or("keep_teacher_loaded", false))
+    record.warnings.push_back("keep_teacher_loaded is not used: a teacher is unloaded with its run");
 }
 
 }  // namespace detail

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Arbitrary bytes as the address of a request and as paths of it: what is opened lies in the allowed folder, whatever
+// dots, escapes and links lead elsewhere.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/utf8.hpp"
+// The service's bodies are in no library that fuzz targets link.
+#include "kdlib/tools/service/message_inl.hpp"
+#include "kdlib/tools/service/metrics_tail_inl.hpp"
+#include "kdlib/tools/service/safe_path_inl.hpp"
+
+using namespace kdlib;
+
+namespace {
+
+void must(bool holds) {
+  if (!holds) std::abort();
+}
+
+/// A root with files, folders and links that stay and that leave, and a secret beside it.
+struct Place {
+  std::string folder, root;
+
+  Place() {
+    char name[] = "/tmp/kdlib-fuzz-path-XXXXXX";
+    must(::mkdtemp(name) != nullptr);
+    folder = name;
+    root = folder + "/root";
+    for (const char* below : {"/root", "/root/a", "/root/a/b", "/secret", "/rootx"})
+      must(::mkdir((folder + below).c_str(), 0700) == 0);
+    for (const char* file : {"/root/a/b/good.jsonl", "/root/good", "/root/a/ good"})
+      write_file_atomically(folder + file, "good\n");
+    for (const char* file : {"/secret/token", "/rootx/token", "/token"})
+      write_file_atomically(folder + file, "secret\n");
+    const std::pair<const char*, std::string> links[] = {{"/root/up", ".."},
+                                                         {"/root/out", "../secret"},
+                                                         {"/root/a/token", "../../secret/token"},
+                                                         {"/root/abs", "/etc"},
+                                                         {"/root/far", folder + "/secret"},
+                                                         {"/root/self", "."},
+                                                         {"/root/in", "a/b"},
+                                                         {"/root/loop", "loop"},
+                                                         {"/root/magic", "/proc/self/cwd"},
+                                                         {"/root/a/back", "../good"},
+                                                         {"/root/a/b/climb", "../../../.."},
+                                                         {"/root/proc", "/proc/self/root"}};
+    for (const auto& [path, to] : links) must(::symlink(to.c_str(), (folder + path).c_str()) == 0);
+  }
+  ~Place() { remove_tree(folder); }
+};
+
+void open_path(const Place& place, const AllowedRoots& roots, const std::string& path) {
+  if (path.find('\0') != std::string::npos) return;  // requests with one are refused before
+  try {
+    std::uint64_t size = 0;
+    const int fd = roots.open_file(path, size);
+    must(detail::read_range(fd, 0, size) == "good\n");
+    ::close(fd);
+  } catch (const ServiceProblem& problem) {
+    must(problem.status() == 403 || problem.status() == 404);
+  }
+  try {
+    const std::string found = roots.checked(path);
+    char real[PATH_MAX];
+    must(::realpath(found.c_str(), real) != nullptr && detail::lies_in(real, place.root));
+  } catch (const ServiceProblem& problem) {
+    must(problem.status() == 403 || problem.status() == 404);
+  }
+  try {
+    JsonWriter json;
+    roots.list(json, 0, path);
+    must(json.text().find("secret\"") == std::string::npos || path.find("secret") != std::string::npos);
+  } catch (const ServiceProblem& problem) {
+    must(problem.status() == 403 || problem.status() == 404);
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const Place place;
+  static const AllowedRoots roots({place.root});
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  ServiceRequest request;
+  if (read_target(text, request)) {
+    must(find_invalid_utf8(request.path) == std::string_view::npos && request.path[0] == '/');
+    must(request.path.find('\0') == std::string::npos);
+    open_path(place, roots, request.path.substr(1));
+    for (const auto& [name, value] : request.query) open_path(place, roots, value);
+  }
+  open_path(place, roots, text);
+  open_path(place, roots, place.root + "/" + text);
+  open_path(place, roots, place.root + text);
+  return 0;
+}
