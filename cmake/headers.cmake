@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The installed headers. Written by scripts/update-headers; the test checks/style compares it with the tree.
 set(KDLIB_HEADERS
+  include/kdlib/arrow.hpp
   include/kdlib/autograd/experts.hpp
   include/kdlib/autograd/experts_inl.hpp
   include/kdlib/autograd/functions.hpp
@@ -231,6 +232,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/safetensors_inl.hpp
   include/kdlib/io/safetensors_writer.hpp
   include/kdlib/io/safetensors_writer_inl.hpp
+  include/kdlib/io/sha256_x86_inl.hpp
   include/kdlib/io/system_inl.hpp
   include/kdlib/io/temporary_folder.hpp
   include/kdlib/io/tensor_info.hpp
@@ -600,6 +602,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/process_start.hpp
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
+  include/kdlib/tools/random_models.hpp
   include/kdlib/tools/ranked_process.hpp
   include/kdlib/tools/reasoning_evaluation_inl.hpp
   include/kdlib/tools/reasoning_plan_inl.hpp

@@ -73,6 +73,21 @@ if(KDLIB_HDF5)
   endif()
 endif()
 
+# kdlib::arrow: rows of Parquet files (kdlib/arrow.hpp).
+kdlib_check_auto(KDLIB_ARROW)
+if(KDLIB_ARROW)
+  find_package(ArrowParquet 21 QUIET MODULE)
+  if(ArrowParquet_FOUND)
+    add_library(kdlib_arrow STATIC EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/src/arrow/arrow.cpp")
+    add_library(kdlib::arrow ALIAS kdlib_arrow)
+    target_link_libraries(kdlib_arrow PUBLIC kdlib PRIVATE ArrowParquet::ArrowParquet)
+    target_compile_definitions(kdlib_arrow INTERFACE KDLIB_WITH_ARROW=1)
+  elseif(KDLIB_ARROW STREQUAL "ON")
+    message(FATAL_ERROR "kdlib: KDLIB_ARROW=ON is asked for and Apache Arrow 21 or later with Parquet is not found; "
+      "scripts/arrow puts the wheel pyarrow where it is looked for (KDLIB_ARROW_PYTHON), KDLIB_ARROW=OFF goes without")
+  endif()
+endif()
+
 # kdlib::mpi: ranks as the processes of an MPI job (kdlib/mpi.hpp).
 kdlib_check_auto(KDLIB_MPI)
 if(KDLIB_MPI)

@@ -3,6 +3,9 @@
 #include <charconv>
 #include <cstdio>
 
+#if defined(KDLIB_WITH_ARROW)
+#include "kdlib/arrow.hpp"
+#endif
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/data/token_files.hpp"
 #include "kdlib/tools/options.hpp"
@@ -26,8 +29,8 @@ void add_options(kd::Options& options, Settings& s) {
   kd::RowSettings& rows = s.files.rows;
   options
       .add("input", s.files.inputs, "FILE|DIR",
-           "JSON lines with synth_id, query, synthetic_reasoning and "
-           "synthetic_answer; a folder: its .jsonl files")
+           "JSON lines or, where Apache Arrow is built in, Parquet with synth_id, query, synthetic_reasoning and "
+           "synthetic_answer; a folder: its .jsonl and .parquet files")
       .required();
   options
       .add("tokenizer", s.tokenizer, "DIR|FILE",
@@ -83,6 +86,9 @@ void run(Settings& s) {
   const auto lock = kd::OutputLock::folder(s.files.out, "[synth] ");
   const auto tokenizer = kd::Tokenizer::from_pretrained(s.tokenizer);
   std::int64_t rows = 0;
+#if defined(KDLIB_WITH_ARROW)
+  s.files.open_parquet = kd::parquet_rows;
+#endif
   s.files.message = [](const std::string& text) {
     std::fprintf(stderr, "note: %s\n", kd::terminal_text(text).c_str());
   };

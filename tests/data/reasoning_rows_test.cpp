@@ -5,8 +5,12 @@
 
 #include "data/cut_tokenizers.hpp"
 #include "kdlib/data/reasoning_rows.hpp"
+#include "kdlib/data/token_files.hpp"
+#include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/blake2b.hpp"
+#include "kdlib/rollout/rollout_prompts.hpp"
 #include "support/catch.hpp"
+#include "support/shared.hpp"
 
 using namespace kdlib;
 using namespace kdlib_tests;
@@ -173,4 +177,46 @@ TEST_CASE("a chat template writes the thought inside <think>, with the same mask
                     contains("modes of reasoning cannot be used"));
   CHECK_THROWS_WITH(RowRenderer(cut_tokenizer("qwen3"), {.identity = "I", .chat_template = "chatml"}),
                     contains("belong to Harmony"));
+}
+
+TEST_CASE("texts of a chat template have the spans of their token files, and the right form or not",
+          "[data][token_files]") {
+  const Tokenizer& qwen = cut_tokenizer("qwen3");
+  const TemporaryDirectory folder;
+  write_file_atomically(folder / "rows.jsonl",
+                        "{\"synth_id\":\"a\",\"query\":\"What is 2 + 2?\",\"synthetic_reasoning\":\"Add.\","
+                        "\"synthetic_answer\":\"4\"}\n");
+  TokenFileSettings settings;
+  settings.inputs = {folder / "rows.jsonl"};
+  settings.out = folder / "files";
+  settings.split = "0";
+  settings.rows.chat_template = "chatml";
+  write_token_files(qwen, settings);
+  const TokenShards files = TokenShards::open(folder / "files", "train");
+  CHECK(files.chat_template() == "chatml");
+  const RolloutForm form = RolloutForm::of(files, qwen);
+  CHECK(form.prompt_end.empty());
+  StoredDocument d;
+  files.get(0, d);
+  CHECK(form.stop_ids.front() == d.ids.back());
+  const auto prompt = static_cast<std::size_t>(files.records()[0].prompt);
+  const std::vector<std::int32_t> text(d.ids.begin() + static_cast<std::ptrdiff_t>(prompt), d.ids.end());
+  const std::vector<std::int32_t> spans = form.spans(text);
+  for (std::size_t i = 0; i < text.size(); ++i) CHECK(spans[i] == d.span[prompt + i - 1] - 1);  // label-aligned there
+  CHECK(form.valid(text));
+  const auto valid = [&](const RolloutForm& how, const std::string& words, bool stopped = true) {
+    std::vector<std::int32_t> ids = qwen.encode(words);
+    if (stopped) ids.push_back(form.stop_ids.front());
+    return how.valid(ids);
+  };
+  CHECK(valid(form, "<think>\nAdd.\n</think>\n\n4"));
+  CHECK_FALSE(valid(form, "<think>\nAdd.\n</think>\n\n4", false));
+  for (const char* wrong : {"", "4", "Add.</think>4", "<think>Add.", "<think>Add.</think>", "<think> </think>4",
+                            "So <think>Add.</think>4", "<think>Add.</think>4</think>", "<think>A<think>d</think>4"})
+    CHECK_FALSE(valid(form, wrong));
+  const RolloutForm opened = RolloutForm::thinking(qwen, form.stop_ids, true);
+  CHECK(valid(opened, "Add.</think>4"));
+  CHECK_FALSE(valid(opened, "<think>Add.</think>4"));
+  for (const std::int32_t s : form.spans(qwen.encode("<think>Add without an end"))) CHECK(s == 0);
+  CHECK_THROWS_WITH(RolloutForm::thinking(qwen, {}), contains("ends a text"));
 }

@@ -3,10 +3,15 @@
 // run that is killed again and again, the plan for the real thing, refusals.
 #include <signal.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <set>
 
 #include "kdlib/core/clock.hpp"
+#include "kdlib/core/rng.hpp"
+#include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
+#include "kdlib/io/paths.hpp"
 #include "support/catch.hpp"
 #include "support/run_files.hpp"
 #include "support/run_program.hpp"
@@ -118,6 +123,70 @@ TEST_CASE("three stages from rows to a student, every metric under its name, and
   }
 }
 
+TEST_CASE("stage 3 killed at random moments has every ticket once and in order: the bytes of a run that nothing cut",
+          "[programs][vpmoe]") {
+  const TemporaryDirectory folder;
+  const std::string files = make_files(folder), whole = folder / "whole", killed = folder / "killed";
+  const auto stage_3 = [&](const std::string& out) {
+    return "--stage 3 --random-weights --tokenizer " + examples + "toy_harmony --data " + files + " --out " + out +
+           " --steps 1,1,16 --batch-tokens 400 --rollouts 4 --caps 8,12,16 --opd-tokens 500 --anchor 0.25 "
+           "--staleness 2 --deterministic --warmup 1 --save-every 1 --evaluate-every 0 --threads 1";
+  };
+  const double begin = steady_seconds();
+  REQUIRE(run_program("vpmoe_student", stage_3(whole)).status == 0);
+  const double took = steady_seconds() - begin;
+  const auto expected = run_files(whole + "/stage3");
+  const char* asked = ::getenv("KDLIB_TEST_KILLS");
+  const int wanted = asked != nullptr ? std::max(1, std::atoi(asked)) : 4;
+  const auto seed = static_cast<std::uint64_t>(steady_seconds() * 1e6);  // other moments every time; a failure says it
+  CAPTURE(seed, wanted, took);
+  int kills = 0, runs = 0, finished = 0;
+  for (; kills < wanted; ++runs) {
+    REQUIRE(runs < 10 * wanted + 20);
+    const double moment = took * Rng(seed, RngPurpose::test, 0, 0).uniform(static_cast<std::uint32_t>(runs));
+    const std::string command = "timeout -s KILL " + std::to_string(0.02 + moment) + " " +
+                                program_path("vpmoe_student") + " " + stage_3(killed) + " > /dev/null 2>&1";
+    const int status = ::system(command.c_str());
+    REQUIRE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 128 + SIGKILL) {
+      ++kills;
+      continue;
+    }
+    REQUIRE(WEXITSTATUS(status) == 0);
+    REQUIRE(differences(run_files(killed + "/stage3"), expected) == "");
+    ++finished;
+    remove_tree(killed);
+  }
+  REQUIRE(run_program("vpmoe_student", stage_3(killed)).status == 0);
+  CHECK(differences(run_files(killed + "/stage3"), expected) == "");
+  WARN("killed " << kills << " times in " << finished + 1 << " runs");
+}
+
+TEST_CASE("three stages by a chat template: the thought inside <think>, the same metrics and canary questions",
+          "[programs][vpmoe]") {
+  const TemporaryDirectory folder;
+  const std::string out = folder / "out", files = folder / "files";
+  write_file_atomically(folder / "think.jinja",
+                        "{% for m in messages %}<|start|>{{ m.role }}<|message|>{{ m.content }}{% if m.role == "
+                        "'assistant' %}<|return|>{% else %}<|end|>{% endif %}{% endfor %}{% if add_generation_prompt "
+                        "%}<|start|>assistant<|message|>{% endif %}");
+  const std::string synth = "--input " + examples + "synth_rows.jsonl --tokenizer " + examples + "toy_harmony --out " +
+                            files + " --split 0.1 --effort medium --template " + (folder / "think.jinja");
+  const ProgramAnswer made = run_program("synth", synth);
+  CAPTURE(made.error);
+  REQUIRE(made.status == 0);
+  CHECK_THAT(made.out, contains("187 documents") && contains("1 invalid"));  // a row has </think> in its answer
+  write_canary(out);
+  const ProgramAnswer answer = run_program("vpmoe_student", arguments(files, out));
+  CAPTURE(answer.error);
+  REQUIRE(answer.status == 0);
+  check_names(out + "/stage3", {"rollout/valid", "rollout/truncated", "train/gap/reasoning", "evaluation/valid",
+                                "evaluation/canary_valid", "evaluation/canary_length", "curriculum/fraction"});
+  // The settings are those of the template's text, too.
+  write_file_atomically(folder / "think.jinja", read_file(folder / "think.jinja") + " ");
+  CHECK_THAT(run_program("synth", synth).error, contains("is a shard of the run"));
+}
+
 TEST_CASE("the plan for the real thing shows its arithmetic; stages refuse what is not there", "[programs][vpmoe]") {
   const ProgramAnswer plan = run_program("vpmoe_student", "--stage all --dry-run");
   CHECK(plan.status == 0);
@@ -141,6 +210,14 @@ TEST_CASE("the plan for the real thing shows its arithmetic; stages refuse what 
   CHECK_THAT(error("--stage 2b --data " + files + " --random-weights --tokenizer " + examples + "toy_harmony --out " +
                    (folder / "out")),
              contains("stage 2a is not done"));
+  make_directories(folder / "own/random/teacher");
+  CHECK_THAT(error("--stage 1 --data " + files + " --random-weights --tokenizer " + examples + "toy_harmony --out " +
+                   (folder / "own")),
+             contains("own/random was not made by this program"));
+  CHECK(is_directory(folder / "own/random/teacher"));
+  CHECK_THAT(error("--stage 1 --data " + files + " --random-weights --seed 9 --tokenizer " + examples +
+                   "toy_harmony --out " + (folder / "out")),
+             contains("holds models of another seed or tokenizer"));
   write_file_atomically(folder / "bad.jsonl", "{\"text\":\"a b\"}\n{\"words\":1}\n");
   CHECK_THAT(error("--stage 1 --data " + files + " --random-weights --tokenizer " + examples + "toy_harmony --out " +
                    (folder / "out") + " --canary " + (folder / "bad.jsonl")),

@@ -97,6 +97,17 @@ struct RowDocument {
 /// more behind it that does not count.
 std::vector<std::uint8_t> label_aligned(const std::vector<std::uint8_t>& mask);
 
+namespace detail {
+/// Where an assistant's text "<think> thought </think> answer" has its parts, in bytes.
+struct ThoughtPlace {
+  std::size_t begin = 0, end = 0;  // of the thought, between the two words
+  std::size_t answer = 0;          // behind </think>
+};
+/// Empty where the text does not have this form: one <think> with nothing but white space before it (or none: the
+/// prompt has it), one </think>, and more than white space before and behind that.
+std::optional<ThoughtPlace> find_thought(std::string_view text);
+}  // namespace detail
+
 /// Writes rows out. May be called from several threads at once.
 class RowRenderer {
  public:

@@ -30,6 +30,19 @@ KDLIB_FUNC bool is_blank(std::string_view text) {
   return true;
 }
 
+KDLIB_FUNC std::optional<ThoughtPlace> find_thought(std::string_view text) {
+  constexpr std::string_view open = "<think>", close = "</think>";
+  const std::size_t opened = text.find(open), closed = text.find(close);
+  if (closed == std::string_view::npos || (opened != std::string_view::npos && !is_blank(text.substr(0, opened))))
+    return std::nullopt;
+  const ThoughtPlace at{opened == std::string_view::npos ? 0 : opened + open.size(), closed, closed + close.size()};
+  if (at.begin > at.end || text.find(open, at.begin) != std::string_view::npos ||
+      text.find(close, at.answer) != std::string_view::npos || is_blank(text.substr(at.begin, at.end - at.begin)) ||
+      is_blank(text.substr(at.answer)))
+    return std::nullopt;
+  return at;
+}
+
 KDLIB_FUNC bool among(const std::vector<std::string>& list, const std::string& word) {
   return list.empty() || std::find(list.begin(), list.end(), word) != list.end();
 }
@@ -222,22 +235,17 @@ KDLIB_FUNC bool RowRenderer::write_template(const ReasoningRow& row, RowDocument
   if (first == chat.loss_mask.end()) return false;
   const auto begin = static_cast<std::size_t>(first - chat.loss_mask.begin());
   const std::string text = tokenizer_.decode_bytes(std::span(chat.ids).subspan(begin));
-  const std::size_t opened = text.find(open), closed = text.find(close);
-  if (closed == std::string::npos || (opened != std::string::npos && !detail::is_blank(text.substr(0, opened))))
-    return false;
-  const std::size_t thought = opened == std::string::npos ? 0 : opened + open.size();
-  if (thought > closed || detail::is_blank(text.substr(thought, closed - thought)) ||
-      detail::is_blank(text.substr(closed + close.size())))
-    return false;
+  const auto place = detail::find_thought(text);
+  if (!place) return false;
   out.ids = std::move(chat.ids);
   out.loss = std::move(chat.loss_mask);
   out.span.assign(out.ids.size(), 0);
   out.prompt = static_cast<std::int64_t>(begin);
   parts.thought_begin = parts.thought_end = 0;
   for (std::size_t i = begin, at = 0; i < out.ids.size(); ++i) {
-    if (at >= thought && parts.thought_begin == 0) parts.thought_begin = i;
-    if (at >= closed && parts.thought_end == 0) parts.thought_end = i;
-    if (out.loss[i] != 0) out.span[i] = at < closed + close.size() ? 1 : 2;
+    if (at >= place->begin && parts.thought_begin == 0) parts.thought_begin = i;
+    if (at >= place->end && parts.thought_end == 0) parts.thought_end = i;
+    if (out.loss[i] != 0) out.span[i] = at < place->answer ? 1 : 2;
     at += tokenizer_.token_bytes(out.ids[i]).size();
   }
   parts.thought_end = std::max(parts.thought_end, parts.thought_begin);

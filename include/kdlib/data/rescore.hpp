@@ -31,6 +31,8 @@ struct RescoreSettings {
   std::int64_t worker = 0, workers = 1;  // this worker makes parts worker, worker + workers, ...
   std::string teacher{};                 // hash or name of the teacher: part of the run's hash
   std::string dtype{};                   // of its arithmetic
+  std::int64_t ahead = 0;                // documents that `announce` is told of before they are scored
+  std::function<void(std::span<const std::int32_t> ids)> announce{};  // of a teacher that can begin early
   std::function<void(const std::string&)> message{};
   std::function<void(std::int64_t documents, std::int64_t tokens)> progress{};
 };

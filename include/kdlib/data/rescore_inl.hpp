@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <utility>
 
 #include "kdlib/core/dtype.hpp"
@@ -201,6 +202,15 @@ class RescoreJob {
     return path_exists(path) && files_are_whole(settings_.out, Json::parse_file(path).at("files"), problem);
   }
 
+  /// A document as the teacher reads it.
+  StoredDocument document(std::int64_t number) const {
+    StoredDocument d;
+    shards_.get(number, d);
+    const std::int64_t at = rows_[static_cast<std::size_t>(number)].effort_at;
+    if (at >= 0) d.ids[static_cast<std::size_t>(at)] = shards_.effort_ids().at(1);
+    return d;
+  }
+
   std::int64_t make(std::int64_t p) {
     remove_tree(record_path(p));
     for (const std::string& name : part_files(p)) remove_tree(join_path(settings_.out, name));
@@ -208,15 +218,17 @@ class RescoreJob {
     const std::int64_t begin = p * settings_.part_documents;
     const auto end = std::min(begin + settings_.part_documents, static_cast<std::int64_t>(chosen_.size()));
     std::int64_t scored = 0;
-    StoredDocument d;
-    for (std::int64_t i = begin; i < end; ++i) {
+    std::deque<StoredDocument> ahead;
+    for (std::int64_t i = begin, next = begin; i < end; ++i) {
       check_stop();
-      const std::int64_t number = chosen_[static_cast<std::size_t>(i)];
-      const RowRecord& row = rows_[static_cast<std::size_t>(number)];
-      shards_.get(number, d);
-      if (row.effort_at >= 0) d.ids[static_cast<std::size_t>(row.effort_at)] = shards_.effort_ids().at(1);
-      const std::vector<double> scores = score_(d.ids);
-      scored += writer.add(d, row, end_, scores);
+      for (; next < end && next <= i + settings_.ahead; ++next) {
+        ahead.push_back(document(chosen_[static_cast<std::size_t>(next)]));
+        if (settings_.announce) settings_.announce(ahead.back().ids);
+      }
+      const RowRecord& row = rows_[static_cast<std::size_t>(chosen_[static_cast<std::size_t>(i)])];
+      const std::vector<double> scores = score_(ahead.front().ids);
+      scored += writer.add(ahead.front(), row, end_, scores);
+      ahead.pop_front();
       if (settings_.progress) settings_.progress(1, static_cast<std::int64_t>(scores.size()));
     }
     writer.commit();

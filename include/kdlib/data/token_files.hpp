@@ -9,19 +9,21 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/data/row_lines.hpp"
 #include "kdlib/data/token_run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 /// What token files are made of and where they go.
 struct TokenFileSettings {
-  std::vector<std::string> inputs;  // .jsonl files, or folders of them (by name); one JSON object a line
+  std::vector<std::string> inputs;  // files, or folders of them (by name): .jsonl with an object a line, .parquet
   std::string out;                  // ROOT, a folder
   std::string split = "0.001";      // share of the rows that validates, by blake2b64 of the key (HashShare)
   std::int64_t shard_rows = 65536;  // input rows a shard
   std::int64_t max_rows = 0;        // input rows that are read in all; 0: all
   RowSettings rows{};
-  std::function<void(const std::string&)> message{};                      // a shard is made again, a folder is complete
+  std::function<NextRow(const std::string& path)> open_parquet{};  // parquet_rows of kdlib/arrow.hpp; empty: refused
+  std::function<void(const std::string&)> message{};               // a shard is made again, a folder is complete
   std::function<void(std::int64_t rows, std::int64_t bytes)> progress{};  // after each block: rows and bytes of input
 };
 
@@ -34,13 +36,15 @@ struct TokenFileSettings {
 /// block of rows, and 12 bytes a document of a shard (8 of them at the end for all documents, to find keys that occur
 /// twice).
 ///
-/// ConfigError: a Parquet file (the message says how to convert), no input, a folder that holds the shards of another
-/// run. FormatError, with file and line: a line that is not JSON, a field that is not text, a key that occurs twice.
-/// InputError: no row gives a document. IoError: a disk that is full; nothing half-written stays under its name.
+/// ConfigError: a Parquet file and no open_parquet (the message says how to convert), no input, a folder that holds the
+/// shards of another run. FormatError, with file and line: a line that is not JSON, a field that is not text, a key
+/// that occurs twice. InputError: no row gives a document. IoError: a disk that is full; nothing half-written stays
+/// under its name.
 TokenFileCounts write_token_files(const Tokenizer& tokenizer, const TokenFileSettings& settings);
 
-/// Files of the inputs in order: files as given, of folders those that end with .jsonl, by name.
-std::vector<std::string> token_file_inputs(const std::vector<std::string>& inputs);
+/// Files of the inputs in order: files as given, of folders those that end with .jsonl, and with .parquet where
+/// `parquet` (a folder of those alone is refused without), by name.
+std::vector<std::string> token_file_inputs(const std::vector<std::string>& inputs, bool parquet = false);
 
 KDLIB_NAMESPACE_END
 

@@ -29,18 +29,26 @@ struct RowWork {
   RowSkip skip = RowSkip::none;
 };
 
+KDLIB_FUNC RowSkip render_row(const RowRenderer& renderer, RowWork& task, const std::string& place) {
+  try {
+    return renderer.render(task.row, task.document);
+  } catch (const InputError& error) {  // a template does not know which line it was given
+    fail<InputError>("[synth] ", place, ": ", error.what());
+  }
+}
+
 KDLIB_FUNC void render_task(const RowRenderer& renderer, const std::string& path, RowWork& task) {
   const std::string place = concat(path, ":", task.line.row);
+  if (task.line.given) {
+    task.row = std::move(*task.line.given);
+    task.skip = render_row(renderer, task, place);
+    return;
+  }
   const bool utf8 = find_invalid_utf8(task.line.text) == std::string_view::npos;
   std::string text = utf8 ? std::move(task.line.text) : replace_invalid_utf8(task.line.text);
   task.row = reasoning_row_from_json(Json::parse(std::move(text), place));
   task.skip = !utf8 && !task.row.key.empty() ? RowSkip::not_utf8 : RowSkip::none;
-  if (task.skip != RowSkip::none) return;
-  try {
-    task.skip = renderer.render(task.row, task.document);
-  } catch (const InputError& error) {  // a template does not know which line it was given
-    fail<InputError>("[synth] ", place, ": ", error.what());
-  }
+  if (task.skip == RowSkip::none) task.skip = render_row(renderer, task, place);
 }
 
 /// Its document goes to files, with the id that ends it.
@@ -139,8 +147,8 @@ class TokenFileJob {
       : settings_(settings),
         renderer_(tokenizer, settings.rows),
         validates_(settings.split, "[synth] the share of rows that validate (--split)"),
-        files_(token_file_inputs(settings.inputs)),
-        lines_(files_) {
+        files_(token_file_inputs(settings.inputs, settings.open_parquet != nullptr)),
+        lines_(files_, settings.open_parquet) {
     require<ConfigError>(settings.shard_rows >= 1, "[synth] a shard of ", settings.shard_rows,
                          " rows; it needs 1 or more");
     require<ConfigError>(settings.max_rows >= 0, "[synth] max_rows is ", settings.max_rows, "; 0 means all");
@@ -176,7 +184,10 @@ class TokenFileJob {
     for (const auto& [key, value] : list) json.member(key.substr(5), value);
     json.member("languages", settings_.rows.languages).member("exercises", settings_.rows.exercises);
     json.member("split", settings_.split).member("shard_rows", settings_.shard_rows);
-    json.member("max_rows", settings_.max_rows).end_object();
+    json.member("max_rows", settings_.max_rows);
+    if (const std::string& file = settings_.rows.chat_template; is_regular_file(file))
+      json.member("chat_template_sha256", file_hash(file));
+    json.end_object();
     const std::string& source = tokenizer.source();
     const std::string model = is_regular_file(source) ? source : join_path(source, "tokenizer.json");
     json.key("tokenizer").begin_object().member("content", hex_digits(tokenizer.content_hash()));
@@ -298,17 +309,14 @@ class TokenFileJob {
 
 }  // namespace detail
 
-KDLIB_FUNC std::vector<std::string> token_file_inputs(const std::vector<std::string>& inputs) {
-  const auto ends = [](const std::string& name, std::string_view end) {
-    return name.size() > end.size() && std::string_view(name).substr(name.size() - end.size()) == end;
-  };
-  const auto refuse_parquet = [&](const std::string& path) {
-    require<ConfigError>(
-        !ends(path, ".parquet"), "[synth] ", path,
-        " is a Parquet file, and this build reads JSON lines alone; convert it first: python3 -c "
-        "'import sys, pyarrow.parquet as p; p.read_table(sys.argv[1]).to_pandas().to_json(sys.argv[2], "
-        "orient=\"records\", lines=True, force_ascii=False)' ",
-        path, " ", path.substr(0, path.size() - 8), ".jsonl");
+KDLIB_FUNC std::vector<std::string> token_file_inputs(const std::vector<std::string>& inputs, bool parquet) {
+  const auto refuse_parquet = [parquet](const std::string& path) {
+    require<ConfigError>(parquet || !detail::is_parquet(path), "[synth] ", path,
+                         " is a Parquet file, and this program was built without Apache Arrow (KDLIB_ARROW), so that "
+                         "it reads JSON lines alone; convert it first: python3 -c 'import json, sys, pyarrow.parquet "
+                         "as p; [print(json.dumps(r, ensure_ascii=False)) for b in "
+                         "p.ParquetFile(sys.argv[1]).iter_batches() for r in b.to_pylist()]' ",
+                         path, " > ", path.substr(0, path.size() - 8), ".jsonl");
   };
   std::vector<std::string> files;
   for (const std::string& input : inputs) {
@@ -319,13 +327,14 @@ KDLIB_FUNC std::vector<std::string> token_file_inputs(const std::vector<std::str
       continue;
     }
     const std::size_t before = files.size();
-    std::string parquet;
+    std::string refused;
     for (const std::string& name : list_directory(input)) {
-      if (ends(name, ".jsonl")) files.push_back(join_path(input, name));
-      else if (ends(name, ".parquet") && parquet.empty()) parquet = join_path(input, name);
+      if (name.ends_with(".jsonl") || (parquet && detail::is_parquet(name))) files.push_back(join_path(input, name));
+      else if (detail::is_parquet(name) && refused.empty()) refused = join_path(input, name);
     }
-    if (files.size() == before && !parquet.empty()) refuse_parquet(parquet);
-    require<ConfigError>(files.size() > before, "[synth] the folder ", input, " has no .jsonl file");
+    if (files.size() == before && !refused.empty()) refuse_parquet(refused);
+    require<ConfigError>(files.size() > before, "[synth] the folder ", input, " has no .jsonl file",
+                         parquet ? " and no .parquet file" : "");
   }
   require<ConfigError>(!files.empty(), "[synth] there is no input: name a .jsonl file or a folder of them");
   return files;

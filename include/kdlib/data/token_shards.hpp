@@ -61,6 +61,8 @@ class TokenShards {
   const std::string& run() const { return run_; }                  // hash of the run that made them; empty: none
   const std::vector<std::int32_t>& effort_ids() const { return effort_ids_; }
   const std::string& root() const { return root_; }
+  /// The chat template of the settings that made them; empty: Harmony, rescored parts, no manifest.
+  const std::string& chat_template() const { return chat_template_; }
 
  private:
   struct Shard {
@@ -74,7 +76,7 @@ class TokenShards {
   std::vector<std::int64_t> starts_{0};  // first document of each shard, then the number of all
   std::vector<std::string> row_files_;
   std::vector<std::int32_t> effort_ids_;
-  std::string root_, run_, tokenizer_;
+  std::string root_, run_, tokenizer_, chat_template_;
   std::int32_t end_of_document_ = -1;
   std::int64_t tokens_ = 0;
   bool has_masks_ = true, has_log_probs_ = false;

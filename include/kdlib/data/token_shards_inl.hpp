@@ -56,6 +56,7 @@ KDLIB_FUNC void TokenShards::read_manifest(const std::string& root, const std::s
   tokenizer_ = tokenizer.at("content").as_string();
   end_of_document_ = static_cast<std::int32_t>(tokenizer.at("end_of_document").as_int());
   for (const Json& id : tokenizer.at("effort_ids")) effort_ids_.push_back(static_cast<std::int32_t>(id.as_int()));
+  if (!parts) chat_template_ = manifest.at("made_of").at("settings").string_or("chat_template", "");
   fingerprint_.add(run_);
   fingerprint_.add(split);
   for (const Json& shard : manifest.at("shards")) {

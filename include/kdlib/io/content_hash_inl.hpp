@@ -11,6 +11,9 @@
 #include "kdlib/io/gguf_split.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/system_inl.hpp"
+#if defined(__x86_64__)
+#include "kdlib/io/sha256_x86_inl.hpp"
+#endif
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -59,8 +62,9 @@ KDLIB_FUNC bool decides_content(const std::string& name) {
 }
 }  // namespace detail
 
-KDLIB_FUNC void Sha256::add_block(const unsigned char* block) {
-  using detail::rotated_right;
+namespace detail {
+/// Adds a block of 64 bytes to a state, by the text of the standard.
+KDLIB_FUNC void add_sha256_block(std::array<std::uint32_t, 8>& state, const unsigned char* block) {
   std::uint32_t w[64];
   for (int i = 0; i < 16; ++i)
     w[i] = std::uint32_t{block[4 * i]} << 24 | std::uint32_t{block[4 * i + 1]} << 16 |
@@ -70,16 +74,25 @@ KDLIB_FUNC void Sha256::add_block(const unsigned char* block) {
     const std::uint32_t s1 = rotated_right(w[i - 2], 17) ^ rotated_right(w[i - 2], 19) ^ (w[i - 2] >> 10);
     w[i] = w[i - 16] + s0 + w[i - 7] + s1;
   }
-  auto [a, b, c, d, e, f, g, h] = state_;
+  auto [a, b, c, d, e, f, g, h] = state;
   for (int i = 0; i < 64; ++i) {
     const std::uint32_t s1 = rotated_right(e, 6) ^ rotated_right(e, 11) ^ rotated_right(e, 25);
-    const std::uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + detail::sha256_constants[i] + w[i];
+    const std::uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + sha256_constants[i] + w[i];
     const std::uint32_t s0 = rotated_right(a, 2) ^ rotated_right(a, 13) ^ rotated_right(a, 22);
     const std::uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
     h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
   const std::uint32_t sums[8] = {a, b, c, d, e, f, g, h};
-  for (std::size_t i = 0; i < 8; ++i) state_[i] += sums[i];
+  for (std::size_t i = 0; i < 8; ++i) state[i] += sums[i];
+}
+}  // namespace detail
+
+KDLIB_FUNC void Sha256::add_block(const unsigned char* block) {
+#if defined(__x86_64__)
+  static const bool instructions = detail::cpu_hashes_sha256();
+  if (instructions) return detail::add_sha256_instructions(state_.data(), detail::sha256_constants, block);
+#endif
+  detail::add_sha256_block(state_, block);
 }
 
 KDLIB_FUNC Sha256& Sha256::add(const void* data, std::size_t bytes) {

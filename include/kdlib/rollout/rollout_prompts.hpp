@@ -29,6 +29,13 @@ struct RolloutForm {
   /// Valid: ends with <|return|> and passes check_harmony as the completion of a reasoning row. InputError: the
   /// tokenizer has no Harmony tokens.
   static RolloutForm harmony(const Tokenizer& tokenizer);
+  /// A chat template's <think> thought </think> answer: everything to the end of </think> is the thought; without one,
+  /// all of it. Valid: ends with stop_ids.front(), and has one <think> at its beginning (`opened`: none, the prompts
+  /// end with it), one </think>, a thought and an answer.
+  static RolloutForm thinking(const Tokenizer& tokenizer, std::vector<std::int32_t> stop_ids, bool opened = false);
+  /// The form that token files were made in: Harmony's, or their chat template's, whose texts end as the first document
+  /// does.
+  static RolloutForm of(const TokenShards& files, const Tokenizer& tokenizer);
 };
 
 /// The questions of token files.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kdlib/data/reasoning_rows.hpp"
 #include "kdlib/rollout/rollout_prompts.hpp"
 #include "kdlib/text/harmony.hpp"
 
@@ -34,6 +35,44 @@ KDLIB_FUNC RolloutForm RolloutForm::harmony(const Tokenizer& tokenizer) {
            check_harmony(tokenizer, text, {.completion = true, .reasoning_row = true, .whole_contents = false}).ok;
   };
   return form;
+}
+
+KDLIB_FUNC RolloutForm RolloutForm::thinking(const Tokenizer& tokenizer, std::vector<std::int32_t> stop_ids,
+                                             bool opened) {
+  require<ConfigError>(!stop_ids.empty(), "[rollouts] no id is named that ends a text");
+  RolloutForm form;
+  form.stop_ids = std::move(stop_ids);
+  form.spans = [tokenizer](std::span<const std::int32_t> text) {
+    constexpr std::string_view close = "</think>";
+    const std::size_t closed = tokenizer.decode_bytes(text).find(close);
+    std::vector<std::int32_t> spans(text.size(), 0);
+    if (closed == std::string::npos) return spans;
+    for (std::size_t i = 0, at = 0; i < text.size(); ++i) {
+      if (at >= closed + close.size()) spans[i] = 1;
+      at += tokenizer.token_bytes(text[i]).size();
+    }
+    return spans;
+  };
+  form.valid = [tokenizer, end = form.stop_ids.front(), opened](std::span<const std::int32_t> text) {
+    if (text.empty() || text.back() != end) return false;
+    const std::string written = tokenizer.decode_bytes(text.first(text.size() - 1));
+    return (written.find("<think>") == std::string::npos) == opened && detail::find_thought(written).has_value();
+  };
+  return form;
+}
+
+KDLIB_FUNC RolloutForm RolloutForm::of(const TokenShards& files, const Tokenizer& tokenizer) {
+  if (files.chat_template().empty()) return harmony(tokenizer);
+  StoredDocument first;
+  files.get(0, first);
+  const auto counts = std::find(first.loss.begin(), first.loss.end(), std::uint8_t{1});
+  require<FormatError>(counts != first.loss.end(), "[rollouts] no token of ", first.source, " counts");
+  const auto begin = static_cast<std::size_t>(counts - first.loss.begin()) + 1;
+  const std::string text = tokenizer.decode_bytes(std::span<const std::int32_t>(first.ids).subspan(begin));
+  std::vector<std::int32_t> stop_ids{first.ids.back()};
+  for (const auto& id : {tokenizer.eos_id(), tokenizer.token_to_id("<|endoftext|>")})
+    if (id && std::find(stop_ids.begin(), stop_ids.end(), *id) == stop_ids.end()) stop_ids.push_back(*id);
+  return thinking(tokenizer, std::move(stop_ids), text.find("<think>") == std::string::npos);
 }
 
 KDLIB_FUNC RolloutPrompts::RolloutPrompts(TokenShards shards, std::vector<std::int32_t> prompt_end,

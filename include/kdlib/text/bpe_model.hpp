@@ -46,13 +46,42 @@ class MergeTable {
   std::size_t used_ = 0;
 };
 
-/// Ids of short pieces seen before. Two places a piece, the older of them overwritten: bounded memory and no
-/// allocation.
+/// Ids of the shortest pieces seen before, which are most of a text. Two places a piece in one cache line, the one that
+/// was not used last overwritten.
+class ShortPieces {
+ public:
+  static constexpr std::size_t max_bytes = 16, max_ids = 3;
+  /// A piece of 1 to 16 bytes: with its length, `low` and `high` say all of them.
+  struct Key {
+    std::uint64_t low = 0, high = 0;
+    std::uint32_t length = 0;
+    bool operator==(const Key&) const = default;
+  };
+  struct Entry {
+    std::uint64_t low = 0, high = 0;
+    std::uint16_t length = 0, count = 0;  // length 0: free
+    std::int32_t ids[max_ids] = {};
+  };
+  ShortPieces();
+  static Key key_of(std::string_view piece);
+  /// The entry of a piece, or null.
+  const Entry* find(const Key& key);
+  void insert(const Key& key, const std::int32_t* ids, std::size_t count);
+
+ private:
+  struct alignas(64) Pair {
+    Entry way[2];
+  };
+  Pair& pair_of(const Key& key);
+  std::vector<Pair> pairs_;
+};
+
+/// The same of longer pieces: the older of two is overwritten. Bounded memory and no allocation.
 class PieceCache {
  public:
   static constexpr std::size_t max_bytes = 31, max_ids = 7;
   PieceCache();
-  struct Entry {
+  struct alignas(64) Entry {
     char key[max_bytes];
     std::uint8_t length;  // 0: free
     std::int32_t ids[max_ids];
@@ -72,6 +101,7 @@ struct BpeScratch {
     std::uint32_t rank, at;
     std::int32_t left, right, id;
   };
+  ShortPieces short_pieces;
   PieceCache cache;
   std::vector<std::int32_t> ids;
   std::vector<std::uint32_t> next, before;
@@ -95,6 +125,9 @@ struct BpeModel {
   void set_byte_tokens();
   /// Appends the ids of one piece. Bytes without a token are added to scratch.dropped_bytes.
   void encode_piece(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
+
+ private:
+  bool merge_piece(std::string_view piece, BpeScratch& scratch) const;  // to scratch.ids; false: bytes were dropped
 };
 
 /// Joins `ids`, at most 64: the pair of the lowest rank first, the leftmost of equals.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kdlib/text/bpe_model.hpp"
 
@@ -50,6 +51,55 @@ KDLIB_FUNC std::vector<std::pair<std::int32_t, std::int32_t>> MergeTable::pairs(
   return list;
 }
 
+KDLIB_FUNC ShortPieces::ShortPieces() : pairs_(std::size_t{1} << 14) {}
+
+/// No byte behind the piece is read: words that overlap, or single bytes, hold all of it.
+KDLIB_FUNC ShortPieces::Key ShortPieces::key_of(std::string_view piece) {
+  const std::size_t n = piece.size();
+  const char* at = piece.data();
+  Key key;
+  key.length = static_cast<std::uint32_t>(n);
+  if (n >= 8) {
+    std::memcpy(&key.low, at, 8);
+    std::memcpy(&key.high, at + n - 8, 8);
+  } else if (n >= 4) {
+    std::uint32_t first = 0, last = 0;
+    std::memcpy(&first, at, 4);
+    std::memcpy(&last, at + n - 4, 4);
+    key.low = std::uint64_t{last} << 32 | first;
+  } else if (n > 0) {
+    const auto byte = [at](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(at[i])}; };
+    key.low = byte(0) | byte(n / 2) << 8 | byte(n - 1) << 16;
+  }
+  return key;
+}
+
+KDLIB_FUNC ShortPieces::Pair& ShortPieces::pair_of(const Key& key) {
+  std::uint64_t h = (key.low ^ key.length) * 0x9E3779B97F4A7C15u;
+  h = (h ^ h >> 29 ^ key.high) * 0xD6E8FEB86659FD93u;
+  return pairs_[h >> 40 & (pairs_.size() - 1)];
+}
+
+KDLIB_FUNC const ShortPieces::Entry* ShortPieces::find(const Key& key) {
+  Pair& pair = pair_of(key);
+  const auto is_key = [&key](const Entry& e) {
+    return e.low == key.low && e.high == key.high && e.length == key.length;
+  };
+  if (!is_key(pair.way[0])) {
+    if (!is_key(pair.way[1])) return nullptr;
+    std::swap(pair.way[0], pair.way[1]);
+  }
+  return &pair.way[0];
+}
+
+KDLIB_FUNC void ShortPieces::insert(const Key& key, const std::int32_t* ids, std::size_t count) {
+  Pair& pair = pair_of(key);
+  pair.way[1] = pair.way[0];
+  Entry& entry = pair.way[0];
+  entry = {key.low, key.high, static_cast<std::uint16_t>(key.length), static_cast<std::uint16_t>(count), {}};
+  std::copy(ids, ids + count, entry.ids);
+}
+
 KDLIB_FUNC PieceCache::PieceCache() : entries_(std::size_t{1} << 15) {}
 
 KDLIB_FUNC const PieceCache::Entry* PieceCache::find(std::string_view piece, std::uint64_t hash) {
@@ -80,7 +130,14 @@ KDLIB_FUNC void BpeModel::set_byte_tokens() {
 
 KDLIB_FUNC void BpeModel::encode_piece(std::string_view piece, BpeScratch& scratch,
                                        std::vector<std::int32_t>& out) const {
-  const bool cacheable = piece.size() <= PieceCache::max_bytes;
+  const bool is_short = piece.size() <= ShortPieces::max_bytes, cacheable = piece.size() <= PieceCache::max_bytes;
+  const ShortPieces::Key key = is_short ? ShortPieces::key_of(piece) : ShortPieces::Key{};
+  if (is_short) {
+    if (const ShortPieces::Entry* hit = scratch.short_pieces.find(key)) {
+      for (std::uint16_t i = 0; i < hit->count; ++i) out.push_back(hit->ids[i]);
+      return;
+    }
+  }
   const std::uint64_t hash = cacheable ? hash_bytes(piece) : 0;
   if (cacheable) {
     if (const PieceCache::Entry* hit = scratch.cache.find(piece, hash)) {
@@ -88,30 +145,31 @@ KDLIB_FUNC void BpeModel::encode_piece(std::string_view piece, BpeScratch& scrat
       return;
     }
   }
+  const bool whole = merge_piece(piece, scratch);
+  const std::vector<std::int32_t>& ids = scratch.ids;
+  if (whole && is_short && ids.size() <= ShortPieces::max_ids) scratch.short_pieces.insert(key, ids.data(), ids.size());
+  else if (whole && cacheable) scratch.cache.insert(piece, hash, ids.data(), ids.size());
+  out.insert(out.end(), ids.begin(), ids.end());
+}
+
+KDLIB_FUNC bool BpeModel::merge_piece(std::string_view piece, BpeScratch& scratch) const {
   std::vector<std::int32_t>& ids = scratch.ids;
   ids.clear();
   std::uint64_t dropped = 0;
   const std::int32_t whole = ignore_merges ? vocabulary.find(piece) : Vocabulary::none;
   if (whole != Vocabulary::none) {
     ids.push_back(whole);
-  } else {
-    for (const char c : piece) {
-      const std::int32_t id = byte_token[static_cast<unsigned char>(c)];
-      if (id != Vocabulary::none) {
-        ids.push_back(id);
-      } else {
-        ++dropped;
-      }
-    }
-    if (ids.size() <= 64) {
-      merge_short(merges, ids);
-    } else {
-      merge_long(merges, scratch);
-    }
+    return true;
   }
+  for (const char c : piece) {
+    const std::int32_t id = byte_token[static_cast<unsigned char>(c)];
+    if (id != Vocabulary::none) ids.push_back(id);
+    else ++dropped;
+  }
+  if (ids.size() <= 64) merge_short(merges, ids);
+  else merge_long(merges, scratch);
   scratch.dropped_bytes += dropped;
-  if (cacheable && dropped == 0) scratch.cache.insert(piece, hash, ids.data(), ids.size());
-  out.insert(out.end(), ids.begin(), ids.end());
+  return dropped == 0;
 }
 
 KDLIB_FUNC void merge_short(const MergeTable& merges, std::vector<std::int32_t>& ids) {

@@ -4,6 +4,8 @@
 #ifndef KDLIB_TEXT_PRE_TOKENIZER_INL_HPP
 #define KDLIB_TEXT_PRE_TOKENIZER_INL_HPP
 
+#include <array>
+
 #include "kdlib/core/error.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/text/pre_tokenizer.hpp"
@@ -21,9 +23,20 @@ inline constexpr ClassSet in_upper = class_bit(UnicodeClass::upper), in_lower = 
 inline constexpr ClassSet any_letter = in_upper | in_lower | in_letter;  // \p{L}
 inline constexpr ClassSet any_symbol = in_other | in_mark;               // [^\s\p{L}\p{N}]
 
+/// Classes of the first 128 characters.
+inline const std::array<ClassSet, 128>& ascii_classes() {
+  static const auto classes = [] {
+    std::array<ClassSet, 128> out{};
+    for (char32_t c = 0; c < 128; ++c) out[c] = 1u << (UnicodeTables::get().value(c) & 7);
+    return out;
+  }();
+  return classes;
+}
+
 class Scanner {
  public:
-  explicit Scanner(std::string_view text) : text_(text), tables_(UnicodeTables::get()) {}
+  explicit Scanner(std::string_view text)
+      : text_(text), tables_(UnicodeTables::get()), ascii_(ascii_classes().data()) {}
 
   std::size_t gpt2(std::size_t begin, bool digits) const {
     std::size_t at = begin;
@@ -91,7 +104,11 @@ class Scanner {
   static constexpr ClassSet lower_set = in_lower | in_letter | in_mark;  // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
 
   /// The class of the character at `at`, which moves behind it.
-  ClassSet take(std::size_t& at) const { return 1u << (tables_.value(next_code_point(text_.data(), at)) & 7); }
+  ClassSet take(std::size_t& at) const {
+    const auto byte = static_cast<unsigned char>(text_[at]);
+    if (byte < 0x80) return ++at, ascii_[byte];
+    return 1u << (tables_.value(next_code_point(text_.data(), at)) & 7);
+  }
 
   bool is_newline(std::size_t at) const { return text_[at] == '\r' || text_[at] == '\n'; }
 
@@ -174,6 +191,7 @@ class Scanner {
 
   std::string_view text_;
   const UnicodeTables& tables_;
+  const ClassSet* ascii_;
 };
 
 KDLIB_FUNC std::size_t scan_piece(PreTokenizer kind, const Scanner& scanner, std::size_t begin) {

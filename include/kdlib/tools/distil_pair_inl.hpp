@@ -8,6 +8,7 @@
 
 #include "kdlib/core/rng.hpp"
 #include "kdlib/tools/distil_pair.hpp"
+#include "kdlib/tools/random_models.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -179,18 +180,13 @@ void PairRun<D, T>::make_random_models() {
   RecipeSettings place = s_;
   place.models.teacher = random_path("teacher");
   check_run_place(place);
-  const std::string made = concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"), note = random_path("made_with");
-  require<ConfigError>(!path_exists(random_path("")) || path_exists(note), tag(), random_path(""),
-                       " was not made by this program: it is not used or removed; choose another --out");
   make_directories(s_.output.folder);
-  if (s_.output.resume == RecipeResume::no) remove_tree(random_path(""));
-  require<ConfigError>(!path_exists(note) || read_file(note) == made, tag(), random_path(""),
-                       " holds models of another scale or seed; use another --out, or --resume no");
   {
     FolderLock lock;
     lock.take(s_.output.folder);
-    make_directories(random_path(""));
-    write_file_atomically(note, made);
+    ready_random_models(tag(), join_path(s_.output.folder, "random"),
+                        concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"),
+                        "scale or seed; use another --out, or --resume no", s_.output.resume == RecipeResume::no);
     make_model("teacher", teacher_, s_.seed);
     make_model("student", student_, s_.seed + 1);
     if (s_.text.prompts.empty()) write_file_atomically(random_path("prompts.jsonl"), random_prompts(0, 64));

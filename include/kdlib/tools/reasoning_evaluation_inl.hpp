@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kdlib/data/reasoning_rows.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/text/harmony.hpp"
@@ -27,22 +28,46 @@ inline std::vector<std::int32_t> ask_like(std::vector<std::int32_t> prompt, std:
   return prompt;
 }
 
+/// The same in the frame of a chat template, with the system turn of the token files.
+inline std::vector<std::int32_t> ask_by_template(const TokenShards& files, const Tokenizer& tokenizer,
+                                                 std::string_view question) {
+  const Json made = Json::parse_file(join_path(files.root(), "manifest.json")).at("made_of").at("settings");
+  const RowRenderer renderer(tokenizer, {.max_length = 1 << 20,
+                                         .effort = made.string_or("effort", "").empty() ? "" : "medium",
+                                         .instructions = std::string(made.string_or("instructions", "")),
+                                         .chat_template = files.chat_template()});
+  RowDocument document;
+  const RowSkip skip = renderer.render({"canary", "", "", "", std::string(question), "?", "?"}, document);
+  require<InputError>(skip == RowSkip::none, "[canary] the question '", printable(question),
+                      "' cannot be asked: ", enum_names(RowSkip::none)[static_cast<std::size_t>(skip)]);
+  document.ids.resize(static_cast<std::size_t>(document.prompt));
+  return document.ids;
+}
+
 }  // namespace detail
 
 template <class Model>
 ReasoningEvaluation<Model>::ReasoningEvaluation(const ReasoningSettings& s, const Tokenizer& tokenizer,
                                                 const TokenShards& train,
                                                 std::function<void(const std::string&)> message)
-    : s_(s), form_(RolloutForm::harmony(tokenizer)), message_(std::move(message)) {
+    : s_(s), form_(RolloutForm::of(train, tokenizer)), message_(std::move(message)) {
   if (s.evaluate_every > 0) {
     const TokenShards valid = TokenShards::open(s.data, "valid");
     for (std::int64_t d = 0; d < std::min(s.evaluate_documents, valid.documents()); ++d)
       valid.get(d, rows_.emplace_back());
-    const RolloutPrompts prompts(valid, form_.prompt_end, s.max_prompt_length);
-    for (std::int64_t i = 0; i < std::min(s.evaluate_prompts, prompts.count()); ++i)
-      questions_.push_back(prompts.at(i, ReasoningMode::medium));
+    if (s.evaluate_prompts > 0) {
+      const RolloutPrompts prompts(valid, form_.prompt_end, s.max_prompt_length);
+      for (std::int64_t i = 0; i < std::min(s.evaluate_prompts, prompts.count()); ++i)
+        questions_.push_back(prompts.at(i, ReasoningMode::medium));
+    }
   }
   if (s.canary.empty()) return;
+  if (!train.chat_template().empty()) {
+    canary_ = read_canary(s.canary, tokenizer, [&](std::string_view question) {
+      return detail::ask_by_template(train, tokenizer, question);
+    });
+    return;
+  }
   const std::vector<std::int32_t> like =
       RolloutPrompts(train, form_.prompt_end, s.max_prompt_length).at(0, ReasoningMode::medium);
   canary_ = read_canary(s.canary, tokenizer, [&](std::string_view question) {

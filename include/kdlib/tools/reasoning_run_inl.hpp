@@ -15,6 +15,7 @@
 #include "kdlib/teacher/scored.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/tools/known_configs.hpp"
+#include "kdlib/tools/random_models.hpp"
 #include "kdlib/tools/reasoning_run.hpp"
 #include "kdlib/train/trainer.hpp"
 
@@ -81,7 +82,10 @@ void ReasoningRun<D, T>::make_model(const char* name, const DecoderConfig& confi
   DecoderConfig sized = config;
   sized.vocab_size = tokenizer.vocab_size();
   sized.context_length = 1024;
-  sized.eos_ids = {HarmonyTokens::of(tokenizer).ret};
+  const auto ret = tokenizer.token_to_id("<|return|>"), end = ret ? ret : tokenizer.eos_id();
+  require<ConfigError>(end.has_value(), "[vpmoe_student] ", s_.tokenizer,
+                       " names no token that ends a text (<|return|>, or its eos token)");
+  sized.eos_ids = {*end};
   remove_tree(partial);
   Model::from_config(sized, seed).save_pretrained(partial);
   save_tokenizer(tokenizer, partial, sized.context_length);
@@ -90,12 +94,9 @@ void ReasoningRun<D, T>::make_model(const char* name, const DecoderConfig& confi
 
 template <class D, class T>
 void ReasoningRun<D, T>::make_random_models() {
-  make_directories(place("random"));
-  const std::string made = concat("seed ", s_.seed, " ", content_hash(s_.tokenizer), "\n"),
-                    path = place("random/made_with");
-  if (!path_exists(path)) write_file_atomically(path, made);
-  require<ConfigError>(read_file(path) == made, "[vpmoe_student] ", place("random"),
-                       " holds models of another seed or tokenizer; use another --out");
+  detail::ready_random_models("[vpmoe_student] ", place("random"),
+                              concat("seed ", s_.seed, " ", content_hash(s_.tokenizer), "\n"),
+                              "seed or tokenizer; use another --out");
   if (s_.teacher.empty()) {
     make_model("teacher", tiny_config(gpt_oss_20b_config()), s_.seed);
     s_.teacher = place("random/teacher");
@@ -220,7 +221,7 @@ bool ReasoningRun<D, T>::train(int stage) {
     const auto message = [](const std::string& text) {  // from any thread, so not by way of the bar
       std::fprintf(stderr, "note: %s\n", terminal_text(text).c_str());
     };
-    own.emplace(*writer, scorer(), std::move(plain), RolloutForm::harmony(*tokenizer_), scored_, rollout_settings(),
+    own.emplace(*writer, scorer(), std::move(plain), RolloutForm::of(files, *tokenizer_), scored_, rollout_settings(),
                 message);
     source.emplace(*own);
   }
