@@ -39,7 +39,7 @@ struct CompressSettings {
   std::int64_t adam_steps = 0;   // behind als: refinement; of adam: all of it (1000 published)
   double adam_rate = 1e-3;
   std::uint64_t seed = 1;         // of adam's factors
-  std::int64_t whole_below = 64;  // matrices whose smaller side is at most that are decomposed wholly; of larger ones
+  std::int64_t whole_below = 32;  // matrices whose smaller side is at most that are decomposed wholly; of larger ones
                                   // the leading `rank` directions alone are searched, which loses under 1e-3 of J
   DenseGemm gemm = plain_gemm;    // products; &Kernels<Cpu, double>::gemm uses the matrix library
   std::function<void(const CompressStep&)> progress{};
@@ -97,6 +97,8 @@ namespace detail {
 GatedExpert permuted(const GatedExpert& expert, const ExpertOrder& order);
 /// The order of one expert as it is.
 ExpertOrder unmoved(std::int64_t neurons);
+/// Whether the search makes every decomposition of experts [out, in] a whole one.
+bool decomposes_wholly(const CompressSettings& settings, std::int64_t out, std::int64_t in);
 }  // namespace detail
 
 KDLIB_NAMESPACE_END

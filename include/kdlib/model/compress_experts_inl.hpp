@@ -22,7 +22,6 @@ KDLIB_FUNC std::int64_t directions_kept(std::int64_t rank, std::int64_t size) {
   return std::min(size, rank + std::max<std::int64_t>(8, rank / 8));
 }
 
-/// Whether every decomposition is a whole one.
 KDLIB_FUNC bool decomposes_wholly(const CompressSettings& s, std::int64_t out, std::int64_t in) {
   const std::int64_t small = std::min(out, in);
   return small <= s.whole_below || directions_kept(s.rank, small) == small;
