@@ -244,8 +244,7 @@ kd::DecoderConfig written_config(const Settings& s) {
   kd::require<kd::UsageError>(!s.materialise || config.moe.shares_cores(), "--materialise: ", s.model,
                               " has no experts that share cores");
   if (s.materialise) config.moe.core_rank = 0;
-  if (s.mixture.experts > 0)
-    return kd::checking_settings([&] { return kd::upcycled_config(config, s.mixture); });
+  if (s.mixture.experts > 0) return kd::checking_settings([&] { return kd::upcycled_config(config, s.mixture); });
   return config;
 }
 

@@ -119,8 +119,8 @@ TEST_CASE("convert --upcycle makes a mixture of the same function that compress 
   CHECK_THAT(made.out, contains("written"));
   CHECK_THAT(good("inspect", mixture).out, contains("qwen2_moe"));
   write_file_atomically(job.dir / "held_out.jsonl", read_file(job.dir / "data.jsonl"));
-  CHECK_THAT(good("evaluate", "--models " + mixture + " --reference " + dense + " --tasks kl --data " +
-                                  (job.dir / "") + " --json " + (job.dir / "e.json"))
+  CHECK_THAT(good("evaluate", "--models " + mixture + " --reference " + dense + " --tasks kl --data " + (job.dir / "") +
+                                  " --json " + (job.dir / "e.json"))
                  .out,
              contains("0.0000"));
   good("compress", "--model " + mixture + " --out " + (job.dir / "small") + " --rank 2 --rounds 1 --threads 1");

@@ -44,9 +44,8 @@ constexpr std::size_t experts_together = 4;  // whose narrow factors make one pr
 
 /// Sums of the size of `shape` over experts, one a thread, and their sum in the order of threads; add(first, end, sum)
 /// is given a few experts at a time.
-KDLIB_FUNC DenseMatrix
-ExpertCompressor::sum_over_experts(const DenseMatrix& shape,
-                                   const std::function<void(std::size_t, std::size_t, DenseMatrix&)>& add) const {
+KDLIB_FUNC DenseMatrix ExpertCompressor::sum_over_experts(
+    const DenseMatrix& shape, const std::function<void(std::size_t, std::size_t, DenseMatrix&)>& add) const {
   const auto experts = static_cast<std::int64_t>(experts_.size());
   std::vector<DenseMatrix> sums(static_cast<std::size_t>(thread_count()));
   parallel_parts(static_cast<int>(std::min<std::int64_t>(experts, thread_count())), [&](int part, int parts) {

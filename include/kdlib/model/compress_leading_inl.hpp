@@ -40,8 +40,7 @@ KDLIB_FUNC SoftProducts soften(DenseMatrix products, double soft, DenseGemm gemm
   }
   require<Error>(!out.factor.values.empty(), "[compress_experts] products of a core are no finite numbers");
   out.least = out.factor(0, 0) * out.factor(0, 0);
-  for (std::int64_t i = 1; i < products.rows; ++i)
-    out.least = std::min(out.least, out.factor(i, i) * out.factor(i, i));
+  for (std::int64_t i = 1; i < products.rows; ++i) out.least = std::min(out.least, out.factor(i, i) * out.factor(i, i));
   return out;
 }
 
@@ -130,8 +129,10 @@ KDLIB_FUNC InputProducts ExpertCompressor::leading_right(std::size_t e, const De
   now.input_u = multiply_transposed(map_.core, z, gemm());
   now.input_v = multiply_transposed(experts_[e], y, gemm());
   subtract_product_transposed(now.input_v, map_.core, below, gemm());
-  InputProducts found{multiply(core_products_, z, gemm()), multiply_transposed(across, y, gemm()),
-                      multiply(expert_products_[e], y, gemm()), {}};
+  InputProducts found{multiply(core_products_, z, gemm()),
+                      multiply_transposed(across, y, gemm()),
+                      multiply(expert_products_[e], y, gemm()),
+                      {}};
   add_product(found.core_v, -1, core_products_, below, false, gemm());
   add_product(found.expert_v, -1, across, below, false, gemm());
   found.v_v = multiply_transposed(now.input_v, now.input_v, gemm());

@@ -75,7 +75,7 @@ struct LeadingDirections {
 /// close together need not have settled.
 LeadingDirections leading_directions(const DenseMatrix& symmetric, std::int64_t count, const DenseMatrix& start,
                                      DenseGemm gemm = plain_gemm, int steps = 16);
-/// About the largest eigenvalue of such a matrix: at most that, and seldom below by a hundredth.
+/// About the largest eigenvalue of such a matrix, for a scale: at most that, and seldom below by more than a fifth.
 double largest_eigenvalue(const DenseMatrix& symmetric, DenseGemm gemm = plain_gemm);
 
 /// The lower factor S with S S^T = m, or nothing where a pivot is not positive. Only the lower part of m is read.

@@ -151,7 +151,7 @@ KDLIB_FUNC double largest_eigenvalue(const DenseMatrix& symmetric, DenseGemm gem
   DenseMatrix x(1, n);
   detail::fill_with_noise(x);
   double value = 0;
-  for (int step = 0; step < 15; ++step) {
+  for (int step = 0; step < 20; ++step) {
     const double length = std::sqrt(x.squares());
     if (!(length > 0)) return 0;
     for (double& v : x.values) v /= length;
