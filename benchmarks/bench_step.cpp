@@ -89,7 +89,7 @@ struct Settings {
   std::string model, ids, student = "rounded", dtype = "float32";
   int steps = 4, batch = 4, length = 256, rank = 16, threads = 0;
   double rate = 1e-3, alpha = 32;
-  bool recompute = false;
+  bool recompute = false, teacher_alone = false;
   std::uint64_t seed = 1;
 
   Settings(int argc, char** argv) {
@@ -115,6 +115,7 @@ struct Settings {
         .add("rate", rate, "X", "learning rate")
         .at_least(0)
         .add("recompute", recompute, "activation recomputation")
+        .add("teacher-alone", teacher_alone, "time the teacher's forward pass with the logits of every row instead")
         .common(threads, seed);
     options.parse(argc, argv);
   }
@@ -225,12 +226,39 @@ class Step {
   double loss_ = 0, norm_ = 0;
 };
 
+/// Times the teacher's forward pass and the logits of all rows, 256 MiB of them at a time, into the same memory.
+template <class T>
+void time_teacher(const Model<T>& teacher, const Settings& settings) {
+  const kd::TokenBatch tokens = batch_of(settings, teacher.vocab_size());
+  const std::int64_t v = teacher.vocab_size(), h = teacher.hidden_size(), chunk = (std::int64_t{64} << 20) / v;
+  kd::Tensor<float, kd::Cpu> logits({chunk, v});
+  std::vector<double> seconds;
+  std::int64_t rows = 0;
+  for (int i = 0; i <= settings.steps; ++i) {
+    const double begin = now();
+    const kd::Tensor<T, kd::Cpu> hidden = teacher.forward(tokens);
+    rows = hidden[0];
+    for (std::int64_t r = 0; r < rows; r += chunk)
+      kd::Kernels<kd::Cpu, T>::gemm(false, true, std::min(chunk, rows - r), v, h, 1, hidden.data() + r * h, h,
+                                        teacher.head().weight.data(), h, 0, logits.data(), v);
+    if (i > 0) seconds.push_back(now() - begin);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  const double median = seconds[seconds.size() / 2];
+  std::printf("{\"name\":\"teacher with logits\",\"threads\":%d,\"tokens_per_s\":%.2f,\"seconds\":%.3f}\n",
+              kd::thread_count(), static_cast<double>(rows) / median, median);
+}
+
 template <class T>
 int bench(const Settings& settings) {
   const double load_begin = now();
   Model<T> teacher = Model<T>::from_pretrained(settings.model);
   teacher.set_trainable(false);
   std::printf("{\"name\":\"load\",\"seconds\":%.3f}\n", now() - load_begin);
+  if (settings.teacher_alone) {
+    time_teacher(teacher, settings);
+    return 0;
+  }
   Model<T> student = Model<T>::from_pretrained(settings.model);
   if (settings.student == "int4") kd::quantize_linear(student, {});
   else round_linear_weights(student);

@@ -278,8 +278,11 @@ set(KDLIB_HEADERS
   include/kdlib/model/compensate.hpp
   include/kdlib/model/compensate_inl.hpp
   include/kdlib/model/compress_adam_inl.hpp
+  include/kdlib/model/compress_core_inl.hpp
   include/kdlib/model/compress_experts.hpp
   include/kdlib/model/compress_experts_inl.hpp
+  include/kdlib/model/compress_leading_inl.hpp
+  include/kdlib/model/compress_whole_inl.hpp
   include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_cache_inl.hpp
   include/kdlib/model/decoder_config.hpp
@@ -288,6 +291,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/dense_matrix.hpp
   include/kdlib/model/dense_matrix_inl.hpp
   include/kdlib/model/kv_cache.hpp
+  include/kdlib/model/leading_directions_inl.hpp
   include/kdlib/model/materialise.hpp
   include/kdlib/model/materialise_inl.hpp
   include/kdlib/model/packed_weights_inl.hpp

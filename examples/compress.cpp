@@ -168,6 +168,7 @@ void run(const Command& c) {
   if (c.dry_run) {
     kd::CompressModelSettings probe = c.settings;
     probe.search.rank = plan.rank;
+    probe.search.gemm = &kd::Kernels<kd::Cpu, double>::gemm;
     std::printf("the search takes about %.0f s%s; nothing was written\n", kd::search_seconds(plan, probe),
                 c.calibration.empty() ? "" : ", the passes over the calibration text come on top");
     return;
@@ -183,6 +184,7 @@ void run(const Command& c) {
       model, c.out, c.settings, text,
       [&progress](const kd::CompressProgress& p) { progress.show(p.done, p.total, p.seconds, p.what); });
   progress.finish();
+  kd::show_notes(report.notes);
   print_report(c, report);
 }
 

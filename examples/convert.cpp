@@ -9,6 +9,7 @@
 #include <kdlib/checkpoint/peft_apply.hpp>
 #include <kdlib/model/materialise.hpp>
 #include <kdlib/model/quantize.hpp>
+#include <kdlib/model/upcycle.hpp>
 #include <kdlib/text/tokenizer_writer.hpp>
 #include <kdlib/tools/distil_options.hpp>
 #include <kdlib/tools/model_files.hpp>
@@ -29,6 +30,7 @@ struct Settings {
   std::string model, adapter, to, out, type = "f16", dtype, name, shard = "5GB";
   kd::RoundingWords rounding{.kind = "none"};
   kd::QuantizeSettings format{};
+  kd::UpcycleSettings mixture{.experts = 0};
   bool merge = false, materialise = false, packed = false, dry_run = false;
   int threads = 0;
   std::uint64_t seed = 0;
@@ -52,6 +54,9 @@ void check(const Settings& s, const kd::Options& o) {
                               "--type belongs to --to gguf; --dtype sets the type of a Hugging Face directory");
   o.check_needs({{{"name"}, s.to == "gguf", "a Hugging Face directory has no general.name"}});
   o.check_needs(r.needs("--quantize KIND says what is rounded"));
+  o.check_needs({{{"active", "expert-noise"}, s.mixture.experts > 0, "--upcycle E makes the experts"}});
+  kd::require<kd::UsageError>(s.mixture.experts == 0 || (!r.rounds() && s.adapter.empty() && !s.materialise),
+                              "--upcycle is alone: without --quantize, --adapter and --materialise");
   kd::require<kd::UsageError>(r.kind != "mxfp4" || !o.given("group-size") || s.format.group_size == 32,
                               "--quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
   kd::require<kd::UsageError>((!o.given("dtype") && !o.given("max-shard-size")) || s.to == "hf",
@@ -81,6 +86,15 @@ Settings parse(int argc, char** argv) {
       .add("materialise", s.materialise,
            "a compressed mixture: write plain experts, at the size of the model that was compressed, for readers that "
            "know the plain mixture alone")
+      .add("upcycle", s.mixture.experts, "E",
+           "a dense model: write a mixture whose E experts are copies of its feed-forward parts (0: none)")
+      .at_least(0)
+      .add("active", s.mixture.active, "K", "of --upcycle: experts a token goes through")
+      .at_least(1)
+      .add("expert-noise", s.mixture.noise, "X",
+           "of --upcycle: deviation of what is added to each copy, in root mean squares of its matrix; 0 keeps the "
+           "function")
+      .at_least(0)
       .add("quantize", r.kind, "KIND",
            "round the linear layers first, as distil rounds its student; the rounded values are written")
       .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
@@ -108,6 +122,7 @@ Settings parse(int argc, char** argv) {
   o.parse(argc, argv);
   if (s.adapter_alone() && !o.given("type")) s.type = "f32";
   check(s, o);
+  s.mixture.seed = s.seed;
   s.format = r.format(s.format);
   if (r.rounds()) kd::checking_settings([&s] { kd::check_quantize_settings(s.format); });
   return s;
@@ -219,6 +234,7 @@ Model load(const Settings& s, std::vector<std::string>& notes) {
   }
   notes.insert(notes.end(), model.notes().begin(), model.notes().end());
   if (s.materialise) return kd::materialise(std::move(model));
+  if (s.mixture.experts > 0) return kd::upcycle(std::move(model), s.mixture);
   return model;
 }
 
@@ -228,6 +244,7 @@ kd::DecoderConfig written_config(const Settings& s) {
   kd::require<kd::UsageError>(!s.materialise || config.moe.shares_cores(), "--materialise: ", s.model,
                               " has no experts that share cores");
   if (s.materialise) config.moe.core_rank = 0;
+  if (s.mixture.experts > 0) return kd::checking_settings([&] { return kd::upcycled_config(config, s.mixture); });
   return config;
 }
 

@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kdlib/core/rng.hpp"
+#include "compress_support.hpp"
 #include "support/catch.hpp"
 #include "support/refusal.hpp"
 
 using namespace kdlib;
-using kdlib_tests::refusal;
+using namespace kdlib_tests;
 
 namespace {
 
@@ -35,24 +35,6 @@ DenseMatrix named(const std::string& name, std::int64_t rows, std::int64_t colum
 /// Within half a unit of the ninth digit behind the point.
 bool same(double a, double b) { return std::abs(a - b) < 2e-9; }
 
-DenseMatrix random_matrix(std::int64_t rows, std::int64_t columns, std::uint64_t seed, double scale = 1) {
-  DenseMatrix m(rows, columns);
-  const Rng rng(seed, RngPurpose::test);
-  for (std::size_t i = 0; i < m.values.size(); ++i) {
-    const double u = rng.uniform(static_cast<std::uint32_t>(2 * i)),
-                 v = rng.uniform(static_cast<std::uint32_t>(2 * i + 1));
-    m.values[i] = scale * std::sqrt(-2 * std::log(1 - u)) * std::cos(6.283185307179586 * v);
-  }
-  return m;
-}
-
-double largest_difference(const DenseMatrix& a, const DenseMatrix& b) {
-  REQUIRE(a.values.size() == b.values.size());
-  double worst = 0;
-  for (std::size_t i = 0; i < a.values.size(); ++i) worst = std::max(worst, std::abs(a.values[i] - b.values[i]));
-  return worst;
-}
-
 /// The layer of the specification: d_out 3, d_in 4, r 1.
 SharedCore golden_layer() {
   SharedCore map;
@@ -74,24 +56,6 @@ std::vector<DenseMatrix> golden_experts(bool transposed = false) {
 
 CompressSettings exact_settings(CoreForm form, std::int64_t rank, std::int64_t rounds) {
   return {.form = form, .rank = rank, .rounds = rounds, .tolerance = 0, .core_steps = 200, .ridge = 0, .soft = 0};
-}
-
-/// Experts of which `shared` of the variance is common.
-std::vector<DenseMatrix> random_experts(std::int64_t count, std::int64_t out, std::int64_t in, double shared) {
-  const DenseMatrix common = random_matrix(out, in, 1000, std::sqrt(shared));
-  std::vector<DenseMatrix> experts;
-  for (std::int64_t e = 0; e < count; ++e) {
-    experts.push_back(random_matrix(out, in, static_cast<std::uint64_t>(e), std::sqrt(1 - shared)));
-    add_scaled(experts.back(), 1, common);
-  }
-  return experts;
-}
-
-void check_never_rises(const CompressReport& report) {
-  for (std::size_t i = 1; i < report.steps.size(); ++i) {
-    INFO(i << ": " << report.steps[i].name);
-    CHECK(report.steps[i].objective <= report.steps[i - 1].objective * (1 + 1e-12));
-  }
 }
 
 }  // namespace
@@ -350,6 +314,8 @@ TEST_CASE("what cannot be compressed is refused with the numbers", "[model][comp
   CHECK_THAT(refused({.rank = 1, .rounds = 0}), contains("rounds is 0"));
   CHECK_THAT(refused({.init = CoreInit::adam, .rank = 1}), contains("adam_steps is 0; it must be above 0"));
   CHECK_THAT(refused({.rank = 1, .tolerance = 1}), contains("tolerance is 1"));
+  CHECK_THAT(refused({.rank = 1, .whole_below = -1}), contains("whole_below is -1; it must be 0 or above"));
+  CHECK_THAT(refused({.rank = 1, .gemm = nullptr}), contains("gemm is null"));
   const auto given = [&](std::vector<DenseMatrix> w, std::vector<double> weights, const DenseMatrix& m = {}) {
     return refusal([&] { compress_experts(w, weights, m, {.rank = 1}); });
   };

@@ -227,6 +227,26 @@ TEST_CASE("layers made by two calls, and damaged pieces made again, give the sam
   s.last_layer = -1;
   CHECK(job.run(s).made == 1);
   CHECK(run_files(job.dir / "out") == expected);
+  CHECK(job.run(s).notes.empty());
+  // One bit of a number, of the facts, of the report.
+  for (const auto& [name, from_end] : {std::pair("000_gate", 9), {"001_layer", 40}}) {
+    const std::string path = concat(job.dir / "out/work/", name, ".safetensors");
+    std::string bytes = read_file(path);
+    bytes[bytes.size() - static_cast<std::size_t>(from_end)] ^= 4;
+    write_file_atomically(path, bytes);
+    if (name == std::string("001_layer")) remove_file(job.dir / "out/work/001_up.safetensors");
+    const CompressModelReport again = job.run(s);
+    CHECK(again.made == 1);
+    REQUIRE(again.notes.size() == 1);
+    CHECK_THAT(again.notes[0], contains(name) && contains("checksum is xxh64:") && contains("it is made again"));
+    CHECK(run_files(job.dir / "out") == expected);
+  }
+  const std::string piece = job.dir / "out/work/000_down.safetensors";
+  std::string bytes = read_file(piece);
+  bytes[bytes.find("relative") + 14] ^= 1;
+  write_file_atomically(piece, bytes);
+  CHECK(job.run(s).notes.size() == 1);
+  CHECK(run_files(job.dir / "out") == expected);
   s.search.rank = 2;
   CHECK_THAT(job.refused(s), contains("out holds another model (config.json): remove it, or choose another folder"));
 }

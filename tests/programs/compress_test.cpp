@@ -110,3 +110,24 @@ TEST_CASE("compress and convert --materialise refuse what does not fit", "[progr
                  .error,
              contains("has no experts that share cores"));
 }
+
+TEST_CASE("convert --upcycle makes a mixture of the same function that compress reads", "[programs][compress]") {
+  const Job job;
+  const std::string dense = reference_file("models/llama"), mixture = job.dir / "mixture";
+  const ProgramAnswer made =
+      good("convert", "--model " + dense + " --upcycle 4 --active 2 --to hf --out " + mixture + " --threads 1");
+  CHECK_THAT(made.out, contains("written"));
+  CHECK_THAT(good("inspect", mixture).out, contains("qwen2_moe"));
+  write_file_atomically(job.dir / "held_out.jsonl", read_file(job.dir / "data.jsonl"));
+  CHECK_THAT(good("evaluate", "--models " + mixture + " --reference " + dense + " --tasks kl --data " + (job.dir / "") +
+                                  " --json " + (job.dir / "e.json"))
+                 .out,
+             contains("0.0000"));
+  good("compress", "--model " + mixture + " --out " + (job.dir / "small") + " --rank 2 --rounds 1 --threads 1");
+  const auto refused = [&](const std::string& more) {
+    return run_program("convert", "--model " + dense + " --to hf --out " + (job.dir / "no") + " " + more).error;
+  };
+  CHECK_THAT(refused("--active 2"), contains("--active") && contains("--upcycle E makes the experts"));
+  CHECK_THAT(refused("--upcycle 2 --active 3"), contains("active"));
+  CHECK_THAT(refused("--upcycle 2 --quantize int4"), contains("--upcycle is alone"));
+}

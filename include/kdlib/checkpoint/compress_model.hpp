@@ -32,6 +32,7 @@ struct CompressModelReport {
   std::vector<MapReport> maps;                   // of all pieces that are there, by layer
   std::vector<LayerReport> layers;               // where the facts are there
   std::int64_t made = 0, kept = 0, missing = 0;  // maps: of this call, from before, of other calls' layers
+  std::vector<std::string> notes;                // pieces that were damaged
   bool complete() const { return missing == 0; }
 };
 
@@ -39,7 +40,8 @@ struct CompressModelReport {
 /// with the tokenizer of base.source(), and compress_report.json, once no piece is missing. Pieces of the same settings
 /// are kept, whoever made them; a run that was killed and one that was not give the same bytes. `calibration`: text
 /// whose tokens weight the experts and give the second moments of their inputs; without documents every expert weighs
-/// the same. check_stop() is called between experts.
+/// the same. Products are those of a backend on the host (settings.search.gemm where it has been set), experts are
+/// searched on all threads. check_stop() is called between experts.
 /// ConfigError, FormatError and IoError name model, layer and map: as plan_compression and compress_experts, and where
 /// `out` holds another model.
 template <class D, class T>

@@ -44,6 +44,8 @@ class ModelCompression {
         folder_(out, plan_, settings, content_hash(base.source()), calibration_hash(calibration)) {
     require<ConfigError>(!base.has_adapter(), "[compress] ", base.source(), " has an adapter; merge it first");
     settings_.search.rank = plan_.rank;
+    if constexpr (std::is_same_v<D, Cpu>)
+      if (settings_.search.gemm == plain_gemm) settings_.search.gemm = &Kernels<D, double>::gemm;
     check_output();
     make_directories(join_path(out, "work"));
     remove_stale_temporaries_below(out);
@@ -69,6 +71,7 @@ class ModelCompression {
       if (const auto f = folder_.read_facts(layer))
         report.layers.push_back({layer, f->aligned, f->before, f->after, -1});
     report.kept = static_cast<std::int64_t>(report.maps.size()) - report.made;
+    report.notes = folder_.notes();
     if (report.complete()) assemble(report);
     return report;
   }
@@ -112,7 +115,7 @@ class ModelCompression {
     check_stop();
     tell(concat("layer ", layer, ": alignment"));
     std::vector<GatedExpert> experts = gated_experts(base_, layer, {});
-    AlignReport report = align_experts(experts, facts.uses);
+    AlignReport report = align_experts(experts, facts.uses, settings_.search.gemm);
     facts.orders = std::move(report.orders);
     facts.aligned = report.aligned;
     facts.before = report.before;
@@ -168,6 +171,17 @@ class ModelCompression {
     }
   }
 
+  /// J over what the experts alone have, in the norm of these moments.
+  double relative(const std::vector<DenseMatrix>& experts, const LayerFacts& facts, const DenseMatrix& moments,
+                  const SharedCore& found) const {
+    SharedCore nothing;
+    nothing.core = DenseMatrix(experts[0].rows, experts[0].columns);
+    nothing.experts.assign(experts.size(), empty_part(CoreForm::wrappers, experts[0].rows, experts[0].columns, 1));
+    const CompressSettings& s = settings_.search;
+    const double all = compression_error(experts, facts.uses, moments, nothing, s.ridge, s.gemm);
+    return all > 0 ? compression_error(experts, facts.uses, moments, found, s.ridge, s.gemm) / all : 0;
+  }
+
   void make_map(std::int64_t layer, ExpertMap map, const std::vector<DenseMatrix>& experts, const LayerFacts& facts) {
     const std::string name = concat("layer ", layer, " ", setting_text(map));
     const DenseMatrix& moments = map == ExpertMap::down ? facts.middle : facts.input;
@@ -179,22 +193,17 @@ class ModelCompression {
     tell(name);
     MapReport report{layer, map, 0, 0, {}};
     SharedCore found;
+    CompressReport steps;
     try {
-      CompressReport steps;
       found = compress_experts(experts, facts.uses, moments, search, &steps);
-      report.steps = std::move(steps.steps);
     } catch (const ConfigError& error) {
       fail<ConfigError>("[compress] ", base_.source(), ", ", name, ": ", error.what());
     }
-    SharedCore nothing;
-    nothing.core = DenseMatrix(experts[0].rows, experts[0].columns);
-    nothing.experts.assign(experts.size(), empty_part(CoreForm::wrappers, experts[0].rows, experts[0].columns, 1));
-    const auto relative = [&](const DenseMatrix& m) {
-      const double all = compression_error(experts, facts.uses, m, nothing, search.ridge);
-      return all > 0 ? compression_error(experts, facts.uses, m, found, search.ridge) / all : 0;
-    };
-    report.relative = relative(moments);
-    report.relative_plain = moments.values.empty() ? report.relative : relative({});
+    // Least squares measure with the moments, Adam without.
+    const bool als = search.init == CoreInit::als;
+    report.relative = als || moments.values.empty() ? steps.relative() : relative(experts, facts, moments, found);
+    report.relative_plain = als && !moments.values.empty() ? relative(experts, facts, {}, found) : steps.relative();
+    report.steps = std::move(steps.steps);
     folder_.write_item(report, found);
     progress_.done += static_cast<std::int64_t>(plan_.map_flops[static_cast<int>(map)] / 1e6) + 1;
     tell(name + " is done");

@@ -7,6 +7,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,8 +52,8 @@ struct CompressPlan {
 CompressPlan plan_compression(const DecoderConfig& config, const CompressModelSettings& settings,
                               const std::string& model);
 
-/// Seconds that all maps take on this machine, from a small search of the same kind. Seldom less than half of it or
-/// more than double.
+/// Seconds that all maps take on this machine, from a small search of the same kind (settings.search.gemm is what will
+/// multiply). Seldom less than half of it or more than double.
 double search_seconds(const CompressPlan& plan, const CompressModelSettings& settings);
 
 /// What is known of a layer before its maps are compressed.
@@ -72,8 +73,9 @@ struct MapReport {
   std::vector<CompressStep> steps;
 };
 
-/// The finished pieces below OUT/work. Each file holds the hash of the settings that it was made with; a piece of other
-/// settings, or one that cannot be read, counts as missing.
+/// The finished pieces below OUT/work. Each file holds the hash of the settings that it was made with and a checksum of
+/// its contents, which is compared once; a piece of other settings, or one that is damaged, counts as missing, and
+/// notes() names the damaged ones.
 class CompressFolder {
  public:
   /// `model_hash`, `calibration_hash` (empty: none): contents that the pieces depend on.
@@ -90,13 +92,18 @@ class CompressFolder {
   std::shared_ptr<const SafetensorsFile> open_item(std::int64_t layer, ExpertMap map) const;
   void write_item(const MapReport& report, const SharedCore& map) const;
   static MapReport read_report(const SafetensorsFile& item);
+  const std::vector<std::string>& notes() const { return notes_; }
   /// Members of compression_config beside form, rank and version, as JSON.
   std::string config_members(const CompressModelSettings& settings, const std::string& model_name) const;
 
  private:
+  std::shared_ptr<const SafetensorsFile> open_piece(const std::string& path, const std::string& hash) const;
+
   std::string out_, facts_hash_, run_hash_, calibration_hash_;
   std::int64_t experts_ = 0, hidden_ = 0, inner_ = 0, rank_ = 0;
   CoreForm form_{};
+  mutable std::set<std::string> sound_;  // files whose checksum was compared
+  mutable std::vector<std::string> notes_;
 };
 
 namespace detail {

@@ -6,11 +6,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
+#include <list>
+#include <map>
 
 #include "kdlib/checkpoint/compress_work.hpp"
 #include "kdlib/core/clock.hpp"
 #include "kdlib/core/fields.hpp"
+#include "kdlib/core/parallel.hpp"
 #include "kdlib/core/rng.hpp"
+#include "kdlib/io/checksum.hpp"
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
@@ -25,17 +30,21 @@ KDLIB_FUNC std::array<const char*, 6> factor_names(CoreForm form) {
   return {"input_wrapper.U", "input_wrapper.V", "output_wrapper.U", "output_wrapper.V", "", ""};
 }
 
-/// About what compress_experts takes: half-steps of two thin decompositions of each expert, or Adam's products.
+/// About what compress_experts takes: half-steps with products of n x n and narrow ones, the core's conjugate gradients
+/// (three steps are usual), or Adam's products; whole decompositions where they are made.
 KDLIB_FUNC double search_flops(std::int64_t experts, std::int64_t out, std::int64_t in, const CompressSettings& s) {
   const double e = static_cast<double>(experts), size = static_cast<double>(out) * static_cast<double>(in),
                narrow = static_cast<double>(std::min(out, in)), rank = static_cast<double>(s.rank);
   const double adam = e * static_cast<double>(s.adam_steps) * size * 24 * rank;
   if (s.init == CoreInit::adam) return adam;
-  const double halves = s.form == CoreForm::wrappers ? 4 : 1;
-  const double core =
-      s.form == CoreForm::wrappers ? static_cast<double>(s.core_steps) * e * size * 16 * rank : e * size * rank;
+  const bool wrappers = s.form == CoreForm::wrappers;
+  const double whole = (wrappers ? 4 : 1) * size * narrow * 60,
+               leading = wrappers ? size * (2 * narrow + 6 * rank) + narrow * narrow * (80 * rank + 4 * narrow)
+                                  : size * (1.2 * narrow + 6 * rank) + 40 * narrow * narrow * rank;
+  const double steps = static_cast<double>(std::min<std::int64_t>(s.core_steps, 3));
+  const double core = e * size * rank * (wrappers ? 20 + 9 * steps : 4);
   const double rounds = static_cast<double>(s.rounds);
-  return adam + (rounds + 1) * halves * e * size * narrow * 60 + rounds * core;
+  return adam + (rounds + 1) * e * (decomposes_wholly(s, out, in) ? whole : leading) + rounds * core;
 }
 
 KDLIB_FUNC DenseMatrix noise_matrix(std::int64_t rows, std::int64_t columns, std::uint32_t row) {
@@ -90,21 +99,30 @@ KDLIB_FUNC CompressPlan plan_compression(const DecoderConfig& config, const Comp
 
 KDLIB_FUNC double search_seconds(const CompressPlan& plan, const CompressModelSettings& s) {
   const std::int64_t inner = plan.plain.moe.intermediate, hidden = plan.plain.hidden_size;
-  const double shrink = std::max(1.0, static_cast<double>(std::max(inner, hidden)) / 48);
+  CompressSettings search = s.search;
+  search.rank = plan.rank;
+  const bool whole = detail::decomposes_wholly(search, inner, hidden);
+  // Whole decompositions are slow, and products of small matrices are not what those of large ones are.
+  const double largest = whole ? 48 : 384;
+  const double shrink = std::max(1.0, static_cast<double>(std::max(inner, hidden)) / largest);
   const auto small = [shrink](std::int64_t n) {
     return std::max<std::int64_t>(2, static_cast<std::int64_t>(static_cast<double>(n) / shrink));
   };
   const std::int64_t out = small(inner), in = small(hidden);
-  CompressSettings search = s.search;
   search.rank = std::clamp<std::int64_t>(small(plan.rank), 1, std::min(out, in));
   search.rounds = std::min<std::int64_t>(search.rounds, 2);
   search.tolerance = 0;
+  search.core_steps = std::min<std::int64_t>(search.core_steps, 3);
   search.adam_steps = std::min<std::int64_t>(search.adam_steps, 10);
+  search.whole_below = whole ? std::min(out, in) : 0;
   search.progress = {};
-  const std::vector<DenseMatrix> experts{detail::noise_matrix(out, in, 0), detail::noise_matrix(out, in, 1)};
+  std::vector<DenseMatrix> experts;
+  for (int e = 0; e < 2 * thread_count(); ++e)
+    experts.push_back(detail::noise_matrix(out, in, static_cast<std::uint32_t>(e)));
   const double begin = steady_seconds();
-  compress_experts(experts, {1, 1}, {}, search);
-  const double rate = detail::search_flops(2, out, in, search) / std::max(steady_seconds() - begin, 1e-6);
+  compress_experts(experts, std::vector<double>(experts.size(), 1.0), {}, search);
+  const double taken = std::max(steady_seconds() - begin, 1e-6),
+               rate = detail::search_flops(static_cast<std::int64_t>(experts.size()), out, in, search) / taken;
   double flops = 0;
   for (const std::int64_t layer : plan.layers)
     if (plan.makes(layer)) flops += plan.map_flops[0] + plan.map_flops[1] + plan.map_flops[2];
@@ -139,6 +157,7 @@ KDLIB_FUNC CompressFolder::CompressFolder(std::string out, const CompressPlan& p
       .member("core_steps", c.core_steps)
       .member("ridge", c.ridge)
       .member("soft", c.soft)
+      .member("whole_below", c.whole_below)
       .member("adam_steps", c.adam_steps)
       .member("adam_rate", c.adam_rate)
       .member("seed", c.seed)
@@ -161,19 +180,51 @@ KDLIB_FUNC std::string CompressFolder::item_path(std::int64_t layer, ExpertMap m
 
 namespace detail {
 
-/// The file where it is there, whole and of that hash.
-KDLIB_FUNC std::shared_ptr<const SafetensorsFile> open_piece(const std::string& path, const std::string& hash) {
-  if (!path_exists(path)) return nullptr;
-  try {
-    auto file = std::make_shared<const SafetensorsFile>(path);
-    return file->metadata("run_hash") == std::optional<std::string_view>(hash) ? file : nullptr;
-  } catch (const FormatError&) {
-    return nullptr;
+/// A file of tensors that are kept until commit(), with a checksum of names, metadata and values among the metadata.
+class PieceWriter {
+ public:
+  PieceWriter(const std::string& path, const std::string& hash) : writer_(path), text_(concat("run_hash ", hash)) {
+    writer_.metadata("run_hash", hash);
   }
+  void report(const std::string& text) {
+    writer_.metadata("report", text);
+    text_ += concat("\nreport ", text);
+  }
+  template <class To, class From>
+  void add(const std::string& name, const Shape& shape, const std::vector<From>& values) {
+    std::vector<std::byte>& bytes = kept_.emplace_back(values.size() * sizeof(To));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const auto v = static_cast<To>(values[i]);
+      std::memcpy(bytes.data() + i * sizeof(To), &v, sizeof(To));
+    }
+    sums_[name] = checksum_text(bytes);
+    writer_.add(name, dtype_of<To>(), shape, std::span<const std::byte>(bytes));
+  }
+  void commit() {
+    for (const auto& [name, sum] : sums_) text_ += concat("\n", name, " ", sum);
+    writer_.metadata("checksum", checksum_text(std::string_view(text_)));
+    writer_.commit();
+  }
+
+ private:
+  SafetensorsWriter writer_;
+  std::string text_;
+  std::map<std::string, std::string> sums_;
+  std::list<std::vector<std::byte>> kept_;
+};
+
+/// What PieceWriter wrote as "checksum" for these contents.
+KDLIB_FUNC std::string piece_checksum(const SafetensorsFile& file) {
+  std::string text = concat("run_hash ", file.metadata("run_hash").value_or(""));
+  if (const auto report = file.metadata("report")) text += concat("\nreport ", *report);
+  std::map<std::string, std::string> sums;
+  for (const TensorInfo& t : file.tensors()) sums[std::string(t.name)] = checksum_text(t.data);
+  for (const auto& [name, sum] : sums) text += concat("\n", name, " ", sum);
+  return checksum_text(std::string_view(text));
 }
 
-KDLIB_FUNC void add_matrix(SafetensorsWriter& writer, const char* name, const DenseMatrix& m) {
-  if (!m.values.empty()) writer.add(name, Shape{m.rows, m.columns}, std::span<const double>(m.values));
+KDLIB_FUNC void add_matrix(PieceWriter& writer, const char* name, const DenseMatrix& m) {
+  if (!m.values.empty()) writer.add<double>(name, Shape{m.rows, m.columns}, m.values);
 }
 
 KDLIB_FUNC DenseMatrix read_matrix(const SafetensorsFile& file, const char* name, std::int64_t size) {
@@ -187,8 +238,27 @@ KDLIB_FUNC DenseMatrix read_matrix(const SafetensorsFile& file, const char* name
 
 }  // namespace detail
 
+/// The file where it is there, whole and of that hash.
+KDLIB_FUNC std::shared_ptr<const SafetensorsFile> CompressFolder::open_piece(const std::string& path,
+                                                                             const std::string& hash) const {
+  if (!path_exists(path)) return nullptr;
+  try {
+    auto file = std::make_shared<const SafetensorsFile>(path);
+    if (file->metadata("run_hash") != std::optional<std::string_view>(hash)) return nullptr;
+    if (sound_.count(path) != 0) return file;
+    const std::string has(file->metadata("checksum").value_or("none")), now = detail::piece_checksum(*file);
+    require<FormatError>(has == now, "[compress] ", path, ": checksum is ", now, ", the file says ", has);
+    sound_.insert(path);
+    return file;
+  } catch (const FormatError& error) {
+    const std::string note = concat(error.what(), ": damaged, it is made again");
+    if (std::find(notes_.begin(), notes_.end(), note) == notes_.end()) notes_.push_back(note);
+    return nullptr;
+  }
+}
+
 KDLIB_FUNC void CompressFolder::write_facts(std::int64_t layer, const LayerFacts& f) const {
-  SafetensorsWriter writer(facts_path(layer));
+  detail::PieceWriter writer(facts_path(layer), facts_hash_);
   std::vector<std::int64_t> places;
   std::vector<std::uint8_t> flips;
   for (const ExpertOrder& o : f.orders) {
@@ -196,20 +266,20 @@ KDLIB_FUNC void CompressFolder::write_facts(std::int64_t layer, const LayerFacts
     flips.insert(flips.end(), o.flips.begin(), o.flips.end());
   }
   const std::vector<double> numbers{static_cast<double>(f.aligned), f.before, f.after};
-  writer.metadata("run_hash", facts_hash_);
-  writer.add("uses", Shape{experts_}, std::span<const double>(f.uses));
-  writer.add("alignment", Shape{3}, std::span<const double>(numbers));
+  writer.add<double>("uses", Shape{experts_}, f.uses);
+  writer.add<double>("alignment", Shape{3}, numbers);
   detail::add_matrix(writer, "input", f.input);
   detail::add_matrix(writer, "middle", f.middle);
   if (!places.empty()) {
-    writer.add("places", DType::i64, Shape{experts_, inner_}, std::as_bytes(std::span(places)));
-    writer.add("flips", DType::u8, Shape{experts_, inner_}, std::as_bytes(std::span(flips)));
+    writer.add<std::int64_t>("places", Shape{experts_, inner_}, places);
+    writer.add<std::uint8_t>("flips", Shape{experts_, inner_}, flips);
   }
+  sound_.erase(facts_path(layer));
   writer.commit();
 }
 
 KDLIB_FUNC std::optional<LayerFacts> CompressFolder::read_facts(std::int64_t layer) const {
-  const auto file = detail::open_piece(facts_path(layer), facts_hash_);
+  const auto file = open_piece(facts_path(layer), facts_hash_);
   if (file == nullptr) return std::nullopt;
   LayerFacts f;
   f.uses = read_as<double>(file->at("uses"));
@@ -230,7 +300,7 @@ KDLIB_FUNC std::optional<LayerFacts> CompressFolder::read_facts(std::int64_t lay
 }
 
 KDLIB_FUNC std::shared_ptr<const SafetensorsFile> CompressFolder::open_item(std::int64_t layer, ExpertMap map) const {
-  return detail::open_piece(item_path(layer, map), run_hash_);
+  return open_piece(item_path(layer, map), run_hash_);
 }
 
 KDLIB_FUNC void CompressFolder::write_item(const MapReport& report, const SharedCore& map) const {
@@ -244,10 +314,10 @@ KDLIB_FUNC void CompressFolder::write_item(const MapReport& report, const Shared
   for (const CompressStep& step : report.steps)
     text.begin_object().member("name", step.name).member("objective", step.objective).end_object();
   text.end_array().end_object();
-  SafetensorsWriter writer(item_path(report.layer, report.map));
-  writer.metadata("run_hash", run_hash_);
-  writer.metadata("report", text.text());
-  writer.add_as<float>("core", Shape{map.core.rows, map.core.columns}, std::span<const double>(map.core.values));
+  const std::string path = item_path(report.layer, report.map);
+  detail::PieceWriter writer(path, run_hash_);
+  writer.report(text.text());
+  writer.add<float>("core", Shape{map.core.rows, map.core.columns}, map.core.values);
   std::array<std::vector<double>, 6> factors;
   for (const ExpertPart& part : map.experts) {
     const auto matrices = detail::part_matrices(part);
@@ -258,8 +328,9 @@ KDLIB_FUNC void CompressFolder::write_item(const MapReport& report, const Shared
   for (std::size_t i = 0; i < factors.size(); ++i) {
     if (factors[i].empty()) continue;
     const auto width = static_cast<std::int64_t>(factors[i].size()) / (experts_ * rank_);
-    writer.add_as<float>(names[i], Shape{experts_, width, rank_}, std::span<const double>(factors[i]));
+    writer.add<float>(names[i], Shape{experts_, width, rank_}, factors[i]);
   }
+  sound_.erase(path);
   writer.commit();
 }
 

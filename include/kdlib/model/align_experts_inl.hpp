@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "kdlib/core/parallel.hpp"
+#include "kdlib/core/stop.hpp"
 #include "kdlib/model/compress_experts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -42,10 +44,10 @@ KDLIB_FUNC GatedExpert permuted(const GatedExpert& expert, const ExpertOrder& or
 }
 
 /// True where the expert came nearer to the reference; then `whole`, its order so far, goes on.
-KDLIB_FUNC bool align_one(GatedExpert& expert, const GatedExpert& reference, ExpertOrder& whole) {
-  const DenseMatrix gates = multiply_by_transposed(reference.gate, expert.gate);
-  DenseMatrix signs = multiply_by_transposed(reference.up, expert.up);
-  add_scaled(signs, 1, multiply_transposed(reference.down, expert.down));
+KDLIB_FUNC bool align_one(GatedExpert& expert, const GatedExpert& reference, ExpertOrder& whole, DenseGemm gemm) {
+  const DenseMatrix gates = multiply_by_transposed(reference.gate, expert.gate, gemm);
+  DenseMatrix signs = multiply_by_transposed(reference.up, expert.up, gemm);
+  add_scaled(signs, 1, multiply_transposed(reference.down, expert.down, gemm));
   DenseMatrix gain = gates;
   for (std::size_t i = 0; i < gain.values.size(); ++i) gain.values[i] += std::abs(signs.values[i]);
   ExpertOrder order, sum;
@@ -87,7 +89,8 @@ KDLIB_FUNC double spread_of(const std::vector<GatedExpert>& experts) {
 
 }  // namespace detail
 
-KDLIB_FUNC AlignReport align_experts(std::vector<GatedExpert>& experts, const std::vector<double>& weights) {
+KDLIB_FUNC AlignReport align_experts(std::vector<GatedExpert>& experts, const std::vector<double>& weights,
+                                     DenseGemm gemm) {
   require<ShapeError>(!experts.empty() && experts.size() == weights.size(), "[align_experts] ", experts.size(),
                       " experts and ", weights.size(), " weights; one weight an expert is needed");
   for (std::size_t e = 0; e < experts.size(); ++e) {
@@ -103,14 +106,19 @@ KDLIB_FUNC AlignReport align_experts(std::vector<GatedExpert>& experts, const st
   report.orders.assign(experts.size(), detail::unmoved(experts[0].gate.rows));
   const std::size_t largest =
       static_cast<std::size_t>(std::max_element(weights.begin(), weights.end()) - weights.begin());
-  std::vector<bool> moved(experts.size(), false);
+  std::vector<std::uint8_t> moved(experts.size(), 0);  // bytes: threads write neighbours
+  const auto towards = [&](const GatedExpert& reference, std::size_t but) {
+    parallel_for(static_cast<std::int64_t>(experts.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (auto e = static_cast<std::size_t>(begin); e < static_cast<std::size_t>(end); ++e) {
+        check_stop();
+        if (e != but && detail::align_one(experts[e], reference, report.orders[e], gemm)) moved[e] = 1;
+      }
+    });
+  };
   const GatedExpert first = experts[largest];
-  for (std::size_t e = 0; e < experts.size(); ++e)
-    if (e != largest && detail::align_one(experts[e], first, report.orders[e])) moved[e] = true;
-  const GatedExpert mean = detail::mean_expert(experts);
-  for (std::size_t e = 0; e < experts.size(); ++e)
-    if (detail::align_one(experts[e], mean, report.orders[e])) moved[e] = true;
-  report.aligned = std::count(moved.begin(), moved.end(), true);
+  towards(first, largest);
+  towards(detail::mean_expert(experts), experts.size());
+  report.aligned = std::count(moved.begin(), moved.end(), 1);
   report.after = detail::spread_of(experts);
   return report;
 }

@@ -3,6 +3,8 @@
 #ifndef KDLIB_MODEL_COMPRESS_ADAM_INL_HPP
 #define KDLIB_MODEL_COMPRESS_ADAM_INL_HPP
 
+#include <limits>
+
 #include "kdlib/core/rng.hpp"
 #include "kdlib/model/compress_experts.hpp"
 
@@ -43,31 +45,49 @@ KDLIB_FUNC void ExpertCompressor::random_factors() {
     }
 }
 
-/// Gradients of this expert's error; the core's is added. G = 2 f (W' - W), u = C R, H = L^T G: dC = H R^T,
+/// Error of this expert and its gradients; the core's is added. G = 2 f (W' - W), u = C R, H = L^T G: dC = H R^T,
 /// dUo = G u^T Vo, dVo = u G^T Uo, dUi = C^T H Vi, dVi = H^T C Ui; of a residual dC = G, dA = G B, dB = G^T A.
-KDLIB_FUNC ExpertPart ExpertCompressor::descend_gradient(std::size_t e, DenseMatrix& core_gradient) const {
+KDLIB_FUNC ExpertPart ExpertCompressor::descend_gradient(std::size_t e, DenseMatrix& core_gradient,
+                                                         double& error) const {
   const ExpertPart& p = map_.experts[e];
-  DenseMatrix g = map_.weight(e);
-  add_scaled(g, -1, experts_[e]);
-  for (double& v : g.values) v *= 2 * weights_[e];
   ExpertPart out;
+  const auto difference = [&](DenseMatrix w) {
+    add_scaled(w, -1, experts_[e]);
+    error = weights_[e] * w.squares();
+    for (double& v : w.values) v *= 2 * weights_[e];
+    return w;
+  };
   if (map_.form == CoreForm::residual) {
+    const DenseMatrix g = difference(map_.weight(e, gemm()));
     add_scaled(core_gradient, 1, g);
-    out.a = multiply(g, p.b);
-    out.b = multiply_transposed(g, p.a);
+    out.a = multiply(g, p.b, gemm());
+    out.b = multiply_transposed(g, p.a, gemm());
     return out;
   }
-  const DenseMatrix narrow = multiply(map_.core, p.input_u);
+  const DenseMatrix narrow = multiply(map_.core, p.input_u, gemm());
   DenseMatrix u = map_.core;
-  add_scaled(u, 1, multiply_by_transposed(narrow, p.input_v));
-  const DenseMatrix h = wrapped(p.output_v, p.output_u, g), h_v = multiply(h, p.input_v);
+  add_product(u, 1, narrow, p.input_v, true, gemm());
+  const DenseMatrix g = difference(wrapped(p.output_u, p.output_v, u, gemm()));
+  const DenseMatrix below = multiply_transposed(g, p.output_u, gemm());
+  DenseMatrix h = g;
+  add_product(h, 1, p.output_v, below, true, gemm());
+  const DenseMatrix h_v = multiply(h, p.input_v, gemm());
   add_scaled(core_gradient, 1, h);
-  add_scaled(core_gradient, 1, multiply_by_transposed(h_v, p.input_u));
-  out.output_u = multiply(g, multiply_transposed(u, p.output_v));
-  out.output_v = multiply(u, multiply_transposed(g, p.output_u));
-  out.input_u = multiply_transposed(map_.core, h_v);
-  out.input_v = multiply_transposed(h, narrow);
+  add_product(core_gradient, 1, h_v, p.input_u, true, gemm());
+  out.output_u = multiply(g, multiply_transposed(u, p.output_v, gemm()), gemm());
+  out.output_v = multiply(u, below, gemm());
+  out.input_u = multiply_transposed(map_.core, h_v, gemm());
+  out.input_v = multiply_transposed(h, narrow, gemm());
   return out;
+}
+
+/// Gradients of all experts; J as it is.
+KDLIB_FUNC double ExpertCompressor::descend_step(DenseMatrix& core_gradient, std::vector<ExpertPart>& gradients) const {
+  std::vector<double> errors(experts_.size());
+  core_gradient = sum_over_experts(map_.core, [&](std::size_t e, std::size_t end, DenseMatrix& sum) {
+    for (; e < end; ++e) gradients[e] = descend_gradient(e, sum, errors[e]);
+  });
+  return std::accumulate(errors.begin(), errors.end(), 0.0);
 }
 
 KDLIB_FUNC void ExpertCompressor::descend(const char* name, std::int64_t steps) {
@@ -78,22 +98,23 @@ KDLIB_FUNC void ExpertCompressor::descend(const char* name, std::int64_t steps) 
     for (const DenseMatrix* m : part_matrices(p)) list.emplace_back(*m);
   }
   SharedCore best = map_;
-  double least = error();
+  double least = std::numeric_limits<double>::infinity();
+  DenseMatrix core_gradient;
+  std::vector<ExpertPart> gradients(experts_.size());
   for (std::int64_t t = 1; t <= steps; ++t) {
-    check_stop();
-    DenseMatrix core_gradient(map_.core.rows, map_.core.columns);
-    std::vector<ExpertPart> gradients;
-    for (std::size_t e = 0; e < experts_.size(); ++e) gradients.push_back(descend_gradient(e, core_gradient));
+    if (const double now = descend_step(core_gradient, gradients); now < least) least = now, best = map_;
     core_moments.step(map_.core, core_gradient, settings_.adam_rate, t);
-    for (std::size_t e = 0; e < experts_.size(); ++e) {
+    each_expert([&](std::size_t e) {
       const auto parts = part_matrices(map_.experts[e]);
       const auto part_gradients = part_matrices(gradients[e]);
       for (std::size_t i = 0; i < parts.size(); ++i)
         moments[e][i].step(*parts[i], *part_gradients[i], settings_.adam_rate, t);
-    }
-    if (const double now = error(); now < least) least = now, best = map_;
+    });
   }
-  map_ = std::move(best);
+  if (!(measure() < least)) {
+    map_ = std::move(best);
+    measure();
+  }
   told(name);
 }
 

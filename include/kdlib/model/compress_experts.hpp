@@ -38,7 +38,10 @@ struct CompressSettings {
   double soft = 1e-6;            // s / (s^2 + soft * largest^2) stands for 1 / s; 0: the inverse
   std::int64_t adam_steps = 0;   // behind als: refinement; of adam: all of it (1000 published)
   double adam_rate = 1e-3;
-  std::uint64_t seed = 1;  // of adam's factors
+  std::uint64_t seed = 1;         // of adam's factors
+  std::int64_t whole_below = 32;  // matrices whose smaller side is at most that are decomposed wholly; of larger ones
+                                  // the leading `rank` directions alone are searched, which loses under 1e-3 of J
+  DenseGemm gemm = plain_gemm;    // products; &Kernels<Cpu, double>::gemm uses the matrix library
   std::function<void(const CompressStep&)> progress{};
 
   /// ConfigError naming the member that is out of its range, and the largest rank for [out, in].
@@ -65,7 +68,8 @@ SharedCore compress_experts(const std::vector<DenseMatrix>& experts, const std::
 
 /// J of given maps.
 double compression_error(const std::vector<DenseMatrix>& experts, const std::vector<double>& weights,
-                         const DenseMatrix& moments, const SharedCore& map, double ridge = 1e-4);
+                         const DenseMatrix& moments, const SharedCore& map, double ridge = 1e-4,
+                         DenseGemm gemm = plain_gemm);
 
 /// Gate, up and down of one expert: [I, H], [I, H], [H, I].
 struct GatedExpert {
@@ -85,13 +89,16 @@ struct AlignReport {
 /// Permutes each expert's inner neurons, and flips signs of an up row with its down column, so that experts look alike:
 /// their functions stay the same (the numbers are moved, not changed but in sign). The reference is the expert of
 /// largest weight, in a second round the mean. Kept where it brings the expert nearer to the reference.
-AlignReport align_experts(std::vector<GatedExpert>& experts, const std::vector<double>& weights);
+AlignReport align_experts(std::vector<GatedExpert>& experts, const std::vector<double>& weights,
+                          DenseGemm gemm = plain_gemm);
 
 namespace detail {
 /// The expert in that order.
 GatedExpert permuted(const GatedExpert& expert, const ExpertOrder& order);
 /// The order of one expert as it is.
 ExpertOrder unmoved(std::int64_t neurons);
+/// Whether the search makes every decomposition of experts [out, in] a whole one.
+bool decomposes_wholly(const CompressSettings& settings, std::int64_t out, std::int64_t in);
 }  // namespace detail
 
 KDLIB_NAMESPACE_END

@@ -42,30 +42,77 @@ KDLIB_FUNC DenseMatrix DenseMatrix::identity(std::int64_t size) {
   return out;
 }
 
-KDLIB_FUNC DenseMatrix multiply(const DenseMatrix& a, const DenseMatrix& b) {
+KDLIB_FUNC void plain_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+                           double alpha, const double* a, std::int64_t lda, const double* b, std::int64_t ldb,
+                           double beta, double* c, std::int64_t ldc) {
+  std::vector<double> turned;
+  if (transpose_b) {
+    turned.resize(static_cast<std::size_t>(k * n));
+    for (std::int64_t j = 0; j < n; ++j)
+      for (std::int64_t i = 0; i < k; ++i) turned[static_cast<std::size_t>(i * n + j)] = b[j * ldb + i];
+    b = turned.data();
+    ldb = n;
+  }
+  const std::int64_t grain = std::max<std::int64_t>(1, 65536 / std::max<std::int64_t>(1, k * n));
+  parallel_for(m, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      double* to = c + i * ldc;
+      for (std::int64_t j = 0; j < n; ++j) to[j] = beta == 0 ? 0 : beta * to[j];
+      for (std::int64_t l = 0; l < k; ++l) {
+        const double x = alpha * (transpose_a ? a[l * lda + i] : a[i * lda + l]);
+        const double* from = b + l * ldb;
+        for (std::int64_t j = 0; j < n; ++j) to[j] += x * from[j];
+      }
+    }
+  });
+}
+
+KDLIB_FUNC DenseMatrix multiply(const DenseMatrix& a, const DenseMatrix& b, DenseGemm gemm) {
   detail::require_product("multiply", a, a.columns, b, b.rows);
   DenseMatrix out(a.rows, b.columns);
-  const std::int64_t grain = std::max<std::int64_t>(1, 65536 / std::max<std::int64_t>(1, a.columns * b.columns));
-  parallel_for(a.rows, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i)
-      for (std::int64_t k = 0; k < a.columns; ++k) {
-        const double x = a(i, k);
-        const double* from = b.values.data() + k * b.columns;
-        double* to = out.values.data() + i * out.columns;
-        for (std::int64_t j = 0; j < b.columns; ++j) to[j] += x * from[j];
-      }
-  });
+  gemm(false, false, a.rows, b.columns, a.columns, 1, a.values.data(), a.columns, b.values.data(), b.columns, 0,
+       out.values.data(), out.columns);
   return out;
 }
 
-KDLIB_FUNC DenseMatrix multiply_transposed(const DenseMatrix& a, const DenseMatrix& b) {
+KDLIB_FUNC DenseMatrix multiply_transposed(const DenseMatrix& a, const DenseMatrix& b, DenseGemm gemm) {
   detail::require_product("multiply_transposed", a, a.rows, b, b.rows);
-  return multiply(a.transposed(), b);
+  DenseMatrix out(a.columns, b.columns);
+  gemm(true, false, a.columns, b.columns, a.rows, 1, a.values.data(), a.columns, b.values.data(), b.columns, 0,
+       out.values.data(), out.columns);
+  return out;
 }
 
-KDLIB_FUNC DenseMatrix multiply_by_transposed(const DenseMatrix& a, const DenseMatrix& b) {
+KDLIB_FUNC DenseMatrix multiply_by_transposed(const DenseMatrix& a, const DenseMatrix& b, DenseGemm gemm) {
   detail::require_product("multiply_by_transposed", a, a.columns, b, b.columns);
-  return multiply(a, b.transposed());
+  DenseMatrix out(a.rows, b.rows);
+  gemm(false, true, a.rows, b.rows, a.columns, 1, a.values.data(), a.columns, b.values.data(), b.columns, 0,
+       out.values.data(), out.columns);
+  return out;
+}
+
+/// The lower part by stripes of rows, then its mirror image.
+KDLIB_FUNC DenseMatrix gram(const DenseMatrix& a, DenseGemm gemm) {
+  constexpr std::int64_t stripe = 192;
+  DenseMatrix out(a.rows, a.rows);
+  for (std::int64_t i = 0; i < a.rows; i += stripe) {
+    const std::int64_t end = std::min(i + stripe, a.rows);
+    gemm(false, true, end - i, end, a.columns, 1, a.values.data() + i * a.columns, a.columns, a.values.data(),
+         a.columns, 0, out.values.data() + i * a.rows, a.rows);
+  }
+  for (std::int64_t i = 0; i < a.rows; ++i)
+    for (std::int64_t j = 0; j < i; ++j) out(j, i) = out(i, j);
+  return out;
+}
+
+KDLIB_FUNC void add_product(DenseMatrix& c, double alpha, const DenseMatrix& a, const DenseMatrix& b,
+                            bool by_transposed, DenseGemm gemm) {
+  detail::require_product("add_product", a, a.columns, b, by_transposed ? b.columns : b.rows);
+  const std::int64_t columns = by_transposed ? b.rows : b.columns;
+  require<ShapeError>(c.rows == a.rows && c.columns == columns, "[add_product] c is [", c.rows, ", ", c.columns,
+                      "], the product [", a.rows, ", ", columns, "]");
+  gemm(false, by_transposed, c.rows, c.columns, a.columns, alpha, a.values.data(), a.columns, b.values.data(),
+       b.columns, 1, c.values.data(), c.columns);
 }
 
 KDLIB_FUNC void add_scaled(DenseMatrix& a, double factor, const DenseMatrix& b) {
@@ -154,42 +201,72 @@ KDLIB_FUNC ThinSvd thin_svd(const DenseMatrix& a) {
   return out;
 }
 
-KDLIB_FUNC std::optional<DenseMatrix> cholesky(const DenseMatrix& m) {
+namespace detail {
+constexpr std::int64_t triangle_block = 64;  // rows that are solved by loops; what stands beside them is a product
+}
+
+/// Block columns from left to right: what is left of them is subtracted by one product, the rest is loops.
+KDLIB_FUNC std::optional<DenseMatrix> cholesky(const DenseMatrix& m, DenseGemm gemm) {
   detail::require_product("cholesky", m, m.rows, m, m.columns);
-  DenseMatrix s(m.rows, m.rows);
-  for (std::int64_t i = 0; i < m.rows; ++i)
-    for (std::int64_t j = 0; j <= i; ++j) {
-      double sum = m(i, j);
-      for (std::int64_t k = 0; k < j; ++k) sum -= s(i, k) * s(j, k);
-      if (i != j) {
-        s(i, j) = sum / s(j, j);
-        continue;
+  const std::int64_t n = m.rows;
+  DenseMatrix s(n, n);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j <= i; ++j) s(i, j) = m(i, j);
+  for (std::int64_t first = 0; first < n; first += detail::triangle_block) {
+    const std::int64_t end = std::min(first + detail::triangle_block, n);
+    double* row = s.values.data() + first * n;
+    if (first > 0) gemm(false, true, n - first, end - first, first, -1, row, n, row, n, 1, row + first, n);
+    for (std::int64_t i = first; i < n; ++i)
+      for (std::int64_t j = first; j < std::min(i + 1, end); ++j) {
+        double sum = s(i, j);
+        for (std::int64_t k = first; k < j; ++k) sum -= s(i, k) * s(j, k);
+        if (i != j) {
+          s(i, j) = sum / s(j, j);
+          continue;
+        }
+        if (!(sum > 0) || !std::isfinite(sum)) return std::nullopt;
+        s(i, i) = std::sqrt(sum);
       }
-      if (!(sum > 0) || !std::isfinite(sum)) return std::nullopt;
-      s(i, i) = std::sqrt(sum);
-    }
+    for (std::int64_t i = first; i < end; ++i)
+      for (std::int64_t j = i + 1; j < end; ++j) s(i, j) = 0;
+  }
   return s;
 }
 
-KDLIB_FUNC DenseMatrix solve_lower(const DenseMatrix& s, DenseMatrix b) {
+KDLIB_FUNC DenseMatrix solve_lower(const DenseMatrix& s, DenseMatrix b, DenseGemm gemm) {
   detail::require_product("solve_lower", s, s.rows, b, b.rows);
-  for (std::int64_t i = 0; i < b.rows; ++i)
-    for (std::int64_t j = 0; j < b.columns; ++j) {
-      double sum = b(i, j);
-      for (std::int64_t k = 0; k < i; ++k) sum -= s(i, k) * b(k, j);
-      b(i, j) = sum / s(i, i);
+  const std::int64_t n = s.rows, width = b.columns;
+  double* x = b.values.data();
+  for (std::int64_t first = 0; first < n; first += detail::triangle_block) {
+    const std::int64_t end = std::min(first + detail::triangle_block, n);
+    if (first > 0)
+      gemm(false, false, end - first, width, first, -1, s.values.data() + first * n, n, x, width, 1, x + first * width,
+           width);
+    for (std::int64_t i = first; i < end; ++i) {
+      for (std::int64_t k = first; k < i; ++k)
+        for (std::int64_t j = 0; j < width; ++j) x[i * width + j] -= s(i, k) * x[k * width + j];
+      for (std::int64_t j = 0; j < width; ++j) x[i * width + j] /= s(i, i);
     }
+  }
   return b;
 }
 
-KDLIB_FUNC DenseMatrix solve_lower_transposed(const DenseMatrix& s, DenseMatrix b) {
+KDLIB_FUNC DenseMatrix solve_lower_transposed(const DenseMatrix& s, DenseMatrix b, DenseGemm gemm) {
   detail::require_product("solve_lower_transposed", s, s.rows, b, b.rows);
-  for (std::int64_t i = b.rows; i-- > 0;)
-    for (std::int64_t j = 0; j < b.columns; ++j) {
-      double sum = b(i, j);
-      for (std::int64_t k = i + 1; k < b.rows; ++k) sum -= s(k, i) * b(k, j);
-      b(i, j) = sum / s(i, i);
+  const std::int64_t n = s.rows, width = b.columns;
+  double* x = b.values.data();
+  for (std::int64_t end = n; end > 0;) {
+    const std::int64_t first = (end - 1) / detail::triangle_block * detail::triangle_block;
+    if (end < n)
+      gemm(true, false, end - first, width, n - end, -1, s.values.data() + end * n + first, n, x + end * width, width,
+           1, x + first * width, width);
+    for (std::int64_t i = end; i-- > first;) {
+      for (std::int64_t k = i + 1; k < end; ++k)
+        for (std::int64_t j = 0; j < width; ++j) x[i * width + j] -= s(k, i) * x[k * width + j];
+      for (std::int64_t j = 0; j < width; ++j) x[i * width + j] /= s(i, i);
     }
+    end = first;
+  }
   return b;
 }
 
@@ -202,16 +279,16 @@ KDLIB_FUNC std::vector<std::int64_t> best_assignment(const DenseMatrix& gain) {
   std::vector<std::size_t> row_of(n + 1, 0), before(n + 1, 0);  // counted from 1; column 0 is the row that enters
   for (std::size_t row = 1; row <= n; ++row) {
     std::vector<double> least(n + 1, infinite);
-    std::vector<bool> done(n + 1, false);
+    std::vector<std::uint8_t> done(n + 1, 0);
     std::size_t column = 0;
     row_of[0] = row;
     do {
-      done[column] = true;
+      done[column] = 1;
       const std::size_t i = row_of[column];
       double step = infinite;
       std::size_t next = 0;
       for (std::size_t j = 1; j <= n; ++j) {
-        if (done[j]) continue;
+        if (done[j] != 0) continue;
         const double cost =
             -gain(static_cast<std::int64_t>(i) - 1, static_cast<std::int64_t>(j) - 1) - row_price[i] - column_price[j];
         if (cost < least[j]) least[j] = cost, before[j] = column;
@@ -219,7 +296,7 @@ KDLIB_FUNC std::vector<std::int64_t> best_assignment(const DenseMatrix& gain) {
       }
       require<Error>(next != 0, "[best_assignment] a gain is not a finite number");
       for (std::size_t j = 0; j <= n; ++j) {
-        if (done[j]) row_price[row_of[j]] += step, column_price[j] -= step;
+        if (done[j] != 0) row_price[row_of[j]] += step, column_price[j] -= step;
         else least[j] -= step;
       }
       column = next;

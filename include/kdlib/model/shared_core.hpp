@@ -30,7 +30,7 @@ struct SharedCore {
   std::vector<ExpertPart> experts;
 
   /// W_e [d_out, d_in]: what a plain mixture holds.
-  DenseMatrix weight(std::size_t expert) const;
+  DenseMatrix weight(std::size_t expert, DenseGemm gemm = plain_gemm) const;
   /// W_e x for x [d_in, n], through the factors: no [d, d] matrix is formed beside the core.
   DenseMatrix apply(std::size_t expert, const DenseMatrix& x) const;
   /// Parameters of this map.
@@ -56,9 +56,10 @@ std::int64_t rank_for_share(double share, std::int64_t experts, std::int64_t out
 
 namespace detail {
 /// x + u (v^T x).
-DenseMatrix wrapped(const DenseMatrix& u, const DenseMatrix& v, const DenseMatrix& x);
+DenseMatrix wrapped(const DenseMatrix& u, const DenseMatrix& v, const DenseMatrix& x, DenseGemm gemm = plain_gemm);
 /// x + (x u) v^T.
-DenseMatrix wrapped_behind(const DenseMatrix& x, const DenseMatrix& u, const DenseMatrix& v);
+DenseMatrix wrapped_behind(const DenseMatrix& x, const DenseMatrix& u, const DenseMatrix& v,
+                           DenseGemm gemm = plain_gemm);
 /// The matrices of an expert's part, those of the other form empty.
 template <class Part>
 auto part_matrices(Part& p) {

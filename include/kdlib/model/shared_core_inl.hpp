@@ -11,15 +11,16 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-KDLIB_FUNC DenseMatrix wrapped(const DenseMatrix& u, const DenseMatrix& v, const DenseMatrix& x) {
+KDLIB_FUNC DenseMatrix wrapped(const DenseMatrix& u, const DenseMatrix& v, const DenseMatrix& x, DenseGemm gemm) {
   DenseMatrix out = x;
-  add_scaled(out, 1, multiply(u, multiply_transposed(v, x)));
+  add_product(out, 1, u, multiply_transposed(v, x, gemm), false, gemm);
   return out;
 }
 
-KDLIB_FUNC DenseMatrix wrapped_behind(const DenseMatrix& x, const DenseMatrix& u, const DenseMatrix& v) {
+KDLIB_FUNC DenseMatrix wrapped_behind(const DenseMatrix& x, const DenseMatrix& u, const DenseMatrix& v,
+                                      DenseGemm gemm) {
   DenseMatrix out = x;
-  add_scaled(out, 1, multiply_by_transposed(multiply(x, u), v));
+  add_product(out, 1, multiply(x, u, gemm), v, true, gemm);
   return out;
 }
 
@@ -36,14 +37,14 @@ KDLIB_FUNC DenseMatrix SharedCore::apply(std::size_t expert, const DenseMatrix& 
 }
 
 /// Wrappers: T = C + (C Ui) Vi^T, W = T + Uo (Vo^T T).
-KDLIB_FUNC DenseMatrix SharedCore::weight(std::size_t expert) const {
+KDLIB_FUNC DenseMatrix SharedCore::weight(std::size_t expert, DenseGemm gemm) const {
   const ExpertPart& p = experts[expert];
   if (form == CoreForm::residual) {
     DenseMatrix out = core;
-    add_scaled(out, 1, multiply_by_transposed(p.a, p.b));
+    add_product(out, 1, p.a, p.b, true, gemm);
     return out;
   }
-  return detail::wrapped(p.output_u, p.output_v, detail::wrapped_behind(core, p.input_u, p.input_v));
+  return detail::wrapped(p.output_u, p.output_v, detail::wrapped_behind(core, p.input_u, p.input_v, gemm), gemm);
 }
 
 KDLIB_FUNC std::int64_t SharedCore::parameters() const {
