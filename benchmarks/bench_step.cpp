@@ -228,7 +228,7 @@ class Step {
 
 /// Times the teacher's forward pass and the logits of all rows, 256 MiB of them at a time, into the same memory.
 template <class T>
-void time_teacher(const Model<T>& teacher, const Settings& settings) {
+void time_teacher(Model<T>& teacher, const Settings& settings) {
   const kd::TokenBatch tokens = batch_of(settings, teacher.vocab_size());
   const std::int64_t v = teacher.vocab_size(), h = teacher.hidden_size(), chunk = (std::int64_t{64} << 20) / v;
   kd::Tensor<float, kd::Cpu> logits({chunk, v});
@@ -240,7 +240,7 @@ void time_teacher(const Model<T>& teacher, const Settings& settings) {
     rows = hidden[0];
     for (std::int64_t r = 0; r < rows; r += chunk)
       kd::Kernels<kd::Cpu, T>::gemm(false, true, std::min(chunk, rows - r), v, h, 1, hidden.data() + r * h, h,
-                                        teacher.head().weight.data(), h, 0, logits.data(), v);
+                                    teacher.head().weight.data(), h, 0, logits.data(), v);
     if (i > 0) seconds.push_back(now() - begin);
   }
   std::sort(seconds.begin(), seconds.end());
