@@ -120,6 +120,10 @@ Settings parse(int argc, char** argv) {
       .add("dry-run", s.dry_run, "say what would be written and stop")
       .common(s.threads, s.seed);
   o.parse(argc, argv);
+  // The folder of a run is its model with its adapter.
+  const kd::ModelPlace place = kd::checking_settings([&s] { return kd::find_model(s.model, s.adapter); });
+  s.merge = s.merge || place.adapter != s.adapter;
+  s.model = place.model, s.adapter = place.adapter;
   if (s.adapter_alone() && !o.given("type")) s.type = "f32";
   check(s, o);
   s.mixture.seed = s.seed;

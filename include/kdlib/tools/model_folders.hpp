@@ -16,7 +16,8 @@ struct ModelPlace {
 };
 /// The folder of a finished run of `distil`: base/ (or the model that was not rounded) with adapter/, else model/. Any
 /// other path is the model itself. `adapter`: the one that was asked for, which a run's own must not contradict.
-/// ConfigError: a run that is not finished, or whose rounded base was not written.
+/// ConfigError: a run that is not finished, or whose rounded base was not written; an adapter that a run trained beside
+/// rounded weights, for another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
 
 KDLIB_NAMESPACE_END

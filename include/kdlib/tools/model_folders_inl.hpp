@@ -7,6 +7,7 @@
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/tools/model_folders.hpp"
+#include "kdlib/tools/output_lock.hpp"
 #include "kdlib/tools/yaml_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -25,18 +26,28 @@ KDLIB_TOOLS_FUNC std::string base_of_run(const std::string& run, const std::stri
   return std::string(config.at("base_model_name_or_path").as_string());
 }
 
+/// The adapter of a run that trained it beside rounded weights undoes a rounding that other weights do not have.
+inline void check_adapter_base(const std::string& model, const std::string& adapter) {
+  const std::string run = parent_path(adapter), base = join_path(run, "base");
+  if (adapter.empty() || !path_exists(join_path(run, "config.yaml")) || !path_exists(join_path(base, "config.json")))
+    return;
+  require<ConfigError>(same_place(model, base), "[model] the adapter ", adapter,
+                       " was trained beside the rounded weights of ", base,
+                       ", and what it undoes of the rounding is not in ", model, ": name ", base, " as the model");
+}
+
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::string& adapter) {
   const auto inside = [&](const char* name) { return join_path(path, name); };
   if (!is_directory(path) || path_exists(inside("config.json")) || !path_exists(inside("config.yaml")))
-    return {path, adapter};
+    return detail::check_adapter_base(path, adapter), ModelPlace{path, adapter};
   require<ConfigError>(path_exists(inside("result.json")), "[model] ", path,
                        " is a run of distil that is not finished (result.json is missing): end it, or name one of its "
                        "checkpoints' models");
   if (!path_exists(join_path(inside("adapter"), "adapter_config.json"))) return {inside("model"), adapter};
   require<ConfigError>(adapter.empty(), "[model] ", path, " is a run of distil with an adapter of its own; name ",
-                       inside("base"), " as the model to use ", adapter);
+                       detail::base_of_run(path, inside("adapter")), " as the model to use ", adapter);
   return {detail::base_of_run(path, inside("adapter")), inside("adapter")};
 }
 

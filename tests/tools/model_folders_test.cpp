@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a program's --model and --adapter stand for.
+#include "kdlib/tools/model_folders.hpp"
+
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/paths.hpp"
+#include "support/catch.hpp"
+#include "support/refusal.hpp"
+
+using namespace kdlib;
+using kdlib_tests::refusal;
+
+namespace {
+
+/// A finished run of distil, as far as its folder tells; `rounded`: with the weights that the adapter was trained beside.
+std::string run_folder(const std::string& name, bool rounded) {
+  const std::string run = "model_folders/" + name;
+  for (const char* part : {"/adapter", "/base"}) make_directories(run + part);
+  write_file_atomically(run + "/config.yaml", rounded ? "quantize: int4\n" : "quantize: none\n");
+  write_file_atomically(run + "/result.json", "{}");
+  write_file_atomically(run + "/adapter/adapter_config.json", R"({"base_model_name_or_path": "student"})");
+  if (rounded) write_file_atomically(run + "/base/config.json", "{}");
+  return run;
+}
+
+}  // namespace
+
+TEST_CASE("a run's adapter goes with the rounded weights that it was trained beside, and with no others", "[tools]") {
+  const std::string run = run_folder("rounded", true);
+  const ModelPlace place = find_model(run);
+  CHECK(place.model == run + "/base");
+  CHECK(place.adapter == run + "/adapter");
+  CHECK(find_model(run + "/base", run + "/adapter").adapter == run + "/adapter");
+  CHECK(find_model(run + "/base/", run + "/adapter/").adapter == run + "/adapter/");
+  for (const char* adapter : {"/adapter", "/adapter/"}) {
+    const std::string message = refusal([&] { find_model("teacher", run + adapter); });
+    CHECK(message.find("was trained beside the rounded weights of " + run + "/base") != std::string::npos);
+    CHECK(message.find("name " + run + "/base as the model") != std::string::npos);
+  }
+  CHECK(find_model("teacher").model == "teacher");
+  CHECK(find_model("teacher", "adapters/mine").adapter == "adapters/mine");
+}
+
+TEST_CASE("the adapter of a run that rounded nothing belongs to the student that the run names", "[tools]") {
+  const std::string run = run_folder("plain", false);
+  CHECK(find_model(run).model == "student");
+  CHECK(find_model("student", run + "/adapter").model == "student");
+  const std::string message = refusal([&] { find_model(run, "other/adapter"); });
+  CHECK(message.find("name student as the model to use other/adapter") != std::string::npos);
+}
