@@ -18,8 +18,8 @@ class KdlibConan(ConanFile):
     # with_openblas: matrix products by OpenBLAS, else by Eigen. with_onednn: products of bf16 by oneDNN on CPUs with
     # BF16 instructions; one source is compiled in the consumer's project. with_cuda: the target kdlib::cuda, compiled
     # by nvcc in the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that
-    # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the target
-    # kdlib::hdf5, teachers' caches in HDF5.
+    # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the
+    # target kdlib::hdf5, teachers' caches in HDF5.
     options = {"with_openblas": [True, False], "with_onednn": [True, False], "with_cuda": [True, False],
                "with_pcre2": [True, False], "with_remote": [True, False], "with_hdf5": [True, False]}
     default_options = {"with_openblas": False, "with_onednn": False, "with_cuda": False, "with_pcre2": False,
