@@ -18,6 +18,7 @@
 #include "kdlib/model/compress_experts_inl.hpp"
 #include "kdlib/model/decoder_config_inl.hpp"
 #include "kdlib/model/dense_matrix_inl.hpp"
+#include "kdlib/model/leading_directions_inl.hpp"
 #include "kdlib/model/shared_core_inl.hpp"
 #include "kdlib/nn/path_pattern_inl.hpp"
 #include "kdlib/optim/param_groups_inl.hpp"

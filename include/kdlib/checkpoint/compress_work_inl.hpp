@@ -42,7 +42,9 @@ KDLIB_FUNC double search_flops(std::int64_t experts, std::int64_t out, std::int6
                leading = wrappers ? size * (2 * narrow + 6 * rank) + narrow * narrow * (80 * rank + 4 * narrow)
                                   : size * (1.2 * narrow + 6 * rank) + 40 * narrow * narrow * rank;
   const double steps = static_cast<double>(std::min<std::int64_t>(s.core_steps, 3));
-  const double core = e * size * rank * (wrappers ? 20 + 9 * steps : 4);
+  // What does not grow with the experts: means of the factors, and solving with them at each step.
+  const double fixed = wrappers ? size * static_cast<double>(out + in) * (4 + 4 * steps) : 0;
+  const double core = e * size * rank * (wrappers ? 20 + 9 * steps : 4) + fixed;
   const double rounds = static_cast<double>(s.rounds);
   return adam + (rounds + 1) * e * (decomposes_wholly(s, out, in) ? whole : leading) + rounds * core;
 }
@@ -103,7 +105,7 @@ KDLIB_FUNC double search_seconds(const CompressPlan& plan, const CompressModelSe
   search.rank = plan.rank;
   const bool whole = detail::decomposes_wholly(search, inner, hidden);
   // Whole decompositions are slow, and products of small matrices are not what those of large ones are.
-  const double largest = whole ? 48 : 384;
+  const double largest = whole ? 48 : 1024;
   const double shrink = std::max(1.0, static_cast<double>(std::max(inner, hidden)) / largest);
   const auto small = [shrink](std::int64_t n) {
     return std::max<std::int64_t>(2, static_cast<std::int64_t>(static_cast<double>(n) / shrink));

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "kdlib/core/rng.hpp"
-#include "kdlib/model/dense_matrix.hpp"
+#include "kdlib/model/dense_matrix_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
