@@ -256,6 +256,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/head_loss_body_inl.hpp
   include/kdlib/loss/head_loss_inl.hpp
   include/kdlib/loss/head_loss_rows_inl.hpp
+  include/kdlib/loss/head_threshold_inl.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
   include/kdlib/loss/losses.hpp

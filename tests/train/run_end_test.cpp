@@ -66,6 +66,16 @@ std::string different_files(const TemporaryDirectory& a, const TemporaryDirector
 }
 }  // namespace
 
+TEST_CASE("the share of blocks that gradient_threshold leaves out is logged where it is set", "[train]") {
+  const TemporaryDirectory dir, other;
+  Script script;
+  run(dir, script, {.steps = 3, .gradient_threshold = 1e-3});
+  CHECK_THAT(kdlib::read_file(dir / "metrics.jsonl"), contains("train/skipped_blocks"));
+  run(other, script, {.steps = 3});
+  CHECK_THAT(kdlib::read_file(other / "metrics.jsonl"), !contains("train/skipped_blocks"));
+  CHECK_THROWS_WITH(run(dir, script, {.steps = 3, .gradient_threshold = 1}), contains("gradient_threshold is 1"));
+}
+
 TEST_CASE("a refused resume changes neither metrics nor checkpoints nor the student", "[train]") {
   const TemporaryDirectory dir;
   Script script;
@@ -83,14 +93,15 @@ TEST_CASE("a refused resume changes neither metrics nor checkpoints nor the stud
     CHECK(kdlib::read_file(dir / "metrics.jsonl") == metrics);
     CHECK(kdlib_tests::differences(kdlib_tests::run_files(dir.path()), before).empty());
   };
-  const auto try_run = [&](Model& teacher, Model& student, double rate, const char* stage) {
+  const auto try_run = [&](Model& teacher, Model& student, double rate, const char* stage, double threshold = 0) {
     kdlib::Trainer trainer{student, RaggedDocuments{{}}, kdlib::Objective{Teacher{teacher}, kdlib::ForwardKl{}},
                            kdlib::AdamW{}, kdlib::ConstantRate{rate}};
     kdlib::JsonLines sink{dir / "metrics.jsonl"};
     kdlib::Directory store{dir.path()};
-    trainer.run({.steps = 9}, sink, store, kdlib::everything(), {.name = stage});
+    trainer.run({.steps = 9, .gradient_threshold = threshold}, sink, store, kdlib::everything(), {.name = stage});
   };
   refused("another rate", [&](Model& t, Model& s) { try_run(t, s, 0.02, ""); });
+  refused("another threshold", [&](Model& t, Model& s) { try_run(t, s, 0.01, "", 1e-3); });
   refused("another stage", [&](Model& t, Model& s) { try_run(t, s, 0.01, "second"); });
   refused("another student", [&](Model& t, Model&) {
     Model wider{17, 5, 2};

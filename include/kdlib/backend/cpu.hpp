@@ -108,6 +108,10 @@ struct CpuElementwise {
   static void scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* y);
   /// Sum of squares in double, added in blocks of fixed size: the same for every thread count.
   static double sum_squares(const T* x, std::int64_t n);
+  /// out[r] = the largest |x| of row r of x [rows, width]; NaN where the row holds NaN or infinity.
+  static void largest_magnitudes(const T* x, std::int64_t rows, std::int64_t width, T* out);
+  /// peaks[width] = the largest over rows of factors[r] * |x[r, :]|, x [rows, width].
+  static void column_peaks(const T* x, std::int64_t rows, std::int64_t width, const T* factors, T* peaks);
   /// One AdamW step (Loshchilov and Hutter, 2019) on n elements: moments and value are updated in place.
   static void adamw(const AdamWStep& step, std::int64_t n, const T* gradient, T* first, T* second, T* value);
 };

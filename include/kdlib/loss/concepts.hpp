@@ -55,7 +55,8 @@ struct LossSum {
 /// (teacher_* without the teacher's distribution, label_* without labels) has weight 0 in `teacher_weight` /
 /// `label_weight`, and so on.
 struct RowMetrics {
-  double weight = 0, teacher_weight = 0, label_weight = 0, js_weight = 0, support_weight = 0, clamp_weight = 0;
+  double weight = 0, teacher_weight = 0, label_weight = 0, js_weight = 0, support_weight = 0, clamp_weight = 0,
+         threshold_weight = 0;
   double student_entropy = 0;  // nats
   double teacher_entropy = 0;
   double forward_kl = 0;      // KL(teacher || student)
@@ -70,8 +71,9 @@ struct RowMetrics {
       0;  // Jensen-Shannon divergence, beta = 1/2, in [0, log 2]: on request, or where it is the loss; over js_weight
   // Of losses on the teacher's top-k, at the targets' temperature; over support_weight.
   double teacher_support_mass = 0, student_support_mass = 0;  // of both models on the teacher's K tokens, in [0, 1]
-  double tail_loss = 0;  // the part of the row's loss that the mass outside them makes (TopKMass::tail)
-  double clamped = 0;    // a limit of a sampled-token loss cut this row's ratio or advantage; over clamp_weight
+  double tail_loss = 0;       // the part of the row's loss that the mass outside them makes (TopKMass::tail)
+  double clamped = 0;         // a limit of a sampled-token loss cut this row's ratio or advantage; over clamp_weight
+  double skipped_blocks = 0;  // share of the gradient's blocks that gradient_threshold left out; over threshold_weight
 
   RowMetrics& operator+=(const RowMetrics& o);
 };

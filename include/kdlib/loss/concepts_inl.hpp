@@ -11,27 +11,15 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-constexpr double RowMetrics::*row_metric_fields[] = {&RowMetrics::weight,
-                                                     &RowMetrics::teacher_weight,
-                                                     &RowMetrics::label_weight,
-                                                     &RowMetrics::js_weight,
-                                                     &RowMetrics::support_weight,
-                                                     &RowMetrics::clamp_weight,
-                                                     &RowMetrics::student_entropy,
-                                                     &RowMetrics::teacher_entropy,
-                                                     &RowMetrics::forward_kl,
-                                                     &RowMetrics::reverse_kl,
-                                                     &RowMetrics::top1_agreement,
-                                                     &RowMetrics::top5_overlap,
-                                                     &RowMetrics::top5_contains,
-                                                     &RowMetrics::label_log_prob,
-                                                     &RowMetrics::label_top1,
-                                                     &RowMetrics::label_rank,
-                                                     &RowMetrics::js,
-                                                     &RowMetrics::tail_loss,
-                                                     &RowMetrics::teacher_support_mass,
-                                                     &RowMetrics::student_support_mass,
-                                                     &RowMetrics::clamped};
+constexpr double RowMetrics::*row_metric_fields[] = {
+    &RowMetrics::weight,           &RowMetrics::teacher_weight,       &RowMetrics::label_weight,
+    &RowMetrics::js_weight,        &RowMetrics::support_weight,       &RowMetrics::clamp_weight,
+    &RowMetrics::threshold_weight, &RowMetrics::student_entropy,      &RowMetrics::teacher_entropy,
+    &RowMetrics::forward_kl,       &RowMetrics::reverse_kl,           &RowMetrics::top1_agreement,
+    &RowMetrics::top5_overlap,     &RowMetrics::top5_contains,        &RowMetrics::label_log_prob,
+    &RowMetrics::label_top1,       &RowMetrics::label_rank,           &RowMetrics::js,
+    &RowMetrics::tail_loss,        &RowMetrics::teacher_support_mass, &RowMetrics::student_support_mass,
+    &RowMetrics::clamped,          &RowMetrics::skipped_blocks};
 static_assert(sizeof(RowMetrics) == sizeof(row_metric_fields) / sizeof(row_metric_fields[0]) * sizeof(double),
               "a field of RowMetrics is not in the list");
 

@@ -20,6 +20,11 @@ struct HeadLossSettings {
   bool jensen_shannon =
       false;                // with metrics: RowMetrics::js for any loss (free where the loss is JensenShannon{} itself)
   bool row_values = false;  // fill HeadLossResult::row_values
+  /// Leaves small parts of the logits' gradient out of the backward products, 0 <= gradient_threshold < 1; 0: nothing.
+  /// Of 128 rows that follow each other a column is left out where in each of them |g| < gradient_threshold * the row's
+  /// largest |g|. A row's hidden gradient then misses at most gradient_threshold * largest |g| * (sum of the norms of
+  /// the head's rows that are left out); loss and metrics are the same. On the host only. docs/losses.md has figures.
+  double gradient_threshold = 0;
 };
 
 /// Loss of R rows and, in the same pass, its gradient d(scale * sum_r weight_r * value_r).
@@ -37,7 +42,8 @@ struct HeadLossSettings {
 /// Rows are worked on in chunks of equal size as large as workspace_bytes allows; rows of weight 0 are left out before
 /// the first product. Results repeat bit for bit for a fixed thread count; the chunk size changes the order of the head
 /// gradient's sums only. Throws ShapeError on sizes that do not fit (vocabularies without a common real_vocabulary
-/// among them), InputError on a label outside the vocabulary, ConfigError on settings.
+/// among them), InputError on a label outside the vocabulary, ConfigError on settings, BackendError where a setting is
+/// not built for the device.
 template <class Loss, class T, class D, class Targets>
 HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden,
                          const Targets& targets, const RowInputs& rows, double scale,

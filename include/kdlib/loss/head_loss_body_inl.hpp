@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kdlib/loss/head_loss_rows_inl.hpp"
+#include "kdlib/loss/head_threshold_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -76,6 +77,7 @@ struct HeadLossPlan {
   bool reads_teacher = false;  // the teacher's rows are read
   bool keeps_capped = false;   // the softcap's derivative needs the logits after the engine has written the gradient
   std::int64_t chunk = 0;      // rows
+  double threshold = 0;        // HeadLossSettings::gradient_threshold
   PackedRows rows;
   SupportCopy<T> support_copy;
   SupportRows<T> support;
@@ -102,6 +104,9 @@ HeadLossPlan<logit_t<D, T>> plan_head_loss(const Loss& loss, const HeadView<T, D
                       "[head_loss] the head's gradient needs hidden_gradient too");
   require<ShapeError>(head == nullptr || head->value.shape() == student.weight.shape(),
                       "[head_loss] the head's parameter is not ", student.weight.shape());
+  plan.threshold = settings.gradient_threshold;
+  require<ConfigError>(plan.threshold >= 0 && plan.threshold < 1, "[head_loss] gradient_threshold is ", plan.threshold,
+                       "; it must be in [0, 1)");
   plan.rows = PackedRows::of(inputs, teacher_label, count);
   plan.keeps_capped = plan.backward && student.softcap > 0;
   plan.reads_teacher = kdlib::reads_teacher<Loss> || reads_teacher_label<Loss> || settings.metrics;
@@ -134,24 +139,48 @@ class HeadBackward {
  public:
   HeadBackward(const HeadView<T, D>& student, View<T, D> hidden_gradient, Parameter<T, D>* head,
                const HeadLossPlan<L>& plan)
-      : student_(student), out_(hidden_gradient), head_(head), plan_(plan) {
+      : student_(student),
+        out_(hidden_gradient),
+        head_(head),
+        plan_(plan),
+        kept_(student, plan.columns, plan.threshold) {
     if (plan.rows.all) return;
     Memory<D>::fill_zero(out_.data(), static_cast<std::size_t>(out_.count()) * sizeof(T));
     packed_ = Buffer<T, D>(plan.chunk * width());
   }
 
-  /// `hidden` are the chunk's rows.
-  void run(std::int64_t begin, std::int64_t count, const L* gradient, const T* hidden) {
-    const auto alpha = static_cast<accumulate_t<T>>(student_.logit_scale);
+  /// `hidden` and `results` are of the chunk's rows.
+  void run(std::int64_t begin, std::int64_t count, const L* gradient, const T* hidden, RowResult* results) {
     const bool all = plan_.rows.all;
     T* out = all ? out_.data() + begin * width() : packed_.data();
-    multiply_head_back(student_, count, gradient, plan_.columns, alpha, out);
+    if (plan_.threshold > 0) {
+      if constexpr (std::is_same_v<D, Cpu>)
+        for (std::int64_t r = 0; r < count; r += threshold_rows)
+          run_group(std::min(threshold_rows, count - r), gradient + r * plan_.columns, hidden + r * width(),
+                    out + r * width(), results + r);
+      else fail<BackendError>("[head_loss] gradient_threshold is not built for ", D::name, " yet; set it to 0");
+    } else {
+      run_all(count, gradient, hidden, out);
+    }
     if (!all) Kernels<D, T>::scatter_add_rows(out, plan_.rows.index.data() + begin, count, width(), out_.data());
-    if (head_ != nullptr) add_head_gradient(count, alpha, gradient, hidden);
   }
 
  private:
   std::int64_t width() const { return student_.weight[1]; }
+  accumulate_t<T> alpha() const { return static_cast<accumulate_t<T>>(student_.logit_scale); }
+
+  void run_all(std::int64_t count, const L* gradient, const T* hidden, T* out) {
+    multiply_head_back(student_, count, gradient, plan_.columns, alpha(), out);
+    if (head_ != nullptr) add_head_gradient(count, alpha(), gradient, hidden);
+  }
+  void run_group(std::int64_t count, const L* gradient, const T* hidden, T* out, RowResult* results) {
+    const double share = kept_.choose(count, gradient);
+    for (std::int64_t r = 0; r < count; ++r)
+      results[r].metrics.threshold_weight = 1, results[r].metrics.skipped_blocks = share;
+    if (share > 0)
+      kept_.multiply(count, alpha(), gradient, hidden, out, head_ ? head_->gradient_view().data() : nullptr);
+    else run_all(count, gradient, hidden, out);
+  }
 
   void add_head_gradient(std::int64_t count, accumulate_t<T> alpha, const L* gradient, const T* hidden) {
     gradient_t<T>* to = head_->gradient_view().data();
@@ -168,6 +197,7 @@ class HeadBackward {
   Parameter<T, D>* head_;
   const HeadLossPlan<L>& plan_;
   Buffer<T, D> packed_;
+  KeptColumns<T, D> kept_;
 };
 
 }  // namespace detail
@@ -212,10 +242,9 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
     teacher.fill(task, begin, n);
     task.gradient = plan.backward ? gradient : nullptr;
     RowKernels<D, L>::run(loss, task, results.data());
-    detail::collect_rows(total, results, plan.rows, begin, n, settings);
-    if (!plan.backward) continue;
     if (plan.keeps_capped) RowKernels<D, L>::softcap_backward(student.softcap, n, columns, logits.data(), gradient);
-    backward->run(begin, n, gradient, x);
+    if (plan.backward) backward->run(begin, n, gradient, x, results.data());
+    detail::collect_rows(total, results, plan.rows, begin, n, settings);
   }
   return total;
 }

@@ -72,6 +72,7 @@ RunSettings Session<D, T>::run_settings(const SessionStage& stage) {
   run.evaluate_first = true;
   run.recompute = t.recompute;
   run.workspace_bytes = t.workspace << 20;
+  run.gradient_threshold = t.gradient_threshold;
   run.replay_routing = s_.text.replay_routing;
   for (const DescribedSetting& setting : describe(s_))
     if (!free_recipe_setting(setting.key)) run.settings.emplace_back("--" + setting.key, setting.text());

@@ -172,6 +172,7 @@ struct RecipeTraining {
   double clip = 1;                           // largest global gradient norm; 0: none
   bool recompute = false;                    // layers run again in the backward pass instead of keeping activations
   std::int64_t workspace = 256;              // MiB for chunks of logits
+  double gradient_threshold = 0;             // HeadLossSettings::gradient_threshold, [0, 1)
   Reduction reduce = Reduction::automatic;   // order in which micro-batches are added: tree with several ranks
   std::int64_t write_batch = 0;              // RankSettings::write_batch
   bool shard_optimizer = false;              // RankSettings::shard_optimizer

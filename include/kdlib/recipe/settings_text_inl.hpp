@@ -181,6 +181,7 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
       .number("clip", t.clip)
       .flag("recompute", t.recompute)
       .number("workspace", t.workspace, "MiB")
+      .number("gradient-threshold", t.gradient_threshold)
       .text("groups", t.groups_file)
       .text("stages", t.stages_file);
 }

@@ -252,6 +252,12 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_training() {
       .add("recompute", s.recompute, "run each layer again in the backward pass instead of keeping its activations")
       .add("workspace", s.workspace, "N", "memory for chunks of logits", "MiB")
       .at_least(1)
+      .add(
+          "gradient-threshold", s.gradient_threshold, "X",
+          "leaves columns of the logits' gradient out of the backward products of the head where 128 rows hold nothing "
+          "from X of each row's largest entry on; 0: nothing")
+      .at_least(0)
+      .at_most(0.5)
       .add("groups", s.groups_file, "F.yaml", "parameters by patterns with multipliers of the rate; 0 freezes")
       .add("stages", s.stages_file, "F.yaml",
            "trainings that follow each other, each with steps or epochs, patterns and a rate of its own; instead of "

@@ -17,6 +17,7 @@ KDLIB_NAMESPACE_BEGIN
 struct GradientSettings {
   bool recompute = false;            // RunSettings::recompute
   std::int64_t workspace_bytes = 0;  // RunSettings::workspace_bytes
+  double gradient_threshold = 0;     // RunSettings::gradient_threshold
   bool replay_routing = false;       // RunSettings::replay_routing
   bool jensen_shannon = false;       // RunSettings::jensen_shannon
   bool spans =

@@ -43,6 +43,7 @@ concept ObservesRows = requires(Teacher& teacher, const TokenBatch::Rows& rows, 
 inline HeadLossSettings head_loss_settings(const GradientSettings& s) {
   HeadLossSettings out{.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans};
   if (s.workspace_bytes > 0) out.workspace_bytes = s.workspace_bytes;
+  out.gradient_threshold = s.gradient_threshold;
   return out;
 }
 

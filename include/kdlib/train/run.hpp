@@ -84,6 +84,7 @@ struct RunSettings {
   bool evaluate_first = false;      // also before the first step
   bool recompute = false;  // activations of each layer are computed again in the backward pass: less memory, more time
   std::int64_t workspace_bytes = 0;  // of the head and loss; 0 = the loss's own default
+  double gradient_threshold = 0;     // HeadLossSettings::gradient_threshold
   bool replay_routing =
       false;  // mixtures of experts: training passes go to the experts that wrote the text, where a batch carries them
   std::vector<Span>

@@ -35,6 +35,7 @@ inline void append_row_metrics(NamedValues& out, const RowMetrics& m) {
   mean("train/student_support_mass", m.student_support_mass, m.support_weight);
   mean("train/tail_loss", m.tail_loss, m.support_weight);
   mean("train/clamp_fraction", m.clamped, m.clamp_weight);
+  mean("train/skipped_blocks", m.skipped_blocks, m.threshold_weight);
 }
 
 /// How KL(teacher || student) is spread over the step's rows; its mean is train/forward_kl.

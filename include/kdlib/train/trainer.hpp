@@ -40,11 +40,11 @@ concept NamesDevice = requires {
 /// Metrics of a step ("train/..."): loss, forward_kl, reverse_kl, student_entropy, teacher_entropy, top1_agreement,
 /// top5_overlap, top5_contains, label_log_prob, label_top1, label_rank, js (where the loss is JensenShannon{}, or
 /// RunSettings::jensen_shannon), teacher_support_mass, student_support_mass, tail_loss (losses on the teacher's top-k),
-/// clamp_fraction (sampled-token losses with limits); means over rows, those that the targets or the loss cannot tell
-/// are left out; see RowMetrics. loss/<span> and tokens/<span>, its denominator, with RunSettings::spans. grad_norm
-/// (before clipping), rate, tokens (weight of the rows), tokens_per_s, step_seconds, skipped (1, only where a step had
-/// no row). Mixtures of experts add "experts/...": entropy, max_share and the histogram of loads of ExpertUse; balance
-/// and z where a router policy is set.
+/// clamp_fraction (sampled-token losses with limits), skipped_blocks (RunSettings::gradient_threshold); means over
+/// rows, those that the targets or the loss cannot tell are left out; see RowMetrics. loss/<span> and tokens/<span>,
+/// its denominator, with RunSettings::spans. grad_norm (before clipping), rate, tokens (weight of the rows),
+/// tokens_per_s, step_seconds, skipped (1, only where a step had no row). Mixtures of experts add "experts/...":
+/// entropy, max_share and the histogram of loads of ExpertUse; balance and z where a router policy is set.
 ///
 /// A source may offer weigh_rows(std::span<TokenBatch>), which needs RunSettings::spans: it is called once a step with
 /// all batches, behind SpanWeights, and may multiply row weights, so that its factors are in the loss and not in the

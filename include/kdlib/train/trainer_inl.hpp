@@ -93,6 +93,8 @@ inline void check_settings(const RunSettings& s) {
   require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
   require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
   require<ConfigError>(s.clip_norm >= 0, "[run] clip_norm is ", s.clip_norm, "; it must be 0 (no clipping) or above");
+  require<ConfigError>(s.gradient_threshold >= 0 && s.gradient_threshold < 1, "[run] gradient_threshold is ",
+                       s.gradient_threshold, "; it must be in [0, 1)");
   require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0,
                        "[run] save_every, keep and evaluate_every must be 0 or above");
   require<ConfigError>(s.ranks.write_batch >= 0, "[run] write_batch is ", s.ranks.write_batch,
@@ -110,6 +112,8 @@ SettingsList Trainer<Student, Source, Objective, Optimizer, Schedule>::described
                                                                                  const Scope& scope) {
   SettingsList list{{"micro_batches", std::to_string(settings.micro_batches)},
                     {"clip_norm", setting_text(settings.clip_norm)}};
+  if (settings.gradient_threshold > 0)
+    list.emplace_back("gradient_threshold", setting_text(settings.gradient_threshold));
   detail::append_replay(list, settings, source_);
   detail::append_ranks(list, settings.ranks);
   if constexpr (is_sixteen_bit<T>) list.emplace_back("dtype", dtype_text<T>());

@@ -75,6 +75,7 @@ class TrainingRun {
         list_(std::move(list)),
         gradient_(GradientSettings{.recompute = settings.recompute,
                                    .workspace_bytes = settings.workspace_bytes,
+                                   .gradient_threshold = settings.gradient_threshold,
                                    .replay_routing = settings.replay_routing,
                                    .jensen_shannon = settings.jensen_shannon,
                                    .spans = !settings.spans.empty()}) {

@@ -3,6 +3,7 @@
 #ifndef KDLIB_BACKEND_CPU_ELEMENTWISE_INL_HPP
 #define KDLIB_BACKEND_CPU_ELEMENTWISE_INL_HPP
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -175,6 +176,24 @@ double CpuElementwise<T>::sum_squares(const T* x, std::int64_t n) {
   double total = 0;
   for (const double s : sums) total += s;
   return total;
+}
+
+template <class T>
+void CpuElementwise<T>::largest_magnitudes(const T* x, std::int64_t rows, std::int64_t width, T* out) {
+  parallel_for(rows, row_grain(width), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) KDLIB_VECTOR_CALL(largest_magnitude, width, x + r * width, out + r);
+  });
+}
+
+template <class T>
+void CpuElementwise<T>::column_peaks(const T* x, std::int64_t rows, std::int64_t width, const T* factors, T* peaks) {
+  constexpr std::int64_t block = 2048;  // of columns: their peaks stay in the nearest cache
+  parallel_for(width, block, [&](std::int64_t begin, std::int64_t end) {
+    std::fill(peaks + begin, peaks + end, T{0});
+    for (std::int64_t c = begin; c < end; c += block)
+      for (std::int64_t r = 0; r < rows; ++r)
+        KDLIB_VECTOR_CALL(raise_peaks, std::min(block, end - c), x + r * width + c, factors[r], peaks + c);
+  });
 }
 
 template <class T>

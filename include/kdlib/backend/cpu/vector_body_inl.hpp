@@ -303,6 +303,30 @@ KDLIB_LOOP void softmax_backward(const T* p, std::int64_t n, T delta, T factor, 
   KDLIB_FOR_PACKS(T, i, n) put<T>(dp, i, n, take(p, i, n) * (take(dp, i, n) - delta) * factor);
 }
 
+template <class T>
+KDLIB_LANE V<T> magnitude(const V<T>& x) {
+  return x < V<T>{} ? -x : x;
+}
+/// *out = the largest |x| of n; NaN where one is not finite.
+template <class T>
+KDLIB_LOOP void largest_magnitude(std::int64_t n, const T* x, T* out) {
+  V<T> most{}, unknown{};
+  KDLIB_FOR_PACKS(T, i, n) {
+    const V<T> v = take(x, i, n), size = magnitude<T>(v);
+    most = size > most ? size : most;
+    unknown += v - v;
+  }
+  *out = largest_lane<T>(most) + sum<T>(unknown);
+}
+/// peaks = max(peaks, factor |x|).
+template <class T>
+KDLIB_LOOP void raise_peaks(std::int64_t n, const T* x, T factor, T* peaks) {
+  KDLIB_FOR_PACKS(T, i, n) {
+    const V<T> size = magnitude<T>(take(x, i, n)) * factor, old = take<T>(peaks, i, n);
+    put<T>(peaks, i, n, size > old ? size : old);
+  }
+}
+
 #include "kdlib/backend/cpu/vector_convert_body_inl.hpp"
 #include "kdlib/backend/cpu/vector_gate_body_inl.hpp"
 
