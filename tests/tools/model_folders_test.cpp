@@ -12,7 +12,7 @@ using kdlib_tests::refusal;
 
 namespace {
 
-/// A finished run of distil, as far as its folder tells; `rounded`: with the weights that the adapter was trained beside.
+/// A finished run of distil, as far as its folder tells; `rounded`: with the weights beside which it was trained.
 std::string run_folder(const std::string& name, bool rounded) {
   const std::string run = "model_folders/" + name;
   for (const char* part : {"/adapter", "/base"}) make_directories(run + part);
