@@ -73,7 +73,9 @@ export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return '–';
   const s = Math.round(seconds), h = Math.floor(s / 3600), m = Math.floor(s / 60) % 60;
   if (h) return `${h} h ${m} min`;
-  return m ? `${m} min ${s % 60} s` : `${seconds < 10 ? seconds.toFixed(1) : s} s`;
+  if (m) return `${m} min ${s % 60} s`;
+  if (seconds > 0 && seconds < 0.1) return `${(1000 * seconds).toFixed(1)} ms`;
+  return `${seconds < 10 ? seconds.toFixed(1) : s} s`;
 }
 export function bytes(value) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

@@ -77,7 +77,8 @@ KDLIB_TOOLS_FUNC void write_answer(const CompareRequest& r, const ComparedModel&
 /// Where the tokenizer of a model lies; empty where it has none. The folder of a run has it in base/ or model/.
 KDLIB_TOOLS_FUNC std::string tokenizer_of(const std::string& model) {
   if (is_regular_file(model)) return model;
-  for (const char* below : {"tokenizer.json", "base/tokenizer.json", "model/tokenizer.json"})
+  for (const char* below : {"tokenizer.json", "tokenizer.model", "base/tokenizer.json", "base/tokenizer.model",
+                            "model/tokenizer.json", "model/tokenizer.model"})
     if (const std::string path = join_path(model, below); path_exists(path)) return parent_path(path);
   return {};
 }

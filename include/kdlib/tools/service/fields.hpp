@@ -26,7 +26,7 @@ struct ApiField {
   bool required = false;
   std::optional<double> least{}, most{};  // of numbers; of texts the number of elements
   std::vector<std::string> choices{};     // of texts
-  std::size_t longest = 4096;             // bytes of a text
+  std::size_t longest = 4096;             // characters of a text
 };
 
 class FlagTable;

@@ -21,6 +21,12 @@ KDLIB_TOOLS_FUNC bool is_plain_name(std::string_view text) {
 
 namespace detail {
 
+/// Characters of UTF-8 text, as JSON schema counts them.
+KDLIB_TOOLS_FUNC std::size_t characters(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
 KDLIB_TOOLS_FUNC std::string range_text(const ApiField& f) {
   const auto text = [](double bound) { return shortest_number_text(bound); };
   if (f.least && f.most) return "from " + text(*f.least) + " to " + text(*f.most);
@@ -30,7 +36,8 @@ KDLIB_TOOLS_FUNC std::string range_text(const ApiField& f) {
 KDLIB_TOOLS_FUNC std::string text_problem(const ApiField& f, std::string_view text) {
   if (f.type == FieldType::name && !is_plain_name(text))
     return "must be 1 to 80 letters, digits, '_', '-' or '.', a letter or digit first";
-  if (text.size() > f.longest) return concat("has ", text.size(), " bytes; at most ", f.longest, " are allowed");
+  if (characters(text) > f.longest)
+    return concat("has ", characters(text), " characters; at most ", f.longest, " are allowed");
   if (text.find('\0') != std::string_view::npos) return "holds a zero byte";
   if (f.type == FieldType::path) {
     if (text.empty()) return "must not be empty";
@@ -85,7 +92,7 @@ KDLIB_TOOLS_FUNC std::string texts_problem(const ApiField& f, const Json& value)
     return concat("has ", value.size(), " elements; at most ", shortest_number_text(*f.most), " are allowed");
   for (const Json& element : value) {
     if (!element.is_string()) return "must be a list of texts";
-    if (element.as_string().size() > 200) return "has an element of more than 200 bytes";
+    if (characters(element.as_string()) > 200) return "has an element of more than 200 characters";
     if (element.as_string().find('\0') != std::string_view::npos) return "has an element with a zero byte";
   }
   return {};
@@ -144,13 +151,13 @@ KDLIB_TOOLS_FUNC void write_text_object(JsonWriter& json, bool message) {
   if (message) {
     text("role", 9);
     json.key("enum").begin_array().value("system").value("user").value("assistant").end_array().end_object();
-    text("content", 16384);
+    text("content", 65536);
     json.member("pattern", "^[^\\x00]*$").end_object();
   } else {
     text("name", 80);
     json.member("pattern", "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$").end_object();
     for (const char* name : {"model_path", "adapter_path"}) {
-      text(name, 1024);
+      text(name, 4096);
       json.member("minLength", 1).member("pattern", "^[^\\x00-\\x1f]+$").end_object();
     }
   }
@@ -228,16 +235,18 @@ KDLIB_TOOLS_FUNC void write_field_schema(JsonWriter& json, const ApiField& f, co
     json.key("items")
         .begin_object()
         .member("type", "string")
-        .member("maxLength", 50)
+        .member("maxLength", 200)
         .member("pattern", "^[^\\x00]*$")
         .end_object();
   else if (list) json.key("items"), detail::write_text_object(json, f.type == FieldType::messages);
   if (!f.choices.empty()) json.key("enum").value(f.choices);
   else if (f.type == FieldType::name) json.member("pattern", "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$");
   else if (f.type == FieldType::path)
-    json.member("minLength", 1).member("maxLength", 1024).member("pattern", "^[^\\x00-\\x1f]+$");
+    json.member("minLength", 1)
+        .member("maxLength", static_cast<std::int64_t>(f.longest))
+        .member("pattern", "^[^\\x00-\\x1f]+$");
   else if (!list && !number && f.type == FieldType::text)
-    json.member("maxLength", static_cast<std::int64_t>(f.longest / 4)).member("pattern", "^[^\\x00]*$");
+    json.member("maxLength", static_cast<std::int64_t>(f.longest)).member("pattern", "^[^\\x00]*$");
   json.end_object();
 }
 
