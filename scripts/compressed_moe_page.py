@@ -41,8 +41,8 @@ class Job:
 
 def jobs(shared):
     return {
-        "toy": Job("toy", "stories260K", shared / "data/models/stories260K", 8, (4, 10), (1, 2, 3), 0.3,
-                   (150, 16, 2e-3), 16, 1000, (2e-3, 4e-4),
+        "toy": Job("toy", "stories260K", shared / "data/models/stories260K", 8, (2, 6), (1, 2, 3), 0.6,
+                   (150, 16, 2e-3), 16, 1000, (5e-4, 1e-4),
                    (("wrappers", "als", 0), ("wrappers", "seed", 0), ("residual", "als", 0)),
                    "64 stories that the dense model wrote"),
         "smollm2": Job("smollm2", "SmolLM2-135M-Instruct", ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf", 8,
@@ -192,9 +192,8 @@ def section(job):
         "",
         *table_of(job, found, teachers),
         "",
-        "Least squares and the published initialisation (mean core, random factors, "
-        f"{job.adam_steps} steps of Adam), pairs of the same teacher:",
-        "",
+        *(["Least squares and the published initialisation (mean core, random factors, "
+           f"{job.adam_steps} steps of Adam), pairs of the same teacher:", ""] if verdicts(job, found) else []),
         *verdicts(job, found),
         "",
     ]
