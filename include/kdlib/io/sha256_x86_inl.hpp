@@ -4,10 +4,10 @@
 #define KDLIB_IO_SHA256_X86_INL_HPP
 
 #include <cpuid.h>
-#include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "kdlib/config.hpp"
 
@@ -21,33 +21,49 @@ inline bool cpu_hashes_sha256() {
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_SSSE3) != 0 && (c & bit_SSE4_1) != 0;
 }
 
+// Four words, as the builtins take them: <immintrin.h> would add 46 000 lines to every header that hashes a file.
+typedef int ShaWords __attribute__((vector_size(16)));
+typedef char ShaBytes __attribute__((vector_size(16)));
+
 /// Adds a block of 64 bytes to a state of eight words. `constants`: the 64 of the standard.
 __attribute__((target("sha,ssse3,sse4.1"))) inline void add_sha256_instructions(std::uint32_t* state,
                                                                                 const std::uint32_t* constants,
                                                                                 const unsigned char* block) {
-  const __m128i big_endian = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
-  const auto load = [](const void* at) { return _mm_loadu_si128(static_cast<const __m128i*>(at)); };
+  const auto load = [](const void* at) {
+    ShaWords words;
+    std::memcpy(&words, at, sizeof words);
+    return words;
+  };
   // The instructions want the words in the orders a b e f and c d g h, the first one in the highest place.
-  const __m128i dcba = load(state), hgfe = load(state + 4);
-  const __m128i cdab = _mm_shuffle_epi32(dcba, 0xB1), efgh = _mm_shuffle_epi32(hgfe, 0x1B);
-  __m128i abef = _mm_alignr_epi8(cdab, efgh, 8), cdgh = _mm_blend_epi16(efgh, cdab, 0xF0);
-  const __m128i abef_before = abef, cdgh_before = cdgh;
-  __m128i w[4];
-  for (int i = 0; i < 4; ++i) w[i] = _mm_shuffle_epi8(load(block + 16 * i), big_endian);
-  for (int i = 0; i < 16; ++i) {  // four rounds each
-    const __m128i sum = _mm_add_epi32(w[i & 3], load(constants + 4 * i));
-    cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
-    abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0E));
-    if (i >= 12) continue;
-    const __m128i next = w[(i + 1) & 3], last = w[(i + 3) & 3];
-    const __m128i seven_before = _mm_alignr_epi8(last, w[(i + 2) & 3], 4);
-    w[i & 3] = _mm_sha256msg2_epu32(_mm_add_epi32(_mm_sha256msg1_epu32(w[i & 3], next), seven_before), last);
+  const ShaWords dcba = load(state), hgfe = load(state + 4);
+  const ShaWords cdab = __builtin_shufflevector(dcba, dcba, 1, 0, 3, 2);
+  const ShaWords efgh = __builtin_shufflevector(hgfe, hgfe, 3, 2, 1, 0);
+  ShaWords abef = __builtin_shufflevector(efgh, cdab, 2, 3, 4, 5);
+  ShaWords cdgh = __builtin_shufflevector(efgh, cdab, 0, 1, 6, 7);
+  const ShaWords abef_before = abef, cdgh_before = cdgh;
+  ShaWords w[4];
+  for (int i = 0; i < 4; ++i) {
+    const ShaBytes bytes = reinterpret_cast<ShaBytes>(load(block + 16 * i));
+    w[i] = reinterpret_cast<ShaWords>(
+        __builtin_shufflevector(bytes, bytes, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12));
   }
-  abef = _mm_add_epi32(abef, abef_before);
-  cdgh = _mm_add_epi32(cdgh, cdgh_before);
-  const __m128i feba = _mm_shuffle_epi32(abef, 0x1B), dchg = _mm_shuffle_epi32(cdgh, 0xB1);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state), _mm_blend_epi16(feba, dchg, 0xF0));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+  for (int i = 0; i < 16; ++i) {  // four rounds each
+    const ShaWords sum = w[i & 3] + load(constants + 4 * i);
+    cdgh = __builtin_ia32_sha256rnds2(cdgh, abef, sum);
+    abef = __builtin_ia32_sha256rnds2(abef, cdgh, __builtin_shufflevector(sum, sum, 2, 3, 0, 0));
+    if (i >= 12) continue;
+    const ShaWords next = w[(i + 1) & 3], last = w[(i + 3) & 3];
+    const ShaWords seven_before = __builtin_shufflevector(w[(i + 2) & 3], last, 1, 2, 3, 4);
+    w[i & 3] = __builtin_ia32_sha256msg2(__builtin_ia32_sha256msg1(w[i & 3], next) + seven_before, last);
+  }
+  abef += abef_before;
+  cdgh += cdgh_before;
+  const ShaWords feba = __builtin_shufflevector(abef, abef, 3, 2, 1, 0);
+  const ShaWords dchg = __builtin_shufflevector(cdgh, cdgh, 1, 0, 3, 2);
+  const ShaWords low = __builtin_shufflevector(feba, dchg, 0, 1, 6, 7);
+  const ShaWords high = __builtin_shufflevector(feba, dchg, 2, 3, 4, 5);
+  std::memcpy(state, &low, sizeof low);
+  std::memcpy(state + 4, &high, sizeof high);
 }
 
 }  // namespace detail
