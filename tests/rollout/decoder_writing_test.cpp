@@ -80,3 +80,32 @@ TEST_CASE("a decoder's text does not depend on the batch it was written in", "[r
     }
   }
 }
+
+TEMPLATE_TEST_CASE("samples of one prompt share its first pass and say what they say alone", "[rollout]", float,
+                   double) {
+  auto model = Decoder<Cpu, TestType>::from_config(toy_config(), 3);
+  const Sampler sampler{.temperature = 0.8, .max_new_tokens = 15, .stop_ids = {2, 7}};
+  std::vector<WritingRequest> requests;
+  for (std::uint32_t p = 0; p < ragged.size(); ++p)
+    for (std::uint32_t sample = 0; sample < 3; ++sample) requests.push_back({ragged[p], sample, p, {}});
+  std::vector<Completion> expected;
+  for (const WritingRequest& request : requests)  // each with a pass of its own
+    expected.push_back(generate(model, std::span<const WritingRequest>(&request, 1), sampler)[0]);
+  std::int64_t tokens = 0;
+  for (const auto& prompt : ragged) tokens += static_cast<std::int64_t>(prompt.size());
+  for (const std::int64_t batch : {1, 2, 4, 100}) {
+    CAPTURE(batch);
+    GenerateSettings settings{.batch = batch};
+    GenerationProgress end;
+    settings.progress = [&](const GenerationProgress& p) { end = p; };
+    const std::vector<Completion> got = generate(model, std::span<const WritingRequest>(requests), sampler, settings);
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      REQUIRE(got[i].ids == expected[i].ids);
+      for (std::size_t k = 0; k < got[i].ids.size(); ++k)
+        REQUIRE(std::abs(got[i].log_probs[k] - expected[i].log_probs[k]) < Tolerance<float>::model);
+    }
+    if (batch == 100) REQUIRE(end.prompt_tokens == tokens);
+    else if (batch == 1) REQUIRE(end.prompt_tokens == 3 * tokens);
+    else REQUIRE(end.prompt_tokens < 3 * tokens);
+  }
+}

@@ -33,6 +33,17 @@ class KvCache {
                         " tokens, not ", length);
     now = length;
   }
+  /// Slot `to` holds what slot `from` holds.
+  void copy(std::int64_t from, std::int64_t to) {
+    const std::int64_t tokens = length(from);
+    lengths_[checked(to)] = tokens;
+    for (std::size_t i = 0; i < keys_.size() && from != to; ++i)
+      for (const Tensor<T, D>* t : {&keys_[i], &values_[i]}) {
+        const std::int64_t slot = capacity_ * (*t)[1];
+        Memory<D>::copy(t->data() + to * slot, t->data() + from * slot,
+                        static_cast<std::size_t>(tokens * (*t)[1]) * sizeof(T));
+      }
+  }
   std::int64_t bytes() const {
     std::int64_t sum = 0;
     for (const Tensor<T, D>& t : keys_) sum += 2 * t.bytes();

@@ -36,7 +36,7 @@ struct Completion {
 /// How far generate() has come.
 struct GenerationProgress {
   std::int64_t sequences = 0, finished = 0;
-  std::int64_t prompt_tokens = 0, new_tokens = 0;   // so far
+  std::int64_t prompt_tokens = 0, new_tokens = 0;   // so far; a prompt that several sequences share counts once
   double prompt_seconds = 0, decoding_seconds = 0;  // the first new token of a sequence counts as part of its prompt
 };
 
@@ -58,9 +58,10 @@ struct GenerateSettings {
   std::function<void(const GenerationProgress&)> progress{};
 };
 
-/// Completions in the order of the requests. A sequence ends with the first stop id, after max_new_tokens, or where the
-/// context is full. InputError for an empty prompt, one that leaves no room in the context, or ids outside the
-/// vocabulary; ConfigError for settings.
+/// Completions in the order of the requests. Requests that follow each other with one prompt (samples of it) share its
+/// first pass where they are admitted together and the model's cache has copy(from, to) for slots. A sequence ends with
+/// the first stop id, after max_new_tokens, or where the context is full. InputError for an empty prompt, one that
+/// leaves no room in the context, or ids outside the vocabulary; ConfigError for settings.
 template <class M>
 std::vector<Completion> generate(M& model, std::span<const WritingRequest> requests, const Sampler& sampler,
                                  const GenerateSettings& settings = {});

@@ -130,7 +130,8 @@ class Writer {
   struct Running {
     std::size_t request;
     std::int32_t slot;
-    std::size_t waiting = 1;  // ids at the end of the text that are not run yet
+    std::size_t waiting = 1;    // ids at the end of the text that are not run yet
+    std::int64_t document = 0;  // of the batch that runs now: its own, or the first sample's of the same prompt
   };
 
   std::int64_t vocabulary() const { return model_.head().columns(); }
@@ -153,9 +154,10 @@ class Writer {
     std::vector<Running> admitted;
     while (next_ < requests_.size() && !free_.empty()) {
       const auto length = static_cast<std::int64_t>(requests_[next_].prompt.size());
-      if (!admitted.empty() && batch.tokens() + length > settings_.prompt_tokens) break;
-      batch.append(requests_[next_].prompt);
-      admitted.push_back({next_++, free_.back()});
+      const bool shared = !admitted.empty() && shares_prompt(next_);
+      if (!shared && !admitted.empty() && batch.tokens() + length > settings_.prompt_tokens) break;
+      if (!shared) batch.append(requests_[next_].prompt);
+      admitted.push_back({next_++, free_.back(), 1, batch.documents() - 1});
       free_.pop_back();
     }
     progress_.prompt_tokens += batch.tokens();
@@ -204,13 +206,22 @@ class Writer {
     ++progress_.finished;
   }
 
+  /// Request i > 0 has the prompt of the one before it, and the cache can give it what that one's pass leaves there.
+  bool shares_prompt(std::size_t i) const {
+    if constexpr (!requires(Cache & c, std::int32_t slot) { c.copy(slot, slot); }) return false;
+    const std::span<const std::int32_t> a = requests_[i - 1].prompt, b = requests_[i].prompt;
+    return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
+  }
+
   void continue_all(Cache& cache) {
     const double start = steady_seconds();
     TokenBatch batch;
-    const std::vector<Running> all = std::move(running_);
+    std::vector<Running> all = std::move(running_);
     running_.clear();
-    for (const Running& r : all)
+    for (Running& r : all) {
+      r.document = batch.documents();
       batch.append(std::span<const std::int32_t>(completions_[r.request].ids).last(r.waiting));
+    }
     step(cache, batch, all);
     progress_.decoding_seconds += steady_seconds() - start;
   }
@@ -218,10 +229,15 @@ class Writer {
   /// Decodes one batch, draws a token for each of its sequences, and keeps those that go on.
   void step(Cache& cache, const TokenBatch& batch, const std::vector<Running>& sequences) {
     std::vector<std::int32_t> slots;
-    for (const Running& r : sequences) slots.push_back(r.slot);
+    for (const Running& r : sequences)
+      if (r.document == static_cast<std::int64_t>(slots.size())) slots.push_back(r.slot);
     const Tensor<T, D> hidden = model_.decode(cache, batch, slots);
+    if constexpr (requires { cache.copy(slots[0], slots[0]); })
+      for (const Running& r : sequences)
+        if (const std::int32_t from = slots[static_cast<std::size_t>(r.document)]; from != r.slot)
+          cache.copy(from, r.slot);
     if (settings_.record_routing) keep_routing(batch, sequences);
-    const std::vector<SampledToken> tokens = draw(last_rows(hidden, batch), sequences);
+    const std::vector<SampledToken> tokens = draw(last_rows(hidden, batch, sequences), sequences);
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       Running r = sequences[i];
       r.waiting = 1;
@@ -234,17 +250,19 @@ class Writer {
   void keep_routing(const TokenBatch& batch, const std::vector<Running>& sequences) {
     require<ConfigError>(routing_.tokens == batch.tokens(),
                          "[generate] record_routing is set, but the model has no mixture of experts; unset it");
-    for (std::size_t i = 0; i < sequences.size(); ++i)
-      completions_[sequences[i].request].routing.append(routing_, batch.offsets[i],
-                                                        batch.length(static_cast<std::int64_t>(i)));
+    for (const Running& r : sequences)
+      completions_[r.request].routing.append(routing_, batch.offsets[static_cast<std::size_t>(r.document)],
+                                             batch.length(r.document));
   }
 
-  Tensor<T, D> last_rows(const Tensor<T, D>& hidden, const TokenBatch& batch) const {
-    if (batch.tokens() == batch.documents()) return hidden;
+  /// The hidden state that each sequence's next token is drawn from.
+  Tensor<T, D> last_rows(const Tensor<T, D>& hidden, const TokenBatch& batch,
+                         const std::vector<Running>& sequences) const {
+    const auto count = static_cast<std::int64_t>(sequences.size());
+    if (batch.tokens() == count && batch.documents() == count) return hidden;
     std::vector<std::int64_t> last;
-    for (std::int64_t b = 0; b < batch.documents(); ++b)
-      last.push_back(batch.offsets[static_cast<std::size_t>(b + 1)] - 1);
-    Tensor<T, D> rows(Shape{batch.documents(), hidden[1]});
+    for (const Running& r : sequences) last.push_back(batch.offsets[static_cast<std::size_t>(r.document + 1)] - 1);
+    Tensor<T, D> rows(Shape{count, hidden[1]});
     take_rows<T, D>(hidden, last, rows);
     return rows;
   }
