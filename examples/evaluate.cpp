@@ -38,7 +38,9 @@ struct Settings {
 kd::Options make_options(Settings& s) {
   kd::Options o{"evaluate", "Measures models on local text and writes one table. Nothing is drawn at random."};
   kd::Options& models = o.group("Models");
-  models.add("models", s.models, "MODEL", "Hugging Face directories, GGUF files, or folders of finished runs of distil")
+  models
+      .add("models", s.models, "MODEL",
+           "Hugging Face directories, GGUF files, or folders of finished runs of distil, separated by spaces")
       .required()
       .add("adapters", s.adapters, "DIR",
            "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")

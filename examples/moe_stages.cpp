@@ -3,6 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
+#include <kdlib/checkpoint/save_model.hpp>
 
 namespace kd = kdlib;
 
@@ -29,7 +30,7 @@ void moe_stages(const kd::Args& args) {
                       kd::TrainStage{"experts", experts, {.steps = steps, .micro_batches = 4}, kd::only("*.mlp.*")},
                       kd::TrainStage{"on_policy", on_policy, {.steps = steps / 20 + 1}, kd::everything()}};
   stages.run(kd::JsonLines{args["out"] + "/metrics.jsonl"}, kd::Directory{args["out"]});
-  student.save_pretrained(args["out"]);
+  kd::save_model(student, args["out"], args["dense"]);  // with the tokenizer
 }
 
 int main(int argc, char** argv) try {

@@ -3,6 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
+#include <kdlib/checkpoint/save_model.hpp>
 
 namespace kd = kdlib;
 
@@ -21,7 +22,7 @@ void offline_kd(const kd::Args& args) {
 
   trainer.run({.steps = steps, .micro_batches = 4, .clip_norm = 1.0, .save_every = 200},
               kd::JsonLines{args["out"] + "/metrics.jsonl"}, kd::Directory{args["out"]});
-  student.save_pretrained(args["out"]);
+  kd::save_model(student, args["out"], args["student"]);  // with the tokenizer
 }
 
 int main(int argc, char** argv) try {
