@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Line charts on a canvas: each pixel column shows the smallest and the largest value of its points, so that no peak is
 // lost. A value that is no number is a gap with a mark below it.
-import {el, number} from '/dom.js';
+import {el, number, wide} from '/dom.js';
 
 const colour = (i) => getComputedStyle(document.documentElement).getPropertyValue(`--c${i % 6}`).trim();
 
@@ -14,7 +14,7 @@ export class Chart {
     this.canvas = el('canvas', {role: 'img', tabindex: '0'});
     this.said = el('span', {class: 'help', 'aria-live': 'off'});
     this.key = el('div', {class: 'key'});
-    this.table = el('div', {class: 'wide'});
+    this.table = wide(title + ', values');
     const details = el('details', {}, el('summary', {}, 'Values as a table'), this.table);
     details.addEventListener('toggle', () => details.open && this.fillTable());
     this.figure = el('figure', {}, el('figcaption', {}, unit ? `${title} (${unit})` : title), this.canvas, this.key, this.said, details);

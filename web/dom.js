@@ -15,6 +15,9 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
+// A table and the like that may be wider than the window: it scrolls by itself, also by keyboard.
+export const wide = (label, ...children) => el('div', {class: 'wide', role: 'group', tabindex: '0', 'aria-label': label}, ...children);
+
 export function token() {
   return sessionStorage.getItem('kdlib-token') || '';
 }

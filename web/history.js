@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // All runs: filter, overlay of curves, CSV, settings side by side.
-import {ask, attempt, el, get, notice, number, state} from '/dom.js';
+import {ask, attempt, el, get, notice, number, state, wide} from '/dom.js';
 import {Chart} from '/chart.js';
 
 const CURVES = ['train/forward_kl', 'train/reverse_kl', 'train/loss', 'train/top1_agreement', 'evaluation/forward_kl', 'train/tokens_per_s'];
@@ -22,7 +22,7 @@ async function settingsDifference(ids) {
   const tables = all.map((a) => new Map((a ? a.config : '').split('\n').filter((l) => /^[a-z0-9-]+: /.test(l))
       .map((l) => [l.slice(0, l.indexOf(': ')), l.slice(l.indexOf(': ') + 2)])));
   const keys = [...new Set(tables.flatMap((t) => [...t.keys()]))].filter((k) => k !== 'out' && new Set(tables.map((t) => t.get(k))).size > 1);
-  return el('div', {class: 'wide'}, el('table', {}, el('thead', {}, el('tr', {}, el('th', {scope: 'col'}, 'setting'), ids.map((id) => el('th', {scope: 'col'}, id)))),
+  return wide('Settings that differ', el('table', {}, el('thead', {}, el('tr', {}, el('th', {scope: 'col'}, 'setting'), ids.map((id) => el('th', {scope: 'col'}, id)))),
       el('tbody', {}, keys.map((k) => el('tr', {}, el('th', {scope: 'row'}, k), tables.map((t) => el('td', {}, t.get(k) ?? '–')))))));
 }
 
@@ -33,7 +33,7 @@ export async function showHistory(main) {
   const ticked = () => [...body.querySelectorAll('input:checked')].map((i) => i.value);
   main.append(el('h1', {}, 'History'), el('div', {class: 'row'}, el('div', {class: 'grow'}, el('label', {for: 'filter'}, 'Filter'), filter),
       el('div', {class: 'grow'}, el('label', {for: 'curve'}, 'Curve'), name), el('button', {id: 'overlay', onclick: () => attempt(draw)}, 'Overlay ticked runs')),
-  el('div', {class: 'wide'}, el('table', {}, el('thead', {}, el('tr', {}, ['', 'run', 'state', 'kind', 'held-out KL', 'started', 'label', ''].map((t) =>
+  wide('Runs', el('table', {}, el('thead', {}, el('tr', {}, ['', 'run', 'state', 'kind', 'held-out KL', 'started', 'label', ''].map((t) =>
     el('th', {scope: 'col'}, t || el('span', {class: 'sr'}, 'choice or action'))))), body)), overlay);
 
   async function draw() {

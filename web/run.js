@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A run as it goes on, and what it found. Events come over a WebSocket; a lost one comes back where it was.
-import {attempt, bytes, card, download, duration, el, get, notice, number, post, state, token} from '/dom.js';
+import {attempt, bytes, card, download, duration, el, get, notice, number, post, state, token, wide} from '/dom.js';
 import {Chart} from '/chart.js';
 
 const CHARTS = [
@@ -176,7 +176,7 @@ export async function showRun(main, [asked]) {
 
 function resultTable(result) {
   const columns = [['forward_kl', 'forward KL'], ['reverse_kl', 'reverse KL'], ['top1_agreement', 'top-1'], ['top5_overlap', 'top-5'], ['perplexity', 'perplexity']];
-  return el('div', {class: 'wide'}, el('table', {}, el('thead', {}, el('tr', {}, el('th', {scope: 'col'}, 'model'),
+  return wide('Before and after', el('table', {}, el('thead', {}, el('tr', {}, el('th', {scope: 'col'}, 'model'),
       columns.map(([, name]) => el('th', {scope: 'col', class: 'number'}, name)))),
   el('tbody', {}, result.models.map((m) => el('tr', {}, el('th', {scope: 'row'}, m.model), columns.map(([key]) => {
     const error = m[key + '_error'];

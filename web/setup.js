@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Setting a run up: the fields of the interface, every further setting of distil from its own table, a check before the start.
-import {attempt, bytes, card, duration, el, get, number, pick, post} from '/dom.js';
+import {attempt, bytes, card, duration, el, get, number, pick, post, wide} from '/dom.js';
 
 const MAIN = {
   distil: [
@@ -111,7 +111,7 @@ function showPlan(place, plan) {
           card('Fits', plan.machine.fits ? 'yes' : 'no'), card('This machine has', bytes(plan.machine.memory_bytes)),
           card('All steps, before evaluation', duration(plan.total_seconds)), card('Trained parameters', number(plan.parameters.trained)),
           card('A step', duration(plan.step.training_seconds + plan.step.writing_seconds))),
-      el('details', {}, el('summary', {}, 'Memory by part'), el('div', {class: 'wide'}, el('table', {}, el('tbody', {},
+      el('details', {}, el('summary', {}, 'Memory by part'), wide('Memory by part', el('table', {}, el('tbody', {},
           memory.map(([name, size]) => el('tr', {}, el('th', {scope: 'row'}, name), el('td', {class: 'number'}, bytes(size)))))))));
 }
 

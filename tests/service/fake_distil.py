@@ -101,8 +101,8 @@ def main():
         signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
     metrics, done = out / "metrics.jsonl", 0
     saved = sorted(int(p.name) for p in (out / "checkpoints").glob("*")) if (out / "checkpoints").exists() else []
-    if saved:  # cuts what came after the last checkpoint
-        done = saved[-1]
+    if metrics.exists():  # cuts what came after the last checkpoint
+        done = saved[-1] if saved else 0
         whole = metrics.read_text().rpartition("\n")[0].splitlines()  # a full disk leaves half a line
         kept = [line for line in whole if json.loads(line)["step"] <= done and "evaluation/forward_kl" not in line]
         metrics.write_text("".join(line + "\n" for line in kept))

@@ -92,19 +92,25 @@ KDLIB_TOOLS_FUNC void name_tokens(const CompareRequest& r, std::vector<ComparedA
   for (std::size_t m = 0; m < all.size() && tokenizer.empty(); ++m)
     if (all[m].prompt_ids == out.prompt_ids) tokenizer = tokenizer_of(r.models[m].model);
   if (out.ids.empty() || tokenizer.empty()) return;
+  // A decoder takes the space from the front of a text: what a token adds is read behind the token before it.
   std::string lines;
-  for (const std::int64_t id : out.ids) lines += concat("[", id, "]\n");
+  for (std::size_t i = 0; i < out.ids.size(); ++i) {
+    lines += concat("[", out.ids[i], "]\n");
+    lines += i == 0 ? concat("[", out.ids[0], "]\n") : concat("[", out.ids[i - 1], ",", out.ids[i], "]\n");
+  }
   const std::string file = join_path(r.folder, "tokens.jsonl");
   write_file_atomically(file, lines);
   const CapturedChild child =
       run_captured(join_path(r.programs, "tokenize"), {"--tokenizer=" + tokenizer, "--decode"}, 120, file);
   if (child.status != 0) return;
-  std::size_t begin = 0;
-  for (std::string& token : out.tokens) {
-    const std::size_t end = child.out.find('\n', begin);
-    if (end == std::string::npos) return;
-    token = Json::parse(child.out.substr(begin, end - begin), "tokenize").string_or("text", token);
-    begin = end + 1;
+  std::vector<std::string> texts;
+  for (std::size_t begin = 0, end; (end = child.out.find('\n', begin)) != std::string::npos; begin = end + 1)
+    texts.push_back(Json::parse(child.out.substr(begin, end - begin), "tokenize").string_or("text", ""));
+  if (texts.size() != 2 * out.ids.size()) return;
+  for (std::size_t i = 0; i < out.tokens.size(); ++i) {
+    const std::string &alone = texts[2 * i], &pair = texts[2 * i + 1], before = i == 0 ? "" : texts[2 * i - 2];
+    const bool continues = pair.compare(0, before.size(), before) == 0;  // not where characters are divided
+    out.tokens[i] = continues ? pair.substr(before.size()) : alone;
   }
 }
 
