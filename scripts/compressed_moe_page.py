@@ -118,7 +118,8 @@ def collect(job):
 def table_of(job, found, teachers):
     h, i, experts, k = config_facts(job.folder / f"seed{job.seeds[0]}" / "teacher/model/config.json")
     heads = ("form", "init", "rank", "recovery", "parameters", "experts kept", "multiply-adds: chained, core once",
-             "forward KL", "recovered %", "perplexity", "top-1 %", "J", "J, S = 1", "steps", "seconds", "seeds")  # fmt: skip
+             "forward KL", "recovered %", "perplexity", "top-1 %", "J", "J, S = 1", "steps", "seconds",
+             "seeds")  # fmt: skip
     perplexity = spread([t["perplexity"] for t in teachers], 3)
     out = [
         "| " + " | ".join(heads) + " |",
@@ -189,8 +190,8 @@ def section(job):
     if len(teachers) > 1:
         about += " ± is the deviation over seeds (of mixture, training, search and recovery)."
     about += (
-        " A teacher whose perplexity is above its students' still has noise in its experts, which a shared core averages "
-        "away: KL and agreement say how near a student is to it, perplexity how good both are."
+        " A teacher whose perplexity is above its students' still has noise in its experts, which a shared core "
+        "averages away: KL and agreement say how near a student is to it, perplexity how good both are."
     )
     done = sum(len(rows) for rows in found.values())
     wanted = len(job.seeds) * (6 * len(job.ranks) + len(RECIPES) * len(job.recover))
