@@ -209,7 +209,7 @@ TEST_CASE("the text goes on into the next stage, or begins again where the stage
           "[recipe][session][stages]") {
   const auto losses = [](bool restart) {
     const Job job;
-    RecipeStage one{.name = "one", .steps = 2, .learning_rate = 1e-12, .schedule = RecipeSchedule::constant}, two = one;
+    RecipeStage one{.name = "one", .steps = 2, .learning_rate = 1e-30, .schedule = RecipeSchedule::constant}, two = one;
     two.name = "two";
     two.restart_text = restart;
     REQUIRE(Toy(job.settings({one, two})).run().finished);
@@ -220,7 +220,7 @@ TEST_CASE("the text goes on into the next stage, or begins again where the stage
     REQUIRE(out.size() == 4);
     return out;
   };
-  const auto again = losses(true), on = losses(false);  // a rate of 1e-12 moves no float weight
+  const auto again = losses(true), on = losses(false);  // a rate of 1e-30 changes no rounding
   CHECK(again[2] == again[0]);
   CHECK(again[3] == again[1]);
   CHECK(on[0] == again[0]);
