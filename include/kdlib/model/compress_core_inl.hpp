@@ -172,7 +172,8 @@ KDLIB_FUNC void ExpertCompressor::fit_core() {
   find_means();
   DenseMatrix rest = wanted;
   add_scaled(rest, -1, normal_product(map_.core));
-  const auto [left, right] = mean_factors();
+  const auto factors = mean_factors();
+  const DenseMatrix &left = factors.first, &right = factors.second;  // clang 14 captures no structured bindings
   const auto steered = [&](const DenseMatrix& m) {
     DenseMatrix out = solve_lower_transposed(left, solve_lower(left, m, gemm()), gemm()).transposed();
     return solve_lower_transposed(right, solve_lower(right, std::move(out), gemm()), gemm()).transposed();

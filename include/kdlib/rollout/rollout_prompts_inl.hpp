@@ -19,16 +19,16 @@ KDLIB_FUNC RolloutForm RolloutForm::harmony(const Tokenizer& tokenizer) {
   form.stop_ids = {tokens.ret, tokens.call};
   if (tokens.end_of_text >= 0) form.stop_ids.push_back(tokens.end_of_text);
   form.spans = [tokenizer](std::span<const std::int32_t> text) {
-    std::vector<std::int32_t> spans(text.size(), 0);
+    std::vector<std::int32_t> span_of(text.size(), 0);
     const HarmonyReport report =
         check_harmony(tokenizer, text, {.completion = true, .lenient = true, .whole_contents = false});
     for (const HarmonyMessage& m : report.messages) {
       if (m.channel != "final") continue;
-      std::fill(spans.begin() + static_cast<std::ptrdiff_t>(m.begin),
-                spans.begin() + static_cast<std::ptrdiff_t>(std::min(m.end, text.size())), 1);
+      std::fill(span_of.begin() + static_cast<std::ptrdiff_t>(m.begin),
+                span_of.begin() + static_cast<std::ptrdiff_t>(std::min(m.end, text.size())), 1);
       break;
     }
-    return spans;
+    return span_of;
   };
   form.valid = [tokenizer, ret = tokens.ret](std::span<const std::int32_t> text) {
     return !text.empty() && text.back() == ret &&
@@ -45,13 +45,13 @@ KDLIB_FUNC RolloutForm RolloutForm::thinking(const Tokenizer& tokenizer, std::ve
   form.spans = [tokenizer](std::span<const std::int32_t> text) {
     constexpr std::string_view close = "</think>";
     const std::size_t closed = tokenizer.decode_bytes(text).find(close);
-    std::vector<std::int32_t> spans(text.size(), 0);
-    if (closed == std::string::npos) return spans;
+    std::vector<std::int32_t> span_of(text.size(), 0);
+    if (closed == std::string::npos) return span_of;
     for (std::size_t i = 0, at = 0; i < text.size(); ++i) {
-      if (at >= closed + close.size()) spans[i] = 1;
+      if (at >= closed + close.size()) span_of[i] = 1;
       at += tokenizer.token_bytes(text[i]).size();
     }
-    return spans;
+    return span_of;
   };
   form.valid = [tokenizer, end = form.stop_ids.front(), opened](std::span<const std::int32_t> text) {
     if (text.empty() || text.back() != end) return false;
