@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Paths, mapped files, atomic files, append files.
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -146,6 +147,26 @@ TEST_CASE("temporary files of processes that are gone are removed, others are ke
   CHECK(remove_stale_temporaries(dir.path()) == std::vector<std::string>{stale});
   CHECK(path_exists(mine.temporary_path()));
   CHECK(path_exists(dir / "notes.tmp-old"));
+}
+
+TEST_CASE("a temporary file of a killed process that nobody has waited for is removed", "[io]") {
+  const TemporaryDirectory dir;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  REQUIRE(child > 0);
+  const std::string stale = "part_00000.bin.tmp-" + std::to_string(child) + "-3";
+  write_file_atomically(dir / stale, "x");
+  CHECK(remove_stale_temporaries(dir.path()).empty());  // it waits for a signal: it may still write
+  REQUIRE(::kill(child, SIGKILL) == 0);
+  siginfo_t ended{};
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT) == 0);  // dead, and its id still taken
+  REQUIRE(::kill(child, 0) == 0);
+  CHECK(remove_stale_temporaries(dir.path()) == std::vector<std::string>{stale});
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
 }
 
 TEST_CASE("an append file grows by lines, is cut to a length and goes on", "[io]") {

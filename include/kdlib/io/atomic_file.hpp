@@ -60,6 +60,15 @@ void write_file_atomically(const std::string& path, std::string_view text);
 /// The whole file as bytes. IoError: missing, a folder, or longer than `limit` bytes.
 std::string read_file(const std::string& path, std::uint64_t limit = std::uint64_t{1} << 32);
 
+namespace detail {
+/// What /proc/PID/stat says behind the program's name: " S 1 17 …", the state, the parent and so on with a space before
+/// each; empty where there is no such process or no /proc.
+std::string process_fields(long pid);
+/// True where no process has this id, or one that has ended and whose parent has not asked for it yet (in a container
+/// whose first process asks for none, a killed process keeps its id for ever). Without /proc such a one still runs.
+bool process_has_ended(long pid);
+}  // namespace detail
+
 /// Removes regular files `*.tmp-<pid>-<n>` of processes that no longer run; answers the names it removed. Folders and
 /// links of such names are not touched. For the folder of a run that only one machine writes to.
 std::vector<std::string> remove_stale_temporaries(const std::string& folder);

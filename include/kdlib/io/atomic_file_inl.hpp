@@ -203,10 +203,25 @@ KDLIB_FUNC std::string read_file(const std::string& path, std::uint64_t limit) {
 }
 
 namespace detail {
+KDLIB_FUNC std::string process_fields(long pid) {
+  const FileDescriptor fd = open_descriptor(concat("/proc/", pid, "/stat"), O_RDONLY);
+  char text[1024];
+  const ssize_t got = fd ? ::read(fd.get(), text, sizeof text) : -1;
+  const std::string_view line{text, got > 0 ? static_cast<std::size_t>(got) : 0};
+  const std::size_t name_end = line.rfind(')');  // the program's name before it may hold any letter
+  return name_end == std::string_view::npos ? std::string() : std::string(line.substr(name_end + 1));
+}
+
+KDLIB_FUNC bool process_has_ended(long pid) {
+  if (::kill(static_cast<pid_t>(pid), 0) != 0) return errno == ESRCH;
+  const std::string fields = process_fields(pid);
+  return fields.size() > 1 && (fields[1] == 'Z' || fields[1] == 'X');
+}
+
 /// Removes the file if it is what a process that has ended left of an AtomicFile.
 KDLIB_FUNC bool remove_if_stale(const std::string& path) {
   const long pid = pid_of_temporary(file_name(path));
-  if (pid <= 0 || ::kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH) return false;
+  if (pid <= 0 || !process_has_ended(pid)) return false;
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return false;
   remove_tree(path);

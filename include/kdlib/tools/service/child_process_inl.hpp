@@ -64,16 +64,11 @@ KDLIB_TOOLS_FUNC void read_some(struct pollfd& source, std::string& to) {
 /// The 22nd field of /proc/PID/stat: when the process began, in ticks since the machine's start. Empty: no process, or
 /// one that has ended and that its parent has not asked about yet.
 KDLIB_TOOLS_FUNC std::string process_start(long pid) {
-  std::string text;
-  const FileDescriptor fd = open_descriptor(concat("/proc/", pid, "/stat"), O_RDONLY);
-  char buffer[1024];
-  const ssize_t n = fd ? ::read(fd.get(), buffer, sizeof buffer) : -1;
-  if (n <= 0) return {};
-  text.assign(buffer, static_cast<std::size_t>(n));
-  std::size_t at = text.rfind(')');  // the name before it may hold anything
-  if (at == std::string::npos || at + 2 >= text.size() || text[at + 2] == 'Z' || text[at + 2] == 'X') return {};
-  for (int field = 2; field < 22 && at != std::string::npos; ++field) at = text.find(' ', at + 1);
-  return at == std::string::npos ? std::string() : text.substr(at + 1, text.find(' ', at + 1) - at - 1);
+  const std::string fields = process_fields(pid);
+  if (fields.size() < 2 || fields[1] == 'Z' || fields[1] == 'X') return {};
+  std::size_t at = 0;
+  for (int field = 3; field < 22 && at != std::string::npos; ++field) at = fields.find(' ', at + 1);
+  return at == std::string::npos ? std::string() : fields.substr(at + 1, fields.find(' ', at + 1) - at - 1);
 }
 
 KDLIB_TOOLS_FUNC double oom_kills() { return kernel_number("/sys/fs/cgroup/memory.events", "oom_kill "); }
