@@ -49,6 +49,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/widened_experts_inl.hpp
   include/kdlib/backend/cpu/widened_gemm_inl.hpp
   include/kdlib/backend/cpu/widened_packed_inl.hpp
+  include/kdlib/backend/cpu/widened_rows_inl.hpp
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/attention_backward_body_inl.hpp
   include/kdlib/backend/cuda/attention_body_inl.hpp
@@ -142,6 +143,7 @@ set(KDLIB_HEADERS
   include/kdlib/core/parallel.hpp
   include/kdlib/core/parallel_inl.hpp
   include/kdlib/core/rng.hpp
+  include/kdlib/core/sampling.hpp
   include/kdlib/core/settings_error.hpp
   include/kdlib/core/shape.hpp
   include/kdlib/core/stop.hpp

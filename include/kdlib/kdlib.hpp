@@ -32,6 +32,7 @@
 #include "kdlib/core/math.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/core/rng.hpp"
+#include "kdlib/core/sampling.hpp"
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/core/shape.hpp"
 #include "kdlib/core/stop.hpp"

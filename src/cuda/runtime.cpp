@@ -239,10 +239,7 @@ void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
 }
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
-  if (bytes <= detail::UploadRing::largest) {
-    detail::refuse_while_capturing("Memory<Cuda>::from_host");
-    return detail::upload_ring().copy(to, from, bytes);
-  }
+  if (bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
   detail::check_may_wait("Memory<Cuda>::from_host");
   detail::copy_to_device(to, from, bytes, detail::compute_stream());
   detail::synchronize_stream(detail::compute_stream());

@@ -19,8 +19,9 @@ class UploadRing {
   static constexpr std::size_t segment_bytes = std::size_t{1} << 20, segments = 8, step = 64;
   static constexpr std::size_t largest = segment_bytes / 4;  // bytes of one copy
 
-  /// Queues a copy of at most `largest` bytes on the compute stream.
+  /// Queues a copy of at most `largest` bytes on the compute stream. BackendError while a graph is captured.
   void copy(void* to, const void* from, std::size_t bytes) {
+    refuse_while_capturing("Memory<Cuda>::from_host");
     const std::lock_guard<std::mutex> lock(mutex_);
     if (at_ + bytes > segment_bytes) begin_next();
     char* const slot = static_cast<char*>(memory_.data()) + segment_ * segment_bytes + at_;

@@ -349,14 +349,10 @@ void check_host_source(detail::EmulatedDevice& d, const void* to, const void* fr
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
   detail::EmulatedDevice& d = detail::emulated_device();
-  if (bytes <= detail::UploadRing::largest) {
-    detail::refuse_while_capturing("Memory<Cuda>::from_host");
-    check_host_source(d, to, from, bytes);
-    return detail::upload_ring().copy(to, from, bytes);
-  }
+  check_host_source(d, to, from, bytes);
+  if (bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
   const detail::Lock lock(d.mutex);
   d.begin_wait("Memory<Cuda>::from_host");
-  check_host_source(d, to, from, bytes);
   d.wait_for(d.compute);
   const detail::Working working(d.memory);
   ++d.counts.copies;

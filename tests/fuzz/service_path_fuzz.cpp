@@ -33,25 +33,25 @@ struct Place {
     char name[] = "/tmp/kdlib-fuzz-path-XXXXXX";
     must(::mkdtemp(name) != nullptr);
     folder = name;
-    root = folder + "/root";
-    for (const char* below : {"/root", "/root/a", "/root/a/b", "/secret", "/rootx"})
+    root = folder + "/shelf";
+    for (const char* below : {"/shelf", "/shelf/a", "/shelf/a/b", "/secret", "/shelfx"})
       must(::mkdir((folder + below).c_str(), 0700) == 0);
-    for (const char* file : {"/root/a/b/good.jsonl", "/root/good", "/root/a/ good"})
+    for (const char* file : {"/shelf/a/b/good.jsonl", "/shelf/good", "/shelf/a/ good"})
       write_file_atomically(folder + file, "good\n");
-    for (const char* file : {"/secret/token", "/rootx/token", "/token"})
+    for (const char* file : {"/secret/token", "/shelfx/token", "/token"})
       write_file_atomically(folder + file, "secret\n");
-    const std::pair<const char*, std::string> links[] = {{"/root/up", ".."},
-                                                         {"/root/out", "../secret"},
-                                                         {"/root/a/token", "../../secret/token"},
-                                                         {"/root/abs", "/etc"},
-                                                         {"/root/far", folder + "/secret"},
-                                                         {"/root/self", "."},
-                                                         {"/root/in", "a/b"},
-                                                         {"/root/loop", "loop"},
-                                                         {"/root/magic", "/proc/self/cwd"},
-                                                         {"/root/a/back", "../good"},
-                                                         {"/root/a/b/climb", "../../../.."},
-                                                         {"/root/proc", "/proc/self/root"}};
+    const std::pair<const char*, std::string> links[] = {{"/shelf/up", ".."},
+                                                         {"/shelf/out", "../secret"},
+                                                         {"/shelf/a/token", "../../secret/token"},
+                                                         {"/shelf/abs", "/etc"},
+                                                         {"/shelf/far", folder + "/secret"},
+                                                         {"/shelf/self", "."},
+                                                         {"/shelf/in", "a/b"},
+                                                         {"/shelf/loop", "loop"},
+                                                         {"/shelf/magic", "/proc/self/cwd"},
+                                                         {"/shelf/a/back", "../good"},
+                                                         {"/shelf/a/b/climb", "../../../.."},
+                                                         {"/shelf/proc", "/proc/self/root"}};
     for (const auto& [path, to] : links) must(::symlink(to.c_str(), (folder + path).c_str()) == 0);
   }
   ~Place() { remove_tree(folder); }

@@ -112,6 +112,18 @@ KDLIB_INLINE X rounded(X x) {
 /// Four floats, for loops whose products are rounded().
 typedef float Lanes4 __attribute__((vector_size(16)));
 
+namespace detail {
+/// x * y rounded, whatever is done with it next, on host and device.
+template <class X>
+KDLIB_INLINE X rounded_product(X x, X y) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(x, y);
+#else
+  return rounded(x * y);
+#endif
+}
+}  // namespace detail
+
 /// e^x of each lane. Keep x below 80.
 template <PackLane P>
 KDLIB_INLINE P exp(const P& x) {

@@ -82,7 +82,7 @@ KDLIB_FUNC void ExpertCompressor::find_means() {
 /// Cholesky factors of the means of L^T L and R R^T: what they stand for is near the whole of normal_product(), and
 /// inverting it steers the conjugate gradients.
 KDLIB_FUNC std::pair<DenseMatrix, DenseMatrix> ExpertCompressor::mean_factors() const {
-  const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  const double total = total_weight();
   const auto factor = [&](DenseMatrix m) {
     for (double& v : m.values) v /= total;
     for (std::int64_t i = 0; i < m.rows; ++i) m(i, i) += 1;
@@ -126,7 +126,7 @@ KDLIB_FUNC DenseMatrix ExpertCompressor::normal_product(const DenseMatrix& core)
     }
     add_product(sum, 1, left, right, true, gemm());
   });
-  add_scaled(out, std::accumulate(weights_.begin(), weights_.end(), 0.0), core);
+  add_scaled(out, total_weight(), core);
   add_product(out, 1, mean_left_, core, false, gemm());
   add_product(out, 1, core, mean_right_, false, gemm());
   return out;
@@ -150,7 +150,7 @@ KDLIB_FUNC DenseMatrix ExpertCompressor::core_wanted() const {
     }
   });
   if (residual) {
-    const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+    const double total = total_weight();
     for (double& v : wanted.values) v /= total;
   }
   return wanted;

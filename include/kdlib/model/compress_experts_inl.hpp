@@ -39,15 +39,14 @@ class ExpertCompressor {
                    CompressReport& report)
       : experts_(std::move(experts)), weights_(std::move(weights)), settings_(settings), report_(report) {
     const DenseMatrix& first = experts_.front();
-    double total = 0;
     map_.form = settings.form;
     map_.core = DenseMatrix(first.rows, first.columns);
     for (std::size_t e = 0; e < experts_.size(); ++e) {
-      total += weights_[e];
       add_scaled(map_.core, weights_[e], experts_[e]);
       report.plain += weights_[e] * experts_[e].squares();
       map_.experts.push_back(empty_part(settings.form, first.rows, first.columns, settings.rank));
     }
+    const double total = total_weight();
     for (double& v : map_.core.values) v /= total;
     errors_.resize(experts_.size());
     start_right_.resize(experts_.size());
@@ -87,6 +86,7 @@ class ExpertCompressor {
     return weights_[e] * approximation.squares();
   }
   DenseGemm gemm() const { return settings_.gemm; }
+  double total_weight() const { return std::accumulate(weights_.begin(), weights_.end(), 0.0); }
   /// Measures every expert anew.
   double measure() {
     each_expert([this](std::size_t e) { errors_[e] = error_of(e); });
@@ -113,7 +113,7 @@ class ExpertCompressor {
   void whole_right(std::size_t e);
   void whole_left(std::size_t e);
   void whole_residual(std::size_t e);
-  double soft_inverse(const ThinSvd& svd, std::size_t i) const;
+  void divide_softly(DenseMatrix& m, const ThinSvd& svd) const;
   void leading_fit();
   InputProducts input_products(std::size_t e) const;
   InputProducts leading_right(std::size_t e, const DenseMatrix& across);

@@ -79,12 +79,6 @@ KDLIB_FUNC void scale_columns(DenseMatrix& m, const std::vector<double>& factors
     }
 }
 
-KDLIB_FUNC double trace_of(const DenseMatrix& m) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < m.rows; ++i) sum += m(i, i);
-  return sum;
-}
-
 /// m -= a^T b.
 KDLIB_FUNC void subtract_product_transposed(DenseMatrix& m, const DenseMatrix& a, const DenseMatrix& b,
                                             DenseGemm gemm) {

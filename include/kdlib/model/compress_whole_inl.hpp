@@ -3,7 +3,10 @@
 #ifndef KDLIB_MODEL_COMPRESS_WHOLE_INL_HPP
 #define KDLIB_MODEL_COMPRESS_WHOLE_INL_HPP
 
+#include <algorithm>
 #include <cmath>
+#include <tuple>
+#include <utility>
 
 #include "kdlib/model/compress_experts.hpp"
 
@@ -21,10 +24,19 @@ DenseMatrix leading_columns(const DenseMatrix& m, std::int64_t rank, F&& factor)
   return out;
 }
 
-/// s / (s^2 + soft largest^2) of the i-th singular value.
-KDLIB_FUNC double ExpertCompressor::soft_inverse(const ThinSvd& svd, std::size_t i) const {
-  const double s = svd.s[i], divisor = s * s + settings_.soft * svd.s[0] * svd.s[0];
-  return divisor > 0 ? s / divisor : 0;
+/// U S^1/2 and V S^1/2 of the first `rank` singular values.
+KDLIB_FUNC std::pair<DenseMatrix, DenseMatrix> root_columns(const ThinSvd& svd, std::int64_t rank) {
+  const auto root = [&](std::size_t i) { return std::sqrt(svd.s[i]); };
+  return {leading_columns(svd.u, rank, root), leading_columns(svd.v, rank, root)};
+}
+
+/// Row i times s / (s^2 + soft largest^2) of the i-th singular value.
+KDLIB_FUNC void ExpertCompressor::divide_softly(DenseMatrix& m, const ThinSvd& svd) const {
+  for (std::int64_t i = 0; i < m.rows; ++i) {
+    const double s = svd.s[static_cast<std::size_t>(i)], divisor = s * s + settings_.soft * svd.s[0] * svd.s[0],
+                 inverse = divisor > 0 ? s / divisor : 0;
+    for (std::int64_t j = 0; j < m.columns; ++j) m(i, j) *= inverse;
+  }
 }
 
 /// N = (1 + Uo Vo^T) C = A S B^T; A^T (W - N) ~ P D Q^T; Ui = B S^+ P D^1/2, Vi = Q D^1/2.
@@ -35,13 +47,10 @@ KDLIB_FUNC void ExpertCompressor::whole_right(std::size_t e) {
   const ThinSvd of_n = thin_svd(n);
   DenseMatrix rest = experts_[e];
   add_scaled(rest, -1, n);
-  const ThinSvd best = thin_svd(multiply_transposed(of_n.u, rest));
-  const auto root = [&](std::size_t i) { return std::sqrt(best.s[i]); };
-  DenseMatrix left = leading_columns(best.u, settings_.rank, root);
-  for (std::int64_t i = 0; i < left.rows; ++i)
-    for (std::int64_t j = 0; j < left.columns; ++j) left(i, j) *= soft_inverse(of_n, static_cast<std::size_t>(i));
+  auto [left, right] = root_columns(thin_svd(multiply_transposed(of_n.u, rest)), settings_.rank);
+  divide_softly(left, of_n);
   p.input_u = multiply(of_n.v, left);
-  p.input_v = leading_columns(best.v, settings_.rank, root);
+  p.input_v = std::move(right);
   keep(e, before, error_of(e));
 }
 
@@ -53,12 +62,9 @@ KDLIB_FUNC void ExpertCompressor::whole_left(std::size_t e) {
   const ThinSvd of_t = thin_svd(t);
   DenseMatrix rest = experts_[e];
   add_scaled(rest, -1, t);
-  const ThinSvd best = thin_svd(multiply(rest, of_t.v));
-  const auto root = [&](std::size_t i) { return std::sqrt(best.s[i]); };
-  p.output_u = leading_columns(best.u, settings_.rank, root);
-  DenseMatrix right = leading_columns(best.v, settings_.rank, root);
-  for (std::int64_t i = 0; i < right.rows; ++i)
-    for (std::int64_t j = 0; j < right.columns; ++j) right(i, j) *= soft_inverse(of_t, static_cast<std::size_t>(i));
+  auto [left, right] = root_columns(thin_svd(multiply(rest, of_t.v)), settings_.rank);
+  divide_softly(right, of_t);
+  p.output_u = std::move(left);
   p.output_v = multiply(of_t.u, right);
   keep(e, before, error_of(e));
 }
@@ -68,10 +74,7 @@ KDLIB_FUNC void ExpertCompressor::whole_residual(std::size_t e) {
   const ExpertPart before = map_.experts[e];
   DenseMatrix rest = experts_[e];
   add_scaled(rest, -1, map_.core);
-  const ThinSvd best = thin_svd(rest);
-  const auto root = [&](std::size_t i) { return std::sqrt(best.s[i]); };
-  map_.experts[e].a = leading_columns(best.u, settings_.rank, root);
-  map_.experts[e].b = leading_columns(best.v, settings_.rank, root);
+  std::tie(map_.experts[e].a, map_.experts[e].b) = root_columns(thin_svd(rest), settings_.rank);
   keep(e, before, error_of(e));
 }
 

@@ -51,6 +51,8 @@ void add_product(DenseMatrix& c, double alpha, const DenseMatrix& a, const Dense
                  DenseGemm gemm = plain_gemm);
 /// a += factor b.
 void add_scaled(DenseMatrix& a, double factor, const DenseMatrix& b);
+/// Sum of the diagonal.
+double trace_of(const DenseMatrix& m);
 /// Sum over all elements of a * b.
 double inner_product(const DenseMatrix& a, const DenseMatrix& b);
 

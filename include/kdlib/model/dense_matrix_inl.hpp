@@ -115,6 +115,12 @@ KDLIB_FUNC void add_product(DenseMatrix& c, double alpha, const DenseMatrix& a, 
        b.columns, 1, c.values.data(), c.columns);
 }
 
+KDLIB_FUNC double trace_of(const DenseMatrix& m) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < m.rows; ++i) sum += m(i, i);
+  return sum;
+}
+
 KDLIB_FUNC void add_scaled(DenseMatrix& a, double factor, const DenseMatrix& b) {
   require<ShapeError>(a.rows == b.rows && a.columns == b.columns, "[add_scaled] a is [", a.rows, ", ", a.columns,
                       "], b is [", b.rows, ", ", b.columns, "]");

@@ -125,8 +125,7 @@ KDLIB_FUNC LeadingDirections leading_directions(const DenseMatrix& symmetric, st
   require<ShapeError>(start.values.empty() || (start.columns == n && start.rows <= n),
                       "[leading_directions] the start is [", start.rows, ", ", start.columns, "], the matrix [", n,
                       ", ", n, "]");
-  double trace = 0;
-  for (std::int64_t i = 0; i < n; ++i) trace += symmetric(i, i);
+  const double trace = trace_of(symmetric);
   DenseMatrix block(std::max(count, start.rows), n);
   std::copy(start.values.begin(), start.values.end(), block.values.begin());
   detail::fill_with_noise(block);

@@ -19,8 +19,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-namespace detail {}  // namespace detail
-
 /// The lock guards every member of the buffer that both the trainer and a thread use.
 struct PlanBuffer::Threads {
   mutable std::mutex mutex;

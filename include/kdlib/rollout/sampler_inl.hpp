@@ -13,6 +13,7 @@
 
 #include "kdlib/core/dtype.hpp"
 #include "kdlib/core/math.hpp"
+#include "kdlib/core/sampling.hpp"
 #include "kdlib/rollout/sampler.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -31,28 +32,6 @@ inline void Sampler::check() const {
 namespace detail {
 
 constexpr std::int64_t sampler_block = 256;
-
-/// exp(x) for x <= 0 to about 1e-7 relative, 0 below -87.3. Every product is rounded: the tokens that a seed draws must
-/// not depend on compiler flags.
-inline Lanes4 exp_nonpositive(Lanes4 x) {
-  typedef std::uint32_t Bits __attribute__((vector_size(16)));
-  const Lanes4 least = -87.3f - Lanes4{}, y = x < least ? least : x;
-  const Lanes4 shifted = rounded(y * 1.44269504f) + 12582912.0f;  // the integer part in the low bits
-  const Lanes4 n = shifted - 12582912.0f;
-  const Lanes4 r = (y - rounded(n * 0.693145752f)) - rounded(n * 1.42860677e-6f);
-  Lanes4 p = rounded(r * 1.98756915e-4f) + 1.39819995e-3f;
-  p = rounded(p * r) + 8.33345184e-3f;
-  p = rounded(p * r) + 4.16657962e-2f;
-  p = rounded(p * r) + 1.66666655e-1f;
-  p = rounded(p * r) + 5.00000012e-1f;
-  p = rounded(p * r * r) + r + 1.0f;
-  Bits power, bits;
-  std::memcpy(&power, &shifted, sizeof power);
-  std::memcpy(&bits, &p, sizeof bits);
-  bits += power << 23;
-  std::memcpy(&p, &bits, sizeof p);
-  return x < least ? Lanes4{} : p;
-}
 
 /// Weights of `count` <= 4 logits; the other lanes are those of logits at the maximum.
 template <class T>
@@ -115,17 +94,6 @@ std::int64_t largest_logit(std::span<const T> logits) {
   check_drawable(!broken, best > -std::numeric_limits<T>::infinity());
   return std::find(x, x + count, best) - x;
 }
-
-/// Tokens rank by logit (falling), then by id (rising); those up to and including the cutoff are kept.
-struct SamplingCutoff {
-  double logit = -std::numeric_limits<double>::infinity();
-  std::int32_t id = std::numeric_limits<std::int32_t>::max();
-
-  bool keeps(double other, std::int64_t other_id) const { return other > logit || (other == logit && other_id <= id); }
-  void tighten(const SamplingCutoff& o) {
-    if (o.logit > logit || (o.logit == logit && o.id < id)) *this = o;
-  }
-};
 
 /// The k-th largest logit. A heap of k while k is small: most tokens then cost one comparison.
 template <class T>

@@ -119,8 +119,12 @@ class TeacherByRow {
 
  private:
   struct Part {
-    TokenBatch batch{};
     std::vector<std::int64_t> documents{};  // of the whole batch
+    TokenBatch batch{};                     // they alone; empty where they are the whole batch
+
+    bool is_whole(const TokenBatch& all) const {
+      return static_cast<std::int64_t>(documents.size()) == all.documents();
+    }
   };
   /// The documents of each teacher, in order.
   std::vector<Part> parts_of(const TokenBatch& batch) const;

@@ -88,14 +88,9 @@ auto TeacherByRow<Teacher>::parts_of(const TokenBatch& batch) const -> std::vect
                         name, ", which is not among those given");
     parts[static_cast<std::size_t>(found - teachers_.begin())].documents.push_back(b);
   }
-  for (Part& part : parts) {
-    // The whole batch stays what it is, so that one teacher's targets have the bits that it gives without the others.
-    if (static_cast<std::int64_t>(part.documents.size()) == batch.documents()) {
-      part.batch = batch;
-      continue;
-    }
-    for (const std::int64_t b : part.documents) part.batch.append(batch.document(b));
-  }
+  for (Part& part : parts)
+    if (!part.is_whole(batch))
+      for (const std::int64_t b : part.documents) part.batch.append(batch.document(b));
   return parts;
 }
 
@@ -104,7 +99,7 @@ void TeacherByRow<Teacher>::announce(const TokenBatch& batch) {
   if constexpr (requires(Teacher & teacher) { teacher.announce(batch); }) {
     const std::vector<Part> parts = parts_of(batch);
     for (std::size_t i = 0; i < parts.size(); ++i)
-      if (!parts[i].documents.empty()) teachers_[i].second.announce(parts[i].batch);
+      if (!parts[i].documents.empty()) teachers_[i].second.announce(parts[i].is_whole(batch) ? batch : parts[i].batch);
   }
 }
 
@@ -124,7 +119,7 @@ void TeacherByRow<Teacher>::prepare(const TokenBatch& batch) {
   std::size_t first = teachers_.size();
   for (std::size_t i = 0; i < parts.size(); ++i) {
     if (parts[i].documents.empty()) continue;
-    if (static_cast<std::int64_t>(parts[i].documents.size()) == batch.documents()) {
+    if (parts[i].is_whole(batch)) {  // the batch as it is: the bits that this teacher gives without the others
       rows_ = prepare_part(i, batch);
       alone_ = i;
       return;
@@ -189,9 +184,10 @@ std::vector<std::pair<std::string, double>> TeacherByRow<Teacher>::step_metrics(
 template <class Teacher>
 SettingsList TeacherByRow<Teacher>::describe() const {
   SettingsList list{{"teacher", "by row"}, {"teacher.names", names_.digest()}};
-  for (const auto& [name, teacher] : teachers_)
-    if constexpr (requires { teacher.describe(); })
-      for (const auto& [key, value] : teacher.describe()) list.emplace_back(concat("teacher.", name, ".", key), value);
+  for (const auto& named : teachers_)
+    if constexpr (requires { named.second.describe(); })
+      for (const auto& [key, value] : named.second.describe())
+        list.emplace_back(concat("teacher.", named.first, ".", key), value);
   return list;
 }
 

@@ -20,13 +20,14 @@ void CpuPacked<T>::coded_decode(const CodedRanges& weight, std::int64_t begin, s
   });
 }
 
-/// At least n floats of scratch that this thread keeps, on a cache line. `Use` tells buffers apart that live at the
+/// At least n values of scratch that this thread keeps, on a cache line. `Use` tells buffers apart that live at the
 /// same time.
-template <int Use>
-float* coded_scratch(std::int64_t n) {
-  thread_local std::vector<float> scratch;
-  if (static_cast<std::size_t>(n + 16) > scratch.size()) scratch.resize(static_cast<std::size_t>(n + 16));
-  return scratch.data() + (16 - reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(float) % 16) % 16;
+template <int Use, class X = float>
+X* coded_scratch(std::int64_t n) {
+  constexpr std::int64_t line = 64 / sizeof(X);
+  thread_local std::vector<X> scratch;
+  if (static_cast<std::size_t>(n + line) > scratch.size()) scratch.resize(static_cast<std::size_t>(n + line));
+  return scratch.data() + (line - reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(X) % line) % line;
 }
 
 /// The product without decoded rows; false where the instruction set, the groups or m do not allow it.

@@ -6,13 +6,12 @@
 #define KDLIB_BACKEND_CPU_NARROW_GEMM_INL_HPP
 
 #include <algorithm>
-#include <cstring>
-#include <vector>
 
 #include "kdlib/backend/cpu/coded_inl.hpp"
 #include "kdlib/backend/cpu/isa_inl.hpp"
 #include "kdlib/backend/cpu/onednn.hpp"
 #include "kdlib/backend/cpu/widened.hpp"
+#include "kdlib/backend/cpu/widened_rows_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -44,19 +43,6 @@ inline std::int64_t narrow_tile(std::int64_t rest, std::int64_t most) {
 /// With the zeros behind them.
 inline std::int64_t narrow_filled(std::int64_t tile) { return tile < narrow_whole ? (tile + 15) / 16 * 16 : tile; }
 
-/// At least n values of scratch that this thread keeps, on a cache line.
-template <int Use>
-bf16* narrow_scratch(std::int64_t n) {
-  thread_local std::vector<bf16> scratch;
-  if (static_cast<std::size_t>(n + 32) > scratch.size()) scratch.resize(static_cast<std::size_t>(n + 32));
-  return scratch.data() + (32 - reinterpret_cast<std::uintptr_t>(scratch.data()) / sizeof(bf16) % 32) % 32;
-}
-
-inline void round_values(std::int64_t n, const bf16* x, bf16* y) {
-  std::memcpy(y, x, static_cast<std::size_t>(n) * sizeof(bf16));
-}
-inline void round_values(std::int64_t n, const float* x, bf16* y) { KDLIB_VECTOR_CALL(narrow, n, x, y); }
-
 /// A tile in bf16: the array itself, or a copy in scratch of this thread, which `Use` names.
 struct NarrowTile {
   const bf16* data = nullptr;
@@ -68,11 +54,11 @@ struct NarrowTile {
             std::int64_t filled_rows, std::int64_t filled_columns) {
     data = x.narrow, ld = ldx;
     if (data != nullptr && rows == filled_rows && columns == filled_columns) return;
-    bf16* to = narrow_scratch<Use>(filled_rows * filled_columns);
+    bf16* to = coded_scratch<Use, bf16>(filled_rows * filled_columns);
     data = to, ld = filled_columns;
     for (std::int64_t r = 0; r < rows; ++r, to += ld) {
-      if (x.narrow != nullptr) round_values(columns, x.narrow + r * ldx, to);
-      else round_values(columns, x.wide + r * ldx, to);
+      if (x.narrow != nullptr) narrow_values(columns, x.narrow + r * ldx, to);
+      else narrow_values(columns, x.wide + r * ldx, to);
       std::fill(to + columns, to + ld, bf16{});
     }
     std::fill(to, to + (filled_rows - rows) * ld, bf16{});
@@ -139,16 +125,12 @@ struct NarrowGemm {
   }
 
   void load(std::int64_t rows, std::int64_t columns, const Output& from, float* sums) const {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      if (from.wide != nullptr) std::copy_n(from.wide + r * ldc, columns, sums + r * columns);
-      else KDLIB_VECTOR_CALL(widen, columns, from.narrow + r * ldc, sums + r * columns);
-    }
+    if (from.wide != nullptr) widen_rows(rows, columns, from.wide, ldc, sums, columns);
+    else widen_rows(rows, columns, from.narrow, ldc, sums, columns);
   }
   void store(std::int64_t rows, std::int64_t columns, const float* sums, const Output& to) const {
-    for (std::int64_t r = 0; r < rows; ++r) {
-      if (to.wide != nullptr) std::copy_n(sums + r * columns, columns, to.wide + r * ldc);
-      else KDLIB_VECTOR_CALL(narrow, columns, sums + r * columns, to.narrow + r * ldc);
-    }
+    if (to.wide != nullptr) narrow_rows(rows, columns, sums, columns, to.wide, ldc);
+    else narrow_rows(rows, columns, sums, columns, to.narrow, ldc);
   }
 };
 #endif

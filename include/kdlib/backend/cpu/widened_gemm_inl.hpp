@@ -11,6 +11,7 @@
 #include "kdlib/backend/cpu/narrow_gemm_inl.hpp"
 #include "kdlib/backend/cpu/stored_inl.hpp"
 #include "kdlib/backend/cpu/widened.hpp"
+#include "kdlib/backend/cpu/widened_rows_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -19,21 +20,6 @@ constexpr std::int64_t widened_rows = 512;    // of a tile of A, and columns of 
 constexpr std::int64_t widened_terms = 1536;  // terms of a tile: 3 MiB of floats for A, and as much for B
 constexpr std::int64_t narrow_part = 64;      // rows of A for each thread from which oneDNN gets whole rows of C
 constexpr std::int64_t widened_few = 48;      // columns of B's tile for few rows of A: a multiple of every tile's rows
-
-inline void widen_values(std::int64_t n, const bf16* x, float* y) { KDLIB_VECTOR_CALL(widen, n, x, y); }
-inline void widen_values(std::int64_t n, const float* x, float* y) { std::copy(x, x + n, y); }
-inline void narrow_values(std::int64_t n, const float* x, bf16* y) { KDLIB_VECTOR_CALL(narrow, n, x, y); }
-inline void narrow_values(std::int64_t n, const float* x, float* y) { std::copy(x, x + n, y); }
-
-/// Rows of `columns` values between an array with leading dimension ld and one with another.
-template <class T>
-void widen_rows(std::int64_t rows, std::int64_t columns, const T* x, std::int64_t ldx, float* y, std::int64_t ldy) {
-  for (std::int64_t r = 0; r < rows; ++r) widen_values(columns, x + r * ldx, y + r * ldy);
-}
-template <class T>
-void narrow_rows(std::int64_t rows, std::int64_t columns, const float* x, std::int64_t ldx, T* y, std::int64_t ldy) {
-  for (std::int64_t r = 0; r < rows; ++r) narrow_values(columns, x + r * ldx, y + r * ldy);
-}
 
 /// A tile as floats: the array itself where it is one, else widened into scratch of this thread, which `Use` names.
 struct FloatTile {

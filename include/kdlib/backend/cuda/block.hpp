@@ -116,15 +116,6 @@ KDLIB_HOST_DEVICE std::int64_t warp_lane(B& block) {
   return block.thread() % warp_threads;
 }
 
-/// x * y rounded, whatever is done with it next.
-KDLIB_HOST_DEVICE inline float rounded_product(float x, float y) {
-#if defined(__CUDA_ARCH__)
-  return __fmul_rn(x, y);
-#else
-  return rounded(x * y);
-#endif
-}
-
 /// W neighbouring numbers, loaded and stored at once.
 template <class T, int W>
 struct alignas(sizeof(T) * W) BlockPack {

@@ -12,29 +12,10 @@
 
 #include "kdlib/backend/cuda/block.hpp"
 #include "kdlib/core/dtype.hpp"
+#include "kdlib/core/sampling.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// exp(x) for x <= 0, with the bits of rollout/sampler_inl.hpp's exp_nonpositive on the host.
-KDLIB_HOST_DEVICE inline float sampling_exp(float x) {
-  const float least = -87.3f, y = x < least ? least : x;
-  const float shifted = rounded_product(y, 1.44269504f) + 12582912.0f;
-  const float n = shifted - 12582912.0f;
-  const float r = (y - rounded_product(n, 0.693145752f)) - rounded_product(n, 1.42860677e-6f);
-  float p = rounded_product(r, 1.98756915e-4f) + 1.39819995e-3f;
-  p = rounded_product(p, r) + 8.33345184e-3f;
-  p = rounded_product(p, r) + 4.16657962e-2f;
-  p = rounded_product(p, r) + 1.66666655e-1f;
-  p = rounded_product(p, r) + 5.00000012e-1f;
-  p = rounded_product(rounded_product(p, r), r) + r + 1.0f;
-  std::uint32_t power, bits;
-  std::memcpy(&power, &shifted, sizeof power);
-  std::memcpy(&bits, &p, sizeof bits);
-  bits += power << 23;
-  std::memcpy(&p, &bits, sizeof p);
-  return x < least ? 0.0f : p;
-}
 
 /// Numbers whose order is that of floats; both zeros are equal.
 KDLIB_HOST_DEVICE inline std::uint32_t float_order(float x) {
@@ -61,19 +42,6 @@ struct LargestLogit {
   }
 };
 
-/// Tokens rank by logit (falling), then by id (rising); those up to and including the cutoff are kept.
-struct DeviceCutoff {
-  double logit = -std::numeric_limits<double>::infinity();
-  std::int32_t id = std::numeric_limits<std::int32_t>::max();
-
-  KDLIB_HOST_DEVICE bool keeps(double other, std::int64_t other_id) const {
-    return other > logit || (other == logit && other_id <= id);
-  }
-  KDLIB_HOST_DEVICE void tighten(const DeviceCutoff& o) {
-    if (o.logit > logit || (o.logit == logit && o.id < id)) *this = o;
-  }
-};
-
 /// One row, as the threads of its block see it.
 template <class T, class B>
 struct SampledLogits {
@@ -84,11 +52,11 @@ struct SampledLogits {
   std::int64_t columns, sums_count;
   double* sums;  // [sums_count] of this row
   float largest = 0, inverse = 1;
-  DeviceCutoff cutoff{};
+  SamplingCutoff cutoff{};
 
   KDLIB_HOST_DEVICE float logit(std::int64_t i) const { return static_cast<float>(logits[i]); }
   KDLIB_HOST_DEVICE float weight(std::int64_t i) const {
-    return sampling_exp(rounded_product(logit(i) - largest, inverse));
+    return exp_nonpositive(rounded_product(logit(i) - largest, inverse));
   }
   KDLIB_HOST_DEVICE float kept_weight(std::int64_t i) const {
     return cutoff.keeps(static_cast<double>(logit(i)), i) ? weight(i) : 0.0f;
@@ -175,7 +143,7 @@ struct SampledLogits {
 
   /// The cutoff up to which the likeliest tokens reach `target` mass; what is lighter than `negligible` or below the
   /// floor cannot be needed.
-  KDLIB_HOST_DEVICE DeviceCutoff mass_cutoff(double target, float negligible, const DeviceCutoff& floor) {
+  KDLIB_HOST_DEVICE SamplingCutoff mass_cutoff(double target, float negligible, const SamplingCutoff& floor) {
     const auto mass_of = [&](std::int64_t i) {
       const float w = kept_weight(i);
       return w > negligible && floor.keeps(static_cast<double>(logit(i)), i) ? static_cast<double>(w) : 0.0;
@@ -191,11 +159,11 @@ struct SampledLogits {
     };
     const double count = sum_over([&](std::int64_t i) { return equals(i, columns); });
     const float value = float_of_order(order);
-    const auto each = static_cast<double>(sampling_exp(rounded_product(value - largest, inverse)));
+    const auto each = static_cast<double>(exp_nonpositive(rounded_product(value - largest, inverse)));
     double needed = 0, mass = above;
     do mass += each, ++needed;
     while (mass < target && needed < count);
-    DeviceCutoff found{static_cast<double>(value), std::numeric_limits<std::int32_t>::max()};
+    SamplingCutoff found{static_cast<double>(value), std::numeric_limits<std::int32_t>::max()};
     if (needed >= count) return found;
     // The id of the last one that is needed: the lowest with so many equals up to it.
     std::int64_t low = 0, high = columns - 1;
@@ -282,11 +250,11 @@ struct SampleTokens {
       row.keep_top_k(rule.top_k);
       total = row.weigh_kept();
     }
-    DeviceCutoff least;
+    SamplingCutoff least;
     if (rule.min_p > 0) least.logit = static_cast<double>(row.largest) + floor;
     if (rule.top_p < 1) {
       const auto negligible = static_cast<float>(0.5 * (1 - rule.top_p) * total / static_cast<double>(columns));
-      const DeviceCutoff mass = row.mass_cutoff(rule.top_p * total, negligible, least);
+      const SamplingCutoff mass = row.mass_cutoff(rule.top_p * total, negligible, least);
       row.cutoff.tighten(mass);
     }
     row.cutoff.tighten(least);
