@@ -20,6 +20,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cpu/instances.hpp
   include/kdlib/backend/cpu/isa_inl.hpp
   include/kdlib/backend/cpu/narrow_gemm_inl.hpp
+  include/kdlib/backend/cpu/narrow_rows_inl.hpp
   include/kdlib/backend/cpu/onednn.hpp
   include/kdlib/backend/cpu/rows.hpp
   include/kdlib/backend/cpu/rows_body_inl.hpp

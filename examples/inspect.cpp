@@ -7,6 +7,7 @@
 #include <kdlib/model/adapter.hpp>
 #include <kdlib/quant/gguf_blocks.hpp>
 #include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/run_export.hpp>
@@ -353,7 +354,7 @@ int main(int argc, char** argv) try {
   kd::Options options{"inspect",
                       "Prints what a model directory, GGUF file, safetensors file or PEFT adapter holds; with --to, "
                       "writes the metrics of a run of distil for other tools. Exit status 1 where something is wrong."};
-  options.positional("model", found.path, "directory, .gguf or .safetensors file; with --to, the folder of a run")
+  options.positional("model", found.path, "directory, .gguf or .safetensors file, or the folder of a run")
       .add("tensors", tensors, "list every tensor and which parameter the loader makes of it")
       .add("check", check, "read every value: names those that are not finite, and loads packed codes")
       .add("json", json, "one JSON object")
@@ -377,6 +378,11 @@ int main(int argc, char** argv) try {
   }
   kd::require<kd::IoError>(kd::path_exists(found.path), "[inspect] ", found.path,
                            " is not there: give a Hugging Face directory, a GGUF or safetensors file, or an adapter");
+  if (const kd::ModelPlace place = kd::find_model(found.path); place.model != found.path) {
+    found.add("run", "folder", found.path);
+    if (!place.adapter.empty()) found.add("run", "adapter", place.adapter);
+    found.path = place.model;
+  }
   const bool single = found.path.size() > 12 && found.path.ends_with(".safetensors");
   if (kd::is_directory(found.path)) inspect_directory(found, check);
   else if (single) {

@@ -100,6 +100,29 @@ TEST_CASE("products by oneDNN equal those in double: odd sizes, transpositions, 
   }
 }
 
+TEST_CASE("few rows by vdpbf16ps equal those in double, and no row changes another's bits", "[backend][bf16]") {
+  if (!detail::takes_narrow_rows(false, true, 16, 32)) KDLIB_SKIP("this CPU has no AVX512-BF16");
+  for (const int threads : {1, 3}) {
+    const Threads guard(threads);
+    for (const std::int64_t m : {9, 16, 17, 24, 32})
+      for (const Size s : {Size{m, 1, 1, 0}, Size{m, 15, 2, 1}, Size{m, 16, 33, 0}, Size{m, 33, 575, 0},
+                           Size{m, 150, 576, 0}, Size{m, 1300, 7, 0}}) {
+        for (const float beta : {0.0f, 1.0f, -0.5f}) {
+          check<bf16, bf16>(s, false, true, 1, beta, rounded_once);
+          check<bf16, float>(s, false, true, -1.75f, beta, in_float);
+        }
+      }
+  }
+  constexpr std::int64_t n = 70, k = 130;
+  const Grid<bf16> a(32, k, 0, 1), b(n, k, 0, 2);
+  Grid<float> whole(32, n, 0, 3), few(9, n, 0, 3);
+  K::gemm(false, true, 32, n, k, 1, a.real.data(), k, b.real.data(), k, 0, whole.real.data(), n);
+  for (const std::int64_t first : {0, 11, 23}) {
+    K::gemm(false, true, 9, n, k, 1, a.real.data() + first * k, k, b.real.data(), k, 0, few.real.data(), n);
+    CHECK(std::memcmp(few.real.data(), whole.real.data() + first * n, few.real.size() * sizeof(float)) == 0);
+  }
+}
+
 TEST_CASE("products by oneDNN without terms, rows or columns", "[backend][bf16]") {
   Grid<bf16> a(300, 300, 0, 1), c(300, 300, 0, 3);
   const Grid<bf16> before = c;

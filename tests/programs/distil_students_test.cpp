@@ -63,11 +63,11 @@ TEST_CASE("A student is fine-tuned without a teacher, then distilled from the ad
   // The objective is the cross-entropy, whose exponential is the perplexity.
   CHECK(std::fabs(std::exp(models[1].at("objective").as_double()) - after) < 1e-3 * after);
 
-  const ProgramAnswer second = run_program(
-      "distil", "--teacher " + model + " --student " + model + " --student-adapter " + tuned + "/adapter --prompts " +
-                    (dir / "prompts.jsonl") + " --validation " + (dir / "held_out.jsonl") +
-                    " --quantize none --steps 3 --batch 4 --samples 2 --max-new-tokens 8 --out " + out +
-                    " --loss \"0.8 reverse_kl(temperature=2) + 0.2 cross_entropy\"");
+  const std::string settings = " --prompts " + (dir / "prompts.jsonl") + " --validation " + (dir / "held_out.jsonl") +
+                               " --steps 3 --batch 4 --samples 2 --max-new-tokens 8 "
+                               "--loss \"0.8 reverse_kl(temperature=2) + 0.2 cross_entropy\" --out ";
+  const ProgramAnswer second = run_program("distil", "--teacher " + model + " --student " + model +
+                                                         " --student-adapter " + tuned + "/adapter" + settings + out);
   INFO(second.error);
   REQUIRE(second.status == 0);
   CHECK(second.out.find("objective") != std::string::npos);
@@ -75,6 +75,16 @@ TEST_CASE("A student is fine-tuned without a teacher, then distilled from the ad
   CHECK(result(out).at("models")[1].at("forward_kl").as_double() > 0.05);
   CHECK(result(out).at("objective").as_string().find("0.8 reverse_kl(temperature=2") == 0);
   CHECK(Json::parse_file(out + "/adapter/adapter_config.json").at("r").as_int() == 4);
+  CHECK_FALSE(kdlib::path_exists(out + "/base"));  // a student with a name of its own is not rounded unasked
+
+  // The folder of the first run is its model with its adapter, for distil as for inspect.
+  const ProgramAnswer third =
+      run_program("distil", "--teacher " + model + " --student " + tuned + settings + out + "2");
+  INFO(third.error);
+  REQUIRE(third.status == 0);
+  CHECK(kdlib::read_file(out + "2/adapter/adapter_model.safetensors") ==
+        kdlib::read_file(out + "/adapter/adapter_model.safetensors"));
+  CHECK_THAT(run_program("inspect", tuned).out, contains(tuned + "/adapter"));
 }
 
 TEST_CASE("Without a teacher, what needs one is refused by name", "[programs]") {

@@ -214,6 +214,45 @@ TEST_CASE("the backward product of stored rows equals that of decoded values", "
     CHECK(std::fabs(dx[i] - expected[i]) < 1e2f * static_cast<float>(Tolerance<float>::elementwise));
 }
 
+TEST_CASE("values that lie in memory as the model has them are multiplied where they lie", "[quant][stored]") {
+  const std::int64_t rows = 48, columns = 40, half = rows / 2;
+  auto bytes = random_rows(GgufType::bf16, rows, columns);
+  const auto bytes_of_half = static_cast<std::size_t>(half * columns * 2);
+  const auto stored = [&](std::vector<const std::byte*> parts, std::int64_t head, bool alternate) {
+    return StoredMatrix<bf16, Cpu>({GgufType::bf16, std::move(parts), {}, rows, columns, head, alternate}, nullptr);
+  };
+  const auto* w = reinterpret_cast<const bf16*>(bytes.data());
+  const auto plain = stored({bytes.data()}, 0, false);
+  CHECK(plain.values(0, rows) == w);
+  CHECK(plain.values(7, 3) == w + 7 * columns);
+  const auto parts = stored({bytes.data() + bytes_of_half, bytes.data()}, 0, false);
+  CHECK(parts.values(half + 2, half - 2) == w + 2 * columns);
+  CHECK(parts.values(half - 1, 2) == nullptr);  // of two parts, which need not follow each other
+  CHECK(stored({bytes.data()}, 8, false).values(0, rows) == nullptr);
+  CHECK(stored({bytes.data(), bytes.data() + bytes_of_half}, 0, true).values(0, half) == nullptr);
+  CHECK((matrix_of<float>(GgufType::bf16, bytes, rows, columns).values(0, rows) == nullptr));  // another type
+  bytes.insert(bytes.begin(), std::byte{0});
+  CHECK(stored({bytes.data() + 1}, 0, false).values(0, rows) == nullptr);  // at an odd address
+  bytes.erase(bytes.begin());
+
+  for (const std::int64_t m : {1, 12, 70}) {
+    std::vector<bf16> x, dy, y(static_cast<std::size_t>(m * rows)), dx(static_cast<std::size_t>(m * columns));
+    for (const float v : random_floats(static_cast<std::size_t>(m * columns), 5)) x.emplace_back(v);
+    for (const float v : random_floats(static_cast<std::size_t>(m * rows), 6)) dy.emplace_back(v);
+    auto expected = y, expected_back = dx;
+    const auto* values = reinterpret_cast<const bf16*>(bytes.data());
+    const auto again = stored({bytes.data()}, 0, false);
+    again.multiply(0, rows, m, x.data(), 0, y.data(), rows);
+    again.multiply_back(0, rows, m, dy.data(), rows, 0, dx.data());
+    Kernels<Cpu, bf16>::gemm(false, true, m, rows, columns, 1.0f, x.data(), columns, values, columns, 0.0f,
+                             expected.data(), rows);
+    Kernels<Cpu, bf16>::gemm(false, false, m, columns, rows, 1.0f, dy.data(), rows, values, columns, 0.0f,
+                             expected_back.data(), columns);
+    CHECK(std::memcmp(y.data(), expected.data(), y.size() * sizeof(bf16)) == 0);
+    CHECK(std::memcmp(dx.data(), expected_back.data(), dx.size() * sizeof(bf16)) == 0);
+  }
+}
+
 TEST_CASE("rotated heads, many parts and odd widths are read in the right order", "[quant][stored]") {
   const std::int64_t rows = 24, columns = 64, head = 8;
   const auto bytes = random_rows(GgufType::q8_0, rows, columns);

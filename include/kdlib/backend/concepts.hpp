@@ -102,6 +102,15 @@ struct StoredRanges {
                ? nullptr
                : reinterpret_cast<const std::uint8_t*>(scale_parts[r / part_rows]) + r % part_rows * (columns / 32);
   }
+  /// Rows [begin, begin + count) where they are values of T in memory, in order and aligned; else null.
+  template <class T>
+  const T* values(std::int64_t begin, std::int64_t count) const {
+    constexpr GgufType own = std::is_same_v<T, bf16> ? GgufType::bf16 : sizeof(T) == 4 ? GgufType::f32 : GgufType::f64;
+    if (type != own || rotated_head != 0 || alternate || count <= 0 || begin % part_rows + count > part_rows)
+      return nullptr;
+    const std::uint8_t* at = row(begin);
+    return reinterpret_cast<std::uintptr_t>(at) % alignof(T) == 0 ? reinterpret_cast<const T*>(at) : nullptr;
+  }
 };
 
 /// How logits [N, E] become K experts and their weights: the K largest logits, equal ones by lower index, weighted by

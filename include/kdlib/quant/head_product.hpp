@@ -21,14 +21,19 @@ void scale_product(accumulate_t<T> alpha, std::int64_t n, T* x) {
   }
 }
 
+/// The first rows of the head where they are values in memory, else null.
+template <class T, class D>
+const T* head_values(const HeadView<T, D>& head, std::int64_t columns) {
+  return head.packed == nullptr ? head.weight.data() : head.packed->values(0, columns);
+}
+
 /// z[n, columns] = alpha * hidden[n, H] W[0, columns)^T.
 template <class T, class D>
 void multiply_head(const HeadView<T, D>& head, std::int64_t n, const T* hidden, std::int64_t columns,
                    accumulate_t<T> alpha, logit_t<D, T>* z) {
   const std::int64_t width = head.weight[1];
-  if (head.packed == nullptr)
-    return Kernels<D, T>::gemm(false, true, n, columns, width, alpha, hidden, width, head.weight.data(), width, 0, z,
-                               columns);
+  if (const T* w = head_values(head, columns))
+    return Kernels<D, T>::gemm(false, true, n, columns, width, alpha, hidden, width, w, width, 0, z, columns);
   if constexpr (std::is_same_v<logit_t<D, T>, T>) {
     head.packed->multiply(0, columns, n, hidden, 0, z, columns);
   } else {
@@ -44,9 +49,9 @@ template <class T, class D>
 void multiply_head_back(const HeadView<T, D>& head, std::int64_t n, const logit_t<D, T>* gradient, std::int64_t columns,
                         accumulate_t<T> alpha, T* hidden_gradient) {
   const std::int64_t width = head.weight[1];
-  if (head.packed == nullptr)
-    return Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, head.weight.data(), width, 0,
-                               hidden_gradient, width);
+  if (const T* w = head_values(head, columns))
+    return Kernels<D, T>::gemm(false, false, n, width, columns, alpha, gradient, columns, w, width, 0, hidden_gradient,
+                               width);
   if constexpr (std::is_same_v<logit_t<D, T>, T>) {
     head.packed->multiply_back(0, columns, n, gradient, columns, 0, hidden_gradient);
   } else {

@@ -34,6 +34,10 @@ class PackedMatrix {
   /// Largest m that multiply_few is made for.
   virtual std::int64_t few_rows() const = 0;
 
+  /// Rows [begin, begin + count) where they lie in memory in order as values of T, else null. Products then read them
+  /// as those of a weight that is not packed.
+  virtual const T* values(std::int64_t, std::int64_t) const { return nullptr; }
+
   /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y, decoded by panels for
   /// many rows of x.
   virtual void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, accumulate_t<T> beta, T* y,
@@ -71,11 +75,12 @@ template <class F>
 void PackedMatrix<T, D>::each_panel(std::int64_t begin, std::int64_t count, F&& f) const {
   constexpr std::int64_t elements = 1 << 22;
   const std::int64_t most = elements > columns() ? elements / columns() : 1, panel = most < count ? most : count;
-  const Buffer<T, D> scratch(panel * columns());
+  const T* plain = values(begin, count);
+  const Buffer<T, D> scratch(plain == nullptr ? panel * columns() : 0);
   for (std::int64_t row = begin; row < begin + count; row += panel) {
     const std::int64_t rows = begin + count - row < panel ? begin + count - row : panel;
-    decode(row, rows, scratch.data());
-    f(row, rows, static_cast<const T*>(scratch.data()));
+    if (plain == nullptr) decode(row, rows, scratch.data());
+    f(row, rows, plain == nullptr ? static_cast<const T*>(scratch.data()) : plain + (row - begin) * columns());
   }
 }
 
@@ -91,7 +96,11 @@ void PackedMatrix<T, D>::multiply(std::int64_t begin, std::int64_t count, std::i
 template <class T, class D>
 void PackedMatrix<T, D>::multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient,
                                        std::int64_t ldy, accumulate_t<T> beta, T* x_gradient) const {
-  if constexpr (HasMixedMatmul<D, T>) {  // panels add in float, so that the result is rounded once
+  if constexpr (HasMixedMatmul<D, T>) {
+    if (const T* w = values(begin, count))
+      return Kernels<D, T>::gemm(false, false, m, columns(), count, 1, y_gradient, ldy, w, columns(), beta, x_gradient,
+                                 columns());
+    // Panels add in float, so that the result is rounded once.
     const Buffer<accumulate_t<T>, D> sum(m * columns());
     if (beta != 0) Kernels<D, T>::widen(m * columns(), x_gradient, sum.data());
     each_panel(begin, count, [&](std::int64_t row, std::int64_t n, const T* w) {

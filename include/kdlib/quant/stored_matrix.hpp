@@ -52,6 +52,11 @@ class StoredMatrix final : public PackedMatrix<T, D> {
     Kernels<D, T>::stored_multiply(ranges_, begin, count, m, x, beta, y, ldy);
   }
 
+  const T* values(std::int64_t begin, std::int64_t count) const override {
+    if constexpr (std::is_same_v<D, Cpu>) return ranges_.values<T>(begin, count);
+    else return nullptr;
+  }
+
   const StoredRanges& ranges() const { return ranges_; }
 
  private:

@@ -7,6 +7,8 @@
 
 #include "kdlib/recipe/objective.hpp"
 #include "kdlib/tools/distil_options.hpp"
+#include "kdlib/tools/model_folders.hpp"
+#include "kdlib/tools/output_lock.hpp"
 #include "kdlib/tools/stages_file.hpp"
 #include "kdlib/tools/yaml_settings.hpp"
 
@@ -75,18 +77,19 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
   RecipeStudent& student = settings_.student;
   o.group("Models").add("teacher", settings_.models.teacher, "MODEL",
                         needs_teacher
-                            ? "frozen teacher: Hugging Face directory, GGUF file, or URL[,URL...] of servers that "
-                              "have it; without one --student learns --data by --loss cross_entropy: plain "
-                              "fine-tuning"
+                            ? "frozen teacher: Hugging Face directory, GGUF file, a finished run's folder, or "
+                              "URL[,URL...] of servers that have it; without one --student learns --data by "
+                              "--loss cross_entropy: plain fine-tuning"
                             : "frozen teacher: Hugging Face directory or GGUF file");
   o.add("student", settings_.models.student, "MODEL",
-        needs_teacher ? "student (default: a copy of the teacher)" : "student: Hugging Face directory")
+        needs_teacher ? "student, which may be a finished run's folder (default: a copy of the teacher)"
+                      : "student: Hugging Face directory")
       .add("teacher-adapter", settings_.models.teacher_adapter, "DIR",
            "adapter in PEFT's form that is merged into the teacher's weights")
       .add("student-adapter", settings_.models.student_adapter, "DIR",
            "adapter in PEFT's form that the student starts from and that is trained on (default: a new one)")
       .add("quantize", rounding_.kind, "KIND",
-           "round the student's linear layers first (without a teacher: none unless given)")
+           "round the student's linear layers first (none unless given where the student is not the teacher)")
       .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
       .add("quantize-rule", rounding_.rule, "RULE",
            "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an "
@@ -336,8 +339,10 @@ KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   require<UsageError>(!needs_teacher_ || models.taught() || !models.student_path().empty(),
                       "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
   const bool alone = !models.taught() && !models.cached() && !models.is_remote();
-  if (needs_teacher_ && alone && !options_.given("quantize")) rounding_.kind = "none";
+  const bool copy = models.student_adapter.empty() && same_place(models.student_path(), models.teacher);
+  if (needs_teacher_ && !copy && !options_.given("quantize")) rounding_.kind = "none";
   checking_settings([this] {
+    models_of_runs(settings_.models);
     words_to_settings();
     check();
   });

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kdlib/recipe/model_files.hpp"
+#include "kdlib/recipe/settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -19,6 +20,8 @@ struct ModelPlace {
 /// ConfigError: a run that is not finished, or whose rounded base was not written; an adapter that a run trained beside
 /// rounded weights, for another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
+/// The same for the teacher and the student of a recipe.
+void models_of_runs(RecipeModels& models);
 
 KDLIB_NAMESPACE_END
 

@@ -51,6 +51,13 @@ KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::strin
   return {detail::base_of_run(path, inside("adapter")), inside("adapter")};
 }
 
+KDLIB_TOOLS_FUNC void models_of_runs(RecipeModels& m) {
+  const ModelPlace teacher = find_model(m.teacher, m.teacher_adapter),
+                   student = find_model(m.student, m.student_adapter);
+  m.teacher = teacher.model, m.teacher_adapter = teacher.adapter;
+  m.student = student.model, m.student_adapter = student.adapter;
+}
+
 KDLIB_NAMESPACE_END
 
 #endif

@@ -33,15 +33,6 @@ void decode_stored_rows(const StoredRanges& w, std::int64_t begin, std::int64_t 
   }
 }
 
-/// The matrix itself where it is one of T in memory, in order and aligned; else null.
-template <class T>
-const T* stored_as(const StoredRanges& w) {
-  if (w.rotated_head != 0 || w.part_rows != w.rows || w.type != (sizeof(T) == 4 ? GgufType::f32 : GgufType::f64))
-    return nullptr;
-  return reinterpret_cast<std::uintptr_t>(w.parts[0]) % alignof(T) == 0 ? reinterpret_cast<const T*>(w.parts[0])
-                                                                        : nullptr;
-}
-
 template <class T>
 void CpuPacked<T>::stored_decode(const StoredRanges& weight, std::int64_t begin, std::int64_t count, T* out) {
   const std::int64_t grain = 1 + (1 << 14) / (weight.columns + 1);
@@ -80,8 +71,8 @@ void CpuPacked<T>::stored_multiply(const StoredRanges& w, std::int64_t begin, st
                                    const T* x, T beta, T* y, std::int64_t ldy) {
   const std::int64_t k = w.columns;
   if (m <= 0 || count <= 0) return;
-  if (const T* plain = stored_as<T>(w))
-    return CpuGemm<T>::gemm(false, true, m, count, k, T{1}, x, k, plain + begin * k, k, beta, y, ldy);
+  if (const T* plain = w.values<T>(begin, count))
+    return CpuGemm<T>::gemm(false, true, m, count, k, T{1}, x, k, plain, k, beta, y, ldy);
   if constexpr (std::is_same_v<T, float>)
     if (m <= stored_direct_rows() && stored_multiply_direct(w, begin, count, m, x, beta, y, ldy)) return;
   const bool few = m <= few_rows_limit;

@@ -9,6 +9,7 @@
 #include "kdlib/backend/cpu/coded_inl.hpp"
 #include "kdlib/backend/cpu/gemm_inl.hpp"
 #include "kdlib/backend/cpu/narrow_gemm_inl.hpp"
+#include "kdlib/backend/cpu/narrow_rows_inl.hpp"
 #include "kdlib/backend/cpu/stored_inl.hpp"
 #include "kdlib/backend/cpu/widened.hpp"
 #include "kdlib/backend/cpu/widened_rows_inl.hpp"
@@ -40,6 +41,11 @@ template <class T>
 void WidenedGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
                                  float alpha, Input a, std::int64_t lda, Input b, std::int64_t ldb, float beta,
                                  Output c, std::int64_t ldc) {
+#if defined(__x86_64__)
+  if (a.narrow != nullptr && b.narrow != nullptr && ldb == k &&
+      takes_narrow_rows(transpose_a, transpose_b, m, few_rows_limit))
+    return narrow_rows_gemm(true, m, n, k, alpha, a.narrow, lda, b.narrow, beta, c, ldc);
+#endif
 #if defined(KDLIB_WITH_ONEDNN)
   if (m * n * k >= narrow_work && (m > narrow_few || transpose_a || !transpose_b) && narrow_unit() != NarrowUnit::none)
     return NarrowGemm{transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc}.run();
@@ -99,6 +105,11 @@ void WidenedGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, st
   if (m * n <= 0) return;
   if (m * n * (k + 1) < gemm_parallel_work)
     return gemm_serial(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+#if defined(__x86_64__)
+  if (a.narrow != nullptr && b.narrow != nullptr && ldb == k &&
+      takes_narrow_rows(transpose_a, transpose_b, m, few_rows_limit))
+    return narrow_rows_gemm(false, m, n, k, alpha, a.narrow, lda, b.narrow, beta, c, ldc);
+#endif
   if (b.narrow != nullptr && !transpose_a && transpose_b && m <= few_rows_limit && ldb == k)
     return few_rows_widened(m, n, k, alpha, a, lda, b.narrow, beta, c, ldc);
   // oneDNN is faster on whole rows of C, and reads B once a part.

@@ -68,7 +68,10 @@ void WidenedPacked<T>::stored_decode(const StoredRanges& weight, std::int64_t be
 template <class T>
 void WidenedPacked<T>::stored_multiply(const StoredRanges& weight, std::int64_t begin, std::int64_t count,
                                        std::int64_t m, const T* x, float beta, T* y, std::int64_t ldy) {
-  multiply_narrow(m, count, weight.columns, x, beta, y, ldy, [&](std::int64_t rows, const float* input, float* sums) {
+  const std::int64_t k = weight.columns;
+  if (const T* plain = weight.values<T>(begin, count))
+    return WidenedGemm<T>::gemm(false, true, m, count, k, 1.0f, x, k, plain, k, beta, y, ldy);
+  multiply_narrow(m, count, k, x, beta, y, ldy, [&](std::int64_t rows, const float* input, float* sums) {
     CpuPacked<float>::stored_multiply(weight, begin, count, rows, input, beta, sums, count);
   });
 }
