@@ -129,6 +129,7 @@ void run(const kd::CacheCommand& s) {
   if (s.check_alone()) return kd::TeacherCache(s.out).verify();
   Model model = Model::from_pretrained(s.teacher, {.trainable = false, .weights = kd::WeightStorage::in_file});
   kd::show_notes(model.notes());
+  model.fold_cores();
   const std::optional<kd::Tokenizer> tokenizer = kd::find_model_tokenizer(s.teacher);
   const bool complete = write(s, model, tokenizer);
   if (!complete || s.verify == 0) return;

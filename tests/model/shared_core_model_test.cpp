@@ -78,6 +78,30 @@ std::string refused_config(const Model& model, const std::string& from, const st
 
 }  // namespace
 
+TEST_CASE("a core that multiplies each token once gives what the chain of its factors gives", "[model][compress]") {
+  for (const CoreForm form : {CoreForm::wrappers, CoreForm::residual}) {
+    CAPTURE(static_cast<int>(form));
+    auto model = Decoder<Cpu, double>::from_config(compressed_config(Family::qwen3_moe, form), 5);
+    model.set_trainable(true);
+    if (form == CoreForm::wrappers)
+      CHECK_THAT(refusal([&] { model.fold_cores(); }), contains("is trained, and what is formed of it would stay"));
+    model.set_trainable(false);
+    const auto before = logits_of(model, model.forward(batch_of_two()));
+    auto plain = materialise(model.share());
+    const auto expected = logits_of(plain, plain.forward(batch_of_two()));
+    model.fold_cores();
+    const std::size_t parameters = model.parameters().size();
+    auto shared = model.share();
+    const auto after = logits_of(model, model.forward(batch_of_two()));
+    REQUIRE(after.size() == before.size());
+    CHECK(max_difference(after.data(), before.data(), after.size()) < Tolerance<double>::reduction);
+    CHECK(max_difference(after.data(), expected.data(), after.size()) < Tolerance<double>::reduction);
+    CHECK(logits_of(shared, shared.forward(batch_of_two())) == after);
+    model.fold_cores();  // once is enough
+    CHECK(model.parameters().size() == parameters);
+  }
+}
+
 TEST_CASE("a layer of shared cores computes what the host's mathematics does", "[model][compress]") {
   const std::int64_t experts = 3, out = 5, in = 4, rows = 6;
   for (const CoreForm form : {CoreForm::wrappers, CoreForm::residual}) {

@@ -129,6 +129,10 @@ class Decoder {
   Parameter<T, D>* find_parameter(std::string_view name);
   void set_trainable(bool trainable);
   void zero_gradients();
+  /// For a compressed mixture with wrappers whose values will not change: the same function with each core multiplied
+  /// once a token (SharedCoreMap::fold). Worth it from about 2 E r / (K - 1) tokens on: it takes a product a factor.
+  /// Other models stay as they are. ConfigError where a core or factor is trained.
+  void fold_cores();
 
   /// Hidden states [N, H] after the final norm; nothing is recorded.
   Tensor<T, D> forward(const TokenBatch& batch);

@@ -202,6 +202,13 @@ void Decoder<D, T>::set_trainable(bool trainable) {
 }
 
 template <class D, class T>
+void Decoder<D, T>::fold_cores() {
+  for (DecoderBlock<D, T>& b : blocks_)
+    if (auto* mixture = dynamic_cast<ExpertFeedForward<D, T>*>(b.feed_forward.get()))
+      if (mixture->cores() != nullptr) mixture->cores()->fold();
+}
+
+template <class D, class T>
 void Decoder<D, T>::zero_gradients() {
   for (Parameter<T, D>* p : parameters()) p->zero_gradient();
 }

@@ -64,6 +64,7 @@ class ExpertFeedForward final : public FeedForward<D, T> {
   const PackedMatrix<T, D>* packed_down() const { return packed_down_.get(); }
   /// The maps of experts that share cores, else null.
   const SharedCoreExperts<D, T>* cores() const { return cores_.get(); }
+  SharedCoreExperts<D, T>* cores() { return cores_.get(); }
 
  private:
   Tensor<std::int32_t, D> replayed(const LayerContext<D, T>& context, const RouterRule& rule,

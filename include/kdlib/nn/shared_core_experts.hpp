@@ -35,6 +35,16 @@ class SharedCoreMap {
 
   /// W_e x for rows x [R, in] sorted by expert, through the factors: no matrix beside the core is formed.
   Var<T, D> forward(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x) const;
+  /// The same for tokens x [N, in] and their rows sorted by expert: where the experts' parts stand beside the core, it
+  /// multiplies each token once, not once for each of its experts.
+  Var<T, D> forward(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x, const Var<T, D>& rows) const;
+  /// residual + the sum over a token's experts of weight * W_e h, for h [R, in] sorted by expert and residual [N, out].
+  Var<T, D> combine(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& h,
+                    const Var<T, D>& residual) const;
+  /// Wrappers: forms what stands beside the core instead, W_e = C + F_e Vi_e^T + Uo_e G_e^T with F_e = C Ui_e and
+  /// G_e = C^T Vo_e + Vi_e (Vo_e^T F_e)^T, E r (out + in) values more. Values must not change afterwards: ConfigError
+  /// where one is trained.
+  void fold();
   /// Writes W_e [out, in] of one expert.
   void weight(std::int64_t expert, T* out) const;
 
@@ -50,6 +60,12 @@ class SharedCoreMap {
   std::unique_ptr<Parameter<T, D>> core_;  // [out, in]
   LowRankFactors<D, T> input_, output_;    // wrappers, else empty
   LowRankFactors<D, T> beside_;            // residual, else empty
+  LowRankFactors<D, T> folded_;            // F and G of fold(), else empty
+
+  bool once() const { return form_ == CoreForm::residual || folded_.up != nullptr; }
+  Var<T, D> through_core(Tape<T, D>& tape, const Var<T, D>& x) const;
+  /// base + the experts' parts beside the core of rows x.
+  Var<T, D> add_beside(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x, const Var<T, D>& base) const;
 };
 
 /// The three maps of a mixture's experts.
@@ -67,6 +83,7 @@ struct SharedCoreExperts {
                     const Var<T, D>& residual) const;
   void append_parameters(std::vector<Parameter<T, D>*>& list) const;
   std::unique_ptr<SharedCoreExperts> share() const;
+  void fold() { gate.fold(), up.fold(), down.fold(); }
 };
 
 KDLIB_NAMESPACE_END

@@ -24,14 +24,70 @@ SharedCoreMap<D, T>::SharedCoreMap(const std::string& path, std::int64_t experts
 }
 
 template <class D, class T>
-Var<T, D> SharedCoreMap<D, T>::forward(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x) const {
+Var<T, D> SharedCoreMap<D, T>::through_core(Tape<T, D>& tape, const Var<T, D>& x) const {
   LinearOperand<T, D> core;
   core.weight = core_.get();
-  if (form_ == CoreForm::residual)
-    return add_low_rank(tape, routing, *beside_.up, *beside_.down, x, linear(tape, core, x));
+  return linear(tape, core, x);
+}
+
+template <class D, class T>
+Var<T, D> SharedCoreMap<D, T>::add_beside(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x,
+                                          const Var<T, D>& base) const {
+  if (form_ == CoreForm::residual) return add_low_rank(tape, routing, *beside_.up, *beside_.down, x, base);
+  const Var<T, D> first = add_low_rank(tape, routing, *folded_.up, *input_.down, x, base);
+  return add_low_rank(tape, routing, *output_.up, *folded_.down, x, first);
+}
+
+template <class D, class T>
+Var<T, D> SharedCoreMap<D, T>::forward(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x) const {
+  if (once()) return add_beside(tape, routing, x, through_core(tape, x));
   const Var<T, D> t = add_low_rank(tape, routing, *input_.up, *input_.down, x, x);
-  const Var<T, D> u = linear(tape, core, t);
+  const Var<T, D> u = through_core(tape, t);
   return add_low_rank(tape, routing, *output_.up, *output_.down, u, u);
+}
+
+template <class D, class T>
+Var<T, D> SharedCoreMap<D, T>::forward(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x,
+                                       const Var<T, D>& rows) const {
+  if (!once()) return forward(tape, routing, rows);
+  return add_beside(tape, routing, rows, sort_by_expert(tape, routing, through_core(tape, x)));
+}
+
+template <class D, class T>
+Var<T, D> SharedCoreMap<D, T>::combine(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& h,
+                                       const Var<T, D>& residual) const {
+  if (!once()) return combine_experts(tape, routing, forward(tape, routing, h), residual);
+  const auto zeros = [&](std::int64_t rows, std::int64_t width) {
+    Tensor<T, D> value(Shape{rows, width});
+    value.fill_zero();
+    return tape.variable(std::move(value), false);
+  };
+  const std::int64_t tokens = residual.value[0];
+  const Var<T, D> inner = combine_experts(tape, routing, h, zeros(tokens, in())),
+                  beside = add_beside(tape, routing, h, zeros(h.value[0], out()));
+  return add(tape, through_core(tape, inner), combine_experts(tape, routing, beside, residual));
+}
+
+template <class D, class T>
+void SharedCoreMap<D, T>::fold() {
+  using K = Kernels<D, T>;
+  if (once()) return;
+  for (const Parameter<T, D>* p : parameters())
+    require<ConfigError>(!p->trainable, "[fold_cores] ", p->name,
+                         " is trained, and what is formed of it would stay as it is");
+  const std::int64_t o = out(), i = in(), experts = input_.up->value[0], r = input_.up->value[2];
+  folded_ = {detail::make_parameter<D, T>(core_->name + ".F", Shape{experts, o, r}),
+             detail::make_parameter<D, T>(core_->name + ".G", Shape{experts, i, r})};
+  for (Parameter<T, D>* p : {folded_.up.get(), folded_.down.get()}) p->value = Tensor<T, D>(p->value.shape());
+  Tensor<T, D> small(Shape{r, r});
+  for (std::int64_t e = 0; e < experts; ++e) {
+    const auto of = [&](const std::unique_ptr<Parameter<T, D>>& p) { return p->value.data() + e * p->value[1] * r; };
+    const T* core = core_->value.data();
+    K::gemm(false, false, o, r, i, 1, core, i, of(input_.up), r, 0, of(folded_.up), r);
+    K::gemm(true, false, i, r, o, 1, core, i, of(output_.down), r, 0, of(folded_.down), r);
+    K::gemm(true, false, r, r, o, 1, of(folded_.up), r, of(output_.down), r, 0, small.data(), r);
+    K::gemm(false, false, i, r, r, 1, of(input_.down), r, small.data(), r, 1, of(folded_.down), r);
+  }
 }
 
 /// Wrappers: T = C + (C Ui) Vi^T, W = T + Uo (Vo^T T).
@@ -72,6 +128,7 @@ SharedCoreMap<D, T> SharedCoreMap<D, T>::share() const {
   copy.input_ = shared(input_);
   copy.output_ = shared(output_);
   copy.beside_ = shared(beside_);
+  copy.folded_ = shared(folded_);
   return copy;
 }
 
@@ -86,8 +143,8 @@ template <class D, class T>
 Var<T, D> SharedCoreExperts<D, T>::forward(Tape<T, D>& tape, const Routing<T, D>& routing, const Var<T, D>& x,
                                            const Var<T, D>& residual) const {
   const Var<T, D> rows = sort_by_expert(tape, routing, x);
-  const Var<T, D> g = gate.forward(tape, routing, rows), u = up.forward(tape, routing, rows);
-  return combine_experts(tape, routing, down.forward(tape, routing, swiglu(tape, g, u)), residual);
+  const Var<T, D> g = gate.forward(tape, routing, x, rows), u = up.forward(tape, routing, x, rows);
+  return down.combine(tape, routing, swiglu(tape, g, u), residual);
 }
 
 template <class D, class T>

@@ -33,6 +33,7 @@ struct ModelCost {
   double others = 0;                  // embedding, head, norms, biases, routers
   double products = 0;         // weights a token is multiplied with in the layers: linears, routers, active experts
   double active_experts = 0;   // of these, the routed experts'
+  double folded = 0;           // what Decoder::fold_cores() forms of a compressed mixture with wrappers
   double head = 0;             // V H
   double hidden = 0;           // H
   double kv_values = 0;        // a token's keys and values, all layers

@@ -57,7 +57,9 @@ KDLIB_FUNC ModelCost model_cost(const DecoderConfig& c) {
     const double count = static_cast<double>(c.moe.experts), active = static_cast<double>(c.moe.active),
                  factors = c.moe.shares_cores() ? static_cast<double>(c.moe.factor_values(c.hidden_size)) : 0;
     m.experts = mixtures * (c.moe.shares_cores() ? expert + count * factors : count * expert);
-    m.active_experts = mixtures * active * (expert + factors);  // each row of an expert goes through the core
+    const bool once = c.moe.shares_cores() && c.moe.core_form == CoreForm::residual;  // else a core meets each row
+    m.active_experts = mixtures * (once ? expert + active * factors : active * (expert + factors));
+    m.folded = once ? 0 : mixtures * count * factors / 2;
     m.active_fraction = static_cast<double>(c.moe.active) / static_cast<double>(c.moe.experts);
   }
   m.others = m.parameters - m.linears - m.experts;
@@ -94,7 +96,9 @@ KDLIB_FUNC double layer_activations(const DecoderConfig& c, std::int64_t layer, 
   const double kept = !c.moe.shares_cores()                   ? 2 * inner
                       : c.moe.core_form == CoreForm::wrappers ? 5 * h + 6 * inner + 6 * rank
                                                               : 2 * h + 3 * inner + 3 * rank;
-  const double routed = active * (kept + 4) + static_cast<double>(c.moe.experts);
+  const bool once =
+      c.moe.shares_cores() && c.moe.core_form == CoreForm::residual;  // keeps a token's sum of inner values
+  const double routed = active * (kept + 4) + static_cast<double>(c.moe.experts) + (once ? inner : 0);
   return attention + routed + (c.moe.shared > 0 ? h + (adapters ? 3 : 2) * static_cast<double>(c.moe.shared) : 0);
 }
 

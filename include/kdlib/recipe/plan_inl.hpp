@@ -213,6 +213,7 @@ inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const Planned
   };
   weights("teacher's weights", "teacher's weights, mapped from its file",
           (t.linears + t.others) * b + t.experts * m.teacher_expert_bytes, models.teacher_file);
+  if (t.folded > 0) memory.emplace_back("teacher's cores times their factors", t.folded * b);
   if (packed)
     memory.emplace_back(concat("student's linear layers, ", packed_kind_name(s.student.format.kind)),
                         c.linears * linear_bytes(s, m));

@@ -303,6 +303,7 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
     note(concat("merging the teacher's adapter ", models.teacher_adapter));
     for (const std::string& text : apply_adapter(*teacher_, models.teacher_adapter)) note(text);
   }
+  teacher_->fold_cores();
   tokenizer = find_model_tokenizer(models.teacher);
   if (tokenizer) check_tokenizer_fits(*tokenizer, teacher_->vocab_size());
   if (shares) {
