@@ -289,7 +289,7 @@ TEST_CASE("adapters on experts are refused by name", "[model][experts][adapter]"
   write_file_atomically(config, text);
   CHECK_THAT(refusal([&] { load_adapter(model, folder / "adapter"); }), contains("target_parameters"));
   CHECK_THAT(refusal([&] { add_lora(model, {.targets = {"mlp.experts.3.down_proj"}}); }),
-             contains("no linear map of the model is targeted"));
+             contains("no linear map of the model is targeted by mlp.experts.3.down_proj; it has q_proj, k_proj"));
 }
 
 TEST_CASE("what does not fit a mixture is refused by name", "[model][experts]") {

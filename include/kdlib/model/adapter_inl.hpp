@@ -50,6 +50,23 @@ void fill_lora_a(LoraPair<D, T>& pair, std::uint64_t seed, std::uint32_t module)
   set_trained_values(pair.a, values);
 }
 
+inline std::string text_list(const std::vector<std::string>& names) {
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  return all;
+}
+
+/// The last parts of the linear maps' paths, each once: "q_proj".
+template <class D, class T>
+std::vector<std::string> module_names(const Decoder<D, T>& model) {
+  std::vector<std::string> names;
+  for (const Linear<D, T>* l : model.linears()) {
+    std::string name = l->path.substr(l->path.rfind('.') + 1);
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+  }
+  return names;
+}
+
 /// The linear maps that the settings target; the embedding and the head are refused where they are.
 template <class D, class T>
 std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings& settings, const std::string& where) {
@@ -61,9 +78,14 @@ std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings
   std::vector<Linear<D, T>*> list;
   for (Linear<D, T>* l : model.linears())
     if (lora_targets(settings, l->path)) list.push_back(l);
-  require<ConfigError>(!list.empty(), where,
-                       "no linear map of the model is targeted (a module is called model.layers.0.self_attn.q_proj)");
-  return list;
+  if (!list.empty()) return list;
+  const ModuleChoice& t = settings.targets;
+  fail<ConfigError>(
+      where, "no linear map of the model is targeted by ",
+      t.all ? "all of its maps" : (t.pattern.empty() ? text_list(t.names) : "the expression " + t.pattern),
+      settings.exclude.empty() ? "" : " without what exclude holds",
+      settings.layers.empty() ? "" : " in the layers that are given", "; it has ", text_list(module_names(model)),
+      ", as in model.layers.0.self_attn.q_proj");
 }
 
 /// Refuses what stands in the settings and has no effect on this model, naming the nearest module names: a list in
@@ -71,13 +93,8 @@ std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings
 template <class D, class T>
 void check_lora_names(const Decoder<D, T>& model, const LoraSettings& settings,
                       const std::vector<Linear<D, T>*>& targets) {
-  std::vector<std::string> names;
-  for (const Linear<D, T>* l : model.linears()) {
-    const std::string name = l->path.substr(l->path.rfind('.') + 1);
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-  }
-  std::string all;
-  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  const std::vector<std::string> names = module_names(model);
+  const std::string all = text_list(names);
   const auto check = [&](const char* what, const std::vector<std::string>& listed) {
     for (const std::string& name : listed) {
       bool found = false;
