@@ -16,7 +16,7 @@ namespace {
 struct Settings {
   kd::ModelOptions model;
   std::string prompt, prompts, chat_template;
-  bool chat = false, ids = false, json = false;
+  bool chat = false, ids = false, json = false, batch_invariant = false;
   double temperature = 1, top_p = 1, min_p = 0;
   std::int64_t top_k = 0, max_new_tokens = 112, batch = 16, tool_rounds = 4, tool_tokens = 256;
   std::vector<std::string> tools;
@@ -57,7 +57,9 @@ kd::Options make_options(Settings& s) {
       .at_least(0)
       .at_most(1)
       .add("batch", s.batch, "N", "sequences decoded together")
-      .at_least(1);
+      .at_least(1)
+      .add("batch-invariant", s.batch_invariant,
+           "texts and log-probabilities do not depend on --batch or on other prompts, to the last bit; slower");
   options.group("Output")
       .add("ids", s.ids, "print token ids instead of text")
       .add("json", s.json,
@@ -179,8 +181,10 @@ int main(int argc, char** argv) try {
       {{{"template"}, s.chat || !s.prompts.empty(), "--prompt is plain text without --chat"},
        {{"top-k", "top-p", "min-p"}, s.temperature > 0, "--temperature 0 takes the most probable token"},
        {{"batch"}, !s.prompts.empty(), "there is one prompt"},
+       {{"batch-invariant"}, s.model.device == "cpu", "products of --device cuda have no such form yet"},
        {{"tool-rounds", "tool-tokens"}, !s.tools.empty(), "it belongs to --tools"}});
   s.model.resolve(options);
+  kd::set_batch_invariant(s.batch_invariant);
   kd::with_model_type("generate", s.model.device, s.model.dtype,
                       [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });
   return kd::finish();

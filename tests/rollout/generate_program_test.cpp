@@ -48,6 +48,13 @@ TEST_CASE("generate prints ids or JSON in the order of the prompts, and speeds o
   REQUIRE(again.out.substr(0, again.out.find("log_probs")) == json.out.substr(0, json.out.find("log_probs")));
   REQUIRE(other.out != json.out);
 
+  const std::string sampled = " --json --max-new-tokens 4 --temperature 0.7 --seed 3 --batch-invariant --batch ";
+  const ProgramAnswer alone = generate(model() + prompts.option() + sampled + "1");
+  REQUIRE(alone.status == 0);
+  REQUIRE(alone.out == generate(model() + prompts.option() + sampled + "2").out);
+  REQUIRE_THAT(generate(model() + prompts.option() + " --batch-invariant --device cuda").error,
+               contains("--batch-invariant"));
+
   const ProgramAnswer ids = generate(model() + prompts.option() + " --ids --max-new-tokens 1 --temperature 0");
   REQUIRE(ids.status == 0);
   REQUIRE(ids.out.front() == '[');

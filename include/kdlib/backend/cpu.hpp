@@ -35,6 +35,12 @@ CpuLevel cpu_level();
 /// Lowers the level, for tests and comparisons; a level that the CPU lacks is refused with BackendError.
 void set_cpu_level(CpuLevel level);
 const char* cpu_level_name(CpuLevel level);
+
+/// Whether x W^T has the same bits for a row of x whatever rows stand beside it: then texts and logits do not depend on
+/// how many sequences are run together. Off at the start, for the process as a whole; slower (a weight is read once for
+/// 16 rows, by one kernel instead of the fastest for each number of rows).
+bool batch_invariant();
+void set_batch_invariant(bool on);
 namespace detail {
 /// Kernels<Cpu, T>::take_buffers().
 void take_blas_buffers();

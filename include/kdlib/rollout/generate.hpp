@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 
 /// One sequence to write. Its random numbers are those of (seed, purpose, step, row), so its text does not depend on
 /// what else is written, in which order or how many at once (up to the last bits of the logits, which batched products
-/// may change).
+/// may change unless set_batch_invariant is on).
 struct WritingRequest {
   std::span<const std::int32_t> prompt{};  // ids, at least one
   std::uint32_t step = 0, row = 0;

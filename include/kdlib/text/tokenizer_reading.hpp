@@ -54,4 +54,8 @@ bool begins_as_gguf(const std::string& path);
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/text/byte_level_bpe.hpp"  // which has the bodies
+#endif
+
 #endif

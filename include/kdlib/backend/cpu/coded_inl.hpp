@@ -46,10 +46,11 @@ inline bool multiply_codes(const CodedRanges& weight, std::int64_t m, const floa
 
 template <class T>
 void CpuPacked<T>::coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, T beta, T* y) {
+  const bool alone = batch_invariant();
   if constexpr (std::is_same_v<T, float>)
-    if (multiply_codes(weight, m, x, beta, y)) return;
+    if (!alone && multiply_codes(weight, m, x, beta, y)) return;
   const std::int64_t k = weight.columns;
-  const T* panel = few_rows_panel(m, weight.rows, k, x, k);
+  const T* panel = alone ? nullptr : few_rows_panel(m, weight.rows, k, x, k);
   const std::int64_t block =
       panel != nullptr ? 48
                        : 12;  // rows decoded at a time: a multiple of every tile's rows, small enough for the cache
@@ -59,7 +60,9 @@ void CpuPacked<T>::coded_multiply_few(const CodedRanges& weight, std::int64_t m,
     for (std::int64_t r = begin; r < end; r += block) {
       const std::int64_t rows = end - r < block ? end - r : block;
       KDLIB_VECTOR_CALL(decode_coded, weight, r, rows, scratch.data());
-      few_rows_gemm(m, rows, k, T{1}, x, k, panel, static_cast<const T*>(scratch.data()), k, beta, y + r, weight.rows);
+      const T* decoded = scratch.data();
+      if (alone) CpuGemm<T>::gemm_serial(false, true, m, rows, k, T{1}, x, k, decoded, k, beta, y + r, weight.rows);
+      else few_rows_gemm(m, rows, k, T{1}, x, k, panel, decoded, k, beta, y + r, weight.rows);
     }
   });
 }

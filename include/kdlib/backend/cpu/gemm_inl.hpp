@@ -130,12 +130,48 @@ void few_rows_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, cons
   else KDLIB_VECTOR_CALL(few_rows, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
+constexpr std::int64_t invariant_rows = 16;  // rows of A that batch_invariant() multiplies together
+
+/// C = alpha * A B^T + beta * C where a row's bits depend on that row alone: rows go in panels of one height, the last
+/// filled up with zeros. A panel's sums run over the terms in order, for each row in a lane of its own; without panels
+/// (portable code) rows and columns go one at a time.
+template <class T>
+void invariant_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b,
+                    std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  std::int64_t elements = 0;
+  KDLIB_VECTOR_CALL(panel_elements<T>, invariant_rows, k, elements);
+  if (elements == 0) {
+    for (std::int64_t r = 0; r < m; ++r)
+      for (std::int64_t i = 0; i < n; ++i)  // a column's bits must not depend on where a thread's part begins
+        KDLIB_VECTOR_CALL(few_rows, 1, 1, k, alpha, a + r * lda, lda, b + i * ldb, ldb, beta, c + r * ldc + i, ldc);
+    return;
+  }
+  thread_local std::vector<T> scratch;
+  const auto needed = static_cast<std::size_t>(elements + invariant_rows * (k + n));
+  if (scratch.size() < needed) scratch.resize(needed);
+  T *panel = scratch.data(), *rows = panel + elements, *sums = rows + invariant_rows * k;
+  for (std::int64_t first = 0; first < m; first += invariant_rows) {
+    const std::int64_t count = std::min(invariant_rows, m - first);
+    for (std::int64_t r = 0; r < count; ++r) std::copy_n(a + (first + r) * lda, k, rows + r * k);
+    std::fill(rows + count * k, sums, T{0});
+    KDLIB_VECTOR_CALL(fill_panel, invariant_rows, k, rows, k, panel);
+    KDLIB_VECTOR_CALL(multiply_panel, invariant_rows, n, k, alpha, static_cast<const T*>(panel), b, ldb, T{0}, sums, n);
+    for (std::int64_t r = 0; r < count; ++r)
+      for (std::int64_t i = 0; i < n; ++i) {
+        T& to = c[(first + r) * ldc + i];
+        to = beta == T{0} ? sums[r * n + i] : sums[r * n + i] + beta * to;
+      }
+  }
+}
+
 template <class T>
 void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
                              T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
                              std::int64_t ldc) {
   if (m <= 0 || n <= 0) return;
   if (k <= 0) return scale_matrix(m, n, beta, c, ldc);
+  if (!transpose_a && transpose_b && batch_invariant())
+    return invariant_gemm(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   if (!transpose_a && transpose_b && m <= few_rows_limit) {
     few_rows_gemm(m, n, k, alpha, a, lda, few_rows_panel(m, n, k, a, lda), b, ldb, beta, c, ldc);
     return;
@@ -153,7 +189,7 @@ void CpuGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::i
   if (m * n <= 0) return;
   if (m * n * (k + 1) < gemm_parallel_work)
     return gemm_serial(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-  if (!transpose_a && transpose_b && m <= few_rows_limit) {
+  if (!transpose_a && transpose_b && m <= few_rows_limit && !batch_invariant()) {
     const T* panel = few_rows_panel(m, n, k, a, lda);
     parallel_for(n, panel_grain, [&](std::int64_t begin, std::int64_t end) {
       few_rows_gemm(m, end - begin, k, alpha, a, lda, panel, b + begin * ldb, ldb, beta, c + begin, ldc);

@@ -104,7 +104,15 @@ inline std::atomic<CpuLevel>& cpu_level_state() {
   return level;
 }
 
+inline std::atomic<bool>& batch_invariant_state() {
+  static std::atomic<bool> on{false};
+  return on;
+}
+
 }  // namespace detail
+
+inline bool batch_invariant() { return detail::batch_invariant_state().load(std::memory_order_relaxed); }
+inline void set_batch_invariant(bool on) { detail::batch_invariant_state().store(on); }
 
 inline const char* cpu_level_name(CpuLevel level) {
   switch (level) {

@@ -105,9 +105,10 @@ void narrow_few_rows(std::int64_t m, std::int64_t n, std::int64_t k, float alpha
   }
 }
 
-/// Whether narrow_rows_gemm does x[m, k] w[n, k]^T, w in order and both in bf16.
+/// Whether narrow_rows_gemm does x[m, k] w[n, k]^T, w in order and both in bf16: for 9 to `most` rows, or for any.
 inline bool takes_narrow_rows(bool transpose_x, bool transpose_w, std::int64_t m, std::int64_t most) {
-  return !transpose_x && transpose_w && m >= narrow_rows_first && m <= most && multiplies_narrow_rows();
+  if (transpose_x || !transpose_w || !multiplies_narrow_rows()) return false;
+  return batch_invariant() || (m >= narrow_rows_first && m <= most);  // no row changes another's sums
 }
 /// y[m, n] = alpha * x w^T + beta * y, on all threads or on the calling one.
 inline void narrow_rows_gemm(bool serial, std::int64_t m, std::int64_t n, std::int64_t k, float alpha, const bf16* x,

@@ -74,8 +74,9 @@ void CpuPacked<T>::stored_multiply(const StoredRanges& w, std::int64_t begin, st
   if (const T* plain = w.values<T>(begin, count))
     return CpuGemm<T>::gemm(false, true, m, count, k, T{1}, x, k, plain, k, beta, y, ldy);
   if constexpr (std::is_same_v<T, float>)
-    if (m <= stored_direct_rows() && stored_multiply_direct(w, begin, count, m, x, beta, y, ldy)) return;
-  const bool few = m <= few_rows_limit;
+    if (m <= stored_direct_rows() && !batch_invariant() && stored_multiply_direct(w, begin, count, m, x, beta, y, ldy))
+      return;
+  const bool few = m <= few_rows_limit && !batch_invariant();
   const T* panel = few ? few_rows_panel(m, count, k, x, k) : nullptr;
   // Rows decoded at a time: for few rows of x a multiple of every tile's rows that the nearest caches hold, else as
   // many as hide the packing of x in the library's product.

@@ -47,7 +47,8 @@ void WidenedGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_
     return narrow_rows_gemm(true, m, n, k, alpha, a.narrow, lda, b.narrow, beta, c, ldc);
 #endif
 #if defined(KDLIB_WITH_ONEDNN)
-  if (m * n * k >= narrow_work && (m > narrow_few || transpose_a || !transpose_b) && narrow_unit() != NarrowUnit::none)
+  if (!(batch_invariant() && transpose_b && !transpose_a) && m * n * k >= narrow_work &&
+      (m > narrow_few || transpose_a || !transpose_b) && narrow_unit() != NarrowUnit::none)
     return NarrowGemm{transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc}.run();
 #endif
   const bool direct = c.wide != nullptr;
@@ -110,10 +111,12 @@ void WidenedGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, st
       takes_narrow_rows(transpose_a, transpose_b, m, few_rows_limit))
     return narrow_rows_gemm(false, m, n, k, alpha, a.narrow, lda, b.narrow, beta, c, ldc);
 #endif
-  if (b.narrow != nullptr && !transpose_a && transpose_b && m <= few_rows_limit && ldb == k)
+  const bool alone = batch_invariant() && !transpose_a && transpose_b;
+  if (b.narrow != nullptr && !transpose_a && transpose_b && m <= few_rows_limit && ldb == k && !alone)
     return few_rows_widened(m, n, k, alpha, a, lda, b.narrow, beta, c, ldc);
   // oneDNN is faster on whole rows of C, and reads B once a part.
-  const bool rows_first = narrow_unit() != NarrowUnit::none && !transpose_a && m >= narrow_part * thread_count();
+  const bool rows_first =
+      !alone && narrow_unit() != NarrowUnit::none && !transpose_a && m >= narrow_part * thread_count();
   const bool split_columns = n >= m && !rows_first;
   parallel_for(split_columns ? n : m, gemm_grain, [&](std::int64_t begin, std::int64_t end) {
     if (split_columns)

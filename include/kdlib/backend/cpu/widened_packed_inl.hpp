@@ -52,10 +52,15 @@ void WidenedPacked<T>::coded_decode(const CodedRanges& weight, std::int64_t begi
 
 template <class T>
 void WidenedPacked<T>::coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, float beta, T* y) {
-  multiply_narrow(m, weight.rows, weight.columns, x, beta, y, weight.rows,
-                  [&](std::int64_t rows, const float* input, float* sums) {
-                    CpuPacked<float>::coded_multiply_few(weight, rows, input, beta, sums);
-                  });
+  const std::int64_t k = weight.columns;
+  if (batch_invariant()) {  // as for more rows: through decoded values of T
+    const Buffer<T, Cpu> decoded(weight.rows * k);
+    coded_decode(weight, 0, weight.rows, decoded.data());
+    return WidenedGemm<T>::gemm(false, true, m, weight.rows, k, 1.0f, x, k, decoded.data(), k, beta, y, weight.rows);
+  }
+  multiply_narrow(m, weight.rows, k, x, beta, y, weight.rows, [&](std::int64_t rows, const float* input, float* sums) {
+    CpuPacked<float>::coded_multiply_few(weight, rows, input, beta, sums);
+  });
 }
 
 template <class T>
