@@ -305,6 +305,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/upcycle.hpp
   include/kdlib/model/upcycle_inl.hpp
   include/kdlib/mpi.hpp
+  include/kdlib/nccl.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/core_form.hpp
   include/kdlib/nn/experts.hpp
