@@ -306,6 +306,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/upcycle.hpp
   include/kdlib/model/upcycle_inl.hpp
   include/kdlib/mpi.hpp
+  include/kdlib/nccl.hpp
   include/kdlib/nn/attention.hpp
   include/kdlib/nn/core_form.hpp
   include/kdlib/nn/experts.hpp
@@ -384,6 +385,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/session_cache_inl.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
+  include/kdlib/recipe/session_named_inl.hpp
+  include/kdlib/recipe/session_ranked_inl.hpp
   include/kdlib/recipe/session_remote_inl.hpp
   include/kdlib/recipe/session_stages_inl.hpp
   include/kdlib/recipe/session_training_inl.hpp
@@ -451,10 +454,14 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/merge_cache.hpp
   include/kdlib/teacher/merge_cache_inl.hpp
   include/kdlib/teacher/none.hpp
+  include/kdlib/teacher/ranked.hpp
+  include/kdlib/teacher/ranked_inl.hpp
   include/kdlib/teacher/remembered.hpp
   include/kdlib/teacher/remote.hpp
   include/kdlib/teacher/remote_answers.hpp
   include/kdlib/teacher/remote_answers_inl.hpp
+  include/kdlib/teacher/remote_cache.hpp
+  include/kdlib/teacher/remote_cache_inl.hpp
   include/kdlib/teacher/remote_calls.hpp
   include/kdlib/teacher/remote_calls_inl.hpp
   include/kdlib/teacher/remote_client_inl.hpp
@@ -471,6 +478,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/teacher_cache_rows_inl.hpp
   include/kdlib/teacher/top_k_cache.hpp
   include/kdlib/teacher/top_k_cache_inl.hpp
+  include/kdlib/teacher/top_k_of.hpp
   include/kdlib/teacher/top_k_row.hpp
   include/kdlib/teacher/top_k_row_inl.hpp
   include/kdlib/teacher/vocabulary.hpp
@@ -620,6 +628,8 @@ set(KDLIB_HEADERS
   include/kdlib/tools/reasoning_settings.hpp
   include/kdlib/tools/reasoning_settings_inl.hpp
   include/kdlib/tools/reasoning_source.hpp
+  include/kdlib/tools/remote_options.hpp
+  include/kdlib/tools/remote_start.hpp
   include/kdlib/tools/report.hpp
   include/kdlib/tools/report_chart_inl.hpp
   include/kdlib/tools/report_html.hpp
@@ -729,6 +739,7 @@ set(KDLIB_HEADERS
   include/kdlib/train/tensorboard_inl.hpp
   include/kdlib/train/trainer.hpp
   include/kdlib/train/trainer_inl.hpp
+  include/kdlib/train/training_ahead_inl.hpp
   include/kdlib/train/training_ranks_inl.hpp
   include/kdlib/train/training_run.hpp
   include/kdlib/train/training_run_inl.hpp

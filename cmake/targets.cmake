@@ -100,6 +100,18 @@ if(KDLIB_MPI)
   endif()
 endif()
 
+# kdlib::nccl: ranks with a GPU each (kdlib/nccl.hpp).
+kdlib_check_auto(KDLIB_NCCL)
+if(KDLIB_NCCL)
+  find_package(NCCL 2.18 QUIET MODULE)
+  if(NCCL_FOUND)
+    include("${PROJECT_SOURCE_DIR}/cmake/kdlibNccl.cmake")
+  elseif(NOT KDLIB_NCCL STREQUAL "auto")
+    message(FATAL_ERROR "kdlib: KDLIB_NCCL=ON is asked for and NCCL 2.18 or later or the CUDA toolkit is not found; "
+      "use KDLIB_NCCL=OFF to go without (NVIDIA's packages: libnccl-dev)")
+  endif()
+endif()
+
 # kdlib::cpu: Eigen 3.4 or later (its version files of 3.4 and 5 refuse each other's requests, so none is asked for).
 find_package(Eigen3 CONFIG QUIET)
 if(NOT Eigen3_FOUND)

@@ -7,11 +7,13 @@
 #include <kdlib/io/content_hash.hpp>
 #include <kdlib/teacher/compare_cache.hpp>
 #include <kdlib/teacher/merge_cache.hpp>
+#include <kdlib/teacher/remote_cache.hpp>
 #include <kdlib/tools/cache_command.hpp>
 #include <kdlib/tools/distillkit_file.hpp>
 #include <kdlib/tools/model_files.hpp>
 #include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
+#include <kdlib/tools/remote_start.hpp>
 #include <kdlib/tools/stop_signals.hpp>
 
 namespace kd = kdlib;
@@ -28,9 +30,10 @@ kd::TextSettings text_settings(const kd::CacheCommand& s, std::int64_t vocabular
 }
 
 /// The text as documents, with the lengths that the teacher can read.
-kd::TokenBatch read_text(const kd::CacheCommand& s, const kd::Tokenizer* tokenizer, const Model& model) {
-  kd::TextSettings text = text_settings(s, model.vocab_size());
-  if (model.config().context_length > 0) text.context_length = std::min(s.max_length, model.config().context_length);
+kd::TokenBatch read_text(const kd::CacheCommand& s, const kd::Tokenizer* tokenizer, std::int64_t vocabulary,
+                         std::int64_t context_length) {
+  kd::TextSettings text = text_settings(s, vocabulary);
+  if (context_length > 0) text.context_length = std::min(s.max_length, context_length);
   kd::TextCounts counts;
   kd::TokenBatch documents = kd::read_documents(s.data, tokenizer, text, &counts);
   if (const std::string note = counts.note(s.data, text.context_length); !note.empty())
@@ -64,23 +67,64 @@ void keep_tokenizer(const std::string& cache, const std::string& model, const st
   kd::write_file_atomically(kd::join_path(place, "config.json"), kd::concat("{\"vocab_size\": ", rows, "}\n"));
 }
 
-/// Writes what is missing of this worker's part; true when the whole cache is there.
-bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Tokenizer>& tokenizer) {
-  const kd::TokenBatch documents = read_text(s, tokenizer ? &*tokenizer : nullptr, model);
-  kd::CacheWriter writer(s.out, facts(s, tokenizer, model), s.settings, documents);
-  keep_tokenizer(s.out, s.teacher, tokenizer, model.config().context_length, model.vocab_size());
-  kd::Progress progress;
+kd::WriteCacheSettings how_of(const kd::CacheCommand& s, kd::Progress& progress) {
   kd::WriteCacheSettings how{.workspace_bytes = s.workspace << 20};
   how.progress = [&progress](const kd::CacheProgress& p) {
     progress.show(p.done, p.documents, p.seconds,
                   kd::concat(p.rows, " rows, ", static_cast<std::int64_t>(static_cast<double>(p.tokens) / p.seconds),
                              " tokens/s"));
   };
-  const kd::CacheProgress done = kd::write_teacher_cache(model, writer, s.worker, how);
+  return how;
+}
+
+/// Writes what is missing of this worker's part; true when the whole cache is there.
+bool write(const kd::CacheCommand& s, Model& model, const std::optional<kd::Tokenizer>& tokenizer) {
+  const kd::TokenBatch documents =
+      read_text(s, tokenizer ? &*tokenizer : nullptr, model.vocab_size(), model.config().context_length);
+  kd::CacheWriter writer(s.out, facts(s, tokenizer, model), s.settings, documents);
+  keep_tokenizer(s.out, s.teacher, tokenizer, model.config().context_length, model.vocab_size());
+  kd::Progress progress;
+  const kd::CacheProgress done = kd::write_teacher_cache(model, writer, s.worker, how_of(s, progress));
   progress.finish();
   kd::show_notes(writer.notes());
   std::fputs(kd::cache_summary(writer.meta(), s.out, done).c_str(), stdout);
   return writer.meta().complete;
+}
+
+void print_comparison(const kd::CacheComparison& c) {
+  std::printf("verified: all checksums; %lld documents made again differ by at most %.3g (largest value %.3g)\n",
+              static_cast<long long>(c.documents), c.difference, c.largest);
+}
+
+/// The same from servers.
+void write_from_servers(const kd::CacheCommand& s) {
+  const std::optional<kd::Tokenizer> tokenizer = kd::named_tokenizer(s.tokenizer);
+  kd::RemoteTeacherSettings settings = kd::remote_settings(s.remote, s.teacher, tokenizer, s.seed);
+  settings.top_k = s.settings.top_k;
+  const bool hidden = s.settings.kind == kd::CacheKind::hidden;
+  kd::RemoteClient client(settings, hidden ? kd::RemoteWant::hidden : kd::RemoteWant::top_k,
+                          kd::make_http_transport(settings));
+  kd::probe_for_program(client, tokenizer);
+  kd::check_remote_cache(client, s.settings);  // before anything is written
+  kd::CacheFacts facts = kd::facts_of(client);
+  facts.dataset = s.data;
+  facts.dataset_hash = kd::content_hash(s.data);
+  if (tokenizer) facts.tokenizer = kd::tokenizer_hash(*tokenizer);
+  const kd::TokenBatch documents =
+      read_text(s, tokenizer ? &*tokenizer : nullptr, client.needs().vocabulary, client.facts().context_length);
+  kd::CacheWriter writer(s.out, facts, s.settings, documents);
+  keep_tokenizer(s.out, s.tokenizer, tokenizer, client.facts().context_length, facts.vocabulary);
+  kd::Progress progress;
+  const kd::CacheProgress done = kd::write_remote_cache(client, writer, s.worker, how_of(s, progress));
+  progress.finish();
+  kd::show_notes(writer.notes());
+  std::fputs(kd::cache_summary(writer.meta(), s.out, done).c_str(), stdout);
+  if (!writer.meta().complete || s.verify == 0) return;
+  const kd::TeacherCache cache(s.out);
+  cache.verify();
+  print_comparison(kd::compare_cache_rows(cache, s.verify, [&](const auto& one, const auto& meta, auto& columns) {
+    kd::detail::append_remote_batch(client, one, meta, columns);
+  }));
 }
 
 /// What is known of a signal that another program wrote; `tokenizer` receives that of --tokenizer.
@@ -127,6 +171,7 @@ void run(const kd::CacheCommand& s) {
   if (!s.seed_cache.empty()) return import_seed(s);
   if (!s.distillkit.empty()) return import_distillkit(s);
   if (s.check_alone()) return kd::TeacherCache(s.out).verify();
+  if (s.is_remote()) return write_from_servers(s);
   Model model = Model::from_pretrained(s.teacher, {.trainable = false, .weights = kd::WeightStorage::in_file});
   kd::show_notes(model.notes());
   model.fold_cores();
@@ -135,9 +180,7 @@ void run(const kd::CacheCommand& s) {
   if (!complete || s.verify == 0) return;
   const kd::TeacherCache cache(s.out);
   cache.verify();
-  const kd::CacheComparison c = kd::compare_with_teacher(model, cache, s.verify);
-  std::printf("verified: all checksums; %lld documents made again differ by at most %.3g (largest value %.3g)\n",
-              static_cast<long long>(c.documents), c.difference, c.largest);
+  print_comparison(kd::compare_with_teacher(model, cache, s.verify));
 }
 
 }  // namespace

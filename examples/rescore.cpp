@@ -13,12 +13,11 @@
 #include <kdlib/data/rescore.hpp>
 #include <kdlib/eval/perplexity.hpp>
 #include <kdlib/io/content_hash.hpp>
-#include <kdlib/teacher/remote.hpp>
-#include <kdlib/teacher/remote_probes.hpp>
 #include <kdlib/tools/model_options.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/output_lock.hpp>
 #include <kdlib/tools/process_start.hpp>
+#include <kdlib/tools/remote_start.hpp>
 
 namespace kd = kdlib;
 
@@ -27,14 +26,14 @@ namespace {
 using Model = kd::Decoder<kd::Cpu, float>;
 
 struct Settings {
-  std::string data, teacher, tokenizer, api = "auto", store = "f16", worker = "1/1";
-  kd::RemoteTeacherSettings remote;
+  std::string data, teacher, tokenizer, store = "f16", worker = "1/1";
+  kd::RemoteOptions remote;
   kd::RescoreSettings rescore;
   std::int64_t verify = 0;
   int threads = 0;
   std::uint64_t seed = 1;
 
-  bool is_remote() const { return teacher.starts_with("http://") || teacher.starts_with("https://"); }
+  bool is_remote() const { return kd::names_servers(teacher); }
 };
 
 void add_options(kd::Options& options, Settings& s) {
@@ -52,14 +51,9 @@ void add_options(kd::Options& options, Settings& s) {
   options.add("part-documents", s.rescore.part_documents, "N", "documents of a part").at_least(1);
   options.add("worker", s.worker, "I/N", "this one of N workers on the same folder; I from 1");
   options.add("verify", s.verify, "N", "score N documents of whole parts again and compare; makes nothing").at_least(0);
-  options.group("Teacher on another machine")
-      .add("tokenizer", s.tokenizer, "DIR|FILE", "the teacher's, by which ids are known to be those of the token files")
-      .add("teacher-api", s.api, "NAME", "what the servers speak; auto asks them")
-      .choices({"auto", "vllm", "sglang", "llama_cpp", "kdlib"})
-      .add("teacher-model", s.remote.model, "NAME", "what the server calls the teacher (default: its only model)")
-      .add("teacher-key", s.remote.key_environment, "VARIABLE", "environment variable that holds the servers' key")
-      .add("teacher-in-flight", s.remote.in_flight, "N", "requests at once to each server")
-      .at_least(1);
+  s.remote.add_to(options);
+  options.add("tokenizer", s.tokenizer, "DIR|FILE",
+              "the teacher's, by which ids are known to be those of the token files");
   options.group("General").common(s.threads, s.seed);
 }
 
@@ -96,7 +90,7 @@ class Scorer {
     r.teacher = model_ != nullptr ? kd::content_hash(s.teacher) : name_;
     r.dtype = model_ != nullptr ? "float" : "served";
     if (model_ != nullptr) return;
-    r.ahead = 2 * s.remote.in_flight * static_cast<std::int64_t>(s.remote.urls.size());
+    r.ahead = 2 * settings_.in_flight * static_cast<std::int64_t>(settings_.urls.size());
     r.announce = [this](std::span<const std::int32_t> ids) { remote_->announce(batch_of(ids)); };
   }
   /// Of verify_rescored.
@@ -106,20 +100,10 @@ class Scorer {
   using Remote = kd::RemoteTeacher<kd::SampledTargets>;
 
   void open_servers(Settings& s, const kd::Tokenizer& tokenizer) {
-    for (std::size_t begin = 0; begin <= s.teacher.size();) {
-      const std::size_t end = std::min(s.teacher.find(',', begin), s.teacher.size());
-      s.remote.urls.push_back(s.teacher.substr(begin, end - begin));
-      begin = end + 1;
-    }
-    s.remote.dialect = kd::enum_value<kd::Dialect>(s.api).value();
-    s.remote.vocabulary = tokenizer.vocab_size();
-    s.remote.seed = s.seed;
-    if (s.remote.dialect == kd::Dialect::automatic) s.remote.dialect = kd::find_dialect(s.remote);
-    remote_.emplace(s.remote);
+    settings_ = kd::remote_settings(s.remote, s.teacher, tokenizer, s.seed);
+    remote_.emplace(settings_);
     kd::RemoteClient& client = remote_->client();
-    const kd::RemoteProbe probe{&tokenizer, client.needs().vocabulary, client.facts().end_ids};
-    for (const std::string& text : kd::probe_remote_teacher(client, probe))
-      std::fprintf(stderr, "note: %s\n", kd::terminal_text(text).c_str());
+    kd::probe_for_program(client, tokenizer);
     const kd::RemoteFacts& facts = client.facts();
     name_ = facts.model_hash.empty() ? kd::concat("server model ", facts.model) : facts.model_hash;
   }
@@ -131,6 +115,7 @@ class Scorer {
   }
 
   std::unique_ptr<Model> model_;
+  kd::RemoteTeacherSettings settings_;
   std::optional<Remote> remote_;
   std::string name_;
 };

@@ -9,6 +9,7 @@
 #include <kdlib/tools/output_lock.hpp>
 #include <kdlib/tools/process_start.hpp>
 #include <kdlib/tools/progress.hpp>
+#include <kdlib/tools/remote_start.hpp>
 
 #include <chrono>
 #include <cmath>
@@ -23,7 +24,8 @@ using HiddenOf = kd::Tensor<typename Model::scalar_type, typename Model::device_
 
 struct Settings {
   kd::ModelOptions model;
-  std::string input, out, logits, hidden, chat_template;
+  kd::RemoteOptions remote;
+  std::string input, out, logits, hidden, chat_template, tokenizer;
   int threads = 0;
   std::uint64_t seed = 1;
 };
@@ -44,15 +46,19 @@ kd::Options make_options(Settings& s) {
       .add("logits", s.logits, "FILE", "safetensors file for <line, from 0>.logits [T, V], float32")
       .add("hidden", s.hidden, "FILE",
            "safetensors file for <line, from 0>.hidden [T, H] after the final norm, float32");
+  s.remote.add_to(options);
+  options
+      .add("tokenizer", s.tokenizer, "DIR|FILE", "with --model URL[,URL...]: the model's, for lines that are not ids")
+      .group("General");
   return options.common(s.threads, s.seed);
 }
 
-template <class Model>
-std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tokenizer, const Model& model) {
+std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tokenizer, std::int64_t context_length,
+                                     std::int64_t vocabulary) {
   const kd::TextSettings text{.chat_template = s.chat_template,
-                              .context_length = model.config().context_length,
+                              .context_length = context_length,
                               .needs_rows = false,
-                              .vocabulary = model.vocab_size()};
+                              .vocabulary = vocabulary};
   kd::TextCounts counts;
   std::vector<kd::TextLine> lines = kd::read_text_lines(s.input, tokenizer, text, &counts);
   kd::check_template_is_read("score", s.chat_template, counts.turns, s.input);
@@ -62,15 +68,36 @@ std::vector<kd::TextLine> read_lines(const Settings& s, const kd::Tokenizer* tok
   return lines;
 }
 
+/// What is shown while lines are scored, and the rate and perplexity at the end.
+class Meter {
+ public:
+  explicit Meter(std::size_t lines) : lines_(static_cast<std::int64_t>(lines)) {}
+  void add(const std::vector<double>& log_probs) {
+    for (const double x : log_probs) sum_ += x;
+    tokens_ += static_cast<std::int64_t>(log_probs.size());
+    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    progress_.show(++done_, lines_, seconds_, kd::concat(tokens_, " tokens"));
+  }
+  void finish() {
+    progress_.finish();
+    std::fprintf(stderr, "%lld tokens scored, %.1f tokens/s, perplexity %.4f\n", static_cast<long long>(tokens_),
+                 seconds_ > 0 ? static_cast<double>(tokens_) / seconds_ : 0.0,
+                 tokens_ > 0 ? std::exp(-sum_ / static_cast<double>(tokens_)) : 1.0);
+  }
+
+ private:
+  kd::Progress progress_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::int64_t lines_, done_ = 0, tokens_ = 0;
+  double sum_ = 0, seconds_ = 0;
+};
+
 /// Scores line by line and keeps hidden states where they are asked for.
 template <class Model>
 std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextLine>& lines,
                                        std::vector<HiddenOf<Model>>* kept) {
   std::vector<std::vector<double>> log_probs;
-  kd::Progress progress;
-  const auto start = std::chrono::steady_clock::now();
-  double sum = 0, seconds = 0;
-  std::int64_t tokens = 0;
+  Meter meter(lines.size());
   for (const kd::TextLine& line : lines) {
     kd::TokenBatch batch;
     batch.append(line.ids);
@@ -78,16 +105,33 @@ std::vector<std::vector<double>> score(Model& model, const std::vector<kd::TextL
     const kd::TokenBatch::Rows rows = batch.rows();
     log_probs.push_back(kd::row_log_probs(model.head(), hidden.rows(0, hidden[0] - 1), rows.label));
     if (kept != nullptr) kept->push_back(hidden);
-    for (const double x : log_probs.back()) sum += x;
-    tokens += static_cast<std::int64_t>(rows.label.size());
-    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    progress.show(static_cast<std::int64_t>(log_probs.size()), static_cast<std::int64_t>(lines.size()), seconds,
-                  kd::concat(tokens, " tokens"));
+    meter.add(log_probs.back());
   }
-  progress.finish();
-  std::fprintf(stderr, "%lld tokens scored, %.1f tokens/s, perplexity %.4f\n", static_cast<long long>(tokens),
-               seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0,
-               tokens > 0 ? std::exp(-sum / static_cast<double>(tokens)) : 1.0);
+  meter.finish();
+  return log_probs;
+}
+
+/// The same by servers: requests go ahead of the line that is waited for.
+std::vector<std::vector<double>> score(kd::RemoteTeacher<kd::SampledTargets>& teacher,
+                                       const std::vector<kd::TextLine>& lines) {
+  const kd::RemoteTeacherSettings& r = teacher.client().settings();
+  const std::size_t ahead = 2 * static_cast<std::size_t>(r.in_flight) * r.urls.size();
+  const auto batch_of = [&](std::size_t i) {
+    kd::TokenBatch batch;
+    batch.append(lines[i].ids);
+    return batch;
+  };
+  std::vector<std::vector<double>> log_probs;
+  Meter meter(lines.size());
+  for (std::size_t i = 0, sent = 0; i < lines.size(); ++i) {
+    for (; sent < lines.size() && sent < i + ahead; ++sent) teacher.announce(batch_of(sent));
+    const kd::TokenBatch batch = batch_of(i);
+    teacher.prepare(batch);
+    const auto targets = teacher.targets(0, batch.tokens() - 1);
+    log_probs.emplace_back(targets.log_probs.begin(), targets.log_probs.end());
+    meter.add(log_probs.back());
+  }
+  meter.finish();
   return log_probs;
 }
 
@@ -139,26 +183,59 @@ void check_places(const Settings& s) {
   }
 }
 
-template <class Model>
-void run(const Settings& s) {
-  std::vector<kd::OutputLock> locks;  // what cannot be written is refused before the model is read
-  for (const std::string& out : {s.out, s.logits, s.hidden})
-    if (!out.empty()) locks.push_back(kd::OutputLock::file(out, "[score] "));
-  kd::start_threads(s.threads);
-  const auto tokenizer = kd::find_model_tokenizer(s.model.model);
-  auto model = kd::load_model<Model>(s.model, tokenizer);
-  const std::vector<kd::TextLine> lines = read_lines(s, tokenizer ? &*tokenizer : nullptr, model);
-  std::vector<HiddenOf<Model>> hidden;
-  const auto log_probs = score(model, lines, s.logits.empty() && s.hidden.empty() ? nullptr : &hidden);
-  if (!s.hidden.empty()) write_hidden(s.hidden, hidden);
-  if (!s.logits.empty()) write_logits(s.logits, model, hidden);
-  kd::AtomicFile out{s.out};
+void write_answer(const std::string& path, const std::vector<kd::TextLine>& lines,
+                  const std::vector<std::vector<double>>& log_probs) {
+  kd::AtomicFile out{path};
   for (std::size_t i = 0; i < lines.size(); ++i) {
     kd::JsonWriter line;
     line.begin_object().member("ids", lines[i].ids).member("log_probs", log_probs[i]).end_object();
     out.write(line.text() + "\n");
   }
   out.commit();
+}
+
+/// What cannot be written is refused before a model is read or a server asked.
+std::vector<kd::OutputLock> lock_outputs(const Settings& s) {
+  std::vector<kd::OutputLock> locks;
+  for (const std::string& out : {s.out, s.logits, s.hidden})
+    if (!out.empty()) locks.push_back(kd::OutputLock::file(out, "[score] "));
+  return locks;
+}
+
+template <class Model>
+void run(const Settings& s) {
+  const std::vector<kd::OutputLock> locks = lock_outputs(s);
+  kd::start_threads(s.threads);
+  const auto tokenizer = kd::find_model_tokenizer(s.model.model);
+  auto model = kd::load_model<Model>(s.model, tokenizer);
+  const std::vector<kd::TextLine> lines =
+      read_lines(s, tokenizer ? &*tokenizer : nullptr, model.config().context_length, model.vocab_size());
+  std::vector<HiddenOf<Model>> hidden;
+  const auto log_probs = score(model, lines, s.logits.empty() && s.hidden.empty() ? nullptr : &hidden);
+  if (!s.hidden.empty()) write_hidden(s.hidden, hidden);
+  if (!s.logits.empty()) write_logits(s.logits, model, hidden);
+  write_answer(s.out, lines, log_probs);
+}
+
+void run_remote(Settings& s) {
+  const std::vector<kd::OutputLock> locks = lock_outputs(s);
+  const std::optional<kd::Tokenizer> tokenizer = kd::named_tokenizer(s.tokenizer);
+  kd::RemoteTeacher<kd::SampledTargets> teacher(kd::remote_settings(s.remote, s.model.model, tokenizer, s.seed));
+  kd::probe_for_program(teacher.client(), tokenizer);
+  const std::vector<kd::TextLine> lines =
+      read_lines(s, tokenizer ? &*tokenizer : nullptr, teacher.client().facts().context_length, teacher.vocab_size());
+  write_answer(s.out, lines, score(teacher, lines));
+}
+
+/// Options of a model in this process, and of one on servers.
+void check_needs(const Settings& s, const kd::Options& options) {
+  const bool asks = kd::names_servers(s.model.model);
+  options.check_needs({{{"adapter", "weights", "merge", "device", "dtype", "threads"},
+                        !asks,
+                        "the model of --model URL is on a server"},
+                       {{"logits", "hidden"}, !asks, "servers give the log-probability of each token alone"},
+                       {{"tokenizer"}, asks, "it belongs to --model URL; a model has its own"},
+                       s.remote.needs(asks, "it belongs to --model URL")});
 }
 
 }  // namespace
@@ -168,7 +245,12 @@ int main(int argc, char** argv) try {
   Settings s;
   kd::Options options = make_options(s);
   options.parse(argc, argv);
+  check_needs(s, options);
   check_places(s);
+  if (kd::names_servers(s.model.model)) {
+    run_remote(s);
+    return kd::finish();
+  }
   s.model.resolve(options);
   kd::with_model_type("score", s.model.device, s.model.dtype,
                       [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });

@@ -28,6 +28,8 @@ class MpiCommunicator {
   void broadcast(std::span<std::byte> bytes, int root);
   void barrier();
   MpiCommunicator split(int colour, int key);
+  void send(std::span<const std::byte> bytes, int to);
+  std::pair<int, Bytes> receive(int from);
   /// MPI_Abort: ends this process and, through mpirun, all others with exit status `code`.
   void abort(int code) noexcept;
 
@@ -35,6 +37,8 @@ class MpiCommunicator {
   struct Handle;
   MpiCommunicator(std::shared_ptr<Handle> handle, double timeout_seconds);
   void wait(void* request, const char* what);
+  template <class Done>
+  void poll(const char* what, Done&& done);
 
   std::shared_ptr<Handle> handle_;
   double timeout_;

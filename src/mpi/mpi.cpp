@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <list>
 
 #include "kdlib/core/clock.hpp"
 
@@ -30,6 +31,9 @@ int count_of(std::size_t bytes, const char* what) {
   return static_cast<int>(bytes);
 }
 
+constexpr std::size_t message_piece = std::size_t{1} << 30;
+constexpr int size_tag = 7, bytes_tag = 8;
+
 bool is_running() {
   int started = 0, ended = 0;
   MPI_Initialized(&started);
@@ -40,8 +44,15 @@ bool is_running() {
 }  // namespace
 
 struct MpiCommunicator::Handle {
+  /// A piece of a message on its way.
+  struct Sent {
+    Bytes bytes;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+
   MPI_Comm comm = MPI_COMM_NULL;
   bool owned = false;
+  std::list<Sent> sent;
 
   ~Handle() {
     if (owned && is_running()) MPI_Comm_free(&comm);
@@ -74,13 +85,11 @@ void MpiCommunicator::finish() {
 }
 
 /// Polls: at first without a pause, then with longer and longer ones, so that ranks that share a core get on.
-void MpiCommunicator::wait(void* request, const char* what) {
-  auto* pending = static_cast<MPI_Request*>(request);
+template <class Done>
+void MpiCommunicator::poll(const char* what, Done&& done) {
   const double deadline = steady_seconds() + timeout_;
   for (std::int64_t polls = 0;; ++polls) {
-    int done = 0;
-    check(MPI_Test(pending, &done, MPI_STATUS_IGNORE), what);
-    if (done != 0) return;
+    if (done()) return;
     if (polls < 200) continue;
     if (polls < 2000) {
       ::sched_yield();
@@ -92,6 +101,56 @@ void MpiCommunicator::wait(void* request, const char* what) {
     const timespec pause{0, 50'000 + std::min<std::int64_t>(polls, 20'000) * 25};
     ::nanosleep(&pause, nullptr);
   }
+}
+
+void MpiCommunicator::wait(void* request, const char* what) {
+  auto* pending = static_cast<MPI_Request*>(request);
+  poll(what, [&] {
+    int done = 0;
+    check(MPI_Test(pending, &done, MPI_STATUS_IGNORE), what);
+    return done != 0;
+  });
+}
+
+/// Its size, then its bytes in pieces that MPI can take; messages of one rank do not overtake each other.
+void MpiCommunicator::send(std::span<const std::byte> bytes, int to) {
+  std::erase_if(handle_->sent, [](Handle::Sent& sent) {
+    int done = 0;
+    check(MPI_Test(&sent.request, &done, MPI_STATUS_IGNORE), "send");
+    return done != 0;
+  });
+  const auto post = [&](std::span<const std::byte> piece, int tag) {
+    Handle::Sent& sent = handle_->sent.emplace_back();
+    sent.bytes.assign(piece.begin(), piece.end());
+    check(MPI_Isend(sent.bytes.data(), count_of(piece.size(), "send"), MPI_BYTE, to, tag, handle_->comm, &sent.request),
+          "send");
+  };
+  const std::uint64_t size = bytes.size();
+  post(std::as_bytes(std::span(&size, 1)), size_tag);
+  for (std::size_t at = 0; at < bytes.size(); at += message_piece)
+    post(bytes.subspan(at, std::min(message_piece, bytes.size() - at)), bytes_tag);
+}
+
+std::pair<int, Bytes> MpiCommunicator::receive(int from) {
+  MPI_Message message = MPI_MESSAGE_NULL;
+  MPI_Status status{};
+  poll("receive", [&] {
+    int there = 0;
+    check(MPI_Improbe(from < 0 ? MPI_ANY_SOURCE : from, size_tag, handle_->comm, &there, &message, &status), "receive");
+    return there != 0;
+  });
+  std::uint64_t size = 0;
+  MPI_Request request = MPI_REQUEST_NULL;
+  check(MPI_Imrecv(&size, static_cast<int>(sizeof size), MPI_BYTE, &message, &request), "receive");
+  wait(&request, "receive");
+  Bytes bytes(size);
+  for (std::size_t at = 0; at < bytes.size(); at += message_piece) {
+    const int count = count_of(std::min(message_piece, bytes.size() - at), "receive");
+    check(MPI_Irecv(bytes.data() + at, count, MPI_BYTE, status.MPI_SOURCE, bytes_tag, handle_->comm, &request),
+          "receive");
+    wait(&request, "receive");
+  }
+  return {status.MPI_SOURCE, std::move(bytes)};
 }
 
 void MpiCommunicator::exchange(std::span<const std::byte> in, std::span<std::byte> out) {

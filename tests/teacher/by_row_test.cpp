@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Several teachers: every row comes from the teacher of its document, and a run with them is a run with one where they
 // are the same.
+#include <cmath>
 #include <fstream>
 
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/loss/reverse_kl.hpp"
 #include "kdlib/optim/adamw.hpp"
 #include "kdlib/optim/schedule.hpp"
+#include "kdlib/teacher/any_hidden.hpp"
 #include "kdlib/teacher/by_row.hpp"
 #include "kdlib/teacher/live.hpp"
+#include "kdlib/teacher/top_k_of.hpp"
 #include "kdlib/train/trainer.hpp"
 #include "support/catch.hpp"
 #include "support/refusal.hpp"
@@ -126,17 +129,93 @@ TEST_CASE("top-k rows of several teachers lie side by side; another K is refused
   REQUIRE(refusal([&] { other.prepare(four_documents()); }).find("gives 2 tokens a row") != std::string::npos);
 }
 
-TEST_CASE("hidden states are of one teacher a micro-batch: a mixed one names both", "[teacher]") {
+TEST_CASE("hidden states of several teachers come in runs of rows, each with its own head", "[teacher]") {
   Toy first(17, 5, 1), second(17, 4, 2);
   using Live = LiveTeacher<Toy>;
   static_assert(!TeacherByRow<Live>::mixes);
   TeacherByRow<Live> teacher({{"math", Live(first)}, {"code", Live(second)}}, names_of_four());
-  const std::string message = refusal([&] { teacher.prepare(four_documents()); });
-  REQUIRE(message.find("documents of math and of code") != std::string::npos);
+  teacher.prepare(four_documents());
+  const std::vector<RowRun> runs = teacher.row_runs();
+  REQUIRE(runs.size() == 3);  // rows 0, 1 of math, 2 of code, 3 to 5 of math
+  Live alone(first);
+  alone.prepare(four_documents().document(3));
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto targets = teacher.targets(runs[i].begin, runs[i].count);
+    REQUIRE(targets.head.weight.data() == (i == 1 ? second : first).head().weight.data());
+    REQUIRE(targets.hidden[0] == (i == 2 ? 3 : i == 1 ? 1 : 2));
+  }
+  for (std::int64_t r = 0; r < 3; ++r)  // the last document's rows, wherever a run of it begins
+    for (std::int64_t j = 0; j < 5; ++j)
+      REQUIRE(std::abs(teacher.targets(3 + r, 1).hidden.data()[j] - alone.targets(r, 1).hidden.data()[j]) < 1e-6f);
+  const std::string message = refusal([&] { teacher.targets(1, 2); });
+  REQUIRE(message.find("rows 1 to 3 belong to several teachers") != std::string::npos);
   teacher.prepare(four_documents().document(3));
   REQUIRE(teacher.targets(0, 3).head.weight.data() == first.head().weight.data());
   teacher.prepare(four_documents().document(1));
   REQUIRE(teacher.targets(0, 1).head.weight.data() == second.head().weight.data());
+}
+
+TEST_CASE("a step on a mixed micro-batch of hidden states is that of one micro-batch a teacher", "[teacher]") {
+  // Two documents a batch, of two teachers, against the same documents one by one.
+  struct Pairs {
+    std::int64_t each = 2;
+    RaggedDocuments inside{{.documents = 2, .seed = 9}};
+    std::vector<TokenBatch> left{};
+    std::optional<TokenBatch> next() {
+      if (left.empty()) {
+        TokenBatch batch = *inside.next();
+        batch.sources = {"a", "b"};
+        if (each == 2) return batch;
+        left = {batch.document(1), batch.document(0)};
+      }
+      TokenBatch one = std::move(left.back());
+      left.pop_back();
+      return one;
+    }
+    std::string cursor() const { return inside.cursor(); }
+    void seek(const std::string& cursor) { inside.seek(cursor); }
+  };
+  Toy math(17, 5, 1), code(17, 4, 2);
+  using Any = AnyTeacher<HiddenTargets<float, Cpu>>;
+  TeacherNames names("math");
+  names.set("b", "code");
+  const auto trained = [&](std::int64_t each) {
+    TeacherByRow<Any> teacher({{"math", Any(LiveTeacher<Toy>(math))}, {"code", Any(LiveTeacher<Toy>(code))}}, names);
+    Toy student(17, 4, 3);
+    Trainer trainer{student, Pairs{each}, Objective{Any(std::move(teacher)), ReverseKl{}}, AdamW{}, ConstantRate{0.05}};
+    trainer.run({.steps = 4, .micro_batches = 2 / each}, NoMetrics{}, NoCheckpoints{});
+    return kdlib_tests::all_values(student);
+  };
+  const std::vector<float> mixed = trained(2), apart = trained(1);
+  for (std::size_t i = 0; i < mixed.size(); ++i) REQUIRE(std::abs(mixed[i] - apart[i]) < 1e-5f);
+}
+
+TEST_CASE("the most probable tokens of hidden states are those of a row of logits", "[teacher]") {
+  Toy model(17, 5, 1);
+  TopKOf<LiveTeacher<Toy>> teacher(LiveTeacher<Toy>(model), {.top_k = 3, .temperature = 2, .workspace_bytes = 200});
+  LiveTeacher<Toy> live(model);
+  teacher.prepare(four_documents());
+  live.prepare(four_documents());
+  Tensor<float, Cpu> logits(Shape{6, 17});
+  write_head_logits<float, Cpu>(model.head(), live.targets(0, 6).hidden, logits.view());
+  const auto t = teacher.targets(0, 6);
+  REQUIRE(t.temperature == 2);
+  for (std::int64_t r = 0; r < 6; ++r) {
+    double sum = 0, kept = 0;
+    for (std::int64_t v = 0; v < 17; ++v) sum += std::exp(static_cast<double>(logits.data()[r * 17 + v]) / 2);
+    for (std::int64_t k = 0; k < 3; ++k) {
+      const double z = static_cast<double>(logits.data()[r * 17 + t.ids.data()[r * 3 + k]]) / 2;
+      REQUIRE(std::abs(static_cast<double>(t.log_probs.data()[r * 3 + k]) - (z - std::log(sum))) < 1e-5);
+      REQUIRE((k == 0 || t.log_probs.data()[r * 3 + k] <= t.log_probs.data()[r * 3 + k - 1]));
+      kept += std::exp(z) / sum;
+    }
+    REQUIRE(std::abs(std::exp(static_cast<double>(t.log_tail.data()[r])) - (1 - kept)) < 1e-5);
+  }
+  REQUIRE(refusal([&] { teacher.targets(5, 2); }).find("rows 5 to 7 of 6") != std::string::npos);
+  TopKOf<LiveTeacher<Toy>> wide(LiveTeacher<Toy>(model), {.top_k = 18});
+  REQUIRE(refusal([&] { wide.prepare(four_documents()); }).find("18 tokens of a row") != std::string::npos);
+  const SettingsList facts = teacher.describe();
+  REQUIRE(facts.back() == std::pair<std::string, std::string>{"teacher.temperature", "2"});
 }
 
 TEST_CASE("what does not fit together is refused with names", "[teacher]") {

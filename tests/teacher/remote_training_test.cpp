@@ -16,7 +16,7 @@
 #include "support/timed_teacher.hpp"
 #include "support/training_parts.hpp"
 #if defined(KDLIB_TEST_SERVICE)
-#include "kdlib/tools/service/teacher_engine.hpp"
+#include "support/served_teacher.hpp"
 #endif
 
 using namespace kdlib;
@@ -25,6 +25,9 @@ using kdlib_tests::FakeRequest;
 using kdlib_tests::FakeTeacherServer;
 using kdlib_tests::RaggedDocuments;
 using kdlib_tests::refusal;
+#if defined(KDLIB_TEST_SERVICE)
+using kdlib_tests::Served;
+#endif
 using kdlib_tests::TimedSource;
 using kdlib_tests::TimedTeacher;
 using kdlib_tests::VirtualTime;
@@ -62,72 +65,6 @@ TEST_CASE("a step with a teacher of 100 ms takes at most 1.25 times its longer s
 
 #if defined(KDLIB_TEST_SERVICE) && defined(KDLIB_WITH_REMOTE)
 namespace {
-
-const std::string token(40, 'k');
-
-/// A toy model behind a TeacherServer behind a socket.
-class Served {
- public:
-  explicit Served(Toy& model, std::string hash = "sha256:toy") {
-    settings_.token = token;
-    ServedTeacher facts;
-    facts.name = "toy";
-    facts.model_hash = std::move(hash);
-    facts.context_length = 64;
-    facts.end_ids = {2};
-    // A small workspace, so that rows of logits come in several chunks.
-    server_ =
-        std::make_unique<TeacherServer>(settings_, std::make_unique<ModelEngine<Toy>>(model, std::nullopt, facts, 2000),
-                                        folder_.path(), [] { return 0.0; });
-    socket_ = std::make_unique<FakeTeacherServer>([this](const FakeRequest& r) { return answer(r); });
-    ::setenv("KDLIB_TEST_TOKEN", token.c_str(), 1);
-  }
-  RemoteTeacherSettings settings(Dialect dialect = Dialect::kdlib) const {
-    return {.urls = {socket_->url()},
-            .dialect = dialect,
-            .vocabulary = 17,
-            .top_k = 5,
-            .key_environment = "KDLIB_TEST_TOKEN"};
-  }
-  /// The server's answer to a request with these headers.
-  ServiceAnswer ask(const std::string& method, const std::string& path, const std::string& body = "",
-                    std::vector<std::pair<std::string, std::string>> headers = {}) {
-    headers.emplace_back("host", "127.0.0.1:1");
-    headers.emplace_back("authorization", "Bearer " + token);
-    headers.emplace_back("content-type", "application/json");
-    ServiceAnswer out = server_->handle({method, path, {}, headers, body});
-    return out.later ? out.later() : std::move(out);
-  }
-  std::string replaced_hash;  // not empty: what rows say of their model
-
- private:
-  FakeReply answer(const FakeRequest& r) {
-    ServiceRequest request{r.method, r.path, {}, {}, r.body};
-    for (std::size_t at = r.head.find("\r\n") + 2; at < r.head.size();) {
-      const std::size_t end = r.head.find("\r\n", at), colon = r.head.find(": ", at);
-      std::string name = r.head.substr(at, colon - at);
-      for (char& c : name) c = static_cast<char>(::tolower(c));
-      request.headers.emplace_back(name, r.head.substr(colon + 2, end - colon - 2));
-      at = end + 2;
-    }
-    ServiceAnswer out = server_->handle(request);
-    if (out.later) out = out.later();
-    std::string piece;
-    while (out.producer) {
-      const bool more = out.producer(piece);
-      out.body += piece;
-      if (!more) break;
-    }
-    if (const std::size_t at = out.body.find("sha256:toy"); at != std::string::npos && !replaced_hash.empty())
-      out.body.replace(at, replaced_hash.size(), replaced_hash);
-    return {out.status, out.body};
-  }
-
-  kdlib_tests::TemporaryDirectory folder_;
-  ServiceSettings settings_;
-  std::unique_ptr<TeacherServer> server_;
-  std::unique_ptr<FakeTeacherServer> socket_;
-};
 
 template <class Teacher, class Loss>
 std::vector<float> trained(Teacher teacher, const Loss& loss) {

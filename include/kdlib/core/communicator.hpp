@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "kdlib/core/byte_pack.hpp"
 
@@ -26,6 +27,9 @@ class RankError : public Error {
 ///   broadcast(bytes, r)  rank r's bytes to all
 ///   split(colour, key)   those of one colour, ordered by key, then rank
 ///   abort(code)          noexcept: all ranks end
+/// A communicator may also send messages between two ranks, which ranks that hold a teacher need (teacher/ranked.hpp):
+///   send(bytes, r)       to rank r; returns at once, the bytes are copied
+///   receive(r)           {its rank, bytes} of the oldest message of rank r, or of any rank (r = -1), waited for
 template <class C>
 concept Communicator = std::copy_constructible<C> &&
     requires(C& c, const C& k, std::span<const std::byte> in, std::span<std::byte> out, int n) {
@@ -40,6 +44,8 @@ concept Communicator = std::copy_constructible<C> &&
 };
 
 namespace detail {
+[[noreturn]] void refuse_messages();
+
 struct CommunicatorBody {
   virtual ~CommunicatorBody() = default;
   virtual int rank() const = 0;
@@ -50,6 +56,8 @@ struct CommunicatorBody {
   virtual void barrier() = 0;
   virtual std::unique_ptr<CommunicatorBody> split(int colour, int key) = 0;
   virtual void abort(int code) noexcept = 0;
+  virtual void send(std::span<const std::byte> bytes, int to) = 0;
+  virtual std::pair<int, Bytes> receive(int from) = 0;
 };
 template <class C>
 struct CommunicatorBodyOf final : CommunicatorBody {
@@ -66,6 +74,14 @@ struct CommunicatorBodyOf final : CommunicatorBody {
     return std::make_unique<CommunicatorBodyOf>(communicator.split(colour, key));
   }
   void abort(int code) noexcept override { communicator.abort(code); }
+  void send(std::span<const std::byte> bytes, int to) override {
+    if constexpr (requires { communicator.send(bytes, to); }) communicator.send(bytes, to);
+    else refuse_messages();
+  }
+  std::pair<int, Bytes> receive(int from) override {
+    if constexpr (requires { communicator.receive(from); }) return communicator.receive(from);
+    else refuse_messages();
+  }
   C communicator;
 };
 }  // namespace detail
@@ -91,6 +107,9 @@ class AnyCommunicator {
   void abort(int code) noexcept {
     if (body_) body_->abort(code);
   }
+  /// ConfigError: there is one rank alone, or the communicator sends no messages.
+  void send(std::span<const std::byte> bytes, int to);
+  std::pair<int, Bytes> receive(int from);
 
   /// Everybody's bytes, of any number, in the order of ranks.
   std::vector<Bytes> gather_parts(std::span<const std::byte> mine);
@@ -136,6 +155,8 @@ class ThreadCommunicator {
   void broadcast(std::span<std::byte> bytes, int root);
   void barrier();
   ThreadCommunicator split(int colour, int key);
+  void send(std::span<const std::byte> bytes, int to);
+  std::pair<int, Bytes> receive(int from);
   /// Every operation that waits or begins anywhere throws RankError.
   void abort(int code) noexcept;
 

@@ -22,6 +22,12 @@ KDLIB_FUNC void check_blocks(const char* what, std::size_t in, std::size_t out, 
                       out, " come out of ", ranks, " ranks: the blocks are not equal");
 }
 
+KDLIB_FUNC void refuse_messages() {
+  fail<ConfigError>(
+      "[ranks] this communicator sends no messages between two ranks (send, receive), which ranks that "
+      "hold a teacher need");
+}
+
 /// Where threads meet: each lays down what it has, waits for all, reads the others', and waits again.
 class ThreadRoom {
  public:
@@ -46,6 +52,34 @@ class ThreadRoom {
     code_ = code;
     changed_.notify_all();
     for (const auto& [colour, room] : children_) room->abort(code);
+  }
+
+  void post(int from, int to, std::span<const std::byte> bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    require<RankError>(!aborted_, "[ranks] another rank has ended the run (code ", code_, ")");
+    require<ConfigError>(to >= 0 && to < ranks_, "[send] rank ", to, " of ", ranks_, " ranks");
+    letters_[to].push_back({from, Bytes(bytes.begin(), bytes.end())});
+    changed_.notify_all();
+  }
+  std::pair<int, Bytes> take(int rank, int from) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    std::vector<std::pair<int, Bytes>>& letters = letters_[rank];
+    const auto found = [&] {
+      return std::find_if(letters.begin(), letters.end(),
+                          [from](const auto& letter) { return from < 0 || letter.first == from; });
+    };
+    changed_.wait_for(lock, std::chrono::duration<double>(timeout_),
+                      [&] { return aborted_ || found() != letters.end(); });
+    require<RankError>(!aborted_, "[ranks] another rank has ended the run (code ", code_, ")");
+    const auto at = found();
+    if (at == letters.end()) {
+      aborted_ = true;
+      changed_.notify_all();
+      fail<RankError>("[ranks] lost rank: no message came within ", timeout_, " seconds");
+    }
+    std::pair<int, Bytes> letter = std::move(*at);
+    letters.erase(at);
+    return letter;
   }
 
   /// The room of a colour, made by whoever asks first; forget_children() when all have it.
@@ -87,6 +121,7 @@ class ThreadRoom {
   std::condition_variable changed_;
   std::vector<std::span<const std::byte>> laid_;
   std::map<std::pair<int, int>, std::shared_ptr<ThreadRoom>> children_;
+  std::map<int, std::vector<std::pair<int, Bytes>>> letters_;  // by receiver: who wrote, what
   int arrived_ = 0, code_ = 0, splits_ = 0;
   std::uint64_t round_ = 0;
   bool aborted_ = false;
@@ -112,6 +147,14 @@ KDLIB_FUNC void AnyCommunicator::broadcast(std::span<std::byte> bytes, int root)
 }
 KDLIB_FUNC void AnyCommunicator::barrier() {
   if (body_) body_->barrier();
+}
+KDLIB_FUNC void AnyCommunicator::send(std::span<const std::byte> bytes, int to) {
+  if (body_) body_->send(bytes, to);
+  else detail::refuse_messages();
+}
+KDLIB_FUNC std::pair<int, Bytes> AnyCommunicator::receive(int from) {
+  if (!body_) detail::refuse_messages();
+  return body_->receive(from);
 }
 KDLIB_FUNC AnyCommunicator AnyCommunicator::split(int colour, int key) {
   AnyCommunicator out;
@@ -219,6 +262,9 @@ KDLIB_FUNC ThreadCommunicator ThreadCommunicator::split(int colour, int key) {
   barrier();
   return out;
 }
+
+KDLIB_FUNC void ThreadCommunicator::send(std::span<const std::byte> bytes, int to) { room_->post(rank_, to, bytes); }
+KDLIB_FUNC std::pair<int, Bytes> ThreadCommunicator::receive(int from) { return room_->take(rank_, from); }
 
 KDLIB_FUNC void ThreadCommunicator::abort(int code) noexcept { room_->abort(code); }
 

@@ -30,6 +30,7 @@ struct RenderOptions;
 ///                                            written by the model); without it every token after the first counts.
 ///                                            "spans": [0, 0, 1, ...] numbers the span of each token
 ///                                            (RunSettings::spans), -1 for none
+/// Each may have "teacher", its one of several, where TextSettings::teachers allows it.
 enum class TextLineKind : std::uint8_t { prompt, given_text };
 
 /// What becomes of a line that is longer than TextSettings::context_length: one rule for every program and source.
@@ -66,6 +67,7 @@ struct TextSettings {
       0;  // tokens that prompt and answer, or a given text, may have together; 0: not checked here
   TooLong too_long = TooLong::refuse;
   bool needs_rows = true;       // given text without a token that counts is refused
+  bool teachers = false;        // lines may have "teacher": "math", which TeacherNames reads
   std::int64_t vocabulary = 0;  // ids of the model; 0: the tokenizer's, unchecked without one
 };
 

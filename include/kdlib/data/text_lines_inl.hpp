@@ -32,10 +32,12 @@ KDLIB_FUNC std::vector<std::int32_t> ids_of(const Json& array) {
   return ids;
 }
 
-/// Refuses keys other than those of the line's form, so that a misspelt key is not passed over.
-KDLIB_FUNC void check_keys(const Json& object, std::initializer_list<std::string_view> allowed) {
+/// Refuses keys other than those of the line's form, so that a misspelt key is not passed over. `teachers`: "teacher"
+/// belongs to every form.
+KDLIB_FUNC void check_keys(const Json& object, bool teachers, std::initializer_list<std::string_view> allowed) {
   for (const JsonMember& member : object.members())
-    if (std::find(allowed.begin(), allowed.end(), member.key) == allowed.end())
+    if (!(teachers && member.key == "teacher") &&
+        std::find(allowed.begin(), allowed.end(), member.key) == allowed.end())
       member.value.refuse(concat("is an unknown key beside \"", *allowed.begin(), "\"; remove or rename it"));
 }
 
@@ -127,23 +129,23 @@ KDLIB_FUNC TextLine TextLineReader::line(const Json& object, const std::string& 
 
 KDLIB_FUNC TextLine TextLineReader::read_form(const Json& object, const std::string& source) const {
   if (const auto prompt = object.find("prompt")) {
-    detail::check_keys(object, {"prompt"});
+    detail::check_keys(object, settings_.teachers, {"prompt"});
     return prompt_text(*prompt, source);
   }
   if (object.contains("messages")) {
-    detail::check_keys(object, {"messages", "tools", "documents", "chat_template_kwargs"});
+    detail::check_keys(object, settings_.teachers, {"messages", "tools", "documents", "chat_template_kwargs"});
     return conversation(object, source);
   }
   if (const auto ids = object.find("prompt_ids")) {
-    detail::check_keys(object, {"prompt_ids"});
+    detail::check_keys(object, settings_.teachers, {"prompt_ids"});
     return {TextLineKind::prompt, detail::ids_of(*ids), {}, {}};
   }
   if (const auto text = object.find("text")) {
-    detail::check_keys(object, {"text"});
+    detail::check_keys(object, settings_.teachers, {"text"});
     return given_text(*text, source);
   }
   if (object.contains("ids")) {
-    detail::check_keys(object, {"ids", "loss_mask", "spans"});
+    detail::check_keys(object, settings_.teachers, {"ids", "loss_mask", "spans"});
     return given_ids(object, source);
   }
   object.refuse("has none of the keys prompt, messages, prompt_ids, text, ids: one of them is needed");

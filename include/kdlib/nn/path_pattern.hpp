@@ -4,7 +4,7 @@
 #ifndef KDLIB_NN_PATH_PATTERN_HPP
 #define KDLIB_NN_PATH_PATTERN_HPP
 
-#include <bitset>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -46,7 +46,7 @@ class PathPattern {
   Code group();
   Code escape();
   Code bracket();
-  Code set_of(const std::bitset<256>& set);
+  Code set_of(const std::array<bool, 256>& set);
   Code repeat(const Code& one, int least, int most);  // most < 0: no limit
   bool read_braces(int& least, int& most);
   [[noreturn]] void refuse(std::string_view what) const;
@@ -57,7 +57,7 @@ class PathPattern {
   std::size_t at_ = 0;
   int depth_ = 0;
   Code code_;
-  std::vector<std::bitset<256>> sets_;
+  std::vector<std::array<bool, 256>> sets_;
   std::shared_ptr<const void> engine_;  // detail::Pcre2Pattern, for a pattern that is not regular
 };
 

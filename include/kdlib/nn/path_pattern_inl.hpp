@@ -14,16 +14,15 @@ namespace detail {
 struct IrregularPattern {};
 
 /// \d, \w, \s and complements over bytes; false for another letter.
-KDLIB_FUNC bool class_of(char letter, std::bitset<256>& set) {
+KDLIB_FUNC bool class_of(char letter, std::array<bool, 256>& set) {
   const char lower = static_cast<char>(letter | 32);
   if (lower != 'd' && lower != 'w' && lower != 's') return false;
-  std::bitset<256> s;
-  for (unsigned c = 0; c < 128; ++c) {
+  for (unsigned c = 0; c < 256; ++c) {
     const bool digit = c >= '0' && c <= '9', alpha = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
     const bool space = c == ' ' || (c >= 9 && c <= 13);
-    s[c] = lower == 'd' ? digit : (lower == 'w' ? digit || alpha : space);
+    const bool in = lower == 'd' ? digit : (lower == 'w' ? digit || alpha : space);
+    set[c] = set[c] || in == (letter == lower);
   }
-  set |= letter == lower ? s : ~s;
   return true;
 }
 
@@ -69,7 +68,7 @@ KDLIB_FUNC void PathPattern::refuse(std::string_view what) const {
   fail<ConfigError>("[lora] the pattern \"", text_, "\" ", what, " (at character ", at_, ")");
 }
 
-KDLIB_FUNC PathPattern::Code PathPattern::set_of(const std::bitset<256>& set) {
+KDLIB_FUNC PathPattern::Code PathPattern::set_of(const std::array<bool, 256>& set) {
   sets_.push_back(set);
   return {{Kind::set, static_cast<int>(sets_.size()) - 1, 0}};
 }
@@ -175,8 +174,8 @@ KDLIB_FUNC PathPattern::Code PathPattern::atom() {
       return {{Kind::end}};
     case '.': {
       ++at_;
-      std::bitset<256> any;
-      any.set();
+      std::array<bool, 256> any;
+      any.fill(true);
       any['\n'] = false;
       return set_of(any);
     }
@@ -188,7 +187,7 @@ KDLIB_FUNC PathPattern::Code PathPattern::atom() {
       break;
   }
   ++at_;
-  std::bitset<256> one;
+  std::array<bool, 256> one{};
   one[static_cast<unsigned char>(c)] = true;
   return set_of(one);
 }
@@ -210,7 +209,7 @@ KDLIB_FUNC PathPattern::Code PathPattern::group() {
 KDLIB_FUNC PathPattern::Code PathPattern::escape() {
   if (++at_ >= text_.size()) refuse("ends with a backslash");
   const char c = text_[at_++];
-  std::bitset<256> set;
+  std::array<bool, 256> set{};
   if (detail::class_of(c, set)) return set_of(set);
   const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), digit = c >= '0' && c <= '9';
   if (digit) refuse_irregular("uses a back-reference or octal escape");
@@ -221,7 +220,7 @@ KDLIB_FUNC PathPattern::Code PathPattern::escape() {
 
 KDLIB_FUNC PathPattern::Code PathPattern::bracket() {
   ++at_;
-  std::bitset<256> set;
+  std::array<bool, 256> set{};
   const bool negated = at_ < text_.size() && text_[at_] == '^';
   if (negated) ++at_;
   for (bool first = true;; first = false) {
@@ -245,7 +244,9 @@ KDLIB_FUNC PathPattern::Code PathPattern::bracket() {
     }
     for (unsigned c = static_cast<unsigned char>(low); c <= static_cast<unsigned char>(high); ++c) set[c] = true;
   }
-  return set_of(negated ? ~set : set);
+  if (negated)
+    for (bool& in : set) in = !in;
+  return set_of(set);
 }
 
 KDLIB_FUNC void PathPattern::reach(int state, std::size_t at, std::size_t size, std::vector<char>& seen,

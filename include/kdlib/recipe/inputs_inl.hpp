@@ -17,6 +17,8 @@ KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const 
     if (!path.empty()) out.emplace_back(name, path);
   };
   if (!s.models.is_remote()) add("teacher", s.models.teacher);
+  for (const RecipeNamedTeacher& teacher : s.models.named_teachers())
+    if (!teacher.is_remote()) add("teachers " + teacher.name, teacher.place);
   add("student", s.models.student);
   add("teacher-adapter", s.models.teacher_adapter);
   add("student-adapter", s.models.student_adapter);

@@ -5,6 +5,7 @@
 #define KDLIB_RECIPE_SESSION_HPP
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -34,13 +35,16 @@
 #include "kdlib/recipe/run_place.hpp"
 #include "kdlib/recipe/text.hpp"
 #include "kdlib/teacher/any_hidden.hpp"
+#include "kdlib/teacher/by_row.hpp"
 #include "kdlib/teacher/cached.hpp"
 #include "kdlib/teacher/cached_hidden.hpp"
 #include "kdlib/teacher/live.hpp"
 #include "kdlib/teacher/none.hpp"
+#include "kdlib/teacher/ranked.hpp"
 #include "kdlib/teacher/remembered.hpp"
 #include "kdlib/teacher/remote.hpp"
 #include "kdlib/teacher/remote_probes.hpp"
+#include "kdlib/teacher/top_k_of.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/train/ranked_store.hpp"
 #include "kdlib/train/stage.hpp"
@@ -56,6 +60,25 @@ struct OpenedCache {
 
   static OpenedCache open(const std::string& folder);
   const TeacherCache& files() const { return top_k ? top_k->files() : *hidden; }
+};
+
+/// One of several teachers that lines name: a model, a cache or servers.
+template <class D, class T>
+struct NamedTeacher {
+  std::string name, text;                         // "math", "models/math"
+  Decoder<D, T>* model = nullptr;                 // in memory
+  const OpenedCache* cache = nullptr;             // opened
+  std::optional<RemoteTeacherSettings> remote{};  // asked who they are
+  std::int64_t ids = 0;                           // that it shares with the student
+  // What is taken of it: one of them.
+  std::optional<AnyHiddenTeacher<D, T>> hidden{};
+  std::optional<AnyTeacher<typename CachedTeacher<D, T>::targets_type>> top_k{};
+  std::optional<AnyTeacher<SampledTargets>> sampled{};
+
+  bool gives(RemoteWant want) const {
+    if (remote) return want != RemoteWant::hidden || remote->dialect == Dialect::kdlib;
+    return want == RemoteWant::top_k || (want == RemoteWant::hidden && (model != nullptr || cache->hidden));
+  }
 };
 }  // namespace detail
 
@@ -98,6 +121,8 @@ class Session final : private RunHooks {
  public:
   using Model = Decoder<D, T>;
   using TopKTeacher = AnyTeacher<typename CachedTeacher<D, T>::targets_type>;
+  using SampledTeacher = AnyTeacher<SampledTargets>;
+  using Named = detail::NamedTeacher<D, T>;
 
   /// `events` is borrowed. ConfigError where the settings contradict each other.
   explicit Session(RecipeSettings settings, SessionEvents* events = nullptr);
@@ -114,6 +139,10 @@ class Session final : private RunHooks {
   /// and measures; the first one answers a result. A request to stop before the first step is a RankError, since other
   /// ranks may wait: abort the communicator.
   void share_with(AnyCommunicator ranks) { ranks_ = std::move(ranks); }
+
+  /// The teacher is on other ranks (RecipeModels::on_ranks), which serve_teacher_rank() makes of them. Before run();
+  /// the caller ends the link afterwards.
+  void ask_ranks(std::shared_ptr<TeacherLink> link) { teacher_link_ = std::move(link); }
 
   /// Asked after each step instead of free_memory_share(). Before run().
   void watch_memory_by(std::function<double()> share) { memory_share_ = std::move(share); }
@@ -165,8 +194,25 @@ class Session final : private RunHooks {
   std::string input_hash(std::string_view name, const std::string& place) const;
   void open_cache(const std::optional<Tokenizer>& tokenizer);
   void open_remote(const std::optional<Tokenizer>& tokenizer);
-  RemoteTeacherSettings remote_settings(const std::optional<Tokenizer>& tokenizer);
-  std::int64_t shared_with_cache(const Tokenizer& own, CacheUse& use);
+  void open_ranked(const std::optional<Tokenizer>& tokenizer);
+  RemoteTeacherSettings remote_settings(const std::string& urls, const std::optional<Tokenizer>& tokenizer) const;
+  void probe(RemoteClient& client, const std::optional<Tokenizer>& tokenizer);
+  void open_named(const std::optional<Tokenizer>& tokenizer);
+  Named open_one_named(const RecipeNamedTeacher& place, const std::optional<Tokenizer>& tokenizer);
+  void open_named_cache(Named& named, const std::string& folder, const std::optional<Tokenizer>& tokenizer);
+  void open_named_model(Named& named, const std::string& path, const std::optional<Tokenizer>& tokenizer);
+  void read_teacher_names();
+  void take_hidden(Named& named, const std::optional<Tokenizer>& tokenizer);
+  void take_top_k(Named& named, const TopKOfSettings& how, const std::optional<Tokenizer>& tokenizer);
+  void take_sampled(Named& named, const std::optional<Tokenizer>& tokenizer);
+  TopKOfSettings named_top_k_settings() const;
+  void choose_named_targets(const std::optional<Tokenizer>& tokenizer);
+  template <class Targets>
+  AnyTeacher<Targets> by_row(std::vector<std::pair<std::string, AnyTeacher<Targets>>> teachers) const;
+  void find_named_held_out();
+  const Named& named_of(const std::string& source) const;
+  void check_top_k_temperature(std::int64_t top_k) const;
+  std::int64_t shared_with_cache(const TeacherCache& files, const Tokenizer& own, CacheUse& use);
   std::vector<TextLine> lines_of_cache(const TeacherCache& cache) const;
   CachedText cached_text() const;
   void find_held_out_signals();
@@ -218,6 +264,7 @@ class Session final : private RunHooks {
   RunFolder folder_;
   Measurement measurement_;
   AnyCommunicator ranks_;
+  std::shared_ptr<TeacherLink> teacher_link_;
   SettingsList inputs_;  // content hashes, by option
   std::atomic<bool> stop_{false};
   std::function<double()> memory_share_ = free_memory_share;
@@ -230,11 +277,16 @@ class Session final : private RunHooks {
   std::optional<detail::OpenedCache> cache_, validation_cache_;
   std::optional<AnyHiddenTeacher<D, T>> held_out_teacher_;  // whole distributions on the held-out text
   std::optional<TopKTeacher> held_out_top_k_;               // or the top-k alone
-  // A teacher on other machines: one of them.
-  std::optional<AnyHiddenTeacher<D, T>> remote_hidden_;
-  std::optional<TopKTeacher> remote_top_k_;
-  std::optional<RemoteTeacher<SampledTargets>> remote_sampled_;
-  std::string remote_name_;
+  // A teacher on other machines, or several: one of them.
+  std::optional<AnyHiddenTeacher<D, T>> other_hidden_;
+  std::optional<TopKTeacher> other_top_k_;
+  std::optional<SampledTeacher> other_sampled_;
+  std::string other_name_;
+  // Of several teachers; what is in memory stays where it is.
+  std::deque<Model> named_models_;
+  std::deque<detail::OpenedCache> named_caches_;
+  std::vector<Named> named_;
+  TeacherNames teacher_names_;
   std::int64_t real_vocabulary_ = 0;    // ids of a cache that count; 0: all
   std::vector<SessionStage> stages_;    // in order, at least one once the models are loaded
   std::vector<std::string> trainable_;  // what checkpoints hold: a compensated start is not made twice
@@ -246,6 +298,12 @@ class Session final : private RunHooks {
   std::string rounded_, packed_;  // the format; the form of the files that hold it, empty where none do
   bool shares_weights_ = false;
 };
+
+/// What a rank does that holds the teacher: loads it and serves its students until all have ended. `note` is told what
+/// is odd in the files.
+template <class D, class T>
+void serve_teacher_rank(const RecipeModels& models, const TeacherRanks& ranks,
+                        const std::function<void(const std::string&)>& note);
 
 KDLIB_NAMESPACE_END
 

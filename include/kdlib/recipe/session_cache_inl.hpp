@@ -69,7 +69,7 @@ void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
   if (!s_.models.teacher.empty()) use.teacher_hash = input_hash("teacher", s_.models.teacher);
   cache_.emplace(detail::OpenedCache::open(named.folder));
   if (s_.text.data.empty()) use.context_length = context_length();
-  const std::int64_t shared = tokenizer ? shared_with_cache(*tokenizer, use) : 0;
+  const std::int64_t shared = tokenizer ? shared_with_cache(cache_->files(), *tokenizer, use) : 0;
   cache_->files().check(use);
   note(concat("the teacher is ", detail::cache_text(cache_->files()), ": ", cache_->files().meta().rows, " rows"));
   if (!named.validation.empty()) {
@@ -98,10 +98,10 @@ void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
 /// Where the cache was made with another tokenizer and keeps it: compares both token by token, and gives how many ids
 /// they share. 0: one tokenizer, or nothing to compare.
 template <class D, class T>
-std::int64_t Session<D, T>::shared_with_cache(const Tokenizer& own, CacheUse& use) {
-  const CacheFacts& facts = cache_->files().meta().facts;
+std::int64_t Session<D, T>::shared_with_cache(const TeacherCache& files, const Tokenizer& own, CacheUse& use) {
+  const CacheFacts& facts = files.meta().facts;
   if (facts.tokenizer.empty() || facts.tokenizer == use.tokenizer) return 0;
-  const std::optional<Tokenizer> theirs = detail::tokenizer_of_cache(cache_->files());
+  const std::optional<Tokenizer> theirs = detail::tokenizer_of_cache(files);
   if (!theirs) return 0;
   const SharedVocabulary shared = share_vocabulary({facts.vocabulary, &*theirs}, {student_->vocab_size(), &own});
   for (const std::string& text : shared.notes) note(text);
@@ -126,16 +126,17 @@ std::vector<TextLine> Session<D, T>::lines_of_cache(const TeacherCache& cache) c
 template <class D, class T>
 CachedText Session<D, T>::cached_text() const {
   CachedText text;
-  if (!cache_) return text;
-  const TeacherCache& files = cache_->files();
-  if (s_.text.data.empty()) text.data = lines_of_cache(files);
+  if (!cache_ && named_caches_.empty()) return text;
+  if (cache_ && s_.text.data.empty()) text.data = lines_of_cache(cache_->files());
   if (validation_cache_) text.validation = lines_of_cache(validation_cache_->files());
-  text.keep = [&files, skip = s_.models.cache.skip_missing](const TextLine& line) {
+  text.keep = [this](const TextLine& line) {
+    const detail::OpenedCache* cache = cache_ ? &*cache_ : named_of(line.source).cache;
+    if (cache == nullptr) return true;  // its teacher answers
     TokenBatch one;
     append_line(one, line);
     one.sources = {line.source};
-    if (files.holds(one)) return true;
-    if (!skip) static_cast<void>(files.find_rows(one));
+    if (cache->files().holds(one)) return true;
+    if (!s_.models.cache.skip_missing) static_cast<void>(cache->files().find_rows(one));
     return false;
   };
   return text;
@@ -161,8 +162,9 @@ AnyHiddenTeacher<D, T> Session<D, T>::hidden_teacher(const TeacherCache& cache) 
 template <class D, class T>
 void Session<D, T>::find_held_out_signals() {
   if (teacher_) held_out_teacher_.emplace(RememberedTeacher<Model>{*teacher_});
-  if (remote_hidden_) held_out_teacher_.emplace(*remote_hidden_);
-  if (remote_top_k_) held_out_top_k_.emplace(*remote_top_k_);
+  if (other_hidden_) held_out_teacher_.emplace(*other_hidden_);
+  if (other_top_k_) held_out_top_k_.emplace(*other_top_k_);
+  if (s_.models.by_row()) find_named_held_out();
   if (!cache_) return;
   const detail::OpenedCache& cache = validation_cache_ ? *validation_cache_ : *cache_;
   if (!cache.files().holds(held_out_)) {
@@ -184,7 +186,7 @@ LossSum Session<D, T>::held_out_loss(Model& model) {
     return with_loss<typename CachedTeacher<D, T>::targets_type>(top_k_terms().terms, [&](const auto& loss) {
       return teacher_loss(model, *held_out_top_k_, held_out_, loss, evaluation_settings());
     });
-  if (cache_ || remote_sampled_) return label_loss(model, held_out_, CrossEntropy{}, evaluation_settings());
+  if (s_.models.apart()) return label_loss(model, held_out_, CrossEntropy{}, evaluation_settings());
   return with_loss<NoTargets>(s_.objective.loss.terms, [&](const auto& loss) {
     return label_loss(model, held_out_, loss, evaluation_settings());
   });

@@ -226,7 +226,9 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   const StopScope scope(&stop_);
   if (!text_) load();
   require<ConfigError>(s_.models.taught(), "[distil] ",
-                       remote_name_.empty() ? "" : concat("the teacher is ", remote_name_, "; "),
+                       other_name_.empty()  ? std::string()
+                       : s_.models.by_row() ? concat("the teachers are ", other_name_, "; ")
+                                            : concat("the teacher is ", other_name_, "; "),
                        "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
                        "no --cache");
   const DecoderConfig& teacher = teacher_->config();
@@ -289,6 +291,8 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
     if (tokenizer) check_tokenizer_fits(*tokenizer, student_->vocab_size());
     if (models.cached()) open_cache(tokenizer);
     if (models.is_remote()) open_remote(tokenizer);
+    if (models.by_row()) open_named(tokenizer);
+    if (models.on_ranks) open_ranked(tokenizer);
     return;
   }
   const bool adapted = !models.teacher_adapter.empty();
@@ -368,6 +372,8 @@ KDLIB_NAMESPACE_END
 
 #include "kdlib/recipe/session_cache_inl.hpp"
 #include "kdlib/recipe/session_files_inl.hpp"
+#include "kdlib/recipe/session_named_inl.hpp"
+#include "kdlib/recipe/session_ranked_inl.hpp"
 #include "kdlib/recipe/session_remote_inl.hpp"
 #include "kdlib/recipe/session_stages_inl.hpp"
 #include "kdlib/recipe/session_training_inl.hpp"

@@ -80,6 +80,7 @@ RunSettings Session<D, T>::run_settings(const SessionStage& stage) {
   if (!t.stages.empty()) run.settings.emplace_back("stages", stages_text(t.stages));
   run.hooks = this;
   run.ranks = rank_settings();
+  run.teacher_ahead = t.teacher_ahead;
   run.stop = &stop_;
   return run;
 }

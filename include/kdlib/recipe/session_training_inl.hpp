@@ -108,7 +108,7 @@ void Session<D, T>::measure_before() {
   if (again && measured_before(shown.size())) return;
   const char* name = s_.student.rounded ? "rounded" : "student before";
   note("measuring the student before training");
-  const bool measurable = held_out_teacher_ || held_out_top_k_ || (!s_.models.cached() && !s_.models.is_remote());
+  const bool measurable = held_out_teacher_ || held_out_top_k_ || !s_.models.apart();
   before_.objective = measurable ? objective_text(s_.objective) : "cross_entropy";
   before_.rows.clear();
   if (teacher_) before_.rows.push_back(measure_teacher());
@@ -227,9 +227,9 @@ RunResult Session<D, T>::train() {
   const LossExpression& loss = s_.objective.loss;
   if (cache_ && cache_->top_k) return train_against(top_k_teacher(*cache_->top_k), top_k_terms());
   if (cache_) return train_against(hidden_teacher(*cache_->hidden), loss);
-  if (remote_hidden_) return train_against(*remote_hidden_, loss);
-  if (remote_top_k_) return train_against(*remote_top_k_, top_k_terms());
-  if (remote_sampled_) return train_against(*remote_sampled_, loss);
+  if (other_hidden_) return train_against(*other_hidden_, loss);
+  if (other_top_k_) return train_against(*other_top_k_, top_k_terms());
+  if (other_sampled_) return train_against(*other_sampled_, loss);
   if (!teacher_) return train_against(NoTeacher{student_->vocab_size()}, loss);
   return train_against(AnyHiddenTeacher<D, T>{LiveTeacher<Model>{*teacher_}}, loss);
 }
@@ -244,7 +244,7 @@ std::string Session<D, T>::student_name() const {
 template <class D, class T>
 void Session<D, T>::add_facts(RecipeResult& result, const RunResult& run) const {
   const std::string decoded = concat(" (weights decoded to ", dtype_text<T>(), ")");
-  const std::string alone = remote_name_.empty() ? "none" : remote_name_;
+  const std::string alone = other_name_.empty() ? "none" : other_name_;
   const std::string teacher = s_.models.taught() ? s_.models.teacher + decoded : alone;
   result.facts = {{"teacher", cache_ ? detail::cache_text(cache_->files()) : teacher}, {"student", student_name()}};
   for (const DescribedSetting& setting : describe(s_)) result.facts.emplace_back("--" + setting.key, setting.text());

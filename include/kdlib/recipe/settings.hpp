@@ -75,6 +75,14 @@ struct RecipeRemote {
   RemotePrecision precision = RemotePrecision::f32;  // of hidden states
 };
 
+/// One of several teachers, which lines of text ask for by name: {"prompt": "...", "teacher": "math"}.
+struct RecipeNamedTeacher {
+  std::string name;   // letters, digits, '.', '_' and '-'
+  std::string place;  // Hugging Face directory, GGUF file, folder of a cache, or URLs of servers with commas between
+
+  bool is_remote() const { return names_servers(place); }
+};
+
 /// Teacher, student, adapters and caches.
 struct RecipeModels {
   std::string teacher;  // Hugging Face directory or GGUF file, or URLs of servers with commas between; empty: none
@@ -84,17 +92,25 @@ struct RecipeModels {
   std::string teacher_adapter, student_adapter;
   RecipeCache cache{};
   RecipeRemote remote{};
+  std::vector<std::string> teachers{};  // instead of `teacher`: "NAME=PLACE" of each (RecipeNamedTeacher)
+  std::string otherwise{};              // the one of them for lines that name none; empty: such lines are refused
+  bool on_ranks = false;  // ranks of its own hold the teacher (Session::ask_ranks); the others do not load it
 
   const std::string& student_path() const { return student.empty() ? teacher : student; }
   /// The student learns from what a cache holds. A teacher that is named is compared with it, and not loaded.
   bool cached() const { return !cache.folder.empty(); }
   /// The teacher is on other machines.
-  bool is_remote() const { return teacher.rfind("http://", 0) == 0 || teacher.rfind("https://", 0) == 0; }
-  /// The servers of such a teacher.
-  std::vector<std::string> remote_urls() const;
+  bool is_remote() const { return names_servers(teacher); }
+  /// Each line of text has its own of several teachers.
+  bool by_row() const { return !teachers.empty(); }
+  /// Those teachers. ConfigError: one that is not NAME=PLACE, a name that is given twice.
+  std::vector<RecipeNamedTeacher> named_teachers() const;
+  /// The student learns from a cache, from servers, from several teachers or from other ranks: nobody but the student
+  /// writes text.
+  bool apart() const { return cached() || is_remote() || by_row() || on_ranks; }
   /// A teacher is loaded. Without one, and without a cache or a server, the student learns the next token of given text
   /// alone: plain fine-tuning.
-  bool taught() const { return !teacher.empty() && !cached() && !is_remote(); }
+  bool taught() const { return !teacher.empty() && !apart(); }
   /// Whose tokenizer and end tokens the text has.
   const std::string& text_model() const { return taught() ? teacher : student_path(); }
 };
@@ -176,6 +192,7 @@ struct RecipeTraining {
   Reduction reduce = Reduction::automatic;   // order in which micro-batches are added: tree with several ranks
   std::int64_t write_batch = 0;              // RankSettings::write_batch
   bool shard_optimizer = false;              // RankSettings::shard_optimizer
+  std::int64_t teacher_ahead = 0;            // RunSettings::teacher_ahead
   RateGroups groups{};                       // of a run without stages
   std::vector<RecipeStage> stages{};         // one after the other, instead of `steps`; empty: none
   std::string groups_file{}, stages_file{};  // where these were read from, for messages and config.yaml

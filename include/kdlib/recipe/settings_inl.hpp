@@ -71,7 +71,11 @@ inline void check_course(const RecipeTraining& t) {
 }
 
 inline void check_models(const RecipeSettings& s) {
-  if (s.models.is_remote()) check_remote(s);
+  require<ConfigError>(s.models.by_row() || s.models.otherwise.empty(),
+                       "[distil] --teacher-otherwise is one of --teachers, and there are none");
+  if (s.models.on_ranks) check_on_ranks(s);
+  else if (s.models.by_row()) check_named(s);
+  else if (s.models.is_remote()) check_remote(s);
   else if (s.models.cached()) check_cached(s);
   else if (!s.models.taught()) check_untaught(s);
 }
@@ -132,8 +136,7 @@ inline void check_rules(const RecipeSettings& s) {
                        "; it must be 1 or more");
   require<ConfigError>(text.data.empty() || text.lambda < 1,
                        "[distil] --data is the offline part's text; with --lambda 1 it would never be read");
-  if (!s.models.cached() && !s.models.is_remote())
-    require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
+  if (!s.models.apart()) require_targets(LossNeeds::vocabulary, s.objective.loss.terms);  // a live teacher gives them
   if (text.lambda > 0) check_written_text(s);
 }
 }  // namespace detail

@@ -120,6 +120,8 @@ inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
       .text("teacher-key", s.models.remote.key)
       .number("teacher-in-flight", s.models.remote.in_flight)
       .text("teacher-dtype", setting_text(s.models.remote.precision))
+      .words("teachers", s.models.teachers)
+      .text("teacher-otherwise", s.models.otherwise)
       .text("cache", s.models.cache.folder)
       .text("validation-cache", s.models.cache.validation)
       .text("missing", s.models.cache.skip_missing ? "skip" : "error")
@@ -171,6 +173,7 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
       .number("micro-batches", t.micro_batches)
       .text("reduce", recipe_word(t.reduce))
       .number("write-batch", t.write_batch)
+      .number("teacher-ahead", t.teacher_ahead, "steps")
       .number("learning-rate", t.learning_rate)
       .text("schedule", recipe_word(t.schedule))
       .number("warmup", t.warmup, "steps")
@@ -252,7 +255,7 @@ inline bool free_recipe_setting(const std::string& key) {
   constexpr std::string_view words =
       " out threads keep save-every resume export dry-run json device config preset teacher-cache "
       "teacher-cache-mb tensorboard teacher-api teacher-key teacher-in-flight comm-timeout memory-floor "
-      "shard-optimizer ranks teacher-ranks link latency ";
+      "shard-optimizer ranks teacher-ranks teacher-ahead link latency ";
   return words.find(concat(" ", key, " ")) != std::string_view::npos;
 }
 

@@ -115,6 +115,7 @@ TextSettings RecipeTexts<Model>::text_settings() const {
   text.chat = !settings_.text.raw;
   text.chat_template = settings_.text.chat_template;
   text.keep_chats = tools_ != nullptr;
+  text.teachers = settings_.models.by_row();
   if (tools_) text.tools = tools_->tools();
   text.vocabulary = teacher_.head().real_vocabulary;  // what teacher and student share
   return text;

@@ -6,7 +6,9 @@
 
 #include <concepts>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "kdlib/loss/concepts.hpp"
 #include "kdlib/teacher/concepts.hpp"
@@ -14,7 +16,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// A TeacherSource around any other one with these targets (HiddenTargets: LiveTeacher, RememberedTeacher,
-/// CachedHiddenTeacher, RemoteTeacher; TopKTargets: CachedTeacher, RemoteTeacher). A copy copies what is inside.
+/// CachedHiddenTeacher, RemoteTeacher; TopKTargets: CachedTeacher, RemoteTeacher; TeacherByRow of each). A copy copies
+/// what is inside.
 template <class Targets>
 class AnyTeacher {
  public:
@@ -36,6 +39,10 @@ class AnyTeacher {
   void announce(const TokenBatch& batch) { inside_->announce(batch); }
   void prepare(const TokenBatch& batch) { inside_->prepare(batch); }
   targets_type targets(std::int64_t begin, std::int64_t count) const { return inside_->targets(begin, count); }
+  /// Rows that one call of targets() answers; empty: all at once.
+  std::vector<RowRun> row_runs() const { return inside_->row_runs(); }
+  /// Those of what is inside; empty where it has none.
+  std::vector<std::pair<std::string, double>> step_metrics() { return inside_->step_metrics(); }
   SettingsList describe() const { return inside_->describe(); }
 
  private:
@@ -46,6 +53,8 @@ class AnyTeacher {
     virtual void announce(const TokenBatch& batch) = 0;
     virtual void prepare(const TokenBatch& batch) = 0;
     virtual targets_type targets(std::int64_t begin, std::int64_t count) const = 0;
+    virtual std::vector<RowRun> row_runs() const = 0;
+    virtual std::vector<std::pair<std::string, double>> step_metrics() = 0;
     virtual SettingsList describe() const = 0;
   };
   template <class X>
@@ -58,6 +67,14 @@ class AnyTeacher {
     }
     void prepare(const TokenBatch& batch) override { x.prepare(batch); }
     targets_type targets(std::int64_t begin, std::int64_t count) const override { return x.targets(begin, count); }
+    std::vector<RowRun> row_runs() const override {
+      if constexpr (requires { x.row_runs(); }) return x.row_runs();
+      else return {};
+    }
+    std::vector<std::pair<std::string, double>> step_metrics() override {
+      if constexpr (requires { x.step_metrics(); }) return x.step_metrics();
+      else return {};
+    }
     SettingsList describe() const override { return x.describe(); }
     X x;
   };

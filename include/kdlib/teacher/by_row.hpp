@@ -29,6 +29,10 @@ class TeacherNames {
   /// Lines of a JSON Lines file that say {"teacher": "math", ...}. IoError: no such file. FormatError: a broken line, a
   /// "teacher" that is no text. InputError: a line without one where no other teacher is named.
   void read(const std::string& path);
+  /// How many lines ask for this teacher.
+  std::int64_t count(const std::string& teacher) const;
+  /// InputError naming the line: it asks for a teacher that is not among these.
+  void require_among(const std::vector<std::string>& teachers) const;
   /// InputError: the document has no name, or none that is listed.
   const std::string& of(const TokenBatch& batch, std::int64_t document) const;
   /// All that decides, so that a run does not go on with another choice.
@@ -96,8 +100,9 @@ struct MixedRows<TopKTargets<T, D>> {
 }  // namespace detail
 
 /// A TeacherSource made of others with the same targets. Each document's rows come from the teacher that `names` gives
-/// it. SampledTargets and TopKTargets (with one K and one temperature) mix freely in a micro-batch; with other targets
-/// the documents of a micro-batch must have one teacher, because heads differ: InputError else.
+/// it. Documents mix freely in a micro-batch. SampledTargets and TopKTargets (with one K and one temperature) lie side
+/// by side in one answer; other targets have a head each, so that one answer covers rows of one teacher alone
+/// (row_runs()).
 template <class Teacher>
 class TeacherByRow {
  public:
@@ -106,13 +111,22 @@ class TeacherByRow {
 
   /// ConfigError: no teacher, a name that is empty or given twice, vocabularies that differ.
   TeacherByRow(std::vector<std::pair<std::string, Teacher>> teachers, TeacherNames names);
+  /// A copy has copies of the teachers and starts without a prepared batch.
+  TeacherByRow(const TeacherByRow& other)
+      : teachers_(other.teachers_), names_(other.names_), marked_(other.teachers_.size(), 0) {}
+  TeacherByRow& operator=(const TeacherByRow& other) { return *this = TeacherByRow(other); }
+  TeacherByRow(TeacherByRow&&) noexcept = default;
+  TeacherByRow& operator=(TeacherByRow&&) noexcept = default;
 
   std::int64_t vocab_size() const { return teachers_.front().second.vocab_size(); }
   /// Passed on, each teacher's part of the batch, to teachers that work ahead (RemoteTeacher).
   void announce(const TokenBatch& batch);
   void prepare(const TokenBatch& batch);
-  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare().
+  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare(). InputError: they belong to
+  /// several teachers that give hidden states or logits.
   targets_type targets(std::int64_t begin, std::int64_t count) const;
+  /// What targets() answers at once: runs of rows of one teacher; empty: all rows.
+  std::vector<RowRun> row_runs() const;
   /// "teacher/<name>/rows": how many rows each teacher has marked since the last call.
   std::vector<std::pair<std::string, double>> step_metrics();
   SettingsList describe() const;
@@ -128,14 +142,22 @@ class TeacherByRow {
   };
   /// The documents of each teacher, in order.
   std::vector<Part> parts_of(const TokenBatch& batch) const;
+  /// Rows of the whole batch that one teacher marks, which has them from `from` on.
+  struct Run {
+    RowRun rows{};
+    std::size_t teacher = 0;
+    std::int64_t from = 0;
+  };
   std::int64_t prepare_part(std::size_t teacher, const TokenBatch& batch);
-  void gather(const TokenBatch& batch, const std::vector<Part>& parts);
+  std::vector<Run> runs_of(const TokenBatch& batch, const std::vector<Part>& parts) const;
+  void gather();
 
   std::vector<std::pair<std::string, Teacher>> teachers_;
   TeacherNames names_;
   std::vector<std::int64_t> marked_;  // of each teacher, since step_metrics()
   std::size_t alone_ = 0;             // the teacher of the whole prepared batch, or teachers_.size()
   std::int64_t rows_ = 0;
+  std::vector<Run> runs_;  // of a batch with several teachers, in the order of rows
   detail::MixedRows<targets_type> mixed_;
 };
 

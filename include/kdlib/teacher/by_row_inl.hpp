@@ -30,10 +30,9 @@ inline void TeacherNames::read(const std::string& path) {
   std::vector<Entry> all;
   while (const std::optional<Json> line = reader.next()) {
     const std::optional<Json> name = line->find("teacher");
-    if (name) all.emplace_back(reader.place(), std::string(name->as_string()));
-    else
-      require<InputError>(!otherwise_.empty(), "[TeacherByRow] ", reader.place(),
-                          " has no \"teacher\", and no teacher is named for such lines");
+    require<InputError>(name || !otherwise_.empty(), "[TeacherByRow] ", reader.place(),
+                        " has no \"teacher\", and no teacher is named for such lines");
+    all.emplace_back(reader.place(), name ? std::string(name->as_string()) : otherwise_);
   }
   // What is read now comes before what was known of the same line.
   all.insert(all.end(), of_.begin(), of_.end());
@@ -41,6 +40,18 @@ inline void TeacherNames::read(const std::string& path) {
   all.erase(std::unique(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.first == b.first; }),
             all.end());
   of_ = std::move(all);
+}
+
+inline std::int64_t TeacherNames::count(const std::string& teacher) const {
+  return std::count_if(of_.begin(), of_.end(), [&](const Entry& entry) { return entry.second == teacher; });
+}
+
+inline void TeacherNames::require_among(const std::vector<std::string>& teachers) const {
+  std::string known;
+  for (const std::string& name : teachers) known += (known.empty() ? "" : ", ") + name;
+  for (const auto& [source, teacher] : of_)
+    require<InputError>(std::find(teachers.begin(), teachers.end(), teacher) != teachers.end(), "[TeacherByRow] ",
+                        source, " asks for the teacher ", teacher, ", which is none of ", known);
 }
 
 inline const std::string& TeacherNames::of(const TokenBatch& batch, std::int64_t document) const {
@@ -112,63 +123,79 @@ std::int64_t TeacherByRow<Teacher>::prepare_part(std::size_t teacher, const Toke
   return rows;
 }
 
+/// Row by row in the order of documents; neighbours of one teacher are one run.
 template <class Teacher>
-void TeacherByRow<Teacher>::prepare(const TokenBatch& batch) {
-  rows_ = 0, alone_ = teachers_.size();
-  const std::vector<Part> parts = parts_of(batch);
-  std::size_t first = teachers_.size();
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i].documents.empty()) continue;
-    if (parts[i].is_whole(batch)) {  // the batch as it is: the bits that this teacher gives without the others
-      rows_ = prepare_part(i, batch);
-      alone_ = i;
-      return;
-    }
-    if (first == teachers_.size()) first = i;
-    else
-      require<InputError>(mixes, "[TeacherByRow] one micro-batch has documents of ", teachers_[first].first, " and of ",
-                          teachers_[i].first,
-                          ": teachers that give hidden states or logits take one micro-batch each; group the lines by "
-                          "teacher, or use their most probable tokens");
+auto TeacherByRow<Teacher>::runs_of(const TokenBatch& batch, const std::vector<Part>& parts) const -> std::vector<Run> {
+  std::vector<std::size_t> owner(static_cast<std::size_t>(batch.documents()), 0);
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    for (const std::int64_t b : parts[i].documents) owner[static_cast<std::size_t>(b)] = i;
+  std::vector<std::int64_t> taken(parts.size(), 0);  // rows of each teacher so far
+  std::vector<Run> runs;
+  std::int64_t begin = 0;
+  for (std::int64_t b = 0; b < batch.documents(); ++b) {
+    const auto count = static_cast<std::int64_t>(batch.document(b).rows().token.size());
+    const std::size_t teacher = owner[static_cast<std::size_t>(b)];
+    if (count == 0) continue;
+    if (!runs.empty() && runs.back().teacher == teacher) runs.back().rows.count += count;
+    else runs.push_back({{begin, count}, teacher, taken[teacher]});
+    taken[teacher] += count;
+    begin += count;
   }
-  if (first == teachers_.size()) alone_ = 0;  // no document
-  else gather(batch, parts);
+  return runs;
 }
 
 template <class Teacher>
-void TeacherByRow<Teacher>::gather(const TokenBatch& batch, const std::vector<Part>& parts) {
-  if constexpr (mixes) {
-    // Rows of document b are [begin[b], begin[b + 1]) of the whole batch.
-    std::vector<std::int64_t> begin(static_cast<std::size_t>(batch.documents()) + 1, 0);
-    for (std::int64_t b = 0; b < batch.documents(); ++b)
-      begin[static_cast<std::size_t>(b + 1)] =
-          begin[static_cast<std::size_t>(b)] + static_cast<std::int64_t>(batch.document(b).rows().token.size());
-    rows_ = begin.back();
-    bool begun = false;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      if (parts[i].documents.empty()) continue;
-      const std::int64_t rows = prepare_part(i, parts[i].batch);
-      if (rows == 0) continue;
-      if (!begun) mixed_.begin(rows_, teachers_[i].second.targets(0, rows));
-      begun = true;
-      std::int64_t from = 0;
-      for (const std::int64_t b : parts[i].documents) {
-        const std::int64_t to = begin[static_cast<std::size_t>(b)], count = begin[static_cast<std::size_t>(b + 1)] - to;
-        if (count > 0) mixed_.take(teachers_[i].second.targets(from, count), to);
-        from += count;
-      }
+void TeacherByRow<Teacher>::prepare(const TokenBatch& batch) {
+  rows_ = 0, alone_ = teachers_.size();
+  runs_.clear();
+  const std::vector<Part> parts = parts_of(batch);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (parts[i].documents.empty()) continue;
+    if (!parts[i].is_whole(batch)) {
+      rows_ += prepare_part(i, parts[i].batch);
+      continue;
     }
-    if (!begun) alone_ = 0;  // no document has a row
+    rows_ = prepare_part(i, batch);  // the batch as it is: the bits that this teacher gives without the others
+    alone_ = i;
+    return;
   }
+  runs_ = runs_of(batch, parts);
+  if (runs_.empty()) alone_ = 0;  // no document has a row
+  else gather();
+}
+
+template <class Teacher>
+void TeacherByRow<Teacher>::gather() {
+  if constexpr (mixes) {
+    const Run& first = runs_.front();
+    mixed_.begin(rows_, teachers_[first.teacher].second.targets(first.from, first.rows.count));
+    for (const Run& run : runs_)
+      mixed_.take(teachers_[run.teacher].second.targets(run.from, run.rows.count), run.rows.begin);
+  }
+}
+
+template <class Teacher>
+std::vector<RowRun> TeacherByRow<Teacher>::row_runs() const {
+  std::vector<RowRun> out;
+  if (!mixes)
+    for (const Run& run : runs_) out.push_back(run.rows);
+  return out;
 }
 
 template <class Teacher>
 auto TeacherByRow<Teacher>::targets(std::int64_t begin, std::int64_t count) const -> targets_type {
   require<ShapeError>(begin >= 0 && count >= 0 && begin + count <= rows_, "[TeacherByRow] rows ", begin, " to ",
                       begin + count, " of ", rows_, ": prepare(batch) comes first, targets stay within its rows");
-  if constexpr (mixes)
-    if (alone_ == teachers_.size()) return mixed_.targets().rows(begin, count);
-  return teachers_[alone_].second.targets(begin, count);
+  if (alone_ < teachers_.size()) return teachers_[alone_].second.targets(begin, count);
+  if constexpr (mixes) {
+    return mixed_.targets().rows(begin, count);
+  } else {
+    for (const Run& run : runs_)
+      if (begin >= run.rows.begin && begin + count <= run.rows.begin + run.rows.count)
+        return teachers_[run.teacher].second.targets(run.from + begin - run.rows.begin, count);
+    fail<InputError>("[TeacherByRow] rows ", begin, " to ", begin + count,
+                     " belong to several teachers, and each has a head of its own: ask for the runs of row_runs()");
+  }
 }
 
 template <class Teacher>

@@ -17,22 +17,22 @@ struct CacheComparison {
   double difference = 0, largest = 0;  // the largest difference, and the largest magnitude in the cache
 };
 
-/// Runs the teacher on `count` documents, spread evenly over the cache and one at a time, so that products may round
-/// otherwise than when the cache was made. ConfigError where a value differs by more than 2 % of the largest one: the
-/// cache is of another teacher.
-template <class M>
-CacheComparison compare_with_teacher(M& model, const TeacherCache& cache, std::int64_t count) {
+/// Has the teacher asked again about `count` documents, spread evenly over the cache and one at a time, so that
+/// products may round otherwise than when the cache was made. `append_columns(document, meta, columns)` adds the
+/// columns of one. ConfigError where a value differs by more than 2 % of the largest one: the cache is of another
+/// teacher.
+template <class F>
+CacheComparison compare_cache_rows(const TeacherCache& cache, std::int64_t count, F&& append_columns) {
   const CacheMeta& meta = cache.meta();
   const bool hidden = meta.settings.kind == CacheKind::hidden;
   const CacheColumn column = cache_columns(meta).front();
   const TokenBatch tokens = cache.tokens();
   CacheComparison out;
   out.documents = std::min(count, tokens.documents());
-  LiveTeacher<M> teacher{model};
   for (std::int64_t i = 0; i < out.documents; ++i) {
     const TokenBatch one = tokens.document(i * tokens.documents() / out.documents);
     std::vector<std::vector<std::byte>> columns(cache_columns(meta).size());
-    detail::append_batch(teacher, one, meta, std::int64_t{64} << 20, columns);
+    append_columns(one, meta, columns);
     TensorInfo again;
     again.dtype = column.dtype;
     again.data = columns.front();
@@ -50,6 +50,15 @@ CacheComparison compare_with_teacher(M& model, const TeacherCache& cache, std::i
                        hidden ? "hidden states" : "log-probabilities", " of this teacher differ by up to ",
                        out.difference, " of ", out.largest, ": the cache was made by another one");
   return out;
+}
+
+/// The same with a model that is asked.
+template <class M>
+CacheComparison compare_with_teacher(M& model, const TeacherCache& cache, std::int64_t count) {
+  LiveTeacher<M> teacher{model};
+  return compare_cache_rows(cache, count, [&](const TokenBatch& one, const CacheMeta& meta, auto& columns) {
+    detail::append_batch(teacher, one, meta, std::int64_t{64} << 20, columns);
+  });
 }
 
 KDLIB_NAMESPACE_END

@@ -39,7 +39,7 @@ struct RemoteNeeds {
 /// The rows of one request, or of a batch; what is not wanted is empty.
 struct RemoteRows {
   std::int64_t rows = 0;
-  std::vector<float> label;       // [R] log p(next token), <= 0
+  std::vector<float> label;       // [R] log p(next token), <= 0; with top_k NaN where the answer does not tell it
   std::vector<std::int32_t> ids;  // [R, K]; -1: dropped
   std::vector<float> log_probs;   // [R, K]
   std::vector<float> log_tail;    // [R] log of the mass of all other tokens

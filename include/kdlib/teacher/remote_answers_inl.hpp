@@ -55,6 +55,7 @@ class RowChecker {
       return;
     }
     for (RemoteCandidate& c : list) c.log_prob = checked(c.log_prob, position);
+    out_.label[r] = static_cast<float>(std::isnan(label) ? label : checked(label, position));
     std::stable_sort(list.begin(), list.end(), [](const RemoteCandidate& a, const RemoteCandidate& b) {
       return a.rank != b.rank ? a.rank < b.rank : a.log_prob != b.log_prob ? a.log_prob > b.log_prob : a.id < b.id;
     });
@@ -125,7 +126,7 @@ KDLIB_FUNC void append_ids(std::string& bytes, const ScoredDocument& document) {
 KDLIB_FUNC void RemoteRows::resize(std::int64_t count, const RemoteNeeds& needs) {
   rows = count;
   const auto n = static_cast<std::size_t>(count), k = static_cast<std::size_t>(needs.top_k);
-  if (needs.want == RemoteWant::sampled) label.resize(n);
+  if (needs.want != RemoteWant::hidden) label.resize(n);
   if (needs.want == RemoteWant::hidden) hidden.resize(n * static_cast<std::size_t>(needs.hidden_size));
   if (needs.want != RemoteWant::top_k) return;
   ids.assign(n * k, -1);

@@ -218,11 +218,12 @@ KDLIB_FUNC RemoteRows read_kdlib(const std::string& body, std::span<const Scored
   const auto ids = read_as<std::int32_t>(detail::answer_tensor(file, checker, "ids", {rows, K}));
   const auto log_probs = read_as<float>(detail::answer_tensor(file, checker, "log_probs", {rows, K}));
   const auto tails = read_as<float>(detail::answer_tensor(file, checker, "log_tail", {rows}));
+  const auto labels = read_as<float>(detail::answer_tensor(file, checker, "label", {rows}));
   for (std::size_t r = 0; r < rows; ++r) {
     std::vector<detail::RemoteCandidate> list;
     for (std::size_t k = r * K; k < (r + 1) * K; ++k)
       list.push_back({ids[k], static_cast<double>(log_probs[k]), static_cast<std::int64_t>(k)});
-    checker.add(static_cast<std::int64_t>(r), positions[r], 0, 0, std::move(list));
+    checker.add(static_cast<std::int64_t>(r), positions[r], static_cast<double>(labels[r]), 0, std::move(list));
     checker.set_tail(static_cast<std::int64_t>(r), positions[r], static_cast<double>(tails[r]));
   }
   return checker.take();

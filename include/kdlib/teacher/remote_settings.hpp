@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kdlib/core/error.hpp"
@@ -56,6 +57,11 @@ struct RemoteTeacherSettings {
   std::uint64_t seed = 1;         // of the jitter between attempts
   std::int64_t answer_bytes = std::int64_t{4} << 30;  // > 0, largest answer
 };
+
+/// A place that is the URL of servers, not a path: "http://10.0.0.5:8000,http://10.0.0.6:8000".
+bool names_servers(std::string_view place);
+/// The addresses in a text with commas between.
+std::vector<std::string> split_urls(const std::string& text);
 
 /// ConfigError naming the setting: no URL, one that is no http:// or https:// address of a server, numbers out of
 /// range.

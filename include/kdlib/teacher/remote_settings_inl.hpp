@@ -3,6 +3,8 @@
 #ifndef KDLIB_TEACHER_REMOTE_SETTINGS_INL_HPP
 #define KDLIB_TEACHER_REMOTE_SETTINGS_INL_HPP
 
+#include <algorithm>
+
 #include "kdlib/teacher/remote_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -25,6 +27,20 @@ KDLIB_FUNC const char* url_problem(const std::string& url) {
 }
 
 }  // namespace detail
+
+KDLIB_FUNC bool names_servers(std::string_view place) {
+  return place.rfind("http://", 0) == 0 || place.rfind("https://", 0) == 0;
+}
+
+KDLIB_FUNC std::vector<std::string> split_urls(const std::string& text) {
+  std::vector<std::string> urls;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    urls.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return urls;
+}
 
 KDLIB_FUNC void check_remote_settings(const RemoteTeacherSettings& s) {
   require<ConfigError>(!s.urls.empty(), "[RemoteTeacher] urls is empty; at least one server is needed");

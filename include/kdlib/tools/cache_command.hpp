@@ -9,6 +9,7 @@
 
 #include "kdlib/teacher/write_cache.hpp"
 #include "kdlib/tools/options.hpp"
+#include "kdlib/tools/remote_options.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -23,13 +24,16 @@ struct CacheCommand {
   CacheSettings settings{};
   std::int64_t worker = 0;                              // from 0
   std::string distillkit{};                             // configuration of the data, which are DistillKit's rows
-  std::string tokenizer{};                              // of those rows: a model's folder or file
+  std::string tokenizer{};                              // of those rows, or of servers: a model's folder or file
+  RemoteOptions remote{};                               // of servers
   std::string seed_cache{}, seed_order = "contiguous";  // folder of MoE_Factorize_Compress's files of the data
   std::vector<std::string> merge{};                     // caches that become one in `out`
   std::int64_t merge_segment = 0;                       // documents of its files; 0: as the first cache has them
 
   /// UsageError, HelpRequested as Options::parse; ConfigError for settings that do not fit or are not built.
   void parse(int argc, const char* const* argv);
+  /// The teacher is on other machines.
+  bool is_remote() const { return names_servers(teacher); }
   /// Nothing is made: the checksums of --out are compared.
   bool check_alone() const { return teacher.empty() && data.empty() && merge.empty(); }
 };

@@ -36,7 +36,9 @@ KDLIB_TOOLS_FUNC std::vector<double> temperature_list(const std::vector<std::str
 
 KDLIB_TOOLS_FUNC void add_cache_text(Options& o, CacheCommand& c, CacheWords& w) {
   o.group("Text")
-      .add("teacher", c.teacher, "MODEL", "Hugging Face directory or GGUF file; without it --out is checked alone")
+      .add("teacher", c.teacher, "MODEL",
+           "Hugging Face directory, GGUF file, or URL[,URL...] of servers that have it; without it --out is checked "
+           "alone")
       .add("data", c.data, "FILE", "given text, JSON lines: {\"text\"}, {\"messages\"}, {\"ids\", \"loss_mask\"}")
       .add("out", c.out, "DIR", "folder of the cache; what is there of the same settings is kept")
       .required()
@@ -50,7 +52,7 @@ KDLIB_TOOLS_FUNC void add_cache_text(Options& o, CacheCommand& c, CacheWords& w)
       .add("seed-order", c.seed_order, "ORDER", "how that program's workers shared the text")
       .choices({"contiguous", "interleaved"})
       .add("tokenizer", c.tokenizer, "MODEL",
-           "of --distillkit's or --seed-cache's ids: recorded, so that a student's is compared with it")
+           "of --distillkit's, --seed-cache's or a server's ids: recorded, so that a student's is compared with it")
       .add("max-length", c.max_length, "N", "longest text", "tokens")
       .at_least(2)
       .add("too-long", c.too_long, "RULE", "longer text: refuse it, cut its end off, or drop it")
@@ -122,6 +124,7 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
                   "Runs a teacher over given text once and keeps what students learn from: distil --cache DIR.");
   detail::add_cache_text(options, *this, words);
   detail::add_cache_signal(options, *this, words);
+  remote.add_to(options);
   options.group("General").common(threads, seed);
   options.parse(argc, argv);
   require<UsageError>(teacher.empty() == (data.empty() || !distillkit.empty() || !seed_cache.empty()),
@@ -130,8 +133,8 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
                       "--distillkit reads what --data FILE holds of a teacher: leave out --teacher");
   require<UsageError>(seed_cache.empty() || (teacher.empty() && !data.empty() && distillkit.empty()),
                       "--seed-cache holds what a teacher said of --data FILE: leave out --teacher and --distillkit");
-  require<UsageError>(tokenizer.empty() || !distillkit.empty() || !seed_cache.empty(),
-                      "--tokenizer belongs to --distillkit and --seed-cache");
+  require<UsageError>(tokenizer.empty() || !distillkit.empty() || !seed_cache.empty() || is_remote(),
+                      "--tokenizer belongs to --distillkit, --seed-cache and --teacher URL");
   require<UsageError>(!options.given("seed-order") || !seed_cache.empty(), "--seed-order belongs to --seed-cache");
   require<UsageError>(merge.empty() || teacher.empty(),
                       "--merge makes a cache of caches: leave out --teacher and --data");
@@ -144,7 +147,10 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
         "without --teacher and --data the checksums of --out are compared, and "
         "nothing is made"},
        {{"top-k", "temperatures", "workspace"}, words.kind == "logprobs", "it belongs to --kind logprobs"},
+       {{"workspace"}, !is_remote(), "servers form the logits"},
+       remote.needs(is_remote(), "it belongs to --teacher URL"),
        {{"compress"}, words.format == "hdf5", "it belongs to --format hdf5"}});
+  if (is_remote() && !options.given("temperatures")) words.temperatures = {"1"};  // servers know no other
   checking_settings([&] { detail::words_to_cache(words, *this); });
   if (!check_alone() || !merge.empty()) check_writable_folder(out, "[cache_logits] --out");
 }

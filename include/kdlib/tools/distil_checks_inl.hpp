@@ -101,7 +101,16 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_remote() {
       .add("teacher-in-flight", remote.in_flight, "N", "requests at once to each server")
       .at_least(1)
       .add("teacher-dtype", teacher_dtype_, "TYPE", "how hidden states travel; bf16 moves the loss by up to 0.002")
-      .choices({"f32", "bf16"});
+      .choices({"f32", "bf16"})
+      .add("teacher-ahead", settings_.training.teacher_ahead, "N",
+           "steps whose given text is sent to servers or --teacher-ranks ahead of its training", "steps")
+      .at_least(0);
+  options_.group("Several teachers")
+      .add("teachers", settings_.models.teachers, "NAME=MODEL ...",
+           "teachers that lines of text ask for by {\"teacher\": \"NAME\"}, instead of --teacher: model directories, "
+           "GGUF files, folders of caches or URL[,URL...]; all must have the student's vocabulary")
+      .add("teacher-otherwise", settings_.models.otherwise, "NAME",
+           "the one of --teachers for lines that name none (default: such lines are refused)");
 }
 
 /// Options that were given although nothing would read them, and values that exclude each other.
@@ -118,13 +127,18 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
     asked = asked || options.given(name);
   options.check_needs(detail::text_needs(settings_, asked));
   const RecipeModels& models = settings_.models;
+  const std::vector<RecipeNamedTeacher> named = models.named_teachers();
+  const bool asks = models.is_remote() ||
+                    std::any_of(named.begin(), named.end(), [](const RecipeNamedTeacher& t) { return t.is_remote(); });
   options.check_needs(
-      {{{"missing"}, models.cached(), "it belongs to --cache"},
-       {{"teacher-top-k", "mass"}, models.cached() || models.is_remote(), "it belongs to --cache and to --teacher URL"},
+      {{{"missing"}, models.cached() || models.by_row(), "it belongs to --cache"},
+       {{"teacher-top-k", "mass"}, models.apart(), "it belongs to --cache, --teachers and --teacher URL"},
        {{"teacher-api", "teacher-model", "teacher-key", "teacher-in-flight", "teacher-dtype"},
-        models.is_remote(),
+        asks,
         "it belongs to --teacher URL"},
-       {{"ranks", "teacher-ranks"}, dry_run_, "it belongs to --dry-run; scripts/launch/ranks W starts ranks"},
+       {{"teacher-ahead"}, asks || models.on_ranks, "it belongs to --teacher URL and --teacher-ranks"},
+       {{"teacher-otherwise"}, models.by_row(), "it belongs to --teachers"},
+       {{"ranks"}, dry_run_, "it belongs to --dry-run; scripts/launch/ranks W starts ranks"},
        {{"link", "latency"}, dry_run_ && scale_.asked(), "it belongs to --dry-run --ranks W"},
        {{"latency"}, !scale_.link.empty(), "without --link the ranks share this machine"},
        {{"status-file"}, !dry_run_, "a dry run has no phases"},

@@ -86,6 +86,37 @@ void print_plan(DistilCommand& command) {
   if (!command.json()) std::printf("  %s\n", Session<D, T>::environment_text().c_str());
 }
 
+namespace detail {
+/// One of the ranks that hold the teacher. A signal that asks the run to stop is for the students: they finish their
+/// step with this rank's answers.
+template <class D, class T>
+int run_teacher_rank(const RecipeSettings& settings, const TeacherRanks& roles) {
+  std::atomic<bool> ignored{false};
+  const StopSignals signals(&ignored);
+  serve_teacher_rank<D, T>(settings.models, roles, [](const std::string& text) { show_notes({text}); });
+  return 0;
+}
+
+/// This process as the rank that it is: a student, or one that holds the teacher.
+template <class D, class T>
+int run_role(DistilCommand& command, const AnyCommunicator& ranks) {
+  TeacherRanks roles{ranks, command.teacher_ranks()};
+  checking_settings([&roles] { roles.check(); });
+  const AnyCommunicator role = roles.role();
+  if (roles.teaches()) return run_teacher_rank<D, T>(command.settings(), roles);
+  const auto link = std::make_shared<TeacherLink>(ranks, roles.own_teacher());
+  const int status = run_session<D, T>(
+      command.settings(), command.status_file(),
+      [&](auto& session) {
+        add_tasks(session, command);
+        session.ask_ranks(link);
+      },
+      [](auto&) {}, role);
+  link->end();
+  return status;
+}
+}  // namespace detail
+
 template <class... Types>
 int run_distil(int argc, const char* const* argv) {
   start_process();
@@ -98,6 +129,7 @@ int run_distil(int argc, const char* const* argv) {
     if (command.dry_run()) return print_plan<D, T>(command), 0;
     command.settle_dtype(type.dtype());
     return run_as_rank(command.comm_timeout(), [&](const AnyCommunicator& ranks) {
+      if (command.teacher_ranks() > 0) return detail::run_role<D, T>(command, ranks);
       return run_session<D, T>(
           command.settings(), command.status_file(), [&command](auto& session) { add_tasks(session, command); },
           [](auto&) {}, ranks);

@@ -68,6 +68,8 @@ class DistilCommand {
   std::int64_t task_limit() const { return task_limit_; }
   const std::string& status_file() const { return status_file_; }
   double comm_timeout() const { return comm_timeout_; }  // seconds, of ranks
+  /// Ranks that only hold the teacher; 0: each rank has it.
+  int teacher_ranks() const { return static_cast<int>(scale_.teachers); }
   /// Prints a plan and, where --ranks or --teacher-ranks ask for one, how several ranks divide its step.
   void print(const RecipePlan& plan) const;
   int threads() const { return threads_; }  // 0: all CPUs of the process

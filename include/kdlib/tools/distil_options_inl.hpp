@@ -336,9 +336,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   RecipeTraining& training = settings_.training;
   if (!options_.given("warmup")) training.warmup = std::min(training.warmup, training.steps);  // a default fits
   const RecipeModels& models = settings_.models;
-  require<UsageError>(!needs_teacher_ || models.taught() || !models.student_path().empty(),
+  require<UsageError>(!needs_teacher_ || models.taught() || models.by_row() || !models.student_path().empty(),
                       "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
-  const bool alone = !models.taught() && !models.cached() && !models.is_remote();
+  const bool alone = !models.taught() && !models.apart();
   const bool copy = models.student_adapter.empty() && same_place(models.student_path(), models.teacher);
   if (needs_teacher_ && !copy && !options_.given("quantize")) rounding_.kind = "none";
   checking_settings([this] {
@@ -384,6 +384,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   settings_.output.save = recipe_value<SaveRule>(save_);
   settings_.output.gguf = export_ == "gguf";
   if (settings_.text.answers == "off") settings_.text.answers.clear();
+  settings_.models.on_ranks = !dry_run_ && scale_.teachers > 0;
   RecipeCache& cache = settings_.models.cache;
   cache.skip_missing = missing_ == "skip";
   cache.mass = recipe_value<TopKMass>(mass_);

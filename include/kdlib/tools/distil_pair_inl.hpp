@@ -75,6 +75,7 @@ class PairRun {
 template <class D, class T>
 void PairRun<D, T>::check_combination() {
   const bool paths = !s_.models.teacher.empty() || !s_.models.student.empty();
+  require<UsageError>(!s_.models.by_row(), tag(), "--teachers belongs to distil: this program has one teacher");
   require<UsageError>(!random_ || !paths, tag(),
                       "--random-weights makes both models; leave out --teacher and --student");
   require<UsageError>(random_ || command_.dry_run() || (!s_.models.teacher.empty() && !s_.models.student.empty()),

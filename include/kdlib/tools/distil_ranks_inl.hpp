@@ -29,7 +29,7 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_ranks() {
       .at_least(1)
       .at_most(1 << 20)
       .add("teacher-ranks", scale_.teachers, "N",
-           "--dry-run: plan for N machines that only hold the teacher (serve --teacher); 0: each rank has it")
+           "the last N ranks only hold the teacher and mark the text of the others; 0: each rank has it")
       .at_least(0)
       .at_most(1 << 20)
       .add("link", scale_.link, "RATE",

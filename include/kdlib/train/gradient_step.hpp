@@ -75,6 +75,8 @@ class GradientStep {
  private:
   void add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, double share,
                  StepSums& sums);
+  HeadLossResult head_pass(Student& student, Objective& objective, const TokenBatch::Rows& rows,
+                           View<const T, D> hidden, View<T, D> gradient, double scale);
 
   GradientSettings settings_;
   RowBuffer<T, D> buffer_;

@@ -5,6 +5,7 @@
 
 #include "kdlib/loss/cross_entropy.hpp"
 #include "kdlib/loss/head_loss.hpp"
+#include "kdlib/teacher/concepts.hpp"
 #include "kdlib/tensor/take_rows.hpp"
 #include "kdlib/train/gradient_step.hpp"
 
@@ -45,6 +46,14 @@ inline HeadLossSettings head_loss_settings(const GradientSettings& s) {
   if (s.workspace_bytes > 0) out.workspace_bytes = s.workspace_bytes;
   out.gradient_threshold = s.gradient_threshold;
   return out;
+}
+
+inline RowInputs inputs_of(const TokenBatch::Rows& rows, const RowRun& run) {
+  const auto part = [&run](const auto& values) {
+    const std::span all(values);
+    return all.empty() ? all : all.subspan(static_cast<std::size_t>(run.begin), static_cast<std::size_t>(run.count));
+  };
+  return {part(rows.label), part(rows.weight), part(rows.behaviour)};
 }
 
 /// log p_s(label) of each row: one more product with the head.
@@ -156,6 +165,25 @@ void GradientStep<Student, Objective>::slices(Student& student, Objective& objec
   }
 }
 
+/// Loss and gradient of all rows: one fused pass, or one for each run of rows that the teacher answers at once.
+template <class Student, class Objective>
+HeadLossResult GradientStep<Student, Objective>::head_pass(Student& student, Objective& objective,
+                                                           const TokenBatch::Rows& rows, View<const T, D> hidden,
+                                                           View<T, D> gradient, double scale) {
+  const auto pass = [&](const RowRun& run) {
+    return head_loss(objective.loss(), student.head(), hidden.rows(run.begin, run.count),
+                     objective.teacher().targets(run.begin, run.count), detail::inputs_of(rows, run), scale,
+                     gradient.rows(run.begin, run.count), student.head_parameter(),
+                     detail::head_loss_settings(settings_));
+  };
+  std::vector<RowRun> runs;
+  if constexpr (requires { objective.teacher().row_runs(); }) runs = objective.teacher().row_runs();
+  if (runs.empty()) return pass({0, hidden[0]});
+  HeadLossResult all;
+  for (const RowRun& run : runs) all += pass(run);
+  return all;
+}
+
 template <class Student, class Objective>
 void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch,
                                                  double scale, double share, StepSums& sums) {
@@ -168,10 +196,7 @@ void GradientStep<Student, Objective>::add_batch(Student& student, Objective& ob
   const std::int64_t count = static_cast<std::int64_t>(rows.token.size()), width = hidden.view()[1];
   const View<const T, D> row_hidden = buffer_.gather(hidden.view(), rows.token);
   const View<T, D> row_gradient = buffer_.gradient(count, width);
-  const RowInputs inputs{rows.label, rows.weight, rows.behaviour};
-  const HeadLossResult result =
-      head_loss(objective.loss(), student.head(), row_hidden, objective.teacher().targets(0, count), inputs, scale,
-                row_gradient, student.head_parameter(), detail::head_loss_settings(settings_));
+  const HeadLossResult result = head_pass(student, objective, rows, row_hidden, row_gradient, scale);
   sums.loss += result.loss;
   sums.metrics += result.metrics;
   sums.kl += result.kl;

@@ -4,7 +4,6 @@
 #define KDLIB_TRAIN_OPTIMIZER_SHARD_INL_HPP
 
 #include <algorithm>
-#include <numeric>
 
 #include "kdlib/train/optimizer_shard.hpp"
 #include "kdlib/train/ranked_store.hpp"
@@ -38,8 +37,8 @@ inline std::vector<std::size_t> divided_evenly(std::span<const std::int64_t> siz
   require<ConfigError>(ranks >= 1 && parts <= sizes.size(), "[ranks] the moments of ", sizes.size(),
                        " parameters cannot be divided among ", ranks,
                        " ranks: each needs one at least; leave out shard_optimizer");
-  std::int64_t low = *std::max_element(sizes.begin(), sizes.end()),
-               high = std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+  std::int64_t low = *std::max_element(sizes.begin(), sizes.end()), high = 0;
+  for (const std::int64_t size : sizes) high += size;
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
     if (detail::runs_of_at_most(sizes, parts, middle).empty()) low = middle + 1;

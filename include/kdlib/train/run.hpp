@@ -93,7 +93,11 @@ struct RunSettings {
   bool resume = true;           // go on from the store's newest checkpoint; false: what the store holds is removed
   SettingsList settings{};      // of the program, in addition to what the parts describe themselves: compared on resume
   RunHooks* hooks = nullptr;    // borrowed
-  RankSettings ranks{};         // who shares the steps; left out: nobody
+  /// Steps whose batches are fetched and announced to the teacher before they are trained on, as far as the source
+  /// gives text that does not depend on the student: a teacher on another machine works while this one trains. Nothing
+  /// changes but time and memory.
+  std::int64_t teacher_ahead = 0;
+  RankSettings ranks{};  // who shares the steps; left out: nobody
   const std::atomic<bool>* stop =
       nullptr;  // set it (a signal handler may): the run saves after the current step and returns
 };

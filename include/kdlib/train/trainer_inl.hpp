@@ -89,6 +89,15 @@ void keep_part(std::vector<X>& list, std::pair<std::size_t, std::size_t> part) {
                         list.begin() + static_cast<std::ptrdiff_t>(part.second));
 }
 
+template <class Source>
+void check_ahead(const RunSettings& s) {
+  require<ConfigError>(s.teacher_ahead >= 0, "[run] teacher_ahead is ", s.teacher_ahead, "; it must be 0 or above");
+  constexpr bool known = TellsGivenText<Source> && !WeighsRows<Source>;
+  require<ConfigError>(s.teacher_ahead == 0 || known, "[run] teacher_ahead is ", s.teacher_ahead,
+                       ", and the source does not say which batches stay the same whatever the student learns "
+                       "(next_is_student_written()), or weighs rows when their step comes: leave it 0");
+}
+
 inline void check_settings(const RunSettings& s) {
   require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
   require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
@@ -152,6 +161,7 @@ RunResult Trainer<Student, Source, Objective, Optimizer, Schedule>::run(const Ru
       settings.save != SaveRule::best || requires { store.best()->parameters; },
       "[run] save is best and the store keeps no best state; use kd::Directory{path}");
   detail::check_rates(schedule_, settings.steps);
+  detail::check_ahead<SourceType>(settings);
   if constexpr (requires { source_.check_loss(SampledTextUse{}); })
     source_.check_loss(sampled_text_use(objective_.loss()));
   require<ConfigError>(!detail::WeighsRows<SourceType> || !settings.spans.empty(),

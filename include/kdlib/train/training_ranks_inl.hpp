@@ -142,17 +142,19 @@ template <class Types>
 bool TrainingRun<Types>::take_ranked_step() {
   StepTimes times;
   times.begin = steady_seconds();
-  const auto before = source_.cursor();
+  const SourceCursor before = place();
   bool stop = false;
-  const std::int64_t slices = fetch_slices(stop);
+  const std::optional<std::int64_t> fetched = take_fetched();
+  const std::int64_t slices = fetched ? *fetched : fetch_slices(stop);
   times.fetched = steady_seconds();
   const StopScope shield(nullptr);  // one rank must not leave a step that others take
   const Agreed agreed = agree(stop);
   if (agreed.stop) {
-    source_.seek(before);
+    give_back(before);
     throw StopRequested("stopped on request");
   }
   if (slices == 0) return false;
+  fetch_ahead(before);
   RankedSums all;
   double norm = 0, reduce_seconds = 0;
   if (agreed.total > 0) {

@@ -114,11 +114,15 @@ class TrainingRun {
   void rewind_sink(std::int64_t step);
   bool goes_on();
   bool take_step();
-  template <class Cursor>
-  StepSums gradient_or_give_back(const Cursor& before);
+  StepSums gradient_or_give_back(const SourceCursor& before);
   bool take_batch();
   void weigh_by_source();
   bool fetch();
+  SourceCursor place() const;
+  void give_back(const SourceCursor& before);
+  bool may_fetch_ahead() const;
+  std::optional<std::int64_t> take_fetched();
+  void fetch_ahead(const SourceCursor& before);
   void end_step(const StepSums& sums, double norm, double factor, StepTimes times);
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
@@ -147,7 +151,15 @@ class TrainingRun {
   const std::vector<Parameter<T, D>*>& trained_;
   SettingsList list_, environment_;
   GradientStep<Student, Objective> gradient_;
+  /// A step's batches before its turn; several ranks keep their own slices of `slices`.
+  struct Ahead {
+    std::vector<TokenBatch> batches;
+    std::int64_t slices = 0;
+    SourceCursor before;  // the source's place in front of them
+  };
+
   std::vector<TokenBatch> batches_;
+  std::vector<Ahead> ahead_;  // of the next steps, in order
   std::optional<SpanWeights> spans_;
   std::optional<RankedStep<T, D>> ranks_;
   std::vector<std::pair<std::string, double>> rank_values_;  // of this step, for the sink

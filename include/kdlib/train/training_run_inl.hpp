@@ -10,6 +10,7 @@
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/train/environment.hpp"
 #include "kdlib/train/step_metrics_inl.hpp"
+#include "kdlib/train/training_ahead_inl.hpp"
 #include "kdlib/train/training_ranks_inl.hpp"
 #include "kdlib/train/training_run.hpp"
 #include "kdlib/train/training_start_inl.hpp"
@@ -35,6 +36,7 @@ RunResult TrainingRun<Types>::run() {
     if (due && step_ < last_step() && step_ != saved_step_ && result_.finish_reason.empty()) save(false);
   }
   const StopScope shield(nullptr);
+  if (!ahead_.empty()) give_back(place());
   if (!result_.stopped) evaluate_if_due(true);  // which may be stopped, too
   result_.finished = !result_.stopped;
   if (step_ != saved_step_ || (result_.finished && !saved_finished_)) save(result_.finished);
@@ -91,12 +93,11 @@ bool TrainingRun<Types>::fetch() {
 /// The gradient of the step's batches. A request to stop in the middle of it gives back to the source what the step had
 /// taken: no weight has changed, and the step is taken again when the run goes on.
 template <class Types>
-template <class Cursor>
-StepSums TrainingRun<Types>::gradient_or_give_back(const Cursor& before) {
+StepSums TrainingRun<Types>::gradient_or_give_back(const SourceCursor& before) {
   try {
     return gradient_(student_, objective_, batches_);
   } catch (const StopRequested&) {
-    source_.seek(before);
+    give_back(before);
     throw;
   }
 }
@@ -106,9 +107,10 @@ bool TrainingRun<Types>::take_step() {
   if (ranks_) return take_ranked_step();
   StepTimes times;
   times.begin = steady_seconds();
-  const auto before = source_.cursor();
-  if (!fetch()) return false;
+  const SourceCursor before = place();
+  if (!take_fetched() && !fetch()) return false;
   times.fetched = steady_seconds();
+  fetch_ahead(before);
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
   weigh_by_source();
@@ -201,9 +203,9 @@ void TrainingRun<Types>::log_step(const StepReport& r, const StepTimes& times, c
   if constexpr (requires { source_.step_metrics(); })
     for (const auto& [name, value] : source_.step_metrics()) values.emplace_back(name, value);
   if constexpr (requires { objective_.teacher().step_metrics(); }) {
-    // Of this rank's slices alone, so that with several ranks they would depend on the division.
-    if (!ranks_)
-      for (const auto& [name, value] : objective_.teacher().step_metrics()) values.emplace_back(name, value);
+    // Of this rank's slices alone, so that with several ranks they would depend on the division; the group dp/ may.
+    for (const auto& [name, value] : objective_.teacher().step_metrics())
+      if (!ranks_ || name.rfind("dp/", 0) == 0) values.emplace_back(name, value);
   }
   for (const auto& [name, value] : values) scalar(name, value);
 }
@@ -255,7 +257,7 @@ TrainState TrainingRun<Types>::capture(bool finished, bool with_moments) const {
   state.evaluation_pending = evaluation_pending_;
   state.best_step = result_.best_step;
   state.best_value = result_.best_value;
-  state.source_cursor = source_.cursor();
+  state.source_cursor = place();
   state.settings = list_;
   state.environment = environment_;
   for (Parameter<T, D>* p : student_.parameters()) {

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// How programs that train nothing ask servers for a teacher. Compiled in the program, which knows whether it has
+// libcurl.
+#ifndef KDLIB_TOOLS_REMOTE_START_HPP
+#define KDLIB_TOOLS_REMOTE_START_HPP
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "kdlib/recipe/model_files.hpp"
+#include "kdlib/teacher/remote.hpp"
+#include "kdlib/teacher/remote_probes.hpp"
+#include "kdlib/tools/remote_options.hpp"
+#include "kdlib/tools/report.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Settings for the servers at `urls`, their dialect found. The vocabulary is the tokenizer's; without one only
+/// `serve --teacher` says how large it is.
+inline RemoteTeacherSettings remote_settings(const RemoteOptions& options, const std::string& urls,
+                                             const std::optional<Tokenizer>& tokenizer, std::uint64_t seed) {
+  RemoteTeacherSettings settings = options.settings;
+  settings.urls = split_urls(urls);
+  settings.dialect = enum_value<Dialect>(options.api).value();
+  settings.vocabulary = tokenizer ? tokenizer->vocab_size() : 0;
+  settings.seed = seed;
+  if (settings.dialect == Dialect::automatic) settings.dialect = find_dialect(settings);
+  return settings;
+}
+
+/// Asks the servers what probe_remote_teacher asks; notes go to stderr.
+inline void probe_for_program(RemoteClient& client, const std::optional<Tokenizer>& tokenizer) {
+  const RemoteProbe probe{tokenizer ? &*tokenizer : nullptr,
+                          tokenizer ? client.needs().vocabulary : client.facts().vocabulary, client.facts().end_ids};
+  show_notes(probe_remote_teacher(client, probe));
+}
+
+/// The tokenizer of an option --tokenizer; none where it is not given. ConfigError: there is none.
+inline std::optional<Tokenizer> named_tokenizer(const std::string& place) {
+  if (place.empty()) return std::nullopt;
+  std::optional<Tokenizer> found = find_model_tokenizer(place);
+  require<ConfigError>(found.has_value(), "--tokenizer ", place, " has none");
+  return found;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
