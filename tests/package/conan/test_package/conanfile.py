@@ -8,6 +8,9 @@ from conan.tools.build import can_run
 from conan.tools.cmake import CMake, cmake_layout
 
 
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../../../.."))
+
+
 class TestPackage(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     generators = "CMakeDeps", "CMakeToolchain"
@@ -26,3 +29,7 @@ class TestPackage(ConanFile):
     def test(self):
         if can_run(self):
             self.run(os.path.join(self.cpp.build.bindir, "step"), env="conanrun")
+            rows = os.path.join(self.cpp.build.bindir, "rows")
+            if os.path.exists(rows):
+                file = os.path.join(ROOT, "tests/reference/parquet/rows.parquet")
+                self.run(f"{rows} {file} 198 5099", env="conanrun")
