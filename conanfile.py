@@ -20,12 +20,14 @@ class KdlibConan(ConanFile):
     # by nvcc in the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that
     # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the
     # target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
-    # consumer's project finds, which is its cluster's.
+    # consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of Parquet files by
+    # Apache Arrow, compiled in the consumer's project.
     options = {"with_openblas": [True, False], "with_onednn": [True, False], "with_cuda": [True, False],
                "with_pcre2": [True, False], "with_remote": [True, False], "with_hdf5": [True, False],
-               "with_mpi": [True, False]}
+               "with_mpi": [True, False], "with_arrow": [True, False]}
     default_options = {"with_openblas": False, "with_onednn": False, "with_cuda": False, "with_pcre2": False,
-                       "with_remote": False, "with_hdf5": False, "with_mpi": False}
+                       "with_remote": False, "with_hdf5": False, "with_mpi": False,
+                       "with_arrow": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
     test_package_folder = "tests/package/conan/test_package"
@@ -47,6 +49,8 @@ class KdlibConan(ConanFile):
             self.requires("libcurl/[>=7.68 <9]", transitive_headers=True, transitive_libs=True)
         if self.options.with_hdf5:
             self.requires("hdf5/[>=1.10 <2]", transitive_headers=True, transitive_libs=True)
+        if self.options.with_arrow:
+            self.requires("arrow/[>=21]", transitive_headers=True, transitive_libs=True, options={"parquet": True})
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -63,6 +67,8 @@ class KdlibConan(ConanFile):
             modules.append("kdlibCuda.cmake")
         if self.options.with_mpi:
             modules.append("kdlibMpi.cmake")
+        if self.options.with_arrow:
+            modules.append("kdlibArrow.cmake")
         return modules
 
     def package(self):
@@ -74,7 +80,7 @@ class KdlibConan(ConanFile):
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
         for module in ("kdlibInstances.cmake", "kdlibOneDnn.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake",
-                       "kdlibMpi.cmake"):
+                       "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake"):
             copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
 
     def package_info(self):
@@ -109,3 +115,8 @@ class KdlibConan(ConanFile):
             hdf5.set_property("cmake_target_name", "kdlib::hdf5")
             hdf5.requires = ["kdlib", "hdf5::hdf5"]
             hdf5.defines = ["KDLIB_WITH_HDF5=1"]
+        if self.options.with_arrow:
+            # What kdlib::arrow is linked with; the target itself is compiled by kdlibArrow.cmake.
+            arrow = self.cpp_info.components["arrow_libraries"]
+            arrow.set_property("cmake_target_name", "kdlib::arrow_libraries")
+            arrow.requires = ["kdlib", "arrow::libarrow", "arrow::libparquet"]

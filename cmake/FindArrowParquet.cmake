@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # Finds Apache Arrow with its Parquet library, 21 or later. Makes the target ArrowParquet::ArrowParquet: of Arrow's own
-# package, else of the libraries inside the wheel pyarrow of the Python KDLIB_ARROW_PYTHON.
+# package (also as Conan and vcpkg make it, shared or static), else of the libraries inside the wheel pyarrow of the
+# Python KDLIB_ARROW_PYTHON.
 set(ArrowParquet_VERSION "")
 set(ARROW_PARQUET_LIBRARY "")
+set(arrow_include "")
 find_package(Arrow QUIET CONFIG)
 find_package(Parquet QUIET CONFIG)
-if(TARGET Arrow::arrow_shared AND TARGET Parquet::parquet_shared)
-  set(ArrowParquet_VERSION "${Arrow_VERSION}")
-  set(ARROW_PARQUET_LIBRARY Parquet::parquet_shared Arrow::arrow_shared)
-elseif(KDLIB_ARROW_PYTHON)
+foreach(kind shared static)
+  if(NOT ARROW_PARQUET_LIBRARY AND TARGET Arrow::arrow_${kind} AND TARGET Parquet::parquet_${kind})
+    set(ArrowParquet_VERSION "${Arrow_VERSION}")
+    set(ARROW_PARQUET_LIBRARY Parquet::parquet_${kind} Arrow::arrow_${kind})
+  endif()
+endforeach()
+if(NOT ARROW_PARQUET_LIBRARY AND KDLIB_ARROW_PYTHON)
   execute_process(COMMAND "${KDLIB_ARROW_PYTHON}" -c [[
 import os, pyarrow
 so = pyarrow.lib.cpp_build_info.so_version
@@ -25,7 +30,7 @@ find_package_handle_standard_args(ArrowParquet REQUIRED_VARS ARROW_PARQUET_LIBRA
   VERSION_VAR ArrowParquet_VERSION)
 if(ArrowParquet_FOUND AND NOT TARGET ArrowParquet::ArrowParquet)
   add_library(ArrowParquet::ArrowParquet INTERFACE IMPORTED)
-  if(TARGET Parquet::parquet_shared)
+  if(NOT arrow_include)
     target_link_libraries(ArrowParquet::ArrowParquet INTERFACE ${ARROW_PARQUET_LIBRARY})
   else()
     foreach(file IN LISTS ARROW_PARQUET_LIBRARY)

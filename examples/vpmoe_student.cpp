@@ -40,6 +40,8 @@ int run_stages(int argc, char** argv) {
   kd::Options options{"vpmoe_student", "Trains a student from rows of thoughts (synth's token files) in three stages."};
   kd::add_reasoning_options(options, s);
   options.parse(argc, argv);
+  s.fraction_given = options.given("fraction");
+  s.min_reasoning_given = options.given("min-reasoning");
   kd::check_reasoning_settings(s);
   if (s.dry_run) return std::printf("%s", kd::reasoning_plan(s).c_str()), 0;
   kd::start_threads(s.threads);

@@ -62,10 +62,34 @@ def table(run):
                 print(f"| {stage} | {row['step']} | " + " | ".join(cells) + " |")
 
 
+def rows_a_token(data):
+    """Documents of the token files for each token that counts in training: what turns tokens/s into rows/s."""
+    lines = [json.loads(line) for file in sorted((data / "train").glob("*_rows.jsonl"))
+             for line in file.read_text(encoding="utf-8").splitlines()]
+    return len(lines) / sum(line["tokens"] - line["prompt"] for line in lines)
+
+
+def speeds(run, data):
+    """Steps, tokens and rates of each stage. Texts of stage 3 are counted by its mean length of a text."""
+    print("\n| stage | steps | tokens | seconds of steps | tokens/s | rows/s | waited for texts |")
+    print("|---|---|---|---|---|---|---|")
+    for stage in (1, 2, 3):
+        steps = [row for row in read(run, stage) if "train/tokens" in row]
+        tokens, seconds = (sum(row[f"train/{name}"] for row in steps) for name in ("tokens", "step_seconds"))
+        own = [row for row in steps if any(key.startswith("curriculum/") for key in row)]
+        texts = sum(row.get(f"curriculum/{mode}", 0) for row in own for mode in ("low", "medium", "high"))
+        given = tokens - sum(row["train/tokens"] for row in own)
+        rows = texts + given * rows_a_token(data)
+        waited = sum(row.get("buffer/wait_seconds", 0) for row in own)
+        rates = f"{tokens / seconds:.1f} | {rows / seconds:.2f} | {waited / seconds:.0%}"
+        print(f"| {stage} | {len(steps)} | {tokens:.0f} | {seconds:.1f} | {rates} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=pathlib.Path)
     parser.add_argument("--svg", type=pathlib.Path)
+    parser.add_argument("--data", type=pathlib.Path, help="the run's token files: prints each stage's speed, too")
     options = parser.parse_args()
     run = options.run
     lengths = {s: read(run, s)[-1]["step"] for s in (1, 2, 3)}
@@ -92,6 +116,8 @@ def main():
                 'font-size="12"><rect width="100%" height="100%" fill="white"/>\n')
         options.svg.write_text(head + "\n".join(body) + "\n</svg>\n", encoding="utf-8")
     table(run)
+    if options.data:
+        speeds(run, options.data)
 
 
 if __name__ == "__main__":

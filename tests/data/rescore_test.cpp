@@ -142,7 +142,43 @@ TEST_CASE("a rerun makes what is missing or damaged, and no other run's parts ar
   REQUIRE(messages.size() == 1);
   CHECK_THAT(messages[0], contains("part_00002 is made again"));
   again.teacher = "another";
-  CHECK_THROWS_WITH(rescore_documents(files, again, toy_scores), contains("is a part of the run"));
+  CHECK_THROWS_WITH(rescore_documents(files, again, toy_scores),
+                    contains("is a part of the run") && contains("teacher is 'toy' there and 'another' here"));
+  again.teacher = "toy";
+  again.min_reasoning = 2;
+  CHECK_THROWS_WITH(rescore_documents(files, again, toy_scores), contains("min_reasoning is '1' there and '2' here"));
+  again.min_reasoning = 1;
+  again.strata = {"de/*=0.5", "en/*=1"};
+  CHECK_THROWS_WITH(rescore_documents(files, again, toy_scores),
+                    contains("strata is '' there and 'de/*=0.5, en/*=1' here"));
+  // A part of before, whose json does not say what it was made of, is refused by the hash of its run.
+  const std::string part = folder / "alone/parts/part_00000.json";
+  write_file_atomically(part, "{\"run\":\"" + std::string(Json::parse_file(part).at("run").as_string()) + "\"}");
+  CHECK_THROWS_WITH(rescore_documents(files, again, toy_scores), contains("its teacher, token files or selection"));
+}
+
+TEST_CASE("rescored parts of other files, another teacher or another selection are refused with both values",
+          "[data][rescore]") {
+  const TemporaryDirectory folder;
+  write_rows(folder, 12);
+  const TokenShards files = TokenShards::open(folder / "files", "train");
+  RescoreSettings s = settings_for(folder / "parts");
+  s.fraction = "0.5";
+  s.min_reasoning = 2;
+  rescore_documents(files, s, toy_scores);
+  const RescoredOrigin origin = RescoredOrigin::read(folder / "parts");
+  CHECK(origin.token_files == files.run());
+  CHECK(origin.teacher == "toy");
+  CHECK(origin.fraction == "0.5");
+  CHECK(origin.min_reasoning == 2);
+  CHECK_NOTHROW(origin.require_same({}));
+  CHECK_NOTHROW(origin.require_same({files.run(), "toy", "0.50", 2}));
+  CHECK_THROWS_WITH(origin.require_same({"other run", {}, {}, {}}),
+                    contains(files.run()) && contains("'other run' is needed"));
+  CHECK_THROWS_WITH(origin.require_same({{}, "another", {}, {}}),
+                    contains("of the teacher 'toy', and 'another' is needed"));
+  CHECK_THROWS_WITH(origin.require_same({{}, {}, "0.6", {}}), contains("'0.5', and '0.6' is needed"));
+  CHECK_THROWS_WITH(origin.require_same({{}, {}, {}, 1}), contains("'2', and '1' is needed"));
 }
 
 TEST_CASE("documents are selected by key, language, exercise and length, and bad values are refused",

@@ -5,12 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <map>
 #include <mutex>
 #include <thread>
 
+#include "kdlib/core/clock.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json_writer.hpp"
@@ -227,6 +229,112 @@ TEST_CASE("the writer and the teacher go on while the trainer holds a step", "[r
   buffer.finish_step(2, 0);
   buffer.publish(3, 36);
   CHECK(buffer.take(3).version == 1);
+}
+
+TEST_CASE("tickets of a plan are written side by side, each is scored as soon as it is whole", "[rollout][plans]") {
+  for (const std::int64_t together : {0, 1, 3, 9}) {
+    CAPTURE(together);
+    Toy toy;
+    RolloutWork work = toy.work();
+    std::vector<std::size_t> groups;
+    std::atomic<int> scored{0};
+    work.write_together = [&](std::span<const RolloutTicket> tickets, const RolloutWork::Done& done) {
+      groups.push_back(tickets.size());
+      for (std::size_t i = tickets.size(); i-- > 0;) {  // the last one is whole first
+        const int before = scored;
+        done(i, work.write(tickets[i]));
+        while (scored == before) std::this_thread::yield();
+      }
+    };
+    work.score = [&scored, score = work.score](const RolloutTicket& ticket, const RolloutText& text) {
+      auto out = score(ticket, text);
+      ++scored;
+      return out;
+    };
+    std::string lines;
+    {
+      PlanBuffer buffer(Curriculum(small_curriculum()), work,
+                        {.staleness = 0, .anchor_share = 0, .side_by_side = together});
+      for (std::int64_t step = 0; step < 3; ++step) {
+        buffer.publish(step, 0);
+        lines += line_of(buffer.take(step), true) + "\n";
+        buffer.finish_step(step, 0);
+      }
+    }
+    const std::vector<std::size_t> one(12, 1), three{3, 1, 3, 1, 3, 1}, all(3, 4);
+    CHECK(groups == (together == 3 ? three : together == 9 ? all : one));  // an eighth of four is one
+    Toy alone;
+    PlanBuffer buffer(Curriculum(small_curriculum()), alone.work(), {.staleness = 0, .anchor_share = 0});
+    std::string expected;
+    for (std::int64_t step = 0; step < 3; ++step) {
+      buffer.publish(step, 0);
+      expected += line_of(buffer.take(step), true) + "\n";
+      buffer.finish_step(step, 0);
+    }
+    CHECK(lines == expected);
+  }
+  // Who writes must give the texts of every ticket, once.
+  for (const int times : {0, 2}) {
+    Toy toy;
+    RolloutWork work = toy.work();
+    work.write_together = [&](std::span<const RolloutTicket> tickets, const RolloutWork::Done& done) {
+      for (int k = 0; k < times; ++k) done(0, work.write(tickets[0]));
+    };
+    PlanBuffer buffer(Curriculum(small_curriculum()), work, {.anchor_share = 0});
+    buffer.publish(0, 0);
+    CHECK_THROWS_WITH(buffer.take(0), contains("ticket 0 has") && contains("asked for"));
+  }
+  CHECK_THROWS_WITH(PlanBuffer(Curriculum(small_curriculum()), Toy().work(), {.side_by_side = -1}),
+                    contains("-1 texts side by side"));
+}
+
+// Not run by default: test_data "[overlap]" measures (docs/results/vpmoe_pipeline.md).
+TEST_CASE("the time of a step against the longest of writing, scoring and training", "[.overlap]") {
+  struct Case {
+    std::int64_t texts, staleness, together;  // together: 0 writes by RolloutWork::write
+    double write_ms, score_ms, train_ms;      // a step
+  };
+  for (const Case& c : {Case{4, 1, 0, 400, 400, 400}, Case{8, 1, 0, 400, 400, 400}, Case{16, 1, 0, 400, 400, 400},
+                        Case{64, 1, 0, 400, 400, 400}, Case{64, 1, 8, 400, 400, 400}, Case{64, 2, 64, 400, 400, 400},
+                        Case{4, 2, 0, 400, 400, 400}, Case{4, 1, 0, 8, 8, 8}, Case{64, 1, 0, 100, 400, 200},
+                        Case{64, 1, 8, 100, 400, 200}, Case{16, 0, 0, 200, 200, 200}}) {
+    Toy toy;
+    const auto n = static_cast<double>(c.texts);
+    toy.write_ms = c.write_ms / n;
+    toy.score_ms = c.score_ms / n;
+    RolloutWork work = toy.work();
+    if (c.together > 0)
+      work.write_together = [&](std::span<const RolloutTicket> tickets, const RolloutWork::Done& done) {
+        Toy::wait(c.write_ms / n * static_cast<double>(tickets.size()));  // all are whole at the end
+        toy.write_ms = 0;
+        for (std::size_t i = 0; i < tickets.size(); ++i) done(i, work.write(tickets[i]));
+      };
+    CurriculumSettings curriculum = small_curriculum();
+    curriculum.rollouts = c.texts;
+    curriculum.tokens = 1e9;  // one text a prompt
+    PlanBuffer buffer(Curriculum(curriculum), work,
+                      {.staleness = c.staleness, .anchor_share = 0, .side_by_side = c.together});
+    constexpr std::int64_t steps = 12, first = 2;
+    double begin = 0, wrote = 0, scored = 0, trained = 0;
+    for (std::int64_t step = 0; step < steps; ++step) {
+      if (step == first) begin = steady_seconds();
+      buffer.publish(step, 0);
+      buffer.take(step);
+      const PlanBufferReport report = buffer.report();
+      const double start = steady_seconds();
+      Toy::wait(c.train_ms);
+      if (step >= first) {
+        wrote += report.write_seconds;
+        scored += report.score_seconds;
+        trained += steady_seconds() - start;
+      }
+      buffer.finish_step(step, steady_seconds() - start);
+    }
+    const double took = steady_seconds() - begin, longest = std::max({wrote, scored, trained});
+    WARN(c.texts << " texts, staleness " << c.staleness << ", together " << c.together << ", " << c.write_ms << "/"
+                 << c.score_ms << "/" << c.train_ms << " ms: step " << 1000 * took / (steps - first) << " ms, "
+                 << took / longest << " of the longest");
+  }
 }
 
 TEST_CASE("a teacher that fails a few times is asked again, one that stays away ends the run without losing texts",

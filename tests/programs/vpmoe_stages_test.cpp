@@ -187,6 +187,33 @@ TEST_CASE("three stages by a chat template: the thought inside <think>, the same
   CHECK_THAT(run_program("synth", synth).error, contains("is a shard of the run"));
 }
 
+TEST_CASE("stage 2b refuses scored parts of other files, another teacher or another selection", "[programs][vpmoe]") {
+  const TemporaryDirectory folder;
+  const std::string files = make_files(folder), out = folder / "out", other = folder / "other";
+  const std::string shared = " --random-weights --tokenizer " + examples +
+                             "toy_harmony --steps 1,1,1 --batch-tokens 600 --evaluate-every 0 --threads 1 --out " + out;
+  const auto run = [&](const std::string& more) { return run_program("vpmoe_student", more + shared); };
+  REQUIRE(run("--stage 2a --fraction 0.2 --data " + files).status == 0);
+  REQUIRE(run_program("synth", "--input " + examples + "synth_rows.jsonl --tokenizer " + examples +
+                                   "toy_harmony --split 0.1 --identity Other. --out " + other)
+              .status == 0);
+  const std::string there{Json::parse_file(files + "/manifest.json").at("run").as_string()},
+      here{Json::parse_file(other + "/manifest.json").at("run").as_string()};
+  CHECK_THAT(run("--stage 2b --data " + other).error,
+             contains("the token files '" + there + "', and '" + here + "' is needed"));
+  CHECK_THAT(run("--stage 2b --fraction 0.3 --data " + files).error, contains("'0.2', and '0.3' is needed"));
+  CHECK_THAT(run("--stage 2b --min-reasoning 2 --data " + files).error, contains("'1', and '2' is needed"));
+  CHECK_THAT(run("--stage 2b --data " + files + " --teacher " + out + "/random/student").error,
+             contains("log-probabilities of the teacher 'sha256:") && contains("name the teacher that scored them"));
+  CHECK_THAT(run("--stage 2a --fraction 0.3 --data " + files).error,
+             contains("fraction is '0.2' there and '0.3' here"));
+  CHECK_FALSE(path_exists(out + "/stage2/metrics.jsonl"));
+  // What nobody names is not compared, and whose parts they are is said.
+  const ProgramAnswer plain = run("--stage 2b --data " + files);
+  CHECK(plain.status == 0);
+  CHECK_THAT(plain.error, contains("were scored by sha256:") && contains("give --teacher"));
+}
+
 TEST_CASE("the plan for the real thing shows its arithmetic; stages refuse what is not there", "[programs][vpmoe]") {
   const ProgramAnswer plan = run_program("vpmoe_student", "--stage all --dry-run");
   CHECK(plan.status == 0);

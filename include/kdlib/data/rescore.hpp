@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,6 +57,28 @@ struct RescoreResult {
 /// ConfigError: no document is selected, a stratum that cannot be read, a folder with parts of another run.
 /// FormatError, with key and position: a log-probability that is NaN, infinite, above 1e-3 or below -1000.
 RescoreResult rescore_documents(const TokenShards& shards, const RescoreSettings& settings, const ScoreDocument& score);
+
+/// What a run that trains on rescored parts knows of them. What is empty may be anything.
+struct RescoredNeeds {
+  std::string token_files{};                  // TokenShards::run() of the files that it trains on
+  std::string teacher{};                      // RescoreSettings::teacher
+  std::string fraction{};                     // RescoreSettings::fraction; 0.20 is 0.2
+  std::optional<std::int64_t> min_reasoning;  // RescoreSettings::min_reasoning
+};
+
+/// What the manifest of rescored parts says that they were made of.
+struct RescoredOrigin {
+  std::string root;         // the folder
+  std::string token_files;  // TokenShards::run()
+  std::string teacher;      // hash or name
+  std::string fraction;
+  std::int64_t min_reasoning = 0;
+
+  /// Of ROOT/manifest.json, which rescore_documents() wrote.
+  static RescoredOrigin read(const std::string& root);
+  /// ConfigError, with both values: the parts are of other token files, another teacher or another selection.
+  void require_same(const RescoredNeeds& needs) const;
+};
 
 /// Scores `count` documents again, those with the smallest blake2b64("verify:" + key), and answers the largest
 /// difference. FormatError naming key and position where it is above limit * max(1, |x|), x the new value.

@@ -142,7 +142,7 @@ class RescoreJob {
     result.parts = (result.selected + settings_.part_documents - 1) / settings_.part_documents;
     make_directories(join_path(settings_.out, "parts"));
     refuse_other_run("[rescore] ", join_path(settings_.out, "parts"), run_hash_, "a part",
-                     "teacher, token files or selection");
+                     "teacher, token files or selection", description_);
     for (std::int64_t p = settings_.worker; p < result.parts; p += settings_.workers) {
       std::string problem;
       if (is_whole(p, problem)) continue;
@@ -234,6 +234,7 @@ class RescoreJob {
     writer.commit();
     JsonWriter json(JsonStyle{.indent = 1});
     json.begin_object().member("schema", "synth_part_v1").member("run", run_hash_).member("part", p);
+    json.key("made_of").raw(description_);
     json.member("documents", end - begin).member("teacher_reasoning_mode", "medium");
     for (std::size_t s = 0; s < 2; ++s) {
       const SpanStatistics& x = writer.statistics[s];
@@ -277,6 +278,36 @@ KDLIB_FUNC RescoreResult rescore_documents(const TokenShards& shards, const Resc
                                            const ScoreDocument& score) {
   require<ConfigError>(!settings.out.empty(), "[rescore] no folder is named for the parts");
   return detail::RescoreJob(shards, settings, score).run();
+}
+
+KDLIB_FUNC RescoredOrigin RescoredOrigin::read(const std::string& root) {
+  const Json made_of = Json::parse_file(join_path(root, "manifest.json")).at("made_of");
+  RescoredOrigin out;
+  out.root = root;
+  out.token_files = made_of.at("token_files").as_string();
+  out.teacher = made_of.at("teacher").as_string();
+  out.fraction = made_of.at("fraction").as_string();
+  out.min_reasoning = made_of.at("min_reasoning").as_int();
+  return out;
+}
+
+KDLIB_FUNC void RescoredOrigin::require_same(const RescoredNeeds& needs) const {
+  const auto same = [this](bool equal, std::string_view what, const auto& there, const auto& here,
+                           std::string_view otherwise) {
+    require<ConfigError>(equal, "[rescore] the parts in ", root, " have ", what, " '", there, "', and '", here,
+                         "' is needed: ", otherwise);
+  };
+  same(needs.token_files.empty() || needs.token_files == token_files, "documents of the token files", token_files,
+       needs.token_files, "train on the files that were scored, or score these (in another folder)");
+  same(needs.teacher.empty() || needs.teacher == teacher, "log-probabilities of the teacher", printable(teacher),
+       printable(needs.teacher), "name the teacher that scored them, or let this one score (in another folder)");
+  same(needs.fraction.empty() || needs.fraction == fraction ||
+           HashShare(needs.fraction, "[rescore] the share of documents").threshold() ==
+               HashShare(fraction, "[rescore] the share of documents").threshold(),
+       "the share of documents (--fraction)", printable(fraction), printable(needs.fraction),
+       "leave the share out, or score with it (in another folder)");
+  same(!needs.min_reasoning || *needs.min_reasoning == min_reasoning, "the least thought (--min-reasoning)",
+       min_reasoning, needs.min_reasoning.value_or(0), "leave it out, or score with it (in another folder)");
 }
 
 KDLIB_FUNC double verify_rescored(const TokenShards& parts, std::int64_t count, double limit,

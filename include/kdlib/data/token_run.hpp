@@ -38,10 +38,14 @@ std::vector<std::string> document_files(const std::string& prefix, bool scored);
 void write_file_hashes(JsonWriter& json, const std::string& root, const std::vector<std::string>& names);
 /// Every file of such an object is there with its bytes; else `problem` says which is not.
 bool files_are_whole(const std::string& root, const Json& files, std::string& problem);
+/// "the teacher is 'A' there and 'B' here": the first member of `here`, or of an object in it, that `there` lacks or
+/// has with another value. Empty: none.
+std::string first_difference(const Json& there, const Json& here);
 /// ConfigError where a .json in `folder` is that of another run than `run`. It is not touched: it may be somebody's
-/// work of days. `what`: "a shard"; `inputs`: what its run may have had of its own.
+/// work of days. `what`: "a shard"; `inputs`: what its run may have had of its own. `made_of`: what this run's hash is
+/// of, to be compared with the file's member of that name where it has one.
 void refuse_other_run(std::string_view operation, const std::string& folder, const std::string& run,
-                      std::string_view what, std::string_view inputs);
+                      std::string_view what, std::string_view inputs, const std::string& made_of = {});
 void write_counts(JsonWriter& json, const TokenFileCounts& c);
 TokenFileCounts counts_of(const Json& json);
 /// A line of rows.jsonl, as TokenShards::records() reads it; more members may follow.

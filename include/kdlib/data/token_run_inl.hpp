@@ -3,6 +3,8 @@
 #ifndef KDLIB_DATA_TOKEN_RUN_INL_HPP
 #define KDLIB_DATA_TOKEN_RUN_INL_HPP
 
+#include <optional>
+
 #include "kdlib/data/token_run.hpp"
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/paths.hpp"
@@ -43,15 +45,42 @@ KDLIB_FUNC bool files_are_whole(const std::string& root, const Json& files, std:
   return true;
 }
 
+KDLIB_FUNC std::string setting_value_text(const Json& value) {
+  if (value.is_string()) return printable(value.as_string());
+  if (value.is_integer()) return std::to_string(value.as_int());
+  std::string text;
+  for (const Json& element : value) text += (text.empty() ? "" : ", ") + setting_value_text(element);
+  return text;
+}
+
+KDLIB_FUNC std::string first_difference(const Json& there, const Json& here) {
+  for (const auto& [key, value] : here.members()) {
+    const std::optional<Json> other = there.find(key);
+    if (value.is_object() && other) {
+      const std::string inside = first_difference(*other, value);
+      if (!inside.empty()) return concat(printable(key), ": ", inside);
+      continue;
+    }
+    const std::string a = other ? setting_value_text(*other) : std::string(), b = setting_value_text(value);
+    if (a != b) return concat(printable(key), " is '", a, "' there and '", b, "' here");
+  }
+  return {};
+}
+
 KDLIB_FUNC void refuse_other_run(std::string_view operation, const std::string& folder, const std::string& run,
-                                 std::string_view what, std::string_view inputs) {
+                                 std::string_view what, std::string_view inputs, const std::string& made_of) {
   for (const std::string& name : list_directory(folder)) {
     if (!name.ends_with(".json")) continue;
     const std::string path = join_path(folder, name);
-    const std::string other{Json::parse_file(path).at("run").as_string()};
-    require<ConfigError>(other == run, operation, path, " is ", what, " of the run ", other.substr(0, 12),
-                         ", this run is ", run.substr(0, 12), ": its ", inputs,
-                         " are others; choose another --out, or remove this one");
+    const Json found = Json::parse_file(path);
+    const std::string other{found.at("run").as_string()};
+    if (other == run) continue;
+    const std::optional<Json> theirs = found.find("made_of");
+    std::string why;
+    if (theirs && !made_of.empty()) why = first_difference(*theirs, Json::parse(made_of, "this run"));
+    if (why.empty()) why = concat("its ", inputs, " are others");
+    fail<ConfigError>(operation, path, " is ", what, " of the run ", other.substr(0, 12), ", this run is ",
+                      run.substr(0, 12), ": ", why, "; choose another --out, or remove this one");
   }
 }
 

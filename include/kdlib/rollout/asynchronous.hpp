@@ -74,7 +74,7 @@ class AsynchronousRollouts {
   std::vector<std::int32_t> prompt_of(const RolloutTicket& ticket, ShuffledOrder& order) const;
   RolloutWork work(ScoreDocument score, std::function<void(const std::string&)> message);
   void take_weights(std::int64_t version);
-  std::vector<RolloutText> write(const RolloutTicket& ticket);
+  void write(std::span<const RolloutTicket> tickets, const RolloutWork::Done& done);
   void publish(Student& student, std::int64_t step);
   void finish_taken();
   bool taken_is_trained() const { return taken_ >= 0 && batches_ == (taken_ + 1) * settings_.micro_batches; }

@@ -43,7 +43,9 @@ RolloutWork AsynchronousRollouts<Student>::work(ScoreDocument score, std::functi
   RolloutWork w;
   w.message = std::move(message);
   w.take_weights = [this](std::int64_t version) { take_weights(version); };
-  w.write = [this](const RolloutTicket& ticket) { return write(ticket); };
+  w.write_together = [this](std::span<const RolloutTicket> tickets, const RolloutWork::Done& done) {
+    write(tickets, done);
+  };
   w.score = [this, score = std::move(score), order = writer_order_](const RolloutTicket& ticket,
                                                                     const RolloutText& text) mutable {
     std::vector<std::int32_t> ids = prompt_of(ticket, order);
@@ -82,27 +84,41 @@ void AsynchronousRollouts<Student>::take_weights(std::int64_t version) {
   }
 }
 
+/// A step of decoding reads all weights once, however many texts it writes, so several tickets are written together.
 template <class Student>
-std::vector<RolloutText> AsynchronousRollouts<Student>::write(const RolloutTicket& ticket) {
-  const std::vector<std::int32_t> prompt = prompt_of(ticket, writer_order_);
-  const std::string source = concat("ticket ", ticket.number);
+void AsynchronousRollouts<Student>::write(std::span<const RolloutTicket> tickets, const RolloutWork::Done& done) {
+  struct Ticket {
+    std::vector<std::int32_t> prompt;
+    std::string source;
+    std::vector<RolloutText> texts;
+    std::int64_t missing;
+  };
+  std::vector<Ticket> all;
   std::vector<WritingRequest> requests;
-  for (std::int64_t s = 0; s < ticket.samples; ++s)
-    requests.push_back({prompt, static_cast<std::uint32_t>(ticket.number), static_cast<std::uint32_t>(s), source});
-  GenerateSettings how{.context_length = settings_.context_length};
+  std::vector<std::pair<std::size_t, std::size_t>> places;  // ticket and text of a request
+  for (const RolloutTicket& t : tickets)
+    all.push_back({prompt_of(t, writer_order_), concat("ticket ", t.number),
+                   std::vector<RolloutText>(static_cast<std::size_t>(t.samples)), t.samples});
+  for (std::size_t i = 0; i < all.size(); ++i)
+    for (std::size_t s = 0; s < all[i].texts.size(); ++s) {
+      requests.push_back({all[i].prompt, static_cast<std::uint32_t>(tickets[i].number), static_cast<std::uint32_t>(s),
+                          all[i].source, tickets[i].cap});
+      places.emplace_back(i, s);
+    }
+  GenerateSettings how{.batch = static_cast<std::int64_t>(requests.size()), .context_length = settings_.context_length};
   how.progress = [this](const GenerationProgress&) {
     if (buffer_ && buffer_->stopping()) throw StopRequested("the rollouts end");
   };
-  const Sampler sampler{.max_new_tokens = ticket.cap, .seed = settings_.seed, .stop_ids = form_.stop_ids};
-  std::vector<RolloutText> texts;
-  for (Completion& c : generate(writer_, std::span<const WritingRequest>(requests), sampler, how)) {
-    RolloutText text;
-    text.ids = std::move(c.ids);
-    text.log_probs = std::move(c.full_log_probs);
+  how.finished = [&](std::size_t request, const Completion& c) {
+    Ticket& ticket = all[places[request].first];
+    RolloutText& text = ticket.texts[places[request].second];
+    text.ids = c.ids;
+    text.log_probs = c.full_log_probs;
     text.stopped = c.stopped;
-    texts.push_back(std::move(text));
-  }
-  return texts;
+    if (--ticket.missing == 0) done(places[request].first, std::move(ticket.texts));
+  };
+  const Sampler sampler{.seed = settings_.seed, .stop_ids = form_.stop_ids};
+  generate(writer_, std::span<const WritingRequest>(requests), sampler, how);
 }
 
 template <class Student>

@@ -18,7 +18,8 @@ KDLIB_NAMESPACE_BEGIN
 struct WritingRequest {
   std::span<const std::int32_t> prompt{};  // ids, at least one
   std::uint32_t step = 0, row = 0;
-  std::string_view source{};  // opens messages about this prompt, e.g. "prompts.jsonl:12"
+  std::string_view source{};        // opens messages about this prompt, e.g. "prompts.jsonl:12"
+  std::int64_t max_new_tokens = 0;  // of this text; 0: the sampler's
 };
 
 /// What was written after one prompt. Log-probabilities as in SampledToken; `stopped`: by a stop id, which is the last
@@ -56,6 +57,8 @@ struct GenerateSettings {
   std::int64_t reply_tokens = 0;  // most ids that `reply` may put into one text
   /// Called after each step of decoding. What it throws ends the writing; nothing is kept.
   std::function<void(const GenerationProgress&)> progress{};
+  /// Called when a text is complete, while others are still written.
+  std::function<void(std::size_t request, const Completion& text)> finished{};
 };
 
 /// Completions in the order of the requests. Requests that follow each other with one prompt (samples of it) share its

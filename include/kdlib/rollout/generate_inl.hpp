@@ -136,13 +136,17 @@ class Writer {
 
   std::int64_t vocabulary() const { return model_.head().columns(); }
 
+  std::int64_t cap_of(const WritingRequest& r) const {
+    return r.max_new_tokens > 0 ? r.max_new_tokens : sampler_.max_new_tokens;
+  }
+
   /// The last token of a sequence is never run, so a slot needs one place less than the sequence has tokens.
   std::int64_t capacity() const {
     std::int64_t most = 0;
     for (const WritingRequest& r : requests_) {
       const auto prompt = static_cast<std::int64_t>(r.prompt.size());
       const std::int64_t given = settings_.reply ? settings_.reply_tokens : 0;
-      most = std::max(most, prompt + std::min(sampler_.max_new_tokens + given, context_ - prompt) - 1);
+      most = std::max(most, prompt + std::min(cap_of(r) + given, context_ - prompt) - 1);
     }
     return most;
   }
@@ -204,6 +208,7 @@ class Writer {
     cache.truncate(r.slot, 0);
     free_.push_back(r.slot);
     ++progress_.finished;
+    if (settings_.finished) settings_.finished(r.request, completions_[r.request]);
   }
 
   /// Request i > 0 has the prompt of the one before it, and the cache can give it what that one's pass leaves there.
@@ -319,7 +324,7 @@ class Writer {
     const Completion& c = completions_[r.request];
     const auto given = std::count(c.given.begin(), c.given.end(), std::uint8_t{1});
     const auto length = static_cast<std::int64_t>(c.ids.size());
-    return std::min(sampler_.max_new_tokens - (length - given),
+    return std::min(cap_of(requests_[r.request]) - (length - given),
                     context_ - length - static_cast<std::int64_t>(requests_[r.request].prompt.size()));
   }
 
@@ -328,7 +333,7 @@ class Writer {
     const Completion& c = completions_[r.request];
     const auto given = std::count(c.given.begin(), c.given.end(), std::uint8_t{1});
     const auto length = static_cast<std::int64_t>(c.ids.size());
-    return length - given < sampler_.max_new_tokens && (more == 0 || given + more <= settings_.reply_tokens) &&
+    return length - given < cap_of(requests_[r.request]) && (more == 0 || given + more <= settings_.reply_tokens) &&
            static_cast<std::int64_t>(requests_[r.request].prompt.size()) + length + more < context_;
   }
 

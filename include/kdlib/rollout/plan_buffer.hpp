@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,7 +57,11 @@ struct RolloutWork {
   /// The weights of this version write from now on.
   std::function<void(std::int64_t version)> take_weights;
   /// `ticket.samples` texts of at most `ticket.cap` tokens.
-  std::function<std::vector<RolloutText>(const RolloutTicket& ticket)> write;
+  std::function<std::vector<RolloutText>(const RolloutTicket& ticket)> write{};
+  /// In place of `write` where set: tickets of one plan side by side. `done` takes the texts of tickets[i] as soon as
+  /// they are whole, once for each ticket, from the same thread.
+  using Done = std::function<void(std::size_t i, std::vector<RolloutText> texts)>;
+  std::function<void(std::span<const RolloutTicket> tickets, const Done& done)> write_together{};
   /// The teacher's log-probability of each id of the text.
   std::function<std::vector<float>(const RolloutTicket& ticket, const RolloutText& text)> score;
   /// Versions below this one are not asked for any more. From the trainer's thread.
@@ -66,12 +71,13 @@ struct RolloutWork {
 
 /// Bounds and kinds of steps.
 struct PlanBufferSettings {
-  std::int64_t staleness = 1;   // eta, 0 to 8: step k trains on texts of weights k - eta or newer
-  std::int64_t sync_every = 1;  // weights are published after every so many updates, <= staleness + 1
-  double anchor_share = 0.15;   // of steps that train on given text instead
-  bool deterministic = false;   // step k trains on texts of the weights k - eta exactly; no back-pressure
-  double drain_seconds = 120;   // how long save() waits for open plans; without limit where deterministic
-  int score_attempts = 5;       // before a failing teacher ends the run
+  std::int64_t staleness = 1;     // eta, 0 to 8: step k trains on texts of weights k - eta or newer
+  std::int64_t sync_every = 1;    // weights are published after every so many updates, <= staleness + 1
+  double anchor_share = 0.15;     // of steps that train on given text instead
+  bool deterministic = false;     // step k trains on texts of the weights k - eta exactly; no back-pressure
+  double drain_seconds = 120;     // how long save() waits for open plans; without limit where deterministic
+  int score_attempts = 5;         // before a failing teacher ends the run
+  std::int64_t side_by_side = 0;  // tickets that write_together gets at once; 0: an eighth of a plan's, at least 1
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -82,6 +88,7 @@ struct PlanBufferSettings {
     f(FieldInfo{"deterministic", "", "", "texts come from the oldest weights that are allowed"}, self.deterministic);
     f(FieldInfo{"drain_seconds", "s", ">= 0", "a checkpoint waits for open plans", false, false}, self.drain_seconds);
     f(FieldInfo{"score_attempts", "", ">= 1", "of a failing teacher", false, false}, self.score_attempts);
+    f(FieldInfo{"side_by_side", "", ">= 0", "tickets that are written together; 0: an eighth"}, self.side_by_side);
   }
 };
 
@@ -143,7 +150,8 @@ class PlanBuffer {
   void repeat(bool (PlanBuffer::*work)());
   bool begin(TicketState state, Order& order);
   void end(Order& order, TicketState state, double RolloutPlan::*time, double seconds);
-  bool write_one();
+  bool begin_writing(std::vector<Order>& orders);
+  bool write_some();
   bool score_one();
   void score_text(const RolloutTicket& ticket, RolloutText& text);
   bool find(TicketState state, Order& order);

@@ -44,6 +44,8 @@ KDLIB_FUNC PlanBuffer::PlanBuffer(Curriculum curriculum, RolloutWork work, PlanB
                        settings.sync_every);
   require<ConfigError>(settings.drain_seconds >= 0 && settings.score_attempts >= 1, "[rollouts] ",
                        settings.drain_seconds, " s to drain and ", settings.score_attempts, " attempts to score");
+  require<ConfigError>(settings.side_by_side >= 0, "[rollouts] ", settings.side_by_side,
+                       " texts side by side; 0 (an eighth of a step's) or more");
   is_anchor(0);  // refuses a share out of range
 }
 
@@ -83,7 +85,7 @@ KDLIB_FUNC void PlanBuffer::publish(std::int64_t version, double tokens) {
   }
   threads_->changed.notify_all();
   if (threads_->writer.joinable()) return;
-  threads_->writer = std::thread([this] { repeat(&PlanBuffer::write_one); });
+  threads_->writer = std::thread([this] { repeat(&PlanBuffer::write_some); });
   threads_->scorer = std::thread([this] { repeat(&PlanBuffer::score_one); });
 }
 
@@ -159,22 +161,55 @@ KDLIB_FUNC void PlanBuffer::end(Order& order, TicketState state, double RolloutP
   threads_->changed.notify_all();
 }
 
-KDLIB_FUNC bool PlanBuffer::write_one() {
-  Order order;
-  if (!begin(TicketState::open, order)) return false;
-  RolloutTicket& ticket = order.copy;
-  if (writer_version_ != ticket.version) work_.take_weights(ticket.version);
-  writer_version_ = ticket.version;
-  const double start = steady_seconds();
-  std::vector<RolloutText> texts = work_.write(ticket);
-  require<ShapeError>(static_cast<std::int64_t>(texts.size()) == ticket.samples, "[rollouts] ticket ", ticket.number,
-                      " has ", texts.size(), " texts; ", ticket.samples, " were asked for");
-  for (const RolloutText& text : texts)
-    require<ShapeError>(!text.ids.empty() && text.log_probs.size() == text.ids.size(), "[rollouts] a text of ticket ",
-                        ticket.number, " has ", text.ids.size(), " ids and ", text.log_probs.size(),
-                        " log-probabilities");
-  ticket.texts = std::move(texts);
-  end(order, TicketState::written, &RolloutPlan::write_seconds, steady_seconds() - start);
+/// Waits for an open ticket and copies it with those of its plan that are written beside it.
+KDLIB_FUNC bool PlanBuffer::begin_writing(std::vector<Order>& orders) {
+  orders.resize(1);
+  if (!begin(TicketState::open, orders[0])) return false;
+  if (!work_.write_together) return true;
+  const std::lock_guard<std::mutex> lock(threads_->mutex);
+  RolloutPlan& plan = *orders[0].plan;
+  const std::size_t eighth = std::max<std::size_t>(plan.tickets.size() / 8, 1),
+                    most = settings_.side_by_side > 0 ? static_cast<std::size_t>(settings_.side_by_side) : eighth;
+  for (RolloutTicket& ticket : plan.tickets) {
+    if (orders.size() == most) break;
+    if (ticket.state != TicketState::open || &ticket == orders[0].ticket) continue;
+    orders.push_back({&plan, &ticket, ticket});
+    orders.back().copy.version = plan.version;
+  }
+  return true;
+}
+
+KDLIB_FUNC bool PlanBuffer::write_some() {
+  std::vector<Order> orders;
+  if (!begin_writing(orders)) return false;
+  const std::int64_t version = orders[0].copy.version;
+  if (writer_version_ != version) work_.take_weights(version);
+  writer_version_ = version;
+  double start = steady_seconds();
+  const auto done = [&](std::size_t i, std::vector<RolloutText> texts) {
+    RolloutTicket& ticket = orders.at(i).copy;
+    require<ShapeError>(ticket.state == TicketState::open && static_cast<std::int64_t>(texts.size()) == ticket.samples,
+                        "[rollouts] ticket ", ticket.number, " has ", texts.size(), " texts; ", ticket.samples,
+                        " were asked for, once");
+    for (const RolloutText& text : texts)
+      require<ShapeError>(!text.ids.empty() && text.log_probs.size() == text.ids.size(), "[rollouts] a text of ticket ",
+                          ticket.number, " has ", text.ids.size(), " ids and ", text.log_probs.size(),
+                          " log-probabilities");
+    ticket.texts = std::move(texts);
+    const double now = steady_seconds();
+    end(orders[i], TicketState::written, &RolloutPlan::write_seconds, now - start);
+    start = now;
+  };
+  if (work_.write_together) {
+    std::vector<RolloutTicket> tickets;
+    for (const Order& order : orders) tickets.push_back(order.copy);
+    work_.write_together(tickets, done);
+  } else {
+    done(0, work_.write(orders[0].copy));
+  }
+  for (const Order& order : orders)
+    require<ShapeError>(order.copy.state == TicketState::written, "[rollouts] ticket ", order.copy.number,
+                        " has no texts; ", order.copy.samples, " were asked for");
   return true;
 }
 

@@ -65,6 +65,7 @@ class ReasoningRun {
   std::string start_of(int stage) const;
   ScoreDocument scorer();
   void rescore();
+  TokenShards open_rescored(const TokenShards& files);
   bool train(int stage);
   AsynchronousSettings rollout_settings() const;
   RunSettings run_settings(int stage, const std::string& start) const;
@@ -74,6 +75,7 @@ class ReasoningRun {
   void note(const std::string& text) { progress_.note("note: " + text); }
 
   ReasoningSettings s_;
+  bool teacher_known_;  // given, or this command scores: stage 2b can tell whose parts it reads
   Progress progress_;
   StopSignals signals_;
   std::optional<Tokenizer> tokenizer_;

@@ -4,6 +4,7 @@
 #define KDLIB_TOOLS_REASONING_RUN_INL_HPP
 
 #include "kdlib/checkpoint/save_model.hpp"
+#include "kdlib/core/clock.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/paths.hpp"
@@ -14,6 +15,7 @@
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/teacher/scored.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
+#include "kdlib/tools/blas_advice.hpp"
 #include "kdlib/tools/known_configs.hpp"
 #include "kdlib/tools/random_models.hpp"
 #include "kdlib/tools/reasoning_run.hpp"
@@ -52,6 +54,7 @@ class ReasoningHooks final : public RunHooks {
 template <class D, class T>
 ReasoningRun<D, T>::ReasoningRun(ReasoningSettings settings) : s_(std::move(settings)) {
   check_reasoning_settings(s_);
+  teacher_known_ = !s_.teacher.empty() || s_.has_stage("2a");
   if (s_.rescored.empty()) s_.rescored = place("rescored");
   s_.confidence.center_by_span = s_.center == "span";
 }
@@ -64,6 +67,7 @@ std::string ReasoningRun<D, T>::place(const std::string& name) const {
 template <class D, class T>
 int ReasoningRun<D, T>::run() {
   const auto lock = OutputLock::folder(s_.out, "[vpmoe_student] ");
+  if (const std::string advice = blas_advice(cpu_blas_name(), cpu_level()); !advice.empty()) note(advice);
   if (s_.random_weights) make_random_models();
   if (s_.has_stage("1") && !train(1)) return stopped_status();
   if (s_.has_stage("2a")) rescore();
@@ -145,9 +149,33 @@ void ReasoningRun<D, T>::rescore() {
   r.message = [this](const std::string& text) { note(text); };
   make_directories(r.out);
   if (r.out == place("rescored")) remove_stale_temporaries_below(r.out);  // else workers of other machines may write
-  const RescoreResult result = rescore_documents(TokenShards::open(s_.data, "train"), r, scorer());
+  const ScoreDocument score = scorer();
+  const double begin = steady_seconds();
+  const RescoreResult result = rescore_documents(TokenShards::open(s_.data, "train"), r, score);
   progress_.note(concat("stage 2a: ", result.selected, " documents in ", result.parts, " parts, ", result.scored,
-                        " tokens scored now"));
+                        " tokens scored now, in ", duration_text(steady_seconds() - begin)));
+}
+
+/// The parts of stage 2b, which must be those of this run's files, teacher and selection.
+template <class D, class T>
+TokenShards ReasoningRun<D, T>::open_rescored(const TokenShards& files) {
+  require<ConfigError>(path_exists(join_path(s_.rescored, "manifest.json")), "[vpmoe_student] ", s_.rescored,
+                       " has no manifest.json, so that stage 2a is not done: run --stage 2a, or rescore");
+  TokenShards parts = TokenShards::open(s_.rescored, "parts");
+  parts.require_tokenizer(*tokenizer_);
+  const RescoredOrigin origin = RescoredOrigin::read(s_.rescored);
+  RescoredNeeds needs;
+  needs.token_files = files.run();
+  if (s_.fraction_given) needs.fraction = s_.rescore_fraction;
+  if (s_.min_reasoning_given) needs.min_reasoning = s_.min_reasoning;
+  const bool named = origin.teacher.starts_with("server model ");  // by a server that knows no hash of its model
+  if (teacher_known_ && !named) needs.teacher = content_hash(s_.teacher);
+  origin.require_same(needs);
+  if (needs.teacher.empty())
+    note(concat("the parts in ", s_.rescored, " were scored by ", printable(origin.teacher),
+                named ? ", a name that no --teacher can be compared with"
+                      : "; give --teacher, and another one's parts are refused"));
+  return parts;
 }
 
 template <class D, class T>
@@ -208,11 +236,7 @@ bool ReasoningRun<D, T>::train(int stage) {
   std::optional<ReasoningSource<Model>> source;
   if (stage == 1) source.emplace(plain, scored_);
   if (stage == 2) {
-    require<ConfigError>(path_exists(join_path(s_.rescored, "manifest.json")), "[vpmoe_student] ", s_.rescored,
-                         " has no manifest.json, so that stage 2a is not done: run --stage 2a, or rescore");
-    const TokenShards parts = TokenShards::open(s_.rescored, "parts");
-    parts.require_tokenizer(*tokenizer_);
-    mix.emplace(std::move(plain), IndexedDataset(parts, order),
+    mix.emplace(std::move(plain), IndexedDataset(open_rescored(files), order),
                 RescoredMixSettings{s_.rescored_share, s_.micro_batches, s_.confidence});
     source.emplace(*mix, scored_);
   }

@@ -28,6 +28,7 @@ struct ReasoningSettings {
   double learning_rate = 1e-3, rollout_learning_rate = 1e-4, clip_norm = 1, balance = 0.01;
   std::string rescore_fraction = "0.2";
   std::int64_t min_reasoning = 1;
+  bool fraction_given = false, min_reasoning_given = false;  // stage 2b refuses parts that another one selected
   double rescored_share = 0.65;
   ConfidenceSettings confidence{};
   std::string center = "all";

@@ -78,6 +78,8 @@ KDLIB_TOOLS_FUNC void add_reasoning_rollouts(Options& options, ReasoningSettings
       .at_least(1)
       .add("rollouts", s.rollouts, "N", "texts a step")
       .at_least(1)
+      .add("side-by-side", s.plans.side_by_side, "N", "questions answered together; 0: an eighth of a step's")
+      .at_least(0)
       .add("max-prompt-length", s.max_prompt_length, "N", "longer questions are not asked", "tokens")
       .at_least(1)
       .add("opd-tokens", s.opd_tokens, "N", "of the stage, by which its phases are counted", "tokens")
