@@ -101,7 +101,7 @@ TEST_CASE("three stages from rows to a student, every metric under its name, and
   CHECK_THAT(run_program("vpmoe_student", arguments(files, whole)).error, contains("stage 3 is done"));
   int kills = 0;
   for (const int place : {11, 37, 24, 52, 18, 45, 31, 60}) {  // percent of the time that all of it takes
-    const std::string command = "timeout -s KILL " + std::to_string(0.01 * place * took) + " " +
+    const std::string command = "timeout --foreground -s KILL " + std::to_string(0.01 * place * took) + " " +
                                 program_path("vpmoe_student") + " " + arguments(files, killed) + " > /dev/null 2>&1";
     const int status = ::system(command.c_str());
     REQUIRE(WIFEXITED(status));
@@ -144,7 +144,7 @@ TEST_CASE("stage 3 killed at random moments has every ticket once and in order: 
   for (; kills < wanted; ++runs) {
     REQUIRE(runs < 10 * wanted + 20);
     const double moment = took * Rng(seed, RngPurpose::test, 0, 0).uniform(static_cast<std::uint32_t>(runs));
-    const std::string command = "timeout -s KILL " + std::to_string(0.02 + moment) + " " +
+    const std::string command = "timeout --foreground -s KILL " + std::to_string(0.02 + moment) + " " +
                                 program_path("vpmoe_student") + " " + stage_3(killed) + " > /dev/null 2>&1";
     const int status = ::system(command.c_str());
     REQUIRE(WIFEXITED(status));

@@ -38,6 +38,6 @@ class Arrow(ConanFile):
             component.set_property("cmake_target_name", target)
             component.includedirs = [include]
             component.libdirs = component.bindirs = []
-            component.sharedlinkflags = component.exelinkflags = [files[name],
-                                                                  "-Wl,-rpath," + os.path.dirname(files[name])]
+            component.system_libs = [files[name]]  # the wheel has no libarrow.so without a number
+            component.sharedlinkflags = component.exelinkflags = ["-Wl,-rpath," + os.path.dirname(files[name])]
         self.cpp_info.components["libparquet"].requires = ["libarrow"]
