@@ -460,6 +460,8 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/remote.hpp
   include/kdlib/teacher/remote_answers.hpp
   include/kdlib/teacher/remote_answers_inl.hpp
+  include/kdlib/teacher/remote_at.hpp
+  include/kdlib/teacher/remote_at_inl.hpp
   include/kdlib/teacher/remote_cache.hpp
   include/kdlib/teacher/remote_cache_inl.hpp
   include/kdlib/teacher/remote_calls.hpp
@@ -683,6 +685,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/service/tar_stream.hpp
   include/kdlib/tools/service/tar_stream_inl.hpp
   include/kdlib/tools/service/teacher_engine.hpp
+  include/kdlib/tools/service/teacher_rows_inl.hpp
   include/kdlib/tools/service/teacher_server.hpp
   include/kdlib/tools/service/teacher_server_inl.hpp
   include/kdlib/tools/session_instances.hpp

@@ -9,6 +9,7 @@
 #include "kdlib/optim/schedule.hpp"
 #include "kdlib/teacher/live.hpp"
 #include "kdlib/teacher/remote.hpp"
+#include "kdlib/teacher/remote_at.hpp"
 #include "kdlib/train/trainer.hpp"
 #include "support/catch.hpp"
 #include "support/refusal.hpp"
@@ -133,6 +134,44 @@ TEST_CASE("top-k and sampled rows in binary form, and vLLM's interface of the sa
   }
 }
 
+TEST_CASE("a server tells the tokens that the client chose", "[remote]") {
+  Toy model(17, 6, 1);
+  Served served(model);
+  const auto settings = served.settings();
+  RemoteClient client(settings, RemoteWant::sampled, make_http_transport(settings));
+  const TokenBatch batch = RaggedDocuments{{.documents = 4}}.batch(2);
+  const auto labels = batch.rows().label;
+  const auto R = static_cast<std::int64_t>(labels.size());
+  std::vector<std::int32_t> ids;
+  for (std::int64_t r = 0; r < R; ++r)
+    for (const std::int32_t id : {labels[static_cast<std::size_t>(r)], static_cast<std::int32_t>(r % 17), 16})
+      ids.push_back(id);
+  const std::vector<float> found = remote_log_probs_at(client, batch, ids, 3);
+  LiveTeacher live{model};
+  live.prepare(batch);
+  Tensor<float, Cpu> logits(Shape{R, 17});
+  write_head_logits<float, Cpu>(model.head(), live.targets(0, R).hidden, logits.view());
+  for (std::int64_t r = 0; r < R; ++r) {
+    double sum = 0;
+    for (std::int64_t v = 0; v < 17; ++v) sum += std::exp(static_cast<double>(logits.data()[r * 17 + v]));
+    for (std::int64_t k = 0; k < 3; ++k) {
+      const auto at = static_cast<std::size_t>(r * 3 + k);
+      const double expected = static_cast<double>(logits.data()[r * 17 + ids[at]]) - std::log(sum);
+      REQUIRE(std::abs(static_cast<double>(found[at]) - expected) < 1e-5);
+    }
+  }
+  REQUIRE_THAT(refusal([&] { remote_log_probs_at(client, batch, ids, 2); }), contains("ids for"));
+  ids.back() = 17;
+  REQUIRE_THAT(refusal([&] { remote_log_probs_at(client, batch, ids, 3); }), contains("the teacher has 17"));
+  served.replaced_hash = "sha256:fox";
+  ids.back() = 1;
+  REQUIRE_THAT(refusal([&] { remote_log_probs_at(client, batch, ids, 3); }),
+               contains("another teacher than at the start"));
+  const auto other = served.settings(Dialect::vllm);
+  RemoteClient vllm(other, RemoteWant::sampled, make_http_transport(other));
+  REQUIRE_THAT(refusal([&] { remote_log_probs_at(vllm, batch, ids, 3); }), contains("tells no tokens that the client"));
+}
+
 TEST_CASE("a server that changes its teacher in the middle of a run is noticed", "[remote]") {
   Toy model(17, 6, 1);
   Served served(model);
@@ -165,6 +204,15 @@ TEST_CASE("a teacher's server refuses what it cannot answer, each with its statu
     return std::string(R"({"documents":[{"ids":[1,2,3],"rows":[0,1]}])") + more + "}";
   };
   REQUIRE(served.ask("POST", rows, with("")).status == 200);
+  const char* chosen = R"({"documents":[{"ids":[1,2,3],"rows":[0,1],"at":[[4,5],[6]]}],"want":"at"})";
+  REQUIRE(refused(400, "every row has the same number", served.ask("POST", rows, chosen)));
+  chosen = R"({"documents":[{"ids":[1,2,3],"rows":[0,1],"at":[[4,5]]}],"want":"at"})";
+  REQUIRE(refused(400, "has 1 lists for 2 rows", served.ask("POST", rows, chosen)));
+  chosen = R"({"documents":[{"ids":[1,2,3],"rows":[0],"at":[[4,17]]}],"want":"at"})";
+  REQUIRE(refused(400, "the teacher has 17 tokens", served.ask("POST", rows, chosen)));
+  chosen = R"({"documents":[{"ids":[1,2,3],"rows":[0],"at":[[4]]}]})";
+  REQUIRE(refused(422, "it belongs to want", served.ask("POST", rows, chosen)));
+  REQUIRE(refused(400, "at is missing", served.ask("POST", rows, with(R"(,"want":"at")"))));
   REQUIRE(refused(422, "want is 'logits'", served.ask("POST", rows, with(R"(,"want":"logits")"))));
   REQUIRE(refused(422, "dtype is 'f8'", served.ask("POST", rows, with(R"(,"dtype":"f8")"))));
   REQUIRE(refused(422, "top_k is 18", served.ask("POST", rows, with(R"(,"want":"top_k","top_k":18)"))));

@@ -184,6 +184,19 @@ TEST_CASE("announced batches may be asked for in any order, twice, or never", "[
         require<Error>(std::equal(a.hidden.data(), a.hidden.data() + a.hidden.count(), b.hidden.data()),
                        "the rows of batch ", i, " differ");
       }
+      // A row that lost its weight behind the announcement.
+      TokenBatch fewer = text.batch(4);
+      teacher.announce(fewer);
+      fewer.weights = std::vector<float>(fewer.ids.size(), 0.0f);
+      const std::vector<std::int64_t> rows = text.batch(4).rows().token;
+      fewer.weights[static_cast<std::size_t>(rows.back())] = 1;
+      const std::uint64_t asked = link->asked();
+      teacher.prepare(fewer);
+      live.prepare(fewer);
+      require<Error>(link->asked() == asked, "a row of the announced batch was asked for again");
+      const auto a = teacher.targets(0, 1), b = live.targets(0, 1);
+      require<Error>(std::equal(a.hidden.data(), a.hidden.data() + a.hidden.count(), b.hidden.data()),
+                     "the row that is left differs");
       require<Error>(refusal([&] { teacher.targets(0, 1000); }).find("rows 0 to 1000 of") != std::string::npos,
                      "no refusal");
     }

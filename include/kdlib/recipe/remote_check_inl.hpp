@@ -45,7 +45,7 @@ inline void check_remote(const RecipeSettings& s) {
   needs(s.text.lambda == 1 || !s.text.data.empty(),
         "--data FILE is needed, or --lambda 1: servers score text, they do not write it");
   needs(s.models.cache.mass != TopKMass::sampled, "--mass sampled belongs to caches of drawn tokens");
-  check_remote_settings({.urls = split_urls(s.models.teacher), .in_flight = s.models.remote.in_flight});
+  check_remote_settings({.urls = s.models.remote_urls(), .in_flight = s.models.remote.in_flight});
 }
 
 /// Ranks that hold the teacher mark text, they do not write it.

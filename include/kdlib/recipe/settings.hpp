@@ -101,6 +101,10 @@ struct RecipeModels {
   bool cached() const { return !cache.folder.empty(); }
   /// The teacher is on other machines.
   bool is_remote() const { return names_servers(teacher); }
+  /// The servers of such a teacher.
+  std::vector<std::string> remote_urls() const {
+    return is_remote() ? split_urls(teacher) : std::vector<std::string>();
+  }
   /// Each line of text has its own of several teachers.
   bool by_row() const { return !teachers.empty(); }
   /// Those teachers. ConfigError: one that is not NAME=PLACE, a name that is given twice.

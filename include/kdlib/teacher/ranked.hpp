@@ -55,6 +55,8 @@ class TeacherLink {
   /// Tells the teacher that this student asks nothing more; takes what is still on its way.
   void end();
 
+  /// Requests so far.
+  std::uint64_t asked() const { return next_; }
   /// Seconds that this student has waited, and its teacher for requests, since the last call.
   std::pair<double, double> take_seconds();
 

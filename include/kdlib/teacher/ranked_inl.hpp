@@ -4,6 +4,7 @@
 #define KDLIB_TEACHER_RANKED_INL_HPP
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include "kdlib/core/clock.hpp"
@@ -146,22 +147,30 @@ void RankTeacher<D, T>::prepare(const TokenBatch& batch) {
   const std::vector<std::int64_t> token = batch.rows().token;
   if (token.empty()) return;
   const auto at = std::find_if(announced_.begin(), announced_.end(), [&](const Announced& a) {
-    return a.ids == batch.ids && a.offsets == batch.offsets && a.token == token;
+    return a.ids == batch.ids && a.offsets == batch.offsets &&
+           std::includes(a.token.begin(), a.token.end(), token.begin(),
+                         token.end());  // weights may have become 0 since
   });
+  std::vector<std::int64_t> asked = token;
   std::uint64_t number = 0;
   if (at != announced_.end()) {
     number = at->number;
+    asked = std::move(at->token);
     announced_.erase(at);
   } else {
     number = link_->ask(batch);
   }
-  const Bytes bytes = link_->wait(number);
+  Bytes bytes = link_->wait(number);
   const auto rows = static_cast<std::int64_t>(token.size()), width = head_->shape[1];
-  require<FormatError>(bytes.size() == static_cast<std::size_t>(rows * width) * sizeof(T), "[RankTeacher] ",
-                       bytes.size(), " bytes came for ", rows, " rows of ", width,
-                       " numbers: the ranks run different programs");
+  const std::size_t row = static_cast<std::size_t>(width) * sizeof(T);
+  require<FormatError>(bytes.size() == asked.size() * row, "[RankTeacher] ", bytes.size(), " bytes came for ",
+                       asked.size(), " rows of ", width, " numbers: the ranks run different programs");
+  for (std::size_t i = 0, from = 0; i < token.size() && asked.size() != token.size(); ++i, ++from) {
+    while (asked[from] != token[i]) ++from;
+    std::memmove(bytes.data() + i * row, bytes.data() + from * row, row);
+  }
   hidden_ = Tensor<T, D>(Shape{rows, width});
-  Memory<D>::from_host(hidden_.data(), bytes.data(), bytes.size());
+  Memory<D>::from_host(hidden_.data(), bytes.data(), token.size() * row);
   rows_ = rows;
 }
 

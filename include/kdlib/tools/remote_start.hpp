@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/model_files.hpp"
 #include "kdlib/teacher/remote.hpp"
 #include "kdlib/teacher/remote_probes.hpp"
@@ -36,10 +37,12 @@ inline void probe_for_program(RemoteClient& client, const std::optional<Tokenize
   show_notes(probe_remote_teacher(client, probe));
 }
 
-/// The tokenizer of an option --tokenizer; none where it is not given. ConfigError: there is none.
+/// The tokenizer of an option --tokenizer, a model's folder, GGUF file or tokenizer file; none where it is not given.
+/// ConfigError: there is none.
 inline std::optional<Tokenizer> named_tokenizer(const std::string& place) {
   if (place.empty()) return std::nullopt;
-  std::optional<Tokenizer> found = find_model_tokenizer(place);
+  const bool model = is_directory(place) || place.ends_with(".gguf");
+  std::optional<Tokenizer> found = model ? find_model_tokenizer(place) : Tokenizer::from_pretrained(place);
   require<ConfigError>(found.has_value(), "--tokenizer ", place, " has none");
   return found;
 }

@@ -4,8 +4,11 @@
 #define KDLIB_TOOLS_SERVICE_TEACHER_ENGINE_HPP
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,6 +66,28 @@ class ModelEngine final : public TeacherEngine {
       const auto z = logits[static_cast<std::size_t>(label)];
       to.label_rank = 1 + std::count_if(logits.begin(), logits.end(), [z](auto other) { return other > z; });
       to.top = top_k_row(logits, std::min(top_k, V), temperatures, label);
+    });
+    return out;
+  }
+
+  std::vector<float> log_probs_at(const TokenBatch& batch, std::span<const std::int32_t> ids,
+                                  std::int64_t width) override {
+    teacher_.prepare(batch);
+    std::vector<float> out(ids.size());
+    if (teacher_.rows() == 0) return out;
+    const HiddenTargets<T, D> targets = teacher_.targets(0, teacher_.rows());
+    const std::int64_t V = targets.head.columns();
+    detail::visit_logits(targets.head, targets.hidden, V, workspace_bytes_, [&](std::int64_t r, auto logits) {
+      const auto most = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
+      double sum = 0;
+      for (const auto z : logits) sum += std::exp(static_cast<double>(z) - most);
+      const double log_norm = most + std::log(sum);
+      for (std::int64_t k = r * width; k < (r + 1) * width; ++k) {
+        const std::int32_t id = ids[static_cast<std::size_t>(k)];
+        out[static_cast<std::size_t>(k)] =
+            id < V ? static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - log_norm)
+                   : -std::numeric_limits<float>::infinity();  // padding, which no softmax has
+      }
     });
     return out;
   }

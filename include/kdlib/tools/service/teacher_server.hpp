@@ -42,6 +42,9 @@ class TeacherEngine {
   virtual std::vector<float> hidden(const TokenBatch& batch) = 0;
   /// The K most probable tokens of each row, K of 1 to V.
   virtual std::vector<ServedRow> rows(const TokenBatch& batch, std::int64_t top_k) = 0;
+  /// log p of `width` tokens of each row, [R, width]: those that somebody else chose.
+  virtual std::vector<float> log_probs_at(const TokenBatch& batch, std::span<const std::int32_t> ids,
+                                          std::int64_t width) = 0;
   /// The head as caches keep it (write_cache_head).
   virtual void write_head(const std::string& path) = 0;
   /// ConfigError without a tokenizer.
@@ -67,6 +70,7 @@ class TeacherServer {
   ServiceAnswer models() const;
   ServiceAnswer head(const ServiceRequest& request) const;
   ServiceAnswer rows(const std::string& body);
+  ServiceAnswer rows_at(const Json& json, const std::vector<ScoredDocument>& documents);
   ServiceAnswer completions(const std::string& body);
   ServiceAnswer tokenized(const std::string& body);
   std::vector<ScoredDocument> documents_of(const Json& json) const;
