@@ -257,7 +257,7 @@ TEST_CASE("a teacher on another machine is a list of URLs, and what it cannot do
   s.models.teacher = "http://10.0.0.5:8000,https://b";
   CHECK(s.models.is_remote());
   CHECK_FALSE(s.models.taught());
-  CHECK(split_urls(s.models.teacher) == std::vector<std::string>{"http://10.0.0.5:8000", "https://b"});
+  CHECK(s.models.remote_urls() == std::vector<std::string>{"http://10.0.0.5:8000", "https://b"});
   const auto said = [](const RecipeSettings& settings) {
     try {
       check_recipe(settings);
