@@ -147,6 +147,29 @@ TEST_CASE("finished sequences make room: the batch stays full while prompts wait
   REQUIRE(steps * 5 < tokens + 5 * 51);  // idle slots only at the end
 }
 
+TEST_CASE("each text may have a length of its own and is told of when it is complete", "[rollout]") {
+  ToyModel<float> model(50, 8, 7);
+  const Sampler sampler{.max_new_tokens = 20, .seed = 4};  // no stop id: texts end with their length
+  const std::vector<Completion> longest = generate(model, ragged, sampler);
+  std::vector<WritingRequest> requests;
+  for (std::size_t i = 0; i < ragged.size(); ++i)
+    requests.push_back({ragged[i], 0, static_cast<std::uint32_t>(i), {}, i == 2 ? 0 : 9 - static_cast<int>(i)});
+  std::vector<std::size_t> order;
+  GenerateSettings settings{.batch = 8};
+  settings.finished = [&](std::size_t request, const Completion& text) {
+    order.push_back(request);
+    CHECK(text.ids.size() == (request == 2 ? 20 : 9 - request));
+  };
+  const std::vector<Completion> texts = generate(model, std::span<const WritingRequest>(requests), sampler, settings);
+  CHECK(order == std::vector<std::size_t>{7, 6, 5, 4, 3, 1, 0, 2});  // the shortest first
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::size_t n = i == 2 ? 20 : 9 - i;
+    CHECK(texts[i].ids ==
+          std::vector<std::int32_t>(longest[i].ids.begin(), longest[i].ids.begin() + static_cast<std::ptrdiff_t>(n)));
+    CHECK_FALSE(texts[i].stopped);
+  }
+}
+
 TEST_CASE("an exception from the progress callback ends the writing", "[rollout]") {
   ToyModel<float> model(50, 8, 7);
   GenerateSettings settings;
