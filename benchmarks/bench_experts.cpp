@@ -8,6 +8,7 @@
 #include "kdlib/autograd/experts.hpp"
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/core/rng.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 
 namespace {
 namespace kd = kdlib;
@@ -66,6 +67,7 @@ struct Mixture {
 }  // namespace
 
 int main() {
+  kd::choose_blas_kernels();
   std::printf("threads %d, %s\n%7s %8s %7s %9s %9s %10s\n", kd::thread_count(), K::environment().c_str(), "tokens",
               "experts", "active", "ms", "GFLOP/s", "error");
   for (const std::int64_t tokens : {1, 1024})

@@ -12,6 +12,7 @@
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/core/rng.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 #include "kdlib/tools/options.hpp"
 
 namespace kd = kdlib;
@@ -105,6 +106,7 @@ double seconds_in(const Size& s, int repeats) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::choose_blas_kernels();
   int threads = 0, repeats = 10;
   std::uint64_t seed = 1;
   std::string dtype = "float32";

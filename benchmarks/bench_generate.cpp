@@ -13,6 +13,7 @@
 #include "kdlib/io/jsonl.hpp"
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/rollout/head_logits.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 #include "kdlib/tools/model_files.hpp"
 #include "kdlib/tools/options.hpp"
 
@@ -235,6 +236,7 @@ void bench(const Settings& settings) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::choose_blas_kernels();
   const Settings settings(argc, argv);
   if (settings.threads > 0) kd::set_thread_count(settings.threads);
   if (settings.dtype == "bfloat16") bench<kd::bf16>(settings);

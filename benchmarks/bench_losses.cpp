@@ -19,6 +19,7 @@
 
 #include "kdlib/loss/any_sum.hpp"
 #include "kdlib/loss/losses.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 
 namespace kd = kdlib;
 
@@ -160,6 +161,7 @@ void register_all() {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::choose_blas_kernels();
   if (argc == 3 && std::strcmp(argv[1], "--write-data") == 0) {
     loss_data::write_data(argv[2]);
     return 0;

@@ -10,6 +10,7 @@
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/quant/coded_matrix.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 #include "kdlib/tools/options.hpp"
 
 namespace kd = kdlib;
@@ -100,6 +101,7 @@ void run(const kd::QuantizeSettings& format, std::int64_t n, std::int64_t k, std
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::choose_blas_kernels();
   std::vector<std::string> kinds = {"int4", "nf4", "mxfp4", "int8", "int3"};
   int threads = 0, mebibytes = 256, n = 1536, k = 576, milliseconds = 400;
   std::uint64_t seed = 1;

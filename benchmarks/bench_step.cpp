@@ -11,6 +11,7 @@
 
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/kdlib.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 #include "kdlib/tools/options.hpp"
 
 namespace kd = kdlib;
@@ -293,6 +294,7 @@ int bench(const Settings& settings) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  kd::choose_blas_kernels();
   const Settings settings(argc, argv);
   if (settings.threads > 0) kd::set_thread_count(settings.threads);
   return settings.dtype == "bfloat16" ? bench<kd::bf16>(settings) : bench<float>(settings);

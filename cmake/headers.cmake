@@ -581,6 +581,7 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
   include/kdlib/tools/blas_advice.hpp
+  include/kdlib/tools/blas_kernels.hpp
   include/kdlib/tools/cache_command.hpp
   include/kdlib/tools/cache_command_inl.hpp
   include/kdlib/tools/choice_tasks.hpp

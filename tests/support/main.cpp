@@ -11,6 +11,7 @@ using ListenerBase = Catch::EventListenerBase;
 using ListenerBase = Catch::TestEventListenerBase;
 #endif
 
+#include "kdlib/tools/blas_kernels.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -26,6 +27,7 @@ struct CaseCounter : ListenerBase {
 CATCH_REGISTER_LISTENER(CaseCounter)
 
 int main(int argc, char** argv) {
+  kdlib::choose_blas_kernels();
   const int status = Catch::Session().run(argc, argv);
   if (status != 0) return status;
   const auto skipped = static_cast<std::size_t>(kdlib_tests::skipped_cases);

@@ -6,6 +6,7 @@
 
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/tools/blas_advice.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 #include "kdlib/tools/stop_signals.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
@@ -26,6 +27,22 @@ TEST_CASE("kernels of 2004 on a CPU with AVX2 or AVX-512 are told of, others are
   CHECK(blas_advice(old, CpuLevel::portable).empty());
   CHECK(blas_advice("cblas (OpenBLAS 0.3.21 DYNAMIC_ARCH SkylakeX MAX_THREADS=64)", CpuLevel::avx512).empty());
   CHECK(blas_advice("Eigen 3.4.0", CpuLevel::avx512).empty());
+}
+
+TEST_CASE("a program is started again with kernels that fit the CPU where OpenBLAS took those of 2004", "[tools]") {
+  using kdlib::better_blas_kernels;
+  const char* old = "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Prescott MAX_THREADS=64";
+  CHECK(better_blas_kernels("OpenBLAS 0.3.21 DYNAMIC_ARCH SkylakeX MAX_THREADS=64", nullptr) == nullptr);
+  CHECK(better_blas_kernels(old, "portable") == nullptr);
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) CHECK(better_blas_kernels(old, "avx2") == std::string("HASWELL"));
+  // This process is one: its main asks first, and words of any kind arrive as they were.
+  if (__builtin_cpu_supports("avx2") && std::getenv("KDLIB_CPU_LEVEL") == nullptr)
+    CHECK(std::string(kdlib::cpu_blas_name()).find("Prescott") == std::string::npos);
+#endif
+  const std::vector<std::string> words = kdlib::detail::own_arguments();
+  REQUIRE(!words.empty());
+  CHECK(words[0].find("test_tools") != std::string::npos);
 }
 
 TEST_CASE("a progress line fits the width and fills with the share that is done", "[tools]") {

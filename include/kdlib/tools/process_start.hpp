@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "kdlib/config.hpp"
+#include "kdlib/tools/blas_kernels.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -16,8 +17,10 @@ inline constexpr int low_memory_status = 75;
 
 /// Descriptors 0, 1 and 2 that the caller closed are opened on /dev/null: else the next file that is opened, the
 /// metrics perhaps, becomes stderr and gets its messages. A file-size limit (ulimit -f) becomes an error of write,
-/// which names the file, instead of a signal that ends the process without a word.
+/// which names the file, instead of a signal that ends the process without a word. Products get kernels that fit the
+/// CPU (choose_blas_kernels).
 inline void start_process() {
+  choose_blas_kernels();
   for (int descriptor = 0; descriptor <= 2; ++descriptor)
     if (::fcntl(descriptor, F_GETFD) == -1)
       static_cast<void>(::open("/dev/null", descriptor == 0 ? O_RDONLY : O_WRONLY));
