@@ -40,6 +40,7 @@ int serve_teacher(const kd::ServiceSettings& settings, const TeacherOptions& opt
   o.merge = !o.adapter.empty();
   std::optional<kd::Tokenizer> tokenizer = kd::find_model_tokenizer(o.model);
   Model model = kd::load_model<Model>(o, tokenizer);
+  model.fold_cores();
   kd::ServedTeacher facts;
   facts.name = options.name.empty() ? kd::file_name(o.model) : options.name;
   facts.model_hash = hash_of(o);

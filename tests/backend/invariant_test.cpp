@@ -63,10 +63,11 @@ TEMPLATE_TEST_CASE("a row's product does not depend on its neighbours", "[backen
   for (const auto& size : {std::pair<std::int64_t, std::int64_t>{130, 96}, {61, 1600}, {700, 33}}) {
     const std::int64_t n = size.first, k = size.second;
     const auto x = numbers<TestType>(m * k, 1), w = numbers<TestType>(n * k, 2), y = numbers<TestType>(m * n, 3);
-    check<TestType>(m, n, [&](std::int64_t row, std::int64_t rows, TestType* out) {
-      std::copy_n(y.data() + row * n, rows * n, out);
-      K::gemm(false, true, rows, n, k, 0.5f, x.data() + row * k, k, w.data(), k, 1, out, n);
-    });
+    for (const bool transposed : {true, false})
+      check<TestType>(m, n, [&](std::int64_t row, std::int64_t rows, TestType* out) {
+        std::copy_n(y.data() + row * n, rows * n, out);
+        K::gemm(false, transposed, rows, n, k, 0.5f, x.data() + row * k, k, w.data(), transposed ? k : n, 1, out, n);
+      });
   }
 }
 
@@ -82,6 +83,12 @@ TEST_CASE("the product of invariant rows is the product", "[backend][invariant]"
   Kernels<Cpu, double>::gemm(false, true, m, n, k, -1.5, wx.data(), k, ww.data(), k, 0.25, expected.data(), n);
   got.assign(y.begin(), y.end());
   CHECK(max_difference(got.data(), expected.data(), got.size()) < 1e-4);  // sums of 300 terms, up to 20 in all
+  set_batch_invariant(true);
+  Kernels<Cpu, float>::gemm(false, false, m, n, k, -1.5f, x.data(), k, w.data(), n, 0.25f, y.data(), n);
+  set_batch_invariant(false);
+  Kernels<Cpu, double>::gemm(false, false, m, n, k, -1.5, wx.data(), k, ww.data(), n, 0.25, expected.data(), n);
+  got.assign(y.begin(), y.end());
+  CHECK(max_difference(got.data(), expected.data(), got.size()) < 1e-4);
 }
 
 TEMPLATE_TEST_CASE("nor does that with codes and with the formats of files", "[backend][invariant]", float, bf16) {

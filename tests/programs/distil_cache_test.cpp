@@ -41,7 +41,7 @@ struct Job {
     return run_program(
         "distil",
         from + " --out " + (dir / out) +
-            " --steps 5 --batch 3 --lora-rank 4 --group-size 32 --warmup 2 "
+            " --steps 5 --batch 3 --lora-rank 4 --quantize int4 --group-size 32 --warmup 2 "
             "--learning-rate 0.002 --threads 1 " +
             (more.find("--validation") == std::string::npos ? "--validation " + (dir / "validation.jsonl") + " " : "") +
             more);

@@ -172,7 +172,8 @@ TEST_CASE("usage and settings end with 2, what fails at work with 1, and nothing
     CAPTURE(usage);
     CHECK(status(usage) == 2);
   }
-  for (const std::string work : {" --student /no/such/model", " --student-adapter /no/such/adapter"}) {
+  for (const std::string work :
+       {" --quantize int4 --student /no/such/model", " --quantize int4 --student-adapter /no/such/adapter"}) {
     CAPTURE(work);
     CHECK(status(work) == 1);
   }

@@ -39,8 +39,8 @@ struct Job {
     const std::string place = more.find("--out") == std::string::npos ? " --out " + out() : "";
     return models + " --prompts " + (dir / "prompts.jsonl") + " --validation " + (dir / "validation.jsonl") +
            " --steps 2 --batch 2 --max-new-tokens 5 --threads 1" +
-           ((models + more).find("--quantize none") == std::string::npos ? " --group-size 32" : "") + place + " " +
-           more;
+           ((models + more).find("--quantize none") == std::string::npos ? " --quantize int4 --group-size 32" : "") +
+           place + " " + more;
   }
   std::string plain(const std::string& more = "") const { return arguments("--teacher " + model(), more); }
   std::string copy_of_model(const std::string& name) const {

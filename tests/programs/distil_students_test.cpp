@@ -87,6 +87,39 @@ TEST_CASE("A student is fine-tuned without a teacher, then distilled from the ad
   CHECK_THAT(run_program("inspect", tuned).out, contains(tuned + "/adapter"));
 }
 
+TEST_CASE(
+    "The folder of a run with rounded weights is no teacher, a changed one no model, and a file's int4 is asked for",
+    "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::write_file_atomically(dir / "prompts.jsonl", prompts(0, 8));
+  kdlib::write_file_atomically(dir / "held_out.jsonl", prompts(50, 3));
+  const std::string model = reference_file("models/llama"), other = reference_file("models/qwen2"), out = dir / "out";
+  const std::string settings = " --prompts " + (dir / "prompts.jsonl") + " --validation " + (dir / "held_out.jsonl") +
+                               " --steps 2 --batch 4 --max-new-tokens 8 --out ";
+  // Rounded weights with an adapter are a student, and no teacher; a changed file is not the run's.
+  const ProgramAnswer rounded = run_program("distil", "--teacher " + model + settings + out + "3 --group-size 32");
+  INFO(rounded.error);
+  REQUIRE(rounded.status == 0);
+  const ProgramAnswer refused =
+      run_program("distil", "--teacher " + out + "3 --student " + model + settings + out + "4");
+  CHECK(refused.status == 2);
+  CHECK_THAT(refused.error, contains("convert --model " + out + "3 --merge"));
+  std::string bytes = kdlib::read_file(out + "3/adapter/adapter_model.safetensors");
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  kdlib::write_file_atomically(out + "3/adapter/adapter_model.safetensors", bytes);
+  const ProgramAnswer changed = run_program("generate", "--model " + out + "3 --prompt a");
+  CHECK(changed.status == 1);
+  CHECK_THAT(changed.error, contains("adapter_model.safetensors has other bytes than the run wrote"));
+
+  // A file's int4 is asked for, though it is what a copy of the teacher has by itself.
+  kdlib::write_file_atomically(dir / "int4.yaml", "quantize: int4\ngroup-size: 32\n");
+  const ProgramAnswer from_file = run_program("distil", "--config " + (dir / "int4.yaml") + " --teacher " + model +
+                                                            " --student " + model + settings + out + "5");
+  INFO(from_file.error);
+  REQUIRE(from_file.status == 0);
+  CHECK(kdlib::path_exists(out + "5/base"));
+}
+
 TEST_CASE("Without a teacher, what needs one is refused by name", "[programs]") {
   const TemporaryDirectory dir;
   kdlib::write_file_atomically(dir / "text.jsonl", texts(8, 8));

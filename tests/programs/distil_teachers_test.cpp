@@ -43,12 +43,13 @@ struct Job {
   /// `data` names the file of the text; with "plain" the held-out text has no names either.
   ProgramAnswer distil(const std::string& out, const std::string& teachers, const std::string& data = "data",
                        const std::string& more = "") const {
-    return run_program("distil",
-                       teachers + " --out " + (dir / out) + " --data " + (dir / data) + ".jsonl --validation " +
-                           (dir / (data == "plain" ? "plain_validation.jsonl" : "validation.jsonl")) +
-                           " --steps 5 --batch 3 --lora-rank 4 --group-size 32 --warmup 2 --save-every 2 --keep 5 "
-                           "--learning-rate 0.002 --threads 1 " +
-                           more);
+    return run_program(
+        "distil",
+        teachers + " --out " + (dir / out) + " --data " + (dir / data) + ".jsonl --validation " +
+            (dir / (data == "plain" ? "plain_validation.jsonl" : "validation.jsonl")) +
+            " --steps 5 --batch 3 --lora-rank 4 --quantize int4 --group-size 32 --warmup 2 --save-every 2 --keep 5 "
+            "--learning-rate 0.002 --threads 1 " +
+            more);
   }
   std::string student() const { return "--student " + model + " "; }
   std::string adapter(const std::string& out) const {

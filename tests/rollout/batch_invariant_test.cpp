@@ -61,6 +61,15 @@ TEST_CASE("32 prompts give equal ids and bits in batches of 1, 3, 16 and 32", "[
   auto rounded = Decoder<Cpu, float>::from_pretrained(reference_file("models/qwen3"));
   quantize_linear(rounded, {.kind = PackedKind::int4, .group_size = 16});
   check(rounded);
+  for (const CoreForm form : {CoreForm::wrappers, CoreForm::residual}) {
+    DecoderConfig config = Decoder<Cpu, float>::from_pretrained(reference_file("models/qwen3_moe")).config();
+    config.moe.core_form = form;
+    config.moe.core_rank = 3;
+    auto cores = Decoder<Cpu, float>::from_config(config, 5);
+    check(cores);
+    auto half_cores = Decoder<Cpu, bf16>::from_config(config, 5);
+    check(half_cores);
+  }
   auto half = Decoder<Cpu, bf16>::from_pretrained(reference_file("models/llama"));
   check(half);
   auto mapped = Decoder<Cpu, bf16>::from_pretrained(reference_file("models/qwen2_moe"),

@@ -36,9 +36,9 @@ CpuLevel cpu_level();
 void set_cpu_level(CpuLevel level);
 const char* cpu_level_name(CpuLevel level);
 
-/// Whether x W^T has the same bits for a row of x whatever rows stand beside it: then texts and logits do not depend on
-/// how many sequences are run together. Off at the start, for the process as a whole; slower (a weight is read once for
-/// 16 rows, by one kernel instead of the fastest for each number of rows).
+/// Whether x W^T and x W have the same bits for a row of x whatever rows stand beside it: then texts and logits do not
+/// depend on how many sequences are run together. Off at the start, for the process as a whole; slower (a weight is
+/// read once for 16 rows, by one kernel instead of the fastest for each number of rows).
 bool batch_invariant();
 void set_batch_invariant(bool on);
 namespace detail {

@@ -16,6 +16,7 @@ void Session<D, T>::open_named_model(Named& named, const std::string& path, cons
   Model& model =
       named_models_.emplace_back(Model::from_pretrained(path, {.trainable = false, .weights = frozen_storage<D>}));
   for (const std::string& text : model.notes()) note(text);
+  model.fold_cores();
   const std::optional<Tokenizer> theirs = find_model_tokenizer(path);
   const SharedVocabulary shared = share_vocabulary({model.vocab_size(), theirs ? &*theirs : nullptr},
                                                    {student_->vocab_size(), tokenizer ? &*tokenizer : nullptr});

@@ -35,6 +35,7 @@ void serve_teacher_rank(const RecipeModels& models, const TeacherRanks& ranks,
   for (const std::string& text : model.notes()) note(text);
   if (adapted)
     for (const std::string& text : apply_adapter(model, models.teacher_adapter)) note(text);
+  model.fold_cores();
   if (const std::optional<Tokenizer> tokenizer = find_model_tokenizer(models.teacher))
     check_tokenizer_fits(*tokenizer, model.vocab_size());
   serve_students(model, ranks);

@@ -106,7 +106,8 @@ inline void check_rules(const RecipeSettings& s) {
   check_stages(s.training.stages, s.training.stages_place());
   require<ConfigError>(
       (student.trains != RecipeTrains::qat_lora && student.trains != RecipeTrains::scales) || student.rounded,
-      "[distil] --train ", recipe_word(student.trains), " trains through codes; --quantize none has none");
+      "[distil] --train ", recipe_word(student.trains),
+      " trains through codes, and nothing is rounded: give --quantize KIND");
   require<ConfigError>(student.trains != RecipeTrains::qat_lora || !student.adapter.routers,
                        "[distil] --lora-targets routers belongs to --train lora: routers are not rounded");
   require<ConfigError>(student.start != RecipeAdapterStart::compensate || (lora && student.rounded),

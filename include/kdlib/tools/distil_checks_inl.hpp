@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of distil_options.hpp: options that would have no effect or do not go together, what is recorded with
-// the run, the losses of the schema, the text that comes with the programs.
+// Bodies of distil_options.hpp: words that become settings, options that would have no effect or do not go together,
+// what is recorded with the run, the losses of the schema, the text that comes with the programs.
 #ifndef KDLIB_TOOLS_DISTIL_CHECKS_INL_HPP
 #define KDLIB_TOOLS_DISTIL_CHECKS_INL_HPP
 
@@ -11,6 +11,8 @@
 #include "kdlib/io/jsonl.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/tools/distil_options.hpp"
+#include "kdlib/tools/output_lock.hpp"
+#include "kdlib/tools/stages_file.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -120,7 +122,10 @@ KDLIB_TOOLS_FUNC void DistilCommand::check() const {
   require<ConfigError>(
       !(s.rounded && s.format.kind == PackedKind::mxfp4) || !options.given("group-size") || s.format.group_size == 32,
       "[distil] --quantize mxfp4 has groups of 32, not of --group-size ", s.format.group_size);
-  options.check_needs(rounding_.needs("--quantize none rounds nothing"));
+  options.check_needs(
+      rounding_.needs(options_.given("quantize")
+                          ? "--quantize none rounds nothing"
+                          : "the student is not the teacher's model and stays as it is: give --quantize KIND, too"));
   options.check_needs(detail::student_needs(settings_, train_));
   bool asked = false;
   for (const char* name : {"sample-temperature", "top-k", "top-p", "min-p", "max-new-tokens", "teacher-cache"})
@@ -203,6 +208,52 @@ KDLIB_TOOLS_FUNC void fill_bundled_text(RecipeText& text) {
   if (text.validation.empty() && text.validation_share == 0 && !text.from_cache)
     text.validation = detail::bundled_text("--validation", "validation.jsonl");
   if (text.writes() && text.prompts.empty()) text.prompts = detail::bundled_text("--prompts", "prompts.jsonl");
+}
+
+/// A copy of the teacher has nothing to learn unless it is rounded; any other student stays as it is unasked.
+KDLIB_TOOLS_FUNC void DistilCommand::choose_rounding() {
+  const RecipeModels& m = settings_.models;
+  const bool copy = m.student_adapter.empty() && m.teacher_adapter.empty() && same_place(m.student_path(), m.teacher);
+  if (rounding_.kind == "auto") rounding_.kind = copy ? "int4" : "none";
+}
+
+KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
+  RecipeStudent& student = settings_.student;
+  student.rounded = rounding_.rounds();
+  rounding_.apply(student.format);
+  student.trains = recipe_value<RecipeTrains>(train_);
+  student.straight_through = recipe_value<StraightThrough>(straight_through_);
+  student.start = recipe_value<RecipeAdapterStart>(lora_init_);
+  settings_.models.remote.dialect = enum_value<Dialect>(teacher_api_).value();
+  settings_.models.remote.precision = enum_value<RemotePrecision>(teacher_dtype_).value();
+  student.adapter.targets = ModuleChoice();
+  student.adapter.routers = false;
+  for (const std::string& name : lora_targets_) {
+    if (name == "routers") student.adapter.routers = true;
+    else if (name == "all-linear") student.adapter.targets.all = true;
+    else student.adapter.targets.names.push_back(name);
+  }
+  OpenLossFields open;
+  if (options_.given("temperature")) open.temperature = temperature_;
+  if (options_.given("beta")) open.beta = beta_;
+  open.t_squared = t_squared_;
+  settings_.objective.loss = blended_loss(parse_loss(loss_, open), alpha_);
+  loss_ = {settings_.objective.loss.text()};
+  RecipeTraining& training = settings_.training;
+  training.schedule = recipe_value<RecipeSchedule>(schedule_);
+  training.reduce = recipe_value<Reduction>(reduce_);
+  if (!training.groups_file.empty()) training.groups = read_groups_file(training.groups_file);
+  if (!training.stages_file.empty()) training.stages = read_stages_file(training.stages_file);
+  settings_.output.resume = recipe_value<RecipeResume>(resume_);
+  settings_.text.too_long = recipe_value<TooLong>(too_long_);
+  settings_.output.save = recipe_value<SaveRule>(save_);
+  settings_.output.gguf = export_ == "gguf";
+  if (settings_.text.answers == "off") settings_.text.answers.clear();
+  settings_.models.on_ranks = !dry_run_ && scale_.teachers > 0;
+  RecipeCache& cache = settings_.models.cache;
+  cache.skip_missing = missing_ == "skip";
+  cache.mass = recipe_value<TopKMass>(mass_);
+  settings_.text.from_cache = settings_.models.cached() && settings_.text.data.empty();
 }
 
 KDLIB_NAMESPACE_END

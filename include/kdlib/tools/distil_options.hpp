@@ -84,6 +84,7 @@ class DistilCommand {
   void add_ranks();
   void add_output();
   void apply_preset(const std::string& name);
+  void choose_rounding();
   void words_to_settings();
   void check() const;
   void record();

@@ -8,8 +8,6 @@
 #include "kdlib/recipe/objective.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "kdlib/tools/model_folders.hpp"
-#include "kdlib/tools/output_lock.hpp"
-#include "kdlib/tools/stages_file.hpp"
 #include "kdlib/tools/yaml_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -40,6 +38,7 @@ KDLIB_TOOLS_FUNC DistilCommand::DistilCommand(const DistilProgram& program, Reci
     : settings_(std::move(defaults)), needs_teacher_(program.needs_teacher), options_(program.name, program.purpose) {
   const RecipeStudent& student = settings_.student;
   rounding_ = {student.rounded ? packed_kind_name(student.format.kind) : "none", int4_rule_name(student.format.rule)};
+  if (needs_teacher_ && rounding_.kind == "int4") rounding_.kind = "auto";
   train_ = recipe_word(student.trains);
   straight_through_ = recipe_word(student.straight_through);
   lora_targets_ = detail::target_words(student.adapter);
@@ -89,8 +88,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
       .add("student-adapter", settings_.models.student_adapter, "DIR",
            "adapter in PEFT's form that the student starts from and that is trained on (default: a new one)")
       .add("quantize", rounding_.kind, "KIND",
-           "round the student's linear layers first (none unless given where the student is not the teacher)")
-      .choices({"none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
+           "round the student's linear layers first; auto: int4 where the student is the teacher's model, else none")
+      .choices({"auto", "none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
       .add("quantize-rule", rounding_.rule, "RULE",
            "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an "
            "integer one")
@@ -339,10 +338,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   require<UsageError>(!needs_teacher_ || models.taught() || models.by_row() || !models.student_path().empty(),
                       "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
   const bool alone = !models.taught() && !models.apart();
-  const bool copy = models.student_adapter.empty() && same_place(models.student_path(), models.teacher);
-  if (needs_teacher_ && !copy && !options_.given("quantize")) rounding_.kind = "none";
   checking_settings([this] {
     models_of_runs(settings_.models);
+    choose_rounding();
     words_to_settings();
     check();
   });
@@ -350,45 +348,6 @@ KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   RecipeSettings checked = settings_;
   if (!needs_teacher_ && alone) checked.models.teacher = "the program's own";
   check_recipe(checked);
-}
-
-KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
-  RecipeStudent& student = settings_.student;
-  student.rounded = rounding_.rounds();
-  rounding_.apply(student.format);
-  student.trains = recipe_value<RecipeTrains>(train_);
-  student.straight_through = recipe_value<StraightThrough>(straight_through_);
-  student.start = recipe_value<RecipeAdapterStart>(lora_init_);
-  settings_.models.remote.dialect = enum_value<Dialect>(teacher_api_).value();
-  settings_.models.remote.precision = enum_value<RemotePrecision>(teacher_dtype_).value();
-  student.adapter.targets = ModuleChoice();
-  student.adapter.routers = false;
-  for (const std::string& name : lora_targets_) {
-    if (name == "routers") student.adapter.routers = true;
-    else if (name == "all-linear") student.adapter.targets.all = true;
-    else student.adapter.targets.names.push_back(name);
-  }
-  OpenLossFields open;
-  if (options_.given("temperature")) open.temperature = temperature_;
-  if (options_.given("beta")) open.beta = beta_;
-  open.t_squared = t_squared_;
-  settings_.objective.loss = blended_loss(parse_loss(loss_, open), alpha_);
-  loss_ = {settings_.objective.loss.text()};
-  RecipeTraining& training = settings_.training;
-  training.schedule = recipe_value<RecipeSchedule>(schedule_);
-  training.reduce = recipe_value<Reduction>(reduce_);
-  if (!training.groups_file.empty()) training.groups = read_groups_file(training.groups_file);
-  if (!training.stages_file.empty()) training.stages = read_stages_file(training.stages_file);
-  settings_.output.resume = recipe_value<RecipeResume>(resume_);
-  settings_.text.too_long = recipe_value<TooLong>(too_long_);
-  settings_.output.save = recipe_value<SaveRule>(save_);
-  settings_.output.gguf = export_ == "gguf";
-  if (settings_.text.answers == "off") settings_.text.answers.clear();
-  settings_.models.on_ranks = !dry_run_ && scale_.teachers > 0;
-  RecipeCache& cache = settings_.models.cache;
-  cache.skip_missing = missing_ == "skip";
-  cache.mass = recipe_value<TopKMass>(mass_);
-  settings_.text.from_cache = settings_.models.cached() && settings_.text.data.empty();
 }
 
 KDLIB_NAMESPACE_END

@@ -17,10 +17,11 @@ struct ModelPlace {
 };
 /// The folder of a finished run of `distil`: base/ (or the model that was not rounded) with adapter/, else model/. Any
 /// other path is the model itself. `adapter`: the one that was asked for, which a run's own must not contradict.
-/// ConfigError: a run that is not finished, or whose rounded base was not written; an adapter that a run trained beside
-/// rounded weights, for another model.
+/// ConfigError: a run that is not finished, whose rounded base was not written, or of which a file was changed; an
+/// adapter that a run trained beside rounded weights, for another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
-/// The same for the teacher and the student of a recipe.
+/// The same for the teacher and the student of a recipe. ConfigError: a teacher whose adapter stands beside rounded
+/// weights, which it cannot be merged into.
 void models_of_runs(RecipeModels& models);
 
 KDLIB_NAMESPACE_END

@@ -6,6 +6,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/recipe/run_outputs.hpp"
 #include "kdlib/tools/model_folders.hpp"
 #include "kdlib/tools/output_lock.hpp"
 #include "kdlib/tools/yaml_settings.hpp"
@@ -36,6 +37,15 @@ inline void check_adapter_base(const std::string& model, const std::string& adap
                        ", and what it undoes of the rounding is not in ", model, ": name ", base, " as the model");
 }
 
+/// What a run exported and somebody changed is another model than the run's result tells of.
+KDLIB_TOOLS_FUNC void check_exported(const std::string& run) {
+  for (const std::string& file : RunOutputs::read(run).damage().changed)
+    require<ConfigError>(!file.starts_with("adapter/") && !file.starts_with("base/") && !file.starts_with("model/"),
+                         "[model] ", join_path(run, file),
+                         " has other bytes than the run wrote (outputs.json): put the "
+                         "run's own back, or name the model and the adapter that are meant");
+}
+
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::string& adapter) {
@@ -43,8 +53,9 @@ KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::strin
   if (!is_directory(path) || path_exists(inside("config.json")) || !path_exists(inside("config.yaml")))
     return detail::check_adapter_base(path, adapter), ModelPlace{path, adapter};
   require<ConfigError>(path_exists(inside("result.json")), "[model] ", path,
-                       " is a run of distil that is not finished (result.json is missing): end it, or name one of its "
-                       "checkpoints' models");
+                       " is a run of distil that is not finished (result.json is missing): end it, or name its student "
+                       "and, as --adapter, the adapter/ of one of its checkpoints");
+  detail::check_exported(path);
   if (!path_exists(join_path(inside("adapter"), "adapter_config.json"))) return {inside("model"), adapter};
   require<ConfigError>(adapter.empty(), "[model] ", path, " is a run of distil with an adapter of its own; name ",
                        detail::base_of_run(path, inside("adapter")), " as the model to use ", adapter);
@@ -53,8 +64,14 @@ KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::strin
 
 KDLIB_TOOLS_FUNC void models_of_runs(RecipeModels& m) {
   const ModelPlace teacher = find_model(m.teacher, m.teacher_adapter),
-                   student = find_model(m.student, m.student_adapter);
+                   student = find_model(m.student_path(), m.student_adapter);
+  require<ConfigError>(teacher.adapter.empty() || teacher.model != join_path(m.teacher, "base"), "[distil] --teacher ",
+                       m.teacher,
+                       " is a run whose adapter stands beside rounded weights, which it cannot be merged "
+                       "into: convert --model ",
+                       m.teacher, " --merge --to hf --out DIR makes a model of it");
   m.teacher = teacher.model, m.teacher_adapter = teacher.adapter;
+  if (m.student.empty()) return;
   m.student = student.model, m.student_adapter = student.adapter;
 }
 

@@ -136,8 +136,8 @@ constexpr std::int64_t invariant_rows = 16;  // rows of A that batch_invariant()
 /// filled up with zeros. A panel's sums run over the terms in order, for each row in a lane of its own; without panels
 /// (portable code) rows and columns go one at a time.
 template <class T>
-void invariant_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b,
-                    std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+void invariant_rows_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
+                         const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   std::int64_t elements = 0;
   KDLIB_VECTOR_CALL(panel_elements<T>, invariant_rows, k, elements);
   if (elements == 0) {
@@ -164,14 +164,27 @@ void invariant_gemm(std::int64_t m, std::int64_t n, std::int64_t k, T alpha, con
   }
 }
 
+/// The same for either form of B: [k, n] is written as [n, k] first.
+template <class T>
+void invariant_gemm(bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, T alpha, const T* a,
+                    std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+  if (transpose_b) return invariant_rows_gemm(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  thread_local std::vector<T> turned;
+  if (turned.size() < static_cast<std::size_t>(n * k)) turned.resize(static_cast<std::size_t>(n * k));
+  for (std::int64_t p = 0; p < k; ++p)
+    for (std::int64_t i = 0; i < n; ++i) turned[static_cast<std::size_t>(i * k + p)] = b[p * ldb + i];
+  const T* rows = turned.data();
+  invariant_rows_gemm(m, n, k, alpha, a, lda, rows, k, beta, c, ldc);
+}
+
 template <class T>
 void CpuGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
                              T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
                              std::int64_t ldc) {
   if (m <= 0 || n <= 0) return;
   if (k <= 0) return scale_matrix(m, n, beta, c, ldc);
-  if (!transpose_a && transpose_b && batch_invariant())
-    return invariant_gemm(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+  if (!transpose_a && batch_invariant())
+    return invariant_gemm(transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
   if (!transpose_a && transpose_b && m <= few_rows_limit) {
     few_rows_gemm(m, n, k, alpha, a, lda, few_rows_panel(m, n, k, a, lda), b, ldb, beta, c, ldc);
     return;

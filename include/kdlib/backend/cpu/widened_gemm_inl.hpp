@@ -47,7 +47,7 @@ void WidenedGemm<T>::gemm_serial(bool transpose_a, bool transpose_b, std::int64_
     return narrow_rows_gemm(true, m, n, k, alpha, a.narrow, lda, b.narrow, beta, c, ldc);
 #endif
 #if defined(KDLIB_WITH_ONEDNN)
-  if (!(batch_invariant() && transpose_b && !transpose_a) && m * n * k >= narrow_work &&
+  if ((transpose_a || !batch_invariant()) && m * n * k >= narrow_work &&
       (m > narrow_few || transpose_a || !transpose_b) && narrow_unit() != NarrowUnit::none)
     return NarrowGemm{transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc}.run();
 #endif
@@ -111,7 +111,7 @@ void WidenedGemm<T>::gemm(bool transpose_a, bool transpose_b, std::int64_t m, st
       takes_narrow_rows(transpose_a, transpose_b, m, few_rows_limit))
     return narrow_rows_gemm(false, m, n, k, alpha, a.narrow, lda, b.narrow, beta, c, ldc);
 #endif
-  const bool alone = batch_invariant() && !transpose_a && transpose_b;
+  const bool alone = batch_invariant() && !transpose_a;
   if (b.narrow != nullptr && !transpose_a && transpose_b && m <= few_rows_limit && ldb == k && !alone)
     return few_rows_widened(m, n, k, alpha, a, lda, b.narrow, beta, c, ldc);
   // oneDNN is faster on whole rows of C, and reads B once a part.
