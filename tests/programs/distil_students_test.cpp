@@ -113,7 +113,7 @@ TEST_CASE(
 
   // A file's int4 is asked for, though it is what a copy of the teacher has by itself.
   kdlib::write_file_atomically(dir / "int4.yaml", "quantize: int4\ngroup-size: 32\n");
-  const ProgramAnswer from_file = run_program("distil", "--config " + (dir / "int4.yaml") + " --teacher " + model +
+  const ProgramAnswer from_file = run_program("distil", "--config " + (dir / "int4.yaml") + " --teacher " + other +
                                                             " --student " + model + settings + out + "5");
   INFO(from_file.error);
   REQUIRE(from_file.status == 0);
