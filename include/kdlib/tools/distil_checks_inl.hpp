@@ -10,6 +10,7 @@
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/jsonl.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/recipe/objective.hpp"
 #include "kdlib/tools/distil_options.hpp"
 #include "kdlib/tools/output_lock.hpp"
 #include "kdlib/tools/stages_file.hpp"
