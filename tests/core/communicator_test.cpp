@@ -6,13 +6,13 @@
 #include <atomic>
 
 #include "support/catch.hpp"
+#include "support/communicator_checks.hpp"
 
 namespace {
 using kdlib::AnyCommunicator;
 using kdlib::ThreadCommunicator;
-
-std::span<const std::byte> bytes_of(const std::vector<int>& values) { return std::as_bytes(std::span(values)); }
-std::span<std::byte> room_of(std::vector<int>& values) { return std::as_writable_bytes(std::span(values)); }
+using kdlib_tests::bytes_of;
+using kdlib_tests::room_of;
 
 static_assert(kdlib::Communicator<ThreadCommunicator> && kdlib::Communicator<kdlib::SelfCommunicator> &&
               kdlib::Communicator<AnyCommunicator>);
@@ -20,18 +20,7 @@ static_assert(kdlib::Communicator<ThreadCommunicator> && kdlib::Communicator<kdl
 /// Runs every operation and counts what is not as it should be.
 int wrong_answers(AnyCommunicator c) {
   const int n = c.size(), r = c.rank();
-  int wrong = 0;
-  std::vector<int> out, in;
-  for (int i = 0; i < n; ++i) out.push_back(100 * r + i);
-  in.resize(out.size());
-  c.exchange(bytes_of(out), room_of(in));
-  for (int i = 0; i < n; ++i) wrong += in[static_cast<std::size_t>(i)] != 100 * i + r;
-  c.gather_all(bytes_of({r + 7}), room_of(in));
-  for (int i = 0; i < n; ++i) wrong += in[static_cast<std::size_t>(i)] != i + 7;
-  std::vector<int> word{r};
-  c.broadcast(room_of(word), n - 1);
-  wrong += word[0] != n - 1;
-  c.barrier();
+  int wrong = kdlib_tests::wrong_blocks(c);
   const std::vector<int> mine(static_cast<std::size_t>(r), r);  // rank 0 has nothing to say
   const std::vector<kdlib::Bytes> parts = c.gather_parts(bytes_of(mine));
   for (int i = 0; i < n; ++i) wrong += parts[static_cast<std::size_t>(i)].size() != static_cast<std::size_t>(i) * 4;

@@ -6,31 +6,18 @@
 #include <atomic>
 
 #include "support/catch.hpp"
+#include "support/communicator_checks.hpp"
 
 using namespace kdlib;
+using namespace kdlib_tests;
 
 namespace {
 
 static_assert(Communicator<NcclCommunicator>);
 
-std::span<const std::byte> bytes_of(const std::vector<int>& values) { return std::as_bytes(std::span(values)); }
-std::span<std::byte> room_of(std::vector<int>& values) { return std::as_writable_bytes(std::span(values)); }
-
 /// Runs every operation and counts what is not as it should be.
 int wrong_answers(AnyCommunicator c) {
-  const int n = c.size(), r = c.rank();
-  int wrong = 0;
-  std::vector<int> out, in;
-  for (int i = 0; i < n; ++i) out.push_back(100 * r + i);
-  in.resize(out.size());
-  c.exchange(bytes_of(out), room_of(in));
-  for (int i = 0; i < n; ++i) wrong += in[static_cast<std::size_t>(i)] != 100 * i + r;
-  c.gather_all(bytes_of({r + 7}), room_of(in));
-  for (int i = 0; i < n; ++i) wrong += in[static_cast<std::size_t>(i)] != i + 7;
-  std::vector<int> word{r};
-  c.broadcast(room_of(word), n - 1);
-  wrong += word[0] != n - 1;
-  c.barrier();
+  const int wrong = wrong_blocks(c);
   c.exchange({}, {});  // nothing is something that every rank may send
   c.gather_all({}, {});
   return wrong;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <memory>
 
 #include "kdlib/core/stop.hpp"
 #include "kdlib/io/atomic_file.hpp"
@@ -112,30 +113,15 @@ KDLIB_FUNC CacheProgress write_remote_cache(RemoteClient& client, CacheWriter& w
   const std::string head = join_path(writer.folder(), "head.safetensors");
   if (meta.settings.kind == CacheKind::hidden && !path_exists(head))
     write_file_atomically(head, client.ask({"GET", "/v1/teacher/head", {}}));
-  const std::vector<std::int64_t> open = writer.open_segments(worker);
-  CacheProgress progress;
-  for (const std::int64_t s : open)
-    progress.documents += static_cast<std::int64_t>(writer.documents_of(worker, s).size());
-  for (const std::int64_t s : open) {
-    std::vector<std::vector<std::byte>> columns(cache_columns(meta).size());
-    const std::vector<TokenBatch> batches = writer.batches_of(worker, s);
-    detail::SentBatches sent(client, batches);
-    for (const TokenBatch& batch : batches) {
-      check_stop();
-      const std::shared_ptr<RemoteRows> rows = sent.next();
-      detail::append_remote_rows(*rows, batch, meta, columns);
-      progress.done += batch.documents();
-      progress.tokens += batch.tokens();
-      progress.rows += rows->rows;
-      progress.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      if (settings.progress) settings.progress(progress);
-    }
-    for (const std::vector<std::byte>& column : columns) progress.bytes += static_cast<std::int64_t>(column.size());
-    writer.write_segment(worker, s, columns);
-  }
-  writer.finish();
-  progress.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return progress;
+  return detail::write_open_segments(
+      writer, worker, settings.progress, start, [&](const std::vector<TokenBatch>& batches) {
+        return [&meta, sent = std::make_unique<detail::SentBatches>(client, batches)](
+                   const TokenBatch& batch, std::vector<std::vector<std::byte>>& columns) {
+          const std::shared_ptr<RemoteRows> rows = sent->next();
+          detail::append_remote_rows(*rows, batch, meta, columns);
+          return rows->rows;
+        };
+      });
 }
 
 KDLIB_NAMESPACE_END

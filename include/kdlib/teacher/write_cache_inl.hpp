@@ -105,6 +105,42 @@ CacheFacts facts_of(const M& model) {
   return facts;
 }
 
+namespace detail {
+
+/// The open segments of one worker: `reader(batches)` gives what appends a batch of them after another to the columns
+/// and answers its rows. Seconds count from `start`.
+template <class Reader>
+CacheProgress write_open_segments(CacheWriter& writer, std::int64_t worker, const CacheObserver& observer,
+                                  std::chrono::steady_clock::time_point start, Reader&& reader) {
+  const auto seconds = [start] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const std::vector<std::int64_t> open = writer.open_segments(worker);
+  CacheProgress progress;
+  for (const std::int64_t s : open)
+    progress.documents += static_cast<std::int64_t>(writer.documents_of(worker, s).size());
+  for (const std::int64_t s : open) {
+    std::vector<std::vector<std::byte>> columns(cache_columns(writer.meta()).size());
+    const std::vector<TokenBatch> batches = writer.batches_of(worker, s);
+    auto take = reader(batches);
+    for (const TokenBatch& batch : batches) {
+      check_stop();
+      progress.rows += take(batch, columns);
+      progress.done += batch.documents();
+      progress.tokens += batch.tokens();
+      progress.seconds = seconds();
+      if (observer) observer(progress);
+    }
+    for (const std::vector<std::byte>& column : columns) progress.bytes += static_cast<std::int64_t>(column.size());
+    writer.write_segment(worker, s, columns);
+  }
+  writer.finish();
+  progress.seconds = seconds();
+  return progress;
+}
+
+}  // namespace detail
+
 template <class M>
 CacheProgress write_teacher_cache(M& model, CacheWriter& writer, std::int64_t worker,
                                   const WriteCacheSettings& settings) {
@@ -117,28 +153,13 @@ CacheProgress write_teacher_cache(M& model, CacheWriter& writer, std::int64_t wo
   const auto start = std::chrono::steady_clock::now();
   const std::string head = join_path(writer.folder(), "head.safetensors");
   if (meta.settings.kind == CacheKind::hidden && !path_exists(head)) write_cache_head(head, model.head());
-  const std::vector<std::int64_t> open = writer.open_segments(worker);
-  CacheProgress progress;
-  for (const std::int64_t s : open)
-    progress.documents += static_cast<std::int64_t>(writer.documents_of(worker, s).size());
   LiveTeacher<M> teacher{model};
-  for (const std::int64_t s : open) {
-    std::vector<std::vector<std::byte>> columns(cache_columns(meta).size());
-    for (const TokenBatch& batch : writer.batches_of(worker, s)) {
-      check_stop();
-      detail::append_batch(teacher, batch, meta, settings.workspace_bytes, columns);
-      progress.done += batch.documents();
-      progress.tokens += batch.tokens();
-      progress.rows += teacher.rows();
-      progress.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      if (settings.progress) settings.progress(progress);
-    }
-    for (const std::vector<std::byte>& column : columns) progress.bytes += static_cast<std::int64_t>(column.size());
-    writer.write_segment(worker, s, columns);
-  }
-  writer.finish();
-  progress.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return progress;
+  const auto take = [&](const TokenBatch& batch, std::vector<std::vector<std::byte>>& columns) {
+    detail::append_batch(teacher, batch, meta, settings.workspace_bytes, columns);
+    return teacher.rows();
+  };
+  return detail::write_open_segments(writer, worker, settings.progress, start,
+                                     [&](const std::vector<TokenBatch>&) { return take; });
 }
 
 KDLIB_NAMESPACE_END
