@@ -53,7 +53,7 @@ struct Threads {
 };
 
 constexpr const char* not_here =
-    "this build has no oneDNN or this CPU no BF16 instructions: bf16 products are in float";
+    "this build has no oneDNN, or this CPU no BF16 instructions that are faster than floats: bf16 products are in float";
 bool by_onednn() { return detail::narrow_unit() != detail::NarrowUnit::none; }
 
 struct Size {
@@ -162,6 +162,21 @@ TEST_CASE("products by oneDNN show a NaN in its own row alone, never read C for 
   for (const bf16 x : c.real) zero = zero && static_cast<float>(x) == 0;
   for (const float x : head.real) zero = zero && x == 0;
   CHECK(zero);
+}
+
+TEST_CASE("oneDNN multiplies bf16 where it is faster than floats, or where told to", "[backend][bf16]") {
+  using detail::NarrowUnit;
+  for (const char* word : {static_cast<const char*>(nullptr), "auto"}) {
+    CHECK(detail::onednn_pays(NarrowUnit::amx, false, word));
+    CHECK(detail::onednn_pays(NarrowUnit::avx512_bf16, true, word));
+    CHECK_FALSE(detail::onednn_pays(NarrowUnit::avx512_bf16, false, word));
+    CHECK_FALSE(detail::onednn_pays(NarrowUnit::none, true, word));
+  }
+  CHECK(detail::onednn_pays(NarrowUnit::avx512_bf16, false, "onednn"));
+  CHECK_FALSE(detail::onednn_pays(NarrowUnit::none, false, "onednn"));
+  CHECK_FALSE(detail::onednn_pays(NarrowUnit::amx, true, "float"));
+  CHECK_THROWS_WITH(detail::onednn_pays(NarrowUnit::amx, false, "fast"),
+                    "[bf16 products] KDLIB_BF16_PRODUCTS=fast is unknown; it can be auto, onednn or float");
 }
 
 TEST_CASE("below the level avx512 bf16 is multiplied in float, and the environment says which runs",

@@ -6,6 +6,7 @@
 #define KDLIB_BACKEND_CPU_NARROW_GEMM_INL_HPP
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "kdlib/backend/cpu/coded_inl.hpp"
 #include "kdlib/backend/cpu/isa_inl.hpp"
@@ -16,10 +17,14 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// What multiplies bf16 now: nothing below the level avx512, or where the program is built without oneDNN.
+/// What multiplies bf16 now: nothing below the level avx512, where the program is built without oneDNN, or where the
+/// float code is faster (onednn_pays).
 inline NarrowUnit narrow_unit() {
-#if defined(KDLIB_WITH_ONEDNN)
-  return cpu_level() == CpuLevel::avx512 ? onednn_unit() : NarrowUnit::none;
+#if defined(KDLIB_WITH_ONEDNN) && defined(__x86_64__)
+  static const NarrowUnit unit =
+      onednn_pays(onednn_unit(), __builtin_cpu_is("amd"), std::getenv("KDLIB_BF16_PRODUCTS")) ? onednn_unit()
+                                                                                              : NarrowUnit::none;
+  return cpu_level() == CpuLevel::avx512 ? unit : NarrowUnit::none;
 #else
   return NarrowUnit::none;
 #endif

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kdlib/core/dtype.hpp"
+#include "kdlib/core/error.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -31,8 +32,21 @@ struct NarrowProduct {
   std::int64_t ldc = 0;
 };
 
-/// What oneDNN uses on this CPU (ONEDNN_MAX_CPU_ISA in the environment lowers it). Asked once.
+/// What oneDNN has on this CPU (ONEDNN_MAX_CPU_ISA in the environment lowers it). Asked once.
 NarrowUnit onednn_unit();
+
+/// Whether oneDNN multiplies bf16 with `unit` faster than the float code multiplies floats. AMX: always. AVX512-BF16:
+/// on AMD alone, whose vdpbf16ps does 32 products where a cycle of float code does 16; on Intel both do 32, and oneDNN
+/// 2.6.3 reached 153 GFLOP/s where OpenBLAS reached 200 (decision 011). `wish`: KDLIB_BF16_PRODUCTS or null, "auto",
+/// "onednn" (wherever the CPU has an instruction) or "float" (nowhere). ConfigError: another word.
+inline bool onednn_pays(NarrowUnit unit, bool amd, const char* wish) {
+  const std::string text = wish == nullptr ? "auto" : wish;
+  if (text == "float" || unit == NarrowUnit::none) return false;
+  if (text == "onednn") return true;
+  require<ConfigError>(text == "auto", "[bf16 products] KDLIB_BF16_PRODUCTS=", text,
+                       " is unknown; it can be auto, onednn or float");
+  return unit == NarrowUnit::amx || amd;
+}
 
 /// "oneDNN 2.6.3 (AMX)".
 std::string onednn_name();
