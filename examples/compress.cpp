@@ -6,6 +6,7 @@
 #include <kdlib/backend/cpu.hpp>
 #include <kdlib/checkpoint/compress_model.hpp>
 #include <kdlib/tools/model_files.hpp>
+#include <kdlib/tools/model_folders.hpp>
 #include <kdlib/tools/options.hpp>
 #include <kdlib/tools/output_lock.hpp>
 #include <kdlib/tools/process_start.hpp>
@@ -110,7 +111,8 @@ Command parse(int argc, char** argv) {
   s.align = c.align == "on";
   if (s.plain_model_type && s.dtype.empty()) s.dtype = "float16";
   if (!c.layers.empty()) read_layers(c.layers, s);
-  kd::checking_settings([&s] {
+  kd::checking_settings([&s, &c] {
+    c.model = kd::find_whole_model(c.model);
     if (!s.dtype.empty()) kd::detail::check_saved_dtype(s.dtype, "[compress] --dtype: ");
   });
   return c;

@@ -3,7 +3,6 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/io/json_writer.hpp>
 #include <kdlib/model/adapter.hpp>
 #include <kdlib/quant/gguf_blocks.hpp>
 #include <kdlib/tools/model_files.hpp>
@@ -15,28 +14,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
+
+#include "inspect_findings.hpp"
 
 namespace kd = kdlib;
+using namespace inspect_program;
 
 namespace {
-
-struct Fact {
-  std::string group, name, value;
-};
-struct TensorRow {
-  std::string name, type, shape, target;  // target: what the loader makes of the tensor
-  std::uint64_t elements = 0, bytes = 0;
-};
-struct Findings {
-  std::string path, kind;
-  std::vector<Fact> facts;
-  std::vector<TensorRow> tensors;
-  std::vector<std::string> notes, problems;
-
-  void add(const char* group, std::string name, std::string value) {
-    facts.push_back({group, std::move(name), std::move(value)});
-  }
-};
 
 /// Runs one part; what it throws is a problem, and the rest goes on.
 template <class F>
@@ -252,83 +237,26 @@ void inspect_directory(Findings& found, bool check) {
   else found.add("tokenizer", "state", "no tokenizer.json and no tokenizer.model");
 }
 
-/// Loads the model: packed codes are read and compared with what they say of themselves.
-void check_model(Findings& found) {
+/// Loads the model: packed codes are read and compared with what they say of themselves. `adapter`: of a run, or empty.
+void check_model(Findings& found, const std::string& adapter) {
   guarded(found, [&] {
-    (void)kd::Decoder<kd::Cpu, float>::from_pretrained(found.path,
-                                                       {.trainable = false, .weights = kd::WeightStorage::in_file});
+    auto model = kd::Decoder<kd::Cpu, float>::from_pretrained(
+        found.path, {.trainable = false, .weights = kd::WeightStorage::in_file});
+    if (adapter.empty()) return;
+    for (std::string& note : kd::load_adapter(model, adapter)) found.notes.push_back(std::move(note));
   });
 }
 
-struct TypeSum {
-  std::string type;
-  std::uint64_t tensors = 0, elements = 0, bytes = 0;
-};
-std::vector<TypeSum> by_type(const std::vector<TensorRow>& tensors) {
-  std::vector<TypeSum> sums;
-  for (const TensorRow& t : tensors) {
-    auto at = std::find_if(sums.begin(), sums.end(), [&](const TypeSum& s) { return s.type == t.type; });
-    if (at == sums.end()) at = sums.insert(at, TypeSum{t.type});
-    ++at->tensors, at->elements += t.elements, at->bytes += t.bytes;
-  }
-  return sums;
-}
-
-void print_text(const Findings& found, bool tensors) {
-  std::printf("%s: %s\n", kd::terminal_text(found.path).c_str(), found.kind.c_str());
-  std::string group;
-  for (const Fact& f : found.facts) {
-    if (f.group != group) std::printf("\n%s\n", f.group.c_str());
-    group = f.group;
-    std::printf("  %-38s %s\n", kd::printable(f.name).c_str(), kd::terminal_text(f.value).c_str());
-  }
-  std::printf("\ntensors\n");
-  for (const TypeSum& s : by_type(found.tensors))
-    std::printf("  %-8s %6llu tensors %14llu elements %10.1f MiB  %.2f bits an element\n", s.type.c_str(),
-                static_cast<unsigned long long>(s.tensors), static_cast<unsigned long long>(s.elements),
-                static_cast<double>(s.bytes) / 1048576.0,
-                8.0 * static_cast<double>(s.bytes) / std::max(1.0, static_cast<double>(s.elements)));
-  if (tensors)
-    for (const TensorRow& t : found.tensors)
-      std::printf("  %-60s %-7s %-16s %s%s\n", kd::printable(t.name).c_str(), t.type.c_str(), t.shape.c_str(),
-                  t.target.empty() ? "" : "-> ", kd::terminal_text(t.target).c_str());
-  for (const std::string& note : found.notes) std::printf("note: %s\n", kd::terminal_text(note).c_str());
-  for (const std::string& problem : found.problems) std::printf("problem: %s\n", kd::terminal_text(problem).c_str());
-}
-
-void print_json(const Findings& found, bool tensors) {
-  kd::JsonWriter json;
-  json.begin_object().member("path", found.path).member("kind", found.kind);
-  std::string group;
-  for (const Fact& f : found.facts) {
-    if (f.group != group) (group.empty() ? json : json.end_object()).key(f.group).begin_object();
-    group = f.group;
-    json.member(f.name, f.value);
-  }
-  if (!group.empty()) json.end_object();
-  json.key("types").begin_array();
-  for (const TypeSum& s : by_type(found.tensors))
-    json.begin_object()
-        .member("type", s.type)
-        .member("tensors", s.tensors)
-        .member("elements", s.elements)
-        .member("bytes", s.bytes)
-        .end_object();
-  json.end_array();
-  if (tensors) {
-    json.key("tensors").begin_array();
-    for (const TensorRow& t : found.tensors)
-      json.begin_object()
-          .member("name", t.name)
-          .member("type", t.type)
-          .member("shape", t.shape)
-          .member("bytes", t.bytes)
-          .member("target", t.target)
-          .end_object();
-    json.end_array();
-  }
-  json.member("notes", found.notes).member("problems", found.problems).end_object();
-  std::printf("%s\n", json.text().c_str());
+/// What the adapter of a run adds to what is told of its model.
+void inspect_run_adapter(Findings& found, const std::string& adapter, bool check) {
+  Findings own;
+  own.path = adapter;
+  inspect_directory(own, check);
+  for (Fact& f : own.facts)
+    if (f.group == "adapter") found.facts.push_back(std::move(f));
+  std::move(own.tensors.begin(), own.tensors.end(), std::back_inserter(found.tensors));
+  std::move(own.notes.begin(), own.notes.end(), std::back_inserter(found.notes));
+  std::move(own.problems.begin(), own.problems.end(), std::back_inserter(found.problems));
 }
 
 int export_metrics(const std::string& run, const std::string& to, const std::string& out, const std::string& id) {
@@ -378,7 +306,8 @@ int main(int argc, char** argv) try {
   }
   kd::require<kd::IoError>(kd::path_exists(found.path), "[inspect] ", found.path,
                            " is not there: give a Hugging Face directory, a GGUF or safetensors file, or an adapter");
-  if (const kd::ModelPlace place = kd::find_model(found.path); place.model != found.path) {
+  const kd::ModelPlace place = kd::find_model(found.path);
+  if (place.model != found.path) {
     found.add("run", "folder", found.path);
     if (!place.adapter.empty()) found.add("run", "adapter", place.adapter);
     found.path = place.model;
@@ -392,7 +321,8 @@ int main(int argc, char** argv) try {
     found.kind = "GGUF file";
     inspect_gguf(found, check);
   }
-  if (check && !single && found.kind != "PEFT adapter" && found.problems.empty()) check_model(found);
+  if (!place.adapter.empty()) inspect_run_adapter(found, place.adapter, check);
+  if (check && !single && found.kind != "PEFT adapter" && found.problems.empty()) check_model(found, place.adapter);
   (json ? print_json : print_text)(found, tensors);
   return kd::finish(found.problems.empty() ? 0 : 1);
 } catch (const std::exception& error) {

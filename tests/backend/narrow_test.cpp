@@ -53,7 +53,7 @@ struct Threads {
 };
 
 constexpr const char* not_here =
-    "this build has no oneDNN, or this CPU no BF16 instructions that are faster than floats: bf16 products are in float";
+    "no oneDNN here, or no BF16 instructions that are faster than floats: bf16 products are in float";
 bool by_onednn() { return detail::narrow_unit() != detail::NarrowUnit::none; }
 
 struct Size {

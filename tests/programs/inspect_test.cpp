@@ -115,3 +115,34 @@ TEST_CASE("inspect goes on behind a broken part and names it", "[programs]") {
   CHECK(gguf.status == 1);
   CHECK(gguf.error.find("broken.gguf") != std::string::npos);
 }
+
+TEST_CASE("inspect of a run tells of its model and of its adapter, and of what is wrong with either", "[programs]") {
+  const TemporaryDirectory dir;
+  const std::string peft = reference_file("peft/llama_all_linear"), run = dir / "run", adapter = run + "/adapter";
+  kdlib::make_directories(adapter);
+  kdlib::write_file_atomically(run + "/config.yaml", "quantize: none\n");
+  kdlib::write_file_atomically(run + "/result.json", "{}");
+  std::string config = kdlib::read_file(peft + "/adapter_config.json");
+  const std::string name = "\"base_model_name_or_path\": ";
+  const std::size_t begin = config.find(name) + name.size();
+  config.replace(begin, config.find_first_of(",\n", begin) - begin, "\"" + reference_file("models/llama") + "\"");
+  kdlib::write_file_atomically(adapter + "/adapter_config.json", config);
+  const std::string weights = kdlib::read_file(peft + "/adapter_model.safetensors");
+  kdlib::write_file_atomically(adapter + "/adapter_model.safetensors", weights);
+
+  const ProgramAnswer answer = run_program("inspect", run + " --json --check --tensors");
+  INFO(answer.error << answer.out);
+  REQUIRE(answer.status == 0);
+  const kdlib::Json json = kdlib::Json::parse(answer.out, "inspect");
+  const kdlib::SafetensorsDirectory model(reference_file("models/llama"));
+  CHECK(json.at("run").at("adapter").as_string() == adapter);
+  CHECK(json.at("adapter").at("peft_type").as_string() == "LORA");
+  CHECK(json.at("architecture").at("family").as_string() == "llama");
+  CHECK(json.at("tensors").size() > model.tensors().size());
+  CHECK(json.at("problems").size() == 0);
+
+  kdlib::write_file_atomically(adapter + "/adapter_model.safetensors", weights.substr(0, weights.size() - 1));
+  const ProgramAnswer cut = run_program("inspect", run + " --json");
+  CHECK(cut.status == 1);
+  CHECK_THAT(all_problems(cut), contains("adapter_model.safetensors"));
+}

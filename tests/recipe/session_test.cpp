@@ -2,6 +2,7 @@
 // A program that embeds a session: a sink of its own, stops from another thread, several sessions in one process.
 #include "support/sessions.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <functional>
 #include <thread>
@@ -359,4 +360,21 @@ TEST_CASE("what a sink throws ends the session, and the same settings go on", "[
   CHECK(session.status().phase == SessionPhase::failed);
   CHECK(Toy(job.settings()).run().finished);
   CHECK(differences(job.files(), undisturbed()) == "");
+}
+
+TEST_CASE("a student that is the teacher itself is told that there is nothing to learn", "[recipe]") {
+  const auto warned = [](bool rounded) {
+    const Job job;
+    RecipeSettings settings = job.settings();
+    settings.student.rounded = rounded;
+    settings.training.steps = 1;
+    Recorder events;
+    Toy session(settings, &events);
+    REQUIRE(session.run().finished);
+    return std::any_of(events.notes.begin(), events.notes.end(), [](const std::string& note) {
+      return note.rfind("warning: student and teacher are one model and nothing is rounded", 0) == 0;
+    });
+  };
+  CHECK(warned(false));
+  CHECK_FALSE(warned(true));
 }

@@ -43,8 +43,31 @@ TEST_CASE("a run's adapter goes with the rounded weights that it was trained bes
 
 TEST_CASE("the adapter of a run that rounded nothing belongs to the student that the run names", "[tools]") {
   const std::string run = run_folder("plain", false);
+  const std::string gone = refusal([&] { find_model(run); });
+  CHECK(gone.find("was trained on student, which is not there, seen from this folder: name the model, and " + run +
+                  "/adapter as its adapter") != std::string::npos);
+  make_directories("student");
   CHECK(find_model(run).model == "student");
   CHECK(find_model("student", run + "/adapter").model == "student");
   const std::string message = refusal([&] { find_model(run, "other/adapter"); });
   CHECK(message.find("name student as the model to use other/adapter") != std::string::npos);
+}
+
+TEST_CASE("where a model alone is needed, the run of an adapter is refused and one of a model is taken", "[tools]") {
+  const std::string run = run_folder("adapter_alone", true), whole = "model_folders/whole";
+  const std::string message = refusal([&] { find_whole_model(run); });
+  CHECK(message.find(run + " is a run of distil whose result is an adapter") != std::string::npos);
+  CHECK(message.find("convert --model " + run + " --merge --to hf --out DIR") != std::string::npos);
+  make_directories(whole + "/model");
+  write_file_atomically(whole + "/config.yaml", "train: full\n");
+  write_file_atomically(whole + "/result.json", "{}");
+  CHECK(find_whole_model(whole) == whole + "/model");
+  CHECK(find_whole_model("some/model") == "some/model");
+
+  RecipeModels models;
+  models.teachers = {"math=" + whole, "code=https://host:8000", "broken"};
+  models_of_runs(models);
+  CHECK(models.teachers == std::vector<std::string>{"math=" + whole + "/model", "code=https://host:8000", "broken"});
+  models.teachers = {"math=" + run};
+  CHECK(refusal([&] { models_of_runs(models); }).find("convert --model " + run) != std::string::npos);
 }

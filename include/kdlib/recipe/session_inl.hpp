@@ -245,6 +245,10 @@ void Session<D, T>::load() {
   for (const std::optional<Model>* model : {&teacher_, &student_})
     if (*model)
       for (const std::string& text : (*model)->notes()) note(text);
+  if (shares_weights_ && !s_.student.rounded && s_.models.student_adapter.empty())
+    note(
+        "warning: student and teacher are one model and nothing is rounded, so every divergence and its gradient are "
+        "0: name another --student or a --quantize, unless the loss has terms of its own (cross_entropy)");
   prepare_student();
   const auto writing = [this](const WritingReport& report) {
     events_.on_writing(report);

@@ -10,6 +10,7 @@
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/teacher/cache_segment.hpp"
 #include "kdlib/tools/cache_command.hpp"
+#include "kdlib/tools/model_folders.hpp"
 #include "kdlib/tools/option_values_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -151,7 +152,10 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
        remote.needs(is_remote(), "it belongs to --teacher URL"),
        {{"compress"}, words.format == "hdf5", "it belongs to --format hdf5"}});
   if (is_remote() && !options.given("temperatures")) words.temperatures = {"1"};  // servers know no other
-  checking_settings([&] { detail::words_to_cache(words, *this); });
+  checking_settings([&] {
+    if (!is_remote()) teacher = find_whole_model(teacher);
+    detail::words_to_cache(words, *this);
+  });
   if (!check_alone() || !merge.empty()) check_writable_folder(out, "[cache_logits] --out");
 }
 

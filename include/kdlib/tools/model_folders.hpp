@@ -20,8 +20,11 @@ struct ModelPlace {
 /// ConfigError: a run that is not finished, whose rounded base was not written, or of which a file was changed; an
 /// adapter that a run trained beside rounded weights, for another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
-/// The same for the teacher and the student of a recipe. ConfigError: a teacher whose adapter stands beside rounded
-/// weights, which it cannot be merged into.
+/// A MODEL that a program takes without an adapter. ConfigError: the folder of a run whose result is an adapter; it
+/// names the call of convert that makes one model of both.
+std::string find_whole_model(const std::string& path);
+/// find_model for the teacher and the student of a recipe, find_whole_model for its named teachers. ConfigError: a
+/// teacher whose adapter stands beside rounded weights, which it cannot be merged into.
 void models_of_runs(RecipeModels& models);
 
 KDLIB_NAMESPACE_END

@@ -24,7 +24,11 @@ KDLIB_TOOLS_FUNC std::string base_of_run(const std::string& run, const std::stri
                          " is a run of distil whose rounded base was not written (", base,
                          " is missing): distil it again, or name the model that the adapter belongs to");
   const Json config = Json::parse_file(join_path(adapter, "adapter_config.json"));
-  return std::string(config.at("base_model_name_or_path").as_string());
+  std::string named(config.at("base_model_name_or_path").as_string());
+  require<ConfigError>(path_exists(named), "[model] ", run, " was trained on ", named,
+                       named.starts_with('/') ? ", which is not there" : ", which is not there, seen from this folder",
+                       ": name the model, and ", adapter, " as its adapter");
+  return named;
 }
 
 /// The adapter of a run that trained it beside rounded weights undoes a rounding that other weights do not have.
@@ -62,7 +66,20 @@ KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::strin
   return {detail::base_of_run(path, inside("adapter")), inside("adapter")};
 }
 
+KDLIB_TOOLS_FUNC std::string find_whole_model(const std::string& path) {
+  const ModelPlace place = find_model(path);
+  require<ConfigError>(place.adapter.empty(), "[model] ", path,
+                       " is a run of distil whose result is an adapter, and a model alone is needed here: convert "
+                       "--model ",
+                       path, " --merge --to hf --out DIR makes one of both");
+  return place.model;
+}
+
 KDLIB_TOOLS_FUNC void models_of_runs(RecipeModels& m) {
+  for (std::string& named : m.teachers)
+    if (const std::size_t equals = named.find('=');
+        equals != std::string::npos && !names_servers(named.substr(equals + 1)))
+      named = named.substr(0, equals + 1) + find_whole_model(named.substr(equals + 1));
   const ModelPlace teacher = find_model(m.teacher, m.teacher_adapter),
                    student = find_model(m.student_path(), m.student_adapter);
   require<ConfigError>(teacher.adapter.empty() || teacher.model != join_path(m.teacher, "base"), "[distil] --teacher ",

@@ -21,9 +21,9 @@ namespace detail {
 /// float code is faster (onednn_pays).
 inline NarrowUnit narrow_unit() {
 #if defined(KDLIB_WITH_ONEDNN) && defined(__x86_64__)
-  static const NarrowUnit unit =
-      onednn_pays(onednn_unit(), __builtin_cpu_is("amd"), std::getenv("KDLIB_BF16_PRODUCTS")) ? onednn_unit()
-                                                                                              : NarrowUnit::none;
+  static const NarrowUnit unit = onednn_pays(onednn_unit(), __builtin_cpu_is("amd"), std::getenv("KDLIB_BF16_PRODUCTS"))
+                                     ? onednn_unit()
+                                     : NarrowUnit::none;
   return cpu_level() == CpuLevel::avx512 ? unit : NarrowUnit::none;
 #else
   return NarrowUnit::none;
