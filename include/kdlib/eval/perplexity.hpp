@@ -3,6 +3,7 @@
 #ifndef KDLIB_EVAL_PERPLEXITY_HPP
 #define KDLIB_EVAL_PERPLEXITY_HPP
 
+#include "kdlib/core/communicator.hpp"
 #include "kdlib/loss/concepts.hpp"
 #include "kdlib/tensor/token_batch.hpp"
 
@@ -14,6 +15,9 @@ struct EvaluationSettings {
   std::int64_t workspace_bytes = std::int64_t{256} << 20;  // for chunks of logits
   bool replay_routing = false;  // tokens go to the experts that the documents' routing names, where they have one; a
                                 // teacher's router chooses itself. ConfigError: the model has no mixture of experts
+  // agreement, perplexity, label_loss and teacher_loss: ranks that share the groups of documents. All of them call with
+  // the same documents and get the numbers of one rank, bit for bit; all stop where one was asked to.
+  AnyCommunicator ranks{};
 };
 
 /// The log-probability of held-out text.

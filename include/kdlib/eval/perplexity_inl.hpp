@@ -3,9 +3,13 @@
 #ifndef KDLIB_EVAL_PERPLEXITY_INL_HPP
 #define KDLIB_EVAL_PERPLEXITY_INL_HPP
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 
+#include "kdlib/core/stop.hpp"
 #include "kdlib/eval/perplexity.hpp"
 #include "kdlib/loss/cross_entropy.hpp"
 #include "kdlib/loss/head_loss.hpp"
@@ -27,6 +31,45 @@ void each_group(const TokenBatch& documents, std::int64_t tokens, F&& f) {
     f(group);
     first = last;
   }
+}
+
+/// Calls f(group, add) for this rank's share of the groups; add(part) keeps a sum of it. Answers the parts of all ranks
+/// in the order in which one rank would make them. StopRequested on every rank where one was asked to stop.
+template <class Part, class F>
+std::vector<Part> parts_of_groups(const TokenBatch& documents, const EvaluationSettings& settings, F&& f) {
+  struct Placed {
+    std::int64_t group;
+    Part part;
+  };
+  static_assert(std::is_trivially_copyable_v<Placed>);
+  AnyCommunicator ranks = settings.ranks;
+  std::vector<Placed> parts;
+  std::int64_t number = 0;
+  bool stopped = false;
+  try {
+    each_group(documents, settings.tokens, [&](const TokenBatch& group) {
+      const std::int64_t at = number++;
+      if (at % ranks.size() == ranks.rank()) f(group, [&](const Part& part) { parts.push_back({at, part}); });
+    });
+  } catch (const StopRequested&) {
+    if (ranks.size() == 1) throw;
+    stopped = true;  // the others wait for this rank's parts
+  }
+  if (ranks.size() > 1) {
+    if (ranks.any(stopped)) throw StopRequested("[evaluate] a rank was asked to stop");
+    std::vector<Placed> all;
+    for (const Bytes& theirs : ranks.gather_parts(std::as_bytes(std::span(parts)))) {
+      const std::size_t before = all.size();
+      all.resize(before + theirs.size() / sizeof(Placed));
+      if (!theirs.empty()) std::memcpy(all.data() + before, theirs.data(), theirs.size());
+    }
+    std::stable_sort(all.begin(), all.end(), [](const Placed& a, const Placed& b) { return a.group < b.group; });
+    parts = std::move(all);
+  }
+  std::vector<Part> out;
+  out.reserve(parts.size());
+  for (const Placed& placed : parts) out.push_back(placed.part);
+  return out;
 }
 
 /// The hidden states [N, H] of a group; with EvaluationSettings::replay_routing of the recorded experts.
@@ -67,16 +110,17 @@ LossSum loss_of_rows(M& model, const TokenBatch& documents, const Loss& loss, co
   using D = typename M::device_type;
   documents.check(model.vocab_size());
   LossSum sum;
-  each_group(documents, settings.tokens, [&](const TokenBatch& group) {
-    const TokenBatch::Rows rows = group.rows();
-    if (rows.token.empty()) return;
-    const auto targets = targets_of(group, static_cast<std::int64_t>(rows.token.size()));
-    const Tensor<T, D> hidden = hidden_rows(evaluated(model, group, settings.replay_routing), rows.token);
-    sum +=
-        head_loss(loss, model.head(), hidden.view(), targets, RowInputs{rows.label, rows.weight, {}}, 1.0, View<T, D>{},
-                  static_cast<Parameter<T, D>*>(nullptr), {.workspace_bytes = settings.workspace_bytes})
-            .loss;
-  });
+  for (const LossSum& part : parts_of_groups<LossSum>(documents, settings, [&](const TokenBatch&group, const auto&add) {
+         const TokenBatch::Rows rows = group.rows();
+         if (rows.token.empty()) return;
+         const auto targets = targets_of(group, static_cast<std::int64_t>(rows.token.size()));
+         const Tensor<T, D> hidden = hidden_rows(evaluated(model, group, settings.replay_routing), rows.token);
+         add(head_loss(loss, model.head(), hidden.view(), targets, RowInputs{rows.label, rows.weight, {}}, 1.0,
+                       View<T, D>{}, static_cast<Parameter<T, D>*>(nullptr),
+                       {.workspace_bytes = settings.workspace_bytes})
+                 .loss);
+       }))
+    sum += part;
   return sum;
 }
 

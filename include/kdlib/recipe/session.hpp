@@ -219,15 +219,15 @@ class Session final : private RunHooks {
   TopKTeacher top_k_teacher(const TopKCache& cache) const;
   LossExpression top_k_terms() const { return top_k_objective(s_.objective.loss, s_.models.cache.mass); }
   AnyHiddenTeacher<D, T> hidden_teacher(const TeacherCache& cache) const;
-  LossSum held_out_loss(Model& model);
+  LossSum held_out_loss(Model& model, const EvaluationSettings& settings);
   void prepare_student();
   void add_adapter();
   void round_student();
   /// Who writes text and whose tokenizer it has.
   Model& writer() { return teacher_ ? *teacher_ : *student_; }
   std::int64_t context_length() const;
-  EvaluationRow measure(const char* name, Model& model);
-  EvaluationRow measure_alone(const char* name, Model& model);
+  EvaluationRow measure(const char* name, Model& model, const AnyCommunicator& ranks = {});
+  EvaluationRow measure_alone(const char* name, Model& model, const EvaluationSettings& settings);
   EvaluationRow measure_teacher();
   void add_token_maps(RecipeResult& result, const char* name);
   void measure_before();
@@ -251,8 +251,9 @@ class Session final : private RunHooks {
   void write_merged(RecipeResult& result);
   std::vector<std::string> write_gguf();
   std::string student_name() const;
-  EvaluationSettings evaluation_settings() const {
-    return {.workspace_bytes = std::int64_t{s_.training.workspace} << 20};
+  /// `ranks`: those that measure together; none: this one measures alone.
+  EvaluationSettings evaluation_settings(const AnyCommunicator& ranks = {}) const {
+    return {.workspace_bytes = std::int64_t{s_.training.workspace} << 20, .ranks = ranks};
   }
   std::string path(const char* name) const { return folder_.file(name); }
   void enter(SessionPhase phase);

@@ -181,15 +181,14 @@ void Session<D, T>::find_held_out_signals() {
 /// The objective on the held-out text where whole distributions are not there: against the cached top-k, or of the
 /// labels alone.
 template <class D, class T>
-LossSum Session<D, T>::held_out_loss(Model& model) {
+LossSum Session<D, T>::held_out_loss(Model& model, const EvaluationSettings& settings) {
   if (held_out_top_k_)
     return with_loss<typename CachedTeacher<D, T>::targets_type>(top_k_terms().terms, [&](const auto& loss) {
-      return teacher_loss(model, *held_out_top_k_, held_out_, loss, evaluation_settings());
+      return teacher_loss(model, *held_out_top_k_, held_out_, loss, settings);
     });
-  if (s_.models.apart()) return label_loss(model, held_out_, CrossEntropy{}, evaluation_settings());
-  return with_loss<NoTargets>(s_.objective.loss.terms, [&](const auto& loss) {
-    return label_loss(model, held_out_, loss, evaluation_settings());
-  });
+  if (s_.models.apart()) return label_loss(model, held_out_, CrossEntropy{}, settings);
+  return with_loss<NoTargets>(s_.objective.loss.terms,
+                              [&](const auto& loss) { return label_loss(model, held_out_, loss, settings); });
 }
 
 KDLIB_NAMESPACE_END

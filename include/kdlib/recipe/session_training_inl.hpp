@@ -17,11 +17,11 @@ std::string Session<D, T>::environment_text() {
 
 /// Without whole distributions to compare with: the objective and the perplexity; what compares is NaN.
 template <class D, class T>
-EvaluationRow Session<D, T>::measure_alone(const char* name, Model& model) {
+EvaluationRow Session<D, T>::measure_alone(const char* name, Model& model, const EvaluationSettings& settings) {
   const double none = std::numeric_limits<double>::quiet_NaN();
   EvaluationRow row{name, none, none, none, none, 0, none, none, 0};
-  row.perplexity = perplexity(model, held_out_, evaluation_settings()).value();
-  const LossSum loss = held_out_loss(model);
+  row.perplexity = perplexity(model, held_out_, settings).value();
+  const LossSum loss = held_out_loss(model, settings);
   row.objective = loss.mean();
   row.tokens = loss.weight;
   if (measurement_) row.tasks = measurement_(model);
@@ -29,12 +29,13 @@ EvaluationRow Session<D, T>::measure_alone(const char* name, Model& model) {
 }
 
 template <class D, class T>
-EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
-  if (!held_out_teacher_) return measure_alone(name, model);
+EvaluationRow Session<D, T>::measure(const char* name, Model& model, const AnyCommunicator& ranks) {
+  const EvaluationSettings settings = evaluation_settings(ranks);
+  if (!held_out_teacher_) return measure_alone(name, model, settings);
   using Targets = HiddenTargets<T, D>;
   const LossExpression measured = measured_objective(s_.objective.loss);
   const Agreement a = with_loss<Targets>(measured.terms, [&](const auto& loss) {
-    return agreement(model, *held_out_teacher_, held_out_, evaluation_settings(), loss);
+    return agreement(model, *held_out_teacher_, held_out_, settings, loss);
   });
   EvaluationRow row{name,         a.forward_kl,      a.reverse_kl,      a.top1,   a.top5,
                     a.perplexity, a.student_entropy, a.teacher_entropy, a.tokens, a.loss};
@@ -49,7 +50,7 @@ EvaluationRow Session<D, T>::measure(const char* name, Model& model) {
 /// The teacher beside itself: what is zero or one by definition is exactly that.
 template <class D, class T>
 EvaluationRow Session<D, T>::measure_teacher() {
-  EvaluationRow row = measure("teacher", *teacher_);
+  EvaluationRow row = measure("teacher", *teacher_, ranks_);
   row.forward_kl = row.reverse_kl = row.forward_kl_error = row.reverse_kl_error = row.top1_error = 0;
   row.top1 = row.top5 = 1;
   if (is_divergence(s_.objective)) row.objective = 0;
@@ -112,7 +113,7 @@ void Session<D, T>::measure_before() {
   before_.objective = measurable ? objective_text(s_.objective) : "cross_entropy";
   before_.rows.clear();
   if (teacher_) before_.rows.push_back(measure_teacher());
-  before_.rows.push_back(measure(name, *student_));
+  before_.rows.push_back(measure(name, *student_, ranks_));
   add_token_maps(before_, name);
   before_.samples.clear();
   for (const auto& prompt : shown) before_.samples.push_back({prompt.text, {}});
@@ -128,9 +129,17 @@ template <class D, class T>
 void Session<D, T>::compensate() {
   const TokenBatch text = text_->calibration(2048);
   note(concat("the adapter starts where it undoes the rounding, for the inputs of ", text.tokens(), " tokens"));
-  const CompensateReport report = compensate_rounding(*student_, *original_, text, {.seed = s_.seed});
+  std::optional<CompensateReport> made;
+  try {
+    made = compensate_rounding(*student_, *original_, text, {.seed = s_.seed});
+  } catch (const StopRequested&) {
+    if (ranks_.size() == 1) throw;
+  }
+  // All ranks stop here, or all go on to measure together.
+  if (ranks_.any(!made)) throw StopRequested("[distil] a rank was asked to stop");
+  const CompensateReport& report = *made;
   before_.rows.resize(teacher_ ? 2 : 1);  // an attempt that ended before its first checkpoint left a third
-  before_.rows.push_back(measure("compensated", *student_));
+  before_.rows.push_back(measure("compensated", *student_, ranks_));
   save_before();
   note(concat("rounding error of the outputs of ", report.maps,
               " maps: ", detail::number_text("%.3f", 100 * report.error_before), " % -> ",
@@ -154,7 +163,7 @@ void Session<D, T>::on_start(std::int64_t step, std::int64_t) {
 template <class D, class T>
 Evaluation Session<D, T>::evaluate(std::int64_t step) {
   const StopScope scope(&stop_);  // an evaluation that is cut short is made good when the run goes on
-  EvaluationRow row = step == 0 ? before_.rows.back() : measure("distilled", *student_);
+  EvaluationRow row = step == 0 ? before_.rows.back() : measure("distilled", *student_, ranks_);
   const bool plain = before_.objective == "forward_kl";
   note(concat("step ", step, ": held-out ",
               plain ? "" : concat(before_.objective, " ", detail::number_text("%.4f", row.objective), ", "),
