@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // A training step on a real model: live teacher, student (weights rounded to int4, kept as scalars), both in float32 or
-// bfloat16, with LoRA r = 16 on all linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. The
-// peer is benchmarks/peers/trl_step.py, which takes the same ids (--ids) and prints the same loss at step 0. Checked
-// before it is timed: the loss of head_loss against float64 on the last rows.
+// bfloat16, with LoRA r = 16 on all linear layers, batch 4 x 256, forward KL over every position, AdamW, clipping. With
+// --new-tokens the ids are prompts, the student writes behind them first, and what it wrote is marked by reverse KL: a
+// whole on-policy step. The peer is benchmarks/peers/trl_step.py, which takes the same ids (--ids) and prints the same
+// loss at step 0. Checked before it is timed: the loss of head_loss against float64 on the last rows.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -61,10 +62,10 @@ void round_linear_weights(Model<T>& model) {
   }
 }
 
-/// Mean forward KL of the last rows in double precision, from the same hidden states.
+/// Mean forward KL (`reverse`: reverse KL) of the last rows in double precision, from the same hidden states.
 template <class T>
 double reference_loss(const Model<T>& teacher, const Model<T>& student, const kd::Tensor<T, kd::Cpu>& teacher_hidden,
-                      const kd::Tensor<T, kd::Cpu>& hidden, std::int64_t rows) {
+                      const kd::Tensor<T, kd::Cpu>& hidden, std::int64_t rows, bool reverse) {
   const std::int64_t v = teacher.vocab_size(), h = teacher.hidden_size(), first = hidden[0] - rows;
   double sum = 0;
   std::vector<double> t(static_cast<std::size_t>(v)), s(t.size());
@@ -81,14 +82,17 @@ double reference_loss(const Model<T>& teacher, const Model<T>& student, const kd
       t[static_cast<std::size_t>(c)] = a, s[static_cast<std::size_t>(c)] = b;
       lt += std::exp(a), ls += std::exp(b);
     }
-    for (std::size_t c = 0; c < t.size(); ++c) sum += std::exp(t[c]) / lt * (t[c] - std::log(lt) - s[c] + std::log(ls));
+    for (std::size_t c = 0; c < t.size(); ++c) {
+      const double log_t = t[c] - std::log(lt), log_s = s[c] - std::log(ls);
+      sum += reverse ? std::exp(log_s) * (log_s - log_t) : std::exp(log_t) * (log_t - log_s);
+    }
   }
   return sum / static_cast<double>(rows);
 }
 
 struct Settings {
   std::string model, ids, student = "rounded", dtype = "float32";
-  int steps = 4, batch = 4, length = 256, rank = 16, threads = 0;
+  int steps = 4, batch = 4, length = 256, new_tokens = 0, rank = 16, threads = 0;
   double rate = 1e-3, alpha = 32;
   bool recompute = false, teacher_alone = false;
   std::uint64_t seed = 1;
@@ -109,6 +113,10 @@ struct Settings {
         .at_least(1)
         .add("length", length, "N", "tokens of a sequence")
         .at_least(2)
+        .add("new-tokens", new_tokens, "N",
+             "a whole on-policy step: the ids are prompts, the student writes N tokens behind each (temperature 1, no "
+             "end), which are what counts, and the loss is reverse KL; 0: the ids are given text")
+        .at_least(0)
         .add("rank", rank, "N", "LoRA rank")
         .at_least(1)
         .add("alpha", alpha, "X", "LoRA alpha")
@@ -136,11 +144,11 @@ kd::TokenBatch batch_of(const Settings& settings, std::int64_t vocabulary) {
 
 /// The seconds of a step's parts.
 struct StepTimes {
-  double teacher = 0, forward = 0, loss = 0, backward = 0, update = 0;
-  double total() const { return teacher + forward + loss + backward + update; }
+  double write = 0, teacher = 0, forward = 0, loss = 0, backward = 0, update = 0;
+  double total() const { return write + teacher + forward + loss + backward + update; }
 };
 
-/// One training step, in parts that can be timed, always on the same batch.
+/// One training step, in parts that can be timed, always on the same batch or prompts.
 template <class T>
 class Step {
  public:
@@ -148,12 +156,16 @@ class Step {
       : teacher_(teacher),
         student_(student),
         settings_(settings),
-        tokens_(batch_of(settings, teacher.vocab_size())),
+        given_(batch_of(settings, teacher.vocab_size())),
+        tokens_(given_),
         rows_(tokens_.rows()),
         trained_(kd::trainable_parameters(student)),
         optimizer_(kd::AdamW{}.template state<T, kd::Cpu>(trained_)) {}
 
-  std::int64_t tokens() const { return tokens_.tokens(); }
+  /// Given tokens, or those that were written.
+  std::int64_t tokens() const {
+    return settings_.new_tokens > 0 ? static_cast<std::int64_t>(rows_.token.size()) : tokens_.tokens();
+  }
   double loss() const { return loss_; }
   double norm() const { return norm_; }
 
@@ -165,16 +177,15 @@ class Step {
       const double last = std::exchange(begin, now());
       return begin - last;
     };
+    if (settings_.new_tokens > 0) write();
+    times.write = lap();
     teacher_rows_ = counted_rows(teacher_.forward(tokens_));
     times.teacher = lap();
     student_rows_ = counted_rows(student_.forward_training(tokens_, {.recompute = settings_.recompute}));
     times.forward = lap();
     Tensor gradient_rows(student_rows_.shape());
-    loss_ = kd::head_loss(kd::ForwardKl{}, student_.head(), std::as_const(student_rows_).view(),
-                          kd::HiddenTargets<T, kd::Cpu>{std::as_const(teacher_rows_).view(), teacher_.head()},
-                          {rows_.label, rows_.weight, {}}, 1.0 / tokens_.weight(), gradient_rows.view(),
-                          student_.head_parameter(), head_settings)
-                .loss.mean();
+    loss_ = loss_of(student_rows_.view(), std::as_const(teacher_rows_).view(), {rows_.label, rows_.weight, {}},
+                    1.0 / tokens_.weight(), gradient_rows.view(), student_.head_parameter());
     times.loss = lap();
     Tensor gradient = Tensor::zeros({tokens_.tokens(), student_.hidden_size()});
     Kernels::scatter_add_rows(gradient_rows.data(), rows_.token.data(), gradient_rows[0], gradient_rows[1],
@@ -191,15 +202,13 @@ class Step {
   void check() const {
     constexpr std::int64_t checked = 4;
     const std::int64_t first = student_rows_[0] - checked;
-    const auto got =
-        kd::head_loss(kd::ForwardKl{}, student_.head(), student_rows_.rows(first, checked),
-                      kd::HiddenTargets<T, kd::Cpu>{teacher_rows_.rows(first, checked), teacher_.head()},
-                      {std::span<const std::int32_t>(rows_.label).last(checked),
-                       std::span<const float>(rows_.weight).last(checked),
-                       {}},
-                      1.0, kd::View<T, kd::Cpu>{}, static_cast<kd::Parameter<T, kd::Cpu>*>(nullptr), head_settings)
-            .loss.mean();
-    const double expected = reference_loss(teacher_, student_, teacher_rows_, student_rows_, checked);
+    const double got = loss_of(student_rows_.rows(first, checked), teacher_rows_.rows(first, checked),
+                               {std::span<const std::int32_t>(rows_.label).last(checked),
+                                std::span<const float>(rows_.weight).last(checked),
+                                {}},
+                               1.0, kd::View<T, kd::Cpu>{}, static_cast<kd::Parameter<T, kd::Cpu>*>(nullptr));
+    const double expected =
+        reference_loss(teacher_, student_, teacher_rows_, student_rows_, checked, settings_.new_tokens > 0);
     kd::require<kd::Error>(std::fabs(got - expected) <= 1e-5 * std::fabs(expected) + 1e-6, "[bench_step] the loss is ",
                            got, ", float64 says ", expected);
   }
@@ -210,6 +219,36 @@ class Step {
   static constexpr kd::HeadLossSettings head_settings{
       .workspace_bytes = std::int64_t{128} << 20, .metrics = true, .row_values = false};
 
+  /// The mean of the rows: forward KL of given text, reverse KL of what the student wrote.
+  double loss_of(kd::View<const T, kd::Cpu> student, kd::View<const T, kd::Cpu> teacher, const kd::RowInputs& rows,
+                 double scale, kd::View<T, kd::Cpu> gradient, kd::Parameter<T, kd::Cpu>* head) const {
+    const kd::HiddenTargets<T, kd::Cpu> targets{teacher, teacher_.head()};
+    const auto mean = [&](const auto& loss) {
+      return kd::head_loss(loss, student_.head(), student, targets, rows, scale, gradient, head, head_settings)
+          .loss.mean();
+    };
+    return settings_.new_tokens > 0 ? mean(kd::ReverseKl{}) : mean(kd::ForwardKl{});
+  }
+
+  /// The student writes behind each prompt; other random numbers in each step.
+  void write() {
+    std::vector<kd::WritingRequest> requests;
+    for (std::int64_t b = 0; b < given_.documents(); ++b) {
+      const auto begin = static_cast<std::size_t>(given_.offsets[static_cast<std::size_t>(b)]);
+      const auto length = static_cast<std::size_t>(given_.length(b));
+      requests.push_back({.prompt = std::span<const std::int32_t>(given_.ids).subspan(begin, length),
+                          .step = step_,
+                          .row = static_cast<std::uint32_t>(b)});
+    }
+    ++step_;
+    const kd::Sampler sampler{.max_new_tokens = settings_.new_tokens, .seed = settings_.seed};
+    const std::vector<kd::Completion> texts =
+        kd::generate(student_, std::span<const kd::WritingRequest>(requests), sampler, {.batch = given_.documents()});
+    tokens_ = {};
+    for (std::size_t b = 0; b < texts.size(); ++b) kd::append_completion(tokens_, requests[b].prompt, texts[b]);
+    rows_ = tokens_.rows();
+  }
+
   Tensor counted_rows(const Tensor& hidden) const {
     Tensor rows({static_cast<std::int64_t>(rows_.token.size()), hidden[1]});
     Kernels::gather_rows(hidden.data(), rows_.token.data(), rows[0], rows[1], rows.data());
@@ -219,8 +258,10 @@ class Step {
   Model<T>& teacher_;
   Model<T>& student_;
   const Settings& settings_;
+  const kd::TokenBatch given_;
   kd::TokenBatch tokens_;
   kd::TokenBatch::Rows rows_;
+  std::uint32_t step_ = 0;
   std::vector<kd::Parameter<T, kd::Cpu>*> trained_;
   kd::AdamW::State<T, kd::Cpu> optimizer_;
   Tensor teacher_rows_, student_rows_;
@@ -272,10 +313,11 @@ int bench(const Settings& settings) {
     if (i == 0) step.check();
     else seconds.push_back(times.total());
     std::printf(
-        "{\"step\":%d,\"loss\":%.7f,\"seconds\":%.3f,\"teacher\":%.3f,\"forward\":%.3f,\"loss_seconds\":%.3f,"
+        "{\"step\":%d,\"loss\":%.7f,\"seconds\":%.3f,\"write\":%.3f,\"teacher\":%.3f,\"forward\":%.3f,\"loss_seconds\":"
+        "%.3f,"
         "\"backward\":%.3f,\"update\":%.3f,\"grad_norm\":%.5f}\n",
-        i, step.loss(), times.total(), times.teacher, times.forward, times.loss, times.backward, times.update,
-        step.norm());
+        i, step.loss(), times.total(), times.write, times.teacher, times.forward, times.loss, times.backward,
+        times.update, step.norm());
     std::fflush(stdout);
   }
   std::sort(seconds.begin(), seconds.end());

@@ -3,6 +3,7 @@
 """kdlib beside its peers: the same work, interleaved in one run, medians and ratios as a Markdown table.
 
     benchmarks/compare.py step      # a training step: bench_step and peers/trl_step.py (dense and chunked)
+    benchmarks/compare.py on_policy # a whole on-policy step, 16 prompts of 32 tokens, 64 new ones: bench_step and peers/trl_step.py
     benchmarks/compare.py generate  # greedy generation: bench_generate and peers/hf_generate.py
     benchmarks/compare.py llama     # the same from the packed blocks of a GGUF file: bench_generate and peers/llama_generate.py
     benchmarks/compare.py losses    # rows and fused passes: bench_losses and peers/torch_losses.py (--case picks shapes by a part of the name)
@@ -111,6 +112,30 @@ def compare_step(args):
     )
 
 
+def compare_on_policy(args):
+    """Both sides write with the student, mark with the teacher, and train on it."""
+    shared = ["--model", args.model, "--threads", str(args.threads), "--steps", str(args.steps), "--dtype", args.dtype]
+    shared += ["--batch", "16", "--length", "32", "--new-tokens", "64"]
+    runs = {}
+    for _ in range(args.rounds):
+        runs.setdefault("kdlib", []).append(lines_of([f"{BIN}/bench_step", *shared])[-1])
+        summary = lines_of([args.python, f"{PEERS}/trl_step.py", *shared, "--impl", "dense"])[-1]
+        runs.setdefault(f"TRL {summary['versions']['trl']}, GKDTrainer's step", []).append(summary)
+    speed = {name: statistics.median(r["tokens_per_s"] for r in rows) for name, rows in runs.items()}
+    memory = {name: max(r["peak_rss_bytes"] for r in rows) for name, rows in runs.items()}
+    base = next(name for name in speed if name.startswith("TRL"))
+    print(
+        f"| on-policy step, 16 x (32 + 64 new tokens), {args.dtype} | new tokens/s (median; least, most) | ratio |"
+        " peak memory GB | ratio |\n|---|---|---|---|---|"
+    )
+    for name, rows in runs.items():
+        values = [r["tokens_per_s"] for r in rows]
+        print(
+            f"| {name} | {speed[name]:.1f} ({min(values):.1f}, {max(values):.1f}) | {speed[name] / speed[base]:.2f} |"
+            f" {memory[name] / 1e9:.2f} | {memory[name] / memory[base]:.2f} |"
+        )
+
+
 def compare_generate(args):
     threads = str(args.threads)
     prompts = os.path.join(ROOT, "build", "bench_prompts.jsonl")
@@ -152,7 +177,8 @@ def compare_generate(args):
                     lines_of(own)[-1]
                 )
     print(
-        "| decoding | batch | tokens/s (median; least, most) | ratio | weights read GB/s | of what a plain read reaches |\n|---|---|---|---|---|---|"
+        "| writing | batch | tokens/s (median; least, most) | ratio | prompt tokens/s | ratio | weights read GB/s | of what a plain read reaches |"
+        "\n|---|---|---|---|---|---|---|---|"
     )
     for (name, batch), rows in runs.items():
         values = [r["decode_tokens_per_s"] for r in rows]
@@ -161,9 +187,11 @@ def compare_generate(args):
         share = [
             r["weights_read_gb_per_s"] / r["read_bandwidth_gb_per_s"] for r in rows if "read_bandwidth_gb_per_s" in r
         ]
+        prompt = statistics.median(r["prefill_tokens_per_s"] for r in rows)
+        prompt_base = statistics.median(r["prefill_tokens_per_s"] for r in runs[("transformers", batch)])
         tail = f"{statistics.median(read):.1f} | {100 * statistics.median(share):.0f} %" if read else "|"
         print(
-            f"| {name} | {batch} | {statistics.median(values):.1f} ({min(values):.1f}, {max(values):.1f}) | {statistics.median(values) / base:.2f} | {tail} |"
+            f"| {name} | {batch} | {statistics.median(values):.1f} ({min(values):.1f}, {max(values):.1f}) | {statistics.median(values) / base:.2f} | {prompt:.0f} | {prompt / prompt_base:.2f} | {tail} |"
         )
 
 
@@ -405,7 +433,7 @@ def compare_tokenize(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("step", "generate", "llama", "losses", "tokenize"))
+    parser.add_argument("what", choices=("step", "on_policy", "generate", "llama", "losses", "tokenize"))
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--python", default=PYTHON, help="the peers' Python")
     parser.add_argument(
@@ -416,7 +444,7 @@ def main():
         "--dtype",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="of both sides: step, generate, and the fused cases of losses",
+        help="of both sides: step, on_policy, generate, and the fused cases of losses",
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3, help="measured training steps of a run")
@@ -437,6 +465,7 @@ def main():
     print(f"{machine()}; {args.threads} threads; {args.rounds} rounds\n")
     {
         "step": compare_step,
+        "on_policy": compare_on_policy,
         "generate": compare_generate,
         "llama": compare_llama,
         "losses": compare_losses,

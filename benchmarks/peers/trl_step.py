@@ -11,6 +11,9 @@ of bfloat16; the losses are TRL's. Two implementations of the loss, each a proce
   chunked  hidden states and heads, TRL's ChunkedDivergenceFunction
 Prints one JSON line a step (measured steps only are counted; the first is warm-up) and a summary line:
   {"name", "tokens_per_s", "seconds", "peak_rss_bytes", "loss", ...}: seconds is the median of the measured steps.
+With --new-tokens N the ids are prompts: a whole on-policy step (lambda = 1) as GKDTrainer takes it, without the rest of
+transformers' Trainer: the student writes N tokens behind each by GKDTrainer.generate_on_policy_outputs (temperature 1, no
+end), and what it wrote is marked by reverse KL (beta = 1). tokens_per_s counts written tokens then.
 --ids F.jsonl is read if it exists and written if not; --save-adapter DIR writes the LoRA start values, from which another program can start.
 """
 
@@ -35,6 +38,7 @@ def arguments():
     a.add_argument("--steps", type=int, default=4, help="measured steps, after one warm-up step")
     a.add_argument("--batch", type=int, default=4)
     a.add_argument("--length", type=int, default=256)
+    a.add_argument("--new-tokens", type=int, default=0, help="the student writes so many behind each row; dense only")
     a.add_argument("--rank", type=int, default=16)
     a.add_argument("--alpha", type=int, default=32)
     a.add_argument("--rate", type=float, default=1e-3)
@@ -65,6 +69,31 @@ def build(a):
         student.save_pretrained(a.save_adapter)
     student.train()
     return teacher, student
+
+
+def on_policy_loss(teacher, student, prompts, new_tokens):
+    """GKDTrainer.training_step with lmbda = 1 and beta = 1: writes, then compute_loss."""
+    import torch
+    from transformers import GenerationConfig
+    from trl.experimental.gkd import GKDTrainer
+
+    config = GenerationConfig(
+        max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+        use_cache=True, pad_token_id=0
+    )
+    student.eval()
+    with torch.no_grad():
+        ids, mask, labels = GKDTrainer.generate_on_policy_outputs(
+            student, {"prompts": prompts, "prompt_attention_mask": torch.ones_like(prompts)}, config
+        )
+    student.train()
+    logits = student(input_ids=ids, attention_mask=mask).logits[:, :-1, :]
+    with torch.no_grad():
+        target = teacher(input_ids=ids, attention_mask=mask).logits[:, :-1, :]
+    counted = labels[:, 1:] != -100
+    return GKDTrainer.generalized_jsd_loss(
+        logits, target, labels=labels[:, 1:], beta=1.0, num_items_in_batch=counted.sum()
+    ), int(counted.sum())
 
 
 def dense_loss(teacher, student, ids):
@@ -104,11 +133,14 @@ def measure(a):
     optimizer = torch.optim.AdamW(trained, lr=a.rate, betas=(0.9, 0.999), weight_decay=0.0)
     loss_of = dense_loss if a.impl == "dense" else chunked_loss
     before, loading_peak = common.rss_bytes(), common.peak_rss_bytes()
-    seconds, losses = [], []
+    seconds, losses, counted = [], [], ids.numel()
     for step in range(a.steps + 1):
         with common.Clock() as clock:
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_of(teacher, student, ids)
+            if a.new_tokens > 0:
+                loss, counted = on_policy_loss(teacher, student, ids, a.new_tokens)
+            else:
+                loss = loss_of(teacher, student, ids)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
@@ -121,7 +153,7 @@ def measure(a):
     median = statistics.median(seconds[1:])
     common.emit(
         name="trl_" + a.impl,
-        tokens_per_s=round(ids.numel() / median, 2),
+        tokens_per_s=round(counted / median, 2),
         seconds=round(median, 4),
         peak_rss_bytes=common.peak_rss_bytes(),
         loading_peak_rss_bytes=loading_peak,
