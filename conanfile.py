@@ -21,13 +21,16 @@ class KdlibConan(ConanFile):
     # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the
     # target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
     # consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of Parquet files by
-    # Apache Arrow, compiled in the consumer's project.
+    # Apache Arrow, compiled in the consumer's project. with_nccl: the target kdlib::nccl, ranks with a GPU each, compiled
+    # against the NCCL and CUDA toolkit that the consumer's project finds. with_serve: the target kdlib::serve, the
+    # service behind the program `serve`, compiled in the consumer's project against Boost.Beast and yaml-cpp.
     options = {"with_openblas": [True, False], "with_onednn": [True, False], "with_cuda": [True, False],
                "with_pcre2": [True, False], "with_remote": [True, False], "with_hdf5": [True, False],
-               "with_mpi": [True, False], "with_arrow": [True, False]}
+               "with_mpi": [True, False], "with_arrow": [True, False], "with_nccl": [True, False],
+               "with_serve": [True, False]}
     default_options = {"with_openblas": False, "with_onednn": False, "with_cuda": False, "with_pcre2": False,
                        "with_remote": False, "with_hdf5": False, "with_mpi": False,
-                       "with_arrow": False}
+                       "with_arrow": False, "with_nccl": False, "with_serve": False}
     exports_sources = "include/*", "src/*", "cmake/*", "LICENSE"
     no_copy_source = True
     test_package_folder = "tests/package/conan/test_package"
@@ -51,6 +54,9 @@ class KdlibConan(ConanFile):
             self.requires("hdf5/[>=1.10 <2]", transitive_headers=True, transitive_libs=True)
         if self.options.with_arrow:
             self.requires("arrow/[>=21]", transitive_headers=True, transitive_libs=True, options={"parquet": True})
+        if self.options.with_serve:
+            self.requires("boost/[>=1.74]", transitive_headers=True)
+            self.requires("yaml-cpp/[>=0.7]", transitive_headers=True, transitive_libs=True)
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -69,6 +75,10 @@ class KdlibConan(ConanFile):
             modules.append("kdlibMpi.cmake")
         if self.options.with_arrow:
             modules.append("kdlibArrow.cmake")
+        if self.options.with_nccl:
+            modules.append("kdlibNccl.cmake")
+        if self.options.with_serve:
+            modules.append("kdlibServe.cmake")
         return modules
 
     def package(self):
@@ -80,7 +90,8 @@ class KdlibConan(ConanFile):
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
         for module in ("kdlibInstances.cmake", "kdlibOneDnn.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake",
-                       "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake"):
+                       "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake", "kdlibNccl.cmake", "FindNCCL.cmake",
+                       "kdlibServe.cmake", "FindBoostBeast.cmake"):
             copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
 
     def package_info(self):
@@ -120,3 +131,8 @@ class KdlibConan(ConanFile):
             arrow = self.cpp_info.components["arrow_libraries"]
             arrow.set_property("cmake_target_name", "kdlib::arrow_libraries")
             arrow.requires = ["kdlib", "arrow::libarrow", "arrow::libparquet"]
+        if self.options.with_serve:
+            # What kdlib::serve is linked with; the target itself is compiled by kdlibServe.cmake.
+            serve = self.cpp_info.components["serve_libraries"]
+            serve.set_property("cmake_target_name", "kdlib::serve_libraries")
+            serve.requires = ["kdlib", "boost::headers", "yaml-cpp::yaml-cpp"]

@@ -28,9 +28,10 @@ class TestPackage(ConanFile):
 
     def test(self):
         if can_run(self):
-            step = os.path.join(self.cpp.build.bindir, "step")
-            if os.path.exists(step):
-                self.run(step, env="conanrun")
+            programs = [os.path.join(self.cpp.build.bindir, name) for name in ("step", "service")]
+            there = [program for program in programs if os.path.exists(program)]
+            if there:
+                self.run(there[0], env="conanrun")
             else:  # of a package with Arrow
                 file = os.path.join(ROOT, "tests/reference/parquet/rows.parquet")
                 self.run(f"{os.path.join(self.cpp.build.bindir, 'rows')} {file} 198 5099", env="conanrun")
