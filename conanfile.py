@@ -21,9 +21,10 @@ class KdlibConan(ConanFile):
     # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the
     # target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
     # consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of Parquet files by
-    # Apache Arrow, compiled in the consumer's project. with_nccl: the target kdlib::nccl, ranks with a GPU each, compiled
-    # against the NCCL and CUDA toolkit that the consumer's project finds. with_serve: the target kdlib::serve, the
-    # service behind the program `serve`, compiled in the consumer's project against Boost.Beast and yaml-cpp.
+    # Apache Arrow, compiled in the consumer's project. with_nccl: the target kdlib::nccl, ranks with a GPU each,
+    # compiled against the NCCL and CUDA toolkit that the consumer's project finds. with_serve: the target
+    # kdlib::serve, the service behind the program `serve`, compiled in the consumer's project against Boost.Beast and
+    # yaml-cpp.
     options = {"with_openblas": [True, False], "with_onednn": [True, False], "with_cuda": [True, False],
                "with_pcre2": [True, False], "with_remote": [True, False], "with_hdf5": [True, False],
                "with_mpi": [True, False], "with_arrow": [True, False], "with_nccl": [True, False],
@@ -89,10 +90,11 @@ class KdlibConan(ConanFile):
             copy(self, pattern, os.path.join(self.source_folder, "include"), include)
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
+        modules = os.path.join(share, "kdlib", "cmake")
         for module in ("kdlibInstances.cmake", "kdlibOneDnn.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake",
-                       "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake", "kdlibNccl.cmake", "FindNCCL.cmake",
-                       "kdlibServe.cmake", "FindBoostBeast.cmake"):
-            copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
+                       "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake", "kdlibNccl.cmake",
+                       "FindNCCL.cmake", "kdlibServe.cmake", "FindBoostBeast.cmake"):
+            copy(self, module, os.path.join(self.source_folder, "cmake"), modules)
 
     def package_info(self):
         self.cpp_info.bindirs = []

@@ -3,18 +3,20 @@
 
     build/peers/venv/bin/python benchmarks/peers/trl_step.py --threads 2 --steps 4
 
-Live teacher; student: the same model, its linear weights rounded to int4 (kept as scalars: the loss is not 0), LoRA r=16,
-alpha=32 on all linear layers; batch 4 x 256; forward KL over every position that has a next token (255 a row); AdamW; clipping at 1.
+Live teacher; student: the same model, its linear weights rounded to int4 (kept as scalars: the loss is not 0), LoRA
+r=16, alpha=32 on all linear layers; batch 4 x 256; forward KL over every position that has a next token (255 a row);
+AdamW; clipping at 1.
 --dtype bfloat16: both models, the LoRA factors (PEFT would keep those in float32, which is slower) and the moments are
 of bfloat16; the losses are TRL's. Two implementations of the loss, each a process, so that the peak memory is its own:
   dense    both models' logits in full, TRL's generalized_jsd_loss with beta = 0
   chunked  hidden states and heads, TRL's ChunkedDivergenceFunction
 Prints one JSON line a step (measured steps only are counted; the first is warm-up) and a summary line:
   {"name", "tokens_per_s", "seconds", "peak_rss_bytes", "loss", ...}: seconds is the median of the measured steps.
-With --new-tokens N the ids are prompts: a whole on-policy step (lambda = 1) as GKDTrainer takes it, without the rest of
-transformers' Trainer: the student writes N tokens behind each by GKDTrainer.generate_on_policy_outputs (temperature 1, no
-end), and what it wrote is marked by reverse KL (beta = 1). tokens_per_s counts written tokens then.
---ids F.jsonl is read if it exists and written if not; --save-adapter DIR writes the LoRA start values, from which another program can start.
+With --new-tokens N the ids are prompts: a whole on-policy step (lambda = 1) as GKDTrainer takes it, without the rest
+of transformers' Trainer: the student writes N tokens behind each by GKDTrainer.generate_on_policy_outputs (temperature
+1, no end), and what it wrote is marked by reverse KL (beta = 1). tokens_per_s counts written tokens then.
+--ids F.jsonl is read if it exists and written if not; --save-adapter DIR writes the LoRA start values, from which
+another program can start.
 """
 
 import argparse

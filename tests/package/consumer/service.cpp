@@ -54,7 +54,8 @@ int main() {
     });
   });
   client.join();
-  const bool right = got.rfind("HTTP/1.1 200", 0) == 0 && got.find("{\"path\": \"/sum\", \"sum\": 5}") != std::string::npos;
+  const bool right =
+      got.rfind("HTTP/1.1 200", 0) == 0 && got.find("{\"path\": \"/sum\", \"sum\": 5}") != std::string::npos;
   std::printf("the service answers %s\n", right ? "what its function says" : got.c_str());
   return right ? status : 1;
 }
