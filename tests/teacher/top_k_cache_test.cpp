@@ -9,6 +9,7 @@
 #include "kdlib/loss/reverse_kl.hpp"
 #include "kdlib/loss/sum.hpp"
 #include "support/catch.hpp"
+#include "support/numbers.hpp"
 #include "support/refusal.hpp"
 #include "support/run_files.hpp"
 #include "support/tolerance.hpp"
@@ -258,4 +259,36 @@ TEST_CASE("teachers of a cache reject temporaries", "[teacher][cache]") {
   static_assert(!std::is_constructible_v<CachedTeacher<Cpu>, const TopKCache&&>);
   static_assert(RowLoss<Sum<TopKForwardKl, CrossEntropy>, CachedTeacher<Cpu>::targets_type>);
   CHECK_THAT(refusal([] { TopKCache::open("/nowhere/cache"); }), contains("/nowhere/cache holds no meta.json"));
+}
+
+TEST_CASE("a row of floats, whose sums go by blocks, is that of doubles; a number that is none is found anywhere",
+          "[cache]") {
+  const std::vector<double> temperatures{1, 2, 3};
+  for (const std::int64_t vocabulary : {5, 255, 256, 1003}) {
+    std::vector<double> wide = kdlib_tests::spread_numbers(vocabulary, 7, 4, 0);
+    std::vector<float> narrow(wide.begin(), wide.end());
+    wide.assign(narrow.begin(), narrow.end());
+    const std::vector<float> whole = narrow;
+    for (const std::int64_t top_k : {std::int64_t{1}, std::int64_t{4}, std::min<std::int64_t>(64, vocabulary)}) {
+      CAPTURE(vocabulary, top_k);
+      narrow = whole;
+      std::vector<double> again = wide;
+      const TopKRow a = top_k_row(std::span(narrow), top_k, temperatures, 3);
+      const TopKRow b = top_k_row(std::span(again), top_k, temperatures, 3);
+      CHECK(a.ids == b.ids);
+      for (std::size_t k = 0; k < a.ids.size(); ++k) CHECK(std::fabs(a.log_probs[k] - b.log_probs[k]) < 1e-6f);
+      for (std::size_t t = 0; t < temperatures.size(); ++t) {
+        CHECK(std::fabs(a.log_norm[t] - b.log_norm[t]) < 1e-6f);
+        CHECK((a.log_tail[t] == b.log_tail[t] || std::fabs(a.log_tail[t] - b.log_tail[t]) < 2e-6f));
+      }
+      CHECK(std::fabs(a.label_log_prob - b.label_log_prob) < 1e-6f);
+    }
+    for (std::size_t i = 0; i < whole.size(); ++i)
+      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                              -std::numeric_limits<float>::infinity()}) {
+        narrow = whole;
+        narrow[i] = bad;
+        if (top_k_row(std::span(narrow), 2, temperatures, 0).finite) FAIL("missed at " << i);
+      }
+  }
 }

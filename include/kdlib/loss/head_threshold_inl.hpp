@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kdlib/core/parallel.hpp"
 #include "kdlib/quant/head_product.hpp"
 
 KDLIB_NAMESPACE_BEGIN

@@ -21,8 +21,8 @@ struct TopKRow {
   bool finite = true;             // false where a logit is NaN or an infinity; all else is then not to be used
 };
 
-/// `logits` [V]: K of 1 to V; they are overwritten. `temperatures` as CacheSettings has them. Sums in double; the tail
-/// is a sum over the other tokens, not 1 minus the sum over the K.
+/// `logits` [V]: K of 1 to V; they are overwritten. `temperatures` as CacheSettings has them. The tail
+/// is a sum over the other tokens, not 1 minus the sum over the K; floats are added in blocks of 256, these in double.
 template <class T>
 TopKRow top_k_row(std::span<T> logits, std::int64_t top_k, std::span<const double> temperatures, std::int32_t label);
 
