@@ -580,7 +580,6 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
-  include/kdlib/tools/blas_advice.hpp
   include/kdlib/tools/blas_kernels.hpp
   include/kdlib/tools/cache_command.hpp
   include/kdlib/tools/cache_command_inl.hpp

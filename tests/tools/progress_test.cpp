@@ -4,8 +4,8 @@
 
 #include <signal.h>
 
+#include "kdlib/backend/cpu.hpp"
 #include "kdlib/io/atomic_file.hpp"
-#include "kdlib/tools/blas_advice.hpp"
 #include "kdlib/tools/blas_kernels.hpp"
 #include "kdlib/tools/stop_signals.hpp"
 #include "support/catch.hpp"
@@ -16,17 +16,6 @@ TEST_CASE("durations are minutes and seconds, with hours when there are any", "[
   CHECK(kdlib::duration_text(65.4) == "1:05");
   CHECK(kdlib::duration_text(59.6) == "1:00");
   CHECK(kdlib::duration_text(2 * 3600 + 3 * 60 + 10) == "2:03:10");
-}
-
-TEST_CASE("kernels of 2004 on a CPU with AVX2 or AVX-512 are told of, others are not", "[tools]") {
-  using kdlib::blas_advice;
-  using kdlib::CpuLevel;
-  const std::string old = "cblas (OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH NO_AFFINITY Prescott MAX_THREADS=64)";
-  CHECK_THAT(blas_advice(old, CpuLevel::avx512), kdlib_tests::contains("OPENBLAS_CORETYPE=SKYLAKEX"));
-  CHECK_THAT(blas_advice(old, CpuLevel::avx2), kdlib_tests::contains("OPENBLAS_CORETYPE=Haswell"));
-  CHECK(blas_advice(old, CpuLevel::portable).empty());
-  CHECK(blas_advice("cblas (OpenBLAS 0.3.21 DYNAMIC_ARCH SkylakeX MAX_THREADS=64)", CpuLevel::avx512).empty());
-  CHECK(blas_advice("Eigen 3.4.0", CpuLevel::avx512).empty());
 }
 
 TEST_CASE("a program is started again with kernels that fit the CPU where OpenBLAS took those of 2004", "[tools]") {

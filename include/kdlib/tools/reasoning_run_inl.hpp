@@ -15,7 +15,6 @@
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/teacher/scored.hpp"
 #include "kdlib/teacher/vocabulary.hpp"
-#include "kdlib/tools/blas_advice.hpp"
 #include "kdlib/tools/known_configs.hpp"
 #include "kdlib/tools/random_models.hpp"
 #include "kdlib/tools/reasoning_run.hpp"
@@ -67,7 +66,6 @@ std::string ReasoningRun<D, T>::place(const std::string& name) const {
 template <class D, class T>
 int ReasoningRun<D, T>::run() {
   const auto lock = OutputLock::folder(s_.out, "[vpmoe_student] ");
-  if (const std::string advice = blas_advice(cpu_blas_name(), cpu_level()); !advice.empty()) note(advice);
   if (s_.random_weights) make_random_models();
   if (s_.has_stage("1") && !train(1)) return stopped_status();
   if (s_.has_stage("2a")) rescore();
