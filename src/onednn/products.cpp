@@ -70,7 +70,7 @@ class OneThread {
 };
 
 dnnl_engine_t engine() {
-  static const dnnl_engine_t made = [] {
+  static dnnl_engine* const made = [] {
     dnnl_engine_t e = nullptr;
     check(dnnl_engine_create(&e, dnnl_cpu, 0), "dnnl_engine_create");
     return e;  // kept until the process ends: threads still hold what they compiled

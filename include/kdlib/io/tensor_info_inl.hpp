@@ -40,7 +40,7 @@ bool convert_element(From x, T& out) {
     out = x;
   } else if constexpr (!is_floating<T>) {
     if (!std::in_range<T>(x)) return false;
-    out = static_cast<T>(x);
+    out = static_cast<T>(x);  // NOLINT(bugprone-signed-char-misuse): int8 is a number here
   } else if constexpr (std::is_arithmetic_v<From> && std::is_arithmetic_v<T>) {
     out = static_cast<T>(x);
   } else {

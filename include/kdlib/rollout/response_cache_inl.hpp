@@ -97,8 +97,9 @@ KDLIB_FUNC double ResponseUse::hit_rate() const {
 
 KDLIB_FUNC std::string ResponseUse::text() const {
   char out[128];
+  const std::int64_t asked = hits + misses;
   std::snprintf(out, sizeof out, "%lld of %lld answers (%.0f %%) were there, %.1f s saved",
-                static_cast<long long>(hits), static_cast<long long>(hits + misses), 100 * hit_rate(), saved_seconds);
+                static_cast<long long>(hits), static_cast<long long>(asked), 100 * hit_rate(), saved_seconds);
   return out;
 }
 

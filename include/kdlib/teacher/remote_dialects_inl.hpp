@@ -71,7 +71,7 @@ KDLIB_FUNC RemoteCandidate read_triplet(const Json& entry) { return {entry[1].as
 
 /// The tensor of an answer, with the extents that were asked for.
 KDLIB_FUNC const TensorInfo& answer_tensor(const SafetensorsHeader& file, const RowChecker& checker, const char* name,
-                                           std::vector<std::uint64_t> extents) {
+                                           const std::vector<std::uint64_t>& extents) {
   for (const TensorInfo& info : file.tensors) {
     if (info.name != name) continue;
     if (info.extents != extents)

@@ -34,7 +34,8 @@ template <class Visit>
 void CharsMap::walk(std::string_view text, Visit&& visit) const {
   if (units_.empty()) return;
   const auto offset = [](std::uint32_t unit) {
-    return static_cast<std::size_t>((unit >> 10) << ((unit & (1U << 9)) >> 6));
+    const std::uint32_t at = (unit >> 10) << ((unit & (1U << 9)) >> 6);
+    return static_cast<std::size_t>(at);
   };
   std::size_t node = offset(units_[0]);
   for (std::size_t i = 0; i < text.size(); ++i) {

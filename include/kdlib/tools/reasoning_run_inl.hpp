@@ -237,8 +237,7 @@ bool ReasoningRun<D, T>::train(int stage) {
     mix.emplace(std::move(plain), IndexedDataset(open_rescored(files), order),
                 RescoredMixSettings{s_.rescored_share, s_.micro_batches, s_.confidence});
     source.emplace(*mix, scored_);
-  }
-  if (stage == 3) {
+  } else if (stage == 3) {
     writer.emplace(Model::from_pretrained(start, {.trainable = false}));
     const auto message = [](const std::string& text) {  // from any thread, so not by way of the bar
       std::fprintf(stderr, "note: %s\n", terminal_text(text).c_str());

@@ -56,7 +56,8 @@ KDLIB_TOOLS_FUNC ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSe
   if (in.teacher_apart) in.row_bytes = detail::signal_bytes(plan, s.models);
   in.link = words.link.empty() ? plan.machine.bandwidth : link_bytes(words.link);
   in.latency = latency_seconds(words.latency);
-  in.slices = static_cast<double>((slices + words.ranks - 1) / words.ranks);
+  const std::int64_t most = (slices + words.ranks - 1) / words.ranks;  // of one rank
+  in.slices = static_cast<double>(most);
   return in;
 }
 

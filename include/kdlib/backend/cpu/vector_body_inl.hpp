@@ -128,7 +128,7 @@ KDLIB_LANE V<float> exponential(V<float> x) {
   __builtin_memcpy(&result, &bits, sizeof result);
   result = x < splat(-87.33f) ? splat(0.0f) : result;
   result = x > splat(88.37f) ? splat(std::numeric_limits<float>::infinity()) : result;
-  return x != x ? x : result;
+  return x != x ? x : result;  // NOLINT(misc-redundant-expression): NaN
 }
 
 /// Calls body(offset, count) for whole packs; count < lanes only at the end.

@@ -35,8 +35,7 @@ KDLIB_TOOLS_FUNC std::string tar_header(const std::string& name, std::uint64_t s
   std::string block(512, '\0');
   std::size_t split = 0;  // names longer than 100 bytes are cut at a slash
   if (name.size() > 100) split = name.find('/', name.size() - 101);
-  require<IoError>(name.size() <= 100 || (split != std::string::npos && split <= 155), "[serve] ", name,
-                   ": too long a name for an archive");
+  require<IoError>(name.size() <= 100 || split <= 155, "[serve] ", name, ": too long a name for an archive");
   const std::string base = name.size() > 100 ? name.substr(split + 1) : name;
   const auto put = [&](std::size_t at, const std::string& text) { block.replace(at, text.size(), text); };
   const auto octal = [](std::uint64_t value, int digits) {
