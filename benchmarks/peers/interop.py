@@ -4,7 +4,8 @@
 For every tiny reference model (those that only tests/reference holds, too) and for SmolLM2-135M (float32):
   transformers' directory -> kdlib; kdlib's directory -> transformers (no name missing, none left over);
   adapters that kdlib writes -> PEFT (names, values, logits; merged by PEFT; merged by kdlib and read by transformers);
-  adapters that PEFT writes, of every kind -> kdlib (merged while they are read), and the merged directory -> transformers.
+  adapters that PEFT writes, of every kind -> kdlib (merged while they are read), and the merged directory ->
+  transformers; dense models made mixtures (convert --upcycle), and compressed mixtures made plain again, -> transformers.
 benchmarks/peers/interop_gguf.py adds the rows of llama.cpp where one of llama.cpp's packages is installed.
 Prints a Markdown table; exit status 1 where a number is above its limit.
 """
@@ -230,6 +231,7 @@ def check_tiny(proof, name, path, peft_folders):
         return
     with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
         config = json.load(file)
+    proof.guarded(f"{name}: mixtures", lambda: check_mixtures(proof, name, path, TINY))
     if "quantization_config" in config:
         path = proof.path(name, "model")  # adapters go onto what kdlib wrote decoded
     for kind in MADE_BY_KDLIB:
@@ -250,6 +252,29 @@ def check_tiny(proof, name, path, peft_folders):
             f"{name}: PEFT's adapter {os.path.basename(folder)}",
             lambda: check_peft_adapter(proof, name, path, folder, state["ids"], TINY),
         )
+
+
+def check_mixtures(proof, name, path, limit):
+    """Dense models made mixtures, and mixtures compressed and made plain again, in transformers."""
+    if name in ("qwen2", "qwen3"):
+        dense, mixture = load(path), proof.path(name, "upcycled")
+        ids = rows_of_ids(dense.config.vocab_size, 23)
+        proof.call("convert", "--model", path, "--upcycle", "4", "--active", "2", "--to", "hf", "--dtype", "float32",
+                   "--out", mixture)  # fmt: skip
+        network = load(mixture)
+        proof.add(f"{name}: upcycled model_type", network.config.model_type, f"{name}_moe",
+                  network.config.model_type == f"{name}_moe")  # fmt: skip
+        proof.close(f"{name}: upcycled in transformers, as the dense model", logits_of(network, ids),
+                    logits_of(dense, ids), limit)  # fmt: skip
+    if name in ("qwen2_moe", "qwen3_moe"):
+        for form, rank in (("wrappers", "3"), ("residual", "6")):
+            small, plain = proof.path(name, form), proof.path(name, f"{form}_plain")
+            proof.call("compress", "--model", path, "--form", form, "--rank", rank, "--dtype", "float32", "--out", small)
+            proof.call("convert", "--model", small, "--materialise", "--to", "hf", "--dtype", "float32", "--out", plain)
+            network = load(plain)
+            ids = rows_of_ids(network.config.vocab_size, 23)
+            proof.close(f"{name}: compressed ({form}), made plain, in transformers", logits_of(network, ids),
+                        proof.kdlib_logits(small, ids), limit)  # fmt: skip
 
 
 def check_smollm2(proof, path):
