@@ -5,7 +5,8 @@ For every tiny reference model (those that only tests/reference holds, too) and 
   transformers' directory -> kdlib; kdlib's directory -> transformers (no name missing, none left over);
   adapters that kdlib writes -> PEFT (names, values, logits; merged by PEFT; merged by kdlib and read by transformers);
   adapters that PEFT writes, of every kind -> kdlib (merged while they are read), and the merged directory ->
-  transformers; dense models made mixtures (convert --upcycle), and compressed mixtures made plain again, -> transformers.
+  transformers;
+  dense models made mixtures (convert --upcycle), and compressed mixtures made plain again, -> transformers.
 benchmarks/peers/interop_gguf.py adds the rows of llama.cpp where one of llama.cpp's packages is installed.
 Prints a Markdown table; exit status 1 where a number is above its limit.
 """
@@ -269,7 +270,8 @@ def check_mixtures(proof, name, path, limit):
     if name in ("qwen2_moe", "qwen3_moe"):
         for form, rank in (("wrappers", "3"), ("residual", "6")):
             small, plain = proof.path(name, form), proof.path(name, f"{form}_plain")
-            proof.call("compress", "--model", path, "--form", form, "--rank", rank, "--dtype", "float32", "--out", small)
+            proof.call("compress", "--model", path, "--form", form, "--rank", rank, "--dtype", "float32",
+                       "--out", small)  # fmt: skip
             proof.call("convert", "--model", small, "--materialise", "--to", "hf", "--dtype", "float32", "--out", plain)
             network = load(plain)
             ids = rows_of_ids(network.config.vocab_size, 23)

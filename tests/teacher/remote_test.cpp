@@ -123,6 +123,12 @@ TEST_CASE("the server's dialect is found, and what it cannot give is refused", "
   TokenBatch batch;
   batch.append(Ids(65, 1));
   REQUIRE_THAT(refusal([&] { found.prepare(batch); }), contains("a document has 65 tokens; toy at"));
+  FakeTeacherServer own([](const FakeRequest&) {
+    return FakeReply{200, R"({"model": "toy", "model_hash": "h", "vocabulary": 9, "hidden_size": 4})"};
+  });
+  s = settings_of(own, Dialect::kdlib);
+  s.model = "other";
+  REQUIRE_THAT(refusal([&] { TopK{s}; }), contains("/v1/teacher has the model toy; there is no 'other'"));
   FakeTeacherServer nobody([](const FakeRequest&) { return FakeReply{404, "nothing"}; });
   REQUIRE_THAT(refusal([&] { TopK{settings_of(nobody, Dialect::automatic)}; }), contains("is no server that is known"));
 }

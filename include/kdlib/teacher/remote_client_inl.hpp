@@ -100,6 +100,8 @@ KDLIB_FUNC void RemoteClient::read_kdlib_facts() {
   } catch (const FormatError& error) {
     throw RemoteError(concat("[RemoteTeacher] ", error.what(), "; is this `serve --teacher`?"), 200);
   }
+  require<ConfigError>(settings_.model.empty() || settings_.model == facts_.model, "[RemoteTeacher] ", at,
+                       " has the model ", printable(facts_.model), "; there is no '", settings_.model, "'");
   needs_.hidden_size = facts_.hidden_size;
   const bool whole = needs_.want == RemoteWant::hidden || needs_.vocabulary == 0;  // the head's columns
   if (whole) needs_.vocabulary = facts_.vocabulary;

@@ -314,7 +314,7 @@ KDLIB_LOOP void largest_magnitude(std::int64_t n, const T* x, T* out) {
   KDLIB_FOR_PACKS(T, i, n) {
     const V<T> v = take(x, i, n), size = magnitude<T>(v);
     most = size > most ? size : most;
-    unknown += v - v;
+    unknown += v - v;  // NOLINT(misc-redundant-expression): NaN
   }
   *out = largest_lane<T>(most) + sum<T>(unknown);
 }
