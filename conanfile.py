@@ -17,11 +17,11 @@ class KdlibConan(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     # with_openblas: matrix products by OpenBLAS, else by Eigen. with_onednn: products of bf16 by oneDNN on CPUs with
     # BF16 instructions; one source is compiled in the consumer's project. with_cuda: the target kdlib::cuda, compiled
-    # by nvcc in the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that
-    # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the
-    # target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
-    # consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of Parquet files by
-    # Apache Arrow, compiled in the consumer's project.
+    # by nvcc in the consumer's project, which finds the CUDA toolkit (cuBLASLt of it) itself. with_pcre2: expressions
+    # of adapters that are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl.
+    # with_hdf5: the target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the
+    # MPI that the consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of
+    # Parquet files by Apache Arrow, compiled in the consumer's project.
     options = {"with_openblas": [True, False], "with_onednn": [True, False], "with_cuda": [True, False],
                "with_pcre2": [True, False], "with_remote": [True, False], "with_hdf5": [True, False],
                "with_mpi": [True, False], "with_arrow": [True, False]}

@@ -187,7 +187,7 @@ include(${CMAKE_CURRENT_LIST_DIR}/kdlibCudaEmulated.cmake)
 if(KDLIB_CUDA)
   find_package(CUDAToolkit QUIET)
   if(NOT CUDAToolkit_FOUND)
-    message(FATAL_ERROR "kdlib: KDLIB_CUDA=ON needs the CUDA toolkit 12 or later with cuBLAS, which is not here; "
+    message(FATAL_ERROR "kdlib: KDLIB_CUDA=ON needs the CUDA toolkit 12 or later with cuBLASLt, which is not here; "
       "configure with -DKDLIB_CUDA=OFF for the CPU alone")
   endif()
   include(${CMAKE_CURRENT_LIST_DIR}/kdlibCuda.cmake)

@@ -37,11 +37,13 @@ bool is_device_memory(const void* p) {
   return attributes.type == cudaMemoryTypeDevice;
 }
 
-void refuse_while_capturing(const char* what) {
+bool is_capturing() {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   check_cuda(cudaStreamIsCapturing(static_cast<cudaStream_t>(compute_stream()), &status), "cudaStreamIsCapturing");
-  require<BackendError>(status == cudaStreamCaptureStatusNone, "[cuda] ", what,
-                        " while a graph is captured: copy before");
+  return status != cudaStreamCaptureStatusNone;
+}
+void refuse_while_capturing(const char* what) {
+  require<BackendError>(!is_capturing(), "[cuda] ", what, " while a graph is captured: copy before");
 }
 
 void synchronize_stream(void* stream) {
@@ -160,10 +162,11 @@ std::string cuda_device_text() {
 std::string cuda_library_text() {
   int runtime = 0, major = 0, minor = 0, patch = 0;
   detail::check_cuda(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
-  detail::check_cublas(cublasGetProperty(MAJOR_VERSION, &major), "cublasGetProperty");
-  detail::check_cublas(cublasGetProperty(MINOR_VERSION, &minor), "cublasGetProperty");
-  detail::check_cublas(cublasGetProperty(PATCH_LEVEL, &patch), "cublasGetProperty");
-  return concat("CUDA runtime ", runtime / 1000, ".", runtime % 1000 / 10, ", cuBLAS ", major, ".", minor, ".", patch);
+  detail::check_cublas(cublasLtGetProperty(MAJOR_VERSION, &major), "cublasLtGetProperty");
+  detail::check_cublas(cublasLtGetProperty(MINOR_VERSION, &minor), "cublasLtGetProperty");
+  detail::check_cublas(cublasLtGetProperty(PATCH_LEVEL, &patch), "cublasLtGetProperty");
+  return concat("CUDA runtime ", runtime / 1000, ".", runtime % 1000 / 10, ", cuBLASLt ", major, ".", minor, ".",
+                patch);
 }
 
 void cuda_synchronize() {

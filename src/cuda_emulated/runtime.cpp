@@ -125,10 +125,13 @@ bool is_device_memory(const void* p) {
   const Lock lock(d.mutex);
   return d.memory.holds(reinterpret_cast<std::uintptr_t>(p));
 }
-void refuse_while_capturing(const char* what) {
+bool is_capturing() {
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
-  require<BackendError>(d.capture == nullptr, "[cuda] ", what, " while a graph is captured: copy before");
+  return d.capture != nullptr;
+}
+void refuse_while_capturing(const char* what) {
+  require<BackendError>(!is_capturing(), "[cuda] ", what, " while a graph is captured: copy before");
 }
 void synchronize_stream(void* stream) {
   EmulatedDevice& d = emulated_device();
@@ -295,7 +298,7 @@ std::string cuda_device_text() {
   detail::require_device();
   return concat("emulated device, compute capability ", emulated_settings().major, ".", emulated_settings().minor);
 }
-std::string cuda_library_text() { return "CUDA emulated on the host, cuBLAS emulated on the host"; }
+std::string cuda_library_text() { return "CUDA emulated on the host, cuBLASLt emulated on the host"; }
 void cuda_synchronize() {
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);

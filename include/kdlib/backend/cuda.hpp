@@ -4,7 +4,7 @@
 // kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is emulated on the host:
 // the same functions, no GPU and no toolkit, for tests.
 //
-// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLAS, and the loss
+// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLASLt, and the loss
 // engine.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
@@ -24,7 +24,7 @@ KDLIB_NAMESPACE_BEGIN
 int cuda_device_count();
 /// "NVIDIA H200, compute capability 9.0"; BackendError where no device answers.
 std::string cuda_device_text();
-/// "CUDA runtime 13.0, cuBLAS 13.1.0": what the program is linked with, with or without a device.
+/// "CUDA runtime 13.0, cuBLASLt 13.1.0": what the program is linked with, with or without a device.
 std::string cuda_library_text();
 /// Waits for everything that was started on the device and reports what failed there.
 void cuda_synchronize();
