@@ -80,7 +80,7 @@ class KdlibConan(ConanFile):
         copy(self, "*", os.path.join(self.source_folder, "src"), os.path.join(share, "kdlib", "src"))
         # The sources lie where the modules look for them: beside the folder above their own.
         for module in ("kdlibInstances.cmake", "kdlibOneDnn.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake",
-                       "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake"):
+                       "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake", "FindCUDNN.cmake"):
             copy(self, module, os.path.join(self.source_folder, "cmake"), os.path.join(share, "kdlib", "cmake"))
 
     def package_info(self):

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "kdlib/backend/cuda.hpp"
+#include "kdlib/backend/cuda/runtime.hpp"
 #include "kdlib/core/dtype.hpp"
 #include "recent_cache.hpp"
 
@@ -105,7 +106,7 @@ class Products {
                 accumulate_t<T> alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, accumulate_t<T> beta,
                 Out* c, std::int64_t ldc) {
     check_gemm(transpose_a, transpose_b, m, n, k, lda, ldb, ldc);
-    if (m == 0 || n == 0) return;
+    if (m == 0 || n == 0 || is_dry()) return;
     const ProductKey key = product_key(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc);
     const std::lock_guard<std::mutex> lock(mutex_);
     if (k == 0) return multiply_nothing(key, static_cast<double>(beta), c);
