@@ -17,9 +17,9 @@ class KdlibConan(ConanFile):
     settings = "os", "arch", "compiler", "build_type"
     # with_openblas: matrix products by OpenBLAS, else by Eigen. with_onednn: products of bf16 by oneDNN on CPUs with
     # BF16 instructions; one source is compiled in the consumer's project. with_cuda: the target kdlib::cuda, compiled
-    # by nvcc in the consumer's project, which finds the CUDA toolkit itself. with_pcre2: expressions of adapters that
-    # are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl. with_hdf5: the
-    # target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
+    # by nvcc in the consumer's project, which finds the CUDA toolkit itself (cuBLASLt of it). with_pcre2: expressions
+    # of adapters that are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl.
+    # with_hdf5: the target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
     # consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of Parquet files by
     # Apache Arrow, compiled in the consumer's project. with_nccl: the target kdlib::nccl, ranks with a GPU each,
     # compiled against the NCCL and CUDA toolkit that the consumer's project finds. with_serve: the target
@@ -93,7 +93,7 @@ class KdlibConan(ConanFile):
         modules = os.path.join(share, "kdlib", "cmake")
         for module in ("kdlibInstances.cmake", "kdlibOneDnn.cmake", "kdlibCuda.cmake", "kdlibCudaEmulated.cmake",
                        "kdlibMpi.cmake", "kdlibArrow.cmake", "FindArrowParquet.cmake", "kdlibNccl.cmake",
-                       "FindNCCL.cmake", "kdlibServe.cmake", "FindBoostBeast.cmake"):
+                       "FindNCCL.cmake", "kdlibServe.cmake", "FindBoostBeast.cmake", "FindCUDNN.cmake"):
             copy(self, module, os.path.join(self.source_folder, "cmake"), modules)
 
     def package_info(self):

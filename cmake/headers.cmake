@@ -54,6 +54,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda.hpp
   include/kdlib/backend/cuda/attention_backward_body_inl.hpp
   include/kdlib/backend/cuda/attention_body_inl.hpp
+  include/kdlib/backend/cuda/attention_cudnn_inl.hpp
   include/kdlib/backend/cuda/attention_inl.hpp
   include/kdlib/backend/cuda/block.hpp
   include/kdlib/backend/cuda/coded_body_inl.hpp
@@ -71,6 +72,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/cuda/experts_inl.hpp
   include/kdlib/backend/cuda/facts.hpp
   include/kdlib/backend/cuda/launch.hpp
+  include/kdlib/backend/cuda/library_attention.hpp
   include/kdlib/backend/cuda/reductions_body_inl.hpp
   include/kdlib/backend/cuda/routing_body_inl.hpp
   include/kdlib/backend/cuda/row_parts_inl.hpp

@@ -14,10 +14,10 @@ configure_package_config_file(cmake/kdlibConfig.cmake.in "${PROJECT_BINARY_DIR}/
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/kdlibConfig.cmake" "${PROJECT_BINARY_DIR}/kdlibConfigVersion.cmake"
-  cmake/FindArrowParquet.cmake cmake/FindBoostBeast.cmake cmake/FindCBLAS.cmake cmake/FindHDF5C.cmake
-  cmake/FindNCCL.cmake cmake/FindONEDNN.cmake cmake/FindPCRE2.cmake cmake/FindRapidJSONHeaders.cmake
-  cmake/kdlibArrow.cmake cmake/kdlibCuda.cmake cmake/kdlibCudaEmulated.cmake cmake/kdlibInstances.cmake
-  cmake/kdlibMpi.cmake cmake/kdlibNccl.cmake cmake/kdlibOneDnn.cmake cmake/kdlibServe.cmake
+  cmake/FindArrowParquet.cmake cmake/FindBoostBeast.cmake cmake/FindCBLAS.cmake cmake/FindCUDNN.cmake
+  cmake/FindHDF5C.cmake cmake/FindNCCL.cmake cmake/FindONEDNN.cmake cmake/FindPCRE2.cmake
+  cmake/FindRapidJSONHeaders.cmake cmake/kdlibArrow.cmake cmake/kdlibCuda.cmake cmake/kdlibCudaEmulated.cmake
+  cmake/kdlibInstances.cmake cmake/kdlibMpi.cmake cmake/kdlibNccl.cmake cmake/kdlibOneDnn.cmake cmake/kdlibServe.cmake
   DESTINATION "${KDLIB_INSTALL_CMAKEDIR}")
 if(IS_DIRECTORY "${PROJECT_SOURCE_DIR}/src")
   install(DIRECTORY src/ DESTINATION "${KDLIB_INSTALL_SHAREDIR}/src")

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/tensor/device.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -94,6 +95,9 @@ class Arena {
   std::size_t used() const { return used_; }          // bytes, in whole steps
   std::size_t peak() const { return peak_; }          // the most that was in use
   std::size_t reserved() const { return reserved_; }  // of all pieces
+  std::size_t reserved_peak() const { return reserved_peak_; }
+  /// The peaks are what is there now.
+  void reset_peak() { peak_ = used_, reserved_peak_ = reserved_; }
 
  private:
   struct Block {
@@ -116,16 +120,22 @@ class Arena {
     blocks_.emplace(at, Block{bytes, true, at});
     holes_.insert({bytes, at});
     reserved_ += bytes;
+    if (reserved_ > reserved_peak_) reserved_peak_ = reserved_;
     return true;
   }
 
   Take take_;
   Give give_;
-  std::size_t piece_bytes_, used_ = 0, peak_ = 0, reserved_ = 0;
+  std::size_t piece_bytes_, used_ = 0, peak_ = 0, reserved_ = 0, reserved_peak_ = 0;
   Blocks blocks_;                                           // by address
   std::set<std::pair<std::size_t, std::uintptr_t>> holes_;  // free blocks by size, then address: the same every run
   std::map<std::uintptr_t, std::size_t> pieces_;
 };
+
+inline CountedMemory counted(const Arena& a) {
+  return {static_cast<std::int64_t>(a.used()), static_cast<std::int64_t>(a.peak()),
+          static_cast<std::int64_t>(a.reserved_peak())};
+}
 
 }  // namespace detail
 KDLIB_NAMESPACE_END

@@ -2,11 +2,15 @@
 // Device memory, streams, events, graphs and the texts of kdlib::cuda.
 #include "kdlib/backend/cuda/runtime.hpp"
 
+#include <cstring>
+#include <limits>
 #include <mutex>
 
 #include "arena.hpp"
+#include "dry_run.hpp"
 #include "kdlib/backend/cuda/context.cuh"
 #include "kdlib/backend/cuda/facts.hpp"
+#include "kdlib/backend/cuda/library_attention.hpp"
 #include "upload_ring.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -32,20 +36,25 @@ void* copy_stream() {
 }
 
 bool is_device_memory(const void* p) {
+  if (DryDevice::one().holds(p)) return true;
   cudaPointerAttributes attributes{};
   check_cuda(cudaPointerGetAttributes(&attributes, p), "cudaPointerGetAttributes");
   return attributes.type == cudaMemoryTypeDevice;
 }
 
-void refuse_while_capturing(const char* what) {
+bool is_capturing() {
+  if (is_dry()) return false;
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   check_cuda(cudaStreamIsCapturing(static_cast<cudaStream_t>(compute_stream()), &status), "cudaStreamIsCapturing");
-  require<BackendError>(status == cudaStreamCaptureStatusNone, "[cuda] ", what,
-                        " while a graph is captured: copy before");
+  return status != cudaStreamCaptureStatusNone;
+}
+void refuse_while_capturing(const char* what) {
+  require<BackendError>(!is_capturing(), "[cuda] ", what, " while a graph is captured: copy before");
 }
 
 void synchronize_stream(void* stream) {
   check_may_wait("synchronize_stream");
+  if (is_dry()) return;
   check_cuda(cudaStreamSynchronize(static_cast<cudaStream_t>(stream == nullptr ? compute_stream() : stream)),
              "work of the device");
 }
@@ -58,9 +67,11 @@ struct CudaEvent::State {
 CudaEvent::CudaEvent() : state_(std::make_unique<State>()) {}
 CudaEvent::~CudaEvent() = default;
 void CudaEvent::record(void* stream) {
+  if (is_dry()) return;
   check_cuda(cudaEventRecord(state_->event, static_cast<cudaStream_t>(stream)), "cudaEventRecord");
 }
 void CudaEvent::wait(void* stream) const {
+  if (is_dry()) return;
   check_cuda(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), state_->event, 0), "cudaStreamWaitEvent");
 }
 void CudaEvent::synchronize() const {
@@ -160,14 +171,18 @@ std::string cuda_device_text() {
 std::string cuda_library_text() {
   int runtime = 0, major = 0, minor = 0, patch = 0;
   detail::check_cuda(cudaRuntimeGetVersion(&runtime), "cudaRuntimeGetVersion");
-  detail::check_cublas(cublasGetProperty(MAJOR_VERSION, &major), "cublasGetProperty");
-  detail::check_cublas(cublasGetProperty(MINOR_VERSION, &minor), "cublasGetProperty");
-  detail::check_cublas(cublasGetProperty(PATCH_LEVEL, &patch), "cublasGetProperty");
-  return concat("CUDA runtime ", runtime / 1000, ".", runtime % 1000 / 10, ", cuBLAS ", major, ".", minor, ".", patch);
+  detail::check_cublas(cublasLtGetProperty(MAJOR_VERSION, &major), "cublasLtGetProperty");
+  detail::check_cublas(cublasLtGetProperty(MINOR_VERSION, &minor), "cublasLtGetProperty");
+  detail::check_cublas(cublasLtGetProperty(PATCH_LEVEL, &patch), "cublasLtGetProperty");
+  const int cudnn = detail::cudnn_facts().version;
+  return concat(
+      "CUDA runtime ", runtime / 1000, ".", runtime % 1000 / 10, ", cuBLASLt ", major, ".", minor, ".", patch,
+      cudnn == 0 ? std::string() : concat(", cuDNN ", cudnn / 10000, ".", cudnn / 100 % 100, ".", cudnn % 100));
 }
 
 void cuda_synchronize() {
   detail::check_may_wait("cuda_synchronize");
+  if (detail::is_dry()) return;
   detail::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 
@@ -195,6 +210,7 @@ SharedArena& shared_arena() {
 
 void* Memory<Cuda>::allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
+  if (detail::is_dry()) return detail::DryDevice::one().allocate(bytes);
   SharedArena& shared = shared_arena();
   const std::lock_guard<std::mutex> lock(shared.mutex);
   void* p = shared.arena.allocate(bytes);
@@ -212,6 +228,7 @@ void* Memory<Cuda>::allocate(std::size_t bytes) {
 }
 
 double Memory<Cuda>::available() {
+  if (detail::is_dry()) return std::numeric_limits<double>::infinity();
   std::size_t free = 0, total = 0;
   detail::check_cuda(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   SharedArena& shared = shared_arena();
@@ -221,6 +238,7 @@ double Memory<Cuda>::available() {
 
 void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
   if (p == nullptr) return;
+  if (detail::DryDevice::one().holds(p)) return detail::DryDevice::one().release(p);
   SharedArena& shared = shared_arena();
   const std::lock_guard<std::mutex> lock(shared.mutex);
   shared.arena.release(p);
@@ -228,25 +246,27 @@ void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
 }
 
 void Memory<Cuda>::fill_zero(void* p, std::size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0 || detail::is_dry()) return;
   detail::check_cuda(cudaMemsetAsync(p, 0, bytes, static_cast<cudaStream_t>(detail::compute_stream())), "cudaMemset");
 }
 void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0 || detail::is_dry()) return;
   detail::check_cuda(
       cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(detail::compute_stream())),
       "a copy on the device");
 }
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
-  if (bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
-  detail::check_may_wait("Memory<Cuda>::from_host");
+  if (!detail::is_dry() && bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
+  if (bytes > detail::UploadRing::largest) detail::check_may_wait("Memory<Cuda>::from_host");
+  if (detail::is_dry()) return;
   detail::copy_to_device(to, from, bytes, detail::compute_stream());
   detail::synchronize_stream(detail::compute_stream());
 }
 void Memory<Cuda>::to_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
   detail::check_may_wait("Memory<Cuda>::to_host");
+  if (detail::is_dry()) return static_cast<void>(std::memset(to, 0, bytes));
   detail::copy_to_host(to, from, bytes, detail::compute_stream());
   detail::synchronize_stream(detail::compute_stream());
 }

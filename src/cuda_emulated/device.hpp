@@ -6,12 +6,14 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "../cuda/arena.hpp"
 #include "kdlib/backend/cuda/emulated/device.hpp"
 #include "kdlib/backend/cuda/runtime.hpp"
 #include "kdlib/core/error.hpp"
@@ -48,6 +50,12 @@ class EmulatedDevice {
   EmulatedMemory memory;
   EmulatedCounts counts;
   EmulatedStream compute, copy;
+  /// What the arena of a device would do with the same requests, at addresses that mean nothing.
+  std::uintptr_t next_piece = std::uintptr_t{1} << 50;
+  Arena arena{
+      [this](std::size_t bytes) { return reinterpret_cast<void*>(std::exchange(next_piece, next_piece + bytes)); },
+      [](void*) {}};
+  std::map<void*, void*> counted;  // allocation, place in that arena
   EmulatedCapture* capture = nullptr;
 
   EmulatedStream& stream(void* handle) { return handle == nullptr ? compute : *static_cast<EmulatedStream*>(handle); }

@@ -11,6 +11,7 @@
 #include <exception>
 #include <set>
 
+#include "../cuda/dry_run.hpp"
 #include "../cuda/upload_ring.hpp"
 #include "device.hpp"
 #include "faults.hpp"
@@ -19,8 +20,6 @@
 #include "kdlib/tensor/buffer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-const EmulatedCounts& emulated_counts() { return detail::emulated_device().counts; }
 
 namespace detail {
 
@@ -123,17 +122,21 @@ void* copy_stream() { return &emulated_device().copy; }
 bool is_device_memory(const void* p) {
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
-  return d.memory.holds(reinterpret_cast<std::uintptr_t>(p));
+  return DryDevice::one().holds(p) || d.memory.holds(reinterpret_cast<std::uintptr_t>(p));
 }
-void refuse_while_capturing(const char* what) {
+bool is_capturing() {
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
-  require<BackendError>(d.capture == nullptr, "[cuda] ", what, " while a graph is captured: copy before");
+  return d.capture != nullptr;
+}
+void refuse_while_capturing(const char* what) {
+  require<BackendError>(!is_capturing(), "[cuda] ", what, " while a graph is captured: copy before");
 }
 void synchronize_stream(void* stream) {
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
   d.begin_wait("synchronize_stream");
+  if (is_dry()) return;
   d.wait_for(d.stream(stream));
 }
 
@@ -143,12 +146,14 @@ struct CudaEvent::State {
 CudaEvent::CudaEvent() : state_(std::make_unique<State>()) {}
 CudaEvent::~CudaEvent() = default;
 void CudaEvent::record(void* stream) {
+  if (is_dry()) return;
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
   require<BackendError>(d.capture == nullptr, "[cuda] an event is recorded while a graph is captured");
   d.stream(stream).queue.push_back({nullptr, state_->event, nullptr, ++state_->event->recorded});
 }
 void CudaEvent::wait(void* stream) const {
+  if (is_dry()) return;
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
   require<BackendError>(d.capture == nullptr, "[cuda] an event is waited for while a graph is captured");
@@ -249,7 +254,7 @@ void CudaGraph::launch() {
 }
 
 void emulated_launch(const EmulatedKernel& kernel, LaunchShape shape, void* stream) {
-  require_device();
+  if (!is_dry()) require_device();
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
   int status = 0;
@@ -269,6 +274,7 @@ void emulated_launch(const EmulatedKernel& kernel, LaunchShape shape, void* stre
   require<BackendError>(
       shape.blocks >= 1 && shape.blocks <= 0x7FFFFFFF && shape.blocks_y >= 1 && shape.blocks_y <= 65535, "[cuda] ",
       name, " with a grid of ", shape.blocks, " x ", shape.blocks_y, "; it takes 2147483647 x 65535");
+  if (is_dry()) return;
   const auto touched = d.memory.scan(kernel.words, name);
   d.enqueue(
       stream,
@@ -295,15 +301,17 @@ std::string cuda_device_text() {
   detail::require_device();
   return concat("emulated device, compute capability ", emulated_settings().major, ".", emulated_settings().minor);
 }
-std::string cuda_library_text() { return "CUDA emulated on the host, cuBLAS emulated on the host"; }
+std::string cuda_library_text() { return "CUDA emulated on the host, cuBLASLt emulated on the host"; }
 void cuda_synchronize() {
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);
   d.begin_wait("cuda_synchronize");
+  if (detail::is_dry()) return;
   d.wait_for_all();
 }
 
 void* Memory<Cuda>::allocate(std::size_t bytes) {
+  if (bytes != 0 && detail::is_dry()) return detail::DryDevice::one().allocate(bytes);
   detail::require_device();
   if (bytes == 0) return nullptr;
   detail::EmulatedDevice& d = detail::emulated_device();
@@ -311,27 +319,30 @@ void* Memory<Cuda>::allocate(std::size_t bytes) {
   require<BackendError>(d.capture == nullptr, "[cuda] an allocation of ", bytes,
                         " bytes while a graph is captured; allocate before");
   void* p = d.memory.allocate(bytes);
+  d.counted[p] = d.arena.allocate(bytes);
   ++d.counts.allocated;
   memory_use<Cuda>().add(static_cast<std::int64_t>(bytes));
   return p;
 }
 void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
   if (p == nullptr) return;
+  if (detail::DryDevice::one().holds(p)) return detail::DryDevice::one().release(p);
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);
   d.memory.release(p);
+  d.arena.release(d.counted.extract(p).mapped());
   d.compute.queue.push_back({[p, &d] { d.memory.bury(reinterpret_cast<std::uintptr_t>(p)); }, nullptr, nullptr, 0});
   memory_use<Cuda>().now.fetch_sub(static_cast<std::int64_t>(bytes));
 }
 void Memory<Cuda>::fill_zero(void* p, std::size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0 || detail::is_dry()) return;
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);
   const std::uint64_t serial = d.memory.require_range(p, bytes, "fill_zero").serial;
   d.enqueue(nullptr, [=] { std::memset(p, 0, bytes); }, {serial});
 }
 void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0 || detail::is_dry()) return;
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);
   const std::uint64_t a = d.memory.require_range(to, bytes, "a copy's target").serial,
@@ -349,6 +360,7 @@ void check_host_source(detail::EmulatedDevice& d, const void* to, const void* fr
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
   detail::EmulatedDevice& d = detail::emulated_device();
+  if (detail::is_dry()) return bytes > detail::UploadRing::largest ? d.begin_wait("Memory<Cuda>::from_host") : void();
   check_host_source(d, to, from, bytes);
   if (bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
   const detail::Lock lock(d.mutex);
@@ -363,6 +375,7 @@ void Memory<Cuda>::to_host(void* to, const void* from, std::size_t bytes) {
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);
   d.begin_wait("Memory<Cuda>::to_host");
+  if (detail::is_dry()) return static_cast<void>(std::memset(to, 0, bytes));
   d.memory.require_range(from, bytes, "to_host");
   require<BackendError>(!d.memory.holds(reinterpret_cast<std::uintptr_t>(to)),
                         "[cuda emulated] to_host: the target is device memory");

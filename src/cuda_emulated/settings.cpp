@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "device.hpp"
 #include "kdlib/backend/cuda.hpp"
 #include "kdlib/backend/cuda/emulated/device.hpp"
 #include "kdlib/backend/cuda/emulated/launch.hpp"
@@ -43,6 +44,19 @@ EmulatedSettings& emulated_settings() {
   }();
   return settings;
 }
+const EmulatedCounts& emulated_counts() { return detail::emulated_device().counts; }
+CountedMemory emulated_arena() {
+  detail::EmulatedDevice& d = detail::emulated_device();
+  const std::lock_guard<std::recursive_mutex> lock(d.mutex);
+  return detail::counted(d.arena);
+}
+void reset_emulated_arena() {
+  detail::EmulatedDevice& d = detail::emulated_device();
+  const std::lock_guard<std::recursive_mutex> lock(d.mutex);
+  d.arena.trim();
+  d.arena.reset_peak();
+}
+
 namespace detail {
 bool emulated_can_run() {
   const EmulatedSettings& s = emulated_settings();

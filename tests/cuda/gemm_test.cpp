@@ -4,6 +4,7 @@
 
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/backend/cuda.hpp"
+#include "kdlib/backend/cuda/runtime.hpp"
 #include "kdlib/tensor/tensor.hpp"
 #include "support/catch.hpp"
 #include "support/tolerance.hpp"
@@ -76,6 +77,41 @@ TEST_CASE("a product of bf16 factors that is added up in float rounds nothing", 
   for (const bool transpose_a : {false, true})
     for (const bool transpose_b : {false, true})  // all numbers have few bits: float holds every sum
       CHECK(product_error<bf16, float>(transpose_a, transpose_b) == 0);
+}
+
+TEST_CASE("a product of no terms on the device clears or keeps its result", "[cuda]") {
+  if (cuda_device_count() == 0) KDLIB_SKIP("CUDA products: no device answers");
+  const auto c = on_device<float>({8, 16, 24, 32, 40, 48});
+  const auto x = on_device<float>({8, 8});
+  std::vector<float> got(6);
+  const auto multiply = [&](float beta) {
+    Kernels<Cuda, float>::gemm(false, false, 2, 2, 0, 1.0f, x.data(), 1, x.data(), 2, beta, c.data(), 3);
+    Memory<Cuda>::to_host(got.data(), c.data(), got.size() * sizeof(float));
+  };
+  multiply(1);
+  CHECK(got == std::vector<float>{8, 16, 24, 32, 40, 48});
+  multiply(0);
+  CHECK(got == std::vector<float>{0, 0, 24, 0, 0, 48});
+}
+
+TEST_CASE("products are captured in a graph once they ran, and refused before", "[cuda]") {
+  if (cuda_device_count() == 0) KDLIB_SKIP("CUDA products: no device answers");
+  const auto x = on_device<float>({1, 2, 3, 4});
+  const auto y = on_device<float>({0, 0, 0, 0});
+  const auto multiply = [&](std::int64_t k) {
+    Kernels<Cuda, float>::gemm(false, true, 2, 2, k, 1.0f, x.data(), 2, x.data(), 2, 1.0f, y.data(), 2);
+  };
+  std::vector<float> got(4);
+  const auto read = [&] { Memory<Cuda>::to_host(got.data(), y.data(), got.size() * sizeof(float)); };
+  multiply(2);
+  detail::CudaGraph graph;
+  graph.begin_capture();
+  multiply(2);
+  CHECK_THROWS_WITH(multiply(1), contains("captured that never ran"));
+  graph.end_capture();
+  graph.launch(), graph.launch();
+  read();
+  CHECK(got == std::vector<float>{15, 33, 33, 75});
 }
 
 TEST_CASE("leading dimensions below the row length are refused", "[cuda]") {

@@ -56,8 +56,9 @@ struct TokenLayout {
   Tensor<std::int32_t, D> positions;  // [N]
   Tensor<std::int64_t, D> offsets;    // [B + 1]
   std::int64_t documents = 0;
+  std::int64_t shortest = 0, longest = 0;  // of the documents
 
-  DocumentRanges ranges() const { return {offsets.data(), documents, ids[0]}; }
+  DocumentRanges ranges() const { return {offsets.data(), documents, ids[0], shortest, longest}; }
 };
 
 /// rows of `table` [V, H] by id: [N, H].

@@ -24,11 +24,13 @@ struct AttentionHeads {
 /// What the gate of a gated feed-forward part goes through: x sigmoid(x), or GELU by tanh.
 enum class GateActivation : std::uint8_t { silu, gelu_tanh };
 
-/// Documents laid end to end: document b holds tokens [offsets[b], offsets[b+1]). `offsets` lies on the device.
+/// Documents laid end to end: document b holds tokens [offsets[b], offsets[b+1]). `offsets` lies on the device; what
+/// the host knows of the lengths stands beside it.
 struct DocumentRanges {
   const std::int64_t* offsets = nullptr;  // [documents + 1]
   std::int64_t documents = 0;
   std::int64_t tokens = 0;
+  std::int64_t shortest = 0, longest = 0;  // of the documents; longest 0: not known
 };
 
 /// Keys and values of earlier tokens: slot s holds rows [s * capacity, s * capacity + length) of [slots * capacity,

@@ -4,7 +4,7 @@
 // kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is emulated on the host:
 // the same functions, no GPU and no toolkit, for tests.
 //
-// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLAS, and the loss
+// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLASLt, and the loss
 // engine.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
@@ -24,7 +24,7 @@ KDLIB_NAMESPACE_BEGIN
 int cuda_device_count();
 /// "NVIDIA H200, compute capability 9.0"; BackendError where no device answers.
 std::string cuda_device_text();
-/// "CUDA runtime 13.0, cuBLAS 13.1.0": what the program is linked with, with or without a device.
+/// "CUDA runtime 13.0, cuBLASLt 13.1.0, cuDNN 9.19.0": what the program is linked with, with or without a device.
 std::string cuda_library_text();
 /// Waits for everything that was started on the device and reports what failed there.
 void cuda_synchronize();
@@ -43,6 +43,20 @@ struct Memory<Cuda> {
   static void require_ready();
   /// Bytes that may still be allocated.
   static double available();
+
+  /// While one lives, CUDA is a device that counts, and needs none: allocations get addresses of a reservation that
+  /// nobody touches, in the order and the steps of a device's arena; launches, products and copies do nothing; what is
+  /// read from the device is zero. One at a time, for all threads. Tensors made in it may outlive it, unused.
+  class DryRun {
+   public:
+    DryRun();
+    ~DryRun();
+    DryRun(const DryRun&) = delete;
+    DryRun& operator=(const DryRun&) = delete;
+    CountedMemory counted() const;
+    /// The peaks are what is in use now.
+    void reset_peak();
+  };
 };
 
 template <class T, class D>

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/core/rng.hpp"
@@ -247,6 +248,7 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   LayerContext<D, T> context;
   context.layout = {detail::to_device<D>(batch.ids), detail::to_device<D>(positions),
                     detail::to_device<D>(batch.offsets), batch.documents()};
+  std::tie(context.layout.shortest, context.layout.longest) = batch.length_range();
   context.rope = rope_;
   context.sliding_rope = sliding_rope_;
   context.norm_epsilon = config_.norm_epsilon;

@@ -4,6 +4,7 @@
 #define KDLIB_TENSOR_DEVICE_HPP
 
 #include <cstddef>
+#include <cstdint>
 
 #include "kdlib/core/dtype.hpp"
 
@@ -26,6 +27,17 @@ struct Kernels;
 /// allocate / release / copies of a device. Memory<Cpu> is in tensor/buffer.hpp; Memory<Cuda> in backend/cuda.hpp.
 template <class D>
 struct Memory;
+
+/// Bytes of a device's allocator: in use in its own steps, at most in use, and taken from the device for that.
+struct CountedMemory {
+  std::int64_t used = 0, peak = 0, reserved = 0;
+};
+
+/// A device that can count a run instead of doing it: Memory<D>::DryRun.
+template <class D>
+concept CountsMemory = requires {
+  typename Memory<D>::DryRun;
+};
 
 /// The type of logits, and of their gradients, between a product and a loss: T, but float on the host for 16-bit T. The
 /// host's row engine computes in float, and the chunks of logits are small.

@@ -4,9 +4,11 @@
 #ifndef KDLIB_TENSOR_TOKEN_BATCH_HPP
 #define KDLIB_TENSOR_TOKEN_BATCH_HPP
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kdlib/tensor/routing_record.hpp"
@@ -36,6 +38,13 @@ struct TokenBatch {
   std::int64_t documents() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
   std::int64_t length(std::int64_t b) const {
     return offsets[static_cast<std::size_t>(b + 1)] - offsets[static_cast<std::size_t>(b)];
+  }
+  /// Tokens of the shortest and of the longest document; 0, 0 without documents.
+  std::pair<std::int64_t, std::int64_t> length_range() const {
+    std::pair<std::int64_t, std::int64_t> range{0, 0};
+    for (std::int64_t b = 0; b < documents(); ++b)
+      range = {b == 0 ? length(b) : std::min(range.first, length(b)), std::max(range.second, length(b))};
+    return range;
   }
 
   /// Appends one document; `document_weights` as long as `document` or empty for "every token but the last";

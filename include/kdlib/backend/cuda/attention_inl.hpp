@@ -7,6 +7,7 @@
 
 #include "kdlib/backend/cuda.hpp"
 #include "kdlib/backend/cuda/attention_backward_body_inl.hpp"
+#include "kdlib/backend/cuda/attention_cudnn_inl.hpp"
 #include "kdlib/backend/cuda/each_inl.hpp"
 #include "kdlib/tensor/buffer.hpp"
 
@@ -61,7 +62,11 @@ template <class T>
 void CudaAttention<T>::attention(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k,
                                  const T* v, T* out, C* log_sum) {
   check_attention(heads);
-  if (documents.tokens > 0) launch_forward<T>(heads, documents, nullptr, q, k, v, out, log_sum);
+  if (documents.tokens <= 0) return;
+  if constexpr (std::is_same_v<T, bf16>)
+    if (cudnn_takes<T>(heads, documents, AttentionPass::forward, {q, k, v, out}))
+      return launch_cudnn(heads, documents, {.q = q, .k = k, .v = v, .out = out, .log_sum = log_sum});
+  launch_forward<T>(heads, documents, nullptr, q, k, v, out, log_sum);
 }
 
 template <class T>
@@ -70,6 +75,20 @@ void CudaAttention<T>::attention_backward(const AttentionHeads& heads, const Doc
                                           T* q_gradient, T* k_gradient, T* v_gradient) {
   check_attention(heads);
   if (documents.tokens <= 0) return;
+  if constexpr (std::is_same_v<T, bf16>)
+    if (cudnn_takes<T>(heads, documents, AttentionPass::backward,
+                       {q, k, v, out, out_gradient, q_gradient, k_gradient, v_gradient}))
+      return launch_cudnn(heads, documents,
+                          {.key = {.pass = AttentionPass::backward},
+                           .q = q,
+                           .k = k,
+                           .v = v,
+                           .out = out,
+                           .log_sum = log_sum,
+                           .out_gradient = out_gradient,
+                           .q_gradient = q_gradient,
+                           .k_gradient = k_gradient,
+                           .v_gradient = v_gradient});
   const std::int64_t rows = documents.tokens * heads.query_heads;
   const Buffer<C, Cuda> delta(rows);
   for_each_warp(AttentionDelta<T>{rows, heads.head_size, out, out_gradient, delta.data()}, rows);

@@ -3,7 +3,7 @@
 #ifndef KDLIB_BACKEND_CUDA_CONTEXT_CUH
 #define KDLIB_BACKEND_CUDA_CONTEXT_CUH
 
-#include <cublas_v2.h>
+#include <cublasLt.h>
 #include <cuda_runtime.h>
 
 #include "kdlib/backend/cuda.hpp"
@@ -21,7 +21,7 @@ inline void check_cuda(cudaError_t status, const char* what) {
 
 inline void check_cublas(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  fail<BackendError>("[cuda] ", what, ": ", cublasGetStatusString(status), " (", cublasGetStatusName(status), ")");
+  fail<BackendError>("[cuda] ", what, ": ", cublasLtGetStatusString(status), " (", cublasLtGetStatusName(status), ")");
 }
 
 }  // namespace detail

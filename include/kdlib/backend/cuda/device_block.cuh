@@ -98,7 +98,7 @@ bool can_run() {
 template <class Kernel>
 void launch(const Kernel& kernel, const LaunchShape& shape, void* stream = nullptr) {
   static_assert(Block<DeviceBlock>, "the device's block has what kernels are written against");
-  if (shape.blocks == 0 || shape.blocks_y == 0) return;
+  if (shape.blocks == 0 || shape.blocks_y == 0 || is_dry()) return;
   if (shape.shared_bytes > 48 * 1024)
     check_cuda(cudaFuncSetAttribute(run_kernel<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(shape.shared_bytes)),

@@ -25,6 +25,11 @@ bool has_device_kernels();
 /// True where p is an address of the device.
 bool is_device_memory(const void* p);
 
+/// Whether a Memory<Cuda>::DryRun lives: then launches, products, copies, events and waits do nothing.
+bool is_dry();
+
+/// Whether the compute stream's work is recorded in a graph at present.
+bool is_capturing();
 /// BackendError while the compute stream's work is recorded in a graph: `what` would copy once and be replayed.
 void refuse_while_capturing(const char* what);
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kdlib/config.hpp"
+#include "kdlib/tensor/device.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -22,18 +22,25 @@ struct EmulatedSettings {
   std::uint64_t seed = 1;
   int oldest_major = 8, oldest_minor = 0;  // the lowest capability that kernels "were compiled for"
   int runtime = 13000, driver = 13000;     // CUDA versions; driver 0: none
+  int cudnn = 92500;                       // version of the stand-in for cuDNN; 0: none
 };
 EmulatedSettings& emulated_settings();
 
 /// What the device did since the program began.
 struct EmulatedCounts {
-  std::int64_t launches = 0;   // kernels
-  std::int64_t products = 0;   // matrix products
-  std::int64_t copies = 0;     // of any kind
-  std::int64_t waits = 0;      // of the host for the device
-  std::int64_t allocated = 0;  // blocks of memory
+  std::int64_t launches = 0;            // kernels
+  std::int64_t products = 0;            // matrix products
+  std::int64_t copies = 0;              // of any kind
+  std::int64_t waits = 0;               // of the host for the device
+  std::int64_t allocated = 0;           // blocks of memory
+  std::int64_t library_attentions = 0;  // passes that went to the stand-in for cuDNN
 };
 const EmulatedCounts& emulated_counts();
+
+/// What the arena of a device would have counted of the same allocations, since the last reset.
+CountedMemory emulated_arena();
+/// Gives back what nothing uses; the peaks are what is in use now.
+void reset_emulated_arena();
 
 KDLIB_NAMESPACE_END
 
