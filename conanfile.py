@@ -19,10 +19,10 @@ class KdlibConan(ConanFile):
     # BF16 instructions; one source is compiled in the consumer's project. with_cuda: the target kdlib::cuda, compiled
     # by nvcc in the consumer's project, which finds the CUDA toolkit itself (cuBLASLt of it). with_pcre2: expressions
     # of adapters that are not regular. with_remote: the target kdlib::remote, teachers on other machines by libcurl.
-    # with_hdf5: the target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against the MPI that the
-    # consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of Parquet files by
-    # Apache Arrow, compiled in the consumer's project. with_nccl: the target kdlib::nccl, ranks with a GPU each,
-    # compiled against the NCCL and CUDA toolkit that the consumer's project finds. with_serve: the target
+    # with_hdf5: the target kdlib::hdf5, teachers' caches in HDF5. with_mpi: the target kdlib::mpi, compiled against
+    # the MPI that the consumer's project finds, which is its cluster's. with_arrow: the target kdlib::arrow, rows of
+    # Parquet files by Apache Arrow, compiled in the consumer's project. with_nccl: the target kdlib::nccl, ranks with
+    # a GPU each, compiled against the NCCL and CUDA toolkit that the consumer's project finds. with_serve: the target
     # kdlib::serve, the service behind the program `serve`, compiled in the consumer's project against Boost.Beast and
     # yaml-cpp.
     options = {"with_openblas": [True, False], "with_onednn": [True, False], "with_cuda": [True, False],

@@ -267,6 +267,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/losses.hpp
   include/kdlib/loss/mixes.hpp
   include/kdlib/loss/mixes_inl.hpp
+  include/kdlib/loss/pending_head_loss_inl.hpp
   include/kdlib/loss/policy_gradient.hpp
   include/kdlib/loss/policy_gradient_inl.hpp
   include/kdlib/loss/regularisers.hpp
@@ -289,11 +290,13 @@ set(KDLIB_HEADERS
   include/kdlib/model/compress_experts_inl.hpp
   include/kdlib/model/compress_leading_inl.hpp
   include/kdlib/model/compress_whole_inl.hpp
+  include/kdlib/model/decode_state.hpp
   include/kdlib/model/decoder.hpp
   include/kdlib/model/decoder_cache_inl.hpp
   include/kdlib/model/decoder_config.hpp
   include/kdlib/model/decoder_config_inl.hpp
   include/kdlib/model/decoder_inl.hpp
+  include/kdlib/model/decoder_routing_inl.hpp
   include/kdlib/model/dense_matrix.hpp
   include/kdlib/model/dense_matrix_inl.hpp
   include/kdlib/model/kv_cache.hpp
@@ -404,6 +407,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/calculator_inl.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/decode_ahead_inl.hpp
+  include/kdlib/rollout/draw_tokens_inl.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp
   include/kdlib/rollout/head_logits.hpp
@@ -491,7 +495,9 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/write_cache_inl.hpp
   include/kdlib/tensor/buffer.hpp
   include/kdlib/tensor/device.hpp
+  include/kdlib/tensor/host_reads.hpp
   include/kdlib/tensor/parameter.hpp
+  include/kdlib/tensor/pending_routing.hpp
   include/kdlib/tensor/routing_record.hpp
   include/kdlib/tensor/routing_record_inl.hpp
   include/kdlib/tensor/take_rows.hpp

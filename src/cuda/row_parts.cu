@@ -8,30 +8,15 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Indices of rows on the device; those that the host holds are copied there.
-class RowIndices {
- public:
-  RowIndices(const std::int64_t* rows, std::int64_t count)
-      : copy_(count > 0 && !is_device_memory(rows) ? rows : nullptr, count),
-        data_(copy_.data() != nullptr ? copy_.data() : rows) {}
-  const std::int64_t* data() const { return data_; }
-
- private:
-  Uploaded<std::int64_t> copy_;
-  const std::int64_t* data_;
-};
-
 template <class T>
 void CudaRowCopies<T>::gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
                                    T* out) {
-  const RowIndices index(rows, count);
-  for_each_element(GatherRow<T>{x, index.data(), width, out}, count * width);
+  for_each_element(GatherRow<T>{x, rows, width, out}, count * width);
 }
 template <class T>
 void CudaRowCopies<T>::scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width,
                                         T* y) {
-  const RowIndices index(rows, count);
-  for_each_element(ScatterAddRow<T>{x, index.data(), width, y}, count * width);
+  for_each_element(ScatterAddRow<T>{x, rows, width, y}, count * width);
 }
 
 template struct CudaRowCopies<float>;
@@ -54,6 +39,13 @@ void RowKernels<Cuda, T>::softcap_backward(float softcap, std::int64_t rows, std
   detail::for_each_element(detail::SoftcapBackward<T>{1 / static_cast<C>(softcap), z, gradient}, rows * columns);
 }
 
+template <class T>
+void RowKernels<Cuda, T>::check_values(const RowResult* results, std::int64_t rows, GradientFactor* factor) {
+  detail::for_each_element(detail::CheckValue{results, factor}, rows);
+}
+
+template void RowKernels<Cuda, float>::check_values(const RowResult*, std::int64_t, GradientFactor*);
+template void RowKernels<Cuda, bf16>::check_values(const RowResult*, std::int64_t, GradientFactor*);
 template void RowKernels<Cuda, float>::modify_logits(const float*, float, float, std::int64_t, std::int64_t, float*);
 template void RowKernels<Cuda, bf16>::modify_logits(const bf16*, bf16, float, std::int64_t, std::int64_t, bf16*);
 template void RowKernels<Cuda, float>::softcap_backward(float, std::int64_t, std::int64_t, const float*, float*);

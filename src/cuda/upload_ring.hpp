@@ -3,9 +3,12 @@
 #ifndef KDLIB_SRC_CUDA_UPLOAD_RING_HPP
 #define KDLIB_SRC_CUDA_UPLOAD_RING_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include "kdlib/backend/cuda/runtime.hpp"
 
@@ -13,34 +16,49 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// Pinned memory in segments, which are filled one after the other. A copy takes the caller's bytes along at once, so
-/// the caller may change them; a segment is filled again when the device has come past its last copy.
+/// the caller may change them; a segment is filled again when the device has come past its last copy. Where the device
+/// is behind, another segment is pinned instead of waiting, up to `most_segments`.
 class UploadRing {
  public:
-  static constexpr std::size_t segment_bytes = std::size_t{1} << 20, segments = 8, step = 64;
-  static constexpr std::size_t largest = segment_bytes / 4;  // bytes of one copy
+  static constexpr std::size_t segment_bytes = std::size_t{1} << 20, first_segments = 8, most_segments = 64, step = 64;
+  static constexpr std::size_t largest = 8 * segment_bytes;  // bytes of one copy
 
   /// Queues a copy of at most `largest` bytes on the compute stream. BackendError while a graph is captured.
   void copy(void* to, const void* from, std::size_t bytes) {
     refuse_while_capturing("Memory<Cuda>::from_host");
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (at_ + bytes > segment_bytes) begin_next();
-    char* const slot = static_cast<char*>(memory_.data()) + segment_ * segment_bytes + at_;
-    std::memcpy(slot, from, bytes);
-    copy_to_device(to, slot, bytes, compute_stream());
-    at_ += (bytes + step - 1) / step * step;
+    while (bytes > 0) {
+      if (segments_.empty() || at_ == segment_bytes) begin_next();
+      // Small copies stay whole; large ones go on in the next segment.
+      if (bytes <= segment_bytes / 4 && at_ + bytes > segment_bytes) begin_next();
+      const std::size_t part = std::min(bytes, segment_bytes - at_);
+      char* const slot = static_cast<char*>(segments_[segment_]->memory.data()) + at_;
+      std::memcpy(slot, from, part);
+      copy_to_device(to, slot, part, compute_stream());
+      at_ = std::min(segment_bytes, at_ + (part + step - 1) / step * step);
+      to = static_cast<char*>(to) + part, from = static_cast<const char*>(from) + part, bytes -= part;
+    }
   }
 
  private:
+  struct Segment {
+    PinnedMemory memory{segment_bytes};
+    CudaEvent end;  // behind the last copy
+  };
+
   void begin_next() {
-    const std::size_t next = (segment_ + 1) % segments;
-    if (!ends_[next].reached()) ends_[next].synchronize();  // the ring is full: the device is a long way behind
-    ends_[segment_].record(compute_stream());
+    if (!segments_.empty()) segments_[segment_]->end.record(compute_stream());
+    const std::size_t next = segments_.empty() ? 0 : (segment_ + 1) % segments_.size();
     segment_ = next, at_ = 0;
+    const bool free = segments_.size() >= first_segments && segments_[next]->end.reached();
+    if (free) return;
+    if (segments_.size() < most_segments)  // in front of the one that is still read, so that the order stays
+      segments_.insert(segments_.begin() + static_cast<std::ptrdiff_t>(next), std::make_unique<Segment>());
+    else segments_[next]->end.synchronize();  // the device is a long way behind
   }
 
   std::mutex mutex_;
-  PinnedMemory memory_{segments * segment_bytes};
-  CudaEvent ends_[segments];  // behind the last copy of each segment
+  std::vector<std::unique_ptr<Segment>> segments_;
   std::size_t segment_ = 0, at_ = 0;
 };
 

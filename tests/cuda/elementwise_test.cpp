@@ -231,10 +231,11 @@ TEMPLATE_TEST_CASE("rows gathered and scattered on CUDA equal the CPU's", "[cuda
   const std::vector<std::int64_t> rows = {4, 0, 8, 3};
   const auto count = static_cast<std::int64_t>(rows.size());
   Array<T> x(9 * width, 1), picked(count * width, 2), y(9 * width, 3);
-  Kernels<Cuda, T>::gather_rows(x.device(), rows.data(), count, width, picked.device());
+  const Indices<std::int64_t> index(rows);
+  Kernels<Cuda, T>::gather_rows(x.device(), index.device(), count, width, picked.device());
   Reference::gather_rows(x.wide(), rows.data(), count, width, picked.wide());
   CHECK(picked.error() == 0);
-  Kernels<Cuda, T>::scatter_add_rows(picked.device(), rows.data(), count, width, y.device());
+  Kernels<Cuda, T>::scatter_add_rows(picked.device(), index.device(), count, width, y.device());
   Reference::scatter_add_rows(picked.wide(), rows.data(), count, width, y.wide());
   CHECK(y.error() <= kernel_tolerance<T>);
 }

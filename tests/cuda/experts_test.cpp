@@ -69,18 +69,40 @@ TEMPLATE_TEST_CASE("the router's sums and their gradient on CUDA equal the CPU's
     std::vector<std::int32_t> chosen;
     for (std::int64_t i = 0; i < 3 * n; ++i) chosen.push_back(static_cast<std::int32_t>(i * i % 10));
     const Indices<std::int32_t> ids(chosen);
-    std::vector<double> counts(10), mass(10), want_counts(10), want_mass(10);
-    const double got = K::router_sums(rule, logits.device(), ids.device(), n, counts.data(), mass.data());
-    const double want =
-        Reference::router_sums(rule, logits.wide(), ids.host(), n, want_counts.data(), want_mass.data());
-    CHECK(got == Approx(want).epsilon(1e-6));
-    CHECK(counts == want_counts);
-    for (std::size_t e = 0; e < 10; ++e) CHECK(mass[e] == Approx(want_mass[e]).epsilon(1e-6));
-    check_repeats([&] { K::router_sums_backward(rule, logits.device(), n, want_mass.data(), 1e-3, gradient.device()); },
-                  gradient);
-    Reference::router_sums_backward(rule, logits.wide(), n, want_mass.data(), 1e-3, gradient.wide());
+    const Buffer<double, Cuda> sums(2 * 21), totals(21);  // two layers that saw the same
+    for (const std::int64_t layer : {0, 1})
+      K::router_sums(rule, logits.device(), ids.device(), n, sums.data() + layer * 21);
+    K::router_totals(2, 21, sums.data(), totals.data());
+    std::vector<double> want(21), want_totals(21);
+    Reference::router_sums(rule, logits.wide(), ids.host(), n, want.data());
+    Reference::router_totals(1, 21, want.data(), want_totals.data());
+    CHECK(want_totals == want);
+    const std::vector<double> got = host_of(sums), both = host_of(totals);
+    for (std::size_t i = 0; i < 21; ++i) {
+      CHECK(got[i] == Approx(want[i]).epsilon(1e-6));
+      CHECK(got[21 + i] == got[i]);
+      CHECK(both[i] == 2 * got[i]);
+      if (i < 10) CHECK(got[i] == want[i]);  // counts
+    }
+    check_repeats(
+        [&] { K::router_sums_backward(rule, logits.device(), n, totals.data(), 0.01, 1e-3, gradient.device()); },
+        gradient);
+    Reference::router_sums_backward(rule, logits.wide(), n, both.data(), 0.01, 1e-3, gradient.wide());
     CHECK(gradient.error() <= kernel_tolerance<T>);
   }
+}
+
+TEST_CASE("choices that a record knows replace the router's on CUDA as on the CPU", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  const Indices<std::int32_t> given(std::vector<std::int32_t>{3, -1, 0, -1, 5});
+  std::vector<std::int32_t> want = {7, 8, 9, 1, 2};
+  const Indices<std::int32_t> there(want);
+  const Buffer<std::int32_t, Cuda> ids(5);
+  Memory<Cuda>::copy(ids.data(), there.device(), 5 * sizeof(std::int32_t));
+  Kernels<Cuda, float>::take_known(given.device(), 5, ids.data());
+  Reference::take_known(given.host(), 5, want.data());
+  CHECK(want == std::vector<std::int32_t>{3, 8, 0, 1, 5});
+  CHECK(host_of(ids) == want);
 }
 
 TEST_CASE("choices grouped by expert on CUDA are those of the CPU, over several chunks", "[cuda]") {

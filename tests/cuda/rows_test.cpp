@@ -12,19 +12,30 @@ namespace {
 /// Large vocabularies are for a real device.
 bool is_emulated() { return cuda_device_text().find("emulated") != std::string::npos; }
 
+/// `count` elements on the device, or nullptr for none.
+template <class X>
+Buffer<std::remove_const_t<X>, Cuda> placed(X*& host, std::int64_t count) {
+  Buffer<std::remove_const_t<X>, Cuda> there(host == nullptr ? 0 : count);
+  if (host != nullptr) Memory<Cuda>::from_host(there.data(), host, static_cast<std::size_t>(count) * sizeof(X));
+  host = there.data();
+  return there;
+}
+
 /// Runs a task of the host on the device; the gradient is written over the student's logits.
 constexpr auto on_device = [](const auto& loss, auto task, RowResult* results) {
   using T = std::remove_const_t<std::remove_pointer_t<decltype(task.gradient)>>;
   T* gradient = task.gradient;
-  const std::int64_t count = task.rows * task.student_stride;
-  Buffer<T, Cuda> student(count), teacher(task.teacher == nullptr ? 0 : count);
-  const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
-  Memory<Cuda>::from_host(student.data(), task.student, bytes);
-  if (task.teacher != nullptr) Memory<Cuda>::from_host(teacher.data(), task.teacher, bytes);
-  task.student = student.data(), task.gradient = student.data();
-  if (task.teacher != nullptr) task.teacher = teacher.data();
-  RowKernels<Cuda, T>::run(loss, task, results);
-  Memory<Cuda>::to_host(gradient, student.data(), bytes);
+  const std::int64_t count = task.rows * task.student_stride, support = task.rows * task.support_size;
+  const auto student = placed(task.student, count), teacher = placed(task.teacher, count);
+  const auto labels = placed(task.labels, task.rows), ids = placed(task.support_ids, support);
+  const auto weights = placed(task.weights, task.rows), behaviour = placed(task.behaviour, task.rows),
+             teacher_label = placed(task.teacher_label, task.rows);
+  const auto log_probs = placed(task.support_log_probs, support), log_tail = placed(task.support_log_tail, task.rows);
+  task.gradient = student.data();
+  const Buffer<RowResult, Cuda> out(task.rows);
+  RowKernels<Cuda, T>::run(loss, task, out.data());
+  Memory<Cuda>::to_host(results, out.data(), static_cast<std::size_t>(task.rows) * sizeof(RowResult));
+  Memory<Cuda>::to_host(gradient, student.data(), static_cast<std::size_t>(count) * sizeof(T));
 };
 
 }  // namespace

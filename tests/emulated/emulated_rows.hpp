@@ -26,7 +26,7 @@ class OnDevice {
   kdlib::Buffer<X, kdlib::Cuda> buffer_;
 };
 
-/// RowKernels<Cuda, T>::run on blocks of `threads`, for a task whose logits and gradient are on the host.
+/// RowKernels<Cuda, T>::run on blocks of `threads`, for a task that is on the host, and `results`, too.
 template <class T, class Loss>
 void emulate_rows(const Loss& loss, kdlib::RowTask<T> task, kdlib::RowResult* results, int threads = 64) {
   const auto count = [&](std::int64_t stride) { return (task.rows - 1) * stride + task.columns; };
@@ -37,7 +37,17 @@ void emulate_rows(const Loss& loss, kdlib::RowTask<T> task, kdlib::RowResult* re
       own(in_place ? nullptr : gradient, count(task.gradient_stride));
   task.student = student.data(), task.teacher = teacher.data();
   task.gradient = gradient == nullptr ? nullptr : in_place ? student.data() : own.data();
-  kdlib::detail::run_rows(loss, task, results, threads);
+  const std::int64_t support = task.rows * task.support_size;
+  const OnDevice<std::int32_t> labels(task.labels, task.rows), ids(task.support_ids, support);
+  const OnDevice<float> weights(task.weights, task.rows), behaviour(task.behaviour, task.rows),
+      teacher_label(task.teacher_label, task.rows);
+  const OnDevice<T> log_probs(task.support_log_probs, support), log_tail(task.support_log_tail, task.rows);
+  task.labels = labels.data(), task.weights = weights.data(), task.behaviour = behaviour.data(),
+  task.teacher_label = teacher_label.data(), task.support_ids = ids.data(), task.support_log_probs = log_probs.data(),
+  task.support_log_tail = log_tail.data();
+  const OnDevice<kdlib::RowResult> out(results, task.rows);
+  kdlib::detail::launch_rows(loss, task, out.data(), nullptr, threads);
+  out.to(results);
   if (gradient != nullptr) (in_place ? student : own).to(gradient);
 }
 

@@ -3,8 +3,11 @@
 #include "cuda/decoders.hpp"
 #include "cuda/kernel_cases.hpp"
 #include "kdlib/backend/cuda/emulated/device.hpp"
+#include "kdlib/backend/cuda/runtime.hpp"
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/rollout/generate.hpp"
+#include "kdlib/rollout/on_policy.hpp"
+#include "kdlib/train/gradient_step.hpp"
 #include "model/golden.hpp"
 #include "support/training_parts.hpp"
 
@@ -52,6 +55,46 @@ TEST_CASE("decoding waits once in eight steps, whatever the number of rows", "[c
   CHECK(waits(27) == 5);  // the two that are left, together
 }
 
+TEST_CASE("recorded routing is read in the same waits, and is the CPU's", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  const DecoderConfig config = golden_config(Family::qwen3_moe);
+  auto there = Decoder<Cuda, float>::from_config(config, 1);
+  auto here = Decoder<Cpu, float>::from_config(config, 1);
+  Sampler sampler{.max_new_tokens = 20, .seed = 3};
+  for (std::int32_t id = 0; id < config.vocab_size; id += 9) sampler.stop_ids.push_back(id);
+  const std::vector<std::vector<std::int32_t>> prompts = {{1, 2, 3}, {4}, {5, 6}};
+  const GenerateSettings settings{.batch = 3, .record_routing = true};
+  std::vector<Completion> a;
+  CHECK(waits_of([&] { a = generate(there, prompts, sampler, settings); }) <= 4);
+  const auto b = generate(here, prompts, sampler, settings);
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    CAPTURE(i);
+    CHECK(a[i].ids == b[i].ids);
+    CHECK(a[i].routing.tokens == static_cast<std::int64_t>(prompts[i].size() + a[i].ids.size()) - 1);
+    CHECK(a[i].routing.ids == b[i].routing.ids);
+  }
+}
+
+TEST_CASE("steps of decoding are queued without a wait, and their state moves on there", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  auto model = Decoder<Cuda, float>::from_config(golden_config(Family::qwen3), 1);
+  auto cache = model.make_cache(2, 16);
+  const std::vector<std::int32_t> slots = {1, 0}, ids = {5, 7};
+  TokenBatch prompts;
+  prompts.append(std::vector<std::int32_t>{1, 2, 3});
+  prompts.append(std::vector<std::int32_t>{4});
+  model.decode(cache, prompts, slots);
+  auto state = model.begin_decoding(cache, slots, ids, 3);
+  {
+    const detail::NoSync guard;
+    for (int step = 0; step < 3; ++step) model.decode_step(cache, state);
+  }
+  CHECK_THROWS_WITH(model.decode_step(cache, state), contains("no room for another step"));
+  CHECK(cache.length(1) == 6);
+  CHECK(cache.length(0) == 4);
+  CHECK(host_copy(std::as_const(state.past).view()) == std::vector<std::int64_t>{6, 4});
+}
+
 TEST_CASE("texts on CUDA do not depend on tokens that were written for nothing", "[cuda]") {
   KDLIB_NEEDS_DEVICE();
   const DecoderConfig config = golden_config(Family::qwen2);
@@ -86,21 +129,165 @@ TEST_CASE("texts on CUDA do not depend on tokens that were written for nothing",
   CHECK(stopped < 7);
 }
 
-TEST_CASE("what a training step waits for does not grow with parameters, rows or layers", "[cuda]") {
+TEST_CASE("a training step waits once, whatever its parameters, rows, layers and micro-batches are", "[cuda]") {
   KDLIB_NEEDS_DEVICE();
-  // Of each micro-batch the rows' results and, of mixtures, what the routers chose; then the norm.
-  for (const auto& [family, of_each] : {std::pair{Family::qwen2, 1}, std::pair{Family::qwen3_moe, 2}}) {
+  for (const Family family : {Family::qwen2, Family::qwen3_moe, Family::gpt_oss}) {
     const DecoderConfig config = golden_config(family);
+    CAPTURE(family_name(family));
     using Model = Decoder<Cuda, float>;
     Model teacher = Model::from_config(config, 1), student = Model::from_config(config, 2);
     teacher.set_trainable(false);
+    if (student.experts() > 0) student.set_router_policy({.balance = 0.01, .z = 0.001});
     const auto waits = [&](std::int64_t steps) {
       Trainer trainer{student, RaggedDocuments{{.vocabulary = config.vocab_size, .seed = 5}},
                       Objective{LiveTeacher{teacher}, ForwardKl{}}, AdamW{}, ConstantRate{1e-3}};
-      return waits_of([&] { trainer.run({.steps = steps, .micro_batches = 2}, NoMetrics{}, NoCheckpoints{}); });
+      // The smallest workspace: every row is a chunk of its own.
+      const RunSettings settings{.steps = steps, .micro_batches = 2, .recompute = true, .workspace_bytes = 1};
+      return waits_of([&] { trainer.run(settings, NoMetrics{}, NoCheckpoints{}); });
     };
     const std::int64_t one = waits(1), three = waits(3);
     INFO(one << " and " << three);
-    CHECK(three - one == 2 * (2 * of_each + 1));
+    CHECK(three - one == 2);
+  }
+}
+
+namespace {
+
+/// AdamW that takes the host's factor alone.
+struct HostFactor : AdamW {
+  template <class T, class D>
+  class State : AdamW::State<T, D> {
+   public:
+    using Base = AdamW::State<T, D>;
+    using typename Base::moment_type;
+    explicit State(Base base) : Base(std::move(base)) {}
+    using Base::set_steps, Base::steps, Base::tensors;
+    void step(double rate, double gradient_scale = 1) { Base::step(rate, gradient_scale); }
+  };
+  template <class T, class D>
+  State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const {
+    return State<T, D>(AdamW::state<T, D>(std::move(parameters), std::move(rates)));
+  }
+};
+
+/// Runs of prompts with a reply, whose routing is known but for the last token of each.
+TokenBatch written_batch(Decoder<Cuda, float>& model) {
+  OnPolicy source(Prompts({{3}, {1, 2, 3}, {9, 9}}, {2}), Sampler{.max_new_tokens = 5},
+                  {.prompts = 3, .decode_batch = 3, .record_routing = model.experts() > 0});
+  return *source.next(model);
+}
+
+/// The gradient, norm and update of a step, queued where nothing may wait, and what the host reads behind it.
+template <class Loss, class Teacher>
+StepSums queued_step(Decoder<Cuda, float>& student, Objective<Teacher, Loss>& objective, const TokenBatch& batch) {
+  using Student = Decoder<Cuda, float>;
+  const auto parameters = trainable_parameters(student);
+  auto state = AdamW{}.state<float, Cuda>(parameters);
+  GradientStep<Student, Objective<Teacher, Loss>> step({.replay_routing = student.experts() > 0});
+  const std::vector<TokenBatch> batches = {batch, batch};
+  std::optional<PendingSums<Cuda>> sums;
+  std::optional<PendingNorm<Cuda>> norm;
+  {
+    const detail::NoSync guard;
+    sums.emplace(step.queue(student, objective, batches));
+    norm.emplace(parameters);
+    GradientFactor* const factor = norm->factor<float>(0.5);
+    sums->check<float>(factor);
+    state.step(1e-3, factor);
+  }
+  HostReads<Cuda> reads;
+  sums->read(reads), norm->read(reads);
+  CHECK(waits_of([&] { reads.wait(); }) == 1);
+  CHECK(norm->norm() > 0);
+  return sums->sums();
+}
+
+}  // namespace
+
+TEST_CASE("gradients, norm and update are queued without a wait, replayed routing included", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  using Model = Decoder<Cuda, float>;
+  for (const Family family : {Family::qwen2, Family::qwen3_moe, Family::gemma3}) {
+    const DecoderConfig config = golden_config(family);
+    CAPTURE(family_name(family));
+    Model teacher = Model::from_config(config, 1), student = Model::from_config(config, 2);
+    teacher.set_trainable(false);
+    const TokenBatch batch = written_batch(student);
+    Objective objective{LiveTeacher{teacher}, ForwardKl{}};
+    queued_step(student, objective, batch);  // tables of angles grow in the first pass
+    const StepSums sums = queued_step(student, objective, batch);
+    CHECK(sums.loss.weight == 2 * batch.weight());
+    CHECK(sums.loss.sum > 0);
+    CHECK(sums.experts.empty() == (student.experts() == 0));
+  }
+}
+
+TEST_CASE("an update with the device's own factor is the host's, and does not happen where a loss is not finite",
+          "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  using Model = Decoder<Cuda, float>;
+  const DecoderConfig config = golden_config(Family::qwen2);
+  const auto values = [](Model& model) {
+    std::vector<float> all;
+    for (Parameter<float, Cuda>* p : model.parameters())
+      for (const float x : host_copy(std::as_const(p->value).view())) all.push_back(x);
+    return all;
+  };
+  Model teacher = Model::from_config(config, 1);
+  teacher.set_trainable(false);
+  const auto train = [&](Model& student, auto optimizer, double clip) {
+    Trainer trainer{student, RaggedDocuments{{.vocabulary = config.vocab_size, .seed = 5}},
+                    Objective{LiveTeacher{teacher}, ForwardKl{}}, optimizer, ConstantRate{1e-2}};
+    trainer.run({.steps = 2, .clip_norm = clip}, NoMetrics{}, NoCheckpoints{});
+  };
+  for (const double clip : {0.0, 1e-3, 1e3}) {
+    CAPTURE(clip);
+    Model a = Model::from_config(config, 2), b = Model::from_config(config, 2);
+    train(a, AdamW{}, clip);
+    train(b, HostFactor{}, clip);
+    CHECK(values(a) == values(b));
+  }
+  Model student = Model::from_config(config, 2);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  Memory<Cuda>::from_host(student.find_parameter("model.norm.weight")->value.data(), &nan, sizeof nan);
+  const std::vector<float> before = values(student);
+  CHECK_THROWS_WITH(train(student, AdamW{}, 1.0), contains("No update was made yet"));
+  const std::vector<float> after = values(student);
+  CHECK(std::memcmp(before.data(), after.data(), before.size() * sizeof(float)) == 0);
+}
+
+TEST_CASE("a long array of the host is queued for the device in pieces, and may change at once", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  std::vector<std::int32_t> host((std::size_t{3} << 20) / sizeof(std::int32_t) + 5);
+  for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<std::int32_t>(i * 7);
+  const std::vector<std::int32_t> want = host;
+  const Buffer<std::int32_t, Cuda> there(static_cast<std::int64_t>(host.size()));
+  std::vector<std::int32_t> back(host.size());
+  for (int time = 0; time < 8; ++time) {  // more than the ring's first segments hold
+    const detail::NoSync guard;
+    Memory<Cuda>::from_host(there.data(), host.data(), host.size() * sizeof(std::int32_t));
+    std::fill(host.begin(), host.end(), -1);
+    if (time < 7) host = want;
+  }
+  Memory<Cuda>::to_host(back.data(), there.data(), back.size() * sizeof(std::int32_t));
+  CHECK(back == want);
+}
+
+TEST_CASE("ids of a top-k outside the vocabulary are found by the device and named when the result is read", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  const auto placed = [](const auto& host) {
+    using X = typename std::decay_t<decltype(host)>::value_type;
+    Tensor<X, Cuda> there(Shape{static_cast<std::int64_t>(host.size())});
+    Memory<Cuda>::from_host(there.data(), host.data(), host.size() * sizeof(X));
+    return there;
+  };
+  const auto logits = placed(std::vector<float>(3 * 8, 0.5f)), log_probs = placed(std::vector<float>(6, -1.0f)),
+             log_tail = placed(std::vector<float>(3, -2.0f));
+  for (const std::int32_t wrong : {8, -2}) {
+    const auto ids = placed(std::vector<std::int32_t>{0, 1, 7, -1, wrong, 2});
+    const TopKTargets<float, Cuda> targets{{ids.data(), {3, 2}}, {log_probs.data(), {3, 2}}, {log_tail.data(), {3}}, 1};
+    CHECK_THROWS_WITH(row_loss(TopKForwardKl{}, View<const float, Cuda>{logits.data(), {3, 8}}, targets, RowInputs{},
+                               1.0, View<float, Cuda>{}),
+                      contains("id " + std::to_string(wrong) + " of row 2"));
   }
 }

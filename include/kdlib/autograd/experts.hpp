@@ -5,13 +5,15 @@
 #define KDLIB_AUTOGRAD_EXPERTS_HPP
 
 #include "kdlib/autograd/functions.hpp"
+#include "kdlib/tensor/pending_routing.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What regularisers of routers need, summed over the layers of one forward pass; its backward pass reads the totals.
-/// balance: E sum_e F_e P_e with F_e = choices of expert e / tokens, P_e = mean softmax probability, both over all
-/// layers' tokens together (Switch Transformer as transformers writes it; K when even); gradient through P alone. z:
-/// mean squared log-sum-exp (ST-MoE).
+/// What regularisers of routers need, summed over the layers of one forward pass; its backward pass reads the totals,
+/// which stay on the device. balance: E sum_e F_e P_e with F_e = choices of expert e / tokens, P_e = mean softmax
+/// probability, both over all layers' tokens together (Switch Transformer as transformers writes it; K when even);
+/// gradient through P alone. z: mean squared log-sum-exp (ST-MoE).
+template <class D>
 class RouterSums {
  public:
   double balance_weight = 0;  // of the objective's terms; both 0: nothing is summed
@@ -19,28 +21,34 @@ class RouterSums {
 
   bool wanted() const { return balance_weight != 0 || z_weight != 0; }
   /// Starts a pass over `layers` mixtures.
-  void begin(std::int64_t layers) { layers_.assign(static_cast<std::size_t>(layers), Layer()); }
-  /// Puts (or puts again, when a layer is recomputed) what layer `layer` saw.
-  void put(std::int64_t layer, std::int64_t tokens, double squares, std::vector<double> counts,
-           std::vector<double> probabilities) {
-    layers_[static_cast<std::size_t>(layer)] = {tokens, squares, std::move(counts), std::move(probabilities)};
+  void begin(std::int64_t layers) {
+    tokens_.assign(static_cast<std::size_t>(layers), 0);
+    table_.reset(), totals_.reset();
+  }
+  /// Where layer `layer`, which sees `tokens` tokens, puts its sums [2 E + 1], or puts them again when it is
+  /// recomputed.
+  double* put(std::int64_t layer, std::int64_t tokens, std::int64_t experts) {
+    const auto layers = static_cast<std::int64_t>(tokens_.size());
+    if (!table_) table_ = Tensor<double, D>::zeros(Shape{layers, 2 * experts + 1});
+    tokens_[static_cast<std::size_t>(layer)] = tokens;
+    return table_.data() + layer * table_[1];
   }
   std::int64_t tokens() const;  // of all layers
-  double balance() const;
-  double z() const;
-  /// d(objective)/d(p[n, e]) by expert, and the factor of each squared log-sum-exp.
-  std::vector<double> push() const;
+  /// Over all layers [2 E + 1], on the device; asked for when the last layer has put its sums. Empty where none did.
+  template <class T>
+  const Tensor<double, D>& totals();
+  template <class T>
+  PendingRouterTotals<D> pending() {
+    return {totals<T>(), {tokens(), {}}};
+  }
+  /// The factors of the choices of an expert and of each squared log-sum-exp in d(objective)/d(logits).
+  double push() const;
   double square() const { return tokens() > 0 ? z_weight / static_cast<double>(tokens()) : 0; }
 
  private:
-  struct Layer {
-    std::int64_t tokens = 0;
-    double squares = 0;
-    std::vector<double> counts, probabilities;  // [E]
-  };
-  std::vector<double> total(std::vector<double> Layer::*member) const;
-
-  std::vector<Layer> layers_;
+  std::vector<std::int64_t> tokens_;  // [layers]
+  Tensor<double, D> table_;           // [layers, 2 E + 1]
+  Tensor<double, D> totals_;
 };
 
 /// Where the choices of one layer stand.
@@ -66,7 +74,7 @@ struct Routing {
 /// the gradient of its terms is added to the logits', and its layer `layer` is filled.
 template <class T, class D>
 Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits,
-                    const Tensor<std::int32_t, D>& given = {}, RouterSums* sums = nullptr, std::int64_t layer = 0);
+                    const Tensor<std::int32_t, D>& given = {}, RouterSums<D>* sums = nullptr, std::int64_t layer = 0);
 
 /// The weights of all experts of a layer. Instead of gate_up and down, which are null then, packed_gate_up [E * 2I, H]
 /// and packed_down [E * H, I], which are frozen.

@@ -9,52 +9,29 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::int64_t RouterSums::tokens() const {
+template <class D>
+std::int64_t RouterSums<D>::tokens() const {
   std::int64_t n = 0;
-  for (const Layer& l : layers_) n += l.tokens;
+  for (const std::int64_t t : tokens_) n += t;
   return n;
 }
 
-inline std::vector<double> RouterSums::total(std::vector<double> Layer::*member) const {
-  std::vector<double> sum;
-  for (const Layer& l : layers_) {
-    if (sum.size() < (l.*member).size()) sum.resize((l.*member).size(), 0.0);
-    for (std::size_t e = 0; e < (l.*member).size(); ++e) sum[e] += (l.*member)[e];
-  }
-  return sum;
+template <class D>
+template <class T>
+const Tensor<double, D>& RouterSums<D>::totals() {
+  if (totals_ || !table_) return totals_;
+  totals_ = Tensor<double, D>(Shape{table_[1]});
+  Kernels<D, T>::router_totals(table_[0], table_[1], table_.data(), totals_.data());
+  return totals_;
 }
 
-inline double RouterSums::balance() const {
-  const std::vector<double> f = total(&Layer::counts), p = total(&Layer::probabilities);
-  const double n = static_cast<double>(tokens());
-  double sum = 0;
-  for (std::size_t e = 0; e < f.size(); ++e) sum += f[e] / n * (p[e] / n);
-  return static_cast<double>(f.size()) * sum;
-}
-
-inline double RouterSums::z() const {
-  double sum = 0;
-  for (const Layer& l : layers_) sum += l.squares;
-  return tokens() > 0 ? sum / static_cast<double>(tokens()) : 0;
-}
-
-inline std::vector<double> RouterSums::push() const {
-  std::vector<double> f = total(&Layer::counts);
-  const double n = static_cast<double>(tokens());
-  for (double& x : f) x *= balance_weight * static_cast<double>(f.size()) / (n * n);
-  return f;
+template <class D>
+double RouterSums<D>::push() const {
+  const double n = static_cast<double>(tokens()), experts = table_ ? static_cast<double>(table_[1] / 2) : 0;
+  return balance_weight * experts / (n * n);
 }
 
 namespace detail {
-
-template <class T, class D>
-void fill_router_sums(RouterSums& sums, std::int64_t layer, const RouterRule& rule, const Tensor<T, D>& logits,
-                      const Tensor<std::int32_t, D>& ids) {
-  std::vector<double> counts(static_cast<std::size_t>(rule.experts)), probabilities(counts.size());
-  const double squares =
-      Kernels<D, T>::router_sums(rule, logits.data(), ids.data(), logits[0], counts.data(), probabilities.data());
-  sums.put(layer, logits[0], squares, std::move(counts), std::move(probabilities));
-}
 
 /// y[R, out] = x[R, in] W_e^T (+ bias_e), of a dense or a packed weight.
 template <class T, class D>
@@ -135,7 +112,7 @@ struct ExpertsBackward {
 
 template <class T, class D>
 Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& logits,
-                    const Tensor<std::int32_t, D>& given, RouterSums* sums, std::int64_t layer) {
+                    const Tensor<std::int32_t, D>& given, RouterSums<D>* sums, std::int64_t layer) {
   using K = Kernels<D, T>;
   const std::int64_t n = logits.value[0], rows = n * rule.active;
   require<ShapeError>(logits.value[1] == rule.experts && rule.active >= 1 && rule.active <= rule.experts, "[route] ",
@@ -155,7 +132,7 @@ Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& l
   r.weights = tape.variable(std::move(weights), logits.requires_gradient());
   const bool counted =
       sums != nullptr && sums->wanted();  // recomputed layers record later, and fill it again with the same
-  if (counted) detail::fill_router_sums(*sums, layer, rule, logits.value, r.ids);
+  if (counted) K::router_sums(rule, logits.value.data(), r.ids.data(), n, sums->put(layer, n, rule.experts));
   if (!r.weights.requires_gradient()) return r;
   tape.record(
       [rule, n, logits, ids = r.ids, w = r.weights.value, slot = r.weights.gradient, sums = counted ? sums : nullptr] {
@@ -169,7 +146,8 @@ Routing<T, D> route(Tape<T, D>& tape, const RouterRule& rule, const Var<T, D>& l
         }
         if (!dz) return;
         if (sums != nullptr)
-          K::router_sums_backward(rule, logits.value.data(), n, sums->push().data(), sums->square(), dz.data());
+          K::router_sums_backward(rule, logits.value.data(), n, sums->template totals<T>().data(), sums->push(),
+                                  sums->square(), dz.data());
         logits.gradient->give(std::move(dz));
       });
   return r;

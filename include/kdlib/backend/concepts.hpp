@@ -139,11 +139,18 @@ struct ExpertActivation {
   double limit = 0;
 };
 
+/// What an update multiplies gradients by, while it is on a device that nobody has waited for.
+struct GradientFactor {
+  double norm = 0, factor = 1;
+  std::int32_t finite = 1;  // 0: the norm or a row's loss is not finite, and no value may change
+};
+
 /// AdamW's numbers for one step.
 struct AdamWStep {
   double rate = 0, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
   double correction1 = 1, correction2 = 1;  // 1 - beta1^t, 1 - beta2^t
   double gradient_scale = 1;                // clipping
+  const GradientFactor* there = nullptr;    // on the device, where it has gradient_factor: instead of gradient_scale
 };
 
 // The kernels of a backend, by group. C is the type of sums and factors.
@@ -196,10 +203,11 @@ concept HasElementwise = requires(const std::int32_t* ids, const std::int64_t* r
 /// A backend that has attention over documents and over a cache (backend/cpu.hpp, CpuAttention).
 template <class D, class T, class C = accumulate_t<T>>
 concept HasAttention = requires(AttentionHeads h, DocumentRanges r, CacheRanges<T> c, const T* x, const C* s, T* y,
-                                C* z) {
+                                C* z, std::int32_t* positions, std::int64_t* past) {
   Kernels<D, T>::attention(h, r, x, x, x, y, z);
   Kernels<D, T>::attention_backward(h, r, x, x, x, x, s, x, y, y, y);
   Kernels<D, T>::attention_decode(h, r, c, x, x, x, y, z);
+  Kernels<D, T>::advance(1, positions, past);
   Kernels<D, T>::attention_sinks(1, 1, 2, x, y, z);
   Kernels<D, T>::attention_sinks_backward(1, 1, 2, x, x, s, x, z);
 };
@@ -207,12 +215,14 @@ concept HasAttention = requires(AttentionHeads h, DocumentRanges r, CacheRanges<
 /// A backend that routes tokens to experts and multiplies by expert (backend/cpu.hpp, CpuExperts).
 template <class D, class T>
 concept HasExperts = requires(RouterRule rule, ExpertRanges r, ExpertActivation activation, const T* x, T* y,
-                              accumulate_t<T>* z, std::int32_t* ids, std::int64_t* places, double* counts) {
+                              accumulate_t<T>* z, std::int32_t* ids, std::int64_t* places, double* sums) {
   Kernels<D, T>::route(rule, x, 1, ids, y);
   Kernels<D, T>::route_again(rule, x, 1, ids, y);
   Kernels<D, T>::route_backward(rule, x, ids, x, x, 1, y);
-  Kernels<D, T>::router_sums(rule, x, ids, 1, counts, counts);
-  Kernels<D, T>::router_sums_backward(rule, x, 1, counts, 1.0, y);
+  Kernels<D, T>::take_known(ids, 1, ids);
+  Kernels<D, T>::router_sums(rule, x, ids, 1, sums);
+  Kernels<D, T>::router_totals(1, 1, sums, sums);
+  Kernels<D, T>::router_sums_backward(rule, x, 1, sums, 1.0, 1.0, y);
   Kernels<D, T>::group_by_expert(rule, ids, 1, places, places, places);
   Kernels<D, T>::expert_multiply(r, 1, 1, x, x, x, y);
   Kernels<D, T>::expert_multiply_back(r, 1, 1, x, x, y);
@@ -226,8 +236,10 @@ concept HasExperts = requires(RouterRule rule, ExpertRanges r, ExpertActivation 
 
 /// A backend that reads weights in codes and in the formats of files (backend/cpu.hpp, CpuPacked).
 template <class D, class T>
-concept HasPackedWeights = requires(CodedRanges coded, StoredRanges stored, const T* x, T* y, accumulate_t<T> beta) {
+concept HasPackedWeights = requires(CodedRanges coded, StoredRanges stored, const std::int32_t* ids, const T* x, T* y,
+                                    accumulate_t<T> beta) {
   Kernels<D, T>::coded_decode(coded, 0, 1, y);
+  Kernels<D, T>::coded_gather(coded, ids, 1, y);
   Kernels<D, T>::coded_multiply_few(coded, 1, x, beta, y);
   Kernels<D, T>::stored_decode(stored, 0, 1, y);
   Kernels<D, T>::stored_multiply(stored, 0, 1, 1, x, beta, y, 1);

@@ -136,6 +136,8 @@ struct CpuAttention {
   /// batch's queries see both. log_sum as above.
   static void attention_decode(const AttentionHeads& heads, const DocumentRanges& documents,
                                const CacheRanges<T>& cache, const T* q, const T* k, const T* v, T* out, T* log_sum);
+  /// Every one of n sequences has become a token longer: the place of its next token, and what its slot holds.
+  static void advance(std::int64_t n, std::int32_t* positions, std::int64_t* past);
   /// Adds exp(sink) of a head to the denominators of a result: out [tokens, heads, head_size] is scaled, log_sum
   /// [tokens, heads] then includes the sink, so that attention_backward is right as it is. sinks [heads].
   static void attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, T* out,
@@ -156,13 +158,17 @@ struct CpuExperts {
   /// logits_gradient [N, E] written from weights_gradient [N, K].
   static void route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights,
                              const T* weights_gradient, std::int64_t n, T* logits_gradient);
-  /// counts[E] = tokens that chose e, probabilities[E] = sum over tokens of softmax over all logits; gives the sum of
-  /// squared log-sum-exps.
-  static double router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
-                            double* counts, double* probabilities);
-  /// logits_gradient += gradient of sum_n sum_e push[e] p[n, e] + square * (log-sum-exp of row n)^2.
-  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
-                                   double square, T* logits_gradient);
+  /// ids[i] = given[i] where that is not RoutingRecord::unknown, of n choices.
+  static void take_known(const std::int32_t* given, std::int64_t n, std::int32_t* ids);
+  /// sums [2 E + 1]: tokens that chose e; sums over tokens of softmax over all logits; the sum of squared
+  /// log-sum-exps.
+  static void router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                          double* sums);
+  /// totals[width] = the rows of sums [layers, width], added in order.
+  static void router_totals(std::int64_t layers, std::int64_t width, const double* sums, double* totals);
+  /// logits_gradient += gradient of sum_n sum_e push * counts[e] p[n, e] + square * (log-sum-exp of row n)^2.
+  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* counts,
+                                   double push, double square, T* logits_gradient);
   /// Sorts the N K choices by expert, tokens in order inside: offsets [E + 1], token [R] of a sorted row, place [N, K]
   /// of a choice.
   static void group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n, std::int64_t* offsets,
@@ -218,6 +224,10 @@ template <class T>
 struct CpuPacked {
   /// out[count, columns] = rows [begin, begin + count) of the weight.
   static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
+  /// out[n, columns] = the rows named by ids [n].
+  static void coded_gather(const CodedRanges& weight, const std::int32_t* ids, std::int64_t n, T* out) {
+    for (std::int64_t i = 0; i < n; ++i) coded_decode(weight, ids[i], 1, out + i * weight.columns);
+  }
   /// y[m, rows] = x[m, columns] W^T + beta * y for m up to some tens: up to 8 rows meet the codes as they are read,
   /// more meet rows decoded in cache.
   static void coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, T beta, T* y);

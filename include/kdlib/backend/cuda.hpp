@@ -36,7 +36,7 @@ struct Memory<Cuda> {
   static void release(void* p, std::size_t bytes) noexcept;
   static void fill_zero(void* p, std::size_t bytes);
   static void copy(void* to, const void* from, std::size_t bytes);  // both on the device
-  /// Up to 256 KiB are queued and not waited for; `from` may change when it returns. More waits.
+  /// Up to 8 MiB are queued and not waited for; `from` may change when it returns. More waits.
   static void from_host(void* to, const void* from, std::size_t bytes);
   static void to_host(void* to, const void* from, std::size_t bytes);
   /// BackendError where no work can be done here: require_cuda_device(cuda_facts()) of backend/cuda/facts.hpp.
@@ -94,12 +94,12 @@ struct CudaMixed {
 };
 template <class T>
 struct CudaRowCopies {
-  /// As Kernels<Cpu, T>: out[r, :] = x[rows[r], :] and y[rows[r], :] += x[r, :]. `rows` is on the device, or on the
-  /// host: then it is copied, which waits.
+  /// As Kernels<Cpu, T>: out[r, :] = x[rows[r], :] and y[rows[r], :] += x[r, :], with `rows` on the device.
   static void gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* out);
   static void scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* y);
 };
-/// As CpuElementwise with every array on the device; nothing is waited for but by sum_squares. T is float or bf16.
+/// As CpuElementwise with every array on the device; nothing is waited for but by sum_squares(x, n). T is float or
+/// bf16.
 /// Sums, angles and gradients of parameters are of C = accumulate_t<T>.
 template <class T>
 struct CudaElementwise {
@@ -130,9 +130,12 @@ struct CudaElementwise {
                                  T* gate_gradient, T* x_gradient);
   /// Waits for the device.
   static double sum_squares(const T* x, std::int64_t n);
-  /// The sums of squares of several arrays (pointer, elements) with the bits of sum_squares; waits once.
+  /// The sums of squares of several arrays (pointer, elements) with the bits of sum_squares; `out` is on the device.
   static void sum_squares_each(const std::vector<std::pair<const T*, std::int64_t>>& arrays, double* out);
   static void adamw(const AdamWStep& step, std::int64_t n, const C* gradient, C* first, C* second, T* value);
+  /// The norm of arrays from their sums of squares [count], added in order, and the factor that clips it: both on the
+  /// device.
+  static void gradient_factor(std::int64_t count, const double* sums, double limit, GradientFactor* out);
 };
 
 /// As CpuAttention with every array on the device, the documents' offsets among them. Head sizes up to 256; log_sum is
@@ -147,13 +150,14 @@ struct CudaAttention {
                                  T* k_gradient, T* v_gradient);
   static void attention_decode(const AttentionHeads& heads, const DocumentRanges& documents,
                                const CacheRanges<T>& cache, const T* q, const T* k, const T* v, T* out, C* log_sum);
+  static void advance(std::int64_t n, std::int32_t* positions, std::int64_t* past);
   static void attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, T* out,
                               C* log_sum);
   static void attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
                                        const T* out, const C* log_sum, const T* out_gradient, C* sinks_gradient);
 };
-/// As CpuExperts with every array on the device but those of the router's sums: `counts`, `probabilities` and `push`
-/// are on the host, and both functions wait. Gradients of weights are of C = accumulate_t<T>.
+/// As CpuExperts with every array on the device. Gradients of weights are of C = accumulate_t<T>. Nothing is waited
+/// for.
 template <class T>
 struct CudaExperts {
   using C = accumulate_t<T>;
@@ -161,10 +165,12 @@ struct CudaExperts {
   static void route_again(const RouterRule& rule, const T* logits, std::int64_t n, const std::int32_t* ids, T* weights);
   static void route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights,
                              const T* weights_gradient, std::int64_t n, T* logits_gradient);
-  static double router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
-                            double* counts, double* probabilities);
-  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
-                                   double square, T* logits_gradient);
+  static void take_known(const std::int32_t* given, std::int64_t n, std::int32_t* ids);
+  static void router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                          double* sums);
+  static void router_totals(std::int64_t layers, std::int64_t width, const double* sums, double* totals);
+  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* counts,
+                                   double push, double square, T* logits_gradient);
   static void group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n, std::int64_t* offsets,
                               std::int64_t* token, std::int64_t* place);
   static void expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x,
@@ -221,6 +227,7 @@ template <class T>
 struct CudaPacked {
   using C = accumulate_t<T>;
   static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
+  static void coded_gather(const CodedRanges& weight, const std::int32_t* ids, std::int64_t n, T* out);
   static void coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, C beta, T* y);
   static void coded_factor_gradient(const CodedRanges& weight, std::int64_t begin, std::int64_t count,
                                     const T* gradient, C* scale_gradient, C* zero_gradient);

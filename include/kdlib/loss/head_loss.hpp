@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kdlib/loss/concepts.hpp"
+#include "kdlib/tensor/host_reads.hpp"
 #include "kdlib/tensor/parameter.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -49,6 +50,19 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
                          const Targets& targets, const RowInputs& rows, double scale,
                          std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head,
                          const HeadLossSettings& settings = {});
+
+/// What a pass gives when its work has run, for those who wait for several things at once: read(HostReads&), then
+/// result(); or wait(). On the host everything is there at once.
+template <class D>
+class PendingHeadLoss;
+
+/// head_loss() without waiting for the device. A top-k with an id outside the vocabulary is then refused by result().
+template <class Loss, class T, class D, class Targets>
+PendingHeadLoss<D> queue_head_loss(const Loss& loss, const HeadView<T, D>& student,
+                                   std::type_identity_t<View<const T, D>> hidden, const Targets& targets,
+                                   const RowInputs& rows, double scale,
+                                   std::type_identity_t<View<T, D>> hidden_gradient,
+                                   std::type_identity_t<Parameter<T, D>*> head, const HeadLossSettings& settings = {});
 
 /// The same for logits that exist already: student [R, V]; gradient [R, V] written, may be the student's own memory;
 /// empty: value only. T is float, double or bf16; sums are formed in accumulate_t<T>, the gradient is rounded once.

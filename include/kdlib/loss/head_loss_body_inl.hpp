@@ -7,24 +7,11 @@
 
 #include "kdlib/loss/head_loss_rows_inl.hpp"
 #include "kdlib/loss/head_threshold_inl.hpp"
+#include "kdlib/loss/pending_head_loss_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-
-/// Adds one chunk's rows to the result, in row order.
-inline void collect_rows(HeadLossResult& total, const std::vector<RowResult>& results, const PackedRows& rows,
-                         std::int64_t begin, std::int64_t count, const HeadLossSettings& settings) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const RowResult& row = results[static_cast<std::size_t>(i)];
-    const double w = rows.weight(begin + i);
-    if (w == 0) continue;
-    total.loss += {w * row.value, w};
-    if (settings.metrics) total.metrics += weighted(row.metrics, w);
-    if (settings.metrics && row.metrics.teacher_weight > 0) total.kl.add(row.metrics.forward_kl, w);
-    if (settings.row_values) total.row_values[static_cast<std::size_t>(rows.row(begin + i))] = row.value;
-  }
-}
 
 template <class T, class D>
 void check_head(const char* who, const HeadView<T, D>& head, const View<const T, D>& hidden, std::int64_t rows) {
@@ -79,7 +66,6 @@ struct HeadLossPlan {
   std::int64_t chunk = 0;      // rows
   double threshold = 0;        // HeadLossSettings::gradient_threshold
   PackedRows rows;
-  SupportCopy<T> support_copy;
   SupportRows<T> support;
 };
 
@@ -96,7 +82,7 @@ HeadLossPlan<logit_t<D, T>> plan_head_loss(const Loss& loss, const HeadView<T, D
   const std::span<const float> teacher_label = label_log_probs(targets, count);
   check_rows(inputs, count, plan.columns, has_label_part<Loss>);
   check_settings(loss, inputs);
-  plan.support = support_of<Loss, L>(loss, targets, count, plan.columns, plan.support_copy);
+  plan.support = support_of<Loss, L>(loss, targets, count, plan.columns);
   plan.backward = hidden_gradient.data() != nullptr && count > 0;
   require<ShapeError>(!plan.backward || hidden_gradient.shape() == hidden.shape(), "[head_loss] hidden_gradient ",
                       hidden_gradient.shape(), " is not ", hidden.shape());
@@ -118,12 +104,12 @@ HeadLossPlan<logit_t<D, T>> plan_head_loss(const Loss& loss, const HeadView<T, D
 }
 
 /// The rows [begin, begin + count) of those that count, without logits.
-template <class T>
-RowTask<T> task_of(const PackedRows& rows, const SupportRows<T>& support, SupportChunk<T>& support_chunk,
-                   std::int64_t begin, std::int64_t count, double scale, const HeadLossSettings& settings) {
+template <class T, class D>
+RowTask<T> task_of(const PlacedRows<D>& rows, const PlacedSupport<T, D>& support, std::int64_t begin,
+                   std::int64_t count, double scale, const HeadLossSettings& settings) {
   RowTask<T> task;
-  fill_inputs(task, rows, begin, count);
-  support_chunk.fill(task, support, rows, begin, count);
+  rows.fill(task, begin, count);
+  support.fill(task, begin);
   task.scale = scale;
   task.metrics = settings.metrics;
   task.jensen_shannon = settings.jensen_shannon;
@@ -138,18 +124,19 @@ class HeadBackward {
 
  public:
   HeadBackward(const HeadView<T, D>& student, View<T, D> hidden_gradient, Parameter<T, D>* head,
-               const HeadLossPlan<L>& plan)
+               const HeadLossPlan<L>& plan, const PlacedRows<D>& rows)
       : student_(student),
         out_(hidden_gradient),
         head_(head),
         plan_(plan),
+        rows_(rows),
         kept_(student, plan.columns, plan.threshold) {
     if (plan.rows.all) return;
     Memory<D>::fill_zero(out_.data(), static_cast<std::size_t>(out_.count()) * sizeof(T));
     packed_ = Buffer<T, D>(plan.chunk * width());
   }
 
-  /// `hidden` and `results` are of the chunk's rows.
+  /// `hidden` and `results` are of the chunk's rows; with a threshold results are on the host.
   void run(std::int64_t begin, std::int64_t count, const L* gradient, const T* hidden, RowResult* results) {
     const bool all = plan_.rows.all;
     T* out = all ? out_.data() + begin * width() : packed_.data();
@@ -162,7 +149,7 @@ class HeadBackward {
     } else {
       run_all(count, gradient, hidden, out);
     }
-    if (!all) Kernels<D, T>::scatter_add_rows(out, plan_.rows.index.data() + begin, count, width(), out_.data());
+    if (!all) Kernels<D, T>::scatter_add_rows(out, rows_.index(begin), count, width(), out_.data());
   }
 
  private:
@@ -196,6 +183,7 @@ class HeadBackward {
   View<T, D> out_;
   Parameter<T, D>* head_;
   const HeadLossPlan<L>& plan_;
+  const PlacedRows<D>& rows_;
   Buffer<T, D> packed_;
   KeptColumns<T, D> kept_;
 };
@@ -203,10 +191,11 @@ class HeadBackward {
 }  // namespace detail
 
 template <class Loss, class T, class D, class Targets>
-HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden,
-                         const Targets& targets, const RowInputs& inputs, double scale,
-                         std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head,
-                         const HeadLossSettings& settings) {
+PendingHeadLoss<D> queue_head_loss(const Loss& loss, const HeadView<T, D>& student,
+                                   std::type_identity_t<View<const T, D>> hidden, const Targets& targets,
+                                   const RowInputs& inputs, double scale,
+                                   std::type_identity_t<View<T, D>> hidden_gradient,
+                                   std::type_identity_t<Parameter<T, D>*> head, const HeadLossSettings& settings) {
   detail::check_types<Loss, Targets>();
   static_assert(
       !Targets::teacher_rows || detail::is_logit_targets<Targets> || detail::TeacherChunks<T, D, Targets>::makes_logits,
@@ -214,39 +203,46 @@ HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::t
       "real_vocabulary() and write_logits(begin, end, out), see WritesTeacherLogits in "
       "kdlib/loss/concepts.hpp");
   using L = logit_t<D, T>;
-  const detail::HeadLossPlan<L> plan =
+  detail::HeadLossPlan<L> plan =
       detail::plan_head_loss<Loss, T, D>(loss, student, hidden, targets, inputs, hidden_gradient, head, settings);
-  HeadLossResult total;
-  if (settings.row_values) total.row_values.assign(static_cast<std::size_t>(hidden[0]), 0.0);
+  PendingHeadLoss<D> pending(hidden[0], plan.rows.count, settings);
   const std::int64_t columns = plan.columns;
+  const detail::PlacedRows<D> rows(plan.rows);
   std::optional<detail::HeadBackward<T, D>> backward;
-  if (plan.backward) backward.emplace(student, hidden_gradient, head, plan);
-  if (plan.rows.count == 0) return total;
+  if (plan.backward) backward.emplace(student, hidden_gradient, head, plan, rows);
+  if (plan.rows.count == 0) return pending;
 
-  detail::GatheredRows<T, D> student_rows(hidden, plan.rows, plan.chunk);
-  detail::TeacherChunks<T, D, Targets> teacher(targets, plan.rows, plan.chunk, columns, plan.reads_teacher);
-  detail::SupportChunk<L> support_chunk;
+  detail::GatheredRows<T, D> student_rows(hidden, rows, plan.chunk);
+  detail::TeacherChunks<T, D, Targets> teacher(targets, rows, plan.chunk, columns, plan.reads_teacher);
+  const detail::PlacedSupport<L, D> support(plan.support, plan.rows);
   Buffer<L, D> logits(plan.chunk * columns);
   Buffer<L, D> apart(plan.keeps_capped && teacher.memory() == nullptr ? plan.chunk * columns : 0);
   L* kept = teacher.memory() == nullptr ? apart.data() : teacher.memory();
   L* gradient = plan.keeps_capped ? kept : logits.data();
-  std::vector<RowResult> results(static_cast<std::size_t>(plan.chunk));
 
   for (std::int64_t begin = 0; begin < plan.rows.count; begin += plan.chunk) {
     const std::int64_t n = std::min(plan.chunk, plan.rows.count - begin);
-    RowTask<L> task = detail::task_of(plan.rows, plan.support, support_chunk, begin, n, scale, settings);
+    RowTask<L> task = detail::task_of<L, D>(rows, support, begin, n, scale, settings);
     task.columns = task.student_stride = task.gradient_stride = columns;
     const T* x = student_rows.take(begin, n);
     detail::head_logits(student, x, n, columns, logits.data());
     task.student = logits.data();
     teacher.fill(task, begin, n);
     task.gradient = plan.backward ? gradient : nullptr;
-    RowKernels<D, L>::run(loss, task, results.data());
+    RowKernels<D, L>::run(loss, task, pending.at(begin));
     if (plan.keeps_capped) RowKernels<D, L>::softcap_backward(student.softcap, n, columns, logits.data(), gradient);
-    if (plan.backward) backward->run(begin, n, gradient, x, results.data());
-    detail::collect_rows(total, results, plan.rows, begin, n, settings);
+    if (plan.backward) backward->run(begin, n, gradient, x, pending.at(begin));
   }
-  return total;
+  pending.keep(std::move(plan.rows));
+  return pending;
+}
+
+template <class Loss, class T, class D, class Targets>
+HeadLossResult head_loss(const Loss& loss, const HeadView<T, D>& student, std::type_identity_t<View<const T, D>> hidden,
+                         const Targets& targets, const RowInputs& inputs, double scale,
+                         std::type_identity_t<View<T, D>> hidden_gradient, std::type_identity_t<Parameter<T, D>*> head,
+                         const HeadLossSettings& settings) {
+  return queue_head_loss(loss, student, hidden, targets, inputs, scale, hidden_gradient, head, settings).wait();
 }
 
 template <class Loss, class T, class D, class Targets>
@@ -266,29 +262,26 @@ HeadLossResult row_loss(const Loss& loss, std::type_identity_t<View<const T, D>>
   detail::check_settings(loss, inputs);
   require<ShapeError>(gradient.data() == nullptr || gradient.shape() == student.shape(), "[row_loss] gradient ",
                       gradient.shape(), " is not ", student.shape());
-  HeadLossResult total;
-  if (settings.row_values) total.row_values.assign(static_cast<std::size_t>(count), 0.0);
-  if (count == 0) return total;
+  PendingHeadLoss<D> pending(count, count, settings);
+  if (count == 0) return pending.result();
 
-  const detail::PackedRows rows = detail::PackedRows::every(inputs, teacher_label, count);
-  detail::SupportCopy<T> support_copy;
-  detail::SupportChunk<T> support_chunk;
-  const auto support = detail::support_of<Loss, T>(loss, targets, count, columns, support_copy);
-  RowTask<T> task = detail::task_of(rows, support, support_chunk, 0, count, scale, settings);
+  detail::PackedRows packed = detail::PackedRows::every(inputs, teacher_label, count);
+  const detail::PlacedRows<D> rows(packed);
+  const detail::PlacedSupport<T, D> support(detail::support_of<Loss, T>(loss, targets, count, columns), packed);
+  RowTask<T> task = detail::task_of<T, D>(rows, support, 0, count, scale, settings);
   task.columns = columns;
   task.student_stride = task.gradient_stride = student[1];
   task.student = student.data();
   task.gradient = gradient.data();
   if constexpr (detail::is_logit_targets<Targets>)
     task.teacher = targets.logits.data(), task.teacher_stride = targets.logits[1];
-  std::vector<RowResult> results(static_cast<std::size_t>(count));
-  RowKernels<D, T>::run(loss, task, results.data());
+  RowKernels<D, T>::run(loss, task, pending.at(0));
   if (gradient.data() != nullptr && columns < student[1])
     for (std::int64_t r = 0; r < count; ++r)
       Memory<D>::fill_zero(gradient.data() + r * student[1] + columns,
                            static_cast<std::size_t>(student[1] - columns) * sizeof(T));
-  detail::collect_rows(total, results, rows, 0, count, settings);
-  return total;
+  pending.keep(std::move(packed));
+  return pending.wait();
 }
 
 template <class T, class D>

@@ -9,6 +9,7 @@
 
 #include "kdlib/loss/head_loss_inl.hpp"
 #include "kdlib/quant/head_product.hpp"
+#include "kdlib/tensor/take_rows.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -22,7 +23,7 @@ constexpr bool is_logit_targets = false;
 template <class T, class D>
 constexpr bool is_logit_targets<LogitTargets<T, D>> = true;
 
-/// The teacher's top-k of a call, without its types.
+/// The teacher's top-k of a call on its device, without its types.
 template <class T>
 struct SupportRows {
   const std::int32_t* ids = nullptr;
@@ -30,31 +31,17 @@ struct SupportRows {
   const T* log_tail = nullptr;
   std::int64_t size = 0;
 };
-/// The host's copy of a top-k that lies on another device.
-template <class T>
-struct SupportCopy {
-  std::vector<std::int32_t> ids;
-  std::vector<T> log_probs, log_tail;
-};
-template <class X, class D>
-const X* on_host(const View<const X, D>& view, std::vector<X>& copy) {
-  if constexpr (std::is_same_v<D, Cpu>) return view.data();
-  copy.resize(static_cast<std::size_t>(view.count()));
-  Memory<D>::to_host(copy.data(), view.data(), copy.size() * sizeof(X));
-  return copy.data();
-}
 template <class Loss, class T, class Targets>
-SupportRows<T> support_of(const Loss& loss, const Targets& targets, std::int64_t count, std::int64_t columns,
-                          SupportCopy<T>& copy) {
+SupportRows<T> support_of(const Loss& loss, const Targets& targets, std::int64_t count, std::int64_t columns) {
   SupportRows<T> s;
   if constexpr (gives_support<Targets>) {
     require<ShapeError>(targets.ids.rank() == 2 && targets.ids[0] == count &&
                             targets.log_probs.shape() == targets.ids.shape() && targets.log_tail.count() == count,
                         "[head_loss] top-k ids ", targets.ids.shape(), ", log-probs ", targets.log_probs.shape(),
                         ", log-tail ", targets.log_tail.shape(), " for ", count, " rows");
-    s = {on_host(targets.ids, copy.ids), on_host(targets.log_probs, copy.log_probs),
-         on_host(targets.log_tail, copy.log_tail), targets.ids[1]};
-    check_support_ids(s.ids, count, s.size, columns);
+    s = {targets.ids.data(), targets.log_probs.data(), targets.log_tail.data(), targets.ids[1]};
+    if constexpr (std::is_same_v<std::decay_t<decltype(targets.ids)>, View<const std::int32_t, Cpu>>)
+      check_support_ids(s.ids, count, s.size, columns);  // a device looks itself: RowResult::wrong_id
     check_support_temperature(loss, targets.temperature);
     check_support_size(loss, s.size);
   }
@@ -109,47 +96,92 @@ struct PackedRows {
   }
 };
 
-template <class X>
-const X* at_or_null(const std::vector<X>& v, std::int64_t i) {
-  return v.empty() ? nullptr : v.data() + i;
-}
-
-template <class T>
-void fill_inputs(RowTask<T>& task, const PackedRows& rows, std::int64_t begin, std::int64_t count) {
-  task.rows = count;
-  task.labels = at_or_null(rows.labels, begin);
-  task.weights = at_or_null(rows.weights, begin);
-  task.behaviour = at_or_null(rows.behaviour, begin);
-  task.teacher_label = at_or_null(rows.teacher_label, begin);
-}
-
-/// The top-k of rows [begin, begin + count), gathered where rows are left out.
-template <class T>
-class SupportChunk {
+/// A host array where a device reads it: itself, or a copy that is queued.
+template <class X, class D>
+class PlacedArray {
  public:
-  void fill(RowTask<T>& task, const SupportRows<T>& all, const PackedRows& rows, std::int64_t begin,
-            std::int64_t count) {
-    task.support_size = all.size;
-    if (all.ids == nullptr) return;
-    if (rows.all) {
-      task.support_ids = all.ids + begin * all.size, task.support_log_probs = all.log_probs + begin * all.size,
-      task.support_log_tail = all.log_tail + begin;
-      return;
+  PlacedArray() = default;
+  explicit PlacedArray(const std::vector<X>& host) {
+    if constexpr (std::is_same_v<D, Cpu>) {
+      data_ = host.data();
+    } else {
+      copy_ = Buffer<X, D>(static_cast<std::int64_t>(host.size()));
+      Memory<D>::from_host(copy_.data(), host.data(), host.size() * sizeof(X));
+      data_ = copy_.data();
     }
-    ids_.clear(), log_probs_.clear(), log_tail_.clear();
-    for (std::int64_t i = begin; i < begin + count; ++i) {
-      const std::int64_t r = rows.index[static_cast<std::size_t>(i)];
-      ids_.insert(ids_.end(), all.ids + r * all.size, all.ids + (r + 1) * all.size);
-      log_probs_.insert(log_probs_.end(), all.log_probs + r * all.size, all.log_probs + (r + 1) * all.size);
-      log_tail_.push_back(all.log_tail[r]);
-    }
-    task.support_ids = ids_.data(), task.support_log_probs = log_probs_.data(),
-    task.support_log_tail = log_tail_.data();
+    if (host.empty()) data_ = nullptr;
+  }
+  const X* at(std::int64_t i) const { return data_ == nullptr ? nullptr : data_ + i; }
+
+ private:
+  Buffer<X, D> copy_;
+  const X* data_ = nullptr;
+};
+
+/// The inputs of a call's rows where the engine reads them, placed there once for all chunks. `rows` stays.
+template <class D>
+class PlacedRows {
+ public:
+  explicit PlacedRows(const PackedRows& rows)
+      : rows_(rows),
+        index_(rows.index),
+        labels_(rows.labels),
+        weights_(rows.weights),
+        behaviour_(rows.behaviour),
+        teacher_label_(rows.teacher_label) {}
+  const PackedRows& host() const { return rows_; }
+  bool all() const { return rows_.all; }
+  /// Which rows the i-th one that counts and those behind it are, where some are left out.
+  const std::int64_t* index(std::int64_t i) const { return index_.at(i); }
+
+  template <class T>
+  void fill(RowTask<T>& task, std::int64_t begin, std::int64_t count) const {
+    task.rows = count;
+    task.labels = labels_.at(begin);
+    task.weights = weights_.at(begin);
+    task.behaviour = behaviour_.at(begin);
+    task.teacher_label = teacher_label_.at(begin);
   }
 
  private:
-  std::vector<std::int32_t> ids_;
-  std::vector<T> log_probs_, log_tail_;
+  const PackedRows& rows_;
+  PlacedArray<std::int64_t, D> index_;
+  PlacedArray<std::int32_t, D> labels_;
+  PlacedArray<float, D> weights_, behaviour_, teacher_label_;
+};
+
+/// The top-k of the rows that count, gathered where rows are left out.
+template <class T, class D>
+class PlacedSupport {
+ public:
+  PlacedSupport(const SupportRows<T>& all, const PackedRows& rows) : used_(all) {
+    if (all.ids == nullptr || rows.all) return;
+    used_.ids = gathered(all.ids, all.size, rows, ids_);
+    used_.log_probs = gathered(all.log_probs, all.size, rows, log_probs_);
+    used_.log_tail = gathered(all.log_tail, 1, rows, log_tail_);
+  }
+  void fill(RowTask<T>& task, std::int64_t begin) const {
+    task.support_size = used_.size;
+    if (used_.ids == nullptr) return;
+    task.support_ids = used_.ids + begin * used_.size;
+    task.support_log_probs = used_.log_probs + begin * used_.size;
+    task.support_log_tail = used_.log_tail + begin;
+  }
+
+ private:
+  template <class X>
+  static const X* gathered(const X* from, std::int64_t width, const PackedRows& rows, Buffer<X, D>& to) {
+    to = Buffer<X, D>(rows.count * width);
+    each_row_run(rows.index, [&](std::int64_t place, std::int64_t row, std::int64_t count) {
+      Memory<D>::copy(to.data() + place * width, from + row * width,
+                      static_cast<std::size_t>(count * width) * sizeof(X));
+    });
+    return to.data();
+  }
+
+  SupportRows<T> used_;
+  Buffer<std::int32_t, D> ids_;
+  Buffer<T, D> log_probs_, log_tail_;
 };
 
 /// Rows of a matrix [R, width], gathered where rows are left out.
@@ -157,19 +189,19 @@ template <class T, class D>
 class GatheredRows {
  public:
   GatheredRows() = default;  // of nothing
-  GatheredRows(View<const T, D> all, const PackedRows& rows, std::int64_t chunk) : all_(all), rows_(&rows) {
-    if (!rows.all) buffer_ = Buffer<T, D>(chunk * width());
+  GatheredRows(View<const T, D> all, const PlacedRows<D>& rows, std::int64_t chunk) : all_(all), rows_(&rows) {
+    if (!rows.all()) buffer_ = Buffer<T, D>(chunk * width());
   }
   std::int64_t width() const { return all_[1]; }
   const T* take(std::int64_t begin, std::int64_t count) {
-    if (rows_->all) return all_.data() + begin * width();
-    Kernels<D, T>::gather_rows(all_.data(), rows_->index.data() + begin, count, width(), buffer_.data());
+    if (rows_->all()) return all_.data() + begin * width();
+    Kernels<D, T>::gather_rows(all_.data(), rows_->index(begin), count, width(), buffer_.data());
     return buffer_.data();
   }
 
  private:
   View<const T, D> all_;
-  const PackedRows* rows_ = nullptr;
+  const PlacedRows<D>* rows_ = nullptr;
   Buffer<T, D> buffer_;
 };
 
@@ -194,7 +226,8 @@ class TeacherChunks {
   static constexpr bool makes_logits = is_hidden_targets<Targets> || WritesTeacherLogits<Targets, L, D>;
 
   /// `wanted`: the loss or the metrics read the teacher's rows.
-  TeacherChunks(const Targets& targets, const PackedRows& rows, std::int64_t chunk, std::int64_t columns, bool wanted)
+  TeacherChunks(const Targets& targets, const PlacedRows<D>& rows, std::int64_t chunk, std::int64_t columns,
+                bool wanted)
       : targets_(targets), rows_(rows), columns_(columns) {
     if constexpr (is_logit_targets<Targets>) stored_ = GatheredRows<L, D>(targets.logits, rows, chunk);
     if (!makes_logits || !wanted) return;
@@ -222,14 +255,14 @@ class TeacherChunks {
   /// One call for each run of rows that follow each other.
   void write_runs(std::int64_t begin, std::int64_t count) {
     for (std::int64_t i = 0, next = 0; i < count; i = next) {
-      const std::int64_t first = rows_.row(begin + i);
-      for (next = i + 1; next < count && rows_.row(begin + next) == first + (next - i);) ++next;
+      const std::int64_t first = rows_.host().row(begin + i);
+      for (next = i + 1; next < count && rows_.host().row(begin + next) == first + (next - i);) ++next;
       targets_.write_logits(first, first + (next - i), View<L, D>(memory() + i * columns_, {next - i, columns_}));
     }
   }
 
   const Targets& targets_;
-  const PackedRows& rows_;
+  const PlacedRows<D>& rows_;
   std::int64_t columns_;
   // Logits, which are given in L, or hidden states.
   GatheredRows<std::conditional_t<is_logit_targets<Targets>, L, T>, D> stored_;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kdlib/loss/concepts.hpp"
+#include "kdlib/model/decode_state.hpp"
 #include "kdlib/model/decoder_config.hpp"
 #include "kdlib/model/kv_cache.hpp"
 #include "kdlib/nn/attention.hpp"
@@ -158,21 +159,33 @@ class Decoder {
   KvCache<T, D> make_cache(std::int64_t sequences, std::int64_t capacity) const;
   /// Document b of the batch continues slot slots[b] (distinct). Gives the hidden states [N, H] and keeps keys and
   /// values.
-  /// `ids` [N], where given: the tokens, which are on the device already; those of the batch are not looked at.
-  Tensor<T, D> decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots,
-                      const Tensor<std::int32_t, D>& ids = {});
+  Tensor<T, D> decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots);
+  /// Sequences slots[b] (distinct) that go on with ids[b] by up to `steps` tokens each, for which their slots have
+  /// room.
+  DecodeState<D> begin_decoding(const KvCache<T, D>& cache, std::span<const std::int32_t> slots,
+                                std::span<const std::int32_t> ids, std::int64_t steps);
+  /// Runs one token of each sequence: hidden states [B, H]. Nothing is copied from or to the host.
+  Tensor<T, D> decode_step(KvCache<T, D>& cache, DecodeState<D>& state);
 
   /// Regularisers of the routers in training passes; without routers only zeros are taken (ConfigError).
   void set_router_policy(const RouterPolicy& policy);
   const RouterPolicy& router_policy() const { return router_policy_; }
-  RouterReport router_report() const { return {router_sums_->balance(), router_sums_->z()}; }
+  /// Waits for the device; pending_router_totals() gives what it is made of without waiting.
+  RouterReport router_report() const;
+  PendingRouterTotals<D> pending_router_totals() const { return router_sums_->template pending<T>(); }
   /// Trains or freezes the routers alone. Gradients still pass through a frozen router to the layers below.
   void set_routers_trainable(bool trainable);
   /// Experts of a mixture, 0 where the model has none.
   std::int64_t experts() const { return config_.mixtures() > 0 ? config_.moe.experts : 0; }
   /// Forward passes write their choices to `record` and follow `replay`; both are borrowed, nullptr ends it. decode()
   /// records, too. Trainers and generate(record_routing) set it for their own passes and end it.
-  void set_routing(RoutingRecord* record, const RoutingRecord* replay = nullptr) { record_ = record, replay_ = replay; }
+  void set_routing(RoutingRecord* record, const RoutingRecord* replay = nullptr) {
+    record_ = record, pending_record_ = nullptr, replay_ = replay;
+  }
+  /// The same with choices that stay on the device until the host reads them: passes are added to `record`.
+  void set_pending_routing(PendingRouting<D>* record, const RoutingRecord* replay = nullptr) {
+    record_ = nullptr, pending_record_ = record, replay_ = replay;
+  }
 
   /// LoRA on (the default) or off.
   void set_adapter_enabled(bool enabled) { adapter_enabled_ = enabled; }
@@ -233,8 +246,11 @@ class Decoder {
   void build();
   Var<T, D> embed(Tape<T, D>& tape, const TokenLayout<D>& layout);
   LayerContext<D, T> context_for(const TokenBatch& batch, std::span<const std::int64_t> past);
+  LayerContext<D, T> context_of(TokenLayout<D> layout);
+  Tensor<T, D> run_cached(KvCache<T, D>& cache, LayerContext<D, T>& context, CacheRanges<T> ranges);
   void ensure_rope(std::int64_t positions);
   Var<T, D> run(Tape<T, D>& tape, const LayerContext<D, T>& context, const TrainingSettings& settings);
+  void record_choices();
 
   DecoderConfig config_;
   std::unique_ptr<Parameter<T, D>> embedding_, final_norm_, head_;            // head_ is null where tied
@@ -249,8 +265,9 @@ class Decoder {
   std::string source_;
   std::vector<std::string> notes_;
   RouterPolicy router_policy_;
-  std::unique_ptr<RouterSums> router_sums_ = std::make_unique<RouterSums>();  // the tape points to it
+  std::unique_ptr<RouterSums<D>> router_sums_ = std::make_unique<RouterSums<D>>();  // the tape points to it
   RoutingRecord* record_ = nullptr;
+  PendingRouting<D>* pending_record_ = nullptr;  // at most one of the two is set
   std::vector<Tensor<std::int32_t, D>> chosen_;  // by the routers of the pass that runs, where it is recorded
   const RoutingRecord* replay_ = nullptr;
   Tape<T, D> tape_;

@@ -17,29 +17,45 @@ KvCache<T, D> Decoder<D, T>::make_cache(std::int64_t sequences, std::int64_t cap
   return KvCache<T, D>(config_.layers, sequences, capacity, config_.kv_heads * config_.head_size);
 }
 
-template <class D, class T>
-Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots,
-                                   const Tensor<std::int32_t, D>& ids) {
-  require<ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[Decoder::decode] ", slots.size(),
-                      " slots for ", batch.documents(), " documents");
-  require<ShapeError>(cache.layers() == config_.layers, "[Decoder::decode] the cache was made for another model");
+namespace detail {
+/// Tokens that each slot holds; `more[b]` further ones fit into it. Slots are named once.
+template <class T, class D, class More>
+std::vector<std::int64_t> checked_past(const KvCache<T, D>& cache, std::int64_t layers,
+                                       std::span<const std::int32_t> slots, More&& more) {
+  require<ShapeError>(cache.layers() == layers, "[Decoder::decode] the cache was made for another model");
   std::vector<std::int64_t> past;
-  for (std::int64_t b = 0; b < batch.documents(); ++b) {
-    const std::int32_t slot = slots[static_cast<std::size_t>(b)];
+  for (std::size_t b = 0; b < slots.size(); ++b) {
+    const std::int32_t slot = slots[b];
     past.push_back(cache.length(slot));
-    require<InputError>(past.back() + batch.length(b) <= cache.capacity(), "[Decoder::decode] slot ", slot, " holds ",
-                        past.back(), " tokens; ", batch.length(b), " more do not fit into its ", cache.capacity());
-    require<ShapeError>(std::find(slots.begin(), slots.begin() + b, slot) == slots.begin() + b,
+    require<InputError>(past.back() + more(b) <= cache.capacity(), "[Decoder::decode] slot ", slot, " holds ",
+                        past.back(), " tokens; ", more(b), " more do not fit into its ", cache.capacity());
+    require<ShapeError>(std::find(slots.begin(), slots.begin() + static_cast<std::ptrdiff_t>(b), slot) ==
+                            slots.begin() + static_cast<std::ptrdiff_t>(b),
                         "[Decoder::decode] slot ", slot, " is named twice");
   }
-  require<ShapeError>(!ids || ids.count() == batch.tokens(), "[Decoder::decode] ", ids.count(),
-                      " ids on the device for ", batch.tokens(), " tokens");
+  return past;
+}
+}  // namespace detail
+
+template <class D, class T>
+Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch, std::span<const std::int32_t> slots) {
+  require<ShapeError>(static_cast<std::int64_t>(slots.size()) == batch.documents(), "[Decoder::decode] ", slots.size(),
+                      " slots for ", batch.documents(), " documents");
+  const auto past = detail::checked_past(
+      cache, config_.layers, slots, [&batch](std::size_t b) { return batch.length(static_cast<std::int64_t>(b)); });
   LayerContext<D, T> context = context_for(batch, past);
-  if (ids) context.layout.ids = ids;
   const Tensor<std::int32_t, D> slots_there =
       detail::to_device<D>(std::vector<std::int32_t>(slots.begin(), slots.end()));
   const Tensor<std::int64_t, D> past_there = detail::to_device<D>(past);
-  CacheRanges<T> ranges{nullptr, nullptr, cache.capacity(), slots_there.data(), past_there.data()};
+  const Tensor<T, D> hidden =
+      run_cached(cache, context, {nullptr, nullptr, cache.capacity(), slots_there.data(), past_there.data()});
+  for (std::int64_t b = 0; b < batch.documents(); ++b) cache.grow(slots[static_cast<std::size_t>(b)], batch.length(b));
+  return hidden;
+}
+
+/// `ranges` of all layers but their keys and values.
+template <class D, class T>
+Tensor<T, D> Decoder<D, T>::run_cached(KvCache<T, D>& cache, LayerContext<D, T>& context, CacheRanges<T> ranges) {
   context.cache = &ranges;
   Tape<T, D> tape(false);
   Var<T, D> h = embed(tape, context.layout);
@@ -48,9 +64,44 @@ Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch
     ranges.values = cache.values(static_cast<std::int64_t>(i));
     h = blocks_[i].forward(tape, h, context);
   }
-  if (context.chosen != nullptr) detail::record_choices(chosen_, *record_);
-  for (std::int64_t b = 0; b < batch.documents(); ++b) cache.grow(slots[static_cast<std::size_t>(b)], batch.length(b));
+  record_choices();
   return rms_norm(tape, *final_norm_, h, config_.norm_epsilon, context.norm_ones).value;
+}
+
+template <class D, class T>
+DecodeState<D> Decoder<D, T>::begin_decoding(const KvCache<T, D>& cache, std::span<const std::int32_t> slots,
+                                             std::span<const std::int32_t> ids, std::int64_t steps) {
+  require<ShapeError>(slots.size() == ids.size() && !slots.empty() && steps > 0, "[Decoder::begin_decoding] ",
+                      slots.size(), " slots, ", ids.size(), " ids and ", steps, " steps");
+  for (const std::int32_t id : ids)
+    require<InputError>(id >= 0 && id < config_.vocab_size, "[Decoder::begin_decoding] id ", id,
+                        " is outside the vocabulary of ", config_.vocab_size);
+  if (!codes_held_) refresh_codes();
+  DecodeState<D> state;
+  const auto past = detail::checked_past(cache, config_.layers, slots, [steps](std::size_t) { return steps; });
+  std::vector<std::int64_t> offsets;
+  for (std::size_t b = 0; b <= slots.size(); ++b) offsets.push_back(static_cast<std::int64_t>(b));
+  state.sequences.assign(slots.begin(), slots.end());
+  state.steps = steps;
+  state.ids = detail::to_device<D>(std::vector<std::int32_t>(ids.begin(), ids.end()));
+  state.positions = detail::to_device<D>(std::vector<std::int32_t>(past.begin(), past.end()));
+  state.offsets = detail::to_device<D>(offsets);
+  state.slots = detail::to_device<D>(state.sequences);
+  state.past = detail::to_device<D>(past);
+  ensure_rope(*std::max_element(past.begin(), past.end()) + steps);
+  return state;
+}
+
+template <class D, class T>
+Tensor<T, D> Decoder<D, T>::decode_step(KvCache<T, D>& cache, DecodeState<D>& state) {
+  require<ShapeError>(state.steps > 0, "[Decoder::decode_step] the sequences have no room for another step");
+  LayerContext<D, T> context = context_of({state.ids, state.positions, state.offsets, state.count()});
+  const Tensor<T, D> hidden =
+      run_cached(cache, context, {nullptr, nullptr, cache.capacity(), state.slots.data(), state.past.data()});
+  Kernels<D, T>::advance(state.count(), state.positions.data(), state.past.data());
+  for (const std::int32_t slot : state.sequences) cache.grow(slot, 1);
+  --state.steps;
+  return hidden;
 }
 
 template <class D, class T>

@@ -245,10 +245,17 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   const auto [low, high] = std::minmax_element(positions.begin(), positions.end());
   require<InputError>(*low >= 0, "[decoder] position ", *low, " is negative");
   ensure_rope(std::int64_t{*high} + 1);
+  TokenLayout<D> layout{detail::to_device<D>(batch.ids), detail::to_device<D>(positions),
+                        detail::to_device<D>(batch.offsets), batch.documents()};
+  std::tie(layout.shortest, layout.longest) = batch.length_range();
+  return context_of(std::move(layout));
+}
+
+/// What the layers share over tokens that are on the device.
+template <class D, class T>
+LayerContext<D, T> Decoder<D, T>::context_of(TokenLayout<D> layout) {
   LayerContext<D, T> context;
-  context.layout = {detail::to_device<D>(batch.ids), detail::to_device<D>(positions),
-                    detail::to_device<D>(batch.offsets), batch.documents()};
-  std::tie(context.layout.shortest, context.layout.longest) = batch.length_range();
+  context.layout = std::move(layout);
   context.rope = rope_;
   context.sliding_rope = sliding_rope_;
   context.norm_epsilon = config_.norm_epsilon;
@@ -259,7 +266,7 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   context.norm_ones = norm_ones_;
   context.adapter = adapter_enabled_;
   chosen_.clear();
-  context.chosen = record_ != nullptr ? &chosen_ : nullptr;
+  context.chosen = record_ != nullptr || pending_record_ != nullptr ? &chosen_ : nullptr;
   context.replay = replay_;
   if (replay_ != nullptr)
     require<InputError>(static_cast<std::int64_t>(replay_->ids.size()) == config_.mixtures(),
@@ -292,7 +299,7 @@ Var<T, D> Decoder<D, T>::run(Tape<T, D>& tape, const LayerContext<D, T>& context
                            return y;
                          });
   }
-  if (context.chosen != nullptr) detail::record_choices(chosen_, *record_);
+  record_choices();
   return rms_norm(tape, *final_norm_, h, config_.norm_epsilon, context.norm_ones);
 }
 
@@ -335,23 +342,6 @@ void Decoder<D, T>::backward(View<const T, D> hidden_gradient) {
 }
 
 template <class D, class T>
-void Decoder<D, T>::set_router_policy(const RouterPolicy& policy) {
-  require<ConfigError>(policy.balance >= 0 && policy.z >= 0, "[set_router_policy] weights must not be negative");
-  require<ConfigError>(config_.mixtures() > 0 || (policy.balance == 0 && policy.z == 0),
-                       "[set_router_policy] the model (", family_name(config_.family), ") has no routers");
-  router_policy_ = policy;
-}
-
-template <class D, class T>
-void Decoder<D, T>::set_routers_trainable(bool trainable) {
-  for (const DecoderBlock<D, T>& b : blocks_)
-    if (auto* mixture = dynamic_cast<ExpertFeedForward<D, T>*>(b.feed_forward.get())) {
-      mixture->router().weight()->trainable = trainable;
-      if (mixture->router().bias != nullptr) mixture->router().bias->trainable = trainable;
-    }
-}
-
-template <class D, class T>
 HeadView<T, D> Decoder<D, T>::head() const {
   HeadView<T, D> view;
   view.packed = config_.tied_head ? packed_embedding_.get() : packed_head_.get();
@@ -390,5 +380,6 @@ Parameter<T, D>* Decoder<D, T>::head_parameter() {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/decoder_cache_inl.hpp"
+#include "kdlib/model/decoder_routing_inl.hpp"
 
 #endif

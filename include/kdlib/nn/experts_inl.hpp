@@ -68,38 +68,22 @@ Tensor<std::int32_t, D> ExpertFeedForward<D, T>::replayed(const LayerContext<D, 
   if (context.replay == nullptr) return {};
   const std::int64_t tokens = logits[0], k = rule.active;
   const bool all_known = check_replay(*context.replay, tokens);
-  std::vector<std::int32_t> ids = context.replay->ids[static_cast<std::size_t>(mixture_)];
+  const std::vector<std::int32_t>& ids = context.replay->ids[static_cast<std::size_t>(mixture_)];
+  const auto copy = [&ids](const Tensor<std::int32_t, D>& to) {
+    Memory<D>::from_host(to.data(), ids.data(), ids.size() * sizeof(std::int32_t));
+  };
   Tensor<std::int32_t, D> out(Shape{tokens, k});
-  if (!all_known) {
-    Tensor<T, D> weights(Shape{tokens, k});
-    Kernels<D, T>::route(rule, logits.data(), tokens, out.data(), weights.data());
-    std::vector<std::int32_t> chosen(ids.size());
-    Memory<D>::to_host(chosen.data(), out.data(), chosen.size() * sizeof(std::int32_t));
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      if (ids[i] == RoutingRecord::unknown) ids[i] = chosen[i];
+  if (all_known) {
+    copy(out);
+    return out;
   }
-  Memory<D>::from_host(out.data(), ids.data(), ids.size() * sizeof(std::int32_t));
+  const Tensor<T, D> weights(Shape{tokens, k});
+  const Tensor<std::int32_t, D> given(out.shape());
+  copy(given);
+  Kernels<D, T>::route(rule, logits.data(), tokens, out.data(), weights.data());
+  Kernels<D, T>::take_known(given.data(), given.count(), out.data());
   return out;
 }
-
-namespace detail {
-/// What the routers of a pass chose, copied to the host at once; `chosen` is empty then.
-template <class D>
-void record_choices(std::vector<Tensor<std::int32_t, D>>& chosen, RoutingRecord& record) {
-  if (chosen.empty()) return;
-  record.tokens = chosen[0][0], record.active = chosen[0][1];
-  const std::int64_t each = chosen[0].count(), layers = static_cast<std::int64_t>(chosen.size());
-  const auto bytes = [](std::int64_t n) { return static_cast<std::size_t>(n) * sizeof(std::int32_t); };
-  const Buffer<std::int32_t, D> all(each * layers);
-  for (std::int64_t l = 0; l < layers; ++l)
-    Memory<D>::copy(all.data() + l * each, chosen[static_cast<std::size_t>(l)].data(), bytes(each));
-  std::vector<std::int32_t> host(static_cast<std::size_t>(each * layers));
-  Memory<D>::to_host(host.data(), all.data(), bytes(each * layers));
-  for (std::int64_t l = 0; l < layers; ++l)
-    record.ids.emplace_back(host.begin() + l * each, host.begin() + (l + 1) * each);
-  chosen.clear();
-}
-}  // namespace detail
 
 template <class D, class T>
 Var<T, D> ExpertFeedForward<D, T>::forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,

@@ -4,7 +4,7 @@
 #define KDLIB_NN_LAYER_CONTEXT_HPP
 
 #include "kdlib/autograd/experts.hpp"
-#include "kdlib/tensor/routing_record.hpp"
+#include "kdlib/tensor/pending_routing.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -30,7 +30,7 @@ struct LayerContext {
   Tensor<T, D> norm_ones;  // ones where norms multiply by 1 + weight (Gemma), else empty: rms_norm()
   bool adapter = true;
   CacheRanges<T>* cache = nullptr;  // keys and values of the layer that runs
-  RouterSums* sums = nullptr;       // training passes: regularisers of routers
+  RouterSums<D>* sums = nullptr;    // training passes: regularisers of routers
   /// [mixtures] of [N, K], where set: the experts that routers choose. They stay on the device until the pass has
   /// ended.
   std::vector<Tensor<std::int32_t, D>>* chosen = nullptr;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/backend/concepts.hpp"
 #include "kdlib/optim/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -52,7 +53,9 @@ class AdamW::State {
   State(const AdamW& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates);
 
   /// One update; every gradient counts times `gradient_scale` (the factor of clipping). `rate` >= 0.
-  void step(double rate, double gradient_scale = 1);
+  void step(double rate, double gradient_scale = 1) { update(rate, gradient_scale, nullptr); }
+  /// The same with a factor that is on the device; where it is not finite no value and no moment changes.
+  void step(double rate, const GradientFactor* there) { update(rate, 1, there); }
 
   /// Calls of step() so far; set_steps when a checkpoint is read.
   std::int64_t steps() const { return steps_; }
@@ -62,6 +65,8 @@ class AdamW::State {
   std::vector<std::pair<std::string, Tensor<moment_type, D>>> tensors() const;
 
  private:
+  void update(double rate, double gradient_scale, const GradientFactor* there);
+
   AdamW settings_;
   std::vector<Parameter<T, D>*> parameters_;
   std::vector<double> rates_;

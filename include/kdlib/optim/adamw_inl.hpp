@@ -46,7 +46,7 @@ AdamW::State<T, D>::State(const AdamW& settings, std::vector<Parameter<T, D>*> p
 }
 
 template <class T, class D>
-void AdamW::State<T, D>::step(double rate, double gradient_scale) {
+void AdamW::State<T, D>::update(double rate, double gradient_scale, const GradientFactor* there) {
   ++steps_;
   AdamWStep step;
   step.beta1 = settings_.beta1;
@@ -55,6 +55,7 @@ void AdamW::State<T, D>::step(double rate, double gradient_scale) {
   step.correction1 = 1 - std::pow(settings_.beta1, static_cast<double>(steps_));
   step.correction2 = 1 - std::pow(settings_.beta2, static_cast<double>(steps_));
   step.gradient_scale = gradient_scale;
+  step.there = there;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Parameter<T, D>& p = *parameters_[i];
     step.rate = rate * rates_[i];

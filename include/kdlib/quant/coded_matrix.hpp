@@ -33,6 +33,9 @@ class CodedMatrix final : public PackedMatrix<T, D> {
   void decode(std::int64_t begin, std::int64_t count, T* out) const override {
     Kernels<D, T>::coded_decode(ranges_, begin, count, out);
   }
+  void gather(const std::int32_t* ids, std::int64_t n, T* out) const override {
+    Kernels<D, T>::coded_gather(ranges_, ids, n, out);
+  }
   void multiply_few(std::int64_t m, const T* x, accumulate_t<T> beta, T* y) const override {
     Kernels<D, T>::coded_multiply_few(ranges_, m, x, beta, y);
   }

@@ -6,8 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "kdlib/model/decode_state.hpp"
 #include "kdlib/rollout/head_logits.hpp"
 #include "kdlib/rollout/sampler.hpp"
+#include "kdlib/tensor/pending_routing.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -19,39 +21,39 @@ template <class M>
 concept LogitsDraw = DrawsTokens<typename M::device_type, logit_t<typename M::device_type, typename M::scalar_type>>;
 template <class M, class Cache>
 concept DecodesAhead = LogitsDraw<M> &&
-    requires(M& model, Cache& cache, const TokenBatch& batch, std::span<const std::int32_t> slots,
-             const Tensor<std::int32_t, typename M::device_type>& ids) {
-  model.decode(cache, batch, slots, ids);
+    requires(M& model, Cache& cache, std::span<const std::int32_t> slots, DecodeState<typename M::device_type>& state) {
+  state = model.begin_decoding(cache, slots, slots, std::int64_t{1});
+  model.decode_step(cache, state);
 };
 
-/// What a device drew in `steps` steps from `last` [B], the ids that sequences slots [B] wait with: token t of sequence
-/// b, at t * B + b, is drawn at uniform[t * B + b] and is run by step t + 1. The cache holds `steps` tokens more.
+/// What a device drew in several steps from `last` [B], the ids that sequences slots [B] wait with: token t of sequence
+/// b, at t * B + b, is drawn at uniform[t * B + b] and is run by step t + 1. The cache holds a token a step more. What
+/// is pending of the routing of these passes is read in the same wait.
 template <class M, class Cache>
 auto decode_ahead(M& model, Cache& cache, const Sampler& sampler, std::span<const std::int32_t> last,
-                  std::span<const std::int32_t> slots, const std::vector<double>& uniform) {
+                  std::span<const std::int32_t> slots, const std::vector<double>& uniform,
+                  PendingRouting<typename M::device_type>& routing) {
   using D = typename M::device_type;
   using L = logit_t<D, typename M::scalar_type>;
   using K = Kernels<D, L>;
   using Row = typename K::SampledRow;
-  const auto count = static_cast<std::int64_t>(last.size());
-  const std::int64_t total = static_cast<std::int64_t>(uniform.size());
-  const std::int32_t nothing = 0;
-  TokenBatch batch;  // one token a sequence, whose id is on the device
-  for (std::int64_t b = 0; b < count; ++b) batch.append(std::span<const std::int32_t>(&nothing, 1));
-  Tensor<std::int32_t, D> ids(Shape{count}), next(Shape{count});
-  Memory<D>::from_host(ids.data(), last.data(), last.size_bytes());
+  const auto count = static_cast<std::int64_t>(last.size()), total = static_cast<std::int64_t>(uniform.size());
+  DecodeState<D> state = model.begin_decoding(cache, slots, last, total / count);
   const Buffer<double, D> numbers(total);
   const Buffer<Row, D> drawn(total);
   Memory<D>::from_host(numbers.data(), uniform.data(), uniform.size() * sizeof(double));
   const auto rule = rule_of<typename K::SampleRule>(sampler);
   for (std::int64_t at = 0; at < total; at += count) {
-    const auto hidden = model.decode(cache, batch, slots, ids);
+    const auto hidden = model.decode_step(cache, state);
     const Tensor<L, D> logits = device_head_logits(model.head(), hidden.view());
-    K::queue_sample_rows(rule, count, logits[1], logits.data(), numbers.data() + at, drawn.data() + at, next.data());
-    std::swap(ids, next);
+    K::queue_sample_rows(rule, count, logits[1], logits.data(), numbers.data() + at, drawn.data() + at,
+                         state.ids.data());
   }
   std::vector<Row> rows(uniform.size());
-  Memory<D>::to_host(rows.data(), drawn.data(), rows.size() * sizeof(Row));
+  HostReads<D> reads;
+  reads.add(drawn.data(), total, rows.data());
+  routing.read(reads);
+  reads.wait();
   return rows;
 }
 

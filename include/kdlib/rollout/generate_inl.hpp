@@ -7,10 +7,9 @@
 #include <limits>
 
 #include "kdlib/core/clock.hpp"
-#include "kdlib/core/parallel.hpp"
 #include "kdlib/rollout/decode_ahead_inl.hpp"
+#include "kdlib/rollout/draw_tokens_inl.hpp"
 #include "kdlib/rollout/generate.hpp"
-#include "kdlib/rollout/head_logits.hpp"
 #include "kdlib/tensor/take_rows.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -95,7 +94,7 @@ class Writer {
 
   std::vector<Completion> run() {
     if (requests_.empty()) return {};
-    const RecordingScope recording(model_, settings_.record_routing ? &routing_ : nullptr);
+    const RecordingScope recording(*this, settings_.record_routing);
     const std::int64_t slots = std::min(settings_.batch, progress_.sequences);
     Cache cache = model_.make_cache(slots, capacity());
     for (std::int64_t s = slots; s-- > 0;) free_.push_back(static_cast<std::int32_t>(s));
@@ -108,12 +107,14 @@ class Writer {
   }
 
  private:
-  /// Lets the model write to a record for as long as it lives.
+  /// Lets the model record its routing for as long as it lives.
   class RecordingScope {
    public:
-    RecordingScope(M& model, RoutingRecord* record) : model_(model), on_(record != nullptr) {
+    RecordingScope(Writer& writer, bool on) : model_(writer.model_), on_(on) {
       if (!on_) return;
-      if constexpr (requires { model.set_routing(record); }) model.set_routing(record);
+      if constexpr (requires { model_.set_pending_routing(&writer.pending_); })
+        model_.set_pending_routing(&writer.pending_);
+      else if constexpr (requires { model_.set_routing(&writer.routing_); }) model_.set_routing(&writer.routing_);
       else fail<ConfigError>("[generate] record_routing is set, but the model has no set_routing(record); unset it");
     }
     RecordingScope(const RecordingScope&) = delete;
@@ -173,7 +174,7 @@ class Writer {
   /// False where that is not possible or gains nothing.
   bool continue_ahead(Cache& cache) {
     if constexpr (DecodesAhead<M, Cache>) {
-      std::int64_t steps = settings_.record_routing ? 1 : steps_ahead;
+      std::int64_t steps = steps_ahead;
       for (const Running& r : running_) steps = r.waiting == 1 ? std::min(steps, room_of(r)) : 1;
       if (steps < 2) return false;
       const double start = steady_seconds();
@@ -184,11 +185,15 @@ class Writer {
       std::vector<double> uniform;
       for (std::int64_t t = 0; t < steps; ++t)
         for (const Running& r : all) uniform.push_back(uniform_for(r.request, t));
-      const auto rows = decode_ahead(model_, cache, sampler_, last, slots, uniform);
+      pending_ = {};
+      const auto rows = decode_ahead(model_, cache, sampler_, last, slots, uniform, pending_);
       for (std::size_t i = 0; i < all.size(); ++i) {
         std::int64_t t = 0;
         while (t < steps && take(all[i], token_of(rows[static_cast<std::size_t>(t) * all.size() + i]))) ++t;
         progress_.new_tokens += std::min(t + 1, steps);
+        if (settings_.record_routing)
+          for (std::int64_t run = 0; run < std::min(t + 1, steps); ++run)
+            keep_routing(static_cast<std::size_t>(run), all[i].request, static_cast<std::int64_t>(i), 1);
         Running r = all[i];
         if (t < steps && !go_on(r)) {
           finish(cache, r);
@@ -236,13 +241,19 @@ class Writer {
     std::vector<std::int32_t> slots;
     for (const Running& r : sequences)
       if (r.document == static_cast<std::int64_t>(slots.size())) slots.push_back(r.slot);
+    pending_ = {};
     const Tensor<T, D> hidden = model_.decode(cache, batch, slots);
     if constexpr (requires { cache.copy(slots[0], slots[0]); })
       for (const Running& r : sequences)
         if (const std::int32_t from = slots[static_cast<std::size_t>(r.document)]; from != r.slot)
           cache.copy(from, r.slot);
-    if (settings_.record_routing) keep_routing(batch, sequences);
-    const std::vector<SampledToken> tokens = draw(last_rows(hidden, batch, sequences), sequences);
+    std::vector<double> uniform;
+    for (const Running& r : sequences) uniform.push_back(uniform_for(r.request));
+    const Tensor<T, D> last = last_rows(hidden, batch, sequences);
+    const std::vector<SampledToken> tokens = drawer_.draw(model_, sampler_, last.view(), uniform, pending_);
+    if (settings_.record_routing)
+      for (const Running& r : sequences)
+        keep_routing(0, r.request, batch.offsets[static_cast<std::size_t>(r.document)], batch.length(r.document));
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       Running r = sequences[i];
       r.waiting = 1;
@@ -252,12 +263,12 @@ class Writer {
     progress_.new_tokens += static_cast<std::int64_t>(sequences.size());
   }
 
-  void keep_routing(const TokenBatch& batch, const std::vector<Running>& sequences) {
-    require<ConfigError>(routing_.tokens == batch.tokens(),
+  /// Of the passes that ran last: what the tokens [begin, begin + count) of one chose belongs to a request.
+  void keep_routing(std::size_t pass, std::size_t request, std::int64_t begin, std::int64_t count) {
+    const RoutingRecord& record = pass < pending_.passes().size() ? pending_.passes()[pass] : routing_;
+    require<ConfigError>(!record.empty(),
                          "[generate] record_routing is set, but the model has no mixture of experts; unset it");
-    for (const Running& r : sequences)
-      completions_[r.request].routing.append(routing_, batch.offsets[static_cast<std::size_t>(r.document)],
-                                             batch.length(r.document));
+    completions_[request].routing.append(record, begin, count);
   }
 
   /// The hidden state that each sequence's next token is drawn from.
@@ -276,36 +287,6 @@ class Writer {
   double uniform_for(std::size_t request, std::int64_t later = 0) const {
     const Rng rng(sampler_.seed, settings_.purpose, requests_[request].step, requests_[request].row);
     return rng.uniform(static_cast<std::uint32_t>(completions_[request].ids.size() + static_cast<std::size_t>(later)));
-  }
-
-  /// Each row is drawn by one thread from its own random number: the number of threads changes nothing.
-  std::vector<SampledToken> draw(const Tensor<T, D>& hidden, const std::vector<Running>& sequences) {
-    if constexpr (DrawsTokens<D, logit_t<D, T>>) {
-      std::vector<double> uniform;
-      for (const Running& r : sequences) uniform.push_back(uniform_for(r.request));
-      const Tensor<logit_t<D, T>, D> logits = device_head_logits(model_.head(), hidden.view());
-      return sample_tokens(sampler_, logits.view(), uniform);
-    } else {
-      return draw_on_host(hidden, sequences);
-    }
-  }
-
-  std::vector<SampledToken> draw_on_host(const Tensor<T, D>& hidden, const std::vector<Running>& sequences) {
-    using L = accumulate_t<T>;
-    const Tensor<L, Cpu> logits = head_logits(model_.head(), hidden.view());
-    const auto columns = static_cast<std::size_t>(logits[1]);
-    std::vector<SampledToken> tokens(sequences.size());
-    workspaces_.resize(std::max(workspaces_.size(), sequences.size()));
-    parallel_for(static_cast<std::int64_t>(sequences.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-      SamplerWorkspace& workspace = workspaces_[static_cast<std::size_t>(begin)];
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::size_t request = sequences[static_cast<std::size_t>(i)].request;
-        tokens[static_cast<std::size_t>(i)] =
-            sample_token(sampler_, std::span<const L>(logits.data() + static_cast<std::size_t>(i) * columns, columns),
-                         uniform_for(request), workspace);
-      }
-    });
-    return tokens;
   }
 
   /// Adds a token to its sequence; true when the sequence goes on.
@@ -365,8 +346,9 @@ class Writer {
   std::vector<Running> running_;
   std::vector<std::int32_t> free_;
   std::size_t next_ = 0;
-  std::vector<SamplerWorkspace> workspaces_;
-  RoutingRecord routing_;  // of the pass that ran last
+  TokenDrawer<M> drawer_;
+  PendingRouting<D> pending_;  // of the passes that ran last, where the model leaves it on its device
+  RoutingRecord routing_;      // else
   GenerationProgress progress_;
 };
 

@@ -5,8 +5,10 @@
 
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
+#include "kdlib/tensor/pending_routing.hpp"
 #include "kdlib/tensor/token_batch.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -19,6 +21,7 @@ struct ExpertUse {
 
   bool empty() const { return counts.empty(); }
   void add(const RoutingRecord& record, std::int64_t experts);
+  void add(const ExpertUse& other);
   /// Mean over the mixtures of -sum share ln(share) / ln(experts): 1 when even, 0 when one expert takes all.
   double entropy() const;
   /// Largest share of one expert in any mixture: 1 / experts when even.
@@ -36,23 +39,58 @@ concept RoutedModel = requires(M& model, RoutingRecord* record, const RoutingRec
   model.set_routing(record, replay);
   { model.experts() } -> std::convertible_to<std::int64_t>;
 };
+/// One whose records stay on its device until they are read (Decoder).
+template <class M>
+concept PendingRoutedModel = RoutedModel<M> &&
+    requires(M& model, PendingRouting<typename M::device_type>* record, const RoutingRecord* replay) {
+  model.set_pending_routing(record, replay);
+  model.pending_router_totals().here.balance();
+  model.router_policy().balance;
+};
+
+/// What one pass adds to the ExpertUse of a step, on the device until it is read.
+template <class D>
+class PendingUse {
+ public:
+  /// Of a pass that makes `share` of its step; `regularised`: the totals count.
+  void put(std::int64_t experts, double share, bool regularised, PendingRouterTotals<D> totals) {
+    experts_ = experts, share_ = share, regularised_ = regularised, totals_ = std::move(totals);
+  }
+  /// A pass whose choices are on the host already.
+  void put(ExpertUse use) { counted_ = std::move(use); }
+  PendingRouting<D>& routing() { return routing_; }
+  void read(HostReads<D>& reads) { routing_.read(reads), totals_.read(reads); }
+  /// Behind the wait.
+  void add_to(ExpertUse& use) const;
+
+ private:
+  std::int64_t experts_ = 0;
+  double share_ = 0;
+  bool regularised_ = false;
+  PendingRouting<D> routing_;
+  PendingRouterTotals<D> totals_;
+  ExpertUse counted_;
+};
 
 /// One training pass (forward and backward): its choices are counted, and the batch's routing is followed where
 /// `replay` is set and it has one (given text has none).
 template <class Student>
 class RoutedPass {
+  using D = typename Student::device_type;
+
  public:
-  /// ConfigError: `replay`, but the model has no mixtures.
-  RoutedPass(Student& student, const TokenBatch& batch, bool replay);
+  /// ConfigError: `replay`, but the model has no mixtures. `use` stays until the pass has ended.
+  RoutedPass(Student& student, const TokenBatch& batch, bool replay, PendingUse<D>& use);
   RoutedPass(const RoutedPass&) = delete;
   RoutedPass& operator=(const RoutedPass&) = delete;
   ~RoutedPass();
 
   /// After the forward pass; `share`: the batch's part of the step.
-  void count(ExpertUse& use, double share) const;
+  void count(double share);
 
  private:
   Student& student_;
+  PendingUse<D>& use_;
   std::int64_t experts_ = 0;
   RoutingRecord record_;
 };

@@ -20,11 +20,19 @@ inline double sum_of(const std::vector<std::int64_t>& counts) {
 }  // namespace detail
 
 inline void ExpertUse::add(const RoutingRecord& record, std::int64_t experts) {
-  const auto more = expert_histogram(record, experts);
-  if (counts.size() < more.size())
-    counts.resize(more.size(), std::vector<std::int64_t>(static_cast<std::size_t>(experts), 0));
+  ExpertUse more;
+  more.counts = expert_histogram(record, experts);
+  add(more);
+}
+
+inline void ExpertUse::add(const ExpertUse& other) {
+  const auto& more = other.counts;
+  if (counts.size() < more.size()) counts.resize(more.size(), std::vector<std::int64_t>(more[0].size(), 0));
   for (std::size_t m = 0; m < more.size(); ++m)
     for (std::size_t e = 0; e < more[m].size(); ++e) counts[m][e] += more[m][e];
+  regularised = regularised || other.regularised;
+  balance += other.balance;
+  z += other.z;
 }
 
 inline double ExpertUse::entropy() const {
@@ -63,14 +71,26 @@ inline std::array<double, 6> ExpertUse::loads() const {
   return parts;
 }
 
+template <class D>
+void PendingUse<D>::add_to(ExpertUse& use) const {
+  use.add(counted_);
+  for (const RoutingRecord& record : routing_.passes()) use.add(record, experts_);
+  if (routing_.passes().empty()) return;
+  use.regularised = regularised_;
+  use.balance += share_ * totals_.here.balance();
+  use.z += share_ * totals_.here.z();
+}
+
 template <class Student>
-RoutedPass<Student>::RoutedPass(Student& student, const TokenBatch& batch, bool replay) : student_(student) {
+RoutedPass<Student>::RoutedPass(Student& student, const TokenBatch& batch, bool replay, PendingUse<D>& use)
+    : student_(student), use_(use) {
   if constexpr (RoutedModel<Student>) experts_ = student.experts();
   require<ConfigError>(!replay || experts_ > 0,
                        "[train] replay_routing is set, but the student has no mixture of experts; unset it");
   if (experts_ == 0) return;
-  if constexpr (RoutedModel<Student>)
-    student.set_routing(&record_, replay && !batch.routing.empty() ? &batch.routing : nullptr);
+  const RoutingRecord* follow = replay && !batch.routing.empty() ? &batch.routing : nullptr;
+  if constexpr (PendingRoutedModel<Student>) student.set_pending_routing(&use.routing(), follow);
+  else if constexpr (RoutedModel<Student>) student.set_routing(&record_, follow);
 }
 
 template <class Student>
@@ -80,15 +100,20 @@ RoutedPass<Student>::~RoutedPass() {
 }
 
 template <class Student>
-void RoutedPass<Student>::count(ExpertUse& use, double share) const {
+void RoutedPass<Student>::count(double share) {
   if (experts_ == 0) return;
-  use.add(record_, experts_);
-  if constexpr (requires { student_.router_report().balance, student_.router_policy().balance; }) {
-    use.regularised = student_.router_policy().balance != 0 || student_.router_policy().z != 0;
-    use.balance += share * student_.router_report().balance;
-    use.z += share * student_.router_report().z;
+  if constexpr (PendingRoutedModel<Student>) {
+    const auto& policy = student_.router_policy();
+    use_.put(experts_, share, policy.balance != 0 || policy.z != 0, student_.pending_router_totals());
   } else {
-    static_cast<void>(share);
+    ExpertUse use;
+    use.add(record_, experts_);
+    if constexpr (requires { student_.router_report().balance, student_.router_policy().balance; }) {
+      use.regularised = student_.router_policy().balance != 0 || student_.router_policy().z != 0;
+      use.balance = share * student_.router_report().balance;
+      use.z = share * student_.router_report().z;
+    }
+    use_.put(std::move(use));
   }
 }
 

@@ -4,9 +4,11 @@
 #define KDLIB_TRAIN_GRADIENT_STEP_HPP
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "kdlib/loss/head_loss.hpp"
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/expert_use.hpp"
 #include "kdlib/train/objective.hpp"
@@ -52,6 +54,39 @@ class RowBuffer {
   Tensor<T, D> rows_, row_gradient_, hidden_gradient_;
 };
 
+/// The sums of batches whose passes a device may still be running: read(HostReads&), then sums(). Batches are added in
+/// their order.
+template <class D>
+class PendingSums {
+ public:
+  /// Results of one batch.
+  struct Batch {
+    std::vector<PendingHeadLoss<D>> losses;  // one, or one for each run of rows
+    TokenBatch::Rows rows;                   // with spans
+    PendingUse<D> use;
+  };
+
+  /// `spans`: rows are kept for StepSums::span_loss. `whole`: of a whole step, whose weights with spans hold the
+  /// denominators, so that the loss's weight is 1.
+  explicit PendingSums(bool spans = false, bool whole = false) : spans_(spans), whole_(whole) {}
+  Batch& begin_batch() { return *batches_.emplace_back(std::make_unique<Batch>()); }
+  bool empty() const { return batches_.empty(); }  // no row has a weight
+  /// Queues the check of every row's loss (PendingHeadLoss::check).
+  template <class L>
+  void check(GradientFactor* factor) const {
+    for (const std::unique_ptr<Batch>& batch : batches_)
+      for (const PendingHeadLoss<D>& loss : batch->losses) loss.template check<L>(factor);
+  }
+  void read(HostReads<D>& reads);
+  StepSums sums() const;
+  /// The same, after a wait of its own.
+  StepSums wait();
+
+ private:
+  bool spans_, whole_;
+  std::vector<std::unique_ptr<Batch>> batches_;  // reads point to them
+};
+
 /// Adds the gradient of sum_rows weight * loss / total_weight(batches) to the student's trainable parameters (their
 /// gradients are set to 0 first) and answers the sums. A weight of 0 leaves the gradients 0 and the student and teacher
 /// unasked.
@@ -64,6 +99,8 @@ class GradientStep {
   explicit GradientStep(GradientSettings settings = {}) : settings_(settings) {}
 
   StepSums operator()(Student& student, Objective& objective, std::span<const TokenBatch> batches);
+  /// The same without waiting for the device: the gradients are queued, the sums are read later.
+  PendingSums<D> queue(Student& student, Objective& objective, std::span<const TokenBatch> batches);
 
   /// The same for one rank's batches of a step whose weight over all ranks is `total` > 0: `taken(sums)` is called when
   /// the gradients of a batch are in the parameters. With `each_alone` they are set to 0 before every batch and behind
@@ -74,9 +111,9 @@ class GradientStep {
 
  private:
   void add_batch(Student& student, Objective& objective, const TokenBatch& batch, double scale, double share,
-                 StepSums& sums);
-  HeadLossResult head_pass(Student& student, Objective& objective, const TokenBatch::Rows& rows,
-                           View<const T, D> hidden, View<T, D> gradient, double scale);
+                 PendingSums<D>& sums);
+  std::vector<PendingHeadLoss<D>> head_pass(Student& student, Objective& objective, const TokenBatch::Rows& rows,
+                                            View<const T, D> hidden, View<T, D> gradient, double scale);
 
   GradientSettings settings_;
   RowBuffer<T, D> buffer_;

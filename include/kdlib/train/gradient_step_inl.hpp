@@ -135,17 +135,54 @@ View<const T, D> RowBuffer<T, D>::scatter(View<const T, D> row_gradient, std::sp
   return out;
 }
 
+template <class D>
+void PendingSums<D>::read(HostReads<D>& reads) {
+  for (const std::unique_ptr<Batch>& batch : batches_) {
+    for (PendingHeadLoss<D>& loss : batch->losses) loss.read(reads);
+    batch->use.read(reads);
+  }
+}
+
+template <class D>
+StepSums PendingSums<D>::sums() const {
+  StepSums sums;
+  for (const std::unique_ptr<Batch>& batch : batches_) {
+    batch->use.add_to(sums.experts);
+    HeadLossResult result = batch->losses[0].result();
+    for (std::size_t i = 1; i < batch->losses.size(); ++i) result += batch->losses[i].result();
+    sums.loss += result.loss;
+    sums.metrics += result.metrics;
+    sums.kl += result.kl;
+    if (spans_) detail::add_span_losses(sums.span_loss, batch->rows, result.row_values);
+  }
+  if (spans_ && whole_ && !batches_.empty()) sums.loss.weight = 1;
+  return sums;
+}
+
+template <class D>
+StepSums PendingSums<D>::wait() {
+  HostReads<D> reads;
+  read(reads);
+  reads.wait();
+  return sums();
+}
+
 template <class Student, class Objective>
 StepSums GradientStep<Student, Objective>::operator()(Student& student, Objective& objective,
                                                       std::span<const TokenBatch> batches) {
+  return queue(student, objective, batches).wait();
+}
+
+template <class Student, class Objective>
+PendingSums<typename Student::device_type> GradientStep<Student, Objective>::queue(
+    Student& student, Objective& objective, std::span<const TokenBatch> batches) {
   detail::zero_trained(student.parameters());
-  StepSums sums;
+  PendingSums<D> sums(settings_.spans, true);
   const double total = total_weight(batches);
   if (total <= 0) return sums;
   const detail::HeldCodes<Student> held(student);
   for (const TokenBatch& batch : batches)
     add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
-  if (settings_.spans) sums.loss.weight = 1;  // the weights hold the denominators
   return sums;
 }
 
@@ -158,53 +195,49 @@ void GradientStep<Student, Objective>::slices(Student& student, Objective& objec
   detail::zero_trained(parameters);
   const detail::HeldCodes<Student> held(student);
   for (const TokenBatch& batch : batches) {
-    StepSums sums;
+    PendingSums<D> sums(settings_.spans);
     add_batch(student, objective, batch, settings_.spans ? 1 : 1 / total, batch.weight() / total, sums);
-    taken(sums);
+    taken(sums.wait());
     if (each_alone) detail::zero_trained(parameters);
   }
 }
 
 /// Loss and gradient of all rows: one fused pass, or one for each run of rows that the teacher answers at once.
 template <class Student, class Objective>
-HeadLossResult GradientStep<Student, Objective>::head_pass(Student& student, Objective& objective,
-                                                           const TokenBatch::Rows& rows, View<const T, D> hidden,
-                                                           View<T, D> gradient, double scale) {
-  const auto pass = [&](const RowRun& run) {
-    return head_loss(objective.loss(), student.head(), hidden.rows(run.begin, run.count),
-                     objective.teacher().targets(run.begin, run.count), detail::inputs_of(rows, run), scale,
-                     gradient.rows(run.begin, run.count), student.head_parameter(),
-                     detail::head_loss_settings(settings_));
-  };
+std::vector<PendingHeadLoss<typename Student::device_type>> GradientStep<Student, Objective>::head_pass(
+    Student& student, Objective& objective, const TokenBatch::Rows& rows, View<const T, D> hidden, View<T, D> gradient,
+    double scale) {
   std::vector<RowRun> runs;
   if constexpr (requires { objective.teacher().row_runs(); }) runs = objective.teacher().row_runs();
-  if (runs.empty()) return pass({0, hidden[0]});
-  HeadLossResult all;
-  for (const RowRun& run : runs) all += pass(run);
+  if (runs.empty()) runs.push_back({0, hidden[0]});
+  std::vector<PendingHeadLoss<D>> all;
+  for (const RowRun& run : runs)
+    all.push_back(queue_head_loss(objective.loss(), student.head(), hidden.rows(run.begin, run.count),
+                                  objective.teacher().targets(run.begin, run.count), detail::inputs_of(rows, run),
+                                  scale, gradient.rows(run.begin, run.count), student.head_parameter(),
+                                  detail::head_loss_settings(settings_)));
   return all;
 }
 
 template <class Student, class Objective>
 void GradientStep<Student, Objective>::add_batch(Student& student, Objective& objective, const TokenBatch& batch,
-                                                 double scale, double share, StepSums& sums) {
+                                                 double scale, double share, PendingSums<D>& sums) {
   const TokenBatch::Rows rows = batch.rows();
   if (rows.token.empty()) return;
+  auto& pending = sums.begin_batch();
   objective.teacher().prepare(batch);  // before the student records: the teacher's activations are gone by then
-  const RoutedPass<Student> pass(student, batch, settings_.replay_routing);
+  RoutedPass<Student> pass(student, batch, settings_.replay_routing, pending.use);
   const auto hidden = detail::record_forward(student, batch, settings_.recompute, share);
-  pass.count(sums.experts, share);
+  pass.count(share);
   const std::int64_t count = static_cast<std::int64_t>(rows.token.size()), width = hidden.view()[1];
   const View<const T, D> row_hidden = buffer_.gather(hidden.view(), rows.token);
   const View<T, D> row_gradient = buffer_.gradient(count, width);
-  const HeadLossResult result = head_pass(student, objective, rows, row_hidden, row_gradient, scale);
-  sums.loss += result.loss;
-  sums.metrics += result.metrics;
-  sums.kl += result.kl;
-  if (settings_.spans) detail::add_span_losses(sums.span_loss, rows, result.row_values);
+  pending.losses = head_pass(student, objective, rows, row_hidden, row_gradient, scale);
   if constexpr (detail::ObservesRows<typename Objective::teacher_type>)
     if (objective.teacher().observes())
       objective.teacher().observe(rows, detail::student_log_probs(student.head(), row_hidden, rows, settings_));
   student.backward(buffer_.scatter(row_gradient, rows.token, batch.tokens()));
+  if (settings_.spans) pending.rows = rows;
 }
 
 KDLIB_NAMESPACE_END

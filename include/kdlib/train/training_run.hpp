@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kdlib/core/clock.hpp"
+#include "kdlib/optim/clip.hpp"
 #include "kdlib/train/concepts.hpp"
 #include "kdlib/train/gradient_step.hpp"
 #include "kdlib/train/host_tensors.hpp"
@@ -114,7 +115,7 @@ class TrainingRun {
   void rewind_sink(std::int64_t step);
   bool goes_on();
   bool take_step();
-  StepSums gradient_or_give_back(const SourceCursor& before);
+  PendingSums<D> gradient_or_give_back(const SourceCursor& before);
   bool take_batch();
   void weigh_by_source();
   bool fetch();
@@ -123,6 +124,7 @@ class TrainingRun {
   bool may_fetch_ahead() const;
   std::optional<std::int64_t> take_fetched();
   void fetch_ahead(const SourceCursor& before);
+  bool queue_update(const PendingSums<D>& pending, PendingNorm<D>& norm);
   void end_step(const StepSums& sums, double norm, double factor, StepTimes times);
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
@@ -166,6 +168,7 @@ class TrainingRun {
   double step_tokens_ = 0;                                   // weight of this step's rows, before spans_
   RunResult result_;
   std::int64_t step_ = 0, saved_step_ = -1, evaluated_step_ = -1;
+  bool update_queued_ = false;       // of this step, on the device
   bool save_asked_ = false;          // by the hooks, after this step
   bool saved_finished_ = false;      // of the checkpoint of saved_step_
   bool evaluation_pending_ = false;  // TrainState::evaluation_pending

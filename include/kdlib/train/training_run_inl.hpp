@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kdlib/core/clock.hpp"
 #include "kdlib/optim/clip.hpp"
@@ -93,9 +94,10 @@ bool TrainingRun<Types>::fetch() {
 /// The gradient of the step's batches. A request to stop in the middle of it gives back to the source what the step had
 /// taken: no weight has changed, and the step is taken again when the run goes on.
 template <class Types>
-StepSums TrainingRun<Types>::gradient_or_give_back(const SourceCursor& before) {
+PendingSums<typename Types::StudentType::device_type> TrainingRun<Types>::gradient_or_give_back(
+    const SourceCursor& before) {
   try {
-    return gradient_(student_, objective_, batches_);
+    return gradient_.queue(student_, objective_, batches_);
   } catch (const StopRequested&) {
     give_back(before);
     throw;
@@ -114,11 +116,32 @@ bool TrainingRun<Types>::take_step() {
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
   weigh_by_source();
-  const StepSums sums = gradient_or_give_back(before);
+  PendingSums<D> pending = gradient_or_give_back(before);
   const StopScope shield(nullptr);  // from here on the step is taken whole
-  const GradientClip clip = measure_clip(trained_, settings_.clip_norm);
-  end_step(sums, clip.norm, clip.factor, times);
+  PendingNorm<D> norm(trained_);
+  update_queued_ = queue_update(pending, norm);
+  HostReads<D> reads;  // the step's only wait for a device
+  pending.read(reads);
+  norm.read(reads);
+  reads.wait();
+  end_step(pending.sums(), norm.norm(), clip_factor(norm.norm(), settings_.clip_norm), times);
   return true;
+}
+
+/// On a device that forms the factor of clipping: the update behind the gradient, which nobody has waited for. False
+/// where update() makes it.
+template <class Types>
+bool TrainingRun<Types>::queue_update(const PendingSums<D>& pending, PendingNorm<D>& norm) {
+  if constexpr (FormsFactor<D, gradient_t<T>> && requires(GradientFactor * there) { state_.step(0.0, there); }) {
+    if (pending.empty() || shard_ != nullptr) return false;
+    GradientFactor* const factor = norm.template factor<gradient_t<T>>(settings_.clip_norm);
+    pending.template check<logit_t<D, T>>(factor);
+    state_.step(schedule_(step_ - context_.first_step), factor);
+    return true;
+  } else {
+    static_cast<void>(pending), static_cast<void>(norm);
+    return false;
+  }
 }
 
 /// What follows when the gradient is there.
@@ -139,8 +162,10 @@ void TrainingRun<Types>::update(const StepSums& sums, double norm, double factor
                    " has no token that counts and is skipped; check masks and lengths if this happens often"));
     return;
   }
+  const bool queued = std::exchange(update_queued_, false);
   const char* what = !std::isfinite(sums.loss.sum) ? "loss" : !std::isfinite(norm) ? "gradient" : nullptr;
   if (what != nullptr) {
+    if (queued) state_.set_steps(state_.steps() - 1);  // the device has left everything as it was
     const std::string last = saved_step_ >= 0 ? concat("the last checkpoint is step ", saved_step_)
                                               : std::string("no checkpoint was saved yet");
     const char* advice =
@@ -152,7 +177,7 @@ void TrainingRun<Types>::update(const StepSums& sums, double norm, double factor
                         ", gradient norm ", setting_text(norm), ", rate ", setting_text(rate), "); ", last, advice);
   }
   tokens_ += step_tokens_;
-  state_.step(rate, factor);
+  if (!queued) state_.step(rate, factor);
   if (shard_ != nullptr) shard_->share_values();
 }
 

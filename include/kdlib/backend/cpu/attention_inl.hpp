@@ -201,6 +201,11 @@ void CpuAttention<T>::attention_decode(const AttentionHeads& heads, const Docume
 }
 
 template <class T>
+void CpuAttention<T>::advance(std::int64_t n, std::int32_t* positions, std::int64_t* past) {
+  for (std::int64_t i = 0; i < n; ++i) ++positions[i], ++past[i];
+}
+
+template <class T>
 void CpuAttention<T>::attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
                                       T* out, T* log_sum) {
   parallel_for(tokens, 1 + 4096 / (heads * head_size), [&](std::int64_t begin, std::int64_t end) {

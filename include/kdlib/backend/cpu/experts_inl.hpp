@@ -87,11 +87,17 @@ void CpuExperts<T>::route_backward(const RouterRule& rule, const T* logits, cons
 }
 
 template <class T>
-double CpuExperts<T>::router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
-                                  double* counts, double* probabilities) {
+void CpuExperts<T>::take_known(const std::int32_t* given, std::int64_t n, std::int32_t* ids) {
+  for (std::int64_t i = 0; i < n; ++i)
+    if (given[i] != -1) ids[i] = given[i];
+}
+
+template <class T>
+void CpuExperts<T>::router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                                double* sums) {
   const std::int64_t count = rule.experts;
-  std::fill(counts, counts + count, 0.0);
-  std::fill(probabilities, probabilities + count, 0.0);
+  double *const counts = sums, *const probabilities = sums + count;
+  std::fill(sums, sums + 2 * count + 1, 0.0);
   double squares = 0;
   for (std::int64_t i = 0; i < n; ++i) {
     const T* z = logits + i * count;
@@ -100,13 +106,22 @@ double CpuExperts<T>::router_sums(const RouterRule& rule, const T* logits, const
     for (std::int64_t e = 0; e < count; ++e) probabilities[e] += std::exp(static_cast<double>(z[e]) - sum);
     for (std::int64_t j = 0; j < rule.active; ++j) counts[ids[i * rule.active + j]] += 1;
   }
-  return squares;
+  sums[2 * count] = squares;
 }
 
 template <class T>
-void CpuExperts<T>::router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
-                                         double square, T* logits_gradient) {
+void CpuExperts<T>::router_totals(std::int64_t layers, std::int64_t width, const double* sums, double* totals) {
+  std::fill(totals, totals + width, 0.0);
+  for (std::int64_t l = 0; l < layers; ++l)
+    for (std::int64_t i = 0; i < width; ++i) totals[i] += sums[l * width + i];
+}
+
+template <class T>
+void CpuExperts<T>::router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* counts,
+                                         double push, double square, T* logits_gradient) {
   const std::int64_t count = rule.experts;
+  std::vector<double> pushes(counts, counts + count);
+  for (double& x : pushes) x *= push;
   parallel_for(n, 1 + 4096 / count, [&](std::int64_t begin, std::int64_t end) {
     std::vector<double> p(static_cast<std::size_t>(count));
     for (std::int64_t i = begin; i < end; ++i) {
@@ -115,11 +130,11 @@ void CpuExperts<T>::router_sums_backward(const RouterRule& rule, const T* logits
       double mean = 0;
       for (std::int64_t e = 0; e < count; ++e) {
         p[static_cast<std::size_t>(e)] = std::exp(static_cast<double>(z[e]) - sum);
-        mean += push[e] * p[static_cast<std::size_t>(e)];
+        mean += pushes[static_cast<std::size_t>(e)] * p[static_cast<std::size_t>(e)];
       }
       for (std::int64_t e = 0; e < count; ++e)
-        logits_gradient[i * count + e] +=
-            static_cast<T>(p[static_cast<std::size_t>(e)] * (push[e] - mean + 2 * square * sum));
+        logits_gradient[i * count + e] += static_cast<T>(
+            p[static_cast<std::size_t>(e)] * (pushes[static_cast<std::size_t>(e)] - mean + 2 * square * sum));
     }
   });
 }

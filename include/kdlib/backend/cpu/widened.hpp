@@ -84,6 +84,7 @@ struct WidenedAttention {
                                  T* k_gradient, T* v_gradient);
   static void attention_decode(const AttentionHeads& heads, const DocumentRanges& documents,
                                const CacheRanges<T>& cache, const T* q, const T* k, const T* v, T* out, float* log_sum);
+  static void advance(std::int64_t n, std::int32_t* positions, std::int64_t* past);
   static void attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks, T* out,
                               float* log_sum);
   static void attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
@@ -98,10 +99,12 @@ struct WidenedExperts {
   static void route_again(const RouterRule& rule, const T* logits, std::int64_t n, const std::int32_t* ids, T* weights);
   static void route_backward(const RouterRule& rule, const T* logits, const std::int32_t* ids, const T* weights,
                              const T* weights_gradient, std::int64_t n, T* logits_gradient);
-  static double router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
-                            double* counts, double* probabilities);
-  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
-                                   double square, T* logits_gradient);
+  static void take_known(const std::int32_t* given, std::int64_t n, std::int32_t* ids);
+  static void router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                          double* sums);
+  static void router_totals(std::int64_t layers, std::int64_t width, const double* sums, double* totals);
+  static void router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* counts,
+                                   double push, double square, T* logits_gradient);
   static void group_by_expert(const RouterRule& rule, const std::int32_t* ids, std::int64_t n, std::int64_t* offsets,
                               std::int64_t* token, std::int64_t* place);
   static void expert_multiply(const ExpertRanges& ranges, std::int64_t out, std::int64_t in, const T* x,
@@ -134,6 +137,9 @@ struct WidenedExperts {
 template <class T>
 struct WidenedPacked {
   static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
+  static void coded_gather(const CodedRanges& weight, const std::int32_t* ids, std::int64_t n, T* out) {
+    for (std::int64_t i = 0; i < n; ++i) coded_decode(weight, ids[i], 1, out + i * weight.columns);
+  }
   static void coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, float beta, T* y);
   static void stored_decode(const StoredRanges& weight, std::int64_t begin, std::int64_t count, T* out);
   static void stored_multiply(const StoredRanges& weight, std::int64_t begin, std::int64_t count, std::int64_t m,

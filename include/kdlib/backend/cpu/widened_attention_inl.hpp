@@ -113,6 +113,11 @@ void WidenedAttention<T>::attention_decode(const AttentionHeads& heads, const Do
 }
 
 template <class T>
+void WidenedAttention<T>::advance(std::int64_t n, std::int32_t* positions, std::int64_t* past) {
+  CpuAttention<float>::advance(n, positions, past);
+}
+
+template <class T>
 void WidenedAttention<T>::attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size,
                                           const T* sinks, T* out, float* log_sum) {
   parallel_for(tokens, 1 + 4096 / (heads * head_size), [&](std::int64_t begin, std::int64_t end) {

@@ -48,17 +48,26 @@ void WidenedExperts<T>::route_backward(const RouterRule& rule, const T* logits, 
 }
 
 template <class T>
-double WidenedExperts<T>::router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
-                                      double* counts, double* probabilities) {
-  return CpuExperts<float>::router_sums(rule, widened_copy(logits, n * rule.experts).data(), ids, n, counts,
-                                        probabilities);
+void WidenedExperts<T>::take_known(const std::int32_t* given, std::int64_t n, std::int32_t* ids) {
+  CpuExperts<float>::take_known(given, n, ids);
+}
+
+template <class T>
+void WidenedExperts<T>::router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                                    double* sums) {
+  CpuExperts<float>::router_sums(rule, widened_copy(logits, n * rule.experts).data(), ids, n, sums);
+}
+
+template <class T>
+void WidenedExperts<T>::router_totals(std::int64_t layers, std::int64_t width, const double* sums, double* totals) {
+  CpuExperts<float>::router_totals(layers, width, sums, totals);
 }
 
 template <class T>
 void WidenedExperts<T>::router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n,
-                                             const double* push, double square, T* logits_gradient) {
+                                             const double* counts, double push, double square, T* logits_gradient) {
   std::vector<float> dz = widened_copy(logits_gradient, n * rule.experts);
-  CpuExperts<float>::router_sums_backward(rule, widened_copy(logits, n * rule.experts).data(), n, push, square,
+  CpuExperts<float>::router_sums_backward(rule, widened_copy(logits, n * rule.experts).data(), n, counts, push, square,
                                           dz.data());
   narrow_values(n * rule.experts, dz.data(), logits_gradient);
 }

@@ -135,6 +135,17 @@ void CudaAttention<T>::attention_decode(const AttentionHeads& heads, const Docum
                 rows);
 }
 
+struct AdvanceSequences {
+  std::int32_t* positions;
+  std::int64_t* past;
+
+  KDLIB_HOST_DEVICE void operator()(std::int64_t i) const { ++positions[i], ++past[i]; }
+};
+template <class T>
+void CudaAttention<T>::advance(std::int64_t n, std::int32_t* positions, std::int64_t* past) {
+  for_each_element(AdvanceSequences{positions, past}, n);
+}
+
 template <class T>
 void CudaAttention<T>::attention_sinks(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
                                        T* out, C* log_sum) {

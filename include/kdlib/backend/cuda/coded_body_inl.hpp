@@ -63,6 +63,18 @@ struct DecodeCodes {
   }
 };
 
+/// out[i] of [n, columns] = a value of the row that ids name.
+template <class T>
+struct GatherCodes {
+  CodeReader reader;
+  const std::int32_t* ids;
+  T* out;
+
+  KDLIB_HOST_DEVICE void operator()(std::int64_t i) const {
+    out[i] = T(reader.value(ids[i / reader.w.columns], i % reader.w.columns));
+  }
+};
+
 /// A warp a row of the weight: y[m, row] = x[m, :] . W[row, :] + beta y[m, row], 8 rows of x for each decoded value.
 template <class T>
 struct CodedProduct {

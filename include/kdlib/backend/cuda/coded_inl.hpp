@@ -19,6 +19,10 @@ void CudaPacked<T>::coded_decode(const CodedRanges& weight, std::int64_t begin, 
   for_each_element(DecodeCodes<T>{CodeReader::of(weight), begin, out}, count * weight.columns);
 }
 template <class T>
+void CudaPacked<T>::coded_gather(const CodedRanges& weight, const std::int32_t* ids, std::int64_t n, T* out) {
+  for_each_element(GatherCodes<T>{CodeReader::of(weight), ids, out}, n * weight.columns);
+}
+template <class T>
 void CudaPacked<T>::coded_multiply_few(const CodedRanges& weight, std::int64_t m, const T* x, C beta, T* y) {
   if (m > 0) for_each_warp(CodedProduct<T>{CodeReader::of(weight), m, x, beta, y}, weight.rows);
 }

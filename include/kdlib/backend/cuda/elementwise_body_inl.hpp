@@ -300,11 +300,30 @@ struct AdamWElements {
   C* first;
   C* second;
   T* value;
+  const GradientFactor* there;  // nullptr: `scale`
 
   KDLIB_HOST_DEVICE void operator()(std::int64_t i) const {
-    const C g = gradient[i] * scale, m = b1 * first[i] + rest1 * g, v = b2 * second[i] + rest2 * (g * g);
+    if (there != nullptr && there->finite == 0) return;
+    const C g = gradient[i] * (there != nullptr ? static_cast<C>(there->factor) : scale), m = b1 * first[i] + rest1 * g,
+            v = b2 * second[i] + rest2 * (g * g);
     first[i] = m, second[i] = v;
     value[i] = T(static_cast<C>(value[i]) * keep - rate * m / (sqrt(v) * root + epsilon));
+  }
+};
+
+/// One thread: numbers of a few arrays.
+struct FormGradientFactor {
+  std::int64_t count;
+  const double* sums;
+  double limit;
+  GradientFactor* out;
+
+  KDLIB_HOST_DEVICE void operator()(std::int64_t) const {
+    double sum = 0;
+    for (std::int64_t i = 0; i < count; ++i) sum += sums[i];
+    const double norm = sqrt(sum);
+    const double factor = limit > 0 ? limit / (norm + 1e-6) : 1.0;
+    *out = {norm, factor < 1 ? factor : 1.0, norm - norm == 0 ? 1 : 0};
   }
 };
 

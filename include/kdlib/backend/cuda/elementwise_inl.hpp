@@ -150,19 +150,18 @@ void queue_sum_squares(const T* x, std::int64_t n, double* total) {
 template <class T>
 double CudaElementwise<T>::sum_squares(const T* x, std::int64_t n) {
   double out = 0;
-  sum_squares_each({{x, n}}, &out);
+  const Buffer<double, Cuda> total(1);
+  sum_squares_each({{x, n}}, total.data());
+  Memory<Cuda>::to_host(&out, total.data(), sizeof(double));
   return out;
 }
 
 template <class T>
 void CudaElementwise<T>::sum_squares_each(const std::vector<std::pair<const T*, std::int64_t>>& arrays, double* out) {
   if (arrays.empty()) return;
-  const auto count = static_cast<std::int64_t>(arrays.size());
-  const Buffer<double, Cuda> totals(count);
-  Memory<Cuda>::fill_zero(totals.data(), arrays.size() * sizeof(double));
-  for (std::int64_t i = 0; i < count; ++i)
-    if (const auto& [x, n] = arrays[static_cast<std::size_t>(i)]; n > 0) queue_sum_squares(x, n, totals.data() + i);
-  Memory<Cuda>::to_host(out, totals.data(), arrays.size() * sizeof(double));
+  Memory<Cuda>::fill_zero(out, arrays.size() * sizeof(double));
+  for (std::size_t i = 0; i < arrays.size(); ++i)
+    if (const auto& [x, n] = arrays[i]; n > 0) queue_sum_squares(x, n, out + i);
 }
 
 template <class T>
@@ -180,8 +179,13 @@ void CudaElementwise<T>::adamw(const AdamWStep& step, std::int64_t n, const C* g
                                 gradient,
                                 first,
                                 second,
-                                value};
+                                value,
+                                step.there};
   for_each_element(kernel, n);
+}
+template <class T>
+void CudaElementwise<T>::gradient_factor(std::int64_t count, const double* sums, double limit, GradientFactor* out) {
+  for_each_element(FormGradientFactor{count, sums, limit, out}, 1);
 }
 
 }  // namespace detail

@@ -3,8 +3,6 @@
 #ifndef KDLIB_BACKEND_CUDA_EXPERTS_INL_HPP
 #define KDLIB_BACKEND_CUDA_EXPERTS_INL_HPP
 
-#include <vector>
-
 #include "kdlib/backend/cuda.hpp"
 #include "kdlib/backend/cuda/experts_body_inl.hpp"
 #include "kdlib/backend/cuda/reductions_body_inl.hpp"
@@ -39,31 +37,29 @@ void CudaExperts<T>::route_backward(const RouterRule& rule, const T* logits, con
 }
 
 template <class T>
-double CudaExperts<T>::router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
-                                   double* counts, double* probabilities) {
+void CudaExperts<T>::take_known(const std::int32_t* given, std::int64_t n, std::int32_t* ids) {
+  for_each_element(TakeKnown{given, ids}, n);
+}
+
+template <class T>
+void CudaExperts<T>::router_sums(const RouterRule& rule, const T* logits, const std::int32_t* ids, std::int64_t n,
+                                 double* sums) {
   const std::int64_t width = 2 * rule.experts + 1, chunk = RouterPartials<T>::chunk, chunks = (n + chunk - 1) / chunk;
-  std::vector<double> host(static_cast<std::size_t>(width), 0.0);
-  if (n > 0) {
-    const Buffer<double, Cuda> partial(chunks * width), sums(width);
-    Memory<Cuda>::fill_zero(sums.data(), host.size() * sizeof(double));
+  const Buffer<double, Cuda> partial(chunks * width);
+  if (chunks > 0)
     launch(RouterPartials<T>{logits, ids, n, rule.experts, rule.active, partial.data()},
            {.blocks = chunks, .shared_bytes = chunk * static_cast<std::int64_t>(sizeof(double))});
-    for_each_element(ColumnTotals<double>{chunks, width, partial.data(), sums.data()}, width);
-    Memory<Cuda>::to_host(host.data(), sums.data(), host.size() * sizeof(double));
-  }
-  for (std::int64_t e = 0; e < rule.experts; ++e) {
-    counts[e] = host[static_cast<std::size_t>(e)];
-    probabilities[e] = host[static_cast<std::size_t>(rule.experts + e)];
-  }
-  return host.back();
+  router_totals(chunks, width, partial.data(), sums);
 }
 template <class T>
-void CudaExperts<T>::router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* push,
-                                          double square, T* logits_gradient) {
-  if (n <= 0) return;
-  const Buffer<double, Cuda> device(rule.experts);
-  Memory<Cuda>::from_host(device.data(), push, static_cast<std::size_t>(rule.experts) * sizeof(double));
-  for_each_warp(RouterSumsGradient<T>{logits, n, rule.experts, device.data(), square, logits_gradient}, n);
+void CudaExperts<T>::router_totals(std::int64_t layers, std::int64_t width, const double* sums, double* totals) {
+  Memory<Cuda>::fill_zero(totals, static_cast<std::size_t>(width) * sizeof(double));
+  for_each_element(ColumnTotals<double>{layers, width, sums, totals}, layers > 0 ? width : 0);
+}
+template <class T>
+void CudaExperts<T>::router_sums_backward(const RouterRule& rule, const T* logits, std::int64_t n, const double* counts,
+                                          double push, double square, T* logits_gradient) {
+  for_each_warp(RouterSumsGradient<T>{logits, n, rule.experts, counts, push, square, logits_gradient}, n);
 }
 
 template <class T>

@@ -154,8 +154,8 @@ struct RouterSumsGradient {
   static constexpr int threads = 256;
   const T* logits;
   std::int64_t n, experts;
-  const double* push;
-  double square;
+  const double* counts;
+  double push, square;
   T* logits_gradient;
 
   template <class B>
@@ -166,13 +166,23 @@ struct RouterSumsGradient {
     const double sum = router_log_sum(block, z, experts, lane);
     double mean = 0;
     for (std::int64_t e = lane; e < experts; e += warp_threads)
-      mean += push[e] * exp(static_cast<double>(static_cast<C>(z[e])) - sum);
+      mean += counts[e] * push * exp(static_cast<double>(static_cast<C>(z[e])) - sum);
     mean = sum_of_warp(block, mean);
     for (std::int64_t e = lane; e < experts; e += warp_threads) {
       const double p = exp(static_cast<double>(static_cast<C>(z[e])) - sum);
       T& to = logits_gradient[token * experts + e];
-      to = T(static_cast<C>(to) + static_cast<C>(p * (push[e] - mean + 2 * square * sum)));
+      to = T(static_cast<C>(to) + static_cast<C>(p * (counts[e] * push - mean + 2 * square * sum)));
     }
+  }
+};
+
+/// ids[i] = given[i] where that is not -1.
+struct TakeKnown {
+  const std::int32_t* given;
+  std::int32_t* ids;
+
+  KDLIB_HOST_DEVICE void operator()(std::int64_t i) const {
+    if (given[i] != -1) ids[i] = given[i];
   }
 };
 

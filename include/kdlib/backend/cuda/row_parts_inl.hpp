@@ -3,6 +3,7 @@
 #ifndef KDLIB_BACKEND_CUDA_ROW_PARTS_INL_HPP
 #define KDLIB_BACKEND_CUDA_ROW_PARTS_INL_HPP
 
+#include "kdlib/backend/concepts.hpp"
 #include "kdlib/loss/concepts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -61,6 +62,16 @@ struct ScatterAddRow {
     using C = accumulate_t<T>;
     T& to = y[rows[i / width] * width + i % width];
     to = T(static_cast<C>(to) + static_cast<C>(x[i]));
+  }
+};
+
+/// Clears the flag of an update where the value of row r is not finite or its top-k is refused.
+struct CheckValue {
+  const RowResult* results;
+  GradientFactor* factor;
+
+  KDLIB_HOST_DEVICE void operator()(std::int64_t r) const {
+    if (!(results[r].value - results[r].value == 0) || results[r].wrong_id != -1) factor->finite = 0;
   }
 };
 

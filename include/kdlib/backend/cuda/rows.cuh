@@ -6,25 +6,11 @@
 #include "kdlib/backend/cuda/launch.hpp"
 #include "kdlib/backend/cuda/rows.hpp"
 #include "kdlib/backend/cuda/rows_body_inl.hpp"
-#include "kdlib/tensor/buffer.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 constexpr std::int64_t row_support_limit = 1024;  // ids a row: every thread looks at all of them
-
-/// Host arrays on the device for the length of a call.
-template <class X>
-class Uploaded {
- public:
-  Uploaded(const X* host, std::int64_t n) : buffer_(host == nullptr ? 0 : n) {
-    if (buffer_.count() > 0) Memory<Cuda>::from_host(buffer_.data(), host, static_cast<std::size_t>(n) * sizeof(X));
-  }
-  const X* data() const { return buffer_.data(); }
-
- private:
-  Buffer<X, Cuda> buffer_;
-};
 
 /// As RowKernels<Cuda, T>::launch, with `threads` a block; 0 are those of the kernel.
 template <class T, class Loss>
@@ -40,24 +26,6 @@ void launch_rows(const Loss& loss, const RowTask<T>& task, RowResult* results, v
   launch(kernel, {.blocks = task.rows, .threads = threads, .shared_bytes = kernel.shared_bytes()}, stream);
 }
 
-/// As RowKernels<Cuda, T>::run, with `threads` a block.
-template <class T, class Loss>
-void run_rows(const Loss& loss, const RowTask<T>& task, RowResult* results, int threads) {
-  const Uploaded<std::int32_t> labels(task.labels, task.rows), ids(task.support_ids, task.rows * task.support_size);
-  const Uploaded<float> weights(task.weights, task.rows), behaviour(task.behaviour, task.rows),
-      teacher(task.teacher_label, task.rows);
-  const Uploaded<T> log_probs(task.support_log_probs, task.rows * task.support_size),
-      log_tail(task.support_log_tail, task.rows);
-  RowTask<T> device = task;
-  device.labels = labels.data(), device.weights = weights.data(), device.behaviour = behaviour.data(),
-  device.teacher_label = teacher.data();
-  device.support_ids = ids.data(), device.support_log_probs = log_probs.data(),
-  device.support_log_tail = log_tail.data();
-  Buffer<RowResult, Cuda> out(task.rows);
-  launch_rows(loss, device, out.data(), nullptr, threads);
-  Memory<Cuda>::to_host(results, out.data(), static_cast<std::size_t>(task.rows) * sizeof(RowResult));
-}
-
 }  // namespace detail
 
 template <class T>
@@ -68,7 +36,7 @@ void RowKernels<Cuda, T>::launch(const Loss& loss, const RowTask<T>& task, RowRe
 template <class T>
 template <class Loss>
 void RowKernels<Cuda, T>::run(const Loss& loss, const RowTask<T>& task, RowResult* results) {
-  detail::run_rows(loss, task, results, 0);
+  detail::launch_rows(loss, task, results, nullptr, 0);
 }
 
 KDLIB_NAMESPACE_END

@@ -9,7 +9,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Ids of -1 are left out; an id that comes twice has the mass of both.
+/// Ids of -1 are left out; an id that comes twice has the mass of both. The host has not seen the ids: those outside
+/// the vocabulary are left out, too, and the row's result names the first.
 template <class Block, class T>
 KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
   const int size = static_cast<int>(task_.support_size), threads = static_cast<int>(block_.size()),
@@ -18,14 +19,19 @@ KDLIB_HOST_DEVICE void BlockRow<Block, T>::gather_support() {
   const T* log_probs = task_.support_log_probs + r_ * task_.support_size;
   const BlockSupport<Block>& support = shared_.support;
   const auto& first = support.derivative;  // 1 where an id comes for the first time
-  double mine = 0;
+  BlockTriple mine{0, 0, 0};               // first ones, and ids outside of [-1, n)
   for (int k = thread; k < size; k += threads) {
-    bool is_first = ids[k] >= 0;
+    bool is_first = ids[k] >= 0 && ids[k] < n_;
+    mine.b += ids[k] < -1 || ids[k] >= n_ ? 1 : 0;
     for (int j = 0; j < k; ++j) is_first = is_first && ids[j] != ids[k];
     first[k] = is_first ? 1 : 0;
-    mine += is_first ? 1 : 0;
+    mine.a += is_first ? 1 : 0;
   }
-  support_count_ = static_cast<int>(team_.add_up(mine));  // its barriers let every thread see `first`
+  const BlockTriple all = team_.add_up(mine);  // its barriers let every thread see `first`
+  support_count_ = static_cast<int>(all.a);
+  if (all.b > 0 && leader())
+    for (int k = size - 1; k >= 0; --k)
+      if (ids[k] < -1 || ids[k] >= n_) result_->wrong_id = ids[k];
   for (int k = thread; k < size; k += threads) {
     if (first[k] == 0) continue;
     int rank = 0;

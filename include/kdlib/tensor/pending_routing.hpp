@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the routers of forward passes chose and what their sums are, while it is still on the device.
+#ifndef KDLIB_TENSOR_PENDING_ROUTING_HPP
+#define KDLIB_TENSOR_PENDING_ROUTING_HPP
+
+#include <utility>
+#include <vector>
+
+#include "kdlib/tensor/host_reads.hpp"
+#include "kdlib/tensor/routing_record.hpp"
+#include "kdlib/tensor/tensor.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// The choices of one pass or of several passes, one behind the other: read() adds them to what the host reads
+/// together, and behind that wait passes() gives them.
+template <class D>
+class PendingRouting {
+ public:
+  /// chosen [mixtures] of [N, K]: one pass. Its memory is shared.
+  void put(std::vector<Tensor<std::int32_t, D>> chosen) {
+    if (!chosen.empty()) there_.push_back(std::move(chosen));
+  }
+  bool empty() const { return there_.empty(); }
+
+  void read(HostReads<D>& reads) {
+    records_.assign(there_.size(), RoutingRecord());
+    for (std::size_t p = 0; p < there_.size(); ++p) {
+      RoutingRecord& record = records_[p];
+      record.tokens = there_[p][0][0], record.active = there_[p][0][1];
+      for (const Tensor<std::int32_t, D>& ids : there_[p]) {
+        record.ids.emplace_back(static_cast<std::size_t>(ids.count()));
+        reads.add(ids.data(), ids.count(), record.ids.back().data());
+      }
+    }
+  }
+  /// Of each pass, behind the wait.
+  const std::vector<RoutingRecord>& passes() const { return records_; }
+
+ private:
+  std::vector<std::vector<Tensor<std::int32_t, D>>> there_;
+  std::vector<RoutingRecord> records_;
+};
+
+/// What the routers of a pass did together: the totals of RouterSums (autograd/experts.hpp) on the host.
+struct RouterTotals {
+  std::int64_t tokens = 0;    // of all layers
+  std::vector<double> table;  // counts [E], probabilities [E], squared log-sum-exps; empty where nothing was summed
+
+  double balance() const;
+  double z() const;
+};
+
+/// RouterTotals that are still on the device: read() adds them to what the host reads together, `here` holds them
+/// behind that wait.
+template <class D>
+struct PendingRouterTotals {
+  Tensor<double, D> there;  // [2 E + 1] or empty
+  RouterTotals here;
+
+  void read(HostReads<D>& reads) {
+    here.table.resize(static_cast<std::size_t>(there.count()));
+    reads.add(there.data(), there.count(), here.table.data());
+  }
+};
+
+inline double RouterTotals::balance() const {
+  const std::size_t experts = table.size() / 2;
+  const double n = static_cast<double>(tokens);
+  double sum = 0;
+  for (std::size_t e = 0; e < experts; ++e) sum += table[e] / n * (table[experts + e] / n);
+  return static_cast<double>(experts) * sum;
+}
+
+inline double RouterTotals::z() const {
+  return tokens > 0 && !table.empty() ? table.back() / static_cast<double>(tokens) : 0;
+}
+
+KDLIB_NAMESPACE_END
+
+#endif
