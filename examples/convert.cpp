@@ -78,7 +78,7 @@ Settings parse(int argc, char** argv) {
   Settings s;
   kd::RoundingWords& r = s.rounding;
   kd::Options o{"convert", "Writes a model as a Hugging Face directory or a GGUF file."};
-  o.add("model", s.model, "MODEL", "Hugging Face directory or GGUF file")
+  o.add("model", s.model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil")
       .required()
       .add("adapter", s.adapter, "PATH",
            "adapter: PEFT's directory or llama.cpp's GGUF file; without --merge it is written alone")

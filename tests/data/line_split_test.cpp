@@ -76,6 +76,11 @@ TEST_CASE("a share that is none or leaves a part empty is refused", "[data]") {
   const std::vector<TextLine> lines{prompt(1), prompt(2)};
   for (const double share : {0.0, 1.0, -0.1, 2.0})
     CHECK_THROWS_WITH(split_lines(lines, share), contains("above 0 and below 1"));
-  CHECK_THROWS_WITH(split_lines(lines, 1e-9), contains("of 2 lines none falls into"));
+  CHECK_THROWS_WITH(split_lines(lines, 1e-9), contains("of 2 lines none falls into a share of 1e-09"));
+  // What it says would do does: the smallest share, up to thousandths.
+  const double least = std::min(prompt_hash(lines[0]), prompt_hash(lines[1]));
+  const double enough = std::ceil(least * 1000) / 1000;
+  CHECK_THROWS_WITH(split_lines(lines, 1e-9), contains("the first one falls into a share of " + setting_text(enough)));
+  CHECK(split_lines(lines, enough).validation.size() == 1);
   CHECK_THROWS_WITH(split_lines(lines, 1 - 1e-9), contains("none is left to train on"));
 }

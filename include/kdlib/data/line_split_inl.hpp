@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "kdlib/core/fields.hpp"
 #include "kdlib/data/line_split.hpp"
 #include "kdlib/io/checksum.hpp"
 
@@ -25,14 +26,19 @@ KDLIB_FUNC LineSplit split_lines(std::vector<TextLine> lines, double share) {
                        "; it must be above 0 and below 1");
   const std::size_t count = lines.size();
   LineSplit out;
+  double least = 1;
   for (TextLine& line : lines) {
-    const bool validates = prompt_hash(line) < share;
+    const double hash = prompt_hash(line);
+    const bool validates = hash < share;
+    least = std::min(least, hash);
     (validates ? out.validation : out.train).push_back(std::move(line));
   }
-  require<InputError>(!out.validation.empty(), "[split_lines] of ", count, " lines none falls into a share of ", share,
-                      " for validation; raise it or give a file of its own");
-  require<InputError>(!out.train.empty(), "[split_lines] all ", count, " lines fall into a share of ", share,
-                      " for validation and none is left to train on; lower it");
+  require<InputError>(
+      !out.validation.empty(), "[split_lines] of ", count, " lines none falls into a share of ", setting_text(share),
+      " for validation: their content decides, and the first one falls into a share of ",
+      setting_text(std::ceil(least * 1000 + 1e-9) / 1000), "; raise it to that, or give a file of its own");
+  require<InputError>(!out.train.empty(), "[split_lines] all ", count, " lines fall into a share of ",
+                      setting_text(share), " for validation and none is left to train on; lower it");
   return out;
 }
 

@@ -154,7 +154,8 @@ KDLIB_FUNC TextLine TextLineReader::read_form(const Json& object, const std::str
 KDLIB_FUNC const Tokenizer& TextLineReader::tokenizer(const std::string& source, const char* key) const {
   require<ConfigError>(
       tokenizer_ != nullptr, "[text] ", source, ": \"", key,
-      "\" needs a tokenizer, and the model has none: give ids instead ({\"prompt_ids\": [...]} or {\"ids\": [...]})");
+      "\" needs a tokenizer, and none came with the model: give ids instead ({\"prompt_ids\": [...]} or {\"ids\": "
+      "[...]}), or, where the model is on a server, --tokenizer DIR");
   return *tokenizer_;
 }
 

@@ -48,6 +48,13 @@ KDLIB_FUNC bool has_teacher(const RecipeResult& result) {
   return !result.rows.empty() && result.rows.front().model == "teacher";
 }
 
+/// Some row was compared with whole distributions of a teacher: one in memory, in a cache of hidden states or on a
+/// server.
+KDLIB_FUNC bool compares(const RecipeResult& result) {
+  return std::any_of(result.rows.begin(), result.rows.end(),
+                     [](const EvaluationRow& row) { return !std::isnan(row.forward_kl); });
+}
+
 /// Letters of a UTF-8 text, for the widths of columns.
 KDLIB_FUNC std::size_t letters(const std::string& text) {
   std::size_t n = 0;
@@ -60,7 +67,7 @@ KDLIB_FUNC std::size_t letters(const std::string& text) {
 KDLIB_FUNC std::vector<std::vector<std::string>> evaluation_table(const RecipeResult& result) {
   const bool extra = !detail::objective_is(result, "forward_kl") && !detail::objective_is(result, "reverse_kl");
   std::vector<std::vector<std::string>> table = {{"model"}};
-  const bool taught = detail::has_teacher(result);
+  const bool taught = detail::compares(result);
   if (extra) table[0].emplace_back("objective");
   for (const char* name : {"forward KL", "reverse KL", "top-1", "top-5"})
     if (taught) table[0].emplace_back(name);
@@ -100,8 +107,8 @@ KDLIB_FUNC std::string result_summary(const RecipeResult& result) {
   const auto change = [](const char* format, double a, double b) {
     return concat(detail::number_text(format, a), " -> ", detail::number_text(format, b));
   };
-  const std::string rest = concat(first == 1 ? "top-1 agreement " + change("%.3f", before.top1, after.top1)
-                                             : "perplexity " + change("%.3f", before.perplexity, after.perplexity),
+  const std::string rest = concat(whole ? "top-1 agreement " + change("%.3f", before.top1, after.top1)
+                                        : "perplexity " + change("%.3f", before.perplexity, after.perplexity),
                                   " after ", result.steps, " steps.");
   if (!(to <= from))
     return concat("The student became worse: held-out ", name, " ", values, ", ", rest,

@@ -88,7 +88,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
       .add("student-adapter", settings_.models.student_adapter, "DIR",
            "adapter in PEFT's form that the student starts from and that is trained on (default: a new one)")
       .add("quantize", rounding_.kind, "KIND",
-           "round the student's linear layers first; auto: int4 where the student is the teacher's model, else none")
+           "round the student's linear layers first; auto: int4 where the student is the model that --teacher names, "
+           "else "
+           "none (so with --cache alone, or a teacher on a server)")
       .choices({"auto", "none", "int4", "nf4", "fp4", "mxfp4", "int8", "int3"})
       .add("quantize-rule", rounding_.rule, "RULE",
            "of int3, int4, int8: scale = max|w|/7.5 (int4) without zero point, affine with one, or asymmetric with an "
@@ -193,7 +195,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_text() {
       .add("data", s.data.path, "FILE", "given text for the offline part, JSON lines (default: the teacher writes it)")
       .add("validation", s.validation.path, "FILE", "held-out prompts or text, JSON lines (default: the bundled ones)")
       .add("validation-share", s.validation_share, "X",
-           "hold out this share of --data, else of the prompts, chosen by prompt; 0: --validation")
+           "hold out this share of --data, else of the prompts; the content of each line decides, whatever the seed, "
+           "and "
+           "few lines may give none; 0: --validation")
       .at_least(0)
       .add("teacher-cache", s.answers, "DIR",
            "keep the teacher's answers there for other runs with the same teacher, prompts and sampler; off: none")
@@ -300,8 +304,10 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_output() {
       .add("task-data", task_data_, "DIR", "folder of <task>.jsonl")
       .add("task-limit", task_limit_, "N", "first documents of each task; 0: all")
       .at_least(0)
-      .add("resume", resume_, "WHEN",
-           "auto: continue what --out holds; no: start over and remove what an earlier run left there")
+      .add(
+          "resume", resume_, "WHEN",
+          "auto: continue what --out holds, with the settings that it was begun with (but for --threads, --save-every, "
+          "--keep, --memory-floor, --tensorboard); no: start over and remove what an earlier run left there")
       .choices({"auto", "no"})
       .add("dry-run", dry_run_, "print parameters, operations, predicted memory and time, and stop")
       .add("json", json_, "--dry-run: print one JSON object instead of text")

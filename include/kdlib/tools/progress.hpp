@@ -38,6 +38,8 @@ class Progress {
 
  private:
   double seconds_left(std::int64_t done, std::int64_t total, double seconds);
+  /// `unit`: in front of a plain line's numbers, as "step ".
+  void print(const char* unit, std::int64_t done, std::int64_t total, double seconds, std::string_view detail);
 
   std::FILE* stream_;
   bool terminal_;

@@ -61,6 +61,11 @@ KDLIB_TOOLS_FUNC double Progress::seconds_left(std::int64_t done, std::int64_t t
 }
 
 KDLIB_TOOLS_FUNC void Progress::show(std::int64_t done, std::int64_t total, double seconds, std::string_view detail) {
+  print("", done, total, seconds, detail);
+}
+
+KDLIB_TOOLS_FUNC void Progress::print(const char* unit, std::int64_t done, std::int64_t total, double seconds,
+                                      std::string_view detail) {
   const double left = seconds_left(done, total, seconds);
   if (terminal_) {
     std::fprintf(stream_, "\r\033[K%s", line(done, total, left, detail, detail::terminal_width(stream_)).c_str());
@@ -68,17 +73,17 @@ KDLIB_TOOLS_FUNC void Progress::show(std::int64_t done, std::int64_t total, doub
   } else {
     if (last_shown_ >= 0 && done < total && seconds - last_shown_ < seconds_between_) return;
     last_shown_ = seconds;
-    std::fprintf(stream_, "step %lld of %lld%s%s  %.*s\n", static_cast<long long>(done), static_cast<long long>(total),
-                 left >= 0 ? "  left " : "", left >= 0 ? duration_text(left).c_str() : "",
-                 static_cast<int>(detail.size()), detail.data());
+    std::fprintf(stream_, "%s%lld of %lld%s%s  %.*s\n", unit, static_cast<long long>(done),
+                 static_cast<long long>(total), left >= 0 ? "  left " : "",
+                 left >= 0 ? duration_text(left).c_str() : "", static_cast<int>(detail.size()), detail.data());
   }
   std::fflush(stream_);
 }
 
 KDLIB_TOOLS_FUNC void Progress::show(const StepReport& report) {
-  show(report.step, report.steps, report.seconds,
-       concat("loss ", detail::fixed_text(report.loss, 4), "  ",
-              detail::fixed_text(report.tokens_per_s, report.tokens_per_s < 100 ? 1 : 0), " tokens/s"));
+  print("step ", report.step, report.steps, report.seconds,
+        concat("loss ", detail::fixed_text(report.loss, 4), "  ",
+               detail::fixed_text(report.tokens_per_s, report.tokens_per_s < 100 ? 1 : 0), " tokens/s"));
 }
 
 KDLIB_TOOLS_FUNC void Progress::note(std::string_view text) {

@@ -13,6 +13,13 @@ inline std::vector<FileSetting> read_yaml_settings(const std::string& path) {
   std::vector<FileSetting> out;
   if (root.IsNull()) return out;
   require<UsageError>(root.IsMap(), path, ": the top level must be a mapping of option names to values");
+  const auto refused = [](const std::string& key) {
+    return concat(key, " must be a value or a list of values",
+                  key == "loss"
+                      ? ": a sum as a text, \"0.8 reverse_kl(temperature=2) + 0.2 cross_entropy\", or a list of "
+                        "its terms as texts"
+                      : "");
+  };
   for (const auto& entry : root) {
     const int line = entry.first.Mark().line + 1;
     require<UsageError>(entry.first.IsScalar(), path, ":", line, ": a key must be an option name");
@@ -22,11 +29,9 @@ inline std::vector<FileSetting> read_yaml_settings(const std::string& path) {
     if (entry.second.IsScalar()) {
       setting.values.push_back(entry.second.Scalar());
     } else {
-      require<UsageError>(entry.second.IsSequence(), path, ":", line, ": ", setting.key,
-                          " must be a value or a list of values");
+      require<UsageError>(entry.second.IsSequence(), path, ":", line, ": ", refused(setting.key));
       for (const auto& element : entry.second) {
-        require<UsageError>(element.IsScalar(), path, ":", line, ": ", setting.key,
-                            " must be a value or a list of values");
+        require<UsageError>(element.IsScalar(), path, ":", line, ": ", refused(setting.key));
         setting.values.push_back(element.Scalar());
       }
     }

@@ -16,6 +16,7 @@
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/websocket/rfc6455.hpp>
 
+#include <array>
 #include <csignal>
 #include <optional>
 
@@ -229,7 +230,21 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
       s.writing_ = false;
       if (!s.events_) return s.next_piece();
       s.server_.add(s.shared_from_this());
+      s.watch();
       s.pump();
+    });
+  }
+
+  /// Waits for the other side to go. It holds the connection while there is nothing to write: the server's list of
+  /// listeners does not.
+  void watch() {
+    watching_ = true;
+    socket_.async_read_some(net::buffer(ignored_), [self = shared_from_this()](beast::error_code error, std::size_t) {
+      if (!error) return self->watch();
+      self->watching_ = false;
+      self->events_ = nullptr;
+      self->unlimited();
+      self->close();
     });
   }
 
@@ -267,6 +282,7 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
     beast::error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     limit(std::chrono::seconds(2), [](HttpSession& s) { s.close(); });
+    if (watching_) return;  // which takes it
     out_.assign(1 << 14, '\0');
     drain();
   }
@@ -288,7 +304,8 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
   std::function<bool(std::string&)> producer_;
   std::shared_ptr<RunEvents> events_;
   std::string out_;
-  bool alive_ = false, head_ = false, late_ = false, writing_ = false;
+  std::array<char, 512> ignored_{};  // what a listener of events sends
+  bool alive_ = false, head_ = false, late_ = false, writing_ = false, watching_ = false;
   std::size_t quiet_ = 0;
 };
 

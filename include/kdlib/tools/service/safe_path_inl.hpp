@@ -64,7 +64,9 @@ KDLIB_TOOLS_FUNC int AllowedRoots::open_below(std::size_t root, const std::strin
   if (errno == EXDEV || errno == ELOOP || errno == EACCES || errno == EPERM)
     throw ServiceProblem(403, concat(shown, " leaves the allowed folder ", roots_[root], " or may not be read"));
   if (errno == ENOSYS) throw ServiceProblem(503, "this kernel has no openat2: serve reads no files for requests");
-  throw ServiceProblem(404, concat(shown, ": ", std::strerror(errno)));
+  const int why = errno;
+  const std::string place = asked.empty() || asked[0] != '/' ? concat(" below ", roots_[root]) : std::string();
+  throw ServiceProblem(404, concat(shown, place, ": ", std::strerror(why)));
 }
 
 KDLIB_TOOLS_FUNC std::string AllowedRoots::checked(const std::string& path) const {
