@@ -4,7 +4,6 @@
 #define KDLIB_TOOLS_SERVICE_SERVICE_RUNS_INL_HPP
 
 #include <unistd.h>
-#include <charconv>
 
 #include <algorithm>
 #include <cmath>
@@ -219,28 +218,27 @@ KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::stop(const ApiCall& call) {
 }
 
 namespace detail {
-/// The checkpoint that a run goes on from: the one of the largest number; empty where there is none.
-inline std::string newest_checkpoint(const std::string& run) {
-  const std::string folder = join_path(run, "checkpoints");
-  std::int64_t newest = -1;
-  if (is_directory(folder))
-    for (const std::string& name : list_directory(folder)) {
-      std::int64_t step = 0;
-      const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
-      if (error == std::errc() && end == name.data() + name.size()) newest = std::max(newest, step);
-    }
-  return newest < 0 ? "" : join_path(folder, concat(newest));
+/// The name of the newest of a run's checkpoints; empty where there is none.
+KDLIB_TOOLS_FUNC std::string newest_checkpoint(const std::string& folder) {
+  std::string newest;
+  if (!path_exists(folder)) return newest;
+  for (const std::string& name : list_directory(folder))
+    if (name.find_first_not_of("0123456789") == std::string::npos &&
+        (name.size() > newest.size() || (name.size() == newest.size() && name > newest)))
+      newest = name;
+  return newest;
 }
+
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC ServiceAnswer ServiceApi::stop_answer(const std::string& id) {
   const RunRecord& r = store_.get(id);
   const RunPhase phase = store_.phase(id);
-  const std::string checkpoint = detail::newest_checkpoint(store_.folder(id));
+  const std::string folder = join_path(store_.folder(id), "checkpoints"), newest = detail::newest_checkpoint(folder);
   JsonWriter json;
   json.begin_object().member("status", is_open(r.state) ? "stopping" : "stopped").member("run_id", id);
   json.member("final_step", phase.step).key("checkpoint_path");
-  if (!checkpoint.empty()) json.value(replace_invalid_utf8(checkpoint));
+  if (!newest.empty()) json.value(replace_invalid_utf8(join_path(folder, newest)));
   else json.null();
   json.member("message", is_open(r.state) ? "the run saves and stops; watch its state" : "the run has stopped")
       .end_object();

@@ -23,17 +23,6 @@ KDLIB_TOOLS_FUNC void write_status_metrics(JsonWriter& json, const LastMetrics& 
   write_interface_metrics(json, last.training, is_reverse(r));
   json.member("validation_kl", metric(last.evaluation, "evaluation/forward_kl")).end_object();
 }
-/// The name of the newest of a run's checkpoints; empty where there is none.
-KDLIB_TOOLS_FUNC std::string newest_checkpoint(const std::string& folder) {
-  std::string newest;
-  if (!path_exists(folder)) return newest;
-  for (const std::string& name : list_directory(folder))
-    if (name.find_first_not_of("0123456789") == std::string::npos &&
-        (name.size() > newest.size() || (name.size() == newest.size() && name > newest)))
-      newest = name;
-  return newest;
-}
-
 KDLIB_TOOLS_FUNC void write_memory(JsonWriter& json, const std::optional<RunMemory>& memory) {
   json.key("memory").begin_object().member("free_share", free_memory_share());
   const auto number = [&](const char* name, double bytes) {
