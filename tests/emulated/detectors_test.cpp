@@ -326,10 +326,11 @@ TEST_CASE("under NoSync every call that waits is refused, and queued work is not
     CHECK_NOTHROW(launch(Write{x.data(), 0, 5}, {}));
     CHECK_THROWS_WITH(cuda_synchronize(), contains("cuda_synchronize waits for the device inside a NoSync"));
     CHECK_THROWS_WITH(Memory<Cuda>::to_host(&out, x.data(), 4), contains("NoSync"));
-    // Small ones are taken along and not waited for.
-    const std::vector<float> large(1 << 20);
-    const Buffer<float, Cuda> target(1 << 20);
-    CHECK_THROWS_WITH(Memory<Cuda>::from_host(target.data(), large.data(), 4 << 20), contains("NoSync"));
+    // Those of up to 8 MiB are taken along and not waited for.
+    const std::vector<float> large(3 << 20);
+    const Buffer<float, Cuda> target(3 << 20);
+    CHECK_THROWS_WITH(Memory<Cuda>::from_host(target.data(), large.data(), 12 << 20), contains("NoSync"));
+    CHECK_NOTHROW(Memory<Cuda>::from_host(target.data(), large.data(), 8 << 20));
     CHECK_NOTHROW(Memory<Cuda>::from_host(target.data(), &out, 4));
     CHECK_THROWS_WITH(detail::synchronize_stream(nullptr), contains("NoSync"));
     CHECK_THROWS_WITH(detail::CudaEvent().synchronize(), contains("NoSync"));
