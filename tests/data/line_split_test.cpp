@@ -3,7 +3,9 @@
 #include "kdlib/data/line_split.hpp"
 
 #include <algorithm>
+#include <cmath>
 
+#include "kdlib/core/fields.hpp"
 #include "support/catch.hpp"
 
 using namespace kdlib;
