@@ -388,6 +388,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/run_place_inl.hpp
   include/kdlib/recipe/session.hpp
   include/kdlib/recipe/session_cache_inl.hpp
+  include/kdlib/recipe/session_counted_inl.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
   include/kdlib/recipe/session_named_inl.hpp

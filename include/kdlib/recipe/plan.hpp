@@ -4,6 +4,7 @@
 #ifndef KDLIB_RECIPE_PLAN_HPP
 #define KDLIB_RECIPE_PLAN_HPP
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "kdlib/recipe/machines.hpp"
 #include "kdlib/recipe/model_cost.hpp"
 #include "kdlib/recipe/settings.hpp"
+#include "kdlib/tensor/device.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -37,6 +39,13 @@ PlanMachine measured_machine(const DecoderConfig& config);
 /// gpt-oss experts as published (MXFP4).
 PlanMachine assumed_machine(const Accelerator& accelerator, const DecoderConfig& teacher);
 
+/// What the first steps of a run took on a device that counts (Memory<D>::DryRun), in bytes of its allocator.
+struct CountedSteps {
+  std::int64_t steps = 0;
+  CountedMemory loaded;   // behind the loading of the models
+  CountedMemory trained;  // of the steps, the text that they train on included
+};
+
 /// What a run will need, before anything is loaded: operations of a token and a step, bytes by part, seconds.
 struct RecipePlan {
   ModelCost teacher, student;
@@ -49,6 +58,7 @@ struct RecipePlan {
   double step_seconds = 0, writing_seconds = 0;  // of training; of writing the text of one step
   double total_seconds = 0;
   PlanMachine machine;
+  std::optional<CountedSteps> counted;  // on devices that can count
 
   double memory_bytes() const;
   bool fits() const { return machine.memory <= 0 || memory_bytes() <= machine.memory; }

@@ -50,6 +50,14 @@ inline std::string plan_line(std::string name, const std::string& value) {
   return "  " + name + value + "\n";
 }
 
+/// What the device's own context, code and libraries take comes on top.
+inline std::string counted_text(const CountedSteps& c) {
+  const auto gib = [](std::int64_t bytes) { return number_text("%10.3f GiB", static_cast<double>(bytes) / plan_gib); };
+  return concat("counted memory of the first ", c.steps, " steps, without the device's context and workspaces\n") +
+         plan_line("models", gib(c.loaded.used)) + plan_line("at most in use", gib(c.trained.peak)) +
+         plan_line("taken from the device for that", gib(c.trained.reserved));
+}
+
 inline double linear_bytes(const RecipeSettings& s, const PlanMachine& machine) {
   return !s.student.rounded ? machine.scalar_bytes : packed_bytes(s.student.rounding());
 }
@@ -164,6 +172,8 @@ inline std::string RecipePlan::text() const {
   if (machine.memory > 0)
     out += detail::plan_line(concat(machine.name, fits() ? ": it fits into" : ": it does not fit into"),
                              gib(machine.memory));
+  if (counted) out += detail::counted_text(*counted);
+  if (machine.flops <= 0) return out + concat("time on ", machine.name, "\n  ", machine.basis, "\n");
   out += concat("predicted time on ", machine.name, "\n  ", machine.basis, "\n");
   out += detail::plan_line("a step", concat(detail::number_text("%.0f", step_tokens), " tokens, up to ",
                                             detail::number_text("%.0f", counted_tokens), " of them counted; ",
@@ -187,6 +197,11 @@ inline std::string RecipePlan::json(const std::string& ranks) const {
   json.key("memory_bytes").begin_object();
   for (const auto& [part, bytes] : memory) json.member(part, bytes);
   json.member("total", memory_bytes()).end_object();
+  if (counted) {
+    json.key("counted_bytes").begin_object().member("steps", counted->steps);
+    json.member("loaded", counted->loaded.used).member("peak", counted->trained.peak);
+    json.member("reserved", counted->trained.reserved).end_object();
+  }
   json.key("machine").begin_object().member("name", machine.name).member("rates", machine.basis);
   json.member("flops_per_s", machine.flops).member("bytes_per_s", machine.bandwidth);
   json.member("memory_bytes", machine.memory).member("fits", fits()).end_object();

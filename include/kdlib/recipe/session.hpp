@@ -147,7 +147,9 @@ class Session final : private RunHooks {
   /// Asked after each step instead of free_memory_share(). Before run().
   void watch_memory_by(std::function<double()> share) { memory_share_ = std::move(share); }
 
-  /// What the run will need, on this machine (rates are measured) or on `machine`. Loads the models; writes nothing.
+  /// What the run will need, on this machine (rates are measured) or on `machine`. Loads the models; writes nothing. On
+  /// a device that can count (Memory<D>::DryRun) the first steps are run there too, which needs no such device: then
+  /// run() is refused, as nothing real was loaded.
   RecipePlan plan(const Accelerator* machine = nullptr);
   /// Once. IoError, ConfigError, InputError, FormatError, TrainingError as the parts throw them.
   SessionOutcome run();
@@ -179,6 +181,9 @@ class Session final : private RunHooks {
   void on_checkpoint(std::int64_t step) override;
 
   RecipePlan plan_on(const PlanMachine& machine, bool here) const;
+  void require_taught() const;
+  RecipePlan plan_counted();
+  void train_counted(std::int64_t steps);
   void require_memory(double available) const;
   SessionOutcome run_phases();
   RankSettings rank_settings() const {
@@ -296,6 +301,7 @@ class Session final : private RunHooks {
   std::optional<EvaluationRow> last_;  // newest evaluation and its step
   std::int64_t last_step_ = -1;
   bool ran_ = false;
+  bool counts_ = false;  // plan_counted(): what is written is no text and is not kept
   std::string rounded_, packed_;  // the format; the form of the files that hold it, empty where none do
   bool shares_weights_ = false;
 };

@@ -99,7 +99,8 @@ void Session<D, T>::note(const std::string& text) {
 
 template <class D, class T>
 SessionOutcome Session<D, T>::run() {
-  require<Error>(!std::exchange(ran_, true), "[Session] run() was called before: make another session");
+  require<Error>(!std::exchange(ran_, true),
+                 "[Session] run() was called before, or plan() on a device that counts: ", "make another session");
   const StopScope scope(&stop_);
   SessionOutcome outcome;
   try {
@@ -224,16 +225,23 @@ bool Session<D, T>::exports_are_whole() {
 template <class D, class T>
 RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   const StopScope scope(&stop_);
+  if constexpr (CountsMemory<D>)
+    if (machine == nullptr) return plan_counted();
   if (!text_) load();
+  require_taught();
+  const DecoderConfig& teacher = teacher_->config();
+  return machine == nullptr ? plan_on(measured_machine<D, T>(teacher), true)
+                            : plan_on(assumed_machine(*machine, teacher), false);
+}
+
+template <class D, class T>
+void Session<D, T>::require_taught() const {
   require<ConfigError>(s_.models.taught(), "[distil] ",
                        other_name_.empty()  ? std::string()
                        : s_.models.by_row() ? concat("the teachers are ", other_name_, "; ")
                                             : concat("the teacher is ", other_name_, "; "),
                        "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
                        "no --cache");
-  const DecoderConfig& teacher = teacher_->config();
-  return machine == nullptr ? plan_on(measured_machine<D, T>(teacher), true)
-                            : plan_on(assumed_machine(*machine, teacher), false);
 }
 
 template <class D, class T>
@@ -259,7 +267,7 @@ void Session<D, T>::load() {
   if (rank_settings().active()) text_->share_with(ranks_);
   plan_stages();
   const RecipeModels& models = s_.models;
-  if (s_.text.answers.empty() || !models.taught()) return;
+  if (s_.text.answers.empty() || !models.taught() || counts_) return;
   std::string hash = input_hash("teacher", models.teacher);
   if (!models.teacher_adapter.empty()) hash += " " + input_hash("teacher-adapter", models.teacher_adapter);
   text_->keep_answers(std::move(hash));
@@ -375,6 +383,7 @@ void Session<D, T>::round_student() {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/recipe/session_cache_inl.hpp"
+#include "kdlib/recipe/session_counted_inl.hpp"
 #include "kdlib/recipe/session_files_inl.hpp"
 #include "kdlib/recipe/session_named_inl.hpp"
 #include "kdlib/recipe/session_ranked_inl.hpp"

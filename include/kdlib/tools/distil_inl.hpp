@@ -123,18 +123,21 @@ int run_distil(int argc, const char* const* argv) {
   DistilCommand command;
   command.parse(argc, argv);
   if (command.threads() > 0) set_thread_count(command.threads());
-  return with_session_type<Types...>("distil", command.session_device(), command.session_dtype(), [&](auto type) {
-    using D = typename decltype(type)::device_type;
-    using T = typename decltype(type)::scalar_type;
-    if (command.dry_run()) return print_plan<D, T>(command), 0;
-    command.settle_dtype(type.dtype());
-    return run_as_rank(command.comm_timeout(), [&](const AnyCommunicator& ranks) {
-      if (command.teacher_ranks() > 0) return detail::run_role<D, T>(command, ranks);
-      return run_session<D, T>(
-          command.settings(), command.status_file(), [&command](auto& session) { add_tasks(session, command); },
-          [](auto&) {}, ranks);
-    });
-  });
+  return with_session_type<Types...>(
+      "distil", command.session_device(), command.session_dtype(),
+      [&](auto type) {
+        using D = typename decltype(type)::device_type;
+        using T = typename decltype(type)::scalar_type;
+        if (command.dry_run()) return print_plan<D, T>(command), 0;
+        command.settle_dtype(type.dtype());
+        return run_as_rank(command.comm_timeout(), [&](const AnyCommunicator& ranks) {
+          if (command.teacher_ranks() > 0) return detail::run_role<D, T>(command, ranks);
+          return run_session<D, T>(
+              command.settings(), command.status_file(), [&command](auto& session) { add_tasks(session, command); },
+              [](auto&) {}, ranks);
+        });
+      },
+      command.dry_run());
 }
 
 KDLIB_NAMESPACE_END

@@ -58,17 +58,19 @@ inline std::string missing_device_text(const std::string& program, const std::st
   return concat("[", program, "] --device ", device, " is for --dry-run alone: this program trains whole models on ",
                 devices);
 }
-/// Refuses a device that cannot work here.
+/// Refuses a device that cannot work here. A plan of a device that can count is made without one.
 template <class D>
-void require_ready() {
+void require_ready(bool plans) {
+  if (plans && CountsMemory<D>) return;
   if constexpr (requires { Memory<D>::require_ready(); }) Memory<D>::require_ready();
 }
 }  // namespace detail
 
 /// Calls f(SessionType<D, T>{}) for the type of the list that the words name; auto takes the device's first.
-/// SettingsError says what the program has instead; BackendError, what the device lacks.
+/// SettingsError says what the program has instead; BackendError, what the device lacks, but where it `plans` alone.
 template <class... Types, class F>
-int with_session_type(const std::string& program, const std::string& device, const std::string& dtype, F&& f) {
+int with_session_type(const std::string& program, const std::string& device, const std::string& dtype, F&& f,
+                      bool plans = false) {
   std::string devices, dtypes;
   int status = -1;
   const auto consider = [&](auto type) {
@@ -77,7 +79,7 @@ int with_session_type(const std::string& program, const std::string& device, con
     if (name != device) return false;
     dtypes += concat(dtypes.empty() ? "" : ", ", type.dtype());
     if (dtype != "auto" && dtype != type.dtype()) return false;
-    detail::require_ready<typename decltype(type)::device_type>();
+    detail::require_ready<typename decltype(type)::device_type>(plans);
     status = f(type);
     return true;
   };
