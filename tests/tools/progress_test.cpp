@@ -80,7 +80,7 @@ TEST_CASE("a resumed run's time left is measured from where it went on", "[tools
     progress.show(21, 30, 5001, "");  // here a step takes one second
   }
   std::fclose(stream);
-  CHECK_THAT(kdlib::read_file(dir / "out"), contains("step 21 of 30  left 0:09"));
+  CHECK_THAT(kdlib::read_file(dir / "out"), contains("21 of 30  left 0:09"));
 }
 
 TEST_CASE("a stop signal sets the flag once and the handler of before comes back", "[tools]") {
