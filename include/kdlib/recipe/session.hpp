@@ -301,7 +301,7 @@ class Session final : private RunHooks {
   std::optional<EvaluationRow> last_;  // newest evaluation and its step
   std::int64_t last_step_ = -1;
   bool ran_ = false;
-  bool counts_ = false;  // plan_counted(): what is written is no text and is not kept
+  bool counts_ = false;           // plan_counted(): what is written is no text and is not kept
   std::string rounded_, packed_;  // the format; the form of the files that hold it, empty where none do
   bool shares_weights_ = false;
 };
