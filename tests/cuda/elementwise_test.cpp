@@ -256,7 +256,9 @@ TEMPLATE_TEST_CASE("sums of squares of several arrays on CUDA have the bits of o
   using K = Kernels<Cuda, TestType>;
   const Array<TestType> a(1031, 1), b(7, 2), c(70000, 3);
   double sums[4] = {-1, -1, -1, -1};
-  K::sum_squares_each({{a.device(), 1031}, {nullptr, 0}, {b.device(), 7}, {c.device(), 70000}}, sums);
+  const Buffer<double, Cuda> there(4);
+  K::sum_squares_each({{a.device(), 1031}, {nullptr, 0}, {b.device(), 7}, {c.device(), 70000}}, there.data());
+  Memory<Cuda>::to_host(sums, there.data(), sizeof sums);
   CHECK(sums[0] == K::sum_squares(a.device(), 1031));
   CHECK(sums[1] == 0);
   CHECK(sums[2] == K::sum_squares(b.device(), 7));

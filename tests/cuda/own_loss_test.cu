@@ -48,15 +48,19 @@ TEST_CASE("a loss of one's own runs on a device", "[cuda]") {
     fidelity += std::exp(0.5 * (static_cast<double>(s[i]) + static_cast<double>(t[i])));
   const double want =
       0.9 * (1 - fidelity / std::sqrt(sum_s * sum_t)) + 0.1 * (std::log(sum_s) - static_cast<double>(s[7]));
-  const std::int32_t labels[1] = {7};
+  const std::int32_t label = 7;
+  const kd::Buffer<std::int32_t, kd::Cuda> labels(1);
+  kd::Memory<kd::Cuda>::from_host(labels.data(), &label, sizeof label);
   float* device = static_cast<float*>(kd::Memory<kd::Cuda>::allocate(2 * sizeof(float) * columns));
   kd::Memory<kd::Cuda>::from_host(device, s.data(), sizeof(float) * columns);
   kd::Memory<kd::Cuda>::from_host(device + columns, t.data(), sizeof(float) * columns);
   kd::RowTask<float> task;
   task.rows = 1, task.columns = columns, task.student_stride = task.teacher_stride = columns;
-  task.student = device, task.teacher = device + columns, task.labels = labels;
+  task.student = device, task.teacher = device + columns, task.labels = labels.data();
   kd::RowResult got;
-  run(kd::Sum{kd::Term{0.9, Hellinger{}}, kd::Term{0.1, kd::CrossEntropy{}}}, task, &got);
+  const kd::Buffer<kd::RowResult, kd::Cuda> results(1);
+  run(kd::Sum{kd::Term{0.9, Hellinger{}}, kd::Term{0.1, kd::CrossEntropy{}}}, task, results.data());
+  kd::Memory<kd::Cuda>::to_host(&got, results.data(), sizeof got);
   CHECK(std::abs(got.value - want) < 1e-5);
   kd::Memory<kd::Cuda>::release(device, 2 * sizeof(float) * columns);
 }
