@@ -357,8 +357,9 @@ struct RowTask {
 struct RowResult {
   double value = 0;
   RowMetrics metrics{};
-  /// An id of the row's top-k that is outside the vocabulary, where the engine looks for them (a device); else -1.
-  std::int64_t wrong_id = -1;
+  /// An id of the row's top-k that is outside the vocabulary, where the engine looks for them (a device). 0, an id
+  /// of every vocabulary: there is none.
+  std::int64_t wrong_id = 0;
 };
 
 /// The row engine of a device: logits of storage type T. Specialised by backend/cpu/rows.hpp and backend/cuda/rows.cuh.

@@ -56,7 +56,7 @@ class PendingHeadLoss {
     const RowResult& row = here_[static_cast<std::size_t>(i)];
     const double w = rows_.weight(i);
     if (w == 0) return;
-    require<InputError>(row.wrong_id == -1, "[head_loss] top-k id ", row.wrong_id, " of row ", rows_.row(i),
+    require<InputError>(row.wrong_id == 0, "[head_loss] top-k id ", row.wrong_id, " of row ", rows_.row(i),
                         " is outside the vocabulary (-1 marks an absent entry)");
     total.loss += {w * row.value, w};
     if (settings_.metrics) total.metrics += detail::weighted(row.metrics, w);

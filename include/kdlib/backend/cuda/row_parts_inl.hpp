@@ -71,7 +71,7 @@ struct CheckValue {
   GradientFactor* factor;
 
   KDLIB_HOST_DEVICE void operator()(std::int64_t r) const {
-    if (!(results[r].value - results[r].value == 0) || results[r].wrong_id != -1) factor->finite = 0;
+    if (!(results[r].value - results[r].value == 0) || results[r].wrong_id != 0) factor->finite = 0;
   }
 };
 
