@@ -9,6 +9,7 @@
 
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/fwd.hpp"
+#include "kdlib/tensor/device.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
