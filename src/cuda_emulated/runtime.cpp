@@ -311,7 +311,7 @@ void cuda_synchronize() {
 }
 
 void* Memory<Cuda>::allocate(std::size_t bytes) {
-  if (bytes != 0 && detail::is_dry()) return detail::DryDevice::one().allocate(bytes);
+  if (detail::is_dry()) return bytes == 0 ? nullptr : detail::DryDevice::one().allocate(bytes);
   detail::require_device();
   if (bytes == 0) return nullptr;
   detail::EmulatedDevice& d = detail::emulated_device();

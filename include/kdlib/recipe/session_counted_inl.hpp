@@ -14,6 +14,7 @@ void Session<D, T>::train_counted(std::int64_t steps) {
   if constexpr (CountsMemory<D>) {
     using Teacher = AnyHiddenTeacher<D, T>;
     const RecipeTraining& t = s_.training;
+    text_->keep_nothing();
     auto source = text_->source();
     RunSettings run;
     run.steps = steps;

@@ -101,6 +101,8 @@ class RecipeTexts {
   /// The teacher's answers are read from and kept in RecipeText::answers, told apart by `model_hash`, the content_hash
   /// of its files and its adapter's. Before the first text is written.
   void keep_answers(std::string model_hash);
+  /// What is written from now on is no text and stays out of the run's folder: a dry run draws ids that mean nothing.
+  void keep_nothing() { keeps_ = false; }
   /// Ranks write the teacher's text together, in groups of RecipeTraining::write_batch (TeacherWritten::share_with).
   /// Before the first text.
   void share_with(AnyCommunicator ranks) { ranks_ = std::move(ranks); }
@@ -135,6 +137,7 @@ class RecipeTexts {
   std::shared_ptr<ToolHost> tools_;
   std::shared_ptr<ResponseCache> answers_;
   std::string model_hash_;  // of the teacher and its adapter
+  bool keeps_ = true;
   std::optional<AnyCommunicator> ranks_;
   std::int64_t context_length_;
   std::vector<std::string> notes_;

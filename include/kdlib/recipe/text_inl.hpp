@@ -169,7 +169,7 @@ OfflineText<Model> RecipeTexts<Model>::offline() {
   written.prompts = settings_.training.batch;
   written.seed = settings_.seed;
   written.context_length = context_length_;
-  written.folder = join_path(settings_.output.folder, "text");
+  if (keeps_) written.folder = join_path(settings_.output.folder, "text");
   written.teacher_name = settings_.models.teacher;
   written.progress = this->writing("the teacher writes");
   TeacherWritten<Model> source(teacher_, prompts_->repeated(settings_.text.samples), sampler(), written);
