@@ -49,7 +49,10 @@ struct HttpServer {
   net::steady_timer timer{io};
 
   void add(const std::shared_ptr<Listener>& listener) { listeners.push_back(listener); }
-  bool is_crowded() const { return listeners.size() >= max_listeners; }
+  bool is_crowded() {
+    std::erase_if(listeners, [](const auto& l) { return l.expired(); });  // who went since the clock's last turn
+    return listeners.size() >= max_listeners;
+  }
 
   /// Looks after runs four times a second and after listeners ten times. What fails is told and tried again.
   void tick() {
