@@ -43,6 +43,7 @@ TEST_CASE("a run's adapter goes with the rounded weights that it was trained bes
 
 TEST_CASE("the adapter of a run that rounded nothing belongs to the student that the run names", "[tools]") {
   const std::string run = run_folder("plain", false);
+  remove_tree("student");  // of an earlier run of this test
   const std::string gone = refusal([&] { find_model(run); });
   CHECK(gone.find("was trained on student, which is not there, seen from this folder: name the model, and " + run +
                   "/adapter as its adapter") != std::string::npos);
