@@ -52,6 +52,21 @@ def gemm_gflops(threads, dtype):
     return max(row["gflop_per_s"] for row in rows if "gflop_per_s" in row)
 
 
+def print_speeds(title, unit, runs):
+    """A table of {name: summaries} with ratios to the fastest of TRL's; answers the medians of the speeds."""
+    speed = {name: statistics.median(r["tokens_per_s"] for r in rows) for name, rows in runs.items()}
+    memory = {name: max(r["peak_rss_bytes"] for r in rows) for name, rows in runs.items()}
+    best = max((name for name in speed if name.startswith("TRL")), key=speed.get)
+    print(f"| {title} | {unit} (median; least, most) | ratio | peak memory GB | ratio |\n|---|---|---|---|---|")
+    for name, rows in runs.items():
+        values = [r["tokens_per_s"] for r in rows]
+        print(
+            f"| {name} | {speed[name]:.1f} ({min(values):.1f}, {max(values):.1f}) | {speed[name] / speed[best]:.2f} |"
+            f" {memory[name] / 1e9:.2f} | {memory[name] / memory[best]:.2f} |"
+        )
+    return speed
+
+
 def compare_step(args):
     threads, steps = str(args.threads), str(args.steps)
     runs = {}
@@ -91,19 +106,7 @@ def compare_step(args):
                 ]
             )[-1]
             runs.setdefault(f"TRL {summary['versions']['trl']}, {impl}", []).append(summary)
-    speed = {name: statistics.median(r["tokens_per_s"] for r in rows) for name, rows in runs.items()}
-    memory = {name: max(r["peak_rss_bytes"] for r in rows) for name, rows in runs.items()}
-    best = max((name for name in speed if name.startswith("TRL")), key=speed.get)
-    print(
-        f"| step of 4 x 256 tokens, {args.dtype} | tokens/s (median; least, most) | ratio | peak memory GB | ratio |"
-        "\n|---|---|---|---|---|"
-    )
-    for name, rows in runs.items():
-        values = [r["tokens_per_s"] for r in rows]
-        print(
-            f"| {name} | {speed[name]:.1f} ({min(values):.1f}, {max(values):.1f}) | {speed[name] / speed[best]:.2f} | {memory[name] / 1e9:.2f} |"
-            f" {memory[name] / memory[best]:.2f} |"
-        )
+    speed = print_speeds(f"step of 4 x 256 tokens, {args.dtype}", "tokens/s", runs)
     rate = gemm_gflops(args.threads, args.dtype)
     done = 870 * speed["kdlib, rounded student"] / 1024
     print(
@@ -121,19 +124,7 @@ def compare_on_policy(args):
         runs.setdefault("kdlib", []).append(lines_of([f"{BIN}/bench_step", *shared])[-1])
         summary = lines_of([args.python, f"{PEERS}/trl_step.py", *shared, "--impl", "dense"])[-1]
         runs.setdefault(f"TRL {summary['versions']['trl']}, GKDTrainer's step", []).append(summary)
-    speed = {name: statistics.median(r["tokens_per_s"] for r in rows) for name, rows in runs.items()}
-    memory = {name: max(r["peak_rss_bytes"] for r in rows) for name, rows in runs.items()}
-    base = next(name for name in speed if name.startswith("TRL"))
-    print(
-        f"| on-policy step, 16 x (32 + 64 new tokens), {args.dtype} | new tokens/s (median; least, most) | ratio |"
-        " peak memory GB | ratio |\n|---|---|---|---|---|"
-    )
-    for name, rows in runs.items():
-        values = [r["tokens_per_s"] for r in rows]
-        print(
-            f"| {name} | {speed[name]:.1f} ({min(values):.1f}, {max(values):.1f}) | {speed[name] / speed[base]:.2f} |"
-            f" {memory[name] / 1e9:.2f} | {memory[name] / memory[base]:.2f} |"
-        )
+    print_speeds(f"on-policy step, 16 x (32 + 64 new tokens), {args.dtype}", "new tokens/s", runs)
 
 
 def compare_generate(args):

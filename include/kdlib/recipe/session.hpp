@@ -182,6 +182,8 @@ class Session final : private RunHooks {
 
   RecipePlan plan_on(const PlanMachine& machine, bool here) const;
   void require_taught() const;
+  /// What every run of these settings does in a step, a counted one too.
+  RunSettings step_settings(std::int64_t steps) const;
   RecipePlan plan_counted();
   void train_counted(std::int64_t steps);
   void require_memory(double available) const;

@@ -16,16 +16,7 @@ void Session<D, T>::train_counted(std::int64_t steps) {
     const RecipeTraining& t = s_.training;
     text_->keep_nothing();
     auto source = text_->source();
-    RunSettings run;
-    run.steps = steps;
-    run.micro_batches = t.micro_batches;
-    run.clip_norm = t.clip;
-    run.recompute = t.recompute;
-    run.workspace_bytes = t.workspace << 20;
-    run.gradient_threshold = t.gradient_threshold;
-    run.replay_routing = s_.text.replay_routing;
-    run.teacher_ahead = t.teacher_ahead;
-    run.stop = &stop_;
+    const RunSettings run = step_settings(steps);
     with_loss<typename Teacher::targets_type>(s_.objective.loss.terms, [&](const auto& loss) {
       Trainer trainer{*student_, source, Objective{Teacher{LiveTeacher<Model>{*teacher_}}, loss},
                       AdamW{.beta1 = t.beta1, .beta2 = t.beta2, .weight_decay = t.weight_decay}, ConstantRate{1e-6}};

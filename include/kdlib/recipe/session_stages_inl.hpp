@@ -58,30 +58,36 @@ void Session<D, T>::forget_stage_rows(std::int64_t step) {
 }
 
 template <class D, class T>
-RunSettings Session<D, T>::run_settings(const SessionStage& stage) {
+RunSettings Session<D, T>::step_settings(std::int64_t steps) const {
   const RecipeTraining& t = s_.training;
-  const bool last = &stage == &stages_.back();
   RunSettings run;
-  run.steps = stage.steps;
+  run.steps = steps;
   run.micro_batches = t.micro_batches;
   run.clip_norm = t.clip;
+  run.recompute = t.recompute;
+  run.workspace_bytes = t.workspace << 20;
+  run.gradient_threshold = t.gradient_threshold;
+  run.replay_routing = s_.text.replay_routing;
+  run.teacher_ahead = t.teacher_ahead;
+  run.stop = &stop_;
+  return run;
+}
+
+template <class D, class T>
+RunSettings Session<D, T>::run_settings(const SessionStage& stage) {
+  const bool last = &stage == &stages_.back();
+  RunSettings run = step_settings(stage.steps);
   run.save_every = s_.output.save_every;
   run.keep = s_.output.keep;
   run.save = last || s_.output.save != SaveRule::best ? s_.output.save : SaveRule::last;
   run.evaluate_every = s_.output.evaluate_every > 0 ? s_.output.evaluate_every : total_steps();
   run.evaluate_first = true;
-  run.recompute = t.recompute;
-  run.workspace_bytes = t.workspace << 20;
-  run.gradient_threshold = t.gradient_threshold;
-  run.replay_routing = s_.text.replay_routing;
   for (const DescribedSetting& setting : describe(s_))
     if (!free_recipe_setting(setting.key)) run.settings.emplace_back("--" + setting.key, setting.text());
   for (const auto& [name, hash] : inputs_) run.settings.emplace_back("content of --" + name, hash);
-  if (!t.stages.empty()) run.settings.emplace_back("stages", stages_text(t.stages));
+  if (!s_.training.stages.empty()) run.settings.emplace_back("stages", stages_text(s_.training.stages));
   run.hooks = this;
   run.ranks = rank_settings();
-  run.teacher_ahead = t.teacher_ahead;
-  run.stop = &stop_;
   return run;
 }
 

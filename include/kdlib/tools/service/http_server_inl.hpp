@@ -235,8 +235,8 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
     });
   }
 
-  /// Waits for the other side to go. It holds the connection while there is nothing to write: the server's list of
-  /// listeners does not.
+  /// Takes what the other side sends until it goes. This holds the connection while there is nothing to write: the
+  /// server's list of listeners does not.
   void watch() {
     watching_ = true;
     socket_.async_read_some(net::buffer(ignored_), [self = shared_from_this()](beast::error_code error, std::size_t) {
@@ -282,16 +282,7 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
     beast::error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
     limit(std::chrono::seconds(2), [](HttpSession& s) { s.close(); });
-    if (watching_) return;  // which takes it
-    out_.assign(1 << 14, '\0');
-    drain();
-  }
-  void drain() {
-    socket_.async_read_some(net::buffer(out_), [self = shared_from_this()](beast::error_code error, std::size_t) {
-      if (!error) return self->drain();
-      self->unlimited();
-      self->close();
-    });
+    if (!watching_) watch();
   }
 
   HttpServer& server_;
@@ -304,7 +295,7 @@ class HttpSession final : public Listener, public std::enable_shared_from_this<H
   std::function<bool(std::string&)> producer_;
   std::shared_ptr<RunEvents> events_;
   std::string out_;
-  std::array<char, 512> ignored_{};  // what a listener of events sends
+  std::array<char, 4096> ignored_{};  // what comes behind the request that is answered last
   bool alive_ = false, head_ = false, late_ = false, writing_ = false, watching_ = false;
   std::size_t quiet_ = 0;
 };
