@@ -62,6 +62,10 @@ void check_names(const std::string& folder, const std::vector<std::string>& expe
   }
 }
 
+/// What timeout says of a program that ended by itself in the moment in which it was to be killed (124: its own status
+/// is lost; the next start tells whether it was done).
+constexpr int ended_in_time = 124;
+
 }  // namespace
 
 TEST_CASE("three stages from rows to a student, every metric under its name, and the same bits after many kills",
@@ -106,6 +110,7 @@ TEST_CASE("three stages from rows to a student, every metric under its name, and
     const int status = ::system(command.c_str());
     REQUIRE(WIFEXITED(status));
     if (WEXITSTATUS(status) == 0) break;
+    if (WEXITSTATUS(status) == ended_in_time) break;
     REQUIRE(WEXITSTATUS(status) == 128 + SIGKILL);
     ++kills;
   }
@@ -152,6 +157,7 @@ TEST_CASE("stage 3 killed at random moments has every ticket once and in order: 
       ++kills;
       continue;
     }
+    if (WEXITSTATUS(status) == ended_in_time) continue;
     REQUIRE(WEXITSTATUS(status) == 0);
     REQUIRE(differences(run_files(killed + "/stage3"), expected) == "");
     ++finished;

@@ -16,6 +16,7 @@
 #include <random>
 
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/utf8.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
 
@@ -177,6 +178,12 @@ TEST_CASE("settings are checked against the options of distil", "[service]") {
                           R"({"loss":[]})", R"({"loss":"a"})", R"({"loss":[""]})", R"({"merge":1})",
                           R"({"out":"/tmp"})", R"({"unknown":1})", R"({"save":"a\u0000"})"})
     CHECK(problems(bad) == 1);
+  std::string odd = "a";  // a long text that begins at an odd byte is cut, but not inside a character
+  for (int i = 0; i < 100; ++i) odd += "\xc3\xa9";
+  std::vector<FieldProblem> out;
+  flags.check(Json::parse("{\"save\":\"" + odd + "\"}", "settings"), "settings", out);
+  REQUIRE(out.size() == 1);
+  CHECK(find_invalid_utf8(out[0].message) == std::string::npos);
 }
 
 TEST_CASE("a status file tells the phase and the end of a run, whatever the disk says", "[service]") {

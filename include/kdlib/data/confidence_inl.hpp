@@ -11,6 +11,7 @@
 #include "kdlib/core/error.hpp"
 #include "kdlib/core/fingerprint.hpp"
 #include "kdlib/data/confidence.hpp"
+#include "kdlib/io/utf8.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -75,7 +76,7 @@ KDLIB_FUNC void ConfidenceWeights::restore(std::string_view state) {
     std::memcpy(&numbers[i], &bits, sizeof bits);
     good = good && std::isfinite(numbers[i]);
   }
-  require<FormatError>(good && numbers[1] >= 0 && numbers[3] >= 0, "[confidence] '", state.substr(0, 80),
+  require<FormatError>(good && numbers[1] >= 0 && numbers[3] >= 0, "[confidence] '", printable(state),
                        "' is no state of running sums");
   for (std::size_t s = 0; s < 2; ++s) sum_[s] = numbers[2 * s], count_[s] = numbers[2 * s + 1];
 }

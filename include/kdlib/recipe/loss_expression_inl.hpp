@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/recipe/loss_expression.hpp"
 #include "kdlib/recipe/loss_text_inl.hpp"
 
@@ -82,7 +83,10 @@ KDLIB_FUNC std::string LossParser::next_text() const {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
   };
   while (end < text_.size() && in_word(text_[end])) ++end;
-  return concat("'", std::string(text_.substr(at_, std::max<std::size_t>(1, end - at_))), "'");
+  if (end == at_)  // one character, which may be several bytes
+    do ++end;
+    while (end < text_.size() && (static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80);
+  return concat("'", printable(text_.substr(at_, end - at_)), "'");
 }
 
 KDLIB_FUNC std::string LossParser::word(const char* what) {

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <limits>
 
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/text/jinja_program.hpp"
 #include "kdlib/text/jinja_text.hpp"
 
@@ -269,7 +270,7 @@ class JinjaLexer {
     const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), c, base);
     if (ec != std::errc() || end != digits.data() + digits.size() || digits.size() != needed || c > 0x10FFFF ||
         (c >= 0xD800 && c < 0xE000))
-      fail(concat("the escape \\", digits, " in a string names no character"), place);
+      fail(concat("the escape \\", printable(digits), " in a string names no character"), place);
     std::string out;
     append_utf8(out, c);
     return out;

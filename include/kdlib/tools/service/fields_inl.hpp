@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "kdlib/core/fields.hpp"
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/tools/service/fields.hpp"
 #include "kdlib/tools/service/flag_table.hpp"
 
@@ -47,7 +48,7 @@ KDLIB_TOOLS_FUNC std::string text_problem(const ApiField& f, std::string_view te
   if (!f.choices.empty() && std::find(f.choices.begin(), f.choices.end(), text) == f.choices.end()) {
     std::string all;
     for (const std::string& c : f.choices) all += (all.empty() ? "" : ", ") + c;
-    return concat("is '", std::string(text.substr(0, 80)), "'; allowed are ", all);
+    return concat("is '", printable(text), "'; allowed are ", all);
   }
   return {};
 }

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "kdlib/core/fields.hpp"
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/tools/service/flag_table.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -44,7 +45,7 @@ KDLIB_TOOLS_FUNC std::string flag_text_problem(const FlagRule& r, std::string_vi
   if (r.choices.empty() || std::find(r.choices.begin(), r.choices.end(), text) != r.choices.end()) return {};
   std::string all;
   for (const std::string& c : r.choices) all += (all.empty() ? "" : ", ") + c;
-  return concat("is '", std::string(text.substr(0, 80)), "'; allowed are ", all);
+  return concat("is '", printable(text), "'; allowed are ", all);
 }
 
 KDLIB_TOOLS_FUNC std::string flag_problem(const FlagRule& r, const Json& value) {
