@@ -2,6 +2,7 @@
 // A teacher's top-k on disk: rows with the exact mass of all other tokens at several temperatures.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kdlib/loss/cross_entropy.hpp"
 #include "kdlib/loss/forward_kl.hpp"
@@ -102,6 +103,46 @@ TEST_CASE("equal logits: the lower id comes first, and K = V leaves no tail", "[
   CHECK(all.log_tail[0] == -std::numeric_limits<float>::infinity());
   std::vector<float> broken = {1, NAN, 2};
   CHECK(!top_k_row(std::span(broken), 2, std::vector<double>{1}, 0).finite);
+}
+
+TEST_CASE(
+    "a long row's ids and masses are those of a plain sum in double, at every temperature, in one pass or several",
+    "[teacher][cache]") {
+  constexpr std::size_t V = 9001;  // blocks of both passes and a rest of each
+  std::vector<float> logits(V);
+  for (std::size_t i = 0; i < V; ++i) logits[i] = static_cast<float>(i * 7919 % V) / 900.0f - 4.0f;
+  std::vector<std::int32_t> order(V);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](auto a, auto b) {
+    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];  // no two are equal
+  });
+  const std::vector<double> all = {.5, 1, 2, 3, 4};
+  for (const std::vector<double>& temperatures : {all, {1}, {2, 4}, {3}}) {
+    std::vector<float> row = logits;
+    const TopKRow found = top_k_row(std::span(row), 7, temperatures, 5);
+    REQUIRE(found.finite);
+    CHECK(std::equal(found.ids.begin(), found.ids.end(), order.begin()));
+    REQUIRE(found.ids.size() == 7);
+    const auto mass = [&](double t, std::size_t from) {
+      double sum = 0;
+      for (std::size_t i = from; i < V; ++i) sum += std::exp(logits[static_cast<std::size_t>(order[i])] / t);
+      return std::log(sum);
+    };
+    for (std::size_t t = 0; t < temperatures.size(); ++t) {
+      CHECK(near(found.log_norm[t], mass(temperatures[t], 0) - mass(1, 0) / temperatures[t], 1e-5));
+      CHECK(near(found.log_tail[t], mass(temperatures[t], 7) - mass(temperatures[t], 0), 1e-5));
+    }
+    CHECK(near(found.label_log_prob, static_cast<double>(logits[5]) - mass(1, 0), 1e-5));
+  }
+}
+
+TEST_CASE("a logit that is not finite is found wherever it stands in a row", "[teacher][cache]") {
+  for (const float broken : {NAN, INFINITY, -INFINITY})
+    for (const std::size_t at : {0u, 15u, 4095u, 4096u, 8999u}) {
+      std::vector<float> row(9000, 0.5f);
+      row[at] = broken;
+      CHECK(!top_k_row(std::span(row), 3, std::vector<double>{1}, 0).finite);
+    }
 }
 
 TEST_CASE("a cache with K = V gives the live teacher's losses, at every temperature that it has", "[teacher][cache]") {

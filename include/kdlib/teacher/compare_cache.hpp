@@ -56,8 +56,9 @@ CacheComparison compare_cache_rows(const TeacherCache& cache, std::int64_t count
 template <class M>
 CacheComparison compare_with_teacher(M& model, const TeacherCache& cache, std::int64_t count) {
   LiveTeacher<M> teacher{model};
+  detail::LogitChunks<typename M::scalar_type, typename M::device_type> logits;
   return compare_cache_rows(cache, count, [&](const TokenBatch& one, const CacheMeta& meta, auto& columns) {
-    detail::append_batch(teacher, one, meta, std::int64_t{64} << 20, columns);
+    detail::append_batch(teacher, one, meta, std::int64_t{64} << 20, logits, columns);
   });
 }
 

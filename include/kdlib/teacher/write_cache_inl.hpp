@@ -29,37 +29,64 @@ void check_finite_rows(const std::vector<T>& values, std::int64_t width, const T
                   " is not a finite number: nothing that holds it is written");
 }
 
-/// visit(row, its `columns` logits on the host, which it may overwrite) for each row of hidden states, by several
-/// threads at once. Logits are computed in chunks within the workspace.
+/// Logits of many rows, chunk by chunk, in memory that is kept for the next call: to take it from the system for each
+/// batch costs as much as a pass over it.
+template <class T, class D>
+class LogitChunks {
+  using L = logit_t<D, T>;
+  static constexpr bool in_place = std::is_same_v<D, Cpu>;  // the host reads the product where it lies
+
+ public:
+  /// visit(row, its `columns` logits on the host, which it may overwrite) for each row of hidden states, by several
+  /// threads at once. Logits are computed in chunks within the workspace.
+  template <class F>
+  void visit(const HeadView<T, D>& head, View<const T, D> hidden, std::int64_t columns, std::int64_t workspace_bytes,
+             F&& visit) {
+    const std::int64_t R = hidden[0],
+                       chunk = std::min(R, head_loss_chunk(R, columns, in_place ? 1 : 2, sizeof(L), workspace_bytes));
+    if (logits_.count() < chunk * columns) {
+      logits_ = {};  // before the larger one is taken
+      logits_ = Buffer<L, D>(chunk * columns);
+    }
+    const auto width = static_cast<std::size_t>(columns);
+    if constexpr (!in_place) host_.resize(static_cast<std::size_t>(chunk) * width);
+    for (std::int64_t begin = 0; begin < R; begin += chunk) {
+      const std::int64_t count = std::min(chunk, R - begin);
+      write_head_logits<T, D>(head, hidden.rows(begin, count), View<L, D>(logits_.data(), Shape{count, columns}));
+      L* values = logits_.data();
+      if constexpr (!in_place) {
+        values = host_.data();
+        Memory<D>::to_host(values, logits_.data(), static_cast<std::size_t>(count) * width * sizeof(L));
+      }
+      parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t r = first; r < last; ++r) visit(begin + r, std::span<L>(values + r * columns, width));
+      });
+    }
+  }
+
+ private:
+  Buffer<L, D> logits_;
+  std::vector<L> host_;  // of devices alone
+};
+
+/// The same for one call.
 template <class T, class D, class F>
 void visit_logits(const HeadView<T, D>& head, View<const T, D> hidden, std::int64_t columns,
                   std::int64_t workspace_bytes, F&& visit) {
-  using L = logit_t<D, T>;
-  const std::int64_t R = hidden[0], chunk = std::min(R, head_loss_chunk(R, columns, 2, sizeof(T), workspace_bytes));
-  const auto width = static_cast<std::size_t>(columns);
-  Tensor<L, D> logits(Shape{chunk, columns});
-  std::vector<L> host(static_cast<std::size_t>(chunk) * width);
-  for (std::int64_t begin = 0; begin < R; begin += chunk) {
-    const std::int64_t count = std::min(chunk, R - begin);
-    write_head_logits<T, D>(head, hidden.rows(begin, count), logits.rows(0, count));
-    Memory<D>::to_host(host.data(), logits.data(), static_cast<std::size_t>(count) * width * sizeof(L));
-    parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t r = first; r < last; ++r)
-        visit(begin + r, std::span(host).subspan(static_cast<std::size_t>(r) * width, width));
-    });
-  }
+  LogitChunks<T, D>().visit(head, hidden, columns, workspace_bytes, visit);
 }
 
 /// The columns of kind logprobs for the rows of one batch.
 template <class T, class D>
 void append_top_k(const HeadView<T, D>& head, View<const T, D> hidden, const TokenBatch& batch, const CacheMeta& meta,
-                  std::int64_t workspace_bytes, std::vector<std::vector<std::byte>>& columns) {
+                  std::int64_t workspace_bytes, LogitChunks<T, D>& logits,
+                  std::vector<std::vector<std::byte>>& columns) {
   const TokenBatch::Rows rows = batch.rows();
   const CacheSettings& s = meta.settings;
   std::vector<TopKRow> found(static_cast<std::size_t>(hidden[0]));
-  visit_logits(head, hidden, meta.facts.columns(), workspace_bytes, [&](std::int64_t r, auto logits) {
+  logits.visit(head, hidden, meta.facts.columns(), workspace_bytes, [&](std::int64_t r, auto row) {
     const auto at = static_cast<std::size_t>(r);
-    found[at] = top_k_row(logits, s.top_k, s.temperatures, rows.label[at]);
+    found[at] = top_k_row(row, s.top_k, s.temperatures, rows.label[at]);
   });
   const DType store = store_dtype(s.store);
   const auto temperatures = static_cast<std::int64_t>(s.temperatures.size());
@@ -77,16 +104,14 @@ void append_top_k(const HeadView<T, D>& head, View<const T, D> hidden, const Tok
 }
 
 /// The columns of one batch.
-template <class M>
+template <class M, class T = typename M::scalar_type, class D = typename M::device_type>
 void append_batch(LiveTeacher<M>& teacher, const TokenBatch& batch, const CacheMeta& meta, std::int64_t workspace_bytes,
-                  std::vector<std::vector<std::byte>>& columns) {
-  using T = typename M::scalar_type;
-  using D = typename M::device_type;
+                  LogitChunks<T, D>& logits, std::vector<std::vector<std::byte>>& columns) {
   teacher.prepare(batch);
   if (teacher.rows() == 0) return;
   const HiddenTargets<T, D> targets = teacher.targets(0, teacher.rows());
   if (meta.settings.kind == CacheKind::logprobs)
-    return append_top_k<T, D>(targets.head, targets.hidden, batch, meta, workspace_bytes, columns);
+    return append_top_k<T, D>(targets.head, targets.hidden, batch, meta, workspace_bytes, logits, columns);
   const std::vector<T> host = host_copy<T, D>(targets.hidden);
   check_finite_rows(host, targets.hidden[1], batch, "hidden state");
   append_values(columns[0], store_dtype(meta.settings.store), host.data(), static_cast<std::int64_t>(host.size()));
@@ -154,8 +179,9 @@ CacheProgress write_teacher_cache(M& model, CacheWriter& writer, std::int64_t wo
   const std::string head = join_path(writer.folder(), "head.safetensors");
   if (meta.settings.kind == CacheKind::hidden && !path_exists(head)) write_cache_head(head, model.head());
   LiveTeacher<M> teacher{model};
+  detail::LogitChunks<typename M::scalar_type, typename M::device_type> logits;
   const auto take = [&](const TokenBatch& batch, std::vector<std::vector<std::byte>>& columns) {
-    detail::append_batch(teacher, batch, meta, settings.workspace_bytes, columns);
+    detail::append_batch(teacher, batch, meta, settings.workspace_bytes, logits, columns);
     return teacher.rows();
   };
   return detail::write_open_segments(writer, worker, settings.progress, start,
