@@ -496,6 +496,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/write_cache_inl.hpp
   include/kdlib/tensor/buffer.hpp
   include/kdlib/tensor/device.hpp
+  include/kdlib/tensor/graph_use.hpp
   include/kdlib/tensor/host_reads.hpp
   include/kdlib/tensor/parameter.hpp
   include/kdlib/tensor/pending_routing.hpp
