@@ -408,6 +408,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/calculator_inl.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/decode_ahead_inl.hpp
+  include/kdlib/rollout/decode_graphs_inl.hpp
   include/kdlib/rollout/draw_tokens_inl.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp
