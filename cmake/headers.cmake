@@ -408,6 +408,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/calculator_inl.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/decode_ahead_inl.hpp
+  include/kdlib/rollout/decode_graphs_inl.hpp
   include/kdlib/rollout/draw_tokens_inl.hpp
   include/kdlib/rollout/generate.hpp
   include/kdlib/rollout/generate_inl.hpp
@@ -496,6 +497,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/write_cache_inl.hpp
   include/kdlib/tensor/buffer.hpp
   include/kdlib/tensor/device.hpp
+  include/kdlib/tensor/graph_use.hpp
   include/kdlib/tensor/host_reads.hpp
   include/kdlib/tensor/parameter.hpp
   include/kdlib/tensor/pending_routing.hpp

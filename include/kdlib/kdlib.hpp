@@ -136,6 +136,7 @@
 #include "kdlib/teacher/vocabulary.hpp"
 #include "kdlib/tensor/buffer.hpp"
 #include "kdlib/tensor/device.hpp"
+#include "kdlib/tensor/graph_use.hpp"
 #include "kdlib/tensor/host_reads.hpp"
 #include "kdlib/tensor/parameter.hpp"
 #include "kdlib/tensor/pending_routing.hpp"

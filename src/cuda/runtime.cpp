@@ -8,6 +8,7 @@
 
 #include "arena.hpp"
 #include "dry_run.hpp"
+#include "graph_memory.hpp"
 #include "kdlib/backend/cuda/context.cuh"
 #include "kdlib/backend/cuda/facts.hpp"
 #include "kdlib/backend/cuda/library_attention.hpp"
@@ -16,9 +17,15 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+namespace {
+/// The stream to which this thread's work goes while it captures a graph, else nullptr.
+cudaStream_t& recording_stream() {
+  thread_local cudaStream_t stream = nullptr;
+  return stream;
+}
 /// A stream with the default flags: work of the legacy stream, a user's own kernels for example, keeps its order with
 /// it. It lives as long as the program.
-void* compute_stream() {
+void* main_stream() {
   static cudaStream_t const stream = [] {
     cudaStream_t made = nullptr;
     check_cuda(cudaStreamCreate(&made), "the compute stream");
@@ -26,6 +33,8 @@ void* compute_stream() {
   }();
   return stream;
 }
+}  // namespace
+void* compute_stream() { return recording_stream() != nullptr ? recording_stream() : main_stream(); }
 void* copy_stream() {
   static cudaStream_t const stream = [] {
     cudaStream_t made = nullptr;
@@ -42,18 +51,20 @@ bool is_device_memory(const void* p) {
   return attributes.type == cudaMemoryTypeDevice;
 }
 
-bool is_capturing() {
-  if (is_dry()) return false;
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check_cuda(cudaStreamIsCapturing(static_cast<cudaStream_t>(compute_stream()), &status), "cudaStreamIsCapturing");
-  return status != cudaStreamCaptureStatusNone;
-}
+bool is_capturing() { return recording_stream() != nullptr; }
 void refuse_while_capturing(const char* what) {
   require<BackendError>(!is_capturing(), "[cuda] ", what, " while a graph is captured: copy before");
 }
 
+namespace {
+/// What every call that waits does first.
+void begin_wait(const char* what) {
+  check_may_wait(what);
+  require<BackendError>(!is_capturing(), "[cuda] ", what, " while a graph is captured: it waits for the device");
+}
+}  // namespace
 void synchronize_stream(void* stream) {
-  check_may_wait("synchronize_stream");
+  begin_wait("synchronize_stream");
   if (is_dry()) return;
   check_cuda(cudaStreamSynchronize(static_cast<cudaStream_t>(stream == nullptr ? compute_stream() : stream)),
              "work of the device");
@@ -75,7 +86,7 @@ void CudaEvent::wait(void* stream) const {
   check_cuda(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), state_->event, 0), "cudaStreamWaitEvent");
 }
 void CudaEvent::synchronize() const {
-  check_may_wait("CudaEvent::synchronize");
+  begin_wait("CudaEvent::synchronize");
   check_cuda(cudaEventSynchronize(state_->event), "work of the device");
 }
 
@@ -104,8 +115,11 @@ void copy_to_host(void* pinned, const void* from, std::size_t bytes, void* strea
 }
 
 struct CudaGraph::State {
+  std::shared_ptr<GraphMemory> memory;
+  std::unique_ptr<CaptureMemory> capture;  // while it is recorded
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t program = nullptr;
+  bool dry = false;  // captured in a dry run
   ~State() {
     if (program != nullptr) cudaGraphExecDestroy(program);
     if (graph != nullptr) cudaGraphDestroy(graph);
@@ -113,17 +127,46 @@ struct CudaGraph::State {
 };
 CudaGraph::CudaGraph() : state_(std::make_unique<State>()) {}
 CudaGraph::~CudaGraph() = default;
-void CudaGraph::begin_capture() {
+bool CudaGraph::captured() const { return state_->program != nullptr || state_->dry; }
+
+/// Another stream than the main one, so that what other threads queue meanwhile is not recorded.
+void CudaGraph::begin(std::shared_ptr<GraphMemory> memory) {
+  require<BackendError>(current_capture_memory() == nullptr, "[cuda] this thread captures a graph already");
   state_ = std::make_unique<State>();
-  check_cuda(cudaStreamBeginCapture(static_cast<cudaStream_t>(compute_stream()), cudaStreamCaptureModeThreadLocal),
-             "cudaStreamBeginCapture");
+  if (!is_dry()) {
+    thread_local cudaStream_t stream = nullptr;
+    if (stream == nullptr)
+      check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream that records");
+    check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    recording_stream() = stream;
+  }
+  state_->capture = std::make_unique<CaptureMemory>(memory);
+  state_->memory = std::move(memory);
+  current_capture_memory() = state_->capture.get();
 }
-void CudaGraph::end_capture() {
-  check_cuda(cudaStreamEndCapture(static_cast<cudaStream_t>(compute_stream()), &state_->graph), "cudaStreamEndCapture");
-  check_cuda(cudaGraphInstantiate(&state_->program, state_->graph, 0), "cudaGraphInstantiate");
+void CudaGraph::end() {
+  current_capture_memory() = nullptr;
+  cudaStream_t const stream = std::exchange(recording_stream(), nullptr);
+  cudaGraph_t graph = nullptr;
+  if (stream != nullptr) check_cuda(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+  state_->graph = graph;
+  check_capture_memory(std::exchange(state_->capture, nullptr)->finish());
+  if (stream != nullptr) check_cuda(cudaGraphInstantiate(&state_->program, graph, 0), "cudaGraphInstantiate");
+  state_->dry = stream == nullptr;
+}
+void CudaGraph::abandon() noexcept {
+  current_capture_memory() = nullptr;
+  cudaGraph_t graph = nullptr;
+  if (cudaStream_t const stream = std::exchange(recording_stream(), nullptr); stream != nullptr)
+    cudaStreamEndCapture(stream, &graph);
+  cudaGetLastError();  // the error that ends the capture is on its way
+  state_->graph = graph;
+  std::exchange(state_->capture, nullptr)->finish();
 }
 void CudaGraph::launch() {
-  require<BackendError>(state_->program != nullptr, "[cuda] a graph is launched that was not captured");
+  require<BackendError>(captured(), "[cuda] a graph is launched that was not captured");
+  if (is_dry()) return;
+  require<BackendError>(state_->program != nullptr, "[cuda] a graph of a dry run is launched behind it");
   check_cuda(cudaGraphLaunch(state_->program, static_cast<cudaStream_t>(compute_stream())), "cudaGraphLaunch");
 }
 
@@ -181,7 +224,7 @@ std::string cuda_library_text() {
 }
 
 void cuda_synchronize() {
-  detail::check_may_wait("cuda_synchronize");
+  detail::begin_wait("cuda_synchronize");
   if (detail::is_dry()) return;
   detail::check_cuda(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
@@ -210,7 +253,11 @@ SharedArena& shared_arena() {
 
 void* Memory<Cuda>::allocate(std::size_t bytes) {
   if (bytes == 0) return nullptr;
-  if (detail::is_dry()) return detail::DryDevice::one().allocate(bytes);
+  if (void* const p = detail::allocate_captured(bytes)) return p;
+  if (detail::is_dry()) {
+    void* const p = detail::DryDevice::one().allocate(bytes);
+    return detail::plan_allocation(p, bytes), p;
+  }
   SharedArena& shared = shared_arena();
   const std::lock_guard<std::mutex> lock(shared.mutex);
   void* p = shared.arena.allocate(bytes);
@@ -224,6 +271,7 @@ void* Memory<Cuda>::allocate(std::size_t bytes) {
                        " in smaller holes; use a smaller batch, length or chunk");
   }
   memory_use<Cuda>().add(static_cast<std::int64_t>(bytes));
+  detail::plan_allocation(p, bytes);
   return p;
 }
 
@@ -237,7 +285,8 @@ double Memory<Cuda>::available() {
 }
 
 void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
-  if (p == nullptr) return;
+  if (p == nullptr || detail::release_captured(p)) return;
+  detail::plan_release(p);
   if (detail::DryDevice::one().holds(p)) return detail::DryDevice::one().release(p);
   SharedArena& shared = shared_arena();
   const std::lock_guard<std::mutex> lock(shared.mutex);
@@ -258,14 +307,14 @@ void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
   if (!detail::is_dry() && bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
-  if (bytes > detail::UploadRing::largest) detail::check_may_wait("Memory<Cuda>::from_host");
+  if (bytes > detail::UploadRing::largest) detail::begin_wait("Memory<Cuda>::from_host");
   if (detail::is_dry()) return;
   detail::copy_to_device(to, from, bytes, detail::compute_stream());
   detail::synchronize_stream(detail::compute_stream());
 }
 void Memory<Cuda>::to_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
-  detail::check_may_wait("Memory<Cuda>::to_host");
+  detail::begin_wait("Memory<Cuda>::to_host");
   if (detail::is_dry()) return static_cast<void>(std::memset(to, 0, bytes));
   detail::copy_to_host(to, from, bytes, detail::compute_stream());
   detail::synchronize_stream(detail::compute_stream());

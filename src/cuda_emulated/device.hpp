@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,7 +42,7 @@ struct EmulatedStream {
 /// Work of a graph, and the memory that it needs alive.
 struct EmulatedCapture {
   std::vector<std::function<void()>> work;
-  std::vector<std::uint64_t> memory;  // serial numbers of allocations
+  std::set<std::uint64_t> touched;  // serial numbers of allocations
 };
 
 class EmulatedDevice {
@@ -56,8 +57,9 @@ class EmulatedDevice {
       [this](std::size_t bytes) { return reinterpret_cast<void*>(std::exchange(next_piece, next_piece + bytes)); },
       [](void*) {}};
   std::map<void*, void*> counted;  // allocation, place in that arena
-  EmulatedCapture* capture = nullptr;
 
+  /// Of the thread that asks; nullptr where it captures nothing.
+  static EmulatedCapture*& current_capture();
   EmulatedStream& stream(void* handle) { return handle == nullptr ? compute : *static_cast<EmulatedStream*>(handle); }
   /// Queues work of a stream, or records it in the graph that is being captured. `memory`: serial numbers of the
   /// allocations that it uses.

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "../cuda/dry_run.hpp"
+#include "../cuda/graph_memory.hpp"
 #include "../cuda/upload_ring.hpp"
 #include "device.hpp"
 #include "faults.hpp"
@@ -59,6 +60,11 @@ void require_device() {
 
 }  // namespace
 
+EmulatedCapture*& EmulatedDevice::current_capture() {
+  thread_local EmulatedCapture* capture = nullptr;
+  return capture;
+}
+
 std::uint64_t EmulatedDevice::random() {
   if (state_ == 0) state_ = emulated_settings().seed * 0x9E3779B97F4A7C15u + 1;
   state_ ^= state_ << 13, state_ ^= state_ >> 7, state_ ^= state_ << 17;
@@ -67,9 +73,9 @@ std::uint64_t EmulatedDevice::random() {
 
 void EmulatedDevice::enqueue(void* handle, std::function<void()> run, const std::vector<std::uint64_t>& touched) {
   EmulatedStream& to = stream(handle);
-  if (capture != nullptr && &to == &compute) {
+  if (EmulatedCapture* const capture = current_capture(); capture != nullptr && &to == &compute) {
     capture->work.push_back(std::move(run));
-    capture->memory.insert(capture->memory.end(), touched.begin(), touched.end());
+    capture->touched.insert(touched.begin(), touched.end());
     return;
   }
   to.queue.push_back({std::move(run), nullptr, nullptr, 0});
@@ -109,7 +115,8 @@ void EmulatedDevice::run_until(EmulatedStream* wanted, const std::function<bool(
 
 void EmulatedDevice::begin_wait(const char* what) {
   check_may_wait(what);
-  require<BackendError>(capture == nullptr, "[cuda] ", what, " while a graph is captured: it waits for the device");
+  require<BackendError>(current_capture() == nullptr, "[cuda] ", what,
+                        " while a graph is captured: it waits for the device");
   ++counts.waits;
 }
 void EmulatedDevice::wait_for(EmulatedStream& s) {
@@ -124,11 +131,7 @@ bool is_device_memory(const void* p) {
   const Lock lock(d.mutex);
   return DryDevice::one().holds(p) || d.memory.holds(reinterpret_cast<std::uintptr_t>(p));
 }
-bool is_capturing() {
-  EmulatedDevice& d = emulated_device();
-  const Lock lock(d.mutex);
-  return d.capture != nullptr;
-}
+bool is_capturing() { return EmulatedDevice::current_capture() != nullptr; }
 void refuse_while_capturing(const char* what) {
   require<BackendError>(!is_capturing(), "[cuda] ", what, " while a graph is captured: copy before");
 }
@@ -149,14 +152,14 @@ void CudaEvent::record(void* stream) {
   if (is_dry()) return;
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
-  require<BackendError>(d.capture == nullptr, "[cuda] an event is recorded while a graph is captured");
+  require<BackendError>(!is_capturing(), "[cuda] an event is recorded while a graph is captured");
   d.stream(stream).queue.push_back({nullptr, state_->event, nullptr, ++state_->event->recorded});
 }
 void CudaEvent::wait(void* stream) const {
   if (is_dry()) return;
   EmulatedDevice& d = emulated_device();
   const Lock lock(d.mutex);
-  require<BackendError>(d.capture == nullptr, "[cuda] an event is waited for while a graph is captured");
+  require<BackendError>(!is_capturing(), "[cuda] an event is waited for while a graph is captured");
   d.stream(stream).queue.push_back({nullptr, nullptr, state_->event, state_->event->recorded});
 }
 void CudaEvent::synchronize() const {
@@ -222,37 +225,6 @@ void copy_to_host(void* pinned, const void* from, std::size_t bytes, void* strea
   d.enqueue(stream, [=, &d] { ++d.counts.copies, std::memcpy(pinned, from, bytes); }, {serial});
 }
 
-struct CudaGraph::State {
-  EmulatedCapture capture;
-};
-CudaGraph::CudaGraph() : state_(std::make_unique<State>()) {}
-CudaGraph::~CudaGraph() {
-  EmulatedDevice& d = emulated_device();
-  const Lock lock(d.mutex);
-  if (d.capture == &state_->capture) d.capture = nullptr;
-}
-void CudaGraph::begin_capture() {
-  EmulatedDevice& d = emulated_device();
-  const Lock lock(d.mutex);
-  require<BackendError>(d.capture == nullptr, "[cuda] a graph is being captured already");
-  state_->capture = {};
-  d.capture = &state_->capture;
-}
-void CudaGraph::end_capture() {
-  EmulatedDevice& d = emulated_device();
-  const Lock lock(d.mutex);
-  require<BackendError>(d.capture == &state_->capture, "[cuda] this graph is not being captured");
-  d.capture = nullptr;
-}
-void CudaGraph::launch() {
-  EmulatedDevice& d = emulated_device();
-  const Lock lock(d.mutex);
-  for (const std::uint64_t serial : state_->capture.memory)
-    require<BackendError>(d.memory.alive(serial), "[cuda] a captured graph uses allocation ", serial,
-                          ", which was given back; capture it again");
-  for (const auto& work : state_->capture.work) d.enqueue(nullptr, work, {});
-}
-
 void emulated_launch(const EmulatedKernel& kernel, LaunchShape shape, void* stream) {
   if (!is_dry()) require_device();
   EmulatedDevice& d = emulated_device();
@@ -310,22 +282,37 @@ void cuda_synchronize() {
   d.wait_for_all();
 }
 
+namespace {
+/// What is fresh in a graph's memory, or was given back in it, is NaN at every launch.
+void poison_captured(void* p, std::size_t bytes) {
+  if (detail::is_capturing())
+    detail::emulated_device().enqueue(nullptr, [p, bytes] { std::memset(p, 0xFF, bytes); }, {});
+}
+}  // namespace
+
 void* Memory<Cuda>::allocate(std::size_t bytes) {
-  if (detail::is_dry()) return bytes == 0 ? nullptr : detail::DryDevice::one().allocate(bytes);
-  detail::require_device();
+  if (!detail::is_dry()) detail::require_device();
   if (bytes == 0) return nullptr;
+  if (void* const p = detail::allocate_captured(bytes)) return poison_captured(p, bytes), p;
+  if (detail::is_dry()) {
+    void* const p = detail::DryDevice::one().allocate(bytes);
+    return detail::plan_allocation(p, bytes), p;
+  }
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);
-  require<BackendError>(d.capture == nullptr, "[cuda] an allocation of ", bytes,
-                        " bytes while a graph is captured; allocate before");
   void* p = d.memory.allocate(bytes);
   d.counted[p] = d.arena.allocate(bytes);
   ++d.counts.allocated;
   memory_use<Cuda>().add(static_cast<std::int64_t>(bytes));
+  detail::plan_allocation(p, bytes);
   return p;
 }
 void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
   if (p == nullptr) return;
+  if (detail::CaptureMemory* const own = detail::current_capture_memory(); own != nullptr && own->release(p))
+    return poison_captured(p, bytes);
+  if (detail::release_captured(p)) return;
+  detail::plan_release(p);
   if (detail::DryDevice::one().holds(p)) return detail::DryDevice::one().release(p);
   detail::EmulatedDevice& d = detail::emulated_device();
   const detail::Lock lock(d.mutex);

@@ -349,14 +349,14 @@ TEST_CASE("a captured graph refuses allocation, waiting and new products, and ru
   multiply(2);
   CHECK(host(y) == std::vector<float>{2, 3, 6, 11});
   detail::CudaGraph graph;
-  graph.begin_capture();
-  launch(Write{x.data(), 0, 1}, {});
-  multiply(2);
-  CHECK_THROWS_WITH(multiply(1), contains("captured that never ran"));
-  CHECK_THROWS_WITH((Buffer<float, Cuda>(4)), contains("while a graph is captured"));
-  CHECK_THROWS_WITH(cuda_synchronize(), contains("while a graph is captured"));
-  CHECK_THROWS_WITH(host(x), contains("while a graph is captured"));
-  graph.end_capture();
+  graph.capture(nullptr, [&] {
+    launch(Write{x.data(), 0, 1}, {});
+    multiply(2);
+    CHECK_THROWS_WITH(multiply(1), contains("captured that never ran"));
+    CHECK_THROWS_WITH((Buffer<float, Cuda>(4)), contains("while a graph is captured"));
+    CHECK_THROWS_WITH(cuda_synchronize(), contains("while a graph is captured"));
+    CHECK_THROWS_WITH(host(x), contains("while a graph is captured"));
+  });
   CHECK(host(y)[0] == 2);  // nothing ran
   for (int i = 0; i < 2; ++i) {
     graph.launch();

@@ -70,14 +70,28 @@ TEST_CASE("the memory of a training step is counted byte for byte", "[cuda]") {
   check_counted([] { train<float>(Family::qwen3_moe, false, false); });
 }
 
-TEST_CASE("the memory of writing text is counted byte for byte", "[cuda]") {
-  check_counted([] {
-    auto model = Decoder<Cuda, float>::from_config(golden_config(Family::qwen2), 1);
-    const Sampler sampler{.max_new_tokens = 21, .seed = 3};
-    const auto texts = generate(model, {{1, 2, 3}, {4, 5}, {6}, {7, 8}}, sampler, GenerateSettings{.batch = 3});
-    REQUIRE(texts.size() == 4);
-    CHECK(texts[0].ids.size() == 21);
-  });
+TEST_CASE("the memory of writing text is counted byte for byte, that of graphs included", "[cuda]") {
+  // Texts end by length alone: a dry run draws other tokens. Seven prompts for five slots of which some end early, so
+  // that graphs of several numbers of rows come in an order in which their memory grows, too.
+  const auto write = [](Family family, GraphUse graphs, bool record_routing) {
+    auto model = Decoder<Cuda, float>::from_config(golden_config(family), 1);
+    const std::vector<std::vector<std::int32_t>> prompts = {{1, 2, 3}, {4, 5}, {6}, {7, 8}, {9}, {1}, {2, 2}};
+    const std::int64_t lengths[] = {21, 12, 30, 12, 12, 21, 40};
+    std::vector<WritingRequest> requests;
+    for (std::size_t i = 0; i < prompts.size(); ++i)
+      requests.push_back({prompts[i], 0, static_cast<std::uint32_t>(i), {}, lengths[i]});
+    const GenerateSettings settings{.batch = 5, .record_routing = record_routing, .graphs = graphs};
+    const auto texts = generate(model, std::span<const WritingRequest>(requests), Sampler{.seed = 3}, settings);
+    REQUIRE(texts.size() == 7);
+    CHECK(texts[6].ids.size() == 40);
+  };
+  const std::int64_t before = emulated_counts().captures;
+  check_counted([&] { write(Family::qwen2, GraphUse::on, false); });
+  CHECK(emulated_counts().captures >= before + 3);
+  check_counted([&] { write(Family::qwen3_moe, GraphUse::on, true); });
+  const std::int64_t with_graphs = emulated_counts().captures;
+  check_counted([&] { write(Family::qwen2, GraphUse::off, false); });
+  CHECK(emulated_counts().captures == with_graphs);
 }
 
 TEST_CASE("a dry run needs no device, reads zeros, and is one at a time", "[cuda]") {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kdlib/backend/concepts.hpp"
+#include "kdlib/backend/cuda/runtime.hpp"
 #include "kdlib/core/error.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -43,6 +44,11 @@ struct Memory<Cuda> {
   static void require_ready();
   /// Bytes that may still be allocated.
   static double available();
+
+  /// Work that is recorded once and launched again (CapturesGraphs), and the memory of its allocations.
+  using Graph = detail::CudaGraph;
+  using GraphMemory = detail::GraphMemory;
+  using GraphMemoryPlan = detail::GraphMemoryPlan;
 
   /// While one lives, CUDA is a device that counts, and needs none: allocations get addresses of a reservation that
   /// nobody touches, in the order and the steps of a device's arena; launches, products and copies do nothing; what is

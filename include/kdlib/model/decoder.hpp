@@ -164,8 +164,19 @@ class Decoder {
   /// room.
   DecodeState<D> begin_decoding(const KvCache<T, D>& cache, std::span<const std::int32_t> slots,
                                 std::span<const std::int32_t> ids, std::int64_t steps);
-  /// Runs one token of each sequence: hidden states [B, H]. Nothing is copied from or to the host.
+  /// The same in the memory of `state`, which has a row for each of the slots: a graph that holds its steps stays
+  /// right. Rows behind the first `sequences` are padding: they write behind what their slots hold, and these stay as
+  /// they are.
+  void continue_decoding(const KvCache<T, D>& cache, DecodeState<D>& state, std::span<const std::int32_t> slots,
+                         std::span<const std::int32_t> ids, std::int64_t steps, std::int64_t sequences);
+  /// Runs one token of each row: hidden states [N, H]. Nothing is copied from or to the host.
   Tensor<T, D> decode_step(KvCache<T, D>& cache, DecodeState<D>& state);
+  /// What the work of decode_step depends on beside the state's rows: addresses of weights, tables and cache, and
+  /// switches. A step that was recorded is right as long as this stays.
+  std::vector<std::uintptr_t> step_dependencies(KvCache<T, D>& cache) const;
+  /// Why a graph cannot hold steps of this model (weights that are decoded on the host, routing that is read after each
+  /// pass), empty where it can.
+  std::string step_capture_obstacle() const;
 
   /// Regularisers of the routers in training passes; without routers only zeros are taken (ConfigError).
   void set_router_policy(const RouterPolicy& policy);
@@ -186,6 +197,8 @@ class Decoder {
   void set_pending_routing(PendingRouting<D>* record, const RoutingRecord* replay = nullptr) {
     record_ = nullptr, pending_record_ = record, replay_ = replay;
   }
+  /// Where passes add their choices, or nullptr.
+  PendingRouting<D>* pending_routing() const { return pending_record_; }
 
   /// LoRA on (the default) or off.
   void set_adapter_enabled(bool enabled) { adapter_enabled_ = enabled; }

@@ -4,6 +4,7 @@
 #define KDLIB_MODEL_DECODER_CACHE_INL_HPP
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "kdlib/model/decoder.hpp"
@@ -78,30 +79,84 @@ DecodeState<D> Decoder<D, T>::begin_decoding(const KvCache<T, D>& cache, std::sp
                         " is outside the vocabulary of ", config_.vocab_size);
   if (!codes_held_) refresh_codes();
   DecodeState<D> state;
-  const auto past = detail::checked_past(cache, config_.layers, slots, [steps](std::size_t) { return steps; });
-  std::vector<std::int64_t> offsets;
-  for (std::size_t b = 0; b <= slots.size(); ++b) offsets.push_back(static_cast<std::int64_t>(b));
-  state.sequences.assign(slots.begin(), slots.end());
-  state.steps = steps;
-  state.ids = detail::to_device<D>(std::vector<std::int32_t>(ids.begin(), ids.end()));
-  state.positions = detail::to_device<D>(std::vector<std::int32_t>(past.begin(), past.end()));
-  state.offsets = detail::to_device<D>(offsets);
-  state.slots = detail::to_device<D>(state.sequences);
-  state.past = detail::to_device<D>(past);
-  ensure_rope(*std::max_element(past.begin(), past.end()) + steps);
+  const Shape rows{static_cast<std::int64_t>(slots.size())};
+  state.ids = Tensor<std::int32_t, D>(rows);
+  state.positions = Tensor<std::int32_t, D>(rows);
+  state.offsets = Tensor<std::int64_t, D>(Shape{rows[0] + 1});
+  state.slots = Tensor<std::int32_t, D>(rows);
+  state.past = Tensor<std::int64_t, D>(rows);
+  continue_decoding(cache, state, slots, ids, steps, rows[0]);
   return state;
 }
 
 template <class D, class T>
+void Decoder<D, T>::continue_decoding(const KvCache<T, D>& cache, DecodeState<D>& state,
+                                      std::span<const std::int32_t> slots, std::span<const std::int32_t> ids,
+                                      std::int64_t steps, std::int64_t sequences) {
+  const auto rows = static_cast<std::int64_t>(slots.size());
+  require<ShapeError>(rows == state.rows() && rows == static_cast<std::int64_t>(ids.size()) && sequences > 0 &&
+                          sequences <= rows && steps > 0,
+                      "[Decoder::continue_decoding] ", rows, " slots, ", ids.size(), " ids, ", sequences,
+                      " sequences and ", steps, " steps for a state of ", state.rows(), " rows");
+  if (!codes_held_) refresh_codes();
+  const auto past = detail::checked_past(cache, config_.layers, slots, [steps](std::size_t) { return steps; });
+  std::vector<std::int64_t> offsets;
+  for (std::int64_t b = 0; b <= rows; ++b) offsets.push_back(b);
+  state.sequences.assign(slots.begin(), slots.begin() + static_cast<std::ptrdiff_t>(sequences));
+  state.steps = steps;
+  const auto put = [](const auto& to, const auto& values) {
+    Memory<D>::from_host(to.data(), values.data(), values.size() * sizeof(values[0]));
+  };
+  put(state.ids, ids), put(state.offsets, offsets), put(state.slots, slots), put(state.past, past);
+  put(state.positions, std::vector<std::int32_t>(past.begin(), past.end()));
+  ensure_rope(*std::max_element(past.begin(), past.end()) + steps);
+}
+
+template <class D, class T>
 Tensor<T, D> Decoder<D, T>::decode_step(KvCache<T, D>& cache, DecodeState<D>& state) {
-  require<ShapeError>(state.steps > 0, "[Decoder::decode_step] the sequences have no room for another step");
-  LayerContext<D, T> context = context_of({state.ids, state.positions, state.offsets, state.count()});
+  state.count_step(cache);
+  LayerContext<D, T> context = context_of({state.ids, state.positions, state.offsets, state.rows()});
   const Tensor<T, D> hidden =
       run_cached(cache, context, {nullptr, nullptr, cache.capacity(), state.slots.data(), state.past.data()});
-  Kernels<D, T>::advance(state.count(), state.positions.data(), state.past.data());
-  for (const std::int32_t slot : state.sequences) cache.grow(slot, 1);
-  --state.steps;
+  Kernels<D, T>::advance(state.rows(), state.positions.data(), state.past.data());
   return hidden;
+}
+
+template <class D, class T>
+std::vector<std::uintptr_t> Decoder<D, T>::step_dependencies(KvCache<T, D>& cache) const {
+  std::vector<std::uintptr_t> list;
+  const auto add = [&list](const void* p) { list.push_back(reinterpret_cast<std::uintptr_t>(p)); };
+  std::vector<Parameter<T, D>*> parameters;
+  for (const DecoderBlock<D, T>& b : blocks_) b.append_parameters(parameters);
+  for (Parameter<T, D>* p : {embedding_.get(), final_norm_.get(), head_.get()})
+    if (p != nullptr) parameters.push_back(p);
+  for (const Parameter<T, D>* p : parameters) add(p->value.data());
+  for (const PackedWeight<D, T>& w : packed_weights()) add(w.matrix);
+  for (const Linear<D, T>* l : adaptable()) {
+    const LinearOperand<T, D> operand = l->operand(adapter_enabled_);
+    add(operand.packed), add(operand.lora_a), add(operand.weight);
+    const double scale = operand.lora_scale;
+    list.push_back(std::bit_cast<std::uint64_t>(scale));
+  }
+  for (const RopeTable<T, D>* t : {&rope_, &sliding_rope_}) add(t->cosine.data()), add(t->sine.data());
+  for (std::int64_t i = 0; i < cache.layers(); ++i) add(cache.keys(i)), add(cache.values(i));
+  add(norm_ones_.data());
+  for (const bool flag : {record_ != nullptr, pending_record_ != nullptr, replay_ != nullptr}) list.push_back(flag);
+  list.push_back(static_cast<std::uintptr_t>(cache.capacity()));
+  list.push_back(static_cast<std::uintptr_t>(real_vocabulary_));
+  return list;
+}
+
+template <class D, class T>
+std::string Decoder<D, T>::step_capture_obstacle() const {
+  for (const PackedWeight<D, T>& w : packed_weights())
+    if (!w.matrix->stays_on_device()) return concat(w.name, " (", w.matrix->description(), ") is read by the host");
+  for (const Linear<D, T>* l : adaptable())
+    if (const auto* codes = l->operand(adapter_enabled_).packed; codes != nullptr && !codes->stays_on_device())
+      return concat(l->path, " (", codes->description(), ") is read by the host");
+  if (record_ != nullptr) return "set_routing(record) reads the choices of each pass on the host";
+  if (replay_ != nullptr) return "set_routing(record, replay) copies choices to the device in each pass";
+  return "";
 }
 
 template <class D, class T>

@@ -40,6 +40,7 @@ class CodedMatrix final : public PackedMatrix<T, D> {
     Kernels<D, T>::coded_multiply_few(ranges_, m, x, beta, y);
   }
   std::int64_t few_rows() const override { return 24; }
+  bool stays_on_device() const override { return true; }
 
   const CodedRanges& ranges() const { return ranges_; }
   const QuantizeSettings& settings() const { return settings_; }

@@ -34,6 +34,9 @@ class PackedMatrix {
   /// Largest m that multiply_few is made for.
   virtual std::int64_t few_rows() const = 0;
 
+  /// True where decode, products and gather read memory of D alone and wait for nothing: graphs can hold them.
+  virtual bool stays_on_device() const { return false; }
+
   /// Rows [begin, begin + count) where they lie in memory in order as values of T, else null. Products then read them
   /// as those of a weight that is not packed.
   virtual const T* values(std::int64_t, std::int64_t) const { return nullptr; }

@@ -26,6 +26,27 @@ concept DecodesAhead = LogitsDraw<M> &&
   model.decode_step(cache, state);
 };
 
+/// The number type and the kind of result of what draws tokens for a model.
+template <class M>
+struct DeviceDraw {
+  using D = typename M::device_type;
+  using L = logit_t<D, typename M::scalar_type>;
+  using K = Kernels<D, L>;
+  using Row = typename K::SampledRow;
+  using Rule = typename K::SampleRule;
+};
+
+/// One step: runs `state`, draws a token for each of its rows at uniform [N] to drawn [N], which the next step runs.
+template <class M, class Cache>
+void decode_and_draw(M& model, Cache& cache, DecodeState<typename M::device_type>& state,
+                     const typename DeviceDraw<M>::Rule& rule, const double* uniform,
+                     typename DeviceDraw<M>::Row* drawn) {
+  using Draw = DeviceDraw<M>;
+  const auto hidden = model.decode_step(cache, state);
+  const Tensor<typename Draw::L, typename Draw::D> logits = device_head_logits(model.head(), hidden.view());
+  Draw::K::queue_sample_rows(rule, state.rows(), logits[1], logits.data(), uniform, drawn, state.ids.data());
+}
+
 /// What a device drew in several steps from `last` [B], the ids that sequences slots [B] wait with: token t of sequence
 /// b, at t * B + b, is drawn at uniform[t * B + b] and is run by step t + 1. The cache holds a token a step more. What
 /// is pending of the routing of these passes is read in the same wait.
@@ -34,21 +55,15 @@ auto decode_ahead(M& model, Cache& cache, const Sampler& sampler, std::span<cons
                   std::span<const std::int32_t> slots, const std::vector<double>& uniform,
                   PendingRouting<typename M::device_type>& routing) {
   using D = typename M::device_type;
-  using L = logit_t<D, typename M::scalar_type>;
-  using K = Kernels<D, L>;
-  using Row = typename K::SampledRow;
+  using Row = typename DeviceDraw<M>::Row;
   const auto count = static_cast<std::int64_t>(last.size()), total = static_cast<std::int64_t>(uniform.size());
   DecodeState<D> state = model.begin_decoding(cache, slots, last, total / count);
   const Buffer<double, D> numbers(total);
   const Buffer<Row, D> drawn(total);
   Memory<D>::from_host(numbers.data(), uniform.data(), uniform.size() * sizeof(double));
-  const auto rule = rule_of<typename K::SampleRule>(sampler);
-  for (std::int64_t at = 0; at < total; at += count) {
-    const auto hidden = model.decode_step(cache, state);
-    const Tensor<L, D> logits = device_head_logits(model.head(), hidden.view());
-    K::queue_sample_rows(rule, count, logits[1], logits.data(), numbers.data() + at, drawn.data() + at,
-                         state.ids.data());
-  }
+  const auto rule = rule_of<typename DeviceDraw<M>::Rule>(sampler);
+  for (std::int64_t at = 0; at < total; at += count)
+    decode_and_draw(model, cache, state, rule, numbers.data() + at, drawn.data() + at);
   std::vector<Row> rows(uniform.size());
   HostReads<D> reads;
   reads.add(drawn.data(), total, rows.data());

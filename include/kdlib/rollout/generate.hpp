@@ -9,6 +9,7 @@
 
 #include "kdlib/rollout/concepts.hpp"
 #include "kdlib/rollout/sampler.hpp"
+#include "kdlib/tensor/graph_use.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -49,6 +50,7 @@ struct GenerateSettings {
   RngPurpose purpose = RngPurpose::sample_student;
   bool record_routing = false;  // keep the experts of each token (ConfigError where the model has no mixture); ends an
                                 // earlier set_routing
+  GraphUse graphs = GraphUse::automatic;  // same tokens either way, but for the last bits of logits
   /// Called where a text has ended with a stop id: the ids that it answers are put behind the text and the model goes
   /// on (the answers of tools: ToolTurns). No ids: the text is complete. It is complete, too, where they leave no room
   /// for a new token or are more than what is left of `reply_tokens`, and after max_new_tokens written ones.

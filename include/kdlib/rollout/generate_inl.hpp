@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "kdlib/core/clock.hpp"
-#include "kdlib/rollout/decode_ahead_inl.hpp"
+#include "kdlib/rollout/decode_graphs_inl.hpp"
 #include "kdlib/rollout/draw_tokens_inl.hpp"
 #include "kdlib/rollout/generate.hpp"
 #include "kdlib/tensor/take_rows.hpp"
@@ -77,6 +77,7 @@ class Writer {
   using T = typename M::scalar_type;
   using D = typename M::device_type;
   using Cache = decltype(std::declval<const M&>().make_cache(std::int64_t{}, std::int64_t{}));
+  using Ahead = AheadDecoder<M, Cache>;
 
  public:
   Writer(M& model, std::span<const WritingRequest> requests, const Sampler& sampler, const GenerateSettings& settings)
@@ -98,9 +99,10 @@ class Writer {
     const std::int64_t slots = std::min(settings_.batch, progress_.sequences);
     Cache cache = model_.make_cache(slots, capacity());
     for (std::int64_t s = slots; s-- > 0;) free_.push_back(static_cast<std::int32_t>(s));
+    Ahead ahead(model_, cache, sampler_, settings_.graphs);  // behind RecordingScope: the model records by now
     while (next_ < requests_.size() || !running_.empty()) {
       while (next_ < requests_.size() && !free_.empty()) admit(cache);
-      if (!running_.empty() && !continue_ahead(cache)) continue_all(cache);
+      if (!running_.empty() && !continue_ahead(cache, ahead)) continue_all(cache);
       if (settings_.progress) settings_.progress(progress_);
     }
     return std::move(completions_);
@@ -172,7 +174,7 @@ class Writer {
 
   /// Where the device draws tokens: as many steps as every sequence has room for, at most `steps_ahead`, and one wait.
   /// False where that is not possible or gains nothing.
-  bool continue_ahead(Cache& cache) {
+  bool continue_ahead(Cache& cache, [[maybe_unused]] Ahead& ahead) {
     if constexpr (DecodesAhead<M, Cache>) {
       std::int64_t steps = steps_ahead;
       for (const Running& r : running_) steps = r.waiting == 1 ? std::min(steps, room_of(r)) : 1;
@@ -186,7 +188,7 @@ class Writer {
       for (std::int64_t t = 0; t < steps; ++t)
         for (const Running& r : all) uniform.push_back(uniform_for(r.request, t));
       pending_ = {};
-      const auto rows = decode_ahead(model_, cache, sampler_, last, slots, uniform, pending_);
+      const auto rows = ahead.decode(last, slots, uniform, pending_);
       for (std::size_t i = 0; i < all.size(); ++i) {
         std::int64_t t = 0;
         while (t < steps && take(all[i], token_of(rows[static_cast<std::size_t>(t) * all.size() + i]))) ++t;

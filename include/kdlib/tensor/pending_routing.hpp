@@ -22,6 +22,8 @@ class PendingRouting {
     if (!chosen.empty()) there_.push_back(std::move(chosen));
   }
   bool empty() const { return there_.empty(); }
+  /// [mixtures] of [N, K]: the choices of the pass that was put last.
+  const std::vector<Tensor<std::int32_t, D>>& last() const { return there_.back(); }
 
   void read(HostReads<D>& reads) {
     records_.assign(there_.size(), RoutingRecord());

@@ -9,13 +9,15 @@
 
 #include <cstddef>
 #include <memory>
+#include <utility>
 
 #include "kdlib/core/error.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// A cudaStream_t, or the emulated device's stream.
+/// A cudaStream_t, or the emulated device's stream. While a thread captures a graph, its compute stream is another one,
+/// which records.
 void* compute_stream();
 void* copy_stream();
 
@@ -28,9 +30,9 @@ bool is_device_memory(const void* p);
 /// Whether a Memory<Cuda>::DryRun lives: then launches, products, copies, events and waits do nothing.
 bool is_dry();
 
-/// Whether the compute stream's work is recorded in a graph at present.
+/// Whether this thread's work for the compute stream is recorded in a graph at present.
 bool is_capturing();
-/// BackendError while the compute stream's work is recorded in a graph: `what` would copy once and be replayed.
+/// BackendError while this thread's work is recorded in a graph: `what` would copy once and be replayed.
 void refuse_while_capturing(const char* what);
 
 /// Waits on the host for all work of a stream.
@@ -93,20 +95,73 @@ inline void check_may_wait(const char* what) {
                         " waits for the device inside a NoSync guard; queue it, or wait where the step says so");
 }
 
-/// Work of the compute stream that is recorded once and launched many times. While it is recorded nothing runs, and
-/// waiting, blocking copies and allocation are refused with BackendError.
+/// Device memory in which captured work finds its allocations. Several graphs may share it where their launches never
+/// overlap: those of one stream do not.
+class GraphMemory {
+ public:
+  explicit GraphMemory(std::size_t bytes);
+  ~GraphMemory();
+  GraphMemory(const GraphMemory&) = delete;
+  GraphMemory& operator=(const GraphMemory&) = delete;
+  void* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// Counts what this thread allocates while it lives: in a GraphMemory of bytes() the same work can be captured.
+class GraphMemoryPlan {
+ public:
+  GraphMemoryPlan();
+  ~GraphMemoryPlan();
+  GraphMemoryPlan(const GraphMemoryPlan&) = delete;
+  GraphMemoryPlan& operator=(const GraphMemoryPlan&) = delete;
+  std::size_t bytes() const;
+  /// Called by Memory<Cuda>.
+  void allocated(void* p, std::size_t bytes);
+  void released(void* p);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Work of one thread for the compute stream that is recorded once and launched many times. Other threads' work is not
+/// recorded and goes on.
 class CudaGraph {
  public:
   CudaGraph();
   ~CudaGraph();
   CudaGraph(const CudaGraph&) = delete;
   CudaGraph& operator=(const CudaGraph&) = delete;
-  void begin_capture();
-  void end_capture();
-  /// BackendError where memory that the recorded work reads or writes was given back.
+
+  /// Records what `work` queues; nothing of it runs. What it allocates lies in `memory`, which the graph keeps alive,
+  /// and is given back inside of `work`: what is read behind a launch is allocated before. BackendError for allocations
+  /// without or beyond that memory, for waits, blocking copies and products of shapes that never ran; the graph is
+  /// empty then.
+  template <class F>
+  void capture(std::shared_ptr<GraphMemory> memory, F&& work) {
+    begin(std::move(memory));
+    try {
+      work();
+    } catch (...) {
+      abandon();
+      throw;
+    }
+    end();
+  }
+  bool captured() const;
+  /// Queues the recorded work on the compute stream. BackendError where nothing was captured or, on the emulated
+  /// device, memory that the work reads or writes was given back.
   void launch();
 
  private:
+  void begin(std::shared_ptr<GraphMemory> memory);
+  void end();
+  void abandon() noexcept;
+
   struct State;
   std::unique_ptr<State> state_;
 };
