@@ -72,6 +72,7 @@ template <class D, class T>
 Session<D, T>::Session(RecipeSettings settings, SessionEvents* events)
     : s_(std::move(settings)), events_(events != nullptr ? *events : silent_), folder_(s_.output.folder) {
   check_recipe(s_);
+  if (s_.models.apart()) checking_settings([this] { return top_k_terms(); });  // --mass fits the loss
 }
 
 template <class D, class T>
@@ -227,6 +228,7 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   const StopScope scope(&stop_);
   if constexpr (CountsMemory<D>)
     if (machine == nullptr) return plan_counted();
+  if (!s_.models.apart()) require_taught();  // who is there instead is known once they are opened
   if (!text_) load();
   require_taught();
   const DecoderConfig& teacher = teacher_->config();
@@ -236,12 +238,13 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
 
 template <class D, class T>
 void Session<D, T>::require_taught() const {
-  require<ConfigError>(s_.models.taught(), "[distil] ",
-                       other_name_.empty()  ? std::string()
-                       : s_.models.by_row() ? concat("the teachers are ", other_name_, "; ")
-                                            : concat("the teacher is ", other_name_, "; "),
-                       "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
-                       "no --cache");
+  require<SettingsError>(
+      s_.models.taught(), "[distil] ",
+      other_name_.empty()  ? std::string()
+      : s_.models.by_row() ? concat("the teachers are ", other_name_, "; ")
+                           : concat("the teacher is ", other_name_, "; "),
+      "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
+      "no --cache");
 }
 
 template <class D, class T>

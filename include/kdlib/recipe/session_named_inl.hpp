@@ -55,6 +55,8 @@ typename Session<D, T>::Named Session<D, T>::open_one_named(const RecipeNamedTea
     } else {
       open_named_model(named, place.place, tokenizer);
     }
+  } catch (const SettingsError&) {
+    throw;
   } catch (const ConfigError& error) {
     fail<ConfigError>("[distil] --teachers ", place.name, "=", place.place, ": ", error.what());
   }
