@@ -46,9 +46,9 @@ TEST_CASE("values out of range, unknown words and options that exclude each othe
   const auto wrong = [&p](const std::string& program, const std::string& arguments, const std::string& part) {
     p.ends(2, program, arguments, part);
   };
-  for (const char* program : {"cache_logits", "compress", "convert", "distil", "evaluate", "generate", "inspect",
-                              "qwen_32b_to_7b", "rescore", "score", "serve", "sweep", "synth", "tokenize",
-                              "vpmoe_student"}) {
+  for (const char* program :
+       {"cache_logits", "compress", "convert", "distil", "evaluate", "generate", "inspect", "qwen_32b_to_7b", "rescore",
+        "score", "serve", "sweep", "synth", "tokenize", "vpmoe_student"}) {
     if (!exists(program_path(program))) WARN(program << " is not built");
     wrong(program, "--no-such-option 3", "no-such-option");
   }
