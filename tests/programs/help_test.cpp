@@ -55,9 +55,9 @@ TEST_CASE("places of models are named as they are read: runs, directories, files
 }
 
 TEST_CASE("every program's help has the exit statuses of docs/formats.md", "[programs]") {
-  for (const char* program : {"cache_logits", "compress", "convert", "distil", "evaluate", "generate", "inspect",
-                              "qwen_32b_to_7b", "rescore", "score", "serve", "sweep", "synth", "tokenize",
-                              "vpmoe_student"}) {
+  for (const char* program :
+       {"cache_logits", "compress", "convert", "distil", "evaluate", "generate", "inspect", "qwen_32b_to_7b", "rescore",
+        "score", "serve", "sweep", "synth", "tokenize", "vpmoe_student"}) {
     if (!exists(program_path(program))) continue;
     const ProgramAnswer answer = run_program(program, "--help");
     CHECK(answer.status == 0);
