@@ -391,6 +391,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/session_counted_inl.hpp
   include/kdlib/recipe/session_files_inl.hpp
   include/kdlib/recipe/session_inl.hpp
+  include/kdlib/recipe/session_models_inl.hpp
   include/kdlib/recipe/session_named_inl.hpp
   include/kdlib/recipe/session_ranked_inl.hpp
   include/kdlib/recipe/session_remote_inl.hpp

@@ -130,7 +130,7 @@ void write_from_servers(const kd::CacheCommand& s) {
 /// What is known of a signal that another program wrote; `tokenizer` receives that of --tokenizer.
 kd::CacheFacts imported_facts(const kd::CacheCommand& s, std::optional<kd::Tokenizer>& tokenizer) {
   kd::CacheFacts facts{.dataset = s.data, .dataset_hash = kd::content_hash(s.data)};
-  if (!s.tokenizer.empty()) tokenizer = kd::find_model_tokenizer(s.tokenizer);
+  tokenizer = kd::named_tokenizer(s.tokenizer);
   if (tokenizer) facts.tokenizer = kd::tokenizer_hash(*tokenizer);
   return facts;
 }
@@ -138,7 +138,8 @@ kd::CacheFacts imported_facts(const kd::CacheCommand& s, std::optional<kd::Token
 void import_distillkit(const kd::CacheCommand& s) {
   std::optional<kd::Tokenizer> tokenizer;
   const kd::CacheFacts facts = imported_facts(s, tokenizer);
-  const kd::DistillKitFormat format = kd::read_distillkit_format(s.distillkit);
+  const kd::DistillKitFormat format =
+      kd::reading_config_file("--distillkit", [&s] { return kd::read_distillkit_format(s.distillkit); });
   if (tokenizer) kd::check_tokenizer_fits(*tokenizer, format.vocabulary);
   const kd::CacheMeta meta = kd::import_distillkit(s.data, format, s.out, facts, s.settings.segment);
   keep_tokenizer(s.out, s.tokenizer, tokenizer, 0, format.vocabulary);

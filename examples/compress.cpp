@@ -41,12 +41,16 @@ void read_layers(const std::string& text, kd::CompressModelSettings& s) {
         text, "\"; it is A-B, as 0-11");
   s.first_layer = std::stoll(first);
   s.last_layer = std::stoll(last);
+  kd::require<kd::UsageError>(s.first_layer <= s.last_layer, "--layers is \"", text, "\"; the first is above the last");
 }
 
 void add_options(kd::Options& o, Command& c) {
   kd::CompressModelSettings& s = c.settings;
   o.group("Model")
-      .add("model", c.model, "MODEL", "mixture of experts (Qwen3-MoE, Qwen2-MoE): Hugging Face directory or GGUF file")
+      .add("model", c.model, "MODEL",
+           "mixture of experts (Qwen3-MoE, Qwen2-MoE): Hugging Face directory, GGUF file, or the folder of a finished "
+           "run "
+           "whose result is a model")
       .required()
       .add("out", c.out, "DIR", "folder of the compressed model; finished pieces lie below it and are kept")
       .required()
@@ -96,6 +100,7 @@ Command parse(int argc, char** argv) {
   o.parse(argc, argv);
   kd::require<kd::UsageError>(o.given("rank") != o.given("share"), "give --rank R or --share X",
                               o.given("rank") ? ", not both" : "");
+  kd::require<kd::UsageError>(c.rank > 0 || s.share > 0, "--rank and --share must be above 0");
   o.check_needs({{{"rounds", "refine"}, c.init == "als", "it belongs to --init als"},
                  {{"adam-steps"}, c.init == "seed", "it belongs to --init seed"},
                  {{"calibration-tokens", "max-length", "template", "batch"},
@@ -111,8 +116,8 @@ Command parse(int argc, char** argv) {
   s.align = c.align == "on";
   if (s.plain_model_type && s.dtype.empty()) s.dtype = "float16";
   if (!c.layers.empty()) read_layers(c.layers, s);
-  kd::checking_settings([&s, &c] {
-    c.model = kd::find_whole_model(c.model);
+  c.model = kd::find_whole_model(c.model);
+  kd::checking_settings([&s] {
     if (!s.dtype.empty()) kd::detail::check_saved_dtype(s.dtype, "[compress] --dtype: ");
   });
   return c;

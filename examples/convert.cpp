@@ -121,13 +121,14 @@ Settings parse(int argc, char** argv) {
       .common(s.threads, s.seed);
   o.parse(argc, argv);
   // The folder of a run is its model with its adapter.
-  const kd::ModelPlace place = kd::checking_settings([&s] { return kd::find_model(s.model, s.adapter); });
+  const kd::ModelPlace place = kd::find_model(s.model, s.adapter);
   s.merge = s.merge || place.adapter != s.adapter;
   s.model = place.model, s.adapter = place.adapter;
   if (s.adapter_alone() && !o.given("type")) s.type = "f32";
   check(s, o);
   s.mixture.seed = s.seed;
   s.format = r.format(s.format);
+  if (!s.dtype.empty()) kd::checking_settings([&s] { kd::detail::check_saved_dtype(s.dtype, "[convert] --dtype: "); });
   if (r.rounds()) kd::checking_settings([&s] { kd::check_quantize_settings(s.format); });
   return s;
 }

@@ -45,7 +45,7 @@ kd::Options make_options(Settings& s) {
       .add("adapters", s.adapters, "DIR",
            "LoRA adapters in PEFT's format, one for each model or all for the one model; `none` for none")
       .add("names", s.names, "NAME", "columns of the table (default: the last part of the path)")
-      .add("reference", s.reference, "MODEL", "the model that kl and agreement compare with");
+      .add("reference", s.reference, "MODEL", "the model that kl and agreement compare with, as --models");
   kd::add_type_options(models, s.device, s.dtype);
   o.group("Tasks")
       .add("tasks", s.tasks, "NAME",
@@ -134,10 +134,12 @@ class Evaluation {
   }
 
   void load_reference() {
-    reference_tokenizer_ = kd::find_model_tokenizer(s_.reference);
+    const kd::ModelPlace place = kd::find_model(s_.reference);
+    reference_tokenizer_ = kd::find_model_tokenizer(place.model);
     reference_.emplace(Model::from_pretrained(
-        s_.reference, {.trainable = false, .weights = kd::frozen_storage<typename Model::device_type>}));
+        place.model, {.trainable = false, .weights = kd::frozen_storage<typename Model::device_type>}));
     kd::show_notes(reference_->notes());
+    if (!place.adapter.empty()) kd::show_notes(kd::load_adapter(*reference_, place.adapter));
     teacher_.emplace(*reference_);
   }
 

@@ -10,11 +10,10 @@ namespace kd = kdlib;
 template <class D, class T>
 void moe_stages(const kd::Args& args) {
   using Model = kd::Decoder<D, T>;
+  const std::int64_t steps = args.count("steps");  // of the experts' stage
   auto teacher = Model::from_pretrained(args["dense"]);
   auto student =
       kd::upcycle(Model::from_pretrained(args["dense"]), {.experts = 8, .active = 2, .balance_weight = 1e-2});
-
-  const std::int64_t steps = std::stoll(args["steps"]);  // of the experts' stage
 
   const auto tokenizer = kd::Tokenizer::from_pretrained(args["dense"]);
   const kd::Prompts prompts{args["prompts"], tokenizer};

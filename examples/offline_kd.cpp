@@ -9,9 +9,9 @@ namespace kd = kdlib;
 
 template <class Device, class Scalar>
 void offline_kd(const kd::Args& args) {
+  const std::int64_t steps = args.count("steps");
   auto student = kd::Decoder<Device, Scalar>::from_pretrained(args["student"]);
   const auto cache = kd::TopKCache::open(args["cache"]);
-  const std::int64_t steps = std::stoll(args["steps"]);
 
   kd::Trainer trainer{
       student, kd::DocumentDataset{cache.tokens(), {.batch = 8, .seed = 1}},

@@ -9,6 +9,7 @@ namespace kd = kdlib;
 template <class Device, class Scalar>
 void on_policy(const kd::Args& args) {
   using Model = kd::Decoder<Device, Scalar>;
+  const std::int64_t steps = args.count("steps");
   auto teacher = Model::from_pretrained(args["teacher"]);
   auto student = Model::from_pretrained(args["student"]);
   kd::add_lora(student, {.rank = 32, .alpha = 64, .targets = kd::all_linear});
@@ -20,7 +21,7 @@ void on_policy(const kd::Args& args) {
 
   kd::Trainer trainer{student, rollouts, kd::Objective{kd::LiveTeacher{teacher}, kd::ReverseKl{}},
                       kd::AdamW{.weight_decay = 0.0}, kd::ConstantRate{1e-4}};
-  trainer.run({.steps = std::stoll(args["steps"]), .save_every = 25}, kd::JsonLines{args["out"] + "/metrics.jsonl"},
+  trainer.run({.steps = steps, .save_every = 25}, kd::JsonLines{args["out"] + "/metrics.jsonl"},
               kd::Directory{args["out"]});
   kd::save_adapter(student, args["out"]);
 }

@@ -173,6 +173,10 @@ int main(int argc, char** argv) try {
   kd::Options options{"rescore", "Scores token files by a teacher: the log-probability of every token that counts."};
   add_options(options, s);
   options.parse(argc, argv);
+  options.check_needs({s.remote.needs(s.is_remote(), "it belongs to --teacher URL"),
+                       {{"fraction", "strata", "min-reasoning", "store", "part-documents", "worker"},
+                        s.verify == 0,
+                        "--verify makes nothing"}});
   run(s);
   return kd::finish();
 } catch (const std::exception& error) {

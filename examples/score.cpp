@@ -34,7 +34,7 @@ kd::Options make_options(Settings& s) {
   kd::Options options{"score",
                       "Writes for each line of text a line {\"ids\": [...], \"log_probs\": [...]}: the natural-log "
                       "probability of every token after the first."};
-  s.model.add_to(options);
+  s.model.add_to(options, true);
   kd::add_type_options(options, s.model.device, s.model.dtype);
   options
       .add("input", s.input, "FILE",

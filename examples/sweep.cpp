@@ -211,7 +211,7 @@ int main(int argc, char** argv) try {
   if (s.program.empty()) s.program = beside_this_program("distil");
   kd::require<kd::UsageError>(::access(s.program.c_str(), X_OK) == 0, s.program,
                               " cannot be run: give --program PATH of distil");
-  const kd::SweepPlan plan = kd::read_sweep(s.file);
+  const kd::SweepPlan plan = kd::reading_config_file("FILE.yaml", [&s] { return kd::read_sweep(s.file); });
   if (s.dry_run) return kd::finish(print_plan(s, plan));
   kd::check_sweep_folder(plan);
   if (s.table) return kd::finish(finish(plan));

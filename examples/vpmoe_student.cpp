@@ -42,6 +42,7 @@ int run_stages(int argc, char** argv) {
   options.parse(argc, argv);
   s.fraction_given = options.given("fraction");
   s.min_reasoning_given = options.given("min-reasoning");
+  options.check_needs({{{"device"}, s.dry_run, "it names the machine that --dry-run plans for"}});
   kd::check_reasoning_settings(s);
   if (s.dry_run) return std::printf("%s", kd::reasoning_plan(s).c_str()), 0;
   kd::start_threads(s.threads);

@@ -6,7 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <ctime>
+
+#include "kdlib/core/error.hpp"
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/paths.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"
 
@@ -101,4 +105,81 @@ TEST_CASE("a file above 64 MiB is sampled: its size, head, blocks and end are no
   REQUIRE(::ftruncate(fd, bytes + 1) == 0);
   CHECK(sampled_file_hash(path) != before);
   ::close(fd);
+}
+
+namespace {
+int hashed = 0;
+std::string counted_hash(const std::string& path) {
+  ++hashed;
+  return file_hash(path);
+}
+}  // namespace
+
+TEST_CASE("a file is hashed once a process while nothing about it changes, and again after any change", "[io]") {
+  const TemporaryDirectory dir;
+  const std::string file = dir / "weights";
+  write_file_atomically(file, "abcd");
+  const std::int64_t now = std::time(nullptr), later = now + 10;  // the file has been there for ten seconds by then
+  hashed = 0;
+  const std::string first = detail::remembered_hash(counted_hash, file, now);
+  CHECK(first == file_hash(file));
+  CHECK(detail::remembered_hash(counted_hash, file, now) == first);
+  CHECK(hashed == 2);  // too young to be known by its times
+  CHECK(detail::remembered_hash(counted_hash, file, later) == first);
+  CHECK(hashed == 3);
+  CHECK(detail::remembered_hash(counted_hash, file, later) == first);
+  CHECK(hashed == 3);
+  CHECK(detail::remembered_hash(sampled_file_hash, file, later) == sampled_file_hash(file));  // another function's
+  CHECK(hashed == 3);
+  struct stat before {};
+  REQUIRE(::stat(file.c_str(), &before) == 0);
+  {  // a bit flipped in place, and the time of the bytes put back: that of the inode tells
+    const int fd = ::open(file.c_str(), O_WRONLY);
+    REQUIRE(::pwrite(fd, "e", 1, 3) == 1);
+    const timespec times[2] = {before.st_atim, before.st_mtim};
+    struct stat now_is = before;
+    while (now_is.st_ctim.tv_sec == before.st_ctim.tv_sec && now_is.st_ctim.tv_nsec == before.st_ctim.tv_nsec) {
+      REQUIRE(::futimens(fd, times) == 0);  // until the file system's clock has gone on
+      REQUIRE(::fstat(fd, &now_is) == 0);
+    }
+    ::close(fd);
+  }
+  const std::string changed = detail::remembered_hash(counted_hash, file, later);
+  CHECK(changed == file_hash(file));
+  CHECK(changed != first);
+  CHECK(hashed == 4);
+  write_file_atomically(file, "abcd");  // another inode
+  CHECK(detail::remembered_hash(counted_hash, file, later) == first);
+  CHECK(hashed == 5);
+}
+
+TEST_CASE("models have the same weights whatever their files are called and whatever lies beside them", "[io]") {
+  const TemporaryDirectory dir;
+  const auto put = [&dir](const std::string& name, const std::string& text) {
+    make_directories(parent_path(dir / name));
+    write_file_atomically(dir / name, text);
+    return dir / name;
+  };
+  const auto index = [&put](const std::string& folder, const std::string& one, const std::string& two) {
+    put(folder + "/" + one, "one"), put(folder + "/" + two, "two");
+    put(folder + "/model.safetensors.index.json",
+        concat("{\"weight_map\": {\"x\": \"", two, "\", \"y\": \"", one, "\", \"z\": \"", one, "\"}}"));
+  };
+  index("a", "model-1.safetensors", "model-2.safetensors"), put("a/config.json", "{}");
+  index("b", "part1.safetensors", "part2.safetensors"), put("b/other.safetensors", "three");
+  CHECK(same_weights(dir / "a", dir / "b"));
+  CHECK(same_weights(dir / "a", dir / "a"));
+  put("b/part2.safetensors", "twO");
+  CHECK_FALSE(same_weights(dir / "a", dir / "b"));
+  put("b/part2.safetensors", "twoo");
+  CHECK_FALSE(same_weights(dir / "a", dir / "b"));
+  put("b/part2.safetensors", "two"), put("b/model.safetensors", "one");  // the single file is read
+  CHECK_FALSE(same_weights(dir / "a", dir / "b"));
+  put("e/model.safetensors", "one");
+  CHECK(same_weights(dir / "e", dir / "b"));
+  put("c/other.safetensors", "one"), put("d/other.safetensors", "one");
+  CHECK_FALSE(same_weights(dir / "c", dir / "d"));  // neither is a model
+  CHECK(same_weights(put("m.gguf", "GGUF 1"), put("copy.gguf", "GGUF 1")));
+  CHECK_FALSE(same_weights(dir / "m.gguf", put("other.gguf", "GGUF 2")));
+  CHECK_THROWS_AS(same_weights(dir / "m.gguf", dir / "none.gguf"), IoError);
 }

@@ -41,7 +41,7 @@ TEST_CASE(
   CHECK_THAT(run_program(programs[1], "--dry-run --device h100").out,
              contains("8 821 654 528") && contains("it does not fit into"));
   const ProgramAnswer unknown = run_program(programs[0], "--dry-run --device TPU");
-  CHECK(unknown.status == 1);
+  CHECK(unknown.status == 2);
   CHECK_THAT(unknown.error, contains("'TPU'") && contains("H100, H200, A100, L40S, RTX 4090"));
 }
 
@@ -87,7 +87,7 @@ TEST_CASE(
     CHECK(again.status == 0);
     CHECK_THAT(again.error, contains("finished"));
     const ProgramAnswer seed = run_program(program, arguments + " --seed 9");
-    CHECK(seed.status == 1);
+    CHECK(seed.status == 2);
     CHECK_THAT(seed.error, contains("another scale or seed"));
     // the student is a model like any other
     const std::string base = lora ? out + "/random/student --adapter " + out + "/adapter" : out + "/model";

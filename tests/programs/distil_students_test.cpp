@@ -100,6 +100,21 @@ TEST_CASE(
   const ProgramAnswer rounded = run_program("distil", "--teacher " + model + settings + out + "3 --group-size 32");
   INFO(rounded.error);
   REQUIRE(rounded.status == 0);
+  // It is a reference: its own divergence from it is 0, the original's is what rounding and adapter left.
+  kdlib::make_directories(dir / "task");
+  kdlib::write_file_atomically(dir / "task/held_out.jsonl",
+                               "{\"ids\": [1, 10, 40, 7, 9, 200, 11]}\n{\"ids\": [1, 11, 43, 8]}\n");
+  const ProgramAnswer compared =
+      run_program("evaluate", "--models " + out + "3 " + model + " --names run original --reference " + out +
+                                  "3 --tasks kl --data " + (dir / "task") + " --json " + (dir / "kl.json"));
+  INFO(compared.error);
+  REQUIRE(compared.status == 0);
+  const auto forward_kl = [&dir](std::size_t i) {
+    const Json models = Json::parse_file(dir / "kl.json").at("models");
+    return models[i].at("tasks").at("kl").at("forward").as_double();
+  };
+  CHECK(std::fabs(forward_kl(0)) < 1e-9);
+  CHECK(forward_kl(1) > 1e-4);
   const ProgramAnswer refused =
       run_program("distil", "--teacher " + out + "3 --student " + model + settings + out + "4");
   CHECK(refused.status == 2);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text whose turns call tools: hosts, what stands behind a turn, masks and limits.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <map>
 

@@ -2,6 +2,7 @@
 // What a program's --model and --adapter stand for.
 #include "kdlib/tools/model_folders.hpp"
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/paths.hpp"
 #include "support/catch.hpp"
@@ -50,6 +51,7 @@ TEST_CASE("the adapter of a run that rounded nothing belongs to the student that
   make_directories("student");
   CHECK(find_model(run).model == "student");
   CHECK(find_model("student", run + "/adapter").model == "student");
+  CHECK_THROWS_AS(find_model(run, "other/adapter"), SettingsError);
   const std::string message = refusal([&] { find_model(run, "other/adapter"); });
   CHECK(message.find("name student as the model to use other/adapter") != std::string::npos);
 }

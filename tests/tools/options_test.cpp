@@ -341,4 +341,13 @@ TEST_CASE("named arguments are taken in order and counted", "[tools]") {
   CHECK_THROWS_WITH((Args{3, three, {"student", "cache", "out"}}), contains("usage: prog <student> <cache> <out>"));
   const char* help[] = {"prog", "--help"};
   CHECK_THROWS_AS((Args{2, help, {"student"}}), HelpRequested);
+  const auto count = [](const char* text) {
+    const char* one[] = {"prog", text};
+    return Args{2, one, {"steps"}}.count("steps");
+  };
+  CHECK(count("150") == 150);
+  for (const char* wrong : {"0", "-3", "ten", "1.5", "7 ", "", "99999999999999999999"}) {
+    CHECK_THROWS_AS(count(wrong), UsageError);
+    CHECK_THROWS_WITH(count(wrong), contains(std::string("<steps> is '") + wrong + "'"));
+  }
 }

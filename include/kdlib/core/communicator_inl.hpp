@@ -4,8 +4,7 @@
 #define KDLIB_CORE_COMMUNICATOR_INL_HPP
 
 #include <algorithm>
-#include <chrono>
-#include <condition_variable>
+#include <condition_variable>  // with std::chrono::duration; <chrono> itself brings streams into every program
 #include <exception>
 #include <map>
 #include <mutex>

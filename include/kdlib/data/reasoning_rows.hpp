@@ -111,8 +111,8 @@ std::optional<ThoughtPlace> find_thought(std::string_view text);
 /// Writes rows out. May be called from several threads at once.
 class RowRenderer {
  public:
-  /// ConfigError for settings out of range; for an effort whose three words are not one token each at one place;
-  /// InputError for a tokenizer without Harmony's tokens, where no template is named.
+  /// SettingsError for settings out of range. ConfigError for an effort whose three words are not one token each at one
+  /// place; InputError for a tokenizer without Harmony's tokens, where no template is named.
   RowRenderer(const Tokenizer& tokenizer, RowSettings settings);
 
   /// Fills `document`, or says why there is none.

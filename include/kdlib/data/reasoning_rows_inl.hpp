@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/data/curriculum.hpp"
 #include "kdlib/data/reasoning_rows.hpp"
 #include "kdlib/io/utf8.hpp"
@@ -78,14 +79,14 @@ struct RowRenderer::Parts {
 KDLIB_FUNC RowRenderer::RowRenderer(const Tokenizer& tokenizer, RowSettings settings)
     : tokenizer_(tokenizer), settings_(std::move(settings)) {
   const std::string& effort = settings_.effort;
-  require<ConfigError>(effort.empty() || effort == "by-length" || enum_value<ReasoningMode>(effort),
-                       "[rows] the effort is '", effort, "'; it is low, medium, high or by-length");
-  require<ConfigError>(
+  require<SettingsError>(effort.empty() || effort == "by-length" || enum_value<ReasoningMode>(effort),
+                         "[rows] the effort is '", effort, "'; it is low, medium, high or by-length");
+  require<SettingsError>(
       effort != "by-length" || (settings_.low_below >= 0 && settings_.medium_below > settings_.low_below),
       "[rows] by-length needs two limits that rise, such as 128,512; they are ", settings_.low_below, " and ",
       settings_.medium_below);
-  require<ConfigError>(settings_.max_length >= 16, "[rows] max_length is ", settings_.max_length,
-                       "; a document needs 16 tokens at least");
+  require<SettingsError>(settings_.max_length >= 16, "[rows] max_length is ", settings_.max_length,
+                         "; a document needs 16 tokens at least");
   const auto end = tokenizer_.token_to_id("<|endoftext|>");
   if (end || tokenizer_.eos_id()) end_of_document_ = end ? *end : *tokenizer_.eos_id();
   require<ConfigError>(end_of_document_ >= 0, "[rows] ", tokenizer_.source(),
@@ -147,13 +148,13 @@ KDLIB_FUNC void RowRenderer::set_up_harmony() {
 
 KDLIB_FUNC void RowRenderer::set_up_template() {
   for (const auto* text : {&settings_.identity, &settings_.cutoff, &settings_.date})
-    require<ConfigError>(text->empty(),
-                         "[rows] identity, cutoff and date belong to Harmony's system message; the "
-                         "template ",
-                         settings_.chat_template, " has no place for '", *text, "'");
-  require<ConfigError>(!settings_.content_spans,
-                       "[rows] content_spans belongs to Harmony; the spans of a template end "
-                       "with </think>");
+    require<SettingsError>(text->empty(),
+                           "[rows] identity, cutoff and date belong to Harmony's system message; the "
+                           "template ",
+                           settings_.chat_template, " has no place for '", *text, "'");
+  require<SettingsError>(!settings_.content_spans,
+                         "[rows] content_spans belongs to Harmony; the spans of a template end "
+                         "with </think>");
   template_ = chat_template_from(settings_.chat_template, tokenizer_);
   if (settings_.effort.empty()) return;
   const ReasoningRow row{"", "", "", "", "?", "?", "?"};

@@ -54,7 +54,8 @@ struct RescoreResult {
 /// is whole if its .json has this run's hash and its files have their hashes; others are made again. The number of
 /// workers changes nothing.
 ///
-/// ConfigError: no document is selected, a stratum that cannot be read, a folder with parts of another run.
+/// SettingsError: a share or stratum that cannot be read, a folder with parts of another run. ConfigError: no document
+/// is selected.
 /// FormatError, with key and position: a log-probability that is NaN, infinite, above 1e-3 or below -1000.
 RescoreResult rescore_documents(const TokenShards& shards, const RescoreSettings& settings, const ScoreDocument& score);
 

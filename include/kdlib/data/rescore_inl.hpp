@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kdlib/core/dtype.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/data/rescore.hpp"
 #include "kdlib/data/token_run.hpp"
@@ -35,8 +36,8 @@ KDLIB_FUNC std::vector<Stratum> read_strata(const RescoreSettings& s) {
   std::vector<Stratum> out;
   for (const std::string& text : s.strata) {
     const std::size_t equals = text.rfind('='), slash = text.find('/');
-    require<ConfigError>(equals != std::string::npos && slash != std::string::npos && slash < equals, "[rescore] '",
-                         printable(text), "' is no stratum; LANGUAGE/EXERCISE=SHARE is needed, such as de/*=0.3");
+    require<SettingsError>(equals != std::string::npos && slash != std::string::npos && slash < equals, "[rescore] '",
+                           printable(text), "' is no stratum; LANGUAGE/EXERCISE=SHARE is needed, such as de/*=0.3");
     out.push_back({text.substr(0, slash), text.substr(slash + 1, equals - slash - 1),
                    HashShare(text.substr(equals + 1), concat("[rescore] the share of '", text, "'"))});
   }
@@ -126,10 +127,10 @@ class RescoreJob {
  public:
   RescoreJob(const TokenShards& shards, const RescoreSettings& settings, const ScoreDocument& score)
       : shards_(shards), settings_(settings), score_(score), rows_(shards.records()) {
-    require<ConfigError>(settings.workers >= 1 && settings.worker >= 0 && settings.worker < settings.workers,
-                         "[rescore] worker ", settings.worker + 1, " of ", settings.workers,
-                         "; the first is 1 and the last their number");
-    require<ConfigError>(settings.part_documents >= 1, "[rescore] a part of ", settings.part_documents, " documents");
+    require<SettingsError>(settings.workers >= 1 && settings.worker >= 0 && settings.worker < settings.workers,
+                           "[rescore] worker ", settings.worker + 1, " of ", settings.workers,
+                           "; the first is 1 and the last their number");
+    require<SettingsError>(settings.part_documents >= 1, "[rescore] a part of ", settings.part_documents, " documents");
     require<ConfigError>(!rows_.empty(), "[rescore] ", shards.root(),
                          " has no rows.jsonl, which says what documents are: give the folder that synth wrote");
     select();
@@ -276,7 +277,7 @@ class RescoreJob {
 
 KDLIB_FUNC RescoreResult rescore_documents(const TokenShards& shards, const RescoreSettings& settings,
                                            const ScoreDocument& score) {
-  require<ConfigError>(!settings.out.empty(), "[rescore] no folder is named for the parts");
+  require<SettingsError>(!settings.out.empty(), "[rescore] no folder is named for the parts");
   return detail::RescoreJob(shards, settings, score).run();
 }
 

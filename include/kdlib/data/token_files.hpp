@@ -36,10 +36,10 @@ struct TokenFileSettings {
 /// block of rows, and 12 bytes a document of a shard (8 of them at the end for all documents, to find keys that occur
 /// twice).
 ///
-/// ConfigError: a Parquet file and no open_parquet (the message says how to convert), no input, a folder that holds the
-/// shards of another run. FormatError, with file and line: a line that is not JSON, a field that is not text, a key
-/// that occurs twice. InputError: no row gives a document. IoError: a disk that is full; nothing half-written stays
-/// under its name.
+/// SettingsError: a setting out of range, no input, a folder that holds the shards of another run. ConfigError: a
+/// Parquet file and no open_parquet (the message says how to convert). FormatError, with file and line: a line that is
+/// not JSON, a field that is not text, a key that occurs twice. InputError: no row gives a document. IoError: a disk
+/// that is full; nothing half-written stays under its name.
 TokenFileCounts write_token_files(const Tokenizer& tokenizer, const TokenFileSettings& settings);
 
 /// Files of the inputs in order: files as given, of folders those that end with .jsonl, and with .parquet where

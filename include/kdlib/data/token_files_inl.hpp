@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kdlib/core/parallel.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/data/row_lines.hpp"
 #include "kdlib/data/token_files.hpp"
@@ -149,9 +150,9 @@ class TokenFileJob {
         validates_(settings.split, "[synth] the share of rows that validate (--split)"),
         files_(token_file_inputs(settings.inputs, settings.open_parquet != nullptr)),
         lines_(files_, settings.open_parquet) {
-    require<ConfigError>(settings.shard_rows >= 1, "[synth] a shard of ", settings.shard_rows,
-                         " rows; it needs 1 or more");
-    require<ConfigError>(settings.max_rows >= 0, "[synth] max_rows is ", settings.max_rows, "; 0 means all");
+    require<SettingsError>(settings.shard_rows >= 1, "[synth] a shard of ", settings.shard_rows,
+                           " rows; it needs 1 or more");
+    require<SettingsError>(settings.max_rows >= 0, "[synth] max_rows is ", settings.max_rows, "; 0 means all");
     describe(tokenizer);
   }
 
@@ -336,12 +337,12 @@ KDLIB_FUNC std::vector<std::string> token_file_inputs(const std::vector<std::str
     require<ConfigError>(files.size() > before, "[synth] the folder ", input, " has no .jsonl file",
                          parquet ? " and no .parquet file" : "");
   }
-  require<ConfigError>(!files.empty(), "[synth] there is no input: name a .jsonl file or a folder of them");
+  require<SettingsError>(!files.empty(), "[synth] there is no input: name a .jsonl file or a folder of them");
   return files;
 }
 
 KDLIB_FUNC TokenFileCounts write_token_files(const Tokenizer& tokenizer, const TokenFileSettings& settings) {
-  require<ConfigError>(!settings.out.empty(), "[synth] no folder is named for the token files");
+  require<SettingsError>(!settings.out.empty(), "[synth] no folder is named for the token files");
   return detail::TokenFileJob(tokenizer, settings).run();
 }
 

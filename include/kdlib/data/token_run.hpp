@@ -41,7 +41,7 @@ bool files_are_whole(const std::string& root, const Json& files, std::string& pr
 /// "the teacher is 'A' there and 'B' here": the first member of `here`, or of an object in it, that `there` lacks or
 /// has with another value. Empty: none.
 std::string first_difference(const Json& there, const Json& here);
-/// ConfigError where a .json in `folder` is that of another run than `run`. It is not touched: it may be somebody's
+/// SettingsError where a .json in `folder` is that of another run than `run`. It is not touched: it may be somebody's
 /// work of days. `what`: "a shard"; `inputs`: what its run may have had of its own. `made_of`: what this run's hash is
 /// of, to be compared with the file's member of that name where it has one.
 void refuse_other_run(std::string_view operation, const std::string& folder, const std::string& run,

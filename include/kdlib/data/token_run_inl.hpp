@@ -79,8 +79,8 @@ KDLIB_FUNC void refuse_other_run(std::string_view operation, const std::string& 
     std::string why;
     if (theirs && !made_of.empty()) why = first_difference(*theirs, Json::parse(made_of, "this run"));
     if (why.empty()) why = concat("its ", inputs, " are others");
-    fail<ConfigError>(operation, path, " is ", what, " of the run ", other.substr(0, 12), ", this run is ",
-                      run.substr(0, 12), ": ", why, "; choose another --out, or remove this one");
+    fail<SettingsError>(operation, path, " is ", what, " of the run ", other.substr(0, 12), ", this run is ",
+                        run.substr(0, 12), ": ", why, "; choose another --out, or remove this one");
   }
 }
 

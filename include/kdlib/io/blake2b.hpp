@@ -19,7 +19,7 @@ std::uint64_t blake2b64(std::string_view text);
 class HashShare {
  public:
   HashShare() = default;  // no name
-  /// "0.001", ".1", "0", "1": digits with at most one point, at most 18 of them behind it, not above 1. ConfigError
+  /// "0.001", ".1", "0", "1": digits with at most one point, at most 18 of them behind it, not above 1. SettingsError
   /// that begins with `what` for anything else.
   HashShare(std::string_view decimal, std::string_view what);
 

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstring>
 
-#include "kdlib/core/error.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/blake2b.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -84,8 +84,8 @@ KDLIB_FUNC HashShare::HashShare(std::string_view decimal, std::string_view what)
     if (point) part = 10 * part + value, unit *= 10;
     else whole = 10 * whole + value;
   }
-  require<ConfigError>(good && digits && (whole == 0 || (whole == 1 && part == 0)), what, " is '", decimal,
-                       "'; a decimal number from 0 to 1 such as 0.001 is needed");
+  require<SettingsError>(good && digits && (whole == 0 || (whole == 1 && part == 0)), what, " is '", decimal,
+                         "'; a decimal number from 0 to 1 such as 0.001 is needed");
   all_ = whole == 1;
   for (int bit = 0; bit < 64; ++bit) {  // long division: floor(part / unit * 2^64)
     part *= 2;

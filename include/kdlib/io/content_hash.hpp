@@ -48,6 +48,20 @@ std::string sampled_file_hash(const std::string& path);
 /// folder has its model in (base, adapter, model, packed). IoError where nothing is there or nothing can be read.
 std::string content_hash(const std::string& path);
 
+/// True where two models (folders, GGUF files, parts of split ones) have the same weights: as many files that weights
+/// are read from, of the same sizes and with the same sampled_file_hash, in the order of their names. The names do not
+/// count, nor do configuration, tokenizer and other files. Files of other sizes are not read. False for folders without
+/// model.safetensors and without an index of shards. IoError where nothing is there.
+bool same_weights(const std::string& a, const std::string& b);
+
+namespace detail {
+/// hash(path), made once a process: the earlier answer where device, inode, size and both times of the file are still
+/// those of then. A file that changed within three seconds before it was hashed is hashed again, for a second change in
+/// the same tick of the file system's clock leaves the times as they are. `now`: seconds since 1970.
+std::string remembered_hash(std::string (*hash)(const std::string&), const std::string& path, std::int64_t now);
+std::string remembered_hash(std::string (*hash)(const std::string&), const std::string& path);  // now
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY

@@ -5,10 +5,15 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
+#include <map>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/gguf_split.hpp"
+#include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/system_inl.hpp"
 #if defined(__x86_64__)
@@ -155,6 +160,60 @@ KDLIB_FUNC std::string sampled_file_hash(const std::string& path) {
 }
 
 namespace detail {
+/// Device, inode, size, times of change of the bytes and of the inode in nanoseconds: what tells that a file is still
+/// the one that was hashed.
+using FileState = std::array<std::int64_t, 5>;
+
+inline constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
+
+KDLIB_FUNC FileState state_of_file(const std::string& path) {
+  struct stat s {};
+  if (::stat(path.c_str(), &s) != 0) fail_io("hash", path, errno);
+  const auto nanoseconds = [](const timespec& t) {
+    return std::int64_t{t.tv_sec} * nanoseconds_per_second + std::int64_t{t.tv_nsec};
+  };
+  return {static_cast<std::int64_t>(s.st_dev), static_cast<std::int64_t>(s.st_ino), std::int64_t{s.st_size},
+          nanoseconds(s.st_mtim), nanoseconds(s.st_ctim)};
+}
+
+KDLIB_FUNC std::string remembered_hash(std::string (*hash)(const std::string&), const std::string& path,
+                                       std::int64_t now) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::string (*)(const std::string&), FileState>, std::string> known;
+  const FileState before = state_of_file(path);
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (const auto found = known.find({hash, before}); found != known.end()) return found->second;
+  }
+  std::string made = hash(path);
+  const bool settled = std::max(before[3], before[4]) / nanoseconds_per_second + 3 <= now;
+  if (settled && state_of_file(path) == before) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    known.insert_or_assign({hash, before}, made);
+  }
+  return made;
+}
+
+KDLIB_FUNC std::string remembered_hash(std::string (*hash)(const std::string&), const std::string& path) {
+  return remembered_hash(hash, path, static_cast<std::int64_t>(std::time(nullptr)));
+}
+
+/// The files that the weights of a model are read from, sorted by name; none where a folder has neither
+/// model.safetensors nor an index of shards.
+KDLIB_FUNC std::vector<std::string> weight_files(const std::string& path) {
+  if (!is_directory(path)) return gguf_part_paths(path);
+  const std::string single = join_path(path, "model.safetensors"),
+                    index = join_path(path, "model.safetensors.index.json");
+  if (path_exists(single)) return {single};
+  std::vector<std::string> files;
+  if (!path_exists(index)) return files;
+  for (const auto& [tensor, shard] : Json::parse_file(index).at("weight_map").members())
+    files.push_back(join_path(path, shard.as_string()));
+  std::sort(files.begin(), files.end());
+  files.erase(std::unique(files.begin(), files.end()), files.end());
+  return files;
+}
+
 /// Adds the deciding files of a folder; answers their number.
 KDLIB_FUNC std::size_t hash_folder(Sha256& hash, const std::string& path, const std::string& prefix) {
   std::size_t files = 0;
@@ -163,7 +222,7 @@ KDLIB_FUNC std::size_t hash_folder(Sha256& hash, const std::string& path, const 
     const bool holds_model = name == "base" || name == "adapter" || name == "model" || name == "packed";
     if (prefix.empty() && holds_model && is_directory(file)) files += hash_folder(hash, file, name + "/");
     if (!decides_content(name) || !is_regular_file(file)) continue;
-    hash.add(concat(prefix, name, "\n", sampled_file_hash(file), "\n"));
+    hash.add(concat(prefix, name, "\n", remembered_hash(sampled_file_hash, file), "\n"));
     ++files;
   }
   return files;
@@ -174,13 +233,23 @@ KDLIB_FUNC std::string content_hash(const std::string& path) {
   Sha256 hash;
   if (!is_directory(path)) {
     const std::vector<std::string> parts = gguf_part_paths(path);
-    if (parts.size() == 1) return sampled_file_hash(path);
-    for (const std::string& part : parts) hash.add(concat(sampled_file_hash(part), "\n"));
+    if (parts.size() == 1) return detail::remembered_hash(sampled_file_hash, path);
+    for (const std::string& part : parts) hash.add(concat(detail::remembered_hash(sampled_file_hash, part), "\n"));
     return "sha256:" + hash.digest();
   }
   const std::size_t files = detail::hash_folder(hash, path, "");
   require<IoError>(files > 0, "[hash] ", path, " holds no file of a model or of data; check the path");
   return "sha256:" + hash.digest();
+}
+
+KDLIB_FUNC bool same_weights(const std::string& a, const std::string& b) {
+  const std::vector<std::string> of_a = detail::weight_files(a), of_b = detail::weight_files(b);
+  const auto all_equal = [&](auto&& equal) { return std::equal(of_a.begin(), of_a.end(), of_b.begin(), equal); };
+  if (of_a.empty() || of_a.size() != of_b.size()) return false;
+  if (!all_equal([](const auto& x, const auto& y) { return file_size(x) == file_size(y); })) return false;
+  return all_equal([](const auto& x, const auto& y) {
+    return detail::remembered_hash(sampled_file_hash, x) == detail::remembered_hash(sampled_file_hash, y);
+  });
 }
 
 KDLIB_NAMESPACE_END

@@ -21,7 +21,7 @@ struct Accelerator {
 
 /// H100 (SXM, 80 GB), H200, A100 (SXM, 80 GB), L40S, RTX 4090.
 const std::vector<Accelerator>& accelerators();
-/// By name; case, blanks and dashes do not count. ConfigError lists the names.
+/// By name; case, blanks and dashes do not count. SettingsError lists the names.
 const Accelerator& find_accelerator(std::string_view name);
 
 /// Bytes that processes may still take without swapping: MemAvailable of /proc/meminfo, less where a control group

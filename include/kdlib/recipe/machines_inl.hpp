@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "kdlib/core/error.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/machines.hpp"
 
@@ -52,7 +52,7 @@ KDLIB_FUNC const Accelerator& find_accelerator(std::string_view name) {
     if (detail::plain_name(a.name) == detail::plain_name(name)) return a;
     names += concat(names.empty() ? "" : ", ", a.name);
   }
-  fail<ConfigError>("[device] '", name, "' is not in the table; expected cpu or one of ", names);
+  fail<SettingsError>("[device] '", name, "' is not in the table; expected cpu or one of ", names);
 }
 
 KDLIB_FUNC double available_memory() {

@@ -3,7 +3,9 @@
 #ifndef KDLIB_RECIPE_MODEL_FILES_INL_HPP
 #define KDLIB_RECIPE_MODEL_FILES_INL_HPP
 
+#include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/gguf.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
@@ -39,6 +41,26 @@ KDLIB_FUNC std::vector<std::int32_t> stop_ids_of(const std::string& model, const
     }
   }
   return config_ids;
+}
+
+namespace detail {
+/// The configuration of a directory as one text, without what changes nothing that the layers compute.
+KDLIB_FUNC std::string function_text(const std::string& directory) {
+  DecoderConfig config = read_hf_config(directory);
+  const DecoderConfig defaults;
+  config.source_json.clear();
+  config.context_length = defaults.context_length;
+  config.initializer_range = defaults.initializer_range;
+  config.bos_ids.clear();
+  config.eos_ids.clear();
+  config.pad_id = defaults.pad_id;
+  return hf_config_text(config, defaults.dtype);
+}
+}  // namespace detail
+
+KDLIB_FUNC bool hold_same_model(const std::string& a, const std::string& b) {
+  return same_weights(a, b) &&
+         (!is_directory(a) || !is_directory(b) || detail::function_text(a) == detail::function_text(b));
 }
 
 KDLIB_NAMESPACE_END

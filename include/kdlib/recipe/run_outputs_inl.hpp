@@ -10,6 +10,7 @@
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/checksum.hpp"
+#include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/utf8.hpp"
@@ -173,7 +174,8 @@ KDLIB_FUNC RunOutputs::Damage RunOutputs::damage() const {
   for (const auto& [file, checksum] : checksums_) {
     const std::string path = join_path(folder_, file);
     if (!path_exists(path)) out.missing.push_back(file);
-    else if (!is_regular_file(path) || file_checksum(path) != checksum) out.changed.push_back(file);
+    else if (!is_regular_file(path) || detail::remembered_hash(file_checksum, path) != checksum)
+      out.changed.push_back(file);
   }
   return out;
 }

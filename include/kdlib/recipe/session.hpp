@@ -65,7 +65,7 @@ struct OpenedCache {
 /// One of several teachers that lines name: a model, a cache or servers.
 template <class D, class T>
 struct NamedTeacher {
-  std::string name, text;                         // "math", "models/math"
+  std::string name, place, text;                  // "math", "models/math", and what it is called in notes
   Decoder<D, T>* model = nullptr;                 // in memory
   const OpenedCache* cache = nullptr;             // opened
   std::optional<RemoteTeacherSettings> remote{};  // asked who they are
@@ -198,6 +198,8 @@ class Session final : private RunHooks {
   void prepare_folder();
   void load();
   void load_models(std::optional<Tokenizer>& tokenizer);
+  std::string equal_models() const;
+  void warn_of_equal_models();
   std::string input_hash(std::string_view name, const std::string& place) const;
   void open_cache(const std::optional<Tokenizer>& tokenizer);
   void open_remote(const std::optional<Tokenizer>& tokenizer);

@@ -72,6 +72,7 @@ template <class D, class T>
 Session<D, T>::Session(RecipeSettings settings, SessionEvents* events)
     : s_(std::move(settings)), events_(events != nullptr ? *events : silent_), folder_(s_.output.folder) {
   check_recipe(s_);
+  if (s_.models.apart()) checking_settings([this] { return top_k_terms(); });  // --mass fits the loss
 }
 
 template <class D, class T>
@@ -227,6 +228,7 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
   const StopScope scope(&stop_);
   if constexpr (CountsMemory<D>)
     if (machine == nullptr) return plan_counted();
+  if (!s_.models.apart()) require_taught();  // who is there instead is known once they are opened
   if (!text_) load();
   require_taught();
   const DecoderConfig& teacher = teacher_->config();
@@ -236,12 +238,13 @@ RecipePlan Session<D, T>::plan(const Accelerator* machine) {
 
 template <class D, class T>
 void Session<D, T>::require_taught() const {
-  require<ConfigError>(s_.models.taught(), "[distil] ",
-                       other_name_.empty()  ? std::string()
-                       : s_.models.by_row() ? concat("the teachers are ", other_name_, "; ")
-                                            : concat("the teacher is ", other_name_, "; "),
-                       "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
-                       "no --cache");
+  require<SettingsError>(
+      s_.models.taught(), "[distil] ",
+      other_name_.empty()  ? std::string()
+      : s_.models.by_row() ? concat("the teachers are ", other_name_, "; ")
+                           : concat("the teacher is ", other_name_, "; "),
+      "a plan of a run without a teacher in memory is not built: --dry-run needs --teacher MODEL and "
+      "no --cache");
 }
 
 template <class D, class T>
@@ -253,10 +256,7 @@ void Session<D, T>::load() {
   for (const std::optional<Model>* model : {&teacher_, &student_})
     if (*model)
       for (const std::string& text : (*model)->notes()) note(text);
-  if (shares_weights_ && !s_.student.rounded && s_.models.student_adapter.empty())
-    note(
-        "warning: student and teacher are one model and nothing is rounded, so every divergence and its gradient are "
-        "0: name another --student or a --quantize, unless the loss has terms of its own (cross_entropy)");
+  warn_of_equal_models();
   prepare_student();
   const auto writing = [this](const WritingReport& report) {
     events_.on_writing(report);
@@ -288,53 +288,6 @@ std::int64_t Session<D, T>::context_length() const {
   for (const std::optional<Model>* model : {&teacher_, &student_})
     if (*model && (*model)->config().context_length > 0) length = std::min(length, (*model)->config().context_length);
   return length;
-}
-
-template <class D, class T>
-void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
-  const RecipeModels& models = s_.models;
-  const RecipeTrains trains = s_.student.trains;
-  note(concat("loading ", models.text_model()));
-  if (!models.taught()) {
-    student_.emplace(Model::from_pretrained(
-        models.student_path(), {.trainable = trains == RecipeTrains::all,
-                                .weights = trains == RecipeTrains::lora ? frozen_storage<D> : WeightStorage::decoded}));
-    tokenizer = find_model_tokenizer(models.student_path());
-    if (tokenizer) check_tokenizer_fits(*tokenizer, student_->vocab_size());
-    if (models.cached()) open_cache(tokenizer);
-    if (models.is_remote()) open_remote(tokenizer);
-    if (models.by_row()) open_named(tokenizer);
-    if (models.on_ranks) open_ranked(tokenizer);
-    return;
-  }
-  const bool adapted = !models.teacher_adapter.empty();
-  const bool shares = models.student_path() == models.teacher && trains != RecipeTrains::all && !adapted;
-  // What is trained through codes needs its weights in memory; a teacher that shares them has them there, too.
-  const WeightStorage of_student = trains == RecipeTrains::lora ? frozen_storage<D> : WeightStorage::decoded;
-  teacher_.emplace(Model::from_pretrained(models.teacher, {.trainable = false,
-                                                           .weights = adapted  ? WeightStorage::decoded
-                                                                      : shares ? of_student
-                                                                               : frozen_storage<D>}));
-  if (adapted) {
-    note(concat("merging the teacher's adapter ", models.teacher_adapter));
-    for (const std::string& text : apply_adapter(*teacher_, models.teacher_adapter)) note(text);
-  }
-  teacher_->fold_cores();
-  tokenizer = find_model_tokenizer(models.teacher);
-  if (tokenizer) check_tokenizer_fits(*tokenizer, teacher_->vocab_size());
-  if (shares) {
-    student_.emplace(teacher_->share());
-    shares_weights_ = true;
-    return;
-  }
-  student_.emplace(
-      Model::from_pretrained(models.student_path(), {.trainable = trains == RecipeTrains::all, .weights = of_student}));
-  const std::optional<Tokenizer> other = find_model_tokenizer(models.student_path());
-  const SharedVocabulary shared = share_vocabulary({teacher_->vocab_size(), tokenizer ? &*tokenizer : nullptr},
-                                                   {student_->vocab_size(), other ? &*other : nullptr});
-  for (const std::string& text : shared.notes) note(text);
-  teacher_->set_real_vocabulary(shared.ids);
-  student_->set_real_vocabulary(shared.ids);
 }
 
 /// Rounds and adapts the student as the settings say.
@@ -385,6 +338,7 @@ KDLIB_NAMESPACE_END
 #include "kdlib/recipe/session_cache_inl.hpp"
 #include "kdlib/recipe/session_counted_inl.hpp"
 #include "kdlib/recipe/session_files_inl.hpp"
+#include "kdlib/recipe/session_models_inl.hpp"
 #include "kdlib/recipe/session_named_inl.hpp"
 #include "kdlib/recipe/session_ranked_inl.hpp"
 #include "kdlib/recipe/session_remote_inl.hpp"

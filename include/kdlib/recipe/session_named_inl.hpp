@@ -45,7 +45,7 @@ void Session<D, T>::open_named_cache(Named& named, const std::string& folder,
 template <class D, class T>
 typename Session<D, T>::Named Session<D, T>::open_one_named(const RecipeNamedTeacher& place,
                                                             const std::optional<Tokenizer>& tokenizer) {
-  Named named{place.name, place.place};
+  Named named{place.name, place.place, place.place};
   try {
     if (place.is_remote()) {
       named.remote = remote_settings(place.place, tokenizer);
@@ -55,6 +55,8 @@ typename Session<D, T>::Named Session<D, T>::open_one_named(const RecipeNamedTea
     } else {
       open_named_model(named, place.place, tokenizer);
     }
+  } catch (const SettingsError&) {
+    throw;
   } catch (const ConfigError& error) {
     fail<ConfigError>("[distil] --teachers ", place.name, "=", place.place, ": ", error.what());
   }

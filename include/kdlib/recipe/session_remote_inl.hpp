@@ -48,11 +48,11 @@ void Session<D, T>::probe(RemoteClient& client, const std::optional<Tokenizer>& 
 template <class D, class T>
 void Session<D, T>::check_top_k_temperature(std::int64_t top_k) const {
   const double temperature = top_k_temperature(top_k_terms());
-  require<ConfigError>(temperature == 0 || temperature == 1, "[distil] the loss has temperature ",
-                       setting_text(temperature),
-                       ", and servers give log-probabilities at temperature 1: a softmax at another one cannot be "
-                       "made from ",
-                       top_k, " tokens");
+  require<SettingsError>(temperature == 0 || temperature == 1, "[distil] the loss has temperature ",
+                         setting_text(temperature),
+                         ", and servers give log-probabilities at temperature 1: a softmax at another one cannot be "
+                         "made from ",
+                         top_k, " tokens");
 }
 
 /// Asks the servers and chooses what of a row they send: hidden states where they can, unless the loss reads less.

@@ -4,6 +4,7 @@
 #define KDLIB_ROLLOUT_TOOL_TURNS_INL_HPP
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <map>
 #include <utility>

@@ -53,8 +53,9 @@ std::vector<CacheColumn> cache_columns(const CacheMeta& meta);
 /// finished folder is the same, byte for byte, however often its making was cut short.
 class CacheWriter {
  public:
-  /// Makes the folder or goes on in it. `documents` is borrowed. ConfigError, with both values: the folder's cache has
-  /// other settings, another teacher or other text; a folder with files of something else; no row counts.
+  /// Makes the folder or goes on in it. `documents` is borrowed. SettingsError, with both values: the folder's cache
+  /// has other settings, another teacher or other text. ConfigError: a folder with files of something else; no row
+  /// counts.
   CacheWriter(std::string folder, CacheFacts facts, CacheSettings settings, const TokenBatch& documents);
   CacheWriter(std::string, CacheFacts, CacheSettings, const TokenBatch&&) = delete;
 

@@ -41,14 +41,15 @@ struct SegmentIndex {
 
 /// Refuses the folder of a cache that was made with other settings.
 KDLIB_FUNC void check_same_cache(const std::string& path, const CacheMeta& there, const CacheMeta& wanted) {
-  require<ConfigError>(there.settings.container == wanted.settings.container, "[teacher cache] ", path,
-                       ": the files are ", setting_text(there.settings.container), ", now --format is ",
-                       setting_text(wanted.settings.container), ": the folder holds another cache; use another folder");
+  require<SettingsError>(there.settings.container == wanted.settings.container, "[teacher cache] ", path,
+                         ": the files are ", setting_text(there.settings.container), ", now --format is ",
+                         setting_text(wanted.settings.container),
+                         ": the folder holds another cache; use another folder");
   const SettingsList before = there.describe(), now = wanted.describe();
   for (std::size_t i = 0; i < now.size(); ++i)
-    require<ConfigError>(before[i].second == now[i].second, "[teacher cache] ", path, ": ", now[i].first, " is \"",
-                         before[i].second, "\", now it is \"", now[i].second,
-                         "\": the folder holds another cache; use another folder, or the settings that began it");
+    require<SettingsError>(before[i].second == now[i].second, "[teacher cache] ", path, ": ", now[i].first, " is \"",
+                           before[i].second, "\", now it is \"", now[i].second,
+                           "\": the folder holds another cache; use another folder, or the settings that began it");
 }
 
 }  // namespace detail

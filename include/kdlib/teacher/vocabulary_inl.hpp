@@ -7,7 +7,6 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "kdlib/core/error.hpp"
 #include "kdlib/core/fingerprint.hpp"
@@ -45,10 +44,10 @@ struct TokenIndex {
   explicit TokenIndex(const Tokenizer& tokenizer) {
     for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
       if (tokenizer.has_token(id)) by_bytes.emplace(tokenizer.token_bytes(id), id);
-    for (const AddedToken& t : tokenizer.added_tokens()) added.insert(t.id);
+    for (const AddedToken& t : tokenizer.added_tokens()) added.emplace(t.id, t.content);
   }
   std::unordered_map<std::string_view, std::int32_t> by_bytes;  // of equal tokens the first
-  std::unordered_set<std::int32_t> added;
+  std::unordered_map<std::int32_t, std::string_view> added;
 };
 
 /// Collects ids and names them: "151657 <tool_call>, 151658 </tool_call> and 5 more".

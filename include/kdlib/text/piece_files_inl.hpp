@@ -4,7 +4,7 @@
 #define KDLIB_TEXT_PIECE_FILES_INL_HPP
 
 #include <cmath>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "kdlib/core/error.hpp"
 #include "kdlib/io/json.hpp"
@@ -262,7 +262,7 @@ KDLIB_FUNC void read_piece_tokenizer(const Json& root, TokenizerData& data) {
   add_piece_bytes(data);
   const Json added_list = root.find_set("added_tokens").value_or(Json());
   read_added_tokens(added_list, data);
-  std::unordered_set<std::string_view> contents;
+  std::unordered_map<std::string_view, std::size_t> contents;
   for (std::size_t i = 0; i < data.added.size(); ++i) {
     const AddedToken& token = data.added[i];
     const std::int32_t known = model.pieces.find(token.content);
@@ -271,7 +271,7 @@ KDLIB_FUNC void read_piece_tokenizer(const Json& root, TokenizerData& data) {
       added_list[i].at("id").refuse(concat("is ", token.id, ", but model.vocab gives this token the id ", known));
     if (!data.model.vocabulary.add_hidden(token.content, token.id))
       added_list[i].at("id").refuse("is the id of another token");
-    if (!contents.insert(token.content).second) added_list[i].refuse("has the content of an earlier entry");
+    if (!contents.emplace(token.content, i).second) added_list[i].refuse("has the content of an earlier entry");
   }
 }
 

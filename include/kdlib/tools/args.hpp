@@ -3,6 +3,8 @@
 #ifndef KDLIB_TOOLS_ARGS_HPP
 #define KDLIB_TOOLS_ARGS_HPP
 
+#include <charconv>
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -20,6 +22,8 @@ class Args {
 
   /// The value of a name. A name that the constructor was not given is an Error.
   const std::string& operator[](std::string_view name) const;
+  /// The same as a whole number of 1 or more. UsageError where the value is no such number.
+  std::int64_t count(std::string_view name) const;
 
  private:
   std::vector<std::string> names_, values_;
@@ -42,6 +46,16 @@ inline const std::string& Args::operator[](std::string_view name) const {
   for (std::size_t i = 0; i < names_.size(); ++i)
     if (names_[i] == name) return values_[i];
   fail<Error>("[Args] no argument is called '", name, "'");
+}
+
+inline std::int64_t Args::count(std::string_view name) const {
+  const std::string& value = (*this)[name];
+  const char* end = value.data() + value.size();
+  std::int64_t number = 0;
+  const auto read = std::from_chars(value.data(), end, number);
+  require<UsageError>(read.ec == std::errc() && read.ptr == end && number >= 1, "<", name, "> is '", value,
+                      "'; it must be a whole number of 1 or more");
+  return number;
 }
 
 KDLIB_NAMESPACE_END

@@ -38,8 +38,8 @@ KDLIB_TOOLS_FUNC std::vector<double> temperature_list(const std::vector<std::str
 KDLIB_TOOLS_FUNC void add_cache_text(Options& o, CacheCommand& c, CacheWords& w) {
   o.group("Text")
       .add("teacher", c.teacher, "MODEL",
-           "Hugging Face directory, GGUF file, or URL[,URL...] of servers that have it; without it --out is checked "
-           "alone")
+           "Hugging Face directory, GGUF file, the folder of a finished run whose result is a model, or http(s) "
+           "URL[,URL...] of servers that have it; without it --out is checked alone")
       .add("data", c.data, "FILE", "given text, JSON lines: {\"text\"}, {\"messages\"}, {\"ids\", \"loss_mask\"}")
       .add("out", c.out, "DIR", "folder of the cache; what is there of the same settings is kept")
       .required()
@@ -52,7 +52,7 @@ KDLIB_TOOLS_FUNC void add_cache_text(Options& o, CacheCommand& c, CacheWords& w)
            "HDF5 files of MoE_Factorize_Compress for the text of --data: they become a cache, and no teacher is loaded")
       .add("seed-order", c.seed_order, "ORDER", "how that program's workers shared the text")
       .choices({"contiguous", "interleaved"})
-      .add("tokenizer", c.tokenizer, "MODEL",
+      .add("tokenizer", c.tokenizer, "DIR|FILE",
            "of --distillkit's, --seed-cache's or a server's ids: recorded, so that a student's is compared with it")
       .add("max-length", c.max_length, "N", "longest text", "tokens")
       .at_least(2)
@@ -152,10 +152,8 @@ KDLIB_TOOLS_FUNC void CacheCommand::parse(int argc, const char* const* argv) {
        remote.needs(is_remote(), "it belongs to --teacher URL"),
        {{"compress"}, words.format == "hdf5", "it belongs to --format hdf5"}});
   if (is_remote() && !options.given("temperatures")) words.temperatures = {"1"};  // servers know no other
-  checking_settings([&] {
-    if (!is_remote()) teacher = find_whole_model(teacher);
-    detail::words_to_cache(words, *this);
-  });
+  if (!is_remote()) teacher = find_whole_model(teacher);
+  checking_settings([&] { detail::words_to_cache(words, *this); });
   if (!check_alone() || !merge.empty()) check_writable_folder(out, "[cache_logits] --out");
 }
 

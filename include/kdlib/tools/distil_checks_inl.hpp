@@ -243,8 +243,10 @@ KDLIB_TOOLS_FUNC void DistilCommand::words_to_settings() {
   RecipeTraining& training = settings_.training;
   training.schedule = recipe_value<RecipeSchedule>(schedule_);
   training.reduce = recipe_value<Reduction>(reduce_);
-  if (!training.groups_file.empty()) training.groups = read_groups_file(training.groups_file);
-  if (!training.stages_file.empty()) training.stages = read_stages_file(training.stages_file);
+  if (!training.groups_file.empty())
+    training.groups = reading_config_file("--groups", [&] { return read_groups_file(training.groups_file); });
+  if (!training.stages_file.empty())
+    training.stages = reading_config_file("--stages", [&] { return read_stages_file(training.stages_file); });
   settings_.output.resume = recipe_value<RecipeResume>(resume_);
   settings_.text.too_long = recipe_value<TooLong>(too_long_);
   settings_.output.save = recipe_value<SaveRule>(save_);

@@ -80,7 +80,7 @@ void print_plan(DistilCommand& command) {
   Session<D, T> session(std::move(settings), &console);
   const std::string& device = command.device();
   const Accelerator* sheet = nullptr;
-  if (device != D::name) checking_settings([&] { sheet = &find_accelerator(device); });
+  if (device != D::name) sheet = &find_accelerator(device);
   const RecipePlan plan = session.plan(sheet);
   command.print(plan);
   if (!command.json()) std::printf("  %s\n", Session<D, T>::environment_text().c_str());

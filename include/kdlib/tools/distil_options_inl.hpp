@@ -77,9 +77,9 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_models(bool needs_teacher) {
   o.group("Models").add("teacher", settings_.models.teacher, "MODEL",
                         needs_teacher
                             ? "frozen teacher: Hugging Face directory, GGUF file, a finished run's folder, or "
-                              "URL[,URL...] of servers that have it; without one --student learns --data by "
+                              "http(s) URL[,URL...] of servers that have it; without one --student learns --data by "
                               "--loss cross_entropy: plain fine-tuning"
-                            : "frozen teacher: Hugging Face directory or GGUF file");
+                            : "frozen teacher: Hugging Face directory");
   o.add("student", settings_.models.student, "MODEL",
         needs_teacher ? "student, which may be a finished run's folder (default: a copy of the teacher)"
                       : "student: Hugging Face directory")
@@ -195,7 +195,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::add_text() {
       .add("data", s.data.path, "FILE", "given text for the offline part, JSON lines (default: the teacher writes it)")
       .add("validation", s.validation.path, "FILE", "held-out prompts or text, JSON lines (default: the bundled ones)")
       .add("validation-share", s.validation_share, "X",
-           "hold out this share of --data, else of the prompts; the content of each line decides, whatever the seed, "
+           "hold out this share (below 1) of --data, else of the prompts; the content of each line decides, whatever "
+           "the seed, "
            "and "
            "few lines may give none; 0: --validation")
       .at_least(0)
@@ -344,8 +345,8 @@ KDLIB_TOOLS_FUNC void DistilCommand::parse(int argc, const char* const* argv) {
   require<UsageError>(!needs_teacher_ || models.taught() || models.by_row() || !models.student_path().empty(),
                       "--teacher is needed (or --student, --data and --loss cross_entropy: plain fine-tuning)");
   const bool alone = !models.taught() && !models.apart();
+  models_of_runs(settings_.models);
   checking_settings([this] {
-    models_of_runs(settings_.models);
     choose_rounding();
     words_to_settings();
     check();

@@ -17,13 +17,13 @@ struct ModelPlace {
 };
 /// The folder of a finished run of `distil`: base/ (or the model that was not rounded) with adapter/, else model/. Any
 /// other path is the model itself. `adapter`: the one that was asked for, which a run's own must not contradict.
-/// ConfigError: a run that is not finished, whose rounded base was not written, or of which a file was changed; an
-/// adapter that a run trained beside rounded weights, for another model.
+/// ConfigError: a run that is not finished, whose rounded base was not written, or of which a file was changed.
+/// SettingsError: an adapter beside a run's own; one that a run trained beside rounded weights, for another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
-/// A MODEL that a program takes without an adapter. ConfigError: the folder of a run whose result is an adapter; it
+/// A MODEL that a program takes without an adapter. SettingsError: the folder of a run whose result is an adapter; it
 /// names the call of convert that makes one model of both.
 std::string find_whole_model(const std::string& path);
-/// find_model for the teacher and the student of a recipe, find_whole_model for its named teachers. ConfigError: a
+/// find_model for the teacher and the student of a recipe, find_whole_model for its named teachers. SettingsError: a
 /// teacher whose adapter stands beside rounded weights, which it cannot be merged into.
 void models_of_runs(RecipeModels& models);
 

@@ -3,6 +3,7 @@
 #ifndef KDLIB_TOOLS_MODEL_FOLDERS_INL_HPP
 #define KDLIB_TOOLS_MODEL_FOLDERS_INL_HPP
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
@@ -36,9 +37,9 @@ inline void check_adapter_base(const std::string& model, const std::string& adap
   const std::string run = parent_path(adapter), base = join_path(run, "base");
   if (adapter.empty() || !path_exists(join_path(run, "config.yaml")) || !path_exists(join_path(base, "config.json")))
     return;
-  require<ConfigError>(same_place(model, base), "[model] the adapter ", adapter,
-                       " was trained beside the rounded weights of ", base,
-                       ", and what it undoes of the rounding is not in ", model, ": name ", base, " as the model");
+  require<SettingsError>(same_place(model, base), "[model] the adapter ", adapter,
+                         " was trained beside the rounded weights of ", base,
+                         ", and what it undoes of the rounding is not in ", model, ": name ", base, " as the model");
 }
 
 /// What a run exported and somebody changed is another model than the run's result tells of.
@@ -61,17 +62,17 @@ KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::strin
                        "and, as --adapter, the adapter/ of one of its checkpoints");
   detail::check_exported(path);
   if (!path_exists(join_path(inside("adapter"), "adapter_config.json"))) return {inside("model"), adapter};
-  require<ConfigError>(adapter.empty(), "[model] ", path, " is a run of distil with an adapter of its own; name ",
-                       detail::base_of_run(path, inside("adapter")), " as the model to use ", adapter);
+  require<SettingsError>(adapter.empty(), "[model] ", path, " is a run of distil with an adapter of its own; name ",
+                         detail::base_of_run(path, inside("adapter")), " as the model to use ", adapter);
   return {detail::base_of_run(path, inside("adapter")), inside("adapter")};
 }
 
 KDLIB_TOOLS_FUNC std::string find_whole_model(const std::string& path) {
   const ModelPlace place = find_model(path);
-  require<ConfigError>(place.adapter.empty(), "[model] ", path,
-                       " is a run of distil whose result is an adapter, and a model alone is needed here: convert "
-                       "--model ",
-                       path, " --merge --to hf --out DIR makes one of both");
+  require<SettingsError>(place.adapter.empty(), "[model] ", path,
+                         " is a run of distil whose result is an adapter, and a model alone is needed here: convert "
+                         "--model ",
+                         path, " --merge --to hf --out DIR makes one of both");
   return place.model;
 }
 
@@ -82,11 +83,11 @@ KDLIB_TOOLS_FUNC void models_of_runs(RecipeModels& m) {
       named = named.substr(0, equals + 1) + find_whole_model(named.substr(equals + 1));
   const ModelPlace teacher = find_model(m.teacher, m.teacher_adapter),
                    student = find_model(m.student_path(), m.student_adapter);
-  require<ConfigError>(teacher.adapter.empty() || teacher.model != join_path(m.teacher, "base"), "[distil] --teacher ",
-                       m.teacher,
-                       " is a run whose adapter stands beside rounded weights, which it cannot be merged "
-                       "into: convert --model ",
-                       m.teacher, " --merge --to hf --out DIR makes a model of it");
+  require<SettingsError>(teacher.adapter.empty() || teacher.model != join_path(m.teacher, "base"),
+                         "[distil] --teacher ", m.teacher,
+                         " is a run whose adapter stands beside rounded weights, which it cannot be merged "
+                         "into: convert --model ",
+                         m.teacher, " --merge --to hf --out DIR makes a model of it");
   m.teacher = teacher.model, m.teacher_adapter = teacher.adapter;
   if (m.student.empty()) return;
   m.student = student.model, m.student_adapter = student.adapter;

@@ -19,7 +19,8 @@ struct ModelOptions {
   std::string model, adapter, weights = "file", device = "cpu", dtype = "auto";
   bool merge = false;
 
-  void add_to(Options& options);
+  /// `servers`: the program also asks servers, by --model URL[,URL...].
+  void add_to(Options& options, bool servers = false);
   /// Where --model is the folder of a run of distil: its model and adapter (find_model). UsageError for options that
   /// nothing would read.
   void resolve(const Options& options);

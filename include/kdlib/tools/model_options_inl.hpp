@@ -7,8 +7,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-KDLIB_TOOLS_FUNC void ModelOptions::add_to(Options& o) {
-  o.add("model", model, "MODEL", "Hugging Face directory, GGUF file, or the folder of a finished run of distil")
+KDLIB_TOOLS_FUNC void ModelOptions::add_to(Options& o, bool servers) {
+  o.add("model", model, servers ? "MODEL|URL[,URL...]" : "MODEL",
+        servers ? "Hugging Face directory, GGUF file, the folder of a finished run of distil, or http(s) URLs of "
+                  "servers that have the model in memory (serve --teacher, vLLM, SGLang, llama.cpp)"
+                : "Hugging Face directory, GGUF file, or the folder of a finished run of distil")
       .required()
       .add("adapter", adapter, "DIR", "LoRA adapter in PEFT's format")
       .add("weights", weights, "PLACE", "where matrices lie: in the mapped file as it is, or decoded in memory")

@@ -25,6 +25,17 @@ struct FileSetting {
   std::vector<std::string> values;
 };
 
+/// Calls read(), which reads a config file. A file that is not there or cannot be read is a UsageError that begins with
+/// the name of its option.
+template <class F>
+decltype(auto) reading_config_file(const char* option, F&& read) {
+  try {
+    return read();
+  } catch (const IoError& error) {
+    throw UsageError(concat(option, ": ", error.what()));
+  }
+}
+
 /// An option whose value in a config file is not its present one, both as canonical texts.
 struct SettingDifference {
   std::string name, in_file, now;

@@ -206,11 +206,7 @@ KDLIB_TOOLS_FUNC void Options::parse(int argc, const char* const* argv) {
   std::string where;
   if (const std::string path = detail::single_value(flags, "config"); read_config_ != nullptr && !path.empty()) {
     where = path + ": ";
-    try {
-      file = read_config_(path);
-    } catch (const IoError& error) {
-      fail<UsageError>("--config: ", error.what());
-    }
+    file = reading_config_file("--config", [&] { return read_config_(path); });
   }
   apply_preset(flags, file, where);
   apply(file, where);
@@ -332,8 +328,10 @@ KDLIB_TOOLS_FUNC std::string Options::help() const {
          "  --version                     the version of kdlib\n"
          "  --schema                      these options as JSON, for other programs\n"
          "  --json-schema                 the options as JSON Schema of a config file\n\n"
-         "Exit status: 0 done, 1 failed while working, 2 the command line, a config file or settings cannot be used; "
-         "128 + N stopped by signal N.\n";
+         "Exit status: 0 done; 1 failed while working; 2 the command line, a config file or settings cannot be used; "
+         "75 "
+         "a training stopped since memory ran short or a rank was lost, what was done is saved; 128 + N stopped by "
+         "signal N.\n";
 }
 
 namespace detail {

@@ -5,6 +5,7 @@
 
 #include <charconv>
 
+#include "kdlib/io/blake2b.hpp"
 #include "kdlib/tools/reasoning_settings.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -28,7 +29,7 @@ KDLIB_TOOLS_FUNC void add_reasoning_training(Options& options, ReasoningSettings
       .add("balance", s.balance, "X", "weight of the term that spreads tokens over experts")
       .at_least(0)
       .add("span-weights", s.span_weights, "R,F", "of the thought's and the answer's mean in the loss")
-      .add("save-every", s.save_every, "N", "between checkpoints", "steps")
+      .add("save-every", s.save_every, "N", "between checkpoints; 0: only at the end of a stage", "steps")
       .at_least(0)
       .add("evaluate-every", s.evaluate_every, "N", "between evaluations; 0: none", "steps")
       .at_least(0)
@@ -114,7 +115,7 @@ KDLIB_TOOLS_FUNC void add_reasoning_options(Options& options, ReasoningSettings&
       .add("tokenizer", s.tokenizer, "DIR|FILE", "of models that --random-weights makes")
       .add("out", s.out, "DIR", "the run: a folder for each stage; a rerun goes on")
       .add("dry-run", s.dry_run, "print the plan for the real thing on 1 + 7 devices and stop")
-      .add("device", s.device, "NAME", "of the plan");
+      .add("device", s.device, "NAME", "the machine of --dry-run: H100, H200, A100, L40S, RTX 4090");
   detail::add_reasoning_training(options, s);
   detail::add_reasoning_rescored(options, s);
   detail::add_reasoning_rollouts(options, s);
@@ -142,6 +143,7 @@ KDLIB_TOOLS_FUNC void check_reasoning_settings(const ReasoningSettings& s) {
   reasoning_numbers("steps", s.steps, 3, 1);
   reasoning_numbers("span-weights", s.span_weights, 2, 0);
   reasoning_numbers("caps", s.caps, 3, 1);
+  static_cast<void>(HashShare(s.rescore_fraction, "[vpmoe_student] --fraction"));
   if (s.dry_run) return;
   detail::require_folder(true, s.data, "--data", "the token files that synth wrote");
   require<UsageError>(!s.random_weights || s.teacher.empty() || s.student.empty(),

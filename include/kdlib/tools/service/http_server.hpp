@@ -13,7 +13,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// Serves until SIGINT or SIGTERM; children go on. `ready` gets the port once it listens. IoError: the port is in use.
-/// Answers the exit status.
+/// SettingsError: the host is no address. Answers the exit status.
 int run_http_server(const ServiceSettings& settings, std::vector<PageFile> page,
                     const std::function<void(int port)>& ready);
 

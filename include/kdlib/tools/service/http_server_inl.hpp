@@ -5,6 +5,7 @@
 #define KDLIB_TOOLS_SERVICE_HTTP_SERVER_INL_HPP
 
 #include "kdlib/core/fields.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/tools/service/connection_inl.hpp"
 
 #include <boost/asio/ip/address.hpp>
@@ -17,6 +18,7 @@
 #include <boost/beast/websocket/rfc6455.hpp>
 
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <optional>
 
@@ -315,7 +317,7 @@ inline int serve_until_signal(HttpServer& server, const ServiceSettings& setting
                               const std::function<void(int port)>& ready) {
   beast::error_code error;
   const auto address = net::ip::make_address(settings.host, error);
-  require<IoError>(!error, "[serve] --host ", settings.host, " is no address: ", error.message());
+  require<SettingsError>(!error, "[serve] --host ", settings.host, " is no address: ", error.message());
   tcp::acceptor acceptor(server.io);
   const tcp::endpoint place(address, static_cast<unsigned short>(settings.port));
   acceptor.open(place.protocol());

@@ -9,6 +9,8 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/websocket.hpp>
 
+#include <chrono>
+
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
