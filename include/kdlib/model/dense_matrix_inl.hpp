@@ -209,7 +209,43 @@ KDLIB_FUNC ThinSvd thin_svd(const DenseMatrix& a) {
 
 namespace detail {
 constexpr std::int64_t triangle_block = 64;  // rows that are solved by loops; what stands beside them is a product
+constexpr std::int64_t triangle_strip = 16;  // columns that are solved together: their sums stay in registers
+
+/// T^-1 times `strip` [rows, triangle_strip], in place: a lower triangle T of at most triangle_block rows, `stride`
+/// numbers apart. Products are subtracted in the order of the triangle's columns.
+inline void solve_strip(const double* triangle, std::int64_t stride, std::int64_t rows, double* strip) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    double sums[triangle_strip];
+    std::copy_n(strip + i * triangle_strip, triangle_strip, sums);
+    for (std::int64_t k = 0; k < i; ++k) {
+      const double factor = triangle[i * stride + k];
+      for (std::int64_t c = 0; c < triangle_strip; ++c) sums[c] -= factor * strip[k * triangle_strip + c];
+    }
+    for (std::int64_t c = 0; c < triangle_strip; ++c)
+      strip[i * triangle_strip + c] = sums[c] / triangle[i * stride + i];
+  }
 }
+
+/// T^-1 times `count` <= triangle_strip columns of x [rows, ...], in place.
+KDLIB_FUNC void solve_columns(const double* triangle, std::int64_t stride, std::int64_t rows, double* x,
+                              std::int64_t x_stride, std::int64_t count) {
+  double strip[triangle_block * triangle_strip] = {};
+  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(x + i * x_stride, count, strip + i * triangle_strip);
+  solve_strip(triangle, stride, rows, strip);
+  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(strip + i * triangle_strip, count, x + i * x_stride);
+}
+
+/// `count` <= triangle_strip rows of x [..., rows] times T^-T, in place; rows of x and of T are `stride` numbers apart.
+KDLIB_FUNC void solve_rows(const double* triangle, std::int64_t stride, std::int64_t rows, double* x,
+                           std::int64_t count) {
+  double strip[triangle_block * triangle_strip] = {};
+  for (std::int64_t c = 0; c < count; ++c)
+    for (std::int64_t i = 0; i < rows; ++i) strip[i * triangle_strip + c] = x[c * stride + i];
+  solve_strip(triangle, stride, rows, strip);
+  for (std::int64_t c = 0; c < count; ++c)
+    for (std::int64_t i = 0; i < rows; ++i) x[c * stride + i] = strip[i * triangle_strip + c];
+}
+}  // namespace detail
 
 /// Block columns from left to right: what is left of them is subtracted by one product, the rest is loops.
 KDLIB_FUNC std::optional<DenseMatrix> cholesky(const DenseMatrix& m, DenseGemm gemm) {
@@ -222,8 +258,8 @@ KDLIB_FUNC std::optional<DenseMatrix> cholesky(const DenseMatrix& m, DenseGemm g
     const std::int64_t end = std::min(first + detail::triangle_block, n);
     double* row = s.values.data() + first * n;
     if (first > 0) gemm(false, true, n - first, end - first, first, -1, row, n, row, n, 1, row + first, n);
-    for (std::int64_t i = first; i < n; ++i)
-      for (std::int64_t j = first; j < std::min(i + 1, end); ++j) {
+    for (std::int64_t i = first; i < end; ++i)
+      for (std::int64_t j = first; j <= i; ++j) {
         double sum = s(i, j);
         for (std::int64_t k = first; k < j; ++k) sum -= s(i, k) * s(j, k);
         if (i != j) {
@@ -233,6 +269,9 @@ KDLIB_FUNC std::optional<DenseMatrix> cholesky(const DenseMatrix& m, DenseGemm g
         if (!(sum > 0) || !std::isfinite(sum)) return std::nullopt;
         s(i, i) = std::sqrt(sum);
       }
+    for (std::int64_t i = end; i < n; i += detail::triangle_strip)
+      detail::solve_rows(row + first, n, end - first, s.values.data() + i * n + first,
+                         std::min(detail::triangle_strip, n - i));
     for (std::int64_t i = first; i < end; ++i)
       for (std::int64_t j = i + 1; j < end; ++j) s(i, j) = 0;
   }
@@ -248,11 +287,9 @@ KDLIB_FUNC DenseMatrix solve_lower(const DenseMatrix& s, DenseMatrix b, DenseGem
     if (first > 0)
       gemm(false, false, end - first, width, first, -1, s.values.data() + first * n, n, x, width, 1, x + first * width,
            width);
-    for (std::int64_t i = first; i < end; ++i) {
-      for (std::int64_t k = first; k < i; ++k)
-        for (std::int64_t j = 0; j < width; ++j) x[i * width + j] -= s(i, k) * x[k * width + j];
-      for (std::int64_t j = 0; j < width; ++j) x[i * width + j] /= s(i, i);
-    }
+    for (std::int64_t j = 0; j < width; j += detail::triangle_strip)
+      detail::solve_columns(s.values.data() + first * n + first, n, end - first, x + first * width + j, width,
+                            std::min(detail::triangle_strip, width - j));
   }
   return b;
 }
