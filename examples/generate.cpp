@@ -15,7 +15,7 @@ namespace {
 
 struct Settings {
   kd::ModelOptions model;
-  std::string prompt, prompts, chat_template;
+  std::string prompt, prompts, chat_template, cuda_graphs = "auto";
   bool chat = false, ids = false, json = false, batch_invariant = false;
   double temperature = 1, top_p = 1, min_p = 0;
   std::int64_t top_k = 0, max_new_tokens = 112, batch = 16, tool_rounds = 4, tool_tokens = 256;
@@ -59,7 +59,12 @@ kd::Options make_options(Settings& s) {
       .add("batch", s.batch, "N", "sequences decoded together")
       .at_least(1)
       .add("batch-invariant", s.batch_invariant,
-           "texts and log-probabilities do not depend on --batch or on other prompts, to the last bit; slower");
+           "texts and log-probabilities do not depend on --batch or on other prompts, to the last bit; slower")
+      .add("cuda-graphs", s.cuda_graphs, "WHEN",
+           "a step of decoding is recorded once and launched as one graph: auto (where the model allows it), on (an "
+           "error "
+           "where not) or off")
+      .choices({"auto", "on", "off"});
   options.group("Output")
       .add("ids", s.ids, "print token ids instead of text")
       .add("json", s.json,
@@ -89,7 +94,7 @@ std::vector<kd::TextLine> read_prompts(const Settings& s, const kd::Tokenizer* t
 
 template <class Model>
 std::vector<kd::Completion> write(Model& model, const std::vector<kd::TextLine>& prompts, const kd::Sampler& sampler,
-                                  std::int64_t batch, const kd::ToolTurns* tools) {
+                                  const Settings& s, const kd::ToolTurns* tools) {
   std::vector<kd::WritingRequest> requests;
   for (const kd::TextLine& line : prompts) {
     kd::require<kd::InputError>(line.kind == kd::TextLineKind::prompt, "[generate] ", line.source,
@@ -98,7 +103,9 @@ std::vector<kd::Completion> write(Model& model, const std::vector<kd::TextLine>&
   }
   kd::Progress progress;
   kd::GenerationProgress end;
-  kd::GenerateSettings how{.batch = batch};
+  kd::GenerateSettings how{.batch = s.batch};
+  if (s.cuda_graphs == "on") how.graphs = kd::GraphUse::on;
+  if (s.cuda_graphs == "off") how.graphs = kd::GraphUse::off;
   if (tools != nullptr) {
     std::vector<std::shared_ptr<const kd::PromptChat>> chats;
     for (const kd::TextLine& line : prompts) chats.push_back(line.chat);
@@ -162,7 +169,7 @@ void run(const Settings& s) {
   if (host)
     turns.emplace(*text, host, sampler.stop_ids,
                   kd::ToolLimits{.rounds = s.tool_rounds, .answer_tokens = s.tool_tokens});
-  const std::vector<kd::Completion> texts = write(model, prompts, sampler, s.batch, turns ? &*turns : nullptr);
+  const std::vector<kd::Completion> texts = write(model, prompts, sampler, s, turns ? &*turns : nullptr);
   for (std::size_t i = 0; i < texts.size(); ++i) std::printf("%s\n", answer(s, prompts[i], texts[i], text).c_str());
 }
 
@@ -182,6 +189,7 @@ int main(int argc, char** argv) try {
        {{"top-k", "top-p", "min-p"}, s.temperature > 0, "--temperature 0 takes the most probable token"},
        {{"batch"}, !s.prompts.empty(), "there is one prompt"},
        {{"batch-invariant"}, s.model.device == "cpu", "products of --device cuda have no such form yet"},
+       {{"cuda-graphs"}, s.model.device == "cuda", "--device cpu has no graphs"},
        {{"tool-rounds", "tool-tokens"}, !s.tools.empty(), "it belongs to --tools"}});
   s.model.resolve(options);
   kd::set_batch_invariant(s.batch_invariant);

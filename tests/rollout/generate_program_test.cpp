@@ -54,6 +54,8 @@ TEST_CASE("generate prints ids or JSON in the order of the prompts, and speeds o
   REQUIRE(alone.out == generate(model() + prompts.option() + sampled + "2").out);
   REQUIRE_THAT(generate(model() + prompts.option() + " --batch-invariant --device cuda").error,
                contains("--batch-invariant"));
+  REQUIRE_THAT(generate(model() + prompts.option() + " --cuda-graphs on").error,
+               contains("--cuda-graphs") && contains("--device cpu has no graphs"));
 
   const ProgramAnswer ids = generate(model() + prompts.option() + " --ids --max-new-tokens 1 --temperature 0");
   REQUIRE(ids.status == 0);
