@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a teacher's cache saves: steps of `distil` from caches beside the live teacher, and how fast caches are written.
 
-    benchmarks/compare_caches.py [--rounds 3] [--steps 8] [--threads N] [--out build/bench_caches]
+    benchmarks/compare_caches.py [--rounds 3] [--steps 8] [--threads N] [--out build/bench_caches] [--writing]
 
 SmolLM2-135M -> int4 student with LoRA r = 16, batch 4 x 256, forward KL. Needs build/release with benchmarks
 (scripts/test) and the model (scripts/demo --dry-run fetches it). Live teacher, top-k cache and hidden-state cache
@@ -56,6 +56,30 @@ def step_rate(out, skipped=2):
     return statistics.median(rates[skipped:])
 
 
+def compare_steps(args, out, text):
+    """Steps from the caches of the first round beside the live teacher's."""
+    ways = {
+        "live teacher": ["--teacher", args.model],
+        "top-k cache, k 64": ["--cache", out / "logprobs0"],
+        "hidden-state cache": ["--cache", out / "hidden0"],
+    }
+    steps = {name: [] for name in ways}
+    for turn in range(args.rounds):
+        for name, teacher in ways.items():
+            folder = out / f"run_{name.split()[0]}{turn}"
+            run(BIN / "distil", *teacher, "--student", args.model, "--quantize", "int4", "--lora-init", "zero",
+                "--data", text, "--validation-share", 0.1, "--steps", args.steps - 1, "--batch", BATCH,
+                "--evaluate-every", 0, "--save-every", 0, "--max-length", LENGTH, "--threads", str(args.threads),
+                "--seed", 1, "--out", folder)  # fmt: skip
+            steps[name].append(step_rate(folder))
+
+    live = statistics.median(steps["live teacher"])
+    print("| step of 4 x 256 tokens | tokens/s (median; least, most) | over live | wanted |\n|---|---|---|---|")
+    for (name, rates), wanted in zip(steps.items(), ("", "1.42", "1.28")):
+        middle = statistics.median(rates)
+        print(f"| {name} | {middle:.1f} ({min(rates):.1f}, {max(rates):.1f}) | {middle / live:.2f} | {wanted} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(ROOT / "build" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"))
@@ -63,6 +87,7 @@ def main():
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--writing", action="store_true", help="time the writing of caches alone")
     args = parser.parse_args()
     out, threads = pathlib.Path(args.out), str(args.threads)
     shutil.rmtree(out, ignore_errors=True)
@@ -84,34 +109,17 @@ def main():
                 sys.exit(f"cache_logits says no rate:\n{said}")
             rates.append(float(found.group(1)))
             sizes[kind] = folder_bytes(cache) / tokens
-    ways = {
-        "live teacher": ["--teacher", args.model],
-        "top-k cache, k 64": ["--cache", out / "logprobs0"],
-        "hidden-state cache": ["--cache", out / "hidden0"],
-    }
-    steps = {name: [] for name in ways}
-    for turn in range(args.rounds):
-        for name, teacher in ways.items():
-            folder = out / f"run_{name.split()[0]}{turn}"
-            run(BIN / "distil", *teacher, "--student", args.model, "--quantize", "int4", "--lora-init", "zero",
-                "--data", text, "--validation-share", 0.1, "--steps", args.steps - 1, "--batch", BATCH,
-                "--evaluate-every", 0, "--save-every", 0, "--max-length", LENGTH, "--threads", threads, "--seed", 1,
-                "--out", folder)  # fmt: skip
-            steps[name].append(step_rate(folder))
-
-    live = statistics.median(steps["live teacher"])
-    print("| step of 4 x 256 tokens | tokens/s (median; least, most) | over live | wanted |\n|---|---|---|---|")
-    for (name, rates), wanted in zip(steps.items(), ("", "1.42", "1.28")):
-        middle = statistics.median(rates)
-        print(f"| {name} | {middle:.1f} ({min(rates):.1f}, {max(rates):.1f}) | {middle / live:.2f} | {wanted} |")
+    if not args.writing:
+        compare_steps(args, out, text)
     base = statistics.median(forward)
+    print("\nShares of the forward pass are medians over pairs of the same round.")
     print("\n| pass over the text | tokens/s (median; least, most) | of the forward pass | bytes a token |")
     print("|---|---|---|---|")
     print(f"| teacher's forward pass with all logits | {base:.1f} ({min(forward):.1f}, {max(forward):.1f}) | 1 | |")
     for kind, rates in writing.items():
-        middle = statistics.median(rates)
+        middle, share = statistics.median(rates), statistics.median(r / f for r, f in zip(rates, forward))
         print(
-            f"| cache_logits --kind {kind} | {middle:.1f} ({min(rates):.1f}, {max(rates):.1f}) | {middle / base:.2f} |"
+            f"| cache_logits --kind {kind} | {middle:.1f} ({min(rates):.1f}, {max(rates):.1f}) | {share:.2f} |"
             f" {sizes[kind]:.0f} |"
         )
 
