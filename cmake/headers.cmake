@@ -502,12 +502,14 @@ set(KDLIB_HEADERS
   include/kdlib/tensor/host_reads.hpp
   include/kdlib/tensor/parameter.hpp
   include/kdlib/tensor/pending_routing.hpp
+  include/kdlib/tensor/queued_phase.hpp
   include/kdlib/tensor/routing_record.hpp
   include/kdlib/tensor/routing_record_inl.hpp
   include/kdlib/tensor/take_rows.hpp
   include/kdlib/tensor/tensor.hpp
   include/kdlib/tensor/token_batch.hpp
   include/kdlib/tensor/token_batch_inl.hpp
+  include/kdlib/tensor/upload_together.hpp
   include/kdlib/tensor/view.hpp
   include/kdlib/text/added_tokens.hpp
   include/kdlib/text/added_tokens_inl.hpp

@@ -305,12 +305,7 @@ void Memory<Cuda>::copy(void* to, const void* from, std::size_t bytes) {
       "a copy on the device");
 }
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
-  if (bytes == 0) return;
-  if (!detail::is_dry() && bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
-  if (bytes > detail::UploadRing::largest) detail::begin_wait("Memory<Cuda>::from_host");
-  if (detail::is_dry()) return;
-  detail::copy_to_device(to, from, bytes, detail::compute_stream());
-  detail::synchronize_stream(detail::compute_stream());
+  if (bytes != 0 && !detail::is_dry()) detail::upload_ring().copy(to, from, bytes);
 }
 void Memory<Cuda>::to_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;

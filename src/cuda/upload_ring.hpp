@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small copies from the host that nobody waits for: ids, positions, offsets, random numbers of a step.
+// Copies from the host that nobody waits for: ids, positions, offsets, random numbers of a step, and weights.
 #ifndef KDLIB_SRC_CUDA_UPLOAD_RING_HPP
 #define KDLIB_SRC_CUDA_UPLOAD_RING_HPP
 
@@ -17,13 +17,13 @@ namespace detail {
 
 /// Pinned memory in segments, which are filled one after the other. A copy takes the caller's bytes along at once, so
 /// the caller may change them; a segment is filled again when the device has come past its last copy. Where the device
-/// is behind, another segment is pinned instead of waiting, up to `most_segments`.
+/// is behind, another segment is pinned instead of waiting, up to `most_segments`; behind those the host waits for the
+/// oldest one.
 class UploadRing {
  public:
   static constexpr std::size_t segment_bytes = std::size_t{1} << 20, first_segments = 8, most_segments = 64, step = 64;
-  static constexpr std::size_t largest = 8 * segment_bytes;  // bytes of one copy
 
-  /// Queues a copy of at most `largest` bytes on the compute stream. BackendError while a graph is captured.
+  /// Queues a copy on the compute stream. BackendError while a graph is captured, and under NoSync where it would wait.
   void copy(void* to, const void* from, std::size_t bytes) {
     refuse_while_capturing("Memory<Cuda>::from_host");
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -47,14 +47,15 @@ class UploadRing {
   };
 
   void begin_next() {
-    if (!segments_.empty()) segments_[segment_]->end.record(compute_stream());
     const std::size_t next = segments_.empty() ? 0 : (segment_ + 1) % segments_.size();
-    segment_ = next, at_ = 0;
-    const bool free = segments_.size() >= first_segments && segments_[next]->end.reached();
-    if (free) return;
-    if (segments_.size() < most_segments)  // in front of the one that is still read, so that the order stays
+    const bool is_free = segments_.size() >= first_segments && segments_[next]->end.reached();
+    const bool waits = !is_free && segments_.size() >= most_segments;  // the device is a long way behind
+    if (waits) check_may_wait("a copy from the host behind 64 MiB that are on their way");
+    if (!segments_.empty()) segments_[segment_]->end.record(compute_stream());
+    if (waits) segments_[next]->end.synchronize();
+    else if (!is_free)  // in front of the one that is still read, so that the order stays
       segments_.insert(segments_.begin() + static_cast<std::ptrdiff_t>(next), std::make_unique<Segment>());
-    else segments_[next]->end.synchronize();  // the device is a long way behind
+    segment_ = next, at_ = 0;
   }
 
   std::mutex mutex_;

@@ -342,20 +342,14 @@ void check_host_source(detail::EmulatedDevice& d, const void* to, const void* fr
   d.memory.require_range(to, bytes, "from_host");
   require<BackendError>(!d.memory.holds(reinterpret_cast<std::uintptr_t>(from)),
                         "[cuda emulated] from_host: the source is device memory");
+  ++d.counts.uploads;
 }
 }  // namespace
 void Memory<Cuda>::from_host(void* to, const void* from, std::size_t bytes) {
-  if (bytes == 0) return;
+  if (bytes == 0 || detail::is_dry()) return;
   detail::EmulatedDevice& d = detail::emulated_device();
-  if (detail::is_dry()) return bytes > detail::UploadRing::largest ? d.begin_wait("Memory<Cuda>::from_host") : void();
   check_host_source(d, to, from, bytes);
-  if (bytes <= detail::UploadRing::largest) return detail::upload_ring().copy(to, from, bytes);
-  const detail::Lock lock(d.mutex);
-  d.begin_wait("Memory<Cuda>::from_host");
-  d.wait_for(d.compute);
-  const detail::Working working(d.memory);
-  ++d.counts.copies;
-  std::memcpy(to, from, bytes);
+  detail::upload_ring().copy(to, from, bytes);
 }
 void Memory<Cuda>::to_host(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;

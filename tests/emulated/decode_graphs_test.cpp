@@ -9,6 +9,7 @@
 #include "kdlib/backend/cuda/emulated/device.hpp"
 #include "kdlib/backend/cuda/runtime.hpp"
 #include "kdlib/model/adapter.hpp"
+#include "kdlib/model/quantize.hpp"
 #include "kdlib/rollout/generate.hpp"
 #include "model/golden.hpp"
 
@@ -149,6 +150,23 @@ TEST_CASE("graphs write what kernels one by one write, and the CPU: sinks, windo
 }
 TEST_CASE("graphs write what kernels one by one write, and the CPU: two tables of angles, LoRA", "[cuda]") {
   check_family(Family::gemma3, true);
+}
+
+TEST_CASE("graphs of a model in codes with LoRA, and of a mixture in bf16, write what kernels one by one write",
+          "[cuda]") {
+  const Sampler sampler{.seed = 3};
+  const Requests requests;
+  const auto check = [&](auto& model) {
+    const Written graphs = write(model, requests.list, sampler, {.batch = 8, .graphs = GraphUse::on});
+    CHECK(graphs.captures >= 3);
+    check_equal(graphs.texts, write(model, requests.list, sampler, {.batch = 8, .graphs = GraphUse::off}).texts, 0);
+  };
+  Model coded = Model::from_config(config_of(Family::qwen2), 1);
+  quantize_linear(coded, QuantizeSettings{.kind = PackedKind::int4, .group_size = 4});
+  add_adapter(coded);
+  check(coded);
+  auto narrow = Decoder<Cuda, bf16>::from_config(config_of(Family::qwen2_moe), 1);
+  check(narrow);
 }
 
 TEST_CASE("a number of slots between those of graphs is filled up with slots that stay as they are", "[cuda]") {

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kdlib/backend/cuda.hpp"
@@ -321,16 +322,23 @@ TEST_CASE("pinned memory that is written before its copy has run gives the later
 TEST_CASE("under NoSync every call that waits is refused, and queued work is not", "[cuda]") {
   const auto x = numbers(4);
   float out = 0;
+  cuda_synchronize();
   {
     const detail::NoSync guard;
     CHECK_NOTHROW(launch(Write{x.data(), 0, 5}, {}));
     CHECK_THROWS_WITH(cuda_synchronize(), contains("cuda_synchronize waits for the device inside a NoSync"));
     CHECK_THROWS_WITH(Memory<Cuda>::to_host(&out, x.data(), 4), contains("NoSync"));
-    // Those of up to 8 MiB are taken along and not waited for.
-    const std::vector<float> large(3 << 20);
-    const Buffer<float, Cuda> target(3 << 20);
-    CHECK_THROWS_WITH(Memory<Cuda>::from_host(target.data(), large.data(), 12 << 20), contains("NoSync"));
-    CHECK_NOTHROW(Memory<Cuda>::from_host(target.data(), large.data(), 8 << 20));
+    // What is copied is taken along and not waited for, until 64 MiB are on their way.
+    const std::vector<float> large(20 << 20);
+    const Buffer<float, Cuda> target(20 << 20);
+    CHECK_NOTHROW(Memory<Cuda>::from_host(target.data(), large.data(), 60 << 20));
+    CHECK_THROWS_WITH(Memory<Cuda>::from_host(target.data(), large.data(), 20 << 20),
+                      contains("behind 64 MiB that are on their way waits") && contains("NoSync"));
+    {
+      const int depth = std::exchange(detail::NoSync::depth(), 0);
+      cuda_synchronize();
+      detail::NoSync::depth() = depth;
+    }
     CHECK_NOTHROW(Memory<Cuda>::from_host(target.data(), &out, 4));
     CHECK_THROWS_WITH(detail::synchronize_stream(nullptr), contains("NoSync"));
     CHECK_THROWS_WITH(detail::CudaEvent().synchronize(), contains("NoSync"));

@@ -256,6 +256,80 @@ TEST_CASE("an update with the device's own factor is the host's, and does not ha
   CHECK(std::memcmp(before.data(), after.data(), before.size() * sizeof(float)) == 0);
 }
 
+namespace {
+
+/// While one lives, a wait in what should only queue is refused.
+struct StrictPhases {
+  StrictPhases() { detail::CudaQueuedPhase::is_strict() = true; }
+  ~StrictPhases() { detail::CudaQueuedPhase::is_strict() = false; }
+};
+
+/// A teacher that waits for the device before it answers.
+template <class Model>
+struct WaitingTeacher : LiveTeacher<Model> {
+  explicit WaitingTeacher(Model& model) : LiveTeacher<Model>(model) {}
+  void prepare(const TokenBatch& batch) {
+    cuda_synchronize();
+    LiveTeacher<Model>::prepare(batch);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the trainer and writing only queue work up to their one wait; one that is put there is refused", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  using Model = Decoder<Cuda, float>;
+  const StrictPhases strict;
+  for (const Family family : {Family::qwen2, Family::qwen3_moe, Family::gemma3}) {
+    const DecoderConfig config = golden_config(family);
+    CAPTURE(family_name(family));
+    Model teacher = Model::from_config(config, 1), student = Model::from_config(config, 2);
+    teacher.set_trainable(false);
+    const auto train = [&](auto objective) {
+      Trainer trainer{student, RaggedDocuments{{.vocabulary = config.vocab_size, .seed = 5}}, objective, AdamW{},
+                      ConstantRate{1e-3}};
+      trainer.run({.steps = 2, .micro_batches = 2, .clip_norm = 1}, NoMetrics{}, NoCheckpoints{});
+    };
+    CHECK_NOTHROW(train(Objective{LiveTeacher{teacher}, ForwardKl{}}));
+    CHECK_THROWS_WITH(train(Objective{WaitingTeacher<Model>{teacher}, ForwardKl{}}),
+                      contains("cuda_synchronize waits for the device inside a NoSync guard"));
+    for (const GraphUse graphs : {GraphUse::on, GraphUse::off})
+      CHECK_NOTHROW(generate(student, {{1, 2}, {3}}, Sampler{.max_new_tokens = 20},
+                             GenerateSettings{.batch = 2, .graphs = graphs}));
+  }
+}
+
+TEST_CASE("ids, positions and offsets of a pass are one copy, and so is a state of decoding", "[cuda]") {
+  KDLIB_NEEDS_DEVICE();
+  auto model = Decoder<Cuda, float>::from_config(golden_config(Family::qwen2), 1);
+  TokenBatch batch;
+  batch.append(std::vector<std::int32_t>{1, 2, 3});
+  batch.append(std::vector<std::int32_t>{4});
+  const auto uploads = [](auto&& work) {
+    const std::int64_t before = emulated_counts().uploads;
+    work();
+    return emulated_counts().uploads - before;
+  };
+  model.forward(batch);  // the tables of angles
+  CHECK(uploads([&] { model.forward(batch); }) == 1);
+  auto cache = model.make_cache(2, 16);
+  const std::vector<std::int32_t> slots = {1, 0}, ids = {5, 7};
+  CHECK(uploads([&] { model.decode(cache, batch, slots); }) == 2);  // and slots with what they hold
+  DecodeState<Cuda> state;
+  CHECK(uploads([&] { state = model.begin_decoding(cache, slots, ids, 3); }) == 1);
+  const std::int32_t* const place = state.ids.data();
+  model.decode_step(cache, state);
+  CHECK(uploads([&] { model.continue_decoding(cache, state, slots, ids, 2, 2); }) == 1);
+  CHECK(state.ids.data() == place);
+  CHECK(host_copy(std::as_const(state.past).view()) == std::vector<std::int64_t>{4, 2});
+  CHECK(host_copy(std::as_const(state.positions).view()) == std::vector<std::int32_t>{4, 2});
+  CHECK(host_copy(std::as_const(state.slots).view()) == slots);
+  CHECK(host_copy(std::as_const(state.ids).view()) == ids);
+  CHECK(host_copy(std::as_const(state.offsets).view()) == std::vector<std::int64_t>{0, 1, 2});
+  CHECK_THROWS_WITH(model.continue_decoding(cache, state, std::vector<std::int32_t>{1}, ids, 2, 1),
+                    contains("for a state of 2 rows"));
+}
+
 TEST_CASE("a long array of the host is queued for the device in pieces, and may change at once", "[cuda]") {
   KDLIB_NEEDS_DEVICE();
   std::vector<std::int32_t> host((std::size_t{3} << 20) / sizeof(std::int32_t) + 5);

@@ -37,7 +37,7 @@ struct Memory<Cuda> {
   static void release(void* p, std::size_t bytes) noexcept;
   static void fill_zero(void* p, std::size_t bytes);
   static void copy(void* to, const void* from, std::size_t bytes);  // both on the device
-  /// Up to 8 MiB are queued and not waited for; `from` may change when it returns. More waits.
+  /// Queued and not waited for as long as less than 64 MiB are on their way; `from` may change when it returns.
   static void from_host(void* to, const void* from, std::size_t bytes);
   static void to_host(void* to, const void* from, std::size_t bytes);
   /// BackendError where no work can be done here: require_cuda_device(cuda_facts()) of backend/cuda/facts.hpp.
@@ -45,6 +45,8 @@ struct Memory<Cuda> {
   /// Bytes that may still be allocated.
   static double available();
 
+  /// Part of a step that only queues work: waits in it are refused where QueuedPhase::is_strict() is set.
+  using QueuedPhase = detail::CudaQueuedPhase;
   /// Work that is recorded once and launched again (CapturesGraphs), and the memory of its allocations.
   using Graph = detail::CudaGraph;
   using GraphMemory = detail::GraphMemory;

@@ -3,9 +3,10 @@
 #ifndef KDLIB_MODEL_DECODE_STATE_HPP
 #define KDLIB_MODEL_DECODE_STATE_HPP
 
+#include <optional>
 #include <vector>
 
-#include "kdlib/tensor/tensor.hpp"
+#include "kdlib/tensor/upload_together.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -14,11 +15,15 @@ KDLIB_NAMESPACE_BEGIN
 /// sequences, and behind them rows of padding whose tokens do not count.
 template <class D>
 struct DecodeState {
+  using Arrays =
+      UploadedTogether<D, std::int32_t, std::int32_t, std::int64_t, std::int32_t, std::int64_t>;  // of one copy
+
   Tensor<std::int32_t, D> ids;          // [N] the tokens that the next step runs
   Tensor<std::int32_t, D> positions;    // [N] where they stand
   Tensor<std::int64_t, D> offsets;      // [N + 1] 0, 1, 2, ...
   Tensor<std::int32_t, D> slots;        // [N] of the cache
   Tensor<std::int64_t, D> past;         // [N] tokens that the slots hold
+  std::optional<Arrays> arrays;         // the five above
   std::vector<std::int32_t> sequences;  // the sequences' slots on the host
   std::int64_t steps = 0;               // that there is room for
 

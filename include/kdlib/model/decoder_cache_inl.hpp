@@ -45,9 +45,8 @@ Tensor<T, D> Decoder<D, T>::decode(KvCache<T, D>& cache, const TokenBatch& batch
   const auto past = detail::checked_past(
       cache, config_.layers, slots, [&batch](std::size_t b) { return batch.length(static_cast<std::int64_t>(b)); });
   LayerContext<D, T> context = context_for(batch, past);
-  const Tensor<std::int32_t, D> slots_there =
-      detail::to_device<D>(std::vector<std::int32_t>(slots.begin(), slots.end()));
-  const Tensor<std::int64_t, D> past_there = detail::to_device<D>(past);
+  const auto [slots_there, past_there] =
+      upload_together<D>(std::vector<std::int32_t>(slots.begin(), slots.end()), past);
   const Tensor<T, D> hidden =
       run_cached(cache, context, {nullptr, nullptr, cache.capacity(), slots_there.data(), past_there.data()});
   for (std::int64_t b = 0; b < batch.documents(); ++b) cache.grow(slots[static_cast<std::size_t>(b)], batch.length(b));
@@ -79,13 +78,10 @@ DecodeState<D> Decoder<D, T>::begin_decoding(const KvCache<T, D>& cache, std::sp
                         " is outside the vocabulary of ", config_.vocab_size);
   if (!codes_held_) refresh_codes();
   DecodeState<D> state;
-  const Shape rows{static_cast<std::int64_t>(slots.size())};
-  state.ids = Tensor<std::int32_t, D>(rows);
-  state.positions = Tensor<std::int32_t, D>(rows);
-  state.offsets = Tensor<std::int64_t, D>(Shape{rows[0] + 1});
-  state.slots = Tensor<std::int32_t, D>(rows);
-  state.past = Tensor<std::int64_t, D>(rows);
-  continue_decoding(cache, state, slots, ids, steps, rows[0]);
+  const auto rows = static_cast<std::int64_t>(slots.size());
+  state.arrays.emplace(rows, rows, rows + 1, rows, rows);
+  std::tie(state.ids, state.positions, state.offsets, state.slots, state.past) = state.arrays->tensors();
+  continue_decoding(cache, state, slots, ids, steps, rows);
   return state;
 }
 
@@ -104,11 +100,8 @@ void Decoder<D, T>::continue_decoding(const KvCache<T, D>& cache, DecodeState<D>
   for (std::int64_t b = 0; b <= rows; ++b) offsets.push_back(b);
   state.sequences.assign(slots.begin(), slots.begin() + static_cast<std::ptrdiff_t>(sequences));
   state.steps = steps;
-  const auto put = [](const auto& to, const auto& values) {
-    Memory<D>::from_host(to.data(), values.data(), values.size() * sizeof(values[0]));
-  };
-  put(state.ids, ids), put(state.offsets, offsets), put(state.slots, slots), put(state.past, past);
-  put(state.positions, std::vector<std::int32_t>(past.begin(), past.end()));
+  const std::vector<std::int32_t> positions(past.begin(), past.end());
+  state.arrays->put(ids, positions, offsets, slots, past);
   ensure_rope(*std::max_element(past.begin(), past.end()) + steps);
 }
 

@@ -44,13 +44,6 @@ void allocate_parameters(const std::vector<Parameter<T, D>*>& parameters) {
     if (!p->value) p->value = Tensor<T, D>(p->value.shape());
 }
 
-template <class D, class X>
-Tensor<X, D> to_device(const std::vector<X>& values) {
-  Tensor<X, D> t(Shape{static_cast<std::int64_t>(values.size())});
-  Memory<D>::from_host(t.data(), values.data(), values.size() * sizeof(X));
-  return t;
-}
-
 }  // namespace detail
 
 template <class D, class T>
@@ -245,8 +238,9 @@ LayerContext<D, T> Decoder<D, T>::context_for(const TokenBatch& batch, std::span
   const auto [low, high] = std::minmax_element(positions.begin(), positions.end());
   require<InputError>(*low >= 0, "[decoder] position ", *low, " is negative");
   ensure_rope(std::int64_t{*high} + 1);
-  TokenLayout<D> layout{detail::to_device<D>(batch.ids), detail::to_device<D>(positions),
-                        detail::to_device<D>(batch.offsets), batch.documents()};
+  TokenLayout<D> layout;
+  std::tie(layout.ids, layout.positions, layout.offsets) = upload_together<D>(batch.ids, positions, batch.offsets);
+  layout.documents = batch.documents();
   std::tie(layout.shortest, layout.longest) = batch.length_range();
   return context_of(std::move(layout));
 }

@@ -3,6 +3,7 @@
 #ifndef KDLIB_ROLLOUT_DECODE_AHEAD_INL_HPP
 #define KDLIB_ROLLOUT_DECODE_AHEAD_INL_HPP
 
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "kdlib/rollout/head_logits.hpp"
 #include "kdlib/rollout/sampler.hpp"
 #include "kdlib/tensor/pending_routing.hpp"
+#include "kdlib/tensor/queued_phase.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -62,8 +64,10 @@ auto decode_ahead(M& model, Cache& cache, const Sampler& sampler, std::span<cons
   const Buffer<Row, D> drawn(total);
   Memory<D>::from_host(numbers.data(), uniform.data(), uniform.size() * sizeof(double));
   const auto rule = rule_of<typename DeviceDraw<M>::Rule>(sampler);
+  std::optional<QueuedPhase<D>> queued(std::in_place);
   for (std::int64_t at = 0; at < total; at += count)
     decode_and_draw(model, cache, state, rule, numbers.data() + at, drawn.data() + at);
+  queued.reset();
   std::vector<Row> rows(uniform.size());
   HostReads<D> reads;
   reads.add(drawn.data(), total, rows.data());

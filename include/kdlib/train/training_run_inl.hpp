@@ -9,6 +9,7 @@
 
 #include "kdlib/core/clock.hpp"
 #include "kdlib/optim/clip.hpp"
+#include "kdlib/tensor/queued_phase.hpp"
 #include "kdlib/train/environment.hpp"
 #include "kdlib/train/step_metrics_inl.hpp"
 #include "kdlib/train/training_ahead_inl.hpp"
@@ -116,10 +117,12 @@ bool TrainingRun<Types>::take_step() {
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
   weigh_by_source();
+  std::optional<QueuedPhase<D>> queued(std::in_place);
   PendingSums<D> pending = gradient_or_give_back(before);
   const StopScope shield(nullptr);  // from here on the step is taken whole
   PendingNorm<D> norm(trained_);
   update_queued_ = queue_update(pending, norm);
+  queued.reset();
   HostReads<D> reads;  // the step's only wait for a device
   pending.read(reads);
   norm.read(reads);

@@ -89,6 +89,22 @@ class NoSync {
     return depth;
   }
 };
+/// Part of a step in which the host only queues work. A wait in it makes the step slower, not wrong, and some models
+/// need one (codes that the host encodes), so it is refused only where is_strict() is set, as tests do.
+class CudaQueuedPhase {
+ public:
+  CudaQueuedPhase() : strict_(is_strict()) { NoSync::depth() += strict_; }
+  ~CudaQueuedPhase() { NoSync::depth() -= strict_; }
+  CudaQueuedPhase(const CudaQueuedPhase&) = delete;
+  CudaQueuedPhase& operator=(const CudaQueuedPhase&) = delete;
+  static bool& is_strict() {
+    static bool strict = false;
+    return strict;
+  }
+
+ private:
+  bool strict_;
+};
 /// What every waiting call asks first; `what` names it.
 inline void check_may_wait(const char* what) {
   require<BackendError>(NoSync::depth() == 0, "[cuda] ", what,

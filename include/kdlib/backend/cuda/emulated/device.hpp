@@ -34,6 +34,7 @@ struct EmulatedCounts {
   std::int64_t waits = 0;               // of the host for the device
   std::int64_t allocated = 0;           // blocks of memory
   std::int64_t library_attentions = 0;  // passes that went to the stand-in for cuDNN
+  std::int64_t uploads = 0;             // calls of from_host
   std::int64_t captures = 0;            // of graphs
   std::int64_t graph_launches = 0;
 };

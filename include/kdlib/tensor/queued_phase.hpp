@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parts of a step in which the host queues work for a device and waits for nothing.
+#ifndef KDLIB_TENSOR_QUEUED_PHASE_HPP
+#define KDLIB_TENSOR_QUEUED_PHASE_HPP
+
+#include "kdlib/tensor/device.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+template <class D>
+struct QueuedPhaseOf {
+  struct type {
+    type() {}  // nothing is queued on the CPU
+  };
+};
+template <class D>
+requires requires { typename Memory<D>::QueuedPhase; }
+struct QueuedPhaseOf<D> {
+  using type = typename Memory<D>::QueuedPhase;
+};
+
+}  // namespace detail
+
+/// Lives as long as the part: a device that is told so refuses waits in it (Memory<D>::QueuedPhase).
+template <class D>
+using QueuedPhase = typename detail::QueuedPhaseOf<D>::type;
+
+KDLIB_NAMESPACE_END
+
+#endif
