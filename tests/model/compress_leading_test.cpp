@@ -24,6 +24,7 @@ TEST_CASE("blocks of a backend's products give the factors and solutions of plai
   const DenseMatrix wide = random_matrix(150, 37, 10);  // columns are solved sixteen at a time
   CHECK(largest_difference(multiply(*s, solve_lower(*s, wide, gemm)), wide) < 1e-11);
   CHECK(largest_difference(solve_lower(*s, m, gemm), s->transposed()) < 1e-11);
+  CHECK(largest_difference(multiply(s->transposed(), solve_lower_transposed(*s, wide, gemm)), wide) < 1e-11);
   CHECK_FALSE(cholesky(gram(random_matrix(150, 60, 6), gemm), gemm).has_value());
   DenseMatrix c = random_matrix(7, 150, 9);
   const DenseMatrix before = c;

@@ -235,6 +235,24 @@ KDLIB_FUNC void solve_columns(const double* triangle, std::int64_t stride, std::
   for (std::int64_t i = 0; i < rows; ++i) std::copy_n(strip + i * triangle_strip, count, x + i * x_stride);
 }
 
+/// The same with T^-T: from the last row up.
+KDLIB_FUNC void solve_columns_transposed(const double* triangle, std::int64_t stride, std::int64_t rows, double* x,
+                                         std::int64_t x_stride, std::int64_t count) {
+  double strip[triangle_block * triangle_strip] = {};
+  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(x + i * x_stride, count, strip + i * triangle_strip);
+  for (std::int64_t i = rows; i-- > 0;) {
+    double sums[triangle_strip];
+    std::copy_n(strip + i * triangle_strip, triangle_strip, sums);
+    for (std::int64_t k = i + 1; k < rows; ++k) {
+      const double factor = triangle[k * stride + i];
+      for (std::int64_t c = 0; c < triangle_strip; ++c) sums[c] -= factor * strip[k * triangle_strip + c];
+    }
+    for (std::int64_t c = 0; c < triangle_strip; ++c)
+      strip[i * triangle_strip + c] = sums[c] / triangle[i * stride + i];
+  }
+  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(strip + i * triangle_strip, count, x + i * x_stride);
+}
+
 /// `count` <= triangle_strip rows of x [..., rows] times T^-T, in place; rows of x and of T are `stride` numbers apart.
 KDLIB_FUNC void solve_rows(const double* triangle, std::int64_t stride, std::int64_t rows, double* x,
                            std::int64_t count) {
@@ -303,11 +321,9 @@ KDLIB_FUNC DenseMatrix solve_lower_transposed(const DenseMatrix& s, DenseMatrix 
     if (end < n)
       gemm(true, false, end - first, width, n - end, -1, s.values.data() + end * n + first, n, x + end * width, width,
            1, x + first * width, width);
-    for (std::int64_t i = end; i-- > first;) {
-      for (std::int64_t k = i + 1; k < end; ++k)
-        for (std::int64_t j = 0; j < width; ++j) x[i * width + j] -= s(k, i) * x[k * width + j];
-      for (std::int64_t j = 0; j < width; ++j) x[i * width + j] /= s(i, i);
-    }
+    for (std::int64_t j = 0; j < width; j += detail::triangle_strip)
+      detail::solve_columns_transposed(s.values.data() + first * n + first, n, end - first, x + first * width + j,
+                                       width, std::min(detail::triangle_strip, width - j));
     end = first;
   }
   return b;
