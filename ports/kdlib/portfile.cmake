@@ -59,6 +59,8 @@ vcpkg_cmake_configure(
 )
 vcpkg_cmake_install()
 vcpkg_cmake_config_fixup(PACKAGE_NAME kdlib CONFIG_PATH share/cmake/kdlib)
+file(MAKE_DIRECTORY "${CURRENT_PACKAGES_DIR}/lib") # kdlib.pc names a library (-pthread), so vcpkg wants it here
+file(RENAME "${CURRENT_PACKAGES_DIR}/share/pkgconfig" "${CURRENT_PACKAGES_DIR}/lib/pkgconfig")
 vcpkg_fixup_pkgconfig()
 
 file(INSTALL "${CMAKE_CURRENT_LIST_DIR}/usage" DESTINATION "${CURRENT_PACKAGES_DIR}/share/${PORT}")
