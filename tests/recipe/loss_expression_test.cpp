@@ -123,7 +123,7 @@ TEST_CASE("errors name the place, what stands there and the nearest names", "[re
   refused("0.5 forward_kl +", "not the end of the text");
   refused("forward_kl(temperature=2", "')' or ',' is needed");
   refused("forward_kl()x", "'+' is needed");
-  refused("0.5 + \xc3\xa9x", "not '\xc3\xa9'");
+  refused("0.5 \xc3\xa9x", "not '\xc3\xa9'");
   refused("1e999 forward_kl", "is no weight");
   refused("inf forward_kl", "'inf' is no weight: give a finite number");
   refused("nan * forward_kl", "'nan' is no weight");
