@@ -11,11 +11,12 @@
 
 namespace kdlib_tests {
 
-inline const kdlib::Tokenizer& cut_tokenizer(const std::string& name = "gpt-oss") {
+inline const kdlib::Tokenizer& cut_tokenizer(const char* name = "gpt-oss") {
   static std::map<std::string, kdlib::Tokenizer> known;
   const auto at = known.find(name);
   if (at != known.end()) return at->second;
-  return known.emplace(name, kdlib::Tokenizer::from_pretrained(reference_file("text/" + name + ".tokenizer.json")))
+  return known
+      .emplace(name, kdlib::Tokenizer::from_pretrained(reference_file(kdlib::concat("text/", name, ".tokenizer.json"))))
       .first->second;
 }
 

@@ -241,13 +241,13 @@ TEST_CASE("a LoRA setting that has no effect on the model is refused with the ne
     CHECK_THROWS_WITH(add_lora(model, settings), contains(words));
     CHECK_FALSE(model.has_adapter());
   };
-  refused({.targets = {.names = {"q_proj", "v_porj"}}},
+  refused({.targets = {"q_proj", "v_porj"}},
           "targets holds v_porj, which is no linear map of the model; did you mean v_proj");
-  refused({.targets = {.names = {"model.layers.7.self_attn.q_proj", "v_proj"}}}, "targets holds model.layers.7");
-  refused({.exclude = {.names = {"dwn_proj"}}},
+  refused({.targets = {"model.layers.7.self_attn.q_proj", "v_proj"}}, "targets holds model.layers.7");
+  refused({.exclude = {"dwn_proj"}},
           "exclude holds dwn_proj, which is no linear map of the model; did you mean down_proj");
   refused({.layers = {0, 12}}, "layers holds 12; the model has the layers 0 to 1");
-  refused({.targets = {.names = {"q_proj"}}, .rank_pattern = {{"k_proj", 4}}},
+  refused({.targets = {"q_proj"}, .rank_pattern = {{"k_proj", 4}}},
           "rank_pattern has the key k_proj, which fits no adapted map");
-  CHECK(add_lora(model, {.targets = {.names = {"q_proj", "v_proj"}}}) == 4);
+  CHECK(add_lora(model, {.targets = {"q_proj", "v_proj"}}) == 4);
 }
