@@ -16,7 +16,7 @@ inline const kdlib::Tokenizer& cut_tokenizer(const char* name = "gpt-oss") {
   const auto at = known.find(name);
   if (at != known.end()) return at->second;
   return known
-      .emplace(name, kdlib::Tokenizer::from_pretrained(reference_file(kdlib::concat("text/", name, ".tokenizer.json"))))
+      .emplace(name, kdlib::Tokenizer::from_pretrained(reference_file(std::string("text/") + name + ".tokenizer.json")))
       .first->second;
 }
 
