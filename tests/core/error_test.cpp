@@ -21,4 +21,5 @@ TEST_CASE("a requirement that holds throws nothing", "[core]") {
 
 TEST_CASE("text, characters, truth values and numbers join", "[core]") {
   CHECK(concat("a", 'b', std::string("c"), true, 7, -1) == "abctrue7-1");
+  CHECK(concat("of ", std::string("\xc3\xa9")[0], '\n') == "of \\xC3\n");  // half a character is no text
 }

@@ -71,6 +71,9 @@ void check(const Tokenizer& tokenizer, const std::vector<std::int32_t>& ids, con
   }
   if (!report.ok || options.completion || options.lenient || options.special_in_content || report.messages.empty())
     return;
+  // A tool's answer without a channel is written into the channel commentary.
+  for (const HarmonyMessage& m : report.messages)
+    if (m.role == "tool" && m.channel.empty()) return;
   // A content type without its mark is only told from a recipient by the recipient before it, and "to=all" is not
   // written again.
   for (const HarmonyMessage& m : report.messages)

@@ -111,7 +111,8 @@ template <class E>
 }
 }  // namespace detail
 
-/// Joins text and numbers: `concat("[matmul] a is [", 8, ", ", 64, "]")`. Numbers as std::to_string prints them.
+/// Joins text and numbers: `concat("[matmul] a is [", 8, ", ", 64, "]")`. Numbers as std::to_string prints them, a char
+/// that is a byte of a longer character as \xHH (a message is valid UTF-8 where its texts are).
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   return detail::joined({detail::MessagePart(parts)...});

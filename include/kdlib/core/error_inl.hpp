@@ -8,13 +8,20 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+/// A byte of a longer character is no text when it stands alone, and a message must be: it is shown as \xHH.
+KDLIB_FUNC void append_character(unsigned char c, std::string& out) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  if (c < 0x80) out.push_back(static_cast<char>(c));
+  else out.append("\\x") += {digits[c >> 4], digits[c & 15]};
+}
+
 KDLIB_FUNC void MessagePart::append_to(std::string& out) const {
   switch (kind_) {
     case Kind::text:
       out.append(text_.data, text_.size);
       break;
     case Kind::character:
-      out.push_back(static_cast<char>(integer_));
+      append_character(static_cast<unsigned char>(integer_), out);
       break;
     case Kind::integer:
       out.append(std::to_string(integer_));

@@ -143,8 +143,9 @@ KDLIB_FUNC void append_two(int n, std::string& out, int width = 2, char fill = '
   out += digits;
 }
 
-/// The value of one field of strftime in the C locale: what stands behind `%`, without the composed F and T.
-KDLIB_FUNC void append_time_field(const JinjaClock& t, char field, std::string& out) {
+/// The value of one field of strftime in the C locale: `rest` begins behind `%`, without the composed F and T.
+KDLIB_FUNC void append_time_field(const JinjaClock& t, std::string_view rest, std::string& out) {
+  const char field = rest.front();
   constexpr std::string_view months[] = {"January", "February", "March",     "April",   "May",      "June",
                                          "July",    "August",   "September", "October", "November", "December"};
   constexpr std::string_view days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
@@ -170,7 +171,7 @@ KDLIB_FUNC void append_time_field(const JinjaClock& t, char field, std::string& 
   else if (field == 'A') out += days[day];
   else if (field == 'a') out += days[day].substr(0, 3);
   else if (field == '%') out += '%';
-  else jinja_fail(JinjaError::Kind::unknown, "strftime_now: %", field, " is not known here");
+  else jinja_fail(JinjaError::Kind::unknown, "strftime_now: %", first_character(rest), " is not known here");
 }
 
 /// strftime in the C locale.
@@ -180,7 +181,7 @@ KDLIB_FUNC std::string time_text(const JinjaClock& t, std::string_view form) {
     if (form[i] != '%' || i + 1 == form.size()) out += form[i];
     else if (form[++i] == 'F') out += time_text(t, "%Y-%m-%d");
     else if (form[i] == 'T') out += time_text(t, "%H:%M:%S");
-    else append_time_field(t, form[i], out);
+    else append_time_field(t, form.substr(i), out);
   }
   return out;
 }

@@ -21,6 +21,9 @@ std::size_t code_points(std::string_view text);
 /// Byte where code point `index` begins; the size of the text for an index behind its end.
 std::size_t byte_of(std::string_view text, std::size_t index);
 
+/// The first character of a text that is not empty, for messages.
+std::string first_character(std::string_view text);
+
 enum class Sides { both, left, right };
 /// str.strip: white space, or every code point that `set` holds.
 std::string_view strip(std::string_view text, Sides sides = Sides::both, std::optional<std::string_view> set = {});

@@ -222,6 +222,8 @@ KDLIB_FUNC PrintForm read_form(std::string_view form, std::size_t& at) {
   number(out.width);
   if (at < form.size() && form[at] == '.') number(out.precision = (++at, 0));
   if (at >= form.size()) jinja_fail(JinjaError::Kind::type, "%: the format ends too early");
+  if (std::string_view("diuxXoeEfFgGsr%").find(form[at]) == std::string_view::npos)
+    jinja_fail(JinjaError::Kind::unknown, "%", first_character(form.substr(at)), " is not known here");
   out.type = form[at++];
   return out;
 }
@@ -247,7 +249,6 @@ KDLIB_FUNC std::string number_text(JinjaRun& run, const PrintForm& form, const J
 
 KDLIB_FUNC std::string form_text(JinjaRun& run, const PrintForm& form, const JinjaValue& v) {
   if (std::string_view("diuxXoeEfFgG").find(form.type) != std::string_view::npos) return number_text(run, form, v);
-  if (form.type != 's' && form.type != 'r') jinja_fail(JinjaError::Kind::unknown, "%", form.type, " is not known here");
   std::string words;
   if (form.type == 's') append_str(run.heap(), v, words);
   else append_repr(run.heap(), v, words);

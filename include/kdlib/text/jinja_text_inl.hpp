@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "kdlib/io/utf8.hpp"
 #include "kdlib/text/jinja_tables.hpp"
 #include "kdlib/text/jinja_text.hpp"
 
@@ -43,6 +44,8 @@ KDLIB_FUNC std::size_t byte_of(std::string_view text, std::size_t index) {
     if ((static_cast<unsigned char>(text[at]) & 0xC0) != 0x80 && index-- == 0) break;
   return at;
 }
+
+KDLIB_FUNC std::string first_character(std::string_view text) { return printable(text.substr(0, byte_of(text, 1))); }
 
 /// Where the code point before byte `at` begins; at > 0.
 KDLIB_FUNC std::size_t before(std::string_view text, std::size_t at) {
