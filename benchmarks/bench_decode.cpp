@@ -14,6 +14,7 @@
 #include "kdlib/core/rng.hpp"
 #include "kdlib/model/decoder.hpp"
 #include "kdlib/rollout/generate.hpp"
+#include "kdlib/tools/known_configs.hpp"
 
 namespace kd = kdlib;
 
@@ -23,21 +24,16 @@ using Model = kd::Decoder<kd::Cuda, kd::bf16>;
 
 /// Qwen2.5-7B's shape, or one that the emulated device runs within seconds.
 kd::DecoderConfig config_of(const std::string& name) {
-  kd::DecoderConfig c;
-  c.family = kd::Family::qwen2;
-  c.biases.q = c.biases.k = c.biases.v = true;
-  c.norm_epsilon = 1e-6;
-  c.rope.theta = 1e6;
-  c.initializer_range = 0.02;
-  const bool tiny = name == "tiny";
-  kd::require<kd::ConfigError>(tiny || name == "7b", "--model ", name, ": 7b or tiny");
-  c.vocab_size = tiny ? 64 : 152064;
-  c.hidden_size = tiny ? 16 : 3584;
-  c.intermediate_size = tiny ? 32 : 18944;
-  c.layers = tiny ? 2 : 28;
-  c.query_heads = tiny ? 2 : 28;
-  c.kv_heads = tiny ? 1 : 4;
-  c.head_size = tiny ? 8 : 128;
+  kd::DecoderConfig c = kd::qwen2_5_7b_config();
+  if (name == "7b") return c;
+  kd::require<kd::ConfigError>(name == "tiny", "--model ", name, ": 7b or tiny");
+  c.vocab_size = 64;
+  c.hidden_size = 16;
+  c.intermediate_size = 32;
+  c.layers = 2;
+  c.query_heads = 2;
+  c.kv_heads = 1;
+  c.head_size = 8;
   return c;
 }
 

@@ -49,8 +49,7 @@ void add_options(kd::Options& o, Command& c) {
   o.group("Model")
       .add("model", c.model, "MODEL",
            "mixture of experts (Qwen3-MoE, Qwen2-MoE): Hugging Face directory, GGUF file, or the folder of a finished "
-           "run "
-           "whose result is a model")
+           "run whose result is a model")
       .required()
       .add("out", c.out, "DIR", "folder of the compressed model; finished pieces lie below it and are kept")
       .required()

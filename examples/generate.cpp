@@ -62,8 +62,7 @@ kd::Options make_options(Settings& s) {
            "texts and log-probabilities do not depend on --batch or on other prompts, to the last bit; slower")
       .add("cuda-graphs", s.cuda_graphs, "WHEN",
            "a step of decoding is recorded once and launched as one graph: auto (where the model allows it), on (an "
-           "error "
-           "where not) or off")
+           "error where not) or off")
       .choices({"auto", "on", "off"});
   options.group("Output")
       .add("ids", s.ids, "print token ids instead of text")

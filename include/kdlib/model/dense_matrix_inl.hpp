@@ -226,20 +226,8 @@ inline void solve_strip(const double* triangle, std::int64_t stride, std::int64_
   }
 }
 
-/// T^-1 times `count` <= triangle_strip columns of x [rows, ...], in place.
-KDLIB_FUNC void solve_columns(const double* triangle, std::int64_t stride, std::int64_t rows, double* x,
-                              std::int64_t x_stride, std::int64_t count) {
-  double strip[triangle_block * triangle_strip] = {};
-  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(x + i * x_stride, count, strip + i * triangle_strip);
-  solve_strip(triangle, stride, rows, strip);
-  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(strip + i * triangle_strip, count, x + i * x_stride);
-}
-
 /// The same with T^-T: from the last row up.
-KDLIB_FUNC void solve_columns_transposed(const double* triangle, std::int64_t stride, std::int64_t rows, double* x,
-                                         std::int64_t x_stride, std::int64_t count) {
-  double strip[triangle_block * triangle_strip] = {};
-  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(x + i * x_stride, count, strip + i * triangle_strip);
+inline void solve_strip_transposed(const double* triangle, std::int64_t stride, std::int64_t rows, double* strip) {
   for (std::int64_t i = rows; i-- > 0;) {
     double sums[triangle_strip];
     std::copy_n(strip + i * triangle_strip, triangle_strip, sums);
@@ -250,6 +238,15 @@ KDLIB_FUNC void solve_columns_transposed(const double* triangle, std::int64_t st
     for (std::int64_t c = 0; c < triangle_strip; ++c)
       strip[i * triangle_strip + c] = sums[c] / triangle[i * stride + i];
   }
+}
+
+/// Solves `count` <= triangle_strip columns of x [rows, ...] in place by solve_strip or solve_strip_transposed.
+template <class Solve>
+void solve_columns(Solve solve, const double* triangle, std::int64_t stride, std::int64_t rows, double* x,
+                   std::int64_t x_stride, std::int64_t count) {
+  double strip[triangle_block * triangle_strip] = {};
+  for (std::int64_t i = 0; i < rows; ++i) std::copy_n(x + i * x_stride, count, strip + i * triangle_strip);
+  solve(triangle, stride, rows, strip);
   for (std::int64_t i = 0; i < rows; ++i) std::copy_n(strip + i * triangle_strip, count, x + i * x_stride);
 }
 
@@ -306,8 +303,8 @@ KDLIB_FUNC DenseMatrix solve_lower(const DenseMatrix& s, DenseMatrix b, DenseGem
       gemm(false, false, end - first, width, first, -1, s.values.data() + first * n, n, x, width, 1, x + first * width,
            width);
     for (std::int64_t j = 0; j < width; j += detail::triangle_strip)
-      detail::solve_columns(s.values.data() + first * n + first, n, end - first, x + first * width + j, width,
-                            std::min(detail::triangle_strip, width - j));
+      detail::solve_columns(detail::solve_strip, s.values.data() + first * n + first, n, end - first,
+                            x + first * width + j, width, std::min(detail::triangle_strip, width - j));
   }
   return b;
 }
@@ -322,8 +319,8 @@ KDLIB_FUNC DenseMatrix solve_lower_transposed(const DenseMatrix& s, DenseMatrix 
       gemm(true, false, end - first, width, n - end, -1, s.values.data() + end * n + first, n, x + end * width, width,
            1, x + first * width, width);
     for (std::int64_t j = 0; j < width; j += detail::triangle_strip)
-      detail::solve_columns_transposed(s.values.data() + first * n + first, n, end - first, x + first * width + j,
-                                       width, std::min(detail::triangle_strip, width - j));
+      detail::solve_columns(detail::solve_strip_transposed, s.values.data() + first * n + first, n, end - first,
+                            x + first * width + j, width, std::min(detail::triangle_strip, width - j));
     end = first;
   }
   return b;

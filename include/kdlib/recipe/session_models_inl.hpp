@@ -73,10 +73,9 @@ std::string Session<D, T>::equal_models() const {
                                : plain && !named.remote && hold_same_model(named.place, student))
       return concat("student and the teacher ", named.name);
   if (m.teacher.empty() || m.is_remote() || m.by_row()) return "";
-  const bool adapters = plain || m.teacher_adapter.empty()
-                            ? plain && m.teacher_adapter.empty()
-                            : content_hash(m.teacher_adapter) == content_hash(m.student_adapter);
-  return adapters && (shares_weights_ || hold_same_model(m.teacher, student)) ? "student and teacher" : "";
+  const bool same_adapters = m.teacher_adapter.empty() == plain &&
+                             (plain || content_hash(m.teacher_adapter) == content_hash(m.student_adapter));
+  return same_adapters && (shares_weights_ || hold_same_model(m.teacher, student)) ? "student and teacher" : "";
 }
 
 template <class D, class T>

@@ -49,6 +49,17 @@ void decode_and_draw(M& model, Cache& cache, DecodeState<typename M::device_type
   Draw::K::queue_sample_rows(rule, state.rows(), logits[1], logits.data(), uniform, drawn, state.ids.data());
 }
 
+/// What was drawn, on the host: the one wait of several steps, which reads what is pending of their routing, too.
+template <class Row, class D>
+std::vector<Row> read_draws(const Buffer<Row, D>& drawn, PendingRouting<D>& routing) {
+  std::vector<Row> rows(static_cast<std::size_t>(drawn.count()));
+  HostReads<D> reads;
+  reads.add(drawn.data(), drawn.count(), rows.data());
+  routing.read(reads);
+  reads.wait();
+  return rows;
+}
+
 /// What a device drew in several steps from `last` [B], the ids that sequences slots [B] wait with: token t of sequence
 /// b, at t * B + b, is drawn at uniform[t * B + b] and is run by step t + 1. The cache holds a token a step more. What
 /// is pending of the routing of these passes is read in the same wait.
@@ -68,12 +79,7 @@ auto decode_ahead(M& model, Cache& cache, const Sampler& sampler, std::span<cons
   for (std::int64_t at = 0; at < total; at += count)
     decode_and_draw(model, cache, state, rule, numbers.data() + at, drawn.data() + at);
   queued.reset();
-  std::vector<Row> rows(uniform.size());
-  HostReads<D> reads;
-  reads.add(drawn.data(), total, rows.data());
-  routing.read(reads);
-  reads.wait();
-  return rows;
+  return read_draws(drawn, routing);
 }
 
 }  // namespace detail

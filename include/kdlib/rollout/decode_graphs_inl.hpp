@@ -79,11 +79,8 @@ class DecodeGraphs {
       routing.put(std::move(chosen));
     }
     queued.reset();
-    std::vector<Row> here(padded.size()), out;
-    HostReads<D> reads;
-    reads.add(drawn.data(), drawn.count(), here.data());
-    routing.read(reads);
-    reads.wait();
+    const std::vector<Row> here = read_draws(drawn, routing);
+    std::vector<Row> out;
     for (std::size_t at = 0; at < here.size(); at += rows)
       out.insert(out.end(), here.begin() + static_cast<std::ptrdiff_t>(at),
                  here.begin() + static_cast<std::ptrdiff_t>(at + count));
@@ -120,10 +117,12 @@ class DecodeGraphs {
     if (at == buckets_.end()) {
       at = buckets_.try_emplace(rows).first;
       at->second.state = model_.begin_decoding(cache_, slots, ids, steps);
+      at->second.state.sequences.resize(static_cast<std::size_t>(sequences));  // the rows behind them are padding
       at->second.uniform = Buffer<double, D>(rows);
       at->second.drawn = Buffer<Row, D>(rows);
+    } else {
+      model_.continue_decoding(cache_, at->second.state, slots, ids, steps, sequences);
     }
-    model_.continue_decoding(cache_, at->second.state, slots, ids, steps, sequences);
     if (auto now = model_.step_dependencies(cache_); now != dependencies_) {
       for (auto& [n, bucket] : buckets_) bucket.graph.reset(), bucket.passes = 0, bucket.chosen.clear();
       dependencies_ = std::move(now);

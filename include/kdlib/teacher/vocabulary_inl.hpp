@@ -44,10 +44,12 @@ struct TokenIndex {
   explicit TokenIndex(const Tokenizer& tokenizer) {
     for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
       if (tokenizer.has_token(id)) by_bytes.emplace(tokenizer.token_bytes(id), id);
-    for (const AddedToken& t : tokenizer.added_tokens()) added.emplace(t.id, t.content);
+    for (const AddedToken& t : tokenizer.added_tokens()) added.push_back(t.id);
+    std::sort(added.begin(), added.end());
   }
+  bool is_added(std::int32_t id) const { return std::binary_search(added.begin(), added.end(), id); }
   std::unordered_map<std::string_view, std::int32_t> by_bytes;  // of equal tokens the first
-  std::unordered_map<std::int32_t, std::string_view> added;
+  std::vector<std::int32_t> added;                              // sorted
 };
 
 /// Collects ids and names them: "151657 <tool_call>, 151658 </tool_call> and 5 more".
@@ -99,8 +101,7 @@ class VocabularyComparison {
       return;
     }
     bool used[2];
-    for (int s = 0; s < 2; ++s)
-      used[s] = has(s, id) && !(index_[s].added.count(id) > 0 && is_reserved_name(bytes(s, id)));
+    for (int s = 0; s < 2; ++s) used[s] = has(s, id) && !(index_[s].is_added(id) && is_reserved_name(bytes(s, id)));
     if (used[0] && used[1])
       refuse(concat("id ", id, " is \"", printable(bytes(0, id)), "\" for the teacher and \"", printable(bytes(1, id)),
                     "\" for the student"));
@@ -117,7 +118,7 @@ class VocabularyComparison {
     if (elsewhere)
       refuse(concat("\"", printable(bytes(side, id)), "\" is id ", id, " for the ", name(side), " and id ",
                     moved->second, " for the ", name(other)));
-    if (index_[side].added.count(id) == 0)
+    if (!index_[side].is_added(id))
       refuse(concat("id ", id, " is \"", printable(bytes(side, id)), "\" in the ", name(side),
                     "'s base vocabulary, and no token of the ", name(other), "'s"));
     only_[side].add(id, bytes(side, id));

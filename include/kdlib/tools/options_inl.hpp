@@ -329,8 +329,7 @@ KDLIB_TOOLS_FUNC std::string Options::help() const {
          "  --schema                      these options as JSON, for other programs\n"
          "  --json-schema                 the options as JSON Schema of a config file\n\n"
          "Exit status: 0 done; 1 failed while working; 2 the command line, a config file or settings cannot be used; "
-         "75 "
-         "a training stopped since memory ran short or a rank was lost, what was done is saved; 128 + N stopped by "
+         "75 a training stopped since memory ran short or a rank was lost, what was done is saved; 128 + N stopped by "
          "signal N.\n";
 }
 

@@ -8,7 +8,6 @@
 #include <cstdlib>
 
 #include "kdlib/core/fields.hpp"
-#include "kdlib/io/utf8.hpp"
 #include "kdlib/tools/service/fields.hpp"
 #include "kdlib/tools/service/flag_table.hpp"
 
@@ -45,12 +44,7 @@ KDLIB_TOOLS_FUNC std::string text_problem(const ApiField& f, std::string_view te
     for (const char c : text)
       if (static_cast<unsigned char>(c) < 0x20) return "holds a control character";
   }
-  if (!f.choices.empty() && std::find(f.choices.begin(), f.choices.end(), text) == f.choices.end()) {
-    std::string all;
-    for (const std::string& c : f.choices) all += (all.empty() ? "" : ", ") + c;
-    return concat("is '", printable(text), "'; allowed are ", all);
-  }
-  return {};
+  return choice_problem(f.choices, text);
 }
 
 KDLIB_TOOLS_FUNC std::string number_problem(const ApiField& f, double value) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kdlib/io/json.hpp"
@@ -23,6 +24,11 @@ struct FlagRule {
   /// True where the value names a file or a folder that is read: it must lie in an allowed root.
   bool is_path() const;
 };
+
+namespace detail {
+/// "is 'x'; allowed are a, b", or empty where the text is one of the choices or there are none.
+std::string choice_problem(const std::vector<std::string>& choices, std::string_view text);
+}  // namespace detail
 
 /// All options that a request may set.
 class FlagTable {

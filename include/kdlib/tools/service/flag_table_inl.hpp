@@ -39,13 +39,17 @@ KDLIB_TOOLS_FUNC std::string flag_number_problem(const FlagRule& r, const Json& 
   return good ? "" : concat("is ", shortest_number_text(x), "; it must be", flag_bounds(r));
 }
 
+KDLIB_TOOLS_FUNC std::string choice_problem(const std::vector<std::string>& choices, std::string_view text) {
+  if (choices.empty() || std::find(choices.begin(), choices.end(), text) != choices.end()) return {};
+  std::string all;
+  for (const std::string& c : choices) all += (all.empty() ? "" : ", ") + c;
+  return concat("is '", printable(text), "'; allowed are ", all);
+}
+
 KDLIB_TOOLS_FUNC std::string flag_text_problem(const FlagRule& r, std::string_view text) {
   if (text.find('\0') != std::string_view::npos) return "holds a zero byte";
   if (text.size() > 4096) return "is longer than 4096 bytes";
-  if (r.choices.empty() || std::find(r.choices.begin(), r.choices.end(), text) != r.choices.end()) return {};
-  std::string all;
-  for (const std::string& c : r.choices) all += (all.empty() ? "" : ", ") + c;
-  return concat("is '", printable(text), "'; allowed are ", all);
+  return choice_problem(r.choices, text);
 }
 
 KDLIB_TOOLS_FUNC std::string flag_problem(const FlagRule& r, const Json& value) {
