@@ -126,6 +126,8 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/peft_load_inl.hpp
   include/kdlib/checkpoint/peft_save_inl.hpp
   include/kdlib/checkpoint/plan_load_inl.hpp
+  include/kdlib/checkpoint/random_weights.hpp
+  include/kdlib/checkpoint/random_weights_inl.hpp
   include/kdlib/checkpoint/save.hpp
   include/kdlib/checkpoint/save_inl.hpp
   include/kdlib/checkpoint/save_model.hpp

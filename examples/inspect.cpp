@@ -3,6 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
+#include <kdlib/checkpoint/random_weights.hpp>
 #include <kdlib/model/adapter.hpp>
 #include <kdlib/quant/gguf_blocks.hpp>
 #include <kdlib/tools/model_files.hpp>
@@ -15,6 +16,7 @@
 #include <cmath>
 #include <cstdio>
 #include <iterator>
+#include <optional>
 
 #include "inspect_findings.hpp"
 
@@ -227,7 +229,10 @@ void inspect_directory(Findings& found, bool check) {
   }
   found.kind = "Hugging Face directory";
   std::int64_t vocabulary = 0;
-  guarded(found, [&] { inspect_safetensors(found, found.path, check); });
+  std::optional<std::uint64_t> seed;
+  guarded(found, [&] { seed = kd::random_weights_seed(found.path); });
+  if (seed) found.add("weights", "random", kd::concat("numbers of seed ", *seed, ", made where the model is loaded"));
+  else guarded(found, [&] { inspect_safetensors(found, found.path, check); });
   inspect_plan(found, [&](const kd::DecoderConfig& config) {
     vocabulary = config.vocab_size;
     inspect_config(found, config);

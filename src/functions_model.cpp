@@ -6,6 +6,7 @@
 #include "kdlib/checkpoint/hf_config_inl.hpp"
 #include "kdlib/checkpoint/hf_config_text_inl.hpp"
 #include "kdlib/checkpoint/packed_format_inl.hpp"
+#include "kdlib/checkpoint/random_weights_inl.hpp"
 #include "kdlib/data/conversations_inl.hpp"
 #include "kdlib/data/document_dataset_inl.hpp"
 #include "kdlib/data/line_split_inl.hpp"

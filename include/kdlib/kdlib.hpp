@@ -19,6 +19,7 @@
 #include "kdlib/checkpoint/load_plan.hpp"
 #include "kdlib/checkpoint/packed_format.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
+#include "kdlib/checkpoint/random_weights.hpp"
 #include "kdlib/checkpoint/save.hpp"
 #include "kdlib/checkpoint/tensor_rows.hpp"
 #include "kdlib/config.hpp"

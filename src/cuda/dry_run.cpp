@@ -53,6 +53,7 @@ bool is_dry() { return DryDevice::one().running(); }
 
 Memory<Cuda>::DryRun::DryRun() { detail::DryDevice::one().begin(); }
 Memory<Cuda>::DryRun::~DryRun() { detail::DryDevice::one().end(); }
+bool Memory<Cuda>::DryRun::lives() { return detail::is_dry(); }
 CountedMemory Memory<Cuda>::DryRun::counted() const {
   return detail::DryDevice::one().with_arena([](const detail::Arena& a) { return detail::counted(a); });
 }

@@ -78,6 +78,9 @@ TEST_CASE(
     for (const char* name : {"config.yaml", "metrics.jsonl", "result.json", "report.html", "checkpoints/4/state.json",
                              "random/teacher/config.json", "random/student/config.json"})
       CHECK(kdlib::path_exists(out + "/" + name));
+    CHECK(kdlib::read_file(out + "/random/teacher/kdlib_random_weights.json") == "{\"seed\": 1}\n");
+    CHECK_FALSE(kdlib::path_exists(out + "/random/teacher/model.safetensors"));
+    CHECK_THAT(run_program("inspect", "--check " + out + "/random/student").out, contains("numbers of seed 2"));
     CHECK(kdlib::path_exists(out + (lora ? "/adapter/adapter_model.safetensors" : "/model/model.safetensors")));
     const std::string metrics = kdlib::read_file(out + "/metrics.jsonl");
     CHECK((metrics.find("\"experts/entropy\"") != std::string::npos) == !lora);

@@ -61,6 +61,7 @@ struct Memory<Cuda> {
     ~DryRun();
     DryRun(const DryRun&) = delete;
     DryRun& operator=(const DryRun&) = delete;
+    static bool lives();
     CountedMemory counted() const;
     /// The peaks are what is in use now.
     void reset_peak();

@@ -176,7 +176,7 @@ void carry_out(const LoadPlan& plan, Decoder<D, T>& model, WeightStorage storage
     if (w->zero) parameters[next]->value.fill_zero();
     append_pieces<D, T>(pieces, *w, *parameters[next]);
   }
-  read_pieces<D, T>(pieces);
+  if (!counts_now<D>()) read_pieces<D, T>(pieces);
 }
 
 }  // namespace detail
@@ -188,8 +188,8 @@ Decoder<D, T> Decoder<D, T>::from_pretrained(const std::string& path, const Load
                        "added), or with decoded weights");
   const LoadPlan plan = plan_load<D, T>(path);
   plan.check();
-  Decoder model = without_values(plan.config);
-  detail::carry_out<D, T>(plan, model, settings.weights);
+  Decoder model = plan.random_seed ? from_config(plan.config, *plan.random_seed) : without_values(plan.config);
+  if (!plan.random_seed) detail::carry_out<D, T>(plan, model, settings.weights);
   model.set_source(path, plan.notes);
   model.set_trainable(settings.trainable);
   return model;

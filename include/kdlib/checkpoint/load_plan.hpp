@@ -75,6 +75,7 @@ struct LoadPlan {
   std::optional<PackedFormat> packed;  // of a packed directory
   std::shared_ptr<const void> files;   // keeps the mapped bytes alive
   bool directory = false;
+  std::optional<std::uint64_t> random_seed{};  // no weights: made of this seed (random_weights.hpp)
 
   /// FormatError with the first problem and the number of the others.
   void check() const;

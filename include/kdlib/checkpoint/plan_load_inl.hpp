@@ -5,6 +5,7 @@
 
 #include "kdlib/checkpoint/gguf_plan_inl.hpp"
 #include "kdlib/checkpoint/hf_plan_inl.hpp"
+#include "kdlib/checkpoint/random_weights.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -20,6 +21,12 @@ LoadPlan plan_load(const std::string& path) {
     require<IoError>(path_exists(join_path(path, "config.json")), "[decoder] ", path,
                      ": config.json is missing; a Hugging Face directory has one");
     plan.config = read_hf_config(path);
+    plan.random_seed = random_weights_seed(path);
+    if (plan.random_seed) {
+      plan.config.check(path);
+      plan.notes.push_back(concat(path, " has no weights: they are random numbers of seed ", *plan.random_seed));
+      return plan;
+    }
     const auto files = std::make_shared<const SafetensorsDirectory>(path);
     plan.files = files;
     const std::string embedding = detail::settle_tied_head(builder, plan, *files);

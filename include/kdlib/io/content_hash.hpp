@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kdlib/config.hpp"
 
@@ -50,11 +51,19 @@ std::string content_hash(const std::string& path);
 
 /// True where two models (folders, GGUF files, parts of split ones) have the same weights: as many files that weights
 /// are read from, of the same sizes and with the same sampled_file_hash, in the order of their names. The names do not
-/// count, nor do configuration, tokenizer and other files. Files of other sizes are not read. False for folders without
-/// model.safetensors and without an index of shards. IoError where nothing is there.
+/// count, nor do configuration, tokenizer and other files. Files of other sizes are not read; the file of a seed counts
+/// as one of weights. False for folders without model.safetensors, an index of shards or a seed. IoError where nothing
+/// is there.
 bool same_weights(const std::string& a, const std::string& b);
 
 namespace detail {
+/// Stands for the weights of a directory that has none (checkpoint/random_weights.hpp).
+inline constexpr const char* random_weights_file = "kdlib_random_weights.json";
+
+/// The files that the weights of a model are read from, sorted by name; none where a folder has neither
+/// model.safetensors nor an index of shards nor the seed of random weights. IoError where nothing is there.
+std::vector<std::string> weight_files(const std::string& path);
+
 /// hash(path), made once a process: the earlier answer where device, inode, size and both times of the file are still
 /// those of then. A file that changed within three seconds before it was hashed is hashed again, for a second change in
 /// the same tick of the file system's clock leaves the times as they are. `now`: seconds since 1970.

@@ -198,13 +198,13 @@ KDLIB_FUNC std::string remembered_hash(std::string (*hash)(const std::string&), 
   return remembered_hash(hash, path, static_cast<std::int64_t>(std::time(nullptr)));
 }
 
-/// The files that the weights of a model are read from, sorted by name; none where a folder has neither
-/// model.safetensors nor an index of shards.
 KDLIB_FUNC std::vector<std::string> weight_files(const std::string& path) {
   if (!is_directory(path)) return gguf_part_paths(path);
   const std::string single = join_path(path, "model.safetensors"),
-                    index = join_path(path, "model.safetensors.index.json");
+                    index = join_path(path, "model.safetensors.index.json"),
+                    seed = join_path(path, random_weights_file);
   if (path_exists(single)) return {single};
+  if (path_exists(seed)) return {seed};
   std::vector<std::string> files;
   if (!path_exists(index)) return files;
   for (const auto& [tensor, shard] : Json::parse_file(index).at("weight_map").members())

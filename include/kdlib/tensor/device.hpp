@@ -39,6 +39,13 @@ concept CountsMemory = requires {
   typename Memory<D>::DryRun;
 };
 
+/// Whether a DryRun of the device lives: then what is copied to it is read by nobody, and long work need not make it.
+template <class D>
+bool counts_now() {
+  if constexpr (CountsMemory<D>) return Memory<D>::DryRun::lives();
+  else return false;
+}
+
 /// The type of logits, and of their gradients, between a product and a loss: T, but float on the host for 16-bit T. The
 /// host's row engine computes in float, and the chunks of logits are small.
 template <class D, class T>

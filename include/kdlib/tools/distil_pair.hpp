@@ -19,10 +19,12 @@ struct DistilPair {
   RecipeSettings defaults{};               // of the options
 };
 
-/// --dry-run: prints the plan from the configurations, within a second whatever their size. Else: ConfigError, with the
-/// numbers, before anything is loaded or written where memory (or disk, for random weights) is too small; ConfigError
-/// where a given directory holds another model. Then the job of `distil`; at its end the written adapter or student is
-/// read back and compared. Random models and prompts of random ids stay in OUT/random. Exit status as run_distil.
+/// --dry-run: prints the plan from the configurations, whatever their size; on a device that counts (Memory<D>::DryRun)
+/// with the bytes of the run's first steps. Else: ConfigError, with the numbers, before anything is loaded or written
+/// where memory is too small; ConfigError where a given directory holds another model. Then the job of `distil`; at its
+/// end the written adapter or student is read back and compared. Configurations and seeds of random models, from which
+/// they are made in memory (save_random_model), and prompts of random ids stay in OUT/random. Exit status as
+/// run_distil.
 /// Types: the SessionType list that the program offers.
 template <class... Types>
 int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair);

@@ -6,7 +6,10 @@
 #include <cmath>
 #include <cstdio>
 
+#include "kdlib/checkpoint/random_weights.hpp"
 #include "kdlib/core/rng.hpp"
+#include "kdlib/io/content_hash.hpp"
+#include "kdlib/io/temporary_folder.hpp"
 #include "kdlib/tools/distil_pair.hpp"
 #include "kdlib/tools/random_models.hpp"
 
@@ -39,7 +42,7 @@ class PairRun {
   int run() {
     if (command_.dry_run()) return print_plan(), 0;
     require_memory();
-    if (random_) make_random_models();
+    if (random_) keep_random_models();
     return run_session<D, T>(
         s_, command_.status_file(), [this](Session<D, T>& session) { add_tasks(session, command_); },
         [this](Session<D, T>& session) {
@@ -56,10 +59,11 @@ class PairRun {
   RecipePlan plan(const PlanMachine& machine) const {
     return plan_recipe(s_, {teacher_, student_, false, prompt_tokens_}, machine);
   }
+  RecipePlan counted_plan() const;
   void print_plan();
   void require_memory();
-  void make_random_models();
-  void make_model(const char* name, const DecoderConfig& config, std::uint64_t seed) const;
+  void keep_random_models();
+  void make_random_models(RecipeSettings& settings, const std::string& folder) const;
   std::string random_prompts(std::uint32_t row, std::int64_t count) const;
   void check_written(Session<D, T>& session) const;
 
@@ -116,11 +120,21 @@ void PairRun<D, T>::check_directory(const std::string& path, const DecoderConfig
                          "; ", name, " has ", f.expected, ". For other models use distil");
 }
 
+/// The plan of the run's own first steps on a device that counts. What the values of the weights are does not matter
+/// there: where no directories are given, random models stand for them, with as long prompts as are assumed.
+template <class D, class T>
+RecipePlan PairRun<D, T>::counted_plan() const {
+  RecipeSettings s = s_;
+  const TemporaryFolder folder("[plan] a folder for random models", "kdlib_plan");
+  if (s.models.teacher.empty() || s.models.student.empty()) {
+    if (!random_) s.text.prompts = s.text.validation = {};
+    make_random_models(s, folder.path());
+  }
+  return Session<D, T>(std::move(s)).plan();
+}
+
 template <class D, class T>
 void PairRun<D, T>::print_plan() {
-  const PlanMachine machine = command_.device() == D::name
-                                  ? measured_machine<D, T>(student_)
-                                  : assumed_machine(find_accelerator(command_.device()), teacher_);
   const char* trains = recipe_word(s_.student.trains);
   if (!command_.json())
     std::printf("%s -> %s, %s scale; %s, prompts of %.0f tokens assumed\n", pair_.teacher_name.c_str(),
@@ -129,7 +143,11 @@ void PairRun<D, T>::print_plan() {
                                      : concat("trained: ", trains))
                     .c_str(),
                 prompt_tokens_);
-  command_.print(plan(machine));
+  const bool here = command_.device() == D::name;
+  if constexpr (CountsMemory<D>)
+    if (here) return command_.print(counted_plan());
+  command_.print(
+      plan(here ? measured_machine<D, T>(student_) : assumed_machine(find_accelerator(command_.device()), teacher_)));
 }
 
 template <class D, class T>
@@ -141,23 +159,6 @@ void PairRun<D, T>::require_memory() {
   detail::set_scalar_type<D, T>(machine);
   plan(machine).require_fit(
       tag(), "Use a larger machine, or --scale tiny to see the program work; --dry-run plans for others");
-  if (!random_) return;
-  const double disk =
-                   (static_cast<double>(teacher_.parameter_count()) + static_cast<double>(student_.parameter_count())) *
-                   (scale_ == "full" ? 2 : 4),
-               free = free_disk(s_.output.folder);
-  require<ConfigError>(free == 0 || disk < free, tag(), "the random models need ", number_text("%.1f", disk / plan_gib),
-                       " GiB of disk in ", random_path(""), ", ", number_text("%.1f", free / plan_gib),
-                       " GiB are free; give --out on another disk");
-}
-
-template <class D, class T>
-void PairRun<D, T>::make_model(const char* name, const DecoderConfig& config, std::uint64_t seed) const {
-  const std::string folder = random_path(name), partial = folder + ".partial";
-  if (path_exists(folder)) return;
-  remove_tree(partial);
-  Model::from_config(config, seed).save_pretrained(partial);
-  rename_path(partial, folder);
 }
 
 template <class D, class T>
@@ -168,7 +169,7 @@ std::string PairRun<D, T>::random_prompts(std::uint32_t row, std::int64_t count)
   for (std::int64_t i = 0; i < count; ++i) {
     const Rng rng(s_.seed, RngPurpose::initialise, 2 + row, static_cast<std::uint32_t>(i));
     out += "{\"prompt_ids\":[";
-    for (std::uint32_t k = 0; k < 8; ++k)
+    for (std::uint32_t k = 0; k < static_cast<std::uint32_t>(prompt_tokens_); ++k)
       out += concat(k == 0 ? "" : ",",
                     first + static_cast<std::int64_t>(rng.uniform(k) * static_cast<double>(ids - first)));
     out += "]}\n";
@@ -176,27 +177,38 @@ std::string PairRun<D, T>::random_prompts(std::uint32_t row, std::int64_t count)
   return out;
 }
 
+/// Makes what is not there yet in `folder`, and lets the settings name it.
 template <class D, class T>
-void PairRun<D, T>::make_random_models() {
+void PairRun<D, T>::make_random_models(RecipeSettings& settings, const std::string& folder) const {
+  settings.models.teacher = join_path(folder, "teacher");
+  settings.models.student = join_path(folder, "student");
+  const auto model = [](const std::string& directory, const DecoderConfig& config, std::uint64_t seed) {
+    if (!is_directory(directory) || weight_files(directory).empty()) save_random_model(directory, config, seed);
+  };
+  model(settings.models.teacher, teacher_, s_.seed);
+  model(settings.models.student, student_, s_.seed + 1);
+  const auto prompts = [&](auto& source, const char* name, std::uint32_t row, std::int64_t count) {
+    if (!source.empty()) return;
+    source.path = join_path(folder, name);
+    write_file_atomically(source.path, random_prompts(row, count));
+  };
+  prompts(settings.text.prompts, "prompts.jsonl", 0, 64);
+  prompts(settings.text.validation, "validation.jsonl", 1, 8);
+}
+
+/// The random models of a run, in its folder.
+template <class D, class T>
+void PairRun<D, T>::keep_random_models() {
   RecipeSettings place = s_;
   place.models.teacher = random_path("teacher");
   check_run_place(place);
   make_directories(s_.output.folder);
-  {
-    FolderLock lock;
-    lock.take(s_.output.folder);
-    ready_random_models(tag(), join_path(s_.output.folder, "random"),
-                        concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"),
-                        "scale or seed; use another --out, or --resume no", s_.output.resume == RecipeResume::no);
-    make_model("teacher", teacher_, s_.seed);
-    make_model("student", student_, s_.seed + 1);
-    if (s_.text.prompts.empty()) write_file_atomically(random_path("prompts.jsonl"), random_prompts(0, 64));
-    if (s_.text.validation.empty()) write_file_atomically(random_path("validation.jsonl"), random_prompts(1, 8));
-  }
-  s_.models.teacher = random_path("teacher");
-  s_.models.student = random_path("student");
-  if (s_.text.prompts.empty()) s_.text.prompts.path = random_path("prompts.jsonl");
-  if (s_.text.validation.empty()) s_.text.validation.path = random_path("validation.jsonl");
+  FolderLock lock;
+  lock.take(s_.output.folder);
+  const std::string folder = join_path(s_.output.folder, "random");
+  ready_random_models(tag(), folder, concat(pair_.program, " ", scale_, " seed ", s_.seed, "\n"),
+                      "scale or seed; use another --out, or --resume no", s_.output.resume == RecipeResume::no);
+  make_random_models(s_, folder);
 }
 
 /// Reads what the run wrote and compares it with the student in memory: weights are equal where they are stored as

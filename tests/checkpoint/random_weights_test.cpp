@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A directory with a configuration and a seed is the model that from_config() makes of them.
+#include "kdlib/checkpoint/random_weights.hpp"
+
+#include "kdlib/backend/cpu.hpp"
+#include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/save.hpp"
+#include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/content_hash.hpp"
+#include "kdlib/tools/known_configs.hpp"
+#include "support/catch.hpp"
+#include "support/refusal.hpp"
+#include "support/shared.hpp"
+
+using namespace kdlib;
+using namespace kdlib_tests;
+using Model = Decoder<Cpu, float>;
+
+TEST_CASE("a directory with a seed gives the values of from_config, and says so", "[model][load]") {
+  const TemporaryDirectory dir;
+  for (const DecoderConfig& full : {qwen2_5_7b_config(), gpt_oss_20b_config()}) {
+    const DecoderConfig config = tiny_config(full);
+    const std::string path = dir / family_name(full.family);
+    CHECK_FALSE(random_weights_seed(path));
+    save_random_model(path, config, 0xfedcba9876543210u);
+    CHECK(random_weights_seed(path) == 0xfedcba9876543210u);
+    Model want = Model::from_config(config, 0xfedcba9876543210u), got = Model::from_pretrained(path);
+    REQUIRE(want.parameters().size() == got.parameters().size());
+    for (std::size_t i = 0; i < want.parameters().size(); ++i) {
+      const Parameter<float, Cpu>&a = *want.parameters()[i], &b = *got.parameters()[i];
+      CHECK(a.name == b.name);
+      CHECK(host_copy<float, Cpu>(a.value) == host_copy<float, Cpu>(b.value));
+    }
+    REQUIRE(got.notes().size() == 1);
+    CHECK_THAT(got.notes()[0], contains("no weights") && contains("seed 18364758544493064720"));
+    CHECK(got.source() == path);
+    CHECK_FALSE(Model::from_pretrained(path, {.trainable = false}).parameters()[0]->trainable);
+    // What is saved of it is a model like any other.
+    got.save_pretrained(path + "/made");
+    CHECK(host_copy<float, Cpu>(Model::from_pretrained(path + "/made").parameters()[0]->value).size() ==
+          host_copy<float, Cpu>(want.parameters()[0]->value).size());
+  }
+}
+
+TEST_CASE("two directories of a seed have the same weights where the seeds are equal", "[model][load]") {
+  const TemporaryDirectory dir;
+  const DecoderConfig config = tiny_config(qwen2_5_7b_config());
+  for (const auto& [name, seed] : {std::pair{"a", 1u}, {"b", 1u}, {"c", 2u}})
+    save_random_model(dir / name, config, seed);
+  CHECK(same_weights(dir / "a", dir / "b"));
+  CHECK_FALSE(same_weights(dir / "a", dir / "c"));
+  CHECK(content_hash(dir / "a") == content_hash(dir / "b"));
+  CHECK(content_hash(dir / "a") != content_hash(dir / "c"));
+}
+
+TEST_CASE("a seed beside weights, and a file that is none, are refused by name", "[model][load]") {
+  const TemporaryDirectory dir;
+  const std::string path = dir / "m", file = path + "/kdlib_random_weights.json";
+  const DecoderConfig config = tiny_config(qwen2_5_7b_config());
+  save_random_model(path, config, 3);
+  const auto refused = [&] { return refusal([&] { Model::from_pretrained(path); }); };
+  for (const char* text : {"{}", "{\"seed\": -1}", "{\"seed\": 1.5}", "{\"seed\": \"3\"}", "[3]", "{\"seed\": 3"}) {
+    write_file_atomically(file, text);
+    CAPTURE(text);
+    CHECK_THAT(refused(), contains("kdlib_random_weights.json"));
+  }
+  write_file_atomically(file, "{\"seed\": 3, \"deviation\": 1}");
+  CHECK_THAT(refused(), contains("deviation") && contains("{\"seed\": N}"));
+  write_file_atomically(file, "{\"seed\": 3}");
+  write_file_atomically(path + "/model.safetensors", "");
+  CHECK_THAT(refused(), contains("model.safetensors and kdlib_random_weights.json"));
+}
