@@ -145,6 +145,7 @@ set(KDLIB_HEADERS
   include/kdlib/core/fields_inl.hpp
   include/kdlib/core/fingerprint.hpp
   include/kdlib/core/math.hpp
+  include/kdlib/core/normal.hpp
   include/kdlib/core/parallel.hpp
   include/kdlib/core/parallel_inl.hpp
   include/kdlib/core/rng.hpp

@@ -31,6 +31,7 @@
 #include "kdlib/core/fields.hpp"
 #include "kdlib/core/fingerprint.hpp"
 #include "kdlib/core/math.hpp"
+#include "kdlib/core/normal.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/core/sampling.hpp"

@@ -284,6 +284,12 @@ double Memory<Cuda>::available() {
   return static_cast<double>(free + shared.arena.reserved() - shared.arena.used());
 }
 
+CountedMemory Memory<Cuda>::counted() {
+  SharedArena& shared = shared_arena();
+  const std::lock_guard<std::mutex> lock(shared.mutex);
+  return detail::counted(shared.arena);
+}
+
 void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
   if (p == nullptr || detail::release_captured(p)) return;
   detail::plan_release(p);

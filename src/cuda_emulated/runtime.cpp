@@ -307,6 +307,7 @@ void* Memory<Cuda>::allocate(std::size_t bytes) {
   detail::plan_allocation(p, bytes);
   return p;
 }
+CountedMemory Memory<Cuda>::counted() { return emulated_arena(); }
 void Memory<Cuda>::release(void* p, std::size_t bytes) noexcept {
   if (p == nullptr) return;
   if (detail::CaptureMemory* const own = detail::current_capture_memory(); own != nullptr && own->release(p))

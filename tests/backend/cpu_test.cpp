@@ -218,6 +218,29 @@ TEMPLATE_TEST_CASE("soft-capped attention in float and double, whole and one que
   });
 }
 
+TEMPLATE_TEST_CASE("fill_normal gives the moments of a normal distribution, each number by its place alone",
+                   "[backend][cpu]", float, double) {
+  using T = TestType;
+  using K = Kernels<Cpu, T>;
+  const std::int64_t n = 400'000;
+  std::vector<T> x(n), part(1000), other(1000);
+  K::fill_normal(n, 0.02, 7, 3, x.data());
+  double moments[5] = {};
+  for (const T v : x)
+    for (int k = 1; k <= 4; ++k) moments[k] += std::pow(static_cast<double>(v) / 0.02, k) / static_cast<double>(n);
+  const double error = 6 / std::sqrt(static_cast<double>(n));  // of six deviations: sqrt(1, 2, 15, 96) / sqrt(n)
+  CHECK(std::abs(moments[1]) < error);
+  CHECK(std::abs(moments[2] - 1) < 1.5 * error);
+  CHECK(std::abs(moments[3]) < 4 * error);
+  CHECK(std::abs(moments[4] - 3) < 10 * error);
+  K::fill_normal(1000, 0.02, 7, 3, part.data());
+  CHECK(std::equal(part.begin(), part.end(), x.begin()));
+  K::fill_normal(1000, 0.02, 7, 4, other.data());
+  CHECK(part != other);
+  K::fill_normal(1000, 0.02, 8, 3, other.data());
+  CHECK(part != other);
+}
+
 TEMPLATE_TEST_CASE("rms_norm, add, axpy, scale, bias, sums, gather and scatter equal plain loops", "[backend][cpu]",
                    float, double) {
   using T = TestType;

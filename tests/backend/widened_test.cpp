@@ -136,6 +136,8 @@ TEST_CASE("elementwise kernels in bf16 equal those in double", "[backend][bf16]"
     CHECK(b.error() <= rounded_once);
     K::scale(n, -1.5f, a.r()), Reference::scale(n, -1.5, a.d());
     CHECK(a.error() <= rounded_once);
+    K::fill_normal(n, 0.02, 7, 3, y.r()), Reference::fill_normal(n, 0.02, 7, 3, y.d());
+    CHECK(y.error() <= rounded_once);
     Float g(n, 7), first(n, 8, 0.01), second(n, 9, 0.001, 0.01);
     AdamWStep step{.rate = 0.01, .weight_decay = 0.1};
     y.adopt();

@@ -37,6 +37,9 @@ TEMPLATE_TEST_CASE("add, axpy, scale, swiglu and geglu on CUDA equal the CPU's",
     check_repeats([&] { K::axpy(n, 0.25f, a.device(), b.device()); }, b);
     Reference::axpy(n, 0.25, a.wide(), b.wide());
     CHECK(b.error() <= kernel_tolerance<T>);
+    check_repeats([&] { K::fill_normal(n, 0.02, 7, 3, sum.device()); }, sum);
+    Reference::fill_normal(n, 0.02, 7, 3, sum.wide());
+    CHECK(sum.error() <= kernel_tolerance<T>);
     check_repeats([&] { K::scale(n, -1.5f, a.device()); }, a);
     Reference::scale(n, -1.5, a.wide());
     CHECK(a.error() <= kernel_tolerance<T>);

@@ -40,7 +40,8 @@ kd::LoraSettings adapter_named(const std::string& name, std::uint64_t seed) {
 void fill_second_factors(Model& model, std::uint64_t seed) {
   std::uint32_t row = 1000;
   for (const auto* l : model.linears())
-    if (l->lora != nullptr) kd::detail::fill_normal(l->lora->b.value, 0.05, seed, row++);
+    if (l->lora != nullptr)
+      kd::Kernels<kd::Cpu, float>::fill_normal(l->lora->b.value.count(), 0.05, seed, row++, l->lora->b.value.data());
 }
 
 void run(const Settings& s) {

@@ -189,6 +189,7 @@ concept HasElementwise = requires(const std::int32_t* ids, const std::int64_t* r
   Kernels<D, T>::add(x, x, 1, y);
   Kernels<D, T>::axpy(1, alpha, x, y);
   Kernels<D, T>::scale(1, alpha, y);
+  Kernels<D, T>::fill_normal(1, 1.0, std::uint64_t{1}, std::uint32_t{0}, y);
   Kernels<D, T>::add_bias(x, 1, 1, y);
   Kernels<D, T>::add_column_sums(x, 1, 1, z);
   Kernels<D, T>::gather_rows(x, rows, 1, 1, y);

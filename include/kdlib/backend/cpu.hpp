@@ -104,6 +104,8 @@ struct CpuElementwise {
   static void add(const T* a, const T* b, std::int64_t n, T* y);  // y = a + b
   static void axpy(std::int64_t n, T alpha, const T* x, T* y);    // y += alpha * x
   static void scale(std::int64_t n, T alpha, T* x);               // x *= alpha
+  /// x[i] = normal_number(i) of stream (seed, initialise, 0, row), computed in double and rounded once.
+  static void fill_normal(std::int64_t n, double deviation, std::uint64_t seed, std::uint32_t row, T* x);
   /// y[rows, width] += bias[width] on every row.
   static void add_bias(const T* bias, std::int64_t rows, std::int64_t width, T* y);
   /// sums[width] += sum over rows of x[rows, width].

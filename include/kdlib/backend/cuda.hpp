@@ -44,6 +44,8 @@ struct Memory<Cuda> {
   static void require_ready();
   /// Bytes that may still be allocated.
   static double available();
+  /// Bytes of the device's own allocator, since the program began.
+  static CountedMemory counted();
 
   /// Part of a step that only queues work: waits in it are refused where QueuedPhase::is_strict() is set.
   using QueuedPhase = detail::CudaQueuedPhase;
@@ -131,6 +133,7 @@ struct CudaElementwise {
   static void add(const T* a, const T* b, std::int64_t n, T* y);
   static void axpy(std::int64_t n, C alpha, const T* x, T* y);
   static void scale(std::int64_t n, C alpha, T* x);
+  static void fill_normal(std::int64_t n, double deviation, std::uint64_t seed, std::uint32_t row, T* x);
   static void add_bias(const T* bias, std::int64_t rows, std::int64_t width, T* y);
   static void add_column_sums(const T* x, std::int64_t rows, std::int64_t width, C* sums);
   static void scale_each_row(const T* factors, std::int64_t rows, std::int64_t width, T* x);

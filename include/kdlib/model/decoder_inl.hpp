@@ -15,29 +15,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Standard normal numbers from pairs of uniform ones (Box and Muller, 1958): element i of stream (seed, row) depends
-/// on i alone. Made on the host, so that they are the same on every device, a piece at a time.
-template <class D, class T>
-void fill_normal(Tensor<T, D>& tensor, double deviation, std::uint64_t seed, std::uint32_t row) {
-  if (counts_now<D>()) return;
-  constexpr std::int64_t piece = std::int64_t{1} << 23;
-  std::vector<T> values(static_cast<std::size_t>(std::min(piece, tensor.count())));
-  const Rng rng(seed, RngPurpose::initialise, 0, row);
-  for (std::int64_t start = 0; start < tensor.count(); start += piece) {
-    check_stop();
-    const std::int64_t count = std::min(piece, tensor.count() - start);
-    parallel_for(count, 4096, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const double u = rng.uniform(static_cast<std::uint32_t>(2 * (start + i))),
-                     v = rng.uniform(static_cast<std::uint32_t>(2 * (start + i) + 1));
-        values[static_cast<std::size_t>(i)] =
-            static_cast<T>(deviation * std::sqrt(-2 * std::log(1 - u)) * std::cos(two_pi * v));
-      }
-    });
-    Memory<D>::from_host(tensor.data() + start, values.data(), static_cast<std::size_t>(count) * sizeof(T));
-  }
-}
-
 template <class D, class T>
 void fill_constant(Tensor<T, D>& tensor, T value) {
   const std::vector<T> values(static_cast<std::size_t>(tensor.count()), value);
@@ -162,9 +139,10 @@ Decoder<D, T> Decoder<D, T>::from_config(const DecoderConfig& config, std::uint6
   std::uint32_t row = 0;
   detail::allocate_parameters<D, T>(model.parameters());
   for (Parameter<T, D>* p : model.parameters()) {
+    check_stop();
     const bool bias = p->name.ends_with(".bias") || p->name.ends_with("_proj_bias");
     if ((p->value.shape().rank() > 1 && !bias) || p->name.ends_with(".sinks"))
-      detail::fill_normal(p->value, config.initializer_range, seed, row);
+      Kernels<D, T>::fill_normal(p->value.count(), config.initializer_range, seed, row, p->value.data());
     else detail::fill_constant(p->value, bias || config.is_gemma() ? T{0} : T{1});
     p->trainable = true;
     ++row;

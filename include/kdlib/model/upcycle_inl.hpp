@@ -66,7 +66,7 @@ class UpcycleFiller {
     const std::size_t mlp = p.name.find(".mlp.");
     const std::string block = p.name.substr(0, mlp + 5), part = p.name.substr(mlp + 5);
     const std::string shared = "shared_expert.";
-    if (part == "gate.weight") fill_normal(p.value, settings_.router_deviation, settings_.seed, stream_++);
+    if (part == "gate.weight") fill_normal(p.value, settings_.router_deviation);
     else if (part == "experts.gate_up_proj") copies(p, {block + "gate_proj.weight", block + "up_proj.weight"}, C{1});
     else if (part == "experts.down_proj") copies(p, {block + "down_proj.weight"}, scale_);
     else if (part.starts_with(shared)) set_values(p.value, values_of(block + part.substr(shared.size())));
@@ -75,6 +75,9 @@ class UpcycleFiller {
   }
 
  private:
+  void fill_normal(Tensor<T, D>& tensor, double deviation) {
+    Kernels<D, T>::fill_normal(tensor.count(), deviation, settings_.seed, stream_++, tensor.data());
+  }
   std::vector<T> values_of(const std::string& name) {
     const Parameter<T, D>* p = dense_.find_parameter(name);
     require<Error>(p != nullptr, "[upcycle] the dense model has no ", name);
@@ -101,7 +104,7 @@ class UpcycleFiller {
     for (std::int64_t e = 0; e < settings_.experts; ++e) all.insert(all.end(), one.begin(), one.end());
     if (settings_.noise > 0) {
       Tensor<T, D> normal(p.value.shape());
-      fill_normal(normal, 1.0, settings_.seed, stream_++);
+      fill_normal(normal, 1.0);
       const std::vector<T> numbers = host_copy<T, D>(normal);
       for (std::size_t i = 0; i < all.size(); ++i) {
         const std::size_t map = i % one.size() < ends[0] ? 0 : 1;

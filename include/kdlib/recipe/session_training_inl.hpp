@@ -259,6 +259,11 @@ void Session<D, T>::add_facts(RecipeResult& result, const RunResult& run) const 
   for (const DescribedSetting& setting : describe(s_)) result.facts.emplace_back("--" + setting.key, setting.text());
   for (const auto& [key, value] : run_environment<D, T>()) result.facts.emplace_back(key, value);
   result.facts.emplace_back("wall time of the steps", duration_text(run.seconds));
+  if constexpr (CountsMemory<D>) {
+    const CountedMemory memory = Memory<D>::counted();
+    result.facts.emplace_back(concat(D::name, " memory at most in use"),
+                              concat(memory.peak, " bytes, ", memory.reserved, " taken"));
+  }
   if (const ResponseUse* use = text_->answers_use()) result.facts.emplace_back("teacher's answers", use->text());
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kdlib/backend/cpu/isa_inl.hpp"
+#include "kdlib/core/normal.hpp"
 #include "kdlib/core/parallel.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -123,6 +124,19 @@ void CpuElementwise<T>::axpy(std::int64_t n, T alpha, const T* x, T* y) {
   parallel_for(n, elementwise_grain, [&](std::int64_t begin, std::int64_t end) {
     KDLIB_VECTOR_CALL(axpy, end - begin, alpha, x + begin, y + begin);
   });
+}
+
+template <class T>
+void fill_normal_numbers(std::int64_t n, double deviation, std::uint64_t seed, std::uint32_t row, T* x) {
+  const Rng rng(seed, RngPurpose::initialise, 0, row);
+  parallel_for(n, 4096, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      x[i] = static_cast<T>(normal_number(rng, static_cast<std::uint32_t>(i), deviation));
+  });
+}
+template <class T>
+void CpuElementwise<T>::fill_normal(std::int64_t n, double deviation, std::uint64_t seed, std::uint32_t row, T* x) {
+  fill_normal_numbers(n, deviation, seed, row, x);
 }
 
 template <class T>

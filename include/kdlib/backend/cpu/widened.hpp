@@ -63,6 +63,7 @@ struct WidenedElementwise {
                              T* up_gradient);
   static void add(const T* a, const T* b, std::int64_t n, T* y);
   static void axpy(std::int64_t n, float alpha, const T* x, T* y);
+  static void fill_normal(std::int64_t n, double deviation, std::uint64_t seed, std::uint32_t row, T* x);
   static void scale(std::int64_t n, float alpha, T* x);
   static void add_bias(const T* bias, std::int64_t rows, std::int64_t width, T* y);
   static void add_column_sums(const T* x, std::int64_t rows, std::int64_t width, float* sums);

@@ -208,6 +208,11 @@ void WidenedElementwise<T>::axpy(std::int64_t n, float alpha, const T* x, T* y) 
 }
 
 template <class T>
+void WidenedElementwise<T>::fill_normal(std::int64_t n, double deviation, std::uint64_t seed, std::uint32_t row, T* x) {
+  fill_normal_numbers(n, deviation, seed, row, x);
+}
+
+template <class T>
 void WidenedElementwise<T>::scale(std::int64_t n, float alpha, T* x) {
   each_widened_piece(n, [&](std::int64_t i, std::int64_t count) { scale_widened(count, alpha, x + i); });
 }

@@ -6,6 +6,7 @@
 
 #include "kdlib/backend/cuda/each_inl.hpp"
 #include "kdlib/core/math.hpp"
+#include "kdlib/core/normal.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -187,6 +188,17 @@ struct AddElements {
     KDLIB_UNROLL
     for (int j = 0; j < W; ++j) p[j] += q[j];
     store_pack<W>(y + i, p);
+  }
+};
+
+template <class T>
+struct NormalElements {
+  Rng rng;
+  double deviation;
+  T* x;
+
+  KDLIB_HOST_DEVICE void operator()(std::int64_t i) const {
+    x[i] = static_cast<T>(normal_number(rng, static_cast<std::uint32_t>(i), deviation));
   }
 };
 

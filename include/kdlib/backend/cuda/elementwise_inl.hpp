@@ -117,6 +117,10 @@ void CudaElementwise<T>::scale(std::int64_t n, C alpha, T* x) {
   for_each_pack<T>(ScaleElements<T>{alpha, x}, n, aligned(x));
 }
 template <class T>
+void CudaElementwise<T>::fill_normal(std::int64_t n, double deviation, std::uint64_t seed, std::uint32_t row, T* x) {
+  for_each_element(NormalElements<T>{Rng(seed, RngPurpose::initialise, 0, row), deviation, x}, n);
+}
+template <class T>
 void CudaElementwise<T>::add_bias(const T* bias, std::int64_t rows, std::int64_t width, T* y) {
   for_each_pack<T>(AddBiasElements<T>{bias, width, y}, rows * width, in_packs<T>(width, bias, y));
 }
