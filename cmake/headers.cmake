@@ -153,6 +153,8 @@ set(KDLIB_HEADERS
   include/kdlib/core/settings_error.hpp
   include/kdlib/core/shape.hpp
   include/kdlib/core/stop.hpp
+  include/kdlib/core/utf8.hpp
+  include/kdlib/core/utf8_inl.hpp
   include/kdlib/data/concepts.hpp
   include/kdlib/data/confidence.hpp
   include/kdlib/data/confidence_inl.hpp

@@ -145,6 +145,8 @@ void inspect_plan(Findings& found, Config&& config) {
   guarded(found, [&] {
     const kd::LoadPlan plan = kd::plan_load<kd::Cpu, float>(found.path);
     config(plan.config);
+    found.random = plan.random_seed.has_value();
+    if (found.random) found.add("weights", "random", kd::concat("numbers of seed ", *plan.random_seed));
     const auto target = [&](const std::string& name) -> std::string& {
       return std::find_if(found.tensors.begin(), found.tensors.end(),
                           [&](const TensorRow& t) { return t.name == name; })
@@ -172,7 +174,7 @@ void inspect_gguf(Findings& found, bool check) {
     std::string text;
     if (v.is_array()) text = kd::concat(v.size(), " elements");
     else if (v.kind() == Kind::string)
-      text = std::string(v.as_string().substr(0, 80)) + (v.as_string().size() > 80 ? " ..." : "");
+      text = std::string(kd::whole_characters(v.as_string(), 80)) + (v.as_string().size() > 80 ? " ..." : "");
     else if (v.kind() == Kind::boolean) text = v.as_bool() ? "true" : "false";
     else if (v.kind() == Kind::f32 || v.kind() == Kind::f64) text = text_of(v.as_double());
     else if (v.kind() == Kind::u64) text = kd::concat(v.as_uint());
@@ -229,10 +231,8 @@ void inspect_directory(Findings& found, bool check) {
   }
   found.kind = "Hugging Face directory";
   std::int64_t vocabulary = 0;
-  std::optional<std::uint64_t> seed;
-  guarded(found, [&] { seed = kd::random_weights_seed(found.path); });
-  if (seed) found.add("weights", "random", kd::concat("numbers of seed ", *seed, ", made where the model is loaded"));
-  else guarded(found, [&] { inspect_safetensors(found, found.path, check); });
+  const bool random = kd::path_exists(inside(kd::detail::random_weights_file));
+  if (!random) guarded(found, [&] { inspect_safetensors(found, found.path, check); });
   inspect_plan(found, [&](const kd::DecoderConfig& config) {
     vocabulary = config.vocab_size;
     inspect_config(found, config);
@@ -327,7 +327,8 @@ int main(int argc, char** argv) try {
     inspect_gguf(found, check);
   }
   if (!place.adapter.empty()) inspect_run_adapter(found, place.adapter, check);
-  if (check && !single && found.kind != "PEFT adapter" && found.problems.empty()) check_model(found, place.adapter);
+  if (check && !single && !found.random && found.kind != "PEFT adapter" && found.problems.empty())
+    check_model(found, place.adapter);
   (json ? print_json : print_text)(found, tensors);
   return kd::finish(found.problems.empty() ? 0 : 1);
 } catch (const std::exception& error) {

@@ -28,6 +28,7 @@ struct Findings {
   std::vector<Fact> facts;
   std::vector<TensorRow> tensors;
   std::vector<std::string> notes, problems;
+  bool random = false;  // a model of a seed: there are no weights to check
 
   void add(const char* group, std::string name, std::string value) {
     facts.push_back({group, std::move(name), std::move(value)});
@@ -56,7 +57,7 @@ inline void print_text(const Findings& found, bool tensors) {
     group = f.group;
     std::printf("  %-38s %s\n", kd::printable(f.name).c_str(), kd::terminal_text(f.value).c_str());
   }
-  std::printf("\ntensors\n");
+  if (!found.tensors.empty()) std::printf("\ntensors\n");
   for (const TypeSum& s : by_type(found.tensors))
     std::printf("  %-8s %6llu tensors %14llu elements %10.1f MiB  %.2f bits an element\n", s.type.c_str(),
                 static_cast<unsigned long long>(s.tensors), static_cast<unsigned long long>(s.elements),
@@ -70,14 +71,23 @@ inline void print_text(const Findings& found, bool tensors) {
   for (const std::string& problem : found.problems) std::printf("problem: %s\n", kd::terminal_text(problem).c_str());
 }
 
+/// JSON holds text alone: bytes of a file that are none are shown as \xHH.
+inline std::string json_text(const std::string& text) {
+  return kd::find_invalid_utf8(text) == text.npos ? text : kd::printable(text, text.size() * 4);
+}
+inline std::vector<std::string> json_texts(std::vector<std::string> texts) {
+  for (std::string& text : texts) text = json_text(text);
+  return texts;
+}
+
 inline void print_json(const Findings& found, bool tensors) {
   kd::JsonWriter json;
-  json.begin_object().member("path", found.path).member("kind", found.kind);
+  json.begin_object().member("path", json_text(found.path)).member("kind", found.kind);
   std::string group;
   for (const Fact& f : found.facts) {
     if (f.group != group) (group.empty() ? json : json.end_object()).key(f.group).begin_object();
     group = f.group;
-    json.member(f.name, f.value);
+    json.member(json_text(f.name), json_text(f.value));
   }
   if (!group.empty()) json.end_object();
   json.key("types").begin_array();
@@ -93,15 +103,15 @@ inline void print_json(const Findings& found, bool tensors) {
     json.key("tensors").begin_array();
     for (const TensorRow& t : found.tensors)
       json.begin_object()
-          .member("name", t.name)
+          .member("name", json_text(t.name))
           .member("type", t.type)
           .member("shape", t.shape)
           .member("bytes", t.bytes)
-          .member("target", t.target)
+          .member("target", json_text(t.target))
           .end_object();
     json.end_array();
   }
-  json.member("notes", found.notes).member("problems", found.problems).end_object();
+  json.member("notes", json_texts(found.notes)).member("problems", json_texts(found.problems)).end_object();
   std::printf("%s\n", json.text().c_str());
 }
 

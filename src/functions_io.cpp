@@ -3,6 +3,7 @@
 #include "kdlib/core/communicator_inl.hpp"
 #include "kdlib/core/error_inl.hpp"
 #include "kdlib/core/parallel_inl.hpp"
+#include "kdlib/core/utf8_inl.hpp"
 #include "kdlib/io/atomic_file_inl.hpp"
 #include "kdlib/io/content_hash_inl.hpp"
 #include "kdlib/io/gguf_inl.hpp"

@@ -38,6 +38,7 @@
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/core/shape.hpp"
 #include "kdlib/core/stop.hpp"
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/data/concepts.hpp"
 #include "kdlib/data/conversations.hpp"
 #include "kdlib/data/document_dataset.hpp"

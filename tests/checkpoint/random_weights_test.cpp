@@ -66,7 +66,33 @@ TEST_CASE("a seed beside weights, and a file that is none, are refused by name",
   }
   write_file_atomically(file, "{\"seed\": 3, \"deviation\": 1}");
   CHECK_THAT(refused(), contains("deviation") && contains("{\"seed\": N}"));
+  write_file_atomically(file, "{\"seed\": 18446744073709551616}");
+  CHECK_THAT(refused(), contains("from 0 to 2^64 - 1"));
   write_file_atomically(file, "{\"seed\": 3}");
-  write_file_atomically(path + "/model.safetensors", "");
-  CHECK_THAT(refused(), contains("model.safetensors and kdlib_random_weights.json"));
+  for (const char* name : {"model.safetensors", "model-00001-of-00002.safetensors", "pytorch_model.bin", "m.gguf",
+                           "model.safetensors.index.json", "adapter_config.json"}) {
+    write_file_atomically(path + "/" + name, "");
+    CHECK_THAT(refused(), contains(std::string(name) + " and kdlib_random_weights.json"));
+    remove_tree(path + "/" + name);
+  }
+  const std::string text = read_file(path + "/config.json");
+  const auto with = [&](const std::string& key) {
+    write_file_atomically(path + "/config.json", "{" + key + "," + text.substr(text.find('{') + 1));
+    return refused();
+  };
+  CHECK_THAT(with("\"quantization_config\": {\"quant_method\": \"kdlib\", \"format\": \"int4\", \"group_size\": 64}"),
+             contains("quantization_config"));
+  DecoderConfig wide = config;
+  wide.initializer_range = -1;
+  save_random_model(path, wide, 3);
+  CHECK_THAT(refused(), contains("initializer_range is -1"));
+}
+
+TEST_CASE("a model saved where a seed was has its weights", "[model][load]") {
+  const TemporaryDirectory dir;
+  const std::string path = dir / "m";
+  save_random_model(path, tiny_config(qwen2_5_7b_config()), 3);
+  Model::from_pretrained(path).save_pretrained(path);
+  CHECK_FALSE(random_weights_seed(path));
+  CHECK(Model::from_pretrained(path).notes().empty());
 }

@@ -21,5 +21,8 @@ TEST_CASE("a requirement that holds throws nothing", "[core]") {
 
 TEST_CASE("text, characters, truth values and numbers join", "[core]") {
   CHECK(concat("a", 'b', std::string("c"), true, 7, -1) == "abctrue7-1");
+  CHECK(std::string(Error("[x] \"\xe6\x97\xa5\xe6\x97\" and \xff").what()) ==
+        "[x] \"\xe6\x97\xa5\\xE6\\x97\" and \\xFF");  // a character whole, one cut, a byte that is none
+  CHECK(std::string(ShapeError(std::string("[y] a\tb")).what()) == "[y] a\tb");
   CHECK(concat("of ", std::string("\xc3\xa9")[0], '\n') == "of \\xC3\n");  // half a character is no text
 }

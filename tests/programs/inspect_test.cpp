@@ -146,3 +146,22 @@ TEST_CASE("inspect of a run tells of its model and of its adapter, and of what i
   CHECK(cut.status == 1);
   CHECK_THAT(all_problems(cut), contains("adapter_model.safetensors"));
 }
+
+TEST_CASE("inspect --json cuts metadata between characters and shows bytes that are no text", "[programs]") {
+  const TemporaryDirectory dir;
+  std::string name = "a";
+  for (int i = 0; i < 60; ++i) name += "\u65e5";
+  const std::string gguf = dir / "m.gguf";
+  REQUIRE(run_program("convert",
+                      "--model " + reference_file("models/llama") + " --to gguf --name " + name + " --out " + gguf)
+              .status == 0);
+  const ProgramAnswer answer = run_program("inspect", gguf + " --json");
+  CAPTURE(answer.error);
+  CHECK(answer.status == 0);
+  CHECK(kdlib::Json::parse(answer.out, "inspect").at("metadata").at("general.name").as_string() ==
+        name.substr(0, 79) + " ...");
+  std::string bytes = kdlib::read_file(gguf);
+  bytes[bytes.find(name)] = '\xe9';
+  kdlib::write_file_atomically(gguf, bytes);
+  CHECK_THAT(run_program("inspect", gguf + " --json").out, contains("\\\\xE9"));
+}

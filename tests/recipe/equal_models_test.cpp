@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "kdlib/checkpoint/hf_config.hpp"
+#include "kdlib/checkpoint/random_weights.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "support/catch.hpp"
 #include "support/sessions.hpp"
@@ -103,6 +105,20 @@ TEST_CASE("other weights, another configuration and an adapter on one side make 
   with("initializer_range", "0.5");  // of new weights alone
   CHECK(job.warning(job.settings(copy), true).rfind(same, 0) == 0);
   write_file_atomically(copy + "/config.json", config);
+  for (const std::string& folder : {job.dir / "a", copy}) {  // it makes the weights of a seed
+    remove_tree(folder);
+    save_random_model(folder, read_hf_config(job.llama), 5);
+  }
+  RecipeSettings seeds = job.settings(copy);
+  seeds.models.teacher = job.dir / "a";
+  CHECK(job.warning(seeds, true).rfind(same, 0) == 0);
+  DecoderConfig narrow = read_hf_config(copy);
+  narrow.initializer_range = 0.001;
+  narrow.source_json.clear();
+  save_random_model(copy, narrow, 5);
+  CHECK(job.warning(seeds, true) == "");
+  remove_tree(copy);
+  job.copy("copy");
   std::string weights = read_file(copy + "/model.safetensors");
   weights[weights.size() - 3] = static_cast<char>(weights[weights.size() - 3] ^ 1);
   write_file_atomically(copy + "/model.safetensors", weights);

@@ -23,6 +23,13 @@ LoadPlan plan_load(const std::string& path) {
     plan.config = read_hf_config(path);
     plan.random_seed = random_weights_seed(path);
     if (plan.random_seed) {
+      require<FormatError>(!Json::parse_file(join_path(path, "config.json")).find_set("quantization_config"),
+                           "[decoder] ", path,
+                           ": config.json names codes (quantization_config), and a seed makes "
+                           "numbers: remove the key, or round the model with convert --quantize");
+      const double range = plan.config.initializer_range;
+      require<ConfigError>(range >= 0 && range <= 1e3, "[decoder] ", path, ": initializer_range is ",
+                           setting_text(range), "; random weights need one from 0 to 1000");
       plan.config.check(path);
       plan.notes.push_back(concat(path, " has no weights: they are random numbers of seed ", *plan.random_seed));
       return plan;

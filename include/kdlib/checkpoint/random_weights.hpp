@@ -18,7 +18,7 @@ KDLIB_NAMESPACE_BEGIN
 void save_random_model(const std::string& directory, const DecoderConfig& config, std::uint64_t seed);
 
 /// The seed of such a directory; empty where it holds no kdlib_random_weights.json. FormatError: the file is not
-/// {"seed": N}, or weights lie beside it.
+/// {"seed": N}, or weights or an adapter lie beside it.
 std::optional<std::uint64_t> random_weights_seed(const std::string& directory);
 
 KDLIB_NAMESPACE_END

@@ -20,9 +20,12 @@ KDLIB_FUNC void save_random_model(const std::string& directory, const DecoderCon
 KDLIB_FUNC std::optional<std::uint64_t> random_weights_seed(const std::string& directory) {
   const std::string path = join_path(directory, detail::random_weights_file);
   if (!path_exists(path)) return std::nullopt;
-  for (const char* name : {"model.safetensors", "model.safetensors.index.json"})
-    require<FormatError>(!path_exists(join_path(directory, name)), "[decoder] ", directory, " holds ", name, " and ",
-                         detail::random_weights_file, ": remove the one that is not meant");
+  for (const std::string& name : list_directory(directory)) {
+    const bool weights = name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") ||
+                         name.ends_with(".bin") || name.ends_with(".gguf") || name == "adapter_config.json";
+    require<FormatError>(!weights, "[decoder] ", directory, " holds ", name, " and ", detail::random_weights_file,
+                         ": remove the one that is not meant");
+  }
   const Json json = Json::parse_file(path);
   for (const auto& [key, value] : json.members())
     if (key != "seed") value.refuse("is not known here; the file holds {\"seed\": N}");

@@ -11,6 +11,7 @@
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/hf_experts_inl.hpp"
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
@@ -224,6 +225,7 @@ inline void write_weights(const std::string& directory, const std::vector<SavedU
     total += units[i].bytes;
   }
   ends.push_back(units.size());
+  remove_tree(join_path(directory, random_weights_file));  // the weights are no seed's any more
   const std::span<const SavedUnit> all(units);
   if (ends.size() == 1) {
     write_safetensors(join_path(directory, "model.safetensors"), all, metadata);

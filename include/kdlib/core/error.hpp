@@ -15,10 +15,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Base of everything kdlib throws for wrong input. Broken invariants inside the library are asserts.
+/// Base of everything kdlib throws for wrong input. Broken invariants inside the library are asserts. what() is valid
+/// UTF-8 whatever the message quotes: bytes that are none are shown as \xHH.
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Error(const std::string& what);
+  explicit Error(const char* what);
 };
 
 /// Shapes, lengths or counts that do not fit together.

@@ -289,7 +289,7 @@ KDLIB_FUNC std::int64_t Json::as_int() const {
 }
 
 KDLIB_FUNC std::uint64_t Json::as_uint() const {
-  if (!is_integer()) refuse_kind("an integer");
+  if (!is_integer()) refuse_kind("an integer from 0 to 2^64 - 1");
   if (kind() == Kind::int64 && node().i < 0) refuse(concat("is ", node().i, ", it must not be negative"));
   return node().u;
 }

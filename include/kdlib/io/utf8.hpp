@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is this text valid UTF-8, and how is a name of unknown bytes shown in a message?
+// How is a name of unknown bytes shown in a message?
 #ifndef KDLIB_IO_UTF8_HPP
 #define KDLIB_IO_UTF8_HPP
 
@@ -7,13 +7,9 @@
 #include <string>
 #include <string_view>
 
-#include "kdlib/config.hpp"
+#include "kdlib/core/utf8.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-/// Offset of the first byte that is not part of valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most
-/// U+10FFFF), or std::string_view::npos.
-std::size_t find_invalid_utf8(std::string_view text);
 
 /// A name from a file, for error messages and terminals: control characters (C0, DEL, C1), marks that turn the
 /// direction of writing and invalid UTF-8 as \xHH for each byte, cut behind about `limit` bytes.

@@ -8,6 +8,7 @@
 
 #include <pcre2.h>  // the build defines PCRE2_CODE_UNIT_WIDTH as 8
 
+#include <algorithm>
 #include <memory>
 
 #include "kdlib/nn/path_pattern.hpp"
@@ -35,7 +36,9 @@ class PythonPatternTranslator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    fail<ConfigError>("[lora] the pattern \"", in_, "\" ", what, " (at character ", at_, ")");
+    const auto before = std::count_if(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(std::min(at_, in_.size())),
+                                      [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80; });
+    fail<ConfigError>("[lora] the pattern \"", in_, "\" ", what, " (at character ", before, ")");
   }
   char next(std::size_t ahead) const { return at_ + ahead < in_.size() ? in_[at_ + ahead] : '\0'; }
   static bool is_digit(char c) { return c >= '0' && c <= '9'; }

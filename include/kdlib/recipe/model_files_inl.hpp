@@ -4,6 +4,7 @@
 #define KDLIB_RECIPE_MODEL_FILES_INL_HPP
 
 #include "kdlib/checkpoint/hf_config.hpp"
+#include "kdlib/checkpoint/random_weights.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/gguf.hpp"
@@ -50,7 +51,7 @@ KDLIB_FUNC std::string function_text(const std::string& directory) {
   const DecoderConfig defaults;
   config.source_json.clear();
   config.context_length = defaults.context_length;
-  config.initializer_range = defaults.initializer_range;
+  if (!random_weights_seed(directory)) config.initializer_range = defaults.initializer_range;
   config.bos_ids.clear();
   config.eos_ids.clear();
   config.pad_id = defaults.pad_id;

@@ -9,12 +9,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <utility>
 
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/recipe/run_folder.hpp"
+#include "kdlib/text/unicode.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -75,20 +77,28 @@ class YamlValueReader {
     }
     for (++at_; peek() != '"'; ++at_) {
       require<FormatError>(at_ < text_.size(), place_, ": the quotes are not closed");
-      out += peek() == '\\' ? escaped() : peek();
+      if (peek() == '\\') escaped(out);
+      else out += peek();
     }
     ++at_;
     return out;
   }
-  char escaped() {
+  /// n, t, four hexadecimal digits behind u, or the character itself.
+  void escaped(std::string& out) {
     const char c = ++at_ < text_.size() ? text_[at_] : '\0';
-    if (c == 'n') return '\n';
-    if (c == 't') return '\t';
-    if (c != 'u') return c;
-    require<FormatError>(at_ + 4 < text_.size(), place_, ": the escape is not complete");
-    const std::string digits(text_.substr(at_ + 3, 2));
-    at_ += 4;
-    return static_cast<char>(std::strtol(digits.c_str(), nullptr, 16));
+    if (c == 'n') out += '\n';
+    else if (c == 't') out += '\t';
+    else if (c != 'u') out += c;
+    else {
+      require<FormatError>(at_ + 4 < text_.size(), place_, ": the escape is not complete");
+      std::uint32_t point = 0;
+      const char* const begin = text_.data() + at_ + 1;
+      const auto [end, failed] = std::from_chars(begin, begin + 4, point, 16);
+      require<FormatError>(failed == std::errc() && end == begin + 4 && (point < 0xD800 || point > 0xDFFF), place_,
+                           ": the escape \\u", text_.substr(at_ + 1, 4), " names no character");
+      append_utf8(out, static_cast<char32_t>(point));
+      at_ += 4;
+    }
   }
 
   std::string_view text_;

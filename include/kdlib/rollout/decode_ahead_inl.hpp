@@ -75,10 +75,10 @@ auto decode_ahead(M& model, Cache& cache, const Sampler& sampler, std::span<cons
   const Buffer<Row, D> drawn(total);
   Memory<D>::from_host(numbers.data(), uniform.data(), uniform.size() * sizeof(double));
   const auto rule = rule_of<typename DeviceDraw<M>::Rule>(sampler);
-  std::optional<QueuedPhase<D>> queued(std::in_place);
+  QueuedPhase<D> queued;
   for (std::int64_t at = 0; at < total; at += count)
     decode_and_draw(model, cache, state, rule, numbers.data() + at, drawn.data() + at);
-  queued.reset();
+  queued.end();
   return read_draws(drawn, routing);
 }
 

@@ -68,7 +68,7 @@ class DecodeGraphs {
     const Buffer<double, D> numbers(static_cast<std::int64_t>(padded.size()));
     const Buffer<Row, D> drawn(numbers.count());
     Memory<D>::from_host(numbers.data(), padded.data(), padded.size() * sizeof(double));
-    std::optional<QueuedPhase<D>> queued(std::in_place);
+    QueuedPhase<D> queued;
     for (std::size_t at = 0; at < padded.size(); at += rows) {
       Memory<D>::copy(bucket.uniform.data(), numbers.data() + at, rows * sizeof(double));
       step(bucket);
@@ -78,7 +78,7 @@ class DecodeGraphs {
       for (const Tensor<std::int32_t, D>& layer : bucket.chosen) chosen.push_back(layer.clone());
       routing.put(std::move(chosen));
     }
-    queued.reset();
+    queued.end();
     const std::vector<Row> here = read_draws(drawn, routing);
     std::vector<Row> out;
     for (std::size_t at = 0; at < here.size(); at += rows)

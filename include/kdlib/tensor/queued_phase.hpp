@@ -12,6 +12,7 @@ template <class D>
 struct QueuedPhaseOf {
   struct type {
     type() {}  // nothing is queued on the CPU
+    void end() {}
   };
 };
 template <class D>
@@ -22,7 +23,7 @@ struct QueuedPhaseOf<D> {
 
 }  // namespace detail
 
-/// Lives as long as the part: a device that is told so refuses waits in it (Memory<D>::QueuedPhase).
+/// Lives as long as the part, or until end(): a device that is told so refuses waits in it (Memory<D>::QueuedPhase).
 template <class D>
 using QueuedPhase = typename detail::QueuedPhaseOf<D>::type;
 

@@ -250,12 +250,12 @@ class JinjaLexer {
         out += values[known];
       } else if (c == '\n') {  // a line that goes on
       } else if (digits > 0) {
-        out += code_point(text.substr(i, digits), digits, 16, place);
+        out += code_point(text.substr(i - 1), 1 + digits, 16, place);
         i += digits;
       } else if (c >= '0' && c <= '7') {
         std::size_t n = 1;
         while (n < 3 && i - 1 + n < text.size() && text[i - 1 + n] >= '0' && text[i - 1 + n] <= '7') ++n;
-        out += code_point(text.substr(i - 1, n), n, 8, place);
+        out += code_point(text.substr(i - 1), n, 8, place);
         i += n - 1;
       } else {
         out += '\\';
@@ -265,12 +265,14 @@ class JinjaLexer {
     return out;
   }
 
-  std::string code_point(std::string_view digits, std::size_t needed, int base, std::size_t place) const {
+  /// `rest` begins behind the backslash: a letter and digits of base 16, or digits of base 8, `taken` bytes in all.
+  std::string code_point(std::string_view rest, std::size_t taken, int base, std::size_t place) const {
+    const std::string_view escape = rest.substr(0, taken), digits = escape.substr(base == 16 ? 1 : 0);
     std::uint32_t c = 0;
     const auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), c, base);
-    if (ec != std::errc() || end != digits.data() + digits.size() || digits.size() != needed || c > 0x10FFFF ||
+    if (ec != std::errc() || end != digits.data() + digits.size() || escape.size() != taken || c > 0x10FFFF ||
         (c >= 0xD800 && c < 0xE000))
-      fail(concat("the escape \\", printable(digits), " in a string names no character"), place);
+      fail(concat("the escape \\", printable(escape), " in a string names no character"), place);
     std::string out;
     append_utf8(out, c);
     return out;

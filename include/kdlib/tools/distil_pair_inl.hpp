@@ -183,7 +183,8 @@ void PairRun<D, T>::make_random_models(RecipeSettings& settings, const std::stri
   settings.models.teacher = join_path(folder, "teacher");
   settings.models.student = join_path(folder, "student");
   const auto model = [](const std::string& directory, const DecoderConfig& config, std::uint64_t seed) {
-    if (!is_directory(directory) || weight_files(directory).empty()) save_random_model(directory, config, seed);
+    if (!path_exists(join_path(directory, "config.json")) || weight_files(directory).empty())
+      save_random_model(directory, config, seed);
   };
   model(settings.models.teacher, teacher_, s_.seed);
   model(settings.models.student, student_, s_.seed + 1);

@@ -44,7 +44,8 @@ KDLIB_TOOLS_FUNC std::string Progress::line(std::int64_t done, std::int64_t tota
     bar = concat("[", std::string(full, '#'), std::string(static_cast<std::size_t>(room) - full, '.'), "]");
   }
   std::string out = head + bar + tail;
-  if (width > 0 && static_cast<int>(out.size()) >= width) out.resize(static_cast<std::size_t>(width - 1));
+  if (width > 0 && static_cast<int>(out.size()) >= width)
+    out.resize(whole_characters(out, static_cast<std::size_t>(width - 1)).size());
   return out;
 }
 

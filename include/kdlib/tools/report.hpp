@@ -70,8 +70,10 @@ inline int report(const std::exception& error) {
   }
   constexpr std::size_t most = 8000;  // a template, say, may raise megabytes
   const std::string_view what = error.what();
-  const std::string left_out = what.size() > most ? concat(" ... (", what.size() - most, " bytes more)") : "";
-  std::fprintf(stderr, "error: %s%s\n", terminal_text(what.substr(0, most)).c_str(), left_out.c_str());
+  const std::string_view shown = whole_characters(what, most);
+  const std::string left_out =
+      shown.size() < what.size() ? concat(" ... (", what.size() - shown.size(), " bytes more)") : "";
+  std::fprintf(stderr, "error: %s%s\n", terminal_text(shown).c_str(), left_out.c_str());
   return is_usage_error(error) ? 2 : 1;
 }
 

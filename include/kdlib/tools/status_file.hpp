@@ -100,7 +100,7 @@ inline void StatusFile::failed(const std::exception& error) {
   JsonWriter json;
   json.begin_object().member("phase", "ended").member("status", is_usage_error(error) ? 2 : 1);
   json.member("error", detail::error_kind(error)).member("errno", detail::errno_in(message));
-  json.member("message", replace_invalid_utf8(message.substr(0, 2000))).end_object();
+  json.member("message", replace_invalid_utf8(whole_characters(message, 2000))).end_object();
   write_line(json.text(), true);
 }
 

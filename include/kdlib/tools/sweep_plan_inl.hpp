@@ -26,6 +26,7 @@ class SweepReader {
 
   SweepPlan read() {
     const std::string text = read_small_file(plan_.path);
+    require_utf8_file(plan_.path, text);
     try {
       const YAML::Node root = YAML::Load(text);
       check(root.IsMap(), root, "the top level must be a mapping with out, settings, grid and except");
@@ -45,6 +46,9 @@ class SweepReader {
   }
   std::string scalar(const YAML::Node& node, const std::string& what) const {
     check(node.IsScalar() && !node.Scalar().empty(), node, what + " must be a value");
+    // yaml-cpp makes one byte of \N and \_
+    check(find_invalid_utf8(node.Scalar()) == std::string::npos, node,
+          what + " is not UTF-8 text; write the character");
     return node.Scalar();
   }
 

@@ -33,6 +33,15 @@ inline std::string read_small_file(const std::string& path) {
   return text;
 }
 
+/// UsageError names the line that is not UTF-8.
+inline void require_utf8_file(const std::string& path, const std::string& text) {
+  const std::size_t bad = find_invalid_utf8(text);
+  require<UsageError>(
+      bad == text.npos, path, ":",
+      1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(bad, text.size())), '\n'),
+      ": the line is not UTF-8");
+}
+
 /// Values of a YAML file with the place that messages name.
 class YamlFile {
  public:
@@ -41,6 +50,7 @@ class YamlFile {
   /// UsageError names the line of broken YAML. IoError: no such file.
   YAML::Node load() const {
     const std::string text = read_small_file(path_);
+    require_utf8_file(path_, text);
     try {
       return YAML::Load(text);
     } catch (const YAML::Exception& error) {

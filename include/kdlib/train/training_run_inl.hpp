@@ -117,12 +117,12 @@ bool TrainingRun<Types>::take_step() {
   step_tokens_ = total_weight(batches_);
   if (spans_) spans_->weigh(batches_);  // every span its own denominator, fixed here for all micro-batches
   weigh_by_source();
-  std::optional<QueuedPhase<D>> queued(std::in_place);
+  QueuedPhase<D> queued;
   PendingSums<D> pending = gradient_or_give_back(before);
   const StopScope shield(nullptr);  // from here on the step is taken whole
   PendingNorm<D> norm(trained_);
   update_queued_ = queue_update(pending, norm);
-  queued.reset();
+  queued.end();
   HostReads<D> reads;  // the step's only wait for a device
   pending.read(reads);
   norm.read(reads);

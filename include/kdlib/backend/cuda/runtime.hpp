@@ -94,9 +94,14 @@ class NoSync {
 class CudaQueuedPhase {
  public:
   CudaQueuedPhase() : strict_(is_strict()) { NoSync::depth() += strict_; }
-  ~CudaQueuedPhase() { NoSync::depth() -= strict_; }
+  ~CudaQueuedPhase() { end(); }
   CudaQueuedPhase(const CudaQueuedPhase&) = delete;
   CudaQueuedPhase& operator=(const CudaQueuedPhase&) = delete;
+  /// Ends the part before the object's life does.
+  void end() {
+    NoSync::depth() -= strict_;
+    strict_ = false;
+  }
   static bool& is_strict() {
     static bool strict = false;
     return strict;

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Is this text valid UTF-8?
+#ifndef KDLIB_CORE_UTF8_HPP
+#define KDLIB_CORE_UTF8_HPP
+
+#include <cstddef>
+#include <string_view>
+
+#include "kdlib/config.hpp"
+
+KDLIB_NAMESPACE_BEGIN
+
+/// Offset of the first byte that is not part of valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most
+/// U+10FFFF), or std::string_view::npos.
+std::size_t find_invalid_utf8(std::string_view text);
+
+/// The first `most` bytes of valid UTF-8, or up to three fewer: no character is cut.
+std::string_view whole_characters(std::string_view text, std::size_t most);
+
+namespace detail {
+/// Bytes of the code point at the front of `text` (not empty), or 0 when it is not valid.
+std::size_t utf8_length(std::string_view text);
+}  // namespace detail
+
+KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/core/utf8_inl.hpp"
+#endif
+
+#endif
