@@ -242,6 +242,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/safetensors_inl.hpp
   include/kdlib/io/safetensors_writer.hpp
   include/kdlib/io/safetensors_writer_inl.hpp
+  include/kdlib/io/seed_file.hpp
   include/kdlib/io/sha256_x86_inl.hpp
   include/kdlib/io/system_inl.hpp
   include/kdlib/io/temporary_folder.hpp

@@ -4,6 +4,7 @@
 
 #include <kdlib/backend/cpu.hpp>
 #include <kdlib/checkpoint/random_weights.hpp>
+#include <kdlib/io/seed_file.hpp>
 #include <kdlib/model/adapter.hpp>
 #include <kdlib/quant/gguf_blocks.hpp>
 #include <kdlib/tools/model_files.hpp>

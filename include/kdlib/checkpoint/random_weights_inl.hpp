@@ -6,8 +6,8 @@
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/random_weights.hpp"
 #include "kdlib/io/atomic_file.hpp"
-#include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/io/seed_file.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 

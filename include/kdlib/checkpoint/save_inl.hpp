@@ -11,10 +11,10 @@
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/hf_experts_inl.hpp"
 #include "kdlib/io/atomic_file.hpp"
-#include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
+#include "kdlib/io/seed_file.hpp"
 #include "kdlib/model/decoder.hpp"
 
 KDLIB_NAMESPACE_BEGIN

@@ -57,9 +57,6 @@ std::string content_hash(const std::string& path);
 bool same_weights(const std::string& a, const std::string& b);
 
 namespace detail {
-/// Stands for the weights of a directory that has none (checkpoint/random_weights.hpp).
-inline constexpr const char* random_weights_file = "kdlib_random_weights.json";
-
 /// The files that the weights of a model are read from, sorted by name; none where a folder has neither
 /// model.safetensors nor an index of shards nor the seed of random weights. IoError where nothing is there.
 std::vector<std::string> weight_files(const std::string& path);

@@ -15,6 +15,7 @@
 #include "kdlib/io/gguf_split.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/io/seed_file.hpp"
 #include "kdlib/io/system_inl.hpp"
 #if defined(__x86_64__)
 #include "kdlib/io/sha256_x86_inl.hpp"

@@ -255,11 +255,14 @@ int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair) {
            "make both models from --seed instead of reading them; prompts are random ids unless given");
   command.parse(argc, argv);
   if (command.threads() > 0) set_thread_count(command.threads());
-  return with_session_type<Types...>(pair.program, command.session_device(), command.session_dtype(), [&](auto type) {
-    using Type = decltype(type);
-    command.settle_dtype(type.dtype());
-    return detail::PairRun<typename Type::device_type, typename Type::scalar_type>(pair, command, words).run();
-  });
+  return with_session_type<Types...>(
+      pair.program, command.session_device(), command.session_dtype(),
+      [&](auto type) {
+        using Type = decltype(type);
+        command.settle_dtype(type.dtype());
+        return detail::PairRun<typename Type::device_type, typename Type::scalar_type>(pair, command, words).run();
+      },
+      command.dry_run());
 }
 
 KDLIB_NAMESPACE_END

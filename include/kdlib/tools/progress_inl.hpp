@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/tools/progress.hpp"
 
 KDLIB_NAMESPACE_BEGIN
