@@ -236,14 +236,28 @@ def layer_section():
     return out + [""]
 
 
+def earlier_sections():
+    """The sections of the page as it is, by heading, without the notes behind the last one."""
+    text = PAGE.read_text() if PAGE.exists() else ""
+    text = text.split("\nKL, recovered share")[0]
+    parts = re.split(r"^(?=## )", text, flags=re.M)
+    return {part.split("\n", 1)[0]: part.rstrip("\n").split("\n") + [""] for part in parts[1:]}
+
+
 def write_page(all_jobs):
+    """A section of which this build folder has no row stays as it is: it was made elsewhere."""
+    earlier = earlier_sections()
+
+    def kept(made):
+        return earlier.get(made[0], made) if any("Not run yet" in line for line in made) else made
+
     text = ["# Compressed mixtures", "",
             "What is lost where the experts of a mixture share cores (`compress`), and what recovery from a teacher's "
             "cache gives back (`distil --cache --stages`). Made by `scripts/compressed_moe`; forms, statistics and "
             "recipes: [formats](../formats.md#compressed-mixtures).", ""]  # fmt: skip
     for job in all_jobs.values():
-        text += section(job)
-    text += layer_section()
+        text += kept(section(job))
+    text += kept(layer_section())
     text += [
         "KL, recovered share (1 - KL / KL zero-shot), perplexity and top-1 agreement with the teacher are of the "
         "held-out text. J is the mean over maps of the squared error over the experts' squares, in the norm of the "
