@@ -103,7 +103,7 @@ inline std::string setting_text(bool value) { return value ? "true" : "false"; }
 template <std::integral I>
 std::string setting_text(const std::vector<I>& values) {
   std::string out;
-  for (const I value : values) out += (out.empty() ? "" : " ") + std::to_string(value);
+  for (const I value : values) out.append(out.empty() ? "" : " ").append(std::to_string(value));
   return out;
 }
 template <NamedEnum E>

@@ -250,7 +250,7 @@ template <class Model>
 std::string RecipeTexts<Model>::text_of(std::span<const std::int32_t> ids) const {
   if (tokenizer_) return tokenizer_->decode(ids);
   std::string out;
-  for (const std::int32_t id : ids) out += (out.empty() ? "" : " ") + std::to_string(id);
+  for (const std::int32_t id : ids) out.append(out.empty() ? "" : " ").append(std::to_string(id));
   return out;
 }
 
