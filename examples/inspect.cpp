@@ -3,7 +3,6 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
-#include <kdlib/checkpoint/random_weights.hpp>
 #include <kdlib/io/seed_file.hpp>
 #include <kdlib/model/adapter.hpp>
 #include <kdlib/quant/gguf_blocks.hpp>
@@ -17,7 +16,6 @@
 #include <cmath>
 #include <cstdio>
 #include <iterator>
-#include <optional>
 
 #include "inspect_findings.hpp"
 
@@ -146,8 +144,7 @@ void inspect_plan(Findings& found, Config&& config) {
   guarded(found, [&] {
     const kd::LoadPlan plan = kd::plan_load<kd::Cpu, float>(found.path);
     config(plan.config);
-    found.random = plan.random_seed.has_value();
-    if (found.random) found.add("weights", "random", kd::concat("numbers of seed ", *plan.random_seed));
+    if (plan.random_seed) found.add("weights", "random", kd::concat("numbers of seed ", *plan.random_seed));
     const auto target = [&](const std::string& name) -> std::string& {
       return std::find_if(found.tensors.begin(), found.tensors.end(),
                           [&](const TensorRow& t) { return t.name == name; })
@@ -232,8 +229,8 @@ void inspect_directory(Findings& found, bool check) {
   }
   found.kind = "Hugging Face directory";
   std::int64_t vocabulary = 0;
-  const bool random = kd::path_exists(inside(kd::detail::random_weights_file));
-  if (!random) guarded(found, [&] { inspect_safetensors(found, found.path, check); });
+  found.random = kd::path_exists(inside(kd::detail::random_weights_file));
+  if (!found.random) guarded(found, [&] { inspect_safetensors(found, found.path, check); });
   inspect_plan(found, [&](const kd::DecoderConfig& config) {
     vocabulary = config.vocab_size;
     inspect_config(found, config);

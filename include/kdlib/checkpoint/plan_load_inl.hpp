@@ -8,6 +8,21 @@
 #include "kdlib/checkpoint/random_weights.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+namespace detail {
+
+/// Refuses a configuration that a seed cannot follow, and notes the seed.
+inline void settle_random_weights(LoadPlan& plan) {
+  require<FormatError>(!Json::parse(plan.config.source_json, plan.path).find_set("quantization_config"), "[decoder] ",
+                       plan.path,
+                       ": config.json names codes (quantization_config), and a seed makes numbers: remove "
+                       "the key, or round the model with convert --quantize");
+  const double range = plan.config.initializer_range;
+  require<ConfigError>(range >= 0 && range <= 1e3, "[decoder] ", plan.path, ": initializer_range is ",
+                       setting_text(range), "; random weights need one from 0 to 1000");
+  plan.notes.push_back(concat(plan.path, " has no weights: they are random numbers of seed ", *plan.random_seed));
+}
+
+}  // namespace detail
 
 template <class D, class T>
 LoadPlan plan_load(const std::string& path) {
@@ -22,18 +37,7 @@ LoadPlan plan_load(const std::string& path) {
                      ": config.json is missing; a Hugging Face directory has one");
     plan.config = read_hf_config(path);
     plan.random_seed = random_weights_seed(path);
-    if (plan.random_seed) {
-      require<FormatError>(!Json::parse_file(join_path(path, "config.json")).find_set("quantization_config"),
-                           "[decoder] ", path,
-                           ": config.json names codes (quantization_config), and a seed makes "
-                           "numbers: remove the key, or round the model with convert --quantize");
-      const double range = plan.config.initializer_range;
-      require<ConfigError>(range >= 0 && range <= 1e3, "[decoder] ", path, ": initializer_range is ",
-                           setting_text(range), "; random weights need one from 0 to 1000");
-      plan.config.check(path);
-      plan.notes.push_back(concat(path, " has no weights: they are random numbers of seed ", *plan.random_seed));
-      return plan;
-    }
+    if (plan.random_seed) return detail::settle_random_weights(plan), plan;
     const auto files = std::make_shared<const SafetensorsDirectory>(path);
     plan.files = files;
     const std::string embedding = detail::settle_tied_head(builder, plan, *files);

@@ -12,9 +12,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Makes `directory` with config.json and kdlib_random_weights.json, {"seed": N}. Wherever such a
-/// directory is loaded, Decoder::from_pretrained gives Decoder::from_config(config, seed), whatever the device, and the
-/// model's notes say so. `convert` makes files of it.
+/// Makes `directory` with config.json and kdlib_random_weights.json, {"seed": N}. Wherever such a directory is loaded,
+/// Decoder::from_pretrained gives Decoder::from_config(config, seed), whatever the device, and the model's notes say
+/// so. `convert` makes files of it.
 void save_random_model(const std::string& directory, const DecoderConfig& config, std::uint64_t seed);
 
 /// The seed of such a directory; empty where it holds no kdlib_random_weights.json. FormatError: the file is not

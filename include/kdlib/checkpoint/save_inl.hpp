@@ -213,6 +213,28 @@ inline std::string shard_name(std::size_t i, std::size_t count) {
   return text;
 }
 
+/// Shards of units, the first of which ends before units[ends[0]], and their index; `total` bytes in all.
+inline void write_shards(const std::string& directory, std::span<const SavedUnit> units,
+                         const std::vector<std::size_t>& ends, std::int64_t total,
+                         const SafetensorsMetadata& metadata) {
+  JsonWriter index(JsonStyle{2, NonFinite::refuse});
+  index.begin_object()
+      .key("metadata")
+      .begin_object()
+      .member("total_size", total)
+      .end_object()
+      .key("weight_map")
+      .begin_object();
+  for (std::size_t shard = 0, begin = 0; shard < ends.size(); begin = ends[shard++]) {
+    const std::string name = shard_name(shard, ends.size());
+    write_safetensors(join_path(directory, name), units.subspan(begin, ends[shard] - begin), metadata);
+    for (std::size_t i = begin; i < ends[shard]; ++i)
+      for (const std::string& tensor : units[i].names) index.member(tensor, name);
+  }
+  index.end_object().end_object();
+  write_file_atomically(join_path(directory, "model.safetensors.index.json"), index.text());
+}
+
 /// One file, or shards of at most `limit` bytes (a unit is never split) and their index; each file has the same
 /// metadata.
 inline void write_weights(const std::string& directory, const std::vector<SavedUnit>& units, std::int64_t limit,
@@ -225,30 +247,15 @@ inline void write_weights(const std::string& directory, const std::vector<SavedU
     total += units[i].bytes;
   }
   ends.push_back(units.size());
-  remove_tree(join_path(directory, random_weights_file));  // the weights are no seed's any more
   const std::span<const SavedUnit> all(units);
+  const char* stale = "model.safetensors.index.json";
   if (ends.size() == 1) {
     write_safetensors(join_path(directory, "model.safetensors"), all, metadata);
-    remove_tree(join_path(directory, "model.safetensors.index.json"));
-    return;
+  } else {
+    write_shards(directory, all, ends, total, metadata);
+    stale = "model.safetensors";  // a reader would prefer an older single file
   }
-  JsonWriter index(JsonStyle{2, NonFinite::refuse});
-  index.begin_object()
-      .key("metadata")
-      .begin_object()
-      .member("total_size", total)
-      .end_object()
-      .key("weight_map")
-      .begin_object();
-  for (std::size_t shard = 0, begin = 0; shard < ends.size(); begin = ends[shard++]) {
-    const std::string name = shard_name(shard, ends.size());
-    write_safetensors(join_path(directory, name), all.subspan(begin, ends[shard] - begin), metadata);
-    for (std::size_t i = begin; i < ends[shard]; ++i)
-      for (const std::string& tensor : units[i].names) index.member(tensor, name);
-  }
-  index.end_object().end_object();
-  write_file_atomically(join_path(directory, "model.safetensors.index.json"), index.text());
-  remove_tree(join_path(directory, "model.safetensors"));  // a reader would prefer an older single file
+  for (const char* name : {stale, random_weights_file}) remove_tree(join_path(directory, name));
 }
 
 inline void check_saved_dtype(const std::string& dtype, const char* where) {

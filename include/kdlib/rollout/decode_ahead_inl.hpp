@@ -3,7 +3,6 @@
 #ifndef KDLIB_ROLLOUT_DECODE_AHEAD_INL_HPP
 #define KDLIB_ROLLOUT_DECODE_AHEAD_INL_HPP
 
-#include <optional>
 #include <span>
 #include <vector>
 

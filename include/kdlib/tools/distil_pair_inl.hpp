@@ -165,11 +165,12 @@ template <class D, class T>
 std::string PairRun<D, T>::random_prompts(std::uint32_t row, std::int64_t count) const {
   const std::int64_t ids = std::min(teacher_.vocab_size, student_.vocab_size),
                      first = 16;  // the lowest are control tokens as a rule
+  const std::uint32_t length = random_ ? 8 : static_cast<std::uint32_t>(prompt_tokens_);  // in a plan: as is assumed
   std::string out;
   for (std::int64_t i = 0; i < count; ++i) {
     const Rng rng(s_.seed, RngPurpose::initialise, 2 + row, static_cast<std::uint32_t>(i));
     out += "{\"prompt_ids\":[";
-    for (std::uint32_t k = 0; k < static_cast<std::uint32_t>(prompt_tokens_); ++k)
+    for (std::uint32_t k = 0; k < length; ++k)
       out += concat(k == 0 ? "" : ",",
                     first + static_cast<std::int64_t>(rng.uniform(k) * static_cast<double>(ids - first)));
     out += "]}\n";

@@ -25,10 +25,8 @@ class SweepReader {
   explicit SweepReader(std::string path) { plan_.path = std::move(path); }
 
   SweepPlan read() {
-    const std::string text = read_small_file(plan_.path);
-    require_utf8_file(plan_.path, text);
     try {
-      const YAML::Node root = YAML::Load(text);
+      const YAML::Node root = YamlFile(plan_.path).load();
       check(root.IsMap(), root, "the top level must be a mapping with out, settings, grid and except");
       for (const auto& entry : root) top(entry.first.Scalar(), entry.second);
       check(!plan_.out.empty(), root, "out is missing: the folder of the sweep");
