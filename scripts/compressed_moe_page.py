@@ -32,6 +32,8 @@ class Job:
     rates: tuple  # of the recipes' two stages
     recover: tuple  # what is recovered: (form, init, index of the rank)
     held_out: str = ""  # what the held-out text is
+    inits: tuple = (INITS, INITS)  # of each rank
+    texts: int = 0  # of the prompts, those first; 0: all
     threads: int = 1
 
     @property
@@ -46,9 +48,10 @@ def jobs(shared):
                    (("wrappers", "als", 0), ("wrappers", "seed", 0), ("residual", "als", 0)),
                    "64 stories that the dense model wrote"),
         "smollm2": Job("smollm2", "SmolLM2-135M-Instruct", ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf", 8,
-                       (32, 64), (1,), 0.3, (200, 8, 1e-4), 8, 1000, (5e-5, 1e-5),
-                       (("wrappers", "als", 0), ("wrappers", "seed", 0), ("residual", "als", 0)),
-                       "the dense model's answers to the 48 bundled validation prompts"),
+                       (32, 64), (1,), 0.3, (60, 8, 1e-4), 8, 1000, (5e-5, 1e-5),
+                       (("wrappers", "als", 0), ("residual", "als", 0), ("wrappers", "seed", 0)),
+                       "the dense model's answers to the 48 bundled validation prompts",
+                       inits=(("als", "seed"), ("als",)), texts=96),
     }  # fmt: skip
 
 
