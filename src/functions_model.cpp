@@ -1,12 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// kdlib::functions: the functions without template parameters of everything between text/ and recipe/.
-#include "kdlib/checkpoint/compress_work_inl.hpp"
-#include "kdlib/checkpoint/gguf_config_inl.hpp"
-#include "kdlib/checkpoint/hf_compression_inl.hpp"
-#include "kdlib/checkpoint/hf_config_inl.hpp"
-#include "kdlib/checkpoint/hf_config_text_inl.hpp"
-#include "kdlib/checkpoint/packed_format_inl.hpp"
-#include "kdlib/checkpoint/random_weights_inl.hpp"
+// kdlib::functions: the functions without template parameters of everything between text/ and recipe/ but checkpoint/.
 #include "kdlib/data/conversations_inl.hpp"
 #include "kdlib/data/document_dataset_inl.hpp"
 #include "kdlib/data/line_split_inl.hpp"

@@ -7,7 +7,7 @@
 
 #include "kdlib/checkpoint/compress_model.hpp"
 #include "kdlib/checkpoint/compress_statistics_inl.hpp"
-#include "kdlib/checkpoint/hf_experts_inl.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/core/clock.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/io/content_hash.hpp"

@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "kdlib/checkpoint/gguf_adapter.hpp"
-#include "kdlib/checkpoint/gguf_names_inl.hpp"
+#include "kdlib/checkpoint/gguf_names.hpp"
 #include "kdlib/checkpoint/load_plan.hpp"
 #include "kdlib/io/gguf.hpp"
 #include "kdlib/io/gguf_writer.hpp"

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kdlib/checkpoint/hf_experts_inl.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/checkpoint/peft_apply.hpp"
 
 KDLIB_NAMESPACE_BEGIN
