@@ -95,9 +95,13 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/compress_work.hpp
   include/kdlib/checkpoint/compress_work_inl.hpp
   include/kdlib/checkpoint/gguf_adapter.hpp
+  include/kdlib/checkpoint/gguf_adapter_file.hpp
+  include/kdlib/checkpoint/gguf_adapter_file_inl.hpp
   include/kdlib/checkpoint/gguf_adapter_inl.hpp
   include/kdlib/checkpoint/gguf_config_inl.hpp
   include/kdlib/checkpoint/gguf_keys_inl.hpp
+  include/kdlib/checkpoint/gguf_metadata_inl.hpp
+  include/kdlib/checkpoint/gguf_names.hpp
   include/kdlib/checkpoint/gguf_names_inl.hpp
   include/kdlib/checkpoint/gguf_plan_inl.hpp
   include/kdlib/checkpoint/gguf_save.hpp
@@ -107,6 +111,7 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/hf_config_inl.hpp
   include/kdlib/checkpoint/hf_config_text_inl.hpp
   include/kdlib/checkpoint/hf_defaults_inl.hpp
+  include/kdlib/checkpoint/hf_experts.hpp
   include/kdlib/checkpoint/hf_experts_inl.hpp
   include/kdlib/checkpoint/hf_keys_inl.hpp
   include/kdlib/checkpoint/hf_plan_inl.hpp
@@ -114,17 +119,25 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/load_inl.hpp
   include/kdlib/checkpoint/load_plan.hpp
   include/kdlib/checkpoint/load_plan_inl.hpp
+  include/kdlib/checkpoint/load_stored_inl.hpp
   include/kdlib/checkpoint/packed_format.hpp
   include/kdlib/checkpoint/packed_format_inl.hpp
+  include/kdlib/checkpoint/packed_layout_inl.hpp
   include/kdlib/checkpoint/packed_load_inl.hpp
+  include/kdlib/checkpoint/packed_parts.hpp
   include/kdlib/checkpoint/packed_save.hpp
   include/kdlib/checkpoint/packed_save_inl.hpp
   include/kdlib/checkpoint/packed_tables_inl.hpp
   include/kdlib/checkpoint/peft_adapter.hpp
   include/kdlib/checkpoint/peft_apply.hpp
   include/kdlib/checkpoint/peft_apply_inl.hpp
+  include/kdlib/checkpoint/peft_config_inl.hpp
+  include/kdlib/checkpoint/peft_description_inl.hpp
   include/kdlib/checkpoint/peft_load_inl.hpp
+  include/kdlib/checkpoint/peft_parts.hpp
   include/kdlib/checkpoint/peft_save_inl.hpp
+  include/kdlib/checkpoint/peft_tensors_inl.hpp
+  include/kdlib/checkpoint/plan_builder_inl.hpp
   include/kdlib/checkpoint/plan_load_inl.hpp
   include/kdlib/checkpoint/random_weights.hpp
   include/kdlib/checkpoint/random_weights_inl.hpp
@@ -132,7 +145,11 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/save_inl.hpp
   include/kdlib/checkpoint/save_model.hpp
   include/kdlib/checkpoint/save_model_inl.hpp
+  include/kdlib/checkpoint/saved_units.hpp
+  include/kdlib/checkpoint/saved_units_inl.hpp
   include/kdlib/checkpoint/tensor_rows.hpp
+  include/kdlib/checkpoint/tensor_rows_inl.hpp
+  include/kdlib/checkpoint/tokenizer_files_inl.hpp
   include/kdlib/config.hpp
   include/kdlib/core/byte_pack.hpp
   include/kdlib/core/clock.hpp

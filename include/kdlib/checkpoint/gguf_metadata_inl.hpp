@@ -122,7 +122,7 @@ KDLIB_FUNC std::vector<float> gguf_rope_divisors(const DecoderConfig& c) {
 
 /// Ids of config.json that the tokenizer does not give. Readers refuse an id that no token has.
 KDLIB_FUNC void write_gguf_model_ids(GgufWriter& out, const DecoderConfig& c, const Tokenizer* tokenizer,
-                                 std::vector<std::string>& notes) {
+                                     std::vector<std::string>& notes) {
   const auto id = [&](const char* key, std::int32_t value) {
     if (value < 0 || out.has(key)) return;
     if (tokenizer == nullptr || tokenizer->has_token(value)) out.u32(key, static_cast<std::uint32_t>(value));

@@ -49,7 +49,7 @@ KDLIB_FUNC bool is_optional_gguf_bias(std::string_view tensor) {
 }
 
 KDLIB_FUNC void plan_gguf(LoadPlan& plan, const GgufFile& file, PlanBuilder& builder,
-                      const std::vector<WeightSlot>& slots) {
+                          const std::vector<WeightSlot>& slots) {
   for (const WeightSlot& slot : slots) {
     PlannedWeight& w = plan.weights.emplace_back(PlannedWeight{slot.name, slot.shape, slot.packable, {}});
     for (const GgufPart& part : gguf_parts(slot.name, slot.shape, plan.config)) {

@@ -43,7 +43,7 @@ KDLIB_FUNC bool has_shape(const TensorInfo& t, const Shape& shape) {
 
 /// The tensor of that name, shape and type; nullptr, with a problem, where it is another or none. `bytes`: codes.
 KDLIB_FUNC const TensorInfo* planned_find(PlanBuilder& plan, const SafetensorsDirectory& files, const std::string& name,
-                                      const Shape& shape, bool bytes = false) {
+                                          const Shape& shape, bool bytes = false) {
   const TensorInfo* t = files.find(name);
   if (t == nullptr) {
     plan.problem(LoadProblemKind::missing, files.path(), ": tensor \"", name, "\" ", shape,
@@ -100,7 +100,7 @@ KDLIB_FUNC void plan_experts(PlanBuilder& plan, PlannedWeight& w, const Safetens
 }
 
 KDLIB_FUNC void plan_dense(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
-                       const std::string& stored_name) {
+                           const std::string& stored_name) {
   const TensorInfo* t = planned_find(plan, files, stored_name, w.shape);
   if (t == nullptr) return;
   PlannedTensor planned = planned_tensor(*t, TensorDecoding::elements);
@@ -123,7 +123,7 @@ KDLIB_FUNC void plan_core_factors(PlanBuilder& plan, PlannedWeight& w, const Saf
 
 /// A linear map that the directory holds packed. Answers whether it does, or is refused.
 KDLIB_FUNC bool plan_packed(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
-                        const PackedFormat& format) {
+                            const PackedFormat& format) {
   std::vector<std::string> names;
   PackedParts parts(files, w.name.substr(0, w.name.size() - 7), w.shape[0], w.shape[1], names);
   parts.only_plan();
@@ -138,7 +138,8 @@ KDLIB_FUNC bool plan_packed(PlanBuilder& plan, PlannedWeight& w, const Safetenso
 }
 
 /// A table that a packed directory holds in GGUF's blocks.
-KDLIB_FUNC void plan_stored_table(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files, GgufType type) {
+KDLIB_FUNC void plan_stored_table(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
+                                  GgufType type) {
   const auto values = static_cast<std::int64_t>(block_size(type));
   if (w.shape[1] % values != 0)
     return plan.problem(LoadProblemKind::unfit, files.path(), ": ", w.name, ": rows of ", w.shape[1],
@@ -231,7 +232,7 @@ KDLIB_FUNC void plan_surplus(PlanBuilder& builder, const LoadPlan& plan, const T
 }
 
 KDLIB_FUNC void plan_directory(LoadPlan& plan, const SafetensorsDirectory& files, PlanBuilder& builder,
-                           const std::vector<WeightSlot>& slots, const std::string& embedding_name) {
+                               const std::vector<WeightSlot>& slots, const std::string& embedding_name) {
   if (const auto quantised = Json::parse(plan.config.source_json, plan.path).find_set("quantization_config"))
     plan.packed = parse_packed_format(*quantised, plan.path);
   if (plan.packed)

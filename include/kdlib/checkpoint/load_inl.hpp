@@ -150,7 +150,7 @@ void carry_out(const LoadPlan& plan, Decoder<D, T>& model, WeightStorage storage
   std::vector<const PlannedWeight*> in_memory;
   for (const PlannedWeight& w : plan.weights) {
     std::shared_ptr<const PackedMatrix<T, D>> packed;
-    if (!w.zero && w.tensors.front().decoding == TensorDecoding::codes) 
+    if (!w.zero && w.tensors.front().decoding == TensorDecoding::codes)
       packed = std::make_shared<CodedMatrix<T, D>>(read_codes(plan, w));
     else if (w.packable && storage == WeightStorage::in_file)
       if (std::optional<StoredParts> parts = stored_parts(w))

@@ -36,13 +36,13 @@ void decode_elements(GgufType type, const std::byte* bytes, T* out, std::size_t 
 /// The weights that a model of a configuration has.
 using WeightSlotsOf = std::vector<WeightSlot>(const DecoderConfig& config);
 /// plan_load() for the models whose weights `slots_of` lists.
-LoadPlan plan_load(const std::string& path, WeightSlotsOf* slots_of);
+LoadPlan plan_files(const std::string& path, WeightSlotsOf* slots_of);
 
 }  // namespace detail
 
 template <class D, class T>
 LoadPlan plan_load(const std::string& path) {
-  return detail::plan_load(
+  return detail::plan_files(
       path, [](const DecoderConfig& config) { return Decoder<D, T>::without_values(config).weight_slots(); });
 }
 

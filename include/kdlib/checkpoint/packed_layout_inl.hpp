@@ -46,7 +46,7 @@ KDLIB_FUNC std::vector<std::uint8_t> nibble_bytes(const CodedData& data, bool fi
 }
 
 KDLIB_FUNC std::string quant_state_text(const QuantizeSettings& settings, std::int64_t rows, std::int64_t columns,
-                                    float nested_offset) {
+                                        float nested_offset) {
   JsonWriter state;
   state.begin_object()
       .member("quant_type", packed_kind_name(settings.kind))
@@ -205,7 +205,7 @@ KDLIB_FUNC SafetensorsMetadata torchao_metadata(const std::vector<PackedModule>&
 }
 
 KDLIB_FUNC PackedForm choose_packed_form(const std::optional<PackedForm>& asked, const QuantizeSettings& settings,
-                                     const std::string& cut_module, std::int64_t columns) {
+                                         const std::string& cut_module, std::int64_t columns) {
   const bool table = settings.kind == PackedKind::nf4 || settings.kind == PackedKind::fp4;
   const bool affine = settings.kind == PackedKind::int4 && settings.rule == Int4Rule::affine;
   if (!asked)

@@ -15,6 +15,7 @@
 #include "kdlib/checkpoint/packed_tables_inl.hpp"
 #include "kdlib/checkpoint/save_inl.hpp"
 #include "kdlib/checkpoint/saved_units.hpp"
+#include "kdlib/io/safetensors.hpp"
 #include "kdlib/quant/coded_matrix.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -167,16 +168,17 @@ PackedSaveReport save_packed(Decoder<D, T>& model, const std::string& directory,
     metadata = detail::torchao_metadata(maps, units);
   }
   for (const auto& [module, matrix] : coded) units.push_back(detail::packed_unit(module, matrix, report.form));
-  std::sort(units.begin(), units.end(), [](const detail::SavedUnit& a, const detail::SavedUnit& b) { return a.pieces[0].name < b.pieces[0].name; });
+  std::sort(units.begin(), units.end(),
+            [](const detail::SavedUnit& a, const detail::SavedUnit& b) { return a.pieces[0].name < b.pieces[0].name; });
   for (const detail::SavedUnit& unit : units) report.bytes += unit.bytes;
   std::vector<std::pair<std::string, GgufType>> stored;
   for (const auto& tensor : tensors)
     if (!tensor.blocks.empty()) stored.emplace_back(tensor.name, tensor.block_type);
   make_directories(directory);
   detail::write_weights(directory, units, settings.shard_bytes, metadata);
-  write_file_atomically(join_path(directory, "config.json"),
-                        hf_config_text(config, report.dtype,
-                                       detail::quantization_config_text(report.form, kind, plain_maps, stored)));
+  write_file_atomically(
+      join_path(directory, "config.json"),
+      hf_config_text(config, report.dtype, detail::quantization_config_text(report.form, kind, plain_maps, stored)));
   return report;
 }
 

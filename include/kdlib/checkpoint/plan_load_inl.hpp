@@ -57,7 +57,7 @@ KDLIB_FUNC void settle_random_weights(LoadPlan& plan) {
   plan.notes.push_back(concat(plan.path, " has no weights: they are random numbers of seed ", *plan.random_seed));
 }
 
-KDLIB_FUNC LoadPlan plan_load(const std::string& path, WeightSlotsOf* slots_of) {
+KDLIB_FUNC LoadPlan plan_files(const std::string& path, WeightSlotsOf* slots_of) {
   require<IoError>(path_exists(path), "[decoder] ", path,
                    ": there is no such file or directory; a Hugging Face directory or a GGUF file is needed");
   LoadPlan plan;

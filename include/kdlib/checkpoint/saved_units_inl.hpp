@@ -18,7 +18,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 KDLIB_FUNC void write_safetensors(const std::string& path, std::span<const SavedUnit> units,
-                              const SafetensorsMetadata& metadata) {
+                                  const SafetensorsMetadata& metadata) {
   SafetensorsWriter writer(path);
   writer.metadata("format", "pt");
   for (const auto& [key, value] : metadata) writer.metadata(key, value);
@@ -35,8 +35,8 @@ KDLIB_FUNC std::string shard_name(std::size_t i, std::size_t count) {
 
 /// Shards of units, the first of which ends before units[ends[0]], and their index; `total` bytes in all.
 KDLIB_FUNC void write_shards(const std::string& directory, std::span<const SavedUnit> units,
-                         const std::vector<std::size_t>& ends, std::int64_t total,
-                         const SafetensorsMetadata& metadata) {
+                             const std::vector<std::size_t>& ends, std::int64_t total,
+                             const SafetensorsMetadata& metadata) {
   JsonWriter index(JsonStyle{2, NonFinite::refuse});
   index.begin_object()
       .key("metadata")
@@ -56,7 +56,7 @@ KDLIB_FUNC void write_shards(const std::string& directory, std::span<const Saved
 }
 
 KDLIB_FUNC void write_weights(const std::string& directory, const std::vector<SavedUnit>& units, std::int64_t limit,
-                          const SafetensorsMetadata& metadata) {
+                              const SafetensorsMetadata& metadata) {
   std::vector<std::size_t> ends;
   std::int64_t total = 0, filled = 0;
   for (std::size_t i = 0; i < units.size(); ++i) {

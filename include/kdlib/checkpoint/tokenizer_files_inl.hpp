@@ -15,7 +15,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 KDLIB_FUNC void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
-                                  std::int64_t context_length, const std::string& directory) {
+                                      std::int64_t context_length, const std::string& directory) {
   if (!is_directory(model)) {
     if (tokenizer) save_tokenizer(*tokenizer, directory, context_length);
     return;
