@@ -304,6 +304,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/total_variation.hpp
   include/kdlib/model/adapter.hpp
   include/kdlib/model/adapter_inl.hpp
+  include/kdlib/model/adapter_names_inl.hpp
   include/kdlib/model/align_experts_inl.hpp
   include/kdlib/model/compensate.hpp
   include/kdlib/model/compensate_inl.hpp
@@ -333,6 +334,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/shared_core_inl.hpp
   include/kdlib/model/upcycle.hpp
   include/kdlib/model/upcycle_inl.hpp
+  include/kdlib/model/upcycled_config_inl.hpp
   include/kdlib/mpi.hpp
   include/kdlib/nccl.hpp
   include/kdlib/nn/attention.hpp
@@ -350,6 +352,7 @@ set(KDLIB_HEADERS
   include/kdlib/nn/path_pattern_pcre2_inl.hpp
   include/kdlib/nn/quantized_weight.hpp
   include/kdlib/nn/quantized_weight_inl.hpp
+  include/kdlib/nn/rope_frequencies_inl.hpp
   include/kdlib/nn/rope_table.hpp
   include/kdlib/nn/rope_table_inl.hpp
   include/kdlib/nn/shared_core_experts.hpp
@@ -376,6 +379,7 @@ set(KDLIB_HEADERS
   include/kdlib/quant/gguf_blocks_inl.hpp
   include/kdlib/quant/gguf_encode.hpp
   include/kdlib/quant/gguf_encode_inl.hpp
+  include/kdlib/quant/gguf_formats_inl.hpp
   include/kdlib/quant/head_product.hpp
   include/kdlib/quant/integer_codes_inl.hpp
   include/kdlib/quant/packed_matrix.hpp

@@ -9,7 +9,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -55,9 +54,8 @@ KDLIB_FUNC void note_unmatched_patterns(const PeftAdapter& adapter, const std::v
                                         std::vector<std::string>& notes) {
   const auto look = [&](const char* key, const auto& patterns) {
     for (const auto& pattern : patterns) {
-      const std::remove_cvref_t<decltype(patterns)> one{pattern};
       const bool fits = std::any_of(paths.begin(), paths.end(),
-                                    [&](const std::string& path) { return find_pattern(one, path) != nullptr; });
+                                    [&](const std::string& path) { return fits_pattern(pattern.first, path); });
       if (!fits)
         notes.push_back(concat(adapter.where, ": ", key, " \"", printable(pattern.first),
                                "\" fits no module of the adapter and changes nothing"));
