@@ -91,6 +91,7 @@ set(KDLIB_HEADERS
   include/kdlib/backend/stored_row_inl.hpp
   include/kdlib/checkpoint/compress_model.hpp
   include/kdlib/checkpoint/compress_model_inl.hpp
+  include/kdlib/checkpoint/compress_report_inl.hpp
   include/kdlib/checkpoint/compress_statistics_inl.hpp
   include/kdlib/checkpoint/compress_work.hpp
   include/kdlib/checkpoint/compress_work_inl.hpp

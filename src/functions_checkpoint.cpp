@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kdlib::functions: the functions without template parameters of checkpoint/.
+#include "kdlib/checkpoint/compress_report_inl.hpp"
 #include "kdlib/checkpoint/compress_work_inl.hpp"
 #include "kdlib/checkpoint/gguf_adapter_file_inl.hpp"
 #include "kdlib/checkpoint/gguf_config_inl.hpp"

@@ -23,7 +23,7 @@ struct ModuleChoice {
   bool all = false;
 
   ModuleChoice() = default;
-  ModuleChoice(std::initializer_list<const char*> list) : names(list.begin(), list.end()) {}
+  ModuleChoice(std::initializer_list<const char*> list);
   ModuleChoice(std::vector<std::string> list) : names(std::move(list)) {}
   static ModuleChoice matching(std::string regular_expression) {
     ModuleChoice c;

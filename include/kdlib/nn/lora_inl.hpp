@@ -66,6 +66,8 @@ const Value* find_pattern(const std::vector<std::pair<std::string, Value>>& patt
 
 }  // namespace detail
 
+KDLIB_FUNC ModuleChoice::ModuleChoice(std::initializer_list<const char*> list) : names(list.begin(), list.end()) {}
+
 KDLIB_FUNC bool ModuleChoice::holds(std::string_view path) const {
   if (all) return true;
   if (!pattern.empty()) return PathPattern(pattern).matches(path);
