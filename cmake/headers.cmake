@@ -91,13 +91,18 @@ set(KDLIB_HEADERS
   include/kdlib/backend/stored_row_inl.hpp
   include/kdlib/checkpoint/compress_model.hpp
   include/kdlib/checkpoint/compress_model_inl.hpp
+  include/kdlib/checkpoint/compress_report_inl.hpp
   include/kdlib/checkpoint/compress_statistics_inl.hpp
   include/kdlib/checkpoint/compress_work.hpp
   include/kdlib/checkpoint/compress_work_inl.hpp
   include/kdlib/checkpoint/gguf_adapter.hpp
+  include/kdlib/checkpoint/gguf_adapter_file.hpp
+  include/kdlib/checkpoint/gguf_adapter_file_inl.hpp
   include/kdlib/checkpoint/gguf_adapter_inl.hpp
   include/kdlib/checkpoint/gguf_config_inl.hpp
   include/kdlib/checkpoint/gguf_keys_inl.hpp
+  include/kdlib/checkpoint/gguf_metadata_inl.hpp
+  include/kdlib/checkpoint/gguf_names.hpp
   include/kdlib/checkpoint/gguf_names_inl.hpp
   include/kdlib/checkpoint/gguf_plan_inl.hpp
   include/kdlib/checkpoint/gguf_save.hpp
@@ -107,6 +112,7 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/hf_config_inl.hpp
   include/kdlib/checkpoint/hf_config_text_inl.hpp
   include/kdlib/checkpoint/hf_defaults_inl.hpp
+  include/kdlib/checkpoint/hf_experts.hpp
   include/kdlib/checkpoint/hf_experts_inl.hpp
   include/kdlib/checkpoint/hf_keys_inl.hpp
   include/kdlib/checkpoint/hf_plan_inl.hpp
@@ -114,17 +120,25 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/load_inl.hpp
   include/kdlib/checkpoint/load_plan.hpp
   include/kdlib/checkpoint/load_plan_inl.hpp
+  include/kdlib/checkpoint/load_stored_inl.hpp
   include/kdlib/checkpoint/packed_format.hpp
   include/kdlib/checkpoint/packed_format_inl.hpp
+  include/kdlib/checkpoint/packed_layout_inl.hpp
   include/kdlib/checkpoint/packed_load_inl.hpp
+  include/kdlib/checkpoint/packed_parts.hpp
   include/kdlib/checkpoint/packed_save.hpp
   include/kdlib/checkpoint/packed_save_inl.hpp
   include/kdlib/checkpoint/packed_tables_inl.hpp
   include/kdlib/checkpoint/peft_adapter.hpp
   include/kdlib/checkpoint/peft_apply.hpp
   include/kdlib/checkpoint/peft_apply_inl.hpp
+  include/kdlib/checkpoint/peft_config_inl.hpp
+  include/kdlib/checkpoint/peft_description_inl.hpp
   include/kdlib/checkpoint/peft_load_inl.hpp
+  include/kdlib/checkpoint/peft_parts.hpp
   include/kdlib/checkpoint/peft_save_inl.hpp
+  include/kdlib/checkpoint/peft_tensors_inl.hpp
+  include/kdlib/checkpoint/plan_builder_inl.hpp
   include/kdlib/checkpoint/plan_load_inl.hpp
   include/kdlib/checkpoint/random_weights.hpp
   include/kdlib/checkpoint/random_weights_inl.hpp
@@ -132,7 +146,11 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/save_inl.hpp
   include/kdlib/checkpoint/save_model.hpp
   include/kdlib/checkpoint/save_model_inl.hpp
+  include/kdlib/checkpoint/saved_units.hpp
+  include/kdlib/checkpoint/saved_units_inl.hpp
   include/kdlib/checkpoint/tensor_rows.hpp
+  include/kdlib/checkpoint/tensor_rows_inl.hpp
+  include/kdlib/checkpoint/tokenizer_files_inl.hpp
   include/kdlib/config.hpp
   include/kdlib/core/byte_pack.hpp
   include/kdlib/core/clock.hpp
@@ -287,6 +305,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/total_variation.hpp
   include/kdlib/model/adapter.hpp
   include/kdlib/model/adapter_inl.hpp
+  include/kdlib/model/adapter_names_inl.hpp
   include/kdlib/model/align_experts_inl.hpp
   include/kdlib/model/compensate.hpp
   include/kdlib/model/compensate_inl.hpp
@@ -316,6 +335,7 @@ set(KDLIB_HEADERS
   include/kdlib/model/shared_core_inl.hpp
   include/kdlib/model/upcycle.hpp
   include/kdlib/model/upcycle_inl.hpp
+  include/kdlib/model/upcycled_config_inl.hpp
   include/kdlib/mpi.hpp
   include/kdlib/nccl.hpp
   include/kdlib/nn/attention.hpp
@@ -333,6 +353,7 @@ set(KDLIB_HEADERS
   include/kdlib/nn/path_pattern_pcre2_inl.hpp
   include/kdlib/nn/quantized_weight.hpp
   include/kdlib/nn/quantized_weight_inl.hpp
+  include/kdlib/nn/rope_frequencies_inl.hpp
   include/kdlib/nn/rope_table.hpp
   include/kdlib/nn/rope_table_inl.hpp
   include/kdlib/nn/shared_core_experts.hpp
@@ -359,6 +380,7 @@ set(KDLIB_HEADERS
   include/kdlib/quant/gguf_blocks_inl.hpp
   include/kdlib/quant/gguf_encode.hpp
   include/kdlib/quant/gguf_encode_inl.hpp
+  include/kdlib/quant/gguf_formats_inl.hpp
   include/kdlib/quant/head_product.hpp
   include/kdlib/quant/integer_codes_inl.hpp
   include/kdlib/quant/packed_matrix.hpp

@@ -7,6 +7,7 @@
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/checkpoint/peft_apply.hpp"
+#include "kdlib/io/gguf_writer.hpp"
 #include "model/golden.hpp"
 #include "model/reference_models.hpp"
 #include "support/catch.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Models written as GGUF files: bytes of another writer, parameters that come back, tokenizers, refusals.
 #include "kdlib/checkpoint/gguf_save.hpp"
+#include "kdlib/checkpoint/gguf_names.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/checkpoint/save.hpp"
@@ -8,6 +9,7 @@
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/model/adapter.hpp"
 #include "kdlib/model/quantize.hpp"
+#include "kdlib/text/tokenizer_writer.hpp"
 #include "model/reference_models.hpp"
 #include "support/catch.hpp"
 #include "support/tolerance.hpp"

@@ -3,6 +3,7 @@
 // transformers'.
 #include <algorithm>
 
+#include "kdlib/checkpoint/gguf_names.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/save.hpp"

@@ -3,6 +3,7 @@
 // weights.
 #include "checkpoint/packed_files.hpp"
 #include "kdlib/checkpoint/load.hpp"
+#include "kdlib/checkpoint/packed_parts.hpp"
 #include "kdlib/checkpoint/packed_save.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/model/adapter.hpp"

@@ -3,6 +3,7 @@
 // in float, and against the same weights in float on the CPU in bf16.
 #include "cuda/decoders.hpp"
 #include "cuda/kernel_cases.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/rollout/head_logits.hpp"
 #include "model/reference_models.hpp"
 

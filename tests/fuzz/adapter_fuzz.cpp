@@ -7,6 +7,7 @@
 #include <string>
 
 #include "kdlib/checkpoint/peft_apply.hpp"
+#include "kdlib/checkpoint/peft_parts.hpp"
 
 using namespace kdlib;
 

@@ -4,6 +4,7 @@
 #include "reference_models.hpp"
 
 #include "kdlib/autograd/grad_check.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/peft_apply.hpp"
 #include "kdlib/checkpoint/save.hpp"

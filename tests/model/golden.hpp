@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/quant/head_product.hpp"
 

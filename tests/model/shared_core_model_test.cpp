@@ -5,6 +5,7 @@
 #include "kdlib/autograd/grad_check.hpp"
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/checkpoint/gguf_save.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/save.hpp"
 #include "kdlib/io/atomic_file.hpp"

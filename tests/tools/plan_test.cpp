@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "kdlib/backend/cpu.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/kdlib.hpp"
 #include "kdlib/model/adapter.hpp"
 #include "kdlib/recipe/plan.hpp"

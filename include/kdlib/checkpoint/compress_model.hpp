@@ -52,5 +52,8 @@ CompressModelReport compress_model(Decoder<D, T>& base, const std::string& out, 
 KDLIB_NAMESPACE_END
 
 #include "kdlib/checkpoint/compress_model_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/compress_report_inl.hpp"
+#endif
 
 #endif

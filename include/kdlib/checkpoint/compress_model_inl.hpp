@@ -7,23 +7,21 @@
 
 #include "kdlib/checkpoint/compress_model.hpp"
 #include "kdlib/checkpoint/compress_statistics_inl.hpp"
-#include "kdlib/checkpoint/hf_experts_inl.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/core/clock.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/io/content_hash.hpp"
-#include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/paths.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// The hash of ids and document borders; empty without documents.
-inline std::string calibration_hash(const TokenBatch& text) {
-  if (text.documents() == 0) return {};
-  return Sha256()
-      .add(text.ids.data(), text.ids.size() * sizeof(text.ids[0]))
-      .add(text.offsets.data(), text.offsets.size() * sizeof(text.offsets[0]))
-      .digest();
-}
+std::string calibration_hash(const TokenBatch& text);
+/// compress_report.json in the folder `out`.
+void write_compress_report(const std::string& out, const std::string& run_hash, const CompressModelSettings& settings,
+                           const CompressPlan& plan, const CompressModelReport& report);
 
 inline DenseMatrix& map_of(GatedExpert& e, ExpertMap map) {
   return map == ExpertMap::gate ? e.gate : map == ExpertMap::up ? e.up : e.down;
@@ -211,7 +209,6 @@ class ModelCompression {
 
   void assemble(CompressModelReport& report);
   void fill_map(const SharedCoreMap<D, T>& map, std::int64_t layer, ExpertMap which);
-  void write_report(const CompressModelReport& report) const;
 
   Decoder<D, T>& base_;
   std::string out_;
@@ -263,36 +260,8 @@ void ModelCompression<D, T>::assemble(CompressModelReport& report) {
     base_.forward(text_.part(0, std::min(settings_.batch, text_.documents())), errors);
     for (LayerReport& l : report.layers) l.output_error = errors.of(l.layer);
   }
-  write_report(report);
+  write_compress_report(out_, folder_.run_hash(), settings_, plan_, report);
   save_model(model, out_, base_.source(), {.dtype = config.dtype});
-}
-
-template <class D, class T>
-void ModelCompression<D, T>::write_report(const CompressModelReport& report) const {
-  JsonWriter json(JsonStyle{2, NonFinite::refuse});
-  json.begin_object()
-      .member("run_hash", folder_.run_hash())
-      .member("form", setting_text(settings_.search.form))
-      .member("rank", plan_.rank)
-      .member("expert_values", plan_.plain_values)
-      .member("kept_values", plan_.kept_values);
-  json.key("maps").begin_array();
-  for (const MapReport& m : report.maps)
-    json.begin_object()
-        .member("layer", m.layer)
-        .member("map", setting_text(m.map))
-        .member("relative", m.relative)
-        .member("relative_plain", m.relative_plain)
-        .end_object();
-  json.end_array().key("layers").begin_array();
-  for (const LayerReport& l : report.layers) {
-    json.begin_object().member("layer", l.layer).member("aligned", l.aligned).member("spread_before", l.before);
-    json.member("spread_after", l.after);
-    if (l.output_error >= 0) json.member("output_error", l.output_error);
-    json.end_object();
-  }
-  json.end_array().end_object();
-  write_file_atomically(join_path(out_, "compress_report.json"), json.text());
 }
 
 }  // namespace detail

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "kdlib/checkpoint/gguf_keys_inl.hpp"
-#include "kdlib/checkpoint/gguf_names_inl.hpp"
+#include "kdlib/checkpoint/gguf_names.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/quant/gguf_blocks.hpp"
 #include "kdlib/text/vocabulary.hpp"

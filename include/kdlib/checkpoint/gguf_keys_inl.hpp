@@ -45,16 +45,16 @@ constexpr RefusedGgufKey refused_gguf_keys[] = {
     {".pooling_type", 0, 0},
 };
 
-inline bool gguf_is_number(const GgufValue& v) { return !v.is_array() && v.kind() != GgufValue::Kind::string; }
+KDLIB_FUNC bool gguf_is_number(const GgufValue& v) { return !v.is_array() && v.kind() != GgufValue::Kind::string; }
 
 /// True for keys of refused_gguf_keys that the family computes.
-inline bool gguf_computes(Family family, std::string_view key) {
+KDLIB_FUNC bool gguf_computes(Family family, std::string_view key) {
   if (key == ".attn_logit_softcapping") return family == Family::gemma2;
   return key == ".final_logit_softcapping" && (family == Family::gemma2 || family == Family::gemma3);
 }
 
 /// ConfigError naming the first key whose value would change the function.
-inline void refuse_gguf_keys(const GgufFile& file, const std::string& a, const DecoderConfig& c) {
+KDLIB_FUNC void refuse_gguf_keys(const GgufFile& file, const std::string& a, const DecoderConfig& c) {
   const auto number = [](const GgufValue& v) {
     return v.kind() == GgufValue::Kind::boolean ? (v.as_bool() ? 1.0 : 0.0) : v.as_double();
   };

@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a parameter stands in a GGUF file: tensor names, and which row of the parameter each row of a tensor is. Reader
-// and writer share it.
+// Bodies of gguf_names.hpp.
 #ifndef KDLIB_CHECKPOINT_GGUF_NAMES_INL_HPP
 #define KDLIB_CHECKPOINT_GGUF_NAMES_INL_HPP
 
-#include <string>
+#include <initializer_list>
 #include <string_view>
-#include <vector>
 
-#include "kdlib/checkpoint/tensor_rows.hpp"
-#include "kdlib/model/decoder_config.hpp"
+#include "kdlib/checkpoint/gguf_names.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The architecture of GGUF files of a family.
-inline const char* gguf_architecture(Family family) {
+KDLIB_FUNC const char* gguf_architecture(Family family) {
   switch (family) {
     case Family::qwen2:
       return "qwen2";
@@ -36,7 +32,7 @@ inline const char* gguf_architecture(Family family) {
   }
 }
 
-inline bool ends_with_any(std::string_view name, std::initializer_list<std::string_view> endings) {
+KDLIB_FUNC bool ends_with_any(std::string_view name, std::initializer_list<std::string_view> endings) {
   for (const std::string_view e : endings)
     if (name.ends_with(e)) return true;
   return false;
@@ -44,7 +40,7 @@ inline bool ends_with_any(std::string_view name, std::initializer_list<std::stri
 
 /// model.layers.3.self_attn.q_proj.weight -> blk.3.attn_q.weight. Packed gate_up tensors of experts are two tensors:
 /// gguf_parts().
-inline std::string gguf_tensor_name(const std::string& name, Family family) {
+KDLIB_FUNC std::string gguf_tensor_name(const std::string& name, Family family) {
   if (name == "model.embed_tokens.weight") return "token_embd.weight";
   if (name == "model.norm.weight") return "output_norm.weight";
   if (name == "lm_head.weight") return "output.weight";
@@ -80,14 +76,7 @@ inline std::string gguf_tensor_name(const std::string& name, Family family) {
   return name;
 }
 
-/// One tensor of a GGUF file and the rows of the parameter [rows, width] that it holds. A vector has rows of one value.
-struct GgufPart : TensorRows {
-  std::string name;
-  Shape shape;  // as GgufTensor::shape
-};
-
-/// The tensors that a parameter is in a file of this config's architecture: one, or gate and up of packed experts.
-inline std::vector<GgufPart> gguf_parts(const std::string& name, const Shape& shape, const DecoderConfig& config) {
+KDLIB_FUNC std::vector<GgufPart> gguf_parts(const std::string& name, const Shape& shape, const DecoderConfig& config) {
   GgufPart part;
   part.shape = shape;
   const bool bias = name.ends_with(".experts.gate_up_proj_bias") || name.ends_with(".experts.down_proj_bias");

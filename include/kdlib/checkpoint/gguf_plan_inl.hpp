@@ -5,13 +5,15 @@
 
 #include "kdlib/checkpoint/gguf_names_inl.hpp"
 #include "kdlib/checkpoint/hf_config.hpp"
-#include "kdlib/checkpoint/load_plan_inl.hpp"
+#include "kdlib/checkpoint/plan_builder_inl.hpp"
+#include "kdlib/io/gguf.hpp"
+#include "kdlib/quant/gguf_blocks.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// The tensor of a part's name, shape and a type that is decoded; nullptr, with a problem, where it is another or none.
-inline const GgufTensor* planned_find(PlanBuilder& plan, const GgufFile& file, const GgufPart& part) {
+KDLIB_FUNC const GgufTensor* planned_find(PlanBuilder& plan, const GgufFile& file, const GgufPart& part) {
   const GgufTensor* t = file.find_tensor(part.name);
   if (t == nullptr) {
     plan.problem(LoadProblemKind::missing, file.path(), ": tensor \"", part.name, "\" ", part.shape,
@@ -31,7 +33,7 @@ inline const GgufTensor* planned_find(PlanBuilder& plan, const GgufFile& file, c
 }
 
 /// output.weight beside token_embd.weight: a head of its own, unless both hold the same numbers.
-inline void settle_gguf_head(PlanBuilder& builder, LoadPlan& plan, const GgufFile& file) {
+KDLIB_FUNC void settle_gguf_head(PlanBuilder& builder, LoadPlan& plan, const GgufFile& file) {
   const GgufTensor *e = file.find_tensor("token_embd.weight"), *h = file.find_tensor("output.weight");
   if (e == nullptr || h == nullptr || !can_decode(e->type) || !can_decode(h->type)) return;
   if (e->shape != h->shape || e->shape.rank() != 2) return;
@@ -41,13 +43,13 @@ inline void settle_gguf_head(PlanBuilder& builder, LoadPlan& plan, const GgufFil
 }
 
 /// True for the bias of a linear map of a dense layer, which a GGUF file may leave out in any layer.
-inline bool is_optional_gguf_bias(std::string_view tensor) {
+KDLIB_FUNC bool is_optional_gguf_bias(std::string_view tensor) {
   return ends_with_any(tensor, {".attn_q.bias", ".attn_k.bias", ".attn_v.bias", ".attn_output.bias", ".ffn_gate.bias",
                                 ".ffn_up.bias", ".ffn_down.bias"});
 }
 
-inline void plan_gguf(LoadPlan& plan, const GgufFile& file, PlanBuilder& builder,
-                      const std::vector<WeightSlot>& slots) {
+KDLIB_FUNC void plan_gguf(LoadPlan& plan, const GgufFile& file, PlanBuilder& builder,
+                          const std::vector<WeightSlot>& slots) {
   for (const WeightSlot& slot : slots) {
     PlannedWeight& w = plan.weights.emplace_back(PlannedWeight{slot.name, slot.shape, slot.packable, {}});
     for (const GgufPart& part : gguf_parts(slot.name, slot.shape, plan.config)) {

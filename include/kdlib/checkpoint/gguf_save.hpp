@@ -36,5 +36,8 @@ std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* 
 KDLIB_NAMESPACE_END
 
 #include "kdlib/checkpoint/gguf_save_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/gguf_metadata_inl.hpp"
+#endif
 
 #endif

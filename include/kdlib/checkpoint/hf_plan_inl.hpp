@@ -6,20 +6,22 @@
 #include <cstdlib>
 
 #include "kdlib/checkpoint/hf_config.hpp"
-#include "kdlib/checkpoint/hf_experts_inl.hpp"
-#include "kdlib/checkpoint/load_plan_inl.hpp"
-#include "kdlib/checkpoint/packed_load_inl.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
+#include "kdlib/checkpoint/packed_parts.hpp"
+#include "kdlib/checkpoint/plan_builder_inl.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/io/safetensors.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string extents_text(const TensorInfo& t) {
+KDLIB_FUNC std::string extents_text(const TensorInfo& t) {
   std::string text = "[";
   for (std::size_t i = 0; i < t.extents.size(); ++i) text += concat(i == 0 ? "" : ", ", t.extents[i]);
   return text + "]";
 }
 
-inline PlannedTensor planned_tensor(const TensorInfo& t, TensorDecoding decoding) {
+KDLIB_FUNC PlannedTensor planned_tensor(const TensorInfo& t, TensorDecoding decoding) {
   PlannedTensor out;
   out.name = t.name;
   out.file = t.file == nullptr ? std::string() : *t.file;
@@ -31,17 +33,17 @@ inline PlannedTensor planned_tensor(const TensorInfo& t, TensorDecoding decoding
   return out;
 }
 
-inline bool is_weight_type(DType dtype) {
+KDLIB_FUNC bool is_weight_type(DType dtype) {
   return dtype == DType::f32 || dtype == DType::bf16 || dtype == DType::f16 || dtype == DType::f64;
 }
 
-inline bool has_shape(const TensorInfo& t, const Shape& shape) {
+KDLIB_FUNC bool has_shape(const TensorInfo& t, const Shape& shape) {
   return t.extents.size() <= static_cast<std::size_t>(Shape::max_rank) && t.shape() == shape;
 }
 
 /// The tensor of that name, shape and type; nullptr, with a problem, where it is another or none. `bytes`: codes.
-inline const TensorInfo* planned_find(PlanBuilder& plan, const SafetensorsDirectory& files, const std::string& name,
-                                      const Shape& shape, bool bytes = false) {
+KDLIB_FUNC const TensorInfo* planned_find(PlanBuilder& plan, const SafetensorsDirectory& files, const std::string& name,
+                                          const Shape& shape, bool bytes = false) {
   const TensorInfo* t = files.find(name);
   if (t == nullptr) {
     plan.problem(LoadProblemKind::missing, files.path(), ": tensor \"", name, "\" ", shape,
@@ -61,7 +63,7 @@ inline const TensorInfo* planned_find(PlanBuilder& plan, const SafetensorsDirect
   return t;
 }
 
-inline TensorRows rows_of(const Shape& shape, std::int64_t offset) {
+KDLIB_FUNC TensorRows rows_of(const Shape& shape, std::int64_t offset) {
   TensorRows rows;
   rows.width = shape.rank() > 1 ? shape[shape.rank() - 1] : 1;
   rows.rows = shape.count() / rows.width;
@@ -69,8 +71,15 @@ inline TensorRows rows_of(const Shape& shape, std::int64_t offset) {
   return rows;
 }
 
+KDLIB_FUNC ExpertForm expert_form(const SafetensorsDirectory& files, const std::string& name, Family family) {
+  if (family == Family::gpt_oss)
+    return files.find(name + "_blocks") != nullptr || files.find(name + "_scales") != nullptr ? ExpertForm::mxfp4
+                                                                                              : ExpertForm::transposed;
+  return files.find(name) != nullptr ? ExpertForm::fused : ExpertForm::per_expert;
+}
+
 /// Packed experts [E, out, in]: a tensor an expert and map, fused, transposed or MXFP4.
-inline void plan_experts(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files, Family family) {
+KDLIB_FUNC void plan_experts(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files, Family family) {
   const ExpertForm form = expert_form(files, w.name, family);
   if (form == ExpertForm::mxfp4 && w.shape[2] % 32 != 0)
     return plan.problem(LoadProblemKind::unfit, files.path(), ": ", w.name, ": rows of ", w.shape[2],
@@ -90,8 +99,8 @@ inline void plan_experts(PlanBuilder& plan, PlannedWeight& w, const SafetensorsD
   }
 }
 
-inline void plan_dense(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
-                       const std::string& stored_name) {
+KDLIB_FUNC void plan_dense(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
+                           const std::string& stored_name) {
   const TensorInfo* t = planned_find(plan, files, stored_name, w.shape);
   if (t == nullptr) return;
   PlannedTensor planned = planned_tensor(*t, TensorDecoding::elements);
@@ -100,7 +109,7 @@ inline void plan_dense(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDir
 }
 
 /// Factors [E, width, rank] of experts that share cores: a tensor an expert, or one for all.
-inline void plan_core_factors(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files) {
+KDLIB_FUNC void plan_core_factors(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files) {
   if (files.find(w.name) != nullptr) return plan_dense(plan, w, files, w.name);
   const Shape one{w.shape[1], w.shape[2]};
   for (std::int64_t e = 0; e < w.shape[0]; ++e) {
@@ -113,8 +122,8 @@ inline void plan_core_factors(PlanBuilder& plan, PlannedWeight& w, const Safeten
 }
 
 /// A linear map that the directory holds packed. Answers whether it does, or is refused.
-inline bool plan_packed(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
-                        const PackedFormat& format) {
+KDLIB_FUNC bool plan_packed(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
+                            const PackedFormat& format) {
   std::vector<std::string> names;
   PackedParts parts(files, w.name.substr(0, w.name.size() - 7), w.shape[0], w.shape[1], names);
   parts.only_plan();
@@ -129,7 +138,8 @@ inline bool plan_packed(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDi
 }
 
 /// A table that a packed directory holds in GGUF's blocks.
-inline void plan_stored_table(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files, GgufType type) {
+KDLIB_FUNC void plan_stored_table(PlanBuilder& plan, PlannedWeight& w, const SafetensorsDirectory& files,
+                                  GgufType type) {
   const auto values = static_cast<std::int64_t>(block_size(type));
   if (w.shape[1] % values != 0)
     return plan.problem(LoadProblemKind::unfit, files.path(), ": ", w.name, ": rows of ", w.shape[1],
@@ -145,14 +155,14 @@ inline void plan_stored_table(PlanBuilder& plan, PlannedWeight& w, const Safeten
 }
 
 /// The type in which the directory stores that table in blocks; empty: as numbers.
-inline std::optional<GgufType> stored_table_type(const LoadPlan& plan, const std::string& name) {
+KDLIB_FUNC std::optional<GgufType> stored_table_type(const LoadPlan& plan, const std::string& name) {
   if (plan.packed)
     for (const auto& [table, type] : plan.packed->stored)
       if (table == name) return type;
   return std::nullopt;
 }
 
-inline StoredTable stored_table(const TensorInfo& t) {
+KDLIB_FUNC StoredTable stored_table(const TensorInfo& t) {
   if (!is_weight_type(t.dtype) || t.extents.size() != 2 || t.count() == 0) return {};
   return {stored_type(t.dtype), static_cast<std::int64_t>(t.extents[0]), static_cast<std::int64_t>(t.extents[1]),
           t.data};
@@ -160,7 +170,7 @@ inline StoredTable stored_table(const TensorInfo& t) {
 
 /// A head that the configuration calls tied: what the files hold decides, as in transformers 5. Answers the name of the
 /// tensor that holds the embedding.
-inline std::string settle_tied_head(PlanBuilder& builder, LoadPlan& plan, const SafetensorsDirectory& files) {
+KDLIB_FUNC std::string settle_tied_head(PlanBuilder& builder, LoadPlan& plan, const SafetensorsDirectory& files) {
   const std::string embedding = "model.embed_tokens.weight", head = "lm_head.weight";
   if (!plan.config.tied_head) return embedding;
   const TensorInfo *e = files.find(embedding), *h = files.find(head);
@@ -185,7 +195,7 @@ inline std::string settle_tied_head(PlanBuilder& builder, LoadPlan& plan, const 
 
 /// Biases that config.json asks for and that no layer of the files holds: the model has none, which is the function
 /// that transformers computes, too (it starts missing biases at 0).
-inline void settle_biases(LoadPlan& plan, const SafetensorsDirectory& files) {
+KDLIB_FUNC void settle_biases(LoadPlan& plan, const SafetensorsDirectory& files) {
   BiasSettings& b = plan.config.biases;
   std::string none;
   const auto held = [&](const char* module) {
@@ -205,7 +215,7 @@ inline void settle_biases(LoadPlan& plan, const SafetensorsDirectory& files) {
 
 /// A tensor that no weight takes: the configuration speaks of another model, and running without the tensor would give
 /// other logits.
-inline void plan_surplus(PlanBuilder& builder, const LoadPlan& plan, const TensorInfo& t) {
+KDLIB_FUNC void plan_surplus(PlanBuilder& builder, const LoadPlan& plan, const TensorInfo& t) {
   if (std::string reason = harmless_tensor(t.name, t.extents.size()); !reason.empty())
     return builder.ignore(t.name, std::move(reason));
   constexpr std::string_view prefix = "model.layers.";
@@ -221,8 +231,8 @@ inline void plan_surplus(PlanBuilder& builder, const LoadPlan& plan, const Tenso
                   "there, or remove the tensor");
 }
 
-inline void plan_directory(LoadPlan& plan, const SafetensorsDirectory& files, PlanBuilder& builder,
-                           const std::vector<WeightSlot>& slots, const std::string& embedding_name) {
+KDLIB_FUNC void plan_directory(LoadPlan& plan, const SafetensorsDirectory& files, PlanBuilder& builder,
+                               const std::vector<WeightSlot>& slots, const std::string& embedding_name) {
   if (const auto quantised = Json::parse(plan.config.source_json, plan.path).find_set("quantization_config"))
     plan.packed = parse_packed_format(*quantised, plan.path);
   if (plan.packed)

@@ -7,5 +7,8 @@
 #include "kdlib/model/decoder.hpp"
 
 #include "kdlib/checkpoint/load_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/load_stored_inl.hpp"
+#endif
 
 #endif

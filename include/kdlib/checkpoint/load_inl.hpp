@@ -4,7 +4,12 @@
 #define KDLIB_CHECKPOINT_LOAD_INL_HPP
 
 #include <atomic>
-#include <cstring>
+#include <cmath>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "kdlib/checkpoint/load_plan.hpp"
 #include "kdlib/core/parallel.hpp"
@@ -15,6 +20,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
+
+/// The weight as it lies in its file; empty where it cannot stay there (transposed, packed, of several element types).
+std::optional<StoredParts> stored_parts(const PlannedWeight& w);
+/// The codes of a linear map of a packed directory.
+CodedData read_codes(const LoadPlan& plan, const PlannedWeight& w);
 
 /// A run of rows of one tensor (or one expert of it) that one thread reads.
 template <class D, class T>
@@ -69,6 +79,29 @@ void read_transposed(const ReadPiece<D, T>& piece) {
   Memory<D>::from_host(piece.parameter->value.data() + e * n, values.data(), n * sizeof(T));
 }
 
+/// OCP microscaling FP4: byte b of a block of 32 holds values 2b (low nibble) and 2b + 1; value = E2M1 code * 2^(scale
+/// - 127).
+template <class T>
+std::vector<T> decode_mxfp4_slice(std::span<const std::byte> blocks, std::span<const std::byte> scale_bytes,
+                                  const std::string& where) {
+  const auto byte = [](std::byte b) { return std::to_integer<std::uint8_t>(b); };
+  constexpr double codes[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+  std::vector<T> values(blocks.size() * 2);
+  for (std::size_t s = 0; s < scale_bytes.size(); ++s) {
+    const int scale = byte(scale_bytes[s]);
+    require<FormatError>(scale != 255, "[decoder] ", where, ": scale ", s, " is 255 (NaN)");
+    T table[16];
+    for (std::size_t c = 0; c < 16; ++c)
+      table[c] = static_cast<T>(std::ldexp(c < 8 ? codes[c] : -codes[c - 8], scale - 127));
+    for (std::size_t b = 0; b < 16; ++b) {
+      const std::uint8_t pair = byte(blocks[s * 16 + b]);
+      values[s * 32 + 2 * b] = table[pair & 15];
+      values[s * 32 + 2 * b + 1] = table[pair >> 4];
+    }
+  }
+  return values;
+}
+
 /// Expert `piece.row` of MXFP4 codes and scales.
 template <class D, class T>
 void read_mxfp4(const ReadPiece<D, T>& piece) {
@@ -111,56 +144,14 @@ void read_pieces(const std::vector<ReadPiece<D, T>>& pieces) {
   });
 }
 
-/// MXFP4 scales hold no NaN.
-inline void check_mxfp4_scales(const PlannedTensor& scales) {
-  std::atomic<bool> found{false};
-  parallel_for(static_cast<std::int64_t>(scales.data.size()), 1 << 16, [&](std::int64_t begin, std::int64_t end) {
-    if (std::memchr(scales.data.data() + begin, 255, static_cast<std::size_t>(end - begin)) != nullptr) found = true;
-  });
-  require<FormatError>(!found, "[decoder] ", scales.file, ": tensor \"", scales.name, "\": a scale is 255 (NaN)");
-}
-
-/// The weight as it lies in its file; empty where it cannot stay there (transposed, packed, of several element types).
-inline std::optional<StoredParts> stored_parts(const PlannedWeight& w) {
-  StoredParts s;
-  s.columns = w.shape[w.shape.rank() - 1];
-  s.rows = w.row_count();
-  const PlannedTensor& first = w.tensors.front();
-  if (first.decoding == TensorDecoding::mxfp4) {
-    check_mxfp4_scales(w.tensors[1]);
-    s.type = GgufType::mxfp4;
-    s.parts = {first.data.data()};
-    s.scales = {w.tensors[1].data.data()};
-    return s;
-  }
-  for (const PlannedTensor& t : w.tensors)
-    if (t.decoding != TensorDecoding::elements || t.elements != first.elements) return std::nullopt;
-  s.type = first.elements;
-  s.rotated_head = first.rows.head;
-  s.alternate = first.rows.step == 2;
-  // Gate and up of an expert follow each other in memory where each is one tensor of all experts.
-  const std::size_t experts = first.rows.group > 0 && !s.alternate ? static_cast<std::size_t>(w.shape[0]) : 1;
-  for (std::size_t e = 0; e < experts; ++e)
-    for (const PlannedTensor& t : w.tensors) s.parts.push_back(t.data.data() + e * (t.data.size() / experts));
-  return s;
-}
-
-/// The codes of a linear map of a packed directory.
-template <class D, class T>
-std::shared_ptr<const PackedMatrix<T, D>> read_codes(const LoadPlan& plan, const PlannedWeight& w) {
-  std::vector<std::string> names;
-  const auto& files = *static_cast<const SafetensorsDirectory*>(plan.files.get());
-  PackedParts parts(files, w.name.substr(0, w.name.size() - 7), w.shape[0], w.shape[1], names);
-  return std::make_shared<CodedMatrix<T, D>>(*read_packed(parts, *plan.packed));
-}
-
 /// Gives the model the values that the plan says. `model` was made without_values() of the plan's configuration.
 template <class D, class T>
 void carry_out(const LoadPlan& plan, Decoder<D, T>& model, WeightStorage storage) {
   std::vector<const PlannedWeight*> in_memory;
   for (const PlannedWeight& w : plan.weights) {
     std::shared_ptr<const PackedMatrix<T, D>> packed;
-    if (!w.zero && w.tensors.front().decoding == TensorDecoding::codes) packed = read_codes<D, T>(plan, w);
+    if (!w.zero && w.tensors.front().decoding == TensorDecoding::codes)
+      packed = std::make_shared<CodedMatrix<T, D>>(read_codes(plan, w));
     else if (w.packable && storage == WeightStorage::in_file)
       if (std::optional<StoredParts> parts = stored_parts(w))
         packed = std::make_shared<StoredMatrix<T, D>>(std::move(*parts), plan.files);

@@ -93,9 +93,8 @@ LoadPlan plan_load(const std::string& path);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/checkpoint/load_plan_inl.hpp"
-
-#include "kdlib/checkpoint/gguf_plan_inl.hpp"
-#include "kdlib/checkpoint/hf_plan_inl.hpp"
+#if KDLIB_HEADER_ONLY
 #include "kdlib/checkpoint/plan_load_inl.hpp"
+#endif
 
 #endif

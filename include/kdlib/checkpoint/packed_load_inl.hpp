@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "kdlib/checkpoint/packed_format.hpp"
+#include "kdlib/checkpoint/packed_parts.hpp"
 #include "kdlib/core/parallel.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/safetensors.hpp"
@@ -17,67 +17,51 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The tensors of one packed weight [rows, columns] of a module, as they are asked for.
-class PackedParts {
- public:
-  PackedParts(const SafetensorsDirectory& files, std::string module, std::int64_t rows, std::int64_t columns,
-              std::vector<std::string>& names)
-      : files_(files), module_(std::move(module)), shape_{rows, columns}, names_(names) {}
+KDLIB_FUNC bool PackedParts::has(const std::string& suffix) const { return files_.find(module_ + suffix) != nullptr; }
 
-  const std::string& module() const { return module_; }
-  const Shape& shape() const { return shape_; }
-  bool has(const std::string& suffix) const { return files_.find(module_ + suffix) != nullptr; }
-  /// "[decoder] FOLDER: MODULE.weight [12, 8]: "
-  std::string place() const { return concat("[decoder] ", files_.path(), ": ", module_, ".weight ", shape_, ": "); }
-  const SafetensorsDirectory& files() const { return files_; }
-  /// Everything is checked, but codes are not read.
-  void only_plan() { planning_ = true; }
-  bool planning() const { return planning_; }
+KDLIB_FUNC std::string PackedParts::place() const {
+  return concat("[decoder] ", files_.path(), ": ", module_, ".weight ", shape_, ": ");
+}
 
-  const TensorInfo& take(const std::string& suffix, const char* because) {
-    const TensorInfo* t = files_.find(module_ + suffix);
-    require<FormatError>(t != nullptr, place(), "tensor \"", module_, suffix, "\" is missing, and ", because);
-    names_.push_back(t->name);
-    return *t;
-  }
-  /// Bytes of this shape; I8 is one of the types.
-  const TensorInfo& take_bytes(const std::string& suffix, const Shape& shape, const char* because) {
-    const TensorInfo& t = take(suffix, because);
-    require<FormatError>(t.dtype == DType::u8 || t.dtype == DType::i8, place(), t.text(), " must be U8");
-    check_shape(t, shape);
-    return t;
-  }
-  std::vector<std::uint8_t> take_codes(const std::string& suffix, const Shape& shape, const char* because) {
-    const TensorInfo& t = take_bytes(suffix, shape, because);
-    std::vector<std::uint8_t> bytes(t.data.size());
-    if (!bytes.empty()) std::memcpy(bytes.data(), t.data.data(), bytes.size());
-    return bytes;
-  }
-  /// Finite numbers of this shape.
-  std::vector<float> take_numbers(const std::string& suffix, const Shape& shape, const char* because,
-                                  bool f32_alone = false) {
-    const TensorInfo& t = take(suffix, because);
-    require<FormatError>(t.dtype == DType::f32 || (!f32_alone && (t.dtype == DType::bf16 || t.dtype == DType::f16)),
-                         place(), t.text(), " must be F32", f32_alone ? "" : ", BF16 or F16");
-    check_shape(t, shape);
-    std::vector<float> values = read_as<float>(t);
-    for (std::size_t i = 0; i < values.size(); ++i)
-      if (!std::isfinite(values[i])) fail<FormatError>(place(), t.text(), ": element ", i, " is not finite");
-    return values;
-  }
+KDLIB_FUNC const TensorInfo& PackedParts::take(const std::string& suffix, const char* because) {
+  const TensorInfo* t = files_.find(module_ + suffix);
+  require<FormatError>(t != nullptr, place(), "tensor \"", module_, suffix, "\" is missing, and ", because);
+  names_.push_back(t->name);
+  return *t;
+}
 
- private:
-  void check_shape(const TensorInfo& t, const Shape& shape) const {
-    require<FormatError>(t.extents.size() <= static_cast<std::size_t>(Shape::max_rank) && t.shape() == shape, place(),
-                         t.text(), " must be ", shape);
-  }
+KDLIB_FUNC const TensorInfo& PackedParts::take_bytes(const std::string& suffix, const Shape& shape,
+                                                     const char* because) {
+  const TensorInfo& t = take(suffix, because);
+  require<FormatError>(t.dtype == DType::u8 || t.dtype == DType::i8, place(), t.text(), " must be U8");
+  check_shape(t, shape);
+  return t;
+}
 
-  const SafetensorsDirectory& files_;
-  std::string module_;
-  Shape shape_;
-  std::vector<std::string>& names_;
-  bool planning_ = false;
-};
+KDLIB_FUNC std::vector<std::uint8_t> PackedParts::take_codes(const std::string& suffix, const Shape& shape,
+                                                             const char* because) {
+  const TensorInfo& t = take_bytes(suffix, shape, because);
+  std::vector<std::uint8_t> bytes(t.data.size());
+  if (!bytes.empty()) std::memcpy(bytes.data(), t.data.data(), bytes.size());
+  return bytes;
+}
+
+KDLIB_FUNC std::vector<float> PackedParts::take_numbers(const std::string& suffix, const Shape& shape,
+                                                        const char* because, bool f32_alone) {
+  const TensorInfo& t = take(suffix, because);
+  require<FormatError>(t.dtype == DType::f32 || (!f32_alone && (t.dtype == DType::bf16 || t.dtype == DType::f16)),
+                       place(), t.text(), " must be F32", f32_alone ? "" : ", BF16 or F16");
+  check_shape(t, shape);
+  std::vector<float> values = read_as<float>(t);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (!std::isfinite(values[i])) fail<FormatError>(place(), t.text(), ": element ", i, " is not finite");
+  return values;
+}
+
+KDLIB_FUNC void PackedParts::check_shape(const TensorInfo& t, const Shape& shape) const {
+  require<FormatError>(t.extents.size() <= static_cast<std::size_t>(Shape::max_rank) && t.shape() == shape, place(),
+                       t.text(), " must be ", shape);
+}
 
 /// Calls put(row, codes) for every row, in parallel; nibble(i) is code i of the flattened matrix. Fills data.codes.
 template <class Nibble>
@@ -93,7 +77,7 @@ void pack_rows(CodedData& data, Nibble&& nibble) {
 }
 
 /// The second part of bitsandbytes' state: scales in 8 bits.
-inline void read_nested_scales(PackedParts& parts, const Json& state, CodedData& data) {
+KDLIB_FUNC void read_nested_scales(PackedParts& parts, const Json& state, CodedData& data) {
   const char* because = "the quant_state says that scales are nested";
   const std::int64_t groups = data.groups(), block = state.at("nested_blocksize").as_int();
   require<FormatError>(block == 256, parts.place(), state.path(), ": nested_blocksize is ", block,
@@ -112,7 +96,7 @@ inline void read_nested_scales(PackedParts& parts, const Json& state, CodedData&
 }
 
 /// Settings of what a quant_state describes, compared with the key and the shape that the model asks for.
-inline QuantizeSettings parse_quant_state(const PackedParts& parts, const Json& state, PackedKind kind) {
+KDLIB_FUNC QuantizeSettings parse_quant_state(const PackedParts& parts, const Json& state, PackedKind kind) {
   QuantizeSettings settings;
   const std::string type(state.at("quant_type").as_string());
   require<FormatError>(type == packed_kind_name(kind), parts.place(), state.path(), ": quant_type is \"", type,
@@ -134,7 +118,7 @@ inline QuantizeSettings parse_quant_state(const PackedParts& parts, const Json& 
   return settings;
 }
 
-inline std::optional<CodedData> read_bitsandbytes(PackedParts& parts) {
+KDLIB_FUNC std::optional<CodedData> read_bitsandbytes(PackedParts& parts) {
   const std::string key = ".weight.quant_state.bitsandbytes__";
   const bool nf4 = parts.has(key + "nf4"), fp4 = parts.has(key + "fp4");
   require<FormatError>(!nf4 || !fp4, parts.place(), "both a quant_state of nf4 and one of fp4 are there");
@@ -179,14 +163,14 @@ inline std::optional<CodedData> read_bitsandbytes(PackedParts& parts) {
 
 /// What the metadata of torchao's flattened form say of a tensor; empty where they do not know it. Each shard has them
 /// whole, or its own part.
-inline std::optional<Json> torchao_entry(const SafetensorsDirectory& files, const std::string& name) {
+KDLIB_FUNC std::optional<Json> torchao_entry(const SafetensorsDirectory& files, const std::string& name) {
   for (const SafetensorsFile& file : files.files())
     if (const auto text = file.metadata(name))
       return Json::parse(std::string(*text), concat(file.path(), ": __metadata__ of ", name));
   return std::nullopt;
 }
 
-inline std::optional<CodedData> read_torchao(PackedParts& parts) {
+KDLIB_FUNC std::optional<CodedData> read_torchao(PackedParts& parts) {
   const std::string name = parts.module() + ".weight";
   const std::optional<Json> entry = torchao_entry(parts.files(), name);
   const std::string type = entry ? std::string(entry->at("_type").as_string()) : "Tensor";
@@ -231,10 +215,9 @@ inline std::optional<CodedData> read_torchao(PackedParts& parts) {
   return data;
 }
 
-/// Bytes of a row of codes in kdlib's form: no more than its bits take.
-inline std::int64_t stored_row_bytes(const CodedData& data) { return (data.columns * data.bits() + 7) / 8; }
+KDLIB_FUNC std::int64_t stored_row_bytes(const CodedData& data) { return (data.columns * data.bits() + 7) / 8; }
 
-inline std::optional<CodedData> read_kdlib(PackedParts& parts, const QuantizeSettings& settings) {
+KDLIB_FUNC std::optional<CodedData> read_kdlib(PackedParts& parts, const QuantizeSettings& settings) {
   const TensorInfo* weight = parts.files().find(parts.module() + ".weight");
   if (!parts.has(".weight.scale") && (weight == nullptr || weight->dtype != DType::u8)) return std::nullopt;
   const char* because = "the weight is packed";
@@ -267,7 +250,7 @@ inline std::optional<CodedData> read_kdlib(PackedParts& parts, const QuantizeSet
   return data;
 }
 
-inline std::optional<CodedData> read_packed(PackedParts& parts, const PackedFormat& format) {
+KDLIB_FUNC std::optional<CodedData> read_packed(PackedParts& parts, const PackedFormat& format) {
   switch (format.form) {
     case PackedForm::bitsandbytes:
       return read_bitsandbytes(parts);
@@ -278,8 +261,7 @@ inline std::optional<CodedData> read_packed(PackedParts& parts, const PackedForm
   }
 }
 
-/// Embedding and head are read unpacked alone.
-inline void refuse_packed_table(const SafetensorsDirectory& files, const std::string& module) {
+KDLIB_FUNC void refuse_packed_table(const SafetensorsDirectory& files, const std::string& module) {
   for (const char* part : {".weight.absmax", "._weight_qdata", ".weight.scale", ".weight.SCB"})
     require<FormatError>(files.find(concat(module, part)) == nullptr, "[decoder] ", files.path(), ": ", module,
                          " is packed (tensor \"", module, part,

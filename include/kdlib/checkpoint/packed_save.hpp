@@ -52,5 +52,8 @@ PackedSaveReport save_packed(Decoder<D, T>& model, const std::string& directory,
 KDLIB_NAMESPACE_END
 
 #include "kdlib/checkpoint/packed_save_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/packed_layout_inl.hpp"
+#endif
 
 #endif

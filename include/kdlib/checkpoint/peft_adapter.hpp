@@ -31,5 +31,8 @@ KDLIB_NAMESPACE_END
 
 #include "kdlib/checkpoint/peft_load_inl.hpp"
 #include "kdlib/checkpoint/peft_save_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/peft_description_inl.hpp"
+#endif
 
 #endif

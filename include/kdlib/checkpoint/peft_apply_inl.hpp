@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kdlib/checkpoint/hf_experts_inl.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/checkpoint/peft_apply.hpp"
+#include "kdlib/checkpoint/peft_parts.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -234,18 +235,6 @@ void plan_replacements(AdapterPlan<D, T>& plan, Decoder<D, T>& model, const Peft
                          ", which the model (", model_text(model), ") does not have");
 }
 
-/// True where the embedding or the head alone is changed.
-inline bool touches_tied_head(const PeftAdapter& a) {
-  const auto chosen = [&](const std::string& path) {
-    return (!a.lora.targets.empty() && !a.lora.targets.all && lora_targets(a.lora, path)) ||
-           std::any_of(a.saved_modules.begin(), a.saved_modules.end(),
-                       [&](const auto& m) { return path.ends_with(m); }) ||
-           std::any_of(a.parameters.begin(), a.parameters.end(),
-                       [&](const auto& p) { return ends_with_module(path + ".weight", p); });
-  };
-  return chosen("model.embed_tokens") || chosen("lm_head");
-}
-
 /// A slot's W + s B A in place; `weight` [out, in] (or of every expert) is this model's alone.
 template <class D, class T>
 void add_factors(const AdapterDelta<D, T>& d, T* weight) {
@@ -390,7 +379,9 @@ std::vector<std::string> apply_adapter(Decoder<D, T>& model, const std::string& 
   for (const auto& d : plan.deltas)
     require<ConfigError>(d.bias.empty() || model.find_parameter(d.slot.path + ".bias") != nullptr, adapter.where,
                          ": lora_bias on ", d.slot.path, ", which has no bias to merge it into");
-  detail::note_unmatched_patterns(adapter, plan.deltas, notes);
+  std::vector<std::string> paths;
+  for (const auto& d : plan.deltas) paths.push_back(d.slot.path);
+  detail::note_unmatched_patterns(adapter, paths, notes);
   detail::carry_out(plan, model);
   return notes;
 }

@@ -1,17 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-// plan_load of load_plan.hpp: chooses the format and compares the files with the weights of the model.
+// Bodies of load_plan.hpp: chooses the format and compares the files with the weights of the model.
 #ifndef KDLIB_CHECKPOINT_PLAN_LOAD_INL_HPP
 #define KDLIB_CHECKPOINT_PLAN_LOAD_INL_HPP
 
+#include <memory>
+
 #include "kdlib/checkpoint/gguf_plan_inl.hpp"
+#include "kdlib/checkpoint/hf_config.hpp"
 #include "kdlib/checkpoint/hf_plan_inl.hpp"
+#include "kdlib/checkpoint/load_plan.hpp"
+#include "kdlib/checkpoint/plan_builder_inl.hpp"
 #include "kdlib/checkpoint/random_weights.hpp"
+#include "kdlib/core/fields.hpp"
+#include "kdlib/io/gguf.hpp"
+#include "kdlib/io/json.hpp"
+#include "kdlib/io/paths.hpp"
+#include "kdlib/io/safetensors.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+KDLIB_FUNC std::string PlannedTensor::text(std::int64_t parameter_rows) const {
+  switch (decoding) {
+    case TensorDecoding::transposed:
+      return "transposed experts";
+    case TensorDecoding::mxfp4:
+      return "MXFP4 codes";
+    case TensorDecoding::mxfp4_scales:
+      return "MXFP4 scales";
+    case TensorDecoding::codes:
+      return "packed";
+    default:
+      return rows.text(parameter_rows);
+  }
+}
+
+KDLIB_FUNC void LoadPlan::check() const {
+  if (problems.empty()) return;
+  const std::size_t others = problems.size() - 1;
+  fail<FormatError>("[decoder] ", problems[0].text,
+                    others == 0 ? std::string()
+                                : concat(" (and ", others, others == 1 ? " problem" : " problems", " more: `inspect ",
+                                         path, " --tensors` lists them)"));
+}
+
 namespace detail {
 
 /// Refuses a configuration that a seed cannot follow, and notes the seed.
-inline void settle_random_weights(LoadPlan& plan) {
+KDLIB_FUNC void settle_random_weights(LoadPlan& plan) {
   require<FormatError>(!Json::parse(plan.config.source_json, plan.path).find_set("quantization_config"), "[decoder] ",
                        plan.path,
                        ": config.json names codes (quantization_config), and a seed makes numbers: remove "
@@ -22,40 +57,38 @@ inline void settle_random_weights(LoadPlan& plan) {
   plan.notes.push_back(concat(plan.path, " has no weights: they are random numbers of seed ", *plan.random_seed));
 }
 
-}  // namespace detail
-
-template <class D, class T>
-LoadPlan plan_load(const std::string& path) {
+KDLIB_FUNC LoadPlan plan_files(const std::string& path, WeightSlotsOf* slots_of) {
   require<IoError>(path_exists(path), "[decoder] ", path,
                    ": there is no such file or directory; a Hugging Face directory or a GGUF file is needed");
   LoadPlan plan;
   plan.path = path;
   plan.directory = is_directory(path);
-  detail::PlanBuilder builder(plan);
+  PlanBuilder builder(plan);
   if (plan.directory) {
     require<IoError>(path_exists(join_path(path, "config.json")), "[decoder] ", path,
                      ": config.json is missing; a Hugging Face directory has one");
     plan.config = read_hf_config(path);
     plan.random_seed = random_weights_seed(path);
-    if (plan.random_seed) return detail::settle_random_weights(plan), plan;
+    if (plan.random_seed) return settle_random_weights(plan), plan;
     const auto files = std::make_shared<const SafetensorsDirectory>(path);
     plan.files = files;
-    const std::string embedding = detail::settle_tied_head(builder, plan, *files);
-    detail::settle_biases(plan, *files);
-    const auto slots = Decoder<D, T>::without_values(plan.config).weight_slots();
-    detail::plan_directory(plan, *files, builder, slots, embedding);
+    const std::string embedding = settle_tied_head(builder, plan, *files);
+    settle_biases(plan, *files);
+    const auto slots = slots_of(plan.config);
+    plan_directory(plan, *files, builder, slots, embedding);
   } else {
     const auto file = std::make_shared<const GgufFile>(path);
     plan.files = file;
     plan.config = gguf_config(*file);
-    detail::settle_gguf_head(builder, plan, *file);
-    const auto slots = Decoder<D, T>::without_values(plan.config).weight_slots();
-    detail::plan_gguf(plan, *file, builder, slots);
+    settle_gguf_head(builder, plan, *file);
+    const auto slots = slots_of(plan.config);
+    plan_gguf(plan, *file, builder, slots);
   }
   builder.finish();
   return plan;
 }
 
+}  // namespace detail
 KDLIB_NAMESPACE_END
 
 #endif

@@ -4,17 +4,19 @@
 #define KDLIB_CHECKPOINT_SAVE_INL_HPP
 
 #include <algorithm>
-#include <cstdio>
-#include <functional>
+#include <cstddef>
 #include <iterator>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "kdlib/checkpoint/hf_config.hpp"
-#include "kdlib/checkpoint/hf_experts_inl.hpp"
+#include "kdlib/checkpoint/hf_experts.hpp"
+#include "kdlib/checkpoint/saved_units.hpp"
 #include "kdlib/io/atomic_file.hpp"
-#include "kdlib/io/json_writer.hpp"
 #include "kdlib/io/paths.hpp"
-#include "kdlib/io/safetensors_writer.hpp"
-#include "kdlib/io/seed_file.hpp"
 #include "kdlib/model/decoder.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -105,8 +107,11 @@ std::vector<SavedTensor<D, T>> tensors_to_save(const std::vector<Parameter<T, D>
     else list.push_back(w);
   }
   append_zero_biases(list, config);
-  std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  return list;
+  std::vector<std::string> names;
+  for (const SavedTensor<D, T>& t : list) names.push_back(t.name);
+  std::vector<SavedTensor<D, T>> sorted;
+  for (const std::size_t i : order_by_name(names)) sorted.push_back(std::move(list[i]));
+  return sorted;
 }
 
 /// Writes a tensor [E, in, out] that lies in memory as [E, out, in], an expert at a time, converted to S.
@@ -159,29 +164,19 @@ void write_tensor(AtomicFile& file, const SavedTensor<D, T>& t) {
   });
 }
 
-/// What goes into one file together: a tensor, or the tensors of one packed weight.
-struct SavedUnit {
-  std::vector<std::string> names;
-  std::int64_t bytes = 0;
-  std::function<void(SafetensorsWriter&)> add;
-};
-
 template <class S, class D, class T>
 SavedUnit saved_unit(const SavedTensor<D, T>& t) {
-  const auto add = [&t](SafetensorsWriter& writer) {
-    writer.add_from(t.name, dtype_of<S>(), t.shape, [&t](AtomicFile& f) { write_tensor<S>(f, t); });
-  };
-  return {{t.name}, t.shape.count() * static_cast<std::int64_t>(sizeof(S)), add};
+  SavedPiece piece{t.name, dtype_of<S>(), t.shape, [&t](AtomicFile& f) { write_tensor<S>(f, t); }};
+  return {{std::move(piece)}, t.shape.count() * static_cast<std::int64_t>(sizeof(S))};
 }
 
 /// A tensor in GGUF's blocks: U8 [rows, bytes of a row].
 template <class D, class T>
 SavedUnit saved_blocks(const SavedTensor<D, T>& t) {
   const auto bytes = static_cast<std::int64_t>(t.blocks.size());
-  const auto add = [&t, shape = Shape{t.shape[0], bytes / t.shape[0]}](SafetensorsWriter& writer) {
-    writer.add_from(t.name, DType::u8, shape, [&t](AtomicFile& f) { f.write(t.blocks.data(), t.blocks.size()); });
-  };
-  return {{t.name}, bytes, add};
+  SavedPiece piece{t.name, DType::u8, Shape{t.shape[0], bytes / t.shape[0]},
+                   [&t](AtomicFile& f) { f.write(t.blocks.data(), t.blocks.size()); }};
+  return {{std::move(piece)}, bytes};
 }
 
 /// The tensors as units of the element type `dtype` (checked before); `tensors` must outlive them.
@@ -194,73 +189,6 @@ std::vector<SavedUnit> saved_units(const std::vector<SavedTensor<D, T>>& tensors
                     : dtype == "bfloat16" ? saved_unit<bf16>(t)
                                           : saved_unit<f16>(t));
   return units;
-}
-
-using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
-
-inline void write_safetensors(const std::string& path, std::span<const SavedUnit> units,
-                              const SafetensorsMetadata& metadata) {
-  SafetensorsWriter writer(path);
-  writer.metadata("format", "pt");
-  for (const auto& [key, value] : metadata) writer.metadata(key, value);
-  for (const SavedUnit& unit : units) unit.add(writer);
-  writer.commit();
-}
-
-inline std::string shard_name(std::size_t i, std::size_t count) {
-  char text[64];
-  std::snprintf(text, sizeof text, "model-%05zu-of-%05zu.safetensors", i + 1, count);
-  return text;
-}
-
-/// Shards of units, the first of which ends before units[ends[0]], and their index; `total` bytes in all.
-inline void write_shards(const std::string& directory, std::span<const SavedUnit> units,
-                         const std::vector<std::size_t>& ends, std::int64_t total,
-                         const SafetensorsMetadata& metadata) {
-  JsonWriter index(JsonStyle{2, NonFinite::refuse});
-  index.begin_object()
-      .key("metadata")
-      .begin_object()
-      .member("total_size", total)
-      .end_object()
-      .key("weight_map")
-      .begin_object();
-  for (std::size_t shard = 0, begin = 0; shard < ends.size(); begin = ends[shard++]) {
-    const std::string name = shard_name(shard, ends.size());
-    write_safetensors(join_path(directory, name), units.subspan(begin, ends[shard] - begin), metadata);
-    for (std::size_t i = begin; i < ends[shard]; ++i)
-      for (const std::string& tensor : units[i].names) index.member(tensor, name);
-  }
-  index.end_object().end_object();
-  write_file_atomically(join_path(directory, "model.safetensors.index.json"), index.text());
-}
-
-/// One file, or shards of at most `limit` bytes (a unit is never split) and their index; each file has the same
-/// metadata.
-inline void write_weights(const std::string& directory, const std::vector<SavedUnit>& units, std::int64_t limit,
-                          const SafetensorsMetadata& metadata = {}) {
-  std::vector<std::size_t> ends;
-  std::int64_t total = 0, filled = 0;
-  for (std::size_t i = 0; i < units.size(); ++i) {
-    if (filled > 0 && filled + units[i].bytes > limit) ends.push_back(i), filled = 0;
-    filled += units[i].bytes;
-    total += units[i].bytes;
-  }
-  ends.push_back(units.size());
-  const std::span<const SavedUnit> all(units);
-  const char* stale = "model.safetensors.index.json";
-  if (ends.size() == 1) {
-    write_safetensors(join_path(directory, "model.safetensors"), all, metadata);
-  } else {
-    write_shards(directory, all, ends, total, metadata);
-    stale = "model.safetensors";  // a reader would prefer an older single file
-  }
-  for (const char* name : {stale, random_weights_file}) remove_tree(join_path(directory, name));
-}
-
-inline void check_saved_dtype(const std::string& dtype, const char* where) {
-  require<ConfigError>(dtype == "float32" || dtype == "bfloat16" || dtype == "float16", where, "dtype ", dtype,
-                       " is not supported; it can be float32, bfloat16 or float16");
 }
 
 }  // namespace detail

@@ -26,5 +26,8 @@ void save_model(const Decoder<D, T>& model, const std::string& directory, const 
 KDLIB_NAMESPACE_END
 
 #include "kdlib/checkpoint/save_model_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/tokenizer_files_inl.hpp"
+#endif
 
 #endif

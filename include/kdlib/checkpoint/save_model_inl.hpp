@@ -3,33 +3,21 @@
 #ifndef KDLIB_CHECKPOINT_SAVE_MODEL_INL_HPP
 #define KDLIB_CHECKPOINT_SAVE_MODEL_INL_HPP
 
+#include <optional>
+#include <string>
+
 #include "kdlib/checkpoint/save_model.hpp"
-#include "kdlib/io/atomic_file.hpp"
-#include "kdlib/io/paths.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-
-inline void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
-                                  std::int64_t context_length, const std::string& directory) {
-  if (!is_directory(model)) {
-    if (tokenizer) save_tokenizer(*tokenizer, directory, context_length);
-    return;
-  }
-  for (const char* name :
-       {"tokenizer.json", "tokenizer.model", "spiece.model", "tokenizer_config.json", "special_tokens_map.json",
-        "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja", "generation_config.json"})
-    if (const std::string from = join_path(model, name); path_exists(from))
-      write_file_atomically(join_path(directory, name), read_file(from));
-}
+namespace detail {
+/// The tokenizer of a GGUF file; empty for a directory, or where the file has none.
+std::optional<Tokenizer> tokenizer_in_file(const std::string& source);
+}  // namespace detail
 
 template <class D, class T>
 void save_model(const Decoder<D, T>& model, const std::string& directory, const std::string& source,
                 const SaveSettings& settings) {
-  std::optional<Tokenizer> tokenizer;
-  if (!is_directory(source)) {
-    const GgufFile file(source);
-    if (file.find("tokenizer.ggml.tokens") != nullptr) tokenizer = Tokenizer::from_gguf(file);
-  }
+  const std::optional<Tokenizer> tokenizer = detail::tokenizer_in_file(source);
   model.save_pretrained(directory, settings);
   write_tokenizer_files(source, tokenizer, model.config().context_length, directory);
 }

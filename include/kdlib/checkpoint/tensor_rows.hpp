@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "kdlib/core/error.hpp"
+#include "kdlib/config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -36,15 +36,10 @@ inline std::int64_t TensorRows::source(std::int64_t row) const {
   return offset + row;
 }
 
-inline std::string TensorRows::text(std::int64_t parameter_rows) const {
-  if (head > 0) return concat("interleaved by heads of ", head);
-  if (step == 2) return concat("every second row, from ", first, " on");
-  if (group > 0) return concat("rows ", first, " to ", first + group / 2 - 1, " of each expert");
-  if (added != 0) return concat("all rows, less ", added);
-  if (offset == 0 && (rows == parameter_rows || width == 1)) return "all rows";
-  return concat("rows ", offset, " to ", offset + rows - 1);
-}
-
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/checkpoint/tensor_rows_inl.hpp"
+#endif
 
 #endif

@@ -32,5 +32,8 @@ void unmerge_adapter(Decoder<D, T>& model);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/adapter_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/model/adapter_names_inl.hpp"
+#endif
 
 #endif

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// add_lora, merge and unmerge of adapter.hpp.
+// Templates of adapter.hpp: add_lora, merge and unmerge.
 #ifndef KDLIB_MODEL_ADAPTER_INL_HPP
 #define KDLIB_MODEL_ADAPTER_INL_HPP
 
-#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
-#include "kdlib/core/fields.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/model/adapter.hpp"
 
@@ -50,75 +53,34 @@ void fill_lora_a(LoraPair<D, T>& pair, std::uint64_t seed, std::uint32_t module)
   set_trained_values(pair.a, values);
 }
 
-inline std::string text_list(const std::vector<std::string>& names) {
-  std::string all;
-  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
-  return all;
-}
+/// ConfigError: settings without targets, or with the embedding or the head among them.
+void check_lora_targets(const LoraSettings& settings, const std::string& where);
+/// The ConfigError of settings that target none of a model's linear maps, which have these paths.
+[[noreturn]] void refuse_no_target(const std::vector<std::string>& paths, const LoraSettings& settings,
+                                   const std::string& where);
+/// Refuses what stands in the settings and has no effect on a model of these linear maps, of which `targets` are
+/// adapted, naming the nearest module names: a list in which one name is misspelt would otherwise adapt fewer maps than
+/// was asked for.
+void check_lora_names(const std::vector<std::string>& paths, std::int64_t layers, const LoraSettings& settings,
+                      const std::vector<std::string>& targets);
 
-/// The last parts of the linear maps' paths, each once: "q_proj".
 template <class D, class T>
-std::vector<std::string> module_names(const Decoder<D, T>& model) {
-  std::vector<std::string> names;
-  for (const Linear<D, T>* l : model.linears()) {
-    std::string name = l->path.substr(l->path.rfind('.') + 1);
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
-  }
-  return names;
+std::vector<std::string> linear_paths(const std::vector<Linear<D, T>*>& linears) {
+  std::vector<std::string> paths;
+  for (const Linear<D, T>* l : linears) paths.push_back(l->path);
+  return paths;
 }
 
 /// The linear maps that the settings target; the embedding and the head are refused where they are.
 template <class D, class T>
 std::vector<Linear<D, T>*> lora_modules(Decoder<D, T>& model, const LoraSettings& settings, const std::string& where) {
   require<ConfigError>(!model.has_adapter(), where, "the model has an adapter already: remove_adapter(model) first");
-  require<ConfigError>(!settings.targets.empty(), where, "no target modules are given");
-  for (const char* path : {"model.embed_tokens", "lm_head"})
-    require<ConfigError>(settings.targets.all || !lora_targets(settings, path), where, "LoRA on ", path,
-                         " is not supported; the linear maps of the layers are");
+  check_lora_targets(settings, where);
   std::vector<Linear<D, T>*> list;
   for (Linear<D, T>* l : model.linears())
     if (lora_targets(settings, l->path)) list.push_back(l);
   if (!list.empty()) return list;
-  const ModuleChoice& t = settings.targets;
-  fail<ConfigError>(
-      where, "no linear map of the model is targeted by ",
-      t.all ? "all of its maps" : (t.pattern.empty() ? text_list(t.names) : "the expression " + t.pattern),
-      settings.exclude.empty() ? "" : " without what exclude holds",
-      settings.layers.empty() ? "" : " in the layers that are given", "; it has ", text_list(module_names(model)),
-      ", as in model.layers.0.self_attn.q_proj");
-}
-
-/// Refuses what stands in the settings and has no effect on this model, naming the nearest module names: a list in
-/// which one name is misspelt would otherwise adapt fewer maps than was asked for.
-template <class D, class T>
-void check_lora_names(const Decoder<D, T>& model, const LoraSettings& settings,
-                      const std::vector<Linear<D, T>*>& targets) {
-  const std::vector<std::string> names = module_names(model);
-  const std::string all = text_list(names);
-  const auto check = [&](const char* what, const std::vector<std::string>& listed) {
-    for (const std::string& name : listed) {
-      bool found = false;
-      for (const Linear<D, T>* l : model.linears()) found = found || ends_with_module(l->path, name);
-      require<ConfigError>(found, "[add_lora] ", what, " holds ", name, ", which is no linear map of the model",
-                           did_you_mean(name.substr(name.rfind('.') + 1), names), " (it has ", all, ")");
-    }
-  };
-  check("targets", settings.targets.names);
-  check("exclude", settings.exclude.names);
-  const auto layers = static_cast<std::int64_t>(model.blocks().size());
-  for (const std::int64_t layer : settings.layers)
-    require<ConfigError>(layer >= 0 && layer < layers, "[add_lora] layers holds ", layer,
-                         "; the model has the layers 0 to ", layers - 1);
-  const auto check_patterns = [&](const char* what, const auto& patterns) {
-    for (const auto& entry : patterns) {
-      bool found = false;
-      for (const Linear<D, T>* l : targets) found = found || find_pattern(std::vector{entry}, l->path) != nullptr;
-      require<ConfigError>(found, "[add_lora] ", what, " has the key ", entry.first, ", which fits no adapted map",
-                           did_you_mean(entry.first.substr(entry.first.rfind('.') + 1), names));
-    }
-  };
-  check_patterns("rank_pattern", settings.rank_pattern);
-  check_patterns("alpha_pattern", settings.alpha_pattern);
+  refuse_no_target(linear_paths(model.linears()), settings, where);
 }
 
 /// weight[m, n] += alpha op(A) op(B) of factors in gradient_t<T>; the sum is rounded once.
@@ -148,7 +110,8 @@ std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings) {
   const std::size_t modules = targets.size();
   if (settings.routers)
     for (Linear<D, T>* l : model.routers()) targets.push_back(l);
-  detail::check_lora_names(model, settings, targets);
+  detail::check_lora_names(detail::linear_paths(model.linears()), static_cast<std::int64_t>(model.blocks().size()),
+                           settings, detail::linear_paths(targets));
   model.set_trainable(false);
   std::uint32_t module = 0;
   for (Linear<D, T>* l : targets) {

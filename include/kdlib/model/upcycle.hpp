@@ -41,5 +41,8 @@ DecoderConfig upcycled_config(const DecoderConfig& dense, const UpcycleSettings&
 KDLIB_NAMESPACE_END
 
 #include "kdlib/model/upcycle_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/model/upcycled_config_inl.hpp"
+#endif
 
 #endif

@@ -23,7 +23,7 @@ struct ModuleChoice {
   bool all = false;
 
   ModuleChoice() = default;
-  ModuleChoice(std::initializer_list<const char*> list) : names(list.begin(), list.end()) {}
+  ModuleChoice(std::initializer_list<const char*> list);
   ModuleChoice(std::vector<std::string> list) : names(std::move(list)) {}
   static ModuleChoice matching(std::string regular_expression) {
     ModuleChoice c;
@@ -65,8 +65,21 @@ std::int64_t lora_rank(const LoraSettings& settings, std::string_view path);
 double lora_alpha(const LoraSettings& settings, std::string_view path);
 double lora_scale(std::int64_t rank, double alpha, bool rslora);
 
+namespace detail {
+/// True where the path is the name or ends with it behind a dot.
+bool ends_with_module(std::string_view path, std::string_view name);
+/// The number behind the first "<list>." of the path that is followed by a dot; -1 where there is none. PEFT's
+/// expressions:
+/// .*?\.[^.]*\.(\d+)\. without a list name, (?:^|.*?\.)<list>\.(\d+)\. with one.
+std::int64_t layer_index(std::string_view path, std::string_view list);
+/// True where the key of a pattern fits the path: (.*\.)?(KEY)$, from the start.
+bool fits_pattern(const std::string& key, std::string_view path);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/nn/lora_inl.hpp"
+#endif
 
 #endif

@@ -12,21 +12,18 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline bool ends_with_module(std::string_view path, std::string_view name) {
+KDLIB_FUNC bool ends_with_module(std::string_view path, std::string_view name) {
   return path == name ||
          (path.size() > name.size() && path.ends_with(name) && path[path.size() - name.size() - 1] == '.');
 }
 
-inline bool all_digits(std::string_view text) {
+KDLIB_FUNC bool all_digits(std::string_view text) {
   for (const char c : text)
     if (c < '0' || c > '9') return false;
   return !text.empty() && text.size() < 10;
 }
 
-/// The number behind the first "<list>." of the path that is followed by a dot; -1 where there is none. PEFT's
-/// expressions:
-/// .*?\.[^.]*\.(\d+)\. without a list name, (?:^|.*?\.)<list>\.(\d+)\. with one.
-inline std::int64_t layer_index(std::string_view path, std::string_view list) {
+KDLIB_FUNC std::int64_t layer_index(std::string_view path, std::string_view list) {
   std::vector<std::string_view> parts;
   for (std::size_t begin = 0; begin <= path.size();) {
     const std::size_t dot = std::min(path.find('.', begin), path.size());
@@ -44,7 +41,7 @@ inline std::int64_t layer_index(std::string_view path, std::string_view list) {
 
 /// layer_index() of a list that may be a regular expression, as PEFT puts it into its own. ConfigError: the first group
 /// of the expression is not the number.
-inline std::int64_t listed_layer_index(std::string_view path, const std::string& list) {
+KDLIB_FUNC std::int64_t listed_layer_index(std::string_view path, const std::string& list) {
   if (list.find_first_of(".*+?[](){}|\\^$") == std::string::npos) return layer_index(path, list);
   const auto number = PathPattern::first_group(concat("(?:^|.*?\\.)", list, "\\.(\\d+)\\."), path);
   if (!number) return -1;
@@ -55,17 +52,23 @@ inline std::int64_t listed_layer_index(std::string_view path, const std::string&
   return n;
 }
 
-/// The value of the first pattern that fits the path: (.*\.)?(KEY)$, from the start.
+KDLIB_FUNC bool fits_pattern(const std::string& key, std::string_view path) {
+  return PathPattern(concat("(.*\\.)?(", key, ")$")).matches(path);
+}
+
+/// The value of the first pattern that fits the path.
 template <class Value>
 const Value* find_pattern(const std::vector<std::pair<std::string, Value>>& patterns, std::string_view path) {
   for (const auto& [key, value] : patterns)
-    if (PathPattern(concat("(.*\\.)?(", key, ")$")).matches(path)) return &value;
+    if (fits_pattern(key, path)) return &value;
   return nullptr;
 }
 
 }  // namespace detail
 
-inline bool ModuleChoice::holds(std::string_view path) const {
+KDLIB_FUNC ModuleChoice::ModuleChoice(std::initializer_list<const char*> list) : names(list.begin(), list.end()) {}
+
+KDLIB_FUNC bool ModuleChoice::holds(std::string_view path) const {
   if (all) return true;
   if (!pattern.empty()) return PathPattern(pattern).matches(path);
   for (const std::string& name : names)
@@ -73,7 +76,7 @@ inline bool ModuleChoice::holds(std::string_view path) const {
   return false;
 }
 
-inline bool lora_targets(const LoraSettings& s, std::string_view path) {
+KDLIB_FUNC bool lora_targets(const LoraSettings& s, std::string_view path) {
   if (!s.exclude.empty() && s.exclude.holds(path)) return false;
   if (!s.targets.holds(path)) return false;
   if (s.layers.empty()) return true;
@@ -90,21 +93,21 @@ inline bool lora_targets(const LoraSettings& s, std::string_view path) {
   return false;
 }
 
-inline std::int64_t lora_rank(const LoraSettings& s, std::string_view path) {
+KDLIB_FUNC std::int64_t lora_rank(const LoraSettings& s, std::string_view path) {
   const std::int64_t* found = detail::find_pattern(s.rank_pattern, path);
   const std::int64_t rank = found != nullptr ? *found : s.rank;
   require<ConfigError>(rank > 0 && rank < 65536, "[lora] rank ", rank, " of ", path, "; it must be from 1 to 65535");
   return rank;
 }
 
-inline double lora_alpha(const LoraSettings& s, std::string_view path) {
+KDLIB_FUNC double lora_alpha(const LoraSettings& s, std::string_view path) {
   const double* found = detail::find_pattern(s.alpha_pattern, path);
   const double alpha = found != nullptr ? *found : s.alpha;
   require<ConfigError>(std::isfinite(alpha), "[lora] alpha of ", path, " is not finite");
   return alpha;
 }
 
-inline double lora_scale(std::int64_t rank, double alpha, bool rslora) {
+KDLIB_FUNC double lora_scale(std::int64_t rank, double alpha, bool rslora) {
   return alpha / (rslora ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank));
 }
 

@@ -27,7 +27,9 @@ struct LoraPair {
 ///   weights: values Q(W), W gets G; adapter: values Q(W + s B A), A gets s B^T G and B s G A^T, W is frozen;
 ///   scales: codes stay, each group's scale gets the exact sum of G (level - shift), a float zero the sum of G.
 enum class TrainedPart : std::uint8_t { weights, adapter, scales };
-const char* trained_part_name(TrainedPart part);
+inline const char* trained_part_name(TrainedPart part) {
+  return part == TrainedPart::weights ? "weights" : part == TrainedPart::adapter ? "adapter" : "scales";
+}
 
 /// The straight-through estimate of a rounding's derivative: 1 everywhere, or 0 at the lowest and the highest integer
 /// code (torchao's QAT).

@@ -38,10 +38,6 @@ std::unique_ptr<Parameter<T, D>> factor_parameter(std::string name, const std::v
 
 }  // namespace detail
 
-inline const char* trained_part_name(TrainedPart part) {
-  return part == TrainedPart::weights ? "weights" : part == TrainedPart::adapter ? "adapter" : "scales";
-}
-
 template <class D, class T>
 QuantizedWeight<D, T>::QuantizedWeight(const QuantizeSettings& settings, TrainedPart trains, StraightThrough rule,
                                        Parameter<T, D>& weight, LoraPair<D, T>* lora)

@@ -40,5 +40,8 @@ RopeTable<T, D> make_rope_table(const RopeSettings& settings, std::int64_t head_
 KDLIB_NAMESPACE_END
 
 #include "kdlib/nn/rope_table_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/nn/rope_frequencies_inl.hpp"
+#endif
 
 #endif

@@ -37,5 +37,8 @@ std::vector<T> decode_tensor(const GgufTensor& tensor) {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/quant/gguf_blocks_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/quant/gguf_formats_inl.hpp"
+#endif
 
 #endif

@@ -25,6 +25,8 @@ void encode_row(GgufType type, const float* values, std::byte* blocks, std::size
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/quant/gguf_encode_inl.hpp"
+#endif
 
 #endif

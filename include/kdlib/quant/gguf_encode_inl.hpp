@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of quant/gguf_encode.hpp. One function a format; layouts as in gguf_blocks_inl.hpp.
+// Bodies of quant/gguf_encode.hpp. One function a format; layouts as in gguf_formats_inl.hpp.
 #ifndef KDLIB_QUANT_GGUF_ENCODE_INL_HPP
 #define KDLIB_QUANT_GGUF_ENCODE_INL_HPP
 
@@ -16,7 +16,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void store_f16(std::uint8_t* at, float value) {
+KDLIB_FUNC void store_f16(std::uint8_t* at, float value) {
   const f16 half(value);
   require<FormatError>(std::isfinite(static_cast<float>(half)), "[gguf] ", value,
                        " is beyond the range of F16 (65504); choose F32 or BF16");
@@ -24,7 +24,7 @@ inline void store_f16(std::uint8_t* at, float value) {
   std::memcpy(at, &bits, 2);
 }
 
-inline void encode_q8_0(const float* x, std::uint8_t* b) {
+KDLIB_FUNC void encode_q8_0(const float* x, std::uint8_t* b) {
   const float largest = value_range(x, 32).magnitude();
   const float d = largest / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
   store_f16(b, d);
@@ -61,10 +61,10 @@ void encode_affine(const float* x, float& d, float& least, std::uint8_t* codes) 
 }
 
 /// Low four bits: codes j and j + 16 share a byte.
-inline void pack_nibbles(const std::uint8_t* codes, std::uint8_t* q) {
+KDLIB_FUNC void pack_nibbles(const std::uint8_t* codes, std::uint8_t* q) {
   for (int j = 0; j < 16; ++j) q[j] = static_cast<std::uint8_t>((codes[j] & 15) | ((codes[j + 16] & 15) << 4));
 }
-inline void pack_fifth_bits(const std::uint8_t* codes, std::uint8_t* high) {
+KDLIB_FUNC void pack_fifth_bits(const std::uint8_t* codes, std::uint8_t* high) {
   std::uint32_t bits = 0;
   for (int j = 0; j < 32; ++j) bits |= static_cast<std::uint32_t>(codes[j] >> 4) << j;
   std::memcpy(high, &bits, 4);
@@ -91,7 +91,7 @@ void encode_affine_block(const float* x, std::uint8_t* b) {
   pack_nibbles(codes, b + (Bits == 5 ? 8 : 4));
 }
 
-inline void encode_mxfp4(const float* x, std::uint8_t* b) {
+KDLIB_FUNC void encode_mxfp4(const float* x, std::uint8_t* b) {
   constexpr float values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};  // twice E2M1
   const float largest = value_range(x, 32).magnitude();
   const int e = largest > 0 ? static_cast<int>(std::floor(std::log2(largest))) - 2 + 127 : 0;
@@ -129,14 +129,14 @@ void encode_blocks(const float* x, std::uint8_t* b, std::size_t n, F encode) {
 
 }  // namespace detail
 
-inline bool can_encode(GgufType type) {
+KDLIB_FUNC bool can_encode(GgufType type) {
   for (const GgufType known : {GgufType::f32, GgufType::f16, GgufType::bf16, GgufType::q8_0, GgufType::q4_0,
                                GgufType::q4_1, GgufType::q5_0, GgufType::q5_1, GgufType::mxfp4})
     if (type == known) return true;
   return false;
 }
 
-inline GgufType gguf_type_from_name(std::string_view name) {
+KDLIB_FUNC GgufType gguf_type_from_name(std::string_view name) {
   std::string upper, known;
   for (const char c : name) upper += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
   for (std::uint32_t i = 0; i < detail::gguf_types_size; ++i) {
@@ -148,7 +148,7 @@ inline GgufType gguf_type_from_name(std::string_view name) {
   fail<ConfigError>("[gguf] type \"", name, "\" is not written; it can be ", known);
 }
 
-inline void encode_row(GgufType type, const float* values, std::byte* blocks, std::size_t n) {
+KDLIB_FUNC void encode_row(GgufType type, const float* values, std::byte* blocks, std::size_t n) {
   using namespace detail;
   require<FormatError>(can_encode(type), "[gguf] ", gguf_type_name(type), " is not written");
   require<ShapeError>(n % block_size(type) == 0, "[gguf] ", n, " values are no whole number of ", gguf_type_name(type),
