@@ -37,5 +37,8 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
 KDLIB_NAMESPACE_END
 
 #include "kdlib/eval/agreement_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/eval/agreement_means_inl.hpp"
+#endif
 
 #endif

@@ -66,10 +66,7 @@ void check_shareable(const RunSettings& s) {
 }
 
 /// Settings of ranks that change what a run computes, for its checkpoints.
-inline void append_ranks(SettingsList& list, const RankSettings& ranks) {
-  if (ranks.tree()) list.emplace_back("reduce", "tree");
-  if (ranks.write_batch > 0) list.emplace_back("write_batch", std::to_string(ranks.write_batch));
-}
+void append_ranks(SettingsList& list, const RankSettings& ranks);
 
 template <class Source>
 void append_replay(SettingsList& list, const RunSettings& s, const Source& source) {
@@ -98,19 +95,7 @@ void check_ahead(const RunSettings& s) {
                        "(next_is_student_written()), or weighs rows when their step comes: leave it 0");
 }
 
-inline void check_settings(const RunSettings& s) {
-  require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
-  require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
-  require<ConfigError>(s.clip_norm >= 0, "[run] clip_norm is ", s.clip_norm, "; it must be 0 (no clipping) or above");
-  require<ConfigError>(s.gradient_threshold >= 0 && s.gradient_threshold < 1, "[run] gradient_threshold is ",
-                       s.gradient_threshold, "; it must be in [0, 1)");
-  require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0,
-                       "[run] save_every, keep and evaluate_every must be 0 or above");
-  require<ConfigError>(s.ranks.write_batch >= 0, "[run] write_batch is ", s.ranks.write_batch,
-                       "; it must be 0 (each micro-batch alone) or above");
-  require<ConfigError>(s.save != SaveRule::best || (s.hooks != nullptr && s.evaluate_every > 0),
-                       "[run] save is best and nothing chooses it: set hooks and evaluate_every");
-}
+void check_settings(const RunSettings& s);
 }  // namespace detail
 
 /// What a resumed run must have, too.

@@ -8,7 +8,7 @@
 #include "kdlib/core/clock.hpp"
 #include "kdlib/io/checksum.hpp"
 #include "kdlib/optim/clip.hpp"
-#include "kdlib/train/step_metrics_inl.hpp"
+#include "kdlib/train/step_metrics.hpp"
 #include "kdlib/train/training_run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -115,27 +115,6 @@ RankedSums TrainingRun<Types>::ranked_gradient(double total, double source_secon
   RankedSums all = ranks_->gather_sums(mine, times);
   if (spans_) all.sums.loss.weight = 1;  // the weights hold the denominators
   return all;
-}
-
-/// Where the time of the step went; nothing on one rank.
-inline NamedValues rank_values(const RankedSums& all, double reduce_seconds) {
-  if (all.ranks.size() < 2) return {};
-  double most = 0, sum = 0, slowest_seconds = 0, source_seconds = 0;
-  std::size_t slowest = 0;
-  for (std::size_t r = 0; r < all.ranks.size(); ++r) {
-    const RankTimes& times = all.ranks[r];
-    most = std::max(most, times.tokens);
-    sum += times.tokens;
-    source_seconds = std::max(source_seconds, times.source_seconds);
-    const double seconds = times.source_seconds + times.gradient_seconds;
-    if (seconds > slowest_seconds) slowest = r, slowest_seconds = seconds;
-  }
-  NamedValues values{{"dp/ranks", static_cast<double>(all.ranks.size())},
-                     {"dp/write_seconds", source_seconds},
-                     {"dp/reduce_seconds", reduce_seconds},
-                     {"dp/slowest_rank", static_cast<double>(slowest)}};
-  if (sum > 0) values.emplace_back("dp/imbalance", most * static_cast<double>(all.ranks.size()) / sum);
-  return values;
 }
 
 template <class Types>

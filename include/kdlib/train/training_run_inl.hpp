@@ -11,7 +11,7 @@
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/tensor/queued_phase.hpp"
 #include "kdlib/train/environment.hpp"
-#include "kdlib/train/step_metrics_inl.hpp"
+#include "kdlib/train/step_metrics.hpp"
 #include "kdlib/train/training_ahead_inl.hpp"
 #include "kdlib/train/training_ranks_inl.hpp"
 #include "kdlib/train/training_run.hpp"
