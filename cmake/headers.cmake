@@ -280,6 +280,7 @@ set(KDLIB_HEADERS
   include/kdlib/loss/mix_checks_inl.hpp
   include/kdlib/loss/mixes.hpp
   include/kdlib/loss/mixes_inl.hpp
+  include/kdlib/loss/packed_rows_inl.hpp
   include/kdlib/loss/pending_head_loss_inl.hpp
   include/kdlib/loss/policy_gradient.hpp
   include/kdlib/loss/policy_gradient_inl.hpp
@@ -430,6 +431,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/head_logits.hpp
   include/kdlib/rollout/head_logits_inl.hpp
   include/kdlib/rollout/mixed.hpp
+  include/kdlib/rollout/mixed_cursor_inl.hpp
   include/kdlib/rollout/mixed_inl.hpp
   include/kdlib/rollout/on_policy.hpp
   include/kdlib/rollout/on_policy_inl.hpp
@@ -445,6 +447,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/sampler.hpp
   include/kdlib/rollout/sampler_checks_inl.hpp
   include/kdlib/rollout/sampler_inl.hpp
+  include/kdlib/rollout/teacher_text_inl.hpp
   include/kdlib/rollout/teacher_written.hpp
   include/kdlib/rollout/teacher_written_inl.hpp
   include/kdlib/rollout/tool_host.hpp
@@ -458,6 +461,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/by_row_inl.hpp
   include/kdlib/teacher/cache_head.hpp
   include/kdlib/teacher/cache_head_inl.hpp
+  include/kdlib/teacher/cache_head_metadata_inl.hpp
   include/kdlib/teacher/cache_rows.hpp
   include/kdlib/teacher/cache_segment.hpp
   include/kdlib/teacher/cache_segment_inl.hpp
@@ -475,6 +479,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/distillkit.hpp
   include/kdlib/teacher/distillkit_import_inl.hpp
   include/kdlib/teacher/distillkit_inl.hpp
+  include/kdlib/teacher/large_pages_inl.hpp
   include/kdlib/teacher/live.hpp
   include/kdlib/teacher/live_inl.hpp
   include/kdlib/teacher/merge_cache.hpp
@@ -509,6 +514,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/top_k_cache.hpp
   include/kdlib/teacher/top_k_cache_inl.hpp
   include/kdlib/teacher/top_k_of.hpp
+  include/kdlib/teacher/top_k_reader_inl.hpp
   include/kdlib/teacher/top_k_row.hpp
   include/kdlib/teacher/top_k_row_inl.hpp
   include/kdlib/teacher/vocabulary.hpp
@@ -775,6 +781,7 @@ set(KDLIB_HEADERS
   include/kdlib/train/reduce_tree_inl.hpp
   include/kdlib/train/run.hpp
   include/kdlib/train/run_settings_inl.hpp
+  include/kdlib/train/run_texts_inl.hpp
   include/kdlib/train/spans.hpp
   include/kdlib/train/spans_inl.hpp
   include/kdlib/train/stage.hpp

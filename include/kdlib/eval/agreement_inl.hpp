@@ -18,16 +18,7 @@ struct AgreementPart {
 struct AgreementParts {
   std::vector<double> weight, forward_kl, reverse_kl, top1, top5, loss, loss_weight;
 
-  void add(const AgreementPart& part) {
-    const RowMetrics& m = part.metrics;
-    loss.push_back(part.loss.sum);
-    loss_weight.push_back(part.loss.weight);
-    weight.push_back(m.teacher_weight);
-    forward_kl.push_back(m.forward_kl);
-    reverse_kl.push_back(m.reverse_kl);
-    top1.push_back(m.top1_agreement);
-    top5.push_back(m.top5_overlap);
-  }
+  void add(const AgreementPart& part);
 };
 
 /// The means.

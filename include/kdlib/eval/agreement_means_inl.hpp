@@ -9,6 +9,17 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 
+KDLIB_FUNC void AgreementParts::add(const AgreementPart& part) {
+  const RowMetrics& m = part.metrics;
+  loss.push_back(part.loss.sum);
+  loss_weight.push_back(part.loss.weight);
+  weight.push_back(m.teacher_weight);
+  forward_kl.push_back(m.forward_kl);
+  reverse_kl.push_back(m.reverse_kl);
+  top1.push_back(m.top1_agreement);
+  top5.push_back(m.top5_overlap);
+}
+
 KDLIB_FUNC Agreement agreement_of(const RowMetrics& m, const LossSum& loss, const AgreementParts& parts) {
   Agreement a;
   if (m.weight <= 0) return a;

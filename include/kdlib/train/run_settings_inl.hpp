@@ -45,6 +45,31 @@ KDLIB_FUNC void check_same_settings(const SettingsList& before, const SettingsLi
                          " and is now (not set): go on with the old value, choose another folder, or start again");
 }
 
+KDLIB_FUNC void check_named_once(const SettingsList& list) {
+  for (std::size_t i = 0; i < list.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first,
+                           " is given twice; rename the one in RunSettings::settings");
+}
+
+KDLIB_FUNC void check_shareable(const RunSettings& s, bool weighs_rows, bool of_ranks, bool skippable) {
+  require<ConfigError>(!weighs_rows,
+                       "[run] the source weighs rows by what all batches of a step hold, and each "
+                       "of ",
+                       s.ranks.communicator.size(), " ranks has some of them: train on one rank");
+  require<ConfigError>(of_ranks, "[run] ", s.ranks.communicator.size(),
+                       " ranks would write the same files: give kd::RankedSink<kd::JsonLines>{communicator, path} and "
+                       "kd::RankedStore<kd::Directory>{communicator, path}");
+  require<ConfigError>(skippable, "[run] the source has no skip(): ranks cannot share it; see kdlib/data/concepts.hpp");
+}
+
+KDLIB_FUNC void check_ahead(const RunSettings& s, bool known) {
+  require<ConfigError>(s.teacher_ahead >= 0, "[run] teacher_ahead is ", s.teacher_ahead, "; it must be 0 or above");
+  require<ConfigError>(s.teacher_ahead == 0 || known, "[run] teacher_ahead is ", s.teacher_ahead,
+                       ", and the source does not say which batches stay the same whatever the student learns "
+                       "(next_is_student_written()), or weighs rows when their step comes: leave it 0");
+}
+
 }  // namespace detail
 
 KDLIB_NAMESPACE_END

@@ -52,6 +52,30 @@ KDLIB_FUNC void append_expert_use(NamedValues& out, const ExpertUse& use) {
   out.emplace_back("experts/z", use.z);
 }
 
+KDLIB_FUNC NamedValues step_values(const StepReport& r, double tokens, double source_seconds, const StepSums& sums,
+                                   const std::vector<Span>& spans, const SpanWeights* weights) {
+  NamedValues values{{"time", r.seconds},
+                     {"tokens", tokens},
+                     {"train/loss", r.loss},
+                     {"train/grad_norm", r.gradient_norm},
+                     {"train/rate", r.rate},
+                     {"train/tokens", r.tokens},
+                     {"train/tokens_per_s", r.tokens_per_s},
+                     {"train/step_seconds", r.step_seconds},
+                     {"train/source_seconds", source_seconds}};
+  if (r.skipped) values.emplace_back("train/skipped", 1);
+  append_row_metrics(values, sums.metrics);
+  append_kl_spread(values, sums.kl);
+  append_expert_use(values, sums.experts);
+  for (std::size_t i = 0; i < sums.span_loss.size(); ++i) {
+    if (sums.span_loss[i].weight <= 0) continue;
+    // The rows' weights are those of the span over its denominator, times what the source made of them.
+    values.emplace_back("train/loss/" + spans[i].name, sums.span_loss[i].sum / spans[i].weight);
+    values.emplace_back("train/tokens/" + spans[i].name, weights->losses()[i].loss.weight);
+  }
+  return values;
+}
+
 KDLIB_FUNC NamedValues rank_values(const RankedSums& all, double reduce_seconds) {
   if (all.ranks.size() < 2) return {};
   double most = 0, sum = 0, slowest_seconds = 0, source_seconds = 0;
