@@ -37,8 +37,5 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
 KDLIB_NAMESPACE_END
 
 #include "kdlib/eval/agreement_inl.hpp"
-#if KDLIB_HEADER_ONLY
-#include "kdlib/eval/agreement_means_inl.hpp"
-#endif
 
 #endif

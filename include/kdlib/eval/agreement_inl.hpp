@@ -72,4 +72,8 @@ Agreement agreement(Student& student, Teacher& teacher, const TokenBatch& docume
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/eval/agreement_means_inl.hpp"
+#endif
+
 #endif

@@ -52,8 +52,5 @@ std::vector<double> rolling_log_likelihoods(M& model, std::span<const std::vecto
 KDLIB_NAMESPACE_END
 
 #include "kdlib/eval/log_likelihood_inl.hpp"
-#if KDLIB_HEADER_ONLY
-#include "kdlib/eval/likelihood_rows_inl.hpp"
-#endif
 
 #endif

@@ -182,4 +182,8 @@ std::vector<double> rolling_log_likelihoods(M& model, std::span<const std::vecto
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/eval/likelihood_rows_inl.hpp"
+#endif
+
 #endif

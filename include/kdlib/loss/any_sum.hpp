@@ -85,8 +85,5 @@ auto with_loss(std::span<const AnyTerm> terms, F&& f);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/loss/any_sum_inl.hpp"
-#if KDLIB_HEADER_ONLY
-#include "kdlib/loss/loss_needs_inl.hpp"
-#endif
 
 #endif

@@ -136,4 +136,8 @@ auto with_loss(std::span<const AnyTerm> terms, F&& f) {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/loss_needs_inl.hpp"
+#endif
+
 #endif

@@ -87,7 +87,6 @@ KDLIB_NAMESPACE_END
 #include "kdlib/loss/head_loss_inl.hpp"
 #if KDLIB_HEADER_ONLY
 #include "kdlib/loss/head_loss_checks_inl.hpp"
-#include "kdlib/loss/packed_rows_inl.hpp"
 #endif
 
 #endif

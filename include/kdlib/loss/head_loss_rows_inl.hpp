@@ -246,4 +246,8 @@ class TeacherChunks {
 }  // namespace detail
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/packed_rows_inl.hpp"
+#endif
+
 #endif

@@ -89,8 +89,5 @@ Mixed(Offline&&, Online&&) -> Mixed<Offline, Online>;
 KDLIB_NAMESPACE_END
 
 #include "kdlib/rollout/mixed_inl.hpp"
-#if KDLIB_HEADER_ONLY
-#include "kdlib/rollout/mixed_cursor_inl.hpp"
-#endif
 
 #endif

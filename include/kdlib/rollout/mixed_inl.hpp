@@ -93,4 +93,8 @@ SourceDescription Mixed<Offline, Online>::describe() const {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/mixed_cursor_inl.hpp"
+#endif
+
 #endif

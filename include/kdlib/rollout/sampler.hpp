@@ -115,8 +115,5 @@ void check_sampling_matches_loss(const Sampler& sampler, const SampledTextUse& u
 KDLIB_NAMESPACE_END
 
 #include "kdlib/rollout/sampler_inl.hpp"
-#if KDLIB_HEADER_ONLY
-#include "kdlib/rollout/sampler_checks_inl.hpp"
-#endif
 
 #endif

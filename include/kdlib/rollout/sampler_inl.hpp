@@ -261,4 +261,8 @@ std::vector<double> sampling_distribution(const Sampler& sampler, std::span<cons
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/sampler_checks_inl.hpp"
+#endif
+
 #endif

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "kdlib/core/clock.hpp"
-#include "kdlib/core/dtype.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/io/tensor_info.hpp"
 #include "kdlib/rollout/teacher_written.hpp"
 
 KDLIB_NAMESPACE_BEGIN

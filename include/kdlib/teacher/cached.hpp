@@ -65,8 +65,5 @@ class CachedTeacher {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/teacher/cached_inl.hpp"
-#if KDLIB_HEADER_ONLY
-#include "kdlib/teacher/top_k_reader_inl.hpp"
-#endif
 
 #endif

@@ -159,4 +159,8 @@ SettingsList CachedTeacher<D, T>::describe() const {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/top_k_reader_inl.hpp"
+#endif
+
 #endif

@@ -131,8 +131,5 @@ void serve_students(M& model, const TeacherRanks& ranks);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/teacher/ranked_inl.hpp"
-#if KDLIB_HEADER_ONLY
-#include "kdlib/teacher/teacher_link_inl.hpp"
-#endif
 
 #endif

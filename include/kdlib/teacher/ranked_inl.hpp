@@ -138,4 +138,8 @@ void serve_students(M& model, const TeacherRanks& ranks) {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/teacher_link_inl.hpp"
+#endif
+
 #endif
