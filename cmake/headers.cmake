@@ -210,14 +210,17 @@ set(KDLIB_HEADERS
   include/kdlib/data/token_shards_inl.hpp
   include/kdlib/eval/agreement.hpp
   include/kdlib/eval/agreement_inl.hpp
+  include/kdlib/eval/agreement_means_inl.hpp
   include/kdlib/eval/calibration.hpp
   include/kdlib/eval/calibration_inl.hpp
+  include/kdlib/eval/likelihood_rows_inl.hpp
   include/kdlib/eval/log_likelihood.hpp
   include/kdlib/eval/log_likelihood_inl.hpp
   include/kdlib/eval/multiple_choice.hpp
   include/kdlib/eval/multiple_choice_inl.hpp
   include/kdlib/eval/perplexity.hpp
   include/kdlib/eval/perplexity_inl.hpp
+  include/kdlib/eval/ratio_error_inl.hpp
   include/kdlib/eval/teacher_loss.hpp
   include/kdlib/eval/token_divergence.hpp
   include/kdlib/eval/token_divergence_inl.hpp
@@ -283,14 +286,19 @@ set(KDLIB_HEADERS
   include/kdlib/loss/forward_kl.hpp
   include/kdlib/loss/head_loss.hpp
   include/kdlib/loss/head_loss_body_inl.hpp
+  include/kdlib/loss/head_loss_checks_inl.hpp
   include/kdlib/loss/head_loss_inl.hpp
   include/kdlib/loss/head_loss_rows_inl.hpp
   include/kdlib/loss/head_threshold_inl.hpp
   include/kdlib/loss/jensen_shannon.hpp
   include/kdlib/loss/jensen_shannon_inl.hpp
+  include/kdlib/loss/loss_checks_inl.hpp
+  include/kdlib/loss/loss_needs_inl.hpp
   include/kdlib/loss/losses.hpp
+  include/kdlib/loss/mix_checks_inl.hpp
   include/kdlib/loss/mixes.hpp
   include/kdlib/loss/mixes_inl.hpp
+  include/kdlib/loss/packed_rows_inl.hpp
   include/kdlib/loss/pending_head_loss_inl.hpp
   include/kdlib/loss/policy_gradient.hpp
   include/kdlib/loss/policy_gradient_inl.hpp
@@ -435,6 +443,7 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/asynchronous.hpp
   include/kdlib/rollout/asynchronous_inl.hpp
   include/kdlib/rollout/calculator_inl.hpp
+  include/kdlib/rollout/completions_inl.hpp
   include/kdlib/rollout/concepts.hpp
   include/kdlib/rollout/decode_ahead_inl.hpp
   include/kdlib/rollout/decode_graphs_inl.hpp
@@ -444,9 +453,12 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/head_logits.hpp
   include/kdlib/rollout/head_logits_inl.hpp
   include/kdlib/rollout/mixed.hpp
+  include/kdlib/rollout/mixed_cursor_inl.hpp
   include/kdlib/rollout/mixed_inl.hpp
   include/kdlib/rollout/on_policy.hpp
   include/kdlib/rollout/on_policy_inl.hpp
+  include/kdlib/rollout/on_policy_prompts_inl.hpp
+  include/kdlib/rollout/packed_completion_inl.hpp
   include/kdlib/rollout/plan_buffer.hpp
   include/kdlib/rollout/plan_buffer_inl.hpp
   include/kdlib/rollout/plan_state_inl.hpp
@@ -455,7 +467,9 @@ set(KDLIB_HEADERS
   include/kdlib/rollout/rollout_prompts.hpp
   include/kdlib/rollout/rollout_prompts_inl.hpp
   include/kdlib/rollout/sampler.hpp
+  include/kdlib/rollout/sampler_checks_inl.hpp
   include/kdlib/rollout/sampler_inl.hpp
+  include/kdlib/rollout/teacher_text_inl.hpp
   include/kdlib/rollout/teacher_written.hpp
   include/kdlib/rollout/teacher_written_inl.hpp
   include/kdlib/rollout/tool_host.hpp
@@ -469,6 +483,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/by_row_inl.hpp
   include/kdlib/teacher/cache_head.hpp
   include/kdlib/teacher/cache_head_inl.hpp
+  include/kdlib/teacher/cache_head_metadata_inl.hpp
   include/kdlib/teacher/cache_rows.hpp
   include/kdlib/teacher/cache_segment.hpp
   include/kdlib/teacher/cache_segment_inl.hpp
@@ -486,6 +501,7 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/distillkit.hpp
   include/kdlib/teacher/distillkit_import_inl.hpp
   include/kdlib/teacher/distillkit_inl.hpp
+  include/kdlib/teacher/large_pages_inl.hpp
   include/kdlib/teacher/live.hpp
   include/kdlib/teacher/live_inl.hpp
   include/kdlib/teacher/merge_cache.hpp
@@ -515,9 +531,12 @@ set(KDLIB_HEADERS
   include/kdlib/teacher/teacher_cache.hpp
   include/kdlib/teacher/teacher_cache_inl.hpp
   include/kdlib/teacher/teacher_cache_rows_inl.hpp
+  include/kdlib/teacher/teacher_link_inl.hpp
+  include/kdlib/teacher/teacher_names_inl.hpp
   include/kdlib/teacher/top_k_cache.hpp
   include/kdlib/teacher/top_k_cache_inl.hpp
   include/kdlib/teacher/top_k_of.hpp
+  include/kdlib/teacher/top_k_reader_inl.hpp
   include/kdlib/teacher/top_k_row.hpp
   include/kdlib/teacher/top_k_row_inl.hpp
   include/kdlib/teacher/vocabulary.hpp
@@ -750,14 +769,20 @@ set(KDLIB_HEADERS
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/train/checkpoint.hpp
+  include/kdlib/train/checkpoint_directory_inl.hpp
   include/kdlib/train/checkpoint_files_inl.hpp
   include/kdlib/train/checkpoint_inl.hpp
   include/kdlib/train/concepts.hpp
   include/kdlib/train/described_parts_inl.hpp
+  include/kdlib/train/divided_evenly_inl.hpp
   include/kdlib/train/environment.hpp
   include/kdlib/train/environment_inl.hpp
+  include/kdlib/train/environment_text_inl.hpp
+  include/kdlib/train/expert_loads_inl.hpp
   include/kdlib/train/expert_use.hpp
   include/kdlib/train/expert_use_inl.hpp
+  include/kdlib/train/find_tensor_inl.hpp
+  include/kdlib/train/gradient_inputs_inl.hpp
   include/kdlib/train/gradient_step.hpp
   include/kdlib/train/gradient_step_inl.hpp
   include/kdlib/train/host_tensors.hpp
@@ -771,15 +796,20 @@ set(KDLIB_HEADERS
   include/kdlib/train/ranked_step_inl.hpp
   include/kdlib/train/ranked_store.hpp
   include/kdlib/train/ranked_store_inl.hpp
+  include/kdlib/train/ranked_sums_inl.hpp
   include/kdlib/train/ranks.hpp
   include/kdlib/train/reduce.hpp
   include/kdlib/train/reduce_inl.hpp
+  include/kdlib/train/reduce_tree_inl.hpp
   include/kdlib/train/run.hpp
+  include/kdlib/train/run_settings_inl.hpp
+  include/kdlib/train/run_texts_inl.hpp
   include/kdlib/train/spans.hpp
   include/kdlib/train/spans_inl.hpp
   include/kdlib/train/stage.hpp
   include/kdlib/train/stage_inl.hpp
   include/kdlib/train/state.hpp
+  include/kdlib/train/step_metrics.hpp
   include/kdlib/train/step_metrics_inl.hpp
   include/kdlib/train/tensorboard.hpp
   include/kdlib/train/tensorboard_inl.hpp

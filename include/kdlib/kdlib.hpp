@@ -198,6 +198,7 @@
 #include "kdlib/train/spans.hpp"
 #include "kdlib/train/stage.hpp"
 #include "kdlib/train/state.hpp"
+#include "kdlib/train/step_metrics.hpp"
 #include "kdlib/train/trainer.hpp"
 #include "kdlib/train/training_run.hpp"
 #include "kdlib/version.hpp"

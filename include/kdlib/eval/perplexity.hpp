@@ -54,5 +54,8 @@ std::vector<double> row_log_probs(const HeadView<T, D>& head, View<const T, D> h
 KDLIB_NAMESPACE_END
 
 #include "kdlib/eval/perplexity_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/eval/ratio_error_inl.hpp"
+#endif
 
 #endif

@@ -126,21 +126,6 @@ LossSum loss_of_rows(M& model, const TokenBatch& documents, const Loss& loss, co
 
 }  // namespace detail
 
-inline double ratio_error(std::span<const double> sums, std::span<const double> weights) {
-  require<ShapeError>(sums.size() == weights.size(), "[ratio_error] ", sums.size(), " sums and ", weights.size(),
-                      " weights; they must be as many");
-  double sum = 0, weight = 0, squares = 0;
-  for (const double x : sums) sum += x;
-  for (const double x : weights) weight += x;
-  const auto n = static_cast<double>(sums.size());
-  if (n < 2 || weight <= 0) return std::numeric_limits<double>::quiet_NaN();
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    const double rest = sums[i] - sum / weight * weights[i];
-    squares += rest * rest;
-  }
-  return std::sqrt(n / (n - 1) * squares) / weight;
-}
-
 inline double Perplexity::value() const { return std::exp(-log_prob); }
 
 template <class M, class Loss>

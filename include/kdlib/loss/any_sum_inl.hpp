@@ -17,18 +17,7 @@ constexpr bool tells(LossNeeds have, LossNeeds need) {
 }
 
 /// What a teacher must be for a loss of this kind, as a part of a sentence.
-inline const char* needs_text(LossNeeds needs) {
-  switch (needs) {
-    case LossNeeds::labels:
-      return "the next token of the text";
-    case LossNeeds::sampled_tokens:
-      return "the teacher's log-probability of each token that was drawn: a live teacher, or text that was rescored";
-    case LossNeeds::vocabulary:
-      return "the teacher's whole distribution: a live teacher, or a cache of its hidden states";
-    default:
-      return "the teacher's top-k of each row with its log-probabilities: a teacher that is cached as top-k";
-  }
-}
+const char* needs_text(LossNeeds needs);
 
 template <class Targets>
 constexpr LossNeeds targets_tell = gives_support<Targets>   ? LossNeeds::top_k
@@ -125,14 +114,6 @@ KDLIB_HOST_DEVICE bool AnySum<Needs>::clamped(const LabelPoint& point) const {
   return any;
 }
 
-inline void require_targets(LossNeeds have, std::span<const AnyTerm> terms) {
-  LossNeeds needs = LossNeeds::labels;
-  for (const AnyTerm& term : terms) needs = combined_needs(needs, term.loss.needs());
-  for (const AnyTerm& term : terms)
-    require<ConfigError>(detail::tells(have, term.loss.needs()), "[loss] ", term.loss.name(), " reads ",
-                         detail::needs_text(term.loss.needs()), ". Here there is ", detail::needs_text(have));
-}
-
 template <class Targets, class F>
 auto with_loss(std::span<const AnyTerm> terms, F&& f) {
   constexpr LossNeeds have = detail::targets_tell<Targets>;
@@ -154,5 +135,9 @@ auto with_loss(std::span<const AnyTerm> terms, F&& f) {
 }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/loss_needs_inl.hpp"
+#endif
 
 #endif

@@ -85,5 +85,8 @@ std::int64_t head_loss_chunk(std::int64_t rows, std::int64_t vocabulary, std::in
 KDLIB_NAMESPACE_END
 
 #include "kdlib/loss/head_loss_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/head_loss_checks_inl.hpp"
+#endif
 
 #endif

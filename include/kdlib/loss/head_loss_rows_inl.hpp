@@ -54,22 +54,9 @@ struct PackedRows {
   std::vector<std::int32_t> labels;
   std::vector<float> weights, behaviour, teacher_label;
 
-  static PackedRows of(const RowInputs& rows, std::span<const float> teacher_label, std::int64_t count) {
-    PackedRows p;
-    bool all = true;
-    for (const float w : rows.weights) all = all && w != 0;
-    if (!all)
-      for (std::int64_t r = 0; r < count; ++r)
-        if (rows.weights[static_cast<std::size_t>(r)] != 0) p.index.push_back(r);
-    p.take_inputs(rows, teacher_label, all, all ? count : static_cast<std::int64_t>(p.index.size()));
-    return p;
-  }
+  static PackedRows of(const RowInputs& rows, std::span<const float> teacher_label, std::int64_t count);
   /// All rows in order: the engine skips those of weight 0.
-  static PackedRows every(const RowInputs& rows, std::span<const float> teacher_label, std::int64_t count) {
-    PackedRows p;
-    p.take_inputs(rows, teacher_label, true, count);
-    return p;
-  }
+  static PackedRows every(const RowInputs& rows, std::span<const float> teacher_label, std::int64_t count);
   /// Which of the R rows the i-th row that counts is.
   std::int64_t row(std::int64_t i) const { return all ? i : index[static_cast<std::size_t>(i)]; }
   double weight(std::int64_t r) const {
@@ -80,20 +67,7 @@ struct PackedRows {
   bool all = true;
 
  private:
-  void take_inputs(const RowInputs& rows, std::span<const float> teacher_labels, bool all_rows, std::int64_t n) {
-    labels = take(rows.labels, index, all_rows);
-    weights = take(rows.weights, index, all_rows);
-    behaviour = take(rows.behaviour_log_probs, index, all_rows);
-    teacher_label = take(teacher_labels, index, all_rows);
-    all = all_rows, count = n;
-  }
-  template <class X>
-  static std::vector<X> take(std::span<const X> from, const std::vector<std::int64_t>& index, bool all) {
-    if (all || from.empty()) return std::vector<X>(from.begin(), from.end());
-    std::vector<X> out;
-    for (const std::int64_t r : index) out.push_back(from[static_cast<std::size_t>(r)]);
-    return out;
-  }
+  void take_inputs(const RowInputs& rows, std::span<const float> teacher_labels, bool all_rows, std::int64_t n);
 };
 
 /// A host array where a device reads it: itself, or a copy that is queued.
@@ -271,5 +245,9 @@ class TeacherChunks {
 
 }  // namespace detail
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/packed_rows_inl.hpp"
+#endif
 
 #endif

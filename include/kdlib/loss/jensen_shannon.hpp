@@ -39,5 +39,8 @@ struct JensenShannon {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/loss/jensen_shannon_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/loss_checks_inl.hpp"
+#endif
 
 #endif

@@ -28,11 +28,6 @@ KDLIB_HOST_DEVICE inline double JensenShannon::largest() const {
   return scaled ? entropy / (beta * (1 - beta)) : entropy;
 }
 
-inline void JensenShannon::validate() const {
-  require<ConfigError>(beta >= 0 && beta <= 1 && (beta == 0 || beta >= 1e-30), "[JensenShannon] beta is ", beta,
-                       "; it must lie in [0, 1], and be 0 where it is below 1e-30");
-}
-
 KDLIB_NAMESPACE_END
 
 #endif

@@ -137,5 +137,8 @@ struct OpenMix : LabelMix {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/loss/mixes_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/mix_checks_inl.hpp"
+#endif
 
 #endif

@@ -62,20 +62,6 @@ KDLIB_HOST_DEVICE inline Dual LabelMix::at_label(const LabelPoint& point) const 
   return total;
 }
 
-inline void LabelMix::validate() const {
-  policy_loss.validate();
-  baseline_loss.validate();
-  adaptive_loss.validate();
-  jensen_loss.validate();
-  skew_forward_loss.validate();
-  skew_reverse_loss.validate();
-}
-
-inline void LabelMix::check_inputs(const RowInputs& rows) const {
-  if (policy != 0) policy_loss.check_inputs(rows);
-  if (baseline != 0) baseline_loss.check_inputs(rows);
-}
-
 template <class P>
 KDLIB_INLINE EntryLoss<P> OpenMix::entry(const RowStatistics& row, const Entry<P>& x) const {
   EntryLoss<P> total{P(0), P(0)};

@@ -102,5 +102,8 @@ struct SampledKl {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/loss/policy_gradient_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/loss_checks_inl.hpp"
+#endif
 
 #endif

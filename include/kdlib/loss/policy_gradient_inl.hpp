@@ -40,19 +40,6 @@ KDLIB_HOST_DEVICE inline bool PolicyGradient::clamped(const LabelPoint& point, d
          advantage(point, baseline).value() != free.advantage(point, baseline).value();
 }
 
-inline void PolicyGradient::validate() const {
-  require<ConfigError>(ratio_limit >= 0 && advantage_limit >= 0, "[PolicyGradient] ratio_limit is ", ratio_limit,
-                       " and advantage_limit ", advantage_limit, "; both must be >= 0 (0: no limit)");
-}
-
-inline void PolicyGradient::check_inputs(const RowInputs& rows) const {
-  require<ConfigError>(
-      !importance_ratio || !rows.behaviour_log_probs.empty(),
-      "[PolicyGradient] importance_ratio is on and the rows carry no behaviour log-probs; keep those of the sampler, "
-      "or say "
-      ".importance_ratio = false if the tokens were drawn from the full distribution of the current student");
-}
-
 KDLIB_NAMESPACE_END
 
 #endif

@@ -84,5 +84,8 @@ struct TopKReverseKl {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/loss/top_k_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/loss/loss_checks_inl.hpp"
+#endif
 
 #endif

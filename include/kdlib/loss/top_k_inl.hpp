@@ -22,10 +22,7 @@ KDLIB_HOST_DEVICE inline double log_sum_exp(std::span<const double> x) {
   return top + std::log(sum);
 }
 
-inline void refuse_renormalised_one(TopKMass mass, std::int64_t size) {
-  require<ConfigError>(mass != TopKMass::renormalised || size != 1,
-                       "[top-k] K = 1 with renormalised mass is always 0 and teaches nothing; use TopKMass::tail");
-}
+void refuse_renormalised_one(TopKMass mass, std::int64_t size);
 
 }  // namespace detail
 

@@ -30,7 +30,7 @@ struct ConstantRate {
     f(FieldInfo{"rate", "", "> 0", "of every step"}, self.rate);
   }
   double operator()(std::int64_t) const { return rate; }
-  SettingsList describe() const { return named_fields("schedule", *this); }
+  SettingsList describe() const;
 };
 
 /// peak * (step + 1) / warmup while step < warmup, then from peak in a straight line to `final` at step `total`:
@@ -47,7 +47,7 @@ struct WarmupLinear {
     detail::visit_warmup_fields(self, f);
   }
   double operator()(std::int64_t step) const;
-  SettingsList describe() const { return named_fields("schedule", *this); }
+  SettingsList describe() const;
 };
 
 /// The same warm-up, then half a cosine: final + (peak - final) * (1 + cos(pi * (step - warmup) / (total - warmup)))
@@ -63,7 +63,7 @@ struct WarmupCosine {
     detail::visit_warmup_fields(self, f);
   }
   double operator()(std::int64_t step) const;
-  SettingsList describe() const { return named_fields("schedule", *this); }
+  SettingsList describe() const;
 };
 
 KDLIB_NAMESPACE_END

@@ -35,6 +35,10 @@ KDLIB_FUNC double WarmupCosine::operator()(std::int64_t step) const {
   return final + rounded((peak - final) * 0.5 * (1 + std::cos(pi * (1 - left))));
 }
 
+KDLIB_FUNC SettingsList ConstantRate::describe() const { return named_fields("schedule", *this); }
+KDLIB_FUNC SettingsList WarmupLinear::describe() const { return named_fields("schedule", *this); }
+KDLIB_FUNC SettingsList WarmupCosine::describe() const { return named_fields("schedule", *this); }
+
 KDLIB_NAMESPACE_END
 
 #endif

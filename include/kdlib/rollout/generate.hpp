@@ -89,5 +89,8 @@ void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, 
 KDLIB_NAMESPACE_END
 
 #include "kdlib/rollout/generate_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/completions_inl.hpp"
+#endif
 
 #endif

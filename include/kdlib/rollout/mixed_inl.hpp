@@ -3,25 +3,28 @@
 #ifndef KDLIB_ROLLOUT_MIXED_INL_HPP
 #define KDLIB_ROLLOUT_MIXED_INL_HPP
 
-#include <charconv>
 #include <utility>
 
 #include "kdlib/rollout/mixed.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
-inline bool student_writes(double lambda, std::uint64_t seed, std::int64_t step) {
-  return Rng(seed, RngPurpose::lambda_coin, static_cast<std::uint32_t>(step)).uniform(0) <
-         lambda;  // uniform is in [0, 1)
-}
+namespace detail {
+/// "mixed <batches>|<offline>|<online>"
+struct MixedCursor {
+  std::int64_t batches = -1;
+  SourceCursor offline{}, online{};
+};
+/// ConfigError: another text.
+MixedCursor parse_mixed_cursor(const SourceCursor& cursor);
+/// ConfigError: a number out of its range.
+void check_mixed(const MixedSettings& settings);
+}  // namespace detail
 
 template <class Offline, class Online>
 Mixed<Offline, Online>::Mixed(Offline&& offline, Online&& online, MixedSettings settings)
     : offline_(std::forward<Offline>(offline)), online_(std::forward<Online>(online)), settings_(settings) {
-  require<ConfigError>(settings.lambda >= 0 && settings.lambda <= 1, "[Mixed] lambda is ", settings.lambda,
-                       "; it must be from 0 (given text alone) to 1 (student-written text alone)");
-  require<ConfigError>(settings.micro_batches >= 1, "[Mixed] micro_batches is ", settings.micro_batches,
-                       "; it must be 1 or more");
+  detail::check_mixed(settings);
 }
 
 template <class Offline, class Online>
@@ -62,7 +65,6 @@ void Mixed<Offline, Online>::write_step(Student& student, std::int64_t batches, 
     online_.write_step(student, online, group, ranks);
 }
 
-/// "mixed <batches>|<offline>|<online>"
 template <class Offline, class Online>
 SourceCursor Mixed<Offline, Online>::cursor() const {
   return concat("mixed ", batches_, "|", offline_.cursor(), "|", online_.cursor());
@@ -70,19 +72,10 @@ SourceCursor Mixed<Offline, Online>::cursor() const {
 
 template <class Offline, class Online>
 void Mixed<Offline, Online>::seek(const SourceCursor& cursor) {
-  const std::string prefix = "mixed ";
-  const std::size_t first = cursor.find('|'), second = first == std::string::npos ? first : cursor.find('|', first + 1);
-  std::int64_t batches = -1;
-  const bool parsed = cursor.compare(0, prefix.size(), prefix) == 0 && second != std::string::npos && [&] {
-    const auto result = std::from_chars(cursor.data() + prefix.size(), cursor.data() + first, batches);
-    return result.ec == std::errc() && result.ptr == cursor.data() + first && batches >= 0;
-  }();
-  require<ConfigError>(
-      parsed, "[Mixed] '", cursor,
-      "' is no place in a mixed source: resume with the settings of the first run, or start in another folder");
-  offline_.seek(cursor.substr(first + 1, second - first - 1));
-  online_.seek(cursor.substr(second + 1));
-  batches_ = batches;
+  const detail::MixedCursor place = detail::parse_mixed_cursor(cursor);
+  offline_.seek(place.offline);
+  online_.seek(place.online);
+  batches_ = place.batches;
 }
 
 template <class Offline, class Online>
@@ -99,5 +92,9 @@ SourceDescription Mixed<Offline, Online>::describe() const {
 }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/mixed_cursor_inl.hpp"
+#endif
 
 #endif

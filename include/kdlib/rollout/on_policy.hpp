@@ -111,5 +111,8 @@ class OnPolicy {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/rollout/on_policy_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/on_policy_prompts_inl.hpp"
+#endif
 
 #endif

@@ -9,52 +9,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline OnPolicy::OnPolicy(Prompts prompts, Sampler sampler, OnPolicySettings settings)
-    : prompts_(std::move(prompts)),
-      sampler_(std::move(sampler)),
-      settings_(std::move(settings)),
-      order_(prompts_.size(), settings_.seed),
-      fingerprint_(prompts_.fingerprint()) {
-  sampler_.check();
-  require<ConfigError>(settings_.prompts >= 1 && settings_.samples >= 1, "[OnPolicy] prompts is ", settings_.prompts,
-                       ", samples is ", settings_.samples, "; both must be 1 or more");
-  require<ConfigError>(settings_.epochs >= 0, "[OnPolicy] epochs is ", settings_.epochs,
-                       "; it must be 0 (without end) or more");
-  if (sampler_.stop_ids.empty()) sampler_.stop_ids = prompts_.stop_ids();
-  fingerprint_.add(static_cast<std::int64_t>(settings_.seed));
-}
-
-inline void OnPolicy::reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint) {
-  replies_ = std::move(maker);
-  reply_tokens_ = reply_tokens;
-  fingerprint_.add(std::string_view(fingerprint));
-  reply_fingerprint_ = std::move(fingerprint);
-}
-
-inline OnPolicy::Requests OnPolicy::requests(std::int64_t begin, std::int64_t end) {
-  Requests out;
-  for (std::int64_t ordinal = begin; ordinal < end; ++ordinal) {
-    const std::int64_t item = order_.at(ordinal);
-    for (std::int64_t sample = 0; sample < settings_.samples; ++sample) {
-      out.texts.push_back({prompts_[item], static_cast<std::uint32_t>(ordinal), static_cast<std::uint32_t>(sample),
-                           prompts_.source(item)});
-      out.items.push_back(item);
-    }
-  }
-  return out;
-}
-
-inline GenerateSettings OnPolicy::how(std::span<const std::int64_t> items) const {
-  GenerateSettings how{.batch = settings_.decode_batch,
-                       .context_length = settings_.context_length,
-                       .purpose = RngPurpose::sample_student};
-  how.record_routing = settings_.record_routing;
-  how.progress = settings_.progress;
-  if (replies_) how.reply = replies_(prompts_, items);
-  how.reply_tokens = reply_tokens_;
-  return how;
-}
-
 template <class Student>
 std::optional<TokenBatch> OnPolicy::next(Student& student) {
   const std::int64_t end = end_of_next(1);
@@ -73,11 +27,6 @@ std::optional<TokenBatch> OnPolicy::next(Student& student) {
   return batch;
 }
 
-inline bool OnPolicy::skip() {
-  const std::int64_t end = end_of_next(1);
-  return std::exchange(next_, end) < end;
-}
-
 template <class Student>
 void OnPolicy::write_step(Student& student, std::int64_t batches, std::int64_t group, AnyCommunicator& ranks) {
   written_.clear();
@@ -87,14 +36,6 @@ void OnPolicy::write_step(Student& student, std::int64_t batches, std::int64_t g
   };
   written_ = write_in_groups(student, std::span<const WritingRequest>(all.texts), sampler_, group, ranks, how_of);
   written_begin_ = next_;
-}
-
-inline SourceDescription OnPolicy::describe() const {
-  SourceDescription list = {{"source", "on_policy"}, {"source.text", prompts_.fingerprint().text()}};
-  append_fields(list, "source", settings_);
-  append_fields(list, "sampler", sampler_);
-  if (!reply_fingerprint_.empty()) list.emplace_back("source.replies", reply_fingerprint_);
-  return list;
 }
 
 KDLIB_NAMESPACE_END

@@ -120,5 +120,8 @@ class TeacherWritten {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/rollout/teacher_written_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/teacher_text_inl.hpp"
+#endif
 
 #endif

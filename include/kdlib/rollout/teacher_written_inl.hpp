@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of teacher_written.hpp. A block file: one line with its key, then one line for each prompt.
+// Bodies of teacher_written.hpp. The files of its blocks are in teacher_text_inl.hpp.
 #ifndef KDLIB_ROLLOUT_TEACHER_WRITTEN_INL_HPP
 #define KDLIB_ROLLOUT_TEACHER_WRITTEN_INL_HPP
 
@@ -7,13 +7,27 @@
 #include <utility>
 
 #include "kdlib/core/clock.hpp"
-#include "kdlib/io/atomic_file.hpp"
-#include "kdlib/io/json_writer.hpp"
-#include "kdlib/io/jsonl.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/io/tensor_info.hpp"
 #include "kdlib/rollout/teacher_written.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+/// ConfigError: a number out of its range.
+void check_teacher_written(const TeacherWrittenSettings& settings);
+SourceDescription describe_teacher_written(const Prompts& prompts, const TeacherWrittenSettings& settings,
+                                           const Sampler& sampler, const std::string& reply_fingerprint);
+/// TeacherWritten::check_loss.
+void check_given_text_loss(const Sampler& sampler, SampledTextUse use);
+std::vector<WritingRequest> requests_of(const Prompts& prompts, const std::vector<std::int64_t>& items);
+/// A block's file: one line with its key, then one line for each prompt. `texts` has the answers of all prompts.
+void read_text_block(const std::string& path, const std::string& key, const std::vector<std::int64_t>& items,
+                     std::int64_t vocabulary, std::vector<Completion>& texts);
+/// The same with the answers of the block alone.
+void write_text_block(const std::string& folder, const std::string& path, const std::string& key,
+                      const std::vector<std::int64_t>& items, const std::vector<Completion>& texts);
+}  // namespace detail
 
 template <class Teacher>
 TeacherWritten<Teacher>::TeacherWritten(Teacher& teacher, Prompts prompts, Sampler sampler,
@@ -27,10 +41,7 @@ TeacherWritten<Teacher>::TeacherWritten(Teacher& teacher, Prompts prompts, Sampl
       fingerprint_(prompts_.fingerprint()),
       texts_(static_cast<std::size_t>(prompts_.size())) {
   sampler_.check();
-  require<ConfigError>(settings_.prompts >= 1 && settings_.ahead >= 1, "[TeacherWritten] prompts is ",
-                       settings_.prompts, ", ahead is ", settings_.ahead, "; both must be 1 or more");
-  require<ConfigError>(settings_.epochs >= 0, "[TeacherWritten] epochs is ", settings_.epochs,
-                       "; it must be 0 (without end) or more");
+  detail::check_teacher_written(settings_);
   if (sampler_.stop_ids.empty()) sampler_.stop_ids = prompts_.stop_ids();
   const std::int64_t context = detail::context_length_of(teacher_, settings_.context_length);
   for (std::int64_t i = 0; i < prompts_.size(); ++i)
@@ -42,11 +53,7 @@ TeacherWritten<Teacher>::TeacherWritten(Teacher& teacher, Prompts prompts, Sampl
 
 template <class Teacher>
 SourceDescription TeacherWritten<Teacher>::describe() const {
-  SourceDescription list = {{"source", "teacher_written"}, {"source.text", prompts_.fingerprint().text()}};
-  append_fields(list, "source", settings_);
-  append_fields(list, "sampler", sampler_);
-  if (!reply_fingerprint_.empty()) list.emplace_back("source.replies", reply_fingerprint_);
-  return list;
+  return detail::describe_teacher_written(prompts_, settings_, sampler_, reply_fingerprint_);
 }
 
 template <class Teacher>
@@ -88,13 +95,7 @@ const Completion& TeacherWritten<Teacher>::text(std::int64_t prompt) {
 
 template <class Teacher>
 void TeacherWritten<Teacher>::check_loss(SampledTextUse use) const {
-  require<ConfigError>(
-      !use.reads_sampled_tokens || use.corrects_by_ratio,
-      "[TeacherWritten] the loss reads each token as one that the student drew, but the teacher wrote "
-      "the text. Correct by the ratio to the recorded probabilities (PolicyGradient's importance_ratio), "
-      "let the student write (OnPolicy), or use a loss over the whole vocabulary");
-  use.accepts_truncated_text = true;
-  check_sampling_matches_loss(sampler_, use);
+  detail::check_given_text_loss(sampler_, use);
 }
 
 template <class Teacher>
@@ -155,22 +156,7 @@ std::string TeacherWritten<Teacher>::block_key(const std::vector<std::int64_t>& 
 
 template <class Teacher>
 void TeacherWritten<Teacher>::read_block(const std::string& path, const std::vector<std::int64_t>& items) {
-  JsonlReader lines(path);
-  const auto header = lines.next();
-  require<FormatError>(header.has_value(), "[teacher text] ", path,
-                       " is empty: remove it, and the teacher writes it again");
-  require<ConfigError>(
-      header->string_or("key", "") == block_key(items), "[teacher text] ", path,
-      " was written with other prompts, sampler settings, seeds or another teacher: remove it, or use another folder");
-  for (const std::int64_t item : items) {
-    const auto line = lines.next();
-    require<FormatError>(line.has_value(), "[teacher text] ", path, " ends after ", lines.line_number(),
-                         " lines: remove it, and the teacher writes it again");
-    std::optional<Completion> answer;
-    if (line->at("prompt").as_int() == item) answer = detail::read_completion(*line, teacher_.head().columns());
-    if (!answer) line->refuse("is not the block's next text: remove the file, and the teacher writes it again");
-    texts_[static_cast<std::size_t>(item)] = std::move(*answer);
-  }
+  detail::read_text_block(path, block_key(items), items, teacher_.head().columns(), texts_);
 }
 
 template <class Teacher>
@@ -249,10 +235,7 @@ std::vector<Completion> TeacherWritten<Teacher>::answer(std::span<const WritingR
 
 template <class Teacher>
 std::vector<WritingRequest> TeacherWritten<Teacher>::requests_of(const std::vector<std::int64_t>& items) const {
-  std::vector<WritingRequest> requests;
-  for (const std::int64_t item : items)
-    requests.push_back({prompts_[item], static_cast<std::uint32_t>(item), 0, prompts_.source(item)});
-  return requests;
+  return detail::requests_of(prompts_, items);
 }
 
 template <class Teacher>
@@ -263,22 +246,7 @@ void TeacherWritten<Teacher>::write_block(const std::string& path, const std::ve
 template <class Teacher>
 void TeacherWritten<Teacher>::keep_block(const std::string& path, const std::vector<std::int64_t>& items,
                                          std::vector<Completion> texts) {
-  if (!path.empty()) {
-    make_directories(settings_.folder);
-    remove_stale_temporaries(settings_.folder);  // of a run that was killed while it wrote
-    AtomicFile file(path);
-    JsonWriter header;
-    header.begin_object().member("key", block_key(items)).end_object();
-    file.write(header.text() + "\n");
-    for (std::size_t i = 0; i < items.size(); ++i) {
-      JsonWriter line;
-      line.begin_object().member("prompt", items[i]);
-      detail::write_completion(line, texts[i]);
-      line.end_object();
-      file.write(line.text() + "\n");
-    }
-    file.commit();
-  }
+  if (!path.empty()) detail::write_text_block(settings_.folder, path, block_key(items), items, texts);
   for (std::size_t i = 0; i < items.size(); ++i) texts_[static_cast<std::size_t>(items[i])] = std::move(texts[i]);
 }
 

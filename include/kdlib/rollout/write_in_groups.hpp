@@ -23,5 +23,8 @@ std::vector<Completion> write_in_groups(M& model, std::span<const WritingRequest
 KDLIB_NAMESPACE_END
 
 #include "kdlib/rollout/write_in_groups_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/rollout/packed_completion_inl.hpp"
+#endif
 
 #endif

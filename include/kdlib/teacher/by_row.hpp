@@ -164,5 +164,8 @@ class TeacherByRow {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/teacher/by_row_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/teacher_names_inl.hpp"
+#endif
 
 #endif

@@ -37,5 +37,8 @@ CachedHead<T, D> read_cache_head(const std::string& path, std::int64_t vocabular
 KDLIB_NAMESPACE_END
 
 #include "kdlib/teacher/cache_head_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/cache_head_metadata_inl.hpp"
+#endif
 
 #endif

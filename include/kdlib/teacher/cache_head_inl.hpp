@@ -6,7 +6,6 @@
 #include <cmath>
 #include <vector>
 
-#include "kdlib/io/json.hpp"
 #include "kdlib/io/safetensors.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
 #include "kdlib/quant/stored_matrix.hpp"
@@ -33,11 +32,7 @@ Tensor<T, D> device_tensor(const TensorInfo& info) {
 }
 
 /// A number of a file's metadata.
-inline double metadata_number(const SafetensorsFile& file, const char* key) {
-  const auto text = file.metadata(key);
-  require<FormatError>(text.has_value(), "[teacher cache] ", file.path(), " has no ", key, " in its metadata");
-  return Json::parse(std::string(*text), concat(file.path(), ": ", key)).as_double();
-}
+double metadata_number(const SafetensorsFile& file, const char* key);
 
 }  // namespace detail
 

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <utility>
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/core/stop.hpp"
 #include "kdlib/data/order.hpp"
 #include "kdlib/io/atomic_file.hpp"

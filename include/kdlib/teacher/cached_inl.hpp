@@ -13,20 +13,20 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
+/// What a CachedTeacher reads of a cache.
+struct CachedChoice {
+  double temperature = 1;
+  std::int64_t place = 0;  // of the temperature in the cache's list
+  std::int64_t top_k = 0;
+  std::int64_t real_vocabulary = 0;  // 0: all
+};
+/// ConfigError as CachedTeacher's constructor.
+CachedChoice choose_cached(const TopKCache& cache, const CachedTeacherSettings& settings);
+
 /// Reads rows of a top-k cache one after the other and checks each.
 class TopKReader {
  public:
-  TopKReader(const TeacherCache& cache, std::int64_t temperature, std::int64_t top_k, std::int64_t real_vocabulary)
-      : cache_(cache),
-        temperature_(cache.meta().settings.temperatures[static_cast<std::size_t>(temperature)]),
-        place_(temperature),
-        all_(cache.meta().settings.top_k),
-        temperatures_(static_cast<std::int64_t>(cache.meta().settings.temperatures.size())),
-        used_(top_k),
-        ids_(real_vocabulary > 0 ? real_vocabulary : cache.meta().facts.columns()),
-        slack_(cache.meta().settings.store == CacheStore::f16 ? 5e-3 : 1e-3),
-        values_(static_cast<std::size_t>(all_)),
-        all_ids_(static_cast<std::size_t>(all_)) {}
+  TopKReader(const TeacherCache& cache, std::int64_t temperature, std::int64_t top_k, std::int64_t real_vocabulary);
 
   /// log p at the temperature of the K tokens that are used, their ids, and the log of the mass of all others. A token
   /// that the student lacks is absent (-1), and the others share its mass.
@@ -68,24 +68,11 @@ class TopKReader {
     for (std::int64_t i = 0; i < used_; ++i) log_probs[i] = static_cast<T>(static_cast<double>(log_probs[i]) - left);
     *log_tail = static_cast<T>(std::min(0.0, static_cast<double>(*log_tail) - left));
   }
-  void open(std::int32_t segment) {
-    segment_ = segment;
-    values_info_ = &cache_.column(segment, "values");
-    ids_info_ = &cache_.column(segment, "indices");
-    norm_info_ = &cache_.column(segment, "log_norm");
-    tail_info_ = &cache_.column(segment, "tail_logmass");
-  }
+  void open(std::int32_t segment);
+  void check_ids(const TeacherCache::Place& at);
   template <class... Parts>
   void require(const TeacherCache::Place& at, bool condition, const Parts&... what) const {
     if (!condition) fail<FormatError>("[teacher cache] ", cache_.place_text(at), ": ", what...);
-  }
-  void check_ids(const TeacherCache::Place& at) {
-    sorted_ = all_ids_;
-    std::sort(sorted_.begin(), sorted_.end());
-    require(at, sorted_.front() >= 0 && sorted_.back() < cache_.meta().facts.columns(), "indices reach from ",
-            sorted_.front(), " to ", sorted_.back(), ", the vocabulary has ", cache_.meta().facts.columns());
-    const auto twice = std::adjacent_find(sorted_.begin(), sorted_.end());
-    require(at, twice == sorted_.end(), "indices holds a token twice");
   }
 
   const TeacherCache& cache_;
@@ -102,24 +89,11 @@ class TopKReader {
 
 template <class D, class T>
 CachedTeacher<D, T>::CachedTeacher(const TopKCache& cache, CachedTeacherSettings settings) : cache_(&cache) {
-  const std::vector<double>& known = cache.temperatures();
-  const std::string list = detail::temperatures_text(known), file = cache.path() + "/meta.json";
-  kdlib::require<ConfigError>(settings.temperature != 0 || known.size() == 1, "[CachedTeacher] ", file,
-                              ": temperatures are ", list, ": say which one the loss has");
-  temperature_ = settings.temperature != 0 ? settings.temperature : known.front();
-  const auto at = std::find(known.begin(), known.end(), temperature_);
-  kdlib::require<ConfigError>(at != known.end(), "[CachedTeacher] ", file, ": temperatures are ", list,
-                              ", the loss has ", temperature_,
-                              ": a softmax at another temperature cannot be made from ", cache.top_k(),
-                              " tokens; cache again with --temperatures");
-  place_ = at - known.begin();
-  top_k_ = settings.top_k > 0 ? settings.top_k : cache.top_k();
-  kdlib::require<ConfigError>(settings.top_k >= 0 && top_k_ <= cache.top_k(), "[CachedTeacher] ", file, ": top_k is ",
-                              cache.top_k(), ", ", settings.top_k, " tokens are asked for");
-  kdlib::require<ConfigError>(settings.real_vocabulary >= 0, "[CachedTeacher] real_vocabulary is ",
-                              settings.real_vocabulary, "; it must be 0 or more");
-  const bool cut = settings.real_vocabulary > 0 && settings.real_vocabulary < cache.files().meta().facts.columns();
-  real_vocabulary_ = cut ? settings.real_vocabulary : 0;
+  const detail::CachedChoice choice = detail::choose_cached(cache, settings);
+  temperature_ = choice.temperature;
+  place_ = choice.place;
+  top_k_ = choice.top_k;
+  real_vocabulary_ = choice.real_vocabulary;
 }
 
 template <class D, class T>
@@ -184,5 +158,9 @@ SettingsList CachedTeacher<D, T>::describe() const {
 }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/top_k_reader_inl.hpp"
+#endif
 
 #endif

@@ -17,21 +17,7 @@ namespace detail {
 
 enum class TeacherRequest : std::uint8_t { facts, rows, end };
 
-/// What the teacher's forward pass and its choice of rows depend on.
-inline Bytes packed_batch(const TokenBatch& batch) {
-  BytePacker out;
-  out.add(TeacherRequest::rows).add_list(batch.ids).add_list(batch.offsets).add_list(batch.weights);
-  return out.add_list(batch.positions).take();
-}
-
-inline TokenBatch unpacked_batch(ByteUnpacker& in) {
-  TokenBatch batch;
-  batch.ids = in.list<std::int32_t>();
-  batch.offsets = in.list<std::int64_t>();
-  batch.weights = in.list<float>();
-  batch.positions = in.list<std::int32_t>();
-  return batch;
-}
+TokenBatch unpacked_batch(ByteUnpacker& in);
 
 /// Vocabulary, width, description and head.
 template <class M>
@@ -47,74 +33,6 @@ Bytes packed_facts(M& model, const SettingsList& description) {
 }
 
 }  // namespace detail
-
-inline std::vector<int> TeacherRanks::own_students() const {
-  std::vector<int> out;
-  for (int r = all.rank() - students(); r < students(); r += teachers) out.push_back(r);
-  return out;
-}
-
-inline void TeacherRanks::check() const {
-  require<ConfigError>(teachers >= 1 && students() >= teachers, "[ranks] of ", all.size(), " ranks ", teachers,
-                       " are to hold the teacher: as many or more must be left to train");
-}
-
-inline const Bytes& TeacherLink::facts() {
-  if (!facts_.empty()) return facts_;
-  all_.send(BytePacker().add(detail::TeacherRequest::facts).take(), teacher_);
-  const std::uint64_t number = next_++;
-  open_.push_back(number);
-  return facts_ = wait(number);
-}
-
-inline std::uint64_t TeacherLink::ask(const TokenBatch& batch) {
-  all_.send(detail::packed_batch(batch), teacher_);
-  open_.push_back(next_);
-  return next_++;
-}
-
-inline void TeacherLink::receive_next() {
-  const double begin = steady_seconds();
-  Bytes bytes = all_.receive(teacher_).second;
-  waited_ += steady_seconds() - begin;
-  const std::uint64_t number = open_.front();
-  open_.pop_front();
-  if (std::erase(forgotten_, number) == 0) answers_.emplace_back(number, std::move(bytes));
-}
-
-inline std::vector<std::pair<std::uint64_t, Bytes>>::iterator TeacherLink::answer(std::uint64_t number) {
-  return std::find_if(answers_.begin(), answers_.end(), [number](const auto& a) { return a.first == number; });
-}
-
-inline Bytes TeacherLink::wait(std::uint64_t number) {
-  while (answer(number) == answers_.end()) {
-    require<Error>(!open_.empty(), "[RankTeacher] nobody asked for answer ", number);
-    receive_next();
-  }
-  const auto at = answer(number);
-  Bytes bytes = std::move(at->second);
-  answers_.erase(at);
-  ByteUnpacker in(bytes);
-  idle_ += in.get<double>();
-  bytes.erase(bytes.begin(), bytes.begin() + sizeof(double));
-  return bytes;
-}
-
-inline void TeacherLink::forget(std::uint64_t number) {
-  const auto at = answer(number);
-  if (at == answers_.end()) forgotten_.push_back(number);
-  else answers_.erase(at);
-}
-
-inline void TeacherLink::end() {
-  if (std::exchange(ended_, true)) return;
-  while (!open_.empty()) receive_next();
-  all_.send(BytePacker().add(detail::TeacherRequest::end).take(), teacher_);
-}
-
-inline std::pair<double, double> TeacherLink::take_seconds() {
-  return {std::exchange(waited_, 0.0), std::exchange(idle_, 0.0)};
-}
 
 template <class D, class T>
 RankTeacher<D, T>::RankTeacher(std::shared_ptr<TeacherLink> link) : link_(std::move(link)) {
@@ -219,5 +137,9 @@ void serve_students(M& model, const TeacherRanks& ranks) {
 }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/teacher_link_inl.hpp"
+#endif
 
 #endif

@@ -55,9 +55,7 @@ class RemoteClient {
   const RemoteTeacherSettings& settings() const { return settings_; }
   const RemoteFacts& facts() const { return facts_; }
   const RemoteNeeds& needs() const { return needs_; }
-  std::string name() const {
-    return concat(facts_.model.empty() ? "a teacher" : facts_.model, " at ", settings_.urls[0]);
-  }
+  std::string name() const;
   RemoteUse use() const { return calls_.use(); }
 
   /// Documents on their way.

@@ -14,6 +14,17 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 
+KDLIB_FUNC std::vector<std::int64_t> places_of(std::span<const std::int64_t> wanted,
+                                               std::span<const std::int64_t> have) {
+  std::vector<std::int64_t> out;
+  for (const std::int64_t token : wanted) {
+    const auto at = std::lower_bound(have.begin(), have.end(), token);
+    if (at == have.end() || *at != token) return {};
+    out.push_back(at - have.begin());
+  }
+  return out;
+}
+
 KDLIB_FUNC std::string ask_server(RemoteCalls& calls, const HttpRequest& request, int* status) {
   const auto body = std::make_shared<std::string>();
   const std::uint64_t number = calls.submit(request, [body](const HttpReply& reply) { *body = reply.body; });
@@ -195,6 +206,10 @@ KDLIB_FUNC void RemoteClient::wait(Ticket& ticket) {
 KDLIB_FUNC void RemoteClient::forget(Ticket& ticket) {
   for (const std::uint64_t number : ticket.numbers) calls_.forget(number);
   ticket.numbers.clear();
+}
+
+KDLIB_FUNC std::string RemoteClient::name() const {
+  return concat(facts_.model.empty() ? "a teacher" : facts_.model, " at ", settings_.urls[0]);
 }
 
 KDLIB_NAMESPACE_END

@@ -38,15 +38,7 @@ std::vector<V> chosen_rows(const std::vector<V>& values, std::int64_t width, std
 }
 
 /// Where `wanted` stand in `have`, both rising; nothing where one is missing.
-inline std::vector<std::int64_t> places_of(std::span<const std::int64_t> wanted, std::span<const std::int64_t> have) {
-  std::vector<std::int64_t> out;
-  for (const std::int64_t token : wanted) {
-    const auto at = std::lower_bound(have.begin(), have.end(), token);
-    if (at == have.end() || *at != token) return {};
-    out.push_back(at - have.begin());
-  }
-  return out;
-}
+std::vector<std::int64_t> places_of(std::span<const std::int64_t> wanted, std::span<const std::int64_t> have);
 
 }  // namespace detail
 

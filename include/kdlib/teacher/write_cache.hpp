@@ -39,5 +39,8 @@ CacheProgress write_teacher_cache(M& model, CacheWriter& writer, std::int64_t wo
 KDLIB_NAMESPACE_END
 
 #include "kdlib/teacher/write_cache_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/teacher/large_pages_inl.hpp"
+#endif
 
 #endif

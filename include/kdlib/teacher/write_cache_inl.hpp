@@ -3,8 +3,6 @@
 #ifndef KDLIB_TEACHER_WRITE_CACHE_INL_HPP
 #define KDLIB_TEACHER_WRITE_CACHE_INL_HPP
 
-#include <sys/mman.h>
-
 #include <chrono>
 #include <cmath>
 #include <cstdint>
@@ -19,9 +17,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// "document 3 of the text (d.jsonl:4)": where row `row` of a batch stands.
-inline std::string row_place(const TokenBatch& batch, std::int64_t row) {
-  return batch.place_of(batch.rows().token[static_cast<std::size_t>(row)]);
-}
+std::string row_place(const TokenBatch& batch, std::int64_t row);
 
 template <class T>
 void check_finite_rows(const std::vector<T>& values, std::int64_t width, const TokenBatch& batch, const char* what) {
@@ -35,16 +31,7 @@ void check_finite_rows(const std::vector<T>& values, std::int64_t width, const T
 /// Asks for pages of 2 MiB where the system gives them on demand: a row of logits is longer than a page of 4 KiB, so
 /// that a product that writes some columns of many rows meets a new page at each row (with a head in its file's format
 /// a seventh of the product's time).
-inline void ask_for_large_pages(void* at, std::size_t bytes) {
-#if defined(MADV_HUGEPAGE)
-  constexpr std::uintptr_t large = std::uintptr_t{2} << 20;
-  const auto from = reinterpret_cast<std::uintptr_t>(at), begin = (from + large - 1) / large * large,
-             end = (from + bytes) / large * large;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#else
-  static_cast<void>(at), static_cast<void>(bytes);
-#endif
-}
+void ask_for_large_pages(void* at, std::size_t bytes);
 
 /// Logits of many rows, chunk by chunk, in memory that is kept for the next call: to take it from the system for each
 /// batch costs as much as a pass over it.

@@ -65,6 +65,8 @@ class Directory {
  private:
   std::string begin_save(const TrainState& state);
   void finish_save(const TrainState& state, const std::string& partial);
+  std::string begin_best() const;
+  void finish_best(const TrainState& state, const std::string& folder) const;
   std::string checkpoints() const;
   void remove_partial() const;
 
@@ -82,5 +84,8 @@ struct NoCheckpoints {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/checkpoint_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/checkpoint_directory_inl.hpp"
+#endif
 
 #endif

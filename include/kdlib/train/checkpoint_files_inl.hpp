@@ -18,8 +18,8 @@ namespace detail {
 inline constexpr std::int64_t checkpoint_format = 2;
 inline constexpr const char *checksums_name = "checksums.json", *elapsed_name = "elapsed.json";
 
-inline void write_tensors(const std::string& path, const std::vector<HostTensor>& tensors,
-                          const SettingsList& metadata) {
+KDLIB_FUNC void write_tensors(const std::string& path, const std::vector<HostTensor>& tensors,
+                              const SettingsList& metadata) {
   SafetensorsWriter writer(path);
   for (const auto& [key, value] : metadata) writer.metadata(key, value);
   for (const HostTensor& t : tensors)
@@ -28,7 +28,7 @@ inline void write_tensors(const std::string& path, const std::vector<HostTensor>
   writer.commit();
 }
 
-inline std::vector<HostTensor> read_tensors(const std::string& path, SettingsList* metadata = nullptr) {
+KDLIB_FUNC std::vector<HostTensor> read_tensors(const std::string& path, SettingsList* metadata = nullptr) {
   const auto file = std::make_shared<SafetensorsFile>(path);
   std::vector<HostTensor> out;
   for (const TensorInfo& info : file->tensors())
@@ -38,20 +38,20 @@ inline std::vector<HostTensor> read_tensors(const std::string& path, SettingsLis
   return out;
 }
 
-inline void write_list(JsonWriter& json, const char* name, const SettingsList& list) {
+KDLIB_FUNC void write_list(JsonWriter& json, const char* name, const SettingsList& list) {
   json.key(name).begin_object();
   for (const auto& [key, value] : list) json.member(key, value);
   json.end_object();
 }
 
-inline SettingsList read_list(const Json& object) {
+KDLIB_FUNC SettingsList read_list(const Json& object) {
   SettingsList list;
   for (const auto& member : object.members())
     list.emplace_back(std::string(member.key), std::string(member.value.as_string()));
   return list;
 }
 
-inline std::string state_text(const TrainState& state) {
+KDLIB_FUNC std::string state_text(const TrainState& state) {
   JsonWriter json(JsonStyle{2, NonFinite::refuse});
   json.begin_object()
       .member("format", checkpoint_format)
@@ -73,12 +73,12 @@ inline std::string state_text(const TrainState& state) {
 }
 
 /// Seconds, with a checksum of their own: checksums.json must be the same for two equal runs.
-inline std::string elapsed_text(double seconds) {
+KDLIB_FUNC std::string elapsed_text(double seconds) {
   JsonWriter json;
   const std::string text = setting_text(seconds);
   return json.begin_object().member("seconds", seconds).member("checksum", checksum_text(text)).end_object().text();
 }
-inline double read_elapsed(const std::string& folder) {
+KDLIB_FUNC double read_elapsed(const std::string& folder) {
   const std::string path = join_path(folder, elapsed_name);
   const Json json = Json::parse_file(path);
   const double seconds = json.at("seconds").as_double();
@@ -88,7 +88,7 @@ inline double read_elapsed(const std::string& folder) {
 }
 
 /// Paths of all files below a folder, relative to it, sorted.
-inline void list_files(const std::string& folder, const std::string& prefix, std::vector<std::string>& out) {
+KDLIB_FUNC void list_files(const std::string& folder, const std::string& prefix, std::vector<std::string>& out) {
   for (const std::string& name : list_directory(folder)) {
     const std::string path = join_path(folder, name);
     if (is_directory(path)) list_files(path, prefix + name + "/", out);
@@ -96,7 +96,7 @@ inline void list_files(const std::string& folder, const std::string& prefix, std
   }
 }
 
-inline void write_checksums(const std::string& folder) {
+KDLIB_FUNC void write_checksums(const std::string& folder) {
   std::vector<std::string> names;
   list_files(folder, "", names);
   JsonWriter json(JsonStyle{2, NonFinite::refuse});
@@ -107,7 +107,7 @@ inline void write_checksums(const std::string& folder) {
 }
 
 /// FormatError, naming the file, where one is missing or has other bytes than were written.
-inline void verify_checksums(const std::string& folder) {
+KDLIB_FUNC void verify_checksums(const std::string& folder) {
   const Json sums = Json::parse_file(join_path(folder, checksums_name));
   for (const auto& member : sums.members()) {
     const std::string path = join_path(folder, std::string(member.key));
@@ -119,7 +119,7 @@ inline void verify_checksums(const std::string& folder) {
 }
 
 /// Another version's checkpoint is not a damaged one, and going back behind it would be wrong.
-inline void check_format(const std::string& folder) {
+KDLIB_FUNC void check_format(const std::string& folder) {
   const Json json = Json::parse_file(join_path(folder, "state.json"));
   const std::int64_t format = json.at("format").as_int();
   require<ConfigError>(format == checkpoint_format || path_exists(join_path(folder, checksums_name)), "[resume] ",
@@ -129,7 +129,7 @@ inline void check_format(const std::string& folder) {
 
 /// Of the best state in memory: step, value, and names, shapes and bytes of its parameters. Their order does not
 /// matter: a file holds them sorted by name, a model in the order of its layers.
-inline std::string best_checksum(const TrainState& state) {
+KDLIB_FUNC std::string best_checksum(const TrainState& state) {
   std::vector<std::string> lines;
   for (const HostTensor& t : state.parameters)
     lines.push_back(concat(t.name, " ", static_cast<int>(t.dtype), " ", t.shape, " ",
@@ -140,7 +140,7 @@ inline std::string best_checksum(const TrainState& state) {
   return checksum_text(all);
 }
 
-inline TrainState read_state(const std::string& folder) {
+KDLIB_FUNC TrainState read_state(const std::string& folder) {
   const Json json = Json::parse_file(join_path(folder, "state.json"));
   TrainState state;
   state.stage = std::string(json.at("stage").as_string());

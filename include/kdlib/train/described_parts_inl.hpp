@@ -115,17 +115,7 @@ void append_loss(SettingsList& list, const std::string& prefix, const L& loss) {
 }
 
 /// ConfigError that names the first setting in which a run differs from the checkpoint that it would go on from.
-inline void check_same_settings(const SettingsList& before, const SettingsList& now) {
-  for (const auto& [key, value] : now) {
-    const std::string old = setting_or_not_set(before, key);
-    require<ConfigError>(old == value, "[resume] ", key, " was ", old, " and is now ", value,
-                         ": go on with the old value, choose another folder, or start again without resuming");
-  }
-  for (const auto& [key, value] : before)
-    require<ConfigError>(std::any_of(now.begin(), now.end(), [&k = key](const auto& e) { return e.first == k; }),
-                         "[resume] ", key, " was ", value,
-                         " and is now (not set): go on with the old value, choose another folder, or start again");
-}
+void check_same_settings(const SettingsList& before, const SettingsList& now);
 
 /// Refuses a schedule that moves nothing at any step of the run, or whose rates are no rates.
 template <class S>

@@ -29,5 +29,8 @@ std::string setting_or_not_set(const SettingsList& list, const std::string& key)
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/environment_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/environment_text_inl.hpp"
+#endif
 
 #endif

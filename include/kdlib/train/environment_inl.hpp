@@ -10,31 +10,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::string cpu_description() {
-  std::string text;
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_cpu_init();
-  text = __builtin_cpu_is("amd") ? "x86 amd" : __builtin_cpu_is("intel") ? "x86 intel" : "x86";
-  if (__builtin_cpu_supports("avx2")) text += " avx2";
-  if (__builtin_cpu_supports("fma")) text += " fma";
-  if (__builtin_cpu_supports("avx512f")) text += " avx512f";
-  if (__builtin_cpu_supports("avx512bw")) text += " avx512bw";
-  if (__builtin_cpu_supports("avx512vl")) text += " avx512vl";
-  if (__builtin_cpu_supports("avx512vnni")) text += " avx512vnni";
-#elif defined(__aarch64__)
-  text = "aarch64";
-#else
-  text = "other";
-#endif
-  return text;
-}
-
-inline std::string program_id() {
-  const std::string self = "/proc/self/exe";
-  if (!is_regular_file(self)) return "unknown";
-  return concat(file_checksum(self), " (", file_size(self), " bytes)");
-}
-
 template <class D, class T>
 SettingsList run_environment() {
   SettingsList list{{"threads", std::to_string(thread_count())},
@@ -43,23 +18,6 @@ SettingsList run_environment() {
                     {"program", program_id()}};
   if constexpr (requires { Kernels<D, T>::environment(); }) list.emplace_back("backend", Kernels<D, T>::environment());
   return list;
-}
-
-inline std::string setting_or_not_set(const SettingsList& list, const std::string& key) {
-  for (const auto& [k, v] : list)
-    if (k == key) return v;
-  return "(not set)";
-}
-
-inline std::vector<std::string> environment_differences(const SettingsList& then, const SettingsList& now) {
-  std::vector<std::string> out;
-  for (const auto& entry : now) {
-    const std::string before = setting_or_not_set(then, entry.first);
-    if (before != entry.second)
-      out.push_back(concat(entry.first, " was ", before, " and is now ", entry.second,
-                           ": results may differ from an uninterrupted run in the last bits"));
-  }
-  return out;
 }
 
 KDLIB_NAMESPACE_END

@@ -98,5 +98,8 @@ class RoutedPass {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/expert_use_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/expert_loads_inl.hpp"
+#endif
 
 #endif

@@ -122,5 +122,8 @@ class GradientStep {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/gradient_step_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/gradient_inputs_inl.hpp"
+#endif
 
 #endif

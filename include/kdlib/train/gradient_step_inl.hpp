@@ -41,20 +41,9 @@ concept ObservesRows = requires(Teacher& teacher, const TokenBatch::Rows& rows, 
   teacher.observe(rows, log_probs);
 };
 
-inline HeadLossSettings head_loss_settings(const GradientSettings& s) {
-  HeadLossSettings out{.metrics = true, .jensen_shannon = s.jensen_shannon, .row_values = s.spans};
-  if (s.workspace_bytes > 0) out.workspace_bytes = s.workspace_bytes;
-  out.gradient_threshold = s.gradient_threshold;
-  return out;
-}
+HeadLossSettings head_loss_settings(const GradientSettings& s);
 
-inline RowInputs inputs_of(const TokenBatch::Rows& rows, const RowRun& run) {
-  const auto part = [&run](const auto& values) {
-    const std::span all(values);
-    return all.empty() ? all : all.subspan(static_cast<std::size_t>(run.begin), static_cast<std::size_t>(run.count));
-  };
-  return {part(rows.label), part(rows.weight), part(rows.behaviour)};
-}
+RowInputs inputs_of(const TokenBatch::Rows& rows, const RowRun& run);
 
 /// log p_s(label) of each row: one more product with the head.
 template <class T, class D>
@@ -85,16 +74,7 @@ class HeldCodes {
   Student& student_;
 };
 
-inline void add_span_losses(std::vector<LossSum>& sums, const TokenBatch::Rows& rows,
-                            const std::vector<double>& values) {
-  for (std::size_t r = 0; r < rows.span.size(); ++r) {
-    if (rows.span[r] < 0) continue;
-    const auto span = static_cast<std::size_t>(rows.span[r]);
-    if (sums.size() <= span) sums.resize(span + 1);
-    sums[span].sum += static_cast<double>(rows.weight[r]) * values[r];
-    sums[span].weight += static_cast<double>(rows.weight[r]);
-  }
-}
+void add_span_losses(std::vector<LossSum>& sums, const TokenBatch::Rows& rows, const std::vector<double>& values);
 
 template <class Parameters>
 void zero_trained(const Parameters& parameters) {
@@ -102,12 +82,6 @@ void zero_trained(const Parameters& parameters) {
     if (p->trainable) p->zero_gradient();
 }
 }  // namespace detail
-
-inline double total_weight(std::span<const TokenBatch> batches) {
-  double sum = 0;
-  for (const TokenBatch& batch : batches) sum += batch.weight();
-  return sum;
-}
 
 template <class T, class D>
 View<const T, D> RowBuffer<T, D>::gather(View<const T, D> hidden, std::span<const std::int64_t> token) {

@@ -43,5 +43,8 @@ void load_parameters(const std::vector<HostTensor>& from, const std::vector<Para
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/host_tensors_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/find_tensor_inl.hpp"
+#endif
 
 #endif

@@ -34,12 +34,6 @@ HostTensor to_host_tensor(const Parameter<T, D>& parameter) {
   return to_host_tensor(parameter.name, parameter.value);
 }
 
-inline const HostTensor* find_tensor(const std::vector<HostTensor>& tensors, const std::string& name) {
-  for (const HostTensor& tensor : tensors)
-    if (tensor.name == name) return &tensor;
-  return nullptr;
-}
-
 template <class T, class D>
 void check_host_tensor(const HostTensor& from, const Tensor<T, D>& to) {
   require<ConfigError>(from.dtype == dtype_of<T>() && from.shape == to.shape(), "[resume] ", from.name, " is ",

@@ -47,5 +47,8 @@ class OptimizerShard {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/optimizer_shard_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/divided_evenly_inl.hpp"
+#endif
 
 #endif

@@ -69,5 +69,8 @@ void check_equal_ranks(AnyCommunicator& communicator, const SettingsList& mine);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/ranked_step_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/ranked_sums_inl.hpp"
+#endif
 
 #endif

@@ -9,10 +9,18 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/core/byte_pack.hpp"
 #include "kdlib/core/communicator.hpp"
 #include "kdlib/train/state.hpp"
 
 KDLIB_NAMESPACE_BEGIN
+
+namespace detail {
+void pack_settings(BytePacker& out, const SettingsList& list);
+SettingsList unpack_settings(ByteUnpacker& in);
+void pack_tensors(BytePacker& out, const std::vector<HostTensor>& tensors);
+std::vector<HostTensor> unpack_tensors(ByteUnpacker& in);
+}  // namespace detail
 
 /// A state as bytes, tensors included, and back.
 Bytes pack_state(const TrainState& state);
@@ -92,6 +100,8 @@ class RankedSink {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/train/ranked_store_inl.hpp"
+#endif
 
 #endif

@@ -8,23 +8,23 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-inline void pack_settings(BytePacker& out, const SettingsList& list) {
+KDLIB_FUNC void pack_settings(BytePacker& out, const SettingsList& list) {
   out.add(list.size());
   for (const auto& [key, value] : list) out.add(std::string_view(key)).add(std::string_view(value));
 }
-inline SettingsList unpack_settings(ByteUnpacker& in) {
+KDLIB_FUNC SettingsList unpack_settings(ByteUnpacker& in) {
   SettingsList list(in.get<std::size_t>());
   for (auto& [key, value] : list) key = in.text(), value = in.text();
   return list;
 }
 
-inline void pack_tensors(BytePacker& out, const std::vector<HostTensor>& tensors) {
+KDLIB_FUNC void pack_tensors(BytePacker& out, const std::vector<HostTensor>& tensors) {
   out.add(tensors.size());
   for (const HostTensor& tensor : tensors)
     out.add(std::string_view(tensor.name)).add(tensor.dtype).add(tensor.shape).add(tensor.bytes);
   for (const HostTensor& tensor : tensors) out.append(tensor.data.get(), tensor.bytes);
 }
-inline std::vector<HostTensor> unpack_tensors(ByteUnpacker& in) {
+KDLIB_FUNC std::vector<HostTensor> unpack_tensors(ByteUnpacker& in) {
   std::vector<HostTensor> tensors(in.get<std::size_t>());
   for (HostTensor& tensor : tensors) {
     tensor.name = in.text();
@@ -49,7 +49,7 @@ void each_number(State& s, F&& f) {
 
 }  // namespace detail
 
-inline Bytes pack_state(const TrainState& state) {
+KDLIB_FUNC Bytes pack_state(const TrainState& state) {
   BytePacker out;
   for (const std::string* text : {&state.stage, &state.finish_reason, &state.source_cursor})
     out.add(std::string_view(*text));
@@ -61,7 +61,7 @@ inline Bytes pack_state(const TrainState& state) {
   return out.take();
 }
 
-inline TrainState unpack_state(std::span<const std::byte> bytes) {
+KDLIB_FUNC TrainState unpack_state(std::span<const std::byte> bytes) {
   ByteUnpacker in(bytes);
   TrainState state;
   for (std::string* text : {&state.stage, &state.finish_reason, &state.source_cursor}) *text = in.text();

@@ -79,5 +79,8 @@ double block_norm(std::span<const A> values);
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/reduce_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/reduce_tree_inl.hpp"
+#endif
 
 #endif

@@ -12,12 +12,6 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::pair<std::int64_t, std::int64_t> leaves_of_rank(std::int64_t leaves, int rank, int ranks) {
-  require<ConfigError>(leaves >= ranks, "[ranks] ", ranks, " ranks share ", leaves,
-                       " slices: a rank would have none; use fewer ranks, or more micro-batches a step");
-  return {leaves * rank / ranks, leaves * (rank + 1) / ranks};
-}
-
 template <class Merge>
 void push_node(std::vector<TreeNode>& stack, TreeNode node, std::int64_t leaves, Merge&& merge) {
   stack.push_back(node);
@@ -36,12 +30,6 @@ void push_node(std::vector<TreeNode>& stack, TreeNode node, std::int64_t leaves,
     if (root || top.index % 2 == 1 || ((top.index + 1) << top.level) < leaves) return;
     top = {top.level + 1, top.index / 2};  // nothing stands to its right
   }
-}
-
-inline std::vector<TreeNode> subtrees(std::int64_t begin, std::int64_t end, std::int64_t leaves) {
-  std::vector<TreeNode> stack;
-  for (std::int64_t leaf = begin; leaf < end; ++leaf) push_node(stack, {0, leaf}, leaves, [] {});
-  return stack;
 }
 
 template <class A>

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The numbers of a step under the names that sinks get.
+// Bodies of step_metrics.hpp.
 #ifndef KDLIB_TRAIN_STEP_METRICS_INL_HPP
 #define KDLIB_TRAIN_STEP_METRICS_INL_HPP
 
-#include <string>
-#include <utility>
-#include <vector>
+#include <algorithm>
 
-#include "kdlib/train/expert_use.hpp"
-#include "kdlib/train/gradient_step.hpp"
+#include "kdlib/core/error.hpp"
+#include "kdlib/train/step_metrics.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-using NamedValues = std::vector<std::pair<std::string, double>>;
-
-/// Means over the rows that have each value; what no row has is left out.
-inline void append_row_metrics(NamedValues& out, const RowMetrics& m) {
+KDLIB_FUNC void append_row_metrics(NamedValues& out, const RowMetrics& m) {
   const auto mean = [&out](const char* name, double sum, double weight) {
     if (weight > 0) out.emplace_back(name, sum / weight);
   };
@@ -38,15 +33,14 @@ inline void append_row_metrics(NamedValues& out, const RowMetrics& m) {
   mean("train/skipped_blocks", m.skipped_blocks, m.threshold_weight);
 }
 
-/// How KL(teacher || student) is spread over the step's rows; its mean is train/forward_kl.
-inline void append_kl_spread(NamedValues& out, const RowSpread& kl) {
+KDLIB_FUNC void append_kl_spread(NamedValues& out, const RowSpread& kl) {
   if (kl.weight <= 0) return;
   out.emplace_back("train/kl_std", kl.deviation());
   out.emplace_back("train/kl_min", kl.least);
   out.emplace_back("train/kl_max", kl.most);
 }
 
-inline void append_expert_use(NamedValues& out, const ExpertUse& use) {
+KDLIB_FUNC void append_expert_use(NamedValues& out, const ExpertUse& use) {
   if (use.empty()) return;
   out.emplace_back("experts/entropy", use.entropy());
   out.emplace_back("experts/max_share", use.max_share());
@@ -56,6 +50,50 @@ inline void append_expert_use(NamedValues& out, const ExpertUse& use) {
   if (!use.regularised) return;
   out.emplace_back("experts/balance", use.balance);
   out.emplace_back("experts/z", use.z);
+}
+
+KDLIB_FUNC NamedValues step_values(const StepReport& r, double tokens, double source_seconds, const StepSums& sums,
+                                   const std::vector<Span>& spans, const SpanWeights* weights) {
+  NamedValues values{{"time", r.seconds},
+                     {"tokens", tokens},
+                     {"train/loss", r.loss},
+                     {"train/grad_norm", r.gradient_norm},
+                     {"train/rate", r.rate},
+                     {"train/tokens", r.tokens},
+                     {"train/tokens_per_s", r.tokens_per_s},
+                     {"train/step_seconds", r.step_seconds},
+                     {"train/source_seconds", source_seconds}};
+  if (r.skipped) values.emplace_back("train/skipped", 1);
+  append_row_metrics(values, sums.metrics);
+  append_kl_spread(values, sums.kl);
+  append_expert_use(values, sums.experts);
+  for (std::size_t i = 0; i < sums.span_loss.size(); ++i) {
+    if (sums.span_loss[i].weight <= 0) continue;
+    // The rows' weights are those of the span over its denominator, times what the source made of them.
+    values.emplace_back("train/loss/" + spans[i].name, sums.span_loss[i].sum / spans[i].weight);
+    values.emplace_back("train/tokens/" + spans[i].name, weights->losses()[i].loss.weight);
+  }
+  return values;
+}
+
+KDLIB_FUNC NamedValues rank_values(const RankedSums& all, double reduce_seconds) {
+  if (all.ranks.size() < 2) return {};
+  double most = 0, sum = 0, slowest_seconds = 0, source_seconds = 0;
+  std::size_t slowest = 0;
+  for (std::size_t r = 0; r < all.ranks.size(); ++r) {
+    const RankTimes& times = all.ranks[r];
+    most = std::max(most, times.tokens);
+    sum += times.tokens;
+    source_seconds = std::max(source_seconds, times.source_seconds);
+    const double seconds = times.source_seconds + times.gradient_seconds;
+    if (seconds > slowest_seconds) slowest = r, slowest_seconds = seconds;
+  }
+  NamedValues values{{"dp/ranks", static_cast<double>(all.ranks.size())},
+                     {"dp/write_seconds", source_seconds},
+                     {"dp/reduce_seconds", reduce_seconds},
+                     {"dp/slowest_rank", static_cast<double>(slowest)}};
+  if (sum > 0) values.emplace_back("dp/imbalance", most * static_cast<double>(all.ranks.size()) / sum);
+  return values;
 }
 
 }  // namespace detail

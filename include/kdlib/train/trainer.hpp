@@ -149,5 +149,8 @@ Trainer(Student&, Source&&, Objective, Optimizer, Schedule) -> Trainer<Student, 
 KDLIB_NAMESPACE_END
 
 #include "kdlib/train/trainer_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/train/run_settings_inl.hpp"
+#endif
 
 #endif

@@ -52,24 +52,16 @@ inline constexpr bool is_of_ranks = requires {
 }
 || !requires(const X& x) { x.path(); };
 
+/// ConfigError: the parts of a run that several ranks cannot share.
+void check_shareable(const RunSettings& s, bool weighs_rows, bool of_ranks, bool skippable);
 template <class Source, class Sink, class Store>
 void check_shareable(const RunSettings& s) {
-  require<ConfigError>(!WeighsRows<Source>,
-                       "[run] the source weighs rows by what all batches of a step hold, and each "
-                       "of ",
-                       s.ranks.communicator.size(), " ranks has some of them: train on one rank");
-  require<ConfigError>(is_of_ranks<Sink> && is_of_ranks<Store>, "[run] ", s.ranks.communicator.size(),
-                       " ranks would write the same files: give kd::RankedSink<kd::JsonLines>{communicator, path} and "
-                       "kd::RankedStore<kd::Directory>{communicator, path}");
-  require<ConfigError>(DataSource<Source> || SkippableSource<Source>,
-                       "[run] the source has no skip(): ranks cannot share it; see kdlib/data/concepts.hpp");
+  check_shareable(s, WeighsRows<Source>, is_of_ranks<Sink> && is_of_ranks<Store>,
+                  DataSource<Source> || SkippableSource<Source>);
 }
 
 /// Settings of ranks that change what a run computes, for its checkpoints.
-inline void append_ranks(SettingsList& list, const RankSettings& ranks) {
-  if (ranks.tree()) list.emplace_back("reduce", "tree");
-  if (ranks.write_batch > 0) list.emplace_back("write_batch", std::to_string(ranks.write_batch));
-}
+void append_ranks(SettingsList& list, const RankSettings& ranks);
 
 template <class Source>
 void append_replay(SettingsList& list, const RunSettings& s, const Source& source) {
@@ -89,28 +81,17 @@ void keep_part(std::vector<X>& list, std::pair<std::size_t, std::size_t> part) {
                         list.begin() + static_cast<std::ptrdiff_t>(part.second));
 }
 
+/// ConfigError: batches are to be fetched ahead of a source whose text is not `known` then.
+void check_ahead(const RunSettings& s, bool known);
 template <class Source>
 void check_ahead(const RunSettings& s) {
-  require<ConfigError>(s.teacher_ahead >= 0, "[run] teacher_ahead is ", s.teacher_ahead, "; it must be 0 or above");
-  constexpr bool known = TellsGivenText<Source> && !WeighsRows<Source>;
-  require<ConfigError>(s.teacher_ahead == 0 || known, "[run] teacher_ahead is ", s.teacher_ahead,
-                       ", and the source does not say which batches stay the same whatever the student learns "
-                       "(next_is_student_written()), or weighs rows when their step comes: leave it 0");
+  check_ahead(s, TellsGivenText<Source> && !WeighsRows<Source>);
 }
 
-inline void check_settings(const RunSettings& s) {
-  require<ConfigError>(s.steps > 0, "[run] steps is ", s.steps, "; it must be above 0");
-  require<ConfigError>(s.micro_batches > 0, "[run] micro_batches is ", s.micro_batches, "; it must be above 0");
-  require<ConfigError>(s.clip_norm >= 0, "[run] clip_norm is ", s.clip_norm, "; it must be 0 (no clipping) or above");
-  require<ConfigError>(s.gradient_threshold >= 0 && s.gradient_threshold < 1, "[run] gradient_threshold is ",
-                       s.gradient_threshold, "; it must be in [0, 1)");
-  require<ConfigError>(s.save_every >= 0 && s.keep >= 0 && s.evaluate_every >= 0,
-                       "[run] save_every, keep and evaluate_every must be 0 or above");
-  require<ConfigError>(s.ranks.write_batch >= 0, "[run] write_batch is ", s.ranks.write_batch,
-                       "; it must be 0 (each micro-batch alone) or above");
-  require<ConfigError>(s.save != SaveRule::best || (s.hooks != nullptr && s.evaluate_every > 0),
-                       "[run] save is best and nothing chooses it: set hooks and evaluate_every");
-}
+/// ConfigError: a number out of its range.
+void check_settings(const RunSettings& s);
+/// ConfigError: a setting that is given twice.
+void check_named_once(const SettingsList& list);
 }  // namespace detail
 
 /// What a resumed run must have, too.
@@ -134,10 +115,7 @@ SettingsList Trainer<Student, Source, Objective, Optimizer, Schedule>::described
   detail::append_described(list, objective_.teacher());
   for (const Span& span : settings.spans) list.emplace_back("span." + span.name, setting_text(span.weight));
   for (const auto& entry : settings.settings) list.push_back(entry);
-  for (std::size_t i = 0; i < list.size(); ++i)
-    for (std::size_t j = 0; j < i; ++j)
-      require<ConfigError>(list[i].first != list[j].first, "[run] the setting ", list[i].first,
-                           " is given twice; rename the one in RunSettings::settings");
+  detail::check_named_once(list);
   return list;
 }
 

@@ -8,7 +8,7 @@
 #include "kdlib/core/clock.hpp"
 #include "kdlib/io/checksum.hpp"
 #include "kdlib/optim/clip.hpp"
-#include "kdlib/train/step_metrics_inl.hpp"
+#include "kdlib/train/step_metrics.hpp"
 #include "kdlib/train/training_run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -24,16 +24,7 @@ void TrainingRun<Types>::start_ranks() {
   SettingsList mine = list_;
   for (const auto& [key, value] : environment_)
     if (key == "program") mine.emplace_back(key, value);
-  const auto number = [&mine](const char* key, std::int64_t value) { mine.emplace_back(key, std::to_string(value)); };
-  number("steps", settings_.steps);
-  number("first step", context_.first_step);
-  number("save_every", settings_.save_every);
-  number("evaluate_every", settings_.evaluate_every);
-  number("save", static_cast<std::int64_t>(settings_.save));
-  number("resume", settings_.resume ? 1 : 0);
-  number("hooks", settings_.hooks != nullptr ? 1 : 0);
-  number("recompute", settings_.recompute ? 1 : 0);
-  number("shard_optimizer", settings_.ranks.shard_optimizer ? 1 : 0);
+  append_equal_settings(mine, settings_, context_.first_step);
   mine.emplace_back("the source's place", std::string(source_.cursor()));
   for (const Parameter<T, D>* p : trained_) {
     const std::vector<T> values = host_copy(std::as_const(p->value).view());
@@ -117,27 +108,6 @@ RankedSums TrainingRun<Types>::ranked_gradient(double total, double source_secon
   return all;
 }
 
-/// Where the time of the step went; nothing on one rank.
-inline NamedValues rank_values(const RankedSums& all, double reduce_seconds) {
-  if (all.ranks.size() < 2) return {};
-  double most = 0, sum = 0, slowest_seconds = 0, source_seconds = 0;
-  std::size_t slowest = 0;
-  for (std::size_t r = 0; r < all.ranks.size(); ++r) {
-    const RankTimes& times = all.ranks[r];
-    most = std::max(most, times.tokens);
-    sum += times.tokens;
-    source_seconds = std::max(source_seconds, times.source_seconds);
-    const double seconds = times.source_seconds + times.gradient_seconds;
-    if (seconds > slowest_seconds) slowest = r, slowest_seconds = seconds;
-  }
-  NamedValues values{{"dp/ranks", static_cast<double>(all.ranks.size())},
-                     {"dp/write_seconds", source_seconds},
-                     {"dp/reduce_seconds", reduce_seconds},
-                     {"dp/slowest_rank", static_cast<double>(slowest)}};
-  if (sum > 0) values.emplace_back("dp/imbalance", most * static_cast<double>(all.ranks.size()) / sum);
-  return values;
-}
-
 template <class Types>
 bool TrainingRun<Types>::take_ranked_step() {
   StepTimes times;
@@ -172,16 +142,7 @@ bool TrainingRun<Types>::take_ranked_step() {
 template <class Types>
 Evaluation TrainingRun<Types>::evaluation_of_first(Evaluation mine) {
   if (!ranks_ || ranks_->communicator().size() == 1) return mine;
-  BytePacker out;
-  out.add(mine.best_by).add(mine.values.size());
-  for (const auto& [name, value] : mine.values) out.add(std::string_view(name)).add(value);
-  const Bytes bytes = ranks_->communicator().broadcast_bytes(out.take());
-  ByteUnpacker in(bytes);
-  Evaluation first;
-  first.best_by = in.get<double>();
-  first.values.resize(in.get<std::size_t>());
-  for (auto& [name, value] : first.values) name = in.text(), value = in.get<double>();
-  return first;
+  return first_evaluation(ranks_->communicator(), mine);
 }
 
 template <class Types>

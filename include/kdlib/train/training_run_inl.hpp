@@ -11,7 +11,7 @@
 #include "kdlib/optim/clip.hpp"
 #include "kdlib/tensor/queued_phase.hpp"
 #include "kdlib/train/environment.hpp"
-#include "kdlib/train/step_metrics_inl.hpp"
+#include "kdlib/train/step_metrics.hpp"
 #include "kdlib/train/training_ahead_inl.hpp"
 #include "kdlib/train/training_ranks_inl.hpp"
 #include "kdlib/train/training_run.hpp"
@@ -161,23 +161,14 @@ template <class Types>
 void TrainingRun<Types>::update(const StepSums& sums, double norm, double factor, double rate) {
   if (sums.loss.weight <= 0) {
     ++result_.skipped_steps;
-    message(concat("step ", step_,
-                   " has no token that counts and is skipped; check masks and lengths if this happens often"));
+    message(skipped_text(step_));
     return;
   }
   const bool queued = std::exchange(update_queued_, false);
   const char* what = !std::isfinite(sums.loss.sum) ? "loss" : !std::isfinite(norm) ? "gradient" : nullptr;
   if (what != nullptr) {
     if (queued) state_.set_steps(state_.steps() - 1);  // the device has left everything as it was
-    const std::string last = saved_step_ >= 0 ? concat("the last checkpoint is step ", saved_step_)
-                                              : std::string("no checkpoint was saved yet");
-    const char* advice =
-        state_.steps() == 0
-            ? ". No update was made yet: the student's or the teacher's weights give it as they are (inspect --check "
-              "lists tensors that are not finite), or the data of this step does"
-            : ". Lower the rate, lengthen the warm-up or set clip_norm, and check the data of this step";
-    fail<TrainingError>("[train] step ", step_, ": the ", what, " is not finite (loss ", setting_text(sums.loss.mean()),
-                        ", gradient norm ", setting_text(norm), ", rate ", setting_text(rate), "); ", last, advice);
+    fail_not_finite(step_, what, saved_step_, state_.steps() == 0, sums, norm, rate);
   }
   tokens_ += step_tokens_;
   if (!queued) state_.step(rate, factor);
@@ -208,25 +199,8 @@ void TrainingRun<Types>::report(const StepSums& sums, double norm, double rate, 
 
 template <class Types>
 void TrainingRun<Types>::log_step(const StepReport& r, const StepTimes& times, const StepSums& sums) {
-  NamedValues values{{"time", r.seconds},
-                     {"tokens", tokens_},
-                     {"train/loss", r.loss},
-                     {"train/grad_norm", r.gradient_norm},
-                     {"train/rate", r.rate},
-                     {"train/tokens", r.tokens},
-                     {"train/tokens_per_s", r.tokens_per_s},
-                     {"train/step_seconds", r.step_seconds},
-                     {"train/source_seconds", times.fetched - times.begin}};
-  if (r.skipped) values.emplace_back("train/skipped", 1);
-  append_row_metrics(values, sums.metrics);
-  append_kl_spread(values, sums.kl);
-  append_expert_use(values, sums.experts);
-  for (std::size_t i = 0; i < sums.span_loss.size(); ++i) {
-    if (sums.span_loss[i].weight <= 0) continue;
-    // The rows' weights are those of the span over its denominator, times what the source made of them.
-    values.emplace_back("train/loss/" + settings_.spans[i].name, sums.span_loss[i].sum / settings_.spans[i].weight);
-    values.emplace_back("train/tokens/" + settings_.spans[i].name, spans_->losses()[i].loss.weight);
-  }
+  NamedValues values =
+      step_values(r, tokens_, times.fetched - times.begin, sums, settings_.spans, spans_ ? &*spans_ : nullptr);
   values.insert(values.end(), rank_values_.begin(), rank_values_.end());
   if constexpr (requires { source_.step_metrics(); })
     for (const auto& [name, value] : source_.step_metrics()) values.emplace_back(name, value);

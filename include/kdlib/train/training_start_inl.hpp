@@ -58,13 +58,8 @@ void TrainingRun<Types>::resume(const TrainState& saved) {
 
 template <class Types>
 void TrainingRun<Types>::check_fits(const TrainState& saved) {
-  if (saved.stage != context_.name) {
-    require<ConfigError>(saved.finished && saved.step == context_.first_step, "[resume] the checkpoint is of step ",
-                         saved.step, " of stage '", saved.stage, "', this run is stage '", context_.name,
-                         "' from step ", context_.first_step, "; use the program that wrote it, or another folder");
-  } else {
-    check_same_settings(saved.settings, list_);
-  }
+  if (saved.stage != context_.name) check_stage_before(saved, context_);
+  else check_same_settings(saved.settings, list_);
   check_tensors(saved);
 }
 
