@@ -135,7 +135,9 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/tensor_rows.hpp
   include/kdlib/config.hpp
   include/kdlib/core/byte_pack.hpp
+  include/kdlib/core/byte_pack_inl.hpp
   include/kdlib/core/clock.hpp
+  include/kdlib/core/clock_inl.hpp
   include/kdlib/core/communicator.hpp
   include/kdlib/core/communicator_inl.hpp
   include/kdlib/core/dtype.hpp
@@ -143,7 +145,9 @@ set(KDLIB_HEADERS
   include/kdlib/core/error_inl.hpp
   include/kdlib/core/fields.hpp
   include/kdlib/core/fields_inl.hpp
+  include/kdlib/core/fields_text_inl.hpp
   include/kdlib/core/fingerprint.hpp
+  include/kdlib/core/fingerprint_inl.hpp
   include/kdlib/core/math.hpp
   include/kdlib/core/normal.hpp
   include/kdlib/core/parallel.hpp
@@ -152,6 +156,7 @@ set(KDLIB_HEADERS
   include/kdlib/core/sampling.hpp
   include/kdlib/core/settings_error.hpp
   include/kdlib/core/shape.hpp
+  include/kdlib/core/shape_inl.hpp
   include/kdlib/core/stop.hpp
   include/kdlib/core/utf8.hpp
   include/kdlib/core/utf8_inl.hpp
@@ -238,6 +243,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/paths.hpp
   include/kdlib/io/paths_inl.hpp
   include/kdlib/io/safetensors.hpp
+  include/kdlib/io/safetensors_commit_inl.hpp
   include/kdlib/io/safetensors_directory_inl.hpp
   include/kdlib/io/safetensors_inl.hpp
   include/kdlib/io/safetensors_writer.hpp
@@ -246,8 +252,10 @@ set(KDLIB_HEADERS
   include/kdlib/io/sha256_x86_inl.hpp
   include/kdlib/io/system_inl.hpp
   include/kdlib/io/temporary_folder.hpp
+  include/kdlib/io/temporary_folder_inl.hpp
   include/kdlib/io/tensor_info.hpp
   include/kdlib/io/tensor_info_inl.hpp
+  include/kdlib/io/tensor_text_inl.hpp
   include/kdlib/io/utf8.hpp
   include/kdlib/io/utf8_inl.hpp
   include/kdlib/io/writable_folder.hpp
@@ -367,6 +375,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/canary_body_inl.hpp
   include/kdlib/recipe/canary_inl.hpp
   include/kdlib/recipe/events.hpp
+  include/kdlib/recipe/events_inl.hpp
   include/kdlib/recipe/inputs.hpp
   include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/loss_expression.hpp
@@ -379,9 +388,12 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/model_files.hpp
   include/kdlib/recipe/model_files_inl.hpp
   include/kdlib/recipe/number_text.hpp
+  include/kdlib/recipe/number_text_inl.hpp
   include/kdlib/recipe/objective.hpp
+  include/kdlib/recipe/objective_inl.hpp
   include/kdlib/recipe/plan.hpp
   include/kdlib/recipe/plan_inl.hpp
+  include/kdlib/recipe/plan_measured_inl.hpp
   include/kdlib/recipe/remote_check_inl.hpp
   include/kdlib/recipe/result.hpp
   include/kdlib/recipe/result_inl.hpp
@@ -399,6 +411,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/session_inl.hpp
   include/kdlib/recipe/session_models_inl.hpp
   include/kdlib/recipe/session_named_inl.hpp
+  include/kdlib/recipe/session_parts.hpp
+  include/kdlib/recipe/session_parts_inl.hpp
   include/kdlib/recipe/session_ranked_inl.hpp
   include/kdlib/recipe/session_remote_inl.hpp
   include/kdlib/recipe/session_stages_inl.hpp
@@ -406,6 +420,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/settings.hpp
   include/kdlib/recipe/settings_inl.hpp
   include/kdlib/recipe/settings_text_inl.hpp
+  include/kdlib/recipe/settings_words_inl.hpp
+  include/kdlib/recipe/shown_text_inl.hpp
   include/kdlib/recipe/stages.hpp
   include/kdlib/recipe/stages_inl.hpp
   include/kdlib/recipe/text.hpp

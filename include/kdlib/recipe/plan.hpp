@@ -88,6 +88,9 @@ RecipePlan plan_recipe(const RecipeSettings& settings, const PlannedModels& mode
 
 KDLIB_NAMESPACE_END
 
+#include "kdlib/recipe/plan_measured_inl.hpp"
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/plan_inl.hpp"
+#endif
 
 #endif

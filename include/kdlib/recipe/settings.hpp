@@ -267,6 +267,9 @@ bool free_recipe_setting(const std::string& key);
 
 KDLIB_NAMESPACE_END
 
+#include "kdlib/recipe/settings_words_inl.hpp"
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/settings_inl.hpp"
+#endif
 
 #endif

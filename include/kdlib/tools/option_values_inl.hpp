@@ -79,11 +79,11 @@ inline std::string option_text(const OptionItem& item) {
       return !value ? "auto" : *value ? "on" : "off";
     }
     case OptionKind::int32:
-      return shortest_number_text(*static_cast<const int*>(item.target));
+      return setting_text(*static_cast<const int*>(item.target));
     case OptionKind::int64:
-      return shortest_number_text(*static_cast<const std::int64_t*>(item.target));
+      return setting_text(*static_cast<const std::int64_t*>(item.target));
     case OptionKind::uint64:
-      return shortest_number_text(*static_cast<const std::uint64_t*>(item.target));
+      return setting_text(*static_cast<const std::uint64_t*>(item.target));
     case OptionKind::real32:
       return shortest_number_text(*static_cast<const float*>(item.target));
     case OptionKind::real64:
