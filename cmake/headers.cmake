@@ -616,7 +616,9 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
+  include/kdlib/tools/args_inl.hpp
   include/kdlib/tools/blas_kernels.hpp
+  include/kdlib/tools/blas_kernels_inl.hpp
   include/kdlib/tools/cache_command.hpp
   include/kdlib/tools/cache_command_inl.hpp
   include/kdlib/tools/choice_tasks.hpp
@@ -625,6 +627,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/distil.hpp
   include/kdlib/tools/distil_checks_inl.hpp
   include/kdlib/tools/distil_console.hpp
+  include/kdlib/tools/distil_console_inl.hpp
   include/kdlib/tools/distil_inl.hpp
   include/kdlib/tools/distil_options.hpp
   include/kdlib/tools/distil_options_inl.hpp
@@ -655,12 +658,17 @@ set(KDLIB_HEADERS
   include/kdlib/tools/output_lock.hpp
   include/kdlib/tools/output_lock_inl.hpp
   include/kdlib/tools/process_start.hpp
+  include/kdlib/tools/process_start_inl.hpp
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/random_models.hpp
+  include/kdlib/tools/random_models_inl.hpp
   include/kdlib/tools/ranked_process.hpp
+  include/kdlib/tools/ranked_process_inl.hpp
+  include/kdlib/tools/read_number.hpp
   include/kdlib/tools/reasoning_evaluation_inl.hpp
   include/kdlib/tools/reasoning_plan_inl.hpp
+  include/kdlib/tools/reasoning_questions_inl.hpp
   include/kdlib/tools/reasoning_report_inl.hpp
   include/kdlib/tools/reasoning_run.hpp
   include/kdlib/tools/reasoning_run_inl.hpp
@@ -673,10 +681,12 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_chart_inl.hpp
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
+  include/kdlib/tools/report_inl.hpp
   include/kdlib/tools/report_style_inl.hpp
   include/kdlib/tools/run_export.hpp
   include/kdlib/tools/run_export_inl.hpp
   include/kdlib/tools/scale_plan.hpp
+  include/kdlib/tools/scale_plan_inl.hpp
   include/kdlib/tools/scale_text.hpp
   include/kdlib/tools/scale_text_inl.hpp
   include/kdlib/tools/service/child_process.hpp
@@ -726,10 +736,13 @@ set(KDLIB_HEADERS
   include/kdlib/tools/service/teacher_server_inl.hpp
   include/kdlib/tools/session_instances.hpp
   include/kdlib/tools/session_types.hpp
+  include/kdlib/tools/session_types_inl.hpp
   include/kdlib/tools/stages_file.hpp
   include/kdlib/tools/stages_file_inl.hpp
   include/kdlib/tools/status_file.hpp
+  include/kdlib/tools/status_file_inl.hpp
   include/kdlib/tools/stop_signals.hpp
+  include/kdlib/tools/stop_signals_inl.hpp
   include/kdlib/tools/sweep_plan.hpp
   include/kdlib/tools/sweep_plan_inl.hpp
   include/kdlib/tools/sweep_runs.hpp
@@ -738,9 +751,11 @@ set(KDLIB_HEADERS
   include/kdlib/tools/sweep_table_inl.hpp
   include/kdlib/tools/task_evaluation.hpp
   include/kdlib/tools/task_evaluation_inl.hpp
+  include/kdlib/tools/task_questions_inl.hpp
   include/kdlib/tools/task_text.hpp
   include/kdlib/tools/task_text_inl.hpp
   include/kdlib/tools/yaml_file.hpp
+  include/kdlib/tools/yaml_file_inl.hpp
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/train/checkpoint.hpp

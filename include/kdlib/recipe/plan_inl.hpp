@@ -12,7 +12,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-constexpr double plan_gib = 1073741824.0;
 constexpr double student_writers = 16,
                  teacher_writers = 32;  // sequences decoded together: OnPolicySettings, TeacherWrittenSettings
 
@@ -22,7 +21,6 @@ KDLIB_FUNC double packed_bytes(const QuantizeSettings& s) {
   return bits / 8 + scale * (s.rule == Int4Rule::symmetric ? 1 : 2) / static_cast<double>(s.group_size);
 }
 
-/// "32 763 876 352"
 KDLIB_FUNC std::string grouped_number(double value) {
   std::string digits = number_text("%.0f", value), out;
   for (std::size_t i = 0; i < digits.size(); ++i) {
