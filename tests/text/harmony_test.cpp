@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Harmony: conversations as openai-harmony renders them, the checker's codes and places, masks.
+#include <algorithm>
+
 #include "kdlib/text/harmony.hpp"
 
 #include "kdlib/text/chat_template.hpp"

@@ -270,7 +270,8 @@ KDLIB_FUNC bool same_weights(const std::string& a, const std::string& b) {
       }))
     return false;
   return all_equal([](const auto& x, const auto& y) {
-    return detail::remembered_hash(detail::hash_of_model_file, x) == detail::remembered_hash(detail::hash_of_model_file, y);
+    return detail::remembered_hash(detail::hash_of_model_file, x) ==
+           detail::remembered_hash(detail::hash_of_model_file, y);
   });
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "kdlib/core/settings_error.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/session.hpp"
 #include "kdlib/recipe/session_remote_inl.hpp"
 

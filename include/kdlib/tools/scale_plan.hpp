@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "kdlib/config.hpp"
+#include "kdlib/core/settings_error.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
