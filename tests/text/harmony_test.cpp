@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Harmony: conversations as openai-harmony renders them, the checker's codes and places, masks.
-#include <algorithm>
-
 #include "kdlib/text/harmony.hpp"
 
 #include "kdlib/text/chat_template.hpp"
