@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <type_traits>
 
 #include "kdlib/backend/cpu.hpp"

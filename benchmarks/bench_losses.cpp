@@ -11,6 +11,7 @@
 // TopKForwardKl on K = 64 targets, to be held against rows/ce. projections/... are the bare products of a fused case.
 // Melem/s counts N x V; GB/s the bytes that must move (logits read once, gradient written once). --write-data writes
 // the inputs for benchmarks/peers/torch_losses.py (the format stands there).
+#include <algorithm>
 #include <cstring>
 
 #include "kdlib/backend/cpu.hpp"

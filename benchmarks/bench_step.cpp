@@ -6,6 +6,7 @@
 // loss at step 0. Checked before it is timed: the loss of head_loss against float64 on the last rows.
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>

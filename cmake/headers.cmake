@@ -153,7 +153,9 @@ set(KDLIB_HEADERS
   include/kdlib/checkpoint/tokenizer_files_inl.hpp
   include/kdlib/config.hpp
   include/kdlib/core/byte_pack.hpp
+  include/kdlib/core/byte_pack_inl.hpp
   include/kdlib/core/clock.hpp
+  include/kdlib/core/clock_inl.hpp
   include/kdlib/core/communicator.hpp
   include/kdlib/core/communicator_inl.hpp
   include/kdlib/core/dtype.hpp
@@ -161,7 +163,9 @@ set(KDLIB_HEADERS
   include/kdlib/core/error_inl.hpp
   include/kdlib/core/fields.hpp
   include/kdlib/core/fields_inl.hpp
+  include/kdlib/core/fields_text_inl.hpp
   include/kdlib/core/fingerprint.hpp
+  include/kdlib/core/fingerprint_inl.hpp
   include/kdlib/core/math.hpp
   include/kdlib/core/normal.hpp
   include/kdlib/core/parallel.hpp
@@ -170,6 +174,7 @@ set(KDLIB_HEADERS
   include/kdlib/core/sampling.hpp
   include/kdlib/core/settings_error.hpp
   include/kdlib/core/shape.hpp
+  include/kdlib/core/shape_inl.hpp
   include/kdlib/core/stop.hpp
   include/kdlib/core/utf8.hpp
   include/kdlib/core/utf8_inl.hpp
@@ -259,6 +264,7 @@ set(KDLIB_HEADERS
   include/kdlib/io/paths.hpp
   include/kdlib/io/paths_inl.hpp
   include/kdlib/io/safetensors.hpp
+  include/kdlib/io/safetensors_commit_inl.hpp
   include/kdlib/io/safetensors_directory_inl.hpp
   include/kdlib/io/safetensors_inl.hpp
   include/kdlib/io/safetensors_writer.hpp
@@ -267,8 +273,10 @@ set(KDLIB_HEADERS
   include/kdlib/io/sha256_x86_inl.hpp
   include/kdlib/io/system_inl.hpp
   include/kdlib/io/temporary_folder.hpp
+  include/kdlib/io/temporary_folder_inl.hpp
   include/kdlib/io/tensor_info.hpp
   include/kdlib/io/tensor_info_inl.hpp
+  include/kdlib/io/tensor_text_inl.hpp
   include/kdlib/io/utf8.hpp
   include/kdlib/io/utf8_inl.hpp
   include/kdlib/io/writable_folder.hpp
@@ -397,6 +405,7 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/canary_body_inl.hpp
   include/kdlib/recipe/canary_inl.hpp
   include/kdlib/recipe/events.hpp
+  include/kdlib/recipe/events_inl.hpp
   include/kdlib/recipe/inputs.hpp
   include/kdlib/recipe/inputs_inl.hpp
   include/kdlib/recipe/loss_expression.hpp
@@ -409,9 +418,12 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/model_files.hpp
   include/kdlib/recipe/model_files_inl.hpp
   include/kdlib/recipe/number_text.hpp
+  include/kdlib/recipe/number_text_inl.hpp
   include/kdlib/recipe/objective.hpp
+  include/kdlib/recipe/objective_inl.hpp
   include/kdlib/recipe/plan.hpp
   include/kdlib/recipe/plan_inl.hpp
+  include/kdlib/recipe/plan_measured_inl.hpp
   include/kdlib/recipe/remote_check_inl.hpp
   include/kdlib/recipe/result.hpp
   include/kdlib/recipe/result_inl.hpp
@@ -429,6 +441,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/session_inl.hpp
   include/kdlib/recipe/session_models_inl.hpp
   include/kdlib/recipe/session_named_inl.hpp
+  include/kdlib/recipe/session_parts.hpp
+  include/kdlib/recipe/session_parts_inl.hpp
   include/kdlib/recipe/session_ranked_inl.hpp
   include/kdlib/recipe/session_remote_inl.hpp
   include/kdlib/recipe/session_stages_inl.hpp
@@ -436,6 +450,8 @@ set(KDLIB_HEADERS
   include/kdlib/recipe/settings.hpp
   include/kdlib/recipe/settings_inl.hpp
   include/kdlib/recipe/settings_text_inl.hpp
+  include/kdlib/recipe/settings_words_inl.hpp
+  include/kdlib/recipe/shown_text_inl.hpp
   include/kdlib/recipe/stages.hpp
   include/kdlib/recipe/stages_inl.hpp
   include/kdlib/recipe/text.hpp
@@ -641,7 +657,9 @@ set(KDLIB_HEADERS
   include/kdlib/text/vocabulary.hpp
   include/kdlib/text/vocabulary_inl.hpp
   include/kdlib/tools/args.hpp
+  include/kdlib/tools/args_inl.hpp
   include/kdlib/tools/blas_kernels.hpp
+  include/kdlib/tools/blas_kernels_inl.hpp
   include/kdlib/tools/cache_command.hpp
   include/kdlib/tools/cache_command_inl.hpp
   include/kdlib/tools/choice_tasks.hpp
@@ -650,6 +668,7 @@ set(KDLIB_HEADERS
   include/kdlib/tools/distil.hpp
   include/kdlib/tools/distil_checks_inl.hpp
   include/kdlib/tools/distil_console.hpp
+  include/kdlib/tools/distil_console_inl.hpp
   include/kdlib/tools/distil_inl.hpp
   include/kdlib/tools/distil_options.hpp
   include/kdlib/tools/distil_options_inl.hpp
@@ -680,12 +699,17 @@ set(KDLIB_HEADERS
   include/kdlib/tools/output_lock.hpp
   include/kdlib/tools/output_lock_inl.hpp
   include/kdlib/tools/process_start.hpp
+  include/kdlib/tools/process_start_inl.hpp
   include/kdlib/tools/progress.hpp
   include/kdlib/tools/progress_inl.hpp
   include/kdlib/tools/random_models.hpp
+  include/kdlib/tools/random_models_inl.hpp
   include/kdlib/tools/ranked_process.hpp
+  include/kdlib/tools/ranked_process_inl.hpp
+  include/kdlib/tools/read_number.hpp
   include/kdlib/tools/reasoning_evaluation_inl.hpp
   include/kdlib/tools/reasoning_plan_inl.hpp
+  include/kdlib/tools/reasoning_questions_inl.hpp
   include/kdlib/tools/reasoning_report_inl.hpp
   include/kdlib/tools/reasoning_run.hpp
   include/kdlib/tools/reasoning_run_inl.hpp
@@ -698,10 +722,12 @@ set(KDLIB_HEADERS
   include/kdlib/tools/report_chart_inl.hpp
   include/kdlib/tools/report_html.hpp
   include/kdlib/tools/report_html_inl.hpp
+  include/kdlib/tools/report_inl.hpp
   include/kdlib/tools/report_style_inl.hpp
   include/kdlib/tools/run_export.hpp
   include/kdlib/tools/run_export_inl.hpp
   include/kdlib/tools/scale_plan.hpp
+  include/kdlib/tools/scale_plan_inl.hpp
   include/kdlib/tools/scale_text.hpp
   include/kdlib/tools/scale_text_inl.hpp
   include/kdlib/tools/service/child_process.hpp
@@ -751,10 +777,13 @@ set(KDLIB_HEADERS
   include/kdlib/tools/service/teacher_server_inl.hpp
   include/kdlib/tools/session_instances.hpp
   include/kdlib/tools/session_types.hpp
+  include/kdlib/tools/session_types_inl.hpp
   include/kdlib/tools/stages_file.hpp
   include/kdlib/tools/stages_file_inl.hpp
   include/kdlib/tools/status_file.hpp
+  include/kdlib/tools/status_file_inl.hpp
   include/kdlib/tools/stop_signals.hpp
+  include/kdlib/tools/stop_signals_inl.hpp
   include/kdlib/tools/sweep_plan.hpp
   include/kdlib/tools/sweep_plan_inl.hpp
   include/kdlib/tools/sweep_runs.hpp
@@ -763,9 +792,11 @@ set(KDLIB_HEADERS
   include/kdlib/tools/sweep_table_inl.hpp
   include/kdlib/tools/task_evaluation.hpp
   include/kdlib/tools/task_evaluation_inl.hpp
+  include/kdlib/tools/task_questions_inl.hpp
   include/kdlib/tools/task_text.hpp
   include/kdlib/tools/task_text_inl.hpp
   include/kdlib/tools/yaml_file.hpp
+  include/kdlib/tools/yaml_file_inl.hpp
   include/kdlib/tools/yaml_settings.hpp
   include/kdlib/tools/yaml_settings_inl.hpp
   include/kdlib/train/checkpoint.hpp

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Routing, experts, shared gate and attention sinks: values by hand and from the published vectors, gradients against
 // central differences.
+#include <algorithm>
+
 #include "kdlib/autograd/experts.hpp"
 
 #include "check.hpp"

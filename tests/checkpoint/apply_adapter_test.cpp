@@ -5,6 +5,7 @@
 #include "kdlib/checkpoint/peft_apply.hpp"
 #include "kdlib/checkpoint/save.hpp"
 
+#include <algorithm>
 #include <tuple>
 
 #include "kdlib/io/atomic_file.hpp"

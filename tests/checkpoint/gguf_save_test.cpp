@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Models written as GGUF files: bytes of another writer, parameters that come back, tokenizers, refusals.
+#include <algorithm>
+
 #include "kdlib/checkpoint/gguf_save.hpp"
 #include "kdlib/checkpoint/gguf_names.hpp"
 #include "kdlib/checkpoint/load.hpp"

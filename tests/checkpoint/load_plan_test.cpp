@@ -2,6 +2,7 @@
 // The plan of loading: what becomes of each tensor, what is ignored and why, what is refused, and whose head is used.
 #include "kdlib/checkpoint/load_plan.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kdlib/backend/cpu.hpp"

@@ -56,6 +56,14 @@ TEST_CASE("two directories of a seed have the same weights where the seeds are e
   CHECK_FALSE(same_weights(dir / "a", dir / "c"));
   CHECK(content_hash(dir / "a") == content_hash(dir / "b"));
   CHECK(content_hash(dir / "a") != content_hash(dir / "c"));
+  const std::string saved = content_hash(dir / "b");
+  CHECK(content_hash(dir / "b/kdlib_random_weights.json") == file_hash(dir / "b/kdlib_random_weights.json"));
+  write_file_atomically(dir / "b/kdlib_random_weights.json", "{\"seed\":1}");  // by its value, not by its bytes
+  CHECK(same_weights(dir / "a", dir / "b"));
+  CHECK(content_hash(dir / "b") == saved);
+  CHECK_FALSE(same_weights(dir / "b", dir / "c"));
+  write_file_atomically(dir / "b/kdlib_random_weights.json", "{\"seed\":1, \"deviation\": 1}");
+  CHECK_FALSE(same_weights(dir / "a", dir / "b"));
 }
 
 TEST_CASE("a seed beside weights, and a file that is none, are refused by name", "[model][load]") {

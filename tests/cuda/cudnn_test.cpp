@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention by cuDNN beside the library's own kernels, both against Kernels<Cpu, double> on the same rounded inputs.
+#include <algorithm>
+
 #include "cuda/kernel_cases.hpp"
 #include "kdlib/backend/cuda/library_attention.hpp"
 

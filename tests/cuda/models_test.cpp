@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole models on CUDA: the tiny models of every family against transformers' logits, loss, gradients and greedy text
 // in float, and against the same weights in float on the CPU in bf16.
+#include <algorithm>
+
 #include "cuda/decoders.hpp"
 #include "cuda/kernel_cases.hpp"
 #include "kdlib/checkpoint/hf_experts.hpp"

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How often the host waits for the device.
+#include <algorithm>
+
 #include "cuda/decoders.hpp"
 #include "cuda/kernel_cases.hpp"
 #include "kdlib/backend/cuda/emulated/device.hpp"

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Split GGUF files: any part opens the whole; missing, doubled and foreign parts are named.
+#include <algorithm>
+
 #include "kdlib/io/gguf_split.hpp"
 
 #include "kdlib/io/content_hash.hpp"

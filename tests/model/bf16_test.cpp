@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoder<Cpu, bf16> beside Decoder<Cpu, float> of the same files: every family, loading, generation, adapters.
+#include <algorithm>
 #include <cstring>
 
 #include "kdlib/checkpoint/load.hpp"

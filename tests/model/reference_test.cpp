@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tiny random models against transformers: logits, loss, every gradient, padding on either side, greedy text, decoding.
+#include <algorithm>
+
 #include "kdlib/checkpoint/hf_experts.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/save.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // SmolLM2-135M-Instruct from its GGUF file against transformers: log-probabilities, argmax, logits, greedy ids.
+#include <algorithm>
 #include <cstdlib>
 
 #include "kdlib/checkpoint/load.hpp"

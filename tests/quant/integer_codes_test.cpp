@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Integer codes of 3, 4 and 8 bits: codes, scales and values against torchao, packing, refusals.
+#include <algorithm>
 #include <cmath>
 
 #include "coded_support.hpp"

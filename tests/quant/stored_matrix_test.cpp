@@ -3,6 +3,7 @@
 // of the CPU.
 #include "kdlib/quant/stored_matrix.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 

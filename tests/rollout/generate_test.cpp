@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batched writing: what a sequence says does not depend on its company, and its log-probs are those of the model.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <stdexcept>

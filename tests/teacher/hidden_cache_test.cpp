@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A teacher's hidden states on disk: the same targets and the same training as with the live teacher.
+#include <algorithm>
 #include <cmath>
 
 #include "kdlib/data/document_dataset.hpp"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Answers of vLLM, SGLang and llama.cpp's server: what is taken from them, and each lie with its sentence.
+#include <algorithm>
 #include <cmath>
 
 #include "kdlib/teacher/remote_answers.hpp"

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conversations through Jinja templates of our own: what the template is given, what is learned, what cannot be spelt.
+#include <algorithm>
+
 #include "kdlib/text/chat_jinja.hpp"
 
 #include "kdlib/text/chat_template.hpp"

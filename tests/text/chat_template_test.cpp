@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Chat templates against Jinja's output (tests/reference/text and the shared folder), names, and loss masks.
+#include <algorithm>
+
 #include "kdlib/text/chat_template.hpp"
 #include "kdlib/text/jinja_value.hpp"
 

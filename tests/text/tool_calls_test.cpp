@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls of tools are read back in the form in which a chat template writes them.
+#include <algorithm>
+
 #include "kdlib/text/tool_calls.hpp"
 
 #include "kdlib/text/chat_jinja.hpp"

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a run writes into config.yaml, --config reads: every option of distil once with a value other than its default.
+#include <algorithm>
+
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/recipe/run_folder.hpp"
 #include "kdlib/tools/distil_options.hpp"

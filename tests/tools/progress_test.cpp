@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The progress line, its plain form, and the flag that signals set.
+#include <cstdlib>
+
 #include "kdlib/tools/progress.hpp"
 
 #include <signal.h>

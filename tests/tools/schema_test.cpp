@@ -6,7 +6,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/tools/distil_options.hpp"
-#include "kdlib/tools/option_values_inl.hpp"
+#include "kdlib/tools/read_number.hpp"
 #include "kdlib/tools/yaml_settings.hpp"
 #include "support/catch.hpp"
 #include "support/shared.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Twenty steps of distillation by transformers, PEFT, TRL's loss and torch AdamW (tests/reference/training): the same
 // losses, gradient norms and rates, and the same movement of the weights.
+#include <algorithm>
 #include <cmath>
 #include <map>
 

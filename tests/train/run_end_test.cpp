@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a run begins again and how it ends: refused without a trace, stopped in an evaluation, finished for a reason,
 // with the best or the last state; and how the divergence of a step is spread over its rows.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>

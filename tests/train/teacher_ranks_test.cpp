@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks that hold the teacher: the students' files have the bits of a run with the teacher beside the student, and a
 // rank that is lost ends all. Ranks are threads here.
+#include <algorithm>
 #include <chrono>
 #include <thread>
 

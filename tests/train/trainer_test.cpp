@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The trainer's loop on a toy model: what it reports, selects, skips, refuses, stops at and keeps as best.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <limits>

@@ -26,16 +26,12 @@ class BytePacker {
  public:
   template <class X>
   requires std::is_trivially_copyable_v<X> BytePacker& add(const X& x) { return append(&x, sizeof x); }
-  BytePacker& add(std::string_view text) { return add(text.size()).append(text.data(), text.size()); }
+  BytePacker& add(std::string_view text);
   template <class X>
   BytePacker& add_list(const std::vector<X>& list) {
     return add(list.size()).append(list.data(), list.size() * sizeof(X));
   }
-  BytePacker& append(const void* data, std::size_t count) {
-    const auto* p = static_cast<const std::byte*>(data);
-    bytes_.insert(bytes_.end(), p, p + count);
-    return *this;
-  }
+  BytePacker& append(const void* data, std::size_t count);
   Bytes take() { return std::move(bytes_); }
 
  private:
@@ -53,32 +49,28 @@ class ByteUnpacker {
     std::memcpy(&x, next(sizeof x), sizeof x);
     return x;
   }
-  std::string text() {
-    const auto size = get<std::size_t>();
-    return std::string(reinterpret_cast<const char*>(next(size)), size);
-  }
+  std::string text();
   template <class X>
   std::vector<X> list() {
     const auto size = get<std::size_t>();
-    require<FormatError>(size <= bytes_.size() / sizeof(X), "[ranks] a message of ", bytes_.size(),
-                         " bytes announces a list of ", size);
+    if (size > bytes_.size() / sizeof(X)) refuse_list(size);
     std::vector<X> out(size);
     if (size > 0) std::memcpy(out.data(), next(size * sizeof(X)), size * sizeof(X));
     return out;
   }
-  const std::byte* next(std::size_t count) {
-    require<FormatError>(count <= bytes_.size(), "[ranks] a message ends ", count - bytes_.size(),
-                         " bytes too early: the ranks run different programs");
-    const std::byte* at = bytes_.data();
-    bytes_ = bytes_.subspan(count);
-    return at;
-  }
+  const std::byte* next(std::size_t count);
   bool empty() const { return bytes_.empty(); }
 
  private:
+  [[noreturn]] void refuse_list(std::size_t size) const;
+
   std::span<const std::byte> bytes_;
 };
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/core/byte_pack_inl.hpp"
+#endif
 
 #endif

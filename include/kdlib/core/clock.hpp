@@ -10,11 +10,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-inline double clock_seconds(clockid_t clock) {
-  timespec now{};
-  ::clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
+double clock_seconds(clockid_t clock);
 }  // namespace detail
 
 /// Seconds since 1970 by the system's clock; it may be set back or forth.
@@ -24,5 +20,9 @@ inline double now_seconds() { return detail::clock_seconds(CLOCK_REALTIME); }
 inline double steady_seconds() { return detail::clock_seconds(CLOCK_MONOTONIC); }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/core/clock_inl.hpp"
+#endif
 
 #endif

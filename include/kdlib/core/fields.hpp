@@ -68,6 +68,16 @@ template <NamedEnum E>
 std::optional<E> enum_value(std::string_view name);
 
 namespace detail {
+/// The shortest text that reads back as the same number.
+std::string shortest_number_text(double value);
+std::string shortest_number_text(float value);
+/// Insertions, deletions and replacements that make b of a.
+std::size_t edit_distance(std::string_view a, std::string_view b);
+/// Edits that make `piece` of some part of `text`.
+std::size_t partial_distance(std::string_view piece, std::string_view text);
+/// "ReverseKl" of __PRETTY_FUNCTION__ in a template of X.
+std::string plain_name_in(std::string_view text);
+
 struct VisitsNothing {
   template <class V>
   void operator()(const FieldInfo&, V&&) const {}
@@ -154,5 +164,8 @@ std::string did_you_mean(std::string_view text, const std::vector<std::string>& 
 KDLIB_NAMESPACE_END
 
 #include "kdlib/core/fields_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/core/fields_text_inl.hpp"
+#endif
 
 #endif

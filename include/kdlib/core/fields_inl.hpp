@@ -1,53 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of fields.hpp.
+// Templates of fields.hpp. Functions without template parameters are in fields_text_inl.hpp.
 #ifndef KDLIB_CORE_FIELDS_INL_HPP
 #define KDLIB_CORE_FIELDS_INL_HPP
-
-#include <algorithm>
-#include <charconv>
 
 #include "kdlib/core/fields.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// Shortest text that reads back as the same number.
-template <class N>
-std::string shortest_number_text(N value) {
-  char text[48];
-  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
-}
-
-/// Insertions, deletions and replacements that make b of a.
-inline std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1] ? 1u : 0u)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-/// Edits that make `piece` of some part of `text`.
-inline std::size_t partial_distance(std::string_view piece, std::string_view text) {
-  std::vector<std::size_t> row(text.size() + 1, 0);
-  for (std::size_t i = 1; i <= piece.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= text.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (piece[i - 1] != text[j - 1] ? 1u : 0u)});
-      diagonal = above;
-    }
-  }
-  return *std::min_element(row.begin(), row.end());
-}
 
 template <class X, class F>
 void visit_members(const X& x, F&& f) {
@@ -97,9 +56,6 @@ void append_value(SettingsList& list, const std::string& key, const V& value) {
 
 }  // namespace detail
 
-inline std::string setting_text(double value) { return detail::shortest_number_text(value); }
-inline std::string setting_text(float value) { return detail::shortest_number_text(value); }
-inline std::string setting_text(bool value) { return value ? "true" : "false"; }
 template <std::integral I>
 std::string setting_text(const std::vector<I>& values) {
   std::string out;
@@ -109,9 +65,9 @@ std::string setting_text(const std::vector<I>& values) {
 template <NamedEnum E>
 std::optional<E> enum_value(std::string_view name) {
   const auto names = enum_names(E{});
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) return std::nullopt;
-  return static_cast<E>(found - names.begin());
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (name == names[i]) return static_cast<E>(i);
+  return std::nullopt;
 }
 template <class E>
 requires std::is_enum_v<E> std::string setting_text(E value) {
@@ -153,41 +109,7 @@ SettingsList named_fields(const std::string& role, const X& x) {
 
 template <class X>
 std::string plain_type_name() {
-  std::string_view text = __PRETTY_FUNCTION__;
-  text = text.substr(text.find("X = ") + 4);
-  text = text.substr(0, text.find_first_of(";<]"));
-  const std::size_t colon = text.rfind(':');
-  return std::string(colon == std::string_view::npos ? text : text.substr(colon + 1));
-}
-
-inline std::string snake_case(std::string_view type_name) {
-  std::string out;
-  for (const char c : type_name) {
-    const bool upper = c >= 'A' && c <= 'Z';
-    if (upper && !out.empty()) out += '_';
-    out += upper ? static_cast<char>(c - 'A' + 'a') : c;
-  }
-  return out;
-}
-
-inline std::vector<std::string> nearest_names(std::string_view text, const std::vector<std::string>& names) {
-  std::vector<std::pair<std::size_t, std::string>> near;
-  const std::size_t most = std::max<std::size_t>(2, text.size() / 3);
-  for (const std::string& name : names) {
-    const std::size_t distance = detail::edit_distance(text, name);
-    if (distance <= most) near.emplace_back(distance, name);
-  }
-  std::sort(near.begin(), near.end());
-  std::vector<std::string> out;
-  for (const auto& entry : near)
-    if (out.size() < 3) out.push_back(entry.second);
-  return out;
-}
-
-inline std::string did_you_mean(std::string_view text, const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : nearest_names(text, names)) out += (out.empty() ? "; did you mean " : " or ") + name;
-  return out.empty() ? out : out + "?";
+  return detail::plain_name_in(__PRETTY_FUNCTION__);
 }
 
 KDLIB_NAMESPACE_END

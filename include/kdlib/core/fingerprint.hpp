@@ -14,11 +14,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// A number as 16 hexadecimal digits.
-inline std::string hex_digits(std::uint64_t number) {
-  std::string out(16, '0');
-  for (int i = 0; i < 16; ++i) out[static_cast<std::size_t>(i)] = "0123456789abcdef"[(number >> (60 - 4 * i)) & 15];
-  return out;
-}
+std::string hex_digits(std::uint64_t number);
 
 /// Adds bytes to a 64-bit FNV-1a hash: tells apart what a checkpoint belongs to.
 class Fingerprint {
@@ -34,23 +30,10 @@ class Fingerprint {
   std::uint64_t hash_ = 14695981039346656037ull;
 };
 
-inline void Fingerprint::add(const void* data, std::size_t bytes) {
-  const auto* p = static_cast<const unsigned char*>(data);
-  for (std::size_t i = 0; i < bytes; ++i) hash_ = (hash_ ^ p[i]) * 1099511628211ull;
-}
-
-inline void Fingerprint::add(std::span<const std::int32_t> ids) {
-  add(static_cast<std::int64_t>(ids.size()));
-  add(ids.data(), ids.size_bytes());
-}
-
-inline void Fingerprint::add(std::string_view text) {
-  add(static_cast<std::int64_t>(text.size()));
-  add(text.data(), text.size());
-}
-
-inline std::string Fingerprint::text() const { return hex_digits(hash_); }
-
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/core/fingerprint_inl.hpp"
+#endif
 
 #endif

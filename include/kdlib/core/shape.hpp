@@ -3,6 +3,7 @@
 #ifndef KDLIB_CORE_SHAPE_HPP
 #define KDLIB_CORE_SHAPE_HPP
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -18,8 +19,7 @@ class Shape {
 
   Shape() = default;
   Shape(std::initializer_list<std::int64_t> extents) {
-    require<ShapeError>(extents.size() <= max_rank, "[Shape] rank ", extents.size(), " is above the limit of ",
-                        max_rank);
+    if (extents.size() > max_rank) refuse_rank(extents.size());
     for (const std::int64_t e : extents) push_back(e);
   }
 
@@ -31,8 +31,7 @@ class Shape {
     return n;
   }
   void push_back(std::int64_t extent) {
-    require<ShapeError>(rank_ < max_rank, "[Shape] rank above the limit of ", max_rank);
-    require<ShapeError>(extent >= 0, "[Shape] extent ", extent, " is negative");
+    if (rank_ >= max_rank || extent < 0) refuse_extent(extent);
     extents_[rank_++] = extent;
   }
   bool operator==(const Shape& o) const {
@@ -43,20 +42,21 @@ class Shape {
   }
 
   /// "[8, 64]"
-  std::string text() const {
-    std::string out = "[";
-    for (int i = 0; i < rank_; ++i) {
-      if (i != 0) out += ", ";
-      out += std::to_string(extents_[i]);
-    }
-    return out + "]";
-  }
+  std::string text() const;
 
  private:
+  [[noreturn]] static void refuse_rank(std::size_t rank);
+  /// One extent more than there is room for, or a negative one.
+  [[noreturn]] void refuse_extent(std::int64_t extent) const;
+
   std::int64_t extents_[max_rank] = {0, 0, 0, 0};
   int rank_ = 0;
 };
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/core/shape_inl.hpp"
+#endif
 
 #endif

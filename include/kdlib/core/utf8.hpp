@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is this text valid UTF-8?
+// Is this text valid UTF-8, and how many characters has it?
 #ifndef KDLIB_CORE_UTF8_HPP
 #define KDLIB_CORE_UTF8_HPP
 
@@ -18,6 +18,8 @@ std::size_t find_invalid_utf8(std::string_view text);
 std::string_view whole_characters(std::string_view text, std::size_t most);
 
 namespace detail {
+/// Code points of valid UTF-8.
+std::size_t utf8_count(std::string_view text);
 /// Bytes of the code point at the front of `text` (not empty), or 0 when it is not valid.
 std::size_t utf8_length(std::string_view text);
 }  // namespace detail

@@ -11,6 +11,12 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
+KDLIB_FUNC std::size_t utf8_count(std::string_view text) {
+  std::size_t count = 0;
+  for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0u) != 0x80;
+  return count;
+}
+
 KDLIB_FUNC std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned lead = byte(0);

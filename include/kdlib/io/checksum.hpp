@@ -25,6 +25,8 @@ std::string file_checksum(const std::string& path);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/checksum_inl.hpp"
+#endif
 
 #endif

@@ -16,7 +16,7 @@ namespace detail {
 inline constexpr std::uint64_t xxh_primes[5] = {0x9E3779B185EBCA87u, 0xC2B2AE3D27D4EB4Fu, 0x165667B19E3779F9u,
                                                 0x85EBCA77C2B2AE63u, 0x27D4EB2F165667C5u};
 
-inline std::uint64_t xxh_rotated(std::uint64_t x, int n) { return (x << n) | (x >> (64 - n)); }
+KDLIB_FUNC std::uint64_t xxh_rotated(std::uint64_t x, int n) { return (x << n) | (x >> (64 - n)); }
 
 template <class Word>
 std::uint64_t xxh_word(const std::byte* at) {  // little-endian, as every machine that kdlib runs on
@@ -25,11 +25,11 @@ std::uint64_t xxh_word(const std::byte* at) {  // little-endian, as every machin
   return word;
 }
 
-inline std::uint64_t xxh_round(std::uint64_t sum, std::uint64_t word) {
+KDLIB_FUNC std::uint64_t xxh_round(std::uint64_t sum, std::uint64_t word) {
   return xxh_rotated(sum + word * xxh_primes[1], 31) * xxh_primes[0];
 }
 
-inline std::uint64_t xxh_end(std::uint64_t hash, const std::byte* at, std::size_t left) {
+KDLIB_FUNC std::uint64_t xxh_end(std::uint64_t hash, const std::byte* at, std::size_t left) {
   const auto& p = xxh_primes;
   for (; left >= 8; at += 8, left -= 8)
     hash = xxh_rotated(hash ^ xxh_round(0, xxh_word<std::uint64_t>(at)), 27) * p[0] + p[3];
@@ -42,7 +42,7 @@ inline std::uint64_t xxh_end(std::uint64_t hash, const std::byte* at, std::size_
 }
 }  // namespace detail
 
-inline std::uint64_t xxh64(std::span<const std::byte> bytes) {
+KDLIB_FUNC std::uint64_t xxh64(std::span<const std::byte> bytes) {
   const auto& p = detail::xxh_primes;
   const std::byte* at = bytes.data();
   std::size_t left = bytes.size();
@@ -58,13 +58,13 @@ inline std::uint64_t xxh64(std::span<const std::byte> bytes) {
   return detail::xxh_end(hash + bytes.size(), at, left);
 }
 
-inline std::string checksum_text(std::span<const std::byte> bytes) { return "xxh64:" + hex_digits(xxh64(bytes)); }
+KDLIB_FUNC std::string checksum_text(std::span<const std::byte> bytes) { return "xxh64:" + hex_digits(xxh64(bytes)); }
 
-inline std::string checksum_text(std::string_view text) {
+KDLIB_FUNC std::string checksum_text(std::string_view text) {
   return checksum_text(std::as_bytes(std::span(text.data(), text.size())));
 }
 
-inline std::string file_checksum(const std::string& path) {
+KDLIB_FUNC std::string file_checksum(const std::string& path) {
   if (file_size(path) == 0) return checksum_text(std::string_view());
   return checksum_text(MappedFile(path).bytes());
 }

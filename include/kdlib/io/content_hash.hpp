@@ -46,14 +46,15 @@ std::string sampled_file_hash(const std::string& path);
 /// "sha256:<digest>" over the names and sampled_file_hash of those of its files that decide what a model, an adapter or
 /// a data set is
 /// (.safetensors, .gguf, .json, .jsonl, .jinja, .model, .txt), sorted by name; of folders below it those that a run's
-/// folder has its model in (base, adapter, model, packed). IoError where nothing is there or nothing can be read.
+/// folder has its model in (base, adapter, model, packed). Blanks in the file of a seed do not count. IoError where
+/// nothing is there or nothing can be read.
 std::string content_hash(const std::string& path);
 
 /// True where two models (folders, GGUF files, parts of split ones) have the same weights: as many files that weights
 /// are read from, of the same sizes and with the same sampled_file_hash, in the order of their names. The names do not
 /// count, nor do configuration, tokenizer and other files. Files of other sizes are not read; the file of a seed counts
-/// as one of weights. False for folders without model.safetensors, an index of shards or a seed. IoError where nothing
-/// is there.
+/// as one of weights, by the seed and not by its bytes. False for folders without model.safetensors, an index of shards
+/// or a seed. IoError where nothing is there.
 bool same_weights(const std::string& a, const std::string& b);
 
 namespace detail {

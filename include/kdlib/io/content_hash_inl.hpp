@@ -199,6 +199,23 @@ KDLIB_FUNC std::string remembered_hash(std::string (*hash)(const std::string&), 
   return remembered_hash(hash, path, static_cast<std::int64_t>(std::time(nullptr)));
 }
 
+/// Of a file that stands for weights: that of the text which save_random_model() writes for its seed, so that blanks
+/// change nothing. Of any other file, and of one of another form, sampled_file_hash.
+KDLIB_FUNC std::string hash_of_model_file(const std::string& path) {
+  if (file_name(path) == random_weights_file && is_regular_file(path) && file_size(path) <= 4096) {
+    try {
+      const Json json = Json::parse_file(path);
+      if (json.size() == 1) {
+        const std::string text = concat("{\"seed\": ", json.at("seed").as_uint(), "}\n");
+        return "sha256:" + Sha256().add(text).digest();
+      }
+    } catch (const FormatError&) {
+      // what it holds is refused where weights are made of it
+    }
+  }
+  return sampled_file_hash(path);
+}
+
 KDLIB_FUNC std::vector<std::string> weight_files(const std::string& path) {
   if (!is_directory(path)) return gguf_part_paths(path);
   const std::string single = join_path(path, "model.safetensors"),
@@ -223,7 +240,7 @@ KDLIB_FUNC std::size_t hash_folder(Sha256& hash, const std::string& path, const 
     const bool holds_model = name == "base" || name == "adapter" || name == "model" || name == "packed";
     if (prefix.empty() && holds_model && is_directory(file)) files += hash_folder(hash, file, name + "/");
     if (!decides_content(name) || !is_regular_file(file)) continue;
-    hash.add(concat(prefix, name, "\n", remembered_hash(sampled_file_hash, file), "\n"));
+    hash.add(concat(prefix, name, "\n", remembered_hash(hash_of_model_file, file), "\n"));
     ++files;
   }
   return files;
@@ -247,9 +264,14 @@ KDLIB_FUNC bool same_weights(const std::string& a, const std::string& b) {
   const std::vector<std::string> of_a = detail::weight_files(a), of_b = detail::weight_files(b);
   const auto all_equal = [&](auto&& equal) { return std::equal(of_a.begin(), of_a.end(), of_b.begin(), equal); };
   if (of_a.empty() || of_a.size() != of_b.size()) return false;
-  if (!all_equal([](const auto& x, const auto& y) { return file_size(x) == file_size(y); })) return false;
+  const auto is_seed = [](const std::string& file) { return file_name(file) == detail::random_weights_file; };
+  if (!all_equal([&](const auto& x, const auto& y) {
+        return (is_seed(x) && is_seed(y)) || file_size(x) == file_size(y);  // a seed may be written in several ways
+      }))
+    return false;
   return all_equal([](const auto& x, const auto& y) {
-    return detail::remembered_hash(sampled_file_hash, x) == detail::remembered_hash(sampled_file_hash, y);
+    return detail::remembered_hash(detail::hash_of_model_file, x) ==
+           detail::remembered_hash(detail::hash_of_model_file, y);
   });
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "kdlib/io/gguf.hpp"
+#include "kdlib/io/gguf_value_inl.hpp"
 #include "kdlib/io/utf8.hpp"
 
 KDLIB_NAMESPACE_BEGIN

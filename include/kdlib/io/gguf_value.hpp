@@ -58,6 +58,8 @@ class GgufValue {
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/gguf_value_inl.hpp"
+#endif
 
 #endif

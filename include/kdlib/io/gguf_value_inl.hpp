@@ -23,15 +23,15 @@ inline constexpr const char* gguf_kind_names[] = {"u8",   "i8",     "u16",   "i1
 inline constexpr std::uint32_t gguf_kind_count = 13;
 
 /// Bytes of one value; 0 for strings and arrays.
-inline std::uint64_t gguf_kind_bytes(GgufValue::Kind kind) {
+KDLIB_FUNC std::uint64_t gguf_kind_bytes(GgufValue::Kind kind) {
   constexpr std::uint8_t bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
   return bytes[static_cast<std::uint32_t>(kind)];
 }
-inline bool gguf_is_integer(GgufValue::Kind kind) {
+KDLIB_FUNC bool gguf_is_integer(GgufValue::Kind kind) {
   return gguf_kind_bytes(kind) != 0 && kind != GgufValue::Kind::f32 && kind != GgufValue::Kind::f64 &&
          kind != GgufValue::Kind::boolean;
 }
-inline bool gguf_is_number(GgufValue::Kind kind) {
+KDLIB_FUNC bool gguf_is_number(GgufValue::Kind kind) {
   return gguf_is_integer(kind) || kind == GgufValue::Kind::f32 || kind == GgufValue::Kind::f64;
 }
 
@@ -83,14 +83,14 @@ std::optional<T> gguf_integer(GgufValue::Kind kind, const std::byte* at) {
   });
   return out;
 }
-inline double gguf_double(GgufValue::Kind kind, const std::byte* at) {
+KDLIB_FUNC double gguf_double(GgufValue::Kind kind, const std::byte* at) {
   double out = 0;
   with_gguf_number(kind, at, [&](auto x) { out = static_cast<double>(x); });
   return out;
 }
 }  // namespace detail
 
-inline void GgufValue::refuse(const char* needed) const {
+KDLIB_FUNC void GgufValue::refuse(const char* needed) const {
   const bool array = is_array();
   fail<FormatError>("[gguf] ", file_ ? *file_ : std::string("(no file)"), ": key \"", printable(key_), "\" holds ",
                     array ? "an array of " : "",
@@ -98,40 +98,40 @@ inline void GgufValue::refuse(const char* needed) const {
                     " is needed");
 }
 
-inline bool GgufValue::as_bool() const {
+KDLIB_FUNC bool GgufValue::as_bool() const {
   if (kind_ != Kind::boolean) refuse("a boolean");
   return data_[0] != std::byte{0};
 }
 
-inline std::int64_t GgufValue::as_int() const {
+KDLIB_FUNC std::int64_t GgufValue::as_int() const {
   if (!detail::gguf_is_integer(kind_)) refuse("an integer");
   const std::optional<std::int64_t> value = detail::gguf_integer<std::int64_t>(kind_, data_.data());
   if (!value) refuse("an integer below 2^63");
   return *value;
 }
 
-inline std::uint64_t GgufValue::as_uint() const {
+KDLIB_FUNC std::uint64_t GgufValue::as_uint() const {
   if (!detail::gguf_is_integer(kind_)) refuse("an integer");
   const std::optional<std::uint64_t> value = detail::gguf_integer<std::uint64_t>(kind_, data_.data());
   if (!value) refuse("an integer that is not negative");
   return *value;
 }
 
-inline double GgufValue::as_double() const {
+KDLIB_FUNC double GgufValue::as_double() const {
   if (!detail::gguf_is_number(kind_)) refuse("a number");
   return detail::gguf_double(kind_, data_.data());
 }
 
-inline std::string_view GgufValue::as_string() const {
+KDLIB_FUNC std::string_view GgufValue::as_string() const {
   if (kind_ != Kind::string) refuse("a string");
   return {reinterpret_cast<const char*>(data_.data()) + 8, data_.size() - 8};
 }
 
-inline void GgufValue::require_elements(bool fits, const char* needed) const {
+KDLIB_FUNC void GgufValue::require_elements(bool fits, const char* needed) const {
   if (!is_array() || !fits) refuse(needed);
 }
 
-inline std::vector<std::string_view> GgufValue::as_strings() const {
+KDLIB_FUNC std::vector<std::string_view> GgufValue::as_strings() const {
   require_elements(element_kind_ == Kind::string, "an array of strings");
   std::vector<std::string_view> out;
   out.reserve(static_cast<std::size_t>(count_));
@@ -144,7 +144,7 @@ inline std::vector<std::string_view> GgufValue::as_strings() const {
   return out;
 }
 
-inline std::vector<std::int64_t> GgufValue::as_ints() const {
+KDLIB_FUNC std::vector<std::int64_t> GgufValue::as_ints() const {
   require_elements(detail::gguf_is_integer(element_kind_), "an array of integers");
   std::vector<std::int64_t> out;
   out.reserve(static_cast<std::size_t>(count_));
@@ -157,7 +157,7 @@ inline std::vector<std::int64_t> GgufValue::as_ints() const {
   return out;
 }
 
-inline std::vector<double> GgufValue::as_doubles() const {
+KDLIB_FUNC std::vector<double> GgufValue::as_doubles() const {
   require_elements(detail::gguf_is_number(element_kind_), "an array of numbers");
   std::vector<double> out(static_cast<std::size_t>(count_));
   for (std::size_t i = 0; i < out.size(); ++i)
@@ -165,7 +165,7 @@ inline std::vector<double> GgufValue::as_doubles() const {
   return out;
 }
 
-inline std::vector<bool> GgufValue::as_bools() const {
+KDLIB_FUNC std::vector<bool> GgufValue::as_bools() const {
   require_elements(element_kind_ == Kind::boolean, "an array of booleans");
   std::vector<bool> out;
   for (const std::byte b : data_) out.push_back(b != std::byte{0});

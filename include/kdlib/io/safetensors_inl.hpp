@@ -99,8 +99,8 @@ std::vector<std::uint32_t> order_by_name(std::size_t n, const Get& name_of) {
   return order;
 }
 
-[[noreturn]] inline void fail_missing_tensor(const std::string& file, std::string_view name, std::size_t count,
-                                             const std::string& example) {
+[[noreturn]] KDLIB_FUNC void fail_missing_tensor(const std::string& file, std::string_view name, std::size_t count,
+                                                 const std::string& example) {
   fail<FormatError>("[safetensors] ", file, ": tensor \"", printable(name), "\" is missing among its ", count,
                     " tensors", count == 0 ? std::string() : concat(" (one of them: \"", printable(example), "\")"));
 }

@@ -90,5 +90,8 @@ class SafetensorsWriter {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/io/safetensors_writer_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/io/safetensors_commit_inl.hpp"
+#endif
 
 #endif

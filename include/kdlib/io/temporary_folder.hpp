@@ -3,12 +3,9 @@
 #ifndef KDLIB_IO_TEMPORARY_FOLDER_HPP
 #define KDLIB_IO_TEMPORARY_FOLDER_HPP
 
-#include <stdlib.h>
-
 #include <string>
 
-#include "kdlib/core/error.hpp"
-#include "kdlib/io/paths.hpp"
+#include "kdlib/config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
@@ -17,20 +14,10 @@ namespace detail {
 class TemporaryFolder {
  public:
   /// Its name begins with `name`. IoError beginning with `what`.
-  TemporaryFolder(const char* what, const char* name) {
-    const char* place = ::getenv("TMPDIR");
-    path_ = concat(place != nullptr && *place != '\0' ? place : "/tmp", "/", name, "_XXXXXX");
-    require<IoError>(::mkdtemp(path_.data()) != nullptr, what, ": ", path_);
-  }
+  TemporaryFolder(const char* what, const char* name);
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    try {
-      remove_tree(path_);
-    } catch (const Error&) {
-      // nothing there is needed
-    }
-  }
+  ~TemporaryFolder();
   const std::string& path() const { return path_; }
 
  private:
@@ -39,5 +26,9 @@ class TemporaryFolder {
 
 }  // namespace detail
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/io/temporary_folder_inl.hpp"
+#endif
 
 #endif

@@ -57,5 +57,8 @@ std::vector<T> read_as(const TensorInfo& info) {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/io/tensor_info_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/io/tensor_text_inl.hpp"
+#endif
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of io/tensor_info.hpp.
+// Templates of io/tensor_info.hpp. Functions without template parameters are in tensor_text_inl.hpp.
 #ifndef KDLIB_IO_TENSOR_INFO_INL_HPP
 #define KDLIB_IO_TENSOR_INFO_INL_HPP
 
@@ -17,19 +17,6 @@ static_assert(std::endian::native == std::endian::little,
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-struct DTypeRow {
-  const char* name;
-  unsigned bits;
-};
-/// In the order of DType, which is the rank by which a safetensors writer sorts.
-inline constexpr DTypeRow dtype_table[] = {
-    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
-    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
-    {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
-    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64}};
-inline constexpr std::size_t dtype_table_size = sizeof dtype_table / sizeof dtype_table[0];
-static_assert(dtype_table_size == static_cast<std::size_t>(DType::u64) + 1);
-
 template <class T>
 inline constexpr bool is_floating = Scalar<T>;
 
@@ -70,40 +57,6 @@ void convert_elements(const TensorInfo& info, std::span<T> out) {
   }
 }
 }  // namespace detail
-
-inline const char* dtype_name(DType dtype) { return detail::dtype_table[static_cast<std::size_t>(dtype)].name; }
-
-inline unsigned dtype_bits(DType dtype) { return detail::dtype_table[static_cast<std::size_t>(dtype)].bits; }
-
-inline std::optional<DType> parse_dtype(std::string_view name) {
-  for (std::size_t i = 0; i < detail::dtype_table_size; ++i)
-    if (name == detail::dtype_table[i].name) return static_cast<DType>(i);
-  return std::nullopt;
-}
-
-inline std::uint64_t TensorInfo::count() const {
-  std::uint64_t n = 1;
-  for (const std::uint64_t extent : extents) n *= extent;
-  return n;
-}
-
-inline std::string TensorInfo::text() const {
-  std::string out =
-      concat(file ? *file + ": " : std::string(), "tensor \"", printable(name), "\" (", dtype_name(dtype), " [");
-  for (std::size_t i = 0; i < extents.size(); ++i) out += concat(i == 0 ? "" : ", ", extents[i]);
-  return out + "])";
-}
-
-inline Shape TensorInfo::shape() const {
-  require<ShapeError>(extents.size() <= Shape::max_rank, "[read] ", text(), " has ", extents.size(),
-                      " axes, the limit is ", Shape::max_rank);
-  Shape shape;
-  for (const std::uint64_t extent : extents) {
-    require<ShapeError>(std::in_range<std::int64_t>(extent), "[read] ", text(), ": an extent is beyond 2^63");
-    shape.push_back(static_cast<std::int64_t>(extent));
-  }
-  return shape;
-}
 
 template <class T>
 void read_as(const TensorInfo& info, std::span<T> out) {

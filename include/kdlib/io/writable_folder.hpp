@@ -15,6 +15,8 @@ void check_writable_folder(const std::string& folder, const std::string& what);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_HEADER_ONLY
 #include "kdlib/io/writable_folder_inl.hpp"
+#endif
 
 #endif

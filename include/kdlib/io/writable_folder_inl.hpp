@@ -15,7 +15,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline void check_writable_folder(const std::string& folder, const std::string& what) {
+KDLIB_FUNC void check_writable_folder(const std::string& folder, const std::string& what) {
   try {
     check_folder_path(folder);
   } catch (const IoError& error) {

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/nn/path_pattern.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -36,8 +37,7 @@ class PythonPatternTranslator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    const auto before = std::count_if(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(std::min(at_, in_.size())),
-                                      [](char c) { return (static_cast<unsigned char>(c) & 0xC0u) != 0x80; });
+    const std::size_t before = utf8_count(std::string_view(in_).substr(0, std::min(at_, in_.size())));
     fail<ConfigError>("[lora] the pattern \"", in_, "\" ", what, " (at character ", before, ")");
   }
   char next(std::size_t ahead) const { return at_ + ahead < in_.size() ? in_[at_ + ahead] : '\0'; }

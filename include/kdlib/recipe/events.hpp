@@ -24,6 +24,7 @@ enum class SessionPhase : std::uint8_t {
   stopped,    // on request; the same settings go on from what is saved
   failed      // run() threw
 };
+/// The phase in one word, for displays.
 const char* session_phase_name(SessionPhase phase);
 
 /// Text that a model writes.
@@ -55,13 +56,10 @@ class SessionEvents {
   virtual void on_result(const RecipeResult& result) { static_cast<void>(result); }
 };
 
-/// The phase in one word, for displays.
-inline const char* session_phase_name(SessionPhase phase) {
-  constexpr const char* names[] = {"waiting",  "checking",  "loading",  "rounding", "measuring",
-                                   "training", "finishing", "finished", "stopped",  "failed"};
-  return names[static_cast<std::size_t>(phase)];
-}
-
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/recipe/events_inl.hpp"
+#endif
 
 #endif

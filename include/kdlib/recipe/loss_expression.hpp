@@ -10,6 +10,7 @@
 #ifndef KDLIB_RECIPE_LOSS_EXPRESSION_HPP
 #define KDLIB_RECIPE_LOSS_EXPRESSION_HPP
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>

@@ -3,7 +3,6 @@
 #ifndef KDLIB_RECIPE_NUMBER_TEXT_HPP
 #define KDLIB_RECIPE_NUMBER_TEXT_HPP
 
-#include <cstdio>
 #include <string>
 
 #include "kdlib/config.hpp"
@@ -11,23 +10,17 @@
 KDLIB_NAMESPACE_BEGIN
 
 /// "1:05" or "2:03:10" for a number of seconds >= 0.
-inline std::string duration_text(double seconds) {
-  const auto total = static_cast<long long>(seconds < 0 ? 0 : seconds + 0.5);
-  char text[40];
-  if (total >= 3600) std::snprintf(text, sizeof text, "%lld:%02lld:%02lld", total / 3600, total / 60 % 60, total % 60);
-  else std::snprintf(text, sizeof text, "%lld:%02lld", total / 60, total % 60);
-  return text;
-}
+std::string duration_text(double seconds);
 
 namespace detail {
 /// A number by printf's `format`.
-inline std::string number_text(const char* format, double x) {
-  char buffer[48];
-  std::snprintf(buffer, sizeof buffer, format, x);
-  return buffer;
-}
+std::string number_text(const char* format, double x);
 }  // namespace detail
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/recipe/number_text_inl.hpp"
+#endif
 
 #endif

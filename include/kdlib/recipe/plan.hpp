@@ -86,8 +86,19 @@ struct PlannedModels {
 /// Counts a run of these settings on a machine of these rates.
 RecipePlan plan_recipe(const RecipeSettings& settings, const PlannedModels& models, const PlanMachine& machine);
 
+namespace detail {
+constexpr double plan_gib = 1073741824.0;
+/// "32 763 876 352"
+std::string grouped_number(double value);
+/// A line of RecipePlan::text.
+std::string plan_line(std::string name, const std::string& value);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
+#include "kdlib/recipe/plan_measured_inl.hpp"
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/plan_inl.hpp"
+#endif
 
 #endif

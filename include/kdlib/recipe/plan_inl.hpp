@@ -1,42 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of plan.hpp.
+// Bodies of plan.hpp without template parameters: what is counted, and its text.
 #ifndef KDLIB_RECIPE_PLAN_INL_HPP
 #define KDLIB_RECIPE_PLAN_INL_HPP
 
 #include <algorithm>
-#include <chrono>
 
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/recipe/number_text.hpp"
 #include "kdlib/recipe/plan.hpp"
-#include "kdlib/tensor/tensor.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-constexpr double plan_gib = 1073741824.0;
 constexpr double student_writers = 16,
                  teacher_writers = 32;  // sequences decoded together: OnPolicySettings, TeacherWrittenSettings
 
 /// Bytes of a weight in codes, its share of scales and zeros included.
-inline double packed_bytes(const QuantizeSettings& s) {
+KDLIB_FUNC double packed_bytes(const QuantizeSettings& s) {
   const double bits = code_bits(s.kind), scale = s.kind == PackedKind::mxfp4 || s.double_quantized ? 1 : 4;
   return bits / 8 + scale * (s.rule == Int4Rule::symmetric ? 1 : 2) / static_cast<double>(s.group_size);
 }
 
-template <class F>
-double best_seconds(int rounds, F&& f) {
-  double best = 1e300;
-  for (int r = 0; r < rounds; ++r) {
-    const auto begin = std::chrono::steady_clock::now();
-    f();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
-  return best;
-}
-
-/// "32 763 876 352"
-inline std::string grouped_number(double value) {
+KDLIB_FUNC std::string grouped_number(double value) {
   std::string digits = number_text("%.0f", value), out;
   for (std::size_t i = 0; i < digits.size(); ++i) {
     if (i > 0 && (digits.size() - i) % 3 == 0) out += ' ';
@@ -45,27 +30,27 @@ inline std::string grouped_number(double value) {
   return out;
 }
 
-inline std::string plan_line(std::string name, const std::string& value) {
+KDLIB_FUNC std::string plan_line(std::string name, const std::string& value) {
   name.resize(std::max<std::size_t>(name.size() + 1, 46), ' ');
   return "  " + name + value + "\n";
 }
 
 /// What the device's own context, code and libraries take comes on top.
-inline std::string counted_text(const CountedSteps& c) {
+KDLIB_FUNC std::string counted_text(const CountedSteps& c) {
   const auto gib = [](std::int64_t bytes) { return number_text("%10.3f GiB", static_cast<double>(bytes) / plan_gib); };
   return concat("counted memory of the first ", c.steps, " steps, without the device's context and workspaces\n") +
          plan_line("models", gib(c.loaded.used)) + plan_line("at most in use", gib(c.trained.peak)) +
          plan_line("taken from the device for that", gib(c.trained.reserved));
 }
 
-inline double linear_bytes(const RecipeSettings& s, const PlanMachine& machine) {
+KDLIB_FUNC double linear_bytes(const RecipeSettings& s, const PlanMachine& machine) {
   return !s.student.rounded ? machine.scalar_bytes : packed_bytes(s.student.rounding());
 }
 
 /// Seconds to write `tokens` tokens with `together` sequences at a time: each step reads the weights it meets, and
 /// multiplies by them.
-inline double writing_seconds(const ModelCost& model, double tokens, double together, double length,
-                              double weight_bytes, double expert_bytes, const PlanMachine& m) {
+KDLIB_FUNC double writing_seconds(const ModelCost& model, double tokens, double together, double length,
+                                  double weight_bytes, double expert_bytes, const PlanMachine& m) {
   const double steps = tokens / together;
   const double bytes = (model.linears + model.head) * weight_bytes + model.touched_experts(together) * expert_bytes +
                        together * length * model.kv_values * m.scalar_bytes;
@@ -73,53 +58,9 @@ inline double writing_seconds(const ModelCost& model, double tokens, double toge
   return steps * std::max(bytes / m.bandwidth, flops / m.flops);
 }
 
-/// The sizes of what kdlib keeps of a model of T on device D.
-template <class D, class T>
-void set_scalar_type(PlanMachine& m) {
-  m.dtype = dtype_text<T>();
-  m.scalar_bytes = m.teacher_expert_bytes = static_cast<double>(sizeof(T));
-  m.gradient_bytes = m.moment_bytes = static_cast<double>(sizeof(gradient_t<T>));
-  m.master_bytes = is_sixteen_bit<T> ? static_cast<double>(sizeof(gradient_t<T>)) : 0.0;
-  m.logit_bytes = static_cast<double>(sizeof(logit_t<D, T>));
-}
-
-/// Bytes that this machine can still give to tensors of device D. 0: unknown.
-template <class D>
-double available_memory_of() {
-  if constexpr (requires { Memory<D>::available(); }) return Memory<D>::available();
-  else return available_memory();
-}
-
 }  // namespace detail
 
-template <class D, class T>
-PlanMachine measured_machine(const DecoderConfig& c) {
-  const std::int64_t rows = 512, batch = 16, h = std::min<std::int64_t>(c.hidden_size, 2048),
-                     i = std::min<std::int64_t>(c.intermediate_size, 4096);
-  const std::int64_t v = std::min<std::int64_t>(c.vocab_size, (std::int64_t{1} << 25) / h);
-  Tensor<T, D> x = Tensor<T, D>::zeros({rows, h}), w = Tensor<T, D>::zeros({i, h}), y({rows, i}),
-               head = Tensor<T, D>::zeros({v, h}), z({batch, v});
-  T last;  // reading a number waits for the device
-  const double many = detail::best_seconds(4, [&] {
-    Kernels<D, T>::gemm(false, true, rows, i, h, 1, x.data(), h, w.data(), h, 0, y.data(), i);
-    Memory<D>::to_host(&last, y.data(), sizeof(last));
-  });
-  const double few = detail::best_seconds(3, [&] {
-    Kernels<D, T>::gemm(false, true, batch, v, h, 1, x.data(), h, head.data(), h, 0, z.data(), v);
-    Memory<D>::to_host(&last, z.data(), sizeof(last));
-  });
-  PlanMachine m;
-  m.name = std::is_same_v<D, Cpu> ? "this machine's CPU" : concat("this machine's ", D::name, " device");
-  m.flops = 2.0 * static_cast<double>(rows) * static_cast<double>(h) * static_cast<double>(i) / many;
-  m.bandwidth = static_cast<double>(v) * static_cast<double>(h) * static_cast<double>(sizeof(T)) / few;
-  m.basis = concat("measured: ", detail::number_text("%.0f", m.flops / 1e9), " GFLOP/s in large products, ",
-                   detail::number_text("%.1f", m.bandwidth / 1e9), " GB/s of weights for 16 rows");
-  m.memory = detail::available_memory_of<D>();
-  detail::set_scalar_type<D, T>(m);
-  return m;
-}
-
-inline PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& teacher) {
+KDLIB_FUNC PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& teacher) {
   const double products = 0.4, reading = 0.6;
   PlanMachine m;
   m.name = a.name;
@@ -137,13 +78,13 @@ inline PlanMachine assumed_machine(const Accelerator& a, const DecoderConfig& te
   return m;
 }
 
-inline double RecipePlan::memory_bytes() const {
+KDLIB_FUNC double RecipePlan::memory_bytes() const {
   double sum = 0;
   for (const auto& part : memory) sum += part.second;
   return sum;
 }
 
-inline void RecipePlan::require_fit(const std::string& tag, const std::string& advice) const {
+KDLIB_FUNC void RecipePlan::require_fit(const std::string& tag, const std::string& advice) const {
   if (fits()) return;
   const auto gib = [](double bytes) { return detail::number_text("%.1f", bytes / detail::plan_gib); };
   std::string parts;
@@ -152,7 +93,7 @@ inline void RecipePlan::require_fit(const std::string& tag, const std::string& a
                     " GiB are available (GiB: ", parts, "). ", advice);
 }
 
-inline std::string RecipePlan::text() const {
+KDLIB_FUNC std::string RecipePlan::text() const {
   const auto gib = [](double bytes) { return detail::number_text("%10.3f GiB", bytes / detail::plan_gib); };
   const auto gflop = [](double flops) { return detail::number_text("%.3f GFLOP", flops / 1e9); };
   std::string out = "parameters\n";
@@ -184,7 +125,7 @@ inline std::string RecipePlan::text() const {
   return out;
 }
 
-inline std::string RecipePlan::json(const std::string& ranks) const {
+KDLIB_FUNC std::string RecipePlan::json(const std::string& ranks) const {
   JsonWriter json(JsonStyle{2, NonFinite::null});
   json.begin_object().key("parameters").begin_object();
   json.member("teacher", teacher.parameters).member("student", student.parameters);
@@ -214,7 +155,7 @@ inline std::string RecipePlan::json(const std::string& ranks) const {
 
 namespace detail {
 
-inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const PlannedModels& models, double sequence) {
+KDLIB_FUNC void plan_memory(RecipePlan& plan, const RecipeSettings& s, const PlannedModels& models, double sequence) {
   const PlanMachine& m = plan.machine;
   const ModelCost &t = plan.teacher, &c = plan.student;
   const bool lora = s.student.adapts(), scales = s.student.trains == RecipeTrains::scales, packed = s.student.rounded;
@@ -266,7 +207,7 @@ inline void plan_memory(RecipePlan& plan, const RecipeSettings& s, const Planned
 
 }  // namespace detail
 
-inline RecipePlan plan_recipe(const RecipeSettings& s, const PlannedModels& models, const PlanMachine& machine) {
+KDLIB_FUNC RecipePlan plan_recipe(const RecipeSettings& s, const PlannedModels& models, const PlanMachine& machine) {
   RecipePlan plan;
   plan.machine = machine;
   plan.teacher = model_cost(models.teacher);

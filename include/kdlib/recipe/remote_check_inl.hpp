@@ -10,7 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::vector<RecipeNamedTeacher> RecipeModels::named_teachers() const {
+KDLIB_FUNC std::vector<RecipeNamedTeacher> RecipeModels::named_teachers() const {
   std::vector<RecipeNamedTeacher> out;
   for (const std::string& text : teachers) {
     const std::size_t equals = text.find('=');
@@ -35,7 +35,7 @@ namespace detail {
 
 /// From servers: what only a teacher in memory could do is refused. Which losses they can serve is known when they have
 /// answered.
-inline void check_remote(const RecipeSettings& s) {
+KDLIB_FUNC void check_remote(const RecipeSettings& s) {
   const auto needs = [](bool there, const auto&... what) {
     require<ConfigError>(there, "[distil] the teacher is on another machine; ", what...);
   };
@@ -49,7 +49,7 @@ inline void check_remote(const RecipeSettings& s) {
 }
 
 /// Ranks that hold the teacher mark text, they do not write it.
-inline void check_on_ranks(const RecipeSettings& s) {
+KDLIB_FUNC void check_on_ranks(const RecipeSettings& s) {
   const auto needs = [](bool there, const auto&... what) {
     require<ConfigError>(there, "[distil] --teacher-ranks holds the teacher on ranks of its own; ", what...);
   };
@@ -60,7 +60,7 @@ inline void check_on_ranks(const RecipeSettings& s) {
 }
 
 /// Several teachers mark text; none of them writes it.
-inline void check_named(const RecipeSettings& s) {
+KDLIB_FUNC void check_named(const RecipeSettings& s) {
   const RecipeModels& m = s.models;
   const auto needs = [](bool there, const auto&... what) {
     require<ConfigError>(there, "[distil] --teachers gives each line a teacher of its own; ", what...);

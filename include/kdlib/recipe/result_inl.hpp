@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/recipe/number_text.hpp"
@@ -53,13 +54,6 @@ KDLIB_FUNC bool has_teacher(const RecipeResult& result) {
 KDLIB_FUNC bool compares(const RecipeResult& result) {
   return std::any_of(result.rows.begin(), result.rows.end(),
                      [](const EvaluationRow& row) { return !std::isnan(row.forward_kl); });
-}
-
-/// Letters of a UTF-8 text, for the widths of columns.
-KDLIB_FUNC std::size_t letters(const std::string& text) {
-  std::size_t n = 0;
-  for (const char c : text) n += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  return n;
 }
 
 }  // namespace detail
@@ -212,11 +206,11 @@ KDLIB_FUNC std::string result_table(const RecipeResult& result) {
   const std::vector<std::vector<std::string>> lines = evaluation_table(result);
   std::vector<std::size_t> widths(lines[0].size(), 0);
   for (const auto& line : lines)
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], detail::letters(line[i]));
+    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], detail::utf8_count(line[i]));
   std::string out;
   for (const auto& line : lines) {
     for (std::size_t i = 0; i < line.size(); ++i) {
-      const std::string pad(widths[i] - detail::letters(line[i]), ' ');
+      const std::string pad(widths[i] - detail::utf8_count(line[i]), ' ');
       out += i == 0 ? line[i] + pad : "  " + pad + line[i];
     }
     out += '\n';

@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/run_outputs.hpp"
 #include "kdlib/recipe/settings.hpp"
 
@@ -41,8 +40,8 @@ class RunFolder {
   explicit RunFolder(std::string path) : path_(std::move(path)), outputs_(path_) {}
 
   const std::string& path() const { return path_; }
-  std::string file(const char* name) const { return join_path(path_, name); }
-  bool has(const char* name) const { return path_exists(file(name)); }
+  std::string file(const char* name) const;
+  bool has(const char* name) const;
 
   /// SettingsError names the first setting that the folder's config.yaml has otherwise. Settings that change no number
   /// may differ.

@@ -15,6 +15,7 @@
 
 #include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/atomic_file.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/run_folder.hpp"
 #include "kdlib/text/unicode.hpp"
 
@@ -173,6 +174,10 @@ KDLIB_FUNC std::vector<DescribedSetting> read_run_config(const std::string& path
   }
   return out;
 }
+
+KDLIB_FUNC std::string RunFolder::file(const char* name) const { return join_path(path_, name); }
+
+KDLIB_FUNC bool RunFolder::has(const char* name) const { return path_exists(file(name)); }
 
 KDLIB_FUNC void RunFolder::check_same(const std::vector<DescribedSetting>& settings) const {
   const std::string path = file("config.yaml");

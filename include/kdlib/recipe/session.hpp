@@ -21,6 +21,7 @@
 #include "kdlib/eval/perplexity.hpp"
 #include "kdlib/eval/teacher_loss.hpp"
 #include "kdlib/eval/token_divergence.hpp"
+#include "kdlib/loss/any_sum.hpp"
 #include "kdlib/loss/head_loss.hpp"
 #include "kdlib/model/compensate.hpp"
 #include "kdlib/model/quantize.hpp"
@@ -33,6 +34,7 @@
 #include "kdlib/recipe/plan.hpp"
 #include "kdlib/recipe/run_folder.hpp"
 #include "kdlib/recipe/run_place.hpp"
+#include "kdlib/recipe/session_parts.hpp"
 #include "kdlib/recipe/text.hpp"
 #include "kdlib/teacher/any_hidden.hpp"
 #include "kdlib/teacher/by_row.hpp"
@@ -53,15 +55,6 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// A cache of either kind.
-struct OpenedCache {
-  std::optional<TeacherCache> hidden{};
-  std::optional<TopKCache> top_k{};
-
-  static OpenedCache open(const std::string& folder);
-  const TeacherCache& files() const { return top_k ? top_k->files() : *hidden; }
-};
-
 /// One of several teachers that lines name: a model, a cache or servers.
 template <class D, class T>
 struct NamedTeacher {

@@ -3,61 +3,10 @@
 #ifndef KDLIB_RECIPE_SESSION_CACHE_INL_HPP
 #define KDLIB_RECIPE_SESSION_CACHE_INL_HPP
 
-#include "kdlib/io/content_hash.hpp"
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/recipe/session.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-namespace detail {
-
-inline OpenedCache OpenedCache::open(const std::string& folder) {
-  OpenedCache out;
-  if (CacheMeta::read(folder).settings.kind == CacheKind::hidden) out.hidden.emplace(folder);
-  else out.top_k.emplace(TopKCache::open(folder));
-  return out;
-}
-
-/// The tokenizer that cache_logits has put beside a cache, if there is one.
-inline std::optional<Tokenizer> tokenizer_of_cache(const TeacherCache& cache) {
-  const std::string place = join_path(cache.folder(), "tokenizer");
-  if (!is_directory(place)) return std::nullopt;
-  std::optional<Tokenizer> found = find_model_tokenizer(place);
-  if (!found) return std::nullopt;
-  const std::string hash = tokenizer_hash(*found), &made_with = cache.meta().facts.tokenizer;
-  require<FormatError>(hash == made_with, "[teacher cache] ", place, ": the tokenizer has the hash ", hash,
-                       ", meta.json says ", made_with, ": it is another one; copy the teacher's files there again");
-  return found;
-}
-
-/// "models/teacher, from hidden states in cache/": for notes and reports.
-inline std::string cache_text(const TeacherCache& cache) {
-  const CacheMeta& meta = cache.meta();
-  const std::string& who = meta.facts.teacher;
-  return concat(who.empty() ? "unnamed" : who, ", from ",
-                meta.settings.kind == CacheKind::hidden ? std::string("hidden states")
-                                                        : concat("the ", meta.settings.top_k, " most probable tokens"),
-                " in ", cache.folder());
-}
-
-/// A document of a cache as a line of given text.
-inline std::vector<TextLine> lines_of(const TeacherCache& cache) {
-  const TokenBatch tokens = cache.tokens();
-  std::vector<TextLine> lines;
-  for (std::int64_t b = 0; b < tokens.documents(); ++b) {
-    TextLine line;
-    const auto begin = tokens.offsets[static_cast<std::size_t>(b)],
-               end = tokens.offsets[static_cast<std::size_t>(b + 1)];
-    line.kind = TextLineKind::given_text;
-    line.ids.assign(tokens.ids.begin() + begin, tokens.ids.begin() + end);
-    line.mask.assign(line.ids.size(), 0);
-    for (std::int64_t i = begin; i + 1 < end; ++i)
-      line.mask[static_cast<std::size_t>(i + 1 - begin)] = tokens.weights[static_cast<std::size_t>(i)] != 0 ? 1 : 0;
-    line.source = tokens.sources[static_cast<std::size_t>(b)];
-    lines.push_back(std::move(line));
-  }
-  return lines;
-}
-
-}  // namespace detail
 
 /// Opens what the settings name and compares it with the student: tokenizer, vocabulary, context, the teacher if named.
 template <class D, class T>

@@ -3,6 +3,7 @@
 #ifndef KDLIB_RECIPE_SESSION_FILES_INL_HPP
 #define KDLIB_RECIPE_SESSION_FILES_INL_HPP
 
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/session.hpp"
 #include "kdlib/text/tokenizer_writer.hpp"
 

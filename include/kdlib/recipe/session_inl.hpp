@@ -8,30 +8,13 @@
 #include <cmath>
 #include <utility>
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/quant/stored_matrix.hpp"
 #include "kdlib/recipe/session.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// What a run trains and what it will leave behind.
-inline std::string trained_text(const RecipeStudent& s) {
-  const bool lora = s.trains == RecipeTrains::lora;
-  if (lora && !s.rounded) return "an adapter; adapter/ holds it in PEFT's form";
-  if (lora)
-    return "an adapter beside frozen codes; adapter/ holds it in PEFT's form, base/ the codes that it belongs to";
-  if (!s.rounded) return "every weight; model/ holds them";
-  const char* what = s.trains == RecipeTrains::qat_lora ? "an adapter inside the rounding, Q(W + s B A)"
-                     : s.trains == RecipeTrains::all    ? "every weight, linear layers through their codes"
-                                                        : "the scales of the codes";
-  return concat(
-      what, "; model/ holds the values of the codes in float32, exactly those that were trained, packed/ the codes");
-}
-
-inline std::string mebibytes_text(std::int64_t bytes) {
-  return number_text("%.1f", static_cast<double>(bytes) / 1048576.0);
-}
 
 template <class D, class T>
 WeightsInFile weights_in_file(const Decoder<D, T>& model) {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "kdlib/core/settings_error.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/session.hpp"
 #include "kdlib/recipe/session_remote_inl.hpp"
 

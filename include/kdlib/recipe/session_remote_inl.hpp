@@ -3,19 +3,10 @@
 #ifndef KDLIB_RECIPE_SESSION_REMOTE_INL_HPP
 #define KDLIB_RECIPE_SESSION_REMOTE_INL_HPP
 
+#include "kdlib/core/settings_error.hpp"
 #include "kdlib/recipe/session.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-namespace detail {
-
-/// The terms read at most the teacher's log-probabilities of the tokens themselves.
-inline bool reads_tokens_alone(const LossExpression& loss) {
-  return std::all_of(loss.terms.begin(), loss.terms.end(), [](const AnyTerm& term) {
-    return term.loss.needs() == LossNeeds::labels || term.loss.needs() == LossNeeds::sampled_tokens;
-  });
-}
-
-}  // namespace detail
 
 template <class D, class T>
 RemoteTeacherSettings Session<D, T>::remote_settings(const std::string& urls,

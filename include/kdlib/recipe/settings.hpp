@@ -265,8 +265,16 @@ std::vector<DescribedSetting> describe(const RecipeSettings& settings);
 /// True for settings that may differ between two attempts of one run, since they change no number of it.
 bool free_recipe_setting(const std::string& key);
 
+namespace detail {
+/// The value of --lora-targets.
+std::vector<std::string> target_words(const LoraSettings& adapter);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
+#include "kdlib/recipe/settings_words_inl.hpp"
+#if KDLIB_HEADER_ONLY
 #include "kdlib/recipe/settings_inl.hpp"
+#endif
 
 #endif

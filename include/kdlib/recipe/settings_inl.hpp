@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
 /// Refuses pairs of sampler and loss that teach another objective than the stated one (decision 004).
-inline void check_written_text(const RecipeSettings& s) {
+KDLIB_FUNC void check_written_text(const RecipeSettings& s) {
   const RecipeText& text = s.text;
   SampledTextUse use{.corrects_by_ratio = true, .accepts_truncated_text = text.accept_truncated_text};
   for (const AnyTerm& term : s.objective.loss.terms)
@@ -32,7 +32,7 @@ inline void check_written_text(const RecipeSettings& s) {
 
 namespace detail {
 /// Plain fine-tuning: what needs a teacher is refused.
-inline void check_untaught(const RecipeSettings& s) {
+KDLIB_FUNC void check_untaught(const RecipeSettings& s) {
   const auto needs = [](bool there, const auto&... what) {
     require<ConfigError>(there, "[distil] no teacher is named (--teacher MODEL); without one ", what...);
   };
@@ -46,7 +46,7 @@ inline void check_untaught(const RecipeSettings& s) {
 
 /// From a cache: what only a teacher in memory could do is refused. Which losses the cache can serve is known when it
 /// is opened.
-inline void check_cached(const RecipeSettings& s) {
+KDLIB_FUNC void check_cached(const RecipeSettings& s) {
   const auto needs = [](bool there, const auto&... what) {
     require<ConfigError>(there, "[distil] --cache stands for the teacher; ", what...);
   };
@@ -61,7 +61,7 @@ inline void check_cached(const RecipeSettings& s) {
 }  // namespace detail
 
 namespace detail {
-inline void check_course(const RecipeTraining& t) {
+KDLIB_FUNC void check_course(const RecipeTraining& t) {
   require<ConfigError>(t.write_batch >= 0, "[distil] --write-batch is ", t.write_batch,
                        "; it must be 0 (a micro-batch's prompts) or more");
   require<ConfigError>(t.warmup_ratio >= 0 && t.warmup_ratio <= 1, "[distil] --warmup-ratio is ",
@@ -70,7 +70,7 @@ inline void check_course(const RecipeTraining& t) {
                        " of --steps ", t.steps, "; it must be from 0 to the number of steps");
 }
 
-inline void check_models(const RecipeSettings& s) {
+KDLIB_FUNC void check_models(const RecipeSettings& s) {
   require<ConfigError>(s.models.by_row() || s.models.otherwise.empty(),
                        "[distil] --teacher-otherwise is one of --teachers, and there are none");
   if (s.models.on_ranks) check_on_ranks(s);
@@ -80,7 +80,7 @@ inline void check_models(const RecipeSettings& s) {
   else if (!s.models.taught()) check_untaught(s);
 }
 
-inline void check_rules(const RecipeSettings& s) {
+KDLIB_FUNC void check_rules(const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
   const RecipeText& text = s.text;
   const bool lora = student.trains == RecipeTrains::lora;
@@ -142,7 +142,7 @@ inline void check_rules(const RecipeSettings& s) {
 }
 }  // namespace detail
 
-inline void check_recipe(const RecipeSettings& s) {
+KDLIB_FUNC void check_recipe(const RecipeSettings& s) {
   checking_settings([&s] { detail::check_rules(s); });
 }
 

@@ -1,70 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The words of recipe/settings.hpp: enumerations, and every setting as config.yaml has it.
+// Bodies of recipe/settings.hpp: every setting as config.yaml has it.
 #ifndef KDLIB_RECIPE_SETTINGS_TEXT_INL_HPP
 #define KDLIB_RECIPE_SETTINGS_TEXT_INL_HPP
 
-#include <charconv>
+#include <span>
 
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/recipe/settings.hpp"
+#include "kdlib/recipe/settings_words_inl.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-/// The words of an enumeration in the order of its values.
-template <class E>
-struct RecipeWords;
-template <>
-struct RecipeWords<RecipeTrains> {
-  static constexpr const char* name = "train";
-  static constexpr const char* list[] = {"lora", "qat_lora", "all", "scales"};
-};
-template <>
-struct RecipeWords<RecipeAdapterStart> {
-  static constexpr const char* name = "lora-init";
-  static constexpr const char* list[] = {"auto", "zero", "compensate"};
-};
-template <>
-struct RecipeWords<RecipeSchedule> {
-  static constexpr const char* name = "schedule";
-  static constexpr const char* list[] = {"constant", "linear", "cosine"};
-};
-template <>
-struct RecipeWords<RecipeResume> {
-  static constexpr const char* name = "resume";
-  static constexpr const char* list[] = {"auto", "no"};
-};
-template <>
-struct RecipeWords<TooLong> {
-  static constexpr const char* name = "too-long";
-  static constexpr const char* list[] = {"refuse", "cut", "drop"};
-};
-template <>
-struct RecipeWords<SaveRule> {
-  static constexpr const char* name = "save";
-  static constexpr const char* list[] = {"last", "best", "all"};
-};
-template <>
-struct RecipeWords<StraightThrough> {
-  static constexpr const char* name = "straight-through";
-  static constexpr const char* list[] = {"identity", "clipped"};
-};
-
-template <>
-struct RecipeWords<Reduction> {
-  static constexpr const char* name = "reduce";
-  static constexpr const char* list[] = {"auto", "tree", "fast"};
-};
-template <>
-struct RecipeWords<TopKMass> {
-  static constexpr const char* name = "mass";
-  static constexpr const char* list[] = {"tail", "renormalised", "raw", "sampled"};
-};
-
-template <class E>
-const char* word_of(E value) {
-  return RecipeWords<E>::list[static_cast<std::size_t>(value)];
-}
 
 /// Collects the settings in the order of config.yaml.
 class SettingsWriter {
@@ -77,7 +23,7 @@ class SettingsWriter {
   }
   template <class N>
   SettingsWriter& number(const char* key, N value, const char* unit = "") {
-    list_.push_back({key, {shortest_number_text(value)}, Form::plain, unit});
+    list_.push_back({key, {setting_text(value)}, Form::plain, unit});
     return *this;
   }
   SettingsWriter& flag(const char* key, bool value) {
@@ -102,14 +48,14 @@ class SettingsWriter {
   std::vector<DescribedSetting> list_;
 };
 
-inline std::vector<std::string> target_words(const LoraSettings& adapter) {
+KDLIB_FUNC std::vector<std::string> target_words(const LoraSettings& adapter) {
   std::vector<std::string> words = adapter.targets.names;
   if (adapter.targets.all) words.emplace_back("all-linear");
   if (adapter.routers) words.emplace_back("routers");
   return words;
 }
 
-inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
+KDLIB_FUNC void describe_models(SettingsWriter& w, const RecipeSettings& s) {
   const RecipeStudent& student = s.student;
   w.text("teacher", s.models.teacher)
       .text("student", s.models.student)
@@ -140,7 +86,7 @@ inline void describe_models(SettingsWriter& w, const RecipeSettings& s) {
       .text("lora-init", recipe_word(student.start));
 }
 
-inline void describe_text(SettingsWriter& w, const RecipeText& t) {
+KDLIB_FUNC void describe_text(SettingsWriter& w, const RecipeText& t) {
   const auto path = [](const TextFile& file) { return file.bundled ? std::string() : file.path; };
   w.number("lambda", t.lambda)
       .number("sample-temperature", t.sample_temperature)
@@ -167,7 +113,7 @@ inline void describe_text(SettingsWriter& w, const RecipeText& t) {
       .flag("replay-routing", t.replay_routing);
 }
 
-inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
+KDLIB_FUNC void describe_training(SettingsWriter& w, const RecipeTraining& t) {
   w.number("steps", t.steps)
       .number("batch", t.batch)
       .number("micro-batches", t.micro_batches)
@@ -189,49 +135,46 @@ inline void describe_training(SettingsWriter& w, const RecipeTraining& t) {
       .text("stages", t.stages_file);
 }
 
-}  // namespace detail
-
-inline const char* recipe_word(RecipeTrains value) { return detail::word_of(value); }
-inline const char* recipe_word(RecipeAdapterStart value) { return detail::word_of(value); }
-inline const char* recipe_word(RecipeSchedule value) { return detail::word_of(value); }
-inline const char* recipe_word(RecipeResume value) { return detail::word_of(value); }
-inline const char* recipe_word(StraightThrough value) { return detail::word_of(value); }
-inline const char* recipe_word(TooLong value) { return detail::word_of(value); }
-inline const char* recipe_word(SaveRule value) { return detail::word_of(value); }
-inline const char* recipe_word(TopKMass value) { return detail::word_of(value); }
-inline const char* recipe_word(Reduction value) { return detail::word_of(value); }
-
-template <class E>
-E recipe_value(const std::string& word) {
+KDLIB_FUNC std::size_t place_of_word(const char* name, std::span<const char* const> known, const std::string& word) {
   std::string words;
-  std::size_t at = 0;
-  for (const char* known : detail::RecipeWords<E>::list) {
-    if (word == known) return static_cast<E>(at);
-    words += concat(words.empty() ? "" : ", ", known);
-    ++at;
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    if (word == known[i]) return i;
+    words += concat(words.empty() ? "" : ", ", known[i]);
   }
-  fail<ConfigError>("[recipe] ", detail::RecipeWords<E>::name, " is '", word, "'; it must be one of ", words);
+  fail<ConfigError>("[recipe] ", name, " is '", word, "'; it must be one of ", words);
 }
 
-inline QuantizeSettings RecipeStudent::rounding() const {
+}  // namespace detail
+
+KDLIB_FUNC const char* recipe_word(RecipeTrains value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(RecipeAdapterStart value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(RecipeSchedule value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(RecipeResume value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(StraightThrough value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(TooLong value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(SaveRule value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(TopKMass value) { return detail::word_of(value); }
+KDLIB_FUNC const char* recipe_word(Reduction value) { return detail::word_of(value); }
+
+KDLIB_FUNC QuantizeSettings RecipeStudent::rounding() const {
   QuantizeSettings settings = format;
   if (settings.kind == PackedKind::mxfp4) settings.group_size = 32;
   return settings;
 }
 
-inline LoraSettings RecipeSettings::adapter() const {
+KDLIB_FUNC LoraSettings RecipeSettings::adapter() const {
   LoraSettings settings = student.adapter;
   settings.seed = seed;
   return settings;
 }
 
-inline std::string DescribedSetting::text() const {
+KDLIB_FUNC std::string DescribedSetting::text() const {
   std::string out;
   for (const std::string& value : values) out += (out.empty() ? "" : " ") + value;
   return out;
 }
 
-inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
+KDLIB_FUNC std::vector<DescribedSetting> describe(const RecipeSettings& s) {
   detail::SettingsWriter w;
   detail::describe_models(w, s);
   w.words("loss", {s.objective.loss.text()});
@@ -251,7 +194,7 @@ inline std::vector<DescribedSetting> describe(const RecipeSettings& s) {
   return w.take();
 }
 
-inline bool free_recipe_setting(const std::string& key) {
+KDLIB_FUNC bool free_recipe_setting(const std::string& key) {
   constexpr std::string_view words =
       " out threads keep save-every resume export dry-run json device config preset teacher-cache "
       "teacher-cache-mb tensorboard teacher-api teacher-key teacher-in-flight comm-timeout memory-floor "

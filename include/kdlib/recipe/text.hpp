@@ -47,6 +47,11 @@ class OfflineText {
   std::optional<TeacherWritten<Teacher>> written_;
 };
 
+namespace detail {
+/// Text of a held-out prompt as the report shows it: the content of its last user turn, without the template around it.
+std::string strip_chat_markup(std::string text);
+}  // namespace detail
+
 /// Text that a teacher's cache brings along, and which given text it can serve.
 struct CachedText {
   std::vector<TextLine> data{}, validation{};   // empty: from the files that the settings name
@@ -148,5 +153,8 @@ class RecipeTexts {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/recipe/text_inl.hpp"
+#if KDLIB_HEADER_ONLY
+#include "kdlib/recipe/shown_text_inl.hpp"
+#endif
 
 #endif

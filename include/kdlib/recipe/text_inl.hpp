@@ -10,19 +10,6 @@
 #include "kdlib/recipe/text.hpp"
 
 KDLIB_NAMESPACE_BEGIN
-namespace detail {
-
-/// Text of a held-out prompt as the report shows it: the content of its last user turn, without the template around it.
-inline std::string strip_chat_markup(std::string text) {
-  const std::string open = "<|im_start|>user\n", close = "<|im_end|>";
-  if (const std::size_t at = text.rfind(open); at != std::string::npos) {
-    text = text.substr(at + open.size());
-    if (const std::size_t end = text.find(close); end != std::string::npos) text = text.substr(0, end);
-  }
-  return text;
-}
-
-}  // namespace detail
 
 template <class Model>
 RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,

@@ -3,6 +3,8 @@
 #ifndef KDLIB_TEACHER_DISTILLKIT_IMPORT_INL_HPP
 #define KDLIB_TEACHER_DISTILLKIT_IMPORT_INL_HPP
 
+#include <algorithm>
+
 #include "kdlib/teacher/distillkit.hpp"
 
 KDLIB_NAMESPACE_BEGIN

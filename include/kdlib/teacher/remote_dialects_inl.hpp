@@ -3,6 +3,7 @@
 #ifndef KDLIB_TEACHER_REMOTE_DIALECTS_INL_HPP
 #define KDLIB_TEACHER_REMOTE_DIALECTS_INL_HPP
 
+#include <algorithm>
 #include <charconv>
 
 #include "kdlib/io/json.hpp"

@@ -5,6 +5,7 @@
 #define KDLIB_TEXT_HARMONY_TOOLS_INL_HPP
 
 #include <algorithm>
+#include <charconv>
 
 #include "kdlib/text/chat_message.hpp"
 

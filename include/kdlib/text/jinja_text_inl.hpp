@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/text/jinja_tables.hpp"
 #include "kdlib/text/jinja_text.hpp"
@@ -33,10 +34,7 @@ KDLIB_FUNC bool is_python_space(char32_t c) {
          c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-KDLIB_FUNC std::size_t code_points(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
+KDLIB_FUNC std::size_t code_points(std::string_view text) { return utf8_count(text); }
 
 KDLIB_FUNC std::size_t byte_of(std::string_view text, std::size_t index) {
   std::size_t at = 0;

@@ -5,80 +5,25 @@
 #ifndef KDLIB_TOOLS_BLAS_KERNELS_HPP
 #define KDLIB_TOOLS_BLAS_KERNELS_HPP
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cstdlib>
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "kdlib/config.hpp"
-
-#if defined(KDLIB_WITH_CBLAS)
-extern "C" char* openblas_get_config(void) __attribute__((weak));  // null with another BLAS
-#endif
 
 KDLIB_NAMESPACE_BEGIN
 
 /// What OPENBLAS_CORETYPE should say where OpenBLAS, by its own words `config`, took its kernels for Prescott; null
 /// where they fit. `level`: KDLIB_CPU_LEVEL or null; a lower level than the CPU's is kept by the products, too.
-inline const char* better_blas_kernels(std::string_view config, const char* level) {
-#if defined(__x86_64__)
-  if (config.find("Prescott") == std::string_view::npos) return nullptr;
-  const std::string_view asked = level == nullptr ? "" : level;
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (asked == "portable" || !avx2) return nullptr;
-  return avx512 && asked != "avx2" ? "SKYLAKEX" : "HASWELL";
-#else
-  static_cast<void>(config), static_cast<void>(level);
-  return nullptr;
-#endif
-}
-
-namespace detail {
-/// This process's own words, from /proc; empty where they cannot be read.
-inline std::vector<std::string> own_arguments() {
-  const int file = ::open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-  if (file < 0) return {};
-  std::string text;
-  char buffer[4096];
-  for (ssize_t got; (got = ::read(file, buffer, sizeof buffer)) > 0;)
-    text.append(buffer, static_cast<std::size_t>(got));
-  ::close(file);
-  std::vector<std::string> words;
-  for (std::size_t at = 0, end; at < text.size() && (end = text.find('\0', at)) != std::string::npos; at = end + 1)
-    words.push_back(text.substr(at, end - at));
-  return words;
-}
-}  // namespace detail
+const char* better_blas_kernels(std::string_view config, const char* level);
 
 /// For the first line of main: where OpenBLAS has taken kernels that do not fit the CPU and the environment names none
 /// (OPENBLAS_CORETYPE), starts the program again, as the same process, with those that do. Returns where nothing is to
 /// be done, or where the program cannot be started again.
-inline void choose_blas_kernels() {
-#if defined(KDLIB_WITH_CBLAS)
-  if (&openblas_get_config == nullptr || std::getenv("OPENBLAS_CORETYPE") != nullptr) return;
-  const char* config = openblas_get_config();
-  const char* kernels = config == nullptr ? nullptr : better_blas_kernels(config, std::getenv("KDLIB_CPU_LEVEL"));
-  std::vector<std::string> words = kernels == nullptr ? std::vector<std::string>() : detail::own_arguments();
-  if (words.empty() || ::setenv("OPENBLAS_CORETYPE", kernels, 0) != 0) return;
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  char path[4096];  // the file's own name, which stays the process's; /proc/self/exe would call it "exe"
-  const ssize_t length = ::readlink("/proc/self/exe", path, sizeof path - 1);
-  if (length > 0) {
-    path[length] = '\0';
-    ::execv(path, arguments.data());
-  }
-  ::execv("/proc/self/exe", arguments.data());
-  ::unsetenv("OPENBLAS_CORETYPE");
-#endif
-}
+void choose_blas_kernels();
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/blas_kernels_inl.hpp"
+#endif
 
 #endif

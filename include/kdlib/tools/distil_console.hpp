@@ -28,15 +28,10 @@ class DistilConsole final : public SessionEvents {
   Progress progress_;
 };
 
-inline void DistilConsole::on_writing(const WritingReport& r) {
-  if (also_ != nullptr) also_->on_writing(r);
-  if (r.finished >= r.sequences) return progress_.finish();
-  const double rate = r.seconds > 0 ? static_cast<double>(r.new_tokens) / r.seconds : 0;
-  progress_.show(r.finished, r.sequences, r.seconds,
-                 concat(r.what, ", ", r.new_tokens, " tokens",
-                        rate > 0 ? concat(", ", static_cast<std::int64_t>(rate), " tokens/s") : ""));
-}
-
 KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/distil_console_inl.hpp"
+#endif
 
 #endif

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "kdlib/io/paths.hpp"
 #include "kdlib/tools/distil.hpp"
 #include "kdlib/tools/task_evaluation.hpp"
 

@@ -9,6 +9,7 @@
 #include "kdlib/checkpoint/random_weights.hpp"
 #include "kdlib/core/rng.hpp"
 #include "kdlib/io/content_hash.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/io/temporary_folder.hpp"
 #include "kdlib/tools/distil_pair.hpp"
 #include "kdlib/tools/random_models.hpp"

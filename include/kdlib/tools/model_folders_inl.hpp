@@ -33,7 +33,7 @@ KDLIB_TOOLS_FUNC std::string base_of_run(const std::string& run, const std::stri
 }
 
 /// The adapter of a run that trained it beside rounded weights undoes a rounding that other weights do not have.
-inline void check_adapter_base(const std::string& model, const std::string& adapter) {
+KDLIB_TOOLS_FUNC void check_adapter_base(const std::string& model, const std::string& adapter) {
   const std::string run = parent_path(adapter), base = join_path(run, "base");
   if (adapter.empty() || !path_exists(join_path(run, "config.yaml")) || !path_exists(join_path(base, "config.json")))
     return;

@@ -4,38 +4,23 @@
 #define KDLIB_TOOLS_OPTION_VALUES_INL_HPP
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <limits>
-#include <type_traits>
 
 #include "kdlib/core/fields.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/tools/options.hpp"
+#include "kdlib/tools/read_number.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The whole text as a number, or false.
-template <class N>
-bool read_number(const std::string& text, N& number) {
-  const char* begin = text.data();
-  const char* end = begin + text.size();
-  if (begin != end && *begin == '+') ++begin;
-  const auto result = std::from_chars(begin, end, number);
-  if constexpr (std::is_floating_point_v<N>)
-    if (!std::isfinite(number)) return false;
-  return result.ec == std::errc() && result.ptr == end && begin != end;
-}
-
-inline bool read_switch(const std::string& text, bool& value) {
+KDLIB_TOOLS_FUNC bool read_switch(const std::string& text, bool& value) {
   if (text == "on" || text == "true" || text == "yes" || text == "1") return value = true, true;
   if (text == "off" || text == "false" || text == "no" || text == "0") return value = false, true;
   return false;
 }
 
 /// A double-quoted YAML (and JSON) string.
-inline std::string quoted_value(std::string_view text) {
+KDLIB_TOOLS_FUNC std::string quoted_value(std::string_view text) {
   static constexpr char hex[] = "0123456789abcdef";
   std::string out = "\"";
   for (const char c : text) {
@@ -50,7 +35,7 @@ inline std::string quoted_value(std::string_view text) {
 }
 
 /// The values of a list as one text from which they can be told apart.
-inline std::string list_text(const std::vector<std::string>& values) {
+KDLIB_TOOLS_FUNC std::string list_text(const std::vector<std::string>& values) {
   std::string out;
   for (const std::string& value : values) {
     if (!out.empty()) out += ' ';
@@ -59,7 +44,7 @@ inline std::string list_text(const std::vector<std::string>& values) {
   return out;
 }
 
-inline std::string joined(const std::vector<std::string>& parts, const char* separator) {
+KDLIB_TOOLS_FUNC std::string joined(const std::vector<std::string>& parts, const char* separator) {
   std::string out;
   for (const std::string& part : parts) {
     if (!out.empty()) out += separator;
@@ -68,7 +53,7 @@ inline std::string joined(const std::vector<std::string>& parts, const char* sep
   return out;
 }
 
-inline std::string option_text(const OptionItem& item) {
+KDLIB_TOOLS_FUNC std::string option_text(const OptionItem& item) {
   switch (item.kind) {
     case OptionKind::text:
       return *static_cast<const std::string*>(item.target);
@@ -79,11 +64,11 @@ inline std::string option_text(const OptionItem& item) {
       return !value ? "auto" : *value ? "on" : "off";
     }
     case OptionKind::int32:
-      return shortest_number_text(*static_cast<const int*>(item.target));
+      return setting_text(*static_cast<const int*>(item.target));
     case OptionKind::int64:
-      return shortest_number_text(*static_cast<const std::int64_t*>(item.target));
+      return setting_text(*static_cast<const std::int64_t*>(item.target));
     case OptionKind::uint64:
-      return shortest_number_text(*static_cast<const std::uint64_t*>(item.target));
+      return setting_text(*static_cast<const std::uint64_t*>(item.target));
     case OptionKind::real32:
       return shortest_number_text(*static_cast<const float*>(item.target));
     case OptionKind::real64:
@@ -95,7 +80,7 @@ inline std::string option_text(const OptionItem& item) {
 }
 
 /// The number of an option, for its rules.
-inline std::optional<double> option_number(const OptionItem& item) {
+KDLIB_TOOLS_FUNC std::optional<double> option_number(const OptionItem& item) {
   switch (item.kind) {
     case OptionKind::int32:
       return *static_cast<const int*>(item.target);
@@ -113,7 +98,7 @@ inline std::optional<double> option_number(const OptionItem& item) {
 }
 
 /// "from 1 to 65535", "above 0 and at most 1", ">= 1".
-inline std::string option_range(const OptionItem& item) {
+KDLIB_TOOLS_FUNC std::string option_range(const OptionItem& item) {
   const auto text = [](const std::optional<double>& bound) { return shortest_number_text(*bound); };
   if (item.least && item.most) return "from " + text(item.least) + " to " + text(item.most);
   if (item.above && item.most) return "above " + text(item.above) + " and at most " + text(item.most);
@@ -122,7 +107,7 @@ inline std::string option_range(const OptionItem& item) {
   return item.most ? "<= " + text(item.most) : std::string();
 }
 
-inline void check_option(const OptionItem& item, const std::string& where) {
+KDLIB_TOOLS_FUNC void check_option(const OptionItem& item, const std::string& where) {
   if (item.kind == OptionKind::text) {
     const std::string& text = *static_cast<const std::string*>(item.target);
     const bool known = std::find(item.choices.begin(), item.choices.end(), text) != item.choices.end();
@@ -143,7 +128,7 @@ void read_option_number(OptionItem& item, const std::string& value, const std::s
                       "'; it must be ", needed);
 }
 
-inline void read_option_switch(OptionItem& item, const std::string& value, const std::string& where) {
+KDLIB_TOOLS_FUNC void read_option_switch(OptionItem& item, const std::string& value, const std::string& where) {
   const bool optional = item.kind == OptionKind::optional_boolean;
   if (optional && value == "auto") return static_cast<std::optional<bool>*>(item.target)->reset();
   bool on = false;
@@ -154,7 +139,7 @@ inline void read_option_switch(OptionItem& item, const std::string& value, const
 }
 
 /// The names in values that hold one or, separated by commas, several.
-inline std::vector<std::string> separated_names(const std::vector<std::string>& values) {
+KDLIB_TOOLS_FUNC std::vector<std::string> separated_names(const std::vector<std::string>& values) {
   std::vector<std::string> names;
   for (const std::string& value : values)
     for (std::size_t begin = 0; begin <= value.size();) {
@@ -166,7 +151,8 @@ inline std::vector<std::string> separated_names(const std::vector<std::string>& 
 }
 
 /// Reads the values into the option's target and checks them.
-inline void assign_option(OptionItem& item, const std::vector<std::string>& values, const std::string& where) {
+KDLIB_TOOLS_FUNC void assign_option(OptionItem& item, const std::vector<std::string>& values,
+                                    const std::string& where) {
   for (const std::string& value : values)
     require<UsageError>(find_invalid_utf8(value) == std::string_view::npos, where, "--", item.name,
                         " is not UTF-8 text, so that no file of the run could hold it; use another name");
@@ -207,8 +193,8 @@ inline void assign_option(OptionItem& item, const std::vector<std::string>& valu
 }
 
 /// The canonical text that the option would have with these values; its target is not touched.
-inline std::string canonical_option_text(OptionItem item, const std::vector<std::string>& values,
-                                         const std::string& where) {
+KDLIB_TOOLS_FUNC std::string canonical_option_text(OptionItem item, const std::vector<std::string>& values,
+                                                   const std::string& where) {
   std::string text;
   std::vector<std::string> list;
   std::optional<bool> choice;

@@ -153,7 +153,7 @@ KDLIB_TOOLS_FUNC FileSetting Options::read_option(int argc, const char* const* a
 }
 
 /// A text that a shell's unset variable left empty would silently mean "not given". Lists may hold empty texts.
-inline void refuse_empty_text(const FileSetting& setting, OptionKind kind) {
+KDLIB_TOOLS_FUNC void refuse_empty_text(const FileSetting& setting, OptionKind kind) {
   require<UsageError>(kind != OptionKind::text || setting.values.empty() || !setting.values[0].empty(), "--",
                       setting.key,
                       " is given an empty value; leave the option out (is a variable of the shell not set?)");

@@ -3,12 +3,7 @@
 #ifndef KDLIB_TOOLS_PROCESS_START_HPP
 #define KDLIB_TOOLS_PROCESS_START_HPP
 
-#include <fcntl.h>
-#include <signal.h>
-#include <unistd.h>
-
 #include "kdlib/config.hpp"
-#include "kdlib/tools/blas_kernels.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -19,14 +14,12 @@ inline constexpr int low_memory_status = 75;
 /// metrics perhaps, becomes stderr and gets its messages. A file-size limit (ulimit -f) becomes an error of write,
 /// which names the file, instead of a signal that ends the process without a word. Products get kernels that fit the
 /// CPU (choose_blas_kernels).
-inline void start_process() {
-  choose_blas_kernels();
-  for (int descriptor = 0; descriptor <= 2; ++descriptor)
-    if (::fcntl(descriptor, F_GETFD) == -1)
-      static_cast<void>(::open("/dev/null", descriptor == 0 ? O_RDONLY : O_WRONLY));
-  ::signal(SIGXFSZ, SIG_IGN);
-}
+void start_process();
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/process_start_inl.hpp"
+#endif
 
 #endif

@@ -3,13 +3,10 @@
 #ifndef KDLIB_TOOLS_RANKED_PROCESS_HPP
 #define KDLIB_TOOLS_RANKED_PROCESS_HPP
 
-#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 
 #include "kdlib/core/communicator.hpp"
-#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/settings.hpp"
 #include "kdlib/tools/report.hpp"
 #if defined(KDLIB_WITH_MPI)
@@ -22,19 +19,10 @@ KDLIB_NAMESPACE_BEGIN
 inline constexpr int lost_rank_status = 75;
 
 /// How many processes mpirun (Open MPI, MPICH) or srun started together with this one, by the environment; 1: alone.
-inline int launched_ranks() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"})
-    if (const char* text = std::getenv(name)) return std::max(1, std::atoi(text));
-  if (std::getenv("PMIX_RANK") != nullptr)
-    if (const char* text = std::getenv("SLURM_NTASKS")) return std::max(1, std::atoi(text));
-  return 1;
-}
+int launched_ranks();
 
 /// What ranks need and one process leaves open is chosen: the tree, and how many texts stand side by side.
-inline void settle_ranks(RecipeTraining& training, int ranks) {
-  if (training.reduce == Reduction::automatic && ranks > 1) training.reduce = Reduction::tree;
-  if (training.reduce == Reduction::tree && training.write_batch == 0) training.write_batch = 16;
-}
+void settle_ranks(RecipeTraining& training, int ranks);
 
 /// A folder of one rank for what a session keeps beside the run's files; removed with it.
 class ScratchFolder {
@@ -48,21 +36,6 @@ class ScratchFolder {
  private:
   std::string path_;
 };
-
-inline ScratchFolder::ScratchFolder() {
-  const char* base = std::getenv("TMPDIR");
-  path_ = join_path(base != nullptr && *base != '\0' ? base : "/tmp", "kdlib-rank-XXXXXX");
-  require<IoError>(::mkdtemp(path_.data()) != nullptr, "[ranks] cannot make ", path_, "; set TMPDIR to a folder that ",
-                   "this rank may write to");
-}
-
-inline ScratchFolder::~ScratchFolder() {
-  try {
-    remove_tree(path_);
-  } catch (const Error&) {
-    // nothing there is needed
-  }
-}
 
 /// Calls body(communicator) as what this process is: alone, or a rank of an MPI job. In a job nothing that is thrown
 /// passes MPI's end: it is reported and all ranks are ended. ConfigError where the program was started as a rank and
@@ -100,5 +73,9 @@ int run_as_rank(double timeout_seconds, Body&& body) {
 }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/ranked_process_inl.hpp"
+#endif
 
 #endif

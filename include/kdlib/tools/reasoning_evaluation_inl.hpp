@@ -6,44 +6,18 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kdlib/data/reasoning_rows.hpp"
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
-#include "kdlib/text/harmony.hpp"
 #include "kdlib/tools/reasoning_run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
 /// A question in the frame of the token files: the ids of another prompt with this question in place of its own.
-inline std::vector<std::int32_t> ask_like(std::vector<std::int32_t> prompt, std::size_t end_length,
-                                          const Tokenizer& tokenizer, std::string_view question) {
-  const HarmonyTokens t = HarmonyTokens::of(tokenizer);
-  const std::vector<std::int32_t> end(prompt.end() - static_cast<std::ptrdiff_t>(end_length), prompt.end());
-  prompt.resize(prompt.size() - end_length);
-  while (!prompt.empty() && prompt.back() != t.message) prompt.pop_back();  // the user's content and its end
-  tokenizer.encode_append(question, prompt, {.special = SpecialTokens::plain});
-  prompt.push_back(t.end);
-  prompt.insert(prompt.end(), end.begin(), end.end());
-  return prompt;
-}
-
+std::vector<std::int32_t> ask_like(std::vector<std::int32_t> prompt, std::size_t end_length, const Tokenizer& tokenizer,
+                                   std::string_view question);
 /// The same in the frame of a chat template, with the system turn of the token files.
-inline std::vector<std::int32_t> ask_by_template(const TokenShards& files, const Tokenizer& tokenizer,
-                                                 std::string_view question) {
-  const Json made = Json::parse_file(join_path(files.root(), "manifest.json")).at("made_of").at("settings");
-  const RowRenderer renderer(tokenizer, {.max_length = 1 << 20,
-                                         .effort = made.string_or("effort", "").empty() ? "" : "medium",
-                                         .instructions = std::string(made.string_or("instructions", "")),
-                                         .chat_template = files.chat_template()});
-  RowDocument document;
-  const RowSkip skip = renderer.render({"canary", "", "", "", std::string(question), "?", "?"}, document);
-  require<InputError>(skip == RowSkip::none, "[canary] the question '", printable(question),
-                      "' cannot be asked: ", enum_names(RowSkip::none)[static_cast<std::size_t>(skip)]);
-  document.ids.resize(static_cast<std::size_t>(document.prompt));
-  return document.ids;
-}
-
+std::vector<std::int32_t> ask_by_template(const TokenShards& files, const Tokenizer& tokenizer,
+                                          std::string_view question);
 }  // namespace detail
 
 template <class Model>

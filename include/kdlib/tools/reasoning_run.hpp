@@ -90,6 +90,9 @@ KDLIB_NAMESPACE_END
 
 #include "kdlib/tools/reasoning_evaluation_inl.hpp"
 #include "kdlib/tools/reasoning_run_inl.hpp"
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/reasoning_questions_inl.hpp"
+#endif
 
 #if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/reasoning_report_inl.hpp"

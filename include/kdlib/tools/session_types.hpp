@@ -49,16 +49,7 @@ using PlainProgramTypes = SessionTypes<SessionType<Cpu, float>>;
 
 namespace detail {
 /// What to do about --device NAME where no type of the program has it. `devices` are those that it has.
-inline std::string missing_device_text(const std::string& program, const std::string& device,
-                                       const std::string& devices) {
-  if (device == "cuda")
-    return concat("[", program, "] --device cuda: this program was built for ", devices,
-                  " alone. Build it with CUDA (needs nvcc 12 or later): cmake --preset cuda && cmake --build --preset "
-                  "cuda --target ",
-                  program);
-  return concat("[", program, "] --device ", device, " is for --dry-run alone: this program trains whole models on ",
-                devices);
-}
+std::string missing_device_text(const std::string& program, const std::string& device, const std::string& devices);
 /// Refuses a device that cannot work here. A plan of a device that can count is made without one.
 template <class D>
 void require_ready(bool plans) {
@@ -91,5 +82,9 @@ int with_session_type(const std::string& program, const std::string& device, con
 }
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/session_types_inl.hpp"
+#endif
 
 #endif

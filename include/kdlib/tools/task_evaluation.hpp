@@ -42,5 +42,8 @@ class TaskEvaluation {
 KDLIB_NAMESPACE_END
 
 #include "kdlib/tools/task_evaluation_inl.hpp"
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/task_questions_inl.hpp"
+#endif
 
 #endif

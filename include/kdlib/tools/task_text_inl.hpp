@@ -4,6 +4,7 @@
 #define KDLIB_TOOLS_TASK_TEXT_INL_HPP
 
 #include "kdlib/core/error.hpp"
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/text/unicode.hpp"
 #include "kdlib/tools/letter_case.hpp"
 #include "kdlib/tools/task_text.hpp"
@@ -83,9 +84,7 @@ KDLIB_TOOLS_FUNC std::string_view strip(std::string_view text) {
 }
 
 KDLIB_TOOLS_FUNC std::int64_t count_characters(std::string_view text) {
-  std::int64_t count = 0;
-  for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  return count;
+  return static_cast<std::int64_t>(detail::utf8_count(text));
 }
 
 KDLIB_TOOLS_FUNC std::int64_t count_words(std::string_view text) {

@@ -5,42 +5,16 @@
 
 #include <yaml-cpp/yaml.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <initializer_list>
 #include <span>
 #include <string>
-#include <vector>
+#include <type_traits>
+#include <utility>
 
-#include "kdlib/tools/report.hpp"
+#include "kdlib/config.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
-
-inline std::string read_small_file(const std::string& path) {
-  constexpr std::size_t limit = std::size_t{1} << 20;
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  require<IoError>(file != nullptr, "[config] cannot open ", path, ": ", std::strerror(errno));
-  std::string text(limit + 1, '\0');
-  const std::size_t size = std::fread(text.data(), 1, text.size(), file);
-  const bool broken = std::ferror(file) != 0;
-  std::fclose(file);
-  require<IoError>(!broken, "[config] cannot read ", path);
-  require<UsageError>(size <= limit, path, ": a config file may have 1 MiB at most");
-  text.resize(size);
-  return text;
-}
-
-/// UsageError names the line that is not UTF-8.
-inline void require_utf8_file(const std::string& path, const std::string& text) {
-  const std::size_t bad = find_invalid_utf8(text);
-  require<UsageError>(
-      bad == text.npos, path, ":",
-      1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(bad, text.size())), '\n'),
-      ": the line is not UTF-8");
-}
 
 /// Values of a YAML file with the place that messages name.
 class YamlFile {
@@ -48,69 +22,35 @@ class YamlFile {
   explicit YamlFile(std::string path) : path_(std::move(path)) {}
 
   /// UsageError names the line of broken YAML. IoError: no such file.
-  YAML::Node load() const {
-    const std::string text = read_small_file(path_);
-    require_utf8_file(path_, text);
-    try {
-      return YAML::Load(text);
-    } catch (const YAML::Exception& error) {
-      fail<UsageError>(path_, ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
-    }
-  }
-  std::string place(const YAML::Node& node) const { return concat(path_, ":", node.Mark().line + 1); }
+  YAML::Node load() const;
+  std::string place(const YAML::Node& node) const;
 
   /// The node is a mapping of these keys alone, each once.
-  void check_keys(const YAML::Node& node, const char* what, std::initializer_list<const char*> known) const {
-    require<UsageError>(node.IsMap(), place(node), ": ", what, " must be a mapping");
-    std::vector<std::string> seen;
-    for (const auto& entry : node) {
-      const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : std::string("[...]");
-      std::string list;
-      for (const char* name : known) list += concat(list.empty() ? "" : ", ", name);
-      require<UsageError>(std::find(known.begin(), known.end(), key) != known.end(), place(entry.first), ": ", what,
-                          " has the key ", key, "; it can have ", list);
-      require<UsageError>(std::find(seen.begin(), seen.end(), key) == seen.end(), place(entry.first), ": the key ", key,
-                          " is given twice");
-      seen.push_back(key);
-    }
-  }
-  std::string text(const YAML::Node& node, const char* key) const {
-    require<UsageError>(node.IsScalar(), place(node), ": ", key, " must be one value");
-    return node.Scalar();
-  }
+  void check_keys(const YAML::Node& node, const char* what, std::initializer_list<const char*> known) const;
+  std::string text(const YAML::Node& node, const char* key) const;
   template <class N>
   N number(const YAML::Node& node, const char* key) const {
     N value{};
-    require<UsageError>(node.IsScalar() && YAML::convert<N>::decode(node, value), place(node), ": ", key, " is ",
-                        node.IsScalar() ? node.Scalar() : std::string("[...]"), "; it must be a ",
-                        std::is_integral_v<N> ? "whole number" : "number");
+    if (!node.IsScalar() || !YAML::convert<N>::decode(node, value))
+      refuse_number(node, key, std::is_integral_v<N> ? "whole number" : "number");
     return value;
   }
-  bool flag(const YAML::Node& node, const char* key) const {
-    bool value = false;
-    require<UsageError>(node.IsScalar() && YAML::convert<bool>::decode(node, value), place(node), ": ", key,
-                        " must be true or false");
-    return value;
-  }
+  bool flag(const YAML::Node& node, const char* key) const;
   /// The place of the node's word in the list.
-  int word(const YAML::Node& node, const char* key, std::span<const char* const> words) const {
-    const std::string value = text(node, key);
-    std::string list;
-    int at = 0;
-    for (const char* known : words) {
-      if (value == known) return at;
-      list += concat(list.empty() ? "" : ", ", known);
-      ++at;
-    }
-    fail<UsageError>(place(node), ": ", key, " is ", value, "; it must be one of ", list);
-  }
+  int word(const YAML::Node& node, const char* key, std::span<const char* const> words) const;
 
  private:
+  [[noreturn]] void refuse_number(const YAML::Node& node, const char* key, const char* needed) const;
+
   std::string path_;
 };
 
 }  // namespace detail
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_TOOLS_HEADER_ONLY
+#include "kdlib/tools/yaml_file_inl.hpp"
+#endif
 
 #endif

@@ -17,6 +17,8 @@ std::vector<FileSetting> read_yaml_settings(const std::string& path);
 
 KDLIB_NAMESPACE_END
 
+#if KDLIB_TOOLS_HEADER_ONLY
 #include "kdlib/tools/yaml_settings_inl.hpp"
+#endif
 
 #endif

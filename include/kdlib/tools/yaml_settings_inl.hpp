@@ -8,7 +8,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-inline std::vector<FileSetting> read_yaml_settings(const std::string& path) {
+KDLIB_TOOLS_FUNC std::vector<FileSetting> read_yaml_settings(const std::string& path) {
   const YAML::Node root = detail::YamlFile(path).load();
   std::vector<FileSetting> out;
   if (root.IsNull()) return out;

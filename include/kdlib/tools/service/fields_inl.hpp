@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "kdlib/core/fields.hpp"
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/tools/service/fields.hpp"
 #include "kdlib/tools/service/flag_table.hpp"
 
@@ -21,12 +22,6 @@ KDLIB_TOOLS_FUNC bool is_plain_name(std::string_view text) {
 
 namespace detail {
 
-/// Characters of UTF-8 text, as JSON schema counts them.
-KDLIB_TOOLS_FUNC std::size_t characters(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
 KDLIB_TOOLS_FUNC std::string range_text(const ApiField& f) {
   const auto text = [](double bound) { return shortest_number_text(bound); };
   if (f.least && f.most) return "from " + text(*f.least) + " to " + text(*f.most);
@@ -36,8 +31,8 @@ KDLIB_TOOLS_FUNC std::string range_text(const ApiField& f) {
 KDLIB_TOOLS_FUNC std::string text_problem(const ApiField& f, std::string_view text) {
   if (f.type == FieldType::name && !is_plain_name(text))
     return "must be 1 to 80 letters, digits, '_', '-' or '.', a letter or digit first";
-  if (characters(text) > f.longest)
-    return concat("has ", characters(text), " characters; at most ", f.longest, " are allowed");
+  if (utf8_count(text) > f.longest)
+    return concat("has ", utf8_count(text), " characters; at most ", f.longest, " are allowed");
   if (text.find('\0') != std::string_view::npos) return "holds a zero byte";
   if (f.type == FieldType::path) {
     if (text.empty()) return "must not be empty";
@@ -87,7 +82,7 @@ KDLIB_TOOLS_FUNC std::string texts_problem(const ApiField& f, const Json& value)
     return concat("has ", value.size(), " elements; at most ", shortest_number_text(*f.most), " are allowed");
   for (const Json& element : value) {
     if (!element.is_string()) return "must be a list of texts";
-    if (characters(element.as_string()) > 200) return "has an element of more than 200 characters";
+    if (utf8_count(element.as_string()) > 200) return "has an element of more than 200 characters";
     if (element.as_string().find('\0') != std::string_view::npos) return "has an element with a zero byte";
   }
   return {};
