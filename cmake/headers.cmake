@@ -574,8 +574,9 @@ set(KDLIB_HEADERS
   include/kdlib/tensor/token_batch_inl.hpp
   include/kdlib/tensor/upload_together.hpp
   include/kdlib/tensor/view.hpp
+  include/kdlib/text/added_token_matcher.hpp
+  include/kdlib/text/added_token_matcher_inl.hpp
   include/kdlib/text/added_tokens.hpp
-  include/kdlib/text/added_tokens_inl.hpp
   include/kdlib/text/bpe_model.hpp
   include/kdlib/text/bpe_model_inl.hpp
   include/kdlib/text/byte_level_bpe.hpp
@@ -622,6 +623,7 @@ set(KDLIB_HEADERS
   include/kdlib/text/jinja_text_inl.hpp
   include/kdlib/text/jinja_token_reader_inl.hpp
   include/kdlib/text/jinja_types.hpp
+  include/kdlib/text/jinja_types_inl.hpp
   include/kdlib/text/jinja_value.hpp
   include/kdlib/text/jinja_value_inl.hpp
   include/kdlib/text/nfc.hpp
@@ -638,6 +640,7 @@ set(KDLIB_HEADERS
   include/kdlib/text/piece_writer_inl.hpp
   include/kdlib/text/post_processor.hpp
   include/kdlib/text/post_processor_inl.hpp
+  include/kdlib/text/post_processor_reading_inl.hpp
   include/kdlib/text/pre_tokenizer.hpp
   include/kdlib/text/pre_tokenizer_inl.hpp
   include/kdlib/text/prompt_chat.hpp

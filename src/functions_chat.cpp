@@ -6,6 +6,7 @@
 // Later files use helpers of earlier ones.
 // clang-format off
 #include "kdlib/text/chat_message_inl.hpp"
+#include "kdlib/text/jinja_types_inl.hpp"
 #include "kdlib/text/jinja_text_inl.hpp"
 #include "kdlib/text/jinja_value_inl.hpp"
 #include "kdlib/text/jinja_print_inl.hpp"

@@ -5,7 +5,7 @@
 #include "kdlib/text/unicode_inl.hpp"
 #include "kdlib/text/nfc_inl.hpp"
 #include "kdlib/text/vocabulary_inl.hpp"
-#include "kdlib/text/added_tokens_inl.hpp"
+#include "kdlib/text/added_token_matcher_inl.hpp"
 #include "kdlib/text/pre_tokenizer_inl.hpp"
 #include "kdlib/text/post_processor_inl.hpp"
 #include "kdlib/text/tokenizer_data_inl.hpp"

@@ -5,8 +5,6 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
-#include <vector>
 
 #include "kdlib/config.hpp"
 
@@ -32,34 +30,6 @@ enum class SpecialTokens {
   plain          // none: for text that must not be able to close a turn
 };
 
-namespace detail {
-
-/// Leftmost-longest, non-overlapping search for a fixed set of strings.
-class AddedTokenMatcher {
- public:
-  struct Match {
-    std::size_t begin, end;
-    const AddedToken* token;  // null: none left
-  };
-  void add(std::string_view needle, const AddedToken* token);  // needle not empty; token must outlive the matcher
-  void finish();                                               // after the last add
-  bool empty() const { return needles_.empty(); }
-  Match find(std::string_view text, std::size_t from) const;
-
- private:
-  struct Needle {
-    std::string text;
-    const AddedToken* token;
-  };
-  std::vector<Needle> needles_;  // sorted by text
-  bool first_byte_[256] = {};
-};
-
-}  // namespace detail
 KDLIB_NAMESPACE_END
-
-#if KDLIB_HEADER_ONLY
-#include "kdlib/text/added_tokens_inl.hpp"
-#endif
 
 #endif

@@ -24,8 +24,7 @@ class GgufWriter;
 
 namespace detail {
 struct TokenizerData;
-struct ScratchPool;
-}  // namespace detail
+}
 
 /// The model that a tokenizer's files describe.
 enum class TokenizerModel {
@@ -133,7 +132,6 @@ class Tokenizer {
                                                        GgufWriter& writer);
   explicit Tokenizer(std::shared_ptr<const detail::TokenizerData> data);
   std::shared_ptr<const detail::TokenizerData> data_;
-  std::shared_ptr<detail::ScratchPool> scratch_;
 };
 
 /// Text of a stream of ids: each push() lets out what is certain, holding back at most three bytes of an unfinished

@@ -16,12 +16,6 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Work spaces that are not in use; as many exist as threads encode at once.
-struct ScratchPool {
-  std::mutex mutex;
-  std::vector<std::unique_ptr<BpeScratch>> free;
-};
-
 class ScratchLease {
  public:
   explicit ScratchLease(ScratchPool& pool) : pool_(pool) {
@@ -209,8 +203,7 @@ KDLIB_FUNC void stream_utf8(std::string& held, std::string_view bytes, std::stri
 
 }  // namespace detail
 
-KDLIB_FUNC Tokenizer::Tokenizer(std::shared_ptr<const detail::TokenizerData> data)
-    : data_(std::move(data)), scratch_(std::make_shared<detail::ScratchPool>()) {}
+KDLIB_FUNC Tokenizer::Tokenizer(std::shared_ptr<const detail::TokenizerData> data) : data_(std::move(data)) {}
 
 KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode(std::string_view text, SpecialTokens special) const {
   std::vector<std::int32_t> ids;
@@ -226,7 +219,7 @@ KDLIB_FUNC std::uint64_t Tokenizer::encode_append(std::string_view text, std::ve
                       ": the text to encode is not UTF-8 at byte ", bad, " of ", text.size(),
                       "; replace_invalid_utf8() puts U+FFFD there");
   const std::size_t before = ids.size();
-  detail::ScratchLease scratch(*scratch_);
+  detail::ScratchLease scratch(data_->scratch);
   detail::EncodeRun run(*data_, options.special, *scratch, ids);
   const std::vector<TemplatePiece>& pieces = data_->post_processor.single;
   if (!options.add_special_tokens || pieces.empty()) {
@@ -272,7 +265,7 @@ KDLIB_FUNC void encode_character_bytes(const PieceModel& model, std::string_view
 KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view bytes) const {
   if (data_->pieces != nullptr) {
     std::vector<std::int32_t> ids;
-    detail::ScratchLease scratch(*scratch_);
+    detail::ScratchLease scratch(data_->scratch);
     detail::encode_character_bytes(*data_->pieces, bytes, *scratch, ids);
     require<InputError>(decode_bytes(ids) == bytes, "[tokenizer] ", data_->source, ": these ", bytes.size(),
                         " bytes cannot be written with this vocabulary");
@@ -285,7 +278,7 @@ KDLIB_FUNC std::vector<std::int32_t> Tokenizer::encode_bytes(std::string_view by
                         " has no token in this vocabulary");
   std::vector<std::int32_t> ids;
   ids.reserve(bytes.size() / 4 + 1);
-  detail::ScratchLease scratch(*scratch_);
+  detail::ScratchLease scratch(data_->scratch);
   detail::EncodeRun(*data_, SpecialTokens::plain, *scratch, ids).bytes(bytes);
   return ids;
 }

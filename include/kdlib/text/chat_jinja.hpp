@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "kdlib/text/added_token_matcher.hpp"
 #include "kdlib/text/added_tokens.hpp"
 #include "kdlib/text/chat_mask.hpp"
 #include "kdlib/text/chat_message.hpp"

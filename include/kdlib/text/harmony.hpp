@@ -90,7 +90,7 @@ struct HarmonyReport {
   std::string analysis_text;  // of all messages on analysis, one below the other
   std::string final_text;     // of the last message on final
   enum class Stop : std::uint8_t { ret, call, length } stop = Stop::length;  // how the ids end
-  HarmonyCode first_error() const { return problems.empty() ? HarmonyCode::none : problems.front().code; }
+  HarmonyCode first_error() const;
   std::optional<std::size_t> error_position() const;
 };
 

@@ -162,6 +162,10 @@ KDLIB_FUNC std::string HarmonyProblem::text() const {
                 found);
 }
 
+KDLIB_FUNC HarmonyCode HarmonyReport::first_error() const {
+  return problems.empty() ? HarmonyCode::none : problems.front().code;
+}
+
 KDLIB_FUNC std::optional<std::size_t> HarmonyReport::error_position() const {
   return problems.empty() ? std::nullopt : std::optional(problems.front().position);
 }

@@ -3,8 +3,6 @@
 #ifndef KDLIB_TEXT_JINJA_CALLS_INL_HPP
 #define KDLIB_TEXT_JINJA_CALLS_INL_HPP
 
-#include <ctime>
-
 #include "kdlib/text/jinja_run.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -239,13 +237,6 @@ KDLIB_FUNC JinjaValue call_function(JinjaRun& run, std::string_view name, const 
 }
 
 }  // namespace detail
-
-KDLIB_FUNC JinjaClock JinjaClock::local_now() {
-  const std::time_t seconds = std::time(nullptr);
-  std::tm parts{};
-  localtime_r(&seconds, &parts);
-  return {parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec};
-}
 
 KDLIB_NAMESPACE_END
 

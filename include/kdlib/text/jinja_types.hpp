@@ -27,12 +27,7 @@ class JinjaError : public InputError {
     unknown,    // a filter, test, function or method that does not exist
     limit       // too many steps, too much memory or too deep
   };
-  JinjaError(Kind kind, std::string words, std::string_view name, std::size_t line, std::size_t column)
-      : InputError(concat("[jinja] ", name, ":", line, ":", column, ": ",
-                          kind == Kind::raised ? "the template refuses: " : "", words)),
-        kind_(kind),
-        words_(std::move(words)),
-        line_(line) {}
+  JinjaError(Kind kind, std::string words, std::string_view name, std::size_t line, std::size_t column);
 
   Kind kind() const { return kind_; }
   const std::string& words() const { return words_; }
@@ -71,5 +66,9 @@ struct JinjaOutput {
 };
 
 KDLIB_NAMESPACE_END
+
+#if KDLIB_HEADER_ONLY
+#include "kdlib/text/jinja_types_inl.hpp"
+#endif
 
 #endif

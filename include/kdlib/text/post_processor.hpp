@@ -32,15 +32,6 @@ struct PostProcessor {
   static PostProcessor around(const std::vector<TemplatePiece>& prefix, const std::vector<TemplatePiece>& suffix);
 };
 
-class Json;
-
-namespace detail {
-
-/// Reads a post_processor: ByteLevel (which adds nothing), TemplateProcessing, BertProcessing, RobertaProcessing, or a
-/// Sequence with at most one of the last three. FormatError names file and key.
-PostProcessor read_post_processor(const Json& post);
-
-}  // namespace detail
 KDLIB_NAMESPACE_END
 
 #if KDLIB_HEADER_ONLY

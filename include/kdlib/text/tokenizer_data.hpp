@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "kdlib/text/added_token_matcher.hpp"
 #include "kdlib/text/added_tokens.hpp"
 #include "kdlib/text/bpe_model.hpp"
 #include "kdlib/text/piece_model.hpp"
@@ -19,6 +21,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
+
+/// Work spaces that are not in use; as many exist as threads encode at once.
+struct ScratchPool {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<BpeScratch>> free;
+};
 
 struct TokenizerData {
   std::string source;                  // file or name, opens messages
@@ -36,6 +44,7 @@ struct TokenizerData {
   std::string chat_template;    // of name "default"
   std::vector<std::pair<std::string, std::string>> named_chat_templates;  // others: name, Jinja text
   std::uint64_t content_hash = 0;
+  mutable ScratchPool scratch;  // all copies of a tokenizer share it
 
   TokenizerData() = default;
   TokenizerData(const TokenizerData&) = delete;  // the matchers point into `added`

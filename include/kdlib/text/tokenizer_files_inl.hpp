@@ -12,6 +12,7 @@
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/text/piece_files_inl.hpp"
 #include "kdlib/text/piece_protobuf_inl.hpp"
+#include "kdlib/text/post_processor_reading_inl.hpp"
 #include "kdlib/text/tokenizer_data.hpp"
 #include "kdlib/text/tokenizer_gguf_inl.hpp"
 #include "kdlib/text/tokenizer_reading.hpp"

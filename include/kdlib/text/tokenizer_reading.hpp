@@ -15,6 +15,7 @@
 KDLIB_NAMESPACE_BEGIN
 class GgufFile;
 class Json;
+struct PostProcessor;
 
 namespace detail {
 struct TokenizerData;
@@ -42,6 +43,9 @@ std::pair<std::string_view, std::string_view> read_merge(const Json& entry);
 /// Adds the bytes of every piece, under which the rest of the library knows tokens.
 void add_piece_bytes(TokenizerData& data);
 
+/// Reads a post_processor: ByteLevel (which adds nothing), TemplateProcessing, BertProcessing, RobertaProcessing, or a
+/// Sequence with at most one of the last three. FormatError names file and key.
+PostProcessor read_post_processor(const Json& post);
 void read_tokenizer_json(const Json& root, TokenizerData& data);
 void read_gguf_tokenizer(const GgufFile& file, TokenizerData& data);
 /// tokenizer_config.json, special_tokens_map.json, added_tokens.json, generation_config.json, config.json and chat

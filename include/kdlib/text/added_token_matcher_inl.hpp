@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bodies of added_tokens.hpp.
-#ifndef KDLIB_TEXT_ADDED_TOKENS_INL_HPP
-#define KDLIB_TEXT_ADDED_TOKENS_INL_HPP
+// Bodies of added_token_matcher.hpp.
+#ifndef KDLIB_TEXT_ADDED_TOKEN_MATCHER_INL_HPP
+#define KDLIB_TEXT_ADDED_TOKEN_MATCHER_INL_HPP
 
 #include <algorithm>
 
-#include "kdlib/text/added_tokens.hpp"
+#include "kdlib/text/added_token_matcher.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
