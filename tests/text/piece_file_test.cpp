@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // tokenizer.model, the sentencepiece library's own file: fields, what stands around a text, folders, broken files. Ids
 // are compared with the library's in piece_model_test.cpp.
+#include <cstring>
+
 #include "kdlib/io/gguf_writer.hpp"
 #include "kdlib/text/byte_level_bpe.hpp"
 #include "kdlib/text/chars_map.hpp"

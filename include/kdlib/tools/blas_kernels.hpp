@@ -5,7 +5,9 @@
 #ifndef KDLIB_TOOLS_BLAS_KERNELS_HPP
 #define KDLIB_TOOLS_BLAS_KERNELS_HPP
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "kdlib/config.hpp"
 
@@ -19,6 +21,11 @@ const char* better_blas_kernels(std::string_view config, const char* level);
 /// (OPENBLAS_CORETYPE), starts the program again, as the same process, with those that do. Returns where nothing is to
 /// be done, or where the program cannot be started again.
 void choose_blas_kernels();
+
+namespace detail {
+/// This process's own words, from /proc; empty where they cannot be read.
+std::vector<std::string> own_arguments();
+}  // namespace detail
 
 KDLIB_NAMESPACE_END
 

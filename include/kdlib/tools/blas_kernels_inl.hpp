@@ -34,7 +34,6 @@ KDLIB_TOOLS_FUNC const char* better_blas_kernels(std::string_view config, const 
 }
 
 namespace detail {
-/// This process's own words, from /proc; empty where they cannot be read.
 KDLIB_TOOLS_FUNC std::vector<std::string> own_arguments() {
   const int file = ::open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
   if (file < 0) return {};

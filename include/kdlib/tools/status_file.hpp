@@ -40,6 +40,11 @@ class StatusFile final : public SessionEvents {
   std::string phase_;
 };
 
+namespace detail {
+/// What the status file calls an error of this type.
+KDLIB_TOOLS_FUNC const char* error_kind(const std::exception& error);
+}  // namespace detail
+
 KDLIB_NAMESPACE_END
 
 #if KDLIB_TOOLS_HEADER_ONLY
