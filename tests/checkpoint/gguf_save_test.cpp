@@ -2,8 +2,8 @@
 // Models written as GGUF files: bytes of another writer, parameters that come back, tokenizers, refusals.
 #include <algorithm>
 
-#include "kdlib/checkpoint/gguf_save.hpp"
 #include "kdlib/checkpoint/gguf_names.hpp"
+#include "kdlib/checkpoint/gguf_save.hpp"
 #include "kdlib/checkpoint/load.hpp"
 #include "kdlib/checkpoint/peft_adapter.hpp"
 #include "kdlib/checkpoint/save.hpp"

@@ -250,7 +250,8 @@ TEST_CASE("layers made by two calls, and damaged pieces made again, give the sam
   CHECK(job.run(s).notes.size() == 1);
   CHECK(run_files(job.dir / "out") == expected);
   s.search.rank = 2;
-  CHECK_THAT(job.refused(s), contains("out holds another model (config.json): remove it, or choose another folder"));
+  CHECK_THAT(job.refused(s),
+             contains("out holds a model that was made of another one, or with other settings (config.json)"));
 }
 
 TEST_CASE("the layout of earlier files: plain model_type, float16", "[model][compress]") {

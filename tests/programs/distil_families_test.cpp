@@ -163,4 +163,11 @@ TEST_CASE("distil --tools: the teacher's calls are answered within its text, and
       run_program("distil", start + "--lambda 0 --tools " + (dir / "canned.jsonl") + " --out " + (dir / "out"));
   CHECK(other.status != 0);
   CHECK_THAT(other.error, contains("tools"));
+  // A template that calls no tools is refused before the run has its folder.
+  std::string without = start;
+  without.replace(without.find("qwen3"), 5, "chatml");
+  const ProgramAnswer plain = run_program("distil", without + "--lambda 0 --tools calculator --out " + (dir / "plain"));
+  CHECK(plain.status == 1);
+  CHECK_THAT(plain.error, contains("has no place for tools; choose another one (--template)"));
+  CHECK_FALSE(path_exists(dir / "plain"));
 }

@@ -93,6 +93,8 @@ TEST_CASE("convert refuses an output that another process writes, and removes wh
     }
     CHECK_FALSE(exists(dir / "m.gguf"));
   }
+  CHECK_FALSE(exists(dir / "hf"));  // the lock made it, and it got nothing
+  make_directories(dir / "hf");
   const std::string ending = concat(".tmp-", ended_process(), "-0");
   for (const char* name : {"hf/model.safetensors", "m.gguf", "other.gguf"})
     write_file_atomically(dir / name + ending, "x");

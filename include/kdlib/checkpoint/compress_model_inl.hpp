@@ -80,8 +80,10 @@ class ModelCompression {
     const std::string path = join_path(out_, "config.json");
     if (!path_exists(path)) return;
     const auto compression = Json::parse_file(path).find_set("compression_config");
-    require<ConfigError>(compression && compression->string_or("run_hash", "") == folder_.run_hash(), "[compress] ",
-                         out_, " holds another model (config.json): remove it, or choose another folder");
+    require<ConfigError>(
+        compression && compression->string_or("run_hash", "") == folder_.run_hash(), "[compress] ", out_,
+        " holds a model that was made of another one, or with other settings (config.json): remove it, or "
+        "choose another folder");
   }
 
   void tell(std::string what) {

@@ -8,6 +8,8 @@
 #include "kdlib/io/paths.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/recipe/text.hpp"
+#include "kdlib/text/prompt_chat.hpp"
+#include "kdlib/text/tool_calls.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -55,6 +57,11 @@ RecipeTexts<Model>::RecipeTexts(const RecipeSettings& settings, Model& teacher, 
   if (prompts.empty()) prompts.push_back({TextLineKind::prompt, validation_.front().ids, {}, "unused"});  // never read
   prompts_.emplace(std::move(prompts), stop_ids);
   if (text.max_prompts > 0) prompts_.emplace(prompts_->first(text.max_prompts));
+  for (std::int64_t i = 0; tools_ && i < prompts_->size(); ++i)  // a template without a place for tools is refused now
+    if (const auto& chat = prompts_->chat(i)) {
+      ToolCallFormat::of(*chat->chat, chat->options);
+      break;
+    }
 }
 
 /// The cache's own text where none is named, without what the cache cannot serve.

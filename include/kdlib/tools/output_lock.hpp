@@ -17,7 +17,8 @@ bool same_place(const std::string& a, const std::string& b);
 bool would_replace(const std::string& path, const std::string& input);
 
 /// Held while a program writes an output. A second process that wants the same output is refused at once (IoError).
-/// A folder, which is made, is locked itself; a file by `path.lock`, which is gone afterwards.
+/// A folder, which is made, is locked itself; a file by `path.lock`, which is gone afterwards. A folder that was made
+/// and got nothing is gone, too.
 class OutputLock {
  public:
   /// `program` as in "[convert] ", for the message. Removes what killed processes left of this output. IoError where
@@ -34,6 +35,7 @@ class OutputLock {
   OutputLock() = default;
 
   std::string lock_file_;  // to be removed; empty for a folder
+  std::string made_;       // the folder, where it was not there before
   int fd_ = -1;
 };
 

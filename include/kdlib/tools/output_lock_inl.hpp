@@ -33,8 +33,9 @@ KDLIB_TOOLS_FUNC bool would_replace(const std::string& path, const std::string& 
 }
 
 KDLIB_TOOLS_FUNC OutputLock OutputLock::folder(const std::string& path, const std::string& program) {
-  make_directories(path);
   OutputLock lock;
+  if (!path_exists(path)) lock.made_ = path;
+  make_directories(path);
   lock.fd_ = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   require<IoError>(lock.fd_ >= 0, program, path, " cannot be opened as a folder");
   require<IoError>(::flock(lock.fd_, LOCK_EX | LOCK_NB) == 0, program, path,
@@ -77,10 +78,13 @@ KDLIB_TOOLS_FUNC OutputLock OutputLock::file(const std::string& path, const std:
 }
 
 KDLIB_TOOLS_FUNC OutputLock::OutputLock(OutputLock&& other) noexcept
-    : lock_file_(std::exchange(other.lock_file_, {})), fd_(std::exchange(other.fd_, -1)) {}
+    : lock_file_(std::exchange(other.lock_file_, {})),
+      made_(std::exchange(other.made_, {})),
+      fd_(std::exchange(other.fd_, -1)) {}
 
 KDLIB_TOOLS_FUNC OutputLock::~OutputLock() {
   if (!lock_file_.empty()) ::unlink(lock_file_.c_str());
+  if (!made_.empty()) ::rmdir(made_.c_str());  // which an output in it prevents
   if (fd_ >= 0) ::close(fd_);
 }
 
