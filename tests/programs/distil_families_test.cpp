@@ -163,11 +163,18 @@ TEST_CASE("distil --tools: the teacher's calls are answered within its text, and
       run_program("distil", start + "--lambda 0 --tools " + (dir / "canned.jsonl") + " --out " + (dir / "out"));
   CHECK(other.status != 0);
   CHECK_THAT(other.error, contains("tools"));
-  // A template that calls no tools is refused before the run has its folder.
-  std::string without = start;
-  without.replace(without.find("qwen3"), 5, "chatml");
-  const ProgramAnswer plain = run_program("distil", without + "--lambda 0 --tools calculator --out " + (dir / "plain"));
-  CHECK(plain.status == 1);
-  CHECK_THAT(plain.error, contains("has no place for tools; choose another one (--template)"));
-  CHECK_FALSE(path_exists(dir / "plain"));
+  // A template without tools, or one that lists them and calls none, is refused before the run has its folder.
+  write_file_atomically(dir / "lists.jinja",
+                        "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
+                        "{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n");
+  for (const std::string& name : {std::string("chatml"), dir / "lists.jinja"}) {
+    std::string without = start;
+    without.replace(without.find("qwen3"), 5, name);
+    const ProgramAnswer plain =
+        run_program("distil", without + "--lambda 0 --tools calculator --out " + (dir / "plain"));
+    CHECK(plain.status == 1);
+    CHECK_THAT(plain.error, contains(name == "chatml" ? "the chat template never reads tools; choose another one"
+                                                      : "writes calls in a form that kdlib does not read back"));
+    CHECK_FALSE(path_exists(dir / "plain"));
+  }
 }
