@@ -97,9 +97,7 @@ std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& d
   tensors.require_all_taken(detail::model_text(model));
   model.set_trainable(false);
   for (std::size_t i = 0; i < targets.size(); ++i) targets[i]->lora = std::move(pairs[i]);
-  std::vector<std::string> paths;
-  for (const Linear<D, T>* l : targets) paths.push_back(l->path);
-  detail::note_unmatched_patterns(adapter, paths, notes);
+  detail::note_unmatched_patterns(adapter, detail::linear_paths(targets), notes);
   return notes;
 }
 

@@ -14,7 +14,7 @@ KDLIB_NAMESPACE_BEGIN
 KDLIB_FUNC void save_random_model(const std::string& directory, const DecoderConfig& config, std::uint64_t seed) {
   make_directories(directory);
   write_file_atomically(join_path(directory, "config.json"), hf_config_text(config, config.dtype));
-  write_file_atomically(join_path(directory, detail::random_weights_file), concat("{\"seed\": ", seed, "}\n"));
+  write_file_atomically(join_path(directory, detail::random_weights_file), detail::random_weights_text(seed));
 }
 
 KDLIB_FUNC std::optional<std::uint64_t> random_weights_seed(const std::string& directory) {

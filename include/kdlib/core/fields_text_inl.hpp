@@ -5,24 +5,23 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "kdlib/core/fields.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-KDLIB_FUNC std::string shortest_number_text(double value) {
+template <class N>
+std::string number_digits(N value) {
   char text[48];
   return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
 }
-KDLIB_FUNC std::string shortest_number_text(float value) {
-  char text[48];
-  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
-}
+KDLIB_FUNC std::string shortest_number_text(double value) { return number_digits(value); }
+KDLIB_FUNC std::string shortest_number_text(float value) { return number_digits(value); }
 
-KDLIB_FUNC std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+/// The table of edits between a and the beginnings of b, row by row from its first, `row`, to its last.
+KDLIB_FUNC std::vector<std::size_t> edited_row(std::string_view a, std::string_view b, std::vector<std::size_t> row) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     std::size_t diagonal = row[0];
     row[0] = i;
@@ -32,20 +31,17 @@ KDLIB_FUNC std::size_t edit_distance(std::string_view a, std::string_view b) {
       diagonal = above;
     }
   }
-  return row[b.size()];
+  return row;
+}
+
+KDLIB_FUNC std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  return edited_row(a, b, std::move(row)).back();
 }
 
 KDLIB_FUNC std::size_t partial_distance(std::string_view piece, std::string_view text) {
-  std::vector<std::size_t> row(text.size() + 1, 0);
-  for (std::size_t i = 1; i <= piece.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= text.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (piece[i - 1] != text[j - 1] ? 1u : 0u)});
-      diagonal = above;
-    }
-  }
+  const std::vector<std::size_t> row = edited_row(piece, text, std::vector<std::size_t>(text.size() + 1, 0));
   return *std::min_element(row.begin(), row.end());
 }
 

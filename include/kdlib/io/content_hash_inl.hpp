@@ -205,10 +205,7 @@ KDLIB_FUNC std::string hash_of_model_file(const std::string& path) {
   if (file_name(path) == random_weights_file && is_regular_file(path) && file_size(path) <= 4096) {
     try {
       const Json json = Json::parse_file(path);
-      if (json.size() == 1) {
-        const std::string text = concat("{\"seed\": ", json.at("seed").as_uint(), "}\n");
-        return "sha256:" + Sha256().add(text).digest();
-      }
+      if (json.size() == 1) return "sha256:" + Sha256().add(random_weights_text(json.at("seed").as_uint())).digest();
     } catch (const FormatError&) {
       // what it holds is refused where weights are made of it
     }

@@ -104,7 +104,7 @@ JinjaValue find_method(JinjaRun& run, const JinjaValue& self, const JinjaArgumen
   run.heap().step(self.size / 16);
   const std::size_t at = last ? self.view().rfind(wanted) : self.view().find(wanted);
   if (at != std::string_view::npos)
-    return JinjaValue::of(static_cast<std::int64_t>(code_points(self.view().substr(0, at))));
+    return JinjaValue::of(static_cast<std::int64_t>(utf8_count(self.view().substr(0, at))));
   if (arguments.what == "index" || arguments.what == "rindex")
     jinja_fail(JinjaError::Kind::type, arguments.what, ": the text is not found");
   return JinjaValue::of(std::int64_t{-1});
@@ -119,7 +119,7 @@ KDLIB_FUNC JinjaValue count_method(JinjaRun& run, const JinjaValue& self, const 
   }
   const std::string_view part = string_argument(wanted, arguments.what);
   run.heap().step(self.size / 16);
-  if (part.empty()) return JinjaValue::of(static_cast<std::int64_t>(code_points(self.view()) + 1));
+  if (part.empty()) return JinjaValue::of(static_cast<std::int64_t>(utf8_count(self.view()) + 1));
   for (std::size_t at = 0; (at = self.view().find(part, at)) != std::string_view::npos; at += part.size()) ++count;
   return JinjaValue::of(count);
 }

@@ -61,7 +61,7 @@ KDLIB_FUNC std::size_t JinjaRun::length(const JinjaValue& v) {
   if (v.is_dict()) return v.dict->size;
   if (!v.is_string()) jinja_fail(JinjaError::Kind::type, "a ", type_name(v), " has no length");
   heap_.step(v.size / 16);
-  return code_points(v.view());
+  return utf8_count(v.view());
 }
 
 KDLIB_FUNC bool JinjaRun::contains(const JinjaValue& container, const JinjaValue& element) {

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "kdlib/core/utf8.hpp"
 #include "kdlib/text/unicode.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -17,7 +18,6 @@ namespace detail {
 bool is_printable(char32_t c);
 bool is_python_space(char32_t c);
 
-std::size_t code_points(std::string_view text);
 /// Byte where code point `index` begins; the size of the text for an index behind its end.
 std::size_t byte_of(std::string_view text, std::size_t index);
 

@@ -253,7 +253,7 @@ KDLIB_FUNC std::string form_text(JinjaRun& run, const PrintForm& form, const Jin
   if (form.type == 's') append_str(run.heap(), v, words);
   else append_repr(run.heap(), v, words);
   if (form.precision >= 0) words.resize(byte_of(words, static_cast<std::size_t>(form.precision)));
-  const std::size_t size = code_points(words), width = static_cast<std::size_t>(form.width);
+  const std::size_t size = utf8_count(words), width = static_cast<std::size_t>(form.width);
   const std::string pad(size < width ? width - size : 0, ' ');
   return form.flags.find('-') != std::string::npos ? words + pad : pad + words;
 }

@@ -7,7 +7,6 @@
 #include <iterator>
 #include <utility>
 
-#include "kdlib/core/utf8.hpp"
 #include "kdlib/io/utf8.hpp"
 #include "kdlib/text/jinja_tables.hpp"
 #include "kdlib/text/jinja_text.hpp"
@@ -33,8 +32,6 @@ KDLIB_FUNC bool is_python_space(char32_t c) {
   return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
          c == 0x202F || c == 0x205F || c == 0x3000;
 }
-
-KDLIB_FUNC std::size_t code_points(std::string_view text) { return utf8_count(text); }
 
 KDLIB_FUNC std::size_t byte_of(std::string_view text, std::size_t index) {
   std::size_t at = 0;
