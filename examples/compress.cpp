@@ -87,7 +87,9 @@ void add_options(kd::Options& o, Command& c) {
       .at_least(2)
       .add("template", c.chat_template, "NAME|FILE", "chat template for turns (default: the tokenizer's)")
       .add("batch", s.batch, "N", "texts of a forward pass")
-      .at_least(1);
+      .at_least(1)
+      .add("facts", s.facts, "DIR",
+           "--out of another call with the same model, text and --align: its statistics and alignment are taken");
   o.group("General").common(c.threads, c.seed);
 }
 

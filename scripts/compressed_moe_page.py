@@ -34,7 +34,8 @@ class Job:
     held_out: str = ""  # what the held-out text is
     inits: tuple = (INITS, INITS)  # of each rank
     texts: int = 0  # of the prompts, those first; 0: all
-    note: str = ""
+    rounds: int = 8  # of least squares
+    adam_layer: int = -1  # the one whose maps Adam also searches, where searching all would take hours
     threads: int = 1
 
     @property
@@ -51,10 +52,7 @@ def jobs(shared):
         "smollm2": Job("smollm2", "SmolLM2-135M-Instruct", ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf", 8,
                        (32, 64), (1,), 0.3, (60, 8, 1e-4), 8, 1000, (5e-5, 1e-5),
                        (("wrappers", "als", 0),), "the dense model's answers to the 48 bundled validation prompts",
-                       inits=(("als", "seed"), ("als",)), texts=96,
-                       note=" 96 texts (8600 tokens, 6760 of them counted) are few for a student of 312 million "
-                            "numbers: the loss of recovery "
-                            "falls while the held-out KL grows, so recovery at this size needs more text."),
+                       inits=(("als",), ("als",)), texts=256, rounds=3, adam_layer=15),
     }  # fmt: skip
 
 
@@ -191,7 +189,8 @@ def section(job):
         f"A mixture of {job.experts} experts, 2 a token, noise {job.noise} of each matrix's root mean square, trained "
         f"for {steps} steps of {batch} texts at rate {rate} on text that the dense model wrote: the teacher. Cache: 64 "
         f"tokens a row, temperatures 1 and 2. Recovery: α 0.5, T 2, batch {job.batch}, rates {job.rates[0]} and "
-        f"{job.rates[1]}, two epochs and one. Held out: {job.held_out}; perplexity counts prompts too."
+        f"{job.rates[1]}, two epochs and one. Least squares: {job.rounds} rounds. Held out: {job.held_out}; "
+        "perplexity counts prompts too."
     )
     if len(teachers) > 1:
         about += " ± is the deviation over seeds (of mixture, training, search and recovery)."
@@ -201,7 +200,6 @@ def section(job):
     )
     done = sum(len(rows) for rows in found.values())
     wanted = len(job.seeds) * (2 * sum(map(len, job.inits)) + len(RECIPES) * len(job.recover))
-    about += job.note
     if done < wanted:
         about += f" So far {done} of {wanted} rows are there: the same command goes on."
     return [
@@ -214,11 +212,32 @@ def section(job):
         *(["Least squares and the published initialisation (mean core, random factors, "
            f"{job.adam_steps} steps of Adam), pairs of the same teacher:", ""] if verdicts(job, found) else []),
         *verdicts(job, found),
+        *one_layer(job),
         "",
     ]
 
 
-def layer_section():
+def one_layer(job):
+    """Adam beside least squares on the maps of one layer."""
+    folder = job.folder / f"seed{job.seeds[0]}"
+    logs = {(form, init): folder / f"{name_of(form, init, job.ranks[0])}_layer.log"
+            for form in ("wrappers", "residual") for init in ("als", "seed")}  # fmt: skip
+    if job.adam_layer < 0 or not any(log.exists() for log in logs.values()):
+        return []
+    out = [f"All maps by Adam would take hours; those of layer {job.adam_layer} alone, {job.adam_steps} steps:", "",
+           "| form | init | rank | J gate, up, down | wall s | CPU s |", "|---|---|--:|---|--:|--:|"]  # fmt: skip
+    for (form, init), log in logs.items():
+        if not log.exists():
+            continue
+        errors = re.findall(r"layer \d+ \w+: J ([\d.]+)", log.read_text())
+        seconds = float(log.with_suffix(".seconds").read_text())
+        cpu = json.loads(log.with_suffix(".use").read_text())[0]
+        rank = job.ranks[0] * (2 if form == "residual" else 1)
+        out.append(f"| {form} | {init} | {rank} | {', '.join(errors)} | {seconds:.0f} | {cpu:.0f} |")
+    return out
+
+
+def layer_section(before):
     folder = pathlib.Path("build/results/compressed_moe/layer")
     out = ["## One layer at real width", "",
            "H 2048, I 768, 128 experts, in bfloat16, aligned, without calibration: zero-shot alone, with what the "
@@ -230,6 +249,7 @@ def layer_section():
         for form, rank in (("wrappers", 64), ("residual", 128)):
             log = folder / f"{kind}_{form}.log"
             if not log.exists() or not (folder / f"{kind}_{form}.seconds").exists():
+                out += [line for line in before if line.startswith(f"| {kind} | {form} |")]  # made elsewhere
                 continue
             rows += 1
             errors = re.findall(r"layer 0 \w+: J ([\d.]+)", log.read_text())
@@ -264,7 +284,7 @@ def write_page(all_jobs):
             "recipes: [formats](../formats.md#compressed-mixtures).", ""]  # fmt: skip
     for job in all_jobs.values():
         text += kept(section(job))
-    text += kept(layer_section())
+    text += kept(layer_section(earlier.get("## One layer at real width", [])))
     text += [
         "KL, recovered share (1 - KL / KL zero-shot), perplexity and top-1 agreement with the teacher are of the "
         "held-out text. J is the mean over maps of the squared error over the experts' squares, in the norm of the "

@@ -254,6 +254,31 @@ TEST_CASE("layers made by two calls, and damaged pieces made again, give the sam
              contains("out holds a model that was made of another one, or with other settings (config.json)"));
 }
 
+TEST_CASE("statistics of another compression are taken where they fit, and give the same bytes", "[model][compress]") {
+  const Job job;
+  CompressModelSettings s = settings_of(CoreForm::residual, 3);
+  job.run(settings_of(CoreForm::wrappers, 2), "first");
+  job.run(s, "alone");
+  s.facts = job.dir / "first";
+  std::string told;
+  Model model = job.base();
+  const auto listen = [&told](const CompressProgress& p) { told += p.what + "\n"; };
+  CHECK(compress_model(model, job.dir / "after", s, text_of(5), listen).complete());
+  CHECK_THAT(told, contains("layer 0 gate") && !contains("calibration") && !contains("alignment"));
+  CHECK(run_files(job.dir / "after") == run_files(job.dir / "alone"));
+  // A damaged one is made anew; without any that fits the run is refused.
+  write_file_atomically(job.dir / "first/work/001_layer.safetensors", "no facts");
+  const CompressModelReport mended = job.run(s, "mended");
+  REQUIRE(mended.notes.size() == 1);
+  CHECK_THAT(mended.notes[0], contains("first/work/001_layer.safetensors") && contains("it is made again"));
+  CHECK(run_files(job.dir / "mended") == run_files(job.dir / "alone"));
+  CHECK_THAT(refusal([&] { job.run(s, "other", text_of(4)); }),
+             contains("first/work holds no statistics that were made of") &&
+                 contains("base with alignment on this calibration text"));
+  s.align = false;
+  CHECK_THAT(refusal([&] { job.run(s, "other"); }), contains("base without alignment on this calibration text"));
+}
+
 TEST_CASE("the layout of earlier files: plain model_type, float16", "[model][compress]") {
   const Job job;
   CompressModelSettings s = settings_of(CoreForm::wrappers, 2);

@@ -122,14 +122,27 @@ class ModelCompression {
     facts.after = report.after;
   }
 
-  /// Facts of the layers that have something to make and none yet: one pass over the text, or with aligned experts two.
-  void find_facts() {
+  /// The layers that have something to make and no facts yet, also none in the folder that settings.facts names.
+  std::vector<std::int64_t> layers_without_facts() {
     std::vector<std::int64_t> open;
+    bool wanted = false, taken = false;
     for (const std::int64_t layer : plan_.layers) {
       bool made = true;
       for (const ExpertMap map : expert_maps) made = made && folder_.open_item(layer, map) != nullptr;
-      if (plan_.makes(layer) && !made && !folder_.read_facts(layer)) open.push_back(layer);
+      if (!plan_.makes(layer) || made || folder_.read_facts(layer)) continue;
+      wanted = true;
+      if (folder_.take_facts(layer)) taken = true;
+      else open.push_back(layer);
     }
+    require<ConfigError>(settings_.facts.empty() || taken || !wanted, "[compress] facts: ", settings_.facts,
+                         "/work holds no statistics that were made of ", base_.source(),
+                         settings_.align ? " with" : " without", " alignment on this calibration text");
+    return open;
+  }
+
+  /// Finds them: one pass over the text, or with aligned experts two.
+  void find_facts() {
+    const std::vector<std::int64_t> open = layers_without_facts();
     if (open.empty()) return;
     MixtureStatistics<D, T> sums(base_, open);
     sums.count(true, !settings_.align);

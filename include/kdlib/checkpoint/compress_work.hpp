@@ -31,6 +31,7 @@ struct CompressModelSettings {
   std::int64_t batch = 8;                         // documents of a pass over the calibration text
   std::string dtype{};                            // of the weights that are written; empty: the model's
   bool plain_model_type = false;                  // config.json keeps the model_type of the plain mixture
+  std::string facts{};  // folder of another compression of the same model, text and alignment, whose facts are taken
 };
 
 /// What will be made.
@@ -87,6 +88,9 @@ class CompressFolder {
   std::string item_path(std::int64_t layer, ExpertMap map) const;
 
   std::optional<LayerFacts> read_facts(std::int64_t layer) const;
+  /// Copies the facts of `layer` from the folder of another compression (settings.facts). Returns false where that
+  /// folder has none of the same model, calibration text and alignment.
+  bool take_facts(std::int64_t layer) const;
   void write_facts(std::int64_t layer, const LayerFacts& facts) const;
   /// The tensors of a finished map: core and the factors, experts first, F32; null where it is missing.
   std::shared_ptr<const SafetensorsFile> open_item(std::int64_t layer, ExpertMap map) const;
@@ -99,7 +103,9 @@ class CompressFolder {
  private:
   std::shared_ptr<const SafetensorsFile> open_piece(const std::string& path, const std::string& hash) const;
 
-  std::string out_, facts_hash_, run_hash_, calibration_hash_;
+  std::optional<LayerFacts> read_facts_at(const std::string& path) const;
+
+  std::string out_, facts_from_, facts_hash_, run_hash_, calibration_hash_;
   std::int64_t experts_ = 0, hidden_ = 0, inner_ = 0, rank_ = 0;
   CoreForm form_{};
   mutable std::set<std::string> sound_;  // files whose checksum was compared

@@ -134,6 +134,7 @@ KDLIB_FUNC double search_seconds(const CompressPlan& plan, const CompressModelSe
 KDLIB_FUNC CompressFolder::CompressFolder(std::string out, const CompressPlan& plan, const CompressModelSettings& s,
                                           const std::string& model_hash, const std::string& calibration_hash)
     : out_(std::move(out)),
+      facts_from_(s.facts),
       calibration_hash_(calibration_hash),
       experts_(plan.plain.moe.experts),
       hidden_(plan.plain.hidden_size),
@@ -167,10 +168,19 @@ KDLIB_FUNC CompressFolder::CompressFolder(std::string out, const CompressPlan& p
   run_hash_ = Sha256().add(run.text()).digest();
 }
 
-KDLIB_FUNC std::string CompressFolder::facts_path(std::int64_t layer) const {
+namespace detail {
+
+/// Below the folder of a compression.
+KDLIB_FUNC std::string facts_name(std::int64_t layer) {
   char name[48];
   std::snprintf(name, sizeof name, "work/%03lld_layer.safetensors", static_cast<long long>(layer));
-  return join_path(out_, name);
+  return name;
+}
+
+}  // namespace detail
+
+KDLIB_FUNC std::string CompressFolder::facts_path(std::int64_t layer) const {
+  return join_path(out_, detail::facts_name(layer));
 }
 
 KDLIB_FUNC std::string CompressFolder::item_path(std::int64_t layer, ExpertMap map) const {
@@ -281,7 +291,18 @@ KDLIB_FUNC void CompressFolder::write_facts(std::int64_t layer, const LayerFacts
 }
 
 KDLIB_FUNC std::optional<LayerFacts> CompressFolder::read_facts(std::int64_t layer) const {
-  const auto file = open_piece(facts_path(layer), facts_hash_);
+  return read_facts_at(facts_path(layer));
+}
+
+KDLIB_FUNC bool CompressFolder::take_facts(std::int64_t layer) const {
+  if (facts_from_.empty()) return false;
+  const std::optional<LayerFacts> facts = read_facts_at(join_path(facts_from_, detail::facts_name(layer)));
+  if (facts) write_facts(layer, *facts);
+  return facts.has_value();
+}
+
+KDLIB_FUNC std::optional<LayerFacts> CompressFolder::read_facts_at(const std::string& path) const {
+  const auto file = open_piece(path, facts_hash_);
   if (file == nullptr) return std::nullopt;
   LayerFacts f;
   f.uses = read_as<double>(file->at("uses"));
