@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of Parquet files by Apache Arrow: the component `arrow`, opt-in (KDLIB_ARROW; link kdlib::arrow, which defines
-// KDLIB_WITH_ARROW and holds the bodies).
+// Reads rows of Parquet files with Apache Arrow. This is the optional component `arrow` (CMake option KDLIB_ARROW):
+// link kdlib::arrow, which defines KDLIB_WITH_ARROW and holds the bodies.
 #ifndef KDLIB_ARROW_HPP
 #define KDLIB_ARROW_HPP
 
@@ -10,12 +10,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// For TokenFileSettings::open_parquet: the rows of a file in order, from its columns synth_id, query,
-/// synthetic_reasoning and synthetic_answer, and language, exercise and constraints where it has them; others are not
-/// read. A column holds text, plainly or by a dictionary; null is empty. Memory: batches of 1024 rows and the pages
-/// under way, not the file.
-/// IoError: a file that cannot be opened or read. FormatError, naming file and column: no Parquet file, a damaged one,
-/// a column that is missing or no text.
+/// Returns a function for TokenFileSettings::open_parquet that gives the rows of a Parquet file in order. The columns
+/// synth_id, query, synthetic_reasoning and synthetic_answer are required. The columns language, exercise and
+/// constraints are read if the file has them, and other columns are not read. A column holds text, stored plainly or
+/// through a dictionary; null is read as empty text. Memory holds one batch of 1024 rows and the pages being read,
+/// never the whole file.
+/// IoError: the file cannot be opened or read. FormatError: the file is no Parquet file or is damaged, or a column is
+/// missing or holds no text; the message names file and column.
 NextRow parquet_rows(const std::string& path);
 
 KDLIB_NAMESPACE_END

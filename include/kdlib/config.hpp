@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiler marks and the inline namespace that every other header opens.
+// Defines the marks for compilers and the inline namespace that every other header opens.
 #ifndef KDLIB_CONFIG_HPP
 #define KDLIB_CONFIG_HPP
 
@@ -11,8 +11,9 @@
 #define KDLIB_HOST_DEVICE
 #endif
 
-// Codecs, samplers and file formats promise the bits of their formulas. These modes let the compiler replace a formula
-// by another one, drop the tests for NaN and infinity, and flush subnormal numbers in the whole program.
+// Codecs, samplers and file formats promise results that are equal to their formulas bit for bit. The compiler modes
+// tested here replace a formula by another one, drop the tests for NaN and infinity, and flush subnormal numbers to
+// zero in the whole program.
 #if !defined(KDLIB_ALLOW_FAST_MATH) && (defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
                                         (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0))
 #error \
@@ -20,8 +21,8 @@
 without them, or define KDLIB_ALLOW_FAST_MATH to give up the documented bits"
 #endif
 
-// Functions without template parameters are inline, so that a program needs headers alone. Where it links a library
-// that holds them compiled (kdlib::functions, which comes with kdlib::instances), it reads their declarations only.
+// Functions without template parameters are inline, so that a program needs nothing but the headers. A program that
+// links the compiled functions (kdlib::functions, which comes with kdlib::instances) reads only their declarations.
 #if defined(KDLIB_USES_FUNCTIONS)
 #define KDLIB_HEADER_ONLY 0
 #define KDLIB_FUNC
@@ -29,7 +30,7 @@ without them, or define KDLIB_ALLOW_FAST_MATH to give up the documented bits"
 #define KDLIB_HEADER_ONLY 1
 #define KDLIB_FUNC inline
 #endif
-// The same for kdlib/tools/, which has optional dependencies of its own.
+// These macros do the same for kdlib/tools/, which has optional dependencies of its own.
 #if defined(KDLIB_USES_TOOL_FUNCTIONS)
 #define KDLIB_TOOLS_HEADER_ONLY 0
 #define KDLIB_TOOLS_FUNC

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names without definitions, for headers that only mention a type. Data are ordered <T, D>, things that compute <D, T>.
+// Declares names without definitions, for headers that only mention a type. Types that hold data have the template
+// parameters <T, D> (scalar type, device); types that compute have <D, T>.
 #ifndef KDLIB_FWD_HPP
 #define KDLIB_FWD_HPP
 

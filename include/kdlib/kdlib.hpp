@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What nearly every program needs, without a backend: include this and kdlib/backend/cpu.hpp (or cuda.hpp), in any
-// order. Headers for less common work are included by name: checkpoint/{save_model, gguf_save, packed_save,
-// peft_apply}.hpp, eval/{calibration, log_likelihood, multiple_choice, token_divergence}.hpp, io/{gguf_writer,
-// content_hash}.hpp, loss/any_loss.hpp, model/compensate.hpp, quant/gguf_encode.hpp, text/tokenizer_writer.hpp, and all
-// of recipe/ and tools/. The list of includes is written by scripts/update-headers.
+// Includes what nearly every program needs, except a backend: include this header and kdlib/backend/cpu.hpp (or
+// cuda.hpp), in any order. Include headers for less common work by name: checkpoint/{save_model, gguf_save,
+// packed_save, peft_apply}.hpp, eval/{calibration, log_likelihood, multiple_choice, token_divergence}.hpp,
+// io/{gguf_writer, content_hash}.hpp, loss/any_loss.hpp, model/compensate.hpp, quant/gguf_encode.hpp,
+// text/tokenizer_writer.hpp, and all of recipe/ and tools/. The list of includes is written by scripts/update-headers.
 #ifndef KDLIB_KDLIB_HPP
 #define KDLIB_KDLIB_HPP
 

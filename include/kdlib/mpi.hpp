@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks as processes that mpirun or srun started: the component `mpi`, opt-in (KDLIB_MPI; link kdlib::mpi, which
-// defines KDLIB_WITH_MPI and holds the bodies).
+// Connects ranks (the processes that train together) that mpirun or srun started. This is the optional component `mpi`
+// (CMake option KDLIB_MPI): link kdlib::mpi, which defines KDLIB_WITH_MPI and holds the bodies.
 #ifndef KDLIB_MPI_HPP
 #define KDLIB_MPI_HPP
 
@@ -10,19 +10,21 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Processes of one MPI job. Every wait is a poll against the deadline: RankError, naming it, where another rank does
-/// not come (killed, stopped, its host cut off) or MPI reports an error. Nothing but abort() may follow a RankError:
-/// MPI_Finalize would wait for the lost rank. Not thread-safe: one thread of a process uses it.
+/// A communicator (core/communicator.hpp) of the processes of one MPI job. Every wait polls until the deadline.
+/// RankError: another rank does not answer in time (it was killed or stopped, or its host cannot be reached), or MPI
+/// reports an error; the message names the operation. Only abort() may be called after a RankError, because
+/// MPI_Finalize would wait for the lost rank. Not thread-safe: only one thread of a process may use this class.
 class MpiCommunicator {
  public:
-  /// All processes of the job; starts MPI on the first call. `timeout_seconds` > 0.
+  /// Returns the communicator of all processes of the job and starts MPI on the first call. ConfigError unless
+  /// `timeout_seconds`, the deadline of every wait, is above 0.
   static MpiCommunicator world(double timeout_seconds = 600);
-  /// Ends MPI where it was started: every rank calls it when no communicator is used any more.
+  /// Ends MPI if MPI was started. Every rank calls finish() when no communicator is used any more.
   static void finish();
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// Blocks of at most 2 GiB - 1 byte.
+  /// ShapeError: a block has more than 2 GiB - 1 byte, here and in gather_all().
   void exchange(std::span<const std::byte> in, std::span<std::byte> out);
   void gather_all(std::span<const std::byte> in, std::span<std::byte> out);
   void broadcast(std::span<std::byte> bytes, int root);
@@ -30,7 +32,7 @@ class MpiCommunicator {
   MpiCommunicator split(int colour, int key);
   void send(std::span<const std::byte> bytes, int to);
   std::pair<int, Bytes> receive(int from);
-  /// MPI_Abort: ends this process and, through mpirun, all others with exit status `code`.
+  /// Calls MPI_Abort, which ends this process and, through mpirun, all others with exit status `code`.
   void abort(int code) noexcept;
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The version of kdlib: the one place that CMake, Conan and the documents read.
+// The version of kdlib. CMake, Conan and the documents read the version from this file alone.
 #ifndef KDLIB_VERSION_HPP
 #define KDLIB_VERSION_HPP
 

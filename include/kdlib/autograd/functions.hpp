@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The functions a decoder is made of, with hand-written backward passes. Each runs Kernels<D, T> and, on a recording
-// tape, keeps as little as its backward pass needs; what is frozen keeps nothing. N tokens, H width, R rank.
+// The functions that a decoder is made of, with hand-written backward passes. Each function runs Kernels<D, T>. On a
+// recording tape it keeps as little as its backward pass needs, and nothing if no gradient is wanted. N is the number
+// of tokens, H the width, R the rank of a LoRA adapter.
 #ifndef KDLIB_AUTOGRAD_FUNCTIONS_HPP
 #define KDLIB_AUTOGRAD_FUNCTIONS_HPP
 
@@ -14,9 +15,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What x is multiplied by: y = x W^T + b + s (x A^T) B^T. Exactly one of weight and packed is set; a packed weight
-/// passes no gradient on but to `packed_gradient`. With `lora_in_codes` the packed weight holds s B A already: A and B
-/// get the gradient of a sum that was never rounded.
+/// The operand of linear(): y = x W^T + b + s (x A^T) B^T. Exactly one of `weight` and `packed` is set. The gradient of
+/// a packed weight goes to `packed_gradient` if that is set, and nowhere otherwise. With `lora_in_codes` the codes of
+/// the packed weight already contain s B A, so the LoRA product is not added again; A and B get the gradient as if W +
+/// s B A had not been rounded to codes.
 template <class T, class D>
 struct LinearOperand {
   Parameter<T, D>* weight = nullptr;           // [out, in]
@@ -36,76 +38,82 @@ struct LinearOperand {
     return gradient_of_codes() || (weight != nullptr && weight->trainable) || (bias != nullptr && bias->trainable) ||
            (has_lora() && (lora_a->trainable || lora_b->trainable));
   }
-  /// The backward pass reads x.
+  /// Whether the backward pass reads x.
   bool needs_input() const {
     return gradient_of_codes() || (weight != nullptr && weight->trainable) ||
            (has_lora() && (lora_a->trainable || (lora_in_codes && lora_b->trainable)));
   }
 };
 
-/// Angles of rotary embeddings by position: cosine, sine [positions, head_size / 2].
+/// Cosine and sine of the angles of rotary embeddings for each position, both [positions, head_size / 2].
 template <class T, class D>
 struct RopeTable {
   Tensor<accumulate_t<T>, D> cosine, sine;
 };
 
-/// Where the tokens of a batch stand, on the device. Shared by every layer and kept by the tape.
+/// The ids, positions and documents of the tokens of a batch, on the device. Every layer shares the layout, and the
+/// tape keeps it.
 template <class D>
 struct TokenLayout {
   Tensor<std::int32_t, D> ids;        // [N]
   Tensor<std::int32_t, D> positions;  // [N]
   Tensor<std::int64_t, D> offsets;    // [B + 1]
   std::int64_t documents = 0;
-  std::int64_t shortest = 0, longest = 0;  // of the documents
+  std::int64_t shortest = 0, longest = 0;  // lengths of documents, in tokens
 
   DocumentRanges ranges() const { return {offsets.data(), documents, ids[0], shortest, longest}; }
 };
 
-/// rows of `table` [V, H] by id: [N, H].
+/// Returns the rows of `table` [V, H] that the ids of `layout` name: [N, H].
 template <class T, class D>
 Var<T, D> embedding(Tape<T, D>& tape, Parameter<T, D>& table, const TokenLayout<D>& layout);
 
-/// The same with a packed table, which is frozen.
+/// Does the same with a packed table, which is frozen.
 template <class T, class D>
 Var<T, D> embedding(Tape<T, D>& tape, const PackedMatrix<T, D>& table, const TokenLayout<D>& layout);
 
-/// y = x W^T + b + s (x A^T) B^T (+ residual): x [N, in] to [N, out]. Keeps x where W or A is trained.
+/// Returns y = x W^T + b + s (x A^T) B^T (+ residual), [N, out], for x [N, in] and residual [N, out]. The tape keeps x
+/// if LinearOperand::needs_input(), and x A^T if there is a LoRA adapter outside the codes. ShapeError: x or the
+/// residual has another shape.
 template <class T, class D>
 Var<T, D> linear(Tape<T, D>& tape, const LinearOperand<T, D>& operand, const Var<T, D>& x,
                  const Var<T, D>* residual = nullptr);
 
-/// y = x / rms(x) * weight over the last axis of x [rows, width] (any split of N x H into rows). Keeps x and 1/rms.
-/// With `ones`, a vector of at least `width` ones, the factor is 1 + weight (Gemma).
+/// Returns y = x / rms(x) * weight for each row of x [rows, width], with rms(x)^2 = mean(x^2) + epsilon. A row may be
+/// the whole width H of a token or one head of it. The tape keeps x and 1/rms. With `ones`, a vector of at least
+/// `width` ones, the factor is 1 + weight (Gemma). ShapeError: x has no whole number of rows.
 template <class T, class D>
 Var<T, D> rms_norm(Tape<T, D>& tape, Parameter<T, D>& weight, const Var<T, D>& x, double epsilon,
                    const Tensor<T, D>& ones = {});
 
-/// factor * x in x's own memory: x must not be used afterwards.
+/// Returns factor * x in the memory of x, which must not be used afterwards.
 template <class T, class D>
 Var<T, D> scaled(Tape<T, D>& tape, Var<T, D> x, std::type_identity_t<accumulate_t<T>> factor);
 
-/// Rotates x [N, heads * head_size] in its own memory: x must not be used afterwards.
+/// Rotates the heads of x [N, heads * head_size] by the angles of their positions, in the memory of x, which must not
+/// be used afterwards.
 template <class T, class D>
 Var<T, D> rope(Tape<T, D>& tape, Var<T, D> x, const RopeTable<T, D>& table, const TokenLayout<D>& layout,
                std::int64_t head_size);
 
-/// Causal attention inside each document: q [N, nh d], k, v [N, nkv d] to [N, nh d]. Keeps q, k, v, the result and one
-/// number a row and head. `sinks` [nh] or nullptr: exp(sink) joins a head's denominators and takes no value (gpt-oss).
+/// Returns causal attention inside each document, [N, nh d], for q [N, nh d] and k, v [N, nkv d], with nh query heads,
+/// nkv key/value heads and head size d. The tape keeps q, k, v, the result and one number for each row and head. With
+/// `sinks` [nh], exp(sink) is added to the softmax denominator of a head but has no value to attend to (gpt-oss).
 template <class T, class D>
 Var<T, D> attention(Tape<T, D>& tape, const AttentionHeads& heads, const TokenLayout<D>& layout, const Var<T, D>& q,
                     const Var<T, D>& k, const Var<T, D>& v, Parameter<T, D>* sinks = nullptr);
 
-/// y = residual + down(act(gate) * up): the product is formed again in the backward pass. gate, up [N, I] to [N, H];
-/// residual [N, H] or nullptr.
+/// Returns y = residual + down(act(gate) * up), [N, H], for gate, up [N, I] and residual [N, H] or nullptr. The
+/// backward pass forms the product act(gate) * up again instead of keeping it.
 template <class T, class D>
 Var<T, D> gated_down(Tape<T, D>& tape, const LinearOperand<T, D>& down, const Var<T, D>& gate, const Var<T, D>& up,
                      const std::type_identity_t<Var<T, D>>* residual, GateActivation activation = GateActivation::silu);
 
-/// silu(gate) * up, [N, I].
+/// Returns silu(gate) * up, [N, I].
 template <class T, class D>
 Var<T, D> swiglu(Tape<T, D>& tape, const Var<T, D>& gate, const Var<T, D>& up);
 
-/// a + b.
+/// Returns a + b. ShapeError: the shapes differ.
 template <class T, class D>
 Var<T, D> add(Tape<T, D>& tape, const Var<T, D>& a, const Var<T, D>& b);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finite differences: compares a gradient with central differences of a function's value.
+// Checks a gradient by finite differences: compares the gradient with central differences of the function's value.
 #ifndef KDLIB_AUTOGRAD_GRAD_CHECK_HPP
 #define KDLIB_AUTOGRAD_GRAD_CHECK_HPP
 
@@ -11,8 +11,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// max |gradient_i - difference_i| / max(1e-3, max |difference_i|) over elements 0, stride, 2 stride, ... of values[n].
-/// `objective()` reads `values` and returns a number; `step` is the half width of the central difference.
+/// Returns max |gradient_i - difference_i| / max(1e-3, max |difference_i|) over the elements 0, stride, 2 stride, ...
+/// of values[n], or NaN if a difference or a gradient is NaN. `objective()` reads `values` and returns a number. `step`
+/// is the half width of the central difference. `values` is changed during the call and restored.
 template <class T, class F>
 double gradient_error(T* values, const T* gradient, std::int64_t n, double step, F&& objective,
                       std::int64_t stride = 1) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small tape: coarse functions record one node each, backward() runs them last to first and frees what each kept.
+// A small tape for automatic differentiation. Each function of a model records one node; backward() runs the nodes from
+// last to first and frees what each node kept.
 #ifndef KDLIB_AUTOGRAD_TAPE_HPP
 #define KDLIB_AUTOGRAD_TAPE_HPP
 
@@ -11,13 +12,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The gradient of one intermediate result, empty until somebody adds to it.
+/// The gradient of one intermediate result. The gradient is empty until a node adds to it.
 template <class T, class D>
 struct Gradient {
   Shape shape;
   Tensor<T, D> value;
 
-  /// Where to add, and whether there is something to add to: `add` = false means "write, the memory is uninitialised".
+  /// The memory of the gradient. If `add` is true, add to the memory; if false, the memory is uninitialised and must be
+  /// written.
   struct Target {
     T* data;
     bool add;
@@ -27,17 +29,17 @@ struct Gradient {
     value = Tensor<T, D>(shape);
     return {value.data(), false};
   }
-  /// Adds `g`; takes its memory over where there is nothing yet.
+  /// Adds `g` to the gradient. If the gradient is empty, the memory of `g` becomes the gradient.
   void give(Tensor<T, D> g) {
     if (value) Kernels<D, T>::axpy(g.count(), 1, g.data(), value.data());
     else value = std::move(g);
   }
-  /// The finished gradient; the slot is empty afterwards.
+  /// Returns the finished gradient, which is empty here afterwards.
   Tensor<T, D> take() { return std::exchange(value, Tensor<T, D>()); }
 };
 
-/// A result on the tape. Functions that keep `value` say so; dropping the Var frees the rest during the forward pass
-/// already.
+/// A result on the tape. Functions that keep `value` for their backward pass say so. All other values are freed as soon
+/// as the last Var that holds them is dropped, even during the forward pass.
 template <class T, class D>
 struct Var {
   Tensor<T, D> value;
@@ -46,8 +48,8 @@ struct Var {
   bool requires_gradient() const { return gradient != nullptr; }
 };
 
-/// Records functions between forward and backward. A tape that does not record runs the same functions for their values
-/// alone.
+/// Records the functions of the forward pass for the backward pass. A tape that does not record runs the same functions
+/// for their values alone.
 template <class T, class D>
 class Tape {
  public:
@@ -59,7 +61,7 @@ class Tape {
   std::size_t size() const { return nodes_.size(); }
   void clear() { nodes_.clear(); }
 
-  /// A result whose gradient is wanted if `requires_gradient` and the tape records.
+  /// Returns a result with `value`. Its gradient is wanted if `requires_gradient` is true and the tape records.
   Var<T, D> variable(Tensor<T, D> value, bool requires_gradient) const {
     Var<T, D> v{std::move(value), nullptr};
     if (recording_ && requires_gradient) {
@@ -69,13 +71,15 @@ class Tape {
     return v;
   }
 
-  /// `function()` runs in the backward pass; what it holds is freed after that.
+  /// Records `function()` for the backward pass. What the function holds is freed after it has run.
   template <class F>
   void record(F function) {
     if (recording_) nodes_.push_back(std::make_unique<Node<F>>(std::move(function)));
   }
 
-  /// Runs everything recorded, starting from d(objective)/d(result). The tape is empty afterwards.
+  /// Runs everything that was recorded, starting from `gradient` = d(objective)/d(result), which has the shape of the
+  /// result. The tape is empty afterwards. ShapeError: the result depends on nothing that is trained, or the shapes
+  /// differ.
   void backward(const Var<T, D>& result, Tensor<T, D> gradient) {
     require<ShapeError>(result.requires_gradient(), "[Tape::backward] the result depends on nothing that is trained");
     require<ShapeError>(gradient.shape() == result.gradient->shape, "[Tape::backward] the gradient is ",
@@ -104,8 +108,8 @@ class Tape {
   std::vector<std::unique_ptr<NodeBase>> nodes_;
 };
 
-/// y = f(tape, x), keeping only x: the backward pass runs f again. f(Tape&, Var) must give the same values each time;
-/// `trains` says whether f has parameters that are trained.
+/// Returns y = f(tape, x) but keeps only x: the backward pass runs f again. f(Tape&, Var) must give the same values
+/// each time. `trains` says whether f has parameters that are trained.
 template <class T, class D, class F>
 Var<T, D> recompute(Tape<T, D>& tape, const Var<T, D>& x, bool trains, F f) {
   if (!tape.recording()) return f(tape, x);

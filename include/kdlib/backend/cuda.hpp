@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA backend as a host compiler sees it: memory of the device and the kernels that exist so far, as declarations.
-// The CMake target kdlib::cuda compiles kdlib's src/cuda (the .cu files by nvcc) and links CUDA's libraries.
-// kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is emulated on the host:
-// the same functions, no GPU and no toolkit, for tests.
+// The CUDA backend as a host compiler sees it: declarations of device memory and of the kernels that exist so far. The
+// CMake target kdlib::cuda compiles the files of src/cuda (the .cu files with nvcc) and links CUDA's libraries. For
+// tests, the target kdlib::cuda_emulated compiles the same .cu files with the host compiler for a device that is
+// emulated on the host: it has the same functions and needs neither GPU nor CUDA toolkit.
 //
-// What exists: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLASLt, and the loss
-// engine.
+// These parts exist: Memory<Cuda>, every kernel of Kernels<Cpu, T> in float and bf16, products by cuBLASLt, and the
+// loss engine.
 #ifndef KDLIB_BACKEND_CUDA_HPP
 #define KDLIB_BACKEND_CUDA_HPP
 
@@ -21,42 +21,50 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Devices that answer; 0 where there is no GPU or no driver. Never throws.
+/// Returns the number of devices that answer, 0 if there is no GPU or no driver. Never throws.
 int cuda_device_count();
-/// "NVIDIA H200, compute capability 9.0"; BackendError where no device answers.
+/// Returns name and compute capability of the device, such as "NVIDIA H200, compute capability 9.0". BackendError: no
+/// device answers.
 std::string cuda_device_text();
-/// "CUDA runtime 13.0, cuBLASLt 13.1.0, cuDNN 9.19.0": what the program is linked with, with or without a device.
+/// Returns the libraries that the program is linked with, such as "CUDA runtime 13.0, cuBLASLt 13.1.0, cuDNN 9.19.0".
+/// No device is needed.
 std::string cuda_library_text();
-/// Waits for everything that was started on the device and reports what failed there.
+/// Waits for all work that was started on the device. BackendError: a part of that work failed.
 void cuda_synchronize();
 
-/// Memory of the current device. A request that cannot be met is a BackendError that says how much is free.
+/// Memory of the current device. BackendError: an allocation cannot be met; the message says how much memory is free.
 template <>
 struct Memory<Cuda> {
   static void* allocate(std::size_t bytes);
   static void release(void* p, std::size_t bytes) noexcept;
   static void fill_zero(void* p, std::size_t bytes);
   static void copy(void* to, const void* from, std::size_t bytes);  // both on the device
-  /// Queued and not waited for as long as less than 64 MiB are on their way; `from` may change when it returns.
+  /// Queues the copy. The function waits for the device only if 64 MiB are already on their way. `from` may be changed
+  /// after from_host() has returned.
   static void from_host(void* to, const void* from, std::size_t bytes);
   static void to_host(void* to, const void* from, std::size_t bytes);
-  /// BackendError where no work can be done here: require_cuda_device(cuda_facts()) of backend/cuda/facts.hpp.
+  /// Calls require_cuda_device(cuda_facts()) of backend/cuda/facts.hpp. BackendError: no work can be done on this
+  /// machine.
   static void require_ready();
-  /// Bytes that may still be allocated.
+  /// Returns the bytes that may still be allocated.
   static double available();
-  /// Bytes of the device's own allocator, since the program began.
+  /// Returns the bytes that kdlib's allocator for the device has counted since the program began.
   static CountedMemory counted();
 
-  /// Part of a step that only queues work: waits in it are refused where QueuedPhase::is_strict() is set.
+  /// A part of a training step that only queues work. If QueuedPhase::is_strict() is set, waiting for the device inside
+  /// that part is refused.
   using QueuedPhase = detail::CudaQueuedPhase;
-  /// Work that is recorded once and launched again (CapturesGraphs), and the memory of its allocations.
+  /// A CUDA graph: work that is recorded once and launched again (CapturesGraphs). GraphMemory and GraphMemoryPlan are
+  /// the memory of its allocations.
   using Graph = detail::CudaGraph;
   using GraphMemory = detail::GraphMemory;
   using GraphMemoryPlan = detail::GraphMemoryPlan;
 
-  /// While one lives, CUDA is a device that counts, and needs none: allocations get addresses of a reservation that
-  /// nobody touches, in the order and the steps of a device's arena; launches, products and copies do nothing; what is
-  /// read from the device is zero. One at a time, for all threads. Tensors made in it may outlive it, unused.
+  /// While a DryRun object lives, CUDA only counts memory and needs no device. Allocations get addresses of a
+  /// reservation that nobody touches, in the order and the steps of a device's allocator. Launches, products and copies
+  /// do nothing, and values read from the device are zero. Only one DryRun may live at a time, and it holds for all
+  /// threads. BackendError: another one lives. Tensors made during a dry run may live longer than the DryRun but must
+  /// not be used then.
   class DryRun {
    public:
     DryRun();
@@ -65,7 +73,7 @@ struct Memory<Cuda> {
     DryRun& operator=(const DryRun&) = delete;
     static bool lives();
     CountedMemory counted() const;
-    /// The peaks are what is in use now.
+    /// Sets the peaks to the bytes in use now.
     void reset_peak();
   };
 };
@@ -74,7 +82,7 @@ template <class T, class D>
 class PackedMatrix;
 
 namespace detail {
-/// Refuses sizes and leading dimensions that no product has.
+/// ShapeError: a size is negative, or a leading dimension is shorter than a row.
 inline void check_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
                        std::int64_t lda, std::int64_t ldb, std::int64_t ldc) {
   require<ShapeError>(m >= 0 && n >= 0 && k >= 0, "[gemm] sizes ", m, ", ", n, ", ", k, " must not be negative");
@@ -86,32 +94,32 @@ inline void check_gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::
 template <class T>
 struct CudaGemm {
   using C = accumulate_t<T>;
-  /// C[m,n] = alpha * op(A) op(B) + beta * C on the device; op = transpose where the flag is set. Row-major, leading
-  /// dimensions in elements. float and double multiply in their own precision (no TF32); bf16 and f16 add in float and
-  /// round once. beta = 0 never reads C.
+  /// C[m,n] = alpha * op(A) op(B) + beta * C on the device, with op(A) [m, k] and op(B) [k, n]. op transposes if the
+  /// flag is set. Matrices are row-major; leading dimensions are in elements. float and double are multiplied in their
+  /// own precision (no TF32). For bf16 and f16, sums are formed in float and rounded once. With beta = 0, C is never
+  /// read.
   static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
                    const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, T* c, std::int64_t ldc);
 };
-/// What 16-bit models need beside CudaGemm<T>: products whose sums stay in C = accumulate_t<T>, as gradients of
-/// parameters do over micro-batches, and the conversions between the two. T is bf16.
+/// What 16-bit models need besides CudaGemm<T>: products whose sums stay in C = accumulate_t<T>, as the gradients of
+/// parameters need over several micro-batches, and conversions between T and C. T is bf16.
 template <class T>
 struct CudaMixed {
   using C = accumulate_t<T>;
-  /// As CudaGemm<T>::gemm; nothing is rounded.
+  /// Computes as CudaGemm<T>::gemm, but the sums are not rounded to T.
   static void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, C alpha,
                    const T* a, std::int64_t lda, const T* b, std::int64_t ldb, C beta, C* c, std::int64_t ldc);
   static void widen(std::int64_t n, const T* x, C* y);   // y = x
-  static void narrow(std::int64_t n, const C* x, T* y);  // y = x, rounded to the nearest
+  static void narrow(std::int64_t n, const C* x, T* y);  // y = x, rounded to the nearest value of T
 };
 template <class T>
 struct CudaRowCopies {
-  /// As Kernels<Cpu, T>: out[r, :] = x[rows[r], :] and y[rows[r], :] += x[r, :], with `rows` on the device.
+  /// As in Kernels<Cpu, T>: out[r, :] = x[rows[r], :] and y[rows[r], :] += x[r, :]. `rows` is on the device.
   static void gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* out);
   static void scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* y);
 };
-/// As CpuElementwise with every array on the device; nothing is waited for but by sum_squares(x, n). T is float or
-/// bf16.
-/// Sums, angles and gradients of parameters are of C = accumulate_t<T>.
+/// The functions of CpuElementwise with every array on the device. Only sum_squares(x, n) waits for the device. T is
+/// float or bf16. Sums, angles and gradients of parameters have the type C = accumulate_t<T>.
 template <class T>
 struct CudaElementwise {
   using C = accumulate_t<T>;
@@ -140,18 +148,19 @@ struct CudaElementwise {
   static void add_gated(const T* gate, const T* x, std::int64_t n, std::int64_t width, T* y);
   static void add_gated_backward(const T* gate, const T* x, const T* y_gradient, std::int64_t n, std::int64_t width,
                                  T* gate_gradient, T* x_gradient);
-  /// Waits for the device.
+  /// Returns the sum of squares and waits for the device.
   static double sum_squares(const T* x, std::int64_t n);
-  /// The sums of squares of several arrays (pointer, elements) with the bits of sum_squares; `out` is on the device.
+  /// Writes the sums of squares of several arrays (pointer, number of elements) to out[arrays], which is on the device.
+  /// The bits are those of sum_squares().
   static void sum_squares_each(const std::vector<std::pair<const T*, std::int64_t>>& arrays, double* out);
   static void adamw(const AdamWStep& step, std::int64_t n, const C* gradient, C* first, C* second, T* value);
-  /// The norm of arrays from their sums of squares [count], added in order, and the factor that clips it: both on the
-  /// device.
+  /// Computes the norm of several arrays from their sums of squares sums[count], added in order, and the factor that
+  /// clips the norm to `limit`. `sums` and `out` are on the device.
   static void gradient_factor(std::int64_t count, const double* sums, double limit, GradientFactor* out);
 };
 
-/// As CpuAttention with every array on the device, the documents' offsets among them. Head sizes up to 256; log_sum is
-/// of C = accumulate_t<T>. Nothing is waited for.
+/// The functions of CpuAttention with every array on the device, including the offsets of the documents. Head sizes are
+/// at most 256. log_sum has the type C = accumulate_t<T>. No function waits for the device.
 template <class T>
 struct CudaAttention {
   using C = accumulate_t<T>;
@@ -168,8 +177,8 @@ struct CudaAttention {
   static void attention_sinks_backward(std::int64_t tokens, std::int64_t heads, std::int64_t head_size, const T* sinks,
                                        const T* out, const C* log_sum, const T* out_gradient, C* sinks_gradient);
 };
-/// As CpuExperts with every array on the device. Gradients of weights are of C = accumulate_t<T>. Nothing is waited
-/// for.
+/// The functions of CpuExperts with every array on the device. Gradients of weights have the type C = accumulate_t<T>.
+/// No function waits for the device.
 template <class T>
 struct CudaExperts {
   using C = accumulate_t<T>;
@@ -201,7 +210,7 @@ struct CudaExperts {
   static void expert_row_dots(const ExpertRanges& ranges, std::int64_t width, const T* a, const T* b, bool by_expert,
                               bool accumulate, T* dots);
 };
-/// How the token of a row is drawn: the numbers of Sampler (rollout/sampler.hpp), which says what they mean.
+/// How the token of a row is drawn. The members are those of Sampler (rollout/sampler.hpp), which explains them.
 struct SampleRule {
   double temperature = 1;  // >= 0; 0: the most probable token
   std::int64_t top_k = 0;  // 0: off
@@ -210,31 +219,32 @@ struct SampleRule {
 
   KDLIB_HOST_DEVICE bool truncates() const { return top_k > 0 || top_p < 1 || min_p > 0; }
 };
-/// A drawn token, as SampledToken, or why there is none.
+/// A drawn token, as SampledToken, or the reason why no token was drawn.
 struct SampledRow {
-  enum Fault : std::int32_t { fine, not_finite, nothing };  // NaN or +inf was met; every logit is -inf
+  enum Fault : std::int32_t { fine, not_finite, nothing };  // a logit is NaN or +inf; every logit is -inf
   std::int32_t id;
   float log_prob, full_log_prob;
   Fault fault;
 };
-/// Draws a token for each of `rows` rows of logits [rows, columns] on the device; `uniform` [rows] in [0, 1) and `out`
-/// [rows] are on the host. The tokens of sample_token on the same logits in float, but where the uniform number or a
-/// filter's edge lies within rounding. Waits for the device.
+/// Draws a token for each of `rows` rows of logits [rows, columns] on the device. In sample_rows(), `uniform` [rows] in
+/// [0, 1) and `out` [rows] are on the host, and the function waits for the device. The tokens are those that
+/// sample_token() draws from the same logits in float, unless the uniform number or the edge of a filter lies within
+/// rounding.
 template <class T>
 struct CudaSampler {
   using SampledRow = detail::SampledRow;
   using SampleRule = detail::SampleRule;
-  /// The same with `uniform` and `out` on the device; nothing is waited for. next [rows], where given, takes the ids (0
-  /// for a row that has no token).
+  /// Does the same with `uniform` and `out` on the device and does not wait. If next [rows] is not nullptr, the drawn
+  /// ids are written there, too (0 for a row without a token).
   static void queue_sample_rows(const SampleRule& rule, std::int64_t rows, std::int64_t columns, const T* logits,
                                 const double* uniform, SampledRow* out, std::int32_t* next);
   static void sample_rows(const SampleRule& rule, std::int64_t rows, std::int64_t columns, const T* logits,
                           const double* uniform, SampledRow* out);
 };
-/// As CpuPacked and the packed products of CpuExperts. Arrays and codes are on the device; decoded values have the
-/// CPU's bits before they are rounded to T. Rows of a file's format (StoredRanges) lie on the host: they are decoded
-/// there and copied at every use, which waits for the device and is slow; decode such weights when they are loaded
-/// where speed counts. Experts' packed weights are decoded whole, those of idle experts too.
+/// The functions of CpuPacked and the packed products of CpuExperts. Arrays and codes are on the device. Decoded values
+/// have the bits of the CPU before they are rounded to T. Rows in the format of a file (StoredRanges) are on the host:
+/// each use decodes them there and copies them, which waits for the device and is slow. Where speed counts, decode such
+/// weights when they are loaded. The packed weights of experts are decoded as a whole, including those of idle experts.
 template <class T>
 struct CudaPacked {
   using C = accumulate_t<T>;

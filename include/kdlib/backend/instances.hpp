@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Common instantiations that kdlib::instances holds compiled. A target that links kdlib::instances has
-// KDLIB_USES_INSTANCES defined, and then kdlib/backend/cpu.hpp includes this header by itself: the translation unit
-// compiles in about half the time. Nothing else changes.
+// Declares common instantiations that the library kdlib::instances holds compiled. Linking kdlib::instances defines
+// KDLIB_USES_INSTANCES; kdlib/backend/cpu.hpp then includes this header by itself, and a translation unit compiles in
+// about half the time. Nothing else changes.
 #ifndef KDLIB_BACKEND_INSTANCES_HPP
 #define KDLIB_BACKEND_INSTANCES_HPP
 
@@ -12,7 +12,7 @@
 #include "kdlib/model/quantize.hpp"
 #include "kdlib/rollout/generate.hpp"
 
-/// The network.
+/// The parts of the network.
 #define KDLIB_INSTANCES_OF_MODEL(KDLIB_EXTERN, T)                      \
   KDLIB_EXTERN template class kdlib::SelfAttention<kdlib::Cpu, T>;     \
   KDLIB_EXTERN template class kdlib::GatedFeedForward<kdlib::Cpu, T>;  \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan of compressing a mixture of experts, and the files of the pieces that are finished: a killed run goes on
-// where it was. checkpoint/compress_model.hpp does the work.
+// The plan for compressing a mixture of experts, and the files of the finished pieces, from which a run that was killed
+// goes on. checkpoint/compress_model.hpp does the work.
 #ifndef KDLIB_CHECKPOINT_COMPRESS_WORK_HPP
 #define KDLIB_CHECKPOINT_COMPRESS_WORK_HPP
 
@@ -22,64 +22,67 @@ enum class ExpertMap : std::uint8_t { gate, up, down };
 constexpr std::array<const char*, 3> enum_names(ExpertMap) { return {"gate", "up", "down"}; }
 inline constexpr ExpertMap expert_maps[] = {ExpertMap::gate, ExpertMap::up, ExpertMap::down};
 
-/// How a mixture is compressed.
+/// How a mixture of experts is compressed.
 struct CompressModelSettings {
-  CompressSettings search{};  // form, rank and search of each map; `progress` is replaced
-  double share = 0;           // > 0: of the experts' parameters that are kept; says the rank (of a residual twice that)
-  bool align = true;          // experts are permuted first so that they look alike
-  std::int64_t first_layer = 0, last_layer = -1;  // whose maps this call makes, both included; -1: up to the last one
-  std::int64_t batch = 8;                         // documents of a pass over the calibration text
-  std::string dtype{};                            // of the weights that are written; empty: the model's
-  bool plain_model_type = false;                  // config.json keeps the model_type of the plain mixture
-  std::string facts{};  // folder of another compression of the same model, text and alignment, whose facts are taken
+  CompressSettings search{};  // form, rank and search of each map; its `progress` is not used
+  double share = 0;           // > 0: share of the experts' parameters to keep; sets the rank (double for a residual)
+  bool align = true;          // permute the inner units of the experts first so that experts look alike
+  std::int64_t first_layer = 0, last_layer = -1;  // layers of this call, both included; -1: the last layer
+  std::int64_t batch = 8;                         // documents of the calibration text in one forward pass
+  std::string dtype{};                            // dtype of the weights that are written; empty: that of the model
+  bool plain_model_type = false;                  // true: config.json keeps the model_type of the plain mixture
+  std::string facts{};  // folder of another compression of the same model, text and alignment: its facts are taken
 };
 
-/// What will be made.
+/// What a compression will make.
 struct CompressPlan {
   DecoderConfig plain, compressed;
-  std::vector<std::int64_t> layers;                // with experts
-  std::int64_t first_layer = 0, last_layer = 0;    // whose maps this call makes
-  std::int64_t rank = 0;                           // r of wrappers, q of a residual
-  std::int64_t plain_values = 0, kept_values = 0;  // of all experts
-  double map_flops[3] = {};                        // about what the search of one map of one layer takes
+  std::vector<std::int64_t> layers;                // the layers with experts
+  std::int64_t first_layer = 0, last_layer = 0;    // layers whose maps this call makes
+  std::int64_t rank = 0;                           // r of the form wrappers, q of the form residual
+  std::int64_t plain_values = 0, kept_values = 0;  // numbers in all experts, before and after
+  double map_flops[3] = {};                        // operations that the search of one map takes, by ExpertMap
 
   std::int64_t out(ExpertMap map) const { return map == ExpertMap::down ? plain.hidden_size : plain.moe.intermediate; }
   std::int64_t in(ExpertMap map) const { return map == ExpertMap::down ? plain.moe.intermediate : plain.hidden_size; }
   bool makes(std::int64_t layer) const { return layer >= first_layer && layer <= last_layer; }
 };
 
-/// ConfigError naming `model` and the reason: no mixture of a family that can be compressed, compressed already, a rank
-/// above the matrices, a share that leaves no rank, layers that are not there, settings outside their ranges.
+/// Makes the plan. ConfigError names `model` and the reason: the model has no experts, is of a family that cannot be
+/// compressed, or is compressed already; the rank is larger than the matrices; the share leaves no rank; layers do not
+/// exist; or settings are out of their ranges.
 CompressPlan plan_compression(const DecoderConfig& config, const CompressModelSettings& settings,
                               const std::string& model);
 
-/// Seconds that all maps take on this machine, from a small search of the same kind (settings.search.gemm is what will
-/// multiply). Seldom less than half of it or more than double.
+/// Estimates the seconds that the search of all maps of this call takes on this machine, by timing a small search of
+/// the same kind. settings.search.gemm must be the product that the real search will use. The real time is seldom less
+/// than half or more than twice the estimate.
 double search_seconds(const CompressPlan& plan, const CompressModelSettings& settings);
 
-/// What is known of a layer before its maps are compressed.
+/// What is measured of a layer before its maps are compressed.
 struct LayerFacts {
-  std::vector<double> uses;         // [E] f_e, sum 1
-  DenseMatrix input, middle;        // second moments of what gate and up, and what down reads; empty: not measured
-  std::vector<ExpertOrder> orders;  // of aligned experts; empty: they stay
-  std::int64_t aligned = 0;         // experts that were moved
-  double before = 0, after = 0;     // AlignReport
+  std::vector<double> uses;         // [E] f_e, the share of expert e; the sum is 1
+  DenseMatrix input, middle;        // second moments of the inputs of gate and up, and of down; empty: not measured
+  std::vector<ExpertOrder> orders;  // order of the inner units of each expert; empty: not aligned
+  std::int64_t aligned = 0;         // experts whose order was changed
+  double before = 0, after = 0;     // as in AlignReport
 };
 
 /// How well one map of a layer is kept.
 struct MapReport {
   std::int64_t layer = 0;
   ExpertMap map = ExpertMap::gate;
-  double relative = 0, relative_plain = 0;  // J over sum_e f_e |W_e S|^2, with the moments' S and with S = 1
+  double relative = 0, relative_plain = 0;  // J / sum_e f_e |W_e S|^2, with S of the moments and with S = 1
   std::vector<CompressStep> steps;
 };
 
-/// The finished pieces below OUT/work. Each file holds the hash of the settings that it was made with and a checksum of
-/// its contents, which is compared once; a piece of other settings, or one that is damaged, counts as missing, and
-/// notes() names the damaged ones.
+/// The files of finished pieces in OUT/work. Each file holds a hash of the settings that the piece was made with and a
+/// checksum of its contents, which is compared when the file is first opened. A piece of other settings and a damaged
+/// piece count as missing; notes() names the damaged ones.
 class CompressFolder {
  public:
-  /// `model_hash`, `calibration_hash` (empty: none): contents that the pieces depend on.
+  /// `model_hash` and `calibration_hash` are hashes of the model and of the calibration text (empty: no text), on which
+  /// the pieces depend.
   CompressFolder(std::string out, const CompressPlan& plan, const CompressModelSettings& settings,
                  const std::string& model_hash, const std::string& calibration_hash);
 
@@ -92,12 +95,13 @@ class CompressFolder {
   /// folder has none of the same model, calibration text and alignment.
   bool take_facts(std::int64_t layer) const;
   void write_facts(std::int64_t layer, const LayerFacts& facts) const;
-  /// The tensors of a finished map: core and the factors, experts first, F32; null where it is missing.
+  /// Returns the file of a finished map, or nullptr if the map is missing. Its tensors are F32: the core, and the
+  /// factors with the expert as first index.
   std::shared_ptr<const SafetensorsFile> open_item(std::int64_t layer, ExpertMap map) const;
   void write_item(const MapReport& report, const SharedCore& map) const;
   static MapReport read_report(const SafetensorsFile& item);
   const std::vector<std::string>& notes() const { return notes_; }
-  /// Members of compression_config beside form, rank and version, as JSON.
+  /// Returns the members of compression_config in config.json besides form, rank and version, as JSON.
   std::string config_members(const CompressModelSettings& settings, const std::string& model_name) const;
 
  private:
@@ -108,12 +112,13 @@ class CompressFolder {
   std::string out_, facts_from_, facts_hash_, run_hash_, calibration_hash_;
   std::int64_t experts_ = 0, hidden_ = 0, inner_ = 0, rank_ = 0;
   CoreForm form_{};
-  mutable std::set<std::string> sound_;  // files whose checksum was compared
+  mutable std::set<std::string> sound_;  // paths of files whose checksum was right
   mutable std::vector<std::string> notes_;
 };
 
 namespace detail {
-/// "input_wrapper.U", ... in the order of part_matrices(), those of the other form empty.
+/// Returns the names of the factors, "input_wrapper.U" and so on, in the order of part_matrices(). Names that belong to
+/// the other form are empty.
 std::array<const char*, 6> factor_names(CoreForm form);
 }  // namespace detail
 

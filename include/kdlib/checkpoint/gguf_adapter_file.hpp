@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file of an adapter in the form of llama.cpp (gguf_adapter.hpp): pairs of factors that are read and written.
+// The file of an adapter in the form of llama.cpp (gguf_adapter.hpp): reads and writes its pairs of factors.
 #ifndef KDLIB_CHECKPOINT_GGUF_ADAPTER_FILE_HPP
 #define KDLIB_CHECKPOINT_GGUF_ADAPTER_FILE_HPP
 
@@ -20,7 +20,8 @@ struct GgufAdapterSettings;
 
 namespace detail {
 
-/// The factors of one map, rows of B in the parameter's order. The update is scale * B A.
+/// The factors A [rank, in] and B [out, rank] of one map, with the rows of B in the order of the model's parameter. The
+/// adapter adds scale * B A to the weight.
 template <class T>
 struct GgufFactors {
   std::int64_t rank = 0;
@@ -28,16 +29,17 @@ struct GgufFactors {
   std::vector<T> a, b;
 };
 
-/// The pairs of factors of an adapter's file, each to be taken once.
+/// The pairs of factors in the file of an adapter. Each pair is to be taken once.
 class GgufAdapterFile {
  public:
-  /// `operation` as in "[load_adapter] ".
+  /// Opens and checks the file. `operation` is the beginning of messages, such as "[load_adapter] ".
   GgufAdapterFile(std::string operation, const std::string& path, const DecoderConfig& config);
 
   bool holds(const std::string& tensor) const;
   const std::string& path() const { return file_.path(); }
 
-  /// The factors of matrix `index` of the base tensor `part` ([out, in], or [E, out, in] with `index` below E).
+  /// Returns the factors of matrix `index` of the base tensor `part`, which is [out, in], or [E, out, in] with `index`
+  /// below E.
   template <class T>
   GgufFactors<T> take(const GgufPart& part, std::int64_t index = 0);
 
@@ -45,7 +47,7 @@ class GgufAdapterFile {
 
  private:
   struct Pair {
-    std::string name;  // of the base tensor
+    std::string name;  // name of the base tensor
     const GgufTensor *a = nullptr, *b = nullptr;
     bool taken = false;
   };
@@ -55,7 +57,7 @@ class GgufAdapterFile {
     std::int64_t rank, rows, columns;
   };
 
-  /// The place of the pair of that name, or where it belongs.
+  /// Returns the place in pairs_ of the pair of that name, or the place where such a pair would be inserted.
   std::size_t place(const std::string& name) const;
   /// Checks the shapes and marks the pair as taken.
   Found find(const GgufPart& part);
@@ -68,20 +70,21 @@ class GgufAdapterFile {
   std::string operation_;
   GgufFile file_;
   DecoderConfig config_;
-  std::vector<Pair> pairs_;  // by name
-  double alpha_ = 0;         // 0: the scale is 1, as llama.cpp has it
+  std::vector<Pair> pairs_;  // sorted by name
+  double alpha_ = 0;         // 0: the scale is 1, as in llama.cpp
 };
 
-/// An adapted map that is written: its factors as floats, B with its rows in the order of the file.
+/// An adapted map to write. a_values and b_values return the factors as floats, with the rows of B in the order of the
+/// file.
 struct GgufAdaptedMap {
   GgufPart part;
-  double alpha = 0;  // scale * rank, as llama.cpp uses it
+  double alpha = 0;  // scale * rank, the meaning that alpha has in llama.cpp
   Shape a, b;
   std::function<std::vector<float>()> a_values;
   std::function<std::vector<float>(double factor)> b_values;
 };
 
-/// Writes the file. Answers notes of save_gguf_adapter().
+/// Writes the file. Returns the notes of save_gguf_adapter().
 std::vector<std::string> write_gguf_adapter(const std::string& path, Family family, const GgufAdapterSettings& settings,
                                             const std::vector<GgufAdaptedMap>& maps);
 

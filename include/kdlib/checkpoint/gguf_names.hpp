@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a parameter stands in a GGUF file: tensor names, and which row of the parameter each row of a tensor is. Reader
-// and writer share it.
+// Where a GGUF file holds a parameter: the names of tensors, and which row of the parameter each row of a tensor is.
+// Reader and writer share these functions.
 #ifndef KDLIB_CHECKPOINT_GGUF_NAMES_HPP
 #define KDLIB_CHECKPOINT_GGUF_NAMES_HPP
 
@@ -14,16 +14,18 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The architecture of GGUF files of a family.
+/// Returns the architecture that GGUF files of a family name.
 const char* gguf_architecture(Family family);
 
-/// One tensor of a GGUF file and the rows of the parameter [rows, width] that it holds. A vector has rows of one value.
+/// One tensor of a GGUF file and the rows of the parameter [rows, width] that the tensor holds. A vector has rows of
+/// one value.
 struct GgufPart : TensorRows {
   std::string name;
-  Shape shape;  // as GgufTensor::shape
+  Shape shape;  // in the order of GgufTensor::shape
 };
 
-/// The tensors that a parameter is in a file of this config's architecture: one, or gate and up of packed experts.
+/// Returns the tensors that hold a parameter in a file of the architecture of `config`: one tensor, or for the
+/// parameter gate_up of experts the two tensors gate and up.
 std::vector<GgufPart> gguf_parts(const std::string& name, const Shape& shape, const DecoderConfig& config);
 
 }  // namespace detail

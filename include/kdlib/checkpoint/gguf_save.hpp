@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model with its tokenizer as one GGUF file, as llama.cpp reads it.
+// Saves a model with its tokenizer as one GGUF file that llama.cpp reads.
 #ifndef KDLIB_CHECKPOINT_GGUF_SAVE_HPP
 #define KDLIB_CHECKPOINT_GGUF_SAVE_HPP
 
@@ -12,23 +12,24 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// How save_gguf writes.
+/// Settings of save_gguf().
 struct GgufSaveSettings {
-  /// Of matrices: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1, or MXFP4 for the experts of a mixture with BF16 for the rest.
-  /// Vectors, norms, biases, routers and sinks are F32 always; a matrix whose rows do not divide into blocks is F16.
+  /// The type of matrices: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 or Q5_1; or MXFP4 for the experts of a mixture, with
+  /// BF16 for all other matrices. Vectors, norms, biases, routers and sinks are always F32. A matrix whose rows do not
+  /// divide into blocks is written as F16.
   GgufType type = GgufType::f16;
-  std::string name{};  // general.name; empty: left out
+  std::string name{};  // the key general.name; empty: left out
 };
 
-/// ConfigError, naming the setting, where other readers of the format would compute something else without saying so:
-/// windows of Qwen2, norm_topk_prob other than the architecture's, a clamp other than gpt-oss's, scalings of
-/// frequencies that have no key.
+/// ConfigError, naming the setting: other readers of GGUF would silently compute something else, because the format has
+/// no place for the setting. Such settings are windows of Qwen2, a norm_topk_prob or a clamp (gpt-oss) that differs
+/// from the one of the architecture, and scalings of frequencies that have no key.
 void check_gguf_config(const DecoderConfig& config);
 
-/// Writes `path`; nullptr: without a tokenizer (tokenizer.ggml.model "none"). Values are rounded once, from the model's
-/// own (quant/gguf_encode.hpp). Answers notes: what the format has no place for, matrices that are F16 instead. The
-/// file appears complete or not at all. ConfigError: an adapter that is not merged, a type that is not written,
-/// check_gguf_config().
+/// Writes the file `path`. If `tokenizer` is nullptr, the file has no tokenizer (tokenizer.ggml.model "none"). Values
+/// are rounded once, from the values of the model (quant/gguf_encode.hpp). Returns notes: settings that the format has
+/// no place for, and matrices that are F16 instead of the type that was asked for. The file appears complete or not at
+/// all. ConfigError: an adapter is not merged, the type is not written, or as check_gguf_config().
 template <class D, class T>
 std::vector<std::string> save_gguf(const Decoder<D, T>& model, const Tokenizer* tokenizer, const std::string& path,
                                    const GgufSaveSettings& settings = {});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// config.json of Hugging Face directories, and GGUF metadata, to and from DecoderConfig.
+// Converts config.json of Hugging Face directories to and from DecoderConfig, and reads DecoderConfig from the metadata
+// of GGUF files.
 #ifndef KDLIB_CHECKPOINT_HF_CONFIG_HPP
 #define KDLIB_CHECKPOINT_HF_CONFIG_HPP
 
@@ -11,33 +12,37 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Reads the object of a config.json: older files (rope_theta, rope_scaling, torch_dtype) and newer ones
-/// (rope_parameters, dtype). FormatError or ConfigError name the file and the key: unknown or unsupported model_type,
-/// rope_type, hidden_act, quant_method, counts that do not fit together. Unknown keys are kept in source_json.
+/// Reads the object of a config.json. Older files (rope_theta, rope_scaling, torch_dtype) and newer ones
+/// (rope_parameters, dtype) are understood. Unknown keys are kept in DecoderConfig::source_json. FormatError or
+/// ConfigError name the file and the key: model_type, rope_type, hidden_act or quant_method is unknown or not
+/// supported, or counts do not fit together.
 DecoderConfig parse_hf_config(const Json& json, const std::string& where);
-/// The same from `directory`/config.json.
+/// Reads `directory`/config.json in the same way.
 DecoderConfig read_hf_config(const std::string& directory);
 
-/// The text of a config.json: what was read with only the dtype replaced, or, for a config made otherwise, every key
-/// that transformers needs. `dtype`: float32, bfloat16 or float16. `quantization`: the JSON object quantization_config,
-/// or empty for none.
+/// Returns the text of a config.json. For a config that was read from a config.json, the text is that file with only
+/// the dtype replaced; for any other config, the text has every key that transformers needs. `dtype` is float32,
+/// bfloat16 or float16. `quantization` is the JSON object quantization_config, or empty for none.
 std::string hf_config_text(const DecoderConfig& config, const std::string& dtype, const std::string& quantization = "");
 
-/// From the metadata (and tensor list: head, biases, routers, rope_freqs) of a GGUF file of architecture llama, qwen2,
-/// qwen3, qwen2moe, qwen3moe, gpt-oss, gemma2 or gemma3. FormatError or ConfigError name the file and the key.
+/// Returns the config of a GGUF file of architecture llama, qwen2, qwen3, qwen2moe, qwen3moe, gpt-oss, gemma2 or
+/// gemma3. The function reads the metadata, and from the list of tensors whether there are a head, biases, routers and
+/// rope_freqs. FormatError or ConfigError name the file and the key.
 DecoderConfig gguf_config(const GgufFile& file);
 
 namespace detail {
-/// True for the families that GGUF keeps expert tensors of.
+/// True for the families whose GGUF files have expert tensors.
 bool gguf_is_mixture(Family family);
-/// The period of layers of which the last sees all keys, where a GGUF file does not say it; 0: there is none.
+/// Returns the period of attention windows that a family has if a GGUF file names none: the last layer of each period
+/// sees all keys. 0: the family has no such period.
 std::int64_t gguf_window_period(Family family);
-/// What q.k is divided by the root of, in a GGUF file of Gemma: the metadata have no key for it.
+/// Returns the number by whose square root Gemma divides q.k. GGUF metadata have no key for this number.
 double gguf_query_scalar(const DecoderConfig& config);
-/// The biases that config.json of a family asks for.
+/// Returns the biases that a config.json of `family` asks for.
 BiasSettings parse_biases(const Json& json, Family family);
-/// The biases of a Hugging Face directory of this model: its keys know groups of them only, so that a directory may
-/// hold biases of zeros which the model does not have. ConfigError: a bias that the family's keys have no place for.
+/// Returns the biases that a Hugging Face directory of this model must hold. The keys of config.json name only groups
+/// of biases, so a directory may hold biases of zeros that the model does not have. ConfigError: the keys of the family
+/// have no place for a bias of the model.
 BiasSettings hf_biases(const DecoderConfig& config);
 }  // namespace detail
 

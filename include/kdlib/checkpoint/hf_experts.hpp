@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Packed expert tensors in safetensors: one tensor an expert and map (Qwen), fused, gpt-oss's transposed form, and
-// MXFP4 blocks.
+// The forms in which safetensors hold the weights of experts: one tensor for each expert and map (Qwen), tensors of all
+// experts (fused), the transposed form of gpt-oss, and MXFP4 blocks.
 #ifndef KDLIB_CHECKPOINT_HF_EXPERTS_HPP
 #define KDLIB_CHECKPOINT_HF_EXPERTS_HPP
 
@@ -16,26 +16,26 @@ namespace detail {
 
 enum class ExpertForm { per_expert, fused, transposed, mxfp4 };
 
-/// Between the path of a map and its tensors, of experts that share cores.
+/// The part of a tensor's name between the path of a map and the name of the factor, for experts that share cores.
 inline constexpr std::string_view core_marker = "_shared_core.";
 
-/// True for ....experts.gate_up_proj and ....experts.down_proj, [E, out, in] in memory.
+/// True for names that end in .experts.gate_up_proj or .experts.down_proj, whose parameters are [E, out, in] in memory.
 bool is_expert_tensor(std::string_view name);
 
-/// True for low-rank factors of experts that share cores, [E, width, rank] in memory.
+/// True for the low-rank factors of experts that share cores, whose parameters are [E, width, rank] in memory.
 bool is_core_factor(std::string_view name);
 
-/// The name of one expert's factor [width, rank] in a file.
+/// Returns the name that the factor [width, rank] of one expert has in a file.
 std::string core_factor_name(const std::string& name, std::int64_t expert);
 
-/// A tensor of the file that a packed parameter is made of.
+/// A tensor of the file, from which a parameter of all experts is made.
 struct ExpertTensor {
   std::string name;
   Shape shape;
 };
 
-/// What the file must hold for `name` [E, out, in]. per_expert: gate, up of expert 0, of expert 1, ..., or down of
-/// each.
+/// Returns the tensors that the file must hold for the parameter `name` [E, out, in]. In the form per_expert these are
+/// gate and up of expert 0, of expert 1, and so on, or down of each expert.
 std::vector<ExpertTensor> expert_tensors(const std::string& name, const Shape& shape, ExpertForm form);
 
 }  // namespace detail

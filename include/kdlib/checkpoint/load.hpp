@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoder::from_pretrained (model/decoder.hpp): Hugging Face directories, dense or packed, and GGUF files.
+// The body of Decoder::from_pretrained() (model/decoder.hpp), which loads Hugging Face directories, dense or packed,
+// and GGUF files.
 #ifndef KDLIB_CHECKPOINT_LOAD_HPP
 #define KDLIB_CHECKPOINT_LOAD_HPP
 

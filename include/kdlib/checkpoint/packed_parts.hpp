@@ -17,7 +17,9 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The tensors of one packed weight [rows, columns] of a module, as they are asked for.
+/// Finds and checks the tensors of one packed weight [rows, columns] of a module and records the names of the tensors
+/// that were taken. FormatError: a tensor is missing, or its type or shape is not the one needed; the message gives the
+/// reason `because`.
 class PackedParts {
  public:
   PackedParts(const SafetensorsDirectory& files, std::string module, std::int64_t rows, std::int64_t columns,
@@ -27,18 +29,19 @@ class PackedParts {
   const std::string& module() const { return module_; }
   const Shape& shape() const { return shape_; }
   bool has(const std::string& suffix) const;
-  /// "[decoder] FOLDER: MODULE.weight [12, 8]: "
+  /// Returns the beginning of messages, such as "[decoder] FOLDER: MODULE.weight [12, 8]: ".
   std::string place() const;
   const SafetensorsDirectory& files() const { return files_; }
-  /// Everything is checked, but codes are not read.
+  /// After this call everything is checked, but codes are not read.
   void only_plan() { planning_ = true; }
   bool planning() const { return planning_; }
 
   const TensorInfo& take(const std::string& suffix, const char* because);
-  /// Bytes of this shape; I8 is one of the types.
+  /// Returns a tensor of bytes (U8 or I8) of this shape.
   const TensorInfo& take_bytes(const std::string& suffix, const Shape& shape, const char* because);
   std::vector<std::uint8_t> take_codes(const std::string& suffix, const Shape& shape, const char* because);
-  /// Finite numbers of this shape.
+  /// Returns the numbers of a tensor of this shape (F32, or also BF16 and F16 unless `f32_alone`). FormatError: a
+  /// number is not finite.
   std::vector<float> take_numbers(const std::string& suffix, const Shape& shape, const char* because,
                                   bool f32_alone = false);
 
@@ -52,11 +55,11 @@ class PackedParts {
   bool planning_ = false;
 };
 
-/// The codes of the weight; empty: it is not packed.
+/// Returns the codes of the weight, or nothing if the weight is not packed.
 std::optional<CodedData> read_packed(PackedParts& parts, const PackedFormat& format);
-/// Embedding and head are read unpacked alone.
+/// FormatError: the embedding or the head is packed; these tables are only read unpacked.
 void refuse_packed_table(const SafetensorsDirectory& files, const std::string& module);
-/// Bytes of a row of codes in kdlib's form: no more than its bits take.
+/// Returns the bytes of a row of codes in the form of kdlib, which has no padding beyond the last byte.
 std::int64_t stored_row_bytes(const CodedData& data);
 
 }  // namespace detail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA adapters in PEFT's format: save_adapter and load_adapter.
+// Saves and loads LoRA adapters in the format of PEFT: save_adapter() and load_adapter().
 #ifndef KDLIB_CHECKPOINT_PEFT_ADAPTER_HPP
 #define KDLIB_CHECKPOINT_PEFT_ADAPTER_HPP
 
@@ -10,20 +10,22 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// How save_adapter writes.
+/// Settings of save_adapter().
 struct AdapterSaveSettings {
-  std::string dtype = "float32";          // or bfloat16, float16
-  std::string base_model_name_or_path{};  // for readers; empty: null
+  std::string dtype = "float32";          // of the factors: float32, bfloat16 or float16
+  std::string base_model_name_or_path{};  // the key of this name in adapter_config.json; empty: null
 };
 
-/// adapter_config.json and adapter_model.safetensors, as PEFT reads them.
+/// Writes adapter_config.json and adapter_model.safetensors into `directory`, as PEFT reads them. ConfigError: the
+/// model has no adapter, or another dtype is set.
 template <class D, class T>
 void save_adapter(Decoder<D, T>& model, const std::string& directory, const AdapterSaveSettings& settings = {});
 
-/// Reads an adapter that PEFT or save_adapter wrote; the factors are trainable, all else is frozen. Answers notes
-/// (settings that only matter elsewhere). FormatError or ConfigError name file, key and rule: kinds of adapters that
-/// are not plain LoRA (apply_adapter in checkpoint/peft_apply.hpp merges more kinds), tensors that are missing,
-/// unknown, of a wrong shape or not finite. The path of a file is read as llama.cpp's form (load_gguf_adapter).
+/// Reads an adapter that PEFT or save_adapter() wrote. The factors become trainable, and all other parameters are
+/// frozen. If `directory` is the path of a file, the file is read in the form of llama.cpp (load_gguf_adapter()).
+/// Returns notes about settings that have no effect here. FormatError or ConfigError name file, key and rule: the
+/// adapter is not plain LoRA (apply_adapter() in checkpoint/peft_apply.hpp merges more kinds), tensors are missing,
+/// unknown, of a wrong shape or not finite, or the model has an adapter already.
 template <class D, class T>
 std::vector<std::string> load_adapter(Decoder<D, T>& model, const std::string& directory);
 

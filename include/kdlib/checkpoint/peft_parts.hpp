@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files of a PEFT adapter hold: adapter_config.json as settings, and the tensors by their names.
+// Reads the files of a PEFT adapter: adapter_config.json as settings, and the tensors by their names.
 #ifndef KDLIB_CHECKPOINT_PEFT_PARTS_HPP
 #define KDLIB_CHECKPOINT_PEFT_PARTS_HPP
 
@@ -17,9 +17,9 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// What an adapter_config.json asks for.
+/// The settings in an adapter_config.json.
 struct PeftAdapter {
-  std::string where;  // "[load_adapter] <path of the file>"
+  std::string where;  // beginning of messages: "[load_adapter] <path of the file>"
   LoraSettings lora;
   std::string bias = "none";  // none, all or lora_only
   bool dora = false, lora_bias = false;
@@ -27,34 +27,37 @@ struct PeftAdapter {
   std::vector<std::string> parameters;     // target_parameters
 };
 
-/// `where` as in "[load_adapter] FILE". PEFT's default targets are those of dense families; mixtures have none.
+/// Reads the settings. `where` is the beginning of messages, such as "[load_adapter] FILE". If the file names no
+/// targets, they are q_proj and v_proj as in PEFT; a mixture of experts (`mixture`) has no such default. ConfigError
+/// names the key: a kind of adapter that is not supported.
 PeftAdapter parse_adapter_config(const Json& json, std::string where, bool mixture, std::vector<std::string>& notes);
-/// The same from a file. IoError: it is missing.
+/// Reads the settings from a file in the same way. IoError: the file is missing.
 PeftAdapter read_adapter_config(const std::string& operation, const std::string& path, bool mixture,
                                 std::vector<std::string>& notes);
-/// Kinds that apply_adapter merges and load_adapter does not train.
+/// ConfigError: the adapter is of a kind that apply_adapter() merges but load_adapter() does not train.
 void require_trainable(const PeftAdapter& a);
-/// A misspelt pattern would silently leave its modules with the rank and scale of the others. `paths`: of the modules
-/// that are adapted.
+/// Adds a note for each rank or alpha pattern that fits none of `paths`, the paths of the adapted modules. Without the
+/// note, a misspelt pattern would silently leave its modules with the rank and scale of the others.
 void note_unmatched_patterns(const PeftAdapter& adapter, const std::vector<std::string>& paths,
                              std::vector<std::string>& notes);
-/// True where the embedding or the head alone is changed.
+/// True if the adapter changes the embedding or the head.
 bool touches_tied_head(const PeftAdapter& a);
-/// As in "llama, 3 layers, width 64".
+/// Returns a short description such as "llama, 3 layers, width 64".
 std::string model_text(const DecoderConfig& config);
 
-/// The tensors of an adapter's file by PEFT's names for a saved file, each to be taken once; an infix "default" (the
-/// adapter's name in memory) is dropped.
+/// The tensors in the file of an adapter, by the names that PEFT writes. Each tensor is to be taken once. A part
+/// ".default" of a name (the adapter's name in memory) is dropped.
 class AdapterTensors {
  public:
   AdapterTensors(const std::string& operation, const std::string& directory);
 
   bool holds(const std::string& name) const { return find(name) < stored_.size(); }
-  /// All values of a tensor of that name and shape. FormatError: it is missing (`why` asks for it), has another shape
-  /// or type, or holds NaN or infinity.
+  /// Returns all values of the tensor of that name and shape. FormatError: the tensor is missing (the message says that
+  /// `why` asks for it), has another shape or type, or holds NaN or infinity.
   template <class T>
   std::vector<T> take(const std::string& name, const Shape& shape, std::string_view why);
-  /// FormatError that names the first tensor nobody took; `model` as in "llama, 3 layers".
+  /// FormatError: a tensor was not taken; the message names the first such tensor and `model`, a text such as "llama, 3
+  /// layers".
   void require_all_taken(const std::string& model) const;
   std::vector<std::string> names() const;
   const std::string& path() const { return file_.path(); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoder::save_pretrained (model/decoder.hpp): config.json and safetensors as transformers reads them.
+// The body of Decoder::save_pretrained() (model/decoder.hpp), which writes config.json and safetensors as transformers
+// reads them.
 #ifndef KDLIB_CHECKPOINT_SAVE_HPP
 #define KDLIB_CHECKPOINT_SAVE_HPP
 

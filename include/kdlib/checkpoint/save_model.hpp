@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A whole model folder in one call: weights, configuration, tokenizer and generation_config.json.
+// Writes a whole model folder in one call: weights, configuration, tokenizer and generation_config.json.
 #ifndef KDLIB_CHECKPOINT_SAVE_MODEL_HPP
 #define KDLIB_CHECKPOINT_SAVE_MODEL_HPP
 
@@ -11,14 +11,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Puts the tokenizer of `model` (directory or GGUF file) into `directory`: files of a directory as they are
-/// (generation_config.json too), those of a GGUF file made anew from `tokenizer`, if there is one. `context_length`:
-/// its model_max_length.
+/// Writes the tokenizer of `model` into `directory`. If `model` is a directory, its tokenizer files and
+/// generation_config.json are copied unchanged. If `model` is a GGUF file, the files are made from `tokenizer`, unless
+/// that is empty, with `context_length` (tokens) as model_max_length.
 void write_tokenizer_files(const std::string& model, const std::optional<Tokenizer>& tokenizer,
                            std::int64_t context_length, const std::string& directory);
 
-/// Decoder::save_pretrained, and beside the weights the tokenizer and generation_config.json of `source`, the directory
-/// or GGUF file whose text the model reads (its own, or its teacher's). A source without a tokenizer gives none.
+/// Calls Decoder::save_pretrained() and adds the tokenizer and generation_config.json of `source`: the directory or
+/// GGUF file whose tokenizer the model uses (that of the model itself or of its teacher). If `source` has no tokenizer,
+/// none is written.
 template <class D, class T>
 void save_model(const Decoder<D, T>& model, const std::string& directory, const std::string& source,
                 const SaveSettings& settings = {});

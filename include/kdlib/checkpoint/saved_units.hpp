@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What writers of safetensors put into files: tensors that are made while they are written.
+// The tensors that writers of safetensors put into files. The bytes of a tensor are made while they are written.
 #ifndef KDLIB_CHECKPOINT_SAVED_UNITS_HPP
 #define KDLIB_CHECKPOINT_SAVED_UNITS_HPP
 
@@ -18,7 +18,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// A tensor; `write` writes exactly its bytes.
+/// A tensor of a file. `write` must write exactly the bytes that dtype and shape need.
 struct SavedPiece {
   std::string name;
   DType dtype = DType::f32;
@@ -26,7 +26,7 @@ struct SavedPiece {
   std::function<void(AtomicFile&)> write;
 };
 
-/// What goes into one file together: a tensor, or the tensors of one packed weight.
+/// Tensors that must be in one file: a single tensor, or all tensors of one packed weight.
 struct SavedUnit {
   std::vector<SavedPiece> pieces;
   std::int64_t bytes = 0;
@@ -36,13 +36,13 @@ using SafetensorsMetadata = std::vector<std::pair<std::string, std::string>>;
 
 void write_safetensors(const std::string& path, std::span<const SavedUnit> units,
                        const SafetensorsMetadata& metadata = {});
-/// One file, or shards of at most `limit` bytes (a unit is never split) and their index; each file has the same
-/// metadata.
+/// Writes the units into model.safetensors, or, if they are larger than `limit` bytes, into shards of at most `limit`
+/// bytes and an index. A unit is never split, so a larger unit is a shard of its own. Each file has the same metadata.
 void write_weights(const std::string& directory, const std::vector<SavedUnit>& units, std::int64_t limit,
                    const SafetensorsMetadata& metadata = {});
-/// ConfigError that begins with `where`: a name other than float32, bfloat16 and float16.
+/// ConfigError: `dtype` is not float32, bfloat16 or float16. The message begins with `where`.
 void check_saved_dtype(const std::string& dtype, const char* where);
-/// The places of `names` in their alphabetical order.
+/// Returns the indices of `names` in alphabetical order of the names.
 std::vector<std::size_t> order_by_name(const std::vector<std::string>& names);
 
 }  // namespace detail

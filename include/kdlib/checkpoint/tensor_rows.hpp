@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which rows of a parameter a tensor of a file holds. Loaders and writers of every format share it.
+// Describes which rows of a parameter a tensor of a file holds. Loaders and writers of every format share this
+// description.
 #ifndef KDLIB_CHECKPOINT_TENSOR_ROWS_HPP
 #define KDLIB_CHECKPOINT_TENSOR_ROWS_HPP
 
@@ -10,20 +11,20 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Which row of a parameter [.., width] each row of a tensor is. A vector has rows of one value.
+/// Says for each row of a tensor which row of a parameter [.., width] it is. A vector has rows of one value.
 struct TensorRows {
   std::int64_t rows = 0, width = 0;
-  std::int64_t offset = 0;  // the parameter's row that is row 0 here
-  std::int64_t head = 0;    // > 0: rows of a head of this size are interleaved (q and k of architecture llama)
-  std::int64_t group = 0;   // > 0: an expert's rows in the parameter, of which the tensor has first, first + step, ...
+  std::int64_t offset = 0;  // the parameter's row that is row 0 of the tensor
+  std::int64_t head = 0;    // > 0: rows are interleaved inside heads of this size (q and k of architecture llama)
+  std::int64_t group = 0;   // > 0: the parameter's rows of an expert; the tensor has half: first, first + step, ...
   std::int64_t first = 0, step = 1;
-  int added = 0;  // values here are the parameter's and this (1 for Gemma's norms in GGUF, which hold 1 + weight)
+  int added = 0;  // the tensor's values are the parameter's plus this number (1 for Gemma's norms in GGUF: 1 + weight)
 
-  /// The parameter's row that is row `row` here.
+  /// Returns the parameter's row that is row `row` of the tensor.
   std::int64_t source(std::int64_t row) const;
-  /// True where consecutive rows are consecutive in the parameter.
+  /// True if consecutive rows of the tensor are consecutive in the parameter.
   bool consecutive() const { return head == 0 && group == 0; }
-  /// "all rows", "rows 12 to 23", "every second row, from 1 on".
+  /// Returns the rows as text, such as "all rows", "rows 12 to 23" or "every second row, from 1 on".
   std::string text(std::int64_t parameter_rows) const;
 };
 

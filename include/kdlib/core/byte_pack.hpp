@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers and texts as one run of bytes and back: what ranks of one program tell each other. Not a file format: the
-// bytes are those of this machine.
+// Packs numbers and texts into one run of bytes and unpacks them again, for messages between the ranks of one program.
+// This is not a file format: the bytes depend on the machine.
 #ifndef KDLIB_CORE_BYTE_PACK_HPP
 #define KDLIB_CORE_BYTE_PACK_HPP
 
@@ -18,7 +18,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What ranks send each other.
+/// The bytes of one message between ranks.
 using Bytes = std::vector<std::byte>;
 
 /// Appends values to a run of bytes.
@@ -38,7 +38,8 @@ class BytePacker {
   Bytes bytes_;
 };
 
-/// Reads them in the same order. FormatError where they end too early: the other side is another program.
+/// Reads the values that a BytePacker appended, in the same order. FormatError: the bytes end too early, because the
+/// sender is another program.
 class ByteUnpacker {
  public:
   explicit ByteUnpacker(std::span<const std::byte> bytes) : bytes_(bytes) {}

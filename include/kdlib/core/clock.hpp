@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clocks in seconds.
+// Clocks that answer in seconds.
 #ifndef KDLIB_CORE_CLOCK_HPP
 #define KDLIB_CORE_CLOCK_HPP
 
@@ -13,10 +13,10 @@ namespace detail {
 double clock_seconds(clockid_t clock);
 }  // namespace detail
 
-/// Seconds since 1970 by the system's clock; it may be set back or forth.
+/// Returns the seconds since 1970 by the system's clock, which may be set forward or back at any time.
 inline double now_seconds() { return detail::clock_seconds(CLOCK_REALTIME); }
 
-/// Seconds since some moment by a clock that nobody sets: for differences.
+/// Returns the seconds since an arbitrary moment by a clock that is never set. Use differences of two readings.
 inline double steady_seconds() { return detail::clock_seconds(CLOCK_MONOTONIC); }
 
 KDLIB_NAMESPACE_END

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks: equal programs that train one student together. A communicator moves bytes between them and never adds
-// numbers, so the order of every sum belongs to the library and is the same on every transport.
+// Ranks are equal programs that train one student together. A communicator moves bytes between the ranks and never adds
+// numbers. kdlib itself decides the order of every sum, so the order is the same on every transport.
 #ifndef KDLIB_CORE_COMMUNICATOR_HPP
 #define KDLIB_CORE_COMMUNICATOR_HPP
 
@@ -14,22 +14,24 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Another rank is gone, has called abort() or did not answer within the deadline. The run cannot go on; the next start
-/// resumes from the last checkpoint with the ranks there are.
+/// Another rank is gone, has called abort() or did not answer before the deadline. The run cannot go on. The next start
+/// resumes from the last checkpoint with the ranks that exist then.
 class RankError : public Error {
  public:
   using Error::Error;
 };
 
-/// Every operation is called by all ranks in the same order.
-///   exchange(in, out)    both of size() equal blocks: block i of `in` goes to rank i, block i of `out` came from it
-///   gather_all(in, out)  `in` is this rank's block, `out` everybody's in the order of ranks
-///   broadcast(bytes, r)  rank r's bytes to all
-///   split(colour, key)   those of one colour, ordered by key, then rank
-///   abort(code)          noexcept: all ranks end
-/// A communicator may also send messages between two ranks, which ranks that hold a teacher need (teacher/ranked.hpp):
-///   send(bytes, r)       to rank r; returns at once, the bytes are copied
-///   receive(r)           {its rank, bytes} of the oldest message of rank r, or of any rank (r = -1), waited for
+/// The operations of a communicator. All ranks must call them in the same order.
+///   exchange(in, out)    `in` and `out` have size() equal blocks: block i of `in` goes to rank i, block i of `out`
+///                        comes from rank i
+///   gather_all(in, out)  `in` is the block of this rank; `out` receives the blocks of all ranks in their order
+///   broadcast(bytes, r)  sends the bytes of rank r to all ranks
+///   barrier()            waits until every rank has called it
+///   split(colour, key)   returns the communicator of the ranks with the same colour, ordered by key, then rank
+///   abort(code)          ends the run on all ranks; noexcept
+/// A communicator may also send messages between two ranks. Ranks that hold a teacher need this (teacher/ranked.hpp):
+///   send(bytes, r)       sends a message to rank r; copies the bytes and returns at once
+///   receive(r)           waits for the oldest message of rank r, or of any rank if r = -1; returns {sender, bytes}
 template <class C>
 concept Communicator = std::copy_constructible<C> &&
     requires(C& c, const C& k, std::span<const std::byte> in, std::span<std::byte> out, int n) {
@@ -86,7 +88,8 @@ struct CommunicatorBodyOf final : CommunicatorBody {
 };
 }  // namespace detail
 
-/// Any communicator behind one type, so that a trainer is compiled once. Without one: a single rank. Copies share it.
+/// Holds any communicator behind one type, so that a trainer is compiled once. An empty AnyCommunicator is a single
+/// rank. Copies share the communicator.
 class AnyCommunicator {
  public:
   AnyCommunicator() = default;
@@ -96,7 +99,7 @@ class AnyCommunicator {
 
   int rank() const { return rank_; }
   int size() const { return size_; }
-  /// The rank that reads and writes the run's files.
+  /// True on the rank that reads and writes the files of the run, rank 0.
   bool leads() const { return rank_ == 0; }
 
   void exchange(std::span<const std::byte> in, std::span<std::byte> out);
@@ -107,15 +110,15 @@ class AnyCommunicator {
   void abort(int code) noexcept {
     if (body_) body_->abort(code);
   }
-  /// ConfigError: there is one rank alone, or the communicator sends no messages.
+  /// Sends or receives a message. ConfigError: there is only one rank, or the communicator sends no messages.
   void send(std::span<const std::byte> bytes, int to);
   std::pair<int, Bytes> receive(int from);
 
-  /// Everybody's bytes, of any number, in the order of ranks.
+  /// Returns the bytes of all ranks in the order of ranks. The ranks may give different numbers of bytes.
   std::vector<Bytes> gather_parts(std::span<const std::byte> mine);
-  /// The root's bytes; those of other ranks are not looked at.
+  /// Returns the bytes of rank `root` on every rank. The bytes that other ranks pass are ignored.
   Bytes broadcast_bytes(Bytes bytes, int root = 0);
-  /// Whether any rank says yes.
+  /// Returns whether `mine` is true on any rank.
   bool any(bool mine);
 
  private:
@@ -123,7 +126,7 @@ class AnyCommunicator {
   std::shared_ptr<detail::CommunicatorBody> body_;
 };
 
-/// One rank: every operation is a copy.
+/// A communicator of one rank: every operation is a copy or does nothing.
 class SelfCommunicator {
  public:
   int rank() const { return 0; }
@@ -140,12 +143,12 @@ namespace detail {
 class ThreadRoom;
 }
 
-/// Threads of one process as ranks: for tests, and for a teacher beside the student on one device. Made by
-/// run_ranks() or all at once by make().
+/// Ranks that are threads of one process, for tests and for a teacher beside the student on one device. run_ranks() or
+/// make() makes the communicators of all ranks at once.
 class ThreadCommunicator {
  public:
-  /// One for each of `ranks` threads (>= 1). RankError of an operation that waits longer than `timeout_seconds` (> 0)
-  /// for another rank.
+  /// Returns one communicator for each of `ranks` threads (>= 1). An operation throws RankError if it waits longer than
+  /// `timeout_seconds` (> 0) for another rank. ConfigError: a number is out of its range.
   static std::vector<ThreadCommunicator> make(int ranks, double timeout_seconds = 600);
 
   int rank() const { return rank_; }
@@ -157,7 +160,7 @@ class ThreadCommunicator {
   ThreadCommunicator split(int colour, int key);
   void send(std::span<const std::byte> bytes, int to);
   std::pair<int, Bytes> receive(int from);
-  /// Every operation that waits or begins anywhere throws RankError.
+  /// After abort(), every operation that waits or begins on any rank throws RankError.
   void abort(int code) noexcept;
 
  private:
@@ -167,8 +170,8 @@ class ThreadCommunicator {
   int rank_;
 };
 
-/// Calls body(communicator) in `ranks` threads. Where one throws, the others are aborted; the first exception that is
-/// no RankError (or the first) is thrown again when all have ended.
+/// Calls body(communicator) in `ranks` threads. If one thread throws, the others are aborted. When all threads have
+/// ended, the first exception that is no RankError is thrown again, or else the first RankError.
 void run_ranks(int ranks, const std::function<void(ThreadCommunicator)>& body, double timeout_seconds = 600);
 
 KDLIB_NAMESPACE_END

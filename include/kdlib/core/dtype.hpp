@@ -28,7 +28,7 @@ KDLIB_HOST_DEVICE inline float bits_float(std::uint32_t u) {
 }
 }  // namespace detail
 
-/// bfloat16: the upper half of a float. NaN stays a quiet NaN.
+/// bfloat16, the upper half of a float. A NaN is converted to a quiet NaN.
 struct bf16 {
   std::uint16_t bits = 0;
 
@@ -52,7 +52,7 @@ struct bf16 {
   }
 };
 
-/// IEEE binary16, subnormals included.
+/// The 16-bit float of IEEE 754 (binary16), with subnormal numbers.
 struct f16 {
   std::uint16_t bits = 0;
 
@@ -90,7 +90,7 @@ struct f16 {
   }
 };
 
-/// The type that sums over many T are formed in.
+/// The type in which sums over many values of T are formed.
 template <class T>
 struct Accumulate {
   using type = float;
@@ -102,11 +102,12 @@ struct Accumulate<double> {
 template <class T>
 using accumulate_t = typename Accumulate<T>::type;
 
-/// True for the types of 16 bits: sums over them, and whatever is trained of them, are kept in float.
+/// True for the types of 16 bits. Sums over such values, and the trained copy of such parameters, are kept in float.
 template <class T>
 inline constexpr bool is_sixteen_bit = std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
 
-/// The type of a parameter's gradient, and of what an optimiser changes (Parameter::master): float for 16-bit T.
+/// The type of a parameter's gradient and of the values that an optimiser changes (Parameter::master): float for 16-bit
+/// T.
 template <class T>
 using gradient_t = accumulate_t<T>;
 
@@ -115,7 +116,7 @@ template <class T>
 concept Scalar =
     std::is_same_v<T, float> || std::is_same_v<T, double> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
 
-/// Element types of files (safetensors, GGUF plain types).
+/// The element types that files hold (safetensors and the plain types of GGUF).
 enum class DType : std::uint8_t {
   boolean,
   f4,
@@ -157,7 +158,7 @@ constexpr DType dtype_of() {
   else static_assert(sizeof(T) == 0, "this type has no DType");
 }
 
-/// What options and files call a scalar type: "float32", "float64", "bfloat16" or "float16".
+/// The name of a scalar type in options and files: "float32", "float64", "bfloat16" or "float16".
 template <class T>
 constexpr const char* dtype_text() {
   constexpr DType type = dtype_of<T>();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exceptions. A message names the operation, what it got and what it needs: "[matmul] a is [8, 64], b is [32, 16]: 64
-// != 32".
+// The exceptions of kdlib. A message names the operation, what the operation got and what it needs: "[matmul] a is [8,
+// 64], b is [32, 16]: 64 != 32".
 #ifndef KDLIB_CORE_ERROR_HPP
 #define KDLIB_CORE_ERROR_HPP
 
@@ -15,45 +15,45 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Base of everything kdlib throws for wrong input. Broken invariants inside the library are asserts. what() is valid
-/// UTF-8 whatever the message quotes: bytes that are none are shown as \xHH.
+/// The base of everything that kdlib throws for wrong input. Broken invariants inside the library are asserts. what()
+/// is always valid UTF-8: bytes of the message that are no valid UTF-8 are shown as \xHH.
 class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& what);
   explicit Error(const char* what);
 };
 
-/// Shapes, lengths or counts that do not fit together.
+/// Shapes, lengths or counts do not fit together.
 class ShapeError : public Error {
  public:
   using Error::Error;
 };
 
-/// A file or text that breaks its format. The message names the file, the offset or key, and the rule.
+/// A file or text breaks the rules of its format. The message names the file, the offset or key, and the rule.
 class FormatError : public Error {
  public:
   using Error::Error;
 };
 
-/// A setting, config.json or command line that cannot be used. The message names the key.
+/// A setting, a config.json or a command line cannot be used. The message names the key.
 class ConfigError : public Error {
  public:
   using Error::Error;
 };
 
-/// A backend that is missing or refuses (no BLAS, no device, cuBLAS status).
+/// A backend is missing or refuses an operation (no BLAS, no device, an error status of cuBLAS).
 class BackendError : public Error {
  public:
   using Error::Error;
 };
 
-/// The operating system refuses a file operation. The message names the path and errno's text.
+/// The operating system refuses an operation on a file. The message names the path and the text of errno.
 class IoError : public Error {
  public:
   using Error::Error;
 };
 
-/// Text that is not what it is said to be at run time: empty prompt, prompt longer than the context, ids outside the
+/// Text given at run time cannot be used: an empty prompt, a prompt longer than the context, ids outside the
 /// vocabulary.
 class InputError : public Error {
  public:
@@ -61,8 +61,8 @@ class InputError : public Error {
 };
 
 namespace detail {
-/// One part of a message, borrowed: text, a number, or what has text() (Shape and the like). It keeps templates small:
-/// string literals of all lengths become one type.
+/// One part of a message, borrowed: text, a number, or an object with text() (such as Shape). MessagePart keeps
+/// templates small, because string literals of all lengths become one type.
 class MessagePart {
  public:
   MessagePart(std::string_view text) : kind_(Kind::text), text_{text.data(), text.size()} {}
@@ -113,8 +113,8 @@ template <class E>
 }
 }  // namespace detail
 
-/// Joins text and numbers: `concat("[matmul] a is [", 8, ", ", 64, "]")`. Numbers as std::to_string prints them, a char
-/// that is a byte of a longer character as \xHH (a message is valid UTF-8 where its texts are).
+/// Joins text and numbers: `concat("[matmul] a is [", 8, ", ", 64, "]")`. Numbers are printed as by std::to_string. A
+/// char that is a byte of a longer character is printed as \xHH, so the result is valid UTF-8 if all its texts are.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   return detail::joined({detail::MessagePart(parts)...});
@@ -126,7 +126,8 @@ template <class E = Error, class... Parts>
   detail::fail_joined<E>({detail::MessagePart(parts)...});
 }
 
-/// `require<ShapeError>(a == b, "[op] ", a, " != ", b)`. The message is only built when it is needed.
+/// Throws E with the joined message unless `condition` holds: `require<ShapeError>(a == b, "[op] ", a, " != ", b)`. The
+/// message is only built when it is needed.
 template <class E = Error, class... Parts>
 void require(bool condition, const Parts&... parts) {
   if (!condition) detail::fail_joined<E>({detail::MessagePart(parts)...});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A hash that tells apart texts, prompts and weights: not for anything that someone may want to forge.
+// A hash that tells texts, prompts and weights apart. Do not use the hash against forgery.
 #ifndef KDLIB_CORE_FINGERPRINT_HPP
 #define KDLIB_CORE_FINGERPRINT_HPP
 
@@ -13,10 +13,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A number as 16 hexadecimal digits.
+/// Returns a number as 16 hexadecimal digits.
 std::string hex_digits(std::uint64_t number);
 
-/// Adds bytes to a 64-bit FNV-1a hash: tells apart what a checkpoint belongs to.
+/// A 64-bit FNV-1a hash of all that was added, in order. A checkpoint uses such hashes to know which data it belongs
+/// to.
 class Fingerprint {
  public:
   void add(const void* data, std::size_t bytes);

@@ -9,12 +9,14 @@
 
 #include "kdlib/config.hpp"
 
-/// Marks a function of a loss functor that runs once a vocabulary entry: it is always inlined into the engine's loops.
+/// Marks a function of a loss functor that runs once for each vocabulary entry. Such a function is always inlined into
+/// the loops of the engine.
 #define KDLIB_INLINE KDLIB_HOST_DEVICE __attribute__((always_inline)) inline
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A lane is one number (float, double) or a pack of them. Packs say so with `is_pack` and have their maths as members.
+/// A lane type is one number (float, double) or a pack of numbers. A pack has a member `is_pack` that is true, and its
+/// functions are static members.
 template <class P>
 concept PackLane = requires {
   requires P::is_pack;
@@ -24,12 +26,12 @@ concept ScalarLane = std::is_same_v<P, float> || std::is_same_v<P, double>;
 template <class P>
 concept Lane = PackLane<P> || ScalarLane<P>;
 
-/// The absolute value, lane by lane.
+/// Returns the absolute value, lane by lane.
 template <ScalarLane P>
 KDLIB_INLINE P abs(P x) {
   return x < P(0) ? -x : x;
 }
-/// a * b + c. One rounding where the hardware has it.
+/// Returns a * b + c, rounded once (in hardware if the CPU has such an instruction).
 template <ScalarLane P>
 KDLIB_INLINE P fma(P a, P b, P c) {
   if constexpr (std::is_same_v<P, float>) return ::fmaf(a, b, c);
@@ -55,13 +57,13 @@ KDLIB_INLINE P log1p(P x) {
   if constexpr (std::is_same_v<P, float>) return ::log1pf(x);
   else return ::log1p(x);
 }
-/// e^x - 1, exact near x = 0, and e^x itself in `exponential`, exact where it is small.
+/// Returns e^x - 1, which is exact near x = 0, and writes e^x to `exponential`, which is exact where e^x is small.
 template <ScalarLane P>
 KDLIB_INLINE P expm1(P x, P& exponential) {
   exponential = exp(x);
   return expm1(x);
 }
-/// log y, where `less_one` is y - 1 and more exact than y near y = 1.
+/// Returns log y. `less_one` is y - 1, given apart because near y = 1 it can be more exact than y.
 template <ScalarLane P>
 KDLIB_INLINE P log(P y, P less_one) {
   return abs(less_one) < P(0.25) ? log1p(less_one) : log(y);
@@ -71,7 +73,7 @@ KDLIB_INLINE P sqrt(P x) {
   if constexpr (std::is_same_v<P, float>) return ::sqrtf(x);
   else return ::sqrt(x);
 }
-/// The larger, the smaller. NaN in b stays NaN.
+/// max() returns the larger number and min() the smaller one. If b is NaN, the result is NaN.
 template <ScalarLane P>
 KDLIB_INLINE P max(P a, P b) {
   return a > b ? a : b;
@@ -80,21 +82,22 @@ template <ScalarLane P>
 KDLIB_INLINE P min(P a, P b) {
   return a < b ? a : b;
 }
-/// a where x >= 0 (or x is NaN), else b.
+/// Returns a if x >= 0 or x is NaN, else b.
 template <ScalarLane P>
 KDLIB_INLINE P where_not_negative(P x, P a, P b) {
   return x < P(0) ? b : a;
 }
-/// -1, 0 or 1.
+/// Returns the sign of x: -1, 0 or 1.
 template <ScalarLane P>
 KDLIB_INLINE P sign(P x) {
   return P(x > P(0)) - P(x < P(0));
 }
 
-/// Returns x, a number or a vector of one register, as it was rounded. Compilers may fuse a product with the sum that
-/// uses it (GCC does so by default wherever the target has such an instruction), so that bits would depend on flags; a
-/// product that went through here stays as it is. Costs no instruction, but a loop with it is not made a vector loop by
-/// the compiler: write it with Lanes4. On a device, use __fmul_rn instead.
+/// Returns x, a number or a vector of one register, unchanged, and keeps the compiler from fusing the product x with a
+/// following sum. Compilers may fuse a product with the sum that uses the product (GCC does so by default if the target
+/// has such an instruction), and then the bits of results depend on compiler flags. The call costs no instruction, but
+/// the compiler does not turn a loop that contains the call into a vector loop: write such loops with Lanes4. On a
+/// device, use __fmul_rn instead.
 template <class X>
 KDLIB_INLINE X rounded(X x) {
 #if !defined(__CUDA_ARCH__)
@@ -113,7 +116,7 @@ KDLIB_INLINE X rounded(X x) {
 typedef float Lanes4 __attribute__((vector_size(16)));
 
 namespace detail {
-/// x * y rounded, whatever is done with it next, on host and device.
+/// Returns x * y, rounded even if a sum follows, on host and device.
 template <class X>
 KDLIB_INLINE X rounded_product(X x, X y) {
 #if defined(__CUDA_ARCH__)
@@ -124,74 +127,74 @@ KDLIB_INLINE X rounded_product(X x, X y) {
 }
 }  // namespace detail
 
-/// e^x of each lane. Keep x below 80.
+/// Returns e^x of each lane. x must be below 80.
 template <PackLane P>
 KDLIB_INLINE P exp(const P& x) {
   return P::exp(x);
 }
-/// e^x - 1 of each lane, exact near 0. With a second argument: e^x there, too.
+/// Returns e^x - 1 of each lane, exact near 0. With a second argument, e^x is written there.
 template <PackLane P>
 KDLIB_INLINE P expm1(const P& x) {
   return P::expm1(x);
 }
-/// The natural logarithm of each lane. With a second argument: log(y) where `less_one` is y - 1, exact near 1.
+/// Returns the natural logarithm of each lane. With a second argument `less_one` = y - 1, log y is exact near y = 1.
 template <PackLane P>
 KDLIB_INLINE P log(const P& x) {
   return P::log(x);
 }
-/// log(1 + x) of each lane, exact near 0.
+/// Returns log(1 + x) of each lane, exact near 0.
 template <PackLane P>
 KDLIB_INLINE P log1p(const P& x) {
   return P::log1p(x);
 }
-/// e^x - 1 of each lane, exact near 0. With a second argument: e^x there, too.
+/// Returns e^x - 1 of each lane, exact near 0. With a second argument, e^x is written there.
 template <PackLane P>
 KDLIB_INLINE P expm1(const P& x, P& exponential) {
   return P::expm1(x, exponential);
 }
-/// The natural logarithm of each lane. With a second argument: log(y) where `less_one` is y - 1, exact near 1.
+/// Returns the natural logarithm of each lane. With a second argument `less_one` = y - 1, log y is exact near y = 1.
 template <PackLane P>
 KDLIB_INLINE P log(const P& y, const P& less_one) {
   return P::log(y, less_one);
 }
-/// The square root of each lane.
+/// Returns the square root of each lane.
 template <PackLane P>
 KDLIB_INLINE P sqrt(const P& x) {
   return P::sqrt(x);
 }
-/// The absolute value, lane by lane.
+/// Returns the absolute value, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P abs(const P& x) {
   return P::abs(x);
 }
-/// a * b + c of each lane, rounded once.
+/// Returns a * b + c of each lane, rounded once.
 template <PackLane P>
 KDLIB_INLINE P fma(const P& a, const P& b, const P& c) {
   return P::fma(a, b, c);
 }
-/// The larger of two, lane by lane.
+/// Returns the larger of both numbers, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P max(const P& a, const P& b) {
   return P::max(a, b);
 }
-/// The smaller of two, lane by lane.
+/// Returns the smaller of both numbers, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P min(const P& a, const P& b) {
   return P::min(a, b);
 }
-/// a where x >= 0, else b, lane by lane.
+/// Returns a where x >= 0, else b, lane by lane.
 template <PackLane P>
 KDLIB_INLINE P where_not_negative(const P& x, const P& a, const P& b) {
   return P::where_not_negative(x, a, b);
 }
-/// -1, 0 or 1 of each lane.
+/// Returns the sign of each lane: -1, 0 or 1.
 template <PackLane P>
 KDLIB_INLINE P sign(const P& x) {
   return P::sign(x);
 }
 
-namespace detail {  // where the packs are, so that a loss outside of kdlib finds them
-// A number beside a pack stands for itself in every entry.
+namespace detail {  // the namespace of the packs, so that a loss outside kdlib finds these operators
+// A number in an operation with a pack is used for every entry of the pack.
 #define KDLIB_PACK_AND_NUMBER(op)                                                                    \
   template <PackLane P, class A>                                                                     \
   requires std::is_arithmetic_v<A> KDLIB_INLINE P operator op(A a, const P& b) { return P(a) op b; } \
@@ -233,20 +236,21 @@ P pow(const P& x, const A& y) {
 }
 }  // namespace detail
 using detail::pow;
-/// Refused with a sentence that names what to write instead: packs have no power.
+/// Does not compile; the compiler's message says what to write instead. Packs have no power function, so a loss must
+/// not use one.
 template <ScalarLane P, class A>
 P pow(const P& x, const A& y) {
   return detail::refuse_power(x, y);
 }
 
-/// (e^x - 1 - x) / x^2 for |x| <= 1/4 in float: the Taylor polynomial of degree 4, its last term spread over the lower
-/// ones (Chebyshev), relative error below 2e-6.
+/// Returns (e^x - 1 - x) / x^2 for |x| <= 1/4 in float, with a relative error below 2e-6. The polynomial is the Taylor
+/// polynomial of degree 4 whose last term is replaced by terms of lower degree (Chebyshev).
 template <class P>
 KDLIB_INLINE P exp_remainder_factor(const P& x) {
   const P p = fma(P(8.3488343e-3f), x, P(4.1753472e-2f));
   return fma(fma(p, x, P(1.6666642e-1f)), x, P(4.9999932e-1f));
 }
-/// e^x - 1 - x for |x| <= 1/4, exact relative to its own size: near x^2 / 2.
+/// Returns e^x - 1 - x for |x| <= 1/4 with a small error relative to the result, which is about x^2 / 2.
 template <ScalarLane P>
 KDLIB_INLINE P exp_remainder(P x) {
   if constexpr (std::is_same_v<P, double>) return ::expm1(x) - x;
@@ -257,8 +261,8 @@ KDLIB_INLINE P exp_remainder(const P& x) {
   return P::exp_remainder(x);
 }
 
-/// A number and its derivative with respect to one variable (forward mode). Losses of a single token are written with
-/// it.
+/// A number and its derivative with respect to one variable (differentiation in forward mode). Losses of a single token
+/// are written with Dual.
 struct Dual {
   double value = 0;
   double derivative = 0;
@@ -278,8 +282,9 @@ KDLIB_HOST_DEVICE inline Dual exp(Dual a) {
   return {e, e * a.derivative};
 }
 
-/// A number that carries no gradient: advantages and other coefficients of a policy gradient. Only `detach` makes one
-/// from a differentiable number, and nothing turns it back, so a coefficient cannot be differentiated by accident.
+/// A number that carries no gradient: advantages and other coefficients of a policy gradient. Only detach() makes a
+/// Detached from a differentiable number, and nothing turns a Detached back into a Dual, so a coefficient cannot be
+/// differentiated by accident.
 class Detached {
  public:
   KDLIB_HOST_DEVICE explicit Detached(double value) : value_(value) {}

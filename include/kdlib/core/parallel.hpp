@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thread pool for the whole library. The partition depends on the thread count alone, so results repeat bit for
-// bit.
+// One thread pool for the whole library. The division of work into parts depends only on the thread count, so results
+// repeat bit for bit.
 #ifndef KDLIB_CORE_PARALLEL_HPP
 #define KDLIB_CORE_PARALLEL_HPP
 
@@ -12,22 +12,23 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Number of threads that kernels use, the calling one included. Default: KDLIB_NUM_THREADS, else the CPUs this process
-/// may run on.
+/// Returns the number of threads that kernels use, including the calling thread. The default is the environment
+/// variable KDLIB_NUM_THREADS, or else the number of CPUs that this process may run on.
 int thread_count();
 
-/// Sets it (>= 1). Call it between operations, not inside one.
+/// Sets the number of threads that kernels use (>= 1). Call set_thread_count() between operations, not inside one.
 void set_thread_count(int threads);
 
 namespace detail {
-/// Calls body(context, part) for part in [0, parts), part 0 on the calling thread; returns when all are done and
-/// rethrows the first exception by part number. Inside a running parallel region it runs every part on the calling
-/// thread.
+/// Calls body(context, part) for part in [0, parts), part 0 on the calling thread. Returns when all parts are done and
+/// throws the exception of the lowest part that failed again. Inside a parallel region, or while another thread uses
+/// the pool, every part runs on the calling thread.
 void run_parts(int parts, void (*body)(void*, int), void* context);
 }  // namespace detail
 
-/// Calls f(part, parts) once for every part in [0, parts), parts = min(thread_count(), limit), concurrently.
-/// StopRequested, before it begins, where the calling thread's StopScope has been asked to stop.
+/// Calls f(part, parts) once for every part in [0, parts), concurrently, with parts = min(thread_count(), limit) but at
+/// least 1. StopRequested: a stop was requested through the StopScope of the calling thread (core/stop.hpp); no part
+/// has run then.
 template <class F>
 void parallel_parts(int limit, F&& f) {
   check_stop();
@@ -42,8 +43,8 @@ void parallel_parts(int limit, F&& f) {
       &context);
 }
 
-/// Splits [0, count) into contiguous ranges, one a thread and none below `grain` elements (>= 1) but the last, and
-/// calls f(begin, end).
+/// Splits [0, count) into contiguous ranges, at most one for each thread, and calls f(begin, end) for each range
+/// concurrently. Every range but the last has at least `grain` elements (>= 1).
 template <class F>
 void parallel_for(std::int64_t count, std::int64_t grain, F&& f) {
   if (count <= 0) return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What drawing tokens has in common on the host and on a device: weights with fixed bits, and the order of tokens.
+// The parts of drawing tokens that host and device share: weights whose bits are fixed, and the order of tokens.
 #ifndef KDLIB_CORE_SAMPLING_HPP
 #define KDLIB_CORE_SAMPLING_HPP
 
@@ -12,7 +12,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// The bits of a float, or of Lanes4.
+/// BitsOf<X>::type holds the bits of X, a float or Lanes4.
 typedef std::uint32_t Words4 __attribute__((vector_size(16)));
 template <class X>
 struct BitsOf {
@@ -23,8 +23,8 @@ struct BitsOf<Lanes4> {
   using type = Words4;
 };
 
-/// exp(x) for x <= 0 to about 1e-7 relative, 0 below -87.3, of a float or of Lanes4. Every product is rounded: the
-/// tokens that a seed draws must not depend on compiler flags, nor on the device.
+/// Returns exp(x) for x <= 0 with a relative error of about 1e-7, and 0 for x below -87.3. X is float or Lanes4. Every
+/// product is rounded, because the tokens that a seed draws must not depend on compiler flags or on the device.
 template <class X>
 KDLIB_INLINE X exp_nonpositive(X x) {
   const auto times = [](X a, float b) { return rounded_product(a, b + X{}); };
@@ -46,7 +46,8 @@ KDLIB_INLINE X exp_nonpositive(X x) {
   return x < least ? X{} : p;
 }
 
-/// Tokens rank by logit (falling), then by id (rising); those up to and including the cutoff are kept.
+/// The last token that a filter keeps. Tokens are ordered by falling logit, then by rising id; those up to and
+/// including the cutoff are kept.
 struct SamplingCutoff {
   double logit = -std::numeric_limits<double>::infinity();
   std::int32_t id = std::numeric_limits<std::int32_t>::max();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors of settings as a kind of their own: a program ends with another status for them than for a failure at work.
+// A separate error for settings, so that a program can end with another status than for a failure while it works.
 #ifndef KDLIB_CORE_SETTINGS_ERROR_HPP
 #define KDLIB_CORE_SETTINGS_ERROR_HPP
 
@@ -7,14 +7,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Settings that cannot be used: a value out of its range, settings that contradict each other, or that do not fit the
-/// folder of the run. Nothing has been done yet. Programs end with the status of bad usage (tools/report.hpp).
+/// Settings cannot be used: a value is out of its range, or settings contradict each other or do not fit the folder of
+/// the run. No work has been done yet. Programs end with the status of bad usage (tools/report.hpp).
 class SettingsError : public ConfigError {
  public:
   using ConfigError::ConfigError;
 };
 
-/// Calls check(). A ConfigError of a part of the library that knows nothing of programs becomes a SettingsError.
+/// Returns check(). A ConfigError that check() throws becomes a SettingsError with the same message.
 template <class F>
 decltype(auto) checking_settings(F&& check) {
   try {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The extents of a tensor of at most four dimensions, kept in place.
+// The extents of a tensor of at most four dimensions, stored without allocation.
 #ifndef KDLIB_CORE_SHAPE_HPP
 #define KDLIB_CORE_SHAPE_HPP
 
@@ -12,7 +12,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Extents, slowest first (row-major). Rank 0 is a scalar with one element.
+/// The extents (>= 0) of a tensor in row-major order: the last index changes fastest in memory. Rank 0 is a scalar with
+/// one element. ShapeError: more than four extents, or a negative one.
 class Shape {
  public:
   static constexpr int max_rank = 4;
@@ -41,12 +42,12 @@ class Shape {
     return true;
   }
 
-  /// "[8, 64]"
+  /// Returns a text such as "[8, 64]".
   std::string text() const;
 
  private:
   [[noreturn]] static void refuse_rank(std::size_t rank);
-  /// One extent more than there is room for, or a negative one.
+  /// Throws for one extent too many or for a negative extent.
   [[noreturn]] void refuse_extent(std::int64_t extent) const;
 
   std::int64_t extents_[max_rank] = {0, 0, 0, 0};

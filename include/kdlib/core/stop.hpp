@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A request to stop, honoured between two kernels: a flag that one thread sets and the working thread looks at.
+// A request to stop, which is obeyed between two kernels. The request is a flag that one thread sets and the working
+// thread reads.
 #ifndef KDLIB_CORE_STOP_HPP
 #define KDLIB_CORE_STOP_HPP
 
@@ -9,23 +10,23 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Thrown where a request to stop is honoured, or by a callback that wants to end a run: what the step had taken is
-/// given back, the state after the last complete step is saved, and the run answers `stopped`.
+/// Thrown where a request to stop is obeyed, or by a callback that wants to end a run. A training run then gives back
+/// the batches of the unfinished step, saves the state after the last complete step, and returns `stopped`.
 class StopRequested : public Error {
  public:
   using Error::Error;
 };
 
 namespace detail {
-/// The flag that the calling thread looks at; nullptr: none.
+/// Returns the flag that check_stop() reads on the calling thread; nullptr: no flag.
 inline const std::atomic<bool>*& stop_flag_of_thread() {
   static thread_local const std::atomic<bool>* flag = nullptr;
   return flag;
 }
 }  // namespace detail
 
-/// While it lives, check_stop() on this thread, and on the workers of its parallel regions, looks at `flag`. Scopes
-/// nest; nullptr shields what must not end half done (an update of weights, a checkpoint).
+/// While a StopScope lives, check_stop() reads `flag` on this thread and on the workers of its parallel regions. Scopes
+/// nest. A scope with nullptr protects work that must not end half done (an update of weights, a checkpoint).
 class StopScope {
  public:
   explicit StopScope(const std::atomic<bool>* flag) : before_(detail::stop_flag_of_thread()) {
@@ -39,8 +40,9 @@ class StopScope {
   const std::atomic<bool>* before_;
 };
 
-/// Throws StopRequested when the flag of the innermost scope is set. Every parallel region calls it before it starts,
-/// loops over files, lines and weights once a piece: a layer of a model is the longest way between two calls.
+/// Throws StopRequested if the flag of the innermost StopScope is set. Every parallel region calls check_stop() before
+/// it starts, and loops over files, lines and weights call it for every piece. The longest work between two calls is
+/// one layer of a model.
 inline void check_stop() {
   const std::atomic<bool>* flag = detail::stop_flag_of_thread();
   if (flag != nullptr && flag->load(std::memory_order_relaxed)) throw StopRequested("stopped on request");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is this text valid UTF-8, and how many characters has it?
+// Functions that check UTF-8 and count or cut its characters.
 #ifndef KDLIB_CORE_UTF8_HPP
 #define KDLIB_CORE_UTF8_HPP
 
@@ -10,17 +10,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Offset of the first byte that is not part of valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at most
-/// U+10FFFF), or std::string_view::npos.
+/// Returns the offset of the first byte that is not part of valid UTF-8 (RFC 3629: no surrogates, no overlong forms, at
+/// most U+10FFFF), or std::string_view::npos if the whole text is valid.
 std::size_t find_invalid_utf8(std::string_view text);
 
-/// The first `most` bytes of valid UTF-8, or up to three fewer: no character is cut.
+/// Returns the first `most` bytes of valid UTF-8, or up to three bytes fewer so that no character is cut.
 std::string_view whole_characters(std::string_view text, std::size_t most);
 
 namespace detail {
-/// Code points of valid UTF-8.
+/// Returns the number of code points of valid UTF-8.
 std::size_t utf8_count(std::string_view text);
-/// Bytes of the code point at the front of `text` (not empty), or 0 when it is not valid.
+/// Returns the number of bytes of the code point at the beginning of `text`, which must not be empty, or 0 if that code
+/// point is not valid.
 std::size_t utf8_length(std::string_view text);
 }  // namespace detail
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a trainer asks of text that exists: batches in a fixed order, and a place in that order which a checkpoint
-// keeps.
+// What a trainer needs from a source of existing text: batches in a fixed order, and the place in that order, which a
+// checkpoint keeps.
 #ifndef KDLIB_DATA_CONCEPTS_HPP
 #define KDLIB_DATA_CONCEPTS_HPP
 
@@ -15,15 +15,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A source's place: one short line of printable ASCII that names what it belongs to, so that a cursor of another
-/// source is refused.
+/// The place of a source in its order: one short line of printable ASCII. The line also names the source, so that the
+/// cursor of another source is refused.
 using SourceCursor = std::string;
 
-/// What a source is, as (key, value) texts that a checkpoint compares. A source may offer it as `describe()`.
+/// The description of a source as (key, value) texts, which a checkpoint compares. A source may return its description
+/// by `describe()`.
 using SourceDescription = SettingsList;
 
-/// Text that exists. `next()` is empty at the end; after `seek(cursor())` of an equal source the same batches follow,
-/// bit for bit.
+/// A source of existing text. `next()` returns nothing at the end. After `seek(cursor)` with the cursor of an equal
+/// source, the same batches follow, bit for bit.
 template <class S>
 concept DataSource = requires(S& source, const S& constant, const SourceCursor& cursor) {
   { source.next() } -> std::same_as<std::optional<TokenBatch>>;
@@ -31,9 +32,9 @@ concept DataSource = requires(S& source, const S& constant, const SourceCursor& 
   source.seek(cursor);
 };
 
-/// A source that can pass over a batch without making it: what ranks do with batches of other ranks. `skip()` moves the
-/// cursor as next() would and is false at the end. Text that all ranks need (a block that a teacher writes) is made by
-/// both in the same order.
+/// A source that can pass over a batch without making the batch, as ranks do with the batches of other ranks. `skip()`
+/// moves the cursor as next() would and returns false at the end. Text that all ranks need (a block that a teacher
+/// writes) is made by skip() and next() alike, in the same order.
 template <class S>
 concept SkippableSource = requires(S& source) {
   { source.skip() } -> std::same_as<bool>;

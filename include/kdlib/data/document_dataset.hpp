@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Given text as training batches: whole documents, a fixed number a batch, in a shuffled order.
+// Turns given text into training batches: a fixed number of whole documents for each batch, in a shuffled order.
 #ifndef KDLIB_DATA_DOCUMENT_DATASET_HPP
 #define KDLIB_DATA_DOCUMENT_DATASET_HPP
 
@@ -9,9 +9,9 @@ KDLIB_NAMESPACE_BEGIN
 
 /// Batches and order of DocumentDataset.
 struct DocumentSettings {
-  std::int64_t batch = 8;   // documents a batch
-  std::uint64_t seed = 1;   // of the order
-  std::int64_t epochs = 0;  // times through the documents; 0: without end. The last batch may be smaller
+  std::int64_t batch = 8;   // documents of a batch, >= 1
+  std::uint64_t seed = 1;   // seed of the order
+  std::int64_t epochs = 0;  // passes through the documents; 0: without end. The last batch may be smaller
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -21,14 +21,15 @@ struct DocumentSettings {
   }
 };
 
-/// A DataSource of the documents of one TokenBatch (read_documents makes it from a file), with their weights.
+/// A DataSource of the documents of one TokenBatch, with their weights. read_documents() makes such a batch from a
+/// file.
 class DocumentDataset {
  public:
-  /// ConfigError: no documents, batch < 1.
+  /// ConfigError: there are no documents, or a setting is out of its range.
   explicit DocumentDataset(TokenBatch documents, DocumentSettings settings = {});
 
   std::optional<TokenBatch> next();
-  /// Passes over one batch; false at the end.
+  /// Passes over one batch. Returns false at the end.
   bool skip();
   SourceCursor cursor() const { return make_cursor("documents", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "documents", fingerprint_); }
@@ -44,9 +45,9 @@ class DocumentDataset {
 };
 
 namespace detail {
-/// Adds tokens [begin, end) of document b of `from` to a batch, with their weights.
+/// Appends tokens [begin, end) of document b of `from` to a batch as a document, with their weights, spans and source.
 void append_part(TokenBatch& batch, const TokenBatch& from, std::int64_t b, std::int64_t begin, std::int64_t end);
-/// Ids, limits and weights of all documents.
+/// Returns a hash of the ids, limits, weights and spans of all documents.
 Fingerprint fingerprint_of(const TokenBatch& documents);
 }  // namespace detail
 

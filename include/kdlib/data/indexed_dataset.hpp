@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Token files as training batches: whole documents of an epoch's shuffled order, as many as a budget of tokens holds.
+// Turns token files into training batches: whole documents in a shuffled order for each epoch, as many as fit into a
+// number of tokens.
 #ifndef KDLIB_DATA_INDEXED_DATASET_HPP
 #define KDLIB_DATA_INDEXED_DATASET_HPP
 
@@ -12,9 +13,9 @@ KDLIB_NAMESPACE_BEGIN
 
 /// Batches and order of IndexedDataset.
 struct IndexedSettings {
-  std::int64_t tokens = 8192;  // a batch takes documents until one more would pass it; a longer document is a batch
-  std::uint64_t seed = 1;      // of the order
-  std::int64_t epochs = 0;     // times through the documents; 0: without end
+  std::int64_t tokens = 8192;  // limit of a batch, >= 2; a document that is longer is a batch by itself
+  std::uint64_t seed = 1;      // seed of the order
+  std::int64_t epochs = 0;     // passes through the documents; 0: without end
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -24,12 +25,13 @@ struct IndexedSettings {
   }
 };
 
-/// A DataSource. Documents are never cut, and nothing crosses their bounds: no attention, positions from 0, no row that
-/// predicts another document. Weights and spans are those of the files (spans 0: thought, 1: answer), the ends of
-/// documents are dropped. The memory does not grow with the files, but for 4 bytes a document of the order.
+/// A DataSource of the documents of token files. Documents are never cut, and nothing crosses their bounds: attention
+/// stays inside a document, positions start at 0, and no row predicts a token of another document. Weights and spans
+/// are those of the files (span 0: thought, 1: answer). The tokens that mark the end of documents are dropped. Memory
+/// does not grow with the files, except for the order, which takes 4 bytes for each document.
 class IndexedDataset {
  public:
-  /// ConfigError: a budget below 2, no documents.
+  /// ConfigError: there are no documents, or a setting is out of its range.
   explicit IndexedDataset(TokenShards shards, IndexedSettings settings = {});
 
   std::optional<TokenBatch> next();
@@ -38,11 +40,11 @@ class IndexedDataset {
   SourceDescription describe() const;
 
   const TokenShards& shards() const { return shards_; }
-  /// Number of the document at a place in the order, counted over all epochs.
+  /// Returns the number of the document at a place in the order. Places are counted over all epochs.
   std::int64_t document_at(std::int64_t ordinal) { return order_.at(ordinal); }
-  /// Documents given out so far, over all epochs.
+  /// Returns how many documents have been given out, over all epochs.
   std::int64_t position() const { return next_; }
-  /// The documents of the batch given out last.
+  /// Returns the documents of the batch that next() returned last.
   const std::vector<StoredDocument>& last_documents() const { return last_; }
 
  private:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Lines divided into a part to train on and a part to validate on, by what they ask and not by where they stand.
+// Divides lines into a part to train on and a part to validate on. The prompt of a line decides, not its place in the
+// file.
 #ifndef KDLIB_DATA_LINE_SPLIT_HPP
 #define KDLIB_DATA_LINE_SPLIT_HPP
 
@@ -9,19 +10,20 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The lines of a file in two parts, by prompt.
+/// The two parts of the lines of a file.
 struct LineSplit {
   std::vector<TextLine> train, validation;  // each in the order of the file
 };
 
-/// A number in [0, 1) that belongs to the line's prompt: its ids, or those of a given text in front of the first token
-/// that counts (of a text that counts from its beginning, all ids). XXH64 of the ids, so that the same prompt has the
-/// same number in every file, at every place, on every machine, and all answers to it fall into one part.
+/// Returns a number in [0, 1) made from the prompt of a line by the hash XXH64 of its ids. The prompt of a given text
+/// are the ids before the first token that counts, or all ids if the first token counts already. The same prompt has
+/// the same number in every file, at every place and on every machine, so that all answers to one prompt fall into the
+/// same part.
 double prompt_hash(const TextLine& line);
 
-/// Validation gets the lines whose number is below `share`: other lines, their order and the rest of a file change
-/// nothing, and a larger share keeps what a smaller one had. ConfigError unless share is in (0, 1); InputError where
-/// one of the two parts would be empty.
+/// Puts the lines whose prompt_hash() is below `share` into the validation part. The part of a line does not depend on
+/// other lines or on their order, and a larger share keeps all lines of a smaller one. ConfigError: `share` is not in
+/// (0, 1). InputError: one of the two parts would be empty.
 LineSplit split_lines(std::vector<TextLine> lines, double share);
 
 KDLIB_NAMESPACE_END

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The order in which a source goes through its items: shuffled anew in each epoch, a function of seed and position
-// alone; and its cursor text.
+// The order in which a source goes through its items, and the text of its cursor. The items are shuffled again in each
+// epoch; the order depends only on seed and position.
 #ifndef KDLIB_DATA_ORDER_HPP
 #define KDLIB_DATA_ORDER_HPP
 
@@ -15,16 +15,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Item `ordinal % count` of a random permutation that belongs to epoch `ordinal / count`: each item once an epoch.
-/// Random numbers: Philox of (seed, shuffle, epoch). Holds one epoch's permutation (4 bytes an item), made when it is
-/// first asked for.
+/// A shuffled order of `count` items. Place `ordinal` is entry `ordinal % count` of the random permutation of epoch
+/// `ordinal / count`, so that each item occurs once in each epoch. The random numbers are Rng(seed, shuffle, epoch).
+/// The object holds the permutation of one epoch (4 bytes for each item), which is made when it is first needed.
 class ShuffledOrder {
  public:
-  /// ConfigError when there are no items, or 2^32 and more.
+  /// ConfigError: there are no items, or 2^32 or more.
   ShuffledOrder(std::int64_t count, std::uint64_t seed);
 
   std::int64_t at(std::int64_t ordinal);
-  /// The ordinal, in epoch 0, of an item.
+  /// Returns the place of an item in epoch 0.
   std::int64_t first_ordinal(std::int64_t item);
   std::int64_t count() const { return count_; }
 
@@ -37,14 +37,14 @@ class ShuffledOrder {
   std::vector<std::uint32_t> inverse_;  // of epoch 0
 };
 
-/// The first ordinal behind a batch of `batch` items that begins at `next`: smaller at the end of the last epoch;
-/// `epochs` 0: without end.
+/// Returns the first place after a batch of `batch` items that begins at `next`. At the end of the last epoch the batch
+/// is smaller. `epochs` = 0: there is no end.
 std::int64_t end_of_batch(std::int64_t next, std::int64_t batch, std::int64_t epochs, std::int64_t count);
 
-/// "<kind> <fingerprint> <next>": where a source stands.
+/// Returns the cursor "<kind> <fingerprint> <next>" of a source.
 SourceCursor make_cursor(std::string_view kind, const Fingerprint& fingerprint, std::int64_t next);
-/// The number in it. FormatError when it is not such a text, ConfigError when it belongs to another kind of source or
-/// to other text.
+/// Returns the number `next` of a cursor. FormatError: the text is no cursor. ConfigError: the cursor belongs to
+/// another kind of source or to other text.
 std::int64_t read_cursor(const SourceCursor& cursor, std::string_view kind, const Fingerprint& fingerprint);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A stream of tokens as training batches: windows of equal length over documents laid end to end, in a shuffled order.
+// Turns a stream of tokens into training batches: windows of equal length over documents laid end to end, in a shuffled
+// order.
 #ifndef KDLIB_DATA_PACKED_DATASET_HPP
 #define KDLIB_DATA_PACKED_DATASET_HPP
 
@@ -9,10 +10,10 @@ KDLIB_NAMESPACE_BEGIN
 
 /// Windows, batches and order of PackedDataset.
 struct PackedSettings {
-  std::int64_t batch = 8;      // windows a batch
-  std::int64_t length = 1024;  // tokens a window, >= 2
-  std::uint64_t seed = 1;      // of the order
-  std::int64_t epochs = 0;     // times through the stream; 0: without end. The last batch may be smaller
+  std::int64_t batch = 8;      // windows of a batch, >= 1
+  std::int64_t length = 1024;  // tokens of a window, >= 2
+  std::uint64_t seed = 1;      // seed of the order
+  std::int64_t epochs = 0;     // passes through the stream; 0: without end. The last batch may be smaller
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -23,19 +24,19 @@ struct PackedSettings {
   }
 };
 
-/// A DataSource. Neighbouring windows share one token, so every pair (token, next token of the same document) is a row
-/// of exactly one window: nothing is lost where the stream is cut. Attention never crosses documents; the last window
-/// may be shorter; a piece of a document that would be a single token has no row and is left out.
+/// A DataSource of windows. Neighbouring windows share one token, so that every pair (token, next token of the same
+/// document) is a row of exactly one window and nothing is lost where the stream is cut. Attention never crosses
+/// documents. The last window may be shorter. A piece of a document that is a single token has no row and is left out.
 class PackedDataset {
  public:
-  /// Documents with their weights, as read_documents or a teacher's cache gives them. ConfigError: no rows at all,
-  /// batch < 1, length < 2.
+  /// Takes documents with their weights, such as those of read_documents() or of a teacher's cache. ConfigError: no row
+  /// counts, or a setting is out of its range.
   explicit PackedDataset(TokenBatch documents, PackedSettings settings = {});
-  /// One long document.
+  /// Takes one long document.
   explicit PackedDataset(std::span<const std::int32_t> tokens, PackedSettings settings = {});
 
   std::optional<TokenBatch> next();
-  /// Passes over one batch; false at the end.
+  /// Passes over one batch. Returns false at the end.
   bool skip();
   SourceCursor cursor() const { return make_cursor("packed", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "packed", fingerprint_); }

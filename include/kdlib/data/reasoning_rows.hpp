@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of a question, a thought and an answer (PleIAs/SYNTH) as one document each: ids, what counts, and which span of
-// the answer a token is in.
+// Turns rows of a question, a thought and an answer (PleIAs/SYNTH) into documents: token ids, which tokens count, and
+// whether a token belongs to the thought or to the answer.
 #ifndef KDLIB_DATA_REASONING_ROWS_HPP
 #define KDLIB_DATA_REASONING_ROWS_HPP
 
@@ -18,53 +18,55 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One row. A field that is missing or null is empty.
+/// One row of the data set. A field that is missing or null is empty.
 struct ReasoningRow {
   std::string key;  // synth_id
   std::string language, exercise, constraints;
   std::string query, reasoning, answer;
 };
 
-/// The columns synth_id, language, exercise, constraints, query, synthetic_reasoning and synthetic_answer of an object;
-/// others are not read. FormatError: no object, or one of these is neither a string nor null.
+/// Reads the members synth_id, language, exercise, constraints, query, synthetic_reasoning and synthetic_answer of an
+/// object; other members are not read. FormatError: the value is no object, or one of these members is neither a string
+/// nor null.
 ReasoningRow reasoning_row_from_json(const Json& object);
 
-/// Why a row gives no document, in the order in which the reasons are looked for.
+/// Why a row gives no document. The reasons are tested in this order.
 enum class RowSkip : std::uint8_t {
   none,
   no_id,            // no synth_id
   not_utf8,         // the line or a field is not UTF-8
-  empty_query,      // nothing but white space
-  empty_reasoning,  //
-  empty_answer,     //
-  filtered,         // another language or exercise than asked for, or its constraints failed
+  empty_query,      // the query is nothing but white space
+  empty_reasoning,  // the same of the thought
+  empty_answer,     // the same of the answer
+  filtered,         // language or exercise is not asked for, or the constraints failed
   invalid,          // the document breaks the rules of its form (check_harmony, or one <think>...</think>)
-  too_long          // more tokens than max_length, and nothing may or can be cut
+  too_long          // more tokens than max_length, and cutting is not allowed or not enough
 };
 constexpr std::array<const char*, 9> enum_names(RowSkip) {
   return {"none",         "no_id",    "not_utf8", "empty_query", "empty_reasoning",
           "empty_answer", "filtered", "invalid",  "too_long"};
 }
 
-/// What becomes of a document of more than max_length tokens.
+/// What happens to a document of more than max_length tokens.
 enum class LongRow : std::uint8_t {
-  cut,  // the thought loses tokens at its beginning, then the question; the answer stays whole
+  cut,  // the thought loses tokens at its beginning, then the question does; the answer stays whole
   drop
 };
 constexpr std::array<const char*, 2> enum_names(LongRow) { return {"cut", "drop"}; }
 
-/// How rows are written out. The settings are constants of a run: equal settings give equal ids on any day.
+/// How rows are written as documents. The settings do not change during a run: equal settings give equal ids on any
+/// day.
 struct RowSettings {
   std::int64_t max_length = 2048;  // tokens of a document without the end-of-document token
   LongRow too_long = LongRow::cut;
-  std::string effort{};           // low, medium, high or by-length; empty: medium for Harmony, none for templates
-  std::int64_t low_below = 0;     // by-length: a thought of fewer tokens is low,
-  std::int64_t medium_below = 0;  // of fewer than this is medium, else high
-  std::string identity{}, cutoff{}, date{};  // of Harmony's system message; empty: its default (the date: left out)
-  std::string instructions{};                // of the developer message; of a template's system turn
-  std::string chat_template{};               // empty: Harmony; else chat_template_from
-  bool content_spans = false;                // Harmony: spans hold contents alone, without headers and terminators
-  std::vector<std::string> languages{}, exercises{};  // empty: all
+  std::string effort{};           // low, medium, high or by-length; empty: medium for Harmony, no effort for templates
+  std::int64_t low_below = 0;     // by-length: effort low if the thought has fewer tokens than this,
+  std::int64_t medium_below = 0;  // else medium if it has fewer than this, else high
+  std::string identity{}, cutoff{}, date{};  // of Harmony's system message; empty: default (no date)
+  std::string instructions{};                // of Harmony's developer message or a template's system turn
+  std::string chat_template{};               // empty: Harmony; else the name for chat_template_from()
+  bool content_spans = false;                // Harmony: true: spans hold only contents, no headers or terminators
+  std::vector<std::string> languages{}, exercises{};  // that are kept; empty: all
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -82,50 +84,52 @@ struct RowSettings {
   }
 };
 
-/// A row written out. `loss` and `span` are token-aligned: they speak of the token itself.
+/// A row written as a document. `loss` and `span` are token-aligned: entry t describes token t itself.
 struct RowDocument {
-  std::vector<std::int32_t> ids;         // without the end-of-document token
-  std::vector<std::uint8_t> loss, span;  // [ids]; span 1: thought, 2: answer, 0: neither
-  std::int64_t prompt = 0;               // tokens before the assistant's first message (of a template: before its text)
-  std::int64_t reasoning = 0, final = 0;  // tokens of the two contents, as they are in the document
+  std::vector<std::int32_t> ids;          // without the end-of-document token
+  std::vector<std::uint8_t> loss, span;   // [ids]; loss 1: the token counts; span 1: thought, 2: answer, 0: neither
+  std::int64_t prompt = 0;                // tokens before the assistant's first message (template: its text)
+  std::int64_t reasoning = 0, final = 0;  // tokens of thought and answer in the document
   std::string effort{};                   // low, medium, high; empty: the document names none
-  std::int64_t effort_at = -1;            // place of the effort's token
+  std::int64_t effort_at = -1;            // place of the effort's token; -1: none
   bool truncated = false;                 // something was cut
 };
 
-/// The masks as token files hold them (label-aligned: mask[t] speaks of token t + 1), for a document with one token
-/// more behind it that does not count.
+/// Returns a mask in the form of token files: label-aligned, so that entry t describes token t + 1. The result is one
+/// entry longer, for the end-of-document token, which does not count.
 std::vector<std::uint8_t> label_aligned(const std::vector<std::uint8_t>& mask);
 
 namespace detail {
-/// Where an assistant's text "<think> thought </think> answer" has its parts, in bytes.
+/// The places of the parts of an assistant's text "<think> thought </think> answer", in bytes.
 struct ThoughtPlace {
-  std::size_t begin = 0, end = 0;  // of the thought, between the two words
-  std::size_t answer = 0;          // behind </think>
+  std::size_t begin = 0, end = 0;  // of the thought, between <think> and </think>
+  std::size_t answer = 0;          // the first byte after </think>
 };
-/// Empty where the text does not have this form: one <think> with nothing but white space before it (or none: the
-/// prompt has it), one </think>, and more than white space before and behind that.
+/// Returns the places, or nothing if the text does not have this form: at most one <think> (none if the prompt ends
+/// with <think>) with only white space before it, exactly one </think>, and more than white space both as thought and
+/// as answer.
 std::optional<ThoughtPlace> find_thought(std::string_view text);
 }  // namespace detail
 
-/// Writes rows out. May be called from several threads at once.
+/// Writes rows as documents. Several threads may call render() at once.
 class RowRenderer {
  public:
-  /// SettingsError for settings out of range. ConfigError for an effort whose three words are not one token each at one
-  /// place; InputError for a tokenizer without Harmony's tokens, where no template is named.
+  /// SettingsError: a setting is out of its range. ConfigError: the words low, medium and high of the effort are not
+  /// one token each at the same place, or the tokenizer has no token that ends documents. InputError: no template is
+  /// named, and the tokenizer lacks the tokens of Harmony.
   RowRenderer(const Tokenizer& tokenizer, RowSettings settings);
 
-  /// Fills `document`, or says why there is none.
+  /// Fills `document`, or returns why the row gives no document.
   RowSkip render(const ReasoningRow& row, RowDocument& document) const;
 
-  /// The token behind each document in files: <|endoftext|>, else the tokenizer's eos.
+  /// Returns the token that ends each document in token files: <|endoftext|>, or else the tokenizer's eos token.
   std::int32_t end_of_document() const { return end_of_document_; }
   const RowSettings& settings() const { return settings_; }
-  /// Ids of the words low, medium and high at effort_at; empty where documents name none.
+  /// Returns the ids of the words low, medium and high at RowDocument::effort_at. Empty if documents name no effort.
   const std::vector<std::int32_t>& effort_ids() const { return effort_ids_; }
 
  private:
-  struct Parts;  // where the contents of a document are
+  struct Parts;  // the places of a document's contents
   void set_up_harmony();
   void set_up_template();
   void find_effort(const std::array<std::vector<std::int32_t>, 3>& prefixes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps on rescored documents, weighted by the teacher's confidence, among steps on plain ones.
+// Mixes training steps on rescored documents, weighted by the teacher's confidence, with steps on plain documents.
 #ifndef KDLIB_DATA_RESCORED_MIX_HPP
 #define KDLIB_DATA_RESCORED_MIX_HPP
 
@@ -14,8 +14,8 @@ KDLIB_NAMESPACE_BEGIN
 
 /// How rescored and plain steps are mixed.
 struct RescoredMixSettings {
-  double share = 0.65;             // of rescored steps
-  std::int64_t micro_batches = 1;  // batches a step: RunSettings::micro_batches
+  double share = 0.65;             // share of rescored steps, in [0, 1]
+  std::int64_t micro_batches = 1;  // batches of a step, as RunSettings::micro_batches
   ConfidenceSettings confidence{};
 
   template <class Self, class F>
@@ -26,14 +26,15 @@ struct RescoredMixSettings {
   }
 };
 
-/// A DataSource of two data sets with a cursor each. Step k is rescored iff is_shared_step(k, share). The training loop
-/// hands all batches of a step to weigh_rows() when SpanWeights has put 1 / (tokens of the span) into their weights:
-/// rows of a rescored step are multiplied by their ConfidenceWeights, so that w is a factor of the loss and not of its
-/// denominator. Trainer does; next() refuses to go on behind a rescored step that was not weighed. The cursor holds the
-/// running sums exactly.
+/// A DataSource of two data sets, which each have a cursor. Step k is rescored if is_shared_step(k, share). The
+/// training loop must pass all batches of a step to weigh_rows() after SpanWeights has put 1 / (tokens of the span)
+/// into their weights. weigh_rows() multiplies the weights of a rescored step by the ConfidenceWeights w, so that w is
+/// a factor of the loss but not of its denominator. Trainer calls weigh_rows(). next() throws ConfigError after a
+/// rescored step that was not weighed. The cursor holds the running sums of ConfidenceWeights exactly.
 class RescoredMix {
  public:
-  /// `rescored` reads parts of `rescore`. ConfigError: it has no log-probabilities; a setting out of range.
+  /// `rescored` reads parts that rescore_documents() wrote. ConfigError: `rescored` has no log-probabilities, or a
+  /// setting is out of its range.
   RescoredMix(IndexedDataset plain, IndexedDataset rescored, RescoredMixSettings settings = {});
 
   std::optional<TokenBatch> next();
@@ -41,10 +42,11 @@ class RescoredMix {
   void seek(const SourceCursor& cursor);
   SourceDescription describe() const;
 
-  /// Once a step, with all its batches, behind SpanWeights::weigh. InputError: batches that this source did not give
-  /// out.
+  /// Call weigh_rows() once for each step, with all its batches, after SpanWeights::weigh(). InputError: this source
+  /// did not give out these batches.
   void weigh_rows(std::span<TokenBatch> step);
-  /// Numbers of the step that weigh_rows() saw: "train/kind", "train/confidence_center" and so on.
+  /// Returns names and numbers of the step that weigh_rows() saw last, such as "train/kind" and
+  /// "train/confidence_center".
   const std::vector<std::pair<std::string, double>>& step_metrics() const { return metrics_; }
 
   bool rescored_step() const { return is_shared_step(batches_ / settings_.micro_batches, settings_.share); }
@@ -57,8 +59,8 @@ class RescoredMix {
   IndexedDataset plain_, rescored_;
   RescoredMixSettings settings_;
   ConfidenceWeights weights_;
-  bool weighed_ = false;              // the step
-  std::int64_t batches_ = 0;          // given out
+  bool weighed_ = false;              // weigh_rows() has seen the current step
+  std::int64_t batches_ = 0;          // batches given out
   std::vector<StoredDocument> step_;  // rescored documents of the step, in batch order
   std::vector<std::pair<std::string, double>> metrics_;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of several files, one after the other, with their places.
+// Reads the rows of several files, one file after the other, with their places.
 #ifndef KDLIB_DATA_ROW_LINES_HPP
 #define KDLIB_DATA_ROW_LINES_HPP
 
@@ -15,27 +15,27 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Gives the next row of a file; false: there are no more.
+/// Reads the next row of a file into `row`; returns false at the end of the file.
 using NextRow = std::function<bool(ReasoningRow& row)>;
 
 namespace detail {
 
 inline bool is_parquet(std::string_view path) { return path.ends_with(".parquet"); }
 
-/// Rows of all input files, one after the other: lines as they stand there, or rows that a Parquet file gave.
+/// The rows of all input files in order: lines as they stand in the file, or rows that a Parquet file gave.
 class RowLines {
  public:
   RowLines(std::vector<std::string> files, std::function<NextRow(const std::string& path)> open_parquet)
       : files_(std::move(files)), open_parquet_(std::move(open_parquet)) {}
 
   struct Line {
-    std::string text{};                   // not yet parsed, or
-    std::optional<ReasoningRow> given{};  // what a Parquet file gave
+    std::string text{};                   // a line that is not yet parsed, or
+    std::optional<ReasoningRow> given{};  // the row that a Parquet file gave
     std::size_t file = 0;
     std::int64_t row = 0;  // line or row of the file, from 1
   };
 
-  /// The next row whose line is not blank.
+  /// Reads the next row whose line is not blank. Returns false at the end of all files.
   bool next(Line& line) {
     if (!ahead_) read_ahead();
     if (!ahead_) return false;
@@ -48,14 +48,14 @@ class RowLines {
     if (!ahead_) read_ahead();
     return !ahead_;
   }
-  std::int64_t bytes() const { return bytes_; }  // of the lines and texts given out
+  std::int64_t bytes() const { return bytes_; }  // bytes of all lines and texts that were given out
   const std::string& path(std::size_t file) const { return files_[file]; }
 
  private:
   std::vector<std::string> files_;
   std::function<NextRow(const std::string& path)> open_parquet_;
   std::size_t file_ = 0;
-  std::int64_t bytes_ = 0, rows_ = 0;  // rows: of the open Parquet file
+  std::int64_t bytes_ = 0, rows_ = 0;  // rows_: rows read from the open Parquet file
   std::optional<LineReader> reader_;
   NextRow parquet_;
   std::optional<Line> ahead_;
@@ -71,7 +71,7 @@ class RowLines {
     while (file_ < files_.size() && !ahead_)
       if (!(is_parquet(files_[file_]) ? read_parquet() : read_line())) ++file_;
   }
-  /// False at the end of the file.
+  /// Returns false at the end of the file.
   bool read_line() {
     if (!reader_) reader_.emplace(files_[file_]);
     const auto view = reader_->next();

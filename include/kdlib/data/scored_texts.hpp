@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher's log-probabilities of documents on their way from a source of scored text to the loss, and what comes back
-// from there.
+// Carries a teacher's log-probabilities of documents from a source of scored text to the loss, and sums about the
+// student back.
 #ifndef KDLIB_DATA_SCORED_TEXTS_HPP
 #define KDLIB_DATA_SCORED_TEXTS_HPP
 
@@ -17,33 +17,36 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What marks a row that no teacher scored: no log-probability is above 0. AnchoredPolicyGradient takes the
-/// cross-entropy of such rows.
+/// The value that stands in place of a log-probability for a row that no teacher scored. No real log-probability is
+/// above 0. AnchoredPolicyGradient takes the cross-entropy of such rows.
 inline constexpr float unscored_row = 1;
 
-/// What the rows of a step came to under the student before its update. Sums over scored rows, each counted once.
+/// Sums over the scored rows of a step, computed with the student before its update. Each row counts once, whatever its
+/// weight.
 struct ScoredRowSums {
   std::array<double, 2> rows{}, gap{};  // of spans 0 (thought) and 1 (answer); gap: log p_t - log p_s
-  double ratio = 0;                     // p_s / mu, not cut
-  double mismatch = 0;                  // log mu - log p_s
+  double ratio = 0;     // sum of p_s / mu, not limited; mu: probability in the model that drew the token
+  double mismatch = 0;  // sum of log mu - log p_s
 };
 
-/// The texts of one step. The source of a step's batches fills them in, the objective's teacher (ScoredTeacher) reads
-/// them and adds what it saw of the student.
+/// The scored texts of one step. The source of the batches adds the texts. The teacher of the objective (ScoredTeacher)
+/// reads them and adds what it observed of the student.
 class ScoredTexts {
  public:
-  /// `scored`: the step's texts are given by add(); else it has none that a teacher scored.
+  /// Begins a step. `scored` says that a teacher scored the texts of the step, which add() then gives; otherwise the
+  /// step has no scored texts.
   void begin_step(bool scored) {
     texts_.clear();
     scored_ = scored;
     sums_ = {};
   }
-  /// [tokens of the document] log-probabilities of the NEXT token; `source` is its name in TokenBatch::sources.
+  /// Adds a document. log_probs[t] is the log-probability of the token after token t. `source` is the name of the
+  /// document in TokenBatch::sources.
   void add(std::string source, std::vector<float> log_probs) {
     texts_.emplace_back(std::move(source), std::move(log_probs));
   }
   bool scored() const { return scored_; }
-  /// InputError, naming it, where the document is not one of the step's.
+  /// Returns the log-probabilities of the document `source`. InputError: the step has no document of that name.
   const std::vector<float>& at(const std::string& source) const {
     for (const auto& [name, log_probs] : texts_)
       if (name == source) return log_probs;
@@ -51,7 +54,8 @@ class ScoredTexts {
                      "': the batch must come from the source that this teacher was made with");
   }
 
-  /// One row: its span, and three log-probabilities of its token: of the teacher, of the student and of what drew it.
+  /// Adds one row: the span of its token, and the log-probability of the token under the teacher, under the student,
+  /// and under the model that drew the token (behaviour).
   void observe(std::int32_t span, double teacher, double student, double behaviour) {
     if (span == 0 || span == 1) {
       sums_.rows[static_cast<std::size_t>(span)] += 1;

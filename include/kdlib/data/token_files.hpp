@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of a question, a thought and an answer to token files: shards of .bin and .idx with masks beside them, whole or
-// not there, and a manifest that comes last.
+// Writes rows of a question, a thought and an answer to token files: shards of .bin and .idx files with masks beside
+// them. A shard is either whole or not there; the manifest is written last.
 #ifndef KDLIB_DATA_TOKEN_FILES_HPP
 #define KDLIB_DATA_TOKEN_FILES_HPP
 
@@ -14,36 +14,38 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What token files are made of and where they go.
+/// What token files are made of and where they are written.
 struct TokenFileSettings {
-  std::vector<std::string> inputs;  // files, or folders of them (by name): .jsonl with an object a line, .parquet
-  std::string out;                  // ROOT, a folder
-  std::string split = "0.001";      // share of the rows that validates, by blake2b64 of the key (HashShare)
-  std::int64_t shard_rows = 65536;  // input rows a shard
-  std::int64_t max_rows = 0;        // input rows that are read in all; 0: all
+  std::vector<std::string> inputs;  // files, or folders of files: .jsonl (an object on each line) or .parquet
+  std::string out;                  // the folder ROOT
+  std::string split = "0.001";      // share of rows for validation, by blake2b64 of the key (HashShare)
+  std::int64_t shard_rows = 65536;  // input rows of a shard, >= 1
+  std::int64_t max_rows = 0;        // largest number of input rows to read; 0: all
   RowSettings rows{};
-  std::function<NextRow(const std::string& path)> open_parquet{};  // parquet_rows of kdlib/arrow.hpp; empty: refused
-  std::function<void(const std::string&)> message{};               // a shard is made again, a folder is complete
-  std::function<void(std::int64_t rows, std::int64_t bytes)> progress{};  // after each block: rows and bytes of input
+  std::function<NextRow(const std::string& path)> open_parquet{};         // parquet_rows (kdlib/arrow.hpp), or empty
+  std::function<void(const std::string&)> message{};                      // receives notes: a shard is made again
+  std::function<void(std::int64_t rows, std::int64_t bytes)> progress{};  // rows of a block; bytes so far
 };
 
-/// Writes ROOT/{train,valid}/shard_KK_{tokens,lossmask,span}.{bin,idx} and shard_KK_rows.jsonl,
-/// ROOT/shards/shard_KK.json when the files of a shard are whole, and ROOT/manifest.json when all shards are.
-/// docs/formats.md has the form.
+/// Writes ROOT/{train,valid}/shard_KK_{tokens,lossmask,span}.{bin,idx} and shard_KK_rows.jsonl, then
+/// ROOT/shards/shard_KK.json when the files of a shard are whole, and ROOT/manifest.json when all shards are whole.
+/// docs/formats.md describes the files.
 ///
-/// A shard is a fixed range of input rows. What is whole is kept, what is missing or damaged is made (again): equal
-/// inputs and settings give equal bytes, however often the work was cut off and with any number of threads. Memory: one
-/// block of rows, and 12 bytes a document of a shard (8 of them at the end for all documents, to find keys that occur
-/// twice).
+/// A shard is a fixed range of input rows. Whole shards are kept; missing or damaged shards are made (again). Equal
+/// inputs and settings give equal bytes, however often the work was interrupted and with any number of threads. Memory
+/// holds one block of rows and, for each document of the current shard, three lengths (12 bytes) and an entry in a hash
+/// table of keys. At the end, 8 bytes for each document of all shards are needed to find keys that occur twice.
 ///
-/// SettingsError: a setting out of range, no input, a folder that holds the shards of another run. ConfigError: a
-/// Parquet file and no open_parquet (the message says how to convert). FormatError, with file and line: a line that is
-/// not JSON, a field that is not text, a key that occurs twice. InputError: no row gives a document. IoError: a disk
-/// that is full; nothing half-written stays under its name.
+/// SettingsError: a setting is out of its range, there is no input, or the folder holds shards of another run.
+/// ConfigError: there is a Parquet file but no open_parquet (the message says how to convert the file), or a folder has
+/// no input files. FormatError, naming file and line: a line is not JSON, a field is not text, or a key occurs twice.
+/// InputError: no row gives a document. IoError: a file cannot be read or written, for example because the disk is
+/// full; no half-written file stays under its final name.
 TokenFileCounts write_token_files(const Tokenizer& tokenizer, const TokenFileSettings& settings);
 
-/// Files of the inputs in order: files as given, of folders those that end with .jsonl, and with .parquet where
-/// `parquet` (a folder of those alone is refused without), by name.
+/// Returns the files of the inputs in order: files as given, and of each folder the files that end with .jsonl (and
+/// with .parquet if `parquet`), sorted by name. SettingsError: there is no input. ConfigError: a folder has no such
+/// file, or a .parquet file is given without `parquet`. IoError: a file does not exist.
 std::vector<std::string> token_file_inputs(const std::vector<std::string>& inputs, bool parquet = false);
 
 KDLIB_NAMESPACE_END

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What shards of token files and rescored parts share: how they are written, names, hashes of their files, counts as
-// JSON.
+// The functions that shards of token files and rescored parts share: writing documents, file names, hashes of files,
+// and counts as JSON.
 #ifndef KDLIB_DATA_TOKEN_RUN_HPP
 #define KDLIB_DATA_TOKEN_RUN_HPP
 
@@ -16,46 +16,50 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What became of the rows; `skips` by RowSkip.
+/// How many rows became documents, and how many were skipped for each reason (`skips`, by RowSkip).
 struct TokenFileCounts {
   std::int64_t rows = 0, documents = 0, truncated = 0;
-  std::array<std::int64_t, 2> split_documents{}, split_tokens{};  // train, valid; tokens with the ends of documents
+  std::array<std::int64_t, 2> split_documents{}, split_tokens{};  // train, valid; tokens include the ends of documents
   std::array<std::int64_t, 9> skips{};
   TokenFileCounts& operator+=(const TokenFileCounts& o);
-  std::string skipped() const;  // "3 no_id, 1 filtered"; empty where nothing was
+  std::string skipped() const;  // such as "3 no_id, 1 filtered"; empty if no row was skipped
 };
 
 namespace detail {
 
 inline constexpr const char* split_names[] = {"train", "valid"};
 
-/// "shard_07", "part_00012": the number with at least `digits` digits.
+/// Returns a name such as "shard_07" or "part_00012", with at least `digits` digits.
 std::string numbered(std::string_view what, std::int64_t number, std::size_t digits);
 std::string shard_name(std::int64_t k);
-/// What a DocumentWriter of this prefix makes; `scored`: and the teacher's log-probabilities beside it.
+/// Returns the names of the files that a DocumentWriter of this prefix makes, with `scored` also those of the teacher's
+/// log-probabilities.
 std::vector<std::string> document_files(const std::string& prefix, bool scored);
-/// {"train/shard_00_tokens.bin": "sha256:...", ...}
+/// Writes an object of the hashes of files below `root`: {"train/shard_00_tokens.bin": "sha256:...", ...}.
 void write_file_hashes(JsonWriter& json, const std::string& root, const std::vector<std::string>& names);
-/// Every file of such an object is there with its bytes; else `problem` says which is not.
+/// Returns whether every file that such an object names exists and has its hash. If not, `problem` says which file is
+/// wrong.
 bool files_are_whole(const std::string& root, const Json& files, std::string& problem);
-/// "the teacher is 'A' there and 'B' here": the first member of `here`, or of an object in it, that `there` lacks or
-/// has with another value. Empty: none.
+/// Returns a text such as "teacher is 'A' there and 'B' here" for the first member of `here`, or of an object in
+/// `here`, that is missing or different in `there`. The text is empty if there is no difference.
 std::string first_difference(const Json& there, const Json& here);
-/// SettingsError where a .json in `folder` is that of another run than `run`. It is not touched: it may be somebody's
-/// work of days. `what`: "a shard"; `inputs`: what its run may have had of its own. `made_of`: what this run's hash is
-/// of, to be compared with the file's member of that name where it has one.
+/// SettingsError: a .json file in `folder` belongs to another run than `run`. The file is not touched, because it may
+/// be the work of days. `what` names the file in messages ("a shard"), and `inputs` names what may differ between the
+/// runs. `made_of` is the JSON text that this run's hash was made of; if the file has a member of that name, the
+/// message says where both differ.
 void refuse_other_run(std::string_view operation, const std::string& folder, const std::string& run,
                       std::string_view what, std::string_view inputs, const std::string& made_of = {});
 void write_counts(JsonWriter& json, const TokenFileCounts& c);
 TokenFileCounts counts_of(const Json& json);
-/// A line of rows.jsonl, as TokenShards::records() reads it; more members may follow.
+/// Writes the members of a line of rows.jsonl, as TokenShards::records() reads them. The caller may add members.
 void write_record(JsonWriter& json, const RowRecord& record);
 
-/// Tokens, masks and rows of documents while they are made; commit() gives them their names, the tokens last.
+/// Writes the tokens, masks and rows of documents. commit() gives the files their final names, the tokens last.
 class DocumentWriter {
  public:
   explicit DocumentWriter(const std::string& prefix);
-  /// A document with its end, and the label-aligned masks; all of one length. `row`: its line of rows.jsonl.
+  /// Adds a document: its ids with the end-of-document token, and the label-aligned masks of the same length. `row` is
+  /// its line of rows.jsonl.
   void add(const std::vector<std::int32_t>& ids, const std::vector<std::uint8_t>& loss,
            const std::vector<std::uint8_t>& span, const std::string& row);
   void commit();

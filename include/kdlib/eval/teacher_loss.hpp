@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A loss against a teacher of any kind on given text, without a gradient: what a top-k cache can tell of held-out text.
+// Computes a loss against a teacher of any kind on given text, without a gradient. With a cache of top-k probabilities
+// this is the measure that is possible on held-out text.
 #ifndef KDLIB_EVAL_TEACHER_LOSS_HPP
 #define KDLIB_EVAL_TEACHER_LOSS_HPP
 
@@ -8,8 +9,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The sum of a loss over the rows that count, and their weight. The teacher is any TeacherSource whose targets tell
-/// what the loss reads; it is asked once for each group of documents (EvaluationSettings::tokens).
+/// Returns the sum of a loss over the rows that count, and their weight. The teacher is any TeacherSource whose targets
+/// hold what the loss reads. The teacher is asked once for each group of documents (EvaluationSettings::tokens).
 template <class M, TeacherSource Teacher, class Loss>
 LossSum teacher_loss(M& model, Teacher& teacher, const TokenBatch& documents, const Loss& loss,
                      const EvaluationSettings& settings = {}) {

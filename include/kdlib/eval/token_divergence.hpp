@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far a student is from its teacher at each token of a text: what a heat map shows.
+// Measures how far a student is from its teacher at each token of a text, as a heat map shows it.
 #ifndef KDLIB_EVAL_TOKEN_DIVERGENCE_HPP
 #define KDLIB_EVAL_TOKEN_DIVERGENCE_HPP
 
@@ -10,9 +10,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// KL(teacher || student) in nats of the distribution that each token was drawn from, as one value a token of
-/// `documents`: the value of token i belongs to the row before it. NaN where the row does not count (a prompt, the
-/// first token of a document). The teacher is any TeacherSource with whole rows. InputError: ids outside a vocabulary.
+/// Returns one value for each token of `documents`: KL(teacher || student), in nats, of the distributions that predict
+/// the token, which are those of the row before. The value is NaN if that row does not count (in a prompt) or does not
+/// exist (at the first token of a document). The teacher is any TeacherSource that gives whole distributions.
+/// InputError: an id is outside the vocabulary.
 template <class Student, class Teacher>
 std::vector<double> token_divergence(Student& student, Teacher& teacher, const TokenBatch& documents,
                                      const EvaluationSettings& settings = {});

@@ -10,16 +10,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = a KL(p_t || p_s) + (1 - a) KL(p_s || p_t), a = g_head / (g_head + g_tail) of each row. g sums |p_s - p_t|; the
-/// head is the smallest set of the teacher's most probable entries whose mass reaches head_mass (lower ids first among
-/// equals), the tail all others. Where the student errs on the head the forward KL weighs more, where it errs on the
-/// tail the reverse KL. a carries no gradient, and is 1/2 where both models are equal. Gradient (a (p_s - p_t) + (1 -
-/// a) p_s (D - KL(p_s || p_t))) / T, times T^2 where t_squared.
+/// L = a KL(p_t || p_s) + (1 - a) KL(p_s || p_t) with a = g_head / (g_head + g_tail) of each row, where p_t is the
+/// teacher, p_s the student and D = log p_s - log p_t. g_head and g_tail are sums of |p_s - p_t| over the head and the
+/// tail. The head is the smallest set of the teacher's most probable entries whose mass reaches head_mass (of equal
+/// entries the lower id first); the tail is all other entries. If the student errs on the head, the forward KL weighs
+/// more; if it errs on the tail, the reverse KL does. a carries no gradient and is 1/2 if both models are equal. The
+/// gradient is (a (p_s - p_t) + (1 - a) p_s (D - KL(p_s || p_t))) / T, times T^2 if t_squared.
 struct AdaptiveKl {
   static constexpr bool reads_teacher = true;
   static constexpr bool reads_head_share = true;
   static constexpr Moments moments = {.reverse_kl = true};
-  double head_mass = 0.5;  // in (0, 1), of the teacher at T
+  double head_mass = 0.5;  // in (0, 1), mass of the teacher at temperature T
   float temperature = 1;   // > 0, of both models
   bool t_squared = true;
 

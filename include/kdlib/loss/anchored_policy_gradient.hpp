@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// On-policy distillation as a policy gradient with steps on given text in between, in one loss.
+// One loss for on-policy distillation as a policy gradient that alternates with steps on given text.
 #ifndef KDLIB_LOSS_ANCHORED_POLICY_GRADIENT_HPP
 #define KDLIB_LOSS_ANCHORED_POLICY_GRADIENT_HPP
 
@@ -7,9 +7,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// PolicyGradient for rows that a teacher scored, -log p_s(y) for rows whose teacher's log-probability is above 0,
-/// which marks text that nobody scored (unscored_row). A = log p_t(y) - log p_s(y) is taken under the student that
-/// trains, rho = min(p_s(y) / mu(y), ratio_limit): text from older weights counts less where they differ.
+/// For rows that a teacher scored, the loss is PolicyGradient. For rows whose teacher's log-probability is above 0,
+/// which marks text that no teacher scored (unscored_row), the loss is -log p_s(y). The advantage A = log p_t(y) - log
+/// p_s(y) is computed with the student in training. The ratio is rho = min(p_s(y) / mu(y), ratio_limit), where mu is
+/// the model that drew y, so that text from older weights is corrected for the difference to the present ones.
 struct AnchoredPolicyGradient {
   static constexpr bool reads_teacher_label = true;
   PolicyGradient sampled{.ratio_limit = 5};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One loss of docs/losses.md whose type is known at run time only: what programs that read losses from text hold.
+// A loss of docs/losses.md whose type is only known at run time, for programs that read losses from text.
 #ifndef KDLIB_LOSS_ANY_LOSS_HPP
 #define KDLIB_LOSS_ANY_LOSS_HPP
 
@@ -25,20 +25,20 @@ template <class... Ls>
 struct LossTypes {
   static constexpr int count = static_cast<int>(sizeof...(Ls));
 
-  /// The place of L in the list, or -1.
+  /// Returns the place of L in the list, or -1.
   template <class L>
   static constexpr int place_of() {
     int place = -1, at = 0;
     ((std::is_same_v<L, Ls> ? void(place = at++) : void(++at)), ...);
     return place;
   }
-  /// f(L{}) for the type at `place`.
+  /// Calls f(L{}) for the type L at `place`.
   template <class F>
   KDLIB_HOST_DEVICE static void with_type(int place, F&& f) {
     int at = 0;
     static_cast<void>(((at++ == place ? (f(Ls{}), true) : false) || ...));
   }
-  /// f(L{}) for each type, in order.
+  /// Calls f(L{}) for each type L, in order.
   template <class F>
   static void for_each(F&& f) {
     (f(Ls{}), ...);
@@ -51,25 +51,25 @@ using AllLosses = LossTypes<CrossEntropy, ForwardKl, ReverseKl, JensenShannon, S
                             BaselinePolicyGradient, SampledKl<KlEstimator::k2>, SampledKl<KlEstimator::k3>,
                             TopKForwardKl, TopKReverseKl<TopKMass::tail>, TopKReverseKl<TopKMass::renormalised>>;
 
-/// The kind of targets that a loss needs.
+/// The kind of targets (the teacher's signal) that a loss needs.
 enum class LossNeeds {
-  labels,          // the next token alone: no teacher
+  labels,          // only the next token, no teacher
   sampled_tokens,  // the teacher's log-probability of each row's token
   vocabulary,      // the teacher's whole distribution
-  top_k            // the teacher's top-k of each row
+  top_k            // the teacher's K most probable tokens of each row
 };
 constexpr std::array<const char*, 4> enum_names(LossNeeds) {
   return {"labels", "sampled_tokens", "vocabulary", "top_k"};
 }
 
-/// What a loss of type L asks of its targets.
+/// The kind of targets that a loss of type L needs.
 template <class L>
 constexpr LossNeeds needs_of = reads_support<L>         ? LossNeeds::top_k
                                : reads_teacher<L>       ? LossNeeds::vocabulary
                                : reads_teacher_label<L> ? LossNeeds::sampled_tokens
                                                         : LossNeeds::labels;
 
-/// A loss of AllLosses with its settings. Trivially copyable: no allocation, no virtual call.
+/// A loss of AllLosses with its settings. AnyLoss is trivially copyable, without allocation or virtual calls.
 class AnyLoss {
  public:
   AnyLoss() : AnyLoss(CrossEntropy{}) {}
@@ -79,7 +79,7 @@ class AnyLoss {
     std::memcpy(bytes_, &loss, sizeof loss);
   }
 
-  /// f(loss) with the loss as its own type.
+  /// Calls f(loss) with the loss as its own type.
   template <class F>
   KDLIB_HOST_DEVICE void visit(F&& f) const {
     AllLosses::with_type(place_, [&](auto loss) {
@@ -87,7 +87,7 @@ class AnyLoss {
       f(std::as_const(loss));
     });
   }
-  /// f(loss) that may change the loss's settings.
+  /// Calls f(loss), which may change the settings of the loss.
   template <class F>
   void change(F&& f) {
     AllLosses::with_type(place_, [&](auto loss) {
@@ -100,7 +100,7 @@ class AnyLoss {
   bool is() const {
     return place_ == AllLosses::place_of<L>();
   }
-  /// The loss where it is of this type; only then.
+  /// Returns the loss as type L. is<L>() must be true.
   template <class L>
   L as() const {
     assert(is<L>());
@@ -113,7 +113,7 @@ class AnyLoss {
     visit([&]<class L>(const L&) { needs = needs_of<L>; });
     return needs;
   }
-  /// The type's name in small letters: "top_k_forward_kl".
+  /// Returns the name of the type in small letters, such as "top_k_forward_kl".
   std::string name() const {
     std::string name;
     visit([&]<class L>(const L&) { name = snake_case(plain_type_name<L>()); });
@@ -126,13 +126,14 @@ class AnyLoss {
 };
 static_assert(std::is_trivially_copyable_v<AnyLoss>);
 
-/// One term of a sum that is known at run time only.
+/// One term of a sum that is only known at run time.
 struct AnyTerm {
   double weight = 1;
   AnyLoss loss;
 };
 
-/// The needs of a sum of losses that need these. ConfigError for top-k targets together with what they do not tell.
+/// Returns what a sum needs whose terms need `a` and `b`. ConfigError: one needs top-k targets and the other needs
+/// something that top-k targets do not hold.
 LossNeeds combined_needs(LossNeeds a, LossNeeds b);
 
 KDLIB_NAMESPACE_END

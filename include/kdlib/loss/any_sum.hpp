@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A weighted sum of losses that is known at run time only, as one loss of the row engine: programs compile it once and
-// take every sum that a user writes.
+// A weighted sum of losses that is only known at run time, as one loss of the row engine. A program compiles AnySum
+// once and accepts every sum that a user writes.
 #ifndef KDLIB_LOSS_ANY_SUM_HPP
 #define KDLIB_LOSS_ANY_SUM_HPP
 
@@ -11,13 +11,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The sum of up to 8 terms: value and gradient are those of the Sum of the same terms, to rounding. `Needs` says what
-/// targets it reads (LossNeeds); terms that need more are refused. It reads labels always.
+/// The sum of up to 8 terms. Value and gradient are those of the Sum of the same terms, except for rounding. `Needs`
+/// says which targets the sum reads besides labels (LossNeeds); terms that need other targets are refused.
 ///
-/// Terms of one temperature are merged into one of a few kinds of mixes (mixes.hpp), and the engine walks the mixes one
-/// after the other. Which terms a mix has is asked per entry by branches that go the same way for the whole row. The
-/// cost beside the Sum of the same terms is measured in bench_losses.
-/// Trivially copyable: no memory of its own, no virtual call.
+/// Terms of the same temperature are merged into mixes of a few kinds (mixes.hpp), and the engine computes one mix
+/// after the other. For each entry, branches test which terms a mix has; the branches go the same way for the whole
+/// row. bench_losses measures the cost compared with the Sum of the same terms.
+/// AnySum is trivially copyable, without memory of its own or virtual calls.
 template <LossNeeds Needs>
 class AnySum {
  public:
@@ -32,7 +32,7 @@ class AnySum {
   static constexpr Moments moments = {.student_entropy = true, .reverse_kl = reads_teacher};
 
   AnySum() = default;
-  /// ConfigError: no term or more than 8, a weight that is not finite, a loss that needs other targets.
+  /// ConfigError: there is no term or more than 8, a weight is not finite, or a loss needs other targets.
   explicit AnySum(std::span<const AnyTerm> terms) {
     require<ConfigError>(!terms.empty(), "[AnySum] a sum needs at least one term");
     for (const AnyTerm& term : terms) add(term);
@@ -41,10 +41,10 @@ class AnySum {
   int terms() const { return count_; }
   const AnyTerm& term(int i) const { return terms_[i]; }
 
-  /// f(1, mix) or f(weight, loss) for each part that is walked by itself.
+  /// Calls f(1, mix) or f(weight, loss) for each part that the engine computes by itself.
   template <class F>
   KDLIB_HOST_DEVICE void for_each(F&& f) const;
-  /// f(weight, loss) for each term as it was given: for texts.
+  /// Calls f(weight, loss) for each term as it was given, for printing.
   template <class F>
   void for_each_term(F&& f) const {
     for (int i = 0; i < count_; ++i) terms_[i].loss.visit([&](const auto& loss) { f(terms_[i].weight, loss); });
@@ -55,8 +55,8 @@ class AnySum {
     return all;
   }
 
-  // The parts of a row loss, as of a Sum: they say to engines what there may be. The CPU engine walks the mixes
-  // instead.
+  // The parts of a row loss, as in Sum. They tell engines which parts the loss may have. The CPU engine computes the
+  // mixes instead of calling them.
   template <template <class> class E, class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const E<P>& x) const;
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
@@ -72,13 +72,14 @@ class AnySum {
   int count_ = 0, mix_count_ = 0;
 };
 
-/// ConfigError, naming the loss and what it reads, where targets that tell `have` are not enough for one of the terms.
+/// ConfigError: targets of kind `have` are not enough for one of the terms; the message names the loss and what the
+/// loss reads.
 void require_targets(LossNeeds have, std::span<const AnyTerm> terms);
 
-/// Calls f(loss) with the loss of a list of terms: a lone divergence over the vocabulary (forward KL, reverse KL,
-/// Jensen-Shannon) of weight 1 as its own type, everything else as the AnySum of the targets; answers what f does.
-/// `Targets` is what the teacher gives: losses that need more are refused with a sentence, and f is compiled for what
-/// can occur alone.
+/// Returns f(loss) for the loss of a list of terms. If the targets hold whole distributions, a single term of weight 1
+/// that is a forward KL, reverse KL or Jensen-Shannon divergence is passed as its own type (Jensen-Shannon with beta =
+/// 0 or 1 as the KL divergence that it equals). Everything else is passed as AnySum. `Targets` is the type of the
+/// teacher's targets; f is only compiled for losses that can occur with it. ConfigError: a loss needs other targets.
 template <class Targets, class F>
 auto with_loss(std::span<const AnyTerm> terms, F&& f);
 

@@ -7,7 +7,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = -log p_s(y) with p_s = softmax(z / T). Gradient (p_s - 1[y]) / T, times T^2 where t_squared.
+/// L = -log p_s(y) for the label y, with p_s = softmax(z / T). The gradient is (p_s - 1[y]) / T, times T^2 if
+/// t_squared.
 struct CrossEntropy {
   float temperature = 1;  // > 0
   bool t_squared = true;

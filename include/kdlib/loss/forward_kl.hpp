@@ -8,8 +8,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = sum p_t (log p_t - log p_s), a true divergence: 0 at p_s = p_t, no constant dropped. Gradient (p_s - p_t) / T,
-/// times T^2 where t_squared. The value is summed as p_t (e^D - 1 - D) (kl_term), whose terms are never negative.
+/// L = sum p_t (log p_t - log p_s), where p_t is the teacher and p_s the student. L is a true divergence: 0 at p_s =
+/// p_t, no constant is dropped. The gradient is (p_s - p_t) / T, times T^2 if t_squared. The value is summed from the
+/// terms p_t (e^D - 1 - D), D = log p_s - log p_t, which are never negative (kl_term()).
 struct ForwardKl {
   static constexpr bool reads_teacher = true;
   float temperature = 1;  // > 0, of both models

@@ -7,10 +7,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = beta KL(p_t || m) + (1 - beta) KL(p_s || m), m = beta p_t + (1 - beta) p_s. Gradient (1 - beta) p_s (phi - sum
-/// p_s phi) / T with phi = log(p_s / m). beta = 0 is the whole forward KL and beta = 1 the whole reverse KL, as
-/// elsewhere in the field, although L itself goes to 0 there; `scaled` divides by beta (1 - beta), which is continuous:
-/// forward KL at 0, reverse KL at 1.
+/// L = beta KL(p_t || m) + (1 - beta) KL(p_s || m) with m = beta p_t + (1 - beta) p_s, where p_t is the teacher and p_s
+/// the student. The gradient is (1 - beta) p_s (phi - sum p_s phi) / T with phi = log(p_s / m), times T^2 if t_squared.
+/// At beta = 0 the loss is defined as the forward KL and at beta = 1 as the reverse KL, as is usual, although L goes to
+/// 0 towards both ends. `scaled` divides L by beta (1 - beta), which makes the loss continuous: forward KL at 0,
+/// reverse KL at 1.
 struct JensenShannon {
   static constexpr bool reads_teacher = true;
   double beta = 0.5;      // in [0, 1]
@@ -29,9 +30,10 @@ struct JensenShannon {
 
   template <class P>
   KDLIB_INLINE EntryLoss<P> entry(const RowStatistics&, const Entry<P>& x) const;
-  /// value * js_factor() is RowMetrics::js where it is not 0.
+  /// Returns the factor by which the value becomes RowMetrics::js, or 0 if there is no such factor.
   KDLIB_HOST_DEVICE double js_factor() const { return temperature != 1 || beta != 0.5 ? 0 : (scaled ? 0.25 : 1); }
-  /// The entropy of (beta, 1 - beta), log 2 at beta = 1/2; infinite at beta = 0 and 1.
+  /// Returns the entropy of (beta, 1 - beta), which is log 2 at beta = 1/2, divided by beta (1 - beta) if `scaled`.
+  /// Infinite at beta = 0 and 1.
   KDLIB_HOST_DEVICE double largest() const;
   void validate() const;
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every loss, sums of them, and the fused pass.
+// Includes every loss, sums of losses, and the fused pass.
 #ifndef KDLIB_LOSS_LOSSES_HPP
 #define KDLIB_LOSS_LOSSES_HPP
 

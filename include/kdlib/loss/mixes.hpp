@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sums of losses of one temperature whose members are known at run time: what AnySum hands to the row engine.
+// Mixes: sums of losses of one temperature whose terms are only known at run time. AnySum passes mixes to the row
+// engine.
 #ifndef KDLIB_LOSS_MIXES_HPP
 #define KDLIB_LOSS_MIXES_HPP
 
@@ -8,24 +9,25 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// What walks a mix: the least that its terms need.
+/// The kinds of mixes. A mix has the first kind that is enough for all its terms.
 enum class MixKind {
-  label,    // functions of the label and of the normaliser
-  student,  // and sums over the student's entries
-  teacher,  // and divergences whose sum of derivatives is known after the first sweep
-  open,     // and those whose sum of derivatives takes a sweep
-  adaptive  // AdaptiveKl, which has a number of its own in each row
+  label,    // only functions of the label and of the normaliser
+  student,  // also sums over the student's entries
+  teacher,  // also divergences whose sum of derivatives is known after one sweep
+  open,     // also divergences whose sum of derivatives needs a sweep
+  adaptive  // AdaptiveKl alone, which needs a number of its own for each row
 };
 
-/// Weights of the terms, T^2 included; 0: not there. Of losses with settings of their own there is one of each.
+/// The weights of the terms, multiplied by T^2 if t_squared (not for AdaptiveKl, where the engine multiplies); 0: the
+/// term is absent. A mix holds at most one loss of each type that has settings of its own.
 struct MixTerms {
   float temperature = 1;
   MixKind kind = MixKind::label;
   bool empty = true;
-  double cross_entropy = 0, z = 0, sampled_k2 = 0, sampled_k3 = 0, policy = 0, baseline = 0;  // of the label
-  double negative_entropy = 0, uniform = 0;                                                   // of the student
-  double forward = 0, reverse = 0, adaptive = 0;                                              // with the teacher
-  double variation = 0, jensen = 0, skew_forward = 0, skew_reverse = 0;                       // open
+  double cross_entropy = 0, z = 0, sampled_k2 = 0, sampled_k3 = 0, policy = 0, baseline = 0;  // of label and normaliser
+  double negative_entropy = 0, uniform = 0;                                                   // terms of the student
+  double forward = 0, reverse = 0, adaptive = 0;                                              // terms with the teacher
+  double variation = 0, jensen = 0, skew_forward = 0, skew_reverse = 0;                       // terms of the kind open
   PolicyGradient policy_loss{};
   BaselinePolicyGradient baseline_loss{};
   AdaptiveKl adaptive_loss{};
@@ -33,7 +35,7 @@ struct MixTerms {
   SkewForwardKl skew_forward_loss{};
   SkewReverseKl skew_reverse_loss{};
 
-  /// Takes the loss in and says so, or false where its place is taken by one with other settings.
+  /// Adds the loss to the mix and returns true, or returns false if its place is already taken.
   template <class L>
   bool take(double weight, const L& loss);
 
@@ -43,14 +45,14 @@ struct MixTerms {
   bool take_weight(double& slot, double weight, MixKind with);
 };
 
-/// The parts that every mix has: of the label and of the normaliser.
+/// The parts that every mix has: those of the label and of the normaliser.
 struct LabelMix : MixTerms {
   static constexpr bool reads_teacher_label = true;
   static constexpr Moments moments = {.student_entropy = true, .reverse_kl = true};
 
   KDLIB_HOST_DEVICE explicit LabelMix(const MixTerms& terms) : MixTerms(terms) {}
 
-  /// Of these terms; the static members say what terms of this kind may need.
+  /// What the present terms need. The static members say what any mix of this kind may need.
   KDLIB_HOST_DEVICE bool needs_moments() const { return negative_entropy != 0 || reverse != 0 || baseline != 0; }
   KDLIB_HOST_DEVICE bool needs_teacher() const { return kind >= MixKind::teacher || reads_sampled_tokens(); }
   KDLIB_HOST_DEVICE bool reads_sampled_tokens() const {
@@ -124,7 +126,7 @@ struct TeacherMix : StudentMix {
   }
 };
 
-/// Without derivative_sum(): the engine sums the derivatives in a sweep.
+/// A mix without derivative_sum(): the engine sums the derivatives in a sweep over the row.
 struct OpenMix : LabelMix {
   static constexpr bool reads_teacher = true;
   using LabelMix::LabelMix;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Losses of the one token that was drawn: on-policy distillation as a policy gradient, and the estimators k2, k3 as
-// losses.
+// Losses of the one token that was drawn in each row: on-policy distillation as a policy gradient, and the estimators
+// k2 and k3 as losses.
 #ifndef KDLIB_LOSS_POLICY_GRADIENT_HPP
 #define KDLIB_LOSS_POLICY_GRADIENT_HPP
 
@@ -10,22 +10,23 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// e^log_ratio and its derivative. A log-ratio above 60 counts as 60, so that a token which one model all but excludes
-/// leaves value and gradient finite.
+/// Returns e^log_ratio and its derivative. A log-ratio above 60 counts as 60, so that value and gradient stay finite
+/// for a token that one model gives almost no probability.
 KDLIB_HOST_DEVICE inline Dual ratio_of(Dual log_ratio) {
   const double e = ::exp(log_ratio.value > 60 ? 60 : log_ratio.value);
   return {e, e * log_ratio.derivative};
 }
 
-/// Minimises -sg(A) rho(y) with A = log p_t(y) - log p_s(y) detached and rho = p_s(y) / mu(y), mu what drew y. For y ~
-/// mu the expected gradient is that of KL(p_s || p_t). The reported value is rho (log p_s - log p_t), whose expectation
-/// is the divergence; it is not the function whose gradient is taken, because A is a constant there.
+/// Minimises -A rho(y) for a drawn token y. The advantage A = log p_t(y) - log p_s(y) is a constant for the gradient
+/// (detached). The ratio is rho = p_s(y) / mu(y), where mu is the distribution that y was drawn from. For y ~ mu the
+/// expected gradient is that of KL(p_s || p_t). The reported value is rho (log p_s - log p_t), whose expectation is
+/// that divergence. The gradient is not the derivative of the value, because A is held constant.
 struct PolicyGradient {
   static constexpr bool reads_teacher_label = true;
-  bool importance_ratio = true;  // weight by rho; needs behaviour log-probs. false: y was drawn from the full
-                                 // distribution of this very student
-  float ratio_limit = 0;  // > 0: rho is cut there (truncated importance sampling; the cut ratio carries no gradient of
-                          // its own); 0: no limit
+  bool importance_ratio = true;  // true: weight by rho, which needs behaviour log-probabilities; false: y was drawn
+                                 // from the full distribution of the present student, so rho = 1
+  float ratio_limit = 0;      // > 0: rho is cut to this limit (truncated importance sampling) and then only weights the
+                              // gradient of log p_s; 0: no limit
   float advantage_limit = 0;  // > 0: A is clipped to [-limit, limit]; 0: no limit
 
   template <class Self, class F>
@@ -37,9 +38,9 @@ struct PolicyGradient {
       self.advantage_limit);
   }
 
-  /// A - baseline, cut to advantage_limit.
+  /// Returns A - baseline, cut to [-advantage_limit, advantage_limit] if there is a limit.
   KDLIB_HOST_DEVICE Detached advantage(const LabelPoint& point, double baseline = 0) const;
-  /// rho, cut to ratio_limit; 1 without importance_ratio.
+  /// Returns rho, cut to ratio_limit if there is a limit; 1 without importance_ratio.
   KDLIB_HOST_DEVICE Dual ratio(const LabelPoint& point) const;
   KDLIB_HOST_DEVICE Dual at_label(const LabelPoint& point) const;
   KDLIB_HOST_DEVICE bool clamped(const LabelPoint& point) const { return clamped(point, 0); }
@@ -49,9 +50,10 @@ struct PolicyGradient {
   void check_inputs(const RowInputs& rows) const;
 };
 
-/// The same with each row's expected advantage, E[A] = -KL(p_s || p_t), taken off A as a baseline: the expected
-/// gradient for y ~ p_s (or y ~ mu with the ratio) stays that of the reverse KL, its variance falls. Reads the
-/// teacher's whole distribution for that one number. The value is PolicyGradient's.
+/// PolicyGradient with a baseline: the expected advantage of the row, E[A] = -KL(p_s || p_t), is subtracted from A. The
+/// expected gradient for y ~ p_s (or y ~ mu with the ratio) is still that of the reverse KL, but its variance is
+/// smaller. The loss reads the teacher's whole distribution for this one number. The reported value is that of
+/// PolicyGradient.
 struct BaselinePolicyGradient {
   static constexpr bool reads_teacher = true;
   static constexpr bool reads_teacher_label = true;
@@ -70,13 +72,13 @@ struct BaselinePolicyGradient {
   void check_inputs(const RowInputs& rows) const { sampled.check_inputs(rows); }
 };
 
-/// The estimators of KL(p_s || p_t) from one token y ~ p_s, with r = p_t(y) / p_s(y) (Schulman, 2020): k1 = -log r, k2
-/// = (log r)^2 / 2, k3 = r - 1 - log r.
+/// Estimators of KL(p_s || p_t) from one token y ~ p_s, with r = p_t(y) / p_s(y) (Schulman, 2020): k1 = -log r, k2 =
+/// (log r)^2 / 2, k3 = r - 1 - log r.
 enum class KlEstimator { k1, k2, k3 };
 constexpr std::array<const char*, 3> enum_names(KlEstimator) { return {"k1", "k2", "k3"}; }
 
-/// An estimator used as a loss. The expected gradient of k2 is that of the reverse KL, of k3 that of the FORWARD KL; k1
-/// is refused.
+/// An estimator used as a loss. The expected gradient of k2 is that of the reverse KL; the expected gradient of k3 is
+/// that of the FORWARD KL. k1 does not compile.
 template <KlEstimator Estimator>
 struct SampledKl {
   static_assert(Estimator != KlEstimator::k1,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Terms that look at the student alone: entropy bonus, label smoothing, z-loss.
+// Loss terms without a teacher: entropy bonus, label smoothing, z-loss.
 #ifndef KDLIB_LOSS_REGULARISERS_HPP
 #define KDLIB_LOSS_REGULARISERS_HPP
 
@@ -8,7 +8,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = sum p_s log p_s = -H(p_s): with a positive weight it rewards entropy. Gradient p_s (log p_s + H) / T.
+/// L = sum p_s log p_s = -H(p_s), where H is the entropy: a positive weight of this term rewards entropy. The gradient
+/// is p_s (log p_s + H) / T, times T^2 if t_squared.
 struct NegativeEntropy {
   static constexpr Moments moments = {.student_entropy = true};
   float temperature = 1;  // > 0
@@ -27,8 +28,8 @@ struct NegativeEntropy {
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics& row) const { return -row.student_entropy; }
 };
 
-/// L = -1/V sum log p_s, the cross-entropy of the uniform distribution. Gradient (p_s - 1/V) / T. Not for rows with
-/// masked columns: log p_s is -1e6 there.
+/// L = -1/V sum log p_s, the cross-entropy against the uniform distribution over V entries. The gradient is (p_s - 1/V)
+/// / T, times T^2 if t_squared. Do not use this loss for rows with masked columns, where log p_s is about -1e6.
 struct UniformCrossEntropy {
   float temperature = 1;  // > 0
   bool t_squared = true;
@@ -47,7 +48,7 @@ struct UniformCrossEntropy {
   KDLIB_HOST_DEVICE double derivative_sum(const RowStatistics&) const { return -1; }
 };
 
-/// L = (log sum e^z)^2, which keeps logits near a normalised scale (PaLM; ST-MoE). Gradient 2 (log sum e^z) p_s.
+/// L = (log sum e^z)^2 keeps the logits z near a normalised scale (PaLM; ST-MoE). The gradient is 2 (log sum e^z) p_s.
 struct ZLoss {
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -59,7 +60,7 @@ struct ZLoss {
   }
 };
 
-/// Cross-entropy against (1 - epsilon) 1[y] + epsilon / V (Szegedy et al., 2016).
+/// Returns the cross-entropy against (1 - epsilon) 1[y] + epsilon / V for the label y (Szegedy et al., 2016).
 inline Sum<CrossEntropy, UniformCrossEntropy> label_smoothing(double epsilon) {
   return Sum{Term{1 - epsilon, CrossEntropy{}}, Term{epsilon, UniformCrossEntropy{}}};
 }

@@ -8,8 +8,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = sum p_s D, D = log p_s - log p_t. Gradient p_s (D - L) / T, times T^2 where t_squared. The value is summed as
-/// p_s (e^-D - 1 + D) (kl_term), whose terms are never negative.
+/// L = sum p_s D with D = log p_s - log p_t, where p_s is the student and p_t the teacher. The gradient is p_s (D - L)
+/// / T, times T^2 if t_squared. The value is summed from the terms p_s (e^-D - 1 + D), which are never negative
+/// (kl_term()).
 struct ReverseKl {
   static constexpr bool reads_teacher = true;
   static constexpr Moments moments = {.reverse_kl = true};

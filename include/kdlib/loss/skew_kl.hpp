@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Skew Kullback-Leibler divergences (Lee, 1999; for distillation Ko et al., DistiLLM, 2024): the other distribution is
-// mixed with a share of the own.
+// Skew Kullback-Leibler divergences (Lee, 1999; for distillation Ko et al., DistiLLM, 2024): the second distribution of
+// the divergence is mixed with a share of the first.
 #ifndef KDLIB_LOSS_SKEW_KL_HPP
 #define KDLIB_LOSS_SKEW_KL_HPP
 
@@ -17,7 +17,8 @@ inline void require_skew(const char* loss, double lambda) {
 }
 }  // namespace detail
 
-/// L = KL(p_t || m), m = lambda p_t + (1 - lambda) p_s. lambda = 0 is the forward KL; L <= -log lambda.
+/// L = KL(p_t || m) with m = lambda p_t + (1 - lambda) p_s, where p_t is the teacher and p_s the student. lambda = 0
+/// gives the forward KL. L <= -log lambda.
 struct SkewForwardKl {
   static constexpr bool reads_teacher = true;
   double lambda = 0.1;    // in [0, 1)
@@ -42,7 +43,8 @@ struct SkewForwardKl {
   void validate() const { detail::require_skew("SkewForwardKl", lambda); }
 };
 
-/// L = KL(p_s || m), m = (1 - lambda) p_t + lambda p_s. lambda = 0 is the reverse KL; L <= -log lambda.
+/// L = KL(p_s || m) with m = (1 - lambda) p_t + lambda p_s, where p_t is the teacher and p_s the student. lambda = 0
+/// gives the reverse KL. L <= -log lambda.
 struct SkewReverseKl {
   static constexpr bool reads_teacher = true;
   double lambda = 0.1;    // in [0, 1)

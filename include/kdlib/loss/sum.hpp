@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A weighted sum of losses is a loss again: one engine instantiation, one pass where the terms share a temperature.
+// A weighted sum of losses is a loss again. The engine is instantiated once for the sum, and makes one pass if all
+// terms have the same temperature.
 #ifndef KDLIB_LOSS_SUM_HPP
 #define KDLIB_LOSS_SUM_HPP
 
@@ -11,7 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// weight * loss.
+/// One term of a sum: weight * loss.
 template <class L>
 struct Term {
   using loss_type = L;
@@ -35,9 +36,9 @@ struct SumSlots<std::index_sequence<I...>, Ls...> : SumSlot<I, Ls>... {
 };
 }  // namespace detail
 
-/// Sum{Term{0.8, ReverseKl{.temperature = 2}}, Term{0.2, CrossEntropy{}}}: value and gradient sum weight * loss, each
-/// term with its own temperature and T^2. Terms may be sums. Terms of equal temperature share every exponential; the
-/// gradient is summed before it is rounded.
+/// Sum{Term{0.8, ReverseKl{.temperature = 2}}, Term{0.2, CrossEntropy{}}}: the sum of weight * loss over the terms.
+/// Each term has its own temperature and T^2, and a term may be a Sum. Terms of equal temperature share every
+/// exponential. The gradient is summed before it is rounded.
 template <class... Ls>
 class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static_assert(sizeof...(Ls) > 0, "a Sum needs at least one Term");
@@ -62,7 +63,7 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
 
   explicit Sum(Term<Ls>... terms) : Slots(terms...) {}
 
-  /// True where every term (and term of a term) has this temperature.
+  /// Returns whether every term (and every term of inner sums) has this temperature.
   KDLIB_HOST_DEVICE bool has_temperature(double t) const {
     bool all = true;
     for_each([&](double, const auto& l) {
@@ -72,7 +73,8 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
     return all;
   }
 
-  // The parts of a row loss, for terms of one temperature: T^2 is in each term's weight, since the flags may differ.
+  // The parts of a row loss, for terms of the same temperature. T^2 is multiplied into the weight of each term, because
+  // t_squared may differ between terms.
   static constexpr Moments moments = (Moments{} | ... | moments_of<Ls>);
   template <template <class> class E, class P>
   requires(has_entry<Ls> || ...) KDLIB_INLINE EntryLoss<P> entry(const RowStatistics& row, const E<P>& x)
@@ -113,7 +115,7 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
     return total;
   }
 
-  /// f(weight, loss) for each term, in order.
+  /// Calls f(weight, loss) for each term, in order.
   template <class F>
   KDLIB_HOST_DEVICE void for_each(F&& f) const {
     for_each_of(static_cast<F&&>(f), std::index_sequence_for<Ls...>{});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The teacher's signal as a type: labels alone, log-probabilities of drawn tokens, logits, hidden states and a head.
+// Targets: types that hold the signal of a teacher. The signal is nothing besides labels, log-probabilities of drawn
+// tokens, logits, or hidden states and a head.
 #ifndef KDLIB_LOSS_TARGETS_HPP
 #define KDLIB_LOSS_TARGETS_HPP
 
@@ -14,16 +15,16 @@ KDLIB_NAMESPACE_BEGIN
 template <class T, class D>
 class PackedMatrix;
 
-/// The last matrix of a language model and what modifies its logits: z = softcap(logit_scale * (W h + bias)),
-/// softcap(u) = c tanh(u / c).
+/// The last matrix W of a language model and the changes to its logits: z = softcap(logit_scale * (W h + bias)) for a
+/// hidden state h, with softcap(u) = c tanh(u / c).
 template <class T, class D>
 struct HeadView {
-  View<const T, D> weight;  // [V, H]; of a packed head the shape alone
+  View<const T, D> weight;  // [V, H]; for a packed head only the shape is set
   View<const T, D> bias{};  // [V] or empty
   float softcap = 0;        // c > 0, or 0 for none
   float logit_scale = 1;
   std::int64_t real_vocabulary =
-      0;  // ids the tokenizer has; columns from there on are padding and stay outside every softmax. 0: all V
+      0;  // number of ids of the tokenizer; later columns are padding and stay outside every softmax. 0: all V
   const PackedMatrix<T, D>* packed =
       nullptr;  // [V, H] in a packed format (quant/packed_matrix.hpp), or nullptr; frozen
 
@@ -33,10 +34,10 @@ struct HeadView {
 // ---- targets: the teacher's signal as a type ------------------------------------------------------------------------
 //
 
-/// Labels only.
+/// No teacher: only labels.
 struct NoTargets {
-  static constexpr bool teacher_rows = false;   // the whole distribution of every row
-  static constexpr bool teacher_label = false;  // log p_t(label)
+  static constexpr bool teacher_rows = false;   // the whole distribution of every row is known
+  static constexpr bool teacher_label = false;  // log p_t(label) is known
   NoTargets rows(std::int64_t, std::int64_t) const { return {}; }
 };
 
@@ -50,7 +51,7 @@ struct SampledTargets {
   }
 };
 
-/// The teacher's logits, stored.
+/// The teacher's logits, stored for all rows.
 template <class T, class D>
 struct LogitTargets {
   static constexpr bool teacher_rows = true;
@@ -62,7 +63,7 @@ struct LogitTargets {
   }
 };
 
-/// The teacher's hidden states and head: its logits exist for one chunk of rows at a time.
+/// The teacher's hidden states and head. The logits are only made for one chunk of rows at a time.
 template <class T, class D>
 struct HiddenTargets {
   static constexpr bool teacher_rows = true;
@@ -72,10 +73,10 @@ struct HiddenTargets {
   HiddenTargets rows(std::int64_t begin, std::int64_t count) const { return {hidden.rows(begin, count), head}; }
 };
 
-/// Targets of one's own (an ensemble of teachers, a teacher on another machine): logits that are written into a chunk
-/// of rows when the loss comes to it, so that [R, V] never exists. Beside `teacher_rows = true` and `teacher_label =
-/// true`:
-///   row_count()        R
+/// Targets of your own, such as an ensemble of teachers or a teacher on another machine. They write the teacher's
+/// logits into a chunk of rows when the loss needs the chunk, so that logits [R, V] of all rows never exist at once.
+/// Besides `teacher_rows = true` and `teacher_label = true`, such targets need:
+///   row_count()        the number of rows, R
 ///   vocabulary()       V_t, the width of the teacher's logits
 ///   real_vocabulary()  as in HeadView; 0: all V_t
 ///   write_logits(begin, end, out)  writes the teacher's logits of rows [begin, end) into out [end - begin, columns],

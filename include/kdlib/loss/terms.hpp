@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Terms that divergences share, written so that a row's sum keeps its digits: each term is formed from its own
-// log-ratio, never as a difference of numbers that are much larger than the term.
+// The terms that divergences share. The sum of a row keeps its precision, because each term is formed from its own
+// log-ratio and never as a difference of numbers that are much larger than the term.
 #ifndef KDLIB_LOSS_TERMS_HPP
 #define KDLIB_LOSS_TERMS_HPP
 
@@ -8,50 +8,50 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// own (e^r - 1 - r) with r = log(other / own), which is not negative. Over a row these terms sum to KL(own || other),
-/// because `other - own` sums to 0. Where |r| <= 1/4 the term is not formed from both probabilities: their rounding
-/// errors, 1e-7 of a row, are larger than a small divergence.
+/// Returns own (e^r - 1 - r) with r = log(other / own), which is not negative. Over a row these terms sum to KL(own ||
+/// other), because `other - own` sums to 0. For |r| <= 1/4 the term is formed from r and not from the difference of
+/// both probabilities, whose rounding errors, 1e-7 of a row, are larger than a small divergence.
 template <class P>
 KDLIB_INLINE P kl_term(const P& own, const P& other, const P& r) {
   const P near = own * exp_remainder(r), far = (other - own) - own * r;
   return where_not_negative(P(0.0625f) - r * r, near, far);
 }
 
-/// log(e^a + e^b) of finite numbers.
+/// Returns log(e^a + e^b) for finite numbers.
 KDLIB_HOST_DEVICE inline double log_of_both(double a, double b) {
   const double high = a > b ? a : b, low = a > b ? b : a;
   return high + ::log1p(::exp(low - high));
 }
 
-/// One distribution of a row against a mixture m = a own + c other with a + c = 1.
+/// Compares one distribution `own` of a row with a mixture m = a own + c other, where a + c = 1.
 template <class P>
 struct MixtureRatio {
   P log;     // log(own / m)
   P excess;  // m / own - 1
   P slope;   // 1 - own / m
 
-  /// r = log(other / own). The weights a and c are both given, each rounded from double: m = a + c e^r loses no digit
-  /// for a from 1e-30 to 1 - 1e-16, and log m is exact near m = 1 too.
+  /// Makes the ratios from r = log(other / own). The weights a and c are both given, each rounded from double, so that
+  /// m / own = a + c e^r loses no digit for a from 1e-30 to 1 - 1e-16, and its logarithm is also exact near 1.
   KDLIB_INLINE static MixtureRatio of(const P& a, const P& c, const P& r) {
     P e{0};
     const P y = c * expm1(min(P(60.0f), r), e), m = fma(c, e, a);  // beyond e^60 `own` is nothing beside `other`
     return {-kdlib::log(m, y), y, y / m};
   }
-  /// own (log(own / m) + m / own - 1), which is not negative and sums to KL(own || m) over a row.
+  /// Returns own (log(own / m) + m / own - 1), which is not negative and sums to KL(own || m) over a row.
   KDLIB_INLINE P term(const P& own, const P& other, const P& c, const P& r) const {
     const P near = own * (log + excess), far = own * log + c * (other - own);
     return where_not_negative(P(1.0f) - r, near, far);
   }
 };
 
-/// log(p_s / m) and log(p_t / m) with m = teacher_weight p_t + student_weight p_s.
+/// The logarithms log(p_s / m) and log(p_t / m) with m = teacher_weight p_t + student_weight p_s.
 template <class P>
 struct MixtureLogs {
   P student, teacher;
 
-  /// `s` and `t` are the weighted probabilities, `d` is log(p_s / p_t). The logarithm is taken of the distribution that
-  /// makes the larger part of m, whose ratio to m lies between its weight and twice its weight; the other logarithm is
-  /// larger by |d| and multiplied by a number that is smaller by e^-|d|.
+  /// `s` and `t` are the weighted probabilities, `d` is log(p_s / p_t). The logarithm is computed for the distribution
+  /// that makes the larger part of m; m divided by this distribution lies between its weight and twice its weight. The
+  /// other logarithm differs by d and is multiplied by the smaller of `s` and `t`.
   KDLIB_INLINE static MixtureLogs of(const P& student_weight, const P& teacher_weight, const P& s, const P& t,
                                      const P& d) {
     const P side = s - t, r = where_not_negative(side, -d, d);

@@ -7,8 +7,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// L = 1/2 sum |p_s - p_t|, in [0, 1]. Gradient p_s (e - sum p_s e) / T with e = 1/2 sign(p_s - p_t), 0 where both are
-/// equal.
+/// L = 1/2 sum |p_s - p_t| in [0, 1], where p_t is the teacher and p_s the student. The gradient is p_s (e - sum p_s e)
+/// / T with e = 1/2 sign(p_s - p_t), where sign is 0 if both are equal, times T^2 if t_squared.
 struct TotalVariation {
   static constexpr bool reads_teacher = true;
   float temperature = 1;  // > 0, of both models

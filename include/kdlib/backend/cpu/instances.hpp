@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels that kdlib::instances holds compiled; kdlib/backend/instances.hpp says how they come to be used. This
-// list stands apart, so that its translation units depend on the backend and the losses alone.
+// Lists the kernels that the library kdlib::instances holds compiled; kdlib/backend/instances.hpp says how a program
+// uses them. The list is a file of its own so that the translation units that compile it depend only on the backend and
+// the losses.
 //
-// Each list declares its instantiations with `extern` as its argument and defines them with none (src/instances_*.cpp).
-// T is the scalar type.
+// With `extern` as the first argument, each macro declares its instantiations; with an empty first argument, it defines
+// them (src/instances_*.cpp). T is the scalar type.
 #ifndef KDLIB_BACKEND_CPU_INSTANCES_HPP
 #define KDLIB_BACKEND_CPU_INSTANCES_HPP
 
@@ -17,7 +18,7 @@
 /// Products with weights that stay in a coded or a file's format.
 #define KDLIB_INSTANCES_OF_PACKED(KDLIB_EXTERN, T) KDLIB_EXTERN template struct kdlib::detail::CpuPacked<T>;
 
-/// Kernels<Cpu, bf16>.
+/// The kernels of Kernels<Cpu, bf16>.
 #define KDLIB_INSTANCES_OF_WIDENED(KDLIB_EXTERN, T)                  \
   KDLIB_EXTERN template struct kdlib::detail::WidenedGemm<T>;        \
   KDLIB_EXTERN template struct kdlib::detail::WidenedElementwise<T>; \
@@ -25,7 +26,7 @@
   KDLIB_EXTERN template struct kdlib::detail::WidenedExperts<T>;     \
   KDLIB_EXTERN template struct kdlib::detail::WidenedPacked<T>;
 
-/// Rows of one loss.
+/// The row engine for one loss.
 #define KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, T, KDLIB_LOSS)                           \
   KDLIB_EXTERN template void kdlib::RowKernels<kdlib::Cpu, T>::run<kdlib::KDLIB_LOSS>( \
       const kdlib::KDLIB_LOSS&, const kdlib::RowTask<T>&, kdlib::RowResult*);
@@ -39,7 +40,7 @@
   KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, T, SkewReverseKl) \
   KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, T, TotalVariation)
 
-// The lists stand before the headers, because kdlib/backend/cpu.hpp ends by using them.
+// These headers are included after the macros, because the end of kdlib/backend/cpu.hpp uses the macros.
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/loss/losses.hpp"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of bf16 matrices by oneDNN: what kdlib_onednn (src/onednn/products.cpp) compiles. oneDNN's own headers are
-// read there alone, so that they cost other translation units nothing.
+// Products of bf16 matrices by oneDNN. The library kdlib_onednn (src/onednn/products.cpp) compiles the bodies, and only
+// that file reads oneDNN's own headers, so that they cost other translation units nothing.
 #ifndef KDLIB_BACKEND_CPU_ONEDNN_HPP
 #define KDLIB_BACKEND_CPU_ONEDNN_HPP
 
@@ -16,8 +16,8 @@ namespace detail {
 /// The instructions that multiply bf16: none, AVX512-BF16 (vdpbf16ps), or the tiles of AMX.
 enum class NarrowUnit : int { none = 0, avx512_bf16 = 1, amx = 2 };
 
-/// C[m, n] = alpha * op(A) op(B) + beta * C, row-major, leading dimensions in elements; sums are of float and are
-/// rounded once where C is of bf16. m, n, k >= 1; beta = 0 never reads C.
+/// The product C[m, n] = alpha * op(A) op(B) + beta * C of row-major matrices, with leading dimensions in elements.
+/// Sums are formed in float and rounded once if C is bf16. m, n, k >= 1. With beta = 0, C is never read.
 struct NarrowProduct {
   bool transpose_a = false, transpose_b = false;
   std::int64_t m = 0, n = 0, k = 0;
@@ -27,18 +27,20 @@ struct NarrowProduct {
   const bf16* b = nullptr;
   std::int64_t ldb = 0;
   float beta = 0;
-  bool wide = false;  // C is of float
+  bool wide = false;  // true: C is float; false: C is bf16
   void* c = nullptr;
   std::int64_t ldc = 0;
 };
 
-/// What oneDNN has on this CPU (ONEDNN_MAX_CPU_ISA in the environment lowers it). Asked once.
+/// Returns the instructions that oneDNN uses on this CPU (ONEDNN_MAX_CPU_ISA in the environment lowers them). oneDNN is
+/// asked once.
 NarrowUnit onednn_unit();
 
-/// Whether oneDNN multiplies bf16 with `unit` faster than the float code multiplies floats. AMX: always. AVX512-BF16:
-/// on AMD alone, whose vdpbf16ps does 32 products where a cycle of float code does 16; on Intel both do 32, and oneDNN
-/// 2.6.3 reached 153 GFLOP/s where OpenBLAS reached 200 (decision 011). `wish`: KDLIB_BF16_PRODUCTS or null, "auto",
-/// "onednn" (wherever the CPU has an instruction) or "float" (nowhere). ConfigError: another word.
+/// Returns whether oneDNN should multiply bf16 with `unit`, because this is faster than multiplying floats. With AMX
+/// the answer is always yes. With AVX512-BF16 the answer is yes on AMD only: there vdpbf16ps does 32 products in a
+/// cycle and float code 16, but on Intel both do 32, and oneDNN 2.6.3 reached 153 GFLOP/s where OpenBLAS reached 200
+/// (decision 011). `wish` is the value of KDLIB_BF16_PRODUCTS: null or "auto", "onednn" (yes wherever the CPU has an
+/// instruction) or "float" (never). ConfigError: another word.
 inline bool onednn_pays(NarrowUnit unit, bool amd, const char* wish) {
   const std::string text = wish == nullptr ? "auto" : wish;
   if (text == "float" || unit == NarrowUnit::none) return false;
@@ -48,11 +50,11 @@ inline bool onednn_pays(NarrowUnit unit, bool amd, const char* wish) {
   return unit == NarrowUnit::amx || amd;
 }
 
-/// "oneDNN 2.6.3 (AMX)".
+/// Returns oneDNN's version and instructions, such as "oneDNN 2.6.3 (AMX)".
 std::string onednn_name();
 
-/// The product on the calling thread alone; the same arguments give the same bytes. Code is compiled once a shape and
-/// thread, and kept. BackendError names what oneDNN refuses.
+/// Computes the product on the calling thread alone. The same arguments give the same bytes. oneDNN generates code once
+/// for each shape and thread, and the code is kept. BackendError names what oneDNN refuses.
 void onednn_product(const NarrowProduct& product);
 
 }  // namespace detail

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parts of Kernels<Cpu, bf16> (backend/cpu.hpp): values are kept in bf16 and widened to float by pieces that the
-// nearest caches hold; every sum, norm, softmax and angle is of the float kernels, and a result is rounded once.
-// Products widen tiles of both factors and multiply them in float, which runs on every CPU at about the speed of float.
+// The parts of Kernels<Cpu, bf16> (backend/cpu.hpp). Values are kept in bf16 and widened to float in pieces that fit
+// the nearest caches. The float kernels compute every sum, norm, softmax and angle, and each result is rounded once.
+// Products widen tiles of both factors and multiply the tiles in float, which runs on every CPU at about the speed of
+// float.
 #ifndef KDLIB_BACKEND_CPU_WIDENED_HPP
 #define KDLIB_BACKEND_CPU_WIDENED_HPP
 
@@ -16,7 +17,7 @@ class PackedMatrix;
 
 namespace detail {
 
-/// A place in an array of float or of T (const float and const T for reading). Exactly one pointer is set.
+/// A pointer into an array of float or of T (const float or const T for reading). Exactly one of both pointers is set.
 template <class Float, class T>
 struct FloatOr {
   Float* wide = nullptr;
@@ -27,7 +28,7 @@ struct FloatOr {
   FloatOr operator+(std::int64_t n) const { return wide != nullptr ? FloatOr(wide + n) : FloatOr(narrow + n); }
 };
 
-/// As CpuGemm. Each array is of float or of T; sums are of float and go to C once.
+/// The functions of CpuGemm. Each array has elements of float or of T. Sums are formed in float and written to C once.
 template <class T>
 struct WidenedGemm {
   using Input = FloatOr<const float, const T>;
@@ -39,11 +40,11 @@ struct WidenedGemm {
                           std::int64_t ldc);
 };
 
-/// As CpuElementwise; gradients of parameters, angles and inverse_rms are of float.
+/// The functions of CpuElementwise. Gradients of parameters, angles and inverse_rms are float.
 template <class T>
 struct WidenedElementwise {
   static void widen(std::int64_t n, const T* x, float* y);   // y = x
-  static void narrow(std::int64_t n, const float* x, T* y);  // y = x, rounded to the nearest
+  static void narrow(std::int64_t n, const float* x, T* y);  // y = x, rounded to the nearest value of T
 
   static void embedding(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* table, T* out);
   static void embedding_backward(const std::int32_t* ids, std::int64_t n, std::int64_t width, const T* gradient,
@@ -70,12 +71,13 @@ struct WidenedElementwise {
   static void gather_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* out);
   static void scatter_add_rows(const T* x, const std::int64_t* rows, std::int64_t count, std::int64_t width, T* y);
   static double sum_squares(const T* x, std::int64_t n);
-  /// For a parameter without a master: the value is widened, changed and rounded again.
+  /// For a parameter without a master copy in float (Parameter::master): the value is widened, changed and rounded
+  /// again.
   static void adamw(const AdamWStep& step, std::int64_t n, const float* gradient, float* first, float* second,
                     T* value);
 };
 
-/// As CpuAttention; log_sum and the gradient of sinks are of float.
+/// The functions of CpuAttention. log_sum and the gradient of sinks are float.
 template <class T>
 struct WidenedAttention {
   static void attention(const AttentionHeads& heads, const DocumentRanges& documents, const T* q, const T* k,
@@ -93,7 +95,7 @@ struct WidenedAttention {
                                        float* sinks_gradient);
 };
 
-/// As CpuExperts; gradients of weights and biases are of float.
+/// The functions of CpuExperts. Gradients of weights and biases are float.
 template <class T>
 struct WidenedExperts {
   static void route(const RouterRule& rule, const T* logits, std::int64_t n, std::int32_t* ids, T* weights);
@@ -134,7 +136,7 @@ struct WidenedExperts {
                                  T* gate_gradient, T* x_gradient);
 };
 
-/// As CpuPacked: decoded values have the bits of Kernels<Cpu, float> before they are rounded.
+/// The functions of CpuPacked. Decoded values have the bits of Kernels<Cpu, float> before they are rounded to T.
 template <class T>
 struct WidenedPacked {
   static void coded_decode(const CodedRanges& weight, std::int64_t begin, std::int64_t count, T* out);
