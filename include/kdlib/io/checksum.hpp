@@ -13,14 +13,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// XXH64 (https://xxhash.com) with seed 0: every bit counts, several bytes a clock cycle. It finds damage, not forgery.
+/// XXH64 (https://xxhash.com) with seed 0. It is fast and depends on every bit of the input. It finds damage, not
+/// forgery.
 std::uint64_t xxh64(std::span<const std::byte> bytes);
 
-/// "xxh64:" and 16 hexadecimal digits.
+/// Returns the checksum as text: "xxh64:" and 16 hexadecimal digits.
 std::string checksum_text(std::span<const std::byte> bytes);
 std::string checksum_text(std::string_view text);
 
-/// The same of all bytes of a file. IoError where it cannot be read.
+/// Returns the checksum text of all bytes of a file. Throws IoError if the file cannot be read.
 std::string file_checksum(const std::string& path);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// SHA-256 of bytes, files and model folders: tells whether an input of a run is still the same under the same path.
+// SHA-256 of bytes, files and model folders. A run uses these hashes to tell whether the input under a path has
+// changed.
 #ifndef KDLIB_IO_CONTENT_HASH_HPP
 #define KDLIB_IO_CONTENT_HASH_HPP
 
@@ -14,13 +15,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// SHA-256 (FIPS 180-4), fed in pieces: the digest depends on the bytes alone, not on how they were cut.
+/// SHA-256 (FIPS 180-4) of bytes that are added in pieces. The digest depends on the bytes alone, not on how they were
+/// cut into pieces.
 class Sha256 {
  public:
   Sha256& add(const void* data, std::size_t bytes);
   Sha256& add(std::string_view text) { return add(text.data(), text.size()); }
 
-  /// 64 hexadecimal digits of all that was added so far; more may be added afterwards.
+  /// Returns 64 hexadecimal digits for all bytes that were added so far. More bytes may be added afterwards.
   std::string digest() const;
 
  private:
@@ -32,41 +34,45 @@ class Sha256 {
   std::uint64_t bytes_ = 0;
 };
 
-/// "sha256:<digest>" of all bytes of a regular file, as sha256sum computes it. IoError where it cannot be read.
+/// Returns "sha256:<digest>" of all bytes of a regular file, as sha256sum computes it. Throws IoError if the file
+/// cannot be read.
 std::string file_hash(const std::string& path);
 
-/// As file_hash for a file of up to 64 MiB. A larger one gives "sha256-sample:<digest>" of its size, its first MiB (the
-/// header of a weight file), 16384 blocks of 4 KiB at equal distances and its last block: 65 MiB are read, whatever the
-/// size. A training step changes weights everywhere, so that other weights are noticed; a change of single bytes
-/// between two blocks is not.
+/// Returns file_hash for a file of up to 64 MiB. For a larger file returns "sha256-sample:<digest>" over its size in
+/// bytes, its first MiB (the header of a weight file), 16384 blocks of 4 KiB at equal distances and its last block. So
+/// 65 MiB are read, whatever the size. A training step changes weights everywhere, so other weights are noticed; a
+/// change of a few bytes between two blocks is not.
 std::string sampled_file_hash(const std::string& path);
 
-/// What a program compares to learn whether an input changed: sampled_file_hash of a file; of a part of a split GGUF
-/// file "sha256:<digest>" over that of all its parts; of a folder
-/// "sha256:<digest>" over the names and sampled_file_hash of those of its files that decide what a model, an adapter or
-/// a data set is
-/// (.safetensors, .gguf, .json, .jsonl, .jinja, .model, .txt), sorted by name; of folders below it those that a run's
-/// folder has its model in (base, adapter, model, packed). Blanks in the file of a seed do not count. IoError where
-/// nothing is there or nothing can be read.
+/// Returns the hash that a program compares to learn whether an input has changed:
+/// - for a file: sampled_file_hash of the file;
+/// - for a part of a split GGUF file: "sha256:<digest>" over the sampled_file_hash of all parts;
+/// - for a folder: "sha256:<digest>" over the names and hashes, sorted by name, of the files that define a model, an
+///   adapter or a data set (.safetensors, .gguf, .json, .jsonl, .jinja, .model, .txt). The subfolders base, adapter,
+///   model and packed, in which a run keeps its model, are included.
+/// White space in a seed file (io/seed_file.hpp) does not count. Throws IoError if nothing is there or nothing can be
+/// read.
 std::string content_hash(const std::string& path);
 
-/// True where two models (folders, GGUF files, parts of split ones) have the same weights: as many files that weights
-/// are read from, of the same sizes and with the same sampled_file_hash, in the order of their names. The names do not
-/// count, nor do configuration, tokenizer and other files. Files of other sizes are not read; the file of a seed counts
-/// as one of weights, by the seed and not by its bytes. False for folders without model.safetensors, an index of shards
-/// or a seed. IoError where nothing is there.
+/// True if two models (folders, GGUF files, parts of split GGUF files) have the same weights: equally many weight files
+/// which, in the order of their names, have the same sizes and the same sampled_file_hash. File names, configuration,
+/// tokenizer and other files do not count. If the sizes differ, no file is read. A seed file (io/seed_file.hpp) counts
+/// as a weight file and is compared by its seed, not by its bytes. False for folders without model.safetensors, an
+/// index of shards or a seed file. Throws IoError if nothing is there.
 bool same_weights(const std::string& a, const std::string& b);
 
 namespace detail {
-/// The files that the weights of a model are read from, sorted by name; none where a folder has neither
-/// model.safetensors nor an index of shards nor the seed of random weights. IoError where nothing is there.
+/// Returns the files from which the weights of a model are read, sorted by name. Empty for a folder that has neither
+/// model.safetensors nor an index of shards nor a seed file.
 std::vector<std::string> weight_files(const std::string& path);
 
-/// hash(path), made once a process: the earlier answer where device, inode, size and both times of the file are still
-/// those of then. A file that changed within three seconds before it was hashed is hashed again, for a second change in
-/// the same tick of the file system's clock leaves the times as they are. `now`: seconds since 1970.
+/// Returns hash(path), computed at most once a process for an unchanged file: the earlier result is used if device,
+/// inode, size and both times of the file are the same as then. A file that changed less than three seconds before it
+/// was hashed is hashed again next time, since a second change within one tick of the file system's clock would leave
+/// the times equal. `now` is in seconds since 1970.
 std::string remembered_hash(std::string (*hash)(const std::string&), const std::string& path, std::int64_t now);
-std::string remembered_hash(std::string (*hash)(const std::string&), const std::string& path);  // now
+/// The same with the current time as `now`.
+std::string remembered_hash(std::string (*hash)(const std::string&), const std::string& path);
 }  // namespace detail
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The element types of GGUF tensors: their names, how many values a block holds and how many bytes it takes.
+// The element types of GGUF tensors: their names, the number of values in a block and the bytes of a block.
 #ifndef KDLIB_IO_GGUF_TYPES_HPP
 #define KDLIB_IO_GGUF_TYPES_HPP
 
@@ -10,7 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Ids as the files have them. Ids that are not listed here are refused by the container.
+/// The ids of element types as files have them. parse_gguf refuses a tensor whose type is not listed here.
 enum class GgufType : std::uint32_t {
   f32 = 0,
   f16 = 1,
@@ -37,7 +37,7 @@ namespace detail {
 struct GgufTypeRow {
   std::uint32_t id;
   const char* name;
-  std::uint32_t values, bytes;  // of a block; 0: known by name, not read
+  std::uint32_t values, bytes;  // of a block; 0 for a type whose name is known but which is not read
 };
 inline constexpr GgufTypeRow gguf_types[] = {{0, "F32", 1, 4},
                                              {1, "F16", 1, 2},
@@ -92,9 +92,9 @@ constexpr bool gguf_types_are_ordered() {
 static_assert(gguf_types_are_ordered());
 }  // namespace detail
 
-/// "Q4_K", ...
+/// The name of a type as GGUF tools write it, such as "Q4_K".
 inline const char* gguf_type_name(GgufType type) { return detail::gguf_types[static_cast<std::uint32_t>(type)].name; }
-/// Values in one block; blocks run along the fastest axis.
+/// Number of values in one block. Blocks run along the fastest axis.
 inline std::size_t block_size(GgufType type) { return detail::gguf_types[static_cast<std::uint32_t>(type)].values; }
 /// Bytes of one block.
 inline std::size_t block_bytes(GgufType type) { return detail::gguf_types[static_cast<std::uint32_t>(type)].bytes; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON texts as immutable values. RapidJSON does the reading; it stays out of this header.
+// JSON texts as immutable values. RapidJSON reads the text; this header does not include RapidJSON.
 #ifndef KDLIB_IO_JSON_HPP
 #define KDLIB_IO_JSON_HPP
 
@@ -23,22 +23,23 @@ struct JsonNode;
 struct JsonMember;
 class JsonMembers;
 
-/// One value of a parsed text: a handle of 24 bytes that keeps the whole text alive, cheap to copy. Members of an
-/// object keep their order. Memory: the text itself plus 16 bytes for each value and each key. A value that is not what
-/// the caller asks for throws FormatError: "[json] config.json: rope_scaling.factor is a string, a number is needed".
+/// One value of a parsed text: a handle of 24 bytes that is cheap to copy and keeps the whole text alive. Members of an
+/// object keep their order. The parsed text takes its own size in memory plus 16 bytes for each value and each key.
+/// Functions throw FormatError if the value is not of the kind that the caller asks for: "[json] config.json:
+/// rope_scaling.factor is a string, a number is needed".
 class Json {
  public:
   enum class Kind : std::uint8_t { null, boolean, int64, uint64, real, string, array, object };
-  static constexpr unsigned max_depth = 200;  // arrays and objects in each other
+  static constexpr unsigned max_depth = 200;  // levels of arrays and objects inside each other
 
-  Json() = default;  // null
+  Json() = default;  // the value null
 
-  /// Parses the whole text; `name` (a file, or file:line) opens every later message. The text is moved in and strings
-  /// are decoded inside it. FormatError, with the byte offset: anything behind the value, invalid UTF-8, a lone
-  /// surrogate escape, a key that occurs twice in one object, deeper than max_depth, NaN, Infinity, a number beyond
-  /// double.
+  /// Parses the whole text. `name` (a file, or file:line) opens every later message. The text is moved in and strings
+  /// are decoded in place. Throws FormatError with the byte offset for text behind the value, invalid UTF-8, a lone
+  /// surrogate escape, a key that occurs twice in one object, nesting deeper than max_depth, NaN, Infinity, and a
+  /// number beyond the range of double.
   static Json parse(std::string text, std::string name);
-  /// Reads and parses a file.
+  /// Reads and parses a file. Throws IoError if the file cannot be read.
   static Json parse_file(const std::string& path);
 
   Kind kind() const;
@@ -51,40 +52,41 @@ class Json {
   bool is_object() const { return kind() == Kind::object; }
 
   bool as_bool() const;
-  std::int64_t as_int() const;         // an integer literal within int64; 1.0 is refused
-  std::uint64_t as_uint() const;       // an integer literal within uint64
+  std::int64_t as_int() const;         // an integer literal that fits into int64; 1.0 is refused
+  std::uint64_t as_uint() const;       // an integer literal that fits into uint64
   double as_double() const;            // any number
-  std::string_view as_string() const;  // UTF-8, may hold zero bytes; lives as long as a handle on this text
+  std::string_view as_string() const;  // UTF-8, may hold zero bytes; lives while a handle on this text lives
 
-  /// Elements of an array or members of an object; 0 for anything else.
+  /// Number of elements of an array or members of an object; 0 for other kinds.
   std::size_t size() const;
-  /// Element of an array, or value of the i-th member of an object.
+  /// Returns element i of an array, or the value of member i of an object.
   Json operator[](std::size_t i) const;
-  /// Name of the i-th member of an object.
+  /// Returns the name of member i of an object.
   std::string_view key(std::size_t i) const;
 
-  /// The member of that name: empty when there is none or when this is not an object.
+  /// Returns the member of that name. Empty if there is no such member or this value is not an object.
   std::optional<Json> find(std::string_view key) const;
-  /// The same, and empty for a member whose value is null too (as config.json writes "not set").
+  /// Returns the same, but also empty if the member's value is null (config.json writes null for "not set").
   std::optional<Json> find_set(std::string_view key) const;
   bool contains(std::string_view key) const { return find(key).has_value(); }
-  /// The member of that name, or FormatError "[json] config.json: rope_scaling.factor is missing".
+  /// Returns the member of that name, or throws FormatError "[json] config.json: rope_scaling.factor is missing".
   Json at(std::string_view key) const;
 
-  /// The member as a plain type; `otherwise` when it is missing or null.
+  /// Returns the member as a plain type, or `otherwise` if the member is missing or null.
   bool bool_or(std::string_view key, bool otherwise) const;
   std::int64_t int_or(std::string_view key, std::int64_t otherwise) const;
   double double_or(std::string_view key, double otherwise) const;
   std::string string_or(std::string_view key, std::string_view otherwise) const;
 
   class Iterator;
-  /// Elements of an array, or values of an object: `for (const Json& element : array)`.
+  /// Iterates over the elements of an array or the values of an object: `for (const Json& element : array)`.
   Iterator begin() const;
   Iterator end() const;
-  /// `for (const auto& [key, value] : object.members())`.
+  /// Iterates over names and values of an object: `for (const auto& [key, value] : object.members())`.
   JsonMembers members() const;
 
-  /// Where this value stands: "config.json: layers[3].kind". Found by a walk over the text: for messages.
+  /// Returns the place of this value: "config.json: layers[3].kind". The place is searched in the whole text, so use
+  /// this for messages only.
   std::string path() const;
   /// Throws FormatError "[json] <path> <problem>": `rope.at("factor").refuse("is 0, it must be positive")`.
   [[noreturn]] void refuse(std::string_view problem) const;

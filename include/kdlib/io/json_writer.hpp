@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes JSON texts: compact (one line, no spaces) or indented as config.json is.
+// Writes JSON texts: compact (one line, no spaces) or indented as in config.json.
 #ifndef KDLIB_IO_JSON_WRITER_HPP
 #define KDLIB_IO_JSON_WRITER_HPP
 
@@ -14,22 +14,22 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What becomes of NaN and infinities, which JSON does not have.
+/// What happens to NaN and infinities, which JSON cannot hold: FormatError, or the value null.
 enum class NonFinite : std::uint8_t { refuse, null };
 
-/// How JsonWriter sets its text.
+/// How JsonWriter lays out its text.
 struct JsonStyle {
-  int indent = 0;  // spaces a level; 0: compact, on one line
+  int indent = 0;  // spaces for each level; 0: compact, on one line
   NonFinite non_finite = NonFinite::refuse;
 };
 
-/// Builds one JSON text. Values follow each other as the text has them:
+/// Builds one JSON text. Calls follow each other in the order of the text:
 ///   JsonWriter json;
 ///   json.begin_object().member("rank", 16).key("targets").begin_array().value("q_proj").end_array().end_object();
 ///   write_file_atomically(path, json.text());
 /// Floating-point numbers are written with the fewest digits that read back to the same double, and always with a point
-/// or an exponent ("1.0"). FormatError: NaN or infinity (unless null is asked for), text that is not UTF-8, a key that
-/// is missing or too many, text() before all is closed.
+/// or an exponent ("1.0"). Throws FormatError for NaN or infinity (unless NonFinite::null is set), for text that is not
+/// UTF-8, for a missing or an extra key, and if text() is called before everything is closed.
 class JsonWriter {
  public:
   explicit JsonWriter(JsonStyle style = {}) : style_(style) {}
@@ -51,7 +51,7 @@ class JsonWriter {
     else if constexpr (std::is_signed_v<T>) return integer(static_cast<std::int64_t>(number));
     else return natural(static_cast<std::uint64_t>(number));
   }
-  /// Any container of values as an array.
+  /// Writes any container of values as an array.
   template <class List>
   requires(!std::is_arithmetic_v<List> &&
            !std::is_convertible_v<const List&, std::string_view>) JsonWriter& value(const List& list) {
@@ -60,17 +60,17 @@ class JsonWriter {
     return end_array();
   }
 
-  /// key(name) and value(v).
+  /// Writes key(name) and value(v).
   template <class T>
   JsonWriter& member(std::string_view name, const T& v) {
     key(name);
     return value(v);
   }
 
-  /// A value that is JSON text already; it is not checked.
+  /// Writes a value that is JSON text already. The text is not checked.
   JsonWriter& raw(std::string_view json);
 
-  /// The finished text. Indented texts end with a line feed.
+  /// Returns the finished text. An indented text ends with a line feed.
   const std::string& text();
 
  private:
@@ -86,7 +86,7 @@ class JsonWriter {
 
   JsonStyle style_;
   std::string out_;
-  std::string open_;  // '{' and '[' not closed yet
+  std::string open_;  // '{' and '[' that are not closed yet
   bool first_ = true, has_key_ = false, done_ = false;
 };
 

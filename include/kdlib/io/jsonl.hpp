@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON Lines: a file with one JSON value on each line, read a line at a time, so that files larger than memory work.
+// JSON Lines: a file with one JSON value on each line. Lines are read one at a time, so files may be larger than
+// memory.
 #ifndef KDLIB_IO_JSONL_HPP
 #define KDLIB_IO_JSONL_HPP
 
@@ -13,9 +14,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Reads the lines of a text file (UTF-8 is not checked here). Lines end with LF or CRLF; the last may end with the
-/// file. FormatError "file:line": a line longer than `max_line` bytes; the next call goes on behind it. IoError: as
-/// open.
+/// Reads the lines of a text file. Whether a line is valid UTF-8 is not checked here. Lines end with LF or CRLF; the
+/// last line may end with the file. Throws FormatError with "file:line" for a line longer than `max_line` bytes; the
+/// next call continues behind that line. The constructor throws IoError if the file cannot be opened.
 class LineReader {
  public:
   static constexpr std::size_t default_max_line = std::size_t{64} << 20;
@@ -27,12 +28,12 @@ class LineReader {
   LineReader& operator=(const LineReader&) = delete;
   ~LineReader();
 
-  /// The next line without its end; empty at the end of the file. Valid until the next call.
+  /// Returns the next line without its line end, valid until the next call. Empty at the end of the file.
   std::optional<std::string_view> next();
 
-  std::uint64_t line_number() const { return line_; }    // of the line last given, from 1
-  std::uint64_t line_offset() const { return offset_; }  // where that line begins, in bytes
-  std::string place() const;                             // "prompts.jsonl:12"
+  std::uint64_t line_number() const { return line_; }    // of the line that was returned last; counts from 1
+  std::uint64_t line_offset() const { return offset_; }  // byte in the file where that line begins
+  std::string place() const;                             // file and line: "prompts.jsonl:12"
   const std::string& path() const { return path_; }
 
  private:
@@ -46,13 +47,14 @@ class LineReader {
   bool ended_ = false;
 };
 
-/// Reads one JSON value a line. Lines of white space only are skipped. A broken line throws FormatError
-/// "[json] prompts.jsonl:12: byte 34: ..."; the next call goes on behind it.
+/// Reads one JSON value from each line. Lines that hold only white space are skipped. A broken line throws FormatError
+/// "[json] prompts.jsonl:12: byte 34: ..."; the next call continues behind that line.
 class JsonlReader {
  public:
   explicit JsonlReader(std::string path, std::size_t max_line = LineReader::default_max_line)
       : lines_(std::move(path), max_line) {}
 
+  /// Returns the next value. Empty at the end of the file.
   std::optional<Json> next();
   std::uint64_t line_number() const { return lines_.line_number(); }
   std::uint64_t line_offset() const { return lines_.line_offset(); }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file mapped into memory, read-only: weights are read from disk when they are touched, and never copied to be looked
-// at.
+// A file that is mapped into memory, read-only: weights are read from disk when they are touched, without a copy.
 #ifndef KDLIB_IO_MAPPED_FILE_HPP
 #define KDLIB_IO_MAPPED_FILE_HPP
 
@@ -12,9 +11,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Maps a whole regular file. Spans handed out live as long as this object (a move keeps them valid).
-/// IoError: missing, unreadable, a folder, not a regular file, empty. A file that another program shortens while it is
-/// mapped ends the process with SIGBUS when the lost part is read: replace files by renaming, as AtomicFile does.
+/// Maps a whole regular file. Spans that bytes() returns live as long as this object; a move keeps them valid. Throws
+/// IoError if the file is missing, unreadable, empty or not a regular file. If another program shortens the file while
+/// it is mapped, reading the lost part ends the process with SIGBUS. So replace files by renaming, as AtomicFile does.
 class MappedFile {
  public:
   MappedFile() = default;
@@ -36,8 +35,8 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-/// Gives the whole pages inside `bytes`, a part of a mapped file, back to the system. They are read from the file again
-/// when they are touched.
+/// Gives the whole memory pages inside `bytes`, a part of a mapped file, back to the system. These pages are read from
+/// the file again when they are touched.
 void release_pages(std::span<const std::byte> bytes) noexcept;
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writing safetensors: tensors in the order and form of the reference writer, streamed, and the file appears at once.
+// Writes safetensors: tensors in the order and form of the reference writer. Data are streamed, and the file appears
+// all at once.
 #ifndef KDLIB_IO_SAFETENSORS_WRITER_HPP
 #define KDLIB_IO_SAFETENSORS_WRITER_HPP
 
@@ -18,7 +19,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// Writes the bytes of one tensor when its turn comes.
+/// Writes the bytes of one tensor when commit() reaches the tensor.
 struct TensorSource {
   virtual ~TensorSource() = default;
   virtual void write(AtomicFile& file) = 0;
@@ -31,43 +32,43 @@ struct TensorSourceOf final : TensorSource {
 };
 }  // namespace detail
 
-/// Collects tensors, then writes them in commit(). Layout: element type descending (8-byte types first), then name;
-/// compact JSON, padded to a multiple of 8; "__metadata__" first. Nothing is copied before commit(): data are borrowed
-/// until then.
+/// Collects tensors and writes them in commit(). The data are borrowed until commit(); nothing is copied. Tensors are
+/// sorted by element type, descending (8-byte types first), then by name. The header is compact JSON, padded to a
+/// multiple of 8 bytes, with "__metadata__" first.
 ///   SafetensorsWriter writer{folder + "/model.safetensors"};
 ///   writer.metadata("format", "pt");
 ///   writer.add("norm.weight", {576}, std::span<const float>(norm));
 ///   writer.add_as<bf16>("head.weight", {V, H}, std::span<const float>(head));
 ///   writer.commit();
-/// FormatError: a name twice, "__metadata__", not UTF-8. ShapeError: shape and number of values differ. IoError: as
-/// AtomicFile.
+/// Throws FormatError for a name that is there twice, is "__metadata__" or is not UTF-8. Throws ShapeError if the
+/// number of values is not that of the shape. Throws IoError as AtomicFile does.
 class SafetensorsWriter {
  public:
   explicit SafetensorsWriter(std::string path) : path_(std::move(path)) {}
 
-  /// A string for "__metadata__"; weights meant for Hugging Face libraries carry ("format", "pt").
+  /// Adds a text to "__metadata__". Weights for Hugging Face libraries carry ("format", "pt").
   void metadata(std::string key, std::string value);
 
-  /// Values stored as they are.
+  /// Adds values that are stored unchanged.
   template <class T>
   void add(std::string name, const Shape& shape, std::span<const T> values) {
     add(std::move(name), dtype_of<T>(), shape, std::as_bytes(values));
   }
-  /// Bytes stored as they are, for types without a C++ type.
+  /// Adds bytes that are stored unchanged, for element types without a C++ type.
   void add(std::string name, DType dtype, const Shape& shape, std::span<const std::byte> data);
-  /// A tensor of another file, as it is; that file must stay open until commit().
+  /// Adds a tensor of another file, unchanged. That file must stay open until commit().
   void add(const TensorInfo& tensor);
 
-  /// Values converted to `To` (rounded to nearest even) while they are written.
+  /// Adds values that are converted to `To` (rounded to nearest even) while they are written.
   template <Scalar To, Scalar From>
   void add_as(std::string name, const Shape& shape, std::span<const From> values);
 
-  /// `write(file)` is called in commit() and writes exactly the bytes of the tensor with file.write(pointer, bytes):
-  /// for tensors that are computed piece by piece.
+  /// Adds a tensor that is computed piece by piece: commit() calls `write(file)`, which must write exactly the bytes of
+  /// the tensor with file.write(pointer, bytes).
   template <class F>
   void add_from(std::string name, DType dtype, const Shape& shape, F write);
 
-  /// Writes everything; the file is complete and on disk when this returns. Once.
+  /// Writes everything. The file is complete and on disk when this returns. May be called once.
   void commit();
 
   const std::string& path() const { return path_; }
@@ -76,7 +77,7 @@ class SafetensorsWriter {
   struct Entry {
     TensorInfo info;
     std::uint64_t bytes = 0;
-    std::unique_ptr<detail::TensorSource> source;  // empty: info.data
+    std::unique_ptr<detail::TensorSource> source;  // empty if the bytes are in info.data
   };
   Entry& add_entry(TensorInfo info);
   std::string header() const;

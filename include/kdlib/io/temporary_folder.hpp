@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder for what a process keeps while it runs.
+// A folder for files that a process needs only while it runs.
 #ifndef KDLIB_IO_TEMPORARY_FOLDER_HPP
 #define KDLIB_IO_TEMPORARY_FOLDER_HPP
 
@@ -10,10 +10,10 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// A new folder in $TMPDIR, or in /tmp, that is gone again at the end with all that is in it.
+/// A new folder in $TMPDIR, or in /tmp. The destructor removes the folder with all its content.
 class TemporaryFolder {
  public:
-  /// Its name begins with `name`. IoError beginning with `what`.
+  /// The folder's name begins with `name`. Throws IoError, whose text begins with `what`, if the folder cannot be made.
   TemporaryFolder(const char* what, const char* name);
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;

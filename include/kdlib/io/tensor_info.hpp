@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tensor as a weight file holds it: name, element type, extents and bytes. And the way from those bytes to numbers.
+// A tensor as a weight file holds it (name, element type, extents and bytes), and functions that convert its bytes to
+// numbers.
 #ifndef KDLIB_IO_TENSOR_INFO_HPP
 #define KDLIB_IO_TENSOR_INFO_HPP
 
@@ -18,33 +19,34 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Name in safetensors headers: "F32", "BF16", "F8_E4M3", ...
+/// The name of the type in safetensors headers: "F32", "BF16", "F8_E4M3", ...
 const char* dtype_name(DType dtype);
-/// The type of that name; empty when there is none.
+/// Returns the type of that name. Empty if there is no such type.
 std::optional<DType> parse_dtype(std::string_view name);
 /// Bits of one element: 4 to 64.
 unsigned dtype_bits(DType dtype);
 
 /// One tensor of a mapped file. The bytes are little-endian, row-major, packed and perhaps not aligned: read them with
-/// read_as or memcpy. They live as long as the file object that handed this out.
+/// read_as or memcpy. They live as long as the file object that returned this TensorInfo.
 struct TensorInfo {
   std::string name;
   DType dtype = DType::f32;
-  std::vector<std::uint64_t> extents;  // slowest first; empty: a scalar with one element. Any rank.
+  std::vector<std::uint64_t> extents;  // slowest first, any rank; empty for a scalar, which has one element
   std::span<const std::byte> data;
-  std::shared_ptr<const std::string> file;  // path, for messages
+  std::shared_ptr<const std::string> file;  // path of the file, for messages
 
+  /// Number of elements.
   std::uint64_t count() const;
-  /// ShapeError when the rank is above Shape::max_rank or an extent beyond int64.
+  /// Throws ShapeError if the rank is above Shape::max_rank or an extent is beyond int64.
   Shape shape() const;
-  /// "model.safetensors: tensor \"a.weight\" (F32 [2, 3])", for messages.
+  /// Describes the tensor for messages: "model.safetensors: tensor \"a.weight\" (F32 [2, 3])".
   std::string text() const;
 };
 
-/// Converts all elements into `out` (exactly count() of them). To a floating-point type: from F64 F32 F16 BF16, the
-/// integers and BOOL, rounded to nearest even (to 16 bits by way of float). To an integer type: from the integers and
-/// BOOL, values out of range refused. ShapeError: `out` has another length. FormatError: the stored type cannot be read
-/// as T.
+/// Converts all elements into `out`, which must have count() elements. A floating-point T is read from F64, F32, F16,
+/// BF16, the integer types and BOOL and is rounded to nearest even (a 16-bit T by way of float). An integer T is read
+/// from the integer types and BOOL. Throws ShapeError if `out` has another length. Throws FormatError if the stored
+/// type cannot be read as T, or if a value is out of the range of an integer T.
 template <class T>
 void read_as(const TensorInfo& info, std::span<T> out);
 template <class T>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How is a name of unknown bytes shown in a message?
+// Shows a name of unknown bytes in a message.
 #ifndef KDLIB_IO_UTF8_HPP
 #define KDLIB_IO_UTF8_HPP
 
@@ -11,8 +11,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A name from a file, for error messages and terminals: control characters (C0, DEL, C1), marks that turn the
-/// direction of writing and invalid UTF-8 as \xHH for each byte, cut behind about `limit` bytes.
+/// Makes a name from a file safe for error messages and terminals. Each byte of control characters (C0, DEL, C1), of
+/// marks that turn the direction of writing and of invalid UTF-8 becomes \xHH. The result is cut behind about `limit`
+/// bytes and then ends with "...".
 std::string printable(std::string_view name, std::size_t limit = 80);
 
 KDLIB_NAMESPACE_END

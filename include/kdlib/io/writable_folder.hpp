@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a program will be able to write into a folder: asked before hours of work, not after them.
+// Tells whether a program will be able to write into a folder, before hours of work and not after them.
 #ifndef KDLIB_IO_WRITABLE_FOLDER_HPP
 #define KDLIB_IO_WRITABLE_FOLDER_HPP
 
@@ -9,8 +9,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Refuses, without touching anything, a folder that is a file or a link to nothing, that cannot be made, or in which
-/// this process may not write. IoError begins with `what`, as in "[distil] --out".
+/// Throws IoError, without changing anything, if the folder is a file or a link to nothing, if it cannot be made, or if
+/// this process may not write into it. The message begins with `what`, as in "[distil] --out".
 void check_writable_folder(const std::string& folder, const std::string& what);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// LoRA on a decoder in memory: add, merge and unmerge. PEFT's files are in checkpoint/peft_adapter.hpp.
+// LoRA on a decoder in memory: functions that add, merge and unmerge an adapter. PEFT's files are in
+// checkpoint/peft_adapter.hpp.
 #ifndef KDLIB_MODEL_ADAPTER_HPP
 #define KDLIB_MODEL_ADAPTER_HPP
 
@@ -11,21 +12,22 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Gives every targeted linear map factors A (uniform in +-1/sqrt(in)) and B (zero): no output changes. All other
-/// parameters are frozen. Answers how many maps were adapted. ConfigError: nothing is targeted, the head or the
-/// embedding is, or there is an adapter already.
+/// Gives every linear map that `settings` target the factors A (uniform in +-1/sqrt(in)) and B (zero), so no output
+/// changes. All other parameters are frozen. Returns the number of adapted maps. Throws ConfigError if nothing is
+/// targeted, if the head or the embedding is targeted, or if the model has an adapter already.
 template <class D, class T>
 std::int64_t add_lora(Decoder<D, T>& model, const LoraSettings& settings);
 
-/// Takes the factors away (unmerging first).
+/// Removes the factors. A merged adapter is unmerged first.
 template <class D, class T>
 void remove_adapter(Decoder<D, T>& model);
 
-/// W <- W + s B A, formed in T and rounded once when saved. The W of before is kept for unmerge_adapter. ConfigError
-/// where W is packed; FormatError where the sum is not finite (no weight is changed then).
+/// Replaces W by W + s B A. The sum is formed in T and rounded once when the model is saved. The old W is kept for
+/// unmerge_adapter. Throws ConfigError if W is packed or if there is nothing to merge, FormatError if a sum is not
+/// finite; no weight is changed then.
 template <class D, class T>
 void merge_adapter(Decoder<D, T>& model);
-/// Back to the weights of before, bit for bit.
+/// Restores the weights from before merge_adapter, bit for bit.
 template <class D, class T>
 void unmerge_adapter(Decoder<D, T>& model);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sequences that go on by a token a step, with all that changes from step to step on the device.
+// Sequences that grow by one token a step. All data that change from step to step are on the device.
 #ifndef KDLIB_MODEL_DECODE_STATE_HPP
 #define KDLIB_MODEL_DECODE_STATE_HPP
 
@@ -10,26 +10,28 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Made by Decoder::begin_decoding. Decoder::decode_step runs `ids` and moves the sequences on by one token; what has
-/// drawn the next tokens writes them to `ids`. The host gives nothing and waits for nothing between steps. N rows: the
-/// sequences, and behind them rows of padding whose tokens do not count.
+/// The state of a group of sequences, made by Decoder::begin_decoding. Decoder::decode_step runs the tokens in `ids`
+/// and moves each sequence on by one token; the sampler then writes the next tokens into `ids`. Between steps the host
+/// gives nothing and waits for nothing. There are N rows: first the sequences, then rows of padding whose tokens do not
+/// count.
 template <class D>
 struct DecodeState {
   using Arrays =
-      UploadedTogether<D, std::int32_t, std::int32_t, std::int64_t, std::int32_t, std::int64_t>;  // of one copy
+      UploadedTogether<D, std::int32_t, std::int32_t, std::int64_t, std::int32_t, std::int64_t>;  // copied at once
 
-  Tensor<std::int32_t, D> ids;          // [N] the tokens that the next step runs
-  Tensor<std::int32_t, D> positions;    // [N] where they stand
+  Tensor<std::int32_t, D> ids;          // [N] tokens that the next step runs
+  Tensor<std::int32_t, D> positions;    // [N] positions of these tokens
   Tensor<std::int64_t, D> offsets;      // [N + 1] 0, 1, 2, ...
-  Tensor<std::int32_t, D> slots;        // [N] of the cache
-  Tensor<std::int64_t, D> past;         // [N] tokens that the slots hold
-  std::optional<Arrays> arrays;         // the five above
-  std::vector<std::int32_t> sequences;  // the sequences' slots on the host
-  std::int64_t steps = 0;               // that there is room for
+  Tensor<std::int32_t, D> slots;        // [N] slots of the cache
+  Tensor<std::int64_t, D> past;         // [N] number of tokens in each slot
+  std::optional<Arrays> arrays;         // owns the five tensors above
+  std::vector<std::int32_t> sequences;  // slots of the sequences, known to the host
+  std::int64_t steps = 0;               // number of further steps for which there is room
 
   std::int64_t rows() const { return ids.count(); }
 
-  /// The host's part of a step: the sequences' slots of `cache` hold a token more.
+  /// The host's part of a step: counts one token more in the slots of the sequences. Throws ShapeError if no step is
+  /// left.
   template <class Cache>
   void count_step(Cache& cache) {
     require<ShapeError>(steps > 0, "[Decoder::decode_step] the sequences have no room for another step");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a decoder-only model is made of: the numbers of config.json or of GGUF metadata under kdlib's names.
+// The description of a decoder-only model: the numbers of config.json or of GGUF metadata under kdlib's names.
 #ifndef KDLIB_MODEL_DECODER_CONFIG_HPP
 #define KDLIB_MODEL_DECODER_CONFIG_HPP
 
@@ -14,15 +14,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The published architectures that a Decoder can be.
+/// The published architectures that Decoder supports.
 enum class Family { llama, qwen2, qwen3, qwen3_moe, qwen2_moe, gpt_oss, mistral, gemma2, gemma3 };
-/// In the order of their numbers.
+/// All families, in the order of the enumeration.
 inline constexpr Family families[] = {Family::llama,     Family::qwen2,     Family::qwen3,
                                       Family::qwen3_moe, Family::qwen2_moe, Family::gpt_oss,
                                       Family::mistral,   Family::gemma2,    Family::gemma3};
-const char* family_name(Family family);  // config.json's model_type
+const char* family_name(Family family);  // model_type of config.json
 
-/// Which linear maps of the layers have a bias vector; each is optional by itself. Experts: ExpertSettings::biases.
+/// Which linear maps of the layers have a bias vector; each flag stands alone. ExpertSettings::biases is the flag of
+/// experts.
 struct BiasSettings {
   bool q = false, k = false, v = false, o = false;  // attention
   bool gate = false, up = false, down = false;      // the dense feed-forward part
@@ -31,7 +32,7 @@ struct BiasSettings {
   bool feed_forward() const { return gate || up || down; }
   bool operator==(const BiasSettings&) const = default;
 };
-/// A bias by the name of its map in Hugging Face's layers.
+/// A flag of BiasSettings with the name of its map in Hugging Face's layers.
 struct NamedBias {
   bool BiasSettings::*flag;
   const char* module;
@@ -42,7 +43,7 @@ inline constexpr NamedBias named_biases[] = {
     {&BiasSettings::gate, "mlp.gate_proj"}, {&BiasSettings::up, "mlp.up_proj"},
     {&BiasSettings::down, "mlp.down_proj"}};
 
-/// The sizes and choices of a decoder, whatever file they come from. H, I, V and L are those of docs/design.md.
+/// The sizes and choices of a decoder, from any kind of file. docs/design.md defines H, I, V and L.
 struct DecoderConfig {
   Family family = Family::llama;
   std::int64_t vocab_size = 0;         // rows of the embedding; may exceed the tokenizer's ids
@@ -54,48 +55,48 @@ struct DecoderConfig {
   std::int64_t head_size = 0;  // even; query_heads * head_size may differ from H
   double norm_epsilon = 1e-6;
   RopeSettings rope;
-  std::optional<RopeSettings> sliding_rope;  // of the layers that see a window; none: rope (Gemma 3 has it)
-  double query_scalar = 0;                   // scores are q.k / sqrt(query_scalar); 0: head_size (Gemma has it)
-  double attention_softcap = 0;              // c > 0: scores s become c tanh(s / c) (Gemma 2); 0: they stay
-  double final_softcap = 0;                  // the same of the logits
-  std::int64_t context_length = 2048;        // tokens the model was made for (advisory)
-  bool tied_head = false;                    // the head is the embedding
+  std::optional<RopeSettings> sliding_rope;  // of layers that see a window (Gemma 3); empty: `rope`
+  double query_scalar = 0;                   // scores are q.k / sqrt(query_scalar) (Gemma); 0: head_size
+  double attention_softcap = 0;              // c > 0: scores s become c tanh(s / c) (Gemma 2); 0: no change
+  double final_softcap = 0;                  // the same for the logits
+  std::int64_t context_length = 2048;        // tokens the model was made for (not enforced)
+  bool tied_head = false;                    // true if the head is the embedding
   BiasSettings biases;
-  std::vector<std::int64_t> windows;  // [layers] keys a query sees, 0 = all; empty = all 0
-  ExpertSettings moe;                 // of the sparse layers; moe.experts = 0: there are none
-  std::vector<std::uint8_t> sparse;   // [layers] 1 = mixture of experts, or empty: none is
+  std::vector<std::int64_t> windows;  // [layers] number of keys a query sees, 0 = all; empty = all 0
+  ExpertSettings moe;                 // of the sparse layers; moe.experts = 0: the model has none
+  std::vector<std::uint8_t> sparse;   // [layers] 1 = the layer is a mixture of experts; empty = none is
   double initializer_range = 0.02;
   std::vector<std::int32_t> bos_ids, eos_ids;
   std::int32_t pad_id = -1;         // -1: none
-  std::string dtype = "float32";    // storage: float32, bfloat16 or float16
-  std::string source_json;          // config.json as it was read: unknown keys are written back
-  std::string compression_json;     // compression_config of experts that share cores (moe.core_rank), as it was read
-  bool compression_by_key = false;  // config.json keeps the model_type of the plain mixture beside compression_config
+  std::string dtype = "float32";    // of the stored weights: float32, bfloat16 or float16
+  std::string source_json;          // config.json as it was read; unknown keys are written back
+  std::string compression_json;     // compression_config as it was read (experts that share cores)
+  bool compression_by_key = false;  // true if model_type is that of the plain mixture beside compression_config
 
-  /// Norms multiply by 1 + weight and stand behind attention and feed-forward part, too; embeddings are multiplied by
-  /// sqrt(hidden_size); gates go through GELU.
+  /// Gemma's norms multiply by 1 + weight and stand behind the attention and the feed-forward part, too; its embeddings
+  /// are multiplied by sqrt(hidden_size); its gates use GELU.
   bool is_gemma() const { return family == Family::gemma2 || family == Family::gemma3; }
   bool head_norm() const { return family == Family::qwen3 || family == Family::qwen3_moe || family == Family::gemma3; }
   bool has_sinks() const { return family == Family::gpt_oss; }
   bool is_sparse(std::int64_t layer) const { return !sparse.empty() && sparse[static_cast<std::size_t>(layer)] != 0; }
-  std::int64_t mixtures() const;  // sparse layers
+  std::int64_t mixtures() const;  // number of sparse layers
   std::int64_t window(std::int64_t layer) const {
     return windows.empty() ? 0 : windows[static_cast<std::size_t>(layer)];
   }
-  /// The largest window of a layer; 0: all layers see all keys.
+  /// The largest window of any layer; 0 if all layers see all keys.
   std::int64_t widest_window() const {
     std::int64_t widest = 0;
     for (const std::int64_t w : windows) widest = w > widest ? w : widest;
     return widest;
   }
-  /// Scores are q.k / sqrt of this.
+  /// Scores are q.k divided by the square root of this number.
   double score_divisor() const { return query_scalar > 0 ? query_scalar : static_cast<double>(head_size); }
-  /// What q.k is multiplied by.
+  /// The factor by which q.k is multiplied.
   double attention_scale() const;
   std::int64_t parameter_count() const;
-  /// Parameters that one token meets: of the experts only the active ones.
+  /// Number of parameters that one token uses: of the experts only the active ones count.
   std::int64_t active_parameter_count() const;
-  /// ConfigError that names `where`, the field and the rule.
+  /// Throws ConfigError, which names `where`, the field and the rule, if a field is out of its range.
   void check(const std::string& where) const;
 
  private:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values of the tokens that generation has seen: a fixed number of slots, each a sequence with its own length.
+// Keys and values of the tokens that generation has seen. A cache has a fixed number of slots; each slot is a sequence
+// with its own length.
 #ifndef KDLIB_MODEL_KV_CACHE_HPP
 #define KDLIB_MODEL_KV_CACHE_HPP
 
@@ -9,12 +10,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Made by Decoder::make_cache, filled by Decoder::decode.
+/// Decoder::make_cache makes a cache, Decoder::decode fills it.
 template <class T, class D>
 class KvCache {
  public:
   KvCache() = default;
-  /// width = kv_heads * head_size.
+  /// `width` = kv_heads * head_size.
   KvCache(std::int64_t layers, std::int64_t sequences, std::int64_t capacity, std::int64_t width)
       : capacity_(capacity), lengths_(static_cast<std::size_t>(sequences), 0) {
     for (std::int64_t i = 0; i < layers; ++i)
@@ -24,16 +25,17 @@ class KvCache {
   std::int64_t sequences() const { return static_cast<std::int64_t>(lengths_.size()); }
   std::int64_t capacity() const { return capacity_; }  // tokens a slot can hold
   std::int64_t layers() const { return static_cast<std::int64_t>(keys_.size()); }
-  /// Tokens in a slot.
+  /// Number of tokens in a slot.
   std::int64_t length(std::int64_t slot) const { return lengths_[checked(slot)]; }
-  /// Forgets all but the first `length` tokens of a slot (0: a new sequence).
+  /// Keeps only the first `length` tokens of a slot (0: the slot is empty). Throws ShapeError if the slot has fewer
+  /// tokens.
   void truncate(std::int64_t slot, std::int64_t length = 0) {
     std::int64_t& now = lengths_[checked(slot)];
     require<ShapeError>(length >= 0 && length <= now, "[KvCache::truncate] slot ", slot, " holds ", now,
                         " tokens, not ", length);
     now = length;
   }
-  /// Slot `to` holds what slot `from` holds.
+  /// Copies the content of slot `from` into slot `to`.
   void copy(std::int64_t from, std::int64_t to) {
     const std::int64_t tokens = length(from);
     lengths_[checked(to)] = tokens;
@@ -62,7 +64,7 @@ class KvCache {
 
   std::int64_t capacity_ = 0;
   std::vector<std::int64_t> lengths_;
-  std::vector<Tensor<T, D>> keys_, values_;  // a layer each: [sequences * capacity, width]
+  std::vector<Tensor<T, D>> keys_, values_;  // one tensor a layer: [sequences * capacity, width]
 };
 
 KDLIB_NAMESPACE_END

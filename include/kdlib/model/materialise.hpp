@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain experts from experts that share cores: for readers that know the plain mixture alone.
+// Makes plain experts from experts that share cores, for programs that only know the plain mixture.
 #ifndef KDLIB_MODEL_MATERIALISE_HPP
 #define KDLIB_MODEL_MATERIALISE_HPP
 
@@ -7,10 +7,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The plain mixture of the same function: every expert's maps as matrices W_e (nn/shared_core_experts.hpp), formed in
-/// T. Everything else is `compressed`'s, in the same memory. Every parameter is trainable. It has the size of the model
-/// that was compressed. ConfigError: the experts share no cores; an adapter; weights that are codes or stay in their
-/// file.
+/// Returns the plain mixture that computes the same function: every map of every expert becomes a matrix W_e
+/// (nn/shared_core_experts.hpp), formed in T. All other weights are those of `compressed`, in the same memory. Every
+/// parameter is trainable. The result is as large as the model before its compression. Throws ConfigError if the
+/// experts share no cores, if the model has an adapter, or if weights are codes or stay in their file.
 template <class D, class T>
 Decoder<D, T> materialise(Decoder<D, T>&& compressed);
 

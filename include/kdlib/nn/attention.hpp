@@ -8,7 +8,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The attention of one layer: maps q, k, v and o, norms of heads, sinks.
+/// The attention of one layer: the maps q, k, v and o, and where a family has them the norms of the heads and the
+/// sinks.
 template <class D, class T>
 class SelfAttention {
  public:
@@ -16,9 +17,9 @@ class SelfAttention {
   std::unique_ptr<Parameter<T, D>> q_norm, k_norm;  // [head_size] or null (Qwen3 and Gemma 3 only)
   std::unique_ptr<Parameter<T, D>> sinks;           // [query_heads] or null (gpt-oss only)
   AttentionHeads heads;
-  bool sliding_rope = false;  // rotates by LayerContext::sliding_rope
+  bool sliding_rope = false;  // true: rotate by LayerContext::sliding_rope
 
-  /// residual + o(attention(q(x), k(x), v(x))), x [N, H], residual [N, H] or nullptr.
+  /// Returns residual + o(attention(q(x), k(x), v(x))) for x [N, H] and residual [N, H] or nullptr.
   Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
                     const LayerContext<D, T>& context) const {
     const Var<T, D> mixed = mix(tape, x, context);

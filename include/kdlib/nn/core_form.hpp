@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the experts of a compressed mixture differ from the core that they share.
+// The two forms in which the experts of a compressed mixture differ from the core that they share.
 #ifndef KDLIB_NN_CORE_FORM_HPP
 #define KDLIB_NN_CORE_FORM_HPP
 
@@ -10,10 +10,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Where an expert's own part stands.
+/// Where the low-rank part of an expert stands. nn/shared_core_experts.hpp has the formulas.
 enum class CoreForm : std::uint8_t {
-  wrappers,  // around the core, rank r on both sides
-  residual   // beside the core, rank q; q = 2r takes as much memory
+  wrappers,  // in front of and behind the core, rank r each
+  residual   // added to the core, rank q; q = 2r takes as much memory
 };
 constexpr std::array<const char*, 2> enum_names(CoreForm) { return {"wrappers", "residual"}; }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The feed-forward part of a block behind a small interface: one virtual call a layer and step. Dense here;
-// nn/experts.hpp has mixtures.
+// The feed-forward part of a layer behind a small interface, with one virtual call for each layer and step. This header
+// has the dense part; nn/experts.hpp has mixtures.
 #ifndef KDLIB_NN_FEED_FORWARD_HPP
 #define KDLIB_NN_FEED_FORWARD_HPP
 
@@ -9,21 +9,21 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The feed-forward part of one layer: dense (GatedFeedForward) or a mixture of experts.
+/// The interface of the feed-forward part of one layer: dense (GatedFeedForward) or a mixture of experts.
 template <class D, class T>
 class FeedForward {
  public:
   virtual ~FeedForward() = default;
-  /// residual + f(x), x [N, H], residual [N, H] or nullptr.
+  /// Returns residual + f(x) for x [N, H] and residual [N, H] or nullptr.
   virtual Var<T, D> forward(Tape<T, D>& tape, const Var<T, D>& x, const Var<T, D>* residual,
                             const LayerContext<D, T>& context) const = 0;
-  /// Every linear map in it that LoRA and packing know, in file order: no routers, no packed experts.
+  /// Returns every linear map that LoRA and packing may use, in the order of the file, without routers and experts.
   virtual std::vector<Linear<D, T>*> linears() = 0;
-  /// The router, where there is one: LoRA knows it, packing does not.
+  /// Returns the router, if there is one. LoRA may use the router; packing leaves it dense.
   virtual std::vector<Linear<D, T>*> routers() { return {}; }
-  /// Adds every parameter, LoRA factors included.
+  /// Adds every parameter to `out`, LoRA factors included.
   virtual void append_parameters(std::vector<Parameter<T, D>*>& out) const = 0;
-  /// The same weights in new objects, frozen, without LoRA.
+  /// Returns a new, frozen object over the same weights, without LoRA.
   virtual std::unique_ptr<FeedForward> share() const = 0;
 };
 
@@ -32,12 +32,12 @@ struct FeedForwardBias {
   bool gate = false, up = false, down = false;
 };
 
-/// down(act(gate(x)) * up(x)).
+/// The dense feed-forward part: down(act(gate(x)) * up(x)).
 template <class D, class T>
 class GatedFeedForward final : public FeedForward<D, T> {
  public:
   GatedFeedForward() = default;
-  /// `path` as in model.layers.0.mlp.
+  /// `path` is as in model.layers.0.mlp.
   GatedFeedForward(const std::string& path, std::int64_t hidden, std::int64_t intermediate, const FeedForwardBias& bias,
                    GateActivation activation = GateActivation::silu)
       : gate_(path + ".gate_proj", hidden, intermediate, bias.gate),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the layers of one forward pass share: where tokens stand, rotary angles, the cache, and what routers record.
+// What the layers of one forward pass share: positions of the tokens, rotary angles, the cache, and the record of
+// routers.
 #ifndef KDLIB_NN_LAYER_CONTEXT_HPP
 #define KDLIB_NN_LAYER_CONTEXT_HPP
 
@@ -11,7 +12,7 @@ KDLIB_NAMESPACE_BEGIN
 template <class D, class T>
 class Linear;
 
-/// Sees what enters linear maps while a model runs forward: calibration of roundings and adapters.
+/// Is given the input of each linear map while a model runs forward. Calibration of roundings and adapters uses this.
 template <class D, class T>
 class LinearObserver {
  public:
@@ -20,22 +21,23 @@ class LinearObserver {
   virtual void observe(const Linear<D, T>& map, const Tensor<T, D>& x) = 0;
 };
 
-/// With `cache` set the batch continues what its slots hold (nothing is recorded on the tape then).
+/// If `cache` is set, the batch continues the sequences in the slots, and nothing is recorded on the tape.
 template <class D, class T>
 struct LayerContext {
   TokenLayout<D> layout;
   RopeTable<T, D> rope;
-  RopeTable<T, D> sliding_rope;  // of layers with angles of their own (Gemma 3), else empty
+  RopeTable<T, D> sliding_rope;  // for layers with their own angles (Gemma 3), else empty
   double norm_epsilon = 1e-6;
-  Tensor<T, D> norm_ones;  // ones where norms multiply by 1 + weight (Gemma), else empty: rms_norm()
+  Tensor<T, D> norm_ones;  // ones, if norms multiply by 1 + weight (Gemma); else empty: rms_norm()
+  /// LoRA is used.
   bool adapter = true;
-  CacheRanges<T>* cache = nullptr;  // keys and values of the layer that runs
-  RouterSums<D>* sums = nullptr;    // training passes: regularisers of routers
-  /// [mixtures] of [N, K], where set: the experts that routers choose. They stay on the device until the pass has
-  /// ended.
+  CacheRanges<T>* cache = nullptr;  // keys and values of the running layer
+  RouterSums<D>* sums = nullptr;    // set in training passes: terms of the routers
+  /// If set, receives [mixtures] of [N, K]: the experts that the routers choose. They stay on the device until the pass
+  /// has ended.
   std::vector<Tensor<std::int32_t, D>>* chosen = nullptr;
-  const RoutingRecord* replay = nullptr;     // read where set
-  LinearObserver<D, T>* observer = nullptr;  // forward passes only
+  const RoutingRecord* replay = nullptr;     // if set, the routers follow these choices
+  LinearObserver<D, T>* observer = nullptr;  // in forward passes only
 
   void observe(const Linear<D, T>& map, const Tensor<T, D>& x) const {
     if (observer != nullptr) observer->observe(map, x);

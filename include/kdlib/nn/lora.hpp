@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which linear maps get low-rank factors, of which rank and scale: PEFT's rules. What models do with them is in
-// model/adapter.hpp.
+// Which linear maps get low-rank factors (LoRA), with which rank and scale, by the rules of PEFT. model/adapter.hpp
+// adds the factors to a model.
 #ifndef KDLIB_NN_LORA_HPP
 #define KDLIB_NN_LORA_HPP
 
@@ -15,8 +15,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A choice of modules: names that a module path is equal to or ends with ("q_proj", "layers.1.mlp.up_proj"), a regular
-/// expression that the whole path matches, or every linear map of the layers.
+/// A choice of modules: a list of names, of which a module path must be equal to one or end with one ("q_proj",
+/// "layers.1.mlp.up_proj"), or a regular expression that must match the whole path, or every linear map of the layers.
 struct ModuleChoice {
   std::vector<std::string> names;
   std::string pattern;
@@ -39,40 +39,44 @@ struct ModuleChoice {
   bool holds(std::string_view path) const;
 };
 
-/// Every linear map of every layer; the head is not among them.
+/// Every linear map of every layer. The head is not included.
 inline const ModuleChoice all_linear = ModuleChoice::all_linear();
 
-/// Which linear maps get an adapter, with which rank and scale; the rules are PEFT's.
+/// Which linear maps get an adapter, with which rank and scale. The rules are PEFT's.
 struct LoraSettings {
-  std::int64_t rank = 8;  // > 0
+  std::int64_t rank = 8;  // 1 to 65535
   double alpha = 16;      // scale s = alpha / rank
   ModuleChoice targets = all_linear;
-  ModuleChoice exclude{};                  // looked at first
-  bool routers = false;                    // of mixtures of experts, besides the targets (PEFT: target_parameters)
-  bool rslora = false;                     // s = alpha / sqrt(rank)
-  std::vector<std::int64_t> layers{};      // only these layers; empty: all
-  std::vector<std::string> layer_lists{};  // name of the list the layer number follows ("layers"); empty: any
-  std::vector<std::pair<std::string, std::int64_t>>
-      rank_pattern{};  // expression over the end of the path -> rank; the first that fits
+  ModuleChoice exclude{};                  // modules that get none; has priority over `targets`
+  bool routers = false;                    // also adapt the routers of mixtures of experts (PEFT: target_parameters)
+  bool rslora = false;                     // true: s = alpha / sqrt(rank)
+  std::vector<std::int64_t> layers{};      // numbers of the layers to adapt; empty: all
+  std::vector<std::string> layer_lists{};  // names of the list that the layer number follows ("layers"); empty: any
+  /// Pairs of an expression for the end of the path and a rank. The first expression that fits decides.
+  std::vector<std::pair<std::string, std::int64_t>> rank_pattern{};
+  /// The same for alpha.
   std::vector<std::pair<std::string, double>> alpha_pattern{};
-  std::uint64_t seed = 0;  // of A
+  std::uint64_t seed = 0;  // seed of the random values of A
 };
 
-/// True where PEFT would adapt the module of that path.
+/// True if PEFT would adapt the module of that path. Throws ConfigError for `layers` together with a regular
+/// expression.
 bool lora_targets(const LoraSettings& settings, std::string_view path);
-/// Rank and alpha of a module, patterns applied. ConfigError: not positive.
+/// Return the rank and the alpha of a module after the patterns were applied. Throw ConfigError unless the rank is from
+/// 1 to 65535 and alpha is finite.
 std::int64_t lora_rank(const LoraSettings& settings, std::string_view path);
 double lora_alpha(const LoraSettings& settings, std::string_view path);
+/// Returns s = alpha / rank, or alpha / sqrt(rank) if `rslora` is set.
 double lora_scale(std::int64_t rank, double alpha, bool rslora);
 
 namespace detail {
-/// True where the path is the name or ends with it behind a dot.
+/// True if the path is the name, or ends with a dot and the name.
 bool ends_with_module(std::string_view path, std::string_view name);
-/// The number behind the first "<list>." of the path that is followed by a dot; -1 where there is none. PEFT's
-/// expressions:
-/// .*?\.[^.]*\.(\d+)\. without a list name, (?:^|.*?\.)<list>\.(\d+)\. with one.
+/// Returns the layer number in a path: the first number that follows "<list>." and is followed by a dot, or -1 if there
+/// is none. PEFT's expressions are
+/// .*?\.[^.]*\.(\d+)\. without a list name and (?:^|.*?\.)<list>\.(\d+)\. with one.
 std::int64_t layer_index(std::string_view path, std::string_view list);
-/// True where the key of a pattern fits the path: (.*\.)?(KEY)$, from the start.
+/// True if the key of a pattern fits the path: the expression (.*\.)?(KEY)$ must match from the start.
 bool fits_pattern(const std::string& key, std::string_view path);
 }  // namespace detail
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Regular expressions over module paths, as PEFT's adapter_config.json has them: Python's syntax. What is regular is
-// matched without backtracking by own code; the rest is PCRE2's, where the library is built with it (KDLIB_WITH_PCRE2).
+// Regular expressions over module paths in Python's syntax, as PEFT's adapter_config.json has them. This library
+// matches regular patterns itself, without backtracking. Other patterns need PCRE2 (KDLIB_WITH_PCRE2).
 #ifndef KDLIB_NN_PATH_PATTERN_HPP
 #define KDLIB_NN_PATH_PATTERN_HPP
 
@@ -16,26 +16,28 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Literals, ., classes, \d \w \s and their complements, groups, |, * + ? {m,n} greedy or lazy, ^ $ are matched in
-/// time linear in the text. Flags, \b and the other escapes of Python, look-around, references, possessive and atomic
-/// parts need PCRE2: without it they are refused by name. ConfigError: what Python's re refuses, patterns that are too
-/// large, and, when matching, patterns that backtrack beyond a fixed number of steps.
+/// A pattern of Python's re module. Literals, ., classes, \d \w \s and their complements, groups, |, * + ? {m,n}
+/// (greedy or lazy), ^ and $ are matched in time linear in the text. Flags, \b and the other escapes of Python,
+/// look-around, references, possessive and atomic parts need PCRE2; without PCRE2 the constructor refuses them by name.
+/// Throws ConfigError for a pattern that Python's re refuses, for a pattern that is too large, and in matches() for a
+/// pattern that backtracks beyond a fixed number of steps.
 class PathPattern {
  public:
   explicit PathPattern(std::string_view pattern);
 
-  /// Python's re.fullmatch.
+  /// True if the whole text matches, as with Python's re.fullmatch.
   bool matches(std::string_view text) const;
 
-  /// Python's re.match(pattern, text).group(1): the first group of a match that begins at the front, "" where the group
-  /// took no part; nothing where the text does not match. ConfigError without PCRE2.
+  /// Returns Python's re.match(pattern, text).group(1): the first group of a match that begins at the front of the
+  /// text, or "" if the group takes no part. Returns nothing if the text does not match. Throws ConfigError without
+  /// PCRE2.
   static std::optional<std::string> first_group(std::string_view pattern, std::string_view text);
 
  private:
   enum class Kind : std::uint8_t { set, split, jump, begin, end, match };
   struct Step {
     Kind kind;
-    int a = 0, b = 0;  // relative targets; of a set: its index
+    int a = 0, b = 0;  // relative targets; for a set: its index
   };
   using Code = std::vector<Step>;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training through rounding: the product of a linear map uses the codes of a packed weight, and what is trained is a
-// full-precision weight, an adapter, or the scales behind the codes.
+// Training through rounding: the product of a linear map uses the codes of a packed weight. What is trained is a
+// full-precision weight, an adapter, or the scales of the codes.
 #ifndef KDLIB_NN_QUANTIZED_WEIGHT_HPP
 #define KDLIB_NN_QUANTIZED_WEIGHT_HPP
 
@@ -13,8 +13,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A low-rank addition s B A to a weight (Hu et al., 2021). A [rank, in], B [out, rank], scale s = alpha / rank, or
-/// alpha / sqrt(rank) (rsLoRA, Kalajdzievski 2023).
+/// The factors of a low-rank addition s B A to a weight (Hu et al., 2021): A [rank, in], B [out, rank], and the scale s
+/// = alpha / rank, or alpha / sqrt(rank) with rsLoRA (Kalajdzievski 2023).
 template <class D, class T>
 struct LoraPair {
   Parameter<T, D> a, b;
@@ -23,37 +23,41 @@ struct LoraPair {
   double scale = 0;
 };
 
-/// What moves behind the codes of Q, with G = d(objective)/d(value of the codes):
-///   weights: values Q(W), W gets G; adapter: values Q(W + s B A), A gets s B^T G and B s G A^T, W is frozen;
-///   scales: codes stay, each group's scale gets the exact sum of G (level - shift), a float zero the sum of G.
+/// What is trained behind the codes. Q rounds to codes, and G = d(objective)/d(value of the codes).
+/// - weights: the codes are Q(W); W gets the gradient G.
+/// - adapter: the codes are Q(W + s B A); A gets s B^T G, B gets s G A^T, and W is frozen.
+/// - scales: the codes stay. The scale of each group gets the exact sum of G (level - shift), a float zero the sum of
+///   G.
 enum class TrainedPart : std::uint8_t { weights, adapter, scales };
 inline const char* trained_part_name(TrainedPart part) {
   return part == TrainedPart::weights ? "weights" : part == TrainedPart::adapter ? "adapter" : "scales";
 }
 
-/// The straight-through estimate of a rounding's derivative: 1 everywhere, or 0 at the lowest and the highest integer
-/// code (torchao's QAT).
+/// The straight-through estimate of the derivative of rounding: identity is 1 everywhere; clipped is 0 at the lowest
+/// and the highest integer code and 1 elsewhere (torchao's QAT).
 enum class StraightThrough : std::uint8_t { identity, clipped };
 
-/// Codes, and how they follow what is trained. Codes are those of the parameters' values at the last refresh().
+/// The codes of a weight and the rule by which they follow the trained values. The codes are those of the parameters at
+/// the last refresh().
 template <class D, class T>
 class QuantizedWeight final : public WeightGradient<T, D> {
  public:
-  /// weights or adapter: of `weight` [out, in] (and `lora`, for adapter), which must outlive this. ConfigError: clipped
-  /// where codes are no integers.
+  /// For TrainedPart::weights or adapter: makes codes of `weight` [out, in] (for adapter also of `lora`). `weight` and
+  /// `lora` must outlive this object. Throws ConfigError for a clipped rule if codes are not integers.
   QuantizedWeight(const QuantizeSettings& settings, TrainedPart trains, StraightThrough rule, Parameter<T, D>& weight,
                   LoraPair<D, T>* lora);
-  /// scales: of the codes of `weight`; parameters `<path>.weight.scale` (and `.zero` for the affine rule), [groups].
-  /// ConfigError: scales that are not kept as one number a group of a row (mxfp4, double quantisation, blocks across
-  /// rows).
+  /// For TrainedPart::scales: takes the codes of `weight` and makes the parameters `<path>.weight.scale` (and `.zero`
+  /// for the affine rule), [groups]. Throws ConfigError if the scales are not stored as one number for each group of a
+  /// row (mxfp4, double quantisation, blocks that cross rows).
   QuantizedWeight(const QuantizeSettings& settings, const std::string& path, const Parameter<T, D>& weight);
 
   TrainedPart trains() const { return trains_; }
   std::shared_ptr<CodedMatrix<T, D>> codes() const { return codes_; }
-  /// Makes the codes those of the parameters as they are.
+  /// Makes the codes again from the present values of the parameters.
   void refresh();
+  /// Adds the scale and zero parameters, if there are any.
   void append_parameters(std::vector<Parameter<T, D>*>& out);
-  /// For LinearOperand: null where A and B get their gradient without the weight's.
+  /// For LinearOperand. Returns null if A and B get their gradients without the gradient of the weight.
   WeightGradient<T, D>* gradient_sink() {
     return trains_ == TrainedPart::adapter && rule_ == StraightThrough::identity ? nullptr : this;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frequencies and angle tables of rotary position embeddings (Su et al., 2021), with the scalings of long-context
-// models.
+// Frequencies and angle tables of rotary position embeddings (Su et al., 2021), with the scalings of models for long
+// texts.
 #ifndef KDLIB_NN_ROPE_TABLE_HPP
 #define KDLIB_NN_ROPE_TABLE_HPP
 
@@ -10,10 +10,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// How rotary angles are stretched for longer texts.
+/// How rotary angles are scaled for longer texts.
 enum class RopeScalingKind { none, linear, llama3, yarn };
 
-/// Numbers of config.json's rope_parameters (or rope_scaling). Unused ones keep their defaults.
+/// The numbers of config.json's rope_parameters (or rope_scaling). Numbers that a kind does not use keep their
+/// defaults.
 struct RopeSettings {
   double theta = 10000;  // > 0
   RopeScalingKind kind = RopeScalingKind::none;
@@ -22,18 +23,20 @@ struct RopeSettings {
   double high_frequency_factor = 4;      // llama3
   double original_length = 0;            // tokens: llama3, yarn
   double beta_fast = 32, beta_slow = 1;  // yarn
-  bool truncate = true;                  // yarn: whole numbers as ramp bounds
-  double attention_factor = 0;           // yarn: multiplies cosine and sine; 0 = 0.1 ln(factor) + 1 (or by mscale)
+  bool truncate = true;                  // yarn: the bounds of the ramp become whole numbers
+  double attention_factor = 0;           // yarn: factor of cosine and sine; 0: 0.1 ln(factor) + 1, or by mscale
   double mscale = 0, mscale_all = 0;     // yarn, DeepSeek's form; 0 = not given
-  std::vector<double> divisors;          // [head_size / 2] or empty: frequencies are divided by these (GGUF rope_freqs)
+  std::vector<double> divisors;          // [head_size / 2] divisors of the frequencies (GGUF rope_freqs), or empty
 };
 
-/// Angle per position of each pair (x[j], x[j + head_size / 2]), j = 0 .. head_size / 2 - 1.
+/// Returns the frequency, the angle for each position in radians, of each pair (x[j], x[j + head_size / 2]), j = 0 ..
+/// head_size / 2 - 1.
 std::vector<double> rope_frequencies(const RopeSettings& settings, std::int64_t head_size);
-/// What cosine and sine are multiplied by (1 without yarn).
+/// Returns the factor by which cosine and sine are multiplied (1 without yarn).
 double rope_table_scale(const RopeSettings& settings);
 
-/// Tables for positions [0, positions), formed in double and rounded once.
+/// Makes the tables [positions, head_size / 2] for positions 0 to positions - 1. They are formed in double and rounded
+/// once.
 template <class D, class T>
 RopeTable<T, D> make_rope_table(const RopeSettings& settings, std::int64_t head_size, std::int64_t positions);
 

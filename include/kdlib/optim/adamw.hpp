@@ -18,9 +18,9 @@ KDLIB_NAMESPACE_BEGIN
 ///                                                      and that have neither "bias" nor "norm" in their names
 ///   m <- beta1 m + (1 - beta1) g;   v <- beta2 v + (1 - beta2) g^2
 ///   w <- w - r / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
-/// Source: Loshchilov and Hutter, "Decoupled weight decay regularization" (arXiv 1711.05101), in the form and order of
-/// torch.optim.AdamW. Moments are kept in float (double for double weights), so bf16 weights lose no small updates to
-/// them.
+/// Here w is a weight, m the first and v the second moment. Source: Loshchilov and Hutter, "Decoupled weight decay
+/// regularization" (arXiv 1711.05101), in the form and order of torch.optim.AdamW. Moments are kept in float (in double
+/// for double weights), so that small updates are not lost with bf16 weights.
 struct AdamW {
   double beta1 = 0.9;       // [0, 1)
   double beta2 = 0.999;     // [0, 1)
@@ -38,13 +38,14 @@ struct AdamW {
   template <class T, class D>
   class State;
 
-  /// Moments of zero for those of the parameters that are trainable (trainable_parameters(model) gives them); `rates`
-  /// multiplies the rate of each (empty: 1). ConfigError where none is trainable.
+  /// Returns moments of zero for those of the parameters that are trainable (trainable_parameters(model) lists them).
+  /// `rates` has one factor of the rate for each parameter (empty: 1 for all). Throws ConfigError if none of the
+  /// parameters is trainable or a setting is out of range, ShapeError if `rates` has another length.
   template <class T, class D>
   State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const;
 };
 
-/// The moments of every trainable parameter and the number of steps done.
+/// The moments of every trainable parameter and the number of steps so far.
 template <class T, class D>
 class AdamW::State {
  public:
@@ -52,16 +53,17 @@ class AdamW::State {
 
   State(const AdamW& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates);
 
-  /// One update; every gradient counts times `gradient_scale` (the factor of clipping). `rate` >= 0.
+  /// Makes one update at the rate `rate` >= 0. Every gradient is multiplied by `gradient_scale` (the factor of
+  /// clipping).
   void step(double rate, double gradient_scale = 1) { update(rate, gradient_scale, nullptr); }
-  /// The same with a factor that is on the device; where it is not finite no value and no moment changes.
+  /// The same with a factor that is on the device. If the factor is not finite, no value and no moment changes.
   void step(double rate, const GradientFactor* there) { update(rate, 1, there); }
 
-  /// Calls of step() so far; set_steps when a checkpoint is read.
+  /// Number of step() calls so far. set_steps is for reading a checkpoint.
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
 
-  /// "first_moment.<parameter>" and "second_moment.<parameter>", sharing memory with the state.
+  /// Returns "first_moment.<parameter>" and "second_moment.<parameter>". The tensors share their memory with the state.
   std::vector<std::pair<std::string, Tensor<moment_type, D>>> tensors() const;
 
  private:

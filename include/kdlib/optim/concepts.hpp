@@ -14,17 +14,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A rate for each step: a pure function, asked with the number of steps already taken.
+/// A learning rate for each step: a pure function of the number of steps that were made before.
 template <class S>
 concept Schedule = requires(const S& schedule, std::int64_t step) {
   { schedule(step) } -> std::convertible_to<double>;
 };
 
-/// Settings are copyable and know nothing of types; `state` is made for the parameters that a run trains.
-/// `rates` holds one multiplier of the rate a parameter, or nothing for 1 everywhere. Parameters that are not marked
-/// as trainable are left out of the state.
-/// state.step(rate, gradient_scale) makes one update; state.tensors() are what a checkpoint must keep (they share
-/// memory with the state); state.steps() counts step() calls.
+/// Optimizer settings. They are copyable and do not depend on types; state() makes the state for the parameters that a
+/// run trains. `rates` has one factor of the rate for each parameter, or is empty for 1 everywhere. Parameters that are
+/// not marked as trainable are left out of the state.
+/// state.step(rate, gradient_scale) makes one update. state.tensors() returns what a checkpoint must keep; these
+/// tensors share their memory with the state. state.steps() counts the calls of step().
 template <class O, class T, class D>
 concept Optimizer = std::copy_constructible<O> &&
     requires(const O& settings, std::vector<Parameter<T, D>*> parameters, std::vector<double> rates) {
@@ -35,7 +35,7 @@ concept Optimizer = std::copy_constructible<O> &&
   settings.template state<T, D>(parameters, rates).set_steps(std::int64_t{});
 };
 
-/// The parameters that a model marks as trainable, in its order.
+/// Returns the parameters that a model marks as trainable, in the order of the model.
 template <class Model>
 auto trainable_parameters(Model& model) {
   auto parameters = model.parameters();
@@ -43,7 +43,7 @@ auto trainable_parameters(Model& model) {
   return parameters;
 }
 
-/// Which parameters a run trains: select(name) is the multiplier of the rate, 0 = frozen.
+/// Which parameters a run trains: select(name) is the factor of the rate; 0 freezes the parameter.
 template <class S>
 concept ParameterSelection = requires(const S& select, const std::string& name) {
   { select(name) } -> std::convertible_to<double>;

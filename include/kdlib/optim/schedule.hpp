@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Learning rates as pure functions of the step: schedule(step), step = number of steps taken before this one (0, 1,
-// ...).
+// Learning rates as pure functions of the step: schedule(step), where step = 0, 1, ... is the number of steps that were
+// made before.
 #ifndef KDLIB_OPTIM_SCHEDULE_HPP
 #define KDLIB_OPTIM_SCHEDULE_HPP
 
@@ -33,9 +33,9 @@ struct ConstantRate {
   SettingsList describe() const;
 };
 
-/// peak * (step + 1) / warmup while step < warmup, then from peak in a straight line to `final` at step `total`:
-/// final + (peak - final) * (total - step) / (total - warmup). Behind `total` it stays at `final`. ConfigError where
-/// total is not set, or warmup is outside [0, total].
+/// The rate is peak * (step + 1) / warmup while step < warmup. Then it falls from peak in a straight line to `final` at
+/// step `total`: final + (peak - final) * (total - step) / (total - warmup). After `total` it stays at `final`. Throws
+/// ConfigError if total is not set or warmup is outside [0, total].
 struct WarmupLinear {
   double peak = 1e-3;       // > 0
   std::int64_t warmup = 0;  // steps, 0 <= warmup <= total
@@ -50,8 +50,9 @@ struct WarmupLinear {
   SettingsList describe() const;
 };
 
-/// The same warm-up, then half a cosine: final + (peak - final) * (1 + cos(pi * (step - warmup) / (total - warmup)))
-/// / 2. Source: Loshchilov and Hutter, "SGDR" (arXiv 1608.03983), without restarts.
+/// The same warm-up, then half a cosine: final + (peak - final) * (1 + cos(pi * (step - warmup) / (total - warmup))) /
+/// 2. After `total` the rate stays at `final`. Throws as WarmupLinear does. Source: Loshchilov and Hutter, "SGDR"
+/// (arXiv 1608.03983), without restarts.
 struct WarmupCosine {
   double peak = 1e-3;       // > 0
   std::int64_t warmup = 0;  // steps, 0 <= warmup <= total

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain gradient descent: for tests of what the gradient is (AdamW hides its size), and as the smallest optimizer.
+// Plain gradient descent. It is the smallest optimizer, and it serves tests of gradients, whose size AdamW hides.
 #ifndef KDLIB_OPTIM_SGD_HPP
 #define KDLIB_OPTIM_SGD_HPP
 
@@ -12,12 +12,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// w <- w - rate * gradient_scale * g. No momentum, no decay, nothing to keep but the count of steps.
+/// w <- w - rate * gradient_scale * g. It has no momentum and no decay; its only state is the number of steps.
 struct Sgd {
   template <class T, class D>
   class State;
 
-  /// Of those of the parameters that are trainable. ConfigError where none is.
+  /// Makes the state for those of the parameters that are trainable. Throws ConfigError if none of them is.
   template <class T, class D>
   State<T, D> state(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates = {}) const;
 
@@ -27,13 +27,13 @@ struct Sgd {
   }
 };
 
-/// The number of steps done.
+/// The number of steps so far.
 template <class T, class D>
 class Sgd::State {
  public:
   State(std::vector<Parameter<T, D>*> parameters, std::vector<double> rates);
 
-  /// Every gradient counts times `gradient_scale`.
+  /// Makes one update. Every gradient is multiplied by `gradient_scale`.
   void step(double rate, double gradient_scale = 1);
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }

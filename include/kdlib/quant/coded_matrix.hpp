@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The packed weight that models use: codes and scales on a device, decoded where products need them.
+// The packed weight that models use: codes and scales on a device, decoded where a product needs them.
 #ifndef KDLIB_QUANT_CODED_MATRIX_HPP
 #define KDLIB_QUANT_CODED_MATRIX_HPP
 
@@ -12,18 +12,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A frozen matrix of integer or four-bit floating codes with scales; products read the codes.
+/// A frozen matrix whose codes are integers or four-bit floats with scales. Products read the codes.
 template <class T, class D>
 class CodedMatrix final : public PackedMatrix<T, D> {
  public:
   explicit CodedMatrix(const CodedData& data);
 
-  /// Other codes of the same settings and size, into the same memory.
+  /// Puts other codes of the same settings and size into the same memory. Throws ShapeError if they do not fit.
   void assign(const CodedData& data);
-  /// Other scales, and zeros where the format has them (else `zero` is empty), one a group; only where they are kept as
-  /// numbers.
+  /// Puts other scales, one for each group, into the same memory, and zeros if the format has them (else `zero` is
+  /// empty). Throws ShapeError for other lengths, and if the scales are not stored as float numbers.
   void assign_factors(const std::vector<float>& scale, const std::vector<float>& zero);
-  /// What was given, from the device.
+  /// Reads the codes and scales back from the device.
   CodedData data() const;
 
   std::int64_t rows() const override { return ranges_.rows; }

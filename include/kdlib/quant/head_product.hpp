@@ -11,7 +11,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Packed heads need a kernel that scales; BackendError where the device has none yet.
+/// Multiplies x by alpha. Packed heads need this kernel; throws BackendError if the device does not have it yet.
 template <class T, class D>
 void scale_product(accumulate_t<T> alpha, std::int64_t n, T* x) {
   if constexpr (requires { Kernels<D, T>::scale(n, alpha, x); }) {
@@ -21,13 +21,13 @@ void scale_product(accumulate_t<T> alpha, std::int64_t n, T* x) {
   }
 }
 
-/// The first rows of the head where they are values in memory, else null.
+/// Returns the first `columns` rows of the head if they are values in memory, else null.
 template <class T, class D>
 const T* head_values(const HeadView<T, D>& head, std::int64_t columns) {
   return head.packed == nullptr ? head.weight.data() : head.packed->values(0, columns);
 }
 
-/// z[n, columns] = alpha * hidden[n, H] W[0, columns)^T.
+/// Computes z[n, columns] = alpha * hidden[n, H] W[0, columns)^T.
 template <class T, class D>
 void multiply_head(const HeadView<T, D>& head, std::int64_t n, const T* hidden, std::int64_t columns,
                    accumulate_t<T> alpha, logit_t<D, T>* z) {
@@ -44,7 +44,7 @@ void multiply_head(const HeadView<T, D>& head, std::int64_t n, const T* hidden, 
   scale_product<logit_t<D, T>, D>(alpha, n * columns, z);
 }
 
-/// hidden_gradient[n, H] = alpha * gradient[n, columns] W[0, columns).
+/// Computes hidden_gradient[n, H] = alpha * gradient[n, columns] W[0, columns).
 template <class T, class D>
 void multiply_head_back(const HeadView<T, D>& head, std::int64_t n, const logit_t<D, T>* gradient, std::int64_t columns,
                         accumulate_t<T> alpha, T* hidden_gradient) {
@@ -62,7 +62,7 @@ void multiply_head_back(const HeadView<T, D>& head, std::int64_t n, const logit_
   scale_product<T, D>(alpha, n * width, hidden_gradient);
 }
 
-/// The bias of a head in the type of logits.
+/// The bias of a head, converted to the type of logits.
 template <class T, class D>
 class HeadBias {
   using L = logit_t<D, T>;

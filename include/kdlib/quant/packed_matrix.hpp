@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a linear function needs of a weight that is kept in a packed format: rows decoded on demand, and products.
+// What a linear function needs of a weight in a packed format: rows that are decoded on demand, and products.
 #ifndef KDLIB_QUANT_PACKED_MATRIX_HPP
 #define KDLIB_QUANT_PACKED_MATRIX_HPP
 
@@ -13,8 +13,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A frozen weight [rows, columns] in a packed format. One virtual call a product, not an element. A format must give
-/// the first six functions; the others have bodies that use decode() and may be replaced.
+/// A frozen weight W [rows, columns] in a packed format. Each product takes one virtual call, not one for each element.
+/// A format must implement the first seven functions. The other functions have bodies that use decode() and may be
+/// replaced.
 template <class T, class D>
 class PackedMatrix {
  public:
@@ -22,35 +23,35 @@ class PackedMatrix {
 
   virtual std::int64_t rows() const = 0;
   virtual std::int64_t columns() const = 0;
-  /// Bytes of codes and scales.
+  /// Bytes that the codes and scales take.
   virtual std::int64_t bytes() const = 0;
-  /// "int4 symmetric, group 64"
+  /// Describes the format, as in "int4 symmetric, group 64".
   virtual std::string description() const = 0;
 
-  /// out[count, columns] = rows [begin, begin + count), decoded.
+  /// Writes rows [begin, begin + count), decoded, to out[count, columns].
   virtual void decode(std::int64_t begin, std::int64_t count, T* out) const = 0;
-  /// y[m, rows] = x[m, columns] W^T + beta * y for m <= few_rows() without a decoded copy of W in memory.
+  /// Computes y[m, rows] = x[m, columns] W^T + beta * y for m <= few_rows() without a decoded copy of W in memory.
   virtual void multiply_few(std::int64_t m, const T* x, accumulate_t<T> beta, T* y) const = 0;
-  /// Largest m that multiply_few is made for.
+  /// The largest m for which multiply_few is made.
   virtual std::int64_t few_rows() const = 0;
 
-  /// True where decode, products and gather read memory of D alone and wait for nothing: graphs can hold them.
+  /// True if decode, products and gather read only memory of D and wait for nothing. Then graphs can hold them.
   virtual bool stays_on_device() const { return false; }
 
-  /// Rows [begin, begin + count) where they lie in memory in order as values of T, else null. Products then read them
-  /// as those of a weight that is not packed.
+  /// Returns rows [begin, begin + count) if they lie in memory, in order, as values of T; else null. Products then use
+  /// these rows like those of a weight that is not packed.
   virtual const T* values(std::int64_t, std::int64_t) const { return nullptr; }
 
-  /// y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y, decoded by panels for
-  /// many rows of x.
+  /// Computes y[m, count] (leading dimension ldy) = x[m, columns] W[begin, begin + count)^T + beta * y. For many rows
+  /// of x, W is decoded panel by panel.
   virtual void multiply(std::int64_t begin, std::int64_t count, std::int64_t m, const T* x, accumulate_t<T> beta, T* y,
                         std::int64_t ldy) const;
-  /// x_gradient[m, columns] = y_gradient[m, count] (leading dimension ldy) W[begin, begin + count) + beta * x_gradient,
-  /// by panels.
+  /// Computes x_gradient[m, columns] = y_gradient[m, count] (leading dimension ldy) W[begin, begin + count) + beta *
+  /// x_gradient, panel by panel.
   virtual void multiply_back(std::int64_t begin, std::int64_t count, std::int64_t m, const T* y_gradient,
                              std::int64_t ldy, accumulate_t<T> beta, T* x_gradient) const;
-  /// out[n, columns] = the rows named by `ids` [n]; this body reads ids on the host, to which it copies those of
-  /// another device.
+  /// Writes the rows named by `ids` [n] to out[n, columns]. This body reads the ids on the host, to which it copies the
+  /// ids of another device.
   virtual void gather(const std::int32_t* ids, std::int64_t n, T* out) const {
     std::vector<std::int32_t> copy;
     if constexpr (!std::is_same_v<D, Cpu>) {
@@ -67,8 +68,8 @@ class PackedMatrix {
   }
 
  protected:
-  /// Calls f(first row, rows, decoded rows) for panels of [begin, begin + count) of at most 4 Mi elements (16 MiB in
-  /// float).
+  /// Calls f(first row, number of rows, decoded rows) for panels of rows [begin, begin + count) of at most 4 Mi
+  /// elements (16 MiB in float).
   template <class F>
   void each_panel(std::int64_t begin, std::int64_t count, F&& f) const;
 };
@@ -118,15 +119,17 @@ void PackedMatrix<T, D>::multiply_back(std::int64_t begin, std::int64_t count, s
   });
 }
 
-/// Who takes the gradient of a packed weight's values: training through codes (nn/quantized_weight.hpp).
+/// Takes the gradient of the values of a packed weight, for training through codes (nn/quantized_weight.hpp).
 template <class T, class D>
 class WeightGradient {
  public:
   virtual ~WeightGradient() = default;
+  /// True if a gradient is needed.
   virtual bool wanted() const = 0;
-  /// Where the whole gradient [rows, columns] may be added to as it is, or nullptr: it comes to add().
+  /// Returns a buffer [rows, columns] to which the whole gradient is added, or nullptr if the gradient must be given in
+  /// panels of rows through add().
   virtual gradient_t<T>* target() = 0;
-  /// gradient[count, columns] of rows [begin, begin + count); it may be overwritten.
+  /// Takes the gradient[count, columns] of rows [begin, begin + count). The buffer may be overwritten.
   virtual void add(std::int64_t begin, std::int64_t count, gradient_t<T>* gradient) = 0;
 };
 

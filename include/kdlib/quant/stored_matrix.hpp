@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A weight that stays in its file, in the element type or the blocks it has there: rows are decoded where a product
-// needs them.
+// A weight that stays in its file, in its element type or block format. Rows are decoded where a product needs them.
 #ifndef KDLIB_QUANT_STORED_MATRIX_HPP
 #define KDLIB_QUANT_STORED_MATRIX_HPP
 
@@ -15,22 +14,25 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What a StoredMatrix is made of: StoredRanges with its lists owned.
+/// The data of a StoredMatrix: like StoredRanges, but with its own lists.
 struct StoredParts {
   GgufType type = GgufType::f32;
-  std::vector<const std::byte*> parts;   // each [rows / parts, columns] in `type`
-  std::vector<const std::byte*> scales;  // empty, or for MXFP4 with scales apart one a part
+  std::vector<const std::byte*> parts;  // each [rows / parts, columns] in `type`
+  /// Empty, or for MXFP4 whose scales are stored apart one pointer for each part.
+  std::vector<const std::byte*> scales;
   std::int64_t rows = 0, columns = 0;
-  std::int64_t rotated_head = 0;  // see StoredRanges, as the next one
+  std::int64_t rotated_head = 0;  // see StoredRanges
+  /// See StoredRanges.
   bool alternate = false;
 };
 
-/// A weight [rows, columns] in mapped memory. Values equal those of decode_row, so products equal those with a decoded
-/// copy up to the order of their sums. One row of x goes straight over the blocks.
+/// A weight [rows, columns] in mapped memory. Its values equal those of decode_row, so products equal those with a
+/// decoded copy up to the order of the sums. A product with one row of x reads the blocks directly.
 template <class T, class D>
 class StoredMatrix final : public PackedMatrix<T, D> {
  public:
-  /// `owner` keeps the bytes alive. ShapeError: parts that do not divide the rows, rows of broken blocks.
+  /// `owner` keeps the bytes alive. Throws ShapeError if the parts do not divide the rows or rows are not a whole
+  /// number of blocks.
   StoredMatrix(StoredParts data, std::shared_ptr<const void> owner);
 
   std::int64_t rows() const override { return data_.rows; }
@@ -38,7 +40,7 @@ class StoredMatrix final : public PackedMatrix<T, D> {
   std::int64_t bytes() const override {
     return data_.rows * (ranges_.row_bytes() + (data_.scales.empty() ? 0 : data_.columns / 32));
   }
-  /// "Q4_1 in the file"
+  /// Describes the format, as in "Q4_1 in the file".
   std::string description() const override { return concat(gguf_type_name(data_.type), " in the file"); }
   void decode(std::int64_t begin, std::int64_t count, T* out) const override {
     Kernels<D, T>::stored_decode(ranges_, begin, count, out);

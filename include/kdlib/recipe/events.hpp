@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session tells while it runs.
+// What a session reports while it runs.
 #ifndef KDLIB_RECIPE_EVENTS_HPP
 #define KDLIB_RECIPE_EVENTS_HPP
 
@@ -11,48 +11,48 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Where a session is.
+/// The phases of a session.
 enum class SessionPhase : std::uint8_t {
   waiting,    // run() has not been called
   checking,   // settings, inputs and the folder
   loading,    // models and text files
-  rounding,   // the student becomes what is trained: codes, adapters
-  measuring,  // the student before training; held-out text is written first where it is not there
+  rounding,   // the student gets its trained form: codes, adapters
+  measuring,  // the student before training; held-out text is written first if it is missing
   training,
-  finishing,  // last measurements, files of the trained student
+  finishing,  // last measurements, and the files of the trained student
   finished,   // the result is there
-  stopped,    // on request; the same settings go on from what is saved
+  stopped,    // on request; a new run with the same settings continues
   failed      // run() threw
 };
-/// The phase in one word, for displays.
+/// Returns the phase in one word, for displays.
 const char* session_phase_name(SessionPhase phase);
 
-/// Text that a model writes.
+/// Progress of text that a model writes.
 struct WritingReport {
   const char* what = "";  // "the teacher writes", "the student writes", "the teacher writes held-out text"
   std::int64_t sequences = 0, finished = 0;
   std::int64_t new_tokens = 0;
-  double seconds = 0;  // of this piece of writing
+  double seconds = 0;  // since this piece of writing began
 };
 
-/// The sink of a session's events. Every call comes from the thread that is in Session::run() or plan(), between two
-/// pieces of work; what it throws ends the session. The defaults do nothing.
+/// Receives the events of a session. Every call comes from the thread that is in Session::run() or plan(), between two
+/// pieces of work. An exception that a call throws ends the session. The defaults do nothing.
 class SessionEvents {
  public:
   virtual ~SessionEvents() = default;
   virtual void on_phase(SessionPhase phase) { static_cast<void>(phase); }
-  /// A sentence for the user: what is loaded, what was odd, what is warned of.
+  /// A sentence for the user: what is loaded, what is odd, a warning.
   virtual void on_note(const std::string& text) { static_cast<void>(text); }
   virtual void on_writing(const WritingReport& report) { static_cast<void>(report); }
-  /// After each step.
+  /// Called after each step.
   virtual void on_step(const StepReport& report) { static_cast<void>(report); }
   /// A measurement on held-out text after `step` steps.
   virtual void on_evaluation(std::int64_t step, const EvaluationRow& row) {
     static_cast<void>(step), static_cast<void>(row);
   }
-  /// checkpoints/<step> is complete.
+  /// The checkpoint checkpoints/<step> is complete.
   virtual void on_checkpoint(std::int64_t step) { static_cast<void>(step); }
-  /// result.json is written, or an earlier run's was read.
+  /// result.json is written, or the result of an earlier run was read.
   virtual void on_result(const RecipeResult& result) { static_cast<void>(result); }
 };
 

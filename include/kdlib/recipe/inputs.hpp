@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run reads, as paths and content hashes: other models or texts under the same path are noticed when it goes on.
+// The inputs of a run as paths and content hashes. They show whether other models or texts stand under the same path
+// when a run continues.
 #ifndef KDLIB_RECIPE_INPUTS_HPP
 #define KDLIB_RECIPE_INPUTS_HPP
 
@@ -11,17 +12,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The name of the option and the path of every input that the settings name.
+/// Returns the name of the option and the path of every input that the settings name.
 std::vector<std::pair<std::string, std::string>> recipe_inputs(const RecipeSettings& settings);
 
-/// Name and content_hash (io/content_hash.hpp) of each. What cannot be read is left out: who loads it says why.
+/// Returns name and content_hash (io/content_hash.hpp) of each input. An input that cannot be read is left out; the
+/// code that loads it reports the problem.
 SettingsList input_hashes(const RecipeSettings& settings);
 
-/// The text of inputs.json in the folder of a run.
+/// Returns the text of inputs.json in the folder of a run.
 std::string inputs_text(const SettingsList& hashes);
 
-/// ConfigError names the input that has another content than inputs.json says. Inputs that only one side names are the
-/// settings' business.
+/// Throws ConfigError, which names the input, if an input has another content than inputs.json (`path`) says. An input
+/// that only one side names is not compared: the settings differ then, and their own check reports it.
 void check_same_inputs(const std::string& path, const SettingsList& hashes, const RecipeSettings& settings);
 
 KDLIB_NAMESPACE_END

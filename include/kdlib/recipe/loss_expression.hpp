@@ -4,9 +4,10 @@
 //   sum    = [sign] term { sign term }         sign = "+" or "-"
 //   term   = [weight ["*"]] name ["(" field "=" value { "," field "=" value } ")"]
 //
-// A weight is a number, 1 where there is none. Names are those of docs/losses.md in small letters, with _ between the
-// words: top_k_forward_kl. jsd is jensen_shannon. label_smoothing(epsilon=0.1) stands for the sum of cross_entropy and
-// uniform_cross_entropy that it is. Fields are those of the types; switches are on and off, choices are words.
+// A weight is a number, 1 if it is left out. Names are those of docs/losses.md in small letters, with _ between the
+// words: top_k_forward_kl. jsd means jensen_shannon. label_smoothing(epsilon=0.1) means the sum of cross_entropy and
+// uniform_cross_entropy to which it is equal. Fields are those of the loss types; switches are on and off, choices are
+// words.
 #ifndef KDLIB_RECIPE_LOSS_EXPRESSION_HPP
 #define KDLIB_RECIPE_LOSS_EXPRESSION_HPP
 
@@ -20,46 +21,46 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Values for fields that the text leaves open in divergences: losses that read the teacher's distribution, whole or
-/// top-k. The others, cross-entropy among them, keep their own defaults.
+/// Values for fields that the text leaves open in divergences, that is in losses that read the teacher's distribution,
+/// whole or top-k. Other losses, such as cross-entropy, keep their own defaults.
 struct OpenLossFields {
   std::optional<double> temperature{}, beta{};
   std::optional<bool> t_squared{};
 };
 
-/// A weighted sum of losses: at least one term.
+/// A weighted sum of at least one loss.
 struct LossExpression {
   std::vector<AnyTerm> terms{{1, ForwardKl{}}};
 
-  /// The kind of targets that all terms together need.
+  /// Returns the kind of targets that all terms together need.
   LossNeeds needs() const;
-  /// The whole text again, every field that is not at its default in it: reads back as the same expression.
+  /// Returns the whole text again, with every field that is not at its default. It reads back as the same expression.
   std::string text() const;
-  /// One text a term, as a list in YAML has them.
+  /// Returns one text for each term, as in a YAML list.
   std::vector<std::string> term_texts() const;
-  /// Names, weights and fields, as a report shows them.
+  /// Returns names, weights and fields for a report.
   SettingsList describe() const;
 };
 
-/// ConfigError names the place (characters from 1 on), what stands there, and the nearest names: unknown losses and
-/// fields, weights that are 0 or negative, values outside their range, terms that need targets which exclude each
-/// other, more than 8 terms, a value of `open` that no term takes.
+/// Reads an expression. Throws ConfigError, which names the place (in characters from 1), the text there and the
+/// nearest names, for unknown losses and fields, weights that are 0 or negative, values outside their range, terms
+/// whose targets exclude each other, more than 8 terms, and a value of `open` that no term takes.
 LossExpression parse_loss(std::string_view text, const OpenLossFields& open = {});
-/// Terms one by one, as a list in YAML has them.
+/// The same for single terms, as in a YAML list.
 LossExpression parse_loss(const std::vector<std::string>& terms, const OpenLossFields& open = {});
 
-/// Refuses weights that no run could mean, naming the loss: 0, not finite, or below 0 where the loss is not the
-/// entropy, which may be wanted either way. parse_loss() does so itself. ConfigError.
+/// Throws ConfigError, which names the loss, for a weight that cannot be meant: one that is 0, not finite, or below 0
+/// for a loss other than the entropy, whose weight may have either sign. parse_loss() calls this.
 void check_weights(const LossExpression& loss);
 
-/// A line for each loss with its fields and ranges: for --help and messages.
+/// Returns a line for each loss with its fields and ranges, for --help and messages.
 std::string loss_help();
 
 namespace detail {
-/// The word for a loss: that of its type, but jsd.
+/// Returns the word for a loss: the name of its type, except jsd.
 std::string loss_word(const std::string& name);
 
-/// f(word, loss) for every word that --loss takes, with a loss at its defaults.
+/// Calls f(word, loss) for every word that --loss takes, with a loss at its defaults.
 template <class F>
 void each_named_loss(F&& f) {
   std::vector<std::string> seen;

@@ -9,11 +9,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// "1:05" or "2:03:10" for a number of seconds >= 0.
+/// Returns "1:05" or "2:03:10" for a number of seconds >= 0.
 std::string duration_text(double seconds);
 
 namespace detail {
-/// A number by printf's `format`.
+/// Returns x as printf writes it with `format`.
 std::string number_text(const char* format, double x);
 }  // namespace detail
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Settings of the objective and the rate as the types that a Trainer takes.
+// Turns the settings of the objective and of the learning rate into the types that a Trainer takes.
 #ifndef KDLIB_RECIPE_OBJECTIVE_HPP
 #define KDLIB_RECIPE_OBJECTIVE_HPP
 
@@ -11,31 +11,33 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The objective as it is measured on held-out text, which no student drew: an estimate from drawn tokens is measured
-/// by the reverse KL that it estimates, and a jsd at its ends is the divergence that it is there.
+/// Returns the objective that is measured on held-out text. No student drew that text, so an estimate from drawn tokens
+/// is measured by the reverse KL that it estimates. A jsd with beta 0 or 1 becomes the forward or reverse KL that is
+/// measured there.
 LossExpression measured_objective(const LossExpression& trained);
 
-/// The objective for a teacher's top-k: forward and reverse KL become the forms that read it. The other terms stay;
-/// what reads the whole vocabulary is refused where the targets are known (with_loss). ConfigError: reverse KL with the
-/// mass rule raw.
+/// Returns the objective for a teacher's top-k: forward and reverse KL become the forms that read the top-k. The other
+/// terms stay; terms that read the whole vocabulary are refused later, when the targets are known (with_loss). Throws
+/// ConfigError for reverse KL with the mass rule raw.
 LossExpression top_k_objective(const LossExpression& trained, TopKMass mass);
 
-/// alpha * loss + (1 - alpha) * cross_entropy, with alpha in (0, 1]; at 1 the loss itself. A factor T^2 is the
-/// divergence's own (t_squared). Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network"
-/// (arXiv 1503.02531), section 2.
+/// Returns alpha * loss + (1 - alpha) * cross_entropy for alpha in (0, 1]; for alpha = 1 the loss itself. A factor T^2
+/// belongs to the divergence (t_squared). Throws ConfigError for another alpha or more than 8 terms. Source: Hinton,
+/// Vinyals and Dean, "Distilling the knowledge in a neural network" (arXiv 1503.02531), section 2.
 LossExpression blended_loss(LossExpression loss, double alpha);
 
-/// The temperature of all terms on the teacher's top-k; 0: there is none. ConfigError where they differ: a cached row
-/// is read at one.
+/// Returns the temperature of all terms that read the teacher's top-k, or 0 if there is no such term. Throws
+/// ConfigError if their temperatures differ, since a cached row is read at one temperature.
 double top_k_temperature(const LossExpression& objective);
 
-/// What is measured, as tables and reports name it: "forward_kl", "0.8 reverse_kl(temperature=2) + 0.2 cross_entropy".
+/// Returns the measured objective as tables and reports name it: "forward_kl", "0.8 reverse_kl(temperature=2) + 0.2
+/// cross_entropy".
 std::string objective_text(const RecipeObjective& s);
 
-/// The measured objective is 0 where student and teacher are equal.
+/// True if the measured objective is 0 for a student that equals the teacher.
 bool is_divergence(const RecipeObjective& s);
 
-/// The rate of a step, of any of the courses that the settings offer. A Schedule.
+/// The rate of each step, for any of the schedules that the settings offer. A Schedule.
 struct RecipeRate {
   RecipeSchedule kind = RecipeSchedule::linear;
   WarmupLinear linear{};
@@ -45,14 +47,15 @@ struct RecipeRate {
   SettingsList describe() const;
 };
 
-/// The training settings of one stage of `steps` steps. SettingsError: its own warm-up is longer than the stage.
+/// Returns the training settings of one stage of `steps` steps. Throws SettingsError if the stage's own warm-up is
+/// longer than the stage.
 RecipeTraining stage_training(const RecipeTraining& training, const RecipeStage& stage, std::int64_t steps);
 
-/// Steps of the warm-up: `warmup`, or that share of the steps, rounded up. A product that is whole but for the rounding
-/// of doubles (0.07 * 100) is taken as whole.
+/// Returns the steps of the warm-up: `warmup`, or the share `warmup_ratio` of the steps, rounded up. A product that is
+/// whole except for the rounding of doubles (0.07 * 100) counts as whole.
 std::int64_t warmup_steps(const RecipeTraining& s);
 
-/// The course of the rate, whose peak is set. The settings have passed check_recipe.
+/// Returns the schedule of settings whose peak is set and which have passed check_recipe.
 RecipeRate recipe_rate(const RecipeTraining& s);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder of a run: who may write into it, what it says about itself, what an earlier run left there.
+// The folder of a run: who may write into it, its settings, and what an earlier run left there.
 #ifndef KDLIB_RECIPE_RUN_FOLDER_HPP
 #define KDLIB_RECIPE_RUN_FOLDER_HPP
 
@@ -12,8 +12,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Keeps a second session, of this process or another, out of a folder for as long as it lives; the system lets go when
-/// the process ends, however it does.
+/// Keeps a second session, of this process or another, out of a folder as long as this object holds the lock. The
+/// system releases the lock when the process ends, in whatever way.
 class FolderLock {
  public:
   FolderLock() = default;
@@ -21,7 +21,7 @@ class FolderLock {
   FolderLock& operator=(const FolderLock&) = delete;
   ~FolderLock() { release(); }
 
-  /// IoError: the folder is not there, or someone holds it.
+  /// Takes the lock. Throws IoError if the folder is not there or another session holds the lock.
   void take(const std::string& folder);
   void release();
 
@@ -29,9 +29,9 @@ class FolderLock {
   int fd_ = -1;
 };
 
-/// The text of config.yaml: a line a setting.
+/// Returns the text of config.yaml, with one setting on each line.
 std::string run_config_text(const std::vector<DescribedSetting>& settings);
-/// The settings of a config.yaml of that form. FormatError names the line that is not.
+/// Reads the settings of such a config.yaml. Throws FormatError, which names the line, for a line of another form.
 std::vector<DescribedSetting> read_run_config(const std::string& path);
 
 /// The folder of one run.
@@ -43,21 +43,23 @@ class RunFolder {
   std::string file(const char* name) const;
   bool has(const char* name) const;
 
-  /// SettingsError names the first setting that the folder's config.yaml has otherwise. Settings that change no number
-  /// may differ.
+  /// Throws SettingsError, which names the first setting with another value in the folder's config.yaml. Settings that
+  /// change no number may differ.
   void check_same(const std::vector<DescribedSetting>& settings) const;
 
-  /// Makes the folder, locks it and clears what killed processes left of the run's own files. With `start_over`, what
-  /// an earlier run wrote is removed and its config.yaml replaced; else config.yaml is written where there is none. The
-  /// folder must have passed check_run_place.
+  /// Makes the folder, locks it and removes temporary files that killed processes left of the run's own files. With
+  /// `start_over`, removes the files of an earlier run and replaces its config.yaml; else writes config.yaml if there
+  /// is none. The folder must have passed check_run_place.
   void prepare(const std::vector<DescribedSetting>& settings, bool start_over);
-  /// Locks the folder, which is there, and clears what killed processes left, for whoever writes into a finished run.
+  /// Locks an existing folder and removes temporary files of killed processes. For code that writes into a finished
+  /// run.
   void open();
-  /// Lets another session have the folder.
+  /// Releases the lock, so that another session may use the folder.
   void release() { lock_.release(); }
-  /// The names of an earlier run's files and folders that are there: what starting over removes.
+  /// Returns the names of an earlier run's files and folders that are there and that starting over removes or replaces.
   std::vector<std::string> earlier_files() const;
-  /// What the run has written. Between prepare() and release(), claim() before a name is written.
+  /// The list of files that the run has written. Between prepare() and release(), call claim() before a name is
+  /// written.
   RunOutputs& outputs() { return outputs_; }
 
  private:

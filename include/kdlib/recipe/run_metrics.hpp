@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the numbers of a run go: its metrics.jsonl, and TensorBoard's event files where they are wanted.
+// Writes the numbers of a run into its metrics.jsonl and, if they are wanted, into TensorBoard's event files.
 #ifndef KDLIB_RECIPE_RUN_METRICS_HPP
 #define KDLIB_RECIPE_RUN_METRICS_HPP
 
@@ -15,8 +15,8 @@ KDLIB_NAMESPACE_BEGIN
 /// The metric sink of a run.
 class RunMetrics {
  public:
-  /// `lines`: the path of metrics.jsonl; `events`: the folder of TensorBoard's files, empty for none. IoError as the
-  /// two sinks have it.
+  /// `lines` is the path of metrics.jsonl. `events` is the folder of TensorBoard's files; empty for none. Throws
+  /// IoError as the two sinks do.
   RunMetrics(const std::string& lines, const std::string& events) : lines_(lines) {
     if (!events.empty()) events_.emplace(events);
   }

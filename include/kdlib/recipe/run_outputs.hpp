@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run has written into its folder, as outputs.json there lists it: nothing else is replaced or removed, and what
-// was exported is compared with its checksums before a run is called finished.
+// The list of what a run has written into its folder, kept there as outputs.json. Only listed files are replaced or
+// removed. Exported files are compared with their checksums before a run is called finished.
 #ifndef KDLIB_RECIPE_RUN_OUTPUTS_HPP
 #define KDLIB_RECIPE_RUN_OUTPUTS_HPP
 
@@ -12,50 +12,51 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The names below its folder that a run may write: files, and folders with all that is in them.
+/// Returns all names that a run may write below its folder: files, and folders with all their content.
 const std::vector<std::string>& run_names();
-/// Those of them that a run of these settings writes: before and while it trains,
+/// Returns the names that a run of these settings writes before and while it trains.
 std::vector<std::string> names_while_training(const RecipeSettings& settings);
-/// the student in every form that it is left in, when training has ended,
+/// Returns the names of the student's exported forms, which such a run writes after training.
 std::vector<std::string> exported_names(const RecipeSettings& settings);
-/// and all, the result and the report among them.
+/// Returns the names of both lists above, and those of the result and the report.
 std::vector<std::string> names_written(const RecipeSettings& settings);
 
 namespace detail {
-/// True when something has this name, a link to nothing included.
+/// True if anything has this name, also a link to nothing.
 bool name_is_taken(const std::string& path);
 }  // namespace detail
 
-/// The list of one folder. A name is claimed before the run writes it, so that a run that is killed owns what it left.
+/// The list of one folder. The run claims a name before the file is written, so the files of a killed run are known as
+/// its own.
 class RunOutputs {
  public:
   explicit RunOutputs(std::string folder) : folder_(std::move(folder)) {}
 
-  /// The list of the folder; empty where there is no outputs.json. FormatError where it is not a run's.
+  /// Reads the list of the folder. Empty if there is no outputs.json. Throws FormatError if that file is not a run's.
   static RunOutputs read(const std::string& folder);
 
   bool lists(const std::string& name) const;
   const std::vector<std::string>& names() const { return names_; }
 
-  /// Adds names to the list on disk. SettingsError, naming it, where something of a name is there that the list does
-  /// not have: it is not the run's to replace.
+  /// Adds names to the list on disk. Throws SettingsError, which names the path, if something has a name that the list
+  /// does not have: the run must not replace it.
   void claim(const std::vector<std::string>& names);
-  /// Keeps the checksums of all files of claimed names, for damage(). Earlier checksums of these names are dropped;
-  /// what was foreign() when the list was read stays foreign.
+  /// Records the checksums of all files below these names, for damage(). Earlier checksums of these names are dropped.
+  /// Files that were foreign() when the list was read stay foreign.
   void record(const std::vector<std::string>& names);
-  /// Drops names of which nothing is there.
+  /// Removes names from the list if nothing with that name exists.
   void forget_missing();
-  /// Removes everything of the list but config.yaml and the list itself, which keep the folder recognisable.
+  /// Removes everything in the list except config.yaml and the list itself, by which the folder is recognised.
   void remove_all();
 
-  /// What of the recorded files is not there, and what has other bytes than were written: paths in the folder.
+  /// Recorded files that are missing, and recorded files whose bytes have changed; paths in the folder.
   struct Damage {
     std::vector<std::string> missing, changed;
   };
   Damage damage() const;
 
-  /// What lies in folders of the list although no run put it there: files that are not among the recorded ones (folders
-  /// that were not recorded yet are passed over), and names in checkpoints/, text/ and best/ that no run gives.
+  /// Returns files in folders of the list that no run put there: files that are not recorded (folders without any
+  /// recorded file are skipped), and names in checkpoints/, text/, validation_text/ and best/ that no run gives.
   std::vector<std::string> foreign() const;
 
  private:
@@ -64,7 +65,7 @@ class RunOutputs {
 
   std::string folder_;
   std::vector<std::string> names_;
-  std::vector<std::string> strangers_;  // foreign() when the list was read
+  std::vector<std::string> strangers_;  // what foreign() found when the list was read
   SettingsList checksums_;              // path in the folder and checksum, sorted
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is the folder of a run its own? Asked before anything is read or touched, so that nothing of somebody else's is lost.
+// Checks that the folder of a run is its own, before anything is read or changed, so that no other files are lost.
 #ifndef KDLIB_RECIPE_RUN_PLACE_HPP
 #define KDLIB_RECIPE_RUN_PLACE_HPP
 
@@ -10,12 +10,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// True where config.yaml of the folder is one that a run wrote. A file that cannot be read is not.
+/// True if config.yaml of the folder was written by a run. False if it cannot be read.
 bool is_run_folder(const std::string& folder);
 
-/// Refuses, without touching anything: what check_writable_folder refuses (IoError); what has a name of a run's and is
-/// not listed in the folder's outputs.json as written by one (SettingsError): it is not this program's to replace or
-/// remove; an input at or below a path that the run writes (SettingsError). Links are followed.
+/// Throws, without changing anything: IoError for what check_writable_folder refuses; SettingsError if something in the
+/// folder has a name of a run's file but the folder's outputs.json does not list it, because this program must not
+/// replace or remove it; SettingsError if an input lies at or below a path that the run writes. Links are followed.
 void check_run_place(const RecipeSettings& settings);
 
 KDLIB_NAMESPACE_END

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A distillation as a library call: from two models and some text to an adapter or a model, with checkpoints, metrics
-// and a result. Nothing is printed, no signal is caught, the thread pool is left as it is.
+// and a result. A session prints nothing, catches no signal and does not change the thread pool.
 #ifndef KDLIB_RECIPE_SESSION_HPP
 #define KDLIB_RECIPE_SESSION_HPP
 
@@ -55,15 +55,15 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// One of several teachers that lines name: a model, a cache or servers.
+/// One of several teachers that lines of text name: a model, a cache or servers.
 template <class D, class T>
 struct NamedTeacher {
-  std::string name, place, text;                  // "math", "models/math", and what it is called in notes
-  Decoder<D, T>* model = nullptr;                 // in memory
-  const OpenedCache* cache = nullptr;             // opened
-  std::optional<RemoteTeacherSettings> remote{};  // asked who they are
-  std::int64_t ids = 0;                           // that it shares with the student
-  // What is taken of it: one of them.
+  std::string name, place, text;                  // "math", "models/math", and its name in notes
+  Decoder<D, T>* model = nullptr;                 // the model, if in memory
+  const OpenedCache* cache = nullptr;             // the cache, if it is one
+  std::optional<RemoteTeacherSettings> remote{};  // servers, which were asked who they are
+  std::int64_t ids = 0;                           // number of ids that it shares with the student
+  // The signal that is taken from this teacher: one of the three is set.
   std::optional<AnyHiddenTeacher<D, T>> hidden{};
   std::optional<AnyTeacher<typename CachedTeacher<D, T>::targets_type>> top_k{};
   std::optional<AnyTeacher<SampledTargets>> sampled{};
@@ -77,28 +77,28 @@ struct NamedTeacher {
 
 /// A stage as a session runs it.
 struct SessionStage {
-  RecipeStage stage;                // without a name in a run that has no stages
-  std::int64_t steps = 0, end = 0;  // its own, and of the run up to its end
+  RecipeStage stage;                // without a name if the run has no stages
+  std::int64_t steps = 0, end = 0;  // steps of the stage; steps of the run up to its end
   GroupSelection selection;
 
-  /// The name of the measurement at its end.
+  /// Returns the name of the measurement at the end of the stage.
   std::string row_name() const { return "after " + stage.name; }
 };
 
 /// How run() ended.
 struct SessionOutcome {
-  bool finished = false;      // `result` is there
-  bool was_finished = false;  // by an earlier run: nothing was left to do
-  bool stopped = false;       // on request; a new session with the same settings goes on
+  bool finished = false;      // `result` is set
+  bool was_finished = false;  // by an earlier run: there was nothing to do
+  bool stopped = false;       // on request; a new session with the same settings continues
   bool low_memory = false;    // stopped because memory ran short (RecipeOutput::memory_floor)
-  std::int64_t step = 0;      // steps done in all
+  std::int64_t step = 0;      // number of steps done in all
   RecipeResult result{};
 };
 
 /// What another thread may ask for at any time.
 struct SessionStatus {
   SessionPhase phase = SessionPhase::waiting;
-  std::int64_t step = 0, steps = 0;  // done, and of the run
+  std::int64_t step = 0, steps = 0;  // steps done; steps of the run
   double loss = 0;                   // of the last step
   double tokens_per_s = 0;           // of the last step
   double seconds = 0;                // of all steps so far
@@ -106,9 +106,9 @@ struct SessionStatus {
 };
 
 /// One run in RecipeSettings::output.folder, which holds config.yaml, metrics.jsonl, checkpoints/, best/, adapter/ or
-/// model/, base/ or packed/ and result.json. What run() throws leaves the folder so that the same settings go on.
-/// Sessions of one process may run one after the other and side by side on threads of their own: they share the thread
-/// pool, and each takes it when it is free. The folder belongs to one session at a time.
+/// model/, base/ or packed/ and result.json. If run() throws, the folder stays in a state from which the same settings
+/// continue. Sessions of one process may run one after the other, or at the same time on their own threads. They share
+/// the thread pool, and each takes the pool when it is free. The folder belongs to one session at a time.
 template <class D, class T>
 class Session final : private RunHooks {
  public:
@@ -117,51 +117,54 @@ class Session final : private RunHooks {
   using SampledTeacher = AnyTeacher<SampledTargets>;
   using Named = detail::NamedTeacher<D, T>;
 
-  /// `events` is borrowed. ConfigError where the settings contradict each other.
+  /// `events` is borrowed. Throws SettingsError if the settings contradict each other.
   explicit Session(RecipeSettings settings, SessionEvents* events = nullptr);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// Something more to measure of the teacher and of the student wherever held-out text is: each value goes to the
-  /// metrics as "tasks/<name>" and into the rows of the result. It must depend on the model alone. Before run().
+  /// Adds a measurement of the teacher and of the student wherever held-out text is measured. Each value goes to the
+  /// metrics as "tasks/<name>" and into the rows of the result. It must depend on the model alone. Call this before
+  /// run().
   using Measurement = std::function<std::vector<std::pair<std::string, double>>(Model&)>;
   void measure_also(Measurement measurement) { measurement_ = std::move(measurement); }
 
-  /// This session is one of several ranks (RunSettings::ranks) that run the same settings, but for the folder: that of
-  /// the first rank is the run's, another one's is scratch, to be removed afterwards. Before run(). Every rank trains
-  /// and measures; the first one answers a result. A request to stop before the first step is a RankError, since other
-  /// ranks may wait: abort the communicator.
+  /// Makes this session one of several ranks (RunSettings::ranks). All ranks run the same settings except for the
+  /// folder: the folder of the first rank is that of the run; the folder of another rank is scratch, to be removed
+  /// afterwards. Call this before run(). Every rank trains and measures; the first rank returns a result. A request to
+  /// stop before the first step gives RankError, since other ranks may wait: abort the communicator.
   void share_with(AnyCommunicator ranks) { ranks_ = std::move(ranks); }
 
-  /// The teacher is on other ranks (RecipeModels::on_ranks), which serve_teacher_rank() makes of them. Before run();
-  /// the caller ends the link afterwards.
+  /// Takes the teacher from other ranks (RecipeModels::on_ranks), which run serve_teacher_rank(). Call this before
+  /// run(). The caller ends the link afterwards.
   void ask_ranks(std::shared_ptr<TeacherLink> link) { teacher_link_ = std::move(link); }
 
-  /// Asked after each step instead of free_memory_share(). Before run().
+  /// Sets the function that is asked after each step for the free share of memory, instead of free_memory_share(). Call
+  /// this before run().
   void watch_memory_by(std::function<double()> share) { memory_share_ = std::move(share); }
 
-  /// What the run will need, on this machine (rates are measured) or on `machine`. Loads the models; writes nothing. On
-  /// a device that can count (Memory<D>::DryRun) the first steps are run there too, which needs no such device: then
-  /// run() is refused, as nothing real was loaded.
+  /// Returns what the run will need, on this machine, whose rates are measured, or on `machine`. Loads the models and
+  /// writes nothing. On a device type that can count memory (Memory<D>::DryRun) the first steps are run in the dry run,
+  /// too; this needs no such device. Afterwards run() is refused, since nothing real was loaded.
   RecipePlan plan(const Accelerator* machine = nullptr);
-  /// Once. IoError, ConfigError, InputError, FormatError, TrainingError as the parts throw them.
+  /// Runs the distillation; may be called once. Throws IoError, ConfigError, InputError, FormatError or TrainingError.
   SessionOutcome run();
 
-  /// From any thread, or a signal handler: run() and plan() end at the next kernel, line or piece of a file, with
-  /// everything saved; a step or an evaluation that had begun is made again later. plan() then throws StopRequested.
+  /// May be called from any thread or a signal handler. run() and plan() end at the next kernel, line or piece of a
+  /// file, with everything saved; a step or an evaluation that had begun is made again later. plan() then throws
+  /// StopRequested.
   void request_stop() noexcept { stop_.store(true); }
-  /// What request_stop() sets.
+  /// The flag that request_stop() sets.
   std::atomic<bool>& stop_flag() noexcept { return stop_; }
-  /// From any thread.
+  /// May be called from any thread.
   SessionStatus status() const;
 
   const RecipeSettings& settings() const { return s_; }
-  /// What was trained; nullptr before it is loaded and where an earlier run had finished.
+  /// The trained model. nullptr before it is loaded, and if an earlier run had finished.
   Model* student() { return student_ ? &*student_ : nullptr; }
   Model* teacher() { return teacher_ ? &*teacher_ : nullptr; }
-  /// The text it is measured on; empty where an earlier run had finished.
+  /// The text on which models are measured. Empty if an earlier run had finished.
   const TokenBatch& held_out() const { return held_out_; }
-  /// "threads 2, device cpu, ...": what decides the last bits.
+  /// Returns "threads 2, device cpu, ...": the facts that decide the last bits of numbers.
   static std::string environment_text();
 
  private:
@@ -175,7 +178,7 @@ class Session final : private RunHooks {
 
   RecipePlan plan_on(const PlanMachine& machine, bool here) const;
   void require_taught() const;
-  /// What every run of these settings does in a step, a counted one too.
+  /// The settings that every run has in a step, a counted run included.
   RunSettings step_settings(std::int64_t steps) const;
   RecipePlan plan_counted();
   void train_counted(std::int64_t steps);
@@ -225,7 +228,7 @@ class Session final : private RunHooks {
   void prepare_student();
   void add_adapter();
   void round_student();
-  /// Who writes text and whose tokenizer it has.
+  /// The model that writes text and whose tokenizer the text has.
   Model& writer() { return teacher_ ? *teacher_ : *student_; }
   std::int64_t context_length() const;
   EvaluationRow measure(const char* name, Model& model, const AnyCommunicator& ranks = {});
@@ -253,7 +256,7 @@ class Session final : private RunHooks {
   void write_merged(RecipeResult& result);
   std::vector<std::string> write_gguf();
   std::string student_name() const;
-  /// `ranks`: those that measure together; none: this one measures alone.
+  /// `ranks` measure together. Without ranks this one measures alone.
   EvaluationSettings evaluation_settings(const AnyCommunicator& ranks = {}) const {
     return {.workspace_bytes = std::int64_t{s_.training.workspace} << 20, .ranks = ranks};
   }
@@ -268,43 +271,43 @@ class Session final : private RunHooks {
   Measurement measurement_;
   AnyCommunicator ranks_;
   std::shared_ptr<TeacherLink> teacher_link_;
-  SettingsList inputs_;  // content hashes, by option
+  SettingsList inputs_;  // content hashes by option
   std::atomic<bool> stop_{false};
   std::function<double()> memory_share_ = free_memory_share;
   bool memory_warned_ = false, low_memory_ = false;
   mutable std::mutex status_mutex_;
   SessionStatus status_;
   std::optional<Model> teacher_, student_;
-  std::optional<Model> original_;  // the student before rounding, while the adapter's start is to be found
+  std::optional<Model> original_;  // the student before rounding, while the start of the adapter is searched
   std::optional<RecipeTexts<Model>> text_;
   std::optional<detail::OpenedCache> cache_, validation_cache_;
   std::optional<AnyHiddenTeacher<D, T>> held_out_teacher_;  // whole distributions on the held-out text
-  std::optional<TopKTeacher> held_out_top_k_;               // or the top-k alone
-  // A teacher on other machines, or several: one of them.
+  std::optional<TopKTeacher> held_out_top_k_;               // or only the top-k
+  // A teacher on other machines, or several teachers: one of the three is set.
   std::optional<AnyHiddenTeacher<D, T>> other_hidden_;
   std::optional<TopKTeacher> other_top_k_;
   std::optional<SampledTeacher> other_sampled_;
   std::string other_name_;
-  // Of several teachers; what is in memory stays where it is.
+  // For several teachers. Models and caches keep their addresses.
   std::deque<Model> named_models_;
   std::deque<detail::OpenedCache> named_caches_;
   std::vector<Named> named_;
   TeacherNames teacher_names_;
-  std::int64_t real_vocabulary_ = 0;    // ids of a cache that count; 0: all
+  std::int64_t real_vocabulary_ = 0;    // number of ids of a cache that count; 0: all
   std::vector<SessionStage> stages_;    // in order, at least one once the models are loaded
   std::vector<std::string> trainable_;  // what checkpoints hold: a compensated start is not made twice
   TokenBatch held_out_;
   RecipeResult before_;
-  std::optional<EvaluationRow> last_;  // newest evaluation and its step
+  std::optional<EvaluationRow> last_;  // newest evaluation; last_step_ is its step
   std::int64_t last_step_ = -1;
   bool ran_ = false;
-  bool counts_ = false;           // plan_counted(): what is written is no text and is not kept
-  std::string rounded_, packed_;  // the format; the form of the files that hold it, empty where none do
+  bool counts_ = false;           // plan_counted(): written text means nothing and is not kept
+  std::string rounded_, packed_;  // the format; the form of the files that hold it, or empty
   bool shares_weights_ = false;
 };
 
-/// What a rank does that holds the teacher: loads it and serves its students until all have ended. `note` is told what
-/// is odd in the files.
+/// Runs a rank that holds the teacher: loads the teacher and serves its students until all have ended. `note` is told
+/// what is odd in the files.
 template <class D, class T>
 void serve_teacher_rank(const RecipeModels& models, const TeacherRanks& ranks,
                         const std::function<void(const std::string&)>& note);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a session does that knows nothing of devices: an opened cache, and words for the report.
+// Parts of a session that do not depend on the device: an opened cache, and words for the report.
 #ifndef KDLIB_RECIPE_SESSION_PARTS_HPP
 #define KDLIB_RECIPE_SESSION_PARTS_HPP
 
@@ -18,7 +18,7 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// A cache of either kind.
+/// A teacher's cache of either kind: hidden states or top-k.
 struct OpenedCache {
   std::optional<TeacherCache> hidden{};
   std::optional<TopKCache> top_k{};
@@ -27,17 +27,19 @@ struct OpenedCache {
   const TeacherCache& files() const { return top_k ? top_k->files() : *hidden; }
 };
 
-/// The tokenizer that cache_logits has put beside a cache, if there is one.
+/// Returns the tokenizer that cache_logits has put beside a cache, if there is one. Throws FormatError if it is another
+/// one than the cache was made with.
 std::optional<Tokenizer> tokenizer_of_cache(const TeacherCache& cache);
-/// "models/teacher, from hidden states in cache/": for notes and reports.
+/// Describes a cache for notes and reports: "models/teacher, from hidden states in cache/".
 std::string cache_text(const TeacherCache& cache);
-/// The documents of a cache as lines of given text.
+/// Returns the documents of a cache as lines of given text.
 std::vector<TextLine> lines_of(const TeacherCache& cache);
 
-/// What a run trains and what it will leave behind.
+/// Says what a run trains and which files it will leave.
 std::string trained_text(const RecipeStudent& s);
+/// Returns a number of MiB with one digit behind the point.
 std::string mebibytes_text(std::int64_t bytes);
-/// The terms read at most the teacher's log-probabilities of the tokens themselves.
+/// True if the terms read no more of the teacher than its log-probabilities of the tokens themselves.
 bool reads_tokens_alone(const LossExpression& loss);
 
 }  // namespace detail

@@ -34,7 +34,7 @@ class OfflineText {
   bool skip() { return documents_ ? documents_->skip() : written_->skip(); }
   void seek(const SourceCursor& cursor) { documents_ ? documents_->seek(cursor) : written_->seek(cursor); }
   SourceDescription describe() const { return documents_ ? documents_->describe() : written_->describe(); }
-  /// ConfigError for losses that take each token as one that the student drew.
+  /// Throws ConfigError for losses that take each token as one that the student drew.
   void check_loss(const SampledTextUse& use) const {
     if (written_) return written_->check_loss(use);
     require<ConfigError>(!use.reads_sampled_tokens,
@@ -48,72 +48,78 @@ class OfflineText {
 };
 
 namespace detail {
-/// Text of a held-out prompt as the report shows it: the content of its last user turn, without the template around it.
+/// Returns the text of a held-out prompt as the report shows it: the content of its last user turn, without the markup
+/// of the template.
 std::string strip_chat_markup(std::string text);
 }  // namespace detail
 
-/// Text that a teacher's cache brings along, and which given text it can serve.
+/// Text that comes with a teacher's cache, and a function that tells which given text the cache can serve.
 struct CachedText {
-  std::vector<TextLine> data{}, validation{};   // empty: from the files that the settings name
-  std::function<bool(const TextLine&)> keep{};  // of the data: false leaves the line out; what it throws refuses it
+  std::vector<TextLine> data{}, validation{};  // empty: the text comes from the files of the settings
+  /// Called for each line of the data: false leaves the line out; an exception refuses it.
+  std::function<bool(const TextLine&)> keep{};
 };
 
-/// Everything that is read or written before the first step. Settings and teacher are borrowed.
+/// All text that is read or written before the first step. Settings and teacher are borrowed.
 template <class Model>
 class RecipeTexts {
  public:
   using Writing = std::function<void(const WritingReport&)>;
 
-  /// `teacher`: who writes, or the student where there is none. `context_length`: tokens of a prompt and its answer.
+  /// `teacher` is the model that writes, or the student if there is no teacher. `context_length` is in tokens, for a
+  /// prompt and its answer together.
   RecipeTexts(const RecipeSettings& settings, Model& teacher, std::optional<Tokenizer> tokenizer,
               std::int64_t context_length, Writing writing, CachedText cached = {});
 
   /// What was odd in the files: lines that were cut or left out.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  /// Source of the training batches: the offline and the student's part behind one coin.
+  /// Returns the source of the training batches: the offline part and the student's part behind one coin (Mixed).
   auto source() {
     OnPolicy online(*prompts_, sampler(), on_policy_settings());
     use_tools(online);
     return Mixed(offline(), std::move(online), mixed_settings());
   }
 
-  /// Held-out documents; prompts are answered by the teacher once and kept in the folder of the run.
+  /// Returns held-out documents. The teacher answers held-out prompts once; its answers are kept in the folder of the
+  /// run.
   TokenBatch validation();
 
-  /// Text of the kind that the student is trained on, whole documents, about `tokens` tokens: of the offline part, or
-  /// the prompts alone where the student writes all text.
+  /// Returns about `tokens` tokens of text, in whole documents, of the kind that the student is trained on: text of the
+  /// offline part, or only the prompts if the student writes all text.
   TokenBatch calibration(std::int64_t tokens);
 
-  /// Held-out prompts whose answers the report shows: at most `count`, with their text.
+  /// A held-out prompt whose answers the report shows, with its text. shown_prompts() returns at most `count` of them.
   struct Shown {
     std::vector<std::int32_t> ids;
     std::string text;
   };
   std::vector<Shown> shown_prompts(std::size_t count) const;
-  /// Greedy answers to them.
+  /// Returns greedy answers to such prompts.
   std::vector<std::string> answers(Model& model, const std::vector<Shown>& prompts) const;
 
-  /// The text of each id. Ids that share a letter's bytes: the first of them has the letter, the others are empty.
+  /// Returns the text of each id. If several ids share the bytes of one letter, the first of them has the letter and
+  /// the others are empty.
   std::vector<std::string> token_texts(std::span<const std::int32_t> ids) const;
 
   double mean_prompt_tokens() const;
-  /// Texts of one pass over what is trained on: given ones, or answers to the prompts.
+  /// Returns the number of texts in one pass: given ones, or answers to the prompts.
   std::int64_t examples() const {
     return data_.empty() ? prompts_->size() * settings_.text.samples : static_cast<std::int64_t>(data_.size());
   }
 
-  /// The teacher's answers are read from and kept in RecipeText::answers, told apart by `model_hash`, the content_hash
-  /// of its files and its adapter's. Before the first text is written.
+  /// Makes the teacher's answers be read from and kept in the folder RecipeText::answers. `model_hash`, the
+  /// content_hash of the teacher's files and of its adapter's, keeps answers of different teachers apart. Call this
+  /// before the first text is written.
   void keep_answers(std::string model_hash);
-  /// What is written from now on is no text and stays out of the run's folder: a dry run draws ids that mean nothing.
+  /// Keeps text that is written from now on out of the run's folder: a dry run draws ids that mean nothing.
   void keep_nothing() { keeps_ = false; }
-  /// Ranks write the teacher's text together, in groups of RecipeTraining::write_batch (TeacherWritten::share_with).
-  /// Before the first text.
+  /// Makes ranks write the teacher's text together, in groups of RecipeTraining::write_batch
+  /// (TeacherWritten::share_with). Call this before the first text.
   void share_with(AnyCommunicator ranks) { ranks_ = std::move(ranks); }
-  /// What the cache of answers did; nullptr: there is none.
+  /// Returns what the cache of answers did, or nullptr if there is no such cache.
   const ResponseUse* answers_use() const { return answers_ ? &answers_->use() : nullptr; }
-  /// Its sentences since the last call.
+  /// Returns the sentences of that cache since the last call.
   std::vector<std::string> take_answer_notes() {
     return answers_ ? answers_->take_notes() : std::vector<std::string>();
   }
@@ -126,7 +132,7 @@ class RecipeTexts {
     return {settings_.text.lambda, settings_.seed, settings_.training.micro_batches};
   }
   TextSettings text_settings() const;
-  /// Written text of the source calls tools, if there are any.
+  /// Lets written text of the source call tools, if there are any.
   template <class Source>
   void use_tools(Source& source) const;
   std::vector<TextLine> read_lines(const TextFile& file);
@@ -146,7 +152,7 @@ class RecipeTexts {
   std::optional<AnyCommunicator> ranks_;
   std::int64_t context_length_;
   std::vector<std::string> notes_;
-  bool turns_ = false;  // a chat template wrote a line at least
+  bool turns_ = false;  // true after a chat template wrote a line
   std::vector<TextLine> data_, validation_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a trainer asks of text that the student writes, and what writing asks of a model.
+// What a trainer needs of a source of text that the student writes, and what writing needs of a model.
 #ifndef KDLIB_ROLLOUT_CONCEPTS_HPP
 #define KDLIB_ROLLOUT_CONCEPTS_HPP
 
@@ -13,10 +13,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Text that the student writes. A source that knows its sampler may offer check_loss(SampledTextUse), which throws
-/// ConfigError where the loss and the sampler do not fit; Trainer calls it before the first step. The batch carries the
-/// log-probabilities under which its tokens were drawn. A call that does not return leaves the cursor where it was: a
-/// batch cut short is written again, whole.
+/// A source of text that the student writes. The batch carries the log-probabilities under which its tokens were drawn.
+/// A source that knows its sampler may offer check_loss(SampledTextUse), which throws ConfigError if the loss and the
+/// sampler do not fit; Trainer calls it before the first step. If next() throws, the cursor stays where it was: a batch
+/// that was cut short is written again as a whole.
 template <class S, class Student>
 concept RolloutSource = requires(S& source, const S& constant, Student& student, const SourceCursor& cursor) {
   { source.next(student) } -> std::same_as<std::optional<TokenBatch>>;
@@ -26,20 +26,21 @@ concept RolloutSource = requires(S& source, const S& constant, Student& student,
 
 /// What a loss does with text that was sampled.
 struct SampledTextUse {
-  bool reads_sampled_tokens =
-      false;  // the loss estimates from the drawn token (policy gradient), not from the whole vocabulary
-  bool corrects_by_ratio = false;       // it multiplies by q / mu, mu the recorded behaviour probability
+  /// The loss estimates from the drawn token (policy gradient), not from the whole vocabulary.
+  bool reads_sampled_tokens = false;
+  bool corrects_by_ratio = false;       // the loss multiplies by q / mu; mu is the recorded behaviour probability
   bool accepts_truncated_text = false;  // the user wants the full-vocabulary loss on text from a truncated distribution
 };
 
-/// Adds a term's use to that of its sum: the sum corrects by the ratio where each of its sampled terms does.
+/// Adds the use of one term to the use of a sum. The sum corrects by the ratio if each of its sampled terms does.
 inline void add_use(SampledTextUse& sum, const SampledTextUse& term) {
   sum.reads_sampled_tokens = sum.reads_sampled_tokens || term.reads_sampled_tokens;
   sum.corrects_by_ratio = sum.corrects_by_ratio && (term.corrects_by_ratio || !term.reads_sampled_tokens);
 }
 
-/// What a loss, or a term of a sum, does with sampled text. A loss reads the drawn token where it reads the teacher's
-/// log-probability of the label; a member `corrects_by_ratio()` says that it multiplies by q / mu.
+/// Returns what a loss, or a sum of losses, does with sampled text. A loss reads the drawn token if it reads the
+/// teacher's log-probability of the label. A member `corrects_by_ratio()` of the loss says whether it multiplies by q /
+/// mu.
 template <class Loss>
 SampledTextUse sampled_text_use(const Loss& loss) {
   SampledTextUse use{.corrects_by_ratio = true};
@@ -54,9 +55,9 @@ SampledTextUse sampled_text_use(const Loss& loss) {
   return use;
 }
 
-/// A model that writes with a key-value cache. `decode(cache, batch, slots)` continues sequence slots[b] by document b
-/// and returns the hidden states of its tokens [N, H]; `cache.truncate(slot, 0)` makes a slot empty again; `head()`
-/// turns hidden states into logits.
+/// A model that writes with a key-value cache. `decode(cache, batch, slots)` continues the sequence in slot slots[b]
+/// with document b and returns the hidden states [N, H] of its tokens. `cache.truncate(slot, 0)` makes a slot empty.
+/// `head()` turns hidden states into logits.
 template <class M>
 concept GenerativeModel = requires(M& model, const M& constant, const TokenBatch& batch,
                                    std::span<const std::int32_t> slots, std::int64_t n) {

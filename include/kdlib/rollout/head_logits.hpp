@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Logits of a few rows, whole: for drawing tokens and for writing them to files. Losses never need them
+// Whole rows of logits, for drawing tokens and for writing logits to files. Losses do not need whole rows
 // (loss/head_loss.hpp).
 #ifndef KDLIB_ROLLOUT_HEAD_LOGITS_HPP
 #define KDLIB_ROLLOUT_HEAD_LOGITS_HPP
@@ -9,13 +9,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// softcap(logit_scale * (hidden W^T + bias)) on the device of the head, as head_logits.
+/// Returns softcap(logit_scale * (hidden W^T + bias)), [N, head.columns()], on the device of the head, as head_logits
+/// computes it.
 template <class T, class D>
 Tensor<logit_t<D, T>, D> device_head_logits(const HeadView<T, D>& head, View<const T, D> hidden);
 
-/// softcap(logit_scale * (hidden W^T + bias)) on the host: [N, head.columns()], without the columns that are padding.
-/// hidden [N, H] on the device of the head. Numbers are those that losses see, widened where these have 16 bits.
-/// ShapeError when the widths differ.
+/// Returns softcap(logit_scale * (hidden W^T + bias)) on the host: [N, head.columns()], without the columns that are
+/// padding. `hidden` [N, H] is on the device of the head. The numbers are those that losses see; 16-bit numbers are
+/// widened. Throws ShapeError if the widths differ.
 template <class T, class D>
 Tensor<accumulate_t<T>, Cpu> head_logits(const HeadView<T, D>& head, View<const T, D> hidden);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lambda-mix of given (or teacher-written) text and text that the student writes: a coin decides for each step.
+// A mix of given (or teacher-written) text and text that the student writes: a coin decides for each step.
 #ifndef KDLIB_ROLLOUT_MIXED_HPP
 #define KDLIB_ROLLOUT_MIXED_HPP
 
@@ -12,11 +12,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The coin of Mixed: student-written or given text.
+/// The coin of Mixed, which chooses between student-written and given text.
 struct MixedSettings {
   double lambda = 0.5;             // [0, 1]: share of steps on student-written text
-  std::uint64_t seed = 1;          // of the coin
-  std::int64_t micro_batches = 1;  // batches of one step: they share one coin
+  std::uint64_t seed = 1;          // seed of the coin
+  std::int64_t micro_batches = 1;  // batches of one step, which share one coin
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -26,13 +26,13 @@ struct MixedSettings {
   }
 };
 
-/// The coin of a step: a function of seed and step alone, the same in every process and after a resume. lambda = 0 is
-/// never, 1 always.
+/// The coin of a step: true if the student writes. It depends only on seed and step, so it is the same in every process
+/// and after a resume. It is never true for lambda = 0 and always for lambda = 1.
 bool student_writes(double lambda, std::uint64_t seed, std::int64_t step);
 
 /// A RolloutSource made of a DataSource and a RolloutSource. Only the part that the coin chose moves on, so no text is
-/// skipped. Lvalues are borrowed, temporaries are kept. Source: on-policy generalised knowledge distillation, Agarwal
-/// et al. 2024, where lambda is the student's share.
+/// skipped. Lvalue sources are borrowed, temporaries are kept. Source: on-policy generalised knowledge distillation,
+/// Agarwal et al. 2024, where lambda is the student's share.
 template <class Offline, class Online>
 class Mixed {
   using OfflineSource = std::remove_reference_t<Offline>;
@@ -41,33 +41,35 @@ class Mixed {
                 "kd::DocumentDataset, a kd::TeacherWritten or see kdlib/data/concepts.hpp");
 
  public:
-  /// ConfigError: lambda outside [0, 1], micro_batches < 1.
+  /// Throws ConfigError if lambda is outside [0, 1] or micro_batches < 1.
   Mixed(Offline&& offline, Online&& online, MixedSettings settings = {});
 
   template <class Student>
   std::optional<TokenBatch> next(Student& student);
-  /// Passes over one batch; false at the end. The part that the coin chose must be a SkippableSource.
+  /// Passes over one batch; returns false at the end. Throws ConfigError if the part that the coin chose is not a
+  /// SkippableSource.
   bool skip();
-  /// OnPolicy::write_step of those of the next `batches` batches that the student writes.
+  /// Calls OnPolicy::write_step for those of the next `batches` batches that the student writes.
   template <class Student>
   void write_step(Student& student, std::int64_t batches, std::int64_t group, AnyCommunicator& ranks);
   SourceCursor cursor() const;
   void seek(const SourceCursor& cursor);
   SourceDescription describe() const;
 
-  /// ConfigError where the loss does not fit what a part of the mix writes; a part that is never taken does not count.
+  /// Throws ConfigError if the loss does not fit what a part of the mix writes. A part that is never chosen does not
+  /// count.
   void check_loss(const SampledTextUse& use) const {
     if constexpr (requires { offline_.check_loss(use); })
       if (settings_.lambda < 1) offline_.check_loss(use);
     if constexpr (requires { online_.check_loss(use); })
       if (settings_.lambda > 0) online_.check_loss(use);
   }
-  /// Of the student's part, where it can tell.
+  /// True if the student's part records routing, or if that part cannot tell.
   bool records_routing() const {
     if constexpr (requires { online_.records_routing(); }) return online_.records_routing();
     else return true;
   }
-  /// Whether the student writes the batch that comes next.
+  /// True if the student writes the next batch.
   bool next_is_student_written() const { return is_student_written(0); }
 
  private:

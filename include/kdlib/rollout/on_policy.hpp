@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text that the student writes while it learns: each batch takes the next prompts in a shuffled order and continues
-// them.
+// Text that the student writes while it learns: each batch takes the next prompts in a shuffled order, and the student
+// continues them.
 #ifndef KDLIB_ROLLOUT_ON_POLICY_HPP
 #define KDLIB_ROLLOUT_ON_POLICY_HPP
 
@@ -9,15 +9,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Makes GenerateSettings::reply for texts behind these prompts (indices into Prompts), one request each.
+/// Makes GenerateSettings::reply for texts behind prompts. `items` are indices into `prompts`, one for each request.
 using ReplyMaker = std::function<GenerateSettings::Reply(const Prompts& prompts, std::span<const std::int64_t> items)>;
 
 /// Prompts, batches and order of OnPolicy.
 struct OnPolicySettings {
-  std::int64_t prompts = 8;            // prompts a batch
-  std::int64_t samples = 1;            // texts a prompt
-  std::uint64_t seed = 1;              // of the order of the prompts; the sampler has its own
-  std::int64_t epochs = 0;             // times through the prompts; 0: without end. The last batch may be smaller
+  std::int64_t prompts = 8;            // prompts in a batch
+  std::int64_t samples = 1;            // texts for each prompt
+  std::uint64_t seed = 1;              // seed of the order of the prompts; the sampler has its own
+  std::int64_t epochs = 0;             // times through the prompts, 0: without end. The last batch may be smaller
   std::int64_t decode_batch = 16;      // sequences decoded together
   std::int64_t context_length = 0;     // tokens of prompt and text together; 0: the student's
   bool record_routing = false;         // batches carry the experts of each token, for RunSettings::replay_routing
@@ -42,25 +42,26 @@ struct OnPolicySettings {
   }
 };
 
-/// A RolloutSource. The n-th prompt drawn since the start (over all epochs) is written with the random numbers of
-/// (sampler.seed, n, sample), whatever batch it falls into. The text is that of the same settings, program, thread
-/// count, matrix library and CPU type bit for bit. It may differ where other sequences are decoded beside it
+/// A RolloutSource. The n-th prompt that was drawn since the start (over all epochs) is written with the random numbers
+/// of (sampler.seed, n, sample), in whatever batch it falls. With the same settings, program, thread count, matrix
+/// library and CPU type the text is the same bit for bit. The text may differ if other sequences are decoded beside it
 /// (`prompts`, `samples`, `decode_batch`): products add in an order that depends on the number of rows, logits differ
-/// by rounding (about 1e-6), and a draw or a greedy choice between near-equal tokens can fall on the other one. Both
+/// by rounding (about 1e-6), and a draw, or a greedy choice between near-equal tokens, may give another token. Both
 /// texts are draws of the same model, and the recorded log-probs are those of the text that was written. The batch
-/// carries the log-probs of its draws; every written token counts once, the end token included, and nothing of the
-/// prompt does. A batch that fails or is cut short leaves the cursor where it was.
+/// carries the log-probs of its draws. Every written token, end token included, counts once; tokens of the prompt do
+/// not count. If a batch fails or is cut short, the cursor stays where it was.
 class OnPolicy {
  public:
-  /// Without stop ids in the sampler those of the prompts' tokenizer are taken. ConfigError for settings out of range.
+  /// If the sampler has no stop ids, those of the prompts' tokenizer are used. Throws ConfigError for settings out of
+  /// range.
   OnPolicy(Prompts prompts, Sampler sampler, OnPolicySettings settings = {});
 
   template <class Student>
   std::optional<TokenBatch> next(Student& student);
-  /// Passes over one batch without writing it; false at the end.
+  /// Passes over one batch without writing it; returns false at the end.
   bool skip();
   /// Writes the texts of the next `batches` batches now, in groups of `group` texts (write_in_groups); next() then
-  /// hands them out. Called by every rank, before each step: what an earlier step left is dropped.
+  /// returns them. Every rank must call this before each step. Texts that are left from an earlier step are dropped.
   template <class Student>
   void write_step(Student& student, std::int64_t batches, std::int64_t group, AnyCommunicator& ranks);
   SourceCursor cursor() const { return make_cursor("on_policy", fingerprint_, next_); }
@@ -70,13 +71,13 @@ class OnPolicy {
   }
   SourceDescription describe() const;
 
-  /// ConfigError where the loss does not fit the sampler (check_sampling_matches_loss, decision 004).
+  /// Throws ConfigError if the loss does not fit the sampler (check_sampling_matches_loss, decision 004).
   void check_loss(SampledTextUse use) const {
     use.accepts_truncated_text = settings_.accept_truncated_text;
     check_sampling_matches_loss(sampler_, use);
   }
-  /// Texts go on behind a turn as ReplyMaker says. `fingerprint` tells makers apart: text that was written with one
-  /// belongs to it. Before the first text.
+  /// Makes texts continue after a turn as ReplyMaker says. `fingerprint` identifies the maker: text that was written
+  /// with one maker is not used with another. Call this before the first text.
   void reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint);
 
   bool records_routing() const { return settings_.record_routing; }
@@ -86,9 +87,9 @@ class OnPolicy {
  private:
   struct Requests {
     std::vector<WritingRequest> texts;
-    std::vector<std::int64_t> items;  // index of each one's prompt
+    std::vector<std::int64_t> items;  // index of the prompt of each text
   };
-  /// Of the prompts drawn as number `begin` to `end` - 1.
+  /// Returns the requests of the prompts that are drawn as numbers `begin` to `end` - 1.
   Requests requests(std::int64_t begin, std::int64_t end);
   GenerateSettings how(std::span<const std::int64_t> items) const;
   std::int64_t end_of_next(std::int64_t batches) const {
@@ -100,9 +101,9 @@ class OnPolicy {
   OnPolicySettings settings_;
   ShuffledOrder order_;
   Fingerprint fingerprint_;
-  std::vector<Completion> written_;  // by write_step, from the prompt drawn as number written_begin_
+  std::vector<Completion> written_;  // by write_step, from the prompt with number written_begin_ on
   std::int64_t written_begin_ = 0;
-  std::int64_t next_ = 0;  // ordinal of the next prompt
+  std::int64_t next_ = 0;  // number of the next prompt
   ReplyMaker replies_{};
   std::int64_t reply_tokens_ = 0;
   std::string reply_fingerprint_;

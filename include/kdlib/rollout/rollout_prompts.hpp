@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a student is asked to write from token files, and how its text is read: prompts with a mode of reasoning, spans,
-// whether the form is right.
+// The prompts of token files with a mode of reasoning, and how the text that a student writes is read: its spans, and
+// whether its form is right.
 #ifndef KDLIB_ROLLOUT_ROLLOUT_PROMPTS_HPP
 #define KDLIB_ROLLOUT_ROLLOUT_PROMPTS_HPP
 
@@ -19,33 +19,34 @@ KDLIB_NAMESPACE_BEGIN
 
 /// How a written text is read.
 struct RolloutForm {
-  std::vector<std::int32_t> prompt_end{};  // ids behind a row's stored prompt: Harmony's <|start|>assistant
+  std::vector<std::int32_t> prompt_end{};  // ids added to a row's stored prompt: Harmony's <|start|>assistant
   std::vector<std::int32_t> stop_ids{};
-  /// [text] 0 where an id belongs to the thought, 1 where to the answer.
+  /// Returns [text] the span of each id: 0 for the thought, 1 for the answer.
   std::function<std::vector<std::int32_t>(std::span<const std::int32_t> text)> spans{};
+  /// True if the form of the text is right.
   std::function<bool(std::span<const std::int32_t> text)> valid{};
 
-  /// Harmony: the answer is the first message on final, from its <|start|> to its end; all other ids are the thought.
-  /// Valid: ends with <|return|> and passes check_harmony as the completion of a reasoning row. InputError: the
-  /// tokenizer has no Harmony tokens.
+  /// The form of Harmony. The answer is the first message on the channel final, from its <|start|> to its end; all
+  /// other ids are the thought. A text is valid if it ends with <|return|> and passes check_harmony as the completion
+  /// of a reasoning row. Throws InputError if the tokenizer has no Harmony tokens.
   static RolloutForm harmony(const Tokenizer& tokenizer);
-  /// A chat template's <think> thought </think> answer: everything to the end of </think> is the thought; without one,
-  /// all of it. Valid: ends with stop_ids.front(), and has one <think> at its beginning (`opened`: none, the prompts
-  /// end with it), one </think>, a thought and an answer.
+  /// The form of a chat template with <think> thought </think> answer. Everything up to the end of </think> is the
+  /// thought; without </think> the whole text is. A text is valid if it ends with stop_ids.front() and has one <think>
+  /// at its beginning (none if `opened`: then the prompts end with <think>), one </think>, a thought and an answer.
   static RolloutForm thinking(const Tokenizer& tokenizer, std::vector<std::int32_t> stop_ids, bool opened = false);
-  /// The form that token files were made in: Harmony's, or their chat template's, whose texts end as the first document
-  /// does.
+  /// Returns the form in which token files were made: Harmony's, or that of their chat template. For a chat template,
+  /// texts end with the last id of the first document.
   static RolloutForm of(const TokenShards& files, const Tokenizer& tokenizer);
 };
 
 /// The questions of token files.
 class RolloutPrompts {
  public:
-  /// ConfigError: documents that name no effort; none with a whole question of at most `max_length` ids.
+  /// Throws ConfigError if the documents name no effort, or if none has a whole question of at most `max_length` ids.
   RolloutPrompts(TokenShards shards, std::vector<std::int32_t> prompt_end, std::int64_t max_length);
 
   std::int64_t count() const { return static_cast<std::int64_t>(prompts_.size()); }
-  /// The i-th prompt, with the word of this mode at the place of its effort. May be called from several threads.
+  /// Returns prompt i, with the word of this mode at the place of its effort. May be called from several threads.
   std::vector<std::int32_t> at(std::int64_t i, ReasoningMode mode) const;
 
  private:
@@ -65,8 +66,8 @@ class RolloutCounts {
   double texts() const { return texts_[0] + texts_[1] + texts_[2]; }
   /// Share of the texts that are valid.
   double valid() const { return (valid_[0] + valid_[1] + valid_[2]) / texts(); }
-  /// "curriculum/MODE", "rollout/valid", "rollout/valid/MODE", "rollout/truncated", "rollout/length/MODE",
-  /// "rollout/length_reasoning/MODE" and "rollout/length_final/MODE"; modes without texts are left out.
+  /// Returns "curriculum/MODE", "rollout/valid", "rollout/valid/MODE", "rollout/truncated", "rollout/length/MODE",
+  /// "rollout/length_reasoning/MODE" and "rollout/length_final/MODE". Modes without texts are left out.
   std::vector<std::pair<std::string, double>> metrics() const;
 
  private:

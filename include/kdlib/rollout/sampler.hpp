@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Draws the next token of a sequence from its logits, and says with which probability it did so.
+// Draws the next token of a sequence from its logits, and gives the probability of the draw.
 #ifndef KDLIB_ROLLOUT_SAMPLER_HPP
 #define KDLIB_ROLLOUT_SAMPLER_HPP
 
@@ -15,35 +15,35 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The temperature of drawing tokens. A type of its own: it does not convert to a number, so it cannot reach a loss by
-/// mistake, and a loss keeps its own temperature.
+/// The temperature at which tokens are drawn. It is a type of its own that does not convert to a number, so it cannot
+/// reach a loss by mistake: a loss has its own temperature.
 class SampleTemperature {
  public:
   constexpr SampleTemperature(double value = 1.0)
       : value_(value) {}  // NOLINT: numbers become temperatures, not the other way round
-  /// >= 0; 0 takes the most probable token.
+  /// The temperature, >= 0. 0 takes the most probable token.
   constexpr double value() const { return value_; }
 
  private:
   double value_;
 };
 
-/// How tokens are drawn. The filters work in the order temperature, top-k, top-p, min-p; each sees the renormalised
-/// rest of the one before.
+/// How tokens are drawn. The filters work in the order temperature, top-k, top-p, min-p. Each filter sees what the
+/// filter before it kept, renormalised.
 ///  - top-k keeps every token whose logit is at least the k-th largest: tokens that tie with the k-th all stay.
-///  - top-p keeps the smallest set of most probable tokens whose mass is at least top_p; of equal tokens the lower id
-///  counts as more probable.
+///  - top-p keeps the smallest set of most probable tokens whose mass is at least top_p. Of equal tokens the lower id
+///    counts as more probable.
 ///  - min-p keeps tokens with at least min_p times the largest probability.
 /// Source of the order and of the tie rule of top-k: the logits processors of Hugging Face transformers.
 struct Sampler {
-  SampleTemperature temperature{};    // >= 0; 0: the most probable token, the lowest id of equals
+  SampleTemperature temperature{};    // >= 0; 0: the most probable token, of equals the lowest id
   std::int64_t top_k = 0;             // >= 0; 0: off
   double top_p = 1.0;                 // (0, 1]; 1: off
   double min_p = 0.0;                 // [0, 1]; 0: off
   std::int64_t max_new_tokens = 112;  // tokens, >= 1
   std::uint64_t seed = 1;
-  std::vector<std::int32_t>
-      stop_ids{};  // a sequence ends with the first of these, which is kept; empty: those of the text's source
+  /// A sequence ends with the first of these ids, which stays in the text. Empty: the ids of the text's source.
+  std::vector<std::int32_t> stop_ids{};
 
   template <class Self, class F>
   static void visit_fields(Self& self, F&& f) {
@@ -58,21 +58,21 @@ struct Sampler {
 
   bool greedy() const { return temperature.value() == 0; }
   bool truncates() const { return top_k > 0 || top_p < 1 || min_p > 0; }
-  /// True where tokens come from the model's own distribution: temperature 1, nothing cut.
+  /// True if tokens are drawn from the model's own distribution: temperature 1 and no filter.
   bool draws_from_the_model() const { return temperature.value() == 1 && !truncates(); }
-  /// ConfigError naming the key that is out of its range.
+  /// Throws ConfigError, which names the key that is out of its range.
   void check() const;
 };
 
-/// A drawn token. `log_prob` is under the distribution that it was drawn from (0 when greedy), `full_log_prob` under
-/// the model's own softmax at temperature 1 over the whole vocabulary. Natural logarithms.
+/// A drawn token. `log_prob` is its log-probability under the distribution that it was drawn from (0 if greedy),
+/// `full_log_prob` that under the model's own softmax at temperature 1 over the whole vocabulary. Natural logarithms.
 struct SampledToken {
   std::int32_t id = 0;
   float log_prob = 0;
   float full_log_prob = 0;
 };
 
-/// Memory that sampling reuses from row to row; one for each thread.
+/// Memory that sampling uses again from row to row. Each thread needs its own.
 struct SamplerWorkspace {
   struct Candidate {
     double logit;
@@ -81,12 +81,12 @@ struct SamplerWorkspace {
   };
   std::vector<float> weights;         // [V] exp((logit - largest) / temperature)
   std::vector<double> block_sums;     // sums of `weights`, one for each block
-  std::vector<Candidate> candidates;  // what top-p has to rank
-  std::vector<double> values;         // what top-k has to rank
+  std::vector<Candidate> candidates;  // tokens that top-p has to rank
+  std::vector<double> values;         // logits that top-k has to rank
 };
 
-/// One token from logits [V] by the inverse of the distribution function at `uniform` in [0, 1), in the order of the
-/// ids. -inf logits are never drawn. Error when a logit is NaN or +inf, or when all are -inf.
+/// Draws one token from logits [V]: inverts the distribution function, in the order of the ids, at `uniform` in [0, 1).
+/// A logit of -inf is never drawn. Throws Error if a logit is NaN or +inf, or if all are -inf.
 template <class T>
 SampledToken sample_token(const Sampler& sampler, std::span<const T> logits, double uniform,
                           SamplerWorkspace& workspace);
@@ -96,20 +96,21 @@ template <class D, class T>
 concept DrawsTokens = requires(const T* logits, const double* uniform) {
   Kernels<D, T>::sample_rows({}, std::int64_t{}, std::int64_t{}, logits, uniform, nullptr);
 };
-/// One token of each row of logits [R, V] on such a device, at uniform [R]: those of sample_token, but where the
-/// uniform number or a filter's edge lies within rounding. Waits for the device; Error as sample_token.
+/// Draws one token of each row of logits [R, V] on such a device, at uniform [R]. The tokens are those of sample_token,
+/// except where the uniform number or the edge of a filter lies within rounding. Waits for the device. Throws Error as
+/// sample_token does.
 template <class T, class D>
 requires DrawsTokens<D, T> std::vector<SampledToken> sample_tokens(const Sampler& sampler, View<const T, D> logits,
                                                                    std::span<const double> uniform);
 
-/// The probabilities [V] that sample_token draws from: for tests and displays.
+/// Returns the probabilities [V] from which sample_token draws, for tests and displays.
 template <class T>
 std::vector<double> sampling_distribution(const Sampler& sampler, std::span<const T> logits);
 
-/// Refuses pairs of sampler and loss whose gradient is not that of the stated objective (ConfigError that says what to
-/// set): an estimate from drawn tokens needs tokens of the model's own distribution, or the ratio q / mu with a mu that
-/// is nowhere 0 (no truncation); a loss over the whole vocabulary on truncated text optimises another average over
-/// contexts and has to be asked for.
+/// Throws ConfigError, which says what to set, for a sampler and a loss whose gradient is not that of the stated
+/// objective. A loss that estimates from drawn tokens needs tokens of the model's own distribution, or the ratio q / mu
+/// with a mu that is nowhere 0 (no filter). A loss over the whole vocabulary on filtered text optimises another average
+/// over contexts; the user must ask for this.
 void check_sampling_matches_loss(const Sampler& sampler, const SampledTextUse& use);
 
 KDLIB_NAMESPACE_END

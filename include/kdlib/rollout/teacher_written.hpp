@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Given text that the teacher writes itself: answers to prompts, written once, many at a time, and kept on disk.
+// Given text that the teacher itself writes: answers to prompts, written once, many at a time, and kept on disk.
 #ifndef KDLIB_ROLLOUT_TEACHER_WRITTEN_HPP
 #define KDLIB_ROLLOUT_TEACHER_WRITTEN_HPP
 
@@ -10,14 +10,14 @@ KDLIB_NAMESPACE_BEGIN
 
 /// Prompts, batches and order of TeacherWritten, and where its text is kept.
 struct TeacherWrittenSettings {
-  std::int64_t prompts = 8;         // prompts a batch
-  std::uint64_t seed = 1;           // of the order of the prompts; the sampler has its own
-  std::int64_t epochs = 0;          // times through the prompts; 0: without end. The last batch may be smaller
-  std::int64_t ahead = 64;          // prompts written at once: a block
+  std::int64_t prompts = 8;         // prompts in a batch
+  std::uint64_t seed = 1;           // seed of the order of the prompts; the sampler has its own
+  std::int64_t epochs = 0;          // times through the prompts, 0: without end. The last batch may be smaller
+  std::int64_t ahead = 64;          // prompts that are answered at once; these answers are a block
   std::int64_t decode_batch = 32;   // sequences decoded together
   std::int64_t context_length = 0;  // tokens of prompt and text together; 0: the teacher's
-  std::string folder{};             // blocks are kept here as teacher_text-<block>.jsonl; empty: in memory alone
-  std::string teacher_name{};       // who writes; another name refuses the kept blocks
+  std::string folder{};             // keeps blocks as teacher_text-<block>.jsonl; empty: only memory does
+  std::string teacher_name{};       // who writes; kept blocks of another name are refused
   std::function<void(const GenerationProgress&)> progress{};
 
   template <class Self, class F>
@@ -38,8 +38,8 @@ struct TeacherWrittenSettings {
 };
 
 /// A DataSource. Each prompt is answered once; later epochs see the same text. Blocks follow the order of the first
-/// epoch and are written when the first of their prompts comes up, whole or not at all: a run that resumes reads what
-/// the first one wrote. The teacher is borrowed.
+/// epoch. A block is written when the first of its prompts is needed, as a whole or not at all, so a run that resumes
+/// reads what the first run wrote. The teacher is borrowed.
 template <class Teacher>
 class TeacherWritten {
   static_assert(
@@ -48,42 +48,44 @@ class TeacherWritten {
       "see kdlib/rollout/concepts.hpp");
 
  public:
-  /// ConfigError for settings out of range; InputError for prompts that leave no room in the teacher's context or are
-  /// outside its vocabulary.
+  /// Throws ConfigError for settings out of range, InputError for prompts that leave no room in the teacher's context
+  /// or are outside its vocabulary.
   TeacherWritten(Teacher& teacher, Prompts prompts, Sampler sampler, TeacherWrittenSettings settings = {});
   TeacherWritten(const Teacher&& teacher, Prompts prompts, Sampler sampler,
                  TeacherWrittenSettings settings = {}) = delete;
 
-  /// IoError, FormatError or ConfigError name a kept block that cannot be read or belongs to other settings, and what
-  /// to do.
+  /// Throws IoError, FormatError or ConfigError, which name a kept block that cannot be read or belongs to other
+  /// settings and say what to do.
   std::optional<TokenBatch> next();
-  /// Passes over one batch; false at the end. With share_with() its block is written or read all the same, since every
-  /// rank takes part.
+  /// Passes over one batch; returns false at the end. After share_with() the block of the batch is written or read
+  /// nevertheless, since every rank must take part.
   bool skip();
   SourceCursor cursor() const { return make_cursor("teacher_written", fingerprint_, next_); }
   void seek(const SourceCursor& cursor) { next_ = read_cursor(cursor, "teacher_written", fingerprint_); }
   SourceDescription describe() const;
 
-  /// ConfigError for a loss that reads the drawn token as if the student had drawn it: the teacher did. With the ratio
-  /// to the recorded probabilities it may, unless the sampler cuts tokens off. Losses over the whole vocabulary may
-  /// read this text however it was drawn, as they may any given text.
+  /// Throws ConfigError for a loss that reads the drawn token as if the student had drawn it, since the teacher drew
+  /// it. A loss that multiplies by the ratio to the recorded probabilities may read it, unless the sampler cuts tokens
+  /// off. Losses over the whole vocabulary may read this text however it was drawn, like any given text.
   void check_loss(SampledTextUse use) const;
 
   /// Writes (or reads) every block now.
   void write_all();
-  /// The answer to a prompt, written with its block when it is not there yet.
+  /// Returns the answer to a prompt. If it is not there yet, its block is written.
   const Completion& text(std::int64_t prompt);
   const Prompts& prompts() const { return prompts_; }
 
-  /// Ranks make each block together: in groups of `group` texts (write_in_groups), or, where `group` is 0 or answers of
-  /// other runs are kept, the first rank alone. The first rank reads and writes the files. Before the first text.
+  /// Makes ranks write each block together, in groups of `group` texts (write_in_groups). If `group` is 0 or answers of
+  /// other runs are kept, the first rank writes alone. The first rank reads and writes the files. Call this before the
+  /// first text.
   void share_with(AnyCommunicator ranks, std::int64_t group);
 
-  /// As OnPolicy::reply_with. Before the first text.
+  /// As OnPolicy::reply_with. Call this before the first text.
   void reply_with(ReplyMaker maker, std::int64_t reply_tokens, std::string fingerprint);
 
-  /// From now on answers that other runs wrote are read from `cache`, and new ones kept there. It is borrowed.
-  /// `model_hash` tells teachers apart: content_hash of the model's files (with its adapter's). ConfigError: empty.
+  /// From now on answers of other runs are read from `cache`, and new answers are kept there. `cache` is borrowed.
+  /// `model_hash` identifies the teacher: content_hash of the model's files (with its adapter's). Throws ConfigError if
+  /// it is empty.
   void keep_answers_in(ResponseCache& cache, std::string model_hash);
 
  private:
@@ -104,8 +106,8 @@ class TeacherWritten {
   TeacherWrittenSettings settings_;
   ShuffledOrder order_;
   ShuffledOrder first_epoch_;      // stays in epoch 0
-  Fingerprint fingerprint_;        // prompts, sampler, seeds, teacher
-  std::vector<Completion> texts_;  // by prompt; no ids: not written yet
+  Fingerprint fingerprint_;        // of prompts, sampler, seeds and teacher
+  std::vector<Completion> texts_;  // by prompt; without ids: not written yet
   std::int64_t next_ = 0;
   AnyCommunicator ranks_;
   std::int64_t group_ = 0;

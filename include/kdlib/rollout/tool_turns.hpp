@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text of several turns: where a model calls tools, their answers are put behind its words and it writes on.
+// Text of several turns: after the model has called tools, their answers are put behind its words, and the model
+// continues.
 #ifndef KDLIB_ROLLOUT_TOOL_TURNS_HPP
 #define KDLIB_ROLLOUT_TOOL_TURNS_HPP
 
@@ -15,29 +16,32 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Bounds of ToolTurns.
+/// Limits of ToolTurns.
 struct ToolLimits {
   std::int64_t rounds = 4;           // turns with calls that are answered; a later one ends the text
-  std::int64_t answer_tokens = 256;  // of one answer; a longer one is cut and ends with " [...]"
-  std::int64_t calls = 8;            // of one turn; those behind are answered by a sentence that says so
-  double seconds = 10;               // of one answer
+  std::int64_t answer_tokens = 256;  // tokens of one answer; a longer one is cut and ends with " [...]"
+  std::int64_t calls = 8;            // calls of one turn; later calls are answered by an error text
+  double seconds = 10;               // time for one answer, > 0
 };
 
-/// Answers the calls of many texts. What stands behind a turn is what the template writes between that turn and the
-/// next generation prompt: the tools' answers as the template has them, never the model's words rendered anew. Prompts
-/// that are no conversations have one turn.
+/// Answers the tool calls of many texts. What is put behind a turn is what the chat template writes between that turn
+/// and the next generation prompt: the tools' answers in the form of the template. The model's own words are never
+/// rendered again. A prompt that is not a conversation gets no answers, so its text has one turn.
 class ToolTurns {
  public:
-  /// ConfigError: limits below 1. The stop ids are those of the sampler: a turn ends with one.
+  /// `stop_ids` are those of the sampler: a turn ends with one of them. Throws ConfigError for limits that are not
+  /// positive.
   ToolTurns(Tokenizer tokenizer, std::shared_ptr<ToolHost> host, std::vector<std::int32_t> stop_ids,
             ToolLimits limits = {});
 
-  /// For GenerateSettings::reply: the conversations of the requests, nullptr for none. ConfigError from it: a template
-  /// without calls of tools; InputError: one that does not go on behind a turn.
+  /// Makes GenerateSettings::reply. `chats` are the conversations of the requests, nullptr for a prompt without one.
+  /// Throws ConfigError for a chat template without calls of tools. The reply throws InputError if the template does
+  /// not continue after a turn with calls.
   GenerateSettings::Reply replies(std::vector<std::shared_ptr<const PromptChat>> chats) const;
-  /// Most tokens that it puts into one text, enough for one full answer a round: for GenerateSettings::reply_tokens.
+  /// Largest number of tokens that is put into one text, enough for one full answer a round: for
+  /// GenerateSettings::reply_tokens.
   std::int64_t reply_tokens() const;
-  /// Written text belongs to these: host and limits.
+  /// Returns a text that identifies host and limits. Written text is only used with the same ones.
   std::string fingerprint() const;
   const ToolHost& host() const { return *host_; }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Owned device memory and the count of what is in use, so that peaks can be predicted and measured.
+// Owned memory of a device, and a count of the bytes in use, so that peaks can be predicted and measured.
 #ifndef KDLIB_TENSOR_BUFFER_HPP
 #define KDLIB_TENSOR_BUFFER_HPP
 
@@ -13,7 +13,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Bytes held by kdlib's tensors on one device, now and at the highest point since reset_peak().
+/// Bytes that kdlib's tensors hold on one device: now, and at most since reset_peak().
 struct MemoryUse {
   std::atomic<std::int64_t> now{0}, peak{0};
 
@@ -26,7 +26,7 @@ struct MemoryUse {
   void reset_peak() { peak.store(now.load()); }
 };
 
-/// Counts the bytes of all tensors on device D in this process.
+/// Returns the count of bytes of all tensors on device D in this process.
 template <class D>
 MemoryUse& memory_use() {
   static MemoryUse use;
@@ -35,7 +35,7 @@ MemoryUse& memory_use() {
 
 template <>
 struct Memory<Cpu> {
-  static constexpr std::size_t alignment = 64;  // one cache line, one AVX-512 register
+  static constexpr std::size_t alignment = 64;  // bytes: one cache line, one AVX-512 register
 
   static void* allocate(std::size_t bytes) {
     if (bytes == 0) return nullptr;
@@ -60,7 +60,7 @@ struct Memory<Cpu> {
   static void to_host(void* to, const void* from, std::size_t bytes) { copy(to, from, bytes); }
 };
 
-/// Uninitialised memory for `count` elements of T; move-only.
+/// Uninitialised memory for `count` elements of T. A Buffer can be moved, not copied.
 template <class T, class D>
 class Buffer {
  public:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several arrays of a device that the host reads together, so that it waits for the device once.
+// Several arrays of a device that the host reads together, so that the host waits for the device only once.
 #ifndef KDLIB_TENSOR_HOST_READS_HPP
 #define KDLIB_TENSOR_HOST_READS_HPP
 
@@ -10,8 +10,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Arrays are named one after the other and read by wait(): as they are when everything queued before it has run. Both
-/// ends of each must stay until then.
+/// A list of arrays to read. add() names an array; wait() reads all of them, with the values after everything queued
+/// before has run. Source and destination of each array must exist until then.
 template <class D>
 class HostReads {
  public:
@@ -20,7 +20,7 @@ class HostReads {
     if (count > 0) parts_.push_back({from, to, static_cast<std::size_t>(count) * sizeof(X)});
   }
 
-  /// Fills the host's arrays; a device is waited for at most once.
+  /// Fills the arrays of the host. Waits for the device at most once.
   void wait() {
     if constexpr (std::is_same_v<D, Cpu>) {
       for (const Part& p : parts_) Memory<D>::to_host(p.to, p.from, p.bytes);

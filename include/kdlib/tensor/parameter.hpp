@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A named tensor that a trainer may change, with its gradient.
+// A named tensor that a trainer may change, and its gradient.
 #ifndef KDLIB_TENSOR_PARAMETER_HPP
 #define KDLIB_TENSOR_PARAMETER_HPP
 
@@ -9,7 +9,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The tensor itself, or where T has 16 bits a copy in float.
+/// Returns the tensor itself, or for a 16-bit T a copy in float.
 template <class T, class D>
 Tensor<gradient_t<T>, D> widened(const Tensor<T, D>& tensor) {
   if constexpr (is_sixteen_bit<T>) {
@@ -21,21 +21,22 @@ Tensor<gradient_t<T>, D> widened(const Tensor<T, D>& tensor) {
   }
 }
 
-/// `gradient` has the shape of `value` once it was asked for; backward passes add to it.
+/// A tensor with a name. `gradient` has the shape of `value` after gradient_view() was called once; backward passes add
+/// to it.
 ///
-/// A trained parameter of 16 bits has a master in float: optimisers change it and round it into `value`, so that steps
-/// below the rounding of T add up. Files hold the master. Whoever writes `value` itself calls drop_master();
-/// values_to_write() and values_changed() keep both.
+/// A trained parameter of 16 bits has a master copy in float. Optimisers change the master and round it into `value`,
+/// so steps that are smaller than the rounding of T add up. Files hold the master. Code that writes `value` itself must
+/// call drop_master(); values_to_write() and values_changed() keep both in step.
 template <class T, class D>
 struct Parameter {
   std::string name;  // Hugging Face name, e.g. model.layers.0.self_attn.q_proj.weight
   Tensor<T, D> value;
   Tensor<gradient_t<T>, D> gradient;  // empty until gradient_view() is called
   bool trainable = false;
-  bool decays = true;                 // weight decay applies (tensors of two or more dimensions)
-  Tensor<gradient_t<T>, D> master{};  // of 16-bit T once it is trained, else empty; value is its rounding
+  bool decays = true;                 // weight decay applies (to tensors of two or more dimensions)
+  Tensor<gradient_t<T>, D> master{};  // of a trained 16-bit parameter, else empty; `value` is its rounding
 
-  /// The gradient, made of zeros on first use.
+  /// Returns the gradient. The first call makes it, filled with zeros.
   View<gradient_t<T>, D> gradient_view() {
     if (!gradient) gradient = Tensor<gradient_t<T>, D>::zeros(value.shape());
     return gradient.view();
@@ -44,21 +45,22 @@ struct Parameter {
     if (gradient) gradient.fill_zero();
   }
 
-  /// Gives a 16-bit parameter its master, equal to the value, unless it has one.
+  /// Gives a 16-bit parameter a master equal to the value, unless it has one already.
   void make_master() {
     if constexpr (is_sixteen_bit<T>)
       if (!master) master = widened(value);
   }
-  /// The value alone counts from here on.
+  /// Drops the master: from now on only `value` counts.
   void drop_master() { master.reset(); }
-  /// What is trained, for reading: the master or the value; of a 16-bit parameter without master a copy in float.
+  /// Returns the trained values for reading: the master or the value; for a 16-bit parameter without a master a copy in
+  /// float.
   Tensor<gradient_t<T>, D> trained_values() const {
     if constexpr (is_sixteen_bit<T>)
       if (master) return master;
     return widened(value);
   }
-  /// The memory to write values into that are trained next; follow with values_changed(). A 16-bit parameter gets a
-  /// master, whose elements may be uninitialised.
+  /// Returns the memory into which new trained values are written; call values_changed() afterwards. A 16-bit parameter
+  /// gets a master, whose elements may be uninitialised.
   Tensor<gradient_t<T>, D> values_to_write() {
     if constexpr (is_sixteen_bit<T>) {
       if (!master) master = Tensor<gradient_t<T>, D>(value.shape());
@@ -67,7 +69,7 @@ struct Parameter {
       return value;
     }
   }
-  /// Rounds the master, where there is one, into the value.
+  /// Rounds the master, if there is one, into the value.
   void values_changed() {
     if constexpr (is_sixteen_bit<T>)
       if (master) Kernels<D, T>::narrow(value.count(), master.data(), value.data());

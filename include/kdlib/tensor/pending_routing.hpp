@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the routers of forward passes chose and what their sums are, while it is still on the device.
+// The choices of the routers in forward passes, and the sums of the routers, while both are still on the device.
 #ifndef KDLIB_TENSOR_PENDING_ROUTING_HPP
 #define KDLIB_TENSOR_PENDING_ROUTING_HPP
 
@@ -12,17 +12,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The choices of one pass or of several passes, one behind the other: read() adds them to what the host reads
-/// together, and behind that wait passes() gives them.
+/// The choices of one or several passes, in the order of the passes. read() adds them to a list of arrays that the host
+/// reads together; after the wait for that list, passes() returns them.
 template <class D>
 class PendingRouting {
  public:
-  /// chosen [mixtures] of [N, K]: one pass. Its memory is shared.
+  /// Adds one pass: chosen [mixtures] of [N, K]. The memory is shared, not copied.
   void put(std::vector<Tensor<std::int32_t, D>> chosen) {
     if (!chosen.empty()) there_.push_back(std::move(chosen));
   }
   bool empty() const { return there_.empty(); }
-  /// [mixtures] of [N, K]: the choices of the pass that was put last.
+  /// Returns the choices [mixtures] of [N, K] of the pass that was added last.
   const std::vector<Tensor<std::int32_t, D>>& last() const { return there_.back(); }
 
   void read(HostReads<D>& reads) {
@@ -36,7 +36,7 @@ class PendingRouting {
       }
     }
   }
-  /// Of each pass, behind the wait.
+  /// Returns the choices of each pass. Call this after the wait.
   const std::vector<RoutingRecord>& passes() const { return records_; }
 
  private:
@@ -44,17 +44,19 @@ class PendingRouting {
   std::vector<RoutingRecord> records_;
 };
 
-/// What the routers of a pass did together: the totals of RouterSums (autograd/experts.hpp) on the host.
+/// Totals of the routers over one pass: the sums of RouterSums (autograd/experts.hpp) on the host.
 struct RouterTotals {
-  std::int64_t tokens = 0;    // of all layers
-  std::vector<double> table;  // counts [E], probabilities [E], squared log-sum-exps; empty where nothing was summed
+  std::int64_t tokens = 0;    // of all layers together
+  std::vector<double> table;  // counts [E], probabilities [E], squared log-sum-exps; empty if nothing was summed
 
+  /// E * the sum over experts of (count / tokens) * (probability / tokens).
   double balance() const;
+  /// The mean squared log-sum-exp of the logits; 0 if nothing was summed.
   double z() const;
 };
 
-/// RouterTotals that are still on the device: read() adds them to what the host reads together, `here` holds them
-/// behind that wait.
+/// RouterTotals that are still on the device. read() adds them to a list of arrays that the host reads together; after
+/// the wait for that list, `here` holds them.
 template <class D>
 struct PendingRouterTotals {
   Tensor<double, D> there;  // [2 E + 1] or empty

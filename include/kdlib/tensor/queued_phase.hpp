@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of a step in which the host queues work for a device and waits for nothing.
+// Parts of a step in which the host queues work for a device and must not wait for it.
 #ifndef KDLIB_TENSOR_QUEUED_PHASE_HPP
 #define KDLIB_TENSOR_QUEUED_PHASE_HPP
 
@@ -23,7 +23,8 @@ struct QueuedPhaseOf<D> {
 
 }  // namespace detail
 
-/// Lives as long as the part, or until end(): a device that is told so refuses waits in it (Memory<D>::QueuedPhase).
+/// An object that lives during such a part, or until end(). While it lives, the device refuses waits
+/// (Memory<D>::QueuedPhase).
 template <class D>
 using QueuedPhase = typename detail::QueuedPhaseOf<D>::type;
 

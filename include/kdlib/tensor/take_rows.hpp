@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Some rows of a matrix one behind the other: the rows of the loss among all tokens.
+// Copies selected rows of a matrix one behind the other, for example the rows of the loss among all tokens.
 #ifndef KDLIB_TENSOR_TAKE_ROWS_HPP
 #define KDLIB_TENSOR_TAKE_ROWS_HPP
 
@@ -10,7 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Calls copy(place, row, count) for each run of neighbouring rows; answers are contiguous, so there are few.
+/// Calls copy(place, row, count) for each run of neighbouring rows. Answers are contiguous, so there are few runs.
 template <class F>
 void each_row_run(std::span<const std::int64_t> rows, F&& copy) {
   std::size_t begin = 0;
@@ -22,7 +22,8 @@ void each_row_run(std::span<const std::int64_t> rows, F&& copy) {
   }
 }
 
-/// Row i of `out` becomes row rows[i] of `source` [N, width]; `out` holds at least rows.size() rows of that width.
+/// Copies row rows[i] of `source` [N, width] to row i of `out`, which must hold at least rows.size() rows of that
+/// width.
 template <class T, class D>
 void take_rows(View<const T, D> source, std::span<const std::int64_t> rows, View<T, D> out) {
   const std::int64_t width = source[1];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A shaped array that shares its memory between copies (like a shared_ptr), or borrows mapped memory and keeps its
-// owner alive.
+// An array with a shape. Copies share its memory (like a shared_ptr). It may also borrow mapped memory and keep the
+// owner of that memory alive.
 #ifndef KDLIB_TENSOR_TENSOR_HPP
 #define KDLIB_TENSOR_TENSOR_HPP
 
@@ -13,7 +13,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Row-major and contiguous. Copying shares the elements; clone() copies them.
+/// A row-major, contiguous array. Copying a tensor shares the elements; clone() copies them.
 template <class T, class D>
 class Tensor {
  public:
@@ -21,12 +21,13 @@ class Tensor {
   using device_type = D;
 
   Tensor() = default;
-  /// Uninitialised elements.
+  /// Makes a tensor of uninitialised elements.
   explicit Tensor(Shape shape) : shape_(shape) {
     auto buffer = std::make_shared<Buffer<T, D>>(shape.count());
     data_ = std::shared_ptr<T>(buffer, buffer->data());
   }
-  /// Elements that live elsewhere (a mapped file); `owner` keeps them alive. They must not be written.
+  /// Makes a tensor of elements that are stored elsewhere (in a mapped file). `data` keeps their owner alive. The
+  /// elements must not be written.
   static Tensor borrow(std::shared_ptr<T> data, Shape shape) {
     Tensor t;
     t.data_ = std::move(data);
@@ -44,7 +45,7 @@ class Tensor {
   std::int64_t operator[](int i) const { return shape_[i]; }
   std::int64_t count() const { return data_ == nullptr ? 0 : shape_.count(); }
   std::int64_t bytes() const { return count() * static_cast<std::int64_t>(sizeof(T)); }
-  /// True where the tensor holds elements.
+  /// True if the tensor holds elements.
   explicit operator bool() const { return data_ != nullptr; }
 
   View<T, D> view() { return {data(), shape_}; }
@@ -67,7 +68,7 @@ class Tensor {
     t.shape_ = shape;
     return t;
   }
-  /// Gives the memory back if nothing else shares it.
+  /// Drops the elements. Their memory is freed if no other tensor shares it.
   void reset() { *this = Tensor(); }
 
  private:
@@ -75,7 +76,7 @@ class Tensor {
   Shape shape_{0};
 };
 
-/// The values in host memory, in order.
+/// Returns a copy of the values in host memory, in order.
 template <class T, class D>
 std::vector<T> host_copy(View<const T, D> values) {
   std::vector<T> out(static_cast<std::size_t>(values.count()));

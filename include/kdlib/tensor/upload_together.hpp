@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several arrays of the host in one block of a device's memory, by one copy.
+// Copies several arrays of the host into one block of a device's memory, with one copy.
 #ifndef KDLIB_TENSOR_UPLOAD_TOGETHER_HPP
 #define KDLIB_TENSOR_UPLOAD_TOGETHER_HPP
 
@@ -14,11 +14,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Arrays of X... one behind the other on D, each at a multiple of 64 bytes. The tensors share the block.
+/// Arrays of the types X... in one block on D, each at a multiple of 64 bytes. The tensors share the block.
 template <class D, class... X>
 class UploadedTogether {
  public:
-  /// `counts`: elements of each array.
+  /// `counts` are the numbers of elements of the arrays.
   template <class... N>
   explicit UploadedTogether(N... counts) {
     static_assert(sizeof...(N) == sizeof...(X), "kdlib: as many counts as arrays");
@@ -30,7 +30,7 @@ class UploadedTogether {
   }
 
   const std::tuple<Tensor<X, D>...>& tensors() const { return tensors_; }
-  /// Replaces all elements: `arrays` have the counts of the tensors. ShapeError where they have not.
+  /// Replaces all elements. `arrays` must have as many elements as the tensors. Throws ShapeError otherwise.
   void put(std::span<const X>... arrays) const {
     std::vector<std::byte> host(static_cast<std::size_t>(block_->count()));
     std::apply([&](const auto&... to) { (place(host, to, arrays), ...); }, tensors_);
@@ -60,7 +60,7 @@ class UploadedTogether {
   std::tuple<Tensor<X, D>...> tensors_;
 };
 
-/// The arrays as tensors of D.
+/// Returns copies of the arrays as tensors on D.
 template <class D, class... X>
 std::tuple<Tensor<X, D>...> upload_together(const std::vector<X>&... arrays) {
   const UploadedTogether<D, X...> there(static_cast<std::int64_t>(arrays.size())...);

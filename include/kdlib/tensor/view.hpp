@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pointer with a shape: row-major, contiguous, not owning. View<const T, D> is read-only.
+// A pointer with a shape: row-major, contiguous, and not an owner. View<const T, D> is read-only.
 #ifndef KDLIB_TENSOR_VIEW_HPP
 #define KDLIB_TENSOR_VIEW_HPP
 
@@ -10,8 +10,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Data of a shape that someone else owns: a pointer and a Shape, row-major. Cheap to copy; the owner must outlive
-/// it.
+/// Data that another object owns: a pointer and a Shape, row-major. A view is cheap to copy; the owner must outlive it.
 template <class T, class D>
 class View {
  public:
@@ -32,7 +31,7 @@ class View {
   std::int64_t count() const { return shape_.count(); }
   bool empty() const { return count() == 0 || data_ == nullptr; }
 
-  /// Rows [begin, begin + rows) along the first dimension.
+  /// Returns rows [begin, begin + rows) along the first dimension. Throws ShapeError if they are not all there.
   View rows(std::int64_t begin, std::int64_t rows) const {
     require<ShapeError>(rank() >= 1 && begin >= 0 && rows >= 0 && begin + rows <= shape_[0], "[View::rows] rows ",
                         begin, " to ", begin + rows, " of ", shape_);
@@ -40,7 +39,7 @@ class View {
     for (int i = 1; i < rank(); ++i) s.push_back(shape_[i]);
     return View(data_ + begin * (shape_[0] == 0 ? 0 : count() / shape_[0]), s);
   }
-  /// The same elements under another shape of equal count.
+  /// Returns the same elements under another shape of equal count. Throws ShapeError for another count.
   View reshape(Shape shape) const {
     require<ShapeError>(shape.count() == count(), "[View::reshape] ", shape_, " has not the element count of ", shape);
     return View(data_, shape);
