@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher whose kind is known at run time only, by what it gives: programs compile their training once for all that
-// give the same.
+// A teacher whose class is chosen at run time. A program that holds every teacher as an AnyTeacher compiles its
+// training once for all teachers that give the same type of targets.
 #ifndef KDLIB_TEACHER_ANY_HIDDEN_HPP
 #define KDLIB_TEACHER_ANY_HIDDEN_HPP
 
@@ -15,9 +15,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource around any other one with these targets (HiddenTargets: LiveTeacher, RememberedTeacher,
-/// CachedHiddenTeacher, RemoteTeacher; TopKTargets: CachedTeacher, RemoteTeacher; TeacherByRow of each). A copy copies
-/// what is inside.
+/// A TeacherSource that wraps any other TeacherSource whose targets_type is `Targets`. LiveTeacher, RememberedTeacher,
+/// CachedHiddenTeacher and RemoteTeacher give HiddenTargets; CachedTeacher and RemoteTeacher give TopKTargets; a
+/// TeacherByRow gives the targets of its teachers. A copy of an AnyTeacher copies the wrapped teacher.
 template <class Targets>
 class AnyTeacher {
  public:
@@ -35,13 +35,14 @@ class AnyTeacher {
   AnyTeacher& operator=(AnyTeacher&&) noexcept = default;
 
   std::int64_t vocab_size() const { return inside_->vocab_size(); }
-  /// Passed on to teachers that work ahead (RemoteTeacher).
+  /// Tells a teacher that works ahead (RemoteTeacher) of a batch that will be prepared later. Other teachers ignore the
+  /// call.
   void announce(const TokenBatch& batch) { inside_->announce(batch); }
   void prepare(const TokenBatch& batch) { inside_->prepare(batch); }
   targets_type targets(std::int64_t begin, std::int64_t count) const { return inside_->targets(begin, count); }
-  /// Rows that one call of targets() answers; empty: all at once.
+  /// The runs of rows that one call of targets() can answer. An empty list means that one call answers all rows.
   std::vector<RowRun> row_runs() const { return inside_->row_runs(); }
-  /// Those of what is inside; empty where it has none.
+  /// Returns the step metrics of the wrapped teacher, or an empty list if that teacher has none.
   std::vector<std::pair<std::string, double>> step_metrics() { return inside_->step_metrics(); }
   SettingsList describe() const { return inside_->describe(); }
 
@@ -82,7 +83,7 @@ class AnyTeacher {
   std::unique_ptr<Base> inside_;
 };
 
-/// Any teacher of hidden states.
+/// A wrapper around any teacher that gives hidden states.
 template <class D, class T>
 using AnyHiddenTeacher = AnyTeacher<HiddenTargets<T, D>>;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several teachers, each for documents of its own: one for mathematics, one for code. Multi-teacher on-policy
-// distillation.
+// Several teachers side by side, for example one for mathematics and one for code: each document is marked by the
+// teacher that is named for this document (multi-teacher on-policy distillation).
 #ifndef KDLIB_TEACHER_BY_ROW_HPP
 #define KDLIB_TEACHER_BY_ROW_HPP
 
@@ -18,37 +18,42 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Which teacher marks a document, by the name that the document has in TokenBatch::sources ("prompts.jsonl:12").
-/// Text that a student wrote has the name of its prompt's line.
+/// A table that says which teacher marks a document. The key is the name of the document in TokenBatch::sources
+/// ("prompts.jsonl:12"). A text that a student wrote carries the name of the line of its prompt.
 class TeacherNames {
  public:
-  /// `otherwise`: the teacher of documents that are not listed; empty: there is none, and they are refused.
+  /// `otherwise` names the teacher of all documents that are not listed. If `otherwise` is empty, such documents are
+  /// refused.
   explicit TeacherNames(std::string otherwise = {}) : otherwise_(std::move(otherwise)) {}
 
   void set(std::string source, std::string teacher);
-  /// Lines of a JSON Lines file that say {"teacher": "math", ...}. IoError: no such file. FormatError: a broken line, a
-  /// "teacher" that is no text. InputError: a line without one where no other teacher is named.
+  /// Reads the member "teacher" of each line of a JSON Lines file: {"teacher": "math", ...}. IoError: there is no such
+  /// file. FormatError: a line is broken, or its "teacher" is not a text. InputError: a line has no "teacher", and the
+  /// constructor got no `otherwise`.
   void read(const std::string& path);
-  /// How many lines ask for this teacher.
+  /// Returns the number of listed documents that ask for this teacher.
   std::int64_t count(const std::string& teacher) const;
-  /// InputError naming the line: it asks for a teacher that is not among these.
+  /// Throws InputError, naming the document, if a listed document asks for a teacher that is not in `teachers`.
   void require_among(const std::vector<std::string>& teachers) const;
-  /// InputError: the document has no name, or none that is listed.
+  /// Returns the name of the teacher for document number `document` of the batch. InputError: the document has no name
+  /// or is not listed, and there is no `otherwise`.
   const std::string& of(const TokenBatch& batch, std::int64_t document) const;
-  /// All that decides, so that a run does not go on with another choice.
+  /// Returns a checksum (SHA-256) of the whole table, so that a resumed run notices if the choice of teachers has
+  /// changed.
   std::string digest() const;
 
  private:
   using Entry = std::pair<std::string, std::string>;
   std::vector<Entry>::const_iterator find(const std::string& source) const;
 
-  std::vector<Entry> of_;  // sorted by source
+  std::vector<Entry> of_;  // sorted by the name of the document
   std::string otherwise_;
 };
 
 namespace detail {
 
-/// Rows of several teachers side by side, of kinds of targets that can be copied row by row.
+/// Collects rows of several teachers in one memory. The general template is for types of targets that cannot be copied
+/// row by row (`mixes` is false).
 template <class Targets>
 struct MixedRows {
   static constexpr bool mixes = false;
@@ -71,7 +76,8 @@ template <class T, class D>
 struct MixedRows<TopKTargets<T, D>> {
   static constexpr bool mixes = true;
 
-  /// `like`: rows of one of the teachers, whose K and temperature all must have.
+  /// Makes room for `rows` rows. `like` is the answer of one of the teachers: all other teachers must have the same K
+  /// and temperature.
   void begin(std::int64_t rows, const TopKTargets<T, D>& like) {
     k = like.ids[1], temperature = like.temperature;
     ids = Tensor<std::int32_t, D>(Shape{rows, k});
@@ -99,17 +105,18 @@ struct MixedRows<TopKTargets<T, D>> {
 
 }  // namespace detail
 
-/// A TeacherSource made of others with the same targets. Each document's rows come from the teacher that `names` gives
-/// it. Documents mix freely in a micro-batch. SampledTargets and TopKTargets (with one K and one temperature) lie side
-/// by side in one answer; other targets have a head each, so that one answer covers rows of one teacher alone
-/// (row_runs()).
+/// A TeacherSource made of several teachers of one type. The rows of each document come from the teacher that `names`
+/// gives for this document; documents of different teachers may stand in one micro-batch. SampledTargets and
+/// TopKTargets (with one K and one temperature) of several teachers are copied into one answer. Other targets have a
+/// separate head for each teacher, so that one answer can hold rows of one teacher only; row_runs() says which rows
+/// these are.
 template <class Teacher>
 class TeacherByRow {
  public:
   using targets_type = typename Teacher::targets_type;
   static constexpr bool mixes = detail::MixedRows<targets_type>::mixes;
 
-  /// ConfigError: no teacher, a name that is empty or given twice, vocabularies that differ.
+  /// ConfigError: `teachers` is empty, a name is empty or given twice, or the vocabularies differ in size.
   TeacherByRow(std::vector<std::pair<std::string, Teacher>> teachers, TeacherNames names);
   /// A copy has copies of the teachers and starts without a prepared batch.
   TeacherByRow(const TeacherByRow& other)
@@ -119,22 +126,23 @@ class TeacherByRow {
   TeacherByRow& operator=(TeacherByRow&&) noexcept = default;
 
   std::int64_t vocab_size() const { return teachers_.front().second.vocab_size(); }
-  /// Passed on, each teacher's part of the batch, to teachers that work ahead (RemoteTeacher).
+  /// Gives each teacher its part of the batch in advance, if the teachers work ahead (RemoteTeacher).
   void announce(const TokenBatch& batch);
   void prepare(const TokenBatch& batch);
-  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare(). InputError: they belong to
-  /// several teachers that give hidden states or logits.
+  /// Returns rows [begin, begin + count) of the prepared batch, valid until the next prepare(). InputError: the rows
+  /// belong to several teachers whose targets (hidden states or logits) cannot be mixed.
   targets_type targets(std::int64_t begin, std::int64_t count) const;
-  /// What targets() answers at once: runs of rows of one teacher; empty: all rows.
+  /// The runs of rows of one teacher that one call of targets() can answer. An empty list means that one call answers
+  /// all rows.
   std::vector<RowRun> row_runs() const;
-  /// "teacher/<name>/rows": how many rows each teacher has marked since the last call.
+  /// "teacher/<name>/rows": the number of rows that each teacher has marked since the last call.
   std::vector<std::pair<std::string, double>> step_metrics();
   SettingsList describe() const;
 
  private:
   struct Part {
-    std::vector<std::int64_t> documents{};  // of the whole batch
-    TokenBatch batch{};                     // they alone; empty where they are the whole batch
+    std::vector<std::int64_t> documents{};  // their numbers in the whole batch
+    TokenBatch batch{};                     // these documents alone; empty if they are the whole batch
 
     bool is_whole(const TokenBatch& all) const {
       return static_cast<std::int64_t>(documents.size()) == all.documents();
@@ -142,7 +150,8 @@ class TeacherByRow {
   };
   /// The documents of each teacher, in order.
   std::vector<Part> parts_of(const TokenBatch& batch) const;
-  /// Rows of the whole batch that one teacher marks, which has them from `from` on.
+  /// Neighbouring rows of the whole batch that one teacher marks. In the teacher's own batch these rows begin at row
+  /// `from`.
   struct Run {
     RowRun rows{};
     std::size_t teacher = 0;
@@ -154,10 +163,10 @@ class TeacherByRow {
 
   std::vector<std::pair<std::string, Teacher>> teachers_;
   TeacherNames names_;
-  std::vector<std::int64_t> marked_;  // of each teacher, since step_metrics()
-  std::size_t alone_ = 0;             // the teacher of the whole prepared batch, or teachers_.size()
+  std::vector<std::int64_t> marked_;  // rows of each teacher since the last step_metrics()
+  std::size_t alone_ = 0;  // the teacher that marks the whole prepared batch; teachers_.size() if there are several
   std::int64_t rows_ = 0;
-  std::vector<Run> runs_;  // of a batch with several teachers, in the order of rows
+  std::vector<Run> runs_;  // only for a batch with several teachers; in the order of rows
   detail::MixedRows<targets_type> mixed_;
 };
 

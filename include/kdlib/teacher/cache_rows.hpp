@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of a teacher's cache as numbers of the type that the loss computes in.
+// Reads rows of a teacher's cache as numbers of the type that the loss computes in.
 #ifndef KDLIB_TEACHER_CACHE_ROWS_HPP
 #define KDLIB_TEACHER_CACHE_ROWS_HPP
 
@@ -13,7 +13,7 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// `count` stored values from `bytes` (not aligned) as T; false where one is not finite.
+/// Converts `count` stored values at `bytes` (which need not be aligned) to T. Returns false if a value is not finite.
 template <class Stored, class T>
 bool read_values(const std::byte* bytes, std::int64_t count, T* out) {
   bool finite = true;
@@ -37,8 +37,8 @@ bool read_values(const TensorInfo& info, std::int64_t begin, std::int64_t count,
 
 }  // namespace detail
 
-/// out [places, width]: the rows of a column of floating-point numbers. FormatError naming file, row and column where
-/// one is NaN or an infinity.
+/// Fills `out` [places, width] with the rows of one floating-point column. `width` is the number of values in a row.
+/// FormatError names file, row and column if a value is NaN or an infinity.
 template <class T>
 void read_cached_rows(const TeacherCache& cache, const char* column, std::int64_t width,
                       std::span<const TeacherCache::Place> places, std::vector<T>& out) {

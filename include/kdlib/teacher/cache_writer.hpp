@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a teacher's cache: a folder of segments (safetensors or HDF5), each whole or not there, that several processes
-// may fill and that a killed one goes on with.
+// Writes a teacher's cache: a folder of segment files (safetensors or HDF5). Each file is either complete or absent.
+// Several processes may fill the folder together, and a killed process can be started again to make what is missing.
 #ifndef KDLIB_TEACHER_CACHE_WRITER_HPP
 #define KDLIB_TEACHER_CACHE_WRITER_HPP
 
@@ -16,7 +16,7 @@ KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Appends values in the type of a column.
+/// Appends `count` values, converted to the type of a column.
 template <class Stored, class T>
 void append_values(std::vector<std::byte>& out, const T* values, std::int64_t count) {
   const std::size_t before = out.size();
@@ -35,7 +35,7 @@ void append_values(std::vector<std::byte>& out, DType dtype, const T* values, st
 
 }  // namespace detail
 
-/// A tensor of every segment with one line for each row: [R, width], or [R] where width is 0.
+/// A tensor that every segment holds: [R, width] for the R rows of the segment, or [R] if `width` is 0.
 struct CacheColumn {
   std::string name;
   DType dtype = DType::f32;
@@ -43,18 +43,21 @@ struct CacheColumn {
 
   std::int64_t row_bytes() const;
 };
-/// hidden: "hidden" [R, H]. logprobs: "values" and "indices" [R, K], "log_norm" and "tail_logmass" [R, temperatures],
-/// "label_logprob" [R].
+/// Returns the columns of a cache by its kind. Kind hidden: "hidden" [R, H]. Kind logprobs: "values"
+/// (log-probabilities) and "indices" (token ids) [R, K], "log_norm" and "tail_logmass" [R, temperatures],
+/// "label_logprob" [R]; see TopKRow.
 std::vector<CacheColumn> cache_columns(const CacheMeta& meta);
 
-/// The folder: meta.json (CacheMeta), head.safetensors (kind hidden), segments/<worker>_<segment>.safetensors (or .h5)
-/// with offsets [n+1], token_ids [P], row_offsets [n+1], row_positions [R] (place of the row's token in its document),
-/// weights [R], ordinals [n] (number of the document) and the columns. Every file appears at once (AtomicFile). The
-/// finished folder is the same, byte for byte, however often its making was cut short.
+/// Writes the folder of a cache. The folder holds meta.json (CacheMeta), head.safetensors (kind hidden only) and
+/// segments/<worker>_<segment>.safetensors (or .h5). A segment of n documents with P tokens and R rows holds offsets
+/// [n+1], token_ids [P], row_offsets [n+1], row_positions [R] (place of the row's token in its document), weights [R],
+/// ordinals [n] (number of the document) and the columns of cache_columns(). Every file becomes visible only when it is
+/// complete (AtomicFile). The finished folder is the same, byte for byte, however often the work was interrupted.
 class CacheWriter {
  public:
-  /// Makes the folder or goes on in it. `documents` is borrowed. SettingsError, with both values: the folder's cache
-  /// has other settings, another teacher or other text. ConfigError: a folder with files of something else; no row
+  /// Makes the folder, or continues the cache that the folder holds. `documents` is borrowed and must outlive the
+  /// writer. SettingsError, with both values: the cache in the folder has other settings, another teacher or another
+  /// text. ConfigError: the folder holds files that belong to no cache, a setting does not fit, or no row of the text
   /// counts.
   CacheWriter(std::string folder, CacheFacts facts, CacheSettings settings, const TokenBatch& documents);
   CacheWriter(std::string, CacheFacts, CacheSettings, const TokenBatch&&) = delete;
@@ -62,20 +65,21 @@ class CacheWriter {
   const CacheMeta& meta() const { return meta_; }
   const std::string& folder() const { return folder_; }
   const TokenBatch& documents() const { return documents_; }
-  /// What was found that is not as it should be: damaged segments, which are made again.
+  /// Sentences about segments that open_segments() found damaged or of another run. Such segments are made again.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  /// Segments of a worker that are not there yet, in order.
+  /// Returns the segments of a worker that are still to be written, in order.
   std::vector<std::int64_t> open_segments(std::int64_t worker);
-  /// Documents of a segment, in the order of working.
+  /// Returns the documents of a segment, in the order of work.
   std::vector<std::int64_t> documents_of(std::int64_t worker, std::int64_t segment) const;
-  /// Those documents as batches of CacheSettings::batch.
+  /// Returns the documents of a segment as batches of CacheSettings::batch documents; the last batch may be smaller.
   std::vector<TokenBatch> batches_of(std::int64_t worker, std::int64_t segment) const;
 
-  /// Writes one segment: for each column of cache_columns() the bytes of its rows. ShapeError: they do not fit.
+  /// Writes one segment. `columns` holds, for each column of cache_columns(), the bytes of all rows. ShapeError: the
+  /// number of columns or of bytes does not fit.
   void write_segment(std::int64_t worker, std::int64_t segment, const std::vector<std::vector<std::byte>>& columns);
 
-  /// Where the segments of all workers are there: completes meta.json and answers true.
+  /// Completes meta.json and returns true if the segments of all workers exist; returns false otherwise.
   bool finish();
 
  private:
@@ -89,8 +93,8 @@ class CacheWriter {
   std::string folder_;
   const TokenBatch& documents_;
   CacheMeta meta_;
-  std::vector<std::int64_t> order_;           // document at each place
-  std::vector<std::string> notes_, written_;  // written_: segments of this object
+  std::vector<std::int64_t> order_;           // number of the document at each place of the order of work
+  std::vector<std::string> notes_, written_;  // written_: segments that this object wrote
 };
 
 namespace detail {

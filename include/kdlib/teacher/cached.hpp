@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher read from a top-k cache: losses on its K most probable tokens without the model in memory.
+// A teacher that is read from a top-k cache. It allows losses on the teacher's K most probable tokens without the model
+// in memory.
 #ifndef KDLIB_TEACHER_CACHED_HPP
 #define KDLIB_TEACHER_CACHED_HPP
 
@@ -12,23 +13,26 @@ KDLIB_NAMESPACE_BEGIN
 
 /// Which part of a top-k cache is used.
 struct CachedTeacherSettings {
-  double temperature = 0;  // one of the cache's, that of the loss; 0: the cache's only one
-  std::int64_t top_k = 0;  // tokens that are used of each row, at most the cache's; 0: all. The tail takes the others
-  /// Ids from it on, which the student's tokenizer lacks, are absent from the rows, and their mass is taken out of the
-  /// softmax as far as the rows show it; 0: every id of the cache is the student's, too.
+  double temperature = 0;  // the temperature of the loss, which the cache must have; 0: the only one of the cache
+  std::int64_t top_k = 0;  // tokens that are used of each row, at most the K of the cache; 0: all K. The tail takes the
+                           // mass of the others
+  /// Number of ids that the student's tokenizer has. Ids at or above this number are marked absent (-1) in the rows,
+  /// and the mass that the rows show for these ids is divided among the other tokens. 0: the student has every id of
+  /// the cache.
   std::int64_t real_vocabulary = 0;
 };
 
-/// A TeacherSource of the cached rows of documents, found by their content. The cache is borrowed; temporaries are
-/// refused. Memory: [R, K] for the R rows of the micro-batch, however large the cache is.
+/// A TeacherSource that finds the cached rows of a document by the document's ids. The cache is borrowed and must
+/// outlive the teacher; temporaries are refused. Memory: [R, K] for the R rows of the micro-batch, however large the
+/// cache is.
 template <class D, class T = float>
 class CachedTeacher {
  public:
-  using scalar_type = logit_t<D, T>;  // of log-probabilities
+  using scalar_type = logit_t<D, T>;  // the scalar type of log-probabilities
   using targets_type = TopKTargets<scalar_type, D>;
 
-  /// ConfigError, with both values: a temperature that the cache does not have (a softmax at another one cannot be made
-  /// from K tokens), more tokens than it has.
+  /// ConfigError, with both values: the cache lacks the temperature (K tokens are not enough to form the softmax at
+  /// another temperature), or `top_k` is above the K of the cache.
   explicit CachedTeacher(const TopKCache& cache, CachedTeacherSettings settings = {});
   CachedTeacher(const TopKCache&& cache, CachedTeacherSettings settings = {}) = delete;
   /// A copy reads the same cache and starts without a prepared batch.
@@ -40,25 +44,25 @@ class CachedTeacher {
   std::int64_t vocab_size() const { return cache_->vocab_size(); }
   std::int64_t top_k() const { return top_k_; }
 
-  /// Finds, reads and checks the rows of the batch. InputError as TeacherCache::find_rows. FormatError naming file and
-  /// row: numbers that are not finite or do not fall, ids outside the vocabulary or twice, masses that do not add up to
-  /// 1 (within 1e-3, 5e-3 where they are stored as f16).
+  /// Finds, reads and checks the rows of the batch. InputError as in TeacherCache::find_rows. FormatError names file
+  /// and row: a number is not finite, the log-probabilities do not fall, an id is outside the vocabulary or comes
+  /// twice, or the probabilities do not add up to 1 (within 1e-3, or 5e-3 if they are stored as f16).
   void prepare(const TokenBatch& batch);
-  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare().
+  /// Returns rows [begin, begin + count) of the prepared batch, valid until the next prepare().
   targets_type targets(std::int64_t begin, std::int64_t count) const;
 
-  /// The vocabulary (and how much of it counts), K, the temperature and the cache's run hash, so that a run does not go
-  /// on with another one.
+  /// Returns the size of the vocabulary (and how many of its ids count), K, the temperature and the run hash of the
+  /// cache, so that a resumed run notices another cache.
   SettingsList describe() const;
 
  private:
   const TopKCache* cache_;
   double temperature_ = 1;
-  std::int64_t place_ = 0;  // of the temperature in the cache's list
+  std::int64_t place_ = 0;  // index of the temperature in the cache's list
   std::int64_t top_k_ = 0;
   std::int64_t real_vocabulary_ = 0;             // 0: all
   Tensor<std::int32_t, D> ids_;                  // [at least rows_, K]
-  Tensor<scalar_type, D> log_probs_, log_tail_;  // [the same, K] and [the same]
+  Tensor<scalar_type, D> log_probs_, log_tail_;  // [at least rows_, K] and [at least rows_]
   std::int64_t rows_ = 0;
 };
 

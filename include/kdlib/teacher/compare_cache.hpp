@@ -11,16 +11,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Over all compared hidden states or log-probabilities.
+/// The result of a comparison, over all compared hidden states or log-probabilities.
 struct CacheComparison {
   std::int64_t documents = 0;
-  double difference = 0, largest = 0;  // the largest difference, and the largest magnitude in the cache
+  double difference = 0, largest = 0;  // the largest difference, and the largest cached magnitude
 };
 
-/// Has the teacher asked again about `count` documents, spread evenly over the cache and one at a time, so that
-/// products may round otherwise than when the cache was made. `append_columns(document, meta, columns)` adds the
-/// columns of one. ConfigError where a value differs by more than 2 % of the largest one: the cache is of another
-/// teacher.
+/// Asks the teacher again about `count` documents, spread evenly over the cache. The documents are asked one at a time,
+/// so that the rounding of matrix products may differ from that in the cache. `append_columns(document, meta, columns)`
+/// must append the teacher's columns for one document. ConfigError: a value differs by more than 2 % of the largest
+/// magnitude, that is, the cache belongs to another teacher.
 template <class F>
 CacheComparison compare_cache_rows(const TeacherCache& cache, std::int64_t count, F&& append_columns) {
   const CacheMeta& meta = cache.meta();
@@ -52,7 +52,7 @@ CacheComparison compare_cache_rows(const TeacherCache& cache, std::int64_t count
   return out;
 }
 
-/// The same with a model that is asked.
+/// Does the same with `model` as the teacher.
 template <class M>
 CacheComparison compare_with_teacher(M& model, const TeacherCache& cache, std::int64_t count) {
   LiveTeacher<M> teacher{model};

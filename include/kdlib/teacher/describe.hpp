@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a checkpoint keeps of a teacher, to tell another one from it.
+// What a checkpoint keeps of a teacher, so that a resumed run can notice another teacher.
 #ifndef KDLIB_TEACHER_DESCRIBE_HPP
 #define KDLIB_TEACHER_DESCRIBE_HPP
 
@@ -13,8 +13,8 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Adds the shape, the first and the last 32 elements of a tensor: another model differs there, and the reading is
-/// cheap for weights in a mapped file.
+/// Adds the shape, the first 32 and the last 32 elements of a tensor to the fingerprint. Other models differ in these
+/// elements, and reading them is cheap for weights in a mapped file.
 template <class T, class D>
 void add_ends(Fingerprint& fingerprint, const Tensor<T, D>& tensor) {
   fingerprint.add(std::string_view(tensor.shape().text()));
@@ -29,8 +29,9 @@ void add_ends(Fingerprint& fingerprint, const Tensor<T, D>& tensor) {
 
 }  // namespace detail
 
-/// {"teacher", kind}, its vocabulary, and, where the model names its weights, "teacher.weights": a fingerprint of
-/// parameters() and packed_weights(). A sample: it tells models apart, it does not find every changed bit.
+/// Returns {"teacher", kind}, the size of the vocabulary and, if the model names its weights, "teacher.weights": a
+/// fingerprint of parameters() and packed_weights(). The fingerprint covers a sample of the weights: it tells models
+/// apart but does not find every changed bit.
 template <class M>
 SettingsList describe_teacher(M& model, const char* kind) {
   SettingsList list = {{"teacher", kind}, {"teacher.vocabulary", setting_text(model.vocab_size())}};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher that runs beside the student: its hidden states of each micro-batch, whose logits the loss forms chunk by
-// chunk.
+// A teacher that runs beside the student. It gives its hidden states of each micro-batch; the loss forms the logits
+// from them, chunk by chunk.
 #ifndef KDLIB_TEACHER_LIVE_HPP
 #define KDLIB_TEACHER_LIVE_HPP
 
@@ -11,8 +11,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource over a model that is only read. The model is borrowed and must outlive the teacher; temporaries are
-/// refused. Memory: [R, H] for the R rows of the micro-batch, besides what the model's forward pass needs.
+/// A TeacherSource around a model whose weights are only read. The model is borrowed and must outlive the teacher;
+/// temporaries are refused. Memory: [R, H] for the R rows of the micro-batch, besides what the model's forward pass
+/// needs.
 template <class M>
 class LiveTeacher {
   static_assert(
@@ -41,18 +42,18 @@ class LiveTeacher {
 
   std::int64_t vocab_size() const { return model_->vocab_size(); }
 
-  /// Runs the model on the batch and keeps the hidden states of the rows that count (batch.rows(), in that order).
-  /// InputError for ids outside the teacher's vocabulary.
+  /// Runs the model on the batch and keeps the hidden states of the rows that count, in the order of batch.rows().
+  /// InputError: an id is outside the teacher's vocabulary.
   void prepare(const TokenBatch& batch);
 
-  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare().
+  /// Returns rows [begin, begin + count) of the prepared batch, valid until the next prepare().
   targets_type targets(std::int64_t begin, std::int64_t count) const;
 
-  /// Rows of the prepared batch.
+  /// Returns the number of rows of the prepared batch.
   std::int64_t rows() const { return rows_; }
 
-  /// The vocabulary and a fingerprint of the weights (the ends of every tensor), so that a run does not go on with
-  /// another teacher.
+  /// Returns the size of the vocabulary and a fingerprint of the weights (the first and last elements of every tensor),
+  /// so that a resumed run notices another teacher.
   SettingsList describe() const { return describe_teacher(*model_, "live"); }
 
  private:

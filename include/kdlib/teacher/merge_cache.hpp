@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Several caches of one teacher as one: the parts of many workers in the order of the text, or caches of several texts.
+// Merges several caches of one teacher into one: the parts of many workers, put into the order of the text, or caches
+// of several texts.
 #ifndef KDLIB_TEACHER_MERGE_CACHE_HPP
 #define KDLIB_TEACHER_MERGE_CACHE_HPP
 
@@ -10,11 +11,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Writes the documents of complete caches, one cache after the other, each in the order of its text, as a cache of one
-/// worker with files of `segment` documents (0: as the first cache has them). What one worker would have written of the
-/// same text is written, byte for byte. A killed merge is gone on with. The caches stay as they are.
-/// ConfigError naming meta.json, the key and both values: another kind, store, top_k, temperatures, teacher, tokenizer,
-/// vocabulary or scalar type; `out` is one of the caches. Errors as TeacherCache and CacheWriter throw them.
+/// Writes the documents of complete caches, one cache after the other and each cache in the order of its text, as a
+/// cache of one worker into the folder `out`. `segment` is the number of documents in a file; 0 takes the number of the
+/// first cache. The result is equal, byte for byte, to what one worker would have written for the same text. If a merge
+/// was killed, the same call continues it. The merged caches are not changed. ConfigError names meta.json, the key and
+/// both values if the caches differ in kind, store, top_k, temperatures, teacher, tokenizer, vocabulary, hidden size or
+/// scalar type; it is also thrown if `out` is one of the caches. TeacherCache and CacheWriter throw their own errors.
 CacheMeta merge_teacher_caches(const std::vector<std::string>& folders, const std::string& out,
                                std::int64_t segment = 0);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// No teacher: for losses that read the next token alone.
+// A placeholder for runs without a teacher, for losses that read only the next token of the text.
 #ifndef KDLIB_TEACHER_NONE_HPP
 #define KDLIB_TEACHER_NONE_HPP
 
@@ -8,11 +8,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource that tells nothing: Objective{NoTeacher{student.vocab_size()}, CrossEntropy{}} is plain fine-tuning.
+/// A TeacherSource that gives no signal: Objective{NoTeacher{student.vocab_size()}, CrossEntropy{}} is plain
+/// fine-tuning.
 struct NoTeacher {
   using targets_type = NoTargets;
 
-  std::int64_t vocabulary = 0;  // the student's
+  std::int64_t vocabulary = 0;  // size of the student's vocabulary
 
   std::int64_t vocab_size() const { return vocabulary; }
   void prepare(const TokenBatch&) {}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher that ranks of its own hold: they serve the hidden states of micro-batches to the ranks that train.
+// A teacher that separate ranks hold. These ranks send the hidden states of micro-batches to the ranks that train. A
+// rank is one process of a job of several processes.
 #ifndef KDLIB_TEACHER_RANKED_HPP
 #define KDLIB_TEACHER_RANKED_HPP
 
@@ -19,45 +20,47 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Who trains and who holds the teacher: of all ranks the last `teachers` hold it, each for the students whose rank is
-/// its own place modulo `teachers`.
+/// Which ranks train (students) and which hold the teacher. The last `teachers` of all ranks hold the teacher: teacher
+/// number t serves the students whose rank modulo `teachers` is t.
 struct TeacherRanks {
-  AnyCommunicator all{};  // with send and receive
-  int teachers = 0;       // 0: each student has its teacher beside it
+  AnyCommunicator all{};  // all ranks; it must offer send and receive
+  int teachers = 0;       // number of ranks that hold the teacher; 0: each student has its own teacher
 
   int students() const { return all.size() - teachers; }
   bool teaches() const { return all.rank() >= students(); }
-  /// Of a student.
+  /// For a student: the rank of the teacher that serves this student.
   int own_teacher() const { return students() + all.rank() % teachers; }
-  /// Of a teacher.
+  /// For a teacher: the ranks of the students that this teacher serves.
   std::vector<int> own_students() const;
-  /// ConfigError: no rank is left to train, or there are more teachers than students.
+  /// Throws ConfigError if no rank is left to train, or if there are more teachers than students.
   void check() const;
-  /// The ranks of this one's role. Every rank calls it.
+  /// Returns a communicator of the ranks that have the same role as this rank. Every rank must call the function.
   AnyCommunicator role() { return all.split(teaches() ? 1 : 0, all.rank()); }
 };
 
-/// A student's side. Requests are answered in the order in which they were sent.
+/// The student's end of the connection to its teacher. Requests are answered in the order in which they were sent.
 class TeacherLink {
  public:
   TeacherLink(AnyCommunicator all, int teacher) : all_(std::move(all)), teacher_(teacher) {}
   TeacherLink(const TeacherLink&) = delete;
   TeacherLink& operator=(const TeacherLink&) = delete;
 
-  /// What the teacher says of itself, once.
+  /// Returns what the teacher says of itself. The first call asks the teacher; later calls return the same bytes.
   const Bytes& facts();
-  /// Sends a batch and answers its number.
+  /// Sends a batch and returns the number of the request.
   std::uint64_t ask(const TokenBatch& batch);
-  /// The answer to it, waited for. RankError: the teacher is gone, or does not answer within the deadline.
+  /// Waits for the answer to request `number` and returns this answer. RankError: the teacher is gone, or does not
+  /// answer within the deadline.
   Bytes wait(std::uint64_t number);
-  /// Nobody waits for it any more.
+  /// Says that nobody will wait for request `number`; its answer is dropped.
   void forget(std::uint64_t number);
-  /// Tells the teacher that this student asks nothing more; takes what is still on its way.
+  /// Receives all answers that are still on their way and tells the teacher that this student asks nothing more.
   void end();
 
-  /// Requests so far.
+  /// Number of requests so far.
   std::uint64_t asked() const { return next_; }
-  /// Seconds that this student has waited, and its teacher for requests, since the last call.
+  /// Returns, since the last call, the seconds that this student has waited for answers and the seconds that its
+  /// teacher has waited for requests.
   std::pair<double, double> take_seconds();
 
  private:
@@ -69,20 +72,20 @@ class TeacherLink {
   bool ended_ = false;
   Bytes facts_;
   std::uint64_t next_ = 0;
-  std::deque<std::uint64_t> open_;                        // sent, not answered
-  std::vector<std::pair<std::uint64_t, Bytes>> answers_;  // that nobody has taken yet
+  std::deque<std::uint64_t> open_;                        // requests without an answer so far
+  std::vector<std::pair<std::uint64_t, Bytes>> answers_;  // answers that nobody has taken yet
   std::vector<std::uint64_t> forgotten_;
   double waited_ = 0, idle_ = 0;
 };
 
-/// A TeacherSource with the targets of a LiveTeacher, bit for bit, whose model is on another rank. Copies share the
-/// link and the head and start without announced or prepared batches.
+/// A TeacherSource whose model is on another rank. Its targets are equal to those of a LiveTeacher, bit for bit. Copies
+/// share the link and the head and start without announced or prepared batches.
 template <class D, class T>
 class RankTeacher {
  public:
   using targets_type = HiddenTargets<T, D>;
 
-  /// Asks who the teacher is, for its head and its description. FormatError: another program answers.
+  /// Asks the teacher for its vocabulary, head and description. FormatError: another program answers.
   explicit RankTeacher(std::shared_ptr<TeacherLink> link);
   RankTeacher(const RankTeacher& other)
       : link_(other.link_), head_(other.head_), description_(other.description_), vocabulary_(other.vocabulary_) {}
@@ -94,24 +97,26 @@ class RankTeacher {
   }
 
   std::int64_t vocab_size() const { return vocabulary_; }
-  /// As Decoder::set_real_vocabulary: ids from `ids` on stay outside the softmax.
+  /// Keeps ids at or above `ids` outside the softmax, as Decoder::set_real_vocabulary does.
   void set_real_vocabulary(std::int64_t ids) { head_->real_vocabulary = ids; }
 
-  /// Sends the batch and returns: the teacher works while the student goes on.
+  /// Sends the batch and returns at once, so that the teacher works while the student goes on.
   void announce(const TokenBatch& batch);
-  /// Waits for the rows of the batch, or sends it now.
+  /// Waits for the rows of the batch. A batch that was not announced is sent now.
   void prepare(const TokenBatch& batch);
-  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare().
+  /// Returns rows [begin, begin + count) of the prepared batch, valid until the next prepare().
   targets_type targets(std::int64_t begin, std::int64_t count) const;
-  /// "dp/teacher_wait_seconds", of this student, and "dp/teacher_idle_seconds", of its teacher.
+  /// Returns "dp/teacher_wait_seconds", the time that this student waited for its teacher, and
+  /// "dp/teacher_idle_seconds", the time that the teacher waited for requests.
   std::vector<std::pair<std::string, double>> step_metrics();
-  /// The teacher's own: a run goes on beside it, and the other way round.
+  /// Returns the description of the LiveTeacher on the other rank, so that a run can be continued with the teacher
+  /// beside the student, and the other way round.
   SettingsList describe() const { return description_; }
 
  private:
   struct Announced {
     std::vector<std::int32_t> ids;
-    std::vector<std::int64_t> offsets, token;  // token: the rows that were asked for
+    std::vector<std::int64_t> offsets, token;  // token: indices of the tokens whose rows were asked for
     std::uint64_t number = 0;
   };
 
@@ -124,7 +129,8 @@ class RankTeacher {
   std::int64_t rows_ = 0;
 };
 
-/// A teacher's side: answers its students until all have ended. `model` is read alone. RankError as receive().
+/// The teacher's end of the connections: answers the requests of its students until all students have ended. The
+/// weights of `model` are only read. RankError: receive() failed.
 template <class M>
 void serve_students(M& model, const TeacherRanks& ranks);
 

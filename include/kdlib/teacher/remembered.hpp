@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A live teacher that keeps the hidden states of every batch it has seen: for held-out text that is measured again and
-// again.
+// A live teacher that keeps the hidden states of every batch that it has seen. This is useful for held-out text that is
+// evaluated again and again.
 #ifndef KDLIB_TEACHER_REMEMBERED_HPP
 #define KDLIB_TEACHER_REMEMBERED_HPP
 
@@ -10,9 +10,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource with the targets of LiveTeacher. A batch with the same ids, documents, positions and weights as an
-/// earlier one costs no forward pass. Memory: [R, H] for every batch. The model must not change in between; it is
-/// borrowed, temporaries are refused.
+/// A TeacherSource that gives the same targets as LiveTeacher. A batch with the same ids, documents, positions and
+/// weights as an earlier batch costs no forward pass. Memory: [R, H] and a copy of the batch for every different batch.
+/// The model is borrowed and must outlive the teacher; the model's weights must not change. Temporaries are refused.
 template <class M>
 class RememberedTeacher {
  public:
@@ -42,7 +42,7 @@ class RememberedTeacher {
     return kept_[current_].teacher.targets(begin, count);
   }
 
-  /// As LiveTeacher's: both give the same targets.
+  /// Returns the same description as LiveTeacher, because both give the same targets.
   SettingsList describe() const { return describe_teacher(*model_, "live"); }
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher that a server has in memory: vLLM, SGLang, llama.cpp's, or `serve --teacher`. Opt-in; it needs the CMake
-// component `remote` (libcurl).
+// A teacher that a server holds in memory. The server is vLLM, SGLang, the server of llama.cpp, or `serve --teacher` of
+// kdlib. Opt-in: it needs the CMake component `remote` (libcurl).
 #ifndef KDLIB_TEACHER_REMOTE_HPP
 #define KDLIB_TEACHER_REMOTE_HPP
 
@@ -19,34 +19,36 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What a server says of itself at the start.
+/// What a server says of itself when a client starts.
 struct RemoteFacts {
-  Dialect dialect = Dialect::automatic;  // found, where it was to be found
-  std::string model{};                   // as the server calls it
-  std::int64_t vocabulary = 0;           // of the teacher; 0: it does not say
-  std::int64_t context_length = 0;       // tokens; 0: it does not say
-  // Dialect kdlib alone:
+  Dialect dialect = Dialect::automatic;  // the dialect of the server, never `automatic`
+  std::string model{};                   // the server's name for the model
+  std::int64_t vocabulary = 0;           // ids of the teacher; 0: the server does not say
+  std::int64_t context_length = 0;       // tokens; 0: the server does not say
+  // The following members are for the dialect kdlib only:
   std::int64_t hidden_size = 0;
-  std::string model_hash{}, tokenizer_hash{};  // content_hash of the model, tokenizer_hash(); empty: not said
+  std::string model_hash{}, tokenizer_hash{};  // content_hash and tokenizer_hash(); empty: not told
   std::vector<std::int32_t> end_ids{};
 };
 
-/// The transport that `kdlib::remote` brings. BackendError in a program without it.
+/// Returns the transport of the component `kdlib::remote`. BackendError: the program was built without this component.
 std::unique_ptr<HttpTransport> make_http_transport(const RemoteTeacherSettings& settings);
 
-/// What the server at urls[0] speaks: it is asked. ConfigError: none of the known interfaces is there.
+/// Asks the server at urls[0] which interfaces it offers and returns the dialect. ConfigError: the server offers none
+/// of the known interfaces.
 Dialect find_dialect(const RemoteTeacherSettings& settings);
 
 namespace detail {
-/// One request, waited for: its body. `status`, where given, takes that of HTTP instead of an error (404, 405, 400 and
-/// 501 only).
+/// Sends one request, waits for the answer and returns its body. If `status` is given, it receives the status of HTTP:
+/// 200, or 404, 405, 400 or 501 (then the body is empty) instead of an error.
 std::string ask_server(RemoteCalls& calls, const HttpRequest& request, int* status = nullptr);
 Dialect find_dialect(RemoteCalls& calls, const std::string& url);
 }  // namespace detail
 
-/// A client of one teacher, shared by the copies of a RemoteTeacher. The constructor asks the servers who they are and
-/// scores three tokens. ConfigError: settings, an unknown model, a dialect that cannot be found or cannot give what is
-/// wanted. RemoteError: no or wrong answers, in a sentence that names server and cause.
+/// A client of one teacher, shared by the copies of a RemoteTeacher. The constructor asks the first server which model
+/// it has and, as a test, requests the rows of three tokens. ConfigError: a setting is wrong, the model is unknown, or
+/// the dialect cannot be found or cannot give what is wanted. RemoteError: there is no answer or a wrong answer; the
+/// message names server and cause.
 class RemoteClient {
  public:
   RemoteClient(const RemoteTeacherSettings& settings, RemoteWant want, std::unique_ptr<HttpTransport> transport,
@@ -58,22 +60,23 @@ class RemoteClient {
   std::string name() const;
   RemoteUse use() const { return calls_.use(); }
 
-  /// Documents on their way.
+  /// A batch whose answers are on their way.
   struct Ticket {
-    TokenBatch batch{};                    // ids and offsets alone
-    std::vector<std::int64_t> token{};     // of the rows, as TokenBatch::Rows has them
-    std::vector<std::uint64_t> numbers{};  // of the requests
+    TokenBatch batch{};                    // only ids and offsets are set
+    std::vector<std::int64_t> token{};     // indices of the rows' tokens, as in TokenBatch::Rows
+    std::vector<std::uint64_t> numbers{};  // numbers of the requests
     std::shared_ptr<RemoteRows> rows = std::make_shared<RemoteRows>();
   };
-  /// Sends the rows of a batch. InputError: ids beyond the vocabulary, documents beyond the context.
+  /// Requests the rows of a batch and returns at once. InputError: an id is outside the vocabulary, or a document is
+  /// longer than the server's context.
   Ticket send(const TokenBatch& batch);
-  /// The same at another temperature, for the probe.
+  /// Does the same with other needs, for example another temperature (remote_probes.hpp).
   Ticket send(const TokenBatch& batch, const RemoteNeeds& needs);
-  /// Waits for all of them. On an error the others are forgotten.
+  /// Waits for all answers of the ticket. If one request fails, the others are forgotten and the error is thrown.
   void wait(Ticket& ticket);
   void forget(Ticket& ticket);
 
-  /// One request outside of a batch, waited for: its body.
+  /// Sends one request that belongs to no batch, waits for the answer and returns its body.
   std::string ask(const HttpRequest& request) { return detail::ask_server(calls_, request); }
 
  private:
@@ -101,7 +104,7 @@ inline constexpr bool sends_hidden_states = false;
 template <class T, class D>
 inline constexpr bool sends_hidden_states<HiddenTargets<T, D>> = true;
 
-/// Scalar and device of targets on the host and on a device.
+/// The scalar type T and the device D of a type of targets; float and Cpu for targets without template arguments.
 template <class X>
 struct TargetsOf {
   using T = float;
@@ -114,11 +117,13 @@ struct TargetsOf<X<T_, D_>> {
 };
 }  // namespace detail
 
-/// A TeacherSource whose rows come over the wire. Targets: SampledTargets, TopKTargets<T, D>, or HiddenTargets<T, D>
-/// (dialect kdlib alone; the head is fetched once). Log-probabilities are those at temperature 1.
+/// A TeacherSource whose rows come from a server. `Targets` is SampledTargets, TopKTargets<T, D> or HiddenTargets<T,
+/// D>. Only the dialect kdlib gives HiddenTargets; the head is then fetched once. Log-probabilities are at temperature
+/// 1.
 ///
-/// announce(batch), which a training run calls as soon as it has fetched a batch, sends the requests; prepare(batch)
-/// waits for them, or sends them itself. With f32 rows of `serve --teacher` targets are LiveTeacher's, bit for bit.
+/// A training run calls announce(batch) as soon as it has fetched a batch: this call sends the requests. prepare(batch)
+/// waits for the answers, or first sends the requests if the batch was not announced. Hidden states in f32 from `serve
+/// --teacher` are equal to LiveTeacher's, bit for bit.
 template <class Targets>
 class RemoteTeacher {
   static constexpr bool samples = std::is_same_v<Targets, SampledTargets>, top_k = detail::sends_top_k<Targets>,
@@ -133,10 +138,10 @@ class RemoteTeacher {
   using targets_type = Targets;
   static constexpr RemoteWant want = samples ? RemoteWant::sampled : top_k ? RemoteWant::top_k : RemoteWant::hidden;
 
-  /// Asks the servers who they are (RemoteClient).
+  /// Connects to the servers as the constructor of RemoteClient does.
   explicit RemoteTeacher(const RemoteTeacherSettings& settings)
       : RemoteTeacher(settings, make_http_transport(settings)) {}
-  /// With another transport or clock.
+  /// Does the same with another transport or clock, for example in tests.
   RemoteTeacher(const RemoteTeacherSettings& settings, std::unique_ptr<HttpTransport> transport,
                 RemoteClock clock = {});
   /// A copy shares the client and the head and starts without announced or prepared batches.
@@ -148,18 +153,18 @@ class RemoteTeacher {
 
   RemoteClient& client() { return *client_; }
   std::int64_t vocab_size() const { return client_->needs().vocabulary; }
-  /// As Decoder::set_real_vocabulary, of hidden states: ids from `ids` on stay outside the softmax.
+  /// For hidden states: keeps ids at or above `ids` outside the softmax, as Decoder::set_real_vocabulary does.
   void set_real_vocabulary(std::int64_t ids) requires(hidden) { head_->real_vocabulary = ids; }
 
-  /// Sends the rows of the batch and returns.
+  /// Requests the rows of the batch and returns at once.
   void announce(const TokenBatch& batch);
-  /// Waits for the rows of the batch. RemoteError naming server and position.
+  /// Waits for the rows of the batch. RemoteError names server and position.
   void prepare(const TokenBatch& batch);
-  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare().
+  /// Returns rows [begin, begin + count) of the prepared batch, valid until the next prepare().
   targets_type targets(std::int64_t begin, std::int64_t count) const;
 
-  /// The model, its vocabulary and what is taken of a row, so that a run does not go on with another teacher. Not where
-  /// the servers are.
+  /// Returns the model, its vocabulary and what is taken of a row, so that a resumed run notices another teacher. The
+  /// addresses of the servers are not part of it.
   SettingsList describe() const;
 
  private:
@@ -168,7 +173,7 @@ class RemoteTeacher {
   void forget_announced();
 
   std::shared_ptr<RemoteClient> client_;
-  std::shared_ptr<CachedHead<T, D>> head_;  // of hidden states
+  std::shared_ptr<CachedHead<T, D>> head_;  // only with HiddenTargets
   std::deque<RemoteClient::Ticket> announced_;
   std::vector<float> label_;           // [rows_]
   Tensor<std::int32_t, D> ids_;        // [rows_, K]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A server's log-probabilities of tokens that the client chose: of the student's own most probable ones, an exact
-// reverse KL on their support. `serve --teacher` alone.
+// Asks a server for the log-probabilities of tokens that the client chose. If these are the student's most probable
+// tokens, they allow an exact reverse KL on the student's support. Only `serve --teacher` can answer.
 #ifndef KDLIB_TEACHER_REMOTE_AT_HPP
 #define KDLIB_TEACHER_REMOTE_AT_HPP
 
@@ -12,9 +12,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// log p_t of `width` tokens for each row of the batch, [R, width], natural, at temperature 1; -infinity for padding.
-/// ConfigError: another dialect than kdlib's. InputError: an id outside the teacher's vocabulary. ShapeError: not
-/// `width` ids a row. RemoteError: the answer is about other tokens or another model.
+/// Returns the teacher's natural log-probabilities of `width` tokens for each row of the batch, [R, width], at
+/// temperature 1; -infinity for ids of padding. `ids` [R, width] are the tokens. ConfigError: the server speaks another
+/// dialect than kdlib. InputError: an id is outside the teacher's vocabulary. ShapeError: `ids` does not have `width`
+/// ids for each row. RemoteError: the answer is about other tokens or another model.
 std::vector<float> remote_log_probs_at(RemoteClient& client, const TokenBatch& batch, std::span<const std::int32_t> ids,
                                        std::int64_t width);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests to the servers of one teacher: so many at once, again after a fault, in a thread of their own.
+// Sends requests to the servers of one teacher from a separate thread: a limited number at once, and again after a
+// fault.
 #ifndef KDLIB_TEACHER_REMOTE_CALLS_HPP
 #define KDLIB_TEACHER_REMOTE_CALLS_HPP
 
@@ -14,85 +15,88 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One request. `path` begins with '/'; the body is JSON.
+/// One request of HTTP. `path` begins with '/'; the body is JSON or empty.
 struct HttpRequest {
   std::string method = "GET", path{}, body{};
 };
 
-/// What came back.
+/// The outcome of one request.
 struct HttpReply {
-  int status = 0;  // 0: no whole answer came
+  int status = 0;  // status of HTTP; 0: no complete answer came
   std::string body{};
-  double retry_after = 0;  // seconds, as the server asks; 0: it does not
-  std::string failure{};   // with status 0: why, in words
-  bool final = false;      // with status 0: another attempt cannot help
+  double retry_after = 0;  // seconds that the server asks the client to wait; 0: it does not ask
+  std::string failure{};   // with status 0: the reason, in words
+  bool final = false;      // with status 0: true if another attempt cannot help
 };
 
-/// Carries requests. All calls but wake() come from one thread.
+/// Carries requests over the network. All calls except wake() come from one thread.
 class HttpTransport {
  public:
   virtual ~HttpTransport() = default;
-  /// Begins a request to the server at `url`. `id` is no other running request's.
+  /// Begins a request to the server at `url`. No other running request has the same `id`.
   virtual void start(std::uint64_t id, const std::string& url, const HttpRequest& request) = 0;
-  /// Waits up to `seconds` for one request to end and answers its id, or nothing.
+  /// Waits up to `seconds` for one request to end. Returns the id of this request and fills `reply`, or returns
+  /// nothing.
   virtual std::optional<std::uint64_t> poll(double seconds, HttpReply& reply) = 0;
-  /// Forgets a running request.
+  /// Ends a running request without a reply.
   virtual void cancel(std::uint64_t id) = 0;
-  /// From another thread: a running or the next poll() returns at once.
+  /// May be called from another thread: the running poll(), or the next one, returns at once.
   virtual void wake() = 0;
 };
 
-/// Time, so that tests need not wait.
+/// A replacement for the clock, so that tests need not wait.
 struct RemoteClock {
-  std::function<double()> now{};        // seconds that only go forward; empty: the machine's
-  std::function<void(double)> pause{};  // called when nothing runs and an attempt is due in so many seconds; empty:
-                                        // the thread waits
+  std::function<double()> now{};  // seconds of a clock that never goes back; empty: the clock of the machine
+  /// Called with the seconds until the next attempt, while no request runs. Empty: the thread sleeps.
+  std::function<void(double)> pause{};
 };
 
-/// What a client did so far.
+/// Counters of what a client did so far.
 struct RemoteUse {
-  std::int64_t requests = 0;      // ended, well or not
-  std::int64_t attempts = 0;      // sent
-  std::int64_t most_at_once = 0;  // running at one server
-  std::int64_t bytes = 0;         // of all bodies that came
-  double waited_seconds = 0;      // in wait()
+  std::int64_t requests = 0;      // requests that ended, with or without success
+  std::int64_t attempts = 0;      // attempts that were sent
+  std::int64_t most_at_once = 0;  // largest number of attempts that ran at one server at the same time
+  std::int64_t bytes = 0;         // bytes of all bodies that came
+  double waited_seconds = 0;      // seconds spent in wait()
 };
 
-/// Reads the body of an answer with status 200. It may throw UnreadableAnswer, after which the request is sent again,
-/// or any other exception, which ends it: what a server says wrongly it would say again.
+/// Reads the body of an answer with status 200. If the function throws UnreadableAnswer, the request is sent again. Any
+/// other exception ends the request, because a server that answers wrongly would repeat the wrong answer.
 using AnswerReader = std::function<void(const HttpReply&)>;
 
-/// An answer that is no whole JSON or safetensors text: transport may have cut it.
+/// Thrown for an answer that is not complete JSON or safetensors; the transport may have cut it off.
 class UnreadableAnswer : public FormatError {
  public:
   using FormatError::FormatError;
 };
 
-/// The delay before attempt number `attempt` (2 and above) of request `number`: 1, 2, 4, 8 ... seconds, times 0.75 to
-/// 1.25 by Philox, at least what the server asked for, at most `most`.
+/// Returns the delay in seconds before attempt number `attempt` (2 or above) of request `number`: 1, 2, 4, 8, ...
+/// seconds times a random factor of 0.75 to 1.25 (Philox, from `seed`). The delay is at least `asked`, the time that
+/// the server asked for, and at most `most`.
 double retry_delay(std::uint64_t seed, std::uint64_t number, int attempt, double asked, double most);
 
 namespace detail {
 class CallQueue;
 }  // namespace detail
 
-/// Sends requests from a thread of its own. At most `in_flight` run at each server; attempt a of request n goes to
-/// server (n + a) mod servers. Sent again: no answer, 408, 429, 500, 502, 503, 504, an unreadable answer; everything
-/// else ends the request. Requests may be made by several threads.
+/// Sends requests from a separate thread. At most `in_flight` requests run at each server; attempt a (from 0) of
+/// request n goes to server number (n + a) mod the number of servers. A request is sent again if no answer came, if the
+/// status is 408, 429, 500, 502, 503 or 504, or if the answer is unreadable. Everything else ends the request. Several
+/// threads may make requests.
 class RemoteCalls {
  public:
   RemoteCalls(const RemoteTeacherSettings& settings, std::unique_ptr<HttpTransport> transport, RemoteClock clock = {});
   RemoteCalls(const RemoteCalls&) = delete;
   RemoteCalls& operator=(const RemoteCalls&) = delete;
-  /// What still runs is dropped.
+  /// Drops the requests that still run.
   ~RemoteCalls();
 
-  /// Takes the request and returns at once. `read` is called in the other thread.
+  /// Takes the request and returns its number at once. `read` is called in the sending thread.
   std::uint64_t submit(HttpRequest request, AnswerReader read);
-  /// Returns when the request has ended well; throws what it ended with: RemoteError, or what `read` threw. Once for
-  /// each request. StopRequested where the calling thread is to stop; the request goes on.
+  /// Waits for the end of a request. May be called once for each request. If the request failed, its error is thrown:
+  /// RemoteError, or what `read` threw. StopRequested: the calling thread is asked to stop; the request goes on.
   void wait(std::uint64_t number);
-  /// Neither the answer nor an error of the request is wanted any more.
+  /// Says that neither the answer nor an error of the request is wanted any more.
   void forget(std::uint64_t number);
 
   RemoteUse use() const;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is asked of a teacher's server before a run: does it read text as the student does, and does it say the same
-// twice?
+// Questions to a teacher's server before a run: does the server split text into the same tokens as the student, and
+// does it give the same numbers twice?
 #ifndef KDLIB_TEACHER_REMOTE_PROBES_HPP
 #define KDLIB_TEACHER_REMOTE_PROBES_HPP
 
@@ -13,19 +13,20 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The student's side.
+/// What the student has.
 struct RemoteProbe {
   const Tokenizer* tokenizer = nullptr;  // nullptr: none
-  std::int64_t rows = 0;                 // of its head
-  std::vector<std::int32_t> end_ids{};   // that end its texts
+  std::int64_t rows = 0;                 // rows of the student's head
+  std::vector<std::int32_t> end_ids{};   // ids that end the student's texts
 };
 
-/// Answers notes, one sentence each: what could not be asked, and end tokens that differ. ConfigError, in a sentence of
-/// its own:
-///   - the server's tokenizer is another one (its hash with `serve --teacher`, else five texts);
-///   - log-probabilities depend on the temperature of the request (vLLM, SGLang);
-///   - a prompt that is scored again, or after one that shares its beginning, gets values that differ by 2e-2 or more:
-///     the prefix cache changes them (vLLM, SGLang).
+/// Returns notes, one sentence each, about what could not be asked and about end tokens that differ. Throws ConfigError
+/// in these cases:
+///   - the server's tokenizer differs from the student's (compared by its hash with `serve --teacher`, else on five
+///     texts);
+///   - the log-probabilities depend on the temperature of the request (vLLM, SGLang);
+///   - a prompt gets log-probabilities that differ by 2e-2 or more when it is scored again, or after a prompt with the
+///     same beginning: the server's prefix cache changes them (vLLM, SGLang).
 std::vector<std::string> probe_remote_teacher(RemoteClient& client, const RemoteProbe& student);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A teacher that has already said what it thinks of the text: by a source that had it scored.
+// A teacher for text that was scored before: the source of the text brings the teacher's log-probabilities
+// (ScoredTexts).
 #ifndef KDLIB_TEACHER_SCORED_HPP
 #define KDLIB_TEACHER_SCORED_HPP
 
@@ -14,18 +15,21 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherSource of sampled-token log-probabilities: those of ScoredTexts, and `unscored_row` for every row of a step
-/// that has none. Copies share the texts. It adds to ScoredTexts::sums() what the student makes of scored rows.
+/// A TeacherSource that gives the log-probability of each next token, taken from ScoredTexts, or `unscored_row` for
+/// every row if the step was not scored. Copies share the texts. The teacher adds the student's log-probabilities of
+/// scored rows to ScoredTexts::sums().
 class ScoredTeacher {
  public:
   using targets_type = SampledTargets;
 
-  /// `observing`: the student's log-probability of every scored row is formed once more, for the sums.
+  /// `observing`: true has the student's log-probability of every scored row computed for ScoredTexts::sums(), which
+  /// costs one more product with the head.
   ScoredTeacher(std::shared_ptr<ScoredTexts> texts, std::int64_t vocabulary, bool observing = true)
       : texts_(std::move(texts)), vocabulary_(vocabulary), observing_(observing) {}
 
   std::int64_t vocab_size() const { return vocabulary_; }
-  /// InputError: a document without a name, or of another source or length.
+  /// Takes the log-probabilities of the batch's rows. InputError: a document has no name, or its length is not that of
+  /// the scored text with this name.
   void prepare(const TokenBatch& batch) {
     const TokenBatch::Rows rows = batch.rows();
     rows_.assign(rows.token.size(), unscored_row);
@@ -59,7 +63,7 @@ class ScoredTeacher {
   std::shared_ptr<ScoredTexts> texts_;
   std::int64_t vocabulary_;
   bool observing_;
-  std::vector<float> rows_;  // of the prepared batch
+  std::vector<float> rows_;  // [R] log-probabilities of the prepared batch
 };
 
 KDLIB_NAMESPACE_END

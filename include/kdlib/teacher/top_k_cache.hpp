@@ -10,18 +10,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Documents with, for each of their tokens that counts, the teacher's K most probable next tokens, their
-/// log-probabilities, and the mass of all others at each temperature that was asked for.
+/// A top-k cache holds documents and, for each of their rows, the teacher's K most probable next tokens, the
+/// log-probabilities of these tokens and, for each temperature of the cache, the probability mass of all other tokens.
 class TopKCache {
  public:
-  /// Opens a folder that cache_logits (or CacheWriter) made. As TeacherCache's constructor; ConfigError for a cache of
-  /// another kind.
+  /// Opens a folder that cache_logits (or CacheWriter) made. Errors as in the constructor of TeacherCache. ConfigError:
+  /// the cache is of another kind.
   static TopKCache open(const std::string& path);
 
   const TokenBatch& tokens() const { return tokens_; }
   std::int64_t top_k() const { return cache_.meta().settings.top_k; }
   std::int64_t vocab_size() const { return cache_.meta().facts.vocabulary; }
-  /// Where the tail's mass is known.
+  /// The temperatures for which the mass of the tail (all tokens outside the K) is known.
   const std::vector<double>& temperatures() const { return cache_.meta().settings.temperatures; }
   const std::string& path() const { return cache_.folder(); }
   const TeacherCache& files() const { return cache_; }

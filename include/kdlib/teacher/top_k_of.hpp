@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The most probable tokens of a teacher that gives hidden states, so that it can stand beside teachers that give no
-// more.
+// Reduces a teacher of hidden states to its most probable tokens, so that it can be mixed with teachers that give only
+// these.
 #ifndef KDLIB_TEACHER_TOP_K_OF_HPP
 #define KDLIB_TEACHER_TOP_K_OF_HPP
 
@@ -15,15 +15,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Which tokens, at which temperature, in how much memory.
+/// Settings of TopKOf.
 struct TopKOfSettings {
-  std::int64_t top_k = 20;                                 // from 1 to the ids that the head's softmax runs over
-  double temperature = 1;                                  // > 0, that of the loss
-  std::int64_t workspace_bytes = std::int64_t{256} << 20;  // of chunks of logits
+  std::int64_t top_k = 20;  // K, from 1 to the number of ids that the softmax of the teacher's head runs over
+  double temperature = 1;   // > 0; the temperature of the loss
+  std::int64_t workspace_bytes = std::int64_t{256} << 20;  // bytes for chunks of logits
 };
 
-/// A TeacherSource of TopKTargets around one of HiddenTargets: what a cache of kind logprobs in f32 holds of the same
-/// rows, the tail as an exact sum. A copy starts without a prepared batch.
+/// A TeacherSource of TopKTargets around a TeacherSource of HiddenTargets. It gives the same numbers as a cache of kind
+/// logprobs in f32 for the same rows; the mass of the tail is an exact sum. A copy starts without a prepared batch.
 template <class Teacher>
 class TopKOf {
   using Hidden = typename Teacher::targets_type;
@@ -34,7 +34,7 @@ class TopKOf {
  public:
   using targets_type = TopKTargets<L, D>;
 
-  /// ConfigError: a temperature or a number of tokens out of range.
+  /// ConfigError: `top_k` or `temperature` is not above 0.
   explicit TopKOf(Teacher teacher, TopKOfSettings settings = {}) : teacher_(std::move(teacher)), settings_(settings) {
     require<ConfigError>(settings_.top_k >= 1 && settings_.temperature > 0, "[TopKOf] top_k is ", settings_.top_k,
                          " and temperature ", settings_.temperature, "; both must be above 0");
@@ -48,9 +48,10 @@ class TopKOf {
   void announce(const TokenBatch& batch) {
     if constexpr (requires { teacher_.announce(batch); }) teacher_.announce(batch);
   }
-  /// ConfigError: the head has fewer than K tokens. Error: a logit is not a finite number.
+  /// Prepares the teacher and finds the K most probable tokens of each row. ConfigError: the head has fewer than K
+  /// tokens. Error: a logit is not a finite number.
   void prepare(const TokenBatch& batch);
-  /// Rows [begin, begin + count) of the prepared batch; valid until the next prepare().
+  /// Returns rows [begin, begin + count) of the prepared batch, valid until the next prepare().
   targets_type targets(std::int64_t begin, std::int64_t count) const;
   SettingsList describe() const;
 

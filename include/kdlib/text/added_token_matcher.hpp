@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The search for added tokens in a text, for tokenizers and chat templates.
+// Searches a text for added tokens (whole strings such as <|im_end|>). Tokenizers and chat templates use this search.
 #ifndef KDLIB_TEXT_ADDED_TOKEN_MATCHER_HPP
 #define KDLIB_TEXT_ADDED_TOKEN_MATCHER_HPP
 
@@ -13,15 +13,16 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Leftmost-longest, non-overlapping search for a fixed set of strings.
+/// Searches for a fixed set of strings. The leftmost match is taken and, of several matches at one place, the longest;
+/// matches do not overlap.
 class AddedTokenMatcher {
  public:
   struct Match {
     std::size_t begin, end;
-    const AddedToken* token;  // null: none left
+    const AddedToken* token;  // nullptr: there is no further match
   };
   void add(std::string_view needle, const AddedToken* token);  // needle not empty; token must outlive the matcher
-  void finish();                                               // after the last add
+  void finish();                                               // to be called after the last add()
   bool empty() const { return needles_.empty(); }
   Match find(std::string_view text, std::size_t from) const;
 

@@ -14,20 +14,21 @@ KDLIB_NAMESPACE_BEGIN
 struct AddedToken {
   std::int32_t id = 0;
   std::string content;
-  bool single_word =
-      false;                // only between characters that are no word characters (letters, marks, numbers, underscore)
-  bool lstrip = false;      // swallows the white space before it
-  bool rstrip = false;      // swallows the white space behind it
-  bool normalized = false;  // searched in the normalised text
-  bool special = false;     // dropped by decode(ids, true)
+  /// True: the token is found only if no word character (letter, mark, number or underscore) stands directly before or
+  /// behind it.
+  bool single_word = false;
+  bool lstrip = false;      // the token also takes the white space before it
+  bool rstrip = false;      // the token also takes the white space behind it
+  bool normalized = false;  // the token is searched in the normalised text
+  bool special = false;     // Tokenizer::decode(ids, true) drops the token
 };
 
 /// Which added tokens encode() looks for.
 enum class SpecialTokens {
   parse,         // all of them
-  special_text,  // those marked special are text, others (<think>, <tool_call>) are still found: the library's
-                 // encode_special_tokens
-  plain          // none: for text that must not be able to close a turn
+  special_text,  // only tokens that are not marked special (<think>, <tool_call>); special ones are read as plain text.
+                 // The tokenizers library calls this encode_special_tokens
+  plain          // none, for text that must not be able to close a turn of a conversation
 };
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Byte-pair encoding of one piece: repeatedly join the adjacent pair of lowest rank, leftmost first.
+// Byte-pair encoding of one piece of text: repeatedly join the adjacent pair of lowest rank; of pairs with equal rank
+// the leftmost first.
 // Source: Sennrich et al., "Neural machine translation of rare words with subword units" (ACL 2016), on bytes.
 #ifndef KDLIB_TEXT_BPE_MODEL_HPP
 #define KDLIB_TEXT_BPE_MODEL_HPP
@@ -15,21 +16,22 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// What joining two tokens gives. Lower ranks are joined first.
+/// The result of joining two tokens: the id of the joined token, and the rank of the pair. Pairs of lower rank are
+/// joined first.
 struct Merge {
   std::uint32_t rank;
   std::int32_t id;
 };
 inline constexpr std::uint32_t no_rank = 0xFFFFFFFFu;
 
-/// (left id, right id) to Merge: open addressing, one cache line a look-up in most cases.
+/// A hash table (open addressing) from (left id, right id) to Merge. In most cases a look-up touches one cache line.
 class MergeTable {
  public:
   void reserve(std::size_t merges);
   void add(std::int32_t left, std::int32_t right, Merge merge);  // a later rank of the same pair replaces the earlier
-  Merge find(std::int32_t left, std::int32_t right) const;       // rank no_rank: none
+  Merge find(std::int32_t left, std::int32_t right) const;       // rank no_rank: there is no such pair
   std::size_t size() const { return used_; }
-  /// Pairs (left, right) in the order of their ranks.
+  /// Returns the pairs (left, right) in the order of their ranks.
   std::vector<std::pair<std::int32_t, std::int32_t>> pairs() const;
 
  private:
@@ -46,12 +48,12 @@ class MergeTable {
   std::size_t used_ = 0;
 };
 
-/// Ids of the shortest pieces seen before, which are most of a text. Two places a piece in one cache line, the one that
-/// was not used last overwritten.
+/// A cache of the ids of short pieces that were encoded before; most pieces of a text are short. Each piece has two
+/// possible places, both in one cache line. A new piece overwrites the place that was not used last.
 class ShortPieces {
  public:
   static constexpr std::size_t max_bytes = 16, max_ids = 3;
-  /// A piece of 1 to 16 bytes: with its length, `low` and `high` say all of them.
+  /// A piece of 1 to 16 bytes. `length`, `low` and `high` together determine all its bytes.
   struct Key {
     std::uint64_t low = 0, high = 0;
     std::uint32_t length = 0;
@@ -59,12 +61,12 @@ class ShortPieces {
   };
   struct Entry {
     std::uint64_t low = 0, high = 0;
-    std::uint16_t length = 0, count = 0;  // length 0: free
+    std::uint16_t length = 0, count = 0;  // length 0: the place is free
     std::int32_t ids[max_ids] = {};
   };
   ShortPieces();
   static Key key_of(std::string_view piece);
-  /// The entry of a piece, or null.
+  /// Returns the entry of a piece, or nullptr.
   const Entry* find(const Key& key);
   void insert(const Key& key, const std::int32_t* ids, std::size_t count);
 
@@ -76,18 +78,19 @@ class ShortPieces {
   std::vector<Pair> pairs_;
 };
 
-/// The same of longer pieces: the older of two is overwritten. Bounded memory and no allocation.
+/// A cache of the ids of longer pieces. Each piece has two possible places; a new piece overwrites the older entry. The
+/// memory is bounded, and no call allocates memory.
 class PieceCache {
  public:
   static constexpr std::size_t max_bytes = 31, max_ids = 7;
   PieceCache();
   struct alignas(64) Entry {
     char key[max_bytes];
-    std::uint8_t length;  // 0: free
+    std::uint8_t length;  // 0: the entry is free
     std::int32_t ids[max_ids];
     std::uint32_t count;
   };
-  /// The entry of a piece of at most max_bytes bytes, or null.
+  /// Returns the entry of a piece of at most max_bytes bytes, or nullptr.
   const Entry* find(std::string_view piece, std::uint64_t hash);
   void insert(std::string_view piece, std::uint64_t hash, const std::int32_t* ids, std::size_t count);
 
@@ -95,7 +98,7 @@ class PieceCache {
   std::vector<Entry> entries_;
 };
 
-/// Work space of one encoding thread.
+/// The work space of one thread that encodes.
 struct BpeScratch {
   struct Candidate {
     std::uint32_t rank, at;
@@ -106,7 +109,7 @@ struct BpeScratch {
   std::vector<std::int32_t> ids;
   std::vector<std::uint32_t> next, before;
   std::vector<Candidate> heap;
-  struct PathNode {  // the best segmentation that ends here (Unigram)
+  struct PathNode {  // the best segmentation of the text up to this byte (Unigram)
     double sum = 0;
     std::uint32_t begin = 0;
     std::int32_t id = Vocabulary::none;
@@ -120,19 +123,20 @@ struct BpeModel {
   Vocabulary vocabulary;
   MergeTable merges;
   std::int32_t byte_token[256];  // Vocabulary::none: the byte has no token and is dropped before merging
-  bool ignore_merges = false;    // a piece that is a token as a whole is that token
+  bool ignore_merges = false;    // true: a piece that equals a token becomes this token without merging
 
   void set_byte_tokens();
-  /// Appends the ids of one piece. Bytes without a token are added to scratch.dropped_bytes.
+  /// Appends the ids of one piece to `out`. Adds the number of bytes without a token to scratch.dropped_bytes.
   void encode_piece(std::string_view piece, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
 
  private:
   bool merge_piece(std::string_view piece, BpeScratch& scratch) const;  // to scratch.ids; false: bytes were dropped
 };
 
-/// Joins `ids`, at most 64: the pair of the lowest rank first, the leftmost of equals.
+/// Joins the pairs of `ids` (at most 64 ids): the pair of lowest rank first, and of equal ranks the leftmost.
 void merge_short(const MergeTable& merges, std::vector<std::int32_t>& ids);
-/// The same for scratch.ids, of any length: a linked list of symbols and a heap of candidate pairs, O(n log n).
+/// Does the same for scratch.ids of any length n in O(n log n), with a linked list of symbols and a heap of candidate
+/// pairs.
 void merge_long(const MergeTable& merges, BpeScratch& scratch);
 
 }  // namespace detail

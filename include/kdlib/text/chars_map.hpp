@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The compiled map of characters with which SentencePiece normalises (nmt_nfkc and others): a double array of keys and
-// a list of what they become.
+// The compiled map of characters with which SentencePiece normalises text (nmt_nfkc and others): keys in a double array
+// (a trie in two arrays), and a list of the texts that replace them.
 #ifndef KDLIB_TEXT_CHARS_MAP_HPP
 #define KDLIB_TEXT_CHARS_MAP_HPP
 
@@ -17,24 +17,25 @@ namespace detail {
 class CharsMap {
  public:
   CharsMap() = default;
-  /// `precompiled_charsmap`: the size of the double array in bytes (32 bits), its units of 32 bits, and texts that end
-  /// with zero bytes, all little-endian. An empty blob maps nothing. FormatError naming `source`: a blob that is cut
-  /// off or has no texts.
+  /// `blob` is the field `precompiled_charsmap`: the size of the double array in bytes (32 bits), its units of 32 bits,
+  /// and texts that each end with a zero byte, all little-endian. An empty blob maps nothing. FormatError, naming
+  /// `source`: the blob is cut off or has no texts.
   CharsMap(std::string blob, std::string_view source);
 
   struct Match {
-    std::size_t length = 0;  // bytes of the key; 0: no key begins here
+    std::size_t length = 0;  // bytes of the key; 0: the text begins with no key
     std::string_view text{};
   };
-  /// The longest key with which a text begins.
+  /// Returns the longest key with which a text begins.
   Match longest(std::string_view text) const;
-  /// The shortest one.
+  /// Returns the shortest key with which a text begins.
   Match shortest(std::string_view text) const;
   bool empty() const { return units_.empty(); }
   const std::string& blob() const { return blob_; }
 
-  /// Appends a text as the tokenizers library's normaliser Precompiled has it: a grapheme cluster of fewer than six
-  /// bytes that begins with a key becomes that key's text as a whole; in others each character is mapped by itself.
+  /// Appends the mapped text, as the normaliser Precompiled of the tokenizers library does. A grapheme cluster (a
+  /// character with the marks that belong to it) of fewer than six bytes that begins with a key is replaced as a whole
+  /// by the text of this key. In other clusters each character is mapped separately.
   void append_mapped(std::string_view text, std::string& out) const;
 
  private:
@@ -44,14 +45,15 @@ class CharsMap {
 
   std::string blob_;
   std::vector<std::uint32_t> units_;
-  std::size_t texts_ = 0;  // where they begin in blob_
+  std::size_t texts_ = 0;  // where the texts begin in blob_
 };
 
-/// The byte behind the grapheme cluster that begins at `at`, as far as clusters of fewer than six bytes and what comes
-/// before them are concerned: syllables of Hangul, flags and joined emoji, all longer, may be cut.
+/// Returns the byte behind the grapheme cluster that begins at `at`. The result is exact for clusters of fewer than six
+/// bytes; longer clusters (syllables of Hangul, flags and joined emoji) may be cut.
 std::size_t grapheme_end(std::string_view text, std::size_t at);
 
-/// Standard base64 with padding; empty where `text` is none. `encode` is its inverse.
+/// Decodes standard base64 with padding into `out`. Returns false if `text` is not base64. encode_base64() is the
+/// inverse.
 bool decode_base64(std::string_view text, std::string& out);
 std::string encode_base64(std::string_view bytes);
 

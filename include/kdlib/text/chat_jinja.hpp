@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Conversations through a Jinja template: what the template is given, and what in its text the assistant wrote.
+// Renders conversations with a Jinja template: gives the template its variables, and finds the parts of the text that
+// the assistant wrote.
 #ifndef KDLIB_TEXT_CHAT_JINJA_HPP
 #define KDLIB_TEXT_CHAT_JINJA_HPP
 
@@ -21,13 +22,14 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// [begin, end) in bytes.
+/// A part [begin, end) of a text, in bytes.
 struct TextSpan {
   std::size_t begin = 0, end = 0;
   bool operator==(const TextSpan&) const = default;
 };
 
-/// Where a message's content was found in a text: both of its ends, or one where the template drops a part.
+/// Where the content of a message was found in a text: both ends of the content, or only one if the template drops a
+/// part of the content.
 struct ContentPlace {
   std::optional<std::size_t> begin, end;
   std::optional<TextSpan> whole() const {
@@ -36,13 +38,15 @@ struct ContentPlace {
   }
 };
 
-/// Breaks the names of added tokens that stand in the words of a conversation by a character after their first one, so
-/// that the tokens which the template writes can be told from those that the words spell.
+/// Marks the names of added tokens that occur in the words of a conversation: a mark is inserted after the first
+/// character of each name. In this way tokens that the template writes can be told from names that the words only
+/// spell.
 class TokenGuard {
  public:
-  /// `mark`: UTF-8 of a character that is not in the conversation. `plain`: all added tokens, not only special ones.
+  /// `mark` is the UTF-8 of a character that does not occur in the conversation. `plain`: true marks all added tokens,
+  /// false only special ones.
   TokenGuard(std::span<const AddedToken> tokens, bool plain, std::string mark);
-  /// The text with marks, or nothing where it names no token.
+  /// Returns the text with marks, or nothing if the text names no token.
   std::optional<std::string> broken(std::string_view text) const;
   bool empty() const { return matcher_.empty(); }
   const std::string& mark() const { return mark_; }
@@ -52,41 +56,42 @@ class TokenGuard {
   std::string mark_;
 };
 
-/// Texts of tokens that may close a turn.
+/// The texts of tokens that may close a turn.
 struct TurnEnds {
-  std::vector<std::string> stop;     // those that end an answer
-  std::vector<std::string> special;  // all special tokens: taken where the turn alone ends with one
+  std::vector<std::string> stop;     // tokens that end an answer
+  std::vector<std::string> special;  // all special tokens; one counts only if the turn alone ends with it
 };
 
 class JinjaChat {
  public:
-  /// `named`: templates that are chosen by a name, such as "tool_use" if tools are given. `tokens`: bos_token and so on
-  /// with their texts.
+  /// `standard` is the default template. `named` are templates that are chosen by their names, such as "tool_use" if
+  /// tools are given. `tokens` are the variables bos_token, eos_token and so on with their texts.
   JinjaChat(std::optional<JinjaTemplate> standard, std::vector<std::pair<std::string, JinjaTemplate>> named,
             std::vector<std::pair<std::string, std::string>> tokens)
       : standard_(std::move(standard)), named_(std::move(named)), tokens_(std::move(tokens)) {}
 
   const JinjaTemplate& chosen(const RenderOptions& options) const;
-  /// True if one of the templates holds that word.
+  /// True if the source of one of the templates contains this word.
   bool mentions(std::string_view word) const;
-  /// False where the template prints contents in parts as a list, or fails.
+  /// Returns false if the template prints a content in parts as a list or fails on it.
   bool takes_parts(const RenderOptions& options) const;
 
-  /// The text, and in `generation` what {% generation %} blocks printed.
+  /// Returns the rendered text and, in `generation`, the parts that {% generation %} blocks printed.
   JinjaOutput render(std::span<const ChatMessage> messages, const RenderOptions& options,
                      const TokenGuard* guard = nullptr) const;
 
-  /// Where each message's content of that role stands in `text`, without outer white space; nothing for blank contents,
-  /// parts, and ends that the template does not print. Two private-use characters that are not in
-  /// `text` mark the contents in a second rendering, which must be `text` without them.
+  /// Finds the content of each message of the given role in `text`, without outer white space. Nothing is returned for
+  /// blank contents, for contents in parts, and for ends that the template does not print. The function renders the
+  /// conversation a second time with contents marked by two private-use characters that do not occur in `text`; without
+  /// the marks this rendering must equal `text`.
   std::vector<ContentPlace> contents(std::span<const ChatMessage> messages, const RenderOptions& options,
                                      std::string_view text, std::string_view role) const;
 
-  /// What the assistant wrote (and tools, if `mask` says so): generation blocks; else contents and, where the template
-  /// renders the turns before as the same text, what stands between the generation prompt and the content (a thought);
-  /// else the difference that the turn makes, or what stands from the prompt to the next end token. A token of `ends`
-  /// behind it belongs to it. InputError naming turn and
-  /// template where none of it holds.
+  /// Returns the parts that the assistant wrote (and tools, if `mask` says so). If the template has generation blocks,
+  /// these are the parts. Otherwise a part is the content of a message and, if the template renders the turns before as
+  /// the same text, also what stands between the generation prompt and the content (a thought). If the content is not
+  /// found, the part is what the turn adds to the text, or the text from the prompt to the next end token. A token of
+  /// `ends` directly behind a part belongs to the part. InputError names turn and template if no rule applies.
   std::vector<TextSpan> learned(std::span<const ChatMessage> messages, const RenderOptions& options,
                                 const JinjaOutput& output, const ChatMask& mask, const TurnEnds& ends) const;
 
@@ -94,24 +99,25 @@ class JinjaChat {
   JinjaOutput run(std::span<const ChatMessage> messages, const RenderOptions& options, const TokenGuard* guard) const;
   JinjaOutput continued(std::span<const ChatMessage> messages, const RenderOptions& options,
                         const TokenGuard* guard) const;
-  /// Bytes of a system turn at the front that the template adds by itself.
+  /// Returns the size in bytes of a system turn that the template itself adds at the front.
   std::size_t default_system(std::span<const ChatMessage> messages, const RenderOptions& options,
                              const TokenGuard* guard, std::string_view text) const;
-  /// The rendering, or nothing where the template refuses.
+  /// Returns the rendered text, or nothing if the template refuses the messages.
   std::optional<std::string> attempt(std::span<const ChatMessage> messages, const RenderOptions& options,
                                      const TokenGuard* guard = nullptr) const;
   std::optional<TextSpan> turn(std::span<const ChatMessage> messages, std::size_t i, const RenderOptions& options,
                                std::string_view text, const ContentPlace& content, const ChatMask& mask,
                                const TurnEnds& ends) const;
-  /// Bytes of `text` in front of what the assistant wrote in message `i`, at most `limit`: the turns before with the
-  /// generation prompt, or with the opening of an answer where the prompt holds more (an opened thought).
+  /// Returns the number of bytes of `text`, at most `limit`, in front of what the assistant wrote in message `i`. This
+  /// is the text of the turns before with the generation prompt. If the prompt holds more than that (an opened
+  /// thought), the text with the opening of an answer is used instead.
   std::optional<std::size_t> opening(std::span<const ChatMessage> messages, std::size_t i, const RenderOptions& options,
                                      std::string_view text, std::size_t limit) const;
-  /// The special token with which the template closes an answer at the end of a conversation: the tokenizer's files may
-  /// not name it.
+  /// Returns the special token with which the template closes an answer at the end of a conversation. The files of the
+  /// tokenizer may not name this token.
   std::optional<std::string> closing_token(const RenderOptions& options, std::span<const std::string> special) const;
-  /// The first end token behind `begin` if it must belong to message `i`: none of the messages up to the next answer
-  /// spells one, and it stands before that answer's prompt.
+  /// Returns the end of the first end token behind `begin` if this token must belong to message `i`: no message up to
+  /// the next answer spells an end token, and the token stands before the prompt of that answer.
   std::optional<std::size_t> next_end(std::span<const ChatMessage> messages, std::size_t i,
                                       const RenderOptions& options, std::string_view text, std::size_t begin,
                                       const TurnEnds& ends) const;

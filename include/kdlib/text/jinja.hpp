@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// An interpreter for the Jinja that published chat templates use, set up as transformers does (trim_blocks,
-// lstrip_blocks, loop controls, {% generation %}, a plain tojson, raise_exception, strftime_now).
-// docs/formats.md lists what it knows and its limits.
+// An interpreter for the parts of the template language Jinja that published chat templates use. Its settings are those
+// of transformers (trim_blocks, lstrip_blocks, loop controls, {% generation %}, a plain tojson, raise_exception,
+// strftime_now). docs/formats.md lists the supported parts and the limits.
 #ifndef KDLIB_TEXT_JINJA_HPP
 #define KDLIB_TEXT_JINJA_HPP
 
@@ -22,22 +22,22 @@ namespace detail {
 struct JinjaProgram;
 }
 
-/// A parsed template. Copies share it; rendering may go on in several threads at once.
+/// A parsed template. Copies share the parsed template; several threads may render at once.
 class JinjaTemplate {
  public:
   static constexpr std::size_t max_source = std::size_t{1} << 20;  // bytes
 
-  /// `name` opens every message. JinjaError for what is no template; unknown filters, tests and functions are only
-  /// found when they are reached.
+  /// Parses `source`. `name` stands at the beginning of every error message. JinjaError: the source is not a valid
+  /// template. Unknown filters, tests and functions are reported only when the rendering reaches them.
   JinjaTemplate(std::string source, std::string name);
 
   JinjaOutput render(std::span<const JinjaVariable> variables, const JinjaClock& clock = JinjaClock::local_now(),
                      const JinjaLimits& limits = {}) const;
 
   const std::string& name() const;
-  const std::string& source() const;  // with \n as the only line end
+  const std::string& source() const;  // the source with \n as the only line end
   bool has_generation() const;
-  /// True if the template reads a variable of that name.
+  /// True if the template reads a variable of this name.
   bool reads(std::string_view variable) const;
 
   const detail::JinjaProgram& program() const { return *program_; }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A parsed Jinja template: its syntax tree and the texts that the tree points to.
+// A parsed Jinja template: the syntax tree and the texts to which the tree points.
 #ifndef KDLIB_TEXT_JINJA_PROGRAM_HPP
 #define KDLIB_TEXT_JINJA_PROGRAM_HPP
 
@@ -43,37 +43,37 @@ enum class JinjaOp : std::uint8_t {
   not_in
 };
 
-/// One node. What `kids` holds stands behind the kind.
+/// One node of the syntax tree. The comment behind each kind lists the elements of `kids`.
 struct JinjaNode {
   enum class Kind : std::uint8_t {
     // Expressions
     constant,     // `value`
-    name,         // `name`; `value` is the undefined value of that name
+    name,         // `name`; `value` is the undefined value for this name
     list,         // elements
     tuple,        // elements
     dict,         // key, value, key, value ...
     attribute,    // object; `value`: the attribute
     item,         // object, index
-    slice,        // object, start, stop, step: each may be nullptr
+    slice,        // object, start, stop, step; each of the last three may be nullptr
     call,         // callee, arguments ...
-    filter,       // subject (nullptr in a block), arguments ...; `value`: its name
-    test,         // subject, arguments ...; `value`: its name
+    filter,       // subject (nullptr in a block), arguments ...; `value`: name of the filter
+    test,         // subject, arguments ...; `value`: name of the test
     unary,        // operand
     binary,       // left, right
     compare,      // first operand, then operand nodes of kind `operand`
-    operand,      // right side of a comparison with `op`
-    conditional,  // condition, value, otherwise (may be nullptr)
-    concat,       // operands of ~
+    operand,      // the right side of a comparison by `op`
+    conditional,  // condition, value if true, value if false (may be nullptr)
+    concat,       // operands of the operator ~
     // Statements
     body,          // statements
     text,          // `value`
     print,         // expression
-    if_else,       // condition, body, condition, body ..., perhaps a last body
+    if_else,       // condition, body, condition, body ..., optionally a last body
     for_loop,      // target, iterable, condition (or nullptr), body, else body (or nullptr)
     set,           // target, value
     set_block,     // target, filter (or nullptr), body
-    macro,         // body, then defaults of the last parameters; `parameters`
-    call_block,    // call, macro node of the block
+    macro,         // body, then the defaults of the last parameters; `parameters`: numbers of their names
+    call_block,    // call, then the block as a macro node
     filter_block,  // filter, body
     generation,    // body
     break_loop,
@@ -81,25 +81,25 @@ struct JinjaNode {
   };
   Kind kind = Kind::constant;
   JinjaOp op = JinjaOp::none;
-  bool varargs = false, kwargs = false;  // a macro that reads them takes any number of arguments
-  std::uint32_t place = 0;               // byte in the source
-  int name = -1;                         // number of the name
+  bool varargs = false, kwargs = false;  // a macro that reads these takes any number of arguments
+  std::uint32_t place = 0;               // byte in the source where the node begins
+  int name = -1;                         // index into JinjaProgram::names
   JinjaValue value = {};
   std::vector<JinjaNode*> kids = {};
   std::vector<int> parameters = {};
   std::vector<std::pair<std::string_view, JinjaNode*>> keywords = {};
   JinjaNode *spread = nullptr, *spread_keywords = nullptr;  // *a, **b
-  JinjaFilter run_filter = nullptr;                         // nullptr: unknown
+  JinjaFilter run_filter = nullptr;                         // nullptr: the filter is unknown
   JinjaTest run_test = nullptr;
 };
 
 struct JinjaProgram {
   std::string name, source;
   std::vector<std::unique_ptr<JinjaNode>> nodes;
-  std::vector<std::unique_ptr<std::string>> strings;  // literals with escapes, names, messages
+  std::vector<std::unique_ptr<std::string>> strings;  // texts of literals with escapes, of names and of messages
   std::vector<std::string_view> names;
-  std::vector<bool> global;  // by name: read somewhere
-  int loop_name = -1;        // number of "loop", -1 if the template never says it
+  std::vector<bool> global;  // for each name: true if the template reads this variable
+  int loop_name = -1;        // number of the name "loop"; -1 if the template does not use it
   const JinjaNode* root = nullptr;
   bool has_generation = false;
 
@@ -110,7 +110,7 @@ struct JinjaProgram {
   std::string_view store(std::string text) {
     return *strings.emplace_back(std::make_unique<std::string>(std::move(text)));
   }
-  /// -1: the template has no such name.
+  /// Returns the number of a name; -1 if the template has no such name.
   int find_name(std::string_view wanted) const {
     for (std::size_t i = 0; i < names.size(); ++i)
       if (names[i] == wanted) return static_cast<int>(i);
@@ -132,7 +132,7 @@ struct JinjaProgram {
   }
 };
 
-/// Cuts the source into tokens. White space control is done here.
+/// A token of a template's source. jinja_tokens() cuts the source into tokens and applies the rules for white space.
 struct JinjaToken {
   enum class Kind : std::uint8_t {
     text,
@@ -147,16 +147,17 @@ struct JinjaToken {
     end
   };
   Kind kind = Kind::end;
-  std::string_view text = {};  // of a string: with its escapes replaced; of a number: its value is in `value`
+  /// The text of the token; of a string with escapes replaced. The number of a number token is in `value`.
+  std::string_view text = {};
   std::uint32_t place = 0;
   JinjaValue value = {};
 };
 std::vector<JinjaToken> jinja_tokens(JinjaProgram& program);
 
-/// Fills nodes and root from the source.
+/// Parses the source and fills `nodes` and `root`.
 void parse_jinja(JinjaProgram& program);
 
-JinjaFilter find_filter(std::string_view name);  // nullptr: there is none
+JinjaFilter find_filter(std::string_view name);  // nullptr: there is no such filter
 JinjaTest find_test(std::string_view name);
 
 }  // namespace detail

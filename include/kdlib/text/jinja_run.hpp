@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One rendering of a parsed template.
+// Executes one rendering of a parsed template.
 #ifndef KDLIB_TEXT_JINJA_RUN_HPP
 #define KDLIB_TEXT_JINJA_RUN_HPP
 
@@ -20,14 +20,15 @@ struct JinjaNamed {
   JinjaValue value;
 };
 
-/// What a call was given. `what` names the callee in messages.
+/// The arguments of a call. `what` names the called function in messages.
 class JinjaArguments {
  public:
   std::string_view what;
   std::span<const JinjaValue> positional;
   std::span<const JinjaNamed> named = {};
 
-  /// The values of the parameters `names`, nullptr where none was given. Fails for others and for two of one name.
+  /// Returns the values of the parameters `names`, with nullptr for a parameter that was not given. Fails if an
+  /// argument has another name, if a parameter is given twice, or if there are too many arguments.
   template <std::size_t N>
   std::array<const JinjaValue*, N> bind(const std::string_view (&names)[N]) const {
     std::array<const JinjaValue*, N> out{};
@@ -44,7 +45,7 @@ class JinjaArguments {
     }
     return out;
   }
-  /// The same where the first `needed` must be there.
+  /// Does the same and fails if one of the first `needed` parameters is not given.
   template <std::size_t N>
   std::array<const JinjaValue*, N> bind(const std::string_view (&names)[N], std::size_t needed) const {
     const auto out = bind(names);
@@ -65,7 +66,7 @@ struct JinjaBinding {
 
 struct JinjaMacro {
   const JinjaNode* node;
-  std::span<const JinjaBinding> captured;  // variables around it, if it does not stand at the top
+  std::span<const JinjaBinding> captured;  // the variables around the macro, if the macro is defined inside a block
 };
 
 class JinjaRun {
@@ -73,21 +74,21 @@ class JinjaRun {
   JinjaRun(const JinjaProgram& program, const JinjaClock& clock, const JinjaLimits& limits);
 
   JinjaHeap& heap() { return heap_; }
-  /// Sets a variable; names that the template does not have are left out.
+  /// Sets a variable. A name that the template does not use is ignored.
   void set(std::string_view name, JinjaValue value);
-  /// Runs the template after `set_variables(*this)`. JinjaError names the template and the place.
+  /// Calls `set_variables(*this)` and runs the template. JinjaError names the template and the place.
   template <class Variables>
   JinjaOutput render(Variables&& set_variables);
 
-  // For filters, tests and functions:
+  // The following functions serve filters, tests and functions of the template:
   JinjaValue text(std::string_view words, bool markup = false) {
     JinjaValue v = heap_.copy(words);
     v.markup = markup;
     return v;
   }
-  /// str() of a value without a copy of what is a string already.
+  /// Returns Python's str() of a value. A value that is a string is not copied.
   std::string_view string_of(const JinjaValue& v);
-  /// The elements that a loop over `v` sees. Fails for what has none.
+  /// Returns the elements that a loop over `v` visits. Fails if `v` has no elements.
   std::span<const JinjaValue> elements(const JinjaValue& v);
   std::size_t length(const JinjaValue& v);
   JinjaValue attribute(const JinjaValue& object, std::string_view name);
@@ -97,7 +98,7 @@ class JinjaRun {
   JinjaValue add(const JinjaValue& a, const JinjaValue& b);
   JinjaValue arithmetic(JinjaOp op, const JinjaValue& a, const JinjaValue& b);
   bool contains(const JinjaValue& container, const JinjaValue& element);
-  /// printf's formats as Python's % has them.
+  /// Formats values as Python's operator % does.
   JinjaValue format(const JinjaValue& form, const JinjaArguments& values);
   JinjaValue filter(std::string_view name, const JinjaValue& subject, std::span<const JinjaValue> arguments,
                     std::span<const JinjaNamed> named = {});
@@ -121,7 +122,7 @@ class JinjaRun {
   void assign(const JinjaNode& target, const JinjaValue& value);
   void bind(int name, const JinjaValue& value);
   void generation(const JinjaNode& node);
-  /// Runs a body in a scope of its own; what it prints is the result.
+  /// Runs a body in a new scope and returns the text that the body prints.
   JinjaValue captured(const JinjaNode& node);
 
   JinjaValue value(const JinjaNode& node);
@@ -144,17 +145,17 @@ class JinjaRun {
   JinjaHeap heap_;
   JinjaClock clock_;
   unsigned depth_ = 0, max_depth_;
-  std::vector<JinjaValue> top_;       // by name; what is not set is undefined and has no text
-  std::vector<JinjaBinding> locals_;  // of loops and macros, innermost last
-  std::size_t base_ = 0;              // where those of the macro that runs begin
-  bool inside_ = false;               // names are bound in locals_
+  std::vector<JinjaValue> top_;       // values by number of the name; a variable that is not set is undefined
+  std::vector<JinjaBinding> locals_;  // variables of loops and macros, the innermost last
+  std::size_t base_ = 0;              // where the variables of the running macro begin in locals_
+  bool inside_ = false;               // true: new names are bound in locals_
   std::string output_;
   std::string* out_ = &output_;
   std::vector<std::pair<std::size_t, std::size_t>> spans_;
-  std::uint32_t place_ = 0;  // of what is being evaluated
+  std::uint32_t place_ = 0;  // place in the source of the node that is being evaluated
 };
 
-/// Bounds the recursion of the interpreter itself.
+/// Limits the depth of the interpreter's recursion.
 class JinjaRun::Depth {
  public:
   explicit Depth(JinjaRun& run) : run_(run) {
@@ -171,7 +172,7 @@ class JinjaRun::Depth {
   JinjaRun& run_;
 };
 
-/// Names that are set inside vanish at its end.
+/// A scope for variables: names that are set inside the scope are removed at its end.
 class JinjaRun::Scope {
  public:
   explicit Scope(JinjaRun& run) : run_(run), size_(run.locals_.size()), inside_(std::exchange(run.inside_, true)) {}
@@ -188,11 +189,11 @@ class JinjaRun::Scope {
   bool inside_;
 };
 
-/// Gives a namespace an attribute. Names that begin with an underscore are refused, as in transformers.
+/// Sets an attribute of a namespace. Names that begin with an underscore are refused, as in transformers.
 void set_member(JinjaHeap& heap, JinjaSpace& space, const JinjaValue& name, const JinjaValue& value);
 JinjaValue call_method(JinjaRun& run, const JinjaValue& self, std::string_view name, const JinjaArguments& arguments);
 bool has_method(const JinjaValue& v, std::string_view name);
-/// Methods of Python that change their object: templates may not call them.
+/// True for methods of Python that change their object. Templates may not call such methods.
 bool is_changing_method(const JinjaValue& v, std::string_view name);
 JinjaValue call_function(JinjaRun& run, std::string_view name, const JinjaArguments& arguments);
 bool is_function(std::string_view name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What goes into a rendering of a Jinja template and what comes out: limits, clock, variables, errors.
+// The types of a rendering of a Jinja template that callers see: limits, clock, variables, output and errors.
 #ifndef KDLIB_TEXT_JINJA_TYPES_HPP
 #define KDLIB_TEXT_JINJA_TYPES_HPP
 
@@ -16,16 +16,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A template that cannot be read or rendered. what() is "[jinja] NAME:LINE:COLUMN: words".
+/// Thrown if a template cannot be read or rendered. what() is "[jinja] NAME:LINE:COLUMN: words".
 class JinjaError : public InputError {
  public:
   enum class Kind : std::uint8_t {
-    syntax,     // the template is not Jinja, or uses what the interpreter does not know
-    raised,     // the template called raise_exception: words() is its message
-    undefined,  // something is missing that the template needs
-    type,       // an operation that these values do not have
-    unknown,    // a filter, test, function or method that does not exist
-    limit       // too many steps, too much memory or too deep
+    syntax,     // the template is not valid Jinja, or uses a part of Jinja that the interpreter does not know
+    raised,     // the template called raise_exception; words() is the message of the template
+    undefined,  // the template needs a value that is not defined
+    type,       // an operation does not exist for these values
+    unknown,    // a filter, test, function or method does not exist
+    limit       // too many steps, too much memory, or too deep nesting
   };
   JinjaError(Kind kind, std::string words, std::string_view name, std::size_t line, std::size_t column);
 
@@ -39,29 +39,29 @@ class JinjaError : public InputError {
   std::size_t line_;
 };
 
-/// Bounds of one rendering. A template of four turns takes some hundred steps and a few kilobytes.
+/// The limits of one rendering. Rendering four turns takes some hundred steps and a few kilobytes.
 struct JinjaLimits {
-  std::uint64_t steps = 20'000'000;            // nodes that are evaluated, and bytes / 16 that are searched
-  std::size_t bytes = std::size_t{128} << 20;  // texts, lists and output, all that was ever made together
-  unsigned depth = 600;                        // expressions, statements and macro calls in each other
+  std::uint64_t steps = 20'000'000;  // nodes that are evaluated, plus one step for each 16 bytes that are searched
+  std::size_t bytes = std::size_t{128} << 20;  // sum of all texts, lists and output that the rendering ever makes
+  unsigned depth = 600;                        // nesting of expressions, statements and macro calls
 };
 
-/// Date and time for strftime_now.
+/// Date and time for the template function strftime_now.
 struct JinjaClock {
-  int year = 1970, month = 1, day = 1, hour = 0, minute = 0, second = 0;  // month and day from 1
+  int year = 1970, month = 1, day = 1, hour = 0, minute = 0, second = 0;  // month and day count from 1
   static JinjaClock local_now();
 };
 
-/// A name that a template may read, and its value.
+/// A variable that a template may read: name and value.
 struct JinjaVariable {
   std::string_view name;
   Json value;
 };
 
-/// What a template printed.
+/// The output of a template.
 struct JinjaOutput {
   std::string text;
-  /// What {% generation %} blocks printed, [begin, end) in bytes of `text`.
+  /// The parts of `text` that {% generation %} blocks printed, [begin, end) in bytes.
   std::vector<std::pair<std::size_t, std::size_t>> generation;
 };
 

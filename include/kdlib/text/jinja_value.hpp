@@ -25,7 +25,7 @@ struct JinjaLoop;
 struct JinjaMacro;
 struct JinjaMethod;
 
-/// What goes wrong inside an expression. JinjaRun adds the template's name and the place.
+/// Thrown if something goes wrong inside an expression. JinjaRun adds the template's name and the place.
 struct JinjaFailure {
   JinjaError::Kind kind;
   std::string words;
@@ -36,15 +36,15 @@ template <class... Parts>
   throw JinjaFailure{kind, concat(parts...)};
 }
 
-/// One value, cheap to copy. Texts, lists and so on lie in a JinjaHeap, in the template's source or in the caller's
-/// data, and never change (a JinjaSpace does).
+/// One value, cheap to copy. Texts, lists and other large parts are stored in a JinjaHeap, in the source of the
+/// template or in the caller's data. They never change, except a JinjaSpace.
 struct JinjaValue {
   enum class Kind : std::uint8_t {
-    undefined,  // `text` says why
+    undefined,  // `text` holds the reason
     none,
     boolean,
     integer,
-    natural,  // integers above int64; they are printed and compared, not calculated with
+    natural,  // an integer above the range of int64; it can be printed and compared, but not calculated with
     real,
     string,
     list,
@@ -53,12 +53,12 @@ struct JinjaValue {
     space,  // namespace(...)
     loop,
     macro,
-    method,   // of a value, not called yet
-    function  // range, dict, namespace ..., by name in `text`
+    method,   // a method of a value that is not called yet
+    function  // range, dict, namespace ...; the name is in `text`
   };
   Kind kind = Kind::undefined;
-  bool markup = false;     // a string that `safe` marked: `+` escapes what is joined to it
-  std::uint32_t size = 0;  // bytes of a string
+  bool markup = false;     // true: a string that the filter `safe` marked; `+` escapes a text that is joined to it
+  std::uint32_t size = 0;  // size of a string in bytes
   union {
     const char* text = nullptr;
     bool boolean;
@@ -79,7 +79,7 @@ struct JinjaValue {
   bool is_sequence() const { return kind == Kind::list || kind == Kind::tuple; }
   bool is_integer() const { return kind == Kind::integer || kind == Kind::boolean; }  // as in Python
   bool is_number() const { return is_integer() || kind == Kind::real || kind == Kind::natural; }
-  std::string_view view() const { return {text, size}; }  // string, undefined, function
+  std::string_view view() const { return {text, size}; }  // for string, undefined and function
   std::int64_t as_integer() const { return kind == Kind::boolean ? static_cast<std::int64_t>(boolean) : integer; }
   double as_real() const {
     return kind == Kind::real      ? real
@@ -103,7 +103,8 @@ struct JinjaValue {
     v.real = d;
     return v;
   }
-  /// A string that outlives the rendering: literals, the source, the caller's data, the heap.
+  /// Makes a value of a string that outlives the rendering: a literal, or a text in the source, in the caller's data or
+  /// in the heap.
   static JinjaValue of(std::string_view text, Kind kind = Kind::string) {
     if (text.size() > UINT32_MAX) jinja_fail(JinjaError::Kind::limit, "a text is longer than 4 GiB");
     JinjaValue v = of_kind(kind);
@@ -118,12 +119,12 @@ struct JinjaValue {
   }
 };
 
-/// A list, a tuple, or what Python makes element by element (`select`, `map` ...): such a generator is always true, has
-/// no length and can be walked through once.
+/// A list, a tuple or a generator. A generator is what Python makes element by element (`select`, `map` ...): it is
+/// always true, has no length, and its elements can be visited only once.
 struct JinjaList {
   const JinjaValue* items = nullptr;
   std::size_t size = 0;
-  unsigned depth = 1;  // of lists and dicts in each other
+  unsigned depth = 1;  // nesting of lists and dicts; 1: no list or dict inside
   bool generator = false;
   mutable bool used = false;
 
@@ -147,14 +148,15 @@ struct JinjaDict {
   }
 };
 
-/// A namespace(...): the only thing that a template can change. Its values may name other namespaces, in a ring too.
+/// A namespace(...), the only object that a template can change. Its values may be other namespaces, and these may form
+/// a cycle.
 struct JinjaSpace {
   std::vector<JinjaMember> members;
 };
 
 struct JinjaLoop {
   std::span<const JinjaValue> items;
-  std::size_t index = 0;  // from 0
+  std::size_t index = 0;  // counts from 0
 };
 
 struct JinjaMethod {
@@ -162,16 +164,17 @@ struct JinjaMethod {
   std::string_view name;
 };
 
-/// Memory of one rendering: blocks that are freed together, and a limit on the sum of all that was ever asked for.
-/// Nothing is freed earlier, so the sum bounds the memory and, with the steps, the time.
+/// The memory of one rendering: blocks that are freed together, with a limit for the sum of all requests. No block is
+/// freed earlier, so that this sum limits the memory and, together with the steps, the time.
 class JinjaHeap {
  public:
   explicit JinjaHeap(const JinjaLimits& limits) : limits_(limits), left_(limits.bytes), steps_left_(limits.steps) {}
 
   void* allocate(std::size_t bytes);
-  /// Counts bytes that are held elsewhere (output). Fails when the limit is reached.
+  /// Counts bytes that are held elsewhere (the output). Fails if the limit is exceeded.
   void charge(std::size_t bytes);
-  /// Counts work: a step for each node evaluated, each element looked at, each 16 bytes searched.
+  /// Counts work: one step for each node that is evaluated, for each element that is visited, and for each 16 bytes
+  /// that are searched.
   void step(std::size_t steps = 1) {
     if (steps > steps_left_)
       jinja_fail(JinjaError::Kind::limit, "the rendering takes more than ", limits_.steps, " steps");
@@ -186,14 +189,14 @@ class JinjaHeap {
   }
   JinjaValue list(std::span<const JinjaValue> items, JinjaValue::Kind kind = JinjaValue::Kind::list);
   JinjaValue generator(std::span<const JinjaValue> items);
-  /// Later values of a key take its first place, as in Python.
+  /// Makes a dict. If a key comes twice, the later value takes the place of the first one, as in Python.
   JinjaValue dict(std::span<const JinjaMember> members);
   JinjaValue space();
   JinjaLoop* loop();
   JinjaValue method(JinjaValue self, std::string_view name);
-  /// Strings are not copied: `json` must outlive the rendering.
+  /// Converts JSON. Strings are not copied, so that `json` must outlive the rendering.
   JinjaValue from_json(const Json& json);
-  /// The same with each string (not the keys) as `string(text)` makes it.
+  /// Does the same, and converts each string (but not the keys) with `string(text)`.
   template <class String>
   JinjaValue from_json(const Json& json, const String& string);
 
@@ -212,17 +215,16 @@ class JinjaHeap {
   std::uint64_t steps_left_;
 };
 
-inline constexpr unsigned jinja_max_depth = Json::max_depth;  // of lists and dicts in each other
+inline constexpr unsigned jinja_max_depth = Json::max_depth;  // largest nesting of lists and dicts
 
 bool truth(const JinjaValue& v);
 bool equal(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b);
-/// True if a < b; fails as Python does for kinds that have no order.
+/// True if a < b. Fails, as Python does, for kinds of values that have no order.
 bool less(JinjaHeap& heap, const JinjaValue& a, const JinjaValue& b);
-/// "str", "dict" ...: Python's name of the type.
+/// Returns Python's name of the type: "str", "dict" ...
 std::string_view type_name(const JinjaValue& v);
 
-/// As Python's str() and repr() show values.
-/// Python's repr of a text.
+/// These functions append values as Python's str() and repr() show them; append_repr_text() appends the repr of a text.
 void append_repr_text(std::string_view text, std::string& out);
 void append_str(JinjaHeap& heap, const JinjaValue& v, std::string& out);
 void append_repr(JinjaHeap& heap, const JinjaValue& v, std::string& out);
@@ -230,9 +232,9 @@ void append_repr(JinjaHeap& heap, const JinjaValue& v, std::string& out);
 struct JsonForm {
   bool ascii = false, sorted = false;
   std::optional<std::string> indent = {};
-  std::string item = ", ", key = ": ";  // separators
+  std::string item = ", ", key = ": ";  // separators between items, and between key and value
 };
-/// As json.dumps writes values.
+/// Appends a value as Python's json.dumps writes it.
 void append_json(JinjaHeap& heap, const JinjaValue& v, const JsonForm& form, std::string& out, unsigned level = 0);
 
 }  // namespace detail

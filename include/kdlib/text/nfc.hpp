@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Unicode normalisation form C (Unicode Standard Annex 15), which the Qwen tokenizers apply before they split.
+// Unicode normalisation form C (NFC, Unicode Standard Annex 15), which the tokenizers of Qwen apply before they split a
+// text.
 #ifndef KDLIB_TEXT_NFC_HPP
 #define KDLIB_TEXT_NFC_HPP
 
@@ -10,11 +11,12 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// True when the quick check says that NFC changes nothing. False means "perhaps": nfc() decides.
+/// Returns true if a quick check shows that NFC does not change the text. False means "perhaps"; then nfc() decides.
 bool is_surely_nfc(std::string_view text);
 
-/// The text in form C by the tables of Unicode 9, as the Hugging Face library has it, on which the published ids rest.
-/// `text` must be well-formed UTF-8. (By Unicode 14 only 98 later combining marks and U+11938 give another result.)
+/// Returns the text in form C by the tables of Unicode 9. The Hugging Face library uses these tables, so that published
+/// ids depend on them. `text` must be well-formed UTF-8. (By the tables of Unicode 14 only 98 later combining marks and
+/// U+11938 would give another result.)
 std::string nfc(std::string_view text);
 
 KDLIB_NAMESPACE_END

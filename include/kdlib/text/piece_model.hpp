@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokenizers over characters as SentencePiece has them: byte-pair encoding with byte fallback, and Unigram.
+// The tokenizer models of SentencePiece, which work on characters: byte-pair encoding with byte fallback, and Unigram.
 // Sources: Kudo and Richardson, "SentencePiece" (EMNLP 2018); Kudo, "Subword regularization" (ACL 2018). The exact
 // rules are those of the sentencepiece and tokenizers libraries (docs/formats.md).
 #ifndef KDLIB_TEXT_PIECE_MODEL_HPP
@@ -17,60 +17,61 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// What decoding takes away at the beginning of a text.
+/// The spaces that decoding removes at the beginning of a text.
 enum class DecoderStrip {
   none,
   one_space,
   spaces_of_first_token,
-  one_space_each  // of the first token, and of those behind tokens of which nothing else is left
+  one_space_each  // one space of the first token; if nothing else is left of this token, also one of the next token,
+                  // and so on
 };
 
 struct PieceModel {
   enum class Kind { merges, unigram };
-  static constexpr std::size_t longest_piece = 512;  // bytes; longer ones are refused
+  static constexpr std::size_t longest_piece = 512;  // bytes; a longer piece is refused
 
   PieceModel();
 
   Kind kind = Kind::merges;
   PieceRules rules;
-  Vocabulary pieces;             // as files write them
-  std::int32_t byte_token[256];  // the tokens <0x00> to <0xFF>, or Vocabulary::none
+  Vocabulary pieces;             // the pieces in the form of the files
+  std::int32_t byte_token[256];  // ids of the tokens <0x00> to <0xFF>, or Vocabulary::none
   std::int32_t unknown = Vocabulary::none;
-  bool byte_fallback = false;  // a character without a token is its bytes' tokens, if all of them are there
-  bool fuse_unknown = false;   // unknown characters side by side are one unknown token
+  bool byte_fallback = false;  // true: a character without a token becomes the tokens of its bytes
+  bool fuse_unknown = false;   // true: neighbouring unknown characters become one unknown token
   bool ignore_merges = false;
-  MergeTable merges;           // merges; equal ranks go from left to right
-  std::vector<double> scores;  // unigram: natural logarithms, by id
-  std::vector<bool> defined;   // by id, or empty: pieces that users have defined; nothing is joined with them (merges),
-                               // or they score more than their parts (unigram)
-  bool single_precision = false;  // unigram: sums are rounded to floats, as the sentencepiece library keeps them
+  MergeTable merges;           // for Kind::merges; pairs of equal rank are joined from left to right
+  std::vector<double> scores;  // for Kind::unigram: natural logarithms of probabilities, by id
+  std::vector<bool> defined;   // by id, or empty: marks pieces that users have defined. Kind::merges joins nothing with
+                               // them; in Kind::unigram they score more than their parts
+  bool single_precision = false;  // for Kind::unigram: sums are rounded to float, as in the sentencepiece library
   DecoderStrip strip = DecoderStrip::none;
   bool decodes_bytes = false, decodes_metaspace = false;
 
-  /// merges: makes them from scores (SentencePiece joins the pair whose joined piece has the highest score, the
-  /// leftmost of equals). Characters without a token take part.
+  /// For Kind::merges: makes the merges from the scores of the pieces. SentencePiece joins the pair whose joined piece
+  /// has the highest score, and of equal scores the leftmost. Characters without a token take part.
   void merge_by_scores();
-  /// After all pieces, merges and scores.
+  /// Builds what encode() needs; to be called after all pieces, merges and scores are set.
   void finish();
   bool is_defined(std::int32_t id) const {
     return static_cast<std::size_t>(id) < defined.size() && defined[static_cast<std::size_t>(id)];
   }
   /// Sets byte_token from the pieces <0xNN>.
   void set_byte_tokens();
-  /// There is a token for each byte.
+  /// True if there is a token for each byte.
   bool has_all_bytes() const;
   /// Appends the ids of a text that `rules` has normalised.
   void encode(std::string_view text, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
-  /// The bytes that a piece stands for in a text.
+  /// Returns the bytes for which a piece stands in a text.
   std::string decoded(std::string_view piece) const;
-  /// The tokens of bytes; false when one has none.
+  /// Appends the tokens of bytes. Returns false, with `out` unchanged, if a byte has no token.
   bool append_bytes(std::string_view bytes, std::vector<std::int32_t>& out) const;
 
  private:
   static constexpr std::int32_t first_character = static_cast<std::int32_t>(Vocabulary::max_id) + 1;
   static constexpr unsigned join_bits = 19;
 
-  std::int32_t symbol(std::string_view piece) const;  // the id of a piece, or of a character without one
+  std::int32_t symbol(std::string_view piece) const;  // the id of a piece, or the number of a character without an id
   std::string_view surface(std::int32_t symbol) const;
   static std::size_t join_slot(char32_t left, char32_t right);
   bool joins(char32_t left, char32_t right) const;
@@ -82,10 +83,10 @@ struct PieceModel {
   void encode_unigram(std::string_view text, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
   void best_path(std::string_view text, BpeScratch& scratch, std::vector<std::int32_t>& out) const;
 
-  Vocabulary characters_;              // without a token, but inside pieces: their symbols begin at first_character
-  std::vector<std::uint64_t> joined_;  // a Bloom filter of the character pairs that a merge can join; empty: all
+  Vocabulary characters_;  // characters inside pieces that have no token; their symbols begin at first_character
+  std::vector<std::uint64_t> joined_;  // a Bloom filter of pairs of characters that a merge can join; empty: any
   ByteTrie trie_;
-  std::vector<double> path_scores_;  // scores as the tokenizers library has them
+  std::vector<double> path_scores_;  // scores in the form of the tokenizers library
   double unknown_score_ = 0;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a text becomes what the models of piece_model.hpp read.
+// Normalises a text into the form that the models of piece_model.hpp read.
 #ifndef KDLIB_TEXT_PIECE_NORMALIZER_HPP
 #define KDLIB_TEXT_PIECE_NORMALIZER_HPP
 
@@ -19,53 +19,56 @@ namespace detail {
 
 inline constexpr std::string_view metaspace = "\xE2\x96\x81";  // U+2581, which stands for a space in pieces
 
-/// Strings by their bytes, as a double array: the child of a node for a byte stands at the node's offset ^ byte.
-/// Source: Aoe, "An efficient digital search algorithm by using a double-array structure" (1989).
+/// A trie (a tree of strings by their bytes) in the form of a double array: the child of a node for a byte is stored at
+/// the place (offset of the node) ^ byte. Source: Aoe, "An efficient digital search algorithm by using a double-array
+/// structure" (1989).
 class ByteTrie {
  public:
-  static constexpr std::uint32_t root = 0, no_node = 0;  // no step leads to the root
-  /// No key twice, none empty. Before finish().
+  static constexpr std::uint32_t root = 0, no_node = 0;  // no_node can equal root, because no step leads to the root
+  /// Adds a key, which must not be empty and must not be added twice. To be called before finish().
   void add(std::string_view key, std::int32_t id) { keys_.emplace_back(key, id); }
   void finish();
   bool empty() const { return nodes_ <= 1; }
 
-  /// no_node: no key goes on like this.
+  /// Returns the child of `node` for `byte`, or no_node if no key continues like this.
   std::uint32_t step(std::uint32_t node, char byte) const {
     const auto label = static_cast<unsigned char>(byte);
     const std::uint32_t next = units_[node].offset ^ label;
     return units_[next].label == label ? next : no_node;
   }
   std::int32_t id(std::uint32_t node) const { return units_[node].id; }
-  /// Bytes of the longest key with which a text begins, and its id; 0: there is none.
+  /// Returns the size in bytes of the longest key with which a text begins and sets `id` to the key's id. Returns 0 if
+  /// there is no such key.
   std::size_t longest(std::string_view text, std::int32_t& id) const;
 
  private:
   struct Unit {
-    std::uint32_t offset = 0;  // of the children, another one for each node that has some; 0: none
+    std::uint32_t offset = 0;  // offset of the children, different for each node that has children; 0: no children
     std::int32_t id = Vocabulary::none;
-    std::int16_t label = -1;  // the byte that leads here; -1: free
+    std::int16_t label = -1;  // the byte that leads to this node; -1: the unit is free
   };
   std::uint32_t place(const std::vector<unsigned char>& labels);
 
-  std::vector<std::pair<std::string, std::int32_t>> keys_;  // until finish()
+  std::vector<std::pair<std::string, std::int32_t>> keys_;  // empty after finish()
   std::vector<Unit> units_ = std::vector<Unit>(256);        // blocks of 256
-  std::vector<bool> taken_;                                 // offsets, until finish()
+  std::vector<bool> taken_;                                 // offsets in use; empty after finish()
   std::size_t first_free_ = 1, nodes_ = 0;
 };
 
-/// One step of a normaliser, applied to a text that is not empty.
+/// One step of a normaliser. Steps are applied only to texts that are not empty.
 struct NormalizerStep {
   enum class Kind { nfc, prepend, replace, squeeze, map, strip_left, strip_right };
   Kind kind = Kind::nfc;
-  std::string from{}, to{};  // replace: every `from`; squeeze: two or more `from` in a row; prepend: `to`
+  std::string from{}, to{};  // replace: every `from` becomes `to`; squeeze: two or more `from` in a row become one
+                             // `to`; prepend: adds `to` in front
   std::shared_ptr<const CharsMap> map{};
 };
 
-/// The normaliser of the sentencepiece library itself, for tokenizer.model: keys of the map are found longest first,
-/// pieces that users have defined stay as they are.
+/// The normaliser of the sentencepiece library, for tokenizer.model. The longest key of the map is taken first; pieces
+/// that users have defined are not changed.
 struct SentencePieceRules {
   CharsMap map;
-  ByteTrie defined;  // pieces of type user-defined
+  ByteTrie defined;  // pieces that users have defined
   bool dummy_prefix = true, remove_extra_spaces = true;
   void append(std::string_view text, std::string& out) const;
 
@@ -73,22 +76,23 @@ struct SentencePieceRules {
   std::string_view next(std::string_view text, std::size_t& length) const;
 };
 
-/// How the text becomes pieces before the model runs.
+/// How a text is normalised and cut before the model runs.
 struct PieceRules {
-  enum class Prefix { never, first, always };  // U+2581 in front: of no text, of the input's first text, of all
-  std::shared_ptr<const SentencePieceRules> library{};  // set: instead of `steps`
+  enum class Prefix { never, first, always };  // U+2581 is added to: no text, the input's first text, each text
+  std::shared_ptr<const SentencePieceRules> library{};  // if set, it replaces `steps`
   std::vector<NormalizerStep> steps{};
-  bool metaspace = false;         // spaces become U+2581, and `prefix` is obeyed
-  Prefix prefix = Prefix::never;  // not where the text begins with U+2581
-  bool split = false;             // each U+2581 begins a piece
-  bool splits_space = false;      // white space is cut away first: each word is a text for `metaspace`
+  bool metaspace = false;         // true: spaces become U+2581, and `prefix` is applied
+  Prefix prefix = Prefix::never;  // not applied to a text that begins with a space or U+2581
+  bool split = false;             // true: each U+2581 begins a new piece
+  bool splits_space = false;      // true: the text is first cut at white space, and each word is a text for `metaspace`
 
-  /// `text` normalised; `first`: it stands at the beginning of the input. Results live in `work`, or are `text`.
+  /// normalize() returns the normalised text, which is stored in `work` or is `text` itself. add_metaspace() replaces
+  /// the spaces of `text`; `first` says that the text stands at the beginning of the input.
   std::string_view normalize(std::string_view text, std::string& work, std::string& spare) const;
   void add_metaspace(bool first, std::string_view& text, std::string& work) const;
 };
 
-/// Calls `word` for what stands between white space.
+/// Calls `word` for each run of characters between white space.
 template <class Word>
 void for_words(std::string_view text, Word&& word) {
   std::size_t begin = 0;
@@ -101,9 +105,9 @@ void for_words(std::string_view text, Word&& word) {
   if (begin < text.size()) word(text.substr(begin));
 }
 
-/// Bytes of the character that begins at `at`. The text is well-formed UTF-8.
+/// Returns the size in bytes of the character that begins at `at`. The text must be well-formed UTF-8.
 std::size_t character_bytes(std::string_view text, std::size_t at);
-/// Appends `text` to `out`, every `from` as `to`.
+/// Appends `text` to `out` and replaces every `from` by `to`.
 void append_replaced(std::string_view text, std::string_view from, std::string_view to, std::string& out);
 
 }  // namespace detail

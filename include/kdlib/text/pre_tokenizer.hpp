@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts text into the pieces that byte-level BPE merges within: hand-written scanners that equal the published regexes.
+// Cuts a text into the pieces within which byte-level BPE merges. The scanners are written by hand and give the same
+// pieces as the published regexes.
 #ifndef KDLIB_TEXT_PRE_TOKENIZER_HPP
 #define KDLIB_TEXT_PRE_TOKENIZER_HPP
 
@@ -23,33 +24,34 @@ KDLIB_NAMESPACE_BEGIN
 ///
 enum class PreTokenizer { gpt2, gpt2_digits, qwen, o200k, llama3 };
 
-/// What a name in GGUF's `tokenizer.ggml.pre` stands for. The file does not say the last three: they belong to the
-/// name.
+/// The meaning of a name in GGUF's key `tokenizer.ggml.pre`. The last three members are not in the file; the name
+/// implies them.
 struct GgufPreTokenizer {
   std::string_view name;
   PreTokenizer kind;
-  bool nfc;             // texts are normalised to form C
-  bool ignores_merges;  // a piece that is a token as a whole is that token
-  bool adds_bos;        // where tokenizer.ggml.add_bos_token is not there
+  bool nfc;             // true: texts are normalised to form C
+  bool ignores_merges;  // true: a piece that equals a token becomes this token without merging
+  bool adds_bos;        // used if the file lacks tokenizer.ggml.add_bos_token
 };
 
-/// The name of a pre-tokenizer in messages.
+/// Returns the name of a pre-tokenizer for messages.
 std::string_view pre_tokenizer_name(PreTokenizer kind);
 
-/// The published regex as it stands in tokenizer.json; empty for gpt2_digits, which is two steps.
+/// Returns the published regex in the form of tokenizer.json; empty for gpt2_digits, which consists of two steps.
 std::string_view pre_tokenizer_regex(PreTokenizer kind);
 
-/// From GGUF's `tokenizer.ggml.pre`. FormatError with the value, `file` and the names that kdlib knows for others.
+/// Returns the meaning of a name in GGUF's key `tokenizer.ggml.pre`. FormatError, with the value, `file` and the known
+/// names: kdlib does not know the name.
 const GgufPreTokenizer& gguf_pre_tokenizer(std::string_view pre, std::string_view file);
 
-/// The name under which GGUF has these rules; empty where it has none.
+/// Returns the name that GGUF has for these rules; empty if there is none.
 std::string_view gguf_pre_tokenizer_name(PreTokenizer kind, bool nfc, bool ignores_merges);
 
-/// End of the piece that begins at `begin`. `text` must be well-formed UTF-8 and begin < text.size().
-/// Linear in the text as a whole; gpt2 with `digits` treats numbers as a cut.
+/// Returns the end of the piece that begins at `begin`. `text` must be well-formed UTF-8, and begin < text.size().
+/// Cutting a whole text takes time linear in its size.
 std::size_t next_piece(PreTokenizer kind, std::string_view text, std::size_t begin);
 
-/// All pieces of a text; they are views into it and together are the text.
+/// Returns all pieces of a text. The pieces are views into the text and together make up the text.
 std::vector<std::string_view> split_pieces(PreTokenizer kind, std::string_view text);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The conversation that a prompt was rendered from, for text that goes on after an answer (tools).
+// The conversation from which a prompt was rendered, for text that continues after an answer (calls of tools).
 #ifndef KDLIB_TEXT_PROMPT_CHAT_HPP
 #define KDLIB_TEXT_PROMPT_CHAT_HPP
 
@@ -10,11 +10,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A conversation, how it was written out, and by which template.
+/// A conversation together with the options and the template that turned it into a prompt.
 struct PromptChat {
   std::shared_ptr<const ChatTemplate> chat;
   std::vector<ChatMessage> messages;
-  RenderOptions options;  // with the tools that the template was given
+  RenderOptions options;  // these include the tools that the template was given
 };
 
 KDLIB_NAMESPACE_END

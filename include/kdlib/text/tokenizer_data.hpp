@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a loaded tokenizer consists of, and the steps from a file's entries to it that tokenizer.json and GGUF share.
+// The data of a loaded tokenizer, and the steps of building these data that the readers of tokenizer.json and GGUF
+// share.
 #ifndef KDLIB_TEXT_TOKENIZER_DATA_HPP
 #define KDLIB_TEXT_TOKENIZER_DATA_HPP
 
@@ -22,16 +23,16 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Work spaces that are not in use; as many exist as threads encode at once.
+/// The work spaces that are not in use. There are as many work spaces as threads have encoded at once.
 struct ScratchPool {
   std::mutex mutex;
   std::vector<std::unique_ptr<BpeScratch>> free;
 };
 
 struct TokenizerData {
-  std::string source;                  // file or name, opens messages
-  BpeModel model;                      // its vocabulary has the bytes of all tokens, whichever model finds them
-  std::unique_ptr<PieceModel> pieces;  // set: this model finds the tokens
+  std::string source;                  // file or name, for messages
+  BpeModel model;                      // its vocabulary holds the bytes of all tokens, whichever model finds them
+  std::unique_ptr<PieceModel> pieces;  // if set, this model finds the tokens
   std::vector<AddedToken> added;       // sorted by id
   AddedTokenMatcher raw_matcher, normalized_matcher;
   std::vector<bool> special;  // by id
@@ -40,9 +41,9 @@ struct TokenizerData {
   std::optional<std::int32_t> bos, eos, pad;
   std::vector<std::int32_t> stop;
   PostProcessor post_processor;
-  bool splits_special = false;  // special tokens in a text are text, unless asked for otherwise
-  std::string chat_template;    // of name "default"
-  std::vector<std::pair<std::string, std::string>> named_chat_templates;  // others: name, Jinja text
+  bool splits_special = false;  // true: by default special tokens in a text are read as plain text
+  std::string chat_template;    // the template with the name "default"
+  std::vector<std::pair<std::string, std::string>> named_chat_templates;  // other templates: name and Jinja text
   std::uint64_t content_hash = 0;
   mutable ScratchPool scratch;  // all copies of a tokenizer share it
 
@@ -50,20 +51,22 @@ struct TokenizerData {
   TokenizerData(const TokenizerData&) = delete;  // the matchers point into `added`
   TokenizerData& operator=(const TokenizerData&) = delete;
 
-  /// Appends the bytes of a token as decoding has them; `begun`: it is not the first one that is decoded.
+  /// Appends the bytes of a token for decoding. `begun` is false until a token has given bytes; the function sets it.
   void append_decoded(std::int32_t id, bool& begun, std::string& out) const;
 
-  /// The id of a token as vocabulary files write it (in the byte-level alphabet), or Vocabulary::none.
+  /// Returns the id of a token that is given in the form of vocabulary files (the byte-level alphabet), or
+  /// Vocabulary::none.
   std::int32_t find_written(std::string_view token) const;
 
-  /// Joins left and right in the order of the calls. Empty when all three tokens exist, else what is wrong.
+  /// Adds a merge of two tokens. Returns an empty text if both tokens and the joined token exist, else a text that says
+  /// what is wrong.
   std::string add_merge(std::string_view left_bytes, std::string_view right_bytes, std::uint32_t rank);
 
-  /// Drops added tokens `<|reserved_...|>` with ids from `rows` on and refuses any other token there (config.json's
-  /// vocab_size).
+  /// Removes added tokens `<|reserved_...|>` with ids at or above `rows` (vocab_size of config.json) and refuses any
+  /// other token with such an id. `config` names the file for the message.
   void limit_ids(std::int64_t rows, std::string_view config);
 
-  /// After all tokens, merges and added tokens: builds what encode() searches with.
+  /// Builds the tables with which encode() searches; to be called after all tokens, merges and added tokens are set.
   void finish();
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls of tools in what a model wrote. How a call looks is learned from the chat template: it renders a call with
-// known words, and the places of these words give the form.
+// Finds calls of tools in a text that a model wrote. The form of a call is learned from the chat template: the template
+// renders a call with known words, and the places of these words show the form.
 #ifndef KDLIB_TEXT_TOOL_CALLS_HPP
 #define KDLIB_TEXT_TOOL_CALLS_HPP
 
@@ -12,34 +12,36 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A call that a model wrote. `problem`: a sentence that says why it cannot be carried out, such as broken JSON; empty:
-/// it can.
+/// A call that a model wrote. `problem` is empty if the call can be carried out; otherwise it is a sentence with the
+/// reason, such as broken JSON.
 struct WrittenCall {
   ToolCall call;
   std::string problem;
 };
 
-/// The form of a template's calls, one of:
+/// The form in which a template writes calls. It is one of these:
 ///   OPENING JSON                   a JSON object with the name and the arguments (Qwen, Hermes, Llama 3.1)
 ///   OPENING [JSON, JSON, ...]      an array of such objects (Mistral)
 ///   OPENING NAME MIDDLE ARGUMENTS  the arguments alone are JSON (DeepSeek, gpt-oss)
-/// Where OPENING is empty (Llama 3.1) an answer that begins with such an object is a call.
+/// If OPENING is empty (Llama 3.1), an answer that begins with such an object is a call.
 class ToolCallFormat {
  public:
-  /// ConfigError naming the template that has no place for tools, or writes calls in another form.
+  /// Learns the form from a template. ConfigError names the template: the template has no place for tools, or writes
+  /// calls in another form.
   static ToolCallFormat of(const ChatTemplate& chat, const RenderOptions& options = {});
 
-  /// The calls in what a model wrote, special tokens included as text, in their order; none where it calls nothing.
-  /// Never throws for what the text holds. At most `max_calls` are read.
+  /// Returns the calls in a text that a model wrote, in their order; an empty list if there are none. The text must
+  /// contain special tokens as text. What the text contains never causes an exception. At most `max_calls` calls are
+  /// read.
   std::vector<WrittenCall> read(std::string_view text) const;
 
   static constexpr std::size_t max_calls = 64;
   const std::string& opening() const { return opening_; }
-  const std::string& middle() const { return middle_; }  // behind the name; empty where the name stands in the JSON
+  const std::string& middle() const { return middle_; }  // behind the name; empty: the name is in the JSON
   bool is_array() const { return array_; }
 
  private:
-  using Path = std::vector<std::string>;  // keys from the outermost object on
+  using Path = std::vector<std::string>;  // keys, from the outermost object inwards
 
   void learn(std::string_view turn, std::string_view template_name);
   void learn_opening(std::string_view before, std::string_view turn, std::size_t behind);
@@ -50,7 +52,7 @@ class ToolCallFormat {
   std::size_t read_named(std::string_view text, std::size_t at, std::vector<WrittenCall>& calls) const;
 
   std::string opening_, middle_;
-  bool array_ = false, named_ = false;  // named_: the name stands in front of the JSON
+  bool array_ = false, named_ = false;  // named_: true if the name stands in front of the JSON
   Path name_, arguments_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8 and the few character classes that pre-tokenizers tell apart (Unicode 16, as the tokenizers library).
+// UTF-8, and the few classes of characters that pre-tokenizers distinguish (Unicode 16, as in the tokenizers library).
 #ifndef KDLIB_TEXT_UNICODE_HPP
 #define KDLIB_TEXT_UNICODE_HPP
 
@@ -13,9 +13,10 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What the regexes of byte-level tokenizers distinguish. General categories; every code point has one class.
+/// The classes of characters that the regexes of byte-level tokenizers distinguish, with the general categories of
+/// Unicode that belong to them. Every code point has exactly one class.
 enum class UnicodeClass : std::uint8_t {
-  other,   // everything else: punctuation, symbols, controls, unassigned
+  other,   // all others: punctuation, symbols, controls, unassigned code points
   upper,   // Lu Lt
   lower,   // Ll
   letter,  // Lm Lo: letters without case
@@ -24,17 +25,18 @@ enum class UnicodeClass : std::uint8_t {
   space    // White_Space
 };
 
-/// The class of a code point (Unicode 16).
+/// Returns the class of a code point (Unicode 16).
 UnicodeClass unicode_class(char32_t c);
 
-/// The text with one U+FFFD for each maximal invalid part (Unicode 14, table 3-8), as Python and Rust replace.
+/// Returns the text with each maximal invalid part replaced by one U+FFFD (Unicode 14, table 3-8), as Python and Rust
+/// do.
 std::string replace_invalid_utf8(std::string_view bytes);
 
-void append_utf8(std::string& out, char32_t c);  // c: a scalar value
+void append_utf8(std::string& out, char32_t c);  // c is a Unicode scalar value
 
 namespace detail {
 
-/// Class and "NFC may touch it" of all code points: value(c) & 7 is the class, value(c) & 8 the NFC mark.
+/// A table of all code points. value(c) & 7 is the class of c; value(c) & 8 is set if NFC may change c.
 class UnicodeTables {
  public:
   static const UnicodeTables& get();
@@ -46,10 +48,10 @@ class UnicodeTables {
  private:
   UnicodeTables();
   std::uint16_t index_[0x110000 >> 7] = {};
-  std::string pages_;  // bytes, 128 a page
+  std::string pages_;  // bytes, 128 for each page
 };
 
-/// The code point at text[at]; moves `at` behind it. The text must be well-formed UTF-8.
+/// Returns the code point at text[at] and moves `at` behind this code point. The text must be well-formed UTF-8.
 inline char32_t next_code_point(const char* text, std::size_t& at) {
   const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
   const char32_t first = byte(at);
@@ -69,13 +71,13 @@ inline char32_t next_code_point(const char* text, std::size_t& at) {
   return (first & 0x07) << 18 | (byte(at - 3) & 0x3Fu) << 12 | (byte(at - 2) & 0x3Fu) << 6 | (byte(at - 1) & 0x3Fu);
 }
 
-/// What stands at the front of `bytes`: a character of `length` bytes, an invalid part of `length` bytes, or the
-/// beginning of a character that the next bytes may complete.
+/// What a byte string begins with: a character of `length` bytes, an invalid part of `length` bytes, or the incomplete
+/// beginning of a character that further bytes may complete.
 struct Utf8Step {
   enum class Kind { character, invalid, incomplete } kind;
   std::size_t length;
 };
-Utf8Step utf8_step(std::string_view bytes);  // bytes not empty
+Utf8Step utf8_step(std::string_view bytes);  // `bytes` must not be empty
 
 }  // namespace detail
 

@@ -13,15 +13,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// As many arguments as names, in their order. Throws UsageError (exit status 2) with the usage line otherwise,
-/// HelpRequested (exit status 0) on --help.
+/// Takes exactly one argument for each name, in the order of the names. UsageError (exit status 2), with the usage
+/// line: the number of arguments is another one. HelpRequested (exit status 0): --help was given.
 class Args {
  public:
   Args(int argc, const char* const* argv, std::initializer_list<const char*> names);
 
-  /// The value of a name. A name that the constructor was not given is an Error.
+  /// Returns the value of a name. Error: the constructor did not get this name.
   const std::string& operator[](std::string_view name) const;
-  /// The same as a whole number of 1 or more. UsageError where the value is no such number.
+  /// Returns the value of a name as a whole number. UsageError: the value is not a whole number of 1 or more.
   std::int64_t count(std::string_view name) const;
 
  private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// OpenBLAS chooses its kernels by a list of CPUs when it is loaded, and for a CPU that is newer than the list it takes
-// those of 2004: products are then three to eight times slower. Only the environment changes its choice, before it is
-// loaded.
+// Chooses suitable kernels of OpenBLAS. When OpenBLAS is loaded, it chooses its kernels by a list of CPUs. For a CPU
+// that is newer than this list it takes kernels of 2004, and products are then three to eight times slower. Only an
+// environment variable that is set before OpenBLAS is loaded can change the choice.
 #ifndef KDLIB_TOOLS_BLAS_KERNELS_HPP
 #define KDLIB_TOOLS_BLAS_KERNELS_HPP
 
@@ -13,17 +13,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What OPENBLAS_CORETYPE should say where OpenBLAS, by its own words `config`, took its kernels for Prescott; null
-/// where they fit. `level`: KDLIB_CPU_LEVEL or null; a lower level than the CPU's is kept by the products, too.
+/// Returns the value that the environment variable OPENBLAS_CORETYPE should have, or nullptr if the kernels fit. They
+/// do not fit if `config`, OpenBLAS's description of itself, names the kernels for Prescott. `level` is the value of
+/// KDLIB_CPU_LEVEL, or nullptr; if it asks for a lower level than that of the CPU, the kernels keep to this level.
 const char* better_blas_kernels(std::string_view config, const char* level);
 
-/// For the first line of main: where OpenBLAS has taken kernels that do not fit the CPU and the environment names none
-/// (OPENBLAS_CORETYPE), starts the program again, as the same process, with those that do. Returns where nothing is to
-/// be done, or where the program cannot be started again.
+/// To be called in the first line of main. If OpenBLAS has chosen kernels that do not fit the CPU and OPENBLAS_CORETYPE
+/// is not set, the function starts the program again, as the same process, with kernels that fit. It returns if nothing
+/// needs to be done or if the program cannot be started again.
 void choose_blas_kernels();
 
 namespace detail {
-/// This process's own words, from /proc; empty where they cannot be read.
+/// Returns the command line of this process, read from /proc; empty if it cannot be read.
 std::vector<std::string> own_arguments();
 }  // namespace detail
 

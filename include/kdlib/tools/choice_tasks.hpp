@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multiple-choice tasks from local JSON lines with the fields of the original data sets, prompted and scored as
-// lm-evaluation-harness does.
+// Multiple-choice tasks, read from local JSON lines with the fields of the original data sets. Prompts and scores are
+// those of lm-evaluation-harness.
 #ifndef KDLIB_TOOLS_CHOICE_TASKS_HPP
 #define KDLIB_TOOLS_CHOICE_TASKS_HPP
 
@@ -15,28 +15,29 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One question as text: log p(continuations[i] | contexts[i]) for each choice.
+/// One question as text. The score of choice i is log p(continuations[i] | contexts[i]).
 struct ChoiceDocument {
   std::vector<std::string> contexts, continuations;
-  ChoiceKey key;        // gold and the lengths that acc_norm divides by
-  std::string subject;  // mmlu
+  ChoiceKey key;        // the right choice, and the lengths by which acc_norm divides
+  std::string subject;  // for mmlu only
   std::string source;   // "hellaswag.jsonl:12"
 };
 
 /// The documents of one multiple-choice task.
 struct ChoiceTask {
   std::string name;
-  bool normalised = false;  // acc_norm is one of its metrics
+  bool normalised = false;  // true: acc_norm is one of the task's metrics
   std::vector<ChoiceDocument> documents;
 };
 
-/// hellaswag, arc_easy, arc_challenge, winogrande, mmlu.
+/// Returns the names of the known tasks: hellaswag, arc_easy, arc_challenge, winogrande, mmlu.
 const std::vector<std::string>& choice_task_names();
 
-/// How many documents and solved examples are read.
+/// The numbers of documents and of solved examples that are read.
 struct ChoiceTaskSettings {
-  std::int64_t limit = 0;  // first documents of the task (mmlu: of each subject); 0: all
-  std::int64_t shots = 0;  // solved examples in front: the first ones of <task>.fewshot.jsonl (mmlu: of the subject)
+  std::int64_t limit = 0;  // number of first documents of the task (mmlu: of each subject); 0: all
+  std::int64_t shots = 0;  // number of solved examples in front of a question: the first ones of <task>.fewshot.jsonl
+                           // (mmlu: of the subject)
 };
 
 /// Reads <folder>/<task>.jsonl. Prompts, choices and lengths are those of lm-evaluation-harness 0.4 (docs/formats.md).
@@ -44,24 +45,25 @@ struct ChoiceTaskSettings {
 ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
                             const ChoiceTaskSettings& settings = {});
 
-/// How texts become ids for scoring.
+/// How texts are turned into ids for scoring.
 struct ScoringTokens {
   const Tokenizer* tokenizer = nullptr;
-  std::int32_t first = 0;           // begins a text without context: what opens every text, else bos, else eos
-  std::vector<std::int32_t> begin;  // opens every text; often empty
+  /// The id with which a text without context begins: the token that opens every text, or else bos, or else eos.
+  std::int32_t first = 0;
+  std::vector<std::int32_t> begin;  // ids that open every text; often empty
 };
 
-/// White space at the end of the context belongs to the continuation; both are encoded together and cut where the
-/// context's own ids end.
+/// Encodes a context and its continuation. White space at the end of the context is moved to the continuation. Both are
+/// encoded together and cut where the ids of the context alone would end.
 ScoredText encode_pair(const ScoringTokens& tokens, std::string context, std::string continuation);
-/// The same for every choice of every document.
+/// Encodes every choice of every document.
 std::vector<std::vector<ScoredText>> encode_choices(const ScoringTokens& tokens, const ChoiceTask& task);
 
-/// Means of a task's scores; with subjects the pooled ones (pool() of multiple_choice.hpp).
+/// The means of a task's scores. For a task with subjects these are the pooled means (pool() of multiple_choice.hpp).
 class ChoiceSummary {
  public:
   explicit ChoiceSummary(const ChoiceTask& task) : task_(&task) {}
-  /// Scores document i.
+  /// Adds and returns the score of document i, given the log-likelihood of each choice.
   ChoiceScore add(std::size_t i, std::span<const double> log_likelihoods);
   MeanError acc() const { return pooled(0); }
   MeanError acc_norm() const { return pooled(1); }

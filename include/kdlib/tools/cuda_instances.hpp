@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The networks that this project's programs run with --device cuda, compiled in translation units of their own
-// (examples/sessions/cuda/). Programs that are built with CUDA include this before everything else.
+// The networks that this project's programs run with --device cuda. They are compiled in separate translation units
+// (examples/sessions/cuda/). Programs that are built with CUDA include this header before all others.
 #ifndef KDLIB_TOOLS_CUDA_INSTANCES_HPP
 #define KDLIB_TOOLS_CUDA_INSTANCES_HPP
 
@@ -11,7 +11,8 @@
 #include "kdlib/checkpoint/save.hpp"
 #include "kdlib/model/decoder.hpp"
 
-/// Stands with `extern` as its argument here and is defined with none.
+/// Lists the instances. This header uses the list with the argument `extern`; the translation units use it with an
+/// empty argument.
 #define KDLIB_CUDA_MODEL_OF(KDLIB_EXTERN, T)                            \
   KDLIB_EXTERN template class kdlib::SelfAttention<kdlib::Cuda, T>;     \
   KDLIB_EXTERN template class kdlib::GatedFeedForward<kdlib::Cuda, T>;  \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a terminal shows of a session: notes, a bar while text is written and steps are taken.
+// Shows a session on a terminal: notes, and a progress bar while text is written and steps are taken.
 #ifndef KDLIB_TOOLS_DISTIL_CONSOLE_HPP
 #define KDLIB_TOOLS_DISTIL_CONSOLE_HPP
 
@@ -8,7 +8,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Events of a session on stderr, and for whoever else listens.
+/// Shows the events of a session on stderr and passes phases and writing reports on to another listener.
 class DistilConsole final : public SessionEvents {
  public:
   explicit DistilConsole(SessionEvents* also = nullptr) : also_(also) {}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The command line of `distil`: options with the defaults of the recipe, and how their words become its settings.
+// The command line of `distil`: options with the defaults of the recipe, and the translation of their words into the
+// recipe's settings.
 #ifndef KDLIB_TOOLS_DISTIL_OPTIONS_HPP
 #define KDLIB_TOOLS_DISTIL_OPTIONS_HPP
 
@@ -14,21 +15,22 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// How a command line says the rounding of a model.
+/// The words of a command line that describe the rounding of a model.
 struct RoundingWords {
-  std::string kind = "int4";  // none: no rounding
+  std::string kind = "int4";  // "none": no rounding
   std::string rule = "symmetric";
 
   bool rounds() const { return kind != "none"; }
-  /// Kind and rule into `format`, which has the numbers. ConfigError: no such kind.
+  /// Writes kind and rule into `format`, which already holds the numbers. ConfigError: there is no such kind.
   void apply(QuantizeSettings& format) const;
-  /// The format that words and numbers give: mxfp4 always has groups of 32.
+  /// Returns the format that words and numbers give. mxfp4 always has groups of 32.
   QuantizeSettings format(QuantizeSettings numbers) const;
-  /// What --group-size, --quantize-rule and --double-quant need; `unrounded` says why none is read without a rounding.
+  /// Returns what --group-size, --quantize-rule and --double-quant need. `unrounded` is the reason why none of them has
+  /// an effect without a rounding.
   std::vector<OptionNeeds> needs(const char* unrounded) const;
 };
 
-/// Who asks: the program `distil`, or one that brings its own models and needs no --teacher.
+/// The program around the command line: `distil`, or a program that brings its own models and needs no --teacher.
 struct DistilProgram {
   std::string name = "distil";
   std::string purpose =
@@ -38,41 +40,43 @@ struct DistilProgram {
   bool needs_teacher = true;
 };
 
-/// One command line. Numbers and paths are bound to the settings themselves, words to members of this class.
+/// One command line. Options with numbers and paths are bound to the recipe's settings, options with words to members
+/// of this class.
 class DistilCommand {
  public:
   explicit DistilCommand(const DistilProgram& program = {}, RecipeSettings defaults = {});
   DistilCommand(const DistilCommand&) = delete;
   DistilCommand& operator=(const DistilCommand&) = delete;
 
-  /// For options of the program's own, which are recorded with the run; before parse().
+  /// The options, to which a program may add its own before parse(). These are recorded with the run.
   Options& options() { return options_; }
 
-  /// UsageError, HelpRequested as Options::parse; UsageError for options that nothing would read; SettingsError for
-  /// combinations that make no sense or are not built, naming the option and what to do.
+  /// UsageError and HelpRequested as in Options::parse. UsageError: an option would have no effect. SettingsError,
+  /// naming the option and what to do: a combination makes no sense, or the program was built without a part that it
+  /// needs.
   void parse(int argc, const char* const* argv);
 
   RecipeSettings& settings() { return settings_; }
   const std::string& device() const { return device_; }
   const std::string& dtype() const { return dtype_; }
-  /// The device and type that models are loaded with: those of the options or, where a plan is for an accelerator's
-  /// data sheet, this machine's.
+  /// The device and the scalar type with which models are loaded. These are the values of the options or, for a plan
+  /// that uses the data sheet of an accelerator, "cpu" and "auto".
   std::string session_device() const { return for_data_sheet() ? "cpu" : device_; }
   std::string session_dtype() const { return for_data_sheet() ? "auto" : dtype_; }
-  /// What `auto` of --dtype became: recorded with the run, which goes on with the same type alone.
+  /// Records the type that `auto` of --dtype became. A resumed run must use the same type.
   void settle_dtype(const char* dtype);
   bool dry_run() const { return dry_run_; }
   bool json() const { return json_; }
-  const std::vector<std::string>& tasks() const { return tasks_; }  // of --evaluate-tasks
+  const std::vector<std::string>& tasks() const { return tasks_; }  // tasks of --evaluate-tasks
   const std::string& task_data() const { return task_data_; }
   std::int64_t task_limit() const { return task_limit_; }
   const std::string& status_file() const { return status_file_; }
-  double comm_timeout() const { return comm_timeout_; }  // seconds, of ranks
-  /// Ranks that only hold the teacher; 0: each rank has it.
+  double comm_timeout() const { return comm_timeout_; }  // seconds that a rank waits for others
+  /// The number of ranks that only hold the teacher; 0: each rank has its own teacher.
   int teacher_ranks() const { return static_cast<int>(scale_.teachers); }
-  /// Prints a plan and, where --ranks or --teacher-ranks ask for one, how several ranks divide its step.
+  /// Prints a plan. If --ranks or --teacher-ranks ask for it, also prints how several ranks divide a step.
   void print(const RecipePlan& plan) const;
-  int threads() const { return threads_; }  // 0: all CPUs of the process
+  int threads() const { return threads_; }  // 0: all CPUs that the process may use
 
  private:
   void add_models(bool needs_teacher);
@@ -109,9 +113,9 @@ class DistilCommand {
   Options options_;
 };
 
-/// Fills in the files of prompts and held-out prompts that come with the programs where none are named and some are
-/// needed: from the folder KDLIB_DATA_DIR of the environment, else where the programs were built. ConfigError where
-/// they are not there.
+/// Sets the files of prompts and held-out prompts that come with the programs, if the settings need such files and name
+/// none. The files are in the folder that the environment variable KDLIB_DATA_DIR names, or else where the programs
+/// were built. ConfigError: the files do not exist.
 void fill_bundled_text(RecipeText& text);
 
 KDLIB_NAMESPACE_END

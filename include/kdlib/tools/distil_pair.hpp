@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program around one teacher and one student whose configurations are known: it plans without weights, runs from two
-// directories, or makes both models from random weights at full or tiny scale and goes the whole way with them.
+// A program for one teacher and one student whose configurations are known. The program plans without weights, runs
+// with models from two directories, or makes both models from random weights at full or tiny scale and runs with these.
 #ifndef KDLIB_TOOLS_DISTIL_PAIR_HPP
 #define KDLIB_TOOLS_DISTIL_PAIR_HPP
 
@@ -11,21 +11,21 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What such a program is about. Flags: those of `distil`, --scale tiny|full, --random-weights.
+/// The description of such a program. Its flags are those of `distil`, --scale tiny|full and --random-weights.
 struct DistilPair {
   std::string program, purpose;            // for --help
   std::string teacher_name, student_name;  // for messages
-  DecoderConfig teacher, student;          // at full scale; tiny_config makes the other
-  RecipeSettings defaults{};               // of the options
+  DecoderConfig teacher, student;          // at full scale; tiny_config() makes the tiny scale
+  RecipeSettings defaults{};               // defaults of the options
 };
 
-/// --dry-run: prints the plan from the configurations, whatever their size; on a device that counts (Memory<D>::DryRun)
-/// with the bytes of the run's first steps. Else: ConfigError, with the numbers, before anything is loaded or written
-/// where memory is too small; ConfigError where a given directory holds another model. Then the job of `distil`; at its
-/// end the written adapter or student is read back and compared. Configurations and seeds of random models, from which
-/// they are made in memory (save_random_model), and prompts of random ids stay in OUT/random. Exit status as
-/// run_distil.
-/// Types: the SessionType list that the program offers.
+/// Runs the program. With --dry-run it prints the plan from the configurations, whatever their size; on a device that
+/// counts memory (Memory<D>::DryRun) the plan has the bytes of the run's first steps. Otherwise it does the work of
+/// `distil`, then reads the written adapter or student back and compares it with the student in memory. ConfigError,
+/// before anything is loaded or written: memory is too small (the message has the numbers), or a given directory holds
+/// another model. OUT/random keeps the configurations and seeds of random models, from which the models are made in
+/// memory (save_random_model), and prompts of random ids. Returns the exit status as run_distil does.
+/// `Types` are the SessionTypes that the program offers.
 template <class... Types>
 int run_distil_pair(int argc, const char* const* argv, const DistilPair& pair);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// report.html of a distillation: table, curves, token maps, answers side by side, what to do next, settings.
+// The page report.html of a distillation: table, curves, token maps, answers of the models side by side, next steps and
+// settings.
 #ifndef KDLIB_TOOLS_DISTIL_REPORT_HPP
 #define KDLIB_TOOLS_DISTIL_REPORT_HPP
 
@@ -13,11 +14,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The whole page; the curves come from metrics.jsonl in the folder of the run.
+/// Returns the contents of the page. The curves are read from metrics.jsonl in the folder of the run.
 RunReport distil_report(const RecipeResult& result, const RecipeSettings& settings);
 
-/// Commands that use what the run left in its folder: write text, one GGUF file for llama.cpp, load in PEFT or
-/// transformers. Each with the sentence that says what for.
+/// Returns commands that use the files of the run: write text, make one GGUF file for llama.cpp, load the result in
+/// PEFT or transformers. Each pair is (purpose in a sentence, command).
 std::vector<std::pair<std::string, std::string>> next_steps(const RecipeSettings& settings);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A plot of means with error bars, one line a configuration: self-contained SVG, light and dark.
+// A plot of means with error bars, one line for each configuration, as self-contained SVG for light and dark pages.
 #ifndef KDLIB_TOOLS_DOT_PLOT_HPP
 #define KDLIB_TOOLS_DOT_PLOT_HPP
 
@@ -11,25 +11,26 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A filled dot at `mean` with a bar of +- `deviation`; an open one at `before`. Values that are not finite are left
-/// out.
+/// One line of the plot: a filled dot at `mean` with a bar of +- `deviation`, and an open dot at `before`. A deviation
+/// or `before` that is not finite is left out; for a mean that is not finite the line says "no result".
 struct DotPlotRow {
   std::string label;
   double mean = 0;
   double deviation = std::numeric_limits<double>::quiet_NaN();
   double before = std::numeric_limits<double>::quiet_NaN();
-  int color = 0;  // 0 to 5, as ReportSeries has them
+  int color = 0;  // 0 to 5; number of the colour
 };
 
-/// A plot of means with deviations, one row a setting.
+/// A plot of means with deviations, one row for each configuration.
 struct DotPlot {
   std::string title, x_label, mean_name, before_name;
-  std::vector<std::string> colors;  // names of colours 0, 1, ... in the legend; empty: none
+  std::vector<std::string> colors;  // names of the colours 0, 1, ... in the legend; empty: no names
   std::vector<DotPlotRow> rows;
 };
 
-/// A whole SVG file that also stands inside a page. The axis begins at 0 where all values are positive, and is
-/// logarithmic, with that word behind its label, where the largest is 20 times the smallest or more.
+/// Returns a complete SVG file, which can also be put into an HTML page. If all values are positive, the axis begins at
+/// 0. If moreover the largest value is at least 20 times the smallest, the axis is logarithmic instead, and its label
+/// says so.
 std::string dot_plot_svg(const DotPlot& plot);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the program `evaluate` found: numbers by model and task, as a table and as JSON.
+// The results of the program `evaluate`: numbers by model and task, as a table and as JSON.
 #ifndef KDLIB_TOOLS_EVALUATION_TABLE_HPP
 #define KDLIB_TOOLS_EVALUATION_TABLE_HPP
 
@@ -12,7 +12,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One number; a standard error of NaN is none.
+/// One number. A standard error of NaN means that there is none.
 struct TaskNumber {
   std::string name;  // "acc", "byte_perplexity"
   double value = 0;
@@ -24,7 +24,7 @@ struct TaskNumber {
 struct TaskResult {
   std::string task;
   std::vector<TaskNumber> numbers;
-  std::vector<std::pair<std::string, double>> counts;  // documents, tokens: JSON alone
+  std::vector<std::pair<std::string, double>> counts;  // documents and tokens; only written to JSON
 };
 
 /// The numbers of one model, for evaluation_table.
@@ -34,20 +34,22 @@ struct ModelResult {
   std::vector<TaskResult> tasks;
 };
 
-/// The first value that stands twice in a list, or an empty text.
+/// Returns a value that occurs twice in a list, or an empty text.
 std::string doubled_value(std::vector<std::string> list);
 
-/// A name for each column, one a model or one an adapter of a single model ("none": the model itself): `given`, else
-/// the last parts of the paths, else, where two of these are equal, the whole paths. UsageError: another number of
-/// names, an empty name, a name that two columns would have.
+/// Returns a name for each column of the table. There is one column for each model, or for each adapter of a single
+/// model ("none" stands for the model itself). The names are `given`, or else the last parts of the paths, or the whole
+/// paths if two last parts are equal. UsageError: `given` has another number of names or an empty name, or two columns
+/// would have the same name.
 std::vector<std::string> column_names(const std::vector<std::string>& models, const std::vector<std::string>& adapters,
                                       const std::vector<std::string>& given);
 
-/// Lines are task and number, columns are the models; "value ± standard error".
+/// Returns a table with one line for each number of each task and one column for each model. Cells are "value ±
+/// standard error".
 std::string evaluation_table(const std::vector<ModelResult>& models);
 
-/// {"models": [{"name", "model", "adapter", "seconds", "tasks": {task: {number: value, number_stderr: ..., documents:
-/// ...}}}], "settings": {...}}
+/// Returns JSON of this form: {"models": [{"name", "model", "adapter", "seconds", "tasks": {task: {number: value,
+/// number_stderr: ..., documents: ...}}}], "settings": {...}}
 std::string evaluation_json(const std::vector<ModelResult>& models,
                             const std::vector<std::pair<std::string, std::string>>& settings);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keeps other processes out of a folder, or shares it with those that agree to share.
+// A lock that keeps other processes out of a folder, or shares the folder with processes that agree to share it.
 #ifndef KDLIB_TOOLS_FOLDER_LOCK_HPP
 #define KDLIB_TOOLS_FOLDER_LOCK_HPP
 
@@ -15,15 +15,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A lock on a folder for the life of this object; the system lets go when the process ends, however it does. File
-/// systems that know no locks (some network disks) are taken as they are.
+/// A lock on a folder for the life of this object. If the process ends in any way, the system releases the lock. On
+/// file systems without locks (some network disks) the lock always succeeds.
 class SharedFolderLock {
  public:
   enum class Mode { alone, shared };
 
   SharedFolderLock() = default;
 
-  /// False where another process holds the folder in a way that excludes this mode. IoError where it cannot be opened.
+  /// Returns false if another process holds the folder in a way that excludes `mode`. IoError: the folder cannot be
+  /// opened.
   bool try_take(const std::string& folder, Mode mode) {
     fd_ = detail::open_descriptor(folder, O_RDONLY | O_DIRECTORY);
     if (!fd_) detail::fail_io("lock", folder, errno);

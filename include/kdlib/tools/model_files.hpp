@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What programs read beside the weights of MODEL, and how they keep the weights.
+// How programs keep the weights of a model, and how they start their threads.
 #ifndef KDLIB_TOOLS_MODEL_FILES_HPP
 #define KDLIB_TOOLS_MODEL_FILES_HPP
 
@@ -13,13 +13,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// --weights file|memory of programs that train nothing; an adapter that is merged on reading needs matrices in memory.
+/// The meaning of --weights file|memory in programs that do not train. If an adapter is merged while reading
+/// (`merges`), the matrices must be in memory.
 inline WeightStorage weight_storage(const std::string& weights, bool merges) {
   return weights == "memory" || merges ? WeightStorage::decoded : WeightStorage::in_file;
 }
 
-/// Threads of a program that runs models on the CPU (0: all that the process may use), each with the memory that its
-/// matrix products need: BackendError where that cannot be had.
+/// Starts the threads of a program that runs models on the CPU; 0 uses all CPUs that the process may use. Each thread
+/// gets the memory that its matrix products need. BackendError: this memory is not available.
 inline void start_threads(int threads) {
   if (threads > 0) set_thread_count(threads);
   Kernels<Cpu, float>::take_buffers();

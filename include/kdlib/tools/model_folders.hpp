@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Folders that programs write and read whole: a model with its tokenizer, and the run of `distil` behind a path.
+// Finds the model for which a path stands: a model's own folder, or the folder of a run of `distil`.
 #ifndef KDLIB_TOOLS_MODEL_FOLDERS_HPP
 #define KDLIB_TOOLS_MODEL_FOLDERS_HPP
 
@@ -10,21 +10,22 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What a program's MODEL stands for.
+/// The model and adapter for which a program's argument MODEL stands.
 struct ModelPlace {
   std::string model;    // a Hugging Face directory or a GGUF file
-  std::string adapter;  // empty: none
+  std::string adapter;  // empty: no adapter
 };
-/// The folder of a finished run of `distil`: base/ (or the model that was not rounded) with adapter/, else model/. Any
-/// other path is the model itself. `adapter`: the one that was asked for, which a run's own must not contradict.
-/// ConfigError: a run that is not finished, whose rounded base was not written, or of which a file was changed.
-/// SettingsError: an adapter beside a run's own; one that a run trained beside rounded weights, for another model.
+/// Finds model and adapter. If `path` is the folder of a finished run of `distil`, the model is the run's model/; if
+/// the run trained an adapter, it is base/ (or the unrounded model of the run) together with adapter/. Any other path
+/// is the model itself. `adapter` is the adapter that the user names, or empty. ConfigError: the run is not finished,
+/// its rounded base was not written, or one of its files was changed. SettingsError: `adapter` is named although the
+/// run has its own adapter, or `adapter` was trained beside rounded weights and `path` is another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
-/// A MODEL that a program takes without an adapter. SettingsError: the folder of a run whose result is an adapter; it
-/// names the call of convert that makes one model of both.
+/// Finds a model for a program that takes no adapter. SettingsError: `path` is the folder of a run whose result is an
+/// adapter. The message names the call of convert that merges both into one model.
 std::string find_whole_model(const std::string& path);
-/// find_model for the teacher and the student of a recipe, find_whole_model for its named teachers. SettingsError: a
-/// teacher whose adapter stands beside rounded weights, which it cannot be merged into.
+/// Replaces the paths in a recipe: uses find_model() for teacher and student, and find_whole_model() for the named
+/// teachers. SettingsError: the adapter of a teacher belongs to rounded weights, into which it cannot be merged.
 void models_of_runs(RecipeModels& models);
 
 KDLIB_NAMESPACE_END

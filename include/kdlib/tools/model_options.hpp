@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options with which programs that train nothing are told a model and a chat template, and how they load it.
+// The options that name a model and a chat template for programs that do not train, and the loading of the model.
 #ifndef KDLIB_TOOLS_MODEL_OPTIONS_HPP
 #define KDLIB_TOOLS_MODEL_OPTIONS_HPP
 
@@ -14,25 +14,25 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// --model, --adapter, --weights, --merge and, where a program offers them, --device and --dtype.
+/// The values of --model, --adapter, --weights, --merge and, if a program offers them, --device and --dtype.
 struct ModelOptions {
   std::string model, adapter, weights = "file", device = "cpu", dtype = "auto";
   bool merge = false;
 
-  /// `servers`: the program also asks servers, by --model URL[,URL...].
+  /// Adds the options. `servers`: true if the program can also ask servers, by --model URL[,URL...].
   void add_to(Options& options, bool servers = false);
-  /// Where --model is the folder of a run of distil: its model and adapter (find_model). UsageError for options that
-  /// nothing would read.
+  /// If --model is the folder of a run of distil, replaces it by the run's model and adapter (find_model). UsageError:
+  /// an option would have no effect.
   void resolve(const Options& options);
 };
 
-/// --device and --dtype, for programs that are compiled for ProgramTypes.
+/// Adds --device and --dtype, for programs that are compiled for ProgramTypes.
 Options& add_type_options(Options& options, std::string& device, std::string& dtype);
 
-/// --template NAME|FILE.
+/// Adds --template NAME|FILE.
 Options& add_template_option(Options& options, std::string& target);
 
-/// The model with its adapter; notes go to stderr. ConfigError where `tokenizer` has ids that the model lacks.
+/// Loads the model and its adapter. Notes go to stderr. ConfigError: `tokenizer` has ids that the model lacks.
 template <class Model>
 Model load_model(const ModelOptions& o, const std::optional<Tokenizer>& tokenizer) {
   const WeightStorage storage = weight_storage(o.weights, o.merge), best = frozen_storage<typename Model::device_type>;
@@ -47,8 +47,8 @@ Model load_model(const ModelOptions& o, const std::optional<Tokenizer>& tokenize
   return model;
 }
 
-/// Calls f(std::type_identity<Decoder<D, T>>{}) for the D and T of ProgramTypes that --device and --dtype name; auto:
-/// float32 on the CPU, bfloat16 on CUDA.
+/// Calls f(std::type_identity<Decoder<D, T>>{}) for the D and T of ProgramTypes that --device and --dtype name. The
+/// dtype auto is float32 on the CPU and bfloat16 on CUDA.
 template <class F>
 void with_model_type(const std::string& program, const std::string& device, const std::string& dtype, F&& f) {
   ProgramTypes::with([&]<class... Types>() {

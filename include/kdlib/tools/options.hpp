@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Command-line options of a program as a table: each line binds a name to a variable whose value is the default.
-// The order of precedence is: default, preset, config file, command line.
+// The command-line options of a program as a table. Each line of the table binds a name to a variable, whose value is
+// the default. A preset overrides the default, a config file overrides the preset, and the command line overrides the
+// config file.
 #ifndef KDLIB_TOOLS_OPTIONS_HPP
 #define KDLIB_TOOLS_OPTIONS_HPP
 
@@ -19,14 +20,14 @@ KDLIB_NAMESPACE_BEGIN
 
 class JsonWriter;
 
-/// One key of a config file with its value (a scalar) or values (a list).
+/// A key of a config file with its value (a scalar) or its values (a list).
 struct FileSetting {
   std::string key;
   std::vector<std::string> values;
 };
 
-/// Calls read(), which reads a config file. A file that is not there or cannot be read is a UsageError that begins with
-/// the name of its option.
+/// Calls read(), which reads a config file. If the file cannot be read, its IoError becomes a UsageError that begins
+/// with the name of the option.
 template <class F>
 decltype(auto) reading_config_file(const char* option, F&& read) {
   try {
@@ -36,7 +37,7 @@ decltype(auto) reading_config_file(const char* option, F&& read) {
   }
 }
 
-/// An option whose value in a config file is not its present one, both as canonical texts.
+/// An option whose value in a config file differs from its present value. Both values are canonical texts.
 struct SettingDifference {
   std::string name, in_file, now;
 };
@@ -44,24 +45,25 @@ struct SettingDifference {
 /// The type of an option's variable.
 enum class OptionKind : std::uint8_t { text, boolean, optional_boolean, int32, int64, uint64, real32, real64, list };
 
-/// One option: its target holds the present value.
+/// One option. Its target holds the present value.
 struct OptionItem {
   std::string name, value_name, help, unit, group, default_text;
   OptionKind kind = OptionKind::text;
-  void* target = nullptr;            // a variable of the kind: std::string, bool, std::optional<bool>, int, ...
-  std::vector<std::string> choices;  // of a text; empty: any
+  void* target = nullptr;            // a variable of this kind: std::string, bool, std::optional<bool>, int, ...
+  std::vector<std::string> choices;  // allowed values of a text; empty: any text
   std::optional<double> least, most, above;
   bool required = false, positional = false;
-  bool names = false;  // of a list: commas separate values, too
-  bool set = false;    // the config file or the command line has it
-  bool given = false;  // the command line has it, or the config file with another value than without it
+  bool names = false;  // for a list: commas separate values, too
+  bool set = false;    // the config file or the command line contains the option
+  bool given = false;  // the command line contains the option, or the config file contains it with a value that changes
+                       // the option
 };
 
-/// What options need so that anything reads them: a line of a program's table.
+/// A line of a program's table that says under which condition options have an effect.
 struct OptionNeeds {
   std::vector<const char*> names;
-  bool met = false;       // by the other options
-  std::string otherwise;  // why nothing would read them: "it belongs to --cache"
+  bool met = false;       // true if the other options fulfil the condition
+  std::string otherwise;  // why the options would have no effect: "it belongs to --cache"
 };
 
 /// Example:
@@ -74,14 +76,15 @@ struct OptionNeeds {
 ///         .add("dry-run", dry_run, "print the plan and stop");
 ///     options.parse(argc, argv);   // throws UsageError (exit status 2) or HelpRequested (0): see report()
 ///
-/// Written `--steps 5` or `--steps=5`; a bool is a switch (`--dry-run`, `--dry-run=off`), an optional<bool> takes on,
-/// off or auto, a list takes all values up to the next `--name` and may be repeated. Targets must outlive the Options.
-/// Numbers must be finite and texts UTF-8: what a run writes (config.yaml, checkpoints) must be readable again.
+/// A user writes `--steps 5` or `--steps=5`. A bool is a switch (`--dry-run`, `--dry-run=off`), an optional<bool> takes
+/// on, off or auto, and a list takes all values up to the next `--name` and may be repeated. Targets must outlive the
+/// Options. Numbers must be finite and texts must be UTF-8, because everything that a run writes (config.yaml,
+/// checkpoints) must be readable again.
 class Options {
  public:
   Options(std::string program, std::string purpose);
 
-  /// Starts a titled group in --help.
+  /// Starts a group with a title in the text of --help.
   Options& group(std::string title);
 
   Options& add(const char* name, std::string& target, const char* value_name, const char* help, const char* unit = "");
@@ -95,63 +98,67 @@ class Options {
   Options& add(const char* name, std::vector<std::string>& target, const char* value_name, const char* help);
   Options& add(const char* name, bool& target, const char* help);
 
-  /// A required argument without a name, by order of declaration: `inspect MODEL`.
+  /// Adds a required argument that is given without an option name, in the order of declaration: `inspect MODEL`.
   Options& positional(const char* name, std::string& target, const char* help);
 
-  // Rules of the option added last.
+  // The following functions set rules for the option that was added last.
   Options& required();
   Options& at_least(double bound);
   Options& at_most(double bound);
   Options& above(double bound);
   Options& choices(std::initializer_list<const char*> allowed);
-  /// The values of a list are names: `--tasks a,b` means `--tasks a b`.
+  /// Says that the values of a list are names, so that `--tasks a,b` means `--tasks a b`.
   Options& names();
 
-  /// `--threads N` (0: all CPUs of the process) and `--seed N`, which every program has.
+  /// Adds `--threads N` (0: all CPUs that the process may use) and `--seed N`, which every program has.
   Options& common(int& threads, std::uint64_t& seed);
 
-  /// `--config FILE`: keys are option names; the reader is kd::read_yaml_settings of tools/yaml_settings.hpp.
+  /// Adds `--config FILE`. The keys of the file are option names; `read` is usually kd::read_yaml_settings of
+  /// tools/yaml_settings.hpp.
   Options& config_file(std::vector<FileSetting> (*read)(const std::string& path));
 
-  /// `--preset NAME`: `apply(context, name)` sets the targets; called before the config file and the command line
-  /// count.
+  /// Adds `--preset NAME`. `apply(context, name)` sets the targets; it is called before the values of the config file
+  /// and the command line are set.
   Options& presets(std::string& target, std::initializer_list<const char*> names,
                    void (*apply)(void* context, const std::string& name), void* context);
 
   void parse(int argc, const char* const* argv);
 
-  /// Refuses options that somebody asked for although nothing would read them, by the lines of the table whose need is
-  /// not met. A switch that is off, or auto, asks for nothing. UsageError names the option and the reason.
+  /// Throws UsageError, naming the option and the reason, if the user asked for an option of a table line whose
+  /// condition is not met. A switch that is off or auto asks for nothing.
   void check_needs(const std::vector<OptionNeeds>& table) const;
 
-  /// True when somebody asked for it: the command line has it, or the config file has it with another value than the
-  /// default or preset. A config file of every option, as yaml() writes it, asks for what differs and for nothing else.
+  /// True if the user asked for the option: the command line contains it, or the config file contains it with a value
+  /// other than the default or preset. A config file with every option, as yaml() writes it, asks only for those that
+  /// differ.
   bool given(std::string_view name) const;
 
-  /// Every option with its present value as canonical text, in table order: numbers in their shortest exact form, on
-  /// and off, the values of a list with spaces between them (quoted where one holds a space or a quote, or is empty).
+  /// Returns every option with its present value as canonical text, in the order of the table. Numbers have their
+  /// shortest exact form, switches are on or off, and the values of a list have spaces between them (a value is quoted
+  /// if it is empty or holds a space or a quote).
   std::vector<std::pair<std::string, std::string>> settings() const;
 
-  /// Options whose value in a config file is not the present one. Texts that mean the same are equal (1e-3 and 0.001,
-  /// on and true); keys that are no options are passed over. UsageError where a value cannot be read.
+  /// Returns the options whose value in a config file differs from the present value. Texts with the same meaning are
+  /// equal (1e-3 and 0.001, on and true). Keys that are not options are ignored. UsageError: a value cannot be read.
   std::vector<SettingDifference> differences(const std::vector<FileSetting>& file) const;
 
-  /// All settings as YAML that `--config` reads back.
+  /// Returns all settings as YAML that `--config` can read back.
   std::string yaml() const;
 
-  /// The table, in order of declaration.
+  /// Returns the table, in the order of declaration.
   const std::vector<OptionItem>& items() const { return items_; }
 
   std::string help() const;
 
-  /// The table as JSON, for other programs (`--schema`): {"program","purpose","options":[{"name","type","value","unit",
-  /// "help","group","default","choices"?,"at_least"?,"at_most"?,"above"?,"required","positional"}]}. Types are text,
-  /// switch, choice (on, off, auto), integer, number and list; defaults are canonical texts as settings() gives them.
+  /// Returns the table as JSON for other programs (`--schema`): {"program","purpose","options":[{"name","type","value",
+  /// "unit","help","group","default","choices"?,"at_least"?,"at_most"?,"above"?,"required","positional"}]}. Members
+  /// with a question mark may be missing. Types are text, switch, choice (on, off, auto), integer, number and list.
+  /// Defaults are canonical texts as in settings().
   std::string schema() const;
-  /// The table as JSON Schema (draft 2020-12) of a config file: types, defaults, bounds, choices; `x-unit` and
-  /// `x-group` besides. What `--json-schema` prints.
+  /// Returns the text of `--json-schema`: the table as JSON Schema (draft 2020-12) of a config file, with types,
+  /// defaults, bounds and choices, and in addition `x-unit` and `x-group`.
   std::string json_schema() const;
-  /// Adds members to the object of json_schema(): definitions that a program's options speak of.
+  /// Adds members to the object of json_schema(), for definitions that a program's options mention.
   Options& schema_also(std::function<void(JsonWriter&)> members) { return schema_also_ = std::move(members), *this; }
 
  private:

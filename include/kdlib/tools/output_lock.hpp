@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What keeps outputs of programs apart: a lock that one process holds on an output, and whether two paths are one
-// place.
+// Keeps the outputs of programs apart: a lock that one process holds on an output, and a check whether two paths are
+// the same place.
 #ifndef KDLIB_TOOLS_OUTPUT_LOCK_HPP
 #define KDLIB_TOOLS_OUTPUT_LOCK_HPP
 
@@ -10,19 +10,20 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// True where both paths lead to one file or folder, links followed; a path that is not there yet counts by its folder
-/// and its name. Devices and FIFOs may be written to twice: they are not the same place.
+/// True if both paths lead to the same file or folder after following links. A path that does not exist yet is compared
+/// by its folder and its name. Devices and FIFOs may be written by several writers and never count as the same place.
 bool same_place(const std::string& a, const std::string& b);
-/// True where a file written at `path` would be `input` itself, or lie inside it.
+/// True if a file written at `path` would be `input` itself, or would be inside `input`.
 bool would_replace(const std::string& path, const std::string& input);
 
-/// Held while a program writes an output. A second process that wants the same output is refused at once (IoError).
-/// A folder, which is made, is locked itself; a file by `path.lock`, which is gone afterwards. A folder that was made
-/// and got nothing is gone, too.
+/// A lock that a program holds while it writes an output. A second process that wants the same output is refused at
+/// once (IoError). A folder is made if necessary and locked itself. A file is locked by `path.lock`, which is removed
+/// afterwards. A folder that was made and stayed empty is removed, too.
 class OutputLock {
  public:
-  /// `program` as in "[convert] ", for the message. Removes what killed processes left of this output. IoError where
-  /// the output could not be written: a missing folder, a folder in place of a file, no permission.
+  /// Takes the lock and removes temporary files that killed processes left for this output. `program`, for example
+  /// "[convert] ", begins the message. IoError: another process holds the lock, or the output could not be written (a
+  /// folder is missing, a folder stands in place of a file, or a permission is missing).
   static OutputLock folder(const std::string& path, const std::string& program);
   static OutputLock file(const std::string& path, const std::string& program);
   OutputLock(OutputLock&& other) noexcept;
@@ -34,8 +35,8 @@ class OutputLock {
  private:
   OutputLock() = default;
 
-  std::string lock_file_;  // to be removed; empty for a folder
-  std::string made_;       // the folder, where it was not there before
+  std::string lock_file_;  // file that is removed at the end; empty for a folder
+  std::string made_;       // the folder, if it did not exist before
   int fd_ = -1;
 };
 

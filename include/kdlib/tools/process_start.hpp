@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a program sets up before it opens a file or starts a thread.
+// The steps of a program before it opens a file or starts a thread.
 #ifndef KDLIB_TOOLS_PROCESS_START_HPP
 #define KDLIB_TOOLS_PROCESS_START_HPP
 
@@ -10,10 +10,10 @@ KDLIB_NAMESPACE_BEGIN
 /// Exit status of a run that saved and stopped because memory ran short (EX_TEMPFAIL).
 inline constexpr int low_memory_status = 75;
 
-/// Descriptors 0, 1 and 2 that the caller closed are opened on /dev/null: else the next file that is opened, the
-/// metrics perhaps, becomes stderr and gets its messages. A file-size limit (ulimit -f) becomes an error of write,
-/// which names the file, instead of a signal that ends the process without a word. Products get kernels that fit the
-/// CPU (choose_blas_kernels).
+/// Sets up the process. If one of the descriptors 0, 1 and 2 is closed, it is opened on /dev/null; otherwise the next
+/// file that is opened, perhaps the metrics, would become stderr and receive its messages. A file-size limit (ulimit
+/// -f) becomes an error of write, which names the file, instead of a signal that ends the process without a message.
+/// Matrix products get kernels that fit the CPU (choose_blas_kernels).
 void start_process();
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress of a run: a bar with the time that is left on a terminal, plain lines elsewhere.
+// Shows the progress of a run: on a terminal a bar with the remaining time, elsewhere plain lines.
 #ifndef KDLIB_TOOLS_PROGRESS_HPP
 #define KDLIB_TOOLS_PROGRESS_HPP
 
@@ -13,8 +13,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Writes to `stream` (stderr as a rule). On a terminal one line is rewritten in place: bar, step, loss, tokens/s, time
-/// left. Elsewhere a plain line is written at the first and last step and at most every `seconds_between` in between.
+/// Writes the progress to `stream` (usually stderr). On a terminal one line is rewritten in place: bar, step, loss,
+/// tokens/s and remaining time. Elsewhere a plain line is written at the first and the last step, and between them at
+/// most once in `seconds_between` seconds.
 class Progress {
  public:
   explicit Progress(std::FILE* stream = stderr, double seconds_between = 10);
@@ -22,23 +23,24 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   ~Progress() { finish(); }
 
-  /// `done` of `total` (> 0) is finished after `seconds` of this process's work; `detail` is shown behind the numbers.
+  /// Shows that `done` of `total` (> 0) is finished after `seconds` of work of this process. `detail` is shown behind
+  /// the numbers.
   void show(std::int64_t done, std::int64_t total, double seconds, std::string_view detail);
-  /// The same for a training step.
+  /// Shows a training step.
   void show(const StepReport& report);
-  /// A line of its own, above the bar.
+  /// Writes a separate line above the bar.
   void note(std::string_view text);
   /// Ends the line of the bar. The next show() begins a new one.
   void finish();
 
   bool on_terminal() const { return terminal_; }
-  /// The line that show() writes, without control characters, for `width` columns.
+  /// Returns the line that show() writes, without control characters, for `width` columns.
   static std::string line(std::int64_t done, std::int64_t total, double seconds_left, std::string_view detail,
                           int width);
 
  private:
   double seconds_left(std::int64_t done, std::int64_t total, double seconds);
-  /// `unit`: in front of a plain line's numbers, as "step ".
+  /// `unit`, for example "step ", stands in front of the numbers of a plain line.
   void print(const char* unit, std::int64_t done, std::int64_t total, double seconds, std::string_view detail);
 
   std::FILE* stream_;
@@ -46,11 +48,11 @@ class Progress {
   double seconds_between_;
   bool open_ = false;
   double last_shown_ = -1;
-  std::int64_t first_done_ = -1;  // a resumed run starts in the middle: its speed is measured from there
+  std::int64_t first_done_ = -1;  // where this process started; a resumed run starts in the middle
   double first_seconds_ = 0;
 };
 
-/// Hooks of a run (RunSettings::hooks) that show its steps and sentences on stderr.
+/// Hooks for a run (RunSettings::hooks) that show the run's steps and messages on stderr.
 class ShowProgress : public RunHooks {
  public:
   void on_step(const StepReport& report) override { progress_.show(report); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder of the models that --random-weights makes.
+// The folder for the models that --random-weights makes.
 #ifndef KDLIB_TOOLS_RANDOM_MODELS_HPP
 #define KDLIB_TOOLS_RANDOM_MODELS_HPP
 
@@ -10,8 +10,9 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Readies `folder` for models of which `made` says what they are, in its file made_with; `again` removes those of a
-/// run before. SettingsError: a folder that is there without that file, or models of another `kind`, with what to do.
+/// Prepares `folder` for random models. `made` describes the models and is stored in the file made_with of the folder.
+/// `again`: true removes the models of an earlier run. SettingsError: the folder exists without this file, or holds
+/// models with another description. `kind` is the part of the message that names the differing settings and what to do.
 void ready_random_models(const std::string& tag, const std::string& folder, const std::string& made,
                          const std::string& kind, bool again = false);
 

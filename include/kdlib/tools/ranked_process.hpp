@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program as one of several ranks that mpirun or srun started together.
+// Runs a program as one of several ranks, that is, of several processes that mpirun or srun started together.
 #ifndef KDLIB_TOOLS_RANKED_PROCESS_HPP
 #define KDLIB_TOOLS_RANKED_PROCESS_HPP
 
@@ -15,16 +15,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Exit status of a run that another rank left (EX_TEMPFAIL): the same command goes on from the last checkpoint.
+/// Exit status of a run that lost another rank (EX_TEMPFAIL). The same command continues from the last checkpoint.
 inline constexpr int lost_rank_status = 75;
 
-/// How many processes mpirun (Open MPI, MPICH) or srun started together with this one, by the environment; 1: alone.
+/// Returns the number of processes that mpirun (Open MPI, MPICH) or srun started together, this one included, as the
+/// environment tells; 1 if the process was started alone.
 int launched_ranks();
 
-/// What ranks need and one process leaves open is chosen: the tree, and how many texts stand side by side.
+/// Chooses settings that several ranks need and a single process leaves open: the reduction in a tree, and the number
+/// of texts that are written side by side.
 void settle_ranks(RecipeTraining& training, int ranks);
 
-/// A folder of one rank for what a session keeps beside the run's files; removed with it.
+/// A temporary folder of one rank for the files that a session writes. The folder is removed with the object.
 class ScratchFolder {
  public:
   ScratchFolder();
@@ -37,9 +39,9 @@ class ScratchFolder {
   std::string path_;
 };
 
-/// Calls body(communicator) as what this process is: alone, or a rank of an MPI job. In a job nothing that is thrown
-/// passes MPI's end: it is reported and all ranks are ended. ConfigError where the program was started as a rank and
-/// has no MPI.
+/// Calls body(communicator), with a communicator of all ranks if this process is a rank of an MPI job, and with a
+/// single rank otherwise. Returns the exit status. In a job an exception does not leave the function: it is reported,
+/// and all ranks are ended. ConfigError: the program was started as a rank but was built without MPI.
 template <class Body>
 int run_as_rank(double timeout_seconds, Body&& body) {
   const int launched = launched_ranks();

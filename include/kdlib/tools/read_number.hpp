@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A number of a command line.
+// Reads a number of a command line.
 #ifndef KDLIB_TOOLS_READ_NUMBER_HPP
 #define KDLIB_TOOLS_READ_NUMBER_HPP
 
@@ -14,7 +14,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// The whole text as a number, or false.
+/// Reads the whole text as a number. Returns false if the text is not a number, or not a finite one.
 template <class N>
 bool read_number(const std::string& text, N& number) {
   const char* begin = text.data();

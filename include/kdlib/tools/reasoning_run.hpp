@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A student that learns from rows of thoughts in three stages: vpmoe_student --stage.
+// Trains a student on texts with thoughts in three stages: the program vpmoe_student --stage.
 #ifndef KDLIB_TOOLS_REASONING_RUN_HPP
 #define KDLIB_TOOLS_REASONING_RUN_HPP
 
@@ -21,15 +21,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Measures a student between steps: held-out rows, answers to held-out questions, canary lines.
+/// Evaluates a student between steps: held-out rows, answers to held-out questions, and canary lines (texts that show
+/// whether the student forgets).
 template <class Model>
 class ReasoningEvaluation {
  public:
   ReasoningEvaluation(const ReasoningSettings& s, const Tokenizer& tokenizer, const TokenShards& train,
                       std::function<void(const std::string&)> message);
 
-  /// "evaluation/synth_loss", "synth_reasoning", "synth_final" (the loss of stage 1), "valid"; "canary_..." where they
-  /// are due. `start`: the student before the first stage, whose canary loss is kept in `OUT/canary.json`.
+  /// Returns "evaluation/synth_reasoning" and "evaluation/synth_final" (the losses of thoughts and answers),
+  /// "evaluation/synth_loss" (their weighted sum, the loss of stage 1), "evaluation/valid" (share of valid answers)
+  /// and, if they are due, "evaluation/canary_...".
   Evaluation operator()(Model& student, std::int64_t step);
   void remember_start(Model& student);
 
@@ -47,15 +49,17 @@ class ReasoningEvaluation {
   std::function<void(const std::string&)> message_;
 };
 
-/// The whole run. OUT/stage1, stage2 and stage3 hold metrics.jsonl, checkpoints/ and, once the stage is done, model/;
-/// OUT/rescored the parts of stage 2a, OUT/report.html the curves of all. A stage that is done is passed over, one that
-/// was cut off goes on, with texts under way (checkpoints/N/rollouts.*).
+/// The whole run. OUT/stage1, OUT/stage2 and OUT/stage3 hold metrics.jsonl, checkpoints/ and, when the stage is done,
+/// model/. OUT/rescored holds the parts of stage 2a, and OUT/report.html the curves of all stages. A rerun skips a
+/// stage that is done and continues one that was interrupted, together with the texts that the student was writing
+/// (checkpoints/N/rollouts.*).
 template <class D, class T>
 class ReasoningRun {
  public:
   using Model = Decoder<D, T>;
   explicit ReasoningRun(ReasoningSettings settings);
-  /// 0; 128 + N where signal N has stopped it, 1 where the teacher failed again and again: run again to go on.
+  /// Runs the stages. Returns 0 if all are done, 128 + N if signal N stopped the run, and 1 if the teacher failed again
+  /// and again. Run the program again to continue.
   int run();
 
  private:
@@ -75,7 +79,8 @@ class ReasoningRun {
   void note(const std::string& text) { progress_.note("note: " + text); }
 
   ReasoningSettings s_;
-  bool teacher_known_;  // given, or this command scores: stage 2b can tell whose parts it reads
+  bool teacher_known_;  // true if the teacher is given or this command scores, so that stage 2b can check whose parts
+                        // it reads
   Progress progress_;
   StopSignals signals_;
   std::optional<Tokenizer> tokenizer_;
@@ -83,7 +88,7 @@ class ReasoningRun {
   std::optional<Model> teacher_;
 };
 
-/// OUT/report.html: for each stage every metric of its metrics.jsonl, six curves a chart.
+/// Writes OUT/report.html: for each stage every metric of the stage's metrics.jsonl, with six curves in each chart.
 void write_reasoning_report(const std::string& out);
 
 KDLIB_NAMESPACE_END

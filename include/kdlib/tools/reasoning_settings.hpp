@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Settings of a student that learns from rows of thoughts in three stages (vpmoe_student --stage), and their flags.
+// Settings and flags of a training on texts with thoughts in three stages (vpmoe_student --stage).
 #ifndef KDLIB_TOOLS_REASONING_SETTINGS_HPP
 #define KDLIB_TOOLS_REASONING_SETTINGS_HPP
 
@@ -14,21 +14,23 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What the flags say. Texts that hold several numbers are read by reasoning_numbers().
+/// The values of the flags. Texts with several numbers are read by reasoning_numbers().
 struct ReasoningSettings {
   std::string stage = "all", out = "vpmoe";
   bool dry_run = false;
-  std::string device = "H200";                   // of the plan
+  std::string device = "H200";                   // accelerator for the plan
   std::string data, rescored, teacher, student;  // folders
   bool random_weights = false;
-  std::string tokenizer;  // of random models
+  std::string tokenizer;  // tokenizer of random models
   std::string steps = "200,200,200", span_weights = "1,1";
   std::int64_t batch_tokens = 8192, micro_batches = 1, warmup = 10, save_every = 50, evaluate_every = 50;
   std::int64_t evaluate_documents = 64, evaluate_prompts = 256, evaluate_tokens = 2048;
   double learning_rate = 1e-3, rollout_learning_rate = 1e-4, clip_norm = 1, balance = 0.01;
   std::string rescore_fraction = "0.2";
   std::int64_t min_reasoning = 1;
-  bool fraction_given = false, min_reasoning_given = false;  // stage 2b refuses parts that another one selected
+  /// Whether --fraction and --min-reasoning were given: stage 2b then refuses parts that were selected with other
+  /// values.
+  bool fraction_given = false, min_reasoning_given = false;
   double rescored_share = 0.65;
   ConfidenceSettings confidence{};
   std::string center = "all";
@@ -41,22 +43,22 @@ struct ReasoningSettings {
   int threads = 0;
   std::uint64_t seed = 1;
 
-  /// Whether --stage names this one: 1, 2 (2a and 2b), 2a, 2b, 3 or all.
+  /// True if --stage includes the stage `name`. --stage is 1, 2 (2a and 2b), 2a, 2b, 3 or all.
   bool has_stage(const std::string& name) const;
 };
 
-/// Every flag of vpmoe_student --stage, --threads and --seed included.
+/// Adds every flag of vpmoe_student --stage, including --threads and --seed.
 void add_reasoning_options(Options& options, ReasoningSettings& s);
 
-/// N numbers with commas between them, each at least `least`. UsageError names the flag.
+/// Reads `count` numbers with commas between them, each at least `least`. UsageError names the flag.
 std::vector<double> reasoning_numbers(const char* flag, const std::string& text, std::size_t count, double least);
 
-/// UsageError: folders that the stages need and nobody named.
+/// Throws UsageError if a folder that the stages need was not named.
 void check_reasoning_settings(const ReasoningSettings& s);
 
-/// The plan of the real thing on 1 + 7 devices: tokens, operations, hours and bytes of each stage with the arithmetic
-/// behind each number. The student is vpmoe_config(), the teacher gpt_oss_20b_config(); `device` is a name of
-/// find_accelerator().
+/// Returns the plan of the full-size training on 1 + 7 devices: tokens, operations, hours and bytes of each stage, with
+/// the calculation of each number. The student is vpmoe_config() and the teacher gpt_oss_20b_config(); `device` is a
+/// name that find_accelerator() knows.
 std::string reasoning_plan(const ReasoningSettings& s);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sources of the three stages as one type, so that a program compiles one trainer; and numbers of the device.
+// Combines the sources of the three stages into one type, so that a program compiles only one trainer, and adds metrics
+// of the device.
 #ifndef KDLIB_TOOLS_REASONING_SOURCE_HPP
 #define KDLIB_TOOLS_REASONING_SOURCE_HPP
 
@@ -20,8 +21,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A RolloutSource that is one of three; all are borrowed. Given text has behaviour log-probs of 0, which no unscored
-/// row reads.
+/// A RolloutSource that wraps one of three sources, which are borrowed. Text that the student did not write gets
+/// behaviour log-probabilities of 0; rows without a score do not read them.
 template <class Model>
 class ReasoningSource {
  public:
@@ -51,8 +52,8 @@ class ReasoningSource {
   void weigh_rows(std::span<TokenBatch> step) {
     if (mix_ != nullptr) mix_->weigh_rows(step);
   }
-  /// Those of the source, "device/busy_fraction" (CPU time of the process since the last call, a share of threads and
-  /// time) and "device/free_bytes".
+  /// Returns the metrics of the source, "device/busy_fraction" (CPU time of the process since the last call, divided by
+  /// elapsed time and number of threads) and "device/free_bytes".
   std::vector<std::pair<std::string, double>> step_metrics() {
     std::vector<std::pair<std::string, double>> out;
     if (mix_ != nullptr) out = mix_->step_metrics();

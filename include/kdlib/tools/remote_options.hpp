@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options with which programs that train nothing are told a teacher on other machines. remote_start.hpp asks it.
+// The options that describe a teacher on other machines for programs that do not train. remote_start.hpp connects to
+// this teacher.
 #ifndef KDLIB_TOOLS_REMOTE_OPTIONS_HPP
 #define KDLIB_TOOLS_REMOTE_OPTIONS_HPP
 
@@ -10,7 +11,7 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// --teacher-api, --teacher-model, --teacher-key, --teacher-in-flight.
+/// The values of --teacher-api, --teacher-model, --teacher-key and --teacher-in-flight.
 struct RemoteOptions {
   std::string api = "auto";
   RemoteTeacherSettings settings{};
@@ -24,7 +25,8 @@ struct RemoteOptions {
         .add("teacher-in-flight", settings.in_flight, "N", "requests at once to each server")
         .at_least(1);
   }
-  /// What the options need: `asks` says that servers are named.
+  /// Returns under which condition the options have an effect. `asks` is true if servers are named; `otherwise` is the
+  /// reason why they have no effect without servers.
   OptionNeeds needs(bool asks, const char* otherwise) const {
     return {{"teacher-api", "teacher-model", "teacher-key", "teacher-in-flight"}, asks, otherwise};
   }

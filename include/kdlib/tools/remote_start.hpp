@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How programs that train nothing ask servers for a teacher. Compiled in the program, which knows whether it has
-// libcurl.
+// How programs that do not train connect to a teacher on servers. These functions are compiled in the program, which
+// knows whether it has libcurl.
 #ifndef KDLIB_TOOLS_REMOTE_START_HPP
 #define KDLIB_TOOLS_REMOTE_START_HPP
 
@@ -17,8 +17,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Settings for the servers at `urls`, their dialect found. The vocabulary is the tokenizer's; without one only
-/// `serve --teacher` says how large it is.
+/// Returns the settings for the servers at `urls` and finds their dialect. The vocabulary is that of the tokenizer;
+/// without a tokenizer only `serve --teacher` tells the size of the vocabulary.
 inline RemoteTeacherSettings remote_settings(const RemoteOptions& options, const std::string& urls,
                                              const std::optional<Tokenizer>& tokenizer, std::uint64_t seed) {
   RemoteTeacherSettings settings = options.settings;
@@ -30,15 +30,15 @@ inline RemoteTeacherSettings remote_settings(const RemoteOptions& options, const
   return settings;
 }
 
-/// Asks the servers what probe_remote_teacher asks; notes go to stderr.
+/// Runs probe_remote_teacher() and prints its notes on stderr.
 inline void probe_for_program(RemoteClient& client, const std::optional<Tokenizer>& tokenizer) {
   const RemoteProbe probe{tokenizer ? &*tokenizer : nullptr,
                           tokenizer ? client.needs().vocabulary : client.facts().vocabulary, client.facts().end_ids};
   show_notes(probe_remote_teacher(client, probe));
 }
 
-/// The tokenizer of an option --tokenizer, a model's folder, GGUF file or tokenizer file; none where it is not given.
-/// ConfigError: there is none.
+/// Reads the tokenizer that the option --tokenizer names: a model's folder, a GGUF file or a tokenizer file. Returns
+/// nothing if the option is not given. ConfigError: there is no tokenizer at this place.
 inline std::optional<Tokenizer> named_tokenizer(const std::string& place) {
   if (place.empty()) return std::nullopt;
   const bool model = is_directory(place) || place.ends_with(".gguf");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plan of several ranks as `--dry-run --ranks W` prints it.
+// The plan for several ranks, as `--dry-run --ranks W` prints it.
 #ifndef KDLIB_TOOLS_SCALE_TEXT_HPP
 #define KDLIB_TOOLS_SCALE_TEXT_HPP
 
@@ -10,26 +10,28 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What a command line says of the machines of a plan.
+/// The words of a command line about the machines of a plan.
 struct ScaleWords {
-  std::int64_t ranks = 1;     // that train
-  std::int64_t teachers = 0;  // machines that hold the teacher alone (serve --teacher); 0: each rank has it
-  std::string link{};         // "100Mbit": each rank is a machine as the plan's; empty: they share that machine
+  std::int64_t ranks = 1;     // W: ranks that train
+  std::int64_t teachers = 0;  // N: machines that only hold the teacher; 0: each rank has its own teacher
+  std::string link{};  // "100Mbit": each rank has a machine like that of the plan; empty: all ranks share this machine
   std::string latency = "0ms";
 
-  /// A plan for more than one process is asked for.
+  /// True if a plan for more than one process is wanted.
   bool asked() const { return ranks > 1 || teachers > 0; }
 };
 
-/// The plan of a run on one rank, divided among several. SettingsError: more ranks than micro-batches, teachers apart
-/// without a link, words of another form.
+/// Divides the plan of a run on one rank among several ranks. SettingsError: there are more ranks than micro-batches,
+/// teachers are apart without a link, or a word has another form.
 ScaleInputs scale_inputs(const RecipePlan& plan, const RecipeSettings& settings, const ScaleWords& words);
-/// Bytes that a rank holds: without the teacher's weights where it is apart, its share of moments that are divided.
+/// Returns the bytes that a rank holds. The weights of a teacher that is apart do not count; of divided moments only
+/// the rank's share counts.
 double rank_memory(const RecipePlan& plan, const ScaleInputs& in);
 
-/// Each part of a step in seconds, what bounds it, what waits, and what would balance it. Lines as RecipePlan::text.
+/// Returns the seconds of each part of a step, what limits the step, what waits, and what would balance it. The lines
+/// have the form of RecipePlan::text.
 std::string scale_text(const RecipePlan& plan, const ScaleInputs& in, const ScaleWords& words);
-/// The same as one JSON object.
+/// Returns the same as one JSON object.
 std::string scale_json(const RecipePlan& plan, const ScaleInputs& in);
 
 KDLIB_NAMESPACE_END

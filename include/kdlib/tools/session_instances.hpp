@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sessions that this project's programs have compiled in translation units of their own (examples/sessions/): include
-// this and link them, and a program compiles its command line alone. Nothing else changes.
+// The sessions that are compiled in separate translation units (examples/sessions/). A program that includes this
+// header and links these units compiles only its command line. Nothing else changes.
 #ifndef KDLIB_TOOLS_SESSION_INSTANCES_HPP
 #define KDLIB_TOOLS_SESSION_INSTANCES_HPP
 
@@ -12,15 +12,15 @@
 #include "kdlib/recipe/session.hpp"
 #include "kdlib/tools/task_evaluation.hpp"
 
-// Each list stands here with `extern` as its argument and is defined with none.
+// This header uses each list with the argument `extern`; the translation units use it with an empty argument.
 
-/// The session of one device and scalar type, and its answers to tasks.
+/// The session for one device and scalar type, and the scoring of tasks with its model.
 #define KDLIB_SESSION_OF(KDLIB_EXTERN, D, T)                                                           \
   KDLIB_EXTERN template class kdlib::Session<D, T>;                                                    \
   KDLIB_EXTERN template std::vector<std::pair<std::string, double>> kdlib::TaskEvaluation::operator()( \
       kdlib::Decoder<D, T>&) const;
 
-/// The loss rows of sessions on the host: logits are of float there, whatever the model's scalar type is.
+/// The row losses of sessions on the host, where logits are of float whatever the scalar type of the model is.
 #define KDLIB_SESSION_ROWS(KDLIB_EXTERN)                                         \
   KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, float, AnySum<kdlib::LossNeeds::labels>) \
   KDLIB_INSTANCES_OF_LOSS(KDLIB_EXTERN, float, AnySum<kdlib::LossNeeds::top_k>)  \

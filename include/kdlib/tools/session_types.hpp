@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one place where --device and --dtype become types: a program lists the combinations that it offers, and nothing
-// else is compiled.
+// Turns --device and --dtype into types. A program lists the combinations that it offers, and only these are compiled.
 #ifndef KDLIB_TOOLS_SESSION_TYPES_HPP
 #define KDLIB_TOOLS_SESSION_TYPES_HPP
 
@@ -13,44 +12,46 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A device and a scalar type that a program runs with.
+/// A combination of a device and a scalar type.
 template <class D, class T>
 struct SessionType {
   using device_type = D;
   using scalar_type = T;
 
-  /// "cpu", "cuda"
+  /// "cpu" or "cuda"
   static constexpr const char* device() { return D::name; }
-  /// "float32", "bfloat16"
+  /// "float32" or "bfloat16"
   static constexpr const char* dtype() { return dtype_text<T>(); }
 };
 
-/// A list of them.
+/// A list of SessionTypes.
 template <class... Types>
 struct SessionTypes {
-  /// f.operator()<Types...>()
+  /// Calls f.operator()<Types...>().
   template <class F>
   static auto with(F&& f) {
     return f.template operator()<Types...>();
   }
 };
 
-/// What this project's programs run with. KDLIB_PROGRAMS_CUDA is defined where they are linked with the CUDA backend,
-/// the real one (-DKDLIB_CUDA=ON) or the emulated one of tests.
+/// The combinations of this project's programs. KDLIB_PROGRAMS_CUDA is defined if the programs are linked with the CUDA
+/// backend, either the real one (-DKDLIB_CUDA=ON) or the emulated one for tests.
 #if defined(KDLIB_PROGRAMS_CUDA)
 using ProgramTypes =
     SessionTypes<SessionType<Cpu, float>, SessionType<Cpu, bf16>, SessionType<Cuda, bf16>, SessionType<Cuda, float>>;
 using PlainProgramTypes = SessionTypes<SessionType<Cpu, float>, SessionType<Cuda, bf16>, SessionType<Cuda, float>>;
 #else
 using ProgramTypes = SessionTypes<SessionType<Cpu, float>, SessionType<Cpu, bf16>>;
-/// Of programs that are compiled for one scalar type on the CPU.
+/// The combinations of programs that are compiled for a single scalar type on the CPU.
 using PlainProgramTypes = SessionTypes<SessionType<Cpu, float>>;
 #endif
 
 namespace detail {
-/// What to do about --device NAME where no type of the program has it. `devices` are those that it has.
+/// Returns a sentence that says what to do about --device NAME if the program lacks this device. `devices` are the
+/// devices that the program has.
 std::string missing_device_text(const std::string& program, const std::string& device, const std::string& devices);
-/// Refuses a device that cannot work here. A plan of a device that can count is made without one.
+/// Throws BackendError if the device does not work on this machine. If `plans` is true and the device can count memory,
+/// no device is needed and nothing is checked.
 template <class D>
 void require_ready(bool plans) {
   if (plans && CountsMemory<D>) return;
@@ -58,8 +59,9 @@ void require_ready(bool plans) {
 }
 }  // namespace detail
 
-/// Calls f(SessionType<D, T>{}) for the type of the list that the words name; auto takes the device's first.
-/// SettingsError says what the program has instead; BackendError, what the device lacks, but where it `plans` alone.
+/// Calls f(SessionType<D, T>{}) for the type in the list that `device` and `dtype` name, and returns the result. The
+/// dtype auto takes the first type of the device. SettingsError: the list has no such type; the message names those
+/// that it has. BackendError: the device does not work on this machine (not checked for a plan, see require_ready).
 template <class... Types, class F>
 int with_session_type(const std::string& program, const std::string& device, const std::string& dtype, F&& f,
                       bool plans = false) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the YAML files of distil --groups and --stages. Needs yaml-cpp; for programs only.
+// Reads the YAML files of the options --groups and --stages of distil. Needs yaml-cpp; for programs only.
 #ifndef KDLIB_TOOLS_STAGES_FILE_HPP
 #define KDLIB_TOOLS_STAGES_FILE_HPP
 
@@ -10,12 +10,14 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A mapping of `groups`, a list of {pattern, rate}, and `default_rate`. UsageError names the file, the line and the
-/// key: broken YAML, a key that is unknown or given twice, a value that is not of its kind. IoError: no such file.
+/// Reads a mapping with `groups`, a list of {pattern, rate}, and `default_rate`. UsageError, naming the file, the line
+/// and the key: the YAML is broken, a key is unknown or given twice, or a value has the wrong type. IoError: there is
+/// no such file.
 RateGroups read_groups_file(const std::string& path);
 
-/// A mapping of `stages`, a list of mappings: `name`, `steps` or `epochs`, `groups` and `default_rate` as above,
-/// `learning_rate`, `schedule` (constant, linear, cosine), `warmup` (steps), `text` (go_on, restart). Errors as above.
+/// Reads a mapping with `stages`, a list of mappings. The keys of a stage are `name`, `steps` or `epochs`, `groups` and
+/// `default_rate` as in read_groups_file(), `learning_rate`, `schedule` (constant, linear, cosine), `warmup` (steps)
+/// and `text` (go_on, restart). Errors as in read_groups_file().
 std::vector<RecipeStage> read_stages_file(const std::string& path);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run is doing, in a file for programs that look on: distil --status-file.
+// Writes what a run is doing into a file, for other programs that watch the run: distil --status-file.
 #ifndef KDLIB_TOOLS_STATUS_FILE_HPP
 #define KDLIB_TOOLS_STATUS_FILE_HPP
 
@@ -12,22 +12,23 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// JSON lines, the last of which is the state: {"phase", "done", "total"} with a phase of SessionPhase or `writing`
-/// (done and total: texts), at most one line a second beside changes of phase; at the end {"phase": "ended", "status"}
-/// and, where an error ended the run, `error` (its kind), `errno` (0: none) and `message`. Lines that find no room are
-/// left out: a run does not end for those who look on. The file begins anew with each attempt and at 1 MiB.
+/// A file of JSON lines; the last line is the present state. A line is {"phase", "done", "total"}, with a phase of
+/// SessionPhase or `writing` (done and total then count texts). Apart from changes of phase there is at most one line
+/// in a second. The last line of a run is {"phase": "ended", "status"}; if an error ended the run, it also has `error`
+/// (the kind of error), `errno` (0: none) and `message`. A line for which the disk has no room is left out, because a
+/// run must not end for its watchers. The file is emptied at the start of each attempt and when it reaches 1 MiB.
 class StatusFile final : public SessionEvents {
  public:
-  /// IoError where the file cannot be made.
+  /// IoError: the file cannot be made.
   explicit StatusFile(const std::string& path);
   StatusFile(const StatusFile&) = delete;
   StatusFile& operator=(const StatusFile&) = delete;
 
   void on_phase(SessionPhase phase) override { say(session_phase_name(phase), 0, 0); }
   void on_writing(const WritingReport& report) override;
-  /// The program ends with that status.
+  /// Writes that the program ends with this exit status.
   void ended(int status);
-  /// The program ends with that error.
+  /// Writes that the program ends with this error.
   void failed(const std::exception& error);
 
  private:
@@ -36,12 +37,12 @@ class StatusFile final : public SessionEvents {
 
   detail::FileDescriptor file_;
   std::int64_t size_ = 0;
-  double said_ = 0;  // by the steady clock
+  double said_ = 0;  // time of the last line of phase `writing`, in seconds of the steady clock
   std::string phase_;
 };
 
 namespace detail {
-/// What the status file calls an error of this type.
+/// Returns the status file's name for an error of this type.
 KDLIB_TOOLS_FUNC const char* error_kind(const std::exception& error);
 }  // namespace detail
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ctrl-C and SIGTERM as a flag that a run looks at between two steps. The second signal ends the program at once.
+// Turns Ctrl-C and SIGTERM into a flag that a run checks between two steps. A second signal ends the program at once.
 #ifndef KDLIB_TOOLS_STOP_SIGNALS_HPP
 #define KDLIB_TOOLS_STOP_SIGNALS_HPP
 
@@ -17,8 +17,9 @@ std::atomic<bool>& stop_flag();
 std::atomic<int>& stop_signal_seen();
 }  // namespace detail
 
-/// Catches SIGINT and SIGTERM for its life: `settings.stop = signals.flag();`. Each is caught once: a second one has
-/// its usual effect. `further` is set together with the flag: `StopSignals signals(&session.stop_flag());`.
+/// Catches SIGINT and SIGTERM during the life of the object: `settings.stop = signals.flag();`. Each signal is caught
+/// once; a second one of the same kind has its usual effect. `further` is a flag that is set together with flag():
+/// `StopSignals signals(&session.stop_flag());`.
 class StopSignals {
  public:
   explicit StopSignals(std::atomic<bool>* further = nullptr);
@@ -27,9 +28,9 @@ class StopSignals {
   ~StopSignals();
 
   const std::atomic<bool>* flag() const { return &detail::stop_flag(); }
-  /// SIGINT or SIGTERM, 0 when none came.
+  /// Returns SIGINT or SIGTERM, or 0 if no signal came.
   int signal() const { return detail::stop_signal_seen().load(); }
-  /// Prints the sentence to stderr and answers 128 + the signal.
+  /// Prints the sentence to stderr and returns 128 + the number of the signal.
   int stopped_status(const char* sentence) const;
 
  private:
@@ -37,8 +38,9 @@ class StopSignals {
   }, terminate_before_{};
 };
 
-/// Runs `work()`, which SIGINT and SIGTERM stop where it looks (check_stop). 0 when it ended by itself; else prints
-/// `sentence`, what is kept and how to go on, to stderr and answers 128 + the signal, the exit status of a program.
+/// Runs `work()`. SIGINT and SIGTERM stop the work where it calls check_stop. Returns 0 if the work ended by itself.
+/// Otherwise prints `sentence`, which should say what is kept and how to continue, to stderr and returns 128 + the
+/// number of the signal, which is the exit status of the program.
 template <class Work>
 int until_stopped(Work&& work, const char* sentence) {
   std::atomic<bool> stop{false};

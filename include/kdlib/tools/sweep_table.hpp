@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the runs of a sweep found: means and deviations over seeds, as Markdown, JSON, a plot and a page.
+// The results of a sweep: means and deviations over seeds, as Markdown, JSON, a plot and a page.
 #ifndef KDLIB_TOOLS_SWEEP_TABLE_HPP
 #define KDLIB_TOOLS_SWEEP_TABLE_HPP
 
@@ -11,49 +11,52 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Numbers of one finished run, in the order of sweep_metric_names().
+/// The numbers of one finished run, in the order of sweep_metric_names().
 struct SweepNumbers {
   std::vector<double> values;
 };
 
-/// forward_kl_before, forward_kl, forward_kl_gone (share), reverse_kl_before, reverse_kl, top1_before, top1,
-/// top1_recovered (share of the gap to 1), perplexity_teacher, perplexity_before, perplexity, seconds. "before" is the
-/// rounded student, the others the distilled one; held-out text.
+/// Returns the names of the metrics: forward_kl_before, forward_kl, forward_kl_gone (share), reverse_kl_before,
+/// reverse_kl, top1_before, top1, top1_recovered (share of the gap to 1), perplexity_teacher, perplexity_before,
+/// perplexity, seconds. All but seconds are measured on held-out text. Names with "before" are for the rounded student
+/// before the distillation, perplexity_teacher is for the teacher, and the others are for the distilled student.
 const std::vector<std::string>& sweep_metric_names();
 
-/// Reads result.json of a run.
+/// Reads result.json in the folder of a run.
 SweepNumbers read_sweep_numbers(const std::string& folder);
 
-/// Runs that differ in the seed alone.
+/// The runs that differ only in the seed.
 struct SweepRow {
-  std::vector<std::string> labels;        // of the axes but the seed
-  std::vector<std::size_t> runs;          // indices into the plan
+  std::vector<std::string> labels;        // labels of all axes except the seed
+  std::vector<std::size_t> runs;          // indices into SweepPlan::runs
   std::vector<double> means, deviations;  // by metric, over the finished runs; sample deviation, NaN for fewer than two
   std::size_t finished = 0;
 };
 
 /// The runs of a sweep and their means over seeds.
 struct SweepResult {
-  std::vector<std::string> axes;  // but the seed
+  std::vector<std::string> axes;  // all axes except the seed
   std::vector<SweepRow> rows;
-  std::vector<SweepStatus> statuses;  // by run
-  std::vector<SweepNumbers> numbers;  // by run; empty where it is not finished
+  std::vector<SweepStatus> statuses;  // for each run
+  std::vector<SweepNumbers> numbers;  // for each run; empty if the run is not finished
 };
 
 /// Reads result.json of every run. Runs that are not finished have empty numbers.
 SweepResult collect_sweep(const SweepPlan& plan);
 
-/// A table of rows, then every run that is not there with its reason.
+/// Returns a table of the rows, then a list of the runs without a result and the reasons.
 std::string sweep_markdown(const SweepPlan& plan, const SweepResult& result);
 std::string sweep_json(const SweepPlan& plan, const SweepResult& result);
-/// Held-out forward KL before and after; colours tell the axis of fewest values (of two to six) apart.
+/// Returns a plot of the forward KL on held-out text before and after the distillation. Colours show the axis with the
+/// fewest values, among those with two to six values.
 DotPlot sweep_plot(const SweepPlan& plan, const SweepResult& result);
-/// One self-contained page with the plot and the table.
+/// Returns one self-contained page with the plot and the table.
 std::string sweep_html(const SweepPlan& plan, const SweepResult& result);
 
-/// UsageError where the folder holds files of these names and is no sweep's.
+/// Throws UsageError if the folder of the sweep holds files with the names of a sweep's files but is not a sweep's
+/// folder, or if it lies inside a model or cache that a run reads.
 void check_sweep_folder(const SweepPlan& plan);
-/// Before the first run: a later call knows the folder as a sweep's by its sweep.json.
+/// Writes sweep.json before the first run, so that a later call recognises the folder as a sweep's.
 void mark_sweep_folder(const SweepPlan& plan);
 
 /// Writes table.md, sweep.json, plot.svg and report.html into the sweep's folder.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Multiple-choice tasks scored again and again on one model: during a distillation, before, between and after.
+// Scores multiple-choice tasks again and again on one model: before, during and after a distillation.
 #ifndef KDLIB_TOOLS_TASK_EVALUATION_HPP
 #define KDLIB_TOOLS_TASK_EVALUATION_HPP
 
@@ -13,21 +13,22 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// How texts for a model become ids: the token that begins a text without context is the tokenizer's bos, else its eos,
-/// else the model's own. `bos`: auto (as the tokenizer's files say), on or off, whether it opens every text. Without a
-/// tokenizer only `first` is set. ConfigError names `model` where there is no such token.
+/// Returns how texts for a model are turned into ids. The token that begins a text without context is the bos of the
+/// tokenizer, or else its eos, or else a token of the model's configuration. `bos` says whether a bos opens every text:
+/// auto (as the tokenizer's files say), on or off. Without a tokenizer only ScoringTokens::first is set. ConfigError,
+/// naming `model`: there is no such token.
 ScoringTokens scoring_tokens(const std::optional<Tokenizer>& tokenizer, const DecoderConfig& config,
                              const std::string& model, const std::string& bos = "auto");
 
-/// The questions of some tasks, read and encoded once.
+/// The questions of some tasks, which are read and encoded once.
 class TaskEvaluation {
  public:
-  /// `tasks` of choice_task_names(), read from `folder`; `limit` documents of each, 0: all. UsageError: an unknown
-  /// task.
+  /// Reads `tasks` (names of choice_task_names()) from `folder`; of each task `limit` documents, or all if `limit` is
+  /// 0. UsageError: a task is unknown.
   TaskEvaluation(const std::vector<std::string>& tasks, const std::string& folder, std::int64_t limit,
                  const ScoringTokens& tokens);
 
-  /// acc of each task and acc_norm where it has one: {"hellaswag/acc_norm", 0.41}.
+  /// Scores a model. Returns acc of each task, and acc_norm if the task has this metric: {"hellaswag/acc_norm", 0.41}.
   template <class Model>
   std::vector<std::pair<std::string, double>> operator()(Model& model) const;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The string functions that evaluation tasks are defined by, with the meaning they have in lm-evaluation-harness
-// (Python's).
+// The string functions that define the texts of evaluation tasks. They have the meaning of the functions in
+// lm-evaluation-harness, that is, of Python's.
 #ifndef KDLIB_TOOLS_TASK_TEXT_HPP
 #define KDLIB_TOOLS_TASK_TEXT_HPP
 
@@ -12,24 +12,25 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-// All texts are UTF-8; "white space" is what Python's str.isspace() says.
+// All texts are UTF-8; "white space" is what Python's str.isspace() accepts.
 
-/// The text without white space at both ends.
+/// Returns the text without white space at both ends.
 std::string_view strip(std::string_view text);
-/// Bytes of white space at the end.
+/// Returns the number of bytes of white space at the end.
 std::size_t trailing_space(std::string_view text);
-/// Code points: Python's len().
+/// Returns the number of code points, as Python's len() does.
 std::int64_t count_characters(std::string_view text);
-/// Pieces of re.split(r"\s+", text): 1 for the empty text; white space at an end makes an empty piece that counts.
+/// Returns the number of pieces of re.split(r"\s+", text). This is 1 for the empty text; white space at an end makes an
+/// empty piece, which counts.
 std::int64_t count_words(std::string_view text);
-/// Every occurrence from left to right, once.
+/// Replaces every occurrence of `from`, from left to right; inserted text is not searched again.
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
-/// First character in title case, all others in lower case. InputError for the few letters whose case is longer than
-/// one character or depends on what stands around them.
+/// Returns the text with the first character in title case and all others in lower case. InputError: the text has one
+/// of the few letters whose other case is longer than one character or depends on the letters around it.
 std::string capitalize(std::string_view text);
-/// HellaSwag's clean-up of WikiHow's marks.
+/// Removes the marks of WikiHow from a text of HellaSwag, as the task does.
 std::string hellaswag_text(std::string_view text);
-/// Undoes the tokenisation of a WikiText page.
+/// Undoes the tokenisation of a page of WikiText.
 std::string wikitext_text(std::string_view page);
 
 KDLIB_NAMESPACE_END

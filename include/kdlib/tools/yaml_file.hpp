@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A YAML file whose values are read one by one, every error with its place. Needs yaml-cpp; for programs only.
+// A YAML file whose values are read one by one; every error names its place. Needs yaml-cpp; for programs only.
 #ifndef KDLIB_TOOLS_YAML_FILE_HPP
 #define KDLIB_TOOLS_YAML_FILE_HPP
 
@@ -16,16 +16,16 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Values of a YAML file with the place that messages name.
+/// Reads the values of a YAML file; messages name file and line.
 class YamlFile {
  public:
   explicit YamlFile(std::string path) : path_(std::move(path)) {}
 
-  /// UsageError names the line of broken YAML. IoError: no such file.
+  /// Reads the file. UsageError names the line of broken YAML. IoError: there is no such file.
   YAML::Node load() const;
   std::string place(const YAML::Node& node) const;
 
-  /// The node is a mapping of these keys alone, each once.
+  /// Throws UsageError if the node is not a mapping, or if it has a key that is not in `known` or that is given twice.
   void check_keys(const YAML::Node& node, const char* what, std::initializer_list<const char*> known) const;
   std::string text(const YAML::Node& node, const char* key) const;
   template <class N>
@@ -36,7 +36,7 @@ class YamlFile {
     return value;
   }
   bool flag(const YAML::Node& node, const char* key) const;
-  /// The place of the node's word in the list.
+  /// Returns the index of the node's word in the list.
   int word(const YAML::Node& node, const char* key, std::span<const char* const> words) const;
 
  private:

@@ -10,9 +10,9 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Keys with a scalar or a list of scalars, in file order. Anything deeper, a key given twice or broken YAML is a
-/// UsageError that names the file, the line and the key; a file that cannot be read is an IoError. An empty file has no
-/// settings.
+/// Reads keys that each have a scalar or a list of scalars, in the order of the file. UsageError, naming the file, the
+/// line and the key: a value is nested more deeply, a key is given twice, or the YAML is broken. IoError: the file
+/// cannot be read. An empty file has no settings.
 std::vector<FileSetting> read_yaml_settings(const std::string& path);
 
 KDLIB_NAMESPACE_END

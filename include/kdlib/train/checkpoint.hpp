@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoints in a folder: each is complete or not there, whenever the process or the machine stops.
+// Checkpoints in a folder. Each checkpoint is either complete or absent, whenever the process or the machine stops.
 #ifndef KDLIB_TRAIN_CHECKPOINT_HPP
 #define KDLIB_TRAIN_CHECKPOINT_HPP
 
@@ -19,43 +19,46 @@ struct NoExtraFiles {
 };
 }  // namespace detail
 
-/// `<path>/checkpoints/<step>/` holds parameters.safetensors (those that were trained), optimizer.safetensors,
-/// elapsed.json (the one file in which two equal runs differ), state.json and checksums.json (XXH64 of every other
-/// file); it is written as `<step>.partial` and renamed when all of it is on disk.
-/// `<path>/best/` holds parameters.safetensors of the best state, replaced in one rename, with a checksum in it.
-/// IoError, naming the path, where the disk is full or the folder refused: what was complete before stays as it was.
+/// A store of checkpoints below one folder. `<path>/checkpoints/<step>/` holds parameters.safetensors (the trained
+/// parameters), optimizer.safetensors, elapsed.json (the only file in which two equal runs differ), state.json and
+/// checksums.json (XXH64 of every file except elapsed.json, which has a checksum inside). A checkpoint is written as
+/// `<step>.partial` and renamed when all its files are on disk. `<path>/best/` holds parameters.safetensors of the best
+/// state; this file contains its checksum and is replaced in one rename. IoError, naming the path: the disk is full or
+/// the folder cannot be written. Checkpoints that were complete before stay unchanged.
 class Directory {
  public:
   explicit Directory(std::string path) : path_(std::move(path)) {}
 
-  /// Returns when the checkpoint is complete and synced. `extra(folder)` may add files before it becomes visible.
+  /// Writes a checkpoint and returns when it is complete and synced to disk. `extra(folder)` may add files before the
+  /// checkpoint becomes visible.
   template <class Extra = detail::NoExtraFiles>
   void save(const TrainState& state, Extra&& extra = {});
 
-  /// The newest complete checkpoint whose files have the bytes that were written. Damaged ones and folders that are not
-  /// complete are passed over and named in notes(). FormatError where there are checkpoints and all are damaged;
-  /// ConfigError where another version of kdlib wrote the newest.
+  /// Reads the newest complete checkpoint whose files match their checksums; returns nothing if there is no checkpoint.
+  /// Damaged checkpoints and incomplete folders are skipped and named in notes(). FormatError: all checkpoints are
+  /// damaged. ConfigError: the newest checkpoint was written by another version of kdlib.
   std::optional<TrainState> latest();
 
-  /// Renames the damaged checkpoints that the last latest() passed over to `<step>.damaged`, so that they are neither
-  /// kept in place of good ones nor read again.
+  /// Renames the damaged checkpoints that the last call of latest() skipped to `<step>.damaged`, so that prune() does
+  /// not count them and latest() does not read them again.
   void set_damaged_aside();
 
-  /// Replaces the best state by the parameters of this one. `extra(folder)` may add files, each replaced atomically.
+  /// Replaces the best state by the parameters of `state`. `extra(folder)` may add files, and must replace each file
+  /// atomically.
   template <class Extra = detail::NoExtraFiles>
   void save_best(const TrainState& state, Extra&& extra = {});
 
-  /// Step, value and parameters of the best state; the other members are empty. FormatError where its bytes are not
-  /// those that were written.
+  /// Reads step, value and parameters of the best state; the other members of TrainState are empty. FormatError: the
+  /// file does not match its checksum.
   std::optional<TrainState> best() const;
 
-  /// Removes all but the `keep` newest checkpoints; 0 keeps all.
+  /// Removes all checkpoints except the `keep` newest ones; 0 keeps all.
   void prune(std::int64_t keep);
 
   /// Removes checkpoints/ and best/.
   void clear();
 
-  /// Steps of the complete checkpoints, in order.
+  /// Returns the steps of the complete checkpoints, in rising order.
   std::vector<std::int64_t> steps() const;
 
   const std::string& path() const { return path_; }
@@ -72,10 +75,10 @@ class Directory {
 
   std::string path_;
   std::vector<std::string> notes_;
-  std::vector<std::int64_t> damaged_;  // found by the last latest()
+  std::vector<std::int64_t> damaged_;  // damaged checkpoints that the last latest() found
 };
 
-/// For runs that nobody will continue.
+/// A store that keeps nothing, for runs that nobody will continue.
 struct NoCheckpoints {
   void save(const TrainState&) {}
   std::optional<TrainState> latest() { return std::nullopt; }

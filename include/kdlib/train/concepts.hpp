@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a trainer asks of a student, a place for metrics and a place for checkpoints. What it asks of data, rollouts,
-// teachers, optimizers and schedules stands in the concepts.hpp of those folders, which this header brings along.
+// What a trainer requires of a student, of a place for metrics and of a place for checkpoints. The requirements for
+// data, rollouts, teachers, optimizers and schedules are in the files concepts.hpp of their folders, which this header
+// includes.
 #ifndef KDLIB_TRAIN_CONCEPTS_HPP
 #define KDLIB_TRAIN_CONCEPTS_HPP
 
@@ -20,16 +21,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A run that cannot go on: a loss or gradient that is not finite. The message names the step and what to try.
+/// Thrown if a run cannot go on because a loss or a gradient is not finite. The message names the step and what to try.
 class TrainingError : public Error {
  public:
   using Error::Error;
 };
 
-/// A model that can learn. forward gives hidden states [N, H] before the head; forward_training does the same and
-/// records; backward takes their gradient [N, H] and adds to the parameters' gradients; the head is split off, so that
-/// [N, V] never exists. head_parameter() is the one to which the loss adds the head's gradient, or nullptr when the
-/// head is frozen.
+/// A model that can learn. forward() returns the hidden states [N, H] of N tokens in front of the head.
+/// forward_training() does the same and records what the backward pass needs. backward() takes the gradient [N, H] of
+/// the hidden states and adds to the gradients of the parameters. The head (the last matrix) is applied by the loss, so
+/// that logits [N, V] never exist as a whole. head_parameter() returns the parameter to which the loss adds the
+/// gradient of the head, or nullptr if the head is frozen.
 template <class M>
 concept LanguageModel = requires(M& model, const M& constant, const TokenBatch& batch) {
   typename M::device_type;
@@ -46,22 +48,24 @@ concept LanguageModel = requires(M& model, const M& constant, const TokenBatch& 
   { model.head_parameter() } -> std::convertible_to<Parameter<typename M::scalar_type, typename M::device_type>*>;
 };
 
-/// Where numbers of a run go. All scalars of one step come together; flush() ends the step and makes it last.
-/// A sink may also have rewind(step): everything behind that step is forgotten (a resumed run writes it again).
+/// A place for the numbers of a run. All scalars of one step come one after the other; flush() ends the step and stores
+/// its numbers permanently. A sink may also have rewind(step), which removes everything after that step, because a
+/// resumed run writes these steps again.
 template <class S>
 concept MetricSink = requires(S& sink, std::string_view name, std::int64_t step, double value) {
   sink.scalar(name, step, value);
   sink.flush();
 };
 
-/// Where the state of a run goes. save() returns when the state is safe; latest() is the newest complete one.
+/// A place for the state of a run. save() returns when the state is stored safely; latest() returns the newest complete
+/// state.
 template <class S>
 concept CheckpointStore = requires(S& store, const TrainState& state) {
   store.save(state);
   { store.latest() } -> std::same_as<std::optional<TrainState>>;
 };
 
-/// One leg of a pipeline.
+/// One stage of a pipeline (train/stage.hpp).
 template <class S, class Sink, class Store>
 concept Stage = requires(S& stage, Sink& sink, Store& store, const StageContext& context) {
   { stage.name() } -> std::convertible_to<std::string>;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What, besides the settings, decides the last bits of a run: threads, matrix library, CPU, program.
+// What decides the last bits of a run's results besides the settings: threads, matrix library, CPU and program.
 #ifndef KDLIB_TRAIN_ENVIRONMENT_HPP
 #define KDLIB_TRAIN_ENVIRONMENT_HPP
 
@@ -9,21 +9,21 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Name and vector instruction sets of this machine's CPU, as far as the system tells.
+/// Returns the kind and the vector instruction sets of this machine's CPU, as far as they are known.
 std::string cpu_description();
 
-/// Checksum (io/checksum.hpp) and size of the running program's file: two builds differ, two runs of one build do not.
-/// "unknown" where the system does not show the file.
+/// Returns checksum (io/checksum.hpp) and size of the running program's file, which tell two builds apart. Returns
+/// "unknown" if the system does not show the file.
 std::string program_id();
 
-/// "threads", "cpu", "program", "device", and "backend" where Kernels<D, T>::environment() names its libraries.
+/// Returns "threads", "device", "cpu", "program" and, if Kernels<D, T>::environment() names its libraries, "backend".
 template <class D, class T>
 SettingsList run_environment();
 
-/// One sentence for every key whose value differs.
+/// Returns one sentence for every key of `now` whose value differs from that in `then`.
 std::vector<std::string> environment_differences(const SettingsList& then, const SettingsList& now);
 
-/// The value of a key, or "(not set)".
+/// Returns the value of a key, or "(not set)".
 std::string setting_or_not_set(const SettingsList& list, const std::string& key);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tensors between a device and the host bytes that a checkpoint keeps.
+// Copies tensors between a device and the bytes on the host that a checkpoint keeps.
 #ifndef KDLIB_TRAIN_HOST_TENSORS_HPP
 #define KDLIB_TRAIN_HOST_TENSORS_HPP
 
@@ -11,32 +11,33 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// The tensor's bytes: shared on the host, copied from another device.
+/// Returns the bytes of a tensor: shared memory for a tensor on the host, a copy for one on another device.
 template <class T, class D>
 HostTensor to_host_tensor(std::string name, const Tensor<T, D>& tensor);
 
-/// What is trained of a parameter: the master where there is one, else the value.
+/// Returns the trained numbers of a parameter: its master copy (a 32-bit copy of a 16-bit parameter) if there is one,
+/// else its value.
 template <class T, class D>
 HostTensor to_host_tensor(const Parameter<T, D>& parameter);
 
-/// The tensor of this name, or nullptr.
+/// Returns the tensor of this name, or nullptr.
 const HostTensor* find_tensor(const std::vector<HostTensor>& tensors, const std::string& name);
 
-/// ConfigError, naming the tensor, where type or shape differ.
+/// Throws ConfigError, naming the tensor, if type or shape differ.
 template <class T, class D>
 void check_host_tensor(const HostTensor& from, const Tensor<T, D>& to);
 
-/// Overwrites the tensor's elements. Errors as check_host_tensor.
+/// Overwrites the elements of `to` with those of `from`. Errors as in check_host_tensor.
 template <class T, class D>
 void from_host_tensor(const HostTensor& from, Tensor<T, D>& to);
 
-/// What load_parameters would refuse, without touching the parameters.
+/// Throws what load_parameters would throw, without changing the parameters.
 template <class T, class D>
 void check_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to);
 
-/// Overwrites the parameters of these names, and their masters where the tensors are of float and the parameters of 16
-/// bits: the way to load Directory::best() into a model. ConfigError where the
-/// model has no parameter of a name, or another shape.
+/// Overwrites the parameters that have the names of the tensors; this is the way to load Directory::best() into a
+/// model. If a tensor is of float and its parameter has 16 bits, the tensor becomes the parameter's master copy.
+/// ConfigError: the model has no parameter of a name, or its shape differs.
 template <class T, class D>
 void load_parameters(const std::vector<HostTensor>& from, const std::vector<Parameter<T, D>*>& to);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Places for the numbers of a run: a file of JSON lines, memory, or nowhere.
+// Metric sinks, the places for the numbers of a run: a file of JSON lines, memory, or nowhere.
 #ifndef KDLIB_TRAIN_METRICS_HPP
 #define KDLIB_TRAIN_METRICS_HPP
 
@@ -14,7 +14,8 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// The last line of a file of metrics: its step (-1: none), where it begins and its text.
+/// The last line of a file of metrics: its step (-1: there is no line), its first byte, the byte behind its end, and
+/// its text.
 struct LastMetricsLine {
   std::int64_t step = -1;
   std::uint64_t begin = 0, end = 0;
@@ -22,21 +23,21 @@ struct LastMetricsLine {
 };
 }  // namespace detail
 
-/// One object a line: {"step":20,"time":3.25,"tokens":1024.0,"train/loss":0.51}. Values keep the order in which they
-/// came; numbers have the fewest digits that read back exactly; NaN and infinities are null. The file is appended to
-/// and synced at each flush(). "time" and keys that end in _seconds or _per_s are the only values in which two equal
-/// runs differ.
+/// A metric sink that writes one JSON object in each line: {"step":20,"time":3.25,"tokens":1024.0,"train/loss":0.51}.
+/// Values keep the order in which they came. Numbers have the fewest digits that read back exactly; NaN and infinities
+/// become null. Lines are appended to the file, and each flush() syncs the file to disk. Two equal runs differ only in
+/// "time", in keys that end in _seconds or _per_s, and in values that describe the machine, such as dp/slowest_rank.
 class JsonLines {
  public:
-  /// Makes the folders above the file. IoError where that or the file is refused.
+  /// Opens the file and makes the folders above it. IoError: a folder or the file cannot be made.
   explicit JsonLines(const std::string& path);
 
   void scalar(std::string_view name, std::int64_t step, double value);
   void flush();
 
-  /// Cuts every line behind `step` (-1: all) and what a killed process left of a line. Scalars of `step` itself that
-  /// follow at once are added to its line. FormatError when a line that stays is not one of this class: the file
-  /// belongs to something else and is not touched.
+  /// Removes every line after `step` (-1: all lines) and an incomplete line that a killed process left. If scalars of
+  /// `step` itself follow at once, they are added to the line of this step. FormatError: a line that would stay was not
+  /// written by this class; the file belongs to something else and is not changed.
   void rewind(std::int64_t step);
 
   const std::string& path() const { return file_.path(); }
@@ -47,10 +48,10 @@ class JsonLines {
   AppendFile file_;
   std::string line_;
   std::int64_t step_ = -1;
-  detail::LastMetricsLine last_;  // of the file after rewind(), while it may still grow
+  detail::LastMetricsLine last_;  // last line of the file after rewind(), while it may still grow
 };
 
-/// Keeps everything; for programs that draw curves, and tests.
+/// A metric sink that keeps all values in memory, for programs that draw curves and for tests.
 class MemoryMetrics {
  public:
   struct Entry {
@@ -66,14 +67,14 @@ class MemoryMetrics {
   void rewind(std::int64_t step);
 
   const std::vector<Entry>& entries() const { return entries_; }
-  /// (step, value) of one name in order.
+  /// Returns (step, value) of one name, in order.
   std::vector<std::pair<std::int64_t, double>> series(std::string_view name) const;
 
  private:
   std::vector<Entry> entries_;
 };
 
-/// For runs whose numbers nobody wants.
+/// A metric sink that drops all values.
 struct NoMetrics {
   void scalar(std::string_view, std::int64_t, double) {}
   void flush() {}

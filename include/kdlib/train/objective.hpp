@@ -9,7 +9,8 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A teacher and a row loss. Whether they fit is checked where the student is known, in Trainer.
+/// A teacher together with a row loss (a loss that is formed row by row). Trainer, which knows the student, checks at
+/// compile time whether they fit.
 template <class Teacher, class Loss>
 class Objective {
   static_assert(TeacherSource<Teacher>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Moments divided among ranks (ZeRO-1): a rank updates its own parameters and gives the new values to the others.
-// Source: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models" (arXiv
-// 1910.02054).
+// Divides the moments of the optimizer among ranks (ZeRO-1): a rank updates its own parameters and gives the new values
+// to the others. Source: Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models"
+// (arXiv 1910.02054).
 #ifndef KDLIB_TRAIN_OPTIMIZER_SHARD_HPP
 #define KDLIB_TRAIN_OPTIMIZER_SHARD_HPP
 
@@ -15,24 +15,26 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Where each of `ranks` runs of neighbours begins, and the end: [ranks + 1]. The largest run is as small as it can be
-/// where nothing is divided. `sizes`: elements of each parameter. ConfigError: more ranks than parameters.
+/// Divides parameters into `ranks` runs of neighbours and returns where each run begins, and the end: [ranks + 1].
+/// `sizes` are the elements of each parameter; no parameter is split. The largest run is as small as possible.
+/// ConfigError: there are more ranks than parameters.
 std::vector<std::size_t> divided_evenly(std::span<const std::int64_t> sizes, int ranks);
 
 namespace detail {
 
-/// This rank's share of what is trained. Every rank calls each function that talks to others.
+/// This rank's share of the trained parameters. Every rank must call share_values() and gather() together with the
+/// others.
 template <class T, class D>
 class OptimizerShard {
  public:
-  /// ConfigError as divided_evenly.
+  /// ConfigError as in divided_evenly.
   OptimizerShard(AnyCommunicator communicator, std::vector<Parameter<T, D>*> trained);
 
-  /// First and end of this rank's, among all that is trained.
+  /// Returns the first parameter of this rank and the end, as indices into the trained parameters.
   std::pair<std::size_t, std::size_t> own() const { return {bounds_[rank()], bounds_[rank() + 1]}; }
-  /// Behind an update: every rank gets the new values of the others' parameters.
+  /// To be called after an update: every rank receives the new values of the other ranks' parameters.
   void share_values();
-  /// The tensors of all ranks, in their order.
+  /// Returns the tensors of all ranks, in the order of ranks.
   std::vector<HostTensor> gather(const std::vector<HostTensor>& mine);
 
  private:

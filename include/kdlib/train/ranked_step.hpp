@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One step of several ranks: who forms which gradients, what they agree on first, and how the parts become one.
+// One step that several ranks share: which rank forms which gradients, what the ranks exchange first, and how the
+// gradients are added. A slice is one micro-batch of the step.
 #ifndef KDLIB_TRAIN_RANKED_STEP_HPP
 #define KDLIB_TRAIN_RANKED_STEP_HPP
 
@@ -14,24 +15,24 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// What each rank tells of its part of a step.
+/// What each rank tells the others about its part of a step. `tokens` is the number of tokens in its batches.
 struct RankTimes {
   double source_seconds = 0, gradient_seconds = 0, tokens = 0;
 };
 
-/// The sums of all slices in the order of slices, and every rank's times.
+/// The sums over all slices, added in the order of slices, and the times of every rank.
 struct RankedSums {
   StepSums sums;
   std::vector<RankTimes> ranks;
 };
 
-/// The gradients of one rank's slices and their sum over all ranks, for the parameters of one run.
+/// Adds the gradients of one rank's slices and forms the sum over all ranks, for the parameters of one run.
 template <class T, class D>
 class RankedStep {
   using A = accumulate_t<T>;
 
  public:
-  /// ConfigError: more ranks than slices.
+  /// ConfigError: there are more ranks than slices.
   RankedStep(const RankSettings& settings, std::int64_t slices, std::vector<Parameter<T, D>*> trained);
 
   AnyCommunicator& communicator() { return communicator_; }
@@ -39,12 +40,15 @@ class RankedStep {
   std::int64_t first_slice() const { return begin_; }
   std::int64_t own_slices() const { return end_ - begin_; }
 
-  /// `mine`: `width` numbers a slice of this rank. All slices' in order. Every rank calls it.
+  /// `mine` holds `width` numbers for each slice of this rank. Returns the numbers of all slices in order. Every rank
+  /// must call the function.
   std::vector<double> gather_slices(std::span<const double> mine, std::int64_t width);
 
-  /// Behind the backward pass of a slice: takes its gradient. Without the tree gradients stay where they are.
+  /// Takes the gradient of a slice; to be called after the slice's backward pass. Without the tree (Reduction::fast)
+  /// the gradients stay in the parameters.
   void take_slice();
-  /// Adds the gradients of all ranks, puts the sum into every parameter and answers its norm.
+  /// Adds the gradients of all ranks, writes the sum into the gradients of the parameters and returns the norm of the
+  /// sum.
   double reduce();
   bool tree() const { return tree_; }
 
@@ -62,7 +66,7 @@ class RankedStep {
   TreeSum<A> sum_;
 };
 
-/// ConfigError, naming the key, both values and the rank, where a rank has other settings than the first.
+/// Throws ConfigError, naming the key, both values and the rank, if a rank has other settings than the first rank.
 void check_equal_ranks(AnyCommunicator& communicator, const SettingsList& mine);
 
 }  // namespace detail

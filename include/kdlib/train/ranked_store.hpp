@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoints and metrics of a run on several ranks: the first rank's files, and what they hold for all.
+// Checkpoints and metrics of a run on several ranks: the first rank keeps the files, and all ranks get what is read
+// from them.
 #ifndef KDLIB_TRAIN_RANKED_STORE_HPP
 #define KDLIB_TRAIN_RANKED_STORE_HPP
 
@@ -22,18 +23,18 @@ void pack_tensors(BytePacker& out, const std::vector<HostTensor>& tensors);
 std::vector<HostTensor> unpack_tensors(ByteUnpacker& in);
 }  // namespace detail
 
-/// A state as bytes, tensors included, and back.
+/// Turns a state, tensors included, into bytes and back.
 Bytes pack_state(const TrainState& state);
 TrainState unpack_state(std::span<const std::byte> bytes);
 
-/// A CheckpointStore that the first rank keeps: RankedStore<Directory>{communicator, path}. Every rank calls every
-/// operation; what is read goes to all ranks, so the others need no access to the files.
+/// A CheckpointStore whose files the first rank keeps: RankedStore<Directory>{communicator, path}. Every rank must call
+/// every operation. What the first rank reads is sent to all ranks, so that the others need no access to the files.
 template <class Store>
 class RankedStore {
  public:
   static constexpr bool is_of_ranks = true;
 
-  /// The store is made of `arguments` on the first rank alone.
+  /// Makes the store from `arguments` on the first rank only.
   template <class... Arguments>
   explicit RankedStore(AnyCommunicator communicator, Arguments&&... arguments)
       : communicator_(std::move(communicator)) {
@@ -59,7 +60,7 @@ class RankedStore {
   void clear() {
     if (store_) store_->clear();
   }
-  /// Of the first rank; empty on others.
+  /// Returns the notes of the store on the first rank, and nothing on other ranks.
   std::vector<std::string> notes() const { return store_ ? store_->notes() : std::vector<std::string>(); }
 
  private:
@@ -73,7 +74,7 @@ class RankedStore {
   std::optional<Store> store_;
 };
 
-/// A MetricSink that the first rank keeps: RankedSink<JsonLines>{communicator, path}.
+/// A MetricSink whose numbers only the first rank writes: RankedSink<JsonLines>{communicator, path}.
 template <class Sink>
 class RankedSink {
  public:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sum of the slices of a step as one fixed binary tree, whoever computed them: equal bits for every number of
-// ranks.
+// Adds the gradients of the micro-batches of a step in one fixed binary tree, whichever rank computed them. The result
+// has equal bits for every number of ranks. The leaves of the tree are the micro-batches.
 #ifndef KDLIB_TRAIN_REDUCE_HPP
 #define KDLIB_TRAIN_REDUCE_HPP
 
@@ -13,12 +13,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Leaves [begin, end) of rank `rank` of `ranks`: neighbours, and as many as its neighbours have, up to one.
-/// ConfigError: more ranks than leaves.
+/// Returns the leaves [begin, end) of rank number `rank` of `ranks`. The numbers of leaves of two ranks differ by at
+/// most one. ConfigError: there are more ranks than leaves.
 std::pair<std::int64_t, std::int64_t> leaves_of_rank(std::int64_t leaves, int rank, int ranks);
 
-/// A subtree of the tree over `leaves` leaves: those in [index << level, (index + 1) << level) that exist. The tree is
-/// that of the next power of two; a node whose right half has no leaf is its left half, without an addition.
+/// A subtree of the tree over `leaves` leaves. It covers the existing leaves in [index << level, (index + 1) << level).
+/// The tree has the shape for the next power of two; if the right half of a node has no leaf, the node equals its left
+/// half, without an addition.
 struct TreeNode {
   int level = 0;
   std::int64_t index = 0;
@@ -26,28 +27,31 @@ struct TreeNode {
   friend bool operator==(const TreeNode&, const TreeNode&) = default;
 };
 
-/// Adds `node` to a stack of subtrees that stand side by side and merges what is complete: `merge()` is to add the
-/// values of the last node to those of the one before it, which then stands for both.
+/// Pushes `node` on a stack of neighbouring subtrees and merges complete pairs. For each pair, `merge()` must add the
+/// values of the last node to those of the node before it, which then stands for both.
 template <class Merge>
 void push_node(std::vector<TreeNode>& stack, TreeNode node, std::int64_t leaves, Merge&& merge);
 
-/// The largest subtrees within leaves [begin, end): at most two for each level.
+/// Returns the largest subtrees that cover leaves [begin, end): at most two for each level.
 std::vector<TreeNode> subtrees(std::int64_t begin, std::int64_t end, std::int64_t leaves);
 
-/// Sums vectors of `size` numbers over `leaves` leaves, of which this rank adds its own (leaves_of_rank) in order:
+/// Sums vectors of `size` numbers over all leaves. Each rank adds its own leaves (leaves_of_rank) in order:
 ///   TreeSum<float> tree(communicator, S, size);
 ///   for (leaf of mine) tree.add(leaf_values);
 ///   tree.finish(out);      // on every rank: the sum over all leaves
-/// It holds log2(S / W) + 1 vectors (up to twice as many where W is no power of two).
+/// With S leaves and W ranks the object holds log2(S / W) + 1 vectors, or up to twice as many if W is not a power of
+/// two.
 template <class A>
 class TreeSum {
  public:
-  /// ConfigError: more ranks than leaves.
+  /// ConfigError: there are more ranks than leaves.
   TreeSum(AnyCommunicator communicator, std::int64_t leaves, std::int64_t size);
 
-  /// The next leaf of this rank. ConfigError where it has no more.
+  /// Adds the next leaf of this rank. ConfigError: the rank has no more leaves, or `values` does not have `size`
+  /// numbers.
   void add(std::span<const A> values);
-  /// Empties the tree for the next sum. ConfigError where leaves of this rank are missing.
+  /// Writes the sum over all leaves to `out` [size] and empties the tree for the next sum. ConfigError: leaves of this
+  /// rank are missing.
   void finish(std::span<A> out);
 
   std::int64_t size() const { return size_; }
@@ -58,21 +62,21 @@ class TreeSum {
 
   AnyCommunicator communicator_;
   std::int64_t leaves_, size_, begin_ = 0, end_ = 0, next_ = 0;
-  std::vector<std::vector<TreeNode>> nodes_of_rank_;  // when all leaves are there
+  std::vector<std::vector<TreeNode>> nodes_of_rank_;  // subtrees of each rank when all its leaves are added
   std::size_t most_nodes_ = 0;
   std::vector<TreeNode> stack_;
-  std::vector<std::vector<A>> values_, spare_;  // of the stack's nodes; memory of earlier ones
-  std::vector<A> send_, received_;              // of one part
+  std::vector<std::vector<A>> values_, spare_;  // values of the stack's nodes; memory that can be used again
+  std::vector<A> send_, received_;              // for one part of at most reduce_part numbers
 };
 
-/// Numbers that go over the wire at once, in elements: 25 MiB of floats.
+/// Number of elements that are sent at once (25 MiB of floats).
 inline constexpr std::int64_t reduce_part = 25 * (std::int64_t{1} << 18);
 
-/// Elements whose squares are added as one block by block_norm; a multiple of it is what one rank owns.
+/// Number of elements whose squares block_norm adds as one block.
 inline constexpr std::int64_t norm_block = 4096;
 
-/// The Euclidean norm: squares are added in double in blocks of norm_block elements, then block by block in order, so
-/// that ranks may form the blocks and any of them the sum.
+/// Returns the Euclidean norm. The squares are added in double, in blocks of norm_block elements, and then block by
+/// block in order.
 template <class A>
 double block_norm(std::span<const A> values);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Trainings that follow each other on one student, with one folder and one file of metrics. A rerun goes on in the open
-// stage.
+// Pipelines: trainings (stages) that follow each other on one student, with one store of checkpoints and one file of
+// metrics. A rerun continues the first stage that is not finished.
 #ifndef KDLIB_TRAIN_STAGE_HPP
 #define KDLIB_TRAIN_STAGE_HPP
 
@@ -13,13 +13,13 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Where the source of a stage begins.
+/// Where the source of a stage starts to read.
 enum class StageData : std::uint8_t {
-  restart,  // where it stood when the TrainStage was made, also where an earlier stage has read from the same source
-  go_on     // where the stage before left its own: both read the same source, or an equal one
+  restart,  // at its place when the TrainStage was made, even if an earlier stage has read from the same source
+  go_on     // at the place where the stage before left its source; both must read the same source or an equal one
 };
 
-/// One trainer (borrowed), how long it runs, and which parameters it trains meanwhile.
+/// A stage: a trainer (borrowed), the settings of its run, and the selection of the parameters that it trains.
 template <class TrainerType, class Selection>
 class TrainStage {
  public:
@@ -39,7 +39,7 @@ class TrainStage {
   RunSettings& settings() { return settings_; }
   const RunSettings& settings() const { return settings_; }
   TrainerType& trainer() { return *trainer_; }
-  /// True for parameters that this stage changes.
+  /// True if this stage trains the parameter of this name.
   bool trains(const std::string& parameter) const { return selection_(parameter) > 0; }
 
   template <class Sink, class Store>
@@ -65,7 +65,8 @@ TrainStage(std::string, TrainerType&, RunSettings, Selection, StageData = StageD
     -> TrainStage<TrainerType, Selection>;
 
 namespace detail {
-/// Where a pipeline begins: a stage, the step at which it starts or started, and where the stage before left its text.
+/// Where a pipeline begins: the number of the stage, the step at which this stage starts or started, and the place
+/// where the stage before left its source.
 struct StageOpening {
   std::size_t stage = 0;
   std::int64_t first_step = 0;
@@ -73,9 +74,10 @@ struct StageOpening {
 };
 }  // namespace detail
 
-/// Runs its stages in order. Steps count on through the stages, so metrics.jsonl and the checkpoints' names keep one
-/// order. Every checkpoint also holds what earlier stages trained. All stages must train the same student. The best
-/// state (SaveRule::best) is chosen in the last stage alone: an earlier one would lack what later stages train.
+/// Runs its stages in order. Steps are counted through all stages, so that metrics.jsonl and the names of the
+/// checkpoints keep one order. Every checkpoint also holds the parameters that earlier stages trained. All stages must
+/// train the same student. Only the last stage may keep a best state (SaveRule::best), because that of an earlier stage
+/// would lack what later stages train; the constructor throws ConfigError for this and for two stages of one name.
 template <class... Stages>
 class Pipeline {
   static_assert(
@@ -85,8 +87,9 @@ class Pipeline {
  public:
   explicit Pipeline(Stages... stages);
 
-  /// The results of the stages that ran or were found finished, in order; it ends early where a stage was stopped.
-  /// ConfigError where the store holds a stage of another name.
+  /// Returns the results of the stages that this call ran, in order. Stages that an earlier call finished are skipped,
+  /// except the last one, which loads its parameters into the student. If a stage is stopped, the later stages do not
+  /// run. ConfigError: the store holds a checkpoint of a stage with an unknown name.
   template <class Sink, class Store>
   std::vector<RunResult> run(Sink&& sink, Store&& store);
 
@@ -97,15 +100,15 @@ class Pipeline {
   std::tuple<Stages...> stages_;
 };
 
-/// The same for stages of one type, whose number is known at run time.
+/// A pipeline of stages of one type, whose number is known at run time.
 template <class StageType>
 class StageList {
  public:
-  /// ConfigError: no stage, or two of one name.
+  /// ConfigError: there is no stage, two stages have one name, or a stage before the last has SaveRule::best.
   explicit StageList(std::vector<StageType> stages);
 
-  /// `carried`: parameters that every checkpoint holds from the beginning, whatever stages train, since the program has
-  /// given them values that it cannot give again.
+  /// As Pipeline::run(). `carried` names parameters that every checkpoint holds from the beginning, whatever the stages
+  /// train, because the program has given them values that it cannot compute again.
   template <class Sink, class Store>
   std::vector<RunResult> run(Sink&& sink, Store&& store, std::vector<std::string> carried = {});
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The numbers of a run as event files of TensorBoard.
+// Writes the numbers of a run as event files of TensorBoard.
 #ifndef KDLIB_TRAIN_TENSORBOARD_HPP
 #define KDLIB_TRAIN_TENSORBOARD_HPP
 
@@ -12,27 +12,30 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// CRC-32C (Castagnoli), as TensorBoard's files check their records.
+/// CRC-32C (Castagnoli), the checksum of the records in TensorBoard's files.
 std::uint32_t crc32c(std::string_view bytes);
 }  // namespace detail
 
-/// A file of TensorBoard's events in `folder`: scalars of one step make one event, whose tags are the metrics' names.
-/// Each object writes a file of its own, events.out.tfevents.<seconds>.<process>.kdlib, which TensorBoard reads
-/// together with the older ones. Source: tensorboard/summary/writer/record_writer.py and the messages Event, Summary
-/// and SessionLog of tensorboard/compat/proto. A metric sink, beside JsonLines for example.
+/// A metric sink that writes a file of TensorBoard's events into `folder`; programs may use it beside JsonLines. The
+/// scalars of one step make one event, whose tags are the names of the metrics. Each object writes a new file,
+/// events.out.tfevents.<seconds>.<process>.kdlib, which TensorBoard reads together with the older files. Source:
+/// tensorboard/summary/writer/record_writer.py and the messages Event, Summary and SessionLog of
+/// tensorboard/compat/proto.
 class TensorBoardEvents {
  public:
-  /// Makes the folder. `seconds`: the time of all events since 1970 (0: each event has the time at which it came).
-  /// IoError where the folder or the file is refused.
+  /// Makes the folder and the file. `seconds` (since 1970) is the time of all events; 0 gives each event the time at
+  /// which it was written. IoError: the folder or the file cannot be made.
   explicit TensorBoardEvents(const std::string& folder, double seconds = 0);
 
   void scalar(std::string_view name, std::int64_t step, double value);
   void flush();
 
-  /// What the folder's older files hold behind `step` (-1: all) is out of date: TensorBoard drops it.
+  /// Marks everything after `step` (-1: everything) in the older files of the folder as out of date, so that
+  /// TensorBoard drops it.
   void rewind(std::int64_t step);
 
-  /// The time of the steps that follow, in seconds since 1970; 0: that at which they come.
+  /// Sets the time of the events that follow, in seconds since 1970; 0 gives each event the time at which it is
+  /// written.
   void set_time(double seconds);
 
   const std::string& path() const { return file_.path(); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The training loop: student, data or rollouts, objective, optimizer and schedule, put together at compile time.
+// The training loop: combines a student, data or rollouts, an objective, an optimizer and a schedule at compile time.
 #ifndef KDLIB_TRAIN_TRAINER_HPP
 #define KDLIB_TRAIN_TRAINER_HPP
 
@@ -15,7 +15,7 @@
 KDLIB_NAMESPACE_BEGIN
 
 namespace detail {
-/// The default selection: what the model itself marks as trainable.
+/// The default selection: the parameters that the model itself marks as trainable.
 struct MarkedTrainable {};
 
 template <class M>
@@ -31,27 +31,33 @@ concept NamesDevice = requires {
 };
 }  // namespace detail
 
-/// One training setup. The student is borrowed; a source that is an lvalue is borrowed, a temporary is kept.
+/// One training setup. The student is borrowed. A source that is an lvalue is borrowed; a temporary source is moved
+/// into the trainer.
 ///
-/// A step takes all its micro-batches from the source first, adds their row weights, and forms the gradient of
-/// sum(weight * loss) / sum(weight): splitting the same rows otherwise changes nothing but the order of additions. It
-/// clips by the global norm, updates, reports and saves. The state of the optimizer lives inside run().
+/// A step first takes all its micro-batches from the source and adds their row weights. It then forms the gradient of
+/// sum(weight * loss) / sum(weight), so that another division of the same rows into micro-batches changes only the
+/// order of additions. After that the step clips the gradient by its global norm, updates the parameters, reports and
+/// saves. The state of the optimizer lives inside run().
 ///
-/// Metrics of a step ("train/..."): loss, forward_kl, reverse_kl, student_entropy, teacher_entropy, top1_agreement,
-/// top5_overlap, top5_contains, label_log_prob, label_top1, label_rank, js (where the loss is JensenShannon{}, or
-/// RunSettings::jensen_shannon), teacher_support_mass, student_support_mass, tail_loss (losses on the teacher's top-k),
-/// clamp_fraction (sampled-token losses with limits), skipped_blocks (RunSettings::gradient_threshold); means over
-/// rows, those that the targets or the loss cannot tell are left out; see RowMetrics. loss/<span> and tokens/<span>,
-/// its denominator, with RunSettings::spans. grad_norm (before clipping), rate, tokens (weight of the rows),
-/// tokens_per_s, step_seconds, skipped (1, only where a step had no row). Mixtures of experts add "experts/...":
-/// entropy, max_share and the histogram of loads of ExpertUse; balance and z where a router policy is set.
+/// Each step logs metrics with names "train/...". Means over rows (RowMetrics) are loss, forward_kl, reverse_kl,
+/// student_entropy, teacher_entropy, top1_agreement, top5_overlap, top5_contains, label_log_prob, label_top1,
+/// label_rank, js (if the loss is JensenShannon{} or RunSettings::jensen_shannon is set), teacher_support_mass,
+/// student_support_mass and tail_loss (losses on the teacher's top-k), clamp_fraction (sampled-token losses with
+/// limits) and skipped_blocks (RunSettings::gradient_threshold). Means that the targets or the loss do not allow are
+/// left out. kl_std, kl_min and kl_max tell the spread of forward_kl over the rows. With RunSettings::spans there are
+/// loss/<span> and tokens/<span>, the span's denominator. Further metrics are grad_norm (before clipping), rate, tokens
+/// (sum of the row weights), tokens_per_s, step_seconds, source_seconds (time to fetch the batches) and skipped (1,
+/// only if the step had no row). Mixtures of experts add "experts/...": entropy, max_share and the histogram of loads
+/// of ExpertUse, and balance and z if a router policy is set.
 ///
-/// A source may offer weigh_rows(std::span<TokenBatch>), which needs RunSettings::spans: it is called once a step with
-/// all batches, behind SpanWeights, and may multiply row weights, so that its factors are in the loss and not in the
-/// denominators; several ranks are refused then. And step_metrics(): pairs (name, value) that are logged with the step.
-/// A teacher may offer observes() and observe(rows, log_probs): where the first is true, the second is told of each
-/// batch what the student makes of the labels before the update ([R] natural log-probabilities), for one more product
-/// with the head. And step_metrics(), as a source's; left out where several ranks train together.
+/// A source may offer weigh_rows(std::span<TokenBatch>), which requires RunSettings::spans. It is called once in each
+/// step with all batches, after SpanWeights, and may multiply row weights. Its factors are then part of the loss but
+/// not of the denominators. Such a source cannot be used on several ranks. A source may also offer step_metrics(),
+/// which returns pairs (name, value) that are logged with the step.
+/// A teacher may offer observes() and observe(rows, log_probs). If observes() is true, observe() receives, for each
+/// batch, the student's natural log-probabilities of the labels before the update, [R]; they cost one more product with
+/// the head. A teacher may also offer step_metrics(), as a source; on several ranks only its metrics "dp/..." are
+/// logged.
 template <class Student, class Source, class Objective, class Optimizer, class Schedule>
 class Trainer {
   using SourceType = std::remove_reference_t<Source>;
@@ -102,9 +108,10 @@ class Trainer {
         optimizer_(std::move(optimizer)),
         schedule_(std::move(schedule)) {}
 
-  /// Trains what the model marks as trainable, from the store's newest checkpoint on where it has one.
-  /// ConfigError: nothing to train, settings that differ from the checkpoint's (naming the key). TrainingError: a loss
-  /// or gradient that is not finite (naming the step). IoError: the sink or the store refuses.
+  /// Trains the parameters that the model marks as trainable. If the store has a checkpoint, the run continues from the
+  /// newest one. ConfigError: there is nothing to train, or a setting differs from that of the checkpoint (the message
+  /// names the key). TrainingError, naming the step: a loss or a gradient is not finite. IoError: the sink or the store
+  /// cannot write.
   template <class Sink, class Store>
   RunResult run(const RunSettings& settings, Sink&& sink, Store&& store) {
     return run(settings, sink, store, detail::MarkedTrainable{});
@@ -120,8 +127,8 @@ class Trainer {
     return run(settings, sink);
   }
 
-  /// Trains the parameters that `selection` names (kd::only("*.mlp.*")) for the time of the run, whatever they were
-  /// marked before. A pipeline gives its place in `context`.
+  /// Trains the parameters that `selection` chooses, for example kd::only("*.mlp.*"), whatever the model marks as
+  /// trainable. The marks change only for the time of the run. A pipeline passes the place of the stage in `context`.
   template <class Sink, class Store, class Selection>
   RunResult run(const RunSettings& settings, Sink&& sink, Store&& store, const Selection& selection,
                 const StageContext& context = {});

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loop of one run: resume, steps, metrics, evaluation, checkpoints. Trainer makes it; programs do not.
+// The loop of one run: resume, steps, metrics, evaluation, checkpoints. Only Trainer uses this class; programs use
+// Trainer.
 #ifndef KDLIB_TRAIN_TRAINING_RUN_HPP
 #define KDLIB_TRAIN_TRAINING_RUN_HPP
 
@@ -20,13 +21,13 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// A source that changes row weights once a step, when all its batches are there.
+/// A source that may change row weights once in each step, when all batches of the step have been fetched.
 template <class Source>
 concept WeighsRows = requires(Source& source, std::vector<TokenBatch>& batches) {
   source.weigh_rows(batches);
 };
 
-/// The types of one run.
+/// Bundles the types of one run.
 template <class Student, class Source, class Objective, class Schedule, class OptimizerState, class Sink, class Store>
 struct RunTypes {
   using StudentType = Student;
@@ -38,7 +39,7 @@ struct RunTypes {
   using StoreType = Store;
 };
 
-/// What a run works on; all of it is borrowed.
+/// The objects that a run works on. All of them are borrowed.
 template <class Types>
 struct RunParts {
   typename Types::StudentType& student;
@@ -91,9 +92,9 @@ class TrainingRun {
     double begin = 0, fetched = 0, end = 0;
   };
 
-  /// Of one step on several ranks.
+  /// What the ranks have agreed on for one step.
   struct Agreed {
-    double total = 0;  // weight of the rows of all slices: the normaliser
+    double total = 0;  // sum of the row weights of all micro-batches, which is the normaliser
     bool stop = false;
   };
 
@@ -147,30 +148,31 @@ class TrainingRun {
   typename Types::StateType& state_;
   typename Types::SinkType& sink_;
   typename Types::StoreType& store_;
-  OptimizerShard<T, D>* shard_;  // nullptr: state_ holds the moments of everything that is trained
+  OptimizerShard<T, D>* shard_;  // nullptr: state_ holds the moments of all trained parameters
   const RunSettings& settings_;
   const StageContext& context_;
   const std::vector<Parameter<T, D>*>& trained_;
   SettingsList list_, environment_;
   GradientStep<Student, Objective> gradient_;
-  /// A step's batches before its turn; several ranks keep their own slices of `slices`.
+  /// The batches of a later step, fetched in advance. With several ranks each rank keeps its part of the step's
+  /// `slices` micro-batches.
   struct Ahead {
     std::vector<TokenBatch> batches;
     std::int64_t slices = 0;
-    SourceCursor before;  // the source's place in front of them
+    SourceCursor before;  // place of the source in front of these batches
   };
 
   std::vector<TokenBatch> batches_;
-  std::vector<Ahead> ahead_;  // of the next steps, in order
+  std::vector<Ahead> ahead_;  // batches of the next steps, in order
   std::optional<SpanWeights> spans_;
   std::optional<RankedStep<T, D>> ranks_;
-  std::vector<std::pair<std::string, double>> rank_values_;  // of this step, for the sink
-  double step_tokens_ = 0;                                   // weight of this step's rows, before spans_
+  std::vector<std::pair<std::string, double>> rank_values_;  // metrics "dp/..." of this step, for the sink
+  double step_tokens_ = 0;  // sum of this step's row weights, before spans_ changed them
   RunResult result_;
   std::int64_t step_ = 0, saved_step_ = -1, evaluated_step_ = -1;
-  bool update_queued_ = false;       // of this step, on the device
-  bool save_asked_ = false;          // by the hooks, after this step
-  bool saved_finished_ = false;      // of the checkpoint of saved_step_
+  bool update_queued_ = false;       // the update of this step is queued on the device
+  bool save_asked_ = false;          // the hooks want a checkpoint after this step
+  bool saved_finished_ = false;      // the checkpoint of saved_step_ is marked as finished
   bool evaluation_pending_ = false;  // TrainState::evaluation_pending
   double tokens_ = 0, seconds_before_ = 0, started_ = 0;
 };

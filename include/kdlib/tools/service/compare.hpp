@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One prompt, several models: their answers and every model's log-probability of every token.
+// Compares several models on one prompt: the answers of the models, and every model's log-probability of every token of
+// the answers.
 #ifndef KDLIB_TOOLS_SERVICE_COMPARE_HPP
 #define KDLIB_TOOLS_SERVICE_COMPARE_HPP
 
@@ -14,26 +15,29 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A model of a comparison, with the name of its column.
+/// A model of a comparison and the name of its column.
 struct ComparedModel {
   std::string name, model, adapter;
 };
-/// The same prompt, answered by several models.
+/// A comparison: the same prompt for several models.
 struct CompareRequest {
-  std::vector<ComparedModel> models;  // 2 to 4
-  std::string reference;              // name of the model that the others are compared with; empty: none
-  std::string prompt_line;            // a line of a file of prompts
+  std::vector<ComparedModel> models;  // 2 to 4 models
+  std::string reference;              // name of the model with which the others are compared; empty: none
+  std::string prompt_line;            // the prompt, in the form of a line of a prompt file
   bool chat = false;
-  std::vector<std::string> sampler;  // flags of generate
-  std::string programs, folder;      // of the programs; for files of this comparison
+  std::vector<std::string> sampler;  // flags for the program generate
+  std::string programs, folder;      // folder of the programs; folder for files of this comparison
 };
 
-/// Comparisons that were asked for; one runs at a time, in children.
+/// The comparisons that clients requested. One comparison runs at a time, in child processes.
 class Comparisons {
  public:
-  /// Registers a comparison: its id and the work, to be called on another thread. ServiceProblem 429: one is running.
+  /// Registers a comparison. Returns its id and a function with the work, which must be called on another thread.
+  /// ServiceProblem 429: another comparison is running.
   std::pair<std::string, std::function<void()>> add(CompareRequest request);
-  /// {"id","state","models":[{"name","text","tokens","ids","log_probs":{name:[...]},...}]}; 404 for unknown ones.
+  /// Returns {"id","state","reference","models":[{"name","text","tokens","ids","log_probs":{name:[...]},...}]} of a
+  /// comparison. While the comparison runs there are only "id" and "state"; if it failed, "detail" says why.
+  /// ServiceProblem 404: the id is unknown.
   std::string json(const std::string& id) const;
 
  private:
@@ -44,7 +48,8 @@ class Comparisons {
   std::vector<std::shared_ptr<Job>> jobs_;
 };
 
-/// Does the work and answers the members after "state" as JSON text. IoError, Error with the sentence of a child.
+/// Runs the comparison and returns the array "models" as JSON text. If a child program fails for a model, the member
+/// "problem" of this model holds the reason. IoError: a file or program cannot be used.
 std::string compare_models(const CompareRequest& request);
 
 KDLIB_NAMESPACE_END

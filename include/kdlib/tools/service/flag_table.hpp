@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options of distil as its own `--schema` tells them: what a request's settings are checked against.
+// The options of distil, read from `distil --schema`. The settings of a request are checked against these options.
 #ifndef KDLIB_TOOLS_SERVICE_FLAG_TABLE_HPP
 #define KDLIB_TOOLS_SERVICE_FLAG_TABLE_HPP
 
@@ -21,12 +21,12 @@ struct FlagRule {
   std::vector<std::string> choices;
   std::optional<double> least, most, above;
 
-  /// True where the value names a file or a folder that is read: it must lie in an allowed root.
+  /// True if the value names a file or folder that is read. Such a path must be inside an allowed root.
   bool is_path() const;
 };
 
 namespace detail {
-/// "is 'x'; allowed are a, b", or empty where the text is one of the choices or there are none.
+/// Returns "is 'x'; allowed are a, b", or an empty text if `text` is one of the choices or if there are no choices.
 std::string choice_problem(const std::vector<std::string>& choices, std::string_view text);
 }  // namespace detail
 
@@ -34,19 +34,19 @@ std::string choice_problem(const std::vector<std::string>& choices, std::string_
 class FlagTable {
  public:
   FlagTable() = default;
-  /// From the answer of `distil --schema`. FormatError names what is missing.
+  /// Reads the answer of `distil --schema`. FormatError names what is missing.
   explicit FlagTable(const Json& schema);
 
   const FlagRule* find(std::string_view name) const;
   const std::vector<FlagRule>& flags() const { return flags_; }
   /// Adds a problem for every unknown flag and every value that distil would refuse.
   void check(const Json& settings, const std::string& field, std::vector<FieldProblem>& problems) const;
-  /// The values of one flag as words of a command line.
+  /// Returns the values of one flag as words of a command line.
   static std::vector<std::string> words(const FlagRule& rule, const Json& value);
   void write_schema(JsonWriter& json) const;
-  /// For the page: flags with type, default, bounds, choices, unit, group and help.
+  /// Returns JSON for the page: flags with type, default, bounds, choices, unit, group and help.
   std::string json() const;
-  /// This distil has --status-file, which the service sets itself.
+  /// True if this distil has the option --status-file, which only the service sets.
   bool gives_status() const { return gives_status_; }
 
  private:

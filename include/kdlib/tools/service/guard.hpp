@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who may ask: the names of this service, the origin of a page, the token.
+// Decides which requests are allowed, by the name of the service in the request, the origin of the page and the token.
 #ifndef KDLIB_TOOLS_SERVICE_GUARD_HPP
 #define KDLIB_TOOLS_SERVICE_GUARD_HPP
 
@@ -13,18 +13,18 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Looks at every request before anything else does.
+/// Checks every request before any other part of the service reads it.
 class ServiceGuard {
  public:
   explicit ServiceGuard(const ServiceSettings& settings) : settings_(settings) {}
 
-  /// 403 where Host is none of ours (DNS rebinding), Origin is another page, or the browser says that another site
-  /// asks.
+  /// Returns a problem 403 if the header Host is not a name of this service (DNS rebinding), if Origin is another page,
+  /// or if the browser says that another site sends the request.
   std::optional<ServiceProblem> check_place(const ServiceRequest& request) const;
-  /// 401 without the token, 429 after ten wrong ones in 60 seconds. `now` in seconds of a steady clock. A right token
-  /// always passes.
+  /// Returns a problem 401 if the token is missing or wrong, and 429 after ten wrong tokens within 60 seconds. The
+  /// right token always passes. `now` is in seconds of a clock that never goes back.
   std::optional<ServiceProblem> check_token(std::string_view given, double now);
-  /// The token of `Authorization: Bearer TOKEN`; empty where there is none.
+  /// Returns the token of `Authorization: Bearer TOKEN`; empty if there is none.
   static std::string_view bearer(const ServiceRequest& request);
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests and answers of the service, free of sockets, and problems as RFC 9457 documents.
+// Requests and answers of the service, without sockets, and problems as documents of RFC 9457.
 #ifndef KDLIB_TOOLS_SERVICE_MESSAGE_HPP
 #define KDLIB_TOOLS_SERVICE_MESSAGE_HPP
 
@@ -15,37 +15,37 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// One request as the server hands it over. `path` is decoded and has no query.
+/// One request, as the server passes it on. `path` is decoded and does not contain the query.
 struct ServiceRequest {
   std::string method, path;
   std::vector<std::pair<std::string, std::string>> query;    // decoded, in order
   std::vector<std::pair<std::string, std::string>> headers;  // names in lower case
   std::string body;
 
-  /// The header of that name in lower case; empty when there is none.
+  /// Returns the value of a header; empty if there is none. `name` is in lower case.
   std::string_view header(std::string_view name) const;
 };
 
 class RunEvents;
 
-/// What is sent back. One of body, producer, later, ready and events is used.
+/// The answer to a request. Exactly one of body, producer, later, ready and events is used.
 struct ServiceAnswer {
   int status = 200;
   std::string type = "application/json";
   std::string body{};
   std::vector<std::pair<std::string, std::string>> headers{};
-  std::function<bool(std::string&)> producer{};  // fills the next piece; false: that was the last one
-  std::function<ServiceAnswer()> later{};        // slow: called on a thread of its own
-  std::function<bool(ServiceAnswer&)> ready{};   // asked ten times a second until it fills the answer and says true
-  std::shared_ptr<RunEvents> events{};           // an endless answer of events
+  std::function<bool(std::string&)> producer{};  // fills the next piece; returns false when none is left
+  std::function<ServiceAnswer()> later{};        // makes the answer of slow work; called on another thread
+  std::function<bool(ServiceAnswer&)> ready{};   // called ten times in a second until it returns true
+  std::shared_ptr<RunEvents> events{};           // an answer of events without a fixed end
 };
 
-/// A field of a request that cannot be used.
+/// A field of a request that cannot be used, and the reason.
 struct FieldProblem {
   std::string field, message;
 };
 
-/// A refused request: thrown by handlers, sent as application/problem+json.
+/// Thrown by handlers to refuse a request. The problem is sent as application/problem+json; `status` is that of HTTP.
 class ServiceProblem : public Error {
  public:
   ServiceProblem(int status, const std::string& detail, std::vector<FieldProblem> fields = {})
@@ -58,19 +58,19 @@ class ServiceProblem : public Error {
   std::vector<FieldProblem> fields_;
 };
 
-/// The document of a problem; `instance` is the request's path.
+/// Returns the answer for a problem. `instance` is the path of the request.
 ServiceAnswer problem_answer(const ServiceProblem& problem, std::string_view instance);
-/// The usual words of a status: "Not Found".
+/// Returns the usual words for a status of HTTP, such as "Not Found".
 const char* status_title(int status);
 
-/// Fills path and query from the target of a request line. False: the target is no absolute path, has a broken escape,
-/// a zero byte or text that is not UTF-8.
+/// Fills path and query from the target of a request line. Returns false if the target is not an absolute path, or
+/// contains a broken escape, a zero byte or text that is not UTF-8.
 bool read_target(std::string_view target, ServiceRequest& request);
-/// Seconds since 1970 as RFC 3339 in UTC, "2026-11-29T04:45:42Z".
+/// Returns seconds since 1970 as a time of RFC 3339 in UTC: "2026-11-29T04:45:42Z".
 std::string time_text(double seconds);
-/// `bytes` random bytes of the system in hexadecimal.
+/// Returns `bytes` random bytes of the operating system in hexadecimal.
 std::string random_hex(int bytes);
-/// Compares in a time that depends on the lengths alone.
+/// Compares two texts in a time that depends only on their lengths.
 bool same_secret(std::string_view a, std::string_view b);
 
 KDLIB_NAMESPACE_END

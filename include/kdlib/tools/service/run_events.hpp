@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The events of one run for one listener, pulled when it can take more: nothing piles up for slow ones.
+// The events of one run for one listener. The server fetches an event only when the listener can take it, so that
+// nothing accumulates for slow listeners.
 #ifndef KDLIB_TOOLS_SERVICE_RUN_EVENTS_HPP
 #define KDLIB_TOOLS_SERVICE_RUN_EVENTS_HPP
 
@@ -13,19 +14,20 @@ KDLIB_NAMESPACE_BEGIN
 /// One message: a JSON object with a member `type`.
 struct RunEvent {
   std::string type, json;
-  std::int64_t step = -1;  // of metrics: where a listener may come back; -1: none
+  std::int64_t step = -1;  // for metrics: the step from which a listener may continue after a reconnect; -1: none
 };
 
-/// history (old lines, in pieces of at most 64 KiB), live, then metrics, state, phase, log, warning, rewind as they
-/// come, and `end` when the run has ended and all is told. The listener's place is a line of the run's file, so that
-/// the memory for one does not depend on how slow it is.
+/// Makes the events. They begin with the state of the run, then `history` (old lines of metrics, in pieces of at most
+/// 64 KiB) and `live`. After that `metrics`, `state`, `phase`, `log`, `warning` and `rewind` follow as they occur, and
+/// at last `end`, when the run has ended and everything was sent. The place of a listener is a line of the run's file,
+/// so that the memory for a listener does not depend on its speed.
 class RunEvents {
  public:
   enum class Next { message, nothing, end };
 
-  /// Starts at the first line whose step is at least `from_step`. ServiceProblem 404 without such a run.
+  /// Starts at the first line of metrics whose step is at least `from_step`. ServiceProblem 404: there is no such run.
   RunEvents(RunStore& store, std::string id, std::int64_t from_step);
-  /// The next message, if there is one now. After `end` there is none.
+  /// Fills the next event, if there is one at present. There are no events after `end`.
   Next next(RunEvent& event);
 
  private:
@@ -42,7 +44,8 @@ class RunEvents {
   bool log_placed_ = false;
 };
 
-/// The object that tells the state of a run: state, reason, detail, stop_asked, queue_position, times.
+/// Returns the object that describes the state of a run: type, run_id, state, reason, detail, stop_asked, attempts,
+/// total_steps and queue_position.
 std::string run_state_json(RunStore& store, const RunRecord& record, const char* type);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the service knows of one run, in a file beside the folder of the run.
+// The record of one run: what the service knows of the run and keeps in a file beside the run's folder.
 #ifndef KDLIB_TOOLS_SERVICE_RUN_RECORD_HPP
 #define KDLIB_TOOLS_SERVICE_RUN_RECORD_HPP
 
@@ -19,29 +19,29 @@ enum class RunState : std::uint8_t { queued, starting, running, stopping, stoppe
 constexpr std::array<const char*, 8> enum_names(RunState) {
   return {"queued", "starting", "running", "stopping", "stopped", "completed", "failed", "interrupted"};
 }
-/// The state in one word, as the interface writes it.
+/// Returns the name of a state, as the interface writes it.
 const char* run_state_name(RunState state);
-/// The state of that name, or nothing.
+/// Returns the state of a name, or nothing.
 std::optional<RunState> run_state(std::string_view name);
-/// queued, starting, running or stopping.
+/// True for queued, starting, running and stopping.
 bool is_open(RunState state);
-/// starting, running or stopping: a process is there.
+/// True for starting, running and stopping, the states in which there is a process.
 bool is_active(RunState state);
 
-/// What the service keeps about one run.
+/// The record of one run.
 struct RunRecord {
   std::string id, kind = "distil", label, session, device = "cpu", preset;
-  std::vector<std::string> tags, arguments, warnings;  // arguments: of distil, without --out
+  std::vector<std::string> tags, arguments, warnings;  // arguments: the command line of distil, without --out
   RunState state = RunState::queued;
   std::string reason, detail;         // of an end: user, error, out_of_memory, disk_full, killed, host_restart
-  std::string idempotency_key, body;  // the request that made it
+  std::string idempotency_key, body;  // the request that made the run
   std::string boot;
-  std::int64_t order = 0;                      // place in the queue
-  std::int64_t attempts = 0;                   // how often it was started
-  double created = 0, started = 0, ended = 0;  // seconds since 1970; 0: not yet
+  std::int64_t order = 0;                      // order in which runs were queued
+  std::int64_t attempts = 0;                   // number of starts
+  double created = 0, started = 0, ended = 0;  // seconds since 1970; 0: not yet happened
   bool stop_asked = false, force_asked = false;
-  std::string teacher, student, adapter;  // for lists
-  std::int64_t total_steps = 0;           // 0: not known
+  std::string teacher, student, adapter;  // shown in lists of runs
+  std::int64_t total_steps = 0;           // 0: unknown
 
   std::string json() const;
   /// FormatError names file and key.

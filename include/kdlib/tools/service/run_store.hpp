@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// All runs of the service: records on disk, the queue, the processes behind them.
+// All runs of the service: their records on disk, the queue, and the processes.
 #ifndef KDLIB_TOOLS_SERVICE_RUN_STORE_HPP
 #define KDLIB_TOOLS_SERVICE_RUN_STORE_HPP
 
@@ -18,60 +18,64 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// What a run is doing: what its --status-file says, else what its log and its metrics tell.
+/// What a run is doing at present, read from the run's --status-file, or else from its log and its metrics.
 struct RunPhase {
-  std::string name;                  // waiting, checking, loading, writing, measuring, training, finishing, ended
-  std::int64_t done = 0, total = 0;  // of the phase: texts that are written, else steps; total 0: not known
-  std::int64_t step = 0;             // the last one in metrics.jsonl
+  std::string name;                  // waiting, checking, loading, writing, measuring, training, finishing or ended
+  std::int64_t done = 0, total = 0;  // progress: texts in the phase writing, else steps; total 0: unknown
+  std::int64_t step = 0;             // last step in metrics.jsonl
 };
 
-/// Memory in bytes; 0: not known.
+/// Memory in bytes; 0: unknown.
 struct RunMemory {
-  double resident = 0, peak = 0;    // of the run's process
+  double resident = 0, peak = 0;    // of the process of the run
   double available = 0, limit = 0;  // of the machine or the container
 };
 
-/// One service owns a folder of runs (a lock). Everything that must outlive it is in files: a new service reads them,
-/// takes over what still runs, and names the end of what does not.
+/// The runs in one folder. A lock ensures that only one service uses the folder. Everything that must outlive the
+/// service is in files: a new service reads these files, takes over the runs that are still active, and records how the
+/// others ended.
 class RunStore {
  public:
-  /// IoError: the folder cannot be made, or another service holds it.
+  /// IoError: the folder cannot be made, or another service uses it.
   explicit RunStore(const ServiceSettings& settings);
 
-  /// Looks after processes and starts what may start. `now`: seconds of a steady clock.
+  /// Checks the processes of active runs and starts the runs that may start. `now` is in seconds of a clock that never
+  /// goes back.
   void tick(double now);
 
   const RunRecord* find(const std::string& id) const;
-  /// ServiceProblem 404 without such a run.
+  /// Returns the record of a run. ServiceProblem 404: there is no such run.
   const RunRecord& get(const std::string& id) const;
   std::vector<const RunRecord*> newest_first() const;
-  /// The run that an earlier request with that key made.
+  /// Returns the run that an earlier request with this idempotency key made, or nullptr.
   const RunRecord* find_key(const std::string& key) const;
 
-  /// Makes folder and record and puts the run into the queue. ServiceProblem 409: the name is taken; 429: the queue is
-  /// full; 507: not enough room on the disk, or the record cannot be written.
+  /// Makes the folder and the record of a run and puts the run into the queue. ServiceProblem 409: the name is already
+  /// used; 429: the queue is full; 507: there is too little room on the disk, or the record cannot be written.
   const RunRecord& create(RunRecord record);
-  /// Asks a run to save and stop, by force at once or after the grace. Repeated calls change nothing.
+  /// Asks a run to save and stop. After the time ServiceSettings::stop_grace the run is killed; with `force` it is
+  /// killed at once. Repeated calls change nothing, but a later call may add `force`.
   void stop(const std::string& id, bool force, double now);
-  /// Queues a stopped, interrupted or failed run again; 409 for others.
+  /// Queues a stopped, interrupted or failed run again. `extra_arguments` replace earlier arguments with the same
+  /// flags. ServiceProblem 409: the run is in another state; 429: the queue is full.
   void resume(const std::string& id, const std::vector<std::string>& extra_arguments);
-  /// Moves a run to runs/.trash; 409 while it is open.
+  /// Moves a run to runs/.trash. ServiceProblem 409: the run is queued or active.
   void remove(const std::string& id);
 
   MetricsTail& tail(const std::string& id);
   RunPhase phase(const std::string& id);
   std::size_t queue_position(const std::string& id) const { return queue_.position(id); }
-  /// Goes up with each change of the record.
+  /// Returns a number that grows with each change of the record.
   std::uint64_t version(const std::string& id) const;
-  /// Whether runs are given a --status-file (this distil has it).
+  /// Sets whether runs get a --status-file, which this distil must support.
   void give_status_files(bool give) { gives_status_ = give; }
-  /// Memory of the run's process and of the machine; nothing where no process is there.
+  /// Returns the memory of the run's process and of the machine; nothing if the run has no process.
   std::optional<RunMemory> memory(const std::string& id) const;
   const RunQueue& queue() const { return queue_; }
 
   std::string folder(const std::string& id) const;
   std::string log_path(const std::string& id) const;
-  /// Runs end up in the folder of runs, by its real path.
+  /// Returns the real path of the folder of runs.
   const std::string& runs() const { return runs_; }
 
  private:
@@ -80,14 +84,14 @@ class RunStore {
     std::uint64_t version = 0;
     double stop_deadline = 0;
     bool signalled = false;
-    bool unsaved = false;  // the record on the disk is older: it could not be written
+    bool unsaved = false;  // true: the record could not be written, so that the file on the disk is older
     double save_again = 0;
     std::unique_ptr<MetricsTail> tail{};
   };
   Entry& entry(const std::string& id);
   std::string service_file(const std::string& id, const char* ending) const;
   KeeperFiles files(const std::string& id) const;
-  /// Writes the record. Where that fails (a full disk), the state stays in memory and is written later.
+  /// Writes the record. If this fails (a full disk), returns false; the state stays in memory and is written later.
   bool save(Entry& e);
   void save_later(Entry& e, double now);
   void load();
@@ -106,11 +110,11 @@ class RunStore {
   bool gives_status_ = false;
 };
 
-/// The last line of a --status-file, as JSON; null where there is none.
+/// Returns the last line of a --status-file as JSON; null if there is none.
 Json last_status(const std::string& path);
-/// The last line of a log that begins with "error:", without that word; empty where there is none.
+/// Returns the last line of a log that begins with "error:", without this word; empty if there is none.
 std::string last_log_error(const std::string& log);
-/// The last `bytes` of a file.
+/// Returns the last `bytes` bytes of a file.
 std::string file_end(const std::string& path, std::size_t bytes);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The interface of the service, free of sockets: a table of endpoints that dispatches, validates and documents.
+// The HTTP interface of the service, without sockets. One table of endpoints serves to find the handler of a request,
+// to check the request and to document the interface.
 #ifndef KDLIB_TOOLS_SERVICE_SERVICE_API_HPP
 #define KDLIB_TOOLS_SERVICE_SERVICE_API_HPP
 
@@ -25,7 +26,7 @@ KDLIB_NAMESPACE_BEGIN
 
 class ServiceApi;
 
-/// One request as a handler sees it: parts of the path, a checked query, a checked body.
+/// One request in the form for handlers: parts of the path, the checked query and the checked body.
 struct ApiCall {
   const ServiceRequest& request;
   std::vector<std::pair<std::string, std::string>> path;
@@ -36,40 +37,43 @@ struct ApiCall {
   std::int64_t query_int(std::string_view name, std::int64_t otherwise) const;
 };
 
-/// One line of the table.
+/// One line of the table of endpoints.
 struct ApiEndpoint {
   std::string method, path, summary;  // path: "/api/v1/runs/{id}/log"
   std::vector<ApiField> query{};
   bool has_body = false;
   std::vector<ApiField> body{};
-  std::vector<int> statuses{};  // beside those that every request may get; the first is the usual one
+  std::vector<int> statuses{};  // statuses of HTTP besides those that every request may get; the first is the usual one
   std::string type = "application/json";
-  bool open = false;  // needs no token
+  bool open = false;  // true: the endpoint needs no token
   ServiceAnswer (ServiceApi::*handler)(const ApiCall&) = nullptr;
 };
 
-/// A file of the page.
+/// A file of the web page that is embedded in the program.
 struct PageFile {
   const char *path, *type;
   const unsigned char* data;
   std::size_t size;
 };
 
-/// Everything but the sockets. Not for several threads; answers' `later` may run on others.
+/// The whole service except the sockets. Only one thread may use an object; the functions ServiceAnswer::later may run
+/// on other threads.
 class ServiceApi {
  public:
-  /// `submit` runs work on another thread; `clock` gives seconds of a steady clock. IoError: the runs' folder, the
-  /// roots, the programs.
+  /// `submit` must run work on another thread; `clock` returns seconds of a clock that never goes back. IoError: the
+  /// folder of runs, a root or a program cannot be used.
   ServiceApi(const ServiceSettings& settings, std::vector<PageFile> page,
              std::function<void(std::function<void()>)> submit, std::function<double()> clock);
 
-  /// Answers any request; never throws.
+  /// Answers any request. Never throws.
   ServiceAnswer handle(const ServiceRequest& request);
   void tick() { store_.tick(clock_()); }
 
-  /// For a WebSocket: 403 or 404 before it is opened, nothing where all is well.
+  /// Checks a request for a WebSocket before the socket is opened. Returns an answer 403 or 404, or nothing if the
+  /// request is allowed.
   std::optional<ServiceAnswer> check_socket(const ServiceRequest& request);
-  /// Its events after its first message {"token", "from_step"}; empty: the token is wrong or the message is none.
+  /// Returns the events for a WebSocket, given the socket's first message {"token", "from_step"}. Returns nullptr if
+  /// the token is wrong or the message has another form.
   std::shared_ptr<RunEvents> open_socket(const ServiceRequest& request, const std::string& first_message);
 
   std::string openapi() const;
@@ -114,7 +118,7 @@ class ServiceApi {
   StartContext context() const { return {flags_, roots_, settings_, store_.runs()}; }
   ServiceAnswer file_answer(const std::string& path, const std::string& type, bool sandbox) const;
 
-  /// What estimates said of the last runs that were asked about: for the answer of a start with the same arguments.
+  /// The results of the last estimates, which the answer to a start with the same arguments repeats.
   struct Estimates {
     struct Known {
       std::vector<std::string> arguments;
@@ -144,7 +148,7 @@ class ServiceApi {
   std::vector<ApiEndpoint> endpoints_;
 };
 
-/// One line of metrics.jsonl in the names of the interface, as the members of an object that is open.
+/// Writes one line of metrics.jsonl, with the names of the interface, as members of the JSON object that is open.
 void write_interface_metrics(JsonWriter& json, const Json& line, bool reverse);
 
 KDLIB_NAMESPACE_END

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the body of a request to a run: the fields of the interface as flags of distil.
+// Turns the body of a request into a run: translates the fields of the interface into flags of distil.
 #ifndef KDLIB_TOOLS_SERVICE_START_REQUEST_HPP
 #define KDLIB_TOOLS_SERVICE_START_REQUEST_HPP
 
@@ -19,25 +19,25 @@ const std::vector<ApiField>& distil_fields();
 /// The fields of POST /opd/fine_tune: cross-entropy on given text, without a teacher.
 const std::vector<ApiField>& fine_tune_fields();
 
-/// A set of settings that the page offers: settings of distil as JSON.
+/// A preset that the web page offers. `settings` are settings of distil as JSON.
 struct ServicePreset {
   const char *name, *help, *settings;
-  bool of_distil;  // distil knows the preset itself
+  bool of_distil;  // true: distil itself has this preset
 };
 const std::vector<ServicePreset>& service_presets();
 
-/// What requests are read with.
+/// What is needed to read requests.
 struct StartContext {
   const FlagTable& flags;
   const AllowedRoots& roots;
   const ServiceSettings& settings;
-  std::string runs;  // real path
+  std::string runs;  // real path of the folder of runs
 };
 
-/// The run that a checked body asks for, without its folder. ServiceProblem 403, 404: a path; 422: fields that do not
-/// go together.
+/// Returns the record of the run that a checked body requests; the run's folder is not made. ServiceProblem 403 or 404:
+/// a path is not allowed or does not exist; 422: fields do not fit together.
 RunRecord read_start(const Json& body, const StartContext& context, bool fine_tune);
-/// Settings of a request as words `--flag=value`; paths are checked.
+/// Returns the settings of a request as words `--flag=value` of a command line. Paths are checked.
 std::vector<std::string> setting_words(const Json& settings, const StartContext& context, const std::string& field);
 
 KDLIB_NAMESPACE_END

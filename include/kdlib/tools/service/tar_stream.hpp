@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder as a tar archive (POSIX ustar), piece by piece.
+// Makes a tar archive (POSIX ustar) of a folder, piece by piece.
 #ifndef KDLIB_TOOLS_SERVICE_TAR_STREAM_HPP
 #define KDLIB_TOOLS_SERVICE_TAR_STREAM_HPP
 
@@ -12,13 +12,15 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Regular files of a folder and those below it; links are left out. A file that shrinks meanwhile is filled with
-/// zeros.
+/// An archive of the regular files in a folder and in the folders below it; links are left out. If a file becomes
+/// shorter while the archive is made, it is filled up with zeros.
 class TarStream {
  public:
-  /// `name`: the folder's name in the archive. IoError.
+  /// `name` is the name of the folder in the archive. IoError: a folder cannot be read, or folders are nested 16 levels
+  /// deep or more.
   TarStream(const std::string& folder, const std::string& name);
-  /// Fills the next piece, 64 KiB or so; false when the archive is complete.
+  /// Fills the next piece, about 64 KiB at most. Returns false when the archive is complete. IoError: a name is too
+  /// long or a file has 8 GiB or more.
   bool next(std::string& piece);
 
  private:

@@ -21,15 +21,16 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// A TeacherEngine over a model (a kd::Decoder), which is borrowed. Hidden states are those of a LiveTeacher for the
-/// same batch, bit for bit.
+/// A TeacherEngine around a model (a kd::Decoder), which is borrowed. For the same batch its hidden states are equal to
+/// those of a LiveTeacher, bit for bit.
 template <class M>
 class ModelEngine final : public TeacherEngine {
  public:
   using T = typename M::scalar_type;
   using D = typename M::device_type;
 
-  /// `facts`: vocabulary and hidden size are the model's. `workspace_bytes` for chunks of logits.
+  /// `facts` describe the teacher; their vocabulary and hidden size are replaced by the model's. `workspace_bytes`
+  /// limits the chunks of logits.
   ModelEngine(M& model, std::optional<Tokenizer> tokenizer, ServedTeacher facts,
               std::int64_t workspace_bytes = std::int64_t{256} << 20)
       : model_(&model),
