@@ -69,6 +69,12 @@ TEST_CASE("all answers to a prompt, and the prompt alone, fall into one part; a 
   const TextLine text{TextLineKind::given_text, {1, 2, 3}, {1, 1, 1}, "", {}},
       other{TextLineKind::given_text, {1, 2, 4}, {1, 1, 1}, "", {}};
   CHECK(prompt_hash(text) != prompt_hash(other));
+  // So it is where the first token alone does not count: it may be the same in all texts, and a cache does not tell.
+  TextLine masked = text, answer = text;
+  masked.mask = {0, 1, 1};
+  answer.mask = {0, 0, 1};
+  CHECK(prompt_hash(masked) == prompt_hash(text));
+  CHECK(prompt_hash(answer) != prompt_hash(text));
   // A fixed value: a split must not change with the version. XXH64 of the bytes 01 00 00 00 02 00 00 00.
   const TextLine fixed{TextLineKind::prompt, {1, 2}, {}, "", {}};
   CHECK(prompt_hash(fixed) == 0.8017165975460475);

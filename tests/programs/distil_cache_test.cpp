@@ -135,6 +135,25 @@ TEST_CASE("distil holds out a share of what a top-k cache has and measures its o
   CHECK(job.metric("out", "train/teacher_support_mass").size() == 5);
 }
 
+TEST_CASE("a share of a cache is that of its file, also where all texts begin with one token", "[programs][cache]") {
+  KDLIB_NEEDS_PROGRAMS();
+  const Job job;
+  std::string text;
+  for (int i = 0; i < 24; ++i)
+    text += kdlib::concat("{\"ids\": [1, ", 10 + i, ", ", 40 + 3 * i, ", 7, 9, ", 60 + i, "]}\n");
+  kdlib::write_file_atomically(job.dir / "data.jsonl", text);
+  job.cache("cache", "data.jsonl", "--top-k 8 --temperatures 1");
+  std::vector<std::vector<double>> found;
+  for (const std::string more : {std::string(), " --data " + (job.dir / "data.jsonl")}) {
+    const ProgramAnswer answer = job.distil("out", job.cached("cache") + more, "--resume no --validation-share 0.3");
+    INFO(answer.error);
+    REQUIRE(answer.status == 0);
+    found.push_back(job.metric("out", "evaluation/objective"));
+  }
+  REQUIRE(found[0].size() >= 2);
+  CHECK(found[0] == found[1]);
+}
+
 TEST_CASE("what a cache cannot serve is refused before anything is written", "[programs][cache]") {
   KDLIB_NEEDS_PROGRAMS();
   const Job job;

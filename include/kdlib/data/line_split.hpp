@@ -16,9 +16,10 @@ struct LineSplit {
 };
 
 /// Returns a number in [0, 1) made from the prompt of a line by the hash XXH64 of its ids. The prompt of a given text
-/// are the ids before the first token that counts, or all ids if the first token counts already. The same prompt has
-/// the same number in every file, at every place and on every machine, so that all answers to one prompt fall into the
-/// same part.
+/// are the ids before the first token that counts. If that is the first or the second token, the text has no prompt
+/// (one token alone, such as the token of the beginning, would be the same for all texts) and all ids are hashed. The
+/// same prompt has the same number in every file, at every place and on every machine, so that all answers to one
+/// prompt fall into the same part.
 double prompt_hash(const TextLine& line);
 
 /// Puts the lines whose prompt_hash() is below `share` into the validation part. The part of a line does not depend on

@@ -16,7 +16,8 @@ KDLIB_NAMESPACE_BEGIN
 KDLIB_FUNC double prompt_hash(const TextLine& line) {
   const auto first = std::find(line.mask.begin(), line.mask.end(), std::uint8_t{1});
   auto count = static_cast<std::size_t>(first - line.mask.begin());
-  if (line.kind == TextLineKind::prompt || count == 0) count = line.ids.size();
+  // The first token never counts where nothing stands before it, as in a line from a cache: it is no prompt.
+  if (line.kind == TextLineKind::prompt || count <= 1) count = line.ids.size();
   const std::uint64_t hash = xxh64(std::as_bytes(std::span(line.ids.data(), count)));
   return std::ldexp(static_cast<double>(hash >> 11), -53);
 }

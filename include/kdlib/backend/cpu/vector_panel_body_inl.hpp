@@ -85,7 +85,8 @@ KDLIB_LANE void panel_tile(std::int64_t m, std::int64_t k, T alpha, const T* pan
   }
   alignas(64) T sums[Rows * Width * lanes];
   panel_put<Rows, Width, T>(s, sums);
-  for (std::int64_t r = 0; r < m; ++r)
+  constexpr std::int64_t most = Width * lanes;  // m is at most that; compilers that know m alone would warn
+  for (std::int64_t r = 0; r < (m < most ? m : most); ++r)
     for (int c = 0; c < Rows; ++c) {
       T& to = y[r * ldy + c];
       to = alpha * sums[c * Width * lanes + r] + (beta == T{0} ? T{0} : beta * to);
