@@ -46,8 +46,12 @@ concept LanguageModel = requires(M& model, const M& constant, const TokenBatch& 
   { model.head_parameter() } -> std::convertible_to<Parameter<typename M::scalar_type, typename M::device_type>*>;
 };
 
-/// Where numbers of a run go. All scalars of one step come together; flush() ends the step and makes it last.
-/// A sink may also have rewind(step): everything behind that step is forgotten (a resumed run writes it again).
+/// Where the numbers of a run go. The scalars of one step come one after the other; flush() ends the step, and all
+/// scalars before it must then be safe. The trainer also calls flush() before each checkpoint, so flush() may come
+/// without a scalar before it.
+/// A sink may also have rewind(step). The trainer calls it before the first step: the sink forgets every scalar behind
+/// `step`, because the run writes these scalars again. `step` is -1 in a run from the beginning, and the step of the
+/// checkpoint in a resumed run.
 template <class S>
 concept MetricSink = requires(S& sink, std::string_view name, std::int64_t step, double value) {
   sink.scalar(name, step, value);

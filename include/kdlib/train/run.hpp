@@ -112,10 +112,10 @@ struct RunResult {
   std::int64_t best_step = -1;  // -1: no evaluation has chosen one
   double best_value = 0;
   std::int64_t student_step = 0;        // the step whose parameters the student holds now (SaveRule)
-  bool finished = false;                // all steps are done, or there is a reason
+  bool finished = false;                // ended unstopped: all steps done, a reason, or no text left (exhausted)
   std::string finish_reason{};          // of RunHooks::finish_reason
   bool stopped = false;                 // `stop` was set: run again to go on
-  bool exhausted = false;               // the source ended before the steps did
+  bool exhausted = false;               // the source ended before the steps did; `finished` is true as well
   bool was_finished = false;            // nothing was left to do: the store held the finished run
   std::vector<std::string> messages{};  // what hooks->on_message was told
 };

@@ -29,7 +29,7 @@ struct HostTensor {
 struct TrainState {
   std::string stage;            // empty outside a pipeline
   std::int64_t first_step = 0;  // where the stage began
-  bool finished = false;        // the stage has taken all its steps, or has the reason below
+  bool finished = false;        // the stage has taken all its steps, has the reason below, or its source has ended
   std::string finish_reason;    // of RunHooks::finish_reason; empty: none
   std::int64_t step = 0;
   std::int64_t skipped_steps = 0;  // of weight 0
