@@ -4,7 +4,9 @@
 //
 //   #include <kdlib/backend/cpu.hpp>
 //   #include <benchmarks/loss_benchmarks.hpp>
+//   #include <kdlib/tools/blas_kernels.hpp>
 //   int main(int argc, char** argv) {
+//     kdlib::choose_blas_kernels();  // where OpenBLAS does not know the CPU
 //     kdlib_benchmarks::bench_rows("mine", MyLoss{});
 //     kdlib_benchmarks::bench_fused("mine", MyLoss{});
 //     return kdlib_benchmarks::run(argc, argv);

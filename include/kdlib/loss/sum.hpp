@@ -115,7 +115,8 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
     return total;
   }
 
-  /// Calls f(weight, loss) for each term, in order.
+  /// Calls f(weight, loss) for each term, in order. head_loss of one term, with an empty gradient, gives the value of
+  /// this part of the sum.
   template <class F>
   KDLIB_HOST_DEVICE void for_each(F&& f) const {
     for_each_of(static_cast<F&&>(f), std::index_sequence_for<Ls...>{});

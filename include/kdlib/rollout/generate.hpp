@@ -85,7 +85,8 @@ void check_prompt(std::span<const std::int32_t> prompt, std::string_view source,
 
 /// Appends prompt and text as one document. A row counts if the model wrote its next token. The document's behaviour
 /// log-probs are those of the draws. Its routing is that of the completion, if there is one; the last token's experts
-/// are unknown.
+/// are unknown. Before a text is appended it may be cut: `ids`, `log_probs`, `full_log_probs` and `given` (if it is not
+/// empty) must then be cut to the same length.
 void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, const Completion& completion,
                        std::string_view source = {});
 

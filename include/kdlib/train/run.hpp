@@ -128,7 +128,7 @@ struct RunResult {
   bool finished = false;                // all steps are done, the source ended, or there is a finish_reason
   std::string finish_reason{};          // the sentence of RunHooks::finish_reason
   bool stopped = false;                 // the run was asked to stop; run again to go on
-  bool exhausted = false;               // the source ended before the steps did
+  bool exhausted = false;               // the source ended before the steps did; `finished` is true, too
   bool was_finished = false;            // nothing was left to do, because the store held the finished run
   std::vector<std::string> messages{};  // the sentences that hooks->on_message got
 };
