@@ -48,18 +48,12 @@ concept LanguageModel = requires(M& model, const M& constant, const TokenBatch& 
   { model.head_parameter() } -> std::convertible_to<Parameter<typename M::scalar_type, typename M::device_type>*>;
 };
 
-<<<<<<< HEAD
-/// A place for the numbers of a run. All scalars of one step come one after the other; flush() ends the step and stores
-/// its numbers permanently. A sink may also have rewind(step), which removes everything after that step, because a
-/// resumed run writes these steps again.
-=======
-/// Where the numbers of a run go. The scalars of one step come one after the other; flush() ends the step, and all
+/// A place for the numbers of a run. The scalars of one step come one after the other; flush() ends the step, and all
 /// scalars before it must then be safe. The trainer also calls flush() before each checkpoint, so flush() may come
 /// without a scalar before it.
 /// A sink may also have rewind(step). The trainer calls it before the first step: the sink forgets every scalar behind
 /// `step`, because the run writes these scalars again. `step` is -1 in a run from the beginning, and the step of the
 /// checkpoint in a resumed run.
->>>>>>> fix-docs
 template <class S>
 concept MetricSink = requires(S& sink, std::string_view name, std::int64_t step, double value) {
   sink.scalar(name, step, value);
