@@ -133,6 +133,14 @@ TEST_CASE("distil holds out a share of what a top-k cache has and measures its o
   REQUIRE(objective.size() >= 2);
   CHECK(objective.back() < objective.front());
   CHECK(job.metric("out", "train/teacher_support_mass").size() == 5);
+  // No divergence over the vocabulary is known, so its error is not, either; the objective's is not measured.
+  const kdlib::Json result = kdlib::Json::parse_file(job.dir / "out/result.json");
+  for (const kdlib::Json& row : result.at("models")) {
+    CHECK_FALSE(row.at("objective").is_null());
+    for (const char* name :
+         {"forward_kl", "forward_kl_error", "reverse_kl_error", "top1_agreement_error", "objective_error"})
+      CHECK(row.at(name).is_null());
+  }
 }
 
 TEST_CASE("what a cache cannot serve is refused before anything is written", "[programs][cache]") {

@@ -46,8 +46,11 @@ concept LanguageModel = requires(M& model, const M& constant, const TokenBatch& 
   { model.head_parameter() } -> std::convertible_to<Parameter<typename M::scalar_type, typename M::device_type>*>;
 };
 
-/// Where numbers of a run go. All scalars of one step come together; flush() ends the step and makes it last.
-/// A sink may also have rewind(step): everything behind that step is forgotten (a resumed run writes it again).
+/// Where numbers of a run go. Scalars of one step come one after the other; the flush() that follows ends the step and
+/// makes it last. flush() is called only behind scalars. An evaluation before the first step has step 0. If the source
+/// ends early, the last evaluation adds scalars to the last step, with a flush() of their own.
+/// A sink may also have rewind(step), which a run calls once before its first scalar: everything behind that step is
+/// forgotten (a resumed run writes it again). A run from the beginning calls rewind(-1): everything is forgotten.
 template <class S>
 concept MetricSink = requires(S& sink, std::string_view name, std::int64_t step, double value) {
   sink.scalar(name, step, value);
