@@ -8,6 +8,7 @@
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
 #include "kdlib/recipe/inputs.hpp"
+#include "kdlib/recipe/model_files.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -32,6 +33,22 @@ KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const 
   add("groups", s.training.groups_file);
   add("stages", s.training.stages_file);
   return out;
+}
+
+KDLIB_FUNC void check_inputs_are_there(const RecipeSettings& s) {
+  for (const auto& [name, path] : recipe_inputs(s)) {
+    const bool named = name.starts_with("teachers ");
+    const std::string option = named ? "[distil] --teachers " + name.substr(9) + "=" : "[distil] --" + name;
+    if (name == "teacher-adapter" && s.models.on_ranks) continue;  // other ranks read it
+    if (name == "teacher" || name == "student")
+      require_given_file(option, path, "a Hugging Face directory or a GGUF file");
+    else if (named) require_given_file(option, path, "a model's directory, a GGUF file or the folder of a cache");
+    else if (name.ends_with("-adapter"))
+      require_given_file(option, path, "the folder of a LoRA adapter in PEFT's form");
+    else if (name.ends_with("cache")) require_given_file(option, path, "the folder of a cache that cache_logits made");
+    else if (name == "prompts" || name == "data" || name == "validation")
+      require_given_file(option, path, "a file of JSON lines");
+  }
 }
 
 KDLIB_FUNC SettingsList input_hashes(const RecipeSettings& settings) {

@@ -44,6 +44,12 @@ struct ChoiceTaskSettings {
 ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
                             const ChoiceTaskSettings& settings = {});
 
+/// Looks at the files of the tasks of `evaluate` before any model is read: those of multiple choice are read, of others
+/// (<task>.jsonl for perplexity and wikitext, held_out.jsonl else) only the path is looked at. IoError: one is not
+/// there.
+void check_task_files(const std::vector<std::string>& tasks, const std::string& folder,
+                      const ChoiceTaskSettings& settings = {});
+
 /// How texts become ids for scoring.
 struct ScoringTokens {
   const Tokenizer* tokenizer = nullptr;

@@ -20,6 +20,8 @@ struct ModelPlace {
 /// ConfigError: a run that is not finished, whose rounded base was not written, or of which a file was changed.
 /// SettingsError: an adapter beside a run's own; one that a run trained beside rounded weights, for another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
+/// The same for a model and an adapter that are there. IoError, which names the path: one of them is not.
+ModelPlace find_model_there(const std::string& path, const std::string& adapter = "");
 /// A MODEL that a program takes without an adapter. SettingsError: the folder of a run whose result is an adapter; it
 /// names the call of convert that makes one model of both.
 std::string find_whole_model(const std::string& path);
