@@ -34,10 +34,10 @@ kd::Options make_options(Settings& s) {
   options.group("Prompts")
       .add("prompt", s.prompt, "TEXT", "one prompt: plain text to continue, or with --chat a user's turn")
       .add("prompts", s.prompts, "FILE",
-           "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}; a \"prompt\" is plain text to "
-           "continue without --chat, as with --raw of distil")
+           "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}; without --chat a \"prompt\" is "
+           "plain text to continue, as with distil's --raw")
       .add("chat", s.chat,
-           "a prompt is a user's turn of the model's chat template (no system turn is added); default: plain text to "
+           "a prompt is a user's turn of the model's chat template (no system turn is added); without it plain text to "
            "continue");
   kd::add_template_option(options, s.chat_template);
   options.group("Tools")

@@ -76,4 +76,8 @@ TEST_CASE("paths of models, caches and text that are not there are named with th
   missing([](RecipeSettings& s) -> std::string& { return s.text.data.path; }, "data");
   missing([](RecipeSettings& s) -> std::string& { return s.text.prompts.path; }, "prompts");
   missing([](RecipeSettings& s) -> std::string& { return s.text.validation.path; }, "validation");
+  RecipeSettings several;
+  several.models.teachers = {"math=" + dir.path(), "code=/nowhere/x", "asked=http://localhost:1"};
+  CHECK_THROWS_WITH(check_inputs_are_there(several),
+                    contains("[distil] --teachers code=/nowhere/x is not there: give"));
 }
