@@ -173,6 +173,8 @@ void run(const kd::CacheCommand& s) {
   if (!s.distillkit.empty()) return import_distillkit(s);
   if (s.check_alone()) return kd::TeacherCache(s.out).verify();
   if (s.is_remote()) return write_from_servers(s);
+  kd::require_model_path(s.teacher);
+  kd::require_given_file("[cache_logits] --data", s.data, "a file of JSON lines");
   Model model = Model::from_pretrained(s.teacher, {.trainable = false, .weights = kd::WeightStorage::in_file});
   kd::show_notes(model.notes());
   model.fold_cores();

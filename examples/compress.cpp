@@ -171,6 +171,7 @@ kd::DecoderConfig config_of(const std::string& path) {
 
 void run(const Command& c) {
   kd::start_threads(c.threads);
+  if (!c.calibration.empty()) kd::require_given_file("[compress] --calibration", c.calibration, "a file of JSON lines");
   const kd::CompressPlan plan = kd::plan_compression(config_of(c.model), c.settings, c.model);
   print_plan(c, plan);
   if (c.dry_run) {

@@ -90,7 +90,14 @@ class Evaluation {
   using Subject = LoadedModel<Model>;
   using Reference = kd::RememberedTeacher<Model>;
 
-  Evaluation(const Settings& s, std::vector<std::string> columns) : s_(s), columns_(std::move(columns)) {}
+  /// Finds all models and files before the first is measured.
+  Evaluation(const Settings& s, std::vector<std::string> columns) : s_(s), columns_(std::move(columns)) {
+    for (std::size_t i = 0; i < columns_.size(); ++i)
+      places_.push_back(kd::find_model_there(s.models[s.models.size() == 1 ? 0 : i],
+                                             !s.adapters.empty() && s.adapters[i] != "none" ? s.adapters[i] : ""));
+    if (wants("kl") || wants("agreement")) reference_place_ = kd::find_model_there(s.reference);
+    kd::check_task_files(s.tasks, s.data, {s.limit, s.shots});
+  }
 
   std::vector<kd::ModelResult> run() {
     if (wants("kl") || wants("agreement")) load_reference();
@@ -113,16 +120,13 @@ class Evaluation {
  private:
   bool wants(const char* task) const { return std::find(s_.tasks.begin(), s_.tasks.end(), task) != s_.tasks.end(); }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-  std::string file(const char* name) const { return kd::join_path(s_.data, name); }
+  std::string file(const std::string& name) const { return kd::join_path(s_.data, name); }
 
   Subject load(std::size_t i) const {
     Subject subject;
     kd::ModelResult& r = subject.result;
-    const std::string& path = s_.models[s_.models.size() == 1 ? 0 : i];
-    const std::string asked = !s_.adapters.empty() && s_.adapters[i] != "none" ? s_.adapters[i] : "";
-    const kd::ModelPlace place = kd::find_model(path, asked);
-    r.model = place.model;
-    r.adapter = place.adapter;
+    r.model = places_[i].model;
+    r.adapter = places_[i].adapter;
     r.name = columns_[i];
     subject.tokenizer = kd::find_model_tokenizer(r.model);
     subject.model.emplace(Model::from_pretrained(
@@ -134,7 +138,7 @@ class Evaluation {
   }
 
   void load_reference() {
-    const kd::ModelPlace place = kd::find_model(s_.reference);
+    const kd::ModelPlace& place = reference_place_;
     reference_tokenizer_ = kd::find_model_tokenizer(place.model);
     reference_.emplace(Model::from_pretrained(
         place.model, {.trainable = false, .weights = kd::frozen_storage<typename Model::device_type>}));
@@ -175,6 +179,8 @@ class Evaluation {
 
   const Settings& s_;
   const std::vector<std::string> columns_;  // names
+  std::vector<kd::ModelPlace> places_;      // of the columns
+  kd::ModelPlace reference_place_;
   kd::Progress progress_;
   std::chrono::steady_clock::time_point start_;
   std::optional<kd::Tokenizer> reference_tokenizer_;
@@ -187,7 +193,7 @@ class Evaluation {
 /// Rolling windows over each text; words and bytes are those of the text in the file, before it is detokenised.
 template <class Model>
 kd::TaskResult Evaluation<Model>::perplexity(Subject& subject, const std::string& task) {
-  const std::string path = file((task + ".jsonl").c_str());
+  const std::string path = file(task + ".jsonl");
   std::vector<std::vector<std::int32_t>> texts;
   double words = 0, bytes = 0, tokens = 0;
   bool ids_alone = false;

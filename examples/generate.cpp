@@ -3,6 +3,7 @@
 #include <kdlib/kdlib.hpp>
 
 #include <kdlib/backend/cpu.hpp>
+#include <kdlib/recipe/model_files.hpp>
 #include <kdlib/rollout/tool_turns.hpp>
 #include <kdlib/tools/model_options.hpp>
 #include <kdlib/tools/options.hpp>
@@ -31,9 +32,13 @@ kd::Options make_options(Settings& s) {
   s.model.add_to(model);
   kd::add_type_options(model, s.model.device, s.model.dtype);
   options.group("Prompts")
-      .add("prompt", s.prompt, "TEXT", "one prompt")
-      .add("prompts", s.prompts, "FILE", "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}")
-      .add("chat", s.chat, "a prompt is a user's turn of the model's chat template (no system turn is added)");
+      .add("prompt", s.prompt, "TEXT", "one prompt: plain text to continue, or with --chat a user's turn")
+      .add("prompts", s.prompts, "FILE",
+           "lines {\"prompt\": ...}, {\"messages\": [...]} or {\"prompt_ids\": [...]}; without --chat a \"prompt\" is "
+           "plain text to continue, as with distil's --raw")
+      .add("chat", s.chat,
+           "a prompt is a user's turn of the model's chat template (no system turn is added); without it plain text to "
+           "continue");
   kd::add_template_option(options, s.chat_template);
   options.group("Tools")
       .add("tools", s.tools, "LIST",
@@ -191,6 +196,8 @@ int main(int argc, char** argv) try {
        {{"cuda-graphs"}, s.model.device == "cuda", "--device cpu has no graphs"},
        {{"tool-rounds", "tool-tokens"}, !s.tools.empty(), "it belongs to --tools"}});
   s.model.resolve(options);
+  kd::require_model_path(s.model.model);
+  if (!s.prompts.empty()) kd::require_given_file("[generate] --prompts", s.prompts, "a file of JSON lines");
   kd::set_batch_invariant(s.batch_invariant);
   kd::with_model_type("generate", s.model.device, s.model.dtype,
                       [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });

@@ -84,6 +84,7 @@ inline std::vector<std::unique_ptr<SeedFile>> open_seed_files(const std::string&
     if (!path_exists(path)) break;
     files.push_back(std::make_unique<SeedFile>(path));
   }
+  require<IoError>(path_exists(folder), "[hdf5] ", folder, " is not there: give a folder with teacher_logits.h5");
   require<IoError>(!files.empty(), "[hdf5] ", folder, " holds neither teacher_logits.h5 nor teacher_logits_worker0.h5");
   return files;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A loss that takes the teacher's fields says so: without reads_teacher they would be 0.
 // expect: entry(row, x) takes an Entry, which holds p_t and log_ratio of the teacher, but the loss does not say
+// unsaid: this is no row loss
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/loss/losses.hpp"
 

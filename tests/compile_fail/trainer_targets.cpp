@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A divergence over the vocabulary with a teacher that knows one token a row.
 // expect: the loss reads more of the teacher than its targets tell: a divergence over the vocabulary needs the
-// teacher's rows
+// expect: the teacher's rows (kd::LiveTeacher, or kd::CachedHiddenTeacher on a cache of hidden states)
+// expect: a cache of the most probable tokens serves kd::TopKForwardKl and kd::TopKReverseKl
 #include "compile_fail/support/parts.hpp"
 
 #if defined(KDLIB_CORRECTED)

@@ -93,6 +93,17 @@ TEST_CASE("numbers are written in the shortest form that reads back as the same 
   CHECK(kdlib::setting_text(std::vector<std::int32_t>{2, 0, -1}) == "2 0 -1");
 }
 
+TEST_CASE("texts of every kind are compared by their characters", "[core]") {
+  struct Texts {
+    std::string own = "a";
+    std::string_view seen = "b";
+    const char* plain = "c";
+    const char* none = nullptr;
+  };
+  CHECK(fields_of(Texts{}) ==
+        kdlib::SettingsList{{"it.member_0", "a"}, {"it.member_1", "b"}, {"it.member_2", "c"}, {"it.member_3", ""}});
+}
+
 TEST_CASE("type names become words, and near names are found", "[core]") {
   CHECK(kdlib::snake_case("TopKForwardKl") == "top_k_forward_kl");
   CHECK(kdlib::plain_type_name<Listed>() == "Listed");

@@ -133,6 +133,14 @@ TEST_CASE("distil holds out a share of what a top-k cache has and measures its o
   REQUIRE(objective.size() >= 2);
   CHECK(objective.back() < objective.front());
   CHECK(job.metric("out", "train/teacher_support_mass").size() == 5);
+  // No divergence over the vocabulary is known, so its error is not, either; the objective's is not measured.
+  const kdlib::Json result = kdlib::Json::parse_file(job.dir / "out/result.json");
+  for (const kdlib::Json& row : result.at("models")) {
+    CHECK_FALSE(row.at("objective").is_null());
+    for (const char* name :
+         {"forward_kl", "forward_kl_error", "reverse_kl_error", "top1_agreement_error", "objective_error"})
+      CHECK(row.at(name).is_null());
+  }
 }
 
 TEST_CASE("a share of a cache is that of its file, also where all texts begin with one token", "[programs][cache]") {
@@ -162,6 +170,7 @@ TEST_CASE("what a cache cannot serve is refused before anything is written", "[p
     const ProgramAnswer answer = job.distil("out", from, more);
     CHECK(answer.status == status);
     CHECK(!exists(job.dir / "out/metrics.jsonl"));
+    if (status == 2) CHECK(answer.error.find("loading ") == std::string::npos);
     return answer.error;
   };
   const std::string from = job.cached("cache");
@@ -171,12 +180,26 @@ TEST_CASE("what a cache cannot serve is refused before anything is written", "[p
              contains("the cache holds none of the 6 texts"));
   CHECK_THAT(refused(from, "--lambda 0.5 ", 2), contains("--cache stands for the teacher; --lambda must be 0"));
   CHECK_THAT(refused(from, "--loss reverse_kl --mass raw ", 2), contains("--mass raw with reverse_kl is no loss"));
-  CHECK_THAT(refused(from, "--loss jsd "), contains("jensen_shannon reads the teacher's whole distribution"));
-  CHECK_THAT(refused(from, "--temperature 2 "), contains("temperatures are 1, the loss has 2"));
-  CHECK_THAT(refused(from, "--teacher-top-k 9 "), contains("top_k is 8, 9 tokens are asked for"));
+  CHECK_THAT(refused(from, "--loss jsd ", 2), contains("jensen_shannon reads the teacher's whole distribution"));
+  CHECK_THAT(refused(from, "--temperature 2 ", 2), contains("temperatures are 1, the loss has 2"));
+  CHECK_THAT(refused(from, "--teacher-top-k 9 ", 2), contains("top_k is 8, 9 tokens are asked for"));
   CHECK_THAT(refused(from, "--teacher " + reference_file("models/llama3_rope_bias") + " "),
              contains("teacher_hash is \"sha256:"));
   CHECK_THAT(refused("--student " + job.teacher + " --cache " + job.teacher, ""), contains("holds no meta.json"));
+  const auto missing = [&](const std::string& where, const std::string& more, const std::string& part) {
+    const std::string error = refused(where, more);
+    CHECK_THAT(error, contains(part));
+    CHECK_FALSE(error.find("loading ") != std::string::npos);  // no model was read
+  };
+  const std::string nothing = job.dir / "nothing";
+  missing("--student " + job.teacher + " --cache " + nothing, "",
+          "--cache " + nothing + " is not there: give the folder of a cache that cache_logits made");
+  missing(from, "--validation-cache " + nothing + " ", "--validation-cache " + nothing + " is not there");
+  missing(from, "--validation " + nothing + " ", "--validation " + nothing + " is not there: give a file of JSON");
+  missing("--teacher " + job.teacher + " --data " + nothing, "", "--data " + nothing + " is not there");
+  missing("--teacher " + job.teacher + " --lambda 1 --prompts " + nothing, "", "--prompts " + nothing);
+  missing("--teacher " + job.teacher + " --student " + nothing + " --data " + (job.dir / "data.jsonl"), "",
+          "--student " + nothing + " is not there: give a Hugging Face directory or a GGUF file");
   CHECK_THAT(refused(job.live(), "--mass tail ", 2), contains("--mass would have no effect: it belongs to --cache"));
 }
 

@@ -160,6 +160,26 @@ TEST_CASE("--limit takes the first documents of a task and of each subject", "[p
   CHECK(tasks.at("perplexity").at("documents").as_double() == 2);
 }
 
+TEST_CASE("evaluate finds every model, adapter and file before it measures the first", "[programs]") {
+  const TemporaryDirectory dir;
+  kdlib::make_directories(dir / "run");
+  kdlib::write_file_atomically(dir / "run/config.yaml", "quantize: none\n");
+  const std::string front = "--data " + data() + " --tasks perplexity --models " + model() + " ";
+  const auto refuses = [](const std::string& arguments, const std::string& part) {
+    const ProgramAnswer answer = run_program("evaluate", arguments);
+    INFO(answer.error);
+    CHECK(answer.status == 1);
+    CHECK_THAT(answer.error, contains(part));
+    CHECK(answer.error.find("model 1 of") == std::string::npos);  // nothing was measured
+  };
+  refuses(front + (dir / "run"), "is not finished");
+  refuses(front + (dir / "none"), "none is not there: give a Hugging Face directory or a GGUF file");
+  refuses(front + "--adapters none " + (dir / "adapter"), "the adapter " + (dir / "adapter") + " is not there");
+  const std::string one = "--models " + model() + " --tasks ";
+  refuses(one + "perplexity kl --reference " + (dir / "none") + " --data " + data(), "none is not there");
+  refuses(one + "perplexity mmlu --data " + (dir / "run"), "perplexity.jsonl is not there: --tasks perplexity");
+}
+
 TEST_CASE("evaluate refuses what it cannot measure", "[programs]") {
   const auto refuses = [](const std::string& arguments, int status, const std::string& part) {
     const ProgramAnswer answer = run_program("evaluate", arguments);
@@ -179,5 +199,7 @@ TEST_CASE("evaluate refuses what it cannot measure", "[programs]") {
   refuses(front + "--tasks arc_challenge --shots 1", 1, "arc_challenge.fewshot.jsonl is not there");
   refuses(front + "--tasks mmlu --shots 3", 1, "--shots asks for 3");
   refuses(front + "--tasks calibration", 1, "held_out.jsonl");
+  refuses("--models " + model() + " --data " + data() + " --tasks perplexity calibration", 1,
+          "held_out.jsonl is not there: --tasks calibration");
   refuses("--models " + reference_file("models/llama") + " --data " + data() + " --tasks mmlu", 1, "has no tokenizer");
 }

@@ -138,7 +138,8 @@ TEST_CASE("missing files and models that are not what is needed end with status 
   failed("qwen_32b_to_7b", "--dry-run --teacher " + p.llama + out, "model_type is llama");
   failed("rescore", "--data " + none + " --teacher " + p.tokens + out, "");
   failed("score", "--model " + none + input + out, "none");
-  failed("score", "--model " + p.llama + " --input " + none + out, "none");
+  failed("score", "--model " + p.llama + " --input " + none + out, "--input " + none + " is not there");
+  failed("cache_logits", "--teacher " + p.llama + " --data " + none + out, "--data " + none + " is not there");
   failed("synth", "--input " + none + " --tokenizer " + none + " --out " + (p.dir / "files"), "none");
   failed("tokenize", "--tokenizer " + none, "none");
 }

@@ -52,3 +52,32 @@ TEST_CASE("an input that is not there is left to whoever loads it", "[recipe]") 
   CHECK(recipe_inputs(settings).size() == 1);
   CHECK(input_hashes(settings).empty());
 }
+
+TEST_CASE("paths of models, caches and text that are not there are named with their option", "[recipe]") {
+  const TemporaryDirectory dir;
+  write_file_atomically(dir / "d.jsonl", "{\"ids\": [1, 2]}\n");
+  RecipeSettings right;
+  right.models.teacher = right.models.student = right.models.student_adapter = dir.path();
+  right.models.cache.folder = right.models.cache.validation = dir.path();
+  right.text.data.path = right.text.prompts.path = right.text.validation.path = dir / "d.jsonl";
+  check_inputs_are_there(right);
+  const auto missing = [&](auto&& place, const std::string& option) {
+    RecipeSettings settings = right;
+    place(settings) = "/nowhere/x";
+    CHECK_THROWS_AS(check_inputs_are_there(settings), IoError);
+    CHECK_THROWS_WITH(check_inputs_are_there(settings),
+                      contains("[distil] --" + option + " /nowhere/x is not there: give "));
+  };
+  missing([](RecipeSettings& s) -> std::string& { return s.models.teacher; }, "teacher");
+  missing([](RecipeSettings& s) -> std::string& { return s.models.student; }, "student");
+  missing([](RecipeSettings& s) -> std::string& { return s.models.student_adapter; }, "student-adapter");
+  missing([](RecipeSettings& s) -> std::string& { return s.models.cache.folder; }, "cache");
+  missing([](RecipeSettings& s) -> std::string& { return s.models.cache.validation; }, "validation-cache");
+  missing([](RecipeSettings& s) -> std::string& { return s.text.data.path; }, "data");
+  missing([](RecipeSettings& s) -> std::string& { return s.text.prompts.path; }, "prompts");
+  missing([](RecipeSettings& s) -> std::string& { return s.text.validation.path; }, "validation");
+  RecipeSettings several;
+  several.models.teachers = {"math=" + dir.path(), "code=/nowhere/x", "asked=http://localhost:1"};
+  CHECK_THROWS_WITH(check_inputs_are_there(several),
+                    contains("[distil] --teachers code=/nowhere/x is not there: give"));
+}

@@ -119,7 +119,7 @@ TEST_CASE("offline_kd learns from a cache that cache_logits wrote", "[recipe]") 
   CHECK_THAT(files.at("metrics.jsonl"), contains("train/teacher_support_mass=") && contains("train/tail_loss="));
   CHECK(files.at("model.safetensors") != kdlib::read_file(toy.model + "/model.safetensors"));
   CHECK_THAT(run_program("offline_kd", toy.model + " " + (toy.folder / "none") + " 6 " + halves).error,
-             contains("holds no meta.json: it is no teacher's cache"));
+             contains("none is not there: give the folder of a cache that cache_logits made"));
 }
 
 TEST_CASE("moe_stages makes a mixture of a dense model, trains it in three stages and goes on in the open one",

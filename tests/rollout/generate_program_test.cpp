@@ -75,6 +75,9 @@ TEST_CASE("generate ends with 2 on bad usage and 0 on --help", "[rollout][progra
   REQUIRE(generate(model() + " --prompt a --top-p 1.5").status == 2);
   REQUIRE(generate(model() + " --prompt a --max-new-tokens 0").status == 2);
   REQUIRE(generate(model() + " --prompt a --nonsense").status == 2);
+  // Plain text is the default: there is no --raw, and --help says so.
+  REQUIRE(generate(model() + " --prompt a --raw").status == 2);
+  REQUIRE_THAT(generate("--help").out, contains("--raw"));
 }
 
 TEST_CASE("generate ends with 1 on bad input and says what to do", "[rollout][program]") {
@@ -87,7 +90,7 @@ TEST_CASE("generate ends with 1 on bad input and says what to do", "[rollout][pr
     REQUIRE_THAT(answer.error, contains(part));
   };
   fails("--model /nowhere --prompt a", "/nowhere is not there: give a Hugging Face directory or a GGUF file");
-  fails(model() + " --prompts /nowhere.jsonl", "/nowhere.jsonl");
+  fails(model() + " --prompts /nowhere.jsonl", "--prompts /nowhere.jsonl is not there: give a file of JSON lines");
   fails(model() + " --prompt a", "needs a tokenizer");
   fails(model() + " --adapter /nowhere --prompt a", "/nowhere");
   fails(model() + PromptFile("").option(), "has no lines");

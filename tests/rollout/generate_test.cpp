@@ -226,3 +226,46 @@ TEST_CASE("a written document has one row for each written token and none for th
   REQUIRE(batch.weight() == 3);
   REQUIRE(batch.sources == std::vector<std::string>{"a", "b"});
 }
+
+TEST_CASE("a text that ends by a rule of one's own is cut with all that belongs to its ids", "[rollout]") {
+  const std::vector<std::int32_t> prompt{10, 11};
+  Completion text{{7, 8, 9}, {-1, -2, -3}, {-4, -5, -6}, true, {0, 1, 0}};
+  text.routing = {4, 1, {{20, 21, 22, 23}}};  // of the prompt's two tokens and all ids but the last
+  Completion whole = text;
+  whole.cut(3);
+  CHECK(whole.stopped);
+  CHECK(whole.routing.tokens == 4);
+  text.cut(2);
+  CHECK(text.ids == std::vector<std::int32_t>{7, 8});
+  CHECK(text.log_probs == std::vector<float>{-1, -2});
+  CHECK(text.full_log_probs == std::vector<float>{-4, -5});
+  CHECK(text.given == std::vector<std::uint8_t>{0, 1});
+  CHECK_FALSE(text.stopped);  // its stop id is gone
+  CHECK(text.routing.tokens == 3);
+  CHECK(text.routing.active == 1);
+  CHECK(text.routing.ids == std::vector<std::vector<std::int32_t>>{{20, 21, 22}});
+  TokenBatch batch;
+  append_completion(batch, prompt, text);
+  batch.check(30);
+  CHECK(batch.ids == std::vector<std::int32_t>{10, 11, 7, 8});
+  CHECK(batch.weights == std::vector<float>{0, 1, 0, 0});
+  CHECK_THROWS_WITH(text.cut(0), contains("[Completion::cut] length is 0 and the text has 2 ids; give 1 to 2"));
+  CHECK_THROWS_WITH(text.cut(3), contains("length is 3 and the text has 2 ids"));
+}
+
+TEST_CASE("a completion whose lists differ in length is refused", "[rollout]") {
+  const std::vector<std::int32_t> prompt{10, 11};
+  TokenBatch batch;
+  const auto append = [&](const Completion& text) { append_completion(batch, prompt, text); };
+  CHECK_THROWS_WITH(
+      append({{7}, {-1, -2, -3}, {-1, -2, -3}}),
+      contains("[append_completion] the completion has 1 ids and 3 log_probs; it needs one for each id") &&
+          contains("Completion::cut(n)"));
+  CHECK_THROWS_AS(append({{7, 8}, {-1}, {-1, -2}}), ShapeError);
+  CHECK_THROWS_WITH(append({{7, 8}, {}, {}}), contains("2 ids and 0 log_probs"));
+  CHECK_THROWS_WITH(append({{7}, {-1}, {-1, -2}}), contains("1 ids and 2 values of full_log_probs"));
+  CHECK_THROWS_WITH(append({{7}, {-1}, {-1}, false, {0, 1}}), contains("1 ids and 2 values of given"));
+  CHECK(batch.documents() == 0);
+  append({{7}, {-1}, {}});  // full_log_probs are not read
+  CHECK(batch.documents() == 1);
+}

@@ -96,7 +96,14 @@ TEST_CASE("text that the cache does not hold is refused, saying what is nearest"
 
 TEST_CASE("a cache with an incomplete meta.json, a missing, foreign or damaged segment is refused",
           "[teacher][cache]") {
-  CHECK_THAT(refusal([] { TeacherCache{"/nowhere/cache"}; }), contains("/nowhere/cache holds no meta.json"));
+  CHECK_THAT(refusal([] { TeacherCache{"/nowhere/cache"}; }),
+             contains("/nowhere/cache is not there: give the folder of a cache that cache_logits made"));
+  {
+    const TemporaryDirectory folder;
+    CHECK_THAT(refusal([&] { TeacherCache{folder.path()}; }), contains(folder.path() + " holds no meta.json"));
+    write_file_atomically(folder / "file", "x");
+    CHECK_THAT(refusal([&] { TeacherCache{folder / "file"}; }), contains("file is a file: give the folder"));
+  }
   {
     const Made made;
     edit(made.folder / "meta.json", "\"complete\": true", "\"complete\": false");

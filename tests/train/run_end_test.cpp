@@ -42,6 +42,19 @@ struct Script : kdlib::RunHooks {
   void on_message(const std::string& text) override { messages.push_back(text); }
 };
 
+/// A sink of the user's own that writes down how it is called: "rewind -1", "scalars 3" for any number of scalars of
+/// step 3, "flush".
+struct WrittenCalls {
+  std::vector<std::string> calls;
+
+  void scalar(std::string_view, std::int64_t step, double) {
+    const std::string text = kdlib::concat("scalars ", step);
+    if (calls.empty() || calls.back() != text) calls.push_back(text);
+  }
+  void flush() { calls.emplace_back("flush"); }
+  void rewind(std::int64_t step) { calls.push_back(kdlib::concat("rewind ", step)); }
+};
+
 struct Outcome {
   kdlib::RunResult result;
   std::vector<float> weights;
@@ -317,4 +330,27 @@ TEST_CASE("a step reports how KL is spread over its rows, the same for any split
   CHECK(kdlib_tests::near(metrics.series("train/kl_max").at(0).second, *std::max_element(values.begin(), values.end()),
                           tolerance));
   CHECK(kdlib_tests::near(metrics.series("train/forward_kl").at(0).second, mean, tolerance));
+}
+
+TEST_CASE("a sink gets a flush behind the scalars of each step and no other", "[train]") {
+  const auto calls_of = [](std::int64_t batches, kdlib::RunSettings settings) {
+    Model teacher{17, 6, 1}, student{17, 4, 2};
+    kdlib::Trainer trainer{student, RaggedDocuments{{.batches = batches}},
+                           kdlib::Objective{Teacher{teacher}, kdlib::ForwardKl{}}, kdlib::AdamW{},
+                           kdlib::ConstantRate{0.01}};
+    Script script;
+    settings.hooks = &script;
+    WrittenCalls sink;
+    const TemporaryDirectory dir;
+    trainer.run(settings, sink, kdlib::Directory{dir.path()});
+    return sink.calls;
+  };
+  using Calls = std::vector<std::string>;
+  // Checkpoints are saved after each step and at the end.
+  CHECK(calls_of(9, {.steps = 2, .save_every = 1}) == Calls{"rewind -1", "scalars 1", "flush", "scalars 2", "flush"});
+  CHECK(calls_of(9, {.steps = 1, .evaluate_every = 1, .evaluate_first = true}) ==
+        Calls{"rewind -1", "scalars 0", "flush", "scalars 1", "flush"});
+  // The source ends after one step of three: the last evaluation belongs to that step, behind its flush.
+  CHECK(calls_of(1, {.steps = 3, .evaluate_every = 2}) ==
+        Calls{"rewind -1", "scalars 1", "flush", "scalars 1", "flush"});
 }

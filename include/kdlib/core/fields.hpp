@@ -54,6 +54,9 @@ std::string setting_text(I value) {
   return std::to_string(value);
 }
 inline std::string setting_text(const std::string& value) { return value; }
+inline std::string setting_text(std::string_view value) { return std::string(value); }
+/// The text, not the address; nullptr is the empty text.
+inline std::string setting_text(const char* value) { return value == nullptr ? "" : value; }
 template <std::integral I>
 std::string setting_text(const std::vector<I>& values);
 

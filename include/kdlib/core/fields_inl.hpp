@@ -39,17 +39,23 @@ void visit_members(const X& x, F&& f) {
   }
 }
 
-/// The value of one field: a text, one number in a type of its own, or fields again.
-template <class V>
+/// True if the text of a member of type V can be compared. The compiler's message names both types where it is false.
+template <class Owner, class V>
+constexpr bool member_can_be_compared = has_comparable_fields<V>;
+
+/// The value of one field of `Owner`: a text, one number in a type of its own, or fields again.
+template <class Owner, class V>
 void append_value(SettingsList& list, const std::string& key, const V& value) {
   if constexpr (HasSettingText<V>) {
     list.emplace_back(key, setting_text(value));
   } else if constexpr (HoldsValue<V>) {
     list.emplace_back(key, setting_text(static_cast<double>(value.value())));
   } else {
-    static_assert(has_comparable_fields<V>,
-                  "kdlib: a checkpoint cannot compare this member: give its type visit_fields(self, f), see "
-                  "kdlib/core/fields.hpp");
+    static_assert(member_can_be_compared<Owner, V>,
+                  "kdlib: a checkpoint cannot compare a member of this type (the arguments of member_can_be_compared "
+                  "are the type that has the member, and the member's): give the member's type "
+                  "visit_fields(self, f), see kdlib/core/fields.hpp; or give the loss, optimizer or schedule that "
+                  "has the member describe(), which returns a SettingsList");
     append_fields(list, key, value);
   }
 }
@@ -85,7 +91,7 @@ void append_fields(SettingsList& list, const std::string& prefix, const X& x) {
     visit_fields(x, [&](const FieldInfo& field, const auto& value) {
       using V = std::remove_cvref_t<decltype(value)>;
       if constexpr (detail::HasSettingText<V> || detail::HoldsValue<V> || has_comparable_fields<V>) {
-        if (field.compared) detail::append_value(list, prefix + "." + field.name, value);
+        if (field.compared) detail::append_value<X>(list, prefix + "." + field.name, value);
       } else {
         require(!field.compared, "[fields] ", prefix, ".", field.name, " has no text; list it with compared = false");
       }
@@ -93,10 +99,11 @@ void append_fields(SettingsList& list, const std::string& prefix, const X& x) {
   } else if constexpr (!std::is_empty_v<X>) {
     static_assert(detail::has_plain_members<X>,
                   "kdlib: a checkpoint cannot compare the settings of this type: give it visit_fields(self, f), see "
-                  "kdlib/core/fields.hpp");
+                  "kdlib/core/fields.hpp; a loss, optimizer or schedule may have describe() instead, which returns a "
+                  "SettingsList");
     int place = 0;
     detail::visit_members(
-        x, [&](const auto& member) { detail::append_value(list, concat(prefix, ".member_", place++), member); });
+        x, [&](const auto& member) { detail::append_value<X>(list, concat(prefix, ".member_", place++), member); });
   }
 }
 

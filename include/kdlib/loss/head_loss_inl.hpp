@@ -34,12 +34,12 @@ constexpr void check_types() {
   static_assert(!hides_teacher<Loss>,
                 "entry(row, x) takes an Entry, which holds p_t and log_ratio of the teacher, but the loss does not say "
                 "`static constexpr bool reads_teacher = true`; say so, or take a StudentEntry");
-  static_assert(RowLossShape<Loss>,
+  static_assert(RowLossShape<Loss> || hides_teacher<Loss>,
                 "this is no row loss: an aggregate with entry(row, x) -> EntryLoss<P>, at_label(point) -> Dual or "
                 "at_normaliser(row) -> Dual is needed, see kdlib/loss/concepts.hpp");
   static_assert(!reads_teacher<Loss> || Targets::teacher_rows,
-                "this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets "
-                "or SampledTargets");
+                "this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets, "
+                "SampledTargets or TopKTargets; TopKForwardKl and TopKReverseKl read TopKTargets");
   static_assert(!reads_support<Loss> || gives_support<Targets>,
                 "this loss reads the teacher's top-k tokens: give TopKTargets");
   static_assert(!reads_teacher_label<Loss> || Targets::teacher_label,

@@ -45,7 +45,7 @@ class Sum : detail::SumSlots<std::index_sequence_for<Ls...>, Ls...> {
   static_assert(!(hides_teacher<Ls> || ...),
                 "entry(row, x) of a Term's loss takes an Entry, which holds p_t and log_ratio of the teacher, but the "
                 "loss does not say `static constexpr bool reads_teacher = true`; say so, or take a StudentEntry");
-  static_assert((RowLossShape<Ls> && ...),
+  static_assert(((RowLossShape<Ls> || hides_teacher<Ls>)&&...),
                 "each Term of a Sum holds a row loss: an aggregate with entry(row, x) or at_label(point) or "
                 "at_normaliser(row), see kdlib/loss/concepts.hpp");
   using Slots = detail::SumSlots<std::index_sequence_for<Ls...>, Ls...>;

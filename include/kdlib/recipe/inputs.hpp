@@ -15,6 +15,10 @@ KDLIB_NAMESPACE_BEGIN
 /// Returns the name of the option and the path of every input that the settings name.
 std::vector<std::pair<std::string, std::string>> recipe_inputs(const RecipeSettings& settings);
 
+/// Throws IoError, which names the option and the path, if a model, an adapter, a cache or a file of text that the
+/// settings name is not there. Other inputs are left to the code that reads them.
+void check_inputs_are_there(const RecipeSettings& settings);
+
 /// Returns name and content_hash (io/content_hash.hpp) of each input. An input that cannot be read is left out; the
 /// code that loads it reports the problem.
 SettingsList input_hashes(const RecipeSettings& settings);

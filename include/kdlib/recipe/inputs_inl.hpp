@@ -7,7 +7,9 @@
 #include "kdlib/io/content_hash.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/json_writer.hpp"
+#include "kdlib/io/paths.hpp"
 #include "kdlib/recipe/inputs.hpp"
+#include "kdlib/recipe/model_files.hpp"
 
 KDLIB_NAMESPACE_BEGIN
 
@@ -32,6 +34,23 @@ KDLIB_FUNC std::vector<std::pair<std::string, std::string>> recipe_inputs(const 
   add("groups", s.training.groups_file);
   add("stages", s.training.stages_file);
   return out;
+}
+
+KDLIB_FUNC void check_inputs_are_there(const RecipeSettings& s) {
+  for (const RecipeNamedTeacher& teacher : s.models.named_teachers())
+    require<IoError>(teacher.is_remote() || path_exists(teacher.place), "[distil] --teachers ", teacher.name, "=",
+                     teacher.place, " is not there: give a model's directory, a GGUF file or the folder of a cache");
+  for (const auto& [name, path] : recipe_inputs(s)) {
+    const std::string option = "[distil] --" + name;
+    if (name == "teacher-adapter" && s.models.on_ranks) continue;  // other ranks read it
+    if (name == "teacher" || name == "student")
+      require_given_file(option, path, "a Hugging Face directory or a GGUF file");
+    else if (name.ends_with("-adapter"))
+      require_given_file(option, path, "the folder of a LoRA adapter in PEFT's form");
+    else if (name.ends_with("cache")) require_given_file(option, path, "the folder of a cache that cache_logits made");
+    else if (name == "prompts" || name == "data" || name == "validation")
+      require_given_file(option, path, "a file of JSON lines");
+  }
 }
 
 KDLIB_FUNC SettingsList input_hashes(const RecipeSettings& settings) {

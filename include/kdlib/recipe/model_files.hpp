@@ -12,6 +12,11 @@
 
 KDLIB_NAMESPACE_BEGIN
 
+/// Throws IoError, which says what to give, unless something is at the path of a model.
+void require_model_path(const std::string& model);
+/// The same for the value of another option: "[distil] --data a.jsonl is not there: give <what>".
+void require_given_file(const std::string& option, const std::string& path, const std::string& what);
+
 /// Returns the tokenizer of a Hugging Face directory or GGUF file. Empty if the model has none. Throws IoError if the
 /// path is not there.
 std::optional<Tokenizer> find_model_tokenizer(const std::string& model);

@@ -15,9 +15,17 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-KDLIB_FUNC std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
+KDLIB_FUNC void require_model_path(const std::string& model) {
   require<IoError>(path_exists(model), "[model] ", model,
                    " is not there: give a Hugging Face directory or a GGUF file");
+}
+
+KDLIB_FUNC void require_given_file(const std::string& option, const std::string& path, const std::string& what) {
+  require<IoError>(path_exists(path), option, " ", path, " is not there: give ", what);
+}
+
+KDLIB_FUNC std::optional<Tokenizer> find_model_tokenizer(const std::string& model) {
+  require_model_path(model);
   if (is_directory(model)) {
     const auto has = [&](const char* name) { return path_exists(join_path(model, name)); };
     if (!has("tokenizer.json") && !has("tokenizer.model") && !has("spiece.model")) return std::nullopt;

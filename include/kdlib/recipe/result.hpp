@@ -23,7 +23,7 @@ struct EvaluationRow {
   double student_entropy = 0, teacher_entropy = 0;
   double tokens = 0;
   double objective = 0;  // value of the trained objective on held-out text, nats
-  /// Standard errors over documents.
+  /// Standard errors over documents; NaN if they were not measured.
   double forward_kl_error = 0, reverse_kl_error = 0, top1_error = 0, objective_error = 0;
   std::vector<std::pair<std::string, double>> tasks{};  // other measurements of the caller: "hellaswag/acc"
 };

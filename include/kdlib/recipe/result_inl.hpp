@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "kdlib/core/utf8.hpp"
 #include "kdlib/io/json.hpp"
@@ -15,24 +16,32 @@
 KDLIB_NAMESPACE_BEGIN
 namespace detail {
 
-/// Name in result.json and member, in the order of the file.
+/// Name in result.json and member, in the order of the file; of a standard error also the figure that it belongs to.
 struct EvaluationField {
   const char* name;
   double EvaluationRow::*member;
+  double EvaluationRow::*of = nullptr;
 };
-inline constexpr EvaluationField evaluation_fields[] = {{"forward_kl", &EvaluationRow::forward_kl},
-                                                        {"reverse_kl", &EvaluationRow::reverse_kl},
-                                                        {"top1_agreement", &EvaluationRow::top1},
-                                                        {"top5_overlap", &EvaluationRow::top5},
-                                                        {"perplexity", &EvaluationRow::perplexity},
-                                                        {"student_entropy", &EvaluationRow::student_entropy},
-                                                        {"teacher_entropy", &EvaluationRow::teacher_entropy},
-                                                        {"tokens", &EvaluationRow::tokens},
-                                                        {"objective", &EvaluationRow::objective},
-                                                        {"forward_kl_error", &EvaluationRow::forward_kl_error},
-                                                        {"reverse_kl_error", &EvaluationRow::reverse_kl_error},
-                                                        {"top1_agreement_error", &EvaluationRow::top1_error},
-                                                        {"objective_error", &EvaluationRow::objective_error}};
+inline constexpr EvaluationField evaluation_fields[] = {
+    {"forward_kl", &EvaluationRow::forward_kl},
+    {"reverse_kl", &EvaluationRow::reverse_kl},
+    {"top1_agreement", &EvaluationRow::top1},
+    {"top5_overlap", &EvaluationRow::top5},
+    {"perplexity", &EvaluationRow::perplexity},
+    {"student_entropy", &EvaluationRow::student_entropy},
+    {"teacher_entropy", &EvaluationRow::teacher_entropy},
+    {"tokens", &EvaluationRow::tokens},
+    {"objective", &EvaluationRow::objective},
+    {"forward_kl_error", &EvaluationRow::forward_kl_error, &EvaluationRow::forward_kl},
+    {"reverse_kl_error", &EvaluationRow::reverse_kl_error, &EvaluationRow::reverse_kl},
+    {"top1_agreement_error", &EvaluationRow::top1_error, &EvaluationRow::top1},
+    {"objective_error", &EvaluationRow::objective_error, &EvaluationRow::objective}};
+
+/// What the file has of a row: a figure that was not measured is null, and so is its error.
+KDLIB_FUNC double field_value(const EvaluationRow& row, const EvaluationField& field) {
+  if (field.of != nullptr && !std::isfinite(row.*field.of)) return std::numeric_limits<double>::quiet_NaN();
+  return row.*field.member;
+}
 
 /// "0.1847 ±0.0123": half the width of the 95 % interval, where the standard error is known.
 KDLIB_FUNC std::string with_interval(const char* format, double value, double error) {
@@ -126,7 +135,8 @@ KDLIB_FUNC std::string result_json(const RecipeResult& result) {
   json.key("models").begin_array();
   for (const EvaluationRow& row : result.rows) {
     json.begin_object().member("model", row.model);
-    for (const detail::EvaluationField& field : detail::evaluation_fields) json.member(field.name, row.*field.member);
+    for (const detail::EvaluationField& field : detail::evaluation_fields)
+      json.member(field.name, detail::field_value(row, field));
     if (!row.tasks.empty()) {
       json.key("tasks").begin_object();
       for (const auto& [name, value] : row.tasks) json.member(name, value);

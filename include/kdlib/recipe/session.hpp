@@ -197,7 +197,9 @@ class Session final : private RunHooks {
   std::string equal_models() const;
   void warn_of_equal_models();
   std::string input_hash(std::string_view name, const std::string& place) const;
-  void open_cache(const std::optional<Tokenizer>& tokenizer);
+  void check_before_loading();
+  void open_caches();
+  void check_caches(const std::optional<Tokenizer>& tokenizer);
   void open_remote(const std::optional<Tokenizer>& tokenizer);
   void open_ranked(const std::optional<Tokenizer>& tokenizer);
   RemoteTeacherSettings remote_settings(const std::string& urls, const std::optional<Tokenizer>& tokenizer) const;

@@ -8,33 +8,40 @@
 
 KDLIB_NAMESPACE_BEGIN
 
-/// Opens what the settings name and compares it with the student: tokenizer, vocabulary, context, the teacher if named.
+/// Opens the caches that the settings name. A loss or a setting of the signal that they cannot serve is refused as
+/// settings are.
 template <class D, class T>
-void Session<D, T>::open_cache(const std::optional<Tokenizer>& tokenizer) {
+void Session<D, T>::open_caches() {
+  if (cache_) return;
   const RecipeCache& named = s_.models.cache;
-  CacheUse use;
-  use.vocabulary = student_->vocab_size();
-  if (tokenizer) use.tokenizer = tokenizer_hash(*tokenizer);
-  if (!s_.models.teacher.empty()) use.teacher_hash = input_hash("teacher", s_.models.teacher);
   cache_.emplace(detail::OpenedCache::open(named.folder));
-  if (s_.text.data.empty()) use.context_length = context_length();
-  const std::int64_t shared = tokenizer ? shared_with_cache(cache_->files(), *tokenizer, use) : 0;
-  cache_->files().check(use);
-  note(concat("the teacher is ", detail::cache_text(cache_->files()), ": ", cache_->files().meta().rows, " rows"));
-  if (!named.validation.empty()) {
-    validation_cache_.emplace(detail::OpenedCache::open(named.validation));
-    validation_cache_->files().check(use);
-  }
   const bool for_top_k = named.top_k != 0 || named.mass != TopKMass::tail;
   require<SettingsError>(cache_->top_k || !for_top_k,
                          "[distil] --teacher-top-k and --mass belong to caches of the most ", "probable tokens; ",
                          named.folder, " holds hidden states: leave them out");
-  if (cache_->top_k) {  // what the loss cannot read is refused before anything is written
-    require_targets(LossNeeds::top_k, top_k_terms().terms);
-    static_cast<void>(top_k_teacher(*cache_->top_k));
-  } else {
-    require_targets(LossNeeds::vocabulary, s_.objective.loss.terms);
-  }
+  checking_settings([this] {
+    if (cache_->top_k) {
+      require_targets(LossNeeds::top_k, top_k_terms().terms);
+      static_cast<void>(top_k_teacher(*cache_->top_k));
+    } else {
+      require_targets(LossNeeds::vocabulary, s_.objective.loss.terms);
+    }
+  });
+  if (!named.validation.empty()) validation_cache_.emplace(detail::OpenedCache::open(named.validation));
+}
+
+/// Compares the caches with the student: tokenizer, vocabulary, context, the teacher if named.
+template <class D, class T>
+void Session<D, T>::check_caches(const std::optional<Tokenizer>& tokenizer) {
+  CacheUse use;
+  use.vocabulary = student_->vocab_size();
+  if (tokenizer) use.tokenizer = tokenizer_hash(*tokenizer);
+  if (!s_.models.teacher.empty()) use.teacher_hash = input_hash("teacher", s_.models.teacher);
+  if (s_.text.data.empty()) use.context_length = context_length();
+  const std::int64_t shared = tokenizer ? shared_with_cache(cache_->files(), *tokenizer, use) : 0;
+  cache_->files().check(use);
+  note(concat("the teacher is ", detail::cache_text(cache_->files()), ": ", cache_->files().meta().rows, " rows"));
+  if (validation_cache_) validation_cache_->files().check(use);
   const CacheFacts& facts = cache_->files().meta().facts;
   const bool padded = facts.vocabulary != student_->vocab_size();  // by one tokenizer: check() has compared
   std::int64_t ids = shared > 0 ? shared : cache_->top_k ? std::min(facts.columns(), student_->vocab_size()) : 0;

@@ -116,6 +116,8 @@ SessionOutcome Session<D, T>::run_phases() {
   enter(SessionPhase::checking);
   check_run_place(s_);
   if constexpr (requires { Kernels<D, T>::take_buffers(); }) Kernels<D, T>::take_buffers();
+  // A finished run needs its inputs no more. Any other is refused before the models are even read.
+  if (!(ranks_.leads() && folder_.has("result.json"))) check_before_loading();
   inputs_ = input_hashes(s_);
   if (any_rank_finished(outcome)) return outcome;
   double device_memory = 0;
@@ -230,9 +232,17 @@ void Session<D, T>::require_taught() const {
       "no --cache");
 }
 
+/// What needs no model is checked first: paths, and what a cache gives against the loss.
+template <class D, class T>
+void Session<D, T>::check_before_loading() {
+  check_inputs_are_there(s_);
+  if (s_.models.cached()) open_caches();
+}
+
 template <class D, class T>
 void Session<D, T>::load() {
   if (text_) return;  // plan() has loaded it
+  check_before_loading();
   enter(SessionPhase::loading);
   std::optional<Tokenizer> tokenizer;
   load_models(tokenizer);

@@ -20,7 +20,7 @@ void Session<D, T>::load_models(std::optional<Tokenizer>& tokenizer) {
                                 .weights = trains == RecipeTrains::lora ? frozen_storage<D> : WeightStorage::decoded}));
     tokenizer = find_model_tokenizer(models.student_path());
     if (tokenizer) check_tokenizer_fits(*tokenizer, student_->vocab_size());
-    if (models.cached()) open_cache(tokenizer);
+    if (models.cached()) check_caches(tokenizer);
     if (models.is_remote()) open_remote(tokenizer);
     if (models.by_row()) open_named(tokenizer);
     if (models.on_ranks) open_ranked(tokenizer);

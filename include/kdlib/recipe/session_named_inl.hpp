@@ -197,11 +197,11 @@ void Session<D, T>::choose_named_targets(const std::optional<Tokenizer>& tokeniz
     other_sampled_.emplace(
         by_row<SampledTargets>(each([&](Named& n) { take_sampled(n, tokenizer); }, &Named::sampled)));
   } else if (s_.models.cache.top_k == 0 && all_give(RemoteWant::hidden)) {
-    require_targets(LossNeeds::vocabulary, loss.terms);
+    checking_settings([&] { require_targets(LossNeeds::vocabulary, loss.terms); });
     other_hidden_.emplace(
         by_row<HiddenTargets<T, D>>(each([&](Named& n) { take_hidden(n, tokenizer); }, &Named::hidden)));
   } else {
-    require_targets(LossNeeds::top_k, top_k_terms().terms);
+    checking_settings([this] { require_targets(LossNeeds::top_k, top_k_terms().terms); });
     const TopKOfSettings how = named_top_k_settings();
     note(concat("of every teacher the ", how.top_k, " most probable tokens are taken"));
     other_top_k_.emplace(by_row<typename TopKTeacher::targets_type>(

@@ -61,7 +61,7 @@ void Session<D, T>::open_remote(const std::optional<Tokenizer>& tokenizer) {
     take(teacher.client(), "its log-probability of each token");
     other_sampled_.emplace(std::move(teacher));
   } else if (r.dialect == Dialect::kdlib && s_.models.cache.top_k == 0) {
-    require_targets(LossNeeds::vocabulary, loss.terms);
+    checking_settings([&] { require_targets(LossNeeds::vocabulary, loss.terms); });
     RemoteTeacher<HiddenTargets<T, D>> teacher(r);
     take(teacher.client(), "its hidden states and its head");
     if (teacher.vocab_size() != student_->vocab_size()) {
@@ -70,7 +70,7 @@ void Session<D, T>::open_remote(const std::optional<Tokenizer>& tokenizer) {
     }
     other_hidden_.emplace(std::move(teacher));
   } else {
-    require_targets(LossNeeds::top_k, top_k_terms().terms);
+    checking_settings([this] { require_targets(LossNeeds::top_k, top_k_terms().terms); });
     check_top_k_temperature(r.top_k);
     RemoteTeacher<typename TopKTeacher::targets_type> teacher(r);
     take(teacher.client(), concat("its ", r.top_k, " most probable tokens"));

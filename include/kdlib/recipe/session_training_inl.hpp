@@ -24,6 +24,7 @@ EvaluationRow Session<D, T>::measure_alone(const char* name, Model& model, const
   const LossSum loss = held_out_loss(model, settings);
   row.objective = loss.mean();
   row.tokens = loss.weight;
+  row.forward_kl_error = row.reverse_kl_error = row.top1_error = row.objective_error = none;
   if (measurement_) row.tasks = measurement_(model);
   return row;
 }

@@ -4,6 +4,7 @@
 #define KDLIB_ROLLOUT_COMPLETIONS_INL_HPP
 
 #include <algorithm>
+#include <utility>
 
 #include "kdlib/core/error.hpp"
 #include "kdlib/rollout/generate.hpp"
@@ -23,10 +24,41 @@ KDLIB_FUNC void check_prompt(std::span<const std::int32_t> prompt, std::string_v
                       ": shorten it until at least one new token fits");
 }
 
+KDLIB_FUNC void Completion::check(std::string_view operation) const {
+  require<ShapeError>(log_probs.size() == ids.size(), operation, " the completion has ", ids.size(), " ids and ",
+                      log_probs.size(),
+                      " log_probs; it needs one for each id: Completion::cut(n) shortens a text and all that belongs "
+                      "to its ids");
+  const auto fits = [&](std::size_t size, const char* name) {
+    require<ShapeError>(size == 0 || size == ids.size(), operation, " the completion has ", ids.size(), " ids and ",
+                        size, " values of ", name, "; it needs one for each id, or none");
+  };
+  fits(full_log_probs.size(), "full_log_probs");
+  fits(given.size(), "given");
+}
+
+KDLIB_FUNC void Completion::cut(std::size_t length) {
+  check("[Completion::cut]");
+  require<ShapeError>(length >= 1 && length <= ids.size(), "[Completion::cut] length is ", length, " and the text has ",
+                      ids.size(), " ids; give 1 to ", ids.size());
+  const std::size_t removed = ids.size() - length;
+  if (removed == 0) return;
+  ids.resize(length);
+  log_probs.resize(length);
+  if (!full_log_probs.empty()) full_log_probs.resize(length);
+  if (!given.empty()) given.resize(length);
+  stopped = false;
+  if (routing.empty()) return;
+  RoutingRecord kept;
+  kept.append(routing, 0, routing.tokens - static_cast<std::int64_t>(removed));
+  routing = std::move(kept);
+}
+
 KDLIB_FUNC void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, const Completion& completion,
                                   std::string_view source) {
   require<InputError>(!prompt.empty() && !completion.ids.empty(), "[append_completion] a prompt of ", prompt.size(),
                       " and a text of ", completion.ids.size(), " tokens: both need one or more");
+  completion.check("[append_completion]");
   require<ShapeError>(batch.documents() == 0 || !batch.behaviour_log_probs.empty(),
                       "[append_completion] the batch holds documents without log-probs");
   const auto run =

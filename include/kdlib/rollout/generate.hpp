@@ -34,6 +34,14 @@ struct Completion {
   std::vector<std::uint8_t> given{};
   /// With record_routing: the experts of every token that was run, that is the prompt and all ids but the last.
   RoutingRecord routing{};
+
+  /// Keeps the first `length` ids of the text and what belongs to them, for a text that ends by a rule of your own.
+  /// `stopped` stays true only if no id is removed. Throws ShapeError unless the text has 1 to ids.size() ids left, and
+  /// for lists that do not have ids.size() values.
+  void cut(std::size_t length);
+  /// Throws ShapeError, which names `operation` and both lengths, unless log_probs has one value for each of `ids`,
+  /// and full_log_probs and `given` have as many or are empty.
+  void check(std::string_view operation) const;
 };
 
 /// How far generate() has come.
@@ -85,8 +93,8 @@ void check_prompt(std::span<const std::int32_t> prompt, std::string_view source,
 
 /// Appends prompt and text as one document. A row counts if the model wrote its next token. The document's behaviour
 /// log-probs are those of the draws. Its routing is that of the completion, if there is one; the last token's experts
-/// are unknown. Before a text is appended it may be cut: `ids`, `log_probs`, `full_log_probs` and `given` (if it is not
-/// empty) must then be cut to the same length.
+/// are unknown. Throws InputError for an empty prompt or text, and ShapeError for a completion whose lists differ in
+/// length (Completion::cut shortens all of them) or whose log-probs or routing the batch's other documents do not have.
 void append_completion(TokenBatch& batch, std::span<const std::int32_t> prompt, const Completion& completion,
                        std::string_view source = {});
 

@@ -159,6 +159,10 @@ KDLIB_FUNC std::string CacheMeta::json() const {
 
 KDLIB_FUNC CacheMeta CacheMeta::read(const std::string& folder) {
   const std::string path = join_path(folder, "meta.json");
+  require<IoError>(path_exists(folder), "[teacher cache] ", folder,
+                   " is not there: give the folder of a cache that cache_logits made");
+  require<IoError>(is_directory(folder), "[teacher cache] ", folder,
+                   " is a file: give the folder of a cache that cache_logits made");
   require<IoError>(path_exists(path), "[teacher cache] ", folder,
                    " holds no meta.json: it is no teacher's cache (cache_logits makes one)");
   const Json json = Json::parse_file(path);

@@ -45,6 +45,12 @@ struct ChoiceTaskSettings {
 ChoiceTask read_choice_task(const std::string& name, const std::string& folder,
                             const ChoiceTaskSettings& settings = {});
 
+/// Looks at the files of the tasks of `evaluate` before any model is read. Files of multiple-choice tasks are read; of
+/// the other tasks (<task>.jsonl for perplexity and wikitext, else held_out.jsonl) only the path is looked at. IoError:
+/// a file is not there.
+void check_task_files(const std::vector<std::string>& tasks, const std::string& folder,
+                      const ChoiceTaskSettings& settings = {});
+
 /// How texts are turned into ids for scoring.
 struct ScoringTokens {
   const Tokenizer* tokenizer = nullptr;

@@ -173,6 +173,20 @@ KDLIB_TOOLS_FUNC ChoiceTask read_choice_task(const std::string& name, const std:
   return task;
 }
 
+KDLIB_TOOLS_FUNC void check_task_files(const std::vector<std::string>& tasks, const std::string& folder,
+                                       const ChoiceTaskSettings& settings) {
+  const std::vector<std::string>& choices = choice_task_names();
+  for (const std::string& task : tasks) {
+    if (std::find(choices.begin(), choices.end(), task) != choices.end()) {
+      static_cast<void>(read_choice_task(task, folder, settings));
+      continue;
+    }
+    const bool own = task == "perplexity" || task == "wikitext";
+    const std::string path = join_path(folder, own ? task + ".jsonl" : std::string("held_out.jsonl"));
+    require<IoError>(path_exists(path), "[evaluate] ", path, " is not there: --tasks ", task, " reads its text there");
+  }
+}
+
 KDLIB_TOOLS_FUNC ScoredText encode_pair(const ScoringTokens& tokens, std::string context, std::string continuation) {
   const Tokenizer& t = *tokens.tokenizer;
   ScoredText out;

@@ -8,6 +8,8 @@
 
 #include "kdlib/io/jsonl.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/recipe/model_files.hpp"
+#include "kdlib/text/chat_template.hpp"
 #include "kdlib/tools/distil_report.hpp"
 
 KDLIB_NAMESPACE_BEGIN
@@ -72,12 +74,45 @@ KDLIB_TOOLS_FUNC void add_heat_maps(RunReport& report, const RecipeResult& resul
   }
 }
 
+/// The tokenizer that `generate --model RUN` reads; empty where there is none, or nothing can be read there any more.
+KDLIB_TOOLS_FUNC std::optional<Tokenizer> tokenizer_of_run(const RecipeSettings& s) {
+  const bool lora = s.student.trains == RecipeTrains::lora;
+  try {
+    return find_model_tokenizer(lora && !s.student.rounded ? s.models.student_path()
+                                                           : join_path(s.output.folder, lora ? "base" : "model"));
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+KDLIB_TOOLS_FUNC bool has_chat_template(const Tokenizer& tokenizer) {
+  try {
+    static_cast<void>(ChatTemplate::of(tokenizer));
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+/// How to write with the student: a turn of its chat template where there is one, else text to continue.
+KDLIB_TOOLS_FUNC std::pair<std::string, std::string> write_step(const RecipeSettings& s, const std::string& out) {
+  const std::optional<Tokenizer> tokenizer = tokenizer_of_run(s);
+  const std::string generate = "generate --model " + out;
+  if (!tokenizer)
+    return {"Write with the student, which has no tokenizer: lines {\"prompt_ids\": [...]} of ids",
+            generate + " --prompts prompts.jsonl"};
+  const std::string& named = s.text.chat_template;
+  if (s.text.raw || (named.empty() && !has_chat_template(*tokenizer)))
+    return {"Write with the student", generate + " --prompt \"The sky is blue because\""};
+  const std::string how = named.empty() ? "" : " --template " + shell_word(named);
+  return {"Write with the student", generate + " --chat" + how + " --prompt \"Why is the sky blue?\""};
+}
+
 }  // namespace detail
 
 KDLIB_TOOLS_FUNC std::vector<std::pair<std::string, std::string>> next_steps(const RecipeSettings& s) {
   const std::string out = detail::shell_word(s.output.folder), gguf = "student.gguf";
-  std::vector<std::pair<std::string, std::string>> steps = {
-      {"Write with the student", "generate --model " + out + " --chat --prompt \"Why is the sky blue?\""}};
+  std::vector<std::pair<std::string, std::string>> steps = {detail::write_step(s, out)};
   const char* python = "from transformers import AutoModelForCausalLM";
   if (s.student.trains != RecipeTrains::lora) {
     steps.emplace_back("One file for llama.cpp",

@@ -110,7 +110,7 @@ KDLIB_TOOLS_FUNC std::string evaluation_json(const std::vector<ModelResult>& mod
       json.key(task.task).begin_object();
       for (const TaskNumber& n : task.numbers) {
         json.member(n.name, n.value);
-        if (std::isfinite(n.error)) json.member(n.name + "_stderr", n.error);
+        if (std::isfinite(n.value) && std::isfinite(n.error)) json.member(n.name + "_stderr", n.error);
       }
       for (const auto& count : task.counts) json.member(count.first, count.second);
       json.end_object();

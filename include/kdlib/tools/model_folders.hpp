@@ -21,6 +21,8 @@ struct ModelPlace {
 /// its rounded base was not written, or one of its files was changed. SettingsError: `adapter` is named although the
 /// run has its own adapter, or `adapter` was trained beside rounded weights and `path` is another model.
 ModelPlace find_model(const std::string& path, const std::string& adapter = "");
+/// Finds a model and an adapter that must be there. IoError: one of them is not; the message names its path.
+ModelPlace find_model_there(const std::string& path, const std::string& adapter = "");
 /// Finds a model for a program that takes no adapter. SettingsError: `path` is the folder of a run whose result is an
 /// adapter. The message names the call of convert that merges both into one model.
 std::string find_whole_model(const std::string& path);

@@ -7,6 +7,7 @@
 #include "kdlib/io/atomic_file.hpp"
 #include "kdlib/io/json.hpp"
 #include "kdlib/io/paths.hpp"
+#include "kdlib/recipe/model_files.hpp"
 #include "kdlib/recipe/run_outputs.hpp"
 #include "kdlib/tools/model_folders.hpp"
 #include "kdlib/tools/output_lock.hpp"
@@ -65,6 +66,14 @@ KDLIB_TOOLS_FUNC ModelPlace find_model(const std::string& path, const std::strin
   require<SettingsError>(adapter.empty(), "[model] ", path, " is a run of distil with an adapter of its own; name ",
                          detail::base_of_run(path, inside("adapter")), " as the model to use ", adapter);
   return {detail::base_of_run(path, inside("adapter")), inside("adapter")};
+}
+
+KDLIB_TOOLS_FUNC ModelPlace find_model_there(const std::string& path, const std::string& adapter) {
+  ModelPlace place = find_model(path, adapter);
+  require_model_path(place.model);
+  if (!place.adapter.empty())
+    require_given_file("[model] the adapter", place.adapter, "the folder of a LoRA adapter in PEFT's form");
+  return place;
 }
 
 KDLIB_TOOLS_FUNC std::string find_whole_model(const std::string& path) {

@@ -48,9 +48,10 @@ concept LanguageModel = requires(M& model, const M& constant, const TokenBatch& 
   { model.head_parameter() } -> std::convertible_to<Parameter<typename M::scalar_type, typename M::device_type>*>;
 };
 
-/// A place for the numbers of a run. The scalars of one step come one after the other; flush() ends the step, and all
-/// scalars before it must then be safe. The trainer also calls flush() before each checkpoint, so flush() may come
-/// without a scalar before it.
+/// A place for the numbers of a run. The scalars of one step come one after the other. The flush() after them ends the
+/// step, and all scalars before flush() must then be safe. flush() is called only after scalars. An evaluation before
+/// the first step has step 0. If the source ends early, the last evaluation adds scalars to the last step, with a
+/// flush() of their own.
 /// A sink may also have rewind(step). The trainer calls it before the first step: the sink forgets every scalar behind
 /// `step`, because the run writes these scalars again. `step` is -1 in a run from the beginning, and the step of the
 /// checkpoint in a resumed run.

@@ -80,14 +80,20 @@ class Trainer {
         typename Objective::loss_type;
       },
       "kdlib: the third argument of Trainer is not an objective; write kd::Objective{teacher, loss}");
+  static_assert(!hides_teacher<typename Objective::loss_type>,
+                "kdlib: entry(row, x) of the objective's loss takes an Entry, which holds p_t and log_ratio of the "
+                "teacher, but the loss does not say `static constexpr bool reads_teacher = true`; say so, or take a "
+                "StudentEntry");
   static_assert(
-      RowLossShape<typename Objective::loss_type>,
+      RowLossShape<typename Objective::loss_type> || hides_teacher<typename Objective::loss_type>,
       "kdlib: the loss of the objective is not a row loss (entry(row, x), at_label(point), or a kd::Sum of such); "
       "see kdlib/loss/concepts.hpp");
-  static_assert(RowLoss<typename Objective::loss_type, typename Objective::teacher_type::targets_type>,
+  static_assert(!RowLossShape<typename Objective::loss_type> ||
+                    RowLoss<typename Objective::loss_type, typename Objective::teacher_type::targets_type>,
                 "kdlib: the loss reads more of the teacher than its targets tell: a divergence over the vocabulary "
-                "needs the teacher's rows "
-                "(kd::LiveTeacher), a sampled-token loss needs its log-probability of the label");
+                "needs the teacher's rows (kd::LiveTeacher, or kd::CachedHiddenTeacher on a cache of hidden states); "
+                "a cache of the most probable tokens serves kd::TopKForwardKl and kd::TopKReverseKl; a sampled-token "
+                "loss needs the teacher's log-probability of the label");
   static_assert(kdlib::Optimizer<Optimizer, typename Student::scalar_type, typename Student::device_type>,
                 "kdlib: the fourth argument of Trainer is not an optimizer (state<T, D>(parameters, rates) with step, "
                 "steps, set_steps, tensors); "

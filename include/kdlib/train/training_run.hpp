@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kdlib/core/clock.hpp"
@@ -130,7 +131,13 @@ class TrainingRun {
   void update(const StepSums& sums, double norm, double factor, double rate);
   void report(const StepSums& sums, double norm, double rate, const StepTimes& times);
   void log_step(const StepReport& r, const StepTimes& times, const StepSums& sums);
-  void scalar(std::string_view name, double value) { sink_.scalar(name, step_, value); }
+  void scalar(std::string_view name, double value) {
+    sink_.scalar(name, step_, value);
+    unflushed_ = true;
+  }
+  void flush() {
+    if (std::exchange(unflushed_, false)) sink_.flush();
+  }
   void evaluate_if_due(bool last);
   void save(bool finished);
   void prune();
@@ -172,6 +179,7 @@ class TrainingRun {
   std::int64_t step_ = 0, saved_step_ = -1, evaluated_step_ = -1;
   bool update_queued_ = false;       // the update of this step is queued on the device
   bool save_asked_ = false;          // the hooks want a checkpoint after this step
+  bool unflushed_ = false;           // the sink has scalars that no flush() has followed
   bool saved_finished_ = false;      // the checkpoint of saved_step_ is marked as finished
   bool evaluation_pending_ = false;  // TrainState::evaluation_pending
   double tokens_ = 0, seconds_before_ = 0, started_ = 0;

@@ -190,7 +190,7 @@ void TrainingRun<Types>::report(const StepSums& sums, double norm, double rate, 
   r.skipped = sums.loss.weight <= 0;
   log_step(r, times, sums);
   evaluate_if_due(false);
-  sink_.flush();
+  flush();
   if (settings_.hooks == nullptr) return;
   settings_.hooks->on_step(r);
   save_asked_ = any_rank(settings_.hooks->wants_checkpoint(r));
@@ -279,7 +279,7 @@ void TrainingRun<Types>::save(bool finished) {
   const auto extra = [&](const std::string& folder) {
     if (settings_.hooks != nullptr) settings_.hooks->write_files(folder, step_, false);
   };
-  sink_.flush();
+  flush();
   if constexpr (requires { store_.save(state, extra); }) store_.save(state, extra);
   else store_.save(state);
   saved_step_ = step_;

@@ -34,7 +34,7 @@ void TrainingRun<Types>::start() {
   const bool first = settings_.evaluate_first && step_ == 0 && context_.first_step == 0;
   if (first || evaluation_pending_) {
     evaluate_if_due(true);
-    sink_.flush();
+    flush();
   }
 }
 
