@@ -34,6 +34,7 @@ class Job:
     held_out: str = ""  # what the held-out text is
     inits: tuple = (INITS, INITS)  # of each rank
     texts: int = 0  # of the prompts, those first; 0: all
+    recovery_texts: int = 0  # of the text, those first; 0: all
     rounds: int = 8  # of least squares
     adam_layer: int = -1  # the one whose maps Adam also searches, where searching all would take hours
     threads: int = 1
@@ -52,7 +53,8 @@ def jobs(shared):
         "smollm2": Job("smollm2", "SmolLM2-135M-Instruct", ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf", 8,
                        (32, 64), (1,), 0.3, (60, 8, 1e-4), 8, 1000, (5e-5, 1e-5),
                        (("wrappers", "als", 0),), "the dense model's answers to the 48 bundled validation prompts",
-                       inits=(("als",), ("als",)), texts=256, rounds=3, adam_layer=15),
+                       inits=(("als",), ("als",)), texts=256, recovery_texts=128, rounds=3,
+                       adam_layer=15),
     }  # fmt: skip
 
 
@@ -185,11 +187,12 @@ def section(job):
         how = f"Not run yet: `scripts/compressed_moe --model {job.name}` makes these numbers."
         return [f"## {job.title}", "", how, ""]
     steps, batch, rate = job.apart
+    on = f", on {job.recovery_texts} of the {job.texts} texts" if job.recovery_texts else ""
     about = (
         f"A mixture of {job.experts} experts, 2 a token, noise {job.noise} of each matrix's root mean square, trained "
         f"for {steps} steps of {batch} texts at rate {rate} on text that the dense model wrote: the teacher. Cache: 64 "
         f"tokens a row, temperatures 1 and 2. Recovery: α 0.5, T 2, batch {job.batch}, rates {job.rates[0]} and "
-        f"{job.rates[1]}, two epochs and one. Least squares: {job.rounds} rounds. Held out: {job.held_out}; "
+        f"{job.rates[1]}, two epochs and one{on}. Least squares: {job.rounds} rounds. Held out: {job.held_out}; "
         "perplexity counts prompts too."
     )
     if len(teachers) > 1:

@@ -152,7 +152,7 @@ TEST_CASE("a share of a cache is that of its file, also where all texts begin wi
   kdlib::write_file_atomically(job.dir / "data.jsonl", text);
   job.cache("cache", "data.jsonl", "--top-k 8 --temperatures 1");
   std::vector<std::vector<double>> found;
-  for (const std::string more : {std::string(), " --data " + (job.dir / "data.jsonl")}) {
+  for (const std::string& more : {std::string(), " --data " + (job.dir / "data.jsonl")}) {
     const ProgramAnswer answer = job.distil("out", job.cached("cache") + more, "--resume no --validation-share 0.3");
     INFO(answer.error);
     REQUIRE(answer.status == 0);
