@@ -252,7 +252,6 @@ int main(int argc, char** argv) try {
     return kd::finish();
   }
   s.model.resolve(options);
-  kd::require_model_path(s.model.model);
   kd::require_given_file("[score] --input", s.input, "a file of JSON lines");
   kd::with_model_type("score", s.model.device, s.model.dtype,
                       [&]<class Model>(std::type_identity<Model>) { run<Model>(s); });

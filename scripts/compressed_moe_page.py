@@ -51,7 +51,7 @@ def jobs(shared):
                    (("wrappers", "als", 0), ("wrappers", "seed", 0), ("residual", "als", 0)),
                    "64 stories that the dense model wrote"),
         "smollm2": Job("smollm2", "SmolLM2-135M-Instruct", ROOT / "build/models/SmolLM2-135M-Instruct.Q4_1.gguf", 8,
-                       (32, 64), (1,), 0.3, (60, 8, 1e-4), 8, 1000, (5e-5, 1e-5),
+                       (32, 64), (1,), 0.3, (60, 8, 1e-4), 8, 1000, (1e-5, 2e-6),
                        (("wrappers", "als", 0),), "the dense model's answers to the 48 bundled validation prompts",
                        inits=(("als",), ("als",)), texts=256, recovery_texts=128, rounds=3,
                        adam_layer=15),

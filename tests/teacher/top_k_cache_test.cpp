@@ -299,7 +299,7 @@ TEST_CASE("teachers of a cache reject temporaries", "[teacher][cache]") {
   static_assert(!std::is_constructible_v<CachedTeacher<Cpu>, TopKCache&&>);
   static_assert(!std::is_constructible_v<CachedTeacher<Cpu>, const TopKCache&&>);
   static_assert(RowLoss<Sum<TopKForwardKl, CrossEntropy>, CachedTeacher<Cpu>::targets_type>);
-  CHECK_THAT(refusal([] { TopKCache::open("/nowhere/cache"); }), contains("/nowhere/cache holds no meta.json"));
+  CHECK_THAT(refusal([] { TopKCache::open("/nowhere/cache"); }), contains("/nowhere/cache is not there"));
 }
 
 TEST_CASE("a row of floats, whose sums go by blocks, is that of doubles; a number that is none is found anywhere",
