@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A divergence reads the teacher's whole distribution; labels alone do not have it.
-// expect: this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets or
-// SampledTargets
+// expect: this loss reads the teacher's whole distribution: give LogitTargets or HiddenTargets, not NoTargets,
+// SampledTargets or TopKTargets
 #include "kdlib/backend/cpu.hpp"
 #include "kdlib/loss/losses.hpp"
 
