@@ -37,6 +37,7 @@ class Job:
     recovery_texts: int = 0  # of the text, those first; 0: all
     rounds: int = 8  # of least squares
     adam_layer: int = -1  # the one whose maps Adam also searches, where searching all would take hours
+    note: str = ""
     threads: int = 1
 
     @property
@@ -54,7 +55,10 @@ def jobs(shared):
                        (32, 64), (1,), 0.3, (60, 8, 1e-4), 8, 1000, (1e-5, 2e-6),
                        (("wrappers", "als", 0),), "the dense model's answers to the 48 bundled validation prompts",
                        inits=(("als",), ("als",)), texts=256, recovery_texts=128, rounds=3,
-                       adam_layer=15),
+                       adam_layer=15,
+                       note=" At the recipes' own rates, 5e-5 and 1e-5, 128 short texts are learned by heart: the "
+                            "held-out KL of the first row grew from 0.117 to 0.160. More rounds of least squares, 8 "
+                            "instead of 3, lowered J by another 1.6 to 2.6 % (measured on the six maps of two layers)."),
     }  # fmt: skip
 
 
@@ -201,6 +205,7 @@ def section(job):
         " A teacher whose perplexity is above its students' still has noise in its experts, which a shared core "
         "averages away: KL and agreement say how near a student is to it, perplexity how good both are."
     )
+    about += job.note
     done = sum(len(rows) for rows in found.values())
     wanted = len(job.seeds) * (2 * sum(map(len, job.inits)) + len(RECIPES) * len(job.recover))
     if done < wanted:
