@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kdlib/io/paths.hpp"
 #include "kdlib/io/safetensors.hpp"
 #include "kdlib/io/safetensors_writer.hpp"
 #include "support/catch.hpp"
@@ -164,4 +165,38 @@ TEST_CASE("inspect --json cuts metadata between characters and shows bytes that 
   bytes[bytes.find(name)] = '\xe9';
   kdlib::write_file_atomically(gguf, bytes);
   CHECK_THAT(run_program("inspect", gguf + " --json").out, contains("\\\\xE9"));
+}
+
+TEST_CASE("inspect --to gives a run's metrics to other programs", "[programs]") {
+  const TemporaryDirectory dir;
+  const std::string run = dir / "run";
+  kdlib::make_directories(run);
+  kdlib::write_file_atomically(run + "/metrics.jsonl",
+                               "{\"step\":0,\"evaluation/forward_kl\":0.5}\n"
+                               "{\"step\":1,\"time\":2.5,\"train/loss\":1.25,\"train/grad_norm\":null}\n"
+                               "{\"step\":2,\"time\":4,\"train/loss\":0.75,\"evaluation/forward_kl\":0.25}\n");
+  const auto made = [&](const std::string& to, const std::string& more = "") {
+    const ProgramAnswer answer = run_program("inspect", run + " --to " + to + " --out " + (dir / to) + more);
+    INFO(answer.error);
+    REQUIRE(answer.status == 0);
+  };
+  made("csv");
+  CHECK(kdlib::read_file(dir / "csv/metrics.csv") ==
+        "step,evaluation/forward_kl,time,train/loss,train/grad_norm\n"
+        "0,0.5,,,\n"
+        "1,,2.5,1.25,nan\n"
+        "2,0.25,4.0,0.75,\n");
+  made("mlflow", " --run-id f00d");
+  const kdlib::Json batch = kdlib::Json::parse_file(dir / "mlflow/batch-1.json");
+  CHECK(batch.at("run_id").as_string() == "f00d");
+  const kdlib::Json metrics = batch.at("metrics");
+  REQUIRE(metrics.size() == 6);  // not the value that is no number
+  CHECK(metrics[2].at("key").as_string() == "train/loss");
+  CHECK(metrics[2].at("value").as_double() == 1.25);
+  CHECK(metrics[2].at("step").as_int() == 1);
+  CHECK(metrics[4].at("timestamp").as_int() - metrics[2].at("timestamp").as_int() == 1500);
+  made("tensorboard");  // tests/interop/tensorboard reads such files by TensorBoard itself
+  const ProgramAnswer none = run_program("inspect", (dir / "csv") + " --to csv --out " + (dir / "none"));
+  CHECK(none.status == 1);
+  CHECK_THAT(none.error, contains("metrics.jsonl is not there: give the folder of a run of distil"));
 }
