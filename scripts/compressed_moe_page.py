@@ -58,7 +58,9 @@ def jobs(shared):
                        adam_layer=15,
                        note=" At the recipes' own rates, 5e-5 and 1e-5, 128 short texts are learned by heart: the "
                             "held-out KL of the first row grew from 0.117 to 0.160. More rounds of least squares, 8 "
-                            "instead of 3, lowered J by another 1.6 to 2.6 % (on the six maps of two layers)."),
+                            "instead of 3, lowered J by another 1.6 to 2.6 % (on the six maps of two layers). On one "
+                            "map, the gate of layer 15 with wrappers of rank 32, 1000 steps of Adam reach J 0.0352 in "
+                            "the norm of the text and 0.0531 plainly, least squares 0.0161 and 0.0898."),
     }  # fmt: skip
 
 
