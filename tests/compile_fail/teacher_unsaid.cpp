@@ -2,19 +2,8 @@
 // A loss that takes the teacher's fields says so: without reads_teacher they would be 0.
 // expect: entry(row, x) takes an Entry, which holds p_t and log_ratio of the teacher, but the loss does not say
 // unsaid: this is no row loss
+#include "compile_fail/support/unsaid.hpp"
 #include "kdlib/backend/cpu.hpp"
-#include "kdlib/loss/losses.hpp"
-
-struct SquaredError {
-#ifdef KDLIB_CORRECTED
-  static constexpr bool reads_teacher = true;
-#endif
-  template <class P>
-  KDLIB_INLINE kdlib::EntryLoss<P> entry(const kdlib::RowStatistics&, const kdlib::Entry<P>& x) const {
-    const P d = x.p_s - x.p_t;
-    return {d * d, P(2) * d * x.p_s};
-  }
-};
 
 void use(kdlib::View<const double, kdlib::Cpu> z, kdlib::View<double, kdlib::Cpu> gradient) {
   kdlib::row_loss(SquaredError{}, z, kdlib::LogitTargets<double, kdlib::Cpu>{z}, {}, 1.0, gradient);

@@ -5,15 +5,6 @@
 // unsaid: the loss of the objective is not a row loss
 // unsaid: reads more of the teacher than its targets tell
 #include "compile_fail/support/parts.hpp"
+#include "compile_fail/support/unsaid.hpp"
 
-struct SquaredError {
-#if defined(KDLIB_CORRECTED)
-  static constexpr bool reads_teacher = true;
-#endif
-  template <class P>
-  KDLIB_INLINE kdlib::EntryLoss<P> entry(const kdlib::RowStatistics&, const kdlib::Entry<P>& x) const {
-    const P d = x.p_s - x.p_t;
-    return {d * d, P(2) * d * x.p_s};
-  }
-};
 constexpr auto size = trainer_size<Model, Batches, kdlib::Objective<Teacher, SquaredError>>();
